@@ -1,0 +1,98 @@
+"""Every error Camelid raises on purpose.
+
+    CamelidError
+    ├── UsageError          what a person typed does not fit           (ValueError, exit code 2)
+    │   └── ConfigError     a recipe or override                       (exit code 2)
+    ├── UnknownName         nothing of that kind has that name         (LookupError, exit code 2)
+    ├── DuplicateName       two plugins claim one name                 (ValueError)
+    ├── DataError           a data file or record                      (ValueError)
+    ├── TemplateError       messages that a template cannot render     (ValueError)
+    ├── ModelError          weights, tokenizer or architecture         (ValueError)
+    ├── ArtefactError       a directory that is not a sound artefact   (ValueError)
+    │   └── UnsafeFormat    pickles and other formats that run code
+    ├── JobError            a job that cannot do what was asked        (RuntimeError)
+    │   └── StaleAttempt    another attempt owns the job by now
+    ├── PluginError         a plugin that cannot be used               (RuntimeError)
+    └── MissingPackage      an optional package is not installed       (ImportError)
+
+A message says what was given, what is allowed, and what to type next. The library raises;
+only the command line and the pages turn errors into sentences.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class CamelidError(Exception):
+    """Base of all; `exit_code` is what the command line returns for it."""
+
+    exit_code = 1
+
+
+class UsageError(CamelidError, ValueError):
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    pass
+
+
+class UnknownName(CamelidError, LookupError):
+    exit_code = 2
+
+    def __init__(self, kind: str, name: str, known: Iterable[str], listing: str = "") -> None:
+        known = sorted(known)
+        message = f"{kind} {name!r} is not known.{did_you_mean(name, known)}"
+        if listing:
+            message += f" `{listing}` shows all {len(known)}."
+        elif known:
+            message += f" Known: {', '.join(known)}."
+        super().__init__(message)
+
+
+class DuplicateName(CamelidError, ValueError):
+    pass
+
+
+class DataError(CamelidError, ValueError):
+    pass
+
+
+class TemplateError(CamelidError, ValueError):
+    pass
+
+
+class ModelError(CamelidError, ValueError):
+    pass
+
+
+class ArtefactError(CamelidError, ValueError):
+    pass
+
+
+class UnsafeFormat(ArtefactError):
+    pass
+
+
+class JobError(CamelidError, RuntimeError):
+    pass
+
+
+class StaleAttempt(JobError):
+    pass
+
+
+class PluginError(CamelidError, RuntimeError):
+    pass
+
+
+class MissingPackage(CamelidError, ImportError):
+    pass
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """` Did you mean 'x'?` for the nearest known name, or nothing."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f" Did you mean {near[0]!r}?" if near else ""

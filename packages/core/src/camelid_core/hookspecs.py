@@ -1,0 +1,65 @@
+"""Core's extension points. Each returns a list of objects with a `name`; calls are pure and cheap.
+
+Implement them in the module your entry point names (group `camelid`, entry-point name = distribution name):
+
+    from camelid_core import hookimpl
+
+    @hookimpl
+    def camelid_prompt_templates():
+        return [...]
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pluggy
+
+if TYPE_CHECKING:
+    from .adapters import ModelAdapter
+    from .commands import Command
+    from .datasets import Dataset
+    from .jobs.executors import Executor
+    from .tasks import Task
+    from .templates import PromptTemplate
+
+API_VERSION = 1
+"""A plugin module may say `CAMELID_API = 1`; another number is reported and the plugin left out."""
+
+hookspec = pluggy.HookspecMarker("camelid")
+hookimpl = pluggy.HookimplMarker("camelid")
+
+
+@hookspec
+def camelid_hookspecs() -> list[str]:
+    """Import paths of modules with further extension points (each hook there is marked with `hookspec`)."""
+
+
+@hookspec
+def camelid_model_adapters() -> list[ModelAdapter]:
+    """Model families: how to recognise one, its default template, LoRA targets and quirks."""
+
+
+@hookspec
+def camelid_prompt_templates() -> list[PromptTemplate]:
+    """Prompt templates to offer wherever a template can be chosen."""
+
+
+@hookspec
+def camelid_datasets() -> list[Dataset]:
+    """Datasets that can be named in a recipe, on the command line and on the Data page."""
+
+
+@hookspec
+def camelid_commands() -> list[Command]:
+    """Commands and command groups of the `camelid` program."""
+
+
+@hookspec
+def camelid_tasks() -> list[Task]:
+    """Kinds of long work that a job can hold and a worker can run."""
+
+
+@hookspec
+def camelid_executors() -> list[Executor]:
+    """Places to run a job's attempt: a local child process, a cluster."""

@@ -1,0 +1,63 @@
+"""Name → item, and which plugin gave it.
+
+Knows names and who claims them. Knows nothing of hooks or of what the items are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Generic, Protocol, TypeVar
+
+from .errors import DuplicateName, UnknownName
+
+
+class Named(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+T = TypeVar("T", bound=Named)
+
+
+class Registry(Generic[T]):
+    """Items of one kind by name, in the order they were added.
+
+    `kind` is the word used in messages; `listing` the command that shows all of them.
+    """
+
+    def __init__(self, kind: str, listing: str = "") -> None:
+        self.kind = kind
+        self.listing = listing
+        self._items: dict[str, tuple[T, str]] = {}
+
+    def add(self, item: T, plugin: str) -> None:
+        """Raises DuplicateName, naming both plugins, if the name is taken."""
+        taken = self._items.get(item.name)
+        if taken is not None:
+            raise DuplicateName(
+                f"{self.kind} {item.name!r} is given by {taken[1]} and by {plugin}; rename one. {taken[1]} keeps it."
+            )
+        self._items[item.name] = (item, plugin)
+
+    def __getitem__(self, name: str) -> T:
+        """Raises UnknownName, with the nearest known name."""
+        try:
+            return self._items[name][0]
+        except KeyError:
+            raise UnknownName(self.kind, name, self._items, self.listing) from None
+
+    def plugin_of(self, name: str) -> str:
+        self[name]
+        return self._items[name][1]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._items
+
+    def __iter__(self) -> Iterator[T]:
+        return (item for item, _ in self._items.values())
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def names(self) -> list[str]:
+        return list(self._items)

@@ -1,0 +1,73 @@
+"""What a worker can run: a named task, its configuration class, and the context a run gets.
+
+Knows the contract between a task and whoever runs it. Knows nothing of queues or processes.
+A task is described by import paths, so listing tasks imports none of them.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from .config import Config
+
+Stop = Literal["", "finish", "save"]
+"""What a running task is asked: nothing; end early and keep the result; save its state and leave."""
+
+
+class TaskContext(Protocol):
+    """What a task is given to run with."""
+
+    @property
+    def directory(self) -> Path:
+        """This attempt's own directory: checkpoints and other state go here. It exists."""
+
+    @property
+    def output(self) -> Path:
+        """Where to write the result. It does not exist yet; publication moves it to its final place."""
+
+    @property
+    def earlier(self) -> tuple[Path, ...]:
+        """Directories of earlier attempts at the same job, newest first, to resume from."""
+
+    def emit(self, kind: str, **values: Any) -> None:
+        """Append an event: `progress` (done, total, unit, and what else), `log` (text), or a kind of the task's own."""
+
+    def stopping(self) -> Stop:
+        """Ask between steps. `save`: save state, raise `Interrupted`. `finish`: end now as if done."""
+
+
+class Interrupted(Exception):
+    """A task saved its state and left because `stopping()` said `save`."""
+
+
+Run = Callable[[Any, TaskContext], Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A kind of long work. `config` and `run` are `module:attribute` paths.
+
+    `run(config, context)` writes a directory with a manifest at `context.output` and returns a
+    small JSON-able summary.
+    """
+
+    name: str
+    help: str
+    config: str
+    run: str
+
+    def load_config(self) -> type[Config]:
+        return resolve(self.config)  # type: ignore[no-any-return]
+
+    def load_run(self) -> Run:
+        return resolve(self.run)  # type: ignore[no-any-return]
+
+
+def resolve(path: str) -> Any:
+    """The attribute that `module:attribute` names."""
+    module, _, attribute = path.partition(":")
+    return getattr(importlib.import_module(module), attribute)
