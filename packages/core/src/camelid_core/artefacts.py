@@ -1,0 +1,182 @@
+"""The artefact: a directory with `camelid.json`, written last. The only contract between train and serve.
+
+Knows the manifest and how to check a directory against it. Knows nothing of how artefacts are made.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from .errors import ArtefactError
+from .integrity import refuse_pickles, safetensors_header, sha256, write_durably
+
+MANIFEST = "camelid.json"
+SCHEMA = 1
+Kind = Literal["adapter", "model", "gptq", "gguf", "diff", "predictions", "evaluation"]
+_PACKAGES = ("camelid-core", "camelid-train", "camelid-serve", "torch", "transformers", "peft", "tokenizers")
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Base(_Part):
+    """The model an artefact was made from. `fingerprint` as of `integrity.fingerprint`."""
+
+    id: str
+    path: str = ""
+    revision: str = ""
+    fingerprint: str = ""
+    model_type: str = ""
+
+
+class TemplateContract(_Part):
+    """How the model must be prompted; `reference_ids` are the ids of a fixed conversation's prompt."""
+
+    name: str
+    jinja: str
+    sha256: str
+    reference_ids: list[int] = []
+    overrides: str = ""
+
+
+class DatasetUse(_Part):
+    """A dataset as it went in; `sha256` is over the records used."""
+
+    id: str
+    rows: int
+    sha256: str
+    licence: str = "unknown"
+
+
+class Licences(_Part):
+    """Kept apart; `effective` is the strictest reading and never the most permissive of the parts."""
+
+    base: str = "unknown"
+    data: list[str] = []
+    generator: list[str] = []
+    effective: str = "unknown"
+
+
+class FileEntry(_Part):
+    size: int
+    sha256: str
+
+
+class Manifest(_Part):
+    """The whole record. Every card and README is made from it."""
+
+    schema_version: int = SCHEMA
+    kind: Kind
+    created: str = Field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    base: Base | None = None
+    template: TemplateContract | None = None
+    datasets: list[DatasetUse] = []
+    parameters: dict[str, Any] = {}
+    rope_scaling: dict[str, Any] | None = None
+    licences: Licences = Licences()
+    packages: dict[str, str] = {}
+    plugins: dict[str, str] = {}
+    metrics: dict[str, Any] = {}
+    files: dict[str, FileEntry] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Artefact:
+    """A directory whose manifest was read."""
+
+    path: Path
+    manifest: Manifest
+
+
+def write_manifest(directory: Path, manifest: Manifest) -> Artefact:
+    """List and hash every file of `directory`, record the versions, and write the manifest last and durably.
+
+    Raises:
+        UnsafeFormat: a pickle is among the files.
+    """
+    refuse_pickles(directory)
+    files = {
+        path.relative_to(directory).as_posix(): FileEntry(size=path.stat().st_size, sha256=sha256(path))
+        for path in sorted(directory.rglob("*"))
+        if path.is_file() and path.name != MANIFEST
+    }
+    complete = manifest.model_copy(update={"files": files, "packages": package_versions()})
+    write_durably(directory / MANIFEST, complete.model_dump_json(indent=2).encode())
+    return Artefact(directory, complete)
+
+
+def is_artefact(directory: Path) -> bool:
+    return (directory / MANIFEST).is_file()
+
+
+def read_artefact(directory: Path) -> Artefact:
+    """Read the manifest without hashing the files.
+
+    Raises:
+        ArtefactError: no manifest, a damaged one, or one from a newer Camelid.
+    """
+    path = directory / MANIFEST
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ArtefactError(f"{str(directory)!r} is no artefact: it has no {MANIFEST}.") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise ArtefactError(f"{str(path)!r} cannot be read: {error}") from None
+    newer = isinstance(values, dict) and values.get("schema_version", SCHEMA) > SCHEMA
+    if newer:
+        raise ArtefactError(f"{str(path)!r} was written by a newer Camelid (schema {values['schema_version']}); upgrade.")
+    try:
+        return Artefact(directory, Manifest.model_validate(values))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ArtefactError(f"{str(path)!r} is damaged at {where!r}: {first['msg']}.") from None
+
+
+def verify_directory(directory: Path) -> Artefact:
+    """Check every file against the manifest: present, right size, right SHA-256, nothing that runs code.
+
+    Raises:
+        ArtefactError: naming the first file that differs.
+        UnsafeFormat: a pickle, listed or not.
+    """
+    artefact = read_artefact(directory)
+    refuse_pickles(directory)
+    for name, entry in artefact.manifest.files.items():
+        path = directory / name
+        if ".." in Path(name).parts or Path(name).is_absolute():
+            raise ArtefactError(f"{str(directory)!r}: the manifest names a file outside the directory, {name!r}.")
+        if not path.is_file():
+            raise ArtefactError(f"{str(directory)!r} lacks {name!r}, which its manifest lists.")
+        if path.stat().st_size != entry.size or sha256(path) != entry.sha256:
+            raise ArtefactError(f"{name!r} in {str(directory)!r} is not the file that was written; copy it anew.")
+        if path.suffix == ".safetensors":
+            safetensors_header(path)
+    return artefact
+
+
+def package_versions() -> dict[str, str]:
+    versions: dict[str, str] = {}
+    for name in _PACKAGES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return versions
+
+
+def effective_licence(parts: Mapping[str, str]) -> str:
+    """One licence if all parts agree, else a sentence naming them: never the most permissive of several."""
+    known = sorted(set(parts.values()))
+    if len(known) == 1:
+        return known[0]
+    return "the strictest of: " + ", ".join(f"{name} {licence}" for name, licence in sorted(parts.items()))

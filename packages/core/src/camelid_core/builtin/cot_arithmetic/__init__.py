@@ -1,0 +1,122 @@
+"""The built-in dataset `cot-arithmetic`: word problems of 2 to 4 steps, each with a rationale and an exact answer.
+
+Knows how to draw, split and word problems. Knows nothing of templates, tokenizers or files;
+how an answer is read back from a text is in `camelid_core.answers`.
+"""
+
+from __future__ import annotations
+
+import random
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from itertools import cycle
+from typing import Literal, get_args
+
+from camelid_core.errors import DataError
+from camelid_core.records import Record, alpaca
+
+from .shapes import SHAPES, Numbers, Shape
+from .shapes_en import ENGLISH
+from .shapes_zh import CHINESE
+from .wording import Language
+
+Split = Literal["train", "heldout"]
+SOURCE = "cot-arithmetic"
+LANGUAGES: dict[str, Language] = {"en": ENGLISH, "zh": CHINESE}
+HELD_OUT_IN = 10
+"""One problem in this many is held out."""
+
+
+def generate(split: Split, rows: int, seed: int = 0, languages: tuple[str, ...] = ("en", "zh")) -> Iterator[Record]:
+    """`rows` different records of a split, the languages in turn, each made when it is taken.
+
+    A problem belongs to one split in all languages. The text of a record follows from its id;
+    the seed decides which are drawn, and in what order.
+
+    Raises:
+        DataError: at once if an argument does not fit; after the last record if there are fewer than `rows`.
+    """
+    _check(split, rows, languages)
+    return _generate(split, rows, seed, languages)
+
+
+def count_problems(split: Split) -> int:
+    """How many different problems a split has, in any one language. Takes a second: it looks at all."""
+    _check(split, 0, tuple(LANGUAGES))
+    rng = random.Random(SOURCE)
+    return sum(1 for shape in SHAPES for _ in _solved(shape, shape.walk(rng), split))
+
+
+def split_of(shape: str, numbers: Iterable[int]) -> Split:
+    """The split of a problem: the same in every language, and for the same numbers in another order."""
+    return "train" if _checksum(shape, sorted(numbers)) % HELD_OUT_IN else "heldout"
+
+
+def _check(split: str, rows: int, languages: tuple[str, ...]) -> None:
+    if split not in get_args(Split):
+        raise DataError(f"{SOURCE} has no split {split!r}. Choose train or heldout.")
+    if rows < 0:
+        raise DataError(f"{SOURCE} cannot make {rows} rows. Ask for 0 or more.")
+    unknown = [language for language in languages if language not in LANGUAGES]
+    if unknown or not languages or len(set(languages)) < len(languages):
+        given = ", ".join(languages) or "none"
+        raise DataError(
+            f"{SOURCE} cannot use the languages {given}. Give each at most once, from: {', '.join(LANGUAGES)}."
+        )
+
+
+def _generate(split: Split, rows: int, seed: int, languages: tuple[str, ...]) -> Iterator[Record]:
+    streams = [_stream(split, seed, language) for language in languages]
+    for made, stream in zip(range(rows), cycle(streams), strict=False):
+        record = next(stream, None)
+        if record is None:
+            raise DataError(
+                f"{SOURCE} has only {made} different {split} rows in {' and '.join(languages)}, "
+                f"but {rows} were asked for. Ask for at most {made}."
+            )
+        yield record
+
+
+def _stream(split: Split, seed: int, language: str) -> Iterator[Record]:
+    """All records of a split in one language; each draw picks any shape that is not used up yet."""
+    rng = random.Random(f"{SOURCE}/{split}/{seed}/{language}")
+    live = [(shape, _solved(shape, shape.walk(rng), split)) for shape in SHAPES]
+    while live:
+        pick = rng.randrange(len(live))
+        shape, problems = live[pick]
+        problem = next(problems, None)
+        if problem is None:
+            del live[pick]
+        else:
+            yield _record(shape, problem, language)
+
+
+def _solved(shape: Shape, walk: Iterator[Numbers], split: Split) -> Iterator[dict[str, int | str]]:
+    for numbers in walk:
+        if split_of(shape.name, numbers.values()) == split and (solved := shape.solve(numbers)):
+            yield solved
+
+
+def _record(shape: Shape, solved: dict[str, int | str], code: str) -> Record:
+    language = LANGUAGES[code]
+    wording = language.wordings[shape.name]
+    numbers = [solved[name] for name in shape.given]
+    choice = _checksum("words", shape.name, numbers)
+    who, names = choice % len(language.names), len(language.names)
+    words = {
+        "who": language.names[who],
+        "other": language.names[(who + 1 + choice // 7 % (names - 1)) % names],
+        "thing": wording.things[choice // 53 % len(wording.things)],
+        "result": solved[f"r{len(shape.steps)}"],
+    }
+    question = wording.question.format(**solved, **words)
+    output = (wording.rationale + language.answer).format(**solved, **words)
+    key = "-".join(map(str, [code, shape.name, *numbers]))
+    return replace(
+        alpaca(question, output), id=key, source=SOURCE, tags=(code, shape.name, f"steps-{len(shape.steps)}")
+    )
+
+
+def _checksum(*parts: object) -> int:
+    return zlib.crc32(repr(parts).encode())

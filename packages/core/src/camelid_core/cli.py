@@ -1,0 +1,75 @@
+"""The `camelid` program: a group of commands that plugins add, imported only when they run.
+
+Knows how commands are found and how errors become sentences and exit codes
+(0 done, 1 failed, 2 usage, 130 interrupted). Knows no command.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from .errors import CamelidError, did_you_mean
+from .plugins import load_host
+from .tasks import resolve
+
+
+class _Lazy(TyperGroup):
+    """Lists commands from their descriptions; imports the one that is called."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return sorted(load_host().commands.names())
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        commands = load_host().commands
+        if cmd_name not in commands:
+            return None
+        return TyperCommand(cmd_name, help=commands[cmd_name].help, callback=lambda: None)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        commands = load_host().commands
+        name = args[0]
+        if name not in commands:
+            if name.startswith("-"):
+                return super().resolve_command(ctx, args)
+            ctx.fail(f"there is no command {name!r}.{did_you_mean(name, commands.names())} `camelid --help` shows all.")
+        command = typer.main.get_command(resolve(commands[name].target))
+        command.name = name
+        return name, command, args[1:]
+
+
+app = typer.Typer(
+    cls=_Lazy,
+    name="camelid",
+    help="Collect instruction data, fine-tune language models, merge, chat, predict and serve.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def _root() -> None:
+    """Collect instruction data, fine-tune language models, merge, chat, predict and serve."""
+
+
+def main() -> None:
+    """Entry point of the `camelid` program."""
+    try:
+        app()
+    except CamelidError as error:
+        sys.stderr.write(f"camelid: {error}\n")
+        raise SystemExit(error.exit_code) from None
+    except KeyboardInterrupt:
+        sys.stderr.write("camelid: interrupted\n")
+        raise SystemExit(130) from None
+    except BrokenPipeError:
+        raise SystemExit(0) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""`Dataset`: a named source of records, and `Source`: how a recipe names one.
+
+Knows names, splits and files. Knows nothing of templates or tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from .errors import DataError, UsageError
+from .records import Record
+from .registry import Registry
+
+Split = Literal["train", "heldout"]
+Load = Callable[[Split, int | None], Iterator[Record]]
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """`load(split, limit)` streams records; `rows` and `heldout_rows` say how many there are by default.
+
+    With `heldout_rows` 0 the dataset has no held-out part of its own and one is cut from `train`.
+    """
+
+    name: str
+    help: str
+    licence: str
+    languages: tuple[str, ...]
+    rows: int
+    load: Load = field(repr=False)
+    heldout_rows: int = 0
+    tags: tuple[str, ...] = ()
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """`name`, `path` or either with `:weight`; a weight of 0.5 takes every second row, 2 takes all twice."""
+
+    name: str
+    weight: float = 1.0
+
+    @classmethod
+    def parse(cls, text: str) -> Source:
+        name, colon, weight = text.rpartition(":")
+        if not colon:
+            return cls(text)
+        try:
+            value = float(weight)
+        except ValueError:
+            return cls(text)
+        if not 0 < value <= 100:
+            raise UsageError(f"source {text!r}: the weight must be above 0 and at most 100.")
+        return cls(name, value)
+
+
+def open_source(name: str, datasets: Registry[Dataset]) -> Dataset:
+    """The registered dataset of that name, else the file at that path as a dataset.
+
+    Raises:
+        UnknownName: neither a dataset nor a file, with the nearest known name.
+        DataError: the path is there but no data file.
+    """
+    if name in datasets:
+        return datasets[name]
+    path = Path(name).expanduser()
+    if path.is_file():
+        return _file_dataset(path)
+    if path.exists():
+        raise DataError(f"{name!r} is a directory; name a .json or .jsonl file in it.")
+    return datasets[name]
+
+
+def _file_dataset(path: Path) -> Dataset:
+    from .readers import read
+
+    def load(split: Split, limit: int | None) -> Iterator[Record]:
+        for count, record in enumerate(read(path)):
+            if limit is not None and count >= limit:
+                return
+            yield record
+
+    return Dataset(str(path), f"The file {path.name}.", "unknown", (), 0, load, source=str(path))

@@ -1,0 +1,119 @@
+"""Which files may be loaded, and whether they are the ones that were written.
+
+Knows file names, magic bytes and SHA-256. Knows nothing of manifests or models.
+safetensors is no checksum: a flipped bit or a zeroed tail loads without error.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import struct
+from pathlib import Path
+from typing import Any
+
+from .errors import ArtefactError, ModelError, UnsafeFormat
+
+PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".mdl", ".joblib")
+_MAX_HEADER = 100_000_000
+
+
+def refuse_pickles(directory: Path) -> None:
+    """Raise UnsafeFormat if any file below `directory` is a pickle, by name or by content."""
+    for path in sorted(directory.rglob("*")):
+        if path.is_file() and (path.suffix.lower() in PICKLE_SUFFIXES or _looks_pickled(path)):
+            raise UnsafeFormat(
+                f"{path.name!r} in {str(directory)!r} can run code when loaded (a pickle). "
+                "Only safetensors weights are taken; convert the model where you trust it."
+            )
+
+
+def _looks_pickled(path: Path) -> bool:
+    with path.open("rb") as file:
+        start = file.read(2)
+        if start[:1] == b"\x80" and start[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
+            file.seek(-1, os.SEEK_END)
+            return file.read(1) == b"."
+        return start == b"PK" and path.suffix == ".safetensors"
+
+
+def safetensors_header(path: Path) -> dict[str, Any]:
+    """Names, types and shapes of the tensors in a file, without reading the tensors.
+
+    Raises:
+        ArtefactError: the header is damaged or absurdly long, or the file is cut short.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        raw = file.read(8)
+        length = struct.unpack("<Q", raw)[0] if len(raw) == 8 else _MAX_HEADER + 1
+        if length > min(_MAX_HEADER, size - 8):
+            raise ArtefactError(f"{path.name!r} is no safetensors file: its header claims {length:,} of {size:,} bytes.")
+        try:
+            header: dict[str, Any] = json.loads(file.read(length))
+            end = max((item["data_offsets"][1] for name, item in header.items() if name != "__metadata__"), default=0)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            raise ArtefactError(f"{path.name!r} is no safetensors file: its header cannot be read.") from None
+    if 8 + length + end != size:
+        raise ArtefactError(f"{path.name!r} has {size:,} bytes where its header needs {8 + length + end:,}: it is damaged.")
+    return header
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def fingerprint(directory: Path) -> str:
+    """Identity of a base model: configuration, tensor names and shapes, tokenizer, and a sample of the weights.
+
+    Raises:
+        ModelError: no configuration or no safetensors weights there.
+    """
+    weights = sorted(directory.glob("*.safetensors"))
+    if not (directory / "config.json").is_file() or not weights:
+        raise ModelError(f"{str(directory)!r} holds no model: config.json and *.safetensors are needed.")
+    config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+    for volatile in ("transformers_version", "_name_or_path", "_model_name_or_path"):
+        config.pop(volatile, None)
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
+    tokenizer = directory / "tokenizer.json"
+    digest.update(sha256(tokenizer).encode() if tokenizer.is_file() else b"")
+    for path in weights:
+        header = safetensors_header(path)
+        header.pop("__metadata__", None)
+        digest.update(json.dumps({name: item["shape"] for name, item in header.items()}, sort_keys=True).encode())
+        digest.update(_sample(path))
+    return digest.hexdigest()
+
+
+def _sample(path: Path, pieces: int = 16, size: int = 4096) -> bytes:
+    """A few pages spread over a file: equal shapes with other weights still differ."""
+    total = path.stat().st_size
+    with path.open("rb") as file:
+        sample = bytearray()
+        for index in range(1, pieces + 1):
+            file.seek(max(0, total * index // pieces - size))
+            sample += file.read(size)
+    return bytes(sample)
+
+
+def fsync_directory(directory: Path) -> None:
+    """Make renames inside `directory` survive a power cut."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_durably(path: Path, data: bytes) -> None:
+    """Write `data` so that readers see the old file or the new one, and never half of either."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    fsync_directory(path.parent)

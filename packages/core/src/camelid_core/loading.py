@@ -1,0 +1,96 @@
+"""Tokenizers and models from a `Reference`, the one place that calls `from_pretrained`.
+
+Knows dtypes, devices and safety. Knows nothing of training or generating. Imports torch inside.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Literal
+
+from .devices import cpu_has_bf16
+from .errors import ModelError
+from .integrity import fingerprint, refuse_pickles
+from .models import Reference
+
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+
+
+def prepare_process() -> None:
+    """Call before the first import of torch: idle OpenMP threads must sleep, not spin (10 times on a busy 2-core machine)."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+def choose_dtype(dtype: Dtype) -> Any:
+    """The torch dtype: `auto` is bfloat16 where the device multiplies it natively, else float32."""
+    import torch
+
+    if dtype != "auto":
+        return getattr(torch, dtype)
+    if torch.cuda.is_available():
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    return torch.bfloat16 if cpu_has_bf16() else torch.float32
+
+
+def choose_device() -> str:
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def load_tokenizer(reference: Reference) -> Any:
+    """The tokenizer of the adapter's directory if it brings one, else of the base; a padding token is made sure of."""
+    from transformers import AutoTokenizer
+
+    own = reference.peft is not None and (reference.peft / "tokenizer.json").is_file()
+    tokenizer = AutoTokenizer.from_pretrained(reference.peft if own else reference.base, local_files_only=True)
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = reference.adapter.pad_token or tokenizer.eos_token
+    return tokenizer
+
+
+def load_base(reference: Reference, dtype: Dtype = "auto") -> Any:
+    """The full-precision base model, on its device, ready for adapters.
+
+    Raises:
+        UnsafeFormat: pickled weights.
+        ModelError: the files do not make a model.
+    """
+    prepare_process()
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
+
+    refuse_pickles(reference.base)
+    logging.disable_progress_bar()
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            reference.base, dtype=choose_dtype(dtype), local_files_only=True, **reference.adapter.model_options
+        )
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise ModelError(f"{reference.name!r} cannot be loaded: {str(error).splitlines()[0]}") from error
+    return model.to(choose_device())
+
+
+def load_adapted(reference: Reference, dtype: Dtype = "auto") -> Any:
+    """The base with the reference's adapter on it (frozen), or the bare base if it is no adapter."""
+    model = load_base(reference, dtype)
+    if reference.peft is None:
+        return model
+    from peft import PeftModel
+
+    refuse_pickles(reference.peft)
+    check_base(reference)
+    return PeftModel.from_pretrained(model, str(reference.peft)).eval()
+
+
+def check_base(reference: Reference) -> None:
+    """Raise ModelError if the adapter was trained on another base than the one found."""
+    base = reference.manifest.base if reference.manifest else None
+    if base is not None and base.fingerprint and base.fingerprint != fingerprint(reference.base):
+        raise ModelError(
+            f"adapter {reference.name!r} was trained on another base than {str(reference.base)!r} "
+            f"({base.id}): weights, configuration or tokenizer differ. Point it at the original base."
+        )

