@@ -10,7 +10,7 @@ import re
 
 _PLAIN = str.maketrans("０１２３４５６７８９．－−＋：＊", "0123456789.--+:*")
 _WIDE_SEPARATOR = re.compile("(?<=[０-９])，(?=[０-９]{3}(?![０-９]))")
-_NUMBER = r"(?:(?<![\w.)])-)?(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?"
+_NUMBER = r"(?:(?<![A-Za-z0-9_.)])-)?(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?"
 _ANYWHERE = re.compile(f"({_NUMBER})")
 _STATED = re.compile(rf"(?:answer\s+is|答案(?:是|为|為))[\s:*$€£¥￥]*({_NUMBER})", re.IGNORECASE)
 

@@ -10,6 +10,7 @@
     ├── ModelError          weights, tokenizer or architecture         (ValueError)
     ├── ArtefactError       a directory that is not a sound artefact   (ValueError)
     │   └── UnsafeFormat    pickles and other formats that run code
+    ├── TrainingError       a run that cannot go on                    (RuntimeError)
     ├── JobError            a job that cannot do what was asked        (RuntimeError)
     │   └── StaleAttempt    another attempt owns the job by now
     ├── PluginError         a plugin that cannot be used               (RuntimeError)
@@ -73,6 +74,10 @@ class ArtefactError(CamelidError, ValueError):
 
 
 class UnsafeFormat(ArtefactError):
+    pass
+
+
+class TrainingError(CamelidError, RuntimeError):
     pass
 
 

@@ -7,8 +7,11 @@ optional key beside `content`. Knows nothing of tokenizers.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from .errors import TemplateError
+from .records import Message
 from .templates import EOS
 
 if TYPE_CHECKING:
@@ -77,3 +80,19 @@ def _literal(text: str) -> str:
 def _string(text: str) -> str:
     escaped = text.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n").replace("\r", "\\r")
     return f"'{escaped}'"
+
+
+def render_jinja(source: str, messages: Sequence[Message], eos: str, generation_prompt: bool) -> str:
+    """What `source` renders to, in the sandbox that transformers uses too."""
+    import jinja2
+    from transformers.utils.chat_template_utils import _compile_jinja_template
+
+    turns = [
+        {"role": message.role, "content": message.content, **({"context": message.context} if message.context else {})}
+        for message in messages
+    ]
+    try:
+        template = _compile_jinja_template(source)
+        return str(template.render(messages=turns, eos_token=eos, bos_token="", add_generation_prompt=generation_prompt))
+    except jinja2.TemplateError as error:
+        raise TemplateError(f"the chat template cannot be rendered: {error}") from None

@@ -1,6 +1,7 @@
 """Tokenizers and models from a `Reference`, the one place that calls `from_pretrained`.
 
-Knows dtypes, devices and safety. Knows nothing of training or generating. Imports torch inside.
+Knows dtypes, devices and safety. Knows nothing of training or generating. Imports torch inside;
+whoever imports torch imports this module first.
 """
 
 from __future__ import annotations
@@ -15,11 +16,9 @@ from .models import Reference
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
-
-def prepare_process() -> None:
-    """Call before the first import of torch: idle OpenMP threads must sleep, not spin (10 times on a busy 2-core machine)."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# Read by OpenMP when torch is first imported: idle threads must sleep, not spin (10 times on a busy 2-core machine).
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
 def choose_dtype(dtype: Dtype) -> Any:
@@ -59,7 +58,6 @@ def load_base(reference: Reference, dtype: Dtype = "auto") -> Any:
         UnsafeFormat: pickled weights.
         ModelError: the files do not make a model.
     """
-    prepare_process()
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 

@@ -232,7 +232,7 @@ def _normal(name: str) -> str:
 
 
 def _import(entry: EntryPoint, owner: str, version: str, problems: list[Problem]) -> Plugin | None:
-    module, error = (entry.load(), None) if owner in FIRST_PARTY else _load_guarded(entry)
+    module, error = _load_guarded(entry)
     if error is not None:
         problems.append(Problem(owner, *error))
         return None

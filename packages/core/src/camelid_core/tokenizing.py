@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,24 +64,23 @@ class Encoder:
 
     def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
         """Ids to generate an answer from."""
-        return self._encode([self.template.prompt(messages)])[0].input_ids
+        return self._encode([self._plan(self.template.prompt(messages))])[0].input_ids
 
     def example(self, messages: Sequence[Message]) -> Example:
-        return self._encode([self.template.render(messages)])[0]
+        return self.examples([messages])[0]
 
     def examples(self, conversations: Sequence[Sequence[Message]]) -> list[Example]:
         """Many at once: one call into the tokenizer for all of them."""
-        return self._encode([self.template.render(messages) for messages in conversations])
+        return self._encode([_until_last_answer(self._plan(self.template.render(each))) for each in conversations])
 
     def text_of(self, ids: Sequence[int]) -> str:
         return str(self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
-    def _encode(self, conversations: Sequence[Sequence[Segment]]) -> list[Example]:
-        plans = [self._plan(segments) for segments in conversations]
+    def _encode(self, plans: Sequence[list[_Run]]) -> list[Example]:
         ids = self._encode_text([run for plan in plans for run in plan])
         examples = []
         for plan in plans:
-            input_ids, labels = list(self._prefix_for(plan)), []
+            input_ids = list(self._prefix_for(plan))
             labels = [IGNORE] * len(input_ids)
             for run in plan:
                 piece = next(ids)
@@ -90,9 +89,16 @@ class Encoder:
             examples.append(Example(input_ids, labels))
         return examples
 
-    def _encode_text(self, runs: list[_Run]) -> Any:
+    def _encode_text(self, runs: list[_Run]) -> Iterator[list[int]]:
         """The ids of each run in order; all text for one encoder goes through it in one batch."""
-        batches = [iter(encoder.encode_batch_fast([run.text for run in runs if run.token < 0 and run.encoder == index], add_special_tokens=False)) for index, encoder in enumerate(self._encoders)]
+        texts: list[list[str]] = [[], [], []]
+        for run in runs:
+            if run.token < 0:
+                texts[run.encoder].append(run.text)
+        batches = [
+            iter(encoder.encode_batch_fast(batch, add_special_tokens=False))
+            for encoder, batch in zip(self._encoders, texts, strict=True)
+        ]
         for run in runs:
             yield [run.token] if run.token >= 0 else next(batches[run.encoder]).ids
 
@@ -101,8 +107,6 @@ class Encoder:
         for segment in segments:
             for piece in self._pieces(segment):
                 _append(runs, piece, segment.trained, self._special if segment.control else {})
-        while runs and not runs[-1].trained and any(run.trained for run in runs):
-            runs.pop()  # nothing after the last answer is ever looked at
         return runs
 
     def _pieces(self, segment: Segment) -> list[str]:
@@ -131,6 +135,12 @@ def _append(runs: list[_Run], piece: str, trained: bool, special: dict[str, int]
     else:
         place = START if last is None else AFTER_TOKEN if last.token >= 0 else INSIDE
         runs.append(_Run(trained, text=piece, encoder=place))
+
+
+def _until_last_answer(runs: list[_Run]) -> list[_Run]:
+    """Without what follows the last trained run: no loss ever looks at it."""
+    last = max((index for index, run in enumerate(runs) if run.trained), default=len(runs) - 1)
+    return runs[: last + 1]
 
 
 def special_tokens(tokenizer: Any) -> list[str]:

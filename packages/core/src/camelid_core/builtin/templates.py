@@ -30,7 +30,6 @@ CHATML = RoleTemplate(
     name="chatml",
     help="<|im_start|>role … <|im_end|>: SmolLM2, Qwen and many others.",
     system="<|im_start|>system\n{content}<|im_end|>\n",
-    default_system="You are a helpful AI assistant named SmolLM, trained by Hugging Face",
     user="<|im_start|>user\n{content}<|im_end|>\n",
     assistant="<|im_start|>assistant\n",
     answer_end="<|im_end|>",

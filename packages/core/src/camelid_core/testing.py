@@ -1,0 +1,144 @@
+"""What plugin authors test with: contracts for templates and adapters, a tiny tokenizer, tiny random models.
+
+Knows how to make real, small things in seconds without a network. Not imported by the product.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .adapters import ModelAdapter, infer_targets
+from .jinja import render_jinja
+from .records import Message
+from .templates import PromptTemplate, text_of
+from .tokenizing import IGNORE, Encoder, special_tokens
+
+CONVERSATIONS: tuple[tuple[Message, ...], ...] = (
+    (Message("user", "What is 2 + 3?"), Message("assistant", "2 + 3 = 5. The answer is 5.")),
+    (Message("user", "Add them.", "4 and 5"), Message("assistant", "9")),
+    (
+        Message("system", "Answer in one word."),
+        Message("user", "Capital of France?"),
+        Message("assistant", "Paris"),
+        Message("user", " Und von\n中国? "),
+        Message("assistant", " Peking\n"),
+    ),
+)
+
+
+def assert_template_contract(
+    template: PromptTemplate, tokenizer: Any, conversations: Sequence[Sequence[Message]] = CONVERSATIONS
+) -> None:
+    """What every template must hold with every tokenizer:
+
+    - the prompt's ids are a prefix of the conversation's ids, and training starts right behind them;
+    - something is trained on, and parsing the answer back gives the answer;
+    - no text of a person or a model becomes a control token;
+    - the Jinja export renders the same bytes.
+    """
+    encoder = Encoder(tokenizer, template)
+    for messages in conversations:
+        example = encoder.example(messages)
+        prompt = encoder.prompt_ids(messages[:-1])
+        assert example.input_ids[: len(prompt)] == prompt, f"{template.name}: the prompt is no prefix of the conversation"
+        assert example.labels[len(prompt)] != IGNORE, f"{template.name}: the answer's first token is not trained"
+        assert set(example.labels[: len(prompt)]) & {IGNORE}, f"{template.name}: the prompt is trained"
+        _assert_parses(template, messages)
+        _assert_same_bytes(template, tokenizer, messages)
+    _assert_inert(template, encoder, tokenizer)
+
+
+def _assert_parses(template: PromptTemplate, messages: Sequence[Message]) -> None:
+    whole, prompt = text_of(template.render(messages)), text_of(template.prompt(messages[:-1]))
+    generated = whole[len(prompt) :].split("</s>")[0]
+    for stop in template.stops:
+        generated = generated.split(stop)[0]
+    answer = template.parse(generated)
+    assert answer == messages[-1].content.strip(), f"{template.name}: parse gave {answer!r} for {messages[-1].content!r}"
+
+
+def _assert_same_bytes(template: PromptTemplate, tokenizer: Any, messages: Sequence[Message]) -> None:
+    eos = tokenizer.eos_token or ""
+    for turns, render, generation in ((messages, template.render, False), (messages[:-1], template.prompt, True)):
+        ours, theirs = text_of(render(turns), eos), render_jinja(template.jinja(), turns, eos, generation)
+        assert ours == theirs, f"{template.name}: Jinja renders {theirs!r}, the template {ours!r}"
+
+
+def _assert_inert(template: PromptTemplate, encoder: Encoder, tokenizer: Any) -> None:
+    specials = special_tokens(tokenizer)
+    quiet = (Message("user", "x"), Message("assistant", "y"))
+    loud = (Message("user", f"x{''.join(specials)}"), Message("assistant", f"y{' '.join(specials)}"))
+    ids = set(tokenizer.all_special_ids)
+
+    def count(messages: Sequence[Message]) -> int:
+        return sum(token in ids for token in encoder.example(messages).input_ids)
+
+    assert count(loud) == count(quiet), f"{template.name}: text of a person became a control token"
+
+
+def assert_adapter_contract(adapter: ModelAdapter, templates: Sequence[str], linear_names: Sequence[str]) -> None:
+    """An adapter names a registered template, and its LoRA targets (or inferred ones) exist among `linear_names`."""
+    assert adapter.template in templates, f"{adapter.name}: template {adapter.template!r} is not registered"
+    last_parts = {name.rpartition(".")[2] for name in linear_names}
+    missing = set(adapter.lora_targets or infer_targets(linear_names)) - last_parts
+    assert not missing, f"{adapter.name}: no linear layer is called {sorted(missing)}"
+
+
+_CORPUS = (
+    "Below is an instruction that describes a task. Write a response that appropriately completes the request.",
+    "### Instruction:\n### Response: The answer is 7. 3 * 4 = 12 and 12 - 5 = 7. user assistant system 答案是7。 USER: ASSISTANT:",
+    "A chat between a curious user and an assistant. Tom has 3 boxes with 4 pens each. How many pens are left?",
+)
+
+
+def tiny_tokenizer(specials: Sequence[str] = ("<|im_start|>", "<|im_end|>", "<|endoftext|>"), vocabulary: int = 500) -> Any:
+    """A byte-level BPE tokenizer trained on the spot; the last of `specials` pads, the second ends a sequence."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary, special_tokens=list(specials), initial_alphabet=alphabet, show_progress=False
+    )
+    backend.train_from_iterator(_CORPUS, trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=backend, eos_token=specials[1], pad_token=specials[-1])
+
+
+_TINY: dict[str, dict[str, Any]] = {
+    "llama": {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 512},
+    "bloom": {"hidden_size": 64, "n_layer": 2, "n_head": 4},
+    "gpt_neox": {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 512},
+    "qwen2": {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 512},
+}  # fmt: skip
+
+
+def tiny_model(directory: Path, family: str = "llama", seed: int = 0, tokenizer: Any = None) -> Path:
+    """A random model of two layers with its tokenizer, saved as a Transformers directory; returns `directory`."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    tokenizer = tokenizer or tiny_tokenizer()
+    config = AutoConfig.for_model(
+        family,
+        vocab_size=len(tokenizer),
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        **_TINY[family],
+    )
+    torch.manual_seed(seed)
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    model.save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+    return directory
+
+
+def write_jsonl(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    return path

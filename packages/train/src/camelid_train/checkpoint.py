@@ -1,0 +1,123 @@
+"""Save and resume training state: adapter, optimizer, schedule, random states, position.
+
+Knows files: safetensors and JSON, no pickles, the manifest last, published by one rename. A torn
+checkpoint is never picked up again.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from camelid_core.errors import ArtefactError
+from camelid_core.integrity import fsync_directory, sha256, write_durably
+from safetensors.torch import load_file, save_file
+
+_MANIFEST = "checkpoint.json"
+_PREFIX = "step-"
+
+
+def save(directory: Path, step: int, model: Any, optimizer: Any, scheduler: Any, state: Any, keep: int = 2) -> Path:
+    """Write `directory/step-N`, complete or not at all, and delete all but the newest `keep`."""
+    target = directory / f"{_PREFIX}{step:08d}"
+    staged = directory / f".{target.name}.tmp"
+    shutil.rmtree(staged, ignore_errors=True)
+    staged.mkdir(parents=True)
+    model.save_pretrained(staged)
+    _save_optimizer(staged, optimizer)
+    (staged / "scheduler.json").write_text(json.dumps(scheduler.state_dict(), default=_plain), encoding="utf-8")
+    _save_random(staged)
+    state.save_to_json(str(staged / "trainer_state.json"))
+    files = {path.name: sha256(path) for path in sorted(staged.iterdir()) if path.is_file()}
+    for name in files:
+        _fsync(staged / name)
+    write_durably(staged / _MANIFEST, json.dumps({"step": step, "files": files}).encode())
+    shutil.rmtree(target, ignore_errors=True)
+    staged.replace(target)
+    fsync_directory(directory)
+    for old in sorted(directory.glob(f"{_PREFIX}*"))[:-keep]:
+        shutil.rmtree(old, ignore_errors=True)
+    return target
+
+
+def newest_valid(directories: Iterable[Path]) -> Path | None:
+    """The checkpoint with the most steps whose files are all as they were written."""
+    found = [path for directory in directories for path in directory.glob(f"{_PREFIX}*")]
+    return next((path for path in sorted(found, key=lambda path: path.name, reverse=True) if is_valid(path)), None)
+
+
+def is_valid(checkpoint: Path) -> bool:
+    try:
+        files = json.loads((checkpoint / _MANIFEST).read_text(encoding="utf-8"))["files"]
+        return all(sha256(checkpoint / name) == digest for name, digest in files.items())
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def load_weights(checkpoint: Path, model: Any) -> None:
+    """Put the saved adapter weights into `model`."""
+    from peft import set_peft_model_state_dict
+
+    result = set_peft_model_state_dict(model, load_file(checkpoint / "adapter_model.safetensors"))
+    if result.unexpected_keys:
+        raise ArtefactError(f"{str(checkpoint)!r} is from another method or model: it holds {result.unexpected_keys[0]!r}.")
+
+
+def load_optimizer(checkpoint: Path, optimizer: Any, scheduler: Any) -> None:
+    saved = json.loads((checkpoint / "optimizer.json").read_text(encoding="utf-8"))
+    state: dict[int, dict[str, Any]] = {int(key): dict(values) for key, values in saved["state"].items()}
+    for name, tensor in load_file(checkpoint / "optimizer.safetensors").items():
+        index, _, key = name.partition("/")
+        state.setdefault(int(index), {})[key] = tensor
+    optimizer.load_state_dict({"state": state, "param_groups": saved["param_groups"]})
+    scheduler.load_state_dict(json.loads((checkpoint / "scheduler.json").read_text(encoding="utf-8")))
+
+
+def load_random(checkpoint: Path) -> None:
+    saved = json.loads((checkpoint / "random.json").read_text(encoding="utf-8"))
+    tensors = load_file(checkpoint / "random.safetensors")
+    random.setstate((saved["python"][0], tuple(saved["python"][1]), saved["python"][2]))
+    name, *rest = saved["numpy"]
+    np.random.set_state((name, tensors["numpy"].numpy().view(np.uint32), *rest))
+    torch.set_rng_state(tensors["torch"])
+    for index in range(torch.cuda.device_count()):
+        if f"cuda{index}" in tensors:
+            torch.cuda.set_rng_state(tensors[f"cuda{index}"], index)
+
+
+def _save_optimizer(directory: Path, optimizer: Any) -> None:
+    saved = optimizer.state_dict()
+    tensors, rest = {}, {}
+    for index, values in saved["state"].items():
+        tensors.update({f"{index}/{key}": item.contiguous() for key, item in values.items() if torch.is_tensor(item)})
+        rest[index] = {key: item for key, item in values.items() if not torch.is_tensor(item)}
+    save_file(tensors, directory / "optimizer.safetensors")
+    text = json.dumps({"state": rest, "param_groups": saved["param_groups"]}, default=_plain)
+    (directory / "optimizer.json").write_text(text, encoding="utf-8")
+
+
+def _save_random(directory: Path) -> None:
+    version, numbers, gauss = random.getstate()
+    name, keys, *rest = np.random.get_state()
+    tensors = {"torch": torch.get_rng_state(), "numpy": torch.from_numpy(keys.astype(np.int64).astype(np.uint32).view(np.int32).copy())}
+    tensors |= {f"cuda{index}": torch.cuda.get_rng_state(index) for index in range(torch.cuda.device_count())}
+    save_file(tensors, directory / "random.safetensors")
+    saved = {"python": [version, list(numbers), gauss], "numpy": [name, *map(_plain, rest)]}
+    (directory / "random.json").write_text(json.dumps(saved), encoding="utf-8")
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if hasattr(value, "item") else str(value) if not isinstance(value, int | float | str) else value
+
+
+def _fsync(path: Path) -> None:
+    import os
+
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

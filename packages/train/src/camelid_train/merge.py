@@ -1,0 +1,78 @@
+"""The merge task: base + adapter in, plain model out, with the proof that they agree.
+
+Knows weights. Merging is computed in float32 and stored in the asked-for format.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from camelid_core.artefacts import Manifest, write_manifest
+from camelid_core.contract import REFERENCE, contract_of
+from camelid_core.errors import ModelError
+from camelid_core.loading import load_adapted, load_tokenizer
+from camelid_core.models import Reference, resolve_model
+from camelid_core.plugins import load_host
+from camelid_core.tasks import TaskContext
+from camelid_core.tokenizing import Encoder
+
+from .config import MergeConfig
+
+_TOLERANCE = 1e-3
+
+
+def merge(config: MergeConfig, context: TaskContext) -> Mapping[str, Any]:
+    """Write the merged model to `context.output`.
+
+    Raises:
+        ModelError: no adapter, an adapter that changes nothing, or a merge that does not give the same logits.
+    """
+    import torch
+
+    host = load_host()
+    reference = resolve_model(config.adapter, host)
+    if reference.peft is None:
+        raise ModelError(f"{config.adapter!r} is a full model already; there is nothing to merge.")
+    template = host.templates[reference.template]
+    tokenizer = load_tokenizer(reference)
+    ids = torch.tensor([Encoder(tokenizer, template).prompt_ids(REFERENCE)])
+    _step(context, 0, "loading base and adapter")
+    model = load_adapted(reference, "float32")
+    with torch.inference_mode():
+        adapted = model(input_ids=ids.to(model.device)).logits
+        with model.disable_adapter():
+            change = float((adapted - model(input_ids=ids.to(model.device)).logits).abs().max())
+    if change == 0.0:
+        raise ModelError(f"adapter {config.adapter!r} changes nothing: its logits equal the base's. Was it trained?")
+    _step(context, 1, "merging")
+    merged = model.merge_and_unload(safe_merge=True)
+    with torch.inference_mode():
+        difference = float((merged(input_ids=ids.to(merged.device)).logits - adapted).abs().max())
+    if difference > _TOLERANCE:
+        raise ModelError(f"the merged model differs from base + adapter by {difference:.2g} (allowed: {_TOLERANCE:g}).")
+    _step(context, 2, "writing")
+    merged.to(_dtype(config, reference)).save_pretrained(context.output)
+    tokenizer.save_pretrained(context.output)
+    contract = reference.manifest.template if reference.manifest and reference.manifest.template else None
+    contract = contract or contract_of(template, tokenizer)
+    (context.output / "chat_template.jinja").write_text(contract.jinja, encoding="utf-8")
+    metrics = {"logit_difference": difference, "adapter_effect": change}
+    source = reference.manifest or Manifest(kind="adapter")
+    update = {"kind": "model", "template": contract, "metrics": {**source.metrics, **metrics}, "files": {}}
+    update["parameters"] = {**source.parameters, "merge": config.model_dump(mode="json")}
+    write_manifest(context.output, source.model_copy(update=update))
+    _step(context, 3, "done")
+    output = config.output_path()
+    return {**metrics, "publish_to": str(output) if output else None}
+
+
+def _dtype(config: MergeConfig, reference: Reference) -> Any:
+    import torch
+
+    name = config.dtype if config.dtype != "auto" else reference.config.get("dtype") or reference.config.get("torch_dtype")
+    return getattr(torch, name or "float32")
+
+
+def _step(context: TaskContext, done: int, what: str) -> None:
+    context.emit("progress", done=done, total=3, unit="steps", what=what)

@@ -1,0 +1,77 @@
+"""What the loop tells the world, and what the world tells the loop.
+
+Knows the task context and the Trainer's callbacks. Computes nothing but rates.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+from camelid_core.errors import TrainingError
+from camelid_core.tasks import Stop, TaskContext
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+
+class Progress(TrainerCallback):  # type: ignore[misc]
+    """Emits `progress` each step (done, total, unit, eta, tokens_per_second, elapsed), `train` with the
+    loss and `eval` with the held-out loss; ends the loop when asked."""
+
+    def __init__(
+        self, context: TaskContext, seen: dict[str, int], evaluate: Callable[[], float], eval_steps: int | None
+    ) -> None:
+        self.context = context
+        self.seen = seen
+        self.evaluate = evaluate
+        self.eval_steps = eval_steps
+        self.stopped: Stop = ""
+        self.seconds = 0.0
+        self.last_loss = math.nan
+        self._began = 0.0
+        self._first_step = 0
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self._began, self._first_step = time.monotonic(), state.global_step
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self.seconds = time.monotonic() - self._began
+        done = state.global_step - self._first_step
+        self.context.emit(
+            "progress",
+            done=state.global_step,
+            total=state.max_steps,
+            unit="steps",
+            elapsed=round(self.seconds, 1),
+            eta=round(self.seconds / done * (state.max_steps - state.global_step), 1),
+            tokens_per_second=round(self.seen["total"] / self.seconds, 1),
+        )
+        if self.eval_steps and state.global_step % self.eval_steps == 0 and state.global_step < state.max_steps:
+            self.context.emit("eval", step=state.global_step, loss=self.evaluate())
+            self._began += time.monotonic() - self._began - self.seconds  # measuring is not training
+        self.stopped = self.context.stopping()
+        if self.stopped:
+            control.should_save = self.stopped == "save"
+            control.should_training_stop = True
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **_: Any
+    ) -> None:
+        if not logs or "loss" not in logs:
+            return
+        loss, norm = float(logs["loss"]), float(logs.get("grad_norm", 0.0))
+        if not math.isfinite(loss) or not math.isfinite(norm):
+            raise TrainingError(
+                f"the loss became {loss} (gradient norm {norm}) at step {state.global_step}; the last checkpoint is kept. "
+                f"Lower train.learning_rate (now {args.learning_rate:g}) and retry."
+            )
+        self.last_loss = loss
+        self.context.emit(
+            "train",
+            step=state.global_step,
+            epoch=round(state.epoch or 0.0, 3),
+            loss=loss,
+            grad_norm=norm,
+            learning_rate=float(logs["learning_rate"]),
+        )

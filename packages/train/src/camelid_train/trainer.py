@@ -1,0 +1,68 @@
+"""The transformers Trainer with our batches, our loss and our checkpoints.
+
+Knows how to hand the loop what is ours. Knows nothing of recipes, events or artefacts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from camelid_core.tokenizing import IGNORE, Example
+from torch.utils.data import DataLoader
+from transformers import Trainer, TrainingArguments
+
+from . import checkpoint
+from .batching import Collator, LengthBatches
+from .loss import label_loss
+
+
+class EpochLoader(DataLoader[Any]):
+    """A loader that tells its batches which epoch it is, so that each has its own order."""
+
+    batch_sampler: LengthBatches  # type: ignore[assignment]
+
+    def set_epoch(self, epoch: int) -> None:
+        self.batch_sampler.set_epoch(epoch)
+
+
+class SftTrainer(Trainer):  # type: ignore[misc]
+    """Supervised fine-tuning on tokenised examples. `seen` counts tokens: in all, and trained on."""
+
+    def __init__(self, model: Any, args: TrainingArguments, examples: Sequence[Example], pad_id: int, **options: Any) -> None:
+        super().__init__(model=model, args=args, train_dataset=list(examples), **options)
+        self.pad_id = pad_id
+        self.model_accepts_loss_kwargs = True  # our loss divides by the labels of the whole accumulated batch
+        self.seen = {"total": 0, "trained": 0}
+
+    def get_train_dataloader(self) -> EpochLoader:
+        lengths = [len(example.input_ids) for example in self.train_dataset]
+        batches = LengthBatches(lengths, self.args.per_device_train_batch_size, self.args.seed)
+        return EpochLoader(self.train_dataset, batch_sampler=batches, collate_fn=Collator(self.pad_id))  # type: ignore[arg-type]
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, torch.Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> torch.Tensor:
+        labels = inputs["labels"]
+        trained = (labels[:, 1:] != IGNORE).sum()
+        self.seen["total"] += int((inputs["input_ids"] != self.pad_id).sum())
+        self.seen["trained"] += int(trained)
+        return label_loss(model, inputs["input_ids"], labels) / (num_items_in_batch or trained)
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        checkpoint.save(
+            Path(self.args.output_dir), self.state.global_step, self.model, self.optimizer, self.lr_scheduler, self.state
+        )
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        checkpoint.load_weights(Path(resume_from_checkpoint), self.model)
+
+    def _load_optimizer_and_scheduler(self, resume_from_checkpoint: str | None) -> None:
+        if resume_from_checkpoint is not None:
+            checkpoint.load_optimizer(Path(resume_from_checkpoint), self.optimizer, self.lr_scheduler)
+
+    def _load_rng_state(self, resume_from_checkpoint: str | None) -> None:
+        if resume_from_checkpoint is not None:
+            checkpoint.load_random(Path(resume_from_checkpoint))
