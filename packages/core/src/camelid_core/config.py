@@ -91,6 +91,13 @@ def apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> None:
         target[parts[-1]] = parse_value(text)
 
 
+def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
+    """Overrides alone, as nested values."""
+    values: dict[str, Any] = {}
+    apply_overrides(values, overrides)
+    return values
+
+
 def parse_value(text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]

@@ -52,3 +52,15 @@ def safe_name(name: str, what: str = "name") -> str:
             "64 characters at most, no '..'."
         )
     return name
+
+
+def anchor(text: str) -> str:
+    """`text` as an absolute path if it is a path, so that it means the same in another working directory.
+
+    A plain name (no separator) is left alone unless such a file or directory is right here.
+    """
+    if not text:
+        return text
+    path = Path(text).expanduser()
+    is_path = text.startswith((".", "/", "~")) or path.exists() or (os.sep in text and path.parent.exists())
+    return str(path.absolute()) if is_path else text

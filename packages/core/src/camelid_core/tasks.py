@@ -10,9 +10,10 @@ import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from .config import Config
+if TYPE_CHECKING:
+    from .config import Config
 
 Stop = Literal["", "finish", "save"]
 """What a running task is asked: nothing; end early and keep the result; save its state and leave."""

@@ -5,10 +5,11 @@ Knows fields, bounds and their help. Imports no torch.
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 from camelid_core.config import Config
+from camelid_core.datasets import Source
+from camelid_core.paths import anchor
 from pydantic import Field
 
 
@@ -110,10 +111,27 @@ class Recipe(Config):
 
     model: ModelSection = ModelSection()
     data: DataSection = DataSection()
-    method: Annotated[LoraMethod, Field()] = LoraMethod()
+    method: LoraMethod = LoraMethod()
     train: TrainSection = TrainSection()
     eval: EvalSection = EvalSection()
     launch: LaunchSection = LaunchSection()
+
+    @property
+    def publish_to(self) -> str:
+        """Where the result goes."""
+        return self.train.output
+
+    def anchored(self) -> Recipe:
+        """With relative paths made absolute: a job runs in another directory than the one it is typed in."""
+        sources = [Source.parse(text) for text in self.data.sources]
+        data = {"sources": [anchor(s.name) + (f":{s.weight:g}" if s.weight != 1 else "") for s in sources]}
+        return self.model_copy(
+            update={
+                "model": self.model.model_copy(update={"name": anchor(self.model.name)}),
+                "data": self.data.model_copy(update=data),
+                "train": self.train.model_copy(update={"output": anchor(self.train.output)}),
+            }
+        )
 
 
 class MergeConfig(Config):
@@ -126,5 +144,11 @@ class MergeConfig(Config):
     output: str = ""
     """Directory for the merged model; empty publishes under the job's name in Camelid's home."""
 
-    def output_path(self) -> Path | None:
-        return Path(self.output).expanduser().resolve() if self.output else None
+    @property
+    def publish_to(self) -> str:
+        """Where the result goes."""
+        return self.output
+
+    def anchored(self) -> MergeConfig:
+        """With relative paths made absolute."""
+        return self.model_copy(update={"adapter": anchor(self.adapter), "output": anchor(self.output)})

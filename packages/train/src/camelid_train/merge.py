@@ -63,8 +63,7 @@ def merge(config: MergeConfig, context: TaskContext) -> Mapping[str, Any]:
     update["parameters"] = {**source.parameters, "merge": config.model_dump(mode="json")}
     write_manifest(context.output, source.model_copy(update=update))
     _step(context, 3, "done")
-    output = config.output_path()
-    return {**metrics, "publish_to": str(output) if output else None}
+    return metrics
 
 
 def _dtype(config: MergeConfig, reference: Reference) -> Any:

@@ -58,7 +58,7 @@ def train(recipe: Recipe, context: TaskContext) -> Mapping[str, Any]:
     (context.output / "chat_template.jinja").write_text(contract.jinja, encoding="utf-8")
     manifest = _manifest(recipe, reference, data, metrics, host).model_copy(update={"template": contract})
     write_manifest(context.output, manifest)
-    return {**metrics, "publish_to": str(Path(recipe.train.output).expanduser().resolve()) if recipe.train.output else None}
+    return metrics
 
 
 def _report(context: TaskContext, data: Prepared) -> None:

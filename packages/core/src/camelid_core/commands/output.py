@@ -1,0 +1,99 @@
+"""How commands print: tables for people, JSON for programs, progress for long work.
+
+Knows terminals. Knows nothing of what is printed.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import typer
+
+
+def show(rows: Sequence[Mapping[str, Any]], as_json: bool, empty: str = "Nothing to list.") -> None:
+    """A listing: one JSON array with `--json`, else aligned columns."""
+    if as_json:
+        typer.echo(json.dumps(list(rows), ensure_ascii=False, indent=2))
+        return
+    if not rows:
+        typer.echo(empty)
+        return
+    table = [list(rows[0]), *([_cell(value) for value in row.values()] for row in rows)]
+    widths = [max(_width(row[column]) for row in table) for column in range(len(table[0]))]
+    for row in table:
+        cells = [cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True)]
+        typer.echo("  ".join(cells).rstrip())
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def _width(text: str) -> int:
+    """Columns on a terminal: East Asian wide characters take two."""
+    import unicodedata
+
+    return sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text)
+
+
+class ProgressPrinter:
+    """Turns a task's events into a progress bar on a terminal and into plain lines elsewhere."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        self.quiet = quiet
+        self._last = 0.0
+        self._bar: Any = None
+        self._task: Any = None
+
+    def __call__(self, event: Mapping[str, Any]) -> None:
+        if self.quiet:
+            return
+        if event["kind"] == "progress":
+            self._progress(event)
+        elif event["kind"] == "log":
+            self._line(str(event.get("text", "")))
+        elif event["kind"] in ("train", "eval", "data"):
+            skip = ("kind", "time")
+            self._line("  ".join([event["kind"], *(f"{k}={_short(v)}" for k, v in event.items() if k not in skip)]))
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def _line(self, text: str) -> None:
+        if self._bar is not None:
+            self._bar.console.print(text, markup=False, highlight=False)
+        else:
+            typer.echo(text, err=True)
+
+    def _progress(self, event: Mapping[str, Any]) -> None:
+        if sys.stderr.isatty():
+            self._draw(event)
+        elif event["time"] - self._last >= 5 or event["done"] == event["total"]:
+            self._last = event["time"]
+            rate = f", {event['tokens_per_second']} tokens/s" if "tokens_per_second" in event else ""
+            left = f", {event['eta']:.0f} s left" if event.get("eta") is not None else ""
+            typer.echo(f"{event['done']}/{event['total']} {event.get('unit', '')}{rate}{left}", err=True)
+
+    def _draw(self, event: Mapping[str, Any]) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+        if self._bar is None:
+            columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+            self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
+            self._bar.start()
+            self._task = self._bar.add_task("")
+        rate = f"{event['tokens_per_second']:g} tokens/s · " if "tokens_per_second" in event else ""
+        left = f"{event['eta']:.0f} s left" if event.get("eta") is not None else ""
+        text = f"{event.get('unit', '')} · {rate}{left}"
+        self._bar.update(self._task, completed=event["done"], total=event["total"], description=text)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,48 @@
+"""`camelid plugins list|doctor`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ..plugins import load_host
+from .output import show
+
+app = typer.Typer(help="List plugins and find what is wrong with them.", no_args_is_help=True)
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command("list")
+def list_plugins(as_json: Json = False) -> None:
+    """What is installed and what each plugin gives."""
+    host = load_host()
+    rows = [
+        {
+            "plugin": plugin.name,
+            "version": plugin.version,
+            "gives": [name for names in host.gives(plugin.name).values() for name in names],
+        }
+        for plugin in host.plugins
+    ]
+    show(rows, as_json)
+
+
+@app.command()
+def doctor(
+    as_json: Json = False, verbose: Annotated[bool, typer.Option(help="Print tracebacks too.")] = False
+) -> None:
+    """What is wrong with any plugin, and where. Exit code 1 if anything is."""
+    host = load_host()
+    problems = host.check()
+    rows = [{"plugin": problem.plugin, "problem": problem.message} for problem in problems]
+    if as_json:
+        details = {"detail": [problem.detail for problem in problems]} if verbose else {}
+        show([{**row, **{k: v[i] for k, v in details.items()}} for i, row in enumerate(rows)], True)
+    else:
+        show(rows, False, empty=f"All {len(host.plugins)} plugins are sound.")
+        for problem in problems if verbose else ():
+            if problem.detail:
+                typer.echo(f"\n{problem.plugin}:\n{problem.detail}")
+    if problems:
+        raise typer.Exit(1)

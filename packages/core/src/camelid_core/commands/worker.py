@@ -1,0 +1,31 @@
+"""`camelid worker`: run queued jobs until told to stop.
+
+Knows options and signals. Everything else is `camelid_core.jobs.worker`.
+"""
+
+from __future__ import annotations
+
+import typer
+
+from camelid_core.jobs.foreground import open_store
+from camelid_core.jobs.stopping import Stop, on_signals
+from camelid_core.jobs.worker import Worker
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.command()
+def worker(
+    once: bool = typer.Option(False, "--once", help="Run one queued job, if there is one, and leave."),
+    lease: float = typer.Option(30.0, min=1.0, help="Seconds without a sign of life after which a job is lost."),
+) -> None:
+    """Run queued jobs. Ctrl-C lets the job under way save; it is queued again for the next worker."""
+    runner = Worker(open_store(), lease_seconds=lease, beat_seconds=lease / 6)
+    with on_signals(Stop()) as stop:
+        if not once:
+            runner.run_forever(stop)
+            return
+        job = runner.run_once(stop)
+    typer.echo(
+        "No job is queued." if job is None else f"Job {job.id} {job.state}. {job.published or job.error}".rstrip()
+    )

@@ -1,0 +1,37 @@
+"""The clocks jobs are timed by.
+
+Leases run on time since boot, which goes on through sleep and ignores every change of the wall
+clock; a new boot voids them. Wall time is for people. Knows nothing of jobs.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import psutil
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_SINCE_BOOT = getattr(time, "CLOCK_BOOTTIME", None)
+
+
+def boot_id() -> str:
+    """Differs after every start of the machine."""
+    try:
+        return _BOOT_ID.read_text(encoding="ascii").strip()
+    except OSError:
+        return f"{psutil.boot_time():.0f}"
+
+
+class Clock:
+    """The machine's clocks; tests put their own in its place."""
+
+    def now(self) -> float:
+        """Seconds since boot."""
+        return time.monotonic() if _SINCE_BOOT is None else time.clock_gettime(_SINCE_BOOT)
+
+    def boot(self) -> str:
+        return boot_id()
+
+    def wall(self) -> float:
+        return time.time()

@@ -1,0 +1,140 @@
+"""One SQLite file that survives power cuts, many writers and careless hands.
+
+Knows SQLite: how to create, check, open and lock the file, and how to say what is wrong with it.
+Knows nothing of what the tables hold. A connection lives for one call, so any thread may call.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from urllib.parse import quote
+
+import psutil
+
+from camelid_core.errors import JobError
+from camelid_core.integrity import fsync_directory
+
+# before 3.51.3 a write-ahead log can corrupt the file when it is reset (sqlite.org, 2026-03-13)
+_JOURNAL = "wal" if sqlite3.sqlite_version_info >= (3, 51, 3) else "delete"
+_NETWORK = {"nfs", "nfs4", "cifs", "smbfs", "smb2", "smb3", "afs", "fuse.sshfs", "lustre", "beegfs"}
+
+
+class TableUnavailable(JobError):
+    """The file is locked, unreadable or damaged: no fault of any job."""
+
+
+class Database:
+    """`schema` creates the tables; `version` says which schema this code understands."""
+
+    def __init__(self, path: Path, schema: str, version: int, busy_seconds: float = 30.0) -> None:
+        self.path = path
+        self._version = version
+        self._busy_seconds = busy_seconds
+        with self._sentences():
+            if not path.exists():
+                self._create(schema)
+            self._check()
+
+    @contextmanager
+    def read(self) -> Iterator[sqlite3.Connection]:
+        with self._sentences(), closing(self._connect(self.path)) as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[sqlite3.Connection]:
+        """A transaction that holds the write lock from its first moment; an exception undoes it."""
+        with self._sentences(), closing(self._connect(self.path)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+
+    def _connect(self, path: Path) -> sqlite3.Connection:
+        # mode=rw: a file that was deleted under us must not come back empty
+        address = f"file:{quote(str(path))}?mode=rw"
+        connection = sqlite3.connect(address, uri=True, timeout=self._busy_seconds, isolation_level=None)
+        connection.row_factory = sqlite3.Row
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA foreign_keys=ON")
+        connection.execute("PRAGMA mmap_size=0")
+        return connection
+
+    def _create(self, schema: str) -> None:
+        """Built beside and linked into place, so that the file is complete or absent."""
+        _refuse_network(self.path.parent)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        draft = self.path.with_name(f".{self.path.name}.{secrets.token_hex(4)}")
+        os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        try:
+            with closing(self._connect(draft)) as connection:
+                connection.execute(f"PRAGMA journal_mode={_JOURNAL}")
+                connection.executescript(f"BEGIN; {schema}; PRAGMA user_version={self._version}; COMMIT")
+            with suppress(FileExistsError):  # another process was first; its file is as good
+                os.link(draft, self.path)
+            fsync_directory(self.path.parent)
+        finally:
+            draft.unlink()
+
+    def _check(self) -> None:
+        with closing(self._connect(self.path)) as connection:
+            found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            if found != "ok" or version == 0:
+                raise TableUnavailable(self._damaged(found if found != "ok" else "it holds no tables"))
+            if version > self._version:
+                raise TableUnavailable(
+                    f"{self.path} was written by a newer Camelid (schema {version}; this one knows {self._version}). "
+                    "Upgrade camelid-core, or set CAMELID_HOME to another directory."
+                )
+            if connection.execute("PRAGMA journal_mode").fetchone()[0] != _JOURNAL and os.access(self.path, os.W_OK):
+                connection.execute(f"PRAGMA journal_mode={_JOURNAL}")
+
+    @contextmanager
+    def _sentences(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            raise TableUnavailable(self._sentence(error)) from error
+
+    def _sentence(self, error: sqlite3.DatabaseError) -> str:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            return f"{self.path} was locked by another process for {self._busy_seconds:g} s; try again."
+        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            return self._damaged(str(error))
+        if code == sqlite3.SQLITE_CANTOPEN:
+            return f"{self.path} cannot be opened; it was moved or deleted, or may not be read by this user."
+        if code == sqlite3.SQLITE_READONLY:
+            return f"{self.path} cannot be written by this user; check its permissions and those of its directory."
+        if code == sqlite3.SQLITE_FULL:
+            return f"There is no space left for {self.path}; free some and try again."
+        return f"{self.path}: {error}."
+
+    def _damaged(self, what: str) -> str:
+        return (
+            f"{self.path} is damaged ({what}). It is left as it is: restore a copy, "
+            "or move it away to start with an empty one."
+        )
+
+
+def _refuse_network(directory: Path) -> None:
+    """SQLite's locks do not hold on network file systems."""
+    mounts = [
+        (len(disk.mountpoint), disk.fstype)
+        for disk in psutil.disk_partitions(all=True)
+        if directory.resolve().is_relative_to(disk.mountpoint)
+    ]
+    kind = max(mounts)[1] if mounts else ""
+    if kind.lower() in _NETWORK:
+        raise TableUnavailable(
+            f"{directory} is on a network file system ({kind}); set CAMELID_HOME to a local directory."
+        )

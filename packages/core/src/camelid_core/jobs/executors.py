@@ -1,0 +1,141 @@
+"""Where an attempt runs: a protocol, and the local child process.
+
+Knows how to start, ask and end a process. Knows nothing of states or of what the attempt does.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, Protocol
+
+from .files import LOG, home_of
+from .model import Job
+from .process import MARK, Identity
+
+_PASSED = {
+    "PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH",
+    "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy",
+    "https_proxy", "no_proxy", "XDG_CACHE_HOME", "TRANSFORMERS_OFFLINE", "TOKENIZERS_PARALLELISM",
+}  # fmt: skip
+_PASSED_PREFIXES = ("LC_", "CAMELID_", "HF_", "CUDA_", "HIP_", "ROCR_", "NCCL_", "OMP_", "MKL_", "PYTORCH_", "TORCH_")
+_SECRET = ("TOKEN", "KEY", "SECRET", "PASSWORD", "CREDENTIAL")
+_HELD_BACK = {signal.SIGTERM, signal.SIGUSR1}
+
+
+class Handle(Protocol):
+    """One started attempt."""
+
+    @property
+    def identity(self) -> str:
+        """Where it runs, in words for a page."""
+
+    def poll(self) -> int | None:
+        """Its exit code (negative: the signal that ended it), or None while it runs."""
+
+    def ask(self, stop: Literal["finish", "save"]) -> None:
+        """Ask it to end early with its result, or to save and leave."""
+
+    def end(self) -> None:
+        """End it and all it started, at once; harmless when nothing is left."""
+
+
+class Executor(Protocol):
+    """A place to run attempts. `name` is what a recipe says in `[launch] executor`."""
+
+    @property
+    def name(self) -> str: ...
+
+    def start(self, job: Job, directory: Path) -> Handle:
+        """Start the claimed job's attempt in `directory`, which exists and is empty."""
+
+    def clear(self, directory: Path) -> None:
+        """End whatever an earlier attempt, whose directory this is, left running."""
+
+
+class LocalExecutor:
+    """A child process in a session of its own: it outlives neither its lease nor a cancel.
+
+    `module` is what `python -m` runs; tests bring their own with their own tasks.
+    """
+
+    name = "local"
+
+    def __init__(self, module: str = "camelid_core.jobs.attempt") -> None:
+        self._module = module
+
+    def start(self, job: Job, directory: Path) -> Handle:
+        home = home_of(directory)
+        mark = secrets.token_hex(16)
+        command = [sys.executable, "-m", self._module, "--home", str(home), str(job.id), str(job.epoch)]
+        environment = child_environment(os.environ) | {"CAMELID_HOME": str(home), MARK: mark}
+        # the child inherits the block and lifts it once it listens, so that no request finds it deaf
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD_BACK)
+        try:
+            with (directory / LOG).open("ab") as log:
+                process = subprocess.Popen(
+                    command,
+                    cwd=directory,
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        handle = LocalHandle(process, Identity.of(process.pid, mark))
+        try:
+            handle.record(directory)
+        except BaseException:
+            handle.end()
+            raise
+        return handle
+
+    def clear(self, directory: Path) -> None:
+        identity = Identity.read(directory)
+        if identity is not None:
+            identity.end()
+
+
+class LocalHandle:
+    def __init__(self, process: subprocess.Popen[bytes], identity: Identity) -> None:
+        self._process = process
+        self._identity = identity
+
+    @property
+    def identity(self) -> str:
+        return f"pid {self._process.pid}"
+
+    def record(self, directory: Path) -> None:
+        """Note who runs here, so that a later attempt can end this one."""
+        self._identity.write(directory)
+
+    def poll(self) -> int | None:
+        return self._process.poll()
+
+    def ask(self, stop: Literal["finish", "save"]) -> None:
+        # only the child itself: it still needs its own helpers to save
+        self._process.send_signal(signal.SIGUSR1 if stop == "finish" else signal.SIGTERM)
+
+    def end(self) -> None:
+        self._identity.end()
+        self._process.wait()
+
+
+def child_environment(given: Mapping[str, str]) -> dict[str, str]:
+    """What an attempt may see: no credentials, and paths that hold in another directory."""
+    passed = {name: value for name, value in given.items() if name in _PASSED or _may_pass(name)}
+    if "PYTHONPATH" in given:
+        entries = given["PYTHONPATH"].split(os.pathsep)
+        passed["PYTHONPATH"] = os.pathsep.join(str(Path(entry).absolute()) for entry in entries if entry)
+    return passed | {"OMP_WAIT_POLICY": "PASSIVE", "PYTHONUNBUFFERED": "1"}
+
+
+def _may_pass(name: str) -> bool:
+    return name.startswith(_PASSED_PREFIXES) and not any(word in name.upper() for word in _SECRET)

@@ -1,0 +1,42 @@
+"""What lies where in the directories of a job's attempts: `runs/<job>/<epoch>/`.
+
+Knows names. Knows nothing of what the files hold.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+JOBS = "jobs.sqlite3"
+EVENTS = "events.jsonl"
+LOG = "log.txt"
+OUTPUT = "output"
+RESULT = "result.json"
+PLACED = "placed.json"
+
+
+def attempt_directory(home: Path, job_id: int, epoch: int) -> Path:
+    return home / "runs" / f"{job_id:06d}" / str(epoch)
+
+
+def home_of(attempt: Path) -> Path:
+    return attempt.parents[2]
+
+
+def attempts(home: Path, job_id: int) -> list[Path]:
+    """The directories of all attempts so far, the newest first."""
+    try:
+        found = [path for path in (home / "runs" / f"{job_id:06d}").iterdir() if path.name.isdecimal()]
+    except FileNotFoundError:
+        return []
+    return sorted(found, key=lambda path: int(path.name), reverse=True)
+
+
+def earlier(attempt: Path) -> tuple[Path, ...]:
+    """The directories of attempts before this one at the same job, the newest first."""
+    found = attempts(home_of(attempt), int(attempt.parent.name))
+    return tuple(path for path in found if int(path.name) < int(attempt.name))
+
+
+def size_of(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0

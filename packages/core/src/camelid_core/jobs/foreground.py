@@ -1,0 +1,83 @@
+"""Running a job from the command line, and making sure somebody works.
+
+Knows how a command submits a job and stays with it. Knows nothing of any task.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from camelid_core.config import Config
+from camelid_core.paths import home as default_home
+
+from .files import JOBS
+from .model import Job
+from .presence import reserve
+from .stopping import Stop, on_signals
+from .store import JobStore
+from .supervision import OnEvent
+from .worker import Worker
+
+_HOLD_SECONDS = 10.0
+
+
+def open_store(home: Path | None = None) -> JobStore:
+    """The job table of a home directory, made where there is none."""
+    return JobStore((home or default_home()) / JOBS)
+
+
+def run_in_foreground(
+    task: str,
+    config: Config | Mapping[str, Any],
+    name: str = "",
+    on_event: OnEvent | None = None,
+    home: Path | None = None,
+) -> Job:
+    """Submit a job, run it here, and return it once it has ended.
+
+    It is a job like any other: listed, logged, and taken up by a worker should this process die.
+    Ctrl-C once saves and cancels (`job.error` says how to go on); twice ends it at once.
+    """
+    store = open_store(home)
+    values = config.model_dump(mode="json") if isinstance(config, Config) else config
+    job = store.submit(task, values, name, hold=_HOLD_SECONDS)
+    return stay_with(store, job.id, on_event)
+
+
+def stay_with(store: JobStore, job_id: int, on_event: OnEvent | None = None) -> Job:
+    """Run a queued job here, with its events going to `on_event`."""
+    with on_signals(Stop()) as stop:
+        return Worker(store).run_job(job_id, on_event, stop)
+
+
+def ensure_worker(home: Path | None = None) -> bool:
+    """Start a worker that outlives this process, unless one lives; True if one was started."""
+    store = open_store(home)
+    if not reserve(store):
+        return False
+    directory = store.path.parent
+    with (directory / "worker.log").open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "camelid_core.cli", "worker"],
+            cwd=directory,
+            env=_worker_environment(directory),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    threading.Thread(target=process.wait, name="reap worker", daemon=True).start()  # no zombie when it ends first
+    return True
+
+
+def _worker_environment(home: Path) -> dict[str, str]:
+    """Ours, with paths that hold in another working directory."""
+    environment = dict(os.environ) | {"CAMELID_HOME": str(home)}
+    entries = [str(Path(entry).absolute()) for entry in environment.get("PYTHONPATH", "").split(os.pathsep) if entry]
+    return environment | ({"PYTHONPATH": os.pathsep.join(entries)} if entries else {})

@@ -1,0 +1,88 @@
+"""A job, its states, and which state may follow which.
+
+Knows the rules. Knows nothing of the database, of processes or of clocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Literal
+
+Request = Literal["", "finish", "cancel"]
+"""What a person asked of a job under way: nothing; end early and keep the result; save and stop."""
+
+
+class State(StrEnum):
+    QUEUED = "queued"
+    CLAIMED = "claimed"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    PAUSED = "paused"
+    LOST = "lost"
+
+
+NEXT: Mapping[State, frozenset[State]] = {
+    State.QUEUED: frozenset({State.CLAIMED, State.CANCELLED}),
+    State.CLAIMED: frozenset({State.RUNNING, State.FAILED, State.CANCELLED, State.PAUSED, State.LOST}),
+    State.RUNNING: frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED, State.PAUSED, State.LOST}),
+    State.LOST: frozenset({State.QUEUED, State.FAILED, State.CANCELLED}),
+    State.FAILED: frozenset({State.QUEUED}),
+    State.CANCELLED: frozenset({State.QUEUED}),
+    State.PAUSED: frozenset({State.QUEUED}),
+    State.SUCCEEDED: frozenset(),
+}
+"""Every transition there is. `lost` waits for its next attempt and becomes `queued` again by itself;
+`failed`, `cancelled` and `paused` do so only when a person retries them."""
+
+ACTIVE = frozenset({State.CLAIMED, State.RUNNING})
+"""An attempt holds the job under a lease."""
+
+ENDED = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED, State.PAUSED})
+"""Nothing happens any more unless a person asks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One row of the table.
+
+    `epoch` counts attempts and is the fence: whoever holds an older one can change nothing.
+    `lease` and `not_before` are seconds of the clock that runs since boot `boot`; `created`,
+    `started` and `ended` are Unix times, for display only.
+    """
+
+    id: int
+    task: str
+    config: Mapping[str, Any]
+    name: str = ""
+    key: str | None = None
+    priority: int = 0
+    state: State = State.QUEUED
+    epoch: int = 0
+    request: Request = ""
+    owner: str = ""
+    process: str = ""
+    boot: str = ""
+    lease: float = 0.0
+    lease_seconds: float = 0.0
+    not_before: float = 0.0
+    retries: int = 0
+    error: str = ""
+    error_kind: str = ""
+    summary: Mapping[str, Any] = field(default_factory=dict)
+    published: str = ""
+    created: float = 0.0
+    started: float | None = None
+    ended: float | None = None
+
+    @property
+    def ended_for_now(self) -> bool:
+        return self.state in ENDED
+
+    @property
+    def label(self) -> str:
+        """The name, or task and number where no name was given."""
+        return self.name or f"{self.task}-{self.id}"

@@ -1,0 +1,72 @@
+"""Which workers live: each renews a row while it runs.
+
+Knows the worker table. Knows nothing of jobs. Only for finding out whether to start a worker;
+what a worker may do rests on its leases alone.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from types import TracebackType
+from typing import Self
+
+from camelid_core.errors import JobError
+
+from .store import JobStore
+
+_FRESH_SECONDS = 15.0
+_STARTING = "starting"
+
+
+def live_workers(store: JobStore) -> list[str]:
+    """Names of workers that were seen within the last 15 s."""
+    query = "SELECT name FROM worker WHERE boot = ? AND until > ? ORDER BY name"
+    with store.database.read() as db:
+        return [row["name"] for row in db.execute(query, (store.clock.boot(), store.clock.now()))]
+
+
+def reserve(store: JobStore) -> bool:
+    """True for one caller if no worker lives or is about to: that caller starts one."""
+    with store.database.write() as db:
+        now = store.clock.now()
+        if db.execute("SELECT 1 FROM worker WHERE boot = ? AND until > ?", (store.clock.boot(), now)).fetchone():
+            return False
+        values = (_STARTING, os.getpid(), store.clock.boot(), now + _FRESH_SECONDS)
+        db.execute("INSERT OR REPLACE INTO worker VALUES (?, ?, ?, ?)", values)
+        return True
+
+
+class Presence:
+    """While entered, the worker `name` counts as living."""
+
+    def __init__(self, store: JobStore, name: str) -> None:
+        self._store = store
+        self._name = name
+        self._left = threading.Event()
+        self._thread = threading.Thread(target=self._renew, name="presence", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._appear()
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._left.set()
+        self._thread.join()
+        with self._store.database.write() as db:
+            db.execute("DELETE FROM worker WHERE name = ?", (self._name,))
+
+    def _renew(self) -> None:
+        while not self._left.wait(_FRESH_SECONDS / 3):
+            try:
+                self._appear()
+            except JobError:
+                continue  # locked for long; the next turn may do better, and no job depends on this
+
+    def _appear(self) -> None:
+        now = self._store.clock.now()
+        values = (self._name, os.getpid(), self._store.clock.boot(), now + _FRESH_SECONDS)
+        with self._store.database.write() as db:
+            db.execute("DELETE FROM worker WHERE name = ? OR boot <> ? OR until < ?", (_STARTING, values[2], now))
+            db.execute("INSERT OR REPLACE INTO worker VALUES (?, ?, ?, ?)", values)

@@ -1,0 +1,103 @@
+"""Which process is which, and ending those an attempt left behind without hitting a stranger.
+
+A pid alone says nothing: it may have been given to someone else since. A process is the one that
+was recorded only if pid, start time and boot agree; its descendants carry the attempt's random
+mark in their environment. Knows nothing of jobs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Self
+
+import psutil
+
+from camelid_core.integrity import write_durably
+
+from .clock import boot_id
+
+MARK = "CAMELID_ATTEMPT"
+"""The environment variable that all processes of one attempt share."""
+
+_FILE = "process.json"
+_ROUNDS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    pid: int
+    started: str
+    boot: str
+    mark: str
+
+    @classmethod
+    def of(cls, pid: int, mark: str) -> Self:
+        return cls(pid, started(pid), boot_id(), mark)
+
+    def write(self, directory: Path) -> None:
+        write_durably(directory / _FILE, json.dumps(asdict(self)).encode())
+
+    @classmethod
+    def read(cls, directory: Path) -> Self | None:
+        """None where no process was started, or the record is not one of ours."""
+        try:
+            values = json.loads((directory / _FILE).read_text(encoding="utf-8"))
+            identity = cls(**values)
+        except (OSError, ValueError, TypeError):
+            return None
+        sound = isinstance(identity.pid, int) and all(
+            isinstance(text, str) for text in (identity.started, identity.boot, identity.mark)
+        )
+        return identity if sound else None
+
+    @property
+    def alive(self) -> bool:
+        return self.pid > 1 and self.boot == boot_id() and self.started != "" and self.started == started(self.pid)
+
+    def end(self) -> None:
+        """Kill the group this process leads and everything that carries its mark."""
+        if self._leads_a_foreign_group():
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)
+        for _ in range(_ROUNDS):  # who forks faster than we look is met again in the next round
+            if not self._kill_marked():
+                return
+
+    def _leads_a_foreign_group(self) -> bool:
+        if not self.alive or self.pid in (os.getpid(), os.getpgrp()):
+            return False
+        with suppress(ProcessLookupError):
+            return os.getpgid(self.pid) == self.pid
+        return False
+
+    def _kill_marked(self) -> int:
+        killed = 0
+        for process in psutil.process_iter():
+            with suppress(psutil.Error, OSError):
+                if process.pid not in (0, 1, os.getpid()) and self.mark and process.environ().get(MARK) == self.mark:
+                    process.kill()  # psutil checks the start time again before it signals
+                    killed += 1
+        return killed
+
+
+def started(pid: int) -> str:
+    """When the process began, as a text that is compared and never computed with; '' if there is none.
+
+    On Linux these are kernel ticks since boot, which a change of the wall clock does not move.
+    """
+    stat = Path(f"/proc/{pid}/stat")
+    try:
+        return stat.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        pass
+    if Path("/proc/self/stat").exists():
+        return ""
+    try:
+        return str(psutil.Process(pid).create_time())
+    except (psutil.Error, ValueError):
+        return ""

@@ -1,0 +1,263 @@
+"""The job table: the only truth about what is queued, under way and done.
+
+Knows states, epochs and leases, and changes a state by one conditional statement only. Knows
+nothing of processes, directories or tasks. Accepted means committed to disk.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+from camelid_core.errors import JobError, StaleAttempt
+from camelid_core.paths import safe_name
+
+from .clock import Clock
+from .database import Database
+from .model import ACTIVE, ENDED, NEXT, Job, State
+from .rows import INSERT, SCHEMA, UPDATE, VERSION, from_row, to_values
+
+
+class JobStore:
+    """Jobs in one SQLite file. Every method may be called from any thread.
+
+    `backoff` are the seconds a lost job waits before its first, second … new attempt; after the
+    last it has failed.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        clock: Clock | None = None,
+        backoff: tuple[float, ...] = (10.0, 20.0, 40.0),
+        busy_seconds: float = 30.0,
+    ) -> None:
+        self.path = path
+        self.clock = clock or Clock()
+        self._backoff = backoff
+        self.database = Database(path, SCHEMA, VERSION, busy_seconds)
+
+    # -- what people and pages do
+
+    def submit(
+        self,
+        task: str,
+        config: Mapping[str, Any],
+        name: str = "",
+        priority: int = 0,
+        key: str | None = None,
+        hold: float = 0.0,
+    ) -> Job:
+        """Queue a job; when this returns, it is on disk.
+
+        The same `key` gives the same job, so that a repeated click submits once. For `hold`
+        seconds only `claim(only=…)` may take the job.
+
+        Raises:
+            UsageError: the name cannot be that of a directory.
+            JobError: the key was used for something else, or the table cannot be written.
+        """
+        if name:
+            safe_name(name, "job name")
+        now = self.clock.now()
+        job = Job(
+            id=0, task=task, config=json.loads(json.dumps(config)), name=name, priority=priority, key=key,
+            boot=self.clock.boot(), not_before=now + hold if hold else 0.0, created=self.clock.wall(),
+        )  # fmt: skip
+        with self.database.write() as db:
+            row = db.execute("SELECT * FROM job WHERE key = ?", (key,)).fetchone() if key is not None else None
+            if row is None:
+                row = db.execute(INSERT, to_values(job)).fetchall()[0]
+        stored = from_row(row)
+        if (stored.task, stored.config) != (job.task, job.config):
+            raise JobError(f"The key {key!r} belongs to job {stored.id}, which is something else; use a new key.")
+        return stored
+
+    def get(self, job_id: int) -> Job:
+        with self.database.read() as db:
+            return _find(db, job_id)
+
+    def list(self, states: Iterable[State] | None = None, limit: int = 100) -> list[Job]:
+        """Jobs in these states (or all), the newest first."""
+        wanted = json.dumps([str(state) for state in (State if states is None else states)])
+        query = "SELECT * FROM job WHERE state IN (SELECT value FROM json_each(?)) ORDER BY id DESC LIMIT ?"
+        with self.database.read() as db:
+            return [from_row(row) for row in db.execute(query, (wanted, limit))]
+
+    def request(self, job_id: int, request: Literal["finish", "cancel"]) -> Job:
+        """Ask a job to end early and keep its result, or to save and stop.
+
+        A job that is not under way is cancelled at once. Cancelling outranks finishing.
+
+        Raises:
+            JobError: it has ended, or has not started and thus cannot finish early.
+        """
+        with self.database.write() as db:
+            job = _find(db, job_id)
+            if job.state in ENDED:
+                raise JobError(f"Job {job_id} has already ended ({job.state}); there is nothing to {request}.")
+            if job.state in ACTIVE:
+                return _change(db, job, request="cancel" if job.request == "cancel" else request)
+            if request == "finish":
+                raise JobError(f"Job {job_id} is {job.state} and has no result yet; `camelid jobs cancel {job_id}`.")
+            return _move(db, job, State.CANCELLED, error="Cancelled before it started.", ended=self.clock.wall())
+
+    def retry(self, job_id: int) -> Job:
+        """Queue a failed, cancelled or paused job again; it goes on from what its attempts saved."""
+        with self.database.write() as db:
+            job = _find(db, job_id)
+            if job.state not in (State.FAILED, State.CANCELLED, State.PAUSED):
+                raise JobError(f"Job {job_id} is {job.state}; only failed, cancelled or paused jobs can be retried.")
+            return _move(
+                db, job, State.QUEUED, request="", retries=0, not_before=0.0, error="", error_kind="", ended=None
+            )
+
+    # -- what workers do
+
+    def claim(self, worker: str, lease_seconds: float, only: int | None = None) -> Job | None:
+        """Take the next queued job, or the queued job `only`; None if there is none."""
+        now, boot = self.clock.now(), self.clock.boot()
+        due = "SELECT * FROM job WHERE state = 'queued' AND (boot <> ? OR not_before <= ?) ORDER BY priority DESC, id"
+        query, values = (due, (boot, now)) if only is None else ("SELECT * FROM job WHERE id = ?", (only,))
+        with self.database.read() as db:  # an idle worker must not lock out the others
+            if db.execute(query, values).fetchone() is None:
+                return None
+        with self.database.write() as db:
+            row = db.execute(query, values).fetchone()
+            if row is None or row["state"] != State.QUEUED:
+                return None
+            job = from_row(row)
+            return _move(
+                db, job, State.CLAIMED, epoch=job.epoch + 1, owner=worker, boot=boot, process="",
+                lease=now + lease_seconds, lease_seconds=lease_seconds, error="", error_kind="",
+            )  # fmt: skip
+
+    def start(self, job: Job, process: str = "") -> Job:
+        """The claimed job runs now, in `process`."""
+        with self.database.write() as db:
+            return _move(db, _held(db, job), State.RUNNING, process=process, started=self.clock.wall())
+
+    def heartbeat(self, job: Job) -> Job:
+        """Renew the lease; the answer carries what people asked meanwhile.
+
+        Raises:
+            StaleAttempt: the job was given to another attempt, or has ended.
+        """
+        with self.database.write() as db:
+            held = _held(db, job)
+            return _change(db, held, lease=self.clock.now() + held.lease_seconds, boot=self.clock.boot())
+
+    def finish(
+        self,
+        job: Job,
+        state: State,
+        *,
+        error: str = "",
+        error_kind: str = "",
+        summary: Mapping[str, Any] | None = None,
+    ) -> Job:
+        """The attempt is over: failed, cancelled, paused, or succeeded without anything to publish."""
+        with self.database.write() as db:
+            return _move(
+                db, _held(db, job), state, error=error, error_kind=error_kind,
+                summary=dict(summary or {}), ended=self.clock.wall(),
+            )  # fmt: skip
+
+    def publish(self, job: Job, place: Callable[[], Path], summary: Mapping[str, Any]) -> Job:
+        """The attempt succeeded: `place()` moves its result to where everyone finds it and says where.
+
+        `place` runs under the write lock, after the fence was checked: until it is done no other
+        attempt can begin, so at most one ever places its result. It must take no longer than a rename.
+        """
+        with self.database.write() as db:
+            held = _held(db, job)
+            _allow(held, State.SUCCEEDED)  # before anything moves on disk
+            return _move(
+                db, held, State.SUCCEEDED, published=str(place()), summary=dict(summary), ended=self.clock.wall()
+            )
+
+    def release(self, job: Job) -> Job:
+        """Give the job back because the worker leaves: queued at once, and not counted as a retry."""
+        with self.database.write() as db:
+            return self._requeue(db, _move(db, _held(db, job), State.LOST, not_before=0.0))
+
+    def lose(self, job: Job) -> Job:
+        """The attempt vanished while its worker lives on."""
+        with self.database.write() as db:
+            return self._lose(db, _held(db, job))
+
+    def sweep_lost(self) -> tuple[Job, ...]:
+        """Take jobs from workers whose lease ran out, and queue lost ones whose wait is over."""
+        now, boot = self.clock.now(), self.clock.boot()
+        query = (
+            "SELECT * FROM job WHERE (state IN ('claimed', 'running') AND (boot <> :boot OR lease < :now))"
+            " OR (state = 'lost' AND (boot <> :boot OR not_before <= :now))"
+        )
+        values = {"boot": boot, "now": now}
+        with self.database.read() as db:
+            if db.execute(query, values).fetchone() is None:
+                return ()
+        with self.database.write() as db:
+            jobs = [from_row(row) for row in db.execute(query, values).fetchall()]
+            return tuple(self._requeue(db, job) if job.state == State.LOST else self._lose(db, job) for job in jobs)
+
+    def _lose(self, db: sqlite3.Connection, job: Job) -> Job:
+        lost = _move(db, job, State.LOST, boot=self.clock.boot())
+        if lost.request == "cancel":
+            return self._requeue(db, lost)
+        if lost.retries >= len(self._backoff):
+            error = (
+                f"Its worker died {lost.retries + 1} times; see `camelid jobs logs {job.id}`, "
+                f"then `camelid jobs retry {job.id}`."
+            )
+            return _move(db, lost, State.FAILED, error=error, error_kind="lost", ended=self.clock.wall())
+        wait = self._backoff[lost.retries]
+        return _change(
+            db, lost, retries=lost.retries + 1, not_before=self.clock.now() + wait,
+            error=f"Its worker died; it goes on from what it saved in {wait:g} s.", error_kind="lost",
+        )  # fmt: skip
+
+    def _requeue(self, db: sqlite3.Connection, job: Job) -> Job:
+        if job.request == "cancel":
+            return _move(db, job, State.CANCELLED, error="Cancelled; its worker had died.", ended=self.clock.wall())
+        return _move(db, job, State.QUEUED)
+
+
+def _find(db: sqlite3.Connection, job_id: int) -> Job:
+    row = db.execute("SELECT * FROM job WHERE id = ?", (job_id,)).fetchone()
+    if row is None:
+        raise JobError(f"There is no job {job_id}; `camelid jobs list --all` shows all.")
+    return from_row(row)
+
+
+def _held(db: sqlite3.Connection, job: Job) -> Job:
+    """The row as it is now, if this attempt still holds it."""
+    row = db.execute("SELECT * FROM job WHERE id = ? AND epoch = ?", (job.id, job.epoch)).fetchone()
+    if row is None or row["state"] not in ACTIVE:
+        raise StaleAttempt(f"Attempt {job.epoch} of job {job.id} does not hold the job any more.")
+    return from_row(row)
+
+
+def _allow(job: Job, state: State) -> None:
+    if state not in NEXT[job.state]:
+        raise JobError(f"Job {job.id} is {job.state}; it cannot become {state}.")
+
+
+def _move(db: sqlite3.Connection, job: Job, state: State, **changes: Any) -> Job:
+    _allow(job, state)
+    if state not in ACTIVE:
+        changes = {"owner": "", "lease": 0.0, **changes}
+    return _change(db, job, state=state, **changes)
+
+
+def _change(db: sqlite3.Connection, job: Job, **changes: Any) -> Job:
+    """The one statement that changes a row: it does so only if state and epoch are still `job`'s."""
+    values = to_values(replace(job, **changes)) | {"was": str(job.state), "at": job.epoch}
+    rows = db.execute(UPDATE, values).fetchall()
+    if len(rows) != 1:
+        raise StaleAttempt(f"Job {job.id} was changed by someone else meanwhile.")
+    return from_row(rows[0])

@@ -1,0 +1,178 @@
+"""The worker: claim a job, run its attempt as a child, publish what came out.
+
+Knows the order of steps. Knows nothing of what tasks do, and holds no truth: kill it at any
+moment and another worker goes on from the table and the attempt's directory.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from camelid_core.errors import CamelidError, JobError, StaleAttempt
+
+from .database import TableUnavailable
+from .executors import Executor, LocalExecutor
+from .files import attempt_directory, attempts, earlier
+from .lease import Lease
+from .model import Job, State
+from .presence import Presence
+from .publishing import Verify, publish
+from .result import How, Result
+from .stopping import Stop
+from .store import JobStore
+from .supervision import SAVE_SECONDS, OnEvent, Relay, supervise
+
+ExecutorFor = Callable[[Job], Executor]
+
+_IDLE_SECONDS = 1.0
+_PATIENCE = 3
+
+
+class Worker:
+    """Runs one job at a time; start several for several.
+
+    `executor_for` says where a job runs (default: its recipe's `launch.executor`, else here);
+    `verify` raises if a directory is not what its manifest says.
+    """
+
+    def __init__(
+        self,
+        store: JobStore,
+        executor_for: ExecutorFor | None = None,
+        verify: Verify | None = None,
+        lease_seconds: float = 30.0,
+        beat_seconds: float = 5.0,
+        save_seconds: float = SAVE_SECONDS,
+    ) -> None:
+        self.store = store
+        self.home = store.path.parent
+        self.name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
+        self._executor_for = executor_for or chosen_executor
+        self._verify = verify or _verify
+        self._lease_seconds = lease_seconds
+        self._beat_seconds = beat_seconds
+        self._save_seconds = save_seconds
+
+    def run_forever(self, stop: Stop) -> None:
+        """Work until `stop`; the job under way then saves and is queued again for the next worker."""
+        failures = 0
+        with Presence(self.store, self.name):
+            while not stop:
+                try:
+                    idle = self.run_once(stop) is None
+                    failures = 0
+                except TableUnavailable as error:
+                    failures += 1
+                    if failures == _PATIENCE:
+                        raise
+                    sys.stderr.write(f"camelid worker: {error}\n")
+                    idle = True
+                if idle and not stop:
+                    time.sleep(_IDLE_SECONDS)
+
+    def run_once(self, stop: Stop | None = None) -> Job | None:
+        """Run the next job, if there is one, and return it as it is afterwards."""
+        self.store.sweep_lost()
+        job = self.store.claim(self.name, self._lease_seconds)
+        return None if job is None else self._hold(job, Stop() if stop is None else stop)
+
+    def run_job(self, job_id: int, on_event: OnEvent | None = None, stop: Stop | None = None) -> Job:
+        """Run one queued job in the foreground; `stop` cancels it, so that nobody else goes on with it."""
+        self.store.sweep_lost()
+        job = self.store.claim(self.name, self._lease_seconds, only=job_id)
+        if job is None:
+            raise JobError(f"Job {job_id} is {self.store.get(job_id).state}; only a queued job can be run.")
+        return self._hold(job, Stop() if stop is None else stop, on_event, cancel_on_stop=True)
+
+    def _hold(self, job: Job, stop: Stop, on_event: OnEvent | None = None, cancel_on_stop: bool = False) -> Job:
+        with Lease(self.store, job, self._beat_seconds) as lease:
+            try:
+                return self._attempt(lease, stop, on_event, cancel_on_stop)
+            except StaleAttempt:
+                return self.store.get(job.id)
+            except TableUnavailable:
+                raise
+            except Exception as error:  # whatever else goes wrong here is the job's end, not the worker's
+                if not isinstance(error, CamelidError):
+                    traceback.print_exc()
+                with suppress(StaleAttempt):
+                    return self._settle(job, Result.of(error), stop)
+                return self.store.get(job.id)
+
+    def _attempt(self, lease: Lease, stop: Stop, on_event: OnEvent | None, cancel_on_stop: bool) -> Job:
+        job = lease.job
+        directory = attempt_directory(self.home, job.id, job.epoch)
+        executor = self._executor_for(job)
+        for left in earlier(directory):
+            executor.clear(left)
+        done = self._done_before(job)
+        if done is not None:
+            return publish(self.store, self.store.start(job), done[0], done[1], self._verify)
+        directory.mkdir(parents=True)
+        handle = executor.start(job, directory)
+        try:
+            self.store.start(job, handle.identity)
+            code = supervise(handle, lease, stop, Relay(directory, on_event), self._save_seconds)
+        finally:
+            handle.end()
+        if stop and cancel_on_stop:
+            with suppress(JobError):  # a person stays with this job: nobody else shall go on with it unasked
+                self.store.request(job.id, "cancel")
+        if code is None:
+            raise StaleAttempt(f"Job {job.id} was taken over.")
+        result = Result.read(directory) or Result.of_exit(code, directory)
+        if result.how == How.SUCCEEDED:
+            return publish(self.store, job, directory, result, self._verify)
+        return self._settle(job, result, stop)
+
+    def _done_before(self, job: Job) -> tuple[Path, Result] | None:
+        """An earlier attempt that had succeeded when its worker died, or whose place was taken."""
+        for directory in attempts(self.home, job.id):
+            result = Result.read(directory)
+            if result is not None and result.how == How.SUCCEEDED:
+                return directory, result
+        return None
+
+    def _settle(self, job: Job, result: Result, stop: Stop) -> Job:
+        """Write down an end that is no success."""
+        if self.store.get(job.id).request == "cancel":
+            return self._cancelled(job, result)
+        if result.how == How.FENCED:
+            return self.store.lose(job)
+        if stop and result.how in (How.SAVED, How.KILLED):
+            return self.store.release(job)
+        if result.how == How.SAVED:
+            message = f"It was asked from outside to stop, and saved. `camelid jobs retry {job.id}` goes on from there."
+            return self.store.finish(job, State.PAUSED, error=message, error_kind="interrupted")
+        state = State.PAUSED if result.how == How.DISK_FULL else State.FAILED
+        return self.store.finish(job, state, error=result.message, error_kind=result.kind)
+
+    def _cancelled(self, job: Job, result: Result) -> Job:
+        saved = "its state is saved" if result.how == How.SAVED else "it did not save in time"
+        message = f"Cancelled; {saved}. `camelid jobs retry {job.id}` queues it again and goes on from what is saved."
+        return self.store.finish(job, State.CANCELLED, error=message, error_kind="cancelled")
+
+
+def chosen_executor(job: Job) -> Executor:
+    """The executor that the recipe names in `[launch] executor`; without one, a child process here."""
+    launch = job.config.get("launch")
+    name = launch.get("executor") if isinstance(launch, dict) else None
+    if not name or name == LocalExecutor.name:
+        return LocalExecutor()
+    from camelid_core.plugins import load_host
+
+    return load_host().executors[name]  # type: ignore[no-any-return]
+
+
+def _verify(directory: Path) -> object:
+    from camelid_core.artefacts import verify_directory
+
+    return verify_directory(directory)

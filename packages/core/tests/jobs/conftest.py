@@ -1,0 +1,76 @@
+"""A home directory, its table, workers in and out of this process, and a clock to turn."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import camelid_core
+import psutil
+import pytest
+from camelid_core.jobs.executors import LocalExecutor
+from camelid_core.jobs.store import JobStore
+from camelid_core.jobs.worker import Worker
+
+HERE = Path(__file__).parent
+SOURCE = Path(camelid_core.__file__).parents[1]
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    home = tmp_path / "home"
+    monkeypatch.setenv("CAMELID_HOME", str(home))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), str(SOURCE)]))
+    return home
+
+
+@pytest.fixture
+def store(home: Path) -> JobStore:
+    return JobStore(home / "jobs.sqlite3", backoff=(0.2, 0.2, 0.2))
+
+
+@pytest.fixture
+def worker(store: JobStore) -> Worker:
+    executor = LocalExecutor("ticking")
+    return Worker(store, lambda job: executor, lease_seconds=4, save_seconds=2)
+
+
+@pytest.fixture
+def start_worker(home: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(lease: float = 2.0) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen([sys.executable, str(HERE / "run_worker.py"), str(home), str(lease)])
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def until() -> Callable[..., None]:
+    def wait(condition: Callable[[], object], seconds: float = 20.0) -> None:
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline, "it did not happen in time"
+            time.sleep(0.05)
+
+    return wait
+
+
+@pytest.fixture
+def alive() -> Callable[[int], bool]:
+    def check(pid: int) -> bool:
+        try:
+            return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return False
+
+    return check

@@ -1,0 +1,102 @@
+"""The commands and helpers as people and pages use them, with a task from a really installed plugin."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+from camelid_core.jobs.foreground import ensure_worker
+from camelid_core.jobs.model import State
+from camelid_core.jobs.presence import live_workers
+
+PLUGIN = """
+from camelid_core import hookimpl
+
+@hookimpl
+def camelid_tasks():
+    from ticking import TICK
+
+    return [TICK]
+"""
+
+
+@pytest.fixture
+def installed(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A distribution directory on the path, and core's own where core is not installed."""
+    site = tmp_path / "site"
+    for name, module in (("camelid-ticks", "camelid_ticks"), ("camelid-core", "camelid_core.plugin")):
+        info = site / f"{name.replace('-', '_')}-0.1.0.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 0.1.0\n")
+        (info / "entry_points.txt").write_text(f"[camelid]\n{name} = {module}\n")
+    (site / "camelid_ticks.py").write_text(PLUGIN)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([os.environ["PYTHONPATH"], str(site)]))
+
+
+def camelid(*arguments: str, code: int = 0) -> str:
+    command = [sys.executable, "-m", "camelid_core.cli", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr
+    return done.stdout + done.stderr
+
+
+def foreground(**config: object) -> subprocess.Popen[str]:
+    script = (
+        "import json, sys; from camelid_core.jobs.foreground import run_in_foreground\n"
+        "job = run_in_foreground('tick', json.loads(sys.argv[1]), 'mine', lambda event: print(event['done'], flush=True))\n"
+        "print(job.state, job.error or job.published)"
+    )
+    return subprocess.Popen([sys.executable, "-c", script, json.dumps(config)], stdout=subprocess.PIPE, text=True)
+
+
+def test_from_submit_to_result(store, installed):
+    assert "There are no jobs." in camelid("jobs", "list")
+    job = store.submit("tick", {"count": 2}, "mine")
+    assert [each["state"] for each in json.loads(camelid("jobs", "list", "--json"))] == ["queued"]
+    assert "Job 1 succeeded." in camelid("worker", "--once")
+    assert Path(store.get(job.id).published).name == "mine"
+    assert "mine" in camelid("jobs", "list")
+    shown = json.loads(camelid("jobs", "show", "1", "--json"))
+    assert (shown["summary"]["ticks"], shown["progress"]["done"]) == (2, 2)
+    assert "No job is queued." in camelid("worker", "--once")
+    assert "Job 1 succeeded." in camelid("jobs", "wait", "1")
+    assert "already ended (succeeded)" in camelid("jobs", "cancel", "1", code=1)
+    assert "There is no job 9" in camelid("jobs", "show", "9", code=1)
+
+
+def test_failure_and_retry(store, installed):
+    store.submit("tick", {"count": 1, "then": "crash"})
+    camelid("worker", "--once")
+    assert "ZeroDivisionError: the bug" in camelid("jobs", "wait", "1", code=1)
+    assert "Traceback" in camelid("jobs", "logs", "1", "--follow")
+    assert "`camelid worker` starts one" in camelid("jobs", "retry", "1")
+    assert "Job 1 is cancelled." in camelid("jobs", "cancel", "1")
+    assert "ZeroDivisionError" in camelid("jobs", "retry", "1", "--here", code=1)
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(store, installed):
+    process = foreground(count=100_000)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "1\n"
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=20)
+    assert "cancelled Cancelled; its state is saved. `camelid jobs retry 1`" in out
+    assert store.get(1).state == State.CANCELLED
+
+
+def test_somebody_works(store, installed, home, until):
+    store.submit("tick", {"count": 1})
+    assert ensure_worker(home)
+    assert not ensure_worker(home)
+    until(lambda: store.get(1).state == State.SUCCEEDED)
+    (name,) = live_workers(store)
+    worker = psutil.Process(int(name.split(":")[1]))
+    worker.terminate()
+    until(lambda: live_workers(store) == [])
+    assert "Traceback" not in (home / "worker.log").read_text()

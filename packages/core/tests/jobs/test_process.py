@@ -1,0 +1,83 @@
+"""Who is killed, and above all who is not."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import asdict, replace
+
+import pytest
+from camelid_core.jobs.executors import LocalExecutor, child_environment
+from camelid_core.jobs.process import MARK, Identity, started
+
+
+@pytest.fixture
+def stranger():
+    process = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    yield process
+    process.kill()
+    process.wait()
+
+
+@pytest.mark.parametrize("pid", [0, 1, -1, os.getpgrp(), os.getpid(), os.getppid()])
+def test_never_signalled(pid, tmp_path):
+    """Were one of these killed, this test run would be over."""
+    identity = Identity.of(pid, "no such mark")
+    identity.write(tmp_path)
+    LocalExecutor().clear(tmp_path)
+
+
+@pytest.mark.parametrize("change", [{"started": "1"}, {"boot": "an earlier one"}, {"started": ""}])
+def test_a_recycled_pid_is_a_stranger(stranger, tmp_path, change):
+    replace(Identity.of(stranger.pid, "no such mark"), **change).write(tmp_path)
+    LocalExecutor().clear(tmp_path)
+    assert stranger.poll() is None
+
+
+@pytest.mark.parametrize("record", ["", "[]", "{}", '{"pid": "1", "started": "", "boot": "", "mark": ""}'])
+def test_a_broken_record_kills_nobody(tmp_path, record):
+    (tmp_path / "process.json").write_text(record)
+    LocalExecutor().clear(tmp_path)
+
+
+def test_an_exact_match_is_ended(stranger, tmp_path):
+    Identity.of(stranger.pid, "no such mark").write(tmp_path)
+    assert json.loads((tmp_path / "process.json").read_text()) == asdict(Identity.read(tmp_path))
+    LocalExecutor().clear(tmp_path)
+    assert stranger.wait(5) == -9
+
+
+def test_who_left_the_group_is_known_by_the_mark():
+    stray = subprocess.Popen(["sleep", "60"], start_new_session=True, env={"PATH": os.environ["PATH"], MARK: "m" * 32})
+    Identity(0, "", "", "m" * 32).end()
+    assert stray.wait(5) == -9
+
+
+def test_started_tells_processes_apart(stranger):
+    assert started(os.getpid()) == started(os.getpid()) != started(stranger.pid)
+    assert started(-1) == started(2**22 + 1) == ""
+
+
+def test_no_credentials_reach_a_child(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    given = {
+        "PATH": "/bin", "LC_ALL": "C", "CAMELID_HOME": "/h", "HF_HOME": "/hf", "CUDA_VISIBLE_DEVICES": "0",
+        "PYTHONPATH": "src", "OMP_NUM_THREADS": "2", "TOKENIZERS_PARALLELISM": "false",
+        "HF_TOKEN": "x", "CAMELID_API_KEY": "x", "AWS_SECRET_ACCESS_KEY": "x", "CUDA_PASSWORD": "x", "EDITOR": "vi",
+    }  # fmt: skip
+    child = child_environment(given)
+    assert set(child) == {
+        "PATH", "LC_ALL", "CAMELID_HOME", "HF_HOME", "CUDA_VISIBLE_DEVICES", "PYTHONPATH", "OMP_NUM_THREADS",
+        "TOKENIZERS_PARALLELISM", "OMP_WAIT_POLICY", "PYTHONUNBUFFERED",
+    }  # fmt: skip
+    assert child["PYTHONPATH"] == str(tmp_path / "src")
+    assert child["OMP_WAIT_POLICY"] == "PASSIVE"
+
+
+def test_attempts_import_no_heavy_package():
+    script = "import sys, camelid_core.jobs.attempt; print({'torch', 'transformers', 'gradio'} & set(sys.modules))"
+    assert (
+        subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "set()\n"
+    )

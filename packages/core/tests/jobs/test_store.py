@@ -1,0 +1,320 @@
+"""The table: transitions, fences, requests, and a file that is not as it should be."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import stat
+import subprocess
+import sys
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from camelid_core.errors import JobError, StaleAttempt, UsageError
+from camelid_core.jobs.clock import Clock
+from camelid_core.jobs.database import TableUnavailable
+from camelid_core.jobs.model import ENDED, NEXT, State
+from camelid_core.jobs.presence import Presence, live_workers, reserve
+from camelid_core.jobs.store import JobStore
+
+
+class Turned(Clock):
+    """A clock that stands still until it is turned."""
+
+    def __init__(self) -> None:
+        self.time, self.started = 1000.0, "boot 1"
+
+    def now(self) -> float:
+        return self.time
+
+    def boot(self) -> str:
+        return self.started
+
+
+@pytest.fixture
+def clock() -> Turned:
+    return Turned()
+
+
+@pytest.fixture
+def store(tmp_path: Path, clock: Turned) -> JobStore:
+    return JobStore(tmp_path / "jobs.sqlite3", clock)
+
+
+def test_submitted_is_stored_as_given(store):
+    job = store.submit("tick", {"count": 3, "文": [1.5, None]}, name="run-1", priority=2)
+    assert (job.state, job.epoch, job.task, job.name, job.priority) == (State.QUEUED, 0, "tick", "run-1", 2)
+    assert JobStore(store.path).get(job.id).config == {"count": 3, "文": [1.5, None]}
+    assert stat.S_IMODE(store.path.stat().st_mode) == 0o600
+
+
+def test_same_key_same_job(store):
+    job = store.submit("tick", {}, key="click")
+    assert store.submit("tick", {}, key="click") == job
+    with pytest.raises(JobError, match="key 'click' belongs to job 1"):
+        store.submit("tick", {"count": 1}, key="click")
+    assert len(store.list()) == 1
+
+
+@pytest.mark.parametrize("name", ["../x", "/etc", "a b", "con", "a" * 65])
+def test_name_must_be_a_directory_name(store, name):
+    with pytest.raises(UsageError):
+        store.submit("tick", {}, name=name)
+
+
+def test_priority_then_age(store):
+    for priority in (0, 5, 0, 5):
+        store.submit("tick", {}, priority=priority)
+    assert [store.claim("w", 30).id for _ in range(4)] == [2, 4, 1, 3]
+    assert store.claim("w", 30) is None
+
+
+def test_held_jobs_go_to_who_asks_for_them(store, clock):
+    job = store.submit("tick", {}, hold=10)
+    assert store.claim("other", 30) is None
+    assert store.claim("here", 30, only=job.id).owner == "here"
+    assert store.claim("here", 30, only=job.id) is None
+    store.submit("tick", {}, hold=10)
+    clock.time += 11
+    assert store.claim("other", 30).id == 2
+
+
+def test_a_reboot_forgets_waits(store, clock):
+    store.submit("tick", {}, hold=10)
+    clock.time, clock.started = 5.0, "boot 2"
+    assert store.claim("w", 30).id == 1
+
+
+def test_every_state_is_reached_and_every_move_is_allowed(store, clock):
+    ways = {
+        State.QUEUED: lambda job: job,
+        State.CLAIMED: lambda job: store.claim("w", 30),
+        State.RUNNING: lambda job: store.start(store.claim("w", 30)),
+        State.SUCCEEDED: lambda job: store.publish(store.start(store.claim("w", 30)), lambda: Path("/x"), {"a": 1}),
+        State.FAILED: lambda job: store.finish(store.start(store.claim("w", 30)), State.FAILED, error="No."),
+        State.PAUSED: lambda job: store.finish(store.start(store.claim("w", 30)), State.PAUSED),
+        State.CANCELLED: lambda job: store.request(job.id, "cancel"),
+        State.LOST: lambda job: store.lose(store.start(store.claim("w", 30))),
+    }
+    assert set(ways) == set(State) == set(NEXT)
+    for state, way in ways.items():
+        assert way(store.submit("tick", {}, priority=len(store.list()))).state == state
+        assert len(store.list([state])) == 1
+
+
+def test_lost_waits_longer_each_time_and_then_has_failed(store, clock):
+    store.submit("tick", {})
+    for wait in (10, 20, 40):
+        store.start(store.claim("w", 30))
+        clock.time += 29
+        assert not store.sweep_lost()
+        clock.time += 2
+        (job,) = store.sweep_lost()
+        assert (job.state, job.not_before) == (State.LOST, clock.time + wait)
+        clock.time += wait - 1
+        assert not store.sweep_lost()
+        clock.time += 1
+        assert [job.state for job in store.sweep_lost()] == [State.QUEUED]
+    store.claim("w", 30)
+    clock.time += 31
+    (job,) = store.sweep_lost()
+    assert (job.state, job.error_kind) == (State.FAILED, "lost")
+    assert "camelid jobs retry 1" in job.error
+    assert (store.retry(1).retries, store.claim("w", 30).epoch) == (0, 5)
+
+
+def test_release_costs_nothing(store):
+    store.submit("tick", {})
+    for _ in range(5):
+        job = store.release(store.start(store.claim("w", 30)))
+        assert (job.state, job.retries, job.owner) == (State.QUEUED, 0, "")
+
+
+def test_stale_attempts_change_nothing(store, clock):
+    store.submit("tick", {})
+    old = store.start(store.claim("old", 30))
+    clock.time += 31
+    store.sweep_lost()
+    clock.time += 10
+    store.sweep_lost()
+    new = store.start(store.claim("new", 30))
+    placed = []
+    attempts = [
+        lambda: store.heartbeat(old),
+        lambda: store.start(old),
+        lambda: store.finish(old, State.FAILED),
+        lambda: store.publish(old, lambda: placed.append(1), {}),
+        lambda: store.release(old),
+        lambda: store.lose(old),
+    ]
+    for attempt in attempts:
+        with pytest.raises(StaleAttempt):
+            attempt()
+    assert not placed
+    assert store.get(1) == new
+
+
+def test_a_place_that_fails_leaves_the_job_running(store):
+    store.submit("tick", {})
+    job = store.start(store.claim("w", 30))
+
+    def place():
+        raise JobError("Taken.")
+
+    with pytest.raises(JobError, match="Taken"):
+        store.publish(job, place, {})
+    assert store.get(1) == job
+
+
+def test_requests(store):
+    store.submit("tick", {})
+    with pytest.raises(JobError, match="queued and has no result yet"):
+        store.request(1, "finish")
+    job = store.start(store.claim("w", 30))
+    assert store.request(1, "finish").request == "finish"
+    assert store.heartbeat(job).request == "finish"
+    assert store.request(1, "cancel").request == "cancel"
+    assert store.request(1, "finish").request == "cancel"
+    with pytest.raises(JobError, match="only failed, cancelled or paused"):
+        store.retry(1)
+    store.finish(job, State.CANCELLED)
+    for request in ("cancel", "finish"):
+        with pytest.raises(JobError, match="has already ended"):
+            store.request(1, request)
+    assert store.retry(1).request == ""
+    with pytest.raises(JobError, match="There is no job 7"):
+        store.get(7)
+
+
+def test_cancel_reaches_a_job_whose_worker_died(store, clock):
+    store.submit("tick", {})
+    store.start(store.claim("w", 30))
+    store.request(1, "cancel")
+    clock.time += 31
+    assert [job.state for job in store.sweep_lost()] == [State.CANCELLED]
+
+
+def test_only_allowed_moves(store):
+    store.submit("tick", {})
+    with pytest.raises(JobError, match="claimed; it cannot become succeeded"):
+        store.publish(store.claim("w", 30), lambda: Path("/x"), {})
+    assert all(NEXT[state] <= {State.QUEUED} for state in ENDED)
+
+
+def test_four_processes_never_claim_the_same_job(tmp_path):
+    store = JobStore(tmp_path / "jobs.sqlite3")
+    for _ in range(40):
+        store.submit("tick", {})
+    script = (
+        "import json, sys; from pathlib import Path; from camelid_core.jobs import JobStore\n"
+        "store, ids = JobStore(Path(sys.argv[1])), []\n"
+        "while job := store.claim(sys.argv[2], 30): ids.append(job.id)\n"
+        "print(json.dumps(ids))"
+    )
+    processes = [
+        subprocess.Popen([sys.executable, "-c", script, str(store.path), f"w{n}"], stdout=subprocess.PIPE)
+        for n in range(4)
+    ]
+    claimed = [job_id for process in processes for job_id in json.loads(process.communicate()[0])]
+    assert sorted(claimed) == list(range(1, 41))
+
+
+def test_threads_share_a_store(tmp_path):
+    store = JobStore(tmp_path / "jobs.sqlite3")
+    threads = [threading.Thread(target=lambda: [store.submit("tick", {}) for _ in range(5)]) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(store.list()) == 40
+
+
+def test_one_of_many_starts_the_worker(store, clock):
+    assert [reserve(store) for _ in range(3)] == [True, False, False]
+    with Presence(store, "w"):
+        assert live_workers(store) == ["w"]
+    assert reserve(store)
+    clock.time += 16
+    assert live_workers(store) == []
+    assert reserve(store)
+    clock.time, clock.started = clock.time - 10, "boot 2"
+    assert live_workers(store) == []
+
+
+# -- the file
+
+
+def test_pragmas(store):
+    with store.database.read() as db:
+        values = [
+            db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("synchronous", "foreign_keys", "journal_mode")
+        ]
+        assert db.execute("PRAGMA busy_timeout").fetchone()[0] == 30_000
+    safe = sqlite3.sqlite_version_info >= (3, 51, 3)
+    assert values == [2, 1, "wal" if safe else "delete"]
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage" * 1000, b"SQLite format 3\0" + b"\xff" * 5000])
+def test_a_damaged_file_is_left_alone(tmp_path, content):
+    path = tmp_path / "jobs.sqlite3"
+    path.write_bytes(content)
+    with pytest.raises(JobError, match="is damaged.*left as it is"):
+        JobStore(path)
+    assert path.read_bytes() == content
+
+
+def test_a_damaged_page_is_found(store):
+    for _ in range(200):
+        store.submit("tick", {"text": "x" * 100})
+    data = bytearray(store.path.read_bytes())
+    data[8192:24576] = b"\x5a" * 16384
+    store.path.write_bytes(data)
+    with pytest.raises(JobError, match="is damaged"):
+        JobStore(store.path)
+
+
+def test_a_newer_schema_is_refused(store):
+    with store.database.write() as db:
+        db.execute("PRAGMA user_version = 99")
+    with pytest.raises(JobError, match=r"newer Camelid \(schema 99; this one knows 1\)"):
+        JobStore(store.path)
+
+
+def test_a_deleted_file_does_not_come_back_empty(store):
+    store.submit("tick", {})
+    store.path.unlink()
+    with pytest.raises(TableUnavailable, match="moved or deleted"):
+        store.submit("tick", {})
+    assert not store.path.exists()
+
+
+def test_a_short_lock_is_waited_for_and_a_long_one_is_told(tmp_path):
+    patient = JobStore(tmp_path / "jobs.sqlite3")
+    hasty = JobStore(patient.path, busy_seconds=0.2)
+    other = sqlite3.connect(patient.path, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(TableUnavailable, match="was locked by another process for 0.2 s"):
+        hasty.submit("tick", {})
+    assert hasty.list() == []
+    threading.Timer(0.5, lambda: other.execute("COMMIT")).start()
+    assert patient.submit("tick", {}).id == 1
+    other.close()
+
+
+def test_a_file_made_by_two_at_once_is_one(tmp_path):
+    stores: list[JobStore] = []
+    threads = [threading.Thread(target=lambda: stores.append(JobStore(tmp_path / "j.sqlite3"))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [store.submit("tick", {}).id for store in stores] == list(range(1, 9))
+    assert [path.name for path in tmp_path.iterdir()] == ["j.sqlite3"]
+
+
+def test_an_old_copy_of_a_row_is_stale(store):
+    job = store.submit("tick", {})
+    with pytest.raises(StaleAttempt):
+        store.heartbeat(replace(job, epoch=1))

@@ -1,0 +1,197 @@
+"""Attempts in this process's worker: how each one ends, and where its result goes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+from camelid_core.jobs.files import EVENTS, LOG, attempt_directory
+from camelid_core.jobs.model import State
+from camelid_core.jobs.stopping import Stop
+from camelid_core.jobs.watchdog import cap_log
+
+
+def run(store, worker, name="", **config):
+    job = store.submit("tick", config, name)
+    done = worker.run_job(job.id)
+    assert done == store.get(job.id)
+    return done
+
+
+def attempt_of(home: Path, job) -> Path:
+    return attempt_directory(home, job.id, job.epoch)
+
+
+def test_success_is_published_under_its_name(store, worker, home):
+    events = []
+    job = worker.run_job(store.submit("tick", {"count": 3}, "mine").id, events.append)
+    assert (job.state, job.error, job.summary) == (State.SUCCEEDED, "", {"ticks": 3, "first": 0})
+    assert Path(job.published) == home / "artefacts" / "mine"
+    assert json.loads((Path(job.published) / "ticks.json").read_text()) == 3
+    assert [event["done"] for event in events if event["kind"] == "progress"] == [1, 2, 3]
+    assert (attempt_of(home, job) / EVENTS).exists()
+    assert job.process.startswith("pid ")
+
+
+def test_names_we_chose_count_up_and_given_ones_are_refused_before_the_work(store, worker, home, tmp_path):
+    assert [Path(run(store, worker, "a").published).name for _ in range(2)] == ["a", "a-2"]
+    assert Path(run(store, worker).published).name == "tick-3"
+    assert Path(run(store, worker, output="mine").published) == home / "artefacts" / "mine"
+    (tmp_path / "empty").mkdir()
+    assert run(store, worker, output=str(tmp_path / "empty")).published == str(tmp_path / "empty")
+    job = run(store, worker, output=str(tmp_path / "empty"))
+    assert (job.state, job.error_kind) == (State.FAILED, "job_error")
+    assert "exists already" in job.error
+    assert not (attempt_of(home, job) / "state.json").exists()
+    assert run(store, worker, output="../x").error_kind == "usage_error"
+
+
+def test_a_place_taken_meanwhile_keeps_the_result_for_a_retry(store, worker, home, tmp_path):
+    place = tmp_path / "there"
+
+    def take(event):
+        place.mkdir(exist_ok=True)
+        (place / "note").touch()
+
+    job = worker.run_job(store.submit("tick", {"output": str(place)}).id, take)
+    assert (job.state, "exists already" in job.error) == (State.FAILED, True)
+    (place / "note").unlink()
+    store.retry(job.id)
+    again = worker.run_job(job.id)
+    assert (again.state, again.published) == (State.SUCCEEDED, str(place))
+    assert not attempt_of(home, again).exists(), "the work was done again"
+
+
+def test_another_file_system(store, worker, tmp_path):
+    memory = Path("/dev/shm")
+    if not memory.is_dir() or memory.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("needs a second file system")
+    place = memory / f"camelid-{tmp_path.name}-{threading.get_ident()}"
+    try:
+        job = run(store, worker, output=str(place / "out"))
+        assert (job.state, job.error) == (State.SUCCEEDED, "")
+        assert [path.name for path in place.iterdir()] == ["out"]
+        assert (place / "out" / "camelid.json").exists()
+    finally:
+        shutil.rmtree(place)
+
+
+@pytest.mark.parametrize(
+    ("then", "state", "kind", "sentence"),
+    [
+        ("crash", State.FAILED, "crash", "ZeroDivisionError: the bug"),
+        ("exit", State.FAILED, "crash", "SystemExit: 3"),
+        ("hard exit", State.FAILED, "crash", "exit code 9"),
+        ("bad data", State.FAILED, "data_error", "Row 3 is bad; mend it."),
+        ("memory", State.FAILED, "out_of_memory", "smaller batch size"),
+        ("disk", State.PAUSED, "disk_full", "Free some space"),
+        ("kill", State.FAILED, "killed_by_signal_9", "ran out of memory"),
+        ("damaged", State.FAILED, "artefact_error", "ticks.json"),
+        ("nothing", State.SUCCEEDED, "", ""),
+    ],
+)
+def test_ends(store, worker, home, then, state, kind, sentence):
+    job = run(store, worker, count=1, then=then)
+    assert (job.state, job.error_kind) == (state, kind)
+    assert sentence in job.error
+    assert "Traceback" not in job.error
+    assert not (home / "artefacts").exists() or not list((home / "artefacts").iterdir())
+    assert ("Traceback" in (attempt_of(home, job) / LOG).read_text()) == (
+        then in {"crash", "exit", "bad data", "memory", "disk"}
+    )
+
+
+def test_what_is_wrong_before_the_task_begins(store, worker):
+    assert "count: Input should be a valid integer" in run(store, worker, count="many").error
+    job = worker.run_job(store.submit("tock", {}).id)
+    assert job.state == State.FAILED
+
+
+def test_a_damaged_result_is_made_anew(store, worker):
+    job = run(store, worker, count=1, then="damaged")
+    store.retry(job.id)
+    again = worker.run_job(job.id)
+    assert (again.epoch, again.error_kind) == (2, "artefact_error")
+
+
+def test_cancel_saves_and_retry_goes_on(store, worker, until):
+    job = store.submit("tick", {"count": 1000, "seconds": 0.02})
+    asked = []
+
+    def cancel(event):
+        if event["done"] > 3 and not asked:
+            asked.append(store.request(job.id, "cancel"))
+
+    done = worker.run_job(job.id, cancel)
+    assert (done.state, done.error_kind) == (State.CANCELLED, "cancelled")
+    assert "its state is saved" in done.error
+    assert f"camelid jobs retry {job.id}" in done.error
+    store.retry(job.id)
+    finish = threading.Timer(1.5, lambda: store.request(job.id, "finish"))
+    finish.start()
+    done = worker.run_job(job.id)
+    assert (done.state, done.epoch) == (State.SUCCEEDED, 2)
+    assert 3 < done.summary["first"] < done.summary["ticks"] < 1000
+
+
+def test_ctrl_c_in_the_foreground_cancels(store, worker):
+    stop = Stop()
+    job = worker.run_job(store.submit("tick", {"count": 1000}).id, lambda event: stop() if not stop else None, stop)
+    assert job.state == State.CANCELLED
+    assert "its state is saved" in job.error
+
+
+def test_ctrl_c_twice_does_not_wait(store, worker):
+    stop = Stop()
+    job = worker.run_job(store.submit("tick", {"count": 1000, "then": "deaf"}).id, stop, stop)
+    assert job.state == State.CANCELLED
+    assert "did not save" in job.error
+
+
+def test_cancel_ends_the_whole_group(store, worker, home, alive, until):
+    job = store.submit("tick", {"count": 100_000, "then": "sleepers"})
+    thread = threading.Thread(target=worker.run_once, daemon=True)
+    thread.start()
+    note = attempt_directory(home, job.id, 1) / "sleepers.json"
+    until(note.exists)
+    sleepers = json.loads(note.read_text())
+    assert all(map(alive, sleepers))
+    store.request(job.id, "cancel")
+    thread.join(10)
+    assert store.get(job.id).state == State.CANCELLED
+    until(lambda: not any(map(alive, sleepers)), 2)
+
+
+def test_the_deaf_are_killed_in_time(store, worker):
+    job = store.submit("tick", {"count": 100_000, "then": "deaf"})
+    threading.Timer(1.0, lambda: store.request(job.id, "cancel")).start()
+    assert worker.run_job(job.id).state == State.CANCELLED
+
+
+def test_a_worker_that_died_between_rename_and_commit(store, worker, home):
+    """The next attempt finds the result in its place and writes it down, once."""
+    job = run(store, worker, "mine", output="mine")
+    with store.database.write() as db:
+        db.execute("UPDATE job SET state = 'queued', published = '', ended = NULL")
+    again = worker.run_job(job.id)
+    assert (again.state, again.published) == (State.SUCCEEDED, job.published)
+    assert [path.name for path in (home / "artefacts").iterdir()] == ["mine"]
+
+
+def test_a_directory_that_exists_is_no_attempt(store, worker, home):
+    job = store.submit("tick", {})
+    attempt_directory(home, job.id, 1).mkdir(parents=True)
+    assert (worker.run_job(job.id).state, store.get(job.id).error_kind) == (State.FAILED, "crash")
+
+
+def test_a_long_log_is_cut(tmp_path):
+    with (tmp_path / "log").open("ab", buffering=0) as log:
+        log.write(b"x" * 3_000_000)
+        cap_log(log.fileno(), 2_000_000)
+        log.write(b"after")
+    text = (tmp_path / "log").read_bytes()
+    assert len(text) < 1_100_000
+    assert text.endswith(b"[the log was over 2 MB; the rest was cut here]\nafter")
