@@ -1,0 +1,77 @@
+# Everything a person types while working on Camelid. `make help` is made from the ## comments.
+PY ?= $(shell command -v python3.13 || command -v python3.12 || command -v python3.11 || command -v python3)
+VENV ?= .venv
+BIN := $(VENV)/bin
+UI ?= 1
+PYTEST := OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest
+
+.DEFAULT_GOAL := help
+.PHONY: help install dev demo ui lint format types contracts docs docs-check unit test constraints coverage clean
+
+help:  ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(BIN)/python:
+	@test -n "$(PY)" || { echo "Python 3.11 or newer is needed."; exit 1; }
+	@$(PY) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; set PY=/path/to/python."; exit 1; }
+	$(PY) -m venv $(VENV)
+
+$(VENV)/.installed: $(BIN)/python constraints-cpu.txt pyproject.toml $(wildcard packages/*/pyproject.toml)
+	@echo "Installing Camelid into $(VENV) …"
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints-cpu.txt -e packages/core -e packages/train -e packages/serve -e packages/ui
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.installed requirements-dev.txt
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints-cpu.txt -r requirements-dev.txt
+	@touch $@
+
+install: $(VENV)/.installed  ## Install the four packages into .venv
+
+dev: $(VENV)/.dev  ## Install what working on Camelid needs, too
+
+demo: $(VENV)/.installed  ## Fine-tune, merge, ask and predict with a real model; UI=0 ends there, else the pages open
+	@$(BIN)/python examples/quickstart/demo.py
+	@if [ "$(UI)" != 0 ]; then $(BIN)/camelid ui; fi
+
+ui: $(VENV)/.installed  ## Start the web pages
+	@$(BIN)/camelid ui
+
+lint: $(VENV)/.dev  ## Check style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(VENV)/.dev  ## Put style right
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(VENV)/.dev  ## Check types
+	$(BIN)/mypy packages/core/src packages/train/src packages/serve/src packages/ui/src
+
+contracts: $(VENV)/.dev  ## Check who may import whom
+	$(BIN)/lint-imports
+
+docs: $(VENV)/.dev  ## Write the generated pages of docs/reference
+	$(BIN)/python docs/generate.py
+
+docs-check: $(VENV)/.dev  ## Check that the generated pages are fresh
+	$(BIN)/python docs/generate.py --check
+
+unit: $(VENV)/.dev  ## The inner loop: everything that needs neither the real model, a browser nor an installation
+	$(PYTEST) -m "not model and not browser and not install" -n 2
+
+test: $(VENV)/.dev lint types contracts docs-check  ## Everything CI checks
+	tests/find-browser
+	$(PYTEST) -m "not model and not browser and not install" -n 2
+	$(PYTEST) -m "model or install"
+	$(PYTEST) -m browser
+
+constraints: $(VENV)/.dev  ## Write constraints-cpu.txt from what .venv holds
+	@$(BIN)/python -m pip freeze --exclude-editable --disable-pip-version-check | sed 's/+cpu$$//' | grep -v '^-e' > constraints-cpu.txt
+
+coverage: $(VENV)/.dev  ## Which lines the inner loop never runs
+	$(BIN)/python -m coverage run -m pytest -m "not model and not browser and not install"
+	$(BIN)/python -m coverage combine -q || true
+	$(BIN)/python -m coverage report --skip-covered
+
+clean:  ## Delete the environment and what tests left
+	rm -rf $(VENV) build test-output .mypy_cache .ruff_cache .pytest_cache .hypothesis
