@@ -1,5 +1,6 @@
 # Everything a person types while working on Camelid. `make help` is made from the ## comments.
-PY ?= $(shell command -v python3.13 || command -v python3.12 || command -v python3.11 || command -v python3)
+NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+PY ?= $(shell for p in python3 python3.13 python3.12 python3.11; do $$p -c '$(NEW_ENOUGH)' 2>/dev/null && echo $$p && break; done)
 VENV ?= .venv
 BIN := $(VENV)/bin
 UI ?= 1
@@ -12,9 +13,8 @@ help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(BIN)/python:
-	@test -n "$(PY)" || { echo "Python 3.11 or newer is needed."; exit 1; }
-	@$(PY) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; set PY=/path/to/python."; exit 1; }
-	$(PY) -m venv $(VENV)
+	@test -n "$(PY)" || { echo "Python 3.11 or newer is needed: install it, or set PY=/path/to/python."; exit 1; }
+	@$(PY) -m venv $(VENV)
 
 $(VENV)/.installed: $(BIN)/python constraints-cpu.txt pyproject.toml $(wildcard packages/*/pyproject.toml)
 	@echo "Installing Camelid into $(VENV) …"
