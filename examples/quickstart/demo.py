@@ -53,7 +53,9 @@ def main() -> None:
     adapter = str(trained.published)
 
     say("4/6  Exact answers on held-out problems, base and tuned")
-    scored = stage("evaluate", EvaluateConfig(model=adapter, rows=40, base=True, batch_size=40, sampling=GREEDY), "demo-scores")
+    scored = stage(
+        "evaluate", EvaluateConfig(model=adapter, rows=40, base=True, batch_size=40, sampling=GREEDY), "demo-scores"
+    )
 
     say("5/6  Merging, and asking the merged model")
     merged = str(stage("merge", MergeConfig(adapter=adapter), "demo-merged").published)

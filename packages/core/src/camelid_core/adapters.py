@@ -78,5 +78,7 @@ def infer_targets(linear_names: Iterable[str]) -> tuple[str, ...]:
             return group
     repeated = tuple(sorted(name for name, count in counts.items() if count > 1))
     if not repeated:
-        raise ModelError('no LoRA targets can be inferred for this model; name its linear layers in method.targets=["…"].')
+        raise ModelError(
+            'no LoRA targets can be inferred for this model; name its linear layers in method.targets=["…"].'
+        )
     return repeated

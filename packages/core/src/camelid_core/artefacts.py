@@ -133,7 +133,9 @@ def read_artefact(directory: Path) -> Artefact:
         raise ArtefactError(f"{str(path)!r} cannot be read: {error}") from None
     newer = isinstance(values, dict) and values.get("schema_version", SCHEMA) > SCHEMA
     if newer:
-        raise ArtefactError(f"{str(path)!r} was written by a newer Camelid (schema {values['schema_version']}); upgrade.")
+        raise ArtefactError(
+            f"{str(path)!r} was written by a newer Camelid (schema {values['schema_version']}); upgrade."
+        )
     try:
         return Artefact(directory, Manifest.model_validate(values))
     except ValidationError as error:

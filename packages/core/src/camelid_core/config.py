@@ -6,7 +6,6 @@ A field's docstring is its help on the command line, in the docs and in the page
 
 from __future__ import annotations
 
-import json
 import re
 import tomllib
 import types
@@ -19,10 +18,10 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
+from . import strictjson
 from .errors import ConfigError, did_you_mean
 
 _MAX_BYTES = 1_000_000
-_FLOAT = re.compile(r"[-+]?\d+(?:\.\d*)?[eE][-+]?\d+")
 ConfigT = TypeVar("ConfigT", bound="Config")
 
 
@@ -59,13 +58,13 @@ def validate(cls: type[ConfigT], values: Mapping[str, Any], where: str) -> Confi
 
 def read_values(path: Path) -> dict[str, Any]:
     """The file as plain values; the suffix says which format."""
-    readers = {".toml": tomllib.loads, ".json": json.loads, ".yaml": _yaml, ".yml": _yaml}
+    readers = {".toml": tomllib.loads, ".json": strictjson.loads, ".yaml": _yaml, ".yml": _yaml}
     if path.suffix not in readers:
         raise ConfigError(f"{str(path)!r} is no recipe: its name must end in {', '.join(sorted(readers))}.")
     try:
         if path.stat().st_size > _MAX_BYTES:
             raise ConfigError(f"{str(path)!r} is over 1 MB; a recipe is a page of settings.")
-        values = readers[path.suffix](path.read_text(encoding="utf-8"))
+        values = readers[path.suffix](path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigError(f"{str(path)!r} cannot be read: {error.strerror}.") from None
     except (ValueError, yaml.YAMLError, RecursionError) as error:
@@ -106,7 +105,7 @@ def parse_value(text: str) -> Any:
 
 
 class _SafeLoader(yaml.SafeLoader):
-    """Safe YAML without aliases or repeated keys."""
+    """Safe YAML without aliases or repeated keys; `3e-4` is a number as it is in TOML and JSON."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.events.AliasEvent):
@@ -121,17 +120,13 @@ class _SafeLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+_SafeLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(?:\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
+
+
 def _yaml(text: str) -> Any:
-    return _floats(yaml.load(text, Loader=_SafeLoader))  # noqa: S506 - derived from SafeLoader
-
-
-def _floats(value: Any) -> Any:
-    """YAML 1.1 reads `3e-4` as text; TOML and JSON read a number, so this does too."""
-    if isinstance(value, dict):
-        return {key: _floats(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_floats(item) for item in value]
-    return float(value) if isinstance(value, str) and _FLOAT.fullmatch(value) else value
+    return yaml.load(text, Loader=_SafeLoader)  # noqa: S506 - derived from SafeLoader
 
 
 def _sentence(cls: type[BaseModel], detail: ErrorDetails) -> str:

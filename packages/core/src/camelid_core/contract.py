@@ -39,7 +39,9 @@ def check_contract(contract: TemplateContract, template: PromptTemplate, tokeniz
         return
     ids = Encoder(tokenizer, template).prompt_ids(REFERENCE)
     if ids != contract.reference_ids:
-        at = next((i for i, pair in enumerate(zip(ids, contract.reference_ids, strict=False)) if pair[0] != pair[1]), len(ids))
+        at = next(
+            (i for i, pair in enumerate(zip(ids, contract.reference_ids, strict=False)) if pair[0] != pair[1]), len(ids)
+        )
         raise ArtefactError(
             f"template {template.name!r} gives other tokens than this model was trained with (from token {at} on): "
             "the template or the tokenizer has changed. Use the versions its camelid.json names."

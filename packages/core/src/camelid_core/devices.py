@@ -59,4 +59,8 @@ def _cards() -> list[tuple[str, int, int]]:
     except (OSError, subprocess.SubprocessError):
         return []
     rows = [[part.strip() for part in line.split(",")] for line in lines]
-    return [(row[0].removeprefix("NVIDIA "), int(row[1]) << 20, int(row[2]) << 20) for row in rows if len(row) == 3]
+    return [
+        (name.removeprefix("NVIDIA "), int(total) << 20, int(free) << 20)
+        for name, total, free in (row for row in rows if len(row) == 3)
+        if total.isdecimal() and free.isdecimal()  # cards that share the machine's memory say [N/A]
+    ]

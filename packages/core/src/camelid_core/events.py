@@ -18,7 +18,7 @@ class EventLog:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._file = path.open("a", encoding="utf-8", buffering=1)
+        self._file = path.open("a", encoding="utf-8", errors="backslashreplace", buffering=1)
 
     def emit(self, kind: str, **values: Any) -> None:
         line = {"kind": kind, "time": round(time.time(), 3), **values}

@@ -49,14 +49,18 @@ def safetensors_header(path: Path) -> dict[str, Any]:
         raw = file.read(8)
         length = struct.unpack("<Q", raw)[0] if len(raw) == 8 else _MAX_HEADER + 1
         if length > min(_MAX_HEADER, size - 8):
-            raise ArtefactError(f"{path.name!r} is no safetensors file: its header claims {length:,} of {size:,} bytes.")
+            raise ArtefactError(
+                f"{path.name!r} is no safetensors file: its header claims {length:,} of {size:,} bytes."
+            )
         try:
             header: dict[str, Any] = json.loads(file.read(length))
             end = max((item["data_offsets"][1] for name, item in header.items() if name != "__metadata__"), default=0)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise ArtefactError(f"{path.name!r} is no safetensors file: its header cannot be read.") from None
     if 8 + length + end != size:
-        raise ArtefactError(f"{path.name!r} has {size:,} bytes where its header needs {8 + length + end:,}: it is damaged.")
+        raise ArtefactError(
+            f"{path.name!r} has {size:,} bytes where its header needs {8 + length + end:,}: it is damaged."
+        )
     return header
 
 

@@ -73,7 +73,9 @@ def _value(expression: str, strip: bool) -> str:
 
 
 def _literal(text: str) -> str:
-    pieces = [("eos_token" if part == EOS else _string(part)) for part in re.split(re.escape(EOS).join("()"), text) if part]
+    pieces = [
+        ("eos_token" if part == EOS else _string(part)) for part in re.split(re.escape(EOS).join("()"), text) if part
+    ]
     return "".join(f"{{{{- {piece} }}}}" for piece in pieces)
 
 
@@ -93,6 +95,8 @@ def render_jinja(source: str, messages: Sequence[Message], eos: str, generation_
     ]
     try:
         template = _compile_jinja_template(source)
-        return str(template.render(messages=turns, eos_token=eos, bos_token="", add_generation_prompt=generation_prompt))
+        return str(
+            template.render(messages=turns, eos_token=eos, bos_token="", add_generation_prompt=generation_prompt)
+        )
     except jinja2.TemplateError as error:
         raise TemplateError(f"the chat template cannot be rendered: {error}") from None

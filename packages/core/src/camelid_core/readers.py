@@ -5,14 +5,16 @@ Knows files and their faults, which it names by file, line and excerpt. Knows no
 
 from __future__ import annotations
 
+import codecs
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 from .errors import DataError
 from .records import ROLES, Message, Record, alpaca
+from .strictjson import DECODER
 
 MAX_FIELD = 1_000_000
 """Characters one text may have; a longer one is a damaged file far more often than data."""
@@ -35,7 +37,7 @@ def read(path: Path) -> Iterator[Record]:
 
 
 def rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Rows as plain objects with their number from 1: JSON Lines or one JSON array, told apart by the first character."""
+    """Rows as plain objects with their number from 1: JSON Lines or one JSON array, as the first character says."""
     try:
         with path.open("rb") as file:
             start = file.read(4096)
@@ -65,7 +67,7 @@ def to_record(row: Mapping[str, Any], where: str, source: str = "", number: int 
 
 
 def _alpaca(row: Mapping[str, Any], where: str, fields: dict[str, str]) -> Record:
-    texts = {key: _text(row.get(key) or "", f"{where}, {key!r}") for key in ("instruction", "input", "output")}
+    texts = {key: _text(_or_empty(row, key), f"{where}, {key!r}") for key in ("instruction", "input", "output")}
     return alpaca(texts["instruction"], texts["output"], texts["input"], **fields)
 
 
@@ -80,13 +82,18 @@ def message(turn: Any, where: str) -> Message:
     """One `{"role", "content"}` object; `context` is read where we wrote it."""
     if not isinstance(turn, dict) or turn.get("role") not in ROLES:
         raise DataError(f"{where}: expected an object with 'role' one of {', '.join(ROLES)}, not {_excerpt(turn)}.")
-    return Message(turn["role"], _text(turn.get("content"), where), _text(turn.get("context") or "", where))
+    return Message(turn["role"], _text(turn.get("content"), where), _text(_or_empty(turn, "context"), where))
 
 
 _FORMATS: tuple[tuple[tuple[str, ...], Callable[[Mapping[str, Any], str, dict[str, str]], Record]], ...] = (
     (("messages",), _messages),
     (("instruction", "output"), _alpaca),
 )
+
+
+def _or_empty(row: Mapping[str, Any], key: str) -> Any:
+    """A missing key and null mean no text; 0 and false do not."""
+    return "" if row.get(key) is None else row[key]
 
 
 def _text(value: Any, where: str) -> str:
@@ -112,69 +119,94 @@ _LINE_LIMIT = 16 * MAX_FIELD
 
 def _parse(data: bytes, where: str) -> Any:
     try:
-        return _DECODER.decode(data.decode("utf-8"))
+        return DECODER.decode(data.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise DataError(f"{where}: not UTF-8 at byte {error.start}.") from None
     except json.JSONDecodeError as error:
-        raise DataError(f"{where}, column {error.colno}: {error.msg}: {_excerpt(error.doc[max(0, error.pos - 20):])}") from None
+        raise DataError(
+            f"{where}, column {error.colno}: {error.msg}: {_excerpt(error.doc[max(0, error.pos - 20) :])}"
+        ) from None
     except (RecursionError, ValueError) as error:
         raise DataError(f"{where}: {error}") from None
 
 
 def _array(file: Any, name: str) -> Iterator[tuple[int, Any]]:
-    """Elements of one JSON array without holding the file: decode from a buffer, read on when it runs short."""
-    import codecs
+    """Elements of one JSON array without holding the file."""
+    source = _Buffer(file, name)
+    source.take("[")
+    if source.peek() != "]":
+        yield source.row, source.value()
+        while source.peek() == ",":
+            source.take(",")
+            source.row += 1
+            yield source.row, source.value()
+    source.take("]")
+    if source.peek():
+        raise source.fault("the array has ended, but the file goes on")
 
-    decode = codecs.getincrementaldecoder("utf-8")().decode
-    buffer, position, ended = "", 0, False
-    numbers = count(1)
-    opened = False
-    while True:
-        position = _skip(buffer, position, " \t\r\n," if opened else " \t\r\n[")
-        opened = opened or "[" in buffer[:position]
-        if position < len(buffer) and buffer[position] == "]":
-            return
+
+class _Buffer:
+    """The text of a file around the place being read: decoded as far as needed, forgotten behind."""
+
+    def __init__(self, file: Any, name: str) -> None:
+        self.row = 1
+        self._file = file
+        self._name = name
+        self._decode = codecs.getincrementaldecoder("utf-8")().decode
+        self._text = ""
+        self._at = 0
+        self._ended = False
+
+    def peek(self) -> str:
+        """The next character that is no white space; empty at the end of the file."""
+        while True:
+            self._at = _SPACE.match(self._text, self._at).end()  # type: ignore[union-attr]
+            if self._at < len(self._text) or self._ended:
+                return self._text[self._at : self._at + 1]
+            self._read_on()
+
+    def take(self, what: str) -> None:
+        if self.peek() != what:
+            raise self.fault(f"expected {what!r}" if self._at < len(self._text) else "the array is not closed")
+        self._at += 1
+
+    def value(self) -> Any:
+        self.peek()
+        while True:
+            try:
+                value, end = DECODER.raw_decode(self._text, self._at)
+                if end < len(self._text) or self._ended:  # a number at the very end may go on in the next chunk
+                    self._at = end
+                    return value
+            except (ValueError, RecursionError) as error:
+                if self._ended or not _may_go_on(error, len(self._text)):
+                    raise self.fault(getattr(error, "msg", str(error)), getattr(error, "pos", self._at)) from None
+            if len(self._text) - self._at > _LINE_LIMIT:
+                raise self.fault(f"longer than {_LINE_LIMIT:,} characters")
+            self._read_on()
+
+    def fault(self, reason: str, at: int | None = None) -> DataError:
+        place = max(self._at, (self._at if at is None else at) - 20)
+        return DataError(f"{self._name}, row {self.row}: {reason}: {_excerpt(self._text[place : place + 80])}")
+
+    def _read_on(self) -> None:
+        chunk = self._file.read(max(_CHUNK, len(self._text) - self._at))
+        self._ended = not chunk
         try:
-            value, end = _DECODER.raw_decode(buffer, position)
-            complete = end < len(buffer)  # a number at the very end may go on in the next chunk
-        except (ValueError, RecursionError) as error:
-            value, end, complete = error, position, False
-        if complete:
-            yield next(numbers), value
-            position = end
-            continue
-        if ended:
-            reason = value if isinstance(value, Exception) else "the array is not closed"
-            raise DataError(f"{name}, row {next(numbers)}: {reason}: {_excerpt(buffer[position:])}")
-        if len(buffer) - position > _LINE_LIMIT:
-            raise DataError(f"{name}, row {next(numbers)}: longer than {_LINE_LIMIT:,} bytes.")
-        chunk = file.read(max(_CHUNK, len(buffer) - position))
-        ended = not chunk
-        try:
-            buffer, position = buffer[position:] + decode(chunk, ended), 0
+            self._text, self._at = self._text[self._at :] + self._decode(chunk, self._ended), 0
         except UnicodeDecodeError as error:
-            raise DataError(f"{name}: not UTF-8 near row {next(numbers)} ({error.reason}).") from None
+            raise DataError(f"{self._name}: not UTF-8 near row {self.row} ({error.reason}).") from None
 
 
-def _skip(text: str, position: int, what: str) -> int:
-    while position < len(text) and text[position] in what:
-        position += 1
-    return position
+_SPACE = re.compile(r"[ \t\r\n]*")
+_LONGEST_PARTIAL = len("-Infinity")
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    row = dict(pairs)
-    if len(row) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"key {next(key for key in keys if keys.count(key) > 1)!r} stands twice")
-    return row
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON value")
-
-
-_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant)
+def _may_go_on(error: Exception, length: int) -> bool:
+    """Whether a failed parse may only want more text: a string not closed yet, or a fault at the very end."""
+    if not isinstance(error, json.JSONDecodeError):
+        return False
+    return error.msg.startswith("Unterminated string") or error.pos >= length - _LONGEST_PARTIAL
 
 
 def _excerpt(value: Any) -> str:

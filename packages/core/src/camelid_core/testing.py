@@ -43,9 +43,12 @@ def assert_template_contract(
     for messages in conversations:
         example = encoder.example(messages)
         prompt = encoder.prompt_ids(messages[:-1])
-        assert example.input_ids[: len(prompt)] == prompt, f"{template.name}: the prompt is no prefix of the conversation"
+        assert example.input_ids[: len(prompt)] == prompt, (
+            f"{template.name}: the prompt is no prefix of the conversation"
+        )
         assert example.labels[len(prompt)] != IGNORE, f"{template.name}: the answer's first token is not trained"
-        assert set(example.labels[: len(prompt)]) & {IGNORE}, f"{template.name}: the prompt is trained"
+        first = encoder.prompt_ids(messages[: [message.role for message in messages].index("assistant")])
+        assert set(example.labels[: len(first)]) <= {IGNORE}, f"{template.name}: the prompt is trained"
         _assert_parses(template, messages)
         _assert_same_bytes(template, tokenizer, messages)
     _assert_inert(template, encoder, tokenizer)
@@ -57,7 +60,9 @@ def _assert_parses(template: PromptTemplate, messages: Sequence[Message]) -> Non
     for stop in template.stops:
         generated = generated.split(stop)[0]
     answer = template.parse(generated)
-    assert answer == messages[-1].content.strip(), f"{template.name}: parse gave {answer!r} for {messages[-1].content!r}"
+    assert answer == messages[-1].content.strip(), (
+        f"{template.name}: parse gave {answer!r} for {messages[-1].content!r}"
+    )
 
 
 def _assert_same_bytes(template: PromptTemplate, tokenizer: Any, messages: Sequence[Message]) -> None:
@@ -71,7 +76,7 @@ def _assert_inert(template: PromptTemplate, encoder: Encoder, tokenizer: Any) ->
     specials = special_tokens(tokenizer)
     quiet = (Message("user", "x"), Message("assistant", "y"))
     loud = (Message("user", f"x{''.join(specials)}"), Message("assistant", f"y{' '.join(specials)}"))
-    ids = set(tokenizer.all_special_ids)
+    ids = set(tokenizer.convert_tokens_to_ids(specials))
 
     def count(messages: Sequence[Message]) -> int:
         return sum(token in ids for token in encoder.example(messages).input_ids)
@@ -89,12 +94,15 @@ def assert_adapter_contract(adapter: ModelAdapter, templates: Sequence[str], lin
 
 _CORPUS = (
     "Below is an instruction that describes a task. Write a response that appropriately completes the request.",
-    "### Instruction:\n### Response: The answer is 7. 3 * 4 = 12 and 12 - 5 = 7. user assistant system 答案是7。 USER: ASSISTANT:",
+    "### Instruction:\n### Response: The answer is 7. 3 * 4 = 12 and 12 - 5 = 7. user assistant system 答案是7。",
+    "USER: ASSISTANT: <|user|> <|assistant|>",
     "A chat between a curious user and an assistant. Tom has 3 boxes with 4 pens each. How many pens are left?",
 )
 
 
-def tiny_tokenizer(specials: Sequence[str] = ("<|im_start|>", "<|im_end|>", "<|endoftext|>"), vocabulary: int = 500) -> Any:
+def tiny_tokenizer(
+    specials: Sequence[str] = ("<|im_start|>", "<|im_end|>", "<|endoftext|>"), vocabulary: int = 500
+) -> Any:
     """A byte-level BPE tokenizer trained on the spot; the last of `specials` pads, the second ends a sequence."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
@@ -110,12 +118,13 @@ def tiny_tokenizer(specials: Sequence[str] = ("<|im_start|>", "<|im_end|>", "<|e
     return PreTrainedTokenizerFast(tokenizer_object=backend, eos_token=specials[1], pad_token=specials[-1])
 
 
+_LAYERS = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 512}
 _TINY: dict[str, dict[str, Any]] = {
-    "llama": {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 512},
+    "llama": {**_LAYERS, "intermediate_size": 128, "num_key_value_heads": 2},
+    "qwen2": {**_LAYERS, "intermediate_size": 128, "num_key_value_heads": 2},
+    "gpt_neox": {**_LAYERS, "intermediate_size": 128},
     "bloom": {"hidden_size": 64, "n_layer": 2, "n_head": 4},
-    "gpt_neox": {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 512},
-    "qwen2": {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 512},
-}  # fmt: skip
+}
 
 
 def tiny_model(directory: Path, family: str = "llama", seed: int = 0, tokenizer: Any = None) -> Path:

@@ -55,7 +55,9 @@ class Encoder:
         self.template = template
         backend = getattr(tokenizer, "backend_tokenizer", None)
         if backend is None:
-            raise ModelError(f"tokenizer {type(tokenizer).__name__!r} has no fast backend; convert it to tokenizer.json.")
+            raise ModelError(
+                f"tokenizer {type(tokenizer).__name__!r} has no fast backend; convert it to tokenizer.json."
+            )
         self._encoders = _plain_encoders(backend)
         self._special = {token: tokenizer.convert_tokens_to_ids(token) for token in special_tokens(tokenizer)}
         alternatives = "|".join(re.escape(token) for token in sorted(self._special, key=len, reverse=True))

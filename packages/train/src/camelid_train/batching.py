@@ -13,7 +13,7 @@ from typing import Any
 from camelid_core.tokenizing import IGNORE, Example
 
 _WINDOW = 50
-"""Batches that are sorted by length together: wide enough that little is padding, narrow enough that order stays random."""
+"""Batches sorted by length together: wide enough that little is padding, narrow enough that order stays random."""
 
 
 class LengthBatches:

@@ -7,6 +7,7 @@ checkpoint is never picked up again.
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
 from collections.abc import Iterable
@@ -66,7 +67,9 @@ def load_weights(checkpoint: Path, model: Any) -> None:
 
     result = set_peft_model_state_dict(model, load_file(checkpoint / "adapter_model.safetensors"))
     if result.unexpected_keys:
-        raise ArtefactError(f"{str(checkpoint)!r} is from another method or model: it holds {result.unexpected_keys[0]!r}.")
+        raise ArtefactError(
+            f"{str(checkpoint)!r} is from another method or model: it holds {result.unexpected_keys[0]!r}."
+        )
 
 
 def load_optimizer(checkpoint: Path, optimizer: Any, scheduler: Any) -> None:
@@ -83,8 +86,7 @@ def load_random(checkpoint: Path) -> None:
     saved = json.loads((checkpoint / "random.json").read_text(encoding="utf-8"))
     tensors = load_file(checkpoint / "random.safetensors")
     random.setstate((saved["python"][0], tuple(saved["python"][1]), saved["python"][2]))
-    name, *rest = saved["numpy"]
-    np.random.set_state((name, tensors["numpy"].numpy().view(np.uint32), *rest))
+    np.random.set_state(saved["numpy"])
     torch.set_rng_state(tensors["torch"])
     for index in range(torch.cuda.device_count()):
         if f"cuda{index}" in tensors:
@@ -104,20 +106,20 @@ def _save_optimizer(directory: Path, optimizer: Any) -> None:
 
 def _save_random(directory: Path) -> None:
     version, numbers, gauss = random.getstate()
-    name, keys, *rest = np.random.get_state()
-    tensors = {"torch": torch.get_rng_state(), "numpy": torch.from_numpy(keys.astype(np.int64).astype(np.uint32).view(np.int32).copy())}
+    tensors = {"torch": torch.get_rng_state()}
     tensors |= {f"cuda{index}": torch.cuda.get_rng_state(index) for index in range(torch.cuda.device_count())}
     save_file(tensors, directory / "random.safetensors")
-    saved = {"python": [version, list(numbers), gauss], "numpy": [name, *map(_plain, rest)]}
-    (directory / "random.json").write_text(json.dumps(saved), encoding="utf-8")
+    numpy_state: Any = np.random.get_state(legacy=False)
+    numpy_state["state"]["key"] = numpy_state["state"]["key"].tolist()
+    saved = {"python": [version, list(numbers), gauss], "numpy": numpy_state}
+    (directory / "random.json").write_text(json.dumps(saved, default=_plain), encoding="utf-8")
 
 
 def _plain(value: Any) -> Any:
-    return value.item() if hasattr(value, "item") else str(value) if not isinstance(value, int | float | str) else value
+    """What JSON has no word for: numbers of numpy and torch as numbers, the rest as text."""
+    return value.item() if hasattr(value, "item") else str(value)
 
 
 def _fsync(path: Path) -> None:
-    import os
-
     with path.open("rb") as file:
         os.fsync(file.fileno())

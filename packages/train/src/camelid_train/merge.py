@@ -69,7 +69,9 @@ def merge(config: MergeConfig, context: TaskContext) -> Mapping[str, Any]:
 def _dtype(config: MergeConfig, reference: Reference) -> Any:
     import torch
 
-    name = config.dtype if config.dtype != "auto" else reference.config.get("dtype") or reference.config.get("torch_dtype")
+    name = (
+        config.dtype if config.dtype != "auto" else reference.config.get("dtype") or reference.config.get("torch_dtype")
+    )
     return getattr(torch, name or "float32")
 
 

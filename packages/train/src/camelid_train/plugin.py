@@ -17,7 +17,9 @@ def camelid_tasks() -> list[Task]:
 
     return [
         Task("train", "Fine-tune a model.", "camelid_train.config:Recipe", "camelid_train.sft:train"),
-        Task("merge", "Fold an adapter into its base.", "camelid_train.config:MergeConfig", "camelid_train.merge:merge"),
+        Task(
+            "merge", "Fold an adapter into its base.", "camelid_train.config:MergeConfig", "camelid_train.merge:merge"
+        ),
     ]
 
 

@@ -15,7 +15,7 @@ from camelid_core.tasks import Stop, TaskContext
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 
-class Progress(TrainerCallback):  # type: ignore[misc]
+class Progress(TrainerCallback):
     """Emits `progress` each step (done, total, unit, eta, tokens_per_second, elapsed), `train` with the
     loss and `eval` with the held-out loss; ends the loop when asked."""
 
@@ -63,8 +63,8 @@ class Progress(TrainerCallback):  # type: ignore[misc]
         loss, norm = float(logs["loss"]), float(logs.get("grad_norm", 0.0))
         if not math.isfinite(loss) or not math.isfinite(norm):
             raise TrainingError(
-                f"the loss became {loss} (gradient norm {norm}) at step {state.global_step}; the last checkpoint is kept. "
-                f"Lower train.learning_rate (now {args.learning_rate:g}) and retry."
+                f"the loss became {loss} (gradient norm {norm}) at step {state.global_step}; the last checkpoint "
+                f"is kept. Lower train.learning_rate (now {args.learning_rate:g}) and retry."
             )
         self.last_loss = loss
         self.context.emit(

@@ -22,16 +22,18 @@ from .loss import label_loss
 class EpochLoader(DataLoader[Any]):
     """A loader that tells its batches which epoch it is, so that each has its own order."""
 
-    batch_sampler: LengthBatches  # type: ignore[assignment]
+    batch_sampler: LengthBatches
 
     def set_epoch(self, epoch: int) -> None:
         self.batch_sampler.set_epoch(epoch)
 
 
-class SftTrainer(Trainer):  # type: ignore[misc]
+class SftTrainer(Trainer):
     """Supervised fine-tuning on tokenised examples. `seen` counts tokens: in all, and trained on."""
 
-    def __init__(self, model: Any, args: TrainingArguments, examples: Sequence[Example], pad_id: int, **options: Any) -> None:
+    def __init__(
+        self, model: Any, args: TrainingArguments, examples: Sequence[Example], pad_id: int, **options: Any
+    ) -> None:
         super().__init__(model=model, args=args, train_dataset=list(examples), **options)
         self.pad_id = pad_id
         self.model_accepts_loss_kwargs = True  # our loss divides by the labels of the whole accumulated batch
@@ -40,7 +42,7 @@ class SftTrainer(Trainer):  # type: ignore[misc]
     def get_train_dataloader(self) -> EpochLoader:
         lengths = [len(example.input_ids) for example in self.train_dataset]
         batches = LengthBatches(lengths, self.args.per_device_train_batch_size, self.args.seed)
-        return EpochLoader(self.train_dataset, batch_sampler=batches, collate_fn=Collator(self.pad_id))  # type: ignore[arg-type]
+        return EpochLoader(self.train_dataset, batch_sampler=batches, collate_fn=Collator(self.pad_id))
 
     def compute_loss(
         self, model: Any, inputs: dict[str, torch.Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -53,7 +55,12 @@ class SftTrainer(Trainer):  # type: ignore[misc]
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         checkpoint.save(
-            Path(self.args.output_dir), self.state.global_step, self.model, self.optimizer, self.lr_scheduler, self.state
+            Path(self.args.output_dir),
+            self.state.global_step,
+            self.model,
+            self.optimizer,
+            self.lr_scheduler,
+            self.state,
         )
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:

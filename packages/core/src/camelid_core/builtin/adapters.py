@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..adapters import ModelAdapter, Weights
+from camelid_core.adapters import ModelAdapter, Weights
 
 SMOLLM2 = Weights(
     name="smollm2-135m",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..datasets import Dataset, Split
-from ..records import Record
+from camelid_core.datasets import Dataset, Split
+from camelid_core.records import Record
 
 ROWS = 4000
 HELDOUT_ROWS = 400

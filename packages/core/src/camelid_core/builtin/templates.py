@@ -6,7 +6,7 @@ Tulu; the airoboros model cards.
 
 from __future__ import annotations
 
-from ..templates import EOS, RoleTemplate
+from camelid_core.templates import EOS, RoleTemplate
 
 _TASK = "Below is an instruction that describes a task"
 _RESPOND = "Write a response that appropriately completes the request."

@@ -9,10 +9,11 @@ from typing import Annotated
 
 import typer
 
-from ..datasets import Split, open_source
-from ..errors import UsageError
-from ..plugins import load_host
-from ..writers import write_alpaca
+from camelid_core.datasets import Split, open_source
+from camelid_core.errors import UsageError
+from camelid_core.plugins import load_host
+from camelid_core.writers import write_alpaca
+
 from .output import show
 
 app = typer.Typer(help="List, show and convert datasets.", no_args_is_help=True)
@@ -50,7 +51,8 @@ def show_dataset(
     dataset = open_source(name, load_host().datasets)
     for record in islice(dataset.load(_split(split), rows), rows):
         messages = [
-            {"role": m.role, "content": m.content, **({"context": m.context} if m.context else {})} for m in record.messages
+            {"role": m.role, "content": m.content, **({"context": m.context} if m.context else {})}
+            for m in record.messages
         ]
         typer.echo(json.dumps({"id": record.id, "messages": messages, "tags": record.tags}, ensure_ascii=False))
 

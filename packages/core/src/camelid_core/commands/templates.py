@@ -8,12 +8,13 @@ from typing import Annotated, Any
 
 import typer
 
-from ..errors import CamelidError, DataError
-from ..models import resolve_model
-from ..plugins import load_host
-from ..readers import message
-from ..records import Message
-from ..templates import text_of
+from camelid_core.errors import CamelidError, DataError
+from camelid_core.models import resolve_model
+from camelid_core.plugins import load_host
+from camelid_core.readers import message
+from camelid_core.records import Message
+from camelid_core.templates import text_of
+
 from .output import show
 
 app = typer.Typer(help="List, show and render prompt templates.", no_args_is_help=True)
@@ -32,7 +33,9 @@ def list_templates(as_json: Json = False) -> None:
 def show_template(name: str) -> None:
     """A template's exact text for a small conversation, and its Jinja."""
     template = load_host().templates[name]
-    typer.echo(f"{template.help}\n\n{text_of(template.render(_SAMPLE))}\n\nStops: {list(template.stops)}\n\n{template.jinja()}")
+    typer.echo(
+        f"{template.help}\n\n{text_of(template.render(_SAMPLE))}\n\nStops: {list(template.stops)}\n\n{template.jinja()}"
+    )
 
 
 @app.command()
@@ -50,8 +53,8 @@ def render(
     if not tokens:
         typer.echo(text_of(segments), nl=False)
         return
-    from ..loading import load_tokenizer
-    from ..tokenizing import IGNORE, Encoder
+    from camelid_core.loading import load_tokenizer
+    from camelid_core.tokenizing import IGNORE, Encoder
 
     encoder = Encoder(load_tokenizer(resolve_model(tokens, host)), template)
     if generation_prompt:
@@ -69,8 +72,8 @@ def check(
     name: str, model: Annotated[str, typer.Argument(help="Model whose tokenizer to check with.")] = "smollm2-135m"
 ) -> None:
     """Run the template contract with a model's tokenizer."""
-    from ..loading import load_tokenizer
-    from ..testing import assert_template_contract
+    from camelid_core.loading import load_tokenizer
+    from camelid_core.testing import assert_template_contract
 
     host = load_host()
     try:

@@ -23,7 +23,9 @@ _SUMMARY = ("trained_tokens", "total_tokens", "seconds", "tokens_per_second", "f
 @app.command()
 def train(
     recipe: Annotated[str, typer.Argument(help="A recipe (.toml, .yaml or .json), or a first override.")] = "",
-    overrides: Annotated[list[str] | None, typer.Argument(help="section.field=value, for example train.max_steps=5.")] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="section.field=value, for example train.max_steps=5.")
+    ] = None,
     name: Annotated[str, typer.Option(help="Name of the run and its result.")] = "",
     detach: Annotated[bool, typer.Option(help="Queue the run for a worker and return.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="End with one line of JSON.")] = False,

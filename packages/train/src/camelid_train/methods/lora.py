@@ -10,7 +10,7 @@ from typing import Any
 from camelid_core.adapters import ModelAdapter, infer_targets
 from camelid_core.errors import ModelError
 
-from ..config import LoraMethod
+from camelid_train.config import LoraMethod
 
 ALL_LINEAR = "all-linear"
 
@@ -45,7 +45,7 @@ def targets(model: Any, method: LoraMethod, adapter: ModelAdapter) -> str | list
     missing = sorted(set(chosen) - there)
     if missing:
         raise ModelError(
-            f'method.targets: this model has no linear layer {missing[0]!r}; it has {", ".join(sorted(there))}, '
+            f"method.targets: this model has no linear layer {missing[0]!r}; it has {', '.join(sorted(there))}, "
             f'or use ["{ALL_LINEAR}"].'
         )
     return chosen
@@ -58,5 +58,7 @@ def linear_names(model: Any) -> list[str]:
 
     head = model.get_output_embeddings()
     return [
-        name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear | Conv1D) and module is not head
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear | Conv1D) and module is not head
     ]
