@@ -57,19 +57,20 @@ docs-check: $(VENV)/.dev  ## Check that the generated pages are fresh
 	$(BIN)/python docs/generate.py --check
 
 unit: $(VENV)/.dev  ## The inner loop: everything that needs neither the real model, a browser nor an installation
-	$(PYTEST) -m "not model and not browser and not install" -n 2
+	$(PYTEST) -m "not model and not browser and not install and not slow" -n 2
 
 test: $(VENV)/.dev lint types contracts docs-check  ## Everything CI checks
 	tests/find-browser
-	$(PYTEST) -m "not model and not browser and not install" -n 2
-	$(PYTEST) -m "model or install"
+	$(PYTEST) -m "not model and not browser and not install and not slow" -n 2
+	$(PYTEST) -m "slow or install"
+	$(PYTEST) -m model
 	$(PYTEST) -m browser
 
 constraints: $(VENV)/.dev  ## Write constraints-cpu.txt from what .venv holds
 	@$(BIN)/python -m pip freeze --exclude-editable --disable-pip-version-check | sed 's/+cpu$$//' | grep -v '^-e' > constraints-cpu.txt
 
 coverage: $(VENV)/.dev  ## Which lines the inner loop never runs
-	$(BIN)/python -m coverage run -m pytest -m "not model and not browser and not install"
+	$(BIN)/python -m coverage run -m pytest -m "not model and not browser and not install and not slow"
 	$(BIN)/python -m coverage combine -q || true
 	$(BIN)/python -m coverage report --skip-covered
 

@@ -12,6 +12,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from .commands import Command
 from .errors import CamelidError, did_you_mean
 from .plugins import load_host
 from .tasks import resolve
@@ -36,9 +37,17 @@ class _Lazy(TyperGroup):
             if name.startswith("-"):
                 return super().resolve_command(ctx, args)
             ctx.fail(f"there is no command {name!r}.{did_you_mean(name, commands.names())} `camelid --help` shows all.")
-        command = typer.main.get_command(resolve(commands[name].target))
-        command.name = name
-        return name, command, args[1:]
+        return name, load_command(commands[name]), args[1:]
+
+
+def load_command(command: Command) -> Any:
+    """The click command that a description stands for; its help is plain text wherever it is shown."""
+    commands: typer.Typer = resolve(command.target)
+    commands.rich_markup_mode = None
+    commands._add_completion = False
+    loaded = typer.main.get_command(commands)
+    loaded.name = command.name
+    return loaded
 
 
 app = typer.Typer(

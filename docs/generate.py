@@ -1,0 +1,94 @@
+"""Write docs/reference/{cli,hooks,config}.md from the code; with `--check`, fail if they are not fresh."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from camelid_core.cli import load_command
+from camelid_core.config import Config
+from camelid_core.plugins import load_host
+
+HERE = Path(__file__).parent / "reference"
+HOOKSPECS = ("camelid_core.hookspecs", "camelid_serve.hookspecs", "camelid_ui.hookspecs")
+FIRST_PARTY = ("camelid-core", "camelid-train", "camelid-serve", "camelid-ui")
+
+
+def cli() -> Iterator[str]:
+    yield "# Commands\n\nMade from the code by `make docs`.\n"
+    commands = load_host().commands
+    for command in sorted(commands, key=lambda item: item.name):
+        if commands.plugin_of(command.name) not in FIRST_PARTY:
+            continue
+        yield from _command(load_command(command), f"camelid {command.name}", 2)
+
+
+def _command(command: Any, path: str, level: int) -> Iterator[str]:
+    context = command.make_context(path, [], resilient_parsing=True, terminal_width=90, max_content_width=90)
+    yield f"{'#' * level} {path}\n\n```text\n{command.get_help(context).strip()}\n```\n"
+    for name, child in sorted(getattr(command, "commands", {}).items()):
+        yield from _command(child, f"{path} {name}", level + 1)
+
+
+def hooks() -> Iterator[str]:
+    yield "# Hooks\n\nMade from the code by `make docs`. A plugin implements any of these in the module its entry point names.\n"
+    for path in HOOKSPECS:
+        module = import_module(path)
+        yield f"## {path.partition('.')[0]}\n\n{inspect.getdoc(module) or ''}\n"
+        for name, function in inspect.getmembers(module, inspect.isfunction):
+            if name.startswith("camelid_"):
+                returns = function.__annotations__.get("return", "")
+                yield f"### {name}() -> {returns}\n\n{inspect.getdoc(function)}\n"
+
+
+def config() -> Iterator[str]:
+    yield "# Configuration\n\nMade from the code by `make docs`. Every key is also `section.field=value` on the command line.\n"
+    for task in load_host().tasks:
+        if load_host().tasks.plugin_of(task.name) in FIRST_PARTY:
+            yield f"## {task.name}\n\n{task.help}\n"
+            yield from _section(task.load_config(), "")
+
+
+def _section(cls: type[Config], path: str) -> Iterator[str]:
+    plain = {name: field for name, field in cls.model_fields.items() if not _is_config(field.annotation)}
+    if plain:
+        yield f"{'### `[' + path + ']`' if path else '### Keys'}\n\n{inspect.getdoc(cls) or ''}\n"
+        yield "| key | default | what it is |\n| --- | --- | --- |"
+        for name, field in plain.items():
+            default = "required" if field.is_required() else f"`{field.get_default(call_default_factory=True)!r}`"
+            yield f"| `{name}` | {default} | {(field.description or '').replace(chr(10), ' ')} |"
+        yield ""
+    for name, field in cls.model_fields.items():
+        if _is_config(field.annotation):
+            yield from _section(field.annotation, f"{path}.{name}".strip("."))  # type: ignore[arg-type]
+
+
+def _is_config(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, Config)
+
+
+PAGES: dict[str, Callable[[], Iterator[str]]] = {"cli.md": cli, "hooks.md": hooks, "config.md": config}
+
+
+def main() -> int:
+    stale = []
+    for name, make in PAGES.items():
+        text = "\n".join(make()).rstrip() + "\n"
+        page = HERE / name
+        if "--check" in sys.argv:
+            if not page.is_file() or page.read_text(encoding="utf-8") != text:
+                stale.append(name)
+        else:
+            HERE.mkdir(exist_ok=True)
+            page.write_text(text, encoding="utf-8")
+    if stale:
+        sys.stderr.write(f"docs/reference/{', '.join(stale)} no longer match the code; run `make docs`.\n")
+    return bool(stale)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,132 @@
+"""Rules about the code itself: its size, its direction, what it must never call, what every shipped file holds."""
+
+from __future__ import annotations
+
+import ast
+import re
+import statistics
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from camelid_core import hookspecs as core_hooks
+from camelid_core.config import load
+from camelid_core.plugins import load_host
+from camelid_train.config import Recipe
+
+ROOT = Path(__file__).parent.parent
+SOURCES = sorted((ROOT / "packages").glob("*/src/**/*.py"))
+HEAVY = ("torch", "transformers", "datasets", "gradio")
+
+
+def lines(path: Path) -> int:
+    return len(path.read_text(encoding="utf-8").splitlines())
+
+
+def test_modules_stay_small():
+    """No module over 600 lines; half of them at most 150."""
+    sizes = {path: lines(path) for path in SOURCES}
+    assert max(sizes.values()) <= 600, max(sizes, key=sizes.get)
+    assert statistics.median(sizes.values()) <= 150
+
+
+def test_every_module_says_what_it_is_for():
+    assert [path for path in SOURCES if not ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))] == []
+
+
+@pytest.mark.parametrize(
+    ("pattern", "why"),
+    [
+        (r"model_type\s*(==|in\s*[\[(])", "only adapters know a model family"),
+        (r"torch\.load\(|pickle\.load|import pickle|joblib|read_pickle", "pickles run code"),
+        (r"yaml\.(load|full_load|unsafe_load)\((?!text, Loader=_SafeLoader\))", "only safe YAML"),
+        (r"shell\s*=\s*True|os\.system\(", "argument lists, never a shell"),
+        (r"trust_remote_code\s*=\s*True", "no code from models"),
+        (r"\.extractall\(", "archives are streamed member by member"),
+        (r"\b(TODO|FIXME|XXX)\b", "nothing unfinished"),
+        (r"### (Instruction|Response)|<\|im_start\|>", "prompt text lives in templates"),
+    ],
+)
+def test_what_no_source_may_contain(pattern, why):
+    allowed = {"templates.py", "testing.py", "locales"}
+    hits = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for path in SOURCES
+        if not (path.name in allowed and pattern.startswith("###"))
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if re.search(pattern, line)
+    ]
+    assert hits == [], why
+
+
+@pytest.mark.parametrize(
+    "package", ["camelid_core", "camelid_train.plugin", "camelid_serve.plugin", "camelid_ui.plugin"]
+)
+def test_importing_a_package_imports_nothing_heavy(package):
+    code = f"import sys, {package}; print([name for name in {HEAVY!r} if name in sys.modules])"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    )
+
+
+@pytest.mark.parametrize("command", [["--help"], ["models", "list"], ["templates", "list"], ["train", "--help"]])
+def test_light_commands_import_nothing_heavy(command, tmp_path):
+    code = (
+        "import sys\nfrom camelid_core.cli import app\n"
+        f"try: app({command!r})\nexcept SystemExit: pass\n"
+        f"print([name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"CAMELID_HOME": str(tmp_path)}
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_versions_move_in_lock_step():
+    projects = [tomllib.loads(path.read_text())["project"] for path in ROOT.glob("packages/*/pyproject.toml")]
+    versions = {project["version"] for project in projects}
+    assert len(projects) == 4
+    assert len(versions) == 1
+    pins = {
+        re.split(r"\[|==", need)[0] + "==" + need.split("==")[1]
+        for p in projects
+        for need in p["dependencies"]
+        if need.startswith("camelid-")
+    }
+    assert pins <= {f"{project['name']}=={versions.copy().pop()}" for project in projects}
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("examples/**/recipe*.toml")), ids=lambda path: path.parent.name)
+def test_every_shipped_recipe_loads(path):
+    assert load(Recipe, path).model.name
+
+
+def test_every_hook_is_documented_and_used():
+    """Each hook stands in docs/reference/hooks.md and is implemented by one of our own packages."""
+    page = (ROOT / "docs/reference/hooks.md").read_text(encoding="utf-8")
+    host = load_host()
+    implemented = {name for plugin in host.plugins for name in vars(plugin.module) if name.startswith("camelid_")}
+    for hook in host.hooks():
+        assert f"### {hook}()" in page
+        assert hook in implemented or hook == "camelid_tabs"  # tabs are for others; ours are the frame itself
+    assert {name for name in vars(core_hooks) if name.startswith("camelid_")} <= set(host.hooks())
+
+
+def test_our_own_plugins_are_sound():
+    assert load_host().check() == []
+
+
+def test_the_readme_sets_up_with_exactly_two_commands():
+    first_block = (ROOT / "README.md").read_text(encoding="utf-8").split("```sh\n")[1].split("```")[0]
+    commands = [line.split("#")[0].strip() for line in first_block.strip().splitlines()]
+    assert commands == ["make demo", "make test"]
+    assert "make test" in (ROOT / ".ci/run").read_text()
+
+
+def test_every_command_of_the_readme_exists():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    commands = load_host().commands
+    for name in set(re.findall(r"^camelid (\w+)", text, re.MULTILINE)):
+        assert name in commands

@@ -1,0 +1,46 @@
+"""The trainer alone: a clean environment with core and train, and neither gradio nor fastapi in it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.install, pytest.mark.timeout(900)]
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory) -> Path:
+    """`pip install ./packages/core ./packages/train` into an empty virtual environment."""
+    folder = tmp_path_factory.mktemp("headless") / "venv"
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    install = [str(folder / "bin" / "python"), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+    constraints = ["-c", str(ROOT / "constraints-cpu.txt")]
+    subprocess.run([*install, *constraints, "./packages/core", "./packages/train"], cwd=ROOT, check=True)
+    return folder / "bin"
+
+
+def run(command: list[str], home: Path) -> str:
+    environment = {**os.environ, "CAMELID_HOME": str(home)}
+    environment.pop("PYTHONPATH", None)
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
+
+
+def test_it_trains_the_quickstart_recipe(environment, tmp_path):
+    camelid = str(environment / "camelid")
+    run([camelid, "models", "pull", "smollm2-135m"], tmp_path)
+    recipe = "examples/quickstart/recipe.toml"
+    result = json.loads(run([camelid, "train", recipe, "train.max_steps=5", "--json"], tmp_path).splitlines()[-1])
+    assert result["steps"] == 5
+    assert (Path(result["artefact"]) / "adapter_model.safetensors").is_file()
+    assert run([camelid, "plugins", "doctor"], tmp_path).startswith("All 2 plugins are sound")
+
+
+def test_it_brings_no_web_server(environment):
+    code = "import importlib.util as u; print([n for n in ('gradio', 'fastapi', 'camelid_ui') if u.find_spec(n)])"
+    assert run([str(environment / "python"), "-c", code], Path("/")).strip() == "[]"
