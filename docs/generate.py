@@ -35,7 +35,7 @@ def _command(command: Any, path: str, level: int) -> Iterator[str]:
 
 
 def hooks() -> Iterator[str]:
-    yield "# Hooks\n\nMade from the code by `make docs`. A plugin implements any of these in the module its entry point names.\n"
+    yield "# Hooks\n\nMade from the code by `make docs`. A plugin's entry module implements any of them.\n"
     for path in HOOKSPECS:
         module = import_module(path)
         yield f"## {path.partition('.')[0]}\n\n{inspect.getdoc(module) or ''}\n"
@@ -46,7 +46,7 @@ def hooks() -> Iterator[str]:
 
 
 def config() -> Iterator[str]:
-    yield "# Configuration\n\nMade from the code by `make docs`. Every key is also `section.field=value` on the command line.\n"
+    yield "# Configuration\n\nMade from the code by `make docs`. Typed as `section.field=value`.\n"
     for task in load_host().tasks:
         if load_host().tasks.plugin_of(task.name) in FIRST_PARTY:
             yield f"## {task.name}\n\n{task.help}\n"

@@ -131,11 +131,9 @@ def read_artefact(directory: Path) -> Artefact:
         raise ArtefactError(f"{str(directory)!r} is no artefact: it has no {MANIFEST}.") from None
     except (OSError, ValueError, RecursionError) as error:
         raise ArtefactError(f"{str(path)!r} cannot be read: {error}") from None
-    newer = isinstance(values, dict) and values.get("schema_version", SCHEMA) > SCHEMA
-    if newer:
-        raise ArtefactError(
-            f"{str(path)!r} was written by a newer Camelid (schema {values['schema_version']}); upgrade."
-        )
+    schema = values.get("schema_version") if isinstance(values, dict) else None
+    if isinstance(schema, int) and schema > SCHEMA:
+        raise ArtefactError(f"{str(path)!r} was written by a newer Camelid (schema {schema}); upgrade.")
     try:
         return Artefact(directory, Manifest.model_validate(values))
     except ValidationError as error:

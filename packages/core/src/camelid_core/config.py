@@ -10,7 +10,7 @@ import re
 import tomllib
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -58,7 +58,12 @@ def validate(cls: type[ConfigT], values: Mapping[str, Any], where: str) -> Confi
 
 def read_values(path: Path) -> dict[str, Any]:
     """The file as plain values; the suffix says which format."""
-    readers = {".toml": tomllib.loads, ".json": strictjson.loads, ".yaml": _yaml, ".yml": _yaml}
+    readers: dict[str, Callable[[str], Any]] = {
+        ".toml": tomllib.loads,
+        ".json": strictjson.loads,
+        ".yaml": _yaml,
+        ".yml": _yaml,
+    }
     if path.suffix not in readers:
         raise ConfigError(f"{str(path)!r} is no recipe: its name must end in {', '.join(sorted(readers))}.")
     try:

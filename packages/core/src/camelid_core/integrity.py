@@ -30,12 +30,16 @@ def refuse_pickles(directory: Path) -> None:
 
 
 def _looks_pickled(path: Path) -> bool:
+    """A bare pickle, or a zip archive (torch's format) that says it is safetensors.
+
+    A safetensors file may start with a pickle's two bytes, the low end of its header's length; zeros follow there.
+    """
     with path.open("rb") as file:
-        start = file.read(2)
-        if start[:1] == b"\x80" and start[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
+        start = file.read(4)
+        if start[:1] == b"\x80" and start[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05") and start[2:3] != b"\0":
             file.seek(-1, os.SEEK_END)
             return file.read(1) == b"."
-        return start == b"PK" and path.suffix == ".safetensors"
+        return start == b"PK\x03\x04" and path.suffix == ".safetensors"
 
 
 def safetensors_header(path: Path) -> dict[str, Any]:
@@ -54,8 +58,10 @@ def safetensors_header(path: Path) -> dict[str, Any]:
             )
         try:
             header: dict[str, Any] = json.loads(file.read(length))
-            end = max((item["data_offsets"][1] for name, item in header.items() if name != "__metadata__"), default=0)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            end = max(
+                (int(item["data_offsets"][1]) for name, item in header.items() if name != "__metadata__"), default=0
+            )
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
             raise ArtefactError(f"{path.name!r} is no safetensors file: its header cannot be read.") from None
     if 8 + length + end != size:
         raise ArtefactError(

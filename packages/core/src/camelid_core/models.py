@@ -81,7 +81,7 @@ def _from_directory(name: str, path: Path, host: Host) -> Reference:
 
 
 def _adapter_reference(name: str, path: Path, manifest: Manifest | None, host: Host) -> Reference:
-    config = json.loads((path / _ADAPTER_CONFIG).read_text(encoding="utf-8"))
+    config = _read_object(path / _ADAPTER_CONFIG)
     candidates = [config.get("base_model_name_or_path") or ""]
     if manifest is not None and manifest.base is not None:
         candidates = [manifest.base.path, manifest.base.id, *candidates]
@@ -112,16 +112,23 @@ def read_config(path: Path) -> dict[str, Any]:
     Raises:
         ModelError: unreadable, or a key that makes libraries import code from the model.
     """
-    try:
-        config: dict[str, Any] = json.loads((path / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{str(path / 'config.json')!r} cannot be read: {error}") from None
+    config = _read_object(path / "config.json")
     for key in _keys(config):
         if key in ("auto_map", "trust_remote_code") or (key.startswith("_") and key.endswith("_internal")):
             raise ModelError(
                 f"{str(path)!r} is refused: {key!r} in its config.json would run code that came with the model."
             )
     return config
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"{str(path)!r} cannot be read: {error}") from None
+    if not isinstance(value, dict):
+        raise ModelError(f"{str(path)!r} must hold a JSON object, not a {type(value).__name__}.")
+    return value
 
 
 def _keys(value: Any) -> Iterable[str]:

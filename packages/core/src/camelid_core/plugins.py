@@ -234,7 +234,9 @@ def discover(problems: list[Problem]) -> list[Plugin]:
 
 def _entry_points() -> list[tuple[EntryPoint, Distribution]]:
     """Half-removed distributions have no name; nothing can be said about them."""
-    return [(entry, dist) for dist in distributions() if dist.name for entry in dist.entry_points if entry.group == GROUP]
+    return [
+        (entry, dist) for dist in distributions() if dist.name for entry in dist.entry_points if entry.group == GROUP
+    ]
 
 
 def _order(name: str) -> tuple[int, str]:

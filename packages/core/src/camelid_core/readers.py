@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import DataError
-from .records import ROLES, Message, Record, alpaca
+from .records import ROLES, Message, Record
 from .strictjson import DECODER
 
 MAX_FIELD = 1_000_000
@@ -58,24 +58,23 @@ def to_record(row: Mapping[str, Any], where: str, source: str = "", number: int 
     """One row of any known format. `where` opens every message about it."""
     for keys, build in _FORMATS:
         if all(key in row for key in keys):
-            record_id = str(row.get("id", number))
-            return build(row, where, {"id": record_id, "source": str(row.get("source", source))})
+            return Record(build(row, where), str(row.get("id", number)), str(row.get("source", source)))
     raise DataError(
         f"{where}: no known format; the keys are {sorted(map(str, row))}. "
         "Rows need 'instruction' and 'output' (and may have 'input'), or 'messages'."
     )
 
 
-def _alpaca(row: Mapping[str, Any], where: str, fields: dict[str, str]) -> Record:
+def _alpaca(row: Mapping[str, Any], where: str) -> tuple[Message, ...]:
     texts = {key: _text(_or_empty(row, key), f"{where}, {key!r}") for key in ("instruction", "input", "output")}
-    return alpaca(texts["instruction"], texts["output"], texts["input"], **fields)
+    return Message("user", texts["instruction"], texts["input"]), Message("assistant", texts["output"])
 
 
-def _messages(row: Mapping[str, Any], where: str, fields: dict[str, str]) -> Record:
+def _messages(row: Mapping[str, Any], where: str) -> tuple[Message, ...]:
     turns = row["messages"]
     if not isinstance(turns, list) or not turns:
         raise DataError(f"{where}: 'messages' must be a list with at least one message.")
-    return Record(tuple(message(turn, f"{where}, message {n}") for n, turn in enumerate(turns, 1)), **fields)
+    return tuple(message(turn, f"{where}, message {n}") for n, turn in enumerate(turns, 1))
 
 
 def message(turn: Any, where: str) -> Message:
@@ -85,7 +84,7 @@ def message(turn: Any, where: str) -> Message:
     return Message(turn["role"], _text(turn.get("content"), where), _text(_or_empty(turn, "context"), where))
 
 
-_FORMATS: tuple[tuple[tuple[str, ...], Callable[[Mapping[str, Any], str, dict[str, str]], Record]], ...] = (
+_FORMATS: tuple[tuple[tuple[str, ...], Callable[[Mapping[str, Any], str], tuple[Message, ...]]], ...] = (
     (("messages",), _messages),
     (("instruction", "output"), _alpaca),
 )

@@ -72,6 +72,8 @@ def check_roles(messages: Sequence[Message]) -> None:
             raise DataError(f"turn {index + offset + 1} is from {message.role!r} where {expected!r} was expected.")
 
 
-def alpaca(instruction: str, output: str, context: str = "", **fields: str) -> Record:
+def alpaca(
+    instruction: str, output: str, context: str = "", id: str = "", source: str = "", tags: tuple[str, ...] = ()
+) -> Record:
     """A single-turn record from Alpaca's three columns."""
-    return Record((Message("user", instruction, context), Message("assistant", output)), **fields)  # type: ignore[arg-type]
+    return Record((Message("user", instruction, context), Message("assistant", output)), id, source, tags)

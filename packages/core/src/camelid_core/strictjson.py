@@ -7,6 +7,7 @@ Knows one text at a time. Knows nothing of files or of what the values mean.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import Any
 
 
@@ -18,9 +19,8 @@ def loads(text: str) -> Any:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     row = dict(pairs)
     if len(row) < len(pairs):
-        seen: set[str] = set()
-        repeated = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise ValueError(f"key {repeated!r} stands twice")
+        times = Counter(key for key, _ in pairs)
+        raise ValueError(f"key {times.most_common(1)[0][0]!r} stands twice")
     return row
 
 

@@ -76,7 +76,7 @@ def _assert_inert(template: PromptTemplate, encoder: Encoder, tokenizer: Any) ->
     specials = special_tokens(tokenizer)
     quiet = (Message("user", "x"), Message("assistant", "y"))
     loud = (Message("user", f"x{''.join(specials)}"), Message("assistant", f"y{' '.join(specials)}"))
-    ids = set(tokenizer.convert_tokens_to_ids(specials))
+    ids = set(tokenizer.convert_tokens_to_ids(specials)) - {tokenizer.unk_token_id}
 
     def count(messages: Sequence[Message]) -> int:
         return sum(token in ids for token in encoder.example(messages).input_ids)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -169,7 +170,8 @@ def _plain_encoders(backend: Any) -> tuple[Any, Any, Any]:
     from tokenizers import Tokenizer
 
     source = json.loads(backend.to_str())
-    source["truncation"] = source["padding"] = None
+    source["truncation"] = source["padding"] = source["post_processor"] = None
+    _hide_control_tokens(source)
     edited = json.loads(json.dumps(source))
     after_token_too = _drop_prefix(edited)
 
@@ -183,6 +185,29 @@ def _plain_encoders(backend: Any) -> tuple[Any, Any, Any]:
         return start, start, start
     inside = build(edited)
     return start, start if after_token_too else inside, inside
+
+
+def _hide_control_tokens(spec: dict[str, Any]) -> None:
+    """Edit a tokenizer's JSON so that no text spells a control token.
+
+    Not to look for them is not enough: where they stand in the model's own vocabulary (Unigram) or
+    where merges lead to them (BPE made from SentencePiece), the model itself would put them together.
+    They keep their ids under names that nobody can guess.
+    """
+    secret = secrets.token_hex(16)
+    hidden = {token["content"]: secret + token["content"] for token in spec["added_tokens"] if token["special"]}
+    for token in spec["added_tokens"]:
+        token["content"] = hidden.get(token["content"], token["content"])
+    model = spec["model"]
+    if isinstance(model["vocab"], dict):
+        model["vocab"] = {hidden.get(piece, piece): number for piece, number in model["vocab"].items()}
+    else:
+        model["vocab"] = [[hidden.get(piece, piece), score] for piece, score in model["vocab"]]
+    if model.get("unk_token") in hidden:
+        model["unk_token"] = hidden[model["unk_token"]]
+    if "merges" in model:
+        pairs = (merge.split(" ") if isinstance(merge, str) else merge for merge in model["merges"])
+        model["merges"] = [pair for pair in pairs if not {*pair, "".join(pair)} & hidden.keys()]
 
 
 def _drop_prefix(spec: dict[str, Any]) -> bool:

@@ -36,7 +36,7 @@ def store(home: Path) -> JobStore:
 @pytest.fixture
 def worker(store: JobStore) -> Worker:
     executor = LocalExecutor("ticking")
-    return Worker(store, lambda job: executor, lease_seconds=4, save_seconds=2)
+    return Worker(store, lambda job: executor, lease_seconds=4, save_seconds=1)
 
 
 @pytest.fixture

@@ -11,9 +11,12 @@ from pathlib import Path
 
 import psutil
 import pytest
+from camelid_core.commands import jobs, worker
+from camelid_core.errors import CamelidError
 from camelid_core.jobs.foreground import ensure_worker
 from camelid_core.jobs.model import State
 from camelid_core.jobs.presence import live_workers
+from typer.testing import CliRunner
 
 PLUGIN = """
 from camelid_core import hookimpl
@@ -39,20 +42,27 @@ def installed(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([os.environ["PYTHONPATH"], str(site)]))
 
 
-def camelid(*arguments: str, code: int = 0) -> str:
-    command = [sys.executable, "-m", "camelid_core.cli", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == code, done.stderr
-    return done.stdout + done.stderr
+def camelid(group: str, *arguments: str, code: int = 0) -> str:
+    """What the command prints, or the sentence it fails with."""
+    done = CliRunner().invoke(jobs.app if group == "jobs" else worker.app, arguments)
+    error = done.exception if isinstance(done.exception, CamelidError) else None
+    assert (error.exit_code if error else done.exit_code) == code, done.output
+    return done.output + str(error or "")
 
 
 def foreground(**config: object) -> subprocess.Popen[str]:
     script = (
         "import json, sys; from camelid_core.jobs.foreground import run_in_foreground\n"
-        "job = run_in_foreground('tick', json.loads(sys.argv[1]), 'mine', lambda event: print(event['done'], flush=True))\n"
+        "show = lambda event: print(event['done'], flush=True)\n"
+        "job = run_in_foreground('tick', json.loads(sys.argv[1]), 'mine', show)\n"
         "print(job.state, job.error or job.published)"
     )
     return subprocess.Popen([sys.executable, "-c", script, json.dumps(config)], stdout=subprocess.PIPE, text=True)
+
+
+def test_the_program_has_them(home, installed):
+    done = subprocess.run([sys.executable, "-m", "camelid_core.cli", "jobs", "list"], capture_output=True, check=True)
+    assert done.stdout == b"There are no jobs.\n"
 
 
 def test_from_submit_to_result(store, installed):
@@ -96,7 +106,7 @@ def test_somebody_works(store, installed, home, until):
     assert not ensure_worker(home)
     until(lambda: store.get(1).state == State.SUCCEEDED)
     (name,) = live_workers(store)
-    worker = psutil.Process(int(name.split(":")[1]))
-    worker.terminate()
+    process = psutil.Process(int(name.split(":")[1]))
+    process.terminate()
     until(lambda: live_workers(store) == [])
     assert "Traceback" not in (home / "worker.log").read_text()

@@ -130,9 +130,7 @@ def test_cancel_saves_and_retry_goes_on(store, worker, until):
     assert "its state is saved" in done.error
     assert f"camelid jobs retry {job.id}" in done.error
     store.retry(job.id)
-    finish = threading.Timer(1.5, lambda: store.request(job.id, "finish"))
-    finish.start()
-    done = worker.run_job(job.id)
+    done = worker.run_job(job.id, lambda event: store.request(job.id, "finish"))
     assert (done.state, done.epoch) == (State.SUCCEEDED, 2)
     assert 3 < done.summary["first"] < done.summary["ticks"] < 1000
 
@@ -166,9 +164,10 @@ def test_cancel_ends_the_whole_group(store, worker, home, alive, until):
 
 
 def test_the_deaf_are_killed_in_time(store, worker):
-    job = store.submit("tick", {"count": 100_000, "then": "deaf"})
-    threading.Timer(1.0, lambda: store.request(job.id, "cancel")).start()
-    assert worker.run_job(job.id).state == State.CANCELLED
+    job, asked = store.submit("tick", {"count": 100_000, "then": "deaf"}), []
+    done = worker.run_job(job.id, lambda event: asked or asked.append(store.request(job.id, "cancel")))
+    assert done.state == State.CANCELLED
+    assert "did not save in time" in done.error
 
 
 def test_a_worker_that_died_between_rename_and_commit(store, worker, home):

@@ -10,14 +10,16 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import psutil
+import torch
 from camelid_core.errors import TrainingError
 from camelid_core.tasks import Stop, TaskContext
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 
 class Progress(TrainerCallback):
-    """Emits `progress` each step (done, total, unit, eta, tokens_per_second, elapsed), `train` with the
-    loss and `eval` with the held-out loss; ends the loop when asked."""
+    """Emits `progress` each step (done, total, unit, elapsed, eta in seconds, tokens_per_second, memory in
+    bytes), `train` with the loss and `eval` with the held-out loss; ends the loop when asked."""
 
     def __init__(
         self, context: TaskContext, seen: dict[str, int], evaluate: Callable[[], float], eval_steps: int | None
@@ -46,6 +48,7 @@ class Progress(TrainerCallback):
             elapsed=round(self.seconds, 1),
             eta=round(self.seconds / done * (state.max_steps - state.global_step), 1),
             tokens_per_second=round(self.seen["total"] / self.seconds, 1),
+            memory=_memory(),
         )
         if self.eval_steps and state.global_step % self.eval_steps == 0 and state.global_step < state.max_steps:
             self.context.emit("eval", step=state.global_step, loss=self.evaluate())
@@ -75,3 +78,8 @@ class Progress(TrainerCallback):
             grad_norm=norm,
             learning_rate=float(logs["learning_rate"]),
         )
+
+
+def _memory() -> int:
+    """Bytes this run holds: the most on the graphics card, else of the process."""
+    return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else psutil.Process().memory_info().rss

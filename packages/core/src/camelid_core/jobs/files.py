@@ -36,7 +36,3 @@ def earlier(attempt: Path) -> tuple[Path, ...]:
     """The directories of attempts before this one at the same job, the newest first."""
     found = attempts(home_of(attempt), int(attempt.parent.name))
     return tuple(path for path in found if int(path.name) < int(attempt.name))
-
-
-def size_of(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0

@@ -79,10 +79,6 @@ class Job:
     ended: float | None = None
 
     @property
-    def ended_for_now(self) -> bool:
-        return self.state in ENDED
-
-    @property
     def label(self) -> str:
         """The name, or task and number where no name was given."""
         return self.name or f"{self.task}-{self.id}"

@@ -1,0 +1,66 @@
+"""Events that can be read while they are written."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+from camelid_core.events import EventLog, read_events
+from hypothesis import given
+from hypothesis import strategies as st
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def _finite(value):
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list) else value
+
+
+@given(st.lists(values, max_size=5))
+def test_what_is_emitted_is_read_back_and_numbers_that_json_lacks_become_their_names(tmp_path_factory, given):
+    path = tmp_path_factory.mktemp("events") / "events.jsonl"
+    log = EventLog(path)
+    for value in given:
+        log.emit("note", value=value)
+    log.close()
+    events, offset = read_events(path)
+    assert [event["value"] for event in events] == [_finite(value) for value in given]
+    assert offset == path.stat().st_size
+    assert all(event["kind"] == "note" and event["time"] > 1e9 for event in events)
+    for line in path.read_text("utf-8").split("\n")[:-1]:
+        json.loads(line, parse_constant=lambda name: 1 / 0)
+
+
+def test_a_line_still_being_written_is_left_for_the_next_call(tmp_path):
+    path = tmp_path / "events.jsonl"
+    assert read_events(path) == ([], 0)
+    path.write_bytes(b'{"kind": "a"}\n{"kind":')
+    events, offset = read_events(path)
+    assert [event["kind"] for event in events] == ["a"]
+    with path.open("ab") as file:
+        file.write(b' "b"}\n')
+    events, offset = read_events(path, offset)
+    assert [event["kind"] for event in events] == ["b"]
+    assert read_events(path, offset) == ([], offset)
+
+
+def test_a_line_torn_by_a_kill_costs_itself_alone(tmp_path):
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(b'{"kind": "a"}\n{"kind": "to{"kind": "torn"}\n{"kind": "b"}\n')
+    assert [event["kind"] for event in read_events(path)[0]] == ["a", "b"]
+
+
+def test_text_that_is_no_unicode_does_not_end_a_run(tmp_path):
+    log = EventLog(tmp_path / "events.jsonl")
+    log.emit("log", text="file \udcff", loss=np.float64("nan"))
+    assert read_events(log.path)[0][0]["text"] == "file \udcff"
+    log.close()

@@ -1,0 +1,69 @@
+"""Which names may become files, and where things are kept."""
+
+from __future__ import annotations
+
+import string
+from pathlib import Path
+
+import pytest
+from camelid_core import paths
+from camelid_core.errors import UsageError
+from camelid_core.paths import anchor, safe_name
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+HOSTILE = [
+    "", ".", "..", "...", "../x", "../../etc/passwd", "x/../y", "x/..", "/etc/passwd", "//etc", "x/y", "x//y", "./x",
+    "~", "~root", "..\\x", "x\\y", "C:\\x", "C:x", "\\\\host\\share", "x\0", "x\0.json", "\0", "x\n", "x\ny", "x\r", "x\ty",
+    " x", "x ", "x y", "-x", "--help", "_x", ".hidden", ".ssh", "a..b", "x..", "CON", "con.txt", "nul", "NUL.json", "aux",
+    "COM1", "lpt9.log", "prn", "x:stream", "x*", "x?", "x|y", "x;y", "x&y", "$(x)", "`x`", "${HOME}", "%2e%2e%2f",
+    "x%00", "\u202ex", "x\u2028y", "\uff0e\uff0e\uff0fx", "é", "名", "x" * 65, "\ud800",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HOSTILE, ids=ascii)
+def test_a_name_that_could_leave_its_directory_or_confuse_a_tool_is_refused(name):
+    with pytest.raises(UsageError, match=r"run name .* cannot be used: start with a letter or digit"):
+        safe_name(name, "run name")
+
+
+@given(st.text(string.ascii_letters + string.digits + "._-", min_size=1, max_size=64))
+def test_a_name_that_passes_is_one_plain_component(name):
+    try:
+        assert safe_name(name) == name
+    except UsageError:
+        assume(False)
+    assert (Path("/base") / name).resolve() == Path("/base") / name
+    assert Path(name).name == name
+
+
+@pytest.mark.parametrize("name", ["a", "7b", "smollm2-135m", "run_1.final", "x" * 64, "console", "com10"])
+def test_ordinary_names_pass(name):
+    assert safe_name(name) == name
+
+
+def test_all_state_is_below_the_home_that_the_environment_names(home):
+    places = (paths.models_dir(), paths.artefacts_dir(), paths.data_dir(), paths.runs_dir(), paths.jobs_file())
+    assert paths.home() == home
+    assert {place.parent for place in places} == {home}
+
+
+def test_without_the_variable_home_is_in_the_users_own(monkeypatch):
+    monkeypatch.setenv("CAMELID_HOME", "")
+    assert paths.home() == (Path.home() / ".camelid").resolve()
+
+
+def test_what_is_a_path_means_the_same_elsewhere_and_a_plain_name_stays(home, monkeypatch):
+    Path("here.jsonl").touch()
+    Path("folder").mkdir()
+    here = Path.cwd()
+    assert anchor("here.jsonl") == str(here / "here.jsonl")
+    assert anchor("./soon") == str(here / "soon")
+    assert anchor("folder/soon") == str(here / "folder/soon")
+    assert anchor("/abs/x") == "/abs/x"
+    assert anchor("~/x") == str(Path.home() / "x")
+    for name in ("", "cot-arithmetic", "HuggingFaceTB/SmolLM2-135M"):
+        assert anchor(name) == name
+    anchored = anchor("here.jsonl")
+    monkeypatch.chdir("/")
+    assert anchor(anchored) == anchored

@@ -1,0 +1,146 @@
+"""Prompts in, text out: the one path from token ids to answers for chat, predict, evaluation and pages.
+
+Knows engines, detokenising, stop texts and how a template reads an answer. Knows no files and no screens.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Self
+
+from .assemble import Assembled
+from .engine import Finish, Request, Sampling, TokenEvent
+from .streaming import TextStream
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """How an answer came about. `seconds` counts from the question, `first_token` to the first token."""
+
+    finish: Finish
+    tokens: int
+    prompt_tokens: int
+    seconds: float
+    first_token: float
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Tokens after the first one by the time they took: reading the prompt is not counted."""
+        took = self.seconds - self.first_token
+        return (self.tokens - 1) / took if self.tokens > 1 and took > 0 else 0.0
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self) | {"tokens_per_second": round(self.tokens_per_second, 2)}
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """New text of prompt `index`. The last one has `facts` and the whole `answer` as the template reads it."""
+
+    index: int
+    text: str
+    answer: str = ""
+    facts: Facts | None = None
+
+
+class Answers:
+    """Answers to several prompts as they grow, in whatever order they come. Closing it stops the work on them."""
+
+    def __init__(
+        self,
+        assembled: Assembled,
+        prompts: Sequence[Sequence[int]],
+        sampling: Sampling | Sequence[Sampling],
+        adapter: str | None,
+    ) -> None:
+        each = [sampling] * len(prompts) if isinstance(sampling, Sampling) else sampling
+        self._growing = [_Growing(assembled, len(ids), one) for ids, one in zip(prompts, each, strict=True)]
+        self._stream = assembled.engine.stream(
+            [Request(ids, one, adapter, assembled.stops) for ids, one in zip(prompts, each, strict=True)]
+        )
+        self._deltas = self._run()
+
+    def __iter__(self) -> Iterator[Delta]:
+        return self
+
+    def __next__(self) -> Delta:
+        return next(self._deltas)
+
+    def cancel(self, index: int = 0) -> None:
+        """End one answer with what is there. From any thread."""
+        self._stream.cancel(index)
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def _run(self) -> Iterator[Delta]:
+        for event in self._stream:
+            growing = self._growing[event.index]
+            delta = growing.take(event)
+            if growing.stopped:
+                self._stream.cancel(event.index)
+            if delta is not None:
+                yield replace(delta, index=event.index)
+
+
+class _Growing:
+    """One answer on its way."""
+
+    def __init__(self, assembled: Assembled, prompt_tokens: int, sampling: Sampling) -> None:
+        self._text = TextStream(assembled.decode, (*assembled.stop_texts, *sampling.stop))
+        self._parse = assembled.template.parse
+        self._prompt_tokens = prompt_tokens
+        self._started = time.monotonic()
+        self._first = 0.0
+        self._tokens = 0
+        self._raw = self._shown = ""
+        self._done = False
+
+    @property
+    def stopped(self) -> bool:
+        return self._text.stopped
+
+    def take(self, event: TokenEvent) -> Delta | None:
+        """The delta to give out for an event, if there is one."""
+        if self._done:
+            return None
+        if event.token is not None:
+            self._tokens += 1
+            self._first = self._first or time.monotonic() - self._started
+            self._raw += self._text.push(event.token)
+        finish: Finish | None = "stop" if self.stopped else event.finish
+        if finish is not None:
+            return self._end(finish)
+        text = self._news()
+        return Delta(0, text) if text else None
+
+    def _end(self, finish: Finish) -> Delta:
+        self._done = True
+        self._raw += self._text.finish()
+        text = self._news()
+        seconds = time.monotonic() - self._started
+        facts = Facts(finish, self._tokens, self._prompt_tokens, seconds, self._first or seconds)
+        return Delta(0, text, self._parse(self._raw), facts)
+
+    def _news(self) -> str:
+        """What the template's reading of the answer has grown by."""
+        answer = self._parse(self._raw)
+        if not answer.startswith(self._shown):
+            return ""
+        news, self._shown = answer[len(self._shown) :], answer
+        return news
+
+
+def ask(
+    assembled: Assembled, prompts: Sequence[Sequence[int]], sampling: Sampling | Sequence[Sampling], tuned: bool = True
+) -> Answers:
+    """Answer prompts with the adapter, or with the bare base if not `tuned`."""
+    return Answers(assembled, prompts, sampling, assembled.adapter if tuned else None)

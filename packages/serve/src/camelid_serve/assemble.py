@@ -1,0 +1,152 @@
+"""A name → everything that answers under it: engine, template, tokenizer, and how they fit.
+
+Knows how models are found and which tokens end an answer. Knows nothing of pages, files or jobs.
+Imports torch only when an engine is opened.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from camelid_core.artefacts import TemplateContract
+from camelid_core.contract import check_contract, contract_of
+from camelid_core.errors import ModelError
+from camelid_core.loading import Dtype, load_tokenizer
+from camelid_core.models import Reference, resolve_model
+from camelid_core.plugins import Host
+from camelid_core.records import Message
+from camelid_core.templates import PromptTemplate
+from camelid_core.tokenizing import Encoder
+
+from .engine import Engine, Sampling
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """A model ready to answer. `stops` are token ids, `stop_texts` texts that end an answer;
+    `adapter` is None for a bare base; `sampling` is what the model's makers recommend."""
+
+    engine: Engine
+    encoder: Encoder
+    template: PromptTemplate
+    reference: Reference
+    adapter: str | None
+    stops: frozenset[int]
+    stop_texts: tuple[str, ...]
+    sampling: Sampling
+
+    def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
+        """Ids to answer from.
+
+        Raises:
+            TemplateError: a conversation the template has no form for.
+            ModelError: longer than the model takes.
+        """
+        ids = self.encoder.prompt_ids(messages)
+        if len(ids) >= self.engine.context_length:
+            raise ModelError(
+                f"the prompt has {len(ids):,} tokens; this model takes {self.engine.context_length:,} "
+                "with the answer. Shorten it."
+            )
+        return ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        tokenizer = self.encoder.tokenizer
+        return str(tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+    def with_template(self, template: PromptTemplate) -> Assembled:
+        """The same resident model under another template."""
+        if template.name == self.template.name:
+            return self
+        encoder = Encoder(self.encoder.tokenizer, template)
+        stops, texts = _ends(self.reference, encoder)
+        return replace(self, encoder=encoder, template=template, stops=stops, stop_texts=texts)
+
+    def contract(self) -> TemplateContract:
+        """The template in force; `overrides` names the model's own where a person chose another."""
+        own = self.reference.template
+        overrides = own if own and own != self.template.name else ""
+        return contract_of(self.template, self.encoder.tokenizer, overrides)
+
+    def close(self) -> None:
+        self.engine.close()
+
+
+def assemble(
+    name: str,
+    host: Host,
+    template: str = "",
+    dtype: Dtype = "auto",
+    engine: str = "transformers",
+    slots: int = 16,
+    report: Report = lambda text: None,
+) -> Assembled:
+    """Load model or artefact `name`. `template` overrides the model's own; `slots` requests run at once.
+
+    Raises:
+        UnknownName: no such model, template or engine.
+        ModelError: it cannot be loaded, or is not here yet.
+        ArtefactError: its template or tokenizer is not what it was trained with.
+    """
+    kind = host.registry("camelid_engines")[engine]
+    reference = resolve_model(name, host)
+    if not (template or reference.template):
+        raise ModelError(f"no template is known for {name!r}; choose one: {', '.join(host.templates.names())}.")
+    report("Reading the tokenizer")
+    encoder = Encoder(load_tokenizer(reference), host.templates[template or reference.template])
+    _check(reference, encoder)
+    stops, texts = _ends(reference, encoder)
+    report(f"Loading {reference.base_id}" + (f" with adapter {reference.name}" if reference.peft else ""))
+    opened: Engine = kind.open(reference, dtype, slots)
+    return Assembled(
+        engine=opened,
+        encoder=encoder,
+        template=encoder.template,
+        reference=reference,
+        adapter=opened.adapters[0] if opened.adapters else None,
+        stops=stops,
+        stop_texts=texts,
+        sampling=_recommended(reference),
+    )
+
+
+def _check(reference: Reference, encoder: Encoder) -> None:
+    contract = reference.manifest.template if reference.manifest else None
+    if contract is not None and contract.name == encoder.template.name:
+        check_contract(contract, encoder.template, encoder.tokenizer)
+
+
+def _ends(reference: Reference, encoder: Encoder) -> tuple[frozenset[int], tuple[str, ...]]:
+    """Token ids that end an answer: the model's, the tokenizer's and the template's; and the template's other stops."""
+    tokenizer = encoder.tokenizer
+    given = [_values(reference.base / name).get("eos_token_id") for name in ("generation_config.json", "config.json")]
+    ids = {tokenizer.eos_token_id, *(token for each in given for token in (each if isinstance(each, list) else [each]))}
+    special = {token.content: number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
+    ids |= {special[stop] for stop in encoder.template.stops if stop in special}
+    texts = tuple(stop for stop in encoder.template.stops if stop not in special)
+    return frozenset(token for token in ids if isinstance(token, int)), texts
+
+
+def _recommended(reference: Reference) -> Sampling:
+    """What `generation_config.json` asks for; greedy where it does not sample."""
+    given = _values(reference.base / "generation_config.json")
+    if not given.get("do_sample"):
+        return Sampling()
+    keys = ("temperature", "top_p", "top_k", "repetition_penalty")
+    return Sampling.model_validate(
+        {"temperature": 1.0} | {key: given[key] for key in keys if given.get(key) is not None}
+    )
+
+
+def _values(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return values if isinstance(values, dict) else {}

@@ -1,0 +1,1 @@
+"""Serve's commands; imported only when they are called."""

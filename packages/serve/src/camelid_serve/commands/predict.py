@@ -1,0 +1,48 @@
+"""`camelid predict MODEL INPUT --out FILE.jsonl`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from camelid_core.errors import UsageError
+
+from camelid_serve.config import PredictConfig
+from camelid_serve.inputs import PREDICTIONS
+
+from .answering import MaxNewTokens, Seed, Temperature, configure, copy_file, given, report, run_job
+
+app = typer.Typer(help="Answer every row of a file.")
+
+
+@app.command()
+def predict(
+    model: Annotated[str, typer.Argument(help="Model or artefact that answers.")],
+    source: Annotated[str, typer.Argument(metavar="INPUT", help="JSON or JSON Lines file of questions.")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="field=value, for example sampling.top_p=0.9.")] = None,
+    out: Annotated[Path | None, typer.Option(help="File for the answered rows (JSON Lines).")] = None,
+    template: Annotated[str, typer.Option(help="Prompt template; empty takes the model's own.")] = "",
+    limit: Annotated[int | None, typer.Option(help="Take at most this many rows.")] = None,
+    base: Annotated[bool, typer.Option(help="Answer without the adapter.")] = False,
+    batch_size: Annotated[int | None, typer.Option(help="Rows that are answered at once.")] = None,
+    temperature: Temperature = None,
+    max_new_tokens: MaxNewTokens = None,
+    seed: Seed = None,
+    name: Annotated[str, typer.Option(help="Name of the job and its result.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="End with one line of JSON.")] = False,
+) -> None:
+    """Answer every row. It is a job: killed or cancelled, `camelid jobs retry` goes on where it was."""
+    if out is not None and out.is_dir():
+        raise UsageError(f"{str(out)!r} is a directory; --out takes a file such as {str(out / 'answers.jsonl')!r}.")
+    values = given(model=model, input=source, template=template, limit=limit, base=base, batch_size=batch_size)
+    sampling = given(temperature=temperature, max_new_tokens=max_new_tokens, seed=seed)
+    config = configure(PredictConfig, values, sampling, overrides or []).anchored()
+    if not Path(config.input).is_file():
+        raise UsageError(f"{source!r} is no file; give a .json or .jsonl file of questions.")
+    job = run_job("predict", config, name)
+    if out is None:
+        report(job, as_json)
+        return
+    copy_file(Path(job.published) / PREDICTIONS, out)
+    report(job, as_json, output=str(out))

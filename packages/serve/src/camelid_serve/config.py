@@ -1,0 +1,72 @@
+"""What batch predict and evaluation can be told.
+
+Knows fields, bounds and their help. Imports no torch.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from camelid_core.config import Config
+from camelid_core.paths import anchor
+from pydantic import Field
+
+from .engine import Sampling
+
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+
+
+class _Answering(Config):
+    """What every task that answers many prompts shares."""
+
+    model: str = "smollm2-135m"
+    """Model or artefact that answers: a name or a directory."""
+    template: str = ""
+    """Prompt template; empty takes the model's own, another one is recorded in the result."""
+    sampling: Sampling = Sampling()
+    """How answers are chosen and when they end."""
+    batch_size: int = Field(32, ge=1, le=4096)
+    """Rows that are answered at once."""
+    dtype: Dtype = "auto"
+    """Number format of the weights; auto is bfloat16 where the device multiplies it natively, else float32."""
+    engine: str = "transformers"
+    """Engine that runs the model."""
+    output: str = ""
+    """Directory for the result; empty publishes under the job's name in Camelid's home."""
+
+    @property
+    def publish_to(self) -> str:
+        """Where the result goes."""
+        return self.output
+
+    def _anchored(self, *fields: str) -> Self:
+        """With relative paths made absolute: a job runs in another directory than the one it is typed in."""
+        return self.model_copy(update={field: anchor(getattr(self, field)) for field in ("model", "output", *fields)})
+
+
+class PredictConfig(_Answering):
+    """Answer every row of a file."""
+
+    input: str
+    """JSON or JSON Lines file; rows have an instruction (and perhaps an input) or messages, an answer is not needed."""
+    limit: int | None = Field(None, ge=1)
+    """Take at most this many rows."""
+    base: bool = False
+    """Answer with the base model, without its adapter."""
+
+    def anchored(self) -> Self:
+        return self._anchored("input")
+
+
+class EvaluateConfig(_Answering):
+    """Score a model's answers on held-out rows."""
+
+    data: str = "cot-arithmetic-en"
+    """Dataset with a held-out part, or a file; each row's answer must state a number."""
+    rows: int = Field(32, ge=1, le=100_000)
+    """Rows to score."""
+    base: bool = False
+    """Score the base model without its adapter too, to compare."""
+
+    def anchored(self) -> Self:
+        return self._anchored("data")

@@ -1,0 +1,116 @@
+"""What an engine is: token ids in, a stream of token ids out.
+
+Knows requests, sampling settings and how an answer can end. Knows no text, no template and no torch.
+Stop texts stand in `Sampling` because people set them there; `streaming` acts on them, engines do not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, Self
+
+from camelid_core.config import Config
+from camelid_core.tasks import resolve
+from pydantic import Field
+
+Finish = Literal["stop", "length", "cancelled"]
+"""How an answer ended: by itself, at its length limit, or because somebody asked."""
+
+
+class Sampling(Config):
+    """How the next token is chosen, and when to stop."""
+
+    temperature: float = Field(0.0, ge=0, le=5)
+    """0 always takes the likeliest token; higher values vary more."""
+    top_p: float = Field(1.0, gt=0, le=1)
+    """Choose among the likeliest tokens that together reach this probability; 1 is off."""
+    top_k: int = Field(0, ge=0)
+    """Choose among this many likeliest tokens; 0 is off."""
+    repetition_penalty: float = Field(1.0, gt=0, le=10)
+    """Above 1 makes tokens that already occurred less likely; 1 is off."""
+    max_new_tokens: int = Field(256, ge=1, le=131072)
+    """Longest answer, in tokens."""
+    seed: int = 0
+    """The same seed, prompt and settings give the same answer."""
+    stop: tuple[str, ...] = ()
+    """Texts that end the answer; none of them is shown."""
+
+
+GREEDY = Sampling()
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One prompt. `adapter` None is the bare base; `stops` are the token ids that end the answer."""
+
+    ids: Sequence[int]
+    sampling: Sampling = GREEDY
+    adapter: str | None = None
+    stops: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class TokenEvent:
+    """Something happened to request `index`: a token, an end, or (at a length limit) both.
+
+    A stop token ends an answer and is not given out. After `finish` nothing more comes for that request.
+    """
+
+    index: int
+    token: int | None = None
+    finish: Finish | None = None
+
+
+class Stream(Protocol):
+    """Events of several requests as they happen. Ends when all have finished."""
+
+    def __iter__(self) -> Iterator[TokenEvent]: ...
+
+    def __next__(self) -> TokenEvent: ...
+
+    def cancel(self, index: int) -> None:
+        """Finish request `index` as cancelled, within one token. From any thread; repeating it is harmless."""
+
+    def close(self) -> None:
+        """Cancel what is left and give out nothing more. From any thread; repeating it is harmless."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *error: object) -> None: ...
+
+
+class Engine(Protocol):
+    """A resident base model, possibly with adapters. Streams opened from several threads run together."""
+
+    @property
+    def context_length(self) -> int:
+        """Most tokens a prompt and its answer can have together."""
+
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        """Names that `Request.adapter` may have."""
+
+    def stream(self, requests: Sequence[Request]) -> Stream:
+        """Start answering.
+
+        Raises:
+            ModelError: an unknown adapter, or an empty or too long prompt.
+        """
+
+    def close(self) -> None:
+        """Cancel everything and free the model."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineKind:
+    """An engine to choose. `load` is the `module:attribute` of `(reference, dtype, slots) -> Engine`."""
+
+    name: str
+    help: str
+    load: str
+
+    def open(self, reference: object, dtype: str, slots: int) -> Engine:
+        """Load the model; `slots` is how many requests may run at once."""
+        engine: Engine = resolve(self.load)(reference, dtype, slots)
+        return engine

@@ -1,0 +1,86 @@
+"""Logits → the next token of each row.
+
+Knows sampling settings and seeds. Knows nothing of models, caches or text.
+What is chosen for a row depends on its own logits, settings and seed alone, whoever shares its batch.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+import torch
+
+from camelid_serve.engine import Sampling
+
+_NARROW = 256
+"""Likeliest tokens looked at first for `top_p`; sorting a whole vocabulary is slow and rarely needed."""
+
+
+class Chooser:
+    """One row's settings, its random numbers, and the tokens it has seen."""
+
+    def __init__(self, sampling: Sampling, prompt: Sequence[int]) -> None:
+        self.sampling = sampling
+        self._random = random.Random(sampling.seed)
+        self._seen = set(prompt) if sampling.repetition_penalty != 1 else None
+
+    @property
+    def plain(self) -> bool:
+        """Greedy without a penalty: the likeliest token, nothing else to do."""
+        return self.sampling.temperature == 0 and self._seen is None
+
+    def choose(self, logits: torch.Tensor) -> int:
+        """The next token from one row of float32 logits, and remember it."""
+        if self._seen is not None:
+            logits = _penalise(logits, self._seen, self.sampling.repetition_penalty)
+        token = int(logits.argmax()) if self.sampling.temperature == 0 else self._draw(logits)
+        if self._seen is not None:
+            self._seen.add(token)
+        return token
+
+    def _draw(self, logits: torch.Tensor) -> int:
+        values, tokens = _likeliest(logits / self.sampling.temperature, self.sampling.top_k, self.sampling.top_p)
+        shares = values.softmax(-1).double().cumsum(-1)
+        position = torch.searchsorted(shares, shares.new_tensor([self._random.random()]) * shares[-1], right=True)
+        return int(tokens[position.clamp(max=len(tokens) - 1)])
+
+
+def choose(logits: torch.Tensor, choosers: Sequence[Chooser]) -> list[int]:
+    """The next token of every row; rows that are plain cost one call together."""
+    if all(chooser.plain for chooser in choosers):
+        return [int(token) for token in logits.argmax(-1).tolist()]
+    return [chooser.choose(row) for row, chooser in zip(logits.float(), choosers, strict=True)]
+
+
+def _likeliest(logits: torch.Tensor, top_k: int, top_p: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits and ids that `top_k` and then `top_p` leave, likeliest first unless both are off."""
+    size = logits.shape[-1]
+    if top_k:
+        values, tokens = logits.topk(min(top_k, size))
+        return _nucleus(values, tokens, values.logsumexp(-1), top_p)
+    if top_p == 1:
+        return logits, torch.arange(size, device=logits.device)
+    total = logits.logsumexp(-1)
+    values, tokens = logits.topk(min(_NARROW, size))
+    if float((values - total).exp().sum()) < top_p:
+        values, tokens = logits.sort(descending=True)
+    return _nucleus(values, tokens, total, top_p)
+
+
+def _nucleus(
+    values: torch.Tensor, tokens: torch.Tensor, total: torch.Tensor, top_p: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The fewest likeliest tokens whose probabilities reach `top_p`."""
+    if top_p == 1:
+        return values, tokens
+    before = (values - total).exp().cumsum(-1) - (values - total).exp()
+    kept = max(1, int((before < top_p).sum()))
+    return values[:kept], tokens[:kept]
+
+
+def _penalise(logits: torch.Tensor, seen: set[int], penalty: float) -> torch.Tensor:
+    """Make seen tokens less likely, as in the CTRL paper."""
+    ids = torch.tensor(sorted(seen), device=logits.device)
+    chosen = logits[ids]
+    return logits.index_copy(0, ids, torch.where(chosen < 0, chosen * penalty, chosen / penalty))

@@ -1,0 +1,252 @@
+"""The embedded engine: any Transformers model, many requests at once, adapters on one resident base.
+
+Knows threads, queues and which adapter is switched on. Knows nothing of text or templates.
+One thread owns the model; streams are queues it writes to. Requests join and leave the running
+batch between two tokens; those with different adapters take turns.
+"""
+
+from __future__ import annotations
+
+import atexit
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from queue import SimpleQueue
+from typing import Any, Self
+
+import torch
+from camelid_core.errors import ModelError, UnknownName
+from camelid_core.loading import Dtype, load_adapted
+from camelid_core.models import Reference
+
+from camelid_serve.engine import Engine, Request, TokenEvent
+
+from .batch import Batch, Row
+
+_PROMPT_TOKENS = 16384
+"""Most prompt tokens read in one go, padding included: bounds the memory that reading takes."""
+
+_UNBOUNDED = 1 << 20
+"""Context of models that name none."""
+
+
+def load(reference: Reference, dtype: Dtype = "auto", slots: int = 16) -> Engine:
+    """The model of `reference` with its adapter, ready to answer `slots` requests at once."""
+    return TransformersEngine(load_adapted(reference, dtype), slots)
+
+
+class _Ticket:
+    """A row and where its events go."""
+
+    def __init__(self, row: Row, index: int, events: SimpleQueue[TokenEvent | Exception]) -> None:
+        self.row, self.index, self.events = row, index, events
+
+    def tell(self, token: int | None) -> None:
+        if token is not None or self.row.finish is not None:
+            self.events.put(TokenEvent(self.index, token, self.row.finish))
+
+
+class TransformersEngine:
+    """`model` is a causal language model or a `PeftModel` around one, on its device."""
+
+    def __init__(self, model: Any, slots: int = 16) -> None:
+        self._adapters = _Adapters(model.eval())
+        self._model = self._adapters.model
+        self.adapters = self._adapters.names
+        longest = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
+        self.context_length = int(longest or _UNBOUNDED)
+        self._slots = slots
+        self._waiting: deque[_Ticket] = deque()
+        self._tickets: dict[Row, _Ticket] = {}
+        self._batches: dict[str | None, Batch] = {}
+        self._changed = threading.Condition()
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, daemon=True, name="engine")
+        self._thread.start()
+        atexit.register(self.close)  # torch aborts the process if the interpreter goes while it computes
+
+    def stream(self, requests: Sequence[Request]) -> TokenStream:
+        for request in requests:
+            self._check(request)
+        events: SimpleQueue[TokenEvent | Exception] = SimpleQueue()
+        rows = [Row(request, self._limit(request)) for request in requests]
+        with self._changed:
+            if self._closed:
+                raise ModelError("the model was unloaded; load it again.")
+            self._waiting += [_Ticket(row, index, events) for index, row in enumerate(rows)]
+            self._changed.notify()
+        return TokenStream(rows, events, self._wake)
+
+    def close(self) -> None:
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        self._thread.join()
+        atexit.unregister(self.close)
+
+    def _check(self, request: Request) -> None:
+        if request.adapter is not None and request.adapter not in self.adapters:
+            raise UnknownName("adapter", request.adapter, self.adapters)
+        if not request.ids:
+            raise ModelError("the prompt is empty; it needs at least one token.")
+        if len(request.ids) >= self.context_length:
+            raise ModelError(
+                f"the prompt has {len(request.ids):,} tokens; this model takes {self.context_length:,} "
+                "with the answer. Shorten it."
+            )
+
+    def _limit(self, request: Request) -> int:
+        return min(request.sampling.max_new_tokens, self.context_length - len(request.ids))
+
+    def _wake(self) -> None:
+        with self._changed:
+            self._changed.notify()
+
+    def _run(self) -> None:
+        with torch.inference_mode():
+            while self._wait_for_work():
+                self._drop_cancelled()
+                for adapter in self._wanted():
+                    try:
+                        self._turn(adapter)
+                    except Exception as error:  # out of memory, say: it belongs to those who asked
+                        self._fail(adapter, error)
+        self._fail_all(ModelError("the model was unloaded before the answer was complete."))
+        self._batches.clear()
+        del self._model, self._adapters
+
+    def _wait_for_work(self) -> bool:
+        with self._changed:
+            while not (self._closed or self._waiting or self._tickets):
+                self._changed.wait()
+            return not self._closed
+
+    def _wanted(self) -> list[str | None]:
+        with self._changed:
+            waiting = [ticket.row.request.adapter for ticket in self._waiting]
+        return list(dict.fromkeys([*(row.request.adapter for row in self._tickets), *waiting]))
+
+    def _turn(self, adapter: str | None) -> None:
+        """One token for every running row under `adapter`, or the prompts of rows that join."""
+        self._adapters.switch_to(adapter)
+        batch = self._batches.setdefault(adapter, Batch(self._model))
+        joining = self._admit(adapter, batch)
+        if joining:
+            self._tickets.update({ticket.row: ticket for ticket in joining})
+            self._tell(batch.add([ticket.row for ticket in joining]))
+        elif batch.running:
+            self._tell(batch.step())
+        if 4 * batch.running <= 3 * len(batch.rows):
+            batch.compact()
+
+    def _admit(self, adapter: str | None, batch: Batch) -> list[_Ticket]:
+        """Waiting requests that join now: at once while few wait, else in groups, as each joining costs a copy."""
+        with self._changed:
+            waiting = [ticket for ticket in self._waiting if ticket.row.request.adapter == adapter]
+            free = self._slots - len(self._tickets)
+            if not waiting or not batch.open or free < min(len(waiting), max(1, self._slots // 4)):
+                return []
+            joining = waiting[:1]
+            for ticket in waiting[1:free]:
+                longest = max(len(other.row.request.ids) for other in (*joining, ticket))
+                if longest * (len(joining) + 1) > _PROMPT_TOKENS:
+                    break
+                joining.append(ticket)
+            chosen = set(map(id, joining))
+            self._waiting = deque(ticket for ticket in self._waiting if id(ticket) not in chosen)
+            return joining
+
+    def _drop_cancelled(self) -> None:
+        """End requests that were cancelled before their turn came."""
+        with self._changed:
+            dropped = [ticket for ticket in self._waiting if ticket.row.cancelled]
+            if dropped:
+                self._waiting = deque(ticket for ticket in self._waiting if not ticket.row.cancelled)
+        for ticket in dropped:
+            ticket.row.finish = "cancelled"
+            ticket.tell(None)
+
+    def _tell(self, steps: Sequence[tuple[Row, int | None]]) -> None:
+        for row, token in steps:
+            self._tickets[row].tell(token)
+            if row.finish is not None:
+                del self._tickets[row]
+
+    def _fail(self, adapter: str | None, error: Exception) -> None:
+        self._batches.pop(adapter, None)
+        for row in [row for row in self._tickets if row.request.adapter == adapter]:
+            self._tickets.pop(row).events.put(error)
+
+    def _fail_all(self, error: Exception) -> None:
+        for ticket in (*self._tickets.values(), *self._waiting):
+            ticket.events.put(error)
+        self._tickets.clear()
+        self._waiting.clear()
+
+
+class TokenStream:
+    """The events of one `stream` call. Leaving it, closing it or forgetting it cancels what is left."""
+
+    def __init__(self, rows: list[Row], events: SimpleQueue[TokenEvent | Exception], wake: Any) -> None:
+        self._rows = rows
+        self._events = events
+        self._wake = wake
+        self._left = len(rows)
+
+    def __iter__(self) -> Iterator[TokenEvent]:
+        return self
+
+    def __next__(self) -> TokenEvent:
+        if self._left <= 0:
+            raise StopIteration
+        event = self._events.get()
+        if isinstance(event, Exception):
+            self.close()
+            raise event
+        self._left -= event.finish is not None
+        return event
+
+    def cancel(self, index: int) -> None:
+        self._rows[index].cancelled = True
+        self._wake()
+
+    def close(self) -> None:
+        self._left = 0
+        for row in self._rows:
+            row.cancelled = True
+        self._wake()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        for row in self._rows:
+            row.cancelled = True
+
+
+class _Adapters:
+    """Which adapter of a model is switched on. `model` is the model to call."""
+
+    def __init__(self, model: Any) -> None:
+        configs = getattr(model, "peft_config", None) if hasattr(model, "get_base_model") else None
+        if configs and any(config.is_prompt_learning for config in configs.values()):
+            raise ModelError(
+                "this adapter is learned prompt tokens, which this engine cannot share a base with; use LoRA."
+            )
+        self.names: tuple[str, ...] = tuple(configs or ())
+        self.model = model.get_base_model() if configs else model
+        self._tuner = model.base_model if configs else None
+        self._current: str | None = model.active_adapter if configs else None
+
+    def switch_to(self, adapter: str | None) -> None:
+        if self._tuner is None or adapter == self._current:
+            return
+        if adapter is None:
+            self._tuner.disable_adapter_layers()
+        else:
+            self._tuner.enable_adapter_layers()
+            self._tuner.set_adapter(adapter)
+        self._current = adapter

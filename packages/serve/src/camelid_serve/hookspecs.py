@@ -1,0 +1,15 @@
+"""Serve's extension points. Each returns a list of objects with a `name`; calls are pure and cheap."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from camelid_core.hookspecs import hookspec
+
+if TYPE_CHECKING:
+    from .engine import EngineKind
+
+
+@hookspec
+def camelid_engines() -> list[EngineKind]:
+    """Engines that can answer for a model: name, one line of help, and where the code lives."""

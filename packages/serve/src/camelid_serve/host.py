@@ -1,0 +1,145 @@
+"""The process that holds the model for somebody else: requests on stdin, events on stdout.
+
+    python -m camelid_serve.host
+
+Knows one resident model and the requests on it. Knows nothing of who asks; when stdin ends, so does it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+from typing import Any, TextIO
+
+from camelid_core.config import validate
+from camelid_core.errors import ModelError, UsageError
+from camelid_core.plugins import load_host
+from camelid_core.readers import message
+
+from .answering import Answers, ask
+from .assemble import Assembled, assemble
+from .wire import Chat, Load, Loaded, error_message
+
+
+class EngineHost:
+    """Answers requests, each in a thread of its own, all on one engine."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._writing = threading.Lock()
+        self._loading = threading.Lock()
+        self._state = threading.Lock()
+        self._assembled: Assembled | None = None
+        self._running: dict[int, Answers | None] = {}
+        self._cancelled: set[int] = set()
+
+    def handle(self, request: dict[str, Any]) -> None:
+        """Start on one request and return."""
+        number = int(request.pop("id"))
+        operation = request.pop("op")
+        if operation == "cancel":
+            self._cancel(number)
+            return
+        action = {"load": self._load, "chat": self._chat}[operation]
+        with self._state:
+            self._running[number] = None
+        threading.Thread(target=self._guard, args=(action, number, request), daemon=True).start()
+
+    def _guard(self, action: Any, number: int, request: dict[str, Any]) -> None:
+        try:
+            action(number, request)
+        except BaseException as error:
+            self._tell(number, **error_message(error))
+        finally:
+            with self._state:
+                self._running.pop(number, None)
+                self._cancelled.discard(number)
+
+    def _load(self, number: int, values: dict[str, Any]) -> None:
+        wanted = validate(Load, values, "the request")
+        with self._loading:
+            before, self._assembled = self._assembled, None
+            if before is not None:
+                before.close()
+            del before  # its memory is needed for the next one
+            loaded = assemble(
+                wanted.model,
+                load_host(),
+                wanted.template,
+                wanted.dtype,
+                slots=wanted.slots,
+                report=lambda text: self._tell(number, event="progress", text=text),
+            )
+            self._assembled = loaded
+        self._tell(number, event="loaded", loaded=_facts(loaded).model_dump(mode="json"))
+
+    def _chat(self, number: int, values: dict[str, Any]) -> None:
+        wanted = validate(Chat, values, "the request")
+        assembled = self._assembled
+        if assembled is None:
+            raise ModelError("no model is loaded; load one first.")
+        if wanted.template:
+            assembled = assembled.with_template(load_host().templates[wanted.template])
+        messages = [message(turn, f"message {count}") for count, turn in enumerate(wanted.messages, 1)]
+        ids = assembled.prompt_ids(messages)
+        with ask(assembled, [ids], wanted.sampling or assembled.sampling, wanted.tuned) as answers:
+            self._begin(number, answers)
+            for delta in answers:
+                if delta.text:
+                    self._tell(number, event="delta", text=delta.text)
+                if delta.facts is not None:
+                    self._tell(number, event="done", answer=delta.answer, facts=delta.facts.as_json())
+
+    def _begin(self, number: int, answers: Answers) -> None:
+        """From here on the request can be cancelled; perhaps it was already."""
+        with self._state:
+            self._running[number] = answers
+            if number in self._cancelled:
+                answers.cancel()
+
+    def _cancel(self, number: int) -> None:
+        with self._state:
+            answers = self._running.get(number)
+            if answers is not None:
+                answers.cancel()
+            elif number in self._running:
+                self._cancelled.add(number)
+
+    def _tell(self, number: int, **event: Any) -> None:
+        line = json.dumps({"id": number, **event}, ensure_ascii=True)
+        with self._writing:
+            self._out.write(line + "\n")
+            self._out.flush()
+
+
+def _facts(assembled: Assembled) -> Loaded:
+    reference = assembled.reference
+    return Loaded(
+        model=reference.name,
+        base=reference.base_id,
+        has_adapter=assembled.adapter is not None,
+        template=assembled.template.name,
+        own_template=reference.template,
+        context_length=assembled.engine.context_length,
+        licence=reference.licence,
+        sampling=assembled.sampling,
+    )
+
+
+def main() -> None:
+    """Serve until stdin ends. What libraries print goes to stderr: stdout is the pipe's."""
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    host = EngineHost(out)
+    for line in sys.stdin:
+        try:
+            host.handle(json.loads(line))
+        except (ValueError, KeyError, TypeError) as error:
+            sys.stderr.write(f"{UsageError(f'not a request: {error!r}')}\n")
+    os._exit(0)  # at once, whatever is being computed: nobody listens any more
+
+
+if __name__ == "__main__":
+    main()

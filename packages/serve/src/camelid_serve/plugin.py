@@ -1,0 +1,44 @@
+"""What camelid-serve gives. Imports no model library."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from camelid_core.commands import Command
+from camelid_core.hookspecs import hookimpl
+from camelid_core.tasks import Task
+
+if TYPE_CHECKING:
+    from .engine import EngineKind
+
+
+@hookimpl
+def camelid_hookspecs() -> list[str]:
+    return ["camelid_serve.hookspecs"]
+
+
+@hookimpl
+def camelid_engines() -> list[EngineKind]:
+    from .engine import EngineKind
+
+    return [
+        EngineKind(
+            "transformers", "Any Transformers model, in this process.", "camelid_serve.engines.transformers:load"
+        )
+    ]
+
+
+@hookimpl
+def camelid_tasks() -> list[Task]:
+    from .tasks import TASKS
+
+    return list(TASKS)
+
+
+@hookimpl
+def camelid_commands() -> list[Command]:
+    return [
+        Command("chat", "Talk with a model or artefact.", "camelid_serve.commands.chat:app"),
+        Command("predict", "Answer every row of a file.", "camelid_serve.commands.predict:app"),
+        Command("eval", "Score a model's answers on held-out rows.", "camelid_serve.commands.evaluate:app"),
+    ]

@@ -1,0 +1,79 @@
+"""A conversation's history, retry, stop, and the facts about an answer."""
+
+from __future__ import annotations
+
+import pytest
+from camelid_core.errors import ModelError, UsageError
+from camelid_serve.answering import ask
+from camelid_serve.assemble import Assembled
+from camelid_serve.chat import ChatSession
+from camelid_serve.engine import Sampling
+
+SHORT = Sampling(max_new_tokens=8)
+
+
+def test_turns_become_history(tiny: Assembled) -> None:
+    session = ChatSession(tiny, SHORT, system="Be kind.")
+    first = "".join(session.send("Hello?"))
+    assert session.facts is not None
+    assert session.facts.prompt_tokens == len(tiny.prompt_ids(session.messages[:2]))
+    assert 0 < session.facts.first_token <= session.facts.seconds
+    list(session.send("And now?"))
+    assert [message.role for message in session.messages] == ["system", "user", "assistant", "user", "assistant"]
+    assert session.turns[1].content == first
+
+
+def test_retry_answers_the_last_question_with_another_seed(tiny: Assembled) -> None:
+    session = ChatSession(tiny, Sampling(temperature=1.5, max_new_tokens=12))
+    with pytest.raises(UsageError, match="nothing was asked"):
+        session.retry()
+    first = "".join(session.send("Hello?"))
+    second = "".join(session.retry())
+    assert second != first
+    assert len(session.turns) == 2
+
+
+def test_stopping_keeps_what_came(tiny: Assembled) -> None:
+    session = ChatSession(tiny, Sampling(max_new_tokens=400))
+    answer = session.send("Hello?")
+    begin = next(answer)
+    answer.close()
+    assert session.turns[1].content == begin
+    assert session.facts is None
+
+    for text in session.send("Go on"):
+        begin = text
+        session.stop()
+    assert begin
+    assert session.facts is not None
+    assert session.facts.finish == "cancelled"
+
+
+def test_too_long_a_conversation_is_refused_and_the_question_not_kept(tiny: Assembled) -> None:
+    session = ChatSession(tiny, SHORT)
+    with pytest.raises(ModelError, match="Shorten"):
+        session.send("word " * 2000)
+    assert session.turns == []
+    session.clear()
+    assert session.messages == []
+
+
+def test_the_base_answers_without_the_adapter(tuned: Assembled) -> None:
+    answers = ["".join(ChatSession(tuned, SHORT, tuned=side).send("Hello?")) for side in (True, False, True)]
+    assert answers[0] == answers[2] != answers[1]
+
+
+def test_stop_texts_of_a_person_end_an_answer(tiny: Assembled) -> None:
+    ids = tiny.prompt_ids(ChatSession(tiny).messages or _question())
+    whole = "".join(delta.text for delta in ask(tiny, [ids], Sampling(max_new_tokens=30)))
+    stop = whole[5:8]
+    deltas = list(ask(tiny, [ids], Sampling(max_new_tokens=30, stop=(stop,))))
+    assert "".join(delta.text for delta in deltas) == deltas[-1].answer == whole.split(stop)[0].strip()
+    assert deltas[-1].facts is not None
+    assert deltas[-1].facts.finish == "stop"
+
+
+def _question() -> list:  # type: ignore[type-arg]
+    from camelid_core.records import Message
+
+    return [Message("user", "Hello?")]

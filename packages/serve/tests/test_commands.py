@@ -1,0 +1,83 @@
+"""`camelid chat | predict | eval` as a person or a script runs them."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from camelid_core.testing import write_jsonl
+
+ROWS = [{"instruction": f"Say {n}.", "n": n} for n in range(4)]
+
+
+def camelid(*arguments: str, typed: str = "", code: int = 0) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "camelid_core.cli", *arguments]
+    done = subprocess.run(command, input=typed, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == code, done.stderr
+    return done
+
+
+def test_chat_answers_one_question_on_stdout_alone(base: Path) -> None:
+    done = camelid("chat", str(base), "--ask", "Hello?", "--max-new-tokens", "5")
+    assert done.stdout.strip()
+    assert "tokens/s" not in done.stdout
+    assert "(5 tokens" in done.stderr
+
+
+def test_chat_is_scripted_through_a_pipe(adapter: Path) -> None:
+    typed = "Hello?\n/retry\n/system Be brief.\n/nonsense\n/clear\nAgain?\n/help\n/stop\nnever asked\n"
+    done = camelid("chat", str(adapter), "--base", "max_new_tokens=4", "temperature=1.0", typed=typed)
+    assert done.stderr.count("(4 tokens") == 6
+    assert done.stderr.count("base:") == 3
+    assert "no command '/nonsense'" in done.stderr
+    assert "never asked" not in done.stderr
+
+
+def test_chat_says_what_is_wrong_before_it_loads(base: Path) -> None:
+    assert "temperature" in camelid("chat", str(base), "temperatur=1", "--ask", "x", code=2).stderr
+    assert "is not known" in camelid("chat", "no-such-model", "--ask", "x", code=2).stderr
+
+
+def test_predict_runs_as_a_job(base: Path, home: Path, tmp_path: Path) -> None:
+    source, out = write_jsonl(tmp_path / "in.jsonl", ROWS), tmp_path / "deep" / "out.jsonl"
+    options = ("--out", str(out), "--max-new-tokens", "4", "--name", "mine", "--json", "batch_size=2")
+    done = camelid("predict", str(base), str(source), *options)
+    answered = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+    assert [{key: row[key] for key in ("instruction", "n")} for row in answered] == ROWS
+    assert all("generate" in row for row in answered)
+    summary = json.loads(done.stdout)
+    assert (summary["rows"], summary["failed"], summary["output"]) == (4, 0, str(out))
+    assert Path(summary["artefact"]) == home / "artefacts" / "mine"
+
+
+def test_predict_says_what_is_wrong_before_it_starts(base: Path, tmp_path: Path) -> None:
+    source = write_jsonl(tmp_path / "in.jsonl", ROWS)
+    assert "no file" in camelid("predict", str(base), "nowhere.jsonl", code=2).stderr
+    assert "directory" in camelid("predict", str(base), str(source), "--out", str(tmp_path), code=2).stderr
+    assert "max_new_tokens" in camelid("predict", str(base), str(source), "--max-new-tokens", "0", code=2).stderr
+
+
+def test_eval_scores(adapter: Path) -> None:
+    done = camelid("eval", str(adapter), "--rows", "3", "--base", "--max-new-tokens", "4", "--json")
+    summary = json.loads(done.stdout)
+    assert summary["rows"] == 3
+    assert {"accuracy", "base_accuracy", "artefact"} <= set(summary)
+
+
+def test_ctrl_c_ends_the_answer_and_not_the_program(base: Path) -> None:
+    command = [sys.executable, "-m", "camelid_core.cli", "chat", str(base), "max_new_tokens=480"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, **pipes, start_new_session=True) as program:
+        assert program.stdin is not None
+        assert program.stdout is not None
+        program.stdin.write(b"Hello?\n")
+        program.stdin.flush()
+        assert program.stdout.read(1)
+        program.send_signal(signal.SIGINT)
+        _, notes = program.communicate(b"Again?\n/stop\n", timeout=60)
+    assert program.returncode == 0, notes
+    assert notes.count(b"(stopped)") == 1
+    assert notes.count(b"tokens/s") == 1

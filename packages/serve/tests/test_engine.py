@@ -1,0 +1,203 @@
+"""The embedded engine: the same tokens as `generate`, whoever shares the batch; cancelling; one base for all."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from camelid_core.errors import ModelError, UnknownName
+from camelid_core.testing import tiny_model
+from camelid_serve.assemble import Assembled
+from camelid_serve.engine import Request, Sampling
+from camelid_serve.engines.transformers import TransformersEngine
+from transformers import AutoModelForCausalLM
+
+LONG = Sampling(max_new_tokens=400)
+
+
+def prompts(count: int, shared: int = 0, seed: int = 0) -> list[list[int]]:
+    """Random prompts of mixed lengths; the first `shared` tokens are common to all."""
+    numbers = random.Random(seed)
+    start = [numbers.randrange(5, 300) for _ in range(shared)]
+    return [start + [numbers.randrange(5, 300) for _ in range(numbers.randrange(1, 30))] for _ in range(count)]
+
+
+def collect(engine: Any, requests: Sequence[Request]) -> tuple[list[list[int]], list[str | None]]:
+    tokens: list[list[int]] = [[] for _ in requests]
+    ends: list[str | None] = [None for _ in requests]
+    for event in engine.stream(requests):
+        assert ends[event.index] is None, "something came after the end"
+        if event.token is not None:
+            tokens[event.index].append(event.token)
+        ends[event.index] = event.finish
+    return tokens, ends
+
+
+def generated(model: Any, ids: Sequence[int], count: int, **options: Any) -> list[int]:
+    with torch.inference_mode():
+        given = torch.tensor([ids])
+        output = model.generate(
+            given,
+            attention_mask=torch.ones_like(given),
+            do_sample=False,
+            max_new_tokens=count,
+            eos_token_id=None,
+            pad_token_id=0,
+            **options,
+        )
+    return output[0, len(ids) :].tolist()
+
+
+@pytest.fixture(scope="module")
+def plain(base: Path) -> Any:
+    return AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).eval()
+
+
+@pytest.mark.parametrize("shared", [0, 20])
+def test_greedy_equals_generate_for_mixed_lengths(tiny: Assembled, plain: Any, shared: int) -> None:
+    """Ten requests on four slots: rows join and leave a running batch."""
+    lengths = [3, 17, 8, 1, 30, 12, 5, 9, 21, 2]
+    asked = [
+        Request(ids, Sampling(max_new_tokens=length)) for ids, length in zip(prompts(10, shared), lengths, strict=True)
+    ]
+    tokens, ends = collect(tiny.engine, asked)
+    assert tokens == [generated(plain, request.ids, request.sampling.max_new_tokens) for request in asked]
+    assert set(ends) == {"length"}
+
+
+@pytest.mark.parametrize("family", ["bloom", "gpt_neox", "qwen2"])
+def test_greedy_equals_generate_for_other_families(tmp_path: Path, family: str) -> None:
+    model = AutoModelForCausalLM.from_pretrained(tiny_model(tmp_path, family), dtype=torch.float32).eval()
+    engine = TransformersEngine(model, slots=3)
+    asked = [Request(ids, Sampling(max_new_tokens=4 + index)) for index, ids in enumerate(prompts(7, shared=10))]
+    try:
+        tokens, _ = collect(engine, asked)
+    finally:
+        engine.close()
+    model = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32).eval()
+    assert tokens == [generated(model, request.ids, request.sampling.max_new_tokens) for request in asked]
+
+
+def test_windows_of_attention_are_served_too(tmp_path: Path) -> None:
+    """A cache that forgets old positions cannot be joined or cut: rows then start and end together."""
+    from transformers import AutoConfig
+
+    options = {"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 64}
+    config = AutoConfig.for_model("mistral", hidden_size=32, vocab_size=400, sliding_window=8, **options)
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config).eval()
+    asked = [Request(ids, Sampling(max_new_tokens=6 + index)) for index, ids in enumerate(prompts(5))]
+    expected = [generated(model, request.ids, request.sampling.max_new_tokens) for request in asked]
+    engine = TransformersEngine(model, slots=2)
+    try:
+        assert collect(engine, asked)[0] == expected
+    finally:
+        engine.close()
+
+
+def test_stop_tokens_end_an_answer_and_are_not_given_out(tiny: Assembled, plain: Any) -> None:
+    ids = prompts(1)[0]
+    whole = generated(plain, ids, 20)
+    stop = whole[7]
+    tokens, ends = collect(tiny.engine, [Request(ids, Sampling(max_new_tokens=20), stops=frozenset({stop}))])
+    assert tokens == [whole[: whole.index(stop)]]
+    assert ends == ["stop"]
+
+
+def test_repetition_penalty_equals_generate(tiny: Assembled, plain: Any) -> None:
+    ids = prompts(1)[0]
+    tokens, _ = collect(tiny.engine, [Request(ids, Sampling(max_new_tokens=16, repetition_penalty=1.3))])
+    assert tokens[0] == generated(plain, ids, 16, repetition_penalty=1.3)
+
+
+def test_a_sampled_answer_depends_on_its_own_seed_alone(tiny: Assembled) -> None:
+    ids = prompts(6)
+    settings = [Sampling(temperature=1.0, top_p=0.9, seed=seed, max_new_tokens=12) for seed in (1, 1, 2, 3, 4, 5)]
+    together, _ = collect(tiny.engine, [Request(one, s) for one, s in zip([ids[0], *ids[:5]], settings, strict=True)])
+    alone, _ = collect(tiny.engine, [Request(ids[0], settings[0])])
+    assert together[0] == together[1] == alone[0]
+    other, _ = collect(tiny.engine, [Request(ids[0], settings[2])])
+    assert other != alone
+
+
+def test_adapter_on_and_off_share_one_base(tuned: Assembled, adapter: Path, base: Path) -> None:
+    from peft import PeftModel
+
+    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), str(adapter))
+    ids = prompts(6, shared=12)
+    asked = [Request(one, Sampling(max_new_tokens=10), tuned.adapter if n % 2 else None) for n, one in enumerate(ids)]
+    tokens, _ = collect(tuned.engine, asked)
+    with_adapter = [generated(model, one, 10) for one in ids]
+    with model.disable_adapter():
+        without = [generated(model, one, 10) for one in ids]
+    assert with_adapter != without
+    assert tokens == [with_adapter[n] if n % 2 else without[n] for n in range(6)]
+
+
+def test_cancel_ends_one_request_within_a_token(tiny: Assembled) -> None:
+    ids = prompts(2)
+    after = 0
+    stream = tiny.engine.stream([Request(ids[0], LONG), Request(ids[1], Sampling(max_new_tokens=30))])
+    ends = {}
+    cancelled = False
+    for event in stream:
+        ends[event.index] = event.finish
+        if event.index == 0 and cancelled:
+            after += event.token is not None
+        if event.index == 0 and event.token is not None and not cancelled:
+            stream.cancel(0)
+            cancelled = True
+    assert ends == {0: "cancelled", 1: "length"}
+    assert after <= 2
+
+
+def test_closing_a_stream_frees_its_slots(tiny: Assembled) -> None:
+    stream = tiny.engine.stream([Request(ids, LONG) for ids in prompts(6)])
+    next(iter(stream))
+    stream.close()
+    assert list(stream) == []
+    started = time.monotonic()
+    tokens, _ = collect(tiny.engine, [Request(prompts(1)[0], Sampling(max_new_tokens=2))])
+    assert len(tokens[0]) == 2
+    assert time.monotonic() - started < 1
+
+
+def test_the_context_is_never_left(tiny: Assembled) -> None:
+    ids = [7] * (tiny.engine.context_length - 3)
+    tokens, ends = collect(tiny.engine, [Request(ids, Sampling(max_new_tokens=50))])
+    assert (len(tokens[0]), ends) == (3, ["length"])
+
+
+@pytest.mark.parametrize(
+    ("request_", "error", "words"),
+    [
+        (Request([]), ModelError, "empty"),
+        (Request([1] * 600), ModelError, "512"),
+        (Request([1], adapter="nope"), UnknownName, "nope"),
+    ],
+)
+def test_what_cannot_be_asked_is_said(tiny: Assembled, request_: Request, error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=words):
+        tiny.engine.stream([request_])
+
+
+def test_a_failure_reaches_those_who_asked_and_nobody_else(base: Path) -> None:
+    model = AutoModelForCausalLM.from_pretrained(base)
+    engine = TransformersEngine(model)
+    forward = model.forward
+    model.forward = lambda **_: (_ for _ in ()).throw(RuntimeError("out of memory"))
+    with pytest.raises(RuntimeError, match="out of memory"):
+        list(engine.stream([Request([5, 6])]))
+    model.forward = forward
+    assert collect(engine, [Request([5, 6], Sampling(max_new_tokens=2))])[1] == ["length"]
+    stream = engine.stream([Request([5, 6], LONG)])
+    engine.close()
+    with pytest.raises(ModelError, match="unloaded"):
+        list(stream)
+    with pytest.raises(ModelError, match="unloaded"):
+        engine.stream([Request([5])])

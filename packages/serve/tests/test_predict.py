@@ -1,0 +1,157 @@
+"""Batch predict: input order, every field, each row exactly once whatever happens, bad rows harm no other."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import camelid_serve.predict as module
+import pytest
+from camelid_core.artefacts import verify_directory
+from camelid_core.errors import DataError
+from camelid_core.tasks import Interrupted
+from camelid_core.testing import write_jsonl
+from camelid_serve.config import PredictConfig
+from camelid_serve.engine import Sampling
+from camelid_serve.inputs import PREDICTIONS
+from camelid_serve.predict import WORK, partial, run
+
+from .context import Attempt
+
+ROWS: list[dict[str, Any]] = [
+    {"instruction": f"Add {n} and {n * n}." + " Please." * (n % 5), "input": "now" * (n % 2), "topic": "加法", "n": n}
+    for n in range(12)
+]
+
+
+@pytest.fixture
+def config(base: Path, tmp_path: Path) -> PredictConfig:
+    source = write_jsonl(tmp_path / "in.jsonl", ROWS)
+    return PredictConfig(model=str(base), input=str(source), sampling=Sampling(max_new_tokens=6), batch_size=3)
+
+
+def results(attempt: Attempt) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (attempt.output / PREDICTIONS).read_text(encoding="utf-8").splitlines()]
+
+
+def test_order_fields_and_manifest(config: PredictConfig, tmp_path: Path) -> None:
+    attempt = Attempt(tmp_path / "job")
+    summary = run(config, attempt)
+    answered = results(attempt)
+    assert [{key: row[key] for key in ROWS[0]} for row in answered] == ROWS
+    assert all(isinstance(row["generate"], str) for row in answered)
+    assert "加法" in (attempt.output / PREDICTIONS).read_text(encoding="utf-8")
+    assert (summary["rows"], summary["failed"]) == (12, 0)
+    manifest = verify_directory(attempt.output).manifest
+    assert manifest.kind == "predictions"
+    assert manifest.template is not None
+    assert manifest.template.name == "alpaca"
+    last = [event for event in attempt.events if event["kind"] == "progress"][-1]
+    assert (last["done"], last["total"], last["unit"], last["eta"]) == (12, 12, "rows", 0)
+
+
+def test_a_killed_attempt_is_gone_on_with(
+    config: PredictConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Attempt(tmp_path / "whole")
+    run(config, whole)
+
+    written = 0
+    add = module.WorkLog.add
+
+    def dies(self: Any, row: int, result: Any) -> None:
+        nonlocal written
+        add(self, row, result)
+        written += 1
+        if written == 5:
+            raise SystemExit("killed")
+
+    monkeypatch.setattr(module.WorkLog, "add", dies)
+    first = Attempt(tmp_path / "job", 1)
+    with pytest.raises(SystemExit):
+        run(config, first)
+    monkeypatch.undo()
+    with (first.directory / WORK).open("a", encoding="utf-8") as torn:
+        torn.write('{"row": 11, "result": {"gener')
+
+    asked: list[int] = []
+    monkeypatch.setattr(
+        module,
+        "answer_many",
+        lambda a, items, *rest, **more: asked.extend(i for i, _ in items) or real(a, items, *rest, **more),
+    )
+    second = Attempt(tmp_path / "job", 2)
+    run(config, second)
+    assert len(asked) == 7
+    assert results(second) == results(whole)
+
+
+real = module.answer_many
+
+
+def test_asked_to_save_it_leaves_and_goes_on(config: PredictConfig, tmp_path: Path) -> None:
+    first = Attempt(tmp_path / "job", 1, "save", stop_after=2)
+    with pytest.raises(Interrupted):
+        run(config, first)
+    shown = partial(Path(config.input), [first.directory])
+    assert 2 <= len(shown) < 12
+    second = Attempt(tmp_path / "job", 2)
+    run(config, second)
+    assert [row["n"] for row in results(second)] == list(range(12))
+
+
+def test_asked_to_finish_it_keeps_what_is_there(config: PredictConfig, tmp_path: Path) -> None:
+    attempt = Attempt(tmp_path / "job", 1, "finish", stop_after=3)
+    summary = run(config, attempt)
+    assert 0 < summary["failed"] <= 9
+    assert [row["n"] for row in results(attempt)] == list(range(12))
+
+
+def test_answers_to_another_file_are_not_taken_up(config: PredictConfig, tmp_path: Path) -> None:
+    run(config, Attempt(tmp_path / "job", 1))
+    write_jsonl(Path(config.input), [{"instruction": "Something else."}])
+    second = Attempt(tmp_path / "job", 2)
+    assert run(config, second)["rows"] == 1
+    assert results(second)[0]["instruction"] == "Something else."
+
+
+def test_bad_rows_harm_no_other(config: PredictConfig) -> None:
+    bad = [
+        '{"instruction": "fine"}',
+        "{no json",
+        "[1, 2]",
+        '{"instruction": 7}',
+        '{"question": "no known format"}',
+        '{"messages": [{"role": "assistant", "content": "I first?"}]}',
+        json.dumps({"instruction": "word " * 3000}),
+        '{"messages": [{"role": "user", "content": "fine too"}], "error": "of old"}',
+    ]
+    Path(config.input).write_text("\n".join(bad) + "\n", encoding="utf-8")
+    attempt = Attempt(Path(config.input).parent / "job")
+    summary = run(config, attempt)
+    answered = results(attempt)
+    assert summary["failed"] == 6
+    assert ["generate" in row for row in answered] == [True, *[False] * 6, True]
+    assert answered[1]["line"] == "{no json"
+    assert "512" in answered[6]["error"]
+    assert all("error" in row for row in answered[1:7])
+
+
+def test_a_json_array_is_read_too_and_an_empty_file_is_said(config: PredictConfig, tmp_path: Path) -> None:
+    array = tmp_path / "in.json"
+    array.write_text(json.dumps(ROWS[:3]), encoding="utf-8")
+    attempt = Attempt(tmp_path / "job")
+    run(config.model_copy(update={"input": str(array), "limit": 2}), attempt)
+    assert [row["n"] for row in results(attempt)] == [0, 1]
+    array.write_text("[]", encoding="utf-8")
+    with pytest.raises(DataError, match="no rows"):
+        run(config.model_copy(update={"input": str(array)}), Attempt(tmp_path / "empty"))
+
+
+def test_another_template_is_recorded(config: PredictConfig, tmp_path: Path) -> None:
+    attempt = Attempt(tmp_path / "job")
+    run(config.model_copy(update={"template": "vicuna"}), attempt)
+    template = verify_directory(attempt.output).manifest.template
+    assert template is not None
+    assert (template.name, template.overrides) == ("vicuna", "alpaca")

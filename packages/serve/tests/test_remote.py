@@ -1,0 +1,143 @@
+"""A model in another process: streaming, cancelling, dying."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from camelid_core.errors import CamelidError, ModelError, TemplateError
+from camelid_core.records import Message
+from camelid_serve.answering import ask
+from camelid_serve.assemble import Assembled
+from camelid_serve.engine import Sampling
+from camelid_serve.remote import EngineProcess
+
+HELLO = [Message("user", "Hello?")]
+LONG = Sampling(max_new_tokens=480)
+
+
+@pytest.fixture(scope="module")
+def process(adapter: Path) -> Iterator[EngineProcess]:
+    with EngineProcess() as process:
+        progress = list(process.load(str(adapter)))
+        assert any("Loading" in text for text in progress)
+        yield process
+
+
+def pid_of(process: EngineProcess) -> int:
+    assert process._child is not None
+    return process._child.pid
+
+
+def test_it_says_what_is_loaded(process: EngineProcess, adapter: Path) -> None:
+    assert process.loaded is not None
+    assert process.loaded.model == str(adapter)
+    assert process.loaded.has_adapter
+    assert (process.loaded.template, process.loaded.context_length) == ("alpaca", 512)
+
+
+@pytest.mark.parametrize("with_adapter", [True, False])
+def test_it_answers_as_an_engine_here_does(process: EngineProcess, tuned: Assembled, with_adapter: bool) -> None:
+    sampling = Sampling(max_new_tokens=20)
+    events = list(process.chat(HELLO, sampling, tuned=with_adapter))
+    here = list(ask(tuned, [tuned.prompt_ids(HELLO)], sampling, with_adapter))[-1]
+    assert "".join(event.text for event in events) == events[-1].answer == here.answer
+    assert events[-1].facts is not None
+    assert events[-1].facts["tokens"] == 20
+
+
+def test_several_answers_at_once(process: EngineProcess) -> None:
+    alone = list(process.chat(HELLO, Sampling(max_new_tokens=40)))[-1].answer
+    answers: list[str] = []
+
+    def one(side: bool) -> None:
+        answers.append(list(process.chat(HELLO, Sampling(max_new_tokens=40), tuned=side))[-1].answer)
+
+    threads = [threading.Thread(target=one, args=(n % 3 > 0,)) for n in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert sorted(answers).count(alone) == 4
+
+
+def test_cancel_ends_an_answer_with_what_is_there(process: EngineProcess) -> None:
+    reply = process.chat(HELLO, LONG)
+    events = []
+    for event in reply:
+        events.append(event)
+        reply.cancel()
+    facts = events[-1].facts
+    assert facts is not None
+    assert facts["finish"] == "cancelled"
+    assert facts["tokens"] < 480
+
+
+def test_errors_cross_as_sentences_of_their_kind(process: EngineProcess) -> None:
+    with pytest.raises(TemplateError, match="last turn"):
+        list(process.chat([*HELLO, Message("assistant", "Yes?")]))
+    with pytest.raises(CamelidError, match="alpaca"):
+        list(process.chat(HELLO, template="alpacca"))
+    with pytest.raises(ModelError, match="Shorten"):
+        list(process.chat([Message("user", "word " * 3000)]))
+    assert list(process.chat(HELLO, Sampling(max_new_tokens=2), template="vicuna"))
+
+
+def test_it_runs_in_a_session_of_its_own_without_secrets(
+    process: EngineProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert os.getsid(pid_of(process)) != os.getsid(0)
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    monkeypatch.setenv("MY_API_KEY", "secret")
+    with EngineProcess() as other:
+        with pytest.raises(CamelidError):
+            list(other.load("no-such-model"))
+        seen = psutil.Process(pid_of(other)).environ()
+    assert not {"HF_TOKEN", "MY_API_KEY"} & set(seen)
+    assert seen["OMP_WAIT_POLICY"] == "PASSIVE"
+
+
+def test_nothing_loaded_is_said() -> None:
+    with EngineProcess() as process:
+        with pytest.raises(ModelError, match="load one first"):
+            process.chat(HELLO)
+        with pytest.raises(CamelidError, match="is not known"):
+            list(process.load("no-such-model"))
+        assert process.loaded is None
+
+
+def test_death_is_a_sentence_and_loading_begins_a_new_life(base: Path) -> None:
+    with EngineProcess() as process:
+        list(process.load(str(base)))
+        reply = process.chat(HELLO, LONG)
+        next(reply)
+        os.kill(pid_of(process), signal.SIGKILL)
+        with pytest.raises(ModelError, match="load the model again"):
+            list(reply)
+        assert not process.alive
+        with pytest.raises(ModelError, match="load the model again"):
+            list(process.chat(HELLO))
+        list(process.load(str(base)))
+        assert list(process.chat(HELLO, Sampling(max_new_tokens=2)))
+
+
+def test_it_dies_with_its_parent(base: Path) -> None:
+    script = (
+        "import os, sys\nfrom camelid_serve.remote import EngineProcess\n"
+        f"process = EngineProcess()\nlist(process.load({str(base)!r}))\n"
+        "print(process._child.pid, flush=True)\nos._exit(0)\n"
+    )
+    parent = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    child = int(parent.stdout)
+    deadline = time.monotonic() + 5
+    while psutil.pid_exists(child) and psutil.Process(child).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline, "the engine outlived its parent"
+        time.sleep(0.05)
