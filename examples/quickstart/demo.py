@@ -13,12 +13,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from camelid_core.commands.output import ProgressPrinter
+from camelid_core.commands.running import run_job
 from camelid_core.config import Config, load
 from camelid_core.datasets import open_source
 from camelid_core.errors import CamelidError
 from camelid_core.integrity import write_durably
-from camelid_core.jobs.foreground import open_store, run_in_foreground
+from camelid_core.jobs.foreground import open_store
 from camelid_core.jobs.model import Job, State
 from camelid_core.paths import home
 from camelid_core.plugins import load_host
@@ -91,14 +91,7 @@ def stage(task: str, config: Config, name: str) -> Job:
         if same and job.state is State.SUCCEEDED and job.published and Path(job.published).is_dir():
             print(f"Already there: {job.published}")
             return job
-    printer = ProgressPrinter()
-    try:
-        job = run_in_foreground(task, config, name, printer)
-    finally:
-        printer.close()
-    if job.state is not State.SUCCEEDED:
-        raise CamelidError(job.error or f"job {job.id} ended as {job.state}.")
-    return job
+    return run_job(task, config, name)
 
 
 def ask(model: str) -> str:

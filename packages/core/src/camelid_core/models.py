@@ -6,7 +6,7 @@ Knows where models live and what a directory is. Loads no weights.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,15 +48,23 @@ def resolve_model(name: str, host: Host) -> Reference:
         ModelError: a directory that holds neither a model nor an adapter, or an adapter without its base.
     """
     known = all_weights(host.adapters)
-    for path in (Path(name).expanduser(), artefacts_dir() / name, models_dir() / name):
-        if path.is_dir() and (name not in known or path.parent == models_dir()):
-            return _from_directory(name, path.resolve(), host)
+    found = _find(name, known)
+    if found is not None:
+        return _from_directory(name, found, host)
     if name in known:
         raise ModelError(f"model {name!r} is not here yet; type `camelid models pull {name}`.")
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
         raise ModelError(f"model {name!r} is not here yet; type `camelid models pull {name}` to get it from the Hub.")
     local = [path.name for root in (artefacts_dir(), models_dir()) if root.is_dir() for path in root.iterdir()]
     raise UnknownName("model or artefact", name, {*known, *local}, "camelid models list")
+
+
+def _find(name: str, known: Container[str]) -> Path | None:
+    """The directory that `name` means; a registered name means the pulled model alone."""
+    for path in (Path(name).expanduser(), artefacts_dir() / name, models_dir() / name):
+        if path.is_dir() and (name not in known or path.parent == models_dir()):
+            return path.resolve()
+    return None
 
 
 def _from_directory(name: str, path: Path, host: Host) -> Reference:
@@ -85,11 +93,16 @@ def _adapter_reference(name: str, path: Path, manifest: Manifest | None, host: H
     candidates = [config.get("base_model_name_or_path") or ""]
     if manifest is not None and manifest.base is not None:
         candidates = [manifest.base.path, manifest.base.id, *candidates]
+    known = all_weights(host.adapters)
     for candidate in filter(None, candidates):
-        try:
-            base = resolve_model(candidate, host)
-        except (ModelError, UnknownName):
+        found = _find(candidate, known)
+        if found is None:
             continue
+        if (found / _ADAPTER_CONFIG).is_file():
+            raise ModelError(
+                f"adapter {name!r} sits on {candidate!r}, which is an adapter itself; merge that one first."
+            )
+        base = _from_directory(candidate, found, host)
         return Reference(
             name=name,
             base=base.base,

@@ -153,7 +153,8 @@ class Host:
         try:
             self._manager.register(plugin.module, plugin.name)
         except pluggy.PluginValidationError as error:
-            self._manager.unregister(plugin.module)
+            if self._manager.is_registered(plugin.module):  # pluggy 1.6 keeps half of it
+                self._manager.unregister(plugin.module)
             self._report(plugin.name, f"a hook does not fit its specification: {error}")
             return
         except ValueError:  # pluggy's word for one module registered twice

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
+from camelid_core.commands.running import report, run_job
 
 from camelid_serve.config import EvaluateConfig
 
-from .answering import MaxNewTokens, Seed, Temperature, configure, given, report, run_job
+from .answering import MaxNewTokens, Seed, Temperature, configure, given
 
 app = typer.Typer(help="Score a model's answers on held-out rows.")
 

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from camelid_core.commands.running import report, run_job
 from camelid_core.errors import UsageError
 
 from camelid_serve.config import PredictConfig
 from camelid_serve.inputs import PREDICTIONS
 
-from .answering import MaxNewTokens, Seed, Temperature, configure, copy_file, given, report, run_job
+from .answering import MaxNewTokens, Seed, Temperature, configure, copy_file, given
 
 app = typer.Typer(help="Answer every row of a file.")
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
-from camelid_core.commands.output import ProgressPrinter
+from camelid_core.commands.running import report, run_job
 from camelid_core.config import validate
-from camelid_core.jobs.foreground import run_in_foreground
 
-from camelid_train.commands.train import finish
 from camelid_train.config import MergeConfig
 
 app = typer.Typer(help="Fold an adapter into its base model.")
@@ -24,9 +23,5 @@ def merge(
 ) -> None:
     """Write base + adapter as one plain Transformers model, and check that it gives the same logits."""
     config = validate(MergeConfig, {"adapter": adapter, "output": out, "dtype": dtype}, "the options").anchored()
-    printer = ProgressPrinter()
-    try:
-        job = run_in_foreground("merge", config, f"{adapter.rstrip('/').rpartition('/')[2]}-merged", printer)
-    finally:
-        printer.close()
-    finish(job, as_json, {key: job.summary.get(key) for key in ("logit_difference", "adapter_effect")})
+    name = f"{Path(config.adapter).name[:56]}-merged"
+    report(run_job("merge", config, name), as_json)

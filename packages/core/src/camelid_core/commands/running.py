@@ -1,0 +1,45 @@
+"""How commands run a job: here, with progress, and a summary when it succeeded.
+
+Knows jobs and terminals. Knows no task.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import typer
+
+from camelid_core.config import Config
+from camelid_core.errors import JobError
+from camelid_core.jobs.foreground import run_in_foreground
+from camelid_core.jobs.model import Job, State
+
+from .output import ProgressPrinter
+
+
+def run_job(task: str, config: Config, name: str) -> Job:
+    """Run a job here, with progress, and return it once it succeeded.
+
+    Raises:
+        JobError: it did not, with what went wrong and how to go on.
+    """
+    printer = ProgressPrinter()
+    try:
+        job = run_in_foreground(task, config, name, printer)
+    finally:
+        printer.close()
+    if job.state is not State.SUCCEEDED:
+        raise JobError(job.error or f"job {job.id} ended as {job.state}.")
+    return job
+
+
+def report(job: Job, as_json: bool, **more: Any) -> None:
+    """The job's summary: one line of JSON, or a line per fact."""
+    summary: Mapping[str, Any] = {**job.summary, **more, "artefact": job.published}
+    if as_json:
+        typer.echo(json.dumps({**summary, "job": job.id}, ensure_ascii=False))
+        return
+    for key, value in summary.items():
+        typer.echo(f"{key:18} {value:,.4g}" if isinstance(value, float) else f"{key:18} {value}")
