@@ -25,7 +25,9 @@ def test_one_changed_space_in_the_template_is_noticed():
     tokenizer = tiny_tokenizer()
     contract = contract_of(VICUNA, tokenizer)
     changed = dataclasses.replace(VICUNA, assistant="ASSISTANT: ")
-    with pytest.raises(ArtefactError, match=r"gives other tokens than this model was trained with \(from token \d+ on\)"):
+    with pytest.raises(
+        ArtefactError, match=r"gives other tokens than this model was trained with \(from token \d+ on\)"
+    ):
         check_contract(contract, changed, tokenizer)
 
 

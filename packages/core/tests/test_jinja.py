@@ -31,7 +31,9 @@ def test_every_registered_template_renders_the_same_bytes(template, messages):
     assert_same(template, messages)
 
 
-odd = st.sampled_from(["'", "\\", "\n", "\r", "{{", "}}", "{%", "%}", "{#", "#}", " ", "a", EOS, "\\n", '"', "名", "\u2028"])
+odd = st.sampled_from(
+    ["'", "\\", "\n", "\r", "{{", "}}", "{%", "%}", "{#", "#}", " ", "a", EOS, "\\n", '"', "名", "\u2028"]
+)
 form = st.lists(odd, max_size=4).map("".join)
 
 

@@ -48,11 +48,16 @@ def test_what_is_written_is_read_back_whatever_the_chunk_size(tmp_path_factory, 
         assert messages_of(path) == [record.messages for record in records]
 
 
-@given(st.lists(st.dictionaries(text, st.none() | st.integers() | st.floats(-1, 1) | text, max_size=3), max_size=4), st.data())
+@given(
+    st.lists(st.dictionaries(text, st.none() | st.integers() | st.floats(-1, 1) | text, max_size=3), max_size=4),
+    st.data(),
+)
 def test_an_array_is_read_the_same_however_it_is_laid_out(tmp_path_factory, values, data):
     path = tmp_path_factory.mktemp("data") / "rows.json"
     indent = data.draw(st.sampled_from([None, 0, 2, "\t"]))
-    path.write_text("  \n" + json.dumps(values, indent=indent, ensure_ascii=data.draw(st.booleans())) + " \r\n", "utf-8")
+    path.write_text(
+        "  \n" + json.dumps(values, indent=indent, ensure_ascii=data.draw(st.booleans())) + " \r\n", "utf-8"
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(readers, "_CHUNK", data.draw(st.integers(1, 9)))
         assert list(rows(path)) == list(enumerate(values, 1))
@@ -72,7 +77,12 @@ def test_records_carry_where_they_came_from(file):
 
 def test_a_byte_order_mark_and_windows_line_ends_are_no_fault(file):
     line = json.dumps(ROW).encode()
-    for content in (b"\xef\xbb\xbf" + line, b"\xef\xbb\xbf[" + line + b"]", line + b"\r\n" + line + b"\r\n", line + b"\n"):
+    for content in (
+        b"\xef\xbb\xbf" + line,
+        b"\xef\xbb\xbf[" + line + b"]",
+        line + b"\r\n" + line + b"\r\n",
+        line + b"\n",
+    ):
         assert messages_of(file(content))
 
 
@@ -86,7 +96,7 @@ FAULTS = {
     "utf-16": (LINE.encode("utf-16"), "is UTF-16; save it as UTF-8"),
     "utf-16 big": ("\ufeff".encode("utf-16-be") + LINE.encode("utf-16-be"), "is UTF-16"),
     "truncated line": (f"{LINE}\n{LINE}\n" + '{"instruction": "a', "line 3, column 17: Unterminated string"),
-    "two objects on a line": (f"{LINE}\n{LINE} {LINE}\n", "line 2, column 38: Extra data"),
+    "two objects on a line": (f"{LINE}\n{LINE} {LINE}\n", "line 2, column 37: Extra data"),
     "not utf-8": (f"{LINE}\n{LINE}\n".encode() + b'{"instruction": "\xff"}', "line 3: not UTF-8 at byte 17"),
     "half a character": (LINE.encode() + b"\n" + '{"a": "é'.encode()[:-1], "line 2: not UTF-8"),
     "nul": ('{"instruction": "a\\u0000", "output": "b"}', "row 1, 'instruction': the text holds a NUL"),
@@ -102,7 +112,10 @@ FAULTS = {
     "false is no text": ('{"instruction": "a", "output": false}', "row 1, 'output': expected text, not 'False'"),
     "zero is no text": ('{"instruction": "a", "output": 0}', "row 1, 'output': expected text, not '0'"),
     "no messages": ('{"messages": []}', "row 1: 'messages' must be a list with at least one message"),
-    "unknown role": ('{"messages": [{"role": "robot", "content": ""}]}', "row 1, message 1: expected an object with 'role'"),
+    "unknown role": (
+        '{"messages": [{"role": "robot", "content": ""}]}',
+        "row 1, message 1: expected an object with 'role'",
+    ),
     "no content": ('{"messages": [{"role": "user"}]}', "row 1, message 1: expected text, not 'None'"),
     "array cut": (f"[{LINE}, {LINE}", "row 2: the array is not closed"),
     "array cut in a row": (f"[{LINE}, {LINE[:-3]}", "row 2: Unterminated string"),

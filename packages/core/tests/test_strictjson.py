@@ -10,7 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 values = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=8,
 )
@@ -30,7 +34,9 @@ def test_a_key_that_stands_twice_is_refused_by_name(row, data):
     assert repr(key) in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["NaN", "[Infinity]", '{"a": -Infinity}', "1" * 5000, "[", "", "{'a': 1}", "[1] [2]", "\ufeff1"])
+@pytest.mark.parametrize(
+    "text", ["NaN", "[Infinity]", '{"a": -Infinity}', "1" * 5000, "[", "", "{'a': 1}", "[1] [2]", "\ufeff1"]
+)
 def test_what_is_no_json_is_refused(text):
     with pytest.raises(ValueError, match=".+"):
         strictjson.loads(text)

@@ -24,7 +24,9 @@ def test_the_prompt_is_a_prefix_of_the_conversation_up_to_the_answer(template, m
     whole = template.render(messages)
     prompt = text_of(template.prompt(messages[:-1]))
     assert text_of(whole).startswith(prompt)
-    last = max(index for index, segment in enumerate(whole) if not segment.trained and any(s.trained for s in whole[index:]))
+    last = max(
+        index for index, segment in enumerate(whole) if not segment.trained and any(s.trained for s in whole[index:])
+    )
     assert text_of(whole[: last + 1]) == prompt
 
 

@@ -69,7 +69,7 @@ def _root() -> None:
 def main() -> None:
     """Entry point of the `camelid` program."""
     try:
-        app()
+        app(prog_name="camelid")
     except CamelidError as error:
         sys.stderr.write(f"camelid: {error}\n")
         raise SystemExit(error.exit_code) from None

@@ -7,11 +7,12 @@ whoever imports torch imports this module first.
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any, Literal
 
 from .devices import cpu_has_bf16
 from .errors import ModelError
-from .integrity import fingerprint, refuse_pickles
+from .integrity import fingerprint, refuse_pickles, safetensors_header
 from .models import Reference
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
@@ -45,7 +46,12 @@ def load_tokenizer(reference: Reference) -> Any:
     from transformers import AutoTokenizer
 
     own = reference.peft is not None and (reference.peft / "tokenizer.json").is_file()
-    tokenizer = AutoTokenizer.from_pretrained(reference.peft if own else reference.base, local_files_only=True)
+    directory = reference.peft if own else reference.base
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ModelError(f"{str(directory)!r} has no tokenizer that can be loaded: {reason}") from error
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = reference.adapter.pad_token or tokenizer.eos_token
     return tokenizer
@@ -56,12 +62,13 @@ def load_base(reference: Reference, dtype: Dtype = "auto") -> Any:
 
     Raises:
         UnsafeFormat: pickled weights.
+        ArtefactError: damaged weights.
         ModelError: the files do not make a model.
     """
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
-    refuse_pickles(reference.base)
+    check_files(reference.base)
     logging.disable_progress_bar()
     try:
         model = AutoModelForCausalLM.from_pretrained(
@@ -79,9 +86,16 @@ def load_adapted(reference: Reference, dtype: Dtype = "auto") -> Any:
         return model
     from peft import PeftModel
 
-    refuse_pickles(reference.peft)
+    check_files(reference.peft)
     check_base(reference)
     return PeftModel.from_pretrained(model, str(reference.peft)).eval()
+
+
+def check_files(directory: Path) -> None:
+    """Raise UnsafeFormat for a pickle, ArtefactError for weights that were cut short or damaged."""
+    refuse_pickles(directory)
+    for path in sorted(directory.glob("*.safetensors")):
+        safetensors_header(path)
 
 
 def check_base(reference: Reference) -> None:

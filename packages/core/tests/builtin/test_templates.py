@@ -64,7 +64,11 @@ PROMPTS = [
         "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nHello!"
         "<|im_end|>\n<|im_start|>user\nHow are you?<|im_end|>\n<|im_start|>assistant\n",
     ),
-    (CHATML, (Message("user", "Add.", "2 and 3"),), "<|im_start|>user\nAdd.\n2 and 3<|im_end|>\n<|im_start|>assistant\n"),
+    (
+        CHATML,
+        (Message("user", "Add.", "2 and 3"),),
+        "<|im_start|>user\nAdd.\n2 and 3<|im_end|>\n<|im_start|>assistant\n",
+    ),
 ]
 
 WHOLE = [

@@ -49,21 +49,22 @@ def prepare(section: DataSection, encoder: Encoder, host: Host) -> Prepared:
     Raises:
         DataError: no rows, no row with an answer left, or too many rows lost to the cut-off.
     """
-    train: list[Record] = []
-    heldout: list[Record] = []
-    uses = []
     sources = [Source.parse(text) for text in section.sources]
-    for source in sources:
-        dataset = open_source(source.name, host.datasets)
+    datasets = [open_source(source.name, host.datasets) for source in sources]
+    train: list[tuple[int, Record]] = []
+    heldout: list[Record] = []
+    for number, (source, dataset) in enumerate(zip(sources, datasets, strict=True)):
         own, held = _split(dataset, section, len(sources))
-        chosen = list(_weighted(own, source.weight))
-        train += chosen
+        train += [(number, record) for record in _weighted(own, source.weight)]
         heldout += held
-        uses.append(DatasetUse(id=source.name, rows=len(chosen), sha256=_digest(chosen), licence=dataset.licence))
     if section.rows is not None and len(train) > section.rows:
         train = random.Random(section.split_seed).sample(train, section.rows)
+    uses = []
+    for number, (source, dataset) in enumerate(zip(sources, datasets, strict=True)):
+        used = [record for origin, record in train if origin == number]
+        uses.append(DatasetUse(id=source.name, rows=len(used), sha256=_digest(used), licence=dataset.licence))
     account = Account()
-    examples = list(_examples(train, encoder, section.cutoff, account))
+    examples = list(_examples((record for _, record in train), encoder, section.cutoff, account))
     _check(account, section)
     heldout_examples = list(_examples(heldout, encoder, section.cutoff, Account()))
     return Prepared(examples, heldout_examples, account, uses)

@@ -19,7 +19,7 @@ OPERATORS: dict[str, Callable[[int, int], int]] = {
     "*": operator.mul,
     "/": operator.floordiv,
 }
-SMALLEST, LARGEST = 2, 50
+SMALLEST, LARGEST = 2, 40
 """What a result may be: never 1, so that plurals hold, and short enough for a small model to copy."""
 
 
@@ -77,20 +77,20 @@ def _shuffled(size: int, rng: random.Random) -> Iterator[int]:
             yield value
 
 
-_FEW, _SOME, _DOZEN = range(2, 7), range(2, 10), range(2, 13)
+_FEW, _SOME = range(2, 7), range(2, 10)
 
 SHAPES: tuple[Shape, ...] = (
-    Shape("buying", {"n": _DOZEN, "p": _DOZEN, "m": range(15, 51)}, ("n * p", "m - r1")),
-    Shape("sharing", {"a": range(5, 31), "b": range(5, 21), "k": _SOME}, ("a + b", "r1 / k")),
-    Shape("travel", {"h": _SOME, "v": _DOZEN, "d": range(2, 31)}, ("h * v", "r1 + d")),
-    Shape("saving", {"goal": range(15, 51), "m": range(2, 21), "w": _SOME}, ("goal - m", "r1 / w")),
-    Shape("packing", {"n": _DOZEN, "e": _DOZEN, "k": _DOZEN}, ("n * e", "r1 / k")),
-    Shape("ages", {"a": range(4, 21), "k": range(2, 5), "y": range(2, 21)}, ("k * a", "r1 + y")),
+    Shape("buying", {"n": _SOME, "p": _SOME, "m": range(12, 41)}, ("n * p", "m - r1")),
+    Shape("sharing", {"a": range(2, 31), "b": range(2, 21), "k": _SOME}, ("a + b", "r1 / k")),
+    Shape("travel", {"h": _SOME, "v": _SOME, "d": range(2, 31)}, ("h * v", "r1 + d")),
+    Shape("saving", {"goal": range(12, 41), "m": range(2, 21), "w": _SOME}, ("goal - m", "r1 / w")),
+    Shape("packing", {"n": range(2, 13), "e": range(2, 13), "k": range(2, 13)}, ("n * e", "r1 / k")),
+    Shape("ages", {"a": range(2, 21), "k": range(2, 5), "y": range(2, 21)}, ("k * a", "r1 + y")),
     Shape(
-        "discount", {"p": range(5, 16), "off": _FEW, "n": _SOME, "m": range(15, 51)}, ("p - off", "n * r1", "m - r2")
+        "discount", {"p": range(5, 13), "off": _FEW, "n": _FEW, "m": range(12, 41)}, ("p - off", "n * r1", "m - r2")
     ),
-    Shape("harvest", {"a": _SOME, "b": _SOME, "c": _SOME, "d": _SOME}, ("a * b", "c * d", "r1 + r2")),
-    Shape("tank", {"i": range(5, 16), "o": _SOME, "t": _SOME, "s": range(5, 31)}, ("i - o", "r1 * t", "r2 + s")),
+    Shape("harvest", {"a": _FEW, "b": _SOME, "c": _FEW, "d": _SOME}, ("a * b", "c * d", "r1 + r2")),
+    Shape("tank", {"i": range(4, 13), "o": _SOME, "t": _SOME, "s": range(2, 21)}, ("i - o", "r1 * t", "r2 + s")),
     Shape(
         "party",
         {"a": _FEW, "b": _SOME, "c": _FEW, "d": _SOME, "e": range(2, 21)},
@@ -98,7 +98,7 @@ SHAPES: tuple[Shape, ...] = (
     ),
     Shape(
         "moving",
-        {"a": _FEW, "b": _SOME, "c": range(2, 16), "d": range(2, 16), "k": _FEW},
+        {"a": _FEW, "b": _SOME, "c": range(2, 13), "d": range(2, 13), "k": _FEW},
         ("a * b", "r1 + c", "r2 - d", "r3 / k"),
     ),
 )

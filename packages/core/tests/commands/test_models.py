@@ -1,0 +1,50 @@
+"""`camelid models`."""
+
+from __future__ import annotations
+
+import pytest
+from camelid_core.paths import artefacts_dir, models_dir
+from camelid_core.testing import tiny_model
+
+
+def test_list_has_families_known_models_and_what_is_here(camelid):
+    before = camelid("models", "list", "--json").json
+    assert {"llama", "bloom"} <= {family["family"] for family in before["families"]}
+    assert [row["here"] for row in before["models"] if row["model"] == "smollm2-135m"] == ["no"]
+    (models_dir() / "smollm2-135m").mkdir(parents=True)
+    (artefacts_dir() / "my-run").mkdir(parents=True)
+    (artefacts_dir() / ".partial").mkdir()
+    after = {row["model"]: row for row in camelid("models", "list", "--json").json["models"]}
+    assert after["smollm2-135m"]["here"] == "yes"
+    assert after["my-run"]["source"] == "made here"
+    assert ".partial" not in after
+    table = camelid("models", "list").out
+    assert "Families: llama, bloom" in table
+    assert "my-run" in table
+
+
+def test_show_tells_where_a_model_is_and_of_what_family(camelid, tmp_path):
+    path = tiny_model(tmp_path / "tiny", "qwen2")
+    row = camelid("models", "show", path, "--json").json
+    assert (row["base"], row["family"], row["lora_targets"]) == (str(path), "unknown", "inferred")
+    assert f"base          {path}" in camelid("models", "show", path).out
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "sentence"),
+    [
+        ("smollm2-135n", 2, "Did you mean 'smollm2-135m'? `camelid models list` shows all"),
+        ("smollm2-135m", 1, "type `camelid models pull smollm2-135m`"),
+    ],
+)
+def test_a_model_that_is_not_here_says_what_to_type(camelid, name, code, sentence):
+    ran = camelid("models", "show", name)
+    assert ran.code == code
+    assert sentence in ran.err
+
+
+def test_pull_of_what_is_here_does_nothing(camelid):
+    (models_dir() / "smollm2-135m").mkdir(parents=True)
+    ran = camelid("models", "pull", "smollm2-135m")
+    assert ran.out == f"{models_dir() / 'smollm2-135m'}\n"
+    assert "already here" in ran.err

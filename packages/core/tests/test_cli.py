@@ -1,0 +1,139 @@
+"""The `camelid` program: what it finds, how fast it answers, and how it leaves."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import pytest
+import typer
+from camelid_core import cli
+from camelid_core.commands import Command
+from camelid_core.errors import CamelidError, MissingPackage, TrainingError, UnknownName, UsageError
+from camelid_core.registry import Registry
+
+HELP = [sys.executable, "-m", "camelid_core.cli", "--help"]
+
+
+def test_help_lists_every_command_with_one_line(camelid):
+    ran = camelid("--help")
+    assert ran.code == 0
+    for command in ("models", "datasets", "templates", "plugins", "jobs", "worker"):
+        assert f"  {command}" in ran.out
+
+
+def test_nothing_to_do_shows_help(camelid):
+    ran = camelid()
+    assert "Usage: camelid" in ran.out + ran.err
+    assert ran.code == 2
+
+
+@pytest.mark.parametrize("group", ["models", "datasets", "templates", "plugins", "jobs", "worker", "train", "merge"])
+def test_every_command_explains_itself(camelid, group):
+    ran = camelid(group, "--help")
+    assert ran.code == 0
+    assert f"camelid {group}" in ran.out
+
+
+def test_an_unknown_command_suggests_the_nearest_and_is_a_usage_error(camelid):
+    ran = camelid("modls", "list")
+    assert ran.code == 2
+    assert "there is no command 'modls'. Did you mean 'models'? `camelid --help` shows all." in ran.err
+
+
+@pytest.mark.parametrize("arguments", [["--no-such-option"], ["models", "--no-such-option"], ["models", "fly"]])
+def test_what_was_typed_wrong_is_exit_code_2(camelid, arguments):
+    ran = camelid(*arguments)
+    assert ran.code == 2
+    assert "No such" in ran.err
+
+
+@pytest.fixture
+def command(monkeypatch):
+    """A program with one command, `go`, that does what is given."""
+
+    def make(action):
+        app = typer.Typer()
+        app.command()(action)
+        commands = Registry("command")
+        commands.add(Command("go", "Go.", "here:app"), "test")
+        monkeypatch.setattr(cli, "load_host", lambda: SimpleNamespace(commands=commands))
+        monkeypatch.setattr(cli, "resolve", lambda target: app)
+
+    return make
+
+
+def raising(error):
+    def action():
+        raise error
+
+    return action
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (UsageError("so"), 2),
+        (UnknownName("thing", "x", []), 2),
+        (TrainingError("so"), 1),
+        (MissingPackage("so"), 1),
+        (CamelidError("so"), 1),
+        (typer.Exit(1), 1),
+        (SystemExit(7), 7),
+    ],
+)
+def test_an_error_becomes_a_sentence_and_an_exit_code(camelid, command, error, code):
+    command(raising(error))
+    ran = camelid("go")
+    assert ran.code == code
+    assert "Traceback" not in ran.err
+    if isinstance(error, CamelidError):
+        assert ran.err == f"camelid: {error}\n"
+    assert ran.out == ""
+
+
+def test_interrupted_is_exit_code_130(camelid, command):
+    command(raising(KeyboardInterrupt()))
+    ran = camelid("go")
+    assert ran.code == 130
+    assert "Traceback" not in ran.err
+
+
+def test_a_reader_that_leaves_is_no_error():
+    code = f"{sys.executable} -m camelid_core.cli templates show alpaca | true; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout in ("0\n", "1\n")
+    assert "Traceback" not in done.stderr
+
+
+def test_a_fault_of_ours_keeps_its_traceback(camelid, command):
+    command(raising(ZeroDivisionError()))
+    with pytest.raises(ZeroDivisionError):
+        camelid("go")
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import runpy, sys\n"
+        "sys.argv = ['camelid', '--help']\n"
+        "try: runpy.run_module('camelid_core.cli', run_name='__main__')\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'transformers', 'datasets', 'gradio', 'numpy', 'tokenizers', 'peft', 'fastapi'}\n"
+        "print('heavy:', sorted(heavy & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("heavy: []\n")
+
+
+def test_help_answers_at_once():
+    """The promise is 0.3 s; a busy machine gets twice that."""
+
+    def once() -> float:
+        began = time.monotonic()
+        subprocess.run(HELP, check=True, capture_output=True)
+        return time.monotonic() - began
+
+    assert statistics.median(once() for _ in range(5)) <= 0.6

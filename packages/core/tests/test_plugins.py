@@ -1,0 +1,267 @@
+"""Plugins: what sound ones give is there, what broken ones do is said, and nobody else is harmed.
+
+Each plugin here is a real distribution on disk: a module and a `.dist-info` beside it.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from camelid_core import plugins
+from camelid_core.errors import UnknownName
+from camelid_core.plugins import FIRST_PARTY, Host, Plugin, discover
+
+TEMPLATE = """
+from camelid_core import hookimpl
+from camelid_core.templates import RoleTemplate
+"""
+
+
+def template(name: str) -> str:
+    return f'[RoleTemplate("{name}", "x", user="{{content}}", assistant=">")]'
+
+
+SOUND = TEMPLATE + f"@hookimpl\ndef camelid_prompt_templates():\n    return {template('mine')}\n"
+
+
+@pytest.fixture
+def install(tmp_path, monkeypatch):
+    """Put a distribution on the path; its module is dropped again afterwards."""
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def put(name: str, source: str, entry: str | None = None, module: str | None = None, metadata: bool = True) -> str:
+        module = module or name.replace("-", "_").replace(".", "_")
+        (tmp_path / f"{module}.py").write_text(source)
+        info = tmp_path / f"{name.replace('-', '_')}-1.2.dist-info"
+        info.mkdir()
+        if metadata:
+            (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.2\n")
+        (info / "entry_points.txt").write_text(f"[camelid]\n{entry or name} = {module}\n")
+        return name
+
+    modules = set(sys.modules)
+    yield put
+    for module in set(sys.modules) - modules:
+        if str(tmp_path) in str(getattr(sys.modules[module], "__file__", "")):
+            del sys.modules[module]
+
+
+def load() -> Host:
+    host = Host()
+    host.load(discover(host.problems))
+    host.check()
+    return host
+
+
+def complaints(host: Host, plugin: str) -> str:
+    return "\n".join(problem.message for problem in host.problems if problem.plugin == plugin)
+
+
+def assert_unharmed(host: Host) -> None:
+    assert {"alpaca", "chatml"} <= set(host.templates.names())
+    assert {"models", "plugins", "train"} <= set(host.commands.names())
+    assert "cot-arithmetic" in host.datasets
+
+
+def test_our_own_packages_come_in_through_the_same_door_first_and_sound():
+    host = load()
+    assert host.problems == []
+    names = [plugin.name for plugin in host.plugins]
+    assert names == [name for name in FIRST_PARTY if name in names]
+    assert_unharmed(host)
+
+
+def test_what_a_plugin_gives_is_there_under_its_name(install):
+    install("camelid-mine", SOUND)
+    host = load()
+    assert host.problems == []
+    assert host.templates.plugin_of("mine") == "camelid-mine"
+    assert host.gives("camelid-mine") == {"camelid_prompt_templates": ["mine"]}
+    assert host.plugins[-1].version == "1.2"
+
+
+def test_plugins_load_in_one_order_whatever_the_order_on_disk(install):
+    for name in ("camelid-z", "camelid-a", "camelid-m"):
+        install(name, SOUND.replace("mine", name))
+    assert [plugin.name for plugin in load().plugins][-3:] == ["camelid-a", "camelid-m", "camelid-z"]
+
+
+BROKEN = {
+    "import error": ("import no_such_module", "importing 'broken' failed: ModuleNotFoundError: No module named"),
+    "syntax error": ("def", "importing 'broken' failed: SyntaxError"),
+    "raises": ("raise ValueError('oh')", "importing 'broken' failed: ValueError: oh"),
+    "leaves": ("raise SystemExit(3)", "importing 'broken' failed: SystemExit: 3"),
+    "interrupts": ("raise KeyboardInterrupt", "importing 'broken' failed: KeyboardInterrupt"),
+    "other api": (f"CAMELID_API = 2\n{SOUND}", "it was built for plugin API 2; this Camelid has 1"),
+    "mistyped hook": (
+        SOUND.replace("camelid_prompt_templates", "camelid_prompt_template"),
+        "hook 'camelid_prompt_template' does not exist. Did you mean 'camelid_prompt_templates'? The plugin was left out.",
+    ),
+    "wrong signature": (
+        SOUND.replace("templates():", "templates(registry):"),
+        "a hook does not fit its specification: Plugin 'broken' for hook 'camelid_prompt_templates'",
+    ),
+    "raises at call": (
+        TEMPLATE + "@hookimpl\ndef camelid_datasets():\n    raise KeyError('gone')\n",
+        "camelid_datasets failed: KeyError: 'gone'",
+    ),
+    "leaves at call": (
+        TEMPLATE + "@hookimpl\ndef camelid_commands():\n    raise SystemExit\n",
+        "camelid_commands failed: SystemExit",
+    ),
+    "gives nothing": (
+        TEMPLATE + "@hookimpl\ndef camelid_tasks():\n    pass\n",
+        "camelid_tasks failed: TypeError: 'NoneType' object is not iterable",
+    ),
+    "gives nameless things": (
+        TEMPLATE + "@hookimpl\ndef camelid_tasks():\n    return [7]\n",
+        "camelid_tasks gave 7, which has no name.",
+    ),
+    "taken name": (
+        SOUND.replace("mine", "alpaca"),
+        "template 'alpaca' is given by camelid-core and by broken; rename one. camelid-core keeps it.",
+    ),
+    "hookspecs raise": (
+        "def camelid_hookspecs():\n    raise OSError('no')\n",
+        "its hook specifications failed: OSError: no",
+    ),
+    "hookspecs missing": (
+        "def camelid_hookspecs():\n    return ['no_such_module']\n",
+        "its hook specifications failed: ModuleNotFoundError",
+    ),
+    "hookspecs empty": (
+        "def camelid_hookspecs():\n    return ['json']\n",
+        "its hook specifications failed: ValueError",
+    ),
+}
+
+
+@pytest.mark.parametrize(("source", "sentence"), BROKEN.values(), ids=BROKEN)
+def test_a_broken_plugin_is_reported_and_harms_nobody(install, source, sentence):
+    install("broken", source)
+    install("camelid-mine", SOUND)
+    host = load()
+    assert sentence in complaints(host, "broken")
+    assert {problem.plugin for problem in host.problems} == {"broken"}
+    assert "mine" in host.templates
+    assert_unharmed(host)
+
+
+def test_where_code_failed_the_traceback_is_kept(install):
+    install("broken", "def deep():\n    raise ValueError('oh')\ndeep()")
+    assert "in deep" in load().problems[0].detail
+
+
+def test_a_plugin_that_hangs_is_given_up(install, monkeypatch):
+    install("broken", "import time; time.sleep(3)")
+    monkeypatch.setattr(plugins, "IMPORT_SECONDS", 0.2)
+    began = time.monotonic()
+    host = load()
+    assert time.monotonic() - began < 2.5
+    assert complaints(host, "broken") == "importing 'broken' took over 0.2 s and was given up."
+    assert_unharmed(host)
+
+
+def test_what_a_plugin_prints_on_import_does_not_mix_with_output(install, capsys):
+    install("camelid-mine", f"print('hello')\n{SOUND}")
+    assert "mine" in load().templates
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err) == ("", "hello\n")
+
+
+def test_the_entry_point_is_called_like_its_distribution(install):
+    install("camelid-mine", SOUND, entry="mine")
+    host = load()
+    assert complaints(host, "camelid-mine") == (
+        "its entry point is called 'mine'; it must be called 'camelid-mine', like the distribution."
+    )
+    assert "mine" not in host.templates
+
+
+@pytest.mark.parametrize("entry", ["camelid-mine", "camelid_mine", "Camelid.Mine"])
+def test_names_are_compared_as_packaging_does(install, entry):
+    install("Camelid_Mine", SOUND, entry=entry)
+    host = load()
+    assert host.problems == []
+    assert host.templates.plugin_of("mine") == "camelid-mine"
+
+
+def test_two_plugins_with_one_template_name_are_both_named(install):
+    install("camelid-a", SOUND)
+    install("camelid-b", SOUND)
+    host = load()
+    assert complaints(host, "camelid-b") == (
+        "template 'mine' is given by camelid-a and by camelid-b; rename one. camelid-a keeps it."
+    )
+    assert host.templates.plugin_of("mine") == "camelid-a"
+
+
+def test_two_distributions_of_one_module_are_reported(install):
+    install("camelid-a", SOUND, module="shared")
+    install("camelid-b", SOUND, module="shared")
+    host = load()
+    assert complaints(host, "camelid-b") == "another distribution names the same module; uninstall one of them."
+    assert host.templates.plugin_of("mine") == "camelid-a"
+
+
+def test_a_half_removed_distribution_is_passed_over(install):
+    install("camelid-gone", SOUND, metadata=False)
+    host = load()
+    assert host.problems == []
+    assert_unharmed(host)
+
+
+def test_a_hook_for_an_absent_package_may_be_marked_optional(install):
+    source = SOUND + "@hookimpl(optionalhook=True)\ndef camelid_hats():\n    return []\n"
+    install("camelid-mine", source)
+    host = load()
+    assert host.problems == []
+    assert "mine" in host.templates
+
+
+def test_a_plugin_may_bring_hooks_of_its_own(install, tmp_path):
+    specs = "from camelid_core.hookspecs import hookspec\n@hookspec\ndef camelid_hats():\n    'Hats.'\n"
+    (tmp_path / "hat_specs.py").write_text(specs)
+    install(
+        "camelid-zoo",
+        "from camelid_core import hookimpl\n@hookimpl\ndef camelid_hookspecs():\n    return ['hat_specs']\n",
+    )
+    hat = "from types import SimpleNamespace\nfrom camelid_core import hookimpl\n"
+    install("camelid-hat", hat + "@hookimpl\ndef camelid_hats():\n    return [SimpleNamespace(name='bowler')]\n")
+    host = load()
+    assert host.problems == []
+    assert host.registry("camelid_hats").names() == ["bowler"]
+    with pytest.raises(UnknownName, match=r"hat 'fez' is not known\."):
+        host.registry("camelid_hats")["fez"]
+
+
+def test_every_hook_has_a_docstring_and_a_first_use():
+    host = load()
+    for hook in host.hooks():
+        assert getattr(host._manager.hook, hook).spec.function.__doc__
+    for hook in (
+        "camelid_model_adapters",
+        "camelid_prompt_templates",
+        "camelid_datasets",
+        "camelid_commands",
+        "camelid_tasks",
+    ):
+        assert len(host.registry(hook)) > 0
+
+
+def test_looking_at_plugins_loads_nothing_heavy():
+    import subprocess
+
+    code = (
+        "import sys; from camelid_core.plugins import load_host; load_host().commands;"
+        "print({'torch', 'transformers', 'gradio', 'datasets', 'numpy'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+
+
+def test_a_plugin_says_little_of_itself_in_print():
+    assert repr(Plugin("camelid-x", "1", Path)) == "Plugin(name='camelid-x', version='1')"
