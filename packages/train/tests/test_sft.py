@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import random
@@ -26,7 +27,8 @@ ADAPTER = "adapter_model.safetensors"
 def test_the_loss_falls_for_known_and_for_inferred_families(attempt, recipe, family):
     run = attempt()
     metrics = train(recipe("train.max_steps=30", family=family), run)
-    assert statistics.mean(run.losses[-5:]) < 0.9 * statistics.mean(run.losses[:5])
+    # nothing but attention is trained in a random model, so it can learn little more than which tokens are common
+    assert statistics.mean(run.losses[-5:]) < statistics.mean(run.losses[:5]) - 0.25
     assert metrics["eval_loss"] < metrics["base_eval_loss"]
     assert metrics["final_loss"] == run.losses[-1]
     assert metrics["steps"] == 30
@@ -114,19 +116,18 @@ def test_a_loss_that_is_no_number_ends_the_run_with_advice(attempt, recipe, monk
 
     loss = trainer.label_loss
     monkeypatch.setattr(trainer, "label_loss", lambda *args: loss(*args) * math.nan)
-    with pytest.raises(TrainingError, match=r"the loss became nan .* at step 1; .*Lower train\.learning_rate \(now 9\.9\)"):
+    with pytest.raises(
+        TrainingError, match=r"the loss became nan .* at step 1; .*Lower train\.learning_rate \(now 9\.9\)"
+    ):
         train(recipe("train.learning_rate=9.9"), attempt())
 
 
 def test_a_learning_rate_far_too_high_ends_well_or_with_advice(attempt, recipe):
     run = attempt()
-    try:
+    with contextlib.suppress(TrainingError):
         train(recipe("train.learning_rate=9.9", "train.max_steps=20", "train.max_grad_norm=1000"), run)
-    except TrainingError as error:
-        assert "Lower train.learning_rate (now 9.9) and retry." in str(error)
-        assert not run.output.exists()
-    else:
-        assert all(math.isfinite(loss) for loss in run.losses)
+    assert all(math.isfinite(loss) for loss in run.losses)
+    assert run.output.exists() == (len(run.losses) == 20)
 
 
 def test_the_manifest_says_what_it_was_made_from(attempt, recipe, base, sums):
@@ -167,7 +168,9 @@ def test_the_adapter_is_a_plain_peft_directory_with_the_right_tokenizer_and_temp
             plain = adapted(input_ids=ids).logits
         assert (adapted(input_ids=ids).logits - plain).abs().max() > 1e-4
     tokenizer = AutoTokenizer.from_pretrained(run.output)
-    prompt = tokenizer.apply_chat_template([{"role": "user", "content": "Hi"}], tokenize=False, add_generation_prompt=True)
+    prompt = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "Hi"}], tokenize=False, add_generation_prompt=True
+    )
     assert prompt == "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
     assert resolve_model(str(run.output), load_host()).template == "chatml"
 

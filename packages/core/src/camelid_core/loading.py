@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 from typing import Any, Literal
 
+from .artefacts import verify_directory
 from .devices import cpu_has_bf16
 from .errors import ModelError
 from .integrity import fingerprint, refuse_pickles, safetensors_header
@@ -80,15 +81,21 @@ def load_base(reference: Reference, dtype: Dtype = "auto") -> Any:
 
 
 def load_adapted(reference: Reference, dtype: Dtype = "auto") -> Any:
-    """The base with the reference's adapter on it (frozen), or the bare base if it is no adapter."""
-    model = load_base(reference, dtype)
+    """The base with the reference's adapter on it (frozen), or the bare base if it is no adapter.
+
+    Raises:
+        ArtefactError: the adapter is not the one that was written.
+        ModelError: it was trained on another base.
+    """
     if reference.peft is None:
-        return model
+        return load_base(reference, dtype)
     from peft import PeftModel
 
     check_files(reference.peft)
+    if reference.manifest is not None:
+        verify_directory(reference.peft)
     check_base(reference)
-    return PeftModel.from_pretrained(model, str(reference.peft)).eval()
+    return PeftModel.from_pretrained(load_base(reference, dtype), str(reference.peft)).eval()
 
 
 def check_files(directory: Path) -> None:

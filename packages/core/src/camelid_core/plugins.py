@@ -263,7 +263,7 @@ def _import(entry: EntryPoint, owner: str, version: str, problems: list[Problem]
 
 
 def _load_guarded(entry: EntryPoint) -> tuple[Any, tuple[str, str] | None]:
-    """Import in a thread of its own, so that a module that hangs does not hang us; what it prints is no output of ours."""
+    """Import in a thread of its own, so that what hangs does not hang us; what it prints is no output of ours."""
     result: list[Any] = []
     failure: list[tuple[str, str]] = []
 

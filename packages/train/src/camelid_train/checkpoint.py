@@ -56,8 +56,8 @@ def newest_valid(directories: Iterable[Path]) -> Path | None:
 def is_valid(checkpoint: Path) -> bool:
     try:
         files = json.loads((checkpoint / _MANIFEST).read_text(encoding="utf-8"))["files"]
-        return all(sha256(checkpoint / name) == digest for name, digest in files.items())
-    except (OSError, ValueError, KeyError):
+        return bool(files) and all(sha256(checkpoint / name) == digest for name, digest in files.items())
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):  # whatever a torn manifest still parses as
         return False
 
 

@@ -124,7 +124,7 @@ class Recipe(Config):
     def anchored(self) -> Recipe:
         """With relative paths made absolute: a job runs in another directory than the one it is typed in."""
         sources = [Source.parse(text) for text in self.data.sources]
-        data = {"sources": [anchor(s.name) + (f":{s.weight:g}" if s.weight != 1 else "") for s in sources]}
+        data = {"sources": [anchor(s.name) + (f":{s.weight!r}" if s.weight != 1 else "") for s in sources]}
         return self.model_copy(
             update={
                 "model": self.model.model_copy(update={"name": anchor(self.model.name)}),

@@ -1,0 +1,99 @@
+"""`camelid train` and `camelid merge` as a person runs them: in a process of their own, from a recipe file."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from camelid_core.artefacts import verify_directory
+from camelid_core.errors import ConfigError
+from camelid_train.commands.train import read_recipe
+from camelid_train.config import Recipe
+
+RECIPE = """
+[model]
+name = "{model}"
+dtype = "float32"
+[data]
+sources = ["{data}"]
+template = "chatml"
+eval_rows = 4
+[train]
+batch_size = 8
+max_steps = 3
+learning_rate = 2e-2
+output = "./my-adapter"
+"""
+
+
+def camelid(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "camelid_core.cli", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"HF_HUB_OFFLINE": "1"})
+    assert done.returncode == code, done.stdout + done.stderr
+    return done
+
+
+@pytest.fixture
+def written(home, base, sums):
+    path = Path("recipe.toml")
+    path.write_text(RECIPE.format(model=base(), data=sums))
+    return path
+
+
+def test_from_a_recipe_to_an_adapter_to_a_model(written):
+    done = camelid("train", written, "train.max_steps=4", "--json")
+    summary = json.loads(done.stdout.splitlines()[-1])
+    tokens = {"trained_tokens", "total_tokens", "tokens_per_second"}
+    assert {"artefact", "seconds", "final_loss", "eval_loss", "steps", *tokens} <= set(summary)
+    assert summary["steps"] == 4
+    assert summary["artefact"] == str(Path("my-adapter").absolute())
+    manifest = verify_directory(Path("my-adapter")).manifest
+    assert manifest.metrics["trained_tokens"] == summary["trained_tokens"]
+    assert "4/4 steps" in done.stderr
+    assert "Warning" not in done.stderr
+
+    merged = json.loads(camelid("merge", "./my-adapter", "--out", "./merged", "--json").stdout.splitlines()[-1])
+    assert merged["artefact"] == str(Path("merged").absolute())
+    assert verify_directory(Path("merged")).manifest.kind == "model"
+
+    again = camelid("train", written, "--json", code=1)
+    assert "my-adapter exists already" in again.stderr
+    rows = camelid("jobs", "list").stdout
+    assert "succeeded" in rows
+    assert "failed" in rows
+
+
+@pytest.mark.parametrize(
+    ("override", "code", "sentence"),
+    [
+        ("train.lerning_rate=1", 2, "train.lerning_rate: unknown key. Did you mean 'learning_rate'?"),
+        ("train.max_steps", 2, "is no override; write section.field=value"),
+        ("data.template=alpacca", 1, "template 'alpacca' is not known. Did you mean 'alpaca'?"),
+    ],
+)
+def test_what_does_not_fit_is_a_sentence(written, override, code, sentence):
+    done = camelid("train", written, override, code=code)
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_queued_run_waits_for_a_worker(written):
+    done = camelid("train", written, "--detach", "--name", "later")
+    assert "is queued" in done.stdout
+    assert not Path("my-adapter").exists()
+    assert "succeeded" in camelid("worker", "--once").stdout
+    assert verify_directory(Path("my-adapter"))
+
+
+def test_a_recipe_is_a_file_or_overrides_or_nothing(written):
+    assert read_recipe("", []) == Recipe()
+    assert read_recipe("train.max_steps=5", ["method.r=2"]) == Recipe().with_overrides(
+        ["train.max_steps=5", "method.r=2"]
+    )
+    assert read_recipe(str(written), ["train.max_steps=5"]).train.max_steps == 5
+    with pytest.raises(ConfigError, match=r"gone\.toml' cannot be read"):
+        read_recipe("gone.toml", [])

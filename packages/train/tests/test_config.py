@@ -1,0 +1,92 @@
+"""The recipe: every knob explained, bounded, and the same wherever it is read."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from camelid_core.config import Config, load
+from camelid_core.errors import ConfigError
+from camelid_train.config import MergeConfig, Recipe
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+def sections() -> list[type[Config]]:
+    return [MergeConfig, *(field.annotation for field in Recipe.model_fields.values())]
+
+
+@pytest.mark.parametrize("section", sections(), ids=lambda section: section.__name__)
+def test_every_field_explains_itself_in_sentences(section):
+    for name, field in section.model_fields.items():
+        if name != "type":
+            assert field.description, name
+            assert field.description.endswith("."), name
+
+
+def test_the_defaults_are_a_whole_recipe():
+    assert Recipe.model_validate(Recipe().model_dump(mode="json")) == Recipe()
+    assert Recipe().model.name == "smollm2-135m"
+
+
+def test_a_recipe_reads_and_overrides(tmp_path):
+    path = tmp_path / "recipe.toml"
+    path.write_text('[data]\nsources = ["cot-arithmetic:0.5"]\n[train]\nlearning_rate = 1e-4\n')
+    recipe = load(Recipe, path, ["train.max_steps=5", "method.r=4"])
+    assert (recipe.train.learning_rate, recipe.train.max_steps, recipe.method.r) == (1e-4, 5, 4)
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("train.learning_rate=10", "less than 10"),
+        ("train.epochs=0", "greater than 0"),
+        ("train.batch_size=0", "greater than or equal to 1"),
+        ("data.cutoff=8", "greater than or equal to 16"),
+        ("method.dropout=1", "less than 1"),
+        ("train.schedule=round", "'linear', 'cosine' or 'constant'"),
+        ("model.dtype=int4", "'auto', 'float32', 'bfloat16' or 'float16'"),
+        ("launch.processes=2", "Input should be 1"),
+        ("method.rank=4", r"Known: alpha, dropout, r, targets, type"),
+        ("train.lerning_rate=1", "Did you mean 'learning_rate'"),
+    ],
+)
+def test_what_is_out_of_bounds_is_refused(override, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        Recipe().with_overrides([override])
+
+
+def test_a_recipe_of_relative_paths_means_the_same_elsewhere(home, monkeypatch):
+    here = Path.cwd()
+    Path("mine.jsonl").touch()
+    Path("model").mkdir()
+    recipe = Recipe().with_overrides(
+        [
+            'data.sources=["mine.jsonl:0.5", "cot-arithmetic", "cot-arithmetic-zh:2"]',
+            "model.name=./model",
+            "train.output=./out",
+        ]
+    )
+    anchored = recipe.anchored()
+    assert anchored.data.sources == [f"{here}/mine.jsonl:0.5", "cot-arithmetic", "cot-arithmetic-zh:2.0"]
+    assert (anchored.model.name, anchored.publish_to) == (str(here / "model"), str(here / "out"))
+    monkeypatch.chdir("/")
+    assert anchored.anchored() == anchored
+    merge = MergeConfig(adapter="my-run", output="merged").anchored()
+    assert (merge.adapter, merge.publish_to) == ("my-run", "merged")
+
+
+@given(st.floats(0.001, 100))
+def test_anchoring_keeps_a_weight_exactly(weight):
+    from camelid_core.datasets import Source
+
+    recipe = Recipe.model_validate({"data": {"sources": [f"cot-arithmetic:{weight!r}"]}}).anchored()
+    assert Source.parse(recipe.data.sources[0]).weight == weight
+
+
+def test_reading_a_recipe_loads_no_torch():
+    code = "import camelid_train.config, camelid_train.plugin, sys; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

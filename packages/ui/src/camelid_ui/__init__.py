@@ -1,0 +1,1 @@
+"""The web pages of Camelid: the only package that imports gradio."""

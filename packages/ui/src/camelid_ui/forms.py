@@ -1,0 +1,174 @@
+"""Knobs ↔ Gradio widgets: a form for any configuration class.
+
+Knows which widget shows which kind of knob, and where an error goes. Knows no particular class:
+no widget is listed by hand that the class already says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic
+
+import gradio as gr
+from camelid_core.config import Config, ConfigT
+
+from .fields import Invalid, Knob, build, flat, knobs
+from .text import t, t_field
+
+Choices = Mapping[str, Callable[[], Sequence[Any]]]
+"""Where a text knob names something installed: what there is to choose, asked for when the page opens."""
+
+
+def words(classes: Iterable[type[Config]]) -> dict[str, str]:
+    """What classes say about their fields, for the browser's table of words."""
+    found: dict[str, str] = {}
+    for cls in classes:
+        for knob in knobs(cls):
+            found[f"label.{knob.path}"] = knob.title
+            found[f"help.{knob.path}"] = _help(knob)
+    return found
+
+
+@dataclass
+class Form(Generic[ConfigT]):
+    """Widgets for `cls`, in the order they were laid out."""
+
+    cls: type[ConfigT]
+    ident: str
+    choices: Choices = field(default_factory=dict)
+    widgets: dict[str, Any] = field(default_factory=dict)
+
+    def place(self, *paths: str, **options: Any) -> None:
+        """Lay these knobs out here."""
+        for knob in knobs(self.cls):
+            if knob.path in paths:
+                self.widgets[knob.path] = self._widget(knob, **options)
+
+    def drawer(self, without: Collection[str] = ()) -> gr.Accordion:
+        """All knobs not laid out yet in a closed drawer, by section, with a search box."""
+        rest = [knob for knob in knobs(self.cls) if knob.path not in self.widgets and knob.path not in without]
+        with gr.Accordion(t("form.more"), open=False, elem_classes="camelid-drawer") as drawer:
+            if len(rest) > 8:
+                gr.HTML(t("form.find"), html_template=_FIND_BOX, js_on_load=_FIND, elem_id=f"find-{self.ident}")
+            for section in dict.fromkeys(knob.section for knob in rest):
+                with gr.Column(elem_classes="camelid-section"):
+                    if section:
+                        gr.HTML(f'<h4 class="camelid-section-name">{section}</h4>')
+                    with gr.Row(elem_classes="camelid-knobs"):
+                        for knob in rest:
+                            if knob.section == section:
+                                self.widgets[knob.path] = self._widget(knob)
+        return drawer
+
+    @property
+    def inputs(self) -> list[Any]:
+        return list(self.widgets.values())
+
+    def config(self, values: Sequence[Any], **fixed: Any) -> ConfigT:
+        """The configuration that the widgets' `values` make, in the order of `inputs`.
+
+        Raises:
+            Invalid: with one sentence per field that does not fit.
+        """
+        return build(self.cls, {**dict(zip(self.widgets, values, strict=True)), **fixed})
+
+    def fill(self, config: ConfigT) -> list[Any]:
+        """Updates for `inputs` that show `config`."""
+        values = flat(config)
+        return [
+            gr.update(value=values[knob.path] if knob.path in self.choices else _shown(knob, values[knob.path]))
+            for knob in self._placed()
+        ]
+
+    def mark(self, error: Invalid | None, before: Collection[str] = ()) -> tuple[list[str], list[Any]]:
+        """Which knobs are wrong now, and updates for `inputs` that say so at each; `before` were wrong last time."""
+        found = {knob.path: _error_at(knob, error.errors if error else {}) for knob in self._placed()}
+        wrong = [path for path, text in found.items() if text]
+        touched = {*wrong, *before}
+        updates = [_marked(k, found[k.path]) if k.path in touched else gr.skip() for k in self._placed()]
+        return wrong, updates
+
+    def other_errors(self, error: Invalid) -> str:
+        """Errors that belong to no field on the page."""
+        return "\n".join(
+            f"{path}: {text}" for path, text in error.errors.items() if not any(_covers(k.path, path) for k in self._placed())
+        )
+
+    def _placed(self) -> list[Knob]:
+        known = {knob.path: knob for knob in knobs(self.cls)}
+        return [known[path] for path in self.widgets]
+
+    def _widget(self, knob: Knob, **options: Any) -> Any:
+        shared = {
+            "label": t_field(knob.path, "label", knob.title),
+            "info": t_field(knob.path, "help", _help(knob)),
+            "value": _shown(knob, knob.default),
+            "elem_id": f"{self.ident}-{knob.path.replace('.', '-')}",
+            "elem_classes": ["camelid-knob"],
+            "min_width": 200,
+            **options,
+        }
+        if knob.path in self.choices:
+            return self._choice(knob, shared)
+        if knob.kind == "choice":
+            return gr.Dropdown(list(knob.choices), **shared)
+        if knob.kind == "flag":
+            return gr.Checkbox(**shared)
+        if knob.kind in ("whole", "number") and not knob.optional:  # Gradio's number field knows no empty
+            return gr.Number(**shared)
+        if knob.kind == "lines":
+            return gr.Textbox(lines=1, max_lines=6, **shared)
+        return gr.Textbox(**shared)
+
+    def _choice(self, knob: Knob, shared: dict[str, Any]) -> Any:
+        many = knob.kind == "lines"
+        value = knob.default if many else shared["value"]
+        return gr.Dropdown(
+            list(self.choices[knob.path]()),
+            multiselect=many,
+            allow_custom_value=True,
+            filterable=True,
+            **shared | {"value": value},
+        )
+
+
+def _help(knob: Knob) -> str:
+    return f"{knob.help} ({knob.bounds})" if knob.bounds else knob.help
+
+
+def _shown(knob: Knob, value: Any) -> Any:
+    if knob.kind == "lines" and not isinstance(value, str):
+        return "\n".join(value or [])
+    return str(value) if knob.optional and isinstance(value, int | float) else value
+
+
+def _covers(path: str, reported: str) -> bool:
+    """Reports go deeper than fields (`data.sources.0`) or carry a variant's tag (`method.lora.r`)."""
+    section, _, name = path.rpartition(".")
+    parts = reported.split(".")
+    return reported == path or reported.startswith(f"{path}.") or (section == ".".join(parts[:-2]) and name == parts[-1])
+
+
+def _error_at(knob: Knob, errors: Mapping[str, str]) -> str:
+    return next((text for path, text in errors.items() if _covers(knob.path, path)), "")
+
+
+def _marked(knob: Knob, error: str) -> Any:
+    if error:
+        return gr.update(info=error, elem_classes=["camelid-knob", "camelid-invalid"])
+    return gr.update(info=t_field(knob.path, "help", _help(knob)), elem_classes=["camelid-knob"])
+
+
+_FIND_BOX = '<input type="search" class="camelid-find" placeholder="${value}" aria-label="${value}">'
+_FIND = """
+const box = element.querySelector('input');
+box.addEventListener('input', () => {
+  const wanted = box.value.trim().toLowerCase();
+  const drawer = element.closest('.camelid-drawer');
+  drawer.querySelectorAll('.camelid-knob').forEach(knob => {
+    const words = (knob.textContent + ' ' + knob.id).toLowerCase();
+    knob.style.display = !wanted || words.includes(wanted) ? '' : 'none';
+  });
+});
+"""

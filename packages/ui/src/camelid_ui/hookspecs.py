@@ -1,0 +1,15 @@
+"""The pages' extension point: tabs that plugins add after ours."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from camelid_core.hookspecs import hookspec
+
+if TYPE_CHECKING:
+    from .tabs import Tab
+
+
+@hookspec
+def camelid_tabs() -> list[Tab]:
+    """Pages to show after ours: a name for the address, a label, and `build(services)`, which lays out components."""

@@ -1,0 +1,60 @@
+"""Everything the pages can do, in plain Python, by topic.
+
+Knows how the topics are put together. Knows nothing of gradio: all of it is tested without.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from camelid_core.jobs import JobStore
+from camelid_core.jobs.foreground import ensure_worker, open_store
+from camelid_core.paths import home as default_home
+from camelid_core.plugins import Host, load_host
+
+from .chat import Chat
+from .data import Collection
+from .jobs import Jobs
+from .merging import Merging
+from .models import Models
+from .plugins import Plugins
+from .predictions import Predictions
+from .training import Training
+
+
+@dataclass(frozen=True)
+class Services:
+    """One of each, sharing the plugin host and the job table."""
+
+    home: Path
+    host: Host
+    jobs: Jobs
+    data: Collection
+    models: Models
+    training: Training
+    chat: Chat
+    predictions: Predictions
+    merging: Merging
+    plugins: Plugins
+
+    @classmethod
+    def open(cls, home: Path | None = None, host: Host | None = None, store: JobStore | None = None) -> Self:
+        home = home or default_home()
+        host = host or load_host()
+        jobs = Jobs(store or open_store(home), lambda: ensure_worker(home))
+        models = Models(host)
+        data = Collection(host, models)
+        return cls(
+            home=home,
+            host=host,
+            jobs=jobs,
+            data=data,
+            models=models,
+            training=Training(host, models, jobs),
+            chat=Chat(models),
+            predictions=Predictions(host, models, jobs),
+            merging=Merging(models, jobs),
+            plugins=Plugins(host),
+        )

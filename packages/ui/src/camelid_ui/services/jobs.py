@@ -1,0 +1,153 @@
+"""Jobs as pages see them: state, progress, log, and what can be asked of each.
+
+Knows the job table and the files of an attempt. Knows nothing of what a task does.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from camelid_core.config import Config
+from camelid_core.events import read_events
+from camelid_core.jobs import Job, JobStore, State
+from camelid_core.jobs.files import EVENTS, LOG, attempts
+from camelid_core.jobs.model import ACTIVE
+from camelid_core.jobs.result import last_lines
+
+LOG_BYTES = 64_000
+RUNNING = frozenset({State.QUEUED, State.CLAIMED, State.RUNNING, State.LOST})
+"""Not over yet: a page that shows one keeps looking."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """A job with what its newest attempt last reported. `eta` and `rate` are seconds and tokens per second."""
+
+    job: Job
+    done: int = 0
+    total: int = 0
+    unit: str = ""
+    eta: float | None = None
+    rate: float | None = None
+
+    @property
+    def running(self) -> bool:
+        return self.job.state in RUNNING
+
+    @property
+    def share(self) -> float:
+        return min(1.0, self.done / self.total) if self.total else 0.0
+
+    @property
+    def age(self) -> float:
+        return max(0.0, time.time() - self.job.created)
+
+    @property
+    def seconds(self) -> float:
+        """How long it has run, or ran."""
+        return max(0.0, (self.job.ended or time.time()) - self.job.started) if self.job.started else 0.0
+
+    @property
+    def can(self) -> frozenset[str]:
+        """What may be asked: `cancel`, `finish`, `retry`."""
+        if self.job.state in ACTIVE:
+            return frozenset() if self.job.request == "cancel" else frozenset({"cancel"} | ({"finish"} - {self.job.request}))
+        if self.running:
+            return frozenset({"cancel"})
+        return frozenset() if self.job.state == State.SUCCEEDED else frozenset({"retry"})
+
+
+class Jobs:
+    """Submits jobs and looks at them. `wake` makes sure that a worker lives."""
+
+    def __init__(self, store: JobStore, wake: Callable[[], object]) -> None:
+        self.store = store
+        self.wake = wake
+        self._events = _EventCache()
+
+    @property
+    def home(self) -> Path:
+        return self.store.path.parent
+
+    def submit(self, task: str, config: Config | Mapping[str, Any], name: str = "", key: str | None = None) -> Job:
+        """Queue a job and see to it that somebody works; the same `key` gives the same job."""
+        values = config.model_dump(mode="json") if isinstance(config, Config) else config
+        job = self.store.submit(task, values, name, key=key)
+        self.wake()
+        return job
+
+    def list(self, task: str = "", limit: int = 50) -> list[JobView]:
+        """The newest first; of one kind of task where `task` says so."""
+        jobs = [job for job in self.store.list(limit=1000 if task else limit) if not task or job.task == task]
+        return [self.view(job) for job in jobs[:limit]]
+
+    def show(self, job_id: int) -> JobView:
+        """Raises JobError if there is no such job."""
+        return self.view(self.store.get(job_id))
+
+    def count_running(self) -> int:
+        return len(self.store.list(states=RUNNING))
+
+    def view(self, job: Job) -> JobView:
+        progress: dict[str, Any] = next((e for e in reversed(self.events(job.id)) if e.get("kind") == "progress"), {})
+        return JobView(
+            job=job,
+            done=int(progress.get("done") or 0),
+            total=int(progress.get("total") or 0),
+            unit=str(progress.get("unit") or ""),
+            eta=progress.get("eta"),
+            rate=progress.get("tokens_per_second"),
+        )
+
+    def events(self, job_id: int) -> list[dict[str, Any]]:
+        """Events of the newest attempt."""
+        directory = self.attempt(job_id)
+        return self._events.read(directory / EVENTS) if directory else []
+
+    def all_events(self, job_id: int) -> list[dict[str, Any]]:
+        """Events of all attempts, the oldest first: a run that was resumed reads as one."""
+        return [event for path in reversed(attempts(self.home, job_id)) for event in self._events.read(path / EVENTS)]
+
+    def attempt(self, job_id: int) -> Path | None:
+        """The newest attempt's directory."""
+        return next(iter(attempts(self.home, job_id)), None)
+
+    def log(self, job_id: int, lines: int = 400) -> str:
+        """The end of the newest attempt's log, at most 64 KB."""
+        directory = self.attempt(job_id)
+        return last_lines(directory / LOG, lines, LOG_BYTES) if directory else ""
+
+    def cancel(self, job_id: int) -> Job:
+        return self.store.request(job_id, "cancel")
+
+    def finish(self, job_id: int) -> Job:
+        return self.store.request(job_id, "finish")
+
+    def retry(self, job_id: int) -> Job:
+        job = self.store.retry(job_id)
+        self.wake()
+        return job
+
+
+class _EventCache:
+    """Events read so far, by file: a page that polls reads only what is new."""
+
+    def __init__(self, files: int = 256) -> None:
+        self._read: dict[Path, tuple[list[dict[str, Any]], int]] = {}
+        self._files = files
+        self._lock = threading.Lock()
+
+    def read(self, path: Path) -> list[dict[str, Any]]:
+        with self._lock:
+            known, offset = self._read.pop(path, ([], 0))
+            new, offset = read_events(path, offset)
+            known = known + new if new else known
+            self._read[path] = (known, offset)
+            while len(self._read) > self._files:
+                self._read.pop(next(iter(self._read)))
+            return known

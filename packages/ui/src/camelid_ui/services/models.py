@@ -1,0 +1,191 @@
+"""Models and artefacts on this machine, and how text becomes tokens with each.
+
+Knows directories and manifests. Loads tokenizers, never weights.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from camelid_core.artefacts import is_artefact, read_artefact
+from camelid_core.errors import ArtefactError, CamelidError
+from camelid_core.models import Reference, all_weights, resolve_model
+from camelid_core.paths import artefacts_dir, models_dir
+from camelid_core.plugins import Host
+from camelid_core.records import Message
+from camelid_core.templates import PromptTemplate
+from camelid_core.tokenizing import IGNORE, Encoder
+
+from .tokenizers import LightTokenizer, light_tokenizer
+
+TokenKind = Literal["trained", "ignored", "special", "special-trained"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEntry:
+    """A model one can choose. `kind` is `model` or `adapter`; `size` in bytes; `base` for adapters."""
+
+    name: str
+    kind: str
+    size: int
+    base: str = ""
+    created: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A run of text that is one token, or several that only make a character together."""
+
+    text: str
+    kind: TokenKind
+    tokens: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class TokenView:
+    """A conversation as the model sees it while training, or a prompt as it sees it when asked."""
+
+    pieces: tuple[Piece, ...]
+    template: str
+
+    def count(self, *kinds: TokenKind) -> int:
+        return sum(piece.tokens for piece in self.pieces if not kinds or piece.kind in kinds)
+
+
+class Models:
+    """What there is, and its tokenizers."""
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+        self._encoder = functools.lru_cache(maxsize=8)(self._load_encoder)
+
+    def list(self) -> list[ModelEntry]:
+        """Artefacts, the newest first, then plain models."""
+        artefacts = sorted(_artefacts(artefacts_dir()), key=lambda entry: entry.created, reverse=True)
+        return [*artefacts, *sorted(_models(models_dir()), key=lambda entry: entry.name)]
+
+    def bases(self) -> list[str]:
+        """What training can start from: full models here, then those that could be pulled."""
+        here = [entry.name for entry in self.list() if entry.kind == "model"]
+        return here + [name for name in all_weights(self.host.adapters) if name not in here]
+
+    def names(self) -> list[str]:
+        return [entry.name for entry in self.list()]
+
+    def adapters(self) -> list[ModelEntry]:
+        return [entry for entry in self.list() if entry.kind == "adapter"]
+
+    def templates(self) -> list[str]:
+        return self.host.templates.names()
+
+    def resolve(self, name: str) -> Reference:
+        """Raises UnknownName or ModelError."""
+        return resolve_model(name, self.host)
+
+    def template(self, name: str, chosen: str = "") -> PromptTemplate:
+        """The chosen template, else the model's own."""
+        found: PromptTemplate = self.host.templates[chosen or self.resolve(name).template]
+        return found
+
+    def encoder(self, name: str, template: str = "") -> Encoder:
+        """Raises UnknownName, ModelError: no such model, or one without a fast tokenizer."""
+        reference = self.resolve(name)
+        return self._encoder(name, template or reference.template, str(reference.peft or reference.base))
+
+    def tokens(self, name: str, messages: Sequence[Message], template: str = "", cutoff: int = 0) -> TokenView:
+        """A conversation's tokens and which of them are trained on; a positive `cutoff` cuts as training does."""
+        encoder = self.encoder(name, template)
+        example = encoder.example(messages)
+        end = cutoff or len(example.input_ids)
+        trained = [label != IGNORE for label in example.labels[:end]]
+        return self._view(encoder, example.input_ids[:end], trained)
+
+    def prompt(self, name: str, messages: Sequence[Message], template: str = "") -> TokenView:
+        """What the model is given to answer the last message."""
+        encoder = self.encoder(name, template)
+        ids = encoder.prompt_ids(messages)
+        return self._view(encoder, ids, [False] * len(ids))
+
+    def _view(self, encoder: Encoder, ids: Sequence[int], trained: Sequence[bool]) -> TokenView:
+        return TokenView(tuple(_pieces(encoder.tokenizer, ids, trained)), encoder.template.name)
+
+    def _load_encoder(self, name: str, template: str, _path: str) -> Encoder:
+        return Encoder(light_tokenizer(self.resolve(name)), self.host.templates[template])
+
+
+def _pieces(tokenizer: LightTokenizer, ids: Sequence[int], trained: Sequence[bool]) -> Iterator[Piece]:
+    """Token by token; tokens that are parts of one character are shown together."""
+    special = tokenizer.special_ids
+    held: list[int] = []
+    for index, token in enumerate(ids):
+        if token in special:
+            text = tokenizer.decode([token])
+            yield Piece(text, "special-trained" if trained[index] else "special")
+            continue
+        held.append(token)
+        text = tokenizer.decode(held)
+        last = index + 1 == len(ids) or trained[index + 1] != trained[index] or ids[index + 1] in special
+        if not text.endswith("\ufffd") or last or len(held) >= 8:
+            yield Piece(text, "trained" if trained[index] else "ignored", len(held))
+            held = []
+
+
+def _artefacts(directory: Path) -> Iterator[ModelEntry]:
+    for path in _directories(directory):
+        try:
+            manifest = read_artefact(path).manifest if is_artefact(path) else None
+        except ArtefactError:
+            continue  # being written, or damaged: `camelid models show` says which
+        if manifest is not None and manifest.kind in ("adapter", "model"):
+            size = sum(entry.size for entry in manifest.files.values())
+            yield ModelEntry(path.name, manifest.kind, size, manifest.base.id if manifest.base else "", manifest.created)
+
+
+def _models(directory: Path) -> Iterator[ModelEntry]:
+    for path in _directories(directory):
+        if (path / "config.json").is_file():
+            yield ModelEntry(path.name, "model", weights_size(path))
+
+
+def _directories(directory: Path) -> list[Path]:
+    found = directory.iterdir() if directory.is_dir() else iter(())
+    return [path for path in found if path.is_dir() and not path.name.startswith(".")]
+
+
+def weights_size(directory: Path) -> int:
+    """Bytes of all weight files."""
+    return sum(path.stat().st_size for path in directory.glob("*.safetensors"))
+
+
+def parameters(directory: Path) -> int:
+    """How many numbers the weights hold, read from the files' headers."""
+    from camelid_core.integrity import safetensors_header
+
+    total = 0
+    for path in directory.glob("*.safetensors"):
+        try:
+            header = safetensors_header(path)
+        except CamelidError:
+            continue
+        for entry in header.values():
+            count = 1
+            for size in entry.get("shape", [0]) if isinstance(entry, dict) else [0]:
+                count *= size
+            total += count if isinstance(entry, dict) and "shape" in entry else 0
+    return total
+
+
+def dimensions(directory: Path) -> dict[str, int]:
+    """Layers, width and vocabulary, under whichever names the family uses."""
+    config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+    names = {
+        "layers": ("num_hidden_layers", "n_layer"),
+        "width": ("hidden_size", "n_embd", "d_model"),
+        "vocabulary": ("vocab_size",),
+    }
+    return {key: int(next((config[name] for name in options if config.get(name)), 0)) for key, options in names.items()}

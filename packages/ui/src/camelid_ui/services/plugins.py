@@ -1,0 +1,45 @@
+"""What is installed, what each plugin gives, and what is wrong: in the doctor's words.
+
+Knows the plugin host. Knows nothing of what plugins give.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from camelid_core.plugins import FIRST_PARTY, Host, Problem
+
+
+@dataclass(frozen=True, slots=True)
+class PluginView:
+    """`gives` maps the word for a kind of thing to the names given."""
+
+    name: str
+    version: str
+    ours: bool
+    gives: Mapping[str, Sequence[str]]
+
+
+class Plugins:
+    def __init__(self, host: Host) -> None:
+        self.host = host
+
+    def list(self) -> list[PluginView]:
+        return [
+            PluginView(
+                plugin.name,
+                plugin.version,
+                plugin.name in FIRST_PARTY,
+                {_word(hook): names for hook, names in self.host.gives(plugin.name).items()},
+            )
+            for plugin in self.host.plugins
+        ]
+
+    def problems(self) -> list[Problem]:
+        """Everything the doctor finds; each hook of each plugin was called."""
+        return list(dict.fromkeys(self.host.check()))
+
+
+def _word(hook: str) -> str:
+    return hook.removeprefix("camelid_").replace("_", " ")

@@ -1,0 +1,71 @@
+"""A tokenizer from `tokenizer.json` alone, light enough for the web process.
+
+Knows as much of a transformers tokenizer as `Encoder` asks for, and gives the same ids (a test
+compares the two). Imports neither transformers nor torch: loading those would cost the pages 5 s and 400 MB.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from camelid_core.errors import ModelError
+from camelid_core.models import Reference
+
+
+class LightTokenizer:
+    """What `tokenizer.json` and `tokenizer_config.json` of one directory say."""
+
+    def __init__(self, directory: Path) -> None:
+        from tokenizers import Tokenizer
+
+        try:
+            self.backend_tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
+        except Exception as error:  # the Rust library raises bare Exceptions
+            raise ModelError(f"{str(directory / 'tokenizer.json')!r} cannot be read: {error}") from None
+        config = _read(directory / "tokenizer_config.json")
+        self.eos_token = _text(config.get("eos_token")) or _text(_read(directory / "special_tokens_map.json").get("eos_token"))
+        self._bos = _text(config.get("bos_token")) if config.get("add_bos_token") else ""
+        self.added_tokens_decoder = self.backend_tokenizer.get_added_tokens_decoder()
+
+    def convert_tokens_to_ids(self, token: str) -> int | None:
+        found: int | None = self.backend_tokenizer.token_to_id(token)
+        return found
+
+    @property
+    def special_ids(self) -> frozenset[int]:
+        return frozenset(index for index, token in self.added_tokens_decoder.items() if token.special)
+
+    def decode(self, ids: Sequence[int], **_: Any) -> str:
+        return str(self.backend_tokenizer.decode(list(ids), skip_special_tokens=False))
+
+    def __call__(self, text: str, add_special_tokens: bool = True) -> dict[str, list[int]]:
+        ids = list(self.backend_tokenizer.encode(text, add_special_tokens=add_special_tokens).ids)
+        bos = self.convert_tokens_to_ids(self._bos) if self._bos and add_special_tokens else None
+        return {"input_ids": ids if bos is None or ids[:1] == [bos] else [bos, *ids]}
+
+
+def light_tokenizer(reference: Reference) -> LightTokenizer:
+    """The adapter's own tokenizer if it brings one, else the base's.
+
+    Raises:
+        ModelError: the model has no `tokenizer.json`.
+    """
+    for directory in (reference.peft, reference.base):
+        if directory is not None and (directory / "tokenizer.json").is_file():
+            return LightTokenizer(directory)
+    raise ModelError(f"{reference.name!r} has no tokenizer.json; its tokens cannot be shown.")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
+def _text(token: Any) -> str:
+    return str(token.get("content", "")) if isinstance(token, dict) else str(token or "")

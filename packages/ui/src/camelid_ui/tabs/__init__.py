@@ -1,0 +1,29 @@
+"""What a page of the app is, and what every page of ours is laid out with.
+
+Knows the shape of a tab. Knows no tab.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..services import Services
+
+
+@dataclass(frozen=True)
+class Tab:
+    """A page that a plugin adds: `name` stands in the address, `label` on the tab.
+
+    `build(services)` is called inside the tab and lays out Gradio components with their handlers.
+    """
+
+    name: str
+    label: str
+    build: Callable[[Services], object]
+
+
+PRIVATE: Mapping[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+"""For every handler: no page's action is anybody's API, and no veil falls over the page while it runs."""

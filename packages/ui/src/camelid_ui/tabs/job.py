@@ -1,0 +1,111 @@
+"""One job as a panel: state, progress, what can be asked of it, and a body that its page gives.
+
+Knows its components and polls while the job is under way. Knows nothing of what the task does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+from camelid_core.errors import CamelidError
+
+from ..services import Services
+from ..services.jobs import JobView
+from ..text import Voice, t, voice_of
+from ..views import error, esc, note
+from ..views.jobs import badge, bar
+from . import PRIVATE
+from .parts import Confirmed, confirmed, message, panel
+
+POLL_SECONDS = 1.5
+Body = Callable[[Services, JobView, Voice], str]
+
+
+@dataclass(frozen=True)
+class JobPanel:
+    """Shows the job whose number is in `job`; `ended` changes when its state does."""
+
+    job: gr.Textbox
+    column: gr.Column
+    head: gr.HTML
+    body: gr.HTML
+    said: gr.HTML
+    finish: gr.Button
+    cancel: Confirmed
+    retry: gr.Button
+    timer: gr.Timer
+    seen: gr.State
+    ended: gr.Textbox
+
+    def wire(self, services: Services, body: Body) -> None:
+        def show(number: str, seen: str, request: gr.Request) -> tuple[Any, ...]:
+            return self._show(services, body, number, seen, voice_of(request))
+
+        def asking(action: Callable[[int], object]) -> Callable[[str], str]:
+            def handler(number: str) -> str:
+                try:
+                    action(int(number))
+                except (CamelidError, ValueError) as problem:
+                    return message(problem)
+                return ""
+
+            return handler
+
+        outputs = [self.column, self.head, self.body, self.finish, self.cancel.ask, self.cancel.row,
+                   self.retry, self.timer, self.seen, self.ended]  # fmt: skip
+        self.job.change(lambda: ("", ""), None, [self.seen, self.said], **PRIVATE).then(show, [self.job, self.seen], outputs, **PRIVATE)
+        self.timer.tick(show, [self.job, self.seen], outputs, **PRIVATE)
+        actions = ((self.finish, services.jobs.finish), (self.cancel.yes, services.jobs.cancel), (self.retry, services.jobs.retry))
+        for button, action in actions:
+            button.click(asking(action), self.job, self.said, **PRIVATE).then(show, [self.job, self.seen], outputs, **PRIVATE)
+
+    def _show(self, services: Services, body: Body, number: str, seen: str, say: Voice) -> tuple[Any, ...]:
+        still = gr.Timer(active=False)
+        if not number.isdecimal():
+            return (gr.update(visible=False), "", "", *[gr.skip()] * 4, still, "", "")
+        try:
+            view = services.jobs.show(int(number))
+            shown = body(services, view, say)
+        except CamelidError as problem:
+            hidden = gr.update(visible=False)
+            return (gr.update(visible=True), message(problem), "", hidden, *self.cancel.hidden(), hidden, still, "", "")
+        can, job = view.can, view.job
+        phase = f"{job.id}:{job.epoch}:{job.state}:{job.request}"
+        asked = (gr.update(visible="cancel" in can), gr.update(visible=False)) if phase != seen else (gr.skip(), gr.skip())
+        return (
+            gr.update(visible=True),
+            heading(view, say),
+            shown,
+            gr.update(visible="finish" in can),
+            *asked,
+            gr.update(visible="retry" in can),
+            gr.Timer(active=view.running),
+            phase,
+            phase,
+        )
+
+
+def build_job(job: gr.Textbox, ident: str) -> JobPanel:
+    with gr.Column(visible=False, elem_id=ident, elem_classes="camelid-card") as column:
+        head = panel(elem_id=f"{ident}-head")
+        with gr.Row(elem_classes="camelid-actions"):
+            finish = gr.Button(t("run.finish"), elem_id=f"{ident}-finish")
+            cancel = confirmed(t("run.stop"), t("run.stop_sure"), t("run.stop"), f"{ident}-cancel")
+            retry = gr.Button(t("run.retry"), elem_id=f"{ident}-retry")
+        said = panel()
+        body = panel(elem_id=f"{ident}-body")
+    return JobPanel(
+        job=job, column=column, head=head, body=body, said=said, finish=finish, cancel=cancel, retry=retry,
+        timer=gr.Timer(POLL_SECONDS, active=False), seen=gr.State(""), ended=gr.Textbox(elem_classes="camelid-address"),
+    )  # fmt: skip
+
+
+def heading(view: JobView, say: Voice) -> str:
+    job = view.job
+    head = f'<div class="camelid-runhead"><h2>{esc(job.id)} · {esc(job.label)}</h2>{badge(view, say)}</div>'
+    waiting = note(say(f"train.waiting.{job.state}")) if view.running and not view.total else ""
+    failed = (note if view.running else error)(job.error) if job.error else ""
+    return head + (bar(view, say) if view.total else waiting) + failed

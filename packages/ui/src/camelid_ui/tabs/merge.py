@@ -1,0 +1,130 @@
+"""The Merge & export page: an adapter, what folding it in takes, and the results.
+
+Knows its components. What they do is `services.merging`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+from camelid_core.errors import CamelidError
+from camelid_train.config import MergeConfig
+
+from ..fields import Invalid
+from ..forms import Form
+from ..services import Services
+from ..services.jobs import JobView
+from ..services.merging import load_line
+from ..text import Voice, t, voice_of
+from ..views import code, empty, error, facts
+from ..views import jobs as jobs_view
+from ..views.numbers import size
+from . import PRIVATE
+from .job import JobPanel, build_job
+from .parts import address, chooser, key_of, message, panel
+
+
+@dataclass(frozen=True)
+class MergeTab:
+    form: Form[MergeConfig]
+    panel: JobPanel
+    estimate: gr.HTML
+    command: gr.HTML
+    start: gr.Button
+    said: gr.HTML
+    list: gr.HTML
+
+    @property
+    def adapter(self) -> Any:
+        return self.form.widgets["adapter"]
+
+
+def build(services: Services) -> MergeTab:
+    job = address("merge")
+    form = Form(MergeConfig, "merge", {"adapter": lambda: [entry.name for entry in services.merging.adapters()]})
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=7, min_width=320):
+            form.place("adapter", "dtype")
+            with gr.Row(elem_classes="camelid-actions"):
+                start = gr.Button(t("merge.start"), variant="primary", interactive=False, elem_id="merge-start")
+            said = panel(elem_id="merge-said")
+            form.drawer()
+        with gr.Column(scale=4, min_width=260, elem_classes="camelid-card"):
+            panel(t("merge.estimate"), elem_classes="camelid-cardname")
+            estimate = panel(elem_id="merge-estimate")
+    command = panel(elem_id="merge-command")
+    shown = build_job(job, "merge-job")
+    panel(t("merge.done"), elem_classes="camelid-heading")
+    tab = MergeTab(form, shown, estimate, command, start, said, chooser(elem_id="merge-list"))
+    _wire(tab, services)
+    return tab
+
+
+def _wire(tab: MergeTab, services: Services) -> None:
+    def check(request: gr.Request, *values: Any) -> tuple[Any, ...]:
+        say = voice_of(request)
+        if not services.merging.adapters() and not values[0]:
+            return empty(say("merge.none"), say("merge.none_hint")), "", gr.update(interactive=False)
+        if not values[0]:
+            return empty(say("merge.choose")), "", gr.update(interactive=False)
+        try:
+            config = tab.form.config(values)
+            return _estimate(services, config, say), _command(services, config, say), gr.update(interactive=True)
+        except CamelidError as problem:
+            return message(problem), "", gr.update(interactive=False)
+
+    def begin(*values: Any) -> tuple[Any, ...]:
+        try:
+            job = services.merging.start(tab.form.config(values))
+        except Invalid as problem:
+            return gr.skip(), error(str(problem)), *tab.form.mark(problem)[1]
+        except CamelidError as problem:
+            return gr.skip(), message(problem), *tab.form.mark(None)[1]
+        return str(job.id), "", *tab.form.mark(None)[1]
+
+    def listed(chosen: str, request: gr.Request) -> str:
+        say = voice_of(request)
+        views = services.merging.list()
+        return jobs_view.table(views, say, chosen) if views else empty(say("merge.no_jobs"))
+
+    checked = [tab.estimate, tab.command, tab.start]
+    gr.on([widget.change for widget in tab.form.inputs], check, tab.form.inputs, checked, trigger_mode="always_last", **PRIVATE)
+    tab.start.click(begin, tab.form.inputs, [tab.panel.job, tab.said, *tab.form.inputs], **PRIVATE)
+    tab.panel.wire(services, _result)
+    tab.list.select(key_of, None, tab.panel.job, **PRIVATE)
+    gr.on([tab.panel.job.change, tab.panel.ended.change], listed, tab.panel.job, tab.list, **PRIVATE)
+
+
+def _estimate(services: Services, config: MergeConfig, say: Voice) -> str:
+    found = services.merging.estimate(config)
+    shown = facts(
+        [
+            (say("merge.base"), found.base),
+            (say("merge.size"), say("train.about", value=size(found.size))),
+            (say("merge.disk"), size(found.free)),
+            (say("merge.memory"), say("train.about", value=size(found.memory))),
+        ],
+        wide=True,
+    )
+    return shown if found.fits else shown + error(say("merge.too_big", size=size(found.size * 2), free=size(found.free)))
+
+
+def _command(services: Services, config: MergeConfig, say: Voice) -> str:
+    return code(services.merging.command(config), say("train.command"), say("copy"))
+
+
+def _result(services: Services, view: JobView, say: Voice) -> str:
+    job = view.job
+    if not job.published:
+        return ""
+    summary = job.summary
+    proof = facts(
+        [
+            (say("merge.difference"), f"{summary['logit_difference']:.2g}" if "logit_difference" in summary else ""),
+            (say("merge.effect"), f"{summary['adapter_effect']:.2g}" if "adapter_effect" in summary else ""),
+        ]
+    )
+    path = code(job.published, say("merge.path"), say("copy"))
+    return proof + path + code(load_line(job.published), say("merge.load"), say("copy"))

@@ -1,0 +1,89 @@
+"""Pieces that pages share: selectable listings, addresses, errors, asking back.
+
+Knows Gradio. Knows no page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+from camelid_core.errors import CamelidError
+
+from .. import views
+from ..text import t
+from . import PRIVATE
+
+_SELECT = """
+element.addEventListener('click', event => {
+  if (event.target.closest('[data-open-tab]') || event.target.closest('a[download]')) return;
+  const row = event.target.closest('[data-key]');
+  if (!row || event.metaKey || event.ctrlKey) return;
+  event.preventDefault();
+  trigger('select', {value: row.dataset.key});
+});
+"""
+
+
+def panel(value: str = "", **options: Any) -> gr.HTML:
+    """HTML of ours."""
+    return gr.HTML(value, js_on_load=None, **options)
+
+
+def chooser(value: str = "", **options: Any) -> gr.HTML:
+    """HTML whose elements with `data-key` can be chosen; `.select` tells which through `key_of`."""
+    return gr.HTML(value, js_on_load=_SELECT, **options)
+
+
+def key_of(event: gr.EventData) -> str:
+    data = event._data
+    return str(data.get("value", "")) if isinstance(data, dict) else ""
+
+
+def address(name: str) -> gr.Textbox:
+    """What the page shows, kept where the address bar is kept in step with it."""
+    box = gr.Textbox(elem_classes="camelid-address", elem_id=f"address-{name}", show_label=False, container=False)
+    box.change(None, [box], None, js=f"value => {{ camelid.address({{{name}: value}}); }}", api_visibility="private")
+    return box
+
+
+def message(error: BaseException) -> str:
+    """An error as a page shows it: ours as its sentence, anything else as one too, never as a traceback."""
+    return views.error(str(error) if isinstance(error, CamelidError) else f"{type(error).__name__}: {error}")
+
+
+def with_request(handler: Callable[..., Any]) -> Callable[..., Any]:
+    """For handlers of a whole form: Gradio fills in the request, which must then stand before `*values`."""
+
+    def called(request: gr.Request, *values: Any) -> Any:
+        return handler(*values, request=request)
+
+    return called
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """A button that asks back before it does what cannot be undone; `yes.click` is the deed."""
+
+    ask: gr.Button
+    row: gr.Row
+    yes: gr.Button
+
+    def hidden(self) -> tuple[Any, Any]:
+        """Updates for `ask` and `row` where there is nothing to ask."""
+        return gr.update(visible=False), gr.update(visible=False)
+
+
+def confirmed(label: Any, question: Any, yes: Any, ident: str, visible: bool = True) -> Confirmed:
+    ask = gr.Button(label, elem_id=ident, visible=visible)
+    with gr.Row(visible=False, elem_classes="camelid-actions") as row:
+        panel(question, elem_classes="camelid-ask")
+        sure = gr.Button(yes, variant="stop", elem_id=f"{ident}-yes")
+        keep = gr.Button(t("confirm.no"), elem_id=f"{ident}-no")
+    shown: Any = (gr.update(visible=False), gr.update(visible=True))
+    closed: Any = (gr.update(visible=True), gr.update(visible=False))
+    ask.click(lambda: shown, None, [ask, row], **PRIVATE)
+    keep.click(lambda: closed, None, [ask, row], **PRIVATE)
+    return Confirmed(ask, row, sure)

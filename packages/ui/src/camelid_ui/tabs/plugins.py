@@ -1,0 +1,50 @@
+"""The Plugins page: what is installed, what each adds, and what is wrong. Knows only how to show it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import gradio as gr
+
+from ..services import Services
+from ..services.plugins import PluginView
+from ..text import Voice, t, voice_of
+from ..views import Cell, Line, cell, empty, esc, listing
+from . import PRIVATE
+from .parts import panel
+
+
+@dataclass(frozen=True)
+class PluginsTab:
+    shown: gr.HTML
+
+    def show(self, services: Services, say: Voice) -> str:
+        found = services.plugins.list()
+        heads = [say("plugins.name"), say("plugins.version"), say("plugins.gives")]
+        lines = [Line([cell(each.name, "main"), cell(each.version, "number quiet"), Cell(_gives(each))]) for each in found]
+        problems = "".join(
+            f'<div class="camelid-error"><b>{esc(problem.plugin)}</b>: {esc(problem.message)}</div>'
+            for problem in services.plugins.problems()
+        )
+        sound = f'<p class="camelid-note">{esc(say("plugins.sound"))}</p>'
+        return (problems or sound) + '<div style="height:16px"></div>' + (listing(heads, lines, say("plugins.caption")) or empty(""))
+
+
+def build(services: Services) -> PluginsTab:
+    panel(t("plugins.title"), elem_classes="camelid-heading")
+    tab = PluginsTab(panel(elem_id="plugins-list"))
+    with gr.Row(elem_classes="camelid-actions"):
+        again = gr.Button(t("plugins.check"), elem_id="plugins-check")
+
+    def check(request: gr.Request) -> str:
+        return tab.show(services, voice_of(request))
+
+    again.click(check, None, tab.shown, **PRIVATE)
+    return tab
+
+
+def _gives(plugin: PluginView) -> str:
+    return "<br>".join(
+        f'<span class="quiet">{esc(word)}</span> ' + "".join(f'<span class="camelid-chip">{esc(name)}</span>' for name in names)
+        for word, names in plugin.gives.items()
+    )

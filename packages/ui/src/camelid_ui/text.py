@@ -1,0 +1,82 @@
+"""Every word on the pages, in every language.
+
+Knows keys and locales. Labels that stand still are translated in the browser (`t`); sentences with
+numbers in them are made here in the language the browser asked for (`voice`). Imports gradio only for `t`.
+"""
+
+from __future__ import annotations
+
+import functools
+import tomllib
+from collections.abc import Iterator, Mapping
+from importlib.resources import files
+from typing import Any
+
+LOCALES = ("en", "zh")
+
+
+@functools.cache
+def strings(locale: str) -> dict[str, str]:
+    """All strings of one locale by dotted key."""
+    source = files("camelid_ui").joinpath("locales", f"{locale}.toml").read_text(encoding="utf-8")
+    return dict(_flat(tomllib.loads(source)))
+
+
+class Voice:
+    """Says things in one language: `voice("jobs.running", count=2)`."""
+
+    def __init__(self, locale: str) -> None:
+        self.locale = locale
+
+    def __call__(self, key: str, **values: Any) -> str:
+        return strings(self.locale)[key].format(**values)
+
+    def maybe(self, key: str, otherwise: str) -> str:
+        """The words for `key` if there are any: for names that plugins may add."""
+        return strings(self.locale).get(key, otherwise)
+
+
+def voice_of(request: Any) -> Voice:
+    """In the language the browser asked for first; English where there is no request."""
+    accepted = request.headers.get("accept-language", "") if request is not None else ""
+    first = accepted.split(",")[0].split("-")[0].strip().lower()
+    return Voice(first if first in LOCALES else "en")
+
+
+def t(key: str) -> Any:
+    """A label that the browser translates."""
+    if key not in strings("en"):
+        raise KeyError(f"no string {key!r} in locales/en.toml")
+    return _browser_text(key)
+
+
+def t_field(path: str, part: str, english: str) -> Any:
+    """A field's `label` or `help`: what its class says, and where another language has words for it, those."""
+    key = f"{part}.{path}"
+    return _browser_text(key) if any(key in strings(locale) for locale in LOCALES) else english
+
+
+def translations(english: Mapping[str, str]) -> Any:
+    """What the browser is given; `english` has what the configuration classes say, by `part.path`."""
+    import gradio as gr
+
+    tables = {locale: {**english, **strings(locale)} for locale in LOCALES}
+    return gr.I18n(**{locale: {_browser_key(key): text for key, text in table.items()} for locale, table in tables.items()})
+
+
+def _browser_text(key: str) -> Any:
+    from gradio.i18n import I18nData
+
+    return I18nData(_browser_key(key))
+
+
+def _browser_key(key: str) -> str:
+    return key.replace(".", "_")
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value

@@ -1,0 +1,56 @@
+"""Conversations as bubbles and as tokens. Knows records and token views; knows no model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from camelid_core.records import Message
+
+from ..services.models import TokenView
+from ..text import Voice
+from . import esc
+
+
+def bubbles(messages: Sequence[Message], say: Voice) -> str:
+    return f'<div class="camelid-bubbles">{"".join(_bubble(message, say) for message in messages)}</div>'
+
+
+def _bubble(message: Message, say: Voice) -> str:
+    context = f'<div class="context">{esc(message.context)}</div>' if message.context else ""
+    return (
+        f'<div class="bubble {message.role}"><span class="who">{esc(say(f"role.{message.role}"))}</span>'
+        f'<div class="said">{esc(message.content)}</div>{context}</div>'
+    )
+
+
+def tokens(view: TokenView, say: Voice, legend: bool = True) -> str:
+    """Token by token, coloured by what training does with each."""
+    spans = "".join(
+        f'<span class="tok {piece.kind}"{_title(piece.tokens)}>{_visible(piece.text)}</span>' for piece in view.pieces
+    )
+    return f'{_legend(view, say) if legend else ""}<div class="camelid-tokens" tabindex="0">{spans}</div>'
+
+
+def _legend(view: TokenView, say: Voice) -> str:
+    counts = {
+        "trained": view.count("trained"),
+        "ignored": view.count("ignored"),
+        "special": view.count("special", "special-trained"),
+    }
+    parts = "".join(
+        f'<li><span class="tok {kind}">{esc(say(f"tokens.{kind}"))}</span> <b>{count}</b></li>'
+        for kind, count in counts.items()
+        if count
+    )
+    trained = view.count("trained", "special-trained")
+    total = esc(say("tokens.total", total=view.count(), trained=trained, template=view.template))
+    return f'<ul class="camelid-legend">{parts}</ul><p class="camelid-note">{total}</p>'
+
+
+def _title(count: int) -> str:
+    return f' title="{count} tokens"' if count > 1 else ""
+
+
+def _visible(text: str) -> str:
+    """A line break is shown and made; a leading space keeps its width."""
+    return esc(text).replace("\n", '<i class="nl">↵</i><br>')

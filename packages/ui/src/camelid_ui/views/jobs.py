@@ -1,0 +1,93 @@
+"""Jobs and runs: progress, states, tables. Knows job views; asks nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..services.jobs import JobView
+from ..services.training import Run
+from ..text import Voice
+from . import Line, cell, esc, facts, listing, state
+from .numbers import count, duration, loss
+from . import Cell
+
+
+def word(view: JobView, say: Voice) -> str:
+    """The state as a person would say it."""
+    if view.running and view.job.request:
+        return say(f"state.{view.job.request}ing")
+    return say(f"state.{view.job.state}")
+
+
+def badge(view: JobView, say: Voice) -> str:
+    return state(str(view.job.state), word(view, say))
+
+
+def bar(view: JobView, say: Voice) -> str:
+    """How far it is: a bar, and beside it the numbers."""
+    numbers = facts(
+        [
+            (say("progress.done"), f"{count(view.done)} / {count(view.total)} {unit(view.unit, say)}" if view.total else ""),
+            (say("progress.elapsed"), duration(view.seconds) if view.job.started else ""),
+            (say("progress.eta"), duration(view.eta) if view.running and view.eta is not None else ""),
+            (say("progress.rate"), f"{view.rate:,.0f} {say('progress.tokens_per_second')}" if view.rate else ""),
+        ]
+    )
+    percent = f"{view.share * 100:.0f}"
+    meter = (
+        f'<div class="camelid-bar {esc(view.job.state)}" role="progressbar" aria-valuenow="{percent}" aria-valuemin="0" '
+        f'aria-valuemax="100" aria-label="{esc(say("progress.label"))}"><span style="width:{percent}%"></span></div>'
+    )
+    return meter + numbers
+
+
+def table(views: Sequence[JobView], say: Voice, chosen: str = "") -> str:
+    heads = [say(f"jobs.{head}") for head in ("name", "state", "what", "progress", "eta", "age")]
+    lines = [
+        Line(
+            [
+                Cell(esc(f"{view.job.id} · {view.job.label}"), "main"),
+                Cell(badge(view, say)),
+                cell(say.maybe(f"task.{view.job.task}", view.job.task)),
+                Cell(_progress(view, say), "number"),
+                cell(duration(view.eta) if view.running else "", "number"),
+                cell(say("jobs.ago", age=duration(view.age)), "number quiet"),
+            ],
+            key=str(view.job.id),
+            href=f"/?tab=jobs&job={view.job.id}",
+            chosen=str(view.job.id) == chosen,
+        )
+        for view in views
+    ]
+    return listing(heads, lines, say("jobs.caption"))
+
+
+def runs(found: Sequence[Run], say: Voice, chosen: str = "") -> str:
+    heads = [say(f"runs.{head}") for head in ("name", "state", "model", "data", "loss", "when")]
+    lines = [
+        Line(
+            [
+                Cell(esc(f"{run.job.id} · {run.job.label}"), "main"),
+                Cell(badge(run.view, say)),
+                cell(run.model),
+                cell(run.data),
+                cell(loss(run.loss), "number"),
+                cell(say("jobs.ago", age=duration(run.view.age)), "number quiet"),
+            ],
+            key=str(run.job.id),
+            href=f"/?tab=train&run={run.job.id}",
+            chosen=str(run.job.id) == chosen,
+        )
+        for run in found
+    ]
+    return listing(heads, lines, say("runs.caption"))
+
+
+def unit(name: str, say: Voice) -> str:
+    return say.maybe(f"unit.{name}", name)
+
+
+def _progress(view: JobView, say: Voice) -> str:
+    if not view.total:
+        return ""
+    return f'<span class="camelid-mini"><span style="width:{view.share * 100:.0f}%"></span></span> {view.done}/{view.total}'

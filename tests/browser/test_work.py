@@ -1,0 +1,293 @@
+"""The whole way through the pages, as a person goes: data, training, merging, predicting, chatting.
+
+Each test goes on from what the ones before it made; they run in order.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from playwright.sync_api import Page, expect
+
+NARROW = {"width": 375, "height": 812}
+OURS = ("data", "train", "chat", "predict", "merge", "jobs", "plugins")
+TRACEBACK = re.compile("Traceback|File \"/")
+
+
+def go(page: Page, tab: str) -> None:
+    page.locator(f"#tab-{tab}-button").click()
+    expect(page.locator(f"#tab-{tab}")).to_be_visible()
+
+
+def choose(page: Page, ident: str, value: str) -> None:
+    """Type into a dropdown and take what it offers."""
+    box = page.locator(f"#{ident} input")
+    box.click()
+    box.fill(value)
+    page.get_by_role("option", name=value, exact=True).first.click()
+
+
+def fill(page: Page, ident: str, value: str) -> None:
+    page.locator(f"#{ident} input, #{ident} textarea").first.fill(value)
+    page.keyboard.press("Tab")
+
+
+def open_drawer(page: Page, tab: str) -> None:
+    page.locator(f"#tab-{tab} .camelid-drawer > button").first.click()
+
+
+@pytest.mark.parametrize("tab", OURS)
+def test_a_first_run_shows_what_to_do_next(eyes, tab):
+    page = eyes.open(f"?tab={tab}")
+    expect(page.locator(f"#tab-{tab}")).to_be_visible()
+    expect(page.locator(f"#tab-{tab}-button")).to_have_attribute("aria-selected", "true")
+    first = {"data": "#data-tokens .tok", "train": "#train-estimate dd", "predict": "#predict-preview .camelid-empty",
+             "merge": "#merge-estimate .camelid-empty", "jobs": "#jobs-list .camelid-empty",
+             "plugins": "#plugins-list td", "chat": "#chat-status .camelid-note"}  # fmt: skip
+    expect(page.locator(first[tab]).first).to_be_visible()
+    eyes.shoot(page, f"{tab}-empty-wide")
+    page.set_viewport_size(NARROW)
+    eyes.shoot(page, f"{tab}-empty-narrow")
+
+
+def test_data_shows_a_row_as_the_model_sees_it(eyes):
+    page = eyes.open("?tab=data&data=cot-arithmetic-en")
+    expect(page.locator("#data-head h2")).to_have_text("cot-arithmetic-en")
+    page.locator("#data-rows tr[data-key='2']").click()
+    expect(page.locator("#data-rows tr.chosen td").first).to_have_text("3")
+    expect(page.locator("#data-tokens .tok.trained").first).to_be_visible()
+    expect(page.locator("#data-tokens .camelid-legend")).to_contain_text("trained")
+    assert "data=cot-arithmetic-en" in page.url
+    assert "row=2" in page.url
+    page.reload()
+    expect(page.locator("#data-rows tr.chosen td").first).to_have_text("3")
+    page.locator("#data-search input, #data-search textarea").first.fill("zh")
+    expect(page.locator("#data-list tbody tr")).to_have_count(2)
+
+
+def test_a_bad_file_is_refused_beside_the_field_that_names_it(eyes, tmp_path):
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text('{"instruction": "a", "output": "b"}\n{"instruction": "a", "outptu": "b"}\n')
+    page = eyes.open("?tab=data")
+    page.locator("#data-add > button").click()
+    fill(page, "data-path", str(bad))
+    page.locator("#data-add-button").click()
+    problem = page.locator("#data-add-said .camelid-error")
+    expect(problem).to_contain_text("row 2")
+    expect(page.locator("body")).not_to_contain_text(TRACEBACK)
+    eyes.shoot(page, "data-failed-wide")
+
+
+def test_a_file_is_added_used_and_removed(eyes, questions):
+    page = eyes.open("?tab=data")
+    page.locator("#data-add > button").click()
+    page.locator("#data-file input[type=file]").set_input_files(str(questions))
+    fill(page, "data-name", "sums")
+    page.wait_for_timeout(800)
+    page.locator("#data-add-button").click()
+    expect(page.locator("#data-add-said")).to_contain_text("12 rows")
+    expect(page.locator("#data-head h2")).to_have_text("sums")
+    page.locator("#data-use").click()
+    expect(page.locator("#train-command code")).to_contain_text("data.sources=")
+    go(page, "data")
+    page.locator("#data-remove").click()
+    page.locator("#data-remove-yes").click()
+    expect(page.locator("#data-head h2")).not_to_have_text("sums")
+
+
+def test_a_wrong_setting_is_marked_where_it_is(eyes):
+    page = eyes.open("?tab=train")
+    expect(page.locator("#train-estimate dd").first).to_be_visible()
+    open_drawer(page, "train")
+    fill(page, "train-data-cutoff", "3")
+    expect(page.locator("#train-data-cutoff")).to_have_class(re.compile("camelid-invalid"))
+    expect(page.locator("#train-data-cutoff")).to_contain_text("greater than or equal to 16")
+    expect(page.locator("#train-start")).to_be_disabled()
+    expect(page.locator("body")).not_to_contain_text(TRACEBACK)
+    eyes.shoot(page, "train-failed-wide")
+    fill(page, "train-data-cutoff", "128")
+    expect(page.locator("#train-start")).to_be_enabled()
+    expect(page.locator("#train-command code")).to_contain_text("data.cutoff=128")
+    page.locator("#find-train input").fill("learning")
+    expect(page.locator("#train-train-learning_rate")).to_be_visible()
+    expect(page.locator("#train-train-seed")).to_be_hidden()
+
+
+def test_a_run_is_started_watched_left_and_found_again(eyes):
+    page = eyes.open("?tab=train")
+    expect(page.locator("#train-estimate dd").first).to_be_visible()
+    fill(page, "train-run-name", "first")
+    fill(page, "train-train-max_steps", "60")
+    expect(page.locator("#train-command code")).to_contain_text("train.max_steps=60")
+    eyes.shoot(page, "train-chosen-wide")
+    page.locator("#train-start").click()
+    expect(page.locator("#run-progress .camelid-bar")).to_be_visible(timeout=60_000)
+    expect(page.locator("#run-progress")).to_contain_text("/ 60 steps")
+    expect(page.locator("#run-finish")).to_be_visible()
+    eyes.shoot(page, "train-running-wide")
+    where = page.url
+    page.close()
+
+    found = eyes.open(f"?{where.partition('?')[2]}")
+    expect(found.locator("#run .camelid-state.succeeded")).to_be_visible(timeout=90_000)
+    expect(found.locator("#run-head h2")).to_have_text("first")
+    expect(found.locator("#run-result")).to_contain_text("Held-out loss after")
+    expect(found.locator("#run-loss canvas, #run-loss svg").first).to_be_visible()
+    found.wait_for_timeout(600)
+    eyes.shoot(found, "train-done-wide")
+    found.set_viewport_size(NARROW)
+    found.wait_for_timeout(600)
+    eyes.shoot(found, "train-done-narrow")
+
+
+def test_a_run_that_cannot_go_on_says_why(eyes):
+    page = eyes.open("?tab=train")
+    expect(page.locator("#train-estimate dd").first).to_be_visible()
+    open_drawer(page, "train")
+    fill(page, "train-data-cutoff", "16")
+    page.locator("#train-start").click()
+    expect(page.locator("#run .camelid-state.failed")).to_be_visible(timeout=60_000)
+    expect(page.locator("#run-progress .camelid-error")).to_contain_text("cutoff")
+    expect(page.locator("#run-retry")).to_be_visible()
+    expect(page.locator("body")).not_to_contain_text(TRACEBACK)
+    eyes.shoot(page, "train-run-failed-wide")
+
+
+def test_a_run_is_stopped_early_and_keeps_its_result(eyes):
+    page = eyes.open("?tab=train")
+    expect(page.locator("#train-estimate dd").first).to_be_visible()
+    fill(page, "train-run-name", "early")
+    fill(page, "train-train-max_steps", "5000")
+    expect(page.locator("#train-command code")).to_contain_text("5000")
+    page.locator("#train-start").click()
+    expect(page.locator("#run-progress")).to_contain_text("/ 5", timeout=60_000)
+    page.locator("#run-finish").click()
+    expect(page.locator("#run .camelid-state.succeeded")).to_be_visible(timeout=60_000)
+    expect(page.locator("#run-chat")).to_be_visible()
+
+
+def test_the_adapter_is_merged(eyes, server):
+    page = eyes.open("?tab=merge")
+    choose(page, "merge-adapter", "first")
+    expect(page.locator("#merge-estimate")).to_contain_text("Size of the result")
+    expect(page.locator("#merge-command code")).to_contain_text("camelid merge first")
+    page.locator("#merge-start").click()
+    expect(page.locator("#merge-job .camelid-state.succeeded")).to_be_visible(timeout=90_000)
+    expect(page.locator("#merge-job-body")).to_contain_text("AutoModelForCausalLM.from_pretrained")
+    eyes.shoot(page, "merge-done-wide")
+    page.set_viewport_size(NARROW)
+    page.wait_for_timeout(400)
+    eyes.shoot(page, "merge-done-narrow")
+
+
+def test_a_file_is_predicted_and_downloaded(eyes, questions):
+    page = eyes.open("?tab=predict")
+    page.locator("#predict-file input[type=file]").set_input_files(str(questions))
+    expect(page.locator("#predict-preview .camelid-tokens")).to_have_count(3)
+    choose(page, "predict-model", "first")
+    open_drawer(page, "predict")
+    fill(page, "predict-sampling-max_new_tokens", "8")
+    expect(page.locator("#predict-command code")).to_contain_text("max-new-tokens")
+    eyes.shoot(page, "predict-chosen-wide")
+    page.locator("#predict-start").click()
+    expect(page.locator("#predict-job .camelid-state.succeeded")).to_be_visible(timeout=90_000)
+    expect(page.locator("#predict-job-body tbody tr")).to_have_count(12)
+    eyes.shoot(page, "predict-done-wide")
+    page.set_viewport_size(NARROW)
+    page.wait_for_timeout(400)
+    eyes.shoot(page, "predict-done-narrow")
+    with page.expect_download() as download:
+        page.locator("#predict-job-body .camelid-download").click()
+    rows = [json.loads(line) for line in download.value.path().read_text().splitlines()]
+    assert len(rows) == 12
+    assert {"instruction", "generate"} <= set(rows[0])
+
+
+def test_chat_streams_stops_retries_and_compares(eyes):
+    page = eyes.open("?tab=chat")
+    expect(page.locator("#chat-send")).to_be_disabled()
+    choose(page, "chat-model", "first")
+    page.locator("#chat-load").click()
+    expect(page.locator("#chat-status .camelid-state.succeeded")).to_contain_text("first is ready", timeout=90_000)
+    page.locator("#chat-ask textarea").fill("What is 2 + 3?")
+    page.keyboard.press("Enter")
+    answer = page.locator("#chat-tuned .bot small")
+    expect(answer).to_contain_text("tokens/s", timeout=60_000)
+    expect(page.locator("#chat-ask textarea")).to_have_value("")
+    eyes.shoot(page, "chat-done-wide")
+
+    page.locator("#chat-retry").click()
+    expect(page.locator("#chat-stop")).to_be_enabled()
+    expect(page.locator("#chat-stop")).to_be_disabled(timeout=60_000)
+
+    page.locator("#chat-compare input").check()
+    expect(page.locator("#chat-base")).to_be_visible()
+    page.locator("#chat-ask textarea").fill("And 4 + 4?")
+    page.locator("#chat-send").click()
+    expect(page.locator("#chat-base .bot small").last).to_contain_text("tokens/s", timeout=60_000)
+    expect(page.locator("#chat-tuned .bot small").last).to_contain_text("tokens/s", timeout=60_000)
+    page.locator("#chat-exact > button").click()
+    expect(page.locator("#chat-exact-tokens .tok").first).to_be_visible()
+    eyes.shoot(page, "chat-compare-wide")
+    page.set_viewport_size(NARROW)
+    page.wait_for_timeout(400)
+    eyes.shoot(page, "chat-compare-narrow")
+
+
+def test_an_answer_is_stopped_with_what_is_there(eyes):
+    page = eyes.open("?tab=chat")
+    expect(page.locator("#chat-status .camelid-state.succeeded")).to_be_visible()
+    open_drawer(page, "chat")
+    fill(page, "sampling-max_new_tokens", "400")
+    fill(page, "sampling-temperature", "1")
+    page.locator("#chat-ask textarea").fill("Tell me a long story.")
+    page.keyboard.press("Enter")
+    expect(page.locator("#chat-stop")).to_be_enabled()
+    expect(page.locator("#chat-tuned .bot")).to_be_visible()
+    page.locator("#chat-stop").click()
+    expect(page.locator("#chat-tuned .bot small")).to_contain_text("stopped")
+    expect(page.locator("#chat-send")).to_be_enabled()
+
+
+def test_jobs_list_everything_with_log_and_events(eyes):
+    page = eyes.open("?tab=jobs")
+    expect(page.locator("#jobs-list tbody tr")).to_have_count(5)
+    page.locator("#jobs-list tbody tr").last.click()
+    expect(page.locator("#job-head h2")).to_contain_text("first")
+    expect(page.locator("#job-body")).to_contain_text("Events")
+    assert "job=1" in page.url
+    eyes.shoot(page, "jobs-done-wide")
+    page.set_viewport_size(NARROW)
+    page.wait_for_timeout(400)
+    eyes.shoot(page, "jobs-done-narrow")
+    missing = eyes.open("?tab=jobs&job=99")
+    expect(missing.locator("#job-head .camelid-error")).to_contain_text("There is no job 99")
+
+
+def test_a_running_counter_leads_to_jobs(eyes):
+    page = eyes.open("?tab=data")
+    page.locator(".camelid-header .running").click()
+    expect(page.locator("#tab-jobs")).to_be_visible()
+    assert "tab=jobs" in page.url
+
+
+def test_dark_and_chinese(eyes):
+    page = eyes.open("?tab=train", color_scheme="dark")
+    expect(page.locator("#train-estimate dd").first).to_be_visible()
+    eyes.shoot(page, "train-dark-wide")
+    chinese = eyes.open("?tab=train", locale="zh-CN")
+    expect(chinese.locator("#tab-train-button")).to_have_text("训练")
+    expect(chinese.locator("#train-estimate")).to_contain_text("步数")
+    expect(chinese.locator("#train-train-epochs")).to_contain_text("轮数")
+    eyes.shoot(chinese, "train-chinese-wide")
+
+
+def test_the_keyboard_alone_gets_through(eyes):
+    page = eyes.open("?tab=jobs")
+    expect(page.locator("#jobs-list tbody tr").first).to_be_visible()
+    link = page.locator("#jobs-list tbody a").first
+    link.focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#job-head h2")).to_be_visible()
