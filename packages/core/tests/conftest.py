@@ -83,7 +83,7 @@ def _byte_level(bos: bool) -> Any:
 
 @cache
 def _sentencepiece(scheme: str, bos: bool = True) -> Any:
-    """As LLaMA's: pieces with ▁ for a space, unknown bytes as <0x..>; `scheme` says where a space is put before text."""
+    """As LLaMA's: pieces with ▁ for a space, unknown bytes as <0x..>; `scheme`: where a space is put before text."""
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 

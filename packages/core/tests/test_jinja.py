@@ -41,7 +41,8 @@ form = st.lists(odd, max_size=4).map("".join)
 @given(conversations, st.builds(
     RoleTemplate,
     name=st.just("odd"), help=st.just(""),
-    user=form.map(lambda text: f"{text}{{content}}{text}"), assistant=form, system=form.map(lambda text: f"{text}{{content}}"),
+    user=form.map(lambda text: f"{text}{{content}}{text}"), assistant=form,
+    system=form.map(lambda text: f"{text}{{content}}"),
     user_with_context=st.just("") | form.map(lambda text: f"{{content}}{text}{{context}}"),
     default_system=form.filter(lambda text: EOS not in text), default_system_with_context=st.sampled_from(["", "with"]),
     answer_start=form, answer_end=form, between=form, closing=form, strip=st.booleans(),

@@ -98,7 +98,8 @@ BROKEN = {
     "other api": (f"CAMELID_API = 2\n{SOUND}", "it was built for plugin API 2; this Camelid has 1"),
     "mistyped hook": (
         SOUND.replace("camelid_prompt_templates", "camelid_prompt_template"),
-        "hook 'camelid_prompt_template' does not exist. Did you mean 'camelid_prompt_templates'? The plugin was left out.",
+        "hook 'camelid_prompt_template' does not exist. Did you mean 'camelid_prompt_templates'? "
+        "The plugin was left out.",
     ),
     "wrong signature": (
         SOUND.replace("templates():", "templates(registry):"),

@@ -8,7 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from camelid_core.testing import write_jsonl
+
+pytestmark = pytest.mark.slow
 
 ROWS = [{"instruction": f"Say {n}.", "n": n} for n in range(4)]
 

@@ -20,6 +20,8 @@ from camelid_serve.assemble import Assembled
 from camelid_serve.engine import Sampling
 from camelid_serve.remote import EngineProcess
 
+pytestmark = pytest.mark.slow
+
 HELLO = [Message("user", "Hello?")]
 LONG = Sampling(max_new_tokens=480)
 

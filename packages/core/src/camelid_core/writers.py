@@ -16,7 +16,8 @@ from .records import Record
 
 def to_alpaca(record: Record) -> dict[str, Any]:
     """`instruction`, `input`, `output` for a single turn; `messages` for anything longer."""
-    if [message.role for message in record.messages] == ["user", "assistant"]:
+    roles = [message.role for message in record.messages]
+    if roles == ["user", "assistant"] and not record.messages[1].context:
         user, answer = record.messages
         return {"instruction": user.content, "input": user.context, "output": answer.content}
     turns = [

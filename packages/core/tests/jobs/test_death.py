@@ -6,9 +6,12 @@ import os
 import signal
 import time
 
+import pytest
 from camelid_core.jobs.files import attempt_directory, attempts
 from camelid_core.jobs.model import State
 from camelid_core.jobs.process import Identity
+
+pytestmark = pytest.mark.slow
 
 
 def running(store, home, job, epoch=1):

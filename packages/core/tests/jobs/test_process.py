@@ -21,8 +21,12 @@ def stranger():
     process.wait()
 
 
-@pytest.mark.parametrize("pid", [0, 1, -1, os.getpgrp(), os.getpid(), os.getppid()])
-def test_never_signalled(pid, tmp_path):
+OURS = {"our group": os.getpgrp, "ourselves": os.getpid, "our parent": os.getppid}
+
+
+@pytest.mark.parametrize("who", [0, 1, -1, *OURS])
+def test_never_signalled(who, tmp_path):
+    pid = OURS[who]() if who in OURS else who
     """Were one of these killed, this test run would be over."""
     identity = Identity.of(pid, "no such mark")
     identity.write(tmp_path)

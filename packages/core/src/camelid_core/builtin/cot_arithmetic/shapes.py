@@ -86,9 +86,7 @@ SHAPES: tuple[Shape, ...] = (
     Shape("saving", {"goal": range(12, 41), "m": range(2, 21), "w": _SOME}, ("goal - m", "r1 / w")),
     Shape("packing", {"n": range(2, 13), "e": range(2, 13), "k": range(2, 13)}, ("n * e", "r1 / k")),
     Shape("ages", {"a": range(2, 21), "k": range(2, 5), "y": range(2, 21)}, ("k * a", "r1 + y")),
-    Shape(
-        "discount", {"p": range(5, 13), "off": _FEW, "n": _FEW, "m": range(12, 41)}, ("p - off", "n * r1", "m - r2")
-    ),
+    Shape("discount", {"p": range(5, 13), "off": _FEW, "n": _FEW, "m": range(12, 41)}, ("p - off", "n * r1", "m - r2")),
     Shape("harvest", {"a": _FEW, "b": _SOME, "c": _FEW, "d": _SOME}, ("a * b", "c * d", "r1 + r2")),
     Shape("tank", {"i": range(4, 13), "o": _SOME, "t": _SOME, "s": range(2, 21)}, ("i - o", "r1 * t", "r2 + s")),
     Shape(
