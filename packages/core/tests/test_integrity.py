@@ -59,19 +59,19 @@ HEADERS = {
 def test_a_header_that_does_not_fit_its_file_is_refused_at_once(tmp_path, content):
     path = tmp_path / "x.safetensors"
     path.write_bytes(content)
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(ArtefactError, match=r"'x\.safetensors' (is no safetensors file|has .* it is damaged)"):
         safetensors_header(path)
-    assert time.monotonic() - began < 2
+    assert time.process_time() - began < 2
 
 
 def test_a_hundred_thousand_tensors_are_read_in_time(tmp_path):
     header = {f"layer.{n}": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for n in range(100_000)}
     raw = json.dumps(header).encode()
     (tmp_path / "x.safetensors").write_bytes(struct.pack("<Q", len(raw)) + raw)
-    began = time.monotonic()
+    began = time.process_time()
     assert len(safetensors_header(tmp_path / "x.safetensors")) == 100_000
-    assert time.monotonic() - began < 2
+    assert time.process_time() - began < 2
 
 
 @pytest.mark.parametrize("name", ["a.bin", "a.PT", "a.pth", "a.pkl", "a.pickle", "a.ckpt", "a.joblib", "deep/er/a.bin"])

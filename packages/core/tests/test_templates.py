@@ -8,7 +8,7 @@ import pytest
 from camelid_core.errors import TemplateError
 from camelid_core.records import Message
 from camelid_core.templates import EOS, PromptTemplate, RoleTemplate, Segment, text_of
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 text = st.text(max_size=20) | st.sampled_from(["{content}", "{context}", EOS, "<|im_end|>", "</s>", " a ", "\n", ""])
@@ -19,6 +19,7 @@ conversations = st.tuples(st.lists(system, max_size=1), st.lists(pair, min_size=
 )
 
 
+@settings(max_examples=40)
 @given(conversations)
 def test_the_prompt_is_a_prefix_of_the_conversation_up_to_the_answer(template, messages):
     whole = template.render(messages)
@@ -30,6 +31,7 @@ def test_the_prompt_is_a_prefix_of_the_conversation_up_to_the_answer(template, m
     assert text_of(whole[: last + 1]) == prompt
 
 
+@settings(max_examples=40)
 @given(conversations)
 def test_what_people_wrote_is_never_read_as_control_text(template, messages):
     strip = str.strip if getattr(template, "strip", False) else str
@@ -38,6 +40,7 @@ def test_what_people_wrote_is_never_read_as_control_text(template, messages):
         assert strip(message.content) in own
 
 
+@settings(max_examples=40)
 @given(conversations)
 def test_trained_text_is_the_answers_and_control_text_alone(template, messages):
     strip = str.strip if getattr(template, "strip", False) else str
@@ -46,6 +49,7 @@ def test_trained_text_is_the_answers_and_control_text_alone(template, messages):
     assert spoken == [answer for answer in answers if answer]
 
 
+@settings(max_examples=40)
 @given(conversations)
 def test_segments_are_never_empty_and_neighbours_always_differ(template, messages):
     for segments in (template.render(messages), template.prompt(messages[:-1])):

@@ -20,12 +20,22 @@ IDS = torch.tensor([[5, 6, 7, 8], [9, 10, 11, 12]])
 WEIGHTS = "adapter_model.safetensors"
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Where adapters lie that some test has trained already."""
+    return tmp_path_factory.mktemp("trained")
+
+
 @pytest.fixture
-def adapter(attempt, recipe):
-    def make(family: str = "llama", *overrides: str):
-        run = attempt(job=1)
-        train(recipe("train.max_steps=2", *overrides, family=family), run)
-        return run.output
+def adapter(attempt, recipe, trained, tmp_path):
+    """A trained adapter for a family: a copy, to be damaged at will."""
+
+    def make(family: str = "llama"):
+        if not (trained / family).exists():
+            run = attempt(job=1)
+            train(recipe("train.max_steps=2", family=family), run)
+            shutil.copytree(run.output, trained / family)
+        return shutil.copytree(trained / family, tmp_path / family)
 
     return make
 

@@ -188,8 +188,7 @@ def test_events_say_how_far_it_is_and_how_it_goes(attempt, recipe):
     assert all(set(event) >= {"step", "epoch", "loss", "grad_norm", "learning_rate"} for event in run.events("train"))
 
 
-@pytest.mark.parametrize("rows", [1, 2, 3, 11])
-@pytest.mark.parametrize("size", [1, 4])
+@pytest.mark.parametrize(("rows", "size"), [(1, 1), (1, 4), (3, 4), (11, 4)])
 def test_small_data_trains(attempt, recipe, tmp_path, rows, size):
     path = write_jsonl(tmp_path / "few.jsonl", [{"instruction": f"q{n}", "output": f"a{n}"} for n in range(rows)])
     run = attempt()

@@ -1,0 +1,29 @@
+"""What this plugin gives to Camelid. Each hook returns a list; nothing heavy is imported here."""
+
+from __future__ import annotations
+
+from camelid_core import hookimpl
+from camelid_core.adapters import ModelAdapter
+from camelid_core.datasets import Dataset
+from camelid_core.templates import PromptTemplate
+
+from .adapter import PYTHIA
+from .dataset import GREETINGS
+from .template import QUESTION_ANSWER
+
+CAMELID_API = 1
+
+
+@hookimpl
+def camelid_model_adapters() -> list[ModelAdapter]:
+    return [PYTHIA]
+
+
+@hookimpl
+def camelid_prompt_templates() -> list[PromptTemplate]:
+    return [QUESTION_ANSWER]
+
+
+@hookimpl
+def camelid_datasets() -> list[Dataset]:
+    return [GREETINGS]

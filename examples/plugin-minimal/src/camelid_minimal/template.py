@@ -1,0 +1,16 @@
+"""A prompt template, as data: one format per role."""
+
+from __future__ import annotations
+
+from camelid_core.templates import RoleTemplate
+
+QUESTION_ANSWER = RoleTemplate(
+    name="question-answer",
+    help="'Question: … Answer: …', one under the other.",
+    system="{content}\n\n",
+    user="Question: {content}\n",
+    assistant="Answer:",
+    answer_start=" ",
+    between="\n\n",
+    stops=("\nQuestion:",),
+)

@@ -1,0 +1,45 @@
+"""What Camelid expects of a plugin, and what this one promises."""
+
+from __future__ import annotations
+
+import pytest
+from camelid_core.plugins import load_host
+from camelid_core.records import Message
+from camelid_core.templates import text_of
+from camelid_core.testing import assert_adapter_contract, assert_template_contract, tiny_tokenizer
+from camelid_minimal.adapter import PYTHIA
+from camelid_minimal.dataset import GREETINGS
+from camelid_minimal.template import QUESTION_ANSWER
+
+
+def test_the_template_keeps_the_contract():
+    assert_template_contract(QUESTION_ANSWER, tiny_tokenizer())
+
+
+def test_the_template_reads_as_it_should():
+    messages = [Message("user", "Why?"), Message("assistant", "Because.")]
+    assert text_of(QUESTION_ANSWER.render(messages)) == "Question: Why?\nAnswer: Because.</s>"
+
+
+def test_the_adapter_keeps_the_contract():
+    linear = ("query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h")
+    assert_adapter_contract(PYTHIA, [QUESTION_ANSWER.name], [f"layers.{n}.{name}" for n in range(2) for name in linear])
+
+
+def test_the_dataset_has_the_rows_it_says_and_holds_some_out():
+    train, heldout = (list(GREETINGS.load(split, None)) for split in ("train", "heldout"))
+    assert (len(train), len(heldout)) == (GREETINGS.rows, GREETINGS.heldout_rows) == (40, 10)
+    assert not {record.messages for record in train} & {record.messages for record in heldout}
+    assert list(GREETINGS.load("train", 3)) == train[:3]
+
+
+def test_camelid_finds_it():
+    host = load_host()
+    if "camelid-minimal" not in [plugin.name for plugin in host.plugins]:
+        pytest.skip("camelid-minimal is not installed here")
+    assert host.check() == []
+    assert host.gives("camelid-minimal") == {
+        "camelid_model_adapters": ["pythia"],
+        "camelid_prompt_templates": ["question-answer"],
+        "camelid_datasets": ["greetings"],
+    }
