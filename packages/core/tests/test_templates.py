@@ -109,3 +109,9 @@ def test_context_has_its_own_place_where_the_template_gives_one():
 def test_the_end_of_sequence_is_the_tokenizers_own_and_a_persons_stays_text():
     segments = [Segment(f"a{EOS}", control=True), Segment(f"b{EOS}")]
     assert text_of(segments, "<|end|>") == f"a<|end|>b{EOS}"
+
+
+def test_a_template_without_a_place_for_system_text_says_so_and_drops_nothing():
+    bare = RoleTemplate("bare", "", user="{content}\n", assistant="> ")
+    with pytest.raises(TemplateError, match="no place for a system message"):
+        bare.prompt([Message("system", "Be brief."), Message("user", "Hi")])

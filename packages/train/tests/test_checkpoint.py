@@ -12,6 +12,7 @@ import torch
 from camelid_core.errors import ArtefactError
 from camelid_core.integrity import PICKLE_SUFFIXES
 from camelid_train import checkpoint
+from camelid_train.tally import Tally
 from transformers import TrainerState
 
 
@@ -43,7 +44,7 @@ def work(model, optimizer, scheduler, steps: int = 2) -> None:
 def saved(parts, tmp_path):
     made = parts()
     work(*made)
-    return checkpoint.save(tmp_path / "checkpoints", 2, *made, TrainerState(global_step=2)), made
+    return checkpoint.save(tmp_path / "checkpoints", 2, *made, TrainerState(global_step=2), Tally(seconds=1.5)), made
 
 
 def weights(model) -> dict[str, torch.Tensor]:
@@ -116,7 +117,7 @@ def damages(path):
 
 def test_a_damaged_one_is_never_picked_up_and_an_older_sound_one_is(saved, tmp_path):
     path, made = saved
-    older = checkpoint.save(tmp_path / "earlier" / "checkpoints", 1, *made, TrainerState(global_step=1))
+    older = checkpoint.save(tmp_path / "earlier" / "checkpoints", 1, *made, TrainerState(global_step=1), Tally())
     directories = [path.parent, older.parent]
     for name, data in list(damages(path)):
         whole = (path / name).read_bytes()
@@ -133,10 +134,10 @@ def test_one_that_was_never_finished_is_not_there(parts, tmp_path, monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr(checkpoint, step, lambda *args: (_ for _ in ()).throw(OSError("full")))
             with pytest.raises(OSError):
-                checkpoint.save(tmp_path / step, 1, *made, TrainerState())
+                checkpoint.save(tmp_path / step, 1, *made, TrainerState(), Tally())
         found = checkpoint.newest_valid([tmp_path / step])
         assert found is None or step == "fsync_directory"
-        assert checkpoint.save(tmp_path / step, 1, *made, TrainerState()).is_dir()
+        assert checkpoint.save(tmp_path / step, 1, *made, TrainerState(), Tally()).is_dir()
         assert checkpoint.newest_valid([tmp_path / step]).name == "step-00000001"
         assert [item.name for item in (tmp_path / step).iterdir()] == ["step-00000001"]
 
@@ -145,7 +146,7 @@ def test_only_the_newest_are_kept_and_saving_twice_is_no_fault(parts, tmp_path):
     made = parts()
     work(*made)
     for step in (1, 5, 5, 10, 100):
-        checkpoint.save(tmp_path, step, *made, TrainerState())
+        checkpoint.save(tmp_path, step, *made, TrainerState(), Tally())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000010", "step-00000100"]
 
 
@@ -166,3 +167,7 @@ def test_weights_of_another_method_are_refused(saved, base):
     other = get_peft_model(AutoModelForCausalLM.from_pretrained(base()), LoraConfig(r=2, target_modules=["v_proj"]))
     with pytest.raises(ArtefactError, match=r"is from another method or model: it holds '.*q_proj"):
         checkpoint.load_weights(path, other)
+
+
+def test_a_tally_comes_back_with_its_checkpoint(saved):
+    assert checkpoint.load_tally(saved[0]) == Tally(seconds=1.5)

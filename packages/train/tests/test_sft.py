@@ -53,7 +53,7 @@ def test_the_same_recipe_gives_the_same_adapter_and_another_seed_another(attempt
 def test_an_interrupted_run_goes_on_bit_for_bit(attempt, recipe, overrides):
     config = recipe("train.max_steps=12", *overrides)
     whole = attempt(job=1)
-    train(config, whole)
+    undisturbed = train(config, whole)
     stops = random.Random(sum(map(len, overrides)))
     for epoch, stop in enumerate(sorted(stops.sample(range(1, 12), 2)), 1):
         part = attempt(epoch, job=2)
@@ -62,10 +62,14 @@ def test_an_interrupted_run_goes_on_bit_for_bit(attempt, recipe, overrides):
             train(config, part)
         assert not part.output.exists()
     last = attempt(3, job=2)
-    train(config, last)
+    resumed = train(config, last)
     assert "Resuming from step-" in last.events("log")[0]["text"]
     assert sha256(last.output / ADAPTER) == sha256(whole.output / ADAPTER)
     assert whole.losses[-1] == last.losses[-1]
+    measured = ("seconds", "tokens_per_second")
+    assert {key: value for key, value in resumed.items() if key not in measured} == {
+        key: value for key, value in undisturbed.items() if key not in measured
+    }
 
 
 def test_a_killed_run_goes_on_from_the_newest_sound_checkpoint(attempt, recipe):

@@ -114,6 +114,8 @@ class RoleTemplate:
     def _segments(self, messages: Sequence[Message]) -> Iterator[Segment]:
         own_system = bool(messages) and messages[0].role == "system"
         system = self.system_text(messages)
+        if own_system and not self.system:
+            raise TemplateError(f"template {self.name!r} has no place for a system message.")
         if system and self.system:
             yield from _fill(self.system, {"content": system}, control=not own_system, strip=self.strip)
         turns = messages[1:] if own_system else messages

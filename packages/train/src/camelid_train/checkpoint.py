@@ -11,6 +11,7 @@ import os
 import random
 import shutil
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,15 @@ from camelid_core.errors import ArtefactError
 from camelid_core.integrity import fsync_directory, sha256, write_durably
 from safetensors.torch import load_file, save_file
 
+from .tally import Tally
+
 _MANIFEST = "checkpoint.json"
 _PREFIX = "step-"
 
 
-def save(directory: Path, step: int, model: Any, optimizer: Any, scheduler: Any, state: Any, keep: int = 2) -> Path:
+def save(
+    directory: Path, step: int, model: Any, optimizer: Any, scheduler: Any, state: Any, tally: Tally, keep: int = 2
+) -> Path:
     """Write `directory/step-N`, complete or not at all, and delete all but the newest `keep`."""
     target = directory / f"{_PREFIX}{step:08d}"
     staged = directory / f".{target.name}.tmp"
@@ -34,6 +39,7 @@ def save(directory: Path, step: int, model: Any, optimizer: Any, scheduler: Any,
     _save_optimizer(staged, optimizer)
     (staged / "scheduler.json").write_text(json.dumps(scheduler.state_dict(), default=_plain), encoding="utf-8")
     _save_random(staged)
+    (staged / "tally.json").write_text(json.dumps(asdict(tally)), encoding="utf-8")
     state.save_to_json(str(staged / "trainer_state.json"))
     files = {path.name: sha256(path) for path in sorted(staged.iterdir()) if path.is_file()}
     for name in files:
@@ -59,6 +65,10 @@ def is_valid(checkpoint: Path) -> bool:
         return bool(files) and all(sha256(checkpoint / name) == digest for name, digest in files.items())
     except (OSError, ValueError, LookupError, TypeError, AttributeError):  # whatever a torn manifest still parses as
         return False
+
+
+def load_tally(checkpoint: Path) -> Tally:
+    return Tally(**json.loads((checkpoint / "tally.json").read_text(encoding="utf-8")))
 
 
 def load_weights(checkpoint: Path, model: Any) -> None:

@@ -16,43 +16,42 @@ from camelid_core.errors import TrainingError
 from camelid_core.tasks import Stop, TaskContext
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from .tally import Tally
+
 
 class Progress(TrainerCallback):
     """Emits `progress` each step (done, total, unit, elapsed, eta in seconds, tokens_per_second, memory in
     bytes), `train` with the loss and `eval` with the held-out loss; ends the loop when asked."""
 
     def __init__(
-        self, context: TaskContext, seen: dict[str, int], evaluate: Callable[[], float], eval_steps: int | None
+        self, context: TaskContext, tally: Tally, evaluate: Callable[[], float], eval_steps: int | None
     ) -> None:
         self.context = context
-        self.seen = seen
+        self.tally = tally
         self.evaluate = evaluate
         self.eval_steps = eval_steps
         self.stopped: Stop = ""
-        self.seconds = 0.0
         self.last_loss = math.nan
         self._began = 0.0
-        self._first_step = 0
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        self._began, self._first_step = time.monotonic(), state.global_step
+        self._began = time.monotonic() - self.tally.seconds
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        self.seconds = time.monotonic() - self._began
-        done = state.global_step - self._first_step
+        seconds = self.tally.seconds = time.monotonic() - self._began
         self.context.emit(
             "progress",
             done=state.global_step,
             total=state.max_steps,
             unit="steps",
-            elapsed=round(self.seconds, 1),
-            eta=round(self.seconds / done * (state.max_steps - state.global_step), 1),
-            tokens_per_second=round(self.seen["total"] / self.seconds, 1),
+            elapsed=round(seconds, 1),
+            eta=round(seconds / state.global_step * (state.max_steps - state.global_step), 1),
+            tokens_per_second=self.tally.tokens_per_second,
             memory=_memory(),
         )
         if self.eval_steps and state.global_step % self.eval_steps == 0 and state.global_step < state.max_steps:
             self.context.emit("eval", step=state.global_step, loss=self.evaluate())
-            self._began += time.monotonic() - self._began - self.seconds  # measuring is not training
+            self._began = time.monotonic() - seconds  # measuring is not training
         self.stopped = self.context.stopping()
         if self.stopped:
             control.should_save = self.stopped == "save"

@@ -49,8 +49,9 @@ def train(recipe: Recipe, context: TaskContext) -> Mapping[str, Any]:
     set_seed(recipe.train.seed)
     model = load_base(reference, recipe.model.dtype)
     model = lora.prepare(model, recipe.method, reference.adapter, str(reference.base))
-    trainer, progress = _trainer(recipe, context, model, data, tokenizer.pad_token_id)
-    metrics = _run(trainer, progress, recipe, context, data, tokenizer.pad_token_id)
+    resume = checkpoint.newest_valid(directory / "checkpoints" for directory in context.earlier)
+    trainer, progress = _trainer(recipe, context, model, data, tokenizer.pad_token_id, resume)
+    metrics = _run(trainer, progress, context, data, resume)
 
     model.save_pretrained(context.output)
     tokenizer.save_pretrained(context.output)
@@ -76,16 +77,18 @@ def _report(context: TaskContext, data: Prepared) -> None:
 
 
 def _trainer(
-    recipe: Recipe, context: TaskContext, model: Any, data: Prepared, pad_id: int
+    recipe: Recipe, context: TaskContext, model: Any, data: Prepared, pad_id: int, resume: Path | None
 ) -> tuple[SftTrainer, Progress]:
     trainer = SftTrainer(model, _arguments(recipe, context.directory / "checkpoints"), data.train, pad_id)
+    if resume is not None:
+        trainer.tally = checkpoint.load_tally(resume)
     for callback in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(callback)
 
     def evaluate() -> float:
         return mean_loss(model, data.heldout, pad_id, recipe.eval.batch_size)
 
-    progress = Progress(context, trainer.seen, evaluate, recipe.eval.steps if data.heldout else None)
+    progress = Progress(context, trainer.tally, evaluate, recipe.eval.steps if data.heldout else None)
     trainer.add_callback(progress)
     return trainer, progress
 
@@ -117,32 +120,30 @@ def _arguments(recipe: Recipe, directory: Path) -> TrainingArguments:
 
 
 def _run(
-    trainer: SftTrainer, progress: Progress, recipe: Recipe, context: TaskContext, data: Prepared, pad_id: int
+    trainer: SftTrainer, progress: Progress, context: TaskContext, data: Prepared, resume: Path | None
 ) -> dict[str, Any]:
     """The loop between two measurements of the held-out loss."""
-    resume = checkpoint.newest_valid(directory / "checkpoints" for directory in context.earlier)
-    metrics: dict[str, Any] = {}
+    tally = trainer.tally
     if data.heldout and resume is None:
-        metrics["base_eval_loss"] = progress.evaluate()
-        context.emit("eval", step=0, loss=metrics["base_eval_loss"])
+        tally.base_eval_loss = progress.evaluate()
+        context.emit("eval", step=0, loss=tally.base_eval_loss)
     if resume is not None:
         context.emit("log", text=f"Resuming from {resume.name}.")
     trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     if progress.stopped == "save":
         raise Interrupted
-    state = trainer.state
+    step, metrics = trainer.state.global_step, {}
     if data.heldout:
-        metrics["eval_loss"] = progress.evaluate()
-        context.emit("eval", step=state.global_step, loss=metrics["eval_loss"])
-    seconds = max(progress.seconds, 1e-9)
+        metrics = {"base_eval_loss": tally.base_eval_loss, "eval_loss": progress.evaluate()}
+        context.emit("eval", step=step, loss=metrics["eval_loss"])
     return {
         **metrics,
         "final_loss": progress.last_loss,
-        "steps": state.global_step,
-        "trained_tokens": trainer.seen["trained"],
-        "total_tokens": trainer.seen["total"],
-        "seconds": round(seconds, 2),
-        "tokens_per_second": round(trainer.seen["total"] / seconds, 1),
+        "steps": step,
+        "trained_tokens": tally.trained_tokens,
+        "total_tokens": tally.total_tokens,
+        "seconds": round(tally.seconds, 2),
+        "tokens_per_second": tally.tokens_per_second,
     }
 
 

@@ -17,6 +17,7 @@ from transformers import Trainer, TrainingArguments
 from . import checkpoint
 from .batching import Collator, LengthBatches
 from .loss import label_loss
+from .tally import Tally
 
 
 class EpochLoader(DataLoader[Any]):
@@ -29,7 +30,7 @@ class EpochLoader(DataLoader[Any]):
 
 
 class SftTrainer(Trainer):
-    """Supervised fine-tuning on tokenised examples. `seen` counts tokens: in all, and trained on."""
+    """Supervised fine-tuning on tokenised examples. `tally` counts what was done."""
 
     def __init__(
         self, model: Any, args: TrainingArguments, examples: Sequence[Example], pad_id: int, **options: Any
@@ -37,7 +38,7 @@ class SftTrainer(Trainer):
         super().__init__(model=model, args=args, train_dataset=list(examples), **options)
         self.pad_id = pad_id
         self.model_accepts_loss_kwargs = True  # our loss divides by the labels of the whole accumulated batch
-        self.seen = {"total": 0, "trained": 0}
+        self.tally = Tally()
 
     def get_train_dataloader(self) -> EpochLoader:
         lengths = [len(example.input_ids) for example in self.train_dataset]
@@ -49,18 +50,20 @@ class SftTrainer(Trainer):
     ) -> torch.Tensor:
         labels = inputs["labels"]
         trained = (labels[:, 1:] != IGNORE).sum()
-        self.seen["total"] += int((inputs["input_ids"] != self.pad_id).sum())
-        self.seen["trained"] += int(trained)
+        self.tally.total_tokens += int((inputs["input_ids"] != self.pad_id).sum())
+        self.tally.trained_tokens += int(trained)
         return label_loss(model, inputs["input_ids"], labels) / (num_items_in_batch or trained)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        state = self.state
         checkpoint.save(
             Path(self.args.output_dir),
-            self.state.global_step,
+            state.global_step,
             self.model,
             self.optimizer,
             self.lr_scheduler,
-            self.state,
+            state,
+            self.tally,
         )
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
