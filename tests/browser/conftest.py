@@ -56,8 +56,20 @@ class Server:
 @pytest.fixture(scope="session")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("home")
-    tiny_model(directory / "models" / "tiny")
+    tiny = tiny_model(directory / "models" / "tiny")
+    _make_talkative(Path(shutil.copytree(tiny, directory / "models" / "talker")))
     return directory
+
+
+def _make_talkative(directory: Path) -> None:
+    """Never end an answer by itself, so that one can be stopped."""
+    from safetensors.torch import load_file, save_file
+
+    config = json.loads((directory / "config.json").read_text())
+    (directory / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 65536}))
+    weights = load_file(directory / "model.safetensors")
+    weights["lm_head.weight"][config["eos_token_id"]] = 0
+    save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from playwright.sync_api import Page, expect
 
 NARROW = {"width": 375, "height": 812}
 OURS = ("data", "train", "chat", "predict", "merge", "jobs", "plugins")
-TRACEBACK = re.compile("Traceback|File \"/")
+TRACEBACK = re.compile('Traceback|File "/')
 
 
 def go(page: Page, tab: str) -> None:
@@ -61,6 +61,7 @@ def test_data_shows_a_row_as_the_model_sees_it(eyes):
     expect(page.locator("#data-tokens .camelid-legend")).to_contain_text("trained")
     assert "data=cot-arithmetic-en" in page.url
     assert "row=2" in page.url
+    page.wait_for_timeout(1500)  # a reload in the middle of an answer is a console error of its own
     page.reload()
     expect(page.locator("#data-rows tr.chosen td").first).to_have_text("3")
     page.locator("#data-search input, #data-search textarea").first.fill("zh")
@@ -219,8 +220,9 @@ def test_chat_streams_stops_retries_and_compares(eyes):
     eyes.shoot(page, "chat-done-wide")
 
     page.locator("#chat-retry").click()
-    expect(page.locator("#chat-stop")).to_be_enabled()
-    expect(page.locator("#chat-stop")).to_be_disabled(timeout=60_000)
+    page.wait_for_timeout(300)
+    expect(answer).to_contain_text("tokens/s", timeout=60_000)
+    expect(page.locator("#chat-tuned .bot small")).to_have_count(1)
 
     page.locator("#chat-compare input").check()
     expect(page.locator("#chat-base")).to_be_visible()
@@ -238,10 +240,12 @@ def test_chat_streams_stops_retries_and_compares(eyes):
 
 def test_an_answer_is_stopped_with_what_is_there(eyes):
     page = eyes.open("?tab=chat")
-    expect(page.locator("#chat-status .camelid-state.succeeded")).to_be_visible()
+    expect(page.locator("#chat-status")).to_contain_text("first is ready")  # resident for every page
+    choose(page, "chat-model", "talker")
+    page.locator("#chat-load").click()
+    expect(page.locator("#chat-status")).to_contain_text("talker is ready", timeout=60_000)
     open_drawer(page, "chat")
-    fill(page, "sampling-max_new_tokens", "400")
-    fill(page, "sampling-temperature", "1")
+    fill(page, "sampling-max_new_tokens", "30000")
     page.locator("#chat-ask textarea").fill("Tell me a long story.")
     page.keyboard.press("Enter")
     expect(page.locator("#chat-stop")).to_be_enabled()

@@ -129,7 +129,14 @@ def _lead(pages: Pages, services: Services) -> None:
     pages.data.use.click(use, pages.data.chosen, [pages.tabs, widgets["data.sources"], pages.train.run], **PRIVATE)
     pages.train.panel.chat.click(talk, pages.train.run, [pages.tabs, pages.chat.model], **PRIVATE)
     pages.train.panel.merge.click(fold, pages.train.run, [pages.tabs, pages.merge.adapter], **PRIVATE)
-    choices = [pages.data.model, pages.chat.model, pages.predict.model, widgets["model.name"], widgets["data.sources"], pages.merge.adapter]
+    choices = [
+        pages.data.model,
+        pages.chat.model,
+        pages.predict.model,
+        widgets["model.name"],
+        widgets["data.sources"],
+        pages.merge.adapter,
+    ]
     news = [pages.train.panel.ended.change, pages.merge.panel.ended.change, pages.data.chosen.change]
     gr.on(news, lists, None, choices, **PRIVATE)
 
@@ -184,6 +191,6 @@ def _first_of(names: list[str], preferred: Any) -> Any:
 
 def _base(services: Services) -> str:
     """The model a new run starts from: the recipe's own default if it is here, else any that is."""
-    here = [entry.name for entry in services.models.list() if entry.kind == "model"]
+    here = [entry.name for entry in services.models.all() if entry.kind == "model"]
     default = Recipe().model.name
-    return default if default in here or not here else here[0]
+    return default if default in here or not here else here[-1]

@@ -30,7 +30,9 @@ ADDRESS = "ui.json"
 def ui(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port; 0 takes a free one.", min=0, max=65535)] = 7860,
-    token: Annotated[bool, typer.Option(help="Ask for a token; without, anyone on this machine may use the pages.")] = True,
+    token: Annotated[
+        bool, typer.Option(help="Ask for a token; without, anyone on this machine may use the pages.")
+    ] = True,
     open_: Annotated[bool, typer.Option("--open", help="Open a browser.")] = False,
     allow_host: Annotated[list[str] | None, typer.Option(help="A further name the server answers to.")] = None,
 ) -> None:
@@ -73,7 +75,9 @@ def _run(listener: socket.socket, secret: str, hosts: frozenset[str], port: int)
     from .services import Services
 
     guard = guarded(build_server(Services.open()), secret, hosts, port)
-    config = uvicorn.Config(guard, log_level="warning", timeout_keep_alive=5, timeout_graceful_shutdown=3, server_header=False)
+    config = uvicorn.Config(
+        guard, log_level="warning", timeout_keep_alive=5, timeout_graceful_shutdown=3, server_header=False
+    )
     uvicorn.Server(config).run(sockets=[listener])
 
 
@@ -85,7 +89,9 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
         try:
             listener.bind((host, port))
         except OSError as error:
-            raise UsageError(f"port {port} on {host} cannot be used: {error.strerror}. Give another with --port, or 0 for any.") from None
+            raise UsageError(
+                f"port {port} on {host} cannot be used: {error.strerror}. Give another with --port, or 0 for any."
+            ) from None
         listener.listen(128)
         yield listener
 

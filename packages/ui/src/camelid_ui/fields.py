@@ -109,7 +109,11 @@ def build(cls: type[ConfigT], values: Mapping[str, Any]) -> ConfigT:
 def overrides(config: Config) -> list[str]:
     """`section.field=value` for every field that differs from its default."""
     defaults = default_values(type(config))
-    return [f"{path}={_literal(value)}" for path, value in flat(config).items() if path in defaults and value != defaults[path]]
+    return [
+        f"{path}={_literal(value)}"
+        for path, value in flat(config).items()
+        if path in defaults and value != defaults[path]
+    ]
 
 
 def command_line(command: str, config: Config) -> str:
@@ -125,7 +129,9 @@ def _variants(path: str, sections: Sequence[type[Config]]) -> list[Knob]:
         for knob in knobs(section, f"{path}.", tag):
             known = merged.get(knob.path)
             merged[knob.path] = _with_variants(known or knob, (known.variants if known else frozenset()) | {tag})
-    head = Knob(f"{path}.type", "choice", sections[0].model_fields["type"].description or "", tags[0], choices=tuple(tags))
+    head = Knob(
+        f"{path}.type", "choice", sections[0].model_fields["type"].description or "", tags[0], choices=tuple(tags)
+    )
     return [head, *merged.values()]
 
 
@@ -218,7 +224,11 @@ def _literal(value: Any) -> str:
     plain = str(value)
     if isinstance(value, str) and parse_value(plain) == value:
         return plain
-    return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else json.dumps(value, ensure_ascii=False)
+    return (
+        f"{value:g}"
+        if isinstance(value, float) and float(f"{value:g}") == value
+        else json.dumps(value, ensure_ascii=False)
+    )
 
 
 def _by_path(message: str) -> Iterator[tuple[str, str]]:

@@ -92,7 +92,9 @@ class Form(Generic[ConfigT]):
     def other_errors(self, error: Invalid) -> str:
         """Errors that belong to no field on the page."""
         return "\n".join(
-            f"{path}: {text}" for path, text in error.errors.items() if not any(_covers(k.path, path) for k in self._placed())
+            f"{path}: {text}"
+            for path, text in error.errors.items()
+            if not any(_covers(k.path, path) for k in self._placed())
         )
 
     def _placed(self) -> list[Knob]:
@@ -147,7 +149,9 @@ def _covers(path: str, reported: str) -> bool:
     """Reports go deeper than fields (`data.sources.0`) or carry a variant's tag (`method.lora.r`)."""
     section, _, name = path.rpartition(".")
     parts = reported.split(".")
-    return reported == path or reported.startswith(f"{path}.") or (section == ".".join(parts[:-2]) and name == parts[-1])
+    return (
+        reported == path or reported.startswith(f"{path}.") or (section == ".".join(parts[:-2]) and name == parts[-1])
+    )
 
 
 def _error_at(knob: Knob, errors: Mapping[str, str]) -> str:

@@ -127,7 +127,9 @@ def _host(header: str) -> str:
     """The name without port."""
     if header.startswith("["):
         return header[1:].partition("]")[0].lower()
-    return header.rpartition(":")[0].lower() if header.rpartition(":")[2].isdecimal() and ":" in header else header.lower()
+    return (
+        header.rpartition(":")[0].lower() if header.rpartition(":")[2].isdecimal() and ":" in header else header.lower()
+    )
 
 
 def _same(given: str, token: str) -> bool:

@@ -61,7 +61,9 @@ def translations(english: Mapping[str, str]) -> Any:
     import gradio as gr
 
     tables = {locale: {**english, **strings(locale)} for locale in LOCALES}
-    return gr.I18n(**{locale: {_browser_key(key): text for key, text in table.items()} for locale, table in tables.items()})
+    return gr.I18n(
+        **{locale: {_browser_key(key): text for key, text in table.items()} for locale, table in tables.items()}
+    )
 
 
 def _browser_text(key: str) -> Any:

@@ -73,7 +73,7 @@ class Collection:
         self.models = models
         self._lengths = functools.lru_cache(maxsize=32)(self._measure)
 
-    def list(self, search: str = "", language: str = "") -> list[Entry]:
+    def all(self, search: str = "", language: str = "") -> list[Entry]:
         """Added files first, then what plugins give."""
         entries = [*self._added(), *(self._registered(dataset) for dataset in self.host.datasets)]
         wanted = search.strip().lower()
@@ -89,17 +89,17 @@ class Collection:
 
     def show(self, name: str) -> Entry:
         """Raises UnknownName, with the nearest known name."""
-        entries = {entry.name: entry for entry in self.list()}
+        entries = {entry.name: entry for entry in self.all()}
         if name not in entries:
             raise UnknownName("dataset", name, entries)
         return entries[name]
 
     def names(self) -> list[str]:
-        return [entry.name for entry in self.list()]
+        return [entry.name for entry in self.all()]
 
     def sources(self) -> list[tuple[str, str]]:
         """Label and recipe value of each set."""
-        return [(entry.name, entry.source) for entry in self.list()]
+        return [(entry.name, entry.source) for entry in self.all()]
 
     def page(self, name: str, start: int, size: int) -> list[Record]:
         """Rows `start` to `start + size`.

@@ -56,7 +56,11 @@ class JobView:
     def can(self) -> frozenset[str]:
         """What may be asked: `cancel`, `finish`, `retry`."""
         if self.job.state in ACTIVE:
-            return frozenset() if self.job.request == "cancel" else frozenset({"cancel"} | ({"finish"} - {self.job.request}))
+            return (
+                frozenset()
+                if self.job.request == "cancel"
+                else frozenset({"cancel"} | ({"finish"} - {self.job.request}))
+            )
         if self.running:
             return frozenset({"cancel"})
         return frozenset() if self.job.state == State.SUCCEEDED else frozenset({"retry"})
@@ -81,7 +85,7 @@ class Jobs:
         self.wake()
         return job
 
-    def list(self, task: str = "", limit: int = 50) -> list[JobView]:
+    def all(self, task: str = "", limit: int = 50) -> list[JobView]:
         """The newest first; of one kind of task where `task` says so."""
         jobs = [job for job in self.store.list(limit=1000 if task else limit) if not task or job.task == task]
         return [self.view(job) for job in jobs[:limit]]

@@ -69,8 +69,8 @@ class Merging:
             words += [name, value] if value else []
         return shlex.join(words)
 
-    def list(self) -> list[JobView]:
-        return self.jobs.list(TASK, 20)
+    def all(self) -> list[JobView]:
+        return self.jobs.all(TASK, 20)
 
 
 def load_line(path: str) -> str:

@@ -64,21 +64,21 @@ class Models:
         self.host = host
         self._encoder = functools.lru_cache(maxsize=8)(self._load_encoder)
 
-    def list(self) -> list[ModelEntry]:
+    def all(self) -> list[ModelEntry]:
         """Artefacts, the newest first, then plain models."""
         artefacts = sorted(_artefacts(artefacts_dir()), key=lambda entry: entry.created, reverse=True)
         return [*artefacts, *sorted(_models(models_dir()), key=lambda entry: entry.name)]
 
     def bases(self) -> list[str]:
         """What training can start from: full models here, then those that could be pulled."""
-        here = [entry.name for entry in self.list() if entry.kind == "model"]
+        here = [entry.name for entry in self.all() if entry.kind == "model"]
         return here + [name for name in all_weights(self.host.adapters) if name not in here]
 
     def names(self) -> list[str]:
-        return [entry.name for entry in self.list()]
+        return [entry.name for entry in self.all()]
 
     def adapters(self) -> list[ModelEntry]:
-        return [entry for entry in self.list() if entry.kind == "adapter"]
+        return [entry for entry in self.all() if entry.kind == "adapter"]
 
     def templates(self) -> list[str]:
         return self.host.templates.names()
@@ -143,7 +143,9 @@ def _artefacts(directory: Path) -> Iterator[ModelEntry]:
             continue  # being written, or damaged: `camelid models show` says which
         if manifest is not None and manifest.kind in ("adapter", "model"):
             size = sum(entry.size for entry in manifest.files.values())
-            yield ModelEntry(path.name, manifest.kind, size, manifest.base.id if manifest.base else "", manifest.created)
+            yield ModelEntry(
+                path.name, manifest.kind, size, manifest.base.id if manifest.base else "", manifest.created
+            )
 
 
 def _models(directory: Path) -> Iterator[ModelEntry]:

@@ -25,7 +25,7 @@ class Plugins:
     def __init__(self, host: Host) -> None:
         self.host = host
 
-    def list(self) -> list[PluginView]:
+    def all(self) -> list[PluginView]:
         return [
             PluginView(
                 plugin.name,

@@ -95,11 +95,14 @@ class Predictions:
         out = config.output or "predictions.jsonl"
         rest = config.model_copy(update={"model": "smollm2-135m", "input": "", "output": ""})
         changed = [part for part in overrides(rest) if not part.startswith("input=")]
-        options = " ".join(f"--{part.partition('=')[0].rpartition('.')[2].replace('_', '-')} {part.partition('=')[2]}" for part in changed)
+        options = " ".join(
+            f"--{part.partition('=')[0].rpartition('.')[2].replace('_', '-')} {part.partition('=')[2]}"
+            for part in changed
+        )
         return f"camelid predict {config.model} {config.input} --out {out}" + (f" {options}" if options else "")
 
-    def list(self) -> list[JobView]:
-        return self.jobs.list(TASK, 20)
+    def all(self) -> list[JobView]:
+        return self.jobs.all(TASK, 20)
 
     def answers(self, job_id: int) -> Answers:
         """Raises JobError: no such job."""
@@ -138,4 +141,4 @@ def _file(path: str) -> Path:
 
 def safe_stem(stem: str) -> str:
     """A file's name with only what is safe in one."""
-    return re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-")[:60] or "rows"
+    return re.sub(r"[^A-Za-z0-9_]+", "-", stem).strip("-")[:60] or "rows"

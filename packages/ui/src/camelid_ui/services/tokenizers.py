@@ -26,7 +26,9 @@ class LightTokenizer:
         except Exception as error:  # the Rust library raises bare Exceptions
             raise ModelError(f"{str(directory / 'tokenizer.json')!r} cannot be read: {error}") from None
         config = _read(directory / "tokenizer_config.json")
-        self.eos_token = _text(config.get("eos_token")) or _text(_read(directory / "special_tokens_map.json").get("eos_token"))
+        self.eos_token = _text(config.get("eos_token")) or _text(
+            _read(directory / "special_tokens_map.json").get("eos_token")
+        )
         self._bos = _text(config.get("bos_token")) if config.get("add_bos_token") else ""
         self.added_tokens_decoder = self.backend_tokenizer.get_added_tokens_decoder()
 

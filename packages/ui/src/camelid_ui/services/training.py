@@ -138,7 +138,11 @@ class Training:
         trained = sum(count * length for count, _, length in counts) / weight
         per_step = recipe.train.batch_size * recipe.train.accumulation
         steps = recipe.train.max_steps or math.ceil(math.ceil(rows / per_step) * recipe.train.epochs)
-        seen = min(steps * per_step, rows * max(1.0, recipe.train.epochs)) if not recipe.train.max_steps else steps * per_step
+        seen = (
+            min(steps * per_step, rows * max(1.0, recipe.train.epochs))
+            if not recipe.train.max_steps
+            else steps * per_step
+        )
         speed = self._speed(recipe.model.name)
         return Estimate(
             rows=rows,
@@ -155,8 +159,8 @@ class Training:
         line = command_line("camelid train", recipe)
         return f"{line} --name {name}" if name else line
 
-    def list(self, limit: int = 50) -> list[Run]:
-        return [self._run(view) for view in self.jobs.list(TASK, limit)]
+    def all(self, limit: int = 50) -> list[Run]:
+        return [self._run(view) for view in self.jobs.all(TASK, limit)]
 
     def show(self, job_id: int) -> Run:
         """Raises JobError: no such run."""
@@ -191,7 +195,7 @@ class Training:
 
     def _speed(self, model: str) -> float:
         """Tokens per second of the newest finished run with this model here."""
-        for view in self.jobs.list(TASK, 50):
+        for view in self.jobs.all(TASK, 50):
             if view.job.summary.get("tokens_per_second") and view.job.config.get("model", {}).get("name") == model:
                 return float(view.job.summary["tokens_per_second"])
         return 0.0
@@ -218,13 +222,18 @@ class Training:
 def curves(events: Iterable[Mapping[str, Any]]) -> Curves:
     """The series in a run's events; where a resumed attempt went over a step again, its later value holds."""
     series: dict[str, dict[int, float]] = {"loss": {}, "heldout": {}, "rate": {}, "norm": {}}
-    names = {"train": (("loss", "loss"), ("learning_rate", "rate"), ("grad_norm", "norm")), "eval": (("loss", "heldout"),)}
+    names = {
+        "train": (("loss", "loss"), ("learning_rate", "rate"), ("grad_norm", "norm")),
+        "eval": (("loss", "heldout"),),
+    }
     for event in events:
         for key, name in names.get(str(event.get("kind")), ()):
             value = event.get(key)
             if isinstance(value, int | float):
                 series[name][int(event.get("step", 0))] = float(value)
-    return Curves(**{name: tuple(Point(step, points[step]) for step in sorted(points)) for name, points in series.items()})
+    return Curves(
+        **{name: tuple(Point(step, points[step]) for step in sorted(points)) for name, points in series.items()}
+    )
 
 
 def _share(collection: Collection, source: Source, recipe: Recipe) -> tuple[int, float, float]:
@@ -240,7 +249,7 @@ def _share(collection: Collection, source: Source, recipe: Recipe) -> tuple[int,
 
 def _named(collection: Collection, source: str) -> str:
     """The collection's name for what a recipe calls `source`."""
-    return next((entry.name for entry in collection.list() if source in (entry.name, entry.source)), source)
+    return next((entry.name for entry in collection.all() if source in (entry.name, entry.source)), source)
 
 
 def _short(source: str) -> str:

@@ -55,9 +55,24 @@ class ChatTab:
 def build(services: Services) -> ChatTab:
     chosen = address("model")
     with gr.Row(elem_classes="camelid-bar-top", equal_height=False):
-        model = gr.Dropdown(services.models.names(), value=None, label=t("chat.model"), allow_custom_value=True, scale=4, min_width=220, elem_id="chat-model")
+        model = gr.Dropdown(
+            services.models.names(),
+            value=None,
+            label=t("chat.model"),
+            allow_custom_value=True,
+            scale=4,
+            min_width=220,
+            elem_id="chat-model",
+        )
         load = gr.Button(t("chat.load"), scale=0, min_width=96, elem_id="chat-load", elem_classes="camelid-load")
-        compare = gr.Checkbox(label=t("chat.compare"), info=t("chat.compare_help"), interactive=False, scale=2, min_width=200, elem_id="chat-compare")
+        compare = gr.Checkbox(
+            label=t("chat.compare"),
+            info=t("chat.compare_help"),
+            interactive=False,
+            scale=2,
+            min_width=200,
+            elem_id="chat-compare",
+        )
     status = panel(elem_id="chat-status")
     with gr.Row(equal_height=True):
         with gr.Column(visible=False, min_width=260) as base_column:
@@ -65,7 +80,9 @@ def build(services: Services) -> ChatTab:
         with gr.Column(min_width=260):
             tuned = _chatbot("chat-tuned", t("chat.tuned"))
     said = panel(elem_id="chat-said")
-    ask = gr.Textbox(label=t("chat.ask"), placeholder=t("chat.ask_hint"), lines=1, max_lines=8, interactive=False, elem_id="chat-ask")
+    ask = gr.Textbox(
+        label=t("chat.ask"), placeholder=t("chat.ask_hint"), lines=1, max_lines=8, interactive=False, elem_id="chat-ask"
+    )
     with gr.Row(elem_classes="camelid-actions"):
         send = gr.Button(t("chat.send"), variant="primary", interactive=False, elem_id="chat-send")
         stop = gr.Button(t("chat.stop"), interactive=False, elem_id="chat-stop")
@@ -111,7 +128,9 @@ def _wire_model(tab: ChatTab, services: Services) -> None:
             gr.Timer(active=now.state == "loading"),
             gr.update(interactive=ready),
             gr.update(interactive=ready),
-            gr.update(interactive=ready and now.tuned) if ready and now.tuned else gr.update(interactive=False, value=False),
+            gr.update(interactive=ready and now.tuned)
+            if ready and now.tuned
+            else gr.update(interactive=False, value=False),
             now.model if ready else gr.skip(),
         )
 
@@ -136,7 +155,9 @@ def _wire_talk(tab: ChatTab, services: Services) -> None:
     """Asking, stopping, asking again."""
     form = tab.form
 
-    def answer(talk: Talk, compare: bool, system: str, values: tuple[Any, ...], request: gr.Request) -> Iterator[tuple[Any, ...]]:
+    def answer(
+        talk: Talk, compare: bool, system: str, values: tuple[Any, ...], request: gr.Request
+    ) -> Iterator[tuple[Any, ...]]:
         say = voice_of(request)
         try:
             sampling = form.config(values)
@@ -146,14 +167,28 @@ def _wire_talk(tab: ChatTab, services: Services) -> None:
                 talk = talk.answered(answers, compare)
                 yield (talk, *shown(talk, say), "", *_buttons(True), *_skips(form))
         except Invalid as problem:
-            yield (talk.without_last(), *shown(talk.without_last(), say), error(str(problem)), *_buttons(False), *form.mark(problem)[1])
+            yield (
+                talk.without_last(),
+                *shown(talk.without_last(), say),
+                error(str(problem)),
+                *_buttons(False),
+                *form.mark(problem)[1],
+            )
             return
         except CamelidError as problem:
-            yield (talk.without_last(), *shown(talk.without_last(), say), message(problem), *_buttons(False), *_skips(form))
+            yield (
+                talk.without_last(),
+                *shown(talk.without_last(), say),
+                message(problem),
+                *_buttons(False),
+                *_skips(form),
+            )
             return
         yield (talk, *shown(talk, say), "", *_buttons(False), *_skips(form))
 
-    def send(request: gr.Request, text: str, talk: Talk, compare: bool, system: str, *values: Any) -> Iterator[tuple[Any, ...]]:
+    def send(
+        request: gr.Request, text: str, talk: Talk, compare: bool, system: str, *values: Any
+    ) -> Iterator[tuple[Any, ...]]:
         if not text.strip():
             yield (*[gr.skip()] * 7, *_skips(form), gr.skip())
             return
@@ -164,7 +199,9 @@ def _wire_talk(tab: ChatTab, services: Services) -> None:
         if talk.turns:
             yield from answer(talk.again(), compare, system, values, request)
 
-    def edit(request: gr.Request, change: gr.EditData, talk: Talk, compare: bool, system: str, *values: Any) -> Iterator[tuple[Any, ...]]:
+    def edit(
+        request: gr.Request, change: gr.EditData, talk: Talk, compare: bool, system: str, *values: Any
+    ) -> Iterator[tuple[Any, ...]]:
         index = change.index[0] if isinstance(change.index, list | tuple) else change.index
         text = change.value if isinstance(change.value, str) else str(change.value)
         yield from answer(talk.edited(index // 2, text), compare, system, values, request)
@@ -182,7 +219,9 @@ def _wire_talk(tab: ChatTab, services: Services) -> None:
             return note(say("chat.no_model"))
         asked = talk.asked(draft.strip()) if draft.strip() or not talk.turns else talk
         try:
-            return view.tokens(services.models.prompt(services.chat.status.model, asked.prompt(system)), say, legend=False)
+            return view.tokens(
+                services.models.prompt(services.chat.status.model, asked.prompt(system)), say, legend=False
+            )
         except CamelidError as problem:
             return message(problem)
 
@@ -193,7 +232,13 @@ def _wire_talk(tab: ChatTab, services: Services) -> None:
     tab.retry.click(retry, inputs, outputs, **streaming)
     gr.on([tab.tuned.edit, tab.base.edit], edit, inputs, outputs, **streaming)
     tab.stop.click(stop, None, None, queue=False, **PRIVATE)
-    gr.on([tab.clear.click, tab.tuned.clear, tab.base.clear], clear, None, [tab.talk, tab.base, tab.tuned, tab.said], **PRIVATE)
+    gr.on(
+        [tab.clear.click, tab.tuned.clear, tab.base.clear],
+        clear,
+        None,
+        [tab.talk, tab.base, tab.tuned, tab.said],
+        **PRIVATE,
+    )
     tab.prompt.expand(exact, [tab.talk, tab.ask, tab.system], tab.exact, **PRIVATE)
 
 

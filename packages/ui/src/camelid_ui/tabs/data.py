@@ -17,7 +17,7 @@ from ..text import Voice, t, voice_of
 from ..views import conversation, error, note
 from ..views import data as view
 from . import PRIVATE
-from .parts import Confirmed, address, chooser, confirmed, key_of, message, panel, with_request
+from .parts import Confirmed, address, chooser, confirmed, key_of, message, panel
 
 PAGE = 6
 
@@ -60,15 +60,24 @@ def build(services: Services) -> DataTab:
             head = panel(elem_id="data-head")
             with gr.Row(elem_classes="camelid-actions"):
                 use = gr.Button(t("data.use"), variant="primary", elem_id="data-use")
-                remove = confirmed(t("data.remove"), t("data.remove_sure"), t("data.remove"), "data-remove", visible=False)
+                remove = confirmed(
+                    t("data.remove"), t("data.remove_sure"), t("data.remove"), "data-remove", visible=False
+                )
             rows = chooser(elem_id="data-rows")
             with gr.Row(elem_classes="camelid-actions"):
-                back, on = gr.Button(t("data.back"), elem_id="data-back"), gr.Button(t("data.next"), elem_id="data-next")
+                back, on = (
+                    gr.Button(t("data.back"), elem_id="data-back"),
+                    gr.Button(t("data.next"), elem_id="data-next"),
+                )
                 where = panel()
             bubbles = panel(elem_id="data-bubbles")
             with gr.Row():
                 model = gr.Dropdown(
-                    services.models.names(), value=None, label=t("data.tokenizer"), allow_custom_value=True, min_width=150
+                    services.models.names(),
+                    value=None,
+                    label=t("data.tokenizer"),
+                    allow_custom_value=True,
+                    min_width=150,
                 )
                 template = gr.Dropdown(
                     [(t("data.own_template"), ""), *((n, n) for n in services.models.templates())],
@@ -88,8 +97,17 @@ def build(services: Services) -> DataTab:
 
 def _add(services: Services, search: gr.Textbox, chosen: gr.Textbox) -> None:
     with gr.Accordion(t("data.add"), open=False, elem_id="data-add"):
-        upload = gr.File(label=t("data.file"), file_types=[".json", ".jsonl"], height=110, elem_id="data-file", elem_classes="camelid-file", show_label=False)
-        path = gr.Textbox(label=t("data.path"), placeholder="/data/rows.jsonl", info=t("data.path_help"), elem_id="data-path")
+        upload = gr.File(
+            label=t("data.file"),
+            file_types=[".json", ".jsonl"],
+            height=110,
+            elem_id="data-file",
+            elem_classes="camelid-file",
+            show_label=False,
+        )
+        path = gr.Textbox(
+            label=t("data.path"), placeholder="/data/rows.jsonl", info=t("data.path_help"), elem_id="data-path"
+        )
         name = gr.Textbox(label=t("data.new_name"), info=t("data.new_name_help"), elem_id="data-name")
         button = gr.Button(t("data.add_button"), variant="primary", elem_id="data-add-button")
         said = panel(elem_id="data-add-said")
@@ -109,9 +127,11 @@ def _add(services: Services, search: gr.Textbox, chosen: gr.Textbox) -> None:
 
 def _wire(tab: DataTab, services: Services) -> None:
     def entries(search: str, language: str, chosen: str, request: gr.Request) -> str:
-        return view.collection(services.data.list(search, language), chosen, voice_of(request))
+        return view.collection(services.data.all(search, language), chosen, voice_of(request))
 
-    def choose(name: str, row: str, search: str, language: str, *looking: Any, request: gr.Request) -> tuple[Any, ...]:
+    def choose(
+        name: str, row: str, search: str, language: str, model: str, template: str, cutoff: float, request: gr.Request
+    ) -> tuple[Any, ...]:
         """A set was chosen: its list entry, its heading, its rows, and one of them."""
         say = voice_of(request)
         shown = entries(search, language, name, request)
@@ -122,7 +142,7 @@ def _wire(tab: DataTab, services: Services) -> None:
             nothing = ("", "", gr.skip(), gr.skip(), "", "", "")
             return shown, message(problem), gr.update(interactive=False), *tab.remove.hidden(), 0, *nothing
         removing = (gr.update(visible=entry.added), gr.update(visible=False))
-        rest = (*page(name, start, row, request), *look(name, row, *looking, request))
+        rest = (*page(name, start, row, request), *look(name, row, model, template, cutoff, request))
         return shown, view.heading(entry, say), gr.update(interactive=True), *removing, start, *rest
 
     def page(name: str, start: int, row: str, request: gr.Request) -> tuple[Any, ...]:
@@ -140,7 +160,9 @@ def _wire(tab: DataTab, services: Services) -> None:
             gr.update(interactive=start + PAGE < entry.rows),
         )
 
-    def look(name: str, row: str, model: str, template: str, cutoff: float, request: gr.Request) -> tuple[str, str, str]:
+    def look(
+        name: str, row: str, model: str, template: str, cutoff: float, request: gr.Request
+    ) -> tuple[str, str, str]:
         index = int(row) if row.isdecimal() else 0
         return _look(services, name, index, model or "", template or "", int(cutoff or 0), voice_of(request))
 
@@ -153,12 +175,12 @@ def _wire(tab: DataTab, services: Services) -> None:
     seen_as = [tab.model, tab.template, tab.cutoff]
     looking = [tab.chosen, tab.row, *seen_as]
     looked = [tab.bubbles, tab.tokens, tab.histogram]
-    searching = [tab.search.input, tab.language.change]
+    searching = [tab.search.change, tab.language.change]
     gr.on(searching, entries, [tab.search, tab.language, tab.chosen], tab.list, trigger_mode="always_last", **PRIVATE)
     tab.list.select(_first_row, None, [tab.chosen, tab.row], **PRIVATE)
     tab.rows.select(key_of, None, tab.row, **PRIVATE)
     tab.chosen.change(
-        with_request(choose),
+        choose,
         [tab.chosen, tab.row, tab.search, tab.language, *seen_as],
         [tab.list, tab.head, tab.use, tab.remove.ask, tab.remove.row, tab.start, *paged, *looked],
         **PRIVATE,
@@ -168,7 +190,9 @@ def _wire(tab: DataTab, services: Services) -> None:
         [tab.row.change, tab.model.change, tab.template.change, tab.cutoff.change],
         look, looking, looked, trigger_mode="always_last", **PRIVATE,
     )  # fmt: skip
-    tab.back.click(lambda start: max(0, start - PAGE), tab.start, tab.start, **PRIVATE).then(page, paging, paged, **PRIVATE)
+    tab.back.click(lambda start: max(0, start - PAGE), tab.start, tab.start, **PRIVATE).then(
+        page, paging, paged, **PRIVATE
+    )
     tab.on.click(lambda start: start + PAGE, tab.start, tab.start, **PRIVATE).then(page, paging, paged, **PRIVATE)
     tab.remove.yes.click(remove, tab.chosen, tab.chosen, **PRIVATE)
 

@@ -38,7 +38,7 @@ class JobPanel:
     retry: gr.Button
     timer: gr.Timer
     seen: gr.State
-    ended: gr.Textbox
+    ended: gr.State
 
     def wire(self, services: Services, body: Body) -> None:
         def show(number: str, seen: str, request: gr.Request) -> tuple[Any, ...]:
@@ -56,11 +56,19 @@ class JobPanel:
 
         outputs = [self.column, self.head, self.body, self.finish, self.cancel.ask, self.cancel.row,
                    self.retry, self.timer, self.seen, self.ended]  # fmt: skip
-        self.job.change(lambda: ("", ""), None, [self.seen, self.said], **PRIVATE).then(show, [self.job, self.seen], outputs, **PRIVATE)
+        self.job.change(lambda: ("", ""), None, [self.seen, self.said], **PRIVATE).then(
+            show, [self.job, self.seen], outputs, **PRIVATE
+        )
         self.timer.tick(show, [self.job, self.seen], outputs, **PRIVATE)
-        actions = ((self.finish, services.jobs.finish), (self.cancel.yes, services.jobs.cancel), (self.retry, services.jobs.retry))
+        actions = (
+            (self.finish, services.jobs.finish),
+            (self.cancel.yes, services.jobs.cancel),
+            (self.retry, services.jobs.retry),
+        )
         for button, action in actions:
-            button.click(asking(action), self.job, self.said, **PRIVATE).then(show, [self.job, self.seen], outputs, **PRIVATE)
+            button.click(asking(action), self.job, self.said, **PRIVATE).then(
+                show, [self.job, self.seen], outputs, **PRIVATE
+            )
 
     def _show(self, services: Services, body: Body, number: str, seen: str, say: Voice) -> tuple[Any, ...]:
         still = gr.Timer(active=False)
@@ -74,7 +82,9 @@ class JobPanel:
             return (gr.update(visible=True), message(problem), "", hidden, *self.cancel.hidden(), hidden, still, "", "")
         can, job = view.can, view.job
         phase = f"{job.id}:{job.epoch}:{job.state}:{job.request}"
-        asked = (gr.update(visible="cancel" in can), gr.update(visible=False)) if phase != seen else (gr.skip(), gr.skip())
+        asked = (
+            (gr.update(visible="cancel" in can), gr.update(visible=False)) if phase != seen else (gr.skip(), gr.skip())
+        )
         return (
             gr.update(visible=True),
             heading(view, say),
@@ -99,7 +109,7 @@ def build_job(job: gr.Textbox, ident: str) -> JobPanel:
         body = panel(elem_id=f"{ident}-body")
     return JobPanel(
         job=job, column=column, head=head, body=body, said=said, finish=finish, cancel=cancel, retry=retry,
-        timer=gr.Timer(POLL_SECONDS, active=False), seen=gr.State(""), ended=gr.Textbox(elem_classes="camelid-address"),
+        timer=gr.Timer(POLL_SECONDS, active=False), seen=gr.State(""), ended=gr.State(""),
     )  # fmt: skip
 
 

@@ -38,7 +38,7 @@ def build(services: Services) -> JobsTab:
 
     def listed(chosen: str, request: gr.Request) -> tuple[str, gr.Timer]:
         say = voice_of(request)
-        views = services.jobs.list()
+        views = services.jobs.all()
         html = view.table(views, say, chosen) if views else empty(say("jobs.none"), say("jobs.none_hint"))
         return html, gr.Timer(active=any(each.running for each in views))
 

@@ -86,11 +86,18 @@ def _wire(tab: MergeTab, services: Services) -> None:
 
     def listed(chosen: str, request: gr.Request) -> str:
         say = voice_of(request)
-        views = services.merging.list()
+        views = services.merging.all()
         return jobs_view.table(views, say, chosen) if views else empty(say("merge.no_jobs"))
 
     checked = [tab.estimate, tab.command, tab.start]
-    gr.on([widget.change for widget in tab.form.inputs], check, tab.form.inputs, checked, trigger_mode="always_last", **PRIVATE)
+    gr.on(
+        [widget.change for widget in tab.form.inputs],
+        check,
+        tab.form.inputs,
+        checked,
+        trigger_mode="always_last",
+        **PRIVATE,
+    )
     tab.start.click(begin, tab.form.inputs, [tab.panel.job, tab.said, *tab.form.inputs], **PRIVATE)
     tab.panel.wire(services, _result)
     tab.list.select(key_of, None, tab.panel.job, **PRIVATE)
@@ -108,7 +115,9 @@ def _estimate(services: Services, config: MergeConfig, say: Voice) -> str:
         ],
         wide=True,
     )
-    return shown if found.fits else shown + error(say("merge.too_big", size=size(found.size * 2), free=size(found.free)))
+    return (
+        shown if found.fits else shown + error(say("merge.too_big", size=size(found.size * 2), free=size(found.free)))
+    )
 
 
 def _command(services: Services, config: MergeConfig, say: Voice) -> str:

@@ -44,7 +44,7 @@ def key_of(event: gr.EventData) -> str:
 
 def address(name: str) -> gr.Textbox:
     """What the page shows, kept where the address bar is kept in step with it."""
-    box = gr.Textbox(elem_classes="camelid-address", elem_id=f"address-{name}", show_label=False, container=False)
+    box = gr.Textbox("", elem_classes="camelid-address", elem_id=f"address-{name}", show_label=False, container=False)
     box.change(None, [box], None, js=f"value => {{ camelid.address({{{name}: value}}); }}", api_visibility="private")
     return box
 

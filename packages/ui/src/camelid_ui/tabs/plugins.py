@@ -19,15 +19,21 @@ class PluginsTab:
     shown: gr.HTML
 
     def show(self, services: Services, say: Voice) -> str:
-        found = services.plugins.list()
+        found = services.plugins.all()
         heads = [say("plugins.name"), say("plugins.version"), say("plugins.gives")]
-        lines = [Line([cell(each.name, "main"), cell(each.version, "number quiet"), Cell(_gives(each))]) for each in found]
+        lines = [
+            Line([cell(each.name, "main"), cell(each.version, "number quiet"), Cell(_gives(each))]) for each in found
+        ]
         problems = "".join(
             f'<div class="camelid-error"><b>{esc(problem.plugin)}</b>: {esc(problem.message)}</div>'
             for problem in services.plugins.problems()
         )
         sound = f'<p class="camelid-note">{esc(say("plugins.sound"))}</p>'
-        return (problems or sound) + '<div style="height:16px"></div>' + (listing(heads, lines, say("plugins.caption")) or empty(""))
+        return (
+            (problems or sound)
+            + '<div style="height:16px"></div>'
+            + (listing(heads, lines, say("plugins.caption")) or empty(""))
+        )
 
 
 def build(services: Services) -> PluginsTab:
@@ -45,6 +51,7 @@ def build(services: Services) -> PluginsTab:
 
 def _gives(plugin: PluginView) -> str:
     return "<br>".join(
-        f'<span class="quiet">{esc(word)}</span> ' + "".join(f'<span class="camelid-chip">{esc(name)}</span>' for name in names)
+        f'<span class="quiet">{esc(word)}</span> '
+        + "".join(f'<span class="camelid-chip">{esc(name)}</span>' for name in names)
         for word, names in plugin.gives.items()
     )

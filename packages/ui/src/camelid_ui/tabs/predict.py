@@ -56,7 +56,14 @@ def build(services: Services) -> PredictTab:
     )
     with gr.Row(equal_height=False):
         with gr.Column(scale=5, min_width=300):
-            file = gr.File(label=t("predict.file"), file_types=[".json", ".jsonl"], height=120, elem_id="predict-file", elem_classes="camelid-file", show_label=False)
+            file = gr.File(
+                label=t("predict.file"),
+                file_types=[".json", ".jsonl"],
+                height=120,
+                elem_id="predict-file",
+                elem_classes="camelid-file",
+                show_label=False,
+            )
             form.place("input", "model")
             with gr.Row(elem_classes="camelid-actions"):
                 start = gr.Button(t("predict.start"), variant="primary", interactive=False, elem_id="predict-start")
@@ -83,7 +90,12 @@ def _wire(tab: PredictTab, services: Services) -> None:
         say = voice_of(request)
         given = dict(zip(form.widgets, values, strict=True))
         if not given["input"]:
-            return empty(say("predict.none"), say("predict.none_hint")), "", gr.update(interactive=False), *form.mark(None, ["input"])[1]
+            return (
+                empty(say("predict.none"), say("predict.none_hint")),
+                "",
+                gr.update(interactive=False),
+                *form.mark(None, ["input"])[1],
+            )
         try:
             config = form.config(values)
             found = services.predictions.preview(config.input, config.model, config.template)
@@ -105,7 +117,7 @@ def _wire(tab: PredictTab, services: Services) -> None:
 
     def listed(chosen: str, request: gr.Request) -> str:
         say = voice_of(request)
-        views = services.predictions.list()
+        views = services.predictions.all()
         return jobs_view.table(views, say, chosen) if views else empty(say("predict.no_jobs"))
 
     tab.file.upload(keep, tab.file, form.widgets["input"], **PRIVATE)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
-import pandas as pd
+import pandas as pd  # type: ignore[import-untyped]
 from camelid_core.errors import CamelidError
 
 from ..services import Services
@@ -44,7 +44,7 @@ class RunPanel:
     merge: gr.Button
     timer: gr.Timer
     seen: gr.State
-    ended: gr.Textbox
+    ended: gr.State
 
     def wire(self, run: gr.Textbox, form: gr.Column, services: Services) -> None:
         """Show the run whose number is in `run`, in place of `form`."""
@@ -67,7 +67,11 @@ class RunPanel:
         shown = run.change(lambda: "", None, self.seen, **PRIVATE).then(show, [run, self.seen], outputs, **PRIVATE)
         shown.then(None, None, None, js="() => {}", **PRIVATE)
         self.timer.tick(show, [run, self.seen], outputs, **PRIVATE)
-        for button, action in ((self.finish, services.jobs.finish), (self.stop.yes, services.jobs.cancel), (self.retry, services.jobs.retry)):
+        for button, action in (
+            (self.finish, services.jobs.finish),
+            (self.stop.yes, services.jobs.cancel),
+            (self.retry, services.jobs.retry),
+        ):
             button.click(ask(action), run, self.said, **PRIVATE).then(show, [run, self.seen], outputs, **PRIVATE)
         self.new.click(lambda: "", None, run, **PRIVATE)
 
@@ -87,7 +91,11 @@ class RunPanel:
         can = run.view.can
         phase = f"{run.job.id}:{run.job.epoch}:{run.job.state}:{run.job.request}"
         drawn = f"{phase}:{len(run.curves.loss)}:{len(run.curves.heldout)}"
-        stopping = (gr.update(visible="cancel" in can), gr.update(visible=False)) if phase not in seen else (gr.skip(), gr.skip())
+        stopping = (
+            (gr.update(visible="cancel" in can), gr.update(visible=False))
+            if phase not in seen
+            else (gr.skip(), gr.skip())
+        )
         return (
             gr.update(visible=False),
             gr.update(visible=True),
@@ -127,15 +135,15 @@ def build_run() -> RunPanel:
     return RunPanel(
         column=column, head=head, progress=progress, result=result, said=said, loss=loss, rate=rate, finish=finish,
         stop=stop, retry=retry, again=again, new=new, chat=chat, merge=merge,
-        timer=gr.Timer(POLL_SECONDS, active=False), seen=gr.State(""), ended=gr.Textbox(elem_classes="camelid-address"),
+        timer=gr.Timer(POLL_SECONDS, active=False), seen=gr.State(""), ended=gr.State(""),
     )  # fmt: skip
 
 
 def _line(label: Any, scale: int, ident: str) -> gr.LinePlot:
     return gr.LinePlot(
-        x="step", y="value", color="series", label=label, show_label=True, x_title=" ", y_title=" ", color_title=" ",
+        x="step", y="value", color="series", label=label, show_label=True, x_title=" ", y_title=" ",
         height=250, scale=scale, min_width=260, elem_id=ident, tooltip="axis", buttons=[], visible=False,
-        color_map=_COLOURS, colors_in_legend=[],
+        color_map=_COLOURS, color_title=" ",
     )  # fmt: skip
 
 

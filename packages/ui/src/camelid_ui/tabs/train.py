@@ -93,7 +93,15 @@ def _wire(tab: TrainTab, services: Services) -> None:
             found = services.training.estimate(recipe, services.data)
         except Invalid as problem:
             now, marks = form.mark(problem, wrong)
-            return now, note(say("train.no_estimate")), gr.skip(), gr.skip(), error(form.other_errors(problem)), _start(False), *marks
+            return (
+                now,
+                note(say("train.no_estimate")),
+                gr.skip(),
+                gr.skip(),
+                error(form.other_errors(problem)),
+                _start(False),
+                *marks,
+            )
         except CamelidError as problem:
             now, marks = form.mark(None, wrong)
             return now, message(problem), gr.skip(), gr.skip(), "", _start(True), *marks
@@ -133,7 +141,7 @@ def _wire(tab: TrainTab, services: Services) -> None:
 
 
 def _runs(services: Services, run: str, say: Voice) -> str:
-    found = services.training.list(20)
+    found = services.training.all(20)
     return jobs_view.runs(found, say, run) if found else empty(say("runs.none"), say("runs.none_hint"))
 
 

@@ -18,7 +18,7 @@ def bubbles(messages: Sequence[Message], say: Voice) -> str:
 def _bubble(message: Message, say: Voice) -> str:
     context = f'<div class="context">{esc(message.context)}</div>' if message.context else ""
     return (
-        f'<div class="bubble {message.role}"><span class="who">{esc(say(f"role.{message.role}"))}</span>'
+        f'<div class="turn {message.role}"><span class="who">{esc(say(f"role.{message.role}"))}</span>'
         f'<div class="said">{esc(message.content)}</div>{context}</div>'
     )
 

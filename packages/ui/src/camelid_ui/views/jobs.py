@@ -27,7 +27,10 @@ def bar(view: JobView, say: Voice) -> str:
     """How far it is: a bar, and beside it the numbers."""
     numbers = facts(
         [
-            (say("progress.done"), f"{count(view.done)} / {count(view.total)} {unit(view.unit, say)}" if view.total else ""),
+            (
+                say("progress.done"),
+                f"{count(view.done)} / {count(view.total)} {unit(view.unit, say)}" if view.total else "",
+            ),
             (say("progress.elapsed"), duration(view.seconds) if view.job.started else ""),
             (say("progress.eta"), duration(view.eta) if view.running and view.eta is not None else ""),
             (say("progress.rate"), f"{view.rate:,.0f} {say('progress.tokens_per_second')}" if view.rate else ""),

@@ -59,5 +59,12 @@ def _question(row: dict[str, Any]) -> str:
         return "\n".join(filter(None, [str(row["instruction"]), str(row.get("input") or "")]))
     turns = row.get("messages")
     if isinstance(turns, list):
-        return next((str(turn.get("content", "")) for turn in reversed(turns) if isinstance(turn, dict) and turn.get("role") == "user"), "")
+        return next(
+            (
+                str(turn.get("content", ""))
+                for turn in reversed(turns)
+                if isinstance(turn, dict) and turn.get("role") == "user"
+            ),
+            "",
+        )
     return str(row.get("line", ""))

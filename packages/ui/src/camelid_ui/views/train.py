@@ -55,11 +55,20 @@ def result(run: Run, say: Voice) -> str:
 def legend(say: Voice) -> str:
     """Which line of the loss chart is which."""
     lines = (("raw", "train.loss_raw"), ("smooth", "train.loss_smooth"), ("held", "train.loss_held"))
-    return '<ul class="camelid-legend chart">' + "".join(f'<li class="{name}">{esc(say(key))}</li>' for name, key in lines) + "</ul>"
+    return (
+        '<ul class="camelid-legend chart">'
+        + "".join(f'<li class="{name}">{esc(say(key))}</li>' for name, key in lines)
+        + "</ul>"
+    )
 
 
 def _dropped(run: Run, say: Voice) -> str:
     rows = run.rows
     if not rows.get("truncated") and not rows.get("dropped"):
         return ""
-    return say("train.dropped_rows", truncated=rows.get("truncated", 0), dropped=rows.get("dropped", 0), rows=rows.get("rows", 0))
+    return say(
+        "train.dropped_rows",
+        truncated=rows.get("truncated", 0),
+        dropped=rows.get("dropped", 0),
+        rows=rows.get("rows", 0),
+    )

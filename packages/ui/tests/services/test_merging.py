@@ -1,0 +1,41 @@
+"""Merging: what it takes, refusals, the command line."""
+
+from __future__ import annotations
+
+from collections import namedtuple
+
+import pytest
+from camelid_core.errors import ModelError, UsageError
+from camelid_train.config import MergeConfig
+from camelid_ui.services import merging
+from camelid_ui.services.models import parameters
+
+
+def test_sizes_are_those_of_the_base(services, adapter, tiny):
+    found = services.merging.estimate(MergeConfig(adapter=adapter))
+    assert found.size == sum(path.stat().st_size for path in tiny.glob("*.safetensors"))
+    assert services.merging.estimate(MergeConfig(adapter=adapter, dtype="bfloat16")).size == parameters(tiny) * 2
+    assert found.fits
+
+
+def test_a_job_is_queued_under_the_adapters_name(services, adapter):
+    assert services.merging.start(MergeConfig(adapter=adapter)).name == "tuned-merged"
+    assert len(services.merging.all()) == 1
+
+
+def test_a_full_model_and_a_full_disk_are_refused(services, adapter, monkeypatch):
+    with pytest.raises(ModelError, match="nothing to merge"):
+        services.merging.start(MergeConfig(adapter="tiny"))
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(merging.shutil, "disk_usage", lambda path: usage(1, 1, 1000))
+    with pytest.raises(UsageError, match="Free some space"):
+        services.merging.start(MergeConfig(adapter=adapter))
+    assert services.merging.all() == []
+
+
+def test_the_command_line_says_the_same(services):
+    assert services.merging.command(MergeConfig(adapter="a")) == "camelid merge a"
+    assert (
+        services.merging.command(MergeConfig(adapter="a b", dtype="float16", output="o"))
+        == "camelid merge 'a b' --out o --dtype float16"
+    )

@@ -1,0 +1,74 @@
+"""Batch predict: previews, refusals, rows as they come."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from camelid_core.errors import DataError, UsageError
+from camelid_core.testing import write_jsonl
+from camelid_serve.config import PredictConfig
+from camelid_ui.fields import Invalid
+
+
+def test_the_first_rows_as_the_model_will_see_them(services, questions):
+    found = services.predictions.preview(str(questions), "tiny", "chatml")
+    assert (found.rows, found.faulty, len(found.prompts)) == (5, 0, 3)
+    text = "".join(piece.text for piece in found.prompts[0].pieces)
+    assert "What is 1 + 1?" in text
+    assert text.endswith("<|im_start|>assistant\n")
+
+
+def test_a_faulty_row_is_a_fault_of_that_row(services, tmp_path):
+    rows = write_jsonl(tmp_path / "q.jsonl", [{"instruction": "a"}, {"nope": 1}, {"instruction": "b"}])
+    found = services.predictions.preview(str(rows), "tiny")
+    assert (found.rows, found.faulty) == (3, 1)
+    assert isinstance(found.prompts[1], str)
+
+
+def test_files_that_cannot_be_used_are_sentences(services, tmp_path):
+    with pytest.raises(UsageError, match="Choose a file"):
+        services.predictions.preview("", "tiny")
+    with pytest.raises(DataError, match="no file"):
+        services.predictions.preview("/nowhere.jsonl", "tiny")
+    (tmp_path / "empty.jsonl").write_text("")
+    with pytest.raises(DataError, match="no rows"):
+        services.predictions.preview(str(tmp_path / "empty.jsonl"), "tiny")
+    write_jsonl(tmp_path / "odd.jsonl", [{"nope": 1}])
+    with pytest.raises(DataError, match="no row can be asked"):
+        services.predictions.preview(str(tmp_path / "odd.jsonl"), "tiny")
+
+
+def test_an_upload_is_kept_under_a_safe_name(services, tmp_path):
+    upload = tmp_path / "my rows; rm -rf.JSONL"
+    upload.write_text("{}")
+    kept = services.predictions.keep(str(upload))
+    assert kept.name == "my-rows-rm-rf.jsonl"
+    assert kept.is_relative_to(services.home / "uploads")
+
+
+@pytest.mark.parametrize(("field", "value"), [("model", "tinny"), ("input", "/nowhere.jsonl")])
+def test_what_would_fail_is_refused_at_its_field(services, questions, field, value):
+    given = {"model": "tiny", "input": str(questions)} | {field: value}
+    with pytest.raises(Invalid) as caught:
+        services.predictions.start(PredictConfig(**given))
+    assert list(caught.value.errors) == [field]
+
+
+def test_answers_so_far_are_there_to_download(services, questions):
+    from camelid_core.jobs.files import attempt_directory
+    from camelid_serve.predict import WORK
+    from camelid_serve.worklog import WorkLog
+
+    job = services.predictions.start(PredictConfig(model="tiny", input=str(questions)))
+    held = services.jobs.store.claim("w", 30.0, only=job.id)
+    directory = attempt_directory(services.home, job.id, held.epoch)
+    directory.mkdir(parents=True)
+    assert services.predictions.answers(job.id).rows == []
+    with WorkLog(WORK, "same", directory) as work:
+        work.add(2, {"generate": "four"})
+        work.add(1, {"error": "too long"})
+    found = services.predictions.answers(job.id)
+    assert (len(found.rows), found.failed, found.finished) == (2, 1, False)
+    lines = [json.loads(line) for line in services.predictions.lines(job.id).splitlines()]
+    assert [line.get("generate") for line in lines] == [None, "four"]

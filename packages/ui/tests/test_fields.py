@@ -1,0 +1,123 @@
+"""Every configuration class survives the way through widgets and back, and errors land at their field."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import pytest
+from camelid_core.config import Config
+from camelid_serve.config import PredictConfig
+from camelid_serve.engine import Sampling
+from camelid_train.config import MergeConfig, Recipe
+from camelid_ui.fields import Invalid, build, command_line, default_values, flat, knobs, overrides
+from pydantic import Field
+
+REQUIRED = {Recipe: {}, Sampling: {}, MergeConfig: {"adapter": "a"}, PredictConfig: {"input": "q.jsonl"}}
+
+
+class Small(Config):
+    """One form of a section."""
+
+    type: Literal["small"] = "small"
+    """Which method."""
+    size: int = Field(1, ge=1, le=9)
+    """How big."""
+
+
+class Large(Config):
+    """Another form."""
+
+    type: Literal["large"] = "large"
+    """Which method."""
+    weight: float | None = Field(None, gt=0)
+    """How heavy."""
+
+
+class Choice(Config):
+    """A section with two forms."""
+
+    method: Annotated[Small | Large, Field(discriminator="type")] = Small()
+    """How."""
+    fast: bool = False
+    """Whether to hurry."""
+
+
+@pytest.mark.parametrize("cls", REQUIRED)
+def test_defaults_make_the_default_configuration(cls):
+    built = build(cls, {**default_values(cls), **REQUIRED[cls]})
+    assert built == cls.model_validate(REQUIRED[cls])
+
+
+@pytest.mark.parametrize("cls", REQUIRED)
+def test_every_knob_says_what_it_is(cls):
+    assert [knob.path for knob in knobs(cls) if not knob.help] == []
+    assert [knob.path for knob in knobs(cls) if knob.kind == "choice" and len(knob.choices) < 2] == []
+
+
+@pytest.mark.parametrize("cls", REQUIRED)
+def test_nothing_is_left_out(cls):
+    """Every leaf of the configuration is a knob, except those with one possible value."""
+    shown = {knob.path for knob in knobs(cls)}
+    hidden = set(flat(cls.model_validate(REQUIRED[cls]))) - shown
+    assert hidden <= {"method.type", "launch.processes", "launch.nodes"}
+
+
+def test_values_come_back_as_they_went():
+    recipe = Recipe().with_overrides(
+        ["train.learning_rate=1e-4", "data.sources=['a', 'b:0.5']", "train.max_steps=7", "method.targets=['q_proj']"]
+    )
+    assert build(Recipe, flat(recipe)) == recipe
+    assert recipe.with_overrides(overrides(recipe)) == recipe
+
+
+def test_overrides_read_back_as_the_same_configuration():
+    given = ["data.sources=['my file.jsonl']", "train.learning_rate=0.0002", "model.name=tiny", "train.max_steps=5"]
+    recipe = Recipe().with_overrides(given)
+    assert Recipe().with_overrides(overrides(recipe)) == recipe
+    assert command_line("camelid train", recipe).startswith("camelid train model.name=tiny 'data.sources=[")
+
+
+def test_text_of_widgets_becomes_values():
+    built = build(
+        Recipe, {"train.max_steps": "12", "data.rows": "", "data.cutoff": 64.0, "method.targets": "q_proj\n\nv_proj"}
+    )
+    assert (built.train.max_steps, built.data.rows, built.data.cutoff) == (12, None, 64)
+    assert built.method.targets == ["q_proj", "v_proj"]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        ("data.cutoff", 3, "greater than or equal to 16"),
+        ("train.learning_rate", -1, "greater than 0"),
+        ("train.max_steps", "soon", "valid integer"),
+        ("train.batch_size", 1.5, "valid integer"),
+    ],
+)
+def test_an_error_names_its_field(path, value, words):
+    with pytest.raises(Invalid) as caught:
+        build(Recipe, {path: value})
+    assert list(caught.value.errors) == [path]
+    assert words in caught.value.errors[path]
+
+
+def test_several_errors_are_told_at_once():
+    with pytest.raises(Invalid) as caught:
+        build(Recipe, {"data.cutoff": 1, "train.epochs": 0})
+    assert set(caught.value.errors) == {"data.cutoff", "train.epochs"}
+
+
+def test_a_section_of_two_forms_is_a_choice_and_its_fields():
+    found = {knob.path: knob for knob in knobs(Choice)}
+    assert found["method.type"].choices == ("small", "large")
+    assert found["method.size"].variants == {"small"}
+    assert found["fast"].kind == "flag"
+    built = build(Choice, {"method.type": "large", "method.size": 3, "method.weight": "2.5"})
+    assert built.method == Large(weight=2.5)
+
+
+def test_bounds_are_said_in_words():
+    found = {knob.path: knob.bounds for knob in knobs(Recipe)}
+    assert found["method.r"] == "1 to 1024"
+    assert found["train.learning_rate"] == "above 0, below 10"
+    assert found["train.save_steps"] == "1 or more"

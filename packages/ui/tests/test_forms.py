@@ -1,0 +1,53 @@
+"""Forms: one widget per knob, and errors at the widget they belong to."""
+
+from __future__ import annotations
+
+import gradio as gr
+import pytest
+from camelid_serve.config import PredictConfig
+from camelid_serve.engine import Sampling
+from camelid_train.config import MergeConfig, Recipe
+from camelid_ui.fields import Invalid, knobs
+from camelid_ui.forms import Form, words
+
+
+@pytest.mark.parametrize("cls", [Recipe, MergeConfig, PredictConfig, Sampling])
+def test_the_drawer_has_every_knob_once(cls):
+    with gr.Blocks(analytics_enabled=False):
+        form = Form(cls, "f")
+        form.place(knobs(cls)[0].path)
+        form.drawer()
+    assert set(form.widgets) == {knob.path for knob in knobs(cls)}
+    assert len({widget.elem_id for widget in form.inputs}) == len(form.inputs)
+
+
+def test_widgets_give_the_configuration_they_show():
+    with gr.Blocks(analytics_enabled=False):
+        form = Form(Recipe, "f")
+        form.drawer()
+    assert form.config([widget.value for widget in form.inputs]) == Recipe()
+    updates = form.fill(Recipe().with_overrides(["train.seed=9", "train.max_steps=4"]))
+    values = [update["value"] for update in updates]
+    assert form.config(values).train.seed == 9
+    assert form.config(values).train.max_steps == 4
+
+
+def test_an_error_is_put_at_its_widget_and_taken_away_again():
+    with gr.Blocks(analytics_enabled=False):
+        form = Form(Recipe, "f")
+        form.drawer()
+    paths = list(form.widgets)
+    problem = Invalid("", {"data.sources.0": "Not there.", "method.lora.r": "Too small.", "elsewhere": "Odd."})
+    wrong, updates = form.mark(problem)
+    assert wrong == ["data.sources", "method.r"]
+    assert updates[paths.index("method.r")]["info"] == "Too small."
+    assert form.other_errors(problem) == "elsewhere: Odd."
+    still, cleared = form.mark(None, wrong)
+    assert still == []
+    assert "camelid-invalid" not in cleared[paths.index("method.r")]["elem_classes"]
+
+
+def test_what_classes_say_is_in_the_table_of_words():
+    table = words([Recipe])
+    assert table["label.train.batch_size"] == "Batch size"
+    assert "(1 to 4096)" in table["help.train.batch_size"]

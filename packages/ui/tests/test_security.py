@@ -1,0 +1,127 @@
+"""The guard: who gets in, from where, under which name; everything is closed unless it is said to be open."""
+
+from __future__ import annotations
+
+import pytest
+from camelid_ui.security import Guard, local_hosts
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+from starlette.testclient import TestClient
+
+TOKEN = "right-token"
+METHODS = ["GET", "POST", "PUT", "DELETE", "PATCH"]
+
+
+@pytest.fixture
+def touched() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def client(touched):
+    async def handler(request: Request) -> PlainTextResponse:
+        touched.append(request.method)
+        return PlainTextResponse("in")
+
+    app = Starlette(routes=[Route("/{path:path}", handler, methods=METHODS)])
+    return TestClient(Guard(app, TOKEN, local_hosts(), 7860), base_url="http://localhost:7860")
+
+
+def signed_in(client: TestClient) -> TestClient:
+    client.cookies.set("camelid-7860", TOKEN)
+    return client
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "path", ["/", "/config", "/gradio_api/queue/join", "/download/predictions/1", "/assets/../config"]
+)
+def test_without_a_token_nothing_is_reached(client, touched, method, path):
+    assert client.request(method, path).status_code in (401, 403)
+    assert touched == []
+
+
+@pytest.mark.parametrize("path", ["/health", "/favicon.ico", "/assets/index.js", "/static/fonts/x.woff2"])
+def test_health_and_static_files_are_open_to_look_at(client, path):
+    assert client.get(path).status_code == 200
+    assert client.post(path).status_code in (401, 403)
+
+
+@pytest.mark.parametrize("method", METHODS[1:])
+@pytest.mark.parametrize(
+    "origin", ["http://evil.example", "null", "http://localhost:1", "https://localhost.evil.example:7860", None]
+)
+def test_other_sites_change_nothing_with_our_cookie(client, touched, method, origin):
+    headers = {"origin": origin} if origin else {}
+    assert signed_in(client).request(method, "/gradio_api/queue/join", headers=headers).status_code == 403
+    assert touched == []
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "", "169.254.169.254:7860"])
+def test_other_names_are_not_answered(client, touched, method, host):
+    response = signed_in(client).request(method, "/", headers={"host": host, "origin": f"http://{host}"})
+    assert response.status_code == 403
+    assert touched == []
+
+
+def test_our_own_pages_get_in(client, touched):
+    signed_in(client)
+    assert client.get("/").text == "in"
+    assert client.post("/x", headers={"origin": "http://localhost:7860"}).text == "in"
+    assert touched == ["GET", "POST"]
+
+
+def test_programs_show_the_token_themselves(client):
+    assert client.post("/x", headers={"authorization": f"Bearer {TOKEN}"}).status_code == 200
+    assert client.post("/x", headers={"authorization": "Bearer wrong"}).status_code == 401
+
+
+def test_the_printed_address_gives_a_strict_cookie_and_drops_the_token(client):
+    response = client.get(f"/?token={TOKEN}&tab=train")
+    cookie = response.headers["set-cookie"]
+    assert response.status_code == 200
+    assert "SameSite=Strict" in cookie
+    assert "HttpOnly" in cookie
+    assert "searchParams.delete('token')" in response.text
+    assert TOKEN not in response.text
+    assert client.get("/").text == "in"
+
+
+def test_wrong_tokens_are_slowed_down(client):
+    codes = [client.get("/?token=wrong").status_code for _ in range(7)]
+    assert codes == [401] * 5 + [429] * 2
+    assert client.get(f"/?token={TOKEN}").status_code == 200
+
+
+def test_the_page_without_a_token_says_what_to_do(client):
+    assert "camelid ui" in client.get("/").text
+
+
+def test_answers_cannot_be_framed_sniffed_or_call_out(client):
+    headers = signed_in(client).get("/").headers
+    assert headers["x-content-type-options"] == "nosniff"
+    assert "frame-ancestors 'none'" in headers["content-security-policy"]
+    assert "img-src 'self'" in headers["content-security-policy"]
+
+
+def test_without_asking_for_tokens_origins_and_hosts_still_count(touched):
+    async def handler(request: Request) -> PlainTextResponse:
+        touched.append(request.method)
+        return PlainTextResponse("in")
+
+    app = Starlette(routes=[Route("/", handler, methods=METHODS)])
+    client = TestClient(Guard(app, "", local_hosts(), 7860), base_url="http://localhost:7860")
+    assert client.get("/").status_code == 200
+    assert client.post("/", headers={"origin": "http://evil.example"}).status_code == 403
+    assert client.get("/", headers={"host": "evil.example"}).status_code == 403
+    assert touched == ["GET"]
+
+
+def test_a_websocket_is_closed_to_strangers(client):
+    from starlette.websockets import WebSocketDisconnect
+
+    with pytest.raises(WebSocketDisconnect), client.websocket_connect("/ws"):
+        pass

@@ -1,0 +1,87 @@
+"""The whole app behind the guard: each of its routes asks for the token, and none serves a file of ours."""
+
+from __future__ import annotations
+
+import pytest
+from camelid_ui.security import OPEN, OPEN_UNDER, local_hosts
+from camelid_ui.server import build_server, guarded
+from starlette.testclient import TestClient
+
+TOKEN = "right"
+
+
+@pytest.fixture
+def app(services, monkeypatch, tmp_path):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "uploads"))
+    return build_server(services)
+
+
+@pytest.fixture
+def client(app):
+    return TestClient(guarded(app, TOKEN, local_hosts(), 80), base_url="http://localhost")
+
+
+def paths(routes, prefix=""):
+    for route in routes:
+        path = prefix + getattr(route, "path", "")
+        nested = getattr(route, "original_router", None) or getattr(
+            route, "app", None
+        )  # FastAPI's included routers, mounts
+        inner = getattr(route, "routes", None) or getattr(nested, "routes", None)
+        if inner:
+            yield from paths(inner, path.rstrip("/"))
+        else:
+            yield path, getattr(route, "methods", None) or {"GET"}
+
+
+def test_every_route_asks_for_the_token(app, client):
+    found = list(paths(app.routes))
+    assert any("/queue/join" in path for path, _ in found)
+    assert any("/upload" in path for path, _ in found)
+    for path, methods in found:
+        address = path.replace("{", "").replace("}", "").replace(":path", "")
+        for method in methods:
+            status = client.request(method, address).status_code
+            if status not in (401, 403):
+                assert method in ("GET", "HEAD")
+                assert address in OPEN or address.startswith(OPEN_UNDER), address
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/gradio_api/file=/etc/passwd",
+        "/gradio_api/file=../../etc/passwd",
+        "/gradio_api/file=/proc/self/environ",
+        "/file=/etc/passwd",
+    ],
+)
+def test_no_file_of_the_machine_is_served(client, path):
+    assert client.get(path, headers={"authorization": f"Bearer {TOKEN}"}).status_code in (403, 404)
+
+
+def test_home_is_not_served_either(client, home):
+    response = client.get(f"/gradio_api/file={home / 'jobs.sqlite3'}", headers={"authorization": f"Bearer {TOKEN}"})
+    assert response.status_code in (403, 404)
+
+
+def test_health_needs_nothing_and_a_missing_job_is_a_sentence(client):
+    assert client.get("/health").json() == {"status": "ok"}
+    missing = client.get("/download/predictions/7", headers={"authorization": f"Bearer {TOKEN}"})
+    assert (missing.status_code, missing.text) == (404, "There is no job 7; `camelid jobs list --all` shows all.")
+
+
+def test_predictions_are_a_download(client, services, questions):
+    from camelid_serve.config import PredictConfig
+
+    job = services.predictions.start(PredictConfig(model="tiny", input=str(questions)))
+    found = client.get(f"/download/predictions/{job.id}", headers={"authorization": f"Bearer {TOKEN}"})
+    assert found.headers["content-disposition"].startswith("attachment")
+    assert found.headers["x-content-type-options"] == "nosniff"
+    assert found.text == ""
+
+
+def test_nothing_is_published_as_an_api(app, client):
+    config = client.get("/config", headers={"authorization": f"Bearer {TOKEN}"}).json()
+    assert [each["api_name"] for each in config["dependencies"] if each.get("api_visibility") == "public"] == []
+    assert config["analytics_enabled"] is False
