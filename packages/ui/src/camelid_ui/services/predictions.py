@@ -23,7 +23,8 @@ from camelid_serve.config import PredictConfig
 from camelid_serve.inputs import Row, read_rows
 from camelid_serve.predict import PREDICTIONS, partial
 
-from ..fields import Invalid, overrides
+from camelid_ui.fields import Invalid, overrides
+
 from .jobs import Jobs, JobView
 from .models import Models, TokenView
 

@@ -18,7 +18,8 @@ from camelid_core.jobs import Job
 from camelid_core.plugins import Host
 from camelid_train.config import Recipe
 
-from ..fields import command_line
+from camelid_ui.fields import command_line
+
 from .data import Collection
 from .jobs import Jobs, JobView
 from .models import Models, dimensions, parameters
@@ -186,7 +187,7 @@ class Training:
             open_source(Source.parse(text).name, self.host.datasets)
 
     def _at(self, path: str, check: Any) -> None:
-        from ..fields import Invalid
+        from camelid_ui.fields import Invalid
 
         try:
             check()

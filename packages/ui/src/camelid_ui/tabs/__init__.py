@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ..services import Services
+    from camelid_ui.services import Services
 
 
 @dataclass(frozen=True)

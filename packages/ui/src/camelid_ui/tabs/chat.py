@@ -13,15 +13,16 @@ import gradio as gr
 from camelid_core.errors import CamelidError
 from camelid_serve.engine import Sampling
 
-from ..conversation import Talk, shown
-from ..fields import Invalid
-from ..forms import Form
-from ..services import Services
-from ..services.chat import Status
-from ..text import Voice, t, voice_of
-from ..views import conversation as view
-from ..views import error, note, state
-from ..views.numbers import duration
+from camelid_ui.conversation import Talk, shown
+from camelid_ui.fields import Invalid
+from camelid_ui.forms import Form
+from camelid_ui.services import Services
+from camelid_ui.services.chat import Status
+from camelid_ui.text import Voice, t, voice_of
+from camelid_ui.views import conversation as view
+from camelid_ui.views import error, note, state
+from camelid_ui.views.numbers import duration
+
 from . import PRIVATE
 from .parts import address, message, panel
 

@@ -11,11 +11,12 @@ from typing import Any
 import gradio as gr
 from camelid_core.errors import CamelidError
 
-from ..services import Services
-from ..services.data import Entry
-from ..text import Voice, t, voice_of
-from ..views import conversation, error, note
-from ..views import data as view
+from camelid_ui.services import Services
+from camelid_ui.services.data import Entry
+from camelid_ui.text import Voice, t, voice_of
+from camelid_ui.views import conversation, error, note
+from camelid_ui.views import data as view
+
 from . import PRIVATE
 from .parts import Confirmed, address, chooser, confirmed, key_of, message, panel
 

@@ -12,11 +12,12 @@ from typing import Any
 import gradio as gr
 from camelid_core.errors import CamelidError
 
-from ..services import Services
-from ..services.jobs import JobView
-from ..text import Voice, t, voice_of
-from ..views import error, esc, note
-from ..views.jobs import badge, bar
+from camelid_ui.services import Services
+from camelid_ui.services.jobs import JobView
+from camelid_ui.text import Voice, t, voice_of
+from camelid_ui.views import error, esc, note
+from camelid_ui.views.jobs import badge, bar
+
 from . import PRIVATE
 from .parts import Confirmed, confirmed, message, panel
 

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 
 import gradio as gr
 
-from ..services import Services
-from ..services.jobs import JobView
-from ..text import Voice, t, voice_of
-from ..views import empty, esc, facts
-from ..views import jobs as view
+from camelid_ui.services import Services
+from camelid_ui.services.jobs import JobView
+from camelid_ui.text import Voice, t, voice_of
+from camelid_ui.views import empty, esc, facts
+from camelid_ui.views import jobs as view
+
 from . import PRIVATE
 from .job import JobPanel, build_job
 from .parts import address, chooser, key_of, panel

@@ -12,15 +12,16 @@ import gradio as gr
 from camelid_core.errors import CamelidError
 from camelid_train.config import MergeConfig
 
-from ..fields import Invalid
-from ..forms import Form
-from ..services import Services
-from ..services.jobs import JobView
-from ..services.merging import load_line
-from ..text import Voice, t, voice_of
-from ..views import code, empty, error, facts
-from ..views import jobs as jobs_view
-from ..views.numbers import size
+from camelid_ui.fields import Invalid
+from camelid_ui.forms import Form
+from camelid_ui.services import Services
+from camelid_ui.services.jobs import JobView
+from camelid_ui.services.merging import load_line
+from camelid_ui.text import Voice, t, voice_of
+from camelid_ui.views import code, empty, error, facts
+from camelid_ui.views import jobs as jobs_view
+from camelid_ui.views.numbers import size
+
 from . import PRIVATE
 from .job import JobPanel, build_job
 from .parts import address, chooser, key_of, message, panel

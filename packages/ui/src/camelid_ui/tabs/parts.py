@@ -12,8 +12,9 @@ from typing import Any
 import gradio as gr
 from camelid_core.errors import CamelidError
 
-from .. import views
-from ..text import t
+from camelid_ui import views
+from camelid_ui.text import t
+
 from . import PRIVATE
 
 _SELECT = """

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import gradio as gr
 
-from ..services import Services
-from ..services.plugins import PluginView
-from ..text import Voice, t, voice_of
-from ..views import Cell, Line, cell, empty, esc, listing
+from camelid_ui.services import Services
+from camelid_ui.services.plugins import PluginView
+from camelid_ui.text import Voice, t, voice_of
+from camelid_ui.views import Cell, Line, cell, empty, esc, listing
+
 from . import PRIVATE
 from .parts import panel
 

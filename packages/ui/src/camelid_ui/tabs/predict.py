@@ -12,14 +12,15 @@ import gradio as gr
 from camelid_core.errors import CamelidError
 from camelid_serve.config import PredictConfig
 
-from ..fields import Invalid
-from ..forms import Form
-from ..services import Services
-from ..services.jobs import JobView
-from ..text import Voice, t, voice_of
-from ..views import code, empty, error
-from ..views import jobs as jobs_view
-from ..views import predict as view
+from camelid_ui.fields import Invalid
+from camelid_ui.forms import Form
+from camelid_ui.services import Services
+from camelid_ui.services.jobs import JobView
+from camelid_ui.text import Voice, t, voice_of
+from camelid_ui.views import code, empty, error
+from camelid_ui.views import jobs as jobs_view
+from camelid_ui.views import predict as view
+
 from . import PRIVATE
 from .job import JobPanel, build_job
 from .parts import address, chooser, key_of, message, panel

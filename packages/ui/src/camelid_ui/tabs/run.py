@@ -13,10 +13,11 @@ import gradio as gr
 import pandas as pd  # type: ignore[import-untyped]
 from camelid_core.errors import CamelidError
 
-from ..services import Services
-from ..services.training import Curves, Point, Run
-from ..text import Voice, t, voice_of
-from ..views import train as view
+from camelid_ui.services import Services
+from camelid_ui.services.training import Curves, Point, Run
+from camelid_ui.text import Voice, t, voice_of
+from camelid_ui.views import train as view
+
 from . import PRIVATE
 from .parts import Confirmed, confirmed, message, panel
 

@@ -12,13 +12,14 @@ import gradio as gr
 from camelid_core.errors import CamelidError
 from camelid_train.config import Recipe
 
-from ..fields import Invalid, default_values, flat
-from ..forms import Form
-from ..services import Services
-from ..text import Voice, t, voice_of
-from ..views import code, empty, error, note
-from ..views import jobs as jobs_view
-from ..views import train as view
+from camelid_ui.fields import Invalid, default_values, flat
+from camelid_ui.forms import Form
+from camelid_ui.services import Services
+from camelid_ui.text import Voice, t, voice_of
+from camelid_ui.views import code, empty, error, note
+from camelid_ui.views import jobs as jobs_view
+from camelid_ui.views import train as view
+
 from . import PRIVATE
 from .parts import address, chooser, key_of, message, panel, with_request
 from .run import RunPanel, build_run

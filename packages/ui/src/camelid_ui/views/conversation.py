@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from camelid_core.records import Message
 
-from ..services.models import TokenView
-from ..text import Voice
+from camelid_ui.services.models import TokenView
+from camelid_ui.text import Voice
+
 from . import esc
 
 

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from camelid_core.records import Record
 
-from ..services.data import Entry, Lengths
-from ..text import Voice
+from camelid_ui.services.data import Entry, Lengths
+from camelid_ui.text import Voice
+
 from . import Cell, Line, cell, empty, esc, facts, listing
 from .charts import histogram
 from .numbers import count

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..services.jobs import JobView
-from ..services.training import Run
-from ..text import Voice
-from . import Line, cell, esc, facts, listing, state
+from camelid_ui.services.jobs import JobView
+from camelid_ui.services.training import Run
+from camelid_ui.text import Voice
+
+from . import Cell, Line, cell, esc, facts, listing, state
 from .numbers import count, duration, loss
-from . import Cell
 
 
 def word(view: JobView, say: Voice) -> str:

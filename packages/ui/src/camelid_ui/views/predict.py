@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..services.models import TokenView
-from ..services.predictions import Answers, Preview
-from ..text import Voice
+from camelid_ui.services.models import TokenView
+from camelid_ui.services.predictions import Answers, Preview
+from camelid_ui.text import Voice
+
 from . import Cell, Line, cell, error, esc, listing, note
 from .conversation import tokens
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from ..services.training import Estimate, Run
-from ..text import Voice
+from camelid_ui.services.training import Estimate, Run
+from camelid_ui.text import Voice
+
 from . import error, esc, facts, note
 from .jobs import badge, bar
 from .numbers import count, duration, loss, size
