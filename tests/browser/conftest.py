@@ -161,7 +161,8 @@ _OVER = """() => [...document.querySelectorAll('body *')].filter(each => {
   const box = each.getBoundingClientRect();
   if (!box.width || !box.height || box.right <= innerWidth + 1) return false;
   for (let up = each.parentElement; up && up !== document.body; up = up.parentElement) {
-    if (/auto|scroll/.test(getComputedStyle(up).overflowX) && up.getBoundingClientRect().right <= innerWidth + 1) return false;
+    const scrolls = /auto|scroll/.test(getComputedStyle(up).overflowX);
+    if (scrolls && up.getBoundingClientRect().right <= innerWidth + 1) return false;
   }
   return getComputedStyle(each).visibility !== 'hidden';
 }).slice(0, 5).map(each => `${each.tagName}.${each.className}#${each.id}`)"""

@@ -100,7 +100,8 @@ def header(services: Services, say: Voice) -> str:
     words = say("header.running", count=running) if running else say("header.idle")
     return (
         f'<header class="camelid-header"><h1>Camelid</h1><span class="device">{esc(describe().words)}</span>'
-        f'<a class="running{" some" if running else ""}" href="/?tab=jobs" data-open-tab="jobs">{esc(words)}</a></header>'
+        f'<a class="running{" some" if running else ""}" href="/?tab=jobs" data-open-tab="jobs">{esc(words)}</a>'
+        "</header>"
     )
 
 
@@ -149,6 +150,7 @@ def _restore(demo: gr.Blocks, pages: Pages, services: Services) -> None:
         asked = {key: values[0] for key, values in parse_qs(query.lstrip("?")).items()}
         names = services.data.names()
         models = services.models.names()
+        resident = services.chat.status.model
         model = gr.update(choices=models, value=models[0] if models else None)
         return (
             header(services, say),
@@ -161,6 +163,7 @@ def _restore(demo: gr.Blocks, pages: Pages, services: Services) -> None:
             gr.update(choices=_adapters(services), value=_first_of(_adapters(services), None)),
             gr.update(choices=services.models.bases(), value=_base(services)),
             gr.update(choices=services.data.sources()),
+            gr.update(choices=models, **({"value": resident} if resident else {})),
             *status_of(services, say),
         )
 
@@ -168,11 +171,10 @@ def _restore(demo: gr.Blocks, pages: Pages, services: Services) -> None:
         return pages.plugins.show(services, voice_of(request)), f"{run} ", f"{job} ", f"{folded} ", f"{predicted} "
 
     widgets = pages.train.form.widgets
-    chat_tab = pages.chat
     outputs = [
-        pages.header, pages.tabs, pages.data.row, pages.data.chosen, pages.train.run, pages.jobs.panel.job, pages.merge.panel.job,
-        pages.predict.panel.job, pages.data.model, pages.predict.model, pages.merge.adapter, widgets["model.name"],
-        widgets["data.sources"], chat_tab.status, chat_tab.timer, chat_tab.ask, chat_tab.send, chat_tab.compare, chat_tab.model,
+        pages.header, pages.tabs, pages.data.row, pages.data.chosen, pages.train.run, pages.jobs.panel.job,
+        pages.merge.panel.job, pages.predict.panel.job, pages.data.model, pages.predict.model, pages.merge.adapter,
+        widgets["model.name"], widgets["data.sources"], pages.chat.model, *pages.chat.shown,
     ]  # fmt: skip
     ended = [pages.train.panel.ended, pages.jobs.panel.ended, pages.merge.panel.ended, pages.predict.panel.ended]
     jobs_shown = [pages.train.run, pages.jobs.panel.job, pages.merge.panel.job, pages.predict.panel.job]

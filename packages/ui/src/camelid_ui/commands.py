@@ -14,6 +14,7 @@ import socket
 import tempfile
 import webbrowser
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -119,7 +120,7 @@ def _hosts(host: str, extra: list[str]) -> frozenset[str]:
         return local_hosts(extra)
     import psutil
 
-    addresses = [each.address.partition("%")[0] for each in sum(psutil.net_if_addrs().values(), [])]
+    addresses = [each.address.partition("%")[0] for each in chain.from_iterable(psutil.net_if_addrs().values())]
     return local_hosts([host, socket.gethostname(), socket.getfqdn(), *addresses, *extra])
 
 

@@ -53,9 +53,6 @@ class Talk:
         names = (BASE, TUNED) if compare else (TUNED,)
         return Talk((*self.turns[:-1], replace(self.turns[-1], answers=dict(zip(names, answers, strict=True)))))
 
-    def without_last(self) -> Talk:
-        return Talk(self.turns[:-1])
-
     def seeded(self, sampling: Sampling) -> Sampling:
         tries = self.turns[-1].tries
         return sampling.model_copy(update={"seed": sampling.seed + tries}) if tries else sampling

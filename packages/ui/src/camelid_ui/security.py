@@ -24,14 +24,21 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 OPEN = ("/health", "/favicon.ico")
 OPEN_UNDER = ("/assets/", "/static/")
 SAFE = ("GET", "HEAD")
+_POLICY = (
+    "img-src 'self' data: blob:",  # model output is shown as Markdown: an image in it must not call anybody
+    "media-src 'self' data: blob:",
+    "connect-src 'self' blob: data:",
+    "object-src 'none'",
+    "base-uri 'self'",
+    "form-action 'self'",
+    "frame-ancestors 'none'",
+)
 _HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"same-origin"),
-    # model output is shown as Markdown: an image in it must not call anybody
-    (b"content-security-policy", b"img-src 'self' data: blob:; media-src 'self' data: blob:; connect-src 'self' blob: data:; "
-     b"object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"),
-)  # fmt: skip
+    (b"content-security-policy", "; ".join(_POLICY).encode()),
+)
 _WRONG_PER_MINUTE = 5
 
 
@@ -170,9 +177,13 @@ async def _answer(scope: Scope, send: Send, status: int, text: str, headers: Map
     await send({"type": "http.response.body", "body": text.encode()})
 
 
-_STYLE = "body{font:16px/1.6 system-ui,sans-serif;max-width:34em;margin:15vh auto;padding:0 20px;color:#1b1b19;background:#f8f8f6}code{background:#ececE8;padding:1px 5px}"
+_STYLE = (
+    "body{font:16px/1.6 system-ui,sans-serif;max-width:34em;margin:15vh auto;padding:0 20px;"
+    "color:#1b1b19;background:#f8f8f6}code{background:#ececE8;padding:1px 5px}"
+)
 _LOGIN = (
-    f'<!doctype html><html lang="en"><meta name="viewport" content="width=device-width"><title>Camelid</title><style>{_STYLE}</style>'
+    '<!doctype html><html lang="en"><meta name="viewport" content="width=device-width"><title>Camelid</title>'
+    f"<style>{_STYLE}</style>"
     "<h1>Camelid</h1><p>These pages need a token. Open the address that <code>camelid ui</code> printed when it "
     "started; it ends in <code>?token=…</code></p></html>"
 )

@@ -20,8 +20,8 @@ from camelid_core.jobs import Job
 from camelid_core.jobs.files import attempts
 from camelid_core.plugins import Host
 from camelid_serve.config import PredictConfig
-from camelid_serve.inputs import Row, read_rows
-from camelid_serve.predict import PREDICTIONS, partial
+from camelid_serve.inputs import PREDICTIONS, Row, read_rows
+from camelid_serve.predict import partial
 
 from camelid_ui.fields import Invalid, overrides
 

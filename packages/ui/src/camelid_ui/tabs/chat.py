@@ -1,11 +1,11 @@
 """The Chat page: one conversation, or two side by side with the same questions and seed.
 
-Knows its components and their handlers. What they do is `services.chat` and `conversation`.
+Knows its components and their handlers. What they do is `services.chat`; how a conversation
+goes on is `talking`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,44 +13,35 @@ import gradio as gr
 from camelid_core.errors import CamelidError
 from camelid_serve.engine import Sampling
 
-from camelid_ui.conversation import Talk, shown
-from camelid_ui.fields import Invalid
+from camelid_ui.conversation import Talk
 from camelid_ui.forms import Form
 from camelid_ui.services import Services
 from camelid_ui.services.chat import Status
 from camelid_ui.text import Voice, t, voice_of
-from camelid_ui.views import conversation as view
 from camelid_ui.views import error, note, state
 from camelid_ui.views.numbers import duration
 
 from . import PRIVATE
 from .parts import address, message, panel
+from .talking import Talking, wire
 
 
 @dataclass(frozen=True)
 class ChatTab:
-    """`talk` is the conversation; the two chatbots only show it."""
+    """`chosen` is the resident model's name, in the address."""
 
     model: gr.Dropdown
     load: gr.Button
     status: gr.HTML
-    compare: gr.Checkbox
-    base: gr.Chatbot
-    tuned: gr.Chatbot
     base_column: gr.Column
-    ask: gr.Textbox
-    send: gr.Button
-    stop: gr.Button
-    retry: gr.Button
-    clear: gr.Button
-    said: gr.HTML
-    system: gr.Textbox
-    form: Form[Sampling]
-    exact: gr.HTML
-    prompt: gr.Accordion
-    talk: gr.State
     timer: gr.Timer
     chosen: gr.Textbox
+    talking: Talking
+
+    @property
+    def shown(self) -> list[Any]:
+        """What depends on the resident model; `status_of` gives updates for it."""
+        return [self.status, self.timer, self.talking.ask, self.talking.send, self.talking.compare]
 
 
 def build(services: Services) -> ChatTab:
@@ -94,13 +85,13 @@ def build(services: Services) -> ChatTab:
     form.drawer()
     with gr.Accordion(t("chat.exact"), open=False, elem_id="chat-exact") as prompt:
         exact = panel(elem_id="chat-exact-tokens")
-    tab = ChatTab(
-        model=model, load=load, status=status, compare=compare, base=base, tuned=tuned, base_column=base_column, ask=ask,
-        send=send, stop=stop, retry=retry, clear=clear, said=said, system=system, form=form, exact=exact, prompt=prompt,
-        talk=gr.State(Talk()), timer=gr.Timer(0.7, active=False), chosen=chosen,
+    talking = Talking(
+        talk=gr.State(Talk()), base=base, tuned=tuned, said=said, send=send, stop=stop, retry=retry, clear=clear,
+        ask=ask, compare=compare, system=system, form=form, prompt=prompt, exact=exact,
     )  # fmt: skip
+    tab = ChatTab(model, load, status, base_column, gr.Timer(0.7, active=False), chosen, talking)
     _wire_model(tab, services)
-    _wire_talk(tab, services)
+    wire(services, talking)
     return tab
 
 
@@ -119,141 +110,25 @@ def _wire_model(tab: ChatTab, services: Services) -> None:
             services.chat.load(name or "")
         except CamelidError as problem:
             return message(problem), *[gr.skip()] * 5
-        return status(request)
+        return look(request)
 
-    def status(request: gr.Request) -> tuple[Any, ...]:
-        now, say = services.chat.status, voice_of(request)
-        ready = now.state == "ready"
-        return (
-            _status(now, say),
-            gr.Timer(active=now.state == "loading"),
-            gr.update(interactive=ready),
-            gr.update(interactive=ready),
-            gr.update(interactive=ready and now.tuned)
-            if ready and now.tuned
-            else gr.update(interactive=False, value=False),
-            now.model if ready else gr.skip(),
-        )
+    def look(request: gr.Request) -> tuple[Any, ...]:
+        now = services.chat.status
+        return *status_of(services, voice_of(request)), now.model if now.state == "ready" else gr.skip()
 
-    outputs = [tab.status, tab.timer, tab.ask, tab.send, tab.compare, tab.chosen]
+    outputs = [*tab.shown, tab.chosen]
     tab.load.click(load, tab.model, outputs, **PRIVATE)
-    tab.timer.tick(status, None, outputs, **PRIVATE)
-    tab.compare.change(lambda on: gr.update(visible=on), tab.compare, tab.base_column, **PRIVATE)
+    tab.timer.tick(look, None, outputs, **PRIVATE)
+    compare = tab.talking.compare
+    compare.change(lambda on: gr.update(visible=on), compare, tab.base_column, **PRIVATE)
 
 
 def status_of(services: Services, say: Voice) -> tuple[Any, ...]:
-    """What a page that opens shows of the resident model: status, timer, ask, send, compare, model."""
+    """Updates for `ChatTab.shown`: what is resident, and what can be done with it."""
     now = services.chat.status
-    ready = now.state == "ready"
-    names = gr.update(choices=services.models.names(), **({"value": now.model} if now.model else {}))
-    return (
-        _status(now, say), gr.Timer(active=now.state == "loading"), gr.update(interactive=ready),
-        gr.update(interactive=ready), gr.update(interactive=ready and now.tuned), names,
-    )  # fmt: skip
-
-
-def _wire_talk(tab: ChatTab, services: Services) -> None:
-    """Asking, stopping, asking again."""
-    form = tab.form
-
-    def answer(
-        talk: Talk, compare: bool, system: str, values: tuple[Any, ...], request: gr.Request
-    ) -> Iterator[tuple[Any, ...]]:
-        say = voice_of(request)
-        try:
-            sampling = form.config(values)
-            stream = services.chat.ask(_session(request), talk.columns(system, compare), talk.seeded(sampling))
-            yield (talk, *shown(talk, say), "", *_buttons(True), *form.mark(None, list(form.widgets))[1])
-            for answers in stream:
-                talk = talk.answered(answers, compare)
-                yield (talk, *shown(talk, say), "", *_buttons(True), *_skips(form))
-        except Invalid as problem:
-            yield (
-                talk.without_last(),
-                *shown(talk.without_last(), say),
-                error(str(problem)),
-                *_buttons(False),
-                *form.mark(problem)[1],
-            )
-            return
-        except CamelidError as problem:
-            yield (
-                talk.without_last(),
-                *shown(talk.without_last(), say),
-                message(problem),
-                *_buttons(False),
-                *_skips(form),
-            )
-            return
-        yield (talk, *shown(talk, say), "", *_buttons(False), *_skips(form))
-
-    def send(
-        request: gr.Request, text: str, talk: Talk, compare: bool, system: str, *values: Any
-    ) -> Iterator[tuple[Any, ...]]:
-        if not text.strip():
-            yield (*[gr.skip()] * 7, *_skips(form), gr.skip())
-            return
-        for update in answer(talk.asked(text.strip()), compare, system, values, request):
-            yield (*update, "")
-
-    def retry(request: gr.Request, talk: Talk, compare: bool, system: str, *values: Any) -> Iterator[tuple[Any, ...]]:
-        if talk.turns:
-            yield from answer(talk.again(), compare, system, values, request)
-
-    def edit(
-        request: gr.Request, change: gr.EditData, talk: Talk, compare: bool, system: str, *values: Any
-    ) -> Iterator[tuple[Any, ...]]:
-        index = change.index[0] if isinstance(change.index, list | tuple) else change.index
-        text = change.value if isinstance(change.value, str) else str(change.value)
-        yield from answer(talk.edited(index // 2, text), compare, system, values, request)
-
-    def clear(request: gr.Request) -> tuple[Any, ...]:
-        services.chat.stop(_session(request))
-        return (Talk(), [], [], "")
-
-    def stop(request: gr.Request) -> None:
-        services.chat.stop(_session(request))
-
-    def exact(talk: Talk, draft: str, system: str, request: gr.Request) -> str:
-        say = voice_of(request)
-        if services.chat.status.state != "ready":
-            return note(say("chat.no_model"))
-        asked = talk.asked(draft.strip()) if draft.strip() or not talk.turns else talk
-        try:
-            return view.tokens(
-                services.models.prompt(services.chat.status.model, asked.prompt(system)), say, legend=False
-            )
-        except CamelidError as problem:
-            return message(problem)
-
-    inputs = [tab.talk, tab.compare, tab.system, *form.inputs]
-    outputs = [tab.talk, tab.base, tab.tuned, tab.said, tab.send, tab.stop, tab.retry, *form.inputs]
-    streaming: dict[str, Any] = {**PRIVATE, "concurrency_limit": 8, "concurrency_id": "chat"}
-    gr.on([tab.send.click, tab.ask.submit], send, [tab.ask, *inputs], [*outputs, tab.ask], **streaming)
-    tab.retry.click(retry, inputs, outputs, **streaming)
-    gr.on([tab.tuned.edit, tab.base.edit], edit, inputs, outputs, **streaming)
-    tab.stop.click(stop, None, None, queue=False, **PRIVATE)
-    gr.on(
-        [tab.clear.click, tab.tuned.clear, tab.base.clear],
-        clear,
-        None,
-        [tab.talk, tab.base, tab.tuned, tab.said],
-        **PRIVATE,
-    )
-    tab.prompt.expand(exact, [tab.talk, tab.ask, tab.system], tab.exact, **PRIVATE)
-
-
-def _session(request: gr.Request) -> str:
-    return str(request.session_hash)
-
-
-def _buttons(running: bool) -> tuple[Any, Any, Any]:
-    """Send, stop and retry, each only while it can work."""
-    return gr.update(interactive=not running), gr.update(interactive=running), gr.update(interactive=not running)
-
-
-def _skips(form: Form[Sampling]) -> list[Any]:
-    return [gr.skip()] * len(form.inputs)
+    ready = gr.update(interactive=now.state == "ready")
+    comparing = gr.update(interactive=True) if now.tuned else gr.update(interactive=False, value=False)
+    return _status(now, say), gr.Timer(active=now.state == "loading"), ready, ready, comparing
 
 
 def _status(now: Status, say: Voice) -> str:

@@ -63,10 +63,11 @@ class RunPanel:
 
             return handler
 
-        outputs = [form, self.column, self.head, self.progress, self.result, self.loss, self.rate, self.finish,
-                   self.stop.ask, self.stop.row, self.retry, self.chat, self.merge, self.timer, self.seen, self.ended]  # fmt: skip
-        shown = run.change(lambda: "", None, self.seen, **PRIVATE).then(show, [run, self.seen], outputs, **PRIVATE)
-        shown.then(None, None, None, js="() => {}", **PRIVATE)
+        outputs = [
+            form, self.column, self.head, self.progress, self.result, self.loss, self.rate, self.finish, self.stop.ask,
+            self.stop.row, self.retry, self.chat, self.merge, self.timer, self.seen, self.ended,
+        ]  # fmt: skip
+        run.change(lambda: "", None, self.seen, **PRIVATE).then(show, [run, self.seen], outputs, **PRIVATE)
         self.timer.tick(show, [run, self.seen], outputs, **PRIVATE)
         for button, action in (
             (self.finish, services.jobs.finish),
@@ -84,8 +85,9 @@ class RunPanel:
             run = services.training.show(int(number))
         except CamelidError as problem:
             nothing = gr.update(visible=False)
-            return (gr.update(visible=True), gr.update(visible=True), message(problem), "", "", nothing, nothing, nothing,
-                    *self.stop.hidden(), nothing, nothing, nothing, gr.Timer(active=False), "", "")  # fmt: skip
+            return (gr.update(visible=True), gr.update(visible=True), message(problem), "", "",
+                    nothing, nothing, nothing, *self.stop.hidden(), nothing, nothing, nothing,
+                    gr.Timer(active=False), "", "")  # fmt: skip
         return self._updates(run, seen, say)
 
     def _updates(self, run: Run, seen: str, say: Voice) -> tuple[Any, ...]:

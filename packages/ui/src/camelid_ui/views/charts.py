@@ -16,16 +16,23 @@ def histogram(bins: Sequence[tuple[int, int, int]], mark: int, label: str, unit:
     end = max(bins[-1][1], mark if mark < bins[-1][1] * 1.5 else 0)
     highest = max(count for _, _, count in bins) or 1
     bars = "".join(
-        f'<rect class="{"over" if low >= mark else ""}" x="{_x(low, end) + 0.75:.1f}" width="{max(1.0, _x(high - low, end) - 1.5):.1f}" '
-        f'y="{_HEIGHT - count / highest * (_HEIGHT - 6):.1f}" height="{count / highest * (_HEIGHT - 6):.1f}">'
-        f"<title>{low}–{high}: {count}</title></rect>"
-        for low, high, count in bins
+        _bar(low, high, count / highest, end, low >= mark, f"{low}–{high}: {count}") for low, high, count in bins
     )
-    line = f'<line x1="{_x(mark, end):.1f}" x2="{_x(mark, end):.1f}" y1="0" y2="{_HEIGHT}"/>' if mark <= end else ""
+    at = f"{_x(mark, end):.1f}"
+    line = f'<line x1="{at}" x2="{at}" y1="0" y2="{_HEIGHT}"/>' if mark <= end else ""
     return (
-        f'<figure class="camelid-histogram"><svg viewBox="0 0 {_WIDTH} {_HEIGHT}" preserveAspectRatio="none" role="img" '
-        f'aria-label="{esc(label)}">{bars}{line}</svg>'
-        f'<div class="axis"><span>0</span><span>{end} {esc(unit)}</span></div><figcaption>{esc(label)}</figcaption></figure>'
+        '<figure class="camelid-histogram">'
+        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" preserveAspectRatio="none" role="img" aria-label="{esc(label)}">'
+        f'{bars}{line}</svg><div class="axis"><span>0</span><span>{end} {esc(unit)}</span></div>'
+        f"<figcaption>{esc(label)}</figcaption></figure>"
+    )
+
+
+def _bar(low: int, high: int, share: float, end: int, over: bool, title: str) -> str:
+    height = share * (_HEIGHT - 6)
+    return (
+        f'<rect class="{"over" if over else ""}" x="{_x(low, end) + 0.75:.1f}" y="{_HEIGHT - height:.1f}" '
+        f'width="{max(1.0, _x(high - low, end) - 1.5):.1f}" height="{height:.1f}"><title>{title}</title></rect>'
     )
 
 

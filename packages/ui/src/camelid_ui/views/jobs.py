@@ -38,8 +38,9 @@ def bar(view: JobView, say: Voice) -> str:
     )
     percent = f"{view.share * 100:.0f}"
     meter = (
-        f'<div class="camelid-bar {esc(view.job.state)}" role="progressbar" aria-valuenow="{percent}" aria-valuemin="0" '
-        f'aria-valuemax="100" aria-label="{esc(say("progress.label"))}"><span style="width:{percent}%"></span></div>'
+        f'<div class="camelid-bar {esc(view.job.state)}" role="progressbar" aria-valuenow="{percent}" '
+        f'aria-valuemin="0" aria-valuemax="100" aria-label="{esc(say("progress.label"))}">'
+        f'<span style="width:{percent}%"></span></div>'
     )
     return meter + numbers
 
@@ -93,4 +94,5 @@ def unit(name: str, say: Voice) -> str:
 def _progress(view: JobView, say: Voice) -> str:
     if not view.total:
         return ""
-    return f'<span class="camelid-mini"><span style="width:{view.share * 100:.0f}%"></span></span> {view.done}/{view.total}'
+    bar = f'<span class="camelid-mini"><span style="width:{view.share * 100:.0f}%"></span></span>'
+    return f"{bar} {view.done}/{view.total}"

@@ -18,7 +18,8 @@ def preview(found: Preview, say: Voice) -> str:
     rows = note(say("predict.rows", rows=found.rows))
     faulty = error(say("predict.faulty", faulty=found.faulty)) if found.faulty else ""
     prompts = "".join(
-        f'<p class="camelid-note" style="margin-top:12px">{esc(say("predict.row", number=number))}</p>{_prompt(prompt, say)}'
+        f'<p class="camelid-note" style="margin-top:12px">{esc(say("predict.row", number=number))}</p>'
+        f"{_prompt(prompt, say)}"
         for number, prompt in enumerate(found.prompts, 1)
     )
     return rows + faulty + prompts
