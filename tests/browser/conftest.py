@@ -80,9 +80,19 @@ def server(home: Path) -> Iterator[Server]:
     _stop_workers(home)
 
 
-def start(home: Path, *options: str) -> Server:
+@pytest.fixture(scope="session")
+def plugin_server(environment: Any) -> Iterator[Server]:
+    """The pages of a clean environment in which the example plugin is installed."""
+    tiny_model(environment.home / "models" / "pythia", "gpt_neox")
+    found = start(environment.home, python=environment.path / "bin" / "python")
+    yield found
+    stop(found.process)
+    _stop_workers(environment.home)
+
+
+def start(home: Path, *options: str, python: Path | str = sys.executable) -> Server:
     environment = os.environ | {"CAMELID_HOME": str(home), "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
-    command = [sys.executable, "-m", "camelid_core.cli", "ui", "--port", "0", *options]
+    command = [str(python), "-m", "camelid_core.cli", "ui", "--port", "0", *options]
     with (home / "ui.log").open("ab") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=home)
     deadline = time.monotonic() + 60

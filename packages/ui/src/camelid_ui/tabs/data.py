@@ -79,12 +79,13 @@ def build(services: Services) -> DataTab:
                     label=t("data.tokenizer"),
                     allow_custom_value=True,
                     min_width=150,
+                    elem_id="data-model",
                 )
                 template = gr.Dropdown(
                     [(t("data.own_template"), ""), *((n, n) for n in services.models.templates())],
-                    value="", label=t("data.template"), min_width=150,
+                    value="", label=t("data.template"), min_width=150, elem_id="data-template",
                 )  # fmt: skip
-                cutoff = gr.Number(512, label=t("data.cutoff"), precision=0, min_width=100)
+                cutoff = gr.Number(512, label=t("data.cutoff"), precision=0, min_width=100, elem_id="data-cutoff")
             tokens = panel(elem_id="data-tokens")
             histogram = panel(elem_id="data-histogram")
     tab = DataTab(
