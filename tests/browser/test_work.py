@@ -61,8 +61,7 @@ def test_data_shows_a_row_as_the_model_sees_it(eyes):
     expect(page.locator("#data-tokens .camelid-legend")).to_contain_text("trained")
     assert "data=cot-arithmetic-en" in page.url
     assert "row=2" in page.url
-    page.wait_for_timeout(1500)  # a reload in the middle of an answer is a console error of its own
-    page.reload()
+    page = eyes.open(f"?{page.url.partition('?')[2]}")  # another browser shows the same
     expect(page.locator("#data-rows tr.chosen td").first).to_have_text("3")
     page.locator("#data-search input, #data-search textarea").first.fill("zh")
     expect(page.locator("#data-list tbody tr")).to_have_count(2)
@@ -228,14 +227,28 @@ def test_chat_streams_stops_retries_and_compares(eyes):
     expect(page.locator("#chat-base")).to_be_visible()
     page.locator("#chat-ask textarea").fill("And 4 + 4?")
     page.locator("#chat-send").click()
-    expect(page.locator("#chat-base .bot small").last).to_contain_text("tokens/s", timeout=60_000)
-    expect(page.locator("#chat-tuned .bot small").last).to_contain_text("tokens/s", timeout=60_000)
+    expect(page.locator("#chat-base .bot small")).to_have_count(1, timeout=60_000)
+    expect(page.locator("#chat-tuned .bot small")).to_have_count(2, timeout=60_000)
     page.locator("#chat-exact > button").click()
     expect(page.locator("#chat-exact-tokens .tok").first).to_be_visible()
     eyes.shoot(page, "chat-compare-wide")
     page.set_viewport_size(NARROW)
     page.wait_for_timeout(400)
     eyes.shoot(page, "chat-compare-narrow")
+
+
+def test_what_is_said_is_text_and_never_runs(eyes):
+    page = eyes.open("?tab=chat")
+    expect(page.locator("#chat-status .camelid-state.succeeded")).to_be_visible()
+    evil = (
+        "<svg onload=\"document.title='taken'\"></svg><script>document.title='taken'</script>"
+        "<a href=\"javascript:document.title='taken'\">x</a>"
+    )
+    page.locator("#chat-ask textarea").fill(evil)
+    page.keyboard.press("Enter")
+    expect(page.locator("#chat-tuned .bot small")).to_be_visible()
+    assert page.title() == "Camelid"
+    assert page.locator("#chat-tuned [onload], #chat-tuned script, #chat-tuned [href^=javascript]").count() == 0
 
 
 def test_an_answer_is_stopped_with_what_is_there(eyes):

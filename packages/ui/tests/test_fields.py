@@ -116,8 +116,8 @@ def test_a_section_of_two_forms_is_a_choice_and_its_fields():
     assert built.method == Large(weight=2.5)
 
 
-def test_bounds_are_said_in_words():
+def test_bounds_are_said_in_signs():
     found = {knob.path: knob.bounds for knob in knobs(Recipe)}
-    assert found["method.r"] == "1 to 1024"
-    assert found["train.learning_rate"] == "above 0, below 10"
-    assert found["train.save_steps"] == "1 or more"
+    assert found["method.r"] == "1–1024"
+    assert found["train.learning_rate"] == "> 0, < 10"
+    assert found["train.save_steps"] == "≥ 1"

@@ -50,4 +50,4 @@ def test_an_error_is_put_at_its_widget_and_taken_away_again():
 def test_what_classes_say_is_in_the_table_of_words():
     table = words([Recipe])
     assert table["label.train.batch_size"] == "Batch size"
-    assert "(1 to 4096)" in table["help.train.batch_size"]
+    assert "(1–4096)" in table["help.train.batch_size"]

@@ -30,11 +30,12 @@ def test_a_sentence_takes_the_same_values_in_every_language(key):
     assert all(each == names[0] for each in names)
 
 
-def test_every_field_has_a_chinese_name():
+def test_every_field_has_a_chinese_name_and_help():
     paths = {knob.path for cls in FORMS for knob in knobs(cls)}
-    missing = {path for path in paths if f"label.{path}" not in strings("zh")}
+    missing = {f"{part}.{path}" for part in ("label", "help") for path in paths} - set(strings("zh"))
     assert missing == set()
-    stale = {key for locale in LOCALES for key in strings(locale) if key.startswith("label.") and key[6:] not in paths}
+    named = {key for locale in LOCALES for key in strings(locale) if key.startswith(("label.", "help."))}
+    stale = {key for key in named if key.partition(".")[2] not in paths}
     assert stale == set()
 
 
@@ -67,3 +68,5 @@ def test_the_browser_gets_what_classes_say():
     table = i18n().translations
     assert table["en"]["label_train_seed"] == "Seed"
     assert table["zh"]["label_train_seed"] == "种子"
+    assert table["en"]["help_train_batch_size"] == "Rows that go through the model at once. (1–4096)"
+    assert table["zh"]["help_train_batch_size"] == "同时通过模型的行数。 (1–4096)"

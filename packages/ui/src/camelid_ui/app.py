@@ -15,7 +15,7 @@ from camelid_serve.config import PredictConfig
 from camelid_serve.engine import Sampling
 from camelid_train.config import MergeConfig, Recipe
 
-from .forms import words
+from .forms import limits, words
 from .services import Services
 from .tabs import PRIVATE, Tab, chat, data, jobs, merge, plugins, predict, train
 from .tabs.chat import status_of
@@ -56,7 +56,7 @@ def build_app(services: Services) -> gr.Blocks:
 
 
 def i18n() -> Any:
-    return translations(words(FORMS))
+    return translations(words(FORMS), limits(FORMS))
 
 
 def _lay_out(services: Services) -> Pages:

@@ -10,6 +10,7 @@ import ipaddress
 import json
 import os
 import secrets
+import signal
 import socket
 import tempfile
 import webbrowser
@@ -79,7 +80,13 @@ def _run(listener: socket.socket, secret: str, hosts: frozenset[str], port: int)
     config = uvicorn.Config(
         guard, log_level="warning", timeout_keep_alive=5, timeout_graceful_shutdown=3, server_header=False
     )
+    signal.signal(signal.SIGTERM, _leave)  # uvicorn hands the signal on when it has shut down
     uvicorn.Server(config).run(sockets=[listener])
+
+
+def _leave(*_: object) -> None:
+    """End by unwinding, so that the address file and the uploads go too."""
+    raise SystemExit(0)
 
 
 @contextlib.contextmanager

@@ -91,8 +91,8 @@ def _footer(answer: Answer, say: Voice) -> str:
     if answer.error:
         return f"\n\n<small>{html.escape(answer.error)}</small>"
     parts = [
-        say("chat.tokens", count=facts.tokens),
-        say("chat.speed", rate=f"{facts.tokens_per_second:.1f}"),
+        say("chat.tokens" if facts.tokens != 1 else "chat.token", count=facts.tokens),
+        *([say("chat.speed", rate=f"{facts.tokens_per_second:.1f}")] if facts.tokens_per_second else []),
         say("chat.first", seconds=f"{facts.first_token:.2f}"),
         say.maybe(f"chat.finish.{facts.finish}", facts.finish),
     ]

@@ -173,15 +173,14 @@ def _kind(annotation: Any) -> Kind:
 
 
 def _bounds(field: FieldInfo) -> str:
-    """Bounds in words: `1 to 1024`, `above 0`."""
-    low = next((f"{item.ge}" for item in field.metadata if hasattr(item, "ge")), "")
-    above = next((f"above {item.gt}" for item in field.metadata if hasattr(item, "gt")), "")
-    high = next((f"{item.le}" for item in field.metadata if hasattr(item, "le")), "")
-    below = next((f"below {item.lt}" for item in field.metadata if hasattr(item, "lt")), "")
-    if low and high:
-        return f"{low} to {high}"
-    parts = [above or (f"{low} or more" if low else ""), below or (f"at most {high}" if high else "")]
-    return ", ".join(part for part in parts if part)
+    """Bounds as signs, which every language reads: `1–1024`, `> 0, < 10`."""
+    found = {name: getattr(item, name) for item in field.metadata for name in _SIGNS if hasattr(item, name)}
+    if "ge" in found and "le" in found:
+        return f"{found['ge']}–{found['le']}"
+    return ", ".join(f"{sign} {found[name]}" for name, sign in _SIGNS.items() if name in found)
+
+
+_SIGNS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
 
 
 def _sections(annotation: Any) -> list[type[Config]]:

@@ -30,6 +30,11 @@ def words(classes: Iterable[type[Config]]) -> dict[str, str]:
     return found
 
 
+def limits(classes: Iterable[type[Config]]) -> dict[str, str]:
+    """The bounds of each field that has any, by the key of its help."""
+    return {f"help.{knob.path}": knob.bounds for cls in classes for knob in knobs(cls) if knob.bounds}
+
+
 @dataclass
 class Form(Generic[ConfigT]):
     """Widgets for `cls`, in the order they were laid out."""

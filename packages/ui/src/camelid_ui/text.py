@@ -56,14 +56,16 @@ def t_field(path: str, part: str, english: str) -> Any:
     return _browser_text(key) if any(key in strings(locale) for locale in LOCALES) else english
 
 
-def translations(english: Mapping[str, str]) -> Any:
-    """What the browser is given; `english` has what the configuration classes say, by `part.path`."""
+def translations(english: Mapping[str, str], bounds: Mapping[str, str]) -> Any:
+    """What the browser is given; `english` has what the configuration classes say, by `part.path`;
+    `bounds` go behind the help of any language."""
     import gradio as gr
 
-    tables = {locale: {**english, **strings(locale)} for locale in LOCALES}
-    return gr.I18n(
-        **{locale: {_browser_key(key): text for key, text in table.items()} for locale, table in tables.items()}
-    )
+    def table(locale: str) -> dict[str, str]:
+        own = {key: f"{text} ({bounds[key]})" if key in bounds else text for key, text in strings(locale).items()}
+        return {_browser_key(key): text for key, text in {**english, **own}.items()}
+
+    return gr.I18n(**{locale: table(locale) for locale in LOCALES})
 
 
 def _browser_text(key: str) -> Any:

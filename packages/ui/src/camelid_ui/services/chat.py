@@ -9,8 +9,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, Literal
 
 from camelid_core.errors import CamelidError, ModelError
@@ -19,6 +20,10 @@ from camelid_serve.engine import Sampling
 from camelid_serve.remote import EngineProcess, Reply
 
 from .models import Models
+
+_PACE = 0.1
+_DRAWN_PER_SECOND = 40_000
+"""Characters: a browser draws the whole conversation anew each time, and must find time for a click on Stop."""
 
 State = Literal["empty", "loading", "ready", "failed"]
 
@@ -136,20 +141,22 @@ class Chat:
 
 
 def _together(running: Sequence[Reply]) -> Iterator[list[Answer]]:
-    """Several answers at once, each read by a thread of its own."""
+    """Several answers at once, each read by a thread of its own, given out no faster than a page can draw them."""
     news: SimpleQueue[tuple[int, Answer | None]] = SimpleQueue()
     for index, answering in enumerate(running):
         threading.Thread(target=_read, args=(index, answering, news), name=f"answer {index}", daemon=True).start()
     answers = [Answer("") for _ in running]
-    left = len(running)
+    left, given, fresh = len(running), 0.0, False
     while left:
-        index, answer = news.get()
-        if answer is None:
-            left -= 1
-            continue
-        answers[index] = answer
-        if news.empty() or answer.facts is not None:
+        pace = max(_PACE, sum(len(answer.text) for answer in answers) / _DRAWN_PER_SECOND)
+        with suppress(Empty):
+            index, answer = news.get(timeout=pace)
+            left -= answer is None
+            fresh = fresh or answer is not None
+            answers[index] = answer or answers[index]
+        if fresh and (not left or time.monotonic() - given >= pace):
             yield list(answers)
+            given, fresh = time.monotonic(), False
 
 
 def _read(index: int, answering: Reply, news: SimpleQueue[tuple[int, Answer | None]]) -> None:

@@ -28,12 +28,12 @@ from .talking import Talking, wire
 
 @dataclass(frozen=True)
 class ChatTab:
-    """`chosen` is the resident model's name, in the address."""
+    """`chosen` is the resident model's name, in the address; `compared` is what only comparing shows."""
 
     model: gr.Dropdown
     load: gr.Button
     status: gr.HTML
-    base_column: gr.Column
+    compared: tuple[gr.Column, gr.HTML]
     timer: gr.Timer
     chosen: gr.Textbox
     talking: Talking
@@ -68,8 +68,10 @@ def build(services: Services) -> ChatTab:
     status = panel(elem_id="chat-status")
     with gr.Row(equal_height=True):
         with gr.Column(visible=False, min_width=260) as base_column:
+            panel(t("chat.base"), elem_classes="camelid-cardname")
             base = _chatbot("chat-base", t("chat.base"))
         with gr.Column(min_width=260):
+            tuned_name = panel(t("chat.tuned"), elem_classes="camelid-cardname", visible=False)
             tuned = _chatbot("chat-tuned", t("chat.tuned"))
     said = panel(elem_id="chat-said")
     ask = gr.Textbox(
@@ -89,7 +91,7 @@ def build(services: Services) -> ChatTab:
         talk=gr.State(Talk()), base=base, tuned=tuned, said=said, send=send, stop=stop, retry=retry, clear=clear,
         ask=ask, compare=compare, system=system, form=form, prompt=prompt, exact=exact,
     )  # fmt: skip
-    tab = ChatTab(model, load, status, base_column, gr.Timer(0.7, active=False), chosen, talking)
+    tab = ChatTab(model, load, status, (base_column, tuned_name), gr.Timer(0.7, active=False), chosen, talking)
     _wire_model(tab, services)
     wire(services, talking)
     return tab
@@ -120,7 +122,7 @@ def _wire_model(tab: ChatTab, services: Services) -> None:
     tab.load.click(load, tab.model, outputs, **PRIVATE)
     tab.timer.tick(look, None, outputs, **PRIVATE)
     compare = tab.talking.compare
-    compare.change(lambda on: gr.update(visible=on), compare, tab.base_column, **PRIVATE)
+    compare.change(lambda on: (gr.update(visible=on), gr.update(visible=on)), compare, list(tab.compared), **PRIVATE)
 
 
 def status_of(services: Services, say: Voice) -> tuple[Any, ...]:

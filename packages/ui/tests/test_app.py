@@ -1,0 +1,35 @@
+"""The frame: tabs in the order of work, and those of plugins after ours."""
+
+from __future__ import annotations
+
+import gradio as gr
+from camelid_core.registry import Registry
+from camelid_train.config import MergeConfig
+from camelid_ui.app import OURS, build_app, header
+from camelid_ui.tabs import Tab
+from camelid_ui.text import Voice
+
+
+def tabs_of(demo: gr.Blocks) -> list[str]:
+    return [block["props"]["id"] for block in demo.get_config_file()["components"] if block["type"] == "tabitem"]
+
+
+def test_tabs_stand_in_the_order_of_work(services):
+    assert tabs_of(build_app(services)) == list(OURS)
+
+
+def test_a_plugins_tab_comes_after_ours_and_cannot_take_a_name_of_ours(services, monkeypatch):
+    given: Registry[Tab] = Registry("tab")
+    built = []
+    given.add(Tab("theirs", "Theirs", built.append), "camelid-theirs")
+    given.add(Tab("train", "Mine now", built.append), "camelid-greedy")
+    registry = services.host.registry
+    monkeypatch.setattr(services.host, "registry", lambda hook: given if hook == "camelid_tabs" else registry(hook))
+    assert tabs_of(build_app(services)) == [*OURS, "theirs"]
+    assert built == [services]
+
+
+def test_the_header_counts_what_runs(services):
+    assert "No jobs running" in header(services, Voice("en"))
+    services.jobs.submit("merge", MergeConfig(adapter="x"))
+    assert "1 running" in header(services, Voice("en"))
