@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import shlex
 
 import pytest
 from camelid_core.errors import DataError, UsageError
 from camelid_core.testing import write_jsonl
+from camelid_serve.commands.answering import configure
 from camelid_serve.config import PredictConfig
+from camelid_serve.engine import Sampling
 from camelid_ui.fields import Invalid
 
 
@@ -72,3 +75,12 @@ def test_answers_so_far_are_there_to_download(services, questions):
     assert (len(found.rows), found.failed, found.finished) == (2, 1, False)
     lines = [json.loads(line) for line in services.predictions.lines(job.id).splitlines()]
     assert [line.get("generate") for line in lines] == [None, "four"]
+
+
+def test_the_command_line_shown_means_the_same_settings(services):
+    """What a person copies from the page, typed, makes the configuration that the page has."""
+    config = PredictConfig(
+        model="my model", input="/data/rows.jsonl", base=True, batch_size=4, sampling=Sampling(top_p=0.9, stop=("x",))
+    )
+    _, _, model, path, *overrides, _, _ = shlex.split(services.predictions.command(config))
+    assert configure(PredictConfig, {"model": model, "input": path}, {}, overrides) == config

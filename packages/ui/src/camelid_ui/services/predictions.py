@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 import secrets
+import shlex
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -93,14 +94,20 @@ class Predictions:
         return self.jobs.submit(TASK, config, name, key)
 
     def command(self, config: PredictConfig) -> str:
-        out = config.output or "predictions.jsonl"
-        rest = config.model_copy(update={"model": "smollm2-135m", "input": "", "output": ""})
-        changed = [part for part in overrides(rest) if not part.startswith("input=")]
-        options = " ".join(
-            f"--{part.partition('=')[0].rpartition('.')[2].replace('_', '-')} {part.partition('=')[2]}"
-            for part in changed
+        rest = config.model_copy(
+            update={"model": PredictConfig.model_fields["model"].default, "input": "", "output": ""}
         )
-        return f"camelid predict {config.model} {config.input} --out {out}" + (f" {options}" if options else "")
+        changed = [part for part in overrides(rest) if not part.startswith("input=")]
+        words = [
+            "camelid",
+            "predict",
+            config.model,
+            config.input,
+            *changed,
+            "--out",
+            config.output or "predictions.jsonl",
+        ]
+        return shlex.join(words)
 
     def all(self) -> list[JobView]:
         return self.jobs.all(TASK, 20)
