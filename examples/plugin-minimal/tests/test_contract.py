@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 from camelid_core.plugins import load_host
 from camelid_core.records import Message
 from camelid_core.templates import text_of
@@ -35,8 +34,7 @@ def test_the_dataset_has_the_rows_it_says_and_holds_some_out():
 
 def test_camelid_finds_it():
     host = load_host()
-    if "camelid-minimal" not in [plugin.name for plugin in host.plugins]:
-        pytest.skip("camelid-minimal is not installed here")
+    assert "camelid-minimal" in [plugin.name for plugin in host.plugins], "install it first: pip install -e ."
     assert host.check() == []
     assert host.gives("camelid-minimal") == {
         "camelid_model_adapters": ["pythia"],
