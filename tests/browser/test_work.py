@@ -189,7 +189,7 @@ def test_a_file_is_predicted_and_downloaded(eyes, questions):
     choose(page, "predict-model", "first")
     open_drawer(page, "predict")
     fill(page, "predict-sampling-max_new_tokens", "8")
-    expect(page.locator("#predict-command code")).to_contain_text("max-new-tokens")
+    expect(page.locator("#predict-command code")).to_contain_text("sampling.max_new_tokens=8")
     eyes.shoot(page, "predict-chosen-wide")
     page.locator("#predict-start").click()
     expect(page.locator("#predict-job .camelid-state.succeeded")).to_be_visible(timeout=90_000)
