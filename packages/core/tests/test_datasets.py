@@ -6,9 +6,10 @@ import itertools
 import json
 
 import pytest
-from camelid_core.datasets import Source, open_source
+from camelid_core.datasets import Source, open_source, parse_sources
 from camelid_core.errors import DataError, UnknownName, UsageError
 from camelid_core.plugins import load_host
+from camelid_core.testing import write_jsonl
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -71,3 +72,10 @@ def test_a_name_that_is_neither_suggests_the_nearest(datasets):
 def test_a_directory_asks_for_a_file_in_it(tmp_path, datasets):
     with pytest.raises(DataError, match=r"is a directory; name a \.json or \.jsonl file in it"):
         open_source(str(tmp_path), datasets)
+
+
+def test_a_plus_joins_sources_unless_something_has_that_very_name(tmp_path, datasets):
+    names = [(s.name, s.weight) for s in parse_sources(["cot-arithmetic-en+cot-arithmetic-zh:0.5"], datasets)]
+    assert names == [("cot-arithmetic-en", 1.0), ("cot-arithmetic-zh", 0.5)]
+    odd = write_jsonl(tmp_path / "a+b.jsonl", [{"instruction": "a", "output": "b"}])
+    assert parse_sources([str(odd)], datasets) == [Source(str(odd))]

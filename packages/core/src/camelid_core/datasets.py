@@ -5,7 +5,7 @@ Knows names, splits and files. Knows nothing of templates or tokens.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -23,6 +23,8 @@ class Dataset:
     """`load(split, limit)` streams records; `rows` and `heldout_rows` say how many there are by default.
 
     With `heldout_rows` 0 the dataset has no held-out part of its own and one is cut from `train`.
+    `aliases` are other names and file names it answers to. `missing()` says what to fetch and where to
+    put it, and nothing when the rows are at hand. The texts from `task` on describe the set in listings.
     """
 
     name: str
@@ -34,6 +36,14 @@ class Dataset:
     heldout_rows: int = 0
     tags: tuple[str, ...] = ()
     source: str = ""
+    aliases: tuple[str, ...] = ()
+    missing: Callable[[], str] = field(default=str, repr=False)
+    task: str = ""
+    generation: str = ""
+    kind: str = ""
+    made_by: str = ""
+    url: str = ""
+    citation: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +67,20 @@ class Source:
         return cls(name, value)
 
 
+def parse_sources(texts: Iterable[str], datasets: Registry[Dataset]) -> list[Source]:
+    """Every source that `texts` name. `a+b:0.5` names two, unless a dataset or a file has that very name."""
+    return [source for text in texts for source in _parts(text, datasets)]
+
+
+def _parts(text: str, datasets: Registry[Dataset]) -> list[Source]:
+    whole = Source.parse(text)
+    if "+" not in text or whole.name in datasets or Path(whole.name).expanduser().exists():
+        return [whole]
+    return [Source.parse(part.strip()) for part in text.split("+")]
+
+
 def open_source(name: str, datasets: Registry[Dataset]) -> Dataset:
-    """The registered dataset of that name, else the file at that path as a dataset.
+    """The registered dataset of that name or alias, else the file at that path as a dataset.
 
     Raises:
         UnknownName: neither a dataset nor a file, with the nearest known name.
@@ -71,6 +93,9 @@ def open_source(name: str, datasets: Registry[Dataset]) -> Dataset:
         return _file_dataset(path)
     if path.exists():
         raise DataError(f"{name!r} is a directory; name a .json or .jsonl file in it.")
+    for dataset in datasets:
+        if path.name in dataset.aliases:
+            return dataset
     return datasets[name]
 
 

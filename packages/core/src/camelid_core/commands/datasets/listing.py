@@ -1,24 +1,20 @@
-"""`camelid datasets list|show|convert`."""
+"""`camelid datasets list|show`: what there is, and its first rows."""
 
 from __future__ import annotations
 
 import json
 from itertools import islice
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from camelid_core.datasets import Split, open_source
-from camelid_core.errors import UsageError
+from camelid_core.commands.output import show
+from camelid_core.datasets import open_source
 from camelid_core.plugins import load_host
-from camelid_core.writers import write_alpaca
 
-from .output import show
+from .parts import Json, Name, split_named
 
-app = typer.Typer(help="List, show and convert datasets.", no_args_is_help=True)
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Name = Annotated[str, typer.Argument(help="Dataset name or file.")]
+app = typer.Typer()
 
 
 @app.command("list")
@@ -49,28 +45,9 @@ def show_dataset(
 ) -> None:
     """The first rows, one JSON object each."""
     dataset = open_source(name, load_host().datasets)
-    for record in islice(dataset.load(_split(split), rows), rows):
+    for record in islice(dataset.load(split_named(split), rows), rows):
         messages = [
             {"role": m.role, "content": m.content, **({"context": m.context} if m.context else {})}
             for m in record.messages
         ]
         typer.echo(json.dumps({"id": record.id, "messages": messages, "tags": record.tags}, ensure_ascii=False))
-
-
-@app.command()
-def convert(
-    name: Name,
-    out: Annotated[Path, typer.Option(help="The .json or .jsonl file to write.")],
-    rows: Annotated[int | None, typer.Option(min=1, help="At most this many rows.")] = None,
-    split: Annotated[str, typer.Option(help="train or heldout.")] = "train",
-) -> None:
-    """Write a dataset as Alpaca JSON (.json) or JSON Lines (.jsonl)."""
-    dataset = open_source(name, load_host().datasets)
-    count = write_alpaca(dataset.load(_split(split), rows), out)
-    typer.echo(f"{count:,} rows written to {out}")
-
-
-def _split(text: str) -> Split:
-    if text not in ("train", "heldout"):
-        raise UsageError(f"split {text!r} is not known; use train or heldout.")
-    return "train" if text == "train" else "heldout"

@@ -1,0 +1,11 @@
+"""`camelid datasets`: one module for looking, one for files, one for quality and mixing."""
+
+from __future__ import annotations
+
+import typer
+
+from . import files, listing
+
+app = typer.Typer(help="List, show and convert datasets.", no_args_is_help=True)
+for part in (listing, files):
+    app.registered_commands += part.app.registered_commands
