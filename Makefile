@@ -16,9 +16,9 @@ $(BIN)/python:
 	@test -n "$(PY)" || { echo "Python 3.11 or newer is needed: install it, or set PY=/path/to/python."; exit 1; }
 	@$(PY) -m venv $(VENV)
 
-$(VENV)/.installed: $(BIN)/python constraints-cpu.txt pyproject.toml $(wildcard packages/*/pyproject.toml)
+$(VENV)/.installed: $(BIN)/python constraints-cpu.txt pyproject.toml $(wildcard packages/*/pyproject.toml plugins/*/pyproject.toml)
 	@echo "Installing Camelid into $(VENV) …"
-	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints-cpu.txt -e packages/core -e packages/train -e packages/serve -e packages/ui
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints-cpu.txt -e 'packages/core[data,quality]' -e 'packages/train[qlora]' -e packages/serve -e packages/ui -e plugins/alpaca-cot
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.installed requirements-dev.txt
@@ -45,7 +45,7 @@ format: $(VENV)/.dev  ## Put style right
 	$(BIN)/ruff format .
 
 types: $(VENV)/.dev  ## Check types
-	$(BIN)/mypy packages/core/src packages/train/src packages/serve/src packages/ui/src
+	$(BIN)/mypy packages/core/src packages/train/src packages/serve/src packages/ui/src plugins/alpaca-cot/src
 
 contracts: $(VENV)/.dev  ## Check who may import whom
 	$(BIN)/lint-imports

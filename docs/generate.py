@@ -14,7 +14,7 @@ from camelid_core.config import Config
 from camelid_core.plugins import load_host
 
 HERE = Path(__file__).parent / "reference"
-HOOKSPECS = ("camelid_core.hookspecs", "camelid_serve.hookspecs", "camelid_ui.hookspecs")
+HOOKSPECS = ("camelid_core.hookspecs", "camelid_train.hookspecs", "camelid_serve.hookspecs", "camelid_ui.hookspecs")
 FIRST_PARTY = ("camelid-core", "camelid-train", "camelid-serve", "camelid-ui")
 
 
@@ -53,10 +53,10 @@ def config() -> Iterator[str]:
             yield from _section(task.load_config(), "")
 
 
-def _section(cls: type[Config], path: str) -> Iterator[str]:
+def _section(cls: type[Config], path: str, which: str = "") -> Iterator[str]:
     plain = {name: field for name, field in cls.model_fields.items() if not _is_config(field.annotation)}
     if plain:
-        yield f"{'### `[' + path + ']`' if path else '### Keys'}\n\n{inspect.getdoc(cls) or ''}\n"
+        yield f"{'### `[' + path + ']`' + which if path else '### Keys'}\n\n{inspect.getdoc(cls) or ''}\n"
         yield "| key | default | what it is |\n| --- | --- | --- |"
         for name, field in plain.items():
             default = "required" if field.is_required() else f"`{field.get_default(call_default_factory=True)!r}`"
@@ -64,7 +64,12 @@ def _section(cls: type[Config], path: str) -> Iterator[str]:
         yield ""
     for name, field in cls.model_fields.items():
         if _is_config(field.annotation):
-            yield from _section(field.annotation, f"{path}.{name}".strip("."))  # type: ignore[arg-type]
+            inner = f"{path}.{name}".strip(".")
+            forms = cls.forms(name) if hasattr(cls, "forms") else []
+            for form in forms:
+                yield from _section(form, inner, f' with `type = "{form.model_fields["type"].default}"`')
+            if not forms:
+                yield from _section(field.annotation, inner)  # type: ignore[arg-type]
 
 
 def _is_config(annotation: Any) -> bool:

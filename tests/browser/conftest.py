@@ -162,6 +162,7 @@ class Eyes:
     def shoot(self, page: Page, name: str) -> None:
         """Keep a picture, and check that nothing reaches over the page's edge."""
         SHOTS.mkdir(parents=True, exist_ok=True)
+        page.evaluate("scrollTo(0, 0)")  # what sticks to an edge is drawn where it belongs
         page.screenshot(path=SHOTS / f"{name}.png", full_page=True)
         over = page.evaluate(_OVER)
         assert not over, f"{name}: reaches over the edge: {over}"

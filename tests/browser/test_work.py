@@ -63,38 +63,8 @@ def test_data_shows_a_row_as_the_model_sees_it(eyes):
     assert "row=2" in page.url
     page = eyes.open(f"?{page.url.partition('?')[2]}")  # another browser shows the same
     expect(page.locator("#data-rows tr.chosen td").first).to_have_text("3")
-    page.locator("#data-search input, #data-search textarea").first.fill("zh")
-    expect(page.locator("#data-list tbody tr")).to_have_count(2)
-
-
-def test_a_bad_file_is_refused_beside_the_field_that_names_it(eyes, tmp_path):
-    bad = tmp_path / "bad.jsonl"
-    bad.write_text('{"instruction": "a", "output": "b"}\n{"instruction": "a", "outptu": "b"}\n')
-    page = eyes.open("?tab=data")
-    page.locator("#data-add > button").click()
-    fill(page, "data-path", str(bad))
-    page.locator("#data-add-button").click()
-    problem = page.locator("#data-add-said .camelid-error")
-    expect(problem).to_contain_text("row 2")
-    expect(page.locator("body")).not_to_contain_text(TRACEBACK)
-    eyes.shoot(page, "data-failed-wide")
-
-
-def test_a_file_is_added_used_and_removed(eyes, questions):
-    page = eyes.open("?tab=data")
-    page.locator("#data-add > button").click()
-    page.locator("#data-file input[type=file]").set_input_files(str(questions))
-    fill(page, "data-name", "sums")
-    page.wait_for_timeout(800)
-    page.locator("#data-add-button").click()
-    expect(page.locator("#data-add-said")).to_contain_text("12 rows")
-    expect(page.locator("#data-head h2")).to_have_text("sums")
-    page.locator("#data-use").click()
-    expect(page.locator("#train-command code")).to_contain_text("data.sources=")
-    go(page, "data")
-    page.locator("#data-remove").click()
-    page.locator("#data-remove-yes").click()
-    expect(page.locator("#data-head h2")).not_to_have_text("sums")
+    page.locator("#data-search input, #data-search textarea").first.fill("arithmetic zh")
+    expect(page.locator("#data-list li")).to_have_count(2)
 
 
 def test_a_wrong_setting_is_marked_where_it_is(eyes):

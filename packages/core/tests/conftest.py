@@ -135,10 +135,17 @@ TOKENIZERS: dict[str, Callable[[], Any]] = {
     "byte-level": lambda: _byte_level(False),
     "byte-level+bos": lambda: _byte_level(True),
     "metaspace-first": lambda: _sentencepiece("first"),
+    "metaspace-never": lambda: _sentencepiece("never"),
     "metaspace-always": lambda: _sentencepiece("always", bos=False),
     "legacy-llama": lambda: _sentencepiece("legacy"),
     "unigram": _unigram,
 }
+
+
+@pytest.fixture(scope="session")
+def tokenizer_of() -> Callable[[str], Any]:
+    """A tokenizer by its kind."""
+    return cache(lambda kind: TOKENIZERS[kind]())
 
 
 @pytest.fixture(params=TOKENIZERS, scope="session")
@@ -152,7 +159,7 @@ def byte_level(request: pytest.FixtureRequest) -> Any:
     return TOKENIZERS[request.param]()
 
 
-@pytest.fixture(params=load_host().templates.names(), scope="session")
+@pytest.fixture(params=[name for name in load_host().templates.names() if name != "own"], scope="session")
 def template(request: pytest.FixtureRequest) -> Any:
     """Every registered prompt template."""
     return load_host().templates[request.param]

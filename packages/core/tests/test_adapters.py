@@ -11,6 +11,11 @@ from camelid_core.testing import assert_adapter_contract
 LINEAR = {
     "llama": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj", "mlp.up_proj"),
     "bloom": ("self_attention.query_key_value", "self_attention.dense", "mlp.dense_h_to_4h"),
+    "phi-3": ("self_attn.qkv_proj", "self_attn.o_proj"),
+    "chatglm": ("attention.query_key_value", "attention.dense"),
+    "moss": ("attn.qkv_proj", "attn.out_proj"),
+    "internlm-2": ("attention.wqkv", "attention.wo"),
+    "baichuan": ("self_attn.W_pack", "self_attn.o_proj"),
 }
 
 

@@ -6,9 +6,11 @@ import itertools
 import json
 
 import pytest
-from camelid_core.datasets import Source, open_source, parse_sources
+from camelid_core.builtin.datasets import DATASETS
+from camelid_core.datasets import Dataset, Source, open_source, parse_sources
 from camelid_core.errors import DataError, UnknownName, UsageError
 from camelid_core.plugins import load_host
+from camelid_core.registry import Registry
 from camelid_core.testing import write_jsonl
 from hypothesis import given
 from hypothesis import strategies as st
@@ -39,7 +41,7 @@ def test_a_weight_out_of_bounds_is_refused(weight):
         Source.parse(f"cot-arithmetic:{weight}")
 
 
-@pytest.mark.parametrize("dataset", load_host().datasets, ids=lambda dataset: dataset.name)
+@pytest.mark.parametrize("dataset", DATASETS, ids=lambda dataset: dataset.name)
 def test_a_built_in_dataset_says_what_it_is_and_gives_what_it_says(dataset):
     assert dataset.help
     assert dataset.licence != "unknown"
@@ -49,7 +51,7 @@ def test_a_built_in_dataset_says_what_it_is_and_gives_what_it_says(dataset):
     assert list(dataset.load("train", 5)) == list(itertools.islice(dataset.load("train", None), 5))
 
 
-@pytest.mark.parametrize("dataset", load_host().datasets, ids=lambda dataset: dataset.name)
+@pytest.mark.parametrize("dataset", DATASETS, ids=lambda dataset: dataset.name)
 def test_no_held_out_row_is_a_training_row(dataset):
     train = {record.messages for record in dataset.load("train", None)}
     assert not train & {record.messages for record in dataset.load("heldout", None)}
@@ -64,13 +66,25 @@ def test_a_file_is_a_dataset_too(tmp_path, datasets):
     assert len(list(dataset.load("train", 2))) == 2
 
 
+def test_an_alias_is_answered_to_by_name_or_file_name_unless_there_is_such_a_file(tmp_path, monkeypatch):
+    registry = Registry("dataset")
+    registry.add(
+        Dataset("sums", "", "cc0-1.0", (), 1, lambda split, limit: iter(()), aliases=("s.json", "adding")), "us"
+    )
+    monkeypatch.chdir(tmp_path)
+    for name in ("sums", "adding", "s.json", "./data/s.json"):
+        assert open_source(name, registry).name == "sums"
+    write_jsonl(tmp_path / "s.json", [{"instruction": "a", "output": "b"}])
+    assert open_source("s.json", registry).name == "s.json"
+
+
 def test_a_name_that_is_neither_suggests_the_nearest(datasets):
     with pytest.raises(UnknownName, match=r"dataset 'cot-arithmetik' is not known\. Did you mean 'cot-arithmetic'\?"):
         open_source("cot-arithmetik", datasets)
 
 
 def test_a_directory_asks_for_a_file_in_it(tmp_path, datasets):
-    with pytest.raises(DataError, match=r"is a directory; name a \.json or \.jsonl file in it"):
+    with pytest.raises(DataError, match=r"is a directory; name a data file in it"):
         open_source(str(tmp_path), datasets)
 
 

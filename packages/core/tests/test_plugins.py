@@ -70,7 +70,8 @@ def test_our_own_packages_come_in_through_the_same_door_first_and_sound():
     host = load()
     assert host.problems == []
     names = [plugin.name for plugin in host.plugins]
-    assert names == [name for name in FIRST_PARTY if name in names]
+    ours = [name for name in FIRST_PARTY if name in names]
+    assert names[: len(ours)] == ours
     assert_unharmed(host)
 
 
@@ -86,7 +87,9 @@ def test_what_a_plugin_gives_is_there_under_its_name(install):
 def test_plugins_load_in_one_order_whatever_the_order_on_disk(install):
     for name in ("camelid-z", "camelid-a", "camelid-m"):
         install(name, SOUND.replace("mine", name))
-    assert [plugin.name for plugin in load().plugins][-3:] == ["camelid-a", "camelid-m", "camelid-z"]
+    others = [plugin.name for plugin in load().plugins if plugin.name not in FIRST_PARTY]
+    assert {"camelid-a", "camelid-m", "camelid-z"} <= set(others)
+    assert others == sorted(others)
 
 
 BROKEN = {

@@ -6,11 +6,10 @@ import json
 import resource
 
 import pytest
-from camelid_core import readers
 from camelid_core.errors import DataError
-from camelid_core.readers import MAX_FIELD, read, rows, to_record
+from camelid_core.readers import MAX_FIELD, arrays, read, rows, to_record
 from camelid_core.records import Message, Record, alpaca
-from camelid_core.writers import write_alpaca
+from camelid_core.writers import write
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -42,9 +41,9 @@ def messages_of(path):
 @given(st.lists(single | chat, min_size=1, max_size=6), st.sampled_from([".json", ".jsonl"]), st.integers(1, 40))
 def test_what_is_written_is_read_back_whatever_the_chunk_size(tmp_path_factory, records, suffix, chunk):
     path = tmp_path_factory.mktemp("data") / f"rows{suffix}"
-    assert write_alpaca(records, path) == len(records)
+    assert write(records, path, "messages") == len(records)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(readers, "_CHUNK", chunk)
+        patch.setattr(arrays, "CHUNK", chunk)
         assert messages_of(path) == [record.messages for record in records]
 
 
@@ -59,7 +58,7 @@ def test_an_array_is_read_the_same_however_it_is_laid_out(tmp_path_factory, valu
         "  \n" + json.dumps(values, indent=indent, ensure_ascii=data.draw(st.booleans())) + " \r\n", "utf-8"
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(readers, "_CHUNK", data.draw(st.integers(1, 9)))
+        patch.setattr(arrays, "CHUNK", data.draw(st.integers(1, 9)))
         assert list(rows(path)) == list(enumerate(values, 1))
 
 
@@ -73,6 +72,11 @@ def test_records_carry_where_they_came_from(file):
     content = json.dumps([ROW, ROW | {"id": 7, "source": "sums"}])
     records = list(read(file(content, "mine.json")))
     assert [(record.id, record.source) for record in records] == [("1", "mine"), ("7", "sums")]
+
+
+def test_files_joined_with_their_byte_order_marks_are_no_fault(file):
+    line = b"\xef\xbb\xbf" + json.dumps(ROW).encode() + b"\n"
+    assert len(messages_of(file(line + line, "x.jsonl"))) == 2
 
 
 def test_a_byte_order_mark_and_windows_line_ends_are_no_fault(file):
@@ -99,41 +103,44 @@ FAULTS = {
     "two objects on a line": (f"{LINE}\n{LINE} {LINE}\n", "line 2, column 37: Extra data"),
     "not utf-8": (f"{LINE}\n{LINE}\n".encode() + b'{"instruction": "\xff"}', "line 3: not UTF-8 at byte 17"),
     "half a character": (LINE.encode() + b"\n" + '{"a": "é'.encode()[:-1], "line 2: not UTF-8"),
-    "nul": ('{"instruction": "a\\u0000", "output": "b"}', "row 1, 'instruction': the text holds a NUL"),
-    "surrogate": (f'{LINE}\n{{"instruction": "a", "output": "\\ud800"}}', "row 2, 'output': .* half a surrogate pair"),
+    "nul": ('{"instruction": "a\\u0000", "output": "b"}', "line 1, 'instruction': the text holds a NUL"),
+    "surrogate": (f'{LINE}\n{{"instruction": "a", "output": "\\ud800"}}', "line 2, 'output': .* half a surrogate pair"),
     "key twice": ('{"instruction": "a", "output": "b", "output": "c"}', "line 1: key 'output' stands twice"),
     "nan": ('{"instruction": "a", "output": "b", "score": NaN}', "line 1: NaN is no JSON value"),
-    "long number": (f'{{"instruction": "a", "output": "b", "n": {"1" * 5000}}}', "line 1: Exceeds the limit"),
+    "long number": (
+        f'{{"instruction": "a", "output": "b", "n": {"1" * 5000}}}',
+        "line 1: Exceeds the limit of 4,300 digits",
+    ),
     "deep": ('{"a":' * 100_000, "line 1: maximum recursion depth"),
-    "deep array": ("[" * 100_000, "row 1: maximum recursion depth"),
-    "no object": (f"{LINE}\n7\n", "row 2: expected an object, not '7'"),
-    "unknown keys": ('{"question": "a"}', r"row 1: no known format; the keys are \['question'\]"),
-    "no text": ('{"instruction": 5, "output": "b"}', "row 1, 'instruction': expected text, not '5'"),
-    "false is no text": ('{"instruction": "a", "output": false}', "row 1, 'output': expected text, not 'False'"),
-    "zero is no text": ('{"instruction": "a", "output": 0}', "row 1, 'output': expected text, not '0'"),
-    "no messages": ('{"messages": []}', "row 1: 'messages' must be a list with at least one message"),
+    "deep array": ("[" * 100_000, r"row 1 \(line 1, column 2\): maximum recursion depth"),
+    "no object": (f"{LINE}\n7\n", "line 2: expected an object, not '7'"),
+    "unknown keys": ('{"question": "a"}', r"line 1: no known format; the keys are \['question'\]"),
+    "no text": ('{"instruction": 5, "output": "b"}', "line 1, 'instruction': expected text, not '5'"),
+    "false is no text": ('{"instruction": "a", "output": false}', "line 1, 'output': expected text, not 'False'"),
+    "zero is no text": ('{"instruction": "a", "output": 0}', "line 1, 'output': expected text, not '0'"),
+    "no messages": ('{"messages": []}', "line 1: 'messages' must be a list with at least one message"),
     "unknown role": (
         '{"messages": [{"role": "robot", "content": ""}]}',
-        "row 1, message 1: expected an object with 'role'",
+        "line 1, message 1: expected an object with 'role'",
     ),
-    "no content": ('{"messages": [{"role": "user"}]}', "row 1, message 1: expected text, not 'None'"),
-    "array cut": (f"[{LINE}, {LINE}", "row 2: the array is not closed"),
-    "array cut in a row": (f"[{LINE}, {LINE[:-3]}", "row 2: Unterminated string"),
-    "array with a hole": (f"[{LINE}, , {LINE}]", "row 2: Expecting value"),
-    "array with a last comma": (f"[{LINE}, ]", "row 2: Expecting value"),
-    "array without commas": (f"[{LINE} {LINE}]", "row 1: expected ']'"),
-    "array in an array": (f"[[{LINE}]]", "row 1: expected an object"),
-    "two arrays": (f"[{LINE}]\n[{LINE}]", "row 1: the array has ended, but the file goes on"),
-    "key twice in an array": (f'[{LINE}, {{"a": 1, "a": 2}}]', "row 2: key 'a' stands twice"),
-    "nan in an array": ('[{"a": NaN}]', "row 1: NaN is no JSON value"),
-    "not utf-8 in an array": (b'[{"instruction": "\xff"}]', "not UTF-8 near row 1"),
+    "no content": ('{"messages": [{"role": "user"}]}', "line 1, message 1: expected text, not 'None'"),
+    "array cut": (f"[{LINE}, {LINE}", r"row 2 \(line 1, column 74\): the array is not closed"),
+    "array cut in a row": (f"[{LINE}, {LINE[:-3]}", r"row 2 \(line 1, column 70\): Unterminated string"),
+    "array with a hole": (f"[{LINE},\n, {LINE}]", r"row 2 \(line 2, column 1\): Expecting value"),
+    "array with a last comma": (f"[{LINE}, ]", r"row 2 \(line 1, column 39\): Expecting value"),
+    "array without commas": (f"[{LINE} {LINE}]", r"row 1 \(line 1, column 38\): expected ']'"),
+    "array in an array": (f"[[{LINE}]]", r"row 1 \(line 1\): expected an object"),
+    "two arrays": (f"[{LINE}]\n[{LINE}]", r"row 1 \(line 2, column 1\): the array has ended, but the file goes on"),
+    "key twice in an array": (f'[{LINE}, {{"a": 1, "a": 2}}]', r"row 2 \(line 1\): key 'a' stands twice"),
+    "nan in an array": ('[{"a": NaN}]', r"row 1 \(line 1\): NaN is no JSON value"),
+    "not utf-8 in an array": (b'[{"instruction": "\xff"}]', "not UTF-8 near row 1, at byte 18 "),
 }
 
 
 @pytest.mark.parametrize(("content", "sentence"), FAULTS.values(), ids=FAULTS)
 @pytest.mark.parametrize("chunk", [7, 1 << 20])
 def test_a_fault_is_named_by_file_and_row(file, monkeypatch, content, sentence, chunk):
-    monkeypatch.setattr(readers, "_CHUNK", chunk)
+    monkeypatch.setattr(arrays, "CHUNK", chunk)
     with pytest.raises(DataError, match=rf"^data\.json.*{sentence}"):
         list(read(file(content)))
 
@@ -152,12 +159,12 @@ def test_rows_before_a_fault_are_given_and_the_fault_is_not_passed_over(file):
 
 
 def test_a_fault_early_in_a_long_array_is_found_there(file, monkeypatch):
-    monkeypatch.setattr(readers, "_CHUNK", 1000)
+    monkeypatch.setattr(arrays, "CHUNK", 1000)
     path = file(f"[{LINE}, {{instruction: 1}}, " + ", ".join([LINE] * 1000) + "]")
     reads = []
-    original = readers._Buffer._read_on
-    monkeypatch.setattr(readers._Buffer, "_read_on", lambda self: (reads.append(1), original(self)))
-    with pytest.raises(DataError, match=r"row 2: Expecting property name .*instruction: 1"):
+    original = arrays._Text._read_on
+    monkeypatch.setattr(arrays._Text, "_read_on", lambda self: (reads.append(1), original(self)))
+    with pytest.raises(DataError, match=r"row 2 \(line 1, column 40\): Expecting property name .*instruction: 1"):
         list(read(path))
     assert len(reads) == 1
 
@@ -179,7 +186,7 @@ def test_a_field_too_large_is_refused_without_holding_it(tmp_path, form):
 
 def test_a_text_over_the_limit_is_refused_by_its_length(file):
     row = {"instruction": "x" * (MAX_FIELD + 1), "output": "y"}
-    with pytest.raises(DataError, match="row 1, 'instruction': 1,000,001 characters; at most 1,000,000 are taken"):
+    with pytest.raises(DataError, match="line 1, 'instruction': 1,000,001 characters; at most 1,000,000 are taken"):
         list(read(file(json.dumps(row))))
     assert list(read(file(json.dumps(row | {"instruction": "x" * MAX_FIELD}))))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from camelid_core.artefacts import Base, Manifest, write_manifest
 from camelid_core.contract import contract_of
-from camelid_core.errors import ArtefactError, UnknownName
+from camelid_core.errors import ArtefactError, ModelError, UnknownName
 from camelid_core.integrity import fingerprint
 from camelid_core.plugins import load_host
 from camelid_core.records import Message
@@ -69,6 +69,15 @@ def test_recommended_sampling_is_the_makers(base: Path, tmp_path: Path) -> None:
     assembled.close()
     assert (assembled.sampling.temperature, assembled.sampling.top_p) == (0.6, 0.9)
     assert {3, 9} <= assembled.stops
+
+
+def test_what_cannot_fit_is_refused_before_it_is_encoded(tiny: Assembled, monkeypatch: pytest.MonkeyPatch) -> None:
+    longest = max(map(len, tiny.encoder.tokenizer.get_vocab()))
+    fits = longest * tiny.engine.context_length - 1
+    tiny.check_length(fits)
+    monkeypatch.setattr(type(tiny.encoder), "prompt_ids", lambda *_: pytest.fail("it was encoded"))
+    with pytest.raises(ModelError, match="at least 512 tokens"):
+        tiny.prompt_ids([Message("user", "x" * fits, "x")])
 
 
 def test_prompt_ids_are_the_encoders(tiny: Assembled) -> None:

@@ -12,7 +12,7 @@ from camelid_core.tasks import resolve
 def test_everything_it_names_is_there() -> None:
     host = load_host()
     assert host.problems == []
-    for command in ("chat", "predict", "eval"):
+    for command in ("chat", "predict", "eval", "serve"):
         assert resolve(host.commands[command].target).registered_commands
     for task in ("predict", "evaluate"):
         host.tasks[task].load_config()

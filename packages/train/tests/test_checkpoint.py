@@ -84,9 +84,15 @@ def test_chance_goes_on_where_it_was(saved):
 def test_it_is_safetensors_and_json_and_nothing_else(saved):
     path, _ = saved
     names = {file.name for file in path.iterdir()}
-    assert {"adapter_model.safetensors", "optimizer.safetensors", "random.safetensors", "trainer_state.json"} <= names
+    assert {
+        "weights.safetensors",
+        "method.safetensors",
+        "optimizer.safetensors",
+        "random.safetensors",
+        "trainer_state.json",
+    } <= names
     assert not [name for name in names if name.endswith(PICKLE_SUFFIXES)]
-    assert {file.suffix for file in path.iterdir()} <= {".safetensors", ".json", ".md"}
+    assert {file.suffix for file in path.iterdir()} <= {".safetensors", ".json"}
 
 
 def files_of(path):
@@ -171,3 +177,35 @@ def test_weights_of_another_method_are_refused(saved, base):
 
 def test_a_tally_comes_back_with_its_checkpoint(saved):
     assert checkpoint.load_tally(saved[0]) == Tally(seconds=1.5)
+
+
+def test_many_weights_come_back_from_several_files(base, tmp_path, monkeypatch):
+    from transformers import AutoModelForCausalLM
+
+    def made(seed):
+        model = AutoModelForCausalLM.from_pretrained(base("llama", seed), dtype=torch.float32)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
+        return model, optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
+
+    monkeypatch.setattr(checkpoint, "_SHARD", "100KB")
+    first, other = made(0), made(1)
+    extra = {"ranks": torch.tensor([1, 0, 1], dtype=torch.uint8)}
+    path = checkpoint.save(tmp_path, 1, *first, TrainerState(), Tally(), extra=extra)
+    assert len(list(path.glob("weights-*.safetensors"))) > 2
+    checkpoint.load_weights(path, other[0])
+    assert all(torch.equal(tensor, weights(other[0])[name]) for name, tensor in weights(first[0]).items())
+    assert torch.equal(checkpoint.load_extra(path)["ranks"], extra["ranks"])
+
+
+def test_weights_that_do_not_fit_or_are_too_few_are_refused(saved, base):
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    path, _ = saved
+    for config, sentence in (
+        (LoraConfig(r=4, target_modules=["q_proj"]), "it holds '.*q_proj"),
+        (LoraConfig(r=2, target_modules=["q_proj", "v_proj"]), "it lacks '.*v_proj"),
+    ):
+        other = get_peft_model(AutoModelForCausalLM.from_pretrained(base()), config)
+        with pytest.raises(ArtefactError, match=sentence):
+            checkpoint.load_weights(path, other)

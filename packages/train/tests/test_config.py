@@ -10,12 +10,14 @@ import pytest
 from camelid_core.config import Config, load
 from camelid_core.errors import ConfigError
 from camelid_train.config import MergeConfig, Recipe
+from camelid_train.methods.choosing import methods
 from hypothesis import given
 from hypothesis import strategies as st
 
 
 def sections() -> list[type[Config]]:
-    return [MergeConfig, *(field.annotation for field in Recipe.model_fields.values())]
+    plain = [field.annotation for name, field in Recipe.model_fields.items() if name != "method"]
+    return [MergeConfig, *plain, *(method.config for method in methods())]
 
 
 @pytest.mark.parametrize("section", sections(), ids=lambda section: section.__name__)
@@ -49,13 +51,29 @@ def test_a_recipe_reads_and_overrides(tmp_path):
         ("train.schedule=round", "'linear', 'cosine' or 'constant'"),
         ("model.dtype=int4", "'auto', 'float32', 'bfloat16' or 'float16'"),
         ("launch.processes=2", "Input should be 1"),
-        ("method.rank=4", r"Known: alpha, dropout, r, targets, type"),
+        ("method.rank=4", r"unknown key for 'lora'. Did you mean 'ranks'\? Known: alpha, dora, dropout"),
+        ("method.type=loda", "tuning method 'loda' is not known. Did you mean 'lora'"),
+        ("method=7", "a section with a type is needed"),
         ("train.lerning_rate=1", "Did you mean 'learning_rate'"),
     ],
 )
 def test_what_is_out_of_bounds_is_refused(override, sentence):
     with pytest.raises(ConfigError, match=sentence):
         Recipe().with_overrides([override])
+
+
+def test_another_method_starts_from_its_own_defaults():
+    recipe = Recipe().with_overrides(["method.r=4"]).with_overrides(["method.type=full", "method.shard=1GB"])
+    assert recipe.method.model_dump() == {"type": "full", "embeddings": True, "shard": "1GB"}
+    assert Recipe.model_validate(recipe.model_dump(mode="json")) == recipe
+    assert Recipe.model_validate_json(recipe.model_dump_json()) == recipe
+
+
+def test_the_method_section_has_a_form_for_every_method():
+    forms = Recipe.forms("method")
+    assert forms[0] is type(Recipe().method)
+    assert [form().type for form in forms] == methods().names()
+    assert Recipe.forms("train") == []
 
 
 def test_a_recipe_of_relative_paths_means_the_same_elsewhere(home, monkeypatch):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from types import SimpleNamespace
 
 import pytest
 from camelid_core.builtin.templates import CHATML
@@ -12,14 +13,21 @@ from camelid_core.datasets import Dataset
 from camelid_core.errors import DataError
 from camelid_core.plugins import load_host
 from camelid_core.records import alpaca
+from camelid_core.templates import Segment
 from camelid_core.testing import tiny_tokenizer, write_jsonl
 from camelid_core.tokenizing import IGNORE, Encoder
+from camelid_train.batching import lengths_of
 from camelid_train.config import DataSection
 from camelid_train.data import prepare
 from hypothesis import given
 from hypothesis import strategies as st
 
 ENCODER = Encoder(tiny_tokenizer(), CHATML)
+
+
+@pytest.fixture(autouse=True)
+def cached(home):
+    """Each test with a token cache of its own."""
 
 
 class Box:
@@ -70,7 +78,7 @@ def test_a_held_out_part_of_its_own_is_used_whole():
 
 def test_sources_share_the_held_out_rows():
     data = prepare(section("a", "b", eval_rows=5), ENCODER, Box(a=(20, 9), b=(50, 0)))
-    assert [text[0] for text in texts(data.heldout)] == ["a"] * 3 + ["b"] * 3
+    assert [text[0] for text in texts(data.heldout)] == ["a"] * 2 + ["b"] * 3
 
 
 @given(st.integers(1, 50), st.floats(0.01, 4))
@@ -126,6 +134,15 @@ def test_where_too_many_lose_their_answer_nothing_is_trained(tmp_path):
         prepare(section(long_rows(tmp_path, 4, 6), cutoff=40), ENCODER, load_host())
 
 
+def test_where_the_template_marks_nothing_it_is_the_template_that_is_named():
+    def render(messages):
+        return [Segment(segment.text, control=segment.control) for segment in CHATML.render(messages)]
+
+    mute = Encoder(tiny_tokenizer(), SimpleNamespace(name="mute", render=render, jinja=str))
+    with pytest.raises(DataError, match=r"template 'mute' marks nothing to learn in 5 of 5 rows\. Choose another"):
+        prepare(section("a"), mute, Box(a=(5, 1)))
+
+
 @given(st.integers(28, 200))
 def test_no_example_is_longer_than_the_cut_off_nor_without_a_label(cutoff):
     rows = [alpaca("x " * (n % 7), "y " * (n % 90)) for n in range(30)]
@@ -166,6 +183,36 @@ def test_an_empty_source_is_a_sentence(tmp_path):
         prepare(section(str(path)), ENCODER, load_host())
     with pytest.raises(DataError, match="a: no rows to train on"):
         prepare(section("a"), ENCODER, Box(a=(0, 5)))
+
+
+def test_the_order_is_the_same_for_the_same_seed_and_only_then():
+    orders = [
+        texts(prepare(section("a", "b", seed=seed), ENCODER, Box(a=(40, 1), b=(40, 1))).train) for seed in (0, 0, 1)
+    ]
+    assert orders[0] == orders[1] != orders[2]
+    assert sorted(orders[0]) == sorted(orders[2])
+
+
+def test_another_cut_off_tokenises_nothing_anew(tmp_path, monkeypatch):
+    path = long_rows(tmp_path, 2, 8)
+    whole = prepare(section(path, cutoff=4096), ENCODER, load_host())
+    monkeypatch.setattr(Encoder, "tokens", None)
+    cut = prepare(section(path, cutoff=40), ENCODER, load_host())
+    assert (len(whole.train), len(cut.train)) == (10, 8)
+    assert all(len(example.input_ids) == 40 for example in cut.train)
+
+
+def test_lengths_are_known_without_reading_rows(tmp_path, monkeypatch):
+    data = prepare(section(long_rows(tmp_path, 2, 8), cutoff=40), ENCODER, load_host())
+    expected = [len(example.input_ids) for example in data.train]
+    monkeypatch.setattr(type(data.train), "__getitem__", None)
+    assert lengths_of(data.train) == expected
+
+
+def test_how_far_it_is_is_told_in_rows():
+    told = []
+    prepare(section("a"), ENCODER, Box(a=(60, 1)), progress=lambda done, total: told.append((done, total)))
+    assert told[0] == (60, 60)
 
 
 def test_many_rows_are_the_same_as_few():

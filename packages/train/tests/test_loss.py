@@ -86,7 +86,7 @@ def test_the_mean_is_per_labelled_token_whatever_the_batch_size(model, size):
     with torch.no_grad():
         expected = float(plain_loss(model, rows)) / count
     model.train()
-    assert mean_loss(model, iter(rows), PAD, size) == pytest.approx(expected, rel=1e-5)
+    assert mean_loss(model, rows, PAD, size) == pytest.approx(expected, rel=1e-5)
     assert model.training
     model.eval()
     mean_loss(model, rows, PAD, size)

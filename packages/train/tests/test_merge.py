@@ -175,3 +175,39 @@ def test_a_merge_that_says_something_else_is_not_kept(attempt, adapter, monkeypa
     with pytest.raises(ModelError, match=r"the merged model differs from base \+ adapter by"):
         merge(MergeConfig(adapter=str(directory)), run)
     assert not run.output.exists()
+
+
+def test_what_was_trained_on_a_quantised_base_merges_into_the_plain_one_or_into_what_training_saw(
+    attempt, recipe, base
+):
+    trained = attempt(job=1)
+    train(recipe("method.type=qlora", "train.max_steps=2"), trained)
+    merged = {}
+    for job, kind in enumerate(("plain", "as-trained"), 2):
+        run = attempt(job=job)
+        merge(MergeConfig(adapter=str(trained.output), base=kind), run)
+        merged[kind] = logits(AutoModelForCausalLM.from_pretrained(run.output, dtype=torch.float32))
+    plain = AutoModelForCausalLM.from_pretrained(base(), dtype=torch.float32)
+    on_plain = logits(PeftModel.from_pretrained(plain, trained.output))
+    assert torch.allclose(merged["plain"], on_plain, atol=1e-3)
+    assert not torch.allclose(merged["as-trained"], on_plain, atol=1e-3)
+
+
+def test_a_large_result_is_stored_in_several_files(attempt, adapter):
+    run = attempt(job=2)
+    merge(MergeConfig(adapter=str(adapter()), shard="100KB"), run)
+    assert len(list(run.output.glob("model-*.safetensors"))) > 2
+    assert verify_directory(run.output).manifest.kind == "model"
+
+
+def test_a_base_that_is_stored_quantised_is_refused(attempt, adapter, base, tmp_path):
+    directory = adapter()
+    copy = shutil.copytree(base(), tmp_path / "quantised")
+    config = json.loads((copy / "config.json").read_text()) | {"quantization_config": {"quant_method": "gptq"}}
+    (copy / "config.json").write_text(json.dumps(config))
+    manifest = verify_manifest(directory)
+    write_manifest(
+        directory, manifest.model_copy(update={"base": manifest.base.model_copy(update={"path": str(copy)})})
+    )
+    with pytest.raises(ModelError, match=r"is stored quantised \(gptq\), and adapters cannot be folded into that"):
+        merge(MergeConfig(adapter=str(directory)), attempt(job=2))

@@ -13,7 +13,7 @@ from camelid_core.plugins import load_host
 from camelid_core.testing import tiny_model, write_jsonl
 from camelid_ui.services import Services
 from camelid_ui.services.chat import Chat
-from camelid_ui.services.data import Collection
+from camelid_ui.services.data import Data
 from camelid_ui.services.jobs import Jobs
 from camelid_ui.services.merging import Merging
 from camelid_ui.services.models import Models
@@ -50,7 +50,7 @@ def services(home: Path) -> Services:
     jobs = Jobs(open_store(home), lambda: None)
     models = Models(host)
     return Services(
-        home=home, host=host, jobs=jobs, data=Collection(host, models), models=models,
+        home=home, host=host, jobs=jobs, data=Data.open(host, models), models=models,
         training=Training(host, models, jobs), chat=Chat(models), predictions=Predictions(host, models, jobs),
         merging=Merging(models, jobs), plugins=Plugins(host),
     )  # fmt: skip

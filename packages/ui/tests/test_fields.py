@@ -10,6 +10,8 @@ from camelid_serve.config import PredictConfig
 from camelid_serve.engine import Sampling
 from camelid_train.config import MergeConfig, Recipe
 from camelid_ui.fields import Invalid, build, command_line, default_values, flat, knobs, overrides
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import Field
 
 REQUIRED = {Recipe: {}, Sampling: {}, MergeConfig: {"adapter": "a"}, PredictConfig: {"input": "q.jsonl"}}
@@ -121,3 +123,23 @@ def test_bounds_are_said_in_signs():
     assert found["method.r"] == "1–1024"
     assert found["train.learning_rate"] == "> 0, < 10"
     assert found["train.save_steps"] == "≥ 1"
+
+
+NAMES = st.text(
+    st.characters(codec="utf-8", exclude_characters="=\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"), min_size=1
+)
+
+
+@given(st.dictionaries(NAMES.map(str.strip).filter(bool), st.integers(1, 10**9), max_size=4))
+def test_pairs_survive_the_way_through_a_text_and_a_command_line(caps):
+    text = "\n".join(f"{name}={rows}" for name, rows in caps.items())
+    built = build(Recipe, {**default_values(Recipe), "data.caps": text})
+    assert built.data.caps == caps
+    assert flat(built)["data.caps"] == caps
+    assert Recipe().with_overrides(overrides(built)) == built
+
+
+def test_a_pair_without_a_number_is_an_error_at_its_field():
+    with pytest.raises(Invalid) as caught:
+        build(Recipe, {**default_values(Recipe), "data.caps": "alpaca"})
+    assert [path.partition(".caps")[0] for path in caught.value.errors] == ["data"]

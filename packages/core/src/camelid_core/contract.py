@@ -23,12 +23,13 @@ REFERENCE = (
 
 def contract_of(template: PromptTemplate, tokenizer: Any, overrides: str = "") -> TemplateContract:
     """What to store: `overrides` names the template this one was chosen over, if a person chose it."""
-    source = template.jinja()
+    encoder = Encoder(tokenizer, template)
+    source = encoder.template.jinja()
     return TemplateContract(
         name=template.name,
         jinja=source,
         sha256=hashlib.sha256(source.encode()).hexdigest(),
-        reference_ids=Encoder(tokenizer, template).prompt_ids(REFERENCE),
+        reference_ids=encoder.prompt_ids(REFERENCE),
         overrides=overrides,
     )
 

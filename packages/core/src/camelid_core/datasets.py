@@ -5,26 +5,34 @@ Knows names, splits and files. Knows nothing of templates or tokens.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from .errors import DataError, UsageError
+from .errors import DataError, UnknownName, UsageError
 from .records import Record
 from .registry import Registry
 
 Split = Literal["train", "heldout"]
 Load = Callable[[Split, int | None], Iterator[Record]]
+Progress = Callable[[str, int, int], None]
+"""Called with a file's name, the bytes that are here, and the bytes there are."""
+Fetch = Callable[[str, Progress], list[Path]]
 
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
     """`load(split, limit)` streams records; `rows` and `heldout_rows` say how many there are by default.
 
-    With `heldout_rows` 0 the dataset has no held-out part of its own and one is cut from `train`.
+    `rows` is 0 where nobody has counted them, as in a file. With `heldout_rows` 0 the dataset has no held-out part
+    of its own and one is cut from `train`.
     `aliases` are other names and file names it answers to. `missing()` says what to fetch and where to
-    put it, and nothing when the rows are at hand. The texts from `task` on describe the set in listings.
+    put it, and nothing when the rows are at hand. The texts from `task` on describe the set in listings:
+    `title` is the name its makers write, `collection` the list it is part of, and `later_rows` a newer count
+    than the one that list was published with. `fetch(revision, progress)` brings the files onto this machine
+    and returns where they are; `facts()` are more things to say about the set here and now. Neither `missing`
+    nor `facts` ever asks the network.
     """
 
     name: str
@@ -44,6 +52,11 @@ class Dataset:
     made_by: str = ""
     url: str = ""
     citation: str = ""
+    title: str = ""
+    collection: str = ""
+    later_rows: int = 0
+    fetch: Fetch | None = field(default=None, repr=False)
+    facts: Callable[[], Mapping[str, str]] = field(default=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,32 +87,54 @@ def parse_sources(texts: Iterable[str], datasets: Registry[Dataset]) -> list[Sou
 
 def _parts(text: str, datasets: Registry[Dataset]) -> list[Source]:
     whole = Source.parse(text)
-    if "+" not in text or whole.name in datasets or Path(whole.name).expanduser().exists():
+    if "+" not in text or _is_there(whole.name, datasets):
         return [whole]
     return [Source.parse(part.strip()) for part in text.split("+")]
 
 
+def _is_there(name: str, datasets: Registry[Dataset]) -> bool:
+    return name in datasets or Path(name).expanduser().exists()
+
+
 def open_source(name: str, datasets: Registry[Dataset]) -> Dataset:
-    """The registered dataset of that name or alias, else the file at that path as a dataset.
+    """The dataset of that name, registered or added; else the file at that path; else who answers to the file name.
+
+    `hf:ORG/NAME` is a dataset of the Hub.
 
     Raises:
         UnknownName: neither a dataset nor a file, with the nearest known name.
         DataError: the path is there but no data file.
     """
+    from . import library
+
     if name in datasets:
         return datasets[name]
+    if library.has(name):
+        return library.get(name)
+    if name.startswith("hf:"):
+        from .hub_source import hub_dataset
+
+        return hub_dataset(name)
     path = Path(name).expanduser()
     if path.is_file():
-        return _file_dataset(path)
+        return file_dataset(path)
     if path.exists():
-        raise DataError(f"{name!r} is a directory; name a .json or .jsonl file in it.")
+        raise DataError(f"{name!r} is a directory; name a data file in it.")
     for dataset in datasets:
         if path.name in dataset.aliases:
             return dataset
-    return datasets[name]
+    raise UnknownName("dataset", name, [item.name for item in everything(datasets)], datasets.listing)
 
 
-def _file_dataset(path: Path) -> Dataset:
+def everything(datasets: Registry[Dataset]) -> list[Dataset]:
+    """What people added, the latest first, then what plugins give."""
+    from . import library
+
+    return [*(item for item in library.added() if item.name not in datasets), *datasets]
+
+
+def file_dataset(path: Path, name: str = "") -> Dataset:
+    """A file as a dataset, read as what its rows say they are. `rows` is 0: nobody has counted them."""
     from .readers import read
 
     def load(split: Split, limit: int | None) -> Iterator[Record]:
@@ -108,4 +143,4 @@ def _file_dataset(path: Path) -> Dataset:
                 return
             yield record
 
-    return Dataset(str(path), f"The file {path.name}.", "unknown", (), 0, load, source=str(path))
+    return Dataset(name or str(path), f"The file {path.name}.", "unknown", (), 0, load, source=str(path))

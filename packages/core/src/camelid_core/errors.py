@@ -58,7 +58,11 @@ class DuplicateName(CamelidError, ValueError):
 
 
 class DataError(CamelidError, ValueError):
-    pass
+    """`kind` is one word for counting: not_json, no_text, ragged_row, dataset_empty …"""
+
+    def __init__(self, message: str, kind: str = "data") -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 class TemplateError(CamelidError, ValueError):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .commands import Command
     from .datasets import Dataset
     from .jobs.executors import Executor
+    from .readers import Reader
     from .tasks import Task
     from .templates import PromptTemplate
 
@@ -48,6 +49,11 @@ def camelid_prompt_templates() -> list[PromptTemplate]:
 @hookspec
 def camelid_datasets() -> list[Dataset]:
     """Datasets that can be named in a recipe, on the command line and on the Data page."""
+
+
+@hookspec
+def camelid_readers() -> list[Reader]:
+    """Formats of data files: by which columns a row is known, and how it becomes a record."""
 
 
 @hookspec

@@ -7,6 +7,7 @@ whoever imports torch imports this module first.
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 from typing import Any, Literal
 
@@ -58,8 +59,8 @@ def load_tokenizer(reference: Reference) -> Any:
     return tokenizer
 
 
-def load_base(reference: Reference, dtype: Dtype = "auto") -> Any:
-    """The full-precision base model, on its device, ready for adapters.
+def load_base(reference: Reference, dtype: Dtype = "auto", **options: Any) -> Any:
+    """The base model, on its device, ready for adapters; `options` go to `from_pretrained` (quantisation).
 
     Raises:
         UnsafeFormat: pickled weights.
@@ -71,17 +72,18 @@ def load_base(reference: Reference, dtype: Dtype = "auto") -> Any:
 
     check_files(reference.base)
     logging.disable_progress_bar()
+    options = {"dtype": choose_dtype(dtype), **reference.adapter.model_options, **options}
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            reference.base, dtype=choose_dtype(dtype), local_files_only=True, **reference.adapter.model_options
-        )
+        model = AutoModelForCausalLM.from_pretrained(reference.base, local_files_only=True, **options)
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise ModelError(f"{reference.name!r} cannot be loaded: {str(error).splitlines()[0]}") from error
-    return model.to(choose_device())
+    return model if "device_map" in options else model.to(choose_device())
 
 
-def load_adapted(reference: Reference, dtype: Dtype = "auto") -> Any:
+def load_adapted(reference: Reference, dtype: Dtype = "auto", base: Any = None) -> Any:
     """The base with the reference's adapter on it (frozen), or the bare base if it is no adapter.
+
+    `base` is the base's model if it is loaded already.
 
     Raises:
         ArtefactError: the adapter is not the one that was written.
@@ -95,7 +97,10 @@ def load_adapted(reference: Reference, dtype: Dtype = "auto") -> Any:
     if reference.manifest is not None:
         verify_directory(reference.peft)
     check_base(reference)
-    return PeftModel.from_pretrained(load_base(reference, dtype), str(reference.peft)).eval()
+    model = load_base(reference, dtype) if base is None else base
+    with warnings.catch_warnings():  # AdaLoRA keeps its ranks where peft looks for LoRA's, and works all the same
+        warnings.filterwarnings("ignore", "The following rank_pattern keys did not match", RuntimeWarning)
+        return PeftModel.from_pretrained(model, str(reference.peft)).eval()
 
 
 def check_files(directory: Path) -> None:

@@ -16,6 +16,7 @@ from .artefacts import Manifest, is_artefact, read_artefact
 from .errors import ModelError, UnknownName
 from .paths import artefacts_dir, models_dir
 from .plugins import Host
+from .templates.own import OWN, chat_template_of
 
 _ADAPTER_CONFIG = "adapter_config.json"
 
@@ -83,7 +84,7 @@ def _from_directory(name: str, path: Path, host: Host) -> Reference:
         config=config,
         base_id=weights.hub_id if weights else (manifest.base.id if manifest and manifest.base else name),
         licence=weights.licence if weights else (manifest.licences.effective if manifest else "unknown"),
-        template=_template_name(manifest, weights, adapter),
+        template=_template_name(path, manifest, weights, adapter),
         manifest=manifest,
     )
 
@@ -154,7 +155,10 @@ def _keys(value: Any) -> Iterable[str]:
             yield from _keys(item)
 
 
-def _template_name(manifest: Manifest | None, weights: Weights | None, adapter: ModelAdapter) -> str:
+def _template_name(path: Path, manifest: Manifest | None, weights: Weights | None, adapter: ModelAdapter) -> str:
+    """The template it was trained with; else the registered one; else its own; else its family's."""
     if manifest is not None and manifest.template is not None:
         return manifest.template.name
-    return weights.template if weights and weights.template else adapter.template
+    if weights and weights.template:
+        return weights.template
+    return OWN if chat_template_of(path) else adapter.template

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from .commands import Command
     from .datasets import Dataset
     from .jobs.executors import Executor
+    from .readers import Reader
+    from .tasks import Task
     from .templates import PromptTemplate
 
 
@@ -36,6 +38,27 @@ def camelid_datasets() -> list[Dataset]:
 
 
 @hookimpl
+def camelid_readers() -> list[Reader]:
+    from .readers import READERS
+
+    return list(READERS.values())
+
+
+@hookimpl
+def camelid_tasks() -> list[Task]:
+    from .tasks import Task
+
+    return [
+        Task(
+            "measure",
+            "Count a dataset's tokens under a model and a template.",
+            "camelid_core.tokencache.task:MeasureConfig",
+            "camelid_core.tokencache.task:run",
+        )
+    ]
+
+
+@hookimpl
 def camelid_executors() -> list[Executor]:
     from .jobs.executors import LocalExecutor
 
@@ -50,6 +73,7 @@ def camelid_commands() -> list[Command]:
         Command("models", "List, show and pull models.", "camelid_core.commands.models:app"),
         Command("datasets", "List, show and convert datasets.", "camelid_core.commands.datasets:app"),
         Command("templates", "List, show and render prompt templates.", "camelid_core.commands.templates:app"),
+        Command("cache", "List and prune tokenised examples.", "camelid_core.commands.cache:app"),
         Command("plugins", "List plugins and find what is wrong with them.", "camelid_core.commands.plugins:app"),
         Command("jobs", "List, follow, cancel and retry jobs.", "camelid_core.commands.jobs:app"),
         Command("worker", "Run queued jobs.", "camelid_core.commands.worker:app"),

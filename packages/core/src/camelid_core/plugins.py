@@ -61,6 +61,7 @@ _KINDS = {
         Kind("camelid_model_adapters", "model adapter", "camelid models list"),
         Kind("camelid_prompt_templates", "template", "camelid templates list"),
         Kind("camelid_datasets", "dataset", "camelid datasets list"),
+        Kind("camelid_readers", "reader"),
         Kind("camelid_commands", "command", "camelid --help"),
         Kind("camelid_tasks", "task"),
         Kind("camelid_executors", "executor"),
@@ -101,6 +102,10 @@ class Host:
     @property
     def datasets(self) -> Registry[Any]:
         return self.registry("camelid_datasets")
+
+    @property
+    def readers(self) -> Registry[Any]:
+        return self.registry("camelid_readers")
 
     @property
     def commands(self) -> Registry[Any]:

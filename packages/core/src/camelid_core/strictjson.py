@@ -7,8 +7,13 @@ Knows one text at a time. Knows nothing of files or of what the values mean.
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
+
+_DIGITS = 4300
+"""Of a whole number, at most; Python itself takes no more, for the time it would need."""
 
 
 def loads(text: str) -> Any:
@@ -16,16 +21,36 @@ def loads(text: str) -> Any:
     return DECODER.decode(text)
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    row = dict(pairs)
-    if len(row) < len(pairs):
-        times = Counter(key for key, _ in pairs)
-        raise ValueError(f"key {times.most_common(1)[0][0]!r} stands twice")
-    return row
+def decoder(complain: Callable[[str], Any]) -> json.JSONDecoder:
+    """A decoder that tells `complain` what a lax one would take; if that returns, decoding goes on."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        row = dict(pairs)
+        if len(row) < len(pairs):
+            times = Counter(key for key, _ in pairs)
+            complain(f"key {times.most_common(1)[0][0]!r} stands twice")
+        return row
+
+    def constant(name: str) -> None:
+        complain(f"{name} is no JSON value")
+
+    def integer(digits: str) -> int:
+        if len(digits) > _DIGITS:
+            complain(f"Exceeds the limit of {_DIGITS:,} digits for a number: {len(digits):,}")
+            return 0
+        return int(digits)
+
+    def real(digits: str) -> float:
+        value = float(digits)
+        if math.isinf(value):
+            complain(f"{digits[:20]} is too large for a number")
+        return value
+
+    return json.JSONDecoder(object_pairs_hook=unique, parse_constant=constant, parse_int=integer, parse_float=real)
 
 
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON value")
+def _refuse(complaint: str) -> None:
+    raise ValueError(complaint)
 
 
-DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant)
+DECODER = decoder(_refuse)

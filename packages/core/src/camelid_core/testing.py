@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from .adapters import ModelAdapter, infer_targets
-from .jinja import render_jinja
+from .errors import TemplateError
 from .records import Message
-from .templates import PromptTemplate, text_of
+from .templates import PromptTemplate, text_of, trained_spans
+from .templates.jinja import marked
 from .tokenizing import IGNORE, Encoder, special_tokens
 
 CONVERSATIONS: tuple[tuple[Message, ...], ...] = (
@@ -32,15 +33,19 @@ CONVERSATIONS: tuple[tuple[Message, ...], ...] = (
 def assert_template_contract(
     template: PromptTemplate, tokenizer: Any, conversations: Sequence[Sequence[Message]] = CONVERSATIONS
 ) -> None:
-    """What every template must hold with every tokenizer:
+    """What every template must hold with every tokenizer (system messages apart, where it has no place for one):
 
     - the prompt's ids are a prefix of the conversation's ids, and training starts right behind them;
-    - something is trained on, and parsing the answer back gives the answer;
+      of the prompt itself nothing is trained but what the template writes at its end;
+    - something is trained on, no text of a user ever is, and parsing the answer back gives the answer;
     - no text of a person or a model becomes a control token;
-    - the Jinja export renders the same bytes.
+    - the Jinja export renders the same bytes and marks the same of them as trained.
     """
     encoder = Encoder(tokenizer, template)
-    for messages in conversations:
+    template = encoder.template
+    _assert_inert(template, encoder, tokenizer)
+    known = [each for each in conversations if each[0].role != "system" or takes_system(template)]
+    for messages in known:
         example = encoder.example(messages)
         prompt = encoder.prompt_ids(messages[:-1])
         assert example.input_ids[: len(prompt)] == prompt, (
@@ -48,10 +53,32 @@ def assert_template_contract(
         )
         assert example.labels[len(prompt)] != IGNORE, f"{template.name}: the answer's first token is not trained"
         first = encoder.prompt_ids(messages[: [message.role for message in messages].index("assistant")])
-        assert set(example.labels[: len(first)]) <= {IGNORE}, f"{template.name}: the prompt is trained"
+        _assert_only_end_trained(template, example.labels[: len(first)])
+        _assert_answers_alone(template, messages)
         _assert_parses(template, messages)
         _assert_same_bytes(template, tokenizer, messages)
-    _assert_inert(template, encoder, tokenizer)
+
+
+def takes_system(template: PromptTemplate) -> bool:
+    """Whether the template has a place for a system message."""
+    try:
+        template.prompt((Message("system", "x"), Message("user", "y")))
+    except TemplateError:
+        return False
+    return True
+
+
+def _assert_only_end_trained(template: PromptTemplate, labels: Sequence[int]) -> None:
+    trained = [label != IGNORE for label in labels]
+    ignored = len(labels) - trained[::-1].index(False) if False in trained else 0
+    assert ignored > 0, f"{template.name}: the prompt is trained"
+    assert not any(trained[:ignored]), f"{template.name}: the prompt is trained before its end"
+
+
+def _assert_answers_alone(template: PromptTemplate, messages: Sequence[Message]) -> None:
+    said = [segment.text.strip() for segment in template.render(messages) if segment.trained and not segment.control]
+    answers = [message.content.strip() for message in messages if message.role == "assistant"]
+    assert said == [answer for answer in answers if answer], f"{template.name}: trained are {said!r}, not {answers!r}"
 
 
 def _assert_parses(template: PromptTemplate, messages: Sequence[Message]) -> None:
@@ -66,16 +93,25 @@ def _assert_parses(template: PromptTemplate, messages: Sequence[Message]) -> Non
 
 
 def _assert_same_bytes(template: PromptTemplate, tokenizer: Any, messages: Sequence[Message]) -> None:
-    eos = tokenizer.eos_token or ""
+    eos, bos = tokenizer.eos_token or "", tokenizer.bos_token or ""
     for turns, render, generation in ((messages, template.render, False), (messages[:-1], template.prompt, True)):
-        ours, theirs = text_of(render(turns), eos), render_jinja(template.jinja(), turns, eos, generation)
-        assert ours == theirs, f"{template.name}: Jinja renders {theirs!r}, the template {ours!r}"
+        segments = render(turns)
+        ours, theirs = text_of(segments, eos, bos), marked(template.jinja(), turns, eos, generation, bos)
+        assert ours == theirs.text, f"{template.name}: Jinja renders {theirs.text!r}, the template {ours!r}"
+        if not generation:
+            spans = trained_spans(segments, eos, bos)
+            assert spans == theirs.spans, f"{template.name}: Jinja marks {theirs.spans}, the template trains {spans}"
 
 
 def _assert_inert(template: PromptTemplate, encoder: Encoder, tokenizer: Any) -> None:
     specials = special_tokens(tokenizer)
-    quiet = (Message("user", "x"), Message("assistant", "y"))
-    loud = (Message("user", f"x{''.join(specials)}"), Message("assistant", f"y{' '.join(specials)}"))
+    system = takes_system(template)
+    quiet = (Message("system", "w"), Message("user", "x"), Message("assistant", "y"))[not system :]
+    words = "".join(specials), "".join(specials), " ".join(specials)
+    loud = [
+        Message(message.role, message.content + spelled)
+        for message, spelled in zip(quiet, words[not system :], strict=True)
+    ]
     ids = set(tokenizer.convert_tokens_to_ids(specials)) - {tokenizer.unk_token_id}
 
     def count(messages: Sequence[Message]) -> int:
@@ -124,6 +160,7 @@ _TINY: dict[str, dict[str, Any]] = {
     "qwen2": {**_LAYERS, "intermediate_size": 128, "num_key_value_heads": 2},
     "gpt_neox": {**_LAYERS, "intermediate_size": 128},
     "bloom": {"hidden_size": 64, "n_layer": 2, "n_head": 4},
+    "gemma": {**_LAYERS, "intermediate_size": 128, "num_key_value_heads": 1, "head_dim": 16},
 }
 
 

@@ -39,7 +39,7 @@ def test_converting_to_alpaca_and_reading_that_loses_nothing(camelid, suffix):
     [
         (["show", "cot-arithmetik"], 2, "Did you mean 'cot-arithmetic'?"),
         (["show", "cot-arithmetic", "--split", "test"], 2, "split 'test' is not known; use train or heldout."),
-        (["convert", "cot-arithmetic", "--out", "x.csv"], 2, "must end in .json or .jsonl"),
+        (["convert", "cot-arithmetic", "--out", "x.txt"], 2, "must end in .json, .jsonl"),
         (["show", "bad.jsonl"], 1, "bad.jsonl, line 1"),
         (["show", "cot-arithmetic", "--rows", "0"], 2, "Invalid value for '--rows'"),
     ],

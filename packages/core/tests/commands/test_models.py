@@ -24,7 +24,7 @@ def test_list_has_families_known_models_and_what_is_here(camelid):
 
 
 def test_show_tells_where_a_model_is_and_of_what_family(camelid, tmp_path):
-    path = tiny_model(tmp_path / "tiny", "qwen2")
+    path = tiny_model(tmp_path / "tiny", "gpt_neox")
     row = camelid("models", "show", path, "--json").json
     assert (row["base"], row["family"], row["lora_targets"]) == (str(path), "unknown", "inferred")
     assert f"base          {path}" in camelid("models", "show", path).out

@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-from camelid_core.testing import tiny_model
+from camelid_core.plugins import load_host
+from camelid_core.testing import tiny_model, tiny_tokenizer
 
 
 @pytest.fixture
@@ -75,10 +76,23 @@ def test_render_of_what_is_no_conversation(camelid, conversation, content, sente
     assert sentence in ran.err
 
 
-def test_check_runs_the_contract(camelid, tmp_path, monkeypatch):
-    model = tiny_model(tmp_path / "tiny")
-    ran = camelid("templates", "check", "alpaca", model)
-    assert (ran.code, "keeps the contract" in ran.out) == (0, True)
+OWN = "{% for m in messages %}{{ m['role'] + ': ' + m['content'] + '<|im_end|>' }}{% endfor %}"
+
+
+@pytest.fixture
+def model(home, tmp_path):
+    """A tokenizer that brings its own template, where a model would be."""
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = OWN
+    tokenizer.save_pretrained(tmp_path / "own")
+    (tmp_path / "own/config.json").write_text('{"model_type": "llama"}')
+    return tmp_path / "own"
+
+
+def test_check_runs_the_contract(camelid, model, monkeypatch):
+    for arguments in (["alpaca"], ["alpaca", model], ["own", model]):
+        ran = camelid("templates", "check", *arguments)
+        assert (ran.code, "keeps the contract with" in ran.out) == (0, True)
 
     def broken(*_):
         raise AssertionError("alpaca: no")
@@ -86,3 +100,28 @@ def test_check_runs_the_contract(camelid, tmp_path, monkeypatch):
     monkeypatch.setattr("camelid_core.testing.assert_template_contract", broken)
     ran = camelid("templates", "check", "alpaca", model)
     assert (ran.code, "breaks the contract: alpaca: no" in ran.err) == (1, True)
+
+
+def test_check_of_all(camelid, model):
+    count = len(load_host().templates)
+    assert f"{count - 1} templates keep the contract with a small" in camelid("templates", "check", "--all").out
+    assert f"{count} templates keep the contract with the tok" in camelid("templates", "check", "--all", model).out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [([], "name a template, or all of them"), (["--all", "alpaca", "x"], "--all takes no template, only a model")],
+)
+def test_check_of_nothing_or_of_too_much(camelid, arguments, sentence):
+    ran = camelid("templates", "check", *arguments)
+    assert (ran.code, sentence in ran.err) == (2, True)
+
+
+def test_a_models_own_is_shown_and_rendered_with_the_model(camelid, conversation, model):
+    assert "user: Add the numbers.\n2 and 3<|im_end|>assistant: 5<|im_end|>" in (
+        camelid("templates", "show", "own", "--model", model).out
+    )
+    assert "'<|im_end|>'" in camelid("templates", "render", "own", conversation, "--tokens", model).out
+    for arguments in (["show", "own"], ["render", "own", conversation]):
+        ran = camelid("templates", *arguments)
+        assert (ran.code, "is a model's own: say which model" in ran.err) == (1, True)

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
 from .assemble import Assembled
-from .engine import Finish, Request, Sampling, TokenEvent
+from .engine import Finish, Request, Sampling, Scored, TokenEvent
 from .streaming import TextStream
 
 
@@ -37,12 +37,14 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """New text of prompt `index`. The last one has `facts` and the whole `answer` as the template reads it."""
+    """New text of prompt `index`, and its tokens' probabilities where those were asked for. The last one has
+    `facts` and the whole `answer` as the template reads it."""
 
     index: int
     text: str
     answer: str = ""
     facts: Facts | None = None
+    scored: tuple[Scored, ...] = ()
 
 
 class Answers:
@@ -54,11 +56,13 @@ class Answers:
         prompts: Sequence[Sequence[int]],
         sampling: Sampling | Sequence[Sampling],
         adapter: str | None,
+        plain: bool = False,
+        logprobs: int | None = None,
     ) -> None:
         each = [sampling] * len(prompts) if isinstance(sampling, Sampling) else sampling
-        self._growing = [_Growing(assembled, len(ids), one) for ids, one in zip(prompts, each, strict=True)]
+        self._growing = [_Growing(assembled, len(ids), one, plain) for ids, one in zip(prompts, each, strict=True)]
         self._stream = assembled.engine.stream(
-            [Request(ids, one, adapter, assembled.stops) for ids, one in zip(prompts, each, strict=True)]
+            [Request(ids, one, adapter, assembled.stops, logprobs) for ids, one in zip(prompts, each, strict=True)]
         )
         self._deltas = self._run()
 
@@ -94,9 +98,11 @@ class Answers:
 class _Growing:
     """One answer on its way."""
 
-    def __init__(self, assembled: Assembled, prompt_tokens: int, sampling: Sampling) -> None:
-        self._text = TextStream(assembled.decode, (*assembled.stop_texts, *sampling.stop))
-        self._parse = assembled.template.parse
+    def __init__(self, assembled: Assembled, prompt_tokens: int, sampling: Sampling, plain: bool) -> None:
+        own = () if plain else assembled.stop_texts
+        self._text = TextStream(assembled.decode, (*own, *sampling.stop))
+        self._parse = str if plain else assembled.template.parse
+        self._scored: list[Scored] = []
         self._prompt_tokens = prompt_tokens
         self._started = time.monotonic()
         self._first = 0.0
@@ -112,6 +118,8 @@ class _Growing:
         """The delta to give out for an event, if there is one."""
         if self._done:
             return None
+        if event.scored is not None:
+            self._scored.append(event.scored)
         if event.token is not None:
             self._tokens += 1
             self._first = self._first or time.monotonic() - self._started
@@ -120,7 +128,7 @@ class _Growing:
         if finish is not None:
             return self._end(finish)
         text = self._news()
-        return Delta(0, text) if text else None
+        return Delta(0, text, scored=self._flushed()) if text else None
 
     def _end(self, finish: Finish) -> Delta:
         self._done = True
@@ -128,7 +136,13 @@ class _Growing:
         text = self._news()
         seconds = time.monotonic() - self._started
         facts = Facts(finish, self._tokens, self._prompt_tokens, seconds, self._first or seconds)
-        return Delta(0, text, self._parse(self._raw), facts)
+        if self.stopped and not text:
+            self._scored.clear()  # tokens of the stop text, of which nothing is shown
+        return Delta(0, text, self._parse(self._raw), facts, self._flushed())
+
+    def _flushed(self) -> tuple[Scored, ...]:
+        scored, self._scored = tuple(self._scored), []
+        return scored
 
     def _news(self) -> str:
         """What the template's reading of the answer has grown by."""
@@ -140,7 +154,13 @@ class _Growing:
 
 
 def ask(
-    assembled: Assembled, prompts: Sequence[Sequence[int]], sampling: Sampling | Sequence[Sampling], tuned: bool = True
+    assembled: Assembled,
+    prompts: Sequence[Sequence[int]],
+    sampling: Sampling | Sequence[Sampling],
+    tuned: bool = True,
+    plain: bool = False,
+    logprobs: int | None = None,
 ) -> Answers:
-    """Answer prompts with the adapter, or with the bare base if not `tuned`."""
-    return Answers(assembled, prompts, sampling, assembled.adapter if tuned else None)
+    """Answer prompts with the adapter, or with the bare base if not `tuned`; `plain` text is what the model says,
+    neither ended nor read by the template; `logprobs` asks for the tokens' probabilities."""
+    return Answers(assembled, prompts, sampling, assembled.adapter if tuned else None, plain, logprobs)

@@ -7,8 +7,9 @@ Imports torch only when an engine is opened.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from camelid_core.records import Message
 from camelid_core.templates import PromptTemplate
 from camelid_core.tokenizing import Encoder
 
-from .engine import Engine, Sampling
+from .engine import Engine, EngineKind, PromptTooLong, Sampling, TakesAdapters
 
 Report = Callable[[str], None]
 
@@ -48,13 +49,26 @@ class Assembled:
             TemplateError: a conversation the template has no form for.
             ModelError: longer than the model takes.
         """
+        self.check_length(sum(len(message.content) + len(message.context) for message in messages))
         ids = self.encoder.prompt_ids(messages)
         if len(ids) >= self.engine.context_length:
-            raise ModelError(
-                f"the prompt has {len(ids):,} tokens; this model takes {self.engine.context_length:,} "
-                "with the answer. Shorten it."
-            )
+            raise PromptTooLong(len(ids), self.engine.context_length)
         return ids
+
+    def check_length(self, characters: int) -> None:
+        """Refuse a text that cannot fit whatever its tokens are: to encode a megabyte takes half a gigabyte.
+
+        Raises:
+            ModelError: longer than the model takes.
+        """
+        least = characters // self._longest_token
+        if least >= self.engine.context_length:
+            raise PromptTooLong(least, self.engine.context_length, counted=False)
+
+    @cached_property
+    def _longest_token(self) -> int:
+        """Characters that a token stands for at most."""
+        return max(map(len, self.encoder.tokenizer.get_vocab()))
 
     def decode(self, ids: Sequence[int]) -> str:
         tokenizer = self.encoder.tokenizer
@@ -66,7 +80,7 @@ class Assembled:
             return self
         encoder = Encoder(self.encoder.tokenizer, template)
         stops, texts = _ends(self.reference, encoder)
-        return replace(self, encoder=encoder, template=template, stops=stops, stop_texts=texts)
+        return replace(self, encoder=encoder, template=encoder.template, stops=stops, stop_texts=texts)
 
     def contract(self) -> TemplateContract:
         """The template in force; `overrides` names the model's own where a person chose another."""
@@ -94,22 +108,75 @@ def assemble(
         ModelError: it cannot be loaded, or is not here yet.
         ArtefactError: its template or tokenizer is not what it was trained with.
     """
+    return assemble_all({name: name}, host, template, dtype, engine, slots, report)[name]
+
+
+def assemble_all(
+    names: Mapping[str, str],
+    host: Host,
+    template: str = "",
+    dtype: Dtype = "auto",
+    engine: str = "transformers",
+    slots: int = 16,
+    report: Report = lambda text: None,
+) -> dict[str, Assembled]:
+    """Several at once, each under a label of its own: those with one base share one engine.
+
+    Raises:
+        UnknownName, ModelError, ArtefactError: as `assemble` does; nothing stays loaded then.
+    """
     kind = host.registry("camelid_engines")[engine]
-    reference = resolve_model(name, host)
-    if not (template or reference.template):
-        raise ModelError(f"no template is known for {name!r}; choose one: {', '.join(host.templates.names())}.")
+    references = {label: resolve_model(name, host) for label, name in names.items()}
     report("Reading the tokenizer")
+    encoders = {label: _encoder(reference, host, template) for label, reference in references.items()}
+    ready: dict[str, Assembled] = {}
+    engines: dict[Path, Engine] = {}
+    try:
+        # adapters first: a base that was loaded bare takes none later
+        for label, reference in sorted(references.items(), key=lambda item: item[1].peft is None):
+            opened, adapter = _open(kind, reference, engines, dtype, slots, report)
+            ready[label] = _assembled(reference, encoders[label], opened, adapter)
+    except BaseException:
+        for opened in engines.values():
+            opened.close()
+        raise
+    return {label: ready[label] for label in names}
+
+
+def _open(
+    kind: EngineKind, reference: Reference, engines: dict[Path, Engine], dtype: Dtype, slots: int, report: Report
+) -> tuple[Engine, str | None]:
+    """The engine that holds the reference's base, and the name its adapter has there."""
+    report(f"Loading {reference.base_id}" + (f" with adapter {reference.name}" if reference.peft else ""))
+    known = engines.get(reference.base)
+    if known is None:
+        opened = engines[reference.base] = kind.open(reference, dtype, slots)
+        return opened, opened.adapters[0] if opened.adapters else None
+    if reference.peft is None:
+        return known, None
+    if not isinstance(known, TakesAdapters):
+        raise ModelError(f"engine {kind.name!r} holds one adapter per base; serve {reference.name!r} on its own.")
+    return known, known.add_adapter(reference)
+
+
+def _encoder(reference: Reference, host: Host, template: str) -> Encoder:
+    if not (template or reference.template):
+        raise ModelError(
+            f"no template is known for {reference.name!r}; choose one: {', '.join(host.templates.names())}."
+        )
     encoder = Encoder(load_tokenizer(reference), host.templates[template or reference.template])
     _check(reference, encoder)
+    return encoder
+
+
+def _assembled(reference: Reference, encoder: Encoder, engine: Engine, adapter: str | None) -> Assembled:
     stops, texts = _ends(reference, encoder)
-    report(f"Loading {reference.base_id}" + (f" with adapter {reference.name}" if reference.peft else ""))
-    opened: Engine = kind.open(reference, dtype, slots)
     return Assembled(
-        engine=opened,
+        engine=engine,
         encoder=encoder,
         template=encoder.template,
         reference=reference,
-        adapter=opened.adapters[0] if opened.adapters else None,
+        adapter=adapter,
         stops=stops,
         stop_texts=texts,
         sampling=_recommended(reference),

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, Self
+from typing import Literal, Protocol, Self, runtime_checkable
 
 from camelid_core.config import Config
+from camelid_core.errors import ModelError
+from camelid_core.models import Reference
 from camelid_core.tasks import resolve
 from pydantic import Field
 
@@ -40,26 +42,50 @@ class Sampling(Config):
 GREEDY = Sampling()
 
 
+class PromptTooLong(ModelError):
+    """A prompt that leaves no room for an answer."""
+
+    def __init__(self, tokens: int, context_length: int, counted: bool = True) -> None:
+        super().__init__(
+            f"the prompt has {'' if counted else 'at least '}{tokens:,} tokens; "
+            f"this model takes {context_length:,} with the answer. Shorten it."
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One prompt. `adapter` None is the bare base; `stops` are the token ids that end the answer."""
+    """One prompt. `adapter` None is the bare base; `stops` are the token ids that end the answer;
+    `logprobs` asks for each token's probability and those of this many likeliest ones."""
 
     ids: Sequence[int]
     sampling: Sampling = GREEDY
     adapter: str | None = None
     stops: frozenset[int] = frozenset()
+    logprobs: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A token's natural logarithm of probability as the model has it, before any sampling setting, and the
+    likeliest tokens' at its place, likeliest first."""
+
+    token: int
+    logprob: float
+    top: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class TokenEvent:
     """Something happened to request `index`: a token, an end, or (at a length limit) both.
 
-    A stop token ends an answer and is not given out. After `finish` nothing more comes for that request.
+    A stop token ends an answer and is not given out, save in `scored`, which comes where it was asked for.
+    After `finish` nothing more comes for that request.
     """
 
     index: int
     token: int | None = None
     finish: Finish | None = None
+    scored: Scored | None = None
 
 
 class Stream(Protocol):
@@ -100,6 +126,30 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Cancel everything and free the model."""
+
+
+@runtime_checkable
+class ScoresPrompts(Protocol):
+    """An engine that can say how likely a given text is."""
+
+    def score(self, ids: Sequence[int], adapter: str | None, top: int) -> list[Scored]:
+        """Every token of `ids` after the first, and last what the model would choose to come next.
+
+        Raises:
+            ModelError: as `stream` does.
+        """
+
+
+@runtime_checkable
+class TakesAdapters(Protocol):
+    """An engine that takes further adapters of its base while it runs."""
+
+    def add_adapter(self, reference: Reference) -> str:
+        """Make the adapter of `reference` resident; gives the name that `Request.adapter` takes.
+
+        Raises:
+            ModelError: it is no adapter of this base, or of a kind that cannot share one.
+        """
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,28 +11,42 @@ import json
 import os
 import sys
 import threading
-from typing import Any, TextIO
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol, TextIO
 
 from camelid_core.config import validate
 from camelid_core.errors import ModelError, UsageError
 from camelid_core.plugins import load_host
 from camelid_core.readers import message
 
-from .answering import Answers, ask
-from .assemble import Assembled, assemble
-from .wire import Chat, Load, Loaded, error_message
+from .answering import ask
+from .assemble import Assembled, assemble_all
+from .completing import Completion
+from .wire import Chat, Complete, Load, Loaded, error_message
+
+_THREADS = 4096
+"""Requests at once; those who ask bound them well below."""
+
+
+class _Running(Protocol):
+    """What can be told to end with what is there."""
+
+    def cancel(self) -> None: ...
 
 
 class EngineHost:
-    """Answers requests, each in a thread of its own, all on one engine."""
+    """Answers requests, each in a thread of its own, all on what is resident. `load` brings that in."""
 
-    def __init__(self, out: TextIO) -> None:
+    def __init__(self, out: TextIO, load: Callable[..., dict[str, Assembled]] = assemble_all) -> None:
+        self._bring_in = load
         self._out = out
+        self._threads = ThreadPoolExecutor(_THREADS, "request")  # kept: to start one takes as long as a short answer
         self._writing = threading.Lock()
         self._loading = threading.Lock()
         self._state = threading.Lock()
-        self._assembled: Assembled | None = None
-        self._running: dict[int, Answers | None] = {}
+        self._models: dict[str, Assembled] = {}
+        self._running: dict[int, _Running | None] = {}
         self._cancelled: set[int] = set()
 
     def handle(self, request: dict[str, Any]) -> None:
@@ -42,10 +56,10 @@ class EngineHost:
         if operation == "cancel":
             self._cancel(number)
             return
-        action = {"load": self._load, "chat": self._chat}[operation]
+        action = {"load": self._load, "chat": self._chat, "complete": self._complete}[operation]
         with self._state:
             self._running[number] = None
-        threading.Thread(target=self._guard, args=(action, number, request), daemon=True).start()
+        self._threads.submit(self._guard, action, number, request)
 
     def _guard(self, action: Any, number: int, request: dict[str, Any]) -> None:
         try:
@@ -60,24 +74,25 @@ class EngineHost:
     def _load(self, number: int, values: dict[str, Any]) -> None:
         wanted = validate(Load, values, "the request")
         with self._loading:
-            before, self._assembled = self._assembled, None
-            if before is not None:
-                before.close()
-            del before  # its memory is needed for the next one
-            loaded = assemble(
-                wanted.model,
+            before, self._models = list(self._models.values()), {}
+            for each in before:
+                each.close()
+            before.clear()  # their memory is needed for the next ones
+            self._models = self._bring_in(
+                wanted.models or {wanted.model: wanted.model},
                 load_host(),
                 wanted.template,
                 wanted.dtype,
-                slots=wanted.slots,
-                report=lambda text: self._tell(number, event="progress", text=text),
+                wanted.engine,
+                wanted.slots,
+                lambda text: self._tell(number, event="progress", text=text),
             )
-            self._assembled = loaded
-        self._tell(number, event="loaded", loaded=_facts(loaded).model_dump(mode="json"))
+            loaded = {label: _facts(each).model_dump(mode="json") for label, each in self._models.items()}
+        self._tell(number, event="loaded", loaded=loaded)
 
     def _chat(self, number: int, values: dict[str, Any]) -> None:
         wanted = validate(Chat, values, "the request")
-        assembled = self._assembled
+        assembled = next(iter(self._models.values()), None)
         if assembled is None:
             raise ModelError("no model is loaded; load one first.")
         if wanted.template:
@@ -92,18 +107,27 @@ class EngineHost:
                 if delta.facts is not None:
                     self._tell(number, event="done", answer=delta.answer, facts=delta.facts.as_json())
 
-    def _begin(self, number: int, answers: Answers) -> None:
+    def _complete(self, number: int, values: dict[str, Any]) -> None:
+        wanted = validate(Complete, values, "the request")
+        assembled = self._models.get(wanted.model)
+        if assembled is None:
+            raise ModelError(f"model {wanted.model!r} is not loaded.")
+        completion = Completion(assembled, wanted, lambda **event: self._tell(number, **event))
+        self._begin(number, completion)
+        completion.run()
+
+    def _begin(self, number: int, running: _Running) -> None:
         """From here on the request can be cancelled; perhaps it was already."""
         with self._state:
-            self._running[number] = answers
+            self._running[number] = running
             if number in self._cancelled:
-                answers.cancel()
+                running.cancel()
 
     def _cancel(self, number: int) -> None:
         with self._state:
-            answers = self._running.get(number)
-            if answers is not None:
-                answers.cancel()
+            running = self._running.get(number)
+            if running is not None:
+                running.cancel()
             elif number in self._running:
                 self._cancelled.add(number)
 
@@ -128,11 +152,11 @@ def _facts(assembled: Assembled) -> Loaded:
     )
 
 
-def main() -> None:
+def main(load: Callable[..., dict[str, Assembled]] = assemble_all) -> None:
     """Serve until stdin ends. What libraries print goes to stderr: stdout is the pipe's."""
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    host = EngineHost(out)
+    host = EngineHost(out, load)
     for line in sys.stdin:
         try:
             host.handle(json.loads(line))

@@ -1,6 +1,6 @@
 """A file of questions → rows: a row that cannot be read is an error of that row alone.
 
-Knows JSON, JSON Lines and the record formats of core. Knows nothing of how they are answered.
+Knows the forms of files and the record formats of core. Knows nothing of how they are answered.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from camelid_core.errors import CamelidError, DataError
+from camelid_core.errors import CamelidError
+from camelid_core.readers import form_of, to_record
 from camelid_core.readers import rows as read_strictly
-from camelid_core.readers import to_record
 from camelid_core.records import Message
 
 PREDICTIONS = "predictions.jsonl"
@@ -35,9 +35,9 @@ def read_rows(path: Path, limit: int | None = None) -> Iterator[Row]:
     """Rows in order, numbered from 1.
 
     Raises:
-        DataError: the file cannot be read, or a JSON array in it is broken.
+        DataError: the file cannot be read, or is broken and no JSON Lines.
     """
-    values = _lines(path) if _is_lines(path) else read_strictly(path)
+    values = _lines(path) if form_of(path).name == "JSON Lines" else read_strictly(path)
     for number, (_, value) in enumerate(islice(values, limit), 1):
         yield _row(number, value)
 
@@ -77,15 +77,3 @@ def _parse(line: bytes, number: int) -> Any:
             line.decode("utf-8"), f"line {number} must be an object with keys, not a {type(value).__name__}."
         )
     return value
-
-
-def _is_lines(path: Path) -> bool:
-    """By the first character: an array is one JSON document, anything else is lines."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(4096)
-    except OSError as error:
-        raise DataError(f"{str(path)!r} cannot be read: {error.strerror}.") from None
-    if start.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise DataError(f"{path.name} is UTF-16; save it as UTF-8.")
-    return start.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] != b"["

@@ -40,5 +40,6 @@ def camelid_commands() -> list[Command]:
     return [
         Command("chat", "Talk with a model or artefact.", "camelid_serve.commands.chat:app"),
         Command("predict", "Answer every row of a file.", "camelid_serve.commands.predict:app"),
+        Command("serve", "Answer over HTTP, as OpenAI's API does.", "camelid_serve.commands.serve:app"),
         Command("eval", "Score a model's answers on held-out rows.", "camelid_serve.commands.evaluate:app"),
     ]

@@ -15,11 +15,11 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from queue import SimpleQueue
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from camelid_core.errors import CamelidError, ModelError
 from camelid_core.jobs.executors import child_environment
@@ -41,6 +41,12 @@ class ChatEvent:
     text: str = ""
     answer: str = ""
     facts: dict[str, Any] | None = None
+
+
+class Sink(Protocol):
+    """Takes what comes back, on a thread of the pipe: it must neither wait nor raise."""
+
+    def put(self, event: dict[str, Any], /) -> None: ...
 
 
 class Reply:
@@ -81,13 +87,19 @@ class Reply:
 
 
 class EngineProcess:
-    """`loaded` says what is resident, None if nothing is."""
+    """`models` says what is resident under which label, `loaded` is the first of them, None if nothing is.
+    `module` is the program that holds them."""
 
-    def __init__(self) -> None:
-        self.loaded: Loaded | None = None
+    def __init__(self, module: str = "camelid_serve.host") -> None:
+        self.models: dict[str, Loaded] = {}
+        self._module = module
         self._lock = threading.RLock()
         self._numbers = itertools.count(1)
         self._child: _Child | None = None
+
+    @property
+    def loaded(self) -> Loaded | None:
+        return next(iter(self.models.values()), None)
 
     @property
     def alive(self) -> bool:
@@ -100,8 +112,20 @@ class EngineProcess:
         Raises:
             CamelidError: as `assemble` does; nothing is loaded then.
         """
-        _, events = self._send("load", start=True, model=model, template=template, dtype=dtype, slots=slots)
-        self.loaded = None
+        return self._load(model=model, template=template, dtype=dtype, slots=slots)
+
+    def load_all(
+        self, models: Mapping[str, str], template: str = "", dtype: Dtype = "auto", slots: int = 8, engine: str = ""
+    ) -> Iterator[str]:
+        """Make these the resident ones, label by label, as `load` does one."""
+        return self._load(
+            models=dict(models), template=template, dtype=dtype, slots=slots, engine=engine or "transformers"
+        )
+
+    def _load(self, **wanted: Any) -> Iterator[str]:
+        events: SimpleQueue[dict[str, Any]] = SimpleQueue()
+        self._send("load", events, start=True, **wanted)
+        self.models = {}
         while True:
             event = events.get()
             if event["event"] == "progress":
@@ -109,7 +133,7 @@ class EngineProcess:
                 continue
             if event["event"] == "error":
                 raise to_error(event)
-            self.loaded = Loaded.model_validate(event["loaded"])
+            self.models = {label: Loaded.model_validate(each) for label, each in event["loaded"].items()}
             return
 
     def chat(
@@ -126,8 +150,17 @@ class EngineProcess:
         """
         turns = [{"role": turn.role, "content": turn.content, "context": turn.context} for turn in messages]
         settings = sampling.model_dump(mode="json") if sampling else None
-        number, events = self._send("chat", messages=turns, sampling=settings, tuned=tuned, template=template)
+        events: SimpleQueue[dict[str, Any]] = SimpleQueue()
+        number = self._send("chat", events, messages=turns, sampling=settings, tuned=tuned, template=template)
         return Reply(self, number, events)
+
+    def complete(self, request: Mapping[str, Any], sink: Sink) -> int:
+        """Start on a request of `wire.Complete`'s form; the events go to `sink`. Gives what `cancel` takes.
+
+        Raises:
+            ModelError: no model is loaded, or its process has ended.
+        """
+        return self._send("complete", sink, **request)
 
     def cancel(self, number: int) -> None:
         """End reply `number` with what is there; harmless when it has ended."""
@@ -139,9 +172,15 @@ class EngineProcess:
     def close(self) -> None:
         """End the process and free the model."""
         with self._lock:
-            child, self._child, self.loaded = self._child, None, None
+            child, self._child, self.models = self._child, None, {}
         if child is not None:
             child.end()
+
+    def kill(self) -> None:
+        """End the process at once, as one does that no longer answers; who waits on it is told."""
+        child = self._child
+        if child is not None:
+            child.kill()
 
     def __enter__(self) -> Self:
         return self
@@ -149,22 +188,24 @@ class EngineProcess:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def _send(self, operation: str, start: bool = False, **values: Any) -> tuple[int, SimpleQueue[dict[str, Any]]]:
+    def _send(self, operation: str, sink: Sink, start: bool = False, **values: Any) -> int:
         with self._lock:
             if start and not self.alive:
-                self._child = _Child()
-            if self._child is None:
-                raise ModelError("no model is loaded; load one first.")
+                self._child = _Child(self._module)
+            child = self._child
             number = next(self._numbers)
-            return number, self._child.ask({"id": number, "op": operation, **values})
+        if child is None:
+            raise ModelError("no model is loaded; load one first.")
+        child.ask({"id": number, "op": operation, **values}, sink)
+        return number
 
 
 class _Child:
     """One life of the process: pipes, and who waits for which answer."""
 
-    def __init__(self) -> None:
+    def __init__(self, module: str) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "camelid_serve.host"],
+            [sys.executable, "-m", module],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -174,7 +215,8 @@ class _Child:
             errors="replace",
         )
         self._lock = threading.Lock()
-        self._waiting: dict[int, SimpleQueue[dict[str, Any]]] = {}
+        self._writing = threading.Lock()  # apart: a long prompt on its way in holds up nothing that comes out
+        self._waiting: dict[int, Sink] = {}
         self._last_words: deque[str] = deque(maxlen=20)
         self._listener = threading.Thread(target=self._log, daemon=True, name="engine log")
         self._reader = threading.Thread(target=self._read, daemon=True, name="engine events")
@@ -189,30 +231,39 @@ class _Child:
     def alive(self) -> bool:
         return self._process.poll() is None
 
-    def ask(self, request: dict[str, Any]) -> SimpleQueue[dict[str, Any]]:
-        events: SimpleQueue[dict[str, Any]] = SimpleQueue()
+    def ask(self, request: dict[str, Any], sink: Sink) -> None:
         with self._lock:
-            self._waiting[request["id"]] = events
-        self.send(request)
-        return events
+            self._waiting[request["id"]] = sink
+        try:
+            self.send(request)
+        except ModelError:
+            with self._lock:
+                told = self._waiting.pop(request["id"], None) is None
+            if not told:
+                raise
 
     def send(self, request: dict[str, Any]) -> None:
         line = json.dumps(request) + "\n"
         stdin = self._process.stdin
         try:
-            with self._lock:
+            with self._writing:
                 stdin.write(line)  # type: ignore[union-attr]
                 stdin.flush()  # type: ignore[union-attr]
         except (OSError, ValueError):
             raise ModelError(self._obituary()) from None
 
+    def kill(self) -> None:
+        if self.alive:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+
     def end(self) -> None:
-        with self._lock:
+        with self._writing:
             self._close_stdin()
         try:
             self._process.wait(_CLOSE_SECONDS)
         except subprocess.TimeoutExpired:
-            os.killpg(self._process.pid, signal.SIGKILL)
+            self.kill()
         for thread in (self._reader, self._listener):
             thread.join()
 
@@ -234,8 +285,9 @@ class _Child:
         """The child is gone: tell everyone who still waits."""
         self._process.wait()
         self._listener.join(1)
-        with self._lock:
+        with self._writing:
             self._close_stdin()
+        with self._lock:
             waiting, self._waiting = list(self._waiting.values()), {}
         for events in waiting:
             events.put({"event": "error", "type": "ModelError", "message": self._obituary()})

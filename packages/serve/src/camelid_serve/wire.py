@@ -1,8 +1,9 @@
 """What crosses the pipe between `remote` and `host`: one JSON object per line, each way.
 
-    → {"id", "op": "load", "model", "template", "dtype", "slots"}
+    → {"id", "op": "load", "model" or "models", "template", "dtype", "slots", "engine"}
     → {"id", "op": "chat", "messages", "sampling", "tuned", "template"}    → {"id", "op": "cancel"}
-    ← {"id", "event": "progress" | "loaded" | "delta" | "done" | "error", …}
+    → {"id", "op": "complete", …}, see `Complete`
+    ← {"id", "event": "progress" | "loaded" | "begun" | "alive" | "delta" | "done" | "error", …}
 
 Knows the shape of these. Knows nothing of processes. An error crosses as its class's name and a sentence.
 """
@@ -13,24 +14,28 @@ from typing import Any
 
 from camelid_core import errors
 from camelid_core.config import Config
-from camelid_core.errors import CamelidError
+from camelid_core.errors import CamelidError, ModelError
 from pydantic import BaseModel, ConfigDict
 
 from .config import Dtype
-from .engine import Sampling
+from .engine import PromptTooLong, Sampling
 
 
 class Load(Config):
     """Replace the resident model."""
 
-    model: str
+    model: str = ""
     """Name or directory."""
+    models: dict[str, str] = {}
+    """Or several, each under a label that `complete` names it by."""
     template: str = ""
-    """Overrides the model's own."""
+    """Overrides the models' own."""
     dtype: Dtype = "auto"
     """Number format."""
     slots: int = 8
     """Answers at once."""
+    engine: str = "transformers"
+    """What runs it."""
 
 
 class Chat(Config):
@@ -44,6 +49,34 @@ class Chat(Config):
     """With the adapter."""
     template: str = ""
     """Overrides the loaded one."""
+
+
+class Complete(Config):
+    """Answer as the HTTP API is asked: a conversation in `messages`, or texts and token ids in `prompts`.
+
+    Comes back: `begun` with `prompts` ({tokens, text, scored}) and `delta`s (index, text, scored, finish) where
+    `stream`, `alive` once a second where not, and `done` with `prompts` and `rows` ({answer, facts, scored}).
+    Row `prompt * count + n` is the n-th answer to a prompt. Probabilities are [text, logprob, [[text, logprob], …]].
+    """
+
+    model: str
+    """Label of a loaded model."""
+    messages: list[dict[str, str]] | None = None
+    """A conversation, put into the template's form."""
+    prompts: list[str | list[int]] | None = None
+    """Texts as they are, with the tokenizer's own control tokens read."""
+    count: int = 1
+    """Answers to each, with seeds that count up."""
+    sampling: Sampling
+    """How tokens are chosen."""
+    generate: bool = True
+    """False wants the prompts' own probabilities alone."""
+    echo: bool = False
+    """With the prompts, and their probabilities if `logprobs`."""
+    logprobs: int | None = None
+    """Probabilities of tokens, and of this many likeliest at each place."""
+    stream: bool = False
+    """Tell of text as it comes."""
 
 
 class Loaded(BaseModel):
@@ -69,7 +102,8 @@ def error_message(error: BaseException) -> dict[str, Any]:
 
 def to_error(message: dict[str, Any]) -> CamelidError:
     """The same kind of error on this side of the pipe, where it is one of ours."""
-    kind = getattr(errors, str(message.get("type")), None)
+    name = str(message.get("type"))
+    kind = ModelError if name == PromptTooLong.__name__ else getattr(errors, name, None)
     if isinstance(kind, type) and issubclass(kind, CamelidError) and kind is not errors.UnknownName:
         return kind(message["message"])
     return CamelidError(message["message"])

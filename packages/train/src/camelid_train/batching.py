@@ -46,8 +46,15 @@ class LengthBatches:
 
 def by_length(examples: Sequence[Example], batch_size: int) -> Iterator[list[Example]]:
     """Batches for measuring, longest first, so that a memory limit shows at once."""
-    ordered = sorted(examples, key=lambda example: len(example.input_ids), reverse=True)
-    return (ordered[start : start + batch_size] for start in range(0, len(ordered), batch_size))
+    order = sorted(range(len(examples)), key=lengths_of(examples).__getitem__, reverse=True)
+    starts = range(0, len(order), batch_size)
+    return ([examples[index] for index in order[start : start + batch_size]] for start in starts)
+
+
+def lengths_of(examples: Sequence[Example]) -> list[int]:
+    """How long each example is; rows that lie on disk are not read for it."""
+    known = getattr(examples, "lengths", None)
+    return [len(example.input_ids) for example in examples] if known is None else known.tolist()
 
 
 class Collator:

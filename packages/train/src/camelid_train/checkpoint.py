@@ -1,7 +1,8 @@
-"""Save and resume training state: adapter, optimizer, schedule, random states, position.
+"""Save and resume training state: what learns, optimizer, schedule, random states, position.
 
 Knows files: safetensors and JSON, no pickles, the manifest last, published by one rename. A torn
-checkpoint is never picked up again.
+checkpoint is never picked up again. Parameters are kept raw, as they are trained: what a method writes
+as its result may be rounded, pruned or folded, and a resumed run must go on to the bit.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import json
 import os
 import random
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,23 +20,39 @@ import numpy as np
 import torch
 from camelid_core.errors import ArtefactError
 from camelid_core.integrity import fsync_directory, sha256, write_durably
+from huggingface_hub import split_torch_state_dict_into_shards
 from safetensors.torch import load_file, save_file
 
 from .tally import Tally
 
 _MANIFEST = "checkpoint.json"
+_WEIGHTS = "weights"
+_SHARD = "4GB"
+_EXTRA = "method.safetensors"
 _PREFIX = "step-"
 
 
 def save(
-    directory: Path, step: int, model: Any, optimizer: Any, scheduler: Any, state: Any, tally: Tally, keep: int = 2
+    directory: Path,
+    step: int,
+    model: Any,
+    optimizer: Any,
+    scheduler: Any,
+    state: Any,
+    tally: Tally,
+    keep: int = 2,
+    extra: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Write `directory/step-N`, complete or not at all, and delete all but the newest `keep`."""
+    """Write `directory/step-N`, complete or not at all, and delete all but the newest `keep`.
+
+    `extra` are tensors that the tuning method needs beside the parameters that learn.
+    """
     target = directory / f"{_PREFIX}{step:08d}"
     staged = directory / f".{target.name}.tmp"
     shutil.rmtree(staged, ignore_errors=True)
     staged.mkdir(parents=True)
-    model.save_pretrained(staged)
+    _save_weights(staged, model)
+    _save_tensors(staged / _EXTRA, extra or {})
     _save_optimizer(staged, optimizer)
     (staged / "scheduler.json").write_text(json.dumps(scheduler.state_dict(), default=_plain), encoding="utf-8")
     _save_random(staged)
@@ -72,14 +89,25 @@ def load_tally(checkpoint: Path) -> Tally:
 
 
 def load_weights(checkpoint: Path, model: Any) -> None:
-    """Put the saved adapter weights into `model`."""
-    from peft import set_peft_model_state_dict
+    """Put the saved parameters into `model`.
 
-    result = set_peft_model_state_dict(model, load_file(checkpoint / "adapter_model.safetensors"))
-    if result.unexpected_keys:
-        raise ArtefactError(
-            f"{str(checkpoint)!r} is from another method or model: it holds {result.unexpected_keys[0]!r}."
-        )
+    Raises:
+        ArtefactError: they are not the ones that learn in `model`.
+    """
+    there = _learning(model)
+    for path in sorted(checkpoint.glob(f"{_WEIGHTS}*.safetensors")):
+        for name, tensor in load_file(path).items():
+            parameter = there.pop(name, None)
+            if parameter is None or parameter.shape != tensor.shape:
+                raise ArtefactError(f"{str(checkpoint)!r} is from another method or model: it holds {name!r}.")
+            with torch.no_grad():
+                parameter.copy_(tensor)
+    if there:
+        raise ArtefactError(f"{str(checkpoint)!r} is from another method or model: it lacks {next(iter(there))!r}.")
+
+
+def load_extra(checkpoint: Path) -> dict[str, Any]:
+    return dict(load_file(checkpoint / _EXTRA))
 
 
 def load_optimizer(checkpoint: Path, optimizer: Any, scheduler: Any) -> None:
@@ -101,6 +129,24 @@ def load_random(checkpoint: Path) -> None:
     for index in range(torch.cuda.device_count()):
         if f"cuda{index}" in tensors:
             torch.cuda.set_rng_state(tensors[f"cuda{index}"], index)
+
+
+def _learning(model: Any) -> dict[str, Any]:
+    """Every parameter that learns, once each where layers share one."""
+    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def _save_weights(directory: Path, model: Any) -> None:
+    tensors = {name: parameter.detach() for name, parameter in _learning(model).items()}
+    split = split_torch_state_dict_into_shards(
+        tensors, filename_pattern=_WEIGHTS + "{suffix}.safetensors", max_shard_size=_SHARD
+    )
+    for file, names in split.filename_to_tensors.items():
+        _save_tensors(directory / file, {name: tensors[name] for name in names})
+
+
+def _save_tensors(path: Path, tensors: Mapping[str, Any]) -> None:
+    save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, path)
 
 
 def _save_optimizer(directory: Path, optimizer: Any) -> None:

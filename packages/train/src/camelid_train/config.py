@@ -5,12 +5,19 @@ Knows fields, bounds and their help. Imports no torch.
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from camelid_core.config import Config
+from camelid_core.config import Config, apply_overrides, validate
 from camelid_core.datasets import Source
+from camelid_core.mixing import Mixture
 from camelid_core.paths import anchor
-from pydantic import Field
+from pydantic import Field, PlainValidator
+
+from .methods.base import Method
+from .methods.choosing import methods, read_section
+from .methods.lora import LoraMethod
 
 
 class ModelSection(Config):
@@ -24,35 +31,19 @@ class ModelSection(Config):
     """Number format of the base weights; auto is bfloat16 where the device multiplies it natively, else float32."""
 
 
-class DataSection(Config):
+class DataSection(Mixture):
     """What to learn from."""
 
-    sources: list[str] = ["cot-arithmetic-en"]
+    sources: list[str] = Field(["cot-arithmetic-en"], min_length=1)
     """Dataset names or files, each optionally with a weight: cot-arithmetic:0.5."""
     template: str = ""
     """Prompt template; empty takes the model's own."""
     cutoff: int = Field(512, ge=16, le=131072)
     """Longest example in tokens; longer ones are cut, and left out if no answer remains."""
-    rows: int | None = Field(None, ge=1)
-    """Take at most this many training rows in total."""
     eval_rows: int = Field(64, ge=0, le=10000)
     """Rows held out to measure the loss on; 0 measures none."""
     split_seed: int = 0
     """Decides which rows are held out where a dataset has no held-out part of its own."""
-
-
-class LoraMethod(Config):
-    """Low-rank adapters beside the frozen weights."""
-
-    type: Literal["lora"] = "lora"
-    r: int = Field(8, ge=1, le=1024)
-    """Rank of the update matrices; more learns more and weighs more."""
-    alpha: float = Field(16, gt=0)
-    """Scale of the update: it is multiplied by alpha / r."""
-    dropout: float = Field(0.0, ge=0, lt=1)
-    """Share of adapter inputs dropped while training."""
-    targets: list[str] = []
-    """Linear layers to adapt; empty takes the model family's own, ["all-linear"] takes all."""
 
 
 class TrainSection(Config):
@@ -106,12 +97,18 @@ class LaunchSection(Config):
     """Machines that share the work."""
 
 
+if TYPE_CHECKING:
+    AnyMethod = Method
+else:  # the section's `type` says which class reads it; forms show the default's knobs
+    AnyMethod = Annotated[LoraMethod | Any, PlainValidator(read_section)]
+
+
 class Recipe(Config):
     """A training run, whole."""
 
     model: ModelSection = ModelSection()
     data: DataSection = DataSection()
-    method: LoraMethod = LoraMethod()
+    method: AnyMethod = LoraMethod()
     train: TrainSection = TrainSection()
     eval: EvalSection = EvalSection()
     launch: LaunchSection = LaunchSection()
@@ -121,10 +118,22 @@ class Recipe(Config):
         """Where the result goes."""
         return self.train.output
 
+    @classmethod
+    def forms(cls, field: str) -> list[type[Config]]:
+        """The classes that a section may be of, told apart by its `type`, the default's first; none for the others."""
+        return [method.config for method in methods()] if field == "method" else []
+
+    def with_overrides(self, overrides: Sequence[str]) -> Recipe:
+        """A copy with overrides; another `method.type` starts from that method's own defaults."""
+        if any(override.partition("=")[0].strip() == "method.type" for override in overrides):
+            values = self.model_dump(mode="json") | {"method": {}}
+            apply_overrides(values, overrides)
+            return validate(Recipe, values, "the overrides")
+        return super().with_overrides(overrides)
+
     def anchored(self) -> Recipe:
         """With relative paths made absolute: a job runs in another directory than the one it is typed in."""
-        sources = [Source.parse(text) for text in self.data.sources]
-        data = {"sources": [anchor(s.name) + (f":{s.weight!r}" if s.weight != 1 else "") for s in sources]}
+        data = {"sources": [_anchored(text) for text in self.data.sources]}
         return self.model_copy(
             update={
                 "model": self.model.model_copy(update={"name": anchor(self.model.name)}),
@@ -134,6 +143,19 @@ class Recipe(Config):
         )
 
 
+def _anchored(source: str) -> str:
+    """One source or several joined with a plus, each with its weight."""
+    whole = Source.parse(source)
+    texts = source.split("+") if "+" in source and not Path(whole.name).expanduser().exists() else [source]
+    parts = [Source.parse(text.strip()) for text in texts]
+    return "+".join(_place(part.name) + (f":{part.weight!r}" if part.weight != 1 else "") for part in parts)
+
+
+def _place(name: str) -> str:
+    """A directory is no source: one that happens to be called like a dataset leaves the name alone."""
+    return name if Path(name).is_dir() else anchor(name)
+
+
 class MergeConfig(Config):
     """Fold an adapter into its base model."""
 
@@ -141,6 +163,10 @@ class MergeConfig(Config):
     """Adapter to merge: an artefact's name or a directory."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Number format of the merged weights; auto keeps that of the base."""
+    base: Literal["plain", "as-trained"] = "plain"
+    """Fold into the base as it is stored, or as training saw it: quantised by qlora and made plain again."""
+    shard: str = "4GB"
+    """Largest file of the merged model."""
     output: str = ""
     """Directory for the merged model; empty publishes under the job's name in Camelid's home."""
 

@@ -18,6 +18,7 @@ from camelid_core.tasks import TaskContext
 from camelid_core.tokenizing import Encoder
 
 from .config import MergeConfig
+from .methods.choosing import method_of, read_section
 
 _TOLERANCE = 1e-3
 
@@ -38,7 +39,7 @@ def merge(config: MergeConfig, context: TaskContext) -> Mapping[str, Any]:
     tokenizer = load_tokenizer(reference)
     ids = torch.tensor([Encoder(tokenizer, template).prompt_ids(REFERENCE)])
     _step(context, 0, "loading base and adapter")
-    model = load_adapted(reference, "float32")
+    model = _adapted(config, reference)
     with torch.inference_mode():
         adapted = model(input_ids=ids.to(model.device)).logits
         with model.disable_adapter():
@@ -52,7 +53,7 @@ def merge(config: MergeConfig, context: TaskContext) -> Mapping[str, Any]:
     if difference > _TOLERANCE:
         raise ModelError(f"the merged model differs from base + adapter by {difference:.2g} (allowed: {_TOLERANCE:g}).")
     _step(context, 2, "writing")
-    merged.to(_dtype(config, reference)).save_pretrained(context.output)
+    merged.to(_dtype(config, reference)).save_pretrained(context.output, max_shard_size=config.shard)
     tokenizer.save_pretrained(context.output)
     contract = reference.manifest.template if reference.manifest and reference.manifest.template else None
     contract = contract or contract_of(template, tokenizer)
@@ -64,6 +65,31 @@ def merge(config: MergeConfig, context: TaskContext) -> Mapping[str, Any]:
     write_manifest(context.output, source.model_copy(update=update))
     _step(context, 3, "done")
     return metrics
+
+
+def _adapted(config: MergeConfig, reference: Reference) -> Any:
+    """Base and adapter in float32.
+
+    Raises:
+        ModelError: this base or this kind of adapter cannot be merged.
+    """
+    stored = (reference.config.get("quantization_config") or {}).get("quant_method")
+    if stored:
+        raise ModelError(
+            f"the base of {config.adapter!r} is stored quantised ({stored}), and adapters cannot be folded into that. "
+            "Serve base and adapter together, or train on the plain model."
+        )
+    base = None
+    if config.base == "as-trained":
+        section = read_section(reference.manifest.parameters.get("method", {}) if reference.manifest else {})
+        base = method_of(section).load_as_trained(reference, section)
+    model = load_adapted(reference, "float32", base)
+    if model.active_peft_config.is_prompt_learning:
+        raise ModelError(
+            f"{config.adapter!r} is virtual tokens before the text ({model.active_peft_config.peft_type.lower()}), "
+            'which no weight can hold: it cannot be merged. Load it with peft, or train with method.type="lora".'
+        )
+    return model
 
 
 def _dtype(config: MergeConfig, reference: Reference) -> Any:

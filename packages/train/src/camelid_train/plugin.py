@@ -2,13 +2,35 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from camelid_core import hookimpl
 
 if TYPE_CHECKING:
     from camelid_core.commands import Command
     from camelid_core.tasks import Task
+
+    from .methods import TuningMethod
+
+
+@hookimpl
+def camelid_hookspecs() -> list[str]:
+    return ["camelid_train.hookspecs"]
+
+
+@hookimpl
+def camelid_tuning_methods() -> list[TuningMethod[Any]]:
+    from .methods.adalora import ADALORA
+    from .methods.full import FULL
+    from .methods.gptq import GPTQ_LORA
+    from .methods.ia3 import IA3
+    from .methods.lora import LORA
+    from .methods.p_tuning import P_TUNING
+    from .methods.prefix import PREFIX
+    from .methods.prompt import PROMPT
+    from .methods.qlora import QLORA
+
+    return [LORA, QLORA, FULL, ADALORA, IA3, PREFIX, P_TUNING, PROMPT, GPTQ_LORA]
 
 
 @hookimpl
@@ -29,5 +51,6 @@ def camelid_commands() -> list[Command]:
 
     return [
         Command("train", "Fine-tune a model from a recipe.", "camelid_train.commands.train:app"),
+        Command("compat", "Read other tools' command lines as recipes.", "camelid_train.commands.compat:app"),
         Command("merge", "Fold an adapter into its base model.", "camelid_train.commands.merge:app"),
     ]

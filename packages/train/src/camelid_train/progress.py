@@ -13,10 +13,12 @@ from typing import Any
 import psutil
 import torch
 from camelid_core.errors import TrainingError
-from camelid_core.tasks import Stop, TaskContext
+from camelid_core.tasks import Interrupted, Stop, TaskContext
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from .tally import Tally
+
+_SECOND = 1.0
 
 
 class Progress(TrainerCallback):
@@ -77,6 +79,26 @@ class Progress(TrainerCallback):
             grad_norm=norm,
             learning_rate=float(logs["learning_rate"]),
         )
+
+
+class RowProgress:
+    """Emits `progress` in rows while data is prepared, once a second; leaves between shards when asked to save."""
+
+    def __init__(self, context: TaskContext) -> None:
+        self._context = context
+        self._began = self._last = time.monotonic()
+
+    def __call__(self, done: int, total: int | None) -> None:
+        if self._context.stopping() == "save":
+            raise Interrupted  # what is tokenised stays in the cache
+        now = time.monotonic()
+        if now - self._last < _SECOND:
+            return
+        self._last = now
+        spent = now - self._began
+        eta = round(spent / done * (total - done), 1) if total and done else None
+        values = {"elapsed": round(spent, 1), "eta": eta}
+        self._context.emit("progress", done=done, total=total, unit="rows", stage="data", **values)
 
 
 def _memory() -> int:

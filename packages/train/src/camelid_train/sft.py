@@ -1,11 +1,12 @@
-"""The training task: recipe in, adapter artefact out.
+"""The training task: recipe in, artefact out.
 
-Reads top to bottom as a run goes: model, data, adapters, loop, artefact.
+Reads top to bottom as a run goes: data, model, method, loop, artefact.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from camelid_core.artefacts import Base, Licences, Manifest, effective_licence, 
 from camelid_core.contract import contract_of
 from camelid_core.errors import DataError
 from camelid_core.integrity import fingerprint
-from camelid_core.loading import choose_device, load_base, load_tokenizer
+from camelid_core.loading import choose_device, load_tokenizer
 from camelid_core.models import Reference, resolve_model
 from camelid_core.plugins import Host, load_host
 from camelid_core.tasks import Interrupted, TaskContext
@@ -22,16 +23,18 @@ from transformers import TrainingArguments, set_seed
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from . import checkpoint
+from .batching import Collator, LengthBatches, lengths_of
 from .config import Recipe
 from .data import Prepared, prepare
 from .loss import mean_loss
-from .methods import lora
-from .progress import Progress
+from .methods import Situation, TuningMethod
+from .methods.choosing import method_of
+from .progress import Progress, RowProgress
 from .trainer import SftTrainer
 
 
 def train(recipe: Recipe, context: TaskContext) -> Mapping[str, Any]:
-    """Run `recipe`; the adapter lands in `context.output`.
+    """Run `recipe`; the adapter or model lands in `context.output`.
 
     Raises:
         Interrupted: asked to save and leave.
@@ -43,21 +46,26 @@ def train(recipe: Recipe, context: TaskContext) -> Mapping[str, Any]:
         raise DataError(f"{recipe.model.name!r} is an adapter; merge it first: `camelid merge {recipe.model.name}`.")
     template = host.templates[recipe.data.template or reference.template]
     tokenizer = load_tokenizer(reference)
-    data = prepare(recipe.data, Encoder(tokenizer, template), host)
+    data = prepare(recipe.data, Encoder(tokenizer, template), host, RowProgress(context))
     _report(context, data)
 
     set_seed(recipe.train.seed)
-    model = load_base(reference, recipe.model.dtype)
-    model = lora.prepare(model, recipe.method, reference.adapter, str(reference.base))
+    method = method_of(recipe.method)
+    situation = _situation(recipe, reference, data, tokenizer.pad_token_id)
+    model = method.load(reference, recipe.model.dtype, recipe.method)
+    model = method.prepare(model, recipe.method, situation)
+    learning = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    context.emit("model", method=method.name, trainable_parameters=learning, all_parameters=model.num_parameters())
     resume = checkpoint.newest_valid(directory / "checkpoints" for directory in context.earlier)
-    trainer, progress = _trainer(recipe, context, model, data, tokenizer.pad_token_id, resume)
+    trainer, progress = _trainer(recipe, context, method, model, data, tokenizer.pad_token_id, resume)
     metrics = _run(trainer, progress, context, data, resume)
 
-    model.save_pretrained(context.output)
+    method.save(model, recipe.method, situation, context.output)
     tokenizer.save_pretrained(context.output)
     contract = contract_of(template, tokenizer, reference.template if recipe.data.template else "")
     (context.output / "chat_template.jinja").write_text(contract.jinja, encoding="utf-8")
-    manifest = _manifest(recipe, reference, data, metrics, host).model_copy(update={"template": contract})
+    manifest = _manifest(recipe, reference, data, metrics, host)
+    manifest = manifest.model_copy(update={"kind": method.kind, "template": contract})
     write_manifest(context.output, manifest)
     return metrics
 
@@ -73,13 +81,33 @@ def _report(context: TaskContext, data: Prepared) -> None:
         total_tokens=account.total_tokens,
         trained_tokens=account.trained_tokens,
         heldout=len(data.heldout),
+        sources=data.mixture,
     )
 
 
+def _situation(recipe: Recipe, reference: Reference, data: Prepared, pad_id: int) -> Situation:
+    train = recipe.train
+    order = LengthBatches(lengths_of(data.train), train.batch_size, train.seed)
+    collate = Collator(pad_id)
+
+    def batches() -> Iterator[dict[str, Any]]:
+        return (collate([data.train[index] for index in indices]) for indices in order)
+
+    steps = train.max_steps or math.ceil(train.epochs * math.ceil(len(order) / train.accumulation))
+    return Situation(reference, recipe.model.dtype, steps, batches)
+
+
 def _trainer(
-    recipe: Recipe, context: TaskContext, model: Any, data: Prepared, pad_id: int, resume: Path | None
+    recipe: Recipe,
+    context: TaskContext,
+    method: TuningMethod[Any],
+    model: Any,
+    data: Prepared,
+    pad_id: int,
+    resume: Path | None,
 ) -> tuple[SftTrainer, Progress]:
-    trainer = SftTrainer(model, _arguments(recipe, context.directory / "checkpoints"), data.train, pad_id)
+    arguments = _arguments(recipe, context.directory / "checkpoints")
+    trainer = SftTrainer(model, arguments, data.train, pad_id, method)
     if resume is not None:
         trainer.tally = checkpoint.load_tally(resume)
     for callback in (PrinterCallback, ProgressCallback):

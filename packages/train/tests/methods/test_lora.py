@@ -1,22 +1,37 @@
-"""Where LoRA goes, and that nothing else is trained."""
+"""Where LoRA goes, how it starts, and that nothing else is trained."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
+import torch
 from camelid_core.adapters import UNKNOWN, ModelAdapter
-from camelid_core.errors import ModelError
+from camelid_core.errors import ConfigError, ModelError
 from camelid_core.models import resolve_model
 from camelid_core.plugins import load_host
-from camelid_train.config import LoraMethod
-from camelid_train.methods import lora
+from camelid_train.methods import Situation
+from camelid_train.methods.lora import LORA, LoraMethod
+from camelid_train.methods.targets import choose_targets, linear_names
 from transformers import AutoModelForCausalLM
+
+IDS = torch.tensor([[5, 6, 7, 8]])
 
 
 @pytest.fixture
 def model(base):
-    return lambda family="llama": AutoModelForCausalLM.from_pretrained(base(family))
+    return lambda family="llama": AutoModelForCausalLM.from_pretrained(base(family), dtype=torch.float32)
+
+
+@pytest.fixture
+def situation(base):
+    def make(adapter=None, family="llama"):
+        reference = resolve_model(str(base(family)), load_host())
+        rows = [{"input_ids": torch.arange(n, n + 16).reshape(2, 8), "labels": torch.ones(2, 8).long()} for n in (3, 9)]
+        return Situation(replace(reference, adapter=adapter or reference.adapter), batches=lambda: iter(rows))
+
+    return make
 
 
 @pytest.mark.parametrize(
@@ -26,40 +41,108 @@ def model(base):
         ("bloom", ["query_key_value"]),
         ("gpt_neox", ["query_key_value"]),
         ("qwen2", ["q_proj", "v_proj"]),
+        ("gemma", ["q_proj", "v_proj"]),
     ],
 )
-def test_default_targets_are_the_familys_or_inferred(model, base, family, targets):
-    adapter = resolve_model(str(base(family)), load_host()).adapter
-    assert lora.targets(model(family), LoraMethod(), adapter) == targets
+def test_default_targets_are_the_familys_or_inferred(model, situation, family, targets):
+    assert choose_targets(model(family), [], situation(family=family).adapter) == targets
 
 
 def test_the_recipes_targets_outrank_the_familys(model):
     adapter = ModelAdapter("x", "", ("llama",), lora_targets=("v_proj",))
-    assert lora.targets(model(), LoraMethod(targets=["o_proj"]), adapter) == ["o_proj"]
-    assert lora.targets(model(), LoraMethod(), adapter) == ["v_proj"]
-    assert lora.targets(model(), LoraMethod(targets=["all-linear"]), adapter) == "all-linear"
+    assert choose_targets(model(), ["o_proj"], adapter) == ["o_proj"]
+    assert choose_targets(model(), [], adapter) == ["v_proj"]
+    assert choose_targets(model(), ["all-linear"], adapter) == "all-linear"
 
 
 def test_a_layer_that_is_not_there_is_named_with_those_that_are(model):
     with pytest.raises(
         ModelError, match=r"no linear layer 'query_key_value'; it has down_proj, gate_proj, .*all-linear"
     ):
-        lora.targets(model(), LoraMethod(targets=["q_proj", "query_key_value"]), UNKNOWN)
+        choose_targets(model(), ["q_proj", "query_key_value"], UNKNOWN)
 
 
 def test_the_output_layer_is_no_target(model):
-    names = lora.linear_names(model())
+    names = linear_names(model())
     assert not any("lm_head" in name for name in names)
     assert len(names) == 2 * 7
 
 
-def test_only_the_adapters_are_trained_and_they_know_their_base(model, base, tmp_path):
+def test_only_the_adapters_are_trained_and_they_know_their_base(model, base, situation, tmp_path):
     method = LoraMethod(r=3, alpha=6, dropout=0.5)
-    prepared = lora.prepare(model(), method, UNKNOWN, str(base()))
+    prepared = LORA.prepare(model(), method, situation(UNKNOWN))
     trained = [name for name, parameter in prepared.named_parameters() if parameter.requires_grad]
     assert trained
     assert all("lora_" in name for name in trained)
-    prepared.save_pretrained(tmp_path)
+    LORA.save(prepared, method, situation(), tmp_path)
     config = json.loads((tmp_path / "adapter_config.json").read_text())
     assert (config["r"], config["lora_alpha"], config["lora_dropout"]) == (3, 6, 0.5)
     assert (config["base_model_name_or_path"], config["task_type"]) == (str(base()), "CAUSAL_LM")
+
+
+def logits(model):
+    with torch.no_grad():
+        return model.eval()(input_ids=IDS).logits
+
+
+@pytest.mark.parametrize("rslora", [False, True])
+@pytest.mark.parametrize("initial", ["pissa", "olora", "eva", "gaussian", "orthogonal"])
+def test_any_start_is_saved_as_plain_lora_for_the_unchanged_base(model, situation, tmp_path, initial, rslora):
+    """At first nothing has changed, and after a change base + saved adapter say what the trained model says."""
+    from peft import PeftModel
+
+    method = LoraMethod(r=4, initial=initial, rslora=rslora, targets=["q_proj", "down_proj"])
+    prepared = LORA.prepare(model(), method, situation())
+    assert torch.allclose(logits(prepared), logits(model()), atol=1e-4)
+    with torch.no_grad():
+        for name, parameter in prepared.named_parameters():
+            if "lora_" in name:
+                parameter += 0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(len(name)))
+    wanted = logits(prepared)
+    LORA.save(prepared, method, situation(), tmp_path)
+    loaded = PeftModel.from_pretrained(model(), tmp_path)
+    assert torch.allclose(logits(loaded), wanted, atol=1e-4)
+    assert not torch.allclose(wanted, logits(model()), atol=1e-3)
+    with loaded.disable_adapter():
+        assert torch.equal(logits(loaded), logits(model()))
+
+
+def test_single_layers_can_have_a_rank_of_their_own_at_the_same_scale(model, situation):
+    method = LoraMethod(
+        r=2, alpha=4, targets=["q_proj", "down_proj"], ranks=["down_proj=6", "layers.0.self_attn.q_proj=3"]
+    )
+    prepared = LORA.prepare(model(), method, situation())
+    layers = prepared.base_model.model.model.layers
+    assert layers[0].mlp.down_proj.r["default"] == 6
+    assert (layers[0].self_attn.q_proj.r["default"], layers[1].self_attn.q_proj.r["default"]) == (3, 2)
+    scales = {layers[0].mlp.down_proj.scaling["default"], layers[0].self_attn.q_proj.scaling["default"]}
+    assert scales == {2.0}
+
+
+@pytest.mark.parametrize("text", ["down_proj", "down_proj=", "=4", "down_proj=0", "down_proj=9999", "down_proj=x"])
+def test_a_rank_that_is_none_is_refused(model, situation, text):
+    with pytest.raises(ConfigError, match=r"method\.ranks: .* is not layer=rank with a rank of 1 to 1024"):
+        LORA.prepare(model(), LoraMethod(ranks=[text]), situation())
+
+
+def test_a_rank_for_a_layer_that_is_not_there_is_refused(model, situation):
+    with pytest.raises(ModelError, match="no linear layer 'downproj'"):
+        LORA.prepare(model(), LoraMethod(ranks=["downproj=4"]), situation())
+
+
+@pytest.mark.parametrize("knobs", [{"ranks": ["q_proj=4"]}, {"dora": True}])
+def test_what_does_not_go_together_is_said(model, situation, knobs):
+    with pytest.raises(ConfigError, match=r"does not go with method\.initial='pissa'"):
+        LORA.prepare(model(), LoraMethod(initial="pissa", **knobs), situation())
+
+
+def test_eva_without_data_is_a_sentence(model, situation):
+    with pytest.raises(ModelError, match="needs training rows to look at"):
+        LORA.prepare(model(), LoraMethod(initial="eva"), replace(situation(), batches=lambda: iter(())))
+
+
+def test_a_quantised_base_is_refused_with_what_to_do(situation):
+    reference = situation().reference
+    quantised = replace(reference, config={**reference.config, "quantization_config": {"quant_method": "gptq"}})
+    with pytest.raises(ModelError, match=r"is stored quantised \(gptq\).*lora-gptq"):
+        LORA.load(quantised, "float32", LoraMethod())

@@ -11,10 +11,13 @@ from urllib.parse import parse_qs
 
 import gradio as gr
 from camelid_core.devices import describe
+from camelid_core.errors import CamelidError
+from camelid_core.mixing import Mixture
 from camelid_serve.config import PredictConfig
 from camelid_serve.engine import Sampling
 from camelid_train.config import MergeConfig, Recipe
 
+from .fields import flat
 from .forms import limits, words
 from .services import Services
 from .tabs import PRIVATE, Tab, chat, data, jobs, merge, plugins, predict, train
@@ -108,9 +111,17 @@ def header(services: Services, say: Voice) -> str:
 def _lead(pages: Pages, services: Services) -> None:
     """What leads from one page to the next."""
 
-    def use(name: str) -> tuple[Any, Any, str]:
-        source = services.data.show(name).source
-        return gr.Tabs(selected="train"), gr.update(value=[source], choices=services.data.sources()), ""
+    def use(name: str) -> tuple[Any, ...]:
+        return to_training(Mixture(sources=[services.data.collection.show(name).source]))
+
+    def use_mix(*values: Any) -> tuple[Any, ...]:
+        try:
+            return to_training(data.weighing.mixture(*values))
+        except CamelidError:
+            return (gr.skip(),) * (len(mixed) + 2)  # said where the mixture is
+
+    def to_training(mixture: Mixture) -> tuple[Any, ...]:
+        return gr.Tabs(selected="train"), "", *(form.show(path, flat(mixture)[path[5:]]) for path in mixed)
 
     def talk(run: str) -> tuple[Any, Any]:
         artefact = services.training.show(int(run)).artefact
@@ -123,11 +134,17 @@ def _lead(pages: Pages, services: Services) -> None:
     def lists() -> tuple[Any, ...]:
         """Whatever was made or added meanwhile can be chosen everywhere."""
         models = gr.update(choices=services.models.names())
-        bases, sources = gr.update(choices=services.models.bases()), gr.update(choices=services.data.sources())
+        bases, sources = (
+            gr.update(choices=services.models.bases()),
+            gr.update(choices=services.data.collection.sources()),
+        )
         return models, models, models, bases, sources, gr.update(choices=_adapters(services))
 
-    widgets = pages.train.form.widgets
-    pages.data.use.click(use, pages.data.chosen, [pages.tabs, widgets["data.sources"], pages.train.run], **PRIVATE)
+    form, widgets = pages.train.form, pages.train.form.widgets
+    mixed = [path for name in Mixture.model_fields if (path := f"data.{name}") in widgets]
+    training = [pages.tabs, pages.train.run, *(widgets[path] for path in mixed)]
+    pages.data.bottom.use.click(use, pages.data.chosen, training, **PRIVATE)
+    pages.data.mix.use.click(use_mix, pages.data.mix.choices, training, **PRIVATE)
     pages.train.panel.chat.click(talk, pages.train.run, [pages.tabs, pages.chat.model], **PRIVATE)
     pages.train.panel.merge.click(fold, pages.train.run, [pages.tabs, pages.merge.adapter], **PRIVATE)
     choices = [
@@ -138,7 +155,7 @@ def _lead(pages: Pages, services: Services) -> None:
         widgets["data.sources"],
         pages.merge.adapter,
     ]
-    news = [pages.train.panel.ended.change, pages.merge.panel.ended.change, pages.data.chosen.change]
+    news = [pages.train.panel.ended.change, pages.merge.panel.ended.change, pages.data.current.change]
     gr.on(news, lists, None, choices, **PRIVATE)
 
 
@@ -148,7 +165,7 @@ def _restore(demo: gr.Blocks, pages: Pages, services: Services) -> None:
     def route(query: str, request: gr.Request) -> tuple[Any, ...]:
         say = voice_of(request)
         asked = {key: values[0] for key, values in parse_qs(query.lstrip("?")).items()}
-        names = services.data.names()
+        names = services.data.collection.names()
         models = services.models.names()
         resident = services.chat.status.model
         model = gr.update(choices=models, value=models[0] if models else None)
@@ -156,13 +173,15 @@ def _restore(demo: gr.Blocks, pages: Pages, services: Services) -> None:
             header(services, say),
             gr.Tabs(selected=asked.get("tab", "data")),
             asked.get("row", "0"),
+            asked.get("room", ""),
+            asked.get("mix", ""),
             asked.get("data", names[0] if names else ""),
             *(asked.get(key, "") for key in ("run", "job", "merge", "predict")),
             model,
             gr.update(choices=models, value=_first_of(models, pages.predict.model.value)),
             gr.update(choices=_adapters(services), value=_first_of(_adapters(services), None)),
             gr.update(choices=services.models.bases(), value=_base(services)),
-            gr.update(choices=services.data.sources()),
+            gr.update(choices=services.data.collection.sources()),
             gr.update(choices=models, **({"value": resident} if resident else {})),
             *status_of(services, say),
         )
@@ -172,7 +191,8 @@ def _restore(demo: gr.Blocks, pages: Pages, services: Services) -> None:
 
     widgets = pages.train.form.widgets
     outputs = [
-        pages.header, pages.tabs, pages.data.row, pages.data.chosen, pages.train.run, pages.jobs.panel.job,
+        pages.header, pages.tabs, pages.data.row, pages.data.room, pages.data.mix.mix, pages.data.chosen,
+        pages.train.run, pages.jobs.panel.job,
         pages.merge.panel.job, pages.predict.panel.job, pages.data.model, pages.predict.model, pages.merge.adapter,
         widgets["model.name"], widgets["data.sources"], pages.chat.model, *pages.chat.shown,
     ]  # fmt: skip

@@ -10,7 +10,7 @@ import json
 import shlex
 import types
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,7 +18,7 @@ from camelid_core.config import Config, ConfigT, parse_value, validate
 from camelid_core.errors import ConfigError
 from pydantic.fields import FieldInfo
 
-Kind = Literal["text", "whole", "number", "flag", "choice", "lines"]
+Kind = Literal["text", "whole", "number", "flag", "choice", "lines", "pairs"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,8 @@ def default_values(cls: type[Config]) -> dict[str, Any]:
 
 def flat(config: Config) -> dict[str, Any]:
     """A configuration's values by path."""
-    return dict(_flat(config.model_dump(mode="json")))
+    whole = {knob.path for knob in knobs(type(config)) if knob.kind == "pairs"}
+    return dict(_flat(config.model_dump(mode="json"), whole))
 
 
 def build(cls: type[ConfigT], values: Mapping[str, Any]) -> ConfigT:
@@ -168,6 +169,8 @@ def _kind(annotation: Any) -> Kind:
         return "choice"
     if typing.get_origin(annotation) in (list, tuple):
         return "lines"
+    if typing.get_origin(annotation) is dict:
+        return "pairs"
     kinds: dict[Any, Kind] = {bool: "flag", int: "whole", float: "number"}
     return kinds.get(annotation, "text")
 
@@ -203,6 +206,8 @@ def _clean(knob: Knob, value: Any) -> Any:
     if knob.kind == "lines":
         lines = value.splitlines() if isinstance(value, str) else value or []
         return [line for line in lines if line.strip()]
+    if knob.kind == "pairs":
+        return dict(_pairs(value)) if isinstance(value, str) else value
     if knob.kind == "text":
         return (value or "").strip()
     if knob.kind == "whole" and isinstance(value, float) and value.is_integer():
@@ -210,17 +215,27 @@ def _clean(knob: Knob, value: Any) -> Any:
     return None if value == "" else value
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _flat(values: Mapping[str, Any], whole: Collection[str], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in values.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
+        if isinstance(value, dict) and prefix + key not in whole:
+            yield from _flat(value, whole, f"{prefix}{key}.")
         else:
             yield prefix + key, value
+
+
+def _pairs(text: str) -> Iterator[tuple[str, Any]]:
+    """`name=value` on each line; a value that is a number is one."""
+    for line in text.splitlines():
+        if line.strip():
+            name, _, value = line.rpartition("=")
+            yield name.strip() or value.strip(), parse_value(value.strip()) if name else None
 
 
 def _literal(value: Any) -> str:
     """As short as it can be and still read back as the same value."""
     plain = str(value)
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_quoted(name)} = {_literal(each)}" for name, each in value.items()) + "}"
     if isinstance(value, str) and parse_value(plain) == value:
         return plain
     return (
@@ -228,6 +243,11 @@ def _literal(value: Any) -> str:
         if isinstance(value, float) and float(f"{value:g}") == value
         else json.dumps(value, ensure_ascii=False)
     )
+
+
+def _quoted(text: str) -> str:
+    """As TOML writes it: like JSON, but for one control character."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _by_path(message: str) -> Iterator[tuple[str, str]]:

@@ -81,10 +81,13 @@ class Form(Generic[ConfigT]):
     def fill(self, config: ConfigT) -> list[Any]:
         """Updates for `inputs` that show `config`."""
         values = flat(config)
-        return [
-            gr.update(value=values[knob.path] if knob.path in self.choices else _shown(knob, values[knob.path]))
-            for knob in self._placed()
-        ]
+        return [self.show(knob.path, values[knob.path]) for knob in self._placed()]
+
+    def show(self, path: str, value: Any) -> Any:
+        """An update for one widget that shows `value`."""
+        knob = next(knob for knob in knobs(self.cls) if knob.path == path)
+        choices = {"choices": list(self.choices[path]())} if path in self.choices else {}
+        return gr.update(value=value if path in self.choices else _shown(knob, value), **choices)
 
     def mark(self, error: Invalid | None, before: Collection[str] = ()) -> tuple[list[str], list[Any]]:
         """Which knobs are wrong now, and updates for `inputs` that say so at each; `before` were wrong last time."""
@@ -124,7 +127,7 @@ class Form(Generic[ConfigT]):
             return gr.Checkbox(**shared)
         if knob.kind in ("whole", "number") and not knob.optional:  # Gradio's number field knows no empty
             return gr.Number(**shared)
-        if knob.kind == "lines":
+        if knob.kind in ("lines", "pairs"):
             return gr.Textbox(lines=1, max_lines=6, **shared)
         return gr.Textbox(**shared)
 
@@ -147,6 +150,8 @@ def _help(knob: Knob) -> str:
 def _shown(knob: Knob, value: Any) -> Any:
     if knob.kind == "lines" and not isinstance(value, str):
         return "\n".join(value or [])
+    if knob.kind == "pairs" and not isinstance(value, str):
+        return "\n".join(f"{name}={each}" for name, each in (value or {}).items())
     return str(value) if knob.optional and isinstance(value, int | float) else value
 
 

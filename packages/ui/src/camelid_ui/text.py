@@ -50,6 +50,11 @@ def t(key: str) -> Any:
     return _browser_text(key)
 
 
+def t_maybe(key: str, otherwise: str) -> Any:
+    """Like `t`, for names that plugins may add."""
+    return _browser_text(key) if key in strings("en") else otherwise
+
+
 def t_field(path: str, part: str, english: str) -> Any:
     """A field's `label` or `help`: what its class says, and where another language has words for it, those."""
     key = f"{part}.{path}"

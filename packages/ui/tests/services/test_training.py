@@ -15,24 +15,40 @@ def recipe(*overrides):
 def test_the_estimate_counts_rows_steps_and_tokens(services):
     found = services.training.estimate(recipe("train.batch_size=8", "train.epochs=2"), services.data)
     assert (found.rows, found.steps) == (4000, 1000)
-    lengths = services.data.lengths("cot-arithmetic-en", "tiny")
-    assert found.tokens == pytest.approx(8000 * sum(lengths.tokens) / 256, rel=0.01)
+    lengths = services.data.lengths.sample("cot-arithmetic-en", "tiny")
+    assert found.tokens == pytest.approx(8000 * lengths.tokens.mean(), rel=0.01)
     assert 0 < found.trained_tokens < found.tokens
     assert found.fits
     assert found.seconds == 0
 
 
 def test_the_estimate_heeds_limits(services):
-    found = services.training.estimate(recipe("train.max_steps=10", "data.rows=100", "data.cutoff=32"), services.data)
-    assert (found.rows, found.steps, found.tokens) == (100, 10, 40 * 32)
+    found = services.training.estimate(recipe("train.max_steps=10", "data.rows=100", "data.cutoff=64"), services.data)
+    cut = services.data.lengths.sample("cot-arithmetic-en", "tiny").at(64)
+    assert (found.rows, found.steps, found.tokens) == (100, 10, int(40 * cut.tokens / cut.rows))
     assert found.truncated == 1.0
+    assert found.dropped == cut.dropped / cut.rows
 
 
-def test_weights_count_rows(services):
-    found = services.training.estimate(
-        recipe("data.sources=['cot-arithmetic-en:0.5', 'cot-arithmetic-zh']"), services.data
-    )
-    assert found.rows == 6000
+def test_an_estimate_says_that_a_run_would_refuse_to_start(services):
+    assert services.training.estimate(recipe("data.cutoff=16"), services.data).dropped == 1.0
+
+
+@pytest.mark.parametrize(
+    ("overrides", "rows"),
+    [
+        (["data.sources=['cot-arithmetic-en:0.5', 'cot-arithmetic-zh']"], 6000),
+        (["data.sources=['cot-arithmetic-en:0.5+cot-arithmetic-zh']"], 6000),
+        (["data.sources=['cot-arithmetic-en', 'cot-arithmetic-zh']", "data.caps={cot-arithmetic-en=100}"], 4100),
+    ],
+)
+def test_the_mixture_decides_how_many_rows(services, overrides, rows):
+    assert services.training.estimate(recipe(*overrides), services.data).rows == rows
+
+
+def test_a_file_that_is_no_set_is_estimated_too(services, questions):
+    found = services.training.estimate(recipe(f"data.sources=['{questions}']", "data.eval_rows=0"), services.data)
+    assert found.rows == 5
 
 
 @pytest.mark.parametrize(
@@ -41,7 +57,6 @@ def test_weights_count_rows(services):
         ("model.name=tinny", "model.name"),
         ("model.name=smollm2-135m", "model.name"),
         ("data.sources=['cot-arithmetik']", "data.sources"),
-        ("data.sources=[]", "data.sources"),
         ("data.template=alpacca", "data.template"),
     ],
 )

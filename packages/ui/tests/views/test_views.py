@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 from camelid_core.jobs import Job, State
+from camelid_core.quality import Finding, Stats
+from camelid_core.readers import Faults
 from camelid_core.records import Message, Record
+from camelid_core.tokenizing import Tokens
 from camelid_ui import views
-from camelid_ui.services.data import Entry, Lengths
+from camelid_ui.services.data.adding import Preview
+from camelid_ui.services.data.checks import Checked
+from camelid_ui.services.data.entries import Entry
+from camelid_ui.services.data.lengths import Cut, Lengths
+from camelid_ui.services.data.mixing import Part
 from camelid_ui.services.jobs import JobView
 from camelid_ui.services.models import Piece, TokenView
 from camelid_ui.services.predictions import Answers
 from camelid_ui.text import Voice
-from camelid_ui.views import conversation, data, jobs, numbers, predict
+from camelid_ui.views import conversation, jobs, numbers, predict
+from camelid_ui.views.data import adding, chosen, collection, lengths, lints, mixing
 
 EVIL = '<img src=x onerror="alert(1)">'
 SAY = Voice("en")
+RECORD = Record((Message("user", EVIL), Message("assistant", EVIL)))
+ENTRY = Entry(
+    EVIL, "s", EVIL, EVIL, (EVIL,), 1, tags=(EVIL,), origin=EVIL, place="fetch", missing=f"{EVIL} `{EVIL}`",
+    task=(EVIL,), generation=EVIL, kind=EVIL, made_by=EVIL, url=f"https://{EVIL}", citation=EVIL, parent=EVIL,
+    step=EVIL,
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -26,8 +43,16 @@ SAY = Voice("en")
         views.facts([(EVIL, EVIL)]),
         conversation.bubbles([Message("user", EVIL, EVIL)], SAY),
         conversation.tokens(TokenView((Piece(EVIL, "trained"),), EVIL), SAY),
-        data.collection([Entry(EVIL, "s", EVIL, EVIL, (EVIL,), 1, 0, (EVIL,), EVIL)], EVIL, SAY),
-        data.rows([Record((Message("user", EVIL), Message("assistant", EVIL)))], 0, 0, SAY),
+        collection.collection([ENTRY], EVIL, SAY),
+        collection.chips({"language": {EVIL: 1, "b": 2}}, {}, SAY),
+        chosen.heading(ENTRY, SAY),
+        chosen.missing(ENTRY, SAY),
+        chosen.rows([RECORD], 0, 0, SAY),
+        lints.findings(Checked(Stats(rows=1, findings={"refusal": Finding(1, [(1, EVIL)])}), True), {}, SAY),
+        adding.preview(Preview((RECORD,), 1, Faults()), True, SAY),
+        adding.preview(Preview((), 0, Faults(), EVIL), True, SAY),
+        mixing.sources([(EVIL, 1.0, None, 3)], SAY),
+        mixing.shares([Part(EVIL, 1.0, 3, 3, 1.0, EVIL)], False, SAY),
         jobs.table([JobView(Job(1, EVIL, {}, name="x", error=EVIL))], SAY),
         predict.answers(
             Answers([{"instruction": EVIL, "generate": EVIL}, {"line": EVIL, "error": EVIL}], True), 1, SAY
@@ -65,8 +90,33 @@ def test_sizes(size, words):
     assert numbers.size(size) == words
 
 
-def test_histogram_marks_what_is_cut():
-    html = data.lengths(Lengths((5, 10, 30), (1, 1, 1)), 20, SAY)
-    assert 'class="over"' in html
-    assert "1 are longer than 20" in html
-    assert data.lengths(Lengths((), ()), 20, SAY) == ""
+def lengths_of(*counts: int) -> Lengths:
+    offsets = np.cumsum([0, *counts])
+    return Lengths.of_sample(Tokens(np.zeros(offsets[-1], np.int32), np.ones(offsets[-1], np.bool_), offsets))
+
+
+def test_the_histogram_has_a_line_that_a_keyboard_reaches():
+    html = lengths.histogram(lengths_of(5, 10, 30), 20, "field", SAY)
+    assert 'role="slider" tabindex="0"' in html
+    assert 'aria-valuenow="20"' in html
+    assert 'data-field="field"' in html
+    assert lengths.histogram(lengths_of(), 20, "field", SAY) == ""
+
+
+def test_a_cut_that_takes_too_much_is_an_error():
+    assert "refuses to start" in lengths.cut(Cut(10, 0, 4, 0, 5, 5, 9), 64, True, 10, SAY)
+    sound = lengths.cut(Cut(10, 1, 2, 0, 5, 5, 9), 64, True, 10, SAY)
+    assert "refuses" not in sound
+    assert "2 (20.0 %)" in sound
+    assert "about 200 (20.0 %)" in lengths.cut(Cut(10, 1, 2, 0, 5, 5, 9), 64, False, 1000, SAY)
+
+
+def test_what_to_fetch_is_a_sentence_and_a_command_to_copy():
+    html = chosen.missing(replace(ENTRY, missing="x is not here. Type `camelid datasets fetch x`, or take it."), SAY)
+    assert 'data-copy="camelid datasets fetch x"' in html
+    assert "Type camelid datasets fetch x, or take it." in html
+
+
+@pytest.mark.parametrize("rows", [0, 1, 100, 10**6, 10**9])
+def test_sizes_are_drawn_within_their_bar(rows):
+    assert 0 <= collection.scale(rows) <= 1

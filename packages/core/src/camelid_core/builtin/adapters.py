@@ -29,4 +29,101 @@ BLOOM = ModelAdapter(
     lora_targets=("query_key_value",),
 )
 
-ADAPTERS = (LLAMA, BLOOM)
+MISTRAL = ModelAdapter(
+    name="mistral",
+    help="Mistral and Mixtral.",
+    model_types=("mistral", "mixtral"),
+    template="mistral",
+    lora_targets=("q_proj", "v_proj"),
+)
+
+GEMMA = ModelAdapter(
+    name="gemma",
+    help="Gemma 1 to 3.",
+    model_types=("gemma", "gemma2", "gemma3_text"),
+    template="gemma",
+    lora_targets=("q_proj", "v_proj"),
+)
+
+QWEN = ModelAdapter(
+    name="qwen",
+    help="Qwen 1.5 to 2.5.",
+    model_types=("qwen2",),
+    template="qwen",
+    lora_targets=("q_proj", "v_proj"),
+)
+
+QWEN_3 = ModelAdapter(
+    name="qwen-3",
+    help="Qwen 3, without its thinking.",
+    model_types=("qwen3",),
+    template="chatml",
+    lora_targets=("q_proj", "v_proj"),
+)
+
+PHI_3 = ModelAdapter(
+    name="phi-3",
+    help="Phi-3 and Phi-3.5.",
+    model_types=("phi3",),
+    template="phi-3",
+    lora_targets=("qkv_proj",),
+)
+
+CHATGLM = ModelAdapter(
+    name="chatglm",
+    help="ChatGLM 1 to 3 (converted to run without code of their own).",
+    model_types=("chatglm",),
+    template="chatglm",
+    lora_targets=("query_key_value",),
+)
+
+GLM_4 = ModelAdapter(
+    name="glm-4",
+    help="GLM-4.",
+    model_types=("glm", "glm4"),
+    template="glm-4",
+    lora_targets=("q_proj", "v_proj"),
+)
+
+MOSS = ModelAdapter(name="moss", help="MOSS; its targets are inferred.", model_types=("moss",), template="moss")
+
+INTERNLM = ModelAdapter(
+    name="internlm",
+    help="InternLM 1.",
+    model_types=("internlm",),
+    template="internlm",
+    lora_targets=("q_proj", "v_proj"),
+)
+
+INTERNLM_2 = ModelAdapter(
+    name="internlm-2",
+    help="InternLM 2.",
+    model_types=("internlm2",),
+    template="internlm-2",
+    lora_targets=("wqkv",),
+)
+
+BAICHUAN = ModelAdapter(
+    name="baichuan",
+    help="Baichuan 1 and 2.",
+    model_types=("baichuan",),
+    template="baichuan-2",
+    lora_targets=("W_pack",),
+    pad_token="<unk>",  # noqa: S106 – a token of text
+)
+
+ADAPTERS = (
+    LLAMA,
+    BLOOM,
+    MISTRAL,
+    GEMMA,
+    QWEN,
+    QWEN_3,
+    PHI_3,
+    CHATGLM,
+    GLM_4,
+    MOSS,
+    INTERNLM,
+    INTERNLM_2,
+    BAICHUAN,
+)

@@ -28,6 +28,29 @@ def show(rows: Sequence[Mapping[str, Any]], as_json: bool, empty: str = "Nothing
         typer.echo("  ".join(cells).rstrip())
 
 
+def show_values(values: Mapping[str, Any], as_json: bool) -> None:
+    """One thing and what is known of it: a JSON object with `--json`, else a line for each that says something."""
+    if as_json:
+        typer.echo(json.dumps(values, ensure_ascii=False, indent=2))
+        return
+    said = {name: value for name, value in values.items() if value not in ("", [], {})}
+    width = max(map(len, said), default=0)
+    for name, value in said.items():
+        items = value if isinstance(value, list) and not all(isinstance(item, str) for item in value) else [value]
+        for item in items:
+            typer.echo(f"{name.replace('_', ' '):<{width}}  {_plain(item)}".rstrip())
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, dict):
+        if "messages" in value:
+            return json.dumps(value, ensure_ascii=False)
+        return ", ".join(f"{count:,} {kind}" for kind, count in value.items()) or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return _cell(value)
+
+
 def _cell(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(map(str, value))
@@ -57,7 +80,7 @@ class ProgressPrinter:
             self._progress(event)
         elif event["kind"] == "log":
             self._line(str(event.get("text", "")))
-        elif event["kind"] in ("train", "eval", "data"):
+        elif event["kind"] in ("train", "eval", "data", "model"):
             skip = ("kind", "time")
             self._line("  ".join([event["kind"], *(f"{k}={_short(v)}" for k, v in event.items() if k not in skip)]))
 

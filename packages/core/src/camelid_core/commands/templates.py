@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from camelid_core.errors import CamelidError, DataError
+from camelid_core.errors import CamelidError, DataError, UsageError
 from camelid_core.models import resolve_model
-from camelid_core.plugins import load_host
+from camelid_core.plugins import Host, load_host
 from camelid_core.readers import message
 from camelid_core.records import Message
-from camelid_core.templates import text_of
+from camelid_core.templates import PromptTemplate, text_of
+from camelid_core.templates.own import OWN
 
 from .output import show
+
+if TYPE_CHECKING:
+    from camelid_core.tokenizing import Encoder
 
 app = typer.Typer(help="List, show and render prompt templates.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -30,9 +34,12 @@ def list_templates(as_json: Json = False) -> None:
 
 
 @app.command("show")
-def show_template(name: str) -> None:
+def show_template(
+    name: str, model: Annotated[str, typer.Option(help="Model whose own template is meant, for 'own'.")] = ""
+) -> None:
     """A template's exact text for a small conversation, and its Jinja."""
-    template = load_host().templates[name]
+    host = load_host()
+    template = _encoder(name, model, host).template if model else host.templates[name]
     typer.echo(
         f"{template.help}\n\n{text_of(template.render(_SAMPLE))}\n\nStops: {list(template.stops)}\n\n{template.jinja()}"
     )
@@ -49,14 +56,12 @@ def render(
     host = load_host()
     template = host.templates[name]
     messages = _read_messages(file)
-    segments = template.prompt(messages) if generation_prompt else template.render(messages)
     if not tokens:
-        typer.echo(text_of(segments), nl=False)
+        typer.echo(text_of(template.prompt(messages) if generation_prompt else template.render(messages)), nl=False)
         return
-    from camelid_core.loading import load_tokenizer
-    from camelid_core.tokenizing import IGNORE, Encoder
+    from camelid_core.tokenizing import IGNORE
 
-    encoder = Encoder(load_tokenizer(resolve_model(tokens, host)), template)
+    encoder = _encoder(name, tokens, host)
     if generation_prompt:
         ids = encoder.prompt_ids(messages)
         labels = [IGNORE] * len(ids)
@@ -69,18 +74,57 @@ def render(
 
 @app.command()
 def check(
-    name: str, model: Annotated[str, typer.Argument(help="Model whose tokenizer to check with.")] = "smollm2-135m"
+    name: Annotated[str, typer.Argument(help="Template to check; none with --all.")] = "",
+    model: Annotated[
+        str, typer.Argument(help="Model whose tokenizer to check with; empty: a small one made on the spot.")
+    ] = "",
+    everything: Annotated[bool, typer.Option("--all", help="Check every template.")] = False,
 ) -> None:
     """Run the template contract with a model's tokenizer."""
-    from camelid_core.loading import load_tokenizer
+    if everything and model:
+        raise UsageError(f"--all takes no template, only a model: `camelid templates check --all {model}`.")
+    if not everything and not name:
+        raise UsageError("name a template, or all of them with --all; `camelid templates list` shows them.")
+    host = load_host()
+    tokenizer, of = _tokenizer(name if everything else model, host)
+    names = [each for each in host.templates.names() if each != OWN or _has_own(tokenizer)] if everything else [name]
+    broken = [sentence for each in names if (sentence := _broken(host.templates[each], tokenizer))]
+    if broken:
+        raise CamelidError(f"the contract is broken with {of}:\n" + "\n".join(broken))
+    kept = f"template {name!r} keeps" if not everything else f"{len(names)} templates keep"
+    typer.echo(f"{kept} the contract with {of}.")
+
+
+def _broken(template: PromptTemplate, tokenizer: Any) -> str:
+    """What a template does not hold with this tokenizer, in a line; empty if it holds."""
     from camelid_core.testing import assert_template_contract
 
-    host = load_host()
     try:
-        assert_template_contract(host.templates[name], load_tokenizer(resolve_model(model, host)))
+        assert_template_contract(template, tokenizer)
     except AssertionError as broken:
-        raise CamelidError(f"template {name!r} with the tokenizer of {model!r} breaks the contract: {broken}") from None
-    typer.echo(f"template {name!r} keeps the contract with the tokenizer of {model!r}.")
+        return f"template {template.name!r} breaks the contract: {broken}"
+    return ""
+
+
+def _tokenizer(model: str, host: Host) -> tuple[Any, str]:
+    """A model's tokenizer, or a small one, and what to call it."""
+    if not model:
+        from camelid_core.testing import tiny_tokenizer
+
+        return tiny_tokenizer(), "a small byte-level tokenizer"
+    from camelid_core.loading import load_tokenizer
+
+    return load_tokenizer(resolve_model(model, host)), f"the tokenizer of {model!r}"
+
+
+def _has_own(tokenizer: Any) -> bool:
+    return bool(getattr(tokenizer, "chat_template", None))
+
+
+def _encoder(name: str, model: str, host: Host) -> Encoder:
+    from camelid_core.tokenizing import Encoder
+
+    return Encoder(_tokenizer(model, host)[0], host.templates[name])
 
 
 def _read_messages(file: Path) -> list[Message]:

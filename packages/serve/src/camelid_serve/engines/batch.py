@@ -12,10 +12,11 @@ from typing import Any
 
 import torch
 
-from camelid_serve.engine import Finish, Request
+from camelid_serve.engine import Finish, Request, Scored
 
 from .cache import append, copies, is_plain, new_cache, select, stack
 from .choosing import Chooser, choose
+from .scoring import scored
 
 _WORTH_SHARING = 8
 """Tokens two prompts must have in common before computing them once pays."""
@@ -29,6 +30,7 @@ class Row:
         self.chooser = Chooser(request.sampling, request.ids)
         self.cancelled = False
         self.finish: Finish | None = None
+        self.scored: Scored | None = None
         self._left = limit
 
     def take(self, token: int) -> int | None:
@@ -42,6 +44,11 @@ class Row:
             self.finish = "length" if self._left == 0 else None
             return token
         return None
+
+    def look(self, logits: torch.Tensor, index: int, token: int) -> None:
+        """Keep what `token` was worth, where that was asked for."""
+        if self.request.logprobs is not None:
+            self.scored = scored(logits[index], token, self.request.logprobs)
 
 
 class Batch:
@@ -88,15 +95,23 @@ class Batch:
         first = choose(logits, [row.chooser for row in rows])
         self.rows += rows
         self._last += first
-        return [(row, row.take(token)) for row, token in zip(rows, first, strict=True)]
+        return self._taken(rows, first, logits)
 
     def step(self) -> list[tuple[Row, int | None]]:
         """The next token of every running row."""
         self._mask = torch.cat([self._mask, self._mask.new_ones((len(self.rows), 1))], dim=1)
         logits = self._forward([[token] for token in self._last], self._mask, self._cache)
         self._last = choose(logits, [row.chooser for row in self.rows])
-        steps = zip(self.rows, self._last, strict=True)
-        return [(row, row.take(token)) for row, token in steps if row.finish is None]
+        return self._taken(self.rows, self._last, logits)
+
+    @staticmethod
+    def _taken(rows: Sequence[Row], tokens: Sequence[int], logits: torch.Tensor) -> list[tuple[Row, int | None]]:
+        taken = []
+        for index, (row, token) in enumerate(zip(rows, tokens, strict=True)):
+            if row.finish is None:
+                row.look(logits, index, token)
+                taken.append((row, row.take(token)))
+        return taken
 
     def compact(self) -> None:
         """Let finished rows go, and columns that no row looks at any more."""

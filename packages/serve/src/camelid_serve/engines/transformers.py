@@ -10,24 +10,28 @@ from __future__ import annotations
 import atexit
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from queue import SimpleQueue
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import torch
+from camelid_core.artefacts import verify_directory
 from camelid_core.errors import ModelError, UnknownName
-from camelid_core.loading import Dtype, load_adapted
+from camelid_core.loading import Dtype, check_base, check_files, load_adapted
 from camelid_core.models import Reference
 
-from camelid_serve.engine import Engine, Request, TokenEvent
+from camelid_serve.engine import Engine, PromptTooLong, Request, Scored, TokenEvent
 
 from .batch import Batch, Row
+from .scoring import score
 
 _PROMPT_TOKENS = 16384
 """Most prompt tokens read in one go, padding included: bounds the memory that reading takes."""
 
 _UNBOUNDED = 1 << 20
 """Context of models that name none."""
+
+T = TypeVar("T")
 
 
 def load(reference: Reference, dtype: Dtype = "auto", slots: int = 16) -> Engine:
@@ -43,7 +47,7 @@ class _Ticket:
 
     def tell(self, token: int | None) -> None:
         if token is not None or self.row.finish is not None:
-            self.events.put(TokenEvent(self.index, token, self.row.finish))
+            self.events.put(TokenEvent(self.index, token, self.row.finish, self.row.scored))
 
 
 class TransformersEngine:
@@ -52,18 +56,22 @@ class TransformersEngine:
     def __init__(self, model: Any, slots: int = 16) -> None:
         self._adapters = _Adapters(model.eval())
         self._model = self._adapters.model
-        self.adapters = self._adapters.names
         longest = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
         self.context_length = int(longest or _UNBOUNDED)
         self._slots = slots
         self._waiting: deque[_Ticket] = deque()
         self._tickets: dict[Row, _Ticket] = {}
         self._batches: dict[str | None, Batch] = {}
+        self._errands: deque[Callable[[], None]] = deque()
         self._changed = threading.Condition()
         self._closed = False
         self._thread = threading.Thread(target=self._run, daemon=True, name="engine")
         self._thread.start()
         atexit.register(self.close)  # torch aborts the process if the interpreter goes while it computes
+
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        return self._adapters.names
 
     def stream(self, requests: Sequence[Request]) -> TokenStream:
         for request in requests:
@@ -76,6 +84,22 @@ class TransformersEngine:
             self._waiting += [_Ticket(row, index, events) for index, row in enumerate(rows)]
             self._changed.notify()
         return TokenStream(rows, events, self._wake)
+
+    def score(self, ids: Sequence[int], adapter: str | None, top: int) -> list[Scored]:
+        """Every token of `ids` after the first, and last what the model would choose to come next."""
+        self._check(Request(ids, adapter=adapter))
+        return self._between_turns(lambda: self._score(ids, adapter, top))
+
+    def add_adapter(self, reference: Reference) -> str:
+        """Make a further adapter of this base resident; gives its name here."""
+        if reference.peft is None:
+            raise ModelError(f"{reference.name!r} is a whole model, not an adapter.")
+        directory = str(reference.peft)
+        check_files(reference.peft)
+        if reference.manifest is not None:
+            verify_directory(reference.peft)
+        check_base(reference)
+        return self._between_turns(lambda: self._adapters.add(directory))
 
     def close(self) -> None:
         with self._changed:
@@ -90,10 +114,7 @@ class TransformersEngine:
         if not request.ids:
             raise ModelError("the prompt is empty; it needs at least one token.")
         if len(request.ids) >= self.context_length:
-            raise ModelError(
-                f"the prompt has {len(request.ids):,} tokens; this model takes {self.context_length:,} "
-                "with the answer. Shorten it."
-            )
+            raise PromptTooLong(len(request.ids), self.context_length)
 
     def _limit(self, request: Request) -> int:
         return min(request.sampling.max_new_tokens, self.context_length - len(request.ids))
@@ -105,21 +126,51 @@ class TransformersEngine:
     def _run(self) -> None:
         with torch.inference_mode():
             while self._wait_for_work():
+                self._run_errands()
                 self._drop_cancelled()
                 for adapter in self._wanted():
                     try:
                         self._turn(adapter)
                     except Exception as error:  # out of memory, say: it belongs to those who asked
                         self._fail(adapter, error)
+        self._run_errands()
         self._fail_all(ModelError("the model was unloaded before the answer was complete."))
         self._batches.clear()
         del self._model, self._adapters
 
     def _wait_for_work(self) -> bool:
         with self._changed:
-            while not (self._closed or self._waiting or self._tickets):
+            while not (self._closed or self._waiting or self._tickets or self._errands):
                 self._changed.wait()
             return not self._closed
+
+    def _between_turns(self, errand: Callable[[], T]) -> T:
+        """Run `errand` on the thread that owns the model, and wait for it."""
+        done: SimpleQueue[tuple[T | None, BaseException | None]] = SimpleQueue()
+
+        def run() -> None:
+            try:
+                done.put((errand(), None))
+            except BaseException as error:
+                done.put((None, error))
+
+        with self._changed:
+            if self._closed:
+                raise ModelError("the model was unloaded; load it again.")
+            self._errands.append(run)
+            self._changed.notify()
+        result, error = done.get()
+        if error is not None:
+            raise error
+        return result  # type: ignore[return-value]
+
+    def _run_errands(self) -> None:
+        while self._errands:
+            self._errands.popleft()()
+
+    def _score(self, ids: Sequence[int], adapter: str | None, top: int) -> list[Scored]:
+        self._adapters.switch_to(adapter)
+        return score(self._model, ids, top)
 
     def _wanted(self) -> list[str | None]:
         with self._changed:
@@ -228,7 +279,7 @@ class TokenStream:
 
 
 class _Adapters:
-    """Which adapter of a model is switched on. `model` is the model to call."""
+    """Which adapters a model has, and which is switched on. `model` is the model to call."""
 
     def __init__(self, model: Any) -> None:
         configs = getattr(model, "peft_config", None) if hasattr(model, "get_base_model") else None
@@ -238,8 +289,23 @@ class _Adapters:
             )
         self.names: tuple[str, ...] = tuple(configs or ())
         self.model = model.get_base_model() if configs else model
+        self._peft = model if configs else None
         self._tuner = model.base_model if configs else None
         self._current: str | None = model.active_adapter if configs else None
+
+    def add(self, directory: str) -> str:
+        """Load one more from its directory; it is not switched on."""
+        from peft import PeftConfig
+
+        if self._peft is None:
+            raise ModelError("this base was loaded without an adapter and takes none; load it with one of them.")
+        if PeftConfig.from_pretrained(directory).is_prompt_learning:
+            raise ModelError(f"{directory!r} is learned prompt tokens, which cannot share a base here; use LoRA.")
+        name = f"adapter{len(self.names)}"
+        self._peft.load_adapter(directory, name)
+        self._peft.eval()
+        self.names += (name,)
+        return name
 
     def switch_to(self, adapter: str | None) -> None:
         if self._tuner is None or adapter == self._current:

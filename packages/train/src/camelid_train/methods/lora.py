@@ -1,64 +1,184 @@
 """LoRA: low-rank adapters beside frozen weights, through peft.
 
-Knows targets and ranks. Knows nothing of data or of the loop.
+Knows ranks, scales and starting values. Knows nothing of data or of the loop.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar
 
-from camelid_core.adapters import ModelAdapter, infer_targets
-from camelid_core.errors import ModelError
+from camelid_core.errors import ConfigError, ModelError
+from pydantic import Field
 
-from camelid_train.config import LoraMethod
+from .base import Method, Situation, TuningMethod
+from .targets import check_targets, choose_targets, linear_names
 
-ALL_LINEAR = "all-linear"
-
-
-def prepare(model: Any, method: LoraMethod, adapter: ModelAdapter, base_name: str) -> Any:
-    """`model` with fresh adapters on it; only they are trained."""
-    from peft import LoraConfig, get_peft_model
-
-    config = LoraConfig(
-        r=method.r,
-        lora_alpha=method.alpha,
-        lora_dropout=method.dropout,
-        target_modules=targets(model, method, adapter),
-        task_type="CAUSAL_LM",
-    )
-    peft_model = get_peft_model(model, config)
-    peft_model.peft_config["default"].base_model_name_or_path = base_name
-    return peft_model
+Initial = Literal["default", "gaussian", "orthogonal", "pissa", "olora", "eva"]
+_CHANGES_BASE = ("pissa", "olora")
+"""Starting values that are taken out of the base's weights; what is saved is set against the unchanged base."""
 
 
-def targets(model: Any, method: LoraMethod, adapter: ModelAdapter) -> str | list[str]:
-    """The layers to adapt: the recipe's, else the family's, else inferred.
+class LoraFields(Method):
+    """What LoRA needs, on whatever base."""
+
+    r: int = Field(8, ge=1, le=1024)
+    """Rank of the update matrices; more learns more and weighs more."""
+    alpha: float = Field(16, gt=0)
+    """Scale of the update: it is multiplied by alpha / r."""
+    dropout: float = Field(0.0, ge=0, lt=1)
+    """Share of adapter inputs dropped while training."""
+    targets: list[str] = []
+    """Linear layers to adapt; empty takes the model family's own, ["all-linear"] takes all."""
+    rslora: bool = False
+    """Scale by alpha / √r instead, which keeps high ranks learning."""
+    dora: bool = False
+    """Learn the length of each weight column apart from its direction (DoRA); slower, often better at low rank."""
+    ranks: list[str] = []
+    """Other ranks for some layers, as layer=rank: down_proj=16."""
+
+
+class LoraMethod(LoraFields):
+    """Low-rank adapters beside the frozen weights."""
+
+    type: Literal["lora"] = "lora"
+    initial: Initial = "default"
+    """Starting values: default changes nothing at first; pissa and olora start from the base's own weights, eva from
+    what the data makes the layers see."""
+
+
+LoraT = TypeVar("LoraT", bound=LoraFields)
+
+
+class LoraOn(TuningMethod[LoraT]):
+    """LoRA on a base that a subclass loads."""
+
+    def initial(self, section: LoraT) -> Initial:
+        return "default"
+
+    def prepare(self, model: Any, section: LoraT, situation: Situation) -> Any:
+        from peft import EvaConfig, LoraConfig, get_peft_model
+
+        initial = self.initial(section)
+        ranks = rank_pattern(model, section)
+        if ranks and initial != "default":
+            raise ConfigError(f"method.ranks does not go with method.initial={initial!r}; leave one of them out.")
+        if section.dora and initial in _CHANGES_BASE:
+            raise ConfigError(f"method.dora does not go with method.initial={initial!r}; leave one of them out.")
+        scale = section.alpha / section.r
+        config = LoraConfig(
+            r=section.r,
+            lora_alpha=section.alpha,
+            lora_dropout=section.dropout,
+            target_modules=choose_targets(model, section.targets, situation.adapter),
+            use_rslora=section.rslora,
+            use_dora=section.dora,
+            rank_pattern=ranks,
+            alpha_pattern={name: scale * rank for name, rank in ranks.items()},
+            init_lora_weights=True if initial == "default" else initial,
+            eva_config=EvaConfig(rho=1.0, adjust_scaling_factors=False) if initial == "eva" else None,
+            task_type="CAUSAL_LM",
+        )
+        if initial == "eva":
+            return with_base(_eva(model, config, situation), situation)
+        return with_base(get_peft_model(model, config), situation)
+
+
+class Lora(LoraOn[LoraMethod]):
+    name = "lora"
+    help = "Low-rank adapters beside the frozen weights: little memory, a small file, close to full quality."
+    config = LoraMethod
+
+    def initial(self, section: LoraMethod) -> Initial:
+        return section.initial
+
+    def prepare(self, model: Any, section: LoraMethod, situation: Situation) -> Any:
+        prepared = super().prepare(model, section, situation)
+        if section.initial in _CHANGES_BASE:
+            prepared.camelid_initial = {name: tensor.detach().clone() for name, tensor in _matrices(prepared)}
+        return prepared
+
+    def save(self, model: Any, section: LoraMethod, situation: Situation, directory: Path) -> None:
+        model.save_pretrained(directory)
+        if hasattr(model, "camelid_initial"):
+            _against_plain_base(directory, model.camelid_initial)
+
+
+def with_base(model: Any, situation: Situation) -> Any:
+    """`model` with the path of its base in the configuration that is saved with it."""
+    model.peft_config["default"].base_model_name_or_path = str(situation.reference.base)
+    return model
+
+
+def rank_pattern(model: Any, section: LoraFields) -> dict[str, int]:
+    """`["down_proj=16"]` → `{"down_proj": 16}`.
 
     Raises:
-        ModelError: a named layer is not in the model.
+        ConfigError: not a layer and a rank.
+        ModelError: a layer that the model does not have.
     """
-    if method.targets == [ALL_LINEAR]:
-        return ALL_LINEAR
-    names = linear_names(model)
-    chosen = list(method.targets or adapter.lora_targets or infer_targets(names))
-    there = {name.rpartition(".")[2] for name in names}
-    missing = sorted(set(chosen) - there)
-    if missing:
-        raise ModelError(
-            f"method.targets: this model has no linear layer {missing[0]!r}; it has {', '.join(sorted(there))}, "
-            f'or use ["{ALL_LINEAR}"].'
-        )
-    return chosen
+    pattern = {}
+    for text in section.ranks:
+        name, _, rank = text.rpartition("=")
+        if not name or not rank.isdecimal() or not 1 <= int(rank) <= 1024:
+            raise ConfigError(f"method.ranks: {text!r} is not layer=rank with a rank of 1 to 1024; write down_proj=16.")
+        pattern[name] = int(rank)
+    if pattern:
+        check_targets(linear_names(model), [name.rpartition(".")[2] for name in pattern])
+    return pattern
 
 
-def linear_names(model: Any) -> list[str]:
-    """Dotted names of the linear layers, the output layer left out."""
+def _eva(model: Any, config: Any, situation: Situation) -> Any:
+    """LoRA that starts along the directions in which the layers' inputs vary most on the training data."""
+    from peft import get_peft_model, initialize_lora_eva_weights
+
+    batches = list(_some(situation.batches()))
+    if not batches:
+        raise ModelError("method.initial='eva' needs training rows to look at, and there are none.")
+    device = next(model.parameters()).device
+    batches = [{name: tensor.to(device) for name, tensor in batch.items()} for batch in batches]
+    prepared = get_peft_model(model, config, low_cpu_mem_usage=True)
+    initialize_lora_eva_weights(prepared, batches, show_progress_bar=False)
+    prepared.peft_config["default"].init_lora_weights = True  # what is saved needs no data to load
+    prepared.peft_config["default"].eva_config = None
+    return prepared
+
+
+def _some(batches: Iterable[Mapping[str, Any]], most: int = 64) -> Iterator[dict[str, Any]]:
+    for count, batch in enumerate(batches):
+        if count == most:
+            return
+        yield {"input_ids": batch["input_ids"], "labels": batch["labels"]}
+
+
+def _matrices(model: Any) -> Iterator[tuple[str, Any]]:
+    """The adapter's tensors under the names they are saved by."""
+    from peft import get_peft_model_state_dict
+
+    yield from get_peft_model_state_dict(model).items()
+
+
+def _against_plain_base(directory: Path, initial: Mapping[str, Any]) -> None:
+    """W_rest + B·A = W + (B·A - B₀·A₀): twice the rank, and the saved adapter fits the base as it was."""
+    import json
+
     import torch
-    from transformers.pytorch_utils import Conv1D
+    from safetensors.torch import load_file, save_file
 
-    head = model.get_output_embeddings()
-    return [
-        name
-        for name, module in model.named_modules()
-        if isinstance(module, torch.nn.Linear | Conv1D) and module is not head
-    ]
+    path, merged = directory / "adapter_model.safetensors", {}
+    for name, tensor in load_file(path).items():
+        first = initial[name].to("cpu", tensor.dtype)
+        if "lora_A" in name:
+            merged[name] = torch.cat([tensor, first], dim=0).contiguous()
+        else:
+            merged[name] = torch.cat([tensor, -first], dim=1).contiguous()
+    save_file(merged, path, {"format": "pt"})
+    file = directory / "adapter_config.json"
+    config = json.loads(file.read_text(encoding="utf-8"))
+    root = config["use_rslora"]  # alpha / √(2r) where it was alpha / √r
+    config |= {"r": 2 * config["r"], "lora_alpha": config["lora_alpha"] * (2**0.5 if root else 2)}
+    file.write_text(json.dumps(config | {"init_lora_weights": True}, indent=2), encoding="utf-8")
+
+
+LORA = Lora()

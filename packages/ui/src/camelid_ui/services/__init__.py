@@ -15,7 +15,7 @@ from camelid_core.paths import home as default_home
 from camelid_core.plugins import Host, load_host
 
 from .chat import Chat
-from .data import Collection
+from .data import Data
 from .jobs import Jobs
 from .merging import Merging
 from .models import Models
@@ -31,7 +31,7 @@ class Services:
     home: Path
     host: Host
     jobs: Jobs
-    data: Collection
+    data: Data
     models: Models
     training: Training
     chat: Chat
@@ -45,7 +45,7 @@ class Services:
         host = host or load_host()
         jobs = Jobs(store or open_store(home), lambda: ensure_worker(home))
         models = Models(host)
-        data = Collection(host, models)
+        data = Data.open(host, models)
         return cls(
             home=home,
             host=host,

@@ -13,6 +13,7 @@ from typing import Any
 
 from camelid_core.errors import ModelError
 from camelid_core.models import Reference
+from camelid_core.templates.own import chat_template_of
 
 
 class LightTokenizer:
@@ -21,6 +22,7 @@ class LightTokenizer:
     def __init__(self, directory: Path) -> None:
         from tokenizers import Tokenizer
 
+        self.name_or_path = str(directory)
         try:
             self.backend_tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
         except Exception as error:  # the Rust library raises bare Exceptions
@@ -29,7 +31,9 @@ class LightTokenizer:
         self.eos_token = _text(config.get("eos_token")) or _text(
             _read(directory / "special_tokens_map.json").get("eos_token")
         )
-        self._bos = _text(config.get("bos_token")) if config.get("add_bos_token") else ""
+        self.bos_token = _text(config.get("bos_token"))
+        self.chat_template = chat_template_of(directory)
+        self._bos = self.bos_token if config.get("add_bos_token") else ""
         self.added_tokens_decoder = self.backend_tokenizer.get_added_tokens_decoder()
 
     def convert_tokens_to_ids(self, token: str) -> int | None:

@@ -11,16 +11,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from camelid_core.datasets import Source, open_source
+from camelid_core.datasets import open_source, parse_sources
 from camelid_core.devices import cpu_has_bf16, describe
-from camelid_core.errors import CamelidError, ConfigError, ModelError
+from camelid_core.errors import CamelidError, DataError, ModelError
 from camelid_core.jobs import Job
 from camelid_core.plugins import Host
 from camelid_train.config import Recipe
 
 from camelid_ui.fields import command_line
 
-from .data import Collection
+from .data import Data
 from .jobs import Jobs, JobView
 from .models import Models, dimensions, parameters
 
@@ -29,13 +29,15 @@ TASK = "train"
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a recipe will take. Bytes and seconds are rough; `seconds` is 0 where nothing similar ran here yet."""
+    """What a recipe will take. `truncated` and `dropped` are shares of the rows: the largest of any source, and of
+    all of them. Bytes and seconds are rough; `seconds` is 0 where nothing similar ran here yet."""
 
     rows: int
     steps: int
     tokens: int
     trained_tokens: int
     truncated: float
+    dropped: float
     memory: int
     free: int
     seconds: float
@@ -128,15 +130,14 @@ class Training:
         if recipe.data.template:
             self._at("data.template", lambda: self.host.templates[recipe.data.template])
 
-    def estimate(self, recipe: Recipe, collection: Collection) -> Estimate:
+    def estimate(self, recipe: Recipe, data: Data) -> Estimate:
         """Raises CamelidError: a model or dataset that is not here."""
         self.preflight(recipe)
-        counts = [_share(collection, source, recipe) for source in map(Source.parse, recipe.data.sources)]
-        rows = sum(count for count, _, _ in counts)
-        rows = min(rows, recipe.data.rows or rows)
-        weight = sum(count for count, _, _ in counts) or 1
-        tokens = sum(count * length for count, length, _ in counts) / weight
-        trained = sum(count * length for count, _, length in counts) / weight
+        shares = _shares(data, recipe)
+        rows = sum(share.rows for share in shares)
+        weight = rows or 1
+        tokens = sum(share.rows * share.tokens for share in shares) / weight
+        trained = sum(share.rows * share.trained for share in shares) / weight
         per_step = recipe.train.batch_size * recipe.train.accumulation
         steps = recipe.train.max_steps or math.ceil(math.ceil(rows / per_step) * recipe.train.epochs)
         seen = (
@@ -150,7 +151,8 @@ class Training:
             steps=steps,
             tokens=int(seen * tokens),
             trained_tokens=int(seen * trained),
-            truncated=self._truncated(recipe, collection),
+            truncated=max((share.over for share in shares), default=0.0),
+            dropped=sum(share.rows * share.dropped for share in shares) / weight,
             memory=self._memory(recipe, tokens),
             free=describe().free,
             seconds=seen * tokens / speed if speed else 0.0,
@@ -181,10 +183,10 @@ class Training:
             raise ModelError(f"{name!r} is an adapter; merge it first, then train the merged model.")
 
     def _sources(self, recipe: Recipe) -> None:
-        if not recipe.data.sources:
-            raise ConfigError("Choose at least one dataset.")
-        for text in recipe.data.sources:
-            open_source(Source.parse(text).name, self.host.datasets)
+        for source in parse_sources(recipe.data.sources, self.host.datasets):
+            missing = open_source(source.name, self.host.datasets).missing()
+            if missing:
+                raise DataError(f"{source.name}: {missing}")
 
     def _at(self, path: str, check: Any) -> None:
         from camelid_ui.fields import Invalid
@@ -200,13 +202,6 @@ class Training:
             if view.job.summary.get("tokens_per_second") and view.job.config.get("model", {}).get("name") == model:
                 return float(view.job.summary["tokens_per_second"])
         return 0.0
-
-    def _truncated(self, recipe: Recipe, collection: Collection) -> float:
-        shares = []
-        for source in map(Source.parse, recipe.data.sources):
-            lengths = collection.lengths(_named(collection, source.name), recipe.model.name, recipe.data.template)
-            shares.append(lengths.over(recipe.data.cutoff) / max(1, len(lengths.tokens)))
-        return max(shares, default=0.0)
 
     def _memory(self, recipe: Recipe, tokens: float) -> int:
         """Weights, then per token of a batch what the backward pass keeps: about 16 numbers per layer and
@@ -237,20 +232,38 @@ def curves(events: Iterable[Mapping[str, Any]]) -> Curves:
     )
 
 
-def _share(collection: Collection, source: Source, recipe: Recipe) -> tuple[int, float, float]:
-    """Rows a source gives, and the mean tokens and trained tokens of one."""
-    entry = collection.show(_named(collection, source.name))
-    held = 0 if entry.heldout else min(recipe.data.eval_rows, entry.rows // 10)
-    rows = min(entry.rows - held, recipe.data.rows or entry.rows)
-    lengths = collection.lengths(entry.name, recipe.model.name, recipe.data.template)
-    count = max(1, len(lengths.tokens))
-    cut = recipe.data.cutoff
-    return int(rows * source.weight), sum(min(n, cut) for n in lengths.tokens) / count, sum(lengths.trained) / count
+@dataclass(frozen=True, slots=True)
+class _Share:
+    """What one source gives: rows, the mean tokens and trained tokens of one, the shares that are cut and left out."""
+
+    rows: int
+    tokens: float
+    trained: float
+    over: float
+    dropped: float
 
 
-def _named(collection: Collection, source: str) -> str:
-    """The collection's name for what a recipe calls `source`."""
-    return next((entry.name for entry in collection.all() if source in (entry.name, entry.source)), source)
+def _shares(data: Data, recipe: Recipe) -> list[_Share]:
+    section = recipe.data
+    entries = [
+        data.collection.find(source.name) for source in parse_sources(section.sources, data.collection.host.datasets)
+    ]
+    held = -(-section.eval_rows // max(1, len(entries)))
+    sizes = [entry.rows - (0 if entry.heldout else min(held, entry.rows // 10)) for entry in entries]
+    shares = []
+    for part in data.mixing.plan(section, sizes):
+        lengths = data.lengths.known(part.name, recipe.model.name, section.template)
+        cut, count = lengths.at(section.cutoff), max(1, lengths.rows)
+        shares.append(
+            _Share(
+                rows=part.taken,
+                tokens=cut.tokens / count,
+                trained=cut.trained / count,
+                over=lengths.over(section.cutoff) / count,
+                dropped=cut.dropped / count,
+            )
+        )
+    return shares
 
 
 def _short(source: str) -> str:

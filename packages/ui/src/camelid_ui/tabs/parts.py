@@ -13,7 +13,8 @@ import gradio as gr
 from camelid_core.errors import CamelidError
 
 from camelid_ui import views
-from camelid_ui.text import t
+from camelid_ui.services.background import Work
+from camelid_ui.text import Voice, t
 
 from . import PRIVATE
 
@@ -28,6 +29,19 @@ element.addEventListener('click', event => {
 """
 
 
+_CONTROLS = """
+const tell = field => trigger('input', {value: {name: field.dataset.set, value: field.value}});
+element.addEventListener('change', event => {
+  const field = event.target.closest('input[data-set], select[data-set]');
+  if (field) tell(field);
+});
+element.addEventListener('click', event => {
+  const button = event.target.closest('button[data-set]');
+  if (button) tell(button);
+});
+"""
+
+
 def panel(value: str = "", **options: Any) -> gr.HTML:
     """HTML of ours."""
     return gr.HTML(value, js_on_load=None, **options)
@@ -38,9 +52,30 @@ def chooser(value: str = "", **options: Any) -> gr.HTML:
     return gr.HTML(value, js_on_load=_SELECT, **options)
 
 
+def controls(value: str = "", **options: Any) -> gr.HTML:
+    """HTML with keys to choose and with fields of its own: `.input` tells name and value through `set_of`."""
+    return gr.HTML(value, js_on_load=_SELECT + _CONTROLS, **options)
+
+
+def set_of(event: gr.EventData) -> tuple[str, str]:
+    """Name and value of the field that was changed."""
+    data = event._data
+    value = data.get("value") if isinstance(data, dict) else None
+    return (str(value.get("name", "")), str(value.get("value", ""))) if isinstance(value, dict) else ("", "")
+
+
 def key_of(event: gr.EventData) -> str:
     data = event._data
     return str(data.get("value", "")) if isinstance(data, dict) else ""
+
+
+def working(work: Work, say: Voice) -> str:
+    """How far some work is, and its error where it failed; nothing once it is done."""
+    if work.state == "failed":
+        return views.error(work.error)
+    if not work.running:
+        return ""
+    return views.progress(work.done, work.total, work.eta, say, (work.what or "…") if work.unit == "bytes" else "")
 
 
 def address(name: str) -> gr.Textbox:

@@ -54,7 +54,7 @@ def build(services: Services) -> TrainTab:
         "train",
         {
             "model.name": services.models.bases,
-            "data.sources": services.data.sources,
+            "data.sources": services.data.collection.sources,
             "data.template": lambda: [(t("data.own_template"), ""), *services.models.templates()],
             "launch.executor": lambda: services.host.executors.names(),
         },

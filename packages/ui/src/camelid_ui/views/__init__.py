@@ -9,6 +9,10 @@ import html
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from camelid_ui.text import Voice
+
+from .numbers import count, duration, size
+
 
 def esc(value: object) -> str:
     return html.escape(str(value), quote=True)
@@ -35,6 +39,21 @@ def facts(pairs: Iterable[tuple[str, object]], wide: bool = False) -> str:
     """Label and value, side by side or below one another."""
     items = "".join(f"<div><dt>{esc(label)}</dt><dd>{esc(value)}</dd></div>" for label, value in pairs if str(value))
     return f'<dl class="camelid-facts{" wide" if wide else ""}">{items}</dl>' if items else ""
+
+
+def progress(done: int, total: int, eta: float | None, say: Voice, of: str = "") -> str:
+    """Rows so far as a bar and in words, or bytes of a file; without a total only in words."""
+    number = size if of else count
+    words = say("progress.of" if total else "progress.rows", done=number(done), total=number(total))
+    if of:
+        words = f"{of}: {number(done)} / {number(total)}"
+    left = f" · {say('progress.eta')} {duration(eta)}" if eta is not None else ""
+    bar = (
+        f'<div class="camelid-bar"><span style="width:{100 * min(1.0, done / total):.1f}%"></span></div>'
+        if total
+        else ""
+    )
+    return f'<div class="camelid-working" role="status"><p class="camelid-note">{esc(words)}{esc(left)}</p>{bar}</div>'
 
 
 def state(name: str, word: str) -> str:

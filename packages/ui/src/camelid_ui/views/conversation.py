@@ -18,21 +18,27 @@ def bubbles(messages: Sequence[Message], say: Voice) -> str:
 
 def _bubble(message: Message, say: Voice) -> str:
     context = f'<div class="context">{esc(message.context)}</div>' if message.context else ""
+    said = esc(message.content) or f'<span class="nothing">{esc(say("role.nothing"))}</span>'
     return (
         f'<div class="turn {message.role}"><span class="who">{esc(say(f"role.{message.role}"))}</span>'
-        f'<div class="said">{esc(message.content)}</div>{context}</div>'
+        f'<div class="said">{said}</div>{context}</div>'
     )
 
 
-def tokens(view: TokenView, say: Voice, legend: bool = True) -> str:
-    """Token by token, coloured by what training does with each."""
-    spans = "".join(
-        f'<span class="tok {piece.kind}"{_title(piece.tokens)}>{_visible(piece.text)}</span>' for piece in view.pieces
-    )
-    return f'{_legend(view, say) if legend else ""}<div class="camelid-tokens" tabindex="0">{spans}</div>'
+def tokens(view: TokenView, say: Voice, legend: bool = True, cutoff: int = 0) -> str:
+    """Token by token, coloured by what training does with each; what stands behind a positive `cutoff` is struck."""
+    spans, at = [], 0
+    for piece in view.pieces:
+        if 0 < cutoff <= at < cutoff + piece.tokens:
+            spans.append(f'<span class="cutmark">{esc(say("tokens.cut", cutoff=cutoff))}</span>')
+        struck = " cut" if 0 < cutoff <= at else ""
+        spans.append(f'<span class="tok {piece.kind}{struck}"{_title(piece.tokens)}>{_visible(piece.text)}</span>')
+        at += piece.tokens
+    head = _legend(view, say, cutoff) if legend else ""
+    return f'{head}<div class="camelid-tokens" tabindex="0">{"".join(spans)}</div>'
 
 
-def _legend(view: TokenView, say: Voice) -> str:
+def _legend(view: TokenView, say: Voice, cutoff: int) -> str:
     counts = {
         "trained": view.count("trained"),
         "ignored": view.count("ignored"),
@@ -45,6 +51,8 @@ def _legend(view: TokenView, say: Voice) -> str:
     )
     trained = view.count("trained", "special-trained")
     total = esc(say("tokens.total", total=view.count(), trained=trained, template=view.template))
+    if 0 < cutoff < view.count():
+        total += " " + esc(say("tokens.behind", count=view.count() - cutoff))
     return f'<ul class="camelid-legend">{parts}</ul><p class="camelid-note">{total}</p>'
 
 

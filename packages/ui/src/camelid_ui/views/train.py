@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from camelid_ui.services.data.lengths import MOST_DROPPED
 from camelid_ui.services.training import Estimate, Run
 from camelid_ui.text import Voice
 
@@ -20,6 +21,8 @@ def estimate(found: Estimate, say: Voice) -> str:
         (say("train.time"), duration(found.seconds) if found.seconds else say("train.time_unknown")),
     ]
     warnings = [] if found.fits else [error(say("train.too_big", value=size(found.memory), free=size(found.free)))]
+    if found.dropped > MOST_DROPPED:
+        warnings.append(error(say("train.refused", share=f"{found.dropped * 100:.0f}")))
     if found.truncated > 0:
         warnings.append(note(say("train.truncated", share=f"{found.truncated * 100:.0f}")))
     return facts(pairs, wide=True) + "".join(warnings)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import typer
 
-from . import files, listing
+from . import files, listing, making, quality
 
 app = typer.Typer(help="List, show and convert datasets.", no_args_is_help=True)
-for part in (listing, files):
+for part in (listing, files, quality, making):
     app.registered_commands += part.app.registered_commands

@@ -1,29 +1,179 @@
-"""`camelid datasets convert`: data files in and out."""
+"""`camelid datasets convert|inspect|add|remove`: data files in, out, and into the library.
+
+Knows how a file is asked for and what is said about it. Knows nothing of formats.
+"""
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from camelid_core import library
+from camelid_core.commands.output import show_values
 from camelid_core.datasets import open_source
+from camelid_core.errors import DataError, UsageError
 from camelid_core.plugins import load_host
-from camelid_core.writers import write_alpaca
+from camelid_core.readers import Columns, Detection, Faults, detect, read
+from camelid_core.records import Record
+from camelid_core.writers import write
 
-from .parts import Name, split_named
+from .parts import Json, Name, split_named
 
 app = typer.Typer()
+
+File = Annotated[Path, typer.Argument(help="A data file: JSON, JSON Lines, CSV, TSV or Parquet.")]
+ReaderName = Annotated[str, typer.Option("--reader", help="Format of the rows; told by their columns if not given.")]
+Map = Annotated[str, typer.Option("--map", help="Which column holds what: instruction=question,output=answer.")]
+Lenient = Annotated[bool, typer.Option("--lenient", help="Leave out and count rows with faults; else the first stops.")]
+Seed = Annotated[int, typer.Option(help="For readers that choose among phrasings.")]
+KeepEscapes = Annotated[bool, typer.Option("--keep-escapes", help="FLAN's files: keep a literal \\n as it is.")]
 
 
 @app.command()
 def convert(
     name: Name,
-    out: Annotated[Path, typer.Option(help="The .json or .jsonl file to write.")],
+    out: Annotated[Path, typer.Option(help="File to write: .json, .jsonl, .csv, .tsv or .parquet.")],
+    reader: ReaderName = "",
+    mapping: Map = "",
+    writer: Annotated[str, typer.Option(help="Format to write; Alpaca's columns, or messages in Parquet.")] = "",
+    lenient: Lenient = False,
     rows: Annotated[int | None, typer.Option(min=1, help="At most this many rows.")] = None,
     split: Annotated[str, typer.Option(help="train or heldout.")] = "train",
+    seed: Seed = 0,
+    keep_escapes: KeepEscapes = False,
 ) -> None:
-    """Write a dataset as Alpaca JSON (.json) or JSON Lines (.jsonl)."""
-    dataset = open_source(name, load_host().datasets)
-    count = write_alpaca(dataset.load(split_named(split), rows), out)
+    """Write a dataset or a data file in another format."""
+    faults = Faults(strict=not lenient)
+    path = Path(name).expanduser()
+    is_file = path.is_file() and (reader or mapping or name not in load_host().datasets)
+    if is_file:
+        if split_named(split) != "train":
+            raise UsageError(f"{name!r} is a file and has no held-out part; leave --split out.")
+        records = read(path, reader, columns_of(mapping), faults, seed=seed, keep_escapes=keep_escapes)
+    elif reader or mapping or keep_escapes:
+        raise UsageError(f"{name!r} is no file; --reader, --map and --keep-escapes are for files.")
+    else:
+        records = _of_dataset(name, split, rows)
+    count = write(itertools.islice(records, rows), out, writer, faults)
     typer.echo(f"{count:,} rows written to {out}")
+    say(faults)
+
+
+@app.command()
+def inspect(
+    file: File,
+    reader: ReaderName = "",
+    mapping: Map = "",
+    rows: Annotated[int, typer.Option(min=0, max=1000, help="How many first rows to show.")] = 3,
+    as_json: Json = False,
+) -> None:
+    """Say what a file is taken for and why, show its first rows, and count the faults in all of it."""
+    file = file.expanduser()
+    found = detect(file)
+    faults = Faults(strict=False)
+    columns = columns_of(mapping) or (found.proposed if not reader else None)
+    first: list[Record] = []
+    count = 0
+    stopped = ""
+    try:
+        for count, record in enumerate(read(file, reader, columns, faults), 1):
+            if count <= rows:
+                first.append(record)
+    except DataError as error:
+        stopped = str(error)
+    report = _report(file, found, reader, columns) | {
+        "rows": count,
+        "left_out": faults.total,
+        "faults": dict(faults.counts.most_common()),
+        "examples": faults.examples,
+        "notes": faults.sentences(),
+        "stopped": stopped,
+        "first": [row_of(record) for record in first],
+    }
+    show_values(report, as_json)
+    if stopped:
+        raise typer.Exit(1)
+
+
+@app.command()
+def add(
+    file: Annotated[str, typer.Argument(help="A data file: JSON, JSON Lines, CSV, TSV or Parquet.")],
+    name: Annotated[str, typer.Option(help="What to call it; the file's own name if not given.")] = "",
+    reader: ReaderName = "",
+    mapping: Map = "",
+    licence: Annotated[str, typer.Option(help="Under which licence the data are.")] = "unknown",
+    lang: Annotated[str, typer.Option(help="Languages, separated by commas: en,zh.")] = "",
+    lenient: Lenient = False,
+    seed: Seed = 0,
+    keep_escapes: KeepEscapes = False,
+) -> None:
+    """Put a data file into the library, in one format, so that recipes can name it."""
+    if "://" in file:
+        raise UsageError(f"{file!r} is no file here. Download it first (curl -LO {file}), then add the file.")
+    path = Path(file).expanduser()
+    faults = Faults(strict=not lenient)
+    name = name or path.stem
+    library.refuse_taken(name)
+    added = library.add(
+        read(path, reader, columns_of(mapping), faults, seed=seed, keep_escapes=keep_escapes),
+        name,
+        licence=licence,
+        languages=tuple(filter(None, (part.strip() for part in lang.split(",")))),
+        source=str(path.absolute()),
+        reader=mapping or reader or detect(path).reader,
+    )
+    typer.echo(f"{added.rows:,} rows added as {name!r}; a recipe may name it now.")
+    say(faults)
+
+
+@app.command()
+def remove(name: Annotated[str, typer.Argument(help="An added dataset.")]) -> None:
+    """Delete an added dataset."""
+    library.remove(name)
+    typer.echo(f"{name!r} is removed.")
+
+
+def columns_of(mapping: str) -> Columns | None:
+    return Columns.parse(mapping) if mapping else None
+
+
+def say(faults: Faults) -> None:
+    """What was changed and what was left out, beside the result."""
+    for sentence in faults.sentences():
+        typer.echo(sentence, err=True)
+    if faults.total:
+        kinds = ", ".join(f"{count:,} {kind}" for kind, count in faults.counts.most_common())
+        typer.echo(f"{faults.total:,} rows left out: {kinds}. The first: {faults.examples[0]}", err=True)
+
+
+def row_of(record: Record) -> dict[str, Any]:
+    """A record as JSON shows it."""
+    turns = [
+        {"role": turn.role, "content": turn.content, **({"context": turn.context} if turn.context else {})}
+        for turn in record.messages
+    ]
+    return {"id": record.id, "messages": turns, "tags": list(record.tags)}
+
+
+def _of_dataset(name: str, split: str, rows: int | None) -> Iterator[Record]:
+    dataset = open_source(name, load_host().datasets)
+    wanted = split_named(split)
+    if wanted == "heldout" and not dataset.heldout_rows:
+        raise UsageError(f"{name!r} has no held-out part of its own; leave --split out.")
+    return dataset.load(wanted, rows)
+
+
+def _report(file: Path, found: Detection, reader: str, columns: Columns | None) -> dict[str, Any]:
+    read_as = "mapped" if columns else reader or found.reader or "each row by its columns"
+    return {
+        "file": str(file),
+        "taken_for": found.reason,
+        "read_as": read_as,
+        "columns": list(found.columns),
+        "mapping": str(columns) if columns else "",
+        "fits": found.fits,
+    }

@@ -1,40 +1,54 @@
-"""`camelid datasets list|show`: what there is, and its first rows."""
+"""`camelid datasets list|show|fetch`: what there is, what it is, and how to have it here."""
 
 from __future__ import annotations
 
 import json
+import time
 from itertools import islice
 from typing import Annotated
 
 import typer
 
-from camelid_core.commands.output import show
-from camelid_core.datasets import open_source
+from camelid_core.commands.output import ProgressPrinter, show
+from camelid_core.datasets import Dataset, Progress, everything, open_source
+from camelid_core.errors import UsageError
 from camelid_core.plugins import load_host
 
+from .chart import chart
+from .describing import WORDS, entry, fitted, languages, matches, record_json, story
 from .parts import Json, Name, split_named
 
 app = typer.Typer()
+_MEGABYTE = 1 << 20
 
 
 @app.command("list")
 def list_datasets(
-    as_json: Json = False, lang: Annotated[str, typer.Option(help="Only with this language.")] = ""
+    as_json: Json = False,
+    lang: Annotated[str, typer.Option(help="Only with this language: EN, CN, ML, or a code such as zh.")] = "",
+    task: Annotated[str, typer.Option(help="Only these tasks: MT (several) or TS (one).")] = "",
+    gen: Annotated[str, typer.Option(help="Only made this way: HG, SI, MIX or COL.")] = "",
+    collection: Annotated[str, typer.Option(help="Only from this collection, alpaca-cot for example.")] = "",
+    here: Annotated[bool, typer.Option("--here", help="Only what is on this machine.")] = False,
+    as_chart: Annotated[bool, typer.Option("--chart", help="Draw the relative sizes.")] = False,
 ) -> None:
     """Datasets that can be named in a recipe."""
-    rows = [
-        {
-            "dataset": item.name,
-            "rows": item.rows,
-            "languages": list(item.languages),
-            "licence": item.licence,
-            "tags": list(item.tags),
-            "help": item.help,
-        }
-        for item in load_host().datasets
-        if not lang or lang in item.languages
+    found = [
+        item
+        for item in everything(load_host().datasets)
+        if matches(languages(item), lang)
+        and matches(item.task, task)
+        and matches(item.generation, gen)
+        and (not collection or item.collection == _collection(collection))
+        and not (here and item.missing())
     ]
-    show(rows, as_json)
+    if as_chart:
+        chart(found)
+    elif as_json:
+        show([entry(item) for item in found], as_json=True)
+    else:
+        show([fitted(item) for item in found], as_json=False)
+        _legend(found)
 
 
 @app.command("show")
@@ -42,12 +56,69 @@ def show_dataset(
     name: Name,
     rows: Annotated[int, typer.Option(min=1, max=1000, help="How many rows.")] = 3,
     split: Annotated[str, typer.Option(help="train or heldout.")] = "train",
+    as_json: Json = False,
 ) -> None:
-    """The first rows, one JSON object each."""
+    """What a dataset is, and its first rows if they are here; of a collection, the relative sizes."""
+    part = split_named(split)
+    members = [item for item in load_host().datasets if item.collection and item.collection == _collection(name)]
+    if members and name not in load_host().datasets:
+        show([entry(item) for item in members], as_json=True) if as_json else chart(members)
+        return
     dataset = open_source(name, load_host().datasets)
-    for record in islice(dataset.load(split_named(split), rows), rows):
-        messages = [
-            {"role": m.role, "content": m.content, **({"context": m.context} if m.context else {})}
-            for m in record.messages
-        ]
-        typer.echo(json.dumps({"id": record.id, "messages": messages, "tags": record.tags}, ensure_ascii=False))
+    first = [] if dataset.missing() else [record_json(item) for item in islice(dataset.load(part, rows), rows)]
+    if as_json:
+        typer.echo(json.dumps({**entry(dataset), **dataset.facts(), "first": first}, ensure_ascii=False, indent=2))
+        return
+    typer.echo("\n".join(story(dataset)), err=True)  # so that what is piped on is rows and nothing else
+    for row in first:
+        typer.echo(json.dumps(row, ensure_ascii=False))
+
+
+@app.command()
+def fetch(
+    name: Name,
+    revision: Annotated[str, typer.Option(help="Branch, tag or commit; the pinned one if not given.")] = "",
+) -> None:
+    """Bring a dataset's files onto this machine. What was interrupted goes on where it stopped."""
+    dataset = open_source(name, load_host().datasets)
+    if dataset.fetch is None:
+        raise UsageError(f"dataset {dataset.name!r} has nothing to fetch. {dataset.missing() or 'It is here.'}")
+    printer = ProgressPrinter()
+    try:
+        files = dataset.fetch(revision, _told(printer))
+    finally:
+        printer.close()
+    for path in files:
+        typer.echo(str(path))
+
+
+def _told(printer: ProgressPrinter) -> Progress:
+    """Progress in megabytes, with the time left by the speed of this run alone."""
+    began: dict[str, tuple[float, int]] = {}
+
+    def progress(name: str, done: int, total: int) -> None:
+        now = time.time()
+        start, had = began.setdefault(name, (now, done))
+        left = (now - start) / max(done - had, 1) * (total - done)
+        whole = -(-total // _MEGABYTE)
+        event = {
+            "time": now,
+            "done": whole if done == total else done // _MEGABYTE,
+            "total": whole,
+            "eta": left if done > had else None,
+        }
+        printer({"kind": "progress", "unit": f"MB of {name}", **event})
+
+    return progress
+
+
+def _collection(name: str) -> str:
+    return name.removesuffix("-collection")
+
+
+def _legend(found: list[Dataset]) -> None:
+    """What the tags mean, for a person at a terminal."""
+    tags = dict.fromkeys(tag for item in found for text in (item.task, item.generation) for tag in text.split("/"))
+    said = [f"{tag} {WORDS[tag]}" for tag in tags if tag in WORDS]
+    if said:
+        typer.echo("; ".join(said) + ".", err=True)

@@ -18,3 +18,8 @@ def split_named(text: str) -> Split:
     if text not in ("train", "heldout"):
         raise UsageError(f"split {text!r} is not known; use train or heldout.")
     return "train" if text == "train" else "heldout"
+
+
+def several(texts: list[str] | None) -> list[str]:
+    """What a repeatable option was given, each with commas between if one likes: `--drop a,b --drop c`."""
+    return [part.strip() for text in texts or () for part in text.split(",") if part.strip()]

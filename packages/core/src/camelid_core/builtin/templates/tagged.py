@@ -1,0 +1,61 @@
+"""Templates with a tag on a line before each message: Tulu, Zephyr, Phi-3.
+
+Sources: open-instruct's Tulu and the cards of its quantised copies; the chat templates of
+HuggingFaceH4/zephyr-7b-beta and microsoft/Phi-3-mini-4k-instruct.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from camelid_core.templates import EOS, RoleTemplate
+
+TULU = RoleTemplate(
+    name="tulu",
+    help="<|user|> and <|assistant|> on lines of their own; exactly one newline after <|assistant|>.",
+    system="<|system|>\n{content}\n",
+    user="<|user|>\n{content}\n",
+    assistant="<|assistant|>\n",
+    between="\n",
+    strip=True,
+    stops=("<|user|>",),
+)
+
+TULU_BLANK_LINE = replace(
+    TULU,
+    name="tulu-blank-line",
+    help="Tulu with a blank line after <|assistant|> (the cards' Python sample): not how it was trained.",
+    assistant="<|assistant|>\n\n",
+)
+
+TULU_NO_NEWLINE = replace(
+    TULU,
+    name="tulu-no-newline",
+    help="Tulu with nothing after <|assistant|> (as the first card shows it): not how it was trained.",
+    assistant="<|assistant|>",
+)
+
+ZEPHYR = RoleTemplate(
+    name="zephyr",
+    help="Zephyr: Tulu's tags, and every message ends with the end of sequence.",
+    system=f"<|system|>\n{{content}}{EOS}\n",
+    user=f"<|user|>\n{{content}}{EOS}\n",
+    assistant="<|assistant|>\n",
+    between="\n",
+    closing="\n",
+    stops=("<|user|>",),
+)
+
+PHI_3 = RoleTemplate(
+    name="phi-3",
+    help="Phi-3: <|user|> … <|end|>; the whole text ends with the end of sequence.",
+    system="<|system|>\n{content}<|end|>\n",
+    user="<|user|>\n{content}<|end|>\n",
+    assistant="<|assistant|>\n",
+    answer_end="<|end|>",
+    between="\n",
+    closing=f"\n{EOS}",
+    stops=("<|end|>",),
+)
+
+TEMPLATES = (TULU, TULU_BLANK_LINE, TULU_NO_NEWLINE, ZEPHYR, PHI_3)

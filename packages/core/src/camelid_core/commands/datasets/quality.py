@@ -1,0 +1,150 @@
+"""`camelid datasets lints|stats`: what is in a dataset, and what is wrong with it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from itertools import chain
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from camelid_core.commands.output import show
+from camelid_core.datasets import Dataset, Split, open_source, parse_sources
+from camelid_core.plugins import Host, load_host
+from camelid_core.records import Record
+
+from .meter import Meter, expected_rows
+from .parts import Json, Name, several, split_named
+
+if TYPE_CHECKING:
+    from camelid_core.quality import Lint
+    from camelid_core.tokenizing import Encoder
+
+app = typer.Typer()
+_EXAMPLES = 3
+
+
+@app.command()
+def lints(as_json: Json = False) -> None:
+    """What `stats` looks for and `clean` can fix or drop."""
+    from camelid_core.quality import LINTS
+
+    rows = [
+        {
+            "lint": each.name,
+            "default": "yes" if each.default else "",
+            "fix": "yes" if each.fix else "",
+            "help": each.help,
+        }
+        for each in LINTS.values()
+    ]
+    show(rows, as_json)
+
+
+@app.command("stats")
+def show_stats(
+    name: Name,
+    as_json: Json = False,
+    lint: Annotated[
+        list[str] | None, typer.Option("--lints", help="Only these lints, with commas between; all or none.")
+    ] = None,
+    against: Annotated[str, typer.Option(help="Evaluation set whose texts must not stand in the rows.")] = "",
+    model: Annotated[str, typer.Option(help="Also count tokens, with this model's tokenizer.")] = "",
+    template: Annotated[str, typer.Option(help="Prompt template for --model; its own if not given.")] = "",
+    cutoff: Annotated[int, typer.Option(min=16, help="Longest example in tokens, for --model.")] = 512,
+    split: Annotated[str, typer.Option(help="train or heldout.")] = "train",
+    languages: Annotated[bool, typer.Option(help="Tell the languages of a sample.")] = True,
+) -> None:
+    """Rows, lengths, languages, duplicates and what the lints find, from one pass over a dataset."""
+    from camelid_core.quality import stats
+
+    from .report import report
+
+    host = load_host()
+    part = split_named(split)
+    opened = _open(name, host)
+    encoder = _encoder(model, template, host) if model else None
+    known = _known_lints(encoder)
+    names = _names(several(lint), known)
+    if against:
+        known["contamination"] = _contamination(_open(against, host))
+        names = list(dict.fromkeys([*names, "contamination"]))
+    total = sum(expected_rows(dataset) for dataset in opened)
+    with Meter("read", quiet=as_json) as meter:
+        found = stats(_rows(opened, part), names, known, languages, progress=lambda done: meter(done, total))
+        values: dict[str, Any] = {"dataset": name, **found.as_dict()}
+        if encoder is not None:
+            meter.restart()
+            values["tokens"] = _tokens(_rows(opened, part), encoder, cutoff, found.rows, meter)
+    typer.echo(json.dumps(values, ensure_ascii=False, indent=2) if as_json else report(values))
+
+
+def _open(name: str, host: Host) -> list[Dataset]:
+    return [open_source(source.name, host.datasets) for source in parse_sources([name], host.datasets)]
+
+
+def _rows(datasets: list[Dataset], split: Split) -> Iterator[Record]:
+    return chain.from_iterable(dataset.load(split, None) for dataset in datasets)
+
+
+def _contamination(evaluation: list[Dataset]) -> Lint:
+    """Against the held-out part of an evaluation set that has one, else against all of it."""
+    from camelid_core.quality import Contamination
+
+    parts = ((dataset, "heldout" if dataset.heldout_rows else "train") for dataset in evaluation)
+    return Contamination(chain.from_iterable(_rows([dataset], split_named(part)) for dataset, part in parts)).lint()
+
+
+def _tokens(records: Iterator[Record], encoder: Encoder, cutoff: int, rows: int, meter: Meter) -> dict[str, Any]:
+    """What becomes of the rows under the cut-off, and the first that lose their answer to it."""
+    import numpy as np
+
+    from camelid_core.tokencache import TokenCache
+    from camelid_core.tokencache.measure import counts
+
+    def step(done: int, total: int | None) -> None:
+        meter(done, total or rows, "tokenised")
+
+    encoded = TokenCache().encode(records, encoder, progress=step, total=rows, lenient=True)
+    labelled = encoded.trained_within(cutoff) > 0
+    refused, unlabelled = encoded.lengths == 0, (encoded.trained == 0) & (encoded.lengths > 0)
+    why = {
+        "the template has no form for it": refused,
+        "nothing in it is trained on": unlabelled,
+        f"its answer begins after {cutoff:,} tokens": ~labelled & ~refused & ~unlabelled,
+    }
+    examples = [
+        {"row": int(row) + 1, "what": what} for what, mask in why.items() for row in np.flatnonzero(mask)[:_EXAMPLES]
+    ]
+    found = counts(encoded, cutoff)
+    unlabelled_rows = int(unlabelled.sum())
+    found["dropped"] -= unlabelled_rows
+    return {**found, "unlabelled": unlabelled_rows, "examples": examples}
+
+
+def _encoder(model: str, template: str, host: Host) -> Encoder:
+    from camelid_core.loading import load_tokenizer
+    from camelid_core.models import resolve_model
+    from camelid_core.tokenizing import Encoder
+
+    reference = resolve_model(model, host)
+    return Encoder(load_tokenizer(reference), host.templates[template or reference.template])
+
+
+def _known_lints(encoder: Encoder | None) -> dict[str, Lint]:
+    """All lints; with a tokenizer at hand, control tokens are its own."""
+    from camelid_core.quality import LINTS, control_tokens_of
+
+    if encoder is None:
+        return dict(LINTS)
+    from camelid_core.tokenizing import special_tokens
+
+    return {**LINTS, "control-tokens": control_tokens_of(special_tokens(encoder.tokenizer))}
+
+
+def _names(given: list[str], known: dict[str, Lint]) -> list[str]:
+    """The lints to run: those named, or those that run by default."""
+    if given == ["all"]:
+        return list(known)
+    return [] if given == ["none"] else given or [name for name, each in known.items() if each.default]

@@ -1,0 +1,108 @@
+"""`hf:ORG/NAME[@REVISION][/CONFIG]`: any dataset of the Hub as a source, streamed; nothing is kept on disk.
+
+Knows how such a name is written and the `datasets` library. What a row means is the readers' to say.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from .datasets import Dataset, Split
+from .errors import CamelidError, DataError, MissingPackage, UsageError
+from .records import Record
+
+PREFIX = "hf:"
+_PART = r"[A-Za-z0-9][\w.-]*"
+_NAME = re.compile(rf"hf:(?P<repo>{_PART}/{_PART})(@(?P<revision>[\w.-]+))?(/(?P<config>[\w.-]+))?")
+_SECONDS = 10.0
+_NEEDED = "Datasets of the Hub need the `datasets` library. Type: pip install 'camelid-core[data]'"
+
+
+@dataclass(frozen=True, slots=True)
+class HubName:
+    """A name taken apart. Without revision it is the newest; without configuration the dataset's default."""
+
+    repo: str
+    revision: str = ""
+    config: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> HubName:
+        found = _NAME.fullmatch(text)
+        if found is None:
+            raise UsageError(
+                f"{text!r} names no dataset of the Hub; write hf:ORG/NAME, and as you like @REVISION and /CONFIG: "
+                "hf:openai/gsm8k@main/socratic."
+            )
+        return cls(found["repo"], found["revision"] or "", found["config"] or "")
+
+
+def hub_dataset(text: str) -> Dataset:
+    """The dataset as a source. Nothing is asked of the Hub before rows are.
+
+    Raises:
+        UsageError: the name is not written as it must be.
+    """
+    name = HubName.parse(text)
+
+    def load(split: Split, limit: int | None) -> Iterator[Record]:
+        return iter(()) if split == "heldout" else islice(records(_rows(name), text), limit)
+
+    return Dataset(
+        name=text,
+        help=f"{name.repo} of the Hub, streamed.",
+        licence="unknown",
+        languages=(),
+        rows=0,
+        load=load,
+        source=text,
+        url=f"https://huggingface.co/datasets/{name.repo}",
+        missing=lambda: "" if find_spec("datasets") else _NEEDED,
+    )
+
+
+def records(rows: Iterable[Mapping[str, Any]], source: str) -> Iterator[Record]:
+    """Each row as what its columns say it is.
+
+    Raises:
+        DataError: naming the row, and for a dataset without any.
+    """
+    from .readers import to_record
+
+    number = 0
+    for number, row in enumerate(rows, 1):
+        yield to_record(row, where=f"{source}, row {number}", source=source, number=number)
+    if not number:
+        raise DataError(f"{source} holds no rows.", "dataset_empty")
+
+
+def _rows(name: HubName) -> Iterator[Mapping[str, Any]]:
+    try:
+        import datasets
+    except ImportError:
+        raise MissingPackage(_NEEDED) from None
+    try:
+        parts: Any = datasets.load_dataset(name.repo, name.config or None, revision=_commit(name), streaming=True)
+        yield from parts["train"] if "train" in parts else next(iter(parts.values()))
+    except CamelidError:
+        raise
+    except Exception as error:  # every kind of file and network has its own; the library's sentences are good
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise DataError(f"{PREFIX}{name.repo} cannot be read: {first}") from None
+
+
+def _commit(name: HubName) -> str | None:
+    """What the revision means now, so that all files are of one commit; asked once, and not for half a minute."""
+    if Path(name.repo).is_dir():
+        return None
+    from huggingface_hub import HfApi
+
+    api = HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None)
+    return str(api.dataset_info(name.repo, revision=name.revision or None, timeout=_SECONDS).sha)

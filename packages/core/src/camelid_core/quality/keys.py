@@ -1,0 +1,132 @@
+"""What makes two rows the same, and a compact memory of what was seen.
+
+Knows normal forms and hashes. Knows nothing of files, lints or mixtures.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from array import array
+from hashlib import blake2b
+from zlib import crc32
+
+from camelid_core.records import Record
+
+_MASK = (1 << 64) - 1
+
+
+def fingerprint(record: Record) -> bytes:
+    """16 bytes that two conversations share when they differ at most in white space and Unicode composition."""
+    text = "\x1e".join(_turns(record))
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def prompt_key(record: Record) -> int:
+    """64 bits that two rows share when they ask the same: white space, composition and case aside."""
+    turns = _turns(record)
+    text = "\x1e".join(turns[: len(record.prompt)]).casefold()
+    return from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest())
+
+
+def record_key(record: Record) -> int:
+    """The first 64 bits of the fingerprint, as `KeyMap` takes them."""
+    return from_bytes(fingerprint(record)[:8])
+
+
+def answer_key(record: Record) -> int:
+    """32 bits that two answers share when they differ at most in white space and Unicode composition."""
+    turns = _turns(record)
+    return crc32(turns[-1].encode("utf-8", "surrogatepass")) if turns else 0
+
+
+def from_bytes(digest: bytes) -> int:
+    return int.from_bytes(digest, "little")
+
+
+def normal(text: str) -> str:
+    """White space runs as one space, composed characters as one."""
+    joined = " ".join(text.split())
+    return joined if joined.isascii() else unicodedata.normalize("NFC", joined)
+
+
+def mixed_key(key: int, seed: int) -> int:
+    """`key` and `seed` scattered over 64 bits (splitmix64): the same on every machine, unrelated for every seed."""
+    value = (key + (seed + 1) * 0x9E3779B97F4A7C15) & _MASK
+    value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+    value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & _MASK
+    return value ^ (value >> 31)
+
+
+_last: tuple[Record | None, list[str]] = (None, [])
+
+
+def _turns(record: Record) -> list[str]:
+    """Each turn in its normal form. The last record's are kept: several keys are asked of one row after another."""
+    global _last  # a memo of one; a tuple, so that threads never see half of it
+    kept, turns = _last
+    if kept is record:
+        return turns
+    turns = [
+        f"{message.role}\x1f{normal(message.content)}\x1f{normal(message.context)}"
+        if message.context
+        else f"{message.role}\x1f{normal(message.content)}"
+        for message in record.messages
+    ]
+    _last = (record, turns)
+    return turns
+
+
+class KeyMap:
+    """64-bit key → the number that came with it first. 12 bytes a slot (16 if `wide`): a dict needs ten times that.
+
+    Open addressing with linear probing, never more than two thirds full.
+    """
+
+    __slots__ = ("_code", "_count", "_keys", "_mask", "_values")
+
+    def __init__(self, wide: bool = False) -> None:
+        self._code = "Q" if wide else "I"
+        self._reserve(1 << 10)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def put(self, key: int, value: int) -> int:
+        """Remember `value` (below 2³², or 2⁶⁴ if wide) for a new key and say -1; the earlier value for a known key."""
+        key = key or 1  # zero marks a free slot
+        keys, mask = self._keys, self._mask
+        place = key & mask
+        while found := keys[place]:
+            if found == key:
+                return self._values[place]
+            place = (place + 1) & mask
+        keys[place] = key
+        self._values[place] = value
+        self._count += 1
+        if 3 * self._count > 2 * (mask + 1):
+            self._grow()
+        return -1
+
+    def get(self, key: int) -> int:
+        """The value that came with `key` first, else -1."""
+        key = key or 1
+        keys, mask = self._keys, self._mask
+        place = key & mask
+        while found := keys[place]:
+            if found == key:
+                return self._values[place]
+            place = (place + 1) & mask
+        return -1
+
+    def _reserve(self, slots: int) -> None:
+        self._mask = slots - 1
+        self._keys = array("Q", bytes(8 * slots))
+        self._values = array(self._code, bytes(slots * array(self._code).itemsize))
+        self._count = 0
+
+    def _grow(self) -> None:
+        keys, values = self._keys, self._values
+        self._reserve(2 * len(keys))
+        for key, value in zip(keys, values, strict=True):
+            if key:
+                self.put(key, value)

@@ -1,0 +1,57 @@
+"""Which languages rows are in: a sample of them, classified at the end.
+
+Knows sampling and py3langid. Knows nothing of lints. Needs `camelid-core[quality]`.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+
+from camelid_core.records import Record
+
+from .extra import extra
+
+SAMPLE = 2000
+"""Rows looked at: enough for shares within two percentage points."""
+_HEAD = 400
+_LEAST = 12
+"""Letters below which a text says nothing about its language."""
+
+
+class LanguageSample:
+    """An even sample of the rows seen so far, however many there are (reservoir sampling)."""
+
+    def __init__(self, size: int = SAMPLE, seed: int = 0) -> None:
+        self._size = size
+        self._texts: list[str] = []
+        self._seen = 0
+        self._random = random.Random(seed).random
+
+    def add(self, record: Record) -> None:
+        self._seen += 1
+        if len(self._texts) < self._size:
+            self._texts.append(_text(record))
+            return
+        place = int(self._random() * self._seen)
+        if place < self._size:
+            self._texts[place] = _text(record)
+
+    def shares(self) -> dict[str, float]:
+        """Language code → share of the sample, most first; `und` for texts too short to tell.
+
+        Raises:
+            MissingPackage: py3langid is not installed.
+        """
+        classify = extra("py3langid", "telling languages apart").classify
+        counts: Counter[str] = Counter(
+            classify(text)[0] if sum(map(str.isalpha, text)) >= _LEAST or not text.isascii() else "und"
+            for text in self._texts
+        )
+        return {code: round(count / len(self._texts), 4) for code, count in counts.most_common()}
+
+
+def _text(record: Record) -> str:
+    """The beginning of the question and of the answer."""
+    asked = next((message.text for message in record.messages if message.role == "user"), "")
+    return f"{asked[: _HEAD // 2]}\n{record.answer[: _HEAD // 2]}"

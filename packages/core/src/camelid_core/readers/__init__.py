@@ -1,0 +1,96 @@
+"""Data files → `Record`s, streaming: JSON, JSON Lines, CSV, TSV and Parquet, in every format people share.
+
+Knows files and their faults, which it names by file, line and excerpt. Knows no template.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from camelid_core.errors import DataError
+from camelid_core.records import Record
+
+from .choosing import READERS, choose, known, reader_of
+from .columns import Columns
+from .detection import Detection, detect
+from .faults import Faults, RowFault
+from .files import SUFFIXES, OpenRows, form_of
+from .flan import flan_rows
+from .reading import Reader, Reading, Row, build
+from .text import MAX_FIELD
+from .turns import message
+
+__all__ = [
+    "MAX_FIELD",
+    "READERS",
+    "SUFFIXES",
+    "Columns",
+    "Detection",
+    "Faults",
+    "Reader",
+    "Reading",
+    "Row",
+    "RowFault",
+    "build",
+    "choose",
+    "detect",
+    "flan_rows",
+    "form_of",
+    "known",
+    "message",
+    "read",
+    "rows",
+    "to_record",
+]
+
+
+def read(
+    path: Path,
+    reader: str = "",
+    columns: Columns | None = None,
+    faults: Faults | None = None,
+    *,
+    seed: int = 0,
+    keep_escapes: bool = False,
+) -> Iterator[Record]:
+    """Every record of a file. Without `reader` and `columns`, each row is read as what its columns say it is.
+
+    `faults` says whether the first fault stops (it does by default) or all are counted and their rows left out.
+    `seed` is for readers that choose among phrasings; `keep_escapes` leaves FLAN's literal `\\n` as they are.
+
+    Raises:
+        DataError: naming file, place and excerpt; also for a file without a row that can be read.
+        UnknownName, UsageError: no such reader, or a mapping that does not go with it.
+    """
+    faults = faults or Faults()
+    chosen = choose(path, reader, columns)
+    reading = Reading(path.stem, columns, seed, keep_escapes, faults)
+    source = chosen.rows(path, reading)
+    empty = True
+    for number, row in source:
+        try:
+            record = chosen.record(row, number, reading)
+        except RowFault as fault:
+            faults.add(fault.at(source.where()))
+        else:
+            empty = False
+            yield record
+    if empty:
+        left_out = f" that can be read; {faults.total:,} were left out" if faults.total else ""
+        first = f": {faults.examples[0]}" if faults.examples else "."
+        raise DataError(f"{path.name} holds no rows{left_out}{first}", "dataset_empty")
+
+
+def rows(path: Path, faults: Faults | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Rows as plain objects with their number (the line's in JSON Lines, from 1 elsewhere)."""
+    return iter(OpenRows(path, faults or Faults()))
+
+
+def to_record(row: Row, where: str, source: str = "", number: int = 0) -> Record:
+    """One row of any known format. `where` opens every message about it."""
+    try:
+        return reader_of(row).record(row, number, Reading(source))
+    except RowFault as fault:
+        raise fault.at(where) from None

@@ -1,0 +1,101 @@
+"""What a file is taken for, and why: form, reader, columns, and a mapping to propose where no reader fits.
+
+Reads the first rows only. Knows no format.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from camelid_core.errors import DataError
+
+from .choosing import automatic, choose, is_flan, known, reader_of
+from .columns import Columns
+from .faults import Faults, RowFault
+from .files import OpenRows, form_of
+from .flan import FLAN
+from .proposing import propose
+from .reading import Reader, Reading
+
+SAMPLE = 20
+"""Rows that are looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """`fits`: the first rows can be read as they are, by `reader`. If not, `proposed` may be a mapping to confirm."""
+
+    reader: str
+    reason: str
+    columns: tuple[str, ...]
+    proposed: Columns | None
+    sample: tuple[dict[str, Any], ...]
+    fits: bool
+
+
+def detect(path: Path) -> Detection:
+    """Raises DataError: the file cannot be read, or is no data file, or holds no row at all."""
+    form = form_of(path)
+    if is_flan(path):
+        return _flan(path)
+    faults = Faults(strict=False)
+    sample = [row for _, row in islice(OpenRows(path, faults), SAMPLE)]
+    if not sample:
+        first = f" that can be read: {faults.examples[0]}" if faults.examples else "."
+        raise DataError(f"{path.name} holds no rows{first}", "dataset_empty")
+    columns = tuple(dict.fromkeys(key for row in sample for key in row))
+    names = Counter(_reader_name(row) for row in sample)
+    if "" in names:
+        return _unknown(form.name, columns, sample)
+    reader = names.most_common(1)[0][0] if len(names) == 1 else ""
+    fault = _first_fault(sample, automatic(known().values()), Reading(faults=faults))
+    reason = f"{form.name}; {_why(names, columns)}"
+    if fault or faults.total:
+        reason += f" But {fault or faults.examples[0]}"
+    return Detection(reader, reason, columns, None, tuple(sample), not fault and not faults.total)
+
+
+def _flan(path: Path) -> Detection:
+    reader = choose(path, FLAN.name)
+    sample = tuple(row for _, row in islice(reader.rows(path, Reading()), SAMPLE))
+    reason = "TSV; three cells a line and a first line that is no header: question, answer and rationale, as FLAN has."
+    return Detection(reader.name, reason, tuple(sample[0]) if sample else (), None, sample, bool(sample))
+
+
+def _unknown(form: str, columns: tuple[str, ...], sample: list[dict[str, Any]]) -> Detection:
+    proposed = propose(columns, sample)
+    reason = f"{form}; no reader knows the columns {', '.join(columns)}."
+    reason += f" By their names and contents they could be {proposed}." if proposed else " Name them by a mapping."
+    return Detection("mapped" if proposed else "", reason, columns, proposed, tuple(sample), False)
+
+
+def _reader_name(row: dict[str, Any]) -> str:
+    try:
+        return reader_of(row, known().values()).name
+    except RowFault:
+        return ""
+
+
+def _why(names: Counter[str], columns: tuple[str, ...]) -> str:
+    total = names.total()
+    rows = "the first row has" if total == 1 else f"all of the first {total} rows have"
+    if len(names) > 1:
+        parts = ", ".join(f"{count} are {name}" for name, count in names.most_common())
+        return f"rows of several formats: of the first {total}, {parts}; each is read as its own."
+    reader = known()[next(iter(names))]
+    keys = next((keys for keys in reader.needs if set(keys) <= set(columns)), reader.needs[0])
+    return f"{rows} {' and '.join(map(repr, keys))}, as {reader.name} has."
+
+
+def _first_fault(sample: Iterable[dict[str, Any]], reader: Reader, reading: Reading) -> str:
+    for number, row in enumerate(sample, 1):
+        try:
+            reader.record(row, number, reading)
+        except RowFault as fault:
+            return str(fault.at(f"row {number} of those"))
+    return ""

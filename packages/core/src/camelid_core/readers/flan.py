@@ -1,0 +1,67 @@
+"""FLAN's chain-of-thought TSVs: question, answer and rationale, without a header.
+
+Knows the three cells and their escaped newlines. Knows no phrasing but the plainest: a plugin's reader
+may refine this one with its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from camelid_core.errors import DataError
+from camelid_core.records import Message, Record
+
+from .faults import Faults
+from .files import OpenRows, Rows
+from .reading import Reader, Reading, Row, build
+from .text import text
+
+COLUMNS = ("question", "answer", "rationale")
+UNESCAPED = "rows had literal \\n un-escaped"
+
+
+class FlanRows:
+    """Rows of such a file as objects with the three keys, their literal `\\n` as newlines unless told otherwise."""
+
+    def __init__(self, path: Path, faults: Faults, keep_escapes: bool = False) -> None:
+        self._rows = OpenRows(path, faults, COLUMNS)
+        self._faults = faults
+        self._keep = keep_escapes
+
+    def where(self) -> str:
+        return self._rows.where()
+
+    def __iter__(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        for number, row in self._rows:
+            if any("\0" in cell for cell in row.values()):
+                self._faults.add(DataError(f"{self.where()}: the text holds a NUL.", "bad_character"))
+                continue
+            if not self._keep and any("\\n" in cell for cell in row.values()):
+                self._faults.note(UNESCAPED)
+                row = {name: cell.replace("\\n", "\n") for name, cell in row.items()}
+            yield number, row
+
+
+def flan_rows(
+    path: Path, faults: Faults | None = None, keep_escapes: bool = False
+) -> Iterator[tuple[int, str, str, str]]:
+    """Number, question, answer and rationale of each row."""
+    for number, row in FlanRows(path, faults or Faults(), keep_escapes):
+        yield number, row["question"], row["answer"], row["rationale"]
+
+
+def _rows(path: Path, reading: Reading) -> Rows:
+    return FlanRows(path, reading.faults, reading.keep_escapes)
+
+
+def _record(row: Row, number: int, reading: Reading) -> Record:
+    question, answer, rationale = (text(row[name], name) for name in COLUMNS)
+    turns = (Message("user", question), Message("assistant", f"{rationale}\nThe answer is {answer}."))
+    return build(turns, {}, number, reading)
+
+
+FLAN = Reader(
+    "flan-tsv", "FLAN's chain of thought: question, answer and rationale in a TSV without header.", _record, rows=_rows
+)

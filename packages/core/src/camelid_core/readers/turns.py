@@ -1,0 +1,141 @@
+"""Turns of a conversation as files have them → `Message`s: role and content, from and value, pairs.
+
+Knows the words for roles. Knows nothing of rows or files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from camelid_core.records import ROLES, Message, Role
+from camelid_core.strictjson import loads
+
+from .faults import Faults, RowFault
+from .text import excerpt, text
+
+SPEAKERS: dict[str, Role] = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "human": "user",
+    "prompter": "user",
+    "assistant": "assistant",
+    "gpt": "assistant",
+    "model": "assistant",
+    "bot": "assistant",
+    "chatgpt": "assistant",
+    "bing": "assistant",
+    "bard": "assistant",
+    "claude": "assistant",
+}
+"""Who speaks, in the words of the formats; capitals do not matter."""
+
+TOOLS = ("tool", "function", "tool_call", "function_call", "observation", "ipython")
+
+
+def message(turn: Any, where: str) -> Message:
+    """One `{"role", "content"}` object; `context` is read where we wrote it.
+
+    Raises:
+        DataError: no such object; `where` opens the sentence.
+    """
+    try:
+        return chat_turn(turn)
+    except RowFault as fault:
+        raise fault.at(where) from None
+
+
+def chat_turn(turn: Any, faults: Faults | None = None) -> Message:
+    """One turn with `role` and `content`, the content as text or as a list of text parts."""
+    if not isinstance(turn, Mapping) or not isinstance(turn.get("role"), str):
+        raise _no_turn(turn, "'role' and 'content'")
+    role = speaker(turn["role"], turn, "role")
+    if turn.get("tool_calls") or turn.get("function_call"):
+        raise RowFault("tool_turn", _NO_TOOLS)
+    if turn.get("weight") == 0 and faults is not None:
+        faults.note("messages had weight 0, which was not looked at: they will be learnt from like others")
+    return Message(role, _content(turn.get("content")), _or_empty(turn.get("context")))
+
+
+def sharegpt_turn(turn: Any) -> Message:
+    """One turn with `from` and `value`."""
+    if not isinstance(turn, Mapping) or not isinstance(turn.get("from"), str):
+        raise _no_turn(turn, "'from' and 'value'")
+    return Message(speaker(turn["from"], turn, "from"), text(turn.get("value")))
+
+
+def any_turn(turn: Any, faults: Faults | None = None) -> Message:
+    """Either of the two."""
+    return sharegpt_turn(turn) if isinstance(turn, Mapping) and "from" in turn else chat_turn(turn, faults)
+
+
+def turns(value: Any, name: str, faults: Faults | None = None) -> list[Message]:
+    """A list of turns, or the JSON text of one where the file is a table."""
+    value = parsed(value, name)
+    if not isinstance(value, list) or not value:
+        raise RowFault("no_turns", f"{name!r} must be a list with at least one message.")
+    found = []
+    for number, turn in enumerate(value, 1):
+        try:
+            found.append(any_turn(turn, faults))
+        except RowFault as fault:
+            raise fault.within(f", message {number}") from None
+    return found
+
+
+def pairs(value: Any, name: str) -> list[Message]:
+    """Earlier turns as a list of (question, answer) pairs."""
+    value = parsed(value, name)
+    if not value:
+        return []
+    found = []
+    for number, pair in enumerate(value if isinstance(value, list) else [value], 1):
+        if not isinstance(pair, list | tuple) or len(pair) != 2:
+            raise RowFault("no_turns", f"expected a question and its answer, not {excerpt(pair)}.", f", {name!r}")
+        asked, answered = (text(part, f"{name} {number}") for part in pair)
+        found += [Message("user", asked), Message("assistant", answered)]
+    return found
+
+
+def parsed(value: Any, name: str) -> Any:
+    """The value; where it is the text of a JSON list, what that says."""
+    if not isinstance(value, str) or value.lstrip()[:1] != "[":
+        return value
+    try:
+        return loads(value)
+    except (ValueError, RecursionError) as error:
+        raise RowFault("not_json", f"{name!r} begins like a JSON list and is none: {error}") from None
+
+
+def speaker(word: str, turn: Any, key: str) -> Role:
+    role = SPEAKERS.get(word) or SPEAKERS.get(word.strip().lower())
+    if role is not None:
+        return role
+    if word.strip().lower() in TOOLS:
+        raise RowFault("tool_turn", _NO_TOOLS)
+    raise RowFault("unknown_role", f"expected an object with {key!r} one of {_words(key)}, not {excerpt(turn)}.")
+
+
+_NO_TOOLS = "a tool is called or answers here; only what people and models say can be learnt from."
+
+
+def _or_empty(value: Any) -> str:
+    return "" if value is None else text(value)
+
+
+def _content(value: Any) -> str:
+    if not isinstance(value, list):
+        return text(value)
+    for part in value:
+        if not isinstance(part, Mapping) or part.get("type", "text") != "text" or "text" not in part:
+            raise RowFault("no_text", f"only parts of type 'text' are taken, not {excerpt(part)}.")
+    return text("".join(text(part["text"]) for part in value))
+
+
+def _no_turn(turn: Any, keys: str) -> RowFault:
+    return RowFault("unknown_role", f"expected an object with {keys}, not {excerpt(turn)}.")
+
+
+def _words(key: str) -> str:
+    return ", ".join(ROLES if key == "role" else SPEAKERS)

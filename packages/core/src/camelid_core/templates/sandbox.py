@@ -1,0 +1,164 @@
+"""Renders a chat template from anywhere in a sandbox like transformers' own, and in a child process with limits.
+
+    python -m camelid_core.templates.sandbox        a JSON request on stdin, the answers on stdout
+
+Knows Jinja and the `{% generation %}` tag; no template of ours. A chat template is a program: the sandbox keeps
+it away from Python, the child's limits keep it from eating time and memory. Imports nothing of ours but errors.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from camelid_core.errors import TemplateError
+
+CPU_SECONDS = 2
+WALL_SECONDS = 30
+"""Longer than the limit on computing: the machine may be busy with something else."""
+MEMORY_BYTES = 512 * 1024**2
+TEXT_LIMIT = 1024**2
+_NOW = "now"
+
+
+class Rendered(NamedTuple):
+    """`spans` are the (start, end) of what `{% generation %}` marked in `text`."""
+
+    text: str
+    spans: tuple[tuple[int, int], ...] = ()
+
+
+class Request(NamedTuple):
+    """Turns to render; `now` is the moment that the template sees (ISO 8601)."""
+
+    turns: list[dict[str, str]]
+    prompt: bool
+    now: str = "2020-02-02T02:02:02"
+
+
+def render_source(source: str, turns: list[dict[str, str]], values: Mapping[str, Any]) -> Rendered:
+    """Render here, in this process: for templates that are our own."""
+    template = _compiled(source)
+    now = datetime.fromisoformat(values[_NOW]) if _NOW in values else datetime.now()
+    pieces = template.generate(messages=turns, tools=None, documents=None, strftime_now=now.strftime, **values)
+    text: list[str] = []
+    length = 0
+    for piece in pieces:
+        text.append(piece)
+        length += len(piece)
+        if length > TEXT_LIMIT:
+            raise TemplateError(f"it writes more than {TEXT_LIMIT:,} characters.")
+    return _unmarked("".join(text))
+
+
+_OPEN, _CLOSE = (f"<{secrets.token_hex(16)}>" for _ in range(2))
+"""They stand where a generation block begins and ends while a text is put together; nobody can write them."""
+
+
+def _unmarked(text: str) -> Rendered:
+    if _OPEN not in text:
+        return Rendered(text)
+    head, *blocks = text.split(_OPEN)
+    clean, length = [head], len(head)
+    spans: list[tuple[int, int]] = []
+    for block in blocks:
+        inside, _, outside = block.partition(_CLOSE)
+        begin = spans.pop()[0] if spans and spans[-1][1] == length else length
+        if length + len(inside) > begin:
+            spans.append((begin, length + len(inside)))
+        clean += [inside, outside]
+        length += len(inside) + len(outside)
+    return Rendered("".join(clean), tuple(spans))
+
+
+@lru_cache(maxsize=64)
+def _compiled(source: str) -> Any:
+    """In an environment as transformers builds it: the same white space, loop controls and functions."""
+    import jinja2
+    from jinja2 import nodes
+    from jinja2.ext import Extension, loopcontrols
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    class Generation(Extension):
+        tags = {"generation"}
+
+        def parse(self, parser: Any) -> Any:
+            line = next(parser.stream).lineno
+            body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+            opening = nodes.Output([nodes.TemplateData(_OPEN)], lineno=line)
+            return [opening, *body, nodes.Output([nodes.TemplateData(_CLOSE)], lineno=line)]
+
+    def refuse(message: str) -> None:
+        raise jinja2.exceptions.TemplateError(message)
+
+    def tojson(value: Any, ensure_ascii: bool = False, indent: int | None = None, **options: Any) -> str:
+        return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, **options)
+
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols]
+    )
+    environment.filters["tojson"] = tojson
+    environment.globals["raise_exception"] = refuse
+    return environment.from_string(source)
+
+
+def render_apart(source: str, requests: Sequence[Request], eos: str, bos: str) -> list[Rendered | str]:
+    """Render each request in one child process; a sentence stands for one that the template refused.
+
+    Raises:
+        TemplateError: it is no Jinja, or took more time or memory than a template needs.
+    """
+    work = {"source": source, "requests": requests, "eos": eos, "bos": bos}
+    try:
+        done = subprocess.run(
+            [sys.executable, "-I", "-m", __name__],
+            input=json.dumps(work),
+            capture_output=True,
+            encoding="utf-8",
+            timeout=WALL_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise TemplateError("the chat template is refused: it takes too long.") from None
+    if done.returncode != 0:
+        limits = f"{CPU_SECONDS} s and {MEMORY_BYTES // 1024**2} MB"
+        raise TemplateError(f"the chat template is refused: it needs more than {limits}, or is no template at all.")
+    return [_answer(answer) for answer in json.loads(done.stdout)]
+
+
+def _answer(value: Any) -> Rendered | str:
+    return value if isinstance(value, str) else Rendered(value[0], tuple((start, end) for start, end in value[1]))
+
+
+def _limit() -> None:
+    """Where the system can: what a template may use up before the system ends this process."""
+    try:
+        import resource
+    except ImportError:
+        return
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def main() -> None:
+    work = json.loads(sys.stdin.read())
+    _limit()
+    tokens = {"eos_token": work["eos"], "bos_token": work["bos"]}
+    answers: list[Any] = []
+    for turns, prompt, now in work["requests"]:
+        try:
+            answers.append(render_source(work["source"], turns, {**tokens, "add_generation_prompt": prompt, _NOW: now}))
+        except Exception as error:
+            answers.append(f"{error}"[:500])
+    sys.stdout.write(json.dumps(answers))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""How much of a text's fixed beginning has the same ids whatever follows it.
+
+A template's preamble stands before every instruction. Where a tokenizer first splits text into words by
+rules that look no further than the next word, all but the last words of the preamble keep their ids, so
+they need encoding once. Knows tokenizers' rules; where it does not know them, nothing is fixed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+_LOOKS_AROUND = re.compile(r"\(\?<|\(\?=|\(\?!(?!\\S\))")
+"""Anything but `(?!\\S)`, which looks one character ahead."""
+_SHORTEST = 24
+"""Characters: encoding less is no work worth saving."""
+_FOLLOWERS = (
+    "",
+    "x",
+    " x",
+    "\n",
+    "\n\n",
+    "  a",
+    "7",
+    " 7",
+    "'s",
+    "'",
+    "é",
+    "\u0301",
+    "中",
+    ":",
+    "#",
+    "._",
+    "\t",
+    "\r\n",
+    "🙂",
+)
+
+
+def splits_into_words(backend: Any) -> bool:
+    """Whether this tokenizer's words depend on nothing behind the word that follows them, and its ids on the word."""
+    if type(backend.model).__name__ != "BPE" or backend.model.dropout:
+        return False
+    if backend.normalizer is not None and _state(backend.normalizer)["type"] != "NFC":
+        return False
+    if any(token.lstrip or token.rstrip or token.single_word for token in _plain_added(backend)):
+        return False
+    return backend.pre_tokenizer is not None and _looks_no_further(_state(backend.pre_tokenizer))
+
+
+def fixed_length(text: str, backend: Any, start: Any, inside: Any) -> int:
+    """How many characters at the start of `text` may be encoded apart (by `start`) from the rest (by `inside`).
+
+    Rules say so, and a number of texts that may follow are tried as well.
+    """
+    if len(text) < _SHORTEST:
+        return 0
+    pieces = backend.pre_tokenizer.pre_tokenize_str(text)
+    for _, (place, _) in reversed(pieces[1:-1]):
+        # the word that begins here is followed by another, so nothing before it can depend on what comes after both
+        if text[place].isascii() and not text[place].isspace() and not _inside_added(text, place, backend):
+            head = start.encode(text[:place], add_special_tokens=False).ids
+            for follower in _FOLLOWERS:
+                whole = start.encode(text + follower, add_special_tokens=False).ids
+                rest = inside.encode(text[place:] + follower, add_special_tokens=False).ids
+                if whole != head + rest:
+                    return 0
+            return int(place)
+    return 0
+
+
+def _looks_no_further(rule: dict[str, Any]) -> bool:
+    """One splitting rule and then bytes, or digits and then words: each known to read from left to right."""
+    rules = rule["pretokenizers"] if rule["type"] == "Sequence" else [rule]
+    *before, last = rules
+    if last["type"] != "ByteLevel":
+        return False
+    if not last.get("use_regex", True):
+        return len(before) == 1 and before[0]["type"] == "Split" and _plain_pattern(before[0])
+    return all(each["type"] == "Digits" for each in before)
+
+
+def _plain_pattern(rule: dict[str, Any]) -> bool:
+    pattern = rule["pattern"].get("Regex", "(?<")
+    return rule["behavior"] == "Isolated" and not rule["invert"] and not _LOOKS_AROUND.search(pattern)
+
+
+def _plain_added(backend: Any) -> list[Any]:
+    """Added tokens that are found in text too: those that are no control tokens."""
+    return [token for token in backend.get_added_tokens_decoder().values() if not token.special]
+
+
+def _inside_added(text: str, place: int, backend: Any) -> bool:
+    """Whether an added token might begin before `place` and end behind it."""
+    contents = [token.content for token in _plain_added(backend)]
+    return any(text[:place].endswith(each[:size]) for each in contents for size in range(1, len(each)))
+
+
+def _state(component: Any) -> dict[str, Any]:
+    state: dict[str, Any] = json.loads(component.__getstate__())
+    return state

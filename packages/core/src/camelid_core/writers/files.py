@@ -1,0 +1,181 @@
+"""Rows → the bytes of a file: a JSON array, JSON Lines, CSV, TSV, Parquet. A file is there whole or not at all.
+
+Knows forms of files. Knows nothing of what the rows mean.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import errno
+import io
+import json
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+from camelid_core.errors import DataError
+from camelid_core.readers.faults import RowFault
+from camelid_core.readers.parquet import BATCH, parquet_module
+from camelid_core.readers.text import MAX_FIELD
+
+from .shapes import TEXT, TEXTS, Row, Shape
+
+_encode = json.JSONEncoder(ensure_ascii=False).encode
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class Sink(Protocol):
+    """Takes rows. `close` writes what comes last, also when not all went well; it does not close the file."""
+
+    def add(self, row: Row) -> None: ...
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A form of file, the suffixes that stand for it, and the format it holds unless another is asked for."""
+
+    name: str
+    suffixes: tuple[str, ...]
+    shape: str
+    open: Callable[[BinaryIO, Shape], Sink]
+
+
+@contextlib.contextmanager
+def whole(path: Path) -> Iterator[BinaryIO]:
+    """A file that takes the place of `path` when all went well, and leaves no trace when it did not.
+
+    Raises:
+        DataError: the directory is not there, may not be written to, or is full.
+    """
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    try:
+        file = partial.open("wb")
+    except OSError as error:
+        raise DataError(f"{str(path)!r} cannot be written: {error.strerror}.", "no_file") from None
+    try:
+        with file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        if error.errno in _FULL:
+            raise DataError(
+                f"{str(path)!r} cannot be written: {error.strerror}; nothing was kept.", "no_file"
+            ) from None
+        raise
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+class _Array:
+    def __init__(self, file: BinaryIO, shape: Shape) -> None:
+        self._file = file
+        self._separator = "[\n  "
+
+    def add(self, row: Row) -> None:
+        self._file.write(f"{self._separator}{_encode(row)}".encode())
+        self._separator = ",\n  "
+
+    def close(self) -> None:
+        self._file.write(b"[]\n" if self._separator.startswith("[") else b"\n]\n")
+
+
+class _Lines:
+    def __init__(self, file: BinaryIO, shape: Shape) -> None:
+        self._file = file
+
+    def add(self, row: Row) -> None:
+        self._file.write(f"{_encode(row)}\n".encode())
+
+    def close(self) -> None:
+        pass
+
+
+class _Table:
+    """Cells are texts; a list goes in as its JSON text."""
+
+    def __init__(self, file: BinaryIO, shape: Shape, dialect: str) -> None:
+        self._shape = shape
+        self._text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
+        self._writer = csv.writer(self._text, dialect)
+        self._writer.writerow(shape.columns)
+
+    def add(self, row: Row) -> None:
+        self._writer.writerow([_cell(value) for value in _in_columns(row, self._shape).values()])
+
+    def close(self) -> None:
+        self._text.detach()
+
+
+class _Parquet:
+    def __init__(self, file: BinaryIO, shape: Shape) -> None:
+        parquet = parquet_module()
+        import pyarrow
+
+        self._shape = shape
+        fields = [(name, _arrow_type(kind)) for name, kind in shape.columns.items()]
+        self._batch: Callable[..., Any] = pyarrow.RecordBatch.from_pylist
+        self._schema = pyarrow.schema(fields)
+        self._writer = parquet.ParquetWriter(file, self._schema)
+        self._rows: list[Row] = []
+
+    def add(self, row: Row) -> None:
+        self._rows.append(_in_columns(row, self._shape))
+        if len(self._rows) >= 8 * BATCH:
+            self._flush()
+
+    def close(self) -> None:
+        try:
+            self._flush()
+        finally:
+            self._writer.close()
+
+    def _flush(self) -> None:
+        if self._rows:
+            self._writer.write_batch(self._batch(self._rows, schema=self._schema))
+            self._rows.clear()
+
+
+def _in_columns(row: Row, shape: Shape) -> Row:
+    """The row with every column of the format, and none besides.
+
+    Raises:
+        RowFault: it has more, or a list where the column is a text.
+    """
+    more = [name for name in row if name not in shape.columns]
+    more += [name for name, kind in shape.columns.items() if kind == TEXT and not isinstance(row.get(name, ""), str)]
+    if more:
+        raise RowFault("cannot_hold", f"a table has no place for {more[0]!r}. The writer 'messages' can hold it.")
+    return {name: row.get(name, "" if kind == TEXT else []) for name, kind in shape.columns.items()}
+
+
+def _cell(value: Any) -> str:
+    cell: str = value if isinstance(value, str) else _encode(value) if value else ""
+    if len(cell) > MAX_FIELD:
+        raise RowFault("too_long", f"a cell would have {len(cell):,} characters; at most {MAX_FIELD:,} can be read.")
+    return cell
+
+
+def _arrow_type(kind: tuple[str, ...]) -> Any:
+    import pyarrow
+
+    if kind == TEXT:
+        return pyarrow.string()
+    if kind == TEXTS:
+        return pyarrow.list_(pyarrow.string())
+    return pyarrow.list_(pyarrow.struct([(key, pyarrow.string()) for key in kind]))
+
+
+FORMS = (
+    Form("json", (".json",), "alpaca", _Array),
+    Form("jsonl", (".jsonl", ".ndjson"), "alpaca", _Lines),
+    Form("csv", (".csv",), "alpaca", lambda file, shape: _Table(file, shape, "excel")),
+    Form("tsv", (".tsv", ".tab"), "alpaca", lambda file, shape: _Table(file, shape, "excel-tab")),
+    Form("parquet", (".parquet",), "messages", _Parquet),
+)

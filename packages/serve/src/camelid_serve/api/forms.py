@@ -1,0 +1,168 @@
+"""Answers in OpenAI's words: chat completions and completions, whole and in chunks.
+
+Knows JSON shapes. Knows nothing of requests, engines and connections.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+_LEAST = -9999.0
+"""What stands for no probability at all: JSON has no infinity."""
+
+
+def usage(done: Mapping[str, Any]) -> dict[str, int]:
+    prompt = sum(each["tokens"] for each in done["prompts"])
+    answer = sum(row["facts"]["tokens"] for row in done["rows"] if row)
+    return {"prompt_tokens": prompt, "completion_tokens": answer, "total_tokens": prompt + answer}
+
+
+class _Form:
+    prefix = kind = chunk_kind = ""
+
+    def __init__(self, model: str, logprobs: bool, with_usage: bool) -> None:
+        self._id = f"{self.prefix}-{secrets.token_hex(12)}"
+        self._created = int(time.time())
+        self._model = model
+        self._logprobs = logprobs
+        self._with_usage = with_usage
+
+    def _object(self, kind: str, choices: list[dict[str, Any]], counted: Mapping[str, int] | None) -> dict[str, Any]:
+        common = {"id": self._id, "object": kind, "created": self._created, "model": self._model, "choices": choices}
+        return common | ({"usage": counted} if kind == self.kind or self._with_usage else {})
+
+    def _chunk(self, choice: dict[str, Any]) -> dict[str, Any]:
+        return self._object(self.chunk_kind, [choice], None)
+
+    def _last(self, done: Mapping[str, Any]) -> list[dict[str, Any]]:
+        return [self._object(self.chunk_kind, [], usage(done))] if self._with_usage else []
+
+
+class ChatForm(_Form):
+    prefix, kind, chunk_kind = "chatcmpl", "chat.completion", "chat.completion.chunk"
+
+    def __init__(self, model: str, count: int, logprobs: bool, with_usage: bool) -> None:
+        super().__init__(model, logprobs, with_usage)
+        self._count = count
+
+    def whole(self, done: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+        choices = [
+            {
+                "index": index,
+                "message": {"role": "assistant", "content": row["answer"], "refusal": None},
+                "logprobs": self._probabilities(row.get("scored", ())),
+                "finish_reason": finish_reason(row["facts"]["finish"]),
+            }
+            for index, row in enumerate(done["rows"])
+        ]
+        return self._object(self.kind, choices, usage(done))
+
+    def chunks(self, event: Mapping[str, Any]) -> list[dict[str, Any]]:
+        if event["event"] == "begun":
+            start = {"role": "assistant", "content": ""}
+            return [self._part(index, start) for index in range(self._count)]
+        if event["event"] == "delta":
+            return self._delta(event)
+        return self._last(event) if event["event"] == "done" else []
+
+    def _delta(self, event: Mapping[str, Any]) -> list[dict[str, Any]]:
+        index, scored = event["index"], event.get("scored", ())
+        parts = [self._part(index, {"content": event["text"]}, scored)] if event["text"] or scored else []
+        finish = event.get("finish")
+        return [*parts, *([self._part(index, {}, finish=finish)] if finish else [])]
+
+    def _part(
+        self, index: int, delta: dict[str, Any], scored: Sequence[Any] = (), finish: str | None = None
+    ) -> dict[str, Any]:
+        probabilities = self._probabilities(scored) if scored else None
+        reason = finish_reason(finish) if finish else None
+        return self._chunk({"index": index, "delta": delta, "logprobs": probabilities, "finish_reason": reason})
+
+    def _probabilities(self, scored: Sequence[Any]) -> dict[str, Any] | None:
+        if not self._logprobs:
+            return None
+        content = [
+            _token(text, worth) | {"top_logprobs": [_token(*each) for each in top]} for text, worth, top in scored
+        ]
+        return {"content": content, "refusal": None}
+
+
+class CompletionForm(_Form):
+    prefix, kind, chunk_kind = "cmpl", "text_completion", "text_completion"
+
+    def __init__(self, model: str, count: int, logprobs: bool, with_usage: bool, echo: bool) -> None:
+        super().__init__(model, logprobs, with_usage)
+        self._count = count
+        self._echo = echo
+        self._offsets: dict[int, int] = {}
+
+    def whole(self, done: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+        choices = []
+        for index, row in enumerate(done["rows"]):
+            prompt = done["prompts"][index // self._count] if self._echo else {}
+            text = prompt.get("text", "") + row["answer"]
+            scored = [*prompt.get("scored", ()), *row.get("scored", ())]
+            choices.append(self._choice(index, text, scored, row["facts"]["finish"]))
+        return self._object(self.kind, choices, usage(done)) | {"usage": usage(done)}
+
+    def chunks(self, event: Mapping[str, Any]) -> list[dict[str, Any]]:
+        if event["event"] == "begun" and self._echo:
+            prompts = [prompt for prompt in event["prompts"] for _ in range(self._count)]
+            return [
+                self._chunk(self._choice(index, prompt["text"], prompt.get("scored", ())))
+                for index, prompt in enumerate(prompts)
+            ]
+        if event["event"] == "delta":
+            choice = self._choice(event["index"], event["text"], event.get("scored", ()), event.get("finish"))
+            return [self._chunk(choice)]
+        return self._last(event) if event["event"] == "done" else []
+
+    def _object(self, kind: str, choices: list[dict[str, Any]], counted: Mapping[str, int] | None) -> dict[str, Any]:
+        whole = super()._object(kind, choices, counted)
+        if counted is None and not self._with_usage:
+            whole.pop("usage", None)
+        return whole
+
+    def _choice(self, index: int, text: str, scored: Sequence[Any], finish: str | None = None) -> dict[str, Any]:
+        probabilities = self._probabilities(index, scored) if self._logprobs else None
+        reason = finish_reason(finish) if finish else None
+        return {"index": index, "text": text, "logprobs": probabilities, "finish_reason": reason}
+
+    def _probabilities(self, index: int, scored: Sequence[Any]) -> dict[str, Any]:
+        """The chosen token stands among the likeliest of its place, as clients that look for the best expect."""
+        offsets, offset = [], self._offsets.get(index, 0)
+        for text, _, _ in scored:
+            offsets.append(offset)
+            offset += len(text)
+        self._offsets[index] = offset
+        return {
+            "tokens": [text for text, _, _ in scored],
+            "token_logprobs": [None if worth is None else _finite(worth) for _, worth, _ in scored],
+            "top_logprobs": [_likeliest(*each) for each in scored],
+            "text_offset": offsets,
+        }
+
+
+def finish_reason(finish: str) -> str:
+    return "length" if finish == "length" else "stop"
+
+
+def _likeliest(text: str, worth: float | None, top: Sequence[Sequence[Any]]) -> dict[str, float] | None:
+    if worth is None:
+        return None
+    found = {text: _finite(worth)}
+    for other, value in top:
+        found[other] = max(_finite(value), found.get(other, _LEAST))
+    return found
+
+
+def _token(text: str, worth: float) -> dict[str, Any]:
+    """Half a character has no text of its own, and no bytes that we could tell."""
+    return {"token": text, "logprob": _finite(worth), "bytes": None if "\ufffd" in text else list(text.encode())}
+
+
+def _finite(worth: float) -> float:
+    return max(worth, _LEAST)

@@ -1,0 +1,89 @@
+"""What happened, counted, in Prometheus' text form.
+
+Knows counters, gauges and histograms. Knows nothing of who asks for them.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Callable
+
+_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+Labels = tuple[tuple[str, str], ...]
+
+
+class Counter:
+    kind = "counter"
+
+    def __init__(self, name: str, help: str) -> None:
+        self.name, self.help = name, help
+        self.values: dict[Labels, float] = defaultdict(float)
+
+    def add(self, amount: float = 1, **labels: str) -> None:
+        self.values[tuple(labels.items())] += amount
+
+    def lines(self) -> list[str]:
+        return [f"{self.name}{_braces(labels)} {value:g}" for labels, value in (self.values or {(): 0.0}).items()]
+
+
+class Gauge:
+    kind = "gauge"
+
+    def __init__(self, name: str, help: str, read: Callable[[], float]) -> None:
+        self.name, self.help, self._read = name, help, read
+
+    def lines(self) -> list[str]:
+        return [f"{self.name} {self._read():g}"]
+
+
+class Histogram:
+    kind = "histogram"
+
+    def __init__(self, name: str, help: str) -> None:
+        self.name, self.help = name, help
+        self._counts = [0] * (len(_BUCKETS) + 1)
+        self._sum = 0.0
+
+    def observe(self, value: float) -> None:
+        self._counts[bisect_left(_BUCKETS, value)] += 1
+        self._sum += value
+
+    def lines(self) -> list[str]:
+        lines, total = [], 0
+        for bound, count in zip((*_BUCKETS, float("inf")), self._counts, strict=True):
+            total += count
+            edge = "+Inf" if bound == float("inf") else f"{bound:g}"
+            lines.append(f'{self.name}_bucket{{le="{edge}"}} {total}')
+        return [*lines, f"{self.name}_sum {self._sum:g}", f"{self.name}_count {total}"]
+
+
+class Metrics:
+    """All of the server's; `text` is what `/metrics` says."""
+
+    def __init__(self) -> None:
+        self.requests = Counter("camelid_requests_total", "Requests by route and status.")
+        self.prompt_tokens = Counter("camelid_prompt_tokens_total", "Tokens of prompts that were answered.")
+        self.tokens = Counter("camelid_generated_tokens_total", "Tokens of answers, given out or not.")
+        self.left = Counter("camelid_clients_left_total", "Clients that left before their answer was complete.")
+        self.restarts = Counter("camelid_engine_restarts_total", "Engine processes started in place of another.")
+        self.seconds = Histogram("camelid_request_seconds", "From the request to the end of its answer.")
+        self.first = Histogram("camelid_first_token_seconds", "From the start of an answer to its first token.")
+        self._all: list[Counter | Gauge | Histogram] = [
+            self.requests, self.prompt_tokens, self.tokens, self.left, self.restarts, self.seconds, self.first
+        ]  # fmt: skip
+
+    def gauge(self, name: str, help: str, read: Callable[[], float]) -> None:
+        self._all.append(Gauge(name, help, read))
+
+    def text(self) -> str:
+        lines: list[str] = []
+        for each in self._all:
+            lines += [f"# HELP {each.name} {each.help}", f"# TYPE {each.name} {each.kind}", *each.lines()]
+        return "\n".join(lines) + "\n"
+
+
+def _braces(labels: Labels) -> str:
+    escaped = ((key, value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")) for key, value in labels)
+    inside = ",".join(f'{key}="{value}"' for key, value in escaped)
+    return f"{{{inside}}}" if inside else ""

@@ -1,0 +1,93 @@
+"""Who may run now: first come, first served, a bounded line, and the rest are told when to come back.
+
+Knows weights and waiting. Knows nothing of requests. Lives in one event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+
+from .errors import ApiError
+
+_MEMORY = 0.9
+"""Share of the past in the mean length of a run."""
+
+
+class Slots:
+    """`size` units to take and give back; at most `queue` may wait."""
+
+    def __init__(self, size: int, queue: int) -> None:
+        self.size, self.queue = size, queue
+        self.taken = 0
+        self._line: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._mean = 1.0
+        self._closed: ApiError | None = None
+
+    @property
+    def waiting(self) -> int:
+        return len(self._line)
+
+    async def take(self, weight: int) -> Slot:
+        """Wait for `weight` units (all of them, if there are fewer).
+
+        Raises:
+            ApiError: the line is full (429), or closed.
+        """
+        weight = min(weight, self.size)
+        if self._closed is not None:
+            raise self._closed
+        if not self._line and self.taken + weight <= self.size:
+            self.taken += weight
+            return Slot(self, weight)
+        if len(self._line) >= self.queue:
+            seconds = min(60.0, self._mean * (1 + len(self._line) / self.size))
+            raise ApiError(429, "too many requests are waiting; try again later.", "queue_full", retry_after=seconds)
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._line.append((weight, turn))
+        try:
+            await turn
+        except BaseException:
+            if turn.done() and not turn.cancelled() and turn.exception() is None:
+                self.give_back(weight)  # its turn came while it was leaving
+            else:
+                self._line = deque(each for each in self._line if each[1] is not turn)
+                self._call()
+            raise
+        return Slot(self, weight)
+
+    def give_back(self, weight: int, seconds: float | None = None) -> None:
+        self.taken -= weight
+        if seconds is not None:
+            self._mean = _MEMORY * self._mean + (1 - _MEMORY) * seconds
+        self._call()
+
+    def close(self, reason: ApiError) -> None:
+        """Nobody takes any more; those who wait are told why."""
+        self._closed = reason
+        line, self._line = self._line, deque()
+        for _, turn in line:
+            if not turn.done():
+                turn.set_exception(reason)
+
+    def _call(self) -> None:
+        while self._line and self.taken + self._line[0][0] <= self.size:
+            weight, turn = self._line.popleft()
+            if not turn.done():
+                self.taken += weight
+                turn.set_result(None)
+
+
+class Slot:
+    """Taken units; giving them back twice is harmless."""
+
+    def __init__(self, slots: Slots, weight: int) -> None:
+        self._slots: Slots | None = slots
+        self._weight = weight
+        self._since = time.monotonic()
+
+    def release(self) -> None:
+        slots, self._slots = self._slots, None
+        if slots is not None:
+            slots.give_back(self._weight, time.monotonic() - self._since)

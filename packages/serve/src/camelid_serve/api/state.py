@@ -1,0 +1,68 @@
+"""What all routes of one server share.
+
+Knows the engine, the slots, the limits and the counters. Knows no routes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from camelid_core.errors import did_you_mean
+
+from .errors import ApiError, plain
+from .metrics import Metrics
+from .resident import Resident
+from .settings import Limits
+from .slots import Slots
+
+
+@dataclass
+class State:
+    """One server. `created` is when it started."""
+
+    resident: Resident
+    limits: Limits
+    slots: Slots
+    metrics: Metrics = field(default_factory=Metrics)
+    created: int = field(default_factory=lambda: int(time.time()))
+    draining: ApiError | None = None
+
+    def model(self, name: str | None) -> str:
+        """The label that `name` asks for.
+
+        Raises:
+            ApiError: there is no such model (404), or none yet (503).
+        """
+        if self.draining is not None:
+            raise self.draining
+        if not self.resident.alive:
+            raise ApiError(503, self.resident.why or "the engine is being started again.", "not_ready", retry_after=5)
+        known = self.resident.models
+        if name is None:
+            return next(iter(known))
+        if name not in known:
+            message = f"model {plain(name)!r} is not served here.{did_you_mean(plain(name), known)} See /v1/models."
+            raise ApiError(404, message, "model_not_found", "model")
+        return name
+
+    def count(self, done: Mapping[str, Any]) -> None:
+        """Account for what the engine did, whoever still listens."""
+        self.metrics.prompt_tokens.add(sum(prompt["tokens"] for prompt in done["prompts"]))
+        for facts in (row["facts"] for row in done["rows"] if row):
+            self.metrics.tokens.add(facts["tokens"])
+            self.metrics.first.observe(facts["first_token"])
+
+    def drain(self) -> None:
+        """Take nothing more; what runs may end."""
+        self.draining = ApiError(503, "this server is being stopped.", "shutting_down", retry_after=30)
+        self.slots.close(self.draining)
+
+    def abort(self) -> None:
+        """End what still runs, with an error to its client."""
+        gone = {"event": "error", "type": "ShuttingDown", "message": "this server is being stopped."}
+        for call in tuple(self.resident.calls):
+            call.cancel()
+            call.take(gone)

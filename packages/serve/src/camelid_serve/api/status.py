@@ -1,0 +1,39 @@
+"""How the server is doing: for people, load balancers and Prometheus.
+
+Knows paths. Reads what others count.
+"""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, PlainTextResponse
+
+from .errors import ApiError
+from .state import State
+
+router = APIRouter(tags=["Status"])
+
+
+@router.head("/health", include_in_schema=False)
+@router.get("/health", summary="The server runs")
+async def health() -> JSONResponse:
+    return JSONResponse({"status": "ok"})
+
+
+@router.head("/ready", include_in_schema=False)
+@router.get("/ready", summary="The model answers")
+async def ready(request: Request) -> JSONResponse:
+    """A token came within the last half minute, or does so now."""
+    state: State = request.app.state.serving
+    if state.draining is not None:
+        raise state.draining
+    if not await state.resident.ready():
+        why = state.resident.why or "the engine does not answer."
+        raise ApiError(503, why, "not_ready", retry_after=5)
+    return JSONResponse({"status": "ready"})
+
+
+@router.get("/metrics", summary="Counts, in Prometheus' form", response_class=PlainTextResponse)
+async def metrics(request: Request) -> PlainTextResponse:
+    state: State = request.app.state.serving
+    return PlainTextResponse(state.metrics.text(), media_type="text/plain; version=0.0.4")

@@ -1,0 +1,148 @@
+"""`camelid serve ARTEFACT…`: start the HTTP API and say how to call it."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import secrets
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from camelid_core.config import parse_overrides, validate
+from camelid_core.errors import CamelidError, MissingPackage, UsageError
+from camelid_core.paths import home
+
+from .answering import given
+
+if TYPE_CHECKING:
+    from camelid_serve.api.resident import Serving
+    from camelid_serve.api.settings import Limits
+
+app = typer.Typer(help="Answer over HTTP, as OpenAI's API does.")
+ADDRESS = "api.json"
+
+
+@app.command()
+def serve(
+    artefacts: Annotated[
+        list[str],
+        typer.Argument(
+            help="Models or artefacts to serve; `label=NAME` gives one another name in the API. "
+            "Those with one base share it.",
+        ),
+    ],
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port; 0 takes a free one.", min=0, max=65535)] = 8000,
+    token: Annotated[
+        bool, typer.Option(help="Ask for a token, made anew at each start, unless keys are given.")
+    ] = True,
+    api_key: Annotated[
+        list[str] | None, typer.Option(help="A key that clients may show; repeat for more.", envvar="CAMELID_API_KEY")
+    ] = None,
+    allow_host: Annotated[list[str] | None, typer.Option(help="A further name the server answers to.")] = None,
+    allow_origin: Annotated[
+        list[str] | None, typer.Option(help="A web page's origin that may send requests here.")
+    ] = None,
+    template: Annotated[str, typer.Option(help="Prompt template; empty takes each model's own.")] = "",
+    engine: Annotated[str, typer.Option(help="Engine that runs the models.")] = "transformers",
+    dtype: Annotated[
+        Literal["auto", "float32", "bfloat16", "float16"], typer.Option(help="Number format of the weights.")
+    ] = "auto",
+    slots: Annotated[int | None, typer.Option(help="Answers under way at once.", show_default=False)] = None,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(help="A limit as field=value, for example queue=64 or request_seconds=60; repeat for more."),
+    ] = None,
+) -> None:
+    """Serve models under /v1, with /health, /ready and /metrics. One key is asked for, and printed at the start."""
+    for package in ("fastapi", "uvicorn"):
+        if importlib.util.find_spec(package) is None:
+            raise MissingPackage(f"the API needs {package}, which is not here; pip install 'camelid-serve[api]'.")
+    from camelid_serve.api.listening import is_loopback, listening
+    from camelid_serve.api.settings import Limits
+
+    keys = [key for key in api_key or [] if key]
+    made = token and not keys
+    if made:
+        keys = [secrets.token_urlsafe(24)]
+    if not keys and not is_loopback(host):
+        raise UsageError(
+            f"--host {host} lets other machines in, and --no-token lets anyone ask. "
+            "Leave out --no-token, give an --api-key, or listen on 127.0.0.1 and forward the port (ssh -L)."
+        )
+    limits = validate(Limits, parse_overrides(limit or []) | given(slots=slots), "the limits")
+    serving = _serving(artefacts, template, engine, dtype, limits.slots)
+    with listening(host, port) as listener:
+        _run(listener, serving, limits, keys, made, host, allow_host or [], allow_origin or [])
+
+
+def _serving(artefacts: list[str], template: str, engine: str, dtype: Any, slots: int) -> Serving:
+    """What to load. Unknown names are said before anything starts."""
+    from camelid_core.models import resolve_model
+    from camelid_core.plugins import load_host
+
+    from camelid_serve.api.resident import Serving, unique
+
+    models = unique([_anchored(name) for name in artefacts])
+    plugins = load_host()
+    plugins.registry("camelid_engines")[engine]
+    if template:
+        plugins.templates[template]
+    for name in models.values():
+        resolve_model(name, plugins)
+    return Serving(models, template, dtype, slots, engine)
+
+
+def _anchored(given_name: str) -> str:
+    """A directory by its whole path, under the name it was given by."""
+    label, equals, name = given_name.rpartition("=")
+    if not Path(name).is_dir():
+        return given_name
+    return f"{label if equals else Path(name).resolve().name}={Path(name).resolve()}"
+
+
+def _run(
+    listener: Any, serving: Serving, limits: Limits, keys: list[str], made: bool, host: str, *more: list[str]
+) -> None:
+    from camelid_serve.api.app import build, guarded
+    from camelid_serve.api.listening import address_file, names, shown
+    from camelid_serve.api.server import server
+
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    logging.getLogger("camelid.api").setLevel(logging.INFO)
+    port = listener.getsockname()[1]
+    failures: list[CamelidError] = []
+
+    def started(error: CamelidError | None) -> None:
+        if error is not None:
+            failures.append(error)
+            running.should_exit = True
+        else:
+            typer.echo(f"Ready: {', '.join(serving.models)}.")
+
+    application = build(serving, limits, started=started)
+    hosts, origins = more
+    running = server(guarded(application, keys, names(host, hosts), origins), application.state.serving)
+    url = f"http://{shown(host)}:{port}/v1"
+    _announce(url, next(iter(serving.models)), keys, made)
+    signal.signal(signal.SIGTERM, _leave)  # uvicorn hands the signal on when it has shut down
+    with address_file(home() / ADDRESS, {"url": url, "port": port, "token": keys[0] if keys else ""}):
+        running.run(sockets=[listener])
+    if failures:
+        raise failures[0]
+
+
+def _leave(*_: object) -> None:
+    """End by unwinding, so that the address file goes too."""
+    raise SystemExit(0)
+
+
+def _announce(url: str, model: str, keys: list[str], made: bool) -> None:
+    """A key that was made for this run is shown; one that was given is its owner's to keep."""
+    typer.echo(f"Camelid answers at {url}" + (f" with the key {keys[0]}" if made else ""))
+    key = f" -H 'Authorization: Bearer {keys[0] if made else 'YOUR KEY'}'" if keys else ""
+    body = f'{{"model": "{model}", "messages": [{{"role": "user", "content": "Hello?"}}]}}'
+    typer.echo(f"  curl {url}/chat/completions{key} -H 'Content-Type: application/json' -d '{body}'")
+    typer.echo("Ctrl-C ends it, once the answers under way are complete.")

@@ -1,0 +1,157 @@
+"""An engine without a model, for tests and load measurements; and the process that holds it.
+
+    python -m camelid_serve.testing        # what `camelid_serve.host` is, with stub engines
+
+A model's name says how its engine behaves: `tokens=8,gap=0.01,first=0.1,hang=3` (see `Behaviour`).
+Knows engines and how they fail. Not imported by the product.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from camelid_core.adapters import ModelAdapter
+from camelid_core.models import Reference
+from camelid_core.plugins import Host
+from camelid_core.testing import tiny_tokenizer
+from camelid_core.tokenizing import Encoder
+
+from .assemble import Assembled
+from .engine import Engine, Finish, PromptTooLong, Request, Sampling, TokenEvent
+
+
+@dataclass(frozen=True, slots=True)
+class Behaviour:
+    """Answers of `tokens` tokens, the `first` and every next after `gap` seconds; nothing more comes after
+    `hang` tokens, the process dies after `die` tokens, and an error is raised after `fail`; 0 is never."""
+
+    tokens: int = 8
+    gap: float = 0.0
+    first: float = 0.0
+    hang: int = 0
+    die: int = 0
+    fail: int = 0
+
+    @classmethod
+    def parse(cls, text: str) -> Behaviour:
+        pairs = (pair.partition("=") for pair in text.split(",") if "=" in pair)
+        values: dict[str, Any] = {key: (float if key in ("gap", "first") else int)(value) for key, _, value in pairs}
+        return cls(**values)
+
+
+class StubEngine:
+    """Says the prompt's tokens over and over."""
+
+    context_length = 4096
+    adapters: tuple[str, ...] = ()
+
+    def __init__(self, behaviour: Behaviour) -> None:
+        self._behaviour = behaviour
+
+    def stream(self, requests: Sequence[Request]) -> StubStream:
+        for request in requests:
+            if len(request.ids) >= self.context_length:
+                raise PromptTooLong(len(request.ids), self.context_length)
+        return StubStream(requests, self._behaviour)
+
+    def close(self) -> None: ...
+
+
+class StubStream:
+    """The rows take turns; time passes as if they ran together."""
+
+    def __init__(self, requests: Sequence[Request], behaviour: Behaviour) -> None:
+        self._requests = requests
+        self._behaviour = behaviour
+        self._cancelled: set[int] = set()
+        self._wake = threading.Event()
+        self._events = self._run()
+
+    def __iter__(self) -> Iterator[TokenEvent]:
+        return self
+
+    def __next__(self) -> TokenEvent:
+        return next(self._events)
+
+    def cancel(self, index: int) -> None:
+        self._cancelled.add(index)
+        if len(self._cancelled) == len(self._requests):
+            self._wake.set()
+
+    def close(self) -> None:
+        for index in range(len(self._requests)):
+            self.cancel(index)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def _run(self) -> Iterator[TokenEvent]:
+        behaviour = self._behaviour
+        started = time.monotonic()
+        running = list(range(len(self._requests)))
+        count = 0
+        while running:
+            self._wait(started + behaviour.first + count * behaviour.gap)
+            self._misbehave(count)
+            for index in tuple(running):
+                event = self._event(index, count)
+                if event.finish:
+                    running.remove(index)
+                yield event
+            count += 1
+
+    def _event(self, index: int, count: int) -> TokenEvent:
+        if index in self._cancelled:
+            return TokenEvent(index, None, "cancelled")
+        request = self._requests[index]
+        limit = request.sampling.max_new_tokens
+        if count == self._behaviour.tokens:
+            return TokenEvent(index, None, "stop")
+        finish: Finish | None = "length" if count + 1 == limit else None
+        return TokenEvent(index, request.ids[count % len(request.ids)], finish)
+
+    def _wait(self, until: float) -> None:
+        left = until - time.monotonic()
+        if left > 0:
+            self._wake.wait(left)
+
+    def _misbehave(self, count: int) -> None:
+        if count and count == self._behaviour.die:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if count and count == self._behaviour.fail:
+            raise RuntimeError("0xdeadbeef is out of memory")
+        if count and count == self._behaviour.hang:
+            threading.Event().wait()
+
+
+def load_stubs(models: Mapping[str, str], host: Host, *_: Any) -> dict[str, Assembled]:
+    """What `assemble_all` is to real models. A name that begins with `broken` cannot be loaded."""
+    from camelid_core.errors import ModelError
+
+    for name in models.values():
+        if name.startswith("broken"):
+            raise ModelError(f"{name!r} cannot be loaded.")
+    encoder = Encoder(tiny_tokenizer(), host.templates["chatml"])
+    return {label: _stub(name, encoder) for label, name in models.items()}
+
+
+def _stub(name: str, encoder: Encoder) -> Assembled:
+    engine: Engine = StubEngine(Behaviour.parse(name))
+    reference = Reference(name, Path(), ModelAdapter("stub", "Stub", (), encoder.template.name), {}, "stub")
+    return Assembled(engine, encoder, encoder.template, reference, None, frozenset(), (), Sampling())
+
+
+if __name__ == "__main__":
+    from .host import main
+
+    main(load_stubs)

@@ -1,0 +1,205 @@
+"""Engines that die or fall silent, and the end of the server: clients are told, and what can go on goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+from camelid_core.errors import UsageError
+from camelid_serve.api.listening import address_file, is_loopback, listening, names, shown
+from camelid_serve.api.resident import label_of, unique
+from camelid_serve.remote import EngineProcess
+
+KEY = "open-sesame"
+
+
+@pytest.fixture
+def own() -> EngineProcess:
+    """A process that dies with its server."""
+    return EngineProcess("camelid_serve.testing")
+
+
+def code(response: httpx.Response) -> str:
+    return str(response.json()["error"]["code"])
+
+
+@pytest.mark.slow
+def test_an_engine_that_dies_is_started_again(serve: Callable[..., Any], own: EngineProcess) -> None:
+    served = serve({"mortal": "tokens=9,die=3", "fast": "tokens=8"}, own=own)
+    assert served.get("/ready").status_code == 200
+    response = served.chat(model="mortal")
+    assert (response.status_code, code(response)) == (503, "engine_failed")
+    served.until(lambda: served.get("/ready").status_code == 503, 5)
+    refused = served.chat(model="fast")
+    assert (refused.status_code, code(refused)) in ((503, "not_ready"), (503, "engine_failed"))
+    assert served.get("/health").status_code == 200
+    served.until(lambda: served.get("/ready").status_code == 200, 30)
+    assert served.chat(model="fast").status_code == 200
+    assert served.metric("camelid_engine_restarts_total") == 1
+
+
+@pytest.mark.slow
+def test_an_engine_that_falls_silent_is_started_again_and_given_up_on(
+    serve: Callable[..., Any], own: EngineProcess
+) -> None:
+    served = serve({"stuck": "tokens=9,hang=3", "fast": "tokens=8"}, own=own, stall_seconds=0.3)
+    for restarts in (1, 2, 3):
+        with ThreadPoolExecutor() as pool:
+            whole, stream = (
+                pool.submit(served.chat, model="stuck"),
+                pool.submit(served.chat, model="stuck", stream=True),
+            )
+        assert code(whole.result()) == "engine_failed"
+        assert "engine_failed" in stream.result().text
+        served.until(lambda: served.get("/ready").status_code == 200, 30)
+        assert served.metric("camelid_engine_restarts_total") == restarts
+        assert served.chat(model="fast").status_code == 200
+    served.chat(model="stuck")
+    served.until(lambda: served.state.resident.state == "failed", 10)
+    assert served.get("/ready").status_code == 503
+    assert "4 times in 10 minutes" in served.chat(model="fast").text
+    assert served.get("/health").status_code == 200
+
+
+def test_ready_means_that_a_token_came_lately(serve: Callable[..., Any]) -> None:
+    served = serve({"fast": "tokens=8"})
+    served.state.resident._tokens = float("-inf")
+    before = served.metric("camelid_generated_tokens_total")
+    assert served.get("/ready").status_code == 200
+    assert served.metric("camelid_generated_tokens_total") == before + 1
+    assert served.get("/ready").status_code == 200
+    assert served.metric("camelid_generated_tokens_total") == before + 1
+
+
+def test_a_model_that_cannot_be_loaded_is_said(serve: Callable[..., Any]) -> None:
+    served = serve({"broken": "broken"})
+    assert "'broken' cannot be loaded" in str(served.failure[0])
+    assert served.get("/ready").status_code == 503
+    assert code(served.chat()) == "not_ready"
+
+
+def test_a_server_that_is_stopped_lets_answers_end_and_tells_the_rest(serve: Callable[..., Any]) -> None:
+    served = serve({"brief": "tokens=5,gap=0.1", "long": "tokens=100000,gap=0.02"}, drain_seconds=3, slots=3)
+    with ThreadPoolExecutor() as pool:
+        brief = pool.submit(served.chat, model="brief")
+        stream = pool.submit(served.chat, model="long", stream=True)
+        whole = pool.submit(served.chat, model="long")
+        served.until(lambda: served.state.slots.taken == 3)
+        waiting = pool.submit(served.chat, model="brief")
+        served.until(lambda: served.state.slots.waiting == 1)
+        started = time.monotonic()
+        served.server.should_exit = True
+        assert brief.result().status_code == 200
+        assert (waiting.result().status_code, code(waiting.result())) == (503, "shutting_down")
+        assert stream.result().text.rstrip().endswith('"code":"shutting_down"}}')
+        assert (whole.result().status_code, code(whole.result())) == (503, "shutting_down")
+        served._thread.join(10)
+    assert time.monotonic() - started < 5
+
+
+def start(home: Path, *arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "camelid_core.cli", "serve", *arguments]
+    environment = {**os.environ, "CAMELID_HOME": str(home), "CAMELID_API_KEY": ""}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+@pytest.fixture
+def running(base: Path, adapter: Path, home: Path) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
+    """`camelid serve` itself, on a free port."""
+    process = start(home, f"plain={base}", str(adapter), "--port", "0", "--limit", "drain_seconds=3")
+    address = home / "api.json"
+    assert process.stdout is not None
+    while not any("Ready" in line for line in process.stdout):
+        assert process.poll() is None
+    yield process, json.loads(address.read_text(encoding="utf-8"))
+    process.kill()
+    process.communicate()
+
+
+@pytest.mark.slow
+def test_the_command_serves_adapters_on_their_base_until_it_is_told_to_stop(
+    running: tuple[subprocess.Popen[str], dict[str, Any]], home: Path
+) -> None:
+    process, address = running
+    assert (home / "api.json").stat().st_mode & 0o777 == 0o600
+    client = httpx.Client(base_url=address["url"], headers={"authorization": f"Bearer {address['token']}"})
+    with client:
+        assert [model["id"] for model in client.get("/models").json()["data"]] == ["plain", "adapter"]
+        children = psutil.Process(process.pid).children()
+        assert len(children) == 1
+        ask = {"messages": [{"role": "user", "content": "Hello?"}], "max_tokens": 8}
+        answers = [client.post("/chat/completions", json={"model": m, **ask}).json() for m in ("plain", "adapter")]
+        texts = [answer["choices"][0]["message"]["content"] for answer in answers]
+        assert texts[0] != texts[1]
+    assert httpx.get(f"{address['url']}/models").status_code == 401
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(15) == 0
+    assert not (home / "api.json").exists()
+    psutil.wait_procs(children, 5)
+    assert not any(child.is_running() for child in children)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["BASE", "--host", "0.0.0.0", "--no-token"], "lets other machines in"),
+        (["no-such-model"], "is not known"),
+        (["BASE", "--limit", "slotz=3"], "slots"),
+        (["BASE", "--engine", "transformer"], "transformers"),
+        (["a=BASE", "a=BASE"], "two models are called"),
+    ],
+)
+def test_the_command_says_what_is_wrong_before_it_starts(
+    arguments: list[str], words: str, base: Path, home: Path
+) -> None:
+    process = start(home, *(argument.replace("BASE", str(base)) for argument in arguments))
+    _, said = process.communicate(timeout=30)
+    assert process.returncode in (1, 2)
+    assert words in said
+    assert "Traceback" not in said
+
+
+def test_the_servers_process_imports_no_model_library() -> None:
+    script = (
+        "import sys, camelid_serve.commands.serve, camelid_serve.api.app, camelid_serve.api.server\n"
+        "print([name for name in ('torch', 'transformers', 'peft', 'tokenizers') if name in sys.modules])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_labels() -> None:
+    assert label_of("runs/mine") == ("runs/mine", "runs/mine")
+    assert label_of("./runs/mine/") == ("mine", "./runs/mine/")
+    assert label_of("mine=/a/b") == ("mine", "/a/b")
+    assert unique(["a", "b=a"]) == {"a": "a", "b": "a"}
+    with pytest.raises(UsageError, match="two models"):
+        unique(["a", "a=b"])
+
+
+def test_addresses(tmp_path: Path) -> None:
+    assert [is_loopback(host) for host in ("127.0.0.1", "::1", "localhost", "0.0.0.0", "example.org")] == [
+        True, True, True, False, False
+    ]  # fmt: skip
+    assert {"localhost", "127.0.0.1", "::1", "mine"} == names("127.0.0.1", ["MINE"])
+    assert names("0.0.0.0") > {"localhost"}
+    assert shown("::1") == "[::1]"
+    with listening("127.0.0.1", 0) as listener:
+        listener.listen(1)
+        with pytest.raises(UsageError, match="--port"), listening("127.0.0.1", listener.getsockname()[1]):
+            pass
+    with address_file(tmp_path / "deep" / "api.json", {"url": "x"}):
+        assert json.loads((tmp_path / "deep" / "api.json").read_text(encoding="utf-8"))["url"] == "x"
+    assert list((tmp_path / "deep").iterdir()) == []

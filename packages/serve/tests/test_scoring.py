@@ -1,0 +1,139 @@
+"""Probabilities are the model's own, whoever shares the batch; adapters that come later are the ones on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from camelid_core.errors import ModelError
+from camelid_core.models import resolve_model
+from camelid_core.plugins import load_host
+from camelid_serve.answering import ask
+from camelid_serve.assemble import Assembled, assemble, assemble_all
+from camelid_serve.engine import Request, Sampling, Scored, TokenEvent
+from camelid_serve.engines import scoring
+from transformers import AutoModelForCausalLM
+
+IDS = [7, 80, 19, 33, 201, 5, 44]
+
+
+@pytest.fixture(scope="module")
+def logits(base: Path) -> Any:
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).eval()
+
+    def shares(ids: list[int]) -> torch.Tensor:
+        with torch.inference_mode():
+            return model(torch.tensor([ids])).logits[0].log_softmax(-1)
+
+    return shares
+
+
+@pytest.mark.parametrize("stride", [2, 3, 7, 256])
+def test_a_texts_probabilities_are_the_models(
+    tiny: Assembled, logits: Any, stride: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scoring, "_STRIDE", stride)
+    shares = logits(IDS)
+    found = tiny.engine.score(IDS, None, 4)  # type: ignore[attr-defined]
+    assert [one.token for one in found] == [*IDS[1:], int(shares[-1].argmax())]
+    for at, one in enumerate(found):
+        assert one.logprob == pytest.approx(float(shares[at, one.token]), abs=1e-4)
+        best = shares[at].topk(4)
+        assert [token for token, _ in one.top] == best.indices.tolist()
+        assert [worth for _, worth in one.top] == pytest.approx(best.values.tolist(), abs=1e-4)
+
+
+def test_chosen_tokens_come_with_their_probabilities_where_asked_for(tiny: Assembled, logits: Any) -> None:
+    asked = [
+        Request(IDS, Sampling(max_new_tokens=5), logprobs=2),
+        Request(IDS[:3], Sampling(max_new_tokens=5)),
+        Request(IDS, Sampling(max_new_tokens=5, temperature=2.0, repetition_penalty=1.5, seed=3), logprobs=0),
+    ]
+    events: list[list[TokenEvent]] = [[] for _ in asked]
+    for event in tiny.engine.stream(asked):
+        events[event.index].append(event)
+    assert [event.scored for event in events[1]] == [None] * 5
+    for row in (0, 2):
+        ids = list(IDS)
+        for event in events[row]:
+            assert isinstance(event.scored, Scored)
+            assert event.scored.token == event.token
+            assert event.scored.logprob == pytest.approx(float(logits(ids)[-1, event.token]), abs=1e-4)
+            assert len(event.scored.top) == asked[row].logprobs
+            ids.append(event.scored.token)
+
+
+def test_a_token_that_ends_an_answer_is_scored_and_not_given_out(tiny: Assembled, logits: Any) -> None:
+    stop = int(logits(IDS)[-1].argmax())
+    request = Request(IDS, Sampling(max_new_tokens=5), stops=frozenset({stop}), logprobs=0)
+    (event,) = tiny.engine.stream([request])
+    assert (event.token, event.finish) == (None, "stop")
+    assert event.scored is not None
+    assert event.scored.token == stop
+
+
+def test_probabilities_add_up_over_the_pieces_of_an_answer(tiny: Assembled) -> None:
+    """Text may wait for the rest of a character; no token's probability is lost or told twice."""
+    with ask(tiny, [IDS, IDS[:4]], Sampling(max_new_tokens=30), logprobs=0, plain=True) as answers:
+        pieces = list(answers)
+    for index in (0, 1):
+        own = [delta for delta in pieces if delta.index == index]
+        facts = own[-1].facts
+        assert facts is not None
+        ended_by_a_token = facts.finish == "stop"
+        assert sum(len(delta.scored) for delta in own) == facts.tokens + ended_by_a_token
+
+
+@pytest.fixture
+def second(base: Path, tmp_path: Path) -> Path:
+    from peft import LoraConfig, get_peft_model
+
+    torch.manual_seed(2)
+    model = AutoModelForCausalLM.from_pretrained(base)
+    config = LoraConfig(r=2, target_modules=["q_proj", "o_proj"], init_lora_weights=False, task_type="CAUSAL_LM")
+    get_peft_model(model, config).save_pretrained(tmp_path / "second")
+    return tmp_path / "second"
+
+
+@pytest.fixture
+def family(base: Path, adapter: Path, second: Path) -> Iterator[dict[str, Assembled]]:
+    several = assemble_all({"bare": str(base), "one": str(adapter), "two": str(second)}, load_host(), slots=8)
+    yield several
+    several["bare"].close()
+
+
+def said(assembled: Assembled, ids: list[int] = IDS) -> list[int]:
+    stream = assembled.engine.stream([Request(ids, Sampling(max_new_tokens=12), assembled.adapter)])
+    return [event.token for event in stream if event.token is not None]
+
+
+def test_models_with_one_base_share_it_and_each_says_what_it_says_alone(
+    family: dict[str, Assembled], base: Path, adapter: Path, second: Path
+) -> None:
+    assert list(family) == ["bare", "one", "two"]
+    assert len({id(assembled.engine) for assembled in family.values()}) == 1
+    alone = {}
+    for label, path in (("bare", base), ("one", adapter), ("two", second)):
+        assembled = assemble(str(path), load_host())
+        alone[label] = said(assembled)
+        assembled.close()
+    assert len({tuple(tokens) for tokens in alone.values()}) == 3
+    latest_first = {label: said(family[label]) for label in reversed(alone)}
+    assert latest_first == alone
+    requests = [Request(IDS, Sampling(max_new_tokens=12), family[label].adapter) for label in alone]
+    together: list[list[int]] = [[], [], []]
+    for event in family["bare"].engine.stream(requests):
+        if event.token is not None:
+            together[event.index].append(event.token)
+    assert together == list(alone.values())
+
+
+def test_what_cannot_come_later_is_said(tiny: Assembled, tuned: Assembled, adapter: Path, base: Path) -> None:
+    host = load_host()
+    with pytest.raises(ModelError, match="takes none"):
+        tiny.engine.add_adapter(resolve_model(str(adapter), host))  # type: ignore[attr-defined]
+    with pytest.raises(ModelError, match="whole model"):
+        tuned.engine.add_adapter(resolve_model(str(base), host))  # type: ignore[attr-defined]

@@ -1,0 +1,98 @@
+"""`camelid compat uniform_finetune …`: another tool's command line, read as a recipe."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from itertools import islice
+from typing import Annotated, Any
+
+import typer
+from camelid_core.commands.running import report, run_job
+from camelid_core.config import apply_overrides, validate
+from camelid_core.datasets import open_source, parse_sources
+from camelid_core.errors import CamelidError
+from camelid_core.plugins import load_host
+
+from camelid_train.compat.toml import to_toml
+from camelid_train.compat.uniform_finetune import Meaning, read
+from camelid_train.config import Recipe
+
+app = typer.Typer(help="Other tools' command lines, read as recipes.")
+_MOST_ROWS = 2_000_000
+
+
+@app.callback()
+def _compat() -> None:
+    """Other tools' command lines, read as recipes."""
+
+
+@app.command(
+    "uniform_finetune",
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": ["--help"]},
+)
+def uniform_finetune(
+    context: typer.Context,
+    run: Annotated[bool, typer.Option("--run", help="Train from the recipe instead of printing it.")] = False,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", help="section.field=value in the recipe; may stand several times.")
+    ] = None,
+    name: Annotated[str, typer.Option(help="Name of the run and its result.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="End with one line of JSON.")] = False,
+) -> None:
+    """Read an argument list of Alpaca-CoT's uniform_finetune.py as it is, and print the recipe it means."""
+    world = int(os.environ.get("WORLD_SIZE") or 1)
+    meaning = read(context.args, world=world)
+    rows = count_rows(meaning.sources)
+    if rows is not None:
+        meaning = read(context.args, rows, world)
+    apply_overrides(meaning.values, overrides or [])
+    values = {section: {k: v for k, v in fields.items() if v is not None} for section, fields in meaning.values.items()}
+    recipe = validate(Recipe, values, "the flags")
+    if not run:
+        typer.echo(to_toml(meaning.values, comments(meaning)), nl=False)
+        return
+    typer.echo("\n".join([*comments(meaning), "", *banner(recipe, rows, world)]), err=True)
+    report(run_job("train", recipe.anchored(), name), as_json)
+
+
+def count_rows(sources: Sequence[str]) -> int | None:
+    """Rows of all sources together, or None where one is not at hand and says nothing."""
+    registry, total = load_host().datasets, 0
+    try:
+        for source in parse_sources(sources, registry):
+            dataset = open_source(source.name, registry)
+            rows = dataset.rows
+            if not rows and not dataset.missing():
+                rows = sum(1 for _ in islice(dataset.load("train", None), _MOST_ROWS))
+            if not rows:
+                return None
+            total += int(rows * source.weight)
+    except CamelidError:
+        return None  # training will say what is wrong with it
+    return total
+
+
+def comments(meaning: Meaning) -> list[str]:
+    ignored = (
+        [f"Ignored, because uniform_finetune has no such flag: {' '.join(meaning.unknown)}"] if meaning.unknown else []
+    )
+    return [*meaning.notes, *ignored]
+
+
+def banner(recipe: Recipe, rows: int | None, world: int) -> list[str]:
+    """What the original says when it starts."""
+    train = recipe.train
+    batch = train.batch_size * train.accumulation * world
+    examples = None if rows is None else min(rows - recipe.data.eval_rows, recipe.data.rows or rows)
+    steps: Any = "?" if examples is None else math.ceil(train.epochs * math.ceil(examples / batch))
+    return [
+        "***** Running training *****",
+        f"  Num Epochs = {train.epochs:g}",
+        f"  Instantaneous batch size per GPU = {train.batch_size}",
+        f"  Gradient Accumulation steps = {train.accumulation}",
+        f"  Total train batch size (w. parallel, distributed & accumulation) = {batch}",
+        f"  Total optimization steps = {train.max_steps or steps}",
+        f"  Saving steps = {train.save_steps}",
+    ]

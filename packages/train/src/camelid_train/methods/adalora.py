@@ -1,0 +1,149 @@
+"""AdaLoRA: ranks are given to the layers that use them, while training.
+
+Knows the schedule of ranks, the penalty that keeps directions apart, and the averages a checkpoint must keep.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from camelid_core.errors import ConfigError
+from pydantic import Field
+
+from .base import Method, Situation, TuningMethod
+from .lora import with_base
+from .targets import choose_targets
+
+_AVERAGES = ("ipt", "exp_avg_ipt", "exp_avg_unc")
+
+
+class AdaLoraMethod(Method):
+    """Low-rank adapters whose ranks move to where they are needed."""
+
+    type: Literal["adalora"] = "adalora"
+    initial_r: int = Field(12, ge=1, le=1024)
+    """Rank that every layer starts with."""
+    target_r: int = Field(8, ge=1, le=1024)
+    """Rank that the layers have on average in the end."""
+    alpha: float = Field(16, gt=0)
+    """Scale of the update: it is multiplied by alpha / rank."""
+    dropout: float = Field(0.0, ge=0, lt=1)
+    """Share of adapter inputs dropped while training."""
+    targets: list[str] = []
+    """Linear layers to adapt; empty takes the model family's own, ["all-linear"] takes all."""
+    warmup_steps: int | None = Field(None, ge=0)
+    """Steps before the first rank is taken away; empty takes a tenth of the run."""
+    final_steps: int | None = Field(None, ge=0)
+    """Steps at the end over which ranks stay as they are; empty takes a third of the run."""
+    every: int = Field(10, ge=1)
+    """Steps between two decisions on ranks."""
+    beta1: float = Field(0.85, gt=0, lt=1)
+    """How slowly the measure of a rank's use forgets."""
+    beta2: float = Field(0.85, gt=0, lt=1)
+    """How slowly the measure of its uncertainty forgets."""
+    orthogonality: float = Field(0.5, ge=0)
+    """Weight of the penalty that keeps the directions of a layer apart."""
+
+
+class AdaLora(TuningMethod[AdaLoraMethod]):
+    name = "adalora"
+    help = "LoRA that moves its ranks to the layers that use them: better at the same size, slower per step."
+    config = AdaLoraMethod
+
+    def prepare(self, model: Any, section: AdaLoraMethod, situation: Situation) -> Any:
+        from peft import AdaLoraConfig, get_peft_model
+
+        first, last = schedule(section, situation.steps)
+        config = AdaLoraConfig(
+            task_type="CAUSAL_LM",
+            init_r=section.initial_r,
+            target_r=section.target_r,
+            lora_alpha=section.alpha,
+            lora_dropout=section.dropout,
+            target_modules=choose_targets(model, section.targets, situation.adapter),
+            tinit=first,
+            tfinal=last,
+            deltaT=section.every,
+            beta1=section.beta1,
+            beta2=section.beta2,
+            orth_reg_weight=section.orthogonality,
+            total_step=situation.steps,
+        )
+        return with_base(get_peft_model(model, config), situation)
+
+    def penalty(self, model: Any) -> Any:
+        """peft adds this to losses that the model computes itself; ours is computed outside."""
+        import torch
+
+        weight = _config(model).orth_reg_weight
+        matrices = [(name, tensor) for name, tensor in model.named_parameters() if _is_side(name)]
+        if not weight or not matrices:
+            return None
+        total = torch.zeros((), device=matrices[0][1].device)
+        for name, tensor in matrices:
+            product = tensor @ tensor.T if "lora_A" in name else tensor.T @ tensor
+            total = total + torch.linalg.matrix_norm(product - torch.eye(len(product), device=tensor.device))
+        return weight * total / len(matrices)
+
+    def after_step(self, model: Any, step: int) -> None:
+        model.base_model.update_and_allocate(step)
+
+    def state(self, model: Any) -> dict[str, Any]:
+        import torch
+
+        allocator = model.base_model.rankallocator
+        tensors = {f"{kind}/{name}": tensor for kind in _AVERAGES for name, tensor in getattr(allocator, kind).items()}
+        ranks = (_config(model).rank_pattern or {}).items()
+        return tensors | {f"rank/{name}": torch.tensor(kept, dtype=torch.uint8) for name, kept in ranks}
+
+    def restore(self, model: Any, state: Mapping[str, Any]) -> None:
+        allocator, ranks = model.base_model.rankallocator, {}
+        device = next(model.parameters()).device
+        allocator.reset_ipt()
+        for key, tensor in state.items():
+            kind, _, name = key.partition("/")
+            if kind == "rank":
+                ranks[name] = [bool(kept) for kept in tensor.tolist()]
+            else:
+                getattr(allocator, kind)[name] = tensor.to(device)
+        _config(model).rank_pattern = ranks or None
+
+    def save(self, model: Any, section: AdaLoraMethod, situation: Situation, directory: Path) -> None:
+        """Pruned to the ranks that were kept."""
+        ranks = _config(model).rank_pattern
+        if ranks:  # what was pruned may have grown a little since, in a run that was ended early
+            model.base_model.rankallocator.mask_using_rank_pattern(model.base_model.model, ranks)
+        model.save_pretrained(directory)
+
+
+def schedule(section: AdaLoraMethod, steps: int) -> tuple[int, int]:
+    """Steps before and behind the time in which ranks move.
+
+    Raises:
+        ConfigError: they leave no time between them, or ranks would grow.
+    """
+    first = steps // 10 if section.warmup_steps is None else section.warmup_steps
+    last = steps // 3 if section.final_steps is None else section.final_steps
+    if first + last >= steps:
+        raise ConfigError(
+            f"method.warmup_steps={first} and method.final_steps={last} leave none of the {steps} steps to move ranks "
+            "in. Leave them empty, or train for longer."
+        )
+    if section.target_r > section.initial_r:
+        raise ConfigError(
+            f"method.target_r={section.target_r} is above method.initial_r={section.initial_r}; ranks only shrink."
+        )
+    return first, last
+
+
+def _config(model: Any) -> Any:
+    return model.peft_config["default"]
+
+
+def _is_side(name: str) -> bool:
+    return "lora_A" in name or "lora_B" in name
+
+
+ADALORA = AdaLora()

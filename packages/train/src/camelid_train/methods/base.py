@@ -1,0 +1,107 @@
+"""`TuningMethod`: what a way of fine-tuning must say, and `Method`, the recipe section that chooses one.
+
+Knows the contract between a method and the loop. Imports no torch.
+A method is one file: a `Method` section with its knobs, a `TuningMethod` that reads it, one instance of that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+
+from camelid_core.adapters import ModelAdapter
+from camelid_core.config import Config
+from camelid_core.errors import ModelError
+
+if TYPE_CHECKING:
+    from camelid_core.loading import Dtype
+    from camelid_core.models import Reference
+
+
+class Method(Config):
+    """Base of every `[method]` section. `type` is a `Literal` of the method's name, and its default."""
+
+    type: str
+
+
+MethodT = TypeVar("MethodT", bound=Method)
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What a method may want to know of the run: the base it starts from and the number format asked for, the
+    optimizer steps to come, and `batches`, training batches as the loop will give them (`input_ids`, `labels`)."""
+
+    reference: Reference
+    dtype: Dtype = "auto"
+    steps: int = 1
+    batches: Callable[[], Iterator[dict[str, Any]]] = lambda: iter(())
+
+    @property
+    def adapter(self) -> ModelAdapter:
+        return self.reference.adapter
+
+
+class TuningMethod(Generic[MethodT]):
+    """One way of fine-tuning. `prepare` is all that must be written; the rest is right for most.
+
+    `kind` is what comes out: an `adapter` that needs its base, or a whole `model`.
+    `mergeable` says whether an adapter can be folded into the weights of its base.
+    """
+
+    name: str
+    help: str
+    config: type[MethodT]
+    kind: Literal["adapter", "model"] = "adapter"
+    mergeable: bool = True
+
+    def load(self, reference: Reference, dtype: Dtype, section: MethodT) -> Any:
+        """The base model, on its device, in the number format it is trained in.
+
+        Raises:
+            ModelError: it cannot be trained this way.
+        """
+        from camelid_core.loading import load_base
+
+        refuse_quantised(reference)
+        return load_base(reference, dtype)
+
+    def load_as_trained(self, reference: Reference, section: MethodT) -> Any:
+        """The base in float32 with the values that training saw, to merge into."""
+        from camelid_core.loading import load_base
+
+        return load_base(reference, "float32")
+
+    def prepare(self, model: Any, section: MethodT, situation: Situation) -> Any:
+        """The model to train; parameters that do not learn have `requires_grad` off."""
+        raise NotImplementedError
+
+    def save(self, model: Any, section: MethodT, situation: Situation, directory: Path) -> None:
+        """Write the result: a plain PEFT directory for an adapter, a plain Transformers directory for a model."""
+        model.save_pretrained(directory)
+
+    def penalty(self, model: Any) -> Any:
+        """A tensor to add to the loss of each step, or None."""
+        return None
+
+    def after_step(self, model: Any, step: int) -> None:
+        """Called after each optimizer step, before the gradients are cleared."""
+
+    def state(self, model: Any) -> dict[str, Any]:
+        """Tensors beside the trained parameters that a checkpoint must keep."""
+        return {}
+
+    def restore(self, model: Any, state: Mapping[str, Any]) -> None:
+        """Put back what `state` gave."""
+
+
+def refuse_quantised(reference: Reference) -> None:
+    """Raise ModelError if the base is stored quantised: only methods made for that can train on it."""
+    quantised = (reference.config.get("quantization_config") or {}).get("quant_method")
+    if quantised:
+        raise ModelError(
+            f"{reference.name!r} is stored quantised ({quantised}), and this method needs plain weights. "
+            'Name the original model, or set method.type="lora-gptq" for a GPTQ base.'
+        )

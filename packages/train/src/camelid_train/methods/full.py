@@ -1,0 +1,58 @@
+"""Full fine-tuning: every weight learns, and a whole model comes out.
+
+Knows number formats: weights learn in float32, because a bfloat16 weight swallows small updates.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from .base import Method, Situation, TuningMethod, refuse_quantised
+
+if TYPE_CHECKING:
+    from camelid_core.loading import Dtype
+    from camelid_core.models import Reference
+
+
+class FullMethod(Method):
+    """All weights learn."""
+
+    type: Literal["full"] = "full"
+    embeddings: bool = True
+    """Train the embeddings and the output layer too; without them less memory is needed and rare words stay put."""
+    shard: str = "4GB"
+    """Largest file of the saved model."""
+
+
+class Full(TuningMethod[FullMethod]):
+    name = "full"
+    help = "Every weight learns: the most memory, the most room to learn, and a whole model as the result."
+    config = FullMethod
+    kind = "model"
+    mergeable = False
+
+    def load(self, reference: Reference, dtype: Dtype, section: FullMethod) -> Any:
+        from camelid_core.loading import load_base
+
+        refuse_quantised(reference)
+        return load_base(reference, "float32" if dtype == "auto" else dtype)
+
+    def prepare(self, model: Any, section: FullMethod, situation: Situation) -> Any:
+        model.requires_grad_(True)
+        if not section.embeddings:
+            for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
+                layer.requires_grad_(False)
+        return model
+
+    def save(self, model: Any, section: FullMethod, situation: Situation, directory: Path) -> None:
+        """In the number format asked for, else in the base's own."""
+        import torch
+
+        base = situation.reference.config
+        stored = base.get("dtype") or base.get("torch_dtype") or "float32"
+        model.to(getattr(torch, stored if situation.dtype == "auto" else situation.dtype))
+        model.save_pretrained(directory, max_shard_size=section.shard)
+
+
+FULL = Full()

@@ -1,0 +1,59 @@
+"""LoRA on a GPTQ base: adapters beside weights that were quantised before, through GPTQModel.
+
+Knows what such a base needs to be loaded.
+"""
+
+from __future__ import annotations
+
+import os
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Literal
+
+from camelid_core.errors import MissingPackage, ModelError
+
+from .lora import LoraFields, LoraOn
+from .qlora import quiet
+
+if TYPE_CHECKING:
+    from camelid_core.loading import Dtype
+    from camelid_core.models import Reference
+
+
+class GptqLoraMethod(LoraFields):
+    """Low-rank adapters on a base that is stored as GPTQ."""
+
+    type: Literal["lora-gptq"] = "lora-gptq"
+
+
+class GptqLora(LoraOn[GptqLoraMethod]):
+    name = "lora-gptq"
+    help = "LoRA on a base stored as GPTQ; the adapter cannot be merged into it."
+    config = GptqLoraMethod
+    mergeable = False
+
+    def load(self, reference: Reference, dtype: Dtype, section: GptqLoraMethod) -> Any:
+        from camelid_core.loading import choose_device, load_base
+
+        stored = (reference.config.get("quantization_config") or {}).get("quant_method")
+        if stored != "gptq":
+            raise ModelError(
+                f"{reference.name!r} is stored {stored or 'unquantised'}, not as GPTQ. "
+                'Use method.type="lora" or "qlora", or quantise it first.'
+            )
+        missing = [name for name in ("gptqmodel", "optimum") if find_spec(name) is None]
+        if missing:
+            raise MissingPackage(
+                f"method.type='lora-gptq' needs {' and '.join(missing)}; type `pip install 'camelid-train[gptq]'`."
+            )
+        # GPTQModel starts no fewer than two workers and refuses a machine that it thinks has one
+        os.environ.setdefault("GPTQMODEL_CPU_WORKERS", "2")
+        from transformers import GPTQConfig
+
+        stored = reference.config["quantization_config"]
+        # the plain torch kernel: the faster ones for processors cannot be differentiated
+        quantization = GPTQConfig(bits=stored["bits"], backend="torch")
+        with quiet():
+            return load_base(reference, dtype, quantization_config=quantization, device_map={"": choose_device()})
+
+
+GPTQ_LORA = GptqLora()

@@ -1,0 +1,80 @@
+"""QLoRA: LoRA on a base that is quantised while it is loaded, by bitsandbytes.
+
+Knows 4 and 8 bits. Works without a graphics card, too.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal
+
+from camelid_core.errors import MissingPackage
+
+from .base import refuse_quantised
+from .lora import LoraFields, LoraOn
+
+if TYPE_CHECKING:
+    from camelid_core.loading import Dtype
+    from camelid_core.models import Reference
+
+
+class QloraMethod(LoraFields):
+    """Low-rank adapters on a base in 4 or 8 bits: a quarter to a half of the memory."""
+
+    type: Literal["qlora"] = "qlora"
+    quantization: Literal["nf4", "int8"] = "nf4"
+    """Number format of the frozen weights: nf4 takes 4 bits, int8 takes 8 and keeps more."""
+    double: bool = True
+    """Quantise the scales of nf4 as well, which saves another 0.4 bits per weight."""
+
+
+class Qlora(LoraOn[QloraMethod]):
+    name = "qlora"
+    help = "LoRA on a base in 4 or 8 bits: the least memory; slower than LoRA where that fits."
+    config = QloraMethod
+
+    def load(self, reference: Reference, dtype: Dtype, section: QloraMethod) -> Any:
+        from camelid_core.loading import choose_device, choose_dtype, load_base
+
+        refuse_quantised(reference)
+        with quiet():
+            check_installed()
+            from transformers import BitsAndBytesConfig
+
+            four = {
+                "load_in_4bit": True,
+                "bnb_4bit_quant_type": "nf4",
+                "bnb_4bit_use_double_quant": section.double,
+                "bnb_4bit_compute_dtype": choose_dtype(dtype),
+            }
+            quantization = BitsAndBytesConfig(**four if section.quantization == "nf4" else {"load_in_8bit": True})
+            return load_base(reference, dtype, quantization_config=quantization, device_map={"": choose_device()})
+
+    def load_as_trained(self, reference: Reference, section: QloraMethod) -> Any:
+        with quiet():
+            return self.load(reference, "float32", section).dequantize()
+
+
+def check_installed() -> None:
+    """Raises MissingPackage: no bitsandbytes."""
+    try:
+        import bitsandbytes  # noqa: F401
+    except ImportError:
+        raise MissingPackage(
+            "method.type='qlora' needs bitsandbytes; type `pip install 'camelid-train[qlora]'`."
+        ) from None
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """bitsandbytes warns of faster kernels that it could fetch, and of every layer that int8 makes float16 for."""
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+QLORA = Qlora()

@@ -1,0 +1,42 @@
+"""What prompt, P-tuning and prefix have in common: virtual tokens before every row, frozen weights behind them.
+
+Knows how many and that they cannot be folded into weights. Padding stays on the right and needs no attention
+mask: virtual tokens stand on the left, and no position looks to its right.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from camelid_core.errors import ModelError
+from pydantic import Field
+
+from .base import Method, Situation, TuningMethod
+from .lora import with_base
+
+
+class VirtualFields(Method):
+    """Learned tokens in front of each row."""
+
+    tokens: int = Field(20, ge=1, le=4096)
+    """Virtual tokens before each row; they count towards the model's context."""
+
+
+VirtualT = TypeVar("VirtualT", bound=VirtualFields)
+
+
+class Virtual(TuningMethod[VirtualT]):
+    """A method whose peft configuration a subclass names."""
+
+    mergeable = False
+
+    def peft_config(self, section: VirtualT, situation: Situation) -> Any:
+        raise NotImplementedError
+
+    def prepare(self, model: Any, section: VirtualT, situation: Situation) -> Any:
+        from peft import get_peft_model
+
+        context = getattr(model.config, "max_position_embeddings", None)
+        if context and section.tokens >= context:
+            raise ModelError(f"method.tokens={section.tokens} fills the model's whole context of {context} tokens.")
+        return with_base(get_peft_model(model, self.peft_config(section, situation)), situation)

@@ -1,0 +1,84 @@
+"""`camelid compat uniform_finetune` as a person types it: it prints a recipe, and trains from it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from camelid_core.artefacts import verify_directory
+from camelid_train.commands.compat import banner, comments, count_rows
+from camelid_train.compat.uniform_finetune import read
+from camelid_train.config import Recipe
+
+COMMAND = "--model_type llama --model_name_or_path {model} --data {data} --lora_target_modules q_proj v_proj"
+REST = "--per_gpu_train_batch_size 4 --learning_rate 3e-4 --epochs 1"
+
+
+def camelid(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "camelid_core.cli", "compat", "uniform_finetune", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"HF_HUB_OFFLINE": "1"})
+    assert done.returncode == code, done.stdout + done.stderr
+    return done
+
+
+def test_the_command_prints_a_recipe_that_reads(home, sums):
+    arguments = [*COMMAND.format(model="/a/model", data=sums).split(), *REST.split(), "--deepspeed", "x.json"]
+    done = camelid(*arguments, "--set", "train.max_steps=5")
+    assert "# Ignored, because uniform_finetune has no such flag: --deepspeed x.json" in done.stdout
+    recipe = Recipe.model_validate(tomllib.loads(done.stdout))
+    assert (recipe.model.name, recipe.data.sources, recipe.train.max_steps) == ("/a/model", [str(sums)], 5)
+    assert (recipe.data.eval_rows, recipe.train.save_steps) == (4, 1)  # forty rows, counted
+
+
+def test_the_command_trains(home, base, sums):
+    arguments = [*COMMAND.format(model=base(), data=sums).split(), *REST.split()]
+    done = camelid("--run", "--json", *arguments, "--set", "train.accumulation=2")
+    summary = json.loads(done.stdout.splitlines()[-1])
+    assert summary["steps"] == 5  # 36 rows, 8 a step
+    assert summary["artefact"] == str(Path("saved_models/llama_sums.jsonl").absolute())
+    manifest = verify_directory(Path(summary["artefact"])).manifest
+    assert manifest.parameters["method"]["quantization"] == "int8"
+    for line in (
+        "***** Running training *****",
+        "  Num Epochs = 1",
+        "  Instantaneous batch size per GPU = 4",
+        "  Gradient Accumulation steps = 2",
+        "  Total train batch size (w. parallel, distributed & accumulation) = 8",
+        "  Total optimization steps = 5",
+        "  Saving steps = 1",
+    ):
+        assert line in done.stderr.splitlines()
+    assert "trainable_parameters=" in done.stderr
+
+
+def test_what_does_not_fit_is_a_sentence(home):
+    for arguments, sentence in (
+        (["--data", "cot", "--peft_type", "magic"], "--peft_type 'magic'; use lora"),
+        (["--epochs", "1"], "--data is needed"),
+        (["--data", "cot", "--set", "train.epohcs=1"], "Did you mean 'epochs'"),
+    ):
+        done = camelid(*arguments, code=2)
+        assert sentence in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_rows_are_counted_where_they_are_at_hand(sums, tmp_path):
+    assert count_rows([str(sums)]) == 40
+    assert count_rows([str(sums), f"{sums}:0.5"]) == 60
+    assert count_rows(["nothing-of-that-name"]) is None
+    (tmp_path / "broken.jsonl").write_text("{")
+    assert count_rows([str(tmp_path / "broken.jsonl")]) is None
+
+
+@pytest.mark.parametrize("world", [1, 4])
+def test_the_whole_batch_is_said(world):
+    """Batch 4 hides 32 sums: 128 rows a step, and 512 on four processes."""
+    meaning = read(["--data", "cot"], 100_000, world)
+    text = "\n".join([*comments(meaning), *banner(Recipe.model_validate(meaning.values), 100_000, world)])
+    assert f"accumulation) = {128 * world}" in text
+    assert (f"on each of {world} processes, 512 in all" in text) == (world == 4)

@@ -1,0 +1,169 @@
+"""Argument lists of uniform_finetune.py: its manual's, in any spelling; what nobody knows is listed."""
+
+from __future__ import annotations
+
+import shlex
+import tomllib
+
+import pytest
+from camelid_core.config import validate
+from camelid_core.errors import UsageError
+from camelid_train.compat.flags import LATER, parse
+from camelid_train.compat.toml import to_toml
+from camelid_train.compat.uniform_finetune import read
+from camelid_train.config import Recipe
+from hypothesis import given
+from hypothesis import strategies as st
+
+README = {
+    "llama": "--model_type llama --model_name_or_path decapoda-research/llama-7b-hf --data alpaca-belle-cot "
+    "--lora_target_modules q_proj v_proj --per_gpu_train_batch_size 4 --learning_rate 3e-4 --epochs 1",
+    "chatglm": "--model_type chatglm --model_name_or_path THUDM/chatglm-6b --data alpaca-belle-cot "
+    "--lora_target_modules query_key_value --lora_r 32 --lora_alpha 32 --lora_dropout 0.1 "
+    "--per_gpu_train_batch_size 2 --learning_rate 2e-5 --epochs 1",
+    "bloom": "--model_type bloom --model_name_or_path bigscience/bloomz-7b1-mt --data alpaca-belle-cot "
+    "--lora_target_modules query_key_value --per_gpu_train_batch_size 4 --learning_rate 3e-4 --epochs 1",
+}
+
+
+def recipe_of(text: str, *more) -> Recipe:
+    """Through the TOML that is printed."""
+    meaning = read(shlex.split(text), *more)
+    return validate(Recipe, tomllib.loads(to_toml(meaning.values, meaning.notes)), "the flags")
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "method", "batch", "rate"),
+    [
+        ("llama", "decapoda-research/llama-7b-hf", ("qlora", 8, 16, 0.05, ["q_proj", "v_proj"]), 4, 3e-4),
+        ("chatglm", "THUDM/chatglm-6b", ("lora", 32, 32, 0.1, ["query_key_value"]), 2, 2e-5),
+        ("bloom", "bigscience/bloomz-7b1-mt", ("qlora", 8, 16, 0.05, ["query_key_value"]), 4, 3e-4),
+    ],
+)
+def test_the_manuals_commands_mean_what_they_meant(name, model, method, batch, rate):
+    recipe = recipe_of(README[name])
+    found = recipe.method
+    assert (found.type, found.r, found.alpha, found.dropout, found.targets) == method
+    assert recipe.model.name == model
+    assert (recipe.train.batch_size, recipe.train.accumulation, recipe.train.learning_rate) == (batch, 32, rate)
+    assert (recipe.train.epochs, recipe.train.seed, recipe.data.split_seed) == (1, 42, 42)
+    assert (recipe.data.sources, recipe.data.cutoff, recipe.data.eval_rows) == (["alpaca-belle-cot"], 512, 2000)
+    assert recipe.data.template == "alpaca"
+    assert recipe.train.output == f"./saved_models/{name}_alpaca-belle-cot"
+
+
+def test_defaults_are_the_originals():
+    recipe = recipe_of("--data cot")
+    assert (recipe.train.epochs, recipe.train.batch_size, recipe.train.accumulation) == (3, 4, 32)
+    assert (recipe.train.learning_rate, recipe.data.cutoff, recipe.data.eval_rows) == (3e-4, 512, 2000)
+    assert (recipe.method.r, recipe.method.alpha, recipe.method.dropout) == (8, 16, 0.05)
+    assert recipe.method.targets == []  # each family's own, where the original took q_proj and v_proj for all
+    assert recipe.model.name == "decapoda-research/llama-7b-hf"
+
+
+@pytest.mark.parametrize(
+    ("model", "weights"),
+    [
+        ("--model_type llama --size 7b", "decapoda-research/llama-7b-hf"),
+        ("--model_type llama --size 13b", "decapoda-research/llama-13b-hf"),
+        ("--model_type llama_13b", "decapoda-research/llama-13b-hf"),
+        ("--model_type chatglm --size 6b", "THUDM/chatglm-6b"),
+        ("--model_type bloom --size 7b", "bigscience/bloomz-7b1-mt"),
+        ("---model_type moss", "fnlp/moss-moon-003-sft"),
+        ("--model_type llama --size 7b --model_name_or_path /mine", "/mine"),
+    ],
+)
+def test_short_names_and_paths_name_weights(model, weights):
+    assert recipe_of(f"{model} --data cot").model.name == weights
+
+
+def test_unknown_weights_are_the_default_and_it_is_said():
+    meaning = read(["--data", "cot", "--model_type", "chatglm", "--size", "7b"])
+    assert meaning.values["model"]["name"] == "decapoda-research/llama-7b-hf"
+    assert any("No weights are known as chatglm 7b" in note for note in meaning.notes)
+
+
+@pytest.mark.parametrize(
+    ("text", "method"),
+    [
+        ("--peft_type lora --quantization_bit 4", {"type": "qlora", "quantization": "nf4"}),
+        ("--peft_type qlora --model_type internlm", {"type": "qlora", "quantization": "nf4"}),
+        ("--peft_type adalora", {"type": "adalora", "initial_r": 12, "target_r": 8, "warmup_steps": 200}),
+        ("--peft_type prompt", {"type": "prompt", "tokens": 20}),
+        ("--peft_type p_tuning --num_virtual_tokens 5", {"type": "p-tuning", "tokens": 5, "hidden": 128}),
+        ("--peft_type prefix", {"type": "prefix", "tokens": 20}),
+    ],
+)
+def test_later_methods_have_their_defaults(text, method):
+    found = recipe_of(f"{text} --data cot").method.model_dump()
+    assert method.items() <= found.items()
+
+
+def test_the_output_is_named_as_it_was_then_and_later():
+    def output(text):
+        return recipe_of(text).train.output
+
+    assert output("--data a.json --model_type bloom") == "./saved_models/bloom_a"
+    assert output("--data ./x/belle_cn.json cot --model_type llama") == "./saved_models/llama_belle_cn+cot_0.0003/lora"
+    assert output("--data cot --peft_type p_tuning") == "./saved_models/llama_cot_0.0003/p_tuning"
+    assert output("--data cot --output_dir out/mine") == "./out/mine"
+    assert {"peft_type", "output_dir", "adalora_tinit"} <= LATER
+
+
+@given(st.integers(0, 3_000_000), st.integers(1, 64), st.integers(1, 64), st.floats(0.1, 10), st.integers(1, 8))
+def test_no_size_of_data_breaks_the_schedule(rows, batch, sums, epochs, world):
+    """The original divides small sets down to no step at all, and holds out more rows than there are."""
+    text = f"--data cot --per_gpu_train_batch_size {batch} --gradient_accumulation_steps {sums} --epochs {epochs:.3f}"
+    recipe = recipe_of(text, rows, world)
+    assert recipe.train.save_steps >= 1
+    assert recipe.eval.steps == recipe.train.save_steps
+    assert 1 <= recipe.train.log_steps <= 20
+    assert recipe.data.eval_rows <= rows / 10
+    assert 0 <= recipe.train.warmup < 1
+
+
+def test_a_tenth_of_an_epoch_is_warm_up_evaluation_and_saving():
+    import math
+
+    recipe = recipe_of("--data cot --val_set_size 2000 --epochs 3", 102_000)
+    assert (recipe.train.save_steps, recipe.eval.steps) == (78, 78)  # 100000 // 128 / 10
+    assert math.ceil(recipe.train.warmup * 3 * math.ceil(100_000 / 128)) == 78
+
+
+def test_what_nobody_knows_is_listed_and_nothing_else():
+    flags, unknown, given = parse(["--data", "cot", "--foo", "1", "--local-rank", "3", "--local_rank=2", "--fsdp"])
+    assert unknown == ["--foo", "1", "--fsdp"]
+    assert flags.local_rank == 2
+    assert given == {"data", "local_rank"}
+    assert parse(["--data", "x", "--local_rank", "-1"])[0].local_rank == -1
+    assert parse(["--data", "x", "--resume_from_checkpoint"])[0].resume_from_checkpoint == "true"
+    assert parse(["--data", "a", "b", "--epochs", "1"])[0].data == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("", "--data is needed"),
+        ("--data", "--data is needed"),
+        ("--data cot --epochs many", "invalid float value: 'many'"),
+        ("--data cot --peft_type bottleneck", "--peft_type 'bottleneck'; use lora, qlora, adalora"),
+        ("--data cot --quantization_bit 3", "--quantization_bit 3; use 4 or 8"),
+        ("--data cot --compute_dtype fp8", "--compute_dtype 'fp8'; use fp32, bf16, fp16"),
+    ],
+)
+def test_what_does_not_fit_is_a_sentence(text, sentence):
+    with pytest.raises(UsageError, match=sentence):
+        read(shlex.split(text))
+
+
+values = st.one_of(
+    st.booleans(), st.integers(-(10**9), 10**9), st.text(), st.lists(st.text()), st.floats(allow_nan=False, width=32)
+)
+
+
+@given(st.dictionaries(st.sampled_from(["a", "bc", "d_e"]), values), st.lists(st.text()))
+def test_toml_reads_back_as_what_was_written(section, comments):
+    from math import isfinite
+
+    section = {key: value for key, value in section.items() if not isinstance(value, float) or isfinite(value)}
+    assert tomllib.loads(to_toml({"s": section}, comments)) == {"s": section}

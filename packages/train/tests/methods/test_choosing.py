@@ -1,0 +1,102 @@
+"""`[method] type` chooses through the hook: a plugin's method works in a recipe without a line changed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from types import ModuleType
+from typing import Literal
+
+import pytest
+import torch
+from camelid_core.artefacts import verify_directory
+from camelid_core.config import load
+from camelid_core.errors import ConfigError
+from camelid_core.hookspecs import hookimpl
+from camelid_core.plugins import Host, Plugin, load_host
+from camelid_train.config import Recipe
+from camelid_train.methods import Method, TuningMethod, choosing
+from camelid_train.methods.choosing import methods
+from camelid_train.sft import train
+from pydantic import Field
+
+
+class NormsMethod(Method):
+    """Only the norms learn."""
+
+    type: Literal["norms"] = "norms"
+    gain: float = Field(1.0, gt=0)
+    """What the norms are multiplied by first."""
+
+
+class Norms(TuningMethod[NormsMethod]):
+    name = "norms"
+    help = "Only the norms learn."
+    config = NormsMethod
+    kind = "model"
+
+    def prepare(self, model, section, situation):
+        model.requires_grad_(False)
+        for name, parameter in model.named_parameters():
+            if "norm" in name:
+                parameter.requires_grad_(True)
+                parameter.data *= section.gain
+        return model
+
+
+@pytest.fixture
+def plugin(monkeypatch):
+    """A host with one more plugin, as if its distribution were installed."""
+    module = ModuleType("camelid_norms")
+    module.camelid_tuning_methods = hookimpl(lambda: [Norms()])
+    module.camelid_tuning_methods.__name__ = "camelid_tuning_methods"
+    host = Host()
+    host.load([*load_host().plugins, Plugin("camelid-norms", "1.0", module)])
+    monkeypatch.setattr(choosing, "load_host", lambda: host)
+    return host
+
+
+def test_a_plugins_method_trains_from_a_recipe_file(plugin, attempt, recipe, tmp_path):
+    assert plugin.problems == []
+    path = tmp_path / "recipe.toml"
+    path.write_text('[method]\ntype = "norms"\ngain = 0.9\n')
+    section = load(Recipe, path).method
+    assert section == NormsMethod(gain=0.9)
+    run = attempt()
+    config = recipe("train.max_steps=4").model_copy(update={"method": section})
+    metrics = train(Recipe.model_validate(config.model_dump(mode="json")), run)
+    assert metrics["eval_loss"] < metrics["base_eval_loss"]
+    manifest = verify_directory(run.output).manifest
+    assert (manifest.kind, manifest.parameters["method"]) == ("model", {"type": "norms", "gain": 0.9})
+    from transformers import AutoModelForCausalLM
+
+    norm = AutoModelForCausalLM.from_pretrained(run.output, dtype=torch.float32).model.norm.weight
+    assert (norm != 1).all()
+
+
+def test_its_knobs_are_bounded_and_named_like_ours(plugin):
+    for text, sentence in (
+        ("method.gain=0", "method.gain: Input should be greater than 0"),
+        ("method.gian=1", r"method.gian: unknown key for 'norms'\. Did you mean 'gain'\? Known: gain, type"),
+    ):
+        with pytest.raises(ConfigError, match=sentence):
+            Recipe().with_overrides(["method.type=norms", text])
+
+
+def test_a_method_that_is_not_there_is_a_sentence_with_those_that_are():
+    with pytest.raises(ConfigError, match=r"tuning method 'norms' is not known.* Known: adalora, full"):
+        Recipe().with_overrides(["method.type=norms"])
+
+
+def test_every_method_names_itself_alike_everywhere():
+    for method in methods():
+        assert method.name == method.config().type
+        assert method.help.endswith(".")
+        assert "." in (method.config.__doc__ or "")
+
+
+def test_the_methods_load_no_torch():
+    read = "from camelid_train.methods.choosing import methods; methods().names()"
+    code = f"{read}; import sys; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

@@ -1,0 +1,52 @@
+"""The recipes in examples/: each reads, and each trains a tiny model of its kind for two steps."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from camelid_core.artefacts import verify_directory
+from camelid_core.config import load
+from camelid_train.compat.uniform_finetune import read
+from camelid_train.config import Recipe
+from camelid_train.sft import train
+
+EXAMPLES = Path(__file__).parents[3] / "examples"
+OURS = {"alpaca-llama": "llama", "alpaca-chatglm": "bloom", "alpaca-bloom": "bloom", "airoboros-pi-8192": "llama"}
+"""Recipe → family of the tiny model: ChatGLM's layer names are BLOOM's."""
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_recipe_trains_as_it_is_on_a_tiny_model(attempt, base, sums, name):
+    recipe = load(
+        Recipe,
+        EXAMPLES / "recipes" / f"{name}.toml",
+        [f"model.name={base(OURS[name])}", f'data.sources=["{sums}"]', "data.rows=24", "train.max_steps=2"],
+    )
+    run = attempt()
+    metrics = train(recipe, run)
+    assert metrics["steps"] == 2
+    assert metrics["eval_loss"] > 0
+    manifest = verify_directory(run.output).manifest
+    assert manifest.template.name == recipe.data.template
+    assert manifest.parameters["method"] == recipe.method.model_dump(mode="json")
+
+
+@pytest.mark.parametrize("name", [name for name in OURS if name.startswith("alpaca")])
+def test_a_recipe_is_what_its_command_means(name):
+    """The command in its first lines; how often it saves depends on the rows, which a recipe cannot count."""
+    path = EXAMPLES / "recipes" / f"{name}.toml"
+    comments = "\n".join(line.lstrip("# ") for line in path.read_text().splitlines() if line.startswith("#"))
+    command = re.search(r"camelid compat uniform_finetune (.*?--epochs 1)", comments, re.DOTALL)
+    arguments = shlex.split(command[1].replace("\\\n", " "))
+    meant = Recipe.model_validate(
+        {
+            section: {key: value for key, value in fields.items() if value is not None}
+            for section, fields in read(arguments).values.items()
+        }
+    )
+    given = load(Recipe, path)
+    counted = {"train": {"save_steps", "log_steps"}, "eval": {"steps"}}
+    assert given.model_dump(exclude=counted) == meant.model_dump(exclude=counted)

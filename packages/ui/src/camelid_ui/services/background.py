@@ -1,0 +1,117 @@
+"""Work that takes a while and is no job: it goes on in a thread while pages look at it.
+
+Knows threads and progress. Knows nothing of what is done. A page that closes changes nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from camelid_core.errors import CamelidError
+
+Report = Callable[[int], None]
+
+
+class Cancelled(CamelidError):
+    """Somebody stopped it."""
+
+
+@dataclass
+class Work:
+    """One piece of work. `result` is there once it is done, `error` once it failed. `done` and `total` count rows, or
+    bytes of `what`."""
+
+    key: str
+    total: int = 0
+    unit: Literal["rows", "bytes"] = "rows"
+    what: str = ""
+    done: int = 0
+    state: Literal["running", "done", "failed"] = "running"
+    result: Any = None
+    error: str = ""
+    started: float = field(default_factory=time.monotonic)
+    ended: float = 0.0
+    _stop: bool = False
+    _over: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def running(self) -> bool:
+        return self.state == "running"
+
+    @property
+    def seconds(self) -> float:
+        return (self.ended or time.monotonic()) - self.started
+
+    @property
+    def eta(self) -> float | None:
+        """Seconds left, as far as the pace so far tells."""
+        if not self.running or not self.done or self.total <= self.done:
+            return None
+        return self.seconds / self.done * (self.total - self.done)
+
+    def stop(self) -> None:
+        self._stop = True
+
+    def wait(self, seconds: float) -> Work:
+        """Itself, once it is over or so many seconds have passed: short work needs no second look."""
+        self._over.wait(seconds)
+        return self
+
+    def report(self, done: int) -> None:
+        """Called from within the work.
+
+        Raises:
+            Cancelled: it is to stop.
+        """
+        self.done = done
+        if self._stop:
+            raise Cancelled("stopped.")
+
+
+class Background:
+    """Starts work, once per key, and remembers how the last of each key went."""
+
+    def __init__(self) -> None:
+        self._works: dict[str, Work] = {}
+        self._lock = threading.Lock()
+
+    def start(
+        self, key: str, do: Callable[[Report], Any], total: int = 0, unit: Literal["rows", "bytes"] = "rows"
+    ) -> Work:
+        """The work under way with this key if there is one, else `do(report)` in a new thread."""
+        with self._lock:
+            known = self._works.get(key)
+            if known is not None and known.running:
+                return known
+            work = self._works[key] = Work(key, total, unit)
+        threading.Thread(target=_run, args=(work, do), name=f"work {key}", daemon=True).start()
+        return work
+
+    def get(self, key: str) -> Work | None:
+        return self._works.get(key)
+
+    def forget(self, key: str) -> None:
+        """Drop what is over."""
+        with self._lock:
+            work = self._works.get(key)
+            if work is not None and not work.running:
+                del self._works[key]
+
+
+def _run(work: Work, do: Callable[[Report], Any]) -> None:
+    state: Literal["done", "failed"] = "failed"
+    try:
+        work.result = do(work.report)
+        state = "done"
+    except CamelidError as error:
+        work.error = str(error)
+    except Exception as error:  # whatever it is, the page says it in a sentence
+        work.error = f"{type(error).__name__}: {error}"
+    finally:
+        work.ended = time.monotonic()
+        work.state = state
+        work._over.set()

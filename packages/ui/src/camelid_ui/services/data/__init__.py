@@ -1,0 +1,48 @@
+"""Everything the Data page can do, by room: collection, adding, fetching, lengths, checks, mixing, token cache."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+from camelid_core.plugins import Host
+
+from camelid_ui.services.background import Background
+from camelid_ui.services.models import Models
+
+from .adding import Adding
+from .cache import Cache
+from .checks import Checks
+from .collection import Collection
+from .entries import Entry
+from .fetching import Fetching
+from .lengths import Lengths, Measure
+from .mixing import Mixing
+
+__all__ = ["Collection", "Data", "Entry", "Lengths"]
+
+
+@dataclass(frozen=True)
+class Data:
+    """One of each, over the same collection."""
+
+    collection: Collection
+    adding: Adding
+    fetching: Fetching
+    lengths: Measure
+    checks: Checks
+    mixing: Mixing
+    cache: Cache
+
+    @classmethod
+    def open(cls, host: Host, models: Models) -> Self:
+        collection, background = Collection(host), Background()
+        return cls(
+            collection=collection,
+            adding=Adding(collection, background),
+            fetching=Fetching(collection, background),
+            lengths=Measure(collection, models, background),
+            checks=Checks(collection, background),
+            mixing=Mixing(collection, background),
+            cache=Cache(),
+        )

@@ -1,0 +1,20 @@
+"""The token cache as a page shows it. Knows entries and sizes; knows no tokens."""
+
+from __future__ import annotations
+
+from camelid_core.tokencache import Entry, TokenCache
+
+
+class Cache:
+    """What was tokenised before, for every run on this machine."""
+
+    def all(self) -> list[Entry]:
+        """The last used first."""
+        return TokenCache().entries()
+
+    def size(self) -> int:
+        return sum(entry.bytes for entry in self.all())
+
+    def prune(self, older_than_days: float | None = None, keep_bytes: int | None = None) -> int:
+        """Bytes that were freed."""
+        return TokenCache().prune(older_than_days, keep_bytes)

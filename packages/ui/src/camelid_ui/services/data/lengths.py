@@ -1,0 +1,168 @@
+"""How long rows are in tokens, and what a cut-off leaves of them.
+
+Knows numbers per row, measured once and without any cut-off: moving the cut-off only counts again.
+Knows nothing of files; `Measure` asks the collection for rows and the models for an encoder.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from camelid_core.tokencache import Encoded, TokenCache
+from camelid_core.tokenizing import Tokens
+
+from camelid_ui.services.background import Background, Report, Work
+from camelid_ui.services.models import Models
+
+from .collection import Collection
+
+SAMPLE = 512
+"""Rows that lengths are measured on until all of them are counted."""
+MOST_DROPPED = 0.3
+"""A run in which a larger share of the rows loses its answer does not start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """What one cut-off does to rows: `dropped` rows have no trained token left, `refused` rows are conversations
+    that the template has no form for. `trained_before` are the trained tokens without any cut-off."""
+
+    rows: int
+    shortened: int
+    dropped: int
+    refused: int
+    tokens: int
+    trained: int
+    trained_before: int
+
+    @property
+    def whole(self) -> int:
+        return self.rows - self.shortened - self.dropped - self.refused
+
+    @property
+    def too_many(self) -> bool:
+        """Whether a run would not start with so many rows left out."""
+        return self.dropped > MOST_DROPPED * self.rows
+
+
+@dataclass(frozen=True, slots=True)
+class Lengths:
+    """Tokens and trained tokens of each row, uncut, and `within(cutoff)`, the trained ones before a cut-off.
+    `exact` where these are all rows."""
+
+    tokens: Any
+    trained: Any
+    within: Callable[[int], Any]
+    exact: bool = False
+
+    @classmethod
+    def of_sample(cls, tokens: Tokens, exact: bool = False) -> Lengths:
+        import numpy as np
+
+        so_far = np.concatenate([[0], np.cumsum(tokens.trained)])
+        starts, ends = tokens.offsets[:-1], tokens.offsets[1:]
+
+        def within(cutoff: int) -> Any:
+            return so_far[np.minimum(starts + cutoff, ends)] - so_far[starts]
+
+        return cls(np.diff(tokens.offsets), so_far[ends] - so_far[starts], within, exact)
+
+    @classmethod
+    def of_all(cls, encoded: Encoded) -> Lengths:
+        return cls(encoded.lengths, encoded.trained, encoded.trained_within, exact=True)
+
+    @property
+    def rows(self) -> int:
+        return len(self.tokens)
+
+    @property
+    def longest(self) -> int:
+        return int(self.tokens.max()) if self.rows else 0
+
+    def over(self, cutoff: int) -> int:
+        return int((self.tokens > cutoff).sum())
+
+    def at(self, cutoff: int) -> Cut:
+        """What `cutoff` leaves."""
+        import numpy as np
+
+        trained = self.within(cutoff)
+        kept, refused = trained > 0, int((self.tokens == 0).sum())
+        return Cut(
+            rows=self.rows,
+            shortened=int((kept & (self.tokens > cutoff)).sum()),
+            dropped=self.rows - int(kept.sum()) - refused,
+            refused=refused,
+            tokens=int(np.minimum(self.tokens, cutoff)[kept].sum()),
+            trained=int(trained.sum()),
+            trained_before=int(self.trained.sum()),
+        )
+
+    def bins(self, count: int = 48) -> list[tuple[int, int, int]]:
+        """`(from, to, rows)` in equal steps; few very long rows stand together in the last one."""
+        import numpy as np
+
+        if not self.longest:
+            return []
+        most = min(self.longest, max(64, int(1.6 * np.quantile(self.tokens, 0.99))))
+        width = max(1, -(-(most + 1) // count))
+        counts = np.bincount(np.minimum(self.tokens, most) // width, minlength=most // width + 1)
+        found = [(index * width, (index + 1) * width, int(rows)) for index, rows in enumerate(counts)]
+        return [*found[:-1], (found[-1][0], max(found[-1][1], self.longest), found[-1][2])]
+
+
+class Measure:
+    """Lengths of a set under a model's tokenizer and a template."""
+
+    def __init__(self, collection: Collection, models: Models, background: Background) -> None:
+        self.collection = collection
+        self.models = models
+        self.background = background
+        self._sample = functools.lru_cache(maxsize=32)(self._measure)
+
+    def sample(self, name: str, model: str, template: str = "") -> Lengths:
+        """Of the first `SAMPLE` rows.
+
+        Raises:
+            UnknownName, ModelError, DataError.
+        """
+        return self._sample(name, model, template, self.collection.version(name))
+
+    def known(self, name: str, model: str, template: str = "") -> Lengths:
+        """All rows where they were counted, else the sample."""
+        work = self.counting(name, model, template)
+        return work.result if work is not None and work.state == "done" else self.sample(name, model, template)
+
+    def counting(self, name: str, model: str, template: str = "") -> Work | None:
+        """The count of all rows, under way or over."""
+        return self.background.get(self._key(name, model, template))
+
+    def count(self, name: str, model: str, template: str = "") -> Work:
+        """Start counting all rows.
+
+        Raises:
+            UnknownName, ModelError.
+        """
+        encoder = self.models.encoder(model, template)
+        total = self.collection.show(name).rows
+        records = self.collection.records(name)
+
+        def do(report: Report) -> Lengths:
+            """Through the token cache: a training run on the same rows finds them tokenised."""
+            return Lengths.of_all(
+                TokenCache().encode(records, encoder, progress=lambda done, _total: report(done), lenient=True)
+            )
+
+        return self.background.start(self._key(name, model, template), do, total)
+
+    def _key(self, name: str, model: str, template: str) -> str:
+        return f"count {name} {self.collection.version(name)} {model} {template}"
+
+    def _measure(self, name: str, model: str, template: str, _version: str) -> Lengths:
+        encoder = self.models.encoder(model, template)
+        records = list(islice(self.collection.dataset(name).load("train", SAMPLE), SAMPLE))
+        return Lengths.of_sample(encoder.tokens([record.messages for record in records]), len(records) < SAMPLE)

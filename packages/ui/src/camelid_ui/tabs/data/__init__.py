@@ -1,0 +1,176 @@
+"""The Data page: the collection on the left; on the right the chosen set, adding data, or the mix builder.
+
+Knows which rooms there are and how one leads to another. Each room is a module of its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+from camelid_core.errors import CamelidError
+
+from camelid_ui.services import Services
+from camelid_ui.tabs import PRIVATE
+from camelid_ui.tabs.parts import address, key_of, message
+from camelid_ui.text import voice_of
+from camelid_ui.views.data import chosen as chosen_view
+
+from . import adding, cache, chosen, fetching, lengths, lints, mixing, side, taking, weighing
+
+ROOMS = ("", "add", "mix")
+_TO_ROOM = "() => { if (innerWidth <= 700) document.getElementById('data-room').scrollIntoView({behavior: 'smooth'}); }"
+"""On a phone what was chosen stands below the list."""
+
+
+@dataclass(frozen=True)
+class DataTab:
+    """`chosen` is the set's name, `row` the row, `room` what the right side shows: all of them in the address.
+
+    `current` follows `chosen`: a box also says that it changed when the page around it is drawn anew, a state does not.
+    """
+
+    chosen: gr.Textbox
+    current: gr.State
+    row: gr.Textbox
+    room: gr.Textbox
+    side: side.Side
+    set: chosen.Chosen
+    fetch: fetching.FetchRoom
+    lengths: lengths.LengthsRoom
+    lints: lints.LintsRoom
+    bottom: chosen.Bottom
+    add: adding.AddRoom
+    mix: mixing.MixRoom
+    rooms: dict[str, gr.Column]
+
+    @property
+    def model(self) -> gr.Dropdown:
+        return self.set.model
+
+
+def build(services: Services) -> DataTab:
+    name, row, room, mix = (address(each) for each in ("data", "row", "room", "mix"))
+    rooms = {}
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=4, min_width=280, elem_id="data-side"):
+            left = side.build()
+            cache.build(services)
+        with gr.Column(scale=7, min_width=320, elem_classes="camelid-card", elem_id="data-room"):
+            with gr.Column(elem_id="data-set") as rooms[""]:
+                said, head = chosen.head()
+                fetch = fetching.build()
+                shown = chosen.build(services, said, head)
+                with shown.body:
+                    measured = lengths.build()
+                    checked = lints.build()
+                bottom = chosen.bottom()
+            with gr.Column(visible=False, elem_id="data-adding") as rooms["add"]:
+                add = adding.build()
+            with gr.Column(visible=False, elem_id="data-mixing") as rooms["mix"]:
+                mixed = mixing.build(mix)
+    tab = DataTab(name, gr.State(""), row, room, left, shown, fetch, measured, checked, bottom, add, mixed, rooms)
+    _wire(tab, services)
+    return tab
+
+
+def _wire(tab: DataTab, services: Services) -> None:
+    version = gr.State("")
+    tab.chosen.change(lambda name: name, tab.chosen, tab.current, **PRIVATE)
+    side.wire(tab.side, tab.chosen, services)
+    chosen.wire(tab.set, tab.chosen, tab.row, tab.lengths.cutoff, services)
+    fetching.wire(tab.fetch, tab.current, services)
+    arrived = [tab.current.change, tab.fetch.fetched.change]
+    lengths.wire(tab.lengths, [tab.current, tab.set.model, tab.set.template], arrived, services)
+    lints.wire(tab.lints, tab.current, arrived, tab.row, version, services)
+    taking.wire(tab.add, tab.chosen, tab.room, tab.set.said, services)
+    weighing.wire(tab.mix, services)
+    _choose(tab, services)
+    _move(tab)
+    inputs = [*tab.side.asked, tab.chosen]
+    gr.on(
+        [version.change, tab.mix.said.change, tab.lengths.cut.change],
+        _lister(services), inputs, tab.side.shown, trigger_mode="always_last", **PRIVATE,
+    )  # fmt: skip
+
+
+def _lister(services: Services) -> Any:
+    """Lists the sets anew: there is another one, or the cache grew."""
+
+    def show(search: str, facets: dict[str, str], name: str, request: gr.Request) -> tuple[str, str, str]:
+        return side.listed(services, search, facets, name, voice_of(request))
+
+    return show
+
+
+def _choose(tab: DataTab, services: Services) -> None:
+    """What follows when a set is chosen."""
+    shown = tab.set
+
+    def choose(
+        name: str, row: str, search: str, facets: dict[str, str], model: str | None, template: str | None,
+        cutoff: float | None, request: gr.Request,
+    ) -> tuple[Any, ...]:  # fmt: skip
+        say = voice_of(request)
+        listed = side.listed(services, search, facets, name, say)
+        off, hidden = gr.update(interactive=False), gr.update(visible=False)
+        try:
+            entry = services.data.collection.show(name)
+        except CamelidError as problem:
+            nothing = (message(problem), *fetching.hidden(), hidden, off, off, *tab.bottom.remove.hidden())
+            return (*listed, *nothing, *[gr.skip()] * 7)
+        here = entry.place != "fetch"
+        index = chosen.number(row)
+        start = index // chosen.PAGE * chosen.PAGE
+        seen_as = (model or "", template or "", int(cutoff or 0))
+        return (
+            *listed,
+            chosen_view.heading(entry, say, services.data.collection.facts(name)),
+            *fetching.show(services, entry, say),
+            gr.update(visible=here),
+            gr.update(interactive=here),
+            gr.update(interactive=True),
+            gr.update(visible=entry.added),
+            hidden,
+            *(chosen.page(services, name, start, index, say) if here else [gr.skip()] * 5),
+            *(chosen.look(services, name, index, *seen_as, say) if here else ("", "")),
+        )
+
+    def remove(name: str) -> str:
+        services.data.collection.remove(name)
+        return services.data.collection.names()[0]
+
+    inputs = [
+        tab.current, tab.row, tab.side.search, tab.side.facets, shown.model, shown.template, tab.lengths.cutoff
+    ]  # fmt: skip
+    confirm = tab.bottom.remove
+    outputs = [
+        *tab.side.shown, shown.head, *tab.fetch.shown, shown.body, tab.bottom.use, tab.bottom.mix, confirm.ask,
+        confirm.row, *shown.paged, *shown.looked,
+    ]  # fmt: skip
+    gr.on([tab.current.change, tab.fetch.fetched.change], choose, inputs, outputs, **PRIVATE)
+    confirm.yes.click(remove, tab.chosen, tab.chosen, **PRIVATE)
+
+
+def _move(tab: DataTab) -> None:
+    """From room to room."""
+
+    def pick(event: gr.EventData) -> tuple[str, str, str, str]:
+        return key_of(event), "0", "", ""
+
+    def show(room: str) -> list[Any]:
+        return [gr.update(visible=name == (room if room in ROOMS else "")) for name in ROOMS]
+
+    columns = [tab.rooms[name] for name in ROOMS]
+    picked = [tab.chosen, tab.row, tab.room, tab.set.said]
+    tab.side.list.select(pick, None, picked, **PRIVATE).then(None, None, None, js=_TO_ROOM, **PRIVATE)
+    tab.set.head.select(pick, None, picked, **PRIVATE)
+    for button, room in ((tab.side.add, "add"), (tab.side.mix, "mix")):
+        button.click(lambda room=room: room, None, tab.room, **PRIVATE).then(None, None, None, js=_TO_ROOM, **PRIVATE)
+    gr.on([tab.add.close.click, tab.mix.close.click], lambda: "", None, tab.room, **PRIVATE)
+    tab.room.change(show, tab.room, columns, **PRIVATE)
+    tab.bottom.mix.click(
+        lambda mix, name: (weighing.with_source(mix, name), "mix"), [tab.mix.mix, tab.chosen], [tab.mix.mix, tab.room],
+        **PRIVATE,
+    )  # fmt: skip

@@ -1,0 +1,123 @@
+"""Lengths of the chosen set against the cut-off: from the first rows at once, from all of them when asked.
+
+Knows its components and handlers. The page's script lets the cut-off be dragged in the histogram.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+from camelid_core.errors import CamelidError
+
+from camelid_ui.services import Services
+from camelid_ui.services.data import Lengths
+from camelid_ui.tabs import PRIVATE
+from camelid_ui.tabs.parts import message, panel, working
+from camelid_ui.text import Voice, t, voice_of
+from camelid_ui.views.data import lengths as view
+
+CUTOFF_FIELD = "data-cutoff"
+WAIT = 1.0
+"""Seconds that a click waits for short work before the page begins to watch it."""
+
+
+@dataclass(frozen=True)
+class LengthsRoom:
+    """`cutoff` is the number that the histogram's line writes to; `busy` says how far the count of all rows is."""
+
+    cutoff: gr.Number
+    histogram: gr.HTML
+    cut: gr.HTML
+    all: gr.Button
+    busy: gr.HTML
+    timer: gr.Timer
+
+    @property
+    def shown(self) -> list[Any]:
+        return [self.histogram, self.cut, self.busy, self.all, self.timer]
+
+
+def build() -> LengthsRoom:
+    with gr.Row(elem_classes="camelid-section-row"):
+        panel(t("data.lengths_title"), elem_classes="camelid-heading")
+        cutoff = gr.Number(
+            512, label=t("data.cutoff"), precision=0, minimum=1, min_width=110, elem_id=CUTOFF_FIELD,
+            elem_classes="camelid-inline",
+        )  # fmt: skip
+    histogram = panel(elem_id="data-histogram")
+    cut = panel(elem_id="data-cut")
+    with gr.Row(elem_classes="camelid-actions"):
+        every = gr.Button(t("data.count_all"), elem_id="data-count-all")
+        busy = panel(elem_id="data-counting")
+    return LengthsRoom(cutoff, histogram, cut, every, busy, gr.Timer(1.0, active=False))
+
+
+def show(services: Services, name: str, model: str, template: str, cutoff: int, say: Voice) -> tuple[Any, ...]:
+    """Updates for `shown`."""
+    nothing = ("", "", "", gr.update(visible=False), gr.Timer(active=False))
+    if not (name and model):
+        return nothing
+    measure = services.data.lengths
+    try:
+        found = measure.known(name, model, template)
+        work = measure.counting(name, model, template)
+    except CamelidError as problem:
+        return (message(problem), *nothing[1:])
+    counting = work is not None and work.running
+    return (
+        view.histogram(found, cutoff, CUTOFF_FIELD, say),
+        _cut(services, found, name, cutoff, say),
+        working(work, say) if work is not None else "",
+        gr.update(visible=not found.exact, interactive=not counting),
+        gr.Timer(active=counting),
+    )
+
+
+def _cut(services: Services, found: Lengths, name: str, cutoff: int, say: Voice) -> str:
+    if cutoff < 1:
+        return ""
+    return view.cut(found.at(cutoff), cutoff, found.exact, services.data.collection.show(name).rows, say)
+
+
+def wire(room: LengthsRoom, seen_as: list[Any], arrived: list[Any], services: Services) -> None:
+    """`seen_as` are the set, the model and the template; `arrived` the events of rows that are new here."""
+
+    def measured(
+        name: str, model: str | None, template: str | None, cutoff: float | None, request: gr.Request
+    ) -> tuple[Any, ...]:
+        return show(services, name, model or "", template or "", int(cutoff or 0), voice_of(request))
+
+    def moved(name: str, model: str | None, template: str | None, cutoff: float | None, request: gr.Request) -> str:
+        """Another cut-off: nothing is tokenised, only counted again."""
+        try:
+            found = services.data.lengths.known(name, model or "", template or "")
+            return _cut(services, found, name, int(cutoff or 0), voice_of(request))
+        except CamelidError:
+            return ""  # said where the histogram would be
+
+    def count(
+        name: str, model: str | None, template: str | None, cutoff: float | None, request: gr.Request
+    ) -> tuple[Any, ...]:
+        try:
+            services.data.lengths.count(name, model or "", template or "").wait(WAIT)
+        except CamelidError as problem:
+            return gr.skip(), gr.skip(), message(problem), gr.skip(), gr.Timer(active=False)
+        return measured(name, model, template, cutoff, request)
+
+    def watch(
+        name: str, model: str | None, template: str | None, cutoff: float | None, request: gr.Request
+    ) -> tuple[Any, ...]:
+        """While it runs only its progress changes; when it is over everything does."""
+        work = services.data.lengths.counting(name, model or "", template or "")
+        if work is not None and work.running:
+            return gr.skip(), gr.skip(), working(work, voice_of(request)), gr.skip(), gr.skip()
+        return measured(name, model, template, cutoff, request)
+
+    inputs = [*seen_as, room.cutoff]
+    seen = [widget.change for widget in seen_as[1:]]
+    gr.on([*arrived, *seen], measured, inputs, room.shown, trigger_mode="always_last", **PRIVATE)
+    room.cutoff.change(moved, inputs, room.cut, trigger_mode="always_last", **PRIVATE)
+    room.all.click(count, inputs, room.shown, **PRIVATE)
+    room.timer.tick(watch, inputs, room.shown, **PRIVATE)

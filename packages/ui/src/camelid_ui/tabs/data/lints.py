@@ -1,0 +1,158 @@
+"""Checks of the chosen set: what lints found, what to do about each, and a new version of the set without it.
+
+Knows its components and handlers. What they do is `services.data.checks`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+from camelid_core import library
+from camelid_core.errors import CamelidError
+
+from camelid_ui.services import Services
+from camelid_ui.tabs import PRIVATE
+from camelid_ui.tabs.parts import controls, key_of, message, panel, set_of, working
+from camelid_ui.text import Voice, t, voice_of
+from camelid_ui.views.data import lints as view
+
+WAIT = 1.0
+_TO_ROW = "() => document.getElementById('data-rows')?.scrollIntoView({block: 'start', behavior: 'smooth'})"
+
+
+@dataclass(frozen=True)
+class LintsRoom:
+    """`actions` says of each lint whether its rows are to be dropped or fixed."""
+
+    findings: gr.HTML
+    actions: gr.State
+    all: gr.Button
+    busy: gr.HTML
+    plan: gr.HTML
+    name: gr.Textbox
+    write: gr.Button
+    said: gr.HTML
+    timer: gr.Timer
+
+    @property
+    def shown(self) -> list[Any]:
+        return [
+            self.findings, self.all, self.busy, self.plan, self.name, self.write, self.said, self.timer, self.actions
+        ]  # fmt: skip
+
+
+def build() -> LintsRoom:
+    panel(t("lints.title"), elem_classes="camelid-heading")
+    findings = controls(elem_id="data-lints")
+    with gr.Row(elem_classes="camelid-actions"):
+        every = gr.Button(t("lints.check_all"), elem_id="data-check-all")
+        busy = panel(elem_id="data-checking")
+    plan = panel(elem_id="data-lints-plan")
+    with gr.Row(elem_classes="camelid-actions"):
+        name = gr.Textbox(
+            label=t("lints.name"), elem_id="data-version-name", min_width=180, visible=False,
+            elem_classes="camelid-inline",
+        )  # fmt: skip
+        write = gr.Button(t("lints.write"), elem_id="data-write", visible=False)
+    said = panel(elem_id="data-version-said")
+    return LintsRoom(findings, gr.State({}), every, busy, plan, name, write, said, gr.Timer(1.0, active=False))
+
+
+def show(services: Services, name: str, actions: dict[str, str], say: Voice) -> tuple[Any, ...]:
+    """Updates for `shown`."""
+    hidden = gr.update(visible=False)
+    checks = services.data.checks
+    try:
+        if services.data.collection.show(name).place == "fetch":
+            return "", hidden, "", "", hidden, hidden, "", gr.Timer(active=False), {}
+        checked, work, writing = checks.known(name), checks.checking(name), checks.writing(name)
+    except CamelidError as problem:
+        return message(problem), hidden, "", "", hidden, hidden, "", gr.Timer(active=False), {}
+    running = [each for each in (work, writing) if each is not None and each.running]
+    return (
+        view.findings(checked, actions, say),
+        gr.update(
+            visible=not (checked.exact and checked.thorough),
+            interactive=work is None or not work.running,
+            value=say("lints.check_near" if checked.exact else "lints.check_all"),
+        ),
+        working(work, say) if work is not None else "",
+        *planned(services, name, actions, say),
+        _written(writing, say),
+        gr.Timer(active=bool(running)),
+        actions,
+    )
+
+
+def planned(services: Services, name: str, actions: dict[str, str], say: Voice) -> tuple[Any, Any, Any]:
+    """What would be done, the new version's name, and the button: the latter two only where there is anything to do."""
+    checked = services.data.checks.known(name)
+    if not checked.problems:
+        return "", gr.update(visible=False), gr.update(visible=False)
+    fresh = library.fresh_name(name)
+    return (
+        view.plan(checked, actions, fresh, say),
+        gr.update(visible=True, placeholder=fresh),
+        gr.update(visible=True, interactive=bool(actions)),
+    )
+
+
+def _written(work: Any, say: Voice) -> str:
+    if work is None:
+        return ""
+    return view.written(work.result, say) if work.state == "done" else working(work, say)
+
+
+def wire(
+    room: LintsRoom, chosen: gr.State, arrived: list[Any], row: gr.Textbox, version: gr.State, services: Services
+) -> None:
+    """`arrived` are the events of rows that are new here; `version` is told a version's name once it is written."""
+
+    def opened(name: str, request: gr.Request) -> tuple[Any, ...]:
+        return show(services, name, {}, voice_of(request))
+
+    def ticked(name: str, actions: dict[str, str], request: gr.Request, event: gr.EventData) -> tuple[Any, ...]:
+        lint, action = set_of(event)
+        actions = {key: value for key, value in actions.items() if key != lint} | ({lint: action} if action else {})
+        return actions, *planned(services, name, actions, voice_of(request))
+
+    def check(name: str, actions: dict[str, str], request: gr.Request) -> tuple[Any, ...]:
+        try:
+            services.data.checks.check(name).wait(WAIT)
+        except CamelidError as problem:
+            return (gr.skip(), gr.skip(), message(problem), *[gr.skip()] * 6)
+        return show(services, name, actions, voice_of(request))
+
+    def write(name: str, actions: dict[str, str], called: str, request: gr.Request) -> tuple[Any, ...]:
+        skipped = [gr.skip()] * 6
+        try:
+            work = services.data.checks.write(name, actions, called).wait(WAIT)
+        except CamelidError as problem:
+            return *skipped, message(problem), gr.skip(), gr.skip(), gr.skip()
+        made = work.result.entry.name if work.state == "done" else gr.skip()
+        return *skipped, _written(work, voice_of(request)), gr.Timer(active=work.running), gr.skip(), made
+
+    def watch(name: str, actions: dict[str, str], request: gr.Request) -> tuple[Any, ...]:
+        """While anything runs only progress changes."""
+        checks, say = services.data.checks, voice_of(request)
+        work, writing = checks.checking(name), checks.writing(name)
+        if (work is not None and work.running) or (writing is not None and writing.running):
+            busy = working(work, say) if work is not None else ""
+            return gr.skip(), gr.skip(), busy, *[gr.skip()] * 3, _written(writing, say), gr.skip(), gr.skip(), gr.skip()
+        made = writing.result.entry.name if writing is not None and writing.state == "done" else gr.skip()
+        return *show(services, name, actions, say), made
+
+    inputs = [chosen, room.actions]
+    gr.on(arrived, opened, chosen, room.shown, **PRIVATE)
+    room.findings.input(ticked, inputs, [room.actions, room.plan, room.name, room.write], **PRIVATE)
+    room.findings.select(_row_of, None, row, **PRIVATE).then(None, None, None, js=_TO_ROW, **PRIVATE)
+    room.all.click(check, inputs, room.shown, **PRIVATE)
+    room.write.click(write, [*inputs, room.name], [*room.shown, version], **PRIVATE)
+    room.timer.tick(watch, inputs, [*room.shown, version], **PRIVATE)
+
+
+def _row_of(event: gr.EventData) -> Any:
+    kind, _, row = key_of(event).partition(":")
+    return row if kind == "row" else gr.skip()

@@ -1,0 +1,48 @@
+"""Work in the background: once per key, its end is seen, its failure is a sentence, and it can be stopped."""
+
+from __future__ import annotations
+
+import threading
+
+from camelid_core.errors import DataError
+from camelid_ui.services.background import Background
+
+
+def test_the_same_key_is_the_same_work_until_it_is_over():
+    background, go = Background(), threading.Event()
+    first = background.start("a", lambda report: go.wait(10), total=5)
+    assert background.start("a", lambda report: None) is first
+    assert first.running
+    go.set()
+    assert first.wait(10).state == "done"
+    assert background.get("a") is first
+    assert background.start("a", lambda report: 7).wait(10).result == 7
+
+
+def test_failures_are_sentences():
+    background = Background()
+
+    def refuse(report):
+        raise DataError("row 3 is empty.")
+
+    def break_down(report):
+        raise ZeroDivisionError("oh")
+
+    assert background.start("a", refuse).wait(10).error == "row 3 is empty."
+    assert background.start("b", break_down).wait(10).error == "ZeroDivisionError: oh"
+
+
+def test_progress_is_seen_and_work_can_be_stopped():
+    background, seen = Background(), threading.Event()
+
+    def count(report):
+        for number in range(10**9):
+            report(number)
+            if number == 10:
+                seen.set()
+
+    work = background.start("a", count, total=10**9)
+    assert seen.wait(10)
+    assert work.done >= 10
+    work.stop()
+    assert work.wait(10).state == "failed"

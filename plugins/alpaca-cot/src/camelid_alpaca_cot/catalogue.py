@@ -1,0 +1,218 @@
+"""The table's rows as datasets: their names, what is missing, and their records from wherever the files are.
+
+Knows what a `Dataset` wants. Leaves places to `places`, the network to `hub`, and the nine sets to `cot`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from itertools import chain, islice
+from pathlib import Path
+
+from camelid_core.artefacts import effective_licence
+from camelid_core.datasets import Dataset, Fetch, Load, Progress, Split
+from camelid_core.records import Record
+
+from . import places
+from .table import Mix, Row, Table, table
+
+PREVIEW = 1000
+"""So many rows or fewer are read from the Hub without fetching whole files."""
+
+_LANGUAGES = {"EN": "en", "CN": "zh", "ML": "mul"}
+"""`ML` is multi-lingual, which ISO 639 calls `mul`; its own `ml` is Malayalam."""
+_MACHINES = ("gpt", "davinci")
+
+
+def datasets() -> list[Dataset]:
+    """Everything this plugin gives. Pure and quick: no file but our own table is opened."""
+    from .cot import cot_datasets
+
+    entries = {row.name: row for row in table().every}
+    rows = {name: _dataset(row, table()) for name, row in entries.items()}
+    nine = cot_datasets(table())
+    rows["cot"] = _whole_cot(rows["cot"], nine)
+    mixes = [_mixed(mix, rows, _licences(mix, entries)) for mix in table().mixes]
+    return [*rows.values(), *nine, *mixes]
+
+
+def at_hand(row: Row) -> list[Path]:
+    return places.find(row, table().repo)
+
+
+def needed(row: Row) -> str:
+    """What to fetch and where to put it; nothing if the row's files are here."""
+    return "" if at_hand(row) else instructions(row)
+
+
+def instructions(row: Row) -> str:
+    """How to get the row's files, as a person would do it."""
+    mirror = places.downloads()
+    top = places.repository(row, mirror, table().repo)
+    if not row.published:
+        return (
+            f"{row.name} is not on this machine, and the collection never published it. Take its files from "
+            f"{row.upstream} and put them, as rows with instruction, input and output, into {mirror / row.name}"
+        )
+    directory = top / row.directory if row.directory else top
+    files = ", ".join(row.files) if row.exact else "its .json, .jsonl or .parquet files"
+    done, total = places.progress(row)
+    begun = f" {done} of {total} files are here already." if total else ""
+    return (
+        f"{row.name} is not on this machine.{begun} Type `camelid datasets fetch {row.name}`, or take {files} "
+        f"from {web_address(row)} and put it into {directory} "
+        f"(or into the same place under a directory that {places.MIRROR} names)."
+    )
+
+
+def web_address(row: Row) -> str:
+    """Where a browser shows the row's files."""
+    if not row.published:
+        return row.upstream
+    tail = f"/{row.directory}" if row.directory else ""
+    return f"https://huggingface.co/datasets/{row.repo}/tree/{row.revision}{tail}"
+
+
+def fetcher(row: Row) -> Fetch:
+    def fetch(revision: str, progress: Progress) -> list[Path]:
+        from . import hub
+
+        return hub.fetch(row, revision, progress)
+
+    return fetch
+
+
+def facts(row: Row) -> dict[str, str]:
+    """Where its files are, the commit they are of, and what else is to be known."""
+    found = at_hand(row)
+    commit = places.fetched(row).get("commit", "") if any(places.downloads() in path.parents for path in found) else ""
+    return {
+        "files": ", ".join(map(str, found[:5])) + (f" and {len(found) - 5} more" if len(found) > 5 else ""),
+        "commit": str(commit),
+        "note": row.note,
+        "terms": table().licence_note if row.repo == table().repo else "",
+    }
+
+
+def loader(row: Row) -> Load:
+    """Mirror and fetched files first, then the Hub: a few rows are streamed, more are fetched and kept."""
+
+    def load(split: Split, limit: int | None) -> Iterator[Record]:
+        from .rows import records
+
+        if split == "heldout":
+            return iter(())
+        found = at_hand(row)
+        if found:
+            return islice(records(row, found), limit)
+        from . import hub, previews
+
+        if limit is not None and limit <= PREVIEW:
+            return previews.preview(row, limit)
+        return islice(records(row, hub.fetch(row)), limit)
+
+    return load
+
+
+def _dataset(row: Row, all_rows: Table) -> Dataset:
+    later = row.later
+    lang = row.lang or str(later.get("lang", ""))
+    kind, made_by = (getattr(row, key) or str(later.get(key, "")) for key in ("type", "src"))
+    return Dataset(
+        name=row.name,
+        title=row.title,
+        help=f"{row.title}: {kind}." if kind else f"{row.title}.",
+        licence=row.licence,
+        languages=tuple(_LANGUAGES[tag] for tag in lang.split("/") if tag),
+        rows=row.nums,
+        later_rows=int(later.get("nums", 0)),
+        load=loader(row),
+        missing=partial(needed, row),
+        tags=tuple(tag for tag, holds in _tags(row, made_by) if holds),
+        source=row.upstream,
+        aliases=_aliases(row),
+        task=row.task or str(later.get("task", "")),
+        generation=row.gen or str(later.get("gen", "")),
+        kind=kind,
+        made_by=made_by,
+        url=web_address(row),
+        citation=all_rows.citation(row),
+        collection=row.collection,
+        fetch=fetcher(row),
+        facts=partial(facts, row),
+    )
+
+
+def _tags(row: Row, made_by: str) -> Iterator[tuple[str, bool]]:
+    yield "cot", "cot" in row.name.split("-")
+    yield "machine-output", any(name in made_by.lower() for name in _MACHINES)
+    yield "non-commercial", "-nc" in row.licence
+
+
+def _aliases(row: Row) -> tuple[str, ...]:
+    """Every other name, and the name of its file if it has but one."""
+    files = row.files if len(row.files) == 1 else ()
+    titles = (row.title, str(row.later.get("title", "")), row.title.lower(), row.title.replace(" ", "_"))
+    return tuple(dict.fromkeys(name for name in (*titles, *row.aliases, *files) if name and name != row.name))
+
+
+def _whole_cot(dataset: Dataset, nine: list[Dataset]) -> Dataset:
+    from dataclasses import replace
+
+    from .cot import merged
+
+    def missing() -> str:
+        text = dataset.missing()
+        return text if text and any(part.missing() for part in nine) else ""
+
+    def load(split: Split, limit: int | None) -> Iterator[Record]:
+        here = dataset.missing() == "" or any(part.missing() for part in nine)
+        return dataset.load(split, limit) if here or split == "heldout" else islice(merged(nine), limit)
+
+    return replace(dataset, missing=missing, load=load)
+
+
+def _licences(mix: Mix, rows: Mapping[str, Row]) -> str:
+    return effective_licence({name: licence for part in mix.parts for name, licence in rows[part].licences.items()})
+
+
+def _mixed(mix: Mix, rows: Mapping[str, Dataset], licence: str) -> Dataset:
+    """Composed as it is read. The original's merged file stands for it where one is at hand."""
+    parts = [rows[name] for name in mix.parts]
+    merged: Callable[[], Path | None] = partial(
+        places.first, [f"{mix.path}/{name}" for name in mix.files] + [*mix.files, *mix.aliases]
+    )
+
+    def missing() -> str:
+        return "" if merged() else "\n".join(text for part in parts if (text := part.missing()))
+
+    def load(split: Split, limit: int | None) -> Iterator[Record]:
+        from camelid_core.readers import read
+
+        if split == "heldout":
+            return iter(())
+        path = merged()
+        whole = read(path) if path else chain.from_iterable(part.load("train", limit) for part in parts)
+        return islice(whole, limit)
+
+    return Dataset(
+        name=mix.name,
+        help=mix.help,
+        licence=licence,
+        languages=tuple(dict.fromkeys(language for part in parts for language in part.languages)),
+        rows=sum(part.rows for part in parts) if all(part.rows for part in parts) else 0,
+        load=load,
+        missing=missing,
+        tags=tuple(sorted({"mixture", *(tag for part in parts for tag in part.tags)})),
+        source=" + ".join(mix.parts),
+        aliases=(*mix.files, *mix.aliases),
+        task="MT",
+        generation="COL",
+        citation="\n\n".join(dict.fromkeys(entry for part in parts for entry in part.citation.split("\n\n"))),
+        fetch=partial(_fetch_all, parts),
+    )
+
+
+def _fetch_all(parts: list[Dataset], revision: str, progress: Progress) -> list[Path]:
+    return [path for part in parts if part.fetch for path in part.fetch(revision, progress)]

@@ -1,0 +1,140 @@
+"""The nine chain-of-thought sets as datasets: phrased here from FLAN's files, or as the original phrased them.
+
+Knows which of a set's files to prefer. Knows nothing of the phrasings themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from camelid_core.datasets import Dataset, Split
+from camelid_core.errors import DataError
+from camelid_core.records import Record
+
+from . import places
+from .table import CotSet, Row, Table
+
+if TYPE_CHECKING:
+    from camelid_core.readers import Faults
+
+PLAIN = "flan-tsv"
+_ORIGIN = "Chain-of-Thought/origin_cot_data"
+_FORMATTED = ("Chain-of-Thought/formatted_cot_data", "formatted_cot_data", "formated_cot_data")
+
+
+def cot_datasets(table: Table) -> list[Dataset]:
+    return [_dataset(part, table) for part in table.cot]
+
+
+def origin(part: CotSet, table: Table) -> Row:
+    """The set's own file in the repository, as a row of the table."""
+    return Row(
+        name=f"cot-{part.name}",
+        path=_ORIGIN,
+        files=(f"{part.name}_train.tsv",),
+        repo=table.repo,
+        revision=table.revision,
+    )
+
+
+def unphrased(part: CotSet, table: Table) -> Path | None:
+    """FLAN's file of the set, if it is on this machine."""
+    found = places.find(origin(part, table), table.repo)
+    return found[0] if found else places.first([f"origin_cot_data/{part.name}_train.tsv"])
+
+
+def phrased(part: CotSet) -> Path | None:
+    """The file the original made of it, under either spelling of its directory."""
+    return places.first(f"{directory}/{part.name}_train.json" for directory in _FORMATTED)
+
+
+def read_set(path: Path, seed: int = 0, keep_escapes: bool = False, faults: Faults | None = None) -> Iterator[Record]:
+    """The set's records from FLAN's file. With `keep_escapes` they are as the original has them (parity)."""
+    from camelid_core.readers import read
+
+    return read(path, PLAIN, faults=faults, seed=seed, keep_escapes=keep_escapes)
+
+
+def merged(nine: list[Dataset]) -> Iterator[Record]:
+    """All nine, one after the other.
+
+    Raises:
+        DataError: at the end, if there were more or fewer rows than the sets are known to have.
+    """
+    counts: dict[str, int] = {}
+    for dataset in nine:
+        for record in dataset.load("train", None):
+            counts[dataset.name] = counts.get(dataset.name, 0) + 1
+            yield record
+    wrong = [
+        f"{dataset.name} {counts.get(dataset.name, 0):,} instead of {dataset.rows:,}"
+        for dataset in nine
+        if counts.get(dataset.name, 0) != dataset.rows
+    ]
+    if wrong:
+        total = sum(dataset.rows for dataset in nine)
+        raise DataError(f"the nine sets should have {total:,} rows: {'; '.join(wrong)}. A file is not as published.")
+
+
+def _dataset(part: CotSet, table: Table) -> Dataset:
+    from .catalogue import fetcher
+
+    row = origin(part, table)
+
+    def load(split: Split, limit: int | None) -> Iterator[Record]:
+        return iter(()) if split == "heldout" else islice(_records(part, table), limit)
+
+    return Dataset(
+        name=row.name,
+        title=part.name,
+        help=f"Chain of thought: {part.type}.",
+        licence=part.licence,
+        languages=("en",),
+        rows=part.nums,
+        load=load,
+        missing=partial(_missing, part, table),
+        tags=("cot",),
+        source="https://github.com/google-research/FLAN",
+        aliases=(f"{part.name}_train.tsv", f"{part.name}_train.json", part.name),
+        task="TS",
+        generation="HG",
+        kind=part.type,
+        made_by="annotating CoT on existing data",
+        url=f"https://huggingface.co/datasets/{table.repo}/blob/{table.revision}/{_ORIGIN}/{row.files[0]}",
+        citation="\n\n".join(table.citations[key].strip() for key in ("alpaca-cot", "flan")),
+        fetch=fetcher(row),
+        facts=partial(_facts, part, table),
+    )
+
+
+def _facts(part: CotSet, table: Table) -> dict[str, str]:
+    own = unphrased(part, table)
+    here = own or phrased(part)
+    phrasing = "one of several, by seed and row" if own else "the original's" if here else ""
+    return {"files": str(here or ""), "phrasing": phrasing, "terms": table.licence_note}
+
+
+def _missing(part: CotSet, table: Table) -> str:
+    from .catalogue import instructions
+
+    return "" if unphrased(part, table) or phrased(part) else instructions(origin(part, table))
+
+
+def _records(part: CotSet, table: Table) -> Iterator[Record]:
+    path = unphrased(part, table)
+    if path is not None:
+        yield from read_set(path)
+        return
+    original = phrased(part)
+    if original is not None:
+        from .rows import records
+
+        yield from records(origin(part, table), [original])
+        return
+    from . import hub
+
+    yield from read_set(hub.fetch(origin(part, table))[0])

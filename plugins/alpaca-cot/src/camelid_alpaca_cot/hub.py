@@ -1,0 +1,246 @@
+"""Files of the Hub: which ones at which commit, fetched so that an interrupted fetch goes on where it stopped.
+
+Knows the Hub's API and what a fetch writes down. The library's own download begins anew in a new process
+(huggingface_hub 2.4 removes its partial file), which 80 GB do not forgive; hence the transfer here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from camelid_core.datasets import Progress
+from camelid_core.errors import CamelidError, DataError, MissingPackage
+from camelid_core.integrity import write_durably
+
+from . import places
+from .table import Row, table
+
+REVISION = "CAMELID_DATA_REVISION"
+"""Another branch, tag or commit than the pinned one, for every set."""
+
+SPARE = 256 << 20
+"""Bytes of disk to leave free."""
+
+_CHUNK = 1 << 20
+_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """A file at a commit. `digest` is its SHA-256 where the Hub knows it (large files), else git's blob id."""
+
+    name: str
+    size: int
+    digest: str
+
+    def matches(self, path: Path) -> bool:
+        return path.is_file() and path.stat().st_size == self.size and _digest(path, self) == self.digest
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A row's files at one commit."""
+
+    repo: str
+    revision: str
+    commit: str
+    files: tuple[Remote, ...]
+
+    @property
+    def size(self) -> int:
+        return sum(file.size for file in self.files)
+
+
+def listing(row: Row, revision: str = "") -> Listing:
+    """Ask the Hub for the row's files. The commit is found first, so that all files are of one.
+
+    Raises:
+        DataError: the Hub is out of reach, refuses, or has no such files; says what else can be done.
+    """
+    wanted = revision or os.environ.get(REVISION, "") or row.revision
+    with _reaching(row):
+        api = _api()
+        commit = str(api.dataset_info(row.repo, revision=wanted, timeout=_SECONDS).sha)
+        tree = api.list_repo_tree(
+            row.repo, row.directory or None, recursive=not row.exact, revision=commit, repo_type="dataset"
+        )
+        every = {entry.path: entry for entry in tree if hasattr(entry, "blob_id")}
+    files = tuple(_remote(every[name]) for name in places.chosen(row, every))
+    if not files or (row.exact and len(files) < len(row.files)):
+        raise DataError(f"{row.repo} at {wanted!r} does not have the files of {row.name}. {_otherwise(row)}")
+    return Listing(row.repo, wanted, commit, files)
+
+
+def fetch(row: Row, revision: str = "", progress: Progress | None = None) -> list[Path]:
+    """The row's files, fetched into the mirror directory unless they are there as they should be.
+
+    Raises:
+        DataError: as of `listing`; or a file came damaged. What has come so far is kept for the next try.
+    """
+    remote = listing(row, revision)
+    from filelock import FileLock  # comes with huggingface_hub, which has just been there
+
+    top = places.repository(row, places.downloads(), table().repo)
+    known = places.fetched(row).get("files", {})
+    note = places.note(row)
+    note.parent.mkdir(parents=True, exist_ok=True)
+    here: list[str] = []
+    with FileLock(note.with_suffix(".lock")):  # two runs that want one set fetch it once
+        for file in remote.files:
+            path = top / file.name
+            if not (known.get(_inside(path)) == file.digest and path.is_file()) and not file.matches(path):
+                _write_note(note, remote, top, here)
+                _check_room(row, file)
+                _transfer(row, remote, file, path, progress or _silent)
+            here.append(_inside(path))
+        _write_note(note, remote, top, here)
+    return [top / file.name for file in remote.files]
+
+
+def _check_room(row: Row, file: Remote) -> None:
+    disk = places.downloads()
+    free = shutil.disk_usage(disk).free
+    partial = _partial(file)
+    wanted = file.size - (partial.stat().st_size if partial.exists() else 0)
+    if wanted + SPARE > free:
+        raise DataError(
+            f"{file.name} of {row.name} needs {wanted / 1e9:.1f} GB, and {str(disk)!r} has {free / 1e9:.1f} GB free. "
+            "Make room, or let CAMELID_HOME be on a larger disk."
+        )
+
+
+def _partial(file: Remote) -> Path:
+    return places.downloads() / ".camelid" / f"{file.digest}.part"
+
+
+def _transfer(row: Row, listed: Listing, file: Remote, path: Path, progress: Progress) -> None:
+    """Whatever came earlier of this very content is kept, and the rest asked for."""
+    partial = _partial(file)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    have = partial.stat().st_size if partial.exists() else 0
+    if have > file.size:
+        have = 0
+    with partial.open("r+b" if have else "wb") as target:
+        target.seek(have)
+        target.truncate()
+        while have < file.size:
+            before = have
+            try:
+                for chunk in stream(row, listed.commit, file.name, have, file.size):
+                    target.write(chunk)
+                    have += len(chunk)
+                    progress(file.name, have, file.size)
+            except DataError:
+                if have == before:  # a connection that breaks is tried again as long as it brings anything
+                    raise
+        target.flush()
+        os.fsync(target.fileno())
+    if not file.matches(partial):
+        partial.unlink()
+        raise DataError(f"{file.name} came damaged (its checksum differs) and was thrown away; fetch it again.")
+    partial.replace(path)
+
+
+def stream(row: Row, commit: str, name: str, start: int, stop: int) -> Iterator[bytes]:
+    """The bytes `start` to `stop` of a file, as they come."""
+    if start >= stop:
+        return
+    with _reaching(row):
+        from huggingface_hub import hf_hub_url
+        from huggingface_hub.utils import build_hf_headers, get_session
+
+        url = hf_hub_url(row.repo, name, repo_type="dataset", revision=commit, endpoint=_endpoint())
+        headers = {**build_hf_headers(), "Range": f"bytes={start}-{stop - 1}", "Accept-Encoding": "identity"}
+        with get_session().stream("GET", url, headers=headers, timeout=_SECONDS) as answer:
+            answer.raise_for_status()
+            skip = start if answer.status_code == 200 else 0  # a server that knows no ranges sends all of it
+            left = stop - start
+            for chunk in answer.iter_raw():
+                part = chunk[skip : skip + left]
+                skip = max(0, skip - len(chunk))
+                left -= len(part)
+                if part:
+                    yield part
+                if not left:
+                    return
+
+
+def _remote(entry: Any) -> Remote:
+    large = getattr(entry, "lfs", None)
+    return Remote(entry.path, entry.size, large.sha256 if large else entry.blob_id)
+
+
+def _digest(path: Path, file: Remote) -> str:
+    if len(file.digest) == 64:
+        with path.open("rb") as source:
+            return hashlib.file_digest(source, "sha256").hexdigest()
+    blob = hashlib.sha1(f"blob {file.size}\0".encode(), usedforsecurity=False)  # git's name for a file
+    with path.open("rb") as source:
+        while chunk := source.read(_CHUNK):
+            blob.update(chunk)
+    return blob.hexdigest()
+
+
+def _inside(path: Path) -> str:
+    return path.relative_to(places.downloads()).as_posix()
+
+
+def _write_note(note: Path, remote: Listing, top: Path, here: list[str]) -> None:
+    values = {
+        "repo": remote.repo,
+        "revision": remote.revision,
+        "commit": remote.commit,
+        "files": {_inside(top / file.name): file.digest for file in remote.files},
+        "here": here,
+    }
+    write_durably(note, json.dumps(values, indent=1, ensure_ascii=False).encode())
+
+
+def _api() -> Any:
+    from huggingface_hub import HfApi
+
+    return HfApi(endpoint=_endpoint())
+
+
+def _endpoint() -> str | None:
+    """Read when needed: the library reads it once, at import."""
+    return os.environ.get("HF_ENDPOINT") or None
+
+
+def _otherwise(row: Row) -> str:
+    from .catalogue import instructions
+
+    return instructions(row)
+
+
+@contextmanager
+def _reaching(row: Row) -> Iterator[None]:
+    """Whatever a network library raises becomes a sentence with what else can be done."""
+    if not row.published:
+        raise DataError(_otherwise(row))
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+        raise DataError(f"The Hub is not asked (HF_HUB_OFFLINE is set). {_otherwise(row)}")
+    try:
+        yield
+    except CamelidError:
+        raise
+    except ImportError:
+        raise MissingPackage(
+            "Fetching from the Hub needs huggingface_hub. Type: pip install 'camelid-alpaca-cot[hub]'"
+        ) from None
+    except Exception as error:  # the kinds differ between releases of the library and of what it stands on
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        reason = f"refused ({status})" if status else f"is out of reach ({type(error).__name__})"
+        raise DataError(f"The Hub {reason}. {_otherwise(row)}") from None
+
+
+def _silent(name: str, have: int, size: int) -> None:
+    pass

@@ -1,0 +1,66 @@
+"""Question, answer and reasoning → one of several phrasings: which one is a matter of seed and row, never of chance.
+
+Knows `phrasings.toml` and the nine sets by the names of their files. How such a file is cut is core's to know.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import tomllib
+from importlib.resources import files
+from pathlib import Path
+
+from camelid_core.readers import READERS, Reader, Reading, Row, build
+from camelid_core.records import Message, Record
+
+PLAIN = "flan-tsv"
+
+
+@functools.cache
+def phrasings() -> dict[str, tuple[tuple[str, str], ...]]:
+    """Every set's pairs of question and answer pattern; read once, when a row is first phrased."""
+    values = tomllib.loads((files(__package__) / "phrasings.toml").read_text(encoding="utf-8"))
+    return {name: tuple((pair[0], pair[1]) for pair in pairs) for name, pairs in values.items()}
+
+
+def set_of(stem: str) -> str:
+    """Which of the nine a file is of: `gsm8k_train.tsv` and `gsm8k.tsv` are of gsm8k. Empty: of none."""
+    name = stem.lower().removesuffix("_train")
+    return name if name in phrasings() else ""
+
+
+def choice(seed: int, name: str, number: int, count: int) -> int:
+    """Which of `count` pairs a row gets: a hash, so that it is the same on every machine and Python."""
+    digest = hashlib.blake2b(f"{seed}\0{name}\0{number}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") % count
+
+
+def _accepts(path: Path) -> bool:
+    return bool(set_of(path.stem))
+
+
+def _record(row: Row, number: int, reading: Reading) -> Record:
+    """The same seed gives a row the same phrasing, whichever other rows are read."""
+    name = set_of(reading.source)
+    pairs = phrasings()[name]
+    ask, reply = pairs[choice(reading.seed, name, number, len(pairs))]
+    said = Message("user", ask.replace("{question}", row["question"]))
+    answered = Message("assistant", _fill(reply, row["rationale"], row["answer"]))
+    return build((said, answered), {"id": f"{name}-{number}", "source": f"cot-{name}"}, number, reading)
+
+
+def _fill(reply: str, reasoning: str, answer: str) -> str:
+    """Both at once: a reasoning that happens to hold `{answer}` is no place to put one."""
+    before, _, after = reply.partition("{chain_of_thought}")
+    return before.replace("{answer}", answer) + reasoning + after.replace("{answer}", answer)
+
+
+READER = Reader(
+    "cot-phrased",
+    "FLAN's chain of thought in one of several phrasings a row, for the nine sets of the Alpaca-CoT collection.",
+    _record,
+    rows=READERS[PLAIN].rows,
+    refines=PLAIN,
+    accepts=_accepts,
+)

@@ -1,0 +1,50 @@
+"""A row's files → records, with what is peculiar to a set: its columns, or which rows of a shared file are its own.
+
+Knows files on this machine. Knows nothing of where they came from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from camelid_core.errors import DataError
+from camelid_core.readers import read, rows, to_record
+from camelid_core.records import Record
+
+from .table import Row
+
+
+def records(row: Row, files: Iterable[Path]) -> Iterator[Record]:
+    """Every record of the row, from one file after the other. Ids are unique within the row."""
+    paths = list(files)
+    for path in paths:
+        before = f"{path.stem}-" if len(paths) > 1 else ""
+        peculiar = row.fields or row.keep
+        for record in _peculiar(row, path) if peculiar else read(path):
+            yield replace(record, source=row.name, id=f"{before}{record.id}")
+
+
+def _peculiar(row: Row, path: Path) -> Iterator[Record]:
+    empty = True
+    for number, values in rows(path):
+        if all(str(values.get(key)) == wanted for key, wanted in row.keep.items()):
+            empty = False
+            yield to_record(_mapped(row, values), where=f"{path.name}, row {number}", source=row.name, number=number)
+    if empty and row.keep and path.suffix != ".parquet":  # a shard may well hold none of the set's rows
+        raise DataError(f"{path.name} holds no rows of {row.name} ({dict(row.keep)}).")
+
+
+def _mapped(row: Row, values: dict[str, Any]) -> Mapping[str, Any]:
+    """The first of a field's columns that has a value."""
+    if not row.fields:
+        return values
+    return {
+        "input": "",
+        **{
+            name: next((values[column] for column in columns if values.get(column)), "")
+            for name, columns in row.fields.items()
+        },
+    }
