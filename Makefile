@@ -18,7 +18,7 @@ $(BIN)/python:
 
 $(VENV)/.installed: $(BIN)/python constraints-cpu.txt pyproject.toml $(wildcard packages/*/pyproject.toml plugins/*/pyproject.toml)
 	@echo "Installing Camelid into $(VENV) …"
-	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints-cpu.txt -e 'packages/core[data,quality]' -e 'packages/train[qlora]' -e packages/serve -e packages/ui -e plugins/alpaca-cot
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints-cpu.txt -e 'packages/core[data,quality]' -e 'packages/train[qlora]' -e 'packages/serve[api]' -e packages/ui -e plugins/alpaca-cot
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.installed requirements-dev.txt

@@ -178,21 +178,20 @@ def _chunks(records: Iterable[Record]) -> Iterator[list[Record]]:
 def _in_order(
     chunks: Iterator[list[Record]], make: Callable[[list[Record]], _Made], workers: int
 ) -> Iterator[tuple[list[Record], _Made]]:
-    """Each chunk with its shard, in order. Threads are enough: the tokenizer works outside the interpreter's lock."""
+    """Each chunk with its shard, in order. Threads are enough: the tokenizer works outside the interpreter's lock.
+
+    What was begun is finished even when the source breaks: it will be found the next time.
+    """
     waiting: deque[tuple[list[Record], Future[_Made]]] = deque()
     with ThreadPoolExecutor(workers, "tokenize") as pool:
-        try:
-            for chunk in chunks:
-                waiting.append((chunk, pool.submit(make, chunk)))
-                if len(waiting) > workers:
-                    first, future = waiting.popleft()
-                    yield first, future.result()
-            while waiting:
+        for chunk in chunks:
+            waiting.append((chunk, pool.submit(make, chunk)))
+            if len(waiting) > workers:
                 first, future = waiting.popleft()
                 yield first, future.result()
-        finally:
-            for _, future in waiting:
-                future.cancel()
+        while waiting:
+            first, future = waiting.popleft()
+            yield first, future.result()
 
 
 def _make(directory: Path, encoder: Encoder, chunk: list[Record]) -> _Made:

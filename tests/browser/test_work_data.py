@@ -1,4 +1,7 @@
-"""The Data page as a person uses it: look, add, map, cut off, check, mix. Each test makes what it needs."""
+"""The Data page as a person uses it: look, add, map, cut off, check, mix.
+
+By its name it runs after `test_work`, which wants to see a first run. Each test makes what it needs.
+"""
 
 from __future__ import annotations
 
@@ -76,6 +79,8 @@ def test_the_collection_is_searched_narrowed_and_says_what_to_fetch(eyes):
     expect(page.locator("#data-missing code")).to_contain_text("camelid datasets fetch alpaca-gpt4")
     expect(page.locator("#data-use")).to_be_disabled()
     expect(page.locator("#data-rows")).to_be_hidden()
+    page.locator("#data-fetch").click()
+    expect(page.locator("#data-fetching .camelid-error")).to_contain_text("The Hub is not asked")
     shoot_both(eyes, page, "data-fetch")
 
 
