@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from camelid_ui.security import Guard, local_hosts
+from camelid_core.listening import names
+from camelid_ui.security import Guard
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
@@ -26,7 +27,7 @@ def client(touched):
         return PlainTextResponse("in")
 
     app = Starlette(routes=[Route("/{path:path}", handler, methods=METHODS)])
-    return TestClient(Guard(app, TOKEN, local_hosts(), 7860), base_url="http://localhost:7860")
+    return TestClient(Guard(app, TOKEN, names("127.0.0.1"), 7860), base_url="http://localhost:7860")
 
 
 def signed_in(client: TestClient) -> TestClient:
@@ -113,7 +114,7 @@ def test_without_asking_for_tokens_origins_and_hosts_still_count(touched):
         return PlainTextResponse("in")
 
     app = Starlette(routes=[Route("/", handler, methods=METHODS)])
-    client = TestClient(Guard(app, "", local_hosts(), 7860), base_url="http://localhost:7860")
+    client = TestClient(Guard(app, "", names("127.0.0.1"), 7860), base_url="http://localhost:7860")
     assert client.get("/").status_code == 200
     assert client.post("/", headers={"origin": "http://evil.example"}).status_code == 403
     assert client.get("/", headers={"host": "evil.example"}).status_code == 403

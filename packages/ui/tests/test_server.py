@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from camelid_ui.security import OPEN, OPEN_UNDER, local_hosts
+from camelid_core.listening import names
+from camelid_ui.security import OPEN, OPEN_UNDER
 from camelid_ui.server import build_server, guarded
 from starlette.testclient import TestClient
 
@@ -18,7 +19,7 @@ def app(services, monkeypatch, tmp_path):
 
 @pytest.fixture
 def client(app):
-    return TestClient(guarded(app, TOKEN, local_hosts(), 80), base_url="http://localhost")
+    return TestClient(guarded(app, TOKEN, names("127.0.0.1"), 80), base_url="http://localhost")
 
 
 def paths(routes, prefix=""):

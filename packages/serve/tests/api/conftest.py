@@ -10,8 +10,8 @@ from typing import Any
 
 import httpx
 import pytest
+from camelid_core.listening import listening
 from camelid_serve.api.app import build, guarded
-from camelid_serve.api.listening import listening
 from camelid_serve.api.resident import Serving
 from camelid_serve.api.server import server
 from camelid_serve.api.settings import Limits

@@ -17,7 +17,6 @@ import httpx
 import psutil
 import pytest
 from camelid_core.errors import UsageError
-from camelid_serve.api.listening import address_file, is_loopback, listening, names, shown
 from camelid_serve.api.resident import label_of, unique
 from camelid_serve.remote import EngineProcess
 
@@ -187,19 +186,3 @@ def test_labels() -> None:
     assert unique(["a", "b=a"]) == {"a": "a", "b": "a"}
     with pytest.raises(UsageError, match="two models"):
         unique(["a", "a=b"])
-
-
-def test_addresses(tmp_path: Path) -> None:
-    assert [is_loopback(host) for host in ("127.0.0.1", "::1", "localhost", "0.0.0.0", "example.org")] == [
-        True, True, True, False, False
-    ]  # fmt: skip
-    assert {"localhost", "127.0.0.1", "::1", "mine"} == names("127.0.0.1", ["MINE"])
-    assert names("0.0.0.0") > {"localhost"}
-    assert shown("::1") == "[::1]"
-    with listening("127.0.0.1", 0) as listener:
-        listener.listen(1)
-        with pytest.raises(UsageError, match="--port"), listening("127.0.0.1", listener.getsockname()[1]):
-            pass
-    with address_file(tmp_path / "deep" / "api.json", {"url": "x"}):
-        assert json.loads((tmp_path / "deep" / "api.json").read_text(encoding="utf-8"))["url"] == "x"
-    assert list((tmp_path / "deep").iterdir()) == []

@@ -156,6 +156,7 @@ def _lead(pages: Pages, services: Services) -> None:
         pages.merge.adapter,
     ]
     news = [pages.train.panel.ended.change, pages.merge.panel.ended.change, pages.data.current.change]
+    news += [pages.data.mix.said.change, pages.data.fetch.fetched.change]
     gr.on(news, lists, None, choices, **PRIVATE)
 
 

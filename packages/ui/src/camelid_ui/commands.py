@@ -5,22 +5,18 @@ Knows addresses, tokens and the process. Imports gradio only when it runs.
 
 from __future__ import annotations
 
-import contextlib
-import ipaddress
-import json
 import os
 import secrets
 import signal
 import socket
 import tempfile
 import webbrowser
-from collections.abc import Iterator
-from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from camelid_core.errors import UsageError
+from camelid_core.listening import address_file, is_loopback, listening, names, shown
 from camelid_core.paths import home
 
 app = typer.Typer(help="Open the pages in a browser.", add_completion=False, rich_markup_mode=None)
@@ -39,13 +35,13 @@ def ui(
     allow_host: Annotated[list[str] | None, typer.Option(help="A further name the server answers to.")] = None,
 ) -> None:
     """Serve the pages: Data, Train, Chat, Batch predict, Merge & export, Jobs, Plugins."""
-    if not token and not _is_loopback(host):
+    if not token and not is_loopback(host):
         raise UsageError(
             f"--host {host} lets other machines in, and --no-token lets anyone do anything. "
             "Leave out --no-token, or listen on 127.0.0.1 and forward the port (ssh -L)."
         )
     secret = secrets.token_urlsafe(24) if token else ""
-    with _listening(host, port) as listener:
+    with listening(host, port) as listener:
         serve(listener, host, secret, allow_host or [], open_)
 
 
@@ -61,13 +57,13 @@ def serve(listener: socket.socket, host: str, secret: str, allow_host: list[str]
         os.environ["GRADIO_TEMP_DIR"] = str(uploads)
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
         os.chdir(Path(empty) / "cwd")  # Gradio may serve files of the working directory: there are none
-        url = f"http://{_shown(host)}:{port}/" + (f"?token={secret}" if secret else "")
-        with _address_file(directory / ADDRESS, {"url": url, "port": port, "token": secret, "pid": os.getpid()}):
+        url = f"http://{shown(host)}:{port}/" + (f"?token={secret}" if secret else "")
+        with address_file(directory / ADDRESS, {"url": url, "port": port, "token": secret}):
             typer.echo(f"Camelid is at {url}")
             typer.echo("Ctrl-C ends the pages; jobs go on.")
             if open_browser:
                 webbrowser.open(url)
-            _run(listener, secret, _hosts(host, allow_host), port)
+            _run(listener, secret, names(host, allow_host), port)
 
 
 def _run(listener: socket.socket, secret: str, hosts: frozenset[str], port: int) -> None:
@@ -87,62 +83,3 @@ def _run(listener: socket.socket, secret: str, hosts: frozenset[str], port: int)
 def _leave(*_: object) -> None:
     """End by unwinding, so that the address file and the uploads go too."""
     raise SystemExit(0)
-
-
-@contextlib.contextmanager
-def _listening(host: str, port: int) -> Iterator[socket.socket]:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # named TCP, so that asyncio turns Nagle off: each answer is 40 ms sooner
-    with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((host, port))
-        except OSError as error:
-            raise UsageError(
-                f"port {port} on {host} cannot be used: {error.strerror}. Give another with --port, or 0 for any."
-            ) from None
-        listener.listen(128)
-        yield listener
-
-
-@contextlib.contextmanager
-def _address_file(path: Path, values: dict[str, object]) -> Iterator[None]:
-    """Where this server is and its token, for programs of the same user and nobody else."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(os.open(draft, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:  # noqa: PTH123
-        json.dump(values, file)
-    draft.replace(path)
-    try:
-        yield
-    finally:
-        with contextlib.suppress(OSError, ValueError):
-            if json.loads(path.read_text(encoding="utf-8")).get("pid") == os.getpid():
-                path.unlink()
-
-
-def _hosts(host: str, extra: list[str]) -> frozenset[str]:
-    """Loopback names, and for a public address this machine's own names and addresses."""
-    from .security import local_hosts
-
-    if _is_loopback(host):
-        return local_hosts(extra)
-    import psutil
-
-    addresses = [each.address.partition("%")[0] for each in chain.from_iterable(psutil.net_if_addrs().values())]
-    return local_hosts([host, socket.gethostname(), socket.getfqdn(), *addresses, *extra])
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _shown(host: str) -> str:
-    """What to type for an address that means all interfaces."""
-    if host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
-        return socket.gethostname()
-    return f"[{host}]" if ":" in host else host

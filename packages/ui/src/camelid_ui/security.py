@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
@@ -123,11 +123,6 @@ class Guard:
         except CookieError:
             return ""
         return found.value if found else ""
-
-
-def local_hosts(extra: Iterable[str] = ()) -> frozenset[str]:
-    """The names a server on this machine's loopback answers to."""
-    return frozenset({"localhost", "127.0.0.1", "::1", *(name.lower() for name in extra)})
 
 
 def _host(header: str) -> str:

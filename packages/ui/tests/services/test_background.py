@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 from camelid_core.errors import DataError
-from camelid_ui.services.background import Background
+from camelid_ui.services.background import KEPT, Background
 
 
 def test_the_same_key_is_the_same_work_until_it_is_over():
@@ -46,3 +46,13 @@ def test_progress_is_seen_and_work_can_be_stopped():
     assert work.done >= 10
     work.stop()
     assert work.wait(10).state == "failed"
+
+
+def test_results_are_not_kept_for_ever():
+    background = Background()
+    for number in range(2 * KEPT):
+        background.start(f"count {number}", lambda report: 1).wait(10)
+    assert background.get("count 0") is None
+    assert background.get(f"count {2 * KEPT - 1}").result == 1
+    background.forget("count ")
+    assert background.get(f"count {2 * KEPT - 1}") is None

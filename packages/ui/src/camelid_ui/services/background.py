@@ -14,6 +14,8 @@ from typing import Any, Literal
 from camelid_core.errors import CamelidError
 
 Report = Callable[[int], None]
+KEPT = 64
+"""Finished pieces of work whose results are remembered."""
 
 
 class Cancelled(CamelidError):
@@ -87,6 +89,8 @@ class Background:
             known = self._works.get(key)
             if known is not None and known.running:
                 return known
+            self._works.pop(key, None)
+            self._make_room()
             work = self._works[key] = Work(key, total, unit)
         threading.Thread(target=_run, args=(work, do), name=f"work {key}", daemon=True).start()
         return work
@@ -94,12 +98,17 @@ class Background:
     def get(self, key: str) -> Work | None:
         return self._works.get(key)
 
-    def forget(self, key: str) -> None:
-        """Drop what is over."""
+    def forget(self, prefix: str = "") -> None:
+        """Drop what is over, and what it holds on to."""
         with self._lock:
-            work = self._works.get(key)
-            if work is not None and not work.running:
+            for key in [key for key, work in self._works.items() if key.startswith(prefix) and not work.running]:
                 del self._works[key]
+
+    def _make_room(self) -> None:
+        """Results are kept for pages that look again, the oldest not for ever."""
+        over = [key for key, work in self._works.items() if not work.running]
+        for key in over[: max(0, len(over) - KEPT)]:
+            del self._works[key]
 
 
 def _run(work: Work, do: Callable[[Report], Any]) -> None:

@@ -59,6 +59,8 @@ def test_counting_twice_takes_the_tokens_from_the_cache(services):
     assert entry.rows == 4000
     assert services.data.cache.prune(older_than_days=30) == 0
     assert services.data.cache.size() == entry.bytes
+    services.data.lengths.forget()
+    assert services.data.cache.prune(older_than_days=0) == entry.bytes
 
 
 def test_a_model_that_is_not_here_is_said(services):

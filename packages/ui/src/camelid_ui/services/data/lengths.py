@@ -159,6 +159,10 @@ class Measure:
 
         return self.background.start(self._key(name, model, template), do, total)
 
+    def forget(self) -> None:
+        """Let go of what was counted: it holds on to its part of the token cache."""
+        self.background.forget("count ")
+
     def _key(self, name: str, model: str, template: str) -> str:
         return f"count {name} {self.collection.version(name)} {model} {template}"
 

@@ -32,6 +32,7 @@ def build(services: Services) -> None:
 
     def freed(days: float | None, request: gr.Request) -> tuple[Any, ...]:
         say = voice_of(request)
+        services.data.lengths.forget()
         number = services.data.cache.prune(older_than_days=float(days or 0))
         return view.table(services.data.cache.all(), say), note(say("cache.freed", size=size(number)))
 

@@ -12,7 +12,7 @@ from camelid_ui.text import Voice
 from camelid_ui.views import Cell, Line, cell, code, esc, listing
 from camelid_ui.views.numbers import count
 
-from .collection import worded
+from .collection import link, worded
 
 
 def heading(entry: Entry, say: Voice, more: Mapping[str, str] | None = None) -> str:
@@ -53,7 +53,7 @@ def _parent(entry: Entry) -> str:
         return ""
     step = f" <small>{esc(entry.step)}</small>" if entry.step else ""
     name = esc(entry.parent)
-    return f'<a href="/?tab=data&amp;data={name}" data-key="{name}">{name}</a>{step}'
+    return f'<a href="{link(entry.parent)}" data-key="{name}">{name}</a>{step}'
 
 
 def _citation(entry: Entry, say: Voice) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from urllib.parse import quote
 
 from camelid_ui.services.data.entries import PLACES, Entry
 from camelid_ui.text import Voice
@@ -73,11 +74,16 @@ def _item(entry: Entry, chosen: bool, say: Voice) -> str:
     mark = ' aria-current="true"' if chosen else ""
     number = count(entry.rows) if entry.rows else ""
     return (
-        f'<li{" class=chosen" if chosen else ""}><a href="/?tab=data&amp;data={esc(entry.name)}" '
+        f'<li{" class=chosen" if chosen else ""}><a href="{link(entry.name)}" '
         f'data-key="{esc(entry.name)}"{mark} title="{esc(entry.help)}"><span class="name">{esc(entry.name)}</span>'
         f'<span class="rows">{number}</span><span class="about">{esc(_about(entry, say))}</span>'
         f'<span class="size" style="--size:{100 * scale(entry.rows):.0f}%"></span></a></li>'
     )
+
+
+def link(name: str) -> str:
+    """Where a set is shown, for a new tab of the browser."""
+    return esc(f"/?tab=data&data={quote(name)}")
 
 
 def _about(entry: Entry, say: Voice) -> str:

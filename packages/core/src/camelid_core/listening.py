@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 
-from camelid_core.errors import UsageError
+from .errors import UsageError
 
 _EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
 
@@ -63,6 +63,7 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
             raise UsageError(
                 f"port {port} on {host} cannot be used: {error.strerror}. Give another with --port, or 0 for any."
             ) from None
+        listener.listen(128)  # whoever is told the address may come at once
         yield listener
 
 
