@@ -71,7 +71,7 @@ def camelid_commands() -> list[Command]:
 
     return [
         Command("models", "List, show and pull models.", "camelid_core.commands.models:app"),
-        Command("datasets", "List, show and convert datasets.", "camelid_core.commands.datasets:app"),
+        Command("datasets", "Look at, fetch, convert, clean and mix datasets.", "camelid_core.commands.datasets:app"),
         Command("templates", "List, show and render prompt templates.", "camelid_core.commands.templates:app"),
         Command("cache", "List and prune tokenised examples.", "camelid_core.commands.cache:app"),
         Command("plugins", "List plugins and find what is wrong with them.", "camelid_core.commands.plugins:app"),

@@ -6,6 +6,6 @@ import typer
 
 from . import files, listing, making, quality
 
-app = typer.Typer(help="List, show and convert datasets.", no_args_is_help=True)
+app = typer.Typer(help="Look at, fetch, convert, clean and mix datasets.", no_args_is_help=True)
 for part in (listing, files, quality, making):
     app.registered_commands += part.app.registered_commands
