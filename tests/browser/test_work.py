@@ -43,7 +43,8 @@ def test_a_first_run_shows_what_to_do_next(eyes, tab):
     page = eyes.open(f"?tab={tab}")
     expect(page.locator(f"#tab-{tab}")).to_be_visible()
     expect(page.locator(f"#tab-{tab}-button")).to_have_attribute("aria-selected", "true")
-    first = {"data": "#data-tokens .tok", "train": "#train-estimate dd", "predict": "#predict-preview .camelid-empty",
+    first = {"data": "#data-lints .camelid-good", "train": "#train-estimate dd",
+             "predict": "#predict-preview .camelid-empty",
              "merge": "#merge-estimate .camelid-empty", "jobs": "#jobs-list .camelid-empty",
              "plugins": "#plugins-list td", "chat": "#chat-status .camelid-note"}  # fmt: skip
     expect(page.locator(first[tab]).first).to_be_visible()

@@ -112,7 +112,10 @@ def _lead(pages: Pages, services: Services) -> None:
     """What leads from one page to the next."""
 
     def use(name: str) -> tuple[Any, ...]:
-        return to_training(Mixture(sources=[services.data.collection.show(name).source]))
+        try:
+            return to_training(Mixture(sources=[services.data.collection.show(name).source]))
+        except CamelidError:
+            return (gr.skip(),) * (len(mixed) + 2)  # it is gone, which the page says
 
     def use_mix(*values: Any) -> tuple[Any, ...]:
         try:
@@ -176,7 +179,7 @@ def _restore(demo: gr.Blocks, pages: Pages, services: Services) -> None:
             asked.get("row", "0"),
             asked.get("room", ""),
             asked.get("mix", ""),
-            asked.get("data", names[0] if names else ""),
+            *[asked.get("data", names[0] if names else "")] * 2,
             *(asked.get(key, "") for key in ("run", "job", "merge", "predict")),
             model,
             gr.update(choices=models, value=_first_of(models, pages.predict.model.value)),
@@ -193,6 +196,7 @@ def _restore(demo: gr.Blocks, pages: Pages, services: Services) -> None:
     widgets = pages.train.form.widgets
     outputs = [
         pages.header, pages.tabs, pages.data.row, pages.data.room, pages.data.mix.mix, pages.data.chosen,
+        pages.data.current,
         pages.train.run, pages.jobs.panel.job,
         pages.merge.panel.job, pages.predict.panel.job, pages.data.model, pages.predict.model, pages.merge.adapter,
         widgets["model.name"], widgets["data.sources"], pages.chat.model, *pages.chat.shown,

@@ -5,6 +5,7 @@ Knows which rooms there are and how one leads to another. Each room is a module 
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,14 +80,14 @@ def _wire(tab: DataTab, services: Services) -> None:
     version = gr.State("")
     tab.chosen.change(lambda name: name, tab.chosen, tab.current, **PRIVATE)
     side.wire(tab.side, tab.chosen, services)
-    chosen.wire(tab.set, tab.chosen, tab.row, tab.lengths.cutoff, services)
     fetching.wire(tab.fetch, tab.current, services)
+    _choose(tab, services)  # first of what follows: heading and list are there before tokens and counts
     arrived = [tab.current.change, tab.fetch.fetched.change]
+    chosen.wire(tab.set, tab.chosen, tab.row, tab.lengths.cutoff, arrived, services)
     lengths.wire(tab.lengths, [tab.current, tab.set.model, tab.set.template], arrived, services)
     lints.wire(tab.lints, tab.current, arrived, tab.row, version, services)
     taking.wire(tab.add, tab.chosen, tab.room, tab.set.said, services)
     weighing.wire(tab.mix, services)
-    _choose(tab, services)
     _move(tab)
     inputs = [*tab.side.asked, tab.chosen]
     gr.on(
@@ -108,10 +109,7 @@ def _choose(tab: DataTab, services: Services) -> None:
     """What follows when a set is chosen."""
     shown = tab.set
 
-    def choose(
-        name: str, row: str, search: str, facets: dict[str, str], model: str | None, template: str | None,
-        cutoff: float | None, request: gr.Request,
-    ) -> tuple[Any, ...]:  # fmt: skip
+    def choose(name: str, row: str, search: str, facets: dict[str, str], request: gr.Request) -> tuple[Any, ...]:
         say = voice_of(request)
         listed = side.listed(services, search, facets, name, say)
         off, hidden = gr.update(interactive=False), gr.update(visible=False)
@@ -119,11 +117,10 @@ def _choose(tab: DataTab, services: Services) -> None:
             entry = services.data.collection.show(name)
         except CamelidError as problem:
             nothing = (message(problem), *fetching.hidden(), hidden, off, off, *tab.bottom.remove.hidden())
-            return (*listed, *nothing, *[gr.skip()] * 7)
+            return (*listed, *nothing, *[gr.skip()] * 5)
         here = entry.place != "fetch"
         index = chosen.number(row)
         start = index // chosen.PAGE * chosen.PAGE
-        seen_as = (model or "", template or "", int(cutoff or 0))
         return (
             *listed,
             chosen_view.heading(entry, say, services.data.collection.facts(name)),
@@ -134,20 +131,18 @@ def _choose(tab: DataTab, services: Services) -> None:
             gr.update(visible=entry.added),
             hidden,
             *(chosen.page(services, name, start, index, say) if here else [gr.skip()] * 5),
-            *(chosen.look(services, name, index, *seen_as, say) if here else ("", "")),
         )
 
     def remove(name: str) -> str:
-        services.data.collection.remove(name)
+        with contextlib.suppress(CamelidError):  # somebody else was quicker
+            services.data.collection.remove(name)
         return services.data.collection.names()[0]
 
-    inputs = [
-        tab.current, tab.row, tab.side.search, tab.side.facets, shown.model, shown.template, tab.lengths.cutoff
-    ]  # fmt: skip
+    inputs = [tab.current, tab.row, *tab.side.asked]
     confirm = tab.bottom.remove
     outputs = [
         *tab.side.shown, shown.head, *tab.fetch.shown, shown.body, tab.bottom.use, tab.bottom.mix, confirm.ask,
-        confirm.row, *shown.paged, *shown.looked,
+        confirm.row, *shown.paged,
     ]  # fmt: skip
     gr.on([tab.current.change, tab.fetch.fetched.change], choose, inputs, outputs, **PRIVATE)
     confirm.yes.click(remove, tab.chosen, tab.chosen, **PRIVATE)

@@ -139,7 +139,11 @@ def look(
     return shown, conversation.tokens(seen, say, cutoff=cutoff)
 
 
-def wire(room: Chosen, chosen: gr.Textbox, row: gr.Textbox, cutoff: gr.Number, services: Services) -> None:
+def wire(
+    room: Chosen, chosen: gr.Textbox, row: gr.Textbox, cutoff: gr.Number, arrived: list[Any], services: Services
+) -> None:
+    """`arrived` are the events of rows that are new here."""
+
     def paged(name: str, start: int, row: str, request: gr.Request) -> tuple[Any, ...]:
         return page(services, name, start, number(row), voice_of(request))
 
@@ -169,7 +173,7 @@ def wire(room: Chosen, chosen: gr.Textbox, row: gr.Textbox, cutoff: gr.Number, s
     row.change(lambda row: row, row, now, **PRIVATE)
     now.change(to_row, [chosen, row], room.paged, **PRIVATE)
     gr.on(
-        [now.change, room.model.change, room.template.change, cutoff.change],
+        [*arrived, now.change, room.model.change, room.template.change, cutoff.change],
         see, looking, room.looked, trigger_mode="always_last", **PRIVATE,
     )  # fmt: skip
     room.goto.submit(go, [chosen, room.goto], [row, room.where], **PRIVATE)
