@@ -185,7 +185,7 @@ def test_what_was_trained_on_a_quantised_base_merges_into_the_plain_one_or_into_
     merged = {}
     for job, kind in enumerate(("plain", "as-trained"), 2):
         run = attempt(job=job)
-        merge(MergeConfig(adapter=str(trained.output), base=kind), run)
+        merge(MergeConfig(adapter=str(trained.output), weights=kind), run)
         merged[kind] = logits(AutoModelForCausalLM.from_pretrained(run.output, dtype=torch.float32))
     plain = AutoModelForCausalLM.from_pretrained(base(), dtype=torch.float32)
     on_plain = logits(PeftModel.from_pretrained(plain, trained.output))

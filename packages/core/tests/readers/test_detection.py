@@ -173,3 +173,8 @@ def test_a_reader_that_refines_another_is_taken_for_the_files_it_accepts(flan, m
 
 def test_columns_say_what_they_use():
     assert Columns(instruction="a", output="b").used() == {"instruction": "a", "output": "b"}
+
+
+def test_a_column_may_end_or_begin_in_a_word():
+    row = {"Question Text": "What is 2 + 2?", "Notes": "x", "Model Answer": "Four.", "Topic": "maths"}
+    assert str(propose(list(row), [row])) == "instruction=Question Text,output=Model Answer,tags=Topic"

@@ -163,7 +163,7 @@ class MergeConfig(Config):
     """Adapter to merge: an artefact's name or a directory."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Number format of the merged weights; auto keeps that of the base."""
-    base: Literal["plain", "as-trained"] = "plain"
+    weights: Literal["plain", "as-trained"] = "plain"
     """Fold into the base as it is stored, or as training saw it: quantised by qlora and made plain again."""
     shard: str = "4GB"
     """Largest file of the merged model."""

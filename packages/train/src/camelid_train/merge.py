@@ -80,7 +80,7 @@ def _adapted(config: MergeConfig, reference: Reference) -> Any:
             "Serve base and adapter together, or train on the plain model."
         )
     base = None
-    if config.base == "as-trained":
+    if config.weights == "as-trained":
         section = read_section(reference.manifest.parameters.get("method", {}) if reference.manifest else {})
         base = method_of(section).load_as_trained(reference, section)
     model = load_adapted(reference, "float32", base)

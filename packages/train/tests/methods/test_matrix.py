@@ -133,7 +133,7 @@ def mergeable(attempt, case, output, wanted) -> None:
         with pytest.raises(ModelError, match=r"nothing to merge|cannot be merged"):
             merge(MergeConfig(adapter=str(output)), run)
         return
-    merge(MergeConfig(adapter=str(output), base="as-trained"), run)
+    merge(MergeConfig(adapter=str(output), weights="as-trained"), run)
     merged = logits(AutoModelForCausalLM.from_pretrained(run.output, dtype=torch.float32))
     assert torch.allclose(merged, wanted, atol=_rounding(case))
     assert "quantization_config" not in json.loads((run.output / "config.json").read_text())

@@ -79,9 +79,9 @@ class Form(Generic[ConfigT]):
         return build(self.cls, {**dict(zip(self.widgets, values, strict=True)), **fixed})
 
     def fill(self, config: ConfigT) -> list[Any]:
-        """Updates for `inputs` that show `config`."""
+        """Updates for `inputs` that show `config`; a field that this config has not keeps its default."""
         values = flat(config)
-        return [self.show(knob.path, values[knob.path]) for knob in self._placed()]
+        return [self.show(knob.path, values.get(knob.path, knob.default)) for knob in self._placed()]
 
     def show(self, path: str, value: Any) -> Any:
         """An update for one widget that shows `value`."""

@@ -55,9 +55,16 @@ def propose(columns: Sequence[str], sample: Sequence[Mapping[str, Any]]) -> Colu
 
 
 def _called(words: Iterable[str], columns: Sequence[str]) -> str:
-    """The first of `words` that is the name of a column, whatever its capitals."""
+    """The first of `words` that is the name of a column, whatever its capitals; else one that a name ends or begins in.
+
+    "Model Answer" and "Question Text" are such names; the end of a name says more than its beginning.
+    """
     by_name = {name.strip().lower().replace(" ", "_").replace("-", "_"): name for name in columns}
-    return next((by_name[word] for word in words if word in by_name), "")
+    whole = next((by_name[word] for word in words if word in by_name), "")
+    parts = [(name.split("_"), given) for name, given in by_name.items() if "_" in name]
+    return whole or next(
+        (given for place in (-1, 0) for word in words for part, given in parts if part[place] == word), ""
+    )
 
 
 def _is_turns(value: Any) -> bool:

@@ -61,6 +61,7 @@ def serve(
         if importlib.util.find_spec(package) is None:
             raise MissingPackage(f"the API needs {package}, which is not here; pip install 'camelid-serve[api]'.")
     from camelid_core.listening import is_loopback, listening
+
     from camelid_serve.api.settings import Limits
 
     keys = [key for key in api_key or [] if key]
@@ -106,8 +107,9 @@ def _anchored(given_name: str) -> str:
 def _run(
     listener: Any, serving: Serving, limits: Limits, keys: list[str], made: bool, host: str, *more: list[str]
 ) -> None:
-    from camelid_serve.api.app import build, guarded
     from camelid_core.listening import address_file, names, shown
+
+    from camelid_serve.api.app import build, guarded
     from camelid_serve.api.server import server
 
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")

@@ -180,7 +180,9 @@ class TransformersEngine:
     def _turn(self, adapter: str | None) -> None:
         """One token for every running row under `adapter`, or the prompts of rows that join."""
         self._adapters.switch_to(adapter)
-        batch = self._batches.setdefault(adapter, Batch(self._model))
+        if adapter not in self._batches:
+            self._batches[adapter] = Batch(self._model)
+        batch = self._batches[adapter]
         joining = self._admit(adapter, batch)
         if joining:
             self._tickets.update({ticket.row: ticket for ticket in joining})
@@ -251,6 +253,8 @@ class TokenStream:
         if self._left <= 0:
             raise StopIteration
         event = self._events.get()
+        while isinstance(event, TokenEvent) and event.finish is None and self._rows[event.index].cancelled:
+            event = self._events.get()  # made before the cancelling was heard of
         if isinstance(event, Exception):
             self.close()
             raise event
