@@ -70,3 +70,19 @@ def test_on_a_terminal_there_is_a_bar(monkeypatch):
     printer.close()
     assert "\x1b[" in terminal.getvalue()
     assert "saved [bold]" in terminal.getvalue()
+
+
+def test_what_became_of_the_rows_is_a_sentence(capsys):
+    counts = {"rows": 1040, "kept": 1038, "truncated": 5, "dropped": 2, "heldout": 8}
+    sources = [
+        {"source": "a.json", "before": 1100, "after": 1000, "left out": "copy 90, held out 8"},
+        {"source": "b", "before": 40, "after": 40, "left out": "–"},
+    ]
+    tokens = {"trained_tokens": 870, "total_tokens": 5313}
+    ProgressPrinter()({"kind": "data", "time": 1.0, **counts, **tokens, "sources": sources})
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == (
+        "1,040 rows: 1,038 kept (5 of them shortened to the cut-off), 2 left out because no answer is left of them; "
+        "8 more are held out. 870 of 5,313 tokens are learnt."
+    )
+    assert lines[1:] == ["  a.json: 1,000 of 1,100 rows (left out: copy 90, held out 8)", "  b: 40 of 40 rows"]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import typer
@@ -80,7 +80,10 @@ class ProgressPrinter:
             self._progress(event)
         elif event["kind"] == "log":
             self._line(str(event.get("text", "")))
-        elif event["kind"] in ("train", "eval", "data", "model"):
+        elif event["kind"] == "data":
+            for line in _data(event):
+                self._line(line)
+        elif event["kind"] in ("train", "eval", "model"):
             skip = ("kind", "time")
             self._line("  ".join([event["kind"], *(f"{k}={_short(v)}" for k, v in event.items() if k not in skip)]))
 
@@ -116,6 +119,18 @@ class ProgressPrinter:
         left = f"{event['eta']:.0f} s left" if event.get("eta") is not None else ""
         text = f"{event.get('unit', '')} · {rate}{left}"
         self._bar.update(self._task, completed=event["done"], total=event["total"], description=text)
+
+
+def _data(event: Mapping[str, Any]) -> Iterator[str]:
+    """What became of the rows, before anything is trained on them."""
+    yield (
+        f"{event['rows']:,} rows: {event['kept']:,} kept ({event['truncated']:,} of them shortened to the cut-off), "
+        f"{event['dropped']:,} left out because no answer is left of them; {event['heldout']:,} more are held out. "
+        f"{event['trained_tokens']:,} of {event['total_tokens']:,} tokens are learnt."
+    )
+    for source in event.get("sources", ()):
+        why = "" if source["left out"] == "–" else f" (left out: {source['left out']})"
+        yield f"  {source['source']}: {source['after']:,} of {source['before']:,} rows{why}"
 
 
 def _short(value: Any) -> str:
