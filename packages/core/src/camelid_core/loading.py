@@ -74,10 +74,22 @@ def load_base(reference: Reference, dtype: Dtype = "auto", **options: Any) -> An
     logging.disable_progress_bar()
     options = {"dtype": choose_dtype(dtype), **reference.adapter.model_options, **options}
     try:
+        if reference.stretched:
+            options["config"] = _stretched(reference)
         model = AutoModelForCausalLM.from_pretrained(reference.base, local_files_only=True, **options)
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise ModelError(f"{reference.name!r} cannot be loaded: {str(error).splitlines()[0]}") from error
     return model if "device_map" in options else model.to(choose_device())
+
+
+def _stretched(reference: Reference) -> Any:
+    """The file's configuration with the reference's positions."""
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(reference.base, local_files_only=True)
+    config.rope_parameters = dict(reference.config["rope_parameters"])
+    config.max_position_embeddings = reference.config["max_position_embeddings"]
+    return config
 
 
 def load_adapted(reference: Reference, dtype: Dtype = "auto", base: Any = None) -> Any:

@@ -16,6 +16,7 @@ from .artefacts import Manifest, is_artefact, read_artefact
 from .errors import ModelError, UnknownName
 from .paths import artefacts_dir, models_dir
 from .plugins import Host
+from .rope import as_trained
 from .templates.own import OWN, chat_template_of
 
 _ADAPTER_CONFIG = "adapter_config.json"
@@ -24,7 +25,8 @@ _ADAPTER_CONFIG = "adapter_config.json"
 @dataclass(frozen=True, slots=True)
 class Reference:
     """A model on disk. `peft` is the adapter's directory where `name` is an adapter; `base` always
-    holds full weights. `template` is the template's registered name, empty if none is known."""
+    holds full weights. `template` is the template's registered name, empty if none is known.
+    `config` is what the model is loaded with: its file's, or where `stretched` with scaled positions."""
 
     name: str
     base: Path
@@ -35,6 +37,7 @@ class Reference:
     peft: Path | None = None
     template: str = ""
     manifest: Manifest | None = None
+    stretched: bool = False
 
 
 def all_weights(adapters: Iterable[ModelAdapter]) -> dict[str, tuple[Weights, ModelAdapter]]:
@@ -104,7 +107,7 @@ def _adapter_reference(name: str, path: Path, manifest: Manifest | None, host: H
                 f"adapter {name!r} sits on {candidate!r}, which is an adapter itself; merge that one first."
             )
         base = _from_directory(candidate, found, host)
-        return Reference(
+        reference = Reference(
             name=name,
             base=base.base,
             adapter=base.adapter,
@@ -115,6 +118,7 @@ def _adapter_reference(name: str, path: Path, manifest: Manifest | None, host: H
             template=manifest.template.name if manifest and manifest.template else base.template,
             manifest=manifest,
         )
+        return as_trained(reference)
     raise ModelError(
         f"adapter {name!r} needs its base model {candidates[0]!r}, which is not here; pull or copy it first."
     )

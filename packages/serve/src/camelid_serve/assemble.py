@@ -20,6 +20,7 @@ from camelid_core.loading import Dtype, load_tokenizer
 from camelid_core.models import Reference, resolve_model
 from camelid_core.plugins import Host
 from camelid_core.records import Message
+from camelid_core.rope import rope_parameters
 from camelid_core.templates import PromptTemplate
 from camelid_core.tokenizing import Encoder
 
@@ -130,7 +131,7 @@ def assemble_all(
     report("Reading the tokenizer")
     encoders = {label: _encoder(reference, host, template) for label, reference in references.items()}
     ready: dict[str, Assembled] = {}
-    engines: dict[Path, Engine] = {}
+    engines: dict[_Base, Engine] = {}
     try:
         # adapters first: a base that was loaded bare takes none later
         for label, reference in sorted(references.items(), key=lambda item: item[1].peft is None):
@@ -143,14 +144,19 @@ def assemble_all(
     return {label: ready[label] for label in names}
 
 
+_Base = tuple[Path, str]
+"""Weights on disk and how their positions are scaled: what adapters must have in common to share an engine."""
+
+
 def _open(
-    kind: EngineKind, reference: Reference, engines: dict[Path, Engine], dtype: Dtype, slots: int, report: Report
+    kind: EngineKind, reference: Reference, engines: dict[_Base, Engine], dtype: Dtype, slots: int, report: Report
 ) -> tuple[Engine, str | None]:
     """The engine that holds the reference's base, and the name its adapter has there."""
     report(f"Loading {reference.base_id}" + (f" with adapter {reference.name}" if reference.peft else ""))
-    known = engines.get(reference.base)
+    base = (reference.base, json.dumps(rope_parameters(reference.config), sort_keys=True))
+    known = engines.get(base)
     if known is None:
-        opened = engines[reference.base] = kind.open(reference, dtype, slots)
+        opened = engines[base] = kind.open(reference, dtype, slots)
         return opened, opened.adapters[0] if opened.adapters else None
     if reference.peft is None:
         return known, None

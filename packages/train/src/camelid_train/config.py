@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from camelid_core.config import Config, apply_overrides, validate
 from camelid_core.datasets import Source
+from camelid_core.errors import CamelidError
 from camelid_core.mixing import Mixture
 from camelid_core.paths import anchor
-from pydantic import Field, PlainValidator
+from camelid_core.rope import RopeScaling
+from pydantic import Field, PlainValidator, field_validator
 
 from .methods.base import Method
 from .methods.choosing import methods, read_section
@@ -29,6 +31,18 @@ class ModelSection(Config):
     """Commit or tag on the Hub; empty takes what is on disk."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Number format of the base weights; auto is bfloat16 where the device multiplies it natively, else float32."""
+    rope: str = ""
+    """Stretch the context: linear:4 (position interpolation), dynamic:4 or yarn:4; empty leaves positions alone."""
+
+    @field_validator("rope")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value:
+            try:
+                RopeScaling.parse(value)
+            except CamelidError as error:
+                raise ValueError(str(error)) from None
+        return value
 
 
 class DataSection(Mixture):

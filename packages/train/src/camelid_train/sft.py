@@ -17,6 +17,7 @@ from camelid_core.integrity import fingerprint
 from camelid_core.loading import choose_device, load_tokenizer
 from camelid_core.models import Reference, resolve_model
 from camelid_core.plugins import Host, load_host
+from camelid_core.rope import RopeScaling, rope_parameters, scaled
 from camelid_core.tasks import Interrupted, TaskContext
 from camelid_core.tokenizing import Encoder
 from transformers import TrainingArguments, set_seed
@@ -44,6 +45,8 @@ def train(recipe: Recipe, context: TaskContext) -> Mapping[str, Any]:
     reference = resolve_model(recipe.model.name, host)
     if reference.peft is not None:
         raise DataError(f"{recipe.model.name!r} is an adapter; merge it first: `camelid merge {recipe.model.name}`.")
+    if recipe.model.rope:
+        reference = scaled(reference, RopeScaling.parse(recipe.model.rope))
     template = host.templates[recipe.data.template or reference.template]
     tokenizer = load_tokenizer(reference)
     data = prepare(recipe.data, Encoder(tokenizer, template), host, RowProgress(context))
@@ -188,7 +191,7 @@ def _manifest(recipe: Recipe, reference: Reference, data: Prepared, metrics: dic
         ),
         datasets=data.datasets,
         parameters=recipe.model_dump(mode="json"),
-        rope_scaling=reference.config.get("rope_parameters") or reference.config.get("rope_scaling"),
+        rope_scaling=rope_parameters(reference.config),
         licences=Licences(
             base=reference.licence,
             data=sorted({use.licence for use in data.datasets}),

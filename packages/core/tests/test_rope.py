@@ -1,0 +1,84 @@
+"""Scaled rotary positions: the configuration they mean, and that an adapter keeps those it was trained with."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from camelid_core.artefacts import Manifest
+from camelid_core.errors import ModelError, UsageError
+from camelid_core.loading import load_base
+from camelid_core.models import resolve_model
+from camelid_core.plugins import load_host
+from camelid_core.rope import RopeScaling, as_trained, rope_parameters, scaled
+from camelid_core.testing import tiny_model
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    return resolve_model(str(tiny_model(tmp_path_factory.mktemp("rope") / "llama")), load_host())
+
+
+def angles(reference, positions):
+    """Cosines and sines of the loaded model at `positions`."""
+    model = load_base(reference, "float32")
+    return torch.cat(model.model.rotary_emb(torch.zeros(1), torch.tensor([positions])))
+
+
+@given(st.sampled_from(["linear", "dynamic", "yarn"]), st.floats(1.001, 1024))
+def test_what_is_written_is_read(kind, factor):
+    assert RopeScaling.parse(f"{kind}:{factor!r}") == RopeScaling(kind, factor)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "linear", "linear:", "linear:1", "linear:0", "linear:-4", "linear:nan", "linear:1e9", "pi:4"]
+)
+def test_anything_else_is_refused(text):
+    with pytest.raises(UsageError, match="linear:4"):
+        RopeScaling.parse(text)
+
+
+def test_position_interpolation_is_division(tiny):
+    """At a quarter of the pace, position 4p is where p was; 2048 of the longer context is 512 of the shorter."""
+    stretched = scaled(tiny, RopeScaling("linear", 4.0))
+    there = list(range(0, 512, 7))
+    assert torch.equal(angles(stretched, [4 * place for place in there]), angles(tiny, there))
+    assert stretched.config["max_position_embeddings"] == 4 * tiny.config["max_position_embeddings"]
+
+
+@pytest.mark.parametrize("kind", ["linear", "dynamic", "yarn"])
+def test_a_stretched_model_is_saved_and_found_as_such(tiny, tmp_path, kind):
+    stretched = scaled(tiny, RopeScaling(kind, 4.0))
+    model = load_base(stretched, "float32")
+    model.save_pretrained(tmp_path)
+    again = resolve_model(str(tmp_path), load_host())
+    assert rope_parameters(again.config)["rope_type"] == kind
+    assert again.config["max_position_embeddings"] == 2048
+    ids = torch.arange(700)[None] % 300
+    with torch.inference_mode():
+        assert torch.equal(load_base(again, "float32")(input_ids=ids).logits, model(input_ids=ids).logits)
+    with pytest.raises(ModelError, match="scaled already"):
+        scaled(again, RopeScaling("linear", 2.0))
+
+
+def test_an_adapter_brings_the_scaling_it_was_trained_with(tiny, tmp_path):
+    from dataclasses import replace
+
+    trained = scaled(tiny, RopeScaling("linear", 4.0))
+    manifest = Manifest(kind="adapter", rope_scaling=rope_parameters(trained.config))
+    assert as_trained(replace(tiny, peft=tmp_path, manifest=manifest)).config == trained.config
+    plain = Manifest(kind="adapter", rope_scaling=rope_parameters(tiny.config))
+    assert as_trained(replace(tiny, peft=tmp_path, manifest=plain)).stretched is False
+
+
+def test_a_model_without_rotary_positions_is_refused(tmp_path):
+    bloom = resolve_model(str(tiny_model(tmp_path, "bloom")), load_host())
+    with pytest.raises(ModelError, match="no rotary positions"):
+        scaled(bloom, RopeScaling("linear", 4.0))
+
+
+def test_older_configurations_say_the_same_in_other_words():
+    old = {"rope_theta": 10000.0, "rope_scaling": {"type": "linear", "factor": 4.0}}
+    assert rope_parameters(old) == {"rope_type": "linear", "rope_theta": 10000.0, "factor": 4.0}
+    assert rope_parameters({"n_layer": 2}) is None

@@ -1,0 +1,55 @@
+"""A stretched context goes along: from the recipe into the adapter's record, and into the merged model's own files."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from camelid_core.errors import ModelError
+from camelid_core.loading import load_adapted
+from camelid_core.models import resolve_model
+from camelid_core.plugins import load_host
+from camelid_train.config import MergeConfig, Recipe
+from camelid_train.merge import merge
+from camelid_train.sft import train
+from pydantic import ValidationError
+from transformers import AutoModelForCausalLM
+
+IDS = torch.arange(700)[None] % 300
+
+
+@pytest.mark.parametrize("method", ["lora", "full", "qlora"])
+def test_what_was_trained_stretched_stays_stretched(attempt, recipe, method):
+    run = attempt(job=1)
+    train(recipe("model.rope=linear:4", f"method.type={method}", "train.max_steps=2"), run)
+    assert run.manifest["rope_scaling"]["rope_type"] == "linear"
+    assert run.manifest["rope_scaling"]["factor"] == 4.0
+    reference = resolve_model(str(run.output), load_host())
+    assert reference.config["max_position_embeddings"] == 2048
+    with torch.inference_mode():
+        tuned = load_adapted(reference, "float32")(input_ids=IDS).logits
+        if method != "full":
+            merged = attempt(job=2)
+            merge(MergeConfig(adapter=str(run.output)), merged)
+            run = merged
+        plain = AutoModelForCausalLM.from_pretrained(run.output, dtype=torch.float32)
+        assert (plain(input_ids=IDS).logits - tuned).abs().max() <= 1e-3
+    config = json.loads((run.output / "config.json").read_text())
+    assert (config["rope_parameters"]["factor"], config["max_position_embeddings"]) == (4.0, 2048)
+
+
+def test_nothing_is_stretched_without_being_asked(attempt, recipe, base):
+    run = attempt(job=1)
+    train(recipe("train.max_steps=1"), run)
+    assert resolve_model(str(run.output), load_host()).config == resolve_model(str(base()), load_host()).config
+
+
+def test_a_model_without_rotary_positions_says_so_before_any_work(attempt, recipe):
+    with pytest.raises(ModelError, match=r"no rotary positions to scale; leave model\.rope empty"):
+        train(recipe("model.rope=linear:4", family="bloom"), attempt())
+
+
+def test_a_wrong_word_is_refused_where_it_stands():
+    with pytest.raises(ValidationError, match="dynamic:4"):
+        Recipe.model_validate({"model": {"rope": "twice"}})
