@@ -56,13 +56,14 @@ docs: $(VENV)/.dev  ## Write the generated pages of docs/reference
 docs-check: $(VENV)/.dev  ## Check that the generated pages are fresh
 	$(BIN)/python docs/generate.py --check
 
-unit: $(VENV)/.dev  ## The inner loop: everything that needs neither the real model, a browser nor an installation
-	$(PYTEST) -m "not model and not browser and not install and not slow" -n 2
+unit: $(VENV)/.dev  ## The inner loop, without slow tests; IN=packages/core for the part you work on
+	$(PYTEST) -m "not model and not browser and not install and not slow" -n 2 $(IN)
 
 test: $(VENV)/.dev lint types contracts docs-check  ## Everything CI checks
 	tests/find-browser
 	$(PYTEST) -m "not model and not browser and not install and not slow" -n 2
-	$(PYTEST) -m "slow or install"
+	$(PYTEST) -m "slow and not install" -n 2 --dist loadfile
+	$(PYTEST) -m install
 	$(PYTEST) -m model
 	$(PYTEST) -m browser
 

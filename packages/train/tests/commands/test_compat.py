@@ -35,6 +35,7 @@ def test_the_command_prints_a_recipe_that_reads(home, sums):
     assert (recipe.data.eval_rows, recipe.train.save_steps) == (4, 1)  # forty rows, counted
 
 
+@pytest.mark.slow
 def test_the_command_trains(home, base, sums):
     arguments = [*COMMAND.format(model=base(), data=sums).split(), *REST.split()]
     done = camelid("--run", "--json", *arguments, "--set", "train.accumulation=2")

@@ -46,6 +46,7 @@ def written(home, base, sums):
     return path
 
 
+@pytest.mark.slow
 def test_from_a_recipe_to_an_adapter_to_a_model(written):
     done = camelid("train", written, "train.max_steps=4", "--json")
     summary = json.loads(done.stdout.splitlines()[-1])

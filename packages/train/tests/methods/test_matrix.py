@@ -99,16 +99,14 @@ def loaded(case: Case, base, output) -> torch.Tensor:
     )
 
 
-OFTEN = ("llama", "bloom", "gemma")
-"""Families that every method runs on each time: a plain one, one with fused projections, one with scaled embeddings."""
-
-
 def pair(case: Case, family: str):
-    often = family in OFTEN or (case.name, case.knobs) == ("lora", ())
+    """The inner loop has every method once, and the most used one with every family."""
+    often = family == "llama" or (case.name, case.knobs) == ("lora", ())
     return pytest.param(case, family, id=f"{case}-{family}", marks=() if often else pytest.mark.slow)
 
 
-PAIRS = [pair(case, family) for case in CASES for family in FAMILIES] + [pair(case, "llama") for case in VARIANTS]
+PAIRS = [pair(case, family) for case in CASES for family in FAMILIES]
+PAIRS += [pytest.param(case, "llama", id=f"{case}-llama", marks=pytest.mark.slow) for case in VARIANTS]
 
 
 @pytest.mark.filterwarnings("ignore:The following rank_pattern keys did not match:RuntimeWarning")  # AdaLoRA's differ
@@ -144,8 +142,10 @@ def _rounding(case: Case) -> float:
     return 5e-2 if "int8" in str(case) else 1e-3
 
 
-RESUMED = [pytest.param(case, id=str(case)) for case in CASES]
-RESUMED += [pytest.param(case, id=str(case), marks=pytest.mark.slow) for case in VARIANTS]
+RESUMED = [
+    pytest.param(case, id=str(case), marks=() if case.name in ("lora", "full") else pytest.mark.slow)
+    for case in (*CASES, *VARIANTS)
+]
 
 
 @pytest.mark.parametrize("case", RESUMED)
