@@ -59,6 +59,7 @@ docs-check: $(VENV)/.dev  ## Check that the generated pages are fresh
 unit: $(VENV)/.dev  ## The inner loop, without slow tests; IN=packages/core for the part you work on
 	$(PYTEST) -m "not model and not browser and not install and not slow" -n 2 $(IN)
 
+test: export CAMELID_SAME_EXAMPLES = 1
 test: $(VENV)/.dev lint types contracts docs-check  ## Everything CI checks
 	tests/find-browser
 	$(PYTEST) -m "not model and not browser and not install and not slow" -n 2

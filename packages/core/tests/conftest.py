@@ -13,11 +13,8 @@ from typing import Any
 
 import pytest
 from camelid_core.plugins import load_host
-from hypothesis import settings
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported: tiny models gain nothing from more
-settings.register_profile("camelid", deadline=None)
-settings.load_profile("camelid")
 
 
 @pytest.fixture
