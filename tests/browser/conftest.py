@@ -62,12 +62,13 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _make_talkative(directory: Path) -> None:
-    """Never end an answer by itself, so that one can be stopped."""
+    """Never end an answer by itself, so that one can be stopped: sampled or not, the likeliest token wins."""
     from safetensors.torch import load_file, save_file
 
     config = json.loads((directory / "config.json").read_text())
     (directory / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 65536}))
     weights = load_file(directory / "model.safetensors")
+    weights["lm_head.weight"] *= 1000
     weights["lm_head.weight"][config["eos_token_id"]] = 0
     save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})
 
