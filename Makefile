@@ -18,7 +18,7 @@ $(BIN)/python:
 
 $(VENV)/.installed: $(BIN)/python constraints-cpu.txt pyproject.toml $(wildcard packages/*/pyproject.toml plugins/*/pyproject.toml)
 	@echo "Installing Camelid into $(VENV) …"
-	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints-cpu.txt -e 'packages/core[data,quality]' -e 'packages/train[qlora]' -e 'packages/serve[api]' -e packages/ui -e plugins/alpaca-cot
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints-cpu.txt -e 'packages/core[data,quality]' -e 'packages/train[qlora]' -e 'packages/serve[api,plots]' -e packages/ui -e plugins/alpaca-cot -e plugins/trl
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.installed requirements-dev.txt
@@ -45,7 +45,7 @@ format: $(VENV)/.dev  ## Put style right
 	$(BIN)/ruff format .
 
 types: $(VENV)/.dev  ## Check types
-	$(BIN)/mypy packages/core/src packages/train/src packages/serve/src packages/ui/src plugins/alpaca-cot/src
+	$(BIN)/mypy packages/core/src packages/train/src packages/serve/src packages/ui/src plugins/alpaca-cot/src plugins/trl/src
 
 contracts: $(VENV)/.dev  ## Check who may import whom
 	$(BIN)/lint-imports
@@ -64,9 +64,8 @@ test: $(VENV)/.dev lint types contracts docs-check  ## Everything CI checks
 	tests/find-browser
 	$(PYTEST) -m "not model and not browser and not install and not slow" -n 2
 	$(PYTEST) -m "slow and not install" -n 2 --dist loadfile
-	$(PYTEST) -m install
 	$(PYTEST) -m model
-	$(PYTEST) -m browser
+	$(PYTEST) -m "install or browser" -n 2 --dist loadfile
 
 constraints: $(VENV)/.dev  ## Write constraints-cpu.txt from what .venv holds
 	@$(BIN)/python -m pip freeze --exclude-editable --disable-pip-version-check | sed 's/+cpu$$//' | grep -v '^-e' > constraints-cpu.txt

@@ -35,12 +35,12 @@ import subprocess
 import sys
 import tempfile
 import time
-import venv
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-RIVAL = "llamafactory==0.9.5"
+from rivals import REQUIREMENTS, home_of, machine, python_of, stand_in
+
 ROWS = 91_300
 CUTOFF = 512
 SAMPLE = 2000
@@ -168,7 +168,7 @@ def theirs(data: Path, model: Path, workers: int, out: Path) -> dict[str, Any]:
     """One run of LLaMA-Factory's own preprocessing, in this process; it runs in its own environment."""
     home = Path(tempfile.mkdtemp(dir=out))
     os.environ |= {"HF_HOME": str(home), "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
-    _stand_in("torchaudio")
+    stand_in("torchaudio")
     import tokenizers
     import transformers
     from llamafactory.data import get_dataset, get_template_and_fix_tokenizer, loader
@@ -220,33 +220,6 @@ def cpu_seconds() -> float:
     return sum(each.ru_utime + each.ru_stime for each in used)
 
 
-def _stand_in(name: str) -> None:
-    """An empty module where the real one cannot be loaded (built for another torch, say)."""
-    import importlib
-    import importlib.machinery
-    import types
-
-    try:
-        importlib.import_module(name)
-    except (ImportError, OSError):
-        module = types.ModuleType(name)
-        module.__spec__ = importlib.machinery.ModuleSpec(name, None)
-        sys.modules[name] = module
-
-
-def rival_python(directory: Path) -> Path:
-    """The interpreter of an environment that has LLaMA-Factory, made if it is missing."""
-    python = directory / "bin" / "python"
-    if not python.exists():
-        print(f"Installing {RIVAL} in {directory} …", file=sys.stderr)
-        venv.create(directory, with_pip=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", RIVAL], check=True)
-    if subprocess.run([python, "-c", "import torchvision"], capture_output=True).returncode:
-        # it was built for another torch and would take transformers down with it; text needs neither
-        subprocess.run([python, "-m", "pip", "uninstall", "--quiet", "--yes", "torchvision", "torchaudio"], check=True)
-    return python
-
-
 def one_run(python: Path | str, who: str, data: Path, arguments: argparse.Namespace, scratch: Path) -> dict[str, Any]:
     result = scratch / "result.json"
     result.unlink(missing_ok=True)
@@ -259,7 +232,7 @@ def one_run(python: Path | str, who: str, data: Path, arguments: argparse.Namesp
 
 
 def compare(arguments: argparse.Namespace) -> dict[str, Any]:
-    python = rival_python(arguments.rival_env)
+    python = python_of("llamafactory", arguments.rival_env)
     runs: dict[str, list[dict[str, Any]]] = {"ours": [], "theirs": []}
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
@@ -312,9 +285,12 @@ def _report(runs: dict[str, list[dict[str, Any]]], arguments: argparse.Namespace
         "versions": {
             "python": platform.python_version(),
             "ours": runs["ours"][-1]["versions"],
-            "theirs": {"llamafactory": RIVAL.partition("==")[2], **runs["theirs"][-1]["versions"]},
+            "theirs": {
+                "llamafactory": REQUIREMENTS["llamafactory"][0].partition("==")[2],
+                **runs["theirs"][-1]["versions"],
+            },
         },
-        "cpu": _cpu(),
+        "cpu": machine(),
     }
 
 
@@ -326,13 +302,6 @@ def differing(one: list[int], two: list[int]) -> tuple[int, int]:
     return len(one) - start - end, len(two) - start - end
 
 
-def _cpu() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
-    return f"{len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} × {name}"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, required=True, help="directory with the tokenizer both use")
@@ -340,7 +309,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=ROWS)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--rival-env", type=Path, default=Path.home() / ".cache" / "camelid-bench" / "llamafactory")
+    parser.add_argument("--rival-env", type=Path, default=home_of("llamafactory"))
     parser.add_argument("--memory", type=int, metavar="N", help="ours alone on N rows: peak memory")
     parser.add_argument("--as", dest="who", choices=["ours", "theirs"], help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)

@@ -8,15 +8,20 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
+import time
 import venv
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
+from camelid_core.testing import tiny_model
 
 ROOT = Path(__file__).parents[1]
 PLUGIN = ROOT / "examples" / "plugin-minimal"
@@ -46,18 +51,68 @@ class Environment:
 
 @pytest.fixture(scope="session")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
-    path = tmp_path_factory.mktemp("clean") / "venv"
-    venv.create(path, with_pip=True, symlinks=True)
+    path = bare_environment(tmp_path_factory.mktemp("clean") / "venv", with_pip=True)
     made = Environment(path, tmp_path_factory.mktemp("home"))
-    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    link = path / "third-party"
-    link_packages(link, (Path(entry) for entry in sys.path if entry.endswith("site-packages")))
-    (path / "lib" / version / "site-packages" / "third-party.pth").write_text(f"{link}\n")
     isolation = ["--no-build-isolation"] if importlib.util.find_spec("hatchling") else []
     sources = [*(ROOT / "packages" / name for name in ("core", "train", "serve", "ui")), PLUGIN]
     quiet = ("--quiet", "--disable-pip-version-check", "--no-deps")
     made.run("python", "-m", "pip", "install", *quiet, *isolation, *sources)
     return made
+
+
+@pytest.fixture(scope="session")
+def space(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of the built Space, started as its host does: in an environment that has nothing of ours."""
+    scratch = tmp_path_factory.mktemp("space")
+    subprocess.run([sys.executable, ROOT / "space" / "build.py", scratch / "bundle"], check=True)
+    python = bare_environment(scratch / "venv") / "bin" / "python"
+    tiny_model(scratch / "home" / "models" / "smollm2-135m")
+    kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    port = _free_port()
+    environment = kept | {
+        "CAMELID_HOME": str(scratch / "home"), "HF_HUB_OFFLINE": "1", "GRADIO_SERVER_PORT": str(port),
+    }  # fmt: skip
+    with (scratch / "log.txt").open("wb") as log:
+        process = subprocess.Popen([python, "app.py"], cwd=scratch / "bundle", env=environment, stdout=log, stderr=log)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + 80
+        while not _answers(url):
+            assert process.poll() is None, (scratch / "log.txt").read_text()
+            assert time.monotonic() < deadline, (scratch / "log.txt").read_text()
+            time.sleep(0.3)
+        yield url
+    finally:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urlopen(f"{url}/config", timeout=5) as response:
+            return bool(response.status == 200)
+    except OSError:
+        return False
+
+
+def bare_environment(path: Path, with_pip: bool = False) -> Path:
+    """Everything third-party, and nothing of ours."""
+    venv.create(path, with_pip=with_pip, symlinks=True)
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    link = path / "third-party"
+    link_packages(link, (Path(entry) for entry in sys.path if entry.endswith("site-packages")))
+    (path / "lib" / version / "site-packages" / "third-party.pth").write_text(f"{link}\n")
+    return path
 
 
 def link_packages(target: Path, directories: Iterable[Path]) -> None:

@@ -43,7 +43,7 @@ def test_the_plugin_is_found_and_sound(environment):
     assert rows["camelid-minimal"] == {
         "plugin": "camelid-minimal",
         "version": "0.1.0",
-        "gives": ["greetings", "pythia", "question-answer"],
+        "gives": ["greetings", "pythia", "question-answer", "halfway"],
     }
     assert "All 5 plugins are sound." in environment.run("camelid", "plugins", "doctor").stdout
 
@@ -71,13 +71,14 @@ def test_a_training_run_uses_all_three(environment, tmp_path):
     targets = json.loads((artefact / "adapter_config.json").read_text(encoding="utf-8"))["target_modules"]
     assert sorted(targets) == ["dense", "query_key_value"]
     assert summary["eval_loss"] > 0
+    assert "Half of the 2 steps are done." in done.stderr
 
 
 def test_its_own_tests_pass_where_it_is_installed(environment):
     done = environment.run(
         "python", "-m", "pytest", "-q", "-p", "no:cacheprovider", PLUGIN / "tests", "--rootdir", PLUGIN
     )
-    assert "5 passed" in done.stdout
+    assert "6 passed" in done.stdout
 
 
 HOOK = "from camelid_core import hookimpl\nfrom camelid_core.templates import RoleTemplate\n"

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 from camelid_core.plugins import load_host
 from camelid_core.records import Message
 from camelid_core.templates import text_of
 from camelid_core.testing import assert_adapter_contract, assert_template_contract, tiny_tokenizer
 from camelid_minimal.adapter import PYTHIA
+from camelid_minimal.callback import HALFWAY
 from camelid_minimal.dataset import GREETINGS
 from camelid_minimal.template import QUESTION_ANSWER
+from transformers import TrainerControl, TrainerState
 
 
 def test_the_template_keeps_the_contract():
@@ -32,6 +36,15 @@ def test_the_dataset_has_the_rows_it_says_and_holds_some_out():
     assert list(GREETINGS.load("train", 3)) == train[:3]
 
 
+def test_the_listener_speaks_once():
+    said = []
+    context = SimpleNamespace(emit=lambda kind, **values: said.append(values["text"]))
+    callback = HALFWAY.make(None, context)
+    for step in range(1, 7):
+        callback.on_step_end(None, TrainerState(global_step=step, max_steps=6), TrainerControl())
+    assert said == ["Half of the 6 steps are done."]
+
+
 def test_camelid_finds_it():
     host = load_host()
     assert "camelid-minimal" in [plugin.name for plugin in host.plugins], "install it first: pip install -e ."
@@ -40,4 +53,5 @@ def test_camelid_finds_it():
         "camelid_model_adapters": ["pythia"],
         "camelid_prompt_templates": ["question-answer"],
         "camelid_datasets": ["greetings"],
+        "camelid_trainer_callbacks": ["halfway"],
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import resource
 
 import numpy as np
 from camelid_core.events import EventLog, read_events
@@ -64,3 +65,32 @@ def test_text_that_is_no_unicode_does_not_end_a_run(tmp_path):
     log.emit("log", text="file \udcff", loss=np.float64("nan"))
     assert read_events(log.path)[0][0]["text"] == "file \udcff"
     log.close()
+
+
+def test_a_full_disk_costs_lines_and_says_how_many(tmp_path):
+    path = tmp_path / "events.jsonl"
+    log = EventLog(path)
+    log.emit("first")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 20, before[1]))
+    try:
+        for _ in range(3):
+            log.emit("lost", text="x" * 100)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert log.lost == 3
+    log.emit("again")
+    log.close()
+    assert log.lost == 0
+    events, _ = read_events(path)
+    assert [event["kind"] for event in events] == ["first", "log", "again"]
+    assert events[1]["text"] == "The disk was full: 3 events were lost."
+
+
+def test_a_device_without_room_never_stops_the_work(tmp_path):
+    (tmp_path / "events.jsonl").symlink_to("/dev/full")
+    log = EventLog(tmp_path / "events.jsonl")
+    for _ in range(5):
+        log.emit("progress", done=1)
+    log.close()
+    assert log.lost == 5

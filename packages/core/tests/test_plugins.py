@@ -81,7 +81,7 @@ def test_what_a_plugin_gives_is_there_under_its_name(install):
     assert host.problems == []
     assert host.templates.plugin_of("mine") == "camelid-mine"
     assert host.gives("camelid-mine") == {"camelid_prompt_templates": ["mine"]}
-    assert host.plugins[-1].version == "1.2"
+    assert {plugin.name: plugin.version for plugin in host.plugins}["camelid-mine"] == "1.2"
 
 
 def test_plugins_load_in_one_order_whatever_the_order_on_disk(install):
@@ -269,3 +269,15 @@ def test_looking_at_plugins_loads_nothing_heavy():
 
 def test_a_plugin_says_little_of_itself_in_print():
     assert repr(Plugin("camelid-x", "1", Path)) == "Plugin(name='camelid-x', version='1')"
+
+
+def test_copied_sources_are_named_by_the_environment(tmp_path, monkeypatch):
+    """No distribution is there; a name that is already taken by one stays with it."""
+    (tmp_path / "copied_plugin.py").write_text(SOUND)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv(plugins.NAMED, "camelid-copied==3.2=copied_plugin camelid-gone==1=no_such_module")
+    problems: list[plugins.Problem] = []
+    found = {plugin.name: plugin.version for plugin in discover(problems)}
+    assert found["camelid-copied"] == "3.2"
+    assert set(FIRST_PARTY) <= found.keys()
+    assert [problem.plugin for problem in problems] == ["camelid-gone"]

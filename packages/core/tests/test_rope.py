@@ -9,7 +9,7 @@ from camelid_core.errors import ModelError, UsageError
 from camelid_core.loading import load_base
 from camelid_core.models import resolve_model
 from camelid_core.plugins import load_host
-from camelid_core.rope import RopeScaling, as_trained, rope_parameters, scaled
+from camelid_core.rope import RopeScaling, as_trained, context_length, rope_parameters, scaled
 from camelid_core.testing import tiny_model
 from hypothesis import given
 from hypothesis import strategies as st
@@ -54,7 +54,7 @@ def test_a_stretched_model_is_saved_and_found_as_such(tiny, tmp_path, kind):
     model.save_pretrained(tmp_path)
     again = resolve_model(str(tmp_path), load_host())
     assert rope_parameters(again.config)["rope_type"] == kind
-    assert again.config["max_position_embeddings"] == 2048
+    assert context_length(again.config) == 2048
     ids = torch.arange(700)[None] % 300
     with torch.inference_mode():
         assert torch.equal(load_base(again, "float32")(input_ids=ids).logits, model(input_ids=ids).logits)
@@ -62,10 +62,22 @@ def test_a_stretched_model_is_saved_and_found_as_such(tiny, tmp_path, kind):
         scaled(again, RopeScaling("linear", 2.0))
 
 
-def test_an_adapter_brings_the_scaling_it_was_trained_with(tiny, tmp_path):
+def test_dynamic_scaling_begins_where_the_trained_positions_end(tiny):
+    """Transformers reads from `max_position_embeddings` where that is, so it must stay what the base has."""
+    stretched, plain = load_base(scaled(tiny, RopeScaling("dynamic", 4.0)), "float32"), load_base(tiny, "float32")
+    with torch.inference_mode():
+        within, beyond = (
+            torch.equal(stretched(input_ids=ids).logits, plain(input_ids=ids).logits)
+            for ids in (torch.arange(512)[None] % 300, torch.arange(520)[None] % 300)
+        )
+    assert (within, beyond) == (True, False)
+
+
+@pytest.mark.parametrize("kind", ["linear", "dynamic", "yarn"])
+def test_an_adapter_brings_the_scaling_it_was_trained_with(tiny, tmp_path, kind):
     from dataclasses import replace
 
-    trained = scaled(tiny, RopeScaling("linear", 4.0))
+    trained = scaled(tiny, RopeScaling(kind, 4.0))
     manifest = Manifest(kind="adapter", rope_scaling=rope_parameters(trained.config))
     assert as_trained(replace(tiny, peft=tmp_path, manifest=manifest)).config == trained.config
     plain = Manifest(kind="adapter", rope_scaling=rope_parameters(tiny.config))

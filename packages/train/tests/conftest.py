@@ -104,6 +104,7 @@ def recipe(base: Callable[..., Path], sums: Path) -> Callable[..., Recipe]:
             "model": {"name": str(base(family)), "dtype": "float32"},
             "data": {"sources": [str(sums)], "eval_rows": 4, "template": "chatml"},
             "train": {"batch_size": 8, "epochs": 50, "max_steps": 6, "log_steps": 1, "learning_rate": 0.02},
+            "eval": {"samples": 0},
         }
         return Recipe.model_validate(values).with_overrides(overrides)
 

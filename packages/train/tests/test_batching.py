@@ -32,6 +32,25 @@ def test_the_order_depends_on_seed_and_epoch_alone(given, size, seed):
     assert order(given, size, seed, 1) == order(list(given), size, seed, 1)
 
 
+@given(lengths, st.integers(1, 4), st.integers(1, 3), st.integers(1, 3), st.integers(0, 2))
+def test_a_step_has_the_same_rows_however_they_are_shared_out(given, size, accumulation, parts, epoch):
+    def steps(size, accumulation, parts):
+        shares = [LengthBatches(given, size, 7, accumulation, part, parts) for part in range(parts)]
+        for share in shares:
+            share.set_epoch(epoch)
+        assert len({len(share) for share in shares}) == 1
+        rounds = list(zip(*shares, strict=True))
+        assert all(len(share) <= size for shared in rounds for share in shared)
+        return [
+            sorted(index for shared in rounds[start : start + accumulation] for share in shared for index in share)
+            for start in range(0, len(rounds), accumulation)
+        ]
+
+    shared = steps(size, accumulation, parts)
+    assert shared == steps(size * accumulation * parts, 1, 1)
+    assert sorted(index for step in shared for index in step) == list(range(len(given)))
+
+
 def test_another_epoch_and_another_seed_have_another_order():
     given = [1 + index % 50 for index in range(100)]
     assert len({str(order(given, 4, seed, epoch)) for seed in range(3) for epoch in range(3)}) == 9
@@ -46,6 +65,13 @@ def test_rows_of_like_length_go_together():
     given = [1 + (index * 37) % 100 for index in range(400)]
     padded = sum(len(batch) * max(given[index] for index in batch) for batch in order(given, 8))
     assert padded < 1.1 * sum(given)
+
+
+def test_who_has_no_rows_left_takes_part_with_one_that_teaches_nothing():
+    batch = Collator(pad_id=3)([])
+    assert (batch["input_ids"] == 3).all()
+    assert (batch["labels"] == IGNORE).all()
+    assert len(batch["labels"]) == 1
 
 
 examples = st.lists(

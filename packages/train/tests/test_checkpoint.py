@@ -153,6 +153,7 @@ def test_only_the_newest_are_kept_and_saving_twice_is_no_fault(parts, tmp_path):
     work(*made)
     for step in (1, 5, 5, 10, 100):
         checkpoint.save(tmp_path, step, *made, TrainerState(), Tally())
+        checkpoint.prune([tmp_path], step, keep=2)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000010", "step-00000100"]
 
 

@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 from camelid_core.artefacts import verify_directory
 from camelid_core.config import load
+from camelid_core.models import resolve_model
+from camelid_core.plugins import load_host
+from camelid_core.rope import context_length
 from camelid_train.compat.uniform_finetune import read
 from camelid_train.config import Recipe
 from camelid_train.sft import train
@@ -32,6 +35,9 @@ def test_a_recipe_trains_as_it_is_on_a_tiny_model(attempt, base, sums, name):
     manifest = verify_directory(run.output).manifest
     assert manifest.template.name == recipe.data.template
     assert manifest.parameters["method"] == recipe.method.model_dump(mode="json")
+    if recipe.model.rope:  # four times as far as this base reaches, whatever that is
+        assert (manifest.rope_scaling["rope_type"], manifest.rope_scaling["factor"]) == ("linear", 4.0)
+        assert context_length(resolve_model(str(run.output), load_host()).config) == 4 * 512
 
 
 @pytest.mark.parametrize("name", [name for name in OURS if name.startswith("alpaca")])

@@ -10,6 +10,7 @@ from camelid_core.errors import ModelError
 from camelid_core.loading import load_adapted
 from camelid_core.models import resolve_model
 from camelid_core.plugins import load_host
+from camelid_core.rope import context_length
 from camelid_train.config import MergeConfig, Recipe
 from camelid_train.merge import merge
 from camelid_train.sft import train
@@ -19,14 +20,17 @@ from transformers import AutoModelForCausalLM
 IDS = torch.arange(700)[None] % 300
 
 
-@pytest.mark.parametrize("method", ["lora", "full", "qlora"])
-def test_what_was_trained_stretched_stays_stretched(attempt, recipe, method):
+@pytest.mark.parametrize(
+    ("method", "kind"),
+    [("lora", "linear"), ("lora", "dynamic"), ("lora", "yarn"), ("full", "linear"), ("qlora", "linear")],
+)
+def test_what_was_trained_stretched_stays_stretched(attempt, recipe, method, kind):
     run = attempt(job=1)
-    train(recipe("model.rope=linear:4", f"method.type={method}", "train.max_steps=2"), run)
-    assert run.manifest["rope_scaling"]["rope_type"] == "linear"
+    train(recipe(f"model.rope={kind}:4", f"method.type={method}", "train.max_steps=2"), run)
+    assert run.manifest["rope_scaling"]["rope_type"] == kind
     assert run.manifest["rope_scaling"]["factor"] == 4.0
     reference = resolve_model(str(run.output), load_host())
-    assert reference.config["max_position_embeddings"] == 2048
+    assert context_length(reference.config) == 2048
     with torch.inference_mode():
         tuned = load_adapted(reference, "float32")(input_ids=IDS).logits
         if method != "full":
@@ -36,7 +40,8 @@ def test_what_was_trained_stretched_stays_stretched(attempt, recipe, method):
         plain = AutoModelForCausalLM.from_pretrained(run.output, dtype=torch.float32)
         assert (plain(input_ids=IDS).logits - tuned).abs().max() <= 1e-3
     config = json.loads((run.output / "config.json").read_text())
-    assert (config["rope_parameters"]["factor"], config["max_position_embeddings"]) == (4.0, 2048)
+    assert (config["rope_parameters"]["rope_type"], config["rope_parameters"]["factor"]) == (kind, 4.0)
+    assert context_length(config) == 2048
 
 
 def test_nothing_is_stretched_without_being_asked(attempt, recipe, base):

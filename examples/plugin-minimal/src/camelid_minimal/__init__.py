@@ -6,8 +6,10 @@ from camelid_core import hookimpl
 from camelid_core.adapters import ModelAdapter
 from camelid_core.datasets import Dataset
 from camelid_core.templates import PromptTemplate
+from camelid_train.callbacks import LoopCallback
 
 from .adapter import PYTHIA
+from .callback import HALFWAY
 from .dataset import GREETINGS
 from .template import QUESTION_ANSWER
 
@@ -27,3 +29,8 @@ def camelid_prompt_templates() -> list[PromptTemplate]:
 @hookimpl
 def camelid_datasets() -> list[Dataset]:
     return [GREETINGS]
+
+
+@hookimpl
+def camelid_trainer_callbacks() -> list[LoopCallback]:
+    return [HALFWAY]

@@ -34,8 +34,12 @@ def describe() -> Device:
         name, free = cards[0][0], sum(card[2] for card in cards)
         return Device("cuda", f"{len(cards)} × {name}, {free >> 30} GB free", sum(card[1] for card in cards), free)
     memory = psutil.virtual_memory()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return Device("cpu", f"CPU, {cores} cores · {memory.available >> 30} GB free", memory.total, memory.available)
+    return Device("cpu", f"CPU, {cores()} cores · {memory.available >> 30} GB free", memory.total, memory.available)
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @functools.cache

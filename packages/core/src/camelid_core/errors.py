@@ -11,8 +11,11 @@
     ├── ArtefactError       a directory that is not a sound artefact   (ValueError)
     │   └── UnsafeFormat    pickles and other formats that run code
     ├── TrainingError       a run that cannot go on                    (RuntimeError)
+    │   └── NanLoss         a loss or gradient that is no number
+    ├── DiskFull            no space for what must be written          (RuntimeError)
     ├── JobError            a job that cannot do what was asked        (RuntimeError)
-    │   └── StaleAttempt    another attempt owns the job by now
+    │   ├── StaleAttempt    another attempt owns the job by now
+    │   └── JobStopped      a person or the system stopped it          (exit code 130)
     ├── PluginError         a plugin that cannot be used               (RuntimeError)
     └── MissingPackage      an optional package is not installed       (ImportError)
 
@@ -85,12 +88,24 @@ class TrainingError(CamelidError, RuntimeError):
     pass
 
 
+class NanLoss(TrainingError):
+    pass
+
+
+class DiskFull(CamelidError, RuntimeError):
+    pass
+
+
 class JobError(CamelidError, RuntimeError):
     pass
 
 
 class StaleAttempt(JobError):
     pass
+
+
+class JobStopped(JobError):
+    exit_code = 130
 
 
 class PluginError(CamelidError, RuntimeError):

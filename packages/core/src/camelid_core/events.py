@@ -1,10 +1,12 @@
 """Append-only JSON Lines of progress, and reading them while they grow.
 
-Knows lines in a file. Knows nothing of jobs or of what a task reports.
+Knows lines in a file. Knows nothing of jobs or of what a task reports. A full disk loses lines and never the work
+that they tell of.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import time
@@ -12,20 +14,43 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
 
 class EventLog:
-    """Writes events; each line is one JSON object with `kind` and `time` (Unix seconds)."""
+    """Writes events; each line is one JSON object with `kind` and `time` (Unix seconds).
+
+    `lost` counts those there was no space for; the next one that fits says so.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._file = path.open("a", encoding="utf-8", errors="backslashreplace", buffering=1)
+        self.lost = 0
+        self._file = path.open("ab", buffering=0)
+        self._torn = False
 
     def emit(self, kind: str, **values: Any) -> None:
-        line = {"kind": kind, "time": round(time.time(), 3), **values}
-        self._file.write(json.dumps(_finite(line), ensure_ascii=False) + "\n")
+        if self.lost and self._write({"kind": "log", "text": f"The disk was full: {self.lost} events were lost."}):
+            self.lost = 0
+        if self.lost or not self._write({"kind": kind, **values}):
+            self.lost += 1
 
     def close(self) -> None:
         self._file.close()
+
+    def _write(self, event: dict[str, Any]) -> bool:
+        line = {"kind": event["kind"], "time": round(time.time(), 3), **event}
+        text = json.dumps(_finite(line), ensure_ascii=False) + "\n"
+        data = (b"\n" if self._torn else b"") + text.encode("utf-8", "backslashreplace")
+        try:
+            written = self._file.write(data)
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            return False
+        if written:
+            self._torn = written < len(data)  # the next line begins anew, so that only this one cannot be read
+        return written == len(data)
 
 
 def read_events(path: Path, offset: int = 0) -> tuple[list[dict[str, Any]], int]:

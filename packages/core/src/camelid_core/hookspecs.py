@@ -62,6 +62,11 @@ def camelid_commands() -> list[Command]:
 
 
 @hookspec
+def camelid_compat_commands() -> list[Command]:
+    """Scripts of other tools for `camelid compat NAME …`; `target` is the function that reads their arguments."""
+
+
+@hookspec
 def camelid_tasks() -> list[Task]:
     """Kinds of long work that a job can hold and a worker can run."""
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
+import os
 import sys
 import threading
 import traceback
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from importlib.metadata import Distribution, EntryPoint, distributions
+from importlib.metadata import EntryPoint, distributions
 from typing import Any
 
 import pluggy
@@ -24,6 +25,8 @@ from .errors import CamelidError, did_you_mean
 from .registry import Registry
 
 GROUP = "camelid"
+NAMED = "CAMELID_PLUGINS"
+"""Environment variable: `NAME==VERSION=MODULE …`, plugins that are on the path without being installed."""
 IMPORT_SECONDS = 10.0
 FIRST_PARTY = ("camelid-core", "camelid-train", "camelid-serve", "camelid-ui")
 
@@ -63,6 +66,7 @@ _KINDS = {
         Kind("camelid_datasets", "dataset", "camelid datasets list"),
         Kind("camelid_readers", "reader"),
         Kind("camelid_commands", "command", "camelid --help"),
+        Kind("camelid_compat_commands", "compat command", "camelid compat --help"),
         Kind("camelid_tasks", "task"),
         Kind("camelid_executors", "executor"),
     )
@@ -220,10 +224,11 @@ def load_host() -> Host:
 
 
 def discover(problems: list[Problem]) -> list[Plugin]:
-    """Import what the entry points of group `camelid` name: ours first, then by name."""
+    """Import what the entry points of group `camelid` name, and what `CAMELID_PLUGINS` does: ours first, then by
+    name."""
     found: dict[str, Plugin] = {}
-    for entry, distribution in sorted(_entry_points(), key=lambda pair: _order(pair[0].name)):
-        owner = _normal(distribution.name)
+    for entry, distribution, version in sorted([*_entry_points(), *_named()], key=lambda found: _order(found[0].name)):
+        owner = _normal(distribution)
         if _normal(entry.name) != owner:
             problems.append(
                 Problem(
@@ -232,17 +237,31 @@ def discover(problems: list[Problem]) -> list[Plugin]:
                 )
             )
         elif owner not in found:
-            plugin = _import(entry, owner, distribution.version, problems)
+            plugin = _import(entry, owner, version, problems)
             if plugin is not None:
                 found[owner] = plugin
     return list(found.values())
 
 
-def _entry_points() -> list[tuple[EntryPoint, Distribution]]:
+def _entry_points() -> list[tuple[EntryPoint, str, str]]:
     """Half-removed distributions have no name; nothing can be said about them."""
     return [
-        (entry, dist) for dist in distributions() if dist.name for entry in dist.entry_points if entry.group == GROUP
+        (entry, dist.name, dist.version)
+        for dist in distributions()
+        if dist.name
+        for entry in dist.entry_points
+        if entry.group == GROUP
     ]
+
+
+def _named() -> list[tuple[EntryPoint, str, str]]:
+    """Copied sources have no metadata that could name them; the environment reaches child processes too."""
+    found = []
+    for text in os.environ.get(NAMED, "").split():
+        requirement, _, module = text.rpartition("=")
+        name, _, version = requirement.partition("==")
+        found.append((EntryPoint(name, module, GROUP), name, version))
+    return found
 
 
 def _order(name: str) -> tuple[int, str]:

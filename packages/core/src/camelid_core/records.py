@@ -34,18 +34,27 @@ class Message:
 class Record:
     """A conversation to learn from; the last message is the assistant's.
 
-    `id` is stable across runs and unique within `source`.
+    `id` is stable across runs and unique within `source`. Where people judged: `rejected` is a worse answer to the
+    same, and `label` says whether the last message is a good one.
     """
 
     messages: tuple[Message, ...]
     id: str = ""
     source: str = ""
     tags: tuple[str, ...] = ()
+    rejected: str | None = None
+    label: bool | None = None
 
     @property
     def prompt(self) -> tuple[Message, ...]:
         """All messages before the last answer: what a model is asked."""
         return self.messages[:-1] if self.messages and self.messages[-1].role == "assistant" else self.messages
+
+    @property
+    def judgement(self) -> dict[str, str | bool]:
+        """`rejected` and `label`, where they are given."""
+        given = {"rejected": self.rejected, "label": self.label}
+        return {name: value for name, value in given.items() if value is not None}
 
     @property
     def answer(self) -> str:

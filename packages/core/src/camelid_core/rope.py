@@ -5,6 +5,9 @@ Knows configuration dictionaries of Transformers 5 (`rope_parameters`). Loads no
 `linear` is position interpolation (Chen et al. 2023, arXiv:2306.15595): positions are divided by the factor, so 8192
 of them lie where 2048 were learned. `dynamic` changes the base with the length (NTK-aware); `yarn` is arXiv:2309.00071.
 A model works only with the scaling it was trained with, so every artefact records it.
+
+`max_position_embeddings` of a stretched model is the longer context, save under `dynamic`: there it stays what the base
+has, for Transformers reads from it where stretching begins. `context_length` knows the difference.
 """
 
 from __future__ import annotations
@@ -68,7 +71,7 @@ def scaled(reference: Reference, scaling: RopeScaling) -> Reference:
     parameters = {**there, "rope_type": scaling.kind, "factor": scaling.factor}
     if scaling.kind == "yarn":
         parameters["original_max_position_embeddings"] = longest
-    return _with(reference, parameters, int(longest * scaling.factor))
+    return _with(reference, parameters, longest)
 
 
 def as_trained(reference: Reference) -> Reference:
@@ -77,8 +80,16 @@ def as_trained(reference: Reference) -> Reference:
     trained = manifest.rope_scaling if manifest is not None and reference.peft is not None else None
     if not trained or trained.get("rope_type", "default") == "default" or trained == rope_parameters(reference.config):
         return reference
-    longest = int(reference.config.get("max_position_embeddings", 0) * float(trained.get("factor", 1)))
-    return _with(reference, trained, longest)
+    return _with(reference, trained, reference.config.get("max_position_embeddings", 0))
+
+
+def context_length(config: Mapping[str, Any]) -> int | None:
+    """How many positions a model with this configuration takes; None if it names no limit."""
+    longest = config.get("max_position_embeddings")
+    if not isinstance(longest, int):
+        return None
+    parameters = rope_parameters(config) or {}
+    return int(longest * float(parameters.get("factor", 1))) if parameters.get("rope_type") == "dynamic" else longest
 
 
 def rope_parameters(config: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -92,6 +103,9 @@ def rope_parameters(config: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _with(reference: Reference, parameters: dict[str, Any], longest: int) -> Reference:
+    """`longest` is what the base has."""
+    if parameters["rope_type"] != "dynamic":
+        longest = int(longest * float(parameters.get("factor", 1)))
     config = {key: value for key, value in reference.config.items() if key not in ("rope_scaling", "rope_theta")}
     return replace(
         reference, config={**config, "rope_parameters": parameters, "max_position_embeddings": longest}, stretched=True

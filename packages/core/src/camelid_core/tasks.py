@@ -46,6 +46,7 @@ class Interrupted(Exception):
 
 
 Run = Callable[[Any, TaskContext], Mapping[str, Any]]
+Bundle = Callable[[Any, int, Path], Path]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,19 +54,24 @@ class Task:
     """A kind of long work. `config` and `run` are `module:attribute` paths.
 
     `run(config, context)` writes a directory with a manifest at `context.output` and returns a
-    small JSON-able summary.
+    small JSON-able summary. `bundle(store, job_id, target)`, where a task has it, writes an archive
+    to run such a job again from, and returns its path.
     """
 
     name: str
     help: str
     config: str
     run: str
+    bundle: str = ""
 
     def load_config(self) -> type[Config]:
         return resolve(self.config)  # type: ignore[no-any-return]
 
     def load_run(self) -> Run:
         return resolve(self.run)  # type: ignore[no-any-return]
+
+    def load_bundle(self) -> Bundle | None:
+        return resolve(self.bundle) if self.bundle else None
 
 
 def resolve(path: str) -> Any:

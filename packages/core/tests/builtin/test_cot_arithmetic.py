@@ -53,6 +53,18 @@ def test_every_calculation_is_right_and_its_result_small(split, seed):
 
 
 @given(SPLITS, SEEDS)
+def test_a_rejected_answer_goes_wrong_in_its_last_step_alone(split, seed):
+    for record in generate(split, 20, seed, rejected=True):
+        right, wrong = CALCULATION.findall(record.answer), CALCULATION.findall(record.rejected)
+        assert wrong[:-1] == right[:-1]
+        assert wrong[-1][:3] == right[-1][:3]
+        assert 1 <= abs(int(wrong[-1][3]) - int(right[-1][3])) <= 3
+        assert final_answer(record.rejected) == wrong[-1][3]
+        assert int(wrong[-1][3]) > 0
+    assert all(record.rejected is None for record in generate(split, 3, seed))
+
+
+@given(SPLITS, SEEDS)
 def test_the_stated_answer_is_that_of_an_independent_evaluation(split, seed):
     for record in generate(split, 20, seed):
         shape, numbers = problem(record)

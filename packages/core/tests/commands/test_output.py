@@ -49,6 +49,29 @@ def test_elsewhere_than_on_a_terminal_progress_is_plain_lines(capsys):
     assert "\x1b" not in err
 
 
+def test_a_step_is_a_line_without_what_is_for_plots_and_a_sample_its_first_lines(capsys):
+    printer = ProgressPrinter()
+    printer(
+        {"kind": "train", "time": 1.0, "step": 3, "loss": 0.5, "memory": 10**9, "tokens_per_second": 9.0, "mfu": 0.4}
+    )
+    printer(
+        {
+            "kind": "sample",
+            "time": 2.0,
+            "step": 3,
+            "index": 0,
+            "prompt": "Why?\nSay!",
+            "answer": " Because. " + "x" * 99,
+        }
+    )
+    printer({"kind": "sample", "time": 2.0, "step": 3, "index": 1, "prompt": "Who?", "answer": "", "reference": "I."})
+    assert capsys.readouterr().err.splitlines() == [
+        "train  step=3  loss=0.5",
+        "step 3: Why? … → Because. " + "x" * 61 + " …",
+        "step 3: Who? → ",
+    ]
+
+
 def test_quiet_prints_nothing(capsys):
     printer = ProgressPrinter(quiet=True)
     for event in events():

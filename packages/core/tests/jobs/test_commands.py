@@ -85,6 +85,7 @@ def test_failure_and_retry(store, installed):
     camelid("worker", "--once")
     assert "ZeroDivisionError: the bug" in camelid("jobs", "wait", "1", code=1)
     assert "Traceback" in camelid("jobs", "logs", "1", "--follow")
+    assert "`camelid jobs retry 1` goes on from what it saved" in camelid("jobs", "show", "1")
     assert "`camelid worker` starts one" in camelid("jobs", "retry", "1")
     assert "Job 1 is cancelled." in camelid("jobs", "cancel", "1")
     assert "ZeroDivisionError" in camelid("jobs", "retry", "1", "--here", code=1)

@@ -13,35 +13,72 @@ from typing import Any
 from camelid_core.tokenizing import IGNORE, Example
 
 _WINDOW = 50
-"""Batches sorted by length together: wide enough that little is padding, narrow enough that order stays random."""
+"""Steps sorted by length together, so that little is padding …"""
+_WINDOW_ROWS = 512
+"""… but of no more rows than this, so that order stays random where steps are large."""
 
 
 class LengthBatches:
-    """Index batches of rows of similar length; another order every epoch, the same for the same seed."""
+    """Index batches of rows of similar length; another order every epoch, the same for the same seed.
 
-    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int) -> None:
+    `accumulation` batches from each of `parts` processes make an optimizer step; `part` is the process whose batches
+    these are. Which rows a step takes depends on how many they are, not on how they are shared out: one process
+    that takes them all at once and several in many small batches see the same rows in the same steps. What does not
+    fill a step comes last, and a process for which nothing is left of it gets an empty batch.
+    """
+
+    def __init__(
+        self,
+        lengths: Sequence[int],
+        batch_size: int,
+        seed: int,
+        accumulation: int = 1,
+        part: int = 0,
+        parts: int = 1,
+    ) -> None:
         self.lengths = lengths
         self.batch_size = batch_size
         self.seed = seed
+        self.accumulation = accumulation
+        self.part = part
+        self.parts = parts
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return -(-len(self.lengths) // self.batch_size)
+        full, rest = divmod(len(self.lengths), self._at_once * self.accumulation)
+        return full * self.accumulation - (-rest // self._at_once)
 
     def __iter__(self) -> Iterator[list[int]]:
+        at_once = self._at_once
+        for step in self._steps():
+            for start in range(0, len(step), at_once):
+                yield step[start : start + at_once][self.part :: self.parts]
+
+    @property
+    def _at_once(self) -> int:
+        """Rows that go through the model at once, in all processes together."""
+        return self.batch_size * self.parts
+
+    def _steps(self) -> list[list[int]]:
         order = random.Random(f"{self.seed}/{self.epoch}")
         indices = list(range(len(self.lengths)))
         order.shuffle(indices)
-        window = self.batch_size * _WINDOW
-        batches = []
-        for start in range(0, len(indices), window):
-            part = sorted(indices[start : start + window], key=self.lengths.__getitem__, reverse=True)
-            batches += [part[i : i + self.batch_size] for i in range(0, len(part), self.batch_size)]
-        order.shuffle(batches)
-        return iter(batches)
+        size = self._at_once * self.accumulation
+        full = len(indices) // size * size
+        window = size * max(1, min(_WINDOW, _WINDOW_ROWS // size))
+        steps = []
+        for start in range(0, full, window):
+            part = self._longest_first(indices[start : min(start + window, full)])
+            steps += [part[i : i + size] for i in range(0, len(part), size)]
+        order.shuffle(steps)
+        rest = self._longest_first(indices[full:])
+        return [*steps, rest] if rest else steps
+
+    def _longest_first(self, indices: list[int]) -> list[int]:
+        return sorted(indices, key=self.lengths.__getitem__, reverse=True)
 
 
 def by_length(examples: Sequence[Example], batch_size: int) -> Iterator[list[Example]]:
@@ -58,7 +95,8 @@ def lengths_of(examples: Sequence[Example]) -> list[int]:
 
 
 class Collator:
-    """Examples → `input_ids` and `labels`, int64 tensors of shape (rows, longest)."""
+    """Examples → `input_ids` and `labels`, int64 tensors of shape (rows, longest). Of no examples: a row of padding,
+    so that a process with nothing to do still takes part in the step."""
 
     def __init__(self, pad_id: int) -> None:
         self.pad_id = pad_id
@@ -66,6 +104,7 @@ class Collator:
     def __call__(self, examples: Sequence[Example]) -> dict[str, Any]:
         import torch
 
+        examples = examples or [Example([self.pad_id] * 2, [IGNORE] * 2)]
         longest = max(len(example.input_ids) for example in examples)
         ids = [example.input_ids + [self.pad_id] * (longest - len(example.input_ids)) for example in examples]
         labels = [example.labels + [IGNORE] * (longest - len(example.labels)) for example in examples]

@@ -1,11 +1,11 @@
-"""The recipe: six small sections, and what a merge needs.
+"""The recipe: seven small sections, and what a merge needs.
 
 Knows fields, bounds and their help. Imports no torch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -14,12 +14,16 @@ from camelid_core.datasets import Source
 from camelid_core.errors import CamelidError
 from camelid_core.mixing import Mixture
 from camelid_core.paths import anchor
+from camelid_core.registry import Registry
 from camelid_core.rope import RopeScaling
 from pydantic import Field, PlainValidator, field_validator
 
 from .methods.base import Method
 from .methods.choosing import methods, read_section
 from .methods.lora import LoraMethod
+from .objectives import choosing as objective_choosing
+from .objectives.base import Objective
+from .objectives.sft import SftObjective
 
 
 class ModelSection(Config):
@@ -68,7 +72,7 @@ class TrainSection(Config):
     max_steps: int | None = Field(None, ge=1)
     """Stop after this many optimizer steps, whatever the epochs say."""
     batch_size: int = Field(4, ge=1, le=4096)
-    """Rows that go through the model at once."""
+    """Rows that go through the model at once, in each process: global batch = this × accumulation × processes."""
     accumulation: int = Field(1, ge=1, le=4096)
     """Batches summed up before each optimizer step."""
     learning_rate: float = Field(3e-4, gt=0, lt=10)
@@ -85,10 +89,26 @@ class TrainSection(Config):
     """Seed of initialisation, order and dropout."""
     save_steps: int = Field(50, ge=1)
     """Write a checkpoint every this many steps."""
+    keep: int = Field(2, ge=1, le=1000)
+    """Checkpoints kept; should the newest be damaged, the run goes on from the one before."""
+    best: bool = False
+    """Publish the parameters with the lowest held-out loss, not the last ones; needs eval.steps."""
+    stop_at_loss: float | None = Field(None, gt=0)
+    """Stop once the smoothed training loss is this low; empty trains to the end."""
     log_steps: int = Field(5, ge=1)
     """Report the loss every this many steps."""
+    packing: Literal["auto", "on", "off"] = "auto"
+    """Lay a batch's rows end to end instead of padding them: auto does it where flash attention is there for it."""
+    gradient_checkpointing: Literal["auto", "on", "off"] = "auto"
+    """Make activations again instead of keeping them: less memory, a third slower; auto does it if memory runs out."""
+    compile: bool = False
+    """Compile the layers with torch.compile: a minute's wait for a faster step, for long runs."""
+    preflight: bool = True
+    """Before step 1, try two steps at the longest rows: say what they take, and whether memory and disk are enough."""
     output: str = ""
     """Directory for the result; empty publishes under the job's name in Camelid's home."""
+    report_to: list[Literal["tensorboard", "trackio", "wandb", "mlflow"]] = []
+    """Trackers that get the curves too: tensorboard, trackio, wandb or mlflow; only wandb sends them to the net."""
 
 
 class EvalSection(Config):
@@ -96,8 +116,14 @@ class EvalSection(Config):
 
     steps: int | None = Field(None, ge=1)
     """Measure the held-out loss every this many steps; empty measures before and after only."""
+    patience: int | None = Field(None, ge=1)
+    """Stop after this many measurements in a row without a new lowest loss; empty never does, else needs eval.steps."""
     batch_size: int = Field(16, ge=1, le=4096)
     """Rows measured at once."""
+    samples: int = Field(2, ge=0, le=32)
+    """Held-out prompts that the model answers at each measurement, before the first step and after the last."""
+    sample_tokens: int = Field(64, ge=1, le=4096)
+    """Longest of these answers, in tokens."""
 
 
 class LaunchSection(Config):
@@ -105,16 +131,22 @@ class LaunchSection(Config):
 
     executor: str = "local"
     """Executor that runs the job."""
-    processes: Literal[1] = 1
-    """Processes that share the work."""
-    nodes: Literal[1] = 1
-    """Machines that share the work."""
+    processes: int = Field(1, ge=1, le=1024)
+    """Processes per machine that share the work, each with its own graphics card and its own rows of every step."""
+    nodes: int = Field(1, ge=1, le=1024)
+    """Machines that share the work: run the same command on each, with MASTER_ADDR and NODE_RANK set."""
+    strategy: Literal["ddp", "fsdp", "deepspeed"] = "ddp"
+    """How processes share the model: ddp gives each a whole one, fsdp and deepspeed cut it in shards."""
+    zero: Literal[2, 3] = 2
+    """What deepspeed cuts in shards: 2 is gradients and optimizer, 3 is the weights as well."""
 
 
 if TYPE_CHECKING:
     AnyMethod = Method
+    AnyObjective = Objective
 else:  # the section's `type` says which class reads it; forms show the default's knobs
     AnyMethod = Annotated[LoraMethod | Any, PlainValidator(read_section)]
+    AnyObjective = Annotated[SftObjective | Any, PlainValidator(objective_choosing.read_section)]
 
 
 class Recipe(Config):
@@ -123,6 +155,9 @@ class Recipe(Config):
     model: ModelSection = ModelSection()
     data: DataSection = DataSection()
     method: AnyMethod = LoraMethod()
+    """How to tune: which weights learn, and in what form the result is kept."""
+    objective: AnyObjective = SftObjective()
+    """What to learn: whole answers, better ones against worse ones, or what earns a reward."""
     train: TrainSection = TrainSection()
     eval: EvalSection = EvalSection()
     launch: LaunchSection = LaunchSection()
@@ -135,12 +170,16 @@ class Recipe(Config):
     @classmethod
     def forms(cls, field: str) -> list[type[Config]]:
         """The classes that a section may be of, told apart by its `type`, the default's first; none for the others."""
-        return [method.config for method in methods()] if field == "method" else []
+        known = objective_choosing.objectives
+        choices: dict[str, Callable[[], Registry[Any]]] = {"method": methods, "objective": known}
+        return [choice.config for choice in choices[field]()] if field in choices else []
 
     def with_overrides(self, overrides: Sequence[str]) -> Recipe:
-        """A copy with overrides; another `method.type` starts from that method's own defaults."""
-        if any(override.partition("=")[0].strip() == "method.type" for override in overrides):
-            values = self.model_dump(mode="json") | {"method": {}}
+        """A copy with overrides; another `type` of method or objective starts from its own defaults."""
+        keys = {override.partition("=")[0].strip() for override in overrides}
+        fresh: dict[str, Any] = {name: {} for name in ("method", "objective") if f"{name}.type" in keys}
+        if fresh:
+            values = self.model_dump(mode="json") | fresh
             apply_overrides(values, overrides)
             return validate(Recipe, values, "the overrides")
         return super().with_overrides(overrides)

@@ -7,17 +7,20 @@ memory does not grow with them.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from camelid_core.artefacts import DatasetUse
-from camelid_core.errors import DataError
+from camelid_core.errors import DataError, ModelError
 from camelid_core.mixing import Mixed, lines, mix
+from camelid_core.mixing import Progress as Counting
+from camelid_core.models import Reference
 from camelid_core.plugins import Host
 from camelid_core.records import Record
 from camelid_core.tokencache import Account, TokenCache, View
 from camelid_core.tokencache.cache import Progress
-from camelid_core.tokenizing import Encoder, Example
+from camelid_core.tokenizing import Encoder, Example, special_tokens
 
 from .config import DataSection
 
@@ -26,13 +29,19 @@ _MOST_DROPPED = 0.3
 
 @dataclass(slots=True)
 class Prepared:
-    """Examples to train and to measure on; `account` is of the training rows, `mixture` of each source's."""
+    """Examples to train and to measure on; `account` is of the training rows, `mixture` of each source's.
+
+    `notes` are sentences for people on what was done with the rows; `records` the held-out rows as they read. `origin`
+    finds the record that training example n was made of: it goes through the sources again, so it is for failures."""
 
     train: Sequence[Example]
     heldout: Sequence[Example]
     account: Account
     datasets: list[DatasetUse] = field(default_factory=list)
     mixture: list[dict[str, object]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    records: Sequence[Record] = ()
+    origin: Callable[[int], Record] | None = None
 
 
 def prepare(
@@ -48,16 +57,46 @@ def prepare(
         DataError: no rows, no row with an answer left, or too many rows lost to the cut-off.
     """
     cache = cache or TokenCache()
-    mixed = mix(section, host.datasets, section.eval_rows, split_seed=section.split_seed)
-    digests = _Digests(mixed)
-    encoded = cache.encode(digests.records(), encoder, progress=progress, total=len(mixed))
+    mixed = mix(section, host.datasets, section.eval_rows, _counting(progress), section.split_seed)
+    digests, good = Digests(mixed), _Good()
+    encoded = cache.encode(good.of(digests.records()), encoder, progress=progress, total=len(mixed))
     train = encoded.view(section.cutoff)
     _check(train, section, encoder)
-    heldout = cache.encode(mixed.heldout, encoder).view(section.cutoff)
-    return Prepared(train, heldout, train.account, digests.uses(), lines(mixed.account))
+    heldout = cache.encode(_Good().of(mixed.heldout), encoder).view(section.cutoff)
+
+    def origin(example: int) -> Record:
+        return next(islice(_Good().of(mixed.records()), int(train.rows[example]), None))
+
+    uses, account = digests.uses(), lines(mixed.account)
+    return Prepared(train, heldout, train.account, uses, account, good.notes(), mixed.heldout, origin)
 
 
-class _Digests:
+def _counting(progress: Progress | None) -> Counting | None:
+    """While sources are counted, the rows looked at so far are the progress."""
+    return None if progress is None else lambda source, done, total: progress(done, total or None)
+
+
+class _Good:
+    """Passes on what may be learnt by heart; answers that somebody marked as bad may not."""
+
+    def __init__(self) -> None:
+        self._bad = 0
+
+    def of(self, records: Iterable[Record]) -> Iterator[Record]:
+        for record in records:
+            if record.label is not False:
+                yield record
+            else:
+                self._bad += 1
+
+    def notes(self) -> list[str]:
+        if not self._bad:
+            return []
+        told = f"{self._bad:,} rows are marked as bad answers and were left out;"
+        return [f'{told} objective.type="kto" learns from them.']
+
+
+class Digests:
     """What went in from each source: its rows are counted and hashed as they pass."""
 
     def __init__(self, mixed: Mixed) -> None:
@@ -71,6 +110,8 @@ class _Digests:
             for message in record.messages:
                 text = "\x1f".join((message.role, message.content, message.context, ""))
                 digest.update(text.encode("utf-8", "surrogatepass"))
+            if record.rejected is not None or record.label is not None:
+                digest.update(f"\x1d{record.rejected}\x1f{record.label}".encode("utf-8", "surrogatepass"))
             digest.update(b"\x1e")
             self._rows[number] += 1
             yield record
@@ -100,3 +141,18 @@ def _check(view: View, section: DataSection, encoder: Encoder) -> None:
         f"{names}: {account.dropped:,} of {account.rows:,} rows have no answer left within the cut-off of "
         f"{section.cutoff} tokens. Raise data.cutoff, or shorten the prompts."
     )
+
+
+def check_vocabulary(encoder: Encoder, reference: Reference) -> None:
+    """Raise ModelError if the tokenizer gives ids that the model has no place for, before its weights are loaded."""
+    config = reference.config
+    size = config.get("vocab_size") or (config.get("text_config") or {}).get("vocab_size")
+    tokenizer = encoder.tokenizer
+    never = set(special_tokens(tokenizer))  # no text becomes one of these, so some models have no place for them
+    known = [number for token, number in tokenizer.get_vocab().items() if token not in never]
+    highest = max([*known, tokenizer.eos_token_id or 0, tokenizer.pad_token_id or 0])
+    if size and highest >= size:
+        raise ModelError(
+            f"{reference.name!r}: its tokenizer has ids up to {highest:,} and the model a vocabulary of {size:,}, so "
+            "some of its tokens have no place in the model. The two do not belong together; load them as published."
+        )

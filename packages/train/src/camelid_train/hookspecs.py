@@ -7,9 +7,27 @@ from typing import TYPE_CHECKING, Any
 from camelid_core.hookspecs import hookspec
 
 if TYPE_CHECKING:
+    from .callbacks import LoopCallback
     from .methods import TuningMethod
+    from .objectives import LearningObjective
+    from .objectives.rewards import Reward
 
 
 @hookspec
 def camelid_tuning_methods() -> list[TuningMethod[Any]]:
     """Ways to fine-tune: a name for `[method] type`, the section's class, and how a model is made ready."""
+
+
+@hookspec
+def camelid_objectives() -> list[LearningObjective[Any]]:
+    """Things to learn from: a name for `[objective] type`, the section's class, the rows it takes and its trainer."""
+
+
+@hookspec
+def camelid_rewards() -> list[Reward]:
+    """What an answer is worth against the row's own, by a rule that can be checked: for `objective.reward`."""
+
+
+@hookspec
+def camelid_trainer_callbacks() -> list[LoopCallback]:
+    """Listeners in the training loop: a name and `make(recipe, context)`, which gives a transformers callback."""

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from camelid_core.tasks import Task
 
     from .methods import TuningMethod
+    from .objectives import LearningObjective
+    from .objectives.rewards import Reward
 
 
 @hookimpl
@@ -34,11 +36,31 @@ def camelid_tuning_methods() -> list[TuningMethod[Any]]:
 
 
 @hookimpl
+def camelid_objectives() -> list[LearningObjective[Any]]:
+    from .objectives.sft import SFT
+
+    return [SFT]
+
+
+@hookimpl
+def camelid_rewards() -> list[Reward]:
+    from .objectives.rewards import EXACT_ANSWER
+
+    return [EXACT_ANSWER]
+
+
+@hookimpl
 def camelid_tasks() -> list[Task]:
     from camelid_core.tasks import Task
 
     return [
-        Task("train", "Fine-tune a model.", "camelid_train.config:Recipe", "camelid_train.sft:train"),
+        Task(
+            "train",
+            "Fine-tune a model.",
+            "camelid_train.config:Recipe",
+            "camelid_train.launching:train",
+            bundle="camelid_train.reproduce:bundle",
+        ),
         Task(
             "merge", "Fold an adapter into its base.", "camelid_train.config:MergeConfig", "camelid_train.merge:merge"
         ),
@@ -51,6 +73,6 @@ def camelid_commands() -> list[Command]:
 
     return [
         Command("train", "Fine-tune a model from a recipe.", "camelid_train.commands.train:app"),
-        Command("compat", "Read other tools' command lines as recipes.", "camelid_train.commands.compat:app"),
+        Command("compat", "Read other tools' command lines.", "camelid_train.commands.compat:app"),
         Command("merge", "Fold an adapter into its base model.", "camelid_train.commands.merge:app"),
     ]

@@ -7,33 +7,37 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any
 
 import psutil
 import torch
-from camelid_core.errors import TrainingError
-from camelid_core.tasks import Interrupted, Stop, TaskContext
+from camelid_core.tasks import Interrupted, TaskContext
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from .evaluating import Evaluations
 from .tally import Tally
 
 _SECOND = 1.0
 
 
 class Progress(TrainerCallback):
-    """Emits `progress` each step (done, total, unit, elapsed, eta in seconds, tokens_per_second, memory in
-    bytes), `train` with the loss and `eval` with the held-out loss; ends the loop when asked."""
+    """Emits `progress` each step (done, total, unit, elapsed, eta in seconds, tokens_per_second, mfu, trained_tokens,
+    memory in bytes) and `train` with the loss; lets `evaluations` have their turn."""
 
     def __init__(
-        self, context: TaskContext, tally: Tally, evaluate: Callable[[], float], eval_steps: int | None
+        self,
+        context: TaskContext,
+        tally: Tally,
+        evaluations: Evaluations,
+        numbers: Mapping[str, str] | None = None,
     ) -> None:
+        """`numbers`: what else of the trainer's logs goes into `train` events, and under which names."""
         self.context = context
         self.tally = tally
-        self.evaluate = evaluate
-        self.eval_steps = eval_steps
-        self.stopped: Stop = ""
-        self.last_loss = math.nan
+        self.evaluations = evaluations
+        self.numbers = numbers or {}
+        self.usage: float | None = None  # MFU at one token per second
         self._began = 0.0
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
@@ -48,37 +52,42 @@ class Progress(TrainerCallback):
             unit="steps",
             elapsed=round(seconds, 1),
             eta=round(seconds / state.global_step * (state.max_steps - state.global_step), 1),
-            tokens_per_second=self.tally.tokens_per_second,
+            trained_tokens=self.tally.trained_tokens,
             memory=_memory(),
+            **self.rates(),
         )
-        if self.eval_steps and state.global_step % self.eval_steps == 0 and state.global_step < state.max_steps:
-            self.context.emit("eval", step=state.global_step, loss=self.evaluate())
+        if self.evaluations.due(state.global_step, state.max_steps):
+            control.should_save |= self.evaluations.take_turn(state.global_step)
             self._began = time.monotonic() - seconds  # measuring is not training
-        self.stopped = self.context.stopping()
-        if self.stopped:
-            control.should_save = self.stopped == "save"
-            control.should_training_stop = True
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **_: Any
     ) -> None:
         if not logs or "loss" not in logs:
             return
-        loss, norm = float(logs["loss"]), float(logs.get("grad_norm", 0.0))
-        if not math.isfinite(loss) or not math.isfinite(norm):
-            raise TrainingError(
-                f"the loss became {loss} (gradient norm {norm}) at step {state.global_step}; the last checkpoint "
-                f"is kept. Lower train.learning_rate (now {args.learning_rate:g}) and retry."
-            )
-        self.last_loss = loss
+        loss = float(logs["loss"])
         self.context.emit(
             "train",
             step=state.global_step,
             epoch=round(state.epoch or 0.0, 3),
             loss=loss,
-            grad_norm=norm,
+            smoothed=self.tally.note_loss(loss),
+            grad_norm=float(logs.get("grad_norm", 0.0)),
             learning_rate=float(logs["learning_rate"]),
+            memory=_memory(),
+            **self.rates(),
+            **self._others(logs),
         )
+
+    def _others(self, logs: Mapping[str, Any]) -> dict[str, float]:
+        """What the trainer logs beside the loss; a mean of nothing is no number and left out."""
+        given = ((ours, logs.get(theirs)) for theirs, ours in self.numbers.items())
+        return {ours: float(value) for ours, value in given if value is not None and math.isfinite(value)}
+
+    def rates(self) -> dict[str, float]:
+        """Tokens per second over the whole run and, where known, the share of the machine's best that they take."""
+        rate = self.tally.tokens_per_second
+        return {"tokens_per_second": rate} | ({"mfu": min(1.0, round(rate * self.usage, 4))} if self.usage else {})
 
 
 class RowProgress:

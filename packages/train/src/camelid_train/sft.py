@@ -6,7 +6,8 @@ Reads top to bottom as a run goes: data, model, method, loop, artefact.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from camelid_core.artefacts import Base, Licences, Manifest, effective_licence, 
 from camelid_core.contract import contract_of
 from camelid_core.errors import DataError
 from camelid_core.integrity import fingerprint
-from camelid_core.loading import choose_device, load_tokenizer
+from camelid_core.loading import choose_device, choose_dtype, load_tokenizer
 from camelid_core.models import Reference, resolve_model
 from camelid_core.plugins import Host, load_host
 from camelid_core.rope import RopeScaling, rope_parameters, scaled
@@ -23,25 +24,40 @@ from camelid_core.tokenizing import Encoder
 from transformers import TrainingArguments, set_seed
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
-from . import checkpoint
+from . import callbacks, checkpoint, speed
 from .batching import Collator, LengthBatches, lengths_of
 from .config import Recipe
-from .data import Prepared, prepare
-from .loss import mean_loss
-from .methods import Situation, TuningMethod
+from .data import Prepared, check_vocabulary
+from .diskspace import whole_or_gone
+from .evaluating import Evaluations, check_data, check_recipe
+from .flops import usage
+from .guarding import Guard
+from .keeping import DIRECTORY, Keeping, SaveTold, earlier_ones, identity_of, is_over, take_best, take_up
+from .launching import group, sharded, strategies, together
+from .methods import Situation
 from .methods.choosing import method_of
+from .objectives import LearningObjective, Run
+from .objectives.choosing import objective_of
+from .origin import origin
+from .preflight import Preflight, listen
 from .progress import Progress, RowProgress
-from .trainer import SftTrainer
+from .samples import Samples
+from .stopping import StopRules, leave_if_asked
 
 
-def train(recipe: Recipe, context: TaskContext) -> Mapping[str, Any]:
-    """Run `recipe`; the adapter or model lands in `context.output`.
+def train(
+    recipe: Recipe, context: TaskContext, look: Callable[[Any], object] = lambda model: None
+) -> Mapping[str, Any]:
+    """Run `recipe`; the adapter or model lands in `context.output`. `look` sees the model before it is written.
 
     Raises:
         Interrupted: asked to save and leave.
         CamelidError: the data, the model or the run is not sound.
     """
     host = load_host()
+    objective = objective_of(recipe.objective)
+    objective.check(recipe.objective, recipe)
+    check_recipe(recipe)
     reference = resolve_model(recipe.model.name, host)
     if reference.peft is not None:
         raise DataError(f"{recipe.model.name!r} is an adapter; merge it first: `camelid merge {recipe.model.name}`.")
@@ -49,27 +65,47 @@ def train(recipe: Recipe, context: TaskContext) -> Mapping[str, Any]:
         reference = scaled(reference, RopeScaling.parse(recipe.model.rope))
     template = host.templates[recipe.data.template or reference.template]
     tokenizer = load_tokenizer(reference)
-    data = prepare(recipe.data, Encoder(tokenizer, template), host, RowProgress(context))
+    encoder = Encoder(tokenizer, template)
+    check_vocabulary(encoder, reference)
+    with together.first_first():
+        data = objective.prepare(recipe.objective, recipe.data, encoder, host, RowProgress(context))
     _report(context, data)
+    check_data(recipe, data)
+    together.tell(recipe, context)
+    contract = contract_of(template, tokenizer, reference.template if recipe.data.template else "")
+    context.emit("origin", **origin(recipe, reference, contract, data.datasets, host))
 
     set_seed(recipe.train.seed)
     method = method_of(recipe.method)
     situation = _situation(recipe, reference, data, tokenizer.pad_token_id)
     model = method.load(reference, recipe.model.dtype, recipe.method)
     model = method.prepare(model, recipe.method, situation)
+    speed.prepare(model, recipe.train)
     learning = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     context.emit("model", method=method.name, trainable_parameters=learning, all_parameters=model.num_parameters())
-    resume = checkpoint.newest_valid(directory / "checkpoints" for directory in context.earlier)
-    trainer, progress = _trainer(recipe, context, method, model, data, tokenizer.pad_token_id, resume)
-    metrics = _run(trainer, progress, context, data, resume)
+    identity = identity_of(reference, data)
+    resume = together.one_checkpoint(lambda: take_up(context, identity), context)
+    weights = model.get_input_embeddings().weight.dtype
+    fast = speed.arguments(choose_dtype(recipe.model.dtype), weights, choose_device())
+    arguments = partial(_arguments, recipe, context.directory / DIRECTORY, **fast)
+    run = Run(recipe, method, model, data, encoder, arguments, partial(leave_if_asked, context))
+    run.pause()
+    trainer, progress, rules = _trainer(run, objective, context, resume)
+    trainer.keeping = Keeping(recipe.train.keep, recipe.train.best, earlier_ones(context), identity)
+    metrics = _run(run, trainer, progress, rules, resume)
 
-    method.save(model, recipe.method, situation, context.output)
-    tokenizer.save_pretrained(context.output)
-    contract = contract_of(template, tokenizer, reference.template if recipe.data.template else "")
-    (context.output / "chat_template.jinja").write_text(contract.jinja, encoding="utf-8")
-    manifest = _manifest(recipe, reference, data, metrics, host)
-    manifest = manifest.model_copy(update={"kind": method.kind, "template": contract})
-    write_manifest(context.output, manifest)
+    sharded.make_whole(model)
+    if not group.joined().leads:
+        return metrics
+    checkpoint.require_finite(model)
+    look(model)
+    with whole_or_gone(context.output):
+        method.save(model, recipe.method, situation, context.output)
+        tokenizer.save_pretrained(context.output)
+        (context.output / "chat_template.jinja").write_text(contract.jinja, encoding="utf-8")
+        manifest = _manifest(recipe, reference, data, metrics, host)
+        manifest = manifest.model_copy(update={"kind": method.kind, "template": contract})
+        write_manifest(context.output, manifest)
     return metrics
 
 
@@ -86,6 +122,8 @@ def _report(context: TaskContext, data: Prepared) -> None:
         heldout=len(data.heldout),
         sources=data.mixture,
     )
+    for note in data.notes:
+        context.emit("log", text=note)
 
 
 def _situation(recipe: Recipe, reference: Reference, data: Prepared, pad_id: int) -> Situation:
@@ -96,37 +134,50 @@ def _situation(recipe: Recipe, reference: Reference, data: Prepared, pad_id: int
     def batches() -> Iterator[dict[str, Any]]:
         return (collate([data.train[index] for index in indices]) for indices in order)
 
-    steps = train.max_steps or math.ceil(train.epochs * math.ceil(len(order) / train.accumulation))
+    rows = train.batch_size * train.accumulation * group.joined().size
+    steps = train.max_steps or math.ceil(train.epochs * math.ceil(len(data.train) / rows))
     return Situation(reference, recipe.model.dtype, steps, batches)
 
 
 def _trainer(
-    recipe: Recipe,
-    context: TaskContext,
-    method: TuningMethod[Any],
-    model: Any,
-    data: Prepared,
-    pad_id: int,
-    resume: Path | None,
-) -> tuple[SftTrainer, Progress]:
-    arguments = _arguments(recipe, context.directory / "checkpoints")
-    trainer = SftTrainer(model, arguments, data.train, pad_id, method)
+    run: Run, objective: LearningObjective[Any], context: TaskContext, resume: Path | None
+) -> tuple[Any, Progress, StopRules]:
+    """The objective's trainer, going on from `resume`, what it tells, and what ends it."""
+    section = run.recipe.objective
+    trainer = objective.trainer(section, run)
     if resume is not None:
         trainer.tally = checkpoint.load_tally(resume)
     for callback in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(callback)
+    listen(trainer, context, run)
+    if run.recipe.train.preflight:
+        trainer.add_callback(Preflight(context, run, trainer))
 
     def evaluate() -> float:
-        return mean_loss(model, data.heldout, pad_id, recipe.eval.batch_size)
+        return objective.measure(section, run, trainer)
 
-    progress = Progress(context, trainer.tally, evaluate, recipe.eval.steps if data.heldout else None)
-    trainer.add_callback(progress)
-    return trainer, progress
+    settings, tally = run.recipe.eval, trainer.tally
+    every = settings.steps if run.data.heldout else None
+    samples = Samples(context, run.model, run.encoder, run.data.records, settings.samples, settings.sample_tokens)
+    evaluations = Evaluations(context, tally, evaluate, every, settings.patience, run.recipe.train.best, samples)
+    progress = Progress(context, tally, evaluations, objective.numbers)
+    rules = StopRules(context, tally, run.recipe.train.stop_at_loss)
+    together.attach(trainer, run.recipe.train.seed)
+    for callback in (Guard(context, trainer, run.data.origin), progress, rules, SaveTold(context)):
+        trainer.add_callback(callback)
+    callbacks.attach(trainer, run.recipe, context, load_host())
+    account, lengths = run.data.account, lengths_of(run.data.train)
+    labels = round(sum(lengths) * account.trained_tokens / max(account.total_tokens, 1))
+    progress.usage = usage(run.model, lengths, labels, trainer.args.world_size)
+    return trainer, progress, rules
 
 
-def _arguments(recipe: Recipe, directory: Path) -> TrainingArguments:
+def _arguments(
+    recipe: Recipe, directory: Path, kind: type[TrainingArguments] = TrainingArguments, **own: Any
+) -> TrainingArguments:
+    """What the recipe comes to; a trainer of its own `kind` of arguments has more of its `own`."""
     train = recipe.train
-    return TrainingArguments(
+    return kind(
         output_dir=str(directory),
         num_train_epochs=train.epochs,
         max_steps=train.max_steps or -1,
@@ -147,35 +198,53 @@ def _arguments(recipe: Recipe, directory: Path) -> TrainingArguments:
         disable_tqdm=True,
         remove_unused_columns=False,
         use_cpu=choose_device() == "cpu",
+        **strategies.arguments(recipe.launch),
+        **own,
     )
 
 
-def _run(
-    trainer: SftTrainer, progress: Progress, context: TaskContext, data: Prepared, resume: Path | None
-) -> dict[str, Any]:
+def _run(run: Run, trainer: Any, progress: Progress, rules: StopRules, resume: Path | None) -> dict[str, Any]:
     """The loop between two measurements of the held-out loss."""
-    tally = trainer.tally
-    if data.heldout and resume is None:
-        tally.base_eval_loss = progress.evaluate()
-        context.emit("eval", step=0, loss=tally.base_eval_loss)
-    if resume is not None:
-        context.emit("log", text=f"Resuming from {resume.name}.")
-    trainer.train(resume_from_checkpoint=str(resume) if resume else None)
-    if progress.stopped == "save":
+    evaluations, tally, metrics = progress.evaluations, trainer.tally, {}
+    if run.data.heldout and resume is None:
+        evaluations.before()
+    _loop(trainer, evaluations, resume)
+    if rules.asked == "save":
         raise Interrupted
-    step, metrics = trainer.state.global_step, {}
-    if data.heldout:
-        metrics = {"base_eval_loss": tally.base_eval_loss, "eval_loss": progress.evaluate()}
-        context.emit("eval", step=step, loss=metrics["eval_loss"])
+    step = trainer.state.global_step
+    if run.data.heldout:
+        if tally.measured != step:
+            evaluations.measure(step)
+        best = run.recipe.train.best and take_best(trainer, rules.context, step)
+        loss = tally.best_loss if best else tally.eval_loss
+        metrics = {"base_eval_loss": tally.base_eval_loss, "eval_loss": loss, "best_step": tally.best_step}
     return {
         **metrics,
-        "final_loss": progress.last_loss,
+        "final_loss": tally.last_loss,
+        "stopped": tally.stopped,
         "steps": step,
         "trained_tokens": tally.trained_tokens,
         "total_tokens": tally.total_tokens,
         "seconds": round(tally.seconds, 2),
-        "tokens_per_second": tally.tokens_per_second,
+        **progress.rates(),
     }
+
+
+def _loop(trainer: Any, evaluations: Evaluations, resume: Path | None) -> None:
+    """Train from the beginning or from `resume`, or not at all if only publishing is left to do."""
+    if resume is None:
+        trainer.train()
+        return
+    step, last = checkpoint.progress_of(resume)
+    missing = not trainer.tally.stopped and evaluations.due(step, last)
+    if missing or is_over(resume):
+        trainer._load_from_checkpoint(str(resume))
+    if missing:
+        evaluations.turn(step)
+    if trainer.tally.stopped or step >= last:
+        trainer.state.global_step = step
+    else:
+        trainer.train(resume_from_checkpoint=str(resume))
 
 
 def _manifest(recipe: Recipe, reference: Reference, data: Prepared, metrics: dict[str, Any], host: Host) -> Manifest:

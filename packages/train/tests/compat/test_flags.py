@@ -130,6 +130,13 @@ def test_a_tenth_of_an_epoch_is_warm_up_evaluation_and_saving():
     assert math.ceil(recipe.train.warmup * 3 * math.ceil(100_000 / 128)) == 78
 
 
+def test_curves_go_where_the_original_sent_them_if_we_can():
+    known, unknown = (recipe_of(f"--data cot --report_to {name}") for name in ("tensorboard", "comet_ml"))
+    assert (known.train.report_to, unknown.train.report_to) == (["tensorboard"], [])
+    notes = read(["--data", "cot", "--report_to", "comet_ml"]).notes
+    assert any("--report_to comet_ml: not sent" in note for note in notes)
+
+
 def test_what_nobody_knows_is_listed_and_nothing_else():
     flags, unknown, given = parse(["--data", "cot", "--foo", "1", "--local-rank", "3", "--local_rank=2", "--fsdp"])
     assert unknown == ["--foo", "1", "--fsdp"]

@@ -11,12 +11,17 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from camelid_core.commands.output import show as print_rows
+from camelid_core.commands.running import STOPPED
+from camelid_core.errors import JobStopped, UsageError
 from camelid_core.events import read_events
+from camelid_core.jobs.advice import advice
+from camelid_core.jobs.deleting import delete as remove
 from camelid_core.jobs.files import EVENTS, LOG, attempts
 from camelid_core.jobs.foreground import open_store, stay_with
 from camelid_core.jobs.model import ENDED, Job, State
@@ -59,6 +64,7 @@ def show(job_id: JobId, as_json: AsJson = False) -> None:
     values["directory"] = str(newest[0]) if newest else ""
     events = read_events(newest[0] / EVENTS)[0] if newest else []
     values["progress"] = next((event for event in reversed(events) if event["kind"] == "progress"), {})
+    values["next"] = advice(store.get(job_id))
     if as_json:
         typer.echo(json.dumps(values, indent=2, ensure_ascii=False))
         return
@@ -103,12 +109,49 @@ def retry(
 
 
 @app.command()
+def delete(
+    job_id: JobId,
+    result: Annotated[bool, typer.Option("--result", help="Delete what it published, too.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask back.")] = False,
+) -> None:
+    """Forget a job that has ended, with its log and checkpoints; what it published stays."""
+    store = open_store()
+    job = store.get(job_id)
+    what = f"{job.label} and its result {job.published}" if result and job.published else job.label
+    if not yes and not typer.confirm(f"Delete {what}?"):
+        raise typer.Exit(1)
+    remove(store, job_id, result)
+    typer.echo(f"Job {job_id} was deleted.")
+
+
+@app.command()
 def wait(job_id: JobId) -> None:
     """Wait until the job has ended; exit code 0 if it succeeded."""
     store = open_store()
     while (job := store.get(job_id)).state not in ENDED:
         time.sleep(_LOOK_SECONDS)
     _ended(job)
+
+
+@app.command()
+def bundle(
+    job_id: JobId,
+    out: Annotated[Path | None, typer.Option(help="File to write; without it NAME.zip in this directory.")] = None,
+) -> None:
+    """Write an archive from which another person can run the job again: recipe, versions, data by hash, events."""
+    from camelid_core.plugins import load_host
+
+    store = open_store()
+    job = store.get(job_id)
+    write = load_host().tasks[job.task].load_bundle()
+    if write is None:
+        raise UsageError(f"Job {job_id} is a {job.task} job; only training runs can be bundled.")
+    target = out or Path(f"{job.label}.zip")
+    if target.exists():
+        raise UsageError(f"{str(target)!r} exists already; nothing was overwritten. Give another file with --out.")
+    if not target.absolute().parent.is_dir():
+        raise UsageError(f"{str(target.parent)!r} is no directory; make it, or give another file with --out.")
+    typer.echo(str(write(store, job_id, target)))
 
 
 def _current(store: JobStore) -> list[Job]:
@@ -167,6 +210,7 @@ def _asked(job: Job) -> None:
 
 
 def _ended(job: Job) -> None:
-    typer.echo(f"Job {job.id} {job.state}. {job.published or job.error}".rstrip())
+    said = filter(None, (f"Job {job.id} {job.state}.", job.published or job.error, advice(job)))
+    typer.echo(" ".join(said))
     if job.state != State.SUCCEEDED:
-        raise typer.Exit(1)
+        raise typer.Exit(JobStopped.exit_code if job.error_kind in STOPPED else 1)

@@ -12,6 +12,8 @@ from typing import Any
 
 import typer
 
+from .telling import preflight
+
 
 def show(rows: Sequence[Mapping[str, Any]], as_json: bool, empty: str = "Nothing to list.") -> None:
     """A listing: one JSON array with `--json`, else aligned columns."""
@@ -78,14 +80,19 @@ class ProgressPrinter:
             return
         if event["kind"] == "progress":
             self._progress(event)
-        elif event["kind"] == "log":
+        elif event["kind"] == "log" or (event["kind"] == "stop" and event["reason"] != "nan"):  # that is the error
             self._line(str(event.get("text", "")))
         elif event["kind"] == "data":
             for line in _data(event):
                 self._line(line)
+        elif event["kind"] == "preflight":
+            for line in preflight(event):
+                self._line(line)
+        elif event["kind"] == "sample":
+            self._line(f"step {event['step']}: {_first_line(event['prompt'])} → {_first_line(event['answer'])}")
         elif event["kind"] in ("train", "eval", "model"):
-            skip = ("kind", "time")
-            self._line("  ".join([event["kind"], *(f"{k}={_short(v)}" for k, v in event.items() if k not in skip)]))
+            shown = (f"{name}={_short(value)}" for name, value in event.items() if name not in _UNSHOWN)
+            self._line("  ".join([event["kind"], *shown]))
 
     def close(self) -> None:
         if self._bar is not None:
@@ -131,6 +138,18 @@ def _data(event: Mapping[str, Any]) -> Iterator[str]:
     for source in event.get("sources", ()):
         why = "" if source["left out"] == "–" else f" (left out: {source['left out']})"
         yield f"  {source['source']}: {source['after']:,} of {source['before']:,} rows{why}"
+
+
+_UNSHOWN = ("kind", "time", "memory", "tokens_per_second", "mfu")
+"""What lines about a step leave out: progress says the rate, and a terminal is no place for plots."""
+_SAMPLE = 70
+
+
+def _first_line(text: Any) -> str:
+    """As much of a text as a line has room for."""
+    whole = str(text).strip()
+    line = whole.partition("\n")[0][:_SAMPLE]
+    return line if line == whole else f"{line} …"
 
 
 def _short(value: Any) -> str:

@@ -12,11 +12,15 @@ from typing import Any
 import typer
 
 from camelid_core.config import Config
-from camelid_core.errors import JobError
+from camelid_core.errors import JobError, JobStopped
+from camelid_core.jobs.advice import advice
 from camelid_core.jobs.foreground import run_in_foreground
 from camelid_core.jobs.model import Job, State
 
 from .output import ProgressPrinter
+
+STOPPED = ("cancelled", "interrupted")
+"""Kinds of ends that somebody asked for."""
 
 
 def run_job(task: str, config: Config, name: str) -> Job:
@@ -24,6 +28,7 @@ def run_job(task: str, config: Config, name: str) -> Job:
 
     Raises:
         JobError: it did not, with what went wrong and how to go on.
+        JobStopped: a person or the system asked it to stop.
     """
     printer = ProgressPrinter()
     try:
@@ -31,7 +36,8 @@ def run_job(task: str, config: Config, name: str) -> Job:
     finally:
         printer.close()
     if job.state is not State.SUCCEEDED:
-        raise JobError(job.error or f"job {job.id} ended as {job.state}.")
+        text = " ".join(filter(None, (job.error or f"job {job.id} ended as {job.state}.", advice(job))))
+        raise JobStopped(text) if job.error_kind in STOPPED else JobError(text)
     return job
 
 

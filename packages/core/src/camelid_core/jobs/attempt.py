@@ -14,6 +14,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -34,9 +35,10 @@ class Tasks(Protocol):
 
 
 class Context:
-    """The `TaskContext` of a job's attempt."""
+    """The `TaskContext` of a job's attempt. `name` is what a person called the job."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, name: str = "") -> None:
+        self.name = name
         self._directory = directory
         self._events = EventLog(directory / EVENTS)
         self._stop: Stop = ""
@@ -78,7 +80,7 @@ def main(arguments: Sequence[str] | None = None, tasks: Callable[[], Tasks] | No
     if job.epoch != given.epoch or job.state not in ACTIVE:
         return Exit.FENCED
     directory = attempt_directory(given.home, job.id, job.epoch)
-    context = Context(directory)
+    context = Context(directory, job.name)
     _listen(context)
     watchdog = Watchdog(store, job, context.ask)
     watchdog.start()
@@ -100,7 +102,7 @@ def _run(job: Job, context: Context, tasks: Callable[[], Tasks]) -> Result:
     except Interrupted:
         return Result(How.SAVED)
     except BaseException as error:  # SystemExit too: whatever ends the task, the worker must learn of it
-        traceback.print_exc()
+        _tell()
         return Result.of(error)
     return Result(How.SUCCEEDED, summary=dict(summary), publish_to=str(target) if target else None)
 
@@ -109,7 +111,12 @@ def _leave_word(result: Result, directory: Path) -> None:
     try:
         result.write(directory)
     except OSError:
-        traceback.print_exc()  # a full disk, most likely; the exit code says as much
+        _tell()  # a full disk, most likely; the exit code says as much
+
+
+def _tell() -> None:
+    with suppress(OSError):  # the log may lie on a full disk, too
+        traceback.print_exc()
 
 
 def _listen(context: Context) -> None:

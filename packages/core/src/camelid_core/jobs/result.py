@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import re
 import signal
 from collections.abc import Iterator, Mapping
@@ -16,7 +17,7 @@ from enum import IntEnum, StrEnum
 from pathlib import Path
 from typing import Any, Self
 
-from camelid_core.errors import CamelidError
+from camelid_core.errors import CamelidError, DiskFull
 from camelid_core.integrity import write_durably
 
 from .files import LOG, RESULT
@@ -48,11 +49,14 @@ _EXIT = {
     How.FENCED: Exit.FENCED,
     How.SAVED: Exit.SAVED,
 }
-_FULL = (errno.ENOSPC, errno.EDQUOT)
-_FULL_TEXT = "No space left on device"
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FULL_TEXTS = tuple(os.strerror(code) for code in _FULL)
 _MEMORY = ("MemoryError", "OutOfMemoryError")
 _MEMORY_TEXT = "can't allocate memory"
-_DISK_ADVICE = "The disk is full. Free some space, then retry the job: it goes on from what it saved."
+_NO_MEMORY = "The system ran out of memory and ended its process: take a smaller batch size, cutoff or model."
+_ACCELERATOR = ("AcceleratorError", "DeferredCudaCallError")
+_ACCELERATOR_TEXTS = ("CUDA error", "HIP error", "NCCL error", "NVML")
+_DISK_ADVICE = "The disk is full. Free some space first."
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +72,15 @@ class Result:
         """What an exception means to the person whose job it ends."""
         chain = list(_chain(error))
         if any(_is_disk_full(each) for each in chain):
-            return cls(How.DISK_FULL, _DISK_ADVICE, "disk_full")
+            said = next((str(each) for each in chain if isinstance(each, DiskFull)), _DISK_ADVICE)
+            return cls(How.DISK_FULL, said, "disk_full")
         if any(_is_out_of_memory(each) for each in chain):
             message = f"Out of memory: {error}. Take a smaller batch size, a shorter cutoff or a smaller model."
             return cls(How.FAILED, message, "out_of_memory")
         if isinstance(error, CamelidError):
             return cls(How.FAILED, str(error), _snake(type(error).__name__))
+        if any(_is_accelerator(each) for each in chain):
+            return cls(How.FAILED, f"The graphics card failed: {_first_line(error)}.", "accelerator")
         return cls(How.FAILED, f"{_last_line(error)} (the log has the traceback)", "crash")
 
     @property
@@ -92,8 +99,11 @@ class Result:
             return None
 
     @classmethod
-    def of_exit(cls, code: int, directory: Path) -> Self:
-        """What is known of an attempt that left no file: its exit code and the end of its log."""
+    def of_exit(cls, code: int, directory: Path, memory: bool = False) -> Self:
+        """What is known of an attempt that left no file: its exit code, the end of its log, and whether the kernel
+        ended a process for lack of `memory` meanwhile."""
+        if code == -signal.SIGKILL and memory:
+            return cls(How.KILLED, _NO_MEMORY, "out_of_memory")
         if code < 0:
             return cls(How.KILLED, _killed_by(-code), f"killed_by_signal_{-code}")
         if code == Exit.DISK_FULL:
@@ -122,10 +132,7 @@ def _killed_by(number: int) -> str:
         name = "unknown"
     sentence = f"Its process was ended by signal {number} ({name})."
     if number == signal.SIGKILL:
-        sentence += (
-            " Most often the system ran out of memory: take a smaller batch size, cutoff or model,"
-            " then retry the job; it goes on from what it saved."
-        )
+        sentence += " Most often the system ran out of memory: take a smaller batch size, cutoff or model."
     return sentence
 
 
@@ -139,12 +146,23 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 def _is_disk_full(error: BaseException) -> bool:
     # safetensors and torch report a full disk as errors of their own, with the system's words inside
-    return (isinstance(error, OSError) and error.errno in _FULL) or _FULL_TEXT in str(error)
+    if isinstance(error, CamelidError):
+        return isinstance(error, DiskFull)
+    return (isinstance(error, OSError) and error.errno in _FULL) or any(text in str(error) for text in _FULL_TEXTS)
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
     # torch's error is known by name, so that torch need not be imported
     return any(cls.__name__ in _MEMORY for cls in type(error).__mro__) or _MEMORY_TEXT in str(error)
+
+
+def _is_accelerator(error: BaseException) -> bool:
+    words = any(text in str(error) for text in _ACCELERATOR_TEXTS)
+    return words or any(cls.__name__ in _ACCELERATOR for cls in type(error).__mro__)
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
 
 
 def _last_line(error: BaseException) -> str:

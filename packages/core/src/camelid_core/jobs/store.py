@@ -116,6 +116,26 @@ class JobStore:
                 db, job, State.QUEUED, request="", retries=0, not_before=0.0, error="", error_kind="", ended=None
             )
 
+    def delete(self, job_id: int, clear: Callable[[], object]) -> Job:
+        """Forget a job that has ended; `clear()` takes its files out of the way, under the write lock.
+
+        Until that is done nobody can retry the job. It must take no longer than a rename. Numbers are
+        never given again.
+
+        Raises:
+            JobError: it waits or runs.
+        """
+        with self.database.write() as db:
+            job = _find(db, job_id)
+            if job.state not in ENDED:
+                raise JobError(
+                    f"Job {job_id} is {job.state}; only jobs that have ended can be deleted. "
+                    f"`camelid jobs cancel {job_id}` stops it."
+                )
+            db.execute("DELETE FROM job WHERE id = ? AND state = ? AND epoch = ?", (job.id, str(job.state), job.epoch))
+            clear()
+            return job
+
     # -- what workers do
 
     def claim(self, worker: str, lease_seconds: float, only: int | None = None) -> Job | None:

@@ -22,6 +22,7 @@ from .database import TableUnavailable
 from .executors import Executor, LocalExecutor
 from .files import attempt_directory, attempts, earlier
 from .lease import Lease
+from .memory import memory_kills
 from .model import Job, State
 from .presence import Presence
 from .publishing import Verify, publish
@@ -117,6 +118,7 @@ class Worker:
         if done is not None:
             return publish(self.store, self.store.start(job), done[0], done[1], self._verify)
         directory.mkdir(parents=True)
+        kills = memory_kills()
         handle = executor.start(job, directory)
         try:
             self.store.start(job, handle.identity)
@@ -128,7 +130,7 @@ class Worker:
                 self.store.request(job.id, "cancel")
         if code is None:
             raise StaleAttempt(f"Job {job.id} was taken over.")
-        result = Result.read(directory) or Result.of_exit(code, directory)
+        result = Result.read(directory) or Result.of_exit(code, directory, memory_kills() > kills)
         if result.how == How.SUCCEEDED:
             return publish(self.store, job, directory, result, self._verify)
         return self._settle(job, result, stop)

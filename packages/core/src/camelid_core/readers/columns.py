@@ -26,8 +26,9 @@ class Columns:
     tags: str = ""
 
     @classmethod
-    def parse(cls, text: str) -> Columns:
-        """From `instruction=question,output=answer`; a comma may be part of a column's name.
+    def parse(cls, text: str, answered: bool = True) -> Columns:
+        """From `instruction=question,output=answer`; a comma may be part of a column's name. Rows that are only
+        asked need not be `answered`: `instruction=question` is enough.
 
         Raises:
             UsageError: an unknown word, one given twice, or too little to make a record from.
@@ -46,6 +47,8 @@ class Columns:
                 raise UsageError(f"mapping {text!r}: {ours!r} is given twice.")
             given[ours] = theirs
         columns = cls(**given)
+        if not answered and (columns.messages or columns.instruction):
+            return columns
         if not columns.enough:
             raise UsageError(f"mapping {text!r}: it must name 'instruction' and 'output', or 'messages'.")
         return columns

@@ -12,6 +12,7 @@ from camelid_core.records import Message, Record
 from .columns import Columns
 from .dialogue import dialogue
 from .faults import RowFault
+from .preferences import PREFERENCES, label_of
 from .reading import LABELS, Reader, Reading, Row, build
 from .text import text
 from .turns import pairs, turns
@@ -36,7 +37,6 @@ PAIRS = (
 
 FIRST_ANSWER = "conversations began with an answer, which was left out"
 KEPT_AS_ONE = "instructions with 'Human:' and 'Assistant:' in them but no dialogue stayed one turn"
-SECOND_CHOICE = "rows had a rejected answer, which was not looked at"
 
 
 def alpaca(row: Row, number: int, reading: Reading) -> Record:
@@ -47,7 +47,8 @@ def alpaca(row: Row, number: int, reading: Reading) -> Record:
     if "Human:" in instruction and "Assistant:" in instruction:
         asked = _dialogue(instruction, context, reading) or asked
     earlier = pairs(row["history"], "history") if row.get("history") else []
-    return build([*_system(row), *earlier, *asked, answer], row, number, reading)
+    label = label_of(row) if "kto_tag" in row else None
+    return build([*_system(row), *earlier, *asked, answer], row, number, reading, label=label)
 
 
 def _dialogue(instruction: str, context: str, reading: Reading) -> list[Message]:
@@ -60,7 +61,10 @@ def _dialogue(instruction: str, context: str, reading: Reading) -> list[Message]
 
 
 def messages(row: Row, number: int, reading: Reading) -> Record:
-    return build(turns(row["messages"], "messages", reading.faults), row, number, reading)
+    said = turns(row["messages"], "messages", reading.faults)
+    rejected = row.get("rejected")  # as we write it
+    worse = rejected if isinstance(rejected, str) else None
+    return build(said, row, number, reading, rejected=worse, label=label_of(row))
 
 
 def sharegpt(row: Row, number: int, reading: Reading) -> Record:
@@ -72,18 +76,17 @@ def sharegpt(row: Row, number: int, reading: Reading) -> Record:
         if first == len(said):
             raise RowFault("no_question", f"{name!r} holds no turn of a person.")
         reading.faults.note(FIRST_ANSWER)
-    return build(kept, row, number, reading)
+    return build(kept, row, number, reading, label=label_of(row) if "kto_tag" in row else None)
 
 
 def prompt_completion(row: Row, number: int, reading: Reading) -> Record:
     asked, answered = next(pair for pair in PAIRS if all(name in row for name in pair))
-    if "rejected" in row:
-        reading.faults.note(SECOND_CHOICE)
     said = _either(row[asked], asked, "user", reading)
     reply = _either(row[answered], answered, "assistant", reading)
     if len(reply) > len(said) and reply[: len(said)] == said:  # preference data repeat the prompt in the answer
         said = []
-    return build([*_system(row), *said, *reply], row, number, reading)
+    label = label_of(row) if asked == "prompt" else None
+    return build([*_system(row), *said, *reply], row, number, reading, label=label)
 
 
 def mapped(row: Row, number: int, reading: Reading) -> Record:
@@ -125,6 +128,7 @@ def _either(value: Any, name: str, role: Any, reading: Reading) -> list[Message]
 
 
 FORMATS = (
+    PREFERENCES,
     Reader("tulu", "Tulu's JSON Lines: 'dataset', 'id' and 'messages'.", messages, (("dataset", "messages"),)),
     Reader("messages", "OpenAI's 'messages', each with 'role' and 'content'.", messages, (("messages",),)),
     Reader(
@@ -141,7 +145,7 @@ FORMATS = (
     ),
     Reader(
         "prompt-completion",
-        "A question and its answer: 'prompt' and 'completion', 'question' and 'answer', and the like.",
+        "A question and its answer: 'prompt' and 'completion' (and 'label'), 'question' and 'answer', and the like.",
         prompt_completion,
         PAIRS,
     ),

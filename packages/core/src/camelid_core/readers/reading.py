@@ -61,7 +61,15 @@ class Reader:
         return any(all(key in row for key in keys) for keys in self.needs)
 
 
-def build(messages: Sequence[Message], row: Row, number: int, reading: Reading, names: Columns | None = None) -> Record:
+def build(
+    messages: Sequence[Message],
+    row: Row,
+    number: int,
+    reading: Reading,
+    names: Columns | None = None,
+    rejected: str | None = None,
+    label: bool | None = None,
+) -> Record:
     """A record with what the row says about itself: its id, source (`dataset` too) and tags (`category` too)."""
     names = names or LABELS
     return Record(
@@ -69,6 +77,8 @@ def build(messages: Sequence[Message], row: Row, number: int, reading: Reading, 
         _label(row.get(names.id), "id") or str(number),
         _label(row.get(names.source) or row.get("dataset"), "source") or reading.source,
         _tags(row.get(names.tags) or row.get("category")),
+        rejected,
+        label,
     )
 
 

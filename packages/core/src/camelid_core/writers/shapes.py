@@ -21,6 +21,8 @@ TEXT, TEXTS = ("text",), ("texts",)
 JOINED = "rows had an input, which was joined to the instruction: this format has no place for it"
 NO_TAGS = "rows had tags, which were left behind: this format has no place for them, the writer 'messages' has"
 
+NO_JUDGEMENT = "rows had a rejected answer or a label, which was left behind: the writer 'messages' has a place for it"
+
 
 @dataclass(frozen=True, slots=True)
 class Shape:
@@ -46,6 +48,8 @@ class Shape:
             text(label, "id, source or tags")
         if record.tags and "tags" not in self.columns:
             faults.note(NO_TAGS)
+        if record.judgement and self.row is not _messages:
+            faults.note(NO_JUDGEMENT)
         return self.row(record, faults)
 
 
@@ -76,6 +80,7 @@ def _messages(record: Record, faults: Faults) -> Row:
     """Everything that a record has."""
     _some(record.messages)
     row: Row = {"messages": [_turn(message) for message in record.messages]}
+    row |= record.judgement
     labels = {"id": record.id, "source": record.source, "tags": list(record.tags)}
     return {name: value for name, value in labels.items() if value} | row
 

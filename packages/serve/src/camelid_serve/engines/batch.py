@@ -16,6 +16,7 @@ from camelid_serve.engine import Finish, Request, Scored
 
 from .cache import append, copies, is_plain, new_cache, select, stack
 from .choosing import Chooser, choose
+from .positions import dynamic_positions, forget_lengths
 from .scoring import scored
 
 _WORTH_SHARING = 8
@@ -60,6 +61,7 @@ class Batch:
         self._device = model.device
         self._cache = new_cache(model.config)
         self._plain = is_plain(self._cache)
+        self._dynamic = dynamic_positions(model)
         self._mask = torch.zeros((0, 0), dtype=torch.long, device=self._device)
         self._last: list[int] = []
         self._prefix: tuple[tuple[int, ...], Any] = ((), None)
@@ -79,6 +81,8 @@ class Batch:
     def add(self, rows: Sequence[Row]) -> list[tuple[Row, int | None]]:
         """Read the prompts of new rows; their first tokens."""
         self.compact()
+        if not self.rows:
+            forget_lengths(self._dynamic)
         cache, mask = self._shared_start([row.request.ids for row in rows])
         known = mask.shape[1]
         prompts = [list(row.request.ids[known:]) for row in rows]

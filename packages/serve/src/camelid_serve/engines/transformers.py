@@ -23,6 +23,7 @@ from camelid_core.models import Reference
 from camelid_serve.engine import Engine, PromptTooLong, Request, Scored, TokenEvent
 
 from .batch import Batch, Row
+from .positions import longest_context
 from .scoring import score
 
 _PROMPT_TOKENS = 16384
@@ -56,8 +57,7 @@ class TransformersEngine:
     def __init__(self, model: Any, slots: int = 16) -> None:
         self._adapters = _Adapters(model.eval())
         self._model = self._adapters.model
-        longest = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
-        self.context_length = int(longest or _UNBOUNDED)
+        self.context_length = longest_context(self._model.config) or _UNBOUNDED
         self._slots = slots
         self._waiting: deque[_Ticket] = deque()
         self._tickets: dict[Row, _Ticket] = {}

@@ -10,28 +10,31 @@ from typing import Annotated, Any
 
 import typer
 from camelid_core.commands.running import report, run_job
+from camelid_core.compat.lines import show_or_run
 from camelid_core.config import apply_overrides, validate
 from camelid_core.datasets import open_source, parse_sources
 from camelid_core.errors import CamelidError
 from camelid_core.plugins import load_host
+from camelid_core.tasks import resolve
 
+from camelid_train.compat import merging
 from camelid_train.compat.toml import to_toml
 from camelid_train.compat.uniform_finetune import Meaning, read
 from camelid_train.config import Recipe
 
-app = typer.Typer(help="Other tools' command lines, read as recipes.")
+app = typer.Typer(help="Other tools' command lines, read as recipes and commands.")
 _MOST_ROWS = 2_000_000
+_AS_IT_IS: dict[str, Any] = {
+    "ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": ["--help"],
+}  # fmt: skip
 
 
 @app.callback()
 def _compat() -> None:
-    """Other tools' command lines, read as recipes."""
+    """Other tools' command lines, read as recipes and commands."""
 
 
-@app.command(
-    "uniform_finetune",
-    context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": ["--help"]},
-)
+@app.command("uniform_finetune", context_settings=_AS_IT_IS)
 def uniform_finetune(
     context: typer.Context,
     run: Annotated[bool, typer.Option("--run", help="Train from the recipe instead of printing it.")] = False,
@@ -55,6 +58,19 @@ def uniform_finetune(
         return
     typer.echo("\n".join([*comments(meaning), "", *banner(recipe, rows, world)]), err=True)
     report(run_job("train", recipe.anchored(), name), as_json)
+
+
+@app.command("merge", context_settings=_AS_IT_IS)
+def merge(
+    context: typer.Context,
+    run: Annotated[bool, typer.Option("--run", help="Merge instead of printing the command.")] = False,
+) -> None:
+    """Read an argument list of Alpaca-CoT's merge.py as it is, and print the command it means."""
+    show_or_run(merging.read(context.args), run)
+
+
+for _command in load_host().registry("camelid_compat_commands"):
+    app.command(_command.name, help=_command.help, context_settings=_AS_IT_IS)(resolve(_command.target))
 
 
 def count_rows(sources: Sequence[str]) -> int | None:

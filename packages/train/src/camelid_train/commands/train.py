@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import warnings
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from camelid_core.commands.output import show_values
 from camelid_core.commands.running import report, run_job
 from camelid_core.config import load, parse_overrides, validate
 from camelid_core.jobs.foreground import open_store
 
 from camelid_train.config import Recipe
+from camelid_train.launching import follow, follows
 
 app = typer.Typer(help="Fine-tune a model from a recipe.")
 
@@ -23,15 +28,49 @@ def train(
     ] = None,
     name: Annotated[str, typer.Option(help="Name of the run and its result.")] = "",
     detach: Annotated[bool, typer.Option(help="Queue the run for a worker and return.")] = False,
+    rehearse: Annotated[
+        bool, typer.Option("--rehearse", help="Go through all of it on a tiny random model in under a minute.")
+    ] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Count rows, tokens and steps, and train nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="End with one line of JSON.")] = False,
 ) -> None:
     """Fine-tune a model. The run is a job: it is listed, it survives a kill, and Ctrl-C saves it."""
     config = read_recipe(recipe, overrides or []).anchored()
+    if follows():  # torchrun or the like started this process beside another one on this machine, which has the job
+        follow(config)
+        return
+    if rehearse:
+        _rehearse(config, as_json)
+        return
+    if plan:
+        _plan(config, as_json)
+        return
     if detach:
         job = open_store().submit("train", config.model_dump(mode="json"), name)
         typer.echo(f"Job {job.id} is queued. `camelid jobs logs {job.id} --follow` shows it; `camelid worker` runs it.")
         return
     report(run_job("train", config, name), as_json)
+
+
+def _rehearse(config: Recipe, as_json: bool) -> None:
+    from camelid_train.rehearsal import Stage, rehearse
+
+    def tell(stage: Stage) -> None:
+        typer.echo(f"{stage.name:12} {stage.seconds:5.1f} s  {stage.text}", err=as_json)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a run's own go to its log
+        stages = rehearse(config, tell)
+    if as_json:
+        typer.echo(json.dumps({"seconds": stages.seconds, "stages": [asdict(stage) for stage in stages.done]}))
+    else:
+        typer.echo(f"The recipe works from end to end: {len(stages.done)} stages in {stages.seconds:.0f} s.")
+
+
+def _plan(config: Recipe, as_json: bool) -> None:
+    from camelid_train.plan import plan
+
+    show_values(plan(config), as_json)
 
 
 def read_recipe(recipe: str, overrides: list[str]) -> Recipe:

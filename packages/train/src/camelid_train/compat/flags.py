@@ -5,15 +5,12 @@ Knows names, types and defaults. Knows nothing of what they mean here.
 
 from __future__ import annotations
 
-import argparse
-import re
+from argparse import Namespace
 from collections.abc import Sequence
-from typing import Any, NoReturn
 
-from camelid_core.errors import UsageError
+from camelid_core.compat import arguments as arguments_of
 
-# name, type, default, how many values
-_FLAGS: tuple[tuple[str, type, Any, str | None], ...] = (
+_FLAGS: tuple[arguments_of.Flag, ...] = (
     ("size", str, None, None),
     ("data", str, None, "*"),
     ("local_rank", int, -1, None),
@@ -49,29 +46,6 @@ LATER = frozenset(
 """Flags that came after April 2023, with another way to name the output."""
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"uniform_finetune: {message}.")
-
-
-def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str], set[str]]:
-    """The values, what was ignored because nobody knew it, and which flags were given.
-
-    Both `--local_rank` and `--local-rank` are taken, and `---model_type`, which a manual had.
-    """
-    words = [_plain(word) for word in arguments]
-    parser = _Parser(prog="uniform_finetune", add_help=False, allow_abbrev=False)
-    for name, kind, default, count in _FLAGS:
-        parser.add_argument(
-            f"--{name}", type=kind, default=default, nargs=count, const="true" if count == "?" else None
-        )
-    values, unknown = parser.parse_known_args(words)
-    given = {name for name, *_ in _FLAGS for word in words if word.partition("=")[0] == f"--{name}"}
-    return values, unknown, given
-
-
-def _plain(word: str) -> str:
-    if not re.match(r"-{2,}[A-Za-z]", word):
-        return word
-    name, equals, value = word.lstrip("-").partition("=")
-    return f"--{name.replace('-', '_')}{equals}{value}"
+def parse(arguments: Sequence[str]) -> tuple[Namespace, list[str], set[str]]:
+    """The values, what was ignored because nobody knew it, and which flags were given."""
+    return arguments_of.parse("uniform_finetune", _FLAGS, arguments)

@@ -11,9 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from camelid_core.compat.families import DEFAULT_WEIGHTS, family_of, weights_of
 from camelid_core.errors import UsageError
 
-from .families import DEFAULT_WEIGHTS, family_of, weights_of
+from camelid_train.reporting import TRACKERS
+
 from .flags import LATER, parse
 
 _LARGEST_HELDOUT = 10_000
@@ -128,6 +130,8 @@ def _train(flags: Namespace, given: set[str], rows: int | None, world: int, mean
         "seed": 42,
         "output": output_directory(flags, given),
     }
+    if flags.report_to in TRACKERS:
+        values["report_to"] = [flags.report_to]
     if rows is None:
         meaning.notes.append("How many rows there are is not known here: save and eval steps are left to the defaults.")
         return values | {"warmup": math.floor(min(0.1 / flags.epochs, 0.99) * 1e6) / 1e6}
@@ -165,7 +169,7 @@ def _remarks(flags: Namespace, given: set[str], world: int) -> list[str]:
         remarks.append("No --lora_target_modules: the model family's own are taken.")
     if flags.resume_from_checkpoint is not None:
         remarks.append("--resume_from_checkpoint: a run here is a job and resumes itself; `camelid jobs retry`.")
-    if flags.report_to is not None:
+    if flags.report_to not in (None, "none", *TRACKERS):
         remarks.append(f"--report_to {flags.report_to}: not sent; a run's curves are in its events and on the pages.")
     if flags.local_rank != -1:
         remarks.append("--local_rank is the launcher's business.")

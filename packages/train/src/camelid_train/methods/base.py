@@ -57,6 +57,10 @@ class TuningMethod(Generic[MethodT]):
     kind: Literal["adapter", "model"] = "adapter"
     mergeable: bool = True
 
+    def keeps_base(self, section: MethodT) -> bool:
+        """Whether the base's weights stay what they were, so that without the adapter the model is the base."""
+        return True
+
     def load(self, reference: Reference, dtype: Dtype, section: MethodT) -> Any:
         """The base model, on its device, in the number format it is trained in.
 

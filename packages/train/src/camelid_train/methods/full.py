@@ -1,6 +1,7 @@
 """Full fine-tuning: every weight learns, and a whole model comes out.
 
-Knows number formats: weights learn in float32, because a bfloat16 weight swallows small updates.
+Knows number formats: weights learn in float32 whatever model.dtype says, because a bfloat16 weight swallows small
+updates; model.dtype is what products are made in while training, and what is saved.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class Full(TuningMethod[FullMethod]):
         from camelid_core.loading import load_base
 
         refuse_quantised(reference)
-        return load_base(reference, "float32" if dtype == "auto" else dtype)
+        return load_base(reference, "float32")
 
     def prepare(self, model: Any, section: FullMethod, situation: Situation) -> Any:
         model.requires_grad_(True)

@@ -60,6 +60,8 @@ class LoraOn(TuningMethod[LoraT]):
     def prepare(self, model: Any, section: LoraT, situation: Situation) -> Any:
         from peft import EvaConfig, LoraConfig, get_peft_model
 
+        from .low_rank import compute_as_base
+
         initial = self.initial(section)
         ranks = rank_pattern(model, section)
         if ranks and initial != "default":
@@ -81,8 +83,8 @@ class LoraOn(TuningMethod[LoraT]):
             task_type="CAUSAL_LM",
         )
         if initial == "eva":
-            return with_base(_eva(model, config, situation), situation)
-        return with_base(get_peft_model(model, config), situation)
+            return with_base(compute_as_base(_eva(model, config, situation)), situation)
+        return with_base(compute_as_base(get_peft_model(model, config)), situation)
 
 
 class Lora(LoraOn[LoraMethod]):
@@ -92,6 +94,9 @@ class Lora(LoraOn[LoraMethod]):
 
     def initial(self, section: LoraMethod) -> Initial:
         return section.initial
+
+    def keeps_base(self, section: LoraMethod) -> bool:
+        return section.initial not in _CHANGES_BASE
 
     def prepare(self, model: Any, section: LoraMethod, situation: Situation) -> Any:
         prepared = super().prepare(model, section, situation)

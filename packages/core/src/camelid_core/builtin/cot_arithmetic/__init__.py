@@ -28,17 +28,21 @@ HELD_OUT_IN = 10
 """One problem in this many is held out."""
 
 
-def generate(split: Split, rows: int, seed: int = 0, languages: tuple[str, ...] = ("en", "zh")) -> Iterator[Record]:
+def generate(
+    split: Split, rows: int, seed: int = 0, languages: tuple[str, ...] = ("en", "zh"), rejected: bool = False
+) -> Iterator[Record]:
     """`rows` different records of a split, the languages in turn, each made when it is taken.
 
     A problem belongs to one split in all languages. The text of a record follows from its id;
-    the seed decides which are drawn, and in what order.
+    the seed decides which are drawn, and in what order. With `rejected`, each has a worse answer too,
+    whose last step is wrong.
 
     Raises:
         DataError: at once if an argument does not fit; after the last record if there are fewer than `rows`.
     """
     _check(split, rows, languages)
-    return _generate(split, rows, seed, languages)
+    records = _generate(split, rows, seed, languages)
+    return records if rejected else (replace(record, rejected=None) for record in records)
 
 
 def count_problems(split: Split) -> int:
@@ -104,18 +108,32 @@ def _record(shape: Shape, solved: dict[str, int | str], code: str) -> Record:
     numbers = [solved[name] for name in shape.given]
     choice = _checksum("words", shape.name, numbers)
     who, names = choice % len(language.names), len(language.names)
-    words = {
+    words: dict[str, int | str] = {
         "who": language.names[who],
         "other": language.names[(who + 1 + choice // 7 % (names - 1)) % names],
         "thing": wording.things[choice // 53 % len(wording.things)],
         "result": solved[f"r{len(shape.steps)}"],
     }
     question = wording.question.format(**solved, **words)
-    output = (wording.rationale + language.answer).format(**solved, **words)
+    answer = wording.rationale + language.answer
     key = "-".join(map(str, [code, shape.name, *numbers]))
     return replace(
-        alpaca(question, output), id=key, source=SOURCE, tags=(code, shape.name, f"steps-{len(shape.steps)}")
+        alpaca(question, answer.format(**solved, **words)),
+        id=key,
+        source=SOURCE,
+        tags=(code, shape.name, f"steps-{len(shape.steps)}"),
+        rejected=answer.format(**_miscalculated(shape, solved, words)),
     )
+
+
+def _miscalculated(shape: Shape, solved: dict[str, int | str], words: dict[str, int | str]) -> dict[str, int | str]:
+    """Everything as it is but the last step's result, which is off by 1 to 3."""
+    last = len(shape.steps)
+    off = _checksum("slip", shape.name, [solved[name] for name in shape.given])
+    result = int(solved[f"r{last}"])
+    wrong = result + off % 3 + 1 if off & 8 or result <= 3 else result - off % 3 - 1
+    step = str(solved[f"s{last}"]).rpartition(" ")[0]
+    return {**solved, **words, f"r{last}": wrong, f"s{last}": f"{step} {wrong}", "result": wrong}
 
 
 def _checksum(*parts: object) -> int:

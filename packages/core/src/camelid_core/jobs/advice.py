@@ -1,0 +1,23 @@
+"""What a person can type when a job waits or has ended without a result.
+
+Knows states and kinds of errors. Knows nothing of terminals or pages.
+"""
+
+from __future__ import annotations
+
+from .model import Job, State
+
+_SAID = "`camelid jobs retry "
+_HELPS: dict[str, str] = {
+    "disk_full": "Then `camelid jobs retry {id}` goes on from what it saved.",
+    "nan_loss": "Change the recipe or the data and start a new run: `camelid jobs retry {id}` would go on from the "
+    "last checkpoint and meet the same again.",
+}
+_ELSE = "`camelid jobs logs {id}` shows what it printed; `camelid jobs retry {id}` goes on from what it saved."
+
+
+def advice(job: Job) -> str:
+    """One sentence, or nothing where there is nothing to do or its error says it already."""
+    if job.state not in (State.FAILED, State.PAUSED, State.CANCELLED) or _SAID in job.error:
+        return ""
+    return _HELPS.get(job.error_kind, _ELSE).format(id=job.id)

@@ -1,0 +1,103 @@
+"""What an end is called, and what a person is told to type."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from camelid_core.errors import DataError, DiskFull, NanLoss
+from camelid_core.jobs.advice import advice
+from camelid_core.jobs.files import attempt_directory
+from camelid_core.jobs.memory import memory_kills
+from camelid_core.jobs.model import Job, State
+from camelid_core.jobs.result import Exit, How, Result
+
+
+class AcceleratorError(RuntimeError):
+    """Named as torch's is."""
+
+
+@pytest.mark.parametrize(
+    ("error", "how", "kind", "sentence"),
+    [
+        (DiskFull("The checkpoint needs 5 bytes."), How.DISK_FULL, "disk_full", "The checkpoint needs 5 bytes."),
+        (OSError(errno.ENOSPC, "x"), How.DISK_FULL, "disk_full", "The disk is full. Free some space first."),
+        (OSError(errno.EFBIG, "x"), How.DISK_FULL, "disk_full", "The disk is full."),
+        (RuntimeError(f"IoError: {os.strerror(errno.EFBIG)}"), How.DISK_FULL, "disk_full", "The disk is full."),
+        (DataError(os.strerror(errno.EFBIG)), How.FAILED, "data_error", os.strerror(errno.EFBIG)),
+        (NanLoss("the loss became nan"), How.FAILED, "nan_loss", "the loss became nan"),
+        (AcceleratorError("CUDA error: unspecified launch failure\nmore"), How.FAILED, "accelerator",
+         "The graphics card failed: CUDA error: unspecified launch failure."),
+        (RuntimeError("NCCL error: unhandled system error."), How.FAILED, "accelerator", "The graphics card failed"),
+    ],
+)  # fmt: skip
+def test_an_error_has_a_kind_and_a_sentence(error, how, kind, sentence):
+    result = Result.of(error)
+    assert (result.how, result.kind) == (how, kind)
+    assert sentence in result.message
+
+
+def test_the_kernel_says_whether_it_was_for_lack_of_memory(tmp_path):
+    (tmp_path / "own").write_text("0::/box\n")
+    (tmp_path / "box").mkdir()
+    assert memory_kills(tmp_path / "own", tmp_path) == 0
+    (tmp_path / "box" / "memory.events").write_text("low 0\noom 3\noom_kill 2\n")
+    assert memory_kills(tmp_path / "own", tmp_path) == 2
+    assert memory_kills(tmp_path / "gone", tmp_path) == 0
+    killed = Result.of_exit(-9, tmp_path, memory=True)
+    assert (killed.how, killed.kind) == (How.KILLED, "out_of_memory")
+    assert Result.of_exit(-9, tmp_path).kind == "killed_by_signal_9"
+    assert Result.of_exit(-11, tmp_path, memory=True).kind == "killed_by_signal_11"
+
+
+@pytest.mark.parametrize(
+    ("state", "kind", "error", "told"),
+    [
+        (State.PAUSED, "disk_full", "Full.", "Then `camelid jobs retry 7` goes on from what it saved."),
+        (State.FAILED, "nan_loss", "No number.", "Change the recipe or the data and start a new run"),
+        (State.FAILED, "crash", "It broke.", "`camelid jobs logs 7` shows what it printed; `camelid jobs retry 7`"),
+        (State.CANCELLED, "cancelled", "Saved. `camelid jobs retry 7` goes on.", ""),
+        (State.SUCCEEDED, "", "", ""),
+        (State.QUEUED, "", "", ""),
+    ],
+)
+def test_what_to_type_is_said_once(state, kind, error, told):
+    said = advice(Job(7, "train", {}, state=state, error=error, error_kind=kind))
+    assert said.startswith(told)
+    assert bool(said) == bool(told)
+
+
+def test_with_its_log_on_a_full_disk_an_attempt_still_says_why_it_ended(store, home):
+    job = store.claim("me", 30) if store.submit("tick", {"count": 1, "then": "disk"}) else None
+    attempt_directory(home, job.id, job.epoch).mkdir(parents=True)
+    command = [sys.executable, "-m", "ticking", "--home", str(home), str(job.id), str(job.epoch)]
+    with Path("/dev/full").open("w") as full:
+        code = subprocess.run(command, stdout=full, stderr=full, env=os.environ | {"PYTHONUNBUFFERED": "1"}).returncode
+    assert code == Exit.DISK_FULL
+
+
+def test_a_command_that_is_told_to_stop_ends_with_130_and_says_how_to_go_on(store, home):
+    script = (
+        "import sys; from ticking import Ticks\n"
+        "from camelid_core.jobs import foreground, worker\n"
+        "from camelid_core.jobs.executors import LocalExecutor\n"
+        "worker.chosen_executor = lambda job: LocalExecutor('ticking')\n"
+        "from camelid_core.commands.running import run_job\n"
+        "from camelid_core.errors import CamelidError\n"
+        "try:\n    run_job('tick', Ticks(count=100_000, seconds=0.05), 'mine')\n"
+        "except CamelidError as error:\n    print(error); sys.exit(error.exit_code)\n"
+    )
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen([sys.executable, "-c", script], **pipes)
+    assert process.stderr.readline()  # the first progress
+    process.send_signal(signal.SIGTERM)
+    out, _ = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert (
+        out == "Cancelled; its state is saved. `camelid jobs retry 1` queues it again and goes on from what is saved.\n"
+    )

@@ -1,0 +1,50 @@
+"""How far a model's positions reach, and positions that depend on nothing that was read before.
+
+Knows Transformers' rotary modules, position tables and configurations. Knows nothing of requests or texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from camelid_core.rope import context_length
+
+_SPARE = 8
+"""Rows a table may have beyond the positions that the configuration names: OPT's has two."""
+
+
+def longest_context(config: Any) -> int | None:
+    """Positions that a loaded model's configuration allows; None if it names no limit."""
+    text = config.get_text_config()
+    longest = getattr(text, "max_position_embeddings", None)  # whatever the family calls it in its file
+    return context_length({**text.to_dict(), "max_position_embeddings": longest})
+
+
+def table_length(model: Any) -> int | None:
+    """Rows of the model's table of positions, beyond which it cannot be asked at all; None if it computes them."""
+    longest = longest_context(model.config)
+    if longest is None:
+        return None
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        about_positions = any("pos" in part or part == "wpe" for part in name.split("."))
+        if about_positions and tensor.ndim == 2 and longest <= len(tensor) <= longest + _SPARE:
+            return longest
+    return None
+
+
+def dynamic_positions(model: Any) -> list[Any]:
+    """The model's rotary modules that change with the length of what is read."""
+    return [module for module in model.modules() if getattr(module, "rope_type", None) == "dynamic"]
+
+
+def forget_lengths(modules: Iterable[Any]) -> None:
+    """Make dynamic rotary modules as they are in a fresh model.
+
+    Transformers keeps the angles of the longest text so far until one comes that is shorter than the trained length:
+    without this, what a model says would depend on what it was asked before.
+    """
+    for module in modules:
+        if module.max_seq_len_cached != module.original_max_seq_len:
+            module.register_buffer("inv_freq", module.original_inv_freq.to(module.inv_freq.device), persistent=False)
+            module.max_seq_len_cached = module.original_max_seq_len

@@ -1,0 +1,201 @@
+"""The context task: perplexity against the length of the context, of several models at once.
+
+Knows windows and costs. Knows nothing of templates: texts are read as they are.
+
+The same tokens are predicted at every length, and none of them twice, so that curves can be compared point by point.
+At each of `windows` places the last `stride` tokens of a window are predicted, the window being the `length` tokens
+that end there: the sliding-window evaluation of Press et al. 2022 (ALiBi, arXiv:2108.12409), which Chen et al. 2023
+(position interpolation, arXiv:2306.15595, section 3.2) use too, with windows that reach back from fixed places. Every
+predicted token thus has at least `length - stride` tokens before it. A model that can use its context gets better with
+the length; one whose positions have run out gets worse.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from camelid_core.errors import DataError, ModelError
+from camelid_core.loading import load_adapted, load_tokenizer
+from camelid_core.plugins import load_host
+from camelid_core.tasks import Interrupted, TaskContext
+
+from camelid_serve.many import Progress
+from camelid_serve.worklog import WorkLog
+
+from .config import ContextConfig
+from .plots import context_figure
+from .results import identity_of, write_results
+from .texts import Place, first_token, long_texts, places, tokens_of, window
+from .variants import Variant, variants
+
+WORK = "context.work.jsonl"
+_PASS = 2048
+"""Tokens that go through the model at once, where several windows fit in that."""
+_PREDICTED = 512
+"""Tokens whose logits are held at once, where several windows have that few."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Windows of one length that go through one model together: what is saved, or lost, as one."""
+
+    number: int
+    variant: int
+    length: int
+    places: tuple[Place, ...]
+
+    @property
+    def tokens(self) -> int:
+        return self.length * len(self.places)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """Texts as the models read them."""
+
+    texts: Sequence[Sequence[int]]
+    before: Sequence[int]
+    stride: int
+
+    def windows(self, group: _Group) -> Any:
+        import torch
+
+        return torch.tensor([window(self.texts, place, group.length, self.before) for place in group.places])
+
+
+def run(config: ContextConfig, context: TaskContext) -> Mapping[str, Any]:
+    """Measure, and write results, plot and manifest to `context.output`.
+
+    Raises:
+        DataError: no text, none as long as the longest length, or models whose tokens differ.
+        ModelError: a model whose positions are a table that ends before the longest length.
+        Interrupted: asked to save; what was measured is kept for the next attempt.
+    """
+
+    def say(text: str) -> None:
+        context.emit("log", text=text)
+
+    compared = variants(config.models, config.rope, load_host(), say)
+    longest, stride = config.lengths[-1], config.stride
+    texts, dataset = long_texts(config.text, longest, config.windows * stride, config.seed)
+    reading = _reading(compared, texts, stride)
+    chosen = places(reading.texts, longest, stride, config.windows)
+    say(f"{len(chosen) * stride:,} tokens of {dataset.id} are predicted, {stride} at each of {len(chosen)} places.")
+    groups = list(_groups(len(compared), config.lengths, chosen, stride))
+    with WorkLog(WORK, identity_of(config, compared, dataset.sha256), context.directory, context.earlier) as work:
+        total, done = sum(g.tokens for g in groups), sum(g.tokens for g in groups if g.number in work.done)
+        progress = Progress(context, total, done, unit="tokens")
+        progress.emit()
+        for number, variant in enumerate(compared):
+            left = [group for group in groups if group.variant == number and group.number not in work.done]
+            if left and not _measure(variant, left, reading, config, context, work, progress):
+                break
+        curves = [_curve(number, groups, work.done, config.lengths) for number in range(len(compared))]
+    if not any(point["loss"] is not None for curve in curves for point in curve):
+        raise DataError("the evaluation was asked to finish before a length was measured.")
+    results = {
+        "evaluation": "context",
+        "text": dataset.id,
+        "lengths": config.lengths,
+        "tokens": len(chosen) * stride,
+        "stride": stride,
+        "variants": [variant.as_json() | {"points": curve} for variant, curve in zip(compared, curves, strict=True)],
+    }
+    metrics = _metrics(compared, curves, progress)
+    write_results(context, config, compared, results, metrics, context_figure, dataset)
+    return metrics
+
+
+def _reading(compared: Sequence[Variant], texts: Sequence[str], stride: int) -> _Reading:
+    """The texts' tokens, which must be the same for all: a token costs what it costs only among its like."""
+    first, *others = {variant.model: variant for variant in compared}.values()
+    tokenizer = load_tokenizer(first.reference)
+    reading = _Reading(tokens_of(tokenizer, texts), first_token(tokenizer), stride)
+    for other in others:
+        if tokens_of(load_tokenizer(other.reference), texts) != reading.texts:
+            raise DataError(
+                f"{first.label} and {other.label} cut texts into different tokens, so their perplexities cannot be "
+                "compared; evaluate them one at a time."
+            )
+    return reading
+
+
+def _groups(count: int, lengths: Sequence[int], chosen: Sequence[Place], stride: int) -> Iterator[_Group]:
+    number = 0
+    for variant in range(count):
+        for length in lengths:  # ascending: too long for a model or the memory shows late, but what came before is kept
+            size = max(1, min(_PASS // length, _PREDICTED // stride))
+            for start in range(0, len(chosen), size):
+                yield _Group(number, variant, length, tuple(chosen[start : start + size]))
+                number += 1
+
+
+def _measure(
+    variant: Variant,
+    groups: Sequence[_Group],
+    reading: _Reading,
+    config: ContextConfig,
+    context: TaskContext,
+    work: WorkLog,
+    progress: Progress,
+) -> bool:
+    """Cost every group under one model; False if asked to finish."""
+    import torch
+
+    from camelid_serve.engines.scoring import losses
+
+    context.emit("log", text=f"Loading {variant.label}")
+    with progress.paused():
+        model = load_adapted(variant.reference, config.dtype).eval()
+    _check_reach(model, variant, config.lengths[-1])
+    with torch.inference_mode():
+        for group in groups:
+            stop = context.stopping()
+            if stop == "save":
+                raise Interrupted
+            if stop == "finish":
+                return False
+            costs = losses(model, reading.windows(group), reading.stride).cpu().double()
+            work.add(group.number, {"cost": float(costs.sum()), "tokens": costs.numel()})
+            progress.advance(group.tokens, group.tokens)
+    return True
+
+
+def _check_reach(model: Any, variant: Variant, longest: int) -> None:
+    from camelid_serve.engines.positions import table_length
+
+    rows = table_length(model)
+    if rows is not None and longest > rows:
+        raise ModelError(
+            f"{variant.label} has a table of {rows:,} positions and cannot be asked about {longest:,}; "
+            f"take lengths up to {rows:,}."
+        )
+
+
+def _curve(
+    variant: int, groups: Sequence[_Group], done: Mapping[int, Mapping[str, Any]], lengths: Sequence[int]
+) -> list[dict[str, Any]]:
+    """Loss and perplexity at each length; None where not every place was measured, or where the model broke down."""
+    curve = []
+    for length in lengths:
+        own = [group for group in groups if group.variant == variant and group.length == length]
+        loss = None
+        if all(group.number in done for group in own):
+            cost = sum(done[group.number]["cost"] for group in own) / sum(done[g.number]["tokens"] for g in own)
+            loss = cost if math.isfinite(cost) else None
+        curve.append({"length": length, "loss": loss, "perplexity": None if loss is None else math.exp(min(loss, 700))})
+    return curve
+
+
+def _metrics(
+    compared: Sequence[Variant], curves: Sequence[Sequence[Mapping[str, Any]]], progress: Progress
+) -> dict[str, Any]:
+    """The last length's perplexity of each, and how fast it went."""
+    last = {
+        f"perplexity {variant.label}": curve[-1]["perplexity"] and round(curve[-1]["perplexity"], 4)
+        for variant, curve in zip(compared, curves, strict=True)
+    }
+    return {**last, "seconds": round(progress.seconds, 2), "tokens_per_second": progress.tokens_per_second}

@@ -1,0 +1,186 @@
+"""The passkey task: whether models find a key that is hidden in a long text, by the text's length and the key's depth.
+
+Knows prompts, answers and the report. Knows nothing of tokens beyond their number. Each text is asked about through the
+model's own template and answered greedily, one at a time: an answer depends on nothing but its own text.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+from camelid_core.artefacts import TemplateContract
+from camelid_core.errors import DataError, ModelError
+from camelid_core.plugins import Host, load_host
+from camelid_core.records import Message
+from camelid_core.tasks import Interrupted, TaskContext
+
+from camelid_serve.answering import ask
+from camelid_serve.assemble import Assembled, assemble_reference
+from camelid_serve.engine import Sampling
+from camelid_serve.many import Progress
+from camelid_serve.worklog import WorkLog
+
+from .config import PasskeyConfig
+from .haystack import found, haystack, key_of
+from .plots import passkey_figure
+from .results import identity_of, write_results
+from .variants import Variant, variants
+
+WORK = "passkey.work.jsonl"
+ANSWERS = "answers.jsonl"
+_SAMPLING = Sampling(max_new_tokens=20)
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """One text, the `text`-th that each model is asked about: it decides the key."""
+
+    number: int
+    variant: int
+    length: int
+    depth: float
+    text: int
+
+
+def run(config: PasskeyConfig, context: TaskContext) -> Mapping[str, Any]:
+    """Ask, and write results, answers, plot and manifest to `context.output`.
+
+    Raises:
+        DataError: lengths that have no room for the question.
+        ModelError: no model takes any of the lengths.
+        Interrupted: asked to save; what was answered is kept for the next attempt.
+    """
+
+    def say(text: str) -> None:
+        context.emit("log", text=text)
+
+    host = load_host()
+    compared = variants(config.models, config.rope, host, say)
+    questions = list(_questions(config, len(compared)))
+    contract = None
+    with WorkLog(WORK, identity_of(config, compared), context.directory, context.earlier) as work:
+        total = sum(question.length for question in questions)
+        progress = Progress(context, total, sum(q.length for q in questions if q.number in work.done), unit="tokens")
+        progress.emit()
+        for number, variant in enumerate(compared):
+            left = [
+                question for question in questions if question.variant == number and question.number not in work.done
+            ]
+            if left or contract is None:
+                with progress.paused():
+                    opened = _open(variant, config, host, context)
+                with closing(opened) as assembled:
+                    contract = contract or assembled.contract()
+                    if not _answer(assembled, variant, left, config, context, work, progress):
+                        break
+        answers = {question: work.done[question.number] for question in questions if question.number in work.done}
+    return _write(config, context, compared, answers, contract, progress)
+
+
+def _questions(config: PasskeyConfig, models: int) -> Iterator[_Question]:
+    texts = list(product(config.lengths, config.depths, range(config.trials)))
+    for number, (variant, (text, (length, depth, _))) in enumerate(product(range(models), enumerate(texts))):
+        yield _Question(number, variant, length, depth, text)
+
+
+def _open(variant: Variant, config: PasskeyConfig, host: Host, context: TaskContext) -> Assembled:
+    context.emit("log", text=f"Loading {variant.label}")
+    return assemble_reference(variant.reference, host, config.template, config.dtype, config.engine, slots=1)
+
+
+def _answer(
+    assembled: Assembled,
+    variant: Variant,
+    questions: Sequence[_Question],
+    config: PasskeyConfig,
+    context: TaskContext,
+    work: WorkLog,
+    progress: Progress,
+) -> bool:
+    """Ask one model all its questions; False if asked to finish."""
+    too_long = {question.length for question in questions if question.length > assembled.engine.context_length}
+    if too_long:
+        named = ", ".join(f"{length:,}" for length in sorted(too_long))
+        text = f"{variant.label} takes {assembled.engine.context_length:,} tokens at most; {named} left out."
+        context.emit("log", text=text)
+    for question in questions:
+        stop = context.stopping()
+        if stop == "save":
+            raise Interrupted
+        if stop == "finish":
+            return False
+        work.add(question.number, {} if question.length in too_long else _asked(assembled, question, config.seed))
+        progress.advance(question.length, 0 if question.length in too_long else question.length)
+    return True
+
+
+def _asked(assembled: Assembled, question: _Question, seed: int) -> dict[str, Any]:
+    def ids_of(text: str) -> list[int]:
+        return assembled.encoder.prompt_ids([Message("user", text)])
+
+    key = key_of(seed, question.text)
+    hay = haystack(lambda text: len(ids_of(text)), question.length - _SAMPLING.max_new_tokens, question.depth, key)
+    with ask(assembled, [ids_of(hay.text)], _SAMPLING) as deltas:
+        answer = "".join(delta.answer for delta in deltas if delta.facts is not None)
+    at = round(hay.at / len(hay.text), 4)
+    return {"tokens": hay.tokens, "at": at, "key": key, "answer": answer, "found": found(answer, key)}
+
+
+def _write(
+    config: PasskeyConfig,
+    context: TaskContext,
+    compared: Sequence[Variant],
+    answers: Mapping[_Question, Mapping[str, Any]],
+    contract: TemplateContract | None,
+    progress: Progress,
+) -> Mapping[str, Any]:
+    asked = {question: answer for question, answer in answers.items() if answer}
+    if not answers:
+        raise DataError("the evaluation was asked to finish before a text was asked about.")
+    if not asked:
+        raise ModelError(f"no model takes {config.lengths[0]:,} tokens; take shorter lengths, or stretch it with rope.")
+    found_by = [_cells(number, config, asked) for number in range(len(compared))]
+    results = {
+        "evaluation": "passkey",
+        "lengths": config.lengths,
+        "depths": config.depths,
+        "trials": config.trials,
+        "variants": [variant.as_json() | {"cells": cells} for variant, cells in zip(compared, found_by, strict=True)],
+    }
+    context.output.mkdir(parents=True)
+    with (context.output / ANSWERS).open("w", encoding="utf-8") as file:
+        for question, answer in asked.items():
+            where = {"model": compared[question.variant].label, "length": question.length, "depth": question.depth}
+            file.write(json.dumps({**where, **answer}, ensure_ascii=False) + "\n")
+    metrics = {
+        **{f"found {variant.label}": _share(cells) for variant, cells in zip(compared, found_by, strict=True)},
+        "texts": len(asked),
+        "seconds": round(progress.seconds, 2),
+        "tokens_per_second": progress.tokens_per_second,
+    }
+    write_results(context, config, compared, results, metrics, passkey_figure, template=contract)
+    return metrics
+
+
+def _cells(variant: int, config: PasskeyConfig, asked: Mapping[_Question, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """By length and depth how many keys were found, of how many texts that were asked about."""
+    cells = []
+    for length in config.lengths:
+        for depth in config.depths:
+            own = [
+                answer["found"]
+                for question, answer in asked.items()
+                if (question.variant, question.length, question.depth) == (variant, length, depth)
+            ]
+            cells.append({"length": length, "depth": depth, "found": sum(own), "of": len(own)})
+    return cells
+
+
+def _share(cells: Sequence[Mapping[str, Any]]) -> float | None:
+    of = sum(cell["of"] for cell in cells)
+    return round(sum(cell["found"] for cell in cells) / of, 4) if of else None

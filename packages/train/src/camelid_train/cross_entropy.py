@@ -1,0 +1,80 @@
+"""Cross-entropy over a large vocabulary in bounded memory.
+
+Knows rows of hidden states or of logits. Logits in float32, and what is derived from them, exist for one chunk of rows
+at a time, whatever the batch.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+_CHUNK = 1 << 25
+"""Logits worked on at once: 128 MB in float32. Smaller chunks would read the output layer's weights more often."""
+
+
+def from_hidden(hidden: torch.Tensor, weight: Any, bias: Any, targets: torch.Tensor) -> torch.Tensor:
+    """Sum of the cross-entropy of `hidden @ weight.T + bias`, shape (rows, width), against `targets`, shape (rows,).
+
+    The gradient is worked out together with the loss, while the logits are there: they are neither kept nor made
+    twice.
+    """
+    return _FromHidden.apply(hidden, weight, bias, targets, torch.is_grad_enabled())
+
+
+def from_logits(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """The same of logits that are there already; more than one chunk is made float32 again in the backward pass."""
+    rows = _rows(logits.shape[-1])
+    if len(targets) <= rows:
+        return _sum(logits, targets)
+    parts = zip(logits.split(rows), targets.split(rows), strict=True)
+    return torch.stack([_again(logits, targets) for logits, targets in parts]).sum()
+
+
+def _sum(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    return functional.cross_entropy(logits.float(), targets, reduction="sum")
+
+
+def _again(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    result: torch.Tensor = checkpoint(_sum, logits, targets, use_reentrant=False, preserve_rng_state=False)
+    return result
+
+
+def _rows(vocabulary: int) -> int:
+    return max(1, _CHUNK // vocabulary)
+
+
+class _FromHidden(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, bias: Any, targets: torch.Tensor, learning: bool
+    ) -> torch.Tensor:
+        wanted = [learning and needed for needed in ctx.needs_input_grad[:3]]
+        of_hidden = torch.empty_like(hidden) if wanted[0] else None
+        of_weight = torch.zeros_like(weight) if wanted[1] else None
+        of_bias = torch.zeros_like(bias) if wanted[2] else None
+        total = torch.zeros((), dtype=torch.float32, device=hidden.device)
+        rows = _rows(weight.shape[0])
+        for start in range(0, len(hidden), rows):
+            part, wish = hidden[start : start + rows], targets[start : start + rows, None]
+            logs = torch.log_softmax(functional.linear(part, weight, bias).float(), dim=-1)
+            total -= logs.gather(1, wish).sum()
+            if not any(wanted):
+                continue
+            errors = logs.exp_().scatter_add_(1, wish, torch.full_like(wish, -1, dtype=logs.dtype)).to(part.dtype)
+            if of_hidden is not None:
+                of_hidden[start : start + rows] = errors @ weight
+            if of_weight is not None:
+                of_weight += errors.T @ part
+            if of_bias is not None:
+                of_bias += errors.sum(0)
+        ctx.gradients = of_hidden, of_weight, of_bias
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, scale: torch.Tensor) -> Any:
+        scaled = (None if each is None else each * scale.to(each.dtype) for each in ctx.gradients)
+        return *scaled, None, None

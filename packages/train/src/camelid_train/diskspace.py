@@ -1,0 +1,41 @@
+"""Is there room for what is about to be written?
+
+Knows bytes and file systems. Knows nothing of what is written.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from camelid_core.errors import DiskFull
+
+_SLACK = 16_000_000
+"""What else a run writes meanwhile: events, its log, the job table."""
+
+
+def require(directory: Path, needed: int, what: str) -> None:
+    """Raise DiskFull, with the bytes needed, if `directory` has no room for `needed` bytes."""
+    free = shutil.disk_usage(directory).free
+    if free < needed + _SLACK:
+        raise DiskFull(
+            f"The disk is full: {what} needs {needed + _SLACK:,} bytes and {str(directory)!r} has {free:,} left. "
+            f"Free at least {needed + _SLACK - free:,} bytes."
+        )
+
+
+def size_of(directory: Path) -> int:
+    """Bytes of all files below."""
+    return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
+
+
+@contextmanager
+def whole_or_gone(directory: Path) -> Iterator[None]:
+    """What is not finished is taken away: half a result helps nobody, and on a full disk its room does."""
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(directory, ignore_errors=True)
+        raise

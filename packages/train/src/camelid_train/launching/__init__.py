@@ -1,0 +1,69 @@
+"""A run in several processes: started here, or joined where a launcher such as torchrun has started them.
+
+    train(recipe, context)     # the training task: here, or in as many processes as the recipe says
+
+In a run of several processes each takes its rows of every global batch; the first one on a machine speaks and writes
+for all of them there. Knows nothing of losses, checkpoints' files or artefacts. Imports no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from .world import found
+
+if TYPE_CHECKING:
+    from camelid_core.tasks import TaskContext
+
+    from camelid_train.config import Recipe
+
+
+def train(recipe: Recipe, context: TaskContext) -> Mapping[str, Any]:
+    """Run `recipe` in as many processes as it says, or as there are; the adapter or model lands in `context.output`.
+
+    Raises:
+        Interrupted: asked to save and leave.
+        CamelidError: the data, the model or the run is not sound.
+    """
+    from camelid_train.reporting import reported
+
+    from .checks import check
+
+    check(recipe)
+    with reported(recipe, context) as told:
+        if found().size == 1 and recipe.launch.processes * recipe.launch.nodes > 1:
+            from .launch import launch
+
+            return launch(recipe, told)
+        return _train(recipe, told)
+
+
+def follows() -> bool:
+    """Whether a launcher started this process beside another one on this machine, which speaks for both."""
+    return not found().leads
+
+
+def follow(recipe: Recipe) -> None:
+    """Work along in silence."""
+    from .checks import check
+
+    check(recipe)
+    _train(recipe, None)
+
+
+def _train(recipe: Recipe, context: TaskContext | None) -> Mapping[str, Any]:
+    from camelid_train.sft import train
+
+    if found().size == 1:
+        assert context is not None, "who is alone leads"
+        return train(recipe, context)
+    from . import group
+    from .context import Shared
+
+    shared = Shared(group.join(), context)
+    if context is None:
+        shared.listen()
+    summary = train(recipe, shared)
+    group.leave()
+    return summary

@@ -1,0 +1,129 @@
+"""The task's context where several processes share a run: one speaks and writes, all stop together.
+
+Knows the contract of `TaskContext`. Knows nothing of what the task does.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+from types import FrameType
+from typing import Any, ClassVar
+
+from camelid_core.events import EventLog
+from camelid_core.tasks import Stop, TaskContext
+
+from . import group
+from .world import World
+
+EVENTS = "events.jsonl"
+STOP = "stop"
+ORDER = "order.json"
+_STOPS: tuple[Stop, ...] = ("", "finish", "save")
+
+
+class Order:
+    """Where a launched process works, and what was asked of it: files in the attempt's `ranks` directory.
+
+    Its first process on a machine writes events there, and the process that launched it passes them on.
+    """
+
+    def __init__(self, ranks: Path) -> None:
+        self._ranks = ranks
+        values = json.loads((ranks / ORDER).read_text(encoding="utf-8"))
+        self.recipe: dict[str, Any] = values["recipe"]
+        self._directory, self._output = Path(values["directory"]), Path(values["output"])
+        self._earlier = tuple(Path(path) for path in values["earlier"])
+        self._events = EventLog(ranks / EVENTS)
+
+    @staticmethod
+    def write(ranks: Path, recipe: dict[str, Any], context: TaskContext) -> None:
+        places = {"directory": str(context.directory), "output": str(context.output)}
+        values = {"recipe": recipe, **places, "earlier": [str(path) for path in context.earlier]}
+        (ranks / ORDER).write_text(json.dumps(values), encoding="utf-8")
+
+    @property
+    def directory(self) -> Path:
+        return self._directory
+
+    @property
+    def output(self) -> Path:
+        return self._output
+
+    @property
+    def earlier(self) -> tuple[Path, ...]:
+        return self._earlier
+
+    def emit(self, kind: str, **values: Any) -> None:
+        self._events.emit(kind, **values)
+
+    def close(self) -> None:
+        self._events.close()
+
+    def stopping(self) -> Stop:
+        try:
+            text = (self._ranks / STOP).read_text(encoding="ascii")
+        except FileNotFoundError:
+            return ""
+        return next((stop for stop in _STOPS if stop == text), "")
+
+
+class Shared:
+    """The context of one of several processes. `inner` is the one of the process that leads on this machine.
+
+    In the loop every process must stop after the same step, whoever was asked: `agree` is called by all of them
+    after each, and until the next one all are told the same. `current` is the one of the run under way.
+    """
+
+    current: ClassVar[Shared | None] = None
+
+    def __init__(self, world: World, inner: TaskContext | None) -> None:
+        self._world = world
+        self._inner = inner if world.leads else None
+        mine = (inner.directory, inner.output, inner.earlier) if inner is not None else None
+        places = group.gathered(mine)
+        self._directory, self._output, self._earlier = places[world.node * world.local_size]
+        self._told: Stop = ""
+        self._agreed: Stop | None = None
+        Shared.current = self
+
+    @property
+    def directory(self) -> Path:
+        return self._directory
+
+    @property
+    def output(self) -> Path:
+        return self._output
+
+    @property
+    def earlier(self) -> tuple[Path, ...]:
+        return self._earlier
+
+    def emit(self, kind: str, **values: Any) -> None:
+        if self._inner is not None:
+            self._inner.emit(kind, **values)
+
+    def stopping(self) -> Stop:
+        return self._asked() if self._agreed is None else self._agreed
+
+    @property
+    def agreed(self) -> bool:
+        """Whether all stop together by now."""
+        return bool(self._agreed)
+
+    def agree(self, *numbers: int) -> list[list[int]]:
+        """Settle whether to stop; `numbers` travel along, and come back from every process."""
+        found = group.rows((_STOPS.index(self._asked()), *numbers))
+        self._agreed = _STOPS[max(row[0] for row in found)]
+        return [row[1:] for row in found]
+
+    def listen(self) -> None:
+        """Take SIGTERM for a request to save: whoever stops a whole machine asks every process of it."""
+        signal.signal(signal.SIGTERM, self._told_to_save)
+
+    def _told_to_save(self, number: int, frame: FrameType | None) -> None:
+        self._told = "save"
+
+    def _asked(self) -> Stop:
+        return self._told or (self._inner.stopping() if self._inner is not None else "")

@@ -1,0 +1,138 @@
+"""Starting the processes of a run, passing on what they say, and ending with the error of the one that failed.
+
+Knows torch's elastic agent, which starts and watches them, and the files between it and them:
+
+    <attempt>/ranks/order.json      what they are to do
+                    events.jsonl    what the first of them says
+                    stop            what they are asked
+                    <n>/log.txt     what process n of this machine prints (the first one prints into the attempt's log)
+                    <n>/result.json how it ended
+
+Knows nothing of training. They carry the attempt's mark in their environment, so whoever ends the attempt ends them.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+from camelid_core.devices import cores
+from camelid_core.events import read_events
+from camelid_core.jobs.result import How, Result
+from camelid_core.tasks import Interrupted, Stop, TaskContext
+
+from . import failing
+from .context import EVENTS, STOP, Order
+
+if TYPE_CHECKING:
+    from camelid_train.config import Recipe
+
+RANKS = "ranks"
+_TICK = 0.1
+_PORT = "29400"
+
+
+def launch(recipe: Recipe, context: TaskContext) -> Mapping[str, Any]:
+    """Run `recipe` in as many processes as it says; returns and raises what one process would.
+
+    Raises:
+        Interrupted: all saved and left.
+        CamelidError: what ended the first one that failed.
+    """
+    ranks = context.directory / RANKS
+    for number in range(recipe.launch.processes):
+        (ranks / str(number)).mkdir(parents=True, exist_ok=True)
+    Order.write(ranks, recipe.model_dump(mode="json"), context)
+    with ThreadPoolExecutor(1, "launch") as pool:
+        running = pool.submit(_run, recipe, context.directory)
+        try:
+            _stay(running, ranks, context)
+        except BaseException:
+            _end_children()  # the agent then sees them gone, and its thread ends
+            raise
+    return _summary(running, ranks, recipe.launch.processes)
+
+
+def _stay(running: Future[None], ranks: Path, context: TaskContext) -> None:
+    """Pass on events and requests until all have ended."""
+    asked: Stop = ""
+    offset = 0
+    over = False
+    while not over:
+        over = running.done()  # first: what was written before the end is read after it
+        events, offset = read_events(ranks / EVENTS, offset)
+        for event in events:
+            context.emit(event.pop("kind"), **{name: value for name, value in event.items() if name != "time"})
+        wanted = context.stopping()
+        if wanted != asked:
+            _write_whole(ranks / STOP, wanted)
+            asked = wanted
+        if not over:
+            time.sleep(_TICK)
+
+
+def _run(recipe: Recipe, directory: Path) -> None:
+    """The agent's life. It runs beside the main thread, which keeps the attempt's own answers to signals."""
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    from .logs import OwnLogs
+
+    section = recipe.launch
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.ERROR)  # that it handles no signals here is meant
+    environment = {
+        "OMP_NUM_THREADS": str(max(1, cores() // section.processes)),
+        "OMP_WAIT_POLICY": "PASSIVE",
+    }
+    for name, value in environment.items():
+        os.environ.setdefault(name, value)
+    config = LaunchConfig(
+        min_nodes=section.nodes,
+        max_nodes=section.nodes,
+        nproc_per_node=section.processes,
+        logs_specs=OwnLogs(),
+        run_id="camelid",
+        max_restarts=0,
+        **_meeting(section.nodes),
+    )
+    elastic_launch(config, sys.executable)("-m", "camelid_train.launching.rank", str(directory / RANKS))
+
+
+def _meeting(nodes: int) -> dict[str, Any]:
+    """Where the processes find each other: a free port of this machine, or the first machine of several."""
+    if nodes == 1:
+        return {"rdzv_backend": "c10d", "rdzv_endpoint": "localhost:0", "local_addr": "localhost"}
+    address = f"{os.environ['MASTER_ADDR']}:{os.environ.get('MASTER_PORT', _PORT)}"
+    number = {"rank": int(os.environ["NODE_RANK"])}
+    return {"rdzv_backend": "static", "rdzv_endpoint": address, "rdzv_configs": number}
+
+
+def _summary(running: Future[None], ranks: Path, processes: int) -> Mapping[str, Any]:
+    results = [Result.read(ranks / str(number)) for number in range(processes)]
+    if any(result is not None and result.how == How.SAVED for result in results):
+        raise Interrupted  # also where one left before it met the others, who then were ended
+    error = running.exception()
+    if error is not None:
+        raise failing.error_of(error, ranks, processes) from None
+    first = results[0]
+    assert first is not None, "a process that ended well has written so"
+    return first.summary
+
+
+def _end_children() -> None:
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            child.kill()
+
+
+def _write_whole(path: Path, text: str) -> None:
+    staged = path.with_suffix(".tmp")
+    staged.write_text(text, encoding="ascii")
+    staged.replace(path)

@@ -1,0 +1,79 @@
+"""One of the processes of a run, as the launcher starts it.
+
+    python -m camelid_train.launching.rank RANKS
+
+Knows its orders, and how to say how it ended. Should the process that launched it be gone, it goes too.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+import traceback
+from dataclasses import replace
+from pathlib import Path
+
+from camelid_core.jobs.result import How, Result
+from camelid_core.jobs.watchdog import cap_log
+from camelid_core.tasks import Interrupted
+
+from . import group
+from .context import Order, Shared
+from .failing import LOST, is_lost_peer
+from .logs import log_of, print_into
+from .world import found
+
+_LOG_BYTES = 50_000_000
+_STDOUT = 1
+
+
+def main(ranks: Path) -> int:
+    world = found()
+    if not world.leads:
+        print_into(log_of(ranks, world.local_rank))
+    threading.Thread(target=_watch, args=(os.getppid(), not world.leads), name="watch", daemon=True).start()
+    directory = ranks / str(world.local_rank)
+    code = None
+    try:
+        result, code = _run(ranks), 0
+    except Interrupted:
+        result = Result(How.SAVED)
+    except BaseException as error:  # SystemExit too: whoever launched this must learn of it
+        traceback.print_exc()
+        result = Result.of(error)
+        if is_lost_peer(error):
+            result = replace(result, kind=LOST)
+    result.write(directory)
+    return result.exit_code if code is None else code
+
+
+def _run(ranks: Path) -> Result:
+    from camelid_train.config import Recipe
+    from camelid_train.sft import train
+
+    order = Order(ranks)
+    recipe = Recipe.model_validate(order.recipe)
+    context = Shared(group.join(), order)
+    context.listen()
+    try:
+        summary = train(recipe, context)
+    except Interrupted:
+        if not context.agreed:
+            raise  # the others do not know: the exit code has them ended
+        return Result(How.SAVED)  # with exit code 0, for others may still be at saving
+    group.leave()
+    return Result(How.SUCCEEDED, summary=dict(summary))
+
+
+def _watch(parent: int, own_log: bool) -> None:
+    while os.getppid() == parent:
+        if own_log:
+            cap_log(_STDOUT, _LOG_BYTES)
+        time.sleep(1)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

@@ -1,0 +1,58 @@
+"""How the processes of a run share its model, as arguments of the Trainer.
+
+Knows the strategies' settings as data. Knows nothing of processes.
+
+- ddp: each process has the whole model, gradients are averaged.
+- fsdp: each holds a shard of every layer and fetches the rest when it is needed (FSDP2).
+- deepspeed: shards of optimizer and gradients (ZeRO-2), or of the weights too (ZeRO-3).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from . import group
+
+if TYPE_CHECKING:
+    from camelid_train.config import LaunchSection
+
+_AUTO = "auto"
+
+
+def arguments(section: LaunchSection) -> dict[str, Any]:
+    """What TrainingArguments need beside those of one process."""
+    if group.joined().size == 1:
+        return {}
+    common = {
+        "ddp_find_unused_parameters": False,  # a causal model uses them all, and looking for them costs every step
+    }
+    return common | _SETTINGS[section.strategy](section)
+
+
+def _fsdp(section: LaunchSection) -> dict[str, Any]:
+    wrap = {"auto_wrap_policy": "TRANSFORMER_BASED_WRAP", "reshard_after_forward": True}
+    return {"fsdp": True, "fsdp_config": {"version": 2, **wrap, "state_dict_type": "FULL_STATE_DICT"}}
+
+
+def _deepspeed(section: LaunchSection) -> dict[str, Any]:
+    return {"deepspeed": deepspeed_config(section.zero)}
+
+
+def deepspeed_config(stage: int) -> dict[str, Any]:
+    """ZeRO of that stage; what the Trainer knows better is left to it."""
+    zero: dict[str, Any] = {"stage": stage, "overlap_comm": True, "contiguous_gradients": True}
+    if stage == 3:
+        zero["stage3_gather_16bit_weights_on_model_save"] = True
+    return {
+        "zero_optimization": zero,
+        "bf16": {"enabled": _AUTO},
+        "fp16": {"enabled": _AUTO},
+        "gradient_clipping": _AUTO,
+        "gradient_accumulation_steps": _AUTO,
+        "train_micro_batch_size_per_gpu": _AUTO,
+        "train_batch_size": _AUTO,
+        "zero_allow_untested_optimizer": True,
+    }
+
+
+_SETTINGS = {"ddp": lambda section: {}, "fsdp": _fsdp, "deepspeed": _deepspeed}

@@ -1,0 +1,82 @@
+"""LoRA layers that compute in the number format of their base, and in fewer passes over memory than peft's.
+
+Knows peft's LoRA layers. The adapter's parameters stay float32, so that small updates are not rounded away; their
+values are turned into the format of the layer's input for each product, and the gradients back. peft turns the
+input into float32 instead, which under a bfloat16 base costs more than the adapter's arithmetic itself.
+
+Layers that are more than a plain sum of two products (DoRA, several adapters at once, a bias of the adapter's own)
+stay with peft's forward, as do merged and disabled ones.
+"""
+
+from __future__ import annotations
+
+from types import MethodType
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+
+def compute_as_base(model: Any) -> Any:
+    """Give every LoRA layer of `model` this forward; returns `model`."""
+    from peft.tuners.lora.layer import LoraLayer
+
+    for module in model.modules():
+        if isinstance(module, LoraLayer) and any(isinstance(down, nn.Linear) for down in module.lora_A.values()):
+            module.forward = MethodType(_forward, module)
+    return model
+
+
+def _forward(layer: Any, inputs: torch.Tensor, *args: Any, **options: Any) -> torch.Tensor:
+    if args or options or not _is_plain(layer) or not inputs.is_floating_point():
+        return type(layer).forward(layer, inputs, *args, **options)
+    (name,) = layer.active_adapters
+    down, up = layer.lora_A[name].weight, layer.lora_B[name].weight
+    drop, scale, base = layer.lora_dropout[name], layer.scaling[name], layer.base_layer
+    dropping = layer.training and isinstance(drop, nn.Dropout)
+    if _is_frozen(base) and not dropping and not torch.is_autocast_enabled(inputs.device.type):
+        return _Adapted.apply(inputs, base.weight, base.bias, down, up, scale)
+    result = base(inputs)
+    low = functional.linear(drop(inputs), down.to(inputs.dtype)).to(result.dtype)
+    return torch.addmm(result.flatten(0, -2), low.flatten(0, -2), up.T.to(result.dtype), alpha=scale).view_as(result)
+
+
+def _is_plain(layer: Any) -> bool:
+    names = layer.active_adapters
+    if layer.disable_adapters or layer.merged or len(names) != 1 or names[0] not in layer.lora_A:
+        return False
+    down, up = layer.lora_A[names[0]], layer.lora_B[names[0]]
+    return names[0] not in layer.lora_variant and up.bias is None and not down._forward_pre_hooks
+
+
+def _is_frozen(base: Any) -> bool:
+    """A linear layer of which nothing learns and whose weight is there: hooks may put it there only for its forward."""
+    return type(base) is nn.Linear and not base.weight.requires_grad and not base._forward_pre_hooks
+
+
+class _Adapted(torch.autograd.Function):
+    """x @ W.T + bias + scale · (x @ A.T) @ B.T. What the adapter adds goes straight into the base's result, forward
+    and backward, so that no pass over memory is spent on scaling and adding."""
+
+    @staticmethod
+    def forward(ctx: Any, inputs: Any, weight: Any, bias: Any, down: Any, up: Any, scale: float) -> Any:
+        rows, ctx.learns = inputs.reshape(-1, inputs.shape[-1]), down.dtype
+        down, up = down.to(rows.dtype), up.to(rows.dtype)
+        low = rows @ down.T
+        result = functional.linear(rows, weight, bias).addmm_(low, up.T, alpha=scale)
+        ctx.save_for_backward(rows, weight, down, up, low)
+        ctx.scale, ctx.shape = scale, inputs.shape
+        return result.view(*inputs.shape[:-1], -1)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Any) -> Any:
+        rows, weight, down, up, low = ctx.saved_tensors
+        gradient = gradient.reshape(-1, gradient.shape[-1])
+        of_low = (gradient @ up).mul_(ctx.scale)
+        of_up = (gradient.T @ low).to(ctx.learns).mul_(ctx.scale)
+        of_down = (of_low.T @ rows).to(ctx.learns)
+        of_inputs = None
+        if ctx.needs_input_grad[0]:
+            of_inputs = (gradient @ weight).addmm_(of_low, down).view(ctx.shape)
+        return of_inputs, None, None, of_down, of_up, None

@@ -1,0 +1,96 @@
+"""`LearningObjective`: what is learnt from and how the loss is made of it; `Objective`, the section that chooses one.
+
+Knows the contract between an objective and the training task. Imports no torch.
+The tuning method says what learns, the objective what it learns from; everything else of a run (model, template,
+checkpoints, events, artefact) is the same for all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from camelid_core.config import Config
+
+if TYPE_CHECKING:
+    from camelid_core.plugins import Host
+    from camelid_core.tokencache.cache import Progress
+    from camelid_core.tokenizing import Encoder
+    from transformers import TrainingArguments
+
+    from camelid_train.config import DataSection, Recipe
+    from camelid_train.data import Prepared
+    from camelid_train.methods import TuningMethod
+
+
+class Objective(Config):
+    """Base of every `[objective]` section. `type` is a `Literal` of the objective's name, and its default."""
+
+    type: str
+
+
+ObjectiveT = TypeVar("ObjectiveT", bound=Objective)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a trainer is made of: the recipe, the model as the tuning method prepared it, and the rows.
+
+    `arguments()` makes the TrainingArguments that the recipe comes to, or a `kind` of them with more fields; whoever
+    measures for long calls `pause()` now and then, which raises Interrupted if the run was asked to leave."""
+
+    recipe: Recipe
+    method: TuningMethod[Any]
+    model: Any
+    data: Prepared
+    encoder: Encoder
+    arguments: Callable[..., TrainingArguments]
+    pause: Callable[[], None] = lambda: None
+
+    @property
+    def tokenizer(self) -> Any:
+        return self.encoder.tokenizer
+
+    @property
+    def pad_id(self) -> int:
+        return int(self.tokenizer.pad_token_id)
+
+
+class LearningObjective(Generic[ObjectiveT]):
+    """One thing to learn from. `trainer` is all that must be written for data that `prepare` already fits.
+
+    `numbers` names what the trainer logs beside the loss and should be told: its key there → ours in `train` events.
+    """
+
+    name: str
+    help: str
+    config: type[ObjectiveT]
+    numbers: Mapping[str, str] = {}
+
+    def check(self, section: ObjectiveT, recipe: Recipe) -> None:
+        """Refuse what does not go together, before anything is loaded.
+
+        Raises:
+            ConfigError: naming the two fields.
+        """
+
+    def prepare(
+        self, section: ObjectiveT, data: DataSection, encoder: Encoder, host: Host, progress: Progress | None = None
+    ) -> Prepared:
+        """The rows, tokenised. Each is an `Example`: as if the better answer were learnt by heart.
+
+        Raises:
+            DataError: no row that this objective can learn from.
+        """
+        from camelid_train.data import prepare
+
+        return prepare(data, encoder, host, progress)
+
+    def trainer(self, section: ObjectiveT, run: Run) -> Any:
+        """A transformers Trainer that keeps a `tally` and writes our checkpoints (see `camelid_train.trainer`)."""
+        raise NotImplementedError
+
+    def measure(self, section: ObjectiveT, run: Run, trainer: Any) -> float:
+        """The loss on the held-out rows; less is better."""
+        raise NotImplementedError

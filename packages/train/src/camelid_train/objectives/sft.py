@@ -1,0 +1,39 @@
+"""Supervised fine-tuning: every answer is learnt by heart."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from .base import LearningObjective, Objective, Run
+
+
+class SftObjective(Objective):
+    """Learn the answers as they stand."""
+
+    type: Literal["sft"] = "sft"
+
+
+class Sft(LearningObjective[SftObjective]):
+    name = "sft"
+    help = "Learn the answers as they stand."
+    config = SftObjective
+
+    def trainer(self, section: SftObjective, run: Run) -> Any:
+        from camelid_train.speed import packs
+        from camelid_train.trainer import SftTrainer
+
+        trainer = SftTrainer(run.model, run.arguments(), run.data.train, run.pad_id, run.method)
+        trainer.packing = packs(run.recipe.train.packing, run.model)
+        return trainer
+
+    def measure(self, section: SftObjective, run: Run, trainer: Any) -> float:
+        from camelid_train.loss import mean_loss
+        from camelid_train.microbatches import measured_in_parts
+
+        return measured_in_parts(
+            lambda rows: mean_loss(run.model, run.data.heldout, run.pad_id, rows, run.pause),
+            run.recipe.eval.batch_size,
+        )
+
+
+SFT = Sft()

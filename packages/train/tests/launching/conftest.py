@@ -1,0 +1,52 @@
+"""Two processes that make several runs, and what these left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from camelid_core.events import read_events
+from camelid_core.jobs.files import attempt_directory
+from camelid_train.config import Recipe
+
+PAIR = Path(__file__).with_name("pair.py")
+MEETING = ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0", "--local-addr=localhost"]
+
+
+class Made:
+    """An attempt that was made elsewhere."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.output = directory / "output"
+
+    def events(self, kind: str) -> list[dict[str, Any]]:
+        return [event for event in read_events(self.directory / "events.jsonl")[0] if event["kind"] == kind]
+
+    @property
+    def losses(self) -> list[float]:
+        return [event["loss"] for event in self.events("train")]
+
+
+@pytest.fixture
+def in_pairs(home: Path, tmp_path: Path) -> Callable[..., list[Made]]:
+    """Make runs in two processes, each `(recipe, job, epoch, step to stop at)`."""
+
+    def make(*runs: tuple[Recipe, int, int, int]) -> list[Made]:
+        names = ("recipe", "job", "epoch", "stop_at")
+        values = [dict(zip(names, (run[0].model_dump(mode="json"), *run[1:]), strict=True)) for run in runs]
+        file = tmp_path / "runs.json"
+        file.write_text(json.dumps(values))
+        command = [sys.executable, "-m", "torch.distributed.run", *MEETING, "--nproc-per-node=2", str(PAIR), str(file)]
+        environment = dict(os.environ, OMP_NUM_THREADS="1")
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=240, check=False)
+        assert done.returncode == 0, done.stderr.partition("Traceback")[2][:6000]
+        return [Made(attempt_directory(home, job, epoch)) for _, job, epoch, _ in runs]
+
+    return make

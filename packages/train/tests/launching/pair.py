@@ -1,0 +1,76 @@
+"""Several runs, one after the other, in the processes that torchrun started: `torchrun … pair.py RUNS`.
+
+Starting processes takes longer than these runs, so tests share them. A run is `{recipe, job, epoch, stop_at}`: with
+`stop_at`, the last process is sent SIGTERM once that many steps are done.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from accelerate.state import AcceleratorState
+from camelid_core.jobs.attempt import Context
+from camelid_core.jobs.files import attempt_directory
+from camelid_core.tasks import Interrupted
+from camelid_train.config import Recipe
+from camelid_train.launching import group, sharded
+from camelid_train.launching.context import Shared
+from camelid_train.sft import train
+
+
+class Stopping(Shared):
+    """Sends the last process SIGTERM after some steps, and tells whether the model was in shards when it ended."""
+
+    stop_at = 0
+
+    def emit(self, kind: str, **values: Any) -> None:
+        super().emit(kind, **values)
+        last = self._world.rank == self._world.size - 1
+        if (
+            self.stop_at
+            and last
+            and kind == "progress"
+            and values.get("done") == self.stop_at
+            and "stage" not in values
+        ):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+make_whole = sharded.make_whole
+
+
+def tell_and_make_whole(context: Shared, model: Any) -> None:
+    context.emit("shards", found=sharded.is_sharded(model))
+    make_whole(model)
+
+
+def main(runs: Path) -> None:
+    home = Path(os.environ["CAMELID_HOME"])
+    world = group.join()
+    for run in json.loads(runs.read_text()):
+        directory = attempt_directory(home, run["job"], run["epoch"])
+        inner = None
+        if world.leads:
+            directory.mkdir(parents=True)
+            inner = Context(directory)
+        context = Stopping(world, inner)
+        context.stop_at = run.get("stop_at") or 0
+        context.listen()
+        AcceleratorState._reset_state()  # the strategy is settled once per process, and here are several runs
+        os.environ.pop("ACCELERATE_USE_FSDP", None)
+        sharded.make_whole = partial(tell_and_make_whole, context)
+        try:
+            train(Recipe.model_validate(run["recipe"]), context)
+        except Interrupted:
+            context.emit("interrupted")
+    group.leave()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

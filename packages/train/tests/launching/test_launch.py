@@ -1,0 +1,121 @@
+"""A job in two processes: what they say is passed on, one that is killed ends the run, and none is left behind."""
+
+from __future__ import annotations
+
+import contextlib
+from concurrent.futures import Future
+
+import psutil
+import pytest
+from camelid_core.artefacts import verify_directory
+from camelid_core.errors import TrainingError
+from camelid_core.tasks import Interrupted
+from camelid_train.launching import launch, train
+from camelid_train.launching.context import EVENTS, Order, Shared
+from camelid_train.launching.world import ALONE
+
+
+@pytest.fixture
+def ranks(attempt):
+    context = attempt()
+    ranks = context.directory / "ranks"
+    ranks.mkdir()
+    Order.write(ranks, {"a": 1}, context)
+    with contextlib.closing(Order(ranks)) as order:
+        yield ranks, order, context
+
+
+def test_orders_arrive_as_they_were_given(ranks):
+    _, order, context = ranks
+    assert order.recipe == {"a": 1}
+    assert (order.directory, order.output, order.earlier) == (context.directory, context.output, context.earlier)
+
+
+def test_what_is_said_is_passed_on_to_the_last_word_and_requests_arrive(ranks):
+    directory, order, context = ranks
+    running = Future()
+    context.stop_at = (1, "save")
+
+    def over():
+        if order.stopping() == "save" and not running.done():
+            order.emit("log", text="the last word")
+            running.set_result(None)
+        return Future.done(running)
+
+    order.emit("progress", done=1)
+    assert order.stopping() == ""
+    watched = type("Watched", (), {"done": staticmethod(over)})()
+    launch._stay(watched, directory, context)
+    assert [event["done"] for event in context.events("progress")] == [1]
+    assert [event["text"] for event in context.events("log")] == ["the last word"]
+    assert (directory / EVENTS).exists()
+
+
+def test_saving_outranks_finishing_and_one_answer_holds_until_the_next_step(attempt):
+    context = attempt()
+    shared = Shared(ALONE, context)
+    assert (shared.directory, shared.output) == (context.directory, context.output)
+    assert shared.agree(7) == [[7]]
+    context.ask("finish")
+    assert shared.stopping() == ""
+    assert not shared.agreed
+    shared.agree()
+    context.ask("save")
+    assert shared.stopping() == "finish"
+    shared.agree()
+    assert shared.stopping() == "save"
+    assert shared.agreed
+
+
+def test_who_saved_and_left_is_interrupted_whatever_became_of_the_others(tmp_path):
+    from camelid_core.jobs.result import How, Result
+
+    (tmp_path / "0").mkdir()
+    Result(How.SAVED).write(tmp_path / "0")
+    running = Future()
+    running.set_exception(RuntimeError("the others were ended"))
+    with pytest.raises(Interrupted):
+        launch._summary(running, tmp_path, 2)
+
+
+def processes(home):
+    """The processes of runs in this home directory, by rank."""
+    found = {}
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if "camelid_train.launching.rank" in (line := process.cmdline()) and str(home) in line[-1]:
+                found[int(process.environ()["RANK"])] = process
+    return found
+
+
+@pytest.mark.slow
+def test_a_killed_process_ends_the_run_by_name_leaves_none_and_the_next_attempt_goes_on(
+    recipe, attempt, home, monkeypatch
+):
+    config = recipe("launch.processes=2", "train.batch_size=2", "train.accumulation=2", "train.max_steps=30")
+    config = config.with_overrides(["train.save_steps=1", "train.preflight=false"])
+    first, second = attempt(1), attempt(2)
+
+    tell, killed = first.emit, []
+
+    def tell_and_kill(kind, **values):
+        tell(kind, **values)
+        if kind == "progress" and values["unit"] == "steps" and values["done"] >= 3 and not killed:
+            killed.append(processes(home)[1])
+            killed[0].kill()
+
+    monkeypatch.setattr(first, "emit", tell_and_kill)
+    with pytest.raises(
+        TrainingError, match=r"process 1 of 2 is gone, so the others were ended\. .* \(SIGKILL\)"
+    ) as told:
+        train(config, first)
+    assert str(first.directory / "ranks/1/log.txt") in str(told.value)
+    assert not processes(home)
+    assert first.events("log")[0]["text"] == "Global batch 8 = 2 × 2 × 2 processes."
+
+    metrics = train(config, second)
+    assert metrics["steps"] == 30
+    assert any(event["text"].startswith("Resuming from step-") for event in second.events("log"))
+    assert second.events("progress")[-1]["done"] == 30
+    assert verify_directory(second.output).manifest.metrics == metrics
+    assert not processes(home)

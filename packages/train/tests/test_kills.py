@@ -1,0 +1,87 @@
+"""Real kills of real processes: five deaths of one run, and the result of a run that nobody disturbed."""
+
+from __future__ import annotations
+
+import importlib.util
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+from camelid_core.events import read_events
+from camelid_core.jobs.files import EVENTS, attempt_directory, attempts
+from camelid_core.jobs.model import State
+from camelid_core.jobs.process import Identity
+from camelid_train.config import Recipe
+from camelid_train.sft import train
+
+pytestmark = pytest.mark.slow
+SCRIPT = Path(__file__).parents[3] / "benchmarks" / "kill_train.py"
+
+
+@pytest.fixture
+def harness(home, base, sums, monkeypatch):
+    spec = importlib.util.spec_from_file_location("kill_train", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    home.mkdir()
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    config = {
+        "model": {"name": str(base()), "dtype": "float32"},
+        "data": {"sources": [str(sums)], "eval_rows": 4, "template": "chatml"},
+        "method": {"dropout": 0.1},
+        "train": {"epochs": 99, "max_steps": 60, "batch_size": 4, "accumulation": 2, "save_steps": 4, "log_steps": 3},
+        "eval": {"steps": 25, "samples": 0},
+    }
+    harness = module.Harness(home, Recipe.model_validate(config).model_dump(mode="json"), seed=1)
+    harness.fingerprint = module.fingerprint
+    return harness
+
+
+def test_five_deaths_of_one_run_leave_no_trace_in_its_result(harness, home, attempt):
+    undisturbed = attempt(job=99)
+    train(Recipe.model_validate(harness.config), undisturbed)
+    store = harness.store
+    job = store.submit("train", harness.config, "mine")
+
+    for victim in ("run", "worker", "both"):
+        with harness.worker() as worker:
+            assert harness.wait_for_moment(job.id), "it was over too soon"
+            harness.kill(job.id, worker, victim)
+    with harness.worker():
+        fill_the_disk(harness, home, job.id, epoch=store.get(job.id).epoch + 1)
+        paused = harness.ended(job)
+    assert (paused.state, paused.error_kind) == (State.PAUSED, "disk_full")
+    assert "Free some space" in paused.error
+    told = subprocess.run(camelid("jobs", "show", "1"), capture_output=True, text=True).stdout
+    assert "Then `camelid jobs retry 1` goes on from what it saved." in told
+    here = subprocess.Popen(camelid("jobs", "retry", "1", "--here"), stdout=subprocess.PIPE, text=True)
+    harness.until(job.id, lambda: harness.step(job.id) is not None and store.get(job.id).epoch > paused.epoch)
+    here.send_signal(signal.SIGTERM)
+    out, _ = here.communicate(timeout=60)
+    assert here.returncode == 130, out
+    assert "Cancelled; its state is saved. `camelid jobs retry 1`" in out
+    left = attempt_directory(home, job.id, store.get(job.id).epoch)
+    assert [event["reason"] for event in read_events(left / EVENTS)[0] if event["kind"] == "stop"] == ["asked"]
+    store.retry(job.id)
+    with harness.worker():
+        done = harness.ended(job)
+
+    assert (done.state, done.error) == (State.SUCCEEDED, "")
+    adapter = "adapter_model.safetensors"
+    assert (Path(done.published) / adapter).read_bytes() == (undisturbed.output / adapter).read_bytes()
+    kept = [path for each in attempts(home, job.id) for path in (each / "checkpoints").iterdir()]
+    assert len(kept) == 2, "train.keep counts over all attempts, and what was torn is swept away"
+
+
+def camelid(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "camelid_core.cli", *arguments]
+
+
+def fill_the_disk(harness, home: Path, job_id: int, epoch: int) -> None:
+    """No file of the attempt may grow beyond a few bytes: short writes, then an error."""
+    directory = attempt_directory(home, job_id, epoch)
+    harness.until(job_id, lambda: Identity.read(directory) is not None)
+    psutil.Process(Identity.read(directory).pid).rlimit(psutil.RLIMIT_FSIZE, (3000, 3000))

@@ -1,0 +1,158 @@
+"""Training runs: what a recipe would do, starting one, how each goes, and what becomes of it.
+
+Knows recipes and jobs. Trains nothing itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from camelid_core.config import validate
+from camelid_core.datasets import open_source, parse_sources
+from camelid_core.errors import CamelidError, DataError, ModelError
+from camelid_core.jobs import Job
+from camelid_core.jobs.deleting import delete
+from camelid_core.plugins import Host
+from camelid_train.config import Recipe
+
+from camelid_ui.fields import Invalid, command_line
+from camelid_ui.services.data import Data
+from camelid_ui.services.jobs import Jobs
+from camelid_ui.services.models import Models
+
+from . import choices
+from .comparing import Comparison, differences
+from .estimate import Estimate, estimate
+from .runs import Brief, Opened, Run, Stories, brief
+
+TASK = "train"
+MOST_RUNS = 200
+
+__all__ = ["TASK", "Comparison", "Estimate", "Opened", "Run", "Training"]
+
+
+class Training:
+    """Recipes and runs."""
+
+    def __init__(self, host: Host, models: Models, jobs: Jobs) -> None:
+        self.host = host
+        self.models = models
+        self.jobs = jobs
+        self.stories = Stories(jobs.home)
+
+    # -- before
+
+    def start(self, recipe: Recipe, name: str = "", key: str | None = None) -> Job:
+        """Queue the run.
+
+        Raises:
+            CamelidError: the model or a dataset is not here, or the name cannot be used.
+        """
+        self.check(recipe)
+        return self.jobs.submit(TASK, recipe, name, key)
+
+    def check(self, recipe: Recipe) -> None:
+        """Everything that would make the run fail at once.
+
+        Raises:
+            Invalid: naming the field.
+        """
+        _at("model.name", lambda: self._base(recipe.model.name))
+        _at("data.sources", lambda: self._sources(recipe))
+        if recipe.data.template:
+            _at("data.template", lambda: self.host.templates[recipe.data.template])
+
+    def estimate(self, recipe: Recipe, data: Data) -> Estimate:
+        """Raises CamelidError: a model or dataset that is not here."""
+        self.check(recipe)
+        return estimate(recipe, data, self.models, self._speed(recipe))
+
+    def command(self, recipe: Recipe, name: str = "") -> str:
+        line = command_line("camelid train", recipe)
+        return f"{line} --name {name}" if name else line
+
+    def model_choice(self, recipe: Recipe) -> choices.ModelChoice:
+        return choices.model_choice(self.models, recipe.model.name)
+
+    def data_choices(self, recipe: Recipe, data: Data) -> list[choices.DataChoice]:
+        return choices.data_choices(data, recipe)
+
+    def way_choices(self, recipe: Recipe) -> list[choices.WayChoice]:
+        return choices.way_choices(self.host, recipe)
+
+    # -- after
+
+    def all(self, search: str = "", state: str = "", limit: int = MOST_RUNS) -> list[Run]:
+        """The newest first; only those in this state, with these words."""
+        found = [Run(view, brief(self.jobs.home, view.job.id)) for view in self.jobs.all(TASK, limit)]
+        return [run for run in found if run.answers(search, state)]
+
+    def show(self, job_id: int) -> Opened:
+        """Raises JobError: no such run."""
+        view, told = self.jobs.show(job_id), self.stories.of(job_id)
+        return Opened(view, Brief(told.loss, told.best.value if told.best else None), told)
+
+    def recipe_of(self, job_id: int) -> Recipe:
+        """A run's settings, to start another from.
+
+        Raises:
+            ConfigError: they do not fit what is installed now.
+        """
+        return validate(Recipe, self.jobs.store.get(job_id).config, f"run {job_id}")
+
+    def compare(self, job_ids: Sequence[int]) -> Comparison:
+        """These runs side by side, without those that are gone."""
+        runs, missing = [], []
+        for job_id in job_ids:
+            try:
+                runs.append(self.show(job_id))
+            except CamelidError:
+                missing.append(job_id)
+        return Comparison(tuple(runs), differences([run.job.config for run in runs]), tuple(missing))
+
+    def delete(self, job_id: int, result: bool = False) -> Job:
+        """Delete an ended run with its checkpoints; with `result` also what it published.
+
+        Raises:
+            JobError: it is under way, or something else uses its result.
+        """
+        job = delete(self.jobs.store, job_id, result)
+        self.stories.forget(job_id)
+        return job
+
+    def bundle(self, job_id: int, directory: Path) -> Path:
+        """All that is needed to do the run again, as one file in `directory`.
+
+        Raises:
+            JobError: there is no such run.
+        """
+        from camelid_train.reproduce import bundle
+
+        return bundle(self.jobs.store, job_id, directory)
+
+    def _base(self, name: str) -> None:
+        if self.models.resolve(name).peft is not None:
+            raise ModelError(f"{name!r} is an adapter; merge it first, then train the merged model.")
+
+    def _sources(self, recipe: Recipe) -> None:
+        for source in parse_sources(recipe.data.sources, self.host.datasets):
+            missing = open_source(source.name, self.host.datasets).missing()
+            if missing:
+                raise DataError(f"{source.name}: {missing}")
+
+    def _speed(self, recipe: Recipe) -> float:
+        """Tokens per second of the newest finished run here with this model, and with this method if there is one."""
+        found: dict[bool, float] = {}
+        for view in self.jobs.all(TASK, 50):
+            run, speed = view.job.config, view.job.summary.get("tokens_per_second")
+            if speed and run.get("model", {}).get("name") == recipe.model.name:
+                found.setdefault(run.get("method", {}).get("type") == recipe.method.type, float(speed))
+        return found.get(True) or found.get(False) or 0.0
+
+
+def _at(path: str, check: Callable[[], object]) -> None:
+    try:
+        check()
+    except CamelidError as error:
+        raise Invalid(str(error), {path: str(error)}) from None

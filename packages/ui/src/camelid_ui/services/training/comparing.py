@@ -1,0 +1,51 @@
+"""Two or more runs side by side: their curves, and only the settings in which they differ.
+
+Knows flat settings. Knows nothing of what a setting means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .runs import Opened
+
+MOST = 8
+"""More runs than this no chart tells apart."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """`settings` has by path the value of each run, in the runs' order; `missing` are numbers of no run."""
+
+    runs: tuple[Opened, ...]
+    settings: Mapping[str, tuple[Any, ...]]
+    missing: tuple[int, ...] = ()
+
+
+def differences(configs: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Any, ...]]:
+    """By path the values in which the settings differ, None where one of them has no such setting."""
+    flats = [dict(_flat(config)) for config in configs]
+    paths = dict.fromkeys(path for flat in flats for path in flat)
+    rows = {path: tuple(flat.get(path) for flat in flats) for path in paths}
+    return {path: values for path, values in rows.items() if any(value != values[0] for value in values)}
+
+
+def numbers(text: str) -> list[int]:
+    """`12,9` → the numbers of runs, each once, what is none left out."""
+    return list(dict.fromkeys(int(part) for part in text.split(",") if part.strip().isdecimal()))[:MOST]
+
+
+def toggled(text: str, number: str) -> str:
+    """`number` put into the list, or taken out where it is in there."""
+    known = [str(each) for each in numbers(text)]
+    return ",".join([each for each in known if each != number] if number in known else [*known, number][-MOST:])
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value

@@ -1,0 +1,64 @@
+"""Series of numbers against steps: smoothed, and thinned so that a page stays quick however long the run.
+
+Knows points. Knows nothing of events or of how a curve is drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+POINTS = 500
+"""Most points that a page is given of one series: more than it has pixels to show them in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    step: int
+    value: float
+
+
+Points = tuple[Point, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Curves:
+    """Series of a run: `loss` as trained, the same `smoothed`, `heldout` loss, `rate` of learning, gradient
+    `norm`, `speed` in tokens per second, `memory` in bytes."""
+
+    loss: Points = ()
+    smoothed: Points = ()
+    heldout: Points = ()
+    rate: Points = ()
+    norm: Points = ()
+    speed: Points = ()
+    memory: Points = ()
+
+
+def smooth(points: Sequence[Point], weight: float = 0.8) -> Points:
+    """An exponential average, corrected for its start."""
+    average, found = 0.0, []
+    for count, point in enumerate(points, 1):
+        average = weight * average + (1 - weight) * point.value
+        found.append(Point(point.step, average / (1 - weight**count)))
+    return tuple(found)
+
+
+def thin(points: Sequence[Point], most: int = POINTS) -> Points:
+    """At most `most` of the points: the first, the last, and of each stretch between them the lowest and the
+    highest, so that no spike is lost."""
+    if len(points) <= most:
+        return tuple(points)
+    return (points[0], *_extremes(points[1:-1], (most - 2) // 2), points[-1])
+
+
+def _extremes(points: Sequence[Point], stretches: int) -> Iterator[Point]:
+    count = len(points)
+    for index in range(stretches):
+        part = points[index * count // stretches : (index + 1) * count // stretches]
+        ends = {min(part, key=_value), max(part, key=_value)}
+        yield from sorted(ends, key=lambda point: point.step)
+
+
+def _value(point: Point) -> float:
+    return point.value

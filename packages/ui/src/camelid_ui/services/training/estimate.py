@@ -1,0 +1,130 @@
+"""What a recipe will take: rows, steps, tokens, memory, time.
+
+Knows lengths, sizes and methods in broad strokes. Loads no weights; a run measures exactly before its first step.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from camelid_core.datasets import parse_sources
+from camelid_core.devices import cpu_has_bf16, describe
+from camelid_train.config import Recipe
+
+from camelid_ui.services.data import Data
+from camelid_ui.services.models import Models, dimensions, parameters, weights_size
+
+_PROGRAM = 400 << 20
+"""What the libraries themselves hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a recipe will take. `truncated` and `dropped` are shares of the rows: the largest of any source, and of
+    all of them. Bytes and seconds are rough; `seconds` is 0 where nothing similar ran here yet."""
+
+    rows: int
+    steps: int
+    tokens: int
+    trained_tokens: int
+    truncated: float
+    dropped: float
+    memory: int
+    free: int
+    seconds: float
+
+    @property
+    def fits(self) -> bool:
+        return self.memory < self.free
+
+
+def estimate(recipe: Recipe, data: Data, models: Models, speed: float) -> Estimate:
+    """`speed` is in tokens per second; 0 where it is not known."""
+    shares = _shares(data, recipe)
+    rows = sum(share.rows for share in shares)
+    weight = rows or 1
+    tokens = sum(share.rows * share.tokens for share in shares) / weight
+    trained = sum(share.rows * share.trained for share in shares) / weight
+    per_step = recipe.train.batch_size * recipe.train.accumulation * recipe.launch.processes * recipe.launch.nodes
+    steps = recipe.train.max_steps or math.ceil(math.ceil(rows / per_step) * recipe.train.epochs)
+    seen: float = steps * per_step
+    if not recipe.train.max_steps:  # the last batch of an epoch may be a small one
+        seen = min(seen, rows * max(1.0, recipe.train.epochs))
+    return Estimate(
+        rows=rows,
+        steps=steps,
+        tokens=int(seen * tokens),
+        trained_tokens=int(seen * trained),
+        truncated=max((share.over for share in shares), default=0.0),
+        dropped=sum(share.rows * share.dropped for share in shares) / weight,
+        memory=memory(recipe, models.resolve(recipe.model.name).base, tokens),
+        free=describe().free,
+        seconds=seen * tokens / speed if speed else 0.0,
+    )
+
+
+def memory(recipe: Recipe, base: Path, tokens: float) -> int:
+    """Weights, what learning them needs, and per token of a batch what the backward pass keeps: about 16 numbers
+    per layer and width (2 where activations are made again), and three per word of the vocabulary for the loss."""
+    size = dimensions(base)
+    short = recipe.model.dtype in ("bfloat16", "float16") or (recipe.model.dtype == "auto" and cpu_has_bf16())
+    width = 2 if short else 4
+    batch = recipe.train.batch_size * min(recipe.data.cutoff, tokens * 1.5)
+    each = 2 if getattr(recipe.train, "gradient_checkpointing", "auto") == "on" else 16
+    kept = each * size["layers"] * size["width"] * width + 3 * size["vocabulary"] * 4
+    return int(_weights(recipe, base, size["vocabulary"] * size["width"], width) + batch * kept) + _PROGRAM
+
+
+def _weights(recipe: Recipe, base: Path, embeddings: int, width: int) -> float:
+    """Bytes of the weights as the method holds them, with gradients and two moments for those that learn."""
+    section, count = recipe.method, parameters(base)
+    if section.type == "full":
+        width = 4 if recipe.model.dtype == "auto" else width
+        learning = count if getattr(section, "embeddings", True) else count - embeddings
+        return count * width + learning * 3 * width
+    if section.type == "lora-gptq":
+        return weights_size(base)
+    packed = _PACKED.get(str(getattr(section, "quantization", "")))
+    if packed is not None:
+        return max(0, count - embeddings) * packed + embeddings * width
+    return count * width
+
+
+_PACKED = {"nf4": 0.55, "int8": 1.05}
+"""Bytes per quantised weight, scales included; embeddings stay as they are."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Share:
+    """What one source gives: rows, the mean tokens and trained tokens of one, the shares that are cut and left out."""
+
+    rows: int
+    tokens: float
+    trained: float
+    over: float
+    dropped: float
+
+
+def _shares(data: Data, recipe: Recipe) -> list[_Share]:
+    section = recipe.data
+    entries = [
+        data.collection.find(source.name) for source in parse_sources(section.sources, data.collection.host.datasets)
+    ]
+    held = -(-section.eval_rows // max(1, len(entries)))
+    sizes = [entry.rows - (0 if entry.heldout else min(held, entry.rows // 10)) for entry in entries]
+    shares = []
+    for part in data.mixing.plan(section, sizes):
+        lengths = data.lengths.known(part.name, recipe.model.name, section.template)
+        cut, count = lengths.at(section.cutoff), max(1, lengths.rows)
+        shares.append(
+            _Share(
+                rows=part.taken,
+                tokens=cut.tokens / count,
+                trained=cut.trained / count,
+                over=lengths.over(section.cutoff) / count,
+                dropped=cut.dropped / count,
+            )
+        )
+    return shares

@@ -1,0 +1,155 @@
+"""Runs as the page lists and shows them: settings in short, how far, how good.
+
+Knows attempts' event files and reads no more of them than it must: a long run has many.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from camelid_core.events import read_events
+from camelid_core.jobs import Job
+from camelid_core.jobs.files import EVENTS, attempts
+from camelid_core.jobs.model import State
+
+from camelid_ui.services.jobs import RUNNING, JobView
+
+from .story import Story, Told
+
+FILTERS: Mapping[str, frozenset[State]] = {
+    "running": RUNNING,
+    "succeeded": frozenset({State.SUCCEEDED}),
+    "failed": frozenset({State.FAILED}),
+    "cancelled": frozenset({State.CANCELLED, State.PAUSED}),
+}
+"""What a listing of runs can be narrowed to, and the states it means."""
+
+
+@dataclass(frozen=True, slots=True)
+class Brief:
+    """`loss` is the newest held-out loss, else the newest of training; `best` the lowest held-out loss."""
+
+    loss: float | None = None
+    best: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run in short."""
+
+    view: JobView
+    brief: Brief = field(default_factory=Brief)
+
+    @property
+    def job(self) -> Job:
+        return self.view.job
+
+    @property
+    def model(self) -> str:
+        return _short(str(self._section("model").get("name", "")))
+
+    @property
+    def data(self) -> str:
+        return ", ".join(_short(str(source)) for source in self._section("data").get("sources", []))
+
+    @property
+    def method(self) -> str:
+        """The method, and the objective where it is not plain answers."""
+        objective = str(self._section("objective").get("type", "sft"))
+        method = str(self._section("method").get("type", "lora"))
+        return method if objective == "sft" else f"{method} · {objective}"
+
+    @property
+    def artefact(self) -> str:
+        return Path(self.job.published).name if self.job.published else ""
+
+    def answers(self, search: str, state: str) -> bool:
+        """Whether it is in this state (of `FILTERS`) and holds the searched words."""
+        about = f"{self.job.id} {self.job.label} {self.model} {self.data} {self.method}".lower()
+        fits = not state or self.job.state in FILTERS.get(state, frozenset())
+        return fits and all(word in about for word in search.lower().split())
+
+    def _section(self, name: str) -> Mapping[str, Any]:
+        section = self.job.config.get(name)
+        return section if isinstance(section, dict) else {}
+
+
+@dataclass(frozen=True, slots=True)
+class Opened(Run):
+    """A run with all that its events tell."""
+
+    told: Told = field(default_factory=Told)
+
+
+class Stories:
+    """The story of each run that is looked at; a look reads only what was written since the last."""
+
+    def __init__(self, home: Path, kept: int = 32) -> None:
+        self._home = home
+        self._kept = kept
+        self._known: dict[int, _Known] = {}
+        self._lock = threading.Lock()
+
+    def of(self, job_id: int) -> Told:
+        with self._lock:
+            known = self._known.pop(job_id, None) or _Known()
+            self._known[job_id] = known
+            while len(self._known) > self._kept:
+                self._known.pop(next(iter(self._known)))
+            for attempt in reversed(attempts(self._home, job_id)):
+                new, offset = read_events(attempt / EVENTS, known.read.get(attempt, 0))
+                known.read[attempt] = offset
+                for event in new:
+                    known.story.add(event)
+                    known.told = None
+            known.told = known.told or known.story.told()
+            return known.told
+
+    def forget(self, job_id: int) -> None:
+        with self._lock:
+            self._known.pop(job_id, None)
+
+
+@dataclass
+class _Known:
+    story: Story = field(default_factory=Story)
+    read: dict[Path, int] = field(default_factory=dict)
+    told: Told | None = None
+
+
+def brief(home: Path, job_id: int) -> Brief:
+    """From the lines that matter alone: a listing has many runs."""
+    files = [path / EVENTS for path in reversed(attempts(home, job_id))]
+    sizes = [path.stat().st_size if path.is_file() else 0 for path in files]
+    return _brief(tuple(files), tuple(sizes))
+
+
+@lru_cache(maxsize=1024)
+def _brief(files: tuple[Path, ...], _sizes: tuple[int, ...]) -> Brief:
+    held: list[float] = []
+    trained: float | None = None
+    for path in files:
+        lines = path.read_bytes().split(b"\n") if path.is_file() else []
+        held += [value for line in lines if line.startswith(b'{"kind": "eval"') for value in _loss(line)]
+        newest = next((line for line in reversed(lines) if line.startswith(b'{"kind": "train"')), b"")
+        trained = next(iter(_loss(newest)), trained)
+    return Brief(held[-1] if held else trained, min(held, default=None))
+
+
+def _loss(line: bytes) -> list[float]:
+    try:
+        value = json.loads(line).get("loss") if line else None
+    except ValueError:  # torn by a kill in the middle of a write
+        return []
+    return [float(value)] if isinstance(value, int | float) and math.isfinite(value) else []
+
+
+def _short(source: str) -> str:
+    return Path(source).stem if "/" in source else source

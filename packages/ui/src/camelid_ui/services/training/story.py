@@ -1,0 +1,122 @@
+"""What a run's events tell, gathered as they come: curves, samples, and what was said on the way.
+
+Knows kinds of events. Where a resumed attempt goes over a step again, its later value holds.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .curves import Curves, Point, Points, smooth, thin
+
+SERIES = {
+    "train": {
+        "loss": "loss", "smoothed": "smoothed", "learning_rate": "rate", "grad_norm": "norm",
+        "tokens_per_second": "speed", "memory": "memory",
+    },
+    "eval": {"loss": "heldout"},
+    "progress": {"tokens_per_second": "mean speed", "memory": "memory"},
+}  # fmt: skip
+"""By kind of event: which of its numbers belong to which series."""
+KEPT = frozenset({"data", "model", "preflight", "progress", "launch", "checkpoint"})
+"""Kinds of which the newest event is all that matters."""
+SAID = frozenset({"stop", "micro_batch", "log"})
+"""Kinds that are shown as sentences."""
+MOST_SAID = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One prompt, what its record answers, and the model's answer by step, in the order of steps."""
+
+    prompt: str
+    reference: str
+    answers: Mapping[int, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A story so far. `newest` has the last event of each kind that is `KEPT`; `said` events in the order they came."""
+
+    curves: Curves = field(default_factory=Curves)
+    samples: tuple[Sample, ...] = ()
+    newest: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    said: tuple[Mapping[str, Any], ...] = ()
+    best: Point | None = None
+    peak: float = 0.0
+    """The lowest held-out loss, and the most memory in bytes."""
+
+    def of(self, kind: str) -> Mapping[str, Any]:
+        return self.newest.get(kind, {})
+
+    @property
+    def loss(self) -> float | None:
+        """The newest held-out loss, else the newest training loss."""
+        points = self.curves.heldout or self.curves.loss
+        return points[-1].value if points else None
+
+
+class Story:
+    """Takes events one by one; `told` is what they say so far."""
+
+    def __init__(self) -> None:
+        self._series: defaultdict[str, dict[int, float]] = defaultdict(dict)
+        self._newest: dict[str, Mapping[str, Any]] = {}
+        self._said: list[Mapping[str, Any]] = []
+        self._samples: dict[int, Sample] = {}
+
+    def add(self, event: Mapping[str, Any]) -> None:
+        kind = str(event.get("kind"))
+        if kind in KEPT:
+            self._newest[kind] = event
+        if kind in SAID:
+            self._said = [*self._said, event][-MOST_SAID:]
+        if kind == "sample":
+            self._sample(event)
+        step = event.get("done") if kind == "progress" and event.get("unit") == "steps" else event.get("step")
+        if isinstance(step, int):
+            for key, name in SERIES.get(kind, {}).items():
+                value = event.get(key)
+                if isinstance(value, int | float):
+                    self._series[name][step] = float(value)
+
+    def told(self) -> Told:
+        heldout, loss = self._points("heldout"), self._points("loss")
+        smoothed = self._points("smoothed") or smooth(loss)
+        memory = self._points("memory")
+        curves = Curves(
+            loss=thin(loss),
+            smoothed=thin(smoothed),
+            heldout=thin(heldout),
+            rate=thin(self._points("rate")),
+            norm=thin(self._points("norm")),
+            speed=thin(self._points("speed") or self._points("mean speed")),
+            memory=thin(memory),
+        )
+        return Told(
+            curves=curves,
+            samples=tuple(self._samples[index] for index in sorted(self._samples)),
+            newest=dict(self._newest),
+            said=tuple(self._said),
+            best=min(heldout, key=lambda point: point.value, default=None),
+            peak=max((point.value for point in memory), default=0.0),
+        )
+
+    def _points(self, name: str) -> Points:
+        series = self._series[name]
+        return tuple(Point(step, series[step]) for step in sorted(series))
+
+    def _sample(self, event: Mapping[str, Any]) -> None:
+        index, step = event.get("index"), event.get("step")
+        if not isinstance(index, int) or not isinstance(step, int):
+            return
+        known = self._samples.get(index)
+        answers = {**(known.answers if known else {}), step: str(event.get("answer", ""))}
+        self._samples[index] = Sample(
+            prompt=str(event.get("prompt", "")),
+            reference=str(event.get("reference", "")),
+            answers={step: answers[step] for step in sorted(answers)},
+        )

@@ -1,0 +1,87 @@
+"""The Train page: a recipe in three cards, the run it becomes, all runs, and runs side by side.
+
+Knows how the parts stand together and what leads from one to another. What they do is `services.training`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+from camelid_core.errors import CamelidError
+from camelid_train.config import Recipe
+
+from camelid_ui.forms import Form
+from camelid_ui.services import Services
+from camelid_ui.services.training.comparing import numbers, toggled
+from camelid_ui.tabs import PRIVATE
+from camelid_ui.tabs.parts import address, key_of, message, set_of
+
+from .comparing import ComparePanel, build_comparing
+from .form import RecipeForm, build_form
+from .run import RunPanel, build_run
+from .runs import RunTable, build_runs
+
+
+@dataclass(frozen=True)
+class TrainTab:
+    """`run` is the number of the run that is shown and `compare` those that are compared, both in the address;
+    without them the page shows the form."""
+
+    run: gr.Textbox
+    compare: gr.Textbox
+    recipe: RecipeForm
+    panel: RunPanel
+    comparing: ComparePanel
+    table: RunTable
+
+    @property
+    def form(self) -> Form[Recipe]:
+        return self.recipe.form
+
+
+def build(services: Services) -> TrainTab:
+    run, compare = address("run"), address("compare")
+    tab = TrainTab(run, compare, build_form(services), build_run(), build_comparing(), build_runs())
+    tab.recipe.wire(services, run, tab.panel.ended)
+    tab.panel.wire(run, services)
+    tab.comparing.wire(compare, services)
+    tab.table.wire(services, run, compare, tab.panel.ended)
+    _lead(tab, services)
+    return tab
+
+
+def _lead(tab: TrainTab, services: Services) -> None:
+    def arrange(run: str, compare: str) -> Any:
+        return gr.update(visible=not run.strip() and len(numbers(compare)) < 2)
+
+    def opened(event: gr.EventData) -> tuple[str, str]:
+        return key_of(event), ""
+
+    def pick(run: str, compare: str, event: gr.EventData) -> tuple[str, str]:
+        """Into the comparison or out of it; two or more take the page."""
+        chosen = toggled(compare, set_of(event)[1])
+        return ("" if len(numbers(chosen)) > 1 else run), chosen
+
+    def again(run: str) -> tuple[Any, ...]:
+        """The form with a run's settings."""
+        try:
+            return ("", "", *tab.form.fill(services.training.recipe_of(int(run))))
+        except (CamelidError, ValueError) as problem:
+            return (gr.skip(), message(problem), *[gr.skip()] * len(tab.form.inputs))
+
+    def delete(run: str, compare: str, result: bool) -> tuple[Any, ...]:
+        try:
+            services.training.delete(int(run), bool(result))
+        except (CamelidError, ValueError) as problem:
+            return gr.skip(), gr.skip(), message(problem), gr.skip()
+        return "", toggled(compare, run) if run in compare.split(",") else compare, "", False
+
+    panel = tab.panel
+    gr.on([tab.run.change, tab.compare.change], arrange, [tab.run, tab.compare], tab.recipe.column, **PRIVATE)
+    tab.table.list.select(opened, None, [tab.run, tab.compare], **PRIVATE)
+    tab.table.list.input(pick, [tab.run, tab.compare], [tab.run, tab.compare], **PRIVATE)
+    panel.again.click(again, tab.run, [tab.run, panel.said, *tab.form.inputs], **PRIVATE)
+    deleted = [tab.run, tab.compare, panel.said, panel.delete.option]
+    panel.delete.yes.click(delete, [tab.run, tab.compare, panel.delete.option], deleted, **PRIVATE)

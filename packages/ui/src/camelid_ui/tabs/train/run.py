@@ -1,0 +1,159 @@
+"""One training run: its progress, its curves, its answers, and what can be asked of it.
+
+Knows its components and polls while the run is under way. What it shows is `services.training`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+from camelid_core.errors import CamelidError
+
+from camelid_ui.services import Services
+from camelid_ui.services.training import Opened
+from camelid_ui.tabs import PRIVATE
+from camelid_ui.tabs.parts import Confirmed, confirmed, controls, message, panel, set_of
+from camelid_ui.text import Voice, t, voice_of
+from camelid_ui.views.train import run as view
+from camelid_ui.views.train.samples import samples
+
+POLL_SECONDS = 1.5
+
+
+@dataclass(frozen=True)
+class RunPanel:
+    """`ended` changes when the run does, for whoever lists runs; `step` is whose answers are shown."""
+
+    column: gr.Column
+    head: gr.HTML
+    progress: gr.HTML
+    finish: gr.Button
+    stop: Confirmed
+    chat: gr.Button
+    merge: gr.Button
+    retry: gr.Button
+    again: gr.Button
+    new: gr.Button
+    delete: Confirmed
+    said: gr.HTML
+    result: gr.HTML
+    plots: gr.HTML
+    answers: gr.HTML
+    about: gr.HTML
+    timer: gr.Timer
+    seen: gr.State
+    step: gr.State
+    ended: gr.State
+
+    def wire(self, run: gr.Textbox, services: Services) -> None:
+        """Show the run whose number is in `run`."""
+
+        def show(number: str, seen: str, step: str, request: gr.Request) -> tuple[Any, ...]:
+            return self._show(services, number, seen, step, voice_of(request))
+
+        def ask(action: Callable[[int], object]) -> Callable[[str], str]:
+            def handler(number: str) -> str:
+                try:
+                    action(int(number))
+                except (CamelidError, ValueError) as problem:
+                    return message(problem)
+                return ""
+
+            return handler
+
+        def choose(number: str, event: gr.EventData, request: gr.Request) -> tuple[str, str]:
+            step = set_of(event)[1]
+            return step, samples(services.training.show(int(number)).told.samples, step, voice_of(request))
+
+        inputs = [run, self.seen, self.step]
+        outputs = [
+            self.column, self.head, self.progress, self.finish, self.stop.ask, self.stop.row, self.chat, self.merge,
+            self.retry, self.again, self.delete.ask, self.delete.row,
+            self.delete.option, self.result, self.plots, self.answers, self.about,
+            self.timer, self.seen, self.ended,
+        ]  # fmt: skip
+        run.change(lambda: ("", "", ""), None, [self.seen, self.step, self.said], **PRIVATE).then(
+            show, inputs, outputs, **PRIVATE
+        )
+        self.timer.tick(show, inputs, outputs, **PRIVATE)
+        for button, action in (
+            (self.finish, services.jobs.finish),
+            (self.stop.yes, services.jobs.cancel),
+            (self.retry, services.jobs.retry),
+        ):
+            button.click(ask(action), run, self.said, **PRIVATE).then(show, inputs, outputs, **PRIVATE)
+        self.new.click(lambda: "", None, run, **PRIVATE)
+        self.answers.input(choose, run, [self.step, self.answers], **PRIVATE)
+
+    def _show(self, services: Services, number: str, seen: str, step: str, say: Voice) -> tuple[Any, ...]:
+        still = gr.Timer(active=False)
+        if not number.strip().isdecimal():
+            return (gr.update(visible=False), *[gr.skip()] * 16, still, "", "")
+        try:
+            return self._updates(services.training.show(int(number)), seen, step, say)
+        except CamelidError as problem:
+            hidden = [gr.update(visible=False)] * 10
+            return (gr.update(visible=True), message(problem), "", *hidden, "", "", "", "", still, "", "")
+
+    def _updates(self, run: Opened, seen: str, step: str, say: Voice) -> tuple[Any, ...]:
+        can, curves = run.view.can, run.told.curves
+        phase = f"{run.job.id}:{run.job.epoch}:{run.job.state}:{run.job.request}"
+        ends = [points[-1].step if points else "" for points in (curves.loss, curves.heldout)]
+        answers = sum(len(sample.answers) for sample in run.told.samples)
+        # what did not change is not drawn anew: somebody may be reading it
+        drawn, known = f"{phase}:{ends}:{answers}", f"{phase}:{'preflight' in run.told.newest}"
+        drawn_before, _, known_before = seen.partition("|")
+        asked = [
+            gr.update(visible="cancel" in can), gr.update(visible=False),
+            gr.update(visible=not run.view.running), gr.update(visible=False),
+        ] if phase not in seen else [gr.skip()] * 4  # fmt: skip
+        return (
+            gr.update(visible=True),
+            view.heading(run, say),
+            view.progress(run, say),
+            gr.update(visible=run.view.running, interactive="finish" in can),
+            *asked[:2],
+            gr.update(visible=bool(run.artefact)),
+            gr.update(visible=bool(run.artefact)),
+            gr.update(visible="retry" in can, value=t("run.resume" if run.told.of("checkpoint") else "run.retry")),
+            gr.update(visible=True),
+            *asked[2:],
+            gr.update(visible=bool(run.artefact)),
+            view.result(run, say),
+            gr.skip() if drawn == drawn_before else view.curves(run, say),
+            gr.skip() if drawn == drawn_before else samples(run.told.samples, step, say),
+            gr.skip() if known == known_before else view.about(run, say),
+            gr.Timer(active=run.view.running),
+            f"{drawn}|{known}",
+            phase,
+        )
+
+
+def build_run() -> RunPanel:
+    with gr.Column(visible=False, elem_id="run", elem_classes="camelid-card") as column:
+        head = panel(elem_id="run-head")
+        progress = panel(elem_id="run-progress")
+        with gr.Row(elem_classes="camelid-actions"):
+            finish = gr.Button(t("run.finish"), elem_id="run-finish")
+            stop = confirmed(t("run.stop"), t("run.stop_sure"), t("run.stop"), "run-stop")
+            chat = gr.Button(t("run.chat"), variant="primary", elem_id="run-chat")
+            merge = gr.Button(t("run.merge"), elem_id="run-merge")
+            retry = gr.Button(t("run.retry"), elem_id="run-retry")
+            again = gr.Button(t("run.again"), elem_id="run-again")
+            new = gr.Button(t("run.new"), elem_id="run-new")
+            delete = confirmed(
+                t("run.delete"), t("run.delete_sure"), t("run.delete"), "run-delete", option=t("run.delete_result")
+            )
+        said = panel(elem_id="run-said")
+        result = panel(elem_id="run-result")
+        plots = panel(elem_id="run-plots")
+        answers = controls(elem_id="run-answers")
+        about = panel(elem_id="run-about")
+    return RunPanel(
+        column=column, head=head, progress=progress, finish=finish, stop=stop, chat=chat, merge=merge, retry=retry,
+        again=again, new=new, delete=delete, said=said, result=result, plots=plots, answers=answers, about=about,
+        timer=gr.Timer(POLL_SECONDS, active=False), seen=gr.State(""), step=gr.State(""), ended=gr.State(""),
+    )  # fmt: skip

@@ -1,0 +1,1 @@
+"""The Train page's pieces as HTML, by part of the page."""

@@ -1,0 +1,105 @@
+"""The table of runs, and runs side by side. Knows runs and comparisons."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
+
+from camelid_ui.services.training import Comparison, Opened, Run
+from camelid_ui.text import Voice
+from camelid_ui.views import Cell, Line, cell, error, esc, listing, note
+from camelid_ui.views.jobs import badge
+from camelid_ui.views.numbers import count, duration, loss
+from camelid_ui.views.plot import Line as Curve
+from camelid_ui.views.plot import plot
+
+
+def runs(found: Sequence[Run], say: Voice, opened: str = "", picked: Collection[str] = ()) -> str:
+    names = ("name", "state", "model", "data", "method", "loss", "best", "steps", "took", "when", "compare")
+    lines = [
+        Line(
+            [
+                Cell(esc(f"{run.job.id} · {run.job.label}"), "main"),
+                Cell(badge(run.view, say)),
+                cell(run.model),
+                cell(run.data),
+                cell(run.method),
+                cell(loss(run.brief.loss), "number"),
+                cell(loss(run.brief.best), "number"),
+                cell(_steps(run), "number"),
+                cell(duration(run.view.seconds) if run.job.started else "", "number"),
+                cell(say("jobs.ago", age=duration(run.view.age)), "number quiet"),
+                Cell(_pick(str(run.job.id), picked, say), "number"),
+            ],
+            key=str(run.job.id),
+            href=f"/?tab=train&run={run.job.id}",
+            chosen=str(run.job.id) == opened,
+        )
+        for run in found
+    ]
+    return listing([say(f"runs.{name}") for name in names], lines, say("runs.caption"))
+
+
+def _pick(number: str, picked: Collection[str], say: Voice) -> str:
+    checked = " checked" if number in picked else ""
+    label = esc(say("runs.pick", number=number))
+    box = f'<input type="checkbox" data-set="pick" value="{number}" aria-label="{label}"{checked}>'
+    return f'<label class="camelid-pick">{box}</label>'
+
+
+def _steps(run: Run) -> str:
+    if not run.view.total or run.view.unit != "steps":
+        return ""
+    return (
+        f"{count(run.view.done)} / {count(run.view.total)}" if run.view.done != run.view.total else count(run.view.done)
+    )
+
+
+def compared(found: Comparison, say: Voice) -> str:
+    """Curves of all in one chart each, then results, then the settings in which they differ."""
+    missing = "".join(error(say("compare.missing", number=number)) for number in found.missing)
+    if len(found.runs) < 2:
+        return missing + note(say("compare.more"))
+    names = [f"{run.job.id} · {run.job.label}" for run in found.runs]
+    step = say("unit.step")
+    trained = [Curve(name, run.told.curves.smoothed, f"c{at}") for at, (name, run) in enumerate(_named(names, found))]
+    held = [Curve(name, run.told.curves.heldout, f"c{at}") for at, (name, run) in enumerate(_named(names, found))]
+    charts = plot(say("compare.trained"), trained, step) + plot(say("compare.held"), held, step)
+    heads = [say("compare.setting"), *names]
+    lines = [*_results(found.runs, say), *_settings(found, say)]
+    same = "" if found.settings else note(say("compare.same"))
+    return (
+        f'{missing}<div class="camelid-plots two">{charts}</div>{listing(heads, lines, say("compare.caption"))}{same}'
+    )
+
+
+def _named(names: Sequence[str], found: Comparison) -> Iterator[tuple[str, Opened]]:
+    return zip(names, found.runs, strict=True)
+
+
+def _results(found: Sequence[Opened], say: Voice) -> Iterator[Line]:
+    rows = (
+        ("runs.state", [badge(run.view, say) for run in found]),
+        ("runs.loss", [loss(run.brief.loss) for run in found]),
+        ("runs.best", [loss(run.brief.best) for run in found]),
+        ("runs.steps", [_steps(run) for run in found]),
+        ("runs.took", [duration(run.view.seconds) if run.job.started else "" for run in found]),
+        (
+            "progress.rate",
+            [f"{run.view.rate:,.0f} {say('progress.tokens_per_second')}" if run.view.rate else "" for run in found],
+        ),
+    )
+    for key, cells in rows:
+        if any(cells):
+            yield Line([cell(say(key), "main"), *(Cell(text or "–") for text in cells)])
+
+
+def _settings(found: Comparison, say: Voice) -> Iterator[Line]:
+    for path, values in found.settings.items():
+        yield Line([Cell(f"<code>{esc(path)}</code>", "main"), *(cell(_value(value)) for value in values)])
+
+
+def _value(value: Any) -> str:
+    if value is None or value in ("", [], {}):
+        return "–"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

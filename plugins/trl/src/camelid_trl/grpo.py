@@ -1,0 +1,66 @@
+"""GRPO: the model answers each prompt several times, and what scores above its group's mean becomes likelier."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from camelid_core.errors import CamelidError, ConfigError
+from camelid_train.config import Recipe
+from camelid_train.objectives import Objective, Run
+from camelid_train.objectives.rewards import rewards
+from pydantic import Field, field_validator
+
+from .objective import TrlObjective
+
+
+class GrpoObjective(Objective):
+    """Learn from the model's own answers and a reward that can be checked (group relative policy optimisation)."""
+
+    type: Literal["grpo"] = "grpo"
+    reward: str = "exact-answer"
+    """What scores an answer against the row's own: exact-answer gives 1 for the same final number, else 0."""
+    group: int = Field(4, ge=2, le=1024)
+    """Answers to each prompt; batch_size × accumulation × processes must be a multiple of it."""
+    answer_tokens: int = Field(128, ge=1, le=32768)
+    """Longest answer that is sampled."""
+    temperature: float = Field(1.0, gt=0, le=10)
+    """How varied the sampled answers are."""
+
+    @field_validator("reward")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        try:
+            return rewards()[value].name
+        except CamelidError as error:
+            raise ValueError(str(error)) from None
+
+
+class Grpo(TrlObjective[GrpoObjective]):
+    name = "grpo"
+    help = "Learn from the model's own answers and a reward that can be checked."
+    config = GrpoObjective
+    numbers = {
+        "reward": "reward",
+        "reward_std": "reward_spread",
+        "completions/mean_length": "answer_length",
+        "completions/clipped_ratio": "answers_cut",
+    }
+    rows = "TASKS"
+
+    def check(self, section: GrpoObjective, recipe: Recipe) -> None:
+        super().check(section, recipe)
+        train, launch = recipe.train, recipe.launch
+        answers = train.batch_size * train.accumulation * launch.processes * launch.nodes
+        if answers % section.group:
+            raise ConfigError(
+                f"objective.group={section.group} does not divide the {answers} answers of a step (train.batch_size="
+                f"{train.batch_size} × train.accumulation={train.accumulation} × processes). Set one to a multiple of "
+                "the other."
+            )
+
+    def measure(self, section: GrpoObjective, run: Run, trainer: Any) -> float:
+        """One minus the mean reward of the likeliest answers: less is better, as of a loss."""
+        return 1.0 - float(trainer.mean_reward(run.data.heldout))
+
+
+GRPO = Grpo()

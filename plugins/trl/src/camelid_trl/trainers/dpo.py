@@ -1,0 +1,35 @@
+"""trl's DPOTrainer on our rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from camelid_train.objectives import Run
+from trl import DPOConfig, DPOTrainer
+from trl.trainer.dpo_trainer import DataCollatorForPreference
+
+from camelid_trl.dpo import DpoObjective
+from camelid_trl.ours import Ours, placeholder, plainly, with_reference
+from camelid_trl.rows import Pair
+
+
+class Trainer(Ours, DPOTrainer):
+    """Better and worse answers in one batch."""
+
+
+def trainer(section: DpoObjective, run: Run) -> Trainer:
+    arguments = run.arguments(
+        plainly(DPOConfig),
+        beta=section.beta,
+        loss_type=[section.loss],
+        label_smoothing=section.label_smoothing,
+        max_length=None,  # the rows are cut already
+    )
+    pad = DataCollatorForPreference(run.pad_id)
+    made: Trainer = with_reference(Trainer, run, arguments, placeholder(prompt_ids=[0]))
+    made.begin(run, lambda pairs: pad([_columns(pair) for pair in pairs]))
+    return made
+
+
+def _columns(pair: Pair) -> dict[str, Any]:
+    return {"prompt_ids": pair.prompt_ids, "chosen_ids": pair.answer_ids, "rejected_ids": pair.rejected_ids}

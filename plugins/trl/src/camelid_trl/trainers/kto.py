@@ -1,0 +1,48 @@
+"""trl's KTOTrainer on our rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from camelid_train.objectives import Run
+from trl import KTOConfig, KTOTrainer
+from trl.trainer.kto_trainer import DataCollatorForUnpairedPreference
+
+from camelid_trl.kto import KtoObjective
+from camelid_trl.ours import Ours, placeholder, plainly, with_reference
+from camelid_trl.rows import Judged
+
+
+class Trainer(Ours, KTOTrainer):
+    """Good and bad answers in one batch; bad ones are often shorter, so rows of one length would be all of one kind."""
+
+    by_length = False
+
+
+def trainer(section: KtoObjective, run: Run) -> Trainer:
+    arguments = run.arguments(
+        plainly(KTOConfig),
+        beta=section.beta,
+        desirable_weight=section.good_weight,
+        undesirable_weight=section.bad_weight,
+        max_length=None,  # the rows are cut already
+    )
+    pad = DataCollatorForUnpairedPreference(run.pad_id)
+    made: Trainer = with_reference(Trainer, run, arguments, placeholder(prompt_ids=[0]))
+    made.begin(run, lambda rows: pad(_columns(rows)))
+    return made
+
+
+def _columns(rows: Sequence[Judged]) -> list[dict[str, Any]]:
+    """Each prompt is also shown with its neighbour's answer: how far the model has moved is measured on those."""
+    others = [rows[-1], *rows[:-1]]
+    return [
+        {
+            "prompt_ids": row.prompt_ids,
+            "completion_ids": row.answer_ids,
+            "KL_completion_ids": other.answer_ids,
+            "label": row.good,
+        }
+        for row, other in zip(rows, others, strict=True)
+    ]

@@ -1,0 +1,50 @@
+"""trl's ORPOTrainer on our rows. trl keeps it among what may still change."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import datasets
+from camelid_core.tokenizing import IGNORE
+from camelid_train.objectives import Run
+from trl.import_utils import TRLExperimentalWarning
+
+from camelid_trl.orpo import OrpoObjective
+from camelid_trl.ours import Ours, plainly, unchanged
+from camelid_trl.rows import Pair
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", TRLExperimentalWarning)
+    from trl.experimental.orpo import ORPOConfig, ORPOTrainer
+    from trl.experimental.utils import DPODataCollatorWithPadding
+
+
+class Trainer(Ours, ORPOTrainer):
+    """Better and worse answers side by side."""
+
+    def count(self, inputs: dict[str, Any]) -> tuple[int, int]:
+        sides = ("chosen", "rejected")
+        total = sum(int(inputs[f"{side}_attention_mask"].sum()) for side in sides)
+        return total, sum(int((inputs[f"{side}_labels"] != IGNORE).sum()) for side in sides)
+
+
+def trainer(section: OrpoObjective, run: Run) -> Trainer:
+    arguments = run.arguments(plainly(ORPOConfig), beta=section.beta)
+    nothing = datasets.Dataset.from_dict({"prompt": []})  # what trl would tokenise
+    pad = DPODataCollatorWithPadding(pad_token_id=run.pad_id)
+    options = {"args": arguments, "train_dataset": nothing, "processing_class": run.tokenizer, "data_collator": pad}
+    made: Trainer = unchanged(lambda: Trainer(run.model, **options), run.model)
+    made.use_dpo_data_collator = True  # ours gives what its own does
+    made.begin(run, lambda pairs: pad([_columns(pair) for pair in pairs]))
+    return made
+
+
+def _columns(pair: Pair) -> dict[str, Any]:
+    columns = {}
+    for side, answer in (("chosen", pair.answer_ids), ("rejected", pair.rejected_ids)):
+        ids = pair.prompt_ids + answer
+        columns[f"{side}_input_ids"] = ids
+        columns[f"{side}_attention_mask"] = [1] * len(ids)
+        columns[f"{side}_labels"] = [IGNORE] * pair.start + answer
+    return columns
