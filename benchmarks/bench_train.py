@@ -4,7 +4,8 @@
                                      [--rows 200] [--rounds 3] [--rival-env DIR] [--keep-activations] [--growth 20]
 
 Both get the same token ids and labels (Camelid's, of problems of `cot-arithmetic` or of an Alpaca JSON file), the same
-base, number format, seed, learning rate, schedule and LoRA, one epoch, batches of 4. They take turns, each time in a
+base (stored in the number format that all compute in), seed, learning rate, schedule and LoRA, one epoch, batches
+of 4. They take turns, each time in a
 fresh process. The rival is as it comes: both make activations again in the backward pass by default, which Camelid
 does only where memory runs out; `--keep-activations` switches that off for them. Rows are in an order of the
 program's own; Camelid's batches are of rows of like length.
@@ -89,7 +90,25 @@ def rows(task: dict[str, Any]) -> dict[str, Any]:
         found = prepare(data, Encoder(tokenizer, host.templates[recipe.data.template]), host).train
         return [{"input_ids": list(each.input_ids), "labels": list(each.labels)} for each in found]
 
-    return {"train": examples(task["train"]), "heldout": examples(task["heldout"])}
+    return {
+        "train": examples(task["train"]),
+        "heldout": examples(task["heldout"]),
+        "model": _in_format(task, tokenizer),
+    }
+
+
+def _in_format(task: dict[str, Any], tokenizer: Any) -> str:
+    """A copy of the base in the number format that all compute in: a rival may load what is stored, as it is stored,
+    and a processor without bfloat16 multiplies that a hundred times slower."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    copy = str(Path(task["train"]).parent / "model")
+    if not Path(copy).exists():
+        model = AutoModelForCausalLM.from_pretrained(task["model"], dtype=getattr(torch, task["dtype"]))
+        model.save_pretrained(copy)
+        tokenizer.save_pretrained(copy)
+    return copy
 
 
 def ours(task: dict[str, Any]) -> dict[str, Any]:
@@ -330,7 +349,7 @@ def _task(arguments: argparse.Namespace, scratch: Path, count: int) -> dict[str,
         **{name: str(scratch / f"{name}-{count}.json") for name in files},
     }
     tokenised = call(sys.executable, __file__, "rows", task, scratch)
-    return task | {"tokens": tokenised["train"], "heldout": tokenised["heldout"]}
+    return task | {"tokens": tokenised["train"], "heldout": tokenised["heldout"], "model": tokenised["model"]}
 
 
 def _some(arguments: argparse.Namespace, count: int) -> list[dict[str, str]]:
