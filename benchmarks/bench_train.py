@@ -17,8 +17,8 @@ is that of the finished adapters on the same held-out rows, measured by the same
 
 The roofline is what the machine's matrix products allow: their measured rate at this model's shapes and this batch's
 number of tokens (forward and for the gradient of the input, fastest of several, weighted by how often each shape
-occurs), divided by the operations per token as `camelid_train.flops` counts them (Kaplan et al. 2020, with frozen
-weights, labelled positions and the causal half of attention taken into account). `of_roofline` is the share
+occurs), divided by the operations per token as `camelid_train.watching.flops` counts them (Kaplan et al. 2020,
+with frozen weights, labelled positions and the causal half of attention taken into account). `of_roofline` is the share
 reached by the clock, `of_roofline_by_cpu` by the processor's seconds, which other work does not take part of.
 
 `--growth N` runs Camelid alone on the rows and on N times as many: the cost per token should be the same.
@@ -234,8 +234,8 @@ def measure(task: dict[str, Any]) -> dict[str, Any]:
     from camelid_core.models import resolve_model
     from camelid_core.plugins import load_host
     from camelid_core.tokenizing import IGNORE, Example
-    from camelid_train.flops import cost_of
-    from camelid_train.loss import mean_loss
+    from camelid_train.loop.loss import mean_loss
+    from camelid_train.watching.flops import cost_of
     from peft import PeftModel
 
     base = load_base(resolve_model(task["model"], load_host()), task["dtype"])

@@ -17,7 +17,7 @@ from camelid_core.models import resolve_model
 from camelid_core.plugins import load_host
 from camelid_core.tasks import Interrupted
 from camelid_core.testing import write_jsonl
-from camelid_train.checkpoint import newest_valid
+from camelid_train.saving.checkpoint import newest_valid
 from camelid_train.sft import train
 
 ADAPTER = "adapter_model.safetensors"
@@ -119,7 +119,7 @@ def test_asked_to_save_it_leaves_a_checkpoint_of_that_very_step(attempt, recipe)
 
 
 def test_a_loss_that_is_no_number_ends_the_run_with_advice(attempt, recipe, monkeypatch):
-    from camelid_train import trainer
+    from camelid_train.loop import trainer
 
     loss = trainer.label_loss
     monkeypatch.setattr(trainer, "label_loss", lambda *args, **named: loss(*args, **named) * math.nan)

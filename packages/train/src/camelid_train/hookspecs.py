@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 from camelid_core.hookspecs import hookspec
 
 if TYPE_CHECKING:
-    from .callbacks import LoopCallback
     from .methods import TuningMethod
     from .objectives import LearningObjective
     from .objectives.rewards import Reward
+    from .watching.callbacks import LoopCallback
 
 
 @hookspec

@@ -59,7 +59,7 @@ def camelid_tasks() -> list[Task]:
             "Fine-tune a model.",
             "camelid_train.config:Recipe",
             "camelid_train.launching:train",
-            bundle="camelid_train.reproduce:bundle",
+            bundle="camelid_train.provenance.reproduce:bundle",
         ),
         Task(
             "merge", "Fold an adapter into its base.", "camelid_train.config:MergeConfig", "camelid_train.merge:merge"

@@ -24,25 +24,27 @@ from camelid_core.tokenizing import Encoder
 from transformers import TrainingArguments, set_seed
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
-from . import callbacks, checkpoint, speed
-from .batching import Collator, LengthBatches, lengths_of
 from .config import Recipe
 from .data import Prepared, check_vocabulary
-from .diskspace import whole_or_gone
-from .evaluating import Evaluations, check_data, check_recipe
-from .flops import usage
-from .guarding import Guard
-from .keeping import DIRECTORY, Keeping, SaveTold, earlier_ones, identity_of, is_over, take_best, take_up
 from .launching import group, sharded, strategies, together
+from .loop import speed
+from .loop.batching import Collator, LengthBatches, lengths_of
 from .methods import Situation
 from .methods.choosing import method_of
 from .objectives import LearningObjective, Run
 from .objectives.choosing import objective_of
-from .origin import origin
-from .preflight import Preflight, listen
-from .progress import Progress, RowProgress
-from .samples import Samples
-from .stopping import StopRules, leave_if_asked
+from .planning.preflight import Preflight, listen
+from .provenance.origin import origin
+from .saving import checkpoint
+from .saving.diskspace import whole_or_gone
+from .saving.keeping import DIRECTORY, Keeping, SaveTold, earlier_ones, identity_of, is_over, take_best, take_up
+from .watching import callbacks
+from .watching.evaluating import Evaluations, check_data, check_recipe
+from .watching.flops import usage
+from .watching.guarding import Guard
+from .watching.progress import Progress, RowProgress
+from .watching.samples import Samples
+from .watching.stopping import StopRules, leave_if_asked
 
 
 def train(

@@ -6,7 +6,7 @@ import pytest
 import torch
 from camelid_core.artefacts import verify_directory
 from camelid_core.integrity import sha256
-from camelid_train.checkpoint import newest_valid, processes
+from camelid_train.saving.checkpoint import newest_valid, processes
 from camelid_train.sft import train
 from safetensors.torch import load_file
 

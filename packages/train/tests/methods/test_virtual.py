@@ -8,8 +8,8 @@ from camelid_core.errors import ModelError
 from camelid_core.models import resolve_model
 from camelid_core.plugins import load_host
 from camelid_core.tokenizing import IGNORE, Example
-from camelid_train.batching import Collator
-from camelid_train.loss import label_loss, mean_loss
+from camelid_train.loop.batching import Collator
+from camelid_train.loop.loss import label_loss, mean_loss
 from camelid_train.methods import Situation
 from camelid_train.methods.choosing import methods, read_section
 from torch.nn import functional

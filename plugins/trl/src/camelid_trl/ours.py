@@ -17,9 +17,9 @@ import datasets
 import torch
 from accelerate.utils import is_peft_model
 from camelid_core.errors import DataError
-from camelid_train.batching import LengthBatches, lengths_of
+from camelid_train.loop.batching import LengthBatches, lengths_of
+from camelid_train.loop.trainer import EpochLoader, OurCheckpoints
 from camelid_train.objectives import Run
-from camelid_train.trainer import EpochLoader, OurCheckpoints
 from torch.utils.data import DataLoader
 
 Collate = Callable[[Sequence[Any]], Any]

@@ -53,7 +53,7 @@ def train(
 
 
 def _rehearse(config: Recipe, as_json: bool) -> None:
-    from camelid_train.rehearsal import Stage, rehearse
+    from camelid_train.planning.rehearsal import Stage, rehearse
 
     def tell(stage: Stage) -> None:
         typer.echo(f"{stage.name:12} {stage.seconds:5.1f} s  {stage.text}", err=as_json)
@@ -68,7 +68,7 @@ def _rehearse(config: Recipe, as_json: bool) -> None:
 
 
 def _plan(config: Recipe, as_json: bool) -> None:
-    from camelid_train.plan import plan
+    from camelid_train.planning.plan import plan
 
     show_values(plan(config), as_json)
 

@@ -26,7 +26,7 @@ def train(recipe: Recipe, context: TaskContext) -> Mapping[str, Any]:
         Interrupted: asked to save and leave.
         CamelidError: the data, the model or the run is not sound.
     """
-    from camelid_train.reporting import reported
+    from camelid_train.watching.reporting import reported
 
     from .checks import check
 

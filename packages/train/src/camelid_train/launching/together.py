@@ -73,7 +73,7 @@ def one_checkpoint(newest: Callable[[], Path | None], context: TaskContext) -> P
 
 def _announced(resume: Path | None, context: TaskContext) -> Path | None:
     """`resume`, with a word about what cannot be as it was."""
-    from camelid_train.checkpoint import processes
+    from camelid_train.saving.checkpoint import processes
 
     before, now = processes(resume) if resume else 0, group.joined().size
     if resume and before != now:
@@ -86,7 +86,7 @@ def _announced(resume: Path | None, context: TaskContext) -> Path | None:
 
 def _called(name: str, newest: Path) -> Path | None:
     """The checkpoint of that name beside `newest` that is as it was written."""
-    from camelid_train.checkpoint import is_valid
+    from camelid_train.saving.checkpoint import is_valid
 
     path = newest.with_name(name)
     return path if path == newest or is_valid(path) else None

@@ -88,7 +88,7 @@ class LearningObjective(Generic[ObjectiveT]):
         return prepare(data, encoder, host, progress)
 
     def trainer(self, section: ObjectiveT, run: Run) -> Any:
-        """A transformers Trainer that keeps a `tally` and writes our checkpoints (see `camelid_train.trainer`)."""
+        """A transformers Trainer that keeps a `tally` and writes our checkpoints (see `camelid_train.loop.trainer`)."""
         raise NotImplementedError
 
     def measure(self, section: ObjectiveT, run: Run, trainer: Any) -> float:

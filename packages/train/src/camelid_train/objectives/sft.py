@@ -19,16 +19,16 @@ class Sft(LearningObjective[SftObjective]):
     config = SftObjective
 
     def trainer(self, section: SftObjective, run: Run) -> Any:
-        from camelid_train.speed import packs
-        from camelid_train.trainer import SftTrainer
+        from camelid_train.loop.speed import packs
+        from camelid_train.loop.trainer import SftTrainer
 
         trainer = SftTrainer(run.model, run.arguments(), run.data.train, run.pad_id, run.method)
         trainer.packing = packs(run.recipe.train.packing, run.model)
         return trainer
 
     def measure(self, section: SftObjective, run: Run, trainer: Any) -> float:
-        from camelid_train.loss import mean_loss
-        from camelid_train.microbatches import measured_in_parts
+        from camelid_train.loop.loss import mean_loss
+        from camelid_train.loop.microbatches import measured_in_parts
 
         return measured_in_parts(
             lambda rows: mean_loss(run.model, run.data.heldout, run.pad_id, rows, run.pause),

@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 from camelid_core.templates import PromptTemplate
-from camelid_train.batching import by_length
+from camelid_train.loop.batching import by_length
+from camelid_train.loop.trainer import EpochLoader
 from camelid_train.objectives import Run
 from camelid_train.objectives.rewards import Reward, rewards
-from camelid_train.trainer import EpochLoader
 from trl import GRPOConfig, GRPOTrainer
 
 from camelid_trl.grpo import GrpoObjective

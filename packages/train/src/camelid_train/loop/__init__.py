@@ -1,0 +1,1 @@
+"""The loop: batches, loss, micro-batches and the transformers Trainer around them."""

@@ -1,0 +1,112 @@
+"""Cross-entropy at the labelled positions only.
+
+Knows hidden states and the output layer. The output layer is the widest of a small model, and most
+positions have no label: it is handed just the rows that do, for any architecture. Where its output is what the model
+gives back, the loss is worked out inside it and logits are never kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from camelid_core.tokenizing import IGNORE
+from torch import nn
+from torch.nn import functional
+
+from camelid_train.launching import group
+
+from .batching import Collator, by_length
+from .cross_entropy import from_hidden, from_logits
+
+_last: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
+"""Of each output layer: whether what it gives is what the model gives."""
+
+
+def label_loss(
+    model: Any,
+    input_ids: torch.Tensor,
+    labels: torch.Tensor,
+    position_ids: torch.Tensor | None = None,
+    wanted: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Sum of the cross-entropy over all labelled positions, in float32.
+
+    `input_ids` and `labels` have shape (rows, length), padded on the right, or (1, length) with `position_ids` that
+    start anew at each row. Virtual tokens that a method puts before a row come out in front of it: only the last
+    `length` positions are the row's own. `wanted` is `wanted_positions(labels)`, where that is known already.
+    """
+    wanted = wanted_positions(labels) if wanted is None else wanted
+    targets = functional.pad(labels[:, 1:], (0, 1), value=IGNORE).flatten()[wanted]
+    head = getattr(model, "module", model).get_output_embeddings()  # of what DistributedDataParallel wraps
+    inputs = {"input_ids": input_ids} | ({} if position_ids is None else {"position_ids": position_ids})
+
+    def rows(hidden: torch.Tensor) -> torch.Tensor:
+        return hidden[:, -labels.shape[1] :].flatten(0, 1)[wanted]
+
+    if _is_last(model, head):
+        with _instead(head, lambda hidden: from_hidden(rows(hidden), head.weight, head.bias, targets)):
+            return model(**inputs, use_cache=False).logits
+    hook = head.register_forward_pre_hook(lambda _, inputs: (rows(inputs[0]), *inputs[1:]))
+    try:
+        return from_logits(model(**inputs, use_cache=False).logits, targets)
+    finally:
+        hook.remove()
+
+
+def wanted_positions(labels: torch.Tensor) -> torch.Tensor:
+    """The positions whose next token has a label, counted through all rows."""
+    return (functional.pad(labels[:, 1:], (0, 1), value=IGNORE) != IGNORE).flatten().nonzero()[:, 0]
+
+
+def _is_last(model: Any, head: Any) -> bool:
+    """Whether `head` is a plain linear layer and nothing is done to its output (some models scale it, or bend it)."""
+    if head not in _last:
+        plain = type(head).forward is nn.Linear.forward  # so is one that lies in shards
+        _last[head] = plain and "forward" not in vars(head) and _gives_what(model, head)
+    return _last[head]
+
+
+@torch.no_grad()
+def _gives_what(model: Any, head: Any) -> bool:
+    seen: list[torch.Tensor] = []
+    hook = head.register_forward_hook(lambda _, __, output: seen.append(output.clone()))
+    try:
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):  # dropout must not notice
+            ids = torch.ones((1, 4), dtype=torch.long, device=head.weight.device)
+            logits = getattr(model, "module", model)(input_ids=ids, use_cache=False).logits
+    finally:
+        hook.remove()
+    return len(seen) == 1 and torch.equal(seen[0].float(), logits.float())
+
+
+@contextmanager
+def _instead(layer: Any, forward: Callable[[torch.Tensor], torch.Tensor]) -> Iterator[None]:
+    layer.forward = forward
+    try:
+        yield
+    finally:
+        del layer.forward
+
+
+@torch.no_grad()
+def mean_loss(
+    model: Any, examples: Sequence[Any], pad_id: int, batch_size: int, pause: Callable[[], None] = lambda: None
+) -> float:
+    """Mean loss per labelled token; the model is left in the mode it was in. `pause` is called before each batch."""
+    was_training, collate = model.training, Collator(pad_id)
+    model.eval()
+    total, count = 0.0, 0
+    for batch, counts in group.dealt(by_length(examples, batch_size)):
+        pause()
+        tensors = {name: tensor.to(model.device) for name, tensor in collate(batch).items()}
+        loss = float(label_loss(model, **tensors))
+        if counts:
+            total += loss
+            count += int((tensors["labels"][:, 1:] != IGNORE).sum())
+    model.train(was_training)
+    everywhere, labels = group.total((total, count))
+    return everywhere / max(labels, 1)

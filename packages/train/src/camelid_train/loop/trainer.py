@@ -1,0 +1,181 @@
+"""The transformers Trainer with our batches, our loss and our checkpoints.
+
+Knows how to hand the loop what is ours. Knows nothing of recipes, events or artefacts.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from camelid_core.tokenizing import Example
+from torch.utils.data import DataLoader
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from camelid_train.launching import group, saving
+from camelid_train.methods import TuningMethod
+from camelid_train.saving import checkpoint
+from camelid_train.saving.keeping import Keeping
+
+from .batching import Collator, LengthBatches, lengths_of
+from .loss import label_loss, wanted_positions
+from .microbatches import MicroBatches
+from .packing import end_to_end, row_lengths
+from .tally import Tally
+
+PLAIN: TuningMethod[Any] = TuningMethod()
+
+
+class EpochLoader(DataLoader[Any]):
+    """A loader that tells its batches which epoch it is, so that each has its own order."""
+
+    batch_sampler: LengthBatches
+
+    def set_epoch(self, epoch: int) -> None:
+        self.batch_sampler.set_epoch(epoch)
+
+
+class AfterStep(TrainerCallback):
+    """Lets the tuning method act between the optimizer's step and the clearing of the gradients."""
+
+    def __init__(self, method: TuningMethod[Any]) -> None:
+        self.method = method
+
+    def on_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any = None, **_: Any
+    ) -> None:
+        self.method.after_step(model, state.global_step + 1)
+
+
+class OurCheckpoints:
+    """Mixed in before a transformers Trainer: its checkpoints are ours, and the tuning method acts after each step."""
+
+    model: Any
+    args: TrainingArguments
+    state: TrainerState
+    optimizer: Any
+    lr_scheduler: Any
+    method: TuningMethod[Any]
+    tally: Tally
+    keeping: Keeping = Keeping()
+    gradient_norm: Any = 0.0
+    _tr_loss: torch.Tensor
+    _globalstep_last_logged: int
+
+    def keep_ours(self, method: TuningMethod[Any]) -> None:
+        """To be called at the end of `__init__`. `tally` counts what was done."""
+        self.method = method
+        self.tally = Tally()
+        self.add_callback(AfterStep(method))  # type: ignore[attr-defined]
+
+    @property
+    def open_loss(self) -> torch.Tensor:
+        """The sum of the losses since the last one was reported."""
+        return self._tr_loss
+
+    def _clip_grad_norm(self, model: Any) -> Any:
+        self.gradient_norm = super()._clip_grad_norm(model)  # type: ignore[misc]
+        return self.gradient_norm
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        if self.is_deepspeed_enabled:  # type: ignore[attr-defined]
+            return  # its optimizer lies in shards that only it can read: such a run begins anew
+        extra, keeping, directory = self.method.state(self.model), self.keeping, Path(self.args.output_dir)
+        self.tally.open_loss, self.tally.reported = group.mean(float(self.open_loss)), self._globalstep_last_logged
+
+        def write(model: Any, optimizer: Any, chances: Sequence[Any]) -> None:
+            checkpoint.save(
+                directory,
+                self.state.global_step,
+                model,
+                optimizer,
+                self.lr_scheduler,
+                self.state,
+                self.tally,
+                extra=extra,
+                identity=keeping.identity,
+                chances=chances,
+            )
+            checkpoint.prune([directory, *keeping.earlier], self.state.global_step, keeping.keep, keeping.best)
+
+        saving.save(write, self.model, self.optimizer, checkpoint.random_state())
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        path = Path(resume_from_checkpoint)
+        saving.load_model(lambda whole: checkpoint.load_weights(path, whole), self.model)
+        self.method.restore(self.model, checkpoint.load_extra(Path(resume_from_checkpoint)))
+
+    def _load_optimizer_and_scheduler(self, resume_from_checkpoint: str | None) -> None:
+        if resume_from_checkpoint is not None:
+            path = Path(resume_from_checkpoint)
+            read = partial(checkpoint.load_optimizer, path, scheduler=self.lr_scheduler)
+            saving.load_optimizer(read, self.optimizer, self.model)
+
+    def _load_rng_state(self, resume_from_checkpoint: str | None) -> None:
+        if resume_from_checkpoint is not None:
+            checkpoint.load_random(Path(resume_from_checkpoint), self.args.process_index)
+            # nothing is loaded after this: losses are reported from here on as if the run had never stopped
+            self._tr_loss.fill_(self.tally.open_loss)
+            self._globalstep_last_logged = self.tally.reported
+
+
+class SftTrainer(OurCheckpoints, MicroBatches, Trainer):
+    """Supervised fine-tuning on tokenised examples. `tally` counts what was done; with `packing`, rows are laid end to
+    end instead of padded."""
+
+    packing = False
+
+    def __init__(
+        self,
+        model: Any,
+        args: TrainingArguments,
+        examples: Sequence[Example],
+        pad_id: int,
+        method: TuningMethod[Any] = PLAIN,
+        **options: Any,
+    ) -> None:
+        super().__init__(model=model, args=args, train_dataset=examples, **options)
+        self.pad_id = pad_id
+        self.keep_ours(method)
+        self.model_accepts_loss_kwargs = True  # our loss divides by the labels of the whole accumulated batch
+
+    def get_train_dataloader(self) -> EpochLoader:
+        batches = LengthBatches(
+            lengths_of(self.train_dataset),
+            self.args.per_device_train_batch_size,
+            self.args.seed,
+            self.args.gradient_accumulation_steps,
+            self.args.process_index,
+            self.args.world_size,
+        )
+        return EpochLoader(self.train_dataset, batch_sampler=batches, collate_fn=Collator(self.pad_id))
+
+    def worst_batch(self) -> dict[str, torch.Tensor]:
+        """A batch of the longest rows that training will meet."""
+        lengths = lengths_of(self.train_dataset)
+        longest = heapq.nlargest(self.args.per_device_train_batch_size, range(len(lengths)), key=lengths.__getitem__)
+        return Collator(self.pad_id)([self.train_dataset[index] for index in longest])
+
+    def _prepare_inputs(self, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Counted, laid end to end and searched for labels before the batch goes to its device: nothing waits there."""
+        lengths = row_lengths(inputs["input_ids"], inputs["labels"], self.pad_id)
+        if self.packing:
+            inputs = end_to_end(inputs["input_ids"], inputs["labels"], lengths)
+        wanted = wanted_positions(inputs["labels"])
+        self.tally.total_tokens += int(lengths.sum())
+        self.tally.trained_tokens += len(wanted)
+        prepared: dict[str, torch.Tensor] = super()._prepare_inputs({**inputs, "wanted": wanted})
+        return prepared
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, torch.Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> torch.Tensor:
+        labels = len(inputs["wanted"]) if num_items_in_batch is None else num_items_in_batch
+        loss = label_loss(model, **inputs) / labels
+        loss = loss * self.args.world_size  # the labels are of all processes, and gradients are averaged over them
+        penalty = self.method.penalty(model) if model.training else None
+        return loss if penalty is None else loss + penalty / self.current_gradient_accumulation_steps

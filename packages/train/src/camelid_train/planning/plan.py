@@ -1,0 +1,58 @@
+"""What a recipe comes to before anything is trained: rows, tokens and steps, counted rather than guessed.
+
+Knows data and how a pass is divided into steps. Loads no weights; what it tokenises stays in the cache for the run.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from camelid_core.errors import DataError
+from camelid_core.loading import load_tokenizer
+from camelid_core.models import resolve_model
+from camelid_core.plugins import load_host
+from camelid_core.tokenizing import Encoder
+
+from camelid_train.config import Recipe
+from camelid_train.loop.batching import lengths_of
+from camelid_train.objectives.choosing import objective_of
+
+
+def plan(recipe: Recipe) -> dict[str, Any]:
+    """Rows, tokens of the whole run, and its optimizer steps.
+
+    Raises:
+        CamelidError: whatever would end the run before its first step, memory and disk apart.
+    """
+    host = load_host()
+    objective = objective_of(recipe.objective)
+    objective.check(recipe.objective, recipe)
+    reference = resolve_model(recipe.model.name, host)
+    if reference.peft is not None:
+        raise DataError(f"{recipe.model.name!r} is an adapter; merge it first: `camelid merge {recipe.model.name}`.")
+    template = host.templates[recipe.data.template or reference.template]
+    encoder = Encoder(load_tokenizer(reference), template)
+    data = objective.prepare(recipe.objective, recipe.data, encoder, host)
+    account, train, launch = data.account, recipe.train, recipe.launch
+    batch = train.batch_size * train.accumulation * launch.processes * launch.nodes
+    per_pass = math.ceil(len(data.train) / batch)
+    steps = train.max_steps or math.ceil(train.epochs * per_pass)
+    passes = steps / per_pass
+    return {
+        "model": recipe.model.name,
+        "template": template.name,
+        "method": recipe.method.type,
+        "rows": account.rows,
+        "kept": len(data.train),
+        "cut off": account.truncated,
+        "left out": account.dropped,
+        "held out": len(data.heldout),
+        "longest row": max(lengths_of(data.train)),
+        "global batch": batch,
+        "steps": steps,
+        "passes": round(passes, 3),
+        "tokens": round(account.total_tokens * passes),
+        "trained tokens": round(account.trained_tokens * passes),
+        "checkpoints": max(0, math.ceil(steps / train.save_steps) - 1),
+    }

@@ -1,0 +1,260 @@
+"""A rehearsal: the whole recipe on a tiny random model of the same architecture, before hours go into the real one.
+
+Knows the stages of a run and what each must show. Nothing is published, and of the base only its configuration and
+its tokenizer are needed. What is smaller than in the recipe stands in tables.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from camelid_core.errors import CamelidError, TrainingError
+from camelid_core.jobs.attempt import Context
+from camelid_core.jobs.files import attempt_directory
+from camelid_core.models import resolve_model
+from camelid_core.paths import artefacts_dir, data_dir, models_dir
+from camelid_core.plugins import load_host
+from camelid_core.tasks import Interrupted
+
+from camelid_train.config import MergeConfig, Recipe
+from camelid_train.methods.choosing import method_of, methods
+
+ROWS, STEPS = 24, 4
+
+SMALLER: Mapping[str, Mapping[str, int]] = {
+    "data": {"rows": ROWS, "eval_rows": 4},
+    "train": {"accumulation": 2},
+    "objective": {"answer_tokens": 16},
+    "eval": {"batch_size": 2, "samples": 1, "sample_tokens": 8},
+    "method": {"r": 8, "initial_r": 8, "target_r": 4, "tokens": 8, "every": 1},
+}
+"""The most that these fields may be while rehearsing."""
+INSTEAD: Mapping[str, Mapping[str, Any]] = {
+    "train": {"max_steps": STEPS, "save_steps": STEPS // 2, "log_steps": 1, "output": "", "batch_size": 2}
+    | {"best": False, "stop_at_loss": None, "report_to": []},
+    "objective": {"group": 2},
+    "eval": {"steps": STEPS // 2, "patience": None},
+    "launch": {"processes": 1, "nodes": 1, "strategy": "ddp"},
+    "method": {"warmup_steps": None, "final_steps": None},
+}
+"""What these fields are while rehearsing."""
+STAND_INS = {"lora-gptq": "lora"}
+"""Methods whose weights no random model has, and what their recipes are rehearsed with instead."""
+_TOLERANCES = {"float32": 1e-3, "float16": 0.02, "bfloat16": 0.1}
+_FAULTS = (ArithmeticError, AttributeError, ImportError, LookupError, OSError, RuntimeError, TypeError, ValueError)
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One part of a run that worked: what it showed, in a sentence."""
+
+    name: str
+    seconds: float
+    text: str
+
+
+class Stages:
+    """What has been gone through; `tell` hears of each stage when it is done."""
+
+    def __init__(self, tell: Callable[[Stage], None] = lambda stage: None) -> None:
+        self.done: list[Stage] = []
+        self.current = "model"
+        self._tell = tell
+        self._since = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        return round(sum(stage.seconds for stage in self.done), 1)
+
+    def finish(self, text: str, then: str = "") -> None:
+        """The current stage worked; another begins."""
+        now = time.monotonic()
+        self.done.append(Stage(self.current, round(now - self._since, 2), text))
+        self.current, self._since = then, now
+        self._tell(self.done[-1])
+
+
+class _Watched(Context):
+    """A run's context whose events say which stage it has come to; it is asked to leave after half of the steps."""
+
+    def __init__(self, directory: Path, stages: Stages, first: bool) -> None:
+        directory.mkdir(parents=True)
+        super().__init__(directory)
+        self._stages = stages
+        self._first = first
+        self.losses: list[float] = []
+        self.heldout: list[float] = []
+
+    def emit(self, kind: str, **values: Any) -> None:
+        super().emit(kind, **values)
+        if kind in ("train", "eval"):
+            (self.losses if kind == "train" else self.heldout).append(values["loss"])
+        if self._first and kind == "data":
+            self._stages.finish(_of_data(values), "method")
+        if self._first and kind == "model":
+            learning, all_ = values["trainable_parameters"], values["all_parameters"]
+            self._stages.finish(f"{values['method']}: {learning:,} of {all_:,} parameters learn", "training")
+        if self._first and kind == "progress" and values.get("unit") == "steps" and values["done"] >= STEPS // 2:
+            self.ask("save")
+
+    def curves(self) -> str:
+        """How the losses went."""
+        parts = {"loss": self.losses, "held-out loss": self.heldout}
+        said = [f"{name} {each[0]:.3f} → {each[-1]:.3f}" for name, each in parts.items() if each]
+        return ", ".join(said)
+
+
+def rehearse(recipe: Recipe, tell: Callable[[Stage], None] = lambda stage: None) -> Stages:
+    """Go through the whole of `recipe` in small.
+
+    Raises:
+        TrainingError: what went wrong, and in which stage.
+    """
+    stages = Stages(tell)
+    try:
+        with _temporary_home() as home:
+            _go_through(recipe, home, stages)
+    except CamelidError as error:
+        raise TrainingError(f"the rehearsal failed at its stage {stages.current!r}: {error}") from error
+    except _FAULTS as error:
+        said = str(error).strip().partition("\n")[0] or "no reason given"
+        text = f"the rehearsal failed at its stage {stages.current!r} with a {type(error).__name__}: {said}"
+        raise TrainingError(text) from error
+    return stages
+
+
+def _go_through(recipe: Recipe, home: Path, stages: Stages) -> None:
+    from camelid_core.loading import check_files
+
+    host = load_host()
+    reference = resolve_model(recipe.model.name, host)
+    check_files(reference.base)
+
+    from camelid_train.merge import merge  # these bring torch: what is not here is said without waiting for it
+    from camelid_train.sft import train
+
+    from .shrinking import shrink
+
+    model = shrink(reference, home / "tiny")
+    tiny = resolve_model(str(home / "tiny"), host)
+    small = smaller(recipe, tiny.name, reference.template if tiny.template != reference.template else "")
+    words = model.get_input_embeddings().num_embeddings
+    size = f"{model.num_parameters() / 1e6:.1f} million random parameters, {words:,} words"
+    stages.finish(f"{type(model).__name__} made small: {size}", "data")
+
+    with _attempt(home, 1, 1, stages, first=True) as first, suppress(Interrupted):
+        train(small, first)
+    stages.finish(f"{len(first.losses)} steps, {first.curves()}", "checkpoint")
+
+    seen: list[Any] = []
+    with _attempt(home, 1, 2, stages) as last:
+        train(small, last, look=lambda model: seen.append(_logits(model)))
+    stages.finish(f"saved, taken up again, {len(last.losses)} more steps, {last.curves()}", "loading")
+
+    difference = _difference(seen[0], _logits(_reloaded(small, tiny, last.output)))
+    if difference > _TOLERANCES[_dtype(small)]:
+        raise TrainingError(f"what was saved gives other logits than what was trained (by {difference:.2g}).")
+    stages.finish(f"plain libraries load the result, and its logits are {_same(difference)}", "merging")
+    if not any(first.losses + last.losses):
+        stages.finish("not tried: no random answer earned a reward, so the adapter has learnt nothing yet")
+    elif methods()[small.method.type].mergeable:
+        with _attempt(home, 2, 1, stages) as merging:
+            metrics = merge(MergeConfig(adapter=str(last.output)), merging)
+        stages.finish(f"merged into the base, and the logits are {_same(metrics['logit_difference'])}")
+
+
+@contextmanager
+def _attempt(home: Path, job: int, epoch: int, stages: Stages, first: bool = False) -> Iterator[_Watched]:
+    context = _Watched(attempt_directory(home, job, epoch), stages, first)
+    try:
+        yield context
+    finally:
+        context.close()
+
+
+def _same(difference: float) -> str:
+    return f"the same within {difference:.0e}" if difference else "the same to the bit"
+
+
+def smaller(recipe: Recipe, model: str, template: str = "") -> Recipe:
+    """The recipe for `model` with little of everything; `template` where the tiny model does not know its own."""
+    values = recipe.model_dump(mode="json")
+    values["method"]["type"] = STAND_INS.get(recipe.method.type, recipe.method.type)
+    for section, fields in SMALLER.items():
+        for name, most in fields.items():
+            if name in values[section]:
+                given = values[section][name]
+                values[section][name] = most if given is None else min(given, most)
+    for section, changes in INSTEAD.items():
+        values[section] |= {name: value for name, value in changes.items() if name in values[section]}
+    if not recipe.data.eval_rows:
+        values["eval"]["steps"] = None
+    values["model"] |= {"name": model, "revision": ""}
+    values["data"]["template"] = recipe.data.template or template
+    return Recipe.model_validate(values)
+
+
+@contextmanager
+def _temporary_home() -> Iterator[Path]:
+    """A home of its own in which models, data and artefacts are found where they are."""
+    places = [place for place in (models_dir(), data_dir(), artefacts_dir()) if place.is_dir()]
+    before = os.environ.get("CAMELID_HOME")
+    with tempfile.TemporaryDirectory(prefix="camelid-rehearsal-") as directory:
+        home = Path(directory).resolve()
+        for place in places:
+            (home / place.name).symlink_to(place)
+        os.environ["CAMELID_HOME"] = str(home)
+        try:
+            yield home
+        finally:
+            os.environ.pop("CAMELID_HOME")
+            if before is not None:
+                os.environ["CAMELID_HOME"] = before
+
+
+def _of_data(event: Mapping[str, Any]) -> str:
+    return (
+        f"{event['kept']:,} rows ({event['truncated']:,} of them cut off, {event['dropped']:,} left out), "
+        f"{event['heldout']:,} held out; {event['trained_tokens']:,} of {event['total_tokens']:,} tokens are learnt"
+    )
+
+
+def _reloaded(recipe: Recipe, reference: Any, output: Path) -> Any:
+    """The result as anybody would load it: with peft onto the base, or with transformers alone."""
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    method = method_of(recipe.method)
+    if method.kind == "model":
+        return AutoModelForCausalLM.from_pretrained(output, local_files_only=True, dtype=_dtype(recipe))
+    with warnings.catch_warnings():  # AdaLoRA keeps its ranks where peft looks for LoRA's, and works all the same
+        warnings.filterwarnings("ignore", "The following rank_pattern keys did not match", RuntimeWarning)
+        return PeftModel.from_pretrained(method.load(reference, recipe.model.dtype, recipe.method), str(output))
+
+
+def _dtype(recipe: Recipe) -> str:
+    """The number format that the model is trained in."""
+    from camelid_core.loading import choose_dtype
+
+    return str(choose_dtype(recipe.model.dtype)).removeprefix("torch.")
+
+
+def _logits(model: Any) -> Any:
+    import torch
+
+    model.eval()
+    ids = torch.arange(4, 20, device=model.device)[None]
+    with torch.no_grad():
+        return model(input_ids=ids, use_cache=False).logits[:, -ids.shape[1] :].float().cpu()
+
+
+def _difference(one: Any, other: Any) -> float:
+    return float((one - other).abs().max() / one.abs().max().clamp(min=1.0))

@@ -1,0 +1,89 @@
+"""What a run starts from and on: base, template, data, versions, machine.
+
+Knows how to ask each for a few words that tell it from others. Knows nothing of how a run goes.
+"""
+
+from __future__ import annotations
+
+import platform
+import re
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from camelid_core.artefacts import DatasetUse, TemplateContract
+from camelid_core.devices import describe
+from camelid_core.integrity import fingerprint
+from camelid_core.models import Reference
+from camelid_core.plugins import Host
+
+from camelid_train.config import Recipe
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
+
+
+def origin(
+    recipe: Recipe, reference: Reference, template: TemplateContract, datasets: Iterable[DatasetUse], host: Host
+) -> dict[str, Any]:
+    """What a run starts from and on, for an event: base, template, data, versions, machine."""
+    import torch
+    from camelid_core.loading import choose_dtype
+
+    return {
+        "base": {"id": reference.base_id, "fingerprint": fingerprint(reference.base)},
+        "template": {"name": template.name, "sha256": template.sha256},
+        "datasets": [use.model_dump(mode="json") for use in datasets],
+        "dtype": str(choose_dtype(recipe.model.dtype)).removeprefix("torch."),
+        "machine": {
+            "python": platform.python_version(),
+            "system": platform.platform(),
+            "device": re.sub(r"\W*\d+ GB free$", "", describe().words),
+            "processor": _processor(),
+            "threads": torch.get_num_threads(),
+            "cuda": torch.version.cuda or "",
+        },
+        "packages": installed([plugin.name for plugin in host.plugins]),
+        "plugins": {plugin.name: plugin.version for plugin in host.plugins},
+    }
+
+
+def _processor() -> str:
+    """The processor's name, where the system tells it."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return platform.processor()
+    found = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    return found[1].strip() if found else platform.machine()
+
+
+def installed(roots: Iterable[str]) -> dict[str, str]:
+    """These distributions and all that they are made with, with versions; what an extra would add too, where it is."""
+    from packaging.requirements import Requirement
+
+    found: dict[str, str] = {}
+    seen: set[tuple[str, frozenset[str]]] = set()
+    waiting: list[tuple[str, frozenset[str] | None]] = [(name, None) for name in roots]
+    while waiting:
+        name, extras = waiting.pop()
+        key = re.sub(r"[-_.]+", "-", name).lower()
+        if (key, extras or frozenset()) in seen:
+            continue
+        seen.add((key, extras or frozenset()))
+        try:
+            there = distribution(name)
+        except PackageNotFoundError:
+            continue
+        found[key] = there.version
+        for text in there.requires or ():
+            wanted = Requirement(text)
+            if extras is None or _applies(wanted, extras):
+                waiting.append((wanted.name, frozenset(wanted.extras)))
+    return dict(sorted(found.items()))
+
+
+def _applies(wanted: Requirement, extras: frozenset[str]) -> bool:
+    marker = wanted.marker
+    return marker is None or any(marker.evaluate({"extra": extra}) for extra in extras | {""})

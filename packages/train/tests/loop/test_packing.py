@@ -1,0 +1,96 @@
+"""Rows laid end to end teach what padded rows teach, and models that mix them up are found out."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from camelid_core.errors import ConfigError
+from camelid_core.tokenizing import IGNORE, Example
+from camelid_train.loop.batching import Collator
+from camelid_train.loop.loss import label_loss
+from camelid_train.loop.packing import end_to_end, packs_exactly, row_lengths
+from camelid_train.loop.speed import packs
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from peft import PromptTuningConfig, get_peft_model
+from transformers import AutoModelForCausalLM
+
+PAD = 2
+LENGTHS = st.lists(st.integers(1, 12), min_size=1, max_size=5)
+
+
+def batch(lengths: list[int], first_labelled: bool = False) -> dict[str, torch.Tensor]:
+    """Rows that hold and end with the padding token; half of each is labelled."""
+    rows = []
+    for length in lengths:
+        ids = [3 + (7 * place + length) % 400 for place in range(length - 1)] + [PAD]
+        known = 0 if first_labelled else length // 2
+        rows.append(Example(ids, [IGNORE] * known + ids[known:]))
+    return Collator(PAD)(rows)
+
+
+@given(LENGTHS)
+def test_padding_goes_and_everything_else_stays(lengths):
+    padded = batch(lengths)
+    found = row_lengths(**padded, pad_id=PAD)
+    assert found.tolist() == lengths
+    packed = end_to_end(**padded, lengths=found)
+    assert packed["input_ids"].shape == packed["labels"].shape == (1, sum(lengths))
+    assert packed["position_ids"].tolist() == [[place for length in lengths for place in range(length)]]
+    rows = [ids[:length] for ids, length in zip(padded["input_ids"].tolist(), lengths, strict=True)]
+    assert packed["input_ids"].tolist() == [[token for row in rows for token in row]]
+    counted = (padded["labels"][:, 1:] != IGNORE).sum()
+    assert (packed["labels"][:, 1:] != IGNORE).sum() == counted
+
+
+def test_of_no_rows_a_token_stays_so_that_there_is_a_step():
+    empty = Collator(PAD)([])
+    packed = end_to_end(**empty, lengths=row_lengths(**empty, pad_id=PAD))
+    assert packed["input_ids"].shape == (1, 1)
+    assert (packed["labels"] == IGNORE).all()
+
+
+@pytest.fixture(scope="module", params=["llama", "qwen2"])
+def model(request, base):
+    return AutoModelForCausalLM.from_pretrained(base(request.param), dtype=torch.float32).eval()
+
+
+@given(LENGTHS)
+@settings(max_examples=10)
+def test_loss_and_gradients_are_those_of_padded_rows(model, lengths):
+    """Right padding without a mask is itself tested against a mask, in test_loss."""
+    padded = batch([length + 2 for length in lengths], first_labelled=True)
+    packed = end_to_end(**padded, lengths=row_lengths(**padded, pad_id=PAD))
+    results = []
+    for inputs in (padded, packed):
+        loss = label_loss(model, **inputs) / 10
+        results.append([loss, *torch.autograd.grad(loss, list(model.parameters()))])
+    torch.testing.assert_close(*results, rtol=1e-5, atol=1e-5)
+
+
+def test_a_block_diagonal_mask_written_out_gives_the_same(model):
+    packed = end_to_end(**batch([5, 3, 6]), lengths=torch.tensor([5, 3, 6]))
+    blocks = torch.block_diag(*(torch.ones(length, length).tril() for length in (5, 3, 6)))
+    mask = torch.zeros(1, 1, 14, 14).masked_fill(blocks == 0, torch.finfo(torch.float32).min)
+    ids, positions = packed["input_ids"], packed["position_ids"]
+    with torch.no_grad():
+        masked = model(input_ids=ids, position_ids=positions, attention_mask=mask, use_cache=False).logits
+        ours = model(input_ids=ids, position_ids=positions, use_cache=False).logits
+    torch.testing.assert_close(ours, masked, rtol=1e-5, atol=1e-5)
+
+
+def test_models_that_tell_rows_apart_are_told_from_those_that_do_not(base):
+    def of(family: str):
+        return AutoModelForCausalLM.from_pretrained(base(family), dtype=torch.float32)
+
+    assert all(packs_exactly(of(family)) for family in ("llama", "qwen2", "gpt_neox", "gemma"))
+    bloom = of("bloom")
+    assert not packs_exactly(bloom)
+    virtual = get_peft_model(of("llama"), PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3))
+    assert not packs_exactly(virtual)
+    assert not packs("auto", bloom)
+    assert not packs("off", bloom)
+    with pytest.raises(ConfigError, match="'bloom' models"):
+        packs("on", bloom)
+    assert packs("on", of("llama"))
+    assert not packs("auto", of("llama"))  # there is no kernel for it on a processor
