@@ -124,7 +124,7 @@ def test_only_known_trackers_can_be_named(recipe):
 def test_every_tracker_has_an_extra_of_its_own_and_a_callback():
     from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 
-    extras = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    extras = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
     for name, tracker in reporting.TRACKERS.items():
         assert extras["optional-dependencies"][name][0].startswith(f"{tracker.package}>=")
         assert name in INTEGRATION_TO_CALLBACK
