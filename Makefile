@@ -7,7 +7,7 @@ UI ?= 1
 PYTEST := OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev demo ui lint format types contracts docs docs-check unit test constraints coverage clean
+.PHONY: help install dev demo ui lint format types contracts docs docs-check unit test gpu-check space constraints coverage clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,7 +18,7 @@ $(BIN)/python:
 
 $(VENV)/.installed: $(BIN)/python constraints-cpu.txt pyproject.toml $(wildcard packages/*/pyproject.toml plugins/*/pyproject.toml)
 	@echo "Installing Camelid into $(VENV) …"
-	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints-cpu.txt -e 'packages/core[data,quality]' -e 'packages/train[qlora]' -e 'packages/serve[api,plots]' -e packages/ui -e plugins/alpaca-cot -e plugins/trl
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints-cpu.txt -e 'packages/core[data,quality]' -e 'packages/train[qlora]' -e 'packages/serve[api,metrics,plots]' -e packages/ui -e plugins/alpaca-cot -e plugins/trl
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.installed requirements-dev.txt
@@ -66,6 +66,12 @@ test: $(VENV)/.dev lint types contracts docs-check  ## Everything CI checks
 	$(PYTEST) -m "slow and not install" -n 2 --dist loadfile
 	$(PYTEST) -m model
 	$(PYTEST) -m "install or browser" -n 2 --dist loadfile
+
+gpu-check: $(VENV)/.installed  ## Check training on this machine's graphics card against float32, and how fast it is
+	$(BIN)/python benchmarks/gpu_check.py
+
+space: $(BIN)/python  ## Build the hosted demo's bundle in build/space
+	$(BIN)/python space/build.py build/space
 
 constraints: $(VENV)/.dev  ## Write constraints-cpu.txt from what .venv holds
 	@$(BIN)/python -m pip freeze --exclude-editable --disable-pip-version-check | sed 's/+cpu$$//' | grep -v '^-e' > constraints-cpu.txt

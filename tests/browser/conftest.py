@@ -183,6 +183,16 @@ _OVER = """() => [...document.querySelectorAll('body *')].filter(each => {
 
 @pytest.fixture
 def eyes(server: Server, browser: Browser) -> Iterator[Eyes]:
+    yield from looking(server, browser)
+
+
+@pytest.fixture
+def visitor(space: str, browser: Browser) -> Iterator[Eyes]:
+    """Looks at the built Space, which is no server of ours: nobody needs a token there."""
+    yield from looking(Server(Path(), f"{space}/?visit=1", None), browser)  # type: ignore[arg-type]
+
+
+def looking(server: Server, browser: Browser) -> Iterator[Eyes]:
     found = Eyes(server, browser)
     yield found
     complaints = list(found.complaints)  # closing a page cuts off its stream, and Gradio's script says so

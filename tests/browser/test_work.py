@@ -86,6 +86,24 @@ def test_a_wrong_setting_is_marked_where_it_is(eyes):
     expect(page.locator("#train-train-seed")).to_be_hidden()
 
 
+def test_a_method_is_chosen_and_only_its_knobs_are_shown(eyes):
+    page = eyes.open("?tab=train")
+    expect(page.locator("#train-card-method-shown")).to_contain_text("lora")
+    expect(page.locator("#train-method-type")).to_be_hidden()
+    page.locator("#train-card-method-change").click()
+    open_drawer(page, "train")
+    expect(page.locator("#train-method-r")).to_be_visible()
+    choose(page, "train-method-type", "ia3")
+    expect(page.locator("#train-method-targets-ia3")).to_be_visible()
+    expect(page.locator("#train-method-r")).to_be_hidden()
+    fill(page, "train-method-targets-ia3", "v_proj")
+    expect(page.locator("#train-command code")).to_contain_text("method.type=ia3 'method.targets=[")
+    expect(page.locator("#train-card-method-shown")).to_contain_text("targets v_proj")
+    eyes.shoot(page, "train-method-wide")
+    page.set_viewport_size(NARROW)
+    eyes.shoot(page, "train-method-narrow")
+
+
 def test_a_run_is_started_watched_left_and_found_again(eyes):
     page = eyes.open("?tab=train")
     expect(page.locator("#train-estimate dd").first).to_be_visible()
@@ -105,12 +123,16 @@ def test_a_run_is_started_watched_left_and_found_again(eyes):
     expect(found.locator("#run .camelid-state.succeeded")).to_be_visible(timeout=90_000)
     expect(found.locator("#run-head h2")).to_have_text("first")
     expect(found.locator("#run-result")).to_contain_text("Held-out loss after")
-    expect(found.locator("#run-loss canvas, #run-loss svg").first).to_be_visible()
-    found.wait_for_timeout(600)
+    expect(found.locator("#run-plots figure")).to_have_count(4)
+    expect(found.locator("#run-answers article").first).to_contain_text("Before")
+    found.locator("#run-plots .area").first.hover()
+    expect(found.locator("#run-plots output").first).to_contain_text("training, smoothed")
     eyes.shoot(found, "train-done-wide")
     found.set_viewport_size(NARROW)
-    found.wait_for_timeout(600)
     eyes.shoot(found, "train-done-narrow")
+    with found.expect_download() as download:
+        found.locator("#run-about .camelid-download").click()
+    assert download.value.suggested_filename == "first.zip"
 
 
 def test_a_run_that_cannot_go_on_says_why(eyes):
@@ -134,9 +156,43 @@ def test_a_run_is_stopped_early_and_keeps_its_result(eyes):
     expect(page.locator("#train-command code")).to_contain_text("5000")
     page.locator("#train-start").click()
     expect(page.locator("#run-progress")).to_contain_text("/ 5", timeout=60_000)
+    other = eyes.open("?tab=train", size=NARROW)
+    expect(other.locator("#train-estimate")).to_contain_text("Under way now: 1")
+    expect(other.locator("#train-runs tr[data-key='3']")).to_contain_text("Running")
+    eyes.shoot(other, "train-other-narrow")
     page.locator("#run-finish").click()
     expect(page.locator("#run .camelid-state.succeeded")).to_be_visible(timeout=60_000)
     expect(page.locator("#run-chat")).to_be_visible()
+
+
+def test_runs_are_found_compared_cloned_and_deleted(eyes):
+    page = eyes.open("?tab=train")
+    expect(page.locator("#train-runs tbody tr")).to_have_count(3)
+    for run in ("1", "3"):
+        page.locator(f"#train-runs input[value='{run}']").click()
+        expect(page.locator(f"#train-runs input[value='{run}']")).to_be_checked()
+    expect(page.locator("#compare-shown figure")).to_have_count(2)
+    expect(page.locator("#compare-shown table")).to_contain_text("train.max_steps")
+    expect(page.locator("#train-form")).to_be_hidden()
+    eyes.shoot(page, "train-compare-wide")
+    assert "compare=1%2C3" in page.url
+    other = eyes.open(f"?{page.url.partition('?')[2]}", size=NARROW, color_scheme="dark")  # another browser, the same
+    expect(other.locator("#compare-shown figure")).to_have_count(2)
+    expect(other.locator("#train-form")).to_be_hidden()
+    eyes.shoot(other, "train-compare-narrow")
+
+    page.locator("#compare-close").click()
+    page.locator("#train-runs tr[data-key='1'] a").click()
+    page.locator("#run-again").click()
+    expect(page.locator("#train-command code")).to_contain_text("train.max_steps=60")
+    choose(page, "runs-state", "Failed")
+    expect(page.locator("#train-runs tbody tr")).to_have_count(1)
+    page.locator("#train-runs tr[data-key='2'] a").click()
+    page.locator("#run-delete").click()
+    eyes.shoot(page, "train-delete-wide")
+    page.locator("#run-delete-yes").click()
+    expect(page.locator("#train-runs")).to_contain_text("No run fits.")
+    expect(page.locator("#train-form")).to_be_visible()
 
 
 def test_the_adapter_is_merged(eyes, server):
@@ -164,7 +220,7 @@ def test_a_file_is_predicted_and_downloaded(eyes, questions):
     eyes.shoot(page, "predict-chosen-wide")
     page.locator("#predict-start").click()
     expect(page.locator("#predict-job .camelid-state.succeeded")).to_be_visible(timeout=90_000)
-    expect(page.locator("#predict-job-body tbody tr")).to_have_count(12)
+    expect(page.locator("#predict-rows tbody tr")).to_have_count(12)
     eyes.shoot(page, "predict-done-wide")
     page.set_viewport_size(NARROW)
     page.wait_for_timeout(400)
@@ -241,7 +297,7 @@ def test_an_answer_is_stopped_with_what_is_there(eyes):
 
 def test_jobs_list_everything_with_log_and_events(eyes):
     page = eyes.open("?tab=jobs")
-    expect(page.locator("#jobs-list tbody tr")).to_have_count(5)
+    expect(page.locator("#jobs-list tbody tr")).to_have_count(4)
     page.locator("#jobs-list tbody tr").last.click()
     expect(page.locator("#job-head h2")).to_contain_text("first")
     expect(page.locator("#job-body")).to_contain_text("Events")

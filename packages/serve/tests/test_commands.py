@@ -56,8 +56,20 @@ def test_predict_runs_as_a_job(base: Path, home: Path, tmp_path: Path) -> None:
     assert Path(summary["artefact"]) == home / "artefacts" / "mine"
 
 
+def test_predict_maps_scores_and_asks_several_models(base: Path, adapter: Path, tmp_path: Path) -> None:
+    source, out = tmp_path / "in.csv", tmp_path / "out.jsonl"
+    source.write_text("Frage,right\nSay 1.,1\nSay 2.,2\n", encoding="utf-8")
+    options = ("--map", "instruction=Frage", "--reference", "right", "--also", str(adapter), "--max-new-tokens", "4")
+    done = camelid("predict", str(base), str(source), *options, "--out", str(out), "--json")
+    answered = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+    assert [set(row["scores"]) for row in answered] == [{"tiny", "adapter"}] * 2
+    assert json.loads(done.stdout)["models"]["adapter"]["scored"]["exact"] == 2
+
+
 def test_predict_says_what_is_wrong_before_it_starts(base: Path, tmp_path: Path) -> None:
     source = write_jsonl(tmp_path / "in.jsonl", ROWS)
+    twice = camelid("predict", str(base), str(source), "--also", str(base), code=2).stderr
+    assert "named twice" in twice
     assert "no file" in camelid("predict", str(base), "nowhere.jsonl", code=2).stderr
     assert "directory" in camelid("predict", str(base), str(source), "--out", str(tmp_path), code=2).stderr
     assert "max_new_tokens" in camelid("predict", str(base), str(source), "--max-new-tokens", "0", code=2).stderr
@@ -68,6 +80,20 @@ def test_eval_scores(adapter: Path) -> None:
     summary = json.loads(done.stdout)
     assert summary["rows"] == 3
     assert {"accuracy", "base_accuracy", "artefact"} <= set(summary)
+
+
+def test_eval_measures_contexts(base: Path) -> None:
+    options = ("--lengths", "64,640", "--rope", "linear:2", "--windows", "2", "--name", "curves")
+    lines = camelid("eval", "context", str(base), *options).stdout.splitlines()
+    assert lines[0].split() == ["perplexity", "64", "640"]
+    assert [line.split()[:-2] for line in lines[1:3]] == [["tiny"], ["tiny", "linear:2"]]
+    assert lines[-1].endswith("artefacts/curves/plot.svg")
+
+
+def test_eval_hides_keys(base: Path) -> None:
+    options = ("--lengths", "300,900", "--depths", "0.5", "--trials", "1")
+    summary = json.loads(camelid("eval", "passkey", str(base), *options, "--json").stdout)
+    assert summary["results"]["variants"][0]["cells"][0] == {"length": 300, "depth": 0.5, "found": 0, "of": 1}
 
 
 def test_ctrl_c_ends_the_answer_and_not_the_program(base: Path) -> None:

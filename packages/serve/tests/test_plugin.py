@@ -14,7 +14,7 @@ def test_everything_it_names_is_there() -> None:
     assert host.problems == []
     for command in ("chat", "predict", "eval", "serve"):
         assert resolve(host.commands[command].target).registered_commands
-    for task in ("predict", "evaluate"):
+    for task in ("predict", "evaluate", "context", "passkey"):
         host.tasks[task].load_config()
         assert callable(host.tasks[task].load_run())
     assert callable(resolve(host.registry("camelid_engines")["transformers"].load))
@@ -23,9 +23,10 @@ def test_everything_it_names_is_there() -> None:
 def test_importing_it_imports_no_model_library() -> None:
     script = (
         "import sys, camelid_serve.plugin as p, camelid_serve.remote, camelid_serve.config\n"
+        "p.camelid_tasks()[-1].load_config()\n"
         "p.camelid_tasks(), p.camelid_engines(), p.camelid_commands()\n"
         "import camelid_serve.commands.chat, camelid_serve.commands.predict, camelid_serve.commands.evaluate\n"
-        "print([name for name in ('torch', 'transformers', 'peft') if name in sys.modules])\n"
+        "print([name for name in ('torch', 'transformers', 'peft', 'matplotlib') if name in sys.modules])\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

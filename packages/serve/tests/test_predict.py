@@ -9,13 +9,14 @@ from typing import Any
 import camelid_serve.predict as module
 import pytest
 from camelid_core.artefacts import verify_directory
-from camelid_core.errors import DataError
+from camelid_core.errors import DataError, UsageError
 from camelid_core.tasks import Interrupted
 from camelid_core.testing import write_jsonl
 from camelid_serve.config import PredictConfig
 from camelid_serve.engine import Sampling
-from camelid_serve.inputs import PREDICTIONS
-from camelid_serve.predict import WORK, partial, run
+from camelid_serve.inputs import PREDICTIONS, open_input
+from camelid_serve.predict import WORK, run, work_so_far
+from camelid_serve.predictions import so_far
 
 from .context import Attempt
 
@@ -76,11 +77,13 @@ def test_a_killed_attempt_is_gone_on_with(
         torn.write('{"row": 11, "result": {"gener')
 
     asked: list[int] = []
-    monkeypatch.setattr(
-        module,
-        "answer_many",
-        lambda a, items, *rest, **more: asked.extend(i for i, _ in items) or real(a, items, *rest, **more),
-    )
+
+    def answering(assembled: Any, items: Any, *rest: Any, **more: Any) -> Any:
+        left = list(items)
+        asked.extend(number for number, _ in left)
+        return real(assembled, left, *rest, **more)
+
+    monkeypatch.setattr(module, "answer_many", answering)
     second = Attempt(tmp_path / "job", 2)
     run(config, second)
     assert len(asked) == 7
@@ -94,7 +97,7 @@ def test_asked_to_save_it_leaves_and_goes_on(config: PredictConfig, tmp_path: Pa
     first = Attempt(tmp_path / "job", 1, "save", stop_after=2)
     with pytest.raises(Interrupted):
         run(config, first)
-    shown = partial(Path(config.input), [first.directory])
+    shown = list(so_far(open_input(config.input).rows(), work_so_far(config, [first.directory])))
     assert 2 <= len(shown) < 12
     second = Attempt(tmp_path / "job", 2)
     run(config, second)
@@ -122,7 +125,7 @@ def test_bad_rows_harm_no_other(config: PredictConfig) -> None:
         "{no json",
         "[1, 2]",
         '{"instruction": 7}',
-        '{"question": "no known format"}',
+        '{"nope": "no known format"}',
         '{"messages": [{"role": "assistant", "content": "I first?"}]}',
         json.dumps({"instruction": "word " * 3000}),
         '{"messages": [{"role": "user", "content": "fine too"}], "error": "of old"}',
@@ -133,9 +136,10 @@ def test_bad_rows_harm_no_other(config: PredictConfig) -> None:
     answered = results(attempt)
     assert summary["failed"] == 6
     assert ["generate" in row for row in answered] == [True, *[False] * 6, True]
-    assert answered[1]["line"] == "{no json"
+    assert "line 2" in answered[1]["error"]
     assert "512" in answered[6]["error"]
     assert all("error" in row for row in answered[1:7])
+    assert "error" not in answered[7]
 
 
 def test_a_json_array_is_read_too_and_an_empty_file_is_said(config: PredictConfig, tmp_path: Path) -> None:
@@ -155,3 +159,42 @@ def test_another_template_is_recorded(config: PredictConfig, tmp_path: Path) -> 
     template = verify_directory(attempt.output).manifest.template
     assert template is not None
     assert (template.name, template.overrides) == ("vicuna", "alpaca")
+
+
+def test_answers_are_scored_against_a_column(config: PredictConfig, tmp_path: Path) -> None:
+    rows = [{"instruction": "Say one.", "output": "1", "mine": "It is 3."}, {"instruction": "Say two.", "output": ""}]
+    write_jsonl(Path(config.input), rows)
+    own = Attempt(tmp_path / "own")
+    summary = run(config, own)
+    assert summary["scored"] == {"exact": 1, "numeric": 1, "bleu": 1, "chrf": 1}
+    assert ["scores" in row for row in results(own)] == [True, False]
+    named = Attempt(tmp_path / "named")
+    run(config.model_copy(update={"reference": "mine"}), named)
+    metrics = verify_directory(named.output).manifest.metrics
+    assert metrics["scores"] == results(named)[0]["scores"]
+    with pytest.raises(DataError, match="'theirs'"):
+        run(config.model_copy(update={"reference": "theirs"}), Attempt(tmp_path / "none"))
+
+
+def test_several_models_answer_in_one_go(config: PredictConfig, adapter: Path, tmp_path: Path) -> None:
+    with Path(config.input).open("a", encoding="utf-8") as file:
+        file.write("{broken\n")
+    alone, tuned = Attempt(tmp_path / "alone"), Attempt(tmp_path / "tuned")
+    run(config, alone)
+    run(config.model_copy(update={"model": str(adapter)}), tuned)
+    both = config.model_copy(update={"also": [str(adapter)]})
+    first = Attempt(tmp_path / "both", 1, "save", stop_after=4)
+    with pytest.raises(Interrupted):
+        run(both, first)
+    second = Attempt(tmp_path / "both", 2)
+    summary = run(both, second)
+    answered = results(second)
+    for label, attempt in (("tiny", alone), ("adapter", tuned)):
+        assert [row["generate"][label] for row in answered[:-1]] == [row["generate"] for row in results(attempt)[:-1]]
+        assert summary["models"][label]["failed"] == 1
+    assert isinstance(answered[-1]["error"], str)
+    assert summary["failed"] == 1
+    last = [event for event in second.events if event["kind"] == "progress"][-1]
+    assert (last["done"], last["total"]) == (26, 26)
+    with pytest.raises(UsageError, match="named twice"):
+        run(config.model_copy(update={"also": [config.model]}), Attempt(tmp_path / "twice"))

@@ -22,6 +22,11 @@ def test_open_to_all_without_a_token_is_refused(host):
     assert "ssh -L" in str(caught.value)
 
 
+def test_a_profile_that_is_not_there_is_refused_before_anything_starts():
+    with pytest.raises(UsageError, match="local or demo"):
+        commands.ui(port=0, profile="demos")
+
+
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM], ids=lambda each: each.name)
 def test_the_server_starts_answers_and_leaves_nothing_behind(home, tmp_path, ending):
     environment = os.environ | {"TMPDIR": str(tmp_path)}

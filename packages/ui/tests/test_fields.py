@@ -9,7 +9,7 @@ from camelid_core.config import Config
 from camelid_serve.config import PredictConfig
 from camelid_serve.engine import Sampling
 from camelid_train.config import MergeConfig, Recipe
-from camelid_ui.fields import Invalid, build, command_line, default_values, flat, knobs, overrides
+from camelid_ui.fields import Invalid, build, command_line, default_values, flat, knobs, overrides, values_of
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field
@@ -61,7 +61,7 @@ def test_nothing_is_left_out(cls):
     """Every leaf of the configuration is a knob, except those with one possible value."""
     shown = {knob.path for knob in knobs(cls)}
     hidden = set(flat(cls.model_validate(REQUIRED[cls]))) - shown
-    assert hidden <= {"method.type", "launch.processes", "launch.nodes"}
+    assert hidden <= {"method.type", "objective.type", "launch.processes", "launch.nodes"}
 
 
 def test_values_come_back_as_they_went():
@@ -116,6 +116,37 @@ def test_a_section_of_two_forms_is_a_choice_and_its_fields():
     assert found["fast"].kind == "flag"
     built = build(Choice, {"method.type": "large", "method.size": 3, "method.weight": "2.5"})
     assert built.method == Large(weight=2.5)
+
+
+def test_a_field_that_forms_mean_differently_is_a_knob_for_each():
+    found = {knob.key: knob for knob in knobs(Recipe) if knob.path == "method.initial"}
+    assert set(found) == {"method.initial", "method.initial@prompt"}
+    assert found["method.initial@prompt"].choices == ("vocabulary", "random")
+    values = {"method.type": "prompt", "method.initial": "eva", "method.initial@prompt": "random"}
+    assert build(Recipe, values).method.initial == "random"
+    assert build(Recipe, values | {"method.type": "lora"}).method.initial == "eva"
+
+
+@pytest.mark.parametrize("method", [form.model_fields["type"].default for form in Recipe.forms("method")])
+def test_every_method_comes_back_from_its_widgets_and_its_command_line(method):
+    recipe = Recipe().with_overrides([f"method.type={method}", "train.seed=3"])
+    shown = values_of(recipe)
+    assert set(shown) == set(default_values(Recipe))
+    assert build(Recipe, shown) == recipe
+    assert set(overrides(recipe)) == {"train.seed=3", *([f"method.type={method}"] if method != "lora" else [])}
+
+
+def test_an_error_in_a_chosen_forms_field_is_found_there():
+    with pytest.raises(Invalid) as caught:
+        build(Recipe, {"method.type": "adalora", "method.every": 0, "method.r": 0})
+    assert list(caught.value.errors) == ["method.every"]
+
+
+def test_several_of_a_few_names_are_chosen_and_not_typed():
+    found = next(knob for knob in knobs(Recipe) if knob.path == "train.report_to")
+    assert found.kind == "lines"
+    assert "tensorboard" in found.choices
+    assert build(Recipe, {"train.report_to": ["tensorboard"]}).train.report_to == ["tensorboard"]
 
 
 def test_bounds_are_said_in_signs():

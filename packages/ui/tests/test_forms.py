@@ -15,9 +15,9 @@ from camelid_ui.forms import Form, words
 def test_the_drawer_has_every_knob_once(cls):
     with gr.Blocks(analytics_enabled=False):
         form = Form(cls, "f")
-        form.place(knobs(cls)[0].path)
+        form.place(knobs(cls)[0].key)
         form.drawer()
-    assert set(form.widgets) == {knob.path for knob in knobs(cls)}
+    assert set(form.widgets) == {knob.key for knob in knobs(cls)}
     assert len({widget.elem_id for widget in form.inputs}) == len(form.inputs)
 
 
@@ -51,3 +51,18 @@ def test_what_classes_say_is_in_the_table_of_words():
     table = words([Recipe])
     assert table["label.train.batch_size"] == "Batch size"
     assert "(1–4096)" in table["help.train.batch_size"]
+
+
+def test_only_the_chosen_methods_knobs_are_shown():
+    with gr.Blocks(analytics_enabled=False) as demo:
+        form = Form(Recipe, "f")
+        form.drawer()
+        form.follow()
+    shown = {key for key, widget in form.widgets.items() if widget.visible}
+    assert {"method.type", "method.r"} <= shown
+    assert not {"method.shard", "method.targets@ia3"} & shown
+    change = next(each for each in demo.fns.values() if form.widgets["method.r"] in each.outputs)
+    updates = dict(zip((widget.elem_id for widget in change.outputs), change.fn("ia3"), strict=True))
+    assert {ident for ident, update in updates.items() if update["visible"]} == {
+        "f-method-targets-ia3", "f-method-feed_forward",
+    }  # fmt: skip

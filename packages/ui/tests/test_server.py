@@ -82,6 +82,21 @@ def test_predictions_are_a_download(client, services, questions):
     assert found.text == ""
 
 
+def test_what_a_run_was_made_from_is_a_download(client, services):
+    import io
+    import zipfile
+
+    from camelid_train.config import Recipe
+
+    job = services.training.start(Recipe().with_overrides(["model.name=tiny"]), "mine")
+    found = client.get(f"/download/runs/{job.id}", headers={"authorization": f"Bearer {TOKEN}"})
+    assert found.headers["content-disposition"] == 'attachment; filename="mine.zip"'
+    with zipfile.ZipFile(io.BytesIO(found.content)) as packed:
+        assert any(name.endswith("recipe.toml") for name in packed.namelist())
+    missing = client.get("/download/runs/7", headers={"authorization": f"Bearer {TOKEN}"})
+    assert (missing.status_code, missing.text) == (404, "There is no job 7; `camelid jobs list --all` shows all.")
+
+
 def test_nothing_is_published_as_an_api(app, client):
     config = client.get("/config", headers={"authorization": f"Bearer {TOKEN}"}).json()
     assert [each["api_name"] for each in config["dependencies"] if each.get("api_visibility") == "public"] == []

@@ -34,5 +34,16 @@ def test_text_can_be_read(mode, pair):
     assert (light + 0.05) / (dark + 0.05) >= 4.5
 
 
+@pytest.mark.parametrize("mode", [":root", ".dark"])
+def test_every_curve_can_be_seen(mode):
+    card = colours(mode)["card"]
+    block = re.search(rf"{re.escape(mode)} \{{( --p-raw.*?)\}}", stylesheet())
+    lines = dict(re.findall(r"--(p[\w-]+): (#[0-9a-f]{6})", block[1]))
+    assert len(lines) == 11
+    for colour in lines.values():
+        light, dark = sorted((luminance(card), luminance(colour)), reverse=True)
+        assert (light + 0.05) / (dark + 0.05) >= 3
+
+
 def test_the_script_is_in_the_page():
     assert "window.camelid" in head()

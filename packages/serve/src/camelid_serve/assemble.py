@@ -109,7 +109,20 @@ def assemble(
         ModelError: it cannot be loaded, or is not here yet.
         ArtefactError: its template or tokenizer is not what it was trained with.
     """
-    return assemble_all({name: name}, host, template, dtype, engine, slots, report)[name]
+    return assemble_reference(resolve_model(name, host), host, template, dtype, engine, slots, report)
+
+
+def assemble_reference(
+    reference: Reference,
+    host: Host,
+    template: str = "",
+    dtype: Dtype = "auto",
+    engine: str = "transformers",
+    slots: int = 16,
+    report: Report = lambda text: None,
+) -> Assembled:
+    """The same for a model that was found already, and perhaps had its positions stretched."""
+    return _assemble({"": reference}, host, template, dtype, engine, slots, report)[""]
 
 
 def assemble_all(
@@ -126,8 +139,20 @@ def assemble_all(
     Raises:
         UnknownName, ModelError, ArtefactError: as `assemble` does; nothing stays loaded then.
     """
-    kind = host.registry("camelid_engines")[engine]
     references = {label: resolve_model(name, host) for label, name in names.items()}
+    return _assemble(references, host, template, dtype, engine, slots, report)
+
+
+def _assemble(
+    references: Mapping[str, Reference],
+    host: Host,
+    template: str,
+    dtype: Dtype,
+    engine: str,
+    slots: int,
+    report: Report,
+) -> dict[str, Assembled]:
+    kind = host.registry("camelid_engines")[engine]
     report("Reading the tokenizer")
     encoders = {label: _encoder(reference, host, template) for label, reference in references.items()}
     ready: dict[str, Assembled] = {}
@@ -141,7 +166,7 @@ def assemble_all(
         for opened in engines.values():
             opened.close()
         raise
-    return {label: ready[label] for label in names}
+    return {label: ready[label] for label in references}
 
 
 _Base = tuple[Path, str]

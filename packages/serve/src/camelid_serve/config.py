@@ -48,14 +48,21 @@ class PredictConfig(_Answering):
     """Answer every row of a file."""
 
     input: str
-    """JSON or JSON Lines file; rows have an instruction (and perhaps an input) or messages, an answer is not needed."""
+    """Data file (JSON, JSON Lines, CSV, TSV or Parquet) or dataset; rows need no answer."""
+    columns: str = ""
+    """Which column of a file is what, such as instruction=question; empty reads rows by the names of their columns."""
+    reference: str = ""
+    """Column with the right answer, for scores; empty takes the answer that a row of a known format has itself."""
+    also: list[str] = []
+    """Further models or artefacts that answer the same rows, one after the other."""
     limit: int | None = Field(None, ge=1)
     """Take at most this many rows."""
     base: bool = False
     """Answer with the base model, without its adapter."""
 
     def anchored(self) -> Self:
-        return self._anchored("input")
+        anchored = self._anchored("input")
+        return anchored.model_copy(update={"also": [anchor(name) for name in self.also]})
 
 
 class EvaluateConfig(_Answering):

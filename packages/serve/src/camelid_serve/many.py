@@ -7,7 +7,9 @@ an error of its own; what is answered for one depends on no other.
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 from camelid_core.errors import CamelidError
@@ -26,13 +28,14 @@ Item = tuple[int, Sequence[Message]]
 
 
 def answer_many(
-    assembled: Assembled, items: Sequence[Item], sampling: Sampling, slots: int, tuned: bool = True
+    assembled: Assembled, items: Iterable[Item], sampling: Sampling, slots: int, tuned: bool = True
 ) -> Generator[tuple[int, Delta | CamelidError], None, None]:
-    """Deltas and errors by the items' keys. Each key has a seed of its own; closing the iterator stops the work."""
-    window = slots * _ROUNDS
-    for start in range(0, len(items), window):
+    """Deltas and errors by the items' keys. Each key has a seed of its own; closing the iterator stops the work.
+    No more than `slots` × 64 items are taken at a time."""
+    waiting = iter(items)
+    while window := list(islice(waiting, slots * _ROUNDS)):
         ready: list[tuple[int, list[int]]] = []
-        for key, messages in items[start : start + window]:
+        for key, messages in window:
             try:
                 ready.append((key, assembled.prompt_ids(messages)))
             except CamelidError as error:
@@ -48,10 +51,11 @@ def answer_many(
 
 
 class Progress:
-    """Tells a task's context how far it is: rows, tokens per second, seconds left."""
+    """Tells a task's context how far it is: rows (or what `unit` says), tokens per second, seconds left."""
 
-    def __init__(self, context: TaskContext, total: int, done: int = 0) -> None:
+    def __init__(self, context: TaskContext, total: int, done: int = 0, unit: str = "rows") -> None:
         self._context = context
+        self._unit = unit
         self._total, self._done, self._before = total, done, done
         self._started = self._emitted = time.monotonic()
         self.tokens = 0
@@ -64,8 +68,25 @@ class Progress:
     def tokens_per_second(self) -> float:
         return round(self.tokens / max(self.seconds, 1e-9), 1)
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Time in here counts for nothing: how long a model loads says nothing of how long the rest will take."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self._started += time.monotonic() - began
+
+    def skip(self, rows: int) -> None:
+        """These were done before; they say nothing of how long the rest will take."""
+        self._done += rows
+        self._before += rows
+
     def row(self, tokens: int = 0) -> None:
-        self._done += 1
+        self.advance(1, tokens)
+
+    def advance(self, by: int, tokens: int) -> None:
+        self._done += by
         self.tokens += tokens
         if time.monotonic() - self._emitted >= _EMIT_SECONDS or self._done == self._total:
             self.emit()
@@ -78,7 +99,7 @@ class Progress:
             "progress",
             done=self._done,
             total=self._total,
-            unit="rows",
+            unit=self._unit,
             tokens_per_second=self.tokens_per_second,
             eta=eta,
             **more,

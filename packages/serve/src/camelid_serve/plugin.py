@@ -41,5 +41,21 @@ def camelid_commands() -> list[Command]:
         Command("chat", "Talk with a model or artefact.", "camelid_serve.commands.chat:app"),
         Command("predict", "Answer every row of a file.", "camelid_serve.commands.predict:app"),
         Command("serve", "Answer over HTTP, as OpenAI's API does.", "camelid_serve.commands.serve:app"),
-        Command("eval", "Score a model's answers on held-out rows.", "camelid_serve.commands.evaluate:app"),
+        Command(
+            "eval", "Score answers, and measure what long contexts are worth.", "camelid_serve.commands.evaluate:app"
+        ),
+    ]
+
+
+@hookimpl
+def camelid_compat_commands() -> list[Command]:
+    from .compat.scripts import SCRIPTS
+
+    return [
+        Command(
+            name,
+            f"Read an argument list of Alpaca-CoT's {name}.py as it is, and print the command it means.",
+            f"camelid_serve.commands.compat:{name}",
+        )
+        for name in SCRIPTS
     ]

@@ -10,6 +10,18 @@ TASKS = (
         "evaluate",
         "Score a model's answers on held-out rows.",
         "camelid_serve.config:EvaluateConfig",
-        "camelid_serve.evaluate:run",
+        "camelid_serve.evaluations.answers:run",
+    ),
+    Task(
+        "context",
+        "Measure perplexity against the length of the context.",
+        "camelid_serve.evaluations.config:ContextConfig",
+        "camelid_serve.evaluations.context:run",
+    ),
+    Task(
+        "passkey",
+        "Have models find a key that is hidden in long texts.",
+        "camelid_serve.evaluations.config:PasskeyConfig",
+        "camelid_serve.evaluations.passkey:run",
     ),
 )

@@ -17,6 +17,7 @@ from camelid_serve.config import PredictConfig
 from camelid_serve.engine import Sampling
 from camelid_train.config import MergeConfig, Recipe
 
+from .closed import close_controls
 from .fields import flat
 from .forms import limits, words
 from .services import Services
@@ -54,7 +55,8 @@ def build_app(services: Services) -> gr.Blocks:
         _header(pages, services)
         _lead(pages, services)
         _restore(demo, pages, services)
-    demo.queue(max_size=64, default_concurrency_limit=8, api_open=False)
+        close_controls(demo, services.profile)
+    demo.queue(max_size=services.profile.queue, default_concurrency_limit=8, api_open=False)
     return demo
 
 
@@ -104,8 +106,18 @@ def header(services: Services, say: Voice) -> str:
     return (
         f'<header class="camelid-header"><h1>Camelid</h1><span class="device">{esc(describe().words)}</span>'
         f'<a class="running{" some" if running else ""}" href="/?tab=jobs" data-open-tab="jobs">{esc(words)}</a>'
-        "</header>"
+        f"</header>{_banner(services, say)}"
     )
+
+
+def _banner(services: Services, say: Voice) -> str:
+    """What these pages are, where they are not one's own."""
+    profile = services.profile
+    if profile.changes:
+        return ""
+    models, limit = ", ".join(profile.models or ()), profile.prompt_characters or 0
+    words = say("demo.banner", models=models, tokens=profile.new_tokens or 0, characters=f"{limit:,}")
+    return f'<p class="camelid-note camelid-demo">{esc(words)}</p>'
 
 
 def _lead(pages: Pages, services: Services) -> None:
@@ -115,16 +127,16 @@ def _lead(pages: Pages, services: Services) -> None:
         try:
             return to_training(Mixture(sources=[services.data.collection.show(name).source]))
         except CamelidError:
-            return (gr.skip(),) * (len(mixed) + 2)  # it is gone, which the page says
+            return (gr.skip(),) * (len(mixed) + 3)  # it is gone, which the page says
 
     def use_mix(*values: Any) -> tuple[Any, ...]:
         try:
             return to_training(data.weighing.mixture(*values))
         except CamelidError:
-            return (gr.skip(),) * (len(mixed) + 2)  # said where the mixture is
+            return (gr.skip(),) * (len(mixed) + 3)  # said where the mixture is
 
     def to_training(mixture: Mixture) -> tuple[Any, ...]:
-        return gr.Tabs(selected="train"), "", *(form.show(path, flat(mixture)[path[5:]]) for path in mixed)
+        return gr.Tabs(selected="train"), "", "", *(form.show(path, flat(mixture)[path[5:]]) for path in mixed)
 
     def talk(run: str) -> tuple[Any, Any]:
         artefact = services.training.show(int(run)).artefact
@@ -145,7 +157,7 @@ def _lead(pages: Pages, services: Services) -> None:
 
     form, widgets = pages.train.form, pages.train.form.widgets
     mixed = [path for name in Mixture.model_fields if (path := f"data.{name}") in widgets]
-    training = [pages.tabs, pages.train.run, *(widgets[path] for path in mixed)]
+    training = [pages.tabs, pages.train.run, pages.train.compare, *(widgets[path] for path in mixed)]
     pages.data.bottom.use.click(use, pages.data.chosen, training, **PRIVATE)
     pages.data.mix.use.click(use_mix, pages.data.mix.choices, training, **PRIVATE)
     pages.train.panel.chat.click(talk, pages.train.run, [pages.tabs, pages.chat.model], **PRIVATE)
@@ -180,7 +192,7 @@ def _restore(demo: gr.Blocks, pages: Pages, services: Services) -> None:
             asked.get("room", ""),
             asked.get("mix", ""),
             *[asked.get("data", names[0] if names else "")] * 2,
-            *(asked.get(key, "") for key in ("run", "job", "merge", "predict")),
+            *(asked.get(key, "") for key in ("run", "compare", "job", "merge", "predict")),
             model,
             gr.update(choices=models, value=_first_of(models, pages.predict.model.value)),
             gr.update(choices=_adapters(services), value=_first_of(_adapters(services), None)),
@@ -197,7 +209,7 @@ def _restore(demo: gr.Blocks, pages: Pages, services: Services) -> None:
     outputs = [
         pages.header, pages.tabs, pages.data.row, pages.data.room, pages.data.mix.mix, pages.data.chosen,
         pages.data.current,
-        pages.train.run, pages.jobs.panel.job,
+        pages.train.run, pages.train.compare, pages.jobs.panel.job,
         pages.merge.panel.job, pages.predict.panel.job, pages.data.model, pages.predict.model, pages.merge.adapter,
         widgets["model.name"], widgets["data.sources"], pages.chat.model, *pages.chat.shown,
     ]  # fmt: skip

@@ -19,6 +19,8 @@ from camelid_core.errors import UsageError
 from camelid_core.listening import address_file, is_loopback, listening, names, shown
 from camelid_core.paths import home
 
+from .profile import Profile, profile_of
+
 app = typer.Typer(help="Open the pages in a browser.", add_completion=False, rich_markup_mode=None)
 
 ADDRESS = "ui.json"
@@ -33,8 +35,12 @@ def ui(
     ] = True,
     open_: Annotated[bool, typer.Option("--open", help="Open a browser.")] = False,
     allow_host: Annotated[list[str] | None, typer.Option(help="A further name the server answers to.")] = None,
+    profile: Annotated[
+        str, typer.Option(help="What the pages let people do: local everything, demo only to look and to chat.")
+    ] = "local",
 ) -> None:
     """Serve the pages: Data, Train, Chat, Batch predict, Merge & export, Jobs, Plugins."""
+    allowed = profile_of(profile)
     if not token and not is_loopback(host):
         raise UsageError(
             f"--host {host} lets other machines in, and --no-token lets anyone do anything. "
@@ -42,10 +48,12 @@ def ui(
         )
     secret = secrets.token_urlsafe(24) if token else ""
     with listening(host, port) as listener:
-        serve(listener, host, secret, allow_host or [], open_)
+        serve(listener, host, secret, allow_host or [], open_, allowed)
 
 
-def serve(listener: socket.socket, host: str, secret: str, allow_host: list[str], open_browser: bool) -> None:
+def serve(
+    listener: socket.socket, host: str, secret: str, allow_host: list[str], open_browser: bool, profile: Profile
+) -> None:
     """Run until interrupted, from an empty directory, with uploads in a private one."""
     port = listener.getsockname()[1]
     directory = home()
@@ -63,16 +71,16 @@ def serve(listener: socket.socket, host: str, secret: str, allow_host: list[str]
             typer.echo("Ctrl-C ends the pages; jobs go on.")
             if open_browser:
                 webbrowser.open(url)
-            _run(listener, secret, names(host, allow_host), port)
+            _run(listener, secret, names(host, allow_host), port, profile)
 
 
-def _run(listener: socket.socket, secret: str, hosts: frozenset[str], port: int) -> None:
+def _run(listener: socket.socket, secret: str, hosts: frozenset[str], port: int, profile: Profile) -> None:
     import uvicorn
 
     from .server import build_server, guarded
     from .services import Services
 
-    guard = guarded(build_server(Services.open()), secret, hosts, port)
+    guard = guarded(build_server(Services.open(profile=profile)), secret, hosts, port)
     config = uvicorn.Config(
         guard, log_level="warning", timeout_keep_alive=5, timeout_graceful_shutdown=3, server_header=False
     )

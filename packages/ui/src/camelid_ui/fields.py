@@ -1,52 +1,32 @@
-"""A configuration class as a flat list of knobs, and back: values → overrides → configuration.
+"""Values of knobs → configuration → overrides, and back.
 
-Knows classes, bounds and defaults. Knows nothing of widgets: what a page shows about a field, the
-class already says.
+Knows knobs and what a person may type into them. Knows nothing of widgets.
 """
 
 from __future__ import annotations
 
 import json
 import shlex
-import types
-import typing
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
 
 from camelid_core.config import Config, ConfigT, parse_value, validate
 from camelid_core.errors import ConfigError
-from pydantic.fields import FieldInfo
 
-Kind = Literal["text", "whole", "number", "flag", "choice", "lines", "pairs"]
+from .knobs import Knob, knobs
 
-
-@dataclass(frozen=True, slots=True)
-class Knob:
-    """One field. `path` is what an override says (`train.epochs`); `variants` are the values of the
-    section's `type` it belongs to, none meaning all."""
-
-    path: str
-    kind: Kind
-    help: str
-    default: Any = None
-    required: bool = False
-    optional: bool = False
-    choices: tuple[Any, ...] = ()
-    bounds: str = ""
-    variants: frozenset[str] = frozenset()
-
-    @property
-    def section(self) -> str:
-        return self.path.rpartition(".")[0]
-
-    @property
-    def name(self) -> str:
-        return self.path.rpartition(".")[2]
-
-    @property
-    def title(self) -> str:
-        return self.name.replace("_", " ").capitalize()
+__all__ = [
+    "Invalid",
+    "Knob",
+    "build",
+    "command_line",
+    "default_values",
+    "differing",
+    "flat",
+    "knobs",
+    "overrides",
+    "values_of",
+]
 
 
 class Invalid(ConfigError):
@@ -57,23 +37,18 @@ class Invalid(ConfigError):
         self.errors = dict(errors)
 
 
-def knobs(cls: type[Config], prefix: str = "", variant: str = "") -> list[Knob]:
-    """Every field a person can set, nested sections included, in the order of the class."""
-    found: list[Knob] = []
-    for name, field in cls.model_fields.items():
-        sections = _sections(field.annotation)
-        path = prefix + name
-        if not sections:
-            found += _knob(path, field, variant)
-        elif len(sections) == 1:
-            found += knobs(sections[0], f"{path}.")
-        else:
-            found += _variants(path, sections)
-    return found
-
-
 def default_values(cls: type[Config]) -> dict[str, Any]:
-    return {knob.path: knob.default for knob in knobs(cls)}
+    """By knob."""
+    return {knob.key: knob.default for knob in knobs(cls)}
+
+
+def values_of(config: Config) -> dict[str, Any]:
+    """What each knob shows for `config`; one that the chosen form has not shows its default."""
+    values = flat(config)
+    return {
+        knob.key: values.get(knob.path, knob.default) if knob.fits(values.get(knob.head)) else knob.default
+        for knob in knobs(type(config))
+    }
 
 
 def flat(config: Config) -> dict[str, Any]:
@@ -89,11 +64,11 @@ def build(cls: type[ConfigT], values: Mapping[str, Any]) -> ConfigT:
         Invalid: with one sentence per field that does not fit.
     """
     nested: dict[str, Any] = {}
+    defaults = default_values(cls)
     for knob in knobs(cls):
-        chosen = values.get(f"{knob.section}.type")
-        if knob.path not in values or (knob.variants and chosen is not None and chosen not in knob.variants):
+        if knob.key not in values or not knob.fits(values.get(knob.head) or defaults.get(knob.head)):
             continue
-        value = _clean(knob, values[knob.path])
+        value = _clean(knob, values[knob.key])
         if value is None and not knob.optional:
             continue
         target = nested
@@ -109,96 +84,19 @@ def build(cls: type[ConfigT], values: Mapping[str, Any]) -> ConfigT:
 
 def overrides(config: Config) -> list[str]:
     """`section.field=value` for every field that differs from its default."""
-    defaults = default_values(type(config))
-    return [
-        f"{path}={_literal(value)}"
-        for path, value in flat(config).items()
-        if path in defaults and value != defaults[path]
-    ]
+    return [f"{path}={_literal(value)}" for path, value in differing(config).items()]
+
+
+def differing(config: Config) -> dict[str, Any]:
+    """Path and value of every field that differs from its default: of a section with forms, the chosen form's."""
+    values = flat(config)
+    defaults = {knob.path: knob.default for knob in knobs(type(config)) if knob.fits(values.get(knob.head))}
+    return {path: value for path, value in values.items() if path in defaults and value != defaults[path]}
 
 
 def command_line(command: str, config: Config) -> str:
     """The same thing as a command to type."""
     return " ".join([command, *(shlex.quote(override) for override in overrides(config))])
-
-
-def _variants(path: str, sections: Sequence[type[Config]]) -> list[Knob]:
-    """A section with several forms: its `type` as a choice, then the fields of each form once."""
-    tags = [str(section.model_fields["type"].default) for section in sections]
-    merged: dict[str, Knob] = {}
-    for section, tag in zip(sections, tags, strict=True):
-        for knob in knobs(section, f"{path}.", tag):
-            known = merged.get(knob.path)
-            merged[knob.path] = _with_variants(known or knob, (known.variants if known else frozenset()) | {tag})
-    head = Knob(
-        f"{path}.type", "choice", sections[0].model_fields["type"].description or "", tags[0], choices=tuple(tags)
-    )
-    return [head, *merged.values()]
-
-
-def _with_variants(knob: Knob, variants: frozenset[str]) -> Knob:
-    from dataclasses import replace
-
-    return replace(knob, variants=variants)
-
-
-def _knob(path: str, field: FieldInfo, variant: str) -> list[Knob]:
-    annotation, optional = _without_none(field.annotation)
-    choices = typing.get_args(annotation) if typing.get_origin(annotation) is Literal else ()
-    if len(choices) == 1:
-        return []  # nothing to choose
-    required = field.is_required()
-    default = None if required else json.loads(json.dumps(field.get_default(call_default_factory=True)))
-    return [
-        Knob(
-            path=path,
-            kind=_kind(annotation),
-            help=field.description or "",
-            default=default,
-            required=required,
-            optional=optional,
-            choices=choices,
-            bounds=_bounds(field),
-            variants=frozenset({variant}) if variant else frozenset(),
-        )
-    ]
-
-
-def _kind(annotation: Any) -> Kind:
-    if typing.get_origin(annotation) is Literal:
-        return "choice"
-    if typing.get_origin(annotation) in (list, tuple):
-        return "lines"
-    if typing.get_origin(annotation) is dict:
-        return "pairs"
-    kinds: dict[Any, Kind] = {bool: "flag", int: "whole", float: "number"}
-    return kinds.get(annotation, "text")
-
-
-def _bounds(field: FieldInfo) -> str:
-    """Bounds as signs, which every language reads: `1–1024`, `> 0, < 10`."""
-    found = {name: getattr(item, name) for item in field.metadata for name in _SIGNS if hasattr(item, name)}
-    if "ge" in found and "le" in found:
-        return f"{found['ge']}–{found['le']}"
-    return ", ".join(f"{sign} {found[name]}" for name, sign in _SIGNS.items() if name in found)
-
-
-_SIGNS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
-
-
-def _sections(annotation: Any) -> list[type[Config]]:
-    if isinstance(annotation, type) and issubclass(annotation, Config):
-        return [annotation]
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType, typing.Annotated):
-        return [section for part in typing.get_args(annotation) for section in _sections(part)]
-    return []
-
-
-def _without_none(annotation: Any) -> tuple[Any, bool]:
-    parts = typing.get_args(annotation)
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType) and type(None) in parts:
-        return next(part for part in parts if part is not type(None)), True
-    return annotation, False
 
 
 def _clean(knob: Knob, value: Any) -> Any:

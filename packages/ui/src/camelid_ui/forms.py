@@ -6,6 +6,7 @@ no widget is listed by hand that the class already says.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic
@@ -13,7 +14,7 @@ from typing import Any, Generic
 import gradio as gr
 from camelid_core.config import Config, ConfigT
 
-from .fields import Invalid, Knob, build, flat, knobs
+from .fields import Invalid, Knob, build, knobs, values_of
 from .text import t, t_field
 
 Choices = Mapping[str, Callable[[], Sequence[Any]]]
@@ -26,33 +27,33 @@ def words(classes: Iterable[type[Config]]) -> dict[str, str]:
     for cls in classes:
         for knob in knobs(cls):
             found[f"label.{knob.path}"] = knob.title
-            found[f"help.{knob.path}"] = _help(knob)
+            found[f"help.{knob.key}"] = _help(knob)
     return found
 
 
 def limits(classes: Iterable[type[Config]]) -> dict[str, str]:
     """The bounds of each field that has any, by the key of its help."""
-    return {f"help.{knob.path}": knob.bounds for cls in classes for knob in knobs(cls) if knob.bounds}
+    return {f"help.{knob.key}": knob.bounds for cls in classes for knob in knobs(cls) if knob.bounds}
 
 
 @dataclass
 class Form(Generic[ConfigT]):
-    """Widgets for `cls`, in the order they were laid out."""
+    """Widgets for `cls` by the knobs' keys, in the order they were laid out."""
 
     cls: type[ConfigT]
     ident: str
     choices: Choices = field(default_factory=dict)
     widgets: dict[str, Any] = field(default_factory=dict)
 
-    def place(self, *paths: str, **options: Any) -> None:
+    def place(self, *keys: str, **options: Any) -> None:
         """Lay these knobs out here."""
         for knob in knobs(self.cls):
-            if knob.path in paths:
-                self.widgets[knob.path] = self._widget(knob, **options)
+            if knob.key in keys:
+                self.widgets[knob.key] = self._widget(knob, **options)
 
     def drawer(self, without: Collection[str] = ()) -> gr.Accordion:
         """All knobs not laid out yet in a closed drawer, by section, with a search box."""
-        rest = [knob for knob in knobs(self.cls) if knob.path not in self.widgets and knob.path not in without]
+        rest = [knob for knob in knobs(self.cls) if knob.key not in self.widgets and knob.key not in without]
         with gr.Accordion(t("form.more"), open=False, elem_classes="camelid-drawer") as drawer:
             if len(rest) > 8:
                 gr.HTML(t("form.find"), html_template=_FIND_BOX, js_on_load=_FIND, elem_id=f"find-{self.ident}")
@@ -63,8 +64,16 @@ class Form(Generic[ConfigT]):
                     with gr.Row(elem_classes="camelid-knobs"):
                         for knob in rest:
                             if knob.section == section:
-                                self.widgets[knob.path] = self._widget(knob)
+                                self.widgets[knob.key] = self._widget(knob)
         return drawer
+
+    def follow(self, **options: Any) -> None:
+        """Of a section with several forms, show only the knobs of the chosen one."""
+        placed = self._placed()
+        for head in dict.fromkeys(knob.head for knob in placed if knob.head in self.widgets):
+            mine = [knob for knob in placed if knob.head == head]
+            widgets = [self.widgets[knob.key] for knob in mine]
+            self.widgets[head].change(_fitting(mine), self.widgets[head], widgets, **options)
 
     @property
     def inputs(self) -> list[Any]:
@@ -80,21 +89,21 @@ class Form(Generic[ConfigT]):
 
     def fill(self, config: ConfigT) -> list[Any]:
         """Updates for `inputs` that show `config`; a field that this config has not keeps its default."""
-        values = flat(config)
-        return [self.show(knob.path, values.get(knob.path, knob.default)) for knob in self._placed()]
+        values = values_of(config)
+        return [self.show(knob.key, values[knob.key]) for knob in self._placed()]
 
-    def show(self, path: str, value: Any) -> Any:
+    def show(self, key: str, value: Any) -> Any:
         """An update for one widget that shows `value`."""
-        knob = next(knob for knob in knobs(self.cls) if knob.path == path)
-        choices = {"choices": list(self.choices[path]())} if path in self.choices else {}
-        return gr.update(value=value if path in self.choices else _shown(knob, value), **choices)
+        knob = next(knob for knob in knobs(self.cls) if knob.key == key)
+        choices = {"choices": list(self.choices[key]())} if key in self.choices else {}
+        return gr.update(value=value if choices or knob.choices else _shown(knob, value), **choices)
 
     def mark(self, error: Invalid | None, before: Collection[str] = ()) -> tuple[list[str], list[Any]]:
         """Which knobs are wrong now, and updates for `inputs` that say so at each; `before` were wrong last time."""
-        found = {knob.path: _error_at(knob, error.errors if error else {}) for knob in self._placed()}
-        wrong = [path for path, text in found.items() if text]
+        found = {knob.key: _error_at(knob, error.errors if error else {}) for knob in self._placed()}
+        wrong = [key for key, text in found.items() if text]
         touched = {*wrong, *before}
-        updates = [_marked(k, found[k.path]) if k.path in touched else gr.skip() for k in self._placed()]
+        updates = [_marked(k, found[k.key]) if k.key in touched else gr.skip() for k in self._placed()]
         return wrong, updates
 
     def other_errors(self, error: Invalid) -> str:
@@ -106,23 +115,27 @@ class Form(Generic[ConfigT]):
         )
 
     def _placed(self) -> list[Knob]:
-        known = {knob.path: knob for knob in knobs(self.cls)}
-        return [known[path] for path in self.widgets]
+        known = {knob.key: knob for knob in knobs(self.cls)}
+        return [known[key] for key in self.widgets]
+
+    def _form_at_first(self, knob: Knob) -> Any:
+        return next((other.default for other in knobs(self.cls) if other.key == knob.head), None)
 
     def _widget(self, knob: Knob, **options: Any) -> Any:
         shared = {
             "label": t_field(knob.path, "label", knob.title),
-            "info": t_field(knob.path, "help", _help(knob)),
+            "info": t_field(knob.key, "help", _help(knob)),
             "value": _shown(knob, knob.default),
-            "elem_id": f"{self.ident}-{knob.path.replace('.', '-')}",
+            "visible": knob.fits(self._form_at_first(knob)),
+            "elem_id": f"{self.ident}-{re.sub('[.@]', '-', knob.key)}",
             "elem_classes": ["camelid-knob"],
             "min_width": 200,
             **options,
         }
-        if knob.path in self.choices:
-            return self._choice(knob, shared)
         if knob.kind == "choice":
-            return gr.Dropdown(list(knob.choices), **shared)
+            return gr.Dropdown(list(self.choices.get(knob.key, lambda: knob.choices)()), **shared)
+        if knob.key in self.choices or knob.choices:
+            return self._choice(knob, shared)
         if knob.kind == "flag":
             return gr.Checkbox(**shared)
         if knob.kind in ("whole", "number") and not knob.optional:  # Gradio's number field knows no empty
@@ -133,14 +146,23 @@ class Form(Generic[ConfigT]):
 
     def _choice(self, knob: Knob, shared: dict[str, Any]) -> Any:
         many = knob.kind == "lines"
+        known = self.choices.get(knob.key)
         value = knob.default if many else shared["value"]
         return gr.Dropdown(
-            list(self.choices[knob.path]()),
+            list(known() if known else knob.choices),
             multiselect=many,
-            allow_custom_value=True,
+            allow_custom_value=known is not None,
             filterable=True,
             **shared | {"value": value},
         )
+
+
+def _fitting(mine: Sequence[Knob]) -> Callable[[Any], Any]:
+    def shown(form: Any) -> Any:
+        updates = [gr.update(visible=knob.fits(form)) for knob in mine]
+        return updates if len(updates) > 1 else updates[0]
+
+    return shown
 
 
 def _help(knob: Knob) -> str:
@@ -171,7 +193,7 @@ def _error_at(knob: Knob, errors: Mapping[str, str]) -> str:
 def _marked(knob: Knob, error: str) -> Any:
     if error:
         return gr.update(info=error, elem_classes=["camelid-knob", "camelid-invalid"])
-    return gr.update(info=t_field(knob.path, "help", _help(knob)), elem_classes=["camelid-knob"])
+    return gr.update(info=t_field(knob.key, "help", _help(knob)), elem_classes=["camelid-knob"])
 
 
 _FIND_BOX = '<input type="search" class="camelid-find" placeholder="${value}" aria-label="${value}">'

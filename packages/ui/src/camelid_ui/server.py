@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import gradio as gr
@@ -18,8 +20,6 @@ from .app import build_app, i18n
 from .security import Guard
 from .services import Services
 from .theme import head, stylesheet, theme
-
-MAX_UPLOAD = "200mb"
 
 
 def build_server(services: Services) -> FastAPI:
@@ -47,23 +47,41 @@ def build_server(services: Services) -> FastAPI:
         name = f'attachment; filename="predictions-{job_id}.jsonl"'
         return Response(lines, media_type="application/x-ndjson", headers={"content-disposition": name})
 
+    @app.get("/download/runs/{job_id}")
+    def run(job_id: int) -> Response:
+        """All it takes to do a run again; small, for it holds no weights and no data."""
+        with TemporaryDirectory() as directory:
+            try:
+                packed = services.training.bundle(job_id, Path(directory))
+            except CamelidError as error:
+                return PlainTextResponse(str(error), status_code=404)
+            name = f'attachment; filename="{packed.name}"'
+            return Response(packed.read_bytes(), media_type="application/zip", headers={"content-disposition": name})
+
     mounted: FastAPI = gr.mount_gradio_app(
         app,
         build_app(services),
         path="/",
-        allowed_paths=[],
-        max_file_size=MAX_UPLOAD,
-        show_error=False,
-        ssr_mode=False,
-        enable_monitoring=False,
-        footer_links=[],
-        run_history=False,
-        i18n=i18n(),
-        theme=theme(),
-        css=stylesheet(),
-        head=head(),
+        **looks(services),
     )
     return mounted
+
+
+def looks(services: Services) -> dict[str, Any]:
+    """What Gradio is told wherever it shows the pages, mounted here or by itself."""
+    return {
+        "allowed_paths": [],
+        "max_file_size": services.profile.upload,
+        "show_error": False,
+        "ssr_mode": False,
+        "enable_monitoring": False,
+        "footer_links": [],
+        "run_history": False,
+        "i18n": i18n(),
+        "theme": theme(),
+        "css": stylesheet(),
+        "head": head(),
+    }
 
 
 def guarded(app: Any, token: str, hosts: frozenset[str], port: int) -> Guard:

@@ -77,14 +77,3 @@ def test_names_and_numbers_that_are_not(services):
         submitted(services, "../x")
     with pytest.raises(JobError, match="no job 9"):
         services.jobs.show(9)
-
-
-def test_events_of_all_attempts_read_as_one(services):
-    job = submitted(services)
-    for step in (1, 2):
-        held, directory = begin(services, job)
-        log = EventLog(directory / EVENTS)
-        log.emit("train", step=step, loss=1.0)
-        log.close()
-        services.jobs.store.release(held)
-    assert [event["step"] for event in services.jobs.all_events(job.id)] == [1, 2]

@@ -12,6 +12,7 @@ from camelid_serve.commands.answering import configure
 from camelid_serve.config import PredictConfig
 from camelid_serve.engine import Sampling
 from camelid_ui.fields import Invalid
+from camelid_ui.services.predicted import SHOWN, look_at
 
 
 def test_the_first_rows_as_the_model_will_see_them(services, questions):
@@ -32,14 +33,23 @@ def test_a_faulty_row_is_a_fault_of_that_row(services, tmp_path):
 def test_files_that_cannot_be_used_are_sentences(services, tmp_path):
     with pytest.raises(UsageError, match="Choose a file"):
         services.predictions.preview("", "tiny")
-    with pytest.raises(DataError, match="no file"):
+    with pytest.raises(UsageError, match="no file"):
         services.predictions.preview("/nowhere.jsonl", "tiny")
     (tmp_path / "empty.jsonl").write_text("")
     with pytest.raises(DataError, match="no rows"):
         services.predictions.preview(str(tmp_path / "empty.jsonl"), "tiny")
-    write_jsonl(tmp_path / "odd.jsonl", [{"nope": 1}])
-    with pytest.raises(DataError, match="no row can be asked"):
-        services.predictions.preview(str(tmp_path / "odd.jsonl"), "tiny")
+
+
+def test_other_columns_are_mapped(services, tmp_path):
+    path = str(
+        write_jsonl(tmp_path / "odd.jsonl", [{"Frage": "Why?", "right": "So."}, {"Frage": "How?", "right": "So."}])
+    )
+    found = services.predictions.preview(path, "tiny")
+    assert "no row can be asked" in found.problem
+    assert found.columns == ["Frage", "right"]
+    found = services.predictions.preview(path, "tiny", columns="instruction=Frage", reference="right")
+    assert (found.problem, found.rows, found.referenced) == ("", 2, 2)
+    assert "Why?" in "".join(piece.text for piece in found.prompts[0].pieces)
 
 
 def test_an_upload_is_kept_under_a_safe_name(services, tmp_path):
@@ -50,7 +60,10 @@ def test_an_upload_is_kept_under_a_safe_name(services, tmp_path):
     assert kept.is_relative_to(services.home / "uploads")
 
 
-@pytest.mark.parametrize(("field", "value"), [("model", "tinny"), ("input", "/nowhere.jsonl")])
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("model", "tinny"), ("input", "/nowhere.jsonl"), ("columns", "instuction=x"), ("also", ["tiny"])],
+)
 def test_what_would_fail_is_refused_at_its_field(services, questions, field, value):
     given = {"model": "tiny", "input": str(questions)} | {field: value}
     with pytest.raises(Invalid) as caught:
@@ -67,20 +80,44 @@ def test_answers_so_far_are_there_to_download(services, questions):
     held = services.jobs.store.claim("w", 30.0, only=job.id)
     directory = attempt_directory(services.home, job.id, held.epoch)
     directory.mkdir(parents=True)
-    assert services.predictions.answers(job.id).rows == []
+    assert services.predictions.answers(job.id).count == 0
     with WorkLog(WORK, "same", directory) as work:
         work.add(2, {"generate": "four"})
         work.add(1, {"error": "too long"})
     found = services.predictions.answers(job.id)
-    assert (len(found.rows), found.failed, found.finished) == (2, 1, False)
+    assert (found.count, found.failed, found.finished) == (2, 1, False)
+    assert [number for number, _ in services.predictions.answers(job.id, "failed").shown] == [1]
     lines = [json.loads(line) for line in services.predictions.lines(job.id).splitlines()]
     assert [line.get("generate") for line in lines] == [None, "four"]
+
+
+def test_the_worst_come_first():
+    rows = [{"generate": "x", "scores": {"exact": float(n % 2), "chrf": n / 10}} for n in range(6)]
+    found = look_at(enumerate([*rows, {"error": "too long"}], 1), "worst", True)
+    assert [number for number, _ in found.shown] == [1, 3, 5, 2, 4, 6]
+    assert found.means == {"": {"exact": 0.5, "chrf": 0.25}}
+    several = [
+        {"generate": {"a": "x", "b": "y"}, "scores": {"a": {"exact": 1.0}, "b": {"exact": float(n)}}} for n in (1, 0)
+    ]
+    assert [number for number, _ in look_at(enumerate(several, 1), "worst", True).shown] == [2, 1]
+
+
+def test_no_more_is_held_than_is_shown():
+    rows = ((n, {"generate": "x", "scores": {"exact": float(n % 2)}}) for n in range(1000))
+    assert len(look_at(rows, "worst", False).shown) == SHOWN
 
 
 def test_the_command_line_shown_means_the_same_settings(services):
     """What a person copies from the page, typed, makes the configuration that the page has."""
     config = PredictConfig(
-        model="my model", input="/data/rows.jsonl", base=True, batch_size=4, sampling=Sampling(top_p=0.9, stop=("x",))
+        model="my model",
+        input="/data/rows.jsonl",
+        base=True,
+        batch_size=4,
+        columns="instruction=q",
+        reference="a b",
+        also=["b", "c d"],
+        sampling=Sampling(top_p=0.9, stop=("x",)),
     )
     _, _, model, path, *overrides, _, _ = shlex.split(services.predictions.command(config))
     assert configure(PredictConfig, {"model": model, "input": path}, {}, overrides) == config

@@ -1,11 +1,17 @@
-"""Training: estimates that hold, refusals that name the field, curves that resume."""
+"""Training: estimates that hold, refusals that name the field, runs found, compared and deleted."""
 
 from __future__ import annotations
 
+import json
+
 import pytest
+from camelid_core.errors import JobError
+from camelid_core.events import EventLog
+from camelid_core.jobs import State
+from camelid_core.jobs.files import EVENTS, attempt_directory
 from camelid_train.config import Recipe
-from camelid_ui.fields import Invalid
-from camelid_ui.services.training import curves
+from camelid_ui.fields import Invalid, flat, values_of
+from camelid_ui.services.training.comparing import differences, numbers, toggled
 
 
 def recipe(*overrides):
@@ -75,7 +81,7 @@ def test_an_adapter_is_no_base(services, adapter):
 def test_a_run_is_a_job_with_its_settings(services):
     job = services.training.start(recipe("train.max_steps=3"), "mine")
     run = services.training.show(job.id)
-    assert (run.model, run.data, run.loss, run.artefact) == ("tiny", "cot-arithmetic-en", None, "")
+    assert (run.model, run.data, run.brief.loss, run.artefact) == ("tiny", "cot-arithmetic-en", None, "")
     assert services.training.recipe_of(job.id).train.max_steps == 3
     assert [each.job.name for each in services.training.all()] == ["mine"]
 
@@ -87,16 +93,129 @@ def test_the_command_line_says_the_same(services):
     )
 
 
-def test_curves_take_a_steps_last_value_and_leave_out_what_is_no_number():
-    events = [
-        {"kind": "eval", "step": 0, "loss": 3.0},
-        {"kind": "train", "step": 5, "loss": 2.0, "learning_rate": 1e-3},
-        {"kind": "train", "step": 10, "loss": 9.0, "learning_rate": 1e-3},
-        {"kind": "train", "step": 10, "loss": 1.0, "learning_rate": 5e-4},
-        {"kind": "train", "step": 15, "loss": "nan"},
-        {"kind": "progress", "done": 3},
+def begin(services, job, *events):
+    """What a worker does first, and what the attempt told."""
+    held = services.jobs.store.start(services.jobs.store.claim("w", 30.0, only=job.id))
+    directory = attempt_directory(services.home, held.id, held.epoch)
+    directory.mkdir(parents=True)
+    log = EventLog(directory / EVENTS)
+    for kind, values in events:
+        log.emit(kind, **values)
+    log.close()
+    return held
+
+
+def losses(*steps):
+    return [("train", {"step": step, "loss": 1.0 / step}) for step in steps]
+
+
+@pytest.mark.parametrize(
+    ("override", "lighter"),
+    [("method.type=qlora", True), ("method.type=full", False)],
+)
+def test_memory_depends_on_the_method(services, override, lighter):
+    plain = services.training.estimate(recipe("model.dtype=float32"), services.data).memory
+    other = services.training.estimate(recipe("model.dtype=float32", override), services.data).memory
+    assert (other < plain) is lighter
+
+
+def test_the_time_is_that_of_the_same_method_where_there_is_one(services):
+    for method, speed in (("lora", 100.0), ("full", 10.0)):
+        job = services.training.start(recipe(f"method.type={method}"))
+        services.jobs.store.finish(begin(services, job), State.SUCCEEDED, summary={"tokens_per_second": speed})
+    estimates = [
+        services.training.estimate(recipe(f"method.type={method}"), services.data) for method in ("lora", "full", "ia3")
     ]
-    found = curves(events)
-    assert [(point.step, point.value) for point in found.loss] == [(5, 2.0), (10, 1.0)]
-    assert [point.value for point in found.heldout] == [3.0]
-    assert [point.value for point in found.smoothed()] == pytest.approx([2.0, 1.444], abs=0.01)
+    assert [round(found.tokens / found.seconds) for found in estimates] == [100, 10, 10]
+
+
+def test_a_story_is_told_as_it_is_written(services):
+    job = services.training.start(recipe())
+    begin(services, job, *losses(1, 2), ("eval", {"step": 2, "loss": 3.0}))
+    assert services.training.show(job.id).told.curves.loss[-1].step == 2
+    path = attempt_directory(services.home, job.id, 1) / EVENTS
+    with path.open("a") as file:
+        file.write(json.dumps({"kind": "train", "step": 3, "loss": 9.0}) + "\n" + '{"kind": "tra')
+    assert [point.value for point in services.training.show(job.id).told.curves.loss] == [1.0, 0.5, 9.0]
+    assert services.training.show(job.id).brief.loss == 3.0
+
+
+def test_attempts_read_as_one_run(services):
+    job = services.training.start(recipe())
+    services.jobs.store.release(begin(services, job, *losses(1, 2, 4)))
+    begin(services, job, ("train", {"step": 4, "loss": 7.0}), *losses(5))
+    assert [(point.step, point.value) for point in services.training.show(job.id).told.curves.loss] == [
+        (1, 1.0), (2, 0.5), (4, 7.0), (5, 0.2),
+    ]  # fmt: skip
+
+
+def test_runs_are_found_by_words_and_state(services):
+    one = services.training.start(recipe("method.type=full"), "one")
+    services.training.start(recipe(), "two")
+    events = [*losses(1), ("eval", {"step": 1, "loss": 2.0}), ("eval", {"step": 2, "loss": 3.0})]
+    services.jobs.store.finish(begin(services, one, *events), State.FAILED, error="no")
+    names = lambda *asked: [run.job.name for run in services.training.all(*asked)]  # noqa: E731
+    assert names() == ["two", "one"]
+    assert names("FULL tiny") == ["one"]
+    assert names("", "failed") == ["one"]
+    assert names("", "running") == ["two"]
+    assert names("nothing") == []
+    found = services.training.all("one")[0]
+    assert (found.brief.loss, found.brief.best, found.method) == (3.0, 2.0, "full")
+
+
+def test_runs_are_compared_by_what_differs(services):
+    first = services.training.start(recipe("train.seed=1"))
+    second = services.training.start(recipe("method.type=ia3"))
+    found = services.training.compare([second.id, 99, first.id])
+    assert [run.job.id for run in found.runs] == [second.id, first.id]
+    assert found.missing == (99,)
+    assert found.settings["method.type"] == ("ia3", "lora")
+    assert found.settings["train.seed"] == (0, 1)
+    assert found.settings["method.r"] == (None, 8)
+    assert "train.epochs" not in found.settings
+
+
+def test_same_settings_differ_in_nothing():
+    assert differences([{"a": {"b": [1], "c": {}}}, {"a": {"b": [1], "c": {}}}]) == {}
+    assert differences([{"a": {"b": 1}}, {"a": 2}]) == {"a.b": (1, None), "a": (None, 2)}
+
+
+def test_what_is_compared_is_a_list_of_numbers():
+    assert numbers("12, 9,x,12,") == [12, 9]
+    assert toggled("12,9", "12") == "9"
+    assert toggled("", "3") == "3"
+    assert toggled("1,2,3,4,5,6,7,8", "9") == "2,3,4,5,6,7,8,9"
+
+
+def test_a_run_that_ended_is_deleted_and_no_other(services):
+    job = services.training.start(recipe())
+    with pytest.raises(JobError, match="only jobs that have ended"):
+        services.training.delete(job.id)
+    services.jobs.cancel(job.id)
+    services.training.delete(job.id)
+    assert services.training.all() == []
+
+
+def test_a_runs_settings_fill_the_form_whatever_its_method(services):
+    job = services.training.start(recipe("method.type=ia3", "method.targets=['v_proj']"))
+    again = services.training.recipe_of(job.id)
+    shown = values_of(again)
+    assert (shown["method.targets@ia3"], shown["method.targets"]) == (["v_proj"], [])
+    assert flat(again)["method.targets"] == ["v_proj"]
+
+
+def test_what_was_chosen_is_said_in_short(services):
+    training, chosen = services.training, recipe("method.type=full", "method.shard=1GB")
+    model = training.model_choice(chosen)
+    assert (model.name, model.family) == ("tiny", "llama")
+    assert model.parameters > 100_000
+    assert [(each.source.name, each.entry.rows) for each in training.data_choices(chosen, services.data)] == [
+        ("cot-arithmetic-en", 4000)
+    ]
+    way = training.way_choices(chosen)[0]
+    assert (way.name, way.settings) == ("full", {"shard": "1GB"})
+    assert "weight learns" in way.help
+    gone = recipe("model.name=gone", "data.sources=['gone']")
+    assert training.model_choice(gone).parameters == 0
+    assert training.data_choices(gone, services.data)[0].entry is None

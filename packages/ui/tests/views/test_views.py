@@ -19,7 +19,7 @@ from camelid_ui.services.data.lengths import Cut, Lengths
 from camelid_ui.services.data.mixing import Part
 from camelid_ui.services.jobs import JobView
 from camelid_ui.services.models import Piece, TokenView
-from camelid_ui.services.predictions import Answers
+from camelid_ui.services.predicted import Answers
 from camelid_ui.text import Voice
 from camelid_ui.views import conversation, jobs, numbers, predict
 from camelid_ui.views.data import adding, chosen, collection, lengths, lints, mixing
@@ -55,8 +55,12 @@ ENTRY = Entry(
         mixing.shares([Part(EVIL, 1.0, 3, 3, 1.0, EVIL)], False, SAY),
         jobs.table([JobView(Job(1, EVIL, {}, name="x", error=EVIL))], SAY),
         predict.answers(
-            Answers([{"instruction": EVIL, "generate": EVIL}, {"line": EVIL, "error": EVIL}], True), 1, SAY
+            Answers(2, 1, [(1, {"instruction": EVIL, "generate": EVIL}), (2, {EVIL: EVIL, "error": EVIL})]), SAY
         ),
+        predict.answers(
+            Answers(1, 0, [(1, {"generate": {EVIL: EVIL}, "scores": {EVIL: {EVIL: 1.0}}})], {EVIL: {EVIL: 1.0}}), SAY
+        ),
+        predict.summary(Answers(1, 0, [], {EVIL: {EVIL: 1.0}}), 1, SAY),
     ],
 )
 def test_nothing_from_outside_is_markup(html):

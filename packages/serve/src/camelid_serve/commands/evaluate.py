@@ -1,21 +1,46 @@
-"""`camelid eval MODEL --data NAME`."""
+"""`camelid eval answers|context|passkey`; without one of these words it is `answers`."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
+from camelid_core.commands.output import show
 from camelid_core.commands.running import report, run_job
+from camelid_core.jobs.model import Job
+from typer.core import TyperGroup
 
 from camelid_serve.config import EvaluateConfig
+from camelid_serve.evaluations.config import ContextConfig, PasskeyConfig
 
 from .answering import MaxNewTokens, Seed, Temperature, configure, given
+from .comparing import Lengths, Models, Rope, configure_comparison
 
-app = typer.Typer(help="Score a model's answers on held-out rows.")
+
+class _Evaluations(TyperGroup):
+    """Takes `camelid eval MODEL` for `camelid eval answers MODEL`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] != "--help" and args[0] not in self.commands:
+            args = ["answers", *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(
+    cls=_Evaluations,
+    no_args_is_help=True,
+    help="Score answers, and measure what long contexts are worth. `eval MODEL` means `eval answers MODEL`.",
+)
+
+Name = Annotated[str, typer.Option(help="Name of the job and its result.")]
+Json = Annotated[bool, typer.Option("--json", help="End with one line of JSON.")]
+Template = Annotated[str, typer.Option(help="Prompt template; empty takes the model's own.")]
 
 
 @app.command()
-def evaluate(
+def answers(
     model: Annotated[str, typer.Argument(help="Model or artefact to score.")],
     overrides: Annotated[list[str] | None, typer.Argument(help="field=value, for example sampling.top_p=0.9.")] = None,
     data: Annotated[
@@ -23,15 +48,79 @@ def evaluate(
     ] = None,
     rows: Annotated[int | None, typer.Option(help="Rows to score.", show_default=False)] = None,
     base: Annotated[bool, typer.Option(help="Score the base without its adapter too.")] = False,
-    template: Annotated[str, typer.Option(help="Prompt template; empty takes the model's own.")] = "",
+    template: Template = "",
     temperature: Temperature = None,
     max_new_tokens: MaxNewTokens = None,
     seed: Seed = None,
-    name: Annotated[str, typer.Option(help="Name of the job and its result.")] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="End with one line of JSON.")] = False,
+    name: Name = "",
+    as_json: Json = False,
 ) -> None:
     """Answer held-out rows and count exact answers."""
     values = given(model=model, data=data, rows=rows, base=base, template=template)
     sampling = given(temperature=temperature, max_new_tokens=max_new_tokens, seed=seed)
     config = configure(EvaluateConfig, values, sampling, overrides or []).anchored()
     report(run_job("evaluate", config, name), as_json)
+
+
+@app.command()
+def context(
+    models: Models,
+    lengths: Lengths = "",
+    rope: Rope = "",
+    text: Annotated[
+        str, typer.Option(help="Text file, or rows with a `text` column; empty generates a text of its own.")
+    ] = "",
+    windows: Annotated[int | None, typer.Option(help="Places where tokens are predicted.", show_default=False)] = None,
+    name: Name = "",
+    as_json: Json = False,
+) -> None:
+    """Perplexity against the length of the context, with a plot.
+
+    It falls with the length as long as a model can use its context, and rises where its positions have run out.
+    """
+    config = configure_comparison(ContextConfig, models, lengths, rope, given(text=text or None, windows=windows))
+    job = run_job("context", config, name)
+    _compared(job, as_json, _perplexities)
+
+
+@app.command()
+def passkey(
+    models: Models,
+    lengths: Lengths = "",
+    rope: Rope = "",
+    depths: Annotated[str, typer.Option(help="Where the key stands, 0 to 1: 0,0.5,1.", show_default=False)] = "",
+    trials: Annotated[int | None, typer.Option(help="Texts per length and depth.", show_default=False)] = None,
+    template: Template = "",
+    name: Name = "",
+    as_json: Json = False,
+) -> None:
+    """Hide a key in long texts and ask for it: which lengths and depths a model can use."""
+    values = given(depths=depths.split(",") if depths else None, trials=trials, template=template)
+    job = run_job("passkey", configure_comparison(PasskeyConfig, models, lengths, rope, values), name)
+    _compared(job, as_json, _keys)
+
+
+def _compared(job: Job, as_json: bool, table: Any) -> None:
+    from camelid_serve.evaluations.plots import PLOT
+    from camelid_serve.evaluations.results import read_results
+
+    place = Path(job.published)
+    results = read_results(place)
+    if as_json:
+        report(job, True, results=results)
+        return
+    show([row for variant in results["variants"] for row in table(variant)], False)
+    typer.echo(f"\n{place / PLOT if (place / PLOT).is_file() else place}")
+
+
+def _perplexities(variant: Mapping[str, Any]) -> list[dict[str, str]]:
+    cells = {str(p["length"]): "–" if p["perplexity"] is None else f"{p['perplexity']:.4g}" for p in variant["points"]}
+    return [{"perplexity": variant["label"], **cells}]
+
+
+def _keys(variant: Mapping[str, Any]) -> list[dict[str, str]]:
+    rows: dict[float, dict[str, str]] = {}
+    for cell in variant["cells"]:
+        row = rows.setdefault(cell["depth"], {"keys found": variant["label"], "depth": f"{cell['depth']:.0%}"})
+        row[str(cell["length"])] = f"{cell['found']}/{cell['of']}" if cell["of"] else "–"
+    return list(rows.values())

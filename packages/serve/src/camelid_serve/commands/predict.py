@@ -10,7 +10,8 @@ from camelid_core.commands.running import report, run_job
 from camelid_core.errors import UsageError
 
 from camelid_serve.config import PredictConfig
-from camelid_serve.inputs import PREDICTIONS
+from camelid_serve.inputs import PREDICTIONS, open_input
+from camelid_serve.predictions import asked, labels
 
 from .answering import MaxNewTokens, Seed, Temperature, configure, copy_file, given
 
@@ -20,9 +21,18 @@ app = typer.Typer(help="Answer every row of a file.")
 @app.command()
 def predict(
     model: Annotated[str, typer.Argument(help="Model or artefact that answers.")],
-    source: Annotated[str, typer.Argument(metavar="INPUT", help="JSON or JSON Lines file of questions.")],
+    source: Annotated[
+        str, typer.Argument(metavar="INPUT", help="File of questions (JSON, JSON Lines, CSV, TSV, Parquet) or dataset.")
+    ],
     overrides: Annotated[list[str] | None, typer.Argument(help="field=value, for example sampling.top_p=0.9.")] = None,
     out: Annotated[Path | None, typer.Option(help="File for the answered rows (JSON Lines).")] = None,
+    columns: Annotated[
+        str, typer.Option("--map", help="Which column is what: instruction=question,input=passage.")
+    ] = "",
+    reference: Annotated[str, typer.Option(help="Column with the right answers, to score against.")] = "",
+    also: Annotated[
+        list[str] | None, typer.Option(help="A further model that answers the same rows; repeatable.")
+    ] = None,
     template: Annotated[str, typer.Option(help="Prompt template; empty takes the model's own.")] = "",
     limit: Annotated[int | None, typer.Option(help="Take at most this many rows.")] = None,
     base: Annotated[bool, typer.Option(help="Answer without the adapter.")] = False,
@@ -33,14 +43,27 @@ def predict(
     name: Annotated[str, typer.Option(help="Name of the job and its result.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="End with one line of JSON.")] = False,
 ) -> None:
-    """Answer every row. It is a job: killed or cancelled, `camelid jobs retry` goes on where it was."""
+    """Answer every row. It is a job: killed or cancelled, `camelid jobs retry` goes on where it was.
+
+    Rows keep their columns and their order and get `generate`, or `error`; with --also, each of these by model.
+    """
     if out is not None and out.is_dir():
         raise UsageError(f"{str(out)!r} is a directory; --out takes a file such as {str(out / 'answers.jsonl')!r}.")
-    values = given(model=model, input=source, template=template, limit=limit, base=base, batch_size=batch_size)
+    values = given(
+        model=model,
+        input=source,
+        columns=columns,
+        reference=reference,
+        also=also,
+        template=template,
+        limit=limit,
+        base=base,
+        batch_size=batch_size,
+    )
     sampling = given(temperature=temperature, max_new_tokens=max_new_tokens, seed=seed)
     config = configure(PredictConfig, values, sampling, overrides or []).anchored()
-    if not Path(config.input).is_file():
-        raise UsageError(f"{source!r} is no file; give a .json or .jsonl file of questions.")
+    open_input(config.input, config.columns)
+    labels(asked(config))
     job = run_job("predict", config, name)
     if out is None:
         report(job, as_json)

@@ -14,8 +14,11 @@ from camelid_core.jobs.foreground import ensure_worker, open_store
 from camelid_core.paths import home as default_home
 from camelid_core.plugins import Host, load_host
 
+from camelid_ui.profile import LOCAL, Profile
+
 from .chat import Chat
 from .data import Data
+from .gate import enforce
 from .jobs import Jobs
 from .merging import Merging
 from .models import Models
@@ -26,7 +29,7 @@ from .training import Training
 
 @dataclass(frozen=True)
 class Services:
-    """One of each, sharing the plugin host and the job table."""
+    """One of each, sharing the plugin host and the job table, and doing what `profile` lets them."""
 
     home: Path
     host: Host
@@ -38,9 +41,19 @@ class Services:
     predictions: Predictions
     merging: Merging
     plugins: Plugins
+    profile: Profile = LOCAL
+
+    def __post_init__(self) -> None:
+        enforce(self, self.profile)
 
     @classmethod
-    def open(cls, home: Path | None = None, host: Host | None = None, store: JobStore | None = None) -> Self:
+    def open(
+        cls,
+        home: Path | None = None,
+        host: Host | None = None,
+        store: JobStore | None = None,
+        profile: Profile = LOCAL,
+    ) -> Self:
         home = home or default_home()
         host = host or load_host()
         jobs = Jobs(store or open_store(home), lambda: ensure_worker(home))
@@ -57,4 +70,5 @@ class Services:
             predictions=Predictions(host, models, jobs),
             merging=Merging(models, jobs),
             plugins=Plugins(host),
+            profile=profile,
         )

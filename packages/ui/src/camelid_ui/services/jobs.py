@@ -5,9 +5,12 @@ Knows the job table and the files of an attempt. Knows nothing of what a task do
 
 from __future__ import annotations
 
+import json
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,7 +101,7 @@ class Jobs:
         return len(self.store.list(states=RUNNING))
 
     def view(self, job: Job) -> JobView:
-        progress: dict[str, Any] = next((e for e in reversed(self.events(job.id)) if e.get("kind") == "progress"), {})
+        progress = self._progress(job.id)
         return JobView(
             job=job,
             done=int(progress.get("done") or 0),
@@ -108,14 +111,21 @@ class Jobs:
             rate=progress.get("tokens_per_second"),
         )
 
+    def _progress(self, job_id: int) -> dict[str, Any]:
+        """What the newest attempt last reported: from the end of its events, since a listing has many jobs."""
+        directory = self.attempt(job_id)
+        if directory is None:
+            return {}
+        for line in reversed(_tail(directory / EVENTS)):
+            if line.startswith(_PROGRESS):
+                with suppress(ValueError):  # torn by a kill in the middle of a write
+                    return dict(json.loads(line))
+        return next((event for event in reversed(self.events(job_id)) if event.get("kind") == "progress"), {})
+
     def events(self, job_id: int) -> list[dict[str, Any]]:
         """Events of the newest attempt."""
         directory = self.attempt(job_id)
         return self._events.read(directory / EVENTS) if directory else []
-
-    def all_events(self, job_id: int) -> list[dict[str, Any]]:
-        """Events of all attempts, the oldest first: a run that was resumed reads as one."""
-        return [event for path in reversed(attempts(self.home, job_id)) for event in self._events.read(path / EVENTS)]
 
     def attempt(self, job_id: int) -> Path | None:
         """The newest attempt's directory."""
@@ -136,6 +146,21 @@ class Jobs:
         job = self.store.retry(job_id)
         self.wake()
         return job
+
+
+_PROGRESS = b'{"kind": "progress"'
+
+
+def _tail(path: Path, size: int = 64_000) -> list[bytes]:
+    """The complete lines at the end of a file."""
+    try:
+        with path.open("rb") as file:
+            start = max(0, file.seek(0, os.SEEK_END) - size)
+            file.seek(start)
+            lines = file.read().split(b"\n")
+    except FileNotFoundError:
+        return []
+    return lines[1 if start else 0 : -1]
 
 
 class _EventCache:

@@ -1,56 +1,54 @@
 """Batch predict: what the first rows will look like to the model, starting a job, and its rows as they come.
 
-Knows files of questions and the answers of a job's attempts. Answers nothing itself.
+Knows inputs and where the answers of a job's attempts lie. Answers nothing itself.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import secrets
 import shlex
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from camelid_core.errors import CamelidError, DataError, UsageError
 from camelid_core.jobs import Job
 from camelid_core.jobs.files import attempts
 from camelid_core.plugins import Host
+from camelid_core.readers import Columns
 from camelid_serve.config import PredictConfig
-from camelid_serve.inputs import PREDICTIONS, Row, read_rows
-from camelid_serve.predict import partial
+from camelid_serve.inputs import PREDICTIONS, Row, Survey, open_input
+from camelid_serve.jsonlines import line_of
+from camelid_serve.predict import work_so_far
+from camelid_serve.predictions import asked, labels, so_far
 
 from camelid_ui.fields import Invalid, overrides
 
 from .jobs import Jobs, JobView
 from .models import Models, TokenView
+from .predicted import Answers, Numbered, Showing, look_at
 
 TASK = "predict"
+_LOOKED_AT = 20
+"""Rows whose columns are offered for a mapping."""
 
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """The file's first rows. `prompts` is what the model sees of each, or why it cannot be asked."""
+    """An input's first rows. `prompts` is what the model sees of each, or why it cannot be asked; `columns` are a
+    file's, to be mapped; `referenced` says how many rows have an answer to score against; `problem` why none of the
+    rows can be asked as things stand."""
 
     rows: int
     faulty: int
     prompts: Sequence[TokenView | str]
-
-
-@dataclass(frozen=True, slots=True)
-class Answers:
-    """Rows of a job so far; `finished` if these are all."""
-
-    rows: Sequence[dict[str, Any]]
-    finished: bool
-
-    @property
-    def failed(self) -> int:
-        return sum("error" in row for row in self.rows)
+    columns: Sequence[str] = ()
+    referenced: int = 0
+    problem: str = ""
 
 
 class Predictions:
@@ -59,16 +57,21 @@ class Predictions:
         self.models = models
         self.jobs = jobs
 
-    def preview(self, path: str, model: str, template: str = "", count: int = 3) -> Preview:
-        """Raises DataError, UnknownName, ModelError: the file or the model cannot be used."""
-        rows = list(read_rows(_file(path)))
-        if not rows:
-            raise DataError(f"{Path(path).name} holds no rows.")
-        faulty = sum(bool(row.error) for row in rows)
-        if faulty == len(rows):
-            raise DataError(f"{Path(path).name}: no row can be asked. {rows[0].error}")
-        prompts = [self._prompt(row, model, template) for row in islice(rows, count)]
-        return Preview(len(rows), faulty, prompts)
+    def preview(
+        self, source: str, model: str, template: str = "", columns: str = "", reference: str = "", count: int = 3
+    ) -> Preview:
+        """Raises DataError, UnknownName, UsageError, ModelError: the input, mapping or model cannot be used."""
+        found = open_input(_named(source), columns, reference)
+        first = list(found.rows(_LOOKED_AT))
+        names = list(dict.fromkeys(name for row in first for name in row.fields)) if found.path else []
+        try:
+            survey = _survey(_named(source), columns, reference, _stamp(source))
+        except DataError as error:
+            if not names:
+                raise
+            return Preview(0, 0, [], names, problem=str(error))
+        prompts = [self._prompt(row, model, template) for row in first[:count]]
+        return Preview(survey.rows, survey.bad, prompts, names, survey.referenced)
 
     def keep(self, upload: str) -> Path:
         """Copy an uploaded file to where it stays, so that a job can still read it tomorrow."""
@@ -85,7 +88,9 @@ class Predictions:
         """
         for path, check in (
             ("model", lambda: self.models.resolve(config.model)),
-            ("input", lambda: next(iter(read_rows(_file(config.input))), None)),
+            ("input", lambda: open_input(_named(config.input))),
+            ("columns", lambda: open_input(config.input, config.columns)),
+            ("also", lambda: [self.models.resolve(name) for name in labels(asked(config)).values()]),
         ):
             try:
                 check()
@@ -112,22 +117,32 @@ class Predictions:
     def all(self) -> list[JobView]:
         return self.jobs.all(TASK, 20)
 
-    def answers(self, job_id: int) -> Answers:
+    def answers(self, job_id: int, showing: Showing = "all") -> Answers:
         """Raises JobError: no such job."""
+        rows, finished = self._rows(job_id)
+        try:
+            config = PredictConfig.model_validate(dict(self.jobs.store.get(job_id).config))
+            mapping = Columns.parse(config.columns, answered=False) if config.columns else Columns()
+            return look_at(rows, showing, finished, config.reference, mapping.instruction)
+        except CamelidError:  # the input is gone or has changed; the job says so itself
+            return Answers()
+
+    def lines(self, job_id: int) -> bytes:
+        """The rows so far as JSON Lines, to download."""
+        rows, _ = self._rows(job_id)
+        return b"".join(line_of(row) for _, row in rows)
+
+    def _rows(self, job_id: int) -> tuple[Iterator[Numbered], bool]:
+        """Rows with their numbers, and whether they are all."""
         job = self.jobs.store.get(job_id)
         final = Path(job.published) / PREDICTIONS if job.published else None
         if final is not None and final.is_file():
-            with final.open(encoding="utf-8") as file:
-                return Answers([json.loads(line) for line in file], finished=True)
+            return _finished(final), True
         config = PredictConfig.model_validate(dict(job.config))
-        try:
-            return Answers(partial(Path(config.input), attempts(self.jobs.home, job_id), config.limit), finished=False)
-        except DataError:
-            return Answers([], finished=False)
-
-    def lines(self, job_id: int) -> str:
-        """The rows so far as JSON Lines, to download."""
-        return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in self.answers(job_id).rows)
+        work = work_so_far(config, attempts(self.jobs.home, job_id))
+        if not any(work.values()):
+            return iter(()), False
+        return so_far(open_input(config.input, config.columns, config.reference).rows(config.limit), work), False
 
     def _prompt(self, row: Row, model: str, template: str) -> TokenView | str:
         if row.error:
@@ -138,13 +153,30 @@ class Predictions:
             return str(error)
 
 
-def _file(path: str) -> Path:
-    found = Path(path).expanduser()
-    if not path.strip():
+def _named(source: str) -> str:
+    if not source.strip():
         raise UsageError("Choose a file first.")
-    if not found.is_file():
-        raise DataError(f"{path!r} is no file on this machine.")
-    return found
+    return source.strip()
+
+
+def _stamp(source: str) -> tuple[float, int]:
+    """Tells whether a file has changed since."""
+    path = Path(source.strip()).expanduser()
+    if not path.is_file():
+        return 0.0, 0
+    found = path.stat()
+    return found.st_mtime, found.st_size
+
+
+@functools.lru_cache(maxsize=16)
+def _survey(source: str, columns: str, reference: str, _stamp: tuple[float, int]) -> Survey:
+    return open_input(source, columns, reference).survey()
+
+
+def _finished(path: Path) -> Iterator[Numbered]:
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            yield number, json.loads(line)
 
 
 def safe_stem(stem: str) -> str:

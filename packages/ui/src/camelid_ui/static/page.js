@@ -1,5 +1,5 @@
 // The address says what is shown; copying works; a row can be chosen by click and by keyboard;
-// the line in a histogram can be dragged, and writes to the number field it belongs to.
+// the line in a histogram can be dragged, and writes to the number field it belongs to; curves say their values.
 window.camelid = {
   arrived: location.search,  // before any tab announces itself
   address(changes) {
@@ -10,6 +10,12 @@ window.camelid = {
       else url.searchParams.set(key, value);
     }
     if (url.href !== location.href) history.replaceState(history.state, '', url);
+  },
+  toggle(ident) {  // a card opens to choose something else
+    const card = document.getElementById(ident), open = card.dataset.open !== 'yes';
+    card.dataset.open = open ? 'yes' : 'no';
+    card.querySelector('.camelid-chosen button').setAttribute('aria-expanded', open);
+    if (open) card.querySelector('.camelid-editor input, .camelid-editor textarea')?.focus();
   },
   open(tab) {
     const button = document.getElementById(`tab-${tab}-button`);
@@ -89,3 +95,53 @@ document.addEventListener('input', event => {
     if (value > 0 && event.isTrusted && cutline.field(figure) === event.target) cutline.place(figure, value);
   }
 });
+
+// Curves: a line at the pointer, or moved by arrow keys, and the values of all curves there.
+const curves = {
+  ends: text => text.split(',').map(Number),
+  show(figure, share) {
+    const [x0, x1] = this.ends(figure.dataset.x), [y0, y1] = this.ends(figure.dataset.y);
+    const at = x0 + Math.min(1, Math.max(0, share)) * (x1 - x0), said = [];
+    let step = null;
+    for (const line of figure.querySelectorAll('polyline')) {
+      const places = line.getAttribute('points').split(' ').map(pair => this.ends(pair));
+      const near = places.reduce((best, place) => Math.abs(place[0] / 1000 * (x1 - x0) + x0 - at)
+        < Math.abs(best[0] / 1000 * (x1 - x0) + x0 - at) ? place : best);
+      step ??= Math.round(near[0] / 1000 * (x1 - x0) + x0);
+      const value = y1 - near[1] / 1000 * (y1 - y0);
+      said.push(`${line.dataset.name} ${Math.abs(value) < 1e-3 ? value.toExponential(1) : Number(value.toPrecision(4))}`);
+    }
+    figure.dataset.at = (step - x0) / (x1 - x0);
+    figure.style.setProperty('--at', `${100 * figure.dataset.at}%`);
+    figure.querySelector('output').textContent = `${figure.dataset.step} ${step} · ${said.join(' · ')}`;
+  },
+  hide(figure) {
+    figure.style.removeProperty('--at');
+    figure.querySelector('output').textContent = '';
+  },
+};
+document.addEventListener('animationstart', event => {  // drawn anew under a pointer that rests
+  const figure = event.animationName === 'camelid-drawn' ? event.target : null, area = figure?.querySelector('.area');
+  if (area?.matches(':hover') && curves.x !== undefined) {
+    const box = area.getBoundingClientRect();
+    curves.show(figure, (curves.x - box.left) / box.width);
+  }
+});
+document.addEventListener('pointermove', event => {
+  const area = event.target.closest?.('.camelid-plot .area');
+  curves.x = event.clientX;
+  for (const figure of document.querySelectorAll('.camelid-plot')) {
+    if (area && figure.contains(area)) {
+      const box = area.getBoundingClientRect();
+      curves.show(figure, (event.clientX - box.left) / box.width);
+    } else if (figure.style.getPropertyValue('--at') && document.activeElement !== figure) curves.hide(figure);
+  }
+});
+document.addEventListener('keydown', event => {
+  const figure = event.target.matches?.('.camelid-plot') && event.target;
+  const move = {ArrowLeft: -0.02, ArrowRight: 0.02, Home: -1, End: 1}[event.key];
+  if (!figure || !move) return;
+  event.preventDefault();
+  curves.show(figure, Number(figure.dataset.at ?? 1) + move);
+});
+document.addEventListener('focusout', event => { if (event.target.matches?.('.camelid-plot')) curves.hide(event.target); });

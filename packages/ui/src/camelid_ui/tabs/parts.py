@@ -20,7 +20,7 @@ from . import PRIVATE
 
 _SELECT = """
 element.addEventListener('click', event => {
-  if (event.target.closest('[data-open-tab]') || event.target.closest('a[download]')) return;
+  if (event.target.closest('[data-open-tab], a[download], [data-set], label')) return;
   const row = event.target.closest('[data-key]');
   if (!row || event.metaKey || event.ctrlKey) return;
   event.preventDefault();
@@ -30,6 +30,16 @@ element.addEventListener('click', event => {
 
 
 _CONTROLS = """
+let held = '';  // a field keeps the keyboard's attention when the page draws it anew
+element.addEventListener('focusin', event => {
+  const {set, key} = event.target.dataset, value = CSS.escape(event.target.value ?? '');
+  held = set ? `[data-set="${CSS.escape(set)}"]:is(select, [value="${value}"])`
+    : key ? `a[data-key="${CSS.escape(key)}"]` : '';
+});
+element.addEventListener('focusout', event => { if (event.target.isConnected) held = ''; });
+new MutationObserver(() => {
+  if (held && document.activeElement === document.body) element.querySelector(held)?.focus({preventScroll: true});
+}).observe(element, {childList: true, subtree: true});
 const tell = field => trigger('input', {value: {name: field.dataset.set, value: field.value}});
 element.addEventListener('change', event => {
   const field = event.target.closest('input[data-set], select[data-set]');
@@ -101,25 +111,28 @@ def with_request(handler: Callable[..., Any]) -> Callable[..., Any]:
 
 @dataclass(frozen=True)
 class Confirmed:
-    """A button that asks back before it does what cannot be undone; `yes.click` is the deed."""
+    """A button that asks back before it does what cannot be undone; `yes.click` is the deed, and `option` what
+    may be ticked for it to do as well."""
 
     ask: gr.Button
     row: gr.Row
     yes: gr.Button
+    option: gr.Checkbox
 
     def hidden(self) -> tuple[Any, Any]:
         """Updates for `ask` and `row` where there is nothing to ask."""
         return gr.update(visible=False), gr.update(visible=False)
 
 
-def confirmed(label: Any, question: Any, yes: Any, ident: str, visible: bool = True) -> Confirmed:
+def confirmed(label: Any, question: Any, yes: Any, ident: str, visible: bool = True, option: Any = "") -> Confirmed:
     ask = gr.Button(label, elem_id=ident, visible=visible)
     with gr.Row(visible=False, elem_classes="camelid-actions") as row:
         panel(question, elem_classes="camelid-ask")
+        box = gr.Checkbox(False, label=option, visible=bool(option), container=False, elem_id=f"{ident}-option")
         sure = gr.Button(yes, variant="stop", elem_id=f"{ident}-yes")
         keep = gr.Button(t("confirm.no"), elem_id=f"{ident}-no")
     shown: Any = (gr.update(visible=False), gr.update(visible=True))
     closed: Any = (gr.update(visible=True), gr.update(visible=False))
     ask.click(lambda: shown, None, [ask, row], **PRIVATE)
     keep.click(lambda: closed, None, [ask, row], **PRIVATE)
-    return Confirmed(ask, row, sure)
+    return Confirmed(ask, row, sure, box)

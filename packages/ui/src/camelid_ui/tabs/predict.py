@@ -1,4 +1,4 @@
-"""The Batch predict page: a file, its first rows as the model will see them, and answers as they come.
+"""The Batch predict page: an input, its first rows as the model will see them, and answers as they come.
 
 Knows its components. What they do is `services.predictions`.
 """
@@ -10,12 +10,14 @@ from typing import Any
 
 import gradio as gr
 from camelid_core.errors import CamelidError
+from camelid_core.readers import SUFFIXES, Columns
 from camelid_serve.config import PredictConfig
 
 from camelid_ui.fields import Invalid
 from camelid_ui.forms import Form
 from camelid_ui.services import Services
 from camelid_ui.services.jobs import JobView
+from camelid_ui.services.predicted import Showing
 from camelid_ui.text import Voice, t, voice_of
 from camelid_ui.views import code, empty, error
 from camelid_ui.views import jobs as jobs_view
@@ -26,6 +28,9 @@ from .job import JobPanel, build_job
 from .parts import address, chooser, key_of, message, panel
 
 _NOT_HERE = ("output",)
+ROLES = ("instruction", "input", "system", "messages")
+"""What a column may be of a row that is to be answered."""
+SHOWINGS = ("all", "failed", "worst")
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,11 @@ class PredictTab:
     start: gr.Button
     said: gr.HTML
     list: gr.HTML
+    mapping: gr.Accordion
+    roles: dict[str, gr.Dropdown]
+    rows: gr.Column
+    showing: gr.Radio
+    answers: gr.HTML
 
     @property
     def model(self) -> Any:
@@ -52,6 +62,8 @@ def build(services: Services) -> PredictTab:
         {
             "model": services.models.names,
             "template": lambda: [(t("data.own_template"), ""), *services.models.templates()],
+            "also": services.models.names,
+            "reference": list,
             "engine": lambda: services.host.registry("camelid_engines").names(),
         },
     )
@@ -59,13 +71,18 @@ def build(services: Services) -> PredictTab:
         with gr.Column(scale=5, min_width=300):
             file = gr.File(
                 label=t("predict.file"),
-                file_types=[".json", ".jsonl"],
+                file_types=list(SUFFIXES),
                 height=120,
                 elem_id="predict-file",
                 elem_classes="camelid-file",
                 show_label=False,
             )
-            form.place("input", "model")
+            form.place("input")
+            with gr.Accordion(t("predict.mapping"), open=False, visible=False, elem_id="predict-mapping") as mapping:
+                with gr.Row(elem_classes="camelid-knobs"):
+                    roles = {role: _role(role) for role in ROLES}
+                form.place("columns", "reference")
+            form.place("model", "also")
             with gr.Row(elem_classes="camelid-actions"):
                 start = gr.Button(t("predict.start"), variant="primary", interactive=False, elem_id="predict-start")
             said = panel(elem_id="predict-said")
@@ -75,14 +92,26 @@ def build(services: Services) -> PredictTab:
             preview = panel(elem_id="predict-preview")
     command = panel(elem_id="predict-command")
     shown = build_job(job, "predict-job")
+    with gr.Column(visible=False, elem_classes="camelid-card") as rows:
+        showing = gr.Radio(
+            [(t(f"predict.show.{name}"), name) for name in SHOWINGS],
+            value="all", label=t("predict.showing"), elem_id="predict-showing",
+        )  # fmt: skip
+        answers = panel(elem_id="predict-rows")
     panel(t("predict.done"), elem_classes="camelid-heading")
-    tab = PredictTab(form, shown, file, preview, command, start, said, chooser(elem_id="predict-list"))
+    tab = PredictTab(
+        form=form, panel=shown, file=file, preview=preview, command=command, start=start, said=said,
+        list=chooser(elem_id="predict-list"), mapping=mapping, roles=roles, rows=rows, showing=showing, answers=answers,
+    )  # fmt: skip
     _wire(tab, services)
+    _wire_mapping(tab, services)
+    _wire_rows(tab, services)
     return tab
 
 
 def _wire(tab: PredictTab, services: Services) -> None:
     form = tab.form
+    unmapped = (gr.skip(), *[gr.skip()] * len(ROLES))
 
     def keep(upload: str | None) -> Any:
         return str(services.predictions.keep(upload)) if upload else gr.skip()
@@ -95,17 +124,24 @@ def _wire(tab: PredictTab, services: Services) -> None:
                 empty(say("predict.none"), say("predict.none_hint")),
                 "",
                 gr.update(interactive=False),
+                *unmapped,
                 *form.mark(None, ["input"])[1],
             )
         try:
             config = form.config(values)
-            found = services.predictions.preview(config.input, config.model, config.template)
+            found = services.predictions.preview(
+                config.input, config.model, config.template, config.columns, config.reference
+            )
         except Invalid as problem:
-            return "", "", gr.update(interactive=False), *form.mark(problem)[1]
+            return "", "", gr.update(interactive=False), *unmapped, *form.mark(problem)[1]
         except CamelidError as problem:
-            return message(problem), "", gr.update(interactive=False), *form.mark(None)[1]
+            return message(problem), "", gr.update(interactive=False), *unmapped, *form.mark(None)[1]
         line = code(services.predictions.command(config), say("train.command"), say("copy"))
-        return view.preview(found, say), line, gr.update(interactive=True), *form.mark(None, list(form.widgets))[1]
+        shown = (view.preview(found, say), "" if found.problem else line, gr.update(interactive=not found.problem))
+        columns = list(found.columns)
+        offered = [gr.update(choices=columns)] * len(ROLES)
+        mapping = gr.update(visible=bool(columns), **({"open": True} if found.problem else {}))
+        return *shown, mapping, *offered, *_offering(form, columns)
 
     def begin(*values: Any) -> tuple[Any, ...]:
         try:
@@ -122,7 +158,7 @@ def _wire(tab: PredictTab, services: Services) -> None:
         return jobs_view.table(views, say, chosen) if views else empty(say("predict.no_jobs"))
 
     tab.file.upload(keep, tab.file, form.widgets["input"], **PRIVATE)
-    outputs = [tab.preview, tab.command, tab.start, *form.inputs]
+    outputs = [tab.preview, tab.command, tab.start, tab.mapping, *tab.roles.values(), *form.inputs]
     gr.on([widget.change for widget in form.inputs], check, form.inputs, outputs, trigger_mode="always_last", **PRIVATE)
     tab.start.click(begin, form.inputs, [tab.panel.job, tab.said, *form.inputs], **PRIVATE)
     tab.panel.wire(services, _answers)
@@ -130,7 +166,55 @@ def _wire(tab: PredictTab, services: Services) -> None:
     gr.on([tab.panel.job.change, tab.panel.ended.change], listed, tab.panel.job, tab.list, **PRIVATE)
 
 
+def _wire_mapping(tab: PredictTab, services: Services) -> None:
+    """The roles make the mapping; another input has other columns."""
+    form = tab.form
+
+    def mapped(*values: str | None) -> str:
+        return str(Columns(**{role: name for role, name in zip(ROLES, values, strict=True) if name}))
+
+    def afresh() -> tuple[Any, ...]:
+        """Columns of another file."""
+        return (*[None] * len(ROLES), "", "")
+
+    roles = list(tab.roles.values())
+    gr.on([role.input for role in roles], mapped, roles, form.widgets["columns"], **PRIVATE)
+    form.widgets["input"].change(afresh, None, [*roles, form.widgets["columns"], form.widgets["reference"]], **PRIVATE)
+    form.widgets["also"].focus(
+        lambda: gr.update(choices=services.models.names()), None, form.widgets["also"], **PRIVATE
+    )
+
+
+def _wire_rows(tab: PredictTab, services: Services) -> None:
+    """The rows of the chosen job, again whenever it may have got further."""
+
+    def shown(number: str, showing: Showing, request: gr.Request) -> tuple[Any, str]:
+        if not number.isdecimal():
+            return gr.update(visible=False), ""
+        try:
+            found = services.predictions.answers(int(number), showing)
+        except CamelidError as problem:
+            return gr.update(visible=True), message(problem)
+        return gr.update(visible=bool(found.count)), view.answers(found, voice_of(request))
+
+    told = [tab.panel.job.change, tab.panel.timer.tick, tab.panel.ended.change, tab.showing.change]
+    gr.on(
+        told, shown, [tab.panel.job, tab.showing], [tab.rows, tab.answers], trigger_mode="always_last", **PRIVATE,
+    )  # fmt: skip
+
+
 def _answers(services: Services, job: JobView, say: Voice) -> str:
     if job.job.task != "predict":
         return ""
-    return view.answers(services.predictions.answers(job.job.id), job.job.id, say)
+    return view.summary(services.predictions.answers(job.job.id), job.job.id, say)
+
+
+def _role(role: str) -> gr.Dropdown:
+    return gr.Dropdown([], value=None, label=t(f"role_of.{role}"), elem_id=f"predict-role-{role}", min_width=140)
+
+
+def _offering(form: Form[PredictConfig], columns: list[str]) -> list[Any]:
+    """No field is wrong, and the reference may be any of these columns."""
+    updates = dict(zip(form.widgets, form.mark(None, list(form.widgets))[1], strict=True))
+    updates["reference"] = gr.update(choices=["", *columns])
+    return list(updates.values())

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from camelid_ui.services.jobs import JobView
-from camelid_ui.services.training import Run
 from camelid_ui.text import Voice
 
 from . import Cell, Line, cell, esc, facts, listing, state
-from .numbers import count, duration, loss
+from .numbers import count, duration
 
 
 def word(view: JobView, say: Voice) -> str:
@@ -23,8 +22,8 @@ def badge(view: JobView, say: Voice) -> str:
     return state(str(view.job.state), word(view, say))
 
 
-def bar(view: JobView, say: Voice) -> str:
-    """How far it is: a bar, and beside it the numbers."""
+def bar(view: JobView, say: Voice, more: Sequence[tuple[str, object]] = ()) -> str:
+    """How far it is: a bar, and beside it the numbers, and `more` of them."""
     numbers = facts(
         [
             (
@@ -34,6 +33,7 @@ def bar(view: JobView, say: Voice) -> str:
             (say("progress.elapsed"), duration(view.seconds) if view.job.started else ""),
             (say("progress.eta"), duration(view.eta) if view.running and view.eta is not None else ""),
             (say("progress.rate"), f"{view.rate:,.0f} {say('progress.tokens_per_second')}" if view.rate else ""),
+            *more,
         ]
     )
     percent = f"{view.share * 100:.0f}"
@@ -64,27 +64,6 @@ def table(views: Sequence[JobView], say: Voice, chosen: str = "") -> str:
         for view in views
     ]
     return listing(heads, lines, say("jobs.caption"))
-
-
-def runs(found: Sequence[Run], say: Voice, chosen: str = "") -> str:
-    heads = [say(f"runs.{head}") for head in ("name", "state", "model", "data", "loss", "when")]
-    lines = [
-        Line(
-            [
-                Cell(esc(f"{run.job.id} · {run.job.label}"), "main"),
-                Cell(badge(run.view, say)),
-                cell(run.model),
-                cell(run.data),
-                cell(loss(run.loss), "number"),
-                cell(say("jobs.ago", age=duration(run.view.age)), "number quiet"),
-            ],
-            key=str(run.job.id),
-            href=f"/?tab=train&run={run.job.id}",
-            chosen=str(run.job.id) == chosen,
-        )
-        for run in found
-    ]
-    return listing(heads, lines, say("runs.caption"))
 
 
 def unit(name: str, say: Voice) -> str:

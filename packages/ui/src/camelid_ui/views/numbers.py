@@ -31,5 +31,13 @@ def count(number: float) -> str:
     return f"{number:,.0f}".replace(",", "\u202f")
 
 
+def short_count(number: float) -> str:
+    """`135 M`, `7.2 B`: how many numbers a model has."""
+    for unit, scale in (("B", 1e9), ("M", 1e6), ("k", 1e3)):
+        if number >= scale:
+            return f"{number / scale:.3g} {unit}"
+    return f"{number:.0f}"
+
+
 def loss(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"

@@ -2,63 +2,103 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from camelid_serve.inputs import ANSWERED_BY
+from camelid_serve.predictions import OURS
+
 from camelid_ui.services.models import TokenView
-from camelid_ui.services.predictions import Answers, Preview
+from camelid_ui.services.predicted import Answers, answers_of, expected_of, scores_of
+from camelid_ui.services.predictions import Preview
 from camelid_ui.text import Voice
 
-from . import Cell, Line, cell, error, esc, listing, note
+from . import Cell, Line, cell, empty, error, esc, listing, note
 from .conversation import tokens
-
-_ROWS = 100
 
 
 def preview(found: Preview, say: Voice) -> str:
+    if found.problem:
+        return error(found.problem) + note(say("predict.map_them"))
     rows = note(say("predict.rows", rows=found.rows))
+    scored = note(say("predict.referenced", rows=found.referenced)) if found.referenced else ""
     faulty = error(say("predict.faulty", faulty=found.faulty)) if found.faulty else ""
     prompts = "".join(
         f'<p class="camelid-note" style="margin-top:12px">{esc(say("predict.row", number=number))}</p>'
         f"{_prompt(prompt, say)}"
         for number, prompt in enumerate(found.prompts, 1)
     )
-    return rows + faulty + prompts
+    return rows + scored + faulty + prompts
 
 
 def _prompt(prompt: TokenView | str, say: Voice) -> str:
     return error(prompt) if isinstance(prompt, str) else tokens(prompt, say, legend=False)
 
 
-def answers(found: Answers, job: int, say: Voice) -> str:
-    """The newest rows first while they come; the whole file is one click away."""
-    if not found.rows:
+def summary(found: Answers, job: int, say: Voice) -> str:
+    """What there is so far, to download, and how it scores."""
+    if not found.count:
         return ""
     key = "predict.all" if found.finished else "predict.so_far"
     link = (
         f'<a class="camelid-download" href="/download/predictions/{job}" download>{esc(say("predict.download"))}</a>'
-        f'<span class="camelid-note">{esc(say(key, rows=len(found.rows), failed=found.failed))}</span>'
+        f'<span class="camelid-note">{esc(say(key, rows=found.count, failed=found.failed))}</span>'
     )
+    means = "".join(note(_scores(model, means)) for model, means in found.means.items())
+    return f'<div class="camelid-runhead">{link}</div>{means}'
+
+
+def answers(found: Answers, say: Voice) -> str:
+    """The rows that were asked for, as many as a page can show; the whole file is one click away."""
+    if not found.count:
+        return ""
+    if not found.shown:
+        return empty(say("predict.none_such"))
+    scored = bool(found.means)
     heads = [say("data.row"), say("data.question"), say("data.answer")]
-    shown = list(enumerate(found.rows, 1))[:_ROWS]
-    lines = [
-        Line([cell(number, "number quiet"), Cell(_clip(_question(row))), Cell(_answer(row))]) for number, row in shown
-    ]
-    return f'<div class="camelid-runhead">{link}</div>' + listing(heads, lines, say("predict.caption"))
+    heads += [say("predict.expected"), say("predict.scores")] if scored else []
+    lines = [Line(_cells(number, row, found, scored)) for number, row in found.shown]
+    more = note(say("predict.more", shown=len(found.shown), rows=found.count)) if len(found.shown) < found.count else ""
+    return listing(heads, lines, say("predict.caption")) + more
 
 
-def _answer(row: dict[str, Any]) -> str:
-    if "error" in row:
-        return f'<span class="camelid-state failed">{esc(row["error"])}</span>'
-    return _clip(str(row.get("generate", "")))
+def _cells(number: int, row: dict[str, Any], found: Answers, scored: bool) -> list[Cell]:
+    cells = [cell(number, "number quiet"), Cell(_clip(_question(row, found.question))), Cell(_answers(row))]
+    if scored:
+        scores = "".join(f"<div>{esc(_scores(model, each))}</div>" for model, each in scores_of(row).items())
+        cells += [Cell(_clip(expected_of(row, found.reference))), Cell(scores, "quiet")]
+    return cells
+
+
+def _answers(row: dict[str, Any]) -> str:
+    """By model where there are several."""
+    said = []
+    for model, text, failed in answers_of(row):
+        name = f'<span class="camelid-note">{esc(model)}</span>' if model else ""
+        said.append(
+            name
+            + (
+                f'<span class="camelid-state failed" style="white-space: normal">{esc(text)}</span>'
+                if failed
+                else _clip(text)
+            )
+        )
+    return "".join(f"<div>{each}</div>" for each in said)
+
+
+def _scores(model: str, scores: Mapping[str, float]) -> str:
+    words = " · ".join(f"{name} {value:.2f}" for name, value in scores.items())
+    return f"{model}: {words}" if model else words
 
 
 def _clip(text: str) -> str:
     return f'<span class="clip">{esc(text)}</span>'
 
 
-def _question(row: dict[str, Any]) -> str:
-    if "instruction" in row:
-        return "\n".join(filter(None, [str(row["instruction"]), str(row.get("input") or "")]))
+def _question(row: dict[str, Any], asked: str) -> str:
+    asks = next((name for name in (asked, *ANSWERED_BY) if name in row), "")
+    if asks:
+        return "\n".join(filter(None, [str(row[asks]), str(row.get("input") or "")]))
     turns = row.get("messages")
     if isinstance(turns, list):
         return next(
@@ -69,4 +109,5 @@ def _question(row: dict[str, Any]) -> str:
             ),
             "",
         )
-    return str(row.get("line", ""))
+    shown = [f"{name}: {value}" for name, value in row.items() if name not in OURS]
+    return "\n".join(shown[:3])

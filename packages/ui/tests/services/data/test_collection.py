@@ -22,7 +22,7 @@ def collection(services):
 def test_everything_registered_is_listed_and_found(collection):
     assert "cot-arithmetic" in collection.names()
     assert [entry.name for entry in collection.all("cot problems", {"language": "zh"})] == [
-        "cot-arithmetic", "cot-arithmetic-zh",
+        "cot-arithmetic", "cot-arithmetic-zh", "cot-arithmetic-preferences",
     ]  # fmt: skip
     assert collection.all("nothing like it") == []
 

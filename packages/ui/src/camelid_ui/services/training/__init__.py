@@ -127,7 +127,7 @@ class Training:
         Raises:
             JobError: there is no such run.
         """
-        from camelid_train.reproduce import bundle
+        from camelid_train.provenance.reproduce import bundle
 
         return bundle(self.jobs.store, job_id, directory)
 

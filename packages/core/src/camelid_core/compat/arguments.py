@@ -1,0 +1,47 @@
+"""Flags of another tool's script, read as its own parser did.
+
+Knows names, types and defaults as data. Knows nothing of what they mean here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from camelid_core.errors import UsageError
+
+Flag = tuple[str, type, Any, str | None]
+"""Name, type, default, how many values."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{self.prog}: {message}.")
+
+
+def parse(tool: str, flags: Sequence[Flag], arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str], set[str]]:
+    """The values, what was ignored because nobody knew it, and which flags were given.
+
+    Both `--local_rank` and `--local-rank` are taken, and `---model_type`, which a manual had.
+
+    Raises:
+        UsageError: a flag without its value, or with one that does not fit.
+    """
+    words = [_plain(word) for word in arguments]
+    parser = _Parser(prog=tool, add_help=False, allow_abbrev=False)
+    for name, kind, default, count in flags:
+        parser.add_argument(
+            f"--{name}", type=kind, default=default, nargs=count, const="true" if count == "?" else None
+        )
+    values, unknown = parser.parse_known_args(words)
+    given = {name for name, *_ in flags for word in words if word.partition("=")[0] == f"--{name}"}
+    return values, unknown, given
+
+
+def _plain(word: str) -> str:
+    if not re.match(r"-{2,}[A-Za-z]", word):
+        return word
+    name, equals, value = word.lstrip("-").partition("=")
+    return f"--{name.replace('-', '_')}{equals}{value}"

@@ -1,0 +1,64 @@
+"""Alpaca-CoT's model types, as data: which weights a short name meant, and how they were loaded.
+
+Knows names. How Camelid itself recognises a family is an adapter's business.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+DEFAULT_WEIGHTS = "decapoda-research/llama-7b-hf"
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """`weights` by size, the first being the default; `eight_bit` types were loaded in 8 bits."""
+
+    name: str
+    weights: dict[str, str] = field(default_factory=dict)
+    eight_bit: bool = False
+    notes: tuple[str, ...] = ()
+
+
+_OWN_CODE = "The code of these weights comes with them, and Camelid runs no code from a model"
+
+FAMILIES = {
+    family.name: family
+    for family in (
+        Family(
+            "llama",
+            {"7b": DEFAULT_WEIGHTS, "13b": "decapoda-research/llama-13b-hf"},
+            eight_bit=True,
+        ),
+        Family(
+            "chatglm", {"6b": "THUDM/chatglm-6b"}, notes=(f"{_OWN_CODE}: name GLM weights that Transformers reads.",)
+        ),
+        Family("bloom", {"7b": "bigscience/bloomz-7b1-mt"}, eight_bit=True),
+        Family(
+            "moss",
+            {"": "fnlp/moss-moon-003-sft"},
+            eight_bit=True,
+            notes=(f"{_OWN_CODE}: name weights that Transformers reads.",),
+        ),
+        Family("chatglm2", notes=(f"{_OWN_CODE}: name GLM weights that Transformers reads.",)),
+        Family("baichuan", notes=(f"{_OWN_CODE}: name weights that Transformers reads.",)),
+        Family(
+            "internlm", {"7b": "internlm/internlm-7b"}, notes=(f"{_OWN_CODE}: name weights that Transformers reads.",)
+        ),
+        Family("vicuna", eight_bit=True),
+    )
+}
+
+
+def family_of(model_type: str) -> Family:
+    """A type nobody listed was loaded by the library's own means."""
+    return FAMILIES.get(model_type, Family(model_type))
+
+
+def weights_of(model_type: str, size: str | None) -> str:
+    """`llama` and `7b`, or the short name `llama_7b` itself → the weights that were meant; empty if nobody knows."""
+    name, _, own_size = model_type.partition("_")
+    family, size = family_of(name), size or own_size
+    if size:
+        return family.weights.get(size.lower(), "")
+    return next(iter(family.weights.values()), "")

@@ -1,0 +1,1 @@
+"""Alpaca-CoT's scripts for asking a model, read as Camelid's commands."""

@@ -1,0 +1,166 @@
+"""What argument lists of Alpaca-CoT's `generate.py`, `server.py`, `predict.py` and `web.py` mean.
+
+Knows both sides, and where the original kept its files. Opens nothing; it only looks what is there.
+"""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from camelid_core.compat.arguments import Flag, parse
+from camelid_core.compat.families import DEFAULT_WEIGHTS, family_of, weights_of
+from camelid_core.compat.lines import Line
+
+TEMPLATE = ["--template", "alpaca"]
+_LONGEST = "512"
+_MODEL: tuple[Flag, ...] = (
+    ("llm", str, None, None),
+    ("size", str, None, None),
+    ("model_name_or_path", str, None, None),
+    ("model_path", str, None, None),
+    ("lora_dir", str, "none", None),
+    ("lora_name_or_path", str, None, None),
+    ("lora_r", int, 8, None),
+    ("lora_alpha", int, 16, None),
+    ("lora_dropout", float, 0.05, None),
+    ("quantization_bit", int, None, None),
+    ("local_rank", int, -1, None),
+)
+_NO_BEAMS = "The original searched with 4 beams and did not sample; here the likeliest token is taken each time."
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """One of the original's programs: its own `flags`, the `words` and remarks (`notes`) that they mean, and the type
+    of model it took where none was named."""
+
+    flags: tuple[Flag, ...]
+    words: Callable[[str, Namespace], list[str]]
+    notes: Callable[[Namespace], list[str]]
+    model_type: str = "llama"
+
+
+def read(name: str, arguments: Sequence[str]) -> Line:
+    """Raises UsageError: a flag without its value, or no model."""
+    script = SCRIPTS[name]
+    flags, unknown, given = parse(
+        name, (("model_type", str, script.model_type, None), *_MODEL, *script.flags), arguments
+    )
+    notes: list[str] = []
+    model = _model(name, flags, notes)
+    notes += [*_remarks(flags, given), *script.notes(flags)]
+    return Line(name, script.words(model, flags), notes, unknown)
+
+
+def _model(name: str, flags: Namespace, notes: list[str]) -> str:
+    """The adapter that was named or that training left, else the model that was named, else the type's own weights."""
+    adapter = flags.lora_name_or_path or (None if flags.lora_dir.lower() == "none" else flags.lora_dir)
+    if adapter:
+        return str(adapter)
+    model = flags.model_name_or_path or flags.model_path
+    kind = flags.llm or flags.model_type
+    trained = list(_trained(kind, flags)) if name == "generate" and flags.data else []
+    here = next((path for path in trained if Path(path).is_dir()), None)
+    if here:
+        return here
+    if trained:
+        notes.append(f"No adapter is at {' or '.join(trained)}; the model answers as it is.")
+    if model:
+        return str(model)
+    known = weights_of(kind, flags.size)
+    if not known:
+        size = f" {flags.size}" if flags.size else ""
+        notes.append(f"No weights are known as {kind}{size}; {DEFAULT_WEIGHTS} stands for the name of yours.")
+        notes += family_of(kind.partition("_")[0]).notes
+    return known or DEFAULT_WEIGHTS
+
+
+def _trained(kind: str, flags: Namespace) -> Iterator[str]:
+    """Where training on this data left its adapter: under today's name, and under the manual's."""
+    data, name = _stem(flags.data), kind.partition("_")[0]
+    yield f"./saved_models/{name}_{data}"
+    yield f"./saved-{data}{(flags.size or '7b').lower()}"
+
+
+def _remarks(flags: Namespace, given: set[str]) -> Iterator[str]:
+    if given & {"lora_r", "lora_alpha", "lora_dropout"}:
+        yield "--lora_r, --lora_alpha and --lora_dropout: the adapter itself says them."
+    if flags.quantization_bit:
+        yield f"--quantization_bit {flags.quantization_bit}: models answer in their own number format."
+    if flags.local_rank != -1:
+        yield "--local_rank: one process answers."
+
+
+def _generate(model: str, _: Namespace) -> list[str]:
+    sampling = ["top_p=0.9", "top_k=40", "repetition_penalty=1.8"]
+    return ["chat", model, *sampling, *TEMPLATE, "--temperature", "1.0", "--max-new-tokens", _LONGEST]
+
+
+def _server(model: str, _: Namespace) -> list[str]:
+    return ["chat", model, *TEMPLATE, "--temperature", "0", "--max-new-tokens", _LONGEST]
+
+
+def _predict(model: str, flags: Namespace) -> list[str]:
+    size = ["--batch-size", str(flags.predict_batch_size)]
+    words = ["predict", model, _file(flags.data), "--out", _result(flags.result_dir)]
+    return [*words, *TEMPLATE, *size, "--temperature", "0", "--max-new-tokens", _LONGEST]
+
+
+def _web(model: str, flags: Namespace) -> list[str]:
+    return ["serve", model, *TEMPLATE, "--port", str(flags.port)]
+
+
+def _file(data: str) -> str:
+    """A name was a file of the original's data directory."""
+    places = [data, f"{data}.json", f"data/{data}.json", f"data/{data}"]
+    return next((place for place in places if Path(place).is_file()), places[2] if not Path(data).suffix else data)
+
+
+def _result(path: str) -> str:
+    """Its flag says directory and meant a file."""
+    return str(Path(path) / "saved_result.txt") if Path(path).is_dir() else path
+
+
+def _stem(data: str) -> str:
+    return data.replace("\\", "/").rpartition("/")[2].removesuffix(".json")
+
+
+def _predict_notes(flags: Namespace) -> list[str]:
+    file = _file(flags.data)
+    missing = [] if Path(file).is_file() else [f"{file} is not here; put the questions there, or name their file."]
+    return [
+        *missing, _NO_BEAMS, f"--cutoff_len {flags.cutoff_len}: a question too long for the model is said, never cut.",
+    ]  # fmt: skip
+
+
+SCRIPTS: Mapping[str, Script] = {
+    "generate": Script(
+        (("data", str, None, None),),
+        _generate,
+        lambda _: ["num_beams 4 and no_repeat_ngram_size 6 have no word here: one answer is sampled."],
+    ),
+    "server": Script((), _server, lambda _: [_NO_BEAMS, "/clear begins anew, /stop ends; the conversation is kept."]),
+    "predict": Script(
+        (
+            ("data", str, "test", None),
+            ("result_dir", str, "saved_result.txt", None),
+            ("predict_batch_size", int, 128, None),
+            ("cutoff_len", int, 512, None),
+        ),
+        _predict,
+        _predict_notes,
+        "belle_bloom",
+    ),
+    "web": Script(
+        (("port", int, 8410, None),),
+        _web,
+        lambda _: [
+            _NO_BEAMS,
+            "It answers on this machine alone, where the original let every machine in: --host 0.0.0.0 does, and a "
+            "token is asked for.",
+        ],
+    ),
+}

@@ -1,0 +1,169 @@
+"""Inputs: every form of file gives the same rows, a bad one is an error of its own, nothing is held in memory."""
+
+from __future__ import annotations
+
+import csv
+import json
+import tracemalloc
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+from camelid_core import library
+from camelid_core.errors import DataError, UnknownName, UsageError
+from camelid_core.records import alpaca
+from camelid_core.testing import write_jsonl
+from camelid_serve.inputs import open_input
+from camelid_serve.jsonlines import line_of
+from camelid_serve.metrics import METRICS, score
+from camelid_serve.predictions import write_predictions
+from camelid_serve.worklog import Done, WorkLog
+from hypothesis import given
+from hypothesis import strategies as st
+
+ROWS = [{"question": f"What is {n} + {n}?", "answer": str(2 * n), "topic": "加法"} for n in range(5)]
+
+
+def written(path: Path) -> Path:
+    match path.suffix:
+        case ".parquet":
+            import pyarrow as pa
+            import pyarrow.parquet as pq
+
+            pq.write_table(pa.Table.from_pylist(ROWS), path)
+        case ".csv" | ".tsv":
+            with path.open("w", encoding="utf-8", newline="") as file:
+                writer = csv.DictWriter(file, ROWS[0], delimiter="," if path.suffix == ".csv" else "\t")
+                writer.writeheader()
+                writer.writerows(ROWS)
+        case ".json":
+            path.write_text(json.dumps(ROWS), encoding="utf-8")
+        case _:
+            write_jsonl(path, ROWS)
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".parquet", ".json", ".jsonl"])
+def test_every_form_of_file_gives_the_same_rows(tmp_path: Path, suffix: str) -> None:
+    found = list(open_input(str(written(tmp_path / f"rows{suffix}"))).rows())
+    assert [dict(row.fields) for row in found] == ROWS
+    assert [row.number for row in found] == [1, 2, 3, 4, 5]
+    assert [row.messages[-1].content for row in found] == [row["question"] for row in ROWS]
+    assert [row.reference for row in found] == [row["answer"] for row in ROWS]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "bad"),
+    [
+        ("rows.csv", "instruction,n\nfine,1\nragged\n,3\nfine too,4\n", [2]),
+        ("rows.json", '[{"instruction": "fine"}, 7, {"instruction": "a", "instruction": "b"}]', [2, 3]),
+        ("rows.jsonl", '{no\n{"instruction": "fine"}\n\n[1]\n{"instruction": NaN}\n', [1, 3, 4]),
+    ],
+)
+def test_a_bad_row_stands_where_it_was(tmp_path: Path, name: str, text: str, bad: list[int]) -> None:
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    source = open_input(str(tmp_path / name))
+    rows = list(source.rows())
+    assert [row.number for row in rows] == list(range(1, len(rows) + 1))
+    assert [row.number for row in rows if row.error] == bad
+    survey = source.survey()
+    assert (survey.rows, survey.bad) == (len(rows), len(bad))
+
+
+@pytest.mark.parametrize("asks", ["instruction", "prompt", "question", "query", "problem", "inputs"])
+def test_rows_need_no_answer(tmp_path: Path, asks: str) -> None:
+    row = next(open_input(str(write_jsonl(tmp_path / "q.jsonl", [{asks: "Why?"}]))).rows())
+    assert (row.error, row.messages[-1].content, row.reference) == ("", "Why?", "")
+
+
+def test_a_mapping_names_the_columns(tmp_path: Path) -> None:
+    path = str(write_jsonl(tmp_path / "odd.jsonl", [{"Frage": "Why?", "text": "Because.", "n": 4}]))
+    with pytest.raises(DataError, match="no row can be asked"):
+        open_input(path).survey()
+    row = next(open_input(path, "instruction=Frage,input=text", "n").rows())
+    assert (row.messages[0].content, row.messages[0].context, row.reference) == ("Why?", "Because.", "4")
+    missing = next(open_input(path, "instruction=Fragen").rows())
+    assert "'Fragen'" in missing.error
+    with pytest.raises(UsageError, match="mapping"):
+        open_input(path, "instructions=Frage")
+
+
+def test_a_dataset_is_an_input_too() -> None:
+    library.add([alpaca(f"Say {n}.", str(n), id=f"r{n}") for n in range(3)], "mine", licence="mit")
+    source = open_input("mine")
+    rows = list(source.rows(2))
+    assert [(row.fields["id"], row.fields["instruction"], row.reference) for row in rows] == [
+        ("r0", "Say 0.", "0"),
+        ("r1", "Say 1.", "1"),
+    ]
+    assert source.survey().use.licence == "mit"
+    with pytest.raises(UsageError, match="dataset"):
+        open_input("mine", "instruction=x")
+    with pytest.raises(UnknownName, match="mine"):
+        open_input("mien")
+
+
+def test_the_digest_is_that_of_what_is_read(tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "q.jsonl", ROWS)
+    first = open_input(str(path)).survey().use.sha256
+    write_jsonl(path, ROWS[::-1])
+    assert open_input(str(path)).survey().use.sha256 != first
+
+
+TEXT = st.text(st.sampled_from('a"\n\r\0\u2028é你\ud800'), max_size=5)
+JSON = st.none() | st.booleans() | st.floats() | TEXT
+
+
+@given(st.dictionaries(TEXT, JSON | st.lists(JSON, max_size=3), max_size=4))
+def test_every_row_is_one_line_of_json(row: dict[str, Any]) -> None:
+    line = line_of(row)
+    assert line.count(b"\n") == 1
+    assert len(json.loads(line)) == len(row)
+
+
+def test_what_json_has_no_word_for_becomes_text_or_null() -> None:
+    line = line_of({"when": date(2026, 1, 2), "what": float("nan"), "half": "\ud800", "raw": b"x"})
+    assert json.loads(line) == {"when": "2026-01-02", "what": None, "half": "\ud800", "raw": "x"}
+
+
+@given(st.lists(st.tuples(st.integers(0, 400), st.integers(0, 2)), max_size=40))
+def test_a_work_log_knows_what_was_added_to_any_attempt(tmp_path_factory: Any, added: list[tuple[int, int]]) -> None:
+    root = tmp_path_factory.mktemp("work")
+    places = [root / str(number) for number in range(3)]
+    expected: dict[int, dict[str, Any]] = {}
+    for attempt, place in enumerate(places):
+        place.mkdir()
+        with WorkLog("w", "same", place, places[:attempt][::-1]) as work:
+            for row, which in added:
+                if which == attempt and row not in work.done:
+                    work.add(row, {"generate": f"{row} in {attempt}"})
+                    expected[row] = {"generate": f"{row} in {attempt}"}
+            with (place / "w").open("ab") as torn:
+                torn.write(b'{"row": 7, "resu')
+        assert dict(work.done) == expected
+    assert dict(Done([place / "w" for place in places[::-1]], "same")) == expected
+    assert not Done([places[0] / "w"], "another")
+
+
+def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
+    def peak(count: int) -> int:
+        rows = [{"instruction": f"Say {n}." * 8} for n in range(count)]
+        path = write_jsonl(tmp_path / f"{count}.jsonl", rows)
+        directory = tmp_path / f"of-{count}"
+        directory.mkdir()
+        tracemalloc.start()
+        source = open_input(str(path))
+        source.survey()
+        with WorkLog("w", "same", directory) as work:
+            for row in source.rows():
+                answer = row.messages[0].content
+                work.add(row.number, {"generate": answer, "scores": score(answer, f"{answer} {row.number}", METRICS)})
+        write_predictions(directory, source.rows(), {"one": work.done})
+        highest = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return highest
+
+    peak(10)  # what is imported on the way
+    few, many = peak(200), peak(1200)
+    assert many - few < 1000 * 40, (few, many)  # a row in memory would take hundreds of bytes

@@ -1,0 +1,75 @@
+"""A prediction that is killed over and over answers each row exactly once, as if nothing had happened."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from camelid_core.testing import write_jsonl
+from camelid_serve.config import PredictConfig
+from camelid_serve.engine import Sampling
+from camelid_serve.inputs import PREDICTIONS
+from camelid_serve.predict import WORK, run
+
+from .context import Attempt
+
+pytestmark = pytest.mark.slow
+
+ROWS = 40
+ATTEMPT = """
+import sys
+import camelid_core.loading
+from camelid_serve.config import PredictConfig
+from camelid_serve.predict import run
+sys.path.insert(0, sys.argv[1])
+from context import Attempt
+run(PredictConfig.model_validate_json(sys.argv[2]), Attempt(__import__("pathlib").Path(sys.argv[3]), int(sys.argv[4])))
+"""
+
+
+def start(config: PredictConfig, root: Path, number: int) -> subprocess.Popen[bytes]:
+    here = str(Path(__file__).parent)
+    words = [sys.executable, "-c", ATTEMPT, here, config.model_dump_json(), str(root), str(number)]
+    return subprocess.Popen(words, stderr=subprocess.DEVNULL)
+
+
+def rows_in(work: Path) -> list[int]:
+    """The rows whose lines are whole."""
+    found = []
+    for line in work.read_bytes().split(b"\n") if work.exists() else []:
+        try:
+            found.append(json.loads(line)["row"])
+        except (ValueError, KeyError):
+            continue
+    return found
+
+
+def test_three_kills_cost_nothing(base: Path, tmp_path: Path) -> None:
+    rows = [{"instruction": f"Add {n} and {n * n}." + " Please." * (n % 7)} for n in range(ROWS)]
+    config = PredictConfig(
+        model=str(base), input=str(write_jsonl(tmp_path / "in.jsonl", rows)), dtype="float32", batch_size=2,
+        sampling=Sampling(max_new_tokens=120, temperature=0.8),
+    )  # fmt: skip
+    whole = Attempt(tmp_path / "whole")
+    run(config, whole)
+
+    killed = tmp_path / "killed"
+    for number in (1, 2, 3):
+        process = start(config, killed, number)
+        work = killed / f"attempt-{number}" / WORK
+        while process.poll() is None and len(rows_in(work)) < 6:
+            time.sleep(0.002)
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
+    last = start(config, killed, 4)
+    assert last.wait(60) == 0
+    found = killed / "attempt-4" / "output" / PREDICTIONS
+    assert found.read_bytes() == (whole.output / PREDICTIONS).read_bytes()
+    times = Counter(row for number in (1, 2, 3, 4) for row in rows_in(killed / f"attempt-{number}" / WORK))
+    assert times == Counter(range(1, ROWS + 1))

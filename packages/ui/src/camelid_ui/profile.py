@@ -1,0 +1,59 @@
+"""What pages let people do, as data: everything on one's own machine, little where they are open to all.
+
+Knows values. That they hold is `services.gate`; that pages say so is `closed`.
+"""
+
+from __future__ import annotations
+
+from camelid_core.config import Config
+from camelid_core.errors import UsageError, did_you_mean
+from pydantic import Field
+
+
+class Refused(UsageError):
+    """Something that these pages do not do for anybody."""
+
+
+class Profile(Config):
+    """What these pages let people do."""
+
+    name: str = "local"
+    """What it is called: `camelid ui --profile NAME`."""
+    changes: bool = True
+    """Whether anything on this machine may be changed, any work queued, and any file named by its path."""
+    models: tuple[str, ...] | None = None
+    """The only models that can be chosen, by name; none means every model and path."""
+    new_tokens: int | None = Field(None, ge=1)
+    """Longest answer in a chat, in tokens."""
+    prompt_characters: int | None = Field(None, ge=1)
+    """Longest conversation that is answered, in characters."""
+    answers: int | None = Field(None, ge=1)
+    """Conversations that are answered at once."""
+    waiting: int = Field(0, ge=0)
+    """Conversations that may wait for their turn; more are refused."""
+    queue: int = Field(64, ge=1)
+    """Actions of all pages together that may wait."""
+    upload: str = "200mb"
+    """Largest file that the server takes."""
+
+
+LOCAL = Profile()
+DEMO = Profile(
+    name="demo",
+    changes=False,
+    models=("smollm2-135m",),
+    new_tokens=128,
+    prompt_characters=4000,
+    answers=1,
+    waiting=8,
+    queue=24,
+    upload="1kb",
+)
+PROFILES = {profile.name: profile for profile in (LOCAL, DEMO)}
+
+
+def profile_of(name: str) -> Profile:
+    """Raises UsageError, with the nearest name there is."""
+    if name not in PROFILES:
+        raise UsageError(f"--profile {name!r}: use {' or '.join(PROFILES)}.{did_you_mean(name, PROFILES)}")
+    return PROFILES[name]

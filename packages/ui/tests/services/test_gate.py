@@ -1,0 +1,155 @@
+"""The demo profile: every method that changes anything refuses, and whatever nobody listed is closed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from camelid_core.config import validate
+from camelid_core.errors import CamelidError, UsageError
+from camelid_core.records import Message
+from camelid_serve.engine import Sampling
+from camelid_train.config import MergeConfig, Recipe
+from camelid_ui.profile import DEMO, PROFILES, Refused, profile_of
+from camelid_ui.services import Services, gate
+from camelid_ui.services.chat import Chat, Column
+from camelid_ui.services.gate import CHANGES, LEAVES, LIMITED, LOOKS, OWN, leaves, listed, methods
+
+CLOSED = [(path, name) for path, names in CHANGES.items() for name in names.split()]
+QUESTION = [Column([Message("user", "What is 2 + 2?")])]
+
+
+@pytest.fixture
+def demo(services) -> Services:
+    """The demo, with the tiny model as the only one to choose."""
+    return replace(services, profile=DEMO.model_copy(update={"models": ("tiny",)}))
+
+
+def files(home: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in home.rglob("*") if path.is_file()}
+
+
+def test_every_method_of_every_service_is_listed_once(services):
+    """A new method is a look, a change, or open within limits: say so in `services.gate`."""
+    there = {(path, name) for path, service in leaves(services) for name in methods(service)}
+    tables = [
+        {(path, name) for path in table for name in listed(table, path)} for table in (LOOKS, CHANGES, LIMITED, OWN)
+    ]
+    assert set().union(*tables) == there
+    assert sum(map(len, tables)) == len(there)
+    assert {path.partition(".")[0] for path, _ in leaves(services)} | set(LEAVES) == set(vars(services))
+
+
+@pytest.mark.parametrize(("path", "name"), CLOSED, ids=".".join)
+def test_each_change_is_refused_in_one_sentence(demo, home, path, name):
+    before = files(home)
+    method = getattr(dict(leaves(demo))[path], name)
+    for arguments in ((), ("tiny",), (1, True), (Recipe(), "name", "key")):
+        with pytest.raises(Refused, match="nothing on their machine can be changed") as caught:
+            method(*arguments)
+        assert "\n" not in str(caught.value)
+    assert files(home) == before
+    assert demo.jobs.all() == []
+
+
+def test_services_that_hold_one_another_refuse_too(demo):
+    for part in (demo.training, demo.merging, demo.predictions):
+        with pytest.raises(Refused):
+            part.jobs.submit("merge", MergeConfig(adapter="x"))
+    with pytest.raises(Refused):
+        demo.data.checks.collection.remove("x")
+
+
+def test_a_method_that_nobody_listed_is_closed(services):
+    class Newer(type(services.jobs)):
+        def wipe(self) -> None:
+            raise AssertionError
+
+    jobs = Newer(services.jobs.store, lambda: None)
+    with pytest.raises(Refused):
+        replace(services, jobs=jobs, profile=DEMO).jobs.wipe()
+
+
+def test_no_worker_is_woken(services):
+    woken = []
+    services.jobs.wake = lambda: woken.append(1)
+    replace(services, profile=DEMO).jobs.wake()
+    assert woken == []
+
+
+def test_looking_goes_on(demo):
+    assert demo.models.names() == demo.models.bases() == ["tiny"]
+    name = demo.data.collection.names()[0]
+    here = next(value for _, value in demo.data.collection.sources())
+    assert demo.data.collection.page(here, 0, 2)
+    assert demo.data.lengths.sample(here, "tiny").rows
+    demo.training.check(validate(Recipe, {"model": {"name": "tiny"}, "data": {"sources": [f"{here}:0.5"]}}, "it"))
+    assert demo.data.collection.show(name)
+    assert demo.plugins.all()
+
+
+def test_only_listed_models_and_sets_are_opened(demo, tiny, questions):
+    recipe = validate(Recipe, {"model": {"name": "tiny"}, "data": {"sources": [str(questions)]}}, "it")
+    openings = [
+        lambda: demo.models.resolve(str(tiny)),
+        lambda: demo.models.encoder("smollm2-360m"),
+        lambda: demo.chat.load(str(tiny)),
+        lambda: demo.merging.estimate(MergeConfig(adapter=str(tiny))),
+        lambda: demo.data.collection.page(str(questions), 0, 1),
+        lambda: demo.data.collection.rows("/etc/passwd"),
+        lambda: demo.data.collection.find(str(questions)),
+        lambda: demo.data.lengths.sample(str(questions), "tiny"),
+        lambda: demo.data.checks.sample(str(questions)),
+        lambda: demo.training.estimate(recipe, demo.data),
+        lambda: demo.training.check(recipe),
+    ]
+    for opening in openings:
+        with pytest.raises(Refused):
+            opening()
+    assert demo.training.data_choices(recipe, demo.data)[0].entry is None
+
+
+class Resident(Chat):
+    """Answers without a model, and says what it was asked for."""
+
+    def ask(self, session, columns, sampling):
+        self.asked = sampling
+        yield from ([], [])
+
+
+def test_a_chat_has_bounds(demo):
+    demo = replace(demo, chat=Resident(demo.models))
+    assert len(list(demo.chat.ask("me", QUESTION, Sampling(max_new_tokens=4096)))) == 2
+    assert demo.chat.asked.max_new_tokens == DEMO.new_tokens
+    long = [Column([Message("user", "a" * 3000), Message("assistant", "b" * 3000)])]
+    with pytest.raises(Refused, match="6,000 characters"):
+        next(demo.chat.ask("me", long, Sampling()))
+    with pytest.raises(Refused, match="characters"):
+        demo.models.prompt("tiny", long[0].messages)
+
+
+def test_who_comes_when_the_line_is_full_is_told_so(demo):
+    profile = demo.profile.model_copy(update={"answers": 2, "waiting": 0})
+    demo = replace(demo, chat=Resident(demo.models), profile=profile)
+    under_way = [demo.chat.ask(str(number), QUESTION, Sampling()) for number in range(2)]
+    for each in under_way:
+        next(each)
+    with pytest.raises(Refused, match="try again"):
+        next(demo.chat.ask("third", QUESTION, Sampling()))
+    with pytest.raises(Refused, match="try again"):
+        demo.chat.load("tiny")
+    under_way[0].close()
+    assert next(demo.chat.ask("third", QUESTION, Sampling())) == []
+
+
+def test_the_local_profile_closes_nothing(services):
+    before = {(path, name): getattr(service, name) for path, service in leaves(services) for name in methods(service)}
+    gate.enforce(services, PROFILES["local"])
+    assert all(getattr(dict(leaves(services))[path], name) == method for (path, name), method in before.items())
+
+
+def test_a_profile_that_is_not_there_is_named():
+    with pytest.raises(UsageError, match=r"'demos'.*local or demo.*Did you mean 'demo'"):
+        profile_of("demos")
+    assert issubclass(Refused, CamelidError)

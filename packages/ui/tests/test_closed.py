@@ -1,0 +1,60 @@
+"""Pages of the demo: what is closed is there, switched off, explained, and stays so whatever a handler says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from camelid_ui.app import build_app, header
+from camelid_ui.closed import CONTROLS, _closing
+from camelid_ui.profile import DEMO
+from camelid_ui.text import Voice, strings
+
+
+@pytest.fixture
+def demo(services):
+    return build_app(replace(services, profile=DEMO))
+
+
+def components(demo, ident):
+    return [each for each in demo.get_config_file()["components"] if each["props"].get("elem_id") == ident]
+
+
+def test_every_closed_control_is_there_and_off(demo):
+    for ident in CONTROLS:
+        assert [each["props"]["interactive"] for each in components(demo, ident)] == [False], ident
+
+
+def test_the_reason_stands_beside(demo):
+    notes = [each for each in demo.get_config_file()["components"] if "camelid-closed" in str(each["props"])]
+    assert len(notes) >= 8
+
+
+def test_what_is_open_stays_open(demo):
+    (load,) = components(demo, "chat-load")
+    assert load["props"]["interactive"] is not False
+
+
+def test_no_handler_opens_what_is_closed():
+    update = {"__type__": "update", "interactive": True, "visible": True}
+    assert _closing(("text", update), [1], 2) == ("text", {**update, "interactive": False})
+    assert _closing(update, [0], 1)["interactive"] is False
+    assert _closing("New label", [0], 1)["value"] == "New label"
+
+
+def test_a_handler_keeps_what_it_asks_gradio_for(demo):
+    """Requests and events are given by what a handler's signature says."""
+    import inspect
+
+    closed = {ident for ident, block in demo.blocks.items() if block.elem_id in CONTROLS}
+    touching = [each for each in demo.fns.values() if any(output._id in closed for output in each.outputs) and each.fn]
+    assert touching
+    assert any("request" in inspect.signature(each.fn).parameters for each in touching)
+
+
+def test_the_header_says_what_the_limits_are(services):
+    said = header(replace(services, profile=DEMO), Voice("en"))
+    assert "smollm2-135m" in said
+    assert "128 tokens" in said
+    assert "demo" not in header(services, Voice("en"))
+    assert "demo.banner" in strings("zh")

@@ -1,0 +1,31 @@
+"""Camelid's demo pages on a Hugging Face Space: everything to look at, one small model to chat with.
+
+The packages lie beside this file as sources. Nothing is installed, so plugins are named here one by one; what
+processes of ours start, finds both through its environment.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+SOURCES = str(HERE / "packages")
+PLUGINS = json.loads((HERE / "plugins.json").read_text(encoding="utf-8"))
+
+os.environ.setdefault("CAMELID_HOME", str(Path(tempfile.gettempdir()) / "camelid"))
+os.environ["CAMELID_PLUGINS"] = " ".join(f"{each['name']}=={each['version']}={each['module']}" for each in PLUGINS)
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [SOURCES, os.environ.get("PYTHONPATH")]))
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+sys.path.insert(0, SOURCES)
+
+from camelid_ui.public import open_pages  # noqa: E402
+
+demo, looks = open_pages()
+
+if __name__ == "__main__":
+    demo.launch(**looks)
