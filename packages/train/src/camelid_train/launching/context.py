@@ -33,8 +33,8 @@ class Order:
         self._ranks = ranks
         values = json.loads((ranks / ORDER).read_text(encoding="utf-8"))
         self.recipe: dict[str, Any] = values["recipe"]
-        self._directory, self._output = Path(values["directory"]), Path(values["output"])
-        self._earlier = tuple(Path(path) for path in values["earlier"])
+        self.directory, self.output = Path(values["directory"]), Path(values["output"])
+        self.earlier = tuple(Path(path) for path in values["earlier"])
         self._events = EventLog(ranks / EVENTS)
 
     @staticmethod
@@ -42,18 +42,6 @@ class Order:
         places = {"directory": str(context.directory), "output": str(context.output)}
         values = {"recipe": recipe, **places, "earlier": [str(path) for path in context.earlier]}
         (ranks / ORDER).write_text(json.dumps(values), encoding="utf-8")
-
-    @property
-    def directory(self) -> Path:
-        return self._directory
-
-    @property
-    def output(self) -> Path:
-        return self._output
-
-    @property
-    def earlier(self) -> tuple[Path, ...]:
-        return self._earlier
 
     def emit(self, kind: str, **values: Any) -> None:
         self._events.emit(kind, **values)
@@ -83,22 +71,10 @@ class Shared:
         self._inner = inner if world.leads else None
         mine = (inner.directory, inner.output, inner.earlier) if inner is not None else None
         places = group.gathered(mine)
-        self._directory, self._output, self._earlier = places[world.node * world.local_size]
+        self.directory, self.output, self.earlier = places[world.node * world.local_size]
         self._told: Stop = ""
         self._agreed: Stop | None = None
         Shared.current = self
-
-    @property
-    def directory(self) -> Path:
-        return self._directory
-
-    @property
-    def output(self) -> Path:
-        return self._output
-
-    @property
-    def earlier(self) -> tuple[Path, ...]:
-        return self._earlier
 
     def emit(self, kind: str, **values: Any) -> None:
         if self._inner is not None:

@@ -16,7 +16,7 @@ from camelid_core.tokenizing import Example
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from camelid_train.launching import group, saving
+from camelid_train.launching import gathering, group
 from camelid_train.methods import TuningMethod
 from camelid_train.saving import checkpoint
 from camelid_train.saving.keeping import Keeping
@@ -102,18 +102,18 @@ class OurCheckpoints:
             )
             checkpoint.prune([directory, *keeping.earlier], self.state.global_step, keeping.keep, keeping.best)
 
-        saving.save(write, self.model, self.optimizer, checkpoint.random_state())
+        gathering.save(write, self.model, self.optimizer, checkpoint.random_state())
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         path = Path(resume_from_checkpoint)
-        saving.load_model(lambda whole: checkpoint.load_weights(path, whole), self.model)
+        gathering.load_model(lambda whole: checkpoint.load_weights(path, whole), self.model)
         self.method.restore(self.model, checkpoint.load_extra(Path(resume_from_checkpoint)))
 
     def _load_optimizer_and_scheduler(self, resume_from_checkpoint: str | None) -> None:
         if resume_from_checkpoint is not None:
             path = Path(resume_from_checkpoint)
             read = partial(checkpoint.load_optimizer, path, scheduler=self.lr_scheduler)
-            saving.load_optimizer(read, self.optimizer, self.model)
+            gathering.load_optimizer(read, self.optimizer, self.model)
 
     def _load_rng_state(self, resume_from_checkpoint: str | None) -> None:
         if resume_from_checkpoint is not None:

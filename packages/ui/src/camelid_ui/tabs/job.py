@@ -19,7 +19,7 @@ from camelid_ui.views import error, esc, note
 from camelid_ui.views.jobs import badge, bar
 
 from . import PRIVATE
-from .parts import Confirmed, confirmed, message, panel
+from .parts import Confirmed, asking, confirmed, message, panel
 
 POLL_SECONDS = 1.5
 Body = Callable[[Services, JobView, Voice], str]
@@ -44,16 +44,6 @@ class JobPanel:
     def wire(self, services: Services, body: Body) -> None:
         def show(number: str, seen: str, request: gr.Request) -> tuple[Any, ...]:
             return self._show(services, body, number, seen, voice_of(request))
-
-        def asking(action: Callable[[int], object]) -> Callable[[str], str]:
-            def handler(number: str) -> str:
-                try:
-                    action(int(number))
-                except (CamelidError, ValueError) as problem:
-                    return message(problem)
-                return ""
-
-            return handler
 
         outputs = [self.column, self.head, self.body, self.finish, self.cancel.ask, self.cancel.row,
                    self.retry, self.timer, self.seen, self.ended]  # fmt: skip

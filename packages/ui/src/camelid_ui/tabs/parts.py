@@ -100,6 +100,19 @@ def message(error: BaseException) -> str:
     return views.error(str(error) if isinstance(error, CamelidError) else f"{type(error).__name__}: {error}")
 
 
+def asking(action: Callable[[int], object]) -> Callable[[str], str]:
+    """A handler that asks something of the job whose number it gets, and says what went wrong."""
+
+    def handler(number: str) -> str:
+        try:
+            action(int(number))
+        except (CamelidError, ValueError) as problem:
+            return message(problem)
+        return ""
+
+    return handler
+
+
 def with_request(handler: Callable[..., Any]) -> Callable[..., Any]:
     """For handlers of a whole form: Gradio fills in the request, which must then stand before `*values`."""
 

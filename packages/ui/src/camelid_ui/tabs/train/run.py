@@ -5,7 +5,6 @@ Knows its components and polls while the run is under way. What it shows is `ser
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +14,7 @@ from camelid_core.errors import CamelidError
 from camelid_ui.services import Services
 from camelid_ui.services.training import Opened
 from camelid_ui.tabs import PRIVATE
-from camelid_ui.tabs.parts import Confirmed, confirmed, controls, message, panel, set_of
+from camelid_ui.tabs.parts import Confirmed, asking, confirmed, controls, message, panel, set_of
 from camelid_ui.text import Voice, t, voice_of
 from camelid_ui.views.train import run as view
 from camelid_ui.views.train.samples import samples
@@ -54,16 +53,6 @@ class RunPanel:
         def show(number: str, seen: str, step: str, request: gr.Request) -> tuple[Any, ...]:
             return self._show(services, number, seen, step, voice_of(request))
 
-        def ask(action: Callable[[int], object]) -> Callable[[str], str]:
-            def handler(number: str) -> str:
-                try:
-                    action(int(number))
-                except (CamelidError, ValueError) as problem:
-                    return message(problem)
-                return ""
-
-            return handler
-
         def choose(number: str, event: gr.EventData, request: gr.Request) -> tuple[str, str]:
             step = set_of(event)[1]
             return step, samples(services.training.show(int(number)).told.samples, step, voice_of(request))
@@ -84,7 +73,7 @@ class RunPanel:
             (self.stop.yes, services.jobs.cancel),
             (self.retry, services.jobs.retry),
         ):
-            button.click(ask(action), run, self.said, **PRIVATE).then(show, inputs, outputs, **PRIVATE)
+            button.click(asking(action), run, self.said, **PRIVATE).then(show, inputs, outputs, **PRIVATE)
         self.new.click(lambda: "", None, run, **PRIVATE)
         self.answers.input(choose, run, [self.step, self.answers], **PRIVATE)
 
