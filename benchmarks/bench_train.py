@@ -103,6 +103,8 @@ def _in_format(task: dict[str, Any], tokenizer: Any) -> str:
     import torch
     from transformers import AutoModelForCausalLM
 
+    if task["as_stored"]:
+        return str(task["model"])
     copy = str(Path(task["train"]).parent / "model")
     if not Path(copy).exists():
         model = AutoModelForCausalLM.from_pretrained(task["model"], dtype=getattr(torch, task["dtype"]))
@@ -346,6 +348,7 @@ def _task(arguments: argparse.Namespace, scratch: Path, count: int) -> dict[str,
         "batch": arguments.batch,
         "compile": arguments.compile,
         "keep_activations": arguments.keep_activations,
+        "as_stored": arguments.as_stored,
         **{name: str(scratch / f"{name}-{count}.json") for name in files},
     }
     tokenised = call(sys.executable, __file__, "rows", task, scratch)
@@ -376,6 +379,7 @@ def _report(
 ) -> dict[str, Any]:
     rival = arguments.rival
     report: dict[str, Any] = {
+        "base_as_stored": task["as_stored"],
         "rows": len(task["tokens"]),
         "tokens": _tokens(task),
         "labelled": measured["labels"],
@@ -434,6 +438,7 @@ def main() -> None:
     parser.add_argument("--rival", choices=["llamafactory", "trl"], help="none runs Camelid alone")
     parser.add_argument("--rival-env", type=Path, help="its environment, made there if it is missing")
     parser.add_argument("--keep-activations", action="store_true", help="the rival does not make activations again")
+    parser.add_argument("--as-stored", action="store_true", help="all read the base's files in the format they are in")
     parser.add_argument("--rows", type=int, default=200)
     parser.add_argument("--rows-from", type=Path, help="an Alpaca JSON file instead of generated problems")
     parser.add_argument("--rounds", type=int, default=3)

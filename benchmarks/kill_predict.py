@@ -16,39 +16,28 @@ import argparse
 import json
 import os
 import random
-import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from camelid_core.integrity import sha256
-from camelid_core.jobs.files import attempt_directory, attempts
-from camelid_core.jobs.model import ENDED, Job, State
-from camelid_core.jobs.process import Identity
-from camelid_core.jobs.stopping import Stop, on_signals
-from camelid_core.jobs.store import JobStore
-from camelid_core.jobs.worker import Worker
+from camelid_core.jobs.files import attempts
+from camelid_core.jobs.model import Job, State
 from camelid_serve.inputs import PREDICTIONS
 from camelid_serve.predict import WORK
-
-LEASE = 3.0
-VICTIMS = ("run", "worker", "both")
+from killing import VICTIMS, Harness
 
 
 def main() -> int:
     given = _arguments()
-    if given.worker:
-        _work(given.worker)
-        return 0
     with tempfile.TemporaryDirectory(prefix="kill-predict-") as temporary:
         home = Path(temporary)
         os.environ["CAMELID_HOME"] = str(home)
-        result = Harness(home, config_of(given, home), given.rows, given.seed).compare(given.kills)
+        result = Predicting(home, config_of(given, home), given.rows, given.seed).compare(given.kills)
     print(json.dumps({"model": given.model or "tiny", "rows": given.rows} | result))
     return 0 if result["equal"] == result["runs"] else 1
 
@@ -69,31 +58,26 @@ def config_of(given: argparse.Namespace, home: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
-class Harness:
-    """Runs one prediction as a job of a home directory, undisturbed or not."""
+class Predicting(Harness):
+    """Runs one prediction, undisturbed or not; how far it is, is counted in rows."""
 
     def __init__(self, home: Path, config: dict[str, Any], rows: int, seed: int = 0) -> None:
-        self.home = home
-        self.config = config
+        super().__init__(home, config, seed)
         self.rows = rows
-        self.store = _store(home)
-        self.chance = random.Random(seed)
-        self.victims: Counter[str] = Counter()
-        self.after: list[int] = []
 
     def compare(self, kills: int) -> dict[str, Any]:
         began = time.monotonic()
         reference = self.undisturbed()
         results = []
-        while (left := kills - sum(self.victims.values())) > 0:
+        while (left := kills - self.kills.total()) > 0:
             results.append(self.disturbed(left))
         return {
-            "kills": sum(self.victims.values()),
+            "kills": self.kills.total(),
             "runs": len(results),
             "equal": sum(result["sha256"] == reference["sha256"] and not result["missing"] for result in results),
             "reference": reference,
             "disturbed": results,
-            "victims": dict(self.victims),
+            "victims": dict(self.kills),
             "after_rows": self.after,
             "seconds": round(time.monotonic() - began),
         }
@@ -113,25 +97,9 @@ class Harness:
                 self.until(job.id, lambda wanted=wanted: self.over(job.id) or self.done(job.id) >= wanted)
                 if self.over(job.id):
                     break
-                self.kill(job.id, worker)
+                self.kill(job.id, worker, self.chance.choice(VICTIMS))
         with self.worker():
             return self.outcome(self.ended(job))
-
-    def kill(self, job_id: int, worker: subprocess.Popen[bytes]) -> None:
-        victim = self.chance.choice(VICTIMS)
-        job = self.store.get(job_id)
-        identity = Identity.read(attempt_directory(self.home, job_id, job.epoch))
-        self.victims[victim] += 1
-        self.after.append(self.done(job_id))
-        if victim in ("worker", "both"):
-            worker.kill()
-            worker.wait()
-        if victim in ("run", "both") and identity is not None:
-            identity.end()
-        if victim == "run":
-            self.until(job_id, lambda: self.over(job_id))
-            if self.store.get(job_id).state is not State.SUCCEEDED:
-                self.store.retry(job_id)
 
     def done(self, job_id: int) -> int:
         return len(self.answered(job_id))
@@ -157,39 +125,6 @@ class Harness:
             "rows_in_work_files": len(answered), "answered_twice": sum(count > 1 for count in answered.values()),
         }  # fmt: skip
 
-    def over(self, job_id: int) -> bool:
-        return self.store.get(job_id).state in ENDED
-
-    def ended(self, job: Job) -> Job:
-        self.until(job.id, lambda: self.over(job.id))
-        return self.store.get(job.id)
-
-    def until(self, job_id: int, done: Callable[[], object], seconds: float = 900) -> None:
-        deadline = time.monotonic() + seconds
-        while not done():
-            if time.monotonic() > deadline:
-                raise SystemExit(f"nothing happens any more: {self.store.get(job_id)}")
-            time.sleep(0.01)
-
-    @contextmanager
-    def worker(self) -> Iterator[subprocess.Popen[bytes]]:
-        process = subprocess.Popen([sys.executable, __file__, "--worker", str(self.home)])
-        try:
-            yield process
-        finally:
-            with suppress(ProcessLookupError):
-                process.kill()
-            process.wait()
-
-
-def _work(home: Path) -> None:
-    with on_signals(Stop()) as stop:
-        Worker(_store(home), lease_seconds=LEASE, beat_seconds=LEASE / 6).run_forever(stop)
-
-
-def _store(home: Path) -> JobStore:
-    return JobStore(home / "jobs.sqlite3", backoff=(0.1,) * 100)
-
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Kill a batch prediction over and over; compare what comes out.")
@@ -198,7 +133,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--tokens", type=int, default=160, help="longest answer, in tokens")
     parser.add_argument("--model", default="", help="a model's directory or name; a tiny random one without it")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--worker", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 

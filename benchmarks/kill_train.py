@@ -14,40 +14,27 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import random
-import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from camelid_core.events import read_events
 from camelid_core.integrity import sha256
 from camelid_core.jobs.files import EVENTS, attempt_directory
-from camelid_core.jobs.model import ENDED, Job, State
-from camelid_core.jobs.process import Identity
-from camelid_core.jobs.stopping import Stop, on_signals
-from camelid_core.jobs.store import JobStore
-from camelid_core.jobs.worker import Worker
+from camelid_core.jobs.model import Job, State
+from killing import VICTIMS, Harness
 
 PER_RUN = 3
-LEASE = 3.0
-VICTIMS = ("run", "worker", "both")
 
 
 def main() -> int:
     given = _arguments()
-    if given.worker:
-        _work(given.worker)
-        return 0
     with tempfile.TemporaryDirectory(prefix="kill-train-") as temporary:
         home = Path(temporary)
         os.environ["CAMELID_HOME"] = str(home)
-        result = Harness(home, recipe(given, home), given.seed).compare(given.kills)
+        result = Training(home, recipe(given, home), given.seed).compare(given.kills)
     print(json.dumps({"model": given.model or "tiny", "steps": given.steps} | result))
     return 0 if result["equal"] == result["runs"] else 1
 
@@ -73,16 +60,8 @@ def recipe(given: argparse.Namespace, home: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
-class Harness:
-    """Runs a recipe as jobs of a home directory, undisturbed or not."""
-
-    def __init__(self, home: Path, config: dict[str, Any], seed: int = 0) -> None:
-        self.home = home
-        self.config = config
-        self.store = _store(home)
-        self.chance = random.Random(seed)
-        self.kills: Counter[str] = Counter()
-        self.steps: list[int] = []
+class Training(Harness):
+    """Runs a recipe, undisturbed or not; how far it is, is counted in steps."""
 
     def compare(self, kills: int) -> dict[str, Any]:
         began = time.monotonic()
@@ -97,7 +76,7 @@ class Harness:
             "runs": len(results),
             "equal": sum(result == reference for result in results),
             "victims": dict(self.kills),
-            "after_steps": self.steps,
+            "after_steps": self.after,
             "sha256": reference,
             "seconds": round(time.monotonic() - began),
         }
@@ -121,9 +100,9 @@ class Harness:
     def wait_for_moment(self, job_id: int) -> bool:
         """Some steps on, a part of a step later, or in the middle of a save; False if the run was faster."""
         saves = self.chance.random() < 0.5
-        job = self.until(job_id, lambda: self.store.get(job_id).state in ENDED or self.step(job_id) is not None)
-        wanted = min((self.step(job_id) or 0) + self.chance.randrange(4), self.config["train"]["max_steps"])
-        self.until(job_id, lambda: self.store.get(job_id).state in ENDED or (self.step(job_id) or 0) >= wanted)
+        self.until(job_id, lambda: self.over(job_id) or self.step(job_id) is not None)
+        wanted = min(self.done(job_id) + self.chance.randrange(4), self.config["train"]["max_steps"])
+        self.until(job_id, lambda: self.over(job_id) or self.done(job_id) >= wanted)
         directory = attempt_directory(self.home, job_id, self.store.get(job_id).epoch) / "checkpoints"
         if saves:
             deadline = time.monotonic() + 5
@@ -131,51 +110,16 @@ class Harness:
                 time.sleep(0.0005)
         else:
             time.sleep(self.chance.random() * 0.2)
-        job = self.store.get(job_id)
-        return job.state not in ENDED
+        return not self.over(job_id)
 
-    def kill(self, job_id: int, worker: subprocess.Popen[bytes], victim: str) -> None:
-        job = self.store.get(job_id)
-        identity = Identity.read(attempt_directory(self.home, job_id, job.epoch))
-        self.steps.append(self.step(job_id) or 0)
-        self.kills[victim] += 1
-        if victim in ("worker", "both"):
-            worker.kill()
-            worker.wait()
-        if victim in ("run", "both") and identity is not None:
-            identity.end()
-        if victim == "run":
-            self.until(job_id, lambda: self.store.get(job_id).state in ENDED)
-            if self.store.get(job_id).state is not State.SUCCEEDED:
-                self.store.retry(job_id)
+    def done(self, job_id: int) -> int:
+        return self.step(job_id) or 0
 
     def step(self, job_id: int) -> int | None:
         """Steps of the newest attempt, once it has begun with them."""
         events, _ = read_events(attempt_directory(self.home, job_id, self.store.get(job_id).epoch) / EVENTS)
         steps = [event["done"] for event in events if event["kind"] == "progress" and event["unit"] == "steps"]
         return steps[-1] if steps else None
-
-    def ended(self, job: Job) -> Job:
-        self.until(job.id, lambda: self.store.get(job.id).state in ENDED)
-        return self.store.get(job.id)
-
-    def until(self, job_id: int, done: Callable[[], object], seconds: float = 1800) -> Job:
-        deadline = time.monotonic() + seconds
-        while not done():
-            if time.monotonic() > deadline:
-                raise SystemExit(f"nothing happens any more: {self.store.get(job_id)}")
-            time.sleep(0.01)
-        return self.store.get(job_id)
-
-    @contextmanager
-    def worker(self) -> Iterator[subprocess.Popen[bytes]]:
-        process = subprocess.Popen([sys.executable, __file__, "--worker", str(self.home)])
-        try:
-            yield process
-        finally:
-            with suppress(ProcessLookupError):
-                process.kill()
-            process.wait()
 
 
 def fingerprint(job: Job) -> str:
@@ -185,22 +129,12 @@ def fingerprint(job: Job) -> str:
     return sha256(Path(job.published) / "adapter_model.safetensors")
 
 
-def _work(home: Path) -> None:
-    with on_signals(Stop()) as stop:
-        Worker(_store(home), lease_seconds=LEASE, beat_seconds=LEASE / 6).run_forever(stop)
-
-
-def _store(home: Path) -> JobStore:
-    return JobStore(home / "jobs.sqlite3", backoff=(0.1,) * 100)
-
-
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Kill training over and over; compare what comes out.")
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--model", default="", help="a model's directory or name; a tiny random one without it")
     parser.add_argument("--steps", type=int, default=16)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--worker", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 

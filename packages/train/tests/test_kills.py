@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import signal
 import subprocess
 import sys
@@ -18,14 +18,13 @@ from camelid_train.config import Recipe
 from camelid_train.sft import train
 
 pytestmark = pytest.mark.slow
-SCRIPT = Path(__file__).parents[3] / "benchmarks" / "kill_train.py"
+SCRIPTS = Path(__file__).parents[3] / "benchmarks"
 
 
 @pytest.fixture
 def harness(home, base, sums, monkeypatch):
-    spec = importlib.util.spec_from_file_location("kill_train", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    module = importlib.import_module("kill_train")
     home.mkdir()
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     config = {
@@ -35,7 +34,7 @@ def harness(home, base, sums, monkeypatch):
         "train": {"epochs": 99, "max_steps": 60, "batch_size": 4, "accumulation": 2, "save_steps": 4, "log_steps": 3},
         "eval": {"steps": 25, "samples": 0},
     }
-    harness = module.Harness(home, Recipe.model_validate(config).model_dump(mode="json"), seed=1)
+    harness = module.Training(home, Recipe.model_validate(config).model_dump(mode="json"), seed=1)
     harness.fingerprint = module.fingerprint
     return harness
 
