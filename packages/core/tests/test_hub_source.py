@@ -72,7 +72,7 @@ def test_rows_stream_and_are_what_their_columns_say(repository, row, file):
 def test_a_hub_out_of_reach_is_a_sentence_at_once(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(DataError, match=r"hf:org/name cannot be read: .*refused"):
+    with pytest.raises(DataError, match=r"cannot be reached from here\..* dataset org/name`\), copy"):
         list(open_source("hf:org/name@v1", Registry("dataset")).load("train", 1))
 
 

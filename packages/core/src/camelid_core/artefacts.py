@@ -72,12 +72,14 @@ class FileEntry(_Part):
 
 
 class Manifest(_Part):
-    """The whole record. Every card and README is made from it."""
+    """The whole record. Every card and README is made from it. `models` are the bases by label where several models
+    had a part in it; `base` is then that of the first."""
 
     schema_version: int = SCHEMA
     kind: Kind
     created: str = Field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     base: Base | None = None
+    models: dict[str, Base] = {}
     template: TemplateContract | None = None
     datasets: list[DatasetUse] = []
     parameters: dict[str, Any] = {}

@@ -95,7 +95,32 @@ def _rows(name: HubName) -> Iterator[Mapping[str, Any]]:
         raise
     except Exception as error:  # every kind of file and network has its own; the library's sentences are good
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise DataError(f"{PREFIX}{name.repo} cannot be read: {first}") from None
+        reason = _reason(error).replace("REPO", name.repo) or first
+        raise DataError(f"{PREFIX}{name.repo} cannot be read: {reason}") from None
+
+
+_OUT_OF_REACH = (
+    "the Hub cannot be reached from here. Without a network, fetch its files elsewhere "
+    "(`hf download --repo-type dataset REPO`), copy them here and name a file."
+)
+_NOT_FOUND = "the Hub shows no such dataset. Check the name; if it is private, type `hf auth login` first."
+_REASONS = {
+    "GatedRepoError": "its makers ask for consent. Agree to the terms on its page, then type `hf auth login`.",
+    "RevisionNotFoundError": "it has no such revision; its page lists them.",
+    "RepositoryNotFoundError": _NOT_FOUND,
+    "DatasetNotFoundError": _NOT_FOUND,
+    "OfflineModeIsEnabled": "HF_HUB_OFFLINE is set, so that the Hub is not asked; unset it, or name a file.",
+    "TransportError": _OUT_OF_REACH,
+    "ConnectionError": _OUT_OF_REACH,
+    "TimeoutError": _OUT_OF_REACH,
+}
+"""What the Hub's libraries raise, by name of its kind and the nearest first, in words for somebody who has no use for
+an error number."""
+
+
+def _reason(error: BaseException) -> str:
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    return next((sentence for name, sentence in _REASONS.items() if name in kinds), "")
 
 
 def _commit(name: HubName) -> str | None:

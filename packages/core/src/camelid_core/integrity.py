@@ -76,11 +76,14 @@ def sha256(path: Path) -> str:
 
 
 def fingerprint(directory: Path) -> str:
-    """Identity of a base model: configuration, tensor names and shapes, tokenizer, and a sample of the weights.
+    """Identity of a base model: configuration, tensor names and shapes, tokenizer, and a sample of the weights;
+    of a model in one file its size and a sample.
 
     Raises:
         ModelError: no configuration or no safetensors weights there.
     """
+    if directory.is_file():
+        return hashlib.sha256(str(directory.stat().st_size).encode() + _sample(directory)).hexdigest()
     weights = sorted(directory.glob("*.safetensors"))
     if not (directory / "config.json").is_file() or not weights:
         raise ModelError(f"{str(directory)!r} holds no model: config.json and *.safetensors are needed.")

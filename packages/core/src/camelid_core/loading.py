@@ -14,6 +14,7 @@ from typing import Any, Literal
 from .artefacts import verify_directory
 from .devices import cpu_has_bf16
 from .errors import ModelError
+from .gguf_files import gguf_tokenizer, is_gguf
 from .integrity import fingerprint, refuse_pickles, safetensors_header
 from .models import Reference
 
@@ -47,10 +48,17 @@ def load_tokenizer(reference: Reference) -> Any:
     """The tokenizer of the adapter's directory if it brings one, else of the base; a padding token is made sure of."""
     from transformers import AutoTokenizer
 
-    own = reference.peft is not None and (reference.peft / "tokenizer.json").is_file()
-    directory = reference.peft if own else reference.base
+    directory = reference.base
+    if reference.peft is not None and (reference.peft / "tokenizer.json").is_file():
+        directory = reference.peft
     try:
-        tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
+        tokenizer = (
+            gguf_tokenizer(directory)
+            if is_gguf(directory)
+            else AutoTokenizer.from_pretrained(directory, local_files_only=True)
+        )
+    except ModelError:
+        raise
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ModelError(f"{str(directory)!r} has no tokenizer that can be loaded: {reason}") from error

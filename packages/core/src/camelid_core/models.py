@@ -14,6 +14,7 @@ from typing import Any
 from .adapters import ModelAdapter, Weights, adapter_for
 from .artefacts import Manifest, is_artefact, read_artefact
 from .errors import ModelError, UnknownName
+from .gguf_files import SUFFIX, brings_tokenizer, gguf_config, gguf_files, gguf_metadata, is_gguf
 from .paths import artefacts_dir, models_dir
 from .plugins import Host
 from .rope import as_trained
@@ -25,8 +26,8 @@ _ADAPTER_CONFIG = "adapter_config.json"
 @dataclass(frozen=True, slots=True)
 class Reference:
     """A model on disk. `peft` is the adapter's directory where `name` is an adapter; `base` always
-    holds full weights. `template` is the template's registered name, empty if none is known.
-    `config` is what the model is loaded with: its file's, or where `stretched` with scaled positions."""
+    holds full weights: a directory, or a GGUF file. `template` is the template's registered name, empty if
+    none is known. `config` is what the model is loaded with: its file's, or where `stretched` with scaled positions."""
 
     name: str
     base: Path
@@ -44,8 +45,9 @@ def all_weights(adapters: Iterable[ModelAdapter]) -> dict[str, tuple[Weights, Mo
     return {weights.name: (weights, adapter) for adapter in adapters for weights in adapter.weights}
 
 
-def resolve_model(name: str, host: Host) -> Reference:
-    """Find what `name` means: a directory, a published artefact, a registered model, or a Hub id already fetched.
+def resolve_model(name: str, host: Host, gguf: bool = True) -> Reference:
+    """Find what `name` means: a directory, a published artefact, a registered model, or a Hub id already fetched;
+    or a GGUF file, unless what is wanted is more than its answers.
 
     Raises:
         UnknownName: nothing of that name, with what to type to get it.
@@ -54,7 +56,15 @@ def resolve_model(name: str, host: Host) -> Reference:
     known = all_weights(host.adapters)
     found = _find(name, known)
     if found is not None:
-        return _from_directory(name, found, host)
+        reference = _from_directory(name, found, host)
+        if is_gguf(reference.base) and not gguf:
+            raise ModelError(
+                f"{name!r} is a GGUF file, which can be talked to, served and asked, but neither trained nor merged; "
+                "name the Transformers directory that it was made from."
+            )
+        return reference
+    if name.lower().endswith(SUFFIX):
+        raise ModelError(f"there is no file {name!r}.")
     if name in known:
         raise ModelError(f"model {name!r} is not here yet; type `camelid models pull {name}`.")
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
@@ -64,17 +74,25 @@ def resolve_model(name: str, host: Host) -> Reference:
 
 
 def _find(name: str, known: Container[str]) -> Path | None:
-    """The directory that `name` means; a registered name means the pulled model alone."""
+    """The directory or GGUF file that `name` means; a registered name means the pulled model alone."""
     for path in (Path(name).expanduser(), artefacts_dir() / name, models_dir() / name):
-        if path.is_dir() and (name not in known or path.parent == models_dir()):
-            return path.resolve()
+        if (path.is_dir() or is_gguf(path)) and (name not in known or path.parent == models_dir()):
+            return path.resolve() if path.is_dir() else path.absolute()  # a link's target may be named otherwise
     return None
 
 
 def _from_directory(name: str, path: Path, host: Host) -> Reference:
+    if path.is_file():
+        return _gguf_reference(name, path, None, host)
     manifest = read_artefact(path).manifest if is_artefact(path) else None
     if (path / _ADAPTER_CONFIG).is_file():
         return _adapter_reference(name, path, manifest, host)
+    files = [] if any(path.glob("*.safetensors")) else gguf_files(path)
+    if len(files) > 1:
+        names = ", ".join(repr(file.name) for file in files)
+        raise ModelError(f"{str(path)!r} holds several GGUF files ({names}); name one of them.")
+    if files:
+        return _gguf_reference(name, files[0], manifest, host)
     if not (path / "config.json").is_file():
         raise ModelError(f"{str(path)!r} is neither a model (config.json) nor an adapter ({_ADAPTER_CONFIG}).")
     config = read_config(path)
@@ -88,6 +106,24 @@ def _from_directory(name: str, path: Path, host: Host) -> Reference:
         base_id=weights.hub_id if weights else (manifest.base.id if manifest and manifest.base else name),
         licence=weights.licence if weights else (manifest.licences.effective if manifest else "unknown"),
         template=_template_name(path, manifest, weights, adapter),
+        manifest=manifest,
+    )
+
+
+def _gguf_reference(name: str, path: Path, manifest: Manifest | None, host: Host) -> Reference:
+    metadata = gguf_metadata(path)
+    config = gguf_config(metadata)
+    adapter = adapter_for(str(config["model_type"]), host.adapters)
+    brought = chat_template_of(path.parent) if brings_tokenizer(path) else ""
+    own = OWN if brought or metadata.get("tokenizer.chat_template") else adapter.template
+    return Reference(
+        name=name,
+        base=path,
+        adapter=adapter,
+        config=config,
+        base_id=manifest.base.id if manifest and manifest.base else name,
+        licence=manifest.licences.effective if manifest else str(metadata.get("general.license") or "unknown"),
+        template=manifest.template.name if manifest and manifest.template else own,
         manifest=manifest,
     )
 
@@ -107,6 +143,11 @@ def _adapter_reference(name: str, path: Path, manifest: Manifest | None, host: H
                 f"adapter {name!r} sits on {candidate!r}, which is an adapter itself; merge that one first."
             )
         base = _from_directory(candidate, found, host)
+        if is_gguf(base.base):
+            raise ModelError(
+                f"adapter {name!r} sits on {candidate!r}, a GGUF file, which takes no adapters; name the Transformers "
+                "directory that the file was made from, or merge the adapter and make a GGUF file of the result."
+            )
         reference = Reference(
             name=name,
             base=base.base,

@@ -60,6 +60,8 @@ def test_contamination_of_an_evaluation_set(camelid, file):
     Path("train.json").write_text(json.dumps([{"instruction": f"Think. {text}!", "output": "1"}, *ROWS]))
     found = camelid("datasets", "stats", "train.json", "--against", "eval.json", "--lints", "none", "--json").json
     assert {name: lint["rows"] for name, lint in found["lints"].items()} == {"contamination": 1}
+    cleaned = camelid("datasets", "clean", "train.json", "--out", "c.jsonl", "--against", "eval.json", "--json").json
+    assert cleaned[0]["dropped"] == {"lint contamination": 1}
 
 
 def test_tokens_under_a_template_and_a_cut_off(camelid, tmp_path):

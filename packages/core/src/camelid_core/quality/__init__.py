@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .corpus import CORPUS_LINTS
+from .evaluation import CONTAMINATION, evaluation_lint
 from .keys import KeyMap, fingerprint, prompt_key, record_key
 from .language import LanguageSample
 from .lints import LINTS as _ROW_LINTS
@@ -16,6 +17,7 @@ LINTS: dict[str, Lint] = {**_ROW_LINTS, **CORPUS_LINTS}
 """Every lint by name. `LINTS[name].find(record)` looks at one row; `.start()` gives a `find` for a run of rows."""
 
 __all__ = [
+    "CONTAMINATION",
     "LINTS",
     "Account",
     "Contamination",
@@ -30,6 +32,7 @@ __all__ = [
     "clean",
     "contamination",
     "control_tokens_of",
+    "evaluation_lint",
     "fingerprint",
     "prompt_key",
     "record_key",

@@ -100,7 +100,9 @@ class _Text:
                 if end < len(self._text) or self._ended:  # a number at the very end may go on in the next chunk
                     self._start, self._at = self._at, end
                     return value
-            except (ValueError, RecursionError) as error:
+            except RecursionError:
+                raise self.fault("nested too deeply") from None
+            except ValueError as error:
                 if self._ended or not _may_go_on(error, len(self._text)):
                     raise self.fault(getattr(error, "msg", str(error)), getattr(error, "pos", self._at)) from None
             if len(self._text) - self._at > LINE_LIMIT:

@@ -19,11 +19,12 @@ from .columns import Columns
 from .faults import Faults, RowFault
 from .flan import COLUMNS, FLAN
 from .formats import FORMATS
+from .judgements import JUDGEMENTS, is_judgements
 from .proposing import propose
 from .reading import Reader, Reading, Row
 from .tables import Cells
 
-READERS: Mapping[str, Reader] = MappingProxyType({reader.name: reader for reader in (*FORMATS, FLAN)})
+READERS: Mapping[str, Reader] = MappingProxyType({reader.name: reader for reader in (*FORMATS, FLAN, JUDGEMENTS)})
 """The readers of core itself."""
 
 _KINDS_OF_ROWS = 100
@@ -54,6 +55,8 @@ def choose(path: Path, name: str = "", columns: Columns | None = None) -> Reader
         raise UsageError("reader 'mapped' needs a mapping: instruction=question,output=answer, for example.")
     if name or is_flan(path):
         return _named(name or FLAN.name, path)
+    if is_judgements(path):
+        return JUDGEMENTS
     return automatic(known().values())
 
 

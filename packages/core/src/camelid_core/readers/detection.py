@@ -19,6 +19,7 @@ from .columns import Columns
 from .faults import Faults, RowFault
 from .files import OpenRows, form_of
 from .flan import FLAN
+from .judgements import JUDGEMENTS, is_judgements
 from .proposing import propose
 from .reading import Reader, Reading
 
@@ -42,7 +43,9 @@ def detect(path: Path) -> Detection:
     """Raises DataError: the file cannot be read, or is no data file, or holds no row at all."""
     form = form_of(path)
     if is_flan(path):
-        return _flan(path)
+        return _by_itself(path, FLAN.name, _FLAN)
+    if is_judgements(path):
+        return _by_itself(path, JUDGEMENTS.name, _JUDGEMENTS)
     faults = Faults(strict=False)
     sample = [row for _, row in islice(OpenRows(path, faults), SAMPLE)]
     if not sample:
@@ -60,10 +63,14 @@ def detect(path: Path) -> Detection:
     return Detection(reader, reason, columns, None, tuple(sample), not fault and not faults.total)
 
 
-def _flan(path: Path) -> Detection:
-    reader = choose(path, FLAN.name)
+_FLAN = "TSV; three cells a line and a first line that is no header: question, answer and rationale, as FLAN has."
+_JUDGEMENTS = "JSON Lines; a journal of what people thought of answers, of which the last word counts."
+
+
+def _by_itself(path: Path, name: str, reason: str) -> Detection:
+    """A file that its reader cuts into rows itself."""
+    reader = choose(path, name)
     sample = tuple(row for _, row in islice(reader.rows(path, Reading()), SAMPLE))
-    reason = "TSV; three cells a line and a first line that is no header: question, answer and rationale, as FLAN has."
     return Detection(reader.name, reason, tuple(sample[0]) if sample else (), None, sample, bool(sample))
 
 

@@ -58,7 +58,9 @@ class Lines:
             shown = excerpt(error.doc, max(0, error.pos - 20))
             message = f"{self.where()}, column {error.colno}: {error.msg}: {shown}{self._hint(line)}"
             raise DataError(message, "not_json") from None
-        except (RecursionError, ValueError) as error:
+        except RecursionError:
+            raise DataError(f"{self.where()}: nested too deeply.", "not_json") from None
+        except ValueError as error:
             raise DataError(f"{self.where()}: {error}", "not_json") from None
         if not isinstance(value, dict):
             raise DataError(f"{self.where()}: expected an object, not {excerpt(value)}.", "no_object")

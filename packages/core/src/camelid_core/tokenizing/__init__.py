@@ -109,6 +109,16 @@ class Encoder:
         """Ids to generate an answer from."""
         return self._encode([self._plan(self.template.prompt(messages))])[0].input_ids
 
+    def begun_ids(self, messages: Sequence[Message]) -> list[int]:
+        """Ids of the unfinished answer that a conversation ends with; they go on from `prompt_ids` of the rest."""
+        if not messages[-1].content.strip():
+            return []
+        segments = list(self.template.render(messages))
+        while segments[-1].control:  # what ends an answer
+            segments.pop()
+        whole = self._encode([self._plan(segments)])[0].input_ids
+        return whole[len(self.prompt_ids(messages[:-1])) :]
+
     def example(self, messages: Sequence[Message]) -> Example:
         return self.examples([messages])[0]
 

@@ -35,21 +35,28 @@ def clean(
     fix: Annotated[list[str] | None, typer.Option(help="Put right what this lint finds. Repeatable.")] = None,
     dedupe: Dedupe = "no",
     drop_tag: DropTag = None,
+    against: Annotated[str, typer.Option(help="Leave out rows that hold texts of this evaluation set.")] = "",
     as_json: Json = False,
 ) -> None:
     """Write a dataset without the rows, or with the faults put right, that lints find."""
     from camelid_core import quality
 
     _one_target(out, new)
-    dataset = open_source(name, load_host().datasets)
+    datasets = load_host().datasets
+    dataset = open_source(name, datasets)
     account = quality.Account(name)
     drops, fixes = several(drop), several(fix)
+    lints = dict(quality.LINTS)
+    if against:
+        drops.append(quality.CONTAMINATION)
+        lints[quality.CONTAMINATION] = quality.evaluation_lint(against, datasets)
     total = expected_rows(dataset)
     with Meter("read", quiet=as_json) as meter:
         rows = _metered(dataset.load("train", None), meter, total)
-        kept = quality.clean(rows, drops, fixes, _deduplicate(dedupe), several(drop_tag), account=account)
+        kept = quality.clean(rows, drops, fixes, _deduplicate(dedupe), several(drop_tag), lints, account)
         step = "clean" + "".join(f" drop {n}" for n in drops) + "".join(f" fix {n}" for n in fixes)
         step += f" dedupe {dedupe}" if dedupe != "no" else ""
+        step += f" against {against}" if against else ""
         _keep(kept, out, new, [dataset], step, parent=name)
     _show_account([account.as_dict()], out, new, as_json)
 

@@ -57,7 +57,7 @@ def show_stats(
     languages: Annotated[bool, typer.Option(help="Tell the languages of a sample.")] = True,
 ) -> None:
     """Rows, lengths, languages, duplicates and what the lints find, from one pass over a dataset."""
-    from camelid_core.quality import stats
+    from camelid_core.quality import CONTAMINATION, evaluation_lint, stats
 
     from .report import report
 
@@ -68,8 +68,8 @@ def show_stats(
     known = _known_lints(encoder)
     names = _names(several(lint), known)
     if against:
-        known["contamination"] = _contamination(_open(against, host))
-        names = list(dict.fromkeys([*names, "contamination"]))
+        known[CONTAMINATION] = evaluation_lint(against, host.datasets)
+        names = list(dict.fromkeys([*names, CONTAMINATION]))
     total = sum(expected_rows(dataset) for dataset in opened)
     with Meter("read", quiet=as_json) as meter:
         found = stats(_rows(opened, part), names, known, languages, progress=lambda done: meter(done, total))
@@ -86,14 +86,6 @@ def _open(name: str, host: Host) -> list[Dataset]:
 
 def _rows(datasets: list[Dataset], split: Split) -> Iterator[Record]:
     return chain.from_iterable(dataset.load(split, None) for dataset in datasets)
-
-
-def _contamination(evaluation: list[Dataset]) -> Lint:
-    """Against the held-out part of an evaluation set that has one, else against all of it."""
-    from camelid_core.quality import Contamination
-
-    parts = ((dataset, "heldout" if dataset.heldout_rows else "train") for dataset in evaluation)
-    return Contamination(chain.from_iterable(_rows([dataset], split_named(part)) for dataset, part in parts)).lint()
 
 
 def _tokens(records: Iterator[Record], encoder: Encoder, cutoff: int, rows: int, meter: Meter) -> dict[str, Any]:
