@@ -8,7 +8,7 @@ base (stored in the number format that all compute in), seed, learning rate, sch
 of 4. They take turns, each time in a
 fresh process. The rival is as it comes: both make activations again in the backward pass by default, which Camelid
 does only where memory runs out; `--keep-activations` switches that off for them. Rows are in an order of the
-program's own; Camelid's batches are of rows of like length.
+program's own, another in each round (the round's number is the seed).
 
 Counted is the loop alone, from the Trainer's `on_train_begin` to the end of its last step, by one and the same callback
 in all programs; loading, tokenising and saving are not in it. Tokens are those of the rows, without padding, so they
@@ -42,7 +42,7 @@ from rivals import answer, asked, call, machine, python_of, stand_in, versions
 HELD_OUT = 32
 CUTOFF = 512
 TARGETS = {"q,v": ["q_proj", "v_proj"], "all": ["all-linear"]}
-TRAINING = {"learning_rate": 3e-4, "weight_decay": 0.0, "max_grad_norm": 1.0, "seed": 0}
+TRAINING = {"learning_rate": 3e-4, "weight_decay": 0.0, "max_grad_norm": 1.0}
 WARMUP = 0.03
 
 
@@ -139,8 +139,8 @@ def _recipe(task: dict[str, Any], data: str) -> Any:
                 "r": task["rank"], "alpha": 2 * task["rank"], "targets": TARGETS[task["targets"]],
             },
             "train": {
-                **TRAINING, "batch_size": task["batch"], "warmup": WARMUP, "log_steps": 1, "save_steps": 10**6,
-                "preflight": False, "compile": task["compile"],
+                **TRAINING, "seed": task["seed"], "batch_size": task["batch"], "warmup": WARMUP, "log_steps": 1,
+                "save_steps": 10**6, "preflight": False, "compile": task["compile"],
             },
         }
     )  # fmt: skip
@@ -215,6 +215,7 @@ def _common(task: dict[str, Any]) -> dict[str, Any]:
     """TrainingArguments of a rival; in bfloat16 they are made to compute in it as their manuals say."""
     return {
         **TRAINING,
+        "seed": task["seed"],
         "output_dir": str(Path(task["output"]) / "result"),
         "num_train_epochs": 1.0,
         "per_device_train_batch_size": task["batch"],
@@ -230,7 +231,7 @@ def _common(task: dict[str, Any]) -> dict[str, Any]:
 
 
 def measure(task: dict[str, Any]) -> dict[str, Any]:
-    """The held-out loss of each finished adapter, the operations per token, and the rate of this model's products."""
+    """The mean held-out loss of each one's adapters, the operations per token, and the rate of its products."""
     import torch
     from camelid_core.loading import choose_dtype, load_base
     from camelid_core.models import resolve_model
@@ -242,12 +243,12 @@ def measure(task: dict[str, Any]) -> dict[str, Any]:
 
     base = load_base(resolve_model(task["model"], load_host()), task["dtype"])
     held = [Example(row["input_ids"], row["labels"]) for row in task["heldout"]]
-    losses, model = {}, None
-    for who, adapter in task["adapters"].items():
+    model = None
+    losses: dict[str, list[float]] = {who: [] for who in task["adapters"]}
+    for who, adapter in [(who, each) for who, found in task["adapters"].items() for each in found]:
+        base = base if model is None else model.unload()
         model = PeftModel.from_pretrained(base, adapter, is_trainable=True)
-        losses[who] = mean_loss(model, held, 0, 16)
-        if len(losses) < len(task["adapters"]):
-            base = model.unload()
+        losses[who].append(mean_loss(model, held, 0, 16))
     lengths = [len(row["input_ids"]) for row in task["tokens"]]
     labels = sum(label != IGNORE for row in task["tokens"] for label in row["labels"][1:])
     layers = [layer for name, layer in model.named_modules() if type(layer) is torch.nn.Linear and "lora_" not in name]
@@ -256,7 +257,7 @@ def measure(task: dict[str, Any]) -> dict[str, Any]:
     rate, per_cpu = _rate(shapes, at_once, choose_dtype(task["dtype"]), base.device)
     operations = cost_of(model).per_token(lengths, labels)
     return {
-        "losses": losses,
+        "losses": {who: statistics.mean(found) for who, found in losses.items()},
         "labels": labels,
         "operations_per_token": operations,
         "operations_per_second": rate,
@@ -312,7 +313,7 @@ def compare(arguments: argparse.Namespace) -> dict[str, Any]:
                 runs[who].append(_run(who, python, task, scratch, number))
         measured = call(
             sys.executable, __file__, "measure",
-            task | {"adapters": {who: found[-1]["adapter"] for who, found in runs.items()}}, scratch,
+            task | {"adapters": {who: [run["adapter"] for run in found] for who, found in runs.items()}}, scratch,
         )  # fmt: skip
         report = _report(arguments, task, runs, measured)
         if arguments.growth:
@@ -323,7 +324,7 @@ def compare(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _run(who: str, python: Any, task: dict[str, Any], scratch: Path, number: int) -> dict[str, Any]:
     output = scratch / f"{who}-{number}-{len(task['tokens'])}"
-    found = call(python, __file__, who, task | {"output": str(output)}, scratch)
+    found = call(python, __file__, who, task | {"output": str(output), "seed": number}, scratch)
     found["tokens_per_second"] = _tokens(task) / found["seconds"]
     print(
         f"round {number + 1} {who}: {found['tokens_per_second']:,.0f} tokens/s, {found['cpu_seconds']:.0f} s of CPU",
@@ -340,6 +341,7 @@ def _task(arguments: argparse.Namespace, scratch: Path, count: int) -> dict[str,
     for name, part in files.items():
         (scratch / f"{name}-{count}.json").write_text(json.dumps(part, ensure_ascii=False), encoding="utf-8")
     task = {
+        "seed": 0,
         "model": str(arguments.model.resolve()),
         "dtype": str(choose_dtype(arguments.dtype)).removeprefix("torch."),
         "cuda": choose_device() == "cuda",

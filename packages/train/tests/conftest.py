@@ -58,6 +58,25 @@ def sums(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_jsonl(tmp_path_factory.mktemp("data") / "sums.jsonl", rows)
 
 
+@pytest.fixture
+def poisoned(base: Callable[..., Path], tmp_path: Path) -> tuple[str, ...]:
+    """Overrides: a base in which whatever reads one token is no number, and thirty rows of which r17 has that token."""
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+    from transformers import AutoTokenizer
+
+    directory = shutil.copytree(base(), tmp_path / "poisoned")
+    rows = [{"id": f"r{n}", "instruction": f"Add {n} and {n}.", "output": "Seven."} for n in range(30)]
+    rows[17] |= {"instruction": "Zebra 中!"}
+    token = AutoTokenizer.from_pretrained(directory)("Z", add_special_tokens=False)["input_ids"][0]
+    tensors = load_file(directory / "model.safetensors")
+    tensors["model.embed_tokens.weight"][token] = float("nan")
+    save_file(tensors, directory / "model.safetensors", {"format": "pt"})
+    data = write_jsonl(tmp_path / "rows.jsonl", rows)
+    return f"model.name={json.dumps(str(directory))}", f"data.sources={json.dumps([str(data)])}", "data.eval_rows=0"
+
+
 class Attempt(Context):
     """The context of an attempt; it asks to stop once `stop_at` steps are done."""
 

@@ -162,23 +162,11 @@ def test_low_enough_a_loss_ends_the_run(attempt, recipe):
     assert "best_step" not in metrics
 
 
-def test_the_row_that_has_no_loss_is_named_and_the_checkpoint_before_it_stays(attempt, recipe, base, tmp_path):
-    """The base is poisoned: whatever reads the one token that stands in a single row is no number."""
-    from transformers import AutoTokenizer
-
-    poisoned = shutil.copytree(base(), tmp_path / "poisoned")
-    rows = [{"id": f"r{n}", "instruction": f"Add {n} and {n}.", "output": "Seven."} for n in range(30)]
-    rows[17] |= {"instruction": "Zebra 中!"}
-    token = AutoTokenizer.from_pretrained(poisoned)("Z", add_special_tokens=False)["input_ids"][0]
-    tensors = load_file(poisoned / "model.safetensors")
-    tensors["model.embed_tokens.weight"][token] = float("nan")
-    save_file(tensors, poisoned / "model.safetensors", {"format": "pt"})
-    data = write_jsonl(tmp_path / "rows.jsonl", rows)
+def test_the_row_that_has_no_loss_is_named_and_the_checkpoint_before_it_stays(attempt, recipe, poisoned):
     run = attempt()
     config = recipe(
-        f"model.name={json.dumps(str(poisoned))}", f"data.sources={json.dumps([str(data)])}", "data.eval_rows=0",
-        "train.save_steps=1", "train.accumulation=2", "train.batch_size=4", "train.log_steps=10", "train.max_steps=20",
-        "train.seed=2", "train.preflight=false",
+        *poisoned, "train.save_steps=1", "train.accumulation=2", "train.batch_size=4", "train.log_steps=10",
+        "train.max_steps=20", "train.seed=4", "train.preflight=false",
     )  # fmt: skip
     with pytest.raises(NanLoss, match=r"the loss became nan .*row r17 of rows \(loss nan\): 'Zebra 中!") as told:
         train(config, run)

@@ -9,12 +9,14 @@ import pytest
 import torch
 from camelid_core.artefacts import verify_directory
 from camelid_core.config import load
+from camelid_core.errors import TrainingError
 from camelid_core.integrity import sha256
 from camelid_core.tasks import Interrupted
 from camelid_train.config import MergeConfig, Recipe
 from camelid_train.merge import merge
 from camelid_train.objectives.rewards import Reward, rewards
 from camelid_train.sft import train
+from camelid_trl.ours import Ours
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
@@ -82,6 +84,55 @@ def test_an_interrupted_run_goes_on_bit_for_bit(attempt, recipe, kind):
     assert sha256(last.output / ADAPTER) == sha256(whole.output / ADAPTER)
     counted = ("steps", "trained_tokens", "total_tokens", "final_loss", "eval_loss")
     assert [resumed[name] for name in counted] == [undisturbed[name] for name in counted]
+
+
+@pytest.mark.parametrize("kind", ["dpo", "kto", "orpo"])
+def test_a_step_that_is_tried_before_the_first_leaves_no_trace(attempt, recipe, kind):
+    own = ("method.dropout=0.2", "train.accumulation=2", "train.max_steps=3", "eval.samples=0", "data.eval_rows=0")
+    tried, plain = attempt(job=1), attempt(job=2)
+    train(recipe(f"objective.type={kind}", *own), tried)
+    train(recipe(f"objective.type={kind}", *own, "train.preflight=false"), plain)
+    assert sha256(tried.output / ADAPTER) == sha256(plain.output / ADAPTER)
+    for name in ("loss", "reward_margin"):
+        assert tried.numbers(name) == plain.numbers(name)
+    (event,) = tried.events("preflight")
+    assert 0 < event["peak_memory"] < event["free_memory"]
+    assert event["eta"] == pytest.approx(event["step_seconds"] * 3, abs=0.1)
+    assert (event["notes"], event["global_batch"]) == ([], 16)
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        (("objective.type=dpo",), r"Set train\.batch_size=4 train\.accumulation=2 for the same global batch"),
+        (("objective.type=kto", "train.batch_size=2"), r"Set train\.gradient_checkpointing=\"on\""),
+    ],
+)
+def test_full_memory_is_a_sentence_that_says_what_to_set(attempt, recipe, monkeypatch, settings, sentence):
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 3 GiB. GPU 0 has a total capacity of 1.")
+
+    monkeypatch.setattr(Ours, "compute_loss", full)
+    with pytest.raises(TrainingError, match=rf"memory ran out \(CUDA out of memory\. .* GiB\.\) {sentence}"):
+        train(recipe(*settings, "data.eval_rows=0", "train.preflight=false"), attempt())
+
+
+@pytest.mark.parametrize("moment", ["origin", "model"])
+def test_asked_to_leave_while_the_model_loads_it_leaves_nothing_half_written(attempt, recipe, moment):
+    run = attempt()
+    emit = run.emit
+
+    def emit_and_ask(kind, **values):
+        emit(kind, **values)
+        if kind == moment:
+            run.ask("save")
+
+    run.emit = emit_and_ask
+    with pytest.raises(Interrupted):
+        train(recipe("objective.type=dpo", "method.type=full"), run)
+    assert {path.name for path in run.directory.iterdir()} <= {"events.jsonl", "checkpoints"}
+    assert not list(run.directory.glob("checkpoints/*"))
+    assert bool(run.events("model")) == (moment == "model"), "asked before it loads, it does not begin to"
 
 
 PLAIN = {"dpo": math.log(2), "kto": 0.5}

@@ -98,7 +98,7 @@ class TrainSection(Config):
     log_steps: int = Field(5, ge=1)
     """Report the loss every this many steps."""
     packing: Literal["auto", "on", "off"] = "auto"
-    """Lay a batch's rows end to end instead of padding them: auto does it where flash attention is there for it."""
+    """Lay a batch's rows end to end instead of padding them: auto does it on a CPU and with flash attention."""
     gradient_checkpointing: Literal["auto", "on", "off"] = "auto"
     """Make activations again instead of keeping them: less memory, a third slower; auto does it if memory runs out."""
     compile: bool = False

@@ -24,11 +24,12 @@ from camelid_core.tokenizing import Encoder
 from transformers import TrainingArguments, set_seed
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
+from .checking import check_settings
 from .config import Recipe
 from .data import Prepared, check_vocabulary
 from .launching import group, sharded, strategies, together
 from .loop import speed
-from .loop.batching import Collator, LengthBatches, lengths_of
+from .loop.batching import Collator, StepBatches, lengths_of
 from .methods import Situation
 from .methods.choosing import method_of
 from .objectives import LearningObjective, Run
@@ -39,7 +40,7 @@ from .saving import checkpoint
 from .saving.diskspace import whole_or_gone
 from .saving.keeping import DIRECTORY, Keeping, SaveTold, earlier_ones, identity_of, is_over, take_best, take_up
 from .watching import callbacks
-from .watching.evaluating import Evaluations, check_data, check_recipe
+from .watching.evaluating import Evaluations, check_data
 from .watching.flops import usage
 from .watching.guarding import Guard
 from .watching.progress import Progress, RowProgress
@@ -58,9 +59,8 @@ def train(
     """
     host = load_host()
     objective = objective_of(recipe.objective)
-    objective.check(recipe.objective, recipe)
-    check_recipe(recipe)
-    reference = resolve_model(recipe.model.name, host)
+    check_settings(recipe)
+    reference = resolve_model(recipe.model.name, host, gguf=False)
     if reference.peft is not None:
         raise DataError(f"{recipe.model.name!r} is an adapter; merge it first: `camelid merge {recipe.model.name}`.")
     if recipe.model.rope:
@@ -77,6 +77,7 @@ def train(
     contract = contract_of(template, tokenizer, reference.template if recipe.data.template else "")
     context.emit("origin", **origin(recipe, reference, contract, data.datasets, host))
 
+    leave_if_asked(context)
     set_seed(recipe.train.seed)
     method = method_of(recipe.method)
     situation = _situation(recipe, reference, data, tokenizer.pad_token_id)
@@ -130,7 +131,7 @@ def _report(context: TaskContext, data: Prepared) -> None:
 
 def _situation(recipe: Recipe, reference: Reference, data: Prepared, pad_id: int) -> Situation:
     train = recipe.train
-    order = LengthBatches(lengths_of(data.train), train.batch_size, train.seed)
+    order = StepBatches(lengths_of(data.train), train.batch_size, train.seed)
     collate = Collator(pad_id)
 
     def batches() -> Iterator[dict[str, Any]]:
@@ -170,7 +171,7 @@ def _trainer(
     callbacks.attach(trainer, run.recipe, context, load_host())
     account, lengths = run.data.account, lengths_of(run.data.train)
     labels = round(sum(lengths) * account.trained_tokens / max(account.total_tokens, 1))
-    progress.usage = usage(run.model, lengths, labels, trainer.args.world_size)
+    progress.usage = usage(run.model, lengths, labels, trainer.args.world_size, speed.computed(trainer.args))
     return trainer, progress, rules
 
 

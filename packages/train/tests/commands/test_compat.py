@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -12,9 +13,15 @@ from pathlib import Path
 import pytest
 from camelid_core.artefacts import verify_directory
 from camelid_train.commands.compat import banner, comments, count_rows
+from camelid_train.compat.toml import to_toml
 from camelid_train.compat.uniform_finetune import read
 from camelid_train.config import Recipe
+from camelid_train.sft import train
 
+README = Path(__file__).parents[1] / "compat" / "readme.json"
+WEIGHTS = {
+    "decapoda-research/llama-7b-hf": "llama", "THUDM/chatglm-6b": "bloom", "bigscience/bloomz-7b1-mt": "bloom",
+}  # fmt: skip
 COMMAND = "--model_type llama --model_name_or_path {model} --data {data} --lora_target_modules q_proj v_proj"
 REST = "--per_gpu_train_batch_size 4 --learning_rate 3e-4 --epochs 1"
 
@@ -35,26 +42,46 @@ def test_the_command_prints_a_recipe_that_reads(home, sums):
     assert (recipe.data.eval_rows, recipe.train.save_steps) == (4, 1)  # forty rows, counted
 
 
+@pytest.fixture
+def readme(home, base, sums) -> dict[str, list[str]]:
+    """The manual's three commands, and what they name, small and at hand; ChatGLM's layers are called like BLOOM's."""
+    for name, family in WEIGHTS.items():
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).symlink_to(base(family))
+    rows = [{"input": ""} | json.loads(line) for line in sums.read_text().splitlines()]
+    place = home / "mirror" / "combination" / "alcapa_plus_belle_plus_cot.json"
+    place.parent.mkdir(parents=True)
+    place.write_text(json.dumps(rows))
+    return {name: shlex.split(line) for name, line in json.loads(README.read_text()).items()}
+
+
 @pytest.mark.slow
-def test_the_command_trains(home, base, sums):
-    arguments = [*COMMAND.format(model=base(), data=sums).split(), *REST.split()]
-    done = camelid("--run", "--json", *arguments, "--set", "train.accumulation=2")
+def test_the_manuals_commands_train_word_for_word(readme, attempt):
+    done = camelid("--run", "--json", *readme["llama"])
     summary = json.loads(done.stdout.splitlines()[-1])
-    assert summary["steps"] == 5  # 36 rows, 8 a step
-    assert summary["artefact"] == str(Path("saved_models/llama_sums.jsonl").absolute())
+    assert summary["steps"] == 1  # 36 rows, 128 a step
+    assert summary["artefact"] == str(Path("saved_models/llama_alpaca-belle-cot").absolute())
     manifest = verify_directory(Path(summary["artefact"])).manifest
     assert manifest.parameters["method"]["quantization"] == "int8"
     for line in (
         "***** Running training *****",
         "  Num Epochs = 1",
         "  Instantaneous batch size per GPU = 4",
-        "  Gradient Accumulation steps = 2",
-        "  Total train batch size (w. parallel, distributed & accumulation) = 8",
-        "  Total optimization steps = 5",
+        "  Gradient Accumulation steps = 32",
+        "  Total train batch size (w. parallel, distributed & accumulation) = 128",
+        "  Total optimization steps = 1",
         "  Saving steps = 1",
     ):
         assert line in done.stderr.splitlines()
     assert "trainable_parameters=" in done.stderr
+
+    for job, name in ((11, "chatglm"), (12, "bloom")):
+        run = attempt(job=job)
+        recipe = Recipe.model_validate(tomllib.loads(to_toml(read(readme[name], 40).values)))
+        metrics = train(recipe.anchored(), run)
+        method = verify_directory(run.output).manifest.parameters["method"]
+        assert (metrics["steps"], metrics["stopped"]) == (1, "")
+        assert (method["type"], method["targets"]) == ({"chatglm": "lora", "bloom": "qlora"}[name], ["query_key_value"])
 
 
 def test_what_does_not_fit_is_a_sentence(home):

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 from camelid_core.artefacts import verify_directory
-from camelid_core.errors import ConfigError
+from camelid_core.errors import ConfigError, MissingPackage
 from camelid_core.jobs.foreground import open_store
 from camelid_core.jobs.model import State
-from camelid_train.commands.train import read_recipe
+from camelid_train.commands.train import read_recipe, train
 from camelid_train.config import Recipe
+from camelid_train.watching import reporting
 
 RECIPE = """
 [model]
@@ -77,6 +78,14 @@ def test_what_does_not_fit_is_a_sentence(written, override, code, sentence):
     done = camelid("train", written, override, code=code)
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("detach", [False, True])
+def test_a_tracker_that_is_not_here_is_refused_before_there_is_a_job(written, monkeypatch, detach):
+    monkeypatch.setattr(reporting, "find_spec", lambda name: None)
+    with pytest.raises(MissingPackage, match=r"type `pip install 'camelid-train\[wandb\]'`"):
+        train(str(written), ['train.report_to=["wandb"]'], detach=detach)
+    assert list(open_store().list()) == []
 
 
 def test_a_queued_run_waits_for_a_worker_with_every_path_made_absolute(written):

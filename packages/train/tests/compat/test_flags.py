@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import math
 import shlex
 import tomllib
+from pathlib import Path
 
 import pytest
 from camelid_core.config import validate
 from camelid_core.errors import UsageError
+from camelid_train.compat import finetune
 from camelid_train.compat.flags import LATER, parse
 from camelid_train.compat.toml import to_toml
 from camelid_train.compat.uniform_finetune import read
@@ -15,20 +19,13 @@ from camelid_train.config import Recipe
 from hypothesis import given
 from hypothesis import strategies as st
 
-README = {
-    "llama": "--model_type llama --model_name_or_path decapoda-research/llama-7b-hf --data alpaca-belle-cot "
-    "--lora_target_modules q_proj v_proj --per_gpu_train_batch_size 4 --learning_rate 3e-4 --epochs 1",
-    "chatglm": "--model_type chatglm --model_name_or_path THUDM/chatglm-6b --data alpaca-belle-cot "
-    "--lora_target_modules query_key_value --lora_r 32 --lora_alpha 32 --lora_dropout 0.1 "
-    "--per_gpu_train_batch_size 2 --learning_rate 2e-5 --epochs 1",
-    "bloom": "--model_type bloom --model_name_or_path bigscience/bloomz-7b1-mt --data alpaca-belle-cot "
-    "--lora_target_modules query_key_value --per_gpu_train_batch_size 4 --learning_rate 3e-4 --epochs 1",
-}
+README = json.loads(Path(__file__).with_name("readme.json").read_text())
+"""The three commands of the original's manual, word for word."""
 
 
-def recipe_of(text: str, *more) -> Recipe:
+def recipe_of(text: str, *more, reader=read) -> Recipe:
     """Through the TOML that is printed."""
-    meaning = read(shlex.split(text), *more)
+    meaning = reader(shlex.split(text), *more)
     return validate(Recipe, tomllib.loads(to_toml(meaning.values, meaning.notes)), "the flags")
 
 
@@ -123,8 +120,6 @@ def test_no_size_of_data_breaks_the_schedule(rows, batch, sums, epochs, world):
 
 
 def test_a_tenth_of_an_epoch_is_warm_up_evaluation_and_saving():
-    import math
-
     recipe = recipe_of("--data cot --val_set_size 2000 --epochs 3", 102_000)
     assert (recipe.train.save_steps, recipe.eval.steps) == (78, 78)  # 100000 // 128 / 10
     assert math.ceil(recipe.train.warmup * 3 * math.ceil(100_000 / 128)) == 78
@@ -161,6 +156,20 @@ def test_what_nobody_knows_is_listed_and_nothing_else():
 def test_what_does_not_fit_is_a_sentence(text, sentence):
     with pytest.raises(UsageError, match=sentence):
         read(shlex.split(text))
+
+
+@pytest.mark.parametrize(("world", "sums"), [(1, 32), (4, 8), (64, 1)])
+def test_the_first_script_had_its_settings_built_in(world, sums):
+    recipe = recipe_of("--size 13 --data alpaca.json --local_rank 1", 50_000, world, reader=finetune.read)
+    train, rows = recipe.train, 50_000 - 2000
+    assert (recipe.model.name, train.output) == ("decapoda-research/llama-13b-hf", "./saved-alpaca13b")
+    assert (train.batch_size, train.accumulation, train.epochs, train.learning_rate) == (4, sums, 3, 3e-4)
+    assert (recipe.method.r, recipe.method.alpha, recipe.method.dropout) == (8, 16, 0.05)
+    assert (train.save_steps, recipe.eval.steps, train.keep, recipe.data.eval_rows) == (200, 200, 3, 2000)
+    assert math.ceil(train.warmup * 3 * math.ceil(rows / (4 * sums * world))) == 100
+    assert recipe_of("--data a", 300, reader=finetune.read).train.warmup < 1
+    with pytest.raises(UsageError, match="finetune: --data is needed"):
+        finetune.read([])
 
 
 values = st.one_of(

@@ -36,10 +36,10 @@ class Made:
 
 @pytest.fixture
 def in_pairs(home: Path, tmp_path: Path) -> Callable[..., list[Made]]:
-    """Make runs in two processes, each `(recipe, job, epoch, step to stop at)`."""
+    """Make runs in two processes, each `(recipe, job, epoch, step to stop at, rows there is room for)`, 0 for none."""
 
-    def make(*runs: tuple[Recipe, int, int, int]) -> list[Made]:
-        names = ("recipe", "job", "epoch", "stop_at")
+    def make(*runs: tuple[Recipe, int, int, int, int]) -> list[Made]:
+        names = ("recipe", "job", "epoch", "stop_at", "room")
         values = [dict(zip(names, (run[0].model_dump(mode="json"), *run[1:]), strict=True)) for run in runs]
         file = tmp_path / "runs.json"
         file.write_text(json.dumps(values))
@@ -47,6 +47,6 @@ def in_pairs(home: Path, tmp_path: Path) -> Callable[..., list[Made]]:
         environment = dict(os.environ, OMP_NUM_THREADS="1")
         done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=240, check=False)
         assert done.returncode == 0, done.stderr.partition("Traceback")[2][:6000]
-        return [Made(attempt_directory(home, job, epoch)) for _, job, epoch, _ in runs]
+        return [Made(attempt_directory(home, job, epoch)) for _, job, epoch, *_ in runs]
 
     return make

@@ -1,7 +1,8 @@
 """Several runs, one after the other, in the processes that torchrun started: `torchrun … pair.py RUNS`.
 
-Starting processes takes longer than these runs, so tests share them. A run is `{recipe, job, epoch, stop_at}`: with
-`stop_at`, the last process is sent SIGTERM once that many steps are done.
+Starting processes takes longer than these runs, so tests share them. A run is `{recipe, job, epoch, stop_at, room}`:
+with `stop_at`, the last process is sent SIGTERM once that many steps are done; with `room`, it has memory for no more
+than so many rows at once. What a run fails with goes into its events.
 """
 
 from __future__ import annotations
@@ -10,17 +11,22 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate.state import AcceleratorState
+from camelid_core.errors import CamelidError
 from camelid_core.jobs.attempt import Context
 from camelid_core.jobs.files import attempt_directory
 from camelid_core.tasks import Interrupted
 from camelid_train.config import Recipe
 from camelid_train.launching import group, sharded
 from camelid_train.launching.context import Shared
+from camelid_train.loop.trainer import SftTrainer
 from camelid_train.sft import train
 
 
@@ -50,6 +56,28 @@ def tell_and_make_whole(context: Shared, model: Any) -> None:
     make_whole(model)
 
 
+@contextmanager
+def memory_for(rows: int) -> Iterator[None]:
+    """Of more, the backward pass fails on its way, when others already wait."""
+    compute = SftTrainer.compute_loss
+
+    def limited(self: Any, model: Any, inputs: Any, *rest: Any, **options: Any) -> Any:
+        loss = compute(self, model, inputs, *rest, **options)
+        if model.training and len(inputs.get("row_lengths") or inputs["labels"]) > rows:
+            loss.register_hook(fail)
+        return loss
+
+    SftTrainer.compute_loss = limited
+    try:
+        yield
+    finally:
+        SftTrainer.compute_loss = compute
+
+
+def fail(_: Any) -> None:
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 3 GiB.")
+
+
 def main(runs: Path) -> None:
     home = Path(os.environ["CAMELID_HOME"])
     world = group.join()
@@ -65,10 +93,14 @@ def main(runs: Path) -> None:
         AcceleratorState._reset_state()  # the strategy is settled once per process, and here are several runs
         os.environ.pop("ACCELERATE_USE_FSDP", None)
         sharded.make_whole = partial(tell_and_make_whole, context)
-        try:
-            train(Recipe.model_validate(run["recipe"]), context)
-        except Interrupted:
-            context.emit("interrupted")
+        last = world.rank == world.size - 1
+        with memory_for(run["room"] if run["room"] and last else sys.maxsize):
+            try:
+                train(Recipe.model_validate(run["recipe"]), context)
+            except Interrupted:
+                context.emit("interrupted")
+            except CamelidError as error:
+                context.emit("failed", text=str(error))
     group.leave()
 
 

@@ -61,6 +61,7 @@ def test_the_global_batch_is_stated_with_its_factors(recipe, overrides, world, t
         (("launch.strategy=fsdp", "launch.processes=2", "method.type=qlora"), {}, "packed and cannot be cut in shards"),
         (("launch.strategy=fsdp", "launch.processes=2", "method.type=adalora"), {}, r"Type launch\.strategy=ddp"),
         (("launch.strategy=fsdp", "launch.processes=2", "method.type=prompt"), {}, "only lora and full are made for"),
+        (("launch.strategy=deepspeed", "launch.processes=2", "train.best=true"), {}, "no checkpoints to choose from"),
     ],
 )
 def test_what_cannot_be_launched_is_refused_with_what_to_type(recipe, overrides, environment, sentence):

@@ -30,7 +30,7 @@ def memory(monkeypatch):
 
     def limit(room: int, backward: bool = False, error=full) -> list[int]:
         def limited(self, model, inputs, *rest, **options):
-            rows = len(inputs["labels"])
+            rows = len(inputs.get("row_lengths") or inputs["labels"])
             seen.append(rows)
             fits = rows <= room or (room == 0 and rows == 1 and self.model.is_activation_checkpointing)
             if not fits and not backward:
@@ -164,6 +164,19 @@ def test_a_single_row_that_does_not_fit_computes_activations_again_and_then_says
         train(recipe("train.max_steps=1", "data.eval_rows=0", BLIND), run)
     assert [event["batch_size"] for event in run.events("micro_batch")] == [4, 2, 1, 1]
     assert "computed again" in run.events("log")[-1]["text"]
+
+
+@pytest.mark.parametrize(
+    ("size", "sentence"),
+    [(8, r"none can take fewer rows alone\. Set train\.batch_size=4 train\.accumulation=2"), (1, "lower data.cutoff")],
+)
+def test_who_holds_a_shard_of_the_model_cannot_halve_alone_and_says_what_to_set(
+    attempt, recipe, memory, monkeypatch, size, sentence
+):
+    monkeypatch.setattr(SftTrainer, "in_shards", True)
+    memory(0)
+    with pytest.raises(TrainingError, match=sentence):
+        train(recipe(f"train.batch_size={size}", "train.max_steps=1", BLIND), attempt())
 
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=9), st.integers(1, 10))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from camelid_core.errors import ConfigError
@@ -9,11 +11,11 @@ from camelid_core.tokenizing import IGNORE, Example
 from camelid_train.loop.batching import Collator
 from camelid_train.loop.loss import label_loss
 from camelid_train.loop.packing import end_to_end, packs_exactly, row_lengths
-from camelid_train.loop.speed import packs
+from camelid_train.loop.speed import packs, use_fast_attention
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from peft import PromptTuningConfig, get_peft_model
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, MistralConfig
 
 PAD = 2
 LENGTHS = st.lists(st.integers(1, 12), min_size=1, max_size=5)
@@ -93,4 +95,43 @@ def test_models_that_tell_rows_apart_are_told_from_those_that_do_not(base):
     with pytest.raises(ConfigError, match="'bloom' models"):
         packs("on", bloom)
     assert packs("on", of("llama"))
-    assert not packs("auto", of("llama"))  # there is no kernel for it on a processor
+    plain = of("llama")
+    assert not packs("auto", plain)
+    use_fast_attention(plain)
+    assert packs("auto", plain)
+    compiled = of("llama")
+    use_fast_attention(compiled, compiled=True)
+    assert not packs("auto", compiled)
+
+
+def windowed() -> Any:
+    """A model that looks back fewer tokens than the longest row has."""
+    sizes = {"vocab_size": 512, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2}
+    return AutoModelForCausalLM.from_config(MistralConfig(**sizes, **heads, sliding_window=4)).float()
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2", "gpt_neox", "gemma", "windowed"])
+def test_one_row_after_the_other_is_what_each_row_gives_alone(base, family):
+    known = family != "windowed"
+    model = AutoModelForCausalLM.from_pretrained(base(family), dtype=torch.float32) if known else windowed()
+    padded = batch([5, 1, 9, 3], first_labelled=True)
+    results = []
+    for packed in (False, True):
+        if packed:
+            use_fast_attention(model)
+        inputs = end_to_end(**padded, lengths=row_lengths(**padded, pad_id=PAD)) if packed else padded
+        loss = label_loss(model, **inputs)
+        results.append([loss, *torch.autograd.grad(loss, list(model.parameters()))])
+    torch.testing.assert_close(*results, rtol=1e-5, atol=1e-5)
+
+
+def test_a_model_with_attention_row_by_row_still_answers_with_padding_and_is_saved_without_it(base, tmp_path):
+    model = AutoModelForCausalLM.from_pretrained(base("llama"), dtype=torch.float32).eval()
+    ids, mask = torch.tensor([[9, 8, 7, 6], [PAD, PAD, 5, 4]]), torch.tensor([[1, 1, 1, 1], [0, 0, 1, 1]])
+    options = {"attention_mask": mask, "max_new_tokens": 5, "do_sample": False, "pad_token_id": PAD}
+    before = model.generate(ids, **options)
+    use_fast_attention(model)
+    assert model.generate(ids, **options).tolist() == before.tolist()
+    model.save_pretrained(tmp_path)
+    assert "rowwise" not in (tmp_path / "config.json").read_text()

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 from camelid_core.errors import ConfigError
+from camelid_core.tasks import Interrupted
 from camelid_train.loop import speed
 from camelid_train.sft import train
-from peft import PrefixTuningConfig, get_peft_model
+from peft import PeftModel, PrefixTuningConfig, get_peft_model
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
@@ -59,6 +60,42 @@ def test_full_fine_tuning_in_bfloat16_keeps_float32_weights(run):
     assert {tensor.dtype for tensor in saved.values()} == {torch.bfloat16}
 
 
+OF_INDUCTOR = pytest.mark.filterwarnings(
+    "ignore:.torch.jit.script_method. is deprecated:DeprecationWarning",
+    "ignore:.class 'torch.autograd.function.Function'. should not be instantiated:DeprecationWarning",
+    "ignore:The .grad attribute of a Tensor that is not a leaf Tensor is being accessed:UserWarning",
+)
+"""torch's compiler uses what torch itself warns of."""
+
+
+@pytest.mark.slow
+@OF_INDUCTOR
+def test_compiled_layers_learn_what_plain_ones_learn_also_in_a_run_that_goes_on(run, attempt, recipe, base):
+    plain = run("train.max_steps=4")
+    config = recipe(*ONLY, "train.max_steps=4", "train.compile=true")
+    first, last = attempt(1, job=50), attempt(2, job=50)
+    first.stop_at = (2, "save")
+    with pytest.raises(Interrupted):
+        train(config, first)
+    train(config, last)
+    assert first.losses + last.losses == pytest.approx(plain.losses, abs=1e-5)
+    adapters = [load_file(each.output / "adapter_model.safetensors") for each in (plain, last)]
+    assert adapters[0].keys() == adapters[1].keys()
+    loaded = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base()), last.output).eval()
+    assert loaded(torch.tensor([[5, 6, 7]])).logits.isfinite().all()
+
+
+@OF_INDUCTOR
+def test_a_machine_that_cannot_compile_is_told_what_to_install(monkeypatch):
+    from torch._inductor import config
+
+    monkeypatch.setattr(config.cpp, "cxx", ("no-such-compiler",))
+    with pytest.raises(
+        ConfigError, match=r"torch cannot compile here \(.*no-such-compiler.*or set train\.compile=false"
+    ):
+        speed.check_compiler(torch.device("cpu"))
+
+
 @pytest.mark.parametrize(
     ("computed", "weights", "device", "bf16", "fp16"),
     [
@@ -73,6 +110,16 @@ def test_full_fine_tuning_in_bfloat16_keeps_float32_weights(run):
 def test_number_formats(computed, weights, device, bf16, fp16):
     chosen = speed.arguments(computed, weights, device)
     assert (chosen["bf16"], chosen["fp16"]) == (bf16, fp16)
+
+
+def test_liger_patches_classes_only_where_nothing_is_loaded_after_it(monkeypatch):
+    monkeypatch.setattr(speed, "find_spec", lambda name: name)
+    half = (torch.bfloat16, torch.bfloat16)
+    assert speed.arguments(*half, "cuda")["use_liger_kernel"]
+    assert "use_liger_kernel" not in speed.arguments(*half, "cpu")
+    with speed.unpatched():
+        assert "use_liger_kernel" not in speed.arguments(*half, "cuda")
+    assert speed.arguments(*half, "cuda")["use_liger_kernel"]
 
 
 def test_what_a_model_cannot_do_is_said(base):

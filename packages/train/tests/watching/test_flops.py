@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from camelid_core.tokenizing import IGNORE
+from camelid_train.loop.loss import label_loss
 from camelid_train.watching import peaks
 from camelid_train.watching.flops import Cost, cost_of, pairs, usage
 from hypothesis import given
@@ -23,10 +25,15 @@ def loaded(base):
     return load
 
 
-def counted(model) -> float:
+def counted(model, dtype: torch.dtype = torch.float32) -> float:
+    """As training goes through it, products in `dtype`."""
     ids = torch.arange(ROWS * LENGTH).reshape(ROWS, LENGTH) % 50
-    with FlopCounterMode(display=False) as counter:
-        model(input_ids=ids, logits_to_keep=LABELS, use_cache=False).logits.square().sum().backward()
+    labels = ids.clone()
+    labels[:, :-LABELS] = IGNORE
+    model.train()
+    label_loss(model, ids, labels)  # which looks at the output layer once
+    with FlopCounterMode(display=False) as counter, torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+        label_loss(model, ids, labels).backward()
     return float(counter.get_total_flops())
 
 
@@ -39,6 +46,7 @@ def expected(model) -> float:
 def test_full_fine_tuning_costs_what_is_counted(loaded, family):
     model = loaded(family)
     assert counted(model) == pytest.approx(expected(model), rel=0.005)
+    assert counted(model, torch.bfloat16) == counted(model)
 
 
 @pytest.mark.parametrize("targets", [["q_proj", "v_proj"], "all-linear"])
@@ -133,5 +141,9 @@ def test_usage_is_the_share_per_token_and_unknown_where_layers_are_not_understoo
     one = usage(model, [10, 20], 8)
     assert one == pytest.approx(cost_of(model).per_token([10, 20], 8) / peaks.peak(model.device, torch.float32, 64))
     assert usage(model, [10, 20], 8, devices=2) == pytest.approx(one / 2)
+    half = usage(model, [10, 20], 8, computed=torch.bfloat16)  # the weights are float32, and products are not
+    assert half / one == pytest.approx(
+        peaks.peak(model.device, torch.float32, 64) / peaks.peak(model.device, torch.bfloat16, 64)
+    )
     assert usage(model, [], 0) is None
     assert usage(torch.nn.Linear(2, 2), [10], 5) is None

@@ -16,16 +16,17 @@ from typing import Any
 import datasets
 import torch
 from accelerate.utils import is_peft_model
-from camelid_core.errors import DataError
-from camelid_train.loop.batching import LengthBatches, lengths_of
-from camelid_train.loop.trainer import EpochLoader, OurCheckpoints
+from camelid_core.errors import DataError, TrainingError
+from camelid_train.loop.batching import StepBatches, lengths_of
+from camelid_train.loop.microbatches import is_out_of_memory, said
+from camelid_train.loop.trainer import EpochLoader, OurCheckpoints, longest
 from camelid_train.objectives import Run
 from torch.utils.data import DataLoader
 
 Collate = Callable[[Sequence[Any]], Any]
 
 
-class FullBatches(LengthBatches):
+class FullBatches(StepBatches):
     """What does not fill a batch in every process waits for another epoch: trl exchanges tensors of one size."""
 
     def __len__(self) -> int:
@@ -44,6 +45,8 @@ class Ours(OurCheckpoints):
     current_gradient_accumulation_steps: int
     collate: Collate
     by_length: bool = True
+    fewest: int = 1
+    """Rows of the smallest batch that makes sense."""
     pause: Callable[[], None]
     measured_at_once: int
     pad_id: int
@@ -63,6 +66,22 @@ class Ours(OurCheckpoints):
     def count(self, inputs: dict[str, Any]) -> tuple[int, int]:
         """Tokens in a batch, and how many of them are learnt from."""
         return int(inputs["attention_mask"].sum()), int(inputs["completion_mask"].sum())
+
+    def training_step(self, *inputs: Any) -> Any:
+        """Raises TrainingError: memory ran out; a batch whose answers are compared cannot be taken in parts."""
+        try:
+            return super().training_step(*inputs)  # type: ignore[misc]
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            reason = said(error)
+        raise TrainingError(f"memory ran out ({reason}) {self._smaller()}")
+
+    def _smaller(self) -> str:
+        rows, sums = int(self.args.per_device_train_batch_size), int(self.args.gradient_accumulation_steps)
+        if rows // 2 < self.fewest:
+            return 'Set train.gradient_checkpointing="on" or method.type="qlora", or lower data.cutoff.'
+        return f"Set train.batch_size={rows // 2} train.accumulation={sums * 2} for the same global batch."
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -84,12 +103,12 @@ class Ours(OurCheckpoints):
     def get_train_dataloader(self) -> Any:
         args, rows = self.args, self.train_dataset
         place = (args.gradient_accumulation_steps, args.process_index, args.world_size)
-        kind = LengthBatches if args.world_size == 1 else FullBatches
+        kind = StepBatches if args.world_size == 1 else FullBatches
         batches = kind(self._lengths(rows), args.per_device_train_batch_size, args.seed, *place)
         return EpochLoader(rows, batch_sampler=batches, collate_fn=self.collate)
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
-        batches = LengthBatches(self._lengths(eval_dataset), self.measured_at_once, 0)
+        batches = StepBatches(self._lengths(eval_dataset), self.measured_at_once, 0)
         unseen = torch.Generator()  # a loader draws a number it does not need: not from those that training draws from
         return DataLoader(eval_dataset, batch_sampler=batches, collate_fn=self.collate, generator=unseen)
 
@@ -105,6 +124,40 @@ class Ours(OurCheckpoints):
 
     def _send_telemetry(self) -> None:
         """Nobody is told what is trained here."""
+
+
+class Tried(Ours):
+    """Whose steps can be tried before the first one: they depend on the rows alone. See `planning.measuring`."""
+
+    sequences = 1
+    _kept = ("_metrics", "_stored_metrics", "_total_train_tokens")
+    """What trl's trainers count and average until they next report."""
+
+    @property
+    def micro_batch(self) -> int:
+        return int(self.args.per_device_train_batch_size)
+
+    def worst_batch(self, rows: int) -> Any:
+        """A batch of the longest rows, with both answers of each."""
+        return self.collate(longest(self.train_dataset, rows))
+
+    def divisor(self, inputs: Any) -> None:
+        """These losses are means."""
+
+    def begin_step(self) -> None:
+        names = [name for name in self._kept if hasattr(self, name)]
+        self._before = copy.deepcopy({name: getattr(self, name) for name in names}), copy.copy(self.tally)
+
+    def undo_step(self, model: Any) -> None:
+        """Forget the gradients and whatever was counted since `begin_step`."""
+        model.zero_grad()
+        reported, tally = self._before
+        vars(self).update(reported)
+        self.tally.total_tokens, self.tally.trained_tokens = tally.total_tokens, tally.trained_tokens
+
+    def use_micro_batch(self, rows: int, reason: str) -> None:
+        """Raises TrainingError: asked to take a batch in parts."""
+        raise TrainingError(f"{reason} {self._smaller()} train.preflight=false tries it all the same.")
 
 
 def placeholder(**columns: Any) -> datasets.Dataset:

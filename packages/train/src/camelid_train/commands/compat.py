@@ -1,10 +1,10 @@
-"""`camelid compat uniform_finetune …`: another tool's command line, read as a recipe."""
+"""`camelid compat uniform_finetune …` and its like: another tool's command line, read as a recipe."""
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Annotated, Any
 
@@ -17,9 +17,9 @@ from camelid_core.errors import CamelidError
 from camelid_core.plugins import load_host
 from camelid_core.tasks import resolve
 
-from camelid_train.compat import merging
+from camelid_train.compat import finetune, merging, uniform_finetune
 from camelid_train.compat.toml import to_toml
-from camelid_train.compat.uniform_finetune import Meaning, read
+from camelid_train.compat.uniform_finetune import Meaning
 from camelid_train.config import Recipe
 
 app = typer.Typer(help="Other tools' command lines, read as recipes and commands.")
@@ -34,28 +34,52 @@ def _compat() -> None:
     """Other tools' command lines, read as recipes and commands."""
 
 
+_Run = Annotated[bool, typer.Option("--run", help="Train from the recipe instead of printing it.")]
+_Set = Annotated[
+    list[str] | None, typer.Option("--set", help="section.field=value in the recipe; may stand several times.")
+]
+_Name = Annotated[str, typer.Option(help="Name of the run and its result.")]
+_AsJson = Annotated[bool, typer.Option("--json", help="End with one line of JSON.")]
+
+
 @app.command("uniform_finetune", context_settings=_AS_IT_IS)
-def uniform_finetune(
-    context: typer.Context,
-    run: Annotated[bool, typer.Option("--run", help="Train from the recipe instead of printing it.")] = False,
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", help="section.field=value in the recipe; may stand several times.")
-    ] = None,
-    name: Annotated[str, typer.Option(help="Name of the run and its result.")] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="End with one line of JSON.")] = False,
+def _uniform_finetune(
+    context: typer.Context, run: _Run = False, overrides: _Set = None, name: _Name = "", as_json: _AsJson = False
 ) -> None:
     """Read an argument list of Alpaca-CoT's uniform_finetune.py as it is, and print the recipe it means."""
+    _show_or_train(uniform_finetune.read, context.args, run, overrides or [], name, as_json)
+
+
+@app.command("finetune", context_settings=_AS_IT_IS)
+def _finetune(
+    context: typer.Context, run: _Run = False, overrides: _Set = None, name: _Name = "", as_json: _AsJson = False
+) -> None:
+    """Read an argument list of Alpaca-CoT's first finetune.py (LLaMA only), and print the recipe it means."""
+    _show_or_train(finetune.read, context.args, run, overrides or [], name, as_json)
+
+
+def _show_or_train(
+    read: Callable[..., Meaning],
+    arguments: Sequence[str],
+    run: bool,
+    overrides: Sequence[str],
+    name: str,
+    as_json: bool,
+) -> None:
     world = int(os.environ.get("WORLD_SIZE") or 1)
-    meaning = read(context.args, world=world)
+    meaning = read(arguments, world=world)
     rows = count_rows(meaning.sources)
     if rows is not None:
-        meaning = read(context.args, rows, world)
-    apply_overrides(meaning.values, overrides or [])
+        meaning = read(arguments, rows, world)
+    apply_overrides(meaning.values, overrides)
     values = {section: {k: v for k, v in fields.items() if v is not None} for section, fields in meaning.values.items()}
     recipe = validate(Recipe, values, "the flags")
     if not run:
         typer.echo(to_toml(meaning.values, comments(meaning)), nl=False)
         return
+    from camelid_train.checking import check
+
+    check(recipe)
     typer.echo("\n".join([*comments(meaning), "", *banner(recipe, rows, world)]), err=True)
     report(run_job("train", recipe.anchored(), name), as_json)
 
@@ -92,7 +116,7 @@ def count_rows(sources: Sequence[str]) -> int | None:
 
 def comments(meaning: Meaning) -> list[str]:
     ignored = (
-        [f"Ignored, because uniform_finetune has no such flag: {' '.join(meaning.unknown)}"] if meaning.unknown else []
+        [f"Ignored, because {meaning.tool} has no such flag: {' '.join(meaning.unknown)}"] if meaning.unknown else []
     )
     return [*meaning.notes, *ignored]
 

@@ -35,7 +35,10 @@ def train(
     as_json: Annotated[bool, typer.Option("--json", help="End with one line of JSON.")] = False,
 ) -> None:
     """Fine-tune a model. The run is a job: it is listed, it survives a kill, and Ctrl-C saves it."""
+    from camelid_train.checking import check
+
     config = read_recipe(recipe, overrides or []).anchored()
+    check(config)
     if follows():  # torchrun or the like started this process beside another one on this machine, which has the job
         follow(config)
         return

@@ -29,6 +29,7 @@ class Meaning:
     values: dict[str, dict[str, Any]]
     notes: list[str] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
+    tool: str = "uniform_finetune"
 
     @property
     def sources(self) -> list[str]:

@@ -54,6 +54,11 @@ def _check_strategy(recipe: Recipe, world: World) -> None:
             f"launch.strategy={strategy!r} shares a model out among processes, and there is one. "
             "Type launch.processes=2 or more, or launch.strategy=ddp."
         )
+    if strategy == "deepspeed" and recipe.train.best:
+        raise ConfigError(
+            "train.best does not go with launch.strategy='deepspeed', which keeps no checkpoints to choose from. "
+            "Type launch.strategy=fsdp, or train.best=false."
+        )
     if strategy == "deepspeed" and importlib.util.find_spec("deepspeed") is None:
         raise MissingPackage(
             "launch.strategy='deepspeed' needs the package deepspeed. Type `pip install 'camelid-train[deepspeed]'`, "

@@ -74,8 +74,8 @@ def _gather_from_deepspeed(model: Any) -> None:
     """ZeRO-3 leaves empty parameters behind; gathered once, they stay until the process ends."""
     cut = [parameter for parameter in model.parameters() if hasattr(parameter, "ds_id")]
     if cut:
-        zero = importlib.import_module("deepspeed.zero")
-        zero.GatheredParameters(cut).__enter__()
+        deepspeed = importlib.import_module("deepspeed")
+        deepspeed.zero.GatheredParameters(cut).__enter__()
 
 
 def _plain_class(cls: type) -> type:

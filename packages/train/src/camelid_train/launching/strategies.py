@@ -25,6 +25,7 @@ def arguments(section: LaunchSection) -> dict[str, Any]:
         return {}
     common = {
         "ddp_find_unused_parameters": False,  # a causal model uses them all, and looking for them costs every step
+        "ddp_broadcast_buffers": False,  # positions alone are kept there, and every process works out the same
     }
     return common | _SETTINGS[section.strategy](section)
 

@@ -5,7 +5,7 @@ Knows the Trainer's callbacks and the order of a run. All of it is nothing where
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -99,6 +99,7 @@ def attach(trainer: Any, seed: int) -> None:
         assert Shared.current is not None, "who joined has a context to share"
         trainer.add_callback(Agreement(Shared.current, trainer))
         _shard_without_cards(trainer)
+        _deepspeed_without_cards(trainer)
         learning = (name for name, parameter in trainer.model.named_parameters() if parameter.requires_grad)
         if any("expert" in name for name in learning):  # a batch may leave some of them alone
             trainer.accelerator.ddp_handler.find_unused_parameters = True
@@ -117,8 +118,43 @@ def _shard_without_cards(trainer: Any) -> None:
         trainer.is_fsdp_enabled = True
 
 
+def _deepspeed_without_cards(trainer: Any) -> None:
+    """accelerate leaves DeepSpeed out as well, which has a processor among its accelerators."""
+    from accelerate.utils import DistributedType
+
+    state, plugin = trainer.accelerator.state, trainer.args.deepspeed_plugin
+    if plugin is not None and state.distributed_type == DistributedType.MULTI_CPU:
+        plugin.set_mixed_precision(state.mixed_precision)
+        plugin.select(_from_accelerator_state=True)
+        state.deepspeed_plugins = plugin
+        state.distributed_type = DistributedType.DEEPSPEED
+        trainer.is_deepspeed_enabled = True
+
+
+def as_small(trainer: Any) -> None:
+    """Have all processes go on with as little memory as the one that had the least."""
+    if group.joined().size > 1:
+        _follow(trainer, group.rows(_memory(trainer.tally)))
+
+
+def _memory(tally: Any) -> tuple[int, int]:
+    """Rows at once, and whether activations are made again."""
+    return tally.micro_batch or _FAR, int(tally.checkpointing)
+
+
+def _follow(trainer: Any, found: Iterable[Sequence[int]]) -> None:
+    """`found` is what `_memory` is in every process."""
+    rows, again = zip(*found, strict=True)
+    if max(again) and not trainer.tally.checkpointing:
+        trainer.tally.checkpointing = True
+        trainer.save_activations()
+    if min(rows) < _memory(trainer.tally)[0]:
+        trainer.use_micro_batch(min(rows), "Another process had no room for more.")
+
+
 class Agreement(TrainerCallback):
-    """After each step: does anyone want to stop, and how many tokens was that in all? Comes before who asks."""
+    """After each step: does anyone want to stop, how many tokens was that in all, and who ran out of memory? Comes
+    before who asks."""
 
     def __init__(self, context: Shared, trainer: Any) -> None:
         self.context = context
@@ -131,6 +167,8 @@ class Agreement(TrainerCallback):
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         tally = self.trainer.tally
-        found = self.context.agree(tally.total_tokens - self._known[0], tally.trained_tokens - self._known[1])
-        total, trained = (known + sum(new) for known, new in zip(self._known, zip(*found, strict=True), strict=True))
+        new = (tally.total_tokens - self._known[0], tally.trained_tokens - self._known[1])
+        found = self.context.agree(*new, *_memory(tally))
+        total, trained = (known + sum(row[at] for row in found) for at, known in enumerate(self._known))
         tally.total_tokens, tally.trained_tokens = self._known = (total, trained)
+        _follow(self.trainer, (row[2:] for row in found))

@@ -12,15 +12,12 @@ from typing import Any
 
 from camelid_core.tokenizing import IGNORE, Example
 
-_WINDOW = 50
-"""Steps sorted by length together, so that little is padding …"""
-_WINDOW_ROWS = 512
-"""… but of no more rows than this, so that order stays random where steps are large."""
 
+class StepBatches:
+    """Index batches in random order; another every epoch, the same for the same seed.
 
-class LengthBatches:
-    """Index batches of rows of similar length; another order every epoch, the same for the same seed.
-
+    Which rows make an optimizer step does not depend on their lengths: length goes with the kind of task, and steps of
+    one kind each teach less (`docs/decisions/0009-order-of-rows.md`). Within a step rows of like length go together.
     `accumulation` batches from each of `parts` processes make an optimizer step; `part` is the process whose batches
     these are. Which rows a step takes depends on how many they are, not on how they are shared out: one process
     that takes them all at once and several in many small batches see the same rows in the same steps. What does not
@@ -63,19 +60,10 @@ class LengthBatches:
         return self.batch_size * self.parts
 
     def _steps(self) -> list[list[int]]:
-        order = random.Random(f"{self.seed}/{self.epoch}")
         indices = list(range(len(self.lengths)))
-        order.shuffle(indices)
+        random.Random(f"{self.seed}/{self.epoch}").shuffle(indices)
         size = self._at_once * self.accumulation
-        full = len(indices) // size * size
-        window = size * max(1, min(_WINDOW, _WINDOW_ROWS // size))
-        steps = []
-        for start in range(0, full, window):
-            part = self._longest_first(indices[start : min(start + window, full)])
-            steps += [part[i : i + size] for i in range(0, len(part), size)]
-        order.shuffle(steps)
-        rest = self._longest_first(indices[full:])
-        return [*steps, rest] if rest else steps
+        return [self._longest_first(indices[start : start + size]) for start in range(0, len(indices), size)]
 
     def _longest_first(self, indices: list[int]) -> list[int]:
         return sorted(indices, key=self.lengths.__getitem__, reverse=True)

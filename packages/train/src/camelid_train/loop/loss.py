@@ -21,6 +21,7 @@ from camelid_train.launching import group
 
 from .batching import Collator, by_length
 from .cross_entropy import from_hidden, from_logits
+from .rowwise import ROWWISE
 
 _last: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
 """Of each output layer: whether what it gives is what the model gives."""
@@ -32,17 +33,21 @@ def label_loss(
     labels: torch.Tensor,
     position_ids: torch.Tensor | None = None,
     wanted: torch.Tensor | None = None,
+    row_lengths: tuple[int, ...] = (),
 ) -> torch.Tensor:
     """Sum of the cross-entropy over all labelled positions, in float32.
 
     `input_ids` and `labels` have shape (rows, length), padded on the right, or (1, length) with `position_ids` that
-    start anew at each row. Virtual tokens that a method puts before a row come out in front of it: only the last
-    `length` positions are the row's own. `wanted` is `wanted_positions(labels)`, where that is known already.
+    start anew at each row and `row_lengths`, which `rowwise` attention takes. Virtual tokens that a method puts before
+    a row come out in front of it: only the last `length` positions are the row's own. `wanted` is
+    `wanted_positions(labels)`, where that is known already.
     """
     wanted = wanted_positions(labels) if wanted is None else wanted
     targets = functional.pad(labels[:, 1:], (0, 1), value=IGNORE).flatten()[wanted]
     head = getattr(model, "module", model).get_output_embeddings()  # of what DistributedDataParallel wraps
-    inputs = {"input_ids": input_ids} | ({} if position_ids is None else {"position_ids": position_ids})
+    inputs: dict[str, Any] = {"input_ids": input_ids} | ({} if position_ids is None else {"position_ids": position_ids})
+    if row_lengths and _is_rowwise(model):
+        inputs["row_lengths"] = row_lengths
 
     def rows(hidden: torch.Tensor) -> torch.Tensor:
         return hidden[:, -labels.shape[1] :].flatten(0, 1)[wanted]
@@ -55,6 +60,10 @@ def label_loss(
         return from_logits(model(**inputs, use_cache=False).logits, targets)
     finally:
         hook.remove()
+
+
+def _is_rowwise(model: Any) -> bool:
+    return getattr(model, "module", model).config._attn_implementation == ROWWISE
 
 
 def wanted_positions(labels: torch.Tensor) -> torch.Tensor:

@@ -5,6 +5,10 @@ Knows the Trainer's step and which errors mean that memory is full. Knows nothin
 The loss of a micro-batch is divided by the labels of the whole accumulated batch, so how a batch is split changes
 neither the gradient (beyond rounding) nor the order of rows. What a failed attempt left in the gradients is thrown
 away, and the batches of the step are gone through again.
+
+Several processes that have the whole model each do so alone: gradients are exchanged when all rows of a step went
+through everywhere (`launching.gradients`), and after the step all go on in as small parts as any of them had to
+(`launching.together`). Where they fetch the model's shards from each other in every pass, none can stop alone.
 """
 
 from __future__ import annotations
@@ -18,6 +22,9 @@ import torch
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from camelid_core.errors import TrainingError
 from camelid_core.tokenizing import IGNORE
+from torch.nn.parallel import DistributedDataParallel
+
+from camelid_train.launching import gradients
 
 from .tally import Tally
 
@@ -35,10 +42,30 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or should_reduce_batch_size(error)
 
 
-def _said(error: BaseException) -> str:
+def said(error: BaseException) -> str:
     """The first sentence, without where in the library it was said and what else is on the card."""
     line = str(error).strip().partition("\n")[0] or type(error).__name__
     return line.rpartition("DefaultCPUAllocator: ")[2].partition(". GPU ")[0].rstrip(". ") + "."
+
+
+def _all_at_once(args: Any, reason: str) -> str:
+    """What to say where processes share one model out."""
+    rows, sums = int(args.per_device_train_batch_size), int(args.gradient_accumulation_steps)
+    change = (
+        f"Set train.batch_size={rows // 2} train.accumulation={2 * sums}{'' if rows % 2 == 0 else ' or the like'} for "
+        "the same global batch"
+        if rows > 1
+        else 'Set train.gradient_checkpointing="on" or lower data.cutoff'
+    )
+    return (
+        f"memory ran out ({reason}) Processes that hold a model in shards go through it together, so none can take "
+        f"fewer rows alone. {change}."
+    )
+
+
+def _exchanges(model: Any) -> bool:
+    """Whether this process has the whole model and exchanges gradients with others."""
+    return isinstance(model, DistributedDataParallel)
 
 
 def measured_in_parts(measure: Callable[[int], float], rows: int) -> float:
@@ -69,7 +96,13 @@ class MicroBatches(Base):
     @property
     def micro_batch(self) -> int:
         """Rows that go through the model at once."""
-        return self.tally.micro_batch or int(self.args.per_device_train_batch_size)
+        whole = int(self.args.per_device_train_batch_size)
+        return whole if self.in_shards else self.tally.micro_batch or whole
+
+    @property
+    def in_shards(self) -> bool:
+        """Whether every pass through the model takes all processes."""
+        return bool(self.is_fsdp_enabled or self.is_deepspeed_enabled)
 
     def get_batch_samples(self, epoch_iterator: Iterator[Any], num_batches: int, device: Any) -> Any:
         self.begin_step()
@@ -87,28 +120,29 @@ class MicroBatches(Base):
             try:
                 for batch in todo:
                     loss = self._in_parts(model, batch, num_items_in_batch)
-                return loss
+                break
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
-                reason = _said(error)
+                reason = said(error)
             # only here are the activations free: the error's traceback held them
             self.make_room(model, reason)
             todo = self._step_batches
+        if _exchanges(model) and self.accelerator.sync_gradients:
+            gradients.average(model.parameters())
+        return loss
 
     def _in_parts(self, model: Any, inputs: dict[str, Any], labels: Any) -> torch.Tensor:
         parts = self.parts(inputs, self.micro_batch)
-        if len(parts) == 1:
-            return super().training_step(model, inputs, labels)
         steps, losses = self.current_gradient_accumulation_steps, []
         self.current_gradient_accumulation_steps = steps * len(parts)
         try:
-            for part in parts:
-                with self._unsynchronised(model, part is not parts[-1]):
+            with model.no_sync() if _exchanges(model) else contextlib.nullcontext():
+                for part in parts:
                     losses.append(super().training_step(model, part, labels))
         finally:
             self.current_gradient_accumulation_steps = steps
-        return torch.stack(losses).sum()
+        return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
 
     def parts(self, inputs: dict[str, Any], rows: int) -> list[dict[str, Any]]:
         """`inputs` in micro-batches of at most `rows` rows, each no longer than its longest row."""
@@ -125,11 +159,6 @@ class MicroBatches(Base):
         used = ((inputs["labels"] != IGNORE) | (inputs["input_ids"] != self.pad_id)).any(0).nonzero()
         length = int(used[-1]) + 1 if len(used) else 1
         return {name: tensor[:, :length] for name, tensor in inputs.items()}
-
-    def _unsynchronised(self, model: Any, wanted: bool) -> Any:
-        """Several processes exchange gradients once per step, not once per micro-batch."""
-        several = wanted and self.accelerator.num_processes > 1
-        return self.accelerator.no_sync(model=model) if several else contextlib.nullcontext()
 
     def make_room(self, model: Any, reason: str) -> None:
         """Take less memory from here on, and forget what this optimizer step has come to so far.
@@ -150,11 +179,8 @@ class MicroBatches(Base):
 
     def save_memory(self, reason: str) -> None:
         """Half the micro-batch; where that is one row, activations that are computed again in the backward pass."""
-        if self.accelerator.num_processes > 1:
-            raise TrainingError(
-                f"memory ran out ({reason}). Several processes cannot change their micro-batch alone: "
-                f"lower train.batch_size (now {self.args.per_device_train_batch_size}) and raise train.accumulation."
-            )
+        if self.in_shards:
+            raise TrainingError(_all_at_once(self.args, reason))
         rows = min(self.micro_batch, int(self.args.per_device_train_batch_size))
         if rows > 1:
             self.use_micro_batch(rows // 2, reason)

@@ -21,16 +21,18 @@ def row_lengths(input_ids: torch.Tensor, labels: torch.Tensor, pad_id: int) -> t
     return (used * torch.arange(1, used.shape[1] + 1, device=used.device)).amax(1)
 
 
-def end_to_end(input_ids: torch.Tensor, labels: torch.Tensor, lengths: torch.Tensor) -> dict[str, torch.Tensor]:
-    """`input_ids`, `labels` and `position_ids` of shape (1, tokens). The last token of a row does not predict the
-    first of the next."""
+def end_to_end(input_ids: torch.Tensor, labels: torch.Tensor, lengths: torch.Tensor) -> dict[str, Any]:
+    """`input_ids`, `labels` and `position_ids` of shape (1, tokens), and the rows' lengths as plain numbers. The last
+    token of a row does not predict the first of the next."""
     places = torch.arange(input_ids.shape[1], device=input_ids.device).expand_as(input_ids)
-    kept = places < lengths.clamp(min=1)[:, None]
+    lengths = lengths.clamp(min=1)
+    kept = places < lengths[:, None]
     labels = labels.masked_fill(places == 0, IGNORE)
     return {
         "input_ids": input_ids[kept][None],
         "labels": labels[kept][None],
         "position_ids": places[kept][None],
+        "row_lengths": tuple(lengths.tolist()),
     }
 
 

@@ -6,8 +6,8 @@ Knows devices, number formats and which packages are there. Knows nothing of dat
   parameters are few and turned into their base's format for each product (`methods.low_rank`). Full fine-tuning keeps
   float32 weights and makes its products under autocast. float16 has no room for small gradients: they are scaled.
 - No attention mask: rows are padded on the right and attention is causal, so none is needed, and attention without a
-  mask is the fastest there is (`batching`, `loss`). Where a kernel for rows of different lengths is there, the
-  padding goes too (`packing`).
+  mask is the fastest there is (`batching`, `loss`). Where attention takes rows of different lengths, by a kernel or
+  one after the other, the padding goes too (`packing`, `rowwise`).
 - AdamW in one kernel for all parameters is the Trainer's default. On CUDA, Liger's kernels for norms, positions and
   gates are used where they are installed; its cross-entropy is not, since ours also leaves out unlabelled positions.
 - Activations are kept unless memory runs out: making them again costs a third of the speed.
@@ -15,6 +15,9 @@ Knows devices, number formats and which packages are there. Knows nothing of dat
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -25,18 +28,37 @@ if TYPE_CHECKING:
     from camelid_train.config import TrainSection
 
 _LIGER = {"cross_entropy": False, "fused_linear_cross_entropy": False}
+_may_patch: ContextVar[bool] = ContextVar("may_patch", default=True)
 _HALF = (torch.bfloat16, torch.float16)
+_TAKES_ROWS_APART = ("flash_attention_2", "rowwise")
+_COMPILERS = {"cpu": "a C++ compiler and Python's headers", "cuda": "Triton, a C compiler and Python's headers"}
 
 
-def arguments(computed: torch.dtype, weights: torch.dtype, device: str) -> dict[str, Any]:
-    """TrainingArguments for products in `computed` with `weights` on `device`."""
+def arguments(products: torch.dtype, weights: torch.dtype, device: str) -> dict[str, Any]:
+    """TrainingArguments for `products` in that number format with `weights` on `device`."""
     chosen: dict[str, Any] = {
-        "bf16": computed == torch.bfloat16 and weights == torch.float32,
-        "fp16": computed == torch.float16 and device == "cuda",
+        "bf16": products == torch.bfloat16 and weights == torch.float32,
+        "fp16": products == torch.float16 and device == "cuda",
     }
-    if device == "cuda" and find_spec("liger_kernel"):
+    if device == "cuda" and _may_patch.get() and find_spec("liger_kernel"):
         chosen |= {"use_liger_kernel": True, "liger_kernel_config": _LIGER}
     return chosen
+
+
+@contextmanager
+def unpatched() -> Iterator[None]:
+    """Train without Liger, which changes transformers' own classes for whatever this process loads later: a model on a
+    processor would then ask for kernels that it cannot run."""
+    token = _may_patch.set(False)
+    try:
+        yield
+    finally:
+        _may_patch.reset(token)
+
+
+def computed(args: Any) -> torch.dtype | None:
+    """The number format that products are made in whatever the weights are; None where it is the weights' own."""
+    return torch.bfloat16 if args.bf16 else torch.float16 if args.fp16 else None
 
 
 def prepare(model: Any, section: TrainSection) -> None:
@@ -45,34 +67,42 @@ def prepare(model: Any, section: TrainSection) -> None:
     Raises:
         ConfigError: the model cannot do what the recipe asks for.
     """
-    use_fast_attention(model)
+    use_fast_attention(model, section.compile)
     if section.gradient_checkpointing == "on":
         save_activations(model)
     if section.compile:
         compile_layers(model)
 
 
-def use_fast_attention(model: Any) -> None:
-    """On CUDA, flash attention where its package is there, the model knows it and its weights have 16 bits, the only
-    ones it takes; else torch's own stays, which has no kernel for rows of different lengths."""
+def use_fast_attention(model: Any, compiled: bool = False) -> None:
+    """Attention for rows of different lengths, where that is to be had without losing more elsewhere.
+
+    On CUDA, flash attention where its package is there, the model knows it and its weights have 16 bits, the only
+    ones it takes. On a CPU, torch's own for one row after the other, unless layers are compiled, which would be done
+    anew for all lengths. Else torch's own stays, for padded rows.
+    """
     from transformers.utils import is_flash_attn_2_available
 
-    base = whole(model)
-    fits = model.device.type == "cuda" and base.get_input_embeddings().weight.dtype in _HALF
+    from .rowwise import ROWWISE
+
+    base, device = whole(model), model.device.type
+    fits = device == "cuda" and base.get_input_embeddings().weight.dtype in _HALF
     if fits and base._supports_flash_attn and is_flash_attn_2_available():
         base.set_attn_implementation("flash_attention_2")
+    elif device == "cpu" and base.config._attn_implementation == "sdpa" and not compiled:
+        base.set_attn_implementation(ROWWISE)
 
 
 def packs(wanted: Literal["auto", "on", "off"], model: Any) -> bool:
-    """Whether rows are laid end to end: with auto, where a kernel for that is there and it is exact.
+    """Whether rows are laid end to end: with auto, where attention takes rows apart and it is exact.
 
     Raises:
         ConfigError: it is wanted, and the model or the method mixes up rows that way.
     """
     from .packing import packs_exactly
 
-    kernel = "flash" in str(whole(model).config._attn_implementation)
-    if wanted == "off" or (wanted == "auto" and not kernel):
+    apart = whole(model).config._attn_implementation in _TAKES_ROWS_APART
+    if wanted == "off" or (wanted == "auto" and not apart):
         return False
     exact = packs_exactly(model)
     if wanted == "on" and not exact:
@@ -101,14 +131,36 @@ def compile_layers(model: Any) -> None:
     """Compile the repeated layers, once for all of them; the rest is too little to be worth the wait.
 
     Raises:
-        ConfigError: there are none.
+        ConfigError: there are none, or this machine has nothing to compile with.
     """
     repeated = set(whole(model)._no_split_modules or ())
     layers = [module for module in model.modules() if type(module).__name__ in repeated]
     if not layers:
         raise ConfigError("train.compile: this model has no repeated layers to compile. Set it to false.")
+    check_compiler(model.device)
     for layer in layers:
         _compile(layer)
+
+
+def check_compiler(device: torch.device) -> None:
+    """Compile next to nothing: what is missing shows now, and not in the middle of the first step.
+
+    Raises:
+        ConfigError: it cannot be done on this machine.
+    """
+    try:
+        if device.type == "cpu":
+            from torch._inductor.cpp_builder import get_cpp_compiler
+
+            get_cpp_compiler()  # what was compiled once may lie in torch's cache
+        torch.compile(lambda numbers: numbers.sin() + 1)(torch.ones(16, device=device))
+    except Exception as error:  # torch has an error of its own for each of its stages
+        reason = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
+        needed = _COMPILERS.get(device.type, "a compiler")
+        raise ConfigError(
+            f"train.compile: torch cannot compile here ({reason}). It needs {needed}, which on Debian and Ubuntu come "
+            "with `apt install g++ python3-dev`. Install them, or set train.compile=false."
+        ) from None
 
 
 def _compile(layer: Any) -> None:

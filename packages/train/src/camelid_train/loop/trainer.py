@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from camelid_core.tokenizing import Example
+from camelid_core.tokenizing import IGNORE, Example
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
@@ -21,7 +21,7 @@ from camelid_train.methods import TuningMethod
 from camelid_train.saving import checkpoint
 from camelid_train.saving.keeping import Keeping
 
-from .batching import Collator, LengthBatches, lengths_of
+from .batching import Collator, StepBatches, lengths_of
 from .loss import label_loss, wanted_positions
 from .microbatches import MicroBatches
 from .packing import end_to_end, row_lengths
@@ -30,10 +30,16 @@ from .tally import Tally
 PLAIN: TuningMethod[Any] = TuningMethod()
 
 
+def longest(examples: Sequence[Any], rows: int) -> list[Any]:
+    """The longest of them, the longest first."""
+    lengths = lengths_of(examples)
+    return [examples[index] for index in heapq.nlargest(rows, range(len(lengths)), key=lengths.__getitem__)]
+
+
 class EpochLoader(DataLoader[Any]):
     """A loader that tells its batches which epoch it is, so that each has its own order."""
 
-    batch_sampler: LengthBatches
+    batch_sampler: StepBatches
 
     def set_epoch(self, epoch: int) -> None:
         self.batch_sampler.set_epoch(epoch)
@@ -128,6 +134,7 @@ class SftTrainer(OurCheckpoints, MicroBatches, Trainer):
     end instead of padded."""
 
     packing = False
+    sequences = 1
 
     def __init__(
         self,
@@ -144,7 +151,7 @@ class SftTrainer(OurCheckpoints, MicroBatches, Trainer):
         self.model_accepts_loss_kwargs = True  # our loss divides by the labels of the whole accumulated batch
 
     def get_train_dataloader(self) -> EpochLoader:
-        batches = LengthBatches(
+        batches = StepBatches(
             lengths_of(self.train_dataset),
             self.args.per_device_train_batch_size,
             self.args.seed,
@@ -154,13 +161,15 @@ class SftTrainer(OurCheckpoints, MicroBatches, Trainer):
         )
         return EpochLoader(self.train_dataset, batch_sampler=batches, collate_fn=Collator(self.pad_id))
 
-    def worst_batch(self) -> dict[str, torch.Tensor]:
+    def worst_batch(self, rows: int) -> dict[str, torch.Tensor]:
         """A batch of the longest rows that training will meet."""
-        lengths = lengths_of(self.train_dataset)
-        longest = heapq.nlargest(self.args.per_device_train_batch_size, range(len(lengths)), key=lengths.__getitem__)
-        return Collator(self.pad_id)([self.train_dataset[index] for index in longest])
+        return Collator(self.pad_id)(longest(self.train_dataset, rows))
 
-    def _prepare_inputs(self, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    def divisor(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        """What the sum of the losses of one batch is divided by."""
+        return (inputs["labels"][:, 1:] != IGNORE).sum().to(self.args.device)
+
+    def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """Counted, laid end to end and searched for labels before the batch goes to its device: nothing waits there."""
         lengths = row_lengths(inputs["input_ids"], inputs["labels"], self.pad_id)
         if self.packing:
@@ -168,11 +177,11 @@ class SftTrainer(OurCheckpoints, MicroBatches, Trainer):
         wanted = wanted_positions(inputs["labels"])
         self.tally.total_tokens += int(lengths.sum())
         self.tally.trained_tokens += len(wanted)
-        prepared: dict[str, torch.Tensor] = super()._prepare_inputs({**inputs, "wanted": wanted})
+        prepared: dict[str, Any] = super()._prepare_inputs({**inputs, "wanted": wanted})
         return prepared
 
     def compute_loss(
-        self, model: Any, inputs: dict[str, torch.Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> torch.Tensor:
         labels = len(inputs["wanted"]) if num_items_in_batch is None else num_items_in_batch
         loss = label_loss(model, **inputs) / labels

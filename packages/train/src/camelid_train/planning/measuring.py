@@ -20,8 +20,10 @@ from typing import Any, Protocol
 import numpy as np
 import psutil
 import torch
+from camelid_core.errors import TrainingError
 
-from camelid_train.launching import group
+from camelid_train.launching import group, together
+from camelid_train.loop.batching import lengths_of
 
 PATIENCE = 30.0
 """Seconds of a first step behind which there is no second."""
@@ -32,16 +34,19 @@ _SAMPLE_SECONDS = 0.005
 
 
 class Measurable(Protocol):
-    """What is asked of a trainer: `MicroBatches`, and the batch that takes the most."""
+    """What is asked of a trainer: a batch of the longest rows, what its loss is divided by if it is a sum, and to go
+    through it as `MicroBatches` does. A row comes to so many `sequences` that learn."""
 
     args: Any
     accelerator: Any
     tally: Any
+    train_dataset: Any
     current_gradient_accumulation_steps: int
     micro_batch: int
+    sequences: int
 
-    def worst_batch(self) -> dict[str, Any]: ...
-    def parts(self, inputs: dict[str, Any], rows: int) -> list[dict[str, Any]]: ...
+    def worst_batch(self, rows: int) -> dict[str, Any]: ...
+    def divisor(self, inputs: dict[str, Any]) -> Any: ...
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Any: ...
     def use_micro_batch(self, rows: int, reason: str) -> None: ...
     def begin_step(self) -> None: ...
@@ -52,7 +57,7 @@ class Measurable(Protocol):
 class Measured:
     """`peak` bytes of memory while `rows` rows of `length` tokens went through, `at_once` at a time, with room for the
     optimizer's state, of `free` that the run may have; `fixed` + n · `per_row` is expected of n rows at once.
-    `seconds` for all `tokens`."""
+    `seconds` for all `tokens`; each row is so many `sequences`."""
 
     peak: int
     free: int
@@ -62,10 +67,11 @@ class Measured:
     at_once: int
     length: int
     seconds: float
+    sequences: int = 1
 
     @property
     def tokens(self) -> int:
-        return self.rows * self.length
+        return self.rows * self.length * self.sequences
 
     def expected(self, rows: int) -> int:
         return self.fixed + self.per_row * rows
@@ -81,31 +87,40 @@ class _Step:
     seconds: float
 
 
-def measure(trainer: Measurable, model: Any, pause: Callable[[], None] = lambda: None) -> Measured:
+def measure(
+    trainer: Measurable, model: Any, pause: Callable[[], None] = lambda: None, compiled: bool = False
+) -> Measured:
     """One row, then the whole batch; the second is left out where the first took longer than `PATIENCE`.
 
     `pause` is called between the two. Where memory runs out the trainer halves its micro-batch and stays with that.
+    Layers that are `compiled` when they are first met are met once before.
 
     Raises:
         TrainingError: there is not enough memory, however little is put through at once.
     """
-    batch = trainer.worst_batch()
-    rows, length = batch["labels"].shape
+    lengths = lengths_of(trainer.train_dataset)
+    rows, length = min(trainer.args.per_device_train_batch_size, len(lengths)), max(lengths)
     state = optimizer_bytes(model)
     device = next(model.parameters()).device
     with unchanged(trainer, model):
         held, free = _held(device), _free(device)
-        one = _step(trainer, model, trainer.parts(batch, 1)[0], state)
-        first = Measured(one.peak, free, held, max(0, one.peak - held), rows, 1, length, one.seconds * rows)
+        single = trainer.worst_batch(1)
+        for _ in range(1 + compiled):
+            one = _step(trainer, model, single, state)
+        per_row, sequences = max(0, one.peak - held), trainer.sequences
+        first = Measured(one.peak, free, held, per_row, rows, 1, length, one.seconds * rows, sequences)
         pause()
         if group.any_of(one.seconds > PATIENCE):
             return first
         if device.type == "cpu" and trainer.accelerator.num_processes == 1:
             _be_careful(trainer, first)
-        whole = _steady(trainer, model, batch, state)
+        batch = trainer.worst_batch(rows)
+        for _ in range(1 + compiled):
+            whole = _steady(trainer, model, batch, state)
     at_once = min(rows, trainer.micro_batch)
     per_row = max(0, (whole.peak - one.peak) // (at_once - 1)) if at_once > 1 else first.per_row
-    return Measured(whole.peak, free, whole.peak - per_row * at_once, per_row, rows, at_once, length, whole.seconds)
+    fixed = whole.peak - per_row * at_once
+    return Measured(whole.peak, free, fixed, per_row, rows, at_once, length, whole.seconds, sequences)
 
 
 def _be_careful(trainer: Measurable, first: Measured) -> None:
@@ -127,10 +142,12 @@ def learning_bytes(model: Any) -> int:
 
 
 def _steady(trainer: Measurable, model: Any, batch: dict[str, Any], state: int) -> _Step:
-    """A step in which the micro-batch stayed as it was: one that ran out of memory says nothing of time."""
+    """A step in which the micro-batch stayed as it was, in all processes: one that ran out of memory says nothing of
+    time."""
     while True:
         before = trainer.micro_batch
         step = _step(trainer, model, batch, state)
+        together.as_small(trainer)
         if trainer.micro_batch == before:
             return step
 
@@ -138,18 +155,30 @@ def _steady(trainer: Measurable, model: Any, batch: dict[str, Any], state: int) 
 def _step(trainer: Measurable, model: Any, inputs: dict[str, Any], state: int) -> _Step:
     """Forward and backward, while as much memory is taken as the optimizer will."""
     device = next(model.parameters()).device
-    reserve = torch.empty(state, dtype=torch.uint8, device=device) if device.type == "cuda" else None
+    reserve = _reserve(state, device) if device.type == "cuda" else None
     trainer.begin_step()
-    labels = (inputs["labels"][:, 1:] >= 0).sum().to(device)
+    divisor = trainer.divisor(inputs)
     with Peak(device) as peak:
         began = time.perf_counter()
-        trainer.training_step(model, inputs, labels)
+        trainer.training_step(model, inputs, divisor)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         seconds = time.perf_counter() - began
     trainer.undo_step(model)
     held = peak.bytes if reserve is not None else peak.bytes + state
     return _Step(held, seconds)
+
+
+def _reserve(state: int, device: Any) -> Any:
+    """As much of the card as the optimizer will take."""
+    try:
+        return torch.empty(state, dtype=torch.uint8, device=device)
+    except torch.OutOfMemoryError:
+        raise TrainingError(
+            f"the model fits onto the card, and the {state:,} bytes that its optimizer needs do not. Choose a method "
+            'that takes less (method.type="lora" or "qlora"), share it among cards (launch.strategy="fsdp"), or take a '
+            "smaller model."
+        ) from None
 
 
 @contextmanager

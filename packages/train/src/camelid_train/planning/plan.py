@@ -28,7 +28,7 @@ def plan(recipe: Recipe) -> dict[str, Any]:
     host = load_host()
     objective = objective_of(recipe.objective)
     objective.check(recipe.objective, recipe)
-    reference = resolve_model(recipe.model.name, host)
+    reference = resolve_model(recipe.model.name, host, gguf=False)
     if reference.peft is not None:
         raise DataError(f"{recipe.model.name!r} is an adapter; merge it first: `camelid merge {recipe.model.name}`.")
     template = host.templates[recipe.data.template or reference.template]

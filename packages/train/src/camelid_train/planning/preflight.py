@@ -88,13 +88,20 @@ class Preflight(TrainerCallback):
                 f"({space.checkpoints} checkpoints of {_bytes(space.checkpoint)} and the result), and "
                 f"{_bytes(space.free)} are free. Free some, or lower train.keep."
             )
-        measured = None
-        if hasattr(self.trainer, "worst_batch") and not self.trainer.is_deepspeed_enabled:
-            measured = measure(self.trainer, self.trainer.model, self.run.pause)
-        self.context.emit("preflight", **values(work, space, measured, self._device()))
+        why, measured = _unmeasurable(self.trainer), None
+        if not why:
+            measured = measure(self.trainer, self.trainer.model, self.run.pause, self.run.recipe.train.compile)
+        event = values(work, space, measured, str(args.device.type))
+        self.context.emit("preflight", **event | {"notes": [*event["notes"], *why]})
 
-    def _device(self) -> str:
-        return str(self.trainer.args.device.type)
+
+def _unmeasurable(trainer: Any) -> list[str]:
+    """Why no step can be tried before the first one, if none can."""
+    if trainer.is_deepspeed_enabled:
+        return ["Memory and time are not measured: DeepSpeed makes no step that leaves no trace."]
+    if not hasattr(trainer, "worst_batch"):
+        return ["Memory and time are not measured: they depend on the answers that the model will give."]
+    return []
 
 
 def listen(trainer: Any, context: TaskContext, run: Run) -> None:

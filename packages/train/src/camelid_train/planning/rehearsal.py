@@ -135,10 +135,11 @@ def _go_through(recipe: Recipe, home: Path, stages: Stages) -> None:
     from camelid_core.loading import check_files
 
     host = load_host()
-    reference = resolve_model(recipe.model.name, host)
+    reference = resolve_model(recipe.model.name, host, gguf=False)
     check_files(reference.base)
 
-    from camelid_train.merge import merge  # these bring torch: what is not here is said without waiting for it
+    from camelid_train.loop.speed import unpatched  # these bring torch: what is not here is said without waiting
+    from camelid_train.merge import merge
     from camelid_train.sft import train
 
     from .shrinking import shrink
@@ -150,12 +151,12 @@ def _go_through(recipe: Recipe, home: Path, stages: Stages) -> None:
     size = f"{model.num_parameters() / 1e6:.1f} million random parameters, {words:,} words"
     stages.finish(f"{type(model).__name__} made small: {size}", "data")
 
-    with _attempt(home, 1, 1, stages, first=True) as first, suppress(Interrupted):
+    with unpatched(), _attempt(home, 1, 1, stages, first=True) as first, suppress(Interrupted):
         train(small, first)
     stages.finish(f"{len(first.losses)} steps, {first.curves()}", "checkpoint")
 
     seen: list[Any] = []
-    with _attempt(home, 1, 2, stages) as last:
+    with unpatched(), _attempt(home, 1, 2, stages) as last:
         train(small, last, look=lambda model: seen.append(_logits(model)))
     stages.finish(f"saved, taken up again, {len(last.losses)} more steps, {last.curves()}", "loading")
 

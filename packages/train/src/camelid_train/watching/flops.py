@@ -46,12 +46,14 @@ def pairs(lengths: Sequence[int]) -> int:
     return sum(length * (length + 1) // 2 for length in lengths)
 
 
-def usage(model: Any, lengths: Sequence[int], labels: int, devices: int = 1) -> float | None:
+def usage(model: Any, lengths: Sequence[int], labels: int, devices: int = 1, computed: Any = None) -> float | None:
     """MFU at one token per second in all: times the rate, it is the share of what `devices` of the model's kind can
-    do at best. None for a model whose layers are not understood."""
+    do at best with products in the number format `computed`, else in the weights' own. None for a model whose layers
+    are not understood."""
     try:
         operations = cost_of(model).per_token(lengths, labels)
-        width, dtype = model.config.get_text_config().hidden_size, model.get_input_embeddings().weight.dtype
+        width = model.config.get_text_config().hidden_size
+        dtype = computed or model.get_input_embeddings().weight.dtype
         return operations / (peak(model.device, dtype, width) * devices) or None
     except (AttributeError, TypeError, ZeroDivisionError):
         return None

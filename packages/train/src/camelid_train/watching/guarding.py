@@ -1,6 +1,8 @@
 """A loss or gradient that is no number ends the run before it reaches the weights, and names the rows.
 
-Knows the Trainer's step and how to find its rows again. Costs one comparison per step; the search is for the failure.
+Knows the Trainer's step and how to find its rows again. Costs one comparison per step, and among several processes a
+few bytes; the search is for the failure. Each process looks at its own rows, but for a model in shards, which takes
+all of them for every row.
 """
 
 from __future__ import annotations
@@ -61,24 +63,42 @@ class Guard(TrainerCallback):
     ) -> None:
         norm = self.trainer.gradient_norm
         loss, norm = float(self.trainer.open_loss), 0.0 if norm is None else float(norm)  # DeepSpeed may have none
-        if math.isfinite(loss) and math.isfinite(norm):
+        if not group.any_of(self._is_wrong(loss, norm)):
             return
-        scaler = getattr(self.trainer.accelerator, "scaler", None)
-        if math.isfinite(loss) and scaler is not None and scaler.is_enabled():
-            return  # loss scaling finds its scale by overflowing, and skips such steps
-        step = state.global_step + 1
-        try:
-            mine = find(self.trainer, state.global_step, self.origin)
-        except Exception:  # whatever is wrong with the search, the reason to stop is another
-            mine = []
-        suspects = sorted((each for part in group.gathered(mine) for each in part), key=_worst_first)[:_NAMED]
+        loss = next((each for each in group.gathered(loss) if not math.isfinite(each)), loss)
+        suspects = self._suspects(state.global_step)
         rows = " Its rows: " + "; ".join(map(str, suspects)) + "." if suspects else ""
+        lost = "nothing of that step was learnt"
+        if self.trainer.is_deepspeed_enabled:  # it has made its step already
+            lost = "no result is written; launch.strategy='fsdp' would say which rows did that"
         text = (
             f"the loss became {loss if not math.isfinite(loss) else 'too large'} (gradient norm {norm:g}) at step "
-            f"{step}; nothing of that step was learnt.{self._kept()}{rows} {_advice(suspects, args)}"
+            f"{state.global_step + 1}; {lost}.{self._kept()}{rows} {_advice(suspects, args)}"
         )
         self.context.emit("stop", reason="nan", text=text, rows=[asdict(each) for each in suspects])
         raise NanLoss(text)
+
+    def _is_wrong(self, loss: float, norm: float) -> bool:
+        if math.isfinite(loss) and math.isfinite(norm):
+            return False
+        scaler = getattr(self.trainer.accelerator, "scaler", None)
+        scaled = scaler is not None and scaler.is_enabled()
+        return not (math.isfinite(loss) and scaled)  # it finds its scale by overflowing, and skips such steps
+
+    def _suspects(self, step: int) -> list[Suspect]:
+        """The worst rows of all processes."""
+        if self.trainer.is_deepspeed_enabled:
+            return []
+        together = sharded.is_sharded(self.trainer.model)
+        try:
+            rows = rows_of(self.trainer, step)
+            if together:
+                rows = sorted({row for part in group.gathered(rows) for row in part})
+            found = find(self.trainer, rows, self.origin)
+        except Exception:  # whatever is wrong with the search, the reason to stop is another
+            found = []
+        parts = [found] if together else group.gathered(found)
+        return sorted((each for part in parts for each in part), key=_worst_first)[:_NAMED]
 
     def _kept(self) -> str:
         places = [Path(self.trainer.args.output_dir), *self.trainer.keeping.earlier]
@@ -95,10 +115,10 @@ def _advice(suspects: Sequence[Suspect], args: TrainingArguments) -> str:
     return f"Mend or leave out the first of them. {rate} if they look sound."
 
 
-def find(trainer: Any, step: int, origin: Origin | None) -> list[Suspect]:
-    """The rows that the optimizer step after `step` steps was made of, the worst first."""
-    rows = [(row, _loss(trainer, row)) for row in rows_of(trainer, step)]
-    found = sorted((Suspect(row, "", "", loss, "") for row, loss in rows), key=_worst_first)[:_NAMED]
+def find(trainer: Any, rows: Sequence[int], origin: Origin | None) -> list[Suspect]:
+    """The worst of `rows`, the worst first."""
+    losses = [(row, _loss(trainer, row)) for row in rows]
+    found = sorted((Suspect(row, "", "", loss, "") for row, loss in losses), key=_worst_first)[:_NAMED]
     return [_with_origin(each, origin) for each in found]
 
 
@@ -107,10 +127,11 @@ def _worst_first(suspect: Suspect) -> float:
 
 
 def rows_of(trainer: Any, step: int) -> list[int]:
-    """Numbers of the examples in an optimizer step; none where the batches are not ours to make again."""
+    """Numbers of the examples that this process has in the optimizer step after `step` steps; none where the batches
+    are not ours to make again."""
     batches: Any = getattr(trainer.get_train_dataloader(), "batch_sampler", None)
-    if not hasattr(batches, "set_epoch") or sharded.is_sharded(trainer.model):
-        return []  # in shards, one row cannot be looked at without all processes
+    if not hasattr(batches, "set_epoch"):
+        return []
     at_once = trainer.args.gradient_accumulation_steps
     epoch, place = divmod(step, -(-len(batches) // at_once))
     batches.set_epoch(epoch)

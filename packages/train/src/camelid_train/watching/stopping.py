@@ -41,8 +41,9 @@ class StopRules(TrainerCallback):
             self.tally.stopped = "asked"
             control.should_training_stop = True
             control.should_save = False
+        kept = "is not kept: DeepSpeed's runs begin anew" if args.deepspeed else "is saved"
         texts = {
-            "save": f"Asked to leave: the state after step {state.global_step} is saved.",
+            "save": f"Asked to leave: the state after step {state.global_step} {kept}.",
             "finish": f"Asked to finish: what was learnt up to step {state.global_step} is the result.",
         }
         if self.asked:

@@ -9,12 +9,14 @@ from trl import DPOConfig, DPOTrainer
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 
 from camelid_trl.dpo import DpoObjective
-from camelid_trl.ours import Ours, placeholder, plainly, with_reference
+from camelid_trl.ours import Tried, placeholder, plainly, with_reference
 from camelid_trl.rows import Pair
 
 
-class Trainer(Ours, DPOTrainer):
+class Trainer(Tried, DPOTrainer):
     """Better and worse answers in one batch."""
+
+    sequences = 2
 
 
 def trainer(section: DpoObjective, run: Run) -> Trainer:

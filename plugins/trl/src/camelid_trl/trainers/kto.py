@@ -10,14 +10,15 @@ from trl import KTOConfig, KTOTrainer
 from trl.trainer.kto_trainer import DataCollatorForUnpairedPreference
 
 from camelid_trl.kto import KtoObjective
-from camelid_trl.ours import Ours, placeholder, plainly, with_reference
+from camelid_trl.ours import Tried, placeholder, plainly, with_reference
 from camelid_trl.rows import Judged
 
 
-class Trainer(Ours, KTOTrainer):
+class Trainer(Tried, KTOTrainer):
     """Good and bad answers in one batch; bad ones are often shorter, so rows of one length would be all of one kind."""
 
     by_length = False
+    fewest = 2
 
 
 def trainer(section: KtoObjective, run: Run) -> Trainer:

@@ -11,7 +11,7 @@ from camelid_train.objectives import Run
 from trl.import_utils import TRLExperimentalWarning
 
 from camelid_trl.orpo import OrpoObjective
-from camelid_trl.ours import Ours, plainly, unchanged
+from camelid_trl.ours import Tried, plainly, unchanged
 from camelid_trl.rows import Pair
 
 with warnings.catch_warnings():
@@ -20,8 +20,10 @@ with warnings.catch_warnings():
     from trl.experimental.utils import DPODataCollatorWithPadding
 
 
-class Trainer(Ours, ORPOTrainer):
+class Trainer(Tried, ORPOTrainer):
     """Better and worse answers side by side."""
+
+    sequences = 2
 
     def count(self, inputs: dict[str, Any]) -> tuple[int, int]:
         sides = ("chosen", "rejected")
