@@ -47,8 +47,8 @@ TARGETS = {
 
 def serve(port: int, limits: dict[str, Any]) -> None:
     """The server's process."""
+    from camelid_core.listening import listening
     from camelid_serve.api.app import build, guarded
-    from camelid_serve.api.listening import listening
     from camelid_serve.api.resident import Serving
     from camelid_serve.api.server import server
     from camelid_serve.api.settings import Limits

@@ -27,5 +27,4 @@ class Attempt:
         return self._stop if self._after <= self._rows() else ""
 
     def _rows(self) -> int:
-        work = next(self.directory.glob("*.work.jsonl"), None)
-        return work.read_text(encoding="utf-8").count('"row"') if work else 0
+        return sum(work.read_text(encoding="utf-8").count('"row"') for work in self.directory.glob("*.work.jsonl"))

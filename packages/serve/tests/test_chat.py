@@ -33,6 +33,28 @@ def test_retry_answers_the_last_question_with_another_seed(tiny: Assembled) -> N
     assert len(session.turns) == 2
 
 
+def test_undoing_forgets_the_last_question_and_its_answer(tiny: Assembled) -> None:
+    session = ChatSession(tiny, SHORT, system="Be kind.")
+    for nothing in (session.undo, session.exact):
+        with pytest.raises(UsageError, match="nothing was asked"):
+            nothing()
+    list(session.send("Hello?"))
+    before = list(session.turns)
+    ident = session.transcript().ident
+    list(session.send("And now?"))
+    text, tokens = session.exact()
+    assert text == tiny.encoder.tokenizer.decode(tiny.prompt_ids(session.messages[:-1]))
+    assert "And now?" in text
+    assert tokens == len(tiny.prompt_ids(session.messages[:-1]))
+    session.undo()
+    assert session.turns == before
+    said = session.transcript()
+    assert (said.messages, said.ident) == (tuple(session.messages), ident)
+    assert said.about["sampling"]["max_new_tokens"] == SHORT.max_new_tokens
+    session.clear()
+    assert session.transcript().ident != ident
+
+
 def test_stopping_keeps_what_came(tiny: Assembled) -> None:
     session = ChatSession(tiny, Sampling(max_new_tokens=400))
     answer = session.send("Hello?")

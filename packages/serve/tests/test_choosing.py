@@ -8,6 +8,9 @@ import pytest
 import torch
 from camelid_serve.engine import Sampling
 from camelid_serve.engines.choosing import Chooser
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import NoRepeatNGramLogitsProcessor
 
 LOGITS = torch.tensor([0.5, 0.3, 0.15, 0.05]).log()
 
@@ -36,3 +39,29 @@ def test_shares(sampling: Sampling, shares: dict[int, float]) -> None:
 def test_a_flat_distribution_is_not_cut_at_the_narrow_look() -> None:
     chooser = Chooser(Sampling(temperature=1, top_p=0.99), [])
     assert max(chooser.choose(torch.zeros(2000)) for _ in range(200)) > 256
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 5), st.lists(st.integers(0, 3), max_size=30), st.integers(1, 12))
+def test_no_run_of_tokens_occurs_twice_just_as_in_transformers(size: int, prompt: list[int], steps: int) -> None:
+    rule, chooser = NoRepeatNGramLogitsProcessor(size), Chooser(Sampling(no_repeat_ngram_size=size), prompt)
+    tokens, generator = list(prompt), torch.Generator().manual_seed(size)
+    for _ in range(steps):
+        logits = torch.randn(6, generator=generator)
+        allowed = rule(torch.tensor([tokens], dtype=torch.long), logits[None])[0] if tokens else logits
+        if allowed.isinf().all():
+            return
+        tokens.append(chooser.choose(logits))
+        assert tokens[-1] == int(allowed.argmax())
+
+
+def test_something_is_said_even_if_every_token_would_occur_again() -> None:
+    for sampling in (Sampling(no_repeat_ngram_size=1), Sampling(no_repeat_ngram_size=1, temperature=1, top_p=0.9)):
+        assert Chooser(sampling, range(4)).choose(LOGITS) in range(4)
+
+
+def test_drawing_leaves_out_what_would_occur_again() -> None:
+    sampling = Sampling(no_repeat_ngram_size=2, temperature=1)
+    assert {Chooser(sampling.model_copy(update={"seed": seed}), [3, 0, 3]).choose(LOGITS) for seed in range(40)} == {
+        1, 2, 3,
+    }  # fmt: skip

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from camelid_core.readers import read
 from camelid_core.testing import write_jsonl
 
 pytestmark = pytest.mark.slow
@@ -30,23 +31,51 @@ def test_chat_answers_one_question_on_stdout_alone(base: Path) -> None:
     assert "(5 tokens" in done.stderr
 
 
-def test_chat_is_scripted_through_a_pipe(adapter: Path) -> None:
-    typed = "Hello?\n/retry\n/system Be brief.\n/nonsense\n/clear\nAgain?\n/help\n/stop\nnever asked\n"
-    done = camelid("chat", str(adapter), "--base", "max_new_tokens=4", "temperature=1.0", typed=typed)
-    assert done.stderr.count("(4 tokens") == 6
-    assert done.stderr.count("base:") == 3
-    assert "no command '/nonsense'" in done.stderr
-    assert "never asked" not in done.stderr
+def test_chat_is_scripted_through_a_pipe(adapter: Path, tmp_path: Path) -> None:
+    saved = [tmp_path / name for name in ("said.md", "said.jsonl")]
+    typed = (
+        "Hello?\n/retry\n/preset thebloke\n/preset best\n/exact\nMore?\n/undo\n"
+        + "".join(f"/save {path}\n" for path in (*saved, saved[0], "said.doc"))
+        + "/system Be brief.\n/nonsense\n/undo\n/clear\nclear\nAgain?\n/help\nstop\nnever asked\n"
+    )
+    options = ("--preset", "firefly", "--suffix", "decide", "max_new_tokens=4")
+    notes = camelid("chat", str(adapter), "--base", *options, typed=typed).stderr
+    assert notes.count("base:") == 4
+    assert "preset 'best' is not known" in notes
+    assert "Hello?\n先思考，再决定" in notes
+    assert "1 is left" in notes
+    assert "there already; name another" in notes
+    assert "'said.doc': /save takes a file that ends in .md or .jsonl" in notes
+    assert "no command '/nonsense'" in notes
+    assert "nothing to undo" in notes
+    assert notes.count("begins anew") == 3
+    assert "never asked" not in notes
+    assert "## Assistant" in saved[0].read_text(encoding="utf-8")
+    records = list(read(saved[1]))
+    assert [record.messages[0].content for record in records] == ["Hello?\n先思考，再决定"] * 2
+    assert len({record.id for record in records}) == len({record.tags for record in records}) == 2
 
 
 def test_chat_says_what_is_wrong_before_it_loads(base: Path) -> None:
     assert "temperature" in camelid("chat", str(base), "temperatur=1", "--ask", "x", code=2).stderr
     assert "is not known" in camelid("chat", "no-such-model", "--ask", "x", code=2).stderr
+    assert "Known: alpaca-cot, firefly" in camelid("chat", str(base), "--preset", "warm", code=2).stderr
 
 
 def test_predict_runs_as_a_job(base: Path, home: Path, tmp_path: Path) -> None:
     source, out = write_jsonl(tmp_path / "in.jsonl", ROWS), tmp_path / "deep" / "out.jsonl"
-    options = ("--out", str(out), "--max-new-tokens", "4", "--name", "mine", "--json", "batch_size=2")
+    options = (
+        "--out",
+        str(out),
+        "--preset",
+        "firefly",
+        "--max-new-tokens",
+        "4",
+        "--name",
+        "mine",
+        "--json",
+        "batch_size=2",
+    )
     done = camelid("predict", str(base), str(source), *options)
     answered = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
     assert [{key: row[key] for key in ("instruction", "n")} for row in answered] == ROWS

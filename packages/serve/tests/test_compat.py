@@ -19,10 +19,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 MANUAL = {
-    "generate --data alpaca-belle-cot --model_type llama": "chat decapoda-research/llama-7b-hf top_p=0.9 top_k=40 "
-    "repetition_penalty=1.8 --template alpaca --temperature 1.0 --max-new-tokens 512",
+    "generate --data alpaca-belle-cot --model_type llama": "chat decapoda-research/llama-7b-hf "
+    "--template alpaca --preset alpaca-cot",
     "generate --data alpaca --model_type chatglm --model_name_or_path THUDM/chatglm-6b": "chat THUDM/chatglm-6b "
-    "top_p=0.9 top_k=40 repetition_penalty=1.8 --template alpaca --temperature 1.0 --max-new-tokens 512",
+    "--template alpaca --preset alpaca-cot",
     "server --model_type llama --size 7b --lora_dir xxx --lora_r 8 --lora_alpha 16 --lora_dropout 0.05 "
     "--local_rank 0": "chat xxx --template alpaca --temperature 0 --max-new-tokens 512",
     "server ---model_type bloom --size 7b": "chat bigscience/bloomz-7b1-mt --template alpaca --temperature 0 "

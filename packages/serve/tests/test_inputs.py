@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import tracemalloc
 from datetime import date
 from pathlib import Path
@@ -14,6 +15,7 @@ from camelid_core import library
 from camelid_core.errors import DataError, UnknownName, UsageError
 from camelid_core.records import alpaca
 from camelid_core.testing import write_jsonl
+from camelid_serve import worklog
 from camelid_serve.inputs import open_input
 from camelid_serve.jsonlines import line_of
 from camelid_serve.metrics import METRICS, score
@@ -56,9 +58,14 @@ def test_every_form_of_file_gives_the_same_rows(tmp_path: Path, suffix: str) -> 
 @pytest.mark.parametrize(
     ("name", "text", "bad"),
     [
-        ("rows.csv", "instruction,n\nfine,1\nragged\n,3\nfine too,4\n", [2]),
+        ("rows.csv", "instruction,n\nfine,1\nragged\n,3\nfine too,4\n", [2, 3]),
         ("rows.json", '[{"instruction": "fine"}, 7, {"instruction": "a", "instruction": "b"}]', [2, 3]),
         ("rows.jsonl", '{no\n{"instruction": "fine"}\n\n[1]\n{"instruction": NaN}\n', [1, 3, 4]),
+        ("rows.jsonl", '{"instruction": " "}\n{"instruction": null}\n{"instruction": "", "input": "fine"}\n', [1, 2]),
+        ("rows.jsonl", '{"instruction": "fine"}\n' + '{"a":' * 9000 + "1" + "}" * 9000, [2]),
+        ("rows.json", '[{"instruction": "fine"}, {"instruction": "fine too"}]\r\n', []),
+        ("rows.csv", '\ufeffinstruction,id\r\nfine,1\r\nfine too,1\r\n"never closed\r\nlast,2\r\n', [3]),
+        ("rows.csv", "instruction\nfine\nno\0text\n" + "x" * 1_500_000 + "\nfine too\n", [2, 3]),
     ],
 )
 def test_a_bad_row_stands_where_it_was(tmp_path: Path, name: str, text: str, bad: list[int]) -> None:
@@ -144,6 +151,32 @@ def test_a_work_log_knows_what_was_added_to_any_attempt(tmp_path_factory: Any, a
         assert dict(work.done) == expected
     assert dict(Done([place / "w" for place in places[::-1]], "same")) == expected
     assert not Done([places[0] / "w"], "another")
+
+
+def test_rows_reach_the_disk_in_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a power cut leaves of what was not synced, what was synced is taken up."""
+    synced: list[int] = []
+    clock = 0.0
+    fsync = os.fsync
+
+    def noting(descriptor: int) -> None:
+        fsync(descriptor)
+        synced.append(os.fstat(descriptor).st_size)
+
+    monkeypatch.setattr(os, "fsync", noting)
+    monkeypatch.setattr(worklog.time, "monotonic", lambda: clock)
+    with WorkLog("w", "same", tmp_path) as work:
+        synced.clear()
+        for row in range(40):
+            clock += worklog.SYNC_SECONDS / 8
+            work.add(row, {"generate": "x" * row})
+        assert 5 <= len(synced) <= 6
+        on_disk = synced[-1]
+    whole = (tmp_path / "w").read_bytes()
+    assert synced[-1] == len(whole)
+    for left in (whole[:on_disk], whole[:on_disk] + bytes(len(whole) - on_disk), whole[: on_disk + 9]):
+        (tmp_path / "w").write_bytes(left)
+        assert len(Done([tmp_path / "w"], "same")) == 8 * len(synced[:-1])
 
 
 def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import camelid_serve.predict as module
 import pytest
 from camelid_core.artefacts import verify_directory
-from camelid_core.errors import DataError, UsageError
+from camelid_core.errors import ArtefactError, DataError, UsageError
+from camelid_core.integrity import fingerprint
 from camelid_core.tasks import Interrupted
 from camelid_core.testing import write_jsonl
 from camelid_serve.config import PredictConfig
 from camelid_serve.engine import Sampling
+from camelid_serve.engines.transformers import TransformersEngine
 from camelid_serve.inputs import PREDICTIONS, open_input
 from camelid_serve.predict import WORK, run, work_so_far
 from camelid_serve.predictions import so_far
@@ -196,5 +199,59 @@ def test_several_models_answer_in_one_go(config: PredictConfig, adapter: Path, t
     assert summary["failed"] == 1
     last = [event for event in second.events if event["kind"] == "progress"][-1]
     assert (last["done"], last["total"]) == (26, 26)
+    manifest = verify_directory(second.output).manifest
+    assert set(manifest.models) == {"tiny", "adapter"}
+    assert manifest.models["tiny"].fingerprint == fingerprint(Path(config.model))
     with pytest.raises(UsageError, match="named twice"):
         run(config.model_copy(update={"also": [config.model]}), Attempt(tmp_path / "twice"))
+
+
+def test_models_of_one_base_share_it_and_one_that_fails_harms_no_other(
+    config: PredictConfig, base: Path, adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another adapter, a broken one, and a model that falls over in the middle."""
+    broken, fragile = tmp_path / "broken", tmp_path / "fragile"
+    shutil.copytree(adapter, broken)
+    (broken / "adapter_model.safetensors").write_bytes(b"no weights")
+    shutil.copytree(base, fragile)
+    loaded: list[str] = []
+    load = TransformersEngine.__init__
+
+    def loading(self: Any, model: Any, slots: int, base: Path) -> None:
+        loaded.append(base.name)
+        load(self, model, slots, base)
+
+    def answering(assembled: Any, *rest: Any, **more: Any) -> Any:
+        for count, each in enumerate(real(assembled, *rest, **more)):
+            if assembled.reference.name == str(fragile) and count == 40:
+                raise RuntimeError("the device fell over")
+            yield each
+
+    monkeypatch.setattr(TransformersEngine, "__init__", loading)
+    monkeypatch.setattr(module, "answer_many", answering)
+    alone, attempt = Attempt(tmp_path / "alone"), Attempt(tmp_path / "several")
+    run(config.model_copy(update={"model": str(adapter)}), alone)
+    loaded.clear()
+    summary = run(config.model_copy(update={"also": [str(fragile), str(adapter)]}), attempt)
+    assert loaded == ["tiny", "fragile"]
+    answered = results(attempt)
+    assert [row["generate"]["adapter"] for row in answered] == [row["generate"] for row in results(alone)]
+    assert {label: each["failed"] for label, each in summary["models"].items()} == {
+        "tiny": 0, "adapter": 0, "fragile": summary["failed"],
+    }  # fmt: skip
+    assert summary["failed"] > 0
+    assert all(
+        ("fragile" in row["generate"]) != (row.get("error") == {"fragile": "RuntimeError: the device fell over"})
+        for row in answered
+    )
+    loaded.clear()
+    with_broken = Attempt(tmp_path / "broken-too")
+    summary = run(config.model_copy(update={"also": [str(broken), str(adapter)], "limit": 2}), with_broken)
+    assert loaded == ["tiny"]
+    assert {label: each["failed"] for label, each in summary["models"].items()} == {
+        "tiny": 0,
+        "broken": 2,
+        "adapter": 0,
+    }
+    with pytest.raises(ArtefactError, match="no safetensors file"):
+        run(config.model_copy(update={"model": str(broken)}), Attempt(tmp_path / "only"))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
@@ -24,19 +24,23 @@ pytestmark = pytest.mark.slow
 ROWS = 40
 ATTEMPT = """
 import sys
-import camelid_core.loading
+from pathlib import Path
 from camelid_serve.config import PredictConfig
 from camelid_serve.predict import run
-sys.path.insert(0, sys.argv[1])
+sys.path.insert(0, here)
 from context import Attempt
-run(PredictConfig.model_validate_json(sys.argv[2]), Attempt(__import__("pathlib").Path(sys.argv[3]), int(sys.argv[4])))
+run(PredictConfig.model_validate_json(config), Attempt(Path(root), number))
 """
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["camelid_core.loading", "torch", "transformers", "camelid_serve.predict"])
+"""Real processes to kill, of which only the first waits for torch to be imported."""
 
 
-def start(config: PredictConfig, root: Path, number: int) -> subprocess.Popen[bytes]:
-    here = str(Path(__file__).parent)
-    words = [sys.executable, "-c", ATTEMPT, here, config.model_dump_json(), str(root), str(number)]
-    return subprocess.Popen(words, stderr=subprocess.DEVNULL)
+def start(config: PredictConfig, root: Path, number: int) -> BaseProcess:
+    names = {"here": str(Path(__file__).parent), "root": str(root), "number": number}
+    process = PROCESSES.Process(target=exec, args=(ATTEMPT, names | {"config": config.model_dump_json()}))
+    process.start()
+    return process
 
 
 def rows_in(work: Path) -> list[int]:
@@ -54,7 +58,7 @@ def test_three_kills_cost_nothing(base: Path, tmp_path: Path) -> None:
     rows = [{"instruction": f"Add {n} and {n * n}." + " Please." * (n % 7)} for n in range(ROWS)]
     config = PredictConfig(
         model=str(base), input=str(write_jsonl(tmp_path / "in.jsonl", rows)), dtype="float32", batch_size=2,
-        sampling=Sampling(max_new_tokens=120, temperature=0.8),
+        sampling=Sampling(max_new_tokens=60, temperature=0.8),
     )  # fmt: skip
     whole = Attempt(tmp_path / "whole")
     run(config, whole)
@@ -63,12 +67,14 @@ def test_three_kills_cost_nothing(base: Path, tmp_path: Path) -> None:
     for number in (1, 2, 3):
         process = start(config, killed, number)
         work = killed / f"attempt-{number}" / WORK
-        while process.poll() is None and len(rows_in(work)) < 6:
+        while process.is_alive() and len(rows_in(work)) < 6:
             time.sleep(0.002)
         process.kill()
-        assert process.wait() == -signal.SIGKILL
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
     last = start(config, killed, 4)
-    assert last.wait(60) == 0
+    last.join(60)
+    assert last.exitcode == 0
     found = killed / "attempt-4" / "output" / PREDICTIONS
     assert found.read_bytes() == (whole.output / PREDICTIONS).read_bytes()
     times = Counter(row for number in (1, 2, 3, 4) for row in rows_in(killed / f"attempt-{number}" / WORK))

@@ -84,13 +84,39 @@ def test_cancel_ends_an_answer_with_what_is_there(process: EngineProcess) -> Non
 
 
 def test_errors_cross_as_sentences_of_their_kind(process: EngineProcess) -> None:
-    with pytest.raises(TemplateError, match="last turn"):
-        list(process.chat([*HELLO, Message("assistant", "Yes?")]))
+    with pytest.raises(TemplateError):
+        list(process.chat([*HELLO, *HELLO]))
     with pytest.raises(CamelidError, match="alpaca"):
         list(process.chat(HELLO, template="alpacca"))
     with pytest.raises(ModelError, match="Shorten"):
         list(process.chat([Message("user", "word " * 3000)]))
     assert list(process.chat(HELLO, Sampling(max_new_tokens=2), template="vicuna"))
+
+
+def test_models_come_and_go_beside_each_other(process: EngineProcess, base: Path, adapter: Path) -> None:
+    tuned, bare = (
+        list(process.chat(HELLO, Sampling(max_new_tokens=9), tuned=side))[-1].answer for side in (True, False)
+    )
+    running = process.chat(HELLO, LONG)
+    added = process.add("plain", str(base), share=True)
+    assert (added.has_adapter, list(process.models)) == (False, [str(adapter), "plain"])
+    assert list(process.chat(HELLO, Sampling(max_new_tokens=9), model="plain"))[-1].answer == bare
+    for call, words in (
+        (lambda: process.add("plain", str(adapter)), "choose another label"),
+        (lambda: process.add("more", "no-such-model"), "is not known"),
+        (lambda: process.remove("more"), "is not known"),
+        (lambda: list(process.chat(HELLO, model="more")), "not loaded"),
+    ):
+        with pytest.raises(CamelidError, match=words):
+            call()
+    process.remove(str(adapter))
+    assert list(process.models) == ["plain"]
+    process.add(str(adapter), str(adapter))
+    process.remove("plain")
+    assert list(process.chat(HELLO, Sampling(max_new_tokens=9)))[-1].answer == tuned
+    facts = list(running)[-1].facts
+    assert facts is not None
+    assert facts["tokens"] > 400
 
 
 def test_it_runs_in_a_session_of_its_own_without_secrets(

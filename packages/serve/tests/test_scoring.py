@@ -131,9 +131,6 @@ def test_models_with_one_base_share_it_and_each_says_what_it_says_alone(
     assert together == list(alone.values())
 
 
-def test_what_cannot_come_later_is_said(tiny: Assembled, tuned: Assembled, adapter: Path, base: Path) -> None:
-    host = load_host()
-    with pytest.raises(ModelError, match="takes none"):
-        tiny.engine.add_adapter(resolve_model(str(adapter), host))  # type: ignore[attr-defined]
+def test_a_whole_model_is_no_adapter(tuned: Assembled, base: Path) -> None:
     with pytest.raises(ModelError, match="whole model"):
-        tuned.engine.add_adapter(resolve_model(str(base), host))  # type: ignore[attr-defined]
+        tuned.engine.add_adapter(resolve_model(str(base), load_host()))  # type: ignore[attr-defined]

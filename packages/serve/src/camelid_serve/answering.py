@@ -10,8 +10,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
+from camelid_core.errors import UsageError
+from camelid_core.records import Message
+
 from .assemble import Assembled
-from .engine import Finish, Request, Sampling, Scored, TokenEvent
+from .engine import Finish, PromptTooLong, Request, Sampling, Scored, TokenEvent
 from .streaming import TextStream
 
 
@@ -38,17 +41,23 @@ class Facts:
 @dataclass(frozen=True, slots=True)
 class Delta:
     """New text of prompt `index`, and its tokens' probabilities where those were asked for. The last one has
-    `facts` and the whole `answer` as the template reads it."""
+    `facts`, the whole `answer` as the template reads it, and its tokens' `ids`; `news` are those since the last."""
 
     index: int
     text: str
     answer: str = ""
     facts: Facts | None = None
     scored: tuple[Scored, ...] = ()
+    ids: tuple[int, ...] = ()
+    news: tuple[int, ...] = ()
 
 
 class Answers:
-    """Answers to several prompts as they grow, in whatever order they come. Closing it stops the work on them."""
+    """Answers to several prompts as they grow, in whatever order they come. Closing it stops the work on them.
+
+    `begun` has, by prompt, the tokens that its answer begins with: it goes on after them, and the first delta has
+    all that was said before.
+    """
 
     def __init__(
         self,
@@ -58,11 +67,13 @@ class Answers:
         adapter: str | None,
         plain: bool = False,
         logprobs: int | None = None,
+        begun: Sequence[Sequence[int]] = (),
     ) -> None:
         each = [sampling] * len(prompts) if isinstance(sampling, Sampling) else sampling
-        self._growing = [_Growing(assembled, len(ids), one, plain) for ids, one in zip(prompts, each, strict=True)]
+        rows = list(zip(prompts, each, begun or [()] * len(prompts), strict=True))
+        self._growing = [_Growing(assembled, len(ids), one, plain, said) for ids, one, said in rows]
         self._stream = assembled.engine.stream(
-            [Request(ids, one, adapter, assembled.stops, logprobs) for ids, one in zip(prompts, each, strict=True)]
+            [Request([*ids, *said], one, adapter, assembled.stops, logprobs) for ids, one, said in rows]
         )
         self._deltas = self._run()
 
@@ -98,7 +109,9 @@ class Answers:
 class _Growing:
     """One answer on its way."""
 
-    def __init__(self, assembled: Assembled, prompt_tokens: int, sampling: Sampling, plain: bool) -> None:
+    def __init__(
+        self, assembled: Assembled, prompt_tokens: int, sampling: Sampling, plain: bool, begun: Sequence[int] = ()
+    ) -> None:
         own = () if plain else assembled.stop_texts
         self._text = TextStream(assembled.decode, (*own, *sampling.stop))
         self._parse = str if plain else assembled.template.parse
@@ -107,7 +120,10 @@ class _Growing:
         self._started = time.monotonic()
         self._first = 0.0
         self._tokens = 0
-        self._raw = self._shown = ""
+        self._ids = list(begun)
+        self._told = len(begun)
+        self._raw = "".join(self._text.push(token) for token in begun)
+        self._shown = ""
         self._done = False
 
     @property
@@ -123,12 +139,13 @@ class _Growing:
         if event.token is not None:
             self._tokens += 1
             self._first = self._first or time.monotonic() - self._started
+            self._ids.append(event.token)
             self._raw += self._text.push(event.token)
         finish: Finish | None = "stop" if self.stopped else event.finish
         if finish is not None:
             return self._end(finish)
         text = self._news()
-        return Delta(0, text, scored=self._flushed()) if text else None
+        return Delta(0, text, scored=self._flushed(), news=self._new_ids()) if text else None
 
     def _end(self, finish: Finish) -> Delta:
         self._done = True
@@ -138,7 +155,12 @@ class _Growing:
         facts = Facts(finish, self._tokens, self._prompt_tokens, seconds, self._first or seconds)
         if self.stopped and not text:
             self._scored.clear()  # tokens of the stop text, of which nothing is shown
-        return Delta(0, text, self._parse(self._raw), facts, self._flushed())
+        return Delta(0, text, self._parse(self._raw), facts, self._flushed(), tuple(self._ids), self._new_ids())
+
+    def _new_ids(self) -> tuple[int, ...]:
+        news = tuple(self._ids[self._told :])
+        self._told = len(self._ids)
+        return news
 
     def _flushed(self) -> tuple[Scored, ...]:
         scored, self._scored = tuple(self._scored), []
@@ -160,7 +182,31 @@ def ask(
     tuned: bool = True,
     plain: bool = False,
     logprobs: int | None = None,
+    begun: Sequence[Sequence[int]] = (),
 ) -> Answers:
     """Answer prompts with the adapter, or with the bare base if not `tuned`; `plain` text is what the model says,
-    neither ended nor read by the template; `logprobs` asks for the tokens' probabilities."""
-    return Answers(assembled, prompts, sampling, assembled.adapter if tuned else None, plain, logprobs)
+    neither ended nor read by the template; `logprobs` asks for the tokens' probabilities; `begun` has the tokens of
+    answers to go on with."""
+    return Answers(assembled, prompts, sampling, assembled.adapter if tuned else None, plain, logprobs, begun)
+
+
+def prepare(assembled: Assembled, messages: Sequence[Message], begun: Sequence[int]) -> tuple[list[int], list[int]]:
+    """Ids of a prompt, and of the answer to go on with where the conversation ends with one: `begun` if its own
+    tokens are known, else its text's.
+
+    Raises:
+        UsageError: tokens that this model has not.
+        ModelError: longer than the model takes.
+    """
+    if not messages or messages[-1].role != "assistant":
+        return assembled.prompt_ids(messages), []
+    said = replace(messages[-1], content=messages[-1].content.rstrip())
+    ids = assembled.prompt_ids(messages[:-1])
+    assembled.check_length(len(said.content))
+    answer = list(begun) or assembled.encoder.begun_ids([*messages[:-1], said])
+    size = assembled.vocabulary
+    if any(not 0 <= token < size for token in begun):
+        raise UsageError(f"the answer to go on with has a token id beyond the {size:,} of this model.")
+    if len(ids) + len(answer) >= assembled.engine.context_length:
+        raise PromptTooLong(len(ids) + len(answer), assembled.engine.context_length)
+    return ids, answer

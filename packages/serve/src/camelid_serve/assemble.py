@@ -7,7 +7,7 @@ Imports torch only when an engine is opened.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,18 +15,18 @@ from typing import Any
 
 from camelid_core.artefacts import TemplateContract
 from camelid_core.contract import check_contract, contract_of
-from camelid_core.errors import ModelError
+from camelid_core.errors import MissingPackage, ModelError, UnknownName, UsageError
+from camelid_core.gguf_files import is_gguf
 from camelid_core.loading import Dtype, load_tokenizer
 from camelid_core.models import Reference, resolve_model
 from camelid_core.plugins import Host
 from camelid_core.records import Message
-from camelid_core.rope import rope_parameters
 from camelid_core.templates import PromptTemplate
 from camelid_core.tokenizing import Encoder
 
-from .engine import Engine, EngineKind, PromptTooLong, Sampling, TakesAdapters
-
-Report = Callable[[str], None]
+from .engine import Engine, PromptTooLong, Report, Sampling
+from .kinds import ChosenEngine, choose_engine
+from .sharing import Engines
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,12 @@ class Assembled:
     def _longest_token(self) -> int:
         """Characters that a token stands for at most."""
         return max(map(len, self.encoder.tokenizer.get_vocab()))
+
+    @cached_property
+    def vocabulary(self) -> int:
+        """How many tokens a prompt may be made of."""
+        size = len(self.encoder.tokenizer)
+        return min(size, int(self.reference.config.get("vocab_size") or size))
 
     def decode(self, ids: Sequence[int]) -> str:
         tokenizer = self.encoder.tokenizer
@@ -122,7 +128,13 @@ def assemble_reference(
     report: Report = lambda text: None,
 ) -> Assembled:
     """The same for a model that was found already, and perhaps had its positions stretched."""
-    return _assemble({"": reference}, host, template, dtype, engine, slots, report)[""]
+    residents = Residents()
+    try:
+        residents.take({"": reference}, host, template, dtype, engine, slots, report)
+    except BaseException:
+        residents.close()
+        raise
+    return residents.models[""]
 
 
 def assemble_all(
@@ -139,55 +151,127 @@ def assemble_all(
     Raises:
         UnknownName, ModelError, ArtefactError: as `assemble` does; nothing stays loaded then.
     """
-    references = {label: resolve_model(name, host) for label, name in names.items()}
-    return _assemble(references, host, template, dtype, engine, slots, report)
+    residents = Residents()
+    residents.load(names, host, template, dtype, engine, slots, report)
+    return residents.models
 
 
-def _assemble(
-    references: Mapping[str, Reference],
-    host: Host,
-    template: str,
-    dtype: Dtype,
-    engine: str,
-    slots: int,
-    report: Report,
-) -> dict[str, Assembled]:
-    kind = host.registry("camelid_engines")[engine]
-    report("Reading the tokenizer")
-    encoders = {label: _encoder(reference, host, template) for label, reference in references.items()}
-    ready: dict[str, Assembled] = {}
-    engines: dict[_Base, Engine] = {}
-    try:
-        # adapters first: a base that was loaded bare takes none later
+class Residents:
+    """Models under labels of their own, those with one base on one engine. They come and go while others answer."""
+
+    def __init__(self) -> None:
+        self.models: dict[str, Assembled] = {}
+        self._engine = "transformers"
+        self._dtype: Dtype = "auto"
+        self._slots = 16
+        self._engines = Engines()
+
+    def load(
+        self,
+        names: Mapping[str, str],
+        host: Host,
+        template: str = "",
+        dtype: Dtype = "auto",
+        engine: str = "transformers",
+        slots: int = 16,
+        report: Report = lambda text: None,
+    ) -> None:
+        """Make these resident and no others. What is here and still wanted as it is stays.
+
+        Raises:
+            UnknownName, ModelError, ArtefactError: as `assemble` does; nothing stays loaded then.
+        """
+        try:
+            self.models = {}  # from now on nothing is answered by what may go
+            references = {label: resolve_model(name, host) for label, name in names.items()}
+            self.take(references, host, template, dtype, engine, slots, report)
+        except BaseException:
+            self.close()
+            raise
+
+    def take(
+        self,
+        references: Mapping[str, Reference],
+        host: Host,
+        template: str,
+        dtype: Dtype,
+        engine: str,
+        slots: int,
+        report: Report,
+    ) -> None:
+        """The same for models that were found already."""
+        if (engine, dtype, slots) != (self._engine, self._dtype, self._slots):
+            self._engines.close()
+            self._engines = Engines(dtype, slots)
+            self._engine, self._dtype, self._slots = engine, dtype, slots
+        kinds = {label: _kind(engine, reference, host) for label, reference in references.items()}
+        report("Reading the tokenizer")
+        encoders = {label: _encoder(reference, host, template) for label, reference in references.items()}
+        self._engines.keep_for(references.values())  # the memory of the others is needed for what comes
+        ready = {}
+        # adapters first: some engines take none later
         for label, reference in sorted(references.items(), key=lambda item: item[1].peft is None):
-            opened, adapter = _open(kind, reference, engines, dtype, slots, report)
-            ready[label] = _assembled(reference, encoders[label], opened, adapter)
-    except BaseException:
-        for opened in engines.values():
-            opened.close()
-        raise
-    return {label: ready[label] for label in references}
+            placed = self._engines.place(reference, kinds[label], report)
+            ready[label] = _assembled(reference, encoders[label], *placed)
+        self.models = {label: ready[label] for label in references}
+        self._free()
+
+    def add(
+        self,
+        label: str,
+        name: str,
+        host: Host,
+        template: str = "",
+        share: bool = False,
+        report: Report = lambda text: None,
+    ) -> None:
+        """Make one more resident. It has an engine of its own if none has its base, unless it must `share` one.
+
+        Raises:
+            UsageError: the label is taken.
+            UnknownName, ModelError, ArtefactError: as `assemble` does; all is as it was then.
+        """
+        if label in self.models:
+            raise UsageError(f"a model is loaded as {label!r} already; choose another label.")
+        reference = resolve_model(name, host)
+        kind, encoder = _kind(self._engine, reference, host), _encoder(reference, host, template)
+        try:
+            placed = self._engines.place(reference, kind, report, share)
+            self.models = {**self.models, label: _assembled(reference, encoder, *placed)}
+        finally:
+            self._free()
+
+    def remove(self, label: str) -> None:
+        """Let go of one. Its answers under way end first.
+
+        Raises:
+            UnknownName: there is none of that label.
+        """
+        if label not in self.models:
+            raise UnknownName("model", label, self.models)
+        self.models = {other: each for other, each in self.models.items() if other != label}
+        self._free()
+
+    def close(self) -> None:
+        self.models = {}
+        self._engines.close()
+
+    def _free(self) -> None:
+        self._engines.keep({(each.engine, each.adapter) for each in self.models.values()})
 
 
-_Base = tuple[Path, str]
-"""Weights on disk and how their positions are scaled: what adapters must have in common to share an engine."""
-
-
-def _open(
-    kind: EngineKind, reference: Reference, engines: dict[_Base, Engine], dtype: Dtype, slots: int, report: Report
-) -> tuple[Engine, str | None]:
-    """The engine that holds the reference's base, and the name its adapter has there."""
-    report(f"Loading {reference.base_id}" + (f" with adapter {reference.name}" if reference.peft else ""))
-    base = (reference.base, json.dumps(rope_parameters(reference.config), sort_keys=True))
-    known = engines.get(base)
-    if known is None:
-        opened = engines[base] = kind.open(reference, dtype, slots)
-        return opened, opened.adapters[0] if opened.adapters else None
-    if reference.peft is None:
-        return known, None
-    if not isinstance(known, TakesAdapters):
-        raise ModelError(f"engine {kind.name!r} holds one adapter per base; serve {reference.name!r} on its own.")
-    return known, known.add_adapter(reference)
+def _kind(name: str, reference: Reference, host: Host) -> ChosenEngine:
+    """The engine of that name; for a GGUF file one that runs those."""
+    kinds = host.registry("camelid_engines")
+    chosen = choose_engine(kinds, name)
+    if chosen.kind.gguf or not is_gguf(reference.base):
+        return chosen
+    for kind in kinds:
+        if kind.gguf and not kind.options:
+            return ChosenEngine(kind)
+    raise MissingPackage(
+        f"{reference.name!r} is a GGUF file, and no engine for those is installed; pip install camelid-llamacpp."
+    )
 
 
 def _encoder(reference: Reference, host: Host, template: str) -> Encoder:
@@ -210,7 +294,7 @@ def _assembled(reference: Reference, encoder: Encoder, engine: Engine, adapter: 
         adapter=adapter,
         stops=stops,
         stop_texts=texts,
-        sampling=_recommended(reference),
+        sampling=recommended(reference),
     )
 
 
@@ -223,7 +307,8 @@ def _check(reference: Reference, encoder: Encoder) -> None:
 def _ends(reference: Reference, encoder: Encoder) -> tuple[frozenset[int], tuple[str, ...]]:
     """Token ids that end an answer: the model's, the tokenizer's and the template's; and the template's other stops."""
     tokenizer = encoder.tokenizer
-    given = [_values(reference.base / name).get("eos_token_id") for name in ("generation_config.json", "config.json")]
+    sources = (_values(reference.base / "generation_config.json"), reference.config)
+    given = [each.get("eos_token_id") for each in sources]
     ids = {tokenizer.eos_token_id, *(token for each in given for token in (each if isinstance(each, list) else [each]))}
     special = {token.content: number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
     ids |= {special[stop] for stop in encoder.template.stops if stop in special}
@@ -231,12 +316,12 @@ def _ends(reference: Reference, encoder: Encoder) -> tuple[frozenset[int], tuple
     return frozenset(token for token in ids if isinstance(token, int)), texts
 
 
-def _recommended(reference: Reference) -> Sampling:
+def recommended(reference: Reference) -> Sampling:
     """What `generation_config.json` asks for; greedy where it does not sample."""
     given = _values(reference.base / "generation_config.json")
     if not given.get("do_sample"):
         return Sampling()
-    keys = ("temperature", "top_p", "top_k", "repetition_penalty")
+    keys = ("temperature", "top_p", "top_k", "repetition_penalty", "no_repeat_ngram_size")
     return Sampling.model_validate(
         {"temperature": 1.0} | {key: given[key] for key in keys if given.get(key) is not None}
     )

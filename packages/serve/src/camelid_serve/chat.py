@@ -5,7 +5,8 @@ Knows turns, retrying and stopping. Knows nothing of terminals or pages.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import secrets
+from collections.abc import Generator
 
 from camelid_core.errors import UsageError
 from camelid_core.records import Message
@@ -13,6 +14,7 @@ from camelid_core.records import Message
 from .answering import Answers, Facts, ask
 from .assemble import Assembled
 from .engine import Sampling
+from .transcripts import Transcript
 
 
 class ChatSession:
@@ -27,6 +29,7 @@ class ChatSession:
         self.tuned = tuned
         self.turns: list[Message] = []
         self.facts: Facts | None = None
+        self._ident = secrets.token_hex(16)
         self._answers: Answers | None = None
 
     @property
@@ -34,7 +37,7 @@ class ChatSession:
         """What the model is given: the system text, if any, and all turns."""
         return [*([Message("system", self.system)] if self.system else []), *self.turns]
 
-    def send(self, text: str, context: str = "") -> Iterator[str]:
+    def send(self, text: str, context: str = "") -> Generator[str, None, None]:
         """Ask, and stream the answer. Closing the iterator stops it; what came stays in the history.
 
         Raises:
@@ -48,7 +51,7 @@ class ChatSession:
             raise
         return self._stream(ids, self.sampling)
 
-    def retry(self) -> Iterator[str]:
+    def retry(self) -> Generator[str, None, None]:
         """Answer the last question anew, with another seed.
 
         Raises:
@@ -61,6 +64,40 @@ class ChatSession:
         self.sampling = self.sampling.model_copy(update={"seed": self.sampling.seed + 1})
         return self._stream(self.assembled.prompt_ids(self.messages), self.sampling)
 
+    def undo(self) -> None:
+        """Forget the last question and its answer.
+
+        Raises:
+            UsageError: nothing was asked yet.
+        """
+        if not self.turns:
+            raise UsageError("nothing was asked yet, so there is nothing to undo.")
+        while self.turns.pop().role != "user":
+            pass
+
+    def exact(self) -> tuple[str, int]:
+        """The last question as the model was given it, special tokens and all, and its tokens.
+
+        Raises:
+            UsageError: nothing was asked yet.
+        """
+        if not self.turns:
+            raise UsageError("nothing was asked yet; ask something first.")
+        asked = self.messages[:-1] if self.turns[-1].role == "assistant" else self.messages
+        ids = self.assembled.prompt_ids(asked)
+        return str(self.assembled.encoder.tokenizer.decode(ids, clean_up_tokenization_spaces=False)), len(ids)
+
+    def transcript(self) -> Transcript:
+        """What was said, by whom, and how it was sampled."""
+        reference = self.assembled.reference
+        about = {
+            "template": self.assembled.template.name,
+            "sampling": self.sampling.model_dump(mode="json", exclude={"seed"}),
+            "seed": self.sampling.seed,
+        }
+        name = reference.name if self.tuned else reference.base_id
+        return Transcript(tuple(self.messages), self._ident, name, about)
+
     def stop(self) -> None:
         """End the answer under way with what is there. From any thread."""
         if self._answers is not None:
@@ -70,8 +107,9 @@ class ChatSession:
         """Forget the conversation; the system text stays."""
         self.turns.clear()
         self.facts = None
+        self._ident = secrets.token_hex(16)
 
-    def _stream(self, ids: list[int], sampling: Sampling) -> Iterator[str]:
+    def _stream(self, ids: list[int], sampling: Sampling) -> Generator[str, None, None]:
         said = ""
         self.facts = None
         with ask(self.assembled, [ids], sampling, self.tuned) as self._answers:

@@ -31,7 +31,8 @@ class Completion:
     """One request on its way. `run` blocks until it has ended; `cancel` ends it from any thread."""
 
     def __init__(self, assembled: Assembled, wanted: Complete, tell: Tell) -> None:
-        self._assembled = assembled
+        stops = assembled.stops | frozenset(wanted.stops)
+        self._assembled = replace(assembled, stops=stops) if wanted.stops else assembled
         self._wanted = wanted
         self._tell = tell
         self._lock = threading.Lock()
@@ -85,16 +86,12 @@ class Completion:
         ids = self._assembled.encoder.tokenizer(prompt)["input_ids"] if isinstance(prompt, str) else prompt
         if not ids:
             raise UsageError(f"{where} is empty; it needs at least one token.")
-        size = self._vocabulary()
+        size = self._assembled.vocabulary
         if max(ids) >= size or min(ids) < 0:
             raise UsageError(f"{where} has a token id beyond the {size:,} of this model.")
         if len(ids) >= self._assembled.engine.context_length:
             raise PromptTooLong(len(ids), self._assembled.engine.context_length)
         return list(ids)
-
-    def _vocabulary(self) -> int:
-        size = len(self._assembled.encoder.tokenizer)
-        return min(size, int(self._assembled.reference.config.get("vocab_size") or size))
 
     def _score(self, ids: list[int]) -> list[Scored]:
         engine = self._assembled.engine
@@ -107,15 +104,17 @@ class Completion:
         return scored
 
     def _described(self, prompts: Sequence[list[int]], worth: Sequence[list[Scored]] | None) -> list[dict[str, Any]]:
+        known = [{"tokens": len(ids), **({"ids": list(ids)} if self._wanted.ids else {})} for ids in prompts]
         if not self._wanted.echo:
-            return [{"tokens": len(ids)} for ids in prompts]
+            return known
         given = self._wanted.prompts or []
         described: list[dict[str, Any]] = []
         for number, ids in enumerate(prompts):
             text = given[number] if isinstance(given[number], str) else self._text(ids)
-            described.append({"tokens": len(ids), "text": text})
+            described.append({**known[number], "text": text})
             if worth is not None:
-                first: list[Any] = [self._text(ids[:1]), None, []]
+                first = self._shown([Scored(ids[0], 0.0)])[0]
+                first[1] = None  # nothing stands before it
                 described[-1]["scored"] = [first, *self._shown(worth[number][: len(ids) - 1])]
         return described
 
@@ -141,7 +140,7 @@ class Completion:
                 kept[delta.index] += delta.scored
                 self._pass_on(delta)
                 if delta.facts is not None:
-                    rows[delta.index] = self._row(delta.answer, delta.facts, kept[delta.index])
+                    rows[delta.index] = self._row(delta.answer, delta.facts, kept[delta.index], delta.ids)
         return rows
 
     def _wanted_of(self, scored: Sequence[Scored]) -> tuple[Scored, ...]:
@@ -163,6 +162,8 @@ class Completion:
         event: dict[str, Any] = {"event": "delta", "index": delta.index, "text": delta.text}
         if delta.scored:
             event["scored"] = self._shown(delta.scored)
+        if self._wanted.ids:
+            event["ids"] = delta.news
         if delta.facts is not None:
             event["finish"] = delta.facts.finish
         self._tell(**event)
@@ -173,8 +174,10 @@ class Completion:
             self._told = now
             self._tell(event="alive")
 
-    def _row(self, answer: str, facts: Facts, scored: Sequence[Scored]) -> dict[str, Any]:
+    def _row(self, answer: str, facts: Facts, scored: Sequence[Scored], ids: Sequence[int] = ()) -> dict[str, Any]:
         row: dict[str, Any] = {"answer": answer, "facts": facts.as_json()}
+        if self._wanted.ids:
+            row["ids"] = ids
         if self._wanted.logprobs is not None:
             row["scored"] = self._shown(scored)
         return row
@@ -186,8 +189,9 @@ class Completion:
             ends = scored.token in self._assembled.stops
             text = "" if ends else self._assembled.decode([scored.token])
             facts = Facts("stop" if ends else "length", 0 if ends else 1, len(ids), 0.0, 0.0)
-            self._pass_on(Delta(index, text, text, facts, (scored,)))
-            rows.append(self._row(text, facts, [scored]))
+            said = () if ends else (scored.token,)
+            self._pass_on(Delta(index, text, text, facts, (scored,), said, said))
+            rows.append(self._row(text, facts, [scored], said))
         return rows
 
     def _nothing(self, prompts: Sequence[list[int]]) -> list[dict[str, Any]]:
@@ -204,11 +208,10 @@ class Completion:
         return self._assembled.encoder.text_of(ids)
 
     def _shown(self, scored: Sequence[Scored]) -> list[list[Any]]:
-        return [
-            [self._text([one.token]), one.logprob, [[self._text([token]), worth] for token, worth in one.top]]
-            for one in scored
-        ]
+        named = (lambda token: f"token_id:{token}") if self._wanted.name_by_id else (lambda token: self._text([token]))
+        return [[named(one.token), one.logprob, [[named(token), worth] for token, worth in one.top]] for one in scored]
 
 
 def _is_one_greedy(sampling: Sampling) -> bool:
-    return sampling.max_new_tokens == 1 and sampling.temperature == 0 and sampling.repetition_penalty == 1
+    unchanged = sampling.repetition_penalty == 1 and sampling.no_repeat_ngram_size == 0
+    return sampling.max_new_tokens == 1 and sampling.temperature == 0 and unchanged

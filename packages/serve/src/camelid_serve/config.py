@@ -25,8 +25,8 @@ class _Answering(Config):
     """Prompt template; empty takes the model's own, another one is recorded in the result."""
     sampling: Sampling = Sampling()
     """How answers are chosen and when they end."""
-    batch_size: int = Field(32, ge=1, le=4096)
-    """Rows that are answered at once."""
+    batch_size: int = Field(128, ge=1, le=4096)
+    """Most rows that are answered at once; fewer where memory has no room for their keys and values."""
     dtype: Dtype = "auto"
     """Number format of the weights; auto is bfloat16 where the device multiplies it natively, else float32."""
     engine: str = "transformers"

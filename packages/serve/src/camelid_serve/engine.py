@@ -6,7 +6,7 @@ Stop texts stand in `Sampling` because people set them there; `streaming` acts o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, Self, runtime_checkable
 
@@ -24,13 +24,15 @@ class Sampling(Config):
     """How the next token is chosen, and when to stop."""
 
     temperature: float = Field(0.0, ge=0, le=5)
-    """0 always takes the likeliest token; higher values vary more."""
+    """0 always takes the likeliest token; above it tokens are drawn by chance, the higher the unlikelier ones too."""
     top_p: float = Field(1.0, gt=0, le=1)
-    """Choose among the likeliest tokens that together reach this probability; 1 is off."""
+    """Draw among the likeliest tokens that together reach this probability: lower keeps to the point; 1 is off."""
     top_k: int = Field(0, ge=0)
-    """Choose among this many likeliest tokens; 0 is off."""
+    """Draw among this many likeliest tokens; 0 is off."""
     repetition_penalty: float = Field(1.0, gt=0, le=10)
-    """Above 1 makes tokens that already occurred less likely; 1 is off."""
+    """Above 1 makes tokens that already occurred, in the question too, less likely; much of it harms code; 1 is off."""
+    no_repeat_ngram_size: int = Field(0, ge=0, le=100)
+    """No run of this many tokens may occur twice, the question counted; few allow no code and no lists; 0 is off."""
     max_new_tokens: int = Field(256, ge=1, le=131072)
     """Longest answer, in tokens."""
     seed: int = 0
@@ -41,6 +43,12 @@ class Sampling(Config):
 
 GREEDY = Sampling()
 
+Report = Callable[[str], None]
+
+ENGINE_KEY = "CAMELID_ENGINE_KEY"
+"""Environment variable with the key that an engine's own server asks for: the one credential that the process of a
+model is given. Jobs are given none; an engine that needs one there reads it from a file."""
+
 
 class PromptTooLong(ModelError):
     """A prompt that leaves no room for an answer."""
@@ -48,7 +56,7 @@ class PromptTooLong(ModelError):
     def __init__(self, tokens: int, context_length: int, counted: bool = True) -> None:
         super().__init__(
             f"the prompt has {'' if counted else 'at least '}{tokens:,} tokens; "
-            f"this model takes {context_length:,} with the answer. Shorten it."
+            f"this model's maximum context length is {context_length:,} tokens, answer included. Shorten it."
         )
 
 
@@ -140,27 +148,62 @@ class ScoresPrompts(Protocol):
         """
 
 
+class CannotShare(ModelError):
+    """An adapter that needs a base of its own."""
+
+
 @runtime_checkable
 class TakesAdapters(Protocol):
-    """An engine that takes further adapters of its base while it runs."""
+    """An engine whose adapters come and go while it runs."""
+
+    @property
+    def shares(self) -> bool:
+        """Whether its base is as it was: an adapter that changes the base itself must have it for itself alone."""
 
     def add_adapter(self, reference: Reference) -> str:
         """Make the adapter of `reference` resident; gives the name that `Request.adapter` takes.
 
         Raises:
-            ModelError: it is no adapter of this base, or of a kind that cannot share one.
+            CannotShare: of a kind that needs a base of its own.
+            ModelError: it is no adapter of this base.
         """
+
+    def remove_adapter(self, name: str) -> None:
+        """Take no more requests under `name`; when those under way have ended its memory is free.
+
+        Raises:
+            UnknownName: there is no such adapter.
+        """
+
+    def takes_turns(self, name: str) -> str:
+        """Why requests under `name` do not run in one batch with others; empty if they do."""
 
 
 @dataclass(frozen=True, slots=True)
 class EngineKind:
-    """An engine to choose. `load` is the `module:attribute` of `(reference, dtype, slots) -> Engine`."""
+    """An engine to choose. `load` is the `module:attribute` of `(reference, dtype, slots) -> Engine`;
+    `gguf` says that it runs GGUF files.
+
+    An engine with settings of its own names their class in `options`, the `module:attribute` of a `Config`. People
+    write them behind its name (see `kinds`), and its `load` is `(reference, dtype, slots, options, report) -> Engine`,
+    where `report` takes lines of progress. Settings are kept with results: none may be a secret.
+    """
 
     name: str
     help: str
     load: str
+    gguf: bool = False
+    options: str = ""
 
-    def open(self, reference: object, dtype: str, slots: int) -> Engine:
+    def open(
+        self,
+        reference: object,
+        dtype: str,
+        slots: int,
+        options: Config | None = None,
+        report: Report = lambda text: None,
+    ) -> Engine:
         """Load the model; `slots` is how many requests may run at once."""
-        engine: Engine = resolve(self.load)(reference, dtype, slots)
+        more = (options, report) if self.options else ()
+        engine: Engine = resolve(self.load)(reference, dtype, slots, *more)
         return engine

@@ -12,4 +12,5 @@ if TYPE_CHECKING:
 
 @hookspec
 def camelid_engines() -> list[EngineKind]:
-    """Engines that can answer for a model: name, one line of help, and where the code lives."""
+    """Engines that can answer for a model: name, one line of help, where the code lives, and where an engine has
+    settings of its own, their class."""

@@ -2,7 +2,7 @@
 
     python -m camelid_serve.host
 
-Knows one resident model and the requests on it. Knows nothing of who asks; when stdin ends, so does it.
+Knows the resident models and the requests on them. Knows nothing of who asks; when stdin ends, so does it.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from camelid_core.errors import ModelError, UsageError
 from camelid_core.plugins import load_host
 from camelid_core.readers import message
 
-from .answering import ask
-from .assemble import Assembled, assemble_all
+from .answering import ask, prepare
+from .assemble import Assembled, Residents
 from .completing import Completion
-from .wire import Chat, Complete, Load, Loaded, error_message
+from .wire import Add, Chat, Complete, Load, Loaded, Remove, error_message
 
 _THREADS = 4096
 """Requests at once; those who ask bound them well below."""
@@ -36,16 +36,15 @@ class _Running(Protocol):
 
 
 class EngineHost:
-    """Answers requests, each in a thread of its own, all on what is resident. `load` brings that in."""
+    """Answers requests, each in a thread of its own, all on what `residents` holds."""
 
-    def __init__(self, out: TextIO, load: Callable[..., dict[str, Assembled]] = assemble_all) -> None:
-        self._bring_in = load
+    def __init__(self, out: TextIO, residents: Residents) -> None:
+        self._residents = residents
         self._out = out
         self._threads = ThreadPoolExecutor(_THREADS, "request")  # kept: to start one takes as long as a short answer
         self._writing = threading.Lock()
         self._loading = threading.Lock()
         self._state = threading.Lock()
-        self._models: dict[str, Assembled] = {}
         self._running: dict[int, _Running | None] = {}
         self._cancelled: set[int] = set()
 
@@ -56,7 +55,13 @@ class EngineHost:
         if operation == "cancel":
             self._cancel(number)
             return
-        action = {"load": self._load, "chat": self._chat, "complete": self._complete}[operation]
+        action = {
+            "load": self._load,
+            "add": self._add,
+            "remove": self._remove,
+            "chat": self._chat,
+            "complete": self._complete,
+        }[operation]
         with self._state:
             self._running[number] = None
         self._threads.submit(self._guard, action, number, request)
@@ -74,47 +79,67 @@ class EngineHost:
     def _load(self, number: int, values: dict[str, Any]) -> None:
         wanted = validate(Load, values, "the request")
         with self._loading:
-            before, self._models = list(self._models.values()), {}
-            for each in before:
-                each.close()
-            before.clear()  # their memory is needed for the next ones
-            self._models = self._bring_in(
+            self._residents.load(
                 wanted.models or {wanted.model: wanted.model},
                 load_host(),
                 wanted.template,
                 wanted.dtype,
                 wanted.engine,
                 wanted.slots,
-                lambda text: self._tell(number, event="progress", text=text),
+                self._progress(number),
             )
-            loaded = {label: _facts(each).model_dump(mode="json") for label, each in self._models.items()}
+            self._tell_loaded(number)
+
+    def _add(self, number: int, values: dict[str, Any]) -> None:
+        wanted = validate(Add, values, "the request")
+        with self._loading:
+            report = self._progress(number)
+            self._residents.add(wanted.label, wanted.model, load_host(), wanted.template, wanted.share, report)
+            self._tell_loaded(number)
+
+    def _remove(self, number: int, values: dict[str, Any]) -> None:
+        wanted = validate(Remove, values, "the request")
+        with self._loading:
+            self._residents.remove(wanted.label)
+            self._tell_loaded(number)
+
+    def _progress(self, number: int) -> Callable[[str], None]:
+        return lambda text: self._tell(number, event="progress", text=text)
+
+    def _tell_loaded(self, number: int) -> None:
+        loaded = {label: _facts(each).model_dump(mode="json") for label, each in self._residents.models.items()}
         self._tell(number, event="loaded", loaded=loaded)
 
     def _chat(self, number: int, values: dict[str, Any]) -> None:
         wanted = validate(Chat, values, "the request")
-        assembled = next(iter(self._models.values()), None)
-        if assembled is None:
-            raise ModelError("no model is loaded; load one first.")
+        assembled = self._model(wanted.model)
         if wanted.template:
             assembled = assembled.with_template(load_host().templates[wanted.template])
         messages = [message(turn, f"message {count}") for count, turn in enumerate(wanted.messages, 1)]
-        ids = assembled.prompt_ids(messages)
-        with ask(assembled, [ids], wanted.sampling or assembled.sampling, wanted.tuned) as answers:
+        ids, begun = prepare(assembled, messages, wanted.begun)
+        with ask(assembled, [ids], wanted.sampling or assembled.sampling, wanted.tuned, begun=[begun]) as answers:
             self._begin(number, answers)
             for delta in answers:
                 if delta.text:
                     self._tell(number, event="delta", text=delta.text)
                 if delta.facts is not None:
-                    self._tell(number, event="done", answer=delta.answer, facts=delta.facts.as_json())
+                    facts = delta.facts.as_json()
+                    self._tell(number, event="done", answer=delta.answer, facts=facts, ids=delta.ids)
 
     def _complete(self, number: int, values: dict[str, Any]) -> None:
         wanted = validate(Complete, values, "the request")
-        assembled = self._models.get(wanted.model)
-        if assembled is None:
-            raise ModelError(f"model {wanted.model!r} is not loaded.")
-        completion = Completion(assembled, wanted, lambda **event: self._tell(number, **event))
+        completion = Completion(self._model(wanted.model), wanted, lambda **event: self._tell(number, **event))
         self._begin(number, completion)
         completion.run()
+
+    def _model(self, label: str) -> Assembled:
+        """The model of that label; the first for none."""
+        models = self._residents.models
+        if not models:
+            raise ModelError("no model is loaded; load one first.")
+        if label and label not in models:
+            raise ModelError(f"model {label!r} is not loaded.")
+        return models[label or next(iter(models))]
 
     def _begin(self, number: int, running: _Running) -> None:
         """From here on the request can be cancelled; perhaps it was already."""
@@ -152,11 +177,11 @@ def _facts(assembled: Assembled) -> Loaded:
     )
 
 
-def main(load: Callable[..., dict[str, Assembled]] = assemble_all) -> None:
+def main(residents: Residents | None = None) -> None:
     """Serve until stdin ends. What libraries print goes to stderr: stdout is the pipe's."""
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    host = EngineHost(out, load)
+    host = EngineHost(out, residents or Residents())
     for line in sys.stdin:
         try:
             host.handle(json.loads(line))

@@ -140,6 +140,7 @@ def _of_file(path: Path, mapping: Columns | None, reference: str) -> Iterator[Ro
         count += 1
         try:
             record = chosen.record(fields if mapping else _with_answer(fields), number, reading)
+            _refuse_blank(record)
         except RowFault as fault:
             yield Row(count, fields, error=str(fault.at(source.where())))
         else:
@@ -154,6 +155,17 @@ def _of_dataset(dataset: Dataset, reference: str) -> Iterator[Row]:
     for number, record in enumerate(records, 1):
         fields = _fields(record)
         yield Row(number, fields, record.prompt, reference=_reference(record, fields, reference))
+
+
+def _refuse_blank(record: Record) -> None:
+    """A model says something even to nothing; nobody wants to read it.
+
+    Raises:
+        RowFault: the question is empty.
+    """
+    for last in record.prompt[-1:]:
+        if not (last.content.strip() or last.context.strip()):
+            raise RowFault("no_text", "the question is empty.")
 
 
 def _with_answer(fields: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -20,7 +20,7 @@ from .answering import Delta, ask
 from .assemble import Assembled
 from .engine import Sampling
 
-_ROUNDS = 64
+_ROUNDS = 16
 """Batches that are encoded and sorted together: the more, the less padding; the fewer, the less memory."""
 _EMIT_SECONDS = 0.5
 
@@ -31,7 +31,7 @@ def answer_many(
     assembled: Assembled, items: Iterable[Item], sampling: Sampling, slots: int, tuned: bool = True
 ) -> Generator[tuple[int, Delta | CamelidError], None, None]:
     """Deltas and errors by the items' keys. Each key has a seed of its own; closing the iterator stops the work.
-    No more than `slots` × 64 items are taken at a time."""
+    No more than `slots` × 16 items are taken at a time."""
     waiting = iter(items)
     while window := list(islice(waiting, slots * _ROUNDS)):
         ready: list[tuple[int, list[int]]] = []

@@ -67,14 +67,20 @@ def so_far(rows: Iterable[Row], done: Mapping[str, Mapping[int, Result]]) -> Ite
             yield row.number, joined(row, results)
 
 
-def write_predictions(directory: Path, rows: Iterable[Row], done: Mapping[str, Mapping[int, Result]]) -> dict[str, Any]:
-    """The result in input order, and its figures: of one model, or by model under `models`."""
+def write_predictions(
+    directory: Path,
+    rows: Iterable[Row],
+    done: Mapping[str, Mapping[int, Result]],
+    failures: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """The result in input order, and its figures: of one model, or by model under `models`. `failures` say of a model
+    why it left rows unanswered."""
     figures = {label: _Figures() for label in done}
     count = failed = 0
     with (directory / PREDICTIONS).open("wb") as file:
         for row in rows:
             count = row.number
-            results = {label: _of(each, row) for label, each in done.items()}
+            results = {label: _of(each, row, (failures or {}).get(label, UNANSWERED)) for label, each in done.items()}
             for label, result in results.items():
                 figures[label].add(result)
             failed += any("error" in result for result in results.values())
@@ -84,10 +90,8 @@ def write_predictions(directory: Path, rows: Iterable[Row], done: Mapping[str, M
     return {"rows": count, "failed": failed, "models": {label: each.values() for label, each in figures.items()}}
 
 
-def _of(done: Mapping[int, Result], row: Row) -> Result:
-    if row.error:
-        return {"error": row.error}
-    return done.get(row.number, {"error": UNANSWERED})
+def _of(done: Mapping[int, Result], row: Row, otherwise: str) -> Result:
+    return {"error": row.error} if row.error else done.get(row.number, {"error": otherwise})
 
 
 class _Figures:

@@ -8,7 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from camelid_core.artefacts import Base, DatasetUse, Kind, Licences, Manifest, TemplateContract
+from camelid_core.artefacts import (
+    Base,
+    DatasetUse,
+    Kind,
+    Licences,
+    Manifest,
+    TemplateContract,
+    effective_licence,
+)
 from camelid_core.config import Config
 from camelid_core.integrity import fingerprint
 from camelid_core.models import Reference
@@ -35,16 +43,9 @@ def manifest_for(
 ) -> Manifest:
     """The same where nothing was asked through a template, or where several models were."""
     source = reference.manifest
-    base = source.base if source is not None and source.base is not None else None
     return Manifest(
         kind=kind,
-        base=base
-        or Base(
-            id=reference.base_id,
-            path=str(reference.base),
-            fingerprint=fingerprint(reference.base),
-            model_type=str(reference.config.get("model_type", "")),
-        ),
+        base=base_of(reference),
         template=template,
         datasets=list(datasets),
         parameters=config.model_dump(mode="json"),
@@ -53,3 +54,32 @@ def manifest_for(
         plugins={plugin.name: plugin.version for plugin in load_host().plugins},
         metrics=dict(metrics),
     )
+
+
+def base_of(reference: Reference) -> Base:
+    """What it was made from, as its manifest says; else itself."""
+    if reference.manifest is not None and reference.manifest.base is not None:
+        return reference.manifest.base
+    return Base(
+        id=reference.base_id,
+        path=str(reference.base),
+        fingerprint=fingerprint(reference.base),
+        model_type=str(reference.config.get("model_type", "")),
+    )
+
+
+def of_several(manifest: Manifest, references: Mapping[str, Reference]) -> Manifest:
+    """The same where several models had a part in it: the base of each by its label, and the strictest licence."""
+    if len({(reference.base, reference.peft) for reference in references.values()}) < 2:
+        return manifest
+    licence = effective_licence({label: reference.licence for label, reference in references.items()})
+    bases = {label: base_of(reference) for label, reference in references.items()}
+    return manifest.model_copy(update={"models": bases, "licences": Licences(base=licence, effective=licence)})
+
+
+def state_of(reference: Reference) -> list[str]:
+    """Tells the weights of one moment from those of another under the same name."""
+    if reference.peft is None:
+        return [fingerprint(reference.base)]
+    files = reference.manifest.files.values() if reference.manifest else ()
+    return [fingerprint(reference.base), *(sorted(entry.sha256 for entry in files) or [str(reference.peft)])]

@@ -1,6 +1,6 @@
-"""A model in a process of its own, for programs that must never hold one: the web server above all.
+"""Models in a process of their own, for programs that must never hold one: the web server above all.
 
-Knows the child's life and its pipes. Knows no torch and no text beyond what it passes on.
+Knows what can be asked of it, and starts it when needed. Knows no torch and no text beyond what it passes on.
 Every method may be called from any thread. If the child dies, what waits on it gets a sentence,
 and the next `load` starts another.
 """
@@ -8,45 +8,31 @@ and the next `load` starts another.
 from __future__ import annotations
 
 import itertools
-import json
-import os
-import signal
-import subprocess
-import sys
 import threading
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from queue import SimpleQueue
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 from camelid_core.errors import CamelidError, ModelError
-from camelid_core.jobs.executors import child_environment
 from camelid_core.records import Message
 
 from .config import Dtype
 from .engine import Sampling
+from .pipes import Child, Sink
 from .wire import Loaded, to_error
-
-_CLOSE_SECONDS = 5.0
-_LAST = ("loaded", "done", "error")
 
 
 @dataclass(frozen=True, slots=True)
 class ChatEvent:
-    """New text; the last event has the whole `answer` and the `facts` about it
+    """New text; the last event has the whole `answer`, the `ids` of its tokens and the `facts` about it
     (finish, tokens, prompt_tokens, seconds, first_token, tokens_per_second)."""
 
     text: str = ""
     answer: str = ""
     facts: dict[str, Any] | None = None
-
-
-class Sink(Protocol):
-    """Takes what comes back, on a thread of the pipe: it must neither wait nor raise."""
-
-    def put(self, event: dict[str, Any], /) -> None: ...
+    ids: tuple[int, ...] = ()
 
 
 class Reply:
@@ -70,7 +56,7 @@ class Reply:
         self._ended = True
         if event["event"] == "error":
             raise to_error(event)
-        return ChatEvent(answer=event["answer"], facts=event["facts"])
+        return ChatEvent(answer=event["answer"], facts=event["facts"], ids=tuple(event["ids"]))
 
     def cancel(self) -> None:
         self._process.cancel(self.id)
@@ -95,7 +81,7 @@ class EngineProcess:
         self._module = module
         self._lock = threading.RLock()
         self._numbers = itertools.count(1)
-        self._child: _Child | None = None
+        self._child: Child | None = None
 
     @property
     def loaded(self) -> Loaded | None:
@@ -109,23 +95,48 @@ class EngineProcess:
     def load(self, model: str, template: str = "", dtype: Dtype = "auto", slots: int = 8) -> Iterator[str]:
         """Make `model` the resident one; yields what is being done. Done when it ends.
 
+        What is there already stays: for another adapter of the resident base that adapter alone is loaded, and what is
+        being answered on the base ends properly.
+
         Raises:
             CamelidError: as `assemble` does; nothing is loaded then.
         """
-        return self._load(model=model, template=template, dtype=dtype, slots=slots)
+        return self._load("load", model=model, template=template, dtype=dtype, slots=slots)
 
     def load_all(
         self, models: Mapping[str, str], template: str = "", dtype: Dtype = "auto", slots: int = 8, engine: str = ""
     ) -> Iterator[str]:
         """Make these the resident ones, label by label, as `load` does one."""
         return self._load(
-            models=dict(models), template=template, dtype=dtype, slots=slots, engine=engine or "transformers"
+            "load", models=dict(models), template=template, dtype=dtype, slots=slots, engine=engine or "transformers"
         )
 
-    def _load(self, **wanted: Any) -> Iterator[str]:
+    def add(self, label: str, model: str, template: str = "", share: bool = False) -> Loaded:
+        """Make one more model resident beside the others, and wait for it. An adapter of a resident base shares it;
+        another model has an engine of its own, unless it must `share`.
+
+        Raises:
+            UsageError: the label is taken.
+            CamelidError: as `assemble` does. What was there is there still.
+        """
+        for _ in self._load("add", label=label, model=model, template=template, share=share):
+            pass
+        return self.models[label]
+
+    def remove(self, label: str) -> None:
+        """Let go of a model. Its answers under way end first; then its memory is free.
+
+        Raises:
+            CamelidError: there is none of that label.
+        """
+        for _ in self._load("remove", start=False, label=label):
+            pass
+
+    def _load(self, operation: str, start: bool = True, **wanted: Any) -> Iterator[str]:
         events: SimpleQueue[dict[str, Any]] = SimpleQueue()
-        self._send("load", events, start=True, **wanted)
-        self.models = {}
+        self._send(operation, events, start=start, **wanted)
+        if operation == "load":
+            self.models = {}
         while True:
             event = events.get()
             if event["event"] == "progress":
@@ -142,17 +153,25 @@ class EngineProcess:
         sampling: Sampling | None = None,
         tuned: bool = True,
         template: str = "",
+        model: str = "",
+        begun: Sequence[int] = (),
     ) -> Reply:
-        """Answer a conversation that ends with the user's message. `tuned` False switches the adapter off.
+        """Answer a conversation that ends with the user's message, or go on with the answer that it ends with, whose
+        tokens are `begun`. `tuned` False switches the adapter off; `model` is a label, empty for the first.
 
         Raises:
             ModelError: no model is loaded. Other errors come while iterating.
         """
-        turns = [{"role": turn.role, "content": turn.content, "context": turn.context} for turn in messages]
-        settings = sampling.model_dump(mode="json") if sampling else None
+        wanted: dict[str, Any] = {
+            "messages": [{"role": turn.role, "content": turn.content, "context": turn.context} for turn in messages],
+            "sampling": sampling.model_dump(mode="json") if sampling else None,
+            "tuned": tuned,
+            "template": template,
+            "model": model,
+            "begun": list(begun),
+        }
         events: SimpleQueue[dict[str, Any]] = SimpleQueue()
-        number = self._send("chat", events, messages=turns, sampling=settings, tuned=tuned, template=template)
-        return Reply(self, number, events)
+        return Reply(self, self._send("chat", events, **wanted), events)
 
     def complete(self, request: Mapping[str, Any], sink: Sink) -> int:
         """Start on a request of `wire.Complete`'s form; the events go to `sink`. Gives what `cancel` takes.
@@ -191,123 +210,10 @@ class EngineProcess:
     def _send(self, operation: str, sink: Sink, start: bool = False, **values: Any) -> int:
         with self._lock:
             if start and not self.alive:
-                self._child = _Child(self._module)
+                self._child, self.models = Child(self._module), {}
             child = self._child
             number = next(self._numbers)
         if child is None:
             raise ModelError("no model is loaded; load one first.")
         child.ask({"id": number, "op": operation, **values}, sink)
         return number
-
-
-class _Child:
-    """One life of the process: pipes, and who waits for which answer."""
-
-    def __init__(self, module: str) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", module],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=child_environment(os.environ),
-            start_new_session=True,
-            encoding="utf-8",
-            errors="replace",
-        )
-        self._lock = threading.Lock()
-        self._writing = threading.Lock()  # apart: a long prompt on its way in holds up nothing that comes out
-        self._waiting: dict[int, Sink] = {}
-        self._last_words: deque[str] = deque(maxlen=20)
-        self._listener = threading.Thread(target=self._log, daemon=True, name="engine log")
-        self._reader = threading.Thread(target=self._read, daemon=True, name="engine events")
-        self._listener.start()
-        self._reader.start()
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    @property
-    def alive(self) -> bool:
-        return self._process.poll() is None
-
-    def ask(self, request: dict[str, Any], sink: Sink) -> None:
-        with self._lock:
-            self._waiting[request["id"]] = sink
-        try:
-            self.send(request)
-        except ModelError:
-            with self._lock:
-                told = self._waiting.pop(request["id"], None) is None
-            if not told:
-                raise
-
-    def send(self, request: dict[str, Any]) -> None:
-        line = json.dumps(request) + "\n"
-        stdin = self._process.stdin
-        try:
-            with self._writing:
-                stdin.write(line)  # type: ignore[union-attr]
-                stdin.flush()  # type: ignore[union-attr]
-        except (OSError, ValueError):
-            raise ModelError(self._obituary()) from None
-
-    def kill(self) -> None:
-        if self.alive:
-            with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-
-    def end(self) -> None:
-        with self._writing:
-            self._close_stdin()
-        try:
-            self._process.wait(_CLOSE_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.kill()
-        for thread in (self._reader, self._listener):
-            thread.join()
-
-    def _read(self) -> None:
-        with self._process.stdout as lines:  # type: ignore[union-attr]
-            for line in lines:
-                self._deliver(json.loads(line))
-        self._bury()
-
-    def _deliver(self, event: dict[str, Any]) -> None:
-        with self._lock:
-            events = self._waiting.get(event["id"])
-            if event["event"] in _LAST:
-                self._waiting.pop(event["id"], None)
-        if events is not None:
-            events.put(event)
-
-    def _bury(self) -> None:
-        """The child is gone: tell everyone who still waits."""
-        self._process.wait()
-        self._listener.join(1)
-        with self._writing:
-            self._close_stdin()
-        with self._lock:
-            waiting, self._waiting = list(self._waiting.values()), {}
-        for events in waiting:
-            events.put({"event": "error", "type": "ModelError", "message": self._obituary()})
-
-    def _close_stdin(self) -> None:
-        with suppress(OSError):
-            self._process.stdin.close()  # type: ignore[union-attr]
-
-    def _log(self) -> None:
-        with self._process.stderr as lines:  # type: ignore[union-attr]
-            for line in lines:
-                if line.strip():
-                    self._last_words.append(line.strip())
-
-    def _obituary(self) -> str:
-        code = self._process.poll()
-        if code == -signal.SIGKILL:
-            why = "it was killed, most often because memory ran out"
-        elif code is not None and code < 0:
-            why = f"signal {-code}"
-        else:
-            why = self._last_words[-1] if self._last_words else f"exit code {code}"
-        return f"the model's process ended ({why}); load the model again."

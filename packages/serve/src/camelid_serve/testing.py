@@ -23,7 +23,7 @@ from camelid_core.plugins import Host
 from camelid_core.testing import tiny_tokenizer
 from camelid_core.tokenizing import Encoder
 
-from .assemble import Assembled
+from .assemble import Assembled, Residents
 from .engine import Engine, Finish, PromptTooLong, Request, Sampling, TokenEvent
 
 
@@ -134,24 +134,31 @@ class StubStream:
             threading.Event().wait()
 
 
-def load_stubs(models: Mapping[str, str], host: Host, *_: Any) -> dict[str, Assembled]:
-    """What `assemble_all` is to real models. A name that begins with `broken` cannot be loaded."""
+class StubResidents(Residents):
+    """Holds stubs. A name that begins with `broken` cannot be loaded; one that ends in a directory, as adapters do,
+    behaves as that directory's name says."""
+
+    def load(self, names: Mapping[str, str], host: Host, *_: Any) -> None:
+        self.models = {}
+        self.models = {label: _stub(name, host) for label, name in names.items()}
+
+    def add(self, label: str, name: str, host: Host, *_: Any) -> None:
+        self.models = {**self.models, label: _stub(name, host, "default")}
+
+
+def _stub(name: str, host: Host, adapter: str | None = None) -> Assembled:
     from camelid_core.errors import ModelError
 
-    for name in models.values():
-        if name.startswith("broken"):
-            raise ModelError(f"{name!r} cannot be loaded.")
+    behaviour = name.rpartition("/")[2]
+    if behaviour.startswith("broken"):
+        raise ModelError(f"{name!r} cannot be loaded.")
     encoder = Encoder(tiny_tokenizer(), host.templates["chatml"])
-    return {label: _stub(name, encoder) for label, name in models.items()}
-
-
-def _stub(name: str, encoder: Encoder) -> Assembled:
-    engine: Engine = StubEngine(Behaviour.parse(name))
+    engine: Engine = StubEngine(Behaviour.parse(behaviour))
     reference = Reference(name, Path(), ModelAdapter("stub", "Stub", (), encoder.template.name), {}, "stub")
-    return Assembled(engine, encoder, encoder.template, reference, None, frozenset(), (), Sampling())
+    return Assembled(engine, encoder, encoder.template, reference, adapter, frozenset(), (), Sampling())
 
 
 if __name__ == "__main__":
     from .host import main
 
-    main(load_stubs)
+    main(StubResidents())

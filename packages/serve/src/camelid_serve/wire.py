@@ -1,8 +1,7 @@
 """What crosses the pipe between `remote` and `host`: one JSON object per line, each way.
 
-    → {"id", "op": "load", "model" or "models", "template", "dtype", "slots", "engine"}
-    → {"id", "op": "chat", "messages", "sampling", "tuned", "template"}    → {"id", "op": "cancel"}
-    → {"id", "op": "complete", …}, see `Complete`
+    → {"id", "op": "load" | "add" | "remove" | "chat" | "complete", …}, see `Load`, `Add`, `Remove`, `Chat`, `Complete`
+    → {"id", "op": "cancel"}
     ← {"id", "event": "progress" | "loaded" | "begun" | "alive" | "delta" | "done" | "error", …}
 
 Knows the shape of these. Knows nothing of processes. An error crosses as its class's name and a sentence.
@@ -18,11 +17,11 @@ from camelid_core.errors import CamelidError, ModelError
 from pydantic import BaseModel, ConfigDict
 
 from .config import Dtype
-from .engine import PromptTooLong, Sampling
+from .engine import CannotShare, PromptTooLong, Sampling
 
 
 class Load(Config):
-    """Replace the resident model."""
+    """Make these resident and no others; what is there and still wanted is not loaded again."""
 
     model: str = ""
     """Name or directory."""
@@ -38,24 +37,48 @@ class Load(Config):
     """What runs it."""
 
 
+class Add(Config):
+    """Make one more model resident, in the number format and with the engine of those that are."""
+
+    label: str
+    """What `chat` and `complete` name it by."""
+    model: str
+    """Name or directory."""
+    template: str = ""
+    """Overrides the model's own."""
+    share: bool = False
+    """Refuse it if no engine has its base."""
+
+
+class Remove(Config):
+    """Let go of one model; its answers under way end first."""
+
+    label: str
+    """What it was loaded under."""
+
+
 class Chat(Config):
     """Answer a conversation; `messages` are `{"role", "content", "context"}`."""
 
     messages: list[dict[str, str]]
-    """Ends with the user's."""
+    """Ends with the user's, or with an unfinished answer to go on with."""
+    begun: list[int] = []
+    """That answer's own tokens, where they are known: going on after them is as if it had not ended there."""
     sampling: Sampling | None = None
     """None takes the model's own."""
     tuned: bool = True
     """With the adapter."""
     template: str = ""
     """Overrides the loaded one."""
+    model: str = ""
+    """Label of a loaded model; empty is the first."""
 
 
 class Complete(Config):
     """Answer as the HTTP API is asked: a conversation in `messages`, or texts and token ids in `prompts`.
 
-    Comes back: `begun` with `prompts` ({tokens, text, scored}) and `delta`s (index, text, scored, finish) where
-    `stream`, `alive` once a second where not, and `done` with `prompts` and `rows` ({answer, facts, scored}).
+    Comes back: `begun` with `prompts` ({tokens, text, scored, ids}) and `delta`s (index, text, scored, ids, finish)
+    where `stream`, `alive` once a second where not, and `done` with `prompts` and `rows` (answer, facts, scored, ids).
     Row `prompt * count + n` is the n-th answer to a prompt. Probabilities are [text, logprob, [[text, logprob], …]].
     """
 
@@ -75,6 +98,12 @@ class Complete(Config):
     """With the prompts, and their probabilities if `logprobs`."""
     logprobs: int | None = None
     """Probabilities of tokens, and of this many likeliest at each place."""
+    stops: list[int] = []
+    """Tokens that end an answer besides the model's own."""
+    ids: bool = False
+    """With the tokens of prompts and answers."""
+    name_by_id: bool = False
+    """Tokens with probabilities are named by their numbers, not their texts."""
     stream: bool = False
     """Tell of text as it comes."""
 
@@ -103,7 +132,8 @@ def error_message(error: BaseException) -> dict[str, Any]:
 def to_error(message: dict[str, Any]) -> CamelidError:
     """The same kind of error on this side of the pipe, where it is one of ours."""
     name = str(message.get("type"))
-    kind = ModelError if name == PromptTooLong.__name__ else getattr(errors, name, None)
+    ours = {PromptTooLong.__name__, CannotShare.__name__}
+    kind = ModelError if name in ours else getattr(errors, name, None)
     if isinstance(kind, type) and issubclass(kind, CamelidError) and kind is not errors.UnknownName:
         return kind(message["message"])
     return CamelidError(message["message"])

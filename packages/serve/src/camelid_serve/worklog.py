@@ -7,16 +7,27 @@ eight megabytes. Knows nothing of models or of what a row holds.
 from __future__ import annotations
 
 import json
+import os
+import threading
+import time
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
+
+from camelid_core.integrity import fsync_directory
 
 from .jsonlines import line_of
 
 _NOWHERE = -1
 _FILE_BITS = 16
 """Of a place, the lowest bits say which file it is in; a job has far fewer attempts than that."""
+SYNC_SECONDS = 2.0
+"""Rows go out of this process one by one and to the disk in groups: to wait for it at each row would cost a quick
+model a tenth of its time, and a row that a power cut takes is only answered again."""
+
+Result = Mapping[str, Any]
+Seen = Callable[[int, Result], None]
 
 
 class WorkLog:
@@ -24,35 +35,58 @@ class WorkLog:
 
     def __init__(self, name: str, identity: str, directory: Path, earlier: Sequence[Path] = ()) -> None:
         self.done = Done([place / name for place in (directory, *earlier)], identity)
+        self._lock = threading.Lock()
         self._file = (directory / name).open("ab")
         self._file.write(line_of({"identity": identity}) if self._file.tell() == 0 else b"\n")
-        self._file.flush()
+        self._sync()
+        fsync_directory(directory)
 
-    def add(self, row: int, result: Mapping[str, Any]) -> None:
-        """Each row is out of this process once it is added."""
-        begins = self._file.tell()
-        self._file.write(line_of({"row": row, "result": result}))
-        self._file.flush()
-        self.done.note(row, 0, begins)
+    def add(self, row: int, result: Result) -> None:
+        """Each row is out of this process once it is added, and no kill of ours takes it back."""
+        with self._lock:
+            begins = self._file.tell()
+            self._file.write(line_of({"row": row, "result": result}))
+            self._file.flush()
+            self.done.note(row, 0, begins)
+            if time.monotonic() - self._synced >= SYNC_SECONDS:
+                self._sync()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._file.close()
+        with self._file:
+            self._sync()
+
+    def _sync(self) -> None:
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._synced = time.monotonic()
 
 
 class Done(Mapping[int, dict[str, Any]]):
-    """Results by row number, each read from its file when it is asked for. Of several, the newest file's first."""
+    """Results by row number, each read from its file when it is asked for. Of several, the newest file's first.
 
-    def __init__(self, paths: Sequence[Path], identity: str | None = None) -> None:
+    `identity` None takes that of the newest file. `seen` is told of each row once.
+    """
+
+    def __init__(self, paths: Sequence[Path], identity: str | None = None, seen: Seen | None = None) -> None:
         self._paths = list(paths)
+        self._identity = identity
+        self._seen = seen
+        self._read = [0] * len(self._paths)
         self._places = array("q")
         self._count = 0
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Take up what was added since; what was read before is not read again."""
         for number, path in enumerate(self._paths):
-            for row, begins in _places(path, identity):
+            for row, begins, result in self._news(number, path):
                 if row not in self:
                     self.note(row, number, begins)
+                    if self._seen is not None:
+                        self._seen(row, result)
 
     def note(self, row: int, file: int, begins: int) -> None:
         """Row `row` stands in a file from this byte on."""
@@ -79,21 +113,34 @@ class Done(Mapping[int, dict[str, Any]]):
     def __len__(self) -> int:
         return self._count
 
-
-def _places(path: Path, identity: str | None) -> Iterator[tuple[int, int]]:
-    """Number and first byte of the complete rows of a work file; a line torn by a kill is passed over."""
-    if not path.is_file():
-        return
-    with path.open("rb") as file:
-        head = file.readline()
-        if identity is not None and _parse(head).get("identity") != identity:
+    def _news(self, number: int, path: Path) -> Iterator[tuple[int, int, dict[str, Any]]]:
+        """Number, first byte and result of the whole lines behind what was read; one torn by a kill is passed over."""
+        if not path.is_file():
             return
-        begins = len(head)
-        for line in file:
-            value = _parse(line)
-            if isinstance(value.get("row"), int) and value["row"] >= 0 and "result" in value:
-                yield value["row"], begins
-            begins += len(line)
+        with path.open("rb") as file:
+            if not self._read[number]:
+                head = file.readline()
+                if not self._ours(head):
+                    return
+                self._read[number] = len(head)
+            file.seek(self._read[number])
+            for line in file:
+                if not line.endswith(b"\n"):
+                    return  # it is being written
+                begins = self._read[number]
+                self._read[number] += len(line)
+                value = _parse(line)
+                row, result = value.get("row"), value.get("result")
+                if isinstance(row, int) and row >= 0 and isinstance(result, dict):
+                    yield row, begins, result
+
+    def _ours(self, head: bytes) -> bool:
+        if not head.endswith(b"\n"):
+            return False
+        found = _parse(head).get("identity")
+        if self._identity is None and isinstance(found, str):
+            self._identity = found
+        return bool(found == self._identity)
 
 
 def _parse(line: bytes) -> dict[str, Any]:

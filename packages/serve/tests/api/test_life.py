@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import httpx
 import psutil
 import pytest
 from camelid_core.errors import UsageError
+from camelid_serve.api import resident
 from camelid_serve.api.resident import label_of, unique
 from camelid_serve.remote import EngineProcess
 
@@ -50,24 +52,25 @@ def test_an_engine_that_dies_is_started_again(serve: Callable[..., Any], own: En
 
 @pytest.mark.slow
 def test_an_engine_that_falls_silent_is_started_again_and_given_up_on(
-    serve: Callable[..., Any], own: EngineProcess
+    serve: Callable[..., Any], own: EngineProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Each start is a process; the rule is the same with fewer of them."""
+    monkeypatch.setattr(resident, "RESTARTS", 1)
     served = serve({"stuck": "tokens=9,hang=3", "fast": "tokens=8"}, own=own, stall_seconds=0.3)
-    for restarts in (1, 2, 3):
-        with ThreadPoolExecutor() as pool:
-            whole, stream = (
-                pool.submit(served.chat, model="stuck"),
-                pool.submit(served.chat, model="stuck", stream=True),
-            )
-        assert code(whole.result()) == "engine_failed"
-        assert "engine_failed" in stream.result().text
-        served.until(lambda: served.get("/ready").status_code == 200, 30)
-        assert served.metric("camelid_engine_restarts_total") == restarts
-        assert served.chat(model="fast").status_code == 200
+    with ThreadPoolExecutor() as pool:
+        whole, stream = (
+            pool.submit(served.chat, model="stuck"),
+            pool.submit(served.chat, model="stuck", stream=True),
+        )
+    assert code(whole.result()) == "engine_failed"
+    assert "engine_failed" in stream.result().text
+    served.until(lambda: served.get("/ready").status_code == 200, 30)
+    assert served.metric("camelid_engine_restarts_total") == 1
+    assert served.chat(model="fast").status_code == 200
     served.chat(model="stuck")
     served.until(lambda: served.state.resident.state == "failed", 10)
     assert served.get("/ready").status_code == 503
-    assert "4 times in 10 minutes" in served.chat(model="fast").text
+    assert "2 times in 10 minutes" in served.chat(model="fast").text
     assert served.get("/health").status_code == 200
 
 
@@ -116,7 +119,9 @@ def start(home: Path, *arguments: str) -> subprocess.Popen[str]:
 @pytest.fixture
 def running(base: Path, adapter: Path, home: Path) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
     """`camelid serve` itself, on a free port."""
-    process = start(home, f"plain={base}", str(adapter), "--port", "0", "--limit", "drain_seconds=3")
+    shutil.copytree(adapter, home / "artefacts" / "published")
+    options = ["--port", "0", "--limit", "drain_seconds=3", "--allow-adapters", "1"]
+    process = start(home, f"plain={base}", str(adapter), *options)
     address = home / "api.json"
     assert process.stdout is not None
     while not any("Ready" in line for line in process.stdout):
@@ -141,6 +146,12 @@ def test_the_command_serves_adapters_on_their_base_until_it_is_told_to_stop(
         answers = [client.post("/chat/completions", json={"model": m, **ask}).json() for m in ("plain", "adapter")]
         texts = [answer["choices"][0]["message"]["content"] for answer in answers]
         assert texts[0] != texts[1]
+        more = {"lora_name": "more", "lora_path": "published"}
+        assert client.post("/load_lora_adapter", json=more).json()["id"] == "more"
+        answer = client.post("/chat/completions", json={"model": "more", **ask}).json()
+        assert answer["choices"][0]["message"]["content"] == texts[1]
+        assert client.post("/unload_lora_adapter", json={"lora_name": "adapter"}).status_code == 200
+        assert [model["id"] for model in client.get("/models").json()["data"]] == ["plain", "more"]
     assert httpx.get(f"{address['url']}/models").status_code == 401
     process.send_signal(signal.SIGTERM)
     assert process.wait(15) == 0

@@ -76,6 +76,22 @@ def test_completions_take_texts_and_ids(api: Any, prompt: Any) -> None:
     assert texts == [choice["text"] for choice in echoed]
 
 
+def test_token_ids_come_where_they_are_asked_for(api: Any) -> None:
+    body = {"prompt": [[65, 66], [67]], "model": "fast", "max_tokens": 3, "return_token_ids": True, "n": 2}
+    whole = api.post(COMPLETIONS, body).json()["choices"]
+    assert [choice["prompt_token_ids"] for choice in whole] == [[65, 66], [65, 66], [67], [67]]
+    assert [choice["token_ids"] for choice in whole] == [[65, 66, 65]] * 2 + [[67, 67, 67]] * 2
+    prompts: list[list[int]] = [[], [], [], []]
+    said: list[list[int]] = [[], [], [], []]
+    for chunk in events_of(api.post(COMPLETIONS, body | {"stream": True})):
+        for choice in chunk["choices"]:
+            prompts[choice["index"]] += choice.get("prompt_token_ids", [])
+            said[choice["index"]] += choice.get("token_ids", [])
+    assert prompts == [choice["prompt_token_ids"] for choice in whole]
+    assert said == [choice["token_ids"] for choice in whole]
+    assert "token_ids" not in api.post(COMPLETIONS, body | {"return_token_ids": False}).text
+
+
 def test_a_prompt_is_taken_as_it_is(api: Any) -> None:
     """The stub says the prompt over: there is no template around it."""
     choice = api.post(COMPLETIONS, {"prompt": "ab", "max_tokens": 4}).json()["choices"][0]

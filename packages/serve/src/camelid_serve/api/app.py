@@ -16,7 +16,7 @@ from fastapi import FastAPI
 
 from camelid_serve.remote import EngineProcess
 
-from . import compat, openai, status
+from . import adapters, compat, openai, status
 from .errors import install
 from .guard import App, Guard, Receive, Scope, Send
 from .resident import Resident, Serving
@@ -60,8 +60,8 @@ def build(
     )
     app.state.serving = state
     install(app)
-    for router in (openai.router, status.router, compat.router):
-        app.include_router(router)
+    for routes in (openai, adapters, status, compat):
+        app.include_router(routes.router)
     return app
 
 

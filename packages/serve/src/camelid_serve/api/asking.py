@@ -57,6 +57,9 @@ def completion(state: State, wanted: CompletionRequest) -> Asked:
         "generate": longest > 0,
         "echo": bool(wanted.echo),
         "logprobs": wanted.logprobs,
+        "stops": wanted.stop_token_ids or [],
+        "ids": bool(wanted.return_token_ids),
+        "name_by_id": bool(wanted.return_tokens_as_token_ids),
         "stream": bool(wanted.stream),
     }
     form = CompletionForm(label, count, wanted.logprobs is not None, wanted.wants_usage, bool(wanted.echo))
@@ -76,7 +79,7 @@ def _sampling(state: State, label: str, wanted: Asking, longest: int) -> dict[st
         limit = state.limits.max_tokens
         raise ApiError(400, f"'max_tokens' is {longest}; this server gives at most {limit}.", "too_many", "max_tokens")
     settings = state.resident.models[label].sampling.model_dump(mode="json")
-    for name in ("temperature", "top_p", "top_k", "repetition_penalty"):
+    for name in ("temperature", "top_p", "top_k", "repetition_penalty", "no_repeat_ngram_size"):
         if getattr(wanted, name) is not None:
             settings[name] = getattr(wanted, name)
     seed = secrets.randbits(31) if wanted.seed is None else wanted.seed

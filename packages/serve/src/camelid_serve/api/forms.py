@@ -101,22 +101,25 @@ class CompletionForm(_Form):
 
     def whole(self, done: Mapping[str, Any], seconds: float) -> dict[str, Any]:
         choices = []
+        prompts = self._each(done["prompts"])
         for index, row in enumerate(done["rows"]):
-            prompt = done["prompts"][index // self._count] if self._echo else {}
+            prompt = prompts[index] if self._echo else {}
             text = prompt.get("text", "") + row["answer"]
             scored = [*prompt.get("scored", ()), *row.get("scored", ())]
-            choices.append(self._choice(index, text, scored, row["facts"]["finish"]))
+            choices.append(self._choice(index, text, scored, row["facts"]["finish"], row.get("ids"), prompts[index]))
         return self._object(self.kind, choices, usage(done)) | {"usage": usage(done)}
 
     def chunks(self, event: Mapping[str, Any]) -> list[dict[str, Any]]:
-        if event["event"] == "begun" and self._echo:
-            prompts = [prompt for prompt in event["prompts"] for _ in range(self._count)]
-            return [
-                self._chunk(self._choice(index, prompt["text"], prompt.get("scored", ())))
-                for index, prompt in enumerate(prompts)
+        if event["event"] == "begun":
+            first = [
+                self._choice(index, prompt.get("text", ""), prompt.get("scored", ()), prompt=prompt)
+                for index, prompt in enumerate(self._each(event["prompts"]))
             ]
+            return [self._chunk(choice) for choice in first if self._echo or "prompt_token_ids" in choice]
         if event["event"] == "delta":
-            choice = self._choice(event["index"], event["text"], event.get("scored", ()), event.get("finish"))
+            choice = self._choice(
+                event["index"], event["text"], event.get("scored", ()), event.get("finish"), event.get("ids")
+            )
             return [self._chunk(choice)]
         return self._last(event) if event["event"] == "done" else []
 
@@ -126,10 +129,25 @@ class CompletionForm(_Form):
             whole.pop("usage", None)
         return whole
 
-    def _choice(self, index: int, text: str, scored: Sequence[Any], finish: str | None = None) -> dict[str, Any]:
+    def _each(self, prompts: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+        """The prompt of every choice."""
+        return [prompt for prompt in prompts for _ in range(self._count)]
+
+    def _choice(
+        self,
+        index: int,
+        text: str,
+        scored: Sequence[Any],
+        finish: str | None = None,
+        ids: Sequence[int] | None = None,
+        prompt: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Token ids where they were asked for: of what is new, and of the prompt where it is told of."""
         probabilities = self._probabilities(index, scored) if self._logprobs else None
         reason = finish_reason(finish) if finish else None
-        return {"index": index, "text": text, "logprobs": probabilities, "finish_reason": reason}
+        choice = {"index": index, "text": text, "logprobs": probabilities, "finish_reason": reason}
+        asked = {"prompt_token_ids": (prompt or {}).get("ids"), "token_ids": ids}
+        return choice | {name: list(tokens) for name, tokens in asked.items() if tokens is not None}
 
     def _probabilities(self, index: int, scored: Sequence[Any]) -> dict[str, Any]:
         """The chosen token stands among the likeliest of its place, as clients that look for the best expect."""

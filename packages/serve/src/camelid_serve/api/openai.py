@@ -40,7 +40,7 @@ async def completions(wanted: CompletionRequest, request: Request) -> Response:
 @router.get("/models", summary="What is served")
 async def models(request: Request) -> JSONResponse:
     state = _state(request)
-    return JSONResponse({"object": "list", "data": [_model(state, label) for label in state.resident.models]})
+    return JSONResponse({"object": "list", "data": [described(state, label) for label in state.resident.models]})
 
 
 @router.get("/models/{model:path}", summary="One of what is served")
@@ -48,10 +48,11 @@ async def model(model: str, request: Request) -> JSONResponse:
     state = _state(request)
     if model not in state.resident.models:
         raise ApiError(404, f"model {plain(model)!r} is not served here. See /v1/models.", "model_not_found", "model")
-    return JSONResponse(_model(state, model))
+    return JSONResponse(described(state, model))
 
 
-def _model(state: State, label: str) -> dict[str, Any]:
+def described(state: State, label: str) -> dict[str, Any]:
+    """A model as OpenAI's lists have them."""
     loaded = state.resident.models[label]
     return {
         "id": label,

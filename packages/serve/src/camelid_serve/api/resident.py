@@ -79,11 +79,13 @@ class Call:
 
 
 class Resident:
-    """`models` says what can be asked; `state` is loading, ready, restarting or failed."""
+    """`models` says what can be asked, `added` which of them came while it ran; `state` is loading, ready, restarting
+    or failed."""
 
     def __init__(self, serving: Serving, process: EngineProcess, stall_seconds: float) -> None:
         self.serving = serving
         self.models: dict[str, Loaded] = {}
+        self.added: dict[str, str] = {}
         self.state = "loading"
         self.why = "the model is being loaded."
         self.calls: set[Call] = set()
@@ -97,6 +99,8 @@ class Resident:
         self._outbox: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._writer = Thread(target=self._write, daemon=True, name="engine requests")
         self._probing: asyncio.Task[bool] | None = None
+        self._wanted = dict(serving.models)
+        self.changing = asyncio.Lock()
 
     @property
     def alive(self) -> bool:
@@ -134,6 +138,27 @@ class Resident:
 
     def cancel(self, call: Call) -> None:
         self._outbox.put(lambda: self._process.cancel(call.number))
+
+    async def add(self, label: str, name: str) -> None:
+        """Serve one more adapter of a base that is served; `changing` is held meanwhile.
+
+        Raises:
+            CamelidError: it cannot be; or the process has ended.
+        """
+        await asyncio.to_thread(self._process.add, label, name, share=True)
+        self.added[label] = name
+        self.models = dict(self._process.models)
+
+    async def remove(self, label: str) -> None:
+        """Serve a model no more; `changing` is held meanwhile.
+
+        Raises:
+            CamelidError: there is none of that label; or the process has ended.
+        """
+        await asyncio.to_thread(self._process.remove, label)
+        self.added.pop(label, None)
+        self._wanted.pop(label, None)
+        self.models = dict(self._process.models)
 
     def heard(self, call: Call, event: Mapping[str, Any]) -> None:
         now = self._heard = time.monotonic()
@@ -194,15 +219,22 @@ class Resident:
             return
         self.restarted()
         try:
-            await asyncio.to_thread(self._load)
+            async with self.changing:
+                await asyncio.to_thread(self._load)
         except Exception as error:
             log.error("the engine cannot be started again: %s", error)
 
     def _load(self) -> None:
-        wanted = self.serving
-        loading = self._process.load_all(wanted.models, wanted.template, wanted.dtype, wanted.slots, wanted.engine)
-        for step in loading:
+        """What was served at the start, and what came since as far as it still can be."""
+        how = self.serving
+        for step in self._process.load_all(self._wanted, how.template, how.dtype, how.slots, how.engine):
             log.info(step)
+        for label, name in tuple(self.added.items()):
+            try:
+                self._process.add(label, name, share=True)
+            except CamelidError as error:
+                log.error("adapter %r is served no more: %s", label, error)
+                del self.added[label]
         self.models = dict(self._process.models)
         self._heard = self._tokens = time.monotonic()
         self.state, self.why = "ready", ""

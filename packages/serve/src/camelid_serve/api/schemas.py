@@ -19,7 +19,7 @@ TokenIds = Annotated[list[TokenId], Field(fail_fast=True, min_length=1, max_leng
 Stop = Annotated[str, Field(max_length=256)]
 
 _NO_TOOLS = "this server calls no tools"
-_NO_PENALTY = "only repetition_penalty is known here"
+_NO_PENALTY = "only repetition_penalty and no_repeat_ngram_size are known here"
 _FREE_TEXT = "answers are free text here"
 
 IGNORED = frozenset(
@@ -96,6 +96,8 @@ class Asking(Wire):
     """Choose among this many likeliest tokens; 0 is off."""
     repetition_penalty: Annotated[float, Field(gt=0, le=10)] | None = None
     """Above 1 makes tokens that already occurred less likely."""
+    no_repeat_ngram_size: Annotated[int, Field(ge=0, le=100)] | None = None
+    """No run of this many tokens may occur twice, the question counted; 0 is off."""
     n: Annotated[int, Field(ge=1, le=128)] | None = None
     """Answers to each prompt, with seeds that count up."""
     seed: Annotated[int, Field(ge=-(2**63), le=2**63 - 1)] | None = None
@@ -207,6 +209,12 @@ class CompletionRequest(Asking):
     """Give the prompt back before the answer; with logprobs, with the probabilities of its tokens."""
     logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     """With the probability of every token and those of this many likeliest ones."""
+    stop_token_ids: Annotated[list[TokenId], Field(fail_fast=True, max_length=1024)] | None = None
+    """Tokens that end the answer besides the model's own; none of them is given out."""
+    return_token_ids: bool | None = None
+    """With `token_ids` of what is new in each choice, and its `prompt_token_ids` the first time, as vLLM has them."""
+    return_tokens_as_token_ids: bool | None = None
+    """Name tokens in logprobs `token_id:NUMBER`, as vLLM does: not every token is a text of its own."""
 
     @property
     def prompts(self) -> list[str | list[int]]:

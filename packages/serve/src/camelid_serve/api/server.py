@@ -126,7 +126,7 @@ def server(app: App, state: State) -> Server:
         access_log=False,
         server_header=False,
         proxy_headers=False,  # who asks is who connects: a header cannot say otherwise
-        timeout_keep_alive=5,
+        timeout_keep_alive=20,  # aiohttp keeps a connection for 15 s, and must be the one that closes it
         timeout_graceful_shutdown=round(limits.drain_seconds),
         backlog=min(4096, limits.connections),
     )

@@ -35,6 +35,8 @@ class Limits(Config):
     stall_seconds: float = Field(60, gt=0)
     """Longest silence of a busy engine before it is restarted, and a second more per 100 characters that it is
     reading; raise it for large models on slow machines."""
+    adapters: int = Field(0, ge=0, le=10_000)
+    """Adapters that clients may have loaded; 0 lets them load and unload none."""
     drain_seconds: float = Field(10, gt=0)
     """Longest that answers under way may take to end when the server is told to stop."""
     connections: int = Field(1000, ge=1)

@@ -30,8 +30,8 @@ class State:
     created: int = field(default_factory=lambda: int(time.time()))
     draining: ApiError | None = None
 
-    def model(self, name: str | None) -> str:
-        """The label that `name` asks for.
+    def model(self, name: str | None, param: str = "model") -> str:
+        """The label that `name`, the request's field `param`, asks for.
 
         Raises:
             ApiError: there is no such model (404), or none yet (503).
@@ -45,7 +45,7 @@ class State:
             return next(iter(known))
         if name not in known:
             message = f"model {plain(name)!r} is not served here.{did_you_mean(plain(name), known)} See /v1/models."
-            raise ApiError(404, message, "model_not_found", "model")
+            raise ApiError(404, message, "model_not_found", param)
         return name
 
     def count(self, done: Mapping[str, Any]) -> None:

@@ -13,6 +13,7 @@ import typer
 from camelid_core.config import Config, parse_overrides, validate
 
 from camelid_serve.engine import Sampling
+from camelid_serve.presets import OWN, PRESETS, named
 
 ConfigT = TypeVar("ConfigT", bound=Config)
 
@@ -24,6 +25,28 @@ def _option(field: str) -> Any:
 Temperature = Annotated[float | None, _option("temperature")]
 MaxNewTokens = Annotated[int | None, _option("max_new_tokens")]
 Seed = Annotated[int | None, _option("seed")]
+Preset = Annotated[
+    str, typer.Option(help=f"Ready-made sampling that other options change: {', '.join(PRESETS)}.", show_default=False)
+]
+
+
+def preset_of(name: str, model: str) -> dict[str, Any]:
+    """The sampling that a preset asks for, by field; `own` asks the model's makers. Nothing without a name.
+
+    Raises:
+        UnknownName, ModelError: no such preset, or `own` of a model that is not here.
+    """
+    if not name:
+        return {}
+    preset, own = named("preset", name, PRESETS), None
+    if name == OWN:
+        from camelid_core.models import resolve_model
+        from camelid_core.plugins import load_host
+
+        from camelid_serve.assemble import recommended
+
+        own = recommended(resolve_model(model, load_host()))
+    return preset.applied(Sampling(), own).model_dump(mode="json", exclude_defaults=True)
 
 
 def given(**values: Any) -> dict[str, Any]:

@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
 from typing import Annotated
 
 import typer
 from camelid_core.config import parse_overrides, validate
-from camelid_core.errors import CamelidError
 
-from camelid_serve.answering import Facts
 from camelid_serve.chat import ChatSession
 from camelid_serve.engine import Sampling
+from camelid_serve.presets import OWN, PRESETS, SUFFIXES, named
 
-from .answering import MaxNewTokens, Seed, Temperature, given
+from .answering import MaxNewTokens, Preset, Seed, Temperature, given
+from .conversing import Conversing, note
 
 app = typer.Typer(help="Talk with a model or artefact.")
-
-_HELP = """/clear         forget the conversation
-/retry         answer the last question anew
-/system TEXT   set the system text (without TEXT: remove it) and begin anew
-/stop          end the program; Ctrl-C ends only the answer under way
-/help          this list"""
 
 
 @app.command()
@@ -35,6 +27,11 @@ def chat(
     system: Annotated[str, typer.Option(help="System text.")] = "",
     base: Annotated[bool, typer.Option(help="Let the base without its adapter answer too, to compare.")] = False,
     template: Annotated[str, typer.Option(help="Prompt template; empty takes the model's own.")] = "",
+    preset: Preset = "",
+    suffix: Annotated[
+        list[str] | None,
+        typer.Option(help=f"Ask for reasoning behind every question; repeatable: {', '.join(SUFFIXES)}."),
+    ] = None,
     temperature: Temperature = None,
     max_new_tokens: MaxNewTokens = None,
     seed: Seed = None,
@@ -48,83 +45,17 @@ def chat(
         overrides or []
     )
     validate(Sampling, options, "the options")  # before the model is loaded, which takes a while
-    assembled = assemble(model, load_host(), template, slots=2, report=_note)
+    chosen = named("preset", preset or OWN, PRESETS)
+    suffixes = [named("suffix", name, SUFFIXES).text for name in suffix or []]
+    assembled = assemble(model, load_host(), template, slots=2, report=note)
     try:
-        sampling = validate(Sampling, assembled.sampling.model_dump() | options, "the options")
+        start = chosen.applied(assembled.sampling, assembled.sampling)
+        sampling = validate(Sampling, start.model_dump() | options, "the options")
         sides = [True, False] if base and assembled.adapter else [True]
-        sessions = [ChatSession(assembled, sampling, system, tuned) for tuned in sides]
+        talk = Conversing([ChatSession(assembled, sampling, system, tuned) for tuned in sides], suffixes)
         if question:
-            _answer(sessions, question)
+            talk.ask(question)
         else:
-            _talk(sessions, f"{assembled.reference.name} ({assembled.template.name})")
+            talk.talk(f"{assembled.reference.name} ({assembled.template.name})")
     finally:
         assembled.close()
-
-
-def _talk(sessions: list[ChatSession], title: str) -> None:
-    _note(f"{title}. /help shows what you can type besides questions.")
-    for line in _lines():
-        command, _, rest = line.partition(" ")
-        if command == "/stop":
-            return
-        try:
-            _obey(sessions, command, rest.strip(), line)
-        except CamelidError as error:
-            _note(str(error))
-
-
-def _obey(sessions: list[ChatSession], command: str, rest: str, line: str) -> None:
-    if command == "/help":
-        _note(_HELP)
-    elif command in ("/clear", "/system"):
-        for session in sessions:
-            session.clear()
-            session.system = rest if command == "/system" else session.system
-        _note("The conversation begins anew.")
-    elif command == "/retry":
-        _answer(sessions, None)
-    elif command.startswith("/") and command[1:].isalpha():
-        _note(f"There is no command {command!r}.\n{_HELP}")
-    else:
-        _answer(sessions, line)
-
-
-def _answer(sessions: list[ChatSession], question: str | None) -> None:
-    """Stream every session's answer to a question, or to the last one again."""
-    for session in sessions:
-        if len(sessions) > 1:
-            _note("tuned:" if session.tuned else "base:")
-        answer = session.retry() if question is None else session.send(question)
-        try:
-            for text in answer:
-                typer.echo(text, nl=False)
-        except KeyboardInterrupt:
-            pass
-        typer.echo()
-        _note(_footer(session.facts))
-
-
-def _footer(facts: Facts | None) -> str:
-    if facts is None:
-        return "(stopped)"
-    end = {"stop": "complete", "length": "cut at max_new_tokens", "cancelled": "stopped"}[facts.finish]
-    rate = f"{facts.tokens_per_second:.1f} tokens/s · first after {facts.first_token:.2f} s"
-    return f"({facts.tokens} tokens · {rate} · {end})"
-
-
-def _lines() -> Iterator[str]:
-    """Non-empty lines: with a prompt and editing on a terminal, plain from a pipe."""
-    if sys.stdin.isatty():
-        import readline  # noqa: F401 - gives `input` editing and history
-    while True:
-        try:
-            line = input("> " if sys.stdin.isatty() else "").strip()
-        except EOFError:
-            return
-        if line:
-            yield line
-
-
-def _note(text: str) -> None:
-    """What is not an answer goes to stderr: a script reads answers alone."""
-    typer.secho(text, err=True, dim=True)

@@ -1,4 +1,4 @@
-"""`camelid eval answers|context|passkey`; without one of these words it is `answers`."""
+"""`camelid eval answers|context|passkey|parity`; without one of these words it is `answers`."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from camelid_serve.evaluations.config import ContextConfig, PasskeyConfig
 
 from .answering import MaxNewTokens, Seed, Temperature, configure, given
 from .comparing import Lengths, Models, Rope, configure_comparison
+from .parity import parity
 
 
 class _Evaluations(TyperGroup):
@@ -98,6 +99,9 @@ def passkey(
     values = given(depths=depths.split(",") if depths else None, trials=trials, template=template)
     job = run_job("passkey", configure_comparison(PasskeyConfig, models, lengths, rope, values), name)
     _compared(job, as_json, _keys)
+
+
+app.command()(parity)
 
 
 def _compared(job: Job, as_json: bool, table: Any) -> None:

@@ -13,7 +13,7 @@ from camelid_serve.config import PredictConfig
 from camelid_serve.inputs import PREDICTIONS, open_input
 from camelid_serve.predictions import asked, labels
 
-from .answering import MaxNewTokens, Seed, Temperature, configure, copy_file, given
+from .answering import MaxNewTokens, Preset, Seed, Temperature, configure, copy_file, given, preset_of
 
 app = typer.Typer(help="Answer every row of a file.")
 
@@ -36,7 +36,8 @@ def predict(
     template: Annotated[str, typer.Option(help="Prompt template; empty takes the model's own.")] = "",
     limit: Annotated[int | None, typer.Option(help="Take at most this many rows.")] = None,
     base: Annotated[bool, typer.Option(help="Answer without the adapter.")] = False,
-    batch_size: Annotated[int | None, typer.Option(help="Rows that are answered at once.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Most rows that are answered at once.")] = None,
+    preset: Preset = "",
     temperature: Temperature = None,
     max_new_tokens: MaxNewTokens = None,
     seed: Seed = None,
@@ -61,6 +62,7 @@ def predict(
         batch_size=batch_size,
     )
     sampling = given(temperature=temperature, max_new_tokens=max_new_tokens, seed=seed)
+    sampling = preset_of(preset, model) | sampling
     config = configure(PredictConfig, values, sampling, overrides or []).anchored()
     open_input(config.input, config.columns)
     labels(asked(config))

@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from camelid_core.config import parse_overrides, validate
 from camelid_core.errors import CamelidError, MissingPackage, UsageError
+from camelid_core.gguf_files import is_gguf
 from camelid_core.paths import home
+
+from camelid_serve.kinds import engine_text
 
 from .answering import given
 
@@ -46,7 +49,17 @@ def serve(
         list[str] | None, typer.Option(help="A web page's origin that may send requests here.")
     ] = None,
     template: Annotated[str, typer.Option(help="Prompt template; empty takes each model's own.")] = "",
-    engine: Annotated[str, typer.Option(help="Engine that runs the models.")] = "transformers",
+    engine: Annotated[
+        str,
+        typer.Option(help="Engine that runs the models; `camelid plugins list` shows which there are."),
+    ] = "transformers",
+    engine_url: Annotated[
+        str, typer.Option(help="Where the server is that engine `openai` asks: http://HOST:PORT.")
+    ] = "",
+    engine_option: Annotated[
+        list[str] | None,
+        typer.Option(help="A setting of the engine as field=value, for example program=/opt/bin/vllm; repeatable."),
+    ] = None,
     dtype: Annotated[
         Literal["auto", "float32", "bfloat16", "float16"], typer.Option(help="Number format of the weights.")
     ] = "auto",
@@ -54,6 +67,13 @@ def serve(
     limit: Annotated[
         list[str] | None,
         typer.Option(help="A limit as field=value, for example queue=64 or request_seconds=60; repeat for more."),
+    ] = None,
+    allow_adapters: Annotated[
+        int | None,
+        typer.Option(
+            help="How many adapters of the served bases clients may load from Camelid's home while it runs.",
+            show_default="none",
+        ),
     ] = None,
 ) -> None:
     """Serve models under /v1, with /health, /ready and /metrics. One key is asked for, and printed at the start."""
@@ -73,8 +93,9 @@ def serve(
             f"--host {host} lets other machines in, and --no-token lets anyone ask. "
             "Leave out --no-token, give an --api-key, or listen on 127.0.0.1 and forward the port (ssh -L)."
         )
-    limits = validate(Limits, parse_overrides(limit or []) | given(slots=slots), "the limits")
-    serving = _serving(artefacts, template, engine, dtype, limits.slots)
+    limits = validate(Limits, parse_overrides(limit or []) | given(slots=slots, adapters=allow_adapters), "the limits")
+    settings = [*([f"url={engine_url}"] if engine_url else []), *(engine_option or [])]
+    serving = _serving(artefacts, template, engine_text(engine, settings), dtype, limits.slots)
     with listening(host, port) as listener:
         _run(listener, serving, limits, keys, made, host, allow_host or [], allow_origin or [])
 
@@ -85,10 +106,11 @@ def _serving(artefacts: list[str], template: str, engine: str, dtype: Any, slots
     from camelid_core.plugins import load_host
 
     from camelid_serve.api.resident import Serving, unique
+    from camelid_serve.kinds import choose_engine
 
     models = unique([_anchored(name) for name in artefacts])
     plugins = load_host()
-    plugins.registry("camelid_engines")[engine]
+    choose_engine(plugins.registry("camelid_engines"), engine)
     if template:
         plugins.templates[template]
     for name in models.values():
@@ -97,11 +119,15 @@ def _serving(artefacts: list[str], template: str, engine: str, dtype: Any, slots
 
 
 def _anchored(given_name: str) -> str:
-    """A directory by its whole path, under the name it was given by."""
+    """A directory or file by its whole path, under the name it was given by."""
     label, equals, name = given_name.rpartition("=")
-    if not Path(name).is_dir():
+    if is_gguf(Path(name)):
+        path = Path(name).absolute()
+    elif Path(name).is_dir():
+        path = Path(name).resolve()
+    else:
         return given_name
-    return f"{label if equals else Path(name).resolve().name}={Path(name).resolve()}"
+    return f"{label if equals else path.name}={path}"
 
 
 def _run(

@@ -95,8 +95,7 @@ def _remarks(flags: Namespace, given: set[str]) -> Iterator[str]:
 
 
 def _generate(model: str, _: Namespace) -> list[str]:
-    sampling = ["top_p=0.9", "top_k=40", "repetition_penalty=1.8"]
-    return ["chat", model, *sampling, *TEMPLATE, "--temperature", "1.0", "--max-new-tokens", _LONGEST]
+    return ["chat", model, *TEMPLATE, "--preset", "alpaca-cot"]
 
 
 def _server(model: str, _: Namespace) -> list[str]:
@@ -140,7 +139,7 @@ SCRIPTS: Mapping[str, Script] = {
     "generate": Script(
         (("data", str, None, None),),
         _generate,
-        lambda _: ["num_beams 4 and no_repeat_ngram_size 6 have no word here: one answer is sampled."],
+        lambda _: ["num_beams 4: an answer that is shown while it grows has no beams; one is sampled."],
     ),
     "server": Script((), _server, lambda _: [_NO_BEAMS, "/clear begins anew, /stop ends; the conversation is kept."]),
     "predict": Script(

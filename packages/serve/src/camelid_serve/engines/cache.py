@@ -1,11 +1,12 @@
 """Keys and values of a batch of rows: they grow in place, and rows and columns come and go.
 
 Knows transformers' cache classes. Knows nothing of tokens, requests or sampling.
-A column is a position in the cache; the batch's mask says which columns a row may look at.
+A column is a position in the cache, the last being the newest; the batch's mask says which columns a row may look at.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -14,41 +15,78 @@ from transformers.cache_utils import DynamicCache, DynamicLayer
 _SLACK = 64
 """Columns allocated ahead: one copy of the whole cache per 64 tokens instead of one per token."""
 
+Start = Sequence[tuple[torch.Tensor, torch.Tensor] | None]
+"""Keys and values of one row for each layer, None for a layer that keeps none of its own."""
+
 
 class GrowingLayer(DynamicLayer):
-    """One layer's keys and values as views of larger buffers."""
+    """One layer's keys and values as a window of larger buffers.
+
+    Columns that nobody looks at any more leave on the left, new ones come on the right, both without a copy.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.keys: Any = None
         self.values: Any = None
         self._buffers: tuple[torch.Tensor, torch.Tensor] | None = None
+        self._first = 0
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-        start = self.get_seq_length()
-        end = start + key_states.shape[-2]
-        if self._buffers is None or end > self._buffers[0].shape[-2]:
-            self._buffers = (self._grown(self.keys, key_states, end), self._grown(self.values, value_states, end))
-        self._buffers[0][:, :, start:end] = key_states
-        self._buffers[1][:, :, start:end] = value_states
-        self.keys, self.values = (buffer[:, :, :end] for buffer in self._buffers)
+        width = self.get_seq_length()
+        self._frame(len(key_states), 0, width + key_states.shape[-2], (key_states, value_states))
+        self.keys[:, :, width:] = key_states
+        self.values[:, :, width:] = value_states
         return self.keys, self.values
 
-    def set(self, keys: torch.Tensor, values: torch.Tensor) -> None:
-        """Replace what is held."""
+    def put(self, rows: Sequence[int], keys: torch.Tensor, values: torch.Tensor) -> None:
+        """Set these rows, the last columns of them; there are more rows and columns afterwards if these need them."""
+        count, width = len(self.keys), self.get_seq_length()
+        more = max(0, keys.shape[-2] - width)
+        self._frame(max(count, max(rows) + 1), more, width + more, (keys, values))
+        where = torch.tensor(rows, device=keys.device)
+        self.keys[:, :, -keys.shape[-2] :].index_copy_(0, where, keys)
+        self.values[:, :, -keys.shape[-2] :].index_copy_(0, where, values)
+
+    def drop(self, moves: Iterable[tuple[int, int]], count: int, columns: int) -> None:
+        """Copy rows over others, then keep the first `count` rows, without their first `columns` columns."""
+        for part in (self.keys, self.values):
+            for source, target in moves:
+                part[target] = part[source]
+        self._first += columns
+        self.keys, self.values = self.keys[:count, :, columns:], self.values[:count, :, columns:]
+
+    def begin(self, keys: torch.Tensor, values: torch.Tensor) -> None:
+        """Hold these; they stay as they are, and are copied when more comes."""
         self.lazy_initialization(keys, values)
         self.keys, self.values, self._buffers = keys, values, None
 
-    @staticmethod
-    def _grown(old: torch.Tensor, new: torch.Tensor, end: int) -> torch.Tensor:
-        buffer = new.new_empty((*new.shape[:2], end + _SLACK, new.shape[-1]))
-        if old.numel():
-            buffer[:, :, : old.shape[-2]] = old
-        return buffer
+    def _frame(self, count: int, left: int, width: int, like: tuple[torch.Tensor, torch.Tensor]) -> None:
+        """Make the window `count` rows high and `width` columns wide, `left` of them before the first one now."""
+        if self._buffers is None or not self._fits(count, left, width):
+            self._move(count, left, width, like)
+        else:
+            self._first -= left
+        window = slice(self._first, self._first + width)
+        self.keys, self.values = (buffer[:count, :, window] for buffer in self._buffers or ())
+
+    def _fits(self, count: int, left: int, width: int) -> bool:
+        rows, _, columns, _ = self._buffers[0].shape  # type: ignore[index]
+        return count <= rows and left <= self._first and self._first - left + width <= columns
+
+    def _move(self, count: int, left: int, width: int, like: tuple[torch.Tensor, torch.Tensor]) -> None:
+        buffers = []
+        for old, new in zip((self.keys, self.values), like, strict=True):
+            # zeros: what nobody may look at is multiplied by nothing, which only finite numbers survive
+            buffer = new.new_zeros((count, new.shape[1], width + _SLACK, new.shape[-1]))
+            if old.numel():
+                buffer[: len(old), :, left : left + old.shape[-2]] = old[:count]
+            buffers.append(buffer)
+        self._buffers, self._first = (buffers[0], buffers[1]), 0
 
 
 def new_cache(config: Any) -> DynamicCache:
@@ -64,36 +102,60 @@ def is_plain(cache: DynamicCache) -> bool:
     return bool(cache.layers) and all(isinstance(layer, GrowingLayer) for layer in cache.layers)
 
 
-def select(cache: DynamicCache, rows: torch.Tensor, columns: torch.Tensor) -> None:
-    """Keep only these rows and columns."""
-    for layer in _held(cache):
-        layer.set(*(part.index_select(0, rows).index_select(2, columns) for part in (layer.keys, layer.values)))
-
-
-def copies(cache: DynamicCache, config: Any, count: int) -> DynamicCache:
-    """A cache with the one row of `cache`, `count` times."""
-    copy = new_cache(config)
-    for source, target in zip(cache.layers, copy.layers, strict=True):
-        if source.is_initialized:
-            target.set(source.keys.expand(count, -1, -1, -1), source.values.expand(count, -1, -1, -1))
-    return copy
-
-
-def append(cache: DynamicCache, other: DynamicCache) -> None:
-    """Add the rows of `other` below, both padded on the left to one length."""
+def put(cache: DynamicCache, rows: Sequence[int], other: DynamicCache) -> None:
+    """Let the rows of `other` be these rows, ending where all end."""
     for layer, more in zip(cache.layers, other.layers, strict=True):
         if more.is_initialized:
-            layer.set(stack(layer.keys, more.keys), stack(layer.values, more.values))
+            layer.put(rows, more.keys, more.values)
 
 
-def stack(upper: torch.Tensor, lower: torch.Tensor) -> torch.Tensor:
-    """Rows of both, padded with zeros on the left of the second last dimension."""
-    width = max(upper.shape[-2], lower.shape[-2])
-    result = upper.new_zeros((upper.shape[0] + lower.shape[0], *upper.shape[1:-2], width, upper.shape[-1]))
-    result[: len(upper), ..., width - upper.shape[-2] :, :] = upper
-    result[len(upper) :, ..., width - lower.shape[-2] :, :] = lower
+def drop(cache: DynamicCache, moves: Sequence[tuple[int, int]], count: int, columns: int) -> None:
+    """Copy rows over others, then keep the first `count` rows, without their first `columns` columns."""
+    for layer in cache.layers:
+        if layer.is_initialized:
+            layer.drop(moves, count, columns)
+
+
+def column_bytes(cache: DynamicCache) -> int:
+    """What one column of one row takes."""
+    held = [part for layer in cache.layers if layer.is_initialized for part in (layer.keys, layer.values)]
+    return sum(part[:1, :, :1].nbytes for part in held)
+
+
+def start_of(cache: DynamicCache, row: int, columns: torch.Tensor) -> Start:
+    """A copy of these columns of one row."""
+    return [
+        tuple(part[row : row + 1].index_select(2, columns) for part in (layer.keys, layer.values))
+        if layer.is_initialized
+        else None
+        for layer in cache.layers
+    ]
+
+
+def started(config: Any, starts: Sequence[Start | None], widths: Sequence[int]) -> DynamicCache:
+    """A cache whose rows hold the first `widths` columns of these starts and end together; None holds nothing."""
+    cache = new_cache(config)
+    known = next((start for start in starts if start is not None), None)
+    if known is None:
+        return cache
+    alike = len(set(map(id, starts))) == 1 and len(set(widths)) == 1
+    for number, (layer, pair) in enumerate(zip(cache.layers, known, strict=True)):
+        if pair is None:
+            continue
+        if alike:
+            layer.begin(*(part[:, :, : widths[0]].expand(len(starts), -1, -1, -1) for part in pair))
+        else:
+            rows = [start[number] if start else None for start in starts]
+            layer.begin(
+                *(_lined_up([row[side] if row else None for row in rows], widths, pair[side]) for side in (0, 1))
+            )
+    return cache
+
+
+def _lined_up(rows: Sequence[torch.Tensor | None], widths: Sequence[int], like: torch.Tensor) -> torch.Tensor:
+    longest = max(widths)
+    result = like.new_zeros((len(rows), like.shape[1], longest, like.shape[-1]))
+    for target, row, width in zip(result, rows, widths, strict=True):
+        if row is not None:
+            target[:, longest - width :] = row[0, :, :width]
     return result
-
-
-def _held(cache: DynamicCache) -> list[Any]:
-    return [layer for layer in cache.layers if layer.is_initialized]

@@ -7,7 +7,8 @@ What is chosen for a row depends on its own logits, settings and seed alone, who
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Sequence
 
 import torch
 
@@ -24,19 +25,24 @@ class Chooser:
         self.sampling = sampling
         self._random = random.Random(sampling.seed)
         self._seen = set(prompt) if sampling.repetition_penalty != 1 else None
+        self._runs = _Runs(sampling.no_repeat_ngram_size, prompt) if sampling.no_repeat_ngram_size else None
 
     @property
     def plain(self) -> bool:
-        """Greedy without a penalty: the likeliest token, nothing else to do."""
-        return self.sampling.temperature == 0 and self._seen is None
+        """Greedy, and nothing that occurred matters: the likeliest token, nothing else to do."""
+        return self.sampling.temperature == 0 and self._seen is None and self._runs is None
 
     def choose(self, logits: torch.Tensor) -> int:
         """The next token from one row of float32 logits, and remember it."""
         if self._seen is not None:
             logits = _penalise(logits, self._seen, self.sampling.repetition_penalty)
+        if self._runs is not None:
+            logits = _without(logits, self._runs.completing())
         token = int(logits.argmax()) if self.sampling.temperature == 0 else self._draw(logits)
         if self._seen is not None:
             self._seen.add(token)
+        if self._runs is not None:
+            self._runs.add(token)
         return token
 
     def _draw(self, logits: torch.Tensor) -> int:
@@ -44,6 +50,26 @@ class Chooser:
         shares = values.softmax(-1).double().cumsum(-1)
         position = torch.searchsorted(shares, shares.new_tensor([self._random.random()]) * shares[-1], right=True)
         return int(tokens[position.clamp(max=len(tokens) - 1)])
+
+
+class _Runs:
+    """Runs of `size` tokens that occurred, by all of their tokens but the last."""
+
+    def __init__(self, size: int, tokens: Iterable[int]) -> None:
+        self._last: deque[int] = deque(maxlen=size - 1)
+        self._size = size
+        self._next: dict[tuple[int, ...], set[int]] = {}
+        for token in tokens:
+            self.add(token)
+
+    def add(self, token: int) -> None:
+        if len(self._last) == self._size - 1:
+            self._next.setdefault(tuple(self._last), set()).add(token)
+        self._last.append(token)
+
+    def completing(self) -> set[int]:
+        """Tokens that would now make such a run occur again."""
+        return self._next.get(tuple(self._last), set())
 
 
 def choose(logits: torch.Tensor, choosers: Sequence[Chooser]) -> list[int]:
@@ -84,3 +110,11 @@ def _penalise(logits: torch.Tensor, seen: set[int], penalty: float) -> torch.Ten
     ids = torch.tensor(sorted(seen), device=logits.device)
     chosen = logits[ids]
     return logits.index_copy(0, ids, torch.where(chosen < 0, chosen * penalty, chosen / penalty))
+
+
+def _without(logits: torch.Tensor, banned: set[int]) -> torch.Tensor:
+    """Never these tokens, unless none would be left: something has to be said."""
+    ids = torch.tensor([token for token in sorted(banned) if token < logits.shape[-1]], device=logits.device)
+    if not len(ids) or len(ids) == logits.shape[-1]:
+        return logits
+    return logits.index_fill(0, ids, -torch.inf)

@@ -38,6 +38,11 @@ def dynamic_positions(model: Any) -> list[Any]:
     return [module for module in model.modules() if getattr(module, "rope_type", None) == "dynamic"]
 
 
+def lengths_matter(model: Any) -> bool:
+    """Whether what a token becomes depends on how long the whole text is: a start of it then serves no other text."""
+    return any(getattr(module, "rope_type", None) in ("dynamic", "longrope") for module in model.modules())
+
+
 def forget_lengths(modules: Iterable[Any]) -> None:
     """Make dynamic rotary modules as they are in a fresh model.
 

@@ -1,8 +1,8 @@
 """The embedded engine: any Transformers model, many requests at once, adapters on one resident base.
 
-Knows threads, queues and which adapter is switched on. Knows nothing of text or templates.
-One thread owns the model; streams are queues it writes to. Requests join and leave the running
-batch between two tokens; those with different adapters take turns.
+Knows threads, queues and whose turn it is. Knows nothing of text or templates, and of adapters only who shares a batch.
+One thread owns the model; streams are queues it writes to. Requests join and leave the running batch between two
+tokens; those whose adapters cannot share one take turns.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from __future__ import annotations
 import atexit
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from camelid_core.artefacts import verify_directory
@@ -20,11 +21,15 @@ from camelid_core.errors import ModelError, UnknownName
 from camelid_core.loading import Dtype, check_base, check_files, load_adapted
 from camelid_core.models import Reference
 
-from camelid_serve.engine import Engine, PromptTooLong, Request, Scored, TokenEvent
+from camelid_serve.engine import Engine, PromptTooLong, Request, Scored
 
+from .adapters import Adapters
 from .batch import Batch, Row
+from .fitting import laid_out, room_for_rows
 from .positions import longest_context
+from .prefixes import Prefixes, room_for
 from .scoring import score
+from .tickets import Events, Ticket, TokenStream
 
 _PROMPT_TOKENS = 16384
 """Most prompt tokens read in one go, padding included: bounds the memory that reading takes."""
@@ -37,32 +42,24 @@ T = TypeVar("T")
 
 def load(reference: Reference, dtype: Dtype = "auto", slots: int = 16) -> Engine:
     """The model of `reference` with its adapter, ready to answer `slots` requests at once."""
-    return TransformersEngine(load_adapted(reference, dtype), slots)
-
-
-class _Ticket:
-    """A row and where its events go."""
-
-    def __init__(self, row: Row, index: int, events: SimpleQueue[TokenEvent | Exception]) -> None:
-        self.row, self.index, self.events = row, index, events
-
-    def tell(self, token: int | None) -> None:
-        if token is not None or self.row.finish is not None:
-            self.events.put(TokenEvent(self.index, token, self.row.finish, self.row.scored))
+    return TransformersEngine(laid_out(load_adapted(reference, dtype)), slots, reference.base)
 
 
 class TransformersEngine:
-    """`model` is a causal language model or a `PeftModel` around one, on its device."""
+    """`model` is a causal language model or a `PeftModel` around one, on its device; `base` is where it lies."""
 
-    def __init__(self, model: Any, slots: int = 16) -> None:
-        self._adapters = _Adapters(model.eval())
+    def __init__(self, model: Any, slots: int = 16, base: Path | None = None) -> None:
+        self._adapters = Adapters(model.eval())
+        self._base = base
         self._model = self._adapters.model
         self.context_length = longest_context(self._model.config) or _UNBOUNDED
-        self._slots = slots
-        self._waiting: deque[_Ticket] = deque()
-        self._tickets: dict[Row, _Ticket] = {}
+        self._slots = min(slots, room_for_rows(self._model) or slots)
+        self._waiting: deque[Ticket] = deque()
+        self._tickets: dict[Row, Ticket] = {}
         self._batches: dict[str | None, Batch] = {}
+        self._prefixes = Prefixes(room_for(self._model.device))
         self._errands: deque[Callable[[], None]] = deque()
+        self._leaving: frozenset[str] = frozenset()
         self._changed = threading.Condition()
         self._closed = False
         self._thread = threading.Thread(target=self._run, daemon=True, name="engine")
@@ -71,35 +68,51 @@ class TransformersEngine:
 
     @property
     def adapters(self) -> tuple[str, ...]:
-        return self._adapters.names
+        leaving = self._leaving
+        return tuple(name for name in self._adapters.names if name not in leaving)
+
+    @property
+    def shares(self) -> bool:
+        return not self._adapters.spoils_base
+
+    def takes_turns(self, name: str) -> str:
+        return self._adapters.why_alone(name)
 
     def stream(self, requests: Sequence[Request]) -> TokenStream:
-        for request in requests:
-            self._check(request)
-        events: SimpleQueue[TokenEvent | Exception] = SimpleQueue()
-        rows = [Row(request, self._limit(request)) for request in requests]
+        events: Events = SimpleQueue()
         with self._changed:
-            if self._closed:
-                raise ModelError("the model was unloaded; load it again.")
-            self._waiting += [_Ticket(row, index, events) for index, row in enumerate(rows)]
+            self._check(requests)
+            rows = [Row(request, self._limit(request)) for request in requests]
+            self._waiting += [Ticket(row, index, events) for index, row in enumerate(rows)]
             self._changed.notify()
         return TokenStream(rows, events, self._wake)
 
     def score(self, ids: Sequence[int], adapter: str | None, top: int) -> list[Scored]:
         """Every token of `ids` after the first, and last what the model would choose to come next."""
-        self._check(Request(ids, adapter=adapter))
+        self._check([Request(ids, adapter=adapter)])
         return self._between_turns(lambda: self._score(ids, adapter, top))
 
     def add_adapter(self, reference: Reference) -> str:
         """Make a further adapter of this base resident; gives its name here."""
-        if reference.peft is None:
+        directory = reference.peft
+        if directory is None:
             raise ModelError(f"{reference.name!r} is a whole model, not an adapter.")
-        directory = str(reference.peft)
-        check_files(reference.peft)
+        if self._base is not None and reference.base != self._base:
+            raise ModelError(f"adapter {reference.name!r} is for {str(reference.base)!r}, not for {str(self._base)!r}.")
+        check_files(directory)
         if reference.manifest is not None:
-            verify_directory(reference.peft)
+            verify_directory(directory)
         check_base(reference)
         return self._between_turns(lambda: self._adapters.add(directory))
+
+    def remove_adapter(self, name: str) -> None:
+        """Requests under way end first; memory is free when they have."""
+        with self._changed:
+            self._check_open()
+            if name not in self.adapters:
+                raise UnknownName("adapter", name, self.adapters)
+            self._leaving |= {name}
+        self._between_turns(self._let_go)
 
     def close(self) -> None:
         with self._changed:
@@ -108,13 +121,22 @@ class TransformersEngine:
         self._thread.join()
         atexit.unregister(self.close)
 
-    def _check(self, request: Request) -> None:
-        if request.adapter is not None and request.adapter not in self.adapters:
-            raise UnknownName("adapter", request.adapter, self.adapters)
-        if not request.ids:
-            raise ModelError("the prompt is empty; it needs at least one token.")
-        if len(request.ids) >= self.context_length:
-            raise PromptTooLong(len(request.ids), self.context_length)
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ModelError("the model was unloaded; load it again.")
+
+    def _check(self, requests: Sequence[Request]) -> None:
+        self._check_open()
+        known, spoilt = self.adapters, self._adapters.spoils_base
+        for request in requests:
+            if request.adapter is None and spoilt:
+                raise ModelError(f"its adapter {spoilt}, so that the base cannot answer alone here.")
+            if request.adapter is not None and request.adapter not in known:
+                raise UnknownName("adapter", request.adapter, known)
+            if not request.ids:
+                raise ModelError("the prompt is empty; it needs at least one token.")
+            if len(request.ids) >= self.context_length:
+                raise PromptTooLong(len(request.ids), self.context_length)
 
     def _limit(self, request: Request) -> int:
         return min(request.sampling.max_new_tokens, self.context_length - len(request.ids))
@@ -124,19 +146,24 @@ class TransformersEngine:
             self._changed.notify()
 
     def _run(self) -> None:
-        with torch.inference_mode():
-            while self._wait_for_work():
-                self._run_errands()
-                self._drop_cancelled()
-                for adapter in self._wanted():
-                    try:
-                        self._turn(adapter)
-                    except Exception as error:  # out of memory, say: it belongs to those who asked
-                        self._fail(adapter, error)
-        self._run_errands()
-        self._fail_all(ModelError("the model was unloaded before the answer was complete."))
-        self._batches.clear()
-        del self._model, self._adapters
+        try:
+            with torch.inference_mode():
+                while self._wait_for_work():
+                    self._run_errands()
+                    self._drop_cancelled()
+                    for group in self._wanted():
+                        try:
+                            self._turn(group)
+                        except Exception as error:  # out of memory, say: it belongs to those who asked
+                            self._fail(group, error)
+                    self._let_go()
+        finally:  # whatever happened, nobody waits for ever
+            with self._changed:
+                self._closed = True
+            self._run_errands()
+            self._fail_all(ModelError("the model was unloaded before the answer was complete."))
+            self._batches.clear()
+            del self._model, self._adapters, self._prefixes
 
     def _wait_for_work(self) -> bool:
         with self._changed:
@@ -155,8 +182,7 @@ class TransformersEngine:
                 done.put((None, error))
 
         with self._changed:
-            if self._closed:
-                raise ModelError("the model was unloaded; load it again.")
+            self._check_open()
             self._errands.append(run)
             self._changed.notify()
         result, error = done.get()
@@ -168,46 +194,75 @@ class TransformersEngine:
         while self._errands:
             self._errands.popleft()()
 
+    def _let_go(self) -> None:
+        """Free the adapters that were removed and have no requests any more."""
+        if not self._leaving:
+            return
+        with self._changed:
+            busy = {ticket.adapter for ticket in (*self._tickets.values(), *self._waiting)}
+        for name in self._leaving - busy:
+            self._batches.pop(name, None)
+            for batch in self._batches.values():
+                batch.forget(name)
+            self._adapters.remove(name)
+            with self._changed:
+                self._leaving -= {name}
+
     def _score(self, ids: Sequence[int], adapter: str | None, top: int) -> list[Scored]:
-        self._adapters.switch_to(adapter)
+        self._check([Request(ids, adapter=adapter)])  # again: it may have been removed meanwhile
+        self._adapters.use([adapter])
         return score(self._model, ids, top)
 
     def _wanted(self) -> list[str | None]:
+        """Groups that have a turn now."""
         with self._changed:
-            waiting = [ticket.row.request.adapter for ticket in self._waiting]
-        return list(dict.fromkeys([*(row.request.adapter for row in self._tickets), *waiting]))
+            tickets = (*self._tickets.values(), *self._waiting)
+        return list(dict.fromkeys(self._group(ticket) for ticket in tickets))
 
-    def _turn(self, adapter: str | None) -> None:
-        """One token for every running row under `adapter`, or the prompts of rows that join."""
-        self._adapters.switch_to(adapter)
-        if adapter not in self._batches:
-            self._batches[adapter] = Batch(self._model)
-        batch = self._batches[adapter]
-        joining = self._admit(adapter, batch)
-        if joining:
+    def _group(self, ticket: Ticket) -> str | None:
+        return self._adapters.group(ticket.adapter)
+
+    def _turn(self, group: str | None) -> None:
+        """The prompts of rows that join, or one token for every running row of a group."""
+        if group not in self._batches:
+            self._batches[group] = Batch(self._model, self._prefixes)
+        batch = self._batches[group]
+        free, joined = self._free(group), False
+        while batch.open and (joining := self._admit(group, free)):
+            free, joined = free - len(joining), True
+            self._adapters.use([joining[0].adapter])
             self._tickets.update({ticket.row: ticket for ticket in joining})
             self._tell(batch.add([ticket.row for ticket in joining]))
-        elif batch.running:
+        if not joined and batch.running:
+            self._adapters.use([row.request.adapter for row in batch.rows])
             self._tell(batch.step())
-        if 4 * batch.running <= 3 * len(batch.rows):
+        if 16 * batch.running <= 15 * len(batch.rows):
             batch.compact()
 
-    def _admit(self, adapter: str | None, batch: Batch) -> list[_Ticket]:
-        """Waiting requests that join now: at once while few wait, else in groups, as each joining costs a copy."""
+    def _free(self, group: str | None) -> int:
+        """How many may join now: at once while few wait, else in groups, as a call costs something itself."""
         with self._changed:
-            waiting = [ticket for ticket in self._waiting if ticket.row.request.adapter == adapter]
-            free = self._slots - len(self._tickets)
-            if not waiting or not batch.open or free < min(len(waiting), max(1, self._slots // 4)):
-                return []
-            joining = waiting[:1]
-            for ticket in waiting[1:free]:
-                longest = max(len(other.row.request.ids) for other in (*joining, ticket))
-                if longest * (len(joining) + 1) > _PROMPT_TOKENS:
+            waiting = sum(self._group(ticket) == group for ticket in self._waiting)
+        free = self._slots - len(self._tickets)
+        return free if free >= min(waiting, max(1, self._slots // 16)) else 0
+
+    def _admit(self, group: str | None, free: int) -> list[Ticket]:
+        """Those of a group that have waited longest and join together: under one adapter, and not too long to read."""
+        joining: list[Ticket] = []
+        longest = 0
+        with self._changed:
+            for ticket in [ticket for ticket in self._waiting if self._group(ticket) == group]:
+                if len(joining) >= free:
+                    break
+                if joining and ticket.adapter != joining[0].adapter:
+                    continue
+                longest = max(longest, len(ticket.row.request.ids))
+                if joining and longest * (len(joining) + 1) > _PROMPT_TOKENS:
                     break
                 joining.append(ticket)
             chosen = set(map(id, joining))
             self._waiting = deque(ticket for ticket in self._waiting if id(ticket) not in chosen)
-            return joining
+        return joining
 
     def _drop_cancelled(self) -> None:
         """End requests that were cancelled before their turn came."""
@@ -225,9 +280,9 @@ class TransformersEngine:
             if row.finish is not None:
                 del self._tickets[row]
 
-    def _fail(self, adapter: str | None, error: Exception) -> None:
-        self._batches.pop(adapter, None)
-        for row in [row for row in self._tickets if row.request.adapter == adapter]:
+    def _fail(self, group: str | None, error: Exception) -> None:
+        self._batches.pop(group, None)
+        for row in [row for row, ticket in self._tickets.items() if self._group(ticket) == group]:
             self._tickets.pop(row).events.put(error)
 
     def _fail_all(self, error: Exception) -> None:
@@ -235,88 +290,3 @@ class TransformersEngine:
             ticket.events.put(error)
         self._tickets.clear()
         self._waiting.clear()
-
-
-class TokenStream:
-    """The events of one `stream` call. Leaving it, closing it or forgetting it cancels what is left."""
-
-    def __init__(self, rows: list[Row], events: SimpleQueue[TokenEvent | Exception], wake: Any) -> None:
-        self._rows = rows
-        self._events = events
-        self._wake = wake
-        self._left = len(rows)
-
-    def __iter__(self) -> Iterator[TokenEvent]:
-        return self
-
-    def __next__(self) -> TokenEvent:
-        if self._left <= 0:
-            raise StopIteration
-        event = self._events.get()
-        while isinstance(event, TokenEvent) and event.finish is None and self._rows[event.index].cancelled:
-            event = self._events.get()  # made before the cancelling was heard of
-        if isinstance(event, Exception):
-            self.close()
-            raise event
-        self._left -= event.finish is not None
-        return event
-
-    def cancel(self, index: int) -> None:
-        self._rows[index].cancelled = True
-        self._wake()
-
-    def close(self) -> None:
-        self._left = 0
-        for row in self._rows:
-            row.cancelled = True
-        self._wake()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
-
-    def __del__(self) -> None:
-        for row in self._rows:
-            row.cancelled = True
-
-
-class _Adapters:
-    """Which adapters a model has, and which is switched on. `model` is the model to call."""
-
-    def __init__(self, model: Any) -> None:
-        configs = getattr(model, "peft_config", None) if hasattr(model, "get_base_model") else None
-        if configs and any(config.is_prompt_learning for config in configs.values()):
-            raise ModelError(
-                "this adapter is learned prompt tokens, which this engine cannot share a base with; use LoRA."
-            )
-        self.names: tuple[str, ...] = tuple(configs or ())
-        self.model = model.get_base_model() if configs else model
-        self._peft = model if configs else None
-        self._tuner = model.base_model if configs else None
-        self._current: str | None = model.active_adapter if configs else None
-
-    def add(self, directory: str) -> str:
-        """Load one more from its directory; it is not switched on."""
-        from peft import PeftConfig
-
-        if self._peft is None:
-            raise ModelError("this base was loaded without an adapter and takes none; load it with one of them.")
-        if PeftConfig.from_pretrained(directory).is_prompt_learning:
-            raise ModelError(f"{directory!r} is learned prompt tokens, which cannot share a base here; use LoRA.")
-        name = f"adapter{len(self.names)}"
-        self._peft.load_adapter(directory, name)
-        self._peft.eval()
-        self.names += (name,)
-        return name
-
-    def switch_to(self, adapter: str | None) -> None:
-        if self._tuner is None or adapter == self._current:
-            return
-        if adapter is None:
-            self._tuner.disable_adapter_layers()
-        else:
-            self._tuner.enable_adapter_layers()
-            self._tuner.set_adapter(adapter)
-        self._current = adapter

@@ -11,13 +11,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from camelid_core.artefacts import DatasetUse, Licences, TemplateContract, effective_licence, write_manifest
+from camelid_core.artefacts import DatasetUse, TemplateContract, write_manifest
 from camelid_core.config import Config
 from camelid_core.errors import MissingPackage
 from camelid_core.integrity import fingerprint
 from camelid_core.tasks import TaskContext
 
-from camelid_serve.provenance import manifest_for
+from camelid_serve.provenance import manifest_for, of_several
 
 from .plots import Draw, save
 from .variants import Variant
@@ -45,11 +45,7 @@ def write_results(
         context.emit("log", text=str(error))
     used = [dataset] if dataset is not None else []
     manifest = manifest_for("evaluation", variants[0].reference, config, metrics, used, template)
-    references = [variant.reference for variant in variants]
-    if len({(reference.base, reference.peft) for reference in references}) > 1:
-        licence = effective_licence({reference.name: reference.licence for reference in references})
-        manifest = manifest.model_copy(update={"licences": Licences(base=licence, effective=licence)})
-    write_manifest(context.output, manifest)
+    write_manifest(context.output, of_several(manifest, {variant.model: variant.reference for variant in variants}))
 
 
 def read_results(directory: Path) -> dict[str, Any]:

@@ -1,0 +1,50 @@
+"""What suits the machine: how weights lie in memory, and how many rows there is room for.
+
+Knows Transformers' models and configurations, and free memory. Knows nothing of requests.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psutil
+import torch
+
+_TOKENS = 1024
+"""Tokens that a row is given room for."""
+
+_SIZES = ("num_hidden_layers", "num_attention_heads", "hidden_size")
+
+_FEWEST = 4
+"""Rows that are tried however little memory is left."""
+
+
+def laid_out(model: Any) -> Any:
+    """The model, its weights turned in memory to how products with few rows want them.
+
+    On a CPU in float32 a step is 2 to 5 % faster for it, and nobody sees a difference: shapes and values stay. The
+    output matrix stays as it is, since it may be the input's table, too, of which rows are read.
+    """
+    if model.device.type != "cpu":
+        return model
+    tables = {id(layer.weight) for layer in (model.get_input_embeddings(), model.get_output_embeddings()) if layer}
+    for layer in (each for each in model.modules() if type(each) is torch.nn.Linear):
+        if layer.weight.dtype == torch.float32 and id(layer.weight) not in tables:
+            layer.weight.data = layer.weight.data.t().contiguous().t()
+    return model
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory that nobody uses, on a graphics card or in the machine."""
+    return int(torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available)
+
+
+def room_for_rows(model: Any) -> int | None:
+    """How many rows' keys and values go into half of what is free, once the model is loaded; None if nobody knows."""
+    config = model.config.get_text_config()
+    layers, heads, wide = (getattr(config, name, 0) for name in _SIZES)
+    groups = getattr(config, "num_key_value_heads", None) or heads
+    if not all(isinstance(size, int) and size for size in (layers, heads, wide, groups)):
+        return None
+    column = 2 * layers * groups * (getattr(config, "head_dim", None) or wide // heads) * model.dtype.itemsize
+    return max(_FEWEST, free_bytes(model.device) // 2 // (column * _TOKENS))

@@ -1,0 +1,60 @@
+"""What a person types for an engine → its kind and its settings: `openai url=http://127.0.0.1:8000 flavour=vllm`.
+
+The name comes first, `field=value` behind it, quoted as in a shell where a value has spaces. One text goes through
+configurations, job tables and pipes as it is, so that a result says how it came about; hence no setting is a secret.
+Knows registries of kinds. Loads no engine.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from camelid_core.config import Config, parse_overrides, validate
+from camelid_core.errors import UsageError
+from camelid_core.registry import Registry
+from camelid_core.tasks import resolve
+
+from .engine import Engine, EngineKind, Report
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenEngine:
+    """A kind, with settings where it has any."""
+
+    kind: EngineKind
+    options: Config | None = None
+
+    @property
+    def name(self) -> str:
+        return self.kind.name
+
+    def open(self, reference: object, dtype: str, slots: int, report: Report) -> Engine:
+        """Load the model; `slots` is how many requests may run at once."""
+        return self.kind.open(reference, dtype, slots, self.options, report)
+
+
+def choose_engine(kinds: Registry[EngineKind], text: str) -> ChosenEngine:
+    """The engine that `text` names.
+
+    Raises:
+        UnknownName: no engine of that name.
+        UsageError: settings that it does not have, or that do not fit.
+    """
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise UsageError(f"engine {text!r} cannot be read: {error}. Write NAME field=value …") from None
+    kind = kinds[words[0] if words else ""]
+    if not kind.options:
+        if words[1:]:
+            raise UsageError(f"engine {kind.name!r} takes no settings; leave out {shlex.join(words[1:])}.")
+        return ChosenEngine(kind)
+    return ChosenEngine(kind, validate(resolve(kind.options), parse_overrides(words[1:]), f"engine {kind.name!r}"))
+
+
+def engine_text(name: str, settings: Iterable[str]) -> str:
+    """The text for a name and `field=value` pairs, quoted where needed."""
+    given = list(settings)
+    return f"{name} {shlex.join(given)}" if given else name

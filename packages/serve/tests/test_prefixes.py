@@ -1,0 +1,182 @@
+"""What was read before is not read again, and nobody's answer changes for it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import torch
+from camelid_core.testing import tiny_model
+from camelid_serve.engine import Request, Sampling
+from camelid_serve.engines.batch import Batch, Row
+from camelid_serve.engines.prefixes import Prefixes
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import AutoConfig, AutoModelForCausalLM
+
+FAMILIES = ("llama", "gpt_neox", "qwen2", "bloom")
+LONGEST = 12
+"""Tokens of an answer."""
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return {
+        family: AutoModelForCausalLM.from_pretrained(
+            tiny_model(tmp_path_factory.mktemp(family), family), dtype=torch.float32
+        ).eval()
+        for family in FAMILIES
+    }
+
+
+def asked(ids: Sequence[int], seed: int = 0, sampled: bool = False, length: int = LONGEST) -> Row:
+    sampling = Sampling(temperature=1.0 if sampled else 0.0, top_p=0.9, seed=seed, max_new_tokens=length)
+    return Row(Request(ids, sampling), length)
+
+
+def answered(batch: Batch, rows: Sequence[Row]) -> list[list[int]]:
+    """The answers of rows that join together, and leave when they are done."""
+    with torch.inference_mode():
+        batch.add(rows)
+        while batch.running:
+            batch.step()
+        batch.compact()
+    return [row.tokens[len(row.request.ids) :] for row in rows]
+
+
+@contextmanager
+def reading(model: Any) -> Iterator[list[int]]:
+    """How many tokens the model was given, call by call."""
+    calls: list[int] = []
+    hook = model.register_forward_pre_hook(
+        lambda _, __, given: calls.append(given["input_ids"].numel()), with_kwargs=True
+    )
+    yield calls
+    hook.remove()
+
+
+class Talks:
+    """Conversations that begin alike, go on after their answers, and are asked at any time."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)
+        self._texts = [self._words(20), self._words(30)]
+
+    def ask(self) -> list[Row]:
+        return [self._row() for _ in range(self._random.randrange(1, 5))]
+
+    def heard(self, row: Row) -> None:
+        self._texts.append(row.tokens)
+
+    def _row(self) -> Row:
+        start = self._random.choice(self._texts)
+        cut = self._random.randrange(1, len(start) + 1) if self._random.random() < 0.3 else len(start)
+        length = self._random.randrange(1, LONGEST + 1)
+        ids = start[:cut] + self._words(self._random.randrange(1, 15))
+        return asked(ids, self._random.randrange(100), self._random.random() < 0.5, length)
+
+    def _words(self, count: int) -> list[int]:
+        return [self._random.randrange(5, 300) for _ in range(count)]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@given(seed=st.integers(0, 2**32))
+@settings(max_examples=4, deadline=None)
+def test_whoever_shares_a_start_is_answered_as_if_alone(models: dict[str, Any], family: str, seed: int) -> None:
+    model, talks, numbers = models[family], Talks(seed), random.Random(seed)
+    prefixes = Prefixes(numbers.choice([20_000, 1_000_000]))
+    batch = Batch(model, prefixes)
+    rows: list[Row] = []
+    with torch.inference_mode():
+        for _ in range(30):
+            if not batch.running or numbers.random() < 0.2:
+                joining = talks.ask()
+                rows += joining
+                batch.add(joining)
+            batch.step()
+            if numbers.random() < 0.3:
+                batch.compact()
+            talks.heard(numbers.choice(rows))
+            assert prefixes.bytes <= prefixes.limit
+        while batch.running:
+            batch.step()
+    for row in rows:
+        alone = Row(row.request, row.request.sampling.max_new_tokens)
+        assert answered(Batch(model, Prefixes(0)), [alone]) == [row.tokens[len(row.request.ids) :]]
+
+
+def test_the_next_turn_reads_what_is_new(models: dict[str, Any]) -> None:
+    """The question, the answer's last token, which nothing was made of yet, and one call for each token after."""
+    model, batch = models["llama"], Batch(models["llama"])
+    first = asked(range(5, 105))
+    answered(batch, [first])
+    with reading(model) as calls:
+        answered(batch, [asked([*first.tokens, 7, 8, 9])])
+    assert calls == [4] + [1] * (LONGEST - 1)
+    with reading(model) as calls:
+        answered(batch, [asked(range(5, 85))])
+    assert calls[0] == 1, "a part of what is known is known, too"
+
+
+def test_what_all_begin_with_is_read_once(models: dict[str, Any]) -> None:
+    batch = Batch(models["llama"])
+    for numbers, expected in (((60, 61, 62), [50, 3 * 2]), ((63, 64), [2 * 2])):
+        with reading(models["llama"]) as calls:
+            answered(batch, [asked([*range(5, 55), number, 9]) for number in numbers])
+        assert calls[: len(expected)] == expected, "and not again for those who come later"
+
+
+def test_nothing_is_left_of_what_is_to_be_forgotten(models: dict[str, Any]) -> None:
+    batch = Batch(models["llama"])
+    answered(batch, [asked(range(5, 55))])
+    row = asked(range(5, 75))
+    with torch.inference_mode():
+        batch.add([row])
+        batch.forget(None)
+        assert batch.prefixes.bytes == 0
+        while batch.running:
+            batch.step()
+        batch.compact()
+    assert batch.prefixes.bytes == 0, "what was on its way is not kept either"
+
+
+def test_what_was_used_longest_ago_goes_first(models: dict[str, Any]) -> None:
+    batch = Batch(models["llama"])
+    one, two, three = ([number, *range(5, 55)] for number in (1, 2, 3))
+    answered(batch, [asked(one)])
+    batch.prefixes.limit = 2 * batch.prefixes.bytes
+    answered(batch, [asked(two)])
+    batch.prefixes.longest(None, one)
+    answered(batch, [asked(three)])
+    known = [batch.prefixes.longest(None, ids)[0] for ids in (one, two, three)]
+    assert known == [50, 0, 50]
+    assert batch.prefixes.bytes <= batch.prefixes.limit
+    batch.prefixes.limit //= 4
+    answered(batch, [asked([4, *range(5, 55)])])
+    assert batch.prefixes.longest(None, one)[0] == 50, "what is larger than all there is room for drives nothing out"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"model_type": "mistral", "sliding_window": 8},
+        {
+            "model_type": "llama",
+            "max_position_embeddings": 64,
+            "rope_parameters": {"rope_type": "dynamic", "factor": 4.0, "rope_theta": 1e4},
+        },
+    ],
+    ids=["windows", "dynamic"],
+)
+def test_where_the_past_depends_on_the_length_nothing_is_kept(options: dict[str, Any]) -> None:
+    sizes = {"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 64}
+    config = AutoConfig.for_model(**options, hidden_size=32, vocab_size=400, **sizes)
+    batch = Batch(AutoModelForCausalLM.from_config(config).eval())
+    for _ in range(2):
+        with reading(batch._model) as calls:
+            answered(batch, [asked(range(5, 45)), asked(range(5, 46))])
+        assert calls[0] == 2 * 41
+    assert batch.prefixes.bytes == 0
