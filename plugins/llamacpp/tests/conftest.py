@@ -1,0 +1,78 @@
+"""Tiny random models as Transformers directories and as GGUF files of the same weights; a home directory per test."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from camelid_core.plugins import load_host
+from camelid_core.testing import tiny_model
+from camelid_serve.assemble import Assembled, assemble
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported: tiny models gain nothing from more
+
+CHATML = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def _converter() -> Any:
+    path = Path(__file__).parents[3] / "benchmarks" / "gguf_of.py"
+    spec = importlib.util.spec_from_file_location("gguf_of", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("CAMELID_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tiny_model(tmp_path_factory.mktemp("models") / "tiny")
+    (directory / "chat_template.jinja").write_text(CHATML, encoding="utf-8")
+    return directory
+
+
+@pytest.fixture(scope="session")
+def file(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The same model as a GGUF file, alone in a directory."""
+    converter = _converter()
+
+    @cache
+    def make(kind: str = "f32") -> Path:
+        return converter.write_gguf(base, tmp_path_factory.mktemp(kind) / f"tiny-{kind}.gguf", kind)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny(file: Callable[[str], Path]) -> Iterator[Assembled]:
+    """In float32 throughout, on four places."""
+    assembled = assemble(str(file("f32")), load_host(), dtype="float32", slots=4)
+    yield assembled
+    assembled.close()
+
+
+@pytest.fixture(scope="session")
+def plain(base: Path) -> Any:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).eval()
+
+
+@pytest.fixture
+def copied(file: Callable[[str], Path], tmp_path: Path) -> Path:
+    """A file that may be damaged."""
+    return Path(shutil.copy(file("f32"), tmp_path / "copy.gguf"))

@@ -1,0 +1,40 @@
+"""What this plugin gives to Camelid: engines in processes of their own, asked over HTTP."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from camelid_core import hookimpl
+
+if TYPE_CHECKING:
+    from camelid_serve.engine import EngineKind
+
+CAMELID_API = 1
+
+
+@hookimpl
+def camelid_engines() -> list[EngineKind]:
+    from camelid_serve.engine import EngineKind
+
+    from .flavours import FLAVOURS
+
+    here = "camelid_openai_engine"
+    running = EngineKind(
+        "openai",
+        "A server that runs already, at `url`: vLLM, SGLang, llama.cpp's, Ollama, Camelid, or any like OpenAI's.",
+        f"{here}.loading:connect",
+        gguf=True,
+        options=f"{here}.options:ClientOptions",
+    )
+    started = [
+        EngineKind(
+            flavour.name,
+            f"{flavour.title}, started and ended with Camelid.",
+            f"{here}.loading:start_{flavour.name.replace('-', '_')}",
+            gguf=flavour.start.weights != "transformers",
+            options=f"{here}.options:ServerOptions",
+        )
+        for flavour in FLAVOURS.values()
+        if flavour.start is not None and flavour.start.offered
+    ]
+    return [running, *started]

@@ -1,0 +1,128 @@
+"""Weights and adapters of a server: what it is given at its start, and what comes and goes while it runs.
+
+Knows files on disk, and a flavour's arguments and paths for them. Knows nothing of requests.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from camelid_core.errors import ModelError
+from camelid_core.gguf_files import is_gguf
+from camelid_core.models import Reference
+
+from .flavours import Start
+
+
+def label(name: str) -> str:
+    """A name that fits into an argument and a URL: the last part of a path or id."""
+    return name.rstrip("/").rpartition("/")[2] or "model"
+
+
+def weights_of(reference: Reference, title: str, start: Start) -> dict[str, str]:
+    """What {model} and {gguf} stand for.
+
+    Raises:
+        ModelError: weights of a kind that the program does not read.
+    """
+    if reference.stretched:
+        raise ModelError(f"{title} reads positions from the model's own files; merge {reference.name!r} first.")
+    if start.weights == "own":
+        return {"model": "", "gguf": ""}
+    if start.weights == "gguf":
+        return {"model": "", "gguf": str(_gguf(reference, title))}
+    if is_gguf(reference.base):
+        raise ModelError(f"{title} is given Transformers models here; {reference.name!r} is a GGUF file.")
+    return {"model": str(reference.base), "gguf": ""}
+
+
+def _gguf(reference: Reference, title: str) -> Path:
+    files = [reference.base] if is_gguf(reference.base) else sorted(reference.base.glob("*.gguf"))
+    if len(files) != 1:
+        found = "holds none" if not files else f"holds {len(files)}; name one of them"
+        raise ModelError(f"{title} needs a GGUF file, and {str(reference.base)!r} {found}.")
+    return files[0]
+
+
+class Roster(Protocol):
+    """The adapters that a server has: our name for each, and what requests call it there."""
+
+    def add(self, reference: Reference) -> tuple[str, str]:
+        """Have one more; gives both names.
+
+        Raises:
+            ModelError: the server has it not, or does not take it.
+        """
+
+    def remove(self, name: str) -> None:
+        """Have it no more."""
+
+
+class Listed:
+    """Those of a server that is somebody else's: it has what it lists."""
+
+    def __init__(self, names: Collection[str], where: str) -> None:
+        self._names = names
+        self._where = where
+
+    def add(self, reference: Reference) -> tuple[str, str]:
+        for name in (reference.name, label(reference.name)):
+            if name in self._names:
+                return name, name
+        listed = ", ".join(map(repr, self._names))
+        raise ModelError(f"{self._where} has no adapter {label(reference.name)!r}; it lists {listed}. Load it there.")
+
+    def remove(self, name: str) -> None:
+        """It stays there."""
+
+
+class Managed:
+    """Those of a server of ours: the first go with its start, others are posted. A new start gives it all of them."""
+
+    def __init__(self, title: str, start: Start, base: str, pattern: str) -> None:
+        self._title = title
+        self._start = start
+        self._base = base
+        self._pattern = pattern
+        self._there: dict[str, Reference] = {}
+        self.post: Callable[[str, Mapping[str, str]], None] | None = None
+
+    def add(self, reference: Reference) -> tuple[str, str]:
+        if not self._start.adapters:
+            raise ModelError(f"{self._title} takes no adapters here; merge {reference.name!r} and serve the result.")
+        self._rank(reference)
+        if self.post is not None and not self._there:
+            raise ModelError(f"{self._title} was started without adapters; start it with {reference.name!r}.")
+        name = label(reference.name)
+        while name in self._there or name == self._base:
+            name += "-"
+        if self.post is not None:
+            self.post(self._start.add_adapter, {"lora_name": name, "lora_path": str(reference.peft)})
+        self._there[name] = reference
+        return name, self._pattern.format(name=self._base, adapter=name)
+
+    def remove(self, name: str) -> None:
+        self._there.pop(name, None)
+        if self.post is not None:
+            self.post(self._start.remove_adapter, {"lora_name": name})
+
+    def arguments(self) -> list[str]:
+        """For the start of the server."""
+        if not self._there:
+            return []
+        most = max(map(self._rank, self._there.values()))
+        rank = next((each for each in self._start.ranks if each >= most), most)
+        each = [self._start.adapter.format(name=name, path=adapter.peft) for name, adapter in self._there.items()]
+        return [*(part.format(rank=rank) for part in self._start.adapters), *each]
+
+    def _rank(self, reference: Reference) -> int:
+        if reference.peft is None:
+            raise ModelError(f"{reference.name!r} is a whole model, not an adapter.")
+        config: dict[str, Any] = json.loads((reference.peft / "adapter_config.json").read_text(encoding="utf-8"))
+        if config.get("peft_type") != "LORA":
+            kind = config.get("peft_type")
+            raise ModelError(f"{self._title} takes LoRA adapters alone; {reference.name!r} is {kind}. Merge it first.")
+        return max([int(config["r"]), *map(int, (config.get("rank_pattern") or {}).values())])

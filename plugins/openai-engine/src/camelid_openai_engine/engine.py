@@ -1,0 +1,265 @@
+"""The engine over HTTP: token ids in, a stream of token ids out, each request on a connection of its own.
+
+Knows requests, tickets and one thread with an event loop. Knows servers through `upstream` alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import aclosing, suppress
+from functools import partial
+from queue import SimpleQueue
+from typing import Any, Self, TypeVar
+
+from camelid_core.errors import ModelError, UnknownName
+from camelid_core.models import Reference
+from camelid_serve.engine import Finish, PromptTooLong, Request, Scored, TokenEvent
+
+from .adapters import Roster
+from .dialects import DIALECTS, Piece, Wanted
+from .flavours import Flavour
+from .recoding import Recoder, prompt_text, token_of
+from .upstream import Upstream
+
+T = TypeVar("T")
+
+
+class Loop:
+    """An event loop on a thread of its own."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True, name="engine over HTTP")
+        self._thread.start()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Wait for `work`, from another thread."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def soon(self, action: Callable[..., Any], *arguments: Any) -> None:
+        with suppress(RuntimeError):  # closed: nothing runs any more
+            self._loop.call_soon_threadsafe(action, *arguments)
+
+    def close(self) -> None:
+        self.soon(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+class HttpEngine:
+    """`base` is what the server calls the bare model, empty where it has it only with adapters; `prompt_as` says how
+    prompts are sent."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        upstream: Upstream,
+        flavour: Flavour,
+        base: str,
+        tokenizer: Any,
+        context_length: int,
+        slots: int,
+        roster: Roster,
+        prompt_as: str = "ids",
+        on_close: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.context_length = context_length
+        self._loop = loop
+        self._upstream = upstream
+        self._flavour = flavour
+        self._dialect = DIALECTS[flavour.dialect]
+        self._models: dict[str | None, str] = {None: base}
+        self._tokenizer = tokenizer
+        self._token_of = partial(token_of, tokenizer)
+        self._roster = roster
+        self._prompt_as = prompt_as
+        self._on_close = on_close
+        self._slots = asyncio.Semaphore(slots)
+        self._tickets: set[_Ticket] = set()
+        self._closed = False
+
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        return tuple(name for name in self._models if name is not None)
+
+    def add_adapter(self, reference: Reference) -> str:
+        """One that the server lists, or has loaded now; gives its name here."""
+        name, there = self._roster.add(reference)
+        self._models[name] = there
+        return name
+
+    def remove_adapter(self, name: str) -> None:
+        """Have the server forget it, where it is ours."""
+        if name not in self.adapters:
+            raise UnknownName("adapter", name, self.adapters)
+        del self._models[name]
+        self._roster.remove(name)
+
+    def name_adapter(self, name: str, there: str) -> None:
+        """One that the server has from the start, and what it calls it."""
+        self._models[name] = there
+
+    def post(self, path: str, body: Mapping[str, str]) -> None:
+        """Have the server do something."""
+        self._loop.run(self._upstream.post(path, body))
+
+    def takes_turns(self, name: str) -> str:
+        """Batches are the server's affair."""
+        return ""
+
+    def stream(self, requests: Sequence[Request]) -> HttpStream:
+        for request in requests:
+            self._check(request)
+        if self._closed:
+            raise ModelError("the model was unloaded; load it again.")
+        events: SimpleQueue[TokenEvent | Exception] = SimpleQueue()
+        tickets = [_Ticket(request, index, events) for index, request in enumerate(requests)]
+        self._loop.soon(self._begin, tickets)
+        return HttpStream(tickets, events, self._loop)
+
+    def close(self) -> None:
+        self._closed = True
+        self._loop.run(self._end())
+        self._loop.close()
+        self._on_close()
+
+    def _check(self, request: Request) -> None:
+        if request.adapter is not None and request.adapter not in self.adapters:
+            raise UnknownName("adapter", request.adapter, self.adapters)
+        if not self._models[request.adapter]:
+            raise ModelError(f"{self._flavour.title} has this model with an adapter alone; serve its base there, too.")
+        if not request.ids:
+            raise ModelError("the prompt is empty; it needs at least one token.")
+        if len(request.ids) >= self.context_length:
+            raise PromptTooLong(len(request.ids), self.context_length)
+        if request.logprobs is not None and self._flavour.with_logprobs is None:
+            raise ModelError(f"{self._flavour.title} tells no token ids, so no probabilities; leave out logprobs.")
+        try:
+            self._body(request)
+        except KeyError as error:
+            raise ModelError(
+                f"{self._flavour.title} has no setting {error.args[0]!r}; leave it off with this engine."
+            ) from None
+
+    def _body(self, request: Request) -> dict[str, Any]:
+        model = self._models[request.adapter]
+        prompt = request.ids if self._prompt_as == "ids" else prompt_text(self._tokenizer, request.ids)
+        longest = min(request.sampling.max_new_tokens, self.context_length - len(request.ids))
+        wanted = Wanted(model, prompt, request.sampling, longest, request.stops, request.logprobs, self.context_length)
+        return self._dialect.ask(self._flavour, wanted)
+
+    def _begin(self, tickets: Sequence[_Ticket]) -> None:
+        for ticket in tickets:
+            ticket.task = asyncio.ensure_future(self._answer(ticket))
+            ticket.task.add_done_callback(partial(self._done, ticket))
+            self._tickets.add(ticket)
+            if ticket.cancelled:
+                ticket.cancel()
+
+    async def _answer(self, ticket: _Ticket) -> None:
+        request = ticket.request
+        async with self._slots:
+            recoder = Recoder(self._tokenizer)
+            pieces = self._upstream.answer(self._dialect, self._body(request), self._token_of)
+            async with aclosing(pieces):
+                async for piece in pieces:
+                    if self._tell(ticket, piece, recoder):
+                        return
+        raise ModelError("the server ended an answer before it was complete.")
+
+    def _tell(self, ticket: _Ticket, piece: Piece, recoder: Recoder) -> bool:
+        """Whether that was the end. A stop token ends the answer, whatever the server thinks of it."""
+        ids = piece.ids if piece.ids is not None else recoder.push(piece.text)
+        if piece.ids is None and piece.finish is not None:
+            ids += recoder.finish()
+        scored: Sequence[Scored | None] = piece.scored or [None] * len(ids)
+        wants = ticket.request.logprobs is not None
+        for token, worth in zip(ids, scored, strict=True):
+            if token in ticket.request.stops:
+                ticket.tell(None, "stop", worth if wants else None)
+                return True
+            ticket.tell(token, None, worth if wants else None)
+        if piece.finish is not None:
+            ticket.tell(None, piece.finish)
+        return piece.finish is not None
+
+    def _done(self, ticket: _Ticket, task: asyncio.Future[None]) -> None:
+        self._tickets.discard(ticket)
+        if task.cancelled():
+            ticket.tell(None, "cancelled")
+        elif (error := task.exception()) is not None:
+            said = error if isinstance(error, ModelError) else ModelError(f"the engine failed: {error!r}")
+            ticket.events.put(said)
+
+    async def _end(self) -> None:
+        tickets = list(self._tickets)
+        for ticket in tickets:
+            ticket.events.put(ModelError("the model was unloaded before the answer was complete."))
+            ticket.cancelled = True
+            ticket.cancel()
+        await asyncio.gather(*(ticket.task for ticket in tickets if ticket.task), return_exceptions=True)
+        await self._upstream.close()
+
+
+class _Ticket:
+    """One request, where its events go, and the task at work on it."""
+
+    task: asyncio.Future[None] | None = None
+
+    def __init__(self, request: Request, index: int, events: SimpleQueue[TokenEvent | Exception]) -> None:
+        self.request, self.index, self.events = request, index, events
+        self.cancelled = self._told = False
+
+    def tell(self, token: int | None, finish: Finish | None, scored: Scored | None = None) -> None:
+        self.events.put(TokenEvent(self.index, token, finish, scored))
+
+    def cancel(self) -> None:
+        """In the loop. Once: a second time would cut short how the connection is closed, and the pool lose it."""
+        if self.task is not None and not self._told:
+            self._told = True
+            self.task.cancel()
+
+
+class HttpStream:
+    """The events of one `stream` call. Leaving it, closing it or forgetting it cancels what is left."""
+
+    def __init__(self, tickets: list[_Ticket], events: SimpleQueue[TokenEvent | Exception], loop: Loop) -> None:
+        self._tickets = tickets
+        self._events = events
+        self._loop = loop
+        self._left = len(tickets)
+
+    def __iter__(self) -> Iterator[TokenEvent]:
+        return self
+
+    def __next__(self) -> TokenEvent:
+        if self._left <= 0:
+            raise StopIteration
+        event = self._events.get()
+        while isinstance(event, TokenEvent) and event.finish is None and self._tickets[event.index].cancelled:
+            event = self._events.get()  # made before the cancelling was heard of
+        if isinstance(event, Exception):
+            self.close()
+            raise event
+        self._left -= event.finish is not None
+        return event
+
+    def cancel(self, index: int) -> None:
+        self._tickets[index].cancelled = True
+        self._loop.soon(self._tickets[index].cancel)
+
+    def close(self) -> None:
+        self._left = 0
+        for index in range(len(self._tickets)):
+            self.cancel(index)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()

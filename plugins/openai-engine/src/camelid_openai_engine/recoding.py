@@ -1,0 +1,68 @@
+"""Text → the ids it is encoded to, piece by piece, for servers that give text alone.
+
+Knows a tokenizer. What it gives, decoded, is the text; the ids can be others than those the model chose, as several
+ways to write a text in tokens exist and only one is what encoding gives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+_HELD = 4
+"""Tokens held back: more text may still change how the end is cut into tokens."""
+
+
+class Recoder:
+    """Encodes a growing text. What was given out once is never taken back."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self._text = ""
+        self._given: list[int] = []
+
+    def push(self, text: str) -> tuple[int, ...]:
+        """Ids that no further text is likely to change."""
+        self._text += text
+        ids = encode(self._tokenizer, self._text)
+        return self._give(ids[: max(0, len(ids) - _HELD)])
+
+    def finish(self) -> tuple[int, ...]:
+        ids = encode(self._tokenizer, self._text)
+        if ids[: len(self._given)] == self._given:
+            return self._give(ids)
+        return tuple(encode(self._tokenizer, self._text[len(self._decoded()) :]))
+
+    def _give(self, ids: list[int]) -> tuple[int, ...]:
+        if ids[: len(self._given)] != self._given:
+            return ()  # cut another way by now; the end will see
+        news = ids[len(self._given) :]
+        self._given += news
+        return tuple(news)
+
+    def _decoded(self) -> str:
+        return decode(self._tokenizer, self._given)
+
+
+def encode(tokenizer: Any, text: str) -> list[int]:
+    """As a continuation: nothing is put before or behind it."""
+    return [int(token) for token in tokenizer(text, add_special_tokens=False)["input_ids"]] if text else []
+
+
+def decode(tokenizer: Any, ids: Sequence[int]) -> str:
+    return str(tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
+
+def prompt_text(tokenizer: Any, ids: Sequence[int]) -> str:
+    """A prompt written out, with its control tokens; without the first one that such servers put there themselves."""
+    begins = bool(ids) and tokenizer.bos_token_id is not None and ids[0] == tokenizer.bos_token_id
+    return decode(tokenizer, ids[1:] if begins else ids)
+
+
+def token_of(tokenizer: Any, text: str) -> int | None:
+    """The token that a text is, where it is one."""
+    token = tokenizer.convert_tokens_to_ids(text)
+    if isinstance(token, int) and token != tokenizer.unk_token_id:
+        return token
+    ids = encode(tokenizer, text)
+    return ids[0] if len(ids) == 1 else None

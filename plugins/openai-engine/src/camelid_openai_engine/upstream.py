@@ -1,0 +1,221 @@
+"""One server over HTTP: what it has, and one answer as a stream of pieces. Every failure is a sentence.
+
+Knows status codes, lines of a stream, waiting and keys. Knows nothing of engines. Lives in one event loop; to leave an
+answer early is to close its connection, which is how servers are told to stop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from email.utils import parsedate_to_datetime
+from typing import Any, Protocol
+
+import httpx
+from camelid_core.errors import ModelError
+from camelid_core.listening import is_loopback
+
+from .dialects import Dialect, Garbage, Piece, TokenOf
+from .keys import without
+
+_CONNECT_SECONDS = 10.0
+_SILENT_SECONDS = 300.0
+"""Longest wait for the next piece: a long prompt on a slow machine takes minutes."""
+_PATIENCE = 120.0
+"""Longest that a request waits for a server that says it is busy."""
+_LINE = 16_000_000
+_SHOWN = 300
+_BUSY = (429, 503)
+_REFUSED_IDS = (400, 422)
+
+
+class Address(Protocol):
+    """Where a server is: it may be another place after a new start."""
+
+    async def url(self) -> str:
+        """Raises ModelError where there is none (any more)."""
+
+
+class Refused(ModelError):
+    """The server does not take the request as it is."""
+
+
+class Upstream:
+    """`key` is shown to the server and to nobody else."""
+
+    def __init__(self, address: Address, key: str, connections: int, loopback: bool) -> None:
+        self._address = address
+        self._key = key
+        self._client = httpx.AsyncClient(
+            headers={"authorization": f"Bearer {key}"} if key else {},
+            timeout=httpx.Timeout(_SILENT_SECONDS, connect=_CONNECT_SECONDS, pool=None),
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=connections),
+            trust_env=not loopback,  # a proxy has no part in what is said on one machine
+        )
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    async def get(self, path: str) -> Any:
+        """A JSON value; None where the server has no such path.
+
+        Raises:
+            ModelError: it cannot be reached, refuses, or says no JSON.
+        """
+        url = await self._address.url()
+        try:
+            response = await self._client.get(url + path)
+            if response.status_code in (404, 405):
+                return None
+            if response.status_code != 200:
+                raise self._error(url, response.status_code, response.content)
+            return response.json()
+        except httpx.HTTPError as error:
+            raise self._unreachable(url, error) from None
+        except ValueError:
+            raise ModelError(f"the server at {url} answers {path} with something that is no JSON.") from None
+
+    async def post(self, path: str, body: Mapping[str, Any]) -> None:
+        """Have something done.
+
+        Raises:
+            ModelError: it was not.
+        """
+        url = await self._address.url()
+        try:
+            response = await self._client.post(url + path, json=body)
+        except httpx.HTTPError as error:
+            raise self._unreachable(url, error) from None
+        if response.status_code != 200:
+            raise self._error(url, response.status_code, response.content)
+
+    async def answer(self, dialect: Dialect, body: Mapping[str, Any], token_of: TokenOf) -> AsyncGenerator[Piece, None]:
+        """Pieces as they come, the last with a `finish`. A busy server is waited for.
+
+        Raises:
+            Refused: the request itself is at fault.
+            ModelError: everything else.
+        """
+        until = time.monotonic() + _PATIENCE
+        for turn in range(1 << 10):
+            url = await self._address.url()
+            try:
+                async with self._client.stream("POST", url + dialect.path, json=body) as response:
+                    if response.status_code == 200:
+                        async with aclosing(_values(response)) as values:
+                            async for value in values:
+                                yield self._piece(url, dialect, value, token_of)
+                        return
+                    said = await response.aread()
+            except httpx.HTTPError as error:
+                raise self._unreachable(url, error) from None
+            except (Garbage, json.JSONDecodeError, UnicodeDecodeError) as error:
+                raise ModelError(f"the server at {url} sends what is no completion: {self._shown(error)}.") from None
+            pause = _pause(response, turn)
+            if response.status_code not in _BUSY or time.monotonic() + pause > until:
+                raise self._error(url, response.status_code, said)
+            await asyncio.sleep(pause)
+
+    def _piece(self, url: str, dialect: Dialect, value: Any, token_of: TokenOf) -> Piece:
+        if isinstance(value, dict) and value.get("error"):
+            raise ModelError(f"the server at {url} gave up in the middle of an answer: {self._said(value)}")
+        try:
+            return dialect.read(value, token_of)
+        except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
+            raise Garbage(error if isinstance(error, Garbage) else repr(value)[:_SHOWN]) from None
+
+    def _error(self, url: str, status: int, body: bytes) -> ModelError:
+        said = self._said(_value(body))
+        if status == 401 or status == 403:
+            asks = "does not take this key" if self._key else "asks for a key"
+            return ModelError(f"the server at {url} {asks}; set CAMELID_ENGINE_KEY, or key_file=FILE with the key.")
+        if status in _BUSY:
+            return ModelError(f"the server at {url} is busy ({status}): {said} Ask again later, or with fewer at once.")
+        if status in (400, 404, 413, 422):
+            return Refused(f"the server at {url} refuses this ({status}): {said}")
+        return ModelError(f"the server at {url} failed ({status}): {said}")
+
+    def _said(self, value: Any) -> str:
+        """The server's own words for an error, wherever it puts them."""
+        for name in ("error", "message", "detail"):
+            if isinstance(value, dict) and value.get(name):
+                value = value[name]
+        text = value if isinstance(value, str) else json.dumps(value) if value else ""
+        return self._shown(text) or "it does not say why."
+
+    def _shown(self, text: object) -> str:
+        line = " ".join(str(text).split())
+        return without(self._key, line if len(line) <= _SHOWN else f"{line[:_SHOWN]} …")
+
+    def _unreachable(self, url: str, error: httpx.HTTPError) -> ModelError:
+        reasons = {
+            httpx.ConnectTimeout: "it does not take connections",
+            httpx.ConnectError: "nothing listens there, or it cannot be reached",
+            httpx.ReadTimeout: f"it said nothing for {_SILENT_SECONDS:.0f} s",
+            httpx.RemoteProtocolError: "it closed the connection in the middle of an answer",
+            httpx.ReadError: "the connection broke in the middle of an answer",
+        }
+        why = next((text for kind, text in reasons.items() if isinstance(error, kind)), self._shown(error))
+        return ModelError(f"no answer from the server at {url}: {why}. Is it running, and is the address right?")
+
+
+async def _values(response: httpx.Response) -> AsyncGenerator[Any, None]:
+    """JSON values of a stream, one a line, with or without `data:` before it. Lines end at LF alone: httpx's own lines
+    also end at characters that may stand within a text."""
+    rest = bytearray()
+    async for chunk in response.aiter_bytes():
+        rest += chunk
+        *lines, tail = rest.split(b"\n")
+        rest = bytearray(tail)
+        if len(rest) > _LINE:
+            raise Garbage("a line without an end")
+        for line in lines:
+            value = _line_value(bytes(line))
+            if value is not None:
+                yield value
+    value = _line_value(bytes(rest))
+    if value is not None:
+        yield value
+
+
+def _line_value(line: bytes) -> Any:
+    line = line.strip()
+    text = line.removeprefix(b"data:").removeprefix(b"error:").strip()
+    if not text or line.startswith((b":", b"event:", b"id:", b"retry:")) or text == b"[DONE]":
+        return None
+    return json.loads(text)
+
+
+def _value(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except ValueError:
+        return body.decode("utf-8", "replace")
+
+
+def _pause(response: httpx.Response, turn: int) -> float:
+    """Seconds that a busy server asks to be left alone, or a growing guess."""
+    asked = response.headers.get("retry-after", "")
+    try:
+        if asked.strip().isdecimal():
+            return float(asked)
+        return max(0.0, parsedate_to_datetime(asked).timestamp() - time.time())
+    except (ValueError, TypeError):
+        return float(min(30.0, 0.5 * 2 ** min(turn, 6)))
+
+
+class Fixed:
+    """An address that never changes."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    async def url(self) -> str:
+        return self._url
+
+
+def on_loopback(url: str) -> bool:
+    return is_loopback(httpx.URL(url).host)
