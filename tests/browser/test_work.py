@@ -232,69 +232,6 @@ def test_a_file_is_predicted_and_downloaded(eyes, questions):
     assert {"instruction", "generate"} <= set(rows[0])
 
 
-def test_chat_streams_stops_retries_and_compares(eyes):
-    page = eyes.open("?tab=chat")
-    expect(page.locator("#chat-send")).to_be_disabled()
-    choose(page, "chat-model", "first")
-    page.locator("#chat-load").click()
-    expect(page.locator("#chat-status .camelid-state.succeeded")).to_contain_text("first is ready", timeout=90_000)
-    page.locator("#chat-ask textarea").fill("What is 2 + 3?")
-    page.keyboard.press("Enter")
-    answer = page.locator("#chat-tuned .bot small")
-    expect(answer).to_contain_text("tokens/s", timeout=60_000)
-    expect(page.locator("#chat-ask textarea")).to_have_value("")
-    eyes.shoot(page, "chat-done-wide")
-
-    page.locator("#chat-retry").click()
-    page.wait_for_timeout(300)
-    expect(answer).to_contain_text("tokens/s", timeout=60_000)
-    expect(page.locator("#chat-tuned .bot small")).to_have_count(1)
-
-    page.locator("#chat-compare input").check()
-    expect(page.locator("#chat-base")).to_be_visible()
-    page.locator("#chat-ask textarea").fill("And 4 + 4?")
-    page.locator("#chat-send").click()
-    expect(page.locator("#chat-base .bot small")).to_have_count(1, timeout=60_000)
-    expect(page.locator("#chat-tuned .bot small")).to_have_count(2, timeout=60_000)
-    page.locator("#chat-exact > button").click()
-    expect(page.locator("#chat-exact-tokens .tok").first).to_be_visible()
-    eyes.shoot(page, "chat-compare-wide")
-    page.set_viewport_size(NARROW)
-    page.wait_for_timeout(400)
-    eyes.shoot(page, "chat-compare-narrow")
-
-
-def test_what_is_said_is_text_and_never_runs(eyes):
-    page = eyes.open("?tab=chat")
-    expect(page.locator("#chat-status .camelid-state.succeeded")).to_be_visible()
-    evil = (
-        "<svg onload=\"document.title='taken'\"></svg><script>document.title='taken'</script>"
-        "<a href=\"javascript:document.title='taken'\">x</a>"
-    )
-    page.locator("#chat-ask textarea").fill(evil)
-    page.keyboard.press("Enter")
-    expect(page.locator("#chat-tuned .bot small")).to_be_visible()
-    assert page.title() == "Camelid"
-    assert page.locator("#chat-tuned [onload], #chat-tuned script, #chat-tuned [href^=javascript]").count() == 0
-
-
-def test_an_answer_is_stopped_with_what_is_there(eyes):
-    page = eyes.open("?tab=chat")
-    expect(page.locator("#chat-status")).to_contain_text("first is ready")  # resident for every page
-    choose(page, "chat-model", "talker")
-    page.locator("#chat-load").click()
-    expect(page.locator("#chat-status")).to_contain_text("talker is ready", timeout=60_000)
-    open_drawer(page, "chat")
-    fill(page, "sampling-max_new_tokens", "30000")
-    page.locator("#chat-ask textarea").fill("Tell me a long story.")
-    page.keyboard.press("Enter")
-    expect(page.locator("#chat-stop")).to_be_enabled()
-    expect(page.locator("#chat-tuned .bot")).to_be_visible()
-    page.locator("#chat-stop").click()
-    expect(page.locator("#chat-tuned .bot small")).to_contain_text("stopped")
-    expect(page.locator("#chat-send")).to_be_enabled()
-
-
 def test_jobs_list_everything_with_log_and_events(eyes):
     page = eyes.open("?tab=jobs")
     expect(page.locator("#jobs-list tbody tr")).to_have_count(4)

@@ -9,7 +9,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 375, "height": 812}
-ROWS = 12
+ROWS = 56
+ON_A_PAGE = 50
 
 
 @pytest.fixture
@@ -54,17 +55,24 @@ def test_columns_are_mapped_and_the_worst_come_first(eyes, table):
     page.locator("#predict-start").click()
     expect(page.locator("#predict-job .camelid-state.succeeded")).to_be_visible(timeout=120_000)
     rows = page.locator("#predict-rows tbody tr")
-    expect(rows).to_have_count(ROWS)
+    expect(rows).to_have_count(ON_A_PAGE)
     expect(page.locator("#predict-job-body")).to_contain_text("talker: exact")
+    page.locator("#predict-next").click()
+    expect(rows).to_have_count(ROWS - ON_A_PAGE)
+    expect(page.locator("#predict-where")).to_have_text(f"{ON_A_PAGE + 1}–{ROWS} of {ROWS}")
+    expect(page.locator("#predict-next")).to_be_disabled()
     page.locator("#predict-showing").get_by_text("Worst first").click()
-    expect(rows).to_have_count(ROWS - 1)
+    expect(page.locator("#predict-where")).to_have_text(f"1–{ON_A_PAGE} of {ROWS - 1}")
     expect(rows.first).not_to_contain_text("Frage")
+    page.locator("#predict-next").click()
+    expect(rows).to_have_count(ROWS - 1 - ON_A_PAGE)
     eyes.shoot(page, "predict-worst-wide")
     page.set_viewport_size(NARROW)
     page.wait_for_timeout(400)
     eyes.shoot(page, "predict-worst-narrow")
     page.locator("#predict-showing").get_by_text("Failures").click()
     expect(rows).to_have_count(1)
+    expect(page.locator("#predict-next")).to_be_hidden()
     expect(rows.first).to_contain_text("1 cell where the header has 3")
     eyes.shoot(page, "predict-failures-narrow")
     with page.expect_download() as download:

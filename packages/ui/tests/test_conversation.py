@@ -1,47 +1,153 @@
-"""A conversation in one or two columns: turns, tries, what each column is asked."""
+"""A conversation as a tree: whatever is done with it, nothing said is lost, and one way through it is shown."""
 
 from __future__ import annotations
 
-from camelid_core.records import Message
+import json
+
+import pytest
+from camelid_core.errors import UsageError
+from camelid_core.records import Message, check_roles
 from camelid_serve.engine import Sampling
-from camelid_ui.conversation import Talk, shown
-from camelid_ui.services.chat import Answer, Facts
+from camelid_ui.conversation import Talk
+from camelid_ui.services.answers import Answer, Facts
 from camelid_ui.text import Voice
+from camelid_ui.views.talk import column
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-DONE = Facts(5, 20.0, 0.5, "stop")
+DONE, CUT = Facts(5, 20.0, 0.5, "stop", 7), Facts(5, 20.0, 0.5, "length", 7)
+SAID = st.text("ab é\n<", max_size=6)
+DEEDS = ("ask", "again", "edit", "reword", "undo", "redo", "flip", "branch", "rate", "prefer")
+STEPS = st.lists(st.tuples(st.sampled_from(DEEDS), st.integers(0, 9), SAID), max_size=14)
 
 
-def test_each_column_goes_on_with_its_own_answers():
-    talk = Talk().asked("one").answered([Answer("base 1", DONE), Answer("tuned 1", DONE)], compare=True).asked("two")
-    base, tuned = talk.columns("Be brief.", compare=True)
+def said(talk):
+    """Every question with its way there, and who answered what."""
+    return {
+        (tuple(talk.turns[each].question for each in talk.way(index)), name, answer.text)
+        for index, turn in enumerate(talk.turns)
+        for name, answer in turn.answers.items()
+    }
+
+
+def step(talk, deed, number, text):
+    if deed == "ask" or not talk.path:
+        return talk.asked(text, "system").answered({"m": Answer(text, CUT), "other": Answer("o", DONE)})
+    index = talk.path[number % len(talk.path)]
+    return {
+        "again": lambda: talk.again(index).answered({"m": Answer(f"{text}2", DONE, ids=(1, 2))}),
+        "edit": lambda: talk.edited(index, text).answered({"m": Answer(text, DONE)}),
+        "reword": lambda: talk.reworded(index, "m", text),
+        "undo": talk.undone,
+        "redo": talk.redone,
+        "flip": lambda: talk.flipped(index, 1 if number % 2 else -1),
+        "branch": lambda: talk.branched(index),
+        "rate": lambda: talk.rated(index, "m", 1),
+        "prefer": lambda: talk.preferred(index, "m"),
+    }[deed]()
+
+
+def shown_somewhere(talk):
+    """The turns that flipping, undoing and bringing back lead to."""
+    waiting, seen = [talk.at], set()
+    while waiting:
+        now = Talk(talk.turns, waiting.pop(), talk.ident)
+        seen.add(now.at)
+        moves = [now.redone(), *([now.undone()] if now.path else [])]
+        moves += [now.flipped(index, by) for index in now.path for by in (-1, 1)]
+        waiting += [each.at for each in moves if each.at not in seen]
+    return {index for at in seen for index in talk.way(at)}
+
+
+@given(STEPS)
+@settings(max_examples=60, deadline=None)
+def test_nothing_said_is_ever_lost(steps):
+    talk = Talk()
+    for deed, number, text in steps:
+        before, talk = talk, step(talk, deed, number, text)
+        if deed == "branch" and before.path:
+            assert talk.ident != before.ident
+            assert talk.messages("m") == before.messages("m", before.path[len(talk.path) - 1])
+        else:
+            assert said(before) <= said(talk)
+            assert talk.ident == before.ident or not before.turns
+        for index in talk.path:
+            place, of = talk.versions(index)
+            assert 1 <= place <= of
+            check_roles(talk.prompt("m", index))
+    assert shown_somewhere(talk) == set(range(len(talk.turns)))
+    assert Talk.from_json(json.loads(json.dumps(talk.to_json()))) == talk
+
+
+def test_each_model_goes_on_with_its_own_answers_and_with_anothers_where_it_gave_none():
+    talk = Talk().asked("one", " Be brief. ").answered({"base": Answer("base 1", DONE), "tuned": Answer("t 1", DONE)})
+    talk = talk.asked("two", "Be brief.")
+    base, tuned, late = talk.columns(("base", "tuned", "late"))
     assert [message.content for message in base.messages] == ["Be brief.", "one", "base 1", "two"]
-    assert [message.content for message in tuned.messages] == ["Be brief.", "one", "tuned 1", "two"]
-    assert (base.tuned, tuned.tuned) == (False, True)
+    assert tuned.messages[2] == Message("assistant", "t 1")
+    assert late.messages[2] == Message("assistant", "base 1")
 
 
-def test_a_column_that_came_later_takes_the_others_answers():
-    talk = Talk().asked("one").answered([Answer("tuned 1", DONE)], compare=False).asked("two")
-    assert talk.columns("", compare=True)[0].messages[1] == Message("assistant", "tuned 1")
+def test_only_the_cut_off_are_gone_on_with():
+    talk = Talk().asked("one").answered({"cut": Answer("half", CUT, ids=(3,)), "whole": Answer("all", DONE)})
+    (column_,) = talk.going_on(("cut", "whole", "absent"))
+    assert (column_.model, column_.messages[-1], column_.before.ids) == ("cut", Message("assistant", "half"), (3,))
+    assert [each.model for each in talk.reworded(0, "whole", "But").going_on(("whole",))] == ["whole"]
+    assert Talk().going_on(("cut",)) == []
 
 
-def test_asking_again_takes_another_seed():
-    talk = Talk().asked("one").answered([Answer("a", DONE)], compare=False)
+def test_asking_the_same_again_takes_another_seed():
+    talk = Talk().asked("one")
     assert talk.seeded(Sampling(seed=3)).seed == 3
-    assert talk.again().again().seeded(Sampling(seed=3)).seed == 5
+    assert talk.again(0).again(0).seeded(Sampling(seed=3)).seed == 5
+    assert talk.edited(0, "uno").seeded(Sampling(seed=3)).seed == 3
 
 
-def test_editing_drops_what_came_after():
-    talk = Talk().asked("one").asked("two").edited(0, "uno")
-    assert [turn.question for turn in talk.turns] == ["uno"]
+def test_a_preferred_answer_makes_its_rivals_bad():
+    talk = Talk().asked("q").answered({"a": Answer("1", DONE), "b": Answer("2", DONE)}).again(0)
+    talk = talk.answered({"a": Answer("3", DONE)}).edited(0, "else").answered({"a": Answer("4", DONE)})
+    talk = talk.preferred(1, "a")
+    ratings = [{name: answer.rating for name, answer in turn.answers.items()} for turn in talk.turns]
+    assert ratings == [{"a": -1, "b": -1}, {"a": 1}, {"a": 0}]
 
 
-def test_footers_say_how_an_answer_came_about():
-    talk = Talk().asked("one").answered([Answer("text", DONE)], compare=False)
-    base, tuned = shown(talk, Voice("en"))
-    assert len(base) == 1
-    assert tuned[1]["content"] == "text\n\n<small>5 tokens · 20.0 tokens/s · first after 0.50 s · complete</small>"
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        None,
+        [],
+        {"version": 2},
+        {"version": 1, "turns": [{"question": 3}]},
+        {"version": 1, "turns": [{"question": "q", "parent": 0}]},
+        {"version": 1, "turns": [], "at": 0},
+    ],
+)
+def test_what_is_no_conversation_is_refused_in_a_sentence(wrong):
+    with pytest.raises(UsageError, match=r"this conversation|this is no conversation"):
+        Talk.from_json(wrong)
 
 
-def test_a_failed_answer_keeps_its_text_and_says_why():
-    talk = Talk().asked("one").answered([Answer("half", Facts(0, 0, 0, "failed"), "<gone>")], compare=False)
-    assert shown(talk, Voice("en"))[1][1]["content"] == "half\n\n<small>&lt;gone&gt;</small>"
+def test_a_column_says_whose_answer_it_is_and_how_it_came_about():
+    talk = Talk().asked("one").answered({"tuned": Answer("**text**", DONE)})
+    mine, others = column(talk, "tuned", Voice("en")), column(talk, "base", Voice("en"))
+    assert "<strong>text</strong>" in mine
+    assert "<small>5 tokens · 20.0 tokens/s · first after 0.50 s · complete</small>" in mine
+    assert "said:" not in mine
+    assert "tuned said:" in others
+    assert 'data-set="rate"' in mine
+    assert 'data-set="rate"' not in column(talk, "tuned", Voice("en"), judged=False)
+    assert 'data-set="retry"' in mine
+    assert "<button" in column(talk, "tuned", Voice("en"), ["tuned"])
+    assert column(talk, "tuned", Voice("en"), ["tuned"]).count("<button") == (
+        column(talk, "tuned", Voice("en"), ["tuned"]).count("disabled") + 4  # the editors' own, which are hidden
+    )
+
+
+@given(st.text("<>&\"'`{}$[]()!*_#|\n abjs:/", max_size=60))
+@settings(max_examples=60, deadline=None)
+def test_nothing_said_becomes_markup(text):
+    evil = f'<img src=x onerror=a>{text}<script>a</script>[x](javascript:a) ![x](http://x/y.png) <a href="x" onclick=a>'
+    talk = Talk().asked(evil).answered({"<b>": Answer(evil, Facts(0, 0, 0, "failed"), error=evil)})
+    shown = column(talk, "<b>", Voice("en"))
+    for forbidden in ("<img", "<script", "<b>", 'href="javascript', '<a href="x"'):
+        assert forbidden not in shown

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import camelid_ui
 import pytest
 from camelid_core.plugins import load_host
+from camelid_serve.presets import PRESETS
 from camelid_ui.app import FORMS, OURS, i18n
 from camelid_ui.fields import knobs
 from camelid_ui.services.training.choices import WAYS
@@ -19,7 +20,7 @@ SOURCE = Path(camelid_ui.__file__).parent
 
 
 def without_fields(locale):
-    return {key for key in strings(locale) if not key.startswith(("label.", "help."))}
+    return {key for key in strings(locale) if not key.startswith(("label.", "help.", "preset."))}
 
 
 def test_both_languages_have_the_same_keys():
@@ -42,6 +43,10 @@ def test_every_field_has_a_chinese_name_and_help():
         key for key in named - labels - helps - ways if not key.startswith(("label.objective.", "help.objective."))
     }
     assert stale == set()  # a plugin of ours that is not here gives objectives, too
+
+
+def test_every_preset_is_explained_in_chinese():
+    assert {key for key in strings("zh") if key.startswith("preset.")} == {f"preset.{name}" for name in PRESETS}
 
 
 def test_every_key_in_the_code_exists():

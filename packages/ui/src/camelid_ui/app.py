@@ -140,7 +140,7 @@ def _lead(pages: Pages, services: Services) -> None:
 
     def talk(run: str) -> tuple[Any, Any]:
         artefact = services.training.show(int(run)).artefact
-        return gr.Tabs(selected="chat"), gr.update(value=artefact, choices=services.models.names())
+        return gr.Tabs(selected="chat"), gr.update(value=artefact, choices=services.models.grouped())
 
     def fold(run: str) -> tuple[Any, Any]:
         artefact = services.training.show(int(run)).artefact
@@ -148,12 +148,12 @@ def _lead(pages: Pages, services: Services) -> None:
 
     def lists() -> tuple[Any, ...]:
         """Whatever was made or added meanwhile can be chosen everywhere."""
-        models = gr.update(choices=services.models.names())
+        models, grouped = gr.update(choices=services.models.names()), gr.update(choices=services.models.grouped())
         bases, sources = (
             gr.update(choices=services.models.bases()),
             gr.update(choices=services.data.collection.sources()),
         )
-        return models, models, models, bases, sources, gr.update(choices=_adapters(services))
+        return models, grouped, models, bases, sources, gr.update(choices=_adapters(services))
 
     form, widgets = pages.train.form, pages.train.form.widgets
     mixed = [path for name in Mixture.model_fields if (path := f"data.{name}") in widgets]
@@ -171,7 +171,7 @@ def _lead(pages: Pages, services: Services) -> None:
         pages.merge.adapter,
     ]
     news = [pages.train.panel.ended.change, pages.merge.panel.ended.change, pages.data.current.change]
-    news += [pages.data.mix.said.change, pages.data.fetch.fetched.change]
+    news += [pages.data.mix.said.change, pages.data.fetch.fetched.change, pages.chat.history.fed.change]
     gr.on(news, lists, None, choices, **PRIVATE)
 
 
@@ -198,7 +198,7 @@ def _restore(demo: gr.Blocks, pages: Pages, services: Services) -> None:
             gr.update(choices=_adapters(services), value=_first_of(_adapters(services), None)),
             gr.update(choices=services.models.bases(), value=_base(services)),
             gr.update(choices=services.data.collection.sources()),
-            gr.update(choices=models, **({"value": resident} if resident else {})),
+            gr.update(choices=services.models.grouped(), value=resident or _first_of(models, None)),
             *status_of(services, say),
         )
 

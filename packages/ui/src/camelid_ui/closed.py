@@ -19,9 +19,9 @@ from .text import t
 _JOBS = ("job", "merge-job", "predict-job")
 CONTROLS = (
     "data-add", "data-file", "data-path", "data-add-button", "data-fetch", "data-remove", "data-remove-yes",
-    "data-count-all", "data-check-all", "data-write", "data-cache-prune", "mix-save",
+    "data-count-all", "data-against", "data-check-all", "data-write", "data-cache-prune", "mix-save",
     "train-start", "run-finish", "run-stop", "run-stop-yes", "run-retry", "run-delete", "run-delete-yes",
-    "predict-file", "predict-start", "merge-start",
+    "predict-file", "predict-start", "merge-start", "history-read",
     *(f"{job}-{deed}" for job in _JOBS for deed in ("finish", "cancel", "cancel-yes", "retry")),
 )  # fmt: skip
 

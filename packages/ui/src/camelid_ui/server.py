@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import gradio as gr
 from camelid_core.errors import CamelidError
 from fastapi import FastAPI
-from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 
 from .app import build_app, i18n
 from .security import Guard
@@ -39,13 +40,15 @@ def build_server(services: Services) -> FastAPI:
 
     @app.get("/download/predictions/{job_id}")
     def predictions(job_id: int) -> Response:
-        """By number, never by path."""
+        """By number, never by path, and never whole in memory."""
         try:
             lines = services.predictions.lines(job_id)
+            first = next(lines, b"")
         except CamelidError as error:
             return PlainTextResponse(str(error), status_code=404)
         name = f'attachment; filename="predictions-{job_id}.jsonl"'
-        return Response(lines, media_type="application/x-ndjson", headers={"content-disposition": name})
+        rows = chain([first], lines)
+        return StreamingResponse(rows, media_type="application/x-ndjson", headers={"content-disposition": name})
 
     @app.get("/download/runs/{job_id}")
     def run(job_id: int) -> Response:

@@ -90,5 +90,6 @@ def stylesheet() -> str:
 
 
 def head() -> str:
-    script = files("camelid_ui").joinpath("static", "page.js").read_text(encoding="utf-8")
+    static = files("camelid_ui").joinpath("static")
+    script = "".join(static.joinpath(name).read_text(encoding="utf-8") for name in ("page.js", "history.js"))
     return f'<meta name="color-scheme" content="light dark"><script>{script}</script>'

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 
 from camelid_core.errors import DataError
-from camelid_ui.services.background import KEPT, Background
+from camelid_ui.services.background import INTERRUPTED, KEPT, Background
 
 
 def test_the_same_key_is_the_same_work_until_it_is_over():
@@ -56,3 +58,29 @@ def test_results_are_not_kept_for_ever():
     assert background.get(f"count {2 * KEPT - 1}").result == 1
     background.forget("count ")
     assert background.get(f"count {2 * KEPT - 1}") is None
+
+
+def test_what_was_under_way_when_a_server_ended_is_told_by_the_next(tmp_path):
+    """Of a server that lives nothing is told."""
+    script = """
+import sys, threading
+from pathlib import Path
+from camelid_ui.services.background import Background
+background = Background(Path(sys.argv[1]))
+background.start("done", lambda report: 1).wait(10)
+background.start("long", lambda report: threading.Event().wait())
+print("under way", flush=True)
+sys.stdin.read()
+"""
+    server = subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path / "notes")], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    with server:
+        assert server.stdout.readline() == b"under way\n"
+        assert Background(tmp_path / "notes").get("long") is None
+        server.kill()
+    background = Background(tmp_path / "notes")
+    assert background.get("done") is None
+    assert (background.get("long").state, background.get("long").error) == ("failed", INTERRUPTED)
+    assert background.start("long", lambda report: 2).wait(10).result == 2
+    assert Background(tmp_path / "notes").get("long") is None

@@ -1,4 +1,4 @@
-"""Chat over an engine that is only pretended: loading, streaming, stopping, two columns, failing."""
+"""Chat over an engine that is only pretended: loading, streaming, stopping, columns, going on, failing."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import threading
 import time
 from types import SimpleNamespace
 
+import camelid_ui.services.room
 import pytest
+from camelid_core.devices import Device
 from camelid_core.errors import ModelError, UnknownName
 from camelid_core.records import Message
 from camelid_serve.engine import Sampling
 from camelid_serve.remote import ChatEvent
-from camelid_ui.services.chat import Chat, Column
+from camelid_ui.services.answers import Answer, Column, Facts
+from camelid_ui.services.chat import Chat, Left
 
 FACTS = {
     "finish": "stop",
@@ -39,7 +42,8 @@ class Reply:
             yield ChatEvent(letter)
         if self.error:
             raise self.error
-        yield ChatEvent(answer=said, facts=FACTS | {"finish": "cancelled" if self.cancelled.is_set() else "stop"})
+        finish = "cancelled" if self.cancelled.is_set() else "stop"
+        yield ChatEvent(answer=said, facts=FACTS | {"finish": finish}, ids=(7, 8))
 
     def cancel(self):
         self.cancelled.set()
@@ -48,34 +52,49 @@ class Reply:
 
 
 class Engine:
-    """Answers with what it was asked."""
+    """Answers with what it was asked. `errors` by name: what cannot be loaded."""
 
-    def __init__(self, has_adapter=True, error=None, endless=False, fails=None):
-        self.loaded, self.has_adapter, self.error, self.endless, self.fails = None, has_adapter, error, endless, fails
+    def __init__(self, errors=None, endless=False, fails=None):
+        self.models, self.errors, self.endless, self.fails = {}, errors or {}, endless, fails
         self.may_load = threading.Event()
-        self.closed = False
+        self.alive = True
+        self.loads = []
 
-    def load(self, model, template=""):
+    def load_all(self, models):
         yield "Reading the tokenizer"
         self.may_load.wait(5)
-        if self.error:
-            raise self.error
-        self.loaded = SimpleNamespace(model=model, has_adapter=self.has_adapter)
+        self.models = {}
+        for name in models:
+            self.add(name, name)
 
-    def chat(self, messages, sampling, tuned):
-        return Reply(f"{'tuned' if tuned else 'base'}:{messages[-1].content}", self.fails, self.endless)
+    def add(self, label, name):
+        self.loads.append(name)
+        if name in self.errors:
+            raise self.errors[name]
+        self.models[label] = SimpleNamespace(model=name, context_length=512)
+
+    def remove(self, label):
+        del self.models[label]
+
+    def chat(self, messages, sampling, tuned, model, begun):
+        begun = "".join(map(str, begun))
+        return Reply(f"{model}:{'tuned' if tuned else 'base'}:{messages[-1].content}{begun}", self.fails, self.endless)
 
     def close(self):
-        self.closed = True
+        self.alive = False
 
 
-def loaded(services, **options):
+def loaded(services, name="tiny", beside="", **options):
     engine = Engine(**options)
     engine.may_load.set()
     chat = Chat(services.models, engine)
-    chat.load("tiny")
-    wait(lambda: chat.status.state != "loading")
+    bring(chat, name, beside)
     return chat
+
+
+def bring(chat, name, beside=""):
+    chat.load(name, beside)
+    wait(lambda: chat.status.state != "loading")
 
 
 def wait(condition):
@@ -85,52 +104,116 @@ def wait(condition):
         time.sleep(0.01)
 
 
-def test_loading_tells_how_it_goes(services):
+def texts(chat, *models):
+    *_, last = chat.ask("s", [Column(ASKED, model) for model in models], Sampling())
+    return [answer.text for answer in last]
+
+
+def test_loading_tells_how_it_goes(services, adapter):
     engine = Engine()
     chat = Chat(services.models, engine)
     assert chat.status.state == "empty"
-    chat.load("tiny")
+    chat.load(adapter)
     wait(lambda: chat.status.step)
-    assert (chat.status.state, chat.status.step) == ("loading", "Reading the tokenizer")
+    assert (chat.status.state, chat.status.step, chat.status.names) == ("loading", "Reading the tokenizer", ())
     with pytest.raises(ModelError, match="being loaded"):
         chat.load("tiny")
     engine.may_load.set()
     wait(lambda: chat.status.state == "ready")
-    assert chat.status.tuned
-    chat.close()
-    assert engine.closed
+    assert chat.status.names == (adapter, "tiny")
+    engine.alive = False  # killed, say
+    assert "has ended" in chat.status.error
+    bring(chat, adapter)
+    assert engine.loads == [adapter, adapter]
 
 
 def test_what_cannot_be_loaded_is_said(services):
     with pytest.raises(UnknownName):
         Chat(services.models, Engine()).load("tinny")
-    assert loaded(services, error=ModelError("too big")).status.error == "too big"
-    assert loaded(services, error=ZeroDivisionError("odd")).status.error == "ZeroDivisionError: odd"
+    assert loaded(services, errors={"tiny": ModelError("too big")}).status.error == "too big"
+    assert loaded(services, errors={"tiny": ZeroDivisionError("odd")}).status.error == "ZeroDivisionError: odd"
 
 
 def test_an_answer_grows_and_ends_with_its_facts(services):
     seen = [answers[0] for answers in loaded(services).ask("s", [Column(ASKED)], Sampling())]
-    assert seen[-1].text == "tuned:hello"
-    assert (seen[-1].facts.tokens, seen[-1].facts.finish) == (2, "stop")
-    assert all("tuned:hello".startswith(answer.text) for answer in seen)
+    assert seen[-1] == Answer("tiny:tuned:hello", Facts(2, 20.0, 0.05, "stop", 3), ids=(7, 8))
+    assert all(seen[-1].text.startswith(answer.text) for answer in seen)
 
 
-def test_two_columns_answer_at_once(services):
-    columns = [Column(ASKED, tuned=False), Column(ASKED)]
-    *_, last = loaded(services).ask("s", columns, Sampling())
-    assert [answer.text for answer in last] == ["base:hello", "tuned:hello"]
-    assert all(answer.facts for answer in last)
+def test_a_base_answers_beside_its_adapter_without_being_loaded(services, adapter):
+    chat = loaded(services, adapter)
+    bring(chat, adapter, "tiny")
+    assert chat._engine.loads == [adapter]
+    assert texts(chat, "tiny", adapter) == ["tuned:base:hello", "tuned:tuned:hello"]
+
+
+def test_any_two_are_compared_and_the_second_alone_is_exchanged(services, adapter, home, tiny):
+    for name in ("second", "third"):
+        (home / "models" / name).symlink_to(tiny)
+    chat = loaded(services, "tiny", "second")
+    bring(chat, "tiny", "third")
+    assert chat._engine.loads == ["tiny", "second", "third"]
+    assert texts(chat, "third", "tiny") == ["third:tuned:hello", "tiny:tuned:hello"]
+    with pytest.raises(ModelError, match="'second' is not loaded; tiny and third is"):
+        texts(chat, "second")
+    with pytest.raises(ModelError, match="both sides"):
+        chat.load("tiny", "tiny")
+    chat._engine.errors["second"] = ModelError("too big")
+    bring(chat, "tiny", "second")
+    assert (chat.status.state, chat.status.names, chat.status.error) == ("ready", ("tiny",), "too big")
+    assert texts(chat, "tiny") == ["tiny:tuned:hello"]
+
+
+def test_two_that_do_not_fit_are_refused_before_they_are_loaded(services, adapter, monkeypatch):
+    from camelid_core.testing import tiny_model
+
+    other = tiny_model(services.home / "models" / "other", "gpt_neox")
+    chat = loaded(services)
+    monkeypatch.setattr(camelid_ui.services.room, "describe", lambda: Device("cpu", "", 10**9, 1000))
+    chat.load("tiny", adapter)  # they share their base
+    wait(lambda: chat.status.state == "ready")
+    with pytest.raises(ModelError, match=r"tiny and other need 0.0 GB more memory, and 0.0 GB are free; compare with"):
+        chat.load("tiny", other.name)
+    assert chat.status.names == ("tiny", adapter)
+
+
+def test_an_answer_is_gone_on_with_as_a_whole(services):
+    before = Answer("hel", Facts(3, 9.0, 0.1, "length"), ids=(5, 6), rating=1)
+    column = Column([*ASKED, Message("assistant", "hel")], "tiny", before)
+    first, *_, last = [answers[0] for answers in loaded(services).ask("s", [column], Sampling())]
+    assert last.text == "tiny:tuned:hel56"
+    assert (last.facts.tokens, last.rating, last.ids) == (5, 0, (7, 8))
+    failed = loaded(services, fails=ModelError("gone")).ask("s", [column], Sampling())
+    *_, last = [answers[0] for answers in failed]
+    assert (last.facts.finish, last.error, last.ids) == ("failed", "gone", ())
+    assert first.facts is None
 
 
 def test_stop_ends_only_that_pages_answers(services):
     chat = loaded(services, endless=True)
     stream = chat.ask("mine", [Column(ASKED)], Sampling())
     next(stream)
+    assert chat.answering("mine")
+    with pytest.raises(ModelError, match="under way"):
+        next(chat.ask("mine", [Column(ASKED)], Sampling()))
     chat.stop("somebody else")
     next(stream)
     chat.stop("mine")
     *_, last = stream
     assert last[0].facts.finish == "cancelled"
+    assert not chat.answering("mine")
+
+
+def test_a_page_that_turns_away_gets_nothing_more(services):
+    chat = loaded(services, endless=True)
+    stream = chat.ask("mine", [Column(ASKED)], Sampling())
+    next(stream)
+    leaving = threading.Thread(target=chat.leave, args=("mine",))
+    leaving.start()
+    with pytest.raises(Left):
+        list(stream)
+    leaving.join()
+    assert not chat.answering("mine")
 
 
 def test_a_failure_is_told_at_the_answer(services):

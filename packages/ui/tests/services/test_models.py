@@ -39,10 +39,14 @@ def test_the_cut_off_cuts(services):
     assert services.models.tokens("tiny", ASKED, "chatml", cutoff=5).count() == 5
 
 
-def test_models_and_artefacts_are_told_apart(services, adapter):
+def test_models_and_artefacts_are_told_apart(services, adapter, home):
+    (home / "models" / "small").mkdir()
+    (home / "models" / "small" / "q8_0.gguf").write_bytes(b"GGUF")
     entries = {entry.name: entry for entry in services.models.all()}
-    assert (entries["tiny"].kind, entries["tuned"].kind) == ("model", "adapter")
+    assert [entries[name].kind for name in ("tiny", "tuned", "small")] == ["model", "adapter", "gguf"]
     assert services.models.bases()[0] == "tiny"
+    assert "small" not in services.models.bases()
+    assert "small" in dict(services.models.grouped()).values()
     assert [entry.name for entry in services.models.adapters()] == ["tuned"]
     assert services.models.resolve("tuned").peft is not None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import tracemalloc
 
 import pytest
 from camelid_core.errors import DataError, UsageError
@@ -12,7 +13,8 @@ from camelid_serve.commands.answering import configure
 from camelid_serve.config import PredictConfig
 from camelid_serve.engine import Sampling
 from camelid_ui.fields import Invalid
-from camelid_ui.services.predicted import SHOWN, look_at
+from camelid_ui.services.answered import Finished
+from camelid_ui.services.predicted import SHOWN
 
 
 def test_the_first_rows_as_the_model_will_see_them(services, questions):
@@ -82,29 +84,58 @@ def test_answers_so_far_are_there_to_download(services, questions):
     directory.mkdir(parents=True)
     assert services.predictions.answers(job.id).count == 0
     with WorkLog(WORK, "same", directory) as work:
-        work.add(2, {"generate": "four"})
+        work.add(2, {"generate": "four", "scores": {"exact": 0.0}})
+        assert services.predictions.answers(job.id).count == 1
         work.add(1, {"error": "too long"})
-    found = services.predictions.answers(job.id)
-    assert (found.count, found.failed, found.finished) == (2, 1, False)
-    assert [number for number, _ in services.predictions.answers(job.id, "failed").shown] == [1]
-    lines = [json.loads(line) for line in services.predictions.lines(job.id).splitlines()]
-    assert [line.get("generate") for line in lines] == [None, "four"]
+        work.add(5, {"generate": "ten", "scores": {"exact": 1.0}})
+        found = services.predictions.answers(job.id)
+        assert (found.count, found.failed, found.finished, found.matching) == (3, 1, False, 3)
+        assert found.means == {"": {"exact": 0.5}}
+        assert [
+            (number, row["instruction"]) for number, row in services.predictions.answers(job.id, "worst").shown
+        ] == [
+            (2, "What is 2 + 2?"),
+            (5, "What is 5 + 5?"),
+        ]
+        assert [number for number, _ in services.predictions.answers(job.id, "failed").shown] == [1]
+    lines = [json.loads(line) for line in b"".join(services.predictions.lines(job.id)).splitlines()]
+    assert [line.get("generate") for line in lines] == [None, "four", "ten"]
 
 
-def test_the_worst_come_first():
+def test_the_worst_come_first(tmp_path):
     rows = [{"generate": "x", "scores": {"exact": float(n % 2), "chrf": n / 10}} for n in range(6)]
-    found = look_at(enumerate([*rows, {"error": "too long"}], 1), "worst", True)
-    assert [number for number, _ in found.shown] == [1, 3, 5, 2, 4, 6]
-    assert found.means == {"": {"exact": 0.5, "chrf": 0.25}}
+    found = Finished(write_jsonl(tmp_path / "one.jsonl", [*rows, {"error": "too long"}]))
+    assert [number for number, _ in found.rows("worst", 0)] == [1, 3, 5, 2, 4, 6]
+    assert found.table.means == {"": {"exact": 0.5, "chrf": 0.25}}
     several = [
         {"generate": {"a": "x", "b": "y"}, "scores": {"a": {"exact": 1.0}, "b": {"exact": float(n)}}} for n in (1, 0)
     ]
-    assert [number for number, _ in look_at(enumerate(several, 1), "worst", True).shown] == [2, 1]
+    found = Finished(write_jsonl(tmp_path / "several.jsonl", several))
+    assert [number for number, _ in found.rows("worst", 0)] == [2, 1]
 
 
-def test_no_more_is_held_than_is_shown():
-    rows = ((n, {"generate": "x", "scores": {"exact": float(n % 2)}}) for n in range(1000))
-    assert len(look_at(rows, "worst", False).shown) == SHOWN
+def test_pages_show_each_row_once_and_none_is_held(tmp_path):
+    count = 5 * SHOWN + 7
+    rows = [
+        {"error": "x" * 2000} if n % 3 else {"generate": "y" * 2000, "scores": {"exact": n % 2}} for n in range(count)
+    ]
+    tracemalloc.start()
+    found = Finished(write_jsonl(tmp_path / "rows.jsonl", rows))
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < 200 * count
+    for showing, wanted in (("all", count), ("failed", count * 2 // 3), ("worst", -(-count // 3))):
+        pages = [found.rows(showing, start) for start in range(0, count, SHOWN)]
+        numbers = [number for page in pages for number, _ in page]
+        assert len(numbers) == len(set(numbers)) == found.table.matching(showing) == wanted
+        assert all(rows[number - 1] == row for page in pages for number, row in page)
+        assert max(map(len, pages)) == SHOWN
+
+
+def test_a_damaged_result_is_a_sentence(tmp_path):
+    (tmp_path / "rows.jsonl").write_text('{"generate": "x"}\nno row\n')
+    with pytest.raises(DataError, match="not as it was written"):
+        Finished(tmp_path / "rows.jsonl")
 
 
 def test_the_command_line_shown_means_the_same_settings(services):

@@ -197,6 +197,18 @@ def test_a_run_that_ended_is_deleted_and_no_other(services):
     assert services.training.all() == []
 
 
+def test_a_result_that_the_chat_has_loaded_stays(services, adapter):
+    job = services.training.start(recipe())
+    held = services.jobs.store.start(services.jobs.store.claim("w", 30.0, only=job.id))
+    services.jobs.store.publish(held, lambda: services.home / "artefacts" / adapter, {})
+    services.training.resident = lambda: adapter
+    with pytest.raises(JobError, match=r"'tuned' is loaded in the chat.*Nothing was deleted"):
+        services.training.delete(job.id, result=True)
+    services.training.resident = str
+    services.training.delete(job.id, result=True)
+    assert not (services.home / "artefacts" / adapter).exists()
+
+
 def test_a_runs_settings_fill_the_form_whatever_its_method(services):
     job = services.training.start(recipe("method.type=ia3", "method.targets=['v_proj']"))
     again = services.training.recipe_of(job.id)

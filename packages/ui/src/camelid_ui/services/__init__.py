@@ -5,7 +5,7 @@ Knows how the topics are put together. Knows nothing of gradio: all of it is tes
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
@@ -18,7 +18,9 @@ from camelid_ui.profile import LOCAL, Profile
 
 from .chat import Chat
 from .data import Data
+from .feedback import Feedback
 from .gate import enforce
+from .history import History
 from .jobs import Jobs
 from .merging import Merging
 from .models import Models
@@ -41,6 +43,8 @@ class Services:
     predictions: Predictions
     merging: Merging
     plugins: Plugins
+    feedback: Feedback = field(default_factory=Feedback)
+    history: History = field(default_factory=History)
     profile: Profile = LOCAL
 
     def __post_init__(self) -> None:
@@ -58,15 +62,16 @@ class Services:
         host = host or load_host()
         jobs = Jobs(store or open_store(home), lambda: ensure_worker(home))
         models = Models(host)
-        data = Data.open(host, models)
+        chat = Chat(models)
+        data = Data.open(host, models, home / "under-way")
         return cls(
             home=home,
             host=host,
             jobs=jobs,
             data=data,
             models=models,
-            training=Training(host, models, jobs),
-            chat=Chat(models),
+            training=Training(host, models, jobs, lambda: chat.status.model),
+            chat=chat,
             predictions=Predictions(host, models, jobs),
             merging=Merging(models, jobs),
             plugins=Plugins(host),

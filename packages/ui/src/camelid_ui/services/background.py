@@ -1,14 +1,21 @@
 """Work that takes a while and is no job: it goes on in a thread while pages look at it.
 
-Knows threads and progress. Knows nothing of what is done. A page that closes changes nothing.
+Knows threads and progress. Knows nothing of what is done. A page that closes changes nothing; a server that ends
+takes it along, and the next one says so.
 """
 
 from __future__ import annotations
 
+import fcntl
+import json
+import os
+import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from camelid_core.errors import CamelidError
@@ -16,6 +23,7 @@ from camelid_core.errors import CamelidError
 Report = Callable[[int], None]
 KEPT = 64
 """Finished pieces of work whose results are remembered."""
+INTERRUPTED = "the server was stopped before this was done; start it again."
 
 
 class Cancelled(CamelidError):
@@ -75,11 +83,15 @@ class Work:
 
 
 class Background:
-    """Starts work, once per key, and remembers how the last of each key went."""
+    """Starts work, once per key, and remembers how the last of each key went. With a `place`, a later one knows what
+    was under way when the server ended."""
 
-    def __init__(self) -> None:
+    def __init__(self, place: Path | None = None) -> None:
         self._works: dict[str, Work] = {}
         self._lock = threading.Lock()
+        self._notes = _Notes(place) if place else None
+        for key in self._notes.left() if self._notes else ():
+            self._works[key] = Work(key, state="failed", error=INTERRUPTED)
 
     def start(
         self, key: str, do: Callable[[Report], Any], total: int = 0, unit: Literal["rows", "bytes"] = "rows"
@@ -92,7 +104,8 @@ class Background:
             self._works.pop(key, None)
             self._make_room()
             work = self._works[key] = Work(key, total, unit)
-        threading.Thread(target=_run, args=(work, do), name=f"work {key}", daemon=True).start()
+            self._note()
+        threading.Thread(target=self._run, args=(work, do), name=f"work {key}", daemon=True).start()
         return work
 
     def get(self, key: str) -> Work | None:
@@ -110,17 +123,49 @@ class Background:
         for key in over[: max(0, len(over) - KEPT)]:
             del self._works[key]
 
+    def _note(self) -> None:
+        if self._notes is not None:
+            self._notes.write(key for key, work in self._works.items() if work.running)
 
-def _run(work: Work, do: Callable[[Report], Any]) -> None:
-    state: Literal["done", "failed"] = "failed"
-    try:
-        work.result = do(work.report)
-        state = "done"
-    except CamelidError as error:
-        work.error = str(error)
-    except Exception as error:  # whatever it is, the page says it in a sentence
-        work.error = f"{type(error).__name__}: {error}"
-    finally:
-        work.ended = time.monotonic()
-        work.state = state
-        work._over.set()
+    def _run(self, work: Work, do: Callable[[Report], Any]) -> None:
+        state: Literal["done", "failed"] = "failed"
+        try:
+            work.result = do(work.report)
+            state = "done"
+        except CamelidError as error:
+            work.error = str(error)
+        except Exception as error:  # whatever it is, the page says it in a sentence
+            work.error = f"{type(error).__name__}: {error}"
+        finally:
+            work.ended = time.monotonic()
+            work.state = state
+            with self._lock:
+                self._note()
+            work._over.set()
+
+
+class _Notes:
+    """The keys of what is under way, in a file that is locked as long as its server lives."""
+
+    def __init__(self, place: Path) -> None:
+        self._place = place
+        self._file = -1
+
+    def left(self) -> Iterator[str]:
+        """Keys in files whose servers are gone; the files go, too."""
+        for path in self._place.glob("*.json"):
+            with suppress(OSError, ValueError), path.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()
+                yield from map(str, json.load(file))
+
+    def write(self, keys: Iterable[str]) -> None:
+        """A full disk is for the work itself to complain of."""
+        with suppress(OSError):
+            if self._file < 0:
+                self._place.mkdir(parents=True, exist_ok=True)
+                path = self._place / f"{secrets.token_hex(8)}.json"
+                self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.ftruncate(self._file, 0)
+            os.pwrite(self._file, json.dumps(list(keys)).encode(), 0)

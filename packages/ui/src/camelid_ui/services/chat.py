@@ -1,4 +1,4 @@
-"""Talking with a model: one resident engine in a process of its own, shared by all pages.
+"""Talking with models: one resident engine in a process of its own, shared by all pages.
 
 Knows loading, asking and stopping. Knows nothing of how conversations look. No model is ever loaded
 in this process.
@@ -9,60 +9,44 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from queue import Empty, SimpleQueue
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from camelid_core.errors import CamelidError, ModelError
-from camelid_core.records import Message
 from camelid_serve.engine import Sampling
 from camelid_serve.remote import EngineProcess, Reply
 
+from .answers import Answer, Column, together
 from .models import Models
+from .room import check_room
 
-_PACE = 0.1
-_DRAWN_PER_SECOND = 40_000
-"""Characters: a browser draws the whole conversation anew each time, and must find time for a click on Stop."""
+_LEAVE_SECONDS = 2.0
 
 State = Literal["empty", "loading", "ready", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What is resident. `step` says what loading is at; `seconds` how long it takes or took."""
+    """What is resident: `model`, with `base` the one it is an adapter of, and `beside` it another to compare with.
+    `step` says what loading is at; `seconds` how long it takes or took. A `ready` one has an `error` where `beside`
+    could not be loaded."""
 
     state: State = "empty"
     model: str = ""
     step: str = ""
     seconds: float = 0.0
     error: str = ""
-    tuned: bool = False
+    base: str = ""
+    beside: str = ""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Those that can be asked."""
+        return tuple(name for name in (self.model, self.base, self.beside) if name) if self.state == "ready" else ()
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
-    tokens: int
-    tokens_per_second: float
-    first_token: float
-    finish: str
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """An answer as far as it is; `facts` once it has ended."""
-
-    text: str
-    facts: Facts | None = None
-    error: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A conversation to answer, with the adapter or without."""
-
-    messages: Sequence[Message]
-    tuned: bool = True
+class Left(Exception):
+    """The page has turned away from the answers it asked for."""
 
 
 class Chat:
@@ -73,29 +57,42 @@ class Chat:
         self._status = Status()
         self._began = 0.0
         self._asked: dict[str, list[Reply]] = {}
+        self._left: set[str] = set()
 
     @property
     def status(self) -> Status:
         now = self._status
         if now.state == "loading":
-            return Status("loading", now.model, now.step, time.monotonic() - self._began)
+            return replace(now, seconds=time.monotonic() - self._began)
+        if now.state == "ready" and not self._engine.alive:
+            return Status("failed", now.model, error="its process has ended; load it again.")
         return now
 
-    def load(self, model: str, template: str = "") -> None:
-        """Begin to load `model` in place of what is resident; `status` tells how it goes.
+    def load(self, model: str, beside: str = "") -> None:
+        """Begin to make `model` resident, and `beside` too where it is another than the base that `model` brings
+        along; whatever else is resident goes. `status` tells how it goes.
 
         Raises:
-            CamelidError: there is no such model, or another is being loaded.
+            CamelidError: there is no such model, the memory does not hold two, or others are being loaded.
         """
-        self.models.resolve(model)
+        base = self.models.base_of(model)
+        if beside:
+            self.models.resolve(beside)
+        if beside == model:
+            raise ModelError(f"{model!r} is on both sides; choose another model to compare it with.")
+        beside = "" if beside == base else beside
         with self._lock:
-            if self._status.state == "loading":
-                raise ModelError(f"{self._status.model!r} is being loaded; wait for it.")
-            if self._status.state == "ready" and self._status.model == model:
+            now = self.status
+            if now.state == "loading":
+                raise ModelError(f"{now.model!r} is being loaded; wait for it.")
+            if now.state == "ready" and now.model == model and (not beside or now.beside == beside):
+                self._status = replace(now, error="")
                 return
+            if beside:
+                check_room(self.models, [model, beside], list(self._engine.models))
             self._began = time.monotonic()
-            self._status = Status("loading", model)
-        threading.Thread(target=self._load, args=(model, template), name="load model", daemon=True).start()
+            self._status = Status("loading", model, base=base, beside=beside)
+        threading.Thread(target=self._load, args=(model, base, beside), name="load model", daemon=True).start()
 
     def close(self) -> None:
         """End the engine's process."""
@@ -108,70 +105,94 @@ class Chat:
         Closing the iterator, or `stop(session)`, ends them with what is there.
 
         Raises:
-            ModelError: no model is loaded, or the conversation is too long.
+            ModelError: a column's model is not loaded, or the page is being answered already.
+            Left: the page has turned away.
         """
-        if self._status.state != "ready":
+        if self.status.state != "ready":
             raise ModelError("no model is loaded; choose one and load it first.")
-        running = [self._engine.chat(column.messages, sampling, column.tuned) for column in columns]
-        self._asked[session] = running
+        if self.answering(session):
+            raise ModelError("an answer is under way; wait for its end, or stop it.")
+        running = self._asked[session] = []
         try:
-            yield from _together(running)
+            for column in columns:
+                running.append(self._reply(column, sampling))
+            for answers in together(running, columns):
+                if session in self._left:
+                    raise Left
+                yield answers
         finally:
             self._asked.pop(session, None)
-            for answering in running:
-                answering.close()
+            self._left.discard(session)
+            for reply in running:
+                reply.close()
 
     def stop(self, session: str) -> None:
         """End the answers of one page with what is there."""
-        for answering in self._asked.get(session, []):
-            answering.cancel()
+        for reply in self._asked.get(session, []):
+            reply.cancel()
 
-    def _load(self, model: str, template: str) -> None:
+    def leave(self, session: str) -> None:
+        """End the answers of a page that shows another conversation now; returns once it gets none any more."""
+        if not self.answering(session):
+            return
+        self._left.add(session)
+        self.stop(session)
+        until = time.monotonic() + _LEAVE_SECONDS
+        while self.answering(session) and time.monotonic() < until:
+            time.sleep(0.01)
+
+    def answering(self, session: str) -> bool:
+        """Whether answers for this page are under way."""
+        return session in self._asked
+
+    def resident(self, name: str) -> tuple[str, bool]:
+        """Which loaded model answers as `name`, and whether with its adapter: a base answers in the form of the one
+        it is compared with.
+
+        Raises:
+            ModelError: none does.
+        """
+        now = self.status
+        if now.state == "ready" and name in self._engine.models:
+            return name, True
+        if name and name in now.names and name == now.base:
+            return now.model, False
+        loaded = " and ".join(now.names) or "no model"
+        raise ModelError(f"{name!r} is not loaded; {loaded} is. Choose it and press Load.")
+
+    def room(self, name: str) -> int:
+        """Most tokens that a conversation with `name` can have, the answer included."""
+        return self._engine.models[self.resident(name)[0]].context_length
+
+    def sampling(self, name: str) -> Sampling:
+        """What the makers of `name` recommend."""
+        return self._engine.models[self.resident(name)[0]].sampling
+
+    def _reply(self, column: Column, sampling: Sampling) -> Reply:
+        label, tuned = self.resident(column.model or self.status.model)
+        begun = column.before.ids if column.before else ()
+        return self._engine.chat(column.messages, sampling, tuned, model=label, begun=begun)
+
+    def _load(self, model: str, base: str, beside: str) -> None:
+        ready = Status("ready", model, base=base, beside=beside)
         try:
-            for step in self._engine.load(model, template):
-                self._status = Status("loading", model, step)
-        except CamelidError as error:
-            self._status = Status("failed", model, error=str(error))
+            for step in self._bring(model, beside):
+                self._status = replace(self._status, step=step)
         except Exception as error:  # whatever an engine's library raises: the page must say so, and not wait for ever
-            self._status = Status("failed", model, error=f"{type(error).__name__}: {error}")
+            said = str(error) if isinstance(error, CamelidError) else f"{type(error).__name__}: {error}"
+            left = self._engine.alive and model in self._engine.models
+            self._status = replace(ready, beside="", error=said) if left else Status("failed", model, error=said)
         else:
-            loaded = self._engine.loaded
-            tuned = loaded is not None and loaded.has_adapter
-            self._status = Status("ready", model, seconds=time.monotonic() - self._began, tuned=tuned)
+            self._status = replace(ready, seconds=time.monotonic() - self._began)
 
-
-def _together(running: Sequence[Reply]) -> Iterator[list[Answer]]:
-    """Several answers at once, each read by a thread of its own, given out no faster than a page can draw them."""
-    news: SimpleQueue[tuple[int, Answer | None]] = SimpleQueue()
-    for index, answering in enumerate(running):
-        threading.Thread(target=_read, args=(index, answering, news), name=f"answer {index}", daemon=True).start()
-    answers = [Answer("") for _ in running]
-    left, given, fresh = len(running), 0.0, False
-    while left:
-        pace = max(_PACE, sum(len(answer.text) for answer in answers) / _DRAWN_PER_SECOND)
-        with suppress(Empty):
-            index, answer = news.get(timeout=pace)
-            left -= answer is None
-            fresh = fresh or answer is not None
-            answers[index] = answer or answers[index]
-        if fresh and (not left or time.monotonic() - given >= pace):
-            yield list(answers)
-            given, fresh = time.monotonic(), False
-
-
-def _read(index: int, answering: Reply, news: SimpleQueue[tuple[int, Answer | None]]) -> None:
-    text = ""
-    try:
-        for delta in answering:
-            text = delta.answer if delta.facts is not None else text + delta.text
-            news.put((index, Answer(text, _facts(delta.facts))))
-    except Exception as error:  # told in the page, at the answer it ended
-        message = str(error) if isinstance(error, CamelidError) else f"{type(error).__name__}: {error}"
-        news.put((index, Answer(text, Facts(0, 0.0, 0.0, "failed"), message)))
-    news.put((index, None))
-
-
-def _facts(facts: dict[str, Any] | None) -> Facts | None:
-    if facts is None:
-        return None
-    return Facts(facts["tokens"], facts["tokens_per_second"], facts["first_token"], facts["finish"])
+    def _bring(self, model: str, beside: str) -> Iterator[str]:
+        """What stays is not loaded again, and answers as long as another joins it."""
+        resident = self._engine.models if self._engine.alive else {}
+        if not beside or model not in resident:
+            yield from self._engine.load_all({name: name for name in (model, beside) if name})
+            return
+        for name in set(resident) - {model, beside}:
+            self._engine.remove(name)
+        if beside not in resident:
+            yield f"Loading {beside}"
+            self._engine.add(beside, beside)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -30,12 +31,13 @@ LOOKS = {
     "data.checks": "sample known checking writing",
     "data.mixing": "plan tags command saving",
     "data.cache": "all size",
-    "models": "names adapters templates template encoder tokens",
+    "models": "names grouped base_of adapters templates template encoder tokens",
     "training": "estimate command model_choice data_choices way_choices all show recipe_of compare bundle",
-    "chat": "stop",
-    "predictions": "command all answers lines",
+    "chat": "stop leave answering resident room sampling",
+    "predictions": "command all figures answers lines",
     "merging": "adapters estimate command all",
     "plugins": "all problems",
+    "history": "markdown records",
 }
 """Open to everybody: they read what is listed, and compute little."""
 
@@ -51,12 +53,14 @@ CHANGES = {
     "training": "start delete",
     "predictions": "preview keep start",
     "merging": "start",
+    "feedback": "rate",
+    "history": "read",
 }
 """Closed where nothing may be changed: they write, queue or compute much, or read a file by its path."""
 
 LIMITED = {
     "data.collection": "find dataset version facts",
-    "models": "all bases resolve prompt",
+    "models": "all bases resolve prompt count",
     "training": "check",
     "chat": "load ask",
 }
@@ -118,7 +122,7 @@ def _refusing(method: Callable[..., Any], profile: Profile) -> Callable[..., Any
 
 def _models(services: Services, profile: Profile) -> dict[str, Callable[..., Any]]:
     models, allowed = services.models, profile.models
-    every, bases, resolve, prompt = models.all, models.bases, models.resolve, models.prompt
+    every, bases, resolve, prompt, count = models.all, models.bases, models.resolve, models.prompt, models.count
 
     def only(name: str) -> Any:
         if allowed is not None and name not in allowed:
@@ -129,11 +133,16 @@ def _models(services: Services, profile: Profile) -> dict[str, Callable[..., Any
         _check_length(messages, profile)
         return prompt(name, messages, template)
 
+    def counted(name: str, messages: Any, most: int) -> int:
+        _check_length(messages, profile)
+        return count(name, messages, most)
+
     return {
         "all": lambda: [entry for entry in every() if allowed is None or entry.name in allowed],
         "bases": lambda: [name for name in bases() if allowed is None or name in allowed],
         "resolve": only,
         "prompt": bounded,
+        "count": counted,
     }
 
 
@@ -173,6 +182,8 @@ def _chat(services: Services, profile: Profile) -> dict[str, Callable[..., Any]]
     def bounded(session: str, columns: Any, sampling: Any, *more: Any, **named: Any) -> Iterator[Any]:
         for column in columns:
             _check_length(column.messages, profile)
+            if column.before is not None and len(column.before.ids) > (profile.prompt_characters or math.inf):
+                raise Refused(f"this {profile.name} does not go on with an answer of that length; begin a new one.")
         most = min(sampling.max_new_tokens, profile.new_tokens or sampling.max_new_tokens)
         with line.place():
             yield from ask(session, columns, sampling.model_copy(update={"max_new_tokens": most}), *more, **named)

@@ -14,6 +14,7 @@ from typing import Literal
 
 from camelid_core.artefacts import is_artefact, read_artefact
 from camelid_core.errors import ArtefactError, CamelidError
+from camelid_core.gguf_files import gguf_files
 from camelid_core.models import Reference, all_weights, resolve_model
 from camelid_core.paths import artefacts_dir, models_dir
 from camelid_core.plugins import Host
@@ -23,12 +24,17 @@ from camelid_core.tokenizing import IGNORE, Encoder
 
 from .tokenizers import LightTokenizer, light_tokenizer
 
+_INDENT = "\u2003"
+_LONGEST_TOKEN = 128
+"""Characters: no token of a known tokenizer is longer, save runs of spaces."""
+
 TokenKind = Literal["trained", "ignored", "special", "special-trained"]
 
 
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
-    """A model one can choose. `kind` is `model` or `adapter`; `size` in bytes; `base` for adapters."""
+    """A model one can choose. `kind` is `model`, `adapter`, or `gguf` for one that can be asked and nothing else;
+    `size` in bytes; `base` for adapters."""
 
     name: str
     kind: str
@@ -79,6 +85,48 @@ class Models:
 
     def adapters(self) -> list[ModelEntry]:
         return [entry for entry in self.all() if entry.kind == "adapter"]
+
+    def grouped(self) -> list[tuple[str, str]]:
+        """Labels and names, each base with its adapters indented below it; adapters of others are last."""
+        every = self.all()
+        below: dict[str, list[ModelEntry]] = {}
+        for entry in every:
+            if entry.kind == "adapter":
+                below.setdefault(self._base_name(entry), []).append(entry)
+        rows: list[tuple[str, str]] = []
+        for entry in every:
+            if entry.kind != "adapter":
+                rows.append((entry.name, entry.name))
+                rows += [(_INDENT + tuned.name, tuned.name) for tuned in below.pop(entry.name, [])]
+        return rows + [(tuned.name, tuned.name) for rest in below.values() for tuned in rest]
+
+    def base_of(self, name: str) -> str:
+        """What an adapter's base is called here; nothing for a model of its own.
+
+        Raises:
+            UnknownName, ModelError: as `resolve` does.
+        """
+        found = self.resolve(name)
+        if found.peft is None:
+            return ""
+        here = {entry.name for entry in self.all() if entry.kind == "model"}
+        return found.base.name if found.base.name in here else found.base_id
+
+    def _base_name(self, entry: ModelEntry) -> str:
+        try:
+            return self.base_of(entry.name)
+        except CamelidError:  # its base is gone
+            return entry.base
+
+    def count(self, name: str, messages: Sequence[Message], most: int) -> int:
+        """Tokens of a conversation as `name` reads it, ended by a question or by an answer; what is longer than
+        `most` whatever its tokens are is not counted to the end."""
+        if sum(len(message.content) for message in messages) > most * _LONGEST_TOKEN:
+            return most
+        encoder = self.encoder(name)
+        if messages[-1].role == "user":
+            return len(encoder.prompt_ids(messages))
+        return len(encoder.prompt_ids(messages[:-1])) + len(encoder.begun_ids(messages))
 
     def templates(self) -> list[str]:
         return self.host.templates.names()
@@ -141,7 +189,7 @@ def _artefacts(directory: Path) -> Iterator[ModelEntry]:
             manifest = read_artefact(path).manifest if is_artefact(path) else None
         except ArtefactError:
             continue  # being written, or damaged: `camelid models show` says which
-        if manifest is not None and manifest.kind in ("adapter", "model"):
+        if manifest is not None and manifest.kind in ("adapter", "model", "gguf"):
             size = sum(entry.size for entry in manifest.files.values())
             yield ModelEntry(
                 path.name, manifest.kind, size, manifest.base.id if manifest.base else "", manifest.created
@@ -150,8 +198,12 @@ def _artefacts(directory: Path) -> Iterator[ModelEntry]:
 
 def _models(directory: Path) -> Iterator[ModelEntry]:
     for path in _directories(directory):
-        if (path / "config.json").is_file():
-            yield ModelEntry(path.name, "model", weights_size(path))
+        size = weights_size(path)
+        files = [] if size else gguf_files(path)
+        if files:
+            yield ModelEntry(path.name, "gguf", sum(file.stat().st_size for file in files))
+        elif (path / "config.json").is_file():
+            yield ModelEntry(path.name, "model", size)
 
 
 def _directories(directory: Path) -> list[Path]:

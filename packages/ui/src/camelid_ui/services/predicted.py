@@ -1,12 +1,12 @@
-"""The rows of a prediction, finished or under way: how many, which to show, what the scores are.
+"""The rows of a prediction: how many, which to show, what the scores are.
 
-Knows the columns of a result. Goes through all rows and holds only those that are shown.
+Knows the columns of a result, and of each row only how good it is and whether it failed. Knows no files.
 """
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -15,50 +15,79 @@ from camelid_serve.metrics import Means
 
 Showing = Literal["all", "failed", "worst"]
 """In the input's order; of that, those with an error; or those with the lowest scores first."""
-SHOWN = 100
+SHOWN = 50
+"""Rows on a page."""
+_ANSWERED, _FAILED = 1, 2
 
 Numbered = tuple[int, dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """`shown` are rows with their numbers; `means` are those of the scores so far, by model where there are several;
-    `finished` if these are all rows there will be; `reference` is the column that the answers were to be
-    like and `question` the one that was asked, where a person named them."""
+    """`shown` are rows with their numbers, the `start`-th on of `matching`; `means` are those of the scores so far, by
+    model where there are several; `finished` if these are all rows there will be; `reference` is the column that the
+    answers were to be like and `question` the one that was asked, where a person named them."""
 
     count: int = 0
     failed: int = 0
     shown: Sequence[Numbered] = ()
+    start: int = 0
+    matching: int = 0
     means: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     finished: bool = False
     reference: str = ""
     question: str = ""
 
 
-def look_at(
-    rows: Iterable[Numbered], showing: Showing, finished: bool, reference: str = "", question: str = ""
-) -> Answers:
-    """Go through `rows` once."""
-    count = failed = 0
-    means: dict[str, Means] = {}
-    picked: list[Numbered] = []
-    worst: list[tuple[float, int, dict[str, Any]]] = []
-    for number, row in rows:
-        count += 1
-        failed += "error" in row
-        scores = scores_of(row)
+class Table:
+    """Of each row what pages count and sort by. Rows come in any order, each from every model."""
+
+    def __init__(self) -> None:
+        self.count = self.failed = 0
+        self._state = bytearray()
+        self._quality = array("f")
+        self._means: dict[str, Means] = {}
+        self._orders: dict[Showing, Any] = {}
+
+    @property
+    def means(self) -> dict[str, dict[str, float]]:
+        return {model: each.values() for model, each in self._means.items()}
+
+    def note(self, number: int, failed: bool, scores: Mapping[str, Mapping[str, float]]) -> None:
+        """`scores` by model. The worst of several models' counts."""
+        if number >= len(self._state):
+            more = max(number + 1, len(self._state) * 5 // 4) - len(self._state)
+            self._state.extend(bytes(more))
+            self._quality.extend([float("nan")] * more)
+        before = self._state[number]
+        self._state[number] = max(before, _FAILED if failed else _ANSWERED)
+        self.count += not before
+        self.failed += failed and before != _FAILED
         for model, each in scores.items():
-            means.setdefault(model, Means()).add(each)
-        if showing == "worst" and scores:
-            place = (-min(map(_quality, scores.values())), -number, row)
-            (heapq.heappush if len(worst) < SHOWN else heapq.heappushpop)(worst, place)
-        elif len(picked) < SHOWN and (showing == "all" or (showing == "failed" and "error" in row)):
-            picked.append((number, row))
-    if showing == "worst":
-        picked = [(-number, row) for _, number, row in sorted(worst, key=lambda place: place[:2], reverse=True)]
-    return Answers(
-        count, failed, picked, {model: each.values() for model, each in means.items()}, finished, reference, question
-    )
+            self._means.setdefault(model, Means()).add(each)
+            found = _quality(each)
+            if not self._quality[number] <= found:
+                self._quality[number] = found
+        self._orders.clear()
+
+    def matching(self, showing: Showing) -> int:
+        return len(self._order(showing))
+
+    def page(self, showing: Showing, start: int) -> list[int]:
+        """Numbers of rows."""
+        return [int(number) for number in self._order(showing)[start : start + SHOWN]]
+
+    def _order(self, showing: Showing) -> Any:
+        import numpy as np
+
+        if showing not in self._orders:
+            state, quality = np.array(self._state, dtype="u1"), np.array(self._quality)
+            if showing == "worst":
+                scored = np.flatnonzero(~np.isnan(quality))
+                self._orders[showing] = scored[np.argsort(quality[scored], kind="stable")]
+            else:
+                self._orders[showing] = np.flatnonzero(state == _FAILED if showing == "failed" else state)
+        return self._orders[showing]
 
 
 def scores_of(row: Mapping[str, Any]) -> dict[str, dict[str, float]]:

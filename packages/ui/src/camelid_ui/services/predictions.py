@@ -6,14 +6,15 @@ Knows inputs and where the answers of a job's attempts lie. Answers nothing itse
 from __future__ import annotations
 
 import functools
-import json
 import re
 import secrets
 import shlex
 import shutil
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 from camelid_core.errors import CamelidError, DataError, UsageError
 from camelid_core.jobs import Job
@@ -22,19 +23,23 @@ from camelid_core.plugins import Host
 from camelid_core.readers import Columns
 from camelid_serve.config import PredictConfig
 from camelid_serve.inputs import PREDICTIONS, Row, Survey, open_input
-from camelid_serve.jsonlines import line_of
-from camelid_serve.predict import work_so_far
-from camelid_serve.predictions import asked, labels, so_far
+from camelid_serve.predict import WORK
+from camelid_serve.predictions import asked, labels
 
 from camelid_ui.fields import Invalid, overrides
 
+from .answered import Finished, UnderWay
 from .jobs import Jobs, JobView
 from .models import Models, TokenView
-from .predicted import Answers, Numbered, Showing, look_at
+from .predicted import Answers, Showing
 
 TASK = "predict"
 _LOOKED_AT = 20
 """Rows whose columns are offered for a mapping."""
+_SOURCES = 8
+"""Jobs whose rows are known from an earlier look; a million rows take some twenty megabytes."""
+
+S = TypeVar("S")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +61,25 @@ class Predictions:
         self.host = host
         self.models = models
         self.jobs = jobs
+        self._lock = threading.Lock()
+        self._sources: dict[int, tuple[Any, Any]] = {}
 
     def preview(
-        self, source: str, model: str, template: str = "", columns: str = "", reference: str = "", count: int = 3
+        self,
+        source: str,
+        model: str,
+        template: str = "",
+        columns: str = "",
+        reference: str = "",
+        limit: int | None = None,
+        count: int = 3,
     ) -> Preview:
         """Raises DataError, UnknownName, UsageError, ModelError: the input, mapping or model cannot be used."""
         found = open_input(_named(source), columns, reference)
-        first = list(found.rows(_LOOKED_AT))
+        first = list(found.rows(min(_LOOKED_AT, limit or _LOOKED_AT)))
         names = list(dict.fromkeys(name for row in first for name in row.fields)) if found.path else []
         try:
-            survey = _survey(_named(source), columns, reference, _stamp(source))
+            survey = _survey(_named(source), columns, reference, limit, _stamp(source))
         except DataError as error:
             if not names:
                 raise
@@ -117,32 +131,69 @@ class Predictions:
     def all(self) -> list[JobView]:
         return self.jobs.all(TASK, 20)
 
-    def answers(self, job_id: int, showing: Showing = "all") -> Answers:
-        """Raises JobError: no such job."""
-        rows, finished = self._rows(job_id)
-        try:
-            config = PredictConfig.model_validate(dict(self.jobs.store.get(job_id).config))
-            mapping = Columns.parse(config.columns, answered=False) if config.columns else Columns()
-            return look_at(rows, showing, finished, config.reference, mapping.instruction)
-        except CamelidError:  # the input is gone or has changed; the job says so itself
+    def answers(self, job_id: int, showing: Showing = "all", start: int = 0) -> Answers:
+        """A page of rows.
+
+        Raises:
+            JobError: no such job.
+            DataError: the result is damaged.
+        """
+        found = self.figures(job_id)
+        source = self._source(job_id)
+        if source is None or not found.count:
+            return found
+        config = self._config(job_id)
+        mapping = Columns.parse(config.columns, answered=False) if config.columns else Columns()
+        return replace(
+            found,
+            shown=source.rows(showing, start),
+            start=start,
+            matching=source.table.matching(showing),
+            reference=config.reference,
+            question=mapping.instruction,
+        )
+
+    def figures(self, job_id: int) -> Answers:
+        """The same without any row. Raises as `answers` does."""
+        source = self._source(job_id)
+        if source is None:
             return Answers()
+        table = source.table
+        return Answers(table.count, table.failed, means=table.means, finished=source.finished)
 
-    def lines(self, job_id: int) -> bytes:
-        """The rows so far as JSON Lines, to download."""
-        rows, _ = self._rows(job_id)
-        return b"".join(line_of(row) for _, row in rows)
+    def lines(self, job_id: int) -> Iterator[bytes]:
+        """The rows so far as JSON Lines, to download, piece by piece. Raises as `answers` does."""
+        source = self._source(job_id)
+        return source.lines() if source is not None else iter(())
 
-    def _rows(self, job_id: int) -> tuple[Iterator[Numbered], bool]:
-        """Rows with their numbers, and whether they are all."""
+    def _config(self, job_id: int) -> PredictConfig:
+        return PredictConfig.model_validate(dict(self.jobs.store.get(job_id).config))
+
+    def _source(self, job_id: int) -> Finished | UnderWay | None:
+        """What is known of a job's rows, kept for the next look; None where its input is gone or has changed, which
+        the job says itself."""
         job = self.jobs.store.get(job_id)
         final = Path(job.published) / PREDICTIONS if job.published else None
         if final is not None and final.is_file():
-            return _finished(final), True
-        config = PredictConfig.model_validate(dict(job.config))
-        work = work_so_far(config, attempts(self.jobs.home, job_id))
-        if not any(work.values()):
-            return iter(()), False
-        return so_far(open_input(config.input, config.columns, config.reference).rows(config.limit), work), False
+            found = final.stat()
+            return self._opened(job_id, (final, found.st_mtime_ns, found.st_size), lambda: Finished(final))
+        directories = tuple(path for path in attempts(self.jobs.home, job_id) if (path / WORK).is_file())
+        try:
+            source = self._opened(job_id, directories, lambda: UnderWay(self._config(job_id), directories))
+            source.refresh()
+        except CamelidError:
+            return None
+        return source
+
+    def _opened(self, job_id: int, version: object, open_it: Callable[[], S]) -> S:
+        with self._lock:
+            known, source = self._sources.pop(job_id, (None, None))
+            if known != version:
+                source = open_it()
+            self._sources[job_id] = (version, source)
+            while len(self._sources) > _SOURCES:
+                self._sources.pop(next(iter(self._sources)))
+            return source
 
     def _prompt(self, row: Row, model: str, template: str) -> TokenView | str:
         if row.error:
@@ -169,14 +220,8 @@ def _stamp(source: str) -> tuple[float, int]:
 
 
 @functools.lru_cache(maxsize=16)
-def _survey(source: str, columns: str, reference: str, _stamp: tuple[float, int]) -> Survey:
-    return open_input(source, columns, reference).survey()
-
-
-def _finished(path: Path) -> Iterator[Numbered]:
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            yield number, json.loads(line)
+def _survey(source: str, columns: str, reference: str, limit: int | None, _stamp: tuple[float, int]) -> Survey:
+    return open_input(source, columns, reference).survey(limit)
 
 
 def safe_stem(stem: str) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from camelid_core.errors import ModelError
+from camelid_core.gguf_files import is_gguf
 from camelid_core.models import Reference
 from camelid_core.templates.own import chat_template_of
 
@@ -59,7 +60,8 @@ def light_tokenizer(reference: Reference) -> LightTokenizer:
     Raises:
         ModelError: the model has no `tokenizer.json`.
     """
-    for directory in (reference.peft, reference.base):
+    beside = reference.base.parent if is_gguf(reference.base) else reference.base
+    for directory in (reference.peft, beside):
         if directory is not None and (directory / "tokenizer.json").is_file():
             return LightTokenizer(directory)
     raise ModelError(f"{reference.name!r} has no tokenizer.json; its tokens cannot be shown.")

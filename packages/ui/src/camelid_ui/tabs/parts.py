@@ -62,9 +62,10 @@ def chooser(value: str = "", **options: Any) -> gr.HTML:
     return gr.HTML(value, js_on_load=_SELECT, **options)
 
 
-def controls(value: str = "", **options: Any) -> gr.HTML:
-    """HTML with keys to choose and with fields of its own: `.input` tells name and value through `set_of`."""
-    return gr.HTML(value, js_on_load=_SELECT + _CONTROLS, **options)
+def controls(value: str = "", script: str = "", **options: Any) -> gr.HTML:
+    """HTML with keys to choose and with fields of its own: `.input` tells name and value through `set_of`;
+    `script` is what it does besides."""
+    return gr.HTML(value, js_on_load=_SELECT + _CONTROLS + script, **options)
 
 
 def set_of(event: gr.EventData) -> tuple[str, str]:

@@ -17,11 +17,12 @@ from camelid_ui.fields import Invalid
 from camelid_ui.forms import Form
 from camelid_ui.services import Services
 from camelid_ui.services.jobs import JobView
-from camelid_ui.services.predicted import Showing
+from camelid_ui.services.predicted import SHOWN, Showing
 from camelid_ui.text import Voice, t, voice_of
-from camelid_ui.views import code, empty, error
+from camelid_ui.views import code, empty, error, note
 from camelid_ui.views import jobs as jobs_view
 from camelid_ui.views import predict as view
+from camelid_ui.views.numbers import count
 
 from . import PRIVATE
 from .job import JobPanel, build_job
@@ -48,6 +49,11 @@ class PredictTab:
     rows: gr.Column
     showing: gr.Radio
     answers: gr.HTML
+    first: gr.State
+    turning: gr.Row
+    where: gr.HTML
+    back: gr.Button
+    on: gr.Button
 
     @property
     def model(self) -> Any:
@@ -98,10 +104,15 @@ def build(services: Services) -> PredictTab:
             value="all", label=t("predict.showing"), elem_id="predict-showing",
         )  # fmt: skip
         answers = panel(elem_id="predict-rows")
+        with gr.Row(elem_classes="camelid-actions", visible=False) as turning:
+            back = gr.Button(t("data.back"), elem_id="predict-back")
+            on = gr.Button(t("data.next"), elem_id="predict-next")
+            where = panel(elem_id="predict-where")
     panel(t("predict.done"), elem_classes="camelid-heading")
     tab = PredictTab(
         form=form, panel=shown, file=file, preview=preview, command=command, start=start, said=said,
         list=chooser(elem_id="predict-list"), mapping=mapping, roles=roles, rows=rows, showing=showing, answers=answers,
+        first=gr.State(0), turning=turning, where=where, back=back, on=on,
     )  # fmt: skip
     _wire(tab, services)
     _wire_mapping(tab, services)
@@ -130,7 +141,7 @@ def _wire(tab: PredictTab, services: Services) -> None:
         try:
             config = form.config(values)
             found = services.predictions.preview(
-                config.input, config.model, config.template, config.columns, config.reference
+                config.input, config.model, config.template, config.columns, config.reference, config.limit
             )
         except Invalid as problem:
             return "", "", gr.update(interactive=False), *unmapped, *form.mark(problem)[1]
@@ -186,27 +197,41 @@ def _wire_mapping(tab: PredictTab, services: Services) -> None:
 
 
 def _wire_rows(tab: PredictTab, services: Services) -> None:
-    """The rows of the chosen job, again whenever it may have got further."""
+    """A page of the chosen job's rows, again whenever it may have got further."""
 
-    def shown(number: str, showing: Showing, request: gr.Request) -> tuple[Any, str]:
+    def shown(number: str, showing: Showing, start: int, request: gr.Request) -> tuple[Any, ...]:
+        still = [gr.skip()] * 4
         if not number.isdecimal():
-            return gr.update(visible=False), ""
+            return gr.update(visible=False), "", *still
         try:
-            found = services.predictions.answers(int(number), showing)
+            found = services.predictions.answers(int(number), showing, start)
         except CamelidError as problem:
-            return gr.update(visible=True), message(problem)
-        return gr.update(visible=bool(found.count)), view.answers(found, voice_of(request))
+            return gr.update(visible=True), message(problem), *still
+        say, last = voice_of(request), found.start + len(found.shown)
+        return (
+            gr.update(visible=bool(found.count)),
+            view.answers(found, say),
+            gr.update(visible=found.matching > SHOWN),
+            note(say("data.where", first=count(start + 1), last=count(last), total=count(found.matching))),
+            gr.update(interactive=start > 0),
+            gr.update(interactive=start + SHOWN < found.matching),
+        )
 
-    told = [tab.panel.job.change, tab.panel.timer.tick, tab.panel.ended.change, tab.showing.change]
-    gr.on(
-        told, shown, [tab.panel.job, tab.showing], [tab.rows, tab.answers], trigger_mode="always_last", **PRIVATE,
-    )  # fmt: skip
+    inputs = [tab.panel.job, tab.showing, tab.first]
+    outputs = [tab.rows, tab.answers, tab.turning, tab.where, tab.back, tab.on]
+    told = [tab.panel.timer.tick, tab.panel.ended.change, tab.first.change]
+    gr.on(told, shown, inputs, outputs, trigger_mode="always_last", **PRIVATE)
+    gr.on([tab.panel.job.change, tab.showing.change], lambda: 0, None, tab.first, **PRIVATE).then(
+        shown, inputs, outputs, **PRIVATE
+    )
+    for button, step in ((tab.back, -SHOWN), (tab.on, SHOWN)):
+        button.click(lambda start, step=step: max(0, start + step), tab.first, tab.first, **PRIVATE)
 
 
 def _answers(services: Services, job: JobView, say: Voice) -> str:
     if job.job.task != "predict":
         return ""
-    return view.summary(services.predictions.answers(job.job.id), job.job.id, say)
+    return view.summary(services.predictions.figures(job.job.id), job.job.id, say)
 
 
 def _role(role: str) -> gr.Dropdown:

@@ -49,7 +49,7 @@ def summary(found: Answers, job: int, say: Voice) -> str:
 
 
 def answers(found: Answers, say: Voice) -> str:
-    """The rows that were asked for, as many as a page can show; the whole file is one click away."""
+    """The rows of one page."""
     if not found.count:
         return ""
     if not found.shown:
@@ -58,8 +58,7 @@ def answers(found: Answers, say: Voice) -> str:
     heads = [say("data.row"), say("data.question"), say("data.answer")]
     heads += [say("predict.expected"), say("predict.scores")] if scored else []
     lines = [Line(_cells(number, row, found, scored)) for number, row in found.shown]
-    more = note(say("predict.more", shown=len(found.shown), rows=found.count)) if len(found.shown) < found.count else ""
-    return listing(heads, lines, say("predict.caption")) + more
+    return listing(heads, lines, say("predict.caption"))
 
 
 def _cells(number: int, row: dict[str, Any], found: Answers, scored: bool) -> list[Cell]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from camelid_core import library
-from camelid_core.errors import UsageError
+from camelid_core.errors import CamelidError, UsageError
 from camelid_core.records import alpaca
 from camelid_ui.services.data.checks import options, step
 
@@ -55,6 +55,23 @@ def test_a_new_version_is_written_and_the_set_stays(checks, services):
     ]  # fmt: skip
     assert services.data.collection.page("dirty", 0, 10) == before
     assert services.data.checks.write("dirty", {"duplicate": "drop"}).wait(30).result.entry.name == "dirty-v3"
+
+
+def test_texts_of_an_evaluation_set_are_found_and_left_out(checks, services):
+    asked = "How many apples are left in the basket now?"
+    library.add([alpaca(asked, "Three."), *ROWS[:3]], "mine")
+    library.add([alpaca(asked, "3")], "exam")
+    with pytest.raises(CamelidError, match="exma"):
+        checks.check("mine", "exma")
+    work = checks.check("mine", "exam").wait(30)
+    assert work.state == "done", work.error
+    assert (checks.known("mine").against, found(work.result)["contamination"]) == ("exam", 1)
+    made = checks.write("mine", {"contamination": "drop", "duplicate": "drop"}).wait(30).result
+    assert made.entry.step == "--dedupe exact --against exam"
+    assert [record.prompt[-1].content for record in services.data.collection.page(made.entry.name, 0, 9)] == [
+        "What is 2 + 2?", "Say hello to all.",
+    ]  # fmt: skip
+    assert "contamination" not in found(checks.check("mine").wait(30).result)
 
 
 def test_nothing_to_do_and_taken_names_are_said(checks):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
 from camelid_core.plugins import Host
@@ -35,8 +36,9 @@ class Data:
     cache: Cache
 
     @classmethod
-    def open(cls, host: Host, models: Models) -> Self:
-        collection, background = Collection(host), Background()
+    def open(cls, host: Host, models: Models, place: Path | None = None) -> Self:
+        """`place` is a directory for notes on what is under way."""
+        collection, background = Collection(host), Background(place)
         return cls(
             collection=collection,
             adding=Adding(collection, background),

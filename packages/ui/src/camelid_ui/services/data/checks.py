@@ -14,7 +14,7 @@ from typing import Any
 
 from camelid_core import library
 from camelid_core.errors import UsageError
-from camelid_core.quality import LINTS, Account, Lint, Stats, clean, stats
+from camelid_core.quality import CONTAMINATION, LINTS, Account, Lint, Stats, clean, evaluation_lint, stats
 from camelid_core.records import Record
 
 from camelid_ui.services.background import Background, Report, Work
@@ -32,16 +32,18 @@ DUPLICATES = {"duplicate": "exact", "near-duplicate": "near"}
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What lints found. `exact` where all rows were read, `thorough` where the costly lints ran too."""
+    """What lints found. `exact` where all rows were read, `thorough` where the costly lints ran too; `against` is the
+    evaluation set whose texts were looked for."""
 
     found: Stats
     exact: bool
     thorough: bool = False
+    against: str = ""
 
     @property
     def problems(self) -> list[tuple[Lint, int, list[tuple[int, str]]]]:
         """Lint, rows and examples, the most frequent first."""
-        rows = [(LINTS[name], each.rows, each.examples) for name, each in self.found.findings.items() if each.rows]
+        rows = [(_shown(name), each.rows, each.examples) for name, each in self.found.findings.items() if each.rows]
         return sorted(rows, key=lambda row: -row[1])
 
     @property
@@ -82,17 +84,23 @@ class Checks:
     def checking(self, name: str) -> Work | None:
         return self.background.get(self._key(name))
 
-    def check(self, name: str) -> Work:
-        """Start checking all rows, for near copies too where that can be done.
+    def check(self, name: str, against: str = "") -> Work:
+        """Start checking all rows, for near copies too where that can be done, and for texts of the evaluation set
+        `against`.
 
         Raises:
             UnknownName, DataError.
         """
         total = self.collection.show(name).rows
         records = self.collection.records(name)
+        if against:
+            self.collection.dataset(against)
 
         def do(report: Report) -> Checked:
-            return Checked(stats(records, lints=all_lints(), progress=report), exact=True, thorough=True)
+            known = self._known(against)
+            lints = [*all_lints(), *known.keys() - LINTS.keys()]
+            found = stats(records, lints, known, progress=report)
+            return Checked(found, exact=True, thorough=True, against=against)
 
         return self.background.start(self._key(name), do, total)
 
@@ -114,16 +122,21 @@ class Checks:
         library.refuse_taken(new_name)
         records = self.collection.records(name)
         account = Account(name)
+        against = self.known(name).against if CONTAMINATION in actions else ""
 
         def do(report: Report) -> Version:
-            cleaned = clean(watched(records, report), account=account, **options(actions))
+            cleaned = clean(watched(records, report), lints=self._known(against), account=account, **options(actions))
             library.add(
                 cleaned, new_name, licence=entry.licence, languages=entry.languages, source=entry.origin,
-                parent=name, step=step(actions), help=entry.help,
+                parent=name, step=step(actions, against), help=entry.help,
             )  # fmt: skip
             return Version(self.collection.show(new_name), account)
 
         return self.background.start(f"version {name}", do, entry.rows)
+
+    def _known(self, against: str) -> dict[str, Lint]:
+        """All lints, with the one that finds texts of an evaluation set."""
+        return LINTS | ({CONTAMINATION: evaluation_lint(against, self.collection.host.datasets)} if against else {})
 
     def _key(self, name: str) -> str:
         return f"check {name} {self.collection.version(name)}"
@@ -151,13 +164,20 @@ def options(actions: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def step(actions: Mapping[str, str]) -> str:
+def step(actions: Mapping[str, str], against: str = "") -> str:
     """The same as options of `camelid datasets clean`."""
-    given = options(actions)
+    given = options({lint: action for lint, action in actions.items() if lint != CONTAMINATION})
     parts = [f"--{name} {each}" for name in ("drop", "fix") for each in given[name]]
     if given["deduplicate"] != "no":
         parts.append(f"--dedupe {given['deduplicate']}")
+    if CONTAMINATION in actions:
+        parts.append(f"--against {against}")
     return " ".join(parts)
+
+
+def _shown(name: str) -> Lint:
+    """What a page says of a lint; the one of an evaluation set is made anew for each."""
+    return LINTS.get(name) or Lint(name, "A run of words that stands in the evaluation set, too.", lambda record: "")
 
 
 def watched(records: Iterable[Record], report: Report) -> Iterator[Record]:

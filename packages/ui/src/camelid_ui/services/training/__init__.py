@@ -10,10 +10,11 @@ from pathlib import Path
 
 from camelid_core.config import validate
 from camelid_core.datasets import open_source, parse_sources
-from camelid_core.errors import CamelidError, DataError, ModelError
+from camelid_core.errors import CamelidError, DataError, JobError, ModelError
 from camelid_core.jobs import Job
 from camelid_core.jobs.deleting import delete
 from camelid_core.plugins import Host
+from camelid_train import checking
 from camelid_train.config import Recipe
 
 from camelid_ui.fields import Invalid, command_line
@@ -35,10 +36,12 @@ __all__ = ["TASK", "Comparison", "Estimate", "Opened", "Run", "Training"]
 class Training:
     """Recipes and runs."""
 
-    def __init__(self, host: Host, models: Models, jobs: Jobs) -> None:
+    def __init__(self, host: Host, models: Models, jobs: Jobs, resident: Callable[[], str] = str) -> None:
+        """`resident` names the model that is answering somebody just now."""
         self.host = host
         self.models = models
         self.jobs = jobs
+        self.resident = resident
         self.stories = Stories(jobs.home)
 
     # -- before
@@ -62,6 +65,7 @@ class Training:
         _at("data.sources", lambda: self._sources(recipe))
         if recipe.data.template:
             _at("data.template", lambda: self.host.templates[recipe.data.template])
+        checking.check(recipe)
 
     def estimate(self, recipe: Recipe, data: Data) -> Estimate:
         """Raises CamelidError: a model or dataset that is not here."""
@@ -117,6 +121,11 @@ class Training:
         Raises:
             JobError: it is under way, or something else uses its result.
         """
+        published = self.jobs.store.get(job_id).published or ""
+        if result and published and self.resident() in (published, Path(published).name):
+            raise JobError(
+                f"{Path(published).name!r} is loaded in the chat; load another model there first. Nothing was deleted."
+            )
         job = delete(self.jobs.store, job_id, result)
         self.stories.forget(job_id)
         return job

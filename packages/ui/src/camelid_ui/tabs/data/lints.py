@@ -28,6 +28,7 @@ class LintsRoom:
 
     findings: gr.HTML
     actions: gr.State
+    against: gr.Dropdown
     all: gr.Button
     busy: gr.HTML
     plan: gr.HTML
@@ -47,6 +48,10 @@ def build() -> LintsRoom:
     panel(t("lints.title"), elem_classes="camelid-heading")
     findings = controls(elem_id="data-lints")
     with gr.Row(elem_classes="camelid-actions"):
+        against = gr.Dropdown(
+            [], value=None, label=t("lints.against"), min_width=180, allow_custom_value=True, elem_id="data-against",
+            elem_classes="camelid-inline",
+        )  # fmt: skip
         every = gr.Button(t("lints.check_all"), elem_id="data-check-all")
         busy = panel(elem_id="data-checking")
     plan = panel(elem_id="data-lints-plan")
@@ -57,7 +62,7 @@ def build() -> LintsRoom:
         )  # fmt: skip
         write = gr.Button(t("lints.write"), elem_id="data-write", visible=False)
     said = panel(elem_id="data-version-said")
-    return LintsRoom(findings, gr.State({}), every, busy, plan, name, write, said, gr.Timer(1.0, active=False))
+    return LintsRoom(findings, gr.State({}), against, every, busy, plan, name, write, said, gr.Timer(1.0, active=False))
 
 
 def show(services: Services, name: str, actions: dict[str, str], say: Voice) -> tuple[Any, ...]:
@@ -118,9 +123,12 @@ def wire(
         actions = {key: value for key, value in actions.items() if key != lint} | ({lint: action} if action else {})
         return actions, *planned(services, name, actions, voice_of(request))
 
-    def check(name: str, actions: dict[str, str], request: gr.Request) -> tuple[Any, ...]:
+    def offer(name: str, against: str | None, request: gr.Request) -> Any:
+        return _offered(services, name, against or "", voice_of(request))
+
+    def check(name: str, actions: dict[str, str], against: str | None, request: gr.Request) -> tuple[Any, ...]:
         try:
-            services.data.checks.check(name).wait(WAIT)
+            services.data.checks.check(name, against or "").wait(WAIT)
         except CamelidError as problem:
             return (gr.skip(), gr.skip(), message(problem), *[gr.skip()] * 6)
         return show(services, name, actions, voice_of(request))
@@ -148,9 +156,22 @@ def wire(
     gr.on(arrived, opened, chosen, room.shown, **PRIVATE)
     room.findings.input(ticked, inputs, [room.actions, room.plan, room.name, room.write], **PRIVATE)
     room.findings.select(_row_of, None, row, **PRIVATE).then(None, None, None, js=_TO_ROW, **PRIVATE)
-    room.all.click(check, inputs, room.shown, **PRIVATE)
+    room.against.focus(lambda: gr.update(choices=services.data.collection.sources()), None, room.against, **PRIVATE)
+    room.against.change(offer, [chosen, room.against], room.all, **PRIVATE)
+    room.all.click(check, [*inputs, room.against], room.shown, **PRIVATE)
     room.write.click(write, [*inputs, room.name], [*room.shown, version], **PRIVATE)
     room.timer.tick(watch, inputs, [*room.shown, version], **PRIVATE)
+
+
+def _offered(services: Services, name: str, against: str, say: Voice) -> Any:
+    """The button: another evaluation set makes a check that was not made yet."""
+    try:
+        checked = services.data.checks.known(name)
+    except CamelidError:
+        return gr.skip()  # said where the findings would be
+    if against and against != checked.against:
+        return gr.update(visible=True, value=say("lints.check_all"))
+    return gr.update(visible=not (checked.exact and checked.thorough))
 
 
 def _row_of(event: gr.EventData) -> Any:

@@ -1,0 +1,86 @@
+"""What stands beside a conversation to set it up: system texts, suffixes as chips, and sampling.
+
+Knows its widgets and the form of sampling. What there is to choose is in `camelid_serve.presets`.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import gradio as gr
+from camelid_core.errors import CamelidError
+from camelid_serve.engine import Sampling
+from camelid_serve.presets import OWN, PRESETS, SUFFIXES, SYSTEMS, has_suffix, with_suffix, without_suffix
+
+from camelid_ui.forms import Form
+from camelid_ui.services import Services
+from camelid_ui.text import t, voice_of
+from camelid_ui.views import esc, note
+
+from . import PRIVATE
+from .parts import controls, message, panel, set_of
+
+_WHOSE = f"text => ({json.dumps({text.text: name for name, text in SYSTEMS.items()})})[text] ?? null"
+"""Which of the ready-made system prompts stands in the field, if any."""
+_KEPT = ("seed", "stop")
+"""What a preset leaves as it is."""
+
+
+def build(services: Services, *, ask: gr.Textbox, system: gr.Textbox, form: Form[Sampling]) -> None:
+    """Lays the drawer of `form` out too: a preset fills it."""
+    texts = gr.Dropdown(
+        [(t(f"systems.{name}"), name) for name in SYSTEMS], value=None, label=t("settings.system"),
+        elem_id="chat-system-preset",
+    )  # fmt: skip
+    panel(t("settings.suffixes"), elem_classes="camelid-labelled")
+    chips = controls(_chips(), elem_id="chat-suffixes")
+    preset = gr.Dropdown(list(PRESETS), value=None, label=t("settings.preset"), elem_id="chat-preset")
+    about = panel(elem_id="chat-preset-about")
+    form.drawer()
+
+    def toggle(draft: str, event: gr.EventData) -> Any:
+        suffix = SUFFIXES.get(set_of(event)[1])
+        if suffix is None:
+            return gr.skip()
+        add = without_suffix if has_suffix(draft, suffix.text) else with_suffix
+        return add(draft, suffix.text)
+
+    def choose(name: str | None, request: gr.Request) -> tuple[Any, ...]:
+        if name is None or name not in PRESETS:
+            return "", *[gr.skip()] * len(form.inputs)
+        try:
+            own = _own(services) if name == OWN else None
+        except CamelidError as problem:
+            return message(problem), *[gr.skip()] * len(form.inputs)
+        said = voice_of(request).maybe(f"preset.{name}", PRESETS[name].help)
+        return note(said), *_filled(form, PRESETS[name].applied(Sampling(), own))
+
+    chips.input(toggle, ask, ask, **PRIVATE)
+    texts.input(lambda name: SYSTEMS[name].text if name in SYSTEMS else "", texts, system, **PRIVATE)
+    system.change(None, system, texts, js=_WHOSE, **PRIVATE)
+    preset.input(choose, preset, [about, *form.inputs], **PRIVATE)
+    changed = [widget.input for key, widget in form.widgets.items() if key not in _KEPT]
+    gr.on(changed, None, None, [preset, about], js="() => [null, '']", **PRIVATE)
+
+
+def _own(services: Services) -> Sampling:
+    """What the makers of the resident model recommend; without one, the likeliest token each time."""
+    resident = services.chat.status.model
+    return services.chat.sampling(resident) if resident else Sampling()
+
+
+def _filled(form: Form[Sampling], sampling: Sampling) -> list[Any]:
+    return [
+        gr.skip() if key in _KEPT else update for key, update in zip(form.widgets, form.fill(sampling), strict=True)
+    ]
+
+
+def _chips() -> str:
+    """Their texts are what is sent, in whichever language, and so they are never translated."""
+    texts = {esc(name): esc(suffix.text) for name, suffix in SUFFIXES.items()}
+    buttons = "".join(
+        f'<button type="button" data-set="suffix" value="{name}" title="{text}">{text}</button>'
+        for name, text in texts.items()
+    )
+    return f'<div class="camelid-suffixes">{buttons}</div>'

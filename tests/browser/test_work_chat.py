@@ -1,0 +1,163 @@
+"""The Chat page's conversation: answers stream, and whatever is done with them, nothing said is lost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from camelid_core.testing import tiny_model
+from playwright.sync_api import Page, expect
+
+NARROW = {"width": 375, "height": 812}
+EVIL = (
+    "<svg onload=\"document.title='taken'\"></svg><script>document.title='taken'</script> {{7*7}} ${7*7} @children "
+    "<a href=\"javascript:document.title='taken'\">x</a> [x](javascript:document.title='taken') ![x](http://x.test/x)"
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def models(home: Path) -> None:
+    """An adapter on the tiny model, and a model of another family."""
+    import torch
+    from camelid_core.artefacts import Base, Manifest, write_manifest
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(1)
+    base, directory = home / "models" / "tiny", home / "artefacts" / "sharper"
+    shape = LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False, task_type="CAUSAL_LM")
+    get_peft_model(AutoModelForCausalLM.from_pretrained(base), shape).save_pretrained(directory)
+    write_manifest(directory, Manifest(kind="adapter", base=Base(id="tiny", path=str(base))))
+    tiny_model(home / "models" / "pythia", "gpt_neox")
+
+
+def pick(page: Page, ident: str, name: str) -> None:
+    page.locator(f"#{ident} input").click(timeout=90_000)
+    page.get_by_role("option", name=name, exact=True).first.click()
+
+
+def short(page: Page, tokens: str) -> None:
+    """Answers of so many tokens."""
+    page.locator(".camelid-aside .camelid-drawer > button").first.click()
+    page.locator("#sampling-max_new_tokens input").fill(tokens)
+    page.keyboard.press("Tab")
+
+
+def load(page: Page, name: str) -> None:
+    expect(page.locator("#chat-model input")).not_to_have_value("")  # what is there has been looked up
+    pick(page, "chat-model", name)
+    page.locator("#chat-load").click()
+    expect(page.locator("#chat-status .camelid-state.succeeded")).to_contain_text(f"{name} is ready", timeout=90_000)
+
+
+def ask(page: Page, text: str, count: int, side: str = "tuned") -> None:
+    page.locator("#chat-ask textarea").fill(text)
+    page.keyboard.press("Enter")
+    settled(page, count, side)
+
+
+def settled(page: Page, count: int, side: str = "tuned") -> None:
+    """The page shows so many answers, and another can be asked for."""
+    expect(page.locator(f"#chat-{side} .bot small")).to_have_count(count, timeout=60_000)
+    expect(page.locator("#chat-send")).to_be_enabled(timeout=60_000)
+
+
+def test_a_conversation_is_tried_edited_gone_on_with_undone_and_branched(eyes):
+    page = eyes.open("?tab=chat")
+    expect(page.locator("#chat-send")).to_be_disabled()
+    expect(page.locator("#chat-tuned")).to_contain_text("Load a model")
+    load(page, "sharper")
+    short(page, "6")
+    ask(page, EVIL, 1)
+    said, footer = page.locator("#chat-tuned .bot .said"), page.locator("#chat-tuned .bot small")
+    expect(page.locator("#chat-tuned .user .said")).to_have_text(EVIL)
+    assert page.title() == "Camelid"
+    assert page.locator("#chat-tuned :is([onload], script, img, [href^=javascript])").count() == 0
+    expect(page.locator("#chat-context")).to_contain_text("of 512 tokens of context")
+
+    expect(footer).to_contain_text("6 tokens")
+    begun = said.inner_text()
+    page.locator("#chat-go-on").click()
+    expect(footer).to_contain_text("12 tokens")
+    assert said.inner_text().startswith(begun)
+    page.locator("#chat-tuned [data-set=retry]").click()
+    which = page.locator("#chat-tuned .which")
+    expect(which).to_have_text("2/2")
+    page.locator("#chat-tuned .flip button").first.click()
+    expect(which).to_have_text("1/2")
+    expect(footer).to_contain_text("12 tokens")
+
+    page.locator("#chat-tuned .bot [data-edit]").click()
+    page.locator("#chat-tuned .bot textarea").fill("Let me think. ")
+    page.keyboard.press("Control+Enter")
+    expect(which).to_have_text("3/3")
+    page.locator("#chat-tuned [data-set=continue]").click()
+    expect(footer).to_contain_text("edited")
+    expect(said).to_contain_text("Let me think.")
+    page.locator("#chat-tuned .user [data-edit]").click()
+    page.locator("#chat-tuned .user textarea").fill("What is 2 + 3?")
+    page.locator("#chat-tuned .user [data-save]").click()
+    expect(which).to_have_text("4/4")
+    settled(page, 1)
+
+    page.locator("#chat-tuned [data-set=exact]").click()
+    expect(page.locator("#chat-exact-tokens .tok").first).to_be_visible()
+    expect(page.locator("#chat-exact-tokens")).to_contain_text("Question 1 as sharper is given it")
+    ask(page, "And 4 + 4?", 2)
+    eyes.shoot(page, "chat-done-wide")
+    page.locator("#chat-undo").click()
+    expect(page.locator("#chat-ask textarea")).to_have_value("And 4 + 4?")
+    settled(page, 1)
+    page.locator("#chat-tuned [data-set=redo]").click()
+    settled(page, 2)
+    page.locator("#chat-tuned [data-set=branch]").first.click()
+    settled(page, 1)
+    expect(page.locator("#chat-said")).to_contain_text("a conversation of its own")
+    page.locator("#chat-ask textarea").fill("word " * 600)
+    expect(page.locator("#chat-context")).to_contain_text("this model takes 512")
+    expect(page.locator("#chat-send")).to_be_disabled()
+    page.locator("#chat-clear").click()
+    expect(page.locator("#chat-tuned article")).to_have_count(0)
+
+
+def test_two_models_answer_side_by_side_and_one_is_stopped(eyes):
+    page = eyes.open("?tab=chat")
+    load(page, "sharper")  # nothing to do where it is resident already
+    short(page, "6")
+    page.locator("#chat-compare input").check()
+    expect(page.locator("#chat-base-name")).to_contain_text("tiny")
+    expect(page.locator("#chat-base")).to_be_visible()
+    ask(page, "What is 2 + 3?", 1, "base")
+    settled(page, 1)
+    pick(page, "chat-beside", "pythia")
+    expect(page.locator("#chat-status")).to_contain_text("sharper + pythia is ready", timeout=60_000)
+    expect(page.locator("#chat-base-name")).to_contain_text("pythia")
+    ask(page, "And 4 + 4?", 2, "base")
+    settled(page, 2)
+    expect(page.locator("#chat-base .by")).to_have_text(["tiny said:"])
+    page.locator("#chat-base [data-set=better]").last.click()
+    expect(page.locator("#chat-base .thumb[aria-pressed=true]")).to_have_count(1)
+    expect(page.locator("#chat-tuned .thumb.down[aria-pressed=true]")).to_have_count(1)
+    eyes.shoot(page, "chat-compare-wide")
+    page.set_viewport_size(NARROW)
+    page.wait_for_timeout(400)
+    eyes.shoot(page, "chat-compare-narrow")
+
+    other = eyes.open("?tab=chat")
+    load(other, "talker")
+    expect(page.locator("#chat-status")).to_contain_text("talker is ready")  # the other page's doing
+    short(other, "30000")
+    other.locator("#chat-ask textarea").fill("Tell me a long story.")
+    other.keyboard.press("Enter")
+    expect(other.locator("#chat-stop")).to_be_enabled()
+    expect(other.locator("#chat-tuned .bot .said")).not_to_have_text("")
+    other.locator("#chat-stop").click()
+    expect(other.locator("#chat-tuned .bot small")).to_contain_text("stopped")
+    expect(other.locator("#chat-send")).to_be_enabled()
+
+
+def test_chat_in_the_dark_and_in_chinese(eyes):
+    page = eyes.open("?tab=chat", color_scheme="dark", locale="zh-CN")
+    expect(page.locator("#chat-status")).to_contain_text("已就绪")
+    expect(page.locator("#chat-tuned")).to_contain_text("加载模型后即可提问")
+    eyes.shoot(page, "chat-chinese-dark-wide")
