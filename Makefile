@@ -4,6 +4,7 @@ PY ?= $(shell for p in python3 python3.13 python3.12 python3.11; do $$p -c '$(NE
 VENV ?= .venv
 BIN := $(VENV)/bin
 UI ?= 1
+PLUGINS := plugins/alpaca-cot plugins/llamacpp plugins/openai-engine plugins/trl
 PYTEST := OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
@@ -18,7 +19,7 @@ $(BIN)/python:
 
 $(VENV)/.installed: $(BIN)/python constraints-cpu.txt pyproject.toml $(wildcard packages/*/pyproject.toml plugins/*/pyproject.toml)
 	@echo "Installing Camelid into $(VENV) …"
-	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints-cpu.txt -e 'packages/core[data,quality]' -e 'packages/train[qlora]' -e 'packages/serve[api,metrics,plots]' -e packages/ui -e plugins/alpaca-cot -e plugins/trl
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints-cpu.txt -e 'packages/core[data,quality]' -e 'packages/train[qlora]' -e 'packages/serve[api,metrics,plots]' -e packages/ui $(PLUGINS:%=-e %)
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.installed requirements-dev.txt
@@ -45,7 +46,7 @@ format: $(VENV)/.dev  ## Put style right
 	$(BIN)/ruff format .
 
 types: $(VENV)/.dev  ## Check types
-	$(BIN)/mypy packages/core/src packages/train/src packages/serve/src packages/ui/src plugins/alpaca-cot/src plugins/trl/src
+	$(BIN)/mypy packages/core/src packages/train/src packages/serve/src packages/ui/src $(PLUGINS:%=%/src)
 
 contracts: $(VENV)/.dev  ## Check who may import whom
 	$(BIN)/lint-imports
@@ -62,10 +63,7 @@ unit: $(VENV)/.dev  ## The inner loop, without slow tests; IN=packages/core for 
 test: export CAMELID_SAME_EXAMPLES = 1
 test: $(VENV)/.dev lint types contracts docs-check  ## Everything CI checks
 	tests/find-browser
-	$(PYTEST) -m "not model and not browser and not install and not slow" -n 2
-	$(PYTEST) -m "slow and not install" -n 2 --dist loadfile
-	$(PYTEST) -m model
-	$(PYTEST) -m "install or browser" -n 2 --dist loadfile
+	$(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder
 
 gpu-check: $(VENV)/.installed  ## Check training on this machine's graphics card against float32, and how fast it is
 	$(BIN)/python benchmarks/gpu_check.py

@@ -28,6 +28,19 @@ PLUGIN = ROOT / "examples" / "plugin-minimal"
 OURS = ("camelid", "_camelid", "_editable", "__editable__")
 
 
+LONGEST_FIRST = ("model", "install", "browser", "slow")
+"""Marks of tests whose files are begun first."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whole files go to the next free worker, in this order: what takes long must not be what is left at the end."""
+    first: dict[Path, int] = {}
+    for item in items:
+        marked = [place for place, name in enumerate(LONGEST_FIRST) if item.get_closest_marker(name)]
+        first[item.path] = min([*marked, first.get(item.path, len(LONGEST_FIRST))])
+    items.sort(key=lambda item: first[item.path])
+
+
 @dataclass(frozen=True)
 class Environment:
     """A virtual environment of its own; `run` runs one of its programs with a Camelid home of its own."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import re
 import statistics
 import subprocess
@@ -35,6 +36,20 @@ def test_modules_stay_small():
 
 def test_every_module_says_what_it_is_for():
     assert [path for path in SOURCES if not ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))] == []
+
+
+def test_benchmarks_and_examples_name_modules_that_are_there():
+    """No test runs them, so that a module that moves would leave them behind."""
+    scripts = [path for place in ("benchmarks", "examples", "space") for path in (ROOT / place).rglob("*.py")]
+    named = {
+        (path.name, node.module)
+        for path in scripts
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom)
+        and (node.module or "").startswith(("camelid_core", "camelid_t", "camelid_s"))
+    }
+    assert len(named) > 10
+    assert [each for each in sorted(named) if importlib.util.find_spec(each[1]) is None] == []
 
 
 @pytest.mark.parametrize(

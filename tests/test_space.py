@@ -1,15 +1,12 @@
-"""The Space's bundle: built by its script, started where nothing of ours is installed, closed to whoever would act."""
+"""The Space's bundle as its script builds it. How it runs is told by `browser/test_space.py`."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
-import time
 import tomllib
 from pathlib import Path
-from typing import Any
-from urllib.request import Request, urlopen
 
 import pytest
 import yaml
@@ -58,69 +55,3 @@ def test_a_directory_that_holds_something_is_left_alone(bundle):
     done = subprocess.run([sys.executable, ROOT / "space" / "build.py", bundle], capture_output=True, text=True)
     assert done.returncode == 1
     assert "is not empty" in done.stderr
-
-
-def fetch(url: str, body: Any = None) -> bytes:
-    data = None if body is None else json.dumps(body).encode()
-    with urlopen(Request(url, data, {"content-type": "application/json"}), timeout=20) as response:
-        return bytes(response.read())
-
-
-def part(config: dict[str, Any], ident: str) -> dict[str, Any]:
-    return next(each for each in config["components"] if each["props"].get("elem_id") == ident)
-
-
-def press(space: str, ident: str, **fields: Any) -> str:
-    """What the page is told after the button's own handler ran, with every other field as the page has it at first."""
-    config = json.loads(fetch(f"{space}/config"))
-    values = {each["id"]: each["props"].get("value") for each in config["components"]}
-    values |= {each["id"]: values[each["id"]] or "" for each in config["components"] if each["type"] == "textbox"}
-    values |= {part(config, name.replace("_", "-"))["id"]: value for name, value in fields.items()}
-    button = part(config, ident)["id"]
-    handler = next(each for each in config["dependencies"] if [button, "click"] in each["targets"])
-    joined = {
-        "fn_index": handler["id"], "session_hash": "page", "trigger_id": button,
-        "data": [values[each] for each in handler["inputs"]],
-    }  # fmt: skip
-    fetch(f"{space}{config['api_prefix']}/queue/join", joined)
-    return fetch(f"{space}{config['api_prefix']}/queue/data?session_hash=page").decode()
-
-
-@pytest.mark.install
-@pytest.mark.timeout(180)
-def test_the_page_is_there_and_says_what_it_is(space):
-    assert b"<gradio-app" in fetch(space)
-    config = json.loads(fetch(f"{space}/config"))
-    assert config["title"] == "Camelid"
-    assert part(config, "train-start")["props"]["interactive"] is False
-    assert part(config, "chat-load")["props"]["interactive"] is not False
-    assert [each["props"]["id"] for each in config["components"] if each["type"] == "tabitem"][:3] == [
-        "data", "train", "chat",
-    ]  # fmt: skip
-
-
-@pytest.mark.install
-@pytest.mark.timeout(180)
-def test_who_goes_round_the_page_is_refused(space):
-    said = press(space, "train-start")
-    assert "process_completed" in said
-    assert "nothing on their machine can be changed" in said
-
-
-@pytest.mark.install
-@pytest.mark.timeout(180)
-def test_the_model_answers(space):
-    """Loaded in a process of its own, which finds the plugins too."""
-    deadline = time.monotonic() + 60
-    while "smollm2-135m is ready" not in (said := press(space, "chat-load", chat_model="smollm2-135m")):
-        assert time.monotonic() < deadline, said
-        time.sleep(1)
-    said = press(space, "chat-send", chat_ask="Hello?")
-    assert "tokens/s" in said
-    assert "process_completed" in said
-
-
-@pytest.mark.install
-@pytest.mark.timeout(180)
-def test_no_other_model_and_no_path_is_loaded(space):
-    assert "is not one of this demo" in press(space, "chat-load", chat_model="/etc")
