@@ -63,7 +63,8 @@ unit: $(VENV)/.dev  ## The inner loop, without slow tests; IN=packages/core for 
 test: export CAMELID_SAME_EXAMPLES = 1
 test: $(VENV)/.dev lint types contracts docs-check  ## Everything CI checks
 	tests/find-browser
-	$(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder
+	$(PYTEST) -m "model or install or browser" -n 2 --dist loadfile --no-loadscope-reorder
+	$(PYTEST) -m "not model and not install and not browser" -n 2 --dist loadfile --no-loadscope-reorder
 
 gpu-check: $(VENV)/.installed  ## Check training on this machine's graphics card against float32, and how fast it is
 	$(BIN)/python benchmarks/gpu_check.py
