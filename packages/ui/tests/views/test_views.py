@@ -58,7 +58,8 @@ ENTRY = Entry(
             Answers(2, 1, [(1, {"instruction": EVIL, "generate": EVIL}), (2, {EVIL: EVIL, "error": EVIL})]), SAY
         ),
         predict.answers(
-            Answers(1, 0, [(1, {"generate": {EVIL: EVIL}, "scores": {EVIL: {EVIL: 1.0}}})], means={EVIL: {EVIL: 1.0}}), SAY
+            Answers(1, 0, [(1, {"generate": {EVIL: EVIL}, "scores": {EVIL: {EVIL: 1.0}}})], means={EVIL: {EVIL: 1.0}}),
+            SAY,
         ),
         predict.summary(Answers(1, 0, [], means={EVIL: {EVIL: 1.0}}), 1, SAY),
     ],
