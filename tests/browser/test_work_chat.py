@@ -8,6 +8,8 @@ import pytest
 from camelid_core.testing import tiny_model
 from playwright.sync_api import Page, expect
 
+pytestmark = pytest.mark.timeout(600)  # whole flows, each in one go
+
 NARROW = {"width": 375, "height": 812}
 EVIL = (
     "<svg onload=\"document.title='taken'\"></svg><script>document.title='taken'</script> {{7*7}} ${7*7} @children "

@@ -12,6 +12,8 @@ from camelid_core.records import Record
 from camelid_core.testing import write_jsonl
 from playwright.sync_api import Page, expect
 
+pytestmark = pytest.mark.timeout(600)  # whole flows, each in one go
+
 NARROW = {"width": 375, "height": 812}
 ASKED = "What is 2 + 3?\n先思考，再决定"
 HOSTILE = "Hi.\n```\n</ul><img src=x onerror=alert(1)><script>alert(1)</script>"

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
+pytestmark = pytest.mark.timeout(600)  # whole flows, each in one go
+
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 375, "height": 812}
 ROWS = 56
 ON_A_PAGE = 50
