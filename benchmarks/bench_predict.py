@@ -27,7 +27,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import sys
 import tempfile
@@ -36,7 +35,7 @@ from pathlib import Path
 from typing import Any
 
 from predicting import CALLED, RIVALS
-from rivals import REQUIREMENTS, answer, asked, call, machine, python_of
+from rivals import REQUIREMENTS, call, machine, python_of, run
 
 Side = tuple[str, Path | str, dict[str, Any]]
 """What is called, by which interpreter, and what it is told beside the task."""
@@ -154,7 +153,6 @@ def _roofline(task: dict[str, Any], report: dict[str, Any], rate: float, cost: d
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, help="a Transformers directory, such as SmolLM2-135M-Instruct's")
     parser.add_argument("--rival", action="append", default=[], choices=RIVALS, help="beside plain generate")
     parser.add_argument("--rival-env", type=Path, help="its environment, made there if it is missing")
     parser.add_argument("--generate", type=_sizes, default=(8, 32, 64, 128), help="batch sizes of plain generate")
@@ -165,18 +163,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, help="Camelid's; none lets it choose")
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--template", default="", help="none takes the model's own")
-    parser.add_argument("--as", dest="what", choices=list(CALLED), help=argparse.SUPPRESS)
-    parser.add_argument("--task", type=Path, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    os.environ |= {"OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false"}  # for all: idle threads sleep
-    if arguments.what:
-        answer(arguments.task, CALLED[arguments.what](asked(arguments.task)))
-        return
-    if arguments.model is None:
-        parser.error("--model is needed: a Transformers directory")
-    with tempfile.TemporaryDirectory() as home:  # nothing of earlier runs, nothing left behind
-        os.environ["CAMELID_HOME"] = home
-        print(json.dumps(compare(arguments), indent=2, ensure_ascii=False))
+    run(parser, CALLED, compare)
 
 
 def _sizes(text: str) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ interpreter imports it, too.
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import importlib.machinery
 import importlib.metadata
@@ -14,8 +15,10 @@ import os
 import platform
 import subprocess
 import sys
+import tempfile
 import types
 import venv
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +48,28 @@ def python_of(rival: str, directory: Path | None = None) -> Path:
         remove = [python, "-m", "pip", "uninstall", "--yes", "torchvision", "torchaudio"]
         subprocess.run(remove, check=True, capture_output=True)
     return python
+
+
+def run(
+    parser: argparse.ArgumentParser,
+    called: Mapping[str, Callable[[dict[str, Any]], Any]],
+    compare: Callable[[argparse.Namespace], Any],
+) -> None:
+    """A benchmark's `main`: print what `compare` finds of the options as JSON or, in a process that `call` started, do
+    the one of `called` that it asks for."""
+    parser.add_argument("--model", type=Path, help="a Transformers directory, such as SmolLM2-135M-Instruct's")
+    parser.add_argument("--as", dest="what", choices=list(called), help=argparse.SUPPRESS)
+    parser.add_argument("--task", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    os.environ |= {"OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false"}  # for all: idle threads sleep
+    if arguments.what:
+        answer(arguments.task, called[arguments.what](asked(arguments.task)))
+        return
+    if arguments.model is None:
+        parser.error("--model is needed: a Transformers directory")
+    with tempfile.TemporaryDirectory() as home:  # nothing of earlier runs, nothing left behind
+        os.environ["CAMELID_HOME"] = home
+        print(json.dumps(compare(arguments), indent=2, ensure_ascii=False))
 
 
 def call(python: Path | str, script: str, what: str, task: dict[str, Any], scratch: Path) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,28 +15,11 @@ from camelid_llamacpp import native
 from camelid_serve.assemble import Assembled, assemble
 from camelid_serve.engine import Request, Sampling
 from camelid_serve.engines.transformers import TransformersEngine
+from camelid_serve.testing import collect, prompts
 
 LONG = Sampling(max_new_tokens=400)
 CLOSE = 1e-5
 """Logits that differ by less may be in another order where another library adds the same numbers up."""
-
-
-def prompts(count: int, shared: int = 0, seed: int = 0) -> list[list[int]]:
-    """Random prompts of mixed lengths; the first `shared` tokens are common to all."""
-    numbers = random.Random(seed)
-    start = [numbers.randrange(5, 300) for _ in range(shared)]
-    return [start + [numbers.randrange(5, 300) for _ in range(numbers.randrange(1, 30))] for _ in range(count)]
-
-
-def collect(engine: Any, requests: Sequence[Request]) -> tuple[list[list[int]], list[str | None]]:
-    tokens: list[list[int]] = [[] for _ in requests]
-    ends: list[str | None] = [None for _ in requests]
-    for event in engine.stream(requests):
-        assert ends[event.index] is None, "something came after the end"
-        if event.token is not None:
-            tokens[event.index].append(event.token)
-        ends[event.index] = event.finish
-    return tokens, ends
 
 
 def assert_greedy(model: Any, ids: Sequence[int], answer: Sequence[int]) -> None:

@@ -9,6 +9,7 @@ Knows engines and how they fail. Not imported by the product.
 from __future__ import annotations
 
 import os
+import random
 import signal
 import threading
 import time
@@ -25,6 +26,25 @@ from camelid_core.tokenizing import Encoder
 
 from .assemble import Assembled, Residents
 from .engine import Engine, Finish, PromptTooLong, Request, Sampling, TokenEvent
+
+
+def prompts(count: int, shared: int = 0, seed: int = 0) -> list[list[int]]:
+    """Random prompts of mixed lengths; the first `shared` tokens are common to all."""
+    numbers = random.Random(seed)
+    start = [numbers.randrange(5, 300) for _ in range(shared)]
+    return [start + [numbers.randrange(5, 300) for _ in range(numbers.randrange(1, 30))] for _ in range(count)]
+
+
+def collect(engine: Engine, requests: Sequence[Request]) -> tuple[list[list[int]], list[str | None]]:
+    """Each request's tokens, and how it ended."""
+    tokens: list[list[int]] = [[] for _ in requests]
+    ends: list[str | None] = [None for _ in requests]
+    for event in engine.stream(requests):
+        assert ends[event.index] is None, "something came after the end"
+        if event.token is not None:
+            tokens[event.index].append(event.token)
+        ends[event.index] = event.finish
+    return tokens, ends
 
 
 @dataclass(frozen=True, slots=True)

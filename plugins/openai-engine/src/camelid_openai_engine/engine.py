@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing, suppress
 from functools import partial
 from queue import SimpleQueue
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 from camelid_core.errors import ModelError, UnknownName
 from camelid_core.models import Reference
 from camelid_serve.engine import Finish, PromptTooLong, Request, Scored, TokenEvent
+from camelid_serve.engines.tickets import Events, TokenStream
 
 from .adapters import Roster
 from .dialects import DIALECTS, Piece, Wanted
@@ -114,10 +115,10 @@ class HttpEngine:
             self._check(request)
         if self._closed:
             raise ModelError("the model was unloaded; load it again.")
-        events: SimpleQueue[TokenEvent | Exception] = SimpleQueue()
+        events: Events = SimpleQueue()
         tickets = [_Ticket(request, index, events) for index, request in enumerate(requests)]
         self._loop.soon(self._begin, tickets)
-        return HttpStream(tickets, events, self._loop)
+        return HttpStream(tickets, events, lambda: self._loop.soon(_cut, tickets))
 
     def close(self) -> None:
         self._closed = True
@@ -208,7 +209,7 @@ class _Ticket:
 
     task: asyncio.Future[None] | None = None
 
-    def __init__(self, request: Request, index: int, events: SimpleQueue[TokenEvent | Exception]) -> None:
+    def __init__(self, request: Request, index: int, events: Events) -> None:
         self.request, self.index, self.events = request, index, events
         self.cancelled = self._told = False
 
@@ -222,44 +223,15 @@ class _Ticket:
             self.task.cancel()
 
 
-class HttpStream:
-    """The events of one `stream` call. Leaving it, closing it or forgetting it cancels what is left."""
+def _cut(tickets: Sequence[_Ticket]) -> None:
+    """In the loop: leave those that were cancelled."""
+    for ticket in tickets:
+        if ticket.cancelled:
+            ticket.cancel()
 
-    def __init__(self, tickets: list[_Ticket], events: SimpleQueue[TokenEvent | Exception], loop: Loop) -> None:
-        self._tickets = tickets
-        self._events = events
-        self._loop = loop
-        self._left = len(tickets)
 
-    def __iter__(self) -> Iterator[TokenEvent]:
-        return self
-
-    def __next__(self) -> TokenEvent:
-        if self._left <= 0:
-            raise StopIteration
-        event = self._events.get()
-        while isinstance(event, TokenEvent) and event.finish is None and self._tickets[event.index].cancelled:
-            event = self._events.get()  # made before the cancelling was heard of
-        if isinstance(event, Exception):
-            self.close()
-            raise event
-        self._left -= event.finish is not None
-        return event
-
-    def cancel(self, index: int) -> None:
-        self._tickets[index].cancelled = True
-        self._loop.soon(self._tickets[index].cancel)
-
-    def close(self) -> None:
-        self._left = 0
-        for index in range(len(self._tickets)):
-            self.cancel(index)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
+class HttpStream(TokenStream):
+    """Forgetting it closes its connections, too: nothing else would look at them before the next token."""
 
     def __del__(self) -> None:
         self.close()

@@ -5,13 +5,14 @@ Knows queues. Knows nothing of models. Tickets are written to by the engine's th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from queue import SimpleQueue
-from typing import Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from camelid_serve.engine import TokenEvent
 
-from .batch import Row
+if TYPE_CHECKING:
+    from .batch import Row  # torch, which engines out of process do without
 
 Events = SimpleQueue[TokenEvent | Exception]
 
@@ -31,10 +32,17 @@ class Ticket:
             self.events.put(TokenEvent(self.index, token, self.row.finish, self.row.scored))
 
 
-class TokenStream:
-    """The events of one `stream` call. Leaving it, closing it or forgetting it cancels what is left."""
+class Cancellable(Protocol):
+    """A request on its way, as its stream sees it."""
 
-    def __init__(self, rows: list[Row], events: Events, wake: Callable[[], None]) -> None:
+    cancelled: bool
+
+
+class TokenStream:
+    """The events of one `stream` call. Leaving it, closing it or forgetting it cancels what is left; `wake` has the
+    engine look for what was cancelled."""
+
+    def __init__(self, rows: Sequence[Cancellable], events: Events, wake: Callable[[], None]) -> None:
         self._rows = rows
         self._events = events
         self._wake = wake
