@@ -137,25 +137,6 @@ def assemble_reference(
     return residents.models[""]
 
 
-def assemble_all(
-    names: Mapping[str, str],
-    host: Host,
-    template: str = "",
-    dtype: Dtype = "auto",
-    engine: str = "transformers",
-    slots: int = 16,
-    report: Report = lambda text: None,
-) -> dict[str, Assembled]:
-    """Several at once, each under a label of its own: those with one base share one engine.
-
-    Raises:
-        UnknownName, ModelError, ArtefactError: as `assemble` does; nothing stays loaded then.
-    """
-    residents = Residents()
-    residents.load(names, host, template, dtype, engine, slots, report)
-    return residents.models
-
-
 class Residents:
     """Models under labels of their own, those with one base on one engine. They come and go while others answer."""
 
