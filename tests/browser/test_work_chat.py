@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from camelid_core.testing import tiny_model
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Request, Route, expect
 
 pytestmark = pytest.mark.timeout(600)  # whole flows, each in one go
 
@@ -146,7 +147,10 @@ def test_two_models_answer_side_by_side_and_one_is_stopped(eyes):
     eyes.shoot(page, "chat-compare-narrow")
 
     other = eyes.open("?tab=chat")
-    load(other, "talker")
+    other.route("**/queue/join*", _late_for("talker"))
+    with other.expect_response(lambda answer: _loads(answer.request, "talker")):
+        load(other, "talker")
+    other.wait_for_timeout(500)  # the page has taken it in
     expect(page.locator("#chat-status")).to_contain_text("talker is ready")  # the other page's doing
     short(other, "30000")
     other.locator("#chat-ask textarea").fill("Tell me a long story.")
@@ -156,6 +160,25 @@ def test_two_models_answer_side_by_side_and_one_is_stopped(eyes):
     other.locator("#chat-stop").click()
     expect(other.locator("#chat-tuned .bot small")).to_contain_text("stopped")
     expect(other.locator("#chat-send")).to_be_enabled()
+
+
+def _loads(request: Request, name: str) -> bool:
+    """Whether this is the click on Load with `name` chosen."""
+    return "/queue/join" in request.url and request.post_data_json["data"][:1] == [name]
+
+
+def _late_for(name: str) -> Callable[[Route], None]:
+    """Lets the answer to whoever loads `name` come only after a look that was asked for later."""
+
+    def handle(route: Route) -> None:
+        if not _loads(route.request, name):
+            route.continue_()
+            return
+        answer = route.fetch()
+        expect(route.request.frame.page.locator("#chat-status")).to_contain_text(f"{name} is ready", timeout=60_000)
+        route.fulfill(response=answer)
+
+    return handle
 
 
 def test_chat_in_the_dark_and_in_chinese(eyes):

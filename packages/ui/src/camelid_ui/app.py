@@ -23,7 +23,7 @@ from .forms import limits, words
 from .services import Services
 from .tabs import PRIVATE, Tab, chat, data, jobs, merge, plugins, predict, train
 from .tabs.chat import status_of
-from .tabs.parts import panel
+from .tabs.parts import held, panel
 from .text import Voice, t, translations, voice_of
 from .views import esc
 
@@ -66,7 +66,7 @@ def i18n() -> Any:
 
 def _lay_out(services: Services) -> Pages:
     header = panel(elem_id="header")
-    query = gr.Textbox(elem_classes="camelid-address", show_label=False, container=False, elem_id="query")
+    query = held("query")
     built: dict[str, Any] = {}
     builders = {
         "data": data.build, "train": train.build, "chat": chat.build, "predict": predict.build,

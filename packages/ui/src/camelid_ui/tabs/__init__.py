@@ -25,5 +25,6 @@ class Tab:
     build: Callable[[Services], object]
 
 
-PRIVATE: Mapping[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-"""For every handler: no page's action is anybody's API, and no veil falls over the page while it runs."""
+PRIVATE: Mapping[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "show_progress_on": []}
+"""For every handler: no page's action is anybody's API, and no veil falls over the page while it runs. Gradio's own
+signs of work are off too, as every one of them costs a walk through the whole page, at each event anew."""

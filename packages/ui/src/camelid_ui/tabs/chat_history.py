@@ -25,7 +25,7 @@ from camelid_ui.text import LOCALES, Voice, strings, t, voice_of
 from camelid_ui.views import note
 
 from . import PRIVATE
-from .parts import message, panel
+from .parts import held, message, panel
 from .talking import Talking
 
 _MOUNT = "camelidHistory.mount(element, trigger, props.words);"
@@ -60,16 +60,12 @@ def build(services: Services, talking: Talking) -> ChatHistory:
             t("history.read"), size="sm", file_types=[".jsonl", ".json", ".csv", ".parquet"], elem_id="history-read"
         )
     said = panel(elem_id="history-said")
-    tab = ChatHistory(gr.State({}), listed, said, *(_hidden(name) for name in ("store", "file", "fed")))
+    tab = ChatHistory(gr.State({}), listed, said, *(held(f"history-{name}") for name in ("store", "file", "fed")))
     tab.store.change(None, tab.store, None, js="text => { camelidHistory.take(text); }", **PRIVATE)
     _wire_list(tab, talking, new, read, services)
     _wire_saving(tab, talking, saves, every, services)
     _wire_judging(tab, talking, services)
     return tab
-
-
-def _hidden(name: str) -> gr.Textbox:
-    return gr.Textbox("", elem_classes="camelid-address", elem_id=f"history-{name}", show_label=False, container=False)
 
 
 def _words() -> dict[str, dict[str, str]]:

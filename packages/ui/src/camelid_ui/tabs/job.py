@@ -19,7 +19,7 @@ from camelid_ui.views import error, esc, note
 from camelid_ui.views.jobs import badge, bar
 
 from . import PRIVATE
-from .parts import Confirmed, asking, confirmed, message, panel
+from .parts import Confirmed, asking, confirmed, held, message, panel
 
 POLL_SECONDS = 1.5
 Body = Callable[[Services, JobView, Voice], str]
@@ -38,7 +38,7 @@ class JobPanel:
     cancel: Confirmed
     retry: gr.Button
     timer: gr.Timer
-    seen: gr.State
+    seen: gr.Textbox
     ended: gr.State
 
     def wire(self, services: Services, body: Body) -> None:
@@ -100,7 +100,7 @@ def build_job(job: gr.Textbox, ident: str) -> JobPanel:
         body = panel(elem_id=f"{ident}-body")
     return JobPanel(
         job=job, column=column, head=head, body=body, said=said, finish=finish, cancel=cancel, retry=retry,
-        timer=gr.Timer(POLL_SECONDS, active=False), seen=gr.State(""), ended=gr.State(""),
+        timer=gr.Timer(POLL_SECONDS, active=False), seen=held(f"{ident}-seen"), ended=gr.State(""),
     )  # fmt: skip
 
 

@@ -89,9 +89,19 @@ def working(work: Work, say: Voice) -> str:
     return views.progress(work.done, work.total, work.eta, say, (work.what or "…") if work.unit == "bytes" else "")
 
 
+def held(ident: str) -> gr.Textbox:
+    """A value that the browser holds and nobody sees.
+
+    What a page polls with is held like this, not as a `gr.State`: an answer that comes late, after that to a later
+    question, puts both the page and this back, and so the next poll puts both right. A state would know better than
+    the page, and leave it wrong for ever.
+    """
+    return gr.Textbox("", elem_classes="camelid-held", elem_id=ident, show_label=False, container=False)
+
+
 def address(name: str) -> gr.Textbox:
     """What the page shows, kept where the address bar is kept in step with it."""
-    box = gr.Textbox("", elem_classes="camelid-address", elem_id=f"address-{name}", show_label=False, container=False)
+    box = held(f"address-{name}")
     box.change(None, [box], None, js=f"value => {{ camelid.address({{{name}: value}}); }}", api_visibility="private")
     return box
 

@@ -19,7 +19,7 @@ from camelid_ui.views import error, esc, note, state
 from camelid_ui.views.numbers import duration
 
 from . import PRIVATE
-from .parts import address, message, panel
+from .parts import address, held, message, panel
 
 _LOADING_SECONDS, _SECONDS = 0.7, 4.0
 
@@ -35,7 +35,7 @@ class Picking:
     beside: gr.Dropdown
     status: gr.HTML
     chosen: gr.Textbox
-    seen: gr.State
+    seen: gr.Textbox
     timer: gr.Timer
 
     @property
@@ -62,7 +62,7 @@ def build(services: Services) -> Picking:
             elem_id="chat-beside",
         )  # fmt: skip
     return Picking(
-        model, load, compare, beside, panel(elem_id="chat-status"), chosen, gr.State(""),
+        model, load, compare, beside, panel(elem_id="chat-status"), chosen, held("chat-seen"),
         gr.Timer(_SECONDS),
     )  # fmt: skip
 

@@ -14,7 +14,7 @@ from camelid_core.errors import CamelidError
 from camelid_ui.services import Services
 from camelid_ui.services.training import Opened
 from camelid_ui.tabs import PRIVATE
-from camelid_ui.tabs.parts import Confirmed, asking, confirmed, controls, message, panel, set_of
+from camelid_ui.tabs.parts import Confirmed, asking, confirmed, controls, held, message, panel, set_of
 from camelid_ui.text import Voice, t, voice_of
 from camelid_ui.views.train import run as view
 from camelid_ui.views.train.samples import samples
@@ -43,8 +43,8 @@ class RunPanel:
     answers: gr.HTML
     about: gr.HTML
     timer: gr.Timer
-    seen: gr.State
-    step: gr.State
+    seen: gr.Textbox
+    step: gr.Textbox
     ended: gr.State
 
     def wire(self, run: gr.Textbox, services: Services) -> None:
@@ -144,5 +144,5 @@ def build_run() -> RunPanel:
     return RunPanel(
         column=column, head=head, progress=progress, finish=finish, stop=stop, chat=chat, merge=merge, retry=retry,
         again=again, new=new, delete=delete, said=said, result=result, plots=plots, answers=answers, about=about,
-        timer=gr.Timer(POLL_SECONDS, active=False), seen=gr.State(""), step=gr.State(""), ended=gr.State(""),
+        timer=gr.Timer(POLL_SECONDS, active=False), seen=held("run-seen"), step=held("run-step"), ended=gr.State(""),
     )  # fmt: skip
