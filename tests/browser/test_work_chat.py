@@ -148,7 +148,7 @@ def test_two_models_answer_side_by_side_and_one_is_stopped(eyes):
 
     other = eyes.open("?tab=chat")
     other.route("**/queue/join*", _late_for("talker"))
-    with other.expect_response(lambda answer: _loads(answer.request, "talker")):
+    with other.expect_response(lambda answer: _loads(answer.request, "talker"), timeout=90_000):
         load(other, "talker")
     other.wait_for_timeout(500)  # the page has taken it in
     expect(page.locator("#chat-status")).to_contain_text("talker is ready")  # the other page's doing

@@ -18,7 +18,7 @@ from camelid_core.records import Message
 from camelid_serve.remote import Reply
 
 _PACE = 0.1
-_DRAWN_PER_SECOND = 15_000
+_DRAWN_PER_SECOND = 40_000
 """Characters: a browser draws the whole conversation anew each time, and must find time for a click on Stop."""
 _CUT = ("length", "cancelled", "failed")
 

@@ -20,7 +20,8 @@ from . import PRIVATE
 from .measuring import wire_measuring
 from .talking import Asking, Pressed, Sides, Talking, panels, pressed
 
-_STREAMING: dict[str, Any] = {**PRIVATE, "concurrency_limit": 32, "concurrency_id": "chat"}
+_STREAMING: dict[str, Any] = {**PRIVATE, "concurrency_limit": 32, "concurrency_id": "chat", "trigger_mode": "multiple"}
+"""Whether a deed comes too early is decided here, and said: a browser would drop it, with the text that was written."""
 
 
 def _send(page: Asking, talk: Talk, pressed: Pressed, system: str) -> Iterator[Any]:
@@ -105,7 +106,9 @@ def wire(services: Services, ui: Talking) -> None:
         page = Asking(ui, services, say, session, talk, sides, form, asked.to if asked.name == "send" else None)
         if not _fits(asked, talk):
             yield {ui.said: error(say("chat.unknown_deed"))}
-        elif not services.chat.answering(session):
+        elif services.chat.answering(session):
+            yield {ui.said: note(say("chat.under_way"))}
+        else:
             yield from DEEDS[asked.name](page, talk, asked, system)
 
     def send(request: gr.Request, draft: str, talk: Talk, *values: Any) -> Iterator[Any]:

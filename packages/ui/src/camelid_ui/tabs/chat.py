@@ -39,7 +39,7 @@ class ChatTab:
     @property
     def shown(self) -> list[Any]:
         """What depends on the resident model; `status_of` gives updates for it."""
-        return [*self.picking.shown, self.talking.ask, self.talking.send]
+        return [*self.picking.shown, self.talking.ask]
 
 
 def build(services: Services) -> ChatTab:
@@ -55,11 +55,12 @@ def build(services: Services) -> ChatTab:
             chat_settings.build(services, ask=parts["ask"], system=system, form=form)
             talking = Talking(
                 services=services, talk=gr.State(Talk()), kept=gr.State(None), rated=gr.State(None), system=system,
-                form=form, chosen=models.chosen, compare=models.compare, beside=models.beside, **parts,
+                form=form, chosen=models.chosen, seen=models.seen, compare=models.compare, beside=models.beside,
+                **parts,
             )  # fmt: skip
             history = chat_history.build(services, talking)
     acting.wire(services, talking)
-    picking.wire(services, models, [talking.ask, talking.send])
+    picking.wire(services, models, talking.ask)
     return ChatTab(models, talking, history)
 
 

@@ -24,10 +24,10 @@ from .talking import Sides, Talking, pressed
 
 def wire_measuring(services: Services, ui: Talking) -> None:
     def measure(request: gr.Request, talk: Talk, draft: str, system: str, *who: Any) -> tuple[Any, Any]:
-        ready = services.chat.status.state == "ready"
         said, fits = _measured(services, talk, draft, system, Sides.of(services, *who), voice_of(request))
-        free = ready and fits and not services.chat.answering(str(request.session_hash))
-        return said, gr.update(interactive=free)
+        if services.chat.answering(str(request.session_hash)):
+            return said, gr.skip()  # whoever answers frees the button, and this might come later
+        return said, gr.update(interactive=fits and services.chat.status.state == "ready")
 
     def draft(request: gr.Request, talk: Talk, text: str, system: str, *who: Any) -> str:
         asked = talk.asked(text.strip(), system) if text.strip() or not talk.path else talk
@@ -40,7 +40,7 @@ def wire_measuring(services: Services, ui: Talking) -> None:
         return gr.update(open=True), _exact(services, talk, asked.at, asked.by, voice_of(request))
 
     now = [ui.talk, ui.ask, ui.system, *ui.who]
-    news = [ui.ask.change, ui.system.input, ui.kept.change, ui.chosen.change, ui.compare.input, ui.beside.input]
+    news = [ui.ask.change, ui.system.input, ui.kept.change, ui.seen.change, ui.compare.input, ui.beside.input]
     gr.on(news, measure, now, [ui.context, ui.send], trigger_mode="always_last", **PRIVATE)
     ui.prompt.expand(draft, now, ui.exact, **PRIVATE)
     gr.on([ui.base.input, ui.tuned.input], of_turn, ui.talk, [ui.prompt, ui.exact], **PRIVATE)

@@ -67,15 +67,15 @@ def build(services: Services) -> Picking:
     )  # fmt: skip
 
 
-def wire(services: Services, ui: Picking, asking: list[Any]) -> None:
-    """`asking` are the box and the button that ask: usable while a model is there and this page is not answered."""
+def wire(services: Services, ui: Picking, ask: gr.Textbox) -> None:
+    """`ask` can be written in while a model is there."""
 
     def load(name: str, compare: bool, beside: str | None, request: gr.Request) -> tuple[Any, ...]:
         try:
             services.chat.load(name or "", (beside or "") if compare else "")
         except CamelidError as problem:
             return message(problem), *[gr.skip()] * (len(outputs) - 1)
-        return look("", request)
+        return status_of(services, voice_of(request))
 
     def bring(beside: str | None, request: gr.Request) -> tuple[Any, ...]:
         """The other one is loaded once it is chosen, if the first one is there."""
@@ -90,9 +90,9 @@ def wire(services: Services, ui: Picking, asking: list[Any]) -> None:
         if _key(now) == seen:
             said = _status(now, voice_of(request)) if now.state == "loading" else gr.skip()
             return said, *[gr.skip()] * (len(outputs) - 1)
-        return status_of(services, voice_of(request), str(request.session_hash))
+        return status_of(services, voice_of(request))
 
-    outputs = [*ui.shown, *asking]
+    outputs = [*ui.shown, ask]
     ui.load.click(load, [ui.model, ui.compare, ui.beside], outputs, **PRIVATE)
     ui.beside.input(bring, ui.beside, outputs, **PRIVATE)
     ui.timer.tick(look, ui.seen, outputs, **PRIVATE)
@@ -112,12 +112,11 @@ def wire_names(services: Services, ui: Picking, left: gr.Column, names: tuple[gr
     gr.on(changes, head, [ui.compare, ui.chosen, ui.beside], [left, ui.beside, *names], **PRIVATE)
 
 
-def status_of(services: Services, say: Voice, session: str = "") -> tuple[Any, ...]:
-    """Updates for `Picking.shown` and for what asks: what is resident, and what can be done with it."""
+def status_of(services: Services, say: Voice) -> tuple[Any, ...]:
+    """Updates for `Picking.shown` and for the box that asks: what is resident, and what can be done with it."""
     now = services.chat.status
     busy, ready = now.state == "loading", now.state == "ready"
     beside = {"value": now.beside or now.base or None} if ready else {}
-    asks = gr.update(interactive=ready and not services.chat.answering(session))
     return (
         _status(now, say),
         _key(now),
@@ -126,8 +125,7 @@ def status_of(services: Services, say: Voice, session: str = "") -> tuple[Any, .
         gr.update(interactive=not busy),
         gr.update(interactive=ready),
         gr.update(interactive=not busy, **beside),
-        asks,
-        asks,
+        gr.update(interactive=ready),
     )
 
 

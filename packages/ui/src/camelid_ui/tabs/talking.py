@@ -50,6 +50,7 @@ class Talking:
     clear: gr.Button
     ask: gr.Textbox
     chosen: gr.Textbox
+    seen: gr.Textbox
     compare: gr.Checkbox
     beside: gr.Dropdown
     system: gr.Textbox
