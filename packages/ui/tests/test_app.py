@@ -5,7 +5,8 @@ from __future__ import annotations
 import gradio as gr
 from camelid_core.registry import Registry
 from camelid_train.config import MergeConfig
-from camelid_ui.app import OURS, build_app, header
+from camelid_ui.app import build_app
+from camelid_ui.pages import OURS, header
 from camelid_ui.tabs import Tab
 from camelid_ui.text import Voice
 
@@ -27,6 +28,19 @@ def test_a_plugins_tab_comes_after_ours_and_cannot_take_a_name_of_ours(services,
     monkeypatch.setattr(services.host, "registry", lambda hook: given if hook == "camelid_tabs" else registry(hook))
     assert tabs_of(build_app(services)) == [*OURS, "theirs"]
     assert built == [services]
+
+
+def test_no_event_costs_the_browser_a_walk_through_the_page(services):
+    """Gradio shows the state of every event at each of its outputs, and looks for all of them at every event."""
+    config = build_app(services).get_config_file()
+    assert [each for each in config["dependencies"] if each["backend_fn"] and each["show_progress_on"] != []] == []
+
+
+def test_every_page_is_told_when_it_is_opened(services):
+    config = build_app(services).get_config_file()
+    names = {block["id"]: block["props"].get("elem_id") for block in config["components"]}
+    told = {names[ident] for each in config["dependencies"] for ident, event in each["targets"] if event == "change"}
+    assert {f"opened-{name}" for name in OURS} <= told
 
 
 def test_the_header_counts_what_runs(services):

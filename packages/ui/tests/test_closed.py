@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from camelid_ui.app import build_app, header
+from camelid_ui.app import build_app
 from camelid_ui.closed import CONTROLS, _closing
+from camelid_ui.pages import header
 from camelid_ui.profile import DEMO
 from camelid_ui.text import Voice, strings
 

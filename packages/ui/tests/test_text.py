@@ -11,8 +11,9 @@ import camelid_ui
 import pytest
 from camelid_core.plugins import load_host
 from camelid_serve.presets import PRESETS
-from camelid_ui.app import FORMS, OURS, i18n
+from camelid_ui.app import FORMS, i18n
 from camelid_ui.fields import knobs
+from camelid_ui.pages import OURS
 from camelid_ui.services.training.choices import WAYS
 from camelid_ui.text import LOCALES, Voice, strings, t, voice_of
 

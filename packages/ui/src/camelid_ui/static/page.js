@@ -1,7 +1,15 @@
 // The address says what is shown; copying works; a row can be chosen by click and by keyboard;
 // the line in a histogram can be dragged, and writes to the number field it belongs to; curves say their values.
 window.camelid = {
-  arrived: location.search,  // before any tab announces itself
+  arrived: location.search,
+  tab: '',  // which is open, once it is the one that the address says
+  routed(query) { this.tab = new URLSearchParams(query).get('tab') || 'data'; },
+  opened(tab, times) {  // how often before
+    if (!this.tab || this.tab === tab) return times;
+    this.tab = tab;
+    this.address({tab});
+    return times === '' ? '0' : String(Number(times) + 1);
+  },
   address(changes) {
     const url = new URL(location.href);
     url.searchParams.delete('token');

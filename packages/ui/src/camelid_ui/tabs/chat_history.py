@@ -36,14 +36,13 @@ _FORMS = {"md": "text/markdown", "jsonl": "application/x-ndjson"}
 @dataclass(frozen=True)
 class ChatHistory:
     """`about` is how the answers of the conversation on show were sampled; `store` tells the browser what to keep,
-    `file` what to save; `fed` changes when a judgement was kept."""
+    `file` what to save."""
 
     about: gr.State
     listed: gr.HTML
     said: gr.HTML
     store: gr.Textbox
     file: gr.Textbox
-    fed: gr.Textbox
 
 
 def build(services: Services, talking: Talking) -> ChatHistory:
@@ -60,7 +59,7 @@ def build(services: Services, talking: Talking) -> ChatHistory:
             t("history.read"), size="sm", file_types=[".jsonl", ".json", ".csv", ".parquet"], elem_id="history-read"
         )
     said = panel(elem_id="history-said")
-    tab = ChatHistory(gr.State({}), listed, said, *(held(f"history-{name}") for name in ("store", "file", "fed")))
+    tab = ChatHistory(gr.State({}), listed, said, *(held(f"history-{name}") for name in ("store", "file")))
     tab.store.change(None, tab.store, None, js="text => { camelidHistory.take(text); }", **PRIVATE)
     _wire_list(tab, talking, new, read, services)
     _wire_saving(tab, talking, saves, every, services)
@@ -149,23 +148,23 @@ def _wire_saving(
 
 
 def _wire_judging(tab: ChatHistory, talking: Talking, services: Services) -> None:
-    def judge(rated: Any, talk: Talk, fed: str, request: gr.Request) -> tuple[str, str]:
+    def judge(rated: Any, talk: Talk, request: gr.Request) -> str:
         if not isinstance(rated, dict):
-            return "", fed
+            return ""
         say = voice_of(request)
         try:
             index, model = int(rated["turn"]), str(rated["model"])
             kept = services.feedback.rate(judged(talk, index, model), ident(talk, index, model))
         except CamelidError as problem:
-            return message(problem), fed
+            return message(problem)
         except (LookupError, ValueError):
-            return note(say("history.broken")), fed
+            return note(say("history.broken"))
         if not rated.get("rating"):
-            return note(say("feedback.taken_back")), f"{fed}."
+            return note(say("feedback.taken_back"))
         words = say("feedback.thumb", set=THUMBS) + (say("feedback.pair", set=PAIRS) if kept.pairs else "")
-        return note(words), f"{fed}."
+        return note(words)
 
-    talking.rated.change(judge, [talking.rated, talking.talk, tab.fed], [talking.said, tab.fed], **PRIVATE)
+    talking.rated.change(judge, [talking.rated, talking.talk], talking.said, **PRIVATE)
 
 
 def _talk(kept: Any) -> Talk | None:

@@ -42,9 +42,14 @@ class MergeTab:
         return self.form.widgets["adapter"]
 
 
+def adapters(services: Services) -> list[str]:
+    """What can be merged."""
+    return [entry.name for entry in services.merging.adapters()]
+
+
 def build(services: Services) -> MergeTab:
     job = address("merge")
-    form = Form(MergeConfig, "merge", {"adapter": lambda: [entry.name for entry in services.merging.adapters()]})
+    form = Form(MergeConfig, "merge", {"adapter": lambda: adapters(services)})
     with gr.Row(equal_height=False):
         with gr.Column(scale=7, min_width=320):
             form.place("adapter", "dtype")

@@ -63,7 +63,7 @@ def build(services: Services) -> Picking:
         )  # fmt: skip
     return Picking(
         model, load, compare, beside, panel(elem_id="chat-status"), chosen, held("chat-seen"),
-        gr.Timer(_SECONDS),
+        gr.Timer(_SECONDS, active=False),
     )  # fmt: skip
 
 
@@ -121,7 +121,7 @@ def status_of(services: Services, say: Voice) -> tuple[Any, ...]:
         _status(now, say),
         _key(now),
         now.model if ready else gr.skip(),
-        gr.Timer(value=_LOADING_SECONDS if busy else _SECONDS),
+        gr.Timer(value=_LOADING_SECONDS if busy else _SECONDS, active=True),
         gr.update(interactive=not busy),
         gr.update(interactive=ready),
         gr.update(interactive=not busy, **beside),

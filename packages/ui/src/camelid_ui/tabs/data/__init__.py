@@ -14,7 +14,7 @@ from camelid_core.errors import CamelidError
 
 from camelid_ui.services import Services
 from camelid_ui.tabs import PRIVATE
-from camelid_ui.tabs.parts import address, key_of, message
+from camelid_ui.tabs.parts import address, held, key_of, message
 from camelid_ui.text import voice_of
 from camelid_ui.views.data import chosen as chosen_view
 
@@ -28,6 +28,7 @@ _TO_ROOM = "() => { if (innerWidth <= 700) document.getElementById('data-room').
 @dataclass(frozen=True)
 class DataTab:
     """`chosen` is the set's name, `row` the row, `room` what the right side shows: all of them in the address.
+    Whatever changes `fresh` has the sets listed anew.
 
     `current` follows `chosen`: a box also says that it changed when the page around it is drawn anew, a state does not.
     """
@@ -44,6 +45,7 @@ class DataTab:
     bottom: chosen.Bottom
     add: adding.AddRoom
     mix: mixing.MixRoom
+    fresh: gr.Textbox
     rooms: dict[str, gr.Column]
 
     @property
@@ -71,7 +73,8 @@ def build(services: Services) -> DataTab:
                 add = adding.build()
             with gr.Column(visible=False, elem_id="data-mixing") as rooms["mix"]:
                 mixed = mixing.build(mix)
-    tab = DataTab(name, gr.State(""), row, room, left, shown, fetch, measured, checked, bottom, add, mixed, rooms)
+    tab = DataTab(name, gr.State(""), row, room, left, shown, fetch, measured, checked, bottom, add, mixed,
+                  held("data-fresh"), rooms)  # fmt: skip
     _wire(tab, services)
     return tab
 
@@ -91,7 +94,7 @@ def _wire(tab: DataTab, services: Services) -> None:
     _move(tab)
     inputs = [*tab.side.asked, tab.chosen]
     gr.on(
-        [version.change, tab.mix.said.change, tab.lengths.cut.change],
+        [tab.fresh.change, version.change, tab.mix.said.change, tab.lengths.cut.change],
         _lister(services), inputs, tab.side.shown, trigger_mode="always_last", **PRIVATE,
     )  # fmt: skip
 

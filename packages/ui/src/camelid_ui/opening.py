@@ -1,0 +1,172 @@
+"""Tabs as they are opened: the first time as the address says, and each time with all that has been made meanwhile.
+
+Knows what each page has to be told then. Knows nothing of what is on it, and tells it nothing before it is looked at:
+whoever only chats does not pay for a form of eighty fields.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qs
+
+import gradio as gr
+from camelid_train.config import Recipe
+
+from .pages import OURS, Pages, header
+from .services import Services
+from .tabs import PRIVATE
+from .tabs.chat import status_of
+from .tabs.merge import adapters as adapters_of
+from .text import Voice, voice_of
+
+Updates = dict[Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """`number` says how often the tab was opened before, `asked` what the address said at first, and `given` what is
+    chosen on it."""
+
+    pages: Pages
+    services: Services
+    say: Voice
+    number: int
+    asked: Mapping[str, str]
+    given: Mapping[Any, Any]
+
+    def offer(self, widget: Any, names: Sequence[Any], first: Any) -> Updates:
+        """What can be chosen now; `first` is, at the first time and where nothing is yet."""
+        settled = self.number or self.given.get(widget)
+        return {widget: gr.update(choices=names) if settled else gr.update(choices=names, value=first)}
+
+    def list_jobs(self, ended: gr.State, job: gr.Textbox) -> Updates:
+        """The page lists its jobs anew."""
+        return {ended: f"{self.given[job]} {self.number}"}
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A page that is opened: what has to be known of it, what `tell` says, and to whom."""
+
+    tell: Callable[[Opening], Updates]
+    given: Sequence[Any]
+    told: Sequence[Any]
+
+
+def wire(demo: gr.Blocks, pages: Pages, services: Services) -> None:
+    """Show what the address says: the same on reload, in another tab, in another browser."""
+    boxes = _boxes(pages)
+
+    def route(query: str, request: gr.Request) -> tuple[Any, ...]:
+        asked = _asked(query)
+        tab = asked["tab"] if asked.get("tab") in pages.opened else OURS[0]
+        times = ("0" if name == tab else gr.skip() for name in pages.opened)
+        values = (asked.get(key, "") for key in boxes)
+        return header(services, voice_of(request)), gr.Tabs(selected=tab), query, *times, *values
+
+    shown = [pages.header, pages.tabs, pages.query, *pages.opened.values(), *boxes.values()]
+    demo.load(route, pages.query, shown, js="() => camelid.arrived", **PRIVATE).then(
+        None, pages.query, None, js="query => { camelid.routed(query); }", api_visibility="private"
+    )
+    for name, arrival in _arrivals(pages).items():
+        _wire_page(arrival, pages, services, pages.opened[name])
+
+
+def _wire_page(arrival: Arrival, pages: Pages, services: Services, opened: gr.Textbox) -> None:
+    def arrive(request: gr.Request, times: str, query: str, *values: Any) -> Updates:
+        given = dict(zip(arrival.given, values, strict=True))
+        return arrival.tell(Opening(pages, services, voice_of(request), int(times), _asked(query), given))
+
+    told = [*arrival.told, opened]  # two at least, without which Gradio takes no updates by their widgets
+    opened.change(arrive, [opened, pages.query, *arrival.given], told, **PRIVATE)
+
+
+def _boxes(pages: Pages) -> dict[str, gr.Textbox]:
+    """What is in the address, but the set of data: that page takes the first one if none is named there."""
+    return {
+        "row": pages.data.row, "room": pages.data.room, "mix": pages.data.mix.mix, "run": pages.train.run,
+        "compare": pages.train.compare, "job": pages.jobs.panel.job, "merge": pages.merge.panel.job,
+        "predict": pages.predict.panel.job,
+    }  # fmt: skip
+
+
+def _arrivals(pages: Pages) -> dict[str, Arrival]:
+    data, train, chat, predict, merge, jobs = (
+        pages.data, pages.train, pages.chat, pages.predict, pages.merge, pages.jobs
+    )  # fmt: skip
+    widgets = train.form.widgets
+    recipe = [widgets["model.name"], widgets["data.sources"], train.panel.ended]
+    return {
+        "data": Arrival(_data, [data.chosen], [data.model, data.fresh, data.chosen, data.current]),
+        "train": Arrival(_train, [train.run], recipe),
+        "chat": Arrival(_chat, [chat.model], [chat.model, *chat.shown]),
+        "predict": Arrival(_predict, [predict.panel.job], [predict.model, predict.panel.ended]),
+        "merge": Arrival(_merge, [merge.adapter, merge.panel.job], [merge.adapter, merge.panel.ended]),
+        "jobs": Arrival(_jobs, [jobs.panel.job], [jobs.panel.ended]),
+        "plugins": Arrival(_plugins, [], [pages.plugins.shown]),
+    }
+
+
+def _asked(query: str) -> dict[str, str]:
+    return {key: values[0] for key, values in parse_qs(query.lstrip("?")).items()}
+
+
+def _data(now: Opening) -> Updates:
+    page, names, models = now.pages.data, now.services.data.collection.names(), now.services.models.names()
+    offered = now.offer(page.model, models, _first(models))
+    if now.given[page.chosen]:
+        return offered | {page.fresh: str(now.number)}
+    name = now.asked.get("data", _first(names) or "")
+    return offered | {page.chosen: name, page.current: name}
+
+
+def _train(now: Opening) -> Updates:
+    page, services = now.pages.train, now.services
+    model, sources = page.form.widgets["model.name"], page.form.widgets["data.sources"]
+    return (
+        now.offer(model, services.models.bases(), _base(services))
+        | {sources: gr.update(choices=services.data.collection.sources())}
+        | now.list_jobs(page.panel.ended, page.run)
+    )
+
+
+def _chat(now: Opening) -> Updates:
+    page, services = now.pages.chat, now.services
+    models = services.models
+    first = services.chat.status.model or _first(models.names())
+    offered = now.offer(page.model, models.grouped(), first)
+    return offered | dict(zip(page.shown, status_of(services, now.say), strict=True))
+
+
+def _predict(now: Opening) -> Updates:
+    page, models = now.pages.predict, now.services.models.names()
+    first = page.model.value if page.model.value in models else _first(models)
+    return now.offer(page.model, models, first) | now.list_jobs(page.panel.ended, page.panel.job)
+
+
+def _merge(now: Opening) -> Updates:
+    page, adapters = now.pages.merge, adapters_of(now.services)
+    return now.offer(page.adapter, adapters, _first(adapters)) | now.list_jobs(page.panel.ended, page.panel.job)
+
+
+def _jobs(now: Opening) -> Updates:
+    page = now.pages.jobs
+    return now.list_jobs(page.panel.ended, page.panel.job)
+
+
+def _plugins(now: Opening) -> Updates:
+    page = now.pages.plugins
+    return {page.shown: page.show(now.services, now.say)}
+
+
+def _first(names: Sequence[str]) -> str | None:
+    return names[0] if names else None
+
+
+def _base(services: Services) -> str:
+    """The model a new run starts from: the recipe's own default if it is here, else any that is."""
+    here = [entry.name for entry in services.models.all() if entry.kind == "model"]
+    default = Recipe().model.name
+    return default if default in here or not here else here[-1]

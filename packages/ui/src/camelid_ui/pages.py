@@ -1,0 +1,90 @@
+"""Which pages there are, and the frame they stand in: header, tabs in the order of work, those of plugins after ours.
+
+Knows how they are laid out. Knows nothing of what is on them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+from camelid_core.devices import describe
+
+from .services import Services
+from .tabs import PRIVATE, chat, data, jobs, merge, plugins, predict, train
+from .tabs.parts import held, panel
+from .text import Voice, t, voice_of
+from .views import esc
+
+OURS = ("data", "train", "chat", "predict", "merge", "jobs", "plugins")
+HEADER_SECONDS = 4.0
+
+
+@dataclass(frozen=True)
+class Pages:
+    """Our tabs, and the frame they stand in. `query` is what the address said at first; `opened` says of each tab how
+    often it was opened before."""
+
+    header: gr.HTML
+    tabs: gr.Tabs
+    query: gr.Textbox
+    opened: dict[str, gr.Textbox]
+    data: data.DataTab
+    train: train.TrainTab
+    chat: chat.ChatTab
+    predict: predict.PredictTab
+    merge: merge.MergeTab
+    jobs: jobs.JobsTab
+    plugins: plugins.PluginsTab
+
+
+def lay_out(services: Services) -> Pages:
+    def show(request: gr.Request) -> str:
+        return header(services, voice_of(request))
+
+    head = panel(elem_id="header")
+    gr.Timer(HEADER_SECONDS).tick(show, None, head, **PRIVATE)
+    query = held("query")
+    theirs = [tab for tab in services.host.registry("camelid_tabs") if tab.name not in OURS]
+    opened = {name: held(f"opened-{name}") for name in (*OURS, *(tab.name for tab in theirs))}
+    built: dict[str, Any] = {}
+    builders = {
+        "data": data.build, "train": train.build, "chat": chat.build, "predict": predict.build,
+        "merge": merge.build, "jobs": jobs.build, "plugins": plugins.build,
+    }  # fmt: skip
+    with gr.Tabs(selected=OURS[0], elem_id="tabs", overflow_behavior="wrap") as tabs:
+        for name in OURS:
+            with _tab(name, t(f"tab.{name}"), opened[name]):
+                built[name] = builders[name](services)
+        for plugin in theirs:
+            with _tab(plugin.name, plugin.label, opened[plugin.name]):
+                plugin.build(services)
+    return Pages(head, tabs, query, opened, **built)
+
+
+def _tab(name: str, label: Any, opened: gr.Textbox) -> gr.Tab:
+    tab = gr.Tab(label, id=name, elem_id=f"tab-{name}", render_children=True)
+    tab.select(None, opened, opened, js=f"times => camelid.opened('{name}', times)", api_visibility="private")
+    return tab
+
+
+def header(services: Services, say: Voice) -> str:
+    """Name, device in words, and how many jobs are under way."""
+    running = services.jobs.count_running()
+    words = say("header.running", count=running) if running else say("header.idle")
+    return (
+        f'<header class="camelid-header"><h1>Camelid</h1><span class="device">{esc(describe().words)}</span>'
+        f'<a class="running{" some" if running else ""}" href="/?tab=jobs" data-open-tab="jobs">{esc(words)}</a>'
+        f"</header>{_banner(services, say)}"
+    )
+
+
+def _banner(services: Services, say: Voice) -> str:
+    """What these pages are, where they are not one's own."""
+    profile = services.profile
+    if profile.changes:
+        return ""
+    models, limit = ", ".join(profile.models or ()), profile.prompt_characters or 0
+    words = say("demo.banner", models=models, tokens=profile.new_tokens or 0, characters=f"{limit:,}")
+    return f'<p class="camelid-note camelid-demo">{esc(words)}</p>'
