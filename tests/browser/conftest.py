@@ -20,7 +20,7 @@ from typing import Any
 from urllib.request import urlopen
 
 import pytest
-from camelid_core.testing import tiny_model, write_jsonl
+from camelid_core.testing import never_ending, tiny_model, write_jsonl
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 375, "height": 812}
@@ -57,20 +57,8 @@ class Server:
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("home")
     tiny = tiny_model(directory / "models" / "tiny")
-    _make_talkative(Path(shutil.copytree(tiny, directory / "models" / "talker")))
+    never_ending(Path(shutil.copytree(tiny, directory / "models" / "talker")))
     return directory
-
-
-def _make_talkative(directory: Path) -> None:
-    """Never end an answer by itself, so that one can be stopped: sampled or not, the likeliest token wins."""
-    from safetensors.torch import load_file, save_file
-
-    config = json.loads((directory / "config.json").read_text())
-    (directory / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 65536}))
-    weights = load_file(directory / "model.safetensors")
-    weights["lm_head.weight"] *= 1000
-    weights["lm_head.weight"][config["eos_token_id"]] = 0
-    save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})
 
 
 @pytest.fixture(scope="session")

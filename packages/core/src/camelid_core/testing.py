@@ -6,7 +6,8 @@ Knows how to make real, small things in seconds without a network. Not imported 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +184,39 @@ def tiny_model(directory: Path, family: str = "llama", seed: int = 0, tokenizer:
     model.save_pretrained(directory)
     tokenizer.save_pretrained(directory)
     return directory
+
+
+def never_ending(directory: Path) -> Path:
+    """Has the tiny model in `directory` never end an answer by itself: sampled or not, the likeliest token wins, and
+    it is not the end's."""
+    from safetensors.torch import load_file, save_file
+
+    config = json.loads((directory / "config.json").read_text())
+    (directory / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 65536}))
+    weights = load_file(directory / "model.safetensors")
+    weights["lm_head.weight"] *= 1000
+    weights["lm_head.weight"][config["eos_token_id"]] = 0
+    save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})
+    return directory
+
+
+def tiny_models(root: Path) -> Callable[..., Path]:
+    """Makes `tiny_model(family, seed)` below `root`, each once."""
+
+    @cache
+    def make(family: str = "llama", seed: int = 0) -> Path:
+        return tiny_model(root / f"{family}-{seed}", family, seed)
+
+    return make
+
+
+def own_home(folder: Path, monkeypatch: Any) -> Path:
+    """An empty home for Camelid in `folder`, and a working directory beside it; pytest's `monkeypatch` undoes it."""
+    work = folder / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    monkeypatch.setenv("CAMELID_HOME", str(folder / "home"))
+    return folder / "home"
 
 
 def write_jsonl(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
