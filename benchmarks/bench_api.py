@@ -52,10 +52,11 @@ def serve(port: int, limits: dict[str, Any]) -> None:
     from camelid_serve.api.resident import Serving
     from camelid_serve.api.server import server
     from camelid_serve.api.settings import Limits
+    from camelid_serve.config import Opening
     from camelid_serve.remote import EngineProcess
 
     bounds = Limits(**limits)
-    app = build(Serving(MODELS, slots=bounds.slots), bounds, EngineProcess("camelid_serve.testing"))
+    app = build(Serving(MODELS, Opening(slots=bounds.slots)), bounds, EngineProcess("camelid_serve.testing"))
     with listening(HOST, port) as listener:
         server(guarded(app, [KEY], [HOST]), app.state.serving).run(sockets=[listener])
 

@@ -13,18 +13,14 @@ from typing import Any
 
 import pytest
 from camelid_core.plugins import load_host
+from camelid_core.testing import own_home, tiny_tokenizer
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported: tiny models gain nothing from more
 
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Camelid's home, empty, and a working directory beside it."""
-    work = tmp_path / "work"
-    work.mkdir()
-    monkeypatch.chdir(work)
-    monkeypatch.setenv("CAMELID_HOME", str(tmp_path / "home"))
-    return tmp_path / "home"
+    return own_home(tmp_path, monkeypatch)
 
 
 @dataclass(frozen=True)
@@ -66,7 +62,6 @@ CORPUS = [
 
 @cache
 def _byte_level(bos: bool) -> Any:
-    from camelid_core.testing import tiny_tokenizer
     from tokenizers import processors
 
     tokenizer = tiny_tokenizer(("<|im_start|>", "<|im_end|>", "<|endoftext|>"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import statistics
 import subprocess
@@ -42,6 +43,12 @@ def test_an_unknown_command_suggests_the_nearest_and_is_a_usage_error(camelid):
     ran = camelid("modls", "list")
     assert ran.code == 2
     assert "there is no command 'modls'. Did you mean 'models'? `camelid --help` shows all." in ran.err
+
+
+def test_an_argument_that_is_no_text_is_a_sentence(camelid):
+    ran = camelid("datasets", "inspect", os.fsdecode(b"caf\xe9.csv"))
+    assert ran.code == 2
+    assert "argument 3, b'caf\\xe9.csv', is not UTF-8" in ran.err
 
 
 @pytest.mark.parametrize("arguments", [["--no-such-option"], ["models", "--no-such-option"], ["models", "fly"]])

@@ -146,7 +146,7 @@ def test_a_value_is_no_section():
     ],
 )
 def test_what_does_not_fit_is_named_with_what_was_given(override, sentence):
-    with pytest.raises(ConfigError, match=f"(?s)the overrides does not fit.*{sentence}"):
+    with pytest.raises(ConfigError, match=f"(?s)the overrides: this does not fit.*{sentence}"):
         Recipe().with_overrides([override])
 
 
@@ -184,7 +184,7 @@ REFUSED = {
     "json depth": (".json", "[" * 200_000, "is not valid JSON"),
     "not utf-8": (".toml", b"a = '\xff'", "is not valid TOML"),
     "a list": (".json", "[1]", "must hold sections with settings, not a list"),
-    "nothing": (".yaml", "", "must hold sections with settings, not a NoneType"),
+    "nothing": (".yaml", "", "is empty; a recipe says"),
     "too large": (".toml", "#" * 1_000_001, "is over 1 MB; a recipe is a page of settings"),
     "other suffix": (".ini", "", r"is no recipe: its name must end in \.json, \.toml, \.yaml, \.yml"),
 }

@@ -20,6 +20,11 @@ def test_a_taken_port_is_a_sentence():
         pass
 
 
+def test_a_host_that_is_no_address_is_a_sentence():
+    with pytest.raises(UsageError, match=r"--host 'no\.such\.name\.invalid'"), listening("no.such.name.invalid", 0):
+        pass
+
+
 def test_who_is_told_the_address_may_come_at_once():
     with listening("127.0.0.1", 0) as server, socket.create_connection(server.getsockname(), timeout=5):
         pass

@@ -83,17 +83,21 @@ def test_arrays_are_the_same_as_examples_one_by_one(tokenizer, template, rows):
         assert np.where(tokens.trained, tokens.ids, IGNORE)[part].tolist() == example.labels
 
 
-@given(records.filter(bool), st.integers(1, 80))
-def test_a_view_is_every_row_cut_off_without_those_that_have_nothing_left(tmp_path_factory, rows, cutoff):
+@given(records.filter(bool), st.integers(1, 80), st.booleans())
+def test_a_view_is_every_row_cut_off_or_skipped_without_those_that_have_nothing_left(
+    tmp_path_factory, rows, cutoff, whole
+):
     encoded = TokenCache(tmp_path_factory.mktemp("tokens")).encode(rows, ENCODER)
-    view = encoded.view(cutoff)
-    cut = [(example.input_ids[:cutoff], example.labels[:cutoff]) for example in encoded]
+    view = encoded.view(cutoff, whole)
+    longer = [len(example.input_ids) > cutoff for example in encoded]
+    left = [example for example, long in zip(encoded, longer, strict=True) if not (whole and long)]
+    cut = [(example.input_ids[:cutoff], example.labels[:cutoff]) for example in left]
     kept = [(ids, labels) for ids, labels in cut if set(labels) != {IGNORE}]
     assert [(example.input_ids, example.labels) for example in view] == kept
     assert view.lengths.tolist() == [len(ids) for ids, _ in kept]
     account = view.account
     assert (account.rows, account.dropped) == (len(rows), len(rows) - len(kept))
-    assert account.truncated == sum(len(example.input_ids) > cutoff for example in encoded)
+    assert account.truncated == (0 if whole else sum(longer))
     assert account.total_tokens == sum(len(ids) for ids, _ in kept)
     assert account.trained_tokens == sum(label != IGNORE for _, labels in kept for label in labels)
 

@@ -10,6 +10,7 @@ import pytest
 from camelid_core.plugins import load_host
 from camelid_core.testing import tiny_model
 from camelid_serve.assemble import Assembled, assemble
+from camelid_serve.config import Opening
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -54,13 +55,13 @@ def adapter(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny(base: Path) -> Iterator[Assembled]:
-    assembled = assemble(str(base), load_host(), slots=4)
+    assembled = assemble(str(base), load_host(), Opening(slots=4))
     yield assembled
     assembled.close()
 
 
 @pytest.fixture(scope="session")
 def tuned(adapter: Path) -> Iterator[Assembled]:
-    assembled = assemble(str(adapter), load_host(), slots=4)
+    assembled = assemble(str(adapter), load_host(), Opening(slots=4))
     yield assembled
     assembled.close()

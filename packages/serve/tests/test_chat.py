@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from camelid_core.errors import ModelError, UsageError
-from camelid_serve.answering import ask
+from camelid_serve.answering import _Growing, ask
 from camelid_serve.assemble import Assembled
 from camelid_serve.chat import ChatSession
-from camelid_serve.engine import Sampling
+from camelid_serve.engine import Sampling, TokenEvent
 
 SHORT = Sampling(max_new_tokens=8)
+
+
+def test_speed_is_that_of_the_engine_however_late_its_events_are_read(tiny: Assembled) -> None:
+    growing, now = _Growing(tiny, 3, SHORT, plain=True), time.monotonic()
+    events = [TokenEvent(0, token, at=now + after) for token, after in ((5, 1), (6, 2), (7, 3))]
+    last = [growing.take(event) for event in (*events, TokenEvent(0, finish="length", at=now + 3))][-1]
+    assert last is not None
+    assert last.facts is not None
+    assert last.facts.tokens_per_second == pytest.approx(1.0)
 
 
 def test_turns_become_history(tiny: Assembled) -> None:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from camelid_core.jobs.foreground import open_store
 from camelid_core.readers import read
 from camelid_core.testing import write_jsonl
 
@@ -19,7 +20,9 @@ ROWS = [{"instruction": f"Say {n}.", "n": n} for n in range(4)]
 
 def camelid(*arguments: str, typed: str = "", code: int = 0) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "camelid_core.cli", *arguments]
-    done = subprocess.run(command, input=typed, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        command, input=typed, capture_output=True, text=True, errors="surrogateescape", timeout=120, check=False
+    )
     assert done.returncode == code, done.stderr
     return done
 
@@ -34,13 +37,14 @@ def test_chat_answers_one_question_on_stdout_alone(base: Path) -> None:
 def test_chat_is_scripted_through_a_pipe(adapter: Path, tmp_path: Path) -> None:
     saved = [tmp_path / name for name in ("said.md", "said.jsonl")]
     typed = (
-        "Hello?\n/retry\n/preset thebloke\n/preset best\n/exact\nMore?\n/undo\n"
+        "\udcff\nHello?\n/retry\n/preset thebloke\n/preset best\n/exact\nMore?\n/undo\n"
         + "".join(f"/save {path}\n" for path in (*saved, saved[0], "said.doc"))
         + "/system Be brief.\n/nonsense\n/undo\n/clear\nclear\nAgain?\n/help\nstop\nnever asked\n"
     )
     options = ("--preset", "firefly", "--suffix", "decide", "max_new_tokens=4")
     notes = camelid("chat", str(adapter), "--base", *options, typed=typed).stderr
     assert notes.count("base:") == 4
+    assert "not UTF-8 and was left out" in notes
     assert "preset 'best' is not known" in notes
     assert "Hello?\n先思考，再决定" in notes
     assert "1 is left" in notes
@@ -60,6 +64,7 @@ def test_chat_says_what_is_wrong_before_it_loads(base: Path) -> None:
     assert "temperature" in camelid("chat", str(base), "temperatur=1", "--ask", "x", code=2).stderr
     assert "is not known" in camelid("chat", "no-such-model", "--ask", "x", code=2).stderr
     assert "Known: alpaca-cot, firefly" in camelid("chat", str(base), "--preset", "warm", code=2).stderr
+    assert "--ask takes a question" in camelid("chat", str(base), "--ask", " ", code=2).stderr
 
 
 def test_predict_runs_as_a_job(base: Path, home: Path, tmp_path: Path) -> None:
@@ -95,12 +100,17 @@ def test_predict_maps_scores_and_asks_several_models(base: Path, adapter: Path, 
     assert json.loads(done.stdout)["models"]["adapter"]["scored"]["exact"] == 2
 
 
-def test_predict_says_what_is_wrong_before_it_starts(base: Path, tmp_path: Path) -> None:
+def test_predict_says_what_is_wrong_before_it_starts(base: Path, home: Path, tmp_path: Path) -> None:
     source = write_jsonl(tmp_path / "in.jsonl", ROWS)
     twice = camelid("predict", str(base), str(source), "--also", str(base), code=2).stderr
     assert "named twice" in twice
     assert "no file" in camelid("predict", str(base), "nowhere.jsonl", code=2).stderr
     assert "directory" in camelid("predict", str(base), str(source), "--out", str(tmp_path), code=2).stderr
+    inside = str(source / "out.jsonl")
+    assert "cannot be written" in camelid("predict", str(base), str(source), "--out", inside, code=2).stderr
+    for wrong in (("no-such-model",), (str(base), "engine=nono")):
+        assert "is not known" in camelid("predict", wrong[0], str(source), *wrong[1:], code=2).stderr
+    assert open_store().list() == []
     assert "max_new_tokens" in camelid("predict", str(base), str(source), "--max-new-tokens", "0", code=2).stderr
 
 

@@ -13,6 +13,7 @@ from camelid_core.errors import ModelError, UnknownName
 from camelid_core.testing import tiny_model
 from camelid_serve.assemble import Assembled
 from camelid_serve.engine import Request, Sampling
+from camelid_serve.engines import transformers
 from camelid_serve.engines.transformers import TransformersEngine
 from camelid_serve.testing import collect, prompts
 from transformers import AutoModelForCausalLM
@@ -168,14 +169,19 @@ def test_what_cannot_be_asked_is_said(tiny: Assembled, request_: Request, error:
         tiny.engine.stream([request_])
 
 
-def test_a_failure_reaches_those_who_asked_and_nobody_else(base: Path) -> None:
+def test_a_failure_reaches_those_who_asked_and_nobody_else(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever it comes: as a batch is made, as a request that was taken up begins, or in the model."""
     model = AutoModelForCausalLM.from_pretrained(base)
     engine = TransformersEngine(model)
-    forward = model.forward
-    model.forward = lambda **_: (_ for _ in ()).throw(RuntimeError("out of memory"))
-    with pytest.raises(RuntimeError, match="out of memory"):
-        list(engine.stream([Request([5, 6])]))
-    model.forward = forward
+
+    def fails(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("out of memory")
+
+    for place, name in ((transformers, "Batch"), (engine._adapters, "use"), (model, "forward")):
+        with monkeypatch.context() as broken:
+            broken.setattr(place, name, fails)
+            with pytest.raises(RuntimeError, match="out of memory"):
+                list(engine.stream([Request([5, 6])]))
     assert collect(engine, [Request([5, 6], Sampling(max_new_tokens=2))])[1] == ["length"]
     stream = engine.stream([Request([5, 6], LONG)])
     engine.close()

@@ -17,7 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoConfig, AutoModelForCausalLM
 
-FAMILIES = ("llama", "gpt_neox", "qwen2", "bloom")
+FAMILIES = {"llama": torch.float64, "gpt_neox": torch.float64, "qwen2": torch.float64, "bloom": torch.float32}
+"""With what they compute. Of 431 tokens two are often as likely as each other to within what single precision rounds
+off, and how many rows share a call says which of them is drawn; Transformers has BLOOM in single precision alone."""
 LONGEST = 12
 """Tokens of an answer."""
 
@@ -26,9 +28,9 @@ LONGEST = 12
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return {
         family: AutoModelForCausalLM.from_pretrained(
-            tiny_model(tmp_path_factory.mktemp(family), family), dtype=torch.float32
+            tiny_model(tmp_path_factory.mktemp(family), family), dtype=dtype
         ).eval()
-        for family in FAMILIES
+        for family, dtype in FAMILIES.items()
     }
 
 
@@ -61,8 +63,9 @@ def reading(model: Any) -> Iterator[list[int]]:
 class Talks:
     """Conversations that begin alike, go on after their answers, and are asked at any time."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, draws: bool) -> None:
         self._random = random.Random(seed)
+        self._draws = draws
         self._texts = [self._words(20), self._words(30)]
 
     def ask(self) -> list[Row]:
@@ -76,7 +79,7 @@ class Talks:
         cut = self._random.randrange(1, len(start) + 1) if self._random.random() < 0.3 else len(start)
         length = self._random.randrange(1, LONGEST + 1)
         ids = start[:cut] + self._words(self._random.randrange(1, 15))
-        return asked(ids, self._random.randrange(100), self._random.random() < 0.5, length)
+        return asked(ids, self._random.randrange(100), self._draws and self._random.random() < 0.5, length)
 
     def _words(self, count: int) -> list[int]:
         return [self._random.randrange(5, 300) for _ in range(count)]
@@ -86,8 +89,9 @@ class Talks:
 @given(seed=st.integers(0, 2**32))
 @settings(max_examples=4, deadline=None)
 def test_whoever_shares_a_start_is_answered_as_if_alone(models: dict[str, Any], family: str, seed: int) -> None:
-    model, talks, numbers = models[family], Talks(seed), random.Random(seed)
-    prefixes = Prefixes(numbers.choice([20_000, 1_000_000]))
+    model, numbers = models[family], random.Random(seed)
+    talks = Talks(seed, FAMILIES[family] == torch.float64)
+    prefixes = Prefixes(numbers.choice([40_000, 2_000_000]))
     batch = Batch(model, prefixes)
     rows: list[Row] = []
     with torch.inference_mode():

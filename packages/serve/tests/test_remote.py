@@ -8,13 +8,16 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 from camelid_core.errors import CamelidError, ModelError, TemplateError
 from camelid_core.records import Message
+from camelid_serve import pipes
 from camelid_serve.answering import ask
 from camelid_serve.assemble import Assembled
 from camelid_serve.engine import Sampling
@@ -29,7 +32,7 @@ LONG = Sampling(max_new_tokens=480)
 @pytest.fixture(scope="module")
 def process(adapter: Path) -> Iterator[EngineProcess]:
     with EngineProcess() as process:
-        progress = list(process.load(str(adapter)))
+        progress = list(process.load_all({str(adapter): str(adapter)}))
         assert any("Loading" in text for text in progress)
         yield process
 
@@ -127,7 +130,7 @@ def test_it_runs_in_a_session_of_its_own_without_secrets(
     monkeypatch.setenv("MY_API_KEY", "secret")
     with EngineProcess() as other:
         with pytest.raises(CamelidError):
-            list(other.load("no-such-model"))
+            list(other.load_all({"it": "no-such-model"}))
         seen = psutil.Process(pid_of(other)).environ()
     assert not {"HF_TOKEN", "MY_API_KEY"} & set(seen)
     assert seen["OMP_WAIT_POLICY"] == "PASSIVE"
@@ -138,13 +141,13 @@ def test_nothing_loaded_is_said() -> None:
         with pytest.raises(ModelError, match="load one first"):
             process.chat(HELLO)
         with pytest.raises(CamelidError, match="is not known"):
-            list(process.load("no-such-model"))
+            list(process.load_all({"it": "no-such-model"}))
         assert process.loaded is None
 
 
 def test_death_is_a_sentence_and_loading_begins_a_new_life(base: Path) -> None:
     with EngineProcess() as process:
-        list(process.load(str(base)))
+        list(process.load_all({"it": str(base)}))
         reply = process.chat(HELLO, LONG)
         next(reply)
         os.kill(pid_of(process), signal.SIGKILL)
@@ -153,14 +156,66 @@ def test_death_is_a_sentence_and_loading_begins_a_new_life(base: Path) -> None:
         assert not process.alive
         with pytest.raises(ModelError, match="load the model again"):
             list(process.chat(HELLO))
-        list(process.load(str(base)))
+        list(process.load_all({"it": str(base)}))
         assert list(process.chat(HELLO, Sampling(max_new_tokens=2)))
+
+
+DEAF = """
+import ctypes
+from camelid_serve.host import main
+from camelid_serve.testing import StubResidents
+
+class Deaf(StubResidents):
+    def load(self, names, host, how, report):
+        report("Loading")
+        ctypes.PyDLL(None).sleep(600)  # with the interpreter's lock, as libraries hold it while they read weights
+
+main(Deaf())
+"""
+
+
+def test_closing_while_a_model_is_loaded_leaves_nobody_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The child hears nothing, not even its stdin end, and reads no more of what is sent."""
+    (tmp_path / "deaf.py").write_text(DEAF, encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(pipes, "_CLOSE_SECONDS", 0.3)
+    process = EngineProcess("deaf")
+    loading = process.load_all({"it": "model"})
+    assert next(loading) == "Loading"
+    pid, told = pid_of(process), list[str]()
+
+    def wait_for(action: Callable[[], Any]) -> threading.Thread:
+        def wait() -> None:
+            try:
+                action()
+            except ModelError as error:
+                told.append(str(error))
+
+        thread = threading.Thread(target=wait, daemon=True)
+        thread.start()
+        return thread
+
+    long = [Message("user", "word " * 200_000)]
+    waiting = [wait_for(action) for action in (lambda: next(loading), lambda: list(process.chat(long)))]
+    while not process._child._writing.locked():  # type: ignore[union-attr]
+        time.sleep(0.01)
+    waiting.append(wait_for(process.close))
+    try:
+        for thread in waiting:
+            thread.join(20)
+            assert not thread.is_alive()
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    assert told == ["the model was unloaded; load it again."] * 2
+    assert not psutil.pid_exists(pid)
+    assert (process.loaded, process.alive) == (None, False)
 
 
 def test_it_dies_with_its_parent(base: Path) -> None:
     script = (
         "import os, sys\nfrom camelid_serve.remote import EngineProcess\n"
-        f"process = EngineProcess()\nlist(process.load({str(base)!r}))\n"
+        f"process = EngineProcess()\nlist(process.load_all({{'it': {str(base)!r}}}))\n"
         "print(process._child.pid, flush=True)\nos._exit(0)\n"
     )
     parent = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)

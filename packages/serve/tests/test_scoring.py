@@ -13,6 +13,7 @@ from camelid_core.models import resolve_model
 from camelid_core.plugins import load_host
 from camelid_serve.answering import ask
 from camelid_serve.assemble import Assembled, Residents, assemble
+from camelid_serve.config import Opening
 from camelid_serve.engine import Request, Sampling, Scored, TokenEvent
 from camelid_serve.engines import scoring
 from transformers import AutoModelForCausalLM
@@ -101,7 +102,7 @@ def second(base: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def family(base: Path, adapter: Path, second: Path) -> Iterator[dict[str, Assembled]]:
     residents = Residents()
-    residents.load({"bare": str(base), "one": str(adapter), "two": str(second)}, load_host(), slots=8)
+    residents.load({"bare": str(base), "one": str(adapter), "two": str(second)}, load_host(), Opening(slots=8))
     several = residents.models
     yield several
     several["bare"].close()

@@ -127,6 +127,19 @@ def test_rows_that_are_cut_or_lose_their_answer_are_counted(tmp_path):
     assert account.trained_tokens == sum(label != IGNORE for example in data.train for label in example.labels)
 
 
+def test_rows_that_are_too_long_are_skipped_whole_where_that_is_asked_for(tmp_path):
+    rows = long_rows(tmp_path, 2, 8)
+    every = prepare(section(rows, cutoff=4096), ENCODER, load_host()).train
+    cutoff = sorted(every.lengths)[7]
+    data = prepare(section(rows, cutoff=int(cutoff), too_long="skip"), ENCODER, load_host())
+    assert (len(data.train), data.account.truncated, data.account.dropped) == (8, 0, 2)
+    assert sorted(data.train.lengths) == sorted(every.lengths)[:8]
+    with pytest.raises(
+        DataError, match=r'10 of 10 rows are longer than 16 tokens\. Raise data\.cutoff, or set .*"cut"'
+    ):
+        prepare(section(rows, cutoff=16, too_long="skip"), ENCODER, load_host())
+
+
 def test_where_too_many_lose_their_answer_nothing_is_trained(tmp_path):
     with pytest.raises(
         DataError, match=r"4 of 10 rows have no answer left within the cut-off of 40 tokens\. Raise data\.cutoff"

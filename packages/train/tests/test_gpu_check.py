@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from camelid_train.methods.choosing import methods
+from camelid_train.methods.virtual import Virtual
 
 SCRIPT = Path(__file__).parents[3] / "benchmarks" / "gpu_check.py"
 
@@ -32,6 +34,11 @@ def test_every_cell_is_sound_on_a_processor(gpu_check, base, home, tmp_path, met
     ]  # fmt: skip
     assert all(cell.sound and len(cell.losses) == 3 and cell.tokens_per_second > 0 for cell in cells)
     assert gpu_check.table(cells).count("\n") == 4
+
+
+def test_every_method_is_checked_but_the_one_that_needs_a_base_of_its_own(gpu_check):
+    assert {each["type"] for each in gpu_check.METHODS.values()} == set(methods().names()) - {"lora-gptq"}
+    assert set(gpu_check.PADDED_ONLY) == {method.name for method in methods() if isinstance(method, Virtual)}
 
 
 def test_a_difference_and_a_failure_are_found(gpu_check, tmp_path, monkeypatch):

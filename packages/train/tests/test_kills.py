@@ -55,13 +55,13 @@ def test_five_deaths_of_one_run_leave_no_trace_in_its_result(harness, home, atte
     assert (paused.state, paused.error_kind) == (State.PAUSED, "disk_full")
     assert "Free some space" in paused.error
     told = subprocess.run(camelid("jobs", "show", "1"), capture_output=True, text=True).stdout
-    assert "Then `camelid jobs retry 1` goes on from what it saved." in told
+    assert "Then `camelid jobs retry 1` goes on from step " in told
     here = subprocess.Popen(camelid("jobs", "retry", "1", "--here"), stdout=subprocess.PIPE, text=True)
     harness.until(job.id, lambda: harness.step(job.id) is not None and store.get(job.id).epoch > paused.epoch)
     here.send_signal(signal.SIGTERM)
     out, _ = here.communicate(timeout=60)
     assert here.returncode == 130, out
-    assert "Cancelled; its state is saved. `camelid jobs retry 1`" in out
+    assert "Cancelled. `camelid jobs retry 1` goes on from step " in out
     left = attempt_directory(home, job.id, store.get(job.id).epoch)
     assert [event["reason"] for event in read_events(left / EVENTS)[0] if event["kind"] == "stop"] == ["asked"]
     store.retry(job.id)

@@ -9,6 +9,8 @@ import pytest
 import torch
 from camelid_core.artefacts import verify_directory, write_manifest
 from camelid_core.errors import ArtefactError, ModelError, UnknownName
+from camelid_core.jobs.kept import kept
+from camelid_core.tasks import Interrupted
 from camelid_train.config import MergeConfig
 from camelid_train.merge import merge
 from camelid_train.sft import train
@@ -175,6 +177,16 @@ def test_a_merge_that_says_something_else_is_not_kept(attempt, adapter, monkeypa
     with pytest.raises(ModelError, match=r"the merged model differs from base \+ adapter by"):
         merge(MergeConfig(adapter=str(directory)), run)
     assert not run.output.exists()
+
+
+def test_asked_to_leave_it_leaves_before_the_next_part_and_without_a_half(attempt, adapter, home):
+    directory, run = adapter(), attempt(job=2)
+    run.stop_at = (1, "save")
+    with pytest.raises(Interrupted):
+        merge(MergeConfig(adapter=str(directory)), run)
+    assert [event["what"] for event in run.events("progress")] == ["loading base and adapter", "merging"]
+    assert not run.output.exists()
+    assert kept(home, 2) == 0
 
 
 def test_what_was_trained_on_a_quantised_base_merges_into_the_plain_one_or_into_what_training_saw(

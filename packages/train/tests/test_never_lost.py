@@ -10,9 +10,11 @@ import pytest
 import torch
 from camelid_core.errors import ConfigError, DataError, ModelError, NanLoss, TrainingError
 from camelid_core.integrity import sha256
+from camelid_core.jobs.kept import going_on
 from camelid_core.tasks import Interrupted
 from camelid_core.testing import write_jsonl
 from camelid_train import sft
+from camelid_train.launching import train as launch
 from camelid_train.objectives.sft import Sft
 from camelid_train.sft import train
 from safetensors.torch import load_file, save_file
@@ -145,12 +147,19 @@ def test_asked_to_leave_while_it_measures_it_measures_when_it_is_taken_up(attemp
     assert (metrics["stopped"], metrics["steps"], metrics["best_step"], metrics["eval_loss"]) == ("early", 4, 2, 4.5)
 
 
-def test_asked_to_leave_before_there_is_anything_to_save(attempt, recipe):
-    run = attempt()
-    run.ask("save")
-    with pytest.raises(Interrupted):
-        train(recipe(), run)
-    assert not (run.directory / "checkpoints").exists()
+def test_asked_to_leave_where_there_is_nothing_new_to_save(attempt, recipe, home):
+    """What is told of it is true: before a first checkpoint the run begins anew, after one it goes on from there."""
+    early, saved, again = attempt(1), attempt(2), attempt(3)
+    early.ask("save")
+    saved.stop_at = (2, "save")
+    again.ask("save")
+    begins = "`camelid jobs retry 1` begins anew: nothing was saved yet."
+    goes_on = "`camelid jobs retry 1` goes on from step 2, where it was saved."
+    for run, told in ((early, begins), (saved, goes_on), (again, goes_on)):
+        with pytest.raises(Interrupted):
+            launch(recipe(), run)
+        assert going_on(home, 1) == told
+        assert (run.directory / "checkpoints").exists() == (run is saved)
 
 
 def test_low_enough_a_loss_ends_the_run(attempt, recipe):

@@ -13,6 +13,7 @@ from camelid_core.errors import ModelError, UnknownName
 from camelid_core.plugins import load_host
 from camelid_llamacpp import native
 from camelid_serve.assemble import Assembled, assemble
+from camelid_serve.config import Opening
 from camelid_serve.engine import Request, Sampling
 from camelid_serve.engines.transformers import TransformersEngine
 from camelid_serve.testing import collect, prompts
@@ -111,6 +112,15 @@ def test_closing_a_stream_frees_its_places(tiny: Assembled) -> None:
     assert len(tokens[0]) == 2
 
 
+def test_who_is_cancelled_while_waiting_waits_no_more(tiny: Assembled) -> None:
+    """Nor behind others that wait, too."""
+    asked = [Request(ids, LONG) for ids in prompts(6)]
+    with tiny.engine.stream(asked[:4]), tiny.engine.stream(asked) as waiting:
+        waiting.cancel(5)
+        event = next(waiting)
+    assert (event.index, event.finish) == (5, "cancelled")
+
+
 def test_streams_of_several_threads_run_together(tiny: Assembled, plain: Any) -> None:
     found: dict[int, list[int]] = {}
 
@@ -133,7 +143,7 @@ def test_a_full_cache_makes_texts_wait_and_changes_no_answer(
 ) -> None:
     """Four texts of 300 tokens in a cache of 512: those that came last leave, and are read again."""
     monkeypatch.setattr(native, "_SHARE_OF_MEMORY", 0.0)
-    small = assemble(str(file("f32")), load_host(), dtype="float32", slots=4)
+    small = assemble(str(file("f32")), load_host(), Opening(dtype="float32", slots=4))
     try:
         assert small.engine.context_length == 512
         asked = [Request(ids, Sampling(max_new_tokens=300 - len(ids))) for ids in prompts(4)]
@@ -166,7 +176,7 @@ def test_what_cannot_be_asked_is_said(tiny: Assembled, request_: Request, error:
 
 
 def test_closing_ends_what_is_under_way(file: Callable[[str], Path]) -> None:
-    assembled = assemble(str(file("f16")), load_host(), slots=2)
+    assembled = assemble(str(file("f16")), load_host(), Opening(slots=2))
     streams = [assembled.engine.stream([Request(ids, LONG)]) for ids in prompts(4)]
     next(streams[0])
     assembled.close()
@@ -180,7 +190,7 @@ def test_closing_ends_what_is_under_way(file: Callable[[str], Path]) -> None:
 @pytest.mark.parametrize("kind", ["f16", "q8_0"])
 def test_smaller_numbers_give_nearly_the_same_probabilities(file: Callable[[str], Path], plain: Any, kind: str) -> None:
     ids = prompts(1)[0] * 4
-    assembled = assemble(str(file(kind)), load_host(), slots=1)
+    assembled = assemble(str(file(kind)), load_host(), Opening(slots=1))
     try:
         scored = assembled.engine.score(ids, None, 0)
     finally:

@@ -24,6 +24,7 @@ from camelid_llamacpp import binary
 from camelid_serve.answering import ask
 from camelid_serve.assemble import Assembled, assemble
 from camelid_serve.commands import serve
+from camelid_serve.config import Opening
 from camelid_serve.engine import Sampling
 from camelid_serve.remote import EngineProcess
 from transformers import AutoTokenizer
@@ -108,12 +109,12 @@ def test_weights_that_are_missing_are_said(copied: Path, base: Path) -> None:
     whole = copied.read_bytes()
     copied.write_bytes(whole[:-50_000])
     with pytest.raises(ModelError, match=r"copy.gguf.* damaged .*Copy it again"):
-        assemble(str(copied), load_host(), slots=1)
+        assemble(str(copied), load_host(), Opening(slots=1))
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(base / name, copied.with_name(name))
     copied.write_bytes(whole[:-100])
     with pytest.raises(ModelError, match=r"llama.cpp cannot load .*copy.gguf.*: .*bound"):
-        assemble(str(copied), load_host(), template="chatml", slots=1)
+        assemble(str(copied), load_host(), Opening(template="chatml", slots=1))
 
 
 def test_the_fingerprint_tells_weights_apart(copied: Path) -> None:
@@ -131,7 +132,7 @@ def test_it_is_asked_and_nothing_else(file: Callable[[str], Path], base: Path, t
     with pytest.raises(ModelError, match="takes no adapters"):
         resolve_model(str(tmp_path), load_host())
     with pytest.raises(ModelError, match="runs GGUF files"):
-        assemble(str(base), load_host(), engine="llamacpp")
+        assemble(str(base), load_host(), Opening(engine="llamacpp"))
 
 
 def test_without_the_plugin_it_is_said_what_to_install(file: Callable[[str], Path]) -> None:
@@ -174,7 +175,7 @@ def test_a_process_of_its_own_holds_it(file: Callable[[str], Path], tiny: Assemb
     asked = [Message("user", "2 + 2?")]
     sampling = Sampling(max_new_tokens=6)
     with EngineProcess() as process:
-        list(process.load(str(file("f32")), dtype="float32"))
+        list(process.load_all({"tiny": str(file("f32"))}, Opening(dtype="float32")))
         there = list(process.chat(asked, sampling))[-1]
     with ask(tiny, [tiny.prompt_ids(asked)], sampling) as answers:
         here = list(answers)[-1]

@@ -17,6 +17,7 @@ from camelid_core.models import resolve_model
 from camelid_core.plugins import load_host
 from camelid_core.testing import tiny_model
 from camelid_serve.assemble import Assembled, assemble
+from camelid_serve.config import Opening
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported: tiny models gain nothing from more
 
@@ -38,9 +39,20 @@ def reference(base: Path) -> Any:
 
 
 @pytest.fixture(scope="session")
+def adapter(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    config = LoraConfig(r=12, target_modules=["q_proj", "v_proj"], init_lora_weights=False, task_type="CAUSAL_LM")
+    directory = tmp_path_factory.mktemp("models") / "mine"
+    get_peft_model(AutoModelForCausalLM.from_pretrained(base), config).save_pretrained(directory)
+    return directory
+
+
+@pytest.fixture(scope="session")
 def tiny(base: Path) -> Iterator[Assembled]:
     """The same model in this process."""
-    assembled = assemble(str(base), load_host(), slots=4)
+    assembled = assemble(str(base), load_host(), Opening(slots=4))
     yield assembled
     assembled.close()
 

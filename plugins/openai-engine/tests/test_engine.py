@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from typing import Any
 
 import pytest
 from camelid_core.errors import ModelError, UnknownName
 from camelid_core.plugins import load_host
-from camelid_openai_engine.engine import HttpEngine
+from camelid_openai_engine.adapters import Listed
+from camelid_openai_engine.dialects import Piece
+from camelid_openai_engine.engine import HttpEngine, Loop
+from camelid_openai_engine.flavours import FLAVOURS
 from camelid_openai_engine.loading import connect
 from camelid_openai_engine.options import ClientOptions
 from camelid_serve.answering import ask
-from camelid_serve.assemble import Assembled, assemble
+from camelid_serve.assemble import Assembled, Residents, assemble
+from camelid_serve.config import Opening
 from camelid_serve.engine import PromptTooLong, Request, Sampling, TokenEvent
 
+from .upstreams import Answer, models, sse, upstream
+
 LONG = Sampling(max_new_tokens=400)
+TOKEN = Sampling(max_new_tokens=1)
+DONE = sse({"choices": [{"index": 0, "text": "", "token_ids": [65], "finish_reason": "length"}]})
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +90,7 @@ def test_a_stop_token_ends_an_answer_though_the_server_would_go_on(engine: HttpE
 
 
 def test_text_comes_as_it_does_from_the_model_itself(served: str, base: Any, tiny: Assembled) -> None:
-    other = assemble(str(base), load_host(), engine=f"openai url={served}", slots=4)
+    other = assemble(str(base), load_host(), Opening(engine=f"openai url={served}", slots=4))
     try:
         prompts = [[40, 41, 42], [70, 71]]
         here, there = ([], [])
@@ -154,6 +164,85 @@ def test_an_engine_that_is_closed_says_so(served: str, reference: Any) -> None:
         list(stream)
     with pytest.raises(ModelError, match="load it again"):
         engine.stream([Request([40])])
+
+
+def test_an_adapter_goes_when_those_who_asked_for_it_are_answered(reference: Any, until: Callable[..., None]) -> None:
+    """One runs, one waits for its slot; who comes now is refused."""
+    answer = threading.Event()
+
+    def respond(path: str, body: Any) -> Answer:
+        if body is not None and body["model"] == "mine":
+            answer.wait()
+        return models("vllm", "tiny", "mine") if body is None else DONE
+
+    with upstream(respond) as (url, asked):
+        engine = connect(reference, "auto", 1, ClientOptions(url=url), lambda text: None)
+        engine.name_adapter("mine", "mine")
+        stream = engine.stream([Request([1], TOKEN, "mine"), Request([2], TOKEN, "mine")])
+        removing = threading.Thread(target=engine.remove_adapter, args=("mine",))
+        removing.start()
+        until(lambda: not engine.adapters)
+        with pytest.raises(UnknownName, match="adapter 'mine'"):
+            engine.stream([Request([3], TOKEN, "mine")])
+        until(lambda: asked[-1][1] and asked[-1][1]["prompt"] == [1])
+        assert removing.is_alive()
+        answer.set()
+        assert sorted((event.index, event.finish) for event in stream if event.finish) == [(0, "length"), (1, "length")]
+        removing.join()
+        engine.close()
+
+
+def test_models_of_one_base_share_a_server_and_come_and_go(base: Any, adapter: Any, tmp_path: Any) -> None:
+    other = str(shutil.copytree(adapter, tmp_path / "other"))
+    names = [base.name, "mine", "other"]
+    with upstream(lambda path, body: models("vllm", *names) if body is None else DONE) as (url, _):
+        residents, host = Residents(), load_host()
+        wanted = {"bare": str(base), "one": str(adapter), "two": other}
+        residents.load(wanted, host, Opening(engine=f"openai url={url}", slots=2))
+        (engine,) = {each.engine for each in residents.models.values()}
+        assert engine.adapters == ("mine", "other")
+        residents.remove("two")
+        assert engine.adapters == ("mine",)
+        residents.add("two", other, host, share=True)
+        assert residents.models["two"].engine is engine
+        residents.close()
+
+
+def test_nothing_comes_after_the_end_though_leaving_the_connection_is_cut_short(reference: Any) -> None:
+    """The first answer is cancelled behind its end, while its connection is closed; the second is told whole."""
+
+    class Slow:
+        def __init__(self) -> None:
+            self.cut = asyncio.Event()
+
+        async def answer(self, dialect: Any, body: Any, token_of: Any) -> AsyncGenerator[Piece, None]:
+            if body["prompt"] == [1]:
+                try:
+                    yield Piece(ids=(7,), finish="length")
+                finally:
+                    try:
+                        await asyncio.Event().wait()
+                    finally:
+                        self.cut.set()
+            else:
+                await self.cut.wait()
+                for _ in range(9):
+                    await asyncio.sleep(0)
+                yield Piece(ids=(8,), finish="length")
+
+        async def close(self) -> None: ...
+
+    roster, slow = Listed([], "there"), Slow()
+    engine = HttpEngine(Loop(), slow, FLAVOURS["vllm"], "tiny", None, 512, 2, roster)  # type: ignore[arg-type]
+    stream = engine.stream([Request([1], TOKEN), Request([2], TOKEN)])
+    told = [next(stream), next(stream)]
+    stream.cancel(0)
+    told += stream
+    engine.close()
+    assert [(event.index, event.token, event.finish) for event in told] == [
+        *((0, 7, None), (0, None, "length")),
+        *((1, 8, None), (1, None, "length")),
+    ]
 
 
 @pytest.mark.slow

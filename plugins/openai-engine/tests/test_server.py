@@ -24,7 +24,7 @@ from camelid_openai_engine.loading import start_llama_server, start_ollama, star
 from camelid_openai_engine.options import ServerOptions
 from camelid_openai_engine.server import Server
 from camelid_serve.assemble import Assembled
-from camelid_serve.engine import Request, Sampling
+from camelid_serve.engine import CannotShare, Request, Sampling
 
 TOKENS = Sampling(max_new_tokens=8)
 
@@ -37,17 +37,6 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path.write_text(f'#!/bin/sh\nexec {sys.executable} {shim} "$@"\n', encoding="utf-8")
     path.chmod(0o755)
     return path
-
-
-@pytest.fixture(scope="session")
-def adapter(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM
-
-    config = LoraConfig(r=12, target_modules=["q_proj", "v_proj"], init_lora_weights=False, task_type="CAUSAL_LM")
-    directory = tmp_path_factory.mktemp("models") / "mine"
-    get_peft_model(AutoModelForCausalLM.from_pretrained(base), config).save_pretrained(directory)
-    return directory
 
 
 def processes(mark: str) -> list[psutil.Process]:
@@ -131,7 +120,9 @@ def test_camelid_serve_starts_one_and_takes_it_along_when_killed(
 
 
 def test_a_program_that_is_not_here_is_said_with_what_to_do(reference: Any, tmp_path: Path) -> None:
-    with pytest.raises(MissingPackage, match=r"vLLM needs the program '/no/vllm', which is not here. Either install"):
+    with pytest.raises(
+        MissingPackage, match=r"vLLM needs the program '/no/vllm', which is not here. To have it: install"
+    ):
         start_vllm(reference, "auto", 2, ServerOptions(program="/no/vllm"), lambda text: None)
     with pytest.raises(ModelError, match=r"llama\.cpp's server needs a GGUF file, and .* holds none"):
         start_llama_server(reference, "auto", 2, ServerOptions(), lambda text: None)
@@ -148,6 +139,12 @@ def test_a_program_that_ends_at_once_says_why_and_not_its_key(reference: Any, pr
     ) as said:
         start_vllm(reference, "auto", 2, options, lambda text: None)
     assert str(home / "logs" / "vllm.log") in str(said.value)
+
+
+def test_settings_that_no_program_can_be_given_are_said(reference: Any, program: Path) -> None:
+    options = ServerOptions(program=str(program), environment={"A=B": "1"})
+    with pytest.raises(ModelError, match="vLLM cannot be started: illegal environment variable name"):
+        start_vllm(reference, "auto", 2, options, lambda text: None)
 
 
 @pytest.fixture
@@ -192,7 +189,7 @@ def test_one_that_dies_too_often_stays_dead(
         until(server._ready.is_set)
         os.killpg(server.pid, signal.SIGKILL)
         until(lambda: not server._ready.is_set())
-    until(lambda: server._failure)
+    until(lambda: not server.alive)
     assert "tester ended 2 times in 10 minutes and stays so. tester was killed" in server._failure
 
 
@@ -231,7 +228,7 @@ def test_arguments_are_data_and_whole(name: str) -> None:
     assert "program=" in start.install
 
 
-def test_adapters_go_along_with_the_least_rank_that_fits(adapter: Path) -> None:
+def test_adapters_go_along_with_the_least_rank_that_fits(adapter: Path, tmp_path: Path) -> None:
     from camelid_openai_engine.adapters import Managed
 
     reference: Reference = resolve_model(str(adapter), load_host())
@@ -247,7 +244,19 @@ def test_adapters_go_along_with_the_least_rank_that_fits(adapter: Path) -> None:
     roster.post = lambda path, body: posted.append((path, body))
     assert roster.add(reference) == ("mine-", "mine-")
     roster.remove("mine-")
+    roster.remove("mine")
+    assert roster.add(reference) == ("mine", "mine"), "it was started to take them, if with none by now"
     load = ("/v1/load_lora_adapter", {"lora_name": "mine-", "lora_path": str(adapter)})
-    assert posted == [load, ("/v1/unload_lora_adapter", {"lora_name": "mine-"})]
+    assert posted[:2] == [load, ("/v1/unload_lora_adapter", {"lora_name": "mine-"})]
+    bare = Managed("vLLM", vllm.start, "tiny", vllm.adapter_model)
+    assert bare.arguments() == []
+    bare.post = roster.post
+    with pytest.raises(CannotShare, match="was started without adapters"):
+        bare.add(reference)
+    config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
+    large = shutil.copytree(adapter, tmp_path / "large")
+    (large / "adapter_config.json").write_text(json.dumps(config | {"r": 24}), encoding="utf-8")
+    with pytest.raises(CannotShare, match="was started for adapters of rank 16 at most; start it with"):
+        roster.add(resolve_model(str(large), load_host()))
     with pytest.raises(ModelError, match="takes no adapters here; merge"):
         Managed("llama.cpp's server", FLAVOURS["llama-server"].start, "tiny", "").add(reference)  # type: ignore[arg-type]

@@ -74,6 +74,8 @@ def test_the_cut_off_takes_the_ends_of_answers_and_rows_without_a_beginning_of_o
     assert cut.train[-1].rejected_ids == whole.rejected_ids[:2]
     assert cut.account.trained_tokens == 5 * 4
     assert cut.train.lengths.tolist() == [whole.start + 2] * 5
+    kept = prepared(PAIRS, [PAIR] * 5 + [long], cutoff=len(whole.input_ids) + 8, too_long="skip")
+    assert (len(kept.train), kept.account.truncated, kept.account.dropped) == (5, 0, 1)
     with pytest.raises(DataError, match=r"6 of 6 rows have no answer left within the cut-off of 16 tokens"):
         prepared(PAIRS, [PAIR] * 5 + [long], cutoff=16)
 

@@ -6,14 +6,16 @@ Knows how commands are found and how errors become sentences and exit codes
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from .commands import Command
-from .errors import CamelidError, did_you_mean
+from .errors import CamelidError, UsageError, did_you_mean
 from .plugins import load_host
 from .tasks import resolve
 
@@ -66,9 +68,20 @@ def _root() -> None:
     """Collect instruction data, fine-tune language models, merge, chat, predict and serve."""
 
 
+def _check_text(arguments: Sequence[str]) -> None:
+    """Raise UsageError if an argument is no text: neither a message nor a job's configuration could hold it."""
+    for number, argument in enumerate(arguments, 1):
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            shown = os.fsencode(argument)
+            raise UsageError(f"argument {number}, {shown!r}, is not UTF-8; type it so, or rename the file.") from None
+
+
 def main() -> None:
     """Entry point of the `camelid` program."""
     try:
+        _check_text(sys.argv[1:])
         app(prog_name="camelid")
     except CamelidError as error:
         sys.stderr.write(f"camelid: {error}\n")

@@ -53,7 +53,7 @@ def validate(cls: type[ConfigT], values: Mapping[str, Any], where: str) -> Confi
         return cls.model_validate(values)
     except ValidationError as error:
         lines = [_sentence(cls, detail) for detail in error.errors()]
-        raise ConfigError(f"{where} does not fit:\n  " + "\n  ".join(lines)) from None
+        raise ConfigError(f"{where}: this does not fit:\n  " + "\n  ".join(lines)) from None
 
 
 def read_values(path: Path) -> dict[str, Any]:
@@ -73,7 +73,9 @@ def read_values(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise ConfigError(f"{str(path)!r} cannot be read: {error.strerror}.") from None
     except (ValueError, yaml.YAMLError, RecursionError) as error:
-        raise ConfigError(f"{str(path)!r} is not valid {path.suffix[1:].upper()}: {error}") from None
+        raise ConfigError(f"{str(path)!r} is not valid {path.suffix[1:].upper()}: {error}.") from None
+    if not values:
+        raise ConfigError(f"{str(path)!r} is empty; a recipe says at least what differs from the defaults.")
     if not isinstance(values, dict):
         raise ConfigError(f"{str(path)!r} must hold sections with settings, not a {type(values).__name__}.")
     return values
@@ -142,7 +144,7 @@ def _sentence(cls: type[BaseModel], detail: ErrorDetails) -> str:
     if detail["type"] == "missing":
         return f"{path}: required, but not given."
     given = detail["input"]
-    return f"{path}: {detail['msg']} (given: {given!r})."
+    return f"{path}: {detail['msg'].removeprefix('Value error, ')} (given: {given!r})."
 
 
 def _fields_at(cls: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:

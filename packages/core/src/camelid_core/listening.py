@@ -59,6 +59,8 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((host, port))
+        except socket.gaierror:
+            raise UsageError(f"--host {host!r} is no address of this machine; 127.0.0.1 is the usual one.") from None
         except OSError as error:
             raise UsageError(
                 f"port {port} on {host} cannot be used: {error.strerror}. Give another with --port, or 0 for any."

@@ -61,6 +61,8 @@ def load_tokenizer(reference: Reference) -> Any:
         raise
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).strip().splitlines()[0]
+        if not any(directory.glob("token*")):
+            reason = "tokenizer.json is missing; copy it there from where the model came from."
         raise ModelError(f"{str(directory)!r} has no tokenizer that can be loaded: {reason}") from error
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = reference.adapter.pad_token or tokenizer.eos_token

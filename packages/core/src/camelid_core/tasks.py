@@ -35,14 +35,19 @@ class TaskContext(Protocol):
         """Directories of earlier attempts at the same job, newest first, to resume from."""
 
     def emit(self, kind: str, **values: Any) -> None:
-        """Append an event: `progress` (done, total, unit, and what else), `log` (text), or a kind of the task's own."""
+        """Append an event: `progress` (done, total, unit, and what else), `log` (text), or a kind of the task's own.
+
+        Where saving and leaving may take long, `progress` says how long: `leaving`, in seconds.
+        A task that goes on from steps says from which: `resume` (step, 0 for the beginning) once it knows, and
+        `checkpoint` (step) after each that it saved.
+        """
 
     def stopping(self) -> Stop:
         """Ask between steps. `save`: save state, raise `Interrupted`. `finish`: end now as if done."""
 
 
 class Interrupted(Exception):
-    """A task saved its state and left because `stopping()` said `save`."""
+    """A task saved what there was to save, and left because `stopping()` said `save`."""
 
 
 Run = Callable[[Any, TaskContext], Mapping[str, Any]]

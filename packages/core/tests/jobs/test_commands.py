@@ -85,7 +85,7 @@ def test_failure_and_retry(store, installed):
     camelid("worker", "--once")
     assert "ZeroDivisionError: the bug" in camelid("jobs", "wait", "1", code=1)
     assert "Traceback" in camelid("jobs", "logs", "1", "--follow")
-    assert "`camelid jobs retry 1` goes on from what it saved" in camelid("jobs", "show", "1")
+    assert "`camelid jobs retry 1` goes on from what it kept" in camelid("jobs", "show", "1")
     assert "`camelid worker` starts one" in camelid("jobs", "retry", "1")
     assert "Job 1 is cancelled." in camelid("jobs", "cancel", "1")
     assert "ZeroDivisionError" in camelid("jobs", "retry", "1", "--here", code=1)
@@ -97,7 +97,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(store, installed):
     assert process.stdout.readline() == "1\n"
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=20)
-    assert "cancelled Cancelled; its state is saved. `camelid jobs retry 1`" in out
+    assert "cancelled Cancelled. `camelid jobs retry 1`" in out
     assert store.get(1).state == State.CANCELLED
 
 

@@ -23,6 +23,7 @@ def test_kill_9_of_the_worker(store, home, start_worker, alive, until):
     first = start_worker()
     until(running(store, home, job))
     child = Identity.read(attempt_directory(home, job.id, 1))
+    (half := attempt_directory(home, job.id, 1) / "output").mkdir()
     first.kill()
     start_worker()
     until(lambda: store.get(job.id).epoch == 2)
@@ -31,6 +32,7 @@ def test_kill_9_of_the_worker(store, home, start_worker, alive, until):
     done = store.get(job.id)
     assert done.summary["first"] > 0
     assert (done.summary["ticks"], done.retries) == (60, 1)
+    assert not half.exists()
 
 
 def test_what_a_child_finished_alone_is_published_and_not_done_again(store, home, start_worker, until):

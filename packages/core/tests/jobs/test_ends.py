@@ -7,12 +7,15 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from camelid_core.errors import DataError, DiskFull, NanLoss
+from camelid_core.events import EventLog
 from camelid_core.jobs.advice import advice
-from camelid_core.jobs.files import attempt_directory
+from camelid_core.jobs.files import EVENTS, attempt_directory
+from camelid_core.jobs.kept import going_on, kept
 from camelid_core.jobs.memory import memory_kills
 from camelid_core.jobs.model import Job, State
 from camelid_core.jobs.result import Exit, How, Result
@@ -58,18 +61,47 @@ def test_the_kernel_says_whether_it_was_for_lack_of_memory(tmp_path):
 @pytest.mark.parametrize(
     ("state", "kind", "error", "told"),
     [
-        (State.PAUSED, "disk_full", "Full.", "Then `camelid jobs retry 7` goes on from what it saved."),
+        (State.PAUSED, "disk_full", "Full.", "Then `camelid jobs retry 7` goes on from what it kept, if anything."),
         (State.FAILED, "nan_loss", "No number.", "Change the recipe or the data and start a new run"),
-        (State.FAILED, "crash", "It broke.", "`camelid jobs logs 7` shows what it printed; `camelid jobs retry 7`"),
+        (
+            State.FAILED,
+            "crash",
+            "It broke.",
+            "`camelid jobs logs 7` shows what it printed; `camelid jobs retry 7` goes",
+        ),
         (State.CANCELLED, "cancelled", "Saved. `camelid jobs retry 7` goes on.", ""),
         (State.SUCCEEDED, "", "", ""),
         (State.QUEUED, "", "", ""),
     ],
 )
-def test_what_to_type_is_said_once(state, kind, error, told):
-    said = advice(Job(7, "train", {}, state=state, error=error, error_kind=kind))
+def test_what_to_type_is_said_once(tmp_path, state, kind, error, told):
+    said = advice(Job(7, "train", {}, state=state, error=error, error_kind=kind), tmp_path)
     assert said.startswith(told)
     assert bool(said) == bool(told)
+
+
+@pytest.mark.parametrize(
+    ("attempts", "step"),
+    [
+        ([], None),
+        ([[("progress", 3)]], None),  # it does not say from where
+        ([[("resume", 0), ("progress", 3)]], 0),
+        ([[("resume", 0), ("checkpoint", 1200), ("checkpoint", 2400), ("progress", 2500)]], 2400),
+        ([[("resume", 0), ("checkpoint", 2)], []], 2),  # the second ended before it knew
+        ([[("resume", 0), ("checkpoint", 2), ("checkpoint", 4)], [("resume", 2)]], 2),  # the newest was damaged
+        ([[("resume", 0), ("checkpoint", 2)], [("resume", 0)]], 0),  # none was sound
+    ],
+)
+def test_from_where_another_attempt_goes_on(tmp_path, attempts, step):
+    for epoch, told in enumerate(attempts, 1):
+        (directory := attempt_directory(tmp_path, 7, epoch)).mkdir(parents=True)
+        with closing(EventLog(directory / EVENTS)) as log:
+            for kind, number in told:
+                log.emit(kind, step=number)
+    assert kept(tmp_path, 7) == step
+    begins = {None: "goes on from what it kept, if anything", 0: "begins anew: nothing was saved yet"}
+    then = begins.get(step, f"goes on from step {step:,}, where it was saved" if step else "")
+    assert going_on(tmp_path, 7) == f"`camelid jobs retry 7` {then}."
 
 
 def test_with_its_log_on_a_full_disk_an_attempt_still_says_why_it_ended(store, home):
@@ -98,6 +130,4 @@ def test_a_command_that_is_told_to_stop_ends_with_130_and_says_how_to_go_on(stor
     process.send_signal(signal.SIGTERM)
     out, _ = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert (
-        out == "Cancelled; its state is saved. `camelid jobs retry 1` queues it again and goes on from what is saved.\n"
-    )
+    assert out == "Cancelled. `camelid jobs retry 1` goes on from what it kept, if anything.\n"

@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from camelid_core.jobs.files import EVENTS, LOG, attempt_directory
+from camelid_core.jobs.files import EVENTS, LOG, OUTPUT, attempt_directory
 from camelid_core.jobs.model import State
 from camelid_core.jobs.stopping import Stop
 from camelid_core.jobs.watchdog import cap_log
@@ -65,6 +65,12 @@ def test_a_place_taken_meanwhile_keeps_the_result_for_a_retry(store, worker, hom
     assert not attempt_of(home, again).exists(), "the work was done again"
 
 
+def test_a_place_that_cannot_be_made_is_said_before_the_work(store, worker, tmp_path):
+    (tmp_path / "file").touch()
+    for place in (tmp_path / "file" / "out", tmp_path / "file" / "deep" / "out"):
+        assert "Give another output" in worker.run_job(store.submit("tick", {"output": str(place)}).id).error
+
+
 def test_another_file_system(store, worker, tmp_path):
     memory = Path("/dev/shm")
     assert memory.is_dir(), "this needs a second file system: run it on Linux, with /dev/shm"
@@ -100,6 +106,7 @@ def test_ends(store, worker, home, then, state, kind, sentence):
     assert (job.state, job.error_kind) == (state, kind)
     assert sentence in job.error
     assert "Traceback" not in job.error
+    assert not (attempt_of(home, job) / OUTPUT).exists(), "half a result takes room"
     assert not (home / "artefacts").exists() or not list((home / "artefacts").iterdir())
     assert ("Traceback" in (attempt_of(home, job) / LOG).read_text()) == (
         then in {"crash", "exit", "bad data", "memory", "disk"}
@@ -129,8 +136,7 @@ def test_cancel_saves_and_retry_goes_on(store, worker, until):
 
     done = worker.run_job(job.id, cancel)
     assert (done.state, done.error_kind) == (State.CANCELLED, "cancelled")
-    assert "its state is saved" in done.error
-    assert f"camelid jobs retry {job.id}" in done.error
+    assert done.error == f"Cancelled. `camelid jobs retry {job.id}` goes on from what it kept, if anything."
     store.retry(job.id)
     done = worker.run_job(job.id, lambda event: store.request(job.id, "finish"))
     assert (done.state, done.epoch) == (State.SUCCEEDED, 2)
@@ -141,14 +147,14 @@ def test_ctrl_c_in_the_foreground_cancels(store, worker):
     stop = Stop()
     job = worker.run_job(store.submit("tick", {"count": 1000}).id, lambda event: stop() if not stop else None, stop)
     assert job.state == State.CANCELLED
-    assert "its state is saved" in job.error
+    assert job.error.startswith("Cancelled. `camelid jobs retry")
 
 
 def test_ctrl_c_twice_does_not_wait(store, worker):
     stop = Stop()
     job = worker.run_job(store.submit("tick", {"count": 1000, "then": "deaf"}).id, stop, stop)
     assert job.state == State.CANCELLED
-    assert "did not save" in job.error
+    assert "did not leave in time" in job.error
 
 
 def test_cancel_ends_the_whole_group(store, worker, home, alive, until):
@@ -165,11 +171,15 @@ def test_cancel_ends_the_whole_group(store, worker, home, alive, until):
     until(lambda: not any(map(alive, sleepers)), 2)
 
 
-def test_the_deaf_are_killed_in_time(store, worker):
-    job, asked = store.submit("tick", {"count": 100_000, "then": "deaf"}), []
+@pytest.mark.parametrize(
+    ("then", "told"),
+    [("deaf", "Cancelled; it did not leave in time and was ended. "), ("slow", "Cancelled. ")],
+)
+def test_the_deaf_are_killed_in_time_and_who_said_that_it_takes_longer_is_waited_for(store, worker, then, told):
+    job, asked = store.submit("tick", {"count": 100_000, "then": then}), []
     done = worker.run_job(job.id, lambda event: asked or asked.append(store.request(job.id, "cancel")))
     assert done.state == State.CANCELLED
-    assert "did not save in time" in done.error
+    assert done.error.startswith(f"{told}`camelid jobs retry")
 
 
 def test_a_worker_that_died_between_rename_and_commit(store, worker, home):

@@ -41,15 +41,19 @@ def run(config: Ticks, context: TaskContext) -> Mapping[str, Any]:
     while done < config.count:
         stop = context.stopping()
         if stop == "save" and config.then != "deaf":
+            time.sleep(1.5 if config.then == "slow" else 0)
             raise Interrupted
         if stop == "finish":
             break
         time.sleep(config.seconds)
         done += 1
         write_durably(context.directory / "state.json", json.dumps(done).encode())
-        context.emit("progress", done=done, total=config.count, unit="tick")
+        context.emit("progress", done=done, total=config.count, unit="tick", leaving=9 * (config.then == "slow"))
         if done == 1 and config.then == "sleepers":
             start_sleepers(context.directory)
+    if config.then == "kill":
+        context.output.mkdir()
+        (context.output / "half").touch()
     go_wrong(config.then)
     if config.then != "nothing":
         context.output.mkdir()

@@ -138,20 +138,20 @@ class _Growing:
             self._scored.append(event.scored)
         if event.token is not None:
             self._tokens += 1
-            self._first = self._first or time.monotonic() - self._started
+            self._first = self._first or event.at - self._started
             self._ids.append(event.token)
             self._raw += self._text.push(event.token)
         finish: Finish | None = "stop" if self.stopped else event.finish
         if finish is not None:
-            return self._end(finish)
+            return self._end(finish, event.at)
         text = self._news()
         return Delta(0, text, scored=self._flushed(), news=self._new_ids()) if text else None
 
-    def _end(self, finish: Finish) -> Delta:
+    def _end(self, finish: Finish, at: float) -> Delta:
         self._done = True
         self._raw += self._text.finish()
         text = self._news()
-        seconds = time.monotonic() - self._started
+        seconds = at - self._started
         facts = Facts(finish, self._tokens, self._prompt_tokens, seconds, self._first or seconds)
         if self.stopped and not text:
             self._scored.clear()  # tokens of the stop text, of which nothing is shown

@@ -17,13 +17,14 @@ from camelid_core.artefacts import TemplateContract
 from camelid_core.contract import check_contract, contract_of
 from camelid_core.errors import MissingPackage, ModelError, UnknownName, UsageError
 from camelid_core.gguf_files import is_gguf
-from camelid_core.loading import Dtype, load_tokenizer
+from camelid_core.loading import load_tokenizer
 from camelid_core.models import Reference, resolve_model
 from camelid_core.plugins import Host
 from camelid_core.records import Message
 from camelid_core.templates import PromptTemplate
 from camelid_core.tokenizing import Encoder
 
+from .config import USUAL, Opening
 from .engine import Engine, PromptTooLong, Report, Sampling
 from .kinds import ChosenEngine, choose_engine
 from .sharing import Engines
@@ -99,38 +100,22 @@ class Assembled:
         self.engine.close()
 
 
-def assemble(
-    name: str,
-    host: Host,
-    template: str = "",
-    dtype: Dtype = "auto",
-    engine: str = "transformers",
-    slots: int = 16,
-    report: Report = lambda text: None,
-) -> Assembled:
-    """Load model or artefact `name`. `template` overrides the model's own; `slots` requests run at once.
+def assemble(name: str, host: Host, how: Opening = USUAL, report: Report = lambda text: None) -> Assembled:
+    """Load model or artefact `name`.
 
     Raises:
         UnknownName: no such model, template or engine.
         ModelError: it cannot be loaded, or is not here yet.
         ArtefactError: its template or tokenizer is not what it was trained with.
     """
-    return assemble_reference(resolve_model(name, host), host, template, dtype, engine, slots, report)
+    return assemble_reference(resolve_model(name, host), host, how, report)
 
 
-def assemble_reference(
-    reference: Reference,
-    host: Host,
-    template: str = "",
-    dtype: Dtype = "auto",
-    engine: str = "transformers",
-    slots: int = 16,
-    report: Report = lambda text: None,
-) -> Assembled:
+def assemble_reference(reference: Reference, host: Host, how: Opening, report: Report = lambda text: None) -> Assembled:
     """The same for a model that was found already, and perhaps had its positions stretched."""
     residents = Residents()
     try:
-        residents.take({"": reference}, host, template, dtype, engine, slots, report)
+        residents.take({"": reference}, host, how, report)
     except BaseException:
         residents.close()
         raise
@@ -142,19 +127,14 @@ class Residents:
 
     def __init__(self) -> None:
         self.models: dict[str, Assembled] = {}
-        self._engine = "transformers"
-        self._dtype: Dtype = "auto"
-        self._slots = 16
+        self._how = USUAL
         self._engines = Engines()
 
     def load(
         self,
         names: Mapping[str, str],
         host: Host,
-        template: str = "",
-        dtype: Dtype = "auto",
-        engine: str = "transformers",
-        slots: int = 16,
+        how: Opening = USUAL,
         report: Report = lambda text: None,
     ) -> None:
         """Make these resident and no others. What is here and still wanted as it is stays.
@@ -165,27 +145,18 @@ class Residents:
         try:
             self.models = {}  # from now on nothing is answered by what may go
             references = {label: resolve_model(name, host) for label, name in names.items()}
-            self.take(references, host, template, dtype, engine, slots, report)
+            self.take(references, host, how, report)
         except BaseException:
             self.close()
             raise
 
-    def take(
-        self,
-        references: Mapping[str, Reference],
-        host: Host,
-        template: str,
-        dtype: Dtype,
-        engine: str,
-        slots: int,
-        report: Report,
-    ) -> None:
+    def take(self, references: Mapping[str, Reference], host: Host, how: Opening, report: Report) -> None:
         """The same for models that were found already."""
-        if (engine, dtype, slots) != (self._engine, self._dtype, self._slots):
+        template, how = how.template, how.model_copy(update={"template": ""})  # no engine knows of templates
+        if how != self._how:
             self._engines.close()
-            self._engines = Engines(dtype, slots)
-            self._engine, self._dtype, self._slots = engine, dtype, slots
-        kinds = {label: _kind(engine, reference, host) for label, reference in references.items()}
+            self._engines, self._how = Engines(how.dtype, how.slots), how
+        kinds = {label: _kind(how.engine, reference, host) for label, reference in references.items()}
         report("Reading the tokenizer")
         encoders = {label: _encoder(reference, host, template) for label, reference in references.items()}
         self._engines.keep_for(references.values())  # the memory of the others is needed for what comes
@@ -215,7 +186,7 @@ class Residents:
         if label in self.models:
             raise UsageError(f"a model is loaded as {label!r} already; choose another label.")
         reference = resolve_model(name, host)
-        kind, encoder = _kind(self._engine, reference, host), _encoder(reference, host, template)
+        kind, encoder = _kind(self._how.engine, reference, host), _encoder(reference, host, template)
         try:
             placed = self._engines.place(reference, kind, report, share)
             self.models = {**self.models, label: _assembled(reference, encoder, *placed)}

@@ -1,4 +1,4 @@
-"""What batch predict and evaluation can be told.
+"""How models are opened, and what batch predict and evaluation can be told.
 
 Knows fields, bounds and their help. Imports no torch.
 """
@@ -14,6 +14,22 @@ from pydantic import Field
 from .engine import Sampling
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+
+
+class Opening(Config):
+    """How models are made resident."""
+
+    template: str = ""
+    """Overrides the models' own."""
+    dtype: Dtype = "auto"
+    """Number format."""
+    engine: str = "transformers"
+    """What runs them."""
+    slots: int = 16
+    """Answers at once."""
+
+
+USUAL = Opening()
 
 
 class _Answering(Config):
@@ -33,6 +49,10 @@ class _Answering(Config):
     """Engine that runs the model."""
     output: str = ""
     """Directory for the result; empty publishes under the job's name in Camelid's home."""
+
+    @property
+    def opening(self) -> Opening:
+        return Opening(template=self.template, dtype=self.dtype, engine=self.engine, slots=self.batch_size)
 
     @property
     def publish_to(self) -> str:

@@ -6,8 +6,9 @@ Stop texts stand in `Sampling` because people set them there; `streaming` acts o
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol, Self, runtime_checkable
 
 from camelid_core.config import Config
@@ -87,13 +88,15 @@ class TokenEvent:
     """Something happened to request `index`: a token, an end, or (at a length limit) both.
 
     A stop token ends an answer and is not given out, save in `scored`, which comes where it was asked for.
-    After `finish` nothing more comes for that request.
+    After `finish` nothing more comes for that request. `at` is when it happened, by the monotonic clock: whoever takes
+    it may be late.
     """
 
     index: int
     token: int | None = None
     finish: Finish | None = None
     scored: Scored | None = None
+    at: float = field(default_factory=time.monotonic, compare=False)
 
 
 class Stream(Protocol):
@@ -146,6 +149,15 @@ class ScoresPrompts(Protocol):
         Raises:
             ModelError: as `stream` does.
         """
+
+
+@runtime_checkable
+class CanFail(Protocol):
+    """An engine that may come to an end by itself."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether it will answer again; if not, it is opened anew when its model is loaded again."""
 
 
 class CannotShare(ModelError):

@@ -79,15 +79,7 @@ class EngineHost:
     def _load(self, number: int, values: dict[str, Any]) -> None:
         wanted = validate(Load, values, "the request")
         with self._loading:
-            self._residents.load(
-                wanted.models or {wanted.model: wanted.model},
-                load_host(),
-                wanted.template,
-                wanted.dtype,
-                wanted.engine,
-                wanted.slots,
-                self._progress(number),
-            )
+            self._residents.load(wanted.models, load_host(), wanted.how, self._progress(number))
             self._tell_loaded(number)
 
     def _add(self, number: int, values: dict[str, Any]) -> None:

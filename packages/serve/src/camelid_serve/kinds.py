@@ -51,7 +51,8 @@ def choose_engine(kinds: Registry[EngineKind], text: str) -> ChosenEngine:
         if words[1:]:
             raise UsageError(f"engine {kind.name!r} takes no settings; leave out {shlex.join(words[1:])}.")
         return ChosenEngine(kind)
-    return ChosenEngine(kind, validate(resolve(kind.options), parse_overrides(words[1:]), f"engine {kind.name!r}"))
+    where = f"engine {text!r} (settings stand behind the name: {kind.name} field=value …)"
+    return ChosenEngine(kind, validate(resolve(kind.options), parse_overrides(words[1:]), where))
 
 
 def engine_text(name: str, settings: Iterable[str]) -> str:

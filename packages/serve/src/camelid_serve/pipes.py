@@ -48,6 +48,7 @@ class Child:
         self._lock = threading.Lock()
         self._writing = threading.Lock()  # apart: a long prompt on its way in holds up nothing that comes out
         self._waiting: dict[int, Sink] = {}
+        self._ending = False
         self._last_words: deque[str] = deque(maxlen=20)
         self._listener = threading.Thread(target=self._log, daemon=True, name="engine log")
         self._reader = threading.Thread(target=self._read, daemon=True, name="engine events")
@@ -89,12 +90,14 @@ class Child:
                 os.killpg(self._process.pid, signal.SIGKILL)
 
     def end(self) -> None:
-        with self._writing:
+        """Ask it to end, and see to it: one that loads may hear nothing for minutes. Who waits is told."""
+        self._ending = True
+        if self._writing.acquire(timeout=_CLOSE_SECONDS):  # else the pipe is full, and nobody reads
             self._close_stdin()
-        try:
-            self._process.wait(_CLOSE_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.kill()
+            self._writing.release()
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(_CLOSE_SECONDS)
+        self.kill()
         for thread in (self._reader, self._listener):
             thread.join()
 
@@ -134,6 +137,8 @@ class Child:
                     self._last_words.append(line.strip())
 
     def _obituary(self) -> str:
+        if self._ending:
+            return "the model was unloaded; load it again."
         code = self._process.poll()
         if code == -signal.SIGKILL:
             why = "it was killed, most often because memory ran out"

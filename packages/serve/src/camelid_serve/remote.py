@@ -18,10 +18,13 @@ from typing import Any, Self
 from camelid_core.errors import CamelidError, ModelError
 from camelid_core.records import Message
 
-from .config import Dtype
+from .config import Opening
 from .engine import Sampling
 from .pipes import Child, Sink
 from .wire import Loaded, to_error
+
+_FOR_A_PERSON = Opening(slots=8)
+"""Who talks asks few things at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,24 +95,16 @@ class EngineProcess:
         child = self._child
         return child is not None and child.alive
 
-    def load(self, model: str, template: str = "", dtype: Dtype = "auto", slots: int = 8) -> Iterator[str]:
-        """Make `model` the resident one; yields what is being done. Done when it ends.
+    def load_all(self, models: Mapping[str, str], how: Opening = _FOR_A_PERSON) -> Iterator[str]:
+        """Make these models the resident ones, by label; yields what is being done. Done when it ends.
 
-        What is there already stays: for another adapter of the resident base that adapter alone is loaded, and what is
+        What is there already stays: for another adapter of a resident base that adapter alone is loaded, and what is
         being answered on the base ends properly.
 
         Raises:
             CamelidError: as `assemble` does; nothing is loaded then.
         """
-        return self._load("load", model=model, template=template, dtype=dtype, slots=slots)
-
-    def load_all(
-        self, models: Mapping[str, str], template: str = "", dtype: Dtype = "auto", slots: int = 8, engine: str = ""
-    ) -> Iterator[str]:
-        """Make these the resident ones, label by label, as `load` does one."""
-        return self._load(
-            "load", models=dict(models), template=template, dtype=dtype, slots=slots, engine=engine or "transformers"
-        )
+        return self._load("load", models=dict(models), how=how.model_dump(mode="json"))
 
     def add(self, label: str, model: str, template: str = "", share: bool = False) -> Loaded:
         """Make one more model resident beside the others, and wait for it. An adapter of a resident base shares it;
@@ -144,7 +139,9 @@ class EngineProcess:
                 continue
             if event["event"] == "error":
                 raise to_error(event)
-            self.models = {label: Loaded.model_validate(each) for label, each in event["loaded"].items()}
+            with self._lock:
+                if self._child is not None:  # else it was closed meanwhile
+                    self.models = {label: Loaded.model_validate(each) for label, each in event["loaded"].items()}
             return
 
     def chat(

@@ -15,7 +15,7 @@ from camelid_core.errors import ModelError
 from camelid_core.models import Reference
 from camelid_core.rope import rope_parameters
 
-from .engine import CannotShare, Engine, Report, TakesAdapters
+from .engine import CanFail, CannotShare, Engine, Report, TakesAdapters
 from .kinds import ChosenEngine
 
 Placed = tuple[Engine, str | None]
@@ -32,6 +32,10 @@ class _Held:
     engine: Engine
     base: Any
     adapters: dict[Any, str] = field(default_factory=dict)
+
+    @property
+    def alive(self) -> bool:
+        return not isinstance(self.engine, CanFail) or self.engine.alive
 
     @property
     def shares(self) -> bool:
@@ -54,7 +58,7 @@ class Engines:
             ModelError: it cannot be loaded; or it must `share`, and no engine has its base.
         """
         base, adapter = _base(reference), _adapter(reference)
-        there = [held for held in self._held if held.base == base]
+        there = [held for held in self._held if held.base == base and held.alive]
         for held in there:
             if adapter is None and held.shares:
                 return held.engine, None
@@ -89,17 +93,18 @@ class Engines:
         self.keep(used)
 
     def keep(self, used: set[Placed]) -> None:
-        """Free engines and adapters that are not in use. What runs under an adapter ends first."""
+        """Free engines and adapters that are not in use, or dead. What runs under an adapter ends first."""
         engines = {engine for engine, _ in used}
         for held in tuple(self._held):
             idle = {adapter: name for adapter, name in held.adapters.items() if (held.engine, name) not in used}
-            if held.engine not in engines or (idle and not isinstance(held.engine, TakesAdapters)):
+            stays = held.alive and (not idle or isinstance(held.engine, TakesAdapters))
+            if held.engine not in engines or not stays:
                 self._held.remove(held)
                 held.engine.close()
                 continue
             for adapter, name in idle.items():
-                held.engine.remove_adapter(name)  # type: ignore[attr-defined]
                 del held.adapters[adapter]
+                held.engine.remove_adapter(name)  # type: ignore[attr-defined]
 
     def close(self) -> None:
         self.keep(set())

@@ -42,11 +42,7 @@ class Together:
         Raises:
             CamelidError: as `assemble` does; the base that was loaded stays for the next.
         """
-        config = self._config
-        wanted = {label: self._references[label]}
-        self._residents.take(
-            wanted, self._host, config.template, config.dtype, config.engine, config.batch_size, self._report
-        )
+        self._residents.take({label: self._references[label]}, self._host, self._config.opening, self._report)
         return self._residents.models[label]
 
     def contract(self, label: str) -> TemplateContract | None:

@@ -16,25 +16,17 @@ from camelid_core.config import Config
 from camelid_core.errors import CamelidError, ModelError
 from pydantic import BaseModel, ConfigDict
 
-from .config import Dtype
+from .config import USUAL, Opening
 from .engine import CannotShare, PromptTooLong, Sampling
 
 
 class Load(Config):
     """Make these resident and no others; what is there and still wanted is not loaded again."""
 
-    model: str = ""
-    """Name or directory."""
-    models: dict[str, str] = {}
-    """Or several, each under a label that `complete` names it by."""
-    template: str = ""
-    """Overrides the models' own."""
-    dtype: Dtype = "auto"
-    """Number format."""
-    slots: int = 8
-    """Answers at once."""
-    engine: str = "transformers"
-    """What runs it."""
+    models: dict[str, str]
+    """Names or directories, each under a label that `chat` and `complete` name it by."""
+    how: Opening = USUAL
+    """The same for all."""
 
 
 class Add(Config):

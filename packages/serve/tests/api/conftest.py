@@ -15,6 +15,7 @@ from camelid_serve.api.app import build, guarded
 from camelid_serve.api.resident import Serving
 from camelid_serve.api.server import server
 from camelid_serve.api.settings import Limits
+from camelid_serve.config import Opening
 from camelid_serve.remote import EngineProcess
 
 KEY = "open-sesame"
@@ -39,7 +40,7 @@ class Served:
     ) -> None:
         self.failure: list[Any] = []
         self._started = threading.Event()
-        app = build(Serving(models, slots=limits.slots), limits, process, self._note)
+        app = build(Serving(models, Opening(slots=limits.slots)), limits, process, self._note)
         self.state = app.state.serving
         self._stack = contextlib.ExitStack()
         self._listener = self._stack.enter_context(listening("127.0.0.1", 0))

@@ -98,6 +98,12 @@ def test_a_prompt_is_taken_as_it_is(api: Any) -> None:
     assert set(choice["text"]) <= set("ab")
 
 
+def test_the_best_of_all_answers_are_all_answers(api: Any) -> None:
+    body = {"prompt": "ab", "max_tokens": 2, "model": "fast", "n": 2}
+    whole, best = api.post(COMPLETIONS, body).json(), api.post(COMPLETIONS, body | {"best_of": 2}).json()
+    assert best["choices"] == whole["choices"]
+
+
 def test_stop_texts_end_an_answer(api: Any) -> None:
     body = {"prompt": "x y z", "max_tokens": 8, "model": "fast"}
     assert "y" in api.post(COMPLETIONS, body).json()["choices"][0]["text"]
@@ -121,9 +127,17 @@ HARMLESS = [
     {"user": "me", "metadata": {"a": "b"}, "store": False, "service_tier": "auto", "parallel_tool_calls": True},
     {"tools": [], "tool_choice": "none", "response_format": {"type": "text"}, "logit_bias": {}, "functions": None},
     {"presence_penalty": 0, "frequency_penalty": 0.0, "modalities": ["text"], "reasoning_effort": None},
+    {"logprobs": False, "top_logprobs": 0, "verbosity": "medium", "reasoning_effort": "none"},
     {"max_tokens": 5, "max_completion_tokens": 5, "top_k": 3, "repetition_penalty": 1.1, "seed": -3},
     {"messages": [{"role": "developer", "content": "Be brief."}, {"role": "user", "content": "x", "name": "Eve"}]},
-    {"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}]},
+    {
+        "messages": [
+            {
+                "role": "user",
+                "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b", "cache_control": {}}],
+            }
+        ]
+    },
     {
         "messages": [
             *ASK,
@@ -174,6 +188,7 @@ REFUSED = [
     ({"messages": [{"role": "user"}]}, "messages.0.content"),
     ({"messages": [{"role": "user", "content": None}]}, "messages.0.content"),
     ({"messages": [{"role": "user", "content": "x", "colour": "red"}]}, "messages.colour"),
+    ({"messages": [{"role": "user", "content": [{"type": "text", "text": "a", "bold": 1}]}]}, "messages.content.bold"),
     ({"messages": [*ASK, {"role": "assistant", "content": "Yes?"}]}, "messages"),
     ({"messages": [{"role": "assistant", "content": "I first?"}]}, "messages"),
 ]
@@ -271,6 +286,8 @@ def test_broken_bodies_are_refused(api: Any, name: str, path: str) -> None:
 def test_other_types_of_body_are_refused(api: Any, kind: str) -> None:
     response = api.client.post(CHAT, content=b"{}", headers={"content-type": kind} if kind else {})
     assert_error(response, 415, None, "unsupported_media_type")
+    packed = {"content-type": "application/json", "content-encoding": "gzip"}
+    assert "Content-Encoding" in api.client.post(CHAT, content=b"x", headers=packed).json()["error"]["message"]
 
 
 def test_every_path_has_the_one_shape_of_error(api: Any) -> None:

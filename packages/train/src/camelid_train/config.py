@@ -58,6 +58,8 @@ class DataSection(Mixture):
     """Prompt template; empty takes the model's own."""
     cutoff: int = Field(512, ge=16, le=131072)
     """Longest example in tokens; longer ones are cut, and left out if no answer remains."""
+    too_long: Literal["cut", "skip"] = "cut"
+    """Whether rows longer than the cut-off are cut, or skipped."""
     eval_rows: int = Field(64, ge=0, le=10000)
     """Rows held out to measure the loss on; 0 measures none."""
     split_seed: int = 0

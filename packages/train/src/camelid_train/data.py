@@ -60,9 +60,10 @@ def prepare(
     mixed = mix(section, host.datasets, section.eval_rows, _counting(progress), section.split_seed)
     digests, good = Digests(mixed), _Good()
     encoded = cache.encode(good.of(digests.records()), encoder, progress=progress, total=len(mixed))
-    train = encoded.view(section.cutoff)
+    whole = section.too_long == "skip"
+    train = encoded.view(section.cutoff, whole)
     _check(train, section, encoder)
-    heldout = cache.encode(_Good().of(mixed.heldout), encoder).view(section.cutoff)
+    heldout = cache.encode(_Good().of(mixed.heldout), encoder).view(section.cutoff, whole)
 
     def origin(example: int) -> Record:
         return next(islice(_Good().of(mixed.records()), int(train.rows[example]), None))
@@ -137,10 +138,16 @@ def _check(view: View, section: DataSection, encoder: Encoder) -> None:
             f"{names}: template {encoder.template.name!r} marks nothing to learn in {never:,} of {account.rows:,} "
             "rows. Choose another template in data.template."
         )
-    raise DataError(
-        f"{names}: {account.dropped:,} of {account.rows:,} rows have no answer left within the cut-off of "
-        f"{section.cutoff} tokens. Raise data.cutoff, or shorten the prompts."
-    )
+    raise DataError(f"{names}: {too_many_lost(account, section)}")
+
+
+def too_many_lost(account: Account, section: DataSection) -> str:
+    """What is wrong with a cut-off that leaves so few rows, and what to do."""
+    some = f"{account.dropped:,} of {account.rows:,} rows"
+    if section.too_long == "skip":
+        return f'{some} are longer than {section.cutoff} tokens. Raise data.cutoff, or set data.too_long="cut".'
+    where = f"within the cut-off of {section.cutoff} tokens"
+    return f"{some} have no answer left {where}. Raise data.cutoff, or shorten the prompts."
 
 
 def check_vocabulary(encoder: Encoder, reference: Reference) -> None:

@@ -5,7 +5,7 @@ Knows weights. Merging is computed in float32 and stored in the asked-for format
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from camelid_core.artefacts import Manifest, write_manifest
@@ -19,6 +19,8 @@ from camelid_core.tokenizing import Encoder
 
 from .config import MergeConfig
 from .methods.choosing import method_of, read_section
+from .saving.diskspace import whole_or_gone
+from .watching.stopping import leave_if_asked
 
 _TOLERANCE = 1e-3
 
@@ -27,44 +29,56 @@ def merge(config: MergeConfig, context: TaskContext) -> Mapping[str, Any]:
     """Write the merged model to `context.output`.
 
     Raises:
+        Interrupted: asked to leave; a merge keeps nothing, and is done again from the beginning.
         ModelError: no adapter, an adapter that changes nothing, or a merge that does not give the same logits.
     """
-    import torch
-
+    context.emit("resume", step=0)
     host = load_host()
     reference = resolve_model(config.adapter, host)
     if reference.peft is None:
         raise ModelError(f"{config.adapter!r} is a full model already; there is nothing to merge.")
     template = host.templates[reference.template]
     tokenizer = load_tokenizer(reference)
-    ids = torch.tensor([Encoder(tokenizer, template).prompt_ids(REFERENCE)])
     _step(context, 0, "loading base and adapter")
     model = _adapted(config, reference)
-    with torch.inference_mode():
-        adapted = model(input_ids=ids.to(model.device)).logits
-        with model.disable_adapter():
-            change = float((adapted - model(input_ids=ids.to(model.device)).logits).abs().max())
-    if change == 0.0:
-        raise ModelError(f"adapter {config.adapter!r} changes nothing: its logits equal the base's. Was it trained?")
     _step(context, 1, "merging")
+    merged, metrics = _merged(model, Encoder(tokenizer, template).prompt_ids(REFERENCE), config.adapter)
+    _step(context, 2, "writing")
+    with whole_or_gone(context.output):
+        merged.to(_dtype(config, reference)).save_pretrained(context.output, max_shard_size=config.shard)
+        tokenizer.save_pretrained(context.output)
+        contract = reference.manifest.template if reference.manifest and reference.manifest.template else None
+        contract = contract or contract_of(template, tokenizer)
+        (context.output / "chat_template.jinja").write_text(contract.jinja, encoding="utf-8")
+        source = reference.manifest or Manifest(kind="adapter")
+        update = {"kind": "model", "template": contract, "metrics": {**source.metrics, **metrics}, "files": {}}
+        update["parameters"] = {**source.parameters, "merge": config.model_dump(mode="json")}
+        write_manifest(context.output, source.model_copy(update=update))
+    _tell(context, 3, "done")
+    return metrics
+
+
+def _merged(model: Any, prompt: Sequence[int], adapter: str) -> tuple[Any, dict[str, float]]:
+    """The merged model, by how much its logits differ from base + adapter, and these from the base alone.
+
+    Raises:
+        ModelError: too much, or not at all.
+    """
+    import torch
+
+    ids = torch.tensor([prompt], device=model.device)
+    with torch.inference_mode():
+        adapted = model(input_ids=ids).logits
+        with model.disable_adapter():
+            change = float((adapted - model(input_ids=ids).logits).abs().max())
+    if change == 0.0:
+        raise ModelError(f"adapter {adapter!r} changes nothing: its logits equal the base's. Was it trained?")
     merged = model.merge_and_unload(safe_merge=True)
     with torch.inference_mode():
-        difference = float((merged(input_ids=ids.to(merged.device)).logits - adapted).abs().max())
+        difference = float((merged(input_ids=ids).logits - adapted).abs().max())
     if difference > _TOLERANCE:
         raise ModelError(f"the merged model differs from base + adapter by {difference:.2g} (allowed: {_TOLERANCE:g}).")
-    _step(context, 2, "writing")
-    merged.to(_dtype(config, reference)).save_pretrained(context.output, max_shard_size=config.shard)
-    tokenizer.save_pretrained(context.output)
-    contract = reference.manifest.template if reference.manifest and reference.manifest.template else None
-    contract = contract or contract_of(template, tokenizer)
-    (context.output / "chat_template.jinja").write_text(contract.jinja, encoding="utf-8")
-    metrics = {"logit_difference": difference, "adapter_effect": change}
-    source = reference.manifest or Manifest(kind="adapter")
-    update = {"kind": "model", "template": contract, "metrics": {**source.metrics, **metrics}, "files": {}}
-    update["parameters"] = {**source.parameters, "merge": config.model_dump(mode="json")}
-    write_manifest(context.output, source.model_copy(update=update))
-    _step(context, 3, "done")
-    return metrics
+    return merged, {"logit_difference": difference, "adapter_effect": change}
 
 
 def _adapted(config: MergeConfig, reference: Reference) -> Any:
@@ -102,4 +116,9 @@ def _dtype(config: MergeConfig, reference: Reference) -> Any:
 
 
 def _step(context: TaskContext, done: int, what: str) -> None:
+    leave_if_asked(context)
+    _tell(context, done, what)
+
+
+def _tell(context: TaskContext, done: int, what: str) -> None:
     context.emit("progress", done=done, total=3, unit="steps", what=what)

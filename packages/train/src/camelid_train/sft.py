@@ -60,11 +60,7 @@ def train(
     host = load_host()
     objective = objective_of(recipe.objective)
     check_settings(recipe)
-    reference = resolve_model(recipe.model.name, host, gguf=False)
-    if reference.peft is not None:
-        raise DataError(f"{recipe.model.name!r} is an adapter; merge it first: `camelid merge {recipe.model.name}`.")
-    if recipe.model.rope:
-        reference = scaled(reference, RopeScaling.parse(recipe.model.rope))
+    reference = _base(recipe, host)
     template = host.templates[recipe.data.template or reference.template]
     tokenizer = load_tokenizer(reference)
     encoder = Encoder(tokenizer, template)
@@ -88,6 +84,7 @@ def train(
     context.emit("model", method=method.name, trainable_parameters=learning, all_parameters=model.num_parameters())
     identity = identity_of(reference, data)
     resume = together.one_checkpoint(lambda: take_up(context, identity), context)
+    context.emit("resume", step=checkpoint.progress_of(resume)[0] if resume else 0)
     weights = model.get_input_embeddings().weight.dtype
     fast = speed.arguments(choose_dtype(recipe.model.dtype), weights, choose_device())
     arguments = partial(_arguments, recipe, context.directory / DIRECTORY, **fast)
@@ -110,6 +107,16 @@ def train(
         manifest = manifest.model_copy(update={"kind": method.kind, "template": contract})
         write_manifest(context.output, manifest)
     return metrics
+
+
+def _base(recipe: Recipe, host: Host) -> Reference:
+    """The model to start from, its context stretched if that is asked."""
+    reference = resolve_model(recipe.model.name, host, gguf=False)
+    if reference.peft is not None:
+        raise DataError(f"{recipe.model.name!r} is an adapter; merge it first: `camelid merge {recipe.model.name}`.")
+    if recipe.model.rope:
+        return scaled(reference, RopeScaling.parse(recipe.model.rope))
+    return reference
 
 
 def _report(context: TaskContext, data: Prepared) -> None:

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 from camelid_core.artefacts import verify_directory
-from camelid_core.errors import ConfigError, MissingPackage
+from camelid_core.errors import ConfigError, MissingPackage, UnknownName, UsageError
 from camelid_core.jobs.foreground import open_store
 from camelid_core.jobs.model import State
+from camelid_train.commands.merge import merge
 from camelid_train.commands.train import read_recipe, train
 from camelid_train.config import Recipe
 from camelid_train.watching import reporting
@@ -98,11 +99,23 @@ def test_a_queued_run_waits_for_a_worker_with_every_path_made_absolute(written):
     assert not Path("my-adapter").exists()
 
 
-def test_a_recipe_is_a_file_or_overrides_or_nothing(written):
-    assert read_recipe("", []) == Recipe()
+def test_a_name_that_nobody_knows_leaves_no_job(written):
+    for override in ("model.name=nono", 'data.sources=["nono"]'):
+        with pytest.raises(UnknownName, match="'nono' is not known"):
+            train(str(written), [override])
+    with pytest.raises(UnknownName, match="'nono' is not known"):
+        merge("nono")
+    assert list(open_store().list()) == []
+
+
+def test_a_recipe_is_a_file_or_overrides(written):
     assert read_recipe("train.max_steps=5", ["method.r=2"]) == Recipe().with_overrides(
         ["train.max_steps=5", "method.r=2"]
     )
     assert read_recipe(str(written), ["train.max_steps=5"]).train.max_steps == 5
     with pytest.raises(ConfigError, match=r"gone\.toml' cannot be read"):
         read_recipe("gone.toml", [])
+    with pytest.raises(UsageError, match=r"'gone' is neither a recipe \(\.toml"):
+        read_recipe("gone", [])
+    with pytest.raises(UsageError, match=r"say what to train: `camelid train recipe\.toml`"):
+        read_recipe("", [])

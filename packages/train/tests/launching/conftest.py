@@ -8,30 +8,21 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from camelid_core.events import read_events
-from camelid_core.jobs.files import attempt_directory
+from camelid_core.jobs.files import OUTPUT, attempt_directory
 from camelid_train.config import Recipe
+from camelid_train.testing import Told
 
 PAIR = Path(__file__).with_name("pair.py")
 MEETING = ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0", "--local-addr=localhost"]
 
 
-class Made:
+class Made(Told):
     """An attempt that was made elsewhere."""
 
     def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.output = directory / "output"
-
-    def events(self, kind: str) -> list[dict[str, Any]]:
-        return [event for event in read_events(self.directory / "events.jsonl")[0] if event["kind"] == kind]
-
-    @property
-    def losses(self) -> list[float]:
-        return [event["loss"] for event in self.events("train")]
+        self.directory, self.output = directory, directory / OUTPUT
 
 
 @pytest.fixture

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-from concurrent.futures import Future
+import os
+import shutil
+import socket
+import threading
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import psutil
 import pytest
 from camelid_core.artefacts import verify_directory
 from camelid_core.errors import TrainingError
+from camelid_core.integrity import sha256
+from camelid_core.jobs.files import attempt_directory
+from camelid_core.jobs.foreground import open_store
+from camelid_core.jobs.model import State
+from camelid_core.jobs.process import Identity
+from camelid_core.jobs.worker import Worker
 from camelid_core.tasks import Interrupted
 from camelid_train.launching import launch, train
 from camelid_train.launching.context import EVENTS, Order, Shared
@@ -88,14 +99,26 @@ def processes(home):
     return found
 
 
+def be_two_machines(monkeypatch):
+    """What is launched from now on meets as two machines would; both are this one."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("MASTER_PORT", str(free.getsockname()[1]))
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    meetings = []
+    for number in "01":
+        monkeypatch.setenv("NODE_RANK", number)
+        meetings.append(launch._meeting(2))
+    monkeypatch.setattr(launch, "_meeting", lambda nodes: meetings.pop())
+
+
 @pytest.mark.slow
-def test_a_killed_process_ends_the_run_by_name_leaves_none_and_the_next_attempt_goes_on(
+def test_a_killed_process_ends_the_run_by_name_leaves_none_and_two_machines_go_on_with_it(
     recipe, attempt, home, monkeypatch
 ):
-    config = recipe("launch.processes=2", "train.batch_size=2", "train.accumulation=2", "train.max_steps=30")
-    config = config.with_overrides(["train.save_steps=1", "train.preflight=false"])
-    first, second = attempt(1), attempt(2)
-
+    steps = ("train.batch_size=2", "train.accumulation=2", "train.max_steps=30")
+    steps += ("train.save_steps=1", "train.preflight=false")
+    first = attempt(1)
     tell, killed = first.emit, []
 
     def tell_and_kill(kind, **values):
@@ -105,6 +128,7 @@ def test_a_killed_process_ends_the_run_by_name_leaves_none_and_the_next_attempt_
             killed[0].kill()
 
     monkeypatch.setattr(first, "emit", tell_and_kill)
+    config = recipe(*steps, "launch.processes=2")
     with pytest.raises(
         TrainingError, match=r"process 1 of 2 is gone, so the others were ended\. .* \(SIGKILL\)"
     ) as told:
@@ -113,9 +137,51 @@ def test_a_killed_process_ends_the_run_by_name_leaves_none_and_the_next_attempt_
     assert not processes(home)
     assert first.events("log")[0]["text"] == "Global batch 8 = 2 × 2 × 2 processes."
 
-    metrics = train(config, second)
-    assert metrics["steps"] == 30
-    assert any(event["text"].startswith("Resuming from step-") for event in second.events("log"))
-    assert second.events("progress")[-1]["done"] == 30
-    assert verify_directory(second.output).manifest.metrics == metrics
+    shutil.copytree(first.directory, attempt_directory(home, 2, 1))
+    machines = [attempt(2, job) for job in (1, 2)]
+    be_two_machines(monkeypatch)
+    config = recipe(*steps, "launch.nodes=2")
+    with ThreadPoolExecutor(2) as pool:
+        results = list(pool.map(launch.launch, [config] * 2, machines))
+    for metrics, machine in zip(results, machines, strict=True):
+        assert metrics["steps"] == 30
+        assert machine.events("log")[0]["text"] == "Global batch 8 = 2 × 2 × 2 machines."
+        assert any(event["text"].startswith("Resuming from step-") for event in machine.events("log"))
+        assert machine.events("progress")[-1]["done"] == 30
+        assert verify_directory(machine.output).manifest.metrics == metrics
+    adapters = {sha256(machine.output / "adapter_model.safetensors") for machine in machines}
+    assert len(adapters) == 1, "each machine ends with the whole result"
     assert not processes(home)
+
+
+@pytest.mark.slow
+def test_cancelled_while_loading_takes_longer_than_it_is_given_nobody_and_nothing_is_left(
+    recipe, base, home, tmp_path, monkeypatch
+):
+    """The weights never come: they are a pipe that nobody writes into."""
+    model = shutil.copytree(base(), tmp_path / "endless")
+    (model / "model.safetensors").unlink()
+    os.mkfifo(model / "model.safetensors")
+    monkeypatch.setenv("TMPDIR", str(scratch := tmp_path / "scratch"))
+    scratch.mkdir()
+    store = open_store(home)
+    config = recipe("launch.processes=2", "train.batch_size=4", f"model.name={str(model)!r}")
+    job = store.submit("train", config.model_dump(mode="json"))
+    worker = threading.Thread(target=Worker(store, save_seconds=0.5).run_job, args=(job.id,))
+    worker.start()
+    while len(processes(home)) < 2:
+        assert worker.is_alive(), store.get(job.id).error
+        time.sleep(0.1)
+    store.request(job.id, "cancel")
+    worker.join()
+
+    done = store.get(job.id)
+    assert (done.state, done.error) == (
+        State.CANCELLED,
+        "Cancelled; it did not leave in time and was ended. `camelid jobs retry 1` begins anew: nothing was saved yet.",
+    )
+    assert not processes(home)
+    directory = attempt_directory(home, job.id, 1)
+    assert not Identity.read(directory).alive
+    assert {path.name for path in directory.iterdir()} == {"events.jsonl", "log.txt", "process.json", "ranks"}
+    assert [path for path in scratch.rglob("*") if path.is_file()] == []

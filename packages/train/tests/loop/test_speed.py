@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 from camelid_core.errors import ConfigError
@@ -56,6 +58,8 @@ def test_full_fine_tuning_in_bfloat16_keeps_float32_weights(run):
     assert half.losses != plain.losses
     steps = [load_file(next(each.directory.glob("checkpoints/step-*/weights*.safetensors"))) for each in (plain, half)]
     assert all({tensor.dtype for tensor in step.values()} == {torch.float32} for step in steps)
+    (optimizer,) = plain.directory.glob("checkpoints/step-*/optimizer.json")
+    assert json.loads(optimizer.read_text())["param_groups"][0]["fused"], "AdamW is one kernel for all parameters"
     saved = load_file(half.output / "model.safetensors")
     assert {tensor.dtype for tensor in saved.values()} == {torch.bfloat16}
 

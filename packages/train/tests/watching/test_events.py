@@ -26,6 +26,7 @@ def test_each_step_tells_how_it_goes_and_what_it_takes(attempt, recipe):
         assert event["tokens_per_second"] > 0
         assert 0 <= event["mfu"] <= 1
     assert run.events("progress")[-1]["trained_tokens"] == metrics["trained_tokens"]
+    assert all(event["leaving"] > 0 for event in run.events("progress") if event["unit"] == "steps")
     assert metrics["mfu"] == run.events("progress")[-1]["mfu"]
 
 

@@ -104,8 +104,9 @@ def test_a_tracker_that_fails_is_dropped_and_the_run_goes_on(attempt, monkeypatc
         for step in (1, 2):
             context.emit("train", step=step, loss=1.0)
     assert len(run.events("train")) == 2
-    said = [each["text"] for each in run.events("log") if "without" in each["text"]]
-    assert said == ["The run goes on without wandb: no route to host"]
+    said = [each["text"] for each in run.events("log")]
+    assert [text for text in said if "without" in text] == ["The run goes on without wandb: no route to host"]
+    assert any("curves go to wandb" in text for text in said) == (event in ("on_log", "on_train_end"))
 
 
 def test_a_missing_package_is_said_before_anything_runs(attempt, recipe, monkeypatch):

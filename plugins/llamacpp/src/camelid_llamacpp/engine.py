@@ -1,27 +1,22 @@
 """The engine for GGUF files: many requests at once on one model, through llama.cpp.
 
-Knows threads and queues. Knows nothing of text or templates, save that a tokenizer that was made from a file's metadata
-must cut text as llama.cpp does. One thread owns the model; streams are queues it writes to.
+Knows who joins and what happens when the cache is full. Knows nothing of threads, text or templates, save that a
+tokenizer that was made from a file's metadata must cut text as llama.cpp does.
 """
 
 from __future__ import annotations
 
-import atexit
-import threading
-from collections import deque
-from collections.abc import Callable, Sequence
-from queue import SimpleQueue
+from collections.abc import Collection, Sequence
 from typing import Any
 
-import torch
 from camelid_core.errors import ModelError, UnknownName
 from camelid_core.gguf_files import brings_tokenizer, is_gguf
 from camelid_core.loading import Dtype, load_tokenizer
 from camelid_core.models import Reference
-from camelid_serve.engine import PromptTooLong, Request, Scored
-from camelid_serve.engines.batch import Row
+from camelid_serve.engine import Request, Scored
+from camelid_serve.engines.loop import ModelThread
 from camelid_serve.engines.scoring import scored
-from camelid_serve.engines.tickets import Events, Ticket, TokenStream
+from camelid_serve.engines.tickets import fail
 
 from .native import Entry, Native, NoRoom
 from .reading import Reading, Text
@@ -63,123 +58,54 @@ def _check_tokenizer(reference: Reference, native: Native) -> None:
         )
 
 
-class LlamaEngine:
+class LlamaEngine(ModelThread[Text]):
     """Streams opened from several threads run together; the model lives as long as the thread that owns it."""
 
+    _ticket = Text
     adapters: tuple[str, ...] = ()
 
     def __init__(self, native: Native, slots: int) -> None:
+        super().__init__("llama.cpp")
         self.context_length = native.context_length
         self._vocabulary = native.vocabulary
         self._native = native
         self._reading = Reading(native, slots)
-        self._waiting: deque[Text] = deque()
-        self._errands: deque[Callable[[], None]] = deque()
-        self._changed = threading.Condition()
-        self._closed = False
-        self._thread = threading.Thread(target=self._run, daemon=True, name="llama.cpp")
-        self._thread.start()
-        atexit.register(self.close)
-
-    def stream(self, requests: Sequence[Request]) -> TokenStream:
-        for request in requests:
-            self._check(request.ids, request.adapter)
-        events: Events = SimpleQueue()
-        rows = [Row(request, self._limit(request)) for request in requests]
-        with self._changed:
-            self._check_open()
-            self._waiting += [Text(Ticket(row, index, events)) for index, row in enumerate(rows)]
-            self._changed.notify()
-        return TokenStream(rows, events, self._wake)
+        self._start()
 
     def score(self, ids: Sequence[int], adapter: str | None, top: int) -> list[Scored]:
         """Every token of `ids` after the first, and last what the model would choose to come next."""
-        self._check(ids, adapter)
-        done: SimpleQueue[list[Scored] | Exception] = SimpleQueue()
+        self._check_all([Request(ids, adapter=adapter)])
+        return self._between_turns(lambda: self._score(ids, top))
 
-        def errand() -> None:
-            try:
-                done.put(self._score(ids, top))
-            except Exception as error:
-                done.put(error)
-
-        with self._changed:
-            self._check_open()
-            self._errands.append(errand)
-            self._changed.notify()
-        found = done.get()
-        if isinstance(found, Exception):
-            raise found
-        return found
-
-    def close(self) -> None:
-        with self._changed:
-            self._closed = True
-            self._changed.notify()
-        self._thread.join()
-        atexit.unregister(self.close)
-
-    def _check(self, ids: Sequence[int], adapter: str | None) -> None:
-        if adapter is not None:
-            raise UnknownName("adapter", adapter, self.adapters)
-        if not ids:
-            raise ModelError("the prompt is empty; it needs at least one token.")
-        if len(ids) >= self.context_length:
-            raise PromptTooLong(len(ids), self.context_length)
-        if not 0 <= min(ids) <= max(ids) < self._vocabulary:
+    def _check(self, request: Request) -> None:
+        if request.adapter is not None:
+            raise UnknownName("adapter", request.adapter, self.adapters)
+        if request.ids and not 0 <= min(request.ids) <= max(request.ids) < self._vocabulary:
             raise ModelError(f"the prompt has token ids that this model has not: it has {self._vocabulary:,}.")
 
-    def _check_open(self) -> None:
-        if self._closed:
-            raise ModelError("the model was unloaded; load it again.")
+    def _under_way(self) -> Collection[Text]:
+        return self._reading.texts
 
-    def _limit(self, request: Request) -> int:
-        return min(request.sampling.max_new_tokens, self.context_length - len(request.ids))
-
-    def _wake(self) -> None:
-        with self._changed:
-            self._changed.notify()
-
-    def _run(self) -> None:
-        while self._wait_for_work():
-            self._run_errands()
-            try:
-                self._admit()
-                self._turn()
-            except Exception as error:  # it belongs to those who asked
-                self._fail(self._reading.drop_all(), error)
-        self._run_errands()
-        unloaded = ModelError("the model was unloaded before the answer was complete.")
-        self._fail([*self._reading.texts, *self._waiting], unloaded)
-        self._waiting.clear()
+    def _unload(self) -> None:
         self._native.close()
 
-    def _wait_for_work(self) -> bool:
-        with self._changed:
-            while not (self._closed or self._waiting or self._reading.texts or self._errands):
-                self._changed.wait()
-            return not self._closed
-
-    def _run_errands(self) -> None:
-        while self._errands:
-            self._errands.popleft()()
+    def _turn(self) -> None:
+        try:
+            self._admit()
+            self._put_back(self._reading.step())
+        except Exception as error:  # it belongs to those who asked
+            fail(self._reading.drop_all(), error)
 
     def _admit(self) -> None:
-        """Let those in who have waited longest; who was cancelled meanwhile ends here."""
+        """Let those in who have waited longest."""
         while True:
             with self._changed:
                 text = self._waiting.popleft() if self._waiting else None
             if text is None:
                 return
-            if text.ticket.row.cancelled:
-                text.ticket.tell(text.ticket.row.take(0))
-            elif not self._reading.begin(text):
+            if not self._reading.begin(text):
                 self._put_back([text])
                 return
-
-    def _turn(self) -> None:
-        with torch.inference_mode():
-            self._put_back(self._reading.step())
 
     def _put_back(self, texts: Sequence[Text]) -> None:
         with self._changed:
@@ -198,11 +124,6 @@ class LlamaEngine:
         finally:
             self._reading.forget(place)
         return found
-
-    @staticmethod
-    def _fail(texts: Sequence[Text], error: Exception) -> None:
-        for text in texts:
-            text.ticket.events.put(error)
 
 
 def _scored(logits: Any, token: int | None, top: int) -> Scored:

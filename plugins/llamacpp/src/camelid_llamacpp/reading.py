@@ -10,19 +10,20 @@ from collections.abc import Sequence
 
 import torch
 from camelid_core.errors import ModelError
+from camelid_serve.engines.batch import Row
 from camelid_serve.engines.choosing import choose
-from camelid_serve.engines.tickets import Ticket
+from camelid_serve.engines.tickets import Events, Ticket
 
 from .native import CHUNK, Entry, Native, NoRoom
 from .places import Place, Places
 
 
-class Text:
+class Text(Ticket):
     """A request's prompt and its answer so far; `place` is where it is read, None while it waits."""
 
-    def __init__(self, ticket: Ticket) -> None:
-        self.ticket = ticket
-        self.ids = list(ticket.row.request.ids)
+    def __init__(self, row: Row, index: int, events: Events) -> None:
+        super().__init__(row, index, events)
+        self.ids = list(row.request.ids)
         self.place: Place | None = None
 
 
@@ -47,7 +48,7 @@ class Reading:
 
     def step(self) -> list[Text]:
         """Go on with all texts, and tell who asked; gives back those that had to leave because the cache is full."""
-        for text in [text for text in self.texts if text.ticket.row.cancelled]:
+        for text in [text for text in self.texts if text.row.cancelled]:
             self._take(text, 0)
         left: list[Text] = []
         while self.texts:
@@ -107,19 +108,19 @@ class Reading:
     def _choose(self, ready: Sequence[Text], logits: torch.Tensor) -> None:
         if not ready:
             return
-        tokens = choose(logits, [text.ticket.row.chooser for text in ready])
+        tokens = choose(logits, [text.row.chooser for text in ready])
         for index, (text, token) in enumerate(zip(ready, tokens, strict=True)):
-            text.ticket.row.look(logits, index, token)
+            text.row.look(logits, index, token)
             self._take(text, token)
 
     def _take(self, text: Text, token: int) -> None:
-        row = text.ticket.row
+        row = text.row
         given = row.take(token)
         if row.finish is not None:
             self.texts.remove(text)
             self._places.leave(_place(text))
         text.ids.append(token)
-        text.ticket.tell(given)
+        text.tell(given)
 
     def _youngest(self) -> Text:
         """Send the text that came last away: it is read again when there is room."""

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from camelid_core.errors import ModelError
 from camelid_core.gguf_files import is_gguf
 from camelid_core.models import Reference
+from camelid_serve.engine import CannotShare
 
 from .flavours import Start
 
@@ -88,14 +89,16 @@ class Managed:
         self._base = base
         self._pattern = pattern
         self._there: dict[str, Reference] = {}
+        self._largest = 0
+        """Rank up to which the server that runs takes adapters."""
         self.post: Callable[[str, Mapping[str, str]], None] | None = None
 
     def add(self, reference: Reference) -> tuple[str, str]:
         if not self._start.adapters:
             raise ModelError(f"{self._title} takes no adapters here; merge {reference.name!r} and serve the result.")
-        self._rank(reference)
-        if self.post is not None and not self._there:
-            raise ModelError(f"{self._title} was started without adapters; start it with {reference.name!r}.")
+        if self._rank(reference) > self._largest and self.post is not None:
+            began = f"for adapters of rank {self._largest} at most" if self._largest else "without adapters"
+            raise CannotShare(f"{self._title} was started {began}; start it with {reference.name!r}.")
         name = label(reference.name)
         while name in self._there or name == self._base:
             name += "-"
@@ -110,11 +113,11 @@ class Managed:
             self.post(self._start.remove_adapter, {"lora_name": name})
 
     def arguments(self) -> list[str]:
-        """For the start of the server."""
+        """For the start of the server, which takes more of them if it begins with some."""
+        most = max(map(self._rank, self._there.values()), default=0)
+        self._largest = rank = next((each for each in self._start.ranks if each >= most > 0), most)
         if not self._there:
             return []
-        most = max(map(self._rank, self._there.values()))
-        rank = next((each for each in self._start.ranks if each >= most), most)
         each = [self._start.adapter.format(name=name, path=adapter.peft) for name, adapter in self._there.items()]
         return [*(part.format(rank=rank) for part in self._start.adapters), *each]
 

@@ -79,28 +79,41 @@ class HttpEngine:
         self._on_close = on_close
         self._slots = asyncio.Semaphore(slots)
         self._tickets: set[_Ticket] = set()
+        self._changing = threading.Lock()
         self._closed = False
 
     @property
     def adapters(self) -> tuple[str, ...]:
         return tuple(name for name in self._models if name is not None)
 
+    @property
+    def alive(self) -> bool:
+        return self._upstream.alive
+
+    @property
+    def shares(self) -> bool:
+        """Whether the server has the bare base, too."""
+        return bool(self._models[None])
+
     def add_adapter(self, reference: Reference) -> str:
         """One that the server lists, or has loaded now; gives its name here."""
         name, there = self._roster.add(reference)
-        self._models[name] = there
+        self.name_adapter(name, there)
         return name
 
     def remove_adapter(self, name: str) -> None:
-        """Have the server forget it, where it is ours."""
-        if name not in self.adapters:
-            raise UnknownName("adapter", name, self.adapters)
-        del self._models[name]
+        """Have the server forget it, where it is ours, when the requests under way have ended."""
+        with self._changing:
+            if name not in self.adapters:
+                raise UnknownName("adapter", name, self.adapters)
+            self._models = {other: there for other, there in self._models.items() if other != name}
+        self._loop.run(self._idle(name))
         self._roster.remove(name)
 
     def name_adapter(self, name: str, there: str) -> None:
-        """One that the server has from the start, and what it calls it."""
-        self._models[name] = there
+        """One that the server has, and what it calls it."""
+        with self._changing:
+            self._models = {**self._models, name: there}
 
     def post(self, path: str, body: Mapping[str, str]) -> None:
         """Have the server do something."""
@@ -111,22 +124,30 @@ class HttpEngine:
         return ""
 
     def stream(self, requests: Sequence[Request]) -> HttpStream:
-        for request in requests:
-            self._check(request)
-        if self._closed:
-            raise ModelError("the model was unloaded; load it again.")
         events: Events = SimpleQueue()
-        tickets = [_Ticket(request, index, events) for index, request in enumerate(requests)]
-        self._loop.soon(self._begin, tickets)
+        with self._changing:  # what is begun here is in the loop before anything is removed or closed
+            if self._closed:
+                raise ModelError("the model was unloaded; load it again.")
+            bodies = [self._body(request) for request in requests]
+            tickets = [_Ticket(*each, index, events) for index, each in enumerate(zip(requests, bodies, strict=True))]
+            self._loop.soon(self._begin, tickets)
         return HttpStream(tickets, events, lambda: self._loop.soon(_cut, tickets))
 
     def close(self) -> None:
-        self._closed = True
+        with self._changing:
+            if self._closed:
+                return
+            self._closed = True
         self._loop.run(self._end())
         self._loop.close()
         self._on_close()
 
-    def _check(self, request: Request) -> None:
+    def _body(self, request: Request) -> dict[str, Any]:
+        """What the server is asked.
+
+        Raises:
+            ModelError: it cannot be asked that.
+        """
         if request.adapter is not None and request.adapter not in self.adapters:
             raise UnknownName("adapter", request.adapter, self.adapters)
         if not self._models[request.adapter]:
@@ -137,19 +158,16 @@ class HttpEngine:
             raise PromptTooLong(len(request.ids), self.context_length)
         if request.logprobs is not None and self._flavour.with_logprobs is None:
             raise ModelError(f"{self._flavour.title} tells no token ids, so no probabilities; leave out logprobs.")
-        try:
-            self._body(request)
-        except KeyError as error:
-            raise ModelError(
-                f"{self._flavour.title} has no setting {error.args[0]!r}; leave it off with this engine."
-            ) from None
-
-    def _body(self, request: Request) -> dict[str, Any]:
         model = self._models[request.adapter]
         prompt = request.ids if self._prompt_as == "ids" else prompt_text(self._tokenizer, request.ids)
         longest = min(request.sampling.max_new_tokens, self.context_length - len(request.ids))
         wanted = Wanted(model, prompt, request.sampling, longest, request.stops, request.logprobs, self.context_length)
-        return self._dialect.ask(self._flavour, wanted)
+        try:
+            return self._dialect.ask(self._flavour, wanted)
+        except KeyError as error:
+            raise ModelError(
+                f"{self._flavour.title} has no setting {error.args[0]!r}; leave it off with this engine."
+            ) from None
 
     def _begin(self, tickets: Sequence[_Ticket]) -> None:
         for ticket in tickets:
@@ -160,10 +178,9 @@ class HttpEngine:
                 ticket.cancel()
 
     async def _answer(self, ticket: _Ticket) -> None:
-        request = ticket.request
         async with self._slots:
             recoder = Recoder(self._tokenizer)
-            pieces = self._upstream.answer(self._dialect, self._body(request), self._token_of)
+            pieces = self._upstream.answer(self._dialect, ticket.body, self._token_of)
             async with aclosing(pieces):
                 async for piece in pieces:
                     if self._tell(ticket, piece, recoder):
@@ -191,13 +208,17 @@ class HttpEngine:
         if task.cancelled():
             ticket.tell(None, "cancelled")
         elif (error := task.exception()) is not None:
-            said = error if isinstance(error, ModelError) else ModelError(f"the engine failed: {error!r}")
-            ticket.events.put(said)
+            ticket.fail(error if isinstance(error, ModelError) else ModelError(f"the engine failed: {error!r}"))
+
+    async def _idle(self, adapter: str) -> None:
+        """Until no request under an adapter is left."""
+        tasks = [ticket.task for ticket in self._tickets if ticket.request.adapter == adapter and ticket.task]
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _end(self) -> None:
         tickets = list(self._tickets)
         for ticket in tickets:
-            ticket.events.put(ModelError("the model was unloaded before the answer was complete."))
+            ticket.fail(ModelError("the model was unloaded before the answer was complete."))
             ticket.cancelled = True
             ticket.cancel()
         await asyncio.gather(*(ticket.task for ticket in tickets if ticket.task), return_exceptions=True)
@@ -205,16 +226,24 @@ class HttpEngine:
 
 
 class _Ticket:
-    """One request, where its events go, and the task at work on it."""
+    """One request and what the server is asked, where its events go, and the task at work on it. Nothing is told
+    after the end: the connection is closed behind it, which can fail or be cancelled."""
 
     task: asyncio.Future[None] | None = None
 
-    def __init__(self, request: Request, index: int, events: Events) -> None:
-        self.request, self.index, self.events = request, index, events
-        self.cancelled = self._told = False
+    def __init__(self, request: Request, body: Mapping[str, Any], index: int, events: Events) -> None:
+        self.request, self.body, self.index, self._events = request, body, index, events
+        self.cancelled = self._told = self._ended = False
 
     def tell(self, token: int | None, finish: Finish | None, scored: Scored | None = None) -> None:
-        self.events.put(TokenEvent(self.index, token, finish, scored))
+        if not self._ended:
+            self._ended = finish is not None
+            self._events.put(TokenEvent(self.index, token, finish, scored))
+
+    def fail(self, error: ModelError) -> None:
+        if not self._ended:
+            self._ended = True
+            self._events.put(error)
 
     def cancel(self) -> None:
         """In the loop. Once: a second time would cut short how the connection is closed, and the pool lose it."""

@@ -19,7 +19,7 @@ from camelid_core.loading import Dtype, load_tokenizer
 from camelid_core.models import Reference
 from camelid_core.paths import home
 from camelid_core.rope import context_length
-from camelid_serve.engine import GREEDY, Engine
+from camelid_serve.engine import GREEDY, Engine, Report
 
 from .adapters import Listed, Managed, Roster, label, weights_of
 from .dialects import DIALECTS, Piece, Wanted
@@ -29,8 +29,6 @@ from .options import ClientOptions, ServerOptions
 from .recoding import encode, prompt_text
 from .server import Server, find_program
 from .upstream import Address, Fixed, Refused, Upstream, on_loopback
-
-Report = Callable[[str], None]
 
 
 def connect(reference: Reference, dtype: Dtype, slots: int, options: ClientOptions, report: Report) -> Engine:

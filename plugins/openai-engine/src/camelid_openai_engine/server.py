@@ -91,6 +91,10 @@ class Server:
                 report(f"{self.name} is starting ({told - began:.0f} s): {self._last_words()}")
         report(f"{self.name} answers at {self._where}")
 
+    @property
+    def alive(self) -> bool:
+        return not self._failure
+
     async def url(self) -> str:
         until = time.monotonic() + _WAIT_SECONDS
         while not self._ready.is_set():
@@ -124,7 +128,7 @@ class Server:
                 if not problem:
                     self._ready.set()
                     problem, first = self._watch(), False
-            except OSError as error:
+            except (OSError, ValueError) as error:  # settings that no program can be given, too
                 problem = f"{self.name} cannot be started: {error}."
             finally:
                 self._ready.clear()
@@ -231,7 +235,7 @@ def find_program(program: str, name: str, install: str) -> str:
     """
     found = shutil.which(str(Path(program).expanduser()) if "/" in program else program)
     if found is None:
-        raise MissingPackage(f"{name} needs the program {program!r}, which is not here. Either {install}.")
+        raise MissingPackage(f"{name} needs the program {program!r}, which is not here. To have it: {install}.")
     return found
 
 

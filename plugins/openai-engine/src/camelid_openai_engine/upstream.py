@@ -29,11 +29,13 @@ _PATIENCE = 120.0
 _LINE = 16_000_000
 _SHOWN = 300
 _BUSY = (429, 503)
-_REFUSED_IDS = (400, 422)
 
 
 class Address(Protocol):
-    """Where a server is: it may be another place after a new start."""
+    """Where a server is: it may be another place after a new start, or for ever none when it is not `alive`."""
+
+    @property
+    def alive(self) -> bool: ...
 
     async def url(self) -> str:
         """Raises ModelError where there is none (any more)."""
@@ -55,6 +57,10 @@ class Upstream:
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=connections),
             trust_env=not loopback,  # a proxy has no part in what is said on one machine
         )
+
+    @property
+    def alive(self) -> bool:
+        return self._address.alive
 
     async def close(self) -> None:
         await self._client.aclose()
@@ -209,6 +215,8 @@ def _pause(response: httpx.Response, turn: int) -> float:
 
 class Fixed:
     """An address that never changes."""
+
+    alive = True
 
     def __init__(self, url: str) -> None:
         self._url = url

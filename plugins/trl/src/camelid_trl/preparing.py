@@ -19,7 +19,7 @@ from camelid_core.tokencache.cache import Progress
 from camelid_core.tokencache.encoded import Encoded
 from camelid_core.tokenizing import Encoder
 from camelid_train.config import DataSection
-from camelid_train.data import Digests, Prepared
+from camelid_train.data import Digests, Prepared, too_many_lost
 
 from .rows import Pairs, Rows, Tasks, Verdicts
 
@@ -29,11 +29,11 @@ _MOST_DROPPED = 0.3
 @dataclass(frozen=True, slots=True)
 class Kind:
     """Records → rows: `sides` are the conversations to encode, as often as they are gone through; `fact` is what is
-    kept of each conversation of the first side; `rows(encodings, cutoff, facts)` are made of both."""
+    kept of each conversation of the first side; `rows(encodings, cutoff, whole, facts)` are made of both."""
 
     sides: Sequence[Callable[[Iterable[Record]], Iterator[Record]]]
     fact: Callable[[Record], Any]
-    rows: Callable[[Sequence[Encoded], int, list[Any]], Rows[Any]]
+    rows: Callable[[Sequence[Encoded], int, bool, list[Any]], Rows[Any]]
 
 
 def prepare(kind: Kind, data: DataSection, encoder: Encoder, host: Host, progress: Progress | None = None) -> Prepared:
@@ -44,7 +44,8 @@ def prepare(kind: Kind, data: DataSection, encoder: Encoder, host: Host, progres
     def made(first: Iterable[Record], again: Callable[[], Iterable[Record]]) -> Rows[Any]:
         facts: list[Any] = []
         streams = [_noted(kind, kind.sides[0](first), facts), *(side(again()) for side in kind.sides[1:])]
-        return kind.rows([cache.encode(stream, encoder, progress=progress) for stream in streams], data.cutoff, facts)
+        sides = [cache.encode(stream, encoder, progress=progress) for stream in streams]
+        return kind.rows(sides, data.cutoff, data.too_long == "skip", facts)
 
     train = made(digests.records(), mixed.records)
     _check(train, data)
@@ -68,10 +69,7 @@ def _check(rows: Rows[Any], data: DataSection) -> None:
     if not account.rows:
         raise DataError(f"{names}: no rows to train on.")
     if not len(rows) or account.dropped > _MOST_DROPPED * account.rows:
-        raise DataError(
-            f"{names}: {account.dropped:,} of {account.rows:,} rows have no answer left within the cut-off of "
-            f"{data.cutoff} tokens. Raise data.cutoff, or shorten the prompts."
-        )
+        raise DataError(f"{names}: {too_many_lost(account, data)}")
 
 
 def _better(records: Iterable[Record]) -> Iterator[Record]:
@@ -106,7 +104,7 @@ def _judged(records: Iterable[Record]) -> Iterator[Record]:
             yield _with_worse(record)
 
 
-PAIRS = Kind((_better, _worse), lambda record: None, lambda sides, cutoff, _: Pairs(sides, cutoff))
+PAIRS = Kind((_better, _worse), lambda record: None, lambda sides, cutoff, whole, _: Pairs(sides, cutoff, whole))
 """Every row with its better and its worse answer."""
 VERDICTS = Kind((_judged,), lambda record: record.label, Verdicts)
 """Every answer that somebody called good or bad."""

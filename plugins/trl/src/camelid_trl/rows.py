@@ -60,22 +60,24 @@ def last_answer(labels: Sequence[int]) -> tuple[int, int]:
 
 
 class Rows(Sequence[RowT]):
-    """Rows that still have the beginning of each of their answers within `cutoff` tokens; the rest is left out.
+    """Rows that still have the beginning of each of their answers within `cutoff` tokens, or are no longer than that
+    where they must be `whole`; the rest is left out.
 
     `sides` are encodings of the same rows that differ in the last answer alone.
     """
 
-    def __init__(self, sides: Sequence[Encoded], cutoff: int) -> None:
+    def __init__(self, sides: Sequence[Encoded], cutoff: int, whole: bool) -> None:
         spans = np.array([[last_answer(example.labels) for example in side] for side in sides], np.int64)
         spans = spans.reshape(len(sides), len(sides[0]), 2)
         starts, ends = spans[..., 0].min(axis=0), np.minimum(spans[..., 1], cutoff)
+        longer = (spans[..., 1] > cutoff).any(axis=0)
         self._sides = sides
-        self.numbers = np.flatnonzero((starts < ends).all(axis=0))
+        self.numbers = np.flatnonzero((starts < ends).all(axis=0) & ~(longer & whole))
         self._starts, self._ends = starts[self.numbers], ends[:, self.numbers]
         self.lengths = self._ends.max(axis=0)
         self.account = Account(
             rows=len(sides[0]),
-            truncated=int((spans[..., 1] > cutoff).any(axis=0).sum()),
+            truncated=0 if whole else int(longer.sum()),
             dropped=len(sides[0]) - len(self.numbers),
             total_tokens=int(self._ends.sum()),
             trained_tokens=int((self._ends - self._starts).sum()),
@@ -116,8 +118,8 @@ class Pairs(Rows[Pair]):
 
 
 class Verdicts(Rows[Judged]):
-    def __init__(self, sides: Sequence[Encoded], cutoff: int, good: Sequence[bool]) -> None:
-        super().__init__(sides, cutoff)
+    def __init__(self, sides: Sequence[Encoded], cutoff: int, whole: bool, good: Sequence[bool]) -> None:
+        super().__init__(sides, cutoff, whole)
         self.good = [good[number] for number in self.numbers.tolist()]
 
     def row(self, at: int) -> Judged:
@@ -125,8 +127,8 @@ class Verdicts(Rows[Judged]):
 
 
 class Tasks(Rows[Task]):
-    def __init__(self, sides: Sequence[Encoded], cutoff: int, references: Sequence[str]) -> None:
-        super().__init__(sides, cutoff)
+    def __init__(self, sides: Sequence[Encoded], cutoff: int, whole: bool, references: Sequence[str]) -> None:
+        super().__init__(sides, cutoff, whole)
         self.references = [references[number] for number in self.numbers.tolist()]
 
     def row(self, at: int) -> Task:

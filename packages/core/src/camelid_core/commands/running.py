@@ -16,6 +16,9 @@ from camelid_core.errors import JobError, JobStopped
 from camelid_core.jobs.advice import advice
 from camelid_core.jobs.foreground import run_in_foreground
 from camelid_core.jobs.model import Job, State
+from camelid_core.jobs.publishing import destination
+from camelid_core.models import resolve_model
+from camelid_core.plugins import load_host
 
 from .output import ProgressPrinter
 
@@ -23,13 +26,18 @@ STOPPED = ("cancelled", "interrupted")
 """Kinds of ends that somebody asked for."""
 
 
-def run_job(task: str, config: Config, name: str) -> Job:
-    """Run a job here, with progress, and return it once it succeeded.
+def run_job(task: str, config: Config, name: str, *models: str) -> Job:
+    """Run a job here, with progress, and return it once it succeeded. `models` are those that it needs: a typing error
+    is said at once, and leaves no failed job behind.
 
     Raises:
+        UnknownName, ModelError: there is no such model.
         JobError: it did not, with what went wrong and how to go on.
         JobStopped: a person or the system asked it to stop.
     """
+    for model in models:
+        resolve_model(model, load_host())
+    destination(config)
     printer = ProgressPrinter()
     try:
         job = run_in_foreground(task, config, name, printer)

@@ -33,7 +33,7 @@ def destination(config: Any) -> Path | None:
     A plain name means a directory among the artefacts.
 
     Raises:
-        JobError: something is there already. Asked before the work, not after it.
+        JobError: something is there already, or nothing can be put there. Asked before the work, not after it.
     """
     given = getattr(config, "publish_to", None) or getattr(config, "output", None)
     if not given:
@@ -41,6 +41,9 @@ def destination(config: Any) -> Path | None:
     path = Path(given).expanduser()
     path = path if path.is_absolute() else artefacts_dir() / safe_name(str(path), "output")
     _refuse_taken(path)
+    above = next(each for each in path.parents if each.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise JobError(f"{path} cannot be made: nothing can be written into {above}. Give another output.")
     return path
 
 

@@ -238,7 +238,7 @@ class JobStore:
         wait = self._backoff[lost.retries]
         return _change(
             db, lost, retries=lost.retries + 1, not_before=self.clock.now() + wait,
-            error=f"Its worker died; it goes on from what it saved in {wait:g} s.", error_kind="lost",
+            error=f"Its worker died; it is taken up again in {wait:g} s.", error_kind="lost",
         )  # fmt: skip
 
     def _requeue(self, db: sqlite3.Connection, job: Job) -> Job:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import socket
 import sys
 import time
@@ -20,7 +21,8 @@ from camelid_core.errors import CamelidError, JobError, StaleAttempt
 
 from .database import TableUnavailable
 from .executors import Executor, LocalExecutor
-from .files import attempt_directory, attempts, earlier
+from .files import OUTPUT, attempt_directory, attempts, earlier
+from .kept import going_on
 from .lease import Lease
 from .memory import memory_kills
 from .model import Job, State
@@ -114,6 +116,7 @@ class Worker:
         executor = self._executor_for(job)
         for left in earlier(directory):
             executor.clear(left)
+            _take_half_away(left)
         done = self._done_before(job)
         if done is not None:
             return publish(self.store, self.store.start(job), done[0], done[1], self._verify)
@@ -145,6 +148,7 @@ class Worker:
 
     def _settle(self, job: Job, result: Result, stop: Stop) -> Job:
         """Write down an end that is no success."""
+        _take_half_away(attempt_directory(self.home, job.id, job.epoch))
         if self.store.get(job.id).request == "cancel":
             return self._cancelled(job, result)
         if result.how == How.FENCED:
@@ -152,14 +156,14 @@ class Worker:
         if stop and result.how in (How.SAVED, How.KILLED):
             return self.store.release(job)
         if result.how == How.SAVED:
-            message = f"It was asked from outside to stop, and saved. `camelid jobs retry {job.id}` goes on from there."
+            message = f"It was asked from outside to stop, and left. {going_on(self.home, job.id)}"
             return self.store.finish(job, State.PAUSED, error=message, error_kind="interrupted")
         state = State.PAUSED if result.how == How.DISK_FULL else State.FAILED
         return self.store.finish(job, state, error=result.message, error_kind=result.kind)
 
     def _cancelled(self, job: Job, result: Result) -> Job:
-        saved = "its state is saved" if result.how == How.SAVED else "it did not save in time"
-        message = f"Cancelled; {saved}. `camelid jobs retry {job.id}` queues it again and goes on from what is saved."
+        late = "" if result.how == How.SAVED else "; it did not leave in time and was ended"
+        message = f"Cancelled{late}. {going_on(self.home, job.id)}"
         return self.store.finish(job, State.CANCELLED, error=message, error_kind="cancelled")
 
 
@@ -172,6 +176,13 @@ def chosen_executor(job: Job) -> Executor:
     from camelid_core.plugins import load_host
 
     return load_host().executors[name]  # type: ignore[no-any-return]
+
+
+def _take_half_away(attempt: Path) -> None:
+    """Who was killed at writing its result could not tidy up: half a model takes room and helps nobody."""
+    result = Result.read(attempt)
+    if result is None or result.how != How.SUCCEEDED:
+        shutil.rmtree(attempt / OUTPUT, ignore_errors=True)
 
 
 def _verify(directory: Path) -> object:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from abc import abstractmethod
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,8 +31,9 @@ _OPEN = 32
 
 @dataclass(slots=True)
 class Account:
-    """What becomes of rows under a cut-off: `truncated` rows are longer, `dropped` rows lose their whole
-    answer to it, `refused` rows are conversations the template has no form for. Tokens are those kept."""
+    """What becomes of rows under a cut-off: `truncated` rows are longer, `dropped` rows lose their whole answer to it
+    or are left out for their length, `refused` rows are conversations the template has no form for. Tokens are those
+    kept."""
 
     rows: int = 0
     truncated: int = 0
@@ -54,7 +56,26 @@ class Lease:
             os.close(self._descriptor)
 
 
-class Encoded(Sequence[Example]):
+class _Rows(Sequence[Example]):
+    """Rows by index, from either end, and by slice."""
+
+    @abstractmethod
+    def row(self, number: int) -> Example:
+        """Row `number`, which is there."""
+
+    @overload
+    def __getitem__(self, index: int) -> Example: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Example]: ...
+    def __getitem__(self, index: int | slice) -> Example | list[Example]:
+        if isinstance(index, slice):
+            return [self.row(number) for number in range(*index.indices(len(self)))]
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"row {index} of {len(self)}")
+        return self.row(index % len(self))
+
+
+class Encoded(_Rows):
     """All rows, none of them cut, in the order they were given. `lengths` and `trained` count tokens per row."""
 
     def __init__(self, places: Sequence[Place], lengths: Numbers, trained: Numbers, lease: Lease | None = None) -> None:
@@ -70,15 +91,6 @@ class Encoded(Sequence[Example]):
     def __len__(self) -> int:
         return len(self.lengths)
 
-    @overload
-    def __getitem__(self, index: int) -> Example: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Example]: ...
-    def __getitem__(self, index: int | slice) -> Example | list[Example]:
-        if isinstance(index, slice):
-            return [self.row(number) for number in range(*index.indices(len(self)))]
-        return self.row(_position(index, len(self)))
-
     def row(self, number: int, cutoff: int | None = None) -> Example:
         """Row `number`, or its first `cutoff` tokens."""
         import numpy as np
@@ -92,9 +104,10 @@ class Encoded(Sequence[Example]):
         trained = _bits(data, place.trained, start, end)
         return Example(ids.tolist(), np.where(trained, ids, IGNORE).tolist())
 
-    def view(self, cutoff: int) -> View:
-        """The rows that still have something to learn when cut off at `cutoff` tokens."""
-        return View(self, cutoff)
+    def view(self, cutoff: int, whole: bool = False) -> View:
+        """The rows that still have something to learn when cut off at `cutoff` tokens; `whole` leaves out longer ones
+        instead of cutting them."""
+        return View(self, cutoff, whole)
 
     def trained_within(self, cutoff: int) -> Numbers:
         """How many of each row's first `cutoff` tokens are learnt."""
@@ -130,16 +143,19 @@ class Encoded(Sequence[Example]):
         return entry
 
 
-class View(Sequence[Example]):
+class View(_Rows):
     """Rows cut off at `cutoff` tokens; those with nothing left to learn are left out. `account` says how many.
 
     `lengths` are known without reading; `rows` says which row of the whole each one is.
     """
 
-    def __init__(self, encoded: Encoded, cutoff: int) -> None:
+    def __init__(self, encoded: Encoded, cutoff: int, whole: bool = False) -> None:
         import numpy as np
 
+        longer = encoded.lengths > cutoff
         trained = encoded.trained_within(cutoff)
+        if whole:
+            trained[longer] = 0
         self.encoded = encoded
         self.cutoff = cutoff
         self.rows = np.flatnonzero(trained)
@@ -147,7 +163,7 @@ class View(Sequence[Example]):
         refused = int((encoded.lengths == 0).sum())
         self.account = Account(
             rows=len(encoded),
-            truncated=int((encoded.lengths > cutoff).sum()),
+            truncated=0 if whole else int(longer.sum()),
             dropped=len(encoded) - len(self.rows) - refused,
             total_tokens=int(self.lengths.sum()),
             trained_tokens=int(trained.sum()),
@@ -157,20 +173,8 @@ class View(Sequence[Example]):
     def __len__(self) -> int:
         return len(self.rows)
 
-    @overload
-    def __getitem__(self, index: int) -> Example: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Example]: ...
-    def __getitem__(self, index: int | slice) -> Example | list[Example]:
-        if isinstance(index, slice):
-            return [self[number] for number in range(*index.indices(len(self)))]
-        return self.encoded.row(int(self.rows[_position(index, len(self))]), self.cutoff)
-
-
-def _position(index: int, size: int) -> int:
-    if not -size <= index < size:
-        raise IndexError(f"row {index} of {size}")
-    return index % size
+    def row(self, number: int) -> Example:
+        return self.encoded.row(int(self.rows[number]), self.cutoff)
 
 
 def _bits(data: Any, at: int, start: int, end: int) -> Any:

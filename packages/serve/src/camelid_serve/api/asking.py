@@ -21,7 +21,7 @@ def chat(state: State, wanted: ChatRequest) -> Asked:
     """Raises ApiError for what is beyond the limits or not served."""
     label = state.model(wanted.model)
     count = _count(state, wanted)
-    if wanted.top_logprobs is not None and not wanted.logprobs:
+    if wanted.top_logprobs and not wanted.logprobs:
         raise ApiError(400, "'top_logprobs' needs 'logprobs': true.", "invalid_value", "top_logprobs")
     longest = wanted.longest or min(state.limits.default_tokens, state.limits.max_tokens)
     turns = [turn.as_turn() for turn in wanted.messages]

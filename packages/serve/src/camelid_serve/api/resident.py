@@ -19,7 +19,7 @@ from typing import Any
 
 from camelid_core.errors import CamelidError, ModelError, UsageError
 
-from camelid_serve.config import Dtype
+from camelid_serve.config import USUAL, Opening
 from camelid_serve.remote import EngineProcess
 from camelid_serve.wire import Loaded, error_message
 
@@ -39,10 +39,7 @@ class Serving:
     """What to hold: label → name of a model or artefact, and how."""
 
     models: Mapping[str, str]
-    template: str = ""
-    dtype: Dtype = "auto"
-    slots: int = 16
-    engine: str = "transformers"
+    how: Opening = USUAL
 
 
 class Call:
@@ -226,8 +223,7 @@ class Resident:
 
     def _load(self) -> None:
         """What was served at the start, and what came since as far as it still can be."""
-        how = self.serving
-        for step in self._process.load_all(self._wanted, how.template, how.dtype, how.slots, how.engine):
+        for step in self._process.load_all(self._wanted, self.serving.how):
             log.info(step)
         for label, name in tuple(self.added.items()):
             try:

@@ -24,7 +24,7 @@ _FREE_TEXT = "answers are free text here"
 
 IGNORED = frozenset(
     {"user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention"}
-    | {"parallel_tool_calls", "prediction"}
+    | {"parallel_tool_calls", "prediction", "cache_control"}
 )
 """Fields that change no answer."""
 
@@ -40,7 +40,7 @@ OFF: Mapping[str, tuple[tuple[Any, ...], str]] = {
     "frequency_penalty": ((0,), _NO_PENALTY),
     "logit_bias": (({},), "tokens cannot be favoured here"),
     "reasoning_effort": (("none",), "these models have no such setting"),
-    "verbosity": ((), "these models have no such setting"),
+    "verbosity": (("medium",), "these models have no such setting"),
     "web_search_options": ((), "this server searches nothing"),
     "best_of": ((1,), "every answer is given out; use n"),
     "suffix": (("",), "these models write on, not in between"),
@@ -132,6 +132,11 @@ class TextPart(Wire):
     text: str
     """What it says."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _settled(cls, values: Any) -> Any:
+        return settle(cls, values, "messages.content.") if isinstance(values, dict) else values
+
 
 class ChatMessage(Wire):
     """One turn."""
@@ -215,6 +220,14 @@ class CompletionRequest(Asking):
     """With `token_ids` of what is new in each choice, and its `prompt_token_ids` the first time, as vLLM has them."""
     return_tokens_as_token_ids: bool | None = None
     """Name tokens in logprobs `token_id:NUMBER`, as vLLM does: not every token is a text of its own."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _all_given_out(cls, values: Any) -> Any:
+        """The best of as many as are asked for are all of them."""
+        if isinstance(values, dict) and _same(values.get("best_of"), values.get("n")):
+            return {name: value for name, value in values.items() if name != "best_of"}
+        return values
 
     @property
     def prompts(self) -> list[str | list[int]]:

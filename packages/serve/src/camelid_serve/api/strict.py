@@ -37,6 +37,8 @@ class StrictRequest(Request):
 
     async def _read(self, longest: int) -> bytes:
         _check_type(self.headers.get("content-type", ""))
+        if self.headers.get("content-encoding", "identity").lower() != "identity":
+            raise ApiError(415, "send JSON as it is, without Content-Encoding.")
         length = self.headers.get("content-length", "0")
         if not length.isdecimal() or int(length[:20]) > longest:
             raise _too_large(longest)

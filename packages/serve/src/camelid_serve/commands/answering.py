@@ -11,6 +11,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 from camelid_core.config import Config, parse_overrides, validate
+from camelid_core.errors import UsageError
 
 from camelid_serve.engine import Sampling
 from camelid_serve.presets import OWN, PRESETS, named
@@ -65,9 +66,33 @@ def configure(cls: type[ConfigT], values: dict[str, Any], sampling: dict[str, An
     return validate(cls, merged, "the options")
 
 
+def place_for(target: Path) -> None:
+    """Make the directory of a file that is to be written later.
+
+    Raises:
+        UsageError: it cannot be, or `target` is a directory itself.
+    """
+    if target.is_dir():
+        raise UsageError(
+            f"{str(target)!r} is a directory; --out takes a file such as {str(target / 'answers.jsonl')!r}."
+        )
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--out {str(target)!r} cannot be written: {error.strerror}. Give another file.") from None
+
+
 def copy_file(source: Path, target: Path) -> None:
-    """Copy so that readers of `target` see the old file or the whole new one."""
-    target.parent.mkdir(parents=True, exist_ok=True)
+    """Copy so that readers of `target` see the old file or the whole new one.
+
+    Raises:
+        UsageError: it cannot be written; the copy that there is stays.
+    """
     partial = target.with_name(f".{target.name}.partial")
-    shutil.copyfile(source, partial)
-    partial.replace(target)
+    try:
+        shutil.copyfile(source, partial)
+        partial.replace(target)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        message = f"--out {str(target)!r} cannot be written: {error.strerror}. All is in {str(source)!r}."
+        raise UsageError(message) from None

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 from camelid_core.config import parse_overrides, validate
+from camelid_core.errors import UsageError
 
 from camelid_serve.chat import ChatSession
 from camelid_serve.engine import Sampling
@@ -23,7 +24,9 @@ def chat(
     overrides: Annotated[
         list[str] | None, typer.Argument(help="Sampling as field=value, for example top_p=0.9.")
     ] = None,
-    question: Annotated[str, typer.Option("--ask", help="Answer this one question and end.")] = "",
+    question: Annotated[
+        str | None, typer.Option("--ask", help="Answer this one question and end.", show_default=False)
+    ] = None,
     system: Annotated[str, typer.Option(help="System text.")] = "",
     base: Annotated[bool, typer.Option(help="Let the base without its adapter answer too, to compare.")] = False,
     template: Annotated[str, typer.Option(help="Prompt template; empty takes the model's own.")] = "",
@@ -40,20 +43,23 @@ def chat(
     from camelid_core.plugins import load_host
 
     from camelid_serve.assemble import assemble
+    from camelid_serve.config import Opening
 
     options = given(temperature=temperature, max_new_tokens=max_new_tokens, seed=seed) | parse_overrides(
         overrides or []
     )
     validate(Sampling, options, "the options")  # before the model is loaded, which takes a while
+    if question is not None and not question.strip():
+        raise UsageError("--ask takes a question; leave it out to talk.")
     chosen = named("preset", preset or OWN, PRESETS)
     suffixes = [named("suffix", name, SUFFIXES).text for name in suffix or []]
-    assembled = assemble(model, load_host(), template, slots=2, report=note)
+    assembled = assemble(model, load_host(), Opening(template=template, slots=2), note)
     try:
         start = chosen.applied(assembled.sampling, assembled.sampling)
         sampling = validate(Sampling, start.model_dump() | options, "the options")
         sides = [True, False] if base and assembled.adapter else [True]
         talk = Conversing([ChatSession(assembled, sampling, system, tuned) for tuned in sides], suffixes)
-        if question:
+        if question is not None:
             talk.ask(question)
         else:
             talk.talk(f"{assembled.reference.name} ({assembled.template.name})")

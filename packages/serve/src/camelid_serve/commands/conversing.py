@@ -9,6 +9,7 @@ import contextlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from io import TextIOWrapper
 from pathlib import Path
 
 import typer
@@ -145,6 +146,8 @@ def _lines() -> Iterator[str]:
     terminal = sys.stdin.isatty()
     if terminal:
         import readline  # noqa: F401 - gives `input` editing and history
+    if isinstance(sys.stdin, TextIOWrapper):
+        sys.stdin.reconfigure(errors="surrogateescape")  # so that a byte out of place spoils one line alone
     while True:
         try:
             line = input("> " if terminal else "").strip()
@@ -154,6 +157,11 @@ def _lines() -> Iterator[str]:
             if not terminal:
                 raise
             note("\n/stop or Ctrl-D ends the program.")
+            continue
+        try:
+            line.encode()
+        except UnicodeEncodeError:
+            note("That line is not UTF-8 and was left out.")
             continue
         if line:
             yield line

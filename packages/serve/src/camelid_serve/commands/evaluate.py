@@ -60,7 +60,7 @@ def answers(
     values = given(model=model, data=data, rows=rows, base=base, template=template)
     sampling = given(temperature=temperature, max_new_tokens=max_new_tokens, seed=seed)
     config = configure(EvaluateConfig, values, sampling, overrides or []).anchored()
-    report(run_job("evaluate", config, name), as_json)
+    report(run_job("evaluate", config, name, config.model), as_json)
 
 
 @app.command()
@@ -80,7 +80,7 @@ def context(
     It falls with the length as long as a model can use its context, and rises where its positions have run out.
     """
     config = configure_comparison(ContextConfig, models, lengths, rope, given(text=text or None, windows=windows))
-    job = run_job("context", config, name)
+    job = run_job("context", config, name, *config.models)
     _compared(job, as_json, _perplexities)
 
 
@@ -97,7 +97,8 @@ def passkey(
 ) -> None:
     """Hide a key in long texts and ask for it: which lengths and depths a model can use."""
     values = given(depths=depths.split(",") if depths else None, trials=trials, template=template)
-    job = run_job("passkey", configure_comparison(PasskeyConfig, models, lengths, rope, values), name)
+    config = configure_comparison(PasskeyConfig, models, lengths, rope, values)
+    job = run_job("passkey", config, name, *config.models)
     _compared(job, as_json, _keys)
 
 

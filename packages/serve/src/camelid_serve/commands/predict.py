@@ -7,13 +7,14 @@ from typing import Annotated
 
 import typer
 from camelid_core.commands.running import report, run_job
-from camelid_core.errors import UsageError
+from camelid_core.plugins import load_host
 
 from camelid_serve.config import PredictConfig
 from camelid_serve.inputs import PREDICTIONS, open_input
+from camelid_serve.kinds import choose_engine
 from camelid_serve.predictions import asked, labels
 
-from .answering import MaxNewTokens, Preset, Seed, Temperature, configure, copy_file, given, preset_of
+from .answering import MaxNewTokens, Preset, Seed, Temperature, configure, copy_file, given, place_for, preset_of
 
 app = typer.Typer(help="Answer every row of a file.")
 
@@ -48,8 +49,6 @@ def predict(
 
     Rows keep their columns and their order and get `generate`, or `error`; with --also, each of these by model.
     """
-    if out is not None and out.is_dir():
-        raise UsageError(f"{str(out)!r} is a directory; --out takes a file such as {str(out / 'answers.jsonl')!r}.")
     values = given(
         model=model,
         input=source,
@@ -66,7 +65,10 @@ def predict(
     config = configure(PredictConfig, values, sampling, overrides or []).anchored()
     open_input(config.input, config.columns)
     labels(asked(config))
-    job = run_job("predict", config, name)
+    choose_engine(load_host().registry("camelid_engines"), config.engine)
+    if out is not None:
+        place_for(out)
+    job = run_job("predict", config, name, *asked(config))
     if out is None:
         report(job, as_json)
         return

@@ -15,6 +15,7 @@ from camelid_core.errors import CamelidError, MissingPackage, UsageError
 from camelid_core.gguf_files import is_gguf
 from camelid_core.paths import home
 
+from camelid_serve.config import Opening
 from camelid_serve.kinds import engine_text
 
 from .answering import given
@@ -95,12 +96,13 @@ def serve(
         )
     limits = validate(Limits, parse_overrides(limit or []) | given(slots=slots, adapters=allow_adapters), "the limits")
     settings = [*([f"url={engine_url}"] if engine_url else []), *(engine_option or [])]
-    serving = _serving(artefacts, template, engine_text(engine, settings), dtype, limits.slots)
+    how = Opening(template=template, dtype=dtype, engine=engine_text(engine, settings), slots=limits.slots)
+    serving = _serving(artefacts, how)
     with listening(host, port) as listener:
         _run(listener, serving, limits, keys, made, host, allow_host or [], allow_origin or [])
 
 
-def _serving(artefacts: list[str], template: str, engine: str, dtype: Any, slots: int) -> Serving:
+def _serving(artefacts: list[str], how: Opening) -> Serving:
     """What to load. Unknown names are said before anything starts."""
     from camelid_core.models import resolve_model
     from camelid_core.plugins import load_host
@@ -110,17 +112,21 @@ def _serving(artefacts: list[str], template: str, engine: str, dtype: Any, slots
 
     models = unique([_anchored(name) for name in artefacts])
     plugins = load_host()
-    choose_engine(plugins.registry("camelid_engines"), engine)
-    if template:
-        plugins.templates[template]
+    choose_engine(plugins.registry("camelid_engines"), how.engine)
+    if how.template:
+        plugins.templates[how.template]
     for name in models.values():
         resolve_model(name, plugins)
-    return Serving(models, template, dtype, slots, engine)
+    return Serving(models, how)
 
 
 def _anchored(given_name: str) -> str:
     """A directory or file by its whole path, under the name it was given by."""
     label, equals, name = given_name.rpartition("=")
+    if not name or (equals and not label):
+        raise UsageError(
+            f"{given_name!r} names no model; write MODEL, or LABEL=MODEL to give it another name in the API."
+        )
     if is_gguf(Path(name)):
         path = Path(name).absolute()
     elif Path(name).is_dir():

@@ -5,7 +5,7 @@ Knows queues. Knows nothing of models. Tickets are written to by the engine's th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Protocol, Self
 
@@ -30,6 +30,12 @@ class Ticket:
     def tell(self, token: int | None) -> None:
         if token is not None or self.row.finish is not None:
             self.events.put(TokenEvent(self.index, token, self.row.finish, self.row.scored))
+
+
+def fail(tickets: Iterable[Ticket], error: Exception) -> None:
+    """Nothing more comes for these."""
+    for ticket in tickets:
+        ticket.events.put(error)
 
 
 class Cancellable(Protocol):

@@ -1,35 +1,31 @@
 """The embedded engine: any Transformers model, many requests at once, adapters on one resident base.
 
-Knows threads, queues and whose turn it is. Knows nothing of text or templates, and of adapters only who shares a batch.
-One thread owns the model; streams are queues it writes to. Requests join and leave the running batch between two
-tokens; those whose adapters cannot share one take turns.
+Knows whose turn it is. Knows nothing of threads, text or templates, and of adapters only who shares a batch. Requests
+join and leave the running batch between two tokens; those whose adapters cannot share one take turns.
 """
 
 from __future__ import annotations
 
-import atexit
-import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from queue import SimpleQueue
-from typing import Any, TypeVar
+from typing import Any
 
-import torch
 from camelid_core.artefacts import verify_directory
 from camelid_core.errors import ModelError, UnknownName
 from camelid_core.loading import Dtype, check_base, check_files, load_adapted
 from camelid_core.models import Reference
 
-from camelid_serve.engine import Engine, PromptTooLong, Request, Scored
+from camelid_serve.engine import Engine, Request, Scored
 
 from .adapters import Adapters
 from .batch import Batch, Row
 from .fitting import laid_out, room_for_rows
+from .loop import ModelThread
 from .positions import longest_context
 from .prefixes import Prefixes, room_for
 from .scoring import score
-from .tickets import Events, Ticket, TokenStream
+from .tickets import Ticket, fail
 
 _PROMPT_TOKENS = 16384
 """Most prompt tokens read in one go, padding included: bounds the memory that reading takes."""
@@ -37,34 +33,29 @@ _PROMPT_TOKENS = 16384
 _UNBOUNDED = 1 << 20
 """Context of models that name none."""
 
-T = TypeVar("T")
-
 
 def load(reference: Reference, dtype: Dtype = "auto", slots: int = 16) -> Engine:
     """The model of `reference` with its adapter, ready to answer `slots` requests at once."""
     return TransformersEngine(laid_out(load_adapted(reference, dtype)), slots, reference.base)
 
 
-class TransformersEngine:
+class TransformersEngine(ModelThread[Ticket]):
     """`model` is a causal language model or a `PeftModel` around one, on its device; `base` is where it lies."""
 
+    _ticket = Ticket
+
     def __init__(self, model: Any, slots: int = 16, base: Path | None = None) -> None:
+        super().__init__("engine")
         self._adapters = Adapters(model.eval())
         self._base = base
         self._model = self._adapters.model
         self.context_length = longest_context(self._model.config) or _UNBOUNDED
         self._slots = min(slots, room_for_rows(self._model) or slots)
-        self._waiting: deque[Ticket] = deque()
         self._tickets: dict[Row, Ticket] = {}
         self._batches: dict[str | None, Batch] = {}
         self._prefixes = Prefixes(room_for(self._model.device))
-        self._errands: deque[Callable[[], None]] = deque()
         self._leaving: frozenset[str] = frozenset()
-        self._changed = threading.Condition()
-        self._closed = False
-        self._thread = threading.Thread(target=self._run, daemon=True, name="engine")
-        self._thread.start()
-        atexit.register(self.close)  # torch aborts the process if the interpreter goes while it computes
+        self._start()
 
     @property
     def adapters(self) -> tuple[str, ...]:
@@ -78,18 +69,9 @@ class TransformersEngine:
     def takes_turns(self, name: str) -> str:
         return self._adapters.why_alone(name)
 
-    def stream(self, requests: Sequence[Request]) -> TokenStream:
-        events: Events = SimpleQueue()
-        with self._changed:
-            self._check(requests)
-            rows = [Row(request, self._limit(request)) for request in requests]
-            self._waiting += [Ticket(row, index, events) for index, row in enumerate(rows)]
-            self._changed.notify()
-        return TokenStream(rows, events, self._wake)
-
     def score(self, ids: Sequence[int], adapter: str | None, top: int) -> list[Scored]:
         """Every token of `ids` after the first, and last what the model would choose to come next."""
-        self._check([Request(ids, adapter=adapter)])
+        self._check_all([Request(ids, adapter=adapter)])
         return self._between_turns(lambda: self._score(ids, adapter, top))
 
     def add_adapter(self, reference: Reference) -> str:
@@ -114,85 +96,28 @@ class TransformersEngine:
             self._leaving |= {name}
         self._between_turns(self._let_go)
 
-    def close(self) -> None:
-        with self._changed:
-            self._closed = True
-            self._changed.notify()
-        self._thread.join()
-        atexit.unregister(self.close)
+    def _check(self, request: Request) -> None:
+        spoilt, known = self._adapters.spoils_base, self.adapters
+        if request.adapter is None and spoilt:
+            raise ModelError(f"its adapter {spoilt}, so that the base cannot answer alone here.")
+        if request.adapter is not None and request.adapter not in known:
+            raise UnknownName("adapter", request.adapter, known)
 
-    def _check_open(self) -> None:
-        if self._closed:
-            raise ModelError("the model was unloaded; load it again.")
+    def _under_way(self) -> Collection[Ticket]:
+        return self._tickets.values()
 
-    def _check(self, requests: Sequence[Request]) -> None:
-        self._check_open()
-        known, spoilt = self.adapters, self._adapters.spoils_base
-        for request in requests:
-            if request.adapter is None and spoilt:
-                raise ModelError(f"its adapter {spoilt}, so that the base cannot answer alone here.")
-            if request.adapter is not None and request.adapter not in known:
-                raise UnknownName("adapter", request.adapter, known)
-            if not request.ids:
-                raise ModelError("the prompt is empty; it needs at least one token.")
-            if len(request.ids) >= self.context_length:
-                raise PromptTooLong(len(request.ids), self.context_length)
+    def _unload(self) -> None:
+        self._tickets.clear()
+        self._batches.clear()
+        del self._model, self._adapters, self._prefixes
 
-    def _limit(self, request: Request) -> int:
-        return min(request.sampling.max_new_tokens, self.context_length - len(request.ids))
-
-    def _wake(self) -> None:
-        with self._changed:
-            self._changed.notify()
-
-    def _run(self) -> None:
-        try:
-            with torch.inference_mode():
-                while self._wait_for_work():
-                    self._run_errands()
-                    self._drop_cancelled()
-                    for group in self._wanted():
-                        try:
-                            self._turn(group)
-                        except Exception as error:  # out of memory, say: it belongs to those who asked
-                            self._fail(group, error)
-                    self._let_go()
-        finally:  # whatever happened, nobody waits for ever
-            with self._changed:
-                self._closed = True
-            self._run_errands()
-            self._fail_all(ModelError("the model was unloaded before the answer was complete."))
-            self._batches.clear()
-            del self._model, self._adapters, self._prefixes
-
-    def _wait_for_work(self) -> bool:
-        with self._changed:
-            while not (self._closed or self._waiting or self._tickets or self._errands):
-                self._changed.wait()
-            return not self._closed
-
-    def _between_turns(self, errand: Callable[[], T]) -> T:
-        """Run `errand` on the thread that owns the model, and wait for it."""
-        done: SimpleQueue[tuple[T | None, BaseException | None]] = SimpleQueue()
-
-        def run() -> None:
+    def _turn(self) -> None:
+        for group in self._wanted():
             try:
-                done.put((errand(), None))
-            except BaseException as error:
-                done.put((None, error))
-
-        with self._changed:
-            self._check_open()
-            self._errands.append(run)
-            self._changed.notify()
-        result, error = done.get()
-        if error is not None:
-            raise error
-        return result  # type: ignore[return-value]
-
-    def _run_errands(self) -> None:
-        while self._errands:
-            self._errands.popleft()()
+                self._group_turn(group)
+            except Exception as error:  # out of memory, say: it belongs to those who asked
+                self._fail(group, error)
+        self._let_go()
 
     def _let_go(self) -> None:
         """Free the adapters that were removed and have no requests any more."""
@@ -209,7 +134,7 @@ class TransformersEngine:
                 self._leaving -= {name}
 
     def _score(self, ids: Sequence[int], adapter: str | None, top: int) -> list[Scored]:
-        self._check([Request(ids, adapter=adapter)])  # again: it may have been removed meanwhile
+        self._check_all([Request(ids, adapter=adapter)])  # again: it may have been removed meanwhile
         self._adapters.use([adapter])
         return score(self._model, ids, top)
 
@@ -222,7 +147,7 @@ class TransformersEngine:
     def _group(self, ticket: Ticket) -> str | None:
         return self._adapters.group(ticket.adapter)
 
-    def _turn(self, group: str | None) -> None:
+    def _group_turn(self, group: str | None) -> None:
         """The prompts of rows that join, or one token for every running row of a group."""
         if group not in self._batches:
             self._batches[group] = Batch(self._model, self._prefixes)
@@ -230,8 +155,8 @@ class TransformersEngine:
         free, joined = self._free(group), False
         while batch.open and (joining := self._admit(group, free)):
             free, joined = free - len(joining), True
-            self._adapters.use([joining[0].adapter])
             self._tickets.update({ticket.row: ticket for ticket in joining})
+            self._adapters.use([joining[0].adapter])
             self._tell(batch.add([ticket.row for ticket in joining]))
         if not joined and batch.running:
             self._adapters.use([row.request.adapter for row in batch.rows])
@@ -264,16 +189,6 @@ class TransformersEngine:
             self._waiting = deque(ticket for ticket in self._waiting if id(ticket) not in chosen)
         return joining
 
-    def _drop_cancelled(self) -> None:
-        """End requests that were cancelled before their turn came."""
-        with self._changed:
-            dropped = [ticket for ticket in self._waiting if ticket.row.cancelled]
-            if dropped:
-                self._waiting = deque(ticket for ticket in self._waiting if not ticket.row.cancelled)
-        for ticket in dropped:
-            ticket.row.finish = "cancelled"
-            ticket.tell(None)
-
     def _tell(self, steps: Sequence[tuple[Row, int | None]]) -> None:
         for row, token in steps:
             self._tickets[row].tell(token)
@@ -282,11 +197,11 @@ class TransformersEngine:
 
     def _fail(self, group: str | None, error: Exception) -> None:
         self._batches.pop(group, None)
-        for row in [row for row, ticket in self._tickets.items() if self._group(ticket) == group]:
-            self._tickets.pop(row).events.put(error)
-
-    def _fail_all(self, error: Exception) -> None:
-        for ticket in (*self._tickets.values(), *self._waiting):
-            ticket.events.put(error)
-        self._tickets.clear()
-        self._waiting.clear()
+        failed = [ticket for ticket in self._tickets.values() if self._group(ticket) == group]
+        if not failed:  # not even a batch could be made
+            with self._changed:
+                failed = [ticket for ticket in self._waiting if self._group(ticket) == group]
+                self._waiting = deque(ticket for ticket in self._waiting if self._group(ticket) != group)
+        for ticket in failed:
+            self._tickets.pop(ticket.row, None)
+        fail(failed, error)

@@ -38,15 +38,7 @@ def run(config: EvaluateConfig, context: TaskContext) -> Mapping[str, Any]:
     """
     host = load_host()
     dataset, records = _records(config, host)
-    assembled = assemble(
-        config.model,
-        host,
-        config.template,
-        config.dtype,
-        config.engine,
-        config.batch_size,
-        report=lambda text: context.emit("log", text=text),
-    )
+    assembled = assemble(config.model, host, config.opening, lambda text: context.emit("log", text=text))
     try:
         sides = _sides(config, assembled)
         progress = Progress(context, len(records) * len(sides))

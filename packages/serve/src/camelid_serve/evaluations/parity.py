@@ -20,7 +20,7 @@ from camelid_core.plugins import Host
 from camelid_core.records import Message
 
 from camelid_serve.assemble import Assembled, assemble
-from camelid_serve.config import Dtype
+from camelid_serve.config import Dtype, Opening
 from camelid_serve.engine import Request, Sampling, Scored
 from camelid_serve.inputs import open_input
 from camelid_serve.kinds import choose_engine, engine_text
@@ -154,7 +154,8 @@ def compare(
     ids: list[list[int]] = []
     for entrant in competing:
         report(f"{entrant.label}: {len(asked)} prompts")
-        opened = assemble(entrant.model, host, template, dtype, entrant.engine, _SLOTS, report)
+        how = Opening(template=template, dtype=dtype, engine=entrant.engine, slots=_SLOTS)
+        opened = assemble(entrant.model, host, how, report)
         with closing(opened):
             if not answers:
                 ids = [opened.prompt_ids(messages) for messages in asked]

@@ -21,6 +21,7 @@ from camelid_core.tasks import Interrupted, TaskContext
 
 from camelid_serve.answering import ask
 from camelid_serve.assemble import Assembled, assemble_reference
+from camelid_serve.config import Opening
 from camelid_serve.engine import Sampling
 from camelid_serve.many import Progress
 from camelid_serve.worklog import WorkLog
@@ -90,7 +91,8 @@ def _questions(config: PasskeyConfig, models: int) -> Iterator[_Question]:
 
 def _open(variant: Variant, config: PasskeyConfig, host: Host, context: TaskContext) -> Assembled:
     context.emit("log", text=f"Loading {variant.label}")
-    return assemble_reference(variant.reference, host, config.template, config.dtype, config.engine, slots=1)
+    how = Opening(template=config.template, dtype=config.dtype, engine=config.engine, slots=1)
+    return assemble_reference(variant.reference, host, how)
 
 
 def _answer(

@@ -81,7 +81,7 @@ def _show_or_train(
 
     check(recipe)
     typer.echo("\n".join([*comments(meaning), "", *banner(recipe, rows, world)]), err=True)
-    report(run_job("train", recipe.anchored(), name), as_json)
+    report(run_job("train", recipe.anchored(), name, recipe.anchored().model.name), as_json)
 
 
 @app.command("merge", context_settings=_AS_IT_IS)

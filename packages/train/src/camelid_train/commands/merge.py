@@ -24,4 +24,4 @@ def merge(
     """Write base + adapter as one plain Transformers model, and check that it gives the same logits."""
     config = validate(MergeConfig, {"adapter": adapter, "output": out, "dtype": dtype}, "the options").anchored()
     name = f"{Path(config.adapter).name[:56]}-merged"
-    report(run_job("merge", config, name), as_json)
+    report(run_job("merge", config, name, config.adapter), as_json)

@@ -12,12 +12,16 @@ import typer
 from camelid_core.commands.output import show_values
 from camelid_core.commands.running import report, run_job
 from camelid_core.config import load, parse_overrides, validate
+from camelid_core.datasets import open_source, parse_sources
+from camelid_core.errors import UsageError
 from camelid_core.jobs.foreground import open_store
+from camelid_core.plugins import load_host
 
 from camelid_train.config import Recipe
 from camelid_train.launching import follow, follows
 
 app = typer.Typer(help="Fine-tune a model from a recipe.")
+_FOR_EXAMPLE = "`camelid train recipe.toml`, or `camelid train model.name=smollm2-135m train.max_steps=5`"
 
 
 @app.command()
@@ -39,6 +43,9 @@ def train(
 
     config = read_recipe(recipe, overrides or []).anchored()
     check(config)
+    datasets = load_host().datasets
+    for source in parse_sources(config.data.sources, datasets):
+        open_source(source.name, datasets)
     if follows():  # torchrun or the like started this process beside another one on this machine, which has the job
         follow(config)
         return
@@ -52,7 +59,7 @@ def train(
         job = open_store().submit("train", config.model_dump(mode="json"), name)
         typer.echo(f"Job {job.id} is queued. `camelid jobs logs {job.id} --follow` shows it; `camelid worker` runs it.")
         return
-    report(run_job("train", config, name), as_json)
+    report(run_job("train", config, name, config.model.name), as_json)
 
 
 def _rehearse(config: Recipe, as_json: bool) -> None:
@@ -77,8 +84,16 @@ def _plan(config: Recipe, as_json: bool) -> None:
 
 
 def read_recipe(recipe: str, overrides: list[str]) -> Recipe:
-    """The recipe file with overrides; without a file, the defaults with overrides."""
-    if recipe and Path(recipe).suffix and "=" not in recipe:
-        return load(Recipe, Path(recipe), overrides)
-    given = [recipe, *overrides] if recipe else overrides
-    return validate(Recipe, parse_overrides(given), "the overrides")
+    """The recipe file with overrides; without a file, the defaults with overrides.
+
+    Raises:
+        UsageError: neither.
+        ConfigError: what is given does not fit.
+    """
+    if not recipe:
+        raise UsageError(f"say what to train: {_FOR_EXAMPLE}.")
+    if "=" in recipe:
+        return validate(Recipe, parse_overrides([recipe, *overrides]), "the overrides")
+    if not Path(recipe).suffix:
+        raise UsageError(f"{recipe!r} is neither a recipe (.toml, .yaml or .json) nor an override: {_FOR_EXAMPLE}.")
+    return load(Recipe, Path(recipe), overrides)

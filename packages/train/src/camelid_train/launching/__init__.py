@@ -32,6 +32,8 @@ def train(recipe: Recipe, context: TaskContext) -> Mapping[str, Any]:
 
     check(recipe)
     with reported(recipe, context) as told:
+        if not told.earlier:
+            told.emit("resume", step=0)  # now: should loading take too long for who stops it, this much is known
         if found().size == 1 and recipe.launch.processes * recipe.launch.nodes > 1:
             from .launch import launch
 

@@ -35,14 +35,15 @@ class Keeping:
 
 
 class SaveTold(TrainerCallback):
-    """Emits `checkpoint` after each: step, bytes."""
+    """Emits `checkpoint` after each that was written: step, bytes."""
 
     def __init__(self, context: TaskContext) -> None:
         self.context = context
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        size = diskspace.size_of(Path(str(args.output_dir)) / checkpoint.name_of(state.global_step))
-        self.context.emit("checkpoint", step=state.global_step, bytes=size)
+        written = Path(str(args.output_dir)) / checkpoint.name_of(state.global_step)
+        if written.is_dir():  # with DeepSpeed nothing is
+            self.context.emit("checkpoint", step=state.global_step, bytes=diskspace.size_of(written))
 
 
 def earlier_ones(context: TaskContext) -> tuple[Path, ...]:

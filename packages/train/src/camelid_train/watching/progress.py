@@ -12,19 +12,23 @@ from typing import Any
 
 import psutil
 import torch
-from camelid_core.tasks import Interrupted, TaskContext
+from camelid_core.tasks import TaskContext
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from camelid_train.loop.tally import Tally
+from camelid_train.planning.measuring import learning_bytes, optimizer_bytes
 
 from .evaluating import Evaluations
+from .stopping import leave_if_asked
 
 _SECOND = 1.0
+_SAVED_PER_SECOND = 50e6
+"""Bytes of a checkpoint that a slow disk takes, with their checksums."""
 
 
 class Progress(TrainerCallback):
-    """Emits `progress` each step (done, total, unit, elapsed, eta in seconds, tokens_per_second, mfu, trained_tokens,
-    memory in bytes) and `train` with the loss; lets `evaluations` have their turn."""
+    """Emits `progress` each step (done, total, unit, elapsed, eta and leaving in seconds, tokens_per_second, mfu,
+    trained_tokens, memory in bytes) and `train` with the loss; lets `evaluations` have their turn."""
 
     def __init__(
         self,
@@ -40,9 +44,13 @@ class Progress(TrainerCallback):
         self.numbers = numbers or {}
         self.usage: float | None = None  # MFU at one token per second
         self._began = 0.0
+        self._saving = 0.0
 
-    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any = None, **_: Any
+    ) -> None:
         self._began = time.monotonic() - self.tally.seconds
+        self._saving = (learning_bytes(model) + optimizer_bytes(model)) / _SAVED_PER_SECOND
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         seconds = self.tally.seconds = time.monotonic() - self._began
@@ -53,6 +61,7 @@ class Progress(TrainerCallback):
             unit="steps",
             elapsed=round(seconds, 1),
             eta=round(seconds / state.global_step * (state.max_steps - state.global_step), 1),
+            leaving=round(2 * seconds / state.global_step + self._saving, 3),  # a step may have begun
             trained_tokens=self.tally.trained_tokens,
             memory=_memory(),
             **self.rates(),
@@ -99,8 +108,7 @@ class RowProgress:
         self._began = self._last = time.monotonic()
 
     def __call__(self, done: int, total: int | None) -> None:
-        if self._context.stopping() == "save":
-            raise Interrupted  # what is tokenised stays in the cache
+        leave_if_asked(self._context)
         now = time.monotonic()
         if now - self._last < _SECOND:
             return

@@ -150,8 +150,9 @@ class Telling:
                 self._callbacks[tracker.name] = self._made(tracker)
             except Exception as error:
                 self._drop(tracker.name, error)
-            else:
-                self._tell(tracker.name, "on_train_begin")
+                continue
+            self._tell(tracker.name, "on_train_begin")
+            if tracker.name in self._callbacks:  # it has begun
                 look = tracker.look.format(home=home())
                 self._context.emit("log", text=f"The curves go to {tracker.name} too, as {self._run!r}: {look}.")
 

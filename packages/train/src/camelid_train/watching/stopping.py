@@ -41,9 +41,9 @@ class StopRules(TrainerCallback):
             self.tally.stopped = "asked"
             control.should_training_stop = True
             control.should_save = False
-        kept = "is not kept: DeepSpeed's runs begin anew" if args.deepspeed else "is saved"
+        left = "a run with DeepSpeed keeps no state and begins anew" if args.deepspeed else "its state is saved now"
         texts = {
-            "save": f"Asked to leave: the state after step {state.global_step} {kept}.",
+            "save": f"Asked to leave after step {state.global_step}: {left}.",
             "finish": f"Asked to finish: what was learnt up to step {state.global_step} is the result.",
         }
         if self.asked:

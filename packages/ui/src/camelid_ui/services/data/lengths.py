@@ -86,11 +86,11 @@ class Lengths:
     def over(self, cutoff: int) -> int:
         return int((self.tokens > cutoff).sum())
 
-    def at(self, cutoff: int) -> Cut:
-        """What `cutoff` leaves."""
+    def at(self, cutoff: int, whole: bool = False) -> Cut:
+        """What `cutoff` leaves, of rows that are cut or, `whole`, left out where they are longer."""
         import numpy as np
 
-        trained = self.within(cutoff)
+        trained = self.within(cutoff) * (self.tokens <= cutoff) if whole else self.within(cutoff)
         kept, refused = trained > 0, int((self.tokens == 0).sum())
         return Cut(
             rows=self.rows,

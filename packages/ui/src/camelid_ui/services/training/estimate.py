@@ -117,7 +117,7 @@ def _shares(data: Data, recipe: Recipe) -> list[_Share]:
     shares = []
     for part in data.mixing.plan(section, sizes):
         lengths = data.lengths.known(part.name, recipe.model.name, section.template)
-        cut, count = lengths.at(section.cutoff), max(1, lengths.rows)
+        cut, count = lengths.at(section.cutoff, section.too_long == "skip"), max(1, lengths.rows)
         shares.append(
             _Share(
                 rows=part.taken,
