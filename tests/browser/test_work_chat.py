@@ -99,6 +99,10 @@ def test_a_conversation_is_tried_edited_gone_on_with_undone_and_branched(eyes):
     expect(said).to_contain_text("Let me think.")
     page.locator("#chat-tuned .user [data-edit]").click()
     page.locator("#chat-tuned .user textarea").fill("What is 2 + 3?")
+    for beside in (True, False):  # all is drawn anew, and what is being written stays
+        page.locator("#chat-compare input").click()
+        expect(page.locator("#chat-base")).to_be_visible(visible=beside)
+        page.wait_for_timeout(300)
     page.locator("#chat-tuned .user [data-save]").click()
     expect(which).to_have_text("4/4")
     settled(page, 1)

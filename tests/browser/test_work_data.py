@@ -86,6 +86,7 @@ def test_the_collection_is_searched_narrowed_and_says_what_to_fetch(eyes):
 
 def test_a_row_is_found_by_its_number(eyes):
     page = eyes.open("?tab=data&data=cot-arithmetic-en")
+    expect(page.locator("#data-rows tr.chosen td").first).to_have_text("1")
     page.locator("#data-goto input, #data-goto textarea").first.fill("2345")
     page.keyboard.press("Enter")
     expect(page.locator("#data-rows tr.chosen td").first).to_have_text("2\u202f345")

@@ -141,7 +141,7 @@ class _Column:
         save, cancel, label = (esc(self._say(key)) for key in (deed, "chat.cancel", "chat.deed.edit"))
         return (
             f'<div class="editor" hidden><textarea rows="4" aria-label="{label}">\n{esc(text)}</textarea>'
-            f'<button type="button" class="save" data-save>{save}</button>'
+            f'<button type="button" class="save" data-save{self._dead}>{save}</button>'
             f'<button type="button" data-cancel>{cancel}</button></div>'
         )
 
