@@ -3,7 +3,7 @@
     python benchmarks/bench_pages.py [--rounds 3] [--rival llamafactory [--environment DIR]] [--chromium PATH]
 
 Each page is opened by a browser that has seen nothing yet, and watched for ten seconds; then a model answers on the
-Chat page for ten seconds, in as many tokens as it finds time for. A rival's page is opened in turn with ours. Without a
+Chat page for ten seconds, in as many tokens as it finds time for. A rival's page is opened after ours. Without a
 graphics card the browser paints with the processor, for all of them alike. Prints JSON.
 """
 
@@ -60,9 +60,9 @@ def compare(browser: Browser, home: Path, arguments: argparse.Namespace) -> dict
             for name, usable in PAGES.items():
                 found[name].append(opened(browser, f"{url}&tab={name}", usable))
             found["answering"].append(answering(browser, url))
-    for _ in range(arguments.rounds if arguments.rival else 0):
+    if arguments.rival:
         with theirs(python_of(arguments.rival, arguments.environment), home) as url:
-            found[arguments.rival].append(opened(browser, url, RIVAL_USABLE))
+            found[arguments.rival] = [opened(browser, url, RIVAL_USABLE) for _ in range(arguments.rounds)]
     medians = {
         name: {what: round(statistics.median(run[what] for run in runs), 2) for what in runs[0]}
         for name, runs in found.items()
