@@ -208,6 +208,3 @@ class AdapterOff(torch.nn.Module):
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.config = model.config
-
-    def forward(self) -> None:
-        raise NotImplementedError

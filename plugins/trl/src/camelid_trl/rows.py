@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar
 
 import numpy as np
 from camelid_core.tokencache import Account
-from camelid_core.tokencache.encoded import Encoded
+from camelid_core.tokencache.encoded import ByNumber, Encoded
 from camelid_core.tokenizing import IGNORE, Example
 
 RowT = TypeVar("RowT", bound=Example)
@@ -59,7 +59,7 @@ def last_answer(labels: Sequence[int]) -> tuple[int, int]:
     return int(trained[breaks[-1] + 1] if len(breaks) else trained[0]), int(trained[-1]) + 1
 
 
-class Rows(Sequence[RowT]):
+class Rows(ByNumber[RowT]):
     """Rows that still have the beginning of each of their answers within `cutoff` tokens, or are no longer than that
     where they must be `whole`; the rest is left out.
 
@@ -83,9 +83,6 @@ class Rows(Sequence[RowT]):
             trained_tokens=int((self._ends - self._starts).sum()),
         )
 
-    def row(self, at: int) -> RowT:
-        raise NotImplementedError
-
     def ids(self, at: int, side: int = 0) -> list[int]:
         """A conversation up to the end of its answer."""
         return self._sides[side].row(int(self.numbers[at]), int(self._ends[side, at])).input_ids
@@ -97,17 +94,6 @@ class Rows(Sequence[RowT]):
 
     def __len__(self) -> int:
         return len(self.numbers)
-
-    @overload
-    def __getitem__(self, index: int) -> RowT: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[RowT]: ...
-    def __getitem__(self, index: int | slice) -> RowT | list[RowT]:
-        if isinstance(index, slice):
-            return [self.row(at) for at in range(*index.indices(len(self)))]
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"row {index} of {len(self)}")
-        return self.row(index % len(self))
 
 
 class Pairs(Rows[Pair]):

@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from camelid_core.errors import DataError
 from camelid_core.tokenizing import IGNORE, Example
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     Numbers = np.ndarray[Any, np.dtype[np.int64]]
+
+RowT = TypeVar("RowT")
 
 _OPEN = 32
 """Shards mapped at once: each costs a file descriptor."""
@@ -56,18 +58,18 @@ class Lease:
             os.close(self._descriptor)
 
 
-class _Rows(Sequence[Example]):
-    """Rows by index, from either end, and by slice."""
+class ByNumber(Sequence[RowT]):
+    """Rows by number, from either end, and by slice."""
 
     @abstractmethod
-    def row(self, number: int) -> Example:
+    def row(self, number: int) -> RowT:
         """Row `number`, which is there."""
 
     @overload
-    def __getitem__(self, index: int) -> Example: ...
+    def __getitem__(self, index: int) -> RowT: ...
     @overload
-    def __getitem__(self, index: slice) -> list[Example]: ...
-    def __getitem__(self, index: int | slice) -> Example | list[Example]:
+    def __getitem__(self, index: slice) -> list[RowT]: ...
+    def __getitem__(self, index: int | slice) -> RowT | list[RowT]:
         if isinstance(index, slice):
             return [self.row(number) for number in range(*index.indices(len(self)))]
         if not -len(self) <= index < len(self):
@@ -75,7 +77,7 @@ class _Rows(Sequence[Example]):
         return self.row(index % len(self))
 
 
-class Encoded(_Rows):
+class Encoded(ByNumber[Example]):
     """All rows, none of them cut, in the order they were given. `lengths` and `trained` count tokens per row."""
 
     def __init__(self, places: Sequence[Place], lengths: Numbers, trained: Numbers, lease: Lease | None = None) -> None:
@@ -143,7 +145,7 @@ class Encoded(_Rows):
         return entry
 
 
-class View(_Rows):
+class View(ByNumber[Example]):
     """Rows cut off at `cutoff` tokens; those with nothing left to learn are left out. `account` says how many.
 
     `lengths` are known without reading; `rows` says which row of the whole each one is.

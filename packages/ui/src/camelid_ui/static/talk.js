@@ -33,7 +33,7 @@ new MutationObserver(() => {
   const now = element.querySelectorAll('article.user').length, box = element.closest('.html-container');
   if (now > asked) box?.scrollTo(0, box.scrollHeight);
   asked = now;
-}).observe(element, {childList: true, subtree: true});
+}).observe(element, {childList: true, subtree: true, attributeFilter: ['hidden']});  // Gradio mends what is there
 element.addEventListener('click', async event => {
   const button = event.target.closest('button'), box = article(event);
   if (!button || !box) return;

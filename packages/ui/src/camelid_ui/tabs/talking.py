@@ -129,19 +129,20 @@ def show(
     talk: Talk,
     say: Voice,
     sides: Sides,
-    said: str = "",
+    said: str | None = "",
     running: Sequence[str] = (),
     ask: str | None = None,
 ) -> Updates:
-    """Updates for `Talking.rest`; each button only while it can work."""
+    """Updates for `Talking.rest`; each button only while it can work. None leaves what is `said`, or in the box to
+    `ask`, as it is."""
     going = bool(running)
     asked = not going and bool(talk.path)
     ready = not going and services.chat.status.state == "ready"
     can = (ready, going, ready and asked, ready and bool(talk.going_on(sides.names)), asked)
     updates = [gr.update(interactive=each) for each in can]
     kept = gr.skip() if going else talk.to_json()
-    box = gr.skip() if ask is None else ask
-    return (talk, kept, *panels(services, talk, say, sides, running), said, box, *updates)
+    words, box = (gr.skip() if text is None else text for text in (said, ask))
+    return (talk, kept, *panels(services, talk, say, sides, running), words, box, *updates)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +202,7 @@ class Asking:
             yield self._update(talk, "", names, ask, form.mark(None, list(form.widgets))[1])
             for answers in stream:
                 talk = talk.answered(dict(zip(names, answers, strict=True)))
-                yield self._update(talk, "", names)
+                yield self._update(talk, None, names)
         except Invalid as problem:
             yield self.rest(self.before, error(str(problem)), self.draft, form.mark(problem)[1])
         except CamelidError as problem:
@@ -212,7 +213,7 @@ class Asking:
             yield self.rest(talk)
 
     def _update(
-        self, talk: Talk, said: str, running: Sequence[str], ask: str | None = None, marks: Sequence[Any] = ()
+        self, talk: Talk, said: str | None, running: Sequence[str], ask: str | None = None, marks: Sequence[Any] = ()
     ) -> Updates:
         skips = [gr.skip()] * len(self.ui.form.inputs)
         return (*show(self.services, talk, self.say, self.sides, said, running, ask), gr.skip(), *(marks or skips))
