@@ -188,6 +188,7 @@ def test_runs_are_found_compared_cloned_and_deleted(eyes):
     choose(page, "runs-state", "Failed")
     expect(page.locator("#train-runs tbody tr")).to_have_count(1)
     page.locator("#train-runs tr[data-key='2'] a").click()
+    expect(page.locator("#run .camelid-state.failed")).to_be_visible()  # which closes what was asked of the other one
     page.locator("#run-delete").click()
     eyes.shoot(page, "train-delete-wide")
     page.locator("#run-delete-yes").click()

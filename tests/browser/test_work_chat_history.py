@@ -10,7 +10,7 @@ import pytest
 from camelid_core.readers import read
 from camelid_core.records import Record
 from camelid_core.testing import write_jsonl
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 pytestmark = pytest.mark.timeout(600)  # whole flows, each in one go
 
@@ -58,8 +58,9 @@ def _no_trace(server) -> Iterator[None]:
 
 @pytest.mark.usefixtures("_no_trace")
 def test_conversations_are_kept_found_saved_and_judged(eyes, server, tmp_path):
-    page = eyes.open("?tab=chat")
+    page = eyes.open()
     page.set_default_timeout(90_000)
+    _opened_late(page)
     expect(page.locator("#chat-history .camelid-note")).to_contain_text("in this browser alone")
     pick(page, "chat-model", "tiny")
     page.locator("#chat-load").click()
@@ -103,6 +104,17 @@ def test_conversations_are_kept_found_saved_and_judged(eyes, server, tmp_path):
     expect(page.locator("#chat-tuned .bot")).to_have_count(0)
     _files(page, eyes, write_jsonl(tmp_path / "rows.jsonl", ROWS))
     _list(page, eyes)
+
+
+def _opened_late(page: Page) -> None:
+    """What a page is told when it is opened comes late, and takes back nothing that was chosen before."""
+    late: list[Route] = []
+    page.route("**/queue/join*", lambda route: late.append(route))
+    page.get_by_role("tab", name="Chat").click()
+    expect(page.locator("#chat-model input")).to_be_disabled()
+    page.route("**/queue/join*", lambda route: route.continue_())
+    for each in late:
+        each.continue_()
 
 
 def _files(page: Page, eyes, rows: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from inspect import signature
+
 import gradio as gr
 from camelid_core.registry import Registry
 from camelid_train.config import MergeConfig
@@ -34,6 +36,20 @@ def test_no_event_costs_the_browser_a_walk_through_the_page(services):
     """Gradio shows the state of every event at each of its outputs, and looks for all of them at every event."""
     config = build_app(services).get_config_file()
     assert [each for each in config["dependencies"] if each["backend_fn"] and each["show_progress_on"] != []] == []
+
+
+def test_no_choice_is_lost_however_quickly_the_next_one_comes(services):
+    """Gradio drops what comes while a handler is busy, and gives an event that waited the data of the one before it."""
+    demo = build_app(services)
+    for each in demo.get_config_file()["dependencies"]:
+        handler, events = demo.fns[each["id"]].fn, {event for _, event in each["targets"]}
+        if handler is None:
+            continue
+        says = any("EventData" in str(given.annotation) for given in signature(handler).parameters.values())
+        if says:
+            assert each["trigger_mode"] == "multiple", handler
+        elif events & {"input", "select", "submit", "change", "then"}:
+            assert each["trigger_mode"] != "once", (handler, events)
 
 
 def test_every_page_is_told_when_it_is_opened(services):

@@ -34,7 +34,8 @@ def build_app(services: Services) -> gr.Blocks:
         _lead(pages, services)
         opening.wire(demo, pages, services)
         close_controls(demo, services.profile)
-    demo.queue(max_size=services.profile.queue, default_concurrency_limit=8, api_open=False)
+    # one at a time of each handler: answers come in the order of what was asked, and each knows what the last one left
+    demo.queue(max_size=services.profile.queue, default_concurrency_limit=1, api_open=False)
     return demo
 
 

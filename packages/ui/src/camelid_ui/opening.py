@@ -38,8 +38,10 @@ class Opening:
 
     def offer(self, widget: Any, names: Sequence[Any], first: Any) -> Updates:
         """What can be chosen now; `first` is, at the first time and where nothing is yet."""
-        settled = self.number or self.given.get(widget)
-        return {widget: gr.update(choices=names) if settled else gr.update(choices=names, value=first)}
+        if self.number:
+            return {widget: gr.update(choices=names)}
+        chosen = {} if self.given.get(widget) else {"value": first}
+        return {widget: gr.update(choices=names, interactive=True, **chosen)}
 
     def list_jobs(self, ended: gr.State, job: gr.Textbox) -> Updates:
         """The page lists its jobs anew."""
@@ -48,11 +50,16 @@ class Opening:
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A page that is opened: what has to be known of it, what `tell` says, and to whom."""
+    """A page that is opened: what has to be known of it, what `tell` says, and to whom.
+
+    In `offered` nothing can be chosen before it is told what there is: an earlier choice would be lost to the answer
+    that is still on its way.
+    """
 
     tell: Callable[[Opening], Updates]
-    given: Sequence[Any]
-    told: Sequence[Any]
+    given: Sequence[Any] = ()
+    told: Sequence[Any] = ()
+    offered: Sequence[Any] = ()
 
 
 def wire(demo: gr.Blocks, pages: Pages, services: Services) -> None:
@@ -79,7 +86,9 @@ def _wire_page(arrival: Arrival, pages: Pages, services: Services, opened: gr.Te
         given = dict(zip(arrival.given, values, strict=True))
         return arrival.tell(Opening(pages, services, voice_of(request), int(times), _asked(query), given))
 
-    told = [*arrival.told, opened]  # two at least, without which Gradio takes no updates by their widgets
+    for widget in arrival.offered:
+        widget.interactive = False
+    told = [*arrival.offered, *arrival.told, opened]  # two at least: Gradio takes no updates by their widgets for one
     opened.change(arrive, [opened, pages.query, *arrival.given], told, **PRIVATE)
 
 
@@ -97,15 +106,14 @@ def _arrivals(pages: Pages) -> dict[str, Arrival]:
         pages.data, pages.train, pages.chat, pages.predict, pages.merge, pages.jobs
     )  # fmt: skip
     widgets = train.form.widgets
-    recipe = [widgets["model.name"], widgets["data.sources"], train.panel.ended]
     return {
-        "data": Arrival(_data, [data.chosen], [data.model, data.fresh, data.chosen, data.current]),
-        "train": Arrival(_train, [train.run], recipe),
-        "chat": Arrival(_chat, [chat.model], [chat.model, *chat.shown]),
-        "predict": Arrival(_predict, [predict.panel.job], [predict.model, predict.panel.ended]),
-        "merge": Arrival(_merge, [merge.adapter, merge.panel.job], [merge.adapter, merge.panel.ended]),
+        "data": Arrival(_data, [data.chosen], [data.fresh, data.chosen, data.current], [data.model]),
+        "train": Arrival(_train, [train.run], [widgets["data.sources"], train.panel.ended], [widgets["model.name"]]),
+        "chat": Arrival(_chat, [chat.model], chat.shown, [chat.model]),
+        "predict": Arrival(_predict, [predict.panel.job], [predict.panel.ended], [predict.model]),
+        "merge": Arrival(_merge, [merge.adapter, merge.panel.job], [merge.panel.ended], [merge.adapter]),
         "jobs": Arrival(_jobs, [jobs.panel.job], [jobs.panel.ended]),
-        "plugins": Arrival(_plugins, [], [pages.plugins.shown]),
+        "plugins": Arrival(_plugins, told=[pages.plugins.shown]),
     }
 
 

@@ -11,7 +11,7 @@ from camelid_core.jobs import State
 from camelid_core.jobs.files import EVENTS, attempt_directory
 from camelid_train.config import Recipe
 from camelid_ui.fields import Invalid, flat, values_of
-from camelid_ui.services.training.comparing import differences, numbers, toggled
+from camelid_ui.services.training.comparing import differences, numbers
 
 
 def recipe(*overrides):
@@ -183,9 +183,7 @@ def test_same_settings_differ_in_nothing():
 
 def test_what_is_compared_is_a_list_of_numbers():
     assert numbers("12, 9,x,12,") == [12, 9]
-    assert toggled("12,9", "12") == "9"
-    assert toggled("", "3") == "3"
-    assert toggled("1,2,3,4,5,6,7,8", "9") == "2,3,4,5,6,7,8,9"
+    assert numbers("1,2,3,4,5,6,7,8,9") == [1, 2, 3, 4, 5, 6, 7, 8]
 
 
 def test_a_run_that_ended_is_deleted_and_no_other(services):

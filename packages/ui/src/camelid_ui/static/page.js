@@ -2,6 +2,13 @@
 // the line in a histogram can be dragged, and writes to the number field it belongs to; curves say their values.
 window.camelid = {
   arrived: location.search,
+  picked: '',  // in a list, last
+  told: {},  // the field of ours that was changed last
+  compared(run, compare, most) {  // what is ticked; two or more take the page
+    const {value, checked} = this.told, rest = compare.split(',').filter(each => each && each !== value);
+    const chosen = checked ? [...rest, value].slice(-most) : rest;
+    return [chosen.length > 1 ? '' : run, chosen.join(',')];
+  },
   tab: '',  // which is open, once it is the one that the address says
   routed(query) { this.tab = new URLSearchParams(query).get('tab') || 'data'; },
   opened(tab, times) {  // how often before

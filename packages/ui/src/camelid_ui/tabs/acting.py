@@ -16,11 +16,11 @@ from camelid_ui.services import Services
 from camelid_ui.text import voice_of
 from camelid_ui.views import error, note
 
-from . import PRIVATE
+from . import EACH, PRIVATE
 from .measuring import wire_measuring
 from .talking import Asking, Pressed, Sides, Talking, panels, pressed
 
-_STREAMING: dict[str, Any] = {**PRIVATE, "concurrency_limit": 32, "concurrency_id": "chat", "trigger_mode": "multiple"}
+_STREAMING: dict[str, Any] = {**EACH, "concurrency_limit": 32, "concurrency_id": "chat"}
 """Whether a deed comes too early is decided here, and said: a browser would drop it, with the text that was written."""
 
 

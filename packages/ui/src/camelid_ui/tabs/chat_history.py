@@ -24,7 +24,7 @@ from camelid_ui.services.history import MOST
 from camelid_ui.text import LOCALES, Voice, strings, t, voice_of
 from camelid_ui.views import note
 
-from . import PRIVATE
+from . import EACH, PRIVATE
 from .parts import held, message, panel
 from .talking import Talking
 
@@ -111,7 +111,7 @@ def _wire_list(tab: ChatHistory, talking: Talking, new: gr.Button, read: gr.Uplo
 
     outputs = [tab.said, tab.about, talking.system, *talking.rest]
     talking.kept.change(keep, [talking.kept, tab.about, *talking.form.inputs], [tab.store, tab.about], **PRIVATE)
-    tab.listed.select(open_, None, outputs, **PRIVATE)
+    tab.listed.select(open_, None, outputs, **EACH)
     new.click(begin, None, outputs, **PRIVATE)
     read.upload(take, read, [tab.store, tab.said], **PRIVATE)
 

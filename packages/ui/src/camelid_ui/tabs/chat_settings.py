@@ -18,7 +18,7 @@ from camelid_ui.services import Services
 from camelid_ui.text import t, voice_of
 from camelid_ui.views import esc, note
 
-from . import PRIVATE
+from . import EACH, LATEST, PRIVATE
 from .parts import controls, message, panel, set_of
 
 _WHOSE = f"text => ({json.dumps({text.text: name for name, text in SYSTEMS.items()})})[text] ?? null"
@@ -56,10 +56,10 @@ def build(services: Services, *, ask: gr.Textbox, system: gr.Textbox, form: Form
         said = voice_of(request).maybe(f"preset.{name}", PRESETS[name].help)
         return note(said), *_filled(form, PRESETS[name].applied(Sampling(), own))
 
-    chips.input(toggle, ask, ask, **PRIVATE)
-    texts.input(lambda name: SYSTEMS[name].text if name in SYSTEMS else "", texts, system, **PRIVATE)
+    chips.input(toggle, ask, ask, **EACH)
+    texts.input(lambda name: SYSTEMS[name].text if name in SYSTEMS else "", texts, system, **LATEST)
     system.change(None, system, texts, js=_WHOSE, **PRIVATE)
-    preset.input(choose, preset, [about, *form.inputs], **PRIVATE)
+    preset.input(choose, preset, [about, *form.inputs], **LATEST)
     changed = [widget.input for key, widget in form.widgets.items() if key not in _KEPT]
     gr.on(changed, None, None, [preset, about], js="() => [null, '']", **PRIVATE)
 

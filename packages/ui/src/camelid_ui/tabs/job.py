@@ -18,7 +18,7 @@ from camelid_ui.text import Voice, t, voice_of
 from camelid_ui.views import error, esc, note
 from camelid_ui.views.jobs import badge, bar
 
-from . import PRIVATE
+from . import LATEST, PRIVATE
 from .parts import Confirmed, asking, confirmed, held, message, panel
 
 POLL_SECONDS = 1.5
@@ -48,7 +48,7 @@ class JobPanel:
         outputs = [self.column, self.head, self.body, self.finish, self.cancel.ask, self.cancel.row,
                    self.retry, self.timer, self.seen, self.ended]  # fmt: skip
         self.job.change(lambda: ("", ""), None, [self.seen, self.said], **PRIVATE).then(
-            show, [self.job, self.seen], outputs, **PRIVATE
+            show, [self.job, self.seen], outputs, **LATEST
         )
         self.timer.tick(show, [self.job, self.seen], outputs, **PRIVATE)
         actions = (
@@ -58,7 +58,7 @@ class JobPanel:
         )
         for button, action in actions:
             button.click(asking(action), self.job, self.said, **PRIVATE).then(
-                show, [self.job, self.seen], outputs, **PRIVATE
+                show, [self.job, self.seen], outputs, **LATEST
             )
 
     def _show(self, services: Services, body: Body, number: str, seen: str, say: Voice) -> tuple[Any, ...]:

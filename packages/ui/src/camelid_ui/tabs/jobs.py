@@ -18,7 +18,7 @@ from camelid_ui.views import jobs as view
 
 from . import PRIVATE
 from .job import JobPanel, build_job
-from .parts import address, chooser, key_of, panel
+from .parts import PICKED, address, chooser, panel
 
 _EVENTS = 40
 
@@ -44,7 +44,7 @@ def build(services: Services) -> JobsTab:
         return html, gr.Timer(active=any(each.running for each in views))
 
     shown.wire(services, _body)
-    entries.select(key_of, None, job, **PRIVATE)
+    entries.select(None, None, job, js=PICKED, **PRIVATE)
     gr.on([job.change, shown.ended.change, tab.timer.tick], listed, job, [entries, tab.timer], **PRIVATE)
     return tab
 

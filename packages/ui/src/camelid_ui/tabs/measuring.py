@@ -17,7 +17,7 @@ from camelid_ui.views import conversation as view
 from camelid_ui.views import note
 from camelid_ui.views.talk import context
 
-from . import PRIVATE
+from . import EACH, LATEST, PRIVATE
 from .parts import message
 from .talking import Sides, Talking, pressed
 
@@ -41,9 +41,9 @@ def wire_measuring(services: Services, ui: Talking) -> None:
 
     now = [ui.talk, ui.ask, ui.system, *ui.who]
     news = [ui.ask.change, ui.system.input, ui.kept.change, ui.seen.change, ui.compare.input, ui.beside.input]
-    gr.on(news, measure, now, [ui.context, ui.send], trigger_mode="always_last", **PRIVATE)
+    gr.on(news, measure, now, [ui.context, ui.send], **LATEST)
     ui.prompt.expand(draft, now, ui.exact, **PRIVATE)
-    gr.on([ui.base.input, ui.tuned.input], of_turn, ui.talk, [ui.prompt, ui.exact], **PRIVATE)
+    gr.on([ui.base.input, ui.tuned.input], of_turn, ui.talk, [ui.prompt, ui.exact], **EACH)
 
 
 def _measured(services: Services, talk: Talk, draft: str, system: str, sides: Sides, say: Voice) -> tuple[str, bool]:

@@ -22,9 +22,9 @@ from camelid_ui.views import code, empty, error, facts
 from camelid_ui.views import jobs as jobs_view
 from camelid_ui.views.numbers import size
 
-from . import PRIVATE
+from . import LATEST, PRIVATE
 from .job import JobPanel, build_job
-from .parts import address, chooser, key_of, message, panel
+from .parts import PICKED, address, chooser, message, panel
 
 
 @dataclass(frozen=True)
@@ -101,12 +101,11 @@ def _wire(tab: MergeTab, services: Services) -> None:
         check,
         tab.form.inputs,
         checked,
-        trigger_mode="always_last",
-        **PRIVATE,
+        **LATEST,
     )
     tab.start.click(begin, tab.form.inputs, [tab.panel.job, tab.said, *tab.form.inputs], **PRIVATE)
     tab.panel.wire(services, _result)
-    tab.list.select(key_of, None, tab.panel.job, **PRIVATE)
+    tab.list.select(None, None, tab.panel.job, js=PICKED, **PRIVATE)
     gr.on([tab.panel.job.change, tab.panel.ended.change], listed, tab.panel.job, tab.list, **PRIVATE)
 
 

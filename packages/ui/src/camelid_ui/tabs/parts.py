@@ -24,10 +24,12 @@ element.addEventListener('click', event => {
   const row = event.target.closest('[data-key]');
   if (!row || event.metaKey || event.ctrlKey) return;
   event.preventDefault();
+  camelid.picked = row.dataset.key;
   trigger('select', {value: row.dataset.key});
 });
 """
-
+PICKED = "() => camelid.picked"
+"""The key of what was chosen last, for a handler in the browser alone."""
 
 _CONTROLS = """
 let held = '';  // a field keeps the keyboard's attention when the page draws it anew
@@ -40,7 +42,15 @@ element.addEventListener('focusout', event => { if (event.target.isConnected) he
 new MutationObserver(() => {
   if (held && document.activeElement === document.body) element.querySelector(held)?.focus({preventScroll: true});
 }).observe(element, {childList: true, subtree: true});
-const tell = field => trigger('input', {value: {name: field.dataset.set, value: field.value}});
+const tell = field => {
+  const fields = [...element.querySelectorAll('input[data-set], select[data-set]')];
+  const filled = fields.filter(each => each.type !== 'radio' || each.checked);
+  camelid.told = {value: field.value, checked: field.checked};
+  trigger('input', {value: {
+    name: field.dataset.set, value: field.value,
+    fields: Object.fromEntries(filled.map(each => [each.dataset.set, each.value])),
+  }});
+};
 element.addEventListener('change', event => {
   const field = event.target.closest('input[data-set], select[data-set]');
   if (field) tell(field);
@@ -58,26 +68,35 @@ def panel(value: str = "", **options: Any) -> gr.HTML:
 
 
 def chooser(value: str = "", **options: Any) -> gr.HTML:
-    """HTML whose elements with `data-key` can be chosen; `.select` tells which through `key_of`."""
+    """HTML whose elements with `data-key` can be chosen; `.select` tells which through `PICKED` or `key_of`."""
     return gr.HTML(value, js_on_load=_SELECT, **options)
 
 
 def controls(value: str = "", script: str = "", **options: Any) -> gr.HTML:
-    """HTML with keys to choose and with fields of its own: `.input` tells name and value through `set_of`;
-    `script` is what it does besides."""
+    """HTML with keys to choose and with fields of its own: `.input` tells which through `set_of` and what
+    all of them hold through `fields_of`; `script` is what it does besides."""
     return gr.HTML(value, js_on_load=_SELECT + _CONTROLS + script, **options)
 
 
 def set_of(event: gr.EventData) -> tuple[str, str]:
     """Name and value of the field that was changed."""
-    data = event._data
-    value = data.get("value") if isinstance(data, dict) else None
+    value = _value(event)
     return (str(value.get("name", "")), str(value.get("value", ""))) if isinstance(value, dict) else ("", "")
 
 
+def fields_of(event: gr.EventData) -> dict[str, str]:
+    """What all fields hold, by name. Who goes by this alone loses nothing, whichever events overlap."""
+    value = _value(event)
+    fields = value.get("fields") if isinstance(value, dict) else None
+    return {str(name): str(each) for name, each in fields.items()} if isinstance(fields, dict) else {}
+
+
 def key_of(event: gr.EventData) -> str:
-    data = event._data
-    return str(data.get("value", "")) if isinstance(data, dict) else ""
+    return str(_value(event) or "")
+
+
+def _value(event: gr.EventData) -> Any:
+    return event._data.get("value") if isinstance(event._data, dict) else None
 
 
 def working(work: Work, say: Voice) -> str:

@@ -18,7 +18,7 @@ from camelid_ui.text import Voice, t, voice_of
 from camelid_ui.views import error, esc, note, state
 from camelid_ui.views.numbers import duration
 
-from . import PRIVATE
+from . import LATEST, PRIVATE
 from .parts import address, held, message, panel
 
 _LOADING_SECONDS, _SECONDS = 0.7, 4.0
@@ -94,7 +94,7 @@ def wire(services: Services, ui: Picking, ask: gr.Textbox) -> None:
 
     outputs = [*ui.shown, ask]
     ui.load.click(load, [ui.model, ui.compare, ui.beside], outputs, **PRIVATE)
-    ui.beside.input(bring, ui.beside, outputs, **PRIVATE)
+    ui.beside.input(bring, ui.beside, outputs, **LATEST)
     ui.timer.tick(look, ui.seen, outputs, **PRIVATE)
 
 

@@ -24,9 +24,9 @@ from camelid_ui.views import jobs as jobs_view
 from camelid_ui.views import predict as view
 from camelid_ui.views.numbers import count
 
-from . import PRIVATE
+from . import EACH, LATEST, PRIVATE
 from .job import JobPanel, build_job
-from .parts import address, chooser, key_of, message, panel
+from .parts import PICKED, address, chooser, message, panel
 
 _NOT_HERE = ("output",)
 ROLES = ("instruction", "input", "system", "messages")
@@ -170,10 +170,10 @@ def _wire(tab: PredictTab, services: Services) -> None:
 
     tab.file.upload(keep, tab.file, form.widgets["input"], **PRIVATE)
     outputs = [tab.preview, tab.command, tab.start, tab.mapping, *tab.roles.values(), *form.inputs]
-    gr.on([widget.change for widget in form.inputs], check, form.inputs, outputs, trigger_mode="always_last", **PRIVATE)
+    gr.on([widget.change for widget in form.inputs], check, form.inputs, outputs, **LATEST)
     tab.start.click(begin, form.inputs, [tab.panel.job, tab.said, *form.inputs], **PRIVATE)
     tab.panel.wire(services, _answers)
-    tab.list.select(key_of, None, tab.panel.job, **PRIVATE)
+    tab.list.select(None, None, tab.panel.job, js=PICKED, **PRIVATE)
     gr.on([tab.panel.job.change, tab.panel.ended.change], listed, tab.panel.job, tab.list, **PRIVATE)
 
 
@@ -189,7 +189,7 @@ def _wire_mapping(tab: PredictTab, services: Services) -> None:
         return (*[None] * len(ROLES), "", "")
 
     roles = list(tab.roles.values())
-    gr.on([role.input for role in roles], mapped, roles, form.widgets["columns"], **PRIVATE)
+    gr.on([role.input for role in roles], mapped, roles, form.widgets["columns"], **LATEST)
     form.widgets["input"].change(afresh, None, [*roles, form.widgets["columns"], form.widgets["reference"]], **PRIVATE)
     form.widgets["also"].focus(
         lambda: gr.update(choices=services.models.names()), None, form.widgets["also"], **PRIVATE
@@ -220,12 +220,12 @@ def _wire_rows(tab: PredictTab, services: Services) -> None:
     inputs = [tab.panel.job, tab.showing, tab.first]
     outputs = [tab.rows, tab.answers, tab.turning, tab.where, tab.back, tab.on]
     told = [tab.panel.timer.tick, tab.panel.ended.change, tab.first.change]
-    gr.on(told, shown, inputs, outputs, trigger_mode="always_last", **PRIVATE)
+    gr.on(told, shown, inputs, outputs, **LATEST)
     gr.on([tab.panel.job.change, tab.showing.change], lambda: 0, None, tab.first, **PRIVATE).then(
-        shown, inputs, outputs, **PRIVATE
+        shown, inputs, outputs, **LATEST
     )
     for button, step in ((tab.back, -SHOWN), (tab.on, SHOWN)):
-        button.click(lambda start, step=step: max(0, start + step), tab.first, tab.first, **PRIVATE)
+        button.click(lambda start, step=step: max(0, start + step), tab.first, tab.first, **EACH)
 
 
 def _answers(services: Services, job: JobView, say: Voice) -> str:

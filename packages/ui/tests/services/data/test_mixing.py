@@ -8,7 +8,7 @@ import pytest
 from camelid_core.errors import CamelidError, UsageError
 from camelid_core.mixing import Mixture, mix
 from camelid_ui.services.data.mixing import source_text
-from camelid_ui.tabs.data.weighing import BETWEEN, changed, mixture, sources_of, with_source
+from camelid_ui.tabs.data.weighing import BETWEEN, mixture, set_as, sources_of, with_source
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -72,10 +72,12 @@ def test_the_address_keeps_sources_and_weights(parts):
 def test_fields_of_the_list_change_the_mixture():
     text = with_source(with_source("", "a"), "b")
     assert with_source(text, "a") == text == "a,b"
-    text, caps = changed(text, {}, "weight:a", "0.5")
-    text, caps = changed(text, caps, "cap:b", "100")
+    fields = {"weight:a": "0.5", "cap:a": "", "weight:b": "1", "cap:b": "100"}
+    text, caps = set_as(text, fields)
     assert (text, caps) == ("a:0.5,b", {"b": 100})
-    assert changed(text, caps, "cap:b", "") == (text, {})
-    assert changed(text, caps, "remove:a", "")[0] == "b"
+    assert set_as(text, fields | {"cap:b": ""}) == (text, {})
+    assert set_as(text, fields | {"weight:a": "-", "weight:b": "nan"}) == (text, caps)  # no number yet
+    assert set_as(with_source(text, "c"), fields) == ("a:0.5,b,c", caps)  # which was added just now
+    assert set_as(text, fields, without="a") == ("b", caps)
     made = mixture(text, caps, 1, "", "no", [], [])
     assert (made.sources, made.caps, made.rows) == (["a:0.5", "b"], {"b": 100}, None)

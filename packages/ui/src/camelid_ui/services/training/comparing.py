@@ -37,12 +37,6 @@ def numbers(text: str) -> list[int]:
     return list(dict.fromkeys(int(part) for part in text.split(",") if part.strip().isdecimal()))[:MOST]
 
 
-def toggled(text: str, number: str) -> str:
-    """`number` put into the list, or taken out where it is in there."""
-    known = [str(each) for each in numbers(text)]
-    return ",".join([each for each in known if each != number] if number in known else [*known, number][-MOST:])
-
-
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in values.items():
         if isinstance(value, dict) and value:

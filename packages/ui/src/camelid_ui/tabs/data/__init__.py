@@ -14,7 +14,7 @@ from camelid_core.errors import CamelidError
 
 from camelid_ui.services import Services
 from camelid_ui.tabs import PRIVATE
-from camelid_ui.tabs.parts import address, held, key_of, message
+from camelid_ui.tabs.parts import address, held, message
 from camelid_ui.text import voice_of
 from camelid_ui.views.data import chosen as chosen_view
 
@@ -82,9 +82,8 @@ def build(services: Services) -> DataTab:
 def _wire(tab: DataTab, services: Services) -> None:
     version = gr.State("")
     tab.chosen.change(lambda name: name, tab.chosen, tab.current, **PRIVATE)
-    side.wire(tab.side, tab.chosen, services)
     fetching.wire(tab.fetch, tab.current, services)
-    _choose(tab, services)  # first of what follows: heading and list are there before tokens and counts
+    _choose(tab, services)  # first of what follows: the heading is there before tokens and counts
     arrived = [tab.current.change, tab.fetch.fetched.change]
     chosen.wire(tab.set, tab.chosen, tab.row, tab.lengths.cutoff, arrived, services)
     lengths.wire(tab.lengths, [tab.current, tab.set.model, tab.set.template], arrived, services)
@@ -92,40 +91,26 @@ def _wire(tab: DataTab, services: Services) -> None:
     taking.wire(tab.add, tab.chosen, tab.room, tab.set.said, services)
     weighing.wire(tab.mix, services)
     _move(tab)
-    inputs = [*tab.side.asked, tab.chosen]
-    gr.on(
-        [tab.fresh.change, version.change, tab.mix.said.change, tab.lengths.cut.change],
-        _lister(services), inputs, tab.side.shown, trigger_mode="always_last", **PRIVATE,
-    )  # fmt: skip
-
-
-def _lister(services: Services) -> Any:
-    """Lists the sets anew: there is another one, or the cache grew."""
-
-    def show(search: str, facets: dict[str, str], name: str, request: gr.Request) -> tuple[str, str, str]:
-        return side.listed(services, search, facets, name, voice_of(request))
-
-    return show
+    news = [tab.current.change, tab.fresh.change, version.change, tab.mix.said.change, tab.lengths.cut.change]
+    side.wire(tab.side, tab.chosen, news, services)
 
 
 def _choose(tab: DataTab, services: Services) -> None:
     """What follows when a set is chosen."""
     shown = tab.set
 
-    def choose(name: str, row: str, search: str, facets: dict[str, str], request: gr.Request) -> tuple[Any, ...]:
+    def choose(name: str, row: str, request: gr.Request) -> tuple[Any, ...]:
         say = voice_of(request)
-        listed = side.listed(services, search, facets, name, say)
         off, hidden = gr.update(interactive=False), gr.update(visible=False)
         try:
             entry = services.data.collection.show(name)
         except CamelidError as problem:
             nothing = (message(problem), *fetching.hidden(), hidden, off, off, *tab.bottom.remove.hidden())
-            return (*listed, *nothing, *[gr.skip()] * 5)
+            return (*nothing, *[gr.skip()] * 5)
         here = entry.place != "fetch"
         index = chosen.number(row)
         start = index // chosen.PAGE * chosen.PAGE
         return (
-            *listed,
             chosen_view.heading(entry, say, services.data.collection.facts(name)),
             *fetching.show(services, entry, say),
             gr.update(visible=here),
@@ -141,29 +126,26 @@ def _choose(tab: DataTab, services: Services) -> None:
             services.data.collection.remove(name)
         return services.data.collection.names()[0]
 
-    inputs = [tab.current, tab.row, *tab.side.asked]
     confirm = tab.bottom.remove
     outputs = [
-        *tab.side.shown, shown.head, *tab.fetch.shown, shown.body, tab.bottom.use, tab.bottom.mix, confirm.ask,
+        shown.head, *tab.fetch.shown, shown.body, tab.bottom.use, tab.bottom.mix, confirm.ask,
         confirm.row, *shown.paged,
     ]  # fmt: skip
-    gr.on([tab.current.change, tab.fetch.fetched.change], choose, inputs, outputs, **PRIVATE)
+    gr.on([tab.current.change, tab.fetch.fetched.change], choose, [tab.current, tab.row], outputs, **chosen.IN_ORDER)
     confirm.yes.click(remove, tab.chosen, tab.chosen, **PRIVATE)
 
 
 def _move(tab: DataTab) -> None:
     """From room to room."""
 
-    def pick(event: gr.EventData) -> tuple[str, str, str, str]:
-        return key_of(event), "0", "", ""
-
     def show(room: str) -> list[Any]:
         return [gr.update(visible=name == (room if room in ROOMS else "")) for name in ROOMS]
 
     columns = [tab.rooms[name] for name in ROOMS]
     picked = [tab.chosen, tab.row, tab.room, tab.set.said]
-    tab.side.list.select(pick, None, picked, **PRIVATE).then(None, None, None, js=_TO_ROOM, **PRIVATE)
-    tab.set.head.select(pick, None, picked, **PRIVATE)
+    pick = "() => [camelid.picked, '0', '', '']"
+    tab.side.list.select(None, None, picked, js=pick, **PRIVATE).then(None, None, None, js=_TO_ROOM, **PRIVATE)
+    tab.set.head.select(None, None, picked, js=pick, **PRIVATE)
     for button, room in ((tab.side.add, "add"), (tab.side.mix, "mix")):
         button.click(lambda room=room: room, None, tab.room, **PRIVATE).then(None, None, None, js=_TO_ROOM, **PRIVATE)
     gr.on([tab.add.close.click, tab.mix.close.click], lambda: "", None, tab.room, **PRIVATE)

@@ -14,14 +14,16 @@ from camelid_core.records import Record
 
 from camelid_ui.services import Services
 from camelid_ui.services.data import Entry
-from camelid_ui.tabs import PRIVATE
-from camelid_ui.tabs.parts import Confirmed, chooser, confirmed, key_of, message, panel
+from camelid_ui.tabs import EACH, LATEST, PRIVATE
+from camelid_ui.tabs.parts import PICKED, Confirmed, chooser, confirmed, message, panel
 from camelid_ui.text import Voice, t, voice_of
 from camelid_ui.views import conversation, error, note
 from camelid_ui.views.data import chosen as view
 from camelid_ui.views.numbers import count
 
 PAGE = 6
+IN_ORDER = {**LATEST, "concurrency_id": "data-rows"}
+"""For all that turns to other rows: what was asked for last is what stays."""
 
 
 @dataclass(frozen=True)
@@ -168,19 +170,19 @@ def wire(
 
     at = [chosen, room.start, row]
     looking = [chosen, row, room.model, room.template, cutoff]
-    room.rows.select(key_of, None, row, **PRIVATE)
+    room.rows.select(None, None, row, js=PICKED, **PRIVATE)
     now = gr.State("0")  # a box says that it changed also when nothing did
     row.change(lambda row: row, row, now, **PRIVATE)
-    now.change(to_row, [chosen, row], room.paged, **PRIVATE)
+    now.change(to_row, [chosen, row], room.paged, **IN_ORDER)
     gr.on(
         [*arrived, now.change, room.model.change, room.template.change, cutoff.change],
-        see, looking, room.looked, trigger_mode="always_last", **PRIVATE,
+        see, looking, room.looked, **LATEST,
     )  # fmt: skip
-    room.goto.submit(go, [chosen, room.goto], [row, room.where], **PRIVATE)
-    room.back.click(lambda start: max(0, start - PAGE), room.start, room.start, **PRIVATE).then(
-        paged, at, room.paged, **PRIVATE
-    )
-    room.on.click(lambda start: start + PAGE, room.start, room.start, **PRIVATE).then(paged, at, room.paged, **PRIVATE)
+    room.goto.submit(go, [chosen, room.goto], [row, room.where], **LATEST)
+    for button, step in ((room.back, -PAGE), (room.on, PAGE)):
+        button.click(lambda start, step=step: max(0, start + step), room.start, room.start, **EACH).then(
+            paged, at, room.paged, **IN_ORDER
+        )
 
 
 def number(row: str) -> int:

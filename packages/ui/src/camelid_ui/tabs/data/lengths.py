@@ -13,7 +13,7 @@ from camelid_core.errors import CamelidError
 
 from camelid_ui.services import Services
 from camelid_ui.services.data import Lengths
-from camelid_ui.tabs import PRIVATE
+from camelid_ui.tabs import LATEST, PRIVATE
 from camelid_ui.tabs.parts import message, panel, working
 from camelid_ui.text import Voice, t, voice_of
 from camelid_ui.views.data import lengths as view
@@ -117,7 +117,7 @@ def wire(room: LengthsRoom, seen_as: list[Any], arrived: list[Any], services: Se
 
     inputs = [*seen_as, room.cutoff]
     seen = [widget.change for widget in seen_as[1:]]
-    gr.on([*arrived, *seen], measured, inputs, room.shown, trigger_mode="always_last", **PRIVATE)
-    room.cutoff.change(moved, inputs, room.cut, trigger_mode="always_last", **PRIVATE)
+    gr.on([*arrived, *seen], measured, inputs, room.shown, **LATEST)
+    room.cutoff.change(moved, inputs, room.cut, **LATEST)
     room.all.click(count, inputs, room.shown, **PRIVATE)
     room.timer.tick(watch, inputs, room.shown, **PRIVATE)

@@ -13,13 +13,15 @@ from camelid_core import library
 from camelid_core.errors import CamelidError
 
 from camelid_ui.services import Services
-from camelid_ui.tabs import PRIVATE
-from camelid_ui.tabs.parts import controls, key_of, message, panel, set_of, working
+from camelid_ui.tabs import EACH, PRIVATE
+from camelid_ui.tabs.parts import controls, fields_of, message, panel, working
 from camelid_ui.text import Voice, t, voice_of
 from camelid_ui.views.data import lints as view
 
 WAIT = 1.0
 _TO_ROW = "() => document.getElementById('data-rows')?.scrollIntoView({block: 'start', behavior: 'smooth'})"
+
+_ROW = "row => camelid.picked.startsWith('row:') ? camelid.picked.slice(4) : row"
 
 
 @dataclass(frozen=True)
@@ -118,9 +120,8 @@ def wire(
     def opened(name: str, request: gr.Request) -> tuple[Any, ...]:
         return show(services, name, {}, voice_of(request))
 
-    def ticked(name: str, actions: dict[str, str], request: gr.Request, event: gr.EventData) -> tuple[Any, ...]:
-        lint, action = set_of(event)
-        actions = {key: value for key, value in actions.items() if key != lint} | ({lint: action} if action else {})
+    def ticked(name: str, request: gr.Request, event: gr.EventData) -> tuple[Any, ...]:
+        actions = {lint: action for lint, action in fields_of(event).items() if action}
         return actions, *planned(services, name, actions, voice_of(request))
 
     def offer(name: str, against: str | None, request: gr.Request) -> Any:
@@ -154,8 +155,8 @@ def wire(
 
     inputs = [chosen, room.actions]
     gr.on(arrived, opened, chosen, room.shown, **PRIVATE)
-    room.findings.input(ticked, inputs, [room.actions, room.plan, room.name, room.write], **PRIVATE)
-    room.findings.select(_row_of, None, row, **PRIVATE).then(None, None, None, js=_TO_ROW, **PRIVATE)
+    room.findings.input(ticked, chosen, [room.actions, room.plan, room.name, room.write], **EACH)
+    room.findings.select(None, row, row, js=_ROW, **PRIVATE).then(None, None, None, js=_TO_ROW, **PRIVATE)
     room.against.focus(lambda: gr.update(choices=services.data.collection.sources()), None, room.against, **PRIVATE)
     room.against.change(offer, [chosen, room.against], room.all, **PRIVATE)
     room.all.click(check, [*inputs, room.against], room.shown, **PRIVATE)
@@ -172,8 +173,3 @@ def _offered(services: Services, name: str, against: str, say: Voice) -> Any:
     if against and against != checked.against:
         return gr.update(visible=True, value=say("lints.check_all"))
     return gr.update(visible=not (checked.exact and checked.thorough))
-
-
-def _row_of(event: gr.EventData) -> Any:
-    kind, _, row = key_of(event).partition(":")
-    return row if kind == "row" else gr.skip()

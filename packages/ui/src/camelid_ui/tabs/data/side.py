@@ -12,7 +12,7 @@ import gradio as gr
 
 from camelid_ui.services import Services
 from camelid_ui.services.data.entries import facets
-from camelid_ui.tabs import PRIVATE
+from camelid_ui.tabs import EACH, LATEST
 from camelid_ui.tabs.parts import chooser, key_of, panel
 from camelid_ui.text import Voice, t, voice_of
 from camelid_ui.views.data import cache as cache_view
@@ -62,7 +62,9 @@ def listed(services: Services, search: str, chosen: dict[str, str], name: str, s
     )
 
 
-def wire(side: Side, chosen: gr.Textbox, services: Services) -> None:
+def wire(side: Side, chosen: gr.Textbox, news: list[Any], services: Services) -> None:
+    """`news` are the events of a list that has become another: a set more, another one chosen, a cache that grew."""
+
     def show(search: str, facets: dict[str, str], name: str, request: gr.Request) -> tuple[str, str, str]:
         return listed(services, search, facets, name, voice_of(request))
 
@@ -72,6 +74,5 @@ def wire(side: Side, chosen: gr.Textbox, services: Services) -> None:
             {} if facets.get(name) == value else {name: value}
         )
 
-    inputs = [*side.asked, chosen]
-    side.search.change(show, inputs, side.shown, trigger_mode="always_last", **PRIVATE)
-    side.chips.select(toggle, side.facets, side.facets, **PRIVATE).then(show, inputs, side.shown, **PRIVATE)
+    side.chips.select(toggle, side.facets, side.facets, **EACH)
+    gr.on([side.search.change, side.facets.change, *news], show, [*side.asked, chosen], side.shown, **LATEST)

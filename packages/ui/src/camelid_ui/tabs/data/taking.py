@@ -15,7 +15,7 @@ from camelid_core.readers import Detection
 from camelid_ui.services import Services
 from camelid_ui.services.background import Work
 from camelid_ui.services.data.adding import MAPPED, Adding, Plan
-from camelid_ui.tabs import PRIVATE
+from camelid_ui.tabs import LATEST, PRIVATE
 from camelid_ui.tabs.parts import message, with_request, working
 from camelid_ui.text import Voice, voice_of
 from camelid_ui.views import error
@@ -105,10 +105,10 @@ def wire(room: AddRoom, chosen: gr.Textbox, open_room: gr.Textbox, said: gr.HTML
     do = _Handlers(room, services.data.adding)
     given = [room.file.change, room.path.submit, room.path.blur]
     looking = [room.seen, room.file, room.path, room.strict]
-    gr.on(given, do.look, looking, room.shown, trigger_mode="always_last", **PRIVATE)
+    gr.on(given, do.look, looking, room.shown, **LATEST)
     changes = [room.reader.input, room.strict.input, *(role.input for role in room.roles.values())]
     again = with_request(do.again)
-    gr.on(changes, again, room.how, [room.mapping, room.preview], trigger_mode="always_last", **PRIVATE)
+    gr.on(changes, again, room.how, [room.mapping, room.preview], **LATEST)
     outputs = [room.said, room.working, room.timer, said, chosen, open_room, room.file, room.path, room.name]
     room.add.click(with_request(do.add), [room.name, room.licence, *room.how], outputs, **PRIVATE)
     room.timer.tick(do.watch, room.working, outputs, **PRIVATE)

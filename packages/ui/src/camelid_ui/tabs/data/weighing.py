@@ -6,7 +6,10 @@ Knows handlers and how the address writes sources. The components are in `mixing
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 import gradio as gr
@@ -18,8 +21,8 @@ from camelid_core.mixing import Mixture
 from camelid_ui.services import Services
 from camelid_ui.services.background import Work
 from camelid_ui.services.data.mixing import MOST_SOURCES, source_text
-from camelid_ui.tabs import PRIVATE
-from camelid_ui.tabs.parts import message, set_of, with_request, working
+from camelid_ui.tabs import EACH, LATEST, PRIVATE
+from camelid_ui.tabs.parts import fields_of, message, set_of, with_request, working
 from camelid_ui.text import Voice, voice_of
 from camelid_ui.views import code, error
 from camelid_ui.views.data import mixing as view
@@ -66,19 +69,20 @@ def with_source(mix: str, name: str) -> str:
     return BETWEEN.join(part for part in (mix, name) if part)
 
 
-def changed(mix: str, caps: dict[str, int], what: str, value: str) -> tuple[str, dict[str, int]]:
-    """After a field of the sources' list was changed: `what` is `weight:NAME`, `cap:NAME` or `remove:NAME`."""
-    kind, _, name = what.partition(":")
-    sources = sources_of(mix)
-    if kind == "remove":
-        sources = [source for source in sources if source.name != name]
-    if kind == "weight":
-        weight = min(100.0, max(0.01, float(value or 1)))
-        sources = [Source(s.name, weight) if s.name == name else s for s in sources]
-    if kind == "cap":
-        rest = {key: cap for key, cap in caps.items() if key != name}
-        caps = rest | ({name: max(1, int(float(value)))} if value else {})
-    return BETWEEN.join(source_text(source.name, source.weight) for source in sources), caps
+def set_as(mix: str, fields: Mapping[str, str], without: str = "") -> tuple[str, dict[str, int]]:
+    """The mix and its caps as the fields of the sources' list say, `weight:NAME` and `cap:NAME`: a source that has no
+    fields yet, and a field that holds no number, leave all as it is."""
+    sources = [source for source in sources_of(mix) if source.name != without]
+    weights = {source.name: _number(fields.get(f"weight:{source.name}", ""), source.weight) for source in sources}
+    caps = {source.name: _number(fields.get(f"cap:{source.name}", "")) for source in sources}
+    text = BETWEEN.join(source_text(name, min(100.0, max(0.01, weight))) for name, weight in weights.items())
+    return text, {name: max(1, int(cap)) for name, cap in caps.items() if cap is not None}
+
+
+def _number(text: str, otherwise: Any = None) -> Any:
+    with suppress(ValueError):
+        return number if isfinite(number := float(text)) else otherwise
+    return otherwise
 
 
 @dataclass(frozen=True)
@@ -100,11 +104,9 @@ class _Handlers:
         tags = gr.update(choices=self.services.data.mixing.tags(names))
         return view.sources(shown, voice_of(request)), pick, tags, BETWEEN.join(names)
 
-    def set_part(self, mix: str, caps: dict[str, int], event: gr.EventData) -> tuple[Any, Any]:
-        try:
-            return changed(mix, caps, *set_of(event))
-        except ValueError:
-            return gr.skip(), gr.skip()  # no number yet
+    def set_part(self, mix: str, event: gr.EventData) -> tuple[str, dict[str, int]]:
+        kind, _, name = set_of(event)[0].partition(":")
+        return set_as(mix, fields_of(event), without=name if kind == "remove" else "")
 
     def plan(self, *values: Any, request: gr.Request) -> tuple[Any, ...]:
         """Shares, the same as a command, and whether it can be used and saved."""
@@ -152,12 +154,12 @@ def wire(room: MixRoom, services: Services) -> None:
     laid = gr.State(" ")
     parts, result = [room.mix, room.caps], [room.shares, room.command, room.use, room.save]
     plan = with_request(do.plan)
-    room.pick.input(with_source, [room.mix, room.pick], room.mix, **PRIVATE)
+    room.pick.input(with_source, [room.mix, room.pick], room.mix, **LATEST)
     room.mix.change(do.lay_out, [*parts, laid], [room.sources, room.pick, room.drop_tags, laid], **PRIVATE)
-    room.sources.input(do.set_part, parts, parts, **PRIVATE).then(plan, room.choices, result, **PRIVATE)
+    room.sources.input(do.set_part, room.mix, parts, **EACH).then(plan, room.choices, result, **LATEST)
     others = [room.temperature, room.rows, room.deduplicate, room.drop_tags, room.drop_lints]
     changes = [room.mix.change, *(each.change for each in others)]
-    gr.on(changes, plan, room.choices, result, trigger_mode="always_last", **PRIVATE)
+    gr.on(changes, plan, room.choices, result, **LATEST)
     saving = [room.said, room.working, room.timer]
     room.save.click(with_request(do.save), [room.name, *room.choices], saving, **PRIVATE)
     room.timer.tick(do.watch, room.working, saving, **PRIVATE)

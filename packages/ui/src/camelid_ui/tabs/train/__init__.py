@@ -14,9 +14,9 @@ from camelid_train.config import Recipe
 
 from camelid_ui.forms import Form
 from camelid_ui.services import Services
-from camelid_ui.services.training.comparing import numbers, toggled
+from camelid_ui.services.training.comparing import MOST, numbers
 from camelid_ui.tabs import PRIVATE
-from camelid_ui.tabs.parts import address, key_of, message, set_of
+from camelid_ui.tabs.parts import address, message
 
 from .comparing import ComparePanel, build_comparing
 from .form import RecipeForm, build_form
@@ -56,14 +56,6 @@ def _lead(tab: TrainTab, services: Services) -> None:
     def arrange(run: str, compare: str) -> Any:
         return gr.update(visible=not run.strip() and len(numbers(compare)) < 2)
 
-    def opened(event: gr.EventData) -> tuple[str, str]:
-        return key_of(event), ""
-
-    def pick(run: str, compare: str, event: gr.EventData) -> tuple[str, str]:
-        """Into the comparison or out of it; two or more take the page."""
-        chosen = toggled(compare, set_of(event)[1])
-        return ("" if len(numbers(chosen)) > 1 else run), chosen
-
     def again(run: str) -> tuple[Any, ...]:
         """The form with a run's settings."""
         try:
@@ -76,12 +68,13 @@ def _lead(tab: TrainTab, services: Services) -> None:
             services.training.delete(int(run), bool(result))
         except (CamelidError, ValueError) as problem:
             return gr.skip(), gr.skip(), message(problem), gr.skip()
-        return "", toggled(compare, run) if run in compare.split(",") else compare, "", False
+        return "", ",".join(str(each) for each in numbers(compare) if str(each) != run), "", False
 
     panel = tab.panel
     gr.on([tab.run.change, tab.compare.change], arrange, [tab.run, tab.compare], tab.recipe.column, **PRIVATE)
-    tab.table.list.select(opened, None, [tab.run, tab.compare], **PRIVATE)
-    tab.table.list.input(pick, [tab.run, tab.compare], [tab.run, tab.compare], **PRIVATE)
+    chosen = [tab.run, tab.compare]
+    tab.table.list.select(None, None, chosen, js="() => [camelid.picked, '']", **PRIVATE)
+    tab.table.list.input(None, chosen, chosen, js=f"(...held) => camelid.compared(...held, {MOST})", **PRIVATE)
     panel.again.click(again, tab.run, [tab.run, panel.said, *tab.form.inputs], **PRIVATE)
     deleted = [tab.run, tab.compare, panel.said, panel.delete.option]
     panel.delete.yes.click(delete, [tab.run, tab.compare, panel.delete.option], deleted, **PRIVATE)

@@ -16,7 +16,7 @@ from camelid_train.config import Recipe
 from camelid_ui.fields import Invalid, differing, knobs
 from camelid_ui.forms import Form
 from camelid_ui.services import Services
-from camelid_ui.tabs import PRIVATE
+from camelid_ui.tabs import LATEST, PRIVATE
 from camelid_ui.tabs.parts import message, panel, with_request
 from camelid_ui.text import Voice, t, voice_of
 from camelid_ui.views import code, error, note
@@ -80,7 +80,7 @@ class RecipeForm:
         checked = [self.wrong, self.estimate, self.command, self.differs, self.said, self.start]
         changes = [widget.change for widget in [*form.inputs, self.name, ended]]
         gr.on(changes, with_request(check), inputs, [*checked, *self.cards, *form.inputs],
-              trigger_mode="always_last", **PRIVATE)  # fmt: skip
+              **LATEST)  # fmt: skip
         self.start.click(with_request(begin), inputs, [run, self.said, self.wrong, *form.inputs], **PRIVATE)
         form.follow(**PRIVATE)
 

@@ -13,7 +13,7 @@ from camelid_core.errors import CamelidError
 
 from camelid_ui.services import Services
 from camelid_ui.services.training import Opened
-from camelid_ui.tabs import PRIVATE
+from camelid_ui.tabs import EACH, LATEST, PRIVATE
 from camelid_ui.tabs.parts import Confirmed, asking, confirmed, controls, held, message, panel, set_of
 from camelid_ui.text import Voice, t, voice_of
 from camelid_ui.views.train import run as view
@@ -65,7 +65,7 @@ class RunPanel:
             self.timer, self.seen, self.ended,
         ]  # fmt: skip
         run.change(lambda: ("", "", ""), None, [self.seen, self.step, self.said], **PRIVATE).then(
-            show, inputs, outputs, **PRIVATE
+            show, inputs, outputs, **LATEST
         )
         self.timer.tick(show, inputs, outputs, **PRIVATE)
         for button, action in (
@@ -73,9 +73,9 @@ class RunPanel:
             (self.stop.yes, services.jobs.cancel),
             (self.retry, services.jobs.retry),
         ):
-            button.click(asking(action), run, self.said, **PRIVATE).then(show, inputs, outputs, **PRIVATE)
+            button.click(asking(action), run, self.said, **PRIVATE).then(show, inputs, outputs, **LATEST)
         self.new.click(lambda: "", None, run, **PRIVATE)
-        self.answers.input(choose, run, [self.step, self.answers], **PRIVATE)
+        self.answers.input(choose, run, [self.step, self.answers], **EACH)
 
     def _show(self, services: Services, number: str, seen: str, step: str, say: Voice) -> tuple[Any, ...]:
         still = gr.Timer(active=False)

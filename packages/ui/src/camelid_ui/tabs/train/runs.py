@@ -13,7 +13,7 @@ import gradio as gr
 from camelid_ui.services import Services
 from camelid_ui.services.training.comparing import numbers
 from camelid_ui.services.training.runs import FILTERS
-from camelid_ui.tabs import PRIVATE
+from camelid_ui.tabs import LATEST
 from camelid_ui.tabs.parts import controls, panel
 from camelid_ui.text import t, voice_of
 from camelid_ui.views import empty
@@ -46,7 +46,7 @@ class RunTable:
 
         changes = [run.change, compare.change, ended.change, self.find.change, self.state.change, self.timer.tick]
         gr.on(changes, listed, [run, compare, self.find, self.state], [self.list, self.timer],
-              trigger_mode="always_last", **PRIVATE)  # fmt: skip
+              **LATEST)  # fmt: skip
 
 
 def build_runs() -> RunTable:
