@@ -22,7 +22,7 @@ from camelid_core.jobs.stopping import Stop, on_signals
 from camelid_core.jobs.store import JobStore
 from camelid_core.jobs.worker import Worker
 
-LEASE = 3.0
+LEASE = 60.0
 VICTIMS = ("run", "worker", "both")
 
 
@@ -80,6 +80,8 @@ class Harness:
             with suppress(ProcessLookupError):
                 process.kill()
             process.wait()
+            with self.store.database.write() as db:  # by the clock it would be over in a minute
+                db.execute("UPDATE job SET lease = 0 WHERE state IN ('claimed', 'running')")
 
 
 def _store(home: Path) -> JobStore:

@@ -89,7 +89,7 @@ def space(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         process = subprocess.Popen([python, "app.py"], cwd=scratch / "bundle", env=environment, stdout=log, stderr=log)
     url = f"http://127.0.0.1:{port}"
     try:
-        deadline = time.monotonic() + 80
+        deadline = time.monotonic() + 240
         while not _answers(url):
             assert process.poll() is None, (scratch / "log.txt").read_text()
             assert time.monotonic() < deadline, (scratch / "log.txt").read_text()
@@ -98,7 +98,7 @@ def space(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     finally:
         process.send_signal(signal.SIGINT)
         try:
-            process.wait(15)
+            process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

@@ -117,9 +117,23 @@ BROKEN = {
 }
 
 
+HASTY = """
+from camelid_core import cli, plugins
+
+load = plugins._load_guarded
+
+def hasty(entry):
+    plugins.IMPORT_SECONDS = 0.5 if entry.name == "camelid-hangs" else 60.0
+    return load(entry)
+
+plugins._load_guarded = hasty
+cli.main()
+"""
+
+
 @pytest.fixture
 def camelid_with(environment, tmp_path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """`camelid` with broken distributions on its path and half a second for imports."""
+    """`camelid` with broken distributions on its path, and half a second for the one that hangs."""
     for name, (source, _) in BROKEN.items():
         module = name.replace("-", "_")
         (tmp_path / f"{module}.py").write_text(source)
@@ -128,10 +142,9 @@ def camelid_with(environment, tmp_path) -> Callable[..., subprocess.CompletedPro
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
         entry = "nickname" if name == "camelid-renamed" else name
         (info / "entry_points.txt").write_text(f"[camelid]\n{entry} = {module}\n")
-    hasty = "from camelid_core import cli, plugins; plugins.IMPORT_SECONDS = 0.5; cli.main()"
 
     def run(*arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-        return environment.run("python", "-c", hasty, *arguments, code=code, PYTHONPATH=str(tmp_path))
+        return environment.run("python", "-c", HASTY, *arguments, code=code, PYTHONPATH=str(tmp_path))
 
     return run
 

@@ -13,13 +13,17 @@ from pathlib import Path
 import pytest
 from camelid_core.artefacts import verify_directory
 from camelid_core.events import read_events
+from camelid_core.jobs.files import JOBS, attempt_directory
 from camelid_core.jobs.foreground import open_store
 from camelid_core.jobs.model import State
+from camelid_core.jobs.process import Identity
+from camelid_core.jobs.store import JobStore
 from camelid_core.testing import tiny_model, write_jsonl
 from camelid_train.config import DataSection, ModelSection, Recipe, TrainSection
 
-pytestmark = pytest.mark.slow
-STEPS = 400
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+STEPS = 60
+GATE = Path(__file__).parents[1] / "packages" / "train" / "tests" / "stepgate.py"
 
 
 @pytest.fixture(scope="module")
@@ -34,12 +38,13 @@ def recipe(tmp_path_factory) -> Recipe:
 
 
 def worker(home: Path, once: bool = True) -> subprocess.Popen:
-    command = [sys.executable, "-m", "camelid_core.cli", "worker", "--lease", "2", *(["--once"] if once else [])]
+    command = [sys.executable, "-m", "camelid_core.cli", "worker", "--lease", "60", *(["--once"] if once else [])]
+    gate = {"CAMELID_PLUGINS": "stepgate==1=stepgate", "PYTHONPATH": str(GATE.parent)}
     with (home / "worker.log").open("ab") as log:
-        return subprocess.Popen(command, env={**os.environ, "CAMELID_HOME": str(home)}, stdout=log, stderr=log)
+        return subprocess.Popen(command, env={**os.environ, **gate, "CAMELID_HOME": str(home)}, stdout=log, stderr=log)
 
 
-def wait_for(what, seconds: float = 90.0):
+def wait_for(what, seconds: float = 120.0):
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         found = what()
@@ -56,7 +61,7 @@ def steps_done(home: Path, epoch: int) -> int:
 
 def run_to_the_end(home: Path, recipe: Recipe) -> str:
     open_store(home).submit("train", recipe.model_dump(mode="json"), "run")
-    assert worker(home).wait(120) == 0
+    assert worker(home).wait(240) == 0
     return adapter_hash(home)
 
 
@@ -65,6 +70,14 @@ def adapter_hash(home: Path) -> str:
     assert job.state is State.SUCCEEDED, job.error
     verify_directory(Path(job.published))
     return hashlib.sha256((Path(job.published) / "adapter_model.safetensors").read_bytes()).hexdigest()
+
+
+def lose(home: Path) -> None:
+    """As if the lease of the job's dead worker, and the wait before it is taken up again, were over."""
+    store = JobStore(home / JOBS, backoff=(0.0,))
+    with store.database.write() as db:
+        db.execute("UPDATE job SET lease = 0")
+    assert [job.state for job in store.sweep_lost()] == [State.LOST]
 
 
 def test_a_killed_worker_costs_nothing(recipe, tmp_path):
@@ -78,18 +91,22 @@ def test_a_killed_worker_costs_nothing(recipe, tmp_path):
     home.mkdir()
     store = open_store(home)
     store.submit("train", recipe.model_dump(mode="json"), "run")
+    (home / "steps").write_text("25")  # however slow we are, it is no further than that
     first = worker(home, once=False)
     wait_for(lambda: steps_done(home, 1) >= 25)
     first.send_signal(signal.SIGKILL)
     first.wait()
+    lose(home)
 
     second, third = worker(home, once=False), worker(home, once=False)
     try:
+        wait_for(lambda: Identity.read(attempt_directory(home, 1, 2)))  # then the first attempt is ended
+        (home / "steps").unlink()
         wait_for(lambda: store.get(1).state is State.SUCCEEDED)
     finally:
         for process in (second, third):
             process.terminate()
-            process.wait(30)
+            process.wait(60)
     attempts = sorted(path.name for path in (home / "runs" / "000001").iterdir())
     assert attempts == ["1", "2"]
     events, _ = read_events(home / "runs" / "000001" / "2" / "events.jsonl")

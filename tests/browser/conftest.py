@@ -24,6 +24,7 @@ from camelid_core.testing import never_ending, tiny_model, write_jsonl
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 375, "height": 812}
+LATE = os.environ.get("CAMELID_LATE", "")  # answers come up to so many milliseconds late, each at random
 SHOTS = Path(__file__).parents[2] / "test-output" / "screenshots"
 _ARGUMENTS = [
     "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
@@ -141,6 +142,8 @@ class Eyes:
     def open(self, where: str = "", size: dict[str, int] = WIDE, **options: Any) -> Page:
         context = self.browser.new_context(viewport=size, **{"locale": "en-US", **options})  # type: ignore[arg-type]
         self.contexts.append(context)
+        if LATE:
+            context.add_init_script(_LATE)
         page = context.new_page()
         page.on("console", lambda message: self.complaints.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
@@ -156,6 +159,14 @@ class Eyes:
         assert not over, f"{name}: reaches over the edge: {over}"
 
 
+_LATE = f"""const fetched = window.fetch;
+window.fetch = async (...asked) => {{
+  const answer = await fetched(...asked);
+  if (String(asked[0]?.url ?? asked[0]).includes('/queue/join')) {{
+    await new Promise(on => setTimeout(on, Math.random() * {LATE or 0}));
+  }}
+  return answer;
+}};"""
 _UNSTUCK = "#data-side, .camelid-bottom { position: static !important; }"
 """What sticks to an edge of the window would cover the middle of a picture of the whole page."""
 _OVER = """() => [...document.querySelectorAll('body *')].filter(each => {

@@ -169,9 +169,14 @@ def test_two_models_answer_side_by_side_and_one_is_stopped(eyes):
     expect(other.locator("#chat-send")).to_be_enabled()
 
 
+def _joins(request: Request) -> bool:
+    """Whether this asks something of a page's handlers."""
+    return "/queue/join" in request.url
+
+
 def _loads(request: Request, name: str) -> bool:
     """Whether this is the click on Load with `name` chosen."""
-    return "/queue/join" in request.url and request.post_data_json["data"][:1] == [name]
+    return _joins(request) and request.post_data_json["data"][:1] == [name]
 
 
 def _late_for(name: str) -> Callable[[Route], None]:
@@ -182,7 +187,9 @@ def _late_for(name: str) -> Callable[[Route], None]:
             route.continue_()
             return
         answer = route.fetch()
-        expect(route.request.frame.page.locator("#chat-status")).to_contain_text(f"{name} is ready", timeout=60_000)
+        page = route.request.frame.page
+        with page.expect_response(lambda other: _joins(other.request) and not _loads(other.request, name)):
+            pass
         route.fulfill(response=answer)
 
     return handle

@@ -136,12 +136,14 @@ def test_help_imports_nothing_heavy():
 
 
 def test_help_answers_at_once():
-    """The promise is 0.3 s; it is held to twice that of processor time, which a busy machine stretches less."""
+    """The promise is 0.3 s, of which typer's own import takes a third: both are measured, so that a slow or busy
+    machine is slow at both."""
 
-    def once() -> float:
+    def once(command: list[str]) -> float:
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run(HELP, check=True, capture_output=True)
+        subprocess.run(command, check=True, capture_output=True)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
-    assert statistics.median(once() for _ in range(5)) <= 0.6
+    both = [(once(HELP), once([sys.executable, "-c", "import typer.main, rich.console"])) for _ in range(5)]
+    assert statistics.median(ours / theirs for ours, theirs in both) <= 5

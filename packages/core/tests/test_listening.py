@@ -26,7 +26,7 @@ def test_a_host_that_is_no_address_is_a_sentence():
 
 
 def test_who_is_told_the_address_may_come_at_once():
-    with listening("127.0.0.1", 0) as server, socket.create_connection(server.getsockname(), timeout=5):
+    with listening("127.0.0.1", 0) as server, socket.create_connection(server.getsockname(), timeout=60):
         pass
 
 

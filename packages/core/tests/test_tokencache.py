@@ -194,11 +194,12 @@ def test_a_damaged_shard_is_seen_and_made_again(store, small_shards, damage):
 
 
 def run_worker(*arguments):
-    return subprocess.Popen([sys.executable, str(WORKER), *map(str, arguments)], stdout=subprocess.PIPE, text=True)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    return subprocess.Popen([sys.executable, str(WORKER), *map(str, arguments)], **pipes)
 
 
 def test_killed_halfway_it_goes_on_behind_the_finished_shards(tmp_path):
-    first = run_worker(tmp_path / "tokens", 640, 0.05)
+    first = run_worker(tmp_path / "tokens", 640, 0.05, 256)
     for line in first.stdout:
         if line == "done 256\n":
             os.kill(first.pid, signal.SIGKILL)

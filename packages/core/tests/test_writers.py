@@ -185,5 +185,9 @@ def test_the_suffix_chooses_and_others_are_refused(tmp_path):
 
 
 def test_a_place_that_cannot_be_written_is_a_sentence(tmp_path):
-    with pytest.raises(DataError, match=r"gone/x\.json' cannot be written: No such file or directory"):
+    with pytest.raises(DataError, match=r"gone/x\.json' cannot be written: No such file or directory\. Give another"):
         write([], tmp_path / "gone" / "x.json")
+    (tmp_path / "x.json").mkdir()
+    with pytest.raises(DataError, match=r"x\.json' is a directory; give the name of a file"):
+        write([], tmp_path / "x.json")
+    assert [path.name for path in tmp_path.iterdir()] == ["x.json"]

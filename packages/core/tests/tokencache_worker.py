@@ -1,6 +1,7 @@
-"""A process that tokenises slowly, for others to kill: `python tokencache_worker.py DIRECTORY ROWS [SECONDS]`.
+"""A process that tokenises slowly, for others to kill: `python tokencache_worker.py DIRECTORY ROWS [SECONDS [WAIT]]`.
 
-It prints a line for every shard that is finished and, at the end, how often it called the tokenizer.
+It prints a line for every shard that is finished and, at the end, how often it called the tokenizer. Once WAIT rows
+are done it waits for a line on its standard input.
 """
 
 from __future__ import annotations
@@ -34,12 +35,15 @@ def rows(count):
     return (alpaca(f"question {number}", f"answer {number}", source="made") for number in range(count))
 
 
-def main(directory: str, count: str, seconds: str = "0") -> None:
+def main(directory: str, count: str, seconds: str = "0", wait: str = "-1") -> None:
+    def tell(done: int, _: int | None) -> None:
+        print("done", done, flush=True)
+        if done == int(wait):
+            sys.stdin.readline()
+
     Slow.seconds = float(seconds)
     encoder = Slow(tiny_tokenizer(), CHATML)
-    encoded = TokenCache(Path(directory)).encode(
-        rows(int(count)), encoder, workers=2, progress=lambda done, _: print("done", done, flush=True)
-    )
+    encoded = TokenCache(Path(directory)).encode(rows(int(count)), encoder, workers=2, progress=tell)
     print("calls", Slow.calls, len(encoded), flush=True)
 
 

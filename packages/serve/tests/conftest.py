@@ -8,7 +8,7 @@ from pathlib import Path
 import camelid_core.loading  # noqa: F401 - sets OMP_WAIT_POLICY before torch is imported
 import pytest
 from camelid_core.plugins import load_host
-from camelid_core.testing import tiny_model
+from camelid_core.testing import never_ending, tiny_model
 from camelid_serve.assemble import Assembled, assemble
 from camelid_serve.config import Opening
 
@@ -39,6 +39,12 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def endless(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Goes on until it is told to end, however late that is: for what is done while an answer is under way."""
+    return never_ending(tiny_model(tmp_path_factory.mktemp("models") / "endless"))
+
+
+@pytest.fixture(scope="session")
 def adapter(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A LoRA adapter that changes the answers: both of its matrices are random."""
     import torch
@@ -56,6 +62,13 @@ def adapter(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny(base: Path) -> Iterator[Assembled]:
     assembled = assemble(str(base), load_host(), Opening(slots=4))
+    yield assembled
+    assembled.close()
+
+
+@pytest.fixture(scope="session")
+def talker(endless: Path) -> Iterator[Assembled]:
+    assembled = assemble(str(endless), load_host(), Opening(slots=4))
     yield assembled
     assembled.close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,10 @@ from camelid_core.tasks import Stop
 
 
 class Attempt:
-    """The `number`-th attempt at a job in `root`; `stop_after` progress events it is asked to `stop`."""
+    """The `number`-th attempt at a job in `root`; `stop_after` rows it is asked to `stop`, and after `hold_after`
+    rows, if any, it stands still: whoever is to kill it in the middle may come as late as they like."""
 
-    def __init__(self, root: Path, number: int = 1, stop: Stop = "", stop_after: int = 0) -> None:
+    def __init__(self, root: Path, number: int = 1, stop: Stop = "", stop_after: int = 0, hold_after: int = 0) -> None:
         self.directory = root / f"attempt-{number}"
         self.directory.mkdir(parents=True)
         self.output = self.directory / "output"
@@ -19,12 +21,16 @@ class Attempt:
         self.events: list[dict[str, Any]] = []
         self._stop: Stop = stop
         self._after = stop_after
+        self._hold = hold_after
 
     def emit(self, kind: str, **values: Any) -> None:
         self.events.append({"kind": kind, **values})
 
     def stopping(self) -> Stop:
-        return self._stop if self._after <= self._rows() else ""
+        rows = self._rows()
+        if 0 < self._hold <= rows:
+            threading.Event().wait()
+        return self._stop if self._after <= rows else ""
 
     def _rows(self) -> int:
         return sum(work.read_text(encoding="utf-8").count('"row"') for work in self.directory.glob("*.work.jsonl"))

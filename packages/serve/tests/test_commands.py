@@ -21,7 +21,7 @@ ROWS = [{"instruction": f"Say {n}.", "n": n} for n in range(4)]
 def camelid(*arguments: str, typed: str = "", code: int = 0) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "camelid_core.cli", *arguments]
     done = subprocess.run(
-        command, input=typed, capture_output=True, text=True, errors="surrogateescape", timeout=120, check=False
+        command, input=typed, capture_output=True, text=True, errors="surrogateescape", timeout=240, check=False
     )
     assert done.returncode == code, done.stderr
     return done
@@ -135,8 +135,9 @@ def test_eval_hides_keys(base: Path) -> None:
     assert summary["results"]["variants"][0]["cells"][0] == {"length": 300, "depth": 0.5, "found": 0, "of": 1}
 
 
-def test_ctrl_c_ends_the_answer_and_not_the_program(base: Path) -> None:
-    command = [sys.executable, "-m", "camelid_core.cli", "chat", str(base), "max_new_tokens=480"]
+def test_ctrl_c_ends_the_answer_and_not_the_program(endless: Path) -> None:
+    """The first answer ends by this alone, the second at the 200 tokens of its preset."""
+    command = [sys.executable, "-m", "camelid_core.cli", "chat", str(endless), "max_new_tokens=60000"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(command, **pipes, start_new_session=True) as program:
         assert program.stdin is not None
@@ -145,7 +146,7 @@ def test_ctrl_c_ends_the_answer_and_not_the_program(base: Path) -> None:
         program.stdin.flush()
         assert program.stdout.read(1)
         program.send_signal(signal.SIGINT)
-        _, notes = program.communicate(b"Again?\n/stop\n", timeout=60)
+        _, notes = program.communicate(b"/preset firefly\nAgain?\n/stop\n", timeout=120)
     assert program.returncode == 0, notes
     assert notes.count(b"(stopped)") == 1
-    assert notes.count(b"tokens/s") == 1
+    assert notes.count(b"tokens/s") == notes.count(b"(200 tokens") == 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,8 @@ from camelid_serve.engines.transformers import TransformersEngine
 from camelid_serve.testing import collect, prompts
 from transformers import AutoModelForCausalLM
 
-LONG = Sampling(max_new_tokens=400)
+LONG = Sampling(max_new_tokens=60_000)
+"""For the model that never ends: minutes."""
 
 
 def generated(model: Any, ids: Sequence[int], count: int, **options: Any) -> list[int]:
@@ -122,10 +122,10 @@ def test_adapter_on_and_off_share_one_base(tuned: Assembled, adapter: Path, base
     assert tokens == [with_adapter[n] if n % 2 else without[n] for n in range(6)]
 
 
-def test_cancel_ends_one_request_within_a_token(tiny: Assembled) -> None:
+def test_cancel_ends_one_request_within_a_token(talker: Assembled) -> None:
     ids = prompts(2)
     after = 0
-    stream = tiny.engine.stream([Request(ids[0], LONG), Request(ids[1], Sampling(max_new_tokens=30))])
+    stream = talker.engine.stream([Request(ids[0], LONG), Request(ids[1], Sampling(max_new_tokens=30))])
     ends = {}
     cancelled = False
     for event in stream:
@@ -139,15 +139,13 @@ def test_cancel_ends_one_request_within_a_token(tiny: Assembled) -> None:
     assert after == 0
 
 
-def test_closing_a_stream_frees_its_slots(tiny: Assembled) -> None:
-    stream = tiny.engine.stream([Request(ids, LONG) for ids in prompts(6)])
+def test_closing_a_stream_frees_its_slots(talker: Assembled) -> None:
+    stream = talker.engine.stream([Request(ids, LONG) for ids in prompts(6)])
     next(iter(stream))
     stream.close()
     assert list(stream) == []
-    started = time.monotonic()
-    tokens, _ = collect(tiny.engine, [Request(prompts(1)[0], Sampling(max_new_tokens=2))])
+    tokens, _ = collect(talker.engine, [Request(prompts(1)[0], Sampling(max_new_tokens=2))])
     assert len(tokens[0]) == 2
-    assert time.monotonic() - started < 1
 
 
 def test_the_context_is_never_left(tiny: Assembled) -> None:
@@ -169,9 +167,9 @@ def test_what_cannot_be_asked_is_said(tiny: Assembled, request_: Request, error:
         tiny.engine.stream([request_])
 
 
-def test_a_failure_reaches_those_who_asked_and_nobody_else(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_reaches_those_who_asked_and_nobody_else(endless: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wherever it comes: as a batch is made, as a request that was taken up begins, or in the model."""
-    model = AutoModelForCausalLM.from_pretrained(base)
+    model = AutoModelForCausalLM.from_pretrained(endless)
     engine = TransformersEngine(model)
 
     def fails(*_: Any, **__: Any) -> Any:

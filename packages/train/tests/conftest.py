@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from camelid_core.plugins import load_host
 from camelid_core.testing import own_home, tiny_models, write_jsonl
 from camelid_train.config import Recipe
 from camelid_train.testing import Attempt, attempts, small_recipe
@@ -66,6 +67,15 @@ def poisoned(base: Callable[..., Path], tmp_path: Path) -> tuple[str, ...]:
 @pytest.fixture
 def attempt(home: Path) -> Iterator[Callable[..., Attempt]]:
     yield from attempts(home)
+
+
+@pytest.fixture
+def stepgate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs in processes that are started from here have the plugin of that name; this process does not."""
+    load_host()  # once for all tests of the process
+    path = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path))
+    monkeypatch.setenv("CAMELID_PLUGINS", "stepgate==1=stepgate")
 
 
 @pytest.fixture

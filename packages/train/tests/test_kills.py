@@ -17,12 +17,12 @@ from camelid_core.jobs.process import Identity
 from camelid_train.config import Recipe
 from camelid_train.sft import train
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 SCRIPTS = Path(__file__).parents[3] / "benchmarks"
 
 
 @pytest.fixture
-def harness(home, base, sums, monkeypatch):
+def harness(home, base, sums, stepgate, monkeypatch):
     monkeypatch.syspath_prepend(str(SCRIPTS))
     module = importlib.import_module("kill_train")
     home.mkdir()
@@ -45,26 +45,32 @@ def test_five_deaths_of_one_run_leave_no_trace_in_its_result(harness, home, atte
     store = harness.store
     job = store.submit("train", harness.config, "mine")
 
-    for victim in ("run", "worker", "both"):
+    for number, victim in enumerate(("run", "worker", "both"), 1):
+        permit(home, 10 * number)
         with harness.worker() as worker:
+            harness.until(job.id, lambda number=number: store.get(job.id).epoch == number)
             assert harness.wait_for_moment(job.id), "it was over too soon"
             harness.kill(job.id, worker, victim)
+    epoch = store.get(job.id).epoch + 1
     with harness.worker():
-        fill_the_disk(harness, home, job.id, epoch=store.get(job.id).epoch + 1)
+        fill_the_disk(harness, home, job.id, epoch)
+        permit(home, 40)
         paused = harness.ended(job)
     assert (paused.state, paused.error_kind) == (State.PAUSED, "disk_full")
     assert "Free some space" in paused.error
     told = subprocess.run(camelid("jobs", "show", "1"), capture_output=True, text=True).stdout
     assert "Then `camelid jobs retry 1` goes on from step " in told
+    permit(home, 50)
     here = subprocess.Popen(camelid("jobs", "retry", "1", "--here"), stdout=subprocess.PIPE, text=True)
     harness.until(job.id, lambda: harness.step(job.id) is not None and store.get(job.id).epoch > paused.epoch)
     here.send_signal(signal.SIGTERM)
-    out, _ = here.communicate(timeout=60)
+    out, _ = here.communicate(timeout=120)
     assert here.returncode == 130, out
     assert "Cancelled. `camelid jobs retry 1` goes on from step " in out
     left = attempt_directory(home, job.id, store.get(job.id).epoch)
     assert [event["reason"] for event in read_events(left / EVENTS)[0] if event["kind"] == "stop"] == ["asked"]
     store.retry(job.id)
+    (home / "steps").unlink()
     with harness.worker():
         done = harness.ended(job)
 
@@ -75,12 +81,18 @@ def test_five_deaths_of_one_run_leave_no_trace_in_its_result(harness, home, atte
     assert len(kept) == 2, "train.keep counts over all attempts, and what was torn is swept away"
 
 
+def permit(home: Path, steps: int) -> None:
+    """However slow this process is, the run waits after so many."""
+    (home / "steps").write_text(str(steps))
+
+
 def camelid(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "camelid_core.cli", *arguments]
 
 
 def fill_the_disk(harness, home: Path, job_id: int, epoch: int) -> None:
-    """No file of the attempt may grow beyond a few bytes: short writes, then an error."""
+    """No file of the attempt may grow beyond a few bytes: short writes, then an error. Only once it is at its task:
+    what Python compiles before that would stay behind, cut off."""
     directory = attempt_directory(home, job_id, epoch)
-    harness.until(job_id, lambda: Identity.read(directory) is not None)
+    harness.until(job_id, lambda: read_events(directory / EVENTS)[0])
     psutil.Process(Identity.read(directory).pid).rlimit(psutil.RLIMIT_FSIZE, (3000, 3000))

@@ -114,8 +114,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         left = len(body) if self.hub.budget is None else self.hub.budget - self.hub.served
         sent = body[: min(left, len(body) if self.hub.cut_after is None else self.hub.cut_after)]
+        self.hub.served += len(sent)  # first: who has read all of it may look at once
         self.wfile.write(sent)
-        self.hub.served += len(sent)
         self.close_connection = True
 
     def _json(self, value: object, status: int = 200) -> None:

@@ -18,7 +18,8 @@ from camelid_serve.engine import Request, Sampling
 from camelid_serve.engines.transformers import TransformersEngine
 from camelid_serve.testing import collect, prompts
 
-LONG = Sampling(max_new_tokens=400)
+LONG = Sampling(max_new_tokens=60_000)
+"""For the model that never ends: minutes."""
 CLOSE = 1e-5
 """Logits that differ by less may be in another order where another library adds the same numbers up."""
 
@@ -89,9 +90,9 @@ def test_a_stop_token_ends_an_answer_and_is_not_given_out(tiny: Assembled) -> No
     assert found == ([whole[: whole.index(stop)]], ["stop"])
 
 
-def test_cancel_ends_one_request_within_a_token(tiny: Assembled) -> None:
+def test_cancel_ends_one_request_within_a_token(talker: Assembled) -> None:
     first, second = prompts(2)
-    stream = tiny.engine.stream([Request(first, LONG), Request(second, Sampling(max_new_tokens=30))])
+    stream = talker.engine.stream([Request(first, LONG), Request(second, Sampling(max_new_tokens=30))])
     ends, after = {}, 0
     for event in stream:
         after += event.index == 0 and event.token is not None and 0 in ends
@@ -103,19 +104,19 @@ def test_cancel_ends_one_request_within_a_token(tiny: Assembled) -> None:
     assert (ends, after) == ({0: "cancelled", 1: "length"}, 0)
 
 
-def test_closing_a_stream_frees_its_places(tiny: Assembled) -> None:
-    stream = tiny.engine.stream([Request(ids, LONG) for ids in prompts(9)])
+def test_closing_a_stream_frees_its_places(talker: Assembled) -> None:
+    stream = talker.engine.stream([Request(ids, LONG) for ids in prompts(9)])
     next(stream)
     stream.close()
     assert list(stream) == []
-    tokens, _ = collect(tiny.engine, [Request(prompts(1)[0], Sampling(max_new_tokens=2))])
+    tokens, _ = collect(talker.engine, [Request(prompts(1)[0], Sampling(max_new_tokens=2))])
     assert len(tokens[0]) == 2
 
 
-def test_who_is_cancelled_while_waiting_waits_no_more(tiny: Assembled) -> None:
+def test_who_is_cancelled_while_waiting_waits_no_more(talker: Assembled) -> None:
     """Nor behind others that wait, too."""
     asked = [Request(ids, LONG) for ids in prompts(6)]
-    with tiny.engine.stream(asked[:4]), tiny.engine.stream(asked) as waiting:
+    with talker.engine.stream(asked[:4]), talker.engine.stream(asked) as waiting:
         waiting.cancel(5)
         event = next(waiting)
     assert (event.index, event.finish) == (5, "cancelled")
@@ -175,8 +176,8 @@ def test_what_cannot_be_asked_is_said(tiny: Assembled, request_: Request, error:
         tiny.engine.stream([request_])
 
 
-def test_closing_ends_what_is_under_way(file: Callable[[str], Path]) -> None:
-    assembled = assemble(str(file("f16")), load_host(), Opening(slots=2))
+def test_closing_ends_what_is_under_way(endless: Path) -> None:
+    assembled = assemble(str(endless), load_host(), Opening(slots=2))
     streams = [assembled.engine.stream([Request(ids, LONG)]) for ids in prompts(4)]
     next(streams[0])
     assembled.close()

@@ -15,7 +15,7 @@ import httpx
 import pytest
 from camelid_core.models import resolve_model
 from camelid_core.plugins import load_host
-from camelid_core.testing import tiny_model
+from camelid_core.testing import never_ending, tiny_model
 from camelid_serve.assemble import Assembled, assemble
 from camelid_serve.config import Opening
 
@@ -31,6 +31,12 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="session")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_model(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def endless(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Goes on until it is told to end, however late that is: for what is done while an answer is under way."""
+    return never_ending(tiny_model(tmp_path_factory.mktemp("models") / "endless"))
 
 
 @pytest.fixture(scope="session")
@@ -58,10 +64,20 @@ def tiny(base: Path) -> Iterator[Assembled]:
 
 
 @pytest.fixture(scope="session")
-def served(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a real `camelid serve` with it, without a key."""
+def served(base: Path, endless: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a real `camelid serve` with both, without a key."""
     place = tmp_path_factory.mktemp("served")
-    command = [sys.executable, "-m", "camelid_core.cli", "serve", f"tiny={base}", "--port", "0", "--no-token"]
+    command = [
+        sys.executable,
+        "-m",
+        "camelid_core.cli",
+        "serve",
+        f"tiny={base}",
+        str(endless),
+        "--port",
+        "0",
+        "--no-token",
+    ]
     environment = os.environ | {"CAMELID_HOME": str(place), "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as program:
         assert program.stdout is not None
@@ -88,7 +104,7 @@ def until() -> Callable[..., None]:
 @pytest.fixture
 def metric(served: str) -> Callable[[str], float]:
     def read(name: str) -> float:
-        lines = httpx.get(served.removesuffix("/v1") + "/metrics").text.splitlines()
+        lines = httpx.get(served.removesuffix("/v1") + "/metrics", timeout=60).text.splitlines()
         return sum(float(line.rpartition(" ")[2]) for line in lines if line.split("{")[0].split(" ")[0] == name)
 
     return read

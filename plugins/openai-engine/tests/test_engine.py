@@ -12,7 +12,8 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from typing import Any
 
 import pytest
-from camelid_core.errors import ModelError, UnknownName
+from camelid_core.errors import CamelidError, ModelError, UnknownName
+from camelid_core.models import resolve_model
 from camelid_core.plugins import load_host
 from camelid_openai_engine.adapters import Listed
 from camelid_openai_engine.dialects import Piece
@@ -22,18 +23,29 @@ from camelid_openai_engine.loading import connect
 from camelid_openai_engine.options import ClientOptions
 from camelid_serve.answering import ask
 from camelid_serve.assemble import Assembled, Residents, assemble
+from camelid_serve.commands.chat import chat
 from camelid_serve.config import Opening
 from camelid_serve.engine import PromptTooLong, Request, Sampling, TokenEvent
 
 from .upstreams import Answer, models, sse, upstream
 
-LONG = Sampling(max_new_tokens=400)
+LONG = Sampling(max_new_tokens=60_000)
+"""For the model that never ends: minutes."""
 TOKEN = Sampling(max_new_tokens=1)
 DONE = sse({"choices": [{"index": 0, "text": "", "token_ids": [65], "finish_reason": "length"}]})
 
 
 @pytest.fixture(scope="module")
 def engine(served: str, reference: Any) -> Iterator[HttpEngine]:
+    engine = connect(reference, "auto", 4, ClientOptions(url=served), lambda text: None)
+    yield engine
+    engine.close()
+
+
+@pytest.fixture
+def talker(served: str, endless: Any) -> Iterator[HttpEngine]:
+    """An engine whose model never ends an answer by itself."""
+    reference = resolve_model(str(endless), load_host())
     engine = connect(reference, "auto", 4, ClientOptions(url=served), lambda text: None)
     yield engine
     engine.close()
@@ -102,33 +114,52 @@ def test_text_comes_as_it_does_from_the_model_itself(served: str, base: Any, tin
         other.close()
 
 
-def test_many_at_once_and_one_cancelled(
-    engine: HttpEngine, metric: Callable[[str], float], until: Callable[..., None]
+def test_the_chat_command_asks_a_server_too(
+    served: str, base: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    requests = [Request([40 + number], LONG) for number in range(12)]
+    said = []
+    for engine, url in (("transformers", ""), ("openai", served)):
+        chat(str(base), question="Hello?", max_new_tokens=9, engine=engine, engine_url=url)
+        said.append(capsys.readouterr())
+    assert said[0].out == said[1].out != ""
+    assert "Camelid at" in said[1].err
+    monkeypatch.setattr("camelid_serve.assemble.assemble", None)  # none of these comes to load anything
+    for options, words in (
+        ({"engine": "openay"}, "mean 'openai'"),
+        ({"engine": "openai"}, "url: required"),
+        ({"engine": "openai", "engine_url": served, "engine_option": ["flavor=vllm"]}, "mean 'flavour'"),
+        ({"engine_url": served}, "takes no settings"),
+        ({"template": "alpacca"}, "mean 'alpaca'"),
+    ):
+        with pytest.raises(CamelidError, match=words):
+            chat(str(base), question="Hello?", **options)  # type: ignore[arg-type]
+
+
+def test_many_at_once_and_one_cancelled(
+    talker: HttpEngine, metric: Callable[[str], float], until: Callable[..., None]
+) -> None:
+    requests = [Request([40 + number], LONG if number == 3 else Sampling(max_new_tokens=40)) for number in range(12)]
     ends: dict[int, str] = {}
-    with engine.stream(requests) as stream:
+    with talker.stream(requests) as stream:
         for event in stream:
             if event.index == 3 and event.token is not None:
                 stream.cancel(3)
             if event.finish is not None:
                 ends[event.index] = event.finish
-    assert ends.pop(3) == "cancelled"
-    assert set(ends.values()) <= {"length", "stop"}
-    assert len(ends) == 11
+    assert ends == {number: "cancelled" if number == 3 else "length" for number in range(12)}
     until(lambda: metric("camelid_slots_taken") == 0)
 
 
 def test_leaving_closes_the_connections_and_the_server_hears_of_it(
-    engine: HttpEngine, metric: Callable[[str], float], until: Callable[..., None]
+    talker: HttpEngine, metric: Callable[[str], float], until: Callable[..., None]
 ) -> None:
     before = metric("camelid_clients_left_total")
-    with engine.stream([Request([40], LONG), Request([41], LONG)]) as stream:
+    with talker.stream([Request([40], LONG), Request([41], LONG)]) as stream:
         next(stream)
     with pytest.raises(StopIteration):
         next(stream)
     until(lambda: metric("camelid_slots_taken") == 0)
-    assert metric("camelid_clients_left_total") >= before
+    assert metric("camelid_clients_left_total") > before
 
 
 def test_streams_of_several_threads_run_together(engine: HttpEngine) -> None:
@@ -155,40 +186,56 @@ def test_what_cannot_be_asked_is_said_at_once(engine: HttpEngine) -> None:
         engine.stream([Request([1] * 512)])
 
 
-def test_an_engine_that_is_closed_says_so(served: str, reference: Any) -> None:
-    engine = connect(reference, "auto", 4, ClientOptions(url=served), lambda text: None)
-    stream = engine.stream([Request([40], LONG)])
+def test_an_engine_that_is_closed_says_so(talker: HttpEngine) -> None:
+    stream = talker.stream([Request([40], LONG)])
     next(stream)
-    engine.close()
+    talker.close()
     with pytest.raises(ModelError, match="unloaded before the answer was complete"):
         list(stream)
     with pytest.raises(ModelError, match="load it again"):
-        engine.stream([Request([40])])
+        talker.stream([Request([40])])
 
 
 def test_an_adapter_goes_when_those_who_asked_for_it_are_answered(reference: Any, until: Callable[..., None]) -> None:
-    """One runs, one waits for its slot; who comes now is refused."""
-    answer = threading.Event()
+    """Who comes now is refused; whoever asks for something else notices nothing, nor does what is loaded meanwhile."""
+    answer, told = threading.Event(), list[str]()
+
+    class Noting(Listed):
+        def unloading(self, name: str) -> tuple[str, dict[str, str]]:
+            return "/unload", {"lora_name": name}
+
+        def remove(self, name: str) -> None:
+            told.append(name)
 
     def respond(path: str, body: Any) -> Answer:
-        if body is not None and body["model"] == "mine":
+        if body is None:
+            return models("vllm", "tiny", "mine", "other")
+        if path == "/unload":
+            return (200, {}, b"") if body["lora_name"] == "mine" else (500, {}, b"it stays")
+        if body["model"] == "mine":
             answer.wait()
-        return models("vllm", "tiny", "mine") if body is None else DONE
+        return DONE
 
     with upstream(respond) as (url, asked):
-        engine = connect(reference, "auto", 1, ClientOptions(url=url), lambda text: None)
+        engine = connect(reference, "auto", 3, ClientOptions(url=url), lambda text: None)
+        engine._roster = Noting([], url)
         engine.name_adapter("mine", "mine")
         stream = engine.stream([Request([1], TOKEN, "mine"), Request([2], TOKEN, "mine")])
-        removing = threading.Thread(target=engine.remove_adapter, args=("mine",))
-        removing.start()
-        until(lambda: not engine.adapters)
+        until(lambda: sum(bool(body) and body["model"] == "mine" for _, body, _ in asked) == 2)
+        engine.remove_adapter("mine")
+        assert engine.adapters == ()
         with pytest.raises(UnknownName, match="adapter 'mine'"):
             engine.stream([Request([3], TOKEN, "mine")])
-        until(lambda: asked[-1][1] and asked[-1][1]["prompt"] == [1])
-        assert removing.is_alive()
+        engine.name_adapter("other", "other")
+        for adapter in (None, "other"):
+            assert collect(engine, [Request([4], TOKEN, adapter)])[0][-1].finish == "length"
+        assert told == []
         answer.set()
         assert sorted((event.index, event.finish) for event in stream if event.finish) == [(0, "length"), (1, "length")]
-        removing.join()
+        until(lambda: told == ["mine"])
+        assert ("/unload", {"lora_name": "mine"}) in [each[:2] for each in asked]
+        with pytest.raises(ModelError, match="it stays"):  # nobody asks for it: it goes at once, or it is said why not
+            engine.remove_adapter("other")
         engine.close()
 
 
@@ -265,5 +312,5 @@ def test_parity_of_the_model_here_and_there(served: str, base: Any) -> None:
 
 
 def test_a_model_the_server_does_not_have(served: str, reference: Any) -> None:
-    with pytest.raises(ModelError, match=r"no model 'other'; it lists 'tiny'. Name one of them: model=NAME"):
+    with pytest.raises(ModelError, match=r"no model 'other'; it lists 'tiny', 'endless'. Name one of them: model=NAME"):
         connect(reference, "auto", 4, ClientOptions(url=served, model="other"), lambda text: None)

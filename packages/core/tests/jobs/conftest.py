@@ -13,11 +13,14 @@ import camelid_core
 import psutil
 import pytest
 from camelid_core.jobs.executors import LocalExecutor
+from camelid_core.jobs.model import Job
 from camelid_core.jobs.store import JobStore
 from camelid_core.jobs.worker import Worker
 
 HERE = Path(__file__).parent
 SOURCE = Path(camelid_core.__file__).parents[1]
+PATIENCE = 60.0
+"""Seconds that only what hangs takes: no lease is lost and no limit met because the machine is busy."""
 
 
 @pytest.fixture
@@ -35,15 +38,36 @@ def store(home: Path) -> JobStore:
 
 @pytest.fixture
 def worker(store: JobStore) -> Worker:
+    return working(store)
+
+
+def working(store: JobStore, save_seconds: float = PATIENCE) -> Worker:
     executor = LocalExecutor("ticking")
-    return Worker(store, lambda job: executor, lease_seconds=4, save_seconds=1)
+    return Worker(store, lambda job: executor, lease_seconds=PATIENCE, save_seconds=save_seconds)
+
+
+@pytest.fixture
+def impatient(store: JobStore) -> Worker:
+    """Gives a job a second to save and leave."""
+    return working(store, save_seconds=1)
+
+
+@pytest.fixture
+def run_out(store: JobStore) -> Callable[..., None]:
+    """Have a job's lease be over, as when its worker was silent for that long."""
+
+    def run_out(job: Job, busy_seconds: float = 30.0) -> None:
+        with JobStore(store.path, busy_seconds=busy_seconds).database.write() as db:
+            db.execute("UPDATE job SET lease = 0 WHERE id = ?", (job.id,))
+
+    return run_out
 
 
 @pytest.fixture
 def start_worker(home: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
     started: list[subprocess.Popen[bytes]] = []
 
-    def start(lease: float = 2.0) -> subprocess.Popen[bytes]:
+    def start(lease: float = PATIENCE) -> subprocess.Popen[bytes]:
         process = subprocess.Popen([sys.executable, str(HERE / "run_worker.py"), str(home), str(lease)])
         started.append(process)
         return process
@@ -56,8 +80,8 @@ def start_worker(home: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]
 
 @pytest.fixture
 def until() -> Callable[..., None]:
-    def wait(condition: Callable[[], object], seconds: float = 20.0) -> None:
-        deadline = time.monotonic() + seconds
+    def wait(condition: Callable[[], object]) -> None:
+        deadline = time.monotonic() + PATIENCE
         while not condition():
             assert time.monotonic() < deadline, "it did not happen in time"
             time.sleep(0.05)

@@ -96,7 +96,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(store, installed):
     assert process.stdout is not None
     assert process.stdout.readline() == "1\n"
     process.send_signal(signal.SIGINT)
-    out, _ = process.communicate(timeout=20)
+    out, _ = process.communicate(timeout=60)
     assert "cancelled Cancelled. `camelid jobs retry 1`" in out
     assert store.get(1).state == State.CANCELLED
 
@@ -106,6 +106,7 @@ def test_somebody_works(store, installed, home, until):
     assert ensure_worker(home)
     assert not ensure_worker(home)
     until(lambda: store.get(1).state == State.SUCCEEDED)
+    until(lambda: len(live_workers(store)) == 1)
     (name,) = live_workers(store)
     process = psutil.Process(int(name.split(":")[1]))
     process.terminate()

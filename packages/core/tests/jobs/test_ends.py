@@ -105,7 +105,7 @@ def test_from_where_another_attempt_goes_on(tmp_path, attempts, step):
 
 
 def test_with_its_log_on_a_full_disk_an_attempt_still_says_why_it_ended(store, home):
-    job = store.claim("me", 30) if store.submit("tick", {"count": 1, "then": "disk"}) else None
+    job = store.claim("me", 300) if store.submit("tick", {"count": 1, "then": "disk"}) else None
     attempt_directory(home, job.id, job.epoch).mkdir(parents=True)
     command = [sys.executable, "-m", "ticking", "--home", str(home), str(job.id), str(job.epoch)]
     with Path("/dev/full").open("w") as full:
@@ -128,6 +128,6 @@ def test_a_command_that_is_told_to_stop_ends_with_130_and_says_how_to_go_on(stor
     process = subprocess.Popen([sys.executable, "-c", script], **pipes)
     assert process.stderr.readline()  # the first progress
     process.send_signal(signal.SIGTERM)
-    out, _ = process.communicate(timeout=30)
+    out, _ = process.communicate(timeout=60)
     assert process.returncode == 130
     assert out == "Cancelled. `camelid jobs retry 1` goes on from what it kept, if anything.\n"

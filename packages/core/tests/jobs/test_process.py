@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import asdict, replace
 
+import psutil
 import pytest
 from camelid_core.jobs.executors import LocalExecutor, child_environment
 from camelid_core.jobs.process import MARK, Identity, started
@@ -50,13 +51,14 @@ def test_an_exact_match_is_ended(stranger, tmp_path):
     Identity.of(stranger.pid, "no such mark").write(tmp_path)
     assert json.loads((tmp_path / "process.json").read_text()) == asdict(Identity.read(tmp_path))
     LocalExecutor().clear(tmp_path)
-    assert stranger.wait(5) == -9
+    assert stranger.wait(60) == -9
 
 
-def test_who_left_the_group_is_known_by_the_mark():
+def test_who_left_the_group_is_known_by_the_mark(until):
     stray = subprocess.Popen(["sleep", "60"], start_new_session=True, env={"PATH": os.environ["PATH"], MARK: "m" * 32})
+    until(lambda: psutil.Process(stray.pid).environ().get(MARK))  # it can be seen a moment after it began
     Identity(0, "", "", "m" * 32).end()
-    assert stray.wait(5) == -9
+    assert stray.wait(60) == -9
 
 
 def test_started_tells_processes_apart(stranger):

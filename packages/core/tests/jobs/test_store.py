@@ -298,8 +298,10 @@ def test_a_short_lock_is_waited_for_and_a_long_one_is_told(tmp_path):
     with pytest.raises(TableUnavailable, match=r"was locked by another process for 0\.2 s"):
         hasty.submit("tick", {})
     assert hasty.list() == []
-    threading.Timer(0.5, lambda: other.execute("COMMIT")).start()
+    leaving = threading.Timer(0.5, lambda: other.execute("COMMIT"))
+    leaving.start()
     assert patient.submit("tick", {}).id == 1
+    leaving.join()
     other.close()
 
 

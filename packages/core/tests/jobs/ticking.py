@@ -21,6 +21,7 @@ from camelid_core.config import Config
 from camelid_core.errors import DataError
 from camelid_core.integrity import write_durably
 from camelid_core.jobs import attempt
+from camelid_core.jobs.files import home_of
 from camelid_core.tasks import Interrupted, Task, TaskContext
 
 
@@ -30,7 +31,7 @@ class Ticks(Config):
     seconds: float = 0.01
     """Pause between steps."""
     then: str = ""
-    """What goes wrong at the end."""
+    """What goes wrong at the end; "held" waits there until the home directory has a file `go`."""
     output: str | None = None
     """Where the result goes."""
 
@@ -48,9 +49,11 @@ def run(config: Ticks, context: TaskContext) -> Mapping[str, Any]:
         time.sleep(config.seconds)
         done += 1
         write_durably(context.directory / "state.json", json.dumps(done).encode())
-        context.emit("progress", done=done, total=config.count, unit="tick", leaving=9 * (config.then == "slow"))
+        context.emit("progress", done=done, total=config.count, unit="tick", leaving=60 * (config.then == "slow"))
         if done == 1 and config.then == "sleepers":
             start_sleepers(context.directory)
+    while config.then == "held" and not (home_of(context.directory) / "go").exists():
+        time.sleep(config.seconds)
     if config.then == "kill":
         context.output.mkdir()
         (context.output / "half").touch()

@@ -158,7 +158,7 @@ class Residents:
             self._engines, self._how = Engines(how.dtype, how.slots), how
         kinds = {label: _kind(how.engine, reference, host) for label, reference in references.items()}
         report("Reading the tokenizer")
-        encoders = {label: _encoder(reference, host, template) for label, reference in references.items()}
+        encoders = {label: encoder_of(reference, host, template) for label, reference in references.items()}
         self._engines.keep_for(references.values())  # the memory of the others is needed for what comes
         ready = {}
         # adapters first: some engines take none later
@@ -186,7 +186,7 @@ class Residents:
         if label in self.models:
             raise UsageError(f"a model is loaded as {label!r} already; choose another label.")
         reference = resolve_model(name, host)
-        kind, encoder = _kind(self._how.engine, reference, host), _encoder(reference, host, template)
+        kind, encoder = _kind(self._how.engine, reference, host), encoder_of(reference, host, template)
         try:
             placed = self._engines.place(reference, kind, report, share)
             self.models = {**self.models, label: _assembled(reference, encoder, *placed)}
@@ -226,7 +226,13 @@ def _kind(name: str, reference: Reference, host: Host) -> ChosenEngine:
     )
 
 
-def _encoder(reference: Reference, host: Host, template: str) -> Encoder:
+def encoder_of(reference: Reference, host: Host, template: str) -> Encoder:
+    """How its prompts are made: its tokenizer under `template`, or under its own for none.
+
+    Raises:
+        ModelError: no template is known for it.
+        UnknownName, ArtefactError: no such template, or not what the model was trained with.
+    """
     if not (template or reference.template):
         raise ModelError(
             f"no template is known for {reference.name!r}; choose one: {', '.join(host.templates.names())}."

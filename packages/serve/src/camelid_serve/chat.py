@@ -14,6 +14,7 @@ from camelid_core.records import Message
 from .answering import Answers, Facts, ask
 from .assemble import Assembled
 from .engine import Sampling
+from .previews import written
 from .transcripts import Transcript
 
 
@@ -85,7 +86,7 @@ class ChatSession:
             raise UsageError("nothing was asked yet; ask something first.")
         asked = self.messages[:-1] if self.turns[-1].role == "assistant" else self.messages
         ids = self.assembled.prompt_ids(asked)
-        return str(self.assembled.encoder.tokenizer.decode(ids, clean_up_tokenization_spaces=False)), len(ids)
+        return written(self.assembled.encoder, ids), len(ids)
 
     def transcript(self) -> Transcript:
         """What was said, by whom, and how it was sampled."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -48,7 +50,7 @@ class Served:
         self.url = f"http://127.0.0.1:{self.port}"
         self.server = server(guarded(app, keys, {"127.0.0.1", "localhost"}, origins), self.state)
         self._thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self._listener]})
-        self.client = httpx.Client(base_url=self.url, headers={"authorization": f"Bearer {KEY}"}, timeout=30)
+        self.client = httpx.Client(base_url=self.url, headers={"authorization": f"Bearer {KEY}"}, timeout=60)
 
     def _note(self, error: Any) -> None:
         self.failure = [error] if error else []
@@ -56,11 +58,11 @@ class Served:
 
     def start(self) -> None:
         self._thread.start()
-        assert self._started.wait(60)
+        assert self._started.wait(120)
 
     def stop(self) -> None:
         self.server.should_exit = True
-        self._thread.join(30)
+        self._thread.join(60)
         self.client.close()
         self._stack.close()
         assert not self._thread.is_alive()
@@ -78,13 +80,32 @@ class Served:
         lines = self.get("/metrics").text.splitlines()
         return sum(float(line.rpartition(" ")[2]) for line in lines if line.split("{")[0].split(" ")[0] == name)
 
-    def until(self, holds: Callable[[], bool], seconds: float = 5.0) -> float:
-        """Seconds until `holds` does."""
+    def until(self, holds: Callable[[], bool]) -> None:
+        """Wait for `holds`, longer than anything takes that does not hang."""
         started = time.monotonic()
         while not holds():
-            assert time.monotonic() - started < seconds, "it did not come about"
+            assert time.monotonic() - started < 60, "it did not come about"
             time.sleep(0.01)
-        return time.monotonic() - started
+
+    @contextlib.contextmanager
+    def engine_stopped(self) -> Iterator[None]:
+        """Meanwhile the engine's process says nothing and reads nothing: what is asked is under way until the end."""
+        pid = self.state.resident._process._child.pid
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
+    @contextlib.contextmanager
+    def loop_stopped(self) -> Iterator[None]:
+        """Meanwhile the server looks at nothing: what is sent is there all at once, however long that takes."""
+        go_on = threading.Event()
+        self.state.resident.loop.call_soon_threadsafe(go_on.wait)
+        try:
+            yield
+        finally:
+            go_on.set()
 
 
 @pytest.fixture(scope="session")

@@ -105,7 +105,7 @@ def test_a_restart_brings_back_what_can_be_and_no_more(serve: Callable[..., Any]
     gone.joinpath("adapter_config.json").unlink()
     served.state.resident.added["3"] = str(gone.with_name("broken"))
     assert served.chat(model="mortal").status_code == 503
-    served.until(lambda: served.get("/ready").status_code == 200, 30)
+    served.until(lambda: served.get("/ready").status_code == 200)
     assert labels(served) == ["fast", "mortal", "2"]
     assert served.chat(model="2").json()["usage"]["completion_tokens"] == 2
     assert json.loads(served.post(UNLOAD, {"lora_name": "2"}).text)["deleted"]

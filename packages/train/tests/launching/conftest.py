@@ -36,7 +36,7 @@ def in_pairs(home: Path, tmp_path: Path) -> Callable[..., list[Made]]:
         file.write_text(json.dumps(values))
         command = [sys.executable, "-m", "torch.distributed.run", *MEETING, "--nproc-per-node=2", str(PAIR), str(file)]
         environment = dict(os.environ, OMP_NUM_THREADS="1")
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=240, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=840, check=False)
         assert done.returncode == 0, done.stderr.partition("Traceback")[2][:6000]
         return [Made(attempt_directory(home, job, epoch)) for _, job, epoch, *_ in runs]
 

@@ -10,7 +10,7 @@ from camelid_train.saving.checkpoint import newest_valid, processes
 from camelid_train.sft import train
 from safetensors.torch import load_file
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 ADAPTER, MODEL = "adapter_model.safetensors", "model.safetensors"
 

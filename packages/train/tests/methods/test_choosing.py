@@ -17,6 +17,8 @@ from camelid_core.plugins import Host, Plugin, load_host
 from camelid_train.config import Recipe
 from camelid_train.methods import Method, TuningMethod, choosing
 from camelid_train.methods.choosing import methods
+from camelid_train.methods.virtual import Virtual
+from camelid_train.objectives import LearningObjective
 from camelid_train.sft import train
 from pydantic import Field
 
@@ -44,16 +46,39 @@ class Norms(TuningMethod[NormsMethod]):
         return model
 
 
-@pytest.fixture
-def plugin(monkeypatch):
+def host_with(hook, give):
     """A host with one more plugin, as if its distribution were installed."""
     module = ModuleType("camelid_norms")
-    module.camelid_tuning_methods = hookimpl(lambda: [Norms()])
-    module.camelid_tuning_methods.__name__ = "camelid_tuning_methods"
+    setattr(module, hook, hookimpl(give))
+    getattr(module, hook).__name__ = hook
     host = Host()
     host.load([*load_host().plugins, Plugin("camelid-norms", "1.0", module)])
+    return host
+
+
+@pytest.fixture
+def plugin(monkeypatch):
+    host = host_with("camelid_tuning_methods", lambda: [Norms()])
     monkeypatch.setattr(choosing, "load_host", lambda: host)
     return host
+
+
+@pytest.mark.parametrize(
+    ("hook", "base", "missing"),
+    [
+        ("camelid_tuning_methods", TuningMethod, "prepare"),
+        ("camelid_tuning_methods", Virtual, "peft_config"),
+        ("camelid_objectives", LearningObjective, "measure"),
+    ],
+)
+def test_what_a_plugins_author_forgot_is_named_when_the_plugin_is_loaded(hook, base, missing):
+    forgetful = type("Forgetful", (base,), {"name": "forgetful", "trainer": lambda *_: None})
+    host = host_with(hook, lambda: [forgetful()])
+    host.check()
+    (problem,) = host.problems
+    assert problem.plugin == "camelid-norms"
+    assert problem.message.startswith(f"{hook} failed: TypeError: Can't instantiate abstract class Forgetful")
+    assert missing in problem.message
 
 
 def test_a_plugins_method_trains_from_a_recipe_file(plugin, attempt, recipe, tmp_path):

@@ -48,6 +48,10 @@ def _gguf(reference: Reference, title: str) -> Path:
     return files[0]
 
 
+Post = tuple[str, Mapping[str, str]]
+"""A path, and what is sent there."""
+
+
 class Roster(Protocol):
     """The adapters that a server has: our name for each, and what requests call it there."""
 
@@ -58,8 +62,11 @@ class Roster(Protocol):
             ModelError: the server has it not, or does not take it.
         """
 
+    def unloading(self, name: str) -> Post | None:
+        """What the server is to be told before the adapter is removed, if anything."""
+
     def remove(self, name: str) -> None:
-        """Have it no more."""
+        """Have it no more; another may take its name."""
 
 
 class Listed:
@@ -75,6 +82,9 @@ class Listed:
                 return name, name
         listed = ", ".join(map(repr, self._names))
         raise ModelError(f"{self._where} has no adapter {label(reference.name)!r}; it lists {listed}. Load it there.")
+
+    def unloading(self, name: str) -> Post | None:
+        return None
 
     def remove(self, name: str) -> None:
         """It stays there."""
@@ -107,18 +117,20 @@ class Managed:
         self._there[name] = reference
         return name, self._pattern.format(name=self._base, adapter=name)
 
+    def unloading(self, name: str) -> Post | None:
+        return (self._start.remove_adapter, {"lora_name": name}) if self.post is not None else None
+
     def remove(self, name: str) -> None:
         self._there.pop(name, None)
-        if self.post is not None:
-            self.post(self._start.remove_adapter, {"lora_name": name})
 
     def arguments(self) -> list[str]:
         """For the start of the server, which takes more of them if it begins with some."""
-        most = max(map(self._rank, self._there.values()), default=0)
+        there = dict(self._there)  # some may go meanwhile
+        most = max(map(self._rank, there.values()), default=0)
         self._largest = rank = next((each for each in self._start.ranks if each >= most > 0), most)
-        if not self._there:
+        if not there:
             return []
-        each = [self._start.adapter.format(name=name, path=adapter.peft) for name, adapter in self._there.items()]
+        each = [self._start.adapter.format(name=name, path=adapter.peft) for name, adapter in there.items()]
         return [*(part.format(rank=rank) for part in self._start.adapters), *each]
 
     def _rank(self, reference: Reference) -> int:

@@ -6,6 +6,7 @@ Knows requests, tickets and one thread with an event loop. Knows servers through
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing, suppress
@@ -79,6 +80,7 @@ class HttpEngine:
         self._on_close = on_close
         self._slots = asyncio.Semaphore(slots)
         self._tickets: set[_Ticket] = set()
+        self._leaving: set[asyncio.Future[None]] = set()
         self._changing = threading.Lock()
         self._closed = False
 
@@ -102,13 +104,13 @@ class HttpEngine:
         return name
 
     def remove_adapter(self, name: str) -> None:
-        """Have the server forget it, where it is ours, when the requests under way have ended."""
+        """Have the server forget it, where it is ours: now, or when the requests under way have ended. They are not
+        waited for, as others may come and go meanwhile."""
         with self._changing:
             if name not in self.adapters:
                 raise UnknownName("adapter", name, self.adapters)
             self._models = {other: there for other, there in self._models.items() if other != name}
-        self._loop.run(self._idle(name))
-        self._roster.remove(name)
+        self._loop.run(self._let_go(name))
 
     def name_adapter(self, name: str, there: str) -> None:
         """One that the server has, and what it calls it."""
@@ -210,10 +212,30 @@ class HttpEngine:
         elif (error := task.exception()) is not None:
             ticket.fail(error if isinstance(error, ModelError) else ModelError(f"the engine failed: {error!r}"))
 
-    async def _idle(self, adapter: str) -> None:
-        """Until no request under an adapter is left."""
+    async def _let_go(self, adapter: str) -> None:
+        """Raises ModelError where the server is told at once and does not do it; later it is only noted."""
         tasks = [ticket.task for ticket in self._tickets if ticket.request.adapter == adapter and ticket.task]
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if not tasks:
+            await self._forget(adapter)
+            return
+        leaving = asyncio.ensure_future(self._forget_after(adapter, tasks))
+        self._leaving.add(leaving)
+        leaving.add_done_callback(self._leaving.discard)
+
+    async def _forget_after(self, adapter: str, tasks: Sequence[asyncio.Future[None]]) -> None:
+        await asyncio.wait(tasks)
+        try:
+            await self._forget(adapter)
+        except ModelError as error:
+            sys.stderr.write(f"Adapter {adapter!r} may still be loaded: {error}\n")
+
+    async def _forget(self, adapter: str) -> None:
+        told = self._roster.unloading(adapter)
+        try:
+            if told is not None:
+                await self._upstream.post(*told)
+        finally:
+            self._roster.remove(adapter)
 
     async def _end(self) -> None:
         tickets = list(self._tickets)
@@ -221,7 +243,10 @@ class HttpEngine:
             ticket.fail(ModelError("the model was unloaded before the answer was complete."))
             ticket.cancelled = True
             ticket.cancel()
-        await asyncio.gather(*(ticket.task for ticket in tickets if ticket.task), return_exceptions=True)
+        for leaving in self._leaving:
+            leaving.cancel()
+        ending = [*(ticket.task for ticket in tickets if ticket.task), *self._leaving]
+        await asyncio.gather(*ending, return_exceptions=True)
         await self._upstream.close()
 
 

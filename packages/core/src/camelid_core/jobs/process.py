@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ MARK = "CAMELID_ATTEMPT"
 
 _FILE = "process.json"
 _ROUNDS = 10
+_FIRST_PAUSE = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +62,15 @@ class Identity:
         return self.pid > 1 and self.boot == boot_id() and self.started != "" and self.started == started(self.pid)
 
     def end(self) -> None:
-        """Kill the group this process leads and everything that carries its mark."""
+        """Kill the group this process leads and everything that carries its mark; they are gone when this returns,
+        or 10 s later at the most."""
         if self._leads_a_foreign_group():
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, signal.SIGKILL)
-        for _ in range(_ROUNDS):  # who forks faster than we look is met again in the next round
+        for number in range(_ROUNDS):  # who forks faster than we look, or takes its time to die, is met again
             if not self._kill_marked():
                 return
+            time.sleep(_FIRST_PAUSE * 2**number)
 
     def _leads_a_foreign_group(self) -> bool:
         if not self.alive or self.pid in (os.getpid(), os.getpgrp()):

@@ -10,6 +10,7 @@ import json
 import os
 import secrets
 import shutil
+import tempfile
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
@@ -38,13 +39,39 @@ def destination(config: Any) -> Path | None:
     given = getattr(config, "publish_to", None) or getattr(config, "output", None)
     if not given:
         return None
-    path = Path(given).expanduser()
-    path = path if path.is_absolute() else artefacts_dir() / safe_name(str(path), "output")
-    _refuse_taken(path)
-    above = next(each for each in path.parents if each.exists())
-    if not above.is_dir() or not os.access(above, os.W_OK):
-        raise JobError(f"{path} cannot be made: nothing can be written into {above}. Give another output.")
+    try:
+        path = Path(given).expanduser()
+        path = path if path.is_absolute() else artefacts_dir() / safe_name(str(path), "output")
+        _refuse_taken(path)
+        _try(path)
+    except CamelidError:
+        raise
+    except (OSError, ValueError, RuntimeError) as error:  # the last two: no name of a file, and no such user's home
+        raise JobError(f"nothing can be written to {str(given)!r}: {_reason(error)}. Give another output.") from error
     return path
+
+
+def _try(path: Path) -> None:
+    """Do what publishing will do, a level deeper, and take it away again: only the system knows whether it can be."""
+    above = next(each for each in path.parents if os.path.lexists(each))
+    trial = Path(tempfile.mkdtemp(prefix=".", suffix=".partial", dir=above))
+    try:
+        place = trial / path.relative_to(above)
+        place.mkdir(parents=True)
+        staged = _partial(place)
+        staged.mkdir()
+        staged.rename(place)
+        fsync_directory(place.parent)
+    finally:
+        shutil.rmtree(trial, ignore_errors=True)
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error).rstrip(".")
 
 
 def publish(store: JobStore, job: Job, attempt: Path, result: Result, verify: Verify) -> Job:
@@ -52,7 +79,7 @@ def publish(store: JobStore, job: Job, attempt: Path, result: Result, verify: Ve
 
     Raises:
         StaleAttempt: another attempt holds the job.
-        JobError: the place was taken meanwhile; the output stays in the attempt's directory.
+        JobError: the place was taken meanwhile, or cannot be written; the output stays in the attempt's directory.
     """
     output = attempt / OUTPUT
     placed = _already_placed(attempt)
@@ -67,8 +94,18 @@ def publish(store: JobStore, job: Job, attempt: Path, result: Result, verify: Ve
         raise
     sync(output)
     target = Path(result.publish_to) if result.publish_to else home_of(attempt) / "artefacts" / job.label
-    target.parent.mkdir(parents=True, exist_ok=True)
     place = _Place(attempt, target, explicit=result.publish_to is not None)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return _publish_to(store, job, output, place, result)
+    except OSError as error:
+        raise JobError(
+            f"the result cannot be put to {str(target)!r}: {_reason(error)}. It is kept: mend that, and "
+            f"`camelid jobs retry {job.id}` puts it there without doing the work again."
+        ) from error
+
+
+def _publish_to(store: JobStore, job: Job, output: Path, place: _Place, result: Result) -> Job:
     try:
         return store.publish(job, lambda: place(output), result.summary)
     except OSError as error:
@@ -79,7 +116,7 @@ def publish(store: JobStore, job: Job, attempt: Path, result: Result, verify: Ve
 
 def _publish_across(store: JobStore, job: Job, output: Path, place: _Place, result: Result) -> Job:
     """The final place is on another file system: copy beside it first, outside the lock."""
-    copy = place.target.with_name(f".{place.target.name}.{secrets.token_hex(4)}.partial")
+    copy = _partial(place.target)
     try:
         shutil.copytree(output, copy, symlinks=True)
         sync(copy)
@@ -144,11 +181,6 @@ def _refuse_taken(path: Path) -> None:
 
 def _taken(path: Path) -> bool:
     """An empty directory is free: renaming onto it replaces it."""
-    if path.is_symlink():
-        return True
-    try:
-        return next(path.iterdir(), None) is not None
-    except FileNotFoundError:
-        return False
-    except NotADirectoryError:
-        return True
+    if path.is_symlink() or not path.is_dir():
+        return path.is_symlink() or path.exists()
+    return next(path.iterdir(), None) is not None

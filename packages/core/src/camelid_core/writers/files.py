@@ -24,8 +24,8 @@ from camelid_core.readers.text import MAX_FIELD
 
 from .shapes import TEXT, TEXTS, Row, Shape
 
-_encode = json.JSONEncoder(ensure_ascii=False).encode
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_encode = json.JSONEncoder(ensure_ascii=False).encode
 
 
 class Sink(Protocol):
@@ -50,25 +50,27 @@ def whole(path: Path) -> Iterator[BinaryIO]:
     """A file that takes the place of `path` when all went well, and leaves no trace when it did not.
 
     Raises:
-        DataError: the directory is not there, may not be written to, or is full.
+        DataError: the directory is not there, may not be written to, or is full, or a directory has the file's name.
     """
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
+        if path.is_dir():
+            raise DataError(f"{str(path)!r} is a directory; give the name of a file.", "no_file")
         file = partial.open("wb")
     except OSError as error:
-        raise DataError(f"{str(path)!r} cannot be written: {error.strerror}.", "no_file") from None
+        raise DataError(f"{str(path)!r} cannot be written: {error.strerror}. Give another file.", "no_file") from None
+    complete = False
     try:
         with file:
             yield file
+            complete = True
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
     except OSError as error:
-        if error.errno in _FULL:
-            raise DataError(
-                f"{str(path)!r} cannot be written: {error.strerror}; nothing was kept.", "no_file"
-            ) from None
-        raise
+        if not complete and error.errno not in _FULL:
+            raise  # of something that the rows are read from
+        raise DataError(f"{str(path)!r} cannot be written: {error.strerror}; nothing was kept.", "no_file") from None
     finally:
         partial.unlink(missing_ok=True)
 

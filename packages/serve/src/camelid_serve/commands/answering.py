@@ -1,11 +1,12 @@
-"""What `chat`, `predict` and `eval` share: sampling options and what is made of them.
+"""What `chat`, `predict`, `eval` and `serve` share: options for sampling and engines, and what is made of them.
 
-Knows the command line. Knows nothing of models.
+Knows the command line. Loads no model.
 """
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -13,7 +14,9 @@ import typer
 from camelid_core.config import Config, parse_overrides, validate
 from camelid_core.errors import UsageError
 
+from camelid_serve.config import Opening
 from camelid_serve.engine import Sampling
+from camelid_serve.kinds import choose_engine, engine_text
 from camelid_serve.presets import OWN, PRESETS, named
 
 ConfigT = TypeVar("ConfigT", bound=Config)
@@ -29,6 +32,43 @@ Seed = Annotated[int | None, _option("seed")]
 Preset = Annotated[
     str, typer.Option(help=f"Ready-made sampling that other options change: {', '.join(PRESETS)}.", show_default=False)
 ]
+
+Engine = Annotated[
+    str,
+    typer.Option("--engine", help="Engine that runs the models; `camelid plugins list` shows which there are."),
+]
+EngineUrl = Annotated[
+    str, typer.Option("--engine-url", help="Where the server is that engine `openai` asks: http://HOST:PORT.")
+]
+EngineOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--engine-option",
+        help="A setting of the engine as field=value, for example program=/opt/bin/vllm; repeatable.",
+    ),
+]
+
+
+def engine_of(name: str, url: str, options: list[str] | None) -> str:
+    """What was typed for an engine, as one text."""
+    return engine_text(name, [*([f"url={url}"] if url else []), *(options or [])])
+
+
+def check_names(models: Iterable[str], how: Opening) -> None:
+    """Loads nothing.
+
+    Raises:
+        UnknownName, UsageError, ConfigError, ModelError: no such engine, template or model, or one that is not here.
+    """
+    from camelid_core.models import resolve_model
+    from camelid_core.plugins import load_host
+
+    host = load_host()
+    choose_engine(host.registry("camelid_engines"), how.engine)
+    if how.template:
+        host.templates[how.template]
+    for name in models:
+        resolve_model(name, host)
 
 
 def preset_of(name: str, model: str) -> dict[str, Any]:

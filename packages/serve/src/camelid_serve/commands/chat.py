@@ -12,7 +12,18 @@ from camelid_serve.chat import ChatSession
 from camelid_serve.engine import Sampling
 from camelid_serve.presets import OWN, PRESETS, SUFFIXES, named
 
-from .answering import MaxNewTokens, Preset, Seed, Temperature, given
+from .answering import (
+    Engine,
+    EngineOption,
+    EngineUrl,
+    MaxNewTokens,
+    Preset,
+    Seed,
+    Temperature,
+    check_names,
+    engine_of,
+    given,
+)
 from .conversing import Conversing, note
 
 app = typer.Typer(help="Talk with a model or artefact.")
@@ -30,6 +41,9 @@ def chat(
     system: Annotated[str, typer.Option(help="System text.")] = "",
     base: Annotated[bool, typer.Option(help="Let the base without its adapter answer too, to compare.")] = False,
     template: Annotated[str, typer.Option(help="Prompt template; empty takes the model's own.")] = "",
+    engine: Engine = "transformers",
+    engine_url: EngineUrl = "",
+    engine_option: EngineOption = None,
     preset: Preset = "",
     suffix: Annotated[
         list[str] | None,
@@ -53,7 +67,9 @@ def chat(
         raise UsageError("--ask takes a question; leave it out to talk.")
     chosen = named("preset", preset or OWN, PRESETS)
     suffixes = [named("suffix", name, SUFFIXES).text for name in suffix or []]
-    assembled = assemble(model, load_host(), Opening(template=template, slots=2), note)
+    how = Opening(template=template, engine=engine_of(engine, engine_url, engine_option), slots=2)
+    check_names([model], how)
+    assembled = assemble(model, load_host(), how, note)
     try:
         start = chosen.applied(assembled.sampling, assembled.sampling)
         sampling = validate(Sampling, start.model_dump() | options, "the options")

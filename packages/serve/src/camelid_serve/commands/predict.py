@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from camelid_core.commands.running import report, run_job
@@ -17,6 +19,7 @@ from camelid_serve.predictions import asked, labels
 from .answering import MaxNewTokens, Preset, Seed, Temperature, configure, copy_file, given, place_for, preset_of
 
 app = typer.Typer(help="Answer every row of a file.")
+_ROWS_SHOWN = 3
 
 
 @app.command()
@@ -42,6 +45,12 @@ def predict(
     temperature: Temperature = None,
     max_new_tokens: MaxNewTokens = None,
     seed: Seed = None,
+    preview: Annotated[
+        bool,
+        typer.Option(
+            "--preview", help="Show what the first rows look like to the model (--limit says how many), and end."
+        ),
+    ] = False,
     name: Annotated[str, typer.Option(help="Name of the job and its result.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="End with one line of JSON.")] = False,
 ) -> None:
@@ -66,6 +75,9 @@ def predict(
     open_input(config.input, config.columns)
     labels(asked(config))
     choose_engine(load_host().registry("camelid_engines"), config.engine)
+    if preview:
+        _show(config, as_json)
+        return
     if out is not None:
         place_for(out)
     job = run_job("predict", config, name, *asked(config))
@@ -74,3 +86,30 @@ def predict(
         return
     copy_file(Path(job.published) / PREDICTIONS, out)
     report(job, as_json, output=str(out))
+
+
+def _show(config: PredictConfig, as_json: bool) -> None:
+    """The first rows as each model is given them."""
+    from camelid_core.models import resolve_model
+    from camelid_core.rope import context_length
+
+    from camelid_serve.assemble import encoder_of
+    from camelid_serve.previews import previews
+
+    host, source = load_host(), open_input(config.input, config.columns, config.reference)
+    shown: dict[str, list[Any]] = {}
+    for label, name in labels(asked(config)).items():
+        reference = resolve_model(name, host)
+        encoder = encoder_of(reference, host, config.template)
+        found = previews(source, encoder, config.limit or _ROWS_SHOWN, context_length(reference.config))
+        shown[label] = [asdict(each) for each in found]
+    if as_json:
+        typer.echo(json.dumps(shown, ensure_ascii=False))
+        return
+    for label, rows in shown.items():
+        for row in rows:
+            columns = f", from {', '.join(row['columns'])}" if row["columns"] else ""
+            about = row["error"] or f"{row['tokens']:,} tokens{columns}"
+            typer.secho(f"{label}, row {row['number']}: {about}", bold=True)
+            if row["prompt"]:
+                typer.echo(row["prompt"])

@@ -16,9 +16,8 @@ from camelid_core.gguf_files import is_gguf
 from camelid_core.paths import home
 
 from camelid_serve.config import Opening
-from camelid_serve.kinds import engine_text
 
-from .answering import given
+from .answering import Engine, EngineOption, EngineUrl, check_names, engine_of, given
 
 if TYPE_CHECKING:
     from camelid_serve.api.resident import Serving
@@ -50,17 +49,9 @@ def serve(
         list[str] | None, typer.Option(help="A web page's origin that may send requests here.")
     ] = None,
     template: Annotated[str, typer.Option(help="Prompt template; empty takes each model's own.")] = "",
-    engine: Annotated[
-        str,
-        typer.Option(help="Engine that runs the models; `camelid plugins list` shows which there are."),
-    ] = "transformers",
-    engine_url: Annotated[
-        str, typer.Option(help="Where the server is that engine `openai` asks: http://HOST:PORT.")
-    ] = "",
-    engine_option: Annotated[
-        list[str] | None,
-        typer.Option(help="A setting of the engine as field=value, for example program=/opt/bin/vllm; repeatable."),
-    ] = None,
+    engine: Engine = "transformers",
+    engine_url: EngineUrl = "",
+    engine_option: EngineOption = None,
     dtype: Annotated[
         Literal["auto", "float32", "bfloat16", "float16"], typer.Option(help="Number format of the weights.")
     ] = "auto",
@@ -95,8 +86,12 @@ def serve(
             "Leave out --no-token, give an --api-key, or listen on 127.0.0.1 and forward the port (ssh -L)."
         )
     limits = validate(Limits, parse_overrides(limit or []) | given(slots=slots, adapters=allow_adapters), "the limits")
-    settings = [*([f"url={engine_url}"] if engine_url else []), *(engine_option or [])]
-    how = Opening(template=template, dtype=dtype, engine=engine_text(engine, settings), slots=limits.slots)
+    how = Opening(
+        template=template,
+        dtype=dtype,
+        engine=engine_of(engine, engine_url, engine_option),
+        slots=limits.slots,
+    )
     serving = _serving(artefacts, how)
     with listening(host, port) as listener:
         _run(listener, serving, limits, keys, made, host, allow_host or [], allow_origin or [])
@@ -104,19 +99,10 @@ def serve(
 
 def _serving(artefacts: list[str], how: Opening) -> Serving:
     """What to load. Unknown names are said before anything starts."""
-    from camelid_core.models import resolve_model
-    from camelid_core.plugins import load_host
-
     from camelid_serve.api.resident import Serving, unique
-    from camelid_serve.kinds import choose_engine
 
     models = unique([_anchored(name) for name in artefacts])
-    plugins = load_host()
-    choose_engine(plugins.registry("camelid_engines"), how.engine)
-    if how.template:
-        plugins.templates[how.template]
-    for name in models.values():
-        resolve_model(name, plugins)
+    check_names(models.values(), how)
     return Serving(models, how)
 
 

@@ -18,6 +18,7 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 
 from camelid_train.launching import gathering, group
 from camelid_train.methods import TuningMethod
+from camelid_train.methods.full import FULL
 from camelid_train.saving import checkpoint
 from camelid_train.saving.keeping import Keeping
 
@@ -26,8 +27,6 @@ from .loss import label_loss, wanted_positions
 from .microbatches import MicroBatches
 from .packing import end_to_end, row_lengths
 from .tally import Tally
-
-PLAIN: TuningMethod[Any] = TuningMethod()
 
 
 def longest(examples: Sequence[Any], rows: int) -> list[Any]:
@@ -142,7 +141,7 @@ class SftTrainer(OurCheckpoints, MicroBatches, Trainer):
         args: TrainingArguments,
         examples: Sequence[Example],
         pad_id: int,
-        method: TuningMethod[Any] = PLAIN,
+        method: TuningMethod[Any] = FULL,
         **options: Any,
     ) -> None:
         super().__init__(model=model, args=args, train_dataset=examples, **options)

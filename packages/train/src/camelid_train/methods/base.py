@@ -6,6 +6,7 @@ A method is one file: a `Method` section with its knobs, a `TuningMethod` that r
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +45,7 @@ class Situation:
         return self.reference.adapter
 
 
-class TuningMethod(Generic[MethodT]):
+class TuningMethod(ABC, Generic[MethodT]):
     """One way of fine-tuning. `prepare` is all that must be written; the rest is right for most.
 
     `kind` is what comes out: an `adapter` that needs its base, or a whole `model`.
@@ -78,9 +79,9 @@ class TuningMethod(Generic[MethodT]):
 
         return load_base(reference, "float32")
 
+    @abstractmethod
     def prepare(self, model: Any, section: MethodT, situation: Situation) -> Any:
         """The model to train; parameters that do not learn have `requires_grad` off."""
-        raise NotImplementedError
 
     def save(self, model: Any, section: MethodT, situation: Situation, directory: Path) -> None:
         """Write the result: a plain PEFT directory for an adapter, a plain Transformers directory for a model."""

@@ -6,6 +6,7 @@ mask: virtual tokens stand on the left, and no position looks to its right.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any, TypeVar
 
 from camelid_core.errors import ModelError
@@ -30,8 +31,9 @@ class Virtual(TuningMethod[VirtualT]):
 
     mergeable = False
 
+    @abstractmethod
     def peft_config(self, section: VirtualT, situation: Situation) -> Any:
-        raise NotImplementedError
+        """What peft makes the virtual tokens from."""
 
     def prepare(self, model: Any, section: VirtualT, situation: Situation) -> Any:
         from peft import get_peft_model

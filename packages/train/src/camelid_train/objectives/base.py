@@ -7,6 +7,7 @@ checkpoints, events, artefact) is the same for all.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -57,8 +58,8 @@ class Run:
         return int(self.tokenizer.pad_token_id)
 
 
-class LearningObjective(Generic[ObjectiveT]):
-    """One thing to learn from. `trainer` is all that must be written for data that `prepare` already fits.
+class LearningObjective(ABC, Generic[ObjectiveT]):
+    """One thing to learn from. `trainer` and `measure` are all that must be written where `prepare` fits the data.
 
     `numbers` names what the trainer logs beside the loss and should be told: its key there → ours in `train` events.
     """
@@ -87,10 +88,10 @@ class LearningObjective(Generic[ObjectiveT]):
 
         return prepare(data, encoder, host, progress)
 
+    @abstractmethod
     def trainer(self, section: ObjectiveT, run: Run) -> Any:
         """A transformers Trainer that keeps a `tally` and writes our checkpoints (see `camelid_train.loop.trainer`)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def measure(self, section: ObjectiveT, run: Run, trainer: Any) -> float:
         """The loss on the held-out rows; less is better."""
-        raise NotImplementedError

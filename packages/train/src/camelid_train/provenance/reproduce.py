@@ -7,7 +7,6 @@ paths that the recipe itself names, written from `~`.
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
 import time
@@ -23,6 +22,7 @@ from camelid_core.errors import JobError
 from camelid_core.events import read_events
 from camelid_core.jobs import Job, JobStore
 from camelid_core.jobs.files import EVENTS, attempts
+from camelid_core.writers.files import whole
 
 from camelid_train.compat.toml import to_toml
 from camelid_train.config import Recipe
@@ -48,6 +48,7 @@ def bundle(store: JobStore, job_id: int, target: Path) -> Path:
 
     Raises:
         JobError: no such job, or no training.
+        DataError: nothing can be written there.
     """
     job = store.get(job_id)
     if job.task != TASK:
@@ -165,10 +166,8 @@ def _without_home(text: str) -> str:
 
 def _write(path: Path, members: Mapping[str, str], created: float) -> None:
     moment = time.gmtime(max(created, _DOS_EPOCH))[:6]
-    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
+    with whole(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, text in members.items():
             entry = zipfile.ZipInfo(name, moment)
             entry.external_attr = 0o644 << 16
             archive.writestr(entry, text.encode("utf-8", "backslashreplace"), zipfile.ZIP_DEFLATED)
-    partial.replace(path)

@@ -37,6 +37,19 @@ window.camelid = {
     if (button) button.click();
   },
 };
+
+// Gradio shows an answer once it hears that its question has arrived: it hears that in the order of the questions, so
+// that an earlier answer never stands where a later one was.
+const fetched = window.fetch;
+let heard = Promise.resolve();
+window.fetch = (...asked) => {
+  const answer = fetched(...asked);
+  if (!String(asked[0]?.url ?? asked[0]).includes('/queue/join')) return answer;
+  const inTurn = heard.then(() => answer);
+  heard = inTurn.catch(() => {});
+  return inTurn;
+};
+
 document.addEventListener('click', async event => {
   const copy = event.target.closest('.camelid-copy');
   if (copy) {

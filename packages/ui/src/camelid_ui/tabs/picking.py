@@ -77,10 +77,10 @@ def wire(services: Services, ui: Picking, ask: gr.Textbox) -> None:
             return message(problem), *[gr.skip()] * (len(outputs) - 1)
         return status_of(services, voice_of(request))
 
-    def bring(beside: str | None, request: gr.Request) -> tuple[Any, ...]:
-        """The other one is loaded once it is chosen, if the first one is there."""
+    def bring(chosen: str, beside: str | None, request: gr.Request) -> tuple[Any, ...]:
+        """The other one is loaded once it is chosen, if the first one is there: the one that this page shows."""
         now = services.chat.status
-        if not beside or now.state != "ready" or beside in now.names[1:]:
+        if not beside or now.state != "ready" or now.model != chosen or beside in now.names[1:]:
             return (gr.skip(),) * len(outputs)
         return load(now.model, True, beside, request)
 
@@ -94,7 +94,7 @@ def wire(services: Services, ui: Picking, ask: gr.Textbox) -> None:
 
     outputs = [*ui.shown, ask]
     ui.load.click(load, [ui.model, ui.compare, ui.beside], outputs, **PRIVATE)
-    ui.beside.input(bring, ui.beside, outputs, **LATEST)
+    ui.beside.input(bring, [ui.chosen, ui.beside], outputs, **LATEST)
     ui.timer.tick(look, ui.seen, outputs, **PRIVATE)
 
 
