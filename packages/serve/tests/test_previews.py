@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 from camelid_core.jobs.foreground import open_store
@@ -27,33 +26,12 @@ def test_a_preview_is_what_the_model_is_given(
     row = next(open_input(path, "instruction=Frage,input=text").rows())
     ids = tiny.prompt_ids(row.messages)
     assert first["prompt"] == tiny.encoder.tokenizer.decode(ids)
-    assert (first["number"], first["tokens"], first["columns"]) == (1, len(ids), ["Frage", "text"])
+    assert (first["number"], first["tokens"]) == (1, len(ids))
     assert "the question is empty" in blank["error"]
     assert "512" in long["error"]
     predict(str(base), path, columns="instruction=Frage", template="vicuna", preview=True, limit=2)
     said = capsys.readouterr().out
     assert "tiny, row 1: " in said
-    assert "tokens, from Frage\n" in said
     assert "USER: Why <|im_end|>? ASSISTANT:" in said
     assert "row 3" not in said
     assert open_store().list() == []
-
-
-@pytest.mark.parametrize(
-    ("fields", "columns"),
-    [
-        ({"id": "a", "instruction": "Add.", "input": "2, 3", "output": "5", "topic": "sums"}, ("instruction", "input")),
-        ({"instruction": "Add.", "input": "", "output": "Add."}, ("instruction",)),
-        ({"question": "Why?", "answer": "Why not?"}, ("question",)),
-        ({"prompt": "Why?", "chosen": "So.", "rejected": "No."}, ("prompt",)),
-        ({"messages": [{"role": "user", "content": "Why?"}], "n": 1}, ("messages",)),
-        ({"system": "Be kind.", "instruction": "Why?"}, ("system", "instruction")),
-    ],
-)
-def test_the_columns_are_those_without_which_it_would_be_another(
-    tmp_path: Path, fields: dict[str, Any], columns: tuple[str, ...]
-) -> None:
-    source = open_input(str(write_jsonl(tmp_path / "in.jsonl", [fields])))
-    (row,) = source.rows()
-    assert row.error == ""
-    assert source.took(row) == columns

@@ -6,7 +6,6 @@ Knows the forms of files, the record formats and the datasets of core. Knows not
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -17,7 +16,7 @@ from camelid_core.artefacts import DatasetUse
 from camelid_core.datasets import Dataset, open_source
 from camelid_core.errors import DataError, UsageError
 from camelid_core.integrity import sha256
-from camelid_core.readers import SUFFIXES, Columns, Faults, Reader, Reading, RowFault
+from camelid_core.readers import SUFFIXES, Columns, Faults, Reading, RowFault
 from camelid_core.readers import choose as choose_reader
 from camelid_core.records import Message, Record
 from camelid_core.writers.shapes import to_alpaca
@@ -72,8 +71,6 @@ class Input:
     open: Callable[[], Iterator[Row]]
     licence: str = "unknown"
     path: Path | None = None
-    took: Callable[[Row], tuple[str, ...]] = lambda row: ()
-    """The columns of a row that its question was made of."""
 
     def rows(self, limit: int | None = None) -> Iterator[Row]:
         """In order, numbered from 1."""
@@ -117,9 +114,7 @@ def open_input(source: str, columns: str = "", reference: str = "") -> Input:
     path = Path(source).expanduser()
     mapping = Columns.parse(columns, answered=False) if columns.strip() else None
     if path.is_file():
-        return Input(
-            path.name, lambda: _of_file(path, mapping, reference), path=path, took=lambda row: _took(row, path, mapping)
-        )
+        return Input(path.name, lambda: _of_file(path, mapping, reference), path=path)
     if path.suffix.lower() in SUFFIXES:
         raise UsageError(f"{source!r} is no file here; give a data file or the name of a dataset.")
     from camelid_core.plugins import load_host
@@ -144,7 +139,8 @@ def _of_file(path: Path, mapping: Columns | None, reference: str) -> Iterator[Ro
             yield Row(count, {}, error=error)
         count += 1
         try:
-            record = _record(chosen, fields, number, reading)
+            record = chosen.record(fields if mapping else _with_answer(fields), number, reading)
+            _refuse_blank(record)
         except RowFault as fault:
             yield Row(count, fields, error=str(fault.at(source.where())))
         else:
@@ -152,28 +148,6 @@ def _of_file(path: Path, mapping: Columns | None, reference: str) -> Iterator[Ro
     for error in faults.taken():
         count += 1
         yield Row(count, {}, error=error)
-
-
-def _record(chosen: Reader, fields: Mapping[str, Any], number: int, reading: Reading) -> Record:
-    """Raises RowFault: it cannot be asked."""
-    record = chosen.record(fields if reading.columns else _with_answer(fields), number, reading)
-    _refuse_blank(record)
-    return record
-
-
-def _took(row: Row, path: Path, mapping: Columns | None) -> tuple[str, ...]:
-    """Those without which the question would be another."""
-    chosen, reading = choose_reader(path, "", mapping), Reading(path.stem, mapping)
-
-    def matters(name: str) -> bool:
-        try:
-            return _record(chosen, {**row.fields, name: None}, row.number, reading).prompt != row.messages
-        except RowFault:  # it must be there: for the question, or as the answer
-            value = json.dumps(row.fields[name], ensure_ascii=False, default=str)
-            said = (json.dumps(each.content, ensure_ascii=False)[1:-1] for each in row.messages)
-            return any(text and text in value for text in said)
-
-    return tuple(name for name in row.fields if matters(name))
 
 
 def _of_dataset(dataset: Dataset, reference: str) -> Iterator[Row]:

@@ -17,13 +17,12 @@ from .inputs import Input
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """Row `number`: its exact `prompt`, special tokens and all, its `tokens`, and the `columns` that it was made of,
-    which a dataset has none of; `error` says why it cannot be asked."""
+    """Row `number`: its exact `prompt`, special tokens and all, and how many `tokens` that is; `error` says why it
+    cannot be asked."""
 
     number: int
     prompt: str = ""
     tokens: int = 0
-    columns: tuple[str, ...] = ()
     error: str = ""
 
 
@@ -40,7 +39,7 @@ def previews(source: Input, encoder: Encoder, count: int, longest: int | None = 
         except CamelidError as error:
             yield Preview(row.number, error=str(error))
         else:
-            yield Preview(row.number, written(encoder, ids), len(ids), source.took(row))
+            yield Preview(row.number, written(encoder, ids), len(ids))
 
 
 def written(encoder: Encoder, ids: Sequence[int]) -> str:

@@ -108,8 +108,7 @@ def _show(config: PredictConfig, as_json: bool) -> None:
         return
     for label, rows in shown.items():
         for row in rows:
-            columns = f", from {', '.join(row['columns'])}" if row["columns"] else ""
-            about = row["error"] or f"{row['tokens']:,} tokens{columns}"
+            about = row["error"] or f"{row['tokens']:,} tokens"
             typer.secho(f"{label}, row {row['number']}: {about}", bold=True)
             if row["prompt"]:
                 typer.echo(row["prompt"])
