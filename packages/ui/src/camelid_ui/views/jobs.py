@@ -32,7 +32,7 @@ def bar(view: JobView, say: Voice, more: Sequence[tuple[str, object]] = ()) -> s
             ),
             (say("progress.elapsed"), duration(view.seconds) if view.job.started else ""),
             (say("progress.eta"), duration(view.eta) if view.running and view.eta is not None else ""),
-            (say("progress.rate"), f"{view.rate:,.0f} {say('progress.tokens_per_second')}" if view.rate else ""),
+            (say("progress.rate"), f"{count(view.rate)} {say('progress.tokens_per_second')}" if view.rate else ""),
             *more,
         ]
     )

@@ -86,7 +86,7 @@ def _results(found: Sequence[Opened], say: Voice) -> Iterator[Line]:
         ("runs.took", [duration(run.view.seconds) if run.job.started else "" for run in found]),
         (
             "progress.rate",
-            [f"{run.view.rate:,.0f} {say('progress.tokens_per_second')}" if run.view.rate else "" for run in found],
+            [f"{count(run.view.rate)} {say('progress.tokens_per_second')}" if run.view.rate else "" for run in found],
         ),
     )
     for key, cells in rows:
