@@ -47,9 +47,7 @@ class JobPanel:
 
         outputs = [self.column, self.head, self.body, self.finish, self.cancel.ask, self.cancel.row,
                    self.retry, self.timer, self.seen, self.ended]  # fmt: skip
-        self.job.change(lambda: ("", ""), None, [self.seen, self.said], **PRIVATE).then(
-            show, [self.job, self.seen], outputs, **LATEST
-        )
+        self.job.change(lambda: "", None, self.said, **PRIVATE).then(show, [self.job, self.seen], outputs, **LATEST)
         self.timer.tick(show, [self.job, self.seen], outputs, **PRIVATE)
         actions = (
             (self.finish, services.jobs.finish),

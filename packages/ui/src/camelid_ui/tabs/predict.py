@@ -190,7 +190,9 @@ def _wire_mapping(tab: PredictTab, services: Services) -> None:
 
     roles = list(tab.roles.values())
     gr.on([role.input for role in roles], mapped, roles, form.widgets["columns"], **LATEST)
-    form.widgets["input"].change(afresh, None, [*roles, form.widgets["columns"], form.widgets["reference"]], **PRIVATE)
+    now = gr.State("")  # a box says that it changed also when nothing did
+    form.widgets["input"].change(lambda path: path, form.widgets["input"], now, **PRIVATE)
+    now.change(afresh, None, [*roles, form.widgets["columns"], form.widgets["reference"]], **PRIVATE)
     form.widgets["also"].focus(
         lambda: gr.update(choices=services.models.names()), None, form.widgets["also"], **PRIVATE
     )

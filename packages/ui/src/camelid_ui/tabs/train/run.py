@@ -64,9 +64,7 @@ class RunPanel:
             self.delete.option, self.result, self.plots, self.answers, self.about,
             self.timer, self.seen, self.ended,
         ]  # fmt: skip
-        run.change(lambda: ("", "", ""), None, [self.seen, self.step, self.said], **PRIVATE).then(
-            show, inputs, outputs, **LATEST
-        )
+        run.change(lambda: ("", ""), None, [self.step, self.said], **PRIVATE).then(show, inputs, outputs, **LATEST)
         self.timer.tick(show, inputs, outputs, **PRIVATE)
         for button, action in (
             (self.finish, services.jobs.finish),
@@ -98,7 +96,7 @@ class RunPanel:
         asked = [
             gr.update(visible="cancel" in can), gr.update(visible=False),
             gr.update(visible=not run.view.running), gr.update(visible=False),
-        ] if phase not in seen else [gr.skip()] * 4  # fmt: skip
+        ] if not seen.startswith(f"{phase}:") else [gr.skip()] * 4  # fmt: skip
         return (
             gr.update(visible=True),
             view.heading(run, say),
