@@ -97,11 +97,12 @@ class Training(Harness):
         with self.worker():
             return fingerprint(self.ended(job))
 
-    def wait_for_moment(self, job_id: int) -> bool:
-        """Some steps on, a part of a step later, or in the middle of a save; False if the run was faster."""
+    def wait_for_moment(self, job_id: int, most: int | None = None) -> bool:
+        """Some steps on, a part of a step later, or in the middle of a save; False if the run was faster. It may do no
+        more than `most` steps."""
         saves = self.chance.random() < 0.5
         self.until(job_id, lambda: self.over(job_id) or self.step(job_id) is not None)
-        wanted = min(self.done(job_id) + self.chance.randrange(4), self.config["train"]["max_steps"])
+        wanted = min(self.done(job_id) + self.chance.randrange(4), most or self.config["train"]["max_steps"])
         self.until(job_id, lambda: self.over(job_id) or self.done(job_id) >= wanted)
         directory = attempt_directory(self.home, job_id, self.store.get(job_id).epoch) / "checkpoints"
         if saves:

@@ -139,7 +139,7 @@ def test_ctrl_c_ends_the_answer_and_not_the_program(endless: Path) -> None:
     """The first answer ends by this alone, the second at the 200 tokens of its preset."""
     command = [sys.executable, "-m", "camelid_core.cli", "chat", str(endless), "max_new_tokens=60000"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, **pipes, start_new_session=True) as program:
+    with subprocess.Popen(command, **pipes, start_new_session=True, preexec_fn=_hear_ctrl_c) as program:
         assert program.stdin is not None
         assert program.stdout is not None
         program.stdin.write(b"Hello?\n")
@@ -150,3 +150,8 @@ def test_ctrl_c_ends_the_answer_and_not_the_program(endless: Path) -> None:
     assert program.returncode == 0, notes
     assert notes.count(b"(stopped)") == 1
     assert notes.count(b"tokens/s") == notes.count(b"(200 tokens") == 1
+
+
+def _hear_ctrl_c() -> None:
+    """What a shell runs in the background is deaf to it, and all that is started from there."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

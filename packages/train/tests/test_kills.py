@@ -49,7 +49,7 @@ def test_five_deaths_of_one_run_leave_no_trace_in_its_result(harness, home, atte
         permit(home, 10 * number)
         with harness.worker() as worker:
             harness.until(job.id, lambda number=number: store.get(job.id).epoch == number)
-            assert harness.wait_for_moment(job.id), "it was over too soon"
+            assert harness.wait_for_moment(job.id, 10 * number), "it was over too soon"
             harness.kill(job.id, worker, victim)
     epoch = store.get(job.id).epoch + 1
     with harness.worker():
