@@ -59,6 +59,19 @@ def test_every_page_is_told_when_it_is_opened(services):
     assert {f"opened-{name}" for name in OURS} <= told
 
 
+def test_what_makes_the_chosen_set_another_lists_all_anew(services):
+    """A set that was fetched is no longer one to fetch, on its own page and in the list beside it."""
+    config = build_app(services).get_config_file()
+    ids = {block["props"].get("elem_id"): block["id"] for block in config["components"]}
+
+    def news(ident: str) -> set[tuple[int, str]]:
+        told = [each for each in config["dependencies"] if ids[ident] in each["outputs"] and each["backend_fn"]]
+        return {tuple(target) for each in told for target in each["targets"]}
+
+    assert news("data-head")
+    assert news("data-head") <= news("data-list")
+
+
 def test_the_header_counts_what_runs(services):
     assert "No jobs running" in header(services, Voice("en"))
     services.jobs.submit("merge", MergeConfig(adapter="x"))

@@ -91,7 +91,7 @@ def _wire(tab: DataTab, services: Services) -> None:
     taking.wire(tab.add, tab.chosen, tab.room, tab.set.said, services)
     weighing.wire(tab.mix, services)
     _move(tab)
-    news = [tab.current.change, tab.fresh.change, version.change, tab.mix.said.change, tab.lengths.cut.change]
+    news = [*arrived, tab.fresh.change, version.change, tab.mix.said.change, tab.lengths.cut.change]
     side.wire(tab.side, tab.chosen, news, services)
 
 
