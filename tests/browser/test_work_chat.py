@@ -65,6 +65,25 @@ def settled(page: Page, count: int, side: str = "tuned") -> None:
     expect(page.locator("#chat-send")).to_be_enabled(timeout=60_000)
 
 
+_SOONEST = """async field => {
+  document.querySelector('.camelid-aside .camelid-drawer > button').click();
+  const soon = () => new Promise(on => { const line = new MessageChannel(); line.port1.onmessage = on; line.port2.postMessage(0); });
+  let found;
+  while (!(found = document.querySelector(field))?.checkVisibility({visibilityProperty: true})) await soon();
+  found.value = '6';
+  found.dispatchEvent(new InputEvent('input', {bubbles: true}));
+}"""
+
+
+def test_what_is_written_as_soon_as_a_drawer_opens_stays_written(eyes):
+    page = eyes.open("?tab=chat")
+    field = page.locator("#sampling-max_new_tokens input")
+    page.evaluate(_SOONEST, "#sampling-max_new_tokens input")
+    expect(field).to_have_value("6")
+    page.wait_for_timeout(1000)  # when Gradio puts it back, it has done so
+    expect(field).to_have_value("6")
+
+
 def test_a_conversation_is_tried_edited_gone_on_with_undone_and_branched(eyes):
     page = eyes.open("?tab=chat")
     expect(page.locator("#chat-send")).to_be_disabled()
