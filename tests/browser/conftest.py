@@ -25,6 +25,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 375, "height": 812}
 LATE = os.environ.get("CAMELID_LATE", "")  # answers come up to so many milliseconds late, each at random
+SLOW = os.environ.get("CAMELID_SLOW", "")  # pages run on a processor so many times slower
 SHOTS = Path(__file__).parents[2] / "test-output" / "screenshots"
 _ARGUMENTS = [
     "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
@@ -145,6 +146,8 @@ class Eyes:
         if LATE:
             context.add_init_script(_LATE)
         page = context.new_page()
+        if SLOW:
+            context.new_cdp_session(page).send("Emulation.setCPUThrottlingRate", {"rate": float(SLOW)})
         page.on("console", lambda message: self.complaints.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.goto(self.server.url + where.replace("?", "&"))

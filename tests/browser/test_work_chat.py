@@ -67,7 +67,8 @@ def settled(page: Page, count: int, side: str = "tuned") -> None:
 
 _SOONEST = """async field => {
   document.querySelector('.camelid-aside .camelid-drawer > button').click();
-  const soon = () => new Promise(on => { const line = new MessageChannel(); line.port1.onmessage = on; line.port2.postMessage(0); });
+  const line = new MessageChannel();
+  const soon = () => new Promise(on => { line.port1.onmessage = on; line.port2.postMessage(0); });
   let found;
   while (!(found = document.querySelector(field))?.checkVisibility({visibilityProperty: true})) await soon();
   found.value = '6';

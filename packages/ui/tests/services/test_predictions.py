@@ -64,7 +64,15 @@ def test_an_upload_is_kept_under_a_safe_name(services, tmp_path):
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("model", "tinny"), ("input", "/nowhere.jsonl"), ("columns", "instuction=x"), ("also", ["tiny"])],
+    [
+        ("model", "tinny"),
+        ("input", "/nowhere.jsonl"),
+        ("columns", "instuction=x"),
+        ("also", ["tiny"]),
+        ("template", "alpacca"),
+        ("engine", "transformer"),
+        ("engine", "transformers url=http://127.0.0.1:1"),
+    ],
 )
 def test_what_would_fail_is_refused_at_its_field(services, questions, field, value):
     given = {"model": "tiny", "input": str(questions)} | {field: value}

@@ -23,6 +23,7 @@ from camelid_core.plugins import Host
 from camelid_core.readers import Columns
 from camelid_serve.config import PredictConfig
 from camelid_serve.inputs import PREDICTIONS, Row, Survey, open_input
+from camelid_serve.kinds import choose_engine
 from camelid_serve.predict import WORK
 from camelid_serve.predictions import asked, labels
 
@@ -105,6 +106,8 @@ class Predictions:
             ("input", lambda: open_input(_named(config.input))),
             ("columns", lambda: open_input(config.input, config.columns)),
             ("also", lambda: [self.models.resolve(name) for name in labels(asked(config)).values()]),
+            ("template", lambda: config.template and self.host.templates[config.template]),
+            ("engine", lambda: choose_engine(self.host.registry("camelid_engines"), config.engine)),
         ):
             try:
                 check()
