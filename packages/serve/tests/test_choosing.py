@@ -36,6 +36,15 @@ def test_shares(sampling: Sampling, shares: dict[int, float]) -> None:
     assert drawn(sampling) == pytest.approx(shares, abs=0.03)
 
 
+def test_every_seed_draws_otherwise() -> None:
+    drawn_by = {
+        seed: [chooser.choose(torch.zeros(1000)) for _ in range(4)]
+        for seed in (-(2**63), -2, -1, 0, 1, 2)
+        for chooser in [Chooser(Sampling(temperature=1, seed=seed), [])]
+    }
+    assert len({tuple(tokens) for tokens in drawn_by.values()}) == len(drawn_by)
+
+
 def test_a_flat_distribution_is_not_cut_at_the_narrow_look() -> None:
     chooser = Chooser(Sampling(temperature=1, top_p=0.99), [])
     assert max(chooser.choose(torch.zeros(2000)) for _ in range(200)) > 256

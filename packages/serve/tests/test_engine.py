@@ -139,6 +139,24 @@ def test_cancel_ends_one_request_within_a_token(talker: Assembled) -> None:
     assert after == 0
 
 
+def test_errands_that_never_end_hold_no_answer_up(talker: Assembled) -> None:
+    """Two who score without a pause: whenever one text is done, the next has come."""
+    engine, during = talker.engine, []
+    assert isinstance(engine, TransformersEngine)
+    stream = engine.stream([Request(prompts(1)[0], Sampling(max_new_tokens=50))])
+    next(stream)
+
+    def score() -> None:
+        if engine._under_way() and len(during) < 500:
+            engine._score([5, 6, 7], None, 0)
+            during.append(1)
+            engine._errands.append(score)
+
+    engine._between_turns(score)
+    assert sum(event.token is not None for event in stream) == 49
+    assert len(during) < 50, "one for each token"
+
+
 def test_closing_a_stream_frees_its_slots(talker: Assembled) -> None:
     stream = talker.engine.stream([Request(ids, LONG) for ids in prompts(6)])
     next(iter(stream))
@@ -152,6 +170,103 @@ def test_the_context_is_never_left(tiny: Assembled) -> None:
     ids = [7] * (tiny.engine.context_length - 3)
     tokens, ends = collect(tiny.engine, [Request(ids, Sampling(max_new_tokens=50))])
     assert (len(tokens[0]), ends) == (3, ["length"])
+
+
+SIZES = {
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "intermediate_size": 64,
+    "hidden_size": 32,
+    "vocab_size": 400,
+}
+
+
+def made(family: str, **options: Any) -> Any:
+    """A model whose weights are large enough for positions to matter."""
+    from transformers import AutoConfig
+
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **options)).eval()
+    with torch.no_grad():
+        for weights in model.parameters():
+            weights.mul_(6 if weights.ndim == 2 else 1)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("family", "options"),
+    [
+        ("gpt2", {"n_positions": 64, "n_embd": 32, "n_layer": 2, "n_head": 4}),
+        (
+            "gpt_neo",
+            {
+                "max_position_embeddings": 64,
+                "hidden_size": 32,
+                "num_layers": 2,
+                "num_heads": 4,
+                "attention_types": [[["global", "local"], 1]],
+            },
+        ),
+    ],
+)
+def test_who_is_at_the_end_of_a_table_of_positions_harms_no_other(family: str, options: dict[str, Any]) -> None:
+    """Of many rows one that has ended is stepped on for a while; GPT-Neo has a table of columns, too."""
+    engine = TransformersEngine(made(family, vocab_size=400, **options), slots=32)
+    asked = [Request([9 + n] * 5, Sampling(max_new_tokens=20)) for n in range(31)]
+    try:
+        tokens, ends = collect(engine, [Request([7] * 60, Sampling(max_new_tokens=99)), *asked])
+    finally:
+        engine.close()
+    assert ([len(each) for each in tokens], set(ends)) == ([4] + [20] * 31, {"length"})
+
+
+ROPE = {"rope_theta": 1e4, "factor": 8.0}
+NATIVE = 64
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"family": "llama", "max_position_embeddings": NATIVE, "rope_parameters": {**ROPE, "rope_type": "dynamic"}},
+        {
+            "family": "phi3",
+            "max_position_embeddings": 8 * NATIVE,
+            "original_max_position_embeddings": NATIVE,
+            "pad_token_id": 0,
+            "rope_parameters": {
+                **ROPE,
+                "rope_type": "longrope",
+                "original_max_position_embeddings": NATIVE,
+                "short_factor": [1.0] * 4,
+                "long_factor": [1.5, 3.0, 6.0, 12.0],
+            },
+        },
+    ],
+    ids=["dynamic", "longrope"],
+)
+def test_where_positions_depend_on_the_length_they_do_on_ones_own_alone(model: dict[str, Any]) -> None:
+    """Beside one that is long at once and one that grows so; before, between and after them."""
+    engine = TransformersEngine(made(**SIZES, **model), slots=4)
+    ids = [*range(5, 35)]
+    short, grows, long = (Request(ids[:n] * k, Sampling(max_new_tokens=20)) for n, k in ((29, 1), (25, 2), (30, 5)))
+    calls: list[int] = []
+    engine._model.register_forward_pre_hook(
+        lambda _, __, given: calls.append(len(given["input_ids"])), with_kwargs=True
+    )
+    try:
+        alone = {id(each): collect(engine, [each])[0][0] for each in (short, grows, long)}
+        asked = [short, long, short, short, grows, short]
+        assert collect(engine, asked)[0] == [alone[id(each)] for each in asked]
+        stream, said = engine.stream([long]), list[int | None]()
+        for event in stream:
+            said.append(event.token)
+            if len(said) == 3:
+                engine.score([*range(5, 385)], None, 0)
+        assert said == alone[id(long)]
+    finally:
+        engine.close()
+    assert max(calls) == 2, "those that are short share a batch"
 
 
 @pytest.mark.parametrize(

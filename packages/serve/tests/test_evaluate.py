@@ -10,7 +10,7 @@ import pytest
 from camelid_core.artefacts import verify_directory
 from camelid_core.errors import DataError, UnknownName
 from camelid_core.tasks import Interrupted
-from camelid_core.testing import write_jsonl
+from camelid_core.testing import tiny_model, write_jsonl
 from camelid_serve.config import EvaluateConfig
 from camelid_serve.engine import Sampling
 
@@ -38,7 +38,20 @@ def test_right_answers_count(base: Path, tmp_path: Path, monkeypatch: pytest.Mon
     assert module.run(config, Attempt(tmp_path / "job"))["accuracy"] == 0.75
 
 
-def test_it_goes_on_where_it_was(base: Path, tmp_path: Path) -> None:
+def test_asked_to_finish_it_keeps_what_it_scored_though_nothing_of_the_base(adapter: Path, tmp_path: Path) -> None:
+    attempt = Attempt(tmp_path / "job", 1, "finish", stop_after=3)
+    config = EvaluateConfig(model=str(adapter), rows=8, batch_size=2, base=True, sampling=SHORT)
+    summary = module.run(config, attempt)
+    lines = [json.loads(line) for line in (attempt.output / module.ANSWERS).read_text(encoding="utf-8").splitlines()]
+    assert 3 <= summary["rows"] == len(lines) < 8
+    assert not any("base" in line for line in lines)
+    assert "base_accuracy" not in summary
+    with pytest.raises(DataError, match="before a row"):
+        module.run(config, Attempt(tmp_path / "none", 1, "finish"))
+
+
+def test_it_goes_on_where_it_was(tmp_path: Path) -> None:
+    base = tiny_model(tmp_path / "model")
     config = EvaluateConfig(model=str(base), rows=6, batch_size=2, sampling=SHORT)
     with pytest.raises(Interrupted):
         module.run(config, Attempt(tmp_path / "job", 1, "save", stop_after=2))
@@ -46,6 +59,11 @@ def test_it_goes_on_where_it_was(base: Path, tmp_path: Path) -> None:
     assert module.run(config, second)["rows"] == 6
     asked = (second.directory / "tuned.work.jsonl").read_text(encoding="utf-8").count('"row"')
     assert asked <= 4
+    tiny_model(base, seed=9)
+    third = Attempt(tmp_path / "job", 3)
+    module.run(config, third)
+    asked = (third.directory / "tuned.work.jsonl").read_text(encoding="utf-8").count('"row"')
+    assert asked == 6, "what other weights said is not taken up"
 
 
 def test_what_cannot_be_scored_is_said(base: Path, tmp_path: Path) -> None:

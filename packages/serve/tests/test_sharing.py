@@ -101,9 +101,13 @@ def test_one_more_shares_a_base_or_has_its_own(
     assert engines["bare"] is engines["tuned"] is engine
     assert len(set(engines.values())) == 3
     assert len({tuple(said(residents.models[label])) for label in ("bare", "tuned", "other")}) == 3
+    with pytest.raises(CannotShare, match="'other' is all that is served of its base"):
+        residents.remove("other", share=True)
+    assert "other" in residents.models
     gone = weakref.ref(residents.models["other"].engine)
     engines.clear()
-    for label in ("tuned", "scaled", "other"):
+    residents.remove("tuned", share=True)
+    for label in ("scaled", "other"):
         residents.remove(label)
     with pytest.raises(UnknownName, match="other"):
         residents.remove("other")

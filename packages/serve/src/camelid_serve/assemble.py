@@ -25,7 +25,7 @@ from camelid_core.templates import PromptTemplate
 from camelid_core.tokenizing import Encoder
 
 from .config import USUAL, Opening
-from .engine import Engine, PromptTooLong, Report, Sampling
+from .engine import CannotShare, Engine, PromptTooLong, Report, Sampling
 from .kinds import ChosenEngine, choose_engine
 from .sharing import Engines
 
@@ -193,15 +193,20 @@ class Residents:
         finally:
             self._free()
 
-    def remove(self, label: str) -> None:
-        """Let go of one. Its answers under way end first.
+    def remove(self, label: str, share: bool = False) -> None:
+        """Let go of one. An engine that nobody needs any more goes at once, whatever it is answering, unless the model
+        must `share` it with one that stays; on one that stays answers under way end first.
 
         Raises:
             UnknownName: there is none of that label.
+            CannotShare: it must share its engine, and no other model is on it.
         """
         if label not in self.models:
             raise UnknownName("model", label, self.models)
-        self.models = {other: each for other, each in self.models.items() if other != label}
+        left = {other: each for other, each in self.models.items() if other != label}
+        if share and all(each.engine is not self.models[label].engine for each in left.values()):
+            raise CannotShare(f"{label!r} is all that is served of its base, which would go with it.")
+        self.models = left
         self._free()
 
     def close(self) -> None:

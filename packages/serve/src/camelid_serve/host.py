@@ -92,7 +92,7 @@ class EngineHost:
     def _remove(self, number: int, values: dict[str, Any]) -> None:
         wanted = validate(Remove, values, "the request")
         with self._loading:
-            self._residents.remove(wanted.label)
+            self._residents.remove(wanted.label, wanted.share)
             self._tell_loaded(number)
 
     def _progress(self, number: int) -> Callable[[str], None]:

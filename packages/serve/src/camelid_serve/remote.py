@@ -118,13 +118,14 @@ class EngineProcess:
             pass
         return self.models[label]
 
-    def remove(self, label: str) -> None:
-        """Let go of a model. Its answers under way end first; then its memory is free.
+    def remove(self, label: str, share: bool = False) -> None:
+        """Let go of a model. Under an adapter whose base stays, answers under way end first; others end with an error,
+        unless it must `share` its base with one that stays. Then its memory is free.
 
         Raises:
-            CamelidError: there is none of that label.
+            CamelidError: there is none of that label; or it must share its base and does not.
         """
-        for _ in self._load("remove", start=False, label=label):
+        for _ in self._load("remove", start=False, label=label, share=share):
             pass
 
     def _load(self, operation: str, start: bool = True, **wanted: Any) -> Iterator[str]:

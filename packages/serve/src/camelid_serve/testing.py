@@ -14,7 +14,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -67,19 +67,19 @@ class Behaviour:
 
 
 class StubEngine:
-    """Says the prompt's tokens over and over."""
+    """Says the prompt's tokens over and over, under each adapter as that one behaves."""
 
     context_length = 4096
     adapters: tuple[str, ...] = ()
 
     def __init__(self, behaviour: Behaviour) -> None:
-        self._behaviour = behaviour
+        self.behaviours: dict[str | None, Behaviour] = {None: behaviour}
 
     def stream(self, requests: Sequence[Request]) -> StubStream:
         for request in requests:
             if len(request.ids) >= self.context_length:
                 raise PromptTooLong(len(request.ids), self.context_length)
-        return StubStream(requests, self._behaviour)
+        return StubStream(requests, self.behaviours[requests[0].adapter])
 
     def close(self) -> None: ...
 
@@ -163,10 +163,12 @@ class StubResidents(Residents):
         self.models = {label: _stub(name, host) for label, name in names.items()}
 
     def add(self, label: str, name: str, host: Host, *_: Any) -> None:
-        self.models = {**self.models, label: _stub(name, host, "default")}
+        added, first = _stub(name, host), next(iter(self.models.values()))
+        first.engine.behaviours[label] = added.engine.behaviours[None]  # type: ignore[attr-defined]
+        self.models = {**self.models, label: replace(first, adapter=label, reference=added.reference)}
 
 
-def _stub(name: str, host: Host, adapter: str | None = None) -> Assembled:
+def _stub(name: str, host: Host) -> Assembled:
     from camelid_core.errors import ModelError
 
     behaviour = name.rpartition("/")[2]
@@ -175,7 +177,7 @@ def _stub(name: str, host: Host, adapter: str | None = None) -> Assembled:
     encoder = Encoder(tiny_tokenizer(), host.templates["chatml"])
     engine: Engine = StubEngine(Behaviour.parse(behaviour))
     reference = Reference(name, Path(), ModelAdapter("stub", "Stub", (), encoder.template.name), {}, "stub")
-    return Assembled(engine, encoder, encoder.template, reference, adapter, frozenset(), (), Sampling())
+    return Assembled(engine, encoder, encoder.template, reference, None, frozenset(), (), Sampling())
 
 
 if __name__ == "__main__":

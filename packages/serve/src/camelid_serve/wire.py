@@ -43,10 +43,12 @@ class Add(Config):
 
 
 class Remove(Config):
-    """Let go of one model; its answers under way end first."""
+    """Let go of one model; under an adapter whose base stays, answers under way end first."""
 
     label: str
     """What it was loaded under."""
+    share: bool = False
+    """Refuse it if its base would not stay."""
 
 
 class Chat(Config):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+from camelid_core.errors import ModelError
 from camelid_serve.remote import EngineProcess
 
 LOAD, UNLOAD = "/v1/load_lora_adapter", "/v1/unload_lora_adapter"
@@ -63,6 +65,10 @@ def test_adapters_come_and_go(serve: Callable[..., Any], home: Path) -> None:
     assert code(refused) == (400, "invalid_value")
     assert "cannot be loaded" in refused.text
     assert labels(served) == ["fast", "two"]
+    assert served.post(UNLOAD, {"lora_name": "two"}).status_code == 200
+    unloading = served.state.resident.remove("fast")  # as for an adapter that is the last on its base
+    with pytest.raises(ModelError, match="'fast' is all"):
+        asyncio.run_coroutine_threadsafe(unloading, served.state.resident.loop).result()
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,27 @@ def test_an_engine_that_falls_silent_is_started_again_and_given_up_on(
     assert served.get("/health").status_code == 200
 
 
+def test_the_time_to_read_a_prompt_is_left_while_others_are_answered(serve: Callable[..., Any]) -> None:
+    served = serve({"long": "tokens=100000,gap=0.02", "late": "tokens=8,first=600"})
+    watched = served.state.resident
+
+    async def ask(model: str, characters: int) -> Any:
+        sampling = {"max_new_tokens": 100_000}
+        asked = {"model": model, "messages": [{"role": "user", "content": "Hi"}], "sampling": sampling, "stream": True}
+        return watched.ask(asked, 0, characters)
+
+    calls = [
+        asyncio.run_coroutine_threadsafe(ask(*each), watched.loop).result() for each in (("late", 3000), ("long", 500))
+    ]
+    before = watched._tokens
+    served.until(lambda: watched._tokens > before)
+    assert watched._patience() == watched._stall + 30
+    for call in calls:
+        call.cancel()
+    served.until(lambda: not watched.calls)
+    assert watched._patience() == watched._stall
+
+
 def test_ready_means_that_a_token_came_lately(serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resident, "_PROBE_SECONDS", 60)
     monkeypatch.setattr(resident, "FRESH_SECONDS", 600)

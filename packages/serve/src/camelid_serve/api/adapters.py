@@ -71,8 +71,6 @@ async def unload(wanted: UnloadAdapter, request: Request) -> JSONResponse:
         name = state.model(wanted.lora_name, "lora_name")
         if not state.resident.models[name].has_adapter:
             raise ApiError(400, f"{plain(name)!r} is no adapter.", "invalid_value", "lora_name")
-        if len(state.resident.models) == 1:
-            raise ApiError(400, f"{plain(name)!r} is all that is served here.", "invalid_value", "lora_name")
         try:
             await state.resident.remove(name)
         except CamelidError as error:

@@ -49,6 +49,8 @@ class Call:
         self.weight = weight
         self.ended = resident.loop.create_future()
         self.number = 0
+        self.reading = 0.0
+        """Seconds that its prompt may take; 0 once something was heard of it."""
         self._resident = resident
         self._events: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
 
@@ -91,7 +93,6 @@ class Resident:
         self._process = process
         self._stall = stall_seconds
         self._heard = self._tokens = float("-inf")
-        self._reading = 0.0
         self._deaths: deque[float] = deque(maxlen=RESTARTS + 1)
         self._outbox: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._writer = Thread(target=self._write, daemon=True, name="engine requests")
@@ -127,8 +128,7 @@ class Resident:
         call = Call(self, weight)
         if not self.calls:
             self._heard = time.monotonic()
-            self._reading = 0.0
-        self._reading += characters / _CHARACTERS_PER_SECOND
+        call.reading = characters / _CHARACTERS_PER_SECOND
         self.calls.add(call)
         self._outbox.put(lambda: self._send(call, request))
         return call
@@ -150,9 +150,9 @@ class Resident:
         """Serve a model no more; `changing` is held meanwhile.
 
         Raises:
-            CamelidError: there is none of that label; or the process has ended.
+            CamelidError: there is none of that label, or no other on its base; or the process has ended.
         """
-        await asyncio.to_thread(self._process.remove, label)
+        await asyncio.to_thread(self._process.remove, label, share=True)
         self.added.pop(label, None)
         self._wanted.pop(label, None)
         self.models = dict(self._process.models)
@@ -161,7 +161,7 @@ class Resident:
         now = self._heard = time.monotonic()
         if event["event"] in ("delta", "alive", "done"):
             self._tokens = now
-            self._reading = 0.0
+            call.reading = 0.0
         if event["event"] in _LAST:
             self.calls.discard(call)
         if event["event"] == "done":
@@ -203,7 +203,7 @@ class Resident:
         return time.monotonic() - self._heard if self.calls else 0.0
 
     def _patience(self) -> float:
-        return self._stall + self._reading
+        return self._stall + sum(call.reading for call in self.calls)
 
     async def _restart(self) -> None:
         self.state, self.why = "restarting", "the engine is being started again."

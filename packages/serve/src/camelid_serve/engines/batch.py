@@ -16,7 +16,7 @@ from camelid_serve.engine import Finish, Request, Scored
 
 from .cache import column_bytes, drop, is_plain, new_cache, put, start_of, started
 from .choosing import Chooser, choose
-from .positions import dynamic_positions, forget_lengths, lengths_matter
+from .positions import dynamic_positions, forget_lengths, native_length
 from .prefixes import Kept, Prefixes, common_start, room_for
 from .scoring import scored
 
@@ -38,6 +38,7 @@ class Row:
 
     def __init__(self, request: Request, limit: int) -> None:
         self.request = request
+        self.limit = limit
         self.chooser = Chooser(request.sampling, request.ids)
         self.cancelled = False
         self.finish: Finish | None = None
@@ -78,7 +79,7 @@ class Batch:
         self._cache = new_cache(model.config)
         self._plain = is_plain(self._cache)
         self._dynamic = dynamic_positions(model)
-        self._shares = self._plain and not lengths_matter(model)
+        self._shares = self._plain and native_length(model) is None
         self._mask = torch.zeros((0, 0), dtype=torch.long, device=self._device)
         self._last: list[int] = []
         accepted = inspect.signature(model.forward).parameters
@@ -88,6 +89,11 @@ class Batch:
     @property
     def running(self) -> int:
         return sum(row.finish is None for row in self.rows)
+
+    @property
+    def width(self) -> int:
+        """Columns that are attended to, of finished rows and padding too."""
+        return self._mask.shape[1]
 
     @property
     def open(self) -> bool:
@@ -109,7 +115,9 @@ class Batch:
     def step(self) -> list[tuple[Row, int | None]]:
         """The next token of every running row."""
         self._mask = torch.cat([self._mask, self._mask.new_ones((len(self.rows), 1))], dim=1)
-        logits = self._forward([[token] for token in self._last], self._mask, self._cache)
+        # finished rows go no further: a table of positions ends, and the angles of all may be those of the farthest
+        positions = torch.tensor([[row.read] for row in self.rows], device=self._device)
+        logits = self._forward([[token] for token in self._last], self._mask, self._cache, positions)
         for row in self.rows:
             row.read += row.finish is None
         self._last = choose(logits, [row.chooser for row in self.rows])
@@ -229,11 +237,14 @@ class Batch:
                 taken.append((row, row.take(token)))
         return taken
 
-    def _forward(self, ids: list[list[int]], mask: torch.Tensor, cache: Any) -> torch.Tensor:
-        """Logits after the last token of each row."""
+    def _forward(
+        self, ids: list[list[int]], mask: torch.Tensor, cache: Any, positions: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Logits after the last token of each row. Positions are those that the mask counts, unless they are given."""
         options: dict[str, Any] = {"logits_to_keep": 1} if self._takes_keep else {}
         if self._takes_positions:
-            options["position_ids"] = (mask.cumsum(-1) - 1).clamp(min=0)[:, -len(ids[0]) :]
+            counted = (mask.cumsum(-1) - 1).clamp(min=0)[:, -len(ids[0]) :] if positions is None else positions
+            options["position_ids"] = counted
         output = self._model(
             input_ids=torch.tensor(ids, device=self._device),
             attention_mask=mask,

@@ -23,7 +23,8 @@ class Chooser:
 
     def __init__(self, sampling: Sampling, prompt: Sequence[int]) -> None:
         self.sampling = sampling
-        self._random = random.Random(sampling.seed)
+        # of a whole number it takes the size alone: -1 would draw what 1 does
+        self._random = random.Random(sampling.seed if sampling.seed >= 0 else str(sampling.seed))
         self._seen = set(prompt) if sampling.repetition_penalty != 1 else None
         self._runs = _Runs(sampling.no_repeat_ngram_size, prompt) if sampling.no_repeat_ngram_size else None
 

@@ -142,7 +142,7 @@ class ModelThread(ABC, Generic[TicketT]):
         return result  # type: ignore[return-value]
 
     def _run_errands(self) -> None:
-        while self._errands:
+        for _ in range(len(self._errands)):  # those that come meanwhile wait for a turn: there may always be one more
             self._errands.popleft()()
 
     def _drop_cancelled(self) -> None:

@@ -38,9 +38,17 @@ def dynamic_positions(model: Any) -> list[Any]:
     return [module for module in model.modules() if getattr(module, "rope_type", None) == "dynamic"]
 
 
-def lengths_matter(model: Any) -> bool:
-    """Whether what a token becomes depends on how long the whole text is: a start of it then serves no other text."""
-    return any(getattr(module, "rope_type", None) in ("dynamic", "longrope") for module in model.modules())
+def native_length(model: Any) -> int | None:
+    """Tokens of a text up to which its positions are as trained, where those of a longer one depend on how long it is:
+    a start of it then serves no other text, nor does it share a call with another. None if lengths never matter.
+    """
+    for module in model.modules():
+        kind = getattr(module, "rope_type", None)
+        if kind == "dynamic":
+            return int(module.original_max_seq_len)
+        if kind == "longrope":
+            return int(module.config.rope_parameters["original_max_position_embeddings"])
+    return None
 
 
 def forget_lengths(modules: Iterable[Any]) -> None:

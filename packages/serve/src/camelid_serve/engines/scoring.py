@@ -28,7 +28,8 @@ def scored(logits: torch.Tensor, token: int, top: int) -> Scored:
 
 def score(model: Any, ids: Sequence[int], top: int) -> list[Scored]:
     """Every token of `ids` after the first, and last what the model would choose to come next."""
-    forget_lengths(dynamic_positions(model))
+    dynamic = dynamic_positions(model)
+    forget_lengths(dynamic)
     cache = new_cache(model.config)
     found: list[Scored] = []
     for start in range(0, len(ids), _STRIDE):
@@ -39,6 +40,7 @@ def score(model: Any, ids: Sequence[int], top: int) -> list[Scored]:
         if len(following) < len(logits):  # the end: the next token is the model's own
             following = torch.cat([following.long(), logits[-1:].argmax(-1)])
         found += _read(logits, following, top)
+    forget_lengths(dynamic)  # an answer under way goes on with its own
     return found
 
 

@@ -22,7 +22,7 @@ from .adapters import Adapters
 from .batch import Batch, Row
 from .fitting import laid_out, room_for_rows
 from .loop import ModelThread
-from .positions import longest_context
+from .positions import longest_context, native_length
 from .prefixes import Prefixes, room_for
 from .scoring import score
 from .tickets import Ticket, fail
@@ -50,6 +50,7 @@ class TransformersEngine(ModelThread[Ticket]):
         self._base = base
         self._model = self._adapters.model
         self.context_length = longest_context(self._model.config) or _UNBOUNDED
+        self._native = native_length(self._model)
         self._slots = min(slots, room_for_rows(self._model) or slots)
         self._tickets: dict[Row, Ticket] = {}
         self._batches: dict[str | None, Batch] = {}
@@ -161,7 +162,7 @@ class TransformersEngine(ModelThread[Ticket]):
         if not joined and batch.running:
             self._adapters.use([row.request.adapter for row in batch.rows])
             self._tell(batch.step())
-        if 16 * batch.running <= 15 * len(batch.rows):
+        if 16 * batch.running <= 15 * len(batch.rows) or batch.width >= self.context_length:
             batch.compact()
 
     def _free(self, group: str | None) -> int:
@@ -172,14 +173,21 @@ class TransformersEngine(ModelThread[Ticket]):
         return free if free >= min(waiting, max(1, self._slots // 16)) else 0
 
     def _admit(self, group: str | None, free: int) -> list[Ticket]:
-        """Those of a group that have waited longest and join together: under one adapter, and not too long to read."""
+        """Those of a group that have waited longest and join together: under one adapter, and not too long to read.
+        One that must be alone waits until all others have ended, and those behind it wait for it."""
         joining: list[Ticket] = []
+        if any(map(self._alone, self._tickets)):
+            return joining
         longest = 0
         with self._changed:
-            for ticket in [ticket for ticket in self._waiting if self._group(ticket) == group]:
+            for ticket in self._waiting:
                 if len(joining) >= free:
                     break
-                if joining and ticket.adapter != joining[0].adapter:
+                ours = self._group(ticket) == group
+                if self._alone(ticket.row):
+                    joining += [ticket] if ours and not joining and not self._tickets else []
+                    break
+                if not ours or (joining and ticket.adapter != joining[0].adapter):
                     continue
                 longest = max(longest, len(ticket.row.request.ids))
                 if joining and longest * (len(joining) + 1) > _PROMPT_TOKENS:
@@ -188,6 +196,10 @@ class TransformersEngine(ModelThread[Ticket]):
             chosen = set(map(id, joining))
             self._waiting = deque(ticket for ticket in self._waiting if id(ticket) not in chosen)
         return joining
+
+    def _alone(self, row: Row) -> bool:
+        """Whether it may grow so long that the positions of all in its batch would become others."""
+        return self._native is not None and len(row.request.ids) + row.limit > self._native
 
     def _tell(self, steps: Sequence[tuple[Row, int | None]]) -> None:
         for row, token in steps:

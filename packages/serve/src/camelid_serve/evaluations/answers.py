@@ -23,7 +23,7 @@ from camelid_core.tasks import Interrupted, TaskContext
 from camelid_serve.assemble import Assembled, assemble
 from camelid_serve.config import EvaluateConfig
 from camelid_serve.many import Progress, answer_many
-from camelid_serve.provenance import manifest_of
+from camelid_serve.provenance import manifest_of, state_of
 from camelid_serve.worklog import WorkLog
 
 ANSWERS = "answers.jsonl"
@@ -75,11 +75,14 @@ def _score(
     progress: Progress,
 ) -> Mapping[int, Mapping[str, Any]]:
     asked = config.model_dump(exclude={"base", "batch_size"}, mode="json")
-    identity = hashlib.sha256(json.dumps([_digest(records), asked], sort_keys=True).encode()).hexdigest()
+    asked_of = [_digest(records), state_of(assembled.reference)]
+    identity = hashlib.sha256(json.dumps([asked_of, asked], sort_keys=True).encode()).hexdigest()
     with WorkLog(f"{side}.work.jsonl", identity, context.directory, context.earlier) as work:
         items = [(index, record.prompt) for index, record in enumerate(records) if index not in work.done]
         for _ in range(len(records) - len(items)):
             progress.row()
+        if context.stopping() == "finish":
+            return work.done
         for index, news in answer_many(assembled, items, config.sampling, config.batch_size, side == "tuned"):
             if isinstance(news, CamelidError):
                 work.add(index, {"answer": "", "correct": False, "error": str(news)})
@@ -105,8 +108,9 @@ def _write(
     context: TaskContext,
     progress: Progress,
 ) -> Mapping[str, Any]:
+    results = {side: done for side, done in results.items() if done}  # it may have been asked to finish before one
     scored = [index for index in range(len(records)) if all(index in side for side in results.values())]
-    if not scored:
+    if "tuned" not in results or not scored:
         raise DataError("the evaluation was asked to finish before a row was scored.")
     context.output.mkdir(parents=True)
     with (context.output / ANSWERS).open("w", encoding="utf-8") as file:
