@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from camelid_core.config import Config, load
+from camelid_core.config import Config, load, validate
 from camelid_core.errors import ConfigError
+from camelid_core.paths import safe_name
 from camelid_train.config import MergeConfig, Recipe
 from camelid_train.methods.choosing import methods
 from hypothesis import given
@@ -102,6 +103,20 @@ def test_anchoring_keeps_a_weight_exactly(weight):
 
     recipe = Recipe.model_validate({"data": {"sources": [f"cot-arithmetic:{weight!r}"]}}).anchored()
     assert Source.parse(recipe.data.sources[0]).weight == weight
+
+
+@given(st.text(min_size=1))
+def test_a_merge_has_a_name_that_can_be_used(adapter):
+    name = MergeConfig(adapter=adapter).default_name
+    assert safe_name(name) == name
+    assert MergeConfig(adapter=f"./{name}").default_name == f"{name[:56]}-merged"
+    assert MergeConfig(adapter="./my adapter").default_name == "my-adapter-merged"
+
+
+@pytest.mark.parametrize("size", ["", "4", "-1MB", "4GiB", "much"])
+def test_a_shard_has_a_size(size):
+    with pytest.raises(ConfigError, match=rf"shard: .*'{size}' is no size; write it like 500MB or 4GB"):
+        validate(MergeConfig, {"adapter": "a", "shard": size}, "the options")
 
 
 def test_reading_a_recipe_loads_no_torch():

@@ -6,19 +6,24 @@ import contextlib
 import json
 import math
 import random
+import shutil
 import statistics
 
 import pytest
 import torch
 from camelid_core.artefacts import verify_directory
-from camelid_core.errors import DataError, ModelError, TrainingError, UnknownName
+from camelid_core.errors import ConfigError, DataError, ModelError, TrainingError, UnknownName
 from camelid_core.integrity import PICKLE_SUFFIXES, fingerprint, sha256
 from camelid_core.models import resolve_model
 from camelid_core.plugins import load_host
 from camelid_core.tasks import Interrupted
 from camelid_core.testing import write_jsonl
+from camelid_train.loop.trainer import SftTrainer
+from camelid_train.methods.lora import LORA, LoraMethod
+from camelid_train.planning.rehearsal import rehearse
 from camelid_train.saving.checkpoint import newest_valid
-from camelid_train.sft import train
+from camelid_train.sft import _arguments, train
+from huggingface_hub._local_folder import write_download_metadata
 
 ADAPTER = "adapter_model.safetensors"
 
@@ -32,6 +37,16 @@ def test_the_loss_falls_for_known_and_for_inferred_families(attempt, recipe, fam
     assert metrics["eval_loss"] < metrics["base_eval_loss"]
     assert metrics["final_loss"] == run.losses[-1]
     assert metrics["steps"] == 30
+
+
+def test_one_process_uses_one_card_of_two(recipe, base, tmp_path, monkeypatch):
+    """Transformers would wrap the model in a DataParallel, whose copies keep the first card's forwards."""
+    monkeypatch.setattr("camelid_train.sft.choose_device", lambda: "cuda")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    model = LORA.load(resolve_model(str(base()), load_host()), "float32", LoraMethod())
+    trainer = SftTrainer(model, _arguments(recipe(), tmp_path), [], 0, LORA)
+    assert trainer._wrap_model(model) is model
+    assert trainer.args.train_batch_size == trainer.args.per_device_train_batch_size
 
 
 def test_the_same_recipe_gives_the_same_adapter_and_another_seed_another(attempt, recipe):
@@ -158,6 +173,25 @@ def test_the_manifest_says_what_it_was_made_from(attempt, recipe, base, sums):
     assert manifest.plugins == {plugin.name: plugin.version for plugin in host.plugins}
     assert {"torch", "transformers", "peft", "camelid-train"} <= set(manifest.packages)
     assert manifest.metrics == metrics
+
+
+def test_a_revision_is_what_is_there_or_refused(attempt, recipe, base, tmp_path):
+    """What is on disk is trained on, so that is what the record names; the wish is only compared with it."""
+    commit = "0123456789" * 4
+    model = shutil.copytree(base(), tmp_path / "fetched")
+    there = recipe(f"model.name={json.dumps(str(model))}", "model.revision=0123456", "train.max_steps=1")
+    with pytest.raises(ConfigError, match="does not say of which commit it is"):
+        train(there, attempt())
+    for name in ("config.json", "model.safetensors"):
+        write_download_metadata(model, name, commit, "etag")
+    wrong = there.with_overrides(["model.revision=v1.0"])
+    with pytest.raises(ConfigError, match=rf"model\.revision is 'v1\.0', but .* is of commit {commit}"):
+        train(wrong, attempt(job=2))
+    with pytest.raises(TrainingError, match=rf"stage 'model': .* is of commit {commit}"):
+        rehearse(wrong)
+    run = attempt(job=3)
+    train(there, run)
+    assert run.manifest["base"]["revision"] == commit
 
 
 def test_the_adapter_is_a_plain_peft_directory_with_the_right_tokenizer_and_template(attempt, recipe, base):

@@ -13,7 +13,7 @@ from camelid_core.testing import tiny_tokenizer
 from camelid_train.config import Recipe
 from camelid_train.objectives.choosing import objective_of
 from camelid_train.objectives.rewards import EXACT_ANSWER
-from camelid_trl.grpo import GrpoObjective
+from camelid_trl.grpo import GRPO, GrpoObjective
 from camelid_trl.ours import FullBatches
 from camelid_trl.trainers.grpo import Groups, scorer
 from hypothesis import given
@@ -131,7 +131,7 @@ def test_processes_exchange_batches_of_one_size(count, size, accumulation, parts
 @given(
     count=st.integers(0, 40),
     prompts=st.integers(1, 6),
-    group=st.integers(1, 4),
+    group=st.integers(2, 4),
     times=st.integers(1, 3),
     epoch=st.integers(0, 3),
 )
@@ -142,6 +142,8 @@ def test_groups_are_whole_and_every_process_has_its_share(count, prompts, group,
         share.set_epoch(epoch)
     whole = [[index for piece in pieces for index in piece] for pieces in zip(*shares, strict=True)]
     assert len(whole) == len(shares[0]) == count // prompts * times
+    steps, taken = GRPO.one_pass(GrpoObjective(group=group), count, prompts * group)
+    assert (steps * times, taken) == (len(whole), sum(map(len, whole[::times])))
     assert all(len(batch) == prompts * group for batch in whole)
     assert all(batch.count(index) == group for batch in whole for index in batch)
     seen = [index for batch in whole[::times] for index in batch[::group]]

@@ -9,12 +9,13 @@ import pytest
 import torch
 from camelid_core.artefacts import verify_directory
 from camelid_core.config import load
-from camelid_core.errors import TrainingError
+from camelid_core.errors import DataError, TrainingError
 from camelid_core.integrity import sha256
 from camelid_core.tasks import Interrupted
 from camelid_train.config import MergeConfig, Recipe
 from camelid_train.merge import merge
 from camelid_train.objectives.rewards import Reward, rewards
+from camelid_train.planning.plan import plan
 from camelid_train.sft import train
 from camelid_trl.ours import Ours
 from peft import PeftModel
@@ -55,6 +56,16 @@ def test_the_loss_falls_and_the_margin_rises(attempt, recipe, kind, start):
     assert metrics["trained_tokens"] < metrics["total_tokens"]
 
 
+def test_a_plan_counts_every_answer_of_a_group(recipe, home):
+    """Twenty-nine prompts, eight answers a step: of two prompts, of one."""
+    config = recipe("objective.type=grpo", "objective.group=4", "train.max_steps=14")
+    two, one = plan(config), plan(config.with_overrides(["objective.group=8", "train.max_steps=28"]))
+    assert (two["passes"], one["passes"]) == (1, pytest.approx(28 / 29, abs=1e-3))
+    assert one["tokens"] == pytest.approx(2 * two["tokens"], abs=1)
+    with pytest.raises(DataError, match="29 rows are too few for a step of 128"):
+        plan(config.with_overrides(["train.batch_size=128", "objective.group=4"]))
+
+
 @pytest.mark.slow
 def test_grpo_learns_what_is_rewarded(attempt, recipe):
     """A letter that a random model says by chance, so that there is something to reward."""
@@ -87,13 +98,13 @@ def test_an_interrupted_run_goes_on_bit_for_bit(attempt, recipe, kind):
 
 
 @pytest.mark.parametrize("kind", ["dpo", "kto", "orpo"])
-def test_a_step_that_is_tried_before_the_first_leaves_no_trace(attempt, recipe, kind):
-    own = ("method.dropout=0.2", "train.accumulation=2", "train.max_steps=3", "eval.samples=0", "data.eval_rows=0")
+def test_a_step_that_is_tried_before_the_first_and_measuring_on_the_way_leave_no_trace(attempt, recipe, kind):
+    own = ("method.dropout=0.2", "train.accumulation=2", "train.max_steps=3", "eval.samples=0", "data.eval_rows=2")
     tried, plain = attempt(job=1), attempt(job=2)
-    train(recipe(f"objective.type={kind}", *own), tried)
+    train(recipe(f"objective.type={kind}", "eval.steps=1", *own), tried)
     train(recipe(f"objective.type={kind}", *own, "train.preflight=false"), plain)
     assert sha256(tried.output / ADAPTER) == sha256(plain.output / ADAPTER)
-    for name in ("loss", "reward_margin"):
+    for name in ("step", "loss", "reward_margin"):
         assert tried.numbers(name) == plain.numbers(name)
     (event,) = tried.events("preflight")
     assert 0 < event["peak_memory"] < event["free_memory"]

@@ -5,6 +5,7 @@ Knows fields, bounds and their help. Imports no torch.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -32,7 +33,7 @@ class ModelSection(Config):
     name: str = "smollm2-135m"
     """Registered name, Hub id or directory of the base model."""
     revision: str = ""
-    """Commit or tag on the Hub; empty takes what is on disk."""
+    """Commit on the Hub that the model on disk must be of (7 of its digits or more); empty takes what is on disk."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Number format of the base weights; auto is bfloat16 where the device multiplies it natively, else float32."""
     rope: str = ""
@@ -82,7 +83,7 @@ class TrainSection(Config):
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     """How the learning rate falls after warm-up."""
     warmup: float = Field(0.03, ge=0, lt=1)
-    """Share of the steps over which the learning rate rises from zero."""
+    """Share of the steps over which the learning rate rises from zero; schedule="constant" has no warm-up."""
     weight_decay: float = Field(0.0, ge=0, le=1)
     """AdamW's weight decay."""
     max_grad_norm: float = Field(1.0, gt=0)
@@ -225,10 +226,23 @@ class MergeConfig(Config):
     output: str = ""
     """Directory for the merged model; empty publishes under the job's name in Camelid's home."""
 
+    @field_validator("shard")
+    @classmethod
+    def _size(cls, value: str) -> str:
+        if not re.fullmatch(r"\d+(\.\d+)? ?[KMGT]B", value, re.ASCII | re.IGNORECASE):
+            raise ValueError(f"{value!r} is no size; write it like 500MB or 4GB")
+        return value
+
     @property
     def publish_to(self) -> str:
         """Where the result goes."""
         return self.output
+
+    @property
+    def default_name(self) -> str:
+        """What its job is called unless somebody says: after the adapter, in characters that a name may have."""
+        plain = re.sub(r"[^A-Za-z0-9._-]+|\.{2,}", "-", Path(self.adapter).name).strip("._-")
+        return f"{plain[:56] or 'adapter'}-merged"
 
     def anchored(self) -> MergeConfig:
         """With relative paths made absolute."""

@@ -5,13 +5,13 @@ Reads top to bottom as a run goes: data, model, method, loop, artefact.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from camelid_core.artefacts import Base, Licences, Manifest, effective_licence, write_manifest
+from camelid_core.commits import commit_of, require_commit
 from camelid_core.contract import contract_of
 from camelid_core.errors import DataError
 from camelid_core.integrity import fingerprint
@@ -34,6 +34,7 @@ from .methods import Situation
 from .methods.choosing import method_of
 from .objectives import LearningObjective, Run
 from .objectives.choosing import objective_of
+from .planning.plan import steps_of
 from .planning.preflight import Preflight, listen
 from .provenance.origin import origin
 from .saving import checkpoint
@@ -114,6 +115,8 @@ def _base(recipe: Recipe, host: Host) -> Reference:
     reference = resolve_model(recipe.model.name, host, gguf=False)
     if reference.peft is not None:
         raise DataError(f"{recipe.model.name!r} is an adapter; merge it first: `camelid merge {recipe.model.name}`.")
+    if recipe.model.revision:
+        require_commit(reference.base, recipe.model.revision)
     if recipe.model.rope:
         return scaled(reference, RopeScaling.parse(recipe.model.rope))
     return reference
@@ -144,8 +147,7 @@ def _situation(recipe: Recipe, reference: Reference, data: Prepared, pad_id: int
     def batches() -> Iterator[dict[str, Any]]:
         return (collate([data.train[index] for index in indices]) for indices in order)
 
-    rows = train.batch_size * train.accumulation * group.joined().size
-    steps = train.max_steps or math.ceil(train.epochs * math.ceil(len(data.train) / rows))
+    steps, *_ = steps_of(recipe, len(data.train), group.joined().size)
     return Situation(reference, recipe.model.dtype, steps, batches)
 
 
@@ -187,7 +189,7 @@ def _arguments(
 ) -> TrainingArguments:
     """What the recipe comes to; a trainer of its own `kind` of arguments has more of its `own`."""
     train = recipe.train
-    return kind(
+    made = kind(
         output_dir=str(directory),
         num_train_epochs=train.epochs,
         max_steps=train.max_steps or -1,
@@ -211,6 +213,10 @@ def _arguments(
         **strategies.arguments(recipe.launch),
         **own,
     )
+    # Left alone, Transformers has one process use every card through DataParallel, whose copies of the model keep
+    # forwards that are bound to the first card's. More cards are more processes (launch.processes).
+    made._n_gpu = min(made.n_gpu, 1)
+    return made
 
 
 def _run(run: Run, trainer: Any, progress: Progress, rules: StopRules, resume: Path | None) -> dict[str, Any]:
@@ -264,7 +270,7 @@ def _manifest(recipe: Recipe, reference: Reference, data: Prepared, metrics: dic
         base=Base(
             id=reference.base_id,
             path=str(reference.base),
-            revision=recipe.model.revision,
+            revision=commit_of(reference.base),
             fingerprint=fingerprint(reference.base),
             model_type=str(reference.config.get("model_type", "")),
         ),

@@ -61,7 +61,10 @@ def test_from_a_recipe_to_an_adapter_to_a_model(written):
     assert "4/4 steps" in done.stderr
     assert "Warning" not in done.stderr
 
-    merged = json.loads(camelid("merge", "./my-adapter", "--out", "./merged", "--json").stdout.splitlines()[-1])
+    Path("my-adapter").rename("my adapter")
+    options = ("--out", "./merged", "--weights", "plain", "--shard", "100KB", "--json")
+    merged = json.loads(camelid("merge", "./my adapter", *options).stdout.splitlines()[-1])
+    assert len(list(Path("merged").glob("model-*.safetensors"))) > 1
     assert merged["artefact"] == str(Path("merged").absolute())
     assert verify_directory(Path("merged")).manifest.kind == "model"
     assert [job.state for job in open_store().list()] == [State.SUCCEEDED] * 2

@@ -22,6 +22,8 @@ from hypothesis import strategies as st
 README = json.loads(Path(__file__).with_name("readme.json").read_text())
 """The three commands of the original's manual, word for word."""
 
+BATCH = ("per_gpu_train_batch_size", "gradient_accumulation_steps")
+
 
 def recipe_of(text: str, *more, reader=read) -> Recipe:
     """Through the TOML that is printed."""
@@ -151,6 +153,8 @@ def test_what_nobody_knows_is_listed_and_nothing_else():
         ("--data cot --peft_type bottleneck", "--peft_type 'bottleneck'; use lora, qlora, adalora"),
         ("--data cot --quantization_bit 3", "--quantization_bit 3; use 4 or 8"),
         ("--data cot --compute_dtype fp8", "--compute_dtype 'fp8'; use fp32, bf16, fp16"),
+        *((f"--data cot --epochs={text}", "; use more than 0, at most 1000") for text in ("0", "-1", "nan", "inf")),
+        *((f"--data cot --{flag}=0", f"--{flag} 0; use more than 0, at most 4096") for flag in BATCH),
     ],
 )
 def test_what_does_not_fit_is_a_sentence(text, sentence):

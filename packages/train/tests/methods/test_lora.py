@@ -107,16 +107,16 @@ def test_any_start_is_saved_as_plain_lora_for_the_unchanged_base(model, situatio
         assert torch.equal(logits(loaded), logits(model()))
 
 
-def test_single_layers_can_have_a_rank_of_their_own_at_the_same_scale(model, situation):
-    method = LoraMethod(
-        r=2, alpha=4, targets=["q_proj", "down_proj"], ranks=["down_proj=6", "layers.0.self_attn.q_proj=3"]
-    )
-    prepared = LORA.prepare(model(), method, situation())
+@pytest.mark.parametrize(("rslora", "scales"), [(False, [2, 2, 2]), (True, [4 / 6**0.5, 4 / 3**0.5, 4 / 2**0.5])])
+def test_single_layers_can_have_a_rank_of_their_own(model, situation, rslora, scales):
+    """The scale is the same for all; that of rsLoRA is alpha / √rank of each."""
+    knobs = {"targets": ["q_proj", "down_proj"], "ranks": ["down_proj=6", "layers.0.self_attn.q_proj=3"]}
+    prepared = LORA.prepare(model(), LoraMethod(r=2, alpha=4, rslora=rslora, **knobs), situation())
     layers = prepared.base_model.model.model.layers
     assert layers[0].mlp.down_proj.r["default"] == 6
     assert (layers[0].self_attn.q_proj.r["default"], layers[1].self_attn.q_proj.r["default"]) == (3, 2)
-    scales = {layers[0].mlp.down_proj.scaling["default"], layers[0].self_attn.q_proj.scaling["default"]}
-    assert scales == {2.0}
+    adapted = (layers[0].mlp.down_proj, layers[0].self_attn.q_proj, layers[1].self_attn.q_proj)
+    assert [layer.scaling["default"] for layer in adapted] == pytest.approx(scales)
 
 
 @pytest.mark.parametrize("text", ["down_proj", "down_proj=", "=4", "down_proj=0", "down_proj=9999", "down_proj=x"])
@@ -128,6 +128,13 @@ def test_a_rank_that_is_none_is_refused(model, situation, text):
 def test_a_rank_for_a_layer_that_is_not_there_is_refused(model, situation):
     with pytest.raises(ModelError, match="no linear layer 'downproj'"):
         LORA.prepare(model(), LoraMethod(ranks=["downproj=4"]), situation())
+
+
+def test_a_rank_for_a_layer_that_is_no_target_is_refused(model, situation):
+    ranks = ["layers.1.mlp.down_proj=4", "q_proj=4"]
+    with pytest.raises(ConfigError, match=r"down_proj would not be adapted; the targets are q_proj, v_proj\."):
+        LORA.prepare(model(), LoraMethod(ranks=ranks), situation())
+    LORA.prepare(model(), LoraMethod(ranks=ranks, targets=["all-linear"]), situation())
 
 
 @pytest.mark.parametrize("knobs", [{"ranks": ["q_proj=4"]}, {"dora": True}])

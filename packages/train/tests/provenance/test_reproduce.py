@@ -124,13 +124,15 @@ def test_the_users_home_is_not_in_it_and_the_recipe_still_finds_its_files(submit
     assert again == recipe
 
 
-@given(st.text(), st.text(), st.sampled_from(["", "/", "/a", '"', " "]))
-def test_home_goes_and_nothing_else_does(before, after, end):
+@given(st.text(), st.text(), st.sampled_from(["", "/", "/a", '"', " "]), st.sampled_from([" ", '"', "\\n", "file://"]))
+def test_home_goes_and_nothing_else_does(before, after, end, border):
     home = Path("~").expanduser()
-    text = reproduce._without_home(f"{before}{home}{end}{after}")
+    text = reproduce._without_home(f"{before}{border}{home}{end}{after}")
     assert f"{home}/" not in text
     assert reproduce._without_home(before.replace(str(home), "")) == before.replace(str(home), "")
     assert reproduce._without_home(f"{home}x{after}").startswith(f"{home}x")
+    assert reproduce._without_home(f"/mnt{home}{end}{after}").startswith(f"/mnt{home}")
+    assert reproduce._without_home(f"{home}{home}{end}").startswith(f"~{home}")
 
 
 def test_only_training_runs_have_one(submitted, recipe, tmp_path):

@@ -58,6 +58,11 @@ class Grpo(TrlObjective[GrpoObjective]):
                 "the other."
             )
 
+    def one_pass(self, section: GrpoObjective, rows: int, batch: int) -> tuple[int, int]:
+        """Each prompt is as many rows of a batch as it has answers; what fills none waits for another pass."""
+        steps = rows * section.group // batch
+        return steps, steps * batch
+
     def measure(self, section: GrpoObjective, run: Run, trainer: Any) -> float:
         """One minus the mean reward of the likeliest answers: less is better, as of a loss."""
         return 1.0 - float(trainer.mean_reward(run.data.heldout))

@@ -40,6 +40,7 @@ class Ours(OurCheckpoints):
     """Mixed in before a trl trainer, which is made with `placeholder()` for its rows; `begin` then gives it ours."""
 
     train_dataset: Any
+    control: Any
     accelerator: Any
     loss_is_scaled_for_ga: bool
     current_gradient_accumulation_steps: int
@@ -115,6 +116,15 @@ class Ours(OurCheckpoints):
     def prediction_step(self, model: Any, inputs: Any, prediction_loss_only: bool, ignore_keys: Any = None) -> Any:
         self.pause()
         return super().prediction_step(model, inputs, True)  # type: ignore[misc]
+
+    def evaluate(self, *args: Any, **options: Any) -> Any:
+        """What a step was to report of its training it still reports, as training: measuring ends with a log, too."""
+        wanted, training = self.control.should_log, self.model.training
+        try:
+            return super().evaluate(*args, **options)  # type: ignore[misc]
+        finally:
+            self.control.should_log = wanted
+            self.model.train(training)
 
     def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
         return dataset

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from camelid_core.commands.running import report, run_job
 from camelid_core.config import validate
 
 from camelid_train.config import MergeConfig
+
+
+def _option(field: str, allowed: str = "") -> Any:
+    return typer.Option(help=f"{allowed}{MergeConfig.model_fields[field].description}")
+
 
 app = typer.Typer(help="Fold an adapter into its base model.")
 
@@ -19,9 +23,11 @@ def merge(
     adapter: Annotated[str, typer.Argument(help="Artefact name or directory of the adapter.")],
     out: Annotated[str, typer.Option(help="Directory for the merged model; a plain name goes to Camelid's home.")] = "",
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
+    weights: Annotated[str, _option("weights", "plain or as-trained. ")] = "plain",
+    shard: Annotated[str, _option("shard")] = "4GB",
     as_json: Annotated[bool, typer.Option("--json", help="End with one line of JSON.")] = False,
 ) -> None:
     """Write base + adapter as one plain Transformers model, and check that it gives the same logits."""
-    config = validate(MergeConfig, {"adapter": adapter, "output": out, "dtype": dtype}, "the options").anchored()
-    name = f"{Path(config.adapter).name[:56]}-merged"
-    report(run_job("merge", config, name, config.adapter), as_json)
+    values = {"adapter": adapter, "output": out, "dtype": dtype, "weights": weights, "shard": shard}
+    config = validate(MergeConfig, values, "the options").anchored()
+    report(run_job("merge", config, config.default_name, config.adapter), as_json)

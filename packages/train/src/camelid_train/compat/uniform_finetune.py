@@ -19,6 +19,8 @@ from camelid_train.watching.reporting import TRACKERS
 from .flags import LATER, parse
 
 _LARGEST_HELDOUT = 10_000
+_MOST = {"epochs": 1000, "per_gpu_train_batch_size": 4096, "gradient_accumulation_steps": 4096}
+"""Flags that the schedule is reckoned from, and what a recipe allows."""
 _METHODS = ("lora", "qlora", "adalora", "prompt", "p_tuning", "prefix")
 
 
@@ -40,11 +42,14 @@ def read(arguments: Sequence[str], rows: int | None = None, world: int = 1) -> M
     """The recipe that `arguments` mean for so many training and held-out rows on so many processes.
 
     Raises:
-        UsageError: a flag without its value, no data, or a method nobody has.
+        UsageError: a flag without its value or with one that no run can have, no data, or a method nobody has.
     """
     flags, unknown, given = parse(arguments)
     if not flags.data:
         raise UsageError("uniform_finetune: --data is needed; `camelid datasets list` shows what there is.")
+    for name, most in _MOST.items():
+        if not 0 < getattr(flags, name) <= most:  # nan is neither
+            raise UsageError(f"uniform_finetune: --{name} {getattr(flags, name)}; use more than 0, at most {most}.")
     meaning = Meaning({}, unknown=unknown)
     heldout = _heldout(flags, rows, meaning)
     train = _train(flags, given, None if rows is None else rows - heldout, world, meaning)

@@ -5,6 +5,7 @@ Knows ranks, scales and starting values. Knows nothing of data or of the loop.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -36,7 +37,7 @@ class LoraFields(Method):
     dora: bool = False
     """Learn the length of each weight column apart from its direction (DoRA); slower, often better at low rank."""
     ranks: list[str] = []
-    """Other ranks for some layers, as layer=rank: down_proj=16."""
+    """Other ranks for some of the targets, as layer=rank: q_proj=16."""
 
 
 class LoraMethod(LoraFields):
@@ -63,21 +64,22 @@ class LoraOn(TuningMethod[LoraT]):
         from .low_rank import compute_as_base
 
         initial = self.initial(section)
-        ranks = rank_pattern(model, section)
+        targets = choose_targets(model, section.targets, situation.adapter)
+        ranks = rank_pattern(model, section, targets)
         if ranks and initial != "default":
             raise ConfigError(f"method.ranks does not go with method.initial={initial!r}; leave one of them out.")
         if section.dora and initial in _CHANGES_BASE:
             raise ConfigError(f"method.dora does not go with method.initial={initial!r}; leave one of them out.")
-        scale = section.alpha / section.r
+        scale = section.alpha / section.r  # of every layer; rsLoRA's own hangs on the rank of each
         config = LoraConfig(
             r=section.r,
             lora_alpha=section.alpha,
             lora_dropout=section.dropout,
-            target_modules=choose_targets(model, section.targets, situation.adapter),
+            target_modules=targets,
             use_rslora=section.rslora,
             use_dora=section.dora,
             rank_pattern=ranks,
-            alpha_pattern={name: scale * rank for name, rank in ranks.items()},
+            alpha_pattern={} if section.rslora else {name: scale * rank for name, rank in ranks.items()},
             init_lora_weights=True if initial == "default" else initial,
             eva_config=EvaConfig(rho=1.0, adjust_scaling_factors=False) if initial == "eva" else None,
             task_type="CAUSAL_LM",
@@ -116,21 +118,28 @@ def with_base(model: Any, situation: Situation) -> Any:
     return model
 
 
-def rank_pattern(model: Any, section: LoraFields) -> dict[str, int]:
-    """`["down_proj=16"]` → `{"down_proj": 16}`.
+def rank_pattern(model: Any, section: LoraFields, targets: str | list[str]) -> dict[str, int]:
+    """`["q_proj=16"]` → `{"q_proj": 16}`.
 
     Raises:
-        ConfigError: not a layer and a rank.
+        ConfigError: not a layer and a rank, or a layer that is none of the `targets`.
         ModelError: a layer that the model does not have.
     """
     pattern = {}
     for text in section.ranks:
         name, _, rank = text.rpartition("=")
         if not name or not rank.isdecimal() or not 1 <= int(rank) <= 1024:
-            raise ConfigError(f"method.ranks: {text!r} is not layer=rank with a rank of 1 to 1024; write down_proj=16.")
+            raise ConfigError(f"method.ranks: {text!r} is not layer=rank with a rank of 1 to 1024; write q_proj=16.")
         pattern[name] = int(rank)
     if pattern:
-        check_targets(linear_names(model), [name.rpartition(".")[2] for name in pattern])
+        named = list(dict.fromkeys(name.rpartition(".")[2] for name in pattern))
+        check_targets(linear_names(model), named)
+        others = [] if isinstance(targets, str) else [name for name in named if name not in targets]
+        if others:
+            raise ConfigError(
+                f"method.ranks: {', '.join(others)} would not be adapted; the targets are {', '.join(targets)}. "
+                f"Leave it out, or set method.targets={json.dumps([*targets, *others])}."
+            )
     return pattern
 
 
@@ -166,8 +175,6 @@ def _matrices(model: Any) -> Iterator[tuple[str, Any]]:
 
 def _against_plain_base(directory: Path, initial: Mapping[str, Any]) -> None:
     """W_rest + B·A = W + (B·A - B₀·A₀): twice the rank, and the saved adapter fits the base as it was."""
-    import json
-
     import torch
     from safetensors.torch import load_file, save_file
 

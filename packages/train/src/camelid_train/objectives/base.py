@@ -7,6 +7,7 @@ checkpoints, events, artefact) is the same for all.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -87,6 +88,10 @@ class LearningObjective(ABC, Generic[ObjectiveT]):
         from camelid_train.data import prepare
 
         return prepare(data, encoder, host, progress)
+
+    def one_pass(self, section: ObjectiveT, rows: int, batch: int) -> tuple[int, int]:
+        """The optimizer steps of one pass over so many rows, and how many it takes in batches of so many."""
+        return math.ceil(rows / batch), rows
 
     @abstractmethod
     def trainer(self, section: ObjectiveT, run: Run) -> Any:

@@ -19,6 +19,22 @@ from camelid_train.loop.batching import lengths_of
 from camelid_train.objectives.choosing import objective_of
 
 
+def steps_of(recipe: Recipe, rows: int, processes: int) -> tuple[int, float, float]:
+    """Optimizer steps of a run over so many rows on so many processes, its passes, and how often it takes a row.
+
+    Raises:
+        DataError: too few rows for a step.
+    """
+    train = recipe.train
+    batch = train.batch_size * train.accumulation * processes
+    per_pass, taken = objective_of(recipe.objective).one_pass(recipe.objective, rows, batch)
+    if not per_pass:
+        raise DataError(f"{rows} rows are too few for a step of {batch}. Lower train.batch_size, or add rows.")
+    steps = train.max_steps or math.ceil(train.epochs * per_pass)
+    passes = steps / per_pass
+    return steps, passes, passes * taken / rows
+
+
 def plan(recipe: Recipe) -> dict[str, Any]:
     """Rows, tokens of the whole run, and its optimizer steps.
 
@@ -34,11 +50,8 @@ def plan(recipe: Recipe) -> dict[str, Any]:
     template = host.templates[recipe.data.template or reference.template]
     encoder = Encoder(load_tokenizer(reference), template)
     data = objective.prepare(recipe.objective, recipe.data, encoder, host)
-    account, train, launch = data.account, recipe.train, recipe.launch
-    batch = train.batch_size * train.accumulation * launch.processes * launch.nodes
-    per_pass = math.ceil(len(data.train) / batch)
-    steps = train.max_steps or math.ceil(train.epochs * per_pass)
-    passes = steps / per_pass
+    account, train, processes = data.account, recipe.train, recipe.launch.processes * recipe.launch.nodes
+    steps, passes, times = steps_of(recipe, len(data.train), processes)
     return {
         "model": recipe.model.name,
         "template": template.name,
@@ -49,10 +62,10 @@ def plan(recipe: Recipe) -> dict[str, Any]:
         "left out": account.dropped,
         "held out": len(data.heldout),
         "longest row": max(lengths_of(data.train)),
-        "global batch": batch,
+        "global batch": train.batch_size * train.accumulation * processes,
         "steps": steps,
         "passes": round(passes, 3),
-        "tokens": round(account.total_tokens * passes),
-        "trained tokens": round(account.trained_tokens * passes),
+        "tokens": round(account.total_tokens * times),
+        "trained tokens": round(account.trained_tokens * times),
         "checkpoints": max(0, math.ceil(steps / train.save_steps) - 1),
     }

@@ -16,11 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from camelid_core.commits import require_commit
 from camelid_core.errors import CamelidError, TrainingError
 from camelid_core.jobs.attempt import Context
 from camelid_core.jobs.files import attempt_directory
 from camelid_core.models import resolve_model
-from camelid_core.paths import artefacts_dir, data_dir, models_dir
+from camelid_core.paths import home as real_home
 from camelid_core.plugins import load_host
 from camelid_core.tasks import Interrupted
 
@@ -48,6 +49,8 @@ INSTEAD: Mapping[str, Mapping[str, Any]] = {
 """What these fields are while rehearsing."""
 STAND_INS = {"lora-gptq": "lora"}
 """Methods whose weights no random model has, and what their recipes are rehearsed with instead."""
+_OWN = ("runs", "cache", "logs", "tiny")
+"""Directories of a home that a rehearsal writes into, and so has for itself."""
 _TOLERANCES = {"float32": 1e-3, "float16": 0.02, "bfloat16": 0.1}
 _FAULTS = (ArithmeticError, AttributeError, ImportError, LookupError, OSError, RuntimeError, TypeError, ValueError)
 
@@ -137,6 +140,8 @@ def _go_through(recipe: Recipe, home: Path, stages: Stages) -> None:
     host = load_host()
     reference = resolve_model(recipe.model.name, host, gguf=False)
     check_files(reference.base)
+    if recipe.model.revision:
+        require_commit(reference.base, recipe.model.revision)
 
     from camelid_train.loop.speed import unpatched  # these bring torch: what is not here is said without waiting
     from camelid_train.merge import merge
@@ -160,7 +165,8 @@ def _go_through(recipe: Recipe, home: Path, stages: Stages) -> None:
         train(small, last, look=lambda model: seen.append(_logits(model)))
     stages.finish(f"saved, taken up again, {len(last.losses)} more steps, {last.curves()}", "loading")
 
-    difference = _difference(seen[0], _logits(_reloaded(small, tiny, last.output)))
+    again = resolve_model(str(last.output), host)  # which knows of stretched positions, as the tiny model does not
+    difference = _difference(seen[0], _logits(_reloaded(small, again, last.output)))
     if difference > _TOLERANCES[_dtype(small)]:
         raise TrainingError(f"what was saved gives other logits than what was trained (by {difference:.2g}).")
     stages.finish(f"plain libraries load the result, and its logits are {_same(difference)}", "merging")
@@ -205,8 +211,9 @@ def smaller(recipe: Recipe, model: str, template: str = "") -> Recipe:
 
 @contextmanager
 def _temporary_home() -> Iterator[Path]:
-    """A home of its own in which models, data and artefacts are found where they are."""
-    places = [place for place in (models_dir(), data_dir(), artefacts_dir()) if place.is_dir()]
+    """A home of its own in which models, data and whatever else a plugin keeps in one are found where they are."""
+    there = real_home()
+    places = [place for place in there.glob("*") if place.is_dir() and place.name not in _OWN]
     before = os.environ.get("CAMELID_HOME")
     with tempfile.TemporaryDirectory(prefix="camelid-rehearsal-") as directory:
         home = Path(directory).resolve()

@@ -159,9 +159,11 @@ def _json(value: Any) -> str:
 
 
 def _without_home(text: str) -> str:
-    """The user's home directory, wherever it stands in the text, as `~`."""
+    """The user's home directory, wherever a path in the text begins with it, as `~`."""
     home = str(Path.home()).rstrip("/")
-    return re.sub(rf"{re.escape(home)}(?![\w.-])", "~", text) if home else text
+    rest = r"(?:/[\w.-]+)"  # taken along with what it is part of: in /mnt/root, /root is no home
+    paths = rf"{re.escape(home)}(?![\w.-])({rest}*)|{rest}+"
+    return re.sub(paths, lambda path: path[0] if path[1] is None else f"~{path[1]}", text) if home else text
 
 
 def _write(path: Path, members: Mapping[str, str], created: float) -> None:
