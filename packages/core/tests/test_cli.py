@@ -102,6 +102,43 @@ def test_an_error_becomes_a_sentence_and_an_exit_code(camelid, command, error, c
     assert ran.out == ""
 
 
+LONG = "x" * 300
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (PermissionError(13, "Permission denied", "/there"), "Permission denied: '/there'"),
+        (OSError(28, "No space left on device"), "No space left on device"),
+        (OSError("it is not so"), "it is not so"),
+        (TimeoutError(), "TimeoutError"),
+    ],
+)
+def test_what_the_system_refuses_is_a_sentence(camelid, command, error, sentence):
+    command(raising(error))
+    ran = camelid("go")
+    assert (ran.code, ran.out, ran.err) == (1, "", f"camelid: {sentence}\n")
+
+
+@pytest.mark.parametrize("place", ["file", "file/deep", "/proc/none", LONG])
+@pytest.mark.parametrize("arguments", [["jobs", "list"], ["worker", "--once"]])
+def test_a_home_that_cannot_be_one_is_a_sentence(camelid, tmp_path, monkeypatch, place, arguments):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("CAMELID_HOME", str(tmp_path / place))
+    ran = camelid(*arguments)
+    assert ran.code == 1
+    assert ran.err.startswith("camelid: ")
+    assert ran.err.endswith("'. CAMELID_HOME chooses another directory.\n")
+
+
+@pytest.mark.parametrize("arguments", [["models", "show", LONG], ["datasets", "show", LONG]])
+def test_a_name_that_is_too_long_is_a_sentence(camelid, arguments):
+    ran = camelid(*arguments)
+    assert ran.code in (1, 2)
+    assert ran.err.startswith("camelid: ")
+    assert "CAMELID_HOME" not in ran.err
+
+
 def test_interrupted_is_exit_code_130(camelid, command):
     command(raising(KeyboardInterrupt()))
     ran = camelid("go")

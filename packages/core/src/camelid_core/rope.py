@@ -1,6 +1,7 @@
 """Longer contexts by scaling rotary positions: what a recipe says, and the model configuration it means.
 
-Knows configuration dictionaries of Transformers 5 (`rope_parameters`). Loads no model.
+Knows configuration dictionaries of Transformers 5 (`rope_parameters`). Loads no model; what an older file leaves unsaid
+(LLaMA's theta, Pythia's part of the head) Transformers knows, and is asked for where a model is stretched.
 
 `linear` is position interpolation (Chen et al. 2023, arXiv:2306.15595): positions are divided by the factor, so 8192
 of them lie where 2048 were learned. `dynamic` changes the base with the length (NTK-aware); `yarn` is arXiv:2309.00071.
@@ -58,11 +59,18 @@ def scaled(reference: Reference, scaling: RopeScaling) -> Reference:
     Raises:
         ModelError: the model has no rotary positions, or they are scaled already.
     """
-    config = reference.config
-    there = rope_parameters(config)
-    longest = config.get("max_position_embeddings")
-    if there is None or not isinstance(longest, int):
+    from .loading import load_config
+
+    config = load_config(reference)
+    there = getattr(config, "rope_parameters", None)
+    longest = reference.config.get("max_position_embeddings")
+    if not there or not isinstance(longest, int) or getattr(config, "alibi", False):
         raise ModelError(f"{reference.name!r} has no rotary positions to scale; leave model.rope empty.")
+    if any(isinstance(value, dict) for value in there.values()):
+        raise ModelError(
+            f"{reference.name!r} has rotary positions of several kinds ({', '.join(there)}), which cannot be scaled; "
+            "leave model.rope empty."
+        )
     if there.get("rope_type", "default") != "default":
         raise ModelError(
             f"{reference.name!r} is scaled already ({there['rope_type']}, factor {there.get('factor')}); "

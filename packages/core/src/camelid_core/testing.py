@@ -162,6 +162,8 @@ _TINY: dict[str, dict[str, Any]] = {
     "gpt_neox": {**_LAYERS, "intermediate_size": 128},
     "bloom": {"hidden_size": 64, "n_layer": 2, "n_head": 4},
     "gemma": {**_LAYERS, "intermediate_size": 128, "num_key_value_heads": 1, "head_dim": 16},
+    "glm": {**_LAYERS, "intermediate_size": 128, "num_key_value_heads": 2, "head_dim": 16},
+    "phi": {**_LAYERS, "intermediate_size": 128},
 }
 
 

@@ -147,3 +147,24 @@ def test_what_does_not_fit_is_a_sentence(camelid, file, arguments, code, sentenc
     assert ran.code == code
     assert sentence in ran.err
     assert not Path("x.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "out"),
+    [
+        (["clean", "a.jsonl", "--drop", "empty-output"], "link.jsonl"),
+        (["clean", "a.jsonl", "--against", "b.jsonl"], "b.jsonl"),
+        (["mix", "b.jsonl:2", "a.jsonl:0.5"], "./a.jsonl"),
+        (["convert", "a.jsonl", "--rows", "1"], "a.jsonl"),
+        (["convert", "a.jsonl", "--reader", "alpaca"], "a.jsonl"),
+    ],
+)
+def test_the_original_is_never_changed(camelid, file, arguments, out):
+    Path("b.jsonl").write_text(json.dumps({"instruction": "Which?", "output": "yes"}))
+    Path("link.jsonl").symlink_to(file)
+    before = Path(file).read_bytes(), Path("b.jsonl").read_bytes()
+    ran = camelid("datasets", *arguments, "--out", out)
+    assert (ran.code, ran.out) == (2, "")
+    assert f"{str(Path(out))!r} is what is read; give another file." in ran.err
+    assert (Path(file).read_bytes(), Path("b.jsonl").read_bytes()) == before
+    assert Path("link.jsonl").is_symlink()

@@ -8,14 +8,17 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
 from camelid_core.commands import jobs, worker
 from camelid_core.errors import CamelidError
+from camelid_core.jobs.files import attempt_directory
 from camelid_core.jobs.foreground import ensure_worker
 from camelid_core.jobs.model import State
 from camelid_core.jobs.presence import live_workers
+from camelid_core.jobs.process import Identity
 from typer.testing import CliRunner
 
 PLUGIN = """
@@ -99,6 +102,74 @@ def test_ctrl_c_saves_and_says_how_to_go_on(store, installed):
     out, _ = process.communicate(timeout=60)
     assert "cancelled Cancelled. `camelid jobs retry 1`" in out
     assert store.get(1).state == State.CANCELLED
+
+
+@pytest.fixture
+def asleep(monkeypatch):
+    """What happens while a command sleeps."""
+
+    def during(action):
+        monkeypatch.setattr(jobs, "time", SimpleNamespace(sleep=lambda seconds: action()))
+
+    return during
+
+
+def test_a_command_that_was_killed_is_retried_as_its_help_says(store, installed, home, run_out, asleep):
+    process = foreground(count=5, then="held")
+    assert process.stdout is not None
+    while process.stdout.readline() != "5\n":
+        pass
+    process.kill()
+    process.communicate()
+    Identity.read(attempt_directory(home, 1, 1)).end()  # as when the machine went down
+    run_out(store.get(1))
+    asleep(lambda: None)
+    assert "lost" in camelid("jobs", "list")
+    (home / "go").touch()
+    assert "Job 1 succeeded." in camelid("jobs", "retry", "1", "--here")
+    assert store.get(1).summary == {"ticks": 5, "first": 5}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [(("show",), "lost"), (("retry",), "Job 1 is queued. No worker"), (("cancel",), "Job 1 is cancelled.")],
+)
+def test_a_job_whose_process_died_is_lost_for_every_command(store, run_out, asleep, arguments, told):
+    store.submit("tick", {})
+    run_out(store.start(store.claim("w", 30)))
+    asleep(lambda: None)
+    assert told in camelid("jobs", *arguments, "1")
+
+
+def test_who_only_woke_up_late_keeps_the_job(store, run_out, asleep):
+    store.submit("tick", {})
+    job = store.start(store.claim("w", 30))
+    run_out(job)
+    asleep(lambda: store.heartbeat(job))
+    assert "running" in camelid("jobs", "list")
+
+
+@pytest.mark.parametrize("arguments", [("wait", "1"), ("logs", "--follow", "1")])
+def test_who_follows_a_job_sees_it_die(store, run_out, asleep, arguments):
+    store.submit("tick", {})
+    job = store.start(store.claim("w", 30))
+    store.request(1, "cancel")
+    slept = iter(range(9))
+
+    def die():
+        next(slept)  # it does not go on for ever
+        run_out(job)
+
+    asleep(die)
+    camelid("jobs", *arguments, code=int(arguments[0] == "wait"))
+    assert store.get(1).error == "Cancelled; its worker had died."
+
+
+def test_waiting_without_a_worker_says_so_once(store, asleep):
+    store.submit("tick", {})
+    slept = iter([lambda: None, lambda: None, lambda: store.request(1, "cancel")])
+    asleep(lambda: next(slept)())
+    assert camelid("jobs", "wait", "1", code=1).count("`camelid worker` starts one") == 1
 
 
 def test_somebody_works(store, installed, home, until):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from camelid_core.jobs.kept import going_on, kept
 from camelid_core.jobs.memory import memory_kills
 from camelid_core.jobs.model import Job, State
 from camelid_core.jobs.result import Exit, How, Result
+from camelid_core.jobs.stopping import Stop, on_signals
 
 
 class AcceleratorError(RuntimeError):
@@ -113,21 +115,54 @@ def test_with_its_log_on_a_full_disk_an_attempt_still_says_why_it_ended(store, h
     assert code == Exit.DISK_FULL
 
 
+COMMAND = (
+    "import sys; from ticking import Ticks\n"
+    "from camelid_core.jobs import foreground, worker\n"
+    "from camelid_core.jobs.executors import LocalExecutor\n"
+    "worker.chosen_executor = lambda job: LocalExecutor('ticking')\n"
+    "from camelid_core.commands.running import run_job\n"
+    "from camelid_core.errors import CamelidError\n"
+    "try:\n    run_job('tick', Ticks(count=100_000, seconds=0.05), 'mine')\n"
+    "except CamelidError as error:\n    print(error); sys.exit(error.exit_code)\n"
+)
+
+
 def test_a_command_that_is_told_to_stop_ends_with_130_and_says_how_to_go_on(store, home):
-    script = (
-        "import sys; from ticking import Ticks\n"
-        "from camelid_core.jobs import foreground, worker\n"
-        "from camelid_core.jobs.executors import LocalExecutor\n"
-        "worker.chosen_executor = lambda job: LocalExecutor('ticking')\n"
-        "from camelid_core.commands.running import run_job\n"
-        "from camelid_core.errors import CamelidError\n"
-        "try:\n    run_job('tick', Ticks(count=100_000, seconds=0.05), 'mine')\n"
-        "except CamelidError as error:\n    print(error); sys.exit(error.exit_code)\n"
-    )
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    process = subprocess.Popen([sys.executable, "-c", script], **pipes)
+    process = subprocess.Popen([sys.executable, "-c", COMMAND], **pipes)
     assert process.stderr.readline()  # the first progress
     process.send_signal(signal.SIGTERM)
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 130
     assert out == "Cancelled. `camelid jobs retry 1` goes on from what it kept, if anything.\n"
+
+
+def test_a_terminal_that_is_closed_lets_the_job_save(store, home):
+    """It tells its leader so, and from then on fails whoever writes to it."""
+    ours, its = pty.openpty()
+    leads = f"import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n{COMMAND}"
+    command = [sys.executable, "-c", leads]
+    process = subprocess.Popen(command, stdin=its, stdout=its, stderr=its, start_new_session=True)
+    os.close(its)
+    assert os.read(ours, 1)  # the first progress
+    os.close(ours)
+    process.wait(60)
+    job = store.get(1)
+    assert job.state == State.CANCELLED
+    assert job.error == "Cancelled. `camelid jobs retry 1` goes on from what it kept, if anything."
+
+
+def test_a_hangup_counts_once_and_whoever_ignores_it_goes_on_ignoring_it():
+    before = signal.signal(signal.SIGHUP, lambda *_: None)
+    try:
+        with on_signals(Stop()) as stop:
+            for _ in range(2):
+                signal.raise_signal(signal.SIGHUP)
+        assert stop
+        assert not stop.impatient
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        with on_signals(Stop()) as stop:
+            signal.raise_signal(signal.SIGHUP)
+        assert not stop
+    finally:
+        signal.signal(signal.SIGHUP, before)

@@ -177,15 +177,16 @@ def test_requests(store):
     assert store.heartbeat(job).request == "finish"
     assert store.request(1, "cancel").request == "cancel"
     assert store.request(1, "finish").request == "cancel"
-    with pytest.raises(JobError, match="only failed, cancelled or paused"):
+    with pytest.raises(JobError, match=r"only failed, cancelled, paused or lost.* that shows 30 s later"):
         store.retry(1)
     store.finish(job, State.CANCELLED)
     for request in ("cancel", "finish"):
         with pytest.raises(JobError, match="has already ended"):
             store.request(1, request)
     assert store.retry(1).request == ""
-    with pytest.raises(JobError, match="There is no job 7"):
-        store.get(7)
+    for number in (7, 2**63):  # the second is more than the file can hold
+        with pytest.raises(JobError, match=f"There is no job {number}"):
+            store.get(number)
 
 
 def test_cancel_reaches_a_job_whose_worker_died(store, clock):
@@ -194,6 +195,21 @@ def test_cancel_reaches_a_job_whose_worker_died(store, clock):
     store.request(1, "cancel")
     clock.time += 31
     assert [job.state for job in store.sweep_lost()] == [State.CANCELLED]
+
+
+def test_a_person_need_not_wait_for_what_a_dead_worker_held(store, clock):
+    store.submit("tick", {})
+    store.start(store.claim("w", 30))
+    assert not store.overdue()
+    clock.time += 31
+    assert store.overdue()
+    store.sweep_lost()
+    assert not store.overdue()
+    again = store.retry(1)
+    assert (again.state, again.retries, again.error) == (State.QUEUED, 0, "")
+    store.lose(store.claim("w", 30))
+    cancelled = store.request(1, "cancel")
+    assert (cancelled.state, cancelled.error) == (State.CANCELLED, "Cancelled; its worker had died.")
 
 
 def test_only_allowed_moves(store):

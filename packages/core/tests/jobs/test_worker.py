@@ -15,6 +15,7 @@ from camelid_core.jobs.files import EVENTS, LOG, OUTPUT, attempt_directory
 from camelid_core.jobs.model import State
 from camelid_core.jobs.publishing import destination
 from camelid_core.jobs.stopping import Stop
+from camelid_core.jobs.store import JobStore
 from camelid_core.jobs.watchdog import cap_log
 
 
@@ -228,6 +229,20 @@ def test_a_worker_that_died_between_rename_and_commit(store, worker, home):
     again = worker.run_job(job.id)
     assert (again.state, again.published) == (State.SUCCEEDED, job.published)
     assert [path.name for path in (home / "artefacts").iterdir()] == ["mine"]
+
+
+def test_a_new_table_takes_nothing_of_an_old_one(store, worker, home):
+    """It was damaged and moved away: what an old job left is neither another's result nor in its way."""
+    old = run(store, worker, count=2)
+    (home / "runs" / ("9" * 30)).mkdir()  # no job of ours
+    store.path.rename(home / "damaged")
+    JobStore(store.path)
+    job = run(store, worker, count=3)
+    assert (job.id, job.state, job.summary) == (old.id + 1, State.SUCCEEDED, {"ticks": 3, "first": 0})
+    assert job.published != old.published
+    assert attempt_of(home, old).exists()
+    store.path.write_bytes((home / "damaged").read_bytes())  # and a copy from before
+    assert store.submit("tick", {}).id == job.id + 1
 
 
 def test_a_directory_that_exists_is_no_attempt(store, worker, home):

@@ -9,6 +9,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -18,19 +19,21 @@ import typer
 
 from camelid_core.commands.output import show as print_rows
 from camelid_core.commands.running import STOPPED
-from camelid_core.errors import JobStopped, UsageError
+from camelid_core.errors import JobError, JobStopped, UsageError
 from camelid_core.events import read_events
 from camelid_core.jobs.advice import advice
 from camelid_core.jobs.deleting import delete as remove
 from camelid_core.jobs.files import EVENTS, LOG, attempts
 from camelid_core.jobs.foreground import open_store, stay_with
-from camelid_core.jobs.model import ENDED, Job, State
+from camelid_core.jobs.model import ACTIVE, ENDED, Job, State
 from camelid_core.jobs.presence import live_workers
 from camelid_core.jobs.store import JobStore
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True)
 _RECENT = 20
 _LOOK_SECONDS = 0.5
+_TURN_SECONDS = 2.0
+_NO_WORKER = "No worker is running; `camelid worker` starts one."
 
 JobId = Annotated[int, typer.Argument(metavar="ID", help="The job's number, from `camelid jobs list`.", min=1)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -47,7 +50,7 @@ def list_jobs(
     everything: Annotated[bool, typer.Option("--all", help="All jobs, not only the newest ones.")] = False,
 ) -> None:
     """Jobs that wait or run, and those that ended last."""
-    store = open_store()
+    store = _open()
     jobs = store.list(limit=sys.maxsize) if everything else _current(store)
     if as_json:
         print_rows([asdict(job) for job in jobs], as_json=True)
@@ -58,7 +61,7 @@ def list_jobs(
 @app.command()
 def show(job_id: JobId, as_json: AsJson = False) -> None:
     """Everything known of one job."""
-    store = open_store()
+    store = _open()
     values: dict[str, Any] = asdict(store.get(job_id))
     newest = attempts(store.path.parent, job_id)[:1]
     values["directory"] = str(newest[0]) if newest else ""
@@ -78,33 +81,35 @@ def logs(
     job_id: JobId, follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job ends.")] = False
 ) -> None:
     """What the newest attempt printed."""
-    store = open_store()
+    store = _open()
     _follow(store, job_id, follow)
 
 
 @app.command()
 def cancel(job_id: JobId) -> None:
     """Let the job save, then end it."""
-    _asked(open_store().request(job_id, "cancel"))
+    _asked(_open().request(job_id, "cancel"))
 
 
 @app.command()
 def finish(job_id: JobId) -> None:
     """Let the job end early and keep its result."""
-    _asked(open_store().request(job_id, "finish"))
+    _asked(_open().request(job_id, "finish"))
 
 
 @app.command()
 def retry(
     job_id: JobId, here: Annotated[bool, typer.Option("--here", help="Run it in this terminal, at once.")] = False
 ) -> None:
-    """Queue a failed, cancelled or paused job again; it goes on from what was saved."""
-    store = open_store()
-    job = store.retry(job_id)
+    """Queue a failed, cancelled, paused or lost job again; it goes on from what was saved."""
+    store = _open()
+    job = store.get(job_id)
+    if job.state != State.QUEUED:  # a lost one may be queued by now: it was asked for all the same
+        job = store.retry(job_id)
     if here:
         _ended(stay_with(store, job_id))
         return
-    hint = "" if live_workers(store) else " No worker is running; `camelid worker` starts one."
+    hint = "" if live_workers(store) else f" {_NO_WORKER}"
     typer.echo(f"Job {job.id} is {job.state}.{hint}")
 
 
@@ -115,7 +120,7 @@ def delete(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask back.")] = False,
 ) -> None:
     """Forget a job that has ended, with its log and checkpoints; what it published stays."""
-    store = open_store()
+    store = _open()
     job = store.get(job_id)
     what = f"{job.label} and its result {job.published}" if result and job.published else job.label
     if not yes and not typer.confirm(f"Delete {what}?"):
@@ -127,9 +132,14 @@ def delete(
 @app.command()
 def wait(job_id: JobId) -> None:
     """Wait until the job has ended; exit code 0 if it succeeded."""
-    store = open_store()
+    store = _open()
+    hint = _NO_WORKER
     while (job := store.get(job_id)).state not in ENDED:
+        if hint and job.state not in ACTIVE and not live_workers(store):
+            typer.echo(hint, err=True)
+            hint = ""
         time.sleep(_LOOK_SECONDS)
+        _sweep(store)
     _ended(job)
 
 
@@ -141,7 +151,7 @@ def bundle(
     """Write an archive from which another person can run the job again: recipe, versions, data by hash, events."""
     from camelid_core.plugins import load_host
 
-    store = open_store()
+    store = _open()
     job = store.get(job_id)
     write = load_host().tasks[job.task].load_bundle()
     if write is None:
@@ -152,6 +162,21 @@ def bundle(
     if not target.absolute().parent.is_dir():
         raise UsageError(f"{str(target.parent)!r} is no directory; make it, or give another file with --out.")
     typer.echo(str(write(store, job_id, target)))
+
+
+def _open() -> JobStore:
+    store = open_store()
+    _sweep(store)
+    return store
+
+
+def _sweep(store: JobStore) -> None:
+    """Take jobs from those who died, for there may be no worker that does. After a suspend all leases ran out: whoever
+    still works gets a turn to renew his."""
+    with suppress(JobError):  # who may only read the table sees it as it is
+        if store.overdue():
+            time.sleep(_TURN_SECONDS)
+        store.sweep_lost()
 
 
 def _current(store: JobStore) -> list[Job]:
@@ -193,6 +218,7 @@ def _follow(store: JobStore, job_id: int, follow: bool) -> None:
         if ended or not follow:
             return
         time.sleep(_LOOK_SECONDS)
+        _sweep(store)
 
 
 def _print_from(log: Any, offset: int, write: Callable[[bytes], object]) -> int:

@@ -13,10 +13,21 @@ LOG = "log.txt"
 OUTPUT = "output"
 RESULT = "result.json"
 PLACED = "placed.json"
+_DIGITS = 12
+"""What is longer is no number of ours, and may be more than a table can hold."""
 
 
 def attempt_directory(home: Path, job_id: int, epoch: int) -> Path:
     return home / "runs" / f"{job_id:06d}" / str(epoch)
+
+
+def newest_number(home: Path) -> int:
+    """The highest number of a job that has a directory, 0 if there is none."""
+    try:
+        names = [path.name for path in (home / "runs").iterdir()]
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
+    return max((int(name) for name in names if name.isdecimal() and len(name) <= _DIGITS), default=0)
 
 
 def home_of(attempt: Path) -> Path:

@@ -42,7 +42,8 @@ def run_in_foreground(
     """Submit a job, run it here, and return it once it has ended.
 
     It is a job like any other: listed, logged, and taken up by a worker should this process die.
-    Ctrl-C once saves and cancels (`job.error` says how to go on); twice ends it at once.
+    Ctrl-C once saves and cancels (`job.error` says how to go on), as does a terminal that is closed; Ctrl-C
+    twice ends it at once.
     """
     store = open_store(home)
     values = config.model_dump(mode="json") if isinstance(config, Config) else config

@@ -32,8 +32,8 @@ _FIXED = {"task", "config", "name", "key", "created"}
 _JSON = {"config", "summary"}
 
 INSERT = (
-    f"INSERT INTO job ({', '.join(_COLUMNS)}) "  # noqa: S608 - the dataclass's own field names
-    f"VALUES ({', '.join(':' + name for name in _COLUMNS)}) RETURNING *"
+    f"INSERT INTO job (id, {', '.join(_COLUMNS)}) "  # noqa: S608 - the dataclass's own field names
+    f"VALUES (:id, {', '.join(':' + name for name in _COLUMNS)}) RETURNING *"
 )
 UPDATE = (
     f"UPDATE job SET {', '.join(f'{name} = :{name}' for name in _COLUMNS if name not in _FIXED)} "  # noqa: S608

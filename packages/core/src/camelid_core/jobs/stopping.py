@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 
@@ -34,11 +34,20 @@ class Stop:
 
 @contextmanager
 def on_signals(stop: Stop) -> Iterator[Stop]:
-    """While entered, SIGINT and SIGTERM call `stop`; outside the main thread nothing changes."""
+    """While entered, SIGINT and SIGTERM call `stop`, and so does a terminal that is closed, which may say so twice
+    and means it once. Outside the main thread nothing changes."""
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def hung_up(*_: object) -> None:
+        if not stop:
+            stop()
+
+    handlers: dict[signal.Signals, Callable[..., None]] = {signal.SIGINT: stop, signal.SIGTERM: stop}
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as `nohup` has it
+        handlers[signal.SIGHUP] = hung_up
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield stop
     finally:

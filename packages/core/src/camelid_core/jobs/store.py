@@ -1,7 +1,8 @@
 """The job table: the only truth about what is queued, under way and done.
 
 Knows states, epochs and leases, and changes a state by one conditional statement only. Knows
-nothing of processes, directories or tasks. Accepted means committed to disk.
+nothing of processes or tasks, and of directories only which numbers they took. Accepted means
+committed to disk.
 """
 
 from __future__ import annotations
@@ -18,8 +19,11 @@ from camelid_core.paths import safe_name
 
 from .clock import Clock
 from .database import Database
+from .files import newest_number
 from .model import ACTIVE, ENDED, NEXT, Job, State
 from .rows import INSERT, SCHEMA, UPDATE, VERSION, from_row, to_values
+
+_LATE = "state IN ('claimed', 'running') AND (boot <> :boot OR lease < :now)"
 
 
 class JobStore:
@@ -55,7 +59,8 @@ class JobStore:
         """Queue a job; when this returns, it is on disk.
 
         The same `key` gives the same job, so that a repeated click submits once. For `hold`
-        seconds only `claim(only=…)` may take the job.
+        seconds only `claim(only=…)` may take the job. Its number is above all that were ever given,
+        those of a table that was moved away included: their directories are another job's.
 
         Raises:
             UsageError: the name cannot be that of a directory.
@@ -71,7 +76,9 @@ class JobStore:
         with self.database.write() as db:
             row = db.execute("SELECT * FROM job WHERE key = ?", (key,)).fetchone() if key is not None else None
             if row is None:
-                row = db.execute(INSERT, to_values(job)).fetchall()[0]
+                given = db.execute("SELECT max(seq) FROM sqlite_sequence WHERE name = 'job'").fetchone()[0]
+                number = 1 + max(given or 0, newest_number(self.path.parent))
+                row = db.execute(INSERT, to_values(replace(job, id=number))).fetchall()[0]
         stored = from_row(row)
         if (stored.task, stored.config) != (job.task, job.config):
             raise JobError(f"The key {key!r} belongs to job {stored.id}, which is something else; use a new key.")
@@ -104,14 +111,17 @@ class JobStore:
                 return _change(db, job, request="cancel" if job.request == "cancel" else request)
             if request == "finish":
                 raise JobError(f"Job {job_id} is {job.state} and has no result yet; `camelid jobs cancel {job_id}`.")
-            return _move(db, job, State.CANCELLED, error="Cancelled before it started.", ended=self.clock.wall())
+            return self._cancel(db, job, "; its worker had died" if job.state == State.LOST else " before it started")
 
     def retry(self, job_id: int) -> Job:
-        """Queue a failed, cancelled or paused job again; it goes on from what its attempts saved."""
+        """Queue a failed, cancelled, paused or lost job again; it goes on from what its attempts saved."""
         with self.database.write() as db:
             job = _find(db, job_id)
-            if job.state not in (State.FAILED, State.CANCELLED, State.PAUSED):
-                raise JobError(f"Job {job_id} is {job.state}; only failed, cancelled or paused jobs can be retried.")
+            if job.state not in (State.FAILED, State.CANCELLED, State.PAUSED, State.LOST):
+                died = f" If its process died, that shows {job.lease_seconds:g} s later." if job.state in ACTIVE else ""
+                raise JobError(
+                    f"Job {job_id} is {job.state}; only failed, cancelled, paused or lost jobs can be retried.{died}"
+                )
             return _move(
                 db, job, State.QUEUED, request="", retries=0, not_before=0.0, error="", error_kind="", ended=None
             )
@@ -212,18 +222,25 @@ class JobStore:
 
     def sweep_lost(self) -> tuple[Job, ...]:
         """Take jobs from workers whose lease ran out, and queue lost ones whose wait is over."""
-        now, boot = self.clock.now(), self.clock.boot()
         query = (
-            "SELECT * FROM job WHERE (state IN ('claimed', 'running') AND (boot <> :boot OR lease < :now))"
+            f"SELECT * FROM job WHERE ({_LATE})"  # noqa: S608 - our own words
             " OR (state = 'lost' AND (boot <> :boot OR not_before <= :now))"
         )
-        values = {"boot": boot, "now": now}
+        values = self._time()
         with self.database.read() as db:
             if db.execute(query, values).fetchone() is None:
                 return ()
         with self.database.write() as db:
             jobs = [from_row(row) for row in db.execute(query, values).fetchall()]
             return tuple(self._requeue(db, job) if job.state == State.LOST else self._lose(db, job) for job in jobs)
+
+    def overdue(self) -> bool:
+        """Whether a lease ran out that `sweep_lost` would take. Who woke up just now may renew his yet."""
+        with self.database.read() as db:
+            return db.execute(f"SELECT 1 FROM job WHERE {_LATE}", self._time()).fetchone() is not None  # noqa: S608
+
+    def _time(self) -> dict[str, Any]:
+        return {"boot": self.clock.boot(), "now": self.clock.now()}
 
     def _lose(self, db: sqlite3.Connection, job: Job) -> Job:
         lost = _move(db, job, State.LOST, boot=self.clock.boot())
@@ -238,17 +255,22 @@ class JobStore:
         wait = self._backoff[lost.retries]
         return _change(
             db, lost, retries=lost.retries + 1, not_before=self.clock.now() + wait,
-            error=f"Its worker died; it is taken up again in {wait:g} s.", error_kind="lost",
+            error_kind="lost", error=f"Its worker died; another takes it up again in {wait:g} s, "
+            f"`camelid jobs retry {job.id} --here` at once.",
         )  # fmt: skip
 
     def _requeue(self, db: sqlite3.Connection, job: Job) -> Job:
         if job.request == "cancel":
-            return _move(db, job, State.CANCELLED, error="Cancelled; its worker had died.", ended=self.clock.wall())
+            return self._cancel(db, job, "; its worker had died")
         return _move(db, job, State.QUEUED)
+
+    def _cancel(self, db: sqlite3.Connection, job: Job, why: str) -> Job:
+        return _move(db, job, State.CANCELLED, error=f"Cancelled{why}.", ended=self.clock.wall())
 
 
 def _find(db: sqlite3.Connection, job_id: int) -> Job:
-    row = db.execute("SELECT * FROM job WHERE id = ?", (job_id,)).fetchone()
+    possible = job_id.bit_length() < 64  # SQLite has no larger numbers
+    row = db.execute("SELECT * FROM job WHERE id = ?", (job_id,)).fetchone() if possible else None
     if row is None:
         raise JobError(f"There is no job {job_id}; `camelid jobs list --all` shows all.")
     return from_row(row)

@@ -39,7 +39,13 @@ class Relay:
             if event["kind"] == "progress" and isinstance(seconds := event.get("leaving"), int | float):
                 self.leaving = min(seconds, _MOST_SECONDS)
             if self._on_event is not None:
-                self._on_event(event)
+                self._tell(self._on_event, event)
+
+    def _tell(self, on_event: OnEvent, event: dict[str, Any]) -> None:
+        try:
+            on_event(event)
+        except OSError:
+            self._on_event = None  # a terminal that was closed: the job goes on without it, or saves as it is asked to
 
 
 def supervise(handle: Handle, lease: Lease, stop: Stop, relay: Relay, save_seconds: float = SAVE_SECONDS) -> int | None:

@@ -14,14 +14,14 @@ import typer
 
 from camelid_core import library
 from camelid_core.commands.output import show_values
-from camelid_core.datasets import open_source
+from camelid_core.datasets import Dataset, open_source
 from camelid_core.errors import DataError, UsageError
 from camelid_core.plugins import load_host
 from camelid_core.readers import Columns, Detection, Faults, detect, read
 from camelid_core.records import Record
 from camelid_core.writers import write
 
-from .parts import Json, Name, split_named
+from .parts import Json, Name, refuse_to_overwrite, split_named
 
 app = typer.Typer()
 
@@ -53,11 +53,14 @@ def convert(
     if is_file:
         if split_named(split) != "train":
             raise UsageError(f"{name!r} is a file and has no held-out part; leave --split out.")
+        refuse_to_overwrite(out, [str(path)])
         records = read(path, reader, columns_of(mapping), faults, seed=seed, keep_escapes=keep_escapes)
     elif reader or mapping or keep_escapes:
         raise UsageError(f"{name!r} is no file; --reader, --map and --keep-escapes are for files.")
     else:
-        records = _of_dataset(name, split, rows)
+        dataset = open_source(name, load_host().datasets)
+        refuse_to_overwrite(out, [dataset.source])
+        records = _of_dataset(dataset, split, rows)
     count = write(itertools.islice(records, rows), out, writer, faults)
     typer.echo(f"{count:,} rows written to {out}")
     say(faults)
@@ -159,11 +162,10 @@ def row_of(record: Record) -> dict[str, Any]:
     return {"id": record.id, "messages": turns, "tags": list(record.tags), **record.judgement}
 
 
-def _of_dataset(name: str, split: str, rows: int | None) -> Iterator[Record]:
-    dataset = open_source(name, load_host().datasets)
+def _of_dataset(dataset: Dataset, split: str, rows: int | None) -> Iterator[Record]:
     wanted = split_named(split)
     if wanted == "heldout" and not dataset.heldout_rows:
-        raise UsageError(f"{name!r} has no held-out part of its own; leave --split out.")
+        raise UsageError(f"{dataset.name!r} has no held-out part of its own; leave --split out.")
     return dataset.load(wanted, rows)
 
 

@@ -10,13 +10,14 @@ from typing import Annotated, Any
 import typer
 
 from camelid_core.commands.output import show
-from camelid_core.datasets import Dataset, open_source
+from camelid_core.datasets import Dataset, open_source, parse_sources
 from camelid_core.errors import UsageError
 from camelid_core.plugins import load_host
 from camelid_core.records import Record
+from camelid_core.registry import Registry
 
 from .meter import Meter, expected_rows
-from .parts import Json, Name, several
+from .parts import Json, Name, refuse_to_overwrite, several
 
 app = typer.Typer()
 Out = Annotated[Path | None, typer.Option(help="The file to write; its suffix says the format.")]
@@ -44,6 +45,7 @@ def clean(
     _one_target(out, new)
     datasets = load_host().datasets
     dataset = open_source(name, datasets)
+    refuse_to_overwrite(out, [dataset.source, *_files([against] if against else [], datasets)])
     account = quality.Account(name)
     drops, fixes = several(drop), several(fix)
     lints = dict(quality.LINTS)
@@ -91,8 +93,10 @@ def mix(
         drop_tags=several(drop_tag),
         drop_lints=several(drop),
     )
+    datasets = load_host().datasets
+    refuse_to_overwrite(out, _files(sources, datasets))
     with Meter("written", quiet=as_json) as meter:
-        mixed = mixing.mix(mixture, load_host().datasets, progress=meter.per_source())
+        mixed = mixing.mix(mixture, datasets, progress=meter.per_source())
         meter.restart()
         step = "mix " + mixture.model_dump_json(exclude_defaults=True)
         records = _metered(mixed.records(), meter, len(mixed))
@@ -151,6 +155,10 @@ def _one_target(out: Path | None, new: str) -> None:
         from camelid_core.library import refuse_taken
 
         refuse_taken(new)
+
+
+def _files(names: Iterable[str], datasets: Registry[Dataset]) -> list[str]:
+    return [open_source(source.name, datasets).source for source in parse_sources(names, datasets)]
 
 
 def _metered(records: Iterable[Record], meter: Meter, total: int) -> Iterator[Record]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -18,6 +21,20 @@ def split_named(text: str) -> Split:
     if text not in ("train", "heldout"):
         raise UsageError(f"split {text!r} is not known; use train or heldout.")
     return "train" if text == "train" else "heldout"
+
+
+def refuse_to_overwrite(out: Path | None, sources: Iterable[str]) -> None:
+    """The original is never changed. `sources` may name other things than files.
+
+    Raises:
+        UsageError: `out` is one of the files.
+    """
+    for source in sources:
+        same = False
+        with suppress(OSError, ValueError):
+            same = out is not None and out.samefile(source)
+        if same:
+            raise UsageError(f"{str(out)!r} is what is read; give another file.")
 
 
 def several(texts: list[str] | None) -> list[str]:
