@@ -13,6 +13,7 @@ from camelid_core.plugins import load_host
 from camelid_serve.presets import PRESETS
 from camelid_ui.app import FORMS, i18n
 from camelid_ui.fields import knobs
+from camelid_ui.forms import words
 from camelid_ui.pages import OURS
 from camelid_ui.services.training.choices import WAYS
 from camelid_ui.text import LOCALES, Voice, strings, t, voice_of
@@ -44,6 +45,15 @@ def test_every_field_has_a_chinese_name_and_help():
         key for key in named - labels - helps - ways if not key.startswith(("label.objective.", "help.objective."))
     }
     assert stale == set()  # a plugin of ours that is not here gives objectives, too
+
+
+def test_a_text_that_two_forms_share_is_true_for_both():
+    """The browser has one text for a field's name, whichever form it stands in."""
+    said: dict[str, set[str]] = {}
+    for cls in FORMS:
+        for key, text in words([cls]).items():
+            said.setdefault(key, set()).add(text)
+    assert {key for key, texts in said.items() if len(texts) > 1} - set(strings("en")) == set()
 
 
 def test_every_preset_is_explained_in_chinese():

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 from uuid import uuid4
 
@@ -41,7 +41,7 @@ class Turn:
         return next(iter(self.answers.items()), (model, Answer("")))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Talk:
     """`at` is the last turn shown, -1 where none is."""
 
@@ -210,8 +210,16 @@ class Talk:
             index = self.turns[index].parent
         return tuple(reversed(way))
 
-    def _children(self, index: int) -> list[int]:
-        return [place for place, turn in enumerate(self.turns) if turn.parent == index]
+    @cached_property
+    def _after(self) -> Mapping[int, Sequence[int]]:
+        """The turns that follow each."""
+        found: dict[int, list[int]] = {}
+        for place, turn in enumerate(self.turns):
+            found.setdefault(turn.parent, []).append(place)
+        return found
+
+    def _children(self, index: int) -> Sequence[int]:
+        return self._after.get(index, ())
 
     def _down(self, index: int) -> Talk:
         while children := self._children(index):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import camelid_ui.services.room
@@ -13,6 +14,7 @@ from camelid_core.errors import ModelError, UnknownName
 from camelid_core.records import Message
 from camelid_serve.engine import Sampling
 from camelid_serve.remote import ChatEvent
+from camelid_ui.profile import DEMO, Refused
 from camelid_ui.services.answers import Answer, Column, Facts
 from camelid_ui.services.chat import Chat, Left
 
@@ -214,6 +216,55 @@ def test_a_page_that_turns_away_gets_nothing_more(services):
         list(stream)
     leaving.join()
     assert not chat.answering("mine")
+
+
+def in_line(services, answers, waiting):
+    """The demo's chat, where one is answered after the other."""
+    limits = {"models": ("tiny",), "answers": answers, "waiting": waiting}
+    chat = loaded(services, endless=True)
+    return replace(services, chat=chat, profile=DEMO.model_copy(update=limits)).chat
+
+
+def test_who_comes_when_the_line_is_full_is_told_so(services):
+    chat = in_line(services, answers=2, waiting=0)
+    under_way = [chat.ask(str(number), [Column(ASKED)], Sampling()) for number in range(2)]
+    for each in under_way:
+        next(each)
+    with pytest.raises(Refused, match="try again"):
+        next(chat.ask("third", [Column(ASKED)], Sampling()))
+    with pytest.raises(Refused, match="try again"):
+        chat.load("another")
+    under_way[0].close()
+    assert next(chat.ask("third", [Column(ASKED)], Sampling()))
+    assert not chat.answering("third")  # its iterator is gone
+
+
+@pytest.mark.parametrize("deed", ["stop", "leave"])
+def test_who_waits_in_the_line_is_known_and_can_turn_away(services, deed):
+    chat = in_line(services, answers=1, waiting=2)
+    first = chat.ask("first", [Column(ASKED)], Sampling())
+    next(first)
+    ended = []
+
+    def wait_in_line():
+        try:
+            ended.extend(chat.ask("mine", [Column(ASKED)], Sampling()))
+        except (ModelError, Left) as problem:
+            ended.append(problem)
+
+    waiting = threading.Thread(target=wait_in_line)
+    waiting.start()
+    wait(lambda: chat.answering("mine"))
+    with pytest.raises(ModelError, match="under way"):
+        next(chat.ask("mine", [Column(ASKED)], Sampling()))
+    getattr(chat, deed)("mine")
+    waiting.join(5)
+    (problem,) = ended
+    assert isinstance(problem, Left if deed == "leave" else ModelError)
+    assert not chat.answering("mine")
+    assert next(first)
+    first.close()
+    assert next(chat.ask("mine", [Column(ASKED)], Sampling()))
 
 
 def test_a_failure_is_told_at_the_answer(services):

@@ -129,20 +129,6 @@ def test_a_chat_has_bounds(demo):
         demo.models.prompt("tiny", long[0].messages)
 
 
-def test_who_comes_when_the_line_is_full_is_told_so(demo):
-    profile = demo.profile.model_copy(update={"answers": 2, "waiting": 0})
-    demo = replace(demo, chat=Resident(demo.models), profile=profile)
-    under_way = [demo.chat.ask(str(number), QUESTION, Sampling()) for number in range(2)]
-    for each in under_way:
-        next(each)
-    with pytest.raises(Refused, match="try again"):
-        next(demo.chat.ask("third", QUESTION, Sampling()))
-    with pytest.raises(Refused, match="try again"):
-        demo.chat.load("tiny")
-    under_way[0].close()
-    assert next(demo.chat.ask("third", QUESTION, Sampling())) == []
-
-
 def test_the_local_profile_closes_nothing(services):
     before = {(path, name): getattr(service, name) for path, service in leaves(services) for name in methods(service)}
     gate.enforce(services, PROFILES["local"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections import namedtuple
 
 import pytest
@@ -34,8 +35,12 @@ def test_a_full_model_and_a_full_disk_are_refused(services, adapter, monkeypatch
 
 
 def test_the_command_line_says_the_same(services):
+    from camelid_train.commands.merge import merge
+
     assert services.merging.command(MergeConfig(adapter="a")) == "camelid merge a"
-    assert (
-        services.merging.command(MergeConfig(adapter="a b", dtype="float16", output="o"))
-        == "camelid merge 'a b' --out o --dtype float16"
-    )
+    every = MergeConfig(adapter="a b", dtype="float16", weights="as-trained", shard="1GB", output="o")
+    assert set(every.model_fields_set) == set(MergeConfig.model_fields)
+    said = services.merging.command(every)
+    assert said == "camelid merge 'a b' --dtype float16 --weights as-trained --shard 1GB --out o"
+    options = {option.removeprefix("--") for option in said.split() if option.startswith("--")}
+    assert options <= set(inspect.signature(merge).parameters)

@@ -62,11 +62,14 @@ def test_a_file_that_is_no_set_is_estimated_too(services, questions):
     [
         ("model.name=tinny", "model.name"),
         ("model.name=smollm2-135m", "model.name"),
+        ("model.name=small", "model.name"),
         ("data.sources=['cot-arithmetik']", "data.sources"),
         ("data.template=alpacca", "data.template"),
     ],
 )
-def test_what_would_fail_is_refused_at_its_field(services, override, path):
+def test_what_would_fail_is_refused_at_its_field(services, home, override, path):
+    (home / "models" / "small").mkdir()
+    (home / "models" / "small" / "q8_0.gguf").write_bytes(b"GGUF")
     with pytest.raises(Invalid) as caught:
         services.training.start(recipe(override))
     assert list(caught.value.errors) == [path]
@@ -199,10 +202,10 @@ def test_a_result_that_the_chat_has_loaded_stays(services, adapter):
     job = services.training.start(recipe())
     held = services.jobs.store.start(services.jobs.store.claim("w", 30.0, only=job.id))
     services.jobs.store.publish(held, lambda: services.home / "artefacts" / adapter, {})
-    services.training.resident = lambda: adapter
+    services.training.resident = lambda: ("tiny", adapter)
     with pytest.raises(JobError, match=r"'tuned' is loaded in the chat.*Nothing was deleted"):
         services.training.delete(job.id, result=True)
-    services.training.resident = str
+    services.training.resident = tuple
     services.training.delete(job.id, result=True)
     assert not (services.home / "artefacts" / adapter).exists()
 

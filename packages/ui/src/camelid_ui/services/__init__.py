@@ -70,7 +70,7 @@ class Services:
             jobs=jobs,
             data=data,
             models=models,
-            training=Training(host, models, jobs, lambda: chat.status.model),
+            training=Training(host, models, jobs, lambda: chat.status.held),
             chat=chat,
             predictions=Predictions(host, models, jobs),
             merging=Merging(models, jobs),

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from camelid_core.errors import CamelidError
+from camelid_core.errors import CamelidError, UsageError
 
 Report = Callable[[int], None]
 KEPT = 64
@@ -94,12 +94,23 @@ class Background:
             self._works[key] = Work(key, state="failed", error=INTERRUPTED)
 
     def start(
-        self, key: str, do: Callable[[Report], Any], total: int = 0, unit: Literal["rows", "bytes"] = "rows"
+        self,
+        key: str,
+        do: Callable[[Report], Any],
+        total: int = 0,
+        unit: Literal["rows", "bytes"] = "rows",
+        busy: str = "",
     ) -> Work:
-        """The work under way with this key if there is one, else `do(report)` in a new thread."""
+        """The work under way with this key if there is one, else `do(report)` in a new thread.
+
+        Raises:
+            UsageError: there is one, and it need not be the same: what is said then is `busy`.
+        """
         with self._lock:
             known = self._works.get(key)
             if known is not None and known.running:
+                if busy:
+                    raise UsageError(busy)
                 return known
             self._works.pop(key, None)
             self._make_room()

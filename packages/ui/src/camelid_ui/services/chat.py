@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -42,11 +43,22 @@ class Status:
     @property
     def names(self) -> tuple[str, ...]:
         """Those that can be asked."""
-        return tuple(name for name in (self.model, self.base, self.beside) if name) if self.state == "ready" else ()
+        return self.held if self.state == "ready" else ()
+
+    @property
+    def held(self) -> tuple[str, ...]:
+        """Those whose files are read, or will be."""
+        found = (self.model, self.base, self.beside) if self.state in ("loading", "ready") else ()
+        return tuple(name for name in found if name)
 
 
 class Left(Exception):
     """The page has turned away from the answers it asked for."""
+
+
+Line = Callable[[Callable[[], bool]], AbstractContextManager[None]]
+"""Where a question waits for its turn; what it is given says whether nobody waits for it any more, and then it
+raises Left."""
 
 
 class Chat:
@@ -58,6 +70,8 @@ class Chat:
         self._began = 0.0
         self._asked: dict[str, list[Reply]] = {}
         self._left: set[str] = set()
+        self._stopped: set[str] = set()
+        self.line: Line = lambda _gone: nullcontext()
 
     @property
     def status(self) -> Status:
@@ -105,7 +119,8 @@ class Chat:
         Closing the iterator, or `stop(session)`, ends them with what is there.
 
         Raises:
-            ModelError: a column's model is not loaded, or the page is being answered already.
+            ModelError: a column's model is not loaded, the page is being answered already, or was stopped while it
+                waited for its turn.
             Left: the page has turned away.
         """
         if self.status.state != "ready":
@@ -114,20 +129,30 @@ class Chat:
             raise ModelError("an answer is under way; wait for its end, or stop it.")
         running = self._asked[session] = []
         try:
-            for column in columns:
-                running.append(self._reply(column, sampling))
-            for answers in together(running, columns):
-                if session in self._left:
-                    raise Left
-                yield answers
+            with self.line(lambda: session in self._left or session in self._stopped):
+                for column in columns:
+                    running.append(self._reply(column, sampling))
+                if session in self._stopped:  # while they were begun
+                    self.stop(session)
+                for answers in together(running, columns):
+                    if session in self._left:
+                        raise Left
+                    yield answers
+        except Left:
+            if session in self._left:
+                raise
+            raise ModelError("stopped before its turn came; send it again when you like.") from None
         finally:
             self._asked.pop(session, None)
             self._left.discard(session)
+            self._stopped.discard(session)
             for reply in running:
                 reply.close()
 
     def stop(self, session: str) -> None:
         """End the answers of one page with what is there."""
+        if self.answering(session):
+            self._stopped.add(session)
         for reply in self._asked.get(session, []):
             reply.cancel()
 

@@ -19,6 +19,8 @@ from camelid_core.datasets import Source
 
 from camelid_ui.profile import Profile, Refused
 
+from .chat import Left
+
 if TYPE_CHECKING:
     from . import Services
 
@@ -68,6 +70,9 @@ LIMITED = {
 
 OWN = {"chat": "close"}
 """The server's own: no page calls them."""
+
+_LOOKED_SECONDS = 0.1
+"""Who waits looks this often whether anybody still waits for it."""
 
 LEAVES = ("home", "host", "profile")
 """Parts of `Services` that are no services."""
@@ -124,10 +129,10 @@ def _models(services: Services, profile: Profile) -> dict[str, Callable[..., Any
     models, allowed = services.models, profile.models
     every, bases, resolve, prompt, count = models.all, models.bases, models.resolve, models.prompt, models.count
 
-    def only(name: str) -> Any:
+    def only(name: str, gguf: bool = True) -> Any:
         if allowed is not None and name not in allowed:
             raise Refused(f"{name!r} is not one of this {profile.name}'s models; choose {' or '.join(allowed)}.")
-        return resolve(name)
+        return resolve(name, gguf)
 
     def bounded(name: str, messages: Any, template: str = "") -> Any:
         _check_length(messages, profile)
@@ -185,9 +190,9 @@ def _chat(services: Services, profile: Profile) -> dict[str, Callable[..., Any]]
             if column.before is not None and len(column.before.ids) > (profile.prompt_characters or math.inf):
                 raise Refused(f"this {profile.name} does not go on with an answer of that length; begin a new one.")
         most = min(sampling.max_new_tokens, profile.new_tokens or sampling.max_new_tokens)
-        with line.place():
-            yield from ask(session, columns, sampling.model_copy(update={"max_new_tokens": most}), *more, **named)
+        yield from ask(session, columns, sampling.model_copy(update={"max_new_tokens": most}), *more, **named)
 
+    chat.line = line.place
     return {"load": unless_busy, "ask": bounded}
 
 
@@ -228,14 +233,20 @@ class _Line:
         return self._inside > 0
 
     @contextmanager
-    def place(self) -> Iterator[None]:
+    def place(self, gone: Callable[[], bool]) -> Iterator[None]:
+        """Raises Left: nobody waits for this any more."""
         with self._lock:
             if self._inside >= self._most:
                 raise Refused(f"{self._inside} conversations are being answered or wait; try again in a minute.")
             self._inside += 1
         try:
-            with self._turn:
+            while not self._turn.acquire(timeout=_LOOKED_SECONDS):
+                if gone():
+                    raise Left
+            try:
                 yield
+            finally:
+                self._turn.release()
         finally:
             with self._lock:
                 self._inside -= 1

@@ -15,10 +15,14 @@ from camelid_core.jobs import Job
 from camelid_core.paths import artefacts_dir
 from camelid_train.config import MergeConfig
 
+from camelid_ui.fields import differing
+
 from .jobs import Jobs, JobView
 from .models import ModelEntry, Models, parameters, weights_size
 
 TASK = "merge"
+_OPTIONS = {"output": "--out"}
+"""Where `camelid merge` calls a field otherwise."""
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
@@ -61,12 +65,13 @@ class Merging:
                 f"the merged model needs {estimate.size * 2 >> 20:,} MB while it is written; "
                 f"{estimate.free >> 20:,} MB are free. Free some space first."
             )
-        return self.jobs.submit(TASK, config, name or _result_name(config), key)
+        return self.jobs.submit(TASK, config, name or config.default_name, key)
 
     def command(self, config: MergeConfig) -> str:
-        words = ["camelid", "merge", config.adapter]
-        for name, value in (("--out", config.output), ("--dtype", config.dtype if config.dtype != "auto" else "")):
-            words += [name, value] if value else []
+        changed = differing(config)
+        words = ["camelid", "merge", changed.pop("adapter", "")]
+        for name, value in changed.items():
+            words += [_OPTIONS.get(name, f"--{name}"), str(value)]
         return shlex.join(words)
 
     def all(self) -> list[JobView]:
@@ -76,10 +81,6 @@ class Merging:
 def load_line(path: str) -> str:
     """How to load a merged model without Camelid."""
     return f'AutoModelForCausalLM.from_pretrained("{path}")'
-
-
-def _result_name(config: MergeConfig) -> str:
-    return f"{Path(config.adapter).name}-merged"[:64]
 
 
 def _existing(path: Path) -> Path:

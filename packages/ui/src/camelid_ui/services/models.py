@@ -131,9 +131,9 @@ class Models:
     def templates(self) -> list[str]:
         return self.host.templates.names()
 
-    def resolve(self, name: str) -> Reference:
-        """Raises UnknownName or ModelError."""
-        return resolve_model(name, self.host)
+    def resolve(self, name: str, gguf: bool = True) -> Reference:
+        """Raises UnknownName or ModelError; for a GGUF file too, if it is to do more than answer."""
+        return resolve_model(name, self.host, gguf)
 
     def template(self, name: str, chosen: str = "") -> PromptTemplate:
         """The chosen template, else the model's own."""

@@ -1,4 +1,5 @@
-// Conversations kept in this browser, each under a key of its own: two tabs never write over each other's.
+// Conversations kept in this browser, each under a key of its own: two tabs never write over each other's, and where
+// both go on with the same one, it becomes two.
 // Knows entries {version, ident, title, named, when, talk, …} and how they are listed. What a talk holds is the pages'.
 window.camelidHistory = (() => {
   const PREFIX = 'camelid.talk.', VERSION = 1;
@@ -28,13 +29,17 @@ window.camelidHistory = (() => {
       .filter(({entry}) => entry).map(({entry, size}) => ({...entry, size}))
       .sort((a, b) => b.when - a.when || (a.ident < b.ident ? -1 : 1));
   }
-  function put(store, entry, now) {  // {kept, dropped}: the oldest others make room
+  const told = turn => JSON.stringify([turn?.question, turn?.parent, turn?.system]);
+  function put(store, entry, now, evict = true) {  // {kept, dropped, full}: the oldest others make room, if they may
     const key = PREFIX + entry.ident, before = parsed(key, store.getItem(key));
     if (before && JSON.stringify(before.talk) === JSON.stringify(entry.talk)) return {kept: true, dropped: 0};
+    const forked = before && before.talk.turns.find((turn, at) => told(turn) !== told(entry.talk.turns[at]));
     const title = before && before.named ? before.title : entry.title;
     const text = JSON.stringify({...entry, version: VERSION, title, named: Boolean(before && before.named), when: now});
+    if (key.length + text.length > limits.room) return {kept: false, dropped: 0};
     const others = all(store).filter(other => other.ident !== entry.ident);
     let room = others.reduce((sum, other) => sum + other.size, key.length + text.length);
+    if (!evict && (others.length >= limits.most || room > limits.room)) return {kept: false, dropped: 0, full: true};
     const gone = [];
     const drop = () => {
       const last = PREFIX + others.at(-1).ident;
@@ -44,12 +49,18 @@ window.camelidHistory = (() => {
     };
     while (others.length && (others.length >= limits.most || room > limits.room)) drop();
     for (;;) {
-      try { store.setItem(key, text); return {kept: true, dropped: gone.length}; } catch {  // less room than we thought
-        if (others.length) { drop(); continue; }
+      try { store.setItem(key, text); break; } catch {  // less room than we thought
+        if (evict && others.length) { drop(); continue; }
         gone.reverse().forEach(([name, value]) => store.setItem(name, value));  // it alone is too large
-        return {kept: false, dropped: 0};
+        return {kept: false, dropped: 0, full: !evict};
       }
     }
+    return {kept: true, dropped: gone.length + (forked && !apart(store, before, forked) ? 1 : 0)};
+  }
+  function apart(store, entry, turn) {  // this tab never had that turn: another one went on with the conversation
+    const mark = [...told(turn)].reduce((sum, letter) => (sum * 31 + letter.codePointAt(0)) >>> 0, 7).toString(36);
+    const ident = `${entry.ident}-${mark}`;  // the same as long as that tab goes on
+    return put(store, {...entry, ident, talk: {...entry.talk, ident}}, entry.when, false).kept;
   }
   function rename(store, ident, title) {
     const key = PREFIX + ident, entry = parsed(key, store.getItem(key));
@@ -134,12 +145,13 @@ window.camelidHistory = (() => {
     status.textContent = !store ? say('no_store') : ui.notice || (!entries.length ? say('none') : !found.length ? say('none_found')
       : more > 0 ? say('more', {count: more}) : ui.query ? say('found', {count: found.length}) : '');
   }
-  function keep(entries) {
+  function keep(entries, evict) {  // what was said takes the oldest's place, what comes from a file takes nobody's
     const store = storage();
     if (!store || !entries.length) { draw(); return; }
-    const now = Date.now(), results = entries.map((entry, at) => put(store, entry, now - at));
-    const dropped = results.reduce((sum, each) => sum + each.dropped, 0);
-    ui.notice = results.some(each => !each.kept) ? say('too_large') : dropped ? say('dropped', {count: dropped}) : '';
+    const now = Date.now(), results = entries.map((entry, at) => put(store, entry, now - at, evict));
+    const dropped = results.reduce((sum, each) => sum + each.dropped, 0), full = results.filter(each => each.full).length;
+    ui.notice = full ? say('full', {count: full}) : results.some(each => !each.kept) ? say('too_large')
+      : dropped ? say('dropped', {count: dropped}) : '';
     draw();
   }
 
@@ -157,7 +169,7 @@ window.camelidHistory = (() => {
     take(text) {  // what the page wants kept: an entry with `current`, or a list of them
       const news = text ? JSON.parse(text) : {current: '', entries: []};
       if ('current' in news) ui.current = news.current;
-      keep(news.entries);
+      keep(news.entries, 'current' in news);
     },
     found() { const store = storage(); return JSON.stringify(store ? find(all(store), ui.query).map(({talk, about}) => ({talk, about})) : []); },
     save(text) {  // a file of the page's making, to the person's own disk

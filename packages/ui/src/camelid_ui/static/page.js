@@ -32,6 +32,14 @@ window.camelid = {
     card.querySelector('.camelid-chosen button').setAttribute('aria-expanded', open);
     if (open) card.querySelector('.camelid-editor input, .camelid-editor textarea')?.focus();
   },
+  copy(text) {
+    if (navigator.clipboard) return navigator.clipboard.writeText(text);
+    const area = document.body.appendChild(document.createElement('textarea'));  // a page that came over plain http
+    area.value = text;
+    area.select();
+    document.execCommand('copy');
+    area.remove();
+  },
   open(tab) {
     const button = document.getElementById(`tab-${tab}-button`);
     if (button) button.click();
@@ -53,7 +61,7 @@ window.fetch = (...asked) => {
 document.addEventListener('click', async event => {
   const copy = event.target.closest('.camelid-copy');
   if (copy) {
-    await navigator.clipboard.writeText(copy.dataset.copy);
+    await camelid.copy(copy.dataset.copy);
     const before = copy.textContent;
     copy.textContent = '✓';
     setTimeout(() => { copy.textContent = before; }, 1200);

@@ -41,7 +41,7 @@ element.addEventListener('click', async event => {
   if ('cancel' in button.dataset) editing(box, false);
   if ('save' in button.dataset) save(box);
   if ('copySaid' in button.dataset) {
-    await navigator.clipboard.writeText(box.querySelector('textarea').defaultValue);
+    await camelid.copy(box.querySelector('textarea').defaultValue);
     const before = button.textContent;
     button.textContent = '✓';
     setTimeout(() => { button.textContent = before; }, 1200);

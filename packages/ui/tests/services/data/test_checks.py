@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 from camelid_core import library
 from camelid_core.errors import CamelidError, UsageError
@@ -72,6 +74,16 @@ def test_texts_of_an_evaluation_set_are_found_and_left_out(checks, services):
         "What is 2 + 2?", "Say hello to all.",
     ]  # fmt: skip
     assert "contamination" not in found(checks.check("mine").wait(30).result)
+
+
+def test_a_second_version_is_not_taken_for_the_first(checks):
+    over = threading.Event()
+    checks.background.start("version dirty", lambda report: over.wait(30))
+    try:
+        with pytest.raises(UsageError, match="is being written"):
+            checks.write("dirty", {"refusal": "drop"}, "another")
+    finally:
+        over.set()
 
 
 def test_nothing_to_do_and_taken_names_are_said(checks):

@@ -129,7 +129,8 @@ class Adding:
         def do(report: Report) -> Added:
             return self._take(plan, name, licence, report)
 
-        return self.background.start(f"add {name}", do)
+        busy = f"a set {name!r} is being added; wait for its end, or give another name."
+        return self.background.start(f"add {name}", do, busy=busy)
 
     def add(self, path: str | Path, name: str = "", licence: str = "unknown") -> Entry:
         """Read a whole file into the collection, strictly, at once."""

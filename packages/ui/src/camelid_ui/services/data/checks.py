@@ -132,7 +132,8 @@ class Checks:
             )  # fmt: skip
             return Version(self.collection.show(new_name), account)
 
-        return self.background.start(f"version {name}", do, entry.rows)
+        busy = f"a new version of {name!r} is being written; wait for its end."
+        return self.background.start(f"version {name}", do, entry.rows, busy=busy)
 
     def _known(self, against: str) -> dict[str, Lint]:
         """All lints, with the one that finds texts of an evaluation set."""

@@ -124,7 +124,8 @@ class Mixing:
             )  # fmt: skip
             return Saved(self.collection.show(name), tuple(mixed.account))
 
-        return self.background.start(f"mix {name}", do, sum(part.taken for part in parts))
+        busy = f"a mixture {name!r} is being written; wait for its end, or give another name."
+        return self.background.start(f"mix {name}", do, sum(part.taken for part in parts), busy=busy)
 
 
 def source_text(name: str, weight: float) -> str:

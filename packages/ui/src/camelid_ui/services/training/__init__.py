@@ -36,8 +36,8 @@ __all__ = ["TASK", "Comparison", "Estimate", "Opened", "Run", "Training"]
 class Training:
     """Recipes and runs."""
 
-    def __init__(self, host: Host, models: Models, jobs: Jobs, resident: Callable[[], str] = str) -> None:
-        """`resident` names the model that is answering somebody just now."""
+    def __init__(self, host: Host, models: Models, jobs: Jobs, resident: Callable[[], Sequence[str]] = tuple) -> None:
+        """`resident` names the models that are loaded, or being loaded, to answer."""
         self.host = host
         self.models = models
         self.jobs = jobs
@@ -122,7 +122,7 @@ class Training:
             JobError: it is under way, or something else uses its result.
         """
         published = self.jobs.store.get(job_id).published or ""
-        if result and published and self.resident() in (published, Path(published).name):
+        if result and published and {published, Path(published).name} & {*self.resident()}:
             raise JobError(
                 f"{Path(published).name!r} is loaded in the chat; load another model there first. Nothing was deleted."
             )
@@ -141,7 +141,7 @@ class Training:
         return bundle(self.jobs.store, job_id, directory)
 
     def _base(self, name: str) -> None:
-        if self.models.resolve(name).peft is not None:
+        if self.models.resolve(name, gguf=False).peft is not None:
             raise ModelError(f"{name!r} is an adapter; merge it first, then train the merged model.")
 
     def _sources(self, recipe: Recipe) -> None:
