@@ -58,15 +58,15 @@ def test_five_deaths_of_one_run_leave_no_trace_in_its_result(harness, home, atte
         paused = harness.ended(job)
     assert (paused.state, paused.error_kind) == (State.PAUSED, "disk_full")
     assert "Free some space" in paused.error
-    told = subprocess.run(camelid("jobs", "show", "1"), capture_output=True, text=True).stdout
-    assert "Then `camelid jobs retry 1` goes on from step " in told
+    told = subprocess.run(camelid("jobs", "show", str(job.id)), capture_output=True, text=True).stdout
+    assert f"Then `camelid jobs retry {job.id}` goes on from step " in told
     permit(home, 50)
-    here = subprocess.Popen(camelid("jobs", "retry", "1", "--here"), stdout=subprocess.PIPE, text=True)
+    here = subprocess.Popen(camelid("jobs", "retry", str(job.id), "--here"), stdout=subprocess.PIPE, text=True)
     harness.until(job.id, lambda: harness.step(job.id) is not None and store.get(job.id).epoch > paused.epoch)
     here.send_signal(signal.SIGTERM)
     out, _ = here.communicate(timeout=120)
     assert here.returncode == 130, out
-    assert "Cancelled. `camelid jobs retry 1` goes on from step " in out
+    assert f"Cancelled. `camelid jobs retry {job.id}` goes on from step " in out
     left = attempt_directory(home, job.id, store.get(job.id).epoch)
     assert [event["reason"] for event in read_events(left / EVENTS)[0] if event["kind"] == "stop"] == ["asked"]
     store.retry(job.id)
