@@ -36,6 +36,13 @@ def test_the_estimate_heeds_limits(services):
     assert found.dropped == cut.dropped / cut.rows
 
 
+def test_answers_of_a_group_are_rows_of_a_step(services):
+    found = services.training.estimate(
+        recipe("objective.type=grpo", "objective.group=4", "train.batch_size=8"), services.data
+    )
+    assert (found.rows, found.steps) == (4000, 2000)
+
+
 def test_an_estimate_says_that_a_run_would_refuse_to_start(services):
     assert services.training.estimate(recipe("data.cutoff=16"), services.data).dropped == 1.0
 

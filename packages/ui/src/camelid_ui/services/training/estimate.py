@@ -5,13 +5,13 @@ Knows lengths, sizes and methods in broad strokes. Loads no weights; a run measu
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
 from camelid_core.datasets import parse_sources
 from camelid_core.devices import cpu_has_bf16, describe
 from camelid_train.config import Recipe
+from camelid_train.planning.plan import steps_of
 
 from camelid_ui.services.data import Data
 from camelid_ui.services.models import Models, dimensions, parameters, weights_size
@@ -47,11 +47,8 @@ def estimate(recipe: Recipe, data: Data, models: Models, speed: float) -> Estima
     weight = rows or 1
     tokens = sum(share.rows * share.tokens for share in shares) / weight
     trained = sum(share.rows * share.trained for share in shares) / weight
-    per_step = recipe.train.batch_size * recipe.train.accumulation * recipe.launch.processes * recipe.launch.nodes
-    steps = recipe.train.max_steps or math.ceil(math.ceil(rows / per_step) * recipe.train.epochs)
-    seen: float = steps * per_step
-    if not recipe.train.max_steps:  # the last batch of an epoch may be a small one
-        seen = min(seen, rows * max(1.0, recipe.train.epochs))
+    steps, _, times = steps_of(recipe, rows, recipe.launch.processes * recipe.launch.nodes) if rows else (0, 0, 0)
+    seen = rows * times
     return Estimate(
         rows=rows,
         steps=steps,
