@@ -111,6 +111,15 @@ def test_a_dataset_is_an_input_too() -> None:
         open_input("mien")
 
 
+def test_a_name_of_the_hub_is_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("hf:org/name", "hf:org/rows.jsonl"):
+        found = open_input(name)
+        Path("hf:org").mkdir(exist_ok=True)
+        write_jsonl(Path(name), [{"instruction": "of here"}])
+        assert (found.path, found.name) == (open_input(name).path, open_input(name).name) == (None, name)
+
+
 def test_the_digest_is_that_of_what_is_read(tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "q.jsonl", ROWS)
     first = open_input(str(path)).survey().use.sha256

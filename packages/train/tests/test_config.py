@@ -97,6 +97,14 @@ def test_a_recipe_of_relative_paths_means_the_same_elsewhere(home, monkeypatch):
     assert (merge.adapter, merge.publish_to) == ("my-run", "merged")
 
 
+def test_a_name_of_the_hub_stays_one_where_something_is_called_so(home):
+    sources = ["hf:a/b", "hf:a/b:0.5", "hf:a/b+hf:a/c:2.0"]
+    for path in map(Path, ("hf:a/b", "hf:a/b+hf:a/c")):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    assert Recipe.model_validate({"data": {"sources": sources}}).anchored().data.sources == sources
+
+
 @given(st.floats(0.001, 100))
 def test_anchoring_keeps_a_weight_exactly(weight):
     from camelid_core.datasets import Source

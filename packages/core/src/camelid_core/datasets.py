@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from .errors import DataError, UnknownName, UsageError
+from .paths import HUB, is_here
 from .records import Record
 from .registry import Registry
 
@@ -93,13 +94,13 @@ def _parts(text: str, datasets: Registry[Dataset]) -> list[Source]:
 
 
 def _is_there(name: str, datasets: Registry[Dataset]) -> bool:
-    return name in datasets or Path(name).expanduser().exists()
+    return name in datasets or is_here(name)
 
 
 def open_source(name: str, datasets: Registry[Dataset]) -> Dataset:
     """The dataset of that name, registered or added; else the file at that path; else who answers to the file name.
 
-    `hf:ORG/NAME` is a dataset of the Hub.
+    `hf:ORG/NAME` is a dataset of the Hub and nothing else.
 
     Raises:
         UnknownName: neither a dataset nor a file, with the nearest known name.
@@ -107,14 +108,14 @@ def open_source(name: str, datasets: Registry[Dataset]) -> Dataset:
     """
     from . import library
 
+    if name.startswith(HUB):
+        from .hub_source import hub_dataset
+
+        return hub_dataset(name)
     if name in datasets:
         return datasets[name]
     if library.has(name):
         return library.get(name)
-    if name.startswith("hf:"):
-        from .hub_source import hub_dataset
-
-        return hub_dataset(name)
     path = Path(name).expanduser()
     if path.is_file():
         return file_dataset(path)

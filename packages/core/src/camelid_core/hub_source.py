@@ -11,14 +11,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 from .datasets import Dataset, Split
 from .errors import CamelidError, DataError, MissingPackage, UsageError
+from .paths import HUB
 from .records import Record
 
-PREFIX = "hf:"
 _PART = r"[A-Za-z0-9][\w.-]*"
 _NAME = re.compile(rf"hf:(?P<repo>{_PART}/{_PART})(@(?P<revision>[\w.-]+))?(/(?P<config>[\w.-]+))?")
 _SECONDS = 10.0
@@ -89,14 +88,15 @@ def _rows(name: HubName) -> Iterator[Mapping[str, Any]]:
     except ImportError:
         raise MissingPackage(_NEEDED) from None
     try:
-        parts: Any = datasets.load_dataset(name.repo, name.config or None, revision=_commit(name), streaming=True)
+        where = f"hf://datasets/{name.repo}"  # the plain name would mean a directory here before it means the Hub
+        parts: Any = datasets.load_dataset(where, name.config or None, revision=_commit(name), streaming=True)
         yield from parts["train"] if "train" in parts else next(iter(parts.values()))
     except CamelidError:
         raise
     except Exception as error:  # every kind of file and network has its own; the library's sentences are good
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         reason = _reason(error).replace("REPO", name.repo) or first
-        raise DataError(f"{PREFIX}{name.repo} cannot be read: {reason}") from None
+        raise DataError(f"{HUB}{name.repo} cannot be read: {reason}") from None
 
 
 _OUT_OF_REACH = (
@@ -123,10 +123,8 @@ def _reason(error: BaseException) -> str:
     return next((sentence for name, sentence in _REASONS.items() if name in kinds), "")
 
 
-def _commit(name: HubName) -> str | None:
+def _commit(name: HubName) -> str:
     """What the revision means now, so that all files are of one commit; asked once, and not for half a minute."""
-    if Path(name.repo).is_dir():
-        return None
     from huggingface_hub import HfApi
 
     api = HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None)

@@ -16,7 +16,7 @@ from .adapters import ModelAdapter, Weights, adapter_for
 from .artefacts import Manifest, is_artefact, read_artefact
 from .errors import ModelError, UnknownName, UsageError
 from .gguf_files import SUFFIX, brings_tokenizer, gguf_config, gguf_files, gguf_metadata, is_gguf
-from .paths import artefacts_dir, models_dir, safe_name
+from .paths import HUB, artefacts_dir, models_dir, safe_name
 from .plugins import Host
 from .rope import as_trained
 from .templates.own import OWN, chat_template_of
@@ -48,6 +48,7 @@ def all_weights(adapters: Iterable[ModelAdapter]) -> dict[str, tuple[Weights, Mo
 
 def pulled_dir(hub_id: str) -> Path:
     """Where the Hub's `org/name` lies once it was pulled. Raises UsageError: not as a name of one directory."""
+    _refuse_prefix(hub_id)
     return models_dir() / safe_name(hub_id.replace("/", "--"), "model")
 
 
@@ -56,9 +57,11 @@ def resolve_model(name: str, host: Host, gguf: bool = True) -> Reference:
     or a GGUF file, unless what is wanted is more than its answers.
 
     Raises:
+        UsageError: it is written as a dataset of the Hub is.
         UnknownName: nothing of that name, with what to type to get it.
         ModelError: a directory that holds neither a model nor an adapter, or an adapter without its base.
     """
+    _refuse_prefix(name)
     known = all_weights(host.adapters)
     found = _find(name, known)
     if found is not None:
@@ -77,6 +80,14 @@ def resolve_model(name: str, host: Host, gguf: bool = True) -> Reference:
         raise ModelError(f"model {name!r} is not here yet; type `camelid models pull {name}` to get it from the Hub.")
     local = [path.name for root in (artefacts_dir(), models_dir()) if root.is_dir() for path in root.iterdir()]
     raise UnknownName("model or artefact", name, {*known, *local}, "camelid models list")
+
+
+def _refuse_prefix(name: str) -> None:
+    if name.startswith(HUB):
+        raise UsageError(
+            f"{name!r} is how data of the Hub are named; a model's name there has no {HUB!r} before it: "
+            f"{name.removeprefix(HUB)!r}."
+        )
 
 
 def _find(name: str, known: Mapping[str, tuple[Weights, ModelAdapter]]) -> Path | None:

@@ -12,6 +12,8 @@ from pathlib import Path
 from .errors import UsageError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+HUB = "hf:"
+"""What begins so is a dataset of the Hub, whatever lies in the working directory."""
 _RESERVED = {"con", "prn", "aux", "nul", *(f"{device}{n}" for device in ("com", "lpt") for n in range(1, 10))}
 
 
@@ -54,12 +56,18 @@ def safe_name(name: str, what: str = "name") -> str:
     return name
 
 
+def is_here(text: str) -> bool:
+    """Whether `text` is the path of something that is there."""
+    return not text.startswith(HUB) and Path(text).expanduser().exists()
+
+
 def anchor(text: str) -> str:
     """`text` as an absolute path if it is a path, so that it means the same in another working directory.
 
-    A plain name (no separator) is left alone unless such a file or directory is right here.
+    A plain name (no separator) is left alone unless such a file or directory is right here, and a name of the Hub is
+    in any case.
     """
-    if not text:
+    if not text or text.startswith(HUB):
         return text
     path = Path(text).expanduser()
     is_path = text.startswith((".", "/", "~")) or path.exists() or (os.sep in text and path.parent.exists())

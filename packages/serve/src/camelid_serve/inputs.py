@@ -16,6 +16,7 @@ from camelid_core.artefacts import DatasetUse
 from camelid_core.datasets import Dataset, open_source
 from camelid_core.errors import DataError, UsageError
 from camelid_core.integrity import sha256
+from camelid_core.paths import HUB, is_here
 from camelid_core.readers import SUFFIXES, Columns, Faults, Reading, RowFault
 from camelid_core.readers import choose as choose_reader
 from camelid_core.records import Message, Record
@@ -113,9 +114,9 @@ def open_input(source: str, columns: str = "", reference: str = "") -> Input:
     """
     path = Path(source).expanduser()
     mapping = Columns.parse(columns, answered=False) if columns.strip() else None
-    if path.is_file():
+    if is_here(source) and path.is_file():
         return Input(path.name, lambda: _of_file(path, mapping, reference), path=path)
-    if path.suffix.lower() in SUFFIXES:
+    if path.suffix.lower() in SUFFIXES and not source.startswith(HUB):
         raise UsageError(f"{source!r} is no file here; give a data file or the name of a dataset.")
     from camelid_core.plugins import load_host
 

@@ -14,7 +14,7 @@ from camelid_core.config import Config, apply_overrides, validate
 from camelid_core.datasets import Source
 from camelid_core.errors import CamelidError
 from camelid_core.mixing import Mixture
-from camelid_core.paths import anchor
+from camelid_core.paths import anchor, is_here
 from camelid_core.registry import Registry
 from camelid_core.rope import RopeScaling
 from pydantic import Field, PlainValidator, field_validator
@@ -202,7 +202,7 @@ class Recipe(Config):
 def _anchored(source: str) -> str:
     """One source or several joined with a plus, each with its weight."""
     whole = Source.parse(source)
-    texts = source.split("+") if "+" in source and not Path(whole.name).expanduser().exists() else [source]
+    texts = source.split("+") if "+" in source and not is_here(whole.name) else [source]
     parts = [Source.parse(text.strip()) for text in texts]
     return "+".join(_place(part.name) + (f":{part.weight!r}" if part.weight != 1 else "") for part in parts)
 

@@ -16,6 +16,7 @@ from camelid_core import library
 from camelid_core.commands.output import show_values
 from camelid_core.datasets import Dataset, open_source
 from camelid_core.errors import DataError, UsageError
+from camelid_core.paths import is_here
 from camelid_core.plugins import load_host
 from camelid_core.readers import Columns, Detection, Faults, detect, read
 from camelid_core.records import Record
@@ -49,7 +50,7 @@ def convert(
     """Write a dataset or a data file in another format."""
     faults = Faults(strict=not lenient)
     path = Path(name).expanduser()
-    is_file = path.is_file() and (reader or mapping or name not in load_host().datasets)
+    is_file = is_here(name) and path.is_file() and (reader or mapping or name not in load_host().datasets)
     if is_file:
         if split_named(split) != "train":
             raise UsageError(f"{name!r} is a file and has no held-out part; leave --split out.")
