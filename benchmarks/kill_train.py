@@ -2,11 +2,13 @@
 
     python benchmarks/kill_train.py --kills 20
     python benchmarks/kill_train.py --kills 4 --model DIRECTORY --steps 12
+    python benchmarks/kill_train.py --kills 10 --per-run 10 --steps 80 --pages
 
-One run is left alone; then runs of the same recipe are killed with signal 9, each up to three times, and taken up
+One run is left alone; then runs of the same recipe are killed with signal 9, each up to --per-run times, and taken up
 again by a new worker or by `camelid jobs retry`. Half of the kills hit anywhere, half while a checkpoint is written;
-the victim is the worker, the process that trains, or both. Prints one line of JSON; exit code 1 if any result
-differs. Without --model a tiny random model is made.
+the victim is the worker, the process that trains, or both; with --pages also the web pages, which are opened beside
+the run and again after each of their deaths. Prints one line of JSON; exit code 1 if any result differs. Without
+--model a tiny random model is made.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import os
 import sys
 import tempfile
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +27,7 @@ from camelid_core.events import read_events
 from camelid_core.integrity import sha256
 from camelid_core.jobs.files import EVENTS, attempt_directory
 from camelid_core.jobs.model import Job, State
-from killing import VICTIMS, Harness
-
-PER_RUN = 3
+from killing import PAGES, VICTIMS, Harness
 
 
 def main() -> int:
@@ -34,7 +35,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="kill-train-") as temporary:
         home = Path(temporary)
         os.environ["CAMELID_HOME"] = str(home)
-        result = Training(home, recipe(given, home), given.seed).compare(given.kills)
+        result = Training(home, recipe(given, home), given.seed).compare(given)
     print(json.dumps({"model": given.model or "tiny", "steps": given.steps} | result))
     return 0 if result["equal"] == result["runs"] else 1
 
@@ -63,14 +64,16 @@ def recipe(given: argparse.Namespace, home: Path) -> dict[str, Any]:
 class Training(Harness):
     """Runs a recipe, undisturbed or not; how far it is, is counted in steps."""
 
-    def compare(self, kills: int) -> dict[str, Any]:
+    def compare(self, given: argparse.Namespace) -> dict[str, Any]:
         began = time.monotonic()
         reference = self.undisturbed()
         if ":" in reference:
             raise SystemExit(f"the undisturbed run {reference}")
         results = []
-        while (left := kills - self.kills.total()) > 0:  # a run may be over before it is killed
-            results.append(self.disturbed([self.chance.choice(VICTIMS) for _ in range(min(left, PER_RUN))]))
+        known = (*VICTIMS, PAGES) if given.pages else VICTIMS
+        with self.pages() if given.pages else nullcontext():
+            while (left := given.kills - self.kills.total()) > 0:  # a run may be over before it is killed
+                results.append(self.disturbed([self.chance.choice(known) for _ in range(min(left, given.per_run))]))
         return {
             "kills": self.kills.total(),
             "runs": len(results),
@@ -89,11 +92,13 @@ class Training(Harness):
     def disturbed(self, victims: list[str]) -> str:
         """The same, with a kill of each of these."""
         job = self.store.submit("train", self.config)
-        for victim in victims:
+        left = list(victims)
+        while left and not self.over(job.id):
             with self.worker() as worker:
-                if not self.wait_for_moment(job.id):
-                    break
-                self.kill(job.id, worker, victim)
+                while left and self.wait_for_moment(job.id):
+                    self.kill(job.id, worker, victim := left.pop(0))
+                    if victim != PAGES:  # these alone leave the worker at its work
+                        break
         with self.worker():
             return fingerprint(self.ended(job))
 
@@ -133,6 +138,8 @@ def fingerprint(job: Job) -> str:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Kill training over and over; compare what comes out.")
     parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--per-run", type=int, default=3, help="kills of one run at most")
+    parser.add_argument("--pages", action="store_true", help="open the web pages beside the runs, and kill them too")
     parser.add_argument("--model", default="", help="a model's directory or name; a tiny random one without it")
     parser.add_argument("--steps", type=int, default=16)
     parser.add_argument("--seed", type=int, default=0)

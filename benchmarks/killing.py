@@ -5,7 +5,9 @@ Knows workers, attempts and how to end them. Knows nothing of what a job does: a
 
 from __future__ import annotations
 
+import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -17,6 +19,7 @@ from typing import Any
 
 from camelid_core.jobs.files import attempt_directory
 from camelid_core.jobs.model import ENDED, Job, State
+from camelid_core.jobs.presence import live_workers
 from camelid_core.jobs.process import Identity
 from camelid_core.jobs.stopping import Stop, on_signals
 from camelid_core.jobs.store import JobStore
@@ -24,6 +27,8 @@ from camelid_core.jobs.worker import Worker
 
 LEASE = 60.0
 VICTIMS = ("run", "worker", "both")
+PAGES = "pages"
+"""Another victim, for jobs that web pages look at meanwhile."""
 
 
 class Harness:
@@ -36,20 +41,24 @@ class Harness:
         self.chance = random.Random(seed)
         self.kills: Counter[str] = Counter()
         self.after: list[int] = []
+        self._pages: subprocess.Popen[bytes] | None = None
 
     def done(self, job_id: int) -> int:
         """How far the job is, in its own unit."""
         raise NotImplementedError
 
     def kill(self, job_id: int, worker: subprocess.Popen[bytes], victim: str) -> None:
-        """End the process that runs the job, the worker that watches it, or both; ask for the rest of the job."""
+        """End the process that runs the job, the worker that watches it, both, or the pages; ask for the rest of the
+        job."""
         job = self.store.get(job_id)
         identity = Identity.read(attempt_directory(self.home, job_id, job.epoch))
         self.kills[victim] += 1
         self.after.append(self.done(job_id))
+        if victim == PAGES:
+            self._close_pages()
+            self._open_pages()
         if victim in ("worker", "both"):
-            worker.kill()
-            worker.wait()
+            self._end_worker(job, worker)
         if victim in ("run", "both") and identity is not None:
             identity.end()
         if victim == "run":
@@ -57,8 +66,20 @@ class Harness:
             if self.store.get(job_id).state is not State.SUCCEEDED:
                 self.store.retry(job_id)
 
+    def _end_worker(self, job: Job, worker: subprocess.Popen[bytes]) -> None:
+        """Ours, or the one that pages started, if that one has the job."""
+        if job.owner in live_workers(self.store) and f":{worker.pid}:" not in job.owner:
+            _kill(job.owner)
+        else:
+            worker.kill()
+            worker.wait()
+
     def over(self, job_id: int) -> bool:
-        return self.store.get(job_id).state in ENDED
+        job = self.store.get(job_id)
+        if job.state is State.FAILED and job.error_kind == "lost":  # a worker of the pages gives up after four deaths
+            self.store.retry(job_id)
+            return False
+        return job.state in ENDED
 
     def ended(self, job: Job) -> Job:
         self.until(job.id, lambda: self.over(job.id))
@@ -72,6 +93,27 @@ class Harness:
             time.sleep(0.01)
 
     @contextmanager
+    def pages(self) -> Iterator[None]:
+        """`camelid ui` beside whatever happens, and whichever worker it starts; they are gone afterwards."""
+        try:
+            self._open_pages()
+            yield
+        finally:
+            self._close_pages()
+            for name in live_workers(self.store):
+                _kill(name)
+
+    def _close_pages(self) -> None:
+        if self._pages is not None:
+            self._pages.kill()
+            self._pages.wait()
+
+    def _open_pages(self) -> None:
+        command = [sys.executable, "-m", "camelid_core.cli", "ui", "--port", "0"]
+        environment = os.environ | {"CAMELID_HOME": str(self.home)}
+        self._pages = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+
+    @contextmanager
     def worker(self) -> Iterator[subprocess.Popen[bytes]]:
         process = subprocess.Popen([sys.executable, __file__, str(self.home)])
         try:
@@ -81,7 +123,14 @@ class Harness:
                 process.kill()
             process.wait()
             with self.store.database.write() as db:  # by the clock it would be over in a minute
-                db.execute("UPDATE job SET lease = 0 WHERE state IN ('claimed', 'running')")
+                ours = f"%:{process.pid}:%"
+                db.execute("UPDATE job SET lease = 0 WHERE state IN ('claimed', 'running') AND owner LIKE ?", (ours,))
+
+
+def _kill(worker: str) -> None:
+    """Workers are called HOST:PID:CHANCE; one may be gone already, or only about to start."""
+    with suppress(ProcessLookupError, LookupError):
+        os.kill(int(worker.split(":")[1]), signal.SIGKILL)
 
 
 def _store(home: Path) -> JobStore:
