@@ -65,7 +65,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def server(home: Path) -> Iterator[Server]:
-    found = start(home)
+    found = start(home, "--open")
     yield found
     stop(found.process)
     _stop_workers(home)
@@ -83,6 +83,7 @@ def plugin_server(environment: Any) -> Iterator[Server]:
 
 def start(home: Path, *options: str, python: Path | str = sys.executable) -> Server:
     environment = os.environ | {"CAMELID_HOME": str(home), "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
+    environment["BROWSER"] = "true"  # a program: what --open starts is seen elsewhere
     command = [str(python), "-m", "camelid_core.cli", "ui", "--port", "0", *options]
     with (home / "ui.log").open("ab") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=home)

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from html import unescape
+from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 from camelid_core.errors import UsageError
 from camelid_ui import commands
+from camelid_ui.browsing import browser_at
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.5", "::", "example.org"])
@@ -29,11 +34,14 @@ def test_a_profile_that_is_not_there_is_refused_before_anything_starts():
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM], ids=lambda each: each.name)
 def test_the_server_starts_answers_and_leaves_nothing_behind(home, tmp_path, ending):
-    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    environment = os.environ | {"TMPDIR": str(tmp_path), "BROWSER": str(_browser(tmp_path))}
     log = tmp_path / "log.txt"
     with log.open("wb") as file:
         process = subprocess.Popen(
-            [sys.executable, "-m", "camelid_core.cli", "ui", "--port", "0"], env=environment, stdout=file, stderr=file
+            [sys.executable, "-m", "camelid_core.cli", "ui", "--port", "0", "--open"],
+            env=environment,
+            stdout=file,
+            stderr=file,
         )
     try:
         deadline = time.monotonic() + 60
@@ -41,14 +49,50 @@ def test_the_server_starts_answers_and_leaves_nothing_behind(home, tmp_path, end
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.2)
+        token = json.loads((home / "ui.json").read_text())["token"]
+        page = _page(tmp_path / "browsed", token)
         process.send_signal(ending)
         process.wait(20)
     finally:
         process.kill()
     assert "?token=" in log.read_text()
     assert not (home / "ui.json").exists()
+    assert not page.exists()
     assert list(tmp_path.glob("camelid-ui-*")) == []
     _end_workers(home)
+
+
+def test_a_browser_that_reads_nothing_hidden_is_shown_what_it_can_read(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("CAMELID_HOME", str(tmp_path / ".camelid"))
+    monkeypatch.setenv("BROWSER", str(_browser(tmp_path)))
+    for snaps in (False, True):
+        with browser_at("http://127.0.0.1:1/?token=a%22&b='<c>", 1):
+            page = _page(tmp_path / "browsed", "a%22&b='<c>")
+            assert page.parent == (tmp_path if snaps else tmp_path / ".camelid")
+        assert not page.exists()
+        (tmp_path / "snap").mkdir(exist_ok=True)
+
+
+def _browser(directory):
+    """A program that writes down what it is started with, as everybody on the machine can read it."""
+    program = directory / "browser"
+    program.write_text(f"#!/bin/sh\ntr '\\0' '\\n' < /proc/$$/cmdline > {directory / 'browsed'}\n")
+    program.chmod(0o700)
+    return program
+
+
+def _page(browsed, token):
+    """The file that a browser was started with: it says nothing of the token on its command line, leads to the
+    pages, and is for its owner alone."""
+    said = browsed.read_text()
+    assert token not in unquote(said)
+    page = Path(said.split()[-1].removeprefix("file://"))
+    assert page.stat().st_mode & 0o077 == 0
+    leads = re.findall(r'(?:0;url=|href=)"?([^"]+)"', page.read_text())
+    assert len(leads) == 2
+    assert all(unescape(each).endswith(f"/?token={token}") for each in leads), leads
+    return page
 
 
 def _answers(address):

@@ -10,7 +10,7 @@ import secrets
 import signal
 import socket
 import tempfile
-import webbrowser
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +19,7 @@ from camelid_core.errors import UsageError
 from camelid_core.listening import address_file, is_loopback, listening, names, shown
 from camelid_core.paths import home
 
+from .browsing import browser_at
 from .profile import Profile, profile_of
 
 app = typer.Typer(help="Open the pages in a browser.", add_completion=False, rich_markup_mode=None)
@@ -69,9 +70,8 @@ def serve(
         with address_file(directory / ADDRESS, {"url": url, "port": port, "token": secret}):
             typer.echo(f"Camelid is at {url}")
             typer.echo("Ctrl-C ends the pages; jobs go on.")
-            if open_browser:
-                webbrowser.open(url)
-            _run(listener, secret, names(host, allow_host), port, profile)
+            with browser_at(url, port) if open_browser else nullcontext():
+                _run(listener, secret, names(host, allow_host), port, profile)
 
 
 def _run(listener: socket.socket, secret: str, hosts: frozenset[str], port: int, profile: Profile) -> None:

@@ -1,0 +1,53 @@
+"""What is for its owner alone: Camelid's home, and the files in it that hold what people wrote.
+
+Knows modes of directories and files. Knows nothing of what they hold. What is published outside of home is no affair
+of it: models are made to be shared, as far as the umask of whoever made them says.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any
+
+from .paths import home
+
+DIRECTORY, FILE = 0o700, 0o600
+_OTHERS = 0o077
+
+
+def make_private(path: Path, top: Path | None = None) -> Path:
+    """Make the directory `path`. What of it lies in `top`, by default home, `top` itself included, is for its owner
+    alone, whatever the umask is."""
+    top = home() if top is None else top
+    inside = [each for each in (path, *path.parents) if each.is_relative_to(top)]
+    (inside[-1].parent if inside else path).mkdir(parents=True, exist_ok=True)
+    for each in reversed(inside):
+        each.mkdir(DIRECTORY, exist_ok=True)
+    if inside:
+        close(top)
+    return path
+
+
+def close(place: Path) -> None:
+    """Take from others what they may do in `place`, if it is there, ours and no directory for everybody; say so."""
+    with suppress(OSError):
+        found = place.stat()
+        mode = stat.S_IMODE(found.st_mode)
+        if found.st_uid != os.geteuid() or not mode & _OTHERS or mode & stat.S_ISVTX:
+            return
+        place.chmod(mode & ~_OTHERS)
+        if not place.stat().st_mode & _OTHERS:  # there are file systems that know no modes
+            sys.stderr.write(f"camelid: {str(place)!r} was open to others on this machine; now it is yours alone.\n")
+
+
+def open_private(path: Path, mode: str, buffering: int = -1) -> IO[Any]:
+    """As `open`; a file that is made by it is for its owner alone."""
+    return open(path, mode, buffering, opener=_opener)  # noqa: PTH123 - Path's has no opener
+
+
+def _opener(path: str, flags: int) -> int:
+    return os.open(path, flags, FILE)
