@@ -77,7 +77,7 @@ def test_a_browser_that_reads_nothing_hidden_is_shown_what_it_can_read(tmp_path,
 def _browser(directory):
     """A program that writes down what it is started with, as everybody on the machine can read it."""
     program = directory / "browser"
-    program.write_text(f"#!/bin/sh\nprintf '%s\\n' "$0" "$@" > {directory / 'browsed'}\n")
+    program.write_text(f"#!/bin/sh\nprintf '%s\\n' \"$0\" \"$@\" > '{directory / 'browsed'}'\n")
     program.chmod(0o700)
     return program
 
