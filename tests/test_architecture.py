@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import itertools
 import re
 import statistics
 import subprocess
@@ -60,6 +61,7 @@ def test_benchmarks_and_examples_name_modules_that_are_there():
         (r"yaml\.(load|full_load|unsafe_load)\((?!text, Loader=_SafeLoader\))", "only safe YAML"),
         (r"shell\s*=\s*True|os\.system\(", "argument lists, never a shell"),
         (r"trust_remote_code\s*=\s*True", "no code from models"),
+        (r"AutoTokenizer\.from_pretrained\((?!.*trust_remote_code=False)", "left open, it asks whoever sits there"),
         (r"\.extractall\(", "archives are streamed member by member"),
         (r"\b(TODO|FIXME|XXX)\b", "nothing unfinished"),
         (r"### (Instruction|Response)|<\|im_start\|>", "prompt text lives in templates"),
@@ -75,6 +77,53 @@ def test_what_no_source_may_contain(pattern, why):
         if re.search(pattern, line)
     ]
     assert hits == [], why
+
+
+STARTERS = [*SOURCES, *ROOT.glob("examples/**/*.py"), *ROOT.glob("space/*.py")]
+
+
+def open_starts(source: str) -> list[int]:
+    """The lines that name the interpreter and do not keep the working directory off its import path."""
+    tree = ast.parse(source)
+    commands = [node.elts for node in ast.walk(tree) if isinstance(node, ast.List | ast.Tuple)]
+    followed = {word: getattr(after, "value", None) for words in commands for word, after in itertools.pairwise(words)}
+    return [
+        node.lineno
+        for node in ast.walk(tree)
+        if followed.get(node) not in ("-P", "-I") and names_python(node, str(followed.get(node)))
+    ]
+
+
+def names_python(node: ast.AST, after: str) -> bool:
+    if isinstance(node, ast.Constant):
+        return after.startswith("-") and bool(re.fullmatch(r"(.*/)?python[\d.]*", str(node.value)))
+    if isinstance(node, ast.ImportFrom):
+        return node.module == "sys" and "executable" in {alias.name for alias in node.names}
+    return isinstance(node, ast.Attribute) and node.attr in ("executable", "_base_executable")
+
+
+def test_no_process_is_started_with_the_working_directory_on_its_import_path():
+    """`camelid_core.children.module_command` begins a command as it must."""
+    found = {path: open_starts(path.read_text(encoding="utf-8")) for path in STARTERS}
+    assert {str(path.relative_to(ROOT)): lines for path, lines in found.items() if lines} == {}
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ('run([sys.executable, "-m", "pip"])', [1]),
+        ('run([sys.executable, *flags, "-P"])', [1]),
+        ("launch(config, sys.executable)", [1]),
+        ('\nfrom sys import executable\nrun([executable, "-c", ""])', [2]),
+        ('run(["python3", "-m", "pip"])', [1]),
+        ('run(["/usr/bin/python3.12", "-I", "-m", "pip"])', []),
+        ('run([sys.executable, "-P", "-m", "pip"])', []),
+        ('run((sys.executable, "-I", "-S", leash))', []),
+        ('run(["nvidia-smi"])', []),
+    ],
+)
+def test_a_start_that_is_left_open_is_found(source, found):
+    assert open_starts(source) == found
 
 
 @pytest.mark.parametrize("module", ["camelid_core", *(f"camelid_{name}.plugin" for name in ("train", "serve", "ui"))])

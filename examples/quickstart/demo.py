@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from camelid_core.children import module_command
 from camelid_core.commands.running import run_job
 from camelid_core.config import Config, load
 from camelid_core.datasets import open_source
@@ -95,7 +96,7 @@ def stage(task: str, config: Config, name: str) -> Job:
 
 
 def ask(model: str) -> str:
-    command = [sys.executable, "-m", "camelid_core.cli", "chat", model, "--ask", QUESTION]
+    command = module_command("camelid_core.cli", "chat", model, "--ask", QUESTION)
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 

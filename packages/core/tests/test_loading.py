@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from types import SimpleNamespace
@@ -15,6 +16,8 @@ from camelid_core.loading import check_base, choose_dtype, load_adapted, load_ba
 from camelid_core.models import resolve_model
 from camelid_core.plugins import load_host
 from camelid_core.testing import tiny_model, tiny_tokenizer
+
+OWN_CLASS = "from transformers import PreTrainedTokenizerFast\nclass Own(PreTrainedTokenizerFast): pass\n"
 
 
 def resolve(path):
@@ -43,6 +46,18 @@ def made(tmp_path_factory):
 def models(made, tmp_path, home):
     shutil.copytree(made, tmp_path / "models")
     return tmp_path / "models"
+
+
+def test_a_tokenizer_that_is_code_is_refused_whatever_is_answered(models, monkeypatch):
+    base = models / "base"
+    (base / "tok.py").write_text(f"open({str(base / 'ran')!r}, 'w').close()\n{OWN_CLASS}")
+    config = json.loads((base / "tokenizer_config.json").read_text())
+    config |= {"tokenizer_class": "Own", "auto_map": {"AutoTokenizer": [None, "tok.Own"]}}
+    (base / "tokenizer_config.json").write_text(json.dumps(config))
+    monkeypatch.setattr("builtins.input", lambda question="": "y")
+    with pytest.raises(ModelError, match="no tokenizer that can be loaded: it would run code that came with the model"):
+        load_tokenizer(resolve(base))
+    assert not (base / "ran").exists()
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import chdir, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import psutil
 import pytest
 from camelid_core.errors import CamelidError, ModelError, TemplateError
 from camelid_core.records import Message
+from camelid_core.testing import lay_traps
 from camelid_serve import pipes
 from camelid_serve.answering import ask
 from camelid_serve.assemble import Assembled
@@ -32,10 +33,19 @@ ENDLESS = Sampling(max_new_tokens=60_000)
 
 
 @pytest.fixture(scope="module")
-def process(adapter: Path) -> Iterator[EngineProcess]:
+def sprung(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], set[str]]]:
+    """The traps of the working directory that were stepped on."""
+    there = tmp_path_factory.mktemp("downloaded")
+    with chdir(there):
+        yield lay_traps(there)
+
+
+@pytest.fixture(scope="module")
+def process(adapter: Path, sprung: Callable[[], set[str]]) -> Iterator[EngineProcess]:
     with EngineProcess() as process:
         progress = list(process.load_all({str(adapter): str(adapter)}))
         assert any("Loading" in text for text in progress)
+        assert sprung() == set()
         yield process
 
 

@@ -20,6 +20,7 @@ import pytest
 from camelid_core.errors import MissingPackage, ModelError
 from camelid_core.models import Reference, resolve_model
 from camelid_core.plugins import load_host
+from camelid_core.testing import lay_traps
 from camelid_openai_engine import server as module
 from camelid_openai_engine.flavours import FLAVOURS
 from camelid_openai_engine.loading import start_llama_server, start_ollama, start_vllm
@@ -218,6 +219,17 @@ def test_all_it_started_ends_with_it(make: Callable[..., Server], until: Callabl
     assert len(processes(stubborn)) == 3  # the leash, the server, its worker
     server.close()
     until(lambda: not processes(stubborn))
+
+
+def test_neither_it_nor_its_workers_import_what_lies_where_we_are(
+    make: Callable[..., Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "downloaded").mkdir()
+    monkeypatch.chdir(tmp_path / "downloaded")
+    sprung = lay_traps(Path.cwd())
+    server = make(f"import subprocess, sys; subprocess.run([sys.executable, '-c', 'import json, psutil'])\n{SERVE}")
+    server.start(lambda text: None)
+    assert sprung() == set()
 
 
 @pytest.mark.parametrize("name", ["vllm", "sglang", "llama-server", "ollama"])

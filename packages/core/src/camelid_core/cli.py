@@ -16,6 +16,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from .children import SAFE_PATH
 from .commands import Command
 from .errors import CamelidError, UsageError, did_you_mean
 from .paths import home
@@ -95,6 +96,7 @@ def _sentence(error: OSError) -> str:
 
 def main() -> None:
     """Entry point of the `camelid` program."""
+    os.environ.update(SAFE_PATH)  # for what libraries start, such as multiprocessing's helpers
     try:
         _check_text(sys.argv[1:])
         app(prog_name="camelid")

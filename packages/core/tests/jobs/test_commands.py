@@ -19,6 +19,7 @@ from camelid_core.jobs.foreground import ensure_worker
 from camelid_core.jobs.model import State
 from camelid_core.jobs.presence import live_workers
 from camelid_core.jobs.process import Identity
+from camelid_core.testing import lay_traps
 from typer.testing import CliRunner
 
 PLUGIN = """
@@ -172,7 +173,8 @@ def test_waiting_without_a_worker_says_so_once(store, asleep):
     assert camelid("jobs", "wait", "1", code=1).count("`camelid worker` starts one") == 1
 
 
-def test_somebody_works(store, installed, home, until):
+def test_somebody_works_and_imports_nothing_from_our_home(store, installed, home, until):
+    sprung = lay_traps(home)
     store.submit("tick", {"count": 1})
     assert ensure_worker(home)
     assert not ensure_worker(home)
@@ -183,3 +185,4 @@ def test_somebody_works(store, installed, home, until):
     process.terminate()
     until(lambda: live_workers(store) == [])
     assert "Traceback" not in (home / "worker.log").read_text()
+    assert sprung() == set()

@@ -10,8 +10,11 @@ from dataclasses import asdict, replace
 
 import psutil
 import pytest
-from camelid_core.jobs.executors import LocalExecutor, child_environment
+from camelid_core.jobs.executors import LocalExecutor
+from camelid_core.jobs.files import attempt_directory
 from camelid_core.jobs.process import MARK, Identity, started
+from camelid_core.jobs.result import Exit
+from camelid_core.testing import lay_traps
 
 
 @pytest.fixture
@@ -66,20 +69,15 @@ def test_started_tells_processes_apart(stranger):
     assert started(-1) == started(2**22 + 1) == ""
 
 
-def test_no_credentials_reach_a_child(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    given = {
-        "PATH": "/bin", "LC_ALL": "C", "CAMELID_HOME": "/h", "HF_HOME": "/hf", "CUDA_VISIBLE_DEVICES": "0",
-        "PYTHONPATH": "src", "OMP_NUM_THREADS": "2", "TOKENIZERS_PARALLELISM": "false",
-        "HF_TOKEN": "x", "CAMELID_API_KEY": "x", "AWS_SECRET_ACCESS_KEY": "x", "CUDA_PASSWORD": "x", "EDITOR": "vi",
-    }  # fmt: skip
-    child = child_environment(given)
-    assert set(child) == {
-        "PATH", "LC_ALL", "CAMELID_HOME", "HF_HOME", "CUDA_VISIBLE_DEVICES", "PYTHONPATH", "OMP_NUM_THREADS",
-        "TOKENIZERS_PARALLELISM", "OMP_WAIT_POLICY", "PYTHONUNBUFFERED",
-    }  # fmt: skip
-    assert child["PYTHONPATH"] == str(tmp_path / "src")
-    assert child["OMP_WAIT_POLICY"] == "PASSIVE"
+def test_an_attempt_imports_nothing_from_its_directory(store, home, until):
+    job = store.submit("tick", {})
+    directory = attempt_directory(home, job.id, job.epoch)
+    directory.mkdir(parents=True)
+    sprung = lay_traps(directory)
+    handle = LocalExecutor().start(job, directory)
+    until(lambda: handle.poll() is not None)
+    assert handle.poll() == Exit.FENCED, (directory / "log.txt").read_text()  # it ran: nobody has claimed the job
+    assert sprung() == set()
 
 
 def test_attempts_import_no_heavy_package():

@@ -10,14 +10,13 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 from collections import deque
 from contextlib import suppress
 from typing import Any, Protocol
 
+from camelid_core.children import child_environment, module_command
 from camelid_core.errors import ModelError
-from camelid_core.jobs.executors import child_environment
 
 from .engine import ENGINE_KEY
 
@@ -36,7 +35,7 @@ class Child:
 
     def __init__(self, module: str) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", module],
+            module_command(module),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

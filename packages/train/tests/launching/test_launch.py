@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 
 import psutil
 import pytest
@@ -21,6 +22,7 @@ from camelid_core.jobs.model import State
 from camelid_core.jobs.process import Identity
 from camelid_core.jobs.worker import Worker
 from camelid_core.tasks import Interrupted
+from camelid_core.testing import lay_traps
 from camelid_train.launching import launch, train
 from camelid_train.launching.context import EVENTS, Order, Shared
 from camelid_train.launching.world import ALONE
@@ -120,6 +122,7 @@ def test_a_killed_process_ends_the_run_by_name_leaves_none_and_two_machines_go_o
     steps = ("train.batch_size=2", "train.accumulation=2", "train.max_steps=30")
     steps += ("train.save_steps=1", "train.preflight=false")
     first = attempt(1)
+    sprung = lay_traps(Path.cwd())
     monkeypatch.setenv("CAMELID_FALLS", "1")
     config = recipe(*steps, "launch.processes=2")
     with pytest.raises(
@@ -146,6 +149,7 @@ def test_a_killed_process_ends_the_run_by_name_leaves_none_and_two_machines_go_o
     adapters = {sha256(machine.output / "adapter_model.safetensors") for machine in machines}
     assert len(adapters) == 1, "each machine ends with the whole result"
     assert not processes(home)
+    assert sprung() == set(), "no process imports what lies where it was started"
 
 
 @pytest.mark.slow

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import IO
 
 import httpx
+from camelid_core.children import child_environment
 from camelid_core.errors import MissingPackage, ModelError
-from camelid_core.jobs.executors import child_environment
 from camelid_core.jobs.watchdog import cap_log
 
 from . import leash

@@ -9,25 +9,15 @@ import os
 import secrets
 import signal
 import subprocess
-import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, Protocol
+
+from camelid_core.children import child_environment, module_command
 
 from .files import LOG, home_of
 from .model import Job
 from .process import MARK, Identity
 
-_PASSED = {
-    "PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH",
-    "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy",
-    "https_proxy", "no_proxy", "XDG_CACHE_HOME", "TRANSFORMERS_OFFLINE", "TOKENIZERS_PARALLELISM",
-    "MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE",
-}  # fmt: skip
-_PASSED_PREFIXES = (
-    "LC_", "CAMELID_", "HF_", "CUDA_", "HIP_", "ROCR_", "NCCL_", "GLOO_", "OMP_", "MKL_", "PYTORCH_", "TORCH",
-)  # fmt: skip
-_SECRET = ("TOKEN", "KEY", "SECRET", "PASSWORD", "CREDENTIAL")
 _HELD_BACK = {signal.SIGTERM, signal.SIGUSR1}
 
 
@@ -75,7 +65,7 @@ class LocalExecutor:
     def start(self, job: Job, directory: Path) -> Handle:
         home = home_of(directory)
         mark = secrets.token_hex(16)
-        command = [sys.executable, "-m", self._module, "--home", str(home), str(job.id), str(job.epoch)]
+        command = module_command(self._module, "--home", str(home), str(job.id), str(job.epoch))
         environment = child_environment(os.environ) | {"CAMELID_HOME": str(home), MARK: mark}
         # the child inherits the block and lifts it once it listens, so that no request finds it deaf
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD_BACK)
@@ -129,16 +119,3 @@ class LocalHandle:
     def end(self) -> None:
         self._identity.end()
         self._process.wait()
-
-
-def child_environment(given: Mapping[str, str]) -> dict[str, str]:
-    """What an attempt may see: no credentials, and paths that hold in another directory."""
-    passed = {name: value for name, value in given.items() if name in _PASSED or _may_pass(name)}
-    if "PYTHONPATH" in given:
-        entries = given["PYTHONPATH"].split(os.pathsep)
-        passed["PYTHONPATH"] = os.pathsep.join(str(Path(entry).absolute()) for entry in entries if entry)
-    return passed | {"OMP_WAIT_POLICY": "PASSIVE", "PYTHONUNBUFFERED": "1"}
-
-
-def _may_pass(name: str) -> bool:
-    return name.startswith(_PASSED_PREFIXES) and not any(word in name.upper() for word in _SECRET)

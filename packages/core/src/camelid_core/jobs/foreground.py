@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from camelid_core.children import module_command, safe_environment
 from camelid_core.config import Config
 from camelid_core.paths import home as default_home
 
@@ -65,9 +65,9 @@ def ensure_worker(home: Path | None = None) -> bool:
     directory = store.path.parent
     with (directory / "worker.log").open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "camelid_core.cli", "worker"],
+            module_command("camelid_core.cli", "worker"),
             cwd=directory,
-            env=_worker_environment(directory),
+            env=safe_environment(os.environ) | {"CAMELID_HOME": str(directory)},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -75,10 +75,3 @@ def ensure_worker(home: Path | None = None) -> bool:
         )
     threading.Thread(target=process.wait, name="reap worker", daemon=True).start()  # no zombie when it ends first
     return True
-
-
-def _worker_environment(home: Path) -> dict[str, str]:
-    """Ours, with paths that hold in another working directory."""
-    environment = dict(os.environ) | {"CAMELID_HOME": str(home)}
-    entries = [str(Path(entry).absolute()) for entry in environment.get("PYTHONPATH", "").split(os.pathsep) if entry]
-    return environment | ({"PYTHONPATH": os.pathsep.join(entries)} if entries else {})

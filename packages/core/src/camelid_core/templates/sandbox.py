@@ -3,12 +3,13 @@
     python -m camelid_core.templates.sandbox        a JSON request on stdin, the answers on stdout
 
 Knows Jinja and the `{% generation %}` tag; no template of ours. A chat template is a program: the sandbox keeps
-it away from Python, the child's limits keep it from eating time and memory. Imports nothing of ours but errors.
+it away from Python, the child's limits keep it from eating time and memory.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from camelid_core.children import child_environment, module_command
 from camelid_core.errors import TemplateError
 
 CPU_SECONDS = 2
@@ -117,7 +119,8 @@ def render_apart(source: str, requests: Sequence[Request], eos: str, bos: str) -
     work = {"source": source, "requests": requests, "eos": eos, "bos": bos}
     try:
         done = subprocess.run(
-            [sys.executable, "-I", "-m", __name__],
+            module_command(__name__),
+            env=child_environment(os.environ),
             input=json.dumps(work),
             capture_output=True,
             encoding="utf-8",

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
+from camelid_core.children import module_command
 from camelid_core.devices import cores
 from camelid_core.events import read_events
 from camelid_core.jobs.result import How, Result
@@ -102,7 +102,8 @@ def _run(recipe: Recipe, directory: Path) -> None:
         max_restarts=0,
         **_meeting(section.nodes),
     )
-    elastic_launch(config, sys.executable)("-m", "camelid_train.launching.rank", str(directory / RANKS))
+    python, *arguments = module_command("camelid_train.launching.rank", str(directory / RANKS))
+    elastic_launch(config, python)(*arguments)
 
 
 def _meeting(nodes: int) -> dict[str, Any]:
