@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
+import time
 import tracemalloc
 from pathlib import Path
 
@@ -217,6 +218,53 @@ def test_a_row_of_parquet_that_is_too_long_is_left_out_alone(parquet):
     with pytest.raises(DataError, match=r"x\.parquet, row 2: longer than 16,000,000 bytes"):
         answers(path)
     assert answers(path, Faults(strict=False)) == ["b", "b"]
+
+
+def test_a_row_of_parquet_is_as_long_as_its_own_texts_wherever_these_lie(parquet):
+    texts = pyarrow.array([f"{number} " + "x" * 900_000 for number in range(20)])
+    table = pyarrow.table({"instruction": ["a"] * 20, "output": texts.dictionary_encode()})
+    assert [len(answer) for answer in answers(parquet(table, dictionary_pagesize_limit=1 << 30))] == [
+        len(each.as_py()) for each in texts
+    ]
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["as a dictionary", "as texts"])
+def test_a_text_that_parquet_has_once_for_many_rows_is_not_held_once_for_each(parquet, kept):
+    column = pyarrow.DictionaryArray.from_arrays([0] * 400, ["x" * 900_000])
+    table = pyarrow.table({"instruction": ["a"] * 400, "output": column})
+    path = parquet(table, dictionary_pagesize_limit=1 << 30, store_schema=kept)
+    usual = pyarrow.default_memory_pool()
+    pool = pyarrow.proxy_memory_pool(usual)
+    pyarrow.set_memory_pool(pool)
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in read(path)) == 400
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+        pyarrow.set_memory_pool(usual)
+    assert pool.max_memory() + peak < 300_000_000  # spelled out, they are 360 MB
+
+
+def test_a_value_that_python_has_not_is_a_fault_of_its_row(parquet):
+    when = pyarrow.array([1, 1 << 62, 1], pyarrow.timestamp("us"))
+    path = parquet(pyarrow.table({"instruction": ["a"] * 3, "output": ["b"] * 3, "when": when}))
+    with pytest.raises(DataError, match=r"^x\.parquet, row 2, 'when': date value out of range\.$"):
+        answers(path)
+    assert answers(path, Faults(strict=False)) == ["b", "b"]
+
+
+def test_columns_of_parquet_are_looked_at_once_however_many_there_are(parquet):
+    path = parquet(
+        pyarrow.table({"instruction": ["a"], "output": ["b"]} | {f"column {number}": [1] for number in range(2000)})
+    )
+    file = pyarrow.parquet.ParquetFile(path)
+    began = time.perf_counter()
+    assert len(file.schema_arrow.names) == len(ROW) + 2000
+    look = time.perf_counter() - began
+    began = time.perf_counter()
+    assert answers(path) == ["b"]
+    assert time.perf_counter() - began < 1 + 400 * look
 
 
 def test_without_pyarrow_parquet_says_what_to_install(parquet, monkeypatch):

@@ -1,19 +1,28 @@
 """Rows of a Parquet file, a batch at a time. Needs pyarrow, which is imported when the first file is opened.
 
-Knows batches. Knows nothing of what the columns mean.
+Knows batches and dictionaries. Knows nothing of what the columns mean.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import Any, BinaryIO
 
 from camelid_core.errors import DataError, MissingPackage
 
-from .faults import Faults
+from .faults import Faults, RowFault
 from .lines import LINE_LIMIT
 
 BATCH = 512
+MOST = 4 * LINE_LIMIT
+"""Bytes that rows held at once may come to by repeating what stands in the file but once."""
+_DICTIONARY_PAGE = 2
+_UNREADABLE = (ArithmeticError, ValueError)  # a date that Python has not, a text that is not UTF-8
+
+_Row = dict[str, Any] | RowFault
 
 
 class Parquet:
@@ -33,31 +42,89 @@ class Parquet:
         batches = self._batches()
         while True:
             try:
-                rows = next(batches, None)
-            except (OSError, ValueError) as error:  # pyarrow's errors, and a text that is not UTF-8
+                batch = next(batches, None)
+            except (OSError, ValueError, MemoryError) as error:  # pyarrow's own are of these
                 raise DataError(f"{self._name}, behind row {self._number}: {_first_line(error)}", "bad_table") from None
-            if rows is None:
+            if batch is None:
                 return
-            for row in rows:
+            for row in _rows(batch):
                 self._number += 1
-                if row is None:
-                    self._faults.add(DataError(f"{self.where()}: longer than {LINE_LIMIT:,} bytes.", "too_long"))
+                if isinstance(row, RowFault):
+                    self._faults.add(row.at(self.where()))
                 else:
                     yield self._number, row
 
-    def _batches(self) -> Iterator[list[dict[str, Any] | None]]:
+    def _batches(self) -> Iterator[Any]:
         table = open_parquet(self._file)
-        twice = {name for name in table.schema_arrow.names if table.schema_arrow.names.count(name) > 1}
+        schema = table.schema_arrow  # made anew at each look, which takes its time where columns are many
+        twice = [name for name, count in Counter(schema.names).items() if count > 1]
         if twice:
             raise DataError(f"{self._name}: two columns are called {min(twice)!r}; rename one.", "key_twice")
-        for batch in table.iter_batches(batch_size=BATCH):
-            yield batch.to_pylist() if batch.nbytes <= LINE_LIMIT else _one_by_one(batch)
+        coded = {field.name for field in schema if hasattr(field.type, "index_type")}
+        for number in range(table.num_row_groups):
+            group = table.metadata.row_group(number)
+            columns = (group.column(each) for each in range(group.num_columns))
+            longest = sum(_longest(self._file, column) for column in columns if column.path_in_schema not in coded)
+            for batch in table.iter_batches(batch_size=_at_once(longest), row_groups=[number]):
+                yield from _spelled_out(batch)
 
 
-def _one_by_one(batch: Any) -> list[dict[str, Any] | None]:
-    """The rows of a batch that is unusually large; none for one that is too long to be made an object of."""
-    rows = (batch.slice(index, 1) for index in range(batch.num_rows))
-    return [row.to_pylist()[0] if row.nbytes <= LINE_LIMIT else None for row in rows]
+def _at_once(longest: int) -> int:
+    """How many rows to hold, each of which may have so many bytes out of dictionaries."""
+    return max(1, min(BATCH, MOST // longest)) if longest else BATCH
+
+
+def _spelled_out(batch: Any) -> Iterator[Any]:
+    """The batch with the texts themselves where columns have the numbers of texts in a dictionary: only so is known
+    how long a row is. In several parts if it comes to much."""
+    coded = [number for number, column in enumerate(batch.columns) if hasattr(column, "dictionary")]
+    size = _at_once(sum(batch.column(number).dictionary.nbytes for number in coded))
+    for start in range(0, batch.num_rows, size):
+        part = batch.slice(start, size)
+        for number in coded:
+            part = part.set_column(number, part.schema.names[number], part.column(number).dictionary_decode())
+        yield part
+
+
+def _longest(file: BinaryIO, column: Any) -> int:
+    """Bytes of the column's dictionary, which no text out of it can exceed, as the header of its page says."""
+    if column.physical_type not in ("BYTE_ARRAY", "FIXED_LEN_BYTE_ARRAY"):
+        return 0
+    file.seek(column.dictionary_page_offset or column.data_page_offset)
+    kind, size = _first_numbers(file.read(16))
+    return size if kind == _DICTIONARY_PAGE else 0
+
+
+def _first_numbers(header: bytes) -> tuple[int, int]:
+    """The first two fields of a page's header, what it is and how long: each a byte 21, and a number in groups of
+    seven bits of which the very last is the sign. Zeros where that is not there: reading on says what is wrong."""
+    kind, size, *_ = *re.findall(rb"\x15([\x80-\xff]*[\x00-\x7f])", header), b"\0", b"\0"
+    return _number(kind), _number(size)
+
+
+def _number(groups: bytes) -> int:
+    return sum((byte & 0x7F) << 7 * place for place, byte in enumerate(groups)) >> 1
+
+
+def _rows(batch: Any) -> Iterable[_Row]:
+    """The rows as objects, or why one cannot be made an object of; one by one where they are large."""
+    if batch.nbytes <= LINE_LIMIT:
+        with suppress(*_UNREADABLE):
+            objects: list[_Row] = batch.to_pylist()
+            return objects
+    return (_row(batch.slice(index, 1)) for index in range(batch.num_rows))
+
+
+def _row(row: Any) -> _Row:
+    if row.nbytes > LINE_LIMIT:
+        return RowFault("too_long", f"longer than {LINE_LIMIT:,} bytes.")
+    values: dict[str, Any] = {}
+    for name, column in zip(row.schema.names, row.columns, strict=True):
+        try:
+            values[name] = column.to_pylist()[0]
+        except _UNREADABLE as error:
+            return RowFault("bad_table", f"{_first_line(error)}.", f", {name!r}")
+    return values
 
 
 def open_parquet(file: BinaryIO) -> Any:
