@@ -20,12 +20,9 @@ os.environ.setdefault("CAMELID_HOME", str(Path(tempfile.gettempdir()) / "camelid
 os.environ["CAMELID_PLUGINS"] = " ".join(f"{each['name']}=={each['version']}={each['module']}" for each in PLUGINS)
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [SOURCES, os.environ.get("PYTHONPATH")]))
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 sys.path.insert(0, SOURCES)
 
-from camelid_ui.public import open_pages  # noqa: E402
-
-demo, looks = open_pages()
-
 if __name__ == "__main__":
-    demo.launch(**looks)
+    from camelid_ui.public import serve
+
+    serve()

@@ -68,13 +68,13 @@ def tiny(base: Path) -> Iterator[Assembled]:
 
 @pytest.fixture(scope="session")
 def talker(endless: Path) -> Iterator[Assembled]:
-    assembled = assemble(str(endless), load_host(), Opening(slots=4))
+    assembled = assemble(str(endless), load_host(), Opening(slots=4, dtype="float32"))
     yield assembled
     assembled.close()
 
 
 @pytest.fixture(scope="session")
 def tuned(adapter: Path) -> Iterator[Assembled]:
-    assembled = assemble(str(adapter), load_host(), Opening(slots=4))
+    assembled = assemble(str(adapter), load_host(), Opening(slots=4, dtype="float32"))
     yield assembled
     assembled.close()

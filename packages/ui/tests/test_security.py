@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 from camelid_core.listening import names
-from camelid_ui.security import Guard
+from camelid_ui.profile import DEMO, LOCAL
+from camelid_ui.security import guarded, guarded_for_all
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
@@ -27,7 +28,7 @@ def client(touched):
         return PlainTextResponse("in")
 
     app = Starlette(routes=[Route("/{path:path}", handler, methods=METHODS)])
-    return TestClient(Guard(app, TOKEN, names("127.0.0.1"), 7860), base_url="http://localhost:7860")
+    return TestClient(guarded(app, TOKEN, names("127.0.0.1"), 7860, LOCAL), base_url="http://localhost:7860")
 
 
 def signed_in(client: TestClient) -> TestClient:
@@ -71,13 +72,13 @@ def test_other_names_are_not_answered(client, touched, method, host):
 def test_our_own_pages_get_in(client, touched):
     signed_in(client)
     assert client.get("/").text == "in"
-    assert client.post("/x", headers={"origin": "http://localhost:7860"}).text == "in"
+    assert client.post("/gradio_api/cancel", headers={"origin": "http://localhost:7860"}).text == "in"
     assert touched == ["GET", "POST"]
 
 
 def test_programs_show_the_token_themselves(client):
-    assert client.post("/x", headers={"authorization": f"Bearer {TOKEN}"}).status_code == 200
-    assert client.post("/x", headers={"authorization": "Bearer wrong"}).status_code == 401
+    assert client.post("/gradio_api/cancel", headers={"authorization": f"Bearer {TOKEN}"}).status_code == 200
+    assert client.post("/gradio_api/cancel", headers={"authorization": "Bearer wrong"}).status_code == 401
 
 
 def test_the_printed_address_gives_a_strict_cookie_and_drops_the_token(client):
@@ -114,9 +115,9 @@ def test_without_asking_for_tokens_origins_and_hosts_still_count(touched):
         return PlainTextResponse("in")
 
     app = Starlette(routes=[Route("/", handler, methods=METHODS)])
-    client = TestClient(Guard(app, "", names("127.0.0.1"), 7860), base_url="http://localhost:7860")
+    client = TestClient(guarded(app, "", names("127.0.0.1"), 7860, LOCAL), base_url="http://localhost:7860")
     assert client.get("/").status_code == 200
-    assert client.post("/", headers={"origin": "http://evil.example"}).status_code == 403
+    assert client.post("/gradio_api/cancel", headers={"origin": "http://evil.example"}).status_code == 403
     assert client.get("/", headers={"host": "evil.example"}).status_code == 403
     assert touched == ["GET"]
 
@@ -126,3 +127,74 @@ def test_a_websocket_is_closed_to_strangers(client):
 
     with pytest.raises(WebSocketDisconnect), client.websocket_connect("/ws"):
         pass
+
+
+def test_a_page_for_everybody_asks_for_nothing_and_has_limits(touched):
+    async def handler(request: Request) -> PlainTextResponse:
+        touched.append(request.method)
+        return PlainTextResponse("in")
+
+    app = Starlette(routes=[Route("/{path:path}", handler, methods=METHODS)])
+    few = DEMO.model_copy(update={"client_requests": 3})
+    client = TestClient(guarded_for_all(app, few, "'self' https://host.example", forwarded=True))
+    headers = {"host": "some-space.example", "origin": "https://some-space.example", "x-forwarded-for": "8.8.8.8"}
+    answers = [client.post("/gradio_api/queue/join", headers=headers) for _ in range(4)]
+    assert [answer.status_code for answer in answers] == [200] * 3 + [429]
+    assert answers[-1].json() == {"detail": "Too many requests; wait a little."}
+    assert int(answers[-1].headers["retry-after"]) >= 1
+    assert "frame-ancestors 'self' https://host.example" in answers[0].headers["content-security-policy"]
+    assert "x-frame-options" not in answers[0].headers
+    assert client.post("/gradio_api/queue/join", headers=headers | {"x-forwarded-for": "9.9.9.9"}).status_code == 200
+    assert client.get("/assets/index.js", headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "local", "demo"),
+    [
+        ("GET", "/", 200, 200),
+        ("GET", "/download/predictions/1", 200, 200),
+        ("GET", "/gradio_api/queue/data", 200, 200),
+        ("POST", "/gradio_api/queue/join", 200, 200),
+        ("POST", "/gradio_api/upload", 200, 404),
+        ("GET", "/gradio_api/file=/somewhere/uploads/x", 200, 404),
+        ("GET", "/gradio_api/file=https://elsewhere.example/x", 404, 404),
+        ("POST", "/gradio_api/component_server", 200, 404),
+        ("GET", "/gradio_api/proxy=https://elsewhere.example", 404, 404),
+        ("POST", "/gradio_api/run/predict", 404, 404),
+        ("POST", "/gradio_api/vibe-edit", 404, 404),
+        ("GET", "/gradio_api/deep_link", 404, 404),
+        ("GET", "/monitoring", 404, 404),
+        ("POST", "/login", 404, 404),
+        ("DELETE", "/", 404, 404),
+        ("POST", "/", 404, 404),
+    ],
+)
+def test_there_is_no_route_but_those_that_pages_use(touched, method, path, local, demo):
+    async def handler(request: Request) -> PlainTextResponse:
+        touched.append(request.method)
+        return PlainTextResponse("in")
+
+    app = Starlette(routes=[Route("/{path:path}", handler, methods=METHODS)])
+    for profile, status in ((LOCAL, local), (DEMO, demo)):
+        client = TestClient(guarded(app, TOKEN, names("127.0.0.1"), 7860, profile), base_url="http://localhost:7860")
+        assert client.request(method, path, headers={"authorization": f"Bearer {TOKEN}"}).status_code == status
+    assert len(touched) == (local == 200) + (demo == 200)
+
+
+@pytest.mark.parametrize("profile", [LOCAL, DEMO], ids=lambda profile: profile.name)
+def test_a_request_larger_than_its_route_takes_is_refused(touched, profile):
+    async def handler(request: Request) -> PlainTextResponse:
+        touched.append(len(await request.body()))
+        return PlainTextResponse("in")
+
+    app = Starlette(routes=[Route("/{path:path}", handler, methods=METHODS)])
+    client = TestClient(guarded(app, TOKEN, names("127.0.0.1"), 7860, profile), base_url="http://localhost:7860")
+
+    def status(path: str, size: int) -> int:
+        headers = {"authorization": f"Bearer {TOKEN}"}
+        return client.post(f"/gradio_api/{path}", content=bytes(size), headers=headers).status_code
+
+    most = profile.request_bytes
+    assert [status("queue/join", size) for size in (most, most + 1)] == [200, 413]
+    assert [status("cancel", size) for size in (65_536, 65_537)] == [200, 413]
+    assert touched == [most, 65_536]

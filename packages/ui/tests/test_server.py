@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 from camelid_core.listening import names
-from camelid_ui.security import OPEN, OPEN_UNDER
-from camelid_ui.server import build_server, guarded
+from camelid_ui.profile import LOCAL
+from camelid_ui.routes import OPEN, OPEN_UNDER
+from camelid_ui.security import guarded
+from camelid_ui.server import build_server
 from starlette.testclient import TestClient
 
 TOKEN = "right"
@@ -19,7 +21,7 @@ def app(services, monkeypatch, tmp_path):
 
 @pytest.fixture
 def client(app):
-    return TestClient(guarded(app, TOKEN, names("127.0.0.1"), 80), base_url="http://localhost")
+    return TestClient(guarded(app, TOKEN, names("127.0.0.1"), 80, LOCAL), base_url="http://localhost")
 
 
 def paths(routes, prefix=""):

@@ -42,7 +42,7 @@ class Served:
     ) -> None:
         self.failure: list[Any] = []
         self._started = threading.Event()
-        app = build(Serving(models, Opening(slots=limits.slots)), limits, process, self._note)
+        app = build(Serving(models, Opening(slots=limits.slots, dtype="float32")), limits, process, self._note)
         self.state = app.state.serving
         self._stack = contextlib.ExitStack()
         self._listener = self._stack.enter_context(listening("127.0.0.1", 0))

@@ -16,6 +16,7 @@ from camelid_train.config import MergeConfig, Recipe
 
 from . import opening
 from .closed import close_controls
+from .closed_blocks import ClosedBlocks
 from .fields import flat
 from .forms import limits, words
 from .pages import Pages, lay_out
@@ -29,7 +30,7 @@ FORMS = (Recipe, MergeConfig, PredictConfig, Sampling)
 
 def build_app(services: Services) -> gr.Blocks:
     """The whole app; `words` of all forms are in `i18n()`."""
-    with gr.Blocks(title="Camelid", analytics_enabled=False, fill_width=True) as demo:
+    with ClosedBlocks(title="Camelid", analytics_enabled=False, fill_width=True) as demo:
         pages = lay_out(services)
         _lead(pages, services)
         opening.wire(demo, pages, services)

@@ -5,21 +5,20 @@ Knows addresses, tokens and the process. Imports gradio only when it runs.
 
 from __future__ import annotations
 
-import os
 import secrets
 import signal
 import socket
-import tempfile
 from contextlib import nullcontext
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from camelid_core.errors import UsageError
 from camelid_core.listening import address_file, is_loopback, listening, names, shown
 from camelid_core.paths import home
+from camelid_core.private import make_private
 
 from .browsing import browser_at
+from .place import private_place
 from .profile import Profile, profile_of
 
 app = typer.Typer(help="Open the pages in a browser.", add_completion=False, rich_markup_mode=None)
@@ -55,17 +54,10 @@ def ui(
 def serve(
     listener: socket.socket, host: str, secret: str, allow_host: list[str], open_browser: bool, profile: Profile
 ) -> None:
-    """Run until interrupted, from an empty directory, with uploads in a private one."""
+    """Run until interrupted, in a private place."""
     port = listener.getsockname()[1]
-    directory = home()
-    directory.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="camelid-ui-") as empty:
-        uploads = Path(empty) / "uploads"
-        uploads.mkdir(mode=0o700)
-        (Path(empty) / "cwd").mkdir()
-        os.environ["GRADIO_TEMP_DIR"] = str(uploads)
-        os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-        os.chdir(Path(empty) / "cwd")  # Gradio may serve files of the working directory: there are none
+    directory = make_private(home())
+    with private_place():
         url = f"http://{shown(host)}:{port}/" + (f"?token={secret}" if secret else "")
         with address_file(directory / ADDRESS, {"url": url, "port": port, "token": secret}):
             typer.echo(f"Camelid is at {url}")
@@ -75,17 +67,13 @@ def serve(
 
 
 def _run(listener: socket.socket, secret: str, hosts: frozenset[str], port: int, profile: Profile) -> None:
-    import uvicorn
-
-    from .server import build_server, guarded
+    from .security import guarded
+    from .server import build_server, uvicorn_for
     from .services import Services
 
-    guard = guarded(build_server(Services.open(profile=profile)), secret, hosts, port)
-    config = uvicorn.Config(
-        guard, log_level="warning", timeout_keep_alive=5, timeout_graceful_shutdown=3, server_header=False
-    )
+    app = guarded(build_server(Services.open(profile=profile)), secret, hosts, port, profile)
     signal.signal(signal.SIGTERM, _leave)  # uvicorn hands the signal on when it has shut down
-    uvicorn.Server(config).run(sockets=[listener])
+    uvicorn_for(app, profile).run(sockets=[listener])
 
 
 def _leave(*_: object) -> None:

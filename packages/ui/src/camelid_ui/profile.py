@@ -33,8 +33,16 @@ class Profile(Config):
     """Conversations that may wait for their turn; more are refused."""
     queue: int = Field(64, ge=1)
     """Actions of all pages together that may wait."""
-    upload: str = "200mb"
+    upload_bytes: int = Field(200_000_000, ge=0)
     """Largest file that the server takes."""
+    request_bytes: int = Field(16_000_000, ge=1000)
+    """Largest request besides files: a browser's whole history of conversations fits."""
+    connections: int = Field(1000, ge=1)
+    """Connections at once; further ones are turned away."""
+    client_connections: int | None = Field(None, ge=1)
+    """Those of one address; behind a proxy this is not counted."""
+    client_requests: int | None = Field(None, ge=1)
+    """Requests of one address in a minute, without the pages' own static files."""
 
 
 LOCAL = Profile()
@@ -47,7 +55,10 @@ DEMO = Profile(
     answers=1,
     waiting=8,
     queue=24,
-    upload="1kb",
+    upload_bytes=0,
+    request_bytes=1_000_000,
+    client_connections=32,
+    client_requests=600,
 )
 PROFILES = {profile.name: profile for profile in (LOCAL, DEMO)}
 

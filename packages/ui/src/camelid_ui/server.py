@@ -13,12 +13,17 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import gradio as gr
+import uvicorn
 from camelid_core.errors import CamelidError
+from camelid_serve.http.asgi import App
+from camelid_serve.http.server import configured
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 
 from .app import build_app, i18n
-from .security import Guard
+from .closed_blocks import mark_launched
+from .profile import Profile
+from .security import bounds, refused
 from .services import Services
 from .theme import head, stylesheet, theme
 
@@ -61,20 +66,22 @@ def build_server(services: Services) -> FastAPI:
             name = f'attachment; filename="{packed.name}"'
             return Response(packed.read_bytes(), media_type="application/zip", headers={"content-disposition": name})
 
-    mounted: FastAPI = gr.mount_gradio_app(
-        app,
-        build_app(services),
-        path="/",
-        **looks(services),
-    )
-    return mounted
+    pages = build_app(services)
+    gr.mount_gradio_app(app, pages, path="/", **_looks(services))
+    mark_launched(pages)
+    return app
 
 
-def looks(services: Services) -> dict[str, Any]:
-    """What Gradio is told wherever it shows the pages, mounted here or by itself."""
+def uvicorn_for(app: App, profile: Profile, forwarded: bool = False) -> uvicorn.Server:
+    """A server of guarded pages; `forwarded` where a proxy stands in front."""
+    config = configured(app, bounds(profile, forwarded), refused, timeout_keep_alive=5, timeout_graceful_shutdown=3)
+    return uvicorn.Server(config)
+
+
+def _looks(services: Services) -> dict[str, Any]:
     return {
         "allowed_paths": [],
-        "max_file_size": services.profile.upload,
+        "max_file_size": services.profile.upload_bytes,
         "show_error": False,
         "ssr_mode": False,
         "enable_monitoring": False,
@@ -85,7 +92,3 @@ def looks(services: Services) -> dict[str, Any]:
         "css": stylesheet(),
         "head": head(),
     }
-
-
-def guarded(app: Any, token: str, hosts: frozenset[str], port: int) -> Guard:
-    return Guard(app, token, hosts, port)

@@ -14,17 +14,22 @@ from typing import Any
 from camelid_core.errors import CamelidError
 from fastapi import FastAPI
 
+from camelid_serve.http.asgi import App, Receive, Scope, Send
+from camelid_serve.http.bodies import Bodies
+from camelid_serve.http.guard import Access, Guard
 from camelid_serve.remote import EngineProcess
 
 from . import adapters, compat, openai, status
-from .errors import install
-from .guard import App, Guard, Receive, Scope, Send
+from .errors import install, shape
 from .resident import Resident, Serving
 from .schemas import ErrorBody
 from .settings import Limits
 from .slots import Slots
 from .state import State
 
+OPEN = ("/health", "/ready")
+"""Open to all, as they hold no one's data; the latter is what load balancers ask, and they have no key."""
+_HEADERS = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
 Started = Callable[[CamelidError | None], None]
 
 
@@ -68,7 +73,9 @@ def build(
 def guarded(app: FastAPI, keys: Iterable[str], hosts: Iterable[str], origins: Iterable[str] = ()) -> App:
     """The application as it is served: every request is checked, then counted."""
     state: State = app.state.serving
-    return _Counted(Guard(app, keys, hosts, origins), state, set(app.openapi()["paths"]))
+    access = Access(tuple(keys), frozenset(hosts), frozenset(origin.lower() for origin in origins), open=OPEN)
+    bodies = Bodies(app, lambda method, path: state.limits.body_bytes, shape)
+    return _Counted(Guard(bodies, access, shape, _HEADERS), state, set(app.openapi()["paths"]))
 
 
 class _Counted:

@@ -17,6 +17,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
+from camelid_serve.http.asgi import Refusal
+
 log = logging.getLogger("camelid.api")
 
 _KINDS = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
@@ -48,6 +50,11 @@ class ApiError(HTTPException):
 
     def response(self) -> Response:
         return Response(dump(self.body), self.status_code, self.headers, "application/json")
+
+
+def shape(refusal: Refusal) -> Response:
+    """What the server refuses before any route hears of it, in the same form."""
+    return ApiError(refusal.status, refusal.message, refusal.code, retry_after=refusal.retry_after).response()
 
 
 def dump(value: Any) -> bytes:

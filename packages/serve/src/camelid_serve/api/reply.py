@@ -17,8 +17,9 @@ from typing import Any, Protocol
 
 from fastapi.responses import Response
 
+from camelid_serve.http.asgi import Receive, Scope, Send
+
 from .errors import ApiError, dump
-from .guard import Receive, Scope, Send
 from .resident import Call
 from .state import State
 

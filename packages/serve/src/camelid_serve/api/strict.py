@@ -1,4 +1,4 @@
-"""Request bodies: bounded, in UTF-8, JSON to the letter.
+"""Request bodies: in UTF-8, JSON to the letter.
 
 Knows bytes and JSON. Knows nothing of what they mean.
 """
@@ -24,30 +24,25 @@ _INLINE = 65_536
 
 
 class StrictRequest(Request):
-    """`scope["state"]` of the application says how large a body may be."""
+    """How large a body may be is the server's own bound, whoever reads it."""
 
     async def body(self) -> bytes:
         if not hasattr(self, "_body"):
-            self._body = await self._read(self.app.state.serving.limits.body_bytes)
+            self._body = await self._read()
         return self._body
 
     async def json(self) -> Any:
         body = await self.body()
         return await asyncio.to_thread(_parsed, body) if len(body) > _INLINE else _parsed(body)
 
-    async def _read(self, longest: int) -> bytes:
+    async def _read(self) -> bytes:
         _check_type(self.headers.get("content-type", ""))
         if self.headers.get("content-encoding", "identity").lower() != "identity":
             raise ApiError(415, "send JSON as it is, without Content-Encoding.")
-        length = self.headers.get("content-length", "0")
-        if not length.isdecimal() or int(length[:20]) > longest:
-            raise _too_large(longest)
         body = bytearray()
         try:
             async for chunk in self.stream():
                 body += chunk
-                if len(body) > longest:
-                    raise _too_large(longest)
         except ClientDisconnect:
             raise ApiError(400, "the request ended before it was complete.", "incomplete_request") from None
         if not body:
@@ -90,7 +85,3 @@ def _parsed(body: bytes) -> Any:
         raise ApiError(
             400, "the body is not JSON: a key stands twice, or a number is none that JSON has.", "invalid_json"
         ) from None
-
-
-def _too_large(longest: int) -> ApiError:
-    return ApiError(413, f"the request is larger than the {longest:,} bytes that this server takes.")

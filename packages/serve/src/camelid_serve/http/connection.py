@@ -1,0 +1,131 @@
+"""One connection to uvicorn, with deadlines: a request must have come within its time, however it trickles.
+
+Knows sockets and clocks. Knows nothing of routes. (An ASGI layer is too late for this: it hears of a request when its
+headers are complete.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from .asgi import Refusal, Shape
+from .rates import client_of
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What all connections together, and each, may take."""
+
+    connections: int = 1000
+    """At once; further ones are turned away."""
+    per_client: int | None = None
+    """Those of one address."""
+    receive_seconds: float = 15.0
+    """Longest that a client may take to send a request …"""
+    bytes_per_second: float = 0.0
+    """… and a second more for so many bytes that have come, where large files are sent; 0 grants none."""
+
+
+class Connection(H11Protocol):
+    """Subclassed for each server by `connections`."""
+
+    bounds: Bounds
+    shape: Shape
+    clients: Counter[str]
+    _client: str = ""
+    _deadline: asyncio.TimerHandle | None = None
+    _since = 0.0
+    _come = 0
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.app_state = {**self.app_state, "abort": self._abort}
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._client = client_of({"client": self.client})
+        self.clients[self._client] += 1
+        if len(self.connections) > self.bounds.connections or self._client_has_too_many():
+            self._refuse(Refusal(503, "too many connections; try again later.", "too_many_connections", retry_after=5))
+            return
+        self._await_request()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_waiting()
+        self.clients[self._client] -= 1
+        if self.clients[self._client] <= 0:
+            del self.clients[self._client]
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing():
+            return
+        self._come += len(data)
+        super().data_received(data)
+        if self.conn.their_state in (h11.DONE, h11.MUST_CLOSE, h11.CLOSED, h11.ERROR):
+            self._stop_waiting()
+        elif self._deadline is None:
+            self._await_request()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if not self.transport.is_closing() and self.conn.trailing_data[0]:
+            self._await_request()  # the next request has begun already
+
+    def send_400_response(self, msg: str) -> None:
+        """What is no HTTP is refused in the same shape as everything else."""
+        self._refuse(Refusal(400, "this is not an HTTP request that can be read.", "invalid_http"))
+
+    def _client_has_too_many(self) -> bool:
+        most = self.bounds.per_client
+        return most is not None and self.clients[self._client] > most
+
+    def _await_request(self) -> None:
+        self._stop_waiting()
+        self._since, self._come = self.loop.time(), 0
+        self._deadline = self.loop.call_later(self.bounds.receive_seconds, self._too_slow)
+
+    def _stop_waiting(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _too_slow(self) -> None:
+        self._deadline = None
+        rate = self.bounds.bytes_per_second
+        left = self._since + self.bounds.receive_seconds + (self._come / rate if rate else 0) - self.loop.time()
+        if rate and left > 0:
+            self._deadline = self.loop.call_later(left, self._too_slow)
+        elif self.cycle is not None and not self.cycle.response_complete and self.cycle.response_started:
+            self.transport.close()
+        else:
+            self._refuse(Refusal(408, "the request did not come in time.", "request_timeout"))
+
+    def _refuse(self, refusal: Refusal) -> None:
+        """Answer past the application, and close."""
+        response = self.shape(refusal)
+        head = [(b"connection", b"close"), *response.raw_headers]
+        with suppress(h11.LocalProtocolError, AttributeError):
+            for event in (
+                h11.Response(status_code=refusal.status, headers=head),
+                h11.Data(data=bytes(response.body)),
+                h11.EndOfMessage(),
+            ):
+                self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
+
+    def _abort(self) -> None:
+        self.transport.abort()
+
+
+def connections(bounds: Bounds, shape: Shape) -> type[Connection]:
+    """The connections of one server, counted together."""
+    kept = {"bounds": bounds, "shape": staticmethod(shape), "clients": Counter[str]()}
+    return type("Connection", (Connection,), kept)

@@ -1,0 +1,41 @@
+"""How uvicorn is set up, whatever it serves: our connections, no surprises, a file descriptor for each connection.
+
+Knows uvicorn's settings. Knows nothing of applications.
+"""
+
+from __future__ import annotations
+
+import resource
+from contextlib import suppress
+from typing import Any
+
+import uvicorn
+
+from .asgi import App, Shape
+from .connection import Bounds, connections
+
+
+def configured(app: App, bounds: Bounds, shape: Shape, **more: Any) -> uvicorn.Config:
+    """Settings for a server of `app`; `more` are uvicorn's own."""
+    _allow_files(bounds.connections)
+    return uvicorn.Config(
+        app,
+        http=connections(bounds, shape),
+        ws="none",
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,  # who asks is who connects: a header cannot say otherwise
+        backlog=min(4096, bounds.connections),
+        **more,
+    )
+
+
+def _allow_files(connections: int) -> None:
+    """A file descriptor per connection, as far as the system lets us."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + 200
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        ceiling = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (ceiling, hard))

@@ -1,0 +1,79 @@
+"""A client may ask so often in a minute, and no client takes from another."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from camelid_serve.api.errors import shape
+from camelid_serve.http.rates import Rates, client_of
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+async def served(scope: Any, receive: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+
+
+@given(st.integers(1, 50), st.lists(st.floats(0, 30), min_size=1, max_size=200))
+def test_no_minute_has_more_than_twice_what_it_may(most: int, pauses: list[float]) -> None:
+    """What was saved up at its beginning, and what comes back meanwhile."""
+    rates, now, taken = Rates(served, most, shape), 0.0, []
+    for pause in pauses:
+        now += pause
+        wait = rates.take("a", now)
+        if wait == 0:
+            taken.append(now)
+        else:
+            assert wait <= 60 / most
+            again = Rates(served, most, shape)
+            again._left = rates._left.copy()
+            assert again.take("a", now + wait + 1e-6) == 0
+    for start in taken:
+        assert sum(start <= each < start + 60 for each in taken) <= 2 * most
+
+
+def ask(rates: Rates, client: str, path: str = "/") -> int:
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "GET", "path": path, "headers": [], "client": (client, 1)}
+    asyncio.run(rates(scope, None, send))
+    return int(sent[0]["status"])
+
+
+def test_who_asks_too_often_is_told_when_to_come_back_and_others_are_served() -> None:
+    rates = Rates(served, 3, shape, free=lambda scope: scope["path"] == "/free")
+    assert [ask(rates, "10.0.0.1") for _ in range(5)] == [200] * 3 + [429] * 2
+    assert ask(rates, "10.0.0.2") == 200
+    assert ask(rates, "10.0.0.1", "/free") == 200
+
+
+@pytest.mark.parametrize(
+    ("address", "forwarded", "client"),
+    [
+        ("10.0.0.1", [], "10.0.0.1"),
+        ("10.0.0.1", ["8.8.8.8"], "8.8.8.8"),
+        ("10.0.0.1", ["1.2.3.4, 8.8.8.8, 10.1.1.1"], "8.8.8.8"),
+        ("10.0.0.1", ["1.2.3.4", "8.8.8.8"], "8.8.8.8"),
+        ("10.0.0.1", ["nonsense"], "10.0.0.1"),
+        ("2001:db8:1:2:3::4", [], "2001:db8:1:2::/64"),
+    ],
+)
+def test_a_client_is_who_the_nearest_proxy_names(address: str, forwarded: list[str], client: str) -> None:
+    headers = [(b"x-forwarded-for", each.encode()) for each in forwarded]
+    scope = {"client": (address, 1), "headers": headers}
+    assert client_of(scope, forwarded=True) == client
+    assert client_of(scope) == client_of({"client": (address, 1)})
+
+
+def test_as_many_clients_are_remembered_as_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("camelid_serve.http.rates._CLIENTS", 2)
+    rates = Rates(served, 1, shape)
+    for client in "abc":
+        assert rates.take(client, 0) == 0
+    assert len(rates._left) == 2
+    assert rates.take("c", 0) > 0
