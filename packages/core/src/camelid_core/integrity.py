@@ -13,6 +13,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
+from . import drafts
 from .errors import ArtefactError, ModelError, UnsafeFormat
 
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".mdl", ".joblib")
@@ -123,10 +124,10 @@ def fsync_directory(directory: Path) -> None:
 
 def write_durably(path: Path, data: bytes) -> None:
     """Write `data` so that readers see the old file or the new one, and never half of either."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    fsync_directory(path.parent)
+    with drafts.file(path) as draft:
+        with draft.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+        fsync_directory(path.parent)

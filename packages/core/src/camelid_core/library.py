@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import json
 import re
-import secrets
-import shutil
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from . import strictjson
+from . import drafts, strictjson
 from .datasets import Dataset, Split, file_dataset
 from .errors import DataError, UnknownName, UsageError
 from .integrity import sha256
@@ -66,9 +64,8 @@ def add(
         DataError: no records, or one that cannot be written.
     """
     refuse_taken(name)
-    draft = data_dir() / f".{secrets.token_hex(6)}"
-    draft.mkdir(parents=True)
-    try:
+    data_dir().mkdir(parents=True, exist_ok=True)
+    with drafts.directory(data_dir() / name) as draft:
         rows = write(records, draft / ROWS, "messages", faults)
         if not rows:
             raise DataError(f"there are no rows to make dataset {name!r} from.", "dataset_empty")
@@ -78,8 +75,6 @@ def add(
         (draft / ABOUT).write_text(json.dumps(asdict(about), ensure_ascii=False, indent=2) + "\n", "utf-8")
         refuse_taken(name)  # it may have come meanwhile
         draft.rename(data_dir() / name)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
     return get(name)
 
 
@@ -107,9 +102,8 @@ def remove(name: str) -> None:
     if path.is_file():
         path.unlink()
         return
-    gone = data_dir() / f".{secrets.token_hex(6)}"
-    path.rename(gone)
-    shutil.rmtree(gone, ignore_errors=True)
+    with drafts.aside(path):
+        pass
 
 
 def describe(name: str) -> Description:

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 
+from . import drafts
 from .errors import UsageError
 
 _EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
@@ -73,10 +74,9 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
 def address_file(path: Path, values: Mapping[str, object]) -> Iterator[None]:
     """Where this server is and its key, for programs of the same user and nobody else."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(os.open(draft, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:  # noqa: PTH123
-        json.dump({**values, "pid": os.getpid()}, file)
-    draft.replace(path)
+    with drafts.file(path, 0o600) as draft:
+        draft.write_text(json.dumps({**values, "pid": os.getpid()}), encoding="utf-8")
+        draft.replace(path)
     try:
         yield
     finally:

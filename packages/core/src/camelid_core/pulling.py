@@ -10,11 +10,11 @@ import errno
 import os
 import shutil
 import subprocess
-import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+from . import drafts
 from .adapters import Weights
 from .children import module_command, safe_environment
 from .errors import ModelError
@@ -43,8 +43,8 @@ def pull(name: str, host: Host, report: Report, offline: bool = False) -> Path:
         return target
     try:
         models_dir().mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=models_dir(), prefix=".pull-") as scratch:
-            staged = Path(scratch) / "model"
+        with drafts.directory(target) as draft:
+            staged = draft / "model"
             _stage(name, weights, staged, report, offline)
             staged.replace(target)
     except OSError as error:

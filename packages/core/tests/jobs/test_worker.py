@@ -145,6 +145,7 @@ def test_ends(store, worker, home, then, state, kind, sentence):
     assert sentence in job.error
     assert "Traceback" not in job.error
     assert not (attempt_of(home, job) / OUTPUT).exists(), "half a result takes room"
+    assert not list(attempt_of(home, job).glob(".*")), "and so does half a checkpoint"
     assert not (home / "artefacts").exists() or not list((home / "artefacts").iterdir())
     assert ("Traceback" in (attempt_of(home, job) / LOG).read_text()) == (
         then in {"crash", "exit", "bad data", "memory", "disk"}

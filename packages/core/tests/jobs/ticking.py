@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from camelid_core import drafts
 from camelid_core.artefacts import Manifest, write_manifest
 from camelid_core.config import Config
 from camelid_core.errors import DataError
@@ -57,6 +58,8 @@ def run(config: Ticks, context: TaskContext) -> Mapping[str, Any]:
     if config.then == "kill":
         context.output.mkdir()
         (context.output / "half").touch()
+        with drafts.directory(context.directory / "step"):
+            go_wrong("kill")
     go_wrong(config.then)
     if config.then != "nothing":
         context.output.mkdir()

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice, pairwise
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
+from camelid_core import drafts
 from camelid_core.errors import CamelidError, UsageError
 from camelid_core.readers import Faults, read
 from camelid_core.records import Message, Record, check_roles
@@ -59,8 +59,8 @@ def jsonl(transcripts: Iterable[Transcript], faults: Faults | None = None) -> st
         UsageError: a conversation without an answer.
         DataError: a text that no tokenizer takes, unless `faults` counts such conversations.
     """
-    with TemporaryDirectory() as directory:
-        path = Path(directory) / "records.jsonl"
+    with drafts.scratch("camelid-transcripts") as directory:
+        path = directory / "records.jsonl"
         write(map(record, transcripts), path, "messages", faults)
         return path.read_text(encoding="utf-8")
 

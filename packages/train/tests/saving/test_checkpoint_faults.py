@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from camelid_core import integrity
+from camelid_core import drafts, integrity
 from camelid_core.errors import ArtefactError, DiskFull, NanLoss
 from camelid_train.loop.tally import Tally
 from camelid_train.saving import checkpoint, diskspace
@@ -54,7 +54,7 @@ def in_child(action) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-def kill_at_line(number: int, modules=(checkpoint, integrity, diskspace)) -> None:
+def kill_at_line(number: int, modules=(checkpoint, integrity, diskspace, drafts)) -> None:
     """Kill this process when it comes to the `number`-th line of these modules that it had not been to."""
     files, seen = {module.__file__ for module in modules}, set()
 
@@ -79,7 +79,7 @@ def test_killed_at_any_line_of_a_save_the_old_one_or_the_new_one_is_there(save, 
         ends.add(found.name)
         checkpoint.load_weights(found, save.model)
         assert save.model.weight[0, 0].item() == int(found.name[-1])
-        checkpoint.sweep([save.directory])
+        drafts.sweep(save.directory)
         assert {path.name for path in save.directory.iterdir()} <= {"step-00000001", "step-00000002"}
         shutil.rmtree(save.directory / "step-00000002", ignore_errors=True)
         assert checkpoint.is_valid(old)
@@ -114,20 +114,19 @@ def test_after_a_power_cut_at_any_moment_the_old_one_or_the_new_one_is_there(sav
     assert {path.name for kind, path, _ in done[:publishing] if kind == "sync"} >= {
         file.name for file in new.iterdir() if file.name != "checkpoint.json"
     }
-    assert done[publishing][1:] == (new.with_name(".step-00000002.tmp"), new)
+    draft = done[publishing][1]
+    assert done[publishing][2] == new
     assert done[-1][:2] == ("sync", save.directory)
     for moment in range(len(done) + 1):
         for lucky in (False, True):  # a rename that was not synced may have reached the disk, or not
             disk = tmp_path / f"disk-{moment}-{lucky}" / "checkpoints"
             shutil.copytree(save.directory / "step-00000001", disk / "step-00000001")
             whole = {path for kind, path, _ in done[:moment] if kind == "sync"}
-            renamed = any(
-                kind == "rename" and path == new.with_name(".step-00000002.tmp") for kind, path, _ in done[:moment]
-            )
+            renamed = any(kind == "rename" and path == draft for kind, path, _ in done[:moment])
             if renamed and (lucky or ("sync", save.directory) in [each[:2] for each in done[publishing:moment]]):
                 shutil.copytree(new, disk / "step-00000002")
                 for file in (disk / "step-00000002").iterdir():
-                    before = new.with_name(".step-00000002.tmp") / file.name
+                    before = draft / file.name
                     partial = [path for path in whole if path.name.startswith(f".{file.name}.")]
                     if before not in whole and not partial:
                         file.write_bytes(bytes(file.stat().st_size))

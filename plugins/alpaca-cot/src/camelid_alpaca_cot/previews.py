@@ -5,11 +5,11 @@ Knows how the beginning of a file is read. Knows nothing of where fetched files 
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
+from camelid_core import drafts
 from camelid_core.errors import DataError
 from camelid_core.records import Record
 
@@ -30,8 +30,8 @@ def preview(row: Row, limit: int) -> Iterator[Record]:
     for file in listing.files:
         if left <= 0:
             return
-        with tempfile.TemporaryDirectory(prefix="camelid-") as directory:
-            beginning = Path(directory) / PurePosixPath(file.name).name
+        with drafts.scratch("camelid-preview") as directory:
+            beginning = directory / PurePosixPath(file.name).name
             found = _grown(row, listing, file, beginning, left)
         left -= len(found)
         yield from found

@@ -7,7 +7,6 @@ Knows nothing of what the tables hold. A connection lives for one call, so any t
 from __future__ import annotations
 
 import os
-import secrets
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
@@ -16,6 +15,7 @@ from urllib.parse import quote
 
 import psutil
 
+from camelid_core import drafts
 from camelid_core.errors import JobError
 from camelid_core.integrity import fsync_directory
 
@@ -72,17 +72,15 @@ class Database:
         """Built beside and linked into place, so that the file is complete or absent."""
         _refuse_network(self.path.parent)
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        draft = self.path.with_name(f".{self.path.name}.{secrets.token_hex(4)}")
-        os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-        try:
-            with closing(self._connect(draft)) as connection:
+        with drafts.directory(self.path) as draft:  # not a file: its lock might be in the way of SQLite's own
+            built = draft / self.path.name
+            built.touch(0o600)
+            with closing(self._connect(built)) as connection:
                 connection.execute(f"PRAGMA journal_mode={_JOURNAL}")
                 connection.executescript(f"BEGIN; {schema}; PRAGMA user_version={self._version}; COMMIT")
             with suppress(FileExistsError):  # another process was first; its file is as good
-                os.link(draft, self.path)
+                os.link(built, self.path)
             fsync_directory(self.path.parent)
-        finally:
-            draft.unlink()
 
     def _check(self) -> None:
         with closing(self._connect(self.path)) as connection:

@@ -5,21 +5,18 @@ Knows directories, manifests and who else uses a result. What is in use stays.
 
 from __future__ import annotations
 
-import secrets
-import shutil
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
+from camelid_core import drafts
 from camelid_core.artefacts import is_artefact, read_artefact
 from camelid_core.errors import ArtefactError, JobError
 
 from .files import attempt_directory
 from .model import ENDED, Job, State
 from .store import JobStore
-
-_GONE = ".deleted-"
 
 
 def delete(store: JobStore, job_id: int, result: bool = False) -> Job:
@@ -32,23 +29,20 @@ def delete(store: JobStore, job_id: int, result: bool = False) -> Job:
     published = Path(job.published) if result and job.published else None
     if published is not None:
         _refuse_used(store, job, published)
-    home = store.path.parent
-    directory = attempt_directory(home, job_id, 1).parent
-    gone: list[Path] = []
+    directory = attempt_directory(store.path.parent, job_id, 1).parent
+    gone: dict[Path, Path] = {}
+    with ExitStack() as aside:
 
-    def clear() -> None:
-        for path in (directory, published):
-            if path is not None and path.exists():
-                gone.append(path.rename(path.with_name(f"{_GONE}{path.name}-{secrets.token_hex(4)}")))
+        def clear() -> None:
+            for path in (directory, published):
+                if path is not None and path.exists():
+                    gone[path] = aside.enter_context(drafts.aside(path))
 
-    try:
-        deleted = store.delete(job_id, clear)
-    except BaseException:
-        _put_back(gone, directory, published)
-        raise
-    for path in (*gone, *_left_over(home / "runs"), *_left_over(home / "artefacts")):
-        shutil.rmtree(path, ignore_errors=True)
-    return deleted
+        try:
+            return store.delete(job_id, clear)
+        except BaseException:
+            _put_back(gone)
+            raise
 
 
 def users_of(store: JobStore, job: Job) -> list[str]:
@@ -98,15 +92,7 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(each)
 
 
-def _put_back(gone: list[Path], *places: Path | None) -> None:
-    for path in gone:
-        original = next(
-            place for place in places if place is not None and path.name.startswith(f"{_GONE}{place.name}-")
-        )
+def _put_back(gone: dict[Path, Path]) -> None:
+    for original, path in gone.items():
         with suppress(OSError):
             path.rename(original)
-
-
-def _left_over(place: Path) -> list[Path]:
-    """What a deletion that was cut off moved aside and did not remove."""
-    return [path for path in place.iterdir() if path.name.startswith(_GONE)] if place.is_dir() else []

@@ -8,14 +8,13 @@ from __future__ import annotations
 import errno
 import json
 import os
-import secrets
 import shutil
-import tempfile
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 from typing import Any
 
+from camelid_core import drafts
 from camelid_core.errors import CamelidError, JobError
 from camelid_core.integrity import fsync_directory, write_durably
 from camelid_core.paths import artefacts_dir, safe_name
@@ -54,20 +53,12 @@ def destination(config: Any) -> Path | None:
 def _try(path: Path) -> None:
     """Do what publishing will do, a level deeper, and take it away again: only the system knows whether it can be."""
     above = next(each for each in path.parents if os.path.lexists(each))
-    trial = Path(tempfile.mkdtemp(prefix=".", suffix=".partial", dir=above))
-    try:
+    with drafts.directory(above / "trial") as trial:
         place = trial / path.relative_to(above)
         place.mkdir(parents=True)
-        staged = _partial(place)
-        staged.mkdir()
-        staged.rename(place)
-        fsync_directory(place.parent)
-    finally:
-        shutil.rmtree(trial, ignore_errors=True)
-
-
-def _partial(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+        with drafts.directory(place) as staged:
+            staged.rename(place)
+            fsync_directory(place.parent)
 
 
 def _reason(error: Exception) -> str:
@@ -116,13 +107,10 @@ def _publish_to(store: JobStore, job: Job, output: Path, place: _Place, result: 
 
 def _publish_across(store: JobStore, job: Job, output: Path, place: _Place, result: Result) -> Job:
     """The final place is on another file system: copy beside it first, outside the lock."""
-    copy = _partial(place.target)
-    try:
-        shutil.copytree(output, copy, symlinks=True)
+    with drafts.directory(place.target) as copy:
+        shutil.copytree(output, copy, symlinks=True, dirs_exist_ok=True)
         sync(copy)
         published = store.publish(job, lambda: place(copy), result.summary)
-    finally:
-        shutil.rmtree(copy, ignore_errors=True)
     shutil.rmtree(output, ignore_errors=True)
     return published
 

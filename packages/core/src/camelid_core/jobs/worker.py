@@ -17,6 +17,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from camelid_core import drafts
 from camelid_core.errors import CamelidError, JobError, StaleAttempt
 
 from .database import TableUnavailable
@@ -67,6 +68,7 @@ class Worker:
     def run_forever(self, stop: Stop) -> None:
         """Work until `stop`; the job under way then saves and is queued again for the next worker."""
         failures = 0
+        drafts.sweep_below(self.home)
         with Presence(self.store, self.name):
             while not stop:
                 try:
@@ -183,6 +185,7 @@ def _take_half_away(attempt: Path) -> None:
     result = Result.read(attempt)
     if result is None or result.how != How.SUCCEEDED:
         shutil.rmtree(attempt / OUTPUT, ignore_errors=True)
+    drafts.sweep_below(attempt)
 
 
 def _verify(directory: Path) -> object:

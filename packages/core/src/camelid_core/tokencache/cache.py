@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from camelid_core import paths
+from camelid_core import drafts, paths
 from camelid_core.errors import CamelidError, DataError
 from camelid_core.records import Record
 from camelid_core.tokenizing import Encoder, Tokens
@@ -36,7 +36,6 @@ CHUNK = 4096
 CHUNK_CHARACTERS = 8_000_000
 """A shard ends earlier where conversations are long, so that memory stays bounded."""
 _BATCH = 256
-_LEFTOVER_SECONDS = 24 * 3600
 
 Progress = Callable[[int, "int | None"], None]
 """Told how many rows are done, and of how many if that is known."""
@@ -149,10 +148,9 @@ class TokenCache:
 
     def _sweep(self) -> None:
         """Halves of shards that a kill left behind, and directories that nothing is left in."""
-        for path in self.directory.glob("*/.*"):
-            with contextlib.suppress(OSError):
-                if time.time() - path.stat().st_mtime > _LEFTOVER_SECONDS:
-                    path.unlink()
+        drafts.sweep_below(self.directory)
+        for lock in self.directory.glob("*/.*.lock"):
+            drafts.discard_if_dead(lock)
         for directory in self.directory.glob("*"):
             with contextlib.suppress(OSError):
                 directory.rmdir()

@@ -11,12 +11,12 @@ import errno
 import io
 import json
 import os
-import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
+from camelid_core import drafts
 from camelid_core.errors import DataError
 from camelid_core.readers.faults import RowFault
 from camelid_core.readers.parquet import BATCH, parquet_module
@@ -52,27 +52,28 @@ def whole(path: Path) -> Iterator[BinaryIO]:
     Raises:
         DataError: the directory is not there, may not be written to, or is full, or a directory has the file's name.
     """
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
-    try:
-        if path.is_dir():
-            raise DataError(f"{str(path)!r} is a directory; give the name of a file.", "no_file")
-        file = partial.open("wb")
-    except OSError as error:
-        raise DataError(f"{str(path)!r} cannot be written: {error.strerror}. Give another file.", "no_file") from None
-    complete = False
-    try:
-        with file:
-            yield file
-            complete = True
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError as error:
-        if not complete and error.errno not in _FULL:
-            raise  # of something that the rows are read from
-        raise DataError(f"{str(path)!r} cannot be written: {error.strerror}; nothing was kept.", "no_file") from None
-    finally:
-        partial.unlink(missing_ok=True)
+    with contextlib.ExitStack() as stack:
+        try:
+            if path.is_dir():
+                raise DataError(f"{str(path)!r} is a directory; give the name of a file.", "no_file")
+            draft = stack.enter_context(drafts.file(path))
+            file = draft.open("wb")
+        except OSError as error:
+            message = f"{str(path)!r} cannot be written: {error.strerror}. Give another file."
+            raise DataError(message, "no_file") from None
+        complete = False
+        try:
+            with file:
+                yield file
+                complete = True
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(path)
+        except OSError as error:
+            if not complete and error.errno not in _FULL:
+                raise  # of something that the rows are read from
+            message = f"{str(path)!r} cannot be written: {error.strerror}; nothing was kept."
+            raise DataError(message, "no_file") from None
 
 
 class _Array:

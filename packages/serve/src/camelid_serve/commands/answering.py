@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
+from camelid_core import drafts
 from camelid_core.config import Config, parse_overrides, validate
 from camelid_core.errors import UsageError
 
@@ -128,11 +129,10 @@ def copy_file(source: Path, target: Path) -> None:
     Raises:
         UsageError: it cannot be written; the copy that there is stays.
     """
-    partial = target.with_name(f".{target.name}.partial")
     try:
-        shutil.copyfile(source, partial)
-        partial.replace(target)
+        with drafts.file(target) as draft:
+            shutil.copyfile(source, draft)
+            draft.replace(target)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         message = f"--out {str(target)!r} cannot be written: {error.strerror}. All is in {str(source)!r}."
         raise UsageError(message) from None

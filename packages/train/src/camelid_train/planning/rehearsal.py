@@ -7,7 +7,6 @@ its tokenizer are needed. What is smaller than in the recipe stands in tables.
 from __future__ import annotations
 
 import os
-import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from camelid_core import drafts
 from camelid_core.commits import require_commit
 from camelid_core.errors import CamelidError, TrainingError
 from camelid_core.jobs.attempt import Context
@@ -215,8 +215,8 @@ def _temporary_home() -> Iterator[Path]:
     there = real_home()
     places = [place for place in there.glob("*") if place.is_dir() and place.name not in _OWN]
     before = os.environ.get("CAMELID_HOME")
-    with tempfile.TemporaryDirectory(prefix="camelid-rehearsal-") as directory:
-        home = Path(directory).resolve()
+    with drafts.scratch("camelid-rehearsal") as directory:
+        home = directory.resolve()
         for place in places:
             (home / place.name).symlink_to(place)
         os.environ["CAMELID_HOME"] = str(home)

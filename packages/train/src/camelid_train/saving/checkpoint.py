@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from camelid_core import drafts
 from camelid_core.errors import ArtefactError, NanLoss
 from camelid_core.integrity import fsync_directory, safetensors_header, sha256, write_durably
 from huggingface_hub import split_torch_state_dict_into_shards
@@ -67,10 +68,7 @@ def save(
     directory.mkdir(parents=True, exist_ok=True)
     needed = _size(_learning(model)) + _size(extra or {}) + sum(map(_size, optimizer.state_dict()["state"].values()))
     diskspace.require(directory, needed, f"the checkpoint of step {step}")
-    staged = directory / f".{target.name}.tmp"
-    shutil.rmtree(staged, ignore_errors=True)
-    staged.mkdir()
-    try:
+    with drafts.directory(target) as staged:  # on a full disk its room is what the job needs to say so
         _save_weights(staged, model)
         _save_tensors(staged / _EXTRA, extra or {})
         _save_optimizer(staged, optimizer)
@@ -86,9 +84,6 @@ def save(
         write_durably(staged / _MANIFEST, json.dumps({"step": step, "files": files}).encode())
         shutil.rmtree(target, ignore_errors=True)  # only a damaged one can be there
         staged.replace(target)
-    except BaseException:
-        shutil.rmtree(staged, ignore_errors=True)  # on a full disk that is the room the job needs to say so
-        raise
     fsync_directory(directory)
     return target
 
@@ -104,13 +99,6 @@ def prune(directories: Sequence[Path], step: int, keep: int, best: bool = False)
             spared.add(name_of(load_tally(path).best_step))
     for path in found:
         if path.name not in spared:
-            shutil.rmtree(path, ignore_errors=True)
-
-
-def sweep(directories: Iterable[Path]) -> None:
-    """Delete what a kill in the middle of a save left behind."""
-    for directory in directories:
-        for path in directory.glob(f".{_PREFIX}*.tmp"):
             shutil.rmtree(path, ignore_errors=True)
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from camelid_core import drafts
 from camelid_core.errors import TrainingError
 from camelid_core.integrity import fingerprint
 from camelid_core.models import Reference
@@ -63,7 +64,8 @@ def take_up(context: TaskContext, identity: Mapping[str, Any]) -> Path | None:
         TrainingError: the base or the data changed since it was written.
     """
     directories = earlier_ones(context)
-    checkpoint.sweep(directories)
+    for directory in directories:
+        drafts.sweep(directory)
     damaged: list[str] = []
 
     def passed_over(path: Path, why: str) -> None:

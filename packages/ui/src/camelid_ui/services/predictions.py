@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from camelid_core import drafts
 from camelid_core.errors import CamelidError, DataError, UsageError
 from camelid_core.jobs import Job
 from camelid_core.jobs.files import attempts
@@ -92,8 +93,11 @@ class Predictions:
         """Copy an uploaded file to where it stays, so that a job can still read it tomorrow."""
         source = Path(upload)
         place = self.jobs.home / "uploads" / secrets.token_hex(6)
-        place.mkdir(parents=True, mode=0o700)
-        return Path(shutil.copyfile(source, place / f"{safe_stem(source.stem)}{source.suffix.lower()}"))
+        place.parent.mkdir(parents=True, exist_ok=True)
+        name = f"{safe_stem(source.stem)}{source.suffix.lower()}"
+        with drafts.directory(place, 0o700) as draft:
+            shutil.copyfile(source, draft / name)
+            return draft.rename(place) / name
 
     def start(self, config: PredictConfig, name: str = "", key: str | None = None) -> Job:
         """Queue the job.
