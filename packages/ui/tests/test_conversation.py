@@ -8,9 +8,10 @@ import pytest
 from camelid_core.errors import UsageError
 from camelid_core.records import Message, check_roles
 from camelid_serve.engine import Sampling
-from camelid_ui.conversation import Talk
+from camelid_ui.conversation import MOST_TURNS, Talk
 from camelid_ui.services.answers import Answer, Facts
 from camelid_ui.text import Voice
+from camelid_ui.views.markdown import ALL, TEXT, cost, formatted
 from camelid_ui.views.talk import column
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -151,3 +152,33 @@ def test_nothing_said_becomes_markup(text):
     shown = column(talk, "<b>", Voice("en"))
     for forbidden in ("<img", "<script", "<b>", 'href="javascript', '<a href="x"'):
         assert forbidden not in shown
+
+
+@given(st.lists(st.text("[a*_`\n|", max_size=400), max_size=6), st.integers(0, 9), st.integers(0, 400))
+def test_no_page_is_longer_at_markdown_than_it_may_be(texts, at, many):
+    texts.insert(min(at, len(texts)), "[" * 10 * many)
+    shown = formatted(texts)
+    assert len(shown) == len(texts)
+    prices = [cost(text) for text in texts]
+    assert all(price <= TEXT for price, yes in zip(prices, shown, strict=True) if yes)
+    assert sum(price for price, yes in zip(prices, shown, strict=True) if yes) <= ALL
+    if sum(prices) <= TEXT:
+        assert all(shown)
+
+
+def test_a_text_that_would_take_too_long_is_shown_as_it_is_written():
+    hostile = "[" * 400_000
+    talk = Talk().asked("Why?").answered({"m": Answer(f"{hostile}<b>", DONE)}).asked("And?")
+    talk = talk.answered({"m": Answer("**because**", DONE)})
+    shown = column(talk, "m", Voice("en"))
+    assert f'<pre class="unformatted">{hostile}&lt;b&gt;</pre>' in shown
+    assert "too many brackets" in shown
+    assert "<strong>because</strong>" in shown
+
+
+def test_a_conversation_of_more_turns_than_are_drawn_is_refused():
+    talk = Talk().asked("Why?").answered({"m": Answer("x", DONE)}).to_json()
+    turn = talk["turns"][0]
+    talk["turns"] = [{**turn, "parent": -1} for _ in range(MOST_TURNS + 1)]
+    with pytest.raises(UsageError, match="5,001 turns; at most 5,000"):
+        Talk.from_json(talk)

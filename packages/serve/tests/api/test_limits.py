@@ -42,7 +42,7 @@ def test_a_client_that_leaves_frees_its_slot(serve: Callable[..., Any], stream: 
     served.until(lambda: busy(served))
     connection.close()
     served.until(lambda: not busy(served))
-    assert served.metric("camelid_clients_left_total") == 1
+    served.until(lambda: served.metric("camelid_clients_left_total") == 1)  # counted once the slot is free
     assert int(stream) <= served.metric("camelid_generated_tokens_total") < 10_000
     assert served.chat(model="second").status_code == 200
 

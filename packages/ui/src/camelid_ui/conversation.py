@@ -21,6 +21,8 @@ from pydantic import TypeAdapter, ValidationError
 from .services.answers import Answer, Column
 
 _VERSION = 1
+MOST_TURNS = 5000
+"""Of one conversation that is read: each is drawn whole, with all its buttons."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +190,8 @@ class Talk:
             first = error.errors()[0]
             place = ".".join(map(str, first["loc"]))
             raise UsageError(f"this conversation cannot be read: {place}: {first['msg']}.") from None
+        if len(talk.turns) > MOST_TURNS:
+            raise UsageError(f"this conversation has {len(talk.turns):,} turns; at most {MOST_TURNS:,} are read.")
         if any(not -1 <= turn.parent < index for index, turn in enumerate(talk.turns)) or not (
             -1 <= talk.at < len(talk.turns)
         ):

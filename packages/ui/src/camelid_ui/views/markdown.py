@@ -1,17 +1,48 @@
 """What a model says as Markdown → HTML that is only text.
 
 Knows nothing of models. Whatever it is given, the result holds no markup but Markdown's own: HTML is shown as it
-is written, a link leads only where a link may, and an image is a link.
+is written, a link leads only where a link may, and an image is a link. What would take too long to read as Markdown is
+shown as it is written too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache, lru_cache
 from typing import Any
 
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
+
+from . import esc
+
+TEXT, ALL = 250_000, 1_000_000
+"""Most that one text may cost, and all texts of a page; a unit is about a microsecond on a slow machine."""
+_MARKS = dict.fromkeys(map(ord, "[]*_`~<>!|#\\&\n(:"))
+_MARK, _BRACKET = 15, 100
+"""What a character that may be Markdown costs, and a bracket: each that opens is tried with all that follow."""
+_DEPTH = 20
+"""Lists, quotations and links inside one another; the more there are, the longer a bracket takes."""
+
+
+def cost(text: str) -> int:
+    """About how long `markdown` takes for it."""
+    return len(text) + _MARK * (len(text) - len(text.translate(_MARKS))) + _BRACKET * text.count("[")
+
+
+def formatted(texts: Iterable[str]) -> list[bool]:
+    """Which of these are shown as Markdown: those that come last, as far as they are cheap enough together."""
+    left, shown = ALL, []
+    for text in reversed(list(texts)):
+        price = cost(text)
+        shown.append(price <= min(TEXT, left))
+        left -= price if shown[-1] else 0
+    return shown[::-1]
+
+
+def plain(text: str) -> str:
+    """As it is written."""
+    return f'<pre class="unformatted">{esc(text)}</pre>'
 
 
 @lru_cache(maxsize=512)
@@ -22,7 +53,7 @@ def markdown(text: str) -> str:
 
 @cache
 def _renderer() -> MarkdownIt:
-    made = MarkdownIt("js-default", {"breaks": True}).disable("image")
+    made = MarkdownIt("js-default", {"breaks": True, "maxNesting": _DEPTH}).disable("image")
     made.add_render_rule("link_open", _link_open)
     return made
 

@@ -14,7 +14,7 @@ from camelid_ui.services.answers import Answer
 from camelid_ui.text import Voice
 
 from . import esc
-from .markdown import markdown
+from .markdown import formatted, markdown, plain
 from .numbers import count
 
 _THUMB = (
@@ -39,6 +39,10 @@ class _Column:
     def __init__(self, talk: Talk, model: str, say: Voice, running: Sequence[str], judged: bool) -> None:
         self._talk, self._model, self._say, self._running, self._judged = talk, model, say, running, judged
         self._dead = " disabled" if running else ""
+        path = talk.path
+        self._formatted = dict(
+            zip(path, formatted(talk.turns[each].answer(model)[1].text for each in path), strict=True)
+        )
 
     def turn(self, index: int) -> str:
         turn = self._talk.turns[index]
@@ -73,10 +77,15 @@ class _Column:
         mine = whose == self._model
         return (
             f'<article class="bot" data-deed="reword" data-value="{self._value(index)}">{by}'
-            f'<div class="said prose">{markdown(answer.text)}{dots}</div>'
+            f'<div class="said prose">{self._said(answer.text, index)}{dots}</div>'
             f"{self._editor(answer.text, 'chat.keep') if mine else ''}{footer(answer, self._say)}"
             f'<div class="deeds">{self._deeds(index, answer, mine)}</div></article>'
         )
+
+    def _said(self, text: str, index: int) -> str:
+        if self._formatted[index]:
+            return markdown(text)
+        return f'{plain(text)}<p class="camelid-note">{esc(self._say("chat.unformatted"))}</p>'
 
     def _deeds(self, index: int, answer: Answer, mine: bool) -> str:
         """What can be done with an answer; only the last one can be gone on with."""
