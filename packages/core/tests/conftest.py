@@ -39,7 +39,8 @@ def camelid(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     """Run `camelid` with arguments as its entry point would; what it returned and printed."""
     from camelid_core.cli import main
 
-    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)  # main sets it, for good
+    monkeypatch.setenv("PYTHONSAFEPATH", "")  # main sets it, for good; what is undone is what was changed before
+    monkeypatch.delenv("PYTHONSAFEPATH")
 
     def run(*arguments: object) -> Ran:
         monkeypatch.setattr(sys, "argv", ["camelid", *map(str, arguments)])

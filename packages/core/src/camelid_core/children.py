@@ -11,19 +11,22 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from .userinfo import without_userinfo
+
 SAFE_PATH = {"PYTHONSAFEPATH": "1"}
 """Keeps a Python process, and all that it starts, from importing the files of its working directory."""
 
 _PASSED = {
     "PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH",
     "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy",
-    "https_proxy", "no_proxy", "XDG_CACHE_HOME", "TRANSFORMERS_OFFLINE", "TOKENIZERS_PARALLELISM", "PYTHONPATH",
+    "https_proxy", "no_proxy", "ALL_PROXY", "all_proxy", "XDG_CACHE_HOME", "TRANSFORMERS_OFFLINE",
+    "TOKENIZERS_PARALLELISM", "PYTHONPATH",
     "MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE",
 }  # fmt: skip
 _PASSED_PREFIXES = (
     "LC_", "CAMELID_", "HF_", "CUDA_", "HIP_", "ROCR_", "NCCL_", "GLOO_", "OMP_", "MKL_", "PYTORCH_", "TORCH",
 )  # fmt: skip
-_SECRET = ("TOKEN", "KEY", "SECRET", "PASSWORD", "CREDENTIAL")
+_SECRET = ("TOKEN", "KEY", "SECRET", "PASSW", "PASSPHRASE", "CREDENTIAL", "COOKIE", "AUTH")
 
 
 def module_command(module: str, *arguments: str) -> list[str]:
@@ -32,9 +35,14 @@ def module_command(module: str, *arguments: str) -> list[str]:
 
 
 def child_environment(given: Mapping[str, str]) -> dict[str, str]:
-    """What an attempt may see: no credentials, and paths that hold in another directory."""
-    passed = {name: value for name, value in given.items() if name in _PASSED or _may_pass(name)}
+    """What an attempt may see: no credentials, not in addresses either, and paths that hold in another directory."""
+    passed = {name: without_userinfo(name, value) for name, value in given.items() if _may_pass(name)}
     return safe_environment(passed) | {"OMP_WAIT_POLICY": "PASSIVE", "PYTHONUNBUFFERED": "1"}
+
+
+def withheld_from_addresses(given: Mapping[str, str]) -> list[str]:
+    """The variables that `child_environment` passes on without the user and the password in their addresses."""
+    return sorted(name for name, value in given.items() if _may_pass(name) and without_userinfo(name, value) != value)
 
 
 def safe_environment(given: Mapping[str, str]) -> dict[str, str]:
@@ -48,4 +56,5 @@ def safe_environment(given: Mapping[str, str]) -> dict[str, str]:
 
 
 def _may_pass(name: str) -> bool:
-    return name.startswith(_PASSED_PREFIXES) and not any(word in name.upper() for word in _SECRET)
+    by_prefix = name.startswith(_PASSED_PREFIXES) and not any(word in name.upper() for word in _SECRET)
+    return by_prefix or name in _PASSED

@@ -1,7 +1,7 @@
 """What is for its owner alone: Camelid's home, and the files in it that hold what people wrote.
 
-Knows modes of directories and files. Knows nothing of what they hold. What is published outside of home is no affair
-of it: models are made to be shared, as far as the umask of whoever made them says.
+Knows modes of directories and files. Knows nothing of what they hold. What is published is made to be shared, as far
+as the umask of whoever made it says.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import stat
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import BinaryIO, cast
 
 from .paths import home
 
 DIRECTORY, FILE = 0o700, 0o600
-_OTHERS = 0o077
+_OTHERS, _FILES = 0o077, 0o666
 
 
 def make_private(path: Path, top: Path | None = None) -> Path:
@@ -44,9 +44,20 @@ def close(place: Path) -> None:
             sys.stderr.write(f"camelid: {str(place)!r} was open to others on this machine; now it is yours alone.\n")
 
 
-def open_private(path: Path, mode: str, buffering: int = -1) -> IO[Any]:
-    """As `open`; a file that is made by it is for its owner alone."""
-    return open(path, mode, buffering, opener=_opener)  # noqa: PTH123 - Path's has no opener
+def share(directory: Path) -> None:
+    """Let whoever may look into `directory` read the files in it, and whoever may add to it write them: safetensors
+    makes its own for their owner alone, whatever the umask is."""
+    for folder, _, names in os.walk(directory):
+        allowed = Path(folder).stat().st_mode & _FILES
+        for path in (Path(folder) / name for name in names):
+            with suppress(OSError):  # some file systems let nobody change a mode
+                if not path.is_symlink():  # what it leads to is not published
+                    path.chmod(stat.S_IMODE(path.stat().st_mode) | allowed)
+
+
+def open_private(path: Path, mode: str, buffering: int = -1) -> BinaryIO:
+    """As `open` for bytes; a file that is made by it is for its owner alone."""
+    return cast("BinaryIO", open(path, mode, buffering, opener=_opener))
 
 
 def _opener(path: str, flags: int) -> int:

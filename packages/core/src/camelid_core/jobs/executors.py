@@ -9,10 +9,12 @@ import os
 import secrets
 import signal
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, Protocol
 
-from camelid_core.children import child_environment, module_command
+from camelid_core.children import child_environment, module_command, withheld_from_addresses
+from camelid_core.private import open_private
 
 from .files import LOG, home_of
 from .model import Job
@@ -70,7 +72,9 @@ class LocalExecutor:
         # the child inherits the block and lifts it once it listens, so that no request finds it deaf
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD_BACK)
         try:
-            with (directory / LOG).open("ab") as log:
+            with open_private(directory / LOG, "ab") as log:
+                log.write(_told(withheld_from_addresses(os.environ)).encode())
+                log.flush()
                 process = subprocess.Popen(
                     command,
                     cwd=directory,
@@ -119,3 +123,13 @@ class LocalHandle:
     def end(self) -> None:
         self._identity.end()
         self._process.wait()
+
+
+def _told(withheld: Sequence[str]) -> str:
+    """The first line of a log where something may be missed."""
+    if not withheld:
+        return ""
+    return (
+        f"Jobs are not given the user and the password in {', '.join(withheld)}. What can only be fetched with them, "
+        "fetch before: `camelid datasets convert hf:ORG/NAME --out FILE` and `camelid models pull` use them.\n"
+    )
