@@ -14,6 +14,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
+from camelid_core import drafts
 from camelid_core.errors import UsageError
 from camelid_ui import commands
 from camelid_ui.browsing import browser_at
@@ -32,8 +33,10 @@ def test_a_profile_that_is_not_there_is_refused_before_anything_starts():
         commands.ui(port=0, profile="demos")
 
 
-@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM], ids=lambda each: each.name)
-def test_the_server_starts_answers_and_leaves_nothing_behind(home, tmp_path, ending):
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda each: each.name)
+def test_the_server_starts_answers_and_leaves_nothing_behind(home, tmp_path, monkeypatch, ending):
+    """What a kill of an earlier one left is gone when it answers; what its own leaves goes with the next."""
+    (left := home / "models" / f".x.{'0' * 16}.partial").mkdir(parents=True)
     environment = os.environ | {"TMPDIR": str(tmp_path), "BROWSER": str(_browser(tmp_path))}
     log = tmp_path / "log.txt"
     with log.open("wb") as file:
@@ -56,9 +59,13 @@ def test_the_server_starts_answers_and_leaves_nothing_behind(home, tmp_path, end
     finally:
         process.kill()
     assert "?token=" in log.read_text()
-    assert not (home / "ui.json").exists()
-    assert not page.exists()
-    assert list(tmp_path.glob("camelid-ui-*")) == []
+    killed = ending == signal.SIGKILL
+    assert not left.exists()
+    assert (home / "ui.json").exists() == page.exists() == killed
+    assert len(list(tmp_path.glob(".camelid-ui.*"))) == killed
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with drafts.scratch("camelid-ui"):
+        assert len(list(tmp_path.glob(".camelid-ui.*"))) == 1
     _end_workers(home)
 
 

@@ -12,6 +12,7 @@ from contextlib import nullcontext
 from typing import Annotated
 
 import typer
+from camelid_core import drafts
 from camelid_core.errors import UsageError
 from camelid_core.listening import address_file, is_loopback, listening, names, shown
 from camelid_core.paths import home
@@ -57,6 +58,7 @@ def serve(
     """Run until interrupted, in a private place."""
     port = listener.getsockname()[1]
     directory = make_private(home())
+    drafts.sweep_below(directory)
     with private_place():
         url = f"http://{shown(host)}:{port}/" + (f"?token={secret}" if secret else "")
         with address_file(directory / ADDRESS, {"url": url, "port": port, "token": secret}):

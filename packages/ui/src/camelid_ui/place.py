@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from camelid_core import drafts
+
 _SETTINGS = {
     "GRADIO_ANALYTICS_ENABLED": "False",
     # after each event Gradio would make a table of the last 10,000 for a page that we do not have
@@ -26,8 +28,7 @@ def private_place() -> Iterator[Path]:
     Gradio serves files from three places: uploads, the working directory, and that for temporary files.
     """
     before, temporary = Path.cwd(), tempfile.tempdir
-    with tempfile.TemporaryDirectory(prefix="camelid-ui-") as own:
-        place = Path(own)
+    with drafts.scratch("camelid-ui") as place:
         for name in ("uploads", "cwd", "tmp"):
             (place / name).mkdir(mode=0o700)
         os.environ["GRADIO_TEMP_DIR"] = str(place / "uploads")

@@ -8,12 +8,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import chain
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import gradio as gr
 import uvicorn
+from camelid_core import drafts
 from camelid_core.errors import CamelidError
 from camelid_serve.http.asgi import App
 from camelid_serve.http.server import configured
@@ -58,9 +57,9 @@ def build_server(services: Services) -> FastAPI:
     @app.get("/download/runs/{job_id}")
     def run(job_id: int) -> Response:
         """All it takes to do a run again; small, for it holds no weights and no data."""
-        with TemporaryDirectory() as directory:
+        with drafts.scratch("camelid-bundle") as directory:
             try:
-                packed = services.training.bundle(job_id, Path(directory))
+                packed = services.training.bundle(job_id, directory)
             except CamelidError as error:
                 return PlainTextResponse(str(error), status_code=404)
             name = f'attachment; filename="{packed.name}"'

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
+import signal
+import sys
 import tracemalloc
+import warnings
 
 import pytest
 from camelid_core.errors import DataError, UsageError
@@ -52,6 +56,20 @@ def test_other_columns_are_mapped(services, tmp_path):
     found = services.predictions.preview(path, "tiny", columns="instruction=Frage", reference="right")
     assert (found.problem, found.rows, found.referenced) == ("", 2, 2)
     assert "Why?" in "".join(piece.text for piece in found.prompts[0].pieces)
+
+
+def test_an_upload_is_kept_whole_or_not_at_all(services, tmp_path):
+    (tmp_path / "rows.jsonl").write_text("{}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # from 3.12 on: forking with threads, none of them ours
+        pid = os.fork()
+    if pid == 0:
+        sys.addaudithook(lambda event, _: event == "shutil.copyfile" and os.kill(os.getpid(), signal.SIGKILL))
+        services.predictions.keep(str(tmp_path / "rows.jsonl"))
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+    (half,) = (services.home / "uploads").iterdir()
+    kept = services.predictions.keep(str(tmp_path / "rows.jsonl"))
+    assert list((services.home / "uploads").iterdir()) == [kept.parent] != [half]
 
 
 def test_an_upload_is_kept_under_a_safe_name(services, tmp_path):
