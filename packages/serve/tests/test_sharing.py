@@ -74,6 +74,7 @@ def test_what_is_there_and_still_wanted_stays(residents: Residents, base: Path, 
 
 def test_what_was_written_anew_is_loaded_anew(residents: Residents, base: Path, tmp_path: Path) -> None:
     directory = shutil.copytree(base, tmp_path / "model")
+    (directory / "gone.json").symlink_to("nowhere")  # no file, as in a cache from which blobs were deleted
     residents.load({"m": str(directory)}, load_host())
     before = said(residents.models["m"])
     tiny_model(directory, seed=9)

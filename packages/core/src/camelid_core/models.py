@@ -19,6 +19,7 @@ from .gguf_files import SUFFIX, brings_tokenizer, gguf_config, gguf_files, gguf_
 from .paths import HUB, artefacts_dir, models_dir, safe_name
 from .plugins import Host
 from .rope import as_trained
+from .strays import refuse_strays
 from .templates.own import OWN, chat_template_of
 
 _ADAPTER_CONFIG = "adapter_config.json"
@@ -59,7 +60,8 @@ def resolve_model(name: str, host: Host, gguf: bool = True) -> Reference:
     Raises:
         UsageError: it is written as a dataset of the Hub is.
         UnknownName: nothing of that name, with what to type to get it.
-        ModelError: a directory that holds neither a model nor an adapter, or an adapter without its base.
+        ModelError: a directory that holds neither a model nor an adapter, or what no model has; or an adapter without
+            its base.
     """
     _refuse_prefix(name)
     known = all_weights(host.adapters)
@@ -106,6 +108,7 @@ def _find(name: str, known: Mapping[str, tuple[Weights, ModelAdapter]]) -> Path 
 
 
 def _from_directory(name: str, path: Path, host: Host) -> Reference:
+    refuse_strays(path)
     if path.is_file():
         return _gguf_reference(name, path, None, host)
     manifest = read_artefact(path).manifest if is_artefact(path) else None

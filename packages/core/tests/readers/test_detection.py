@@ -178,3 +178,17 @@ def test_columns_say_what_they_use():
 def test_a_column_may_end_or_begin_in_a_word():
     row = {"Question Text": "What is 2 + 2?", "Notes": "x", "Model Answer": "Four.", "Topic": "maths"}
     assert str(propose(list(row), [row])) == "instruction=Question Text,output=Model Answer,tags=Topic"
+
+
+def test_a_message_names_a_few_of_many_columns(jsonl, tmp_path):
+    wide = {f"column {number:05}": number for number in range(30_000)} | {"x" * 5000: 1}
+    lines, table = jsonl(wide), tmp_path / "wide.csv"
+    table.write_text("instruction,output," + ",".join(f"c{number}" for number in range(30_000)) + "\na,b\n")
+    for path, sentence in ((lines, r"\['column 00000', .*'column 00019' and 29,981 more\]"), (table, "29,982 more")):
+        with pytest.raises(DataError, match=sentence) as caught:
+            list(read(path))
+        assert len(str(caught.value)) < 1500
+    with pytest.raises(DataError, match="there is no column 'a'; the columns are") as caught:
+        list(read(lines, columns=Columns.parse("instruction=a,output=b")))
+    assert len(str(caught.value)) < 1500
+    assert len(detect(lines).reason) < 1500

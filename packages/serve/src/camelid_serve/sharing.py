@@ -131,5 +131,5 @@ def _adapter(reference: Reference) -> Any:
 def _files(path: Path) -> Any:
     """Changes when somebody writes another model there."""
     files = sorted(path.iterdir()) if path.is_dir() else [path]
-    facts = [(file.name, file.stat()) for file in files if file.suffix in _TELLING]
+    facts = [(file.name, file.stat()) for file in files if file.suffix in _TELLING and file.exists()]
     return path, tuple((name, found.st_size, found.st_mtime_ns) for name, found in facts)

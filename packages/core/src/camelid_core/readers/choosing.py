@@ -23,6 +23,7 @@ from .judgements import JUDGEMENTS, is_judgements
 from .proposing import propose
 from .reading import Reader, Reading, Row
 from .tables import Cells
+from .text import listed
 
 READERS: Mapping[str, Reader] = MappingProxyType({reader.name: reader for reader in (*FORMATS, FLAN, JUDGEMENTS)})
 """The readers of core itself."""
@@ -85,7 +86,7 @@ def reader_of(row: Row, readers: Iterable[Reader] = READERS.values()) -> Reader:
     proposed = propose(list(row), [row]) or "instruction=question,output=answer, for example"
     raise RowFault(
         "unknown_format",
-        f"no known format; the keys are {sorted(map(str, row))}. "
+        f"no known format; the keys are [{listed(sorted(map(str, row)))}]. "
         "Rows need 'instruction' and 'output' (and may have 'input'), or 'messages'; "
         f"other names need a mapping: {proposed}.",
     )
@@ -130,8 +131,7 @@ def _insisting(reader: Reader) -> Reader:
 
     def record(row: Row, number: int, reading: Reading) -> Record:
         if not reader.fits(row):
-            columns = ", ".join(map(repr, row))
-            raise RowFault("unknown_format", f"reader {reader.name!r} needs {wanted}; the columns are {columns}.")
+            raise RowFault("unknown_format", f"reader {reader.name!r} needs {wanted}; the columns are {listed(row)}.")
         return reader.record(row, number, reading)
 
     return replace(reader, record=record)

@@ -22,6 +22,7 @@ from .flan import FLAN
 from .judgements import JUDGEMENTS, is_judgements
 from .proposing import propose
 from .reading import Reader, Reading
+from .text import listed
 
 SAMPLE = 20
 """Rows that are looked at."""
@@ -76,7 +77,7 @@ def _by_itself(path: Path, name: str, reason: str) -> Detection:
 
 def _unknown(form: str, columns: tuple[str, ...], sample: list[dict[str, Any]]) -> Detection:
     proposed = propose(columns, sample)
-    reason = f"{form}; no reader knows the columns {', '.join(columns)}."
+    reason = f"{form}; no reader knows the columns {listed(columns, quoted=False)}."
     reason += f" By their names and contents they could be {proposed}." if proposed else " Name them by a mapping."
     return Detection("mapped" if proposed else "", reason, columns, proposed, tuple(sample), False)
 

@@ -14,7 +14,7 @@ from .dialogue import dialogue
 from .faults import RowFault
 from .preferences import PREFERENCES, label_of
 from .reading import LABELS, Reader, Reading, Row, build
-from .text import text
+from .text import listed, text
 from .turns import pairs, turns
 
 OUTPUTS = ("output", "response")
@@ -94,7 +94,7 @@ def mapped(row: Row, number: int, reading: Reading) -> Record:
     names = reading.columns or Columns()
     gone = [name for name in names.used().values() if name not in row]
     if gone:
-        raise RowFault("no_column", f"there is no column {gone[0]!r}; the columns are {', '.join(map(repr, row))}.")
+        raise RowFault("no_column", f"there is no column {gone[0]!r}; the columns are {listed(row)}.")
     given = {ours: row[theirs] for ours, theirs in names.used().items()}
     labels = Columns(id=names.id or LABELS.id, source=names.source or LABELS.source, tags=names.tags or LABELS.tags)
     return build(_mapped(given, number, reading), row, number, reading, labels)

@@ -15,7 +15,7 @@ from camelid_core.errors import DataError
 
 from .faults import Faults
 from .lines import LINE_LIMIT
-from .text import MAX_FIELD, excerpt
+from .text import MAX_FIELD, excerpt, listed
 
 DELIMITERS = ",;\t|"
 
@@ -115,7 +115,7 @@ def delimiter_of(start: bytes, default: str) -> str:
 def _ragged(cells: Sequence[str], header: Sequence[str]) -> str:
     word = "cell" if len(cells) == 1 else "cells"
     shown = excerpt(" | ".join(cells))
-    return f"{len(cells)} {word} where the header has {len(header)} ({', '.join(header)}): {shown}."
+    return f"{len(cells)} {word} where the header has {len(header)} ({listed(header, quoted=False)}): {shown}."
 
 
 class _TextLines:

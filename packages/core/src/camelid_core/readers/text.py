@@ -5,12 +5,15 @@ Knows single values. Knows nothing of rows, files or formats.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from .faults import RowFault
 
 MAX_FIELD = 1_000_000
 """Characters one text may have; a longer one is a damaged file far more often than data."""
+_NAMES = 20
+_NAME = 60
 
 
 def text(value: Any, name: str = "") -> str:
@@ -43,7 +46,14 @@ def _encodes(value: str) -> bool:
     return True
 
 
+def listed(names: Iterable[Any], quoted: bool = True) -> str:
+    """Names of columns for a message: the first of them, the long ones cut, and how many more there are."""
+    texts = list(map(str, names))
+    shown = [excerpt(text) if quoted or len(text) > _NAME else text for text in texts[:_NAMES]]
+    return ", ".join(shown) + (f" and {len(texts) - _NAMES:,} more" if len(texts) > _NAMES else "")
+
+
 def excerpt(value: Any, at: int = 0) -> str:
     """The 60 characters of `value` from `at` on, quoted for a message."""
-    shown = value[at : at + 61] if isinstance(value, str) else repr(value)[:61]
-    return repr(shown[:60] + ("…" if len(shown) > 60 else ""))
+    shown = value[at : at + _NAME + 1] if isinstance(value, str) else repr(value)[: _NAME + 1]
+    return repr(shown[:_NAME] + ("…" if len(shown) > _NAME else ""))

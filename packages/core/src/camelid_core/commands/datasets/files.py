@@ -19,6 +19,7 @@ from camelid_core.errors import DataError, UsageError
 from camelid_core.paths import is_here
 from camelid_core.plugins import load_host
 from camelid_core.readers import Columns, Detection, Faults, detect, read
+from camelid_core.readers.text import listed
 from camelid_core.records import Record
 from camelid_core.writers import write
 
@@ -89,7 +90,7 @@ def inspect(
                 first.append(record)
     except DataError as error:
         stopped = str(error)
-    report = _report(file, found, reader, columns) | {
+    report = _report(file, found, reader, columns, as_json) | {
         "rows": count,
         "left_out": faults.total,
         "faults": dict(faults.counts.most_common()),
@@ -170,13 +171,13 @@ def _of_dataset(dataset: Dataset, split: str, rows: int | None) -> Iterator[Reco
     return dataset.load(wanted, rows)
 
 
-def _report(file: Path, found: Detection, reader: str, columns: Columns | None) -> dict[str, Any]:
+def _report(file: Path, found: Detection, reader: str, columns: Columns | None, whole: bool) -> dict[str, Any]:
     read_as = "mapped" if columns else reader or found.reader or "each row by its columns"
     return {
         "file": str(file),
         "taken_for": found.reason,
         "read_as": read_as,
-        "columns": list(found.columns),
+        "columns": list(found.columns) if whole else listed(found.columns, quoted=False),
         "mapping": str(columns) if columns else "",
         "fits": found.fits,
     }
