@@ -112,7 +112,7 @@ class Training(Harness):
         directory = attempt_directory(self.home, job_id, self.store.get(job_id).epoch) / "checkpoints"
         if saves:
             deadline = time.monotonic() + 5
-            while time.monotonic() < deadline and not list(directory.glob(".step-*.tmp")):
+            while time.monotonic() < deadline and not list(directory.glob(".step-*")):
                 time.sleep(0.0005)
         else:
             time.sleep(self.chance.random() * 0.2)
