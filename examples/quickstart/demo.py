@@ -23,6 +23,7 @@ from camelid_core.jobs.foreground import open_store
 from camelid_core.jobs.model import Job, State
 from camelid_core.paths import home
 from camelid_core.plugins import load_host
+from camelid_core.private import make_private
 from camelid_core.pulling import pull
 from camelid_core.writers import write_alpaca
 from camelid_serve.config import EvaluateConfig, PredictConfig
@@ -37,8 +38,7 @@ GREEDY = Sampling(temperature=0.0, max_new_tokens=80)
 def main() -> None:
     started = time.monotonic()
     recipe = load(Recipe, RECIPE)
-    host, folder = load_host(), home() / "demo"
-    folder.mkdir(parents=True, exist_ok=True)
+    host, folder = load_host(), make_private(home() / "demo")
 
     say("1/6  Model")
     pull(recipe.model.name, host, print)

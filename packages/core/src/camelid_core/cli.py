@@ -21,6 +21,7 @@ from .commands import Command
 from .errors import CamelidError, UsageError, did_you_mean
 from .paths import home
 from .plugins import load_host
+from .private import close
 from .tasks import resolve
 
 
@@ -70,6 +71,7 @@ app = typer.Typer(
 @app.callback()
 def _root() -> None:
     """Collect instruction data, fine-tune language models, merge, chat, predict and serve."""
+    close(home())
 
 
 def _check_text(arguments: Sequence[str]) -> None:

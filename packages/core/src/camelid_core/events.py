@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from .private import open_private
+
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -26,7 +28,7 @@ class EventLog:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.lost = 0
-        self._file = path.open("ab", buffering=0)
+        self._file = open_private(path, "ab", buffering=0)
         self._torn = False
 
     def emit(self, kind: str, **values: Any) -> None:

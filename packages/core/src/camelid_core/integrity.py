@@ -15,6 +15,7 @@ from typing import Any
 
 from . import drafts
 from .errors import ArtefactError, ModelError, UnsafeFormat
+from .private import FILE
 
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".mdl", ".joblib")
 _MAX_HEADER = 100_000_000
@@ -122,9 +123,10 @@ def fsync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
-def write_durably(path: Path, data: bytes) -> None:
-    """Write `data` so that readers see the old file or the new one, and never half of either."""
-    with drafts.file(path) as draft:
+def write_durably(path: Path, data: bytes, private: bool = False) -> None:
+    """Write `data` so that readers see the old file or the new one, and never half of either; `private` is for its
+    owner alone."""
+    with drafts.file(path, FILE if private else 0o666) as draft:
         with draft.open("wb") as file:
             file.write(data)
             file.flush()

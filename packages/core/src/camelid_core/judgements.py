@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from .errors import DataError
+from .private import make_private, open_private
 from .readers.judgements import IDENT, JUDGED, RETRACTED
 
 Row = Mapping[str, Any]
@@ -38,7 +39,7 @@ def say(path: Path, rows: Sequence[Row]) -> int:
     try:
         if all(row.get(RETRACTED) for row in rows) and not path.exists():
             return 0
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_private(path.parent)
         with _alone(path) as file:
             return _add(file, list(_news(rows, _last_words(file))))
     except OSError as error:
@@ -58,7 +59,7 @@ def _add(file: BinaryIO, rows: Sequence[Row]) -> int:
 def _alone(path: Path) -> Iterator[BinaryIO]:
     """The file, for one writer at a time among all threads and processes."""
     while True:
-        with path.open("a+b") as file:
+        with open_private(path, "a+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
                 yield file

@@ -18,6 +18,7 @@ from .datasets import Dataset, Split, file_dataset
 from .errors import DataError, UnknownName, UsageError
 from .integrity import sha256
 from .paths import data_dir, safe_name
+from .private import DIRECTORY, FILE, make_private
 from .readers import SUFFIXES, Faults, read
 from .records import Record
 from .writers import write
@@ -64,8 +65,7 @@ def add(
         DataError: no records, or one that cannot be written.
     """
     refuse_taken(name)
-    data_dir().mkdir(parents=True, exist_ok=True)
-    with drafts.directory(data_dir() / name) as draft:
+    with drafts.directory(make_private(data_dir()) / name, DIRECTORY) as draft:
         rows = write(records, draft / ROWS, "messages", faults)
         if not rows:
             raise DataError(f"there are no rows to make dataset {name!r} from.", "dataset_empty")
@@ -73,6 +73,8 @@ def add(
             name, rows, sha256(draft / ROWS), licence, tuple(languages), source, parent, step, help, reader, time.time()
         )
         (draft / ABOUT).write_text(json.dumps(asdict(about), ensure_ascii=False, indent=2) + "\n", "utf-8")
+        for path in draft.iterdir():
+            path.chmod(FILE)
         refuse_taken(name)  # it may have come meanwhile
         draft.rename(data_dir() / name)
     return get(name)

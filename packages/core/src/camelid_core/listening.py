@@ -16,6 +16,7 @@ from pathlib import Path
 
 from . import drafts
 from .errors import UsageError
+from .private import make_private
 
 _EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
 
@@ -73,7 +74,7 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
 @contextlib.contextmanager
 def address_file(path: Path, values: Mapping[str, object]) -> Iterator[None]:
     """Where this server is and its key, for programs of the same user and nobody else."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_private(path.parent)
     with drafts.file(path, 0o600) as draft:
         draft.write_text(json.dumps({**values, "pid": os.getpid()}), encoding="utf-8")
         draft.replace(path)

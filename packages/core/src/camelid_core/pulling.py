@@ -22,6 +22,7 @@ from .integrity import refuse_pickles, sha256
 from .models import all_weights, pulled_dir, read_config
 from .paths import models_dir
 from .plugins import Host
+from .private import make_private
 
 Report = Callable[[str], None]
 _PATTERNS = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model", "LICENSE*", "README.md"]
@@ -42,7 +43,7 @@ def pull(name: str, host: Host, report: Report, offline: bool = False) -> Path:
         report(f"{name} is already here: {target}")
         return target
     try:
-        models_dir().mkdir(parents=True, exist_ok=True)
+        make_private(models_dir())
         with drafts.directory(target) as draft:
             staged = draft / "model"
             _stage(name, weights, staged, report, offline)

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 from camelid_core.errors import JobError
-from camelid_core.jobs.files import EVENTS, LOG, OUTPUT, attempt_directory
+from camelid_core.jobs.files import EVENTS, LOG, OUTPUT, PLACED, RESULT, attempt_directory
 from camelid_core.jobs.model import State
 from camelid_core.jobs.publishing import destination
 from camelid_core.jobs.stopping import Stop
@@ -52,6 +52,22 @@ def test_names_we_chose_count_up_and_given_ones_are_refused_before_the_work(stor
     assert "exists already" in job.error
     assert not (attempt_of(home, job) / "state.json").exists()
     assert run(store, worker, output="../x").error_kind == "usage_error"
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022])
+def test_an_attempt_is_for_its_owner_alone_and_what_it_publishes_is_not(store, worker, home, tmp_path, umask):
+    before = os.umask(umask)
+    try:
+        job = run(store, worker, output=str(tmp_path / "for" / "all"))
+    finally:
+        os.umask(before)
+    attempt = attempt_of(home, job)
+    told = [attempt / name for name in (LOG, EVENTS, RESULT, PLACED, "process.json")]
+    modes = {path: path.stat().st_mode & 0o777 for path in (home, *home.rglob("*"), *(tmp_path / "for").rglob("*"))}
+    assert {modes[path] for path in (home, home / "runs", attempt.parent, attempt)} == {0o700}
+    assert {modes[path] for path in (store.path, *told)} == {0o600}
+    published = Path(job.published)
+    assert (modes[published], modes[published / "ticks.json"]) == (0o777 & ~umask, 0o666 & ~umask)
 
 
 def test_a_place_taken_meanwhile_keeps_the_result_for_a_retry(store, worker, home, tmp_path):

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from camelid_core.integrity import fsync_directory
+from camelid_core.private import open_private
 
 from .jsonlines import line_of
 
@@ -36,7 +37,7 @@ class WorkLog:
     def __init__(self, name: str, identity: str, directory: Path, earlier: Sequence[Path] = ()) -> None:
         self.done = Done([place / name for place in (directory, *earlier)], identity)
         self._lock = threading.Lock()
-        self._file = (directory / name).open("ab")
+        self._file = open_private(directory / name, "ab")
         self._file.write(line_of({"identity": identity}) if self._file.tell() == 0 else b"\n")
         self._sync()
         fsync_directory(directory)

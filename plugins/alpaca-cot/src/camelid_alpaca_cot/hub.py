@@ -19,6 +19,7 @@ from typing import Any
 from camelid_core.datasets import Progress
 from camelid_core.errors import CamelidError, DataError, MissingPackage
 from camelid_core.integrity import write_durably
+from camelid_core.private import make_private
 
 from . import places
 from .table import Row, table
@@ -91,7 +92,7 @@ def fetch(row: Row, revision: str = "", progress: Progress | None = None) -> lis
     top = places.repository(row, places.downloads(), table().repo)
     known = places.fetched(row).get("files", {})
     note = places.note(row)
-    note.parent.mkdir(parents=True, exist_ok=True)
+    make_private(note.parent)
     here: list[str] = []
     with FileLock(note.with_suffix(".lock")):  # two runs that want one set fetch it once
         for file in remote.files:
@@ -124,7 +125,7 @@ def _partial(file: Remote) -> Path:
 def _transfer(row: Row, listed: Listing, file: Remote, path: Path, progress: Progress) -> None:
     """Whatever came earlier of this very content is kept, and the rest asked for."""
     partial = _partial(file)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_private(path.parent)
     have = partial.stat().st_size if partial.exists() else 0
     if have > file.size:
         have = 0

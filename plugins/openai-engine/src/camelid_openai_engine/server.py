@@ -25,6 +25,7 @@ import httpx
 from camelid_core.children import child_environment
 from camelid_core.errors import MissingPackage, ModelError
 from camelid_core.jobs.watchdog import cap_log
+from camelid_core.private import make_private, open_private
 
 from . import leash
 from .keys import without
@@ -77,8 +78,8 @@ class Server:
         Raises:
             ModelError: it ended, or took too long; what it said last is in it.
         """
-        self._log_path.parent.mkdir(parents=True, exist_ok=True)
-        self._log = self._log_path.open("ab")
+        make_private(self._log_path.parent)
+        self._log = open_private(self._log_path, "ab")
         report(f"Starting {self.name}; its own words are in {self._log_path}")
         began = told = time.monotonic()
         self._thread.start()

@@ -15,6 +15,7 @@ from typing import Any
 from camelid_core.children import module_command, safe_environment
 from camelid_core.config import Config
 from camelid_core.paths import home as default_home
+from camelid_core.private import open_private
 
 from .files import JOBS
 from .model import Job
@@ -63,7 +64,7 @@ def ensure_worker(home: Path | None = None) -> bool:
     if not reserve(store):
         return False
     directory = store.path.parent
-    with (directory / "worker.log").open("ab") as log:
+    with open_private(directory / "worker.log", "ab") as log:
         process = subprocess.Popen(
             module_command("camelid_core.cli", "worker"),
             cwd=directory,

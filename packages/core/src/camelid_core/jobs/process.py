@@ -42,7 +42,7 @@ class Identity:
         return cls(pid, started(pid), boot_id(), mark)
 
     def write(self, directory: Path) -> None:
-        write_durably(directory / _FILE, json.dumps(asdict(self)).encode())
+        write_durably(directory / _FILE, json.dumps(asdict(self)).encode(), private=True)
 
     @classmethod
     def read(cls, directory: Path) -> Self | None:

@@ -18,6 +18,7 @@ from camelid_core import drafts
 from camelid_core.errors import CamelidError, JobError
 from camelid_core.integrity import fsync_directory, write_durably
 from camelid_core.paths import artefacts_dir, safe_name
+from camelid_core.private import make_private, share
 
 from .files import OUTPUT, PLACED, RESULT, home_of
 from .model import Job, State
@@ -83,11 +84,12 @@ def publish(store: JobStore, job: Job, attempt: Path, result: Result, verify: Ve
     except CamelidError:
         (attempt / RESULT).unlink()  # a retry must do the work again, not offer this again
         raise
+    share(output)
     sync(output)
     target = Path(result.publish_to) if result.publish_to else home_of(attempt) / "artefacts" / job.label
     place = _Place(attempt, target, explicit=result.publish_to is not None)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_private(target.parent, home_of(attempt))
         return _publish_to(store, job, output, place, result)
     except OSError as error:
         raise JobError(
@@ -128,7 +130,7 @@ class _Place:
         found = staged.stat()
         # should we die between the rename and the commit, the next attempt finds by this that all is done
         note = {"path": str(final), "device": found.st_dev, "inode": found.st_ino}
-        write_durably(self._attempt / PLACED, json.dumps(note).encode())
+        write_durably(self._attempt / PLACED, json.dumps(note).encode(), private=True)
         staged.rename(final)
         fsync_directory(final.parent)
         return final

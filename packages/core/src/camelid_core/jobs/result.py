@@ -88,7 +88,7 @@ class Result:
         return _EXIT[self.how]
 
     def write(self, directory: Path) -> None:
-        write_durably(directory / RESULT, json.dumps(asdict(self), default=str).encode())
+        write_durably(directory / RESULT, json.dumps(asdict(self), default=str).encode(), private=True)
 
     @classmethod
     def read(cls, directory: Path) -> Self | None:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from camelid_core import drafts
 from camelid_core.errors import CamelidError, JobError, StaleAttempt
+from camelid_core.private import DIRECTORY, make_private
 
 from .database import TableUnavailable
 from .executors import Executor, LocalExecutor
@@ -122,7 +123,8 @@ class Worker:
         done = self._done_before(job)
         if done is not None:
             return publish(self.store, self.store.start(job), done[0], done[1], self._verify)
-        directory.mkdir(parents=True)
+        make_private(directory.parent, self.home)
+        directory.mkdir(DIRECTORY)
         kills = memory_kills()
         handle = executor.start(job, directory)
         try:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from camelid_core.errors import DataError
+from camelid_core.private import make_private
 from camelid_core.tokenizing import IGNORE, Example
 
 from .shards import Place
@@ -49,7 +50,7 @@ class Lease:
     """A directory that is in use: it is not pruned. The lock goes with the process, however that ends."""
 
     def __init__(self, directory: Path) -> None:
-        directory.mkdir(parents=True, exist_ok=True)
+        make_private(directory)
         self._descriptor = os.open(directory, os.O_RDONLY)
         fcntl.flock(self._descriptor, fcntl.LOCK_SH)
 

@@ -43,7 +43,7 @@ def write(path: Path, tokens: Tokens, described: dict[str, str]) -> None:
     tensors = {"ids": tokens.ids, "trained": np.packbits(tokens.trained), "offsets": tokens.offsets}
     counts = {"rows": str(len(tokens.offsets) - 1), "tokens": str(len(tokens.ids))}
     data = save(tensors, {**described, **counts, "sha256": _digest(tensors)})
-    write_durably(path, data)
+    write_durably(path, data, private=True)
 
 
 def read(path: Path) -> tuple[Place, Tokens] | None:

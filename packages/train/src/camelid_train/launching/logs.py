@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 
 from camelid_core.jobs.files import LOG
+from camelid_core.private import FILE
 from torch.distributed.elastic.multiprocessing.api import LogsDest, LogsSpecs
 
 _STDOUT, _STDERR = 1, 2
@@ -33,7 +34,7 @@ def log_of(ranks: Path, number: int) -> Path:
 
 def print_into(log: Path) -> None:
     """Both streams of this process at the end of one file, in the order things are said."""
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, FILE)
     for stream in (_STDOUT, _STDERR):
         os.dup2(descriptor, stream)
     os.close(descriptor)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from camelid_core.errors import CamelidError, UsageError
+from camelid_core.private import make_private
 
 Report = Callable[[int], None]
 KEPT = 64
@@ -174,7 +175,7 @@ class _Notes:
         """A full disk is for the work itself to complain of."""
         with suppress(OSError):
             if self._file < 0:
-                self._place.mkdir(parents=True, exist_ok=True)
+                make_private(self._place)
                 path = self._place / f"{secrets.token_hex(8)}.json"
                 self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)

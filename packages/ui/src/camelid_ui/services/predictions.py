@@ -21,6 +21,7 @@ from camelid_core.errors import CamelidError, DataError, UsageError
 from camelid_core.jobs import Job
 from camelid_core.jobs.files import attempts
 from camelid_core.plugins import Host
+from camelid_core.private import DIRECTORY, FILE, make_private
 from camelid_core.readers import Columns
 from camelid_serve.config import PredictConfig
 from camelid_serve.inputs import PREDICTIONS, Row, Survey, open_input
@@ -93,10 +94,10 @@ class Predictions:
         """Copy an uploaded file to where it stays, so that a job can still read it tomorrow."""
         source = Path(upload)
         place = self.jobs.home / "uploads" / secrets.token_hex(6)
-        place.parent.mkdir(parents=True, exist_ok=True)
+        make_private(place.parent, self.jobs.home)
         name = f"{safe_stem(source.stem)}{source.suffix.lower()}"
-        with drafts.directory(place, 0o700) as draft:
-            shutil.copyfile(source, draft / name)
+        with drafts.directory(place, DIRECTORY) as draft:
+            Path(shutil.copyfile(source, draft / name)).chmod(FILE)
             return draft.rename(place) / name
 
     def start(self, config: PredictConfig, name: str = "", key: str | None = None) -> Job:
