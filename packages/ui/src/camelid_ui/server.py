@@ -24,6 +24,7 @@ from .closed_blocks import mark_launched
 from .profile import Profile
 from .security import bounds, refused
 from .services import Services
+from .sessions import keep_little
 from .theme import head, stylesheet, theme
 
 
@@ -68,6 +69,7 @@ def build_server(services: Services) -> FastAPI:
     pages = build_app(services)
     gr.mount_gradio_app(app, pages, path="/", **_looks(services))
     mark_launched(pages)
+    keep_little(app.routes[-1].app, pages)  # type: ignore[attr-defined]  # what was mounted
     return app
 
 

@@ -1,0 +1,48 @@
+"""What the server keeps of each page that is open: the values of its states, and nothing else.
+
+Gradio also copies all components for each page, for links to stored states; we have no such links, and it took a
+megabyte and a tenth of a second of every visit. Knows Gradio's sessions. Knows nothing of pages.
+"""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import gradio as gr
+from fastapi import FastAPI
+from gradio.state_holder import SessionState, StateHolder
+
+MOST = 2000
+"""Pages that are remembered; whoever was not heard of for longest begins anew."""
+
+
+class Session(SessionState):
+    """Without a copy of the components."""
+
+    def __init__(self, blocks: gr.Blocks) -> None:
+        super().__init__(SimpleNamespace(default_config=blocks.default_config, blocks={}))
+
+    def __setitem__(self, key: int, value: Any) -> None:
+        super().__setitem__(key, value)
+        self.config_values.clear()
+
+    def _update_config(self, key: int) -> None:
+        """Not kept."""
+
+    def _update_value_in_config(self, key: int, value: Any) -> None:
+        """Not kept."""
+
+
+class Sessions(StateHolder):
+    def __getitem__(self, session_id: str) -> SessionState:
+        if session_id not in self.session_data:
+            self.session_data[session_id] = Session(self.blocks)
+        return super().__getitem__(session_id)
+
+
+def keep_little(app: FastAPI, pages: gr.Blocks) -> None:
+    """`app` is Gradio's own, in which `pages` are."""
+    pages.state_session_capacity = MOST
+    app.state_holder = Sessions()
+    app.state_holder.set_blocks(pages)
