@@ -5,7 +5,10 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import struct
+import subprocess
+import sys
 import time
 import zipfile
 
@@ -13,6 +16,7 @@ import pytest
 import torch
 from camelid_core import integrity
 from camelid_core.errors import ArtefactError, ModelError, UnsafeFormat
+from camelid_core.gguf_files import gguf_metadata
 from camelid_core.integrity import fingerprint, refuse_pickles, safetensors_header, sha256, write_durably
 from hypothesis import given
 from hypothesis import strategies as st
@@ -72,6 +76,104 @@ def test_a_hundred_thousand_tensors_are_read_in_time(tmp_path):
     began = time.process_time()
     assert len(safetensors_header(tmp_path / "x.safetensors")) == 100_000
     assert time.process_time() - began < 2
+
+
+TENSOR = b'"%d":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}'
+
+
+def tensors(count: int) -> bytes:
+    return b"{" + b",".join(TENSOR % number for number in range(count)) + b"}"
+
+
+SHAPE = b'{"a":{"dtype":"F32","data_offsets":[0,0],"shape":[%s0]}}'
+TEXT = b"\x01" + bytes(7) + b"a"
+WORD = b"\x08\0\0\0" + TEXT
+LIST, TEXTS, LISTS = b"\x09\0\0\0", b"\x08\0\0\0", b"\x09\0\0\0"
+
+
+def gguf(tensors: int = 0, entries: int = 0, rest: bytes = b"") -> bytes:
+    return b"GGUF" + struct.pack("<IQQ", 3, tensors, entries) + rest
+
+
+LARGE = {
+    "tensors": ("x.safetensors", lambda: tensors(1_400_000), r"\d+ bytes of header, and 25,000,000 are the most"),
+    "tensors, close": ("x.safetensors", lambda: tensors(400_000), "400,000 tensors, and 200,000 are the most"),
+    "a shape": (
+        "x.safetensors",
+        lambda: SHAPE % (b"0," * 10_000_000),
+        "values in its header, and 1,600,000 are the most",
+    ),
+    "dimensions": ("x.safetensors", lambda: SHAPE % (b"0," * 16), "header cannot be read"),
+    "a name": ("x.safetensors", lambda: b'{"%s' % (b"x" * 1000) + tensors(1)[2:], "header cannot be read"),
+    "a number": ("x.safetensors", lambda: SHAPE % b"9223372036854775808,", "header cannot be read"),
+    "gguf, tensors": (
+        "x.gguf",
+        lambda: gguf(1_400_000, rest=(TEXT + struct.pack("<IIQ", 0, 0, 0)) * 1_400_000),
+        "claims 1,400,000 tensors, and 200,000 are the most",
+    ),
+    "gguf, entries": ("x.gguf", lambda: gguf(0, 1_400_000, (TEXT + WORD) * 1_400_000), "10,000 are the most"),
+    "gguf, words": (
+        "x.gguf",
+        lambda: gguf(0, 1, TEXT + LIST + TEXTS + struct.pack("<Q", 3_000_000) + TEXT * 3_000_000),
+        "claims 3,000,000 values in one list",
+    ),
+    "gguf, lists": (
+        "x.gguf",
+        lambda: gguf(0, 9, (TEXT + LIST + TEXTS + struct.pack("<Q", 1_000_000) + bytes(8_000_000)) * 9),
+        "claims 4,000,000 texts in lists",
+    ),
+    "gguf, a list of lists": ("x.gguf", lambda: gguf(0, 1, TEXT + LIST + LISTS + bytes(8)), "arrays of arrays"),
+    "gguf, a text": (
+        "x.gguf",
+        lambda: gguf(0, 1, TEXT + b"\x08\0\0\0" + struct.pack("<Q", 110_000_000) + bytes(110_000_000)),
+        "more than 100,000,000 bytes before its weights",
+    ),
+    "gguf, a name": ("x.gguf", lambda: gguf(0, 1, struct.pack("<Q", 70_000) + bytes(80_000)), "bytes of one name"),
+    "gguf, dimensions": ("x.gguf", lambda: gguf(1, 0, TEXT + struct.pack("<I", 9) + bytes(90)), "dimensions of one"),
+}
+READ = """
+import resource, sys
+from pathlib import Path
+from camelid_core.errors import CamelidError
+from camelid_core.gguf_files import gguf_metadata
+from camelid_core.integrity import safetensors_header
+path = Path(sys.argv[1])
+before = resource.getrusage(resource.RUSAGE_SELF)
+try:
+    (safetensors_header if path.suffix == ".safetensors" else gguf_metadata)(path)
+except CamelidError as error:
+    print(error)
+after = resource.getrusage(resource.RUSAGE_SELF)
+print(after.ru_maxrss - before.ru_maxrss, after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
+"""
+
+
+@pytest.mark.parametrize(("name", "content", "sentence"), LARGE.values(), ids=LARGE)
+def test_what_claims_more_than_any_model_is_refused_before_it_takes_memory(tmp_path, name, content, sentence):
+    """1.4 million tensors once took a gigabyte, and were accepted."""
+    data = content()
+    (tmp_path / name).write_bytes(data if name == "x.gguf" else struct.pack("<Q", len(data)) + data)
+    read = [sys.executable, "-c", READ, str(tmp_path / name)]
+    said, measured = subprocess.run(read, capture_output=True, text=True, check=True).stdout.splitlines()
+    (tmp_path / name).unlink()
+    kilobytes, seconds = map(float, measured.split())
+    assert re.search(sentence, said), said
+    assert repr(name) in said or repr(str(tmp_path / name)) in said
+    assert kilobytes < 100_000
+    assert seconds < 5
+
+
+def test_a_vocabulary_of_a_million_words_and_its_merges_are_read(tmp_path):
+    def text(of: bytes) -> bytes:
+        return struct.pack("<Q", len(of)) + of
+
+    words = LIST + TEXTS + struct.pack("<Q", 1_000_000) + text(b"word") * 1_000_000
+    architecture = text(b"general.architecture") + TEXTS + text(b"llama")
+    both = text(b"tokenizer.ggml.tokens") + words + text(b"tokenizer.ggml.merges") + words
+    (tmp_path / "x.gguf").write_bytes(gguf(0, 3, architecture + both))
+    began = time.process_time()
+    assert gguf_metadata(tmp_path / "x.gguf")["tokenizer.ggml.tokens"] == 1_000_000
+    assert time.process_time() - began < 3
 
 
 @pytest.mark.parametrize("name", ["a.bin", "a.PT", "a.pth", "a.pkl", "a.pickle", "a.ckpt", "a.joblib", "deep/er/a.bin"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
+import struct
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -102,6 +103,13 @@ def test_a_damaged_file_is_an_error_that_names_it(copied: Path) -> None:
     copied.write_bytes(b"PK" + whole[2:])
     with pytest.raises(ModelError, match="no GGUF file"):
         resolve_model(str(copied), load_host())
+
+
+def test_no_part_of_a_file_claims_more_than_is_read(copied: Path) -> None:
+    first = copied.rename(copied.with_name("m-00001-of-00002.gguf"))
+    first.with_name("m-00002-of-00002.gguf").write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 10**6, 0))
+    with pytest.raises(ModelError, match=r"m-00002-of-00002.gguf' is a damaged GGUF file: it claims 1,000,000 tensors"):
+        assemble(str(first), load_host(), Opening(slots=1))
 
 
 def test_weights_that_are_missing_are_said(copied: Path, base: Path) -> None:

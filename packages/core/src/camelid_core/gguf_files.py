@@ -7,6 +7,7 @@ takes seconds where naming a model must take none.
 
 from __future__ import annotations
 
+import glob
 import mmap
 import re
 import struct
@@ -18,11 +19,15 @@ from typing import Any
 from .errors import ModelError
 
 SUFFIX = ".gguf"
+_FIRST_PART = re.compile(r"-00001-of-(\d{5})\.gguf$")
 _LATER_PART = re.compile(r"-(?!00001)\d{5}-of-\d{5}\.gguf$")
 _NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _STRING, _ARRAY = 8, 9
-_MOST = 10_000_000
-"""Entries, and words of a vocabulary, that no real file reaches."""
+_MAX_ENTRIES, _MAX_TENSORS, _MAX_WORDS = 10_000, 200_000, 2_000_000
+_MAX_TEXTS, _MAX_BYTES = 3_000_000, 100_000_000
+"""What no real file reaches: entries, tensors and words of a list; and of all lists together, and bytes before the
+weights. A vocabulary of a million words with its merges is two million texts in some 50 MB."""
+_MAX_NAME, _MAX_DIMENSIONS = 65_535, 8
 
 
 def is_gguf(path: Path) -> bool:
@@ -48,44 +53,68 @@ def gguf_metadata(path: Path) -> dict[str, Any]:
         raise ModelError(f"{str(path)!r} cannot be read: {error.strerror}.") from None
 
 
+def check_gguf(path: Path) -> None:
+    """Refuse what `gguf_metadata` refuses, also in the further files of a model that is cut into several: libraries
+    give memory to whatever a file claims.
+
+    Raises:
+        ModelError: as there.
+    """
+    gguf_metadata(path)
+    pattern, cut = _FIRST_PART.subn(r"-?????-of-\1.gguf", glob.escape(path.name))
+    try:
+        for part in sorted(path.parent.glob(pattern)) if cut else ():
+            _read(part, part.stat().st_size)
+    except OSError as error:
+        raise ModelError(f"{str(path)!r} cannot be read with all its parts: {error.strerror}.") from None
+
+
 @lru_cache(maxsize=16)
 def _metadata(path: Path, _changed: int, size: int) -> dict[str, Any]:
+    found = _read(path, size)
+    if not isinstance(found.get("general.architecture"), str):
+        raise ModelError(f"{str(path)!r} is a GGUF file that names no architecture; it holds no language model.")
+    return found
+
+
+def _read(path: Path, size: int) -> dict[str, Any]:
     if size < 24:
         raise ModelError(f"{str(path)!r} is no GGUF file: it has {size} bytes.")
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         if data[:4] != b"GGUF":
             raise ModelError(f"{str(path)!r} is no GGUF file: it begins with {data[:4]!r}, not with b'GGUF'.")
         try:
-            found = _Reader(data).entries()
+            return _Reader(data).entries()
         except ValueError as error:
             raise ModelError(f"{str(path)!r} is a damaged GGUF file: {error}. Copy it again.") from None
-    if not isinstance(found.get("general.architecture"), str):
-        raise ModelError(f"{str(path)!r} is a GGUF file that names no architecture; it holds no language model.")
-    return found
 
 
 class _Reader:
-    """Goes through a file's metadata."""
+    """Goes through a file's metadata. What it claims is bounded before it is read."""
 
     def __init__(self, data: mmap.mmap) -> None:
         self._data = data
         self._at = 4
+        self._end = min(len(data), _MAX_BYTES)
+        self._texts = 0
 
     def entries(self) -> dict[str, Any]:
         version, tensors, count = self._take("IQQ")
         if version not in (2, 3):
             raise ValueError(f"version {version} is unknown; 2 and 3 are read")
-        found = {self._string(): self._value(*self._take("I")) for _ in range(_bounded(count))}
-        begins = [self._tensor() for _ in range(_bounded(tensors))]
-        if begins:
-            self._skip(max(begins) + 1)
+        _bounded(count, _MAX_ENTRIES, "entries")
+        _bounded(tensors, _MAX_TENSORS, "tensors")
+        found = {self._name(): self._value(*self._take("I")) for _ in range(count)}
+        last = max((self._tensor() for _ in range(tensors)), default=-1)
+        if last >= len(self._data) - self._at:
+            raise ValueError(f"it ends at byte {len(self._data):,}, before its last tensor begins")
         return found
 
     def _tensor(self) -> int:
         """Where a tensor begins, counted from the end of this table."""
-        self._string()
+        self._name()
         (dimensions,) = self._take("I")
-        self._skip(8 * dimensions)
+        self._skip(8 * _bounded(dimensions, _MAX_DIMENSIONS, "dimensions of one tensor"))
         return int(self._take("IQ")[1])
 
     def _take(self, form: str) -> tuple[Any, ...]:
@@ -95,10 +124,16 @@ class _Reader:
     def _skip(self, length: int) -> int:
         """Where what is skipped begins."""
         start = self._at
-        if length > len(self._data) - start:
+        if length > self._end - start:
+            if length <= len(self._data) - start:
+                raise ValueError(f"it has more than {_MAX_BYTES:,} bytes before its weights")
             raise ValueError(f"it ends at byte {len(self._data):,}, where {length:,} should follow byte {start:,}")
         self._at += length
         return start
+
+    def _name(self) -> str:
+        start = self._skip(_bounded(self._take("Q")[0], _MAX_NAME, "bytes of one name"))
+        return self._data[start : self._at].decode("utf-8", "replace")
 
     def _string(self) -> str:
         start = self._skip(*self._take("Q"))
@@ -113,14 +148,26 @@ class _Reader:
 
     def _length_of_array(self) -> int:
         kind, count = self._take("IQ")
+        _bounded(count, _MAX_WORDS, "values in one list")
         if kind == _STRING:
-            for _ in range(_bounded(count)):
-                self._skip(*self._take("Q"))
+            self._texts = _bounded(self._texts + count, _MAX_TEXTS, "texts in lists")
+            self._skip_texts(count)
         elif kind == _ARRAY:
             raise ValueError("it has arrays of arrays")
         else:
             self._skip(count * struct.calcsize(_number(kind)))
         return int(count)
+
+    def _skip_texts(self, count: int) -> None:
+        """In few steps each: a vocabulary has hundreds of thousands."""
+        at, end, length = self._at, self._end, struct.Struct("<Q").unpack_from
+        for _ in range(count):
+            at += 8
+            if at <= end:
+                at += length(self._data, at - 8)[0]
+            if at > end:
+                break
+        self._skip(at - self._at)
 
 
 def _number(kind: int) -> str:
@@ -129,9 +176,9 @@ def _number(kind: int) -> str:
     return _NUMBERS[kind]
 
 
-def _bounded(count: int) -> int:
-    if count > _MOST:
-        raise ValueError(f"it claims {count:,} entries")
+def _bounded(count: int, most: int, what: str) -> int:
+    if count > most:
+        raise ValueError(f"it claims {count:,} {what}, and {most:,} are the most that are read")
     return count
 
 

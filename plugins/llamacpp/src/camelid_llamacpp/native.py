@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import torch
 from camelid_core.errors import ModelError
+from camelid_core.gguf_files import check_gguf
 
 from . import binary
 
@@ -114,6 +115,7 @@ class Native:
 
     def _load(self, path: Path) -> Any:
         binary.complaints.clear()
+        check_gguf(path)
         model = self._library.llama_model_load_from_file(str(path).encode(), self._library.llama_model_default_params())
         if not model:
             raise ModelError(f"llama.cpp cannot load {str(path)!r}{_said()}.")
