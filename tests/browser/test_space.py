@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import time
 from typing import Any
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import pytest
@@ -42,6 +43,15 @@ def fetch(url: str, body: Any = None) -> bytes:
     data = None if body is None else json.dumps(body).encode()
     with urlopen(Request(url, data, {"content-type": "application/json"}), timeout=20) as response:
         return bytes(response.read())
+
+
+def status_of(url: str, body: Any = None) -> int:
+    try:
+        fetch(url, body)
+    except HTTPError as error:
+        error.close()
+        return error.code
+    return 200
 
 
 def part(config: dict[str, Any], ident: str) -> dict[str, Any]:
@@ -90,6 +100,38 @@ def test_the_model_answers(space):
     said = press(space, "chat-send", chat_ask="Hello?")
     assert "tokens/s" in said
     assert "process_completed" in said
+
+
+def test_no_handler_of_the_space_takes_a_file_of_its_machine(space, tmp_path):
+    """Every handler is given one at each of its inputs, named in one way or another."""
+    secret = tmp_path / "secret.txt"
+    secret.write_text("the-secret-of-this-machine")
+    (tmp_path / "link").symlink_to(secret)
+    paths = [str(secret), "/proc/self/environ", "../" * 20 + str(secret)[1:], str(tmp_path / "link"), "app.py"]
+    config = json.loads(fetch(f"{space}/config"))
+    join, data = (f"{space}{config['api_prefix']}/queue/{part}" for part in ("join", "data?session_hash=thief"))
+    handlers = [each for each in config["dependencies"] if each["backend_fn"] and each["inputs"]]
+    told, asked = "", 0
+    for number, handler in enumerate(handlers):
+        file = {"path": paths[number % len(paths)], "meta": {"_type": "gradio.FileData"}}
+        given = [file] * len(handler["inputs"])
+        fetch(join, {"fn_index": handler["id"], "data": given, "session_hash": "thief"})
+        asked += 1
+        if asked % 12 == 0 or handler is handlers[-1]:
+            told += fetch(data).decode()
+    assert asked > 100
+    assert told.count('"msg":"process_completed"') == asked
+    assert "the-secret-of-this-machine" not in told
+    assert "/uploads/" not in told
+    assert str(tmp_path) not in told
+    for path in paths:
+        assert status_of(f"{space}{config['api_prefix']}/file={path}") == 404
+
+
+def test_the_space_takes_no_more_than_it_says(space):
+    config = json.loads(fetch(f"{space}/config"))
+    assert status_of(f"{space}{config['api_prefix']}/queue/join", {"data": ["x" * 1_000_000]}) == 413
+    assert status_of(f"{space}{config['api_prefix']}/upload", {}) == 404
 
 
 def test_no_other_model_and_no_path_is_loaded(space):

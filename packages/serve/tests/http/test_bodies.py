@@ -39,6 +39,8 @@ def ask(chunks: list[bytes], app: Any = None, length: str | None = None, path: s
     async def receive() -> Any:
         nonlocal left
         left -= 1
+        if left < 0:
+            return {"type": "http.disconnect"}
         return {"type": "http.request", "body": next(parts), "more_body": left > 0}
 
     async def send(message: Any) -> None:

@@ -9,10 +9,13 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
+import httpx
 import pytest
 import uvicorn
 from camelid_core.listening import listening
 from camelid_serve.api.errors import shape
+from camelid_serve.http.asgi import App
+from camelid_serve.http.bodies import Bodies
 from camelid_serve.http.connection import Bounds
 from camelid_serve.http.server import configured
 
@@ -33,9 +36,9 @@ async def counting(scope: Any, receive: Any, send: Any) -> None:
 
 
 @contextmanager
-def served(bounds: Bounds) -> Iterator[tuple[int, uvicorn.Server]]:
+def served(bounds: Bounds, app: App = counting) -> Iterator[tuple[int, uvicorn.Server]]:
     with listening("127.0.0.1", 0) as listener:
-        server = uvicorn.Server(configured(counting, bounds, shape, lifespan="off", timeout_graceful_shutdown=1))
+        server = uvicorn.Server(configured(app, bounds, shape, lifespan="off", timeout_graceful_shutdown=1))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:
@@ -92,6 +95,16 @@ def test_no_client_has_more_connections_than_it_may(holding: Callable[[int, int]
         [again] = holding(port, 1)
         again.sendall(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n")
         assert b" 200 " in again.recv(4096)
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_who_sends_too_much_still_hears_why(chunked: bool) -> None:
+    body = b"x" * 3_000_000
+    with served(Bounds(), Bodies(counting, lambda method, path: 1000, shape)) as (port, _):
+        content = iter([body[:1_000_000]] * 3) if chunked else body
+        refused = httpx.post(f"http://127.0.0.1:{port}/", content=content, timeout=60)
+        assert refused.status_code == 413
+        assert "1,000 bytes" in refused.json()["error"]["message"]
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import gradio as gr
-from fastapi import FastAPI
 from gradio.state_holder import SessionState, StateHolder
 
 MOST = 2000
@@ -41,8 +40,8 @@ class Sessions(StateHolder):
         return super().__getitem__(session_id)
 
 
-def keep_little(app: FastAPI, pages: gr.Blocks) -> None:
-    """`app` is Gradio's own, in which `pages` are."""
+def keep_little(app: Any, pages: gr.Blocks) -> None:
+    """`app` is Gradio's own FastAPI, in which `pages` are."""
     pages.state_session_capacity = MOST
     app.state_holder = Sessions()
     app.state_holder.set_blocks(pages)

@@ -5,12 +5,15 @@ Knows bytes and where they go. Knows nothing of what they say.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
 from .asgi import App, Headers, Receive, Refusal, Scope, Send, Shape
 
+_DROPPED = 32_000_000
+"""Most bytes of a refused body that are read and dropped: a client that is still sending would not hear the answer."""
 Bound = Callable[[str, str], int | None]
 """Most bytes of a body by method and path; None where there is no such route."""
 
@@ -32,7 +35,9 @@ class Bodies:
         if most is None:
             refusal = Refusal(404, "there is nothing here under that name.", "not_found")
             await self.shape(refusal)(scope, receive, send)
-        elif not _fits(Headers(scope["headers"]).one(b"content-length"), most):
+        elif (length := _length(Headers(scope["headers"]).one(b"content-length"))) > most:
+            if length <= most + _DROPPED:
+                await _drop(receive, int(length))
             await self._refuse(most, scope, receive, send)
         else:
             await self._bounded(most, scope, receive, send)
@@ -61,6 +66,7 @@ class Bodies:
             if not over:
                 raise
         if over and not answered:
+            await _drop(receive, _DROPPED)
             await self._refuse(most, scope, receive, send)
 
     async def _refuse(self, most: int, scope: Scope, receive: Receive, send: Send) -> None:
@@ -68,5 +74,16 @@ class Bodies:
         await self.shape(Refusal(413, message, "request_too_large"))(scope, receive, send)
 
 
-def _fits(length: str, most: int) -> bool:
-    return not length or (length.isdecimal() and len(length) < 20 and int(length) <= most)
+async def _drop(receive: Receive, most: int) -> None:
+    more = True
+    while more and most > 0:
+        message = await receive()
+        most -= len(message.get("body", b"")) or 1
+        more = message.get("more_body", False)
+
+
+def _length(header: str) -> float:
+    """What a body is said to have; nothing may stand there, and nonsense is more than anything."""
+    if not header:
+        return 0
+    return int(header) if header.isascii() and header.isdecimal() and len(header) < 20 else math.inf
