@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import resource
 
 import numpy as np
+import pytest
+from camelid_core.errors import JobError
 from camelid_core.events import EventLog, read_events
 from hypothesis import given
 from hypothesis import strategies as st
@@ -94,3 +97,22 @@ def test_a_device_without_room_never_stops_the_work(tmp_path):
         log.emit("progress", done=1)
     log.close()
     assert log.lost == 5
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize(
+    "make",
+    [
+        os.mkfifo,
+        os.mkdir,
+        lambda path: path.symlink_to("/dev/zero"),
+        lambda path: path.symlink_to("elsewhere.jsonl"),
+        lambda path: path.symlink_to(path.name),
+    ],
+    ids=["pipe", "directory", "device", "link", "circle"],
+)
+def test_what_is_no_file_of_the_run_is_named_and_not_read(tmp_path, make):
+    (tmp_path / "elsewhere.jsonl").write_text('{"kind": "secret", "time": 1}\n')
+    make(tmp_path / "events.jsonl")
+    with pytest.raises(JobError, match=r"events\.jsonl' is (a link|no file)"):
+        read_events(tmp_path / "events.jsonl")

@@ -41,6 +41,12 @@ def test_a_pipe_a_device_and_a_circle_are_named_and_not_opened(model, name, make
         resolve(model)
 
 
+def test_weights_that_are_gone_are_named(model, tmp_path):
+    (model / "model.safetensors").symlink_to(tmp_path / "gone")
+    with pytest.raises(ModelError, match=r"model\.safetensors' is a link to nothing"):
+        resolve(model)
+
+
 def test_a_directory_is_no_weights(model):
     (model / "model.safetensors").mkdir()
     with pytest.raises(ModelError, match=r"model\.safetensors' is no file, but a directory"):

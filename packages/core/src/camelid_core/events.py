@@ -9,11 +9,14 @@ from __future__ import annotations
 import errno
 import json
 import math
+import os
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from .errors import JobError
 from .private import open_private
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -60,13 +63,24 @@ def read_events(path: Path, offset: int = 0) -> tuple[list[dict[str, Any]], int]
 
     A last line without newline is still being written and is left for the next call.
     A missing file has no events yet.
+
+    Raises:
+        JobError: it is a link, which could lead to what is nobody's to see, or no file: a pipe would never end.
     """
     try:
-        with path.open("rb") as file:
-            file.seek(offset)
-            data = file.read()
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
         return [], offset
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise JobError(f"{str(path)!r} is a link, which a run's events never are. Remove it.") from None
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise JobError(f"{str(path)!r} is no file, but a directory, a pipe or a device. Remove it.")
+    with open(descriptor, "rb") as file:  # noqa: PTH123
+        file.seek(offset)
+        data = file.read()
     end = data.rfind(b"\n") + 1
     return list(_parse(data[:end])), offset + end
 

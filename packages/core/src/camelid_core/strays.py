@@ -22,13 +22,15 @@ def refuse_strays(model: Path) -> None:
 
     A text from elsewhere would go into whatever is made from the model, and with it to whoever gets that. Weights may
     lie elsewhere, being large; and a snapshot in the Hub's cache has its files among the cache's blobs. A link to
-    nothing counts as no file.
+    nothing counts as no file, but for weights, without which there is no model.
     """
     for path in sorted(_read_with(model)):
         try:
             mode = path.stat().st_mode
         except FileNotFoundError:
-            continue
+            if path.suffix.lower() != ".safetensors":
+                continue
+            raise ModelError(f"{str(path)!r} is a link to nothing: its weights are gone. Fetch them again.") from None
         except OSError as error:
             raise ModelError(f"{str(path)!r} cannot be read: {error.strerror}. Remove it, or copy it anew.") from None
         if not (stat.S_ISREG(mode) or (stat.S_ISDIR(mode) and path.suffix.lower() not in _WEIGHTS)):

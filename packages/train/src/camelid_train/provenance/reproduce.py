@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from camelid_core.artefacts import MANIFEST
+from camelid_core.artefacts import MANIFEST, is_artefact
 from camelid_core.config import validate
 from camelid_core.errors import JobError
 from camelid_core.events import read_events
@@ -143,8 +143,10 @@ def _dataset(use: Mapping[str, Any]) -> str:
 
 def _manifest(job: Job) -> Mapping[str, Any]:
     """What the published result says of itself, if it is still there."""
+    published = Path(job.published)
     try:
-        values = json.loads((Path(job.published) / MANIFEST).read_text(encoding="utf-8")) if job.published else {}
+        known = bool(job.published) and is_artefact(published)
+        values = json.loads((published / MANIFEST).read_text(encoding="utf-8")) if known else {}
     except (OSError, ValueError):
         return {}
     return values if isinstance(values, dict) else {}

@@ -16,7 +16,7 @@ from camelid_core import library
 from camelid_core.commands.output import show_values
 from camelid_core.datasets import Dataset, open_source
 from camelid_core.errors import DataError, UsageError
-from camelid_core.paths import is_here
+from camelid_core.paths import given_path, is_here
 from camelid_core.plugins import load_host
 from camelid_core.readers import Columns, Detection, Faults, detect, read
 from camelid_core.readers.text import listed
@@ -50,7 +50,7 @@ def convert(
 ) -> None:
     """Write a dataset or a data file in another format."""
     faults = Faults(strict=not lenient)
-    path = Path(name).expanduser()
+    path = given_path(name, "dataset")
     is_file = is_here(name) and path.is_file() and (reader or mapping or name not in load_host().datasets)
     if is_file:
         if split_named(split) != "train":
@@ -77,7 +77,7 @@ def inspect(
     as_json: Json = False,
 ) -> None:
     """Say what a file is taken for and why, show its first rows, and count the faults in all of it."""
-    file = file.expanduser()
+    file = given_path(file, "file")
     found = detect(file)
     faults = Faults(strict=False)
     columns = columns_of(mapping) or (found.proposed if not reader else None)
@@ -119,7 +119,7 @@ def add(
     """Put a data file into the library, in one format, so that recipes can name it."""
     if "://" in file:
         raise UsageError(f"{file!r} is no file here. Download it first (curl -LO {file}), then add the file.")
-    path = Path(file).expanduser()
+    path = given_path(file, "file")
     faults = Faults(strict=not lenient)
     name = name or path.stem
     library.refuse_taken(name)
@@ -152,7 +152,8 @@ def say(faults: Faults) -> None:
         typer.echo(sentence, err=True)
     if faults.total:
         kinds = ", ".join(f"{count:,} {kind}" for kind, count in faults.counts.most_common())
-        typer.echo(f"{faults.total:,} rows left out: {kinds}. The first: {faults.examples[0]}", err=True)
+        rows = "row" if faults.total == 1 else "rows"
+        typer.echo(f"{faults.total:,} {rows} left out: {kinds}. The first: {faults.examples[0]}", err=True)
 
 
 def row_of(record: Record) -> dict[str, Any]:
