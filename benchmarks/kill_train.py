@@ -78,6 +78,7 @@ class Training(Harness):
             "kills": self.kills.total(),
             "runs": len(results),
             "equal": sum(result == reference for result in results),
+            "others": [result for result in results if result != reference],
             "victims": dict(self.kills),
             "after_steps": self.after,
             "sha256": reference,
