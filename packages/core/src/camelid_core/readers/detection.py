@@ -14,7 +14,7 @@ from typing import Any
 
 from camelid_core.errors import DataError
 
-from .choosing import automatic, choose, is_flan, known, reader_of
+from .choosing import automatic, choose, fitting, is_flan, known
 from .columns import Columns
 from .faults import Faults, RowFault
 from .files import OpenRows, form_of
@@ -83,10 +83,8 @@ def _unknown(form: str, columns: tuple[str, ...], sample: list[dict[str, Any]]) 
 
 
 def _reader_name(row: dict[str, Any]) -> str:
-    try:
-        return reader_of(row, known().values()).name
-    except RowFault:
-        return ""
+    reader = fitting(row, known().values())
+    return reader.name if reader else ""
 
 
 def _why(names: Counter[str], columns: tuple[str, ...]) -> str:
