@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import string
 from pathlib import Path
 
 import pytest
 from camelid_core import paths
 from camelid_core.errors import UsageError
-from camelid_core.paths import anchor, safe_name
+from camelid_core.paths import anchor, given_path, is_here, safe_name
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -41,6 +42,43 @@ def test_a_name_that_passes_is_one_plain_component(name):
 @pytest.mark.parametrize("name", ["a", "7b", "smollm2-135m", "run_1.final", "x" * 64, "console", "com10"])
 def test_ordinary_names_pass(name):
     assert safe_name(name) == name
+
+
+NO_NAMES = {
+    "x" * 256: "a name may have 255 bytes, and one in it has 256. Give a shorter one",
+    f"a/{'ü' * 128}.json": "a name may have 255 bytes, and one in it has 261. Give a shorter one",
+    "x" * 5000: "a name may have 255 bytes, and one in it has 5,000. Give a shorter one",
+    "/x" * 2500: "a path may have 4,095 bytes, and it has 5,000. Give a shorter one",
+    "~nobody-of-that-name/x": "no home directory of a user 'nobody-of-that-name' is known. Give the whole path, .*",
+    f"~{'x' * 5000}": "no home directory of a user 'xxx.*…x*' is known. Give the whole path, from / on",
+    "a\0b": "it has a character of value zero, as no name has. Leave that out",
+    "~\0/b": "it has a character of value zero, as no name has. Leave that out",
+    "a\ud800b": "it has half a character, as no name has. Type it anew",
+}
+
+
+@pytest.mark.parametrize("text", NO_NAMES, ids=lambda text: ascii(text[:20]))
+def test_what_nothing_can_be_called_is_said_in_a_sentence(text):
+    with pytest.raises(UsageError, match=f"^output '.*' cannot be used: {NO_NAMES[text]}.$") as told:
+        given_path(text, "output")
+    assert len(str(told.value)) < 600
+    with pytest.raises(UsageError):
+        anchor(text)
+    assert not is_here(text)
+
+
+def test_what_a_file_can_be_called_is_taken_as_it_is(home):
+    for text in ("x" * 255, "ü" * 127, "/x" * 2047, ".", "..", "", "a b\n", os.fsdecode(b"caf\xe9")):
+        assert given_path(text) == Path(text)
+        assert given_path(Path(text)) == Path(text)
+    assert given_path("~/x") == Path.home() / "x"
+
+
+def test_where_no_home_is_known_it_is_said(monkeypatch):
+    monkeypatch.setenv("CAMELID_HOME", "")
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)  # as where a user has no entry
+    with pytest.raises(UsageError, match="no home directory of yours is known"):
+        paths.home()
 
 
 def test_all_state_is_below_the_home_that_the_environment_names(home):

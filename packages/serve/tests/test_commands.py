@@ -38,7 +38,7 @@ def test_chat_is_scripted_through_a_pipe(adapter: Path, tmp_path: Path) -> None:
     saved = [tmp_path / name for name in ("said.md", "said.jsonl")]
     typed = (
         "\udcff\nHello?\n/retry\n/preset thebloke\n/preset best\n/exact\nMore?\n/undo\n"
-        + "".join(f"/save {path}\n" for path in (*saved, saved[0], "said.doc"))
+        + "".join(f"/save {path}\n" for path in (*saved, saved[0], "said.doc", "~nobody-of-that-name/x.md"))
         + "/system Be brief.\n/nonsense\n/undo\n/clear\nclear\nAgain?\n/help\nstop\nnever asked\n"
     )
     options = ("--preset", "firefly", "--suffix", "decide", "max_new_tokens=4")
@@ -50,6 +50,7 @@ def test_chat_is_scripted_through_a_pipe(adapter: Path, tmp_path: Path) -> None:
     assert "1 is left" in notes
     assert "there already; name another" in notes
     assert "'said.doc': /save takes a file that ends in .md or .jsonl" in notes
+    assert "file '~nobody-of-that-name/x.md' cannot be used" in notes
     assert "no command '/nonsense'" in notes
     assert "nothing to undo" in notes
     assert notes.count("begins anew") == 3

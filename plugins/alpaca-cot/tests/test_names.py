@@ -8,9 +8,10 @@ from dataclasses import replace
 import pytest
 from camelid_alpaca_cot import cot
 from camelid_alpaca_cot.catalogue import datasets
+from camelid_alpaca_cot.places import mirrors
 from camelid_alpaca_cot.table import table
 from camelid_core.datasets import open_source, parse_sources
-from camelid_core.errors import DataError
+from camelid_core.errors import DataError, UsageError
 from camelid_core.plugins import load_host
 
 ORIGINAL = {
@@ -192,3 +193,10 @@ def test_columns_and_rows_of_their_own_are_understood(mirror):
     put(mirror, "neulab/conala/data/conala-paired-train.json", curated.encode())
     records = list(opened("conala").load("train", None))
     assert [(record.messages[0].content, record.answer) for record in records] == [("a", "x"), ("c", "y")]
+
+
+@pytest.mark.parametrize("named", ["x" * 300, "~nobody-of-that-name/x"])
+def test_a_mirror_that_nothing_can_be_called_is_said(monkeypatch, named):
+    monkeypatch.setenv("CAMELID_DATA_MIRROR", named)
+    with pytest.raises(UsageError, match=r"^CAMELID_DATA_MIRROR '.*' cannot be used: .*\.$"):
+        mirrors()

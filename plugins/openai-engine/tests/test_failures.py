@@ -13,6 +13,7 @@ from camelid_core.errors import CamelidError, ConfigError, ModelError, UsageErro
 from camelid_core.plugins import load_host
 from camelid_openai_engine.loading import connect
 from camelid_openai_engine.options import ClientOptions
+from camelid_openai_engine.server import find_program
 from camelid_serve.engine import ENGINE_KEY, Request, Sampling
 from camelid_serve.kinds import choose_engine, engine_text
 
@@ -140,6 +141,14 @@ def test_settings_are_written_behind_the_name() -> None:
         choose_engine(kinds, "transformers url=x")
     with pytest.raises(UsageError, match="cannot be read: No closing quotation"):
         choose_engine(kinds, "openai 'url=x")
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "~nobody-of-that-name/x", "a\0/b"])
+def test_what_no_file_can_be_called_is_no_key_file_and_no_program(name: str) -> None:
+    with pytest.raises(UsageError, match=r"^key_file '.*' cannot be used: .*\.$"):
+        ClientOptions(url="http://h", key_file=name).key()
+    with pytest.raises(UsageError, match=r"^program '.*' cannot be used: .*\.$"):
+        find_program(f"{name}/vllm", "vLLM", "pip install vllm")
 
 
 def test_a_key_file_that_holds_none(tmp_path: Path, reference: Any) -> None:

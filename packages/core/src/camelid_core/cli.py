@@ -6,6 +6,7 @@ Knows how commands are found and how errors become sentences and exit codes
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -18,8 +19,8 @@ from typer.core import TyperCommand, TyperGroup
 
 from .children import SAFE_PATH
 from .commands import Command
-from .errors import CamelidError, UsageError, did_you_mean
-from .paths import home
+from .errors import CamelidError, UsageError, did_you_mean, shortened
+from .paths import given_path, home
 from .plugins import load_host
 from .private import close
 from .tasks import resolve
@@ -54,7 +55,23 @@ def load_command(command: Command) -> Any:
     commands._add_completion = False
     loaded = typer.main.get_command(commands)
     loaded.name = command.name
+    _look_at_paths(loaded)
     return loaded
+
+
+def _look_at_paths(command: Any) -> None:
+    """Have whatever a command takes as a path looked at before the command begins."""
+    for parameter in command.params:
+        parameter.callback = parameter.callback or _looked_at
+    for each in getattr(command, "commands", {}).values():
+        _look_at_paths(each)
+
+
+def _looked_at(context: Any, parameter: Any, value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return type(value)(_looked_at(context, parameter, each) for each in value)
+    what = parameter.name if parameter.param_type_name == "argument" else parameter.opts[0]
+    return given_path(value, what) if isinstance(value, Path) else value
 
 
 app = typer.Typer(
@@ -93,7 +110,7 @@ def _sentence(error: OSError) -> str:
     no_home = not (os.path.isdir(lives) and os.access(lives, os.W_OK))  # noqa: PTH112 - Path's raises for a long name
     ours = no_home and (place.is_relative_to(lives) or lives.is_relative_to(place))
     choose = ". CAMELID_HOME chooses another directory." if ours else ""
-    return f"{error.strerror}: {os.fsdecode(error.filename)!r}{choose}"
+    return f"{error.strerror}: {shortened(os.fsdecode(error.filename))!r}{choose}"
 
 
 def main() -> None:
@@ -113,7 +130,7 @@ def main() -> None:
     except OSError as error:
         with suppress(OSError):  # it may be the terminal that is gone
             sys.stderr.write(f"camelid: {_sentence(error)}\n")
-        raise SystemExit(1) from None
+        raise SystemExit(2 if error.errno == errno.ENAMETOOLONG else 1) from None
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
 from . import strictjson
-from .errors import ConfigError, did_you_mean
+from .errors import ConfigError, did_you_mean, shortened
 
 _MAX_BYTES = 1_000_000
 ConfigT = TypeVar("ConfigT", bound="Config")
@@ -144,7 +144,7 @@ def _sentence(cls: type[BaseModel], detail: ErrorDetails) -> str:
     if detail["type"] == "missing":
         return f"{path}: required, but not given."
     given = detail["input"]
-    return f"{path}: {detail['msg'].removeprefix('Value error, ')} (given: {given!r})."
+    return f"{path}: {detail['msg'].removeprefix('Value error, ')} (given: {shortened(repr(given))})."
 
 
 def _fields_at(cls: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:

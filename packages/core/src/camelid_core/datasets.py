@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from .errors import DataError, UnknownName, UsageError
-from .paths import HUB, is_here
+from .paths import HUB, given_path, is_here
 from .records import Record
 from .registry import Registry
 
@@ -116,7 +116,7 @@ def open_source(name: str, datasets: Registry[Dataset]) -> Dataset:
         return datasets[name]
     if library.has(name):
         return library.get(name)
-    path = Path(name).expanduser()
+    path = given_path(name, "dataset")
     if path.is_file():
         return file_dataset(path)
     if path.exists():

@@ -28,6 +28,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+_LONG = 200
+
 
 class CamelidError(Exception):
     """Base of all; `exit_code` is what the command line returns for it."""
@@ -48,7 +50,7 @@ class UnknownName(CamelidError, LookupError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str], listing: str = "") -> None:
         known = sorted(known)
-        message = f"{kind} {name!r} is not known.{did_you_mean(name, known)}"
+        message = f"{kind} {shortened(name)!r} is not known.{did_you_mean(name, known)}"
         if listing:
             message += f" `{listing}` shows all {len(known)}."
         elif known:
@@ -114,6 +116,11 @@ class PluginError(CamelidError, RuntimeError):
 
 class MissingPackage(CamelidError, ImportError):
     pass
+
+
+def shortened(text: str) -> str:
+    """What was given, for a message that stays a sentence: of what is long the beginning and the end."""
+    return text if len(text) <= _LONG else f"{text[: _LONG - 21]}…{text[-20:]}"
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

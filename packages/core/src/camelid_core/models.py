@@ -16,7 +16,7 @@ from .adapters import ModelAdapter, Weights, adapter_for
 from .artefacts import Manifest, is_artefact, read_artefact
 from .errors import ModelError, UnknownName, UsageError
 from .gguf_files import SUFFIX, brings_tokenizer, gguf_config, gguf_files, gguf_metadata, is_gguf
-from .paths import HUB, artefacts_dir, models_dir, safe_name
+from .paths import HUB, artefacts_dir, given_path, models_dir, safe_name
 from .plugins import Host
 from .rope import as_trained
 from .strays import refuse_strays
@@ -97,7 +97,7 @@ def _find(name: str, known: Mapping[str, tuple[Weights, ModelAdapter]]) -> Path 
 
     A Hub id is what was pulled by it, else what was pulled by the name it is registered under.
     """
-    paths = [Path(name).expanduser(), artefacts_dir() / name, models_dir() / name]
+    paths = [given_path(name, "model"), artefacts_dir() / name, models_dir() / name]
     with suppress(UsageError):  # no Hub id, but perhaps a path
         paths.append(pulled_dir(name))
     paths += [models_dir() / weights.name for weights, _ in known.values() if weights.hub_id == name]

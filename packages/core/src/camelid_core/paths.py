@@ -9,17 +9,19 @@ import os
 import re
 from pathlib import Path
 
-from .errors import UsageError
+from .errors import UsageError, shortened
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 HUB = "hf:"
 """What begins so is a dataset of the Hub, whatever lies in the working directory."""
+_MAX_NAME, _MAX_PATH = 255, 4095
+"""Bytes that file systems take, almost all of them."""
 _RESERVED = {"con", "prn", "aux", "nul", *(f"{device}{n}" for device in ("com", "lpt") for n in range(1, 10))}
 
 
 def home() -> Path:
     """The directory that holds all state: `CAMELID_HOME`, else `~/.camelid`."""
-    return Path(os.environ.get("CAMELID_HOME") or Path.home() / ".camelid").expanduser().resolve()
+    return given_path(os.environ.get("CAMELID_HOME") or "~/.camelid", "CAMELID_HOME").resolve()
 
 
 def models_dir() -> Path:
@@ -50,15 +52,50 @@ def safe_name(name: str, what: str = "name") -> str:
     """
     if not _NAME.fullmatch(name) or ".." in name or name.split(".")[0].lower() in _RESERVED:
         raise UsageError(
-            f"{what} {name!r} cannot be used: start with a letter or digit, then letters, digits, '.', '_' or '-', "
-            "64 characters at most, no '..'."
+            f"{what} {shortened(name)!r} cannot be used: start with a letter or digit, then letters, digits, "
+            "'.', '_' or '-', 64 characters at most, no '..'."
         )
     return name
 
 
+def given_path(given: str | Path, what: str = "path") -> Path:
+    """What a person gave as a path, with `~` filled in. Everything that a person gives comes in through here.
+
+    Raises:
+        UsageError: no file can be called so.
+    """
+    text = str(given)
+    if why := _why_no_path(text):
+        raise UsageError(f"{what} {shortened(text)!r} cannot be used: {why}.")
+    return Path(text).expanduser()
+
+
+def _why_no_path(text: str) -> str:
+    """What is wrong and what to do about it; nothing if a file can be called so."""
+    if "\0" in text:
+        return "it has a character of value zero, as no name has. Leave that out"
+    try:
+        raw = os.fsencode(Path(text).expanduser())
+    except UnicodeEncodeError:
+        return "it has half a character, as no name has. Type it anew"
+    except RuntimeError:  # pathlib's
+        user = shortened(text[1:].partition("/")[0])
+        whose = f"of a user {user!r}" if user else "of yours"
+        return f"no home directory {whose} is known. Give the whole path, from / on"
+    longest = max(map(len, raw.split(b"/")))
+    if longest > _MAX_NAME:
+        return f"a name may have {_MAX_NAME} bytes, and one in it has {longest:,}. Give a shorter one"
+    if len(raw) > _MAX_PATH:
+        return f"a path may have {_MAX_PATH:,} bytes, and it has {len(raw):,}. Give a shorter one"
+    return ""
+
+
 def is_here(text: str) -> bool:
     """Whether `text` is the path of something that is there."""
-    return not text.startswith(HUB) and Path(text).expanduser().exists()
+    try:
+        return not text.startswith(HUB) and given_path(text).exists()
+    except (UsageError, OSError):
+        return False
 
 
 def anchor(text: str) -> str:
@@ -66,9 +103,12 @@ def anchor(text: str) -> str:
 
     A plain name (no separator) is left alone unless such a file or directory is right here, and a name of the Hub is
     in any case.
+
+    Raises:
+        UsageError: neither a name nor a path is like that.
     """
     if not text or text.startswith(HUB):
         return text
-    path = Path(text).expanduser()
+    path = given_path(text)
     is_path = text.startswith((".", "/", "~")) or path.exists() or (os.sep in text and path.parent.exists())
     return str(path.absolute()) if is_path else text

@@ -93,18 +93,15 @@ def test_a_place_taken_meanwhile_keeps_the_result_for_a_retry(store, worker, hom
         ("file/deep/out", "Not a directory"),
         ("fifo/out", "Not a directory"),
         ("loop/out", "Too many levels of symbolic links"),
-        ("new/" + "x" * 300, "File name too long"),
         ("/proc/out", "No such file or directory"),  # it says that it can be written
         ("/dev/full/out", "Not a directory"),
-        ("a\0b", "embedded null byte"),
-        ("~nobody-of-that-name/out", "Could not determine home directory"),
     ],
 )
 def test_a_place_that_cannot_be_written_is_said_before_the_work_and_nothing_is_left(place, why, tmp_path):
     (tmp_path / "file").touch()
     (tmp_path / "loop").symlink_to("loop")
     os.mkfifo(tmp_path / "fifo")
-    given = place if place.startswith("~") else str(tmp_path / place)
+    given = str(tmp_path / place)
     with pytest.raises(JobError) as told:
         destination(SimpleNamespace(output=given))
     assert str(told.value) == f"nothing can be written to {given!r}: {why}. Give another output."

@@ -14,7 +14,7 @@ from camelid_core.config import Config, apply_overrides, validate
 from camelid_core.datasets import Source
 from camelid_core.errors import CamelidError
 from camelid_core.mixing import Mixture
-from camelid_core.paths import anchor, is_here
+from camelid_core.paths import anchor, given_path, is_here
 from camelid_core.registry import Registry
 from camelid_core.rope import RopeScaling
 from pydantic import Field, PlainValidator, field_validator
@@ -209,7 +209,7 @@ def _anchored(source: str) -> str:
 
 def _place(name: str) -> str:
     """A directory is no source: one that happens to be called like a dataset leaves the name alone."""
-    return name if Path(name).is_dir() else anchor(name)
+    return name if given_path(name, "source").is_dir() else anchor(name)
 
 
 class MergeConfig(Config):

@@ -20,6 +20,8 @@ from camelid_ui.fields import Invalid
 from camelid_ui.services.answered import Finished
 from camelid_ui.services.predicted import SHOWN
 
+NO_NAMES = ("/x" * 2500, "/" + "x" * 300, "~nobody-of-that-name/x.jsonl", "/a\0b.jsonl", "/\ud800")
+
 
 def test_the_first_rows_as_the_model_will_see_them(services, questions):
     found = services.predictions.preview(str(questions), "tiny", "chatml")
@@ -41,6 +43,13 @@ def test_files_that_cannot_be_used_are_sentences(services, tmp_path):
         services.predictions.preview("", "tiny")
     with pytest.raises(UsageError, match="no file"):
         services.predictions.preview("/nowhere.jsonl", "tiny")
+    for name in NO_NAMES:
+        with pytest.raises(UsageError, match="cannot be used"):
+            services.predictions.preview(f" {name} ", "tiny")
+        with pytest.raises(UsageError, match="cannot be used"):
+            services.data.adding.find(f" {name} ")
+        with pytest.raises(UsageError, match="cannot be used"):
+            services.models.resolve(name)
     (tmp_path / "empty.jsonl").write_text("")
     with pytest.raises(DataError, match="no rows"):
         services.predictions.preview(str(tmp_path / "empty.jsonl"), "tiny")

@@ -25,6 +25,7 @@ import httpx
 from camelid_core.children import child_environment
 from camelid_core.errors import MissingPackage, ModelError
 from camelid_core.jobs.watchdog import cap_log
+from camelid_core.paths import given_path
 from camelid_core.private import make_private, open_private
 
 from . import leash
@@ -234,7 +235,7 @@ def find_program(program: str, name: str, install: str) -> str:
     Raises:
         MissingPackage: nowhere; with what to do.
     """
-    found = shutil.which(str(Path(program).expanduser()) if "/" in program else program)
+    found = shutil.which(str(given_path(program, "program")) if "/" in program else program)
     if found is None:
         raise MissingPackage(f"{name} needs the program {program!r}, which is not here. To have it: {install}.")
     return found

@@ -28,15 +28,17 @@ STOPPED = ("cancelled", "interrupted")
 
 def run_job(task: str, config: Config, name: str, *models: str) -> Job:
     """Run a job here, with progress, and return it once it succeeded. `models` are those that it needs: a typing error
-    is said at once, and leaves no failed job behind.
+    in them or in the template is said at once, and leaves no failed job behind.
 
     Raises:
-        UnknownName, ModelError: there is no such model.
+        UnknownName, ModelError: there is no such model or template.
         JobError: it did not, with what went wrong and how to go on.
         JobStopped: a person or the system asked it to stop.
     """
     for model in models:
         resolve_model(model, load_host())
+    if template := getattr(config, "template", ""):
+        load_host().templates[template]
     destination(config)
     printer = ProgressPrinter()
     try:

@@ -17,7 +17,7 @@ from typing import Any
 from camelid_core import drafts
 from camelid_core.errors import CamelidError, JobError
 from camelid_core.integrity import fsync_directory, write_durably
-from camelid_core.paths import artefacts_dir, safe_name
+from camelid_core.paths import artefacts_dir, given_path, safe_name
 from camelid_core.private import make_private, share
 
 from .files import OUTPUT, PLACED, RESULT, home_of
@@ -34,19 +34,20 @@ def destination(config: Any) -> Path | None:
     A plain name means a directory among the artefacts.
 
     Raises:
+        UsageError: nothing can be called so.
         JobError: something is there already, or nothing can be put there. Asked before the work, not after it.
     """
     given = getattr(config, "publish_to", None) or getattr(config, "output", None)
     if not given:
         return None
     try:
-        path = Path(given).expanduser()
+        path = given_path(given, "output")
         path = path if path.is_absolute() else artefacts_dir() / safe_name(str(path), "output")
         _refuse_taken(path)
         _try(path)
     except CamelidError:
         raise
-    except (OSError, ValueError, RuntimeError) as error:  # the last two: no name of a file, and no such user's home
+    except OSError as error:
         raise JobError(f"nothing can be written to {str(given)!r}: {_reason(error)}. Give another output.") from error
     return path
 

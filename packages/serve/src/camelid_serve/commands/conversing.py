@@ -10,10 +10,10 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from io import TextIOWrapper
-from pathlib import Path
 
 import typer
 from camelid_core.errors import CamelidError, UsageError
+from camelid_core.paths import given_path
 from camelid_core.writers.files import whole
 
 from camelid_serve.answering import Facts
@@ -100,7 +100,7 @@ class Conversing:
         note(f"Answers are now sampled as {name}.")
 
     def save(self, name: str) -> None:
-        path = Path(name).expanduser()
+        path = given_path(name, "file")
         if path.suffix.lower() not in _FORMS:
             raise UsageError(f"{name!r}: /save takes a file that ends in {' or '.join(_FORMS)}.")
         if path.exists():

@@ -6,14 +6,13 @@ import importlib.util
 import logging
 import secrets
 import signal
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from camelid_core.config import parse_overrides, validate
 from camelid_core.errors import CamelidError, MissingPackage, UsageError
 from camelid_core.gguf_files import is_gguf
-from camelid_core.paths import home
+from camelid_core.paths import given_path, home
 
 from camelid_serve.config import Opening
 
@@ -113,10 +112,11 @@ def _anchored(given_name: str) -> str:
         raise UsageError(
             f"{given_name!r} names no model; write MODEL, or LABEL=MODEL to give it another name in the API."
         )
-    if is_gguf(Path(name)):
-        path = Path(name).absolute()
-    elif Path(name).is_dir():
-        path = Path(name).resolve()
+    place = given_path(name, "model")
+    if is_gguf(place):
+        path = place.absolute()
+    elif place.is_dir():
+        path = place.resolve()
     else:
         return given_name
     return f"{label if equals else path.name}={path}"

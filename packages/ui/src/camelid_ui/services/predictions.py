@@ -20,6 +20,7 @@ from camelid_core import drafts
 from camelid_core.errors import CamelidError, DataError, UsageError
 from camelid_core.jobs import Job
 from camelid_core.jobs.files import attempts
+from camelid_core.paths import given_path
 from camelid_core.plugins import Host
 from camelid_core.private import DIRECTORY, FILE, make_private
 from camelid_core.readers import Columns
@@ -220,7 +221,7 @@ def _named(source: str) -> str:
 
 def _stamp(source: str) -> tuple[float, int]:
     """Tells whether a file has changed since."""
-    path = Path(source.strip()).expanduser()
+    path = given_path(source.strip(), "input")
     if not path.is_file():
         return 0.0, 0
     found = path.stat()

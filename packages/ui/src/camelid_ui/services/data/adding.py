@@ -12,6 +12,7 @@ from pathlib import Path
 
 from camelid_core import library
 from camelid_core.errors import CamelidError, DataError, UsageError
+from camelid_core.paths import given_path
 from camelid_core.readers import SUFFIXES, Columns, Detection, Faults, detect, known, read
 from camelid_core.records import Record
 
@@ -77,7 +78,7 @@ class Adding:
         Raises:
             UsageError, DataError: no whole path, no file, or none of a kind that is read.
         """
-        path = Path(text.strip()).expanduser()
+        path = given_path(text.strip(), "file")
         if not path.is_absolute():
             raise UsageError(f"{text!r}: give the whole path, from / or ~ on.")
         if path.is_dir():
