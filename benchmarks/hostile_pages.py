@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from camelid_core.testing import tiny_model
@@ -51,8 +52,15 @@ class Pages:
     def ask(self, path: str, body: Any = None) -> bytes:
         headers = {"authorization": f"Bearer {self.token}", "content-type": "application/json"}
         data = None if body is None else json.dumps(body).encode()
-        with urlopen(Request(self.url + path, data, headers), timeout=60) as response:
-            return bytes(response.read())
+        while True:
+            try:
+                with urlopen(Request(self.url + path, data, headers), timeout=60) as response:
+                    return bytes(response.read())
+            except HTTPError as error:
+                error.close()
+                if error.code not in (429, 503):
+                    raise
+                time.sleep(float(error.headers.get("retry-after", 1)))
 
 
 def main() -> None:

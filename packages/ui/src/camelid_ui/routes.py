@@ -48,8 +48,8 @@ def bound(profile: Profile, method: str, path: str) -> int | None:
 
 
 def is_static(scope: Scope) -> bool:
-    """Files that are the same for everybody: they cost little, and a page is made of a hundred."""
-    return scope["method"] in SAFE and scope["path"].startswith((*OPEN_UNDER, "/svelte/", "/theme.css"))
+    """What is the same for everybody: it costs little, and a page is made of a hundred files."""
+    return scope["method"] in SAFE and scope["path"].startswith((*OPEN, *OPEN_UNDER, "/svelte/", "/theme.css"))
 
 
 def _is_read(profile: Profile, path: str) -> bool:
