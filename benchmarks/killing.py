@@ -50,8 +50,9 @@ class Harness:
     def kill(self, job_id: int, worker: subprocess.Popen[bytes], victim: str) -> None:
         """End the process that runs the job, the worker that watches it, both, or the pages; ask for the rest of the
         job."""
-        job = self.store.get(job_id)
-        identity = Identity.read(attempt_directory(self.home, job_id, job.epoch))
+        if victim in ("run", "both"):  # another worker may have begun anew just now
+            self.until(job_id, lambda: self.over(job_id) or self._identity(job_id))
+        job, identity = self.store.get(job_id), self._identity(job_id)
         self.kills[victim] += 1
         self.after.append(self.done(job_id))
         if victim == PAGES:
@@ -65,6 +66,9 @@ class Harness:
             self.until(job_id, lambda: self.over(job_id))
             if self.store.get(job_id).state is not State.SUCCEEDED:
                 self.store.retry(job_id)
+
+    def _identity(self, job_id: int) -> Identity | None:
+        return Identity.read(attempt_directory(self.home, job_id, self.store.get(job_id).epoch))
 
     def _end_worker(self, job: Job, worker: subprocess.Popen[bytes]) -> None:
         """Ours, or the one that pages started, if that one has the job."""
