@@ -93,10 +93,13 @@ class Training(Harness):
     def disturbed(self, victims: list[str]) -> str:
         """The same, with a kill of each of these."""
         job = self.store.submit("train", self.config)
-        left = list(victims)
+        left, attempt = list(victims), 0
         while left and not self.over(job.id):
             with self.worker() as worker:
+                # an attempt whose worker died may still be at work, and is nobody's any more
+                self.until(job.id, lambda last=attempt: self.over(job.id) or self.store.get(job.id).epoch > last)
                 while left and self.wait_for_moment(job.id):
+                    attempt = self.store.get(job.id).epoch
                     self.kill(job.id, worker, victim := left.pop(0))
                     if victim != PAGES:  # these alone leave the worker at its work
                         break
