@@ -15,6 +15,7 @@ from camelid_core.tasks import Interrupted
 from camelid_train.config import MergeConfig
 from camelid_train.merge import merge
 from camelid_train.methods.choosing import methods
+from camelid_train.methods.qlora import keep_trainable
 from camelid_train.sft import train
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
@@ -94,9 +95,9 @@ def loaded(case: Case, base, output) -> torch.Tensor:
     if not (output / "adapter_config.json").exists():
         return logits(AutoModelForCausalLM.from_pretrained(output, dtype=torch.float32))
     options = {"quantization_config": case.plain} if case.plain else {}
-    return logits(
-        PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, **options), output)
-    )
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, **options)
+    keep_trainable(model)  # where a CPU has bfloat16, bitsandbytes' own kernels take no layers as small as these
+    return logits(PeftModel.from_pretrained(model, output))
 
 
 def pair(case: Case, family: str):

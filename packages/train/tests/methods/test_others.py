@@ -142,6 +142,28 @@ def gptq_base(situation):
     return replace(reference, config={**reference.config, "quantization_config": {"quant_method": "gptq", "bits": 4}})
 
 
+def test_an_evaluation_leaves_a_quantised_base_as_it_learned(situation):
+    """Gradients are the same before and after a pass that needs none."""
+    reference = situation().reference
+    section = QloraMethod(r=2)
+    model = QLORA.prepare(QLORA.load(reference, "float32", section), section, situation())
+    ids = torch.arange(4, 12)[None]
+
+    def gradients() -> list[torch.Tensor]:
+        model.train()
+        model.zero_grad()
+        model(input_ids=ids, labels=ids).loss.backward()
+        return [each.grad.clone() for each in model.parameters() if each.grad is not None]
+
+    before = gradients()
+    model.eval()
+    with torch.inference_mode():
+        model(input_ids=ids)
+    after = gradients()
+    assert len(before) == len(after) > 0
+    assert all(torch.equal(one, other) for one, other in zip(before, after, strict=True))
+
+
 def test_what_is_missing_for_a_quantised_base_is_named(situation, monkeypatch):
     monkeypatch.setattr(gptq, "find_spec", lambda name: None)
     with pytest.raises(

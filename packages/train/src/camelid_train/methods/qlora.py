@@ -51,11 +51,21 @@ class Qlora(LoraOn[QloraMethod]):
                 "bnb_4bit_compute_dtype": choose_dtype(dtype),
             }
             quantization = BitsAndBytesConfig(**four if section.quantization == "nf4" else {"load_in_8bit": True})
-            return load_base(reference, dtype, quantization_config=quantization, device_map={"": choose_device()})
+            model = load_base(reference, dtype, quantization_config=quantization, device_map={"": choose_device()})
+            keep_trainable(model)
+            return model
 
     def load_as_trained(self, reference: Reference, section: QloraMethod) -> Any:
         with quiet():
             return self.load(reference, "float32", section).dequantize()
+
+
+def keep_trainable(model: Any) -> None:
+    """Where a CPU multiplies bfloat16, bitsandbytes repacks weights in their first forward pass without gradients,
+    and what it then computes has none for ever: after one evaluation nothing would be learned through that layer."""
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
 
 
 def check_installed() -> None:
