@@ -20,7 +20,9 @@ _READ = ("/", "/config", "/theme.css", "/manifest.json", "/robots.txt", *OPEN, f
 _READ_UNDER = ("/svelte/", "/download/", f"{_API}/queue/data", f"{_API}/heartbeat/", *OPEN_UNDER)
 _PLUGINS_READ = (f"{_API}/custom_component/", f"{_API}/stream/")
 _UPLOADED = (f"{_API}/file=", f"{_API}/upload_progress")
-_JOIN, _UPLOAD = f"{_API}/queue/join", f"{_API}/upload"
+_EVENTS = (f"{_API}/queue/join", f"{_API}/run/predict")
+"""Of handlers that wait for their turn, and of those that stop what runs and must not wait."""
+_UPLOAD = f"{_API}/upload"
 _SMALL = (f"{_API}/cancel", f"{_API}/reset")
 _PLUGINS_SEND = (f"{_API}/component_server", f"{_API}/stream/")
 """What components of plugins' pages may need."""
@@ -36,9 +38,9 @@ def bound(profile: Profile, method: str, path: str) -> int | None:
         return _LITTLE if _is_read(profile, path) else None
     if method != "POST":
         return None
-    if path.rstrip("/") == _JOIN:
+    if path in _EVENTS:
         return profile.request_bytes
-    if path.rstrip("/") in _SMALL:
+    if path in _SMALL:
         return _LITTLE
     if not profile.changes:
         return None
