@@ -61,7 +61,7 @@ def adapter(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny(base: Path) -> Iterator[Assembled]:
-    assembled = assemble(str(base), load_host(), Opening(slots=4))
+    assembled = assemble(str(base), load_host(), Opening(slots=4, dtype="float32"))
     yield assembled
     assembled.close()
 

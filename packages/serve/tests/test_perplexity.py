@@ -74,7 +74,7 @@ def _no_more_plots_than_needed(request: pytest.FixtureRequest, monkeypatch: pyte
 @pytest.fixture
 def asking(sharp: Path, book: Path) -> Ask:
     def ask(**more: Any) -> ContextConfig:
-        values = {"models": [str(sharp)], "text": str(book), "lengths": LENGTHS, "windows": WINDOWS}
+        values = {"models": [str(sharp)], "text": str(book), "lengths": LENGTHS, "windows": WINDOWS, "dtype": "float32"}
         return ContextConfig(**values | {"predicted": STRIDE} | more)
 
     return ask

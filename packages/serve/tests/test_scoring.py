@@ -102,7 +102,9 @@ def second(base: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def family(base: Path, adapter: Path, second: Path) -> Iterator[dict[str, Assembled]]:
     residents = Residents()
-    residents.load({"bare": str(base), "one": str(adapter), "two": str(second)}, load_host(), Opening(slots=8))
+    residents.load(
+        {"bare": str(base), "one": str(adapter), "two": str(second)}, load_host(), Opening(slots=8, dtype="float32")
+    )
     several = residents.models
     yield several
     several["bare"].close()
@@ -120,7 +122,7 @@ def test_models_with_one_base_share_it_and_each_says_what_it_says_alone(
     assert len({id(assembled.engine) for assembled in family.values()}) == 1
     alone = {}
     for label, path in (("bare", base), ("one", adapter), ("two", second)):
-        assembled = assemble(str(path), load_host())
+        assembled = assemble(str(path), load_host(), Opening(dtype="float32"))
         alone[label] = said(assembled)
         assembled.close()
     assert len({tuple(tokens) for tokens in alone.values()}) == 3
