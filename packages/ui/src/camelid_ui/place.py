@@ -18,6 +18,8 @@ _SETTINGS = {
     # after each event Gradio would make a table of the last 10,000 for a page that we do not have
     "GRADIO_ANALYTICS_MAX_EVENTS": "1",
     "GRADIO_ANALYTICS_CACHE_FREQUENCY": str(10**9),
+    # else it looks for one at the first event, on the loop that serves everybody, and imports all of matplotlib for it
+    "MPLBACKEND": "agg",
 }
 
 
