@@ -241,7 +241,9 @@ def test_it_dies_with_its_parent(base: Path) -> None:
         f"process = EngineProcess()\nlist(process.load_all({{'it': {str(base)!r}}}))\n"
         "print(process._child.pid, flush=True)\nos._exit(0)\n"
     )
-    parent = subprocess.run([sys.executable, "-P", "-c", script], capture_output=True, text=True, timeout=120, check=True)
+    parent = subprocess.run(
+        [sys.executable, "-P", "-c", script], capture_output=True, text=True, timeout=120, check=True
+    )
     deadline = time.monotonic() + 60
     while runs(int(parent.stdout)):
         assert time.monotonic() < deadline, "the engine outlived its parent"
