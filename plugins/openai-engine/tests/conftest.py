@@ -77,6 +77,8 @@ def served(base: Path, endless: Path, tmp_path_factory: pytest.TempPathFactory) 
         "--port",
         "0",
         "--no-token",
+        "--dtype",
+        "float32",  # as `tiny`: a CPU with bfloat16 would serve that
     ]
     environment = os.environ | {"CAMELID_HOME": str(place), "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as program:

@@ -301,6 +301,8 @@ def test_parity_of_the_model_here_and_there(served: str, base: Any) -> None:
         f"openai.url={served}",
         "--tokens",
         "24",
+        "--dtype",
+        "float32",  # as what is served
         "--json",
     ]
     command = [sys.executable, "-m", "camelid_core.cli", "eval", "parity", str(base), *options]
