@@ -17,7 +17,7 @@ from camelid_core.jobs.process import Identity
 from camelid_train.config import Recipe
 from camelid_train.sft import train
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 SCRIPTS = Path(__file__).parents[3] / "benchmarks"
 
 
