@@ -104,8 +104,8 @@ def ours(data: Path, model: Path, workers: int, out: Path) -> dict[str, Any]:
     import tokenizers
     import transformers
     from camelid_core.readers import read
-    from camelid_core.tokencache import TokenCache
-    from camelid_core.tokenizing import Encoder
+    from camelid_core.token_cache import TokenCache
+    from camelid_core.tokenization import Encoder
 
     encoder = Encoder(transformers.AutoTokenizer.from_pretrained(model, local_files_only=True), _same_bytes())
     with tempfile.TemporaryDirectory(dir=out) as cache:
@@ -141,8 +141,8 @@ def memory(rows: int, model: Path, workers: int) -> dict[str, Any]:
     """Tokenise `rows` generated rows as a stream; the most memory the process held, before and after."""
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     from camelid_core.records import alpaca
-    from camelid_core.tokencache import TokenCache
-    from camelid_core.tokenizing import Encoder
+    from camelid_core.token_cache import TokenCache
+    from camelid_core.tokenization import Encoder
     from transformers import AutoTokenizer
 
     encoder = Encoder(AutoTokenizer.from_pretrained(model, local_files_only=True), _same_bytes())

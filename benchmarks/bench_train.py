@@ -17,7 +17,7 @@ is that of the finished adapters on the same held-out rows, measured by the same
 
 The roofline is what the machine's matrix products allow: their measured rate at this model's shapes and this batch's
 number of tokens (forward and for the gradient of the input, fastest of several, weighted by how often each shape
-occurs), divided by the operations per token as `camelid_train.watching.flops` counts them (Kaplan et al. 2020,
+occurs), divided by the operations per token as `camelid_train.monitoring.flops` counts them (Kaplan et al. 2020,
 with frozen weights, labelled positions and the causal half of attention taken into account). `of_roofline` is the share
 reached by the clock, `of_roofline_by_cpu` by the processor's seconds, which other work does not take part of.
 
@@ -75,7 +75,7 @@ def _run(who: str, python: Any, task: dict[str, Any], scratch: Path, number: int
 
 
 def _task(arguments: argparse.Namespace, scratch: Path, count: int) -> dict[str, Any]:
-    from camelid_core.loading import choose_device, choose_dtype
+    from camelid_core.models.loading import choose_device, choose_dtype
 
     found = _some(arguments, count)
     files = {"train": found[:count], "heldout": found[count:]}

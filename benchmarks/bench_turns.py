@@ -33,12 +33,12 @@ def main() -> None:
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
-    from camelid_core.loading import load_base
-    from camelid_core.models import resolve_model
+    from camelid_core.models.loading import load_base
+    from camelid_core.models.reference import resolve_model
     from camelid_core.plugins import load_host
-    from camelid_serve.engines.batch import Batch
-    from camelid_serve.engines.fitting import laid_out
-    from camelid_serve.engines.prefixes import Prefixes
+    from camelid_serve.engines.decode_batch import Batch
+    from camelid_serve.engines.memory_layout import laid_out
+    from camelid_serve.engines.prefix_cache import Prefixes
 
     model = laid_out(load_base(resolve_model(str(arguments.model.resolve()), load_host()), arguments.dtype).eval())
     numbers = random.Random(0)
@@ -69,7 +69,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
 def _second_turn(batch: Any, words: Sequence[int], arguments: argparse.Namespace) -> dict[str, Any]:
     import torch
     from camelid_serve.engine import Request, Sampling
-    from camelid_serve.engines.batch import Row
+    from camelid_serve.engines.decode_batch import Row
 
     asked, question = words[: arguments.tokens - arguments.answer], words[arguments.tokens :]
     with torch.inference_mode():

@@ -108,8 +108,8 @@ def _train(recipe: Any, directory: Path) -> tuple[list[float], float]:
     """The loss of each step, and tokens per second once warm."""
     from camelid_core.events import read_events
     from camelid_core.jobs.attempt import Context
-    from camelid_core.jobs.files import EVENTS, attempt_directory
-    from camelid_train.sft import train
+    from camelid_core.jobs.run_directories import EVENTS, attempt_directory
+    from camelid_train.run import train
 
     directory = attempt_directory(directory, 1, 1)
     directory.mkdir(parents=True)

@@ -25,10 +25,10 @@ from pathlib import Path
 from typing import Any
 
 from camelid_core.integrity import sha256
-from camelid_core.jobs.files import attempts
-from camelid_core.jobs.model import Job, State
-from camelid_serve.inputs import PREDICTIONS
-from camelid_serve.predict import WORK
+from camelid_core.jobs.run_directories import attempts
+from camelid_core.jobs.job import Job, State
+from camelid_serve.predict.inputs import PREDICTIONS
+from camelid_serve.predict.task import WORK
 from killing import VICTIMS, Harness
 
 

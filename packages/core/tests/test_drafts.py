@@ -15,21 +15,22 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from camelid_core import drafts, library
-from camelid_core.adapters import ModelAdapter, Weights
+from camelid_core import staging
+from camelid_core.datasets import library
+from camelid_core.models.adapters import ModelAdapter, Weights
 from camelid_core.errors import ModelError
 from camelid_core.integrity import write_durably
 from camelid_core.jobs.database import Database
-from camelid_core.jobs.deleting import delete
-from camelid_core.jobs.files import OUTPUT, attempt_directory
-from camelid_core.jobs.model import State
-from camelid_core.jobs.publishing import destination, publish
-from camelid_core.jobs.result import How, Result
-from camelid_core.jobs.stopping import Stop
+from camelid_core.jobs.deletion import delete
+from camelid_core.jobs.run_directories import OUTPUT, attempt_directory
+from camelid_core.jobs.job import State
+from camelid_core.jobs.publication import destination, publish
+from camelid_core.jobs.attempt_result import How, Result
+from camelid_core.jobs.stop_signals import Stop
 from camelid_core.jobs.store import JobStore
 from camelid_core.jobs.worker import Worker
-from camelid_core.listening import address_file
-from camelid_core.pulling import pull
+from camelid_core.server_address import address_file
+from camelid_core.models.pull import pull
 from camelid_core.records import alpaca
 from camelid_core.writers import write
 
@@ -94,7 +95,7 @@ def fetch(host: object) -> None:
 
 
 def scratch(home: Path) -> None:
-    with drafts.scratch("camelid-test"):
+    with staging.scratch("camelid-test"):
         sys.audit("camelid.test")
 
 
@@ -195,7 +196,7 @@ def test_what_somebody_is_making_stays(home, kind):
         assert os.read(there, 1) == b"x", "it comes to that moment"
         being_made = half_made(home)
         (kind.another or kind.make)(home)
-        drafts.sweep_below(home)
+        staging.sweep_below(home)
         assert half_made(home) >= being_made > set()
     finally:
         os.close(go)
@@ -227,7 +228,7 @@ def test_only_drafts_are_swept_and_no_link_is_followed(home):
     (dead := home / f".dead.{mark}.partial").mkdir()
     (dead / "link").symlink_to(precious)
     os.mkfifo(home / f".pipe.{mark}.partial")
-    drafts.sweep(home)
+    staging.sweep(home)
     assert (precious / "file").exists()
     assert not dead.exists()
     assert {path.name for path in home.iterdir()} == {
@@ -239,7 +240,7 @@ def test_much_that_was_left_is_told_of(home, capsys):
     for size in (1_000, 300_000_000):
         (home / f".x.{size:016d}.partial").touch()
         os.truncate(home / f".x.{size:016d}.partial", size)
-        drafts.sweep(home)
+        staging.sweep(home)
     assert capsys.readouterr().err == f"camelid: 0.3 GB that a killed process left in {str(home)!r} are gone.\n"
 
 
@@ -251,16 +252,16 @@ def test_a_draft_that_is_swept_before_it_is_locked_is_made_again(home, monkeypat
         os.mkdir(path, mode)  # noqa: PTH102
         made.append(path)
         if len(made) < 3:
-            drafts.sweep(home)
+            staging.sweep(home)
             assert not path.exists()
 
-    monkeypatch.setattr(drafts.Path, "mkdir", swept)
-    with drafts.directory(home / "x") as draft:
+    monkeypatch.setattr(staging.Path, "mkdir", swept)
+    with staging.directory(home / "x") as draft:
         assert draft == made[2]
         assert draft.is_dir()
 
 
-@pytest.mark.parametrize("make", [drafts.directory, drafts.file])
+@pytest.mark.parametrize("make", [staging.directory, staging.file])
 def test_where_nothing_can_be_made_that_is_said(home, make):
     for target in (home / "not" / "there", home / ("x" * 250), Path("/proc/x")):
         with pytest.raises(OSError, match=r"No such file|too long"), make(target):
@@ -270,10 +271,10 @@ def test_where_nothing_can_be_made_that_is_said(home, make):
 def test_many_who_make_and_sweep_at_once_never_lose_a_draft(home):
     def work() -> None:
         for number in range(100):
-            with drafts.directory(home / "x") as draft:
+            with staging.directory(home / "x") as draft:
                 (draft / "file").write_text(str(number))
                 assert os.listdir(draft) == ["file"]  # noqa: PTH208
-            with drafts.file(home / "x") as draft:
+            with staging.file(home / "x") as draft:
                 draft.write_text(str(number))
                 draft.replace(home / "y")
 

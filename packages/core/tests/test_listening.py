@@ -8,7 +8,7 @@ import socket
 
 import pytest
 from camelid_core.errors import UsageError
-from camelid_core.listening import address_file, is_loopback, listening, names, shown
+from camelid_core.server_address import address_file, is_loopback, listening, names, shown
 
 
 def test_a_taken_port_is_a_sentence():

@@ -12,8 +12,8 @@ import torch
 from camelid_core.artefacts import Base, Manifest, write_manifest
 from camelid_core.errors import ArtefactError, ModelError, UnsafeFormat
 from camelid_core.integrity import fingerprint
-from camelid_core.loading import check_base, choose_dtype, load_adapted, load_base, load_tokenizer
-from camelid_core.models import resolve_model
+from camelid_core.models.loading import check_base, choose_dtype, load_adapted, load_base, load_tokenizer
+from camelid_core.models.reference import resolve_model
 from camelid_core.plugins import load_host
 from camelid_core.testing import tiny_model, tiny_tokenizer
 
@@ -67,7 +67,7 @@ def test_the_number_format_is_the_one_asked_for(models, dtype):
 
 @pytest.mark.parametrize("native", [True, False])
 def test_auto_is_bfloat16_only_where_the_processor_has_it(monkeypatch, native):
-    monkeypatch.setattr("camelid_core.loading.cpu_has_bf16", lambda: native)
+    monkeypatch.setattr("camelid_core.models.loading.cpu_has_bf16", lambda: native)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert choose_dtype("auto") == (torch.bfloat16 if native else torch.float32)
 

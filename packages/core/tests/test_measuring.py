@@ -9,11 +9,11 @@ from camelid_core.config import validate
 from camelid_core.errors import UnknownName
 from camelid_core.events import read_events
 from camelid_core.jobs.attempt import Context
-from camelid_core.jobs.files import EVENTS
+from camelid_core.jobs.run_directories import EVENTS
 from camelid_core.plugins import load_host
 from camelid_core.tasks import Interrupted
 from camelid_core.testing import tiny_tokenizer, write_jsonl
-from camelid_core.tokencache import TokenCache
+from camelid_core.token_cache import TokenCache
 
 
 @pytest.fixture

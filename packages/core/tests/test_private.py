@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from camelid_core import judgements, private
+from camelid_core.datasets import feedback
+from camelid_core import file_permissions
 from camelid_core.jobs.foreground import open_store
 from camelid_core.paths import data_dir
 from camelid_core.testing import write_jsonl
@@ -33,7 +34,7 @@ def test_who_writes_first_makes_a_home_for_its_owner_alone(home, tmp_path, camel
     with umask(bits):
         assert camelid("datasets", "add", rows, "--name", "mine").err == ""
         open_store().submit("sleep", {})
-        judgements.say(data_dir() / "judged.jsonl", [{"id": "1", "verdict": "good"}])
+        feedback.say(data_dir() / "judged.jsonl", [{"id": "1", "verdict": "good"}])
     assert {path.name for path in home.rglob("*")} >= {"jobs.sqlite3", "judged.jsonl", "records.jsonl", "about.json"}
     for path in (home, *home.rglob("*")):
         assert mode(path) == (0o700 if path.is_dir() else 0o600), path
@@ -41,9 +42,9 @@ def test_who_writes_first_makes_a_home_for_its_owner_alone(home, tmp_path, camel
 
 def test_what_is_outside_of_home_is_made_as_everybody_makes_it(home, tmp_path):
     with umask(0o022):
-        private.make_private(tmp_path / "a" / "b")
+        file_permissions.make_private(tmp_path / "a" / "b")
         home.parent.joinpath("deep").mkdir()
-        private.make_private(home.parent / "deep" / "x" / "home" / "y", home.parent / "deep" / "x" / "home")
+        file_permissions.make_private(home.parent / "deep" / "x" / "home" / "y", home.parent / "deep" / "x" / "home")
     assert [mode(tmp_path / each) for each in ("a", "a/b", "deep/x", "deep/x/home", "deep/x/home/y")] == [
         0o755, 0o755, 0o755, 0o700, 0o700,
     ]  # fmt: skip
@@ -76,6 +77,6 @@ def test_what_is_not_ours_or_everybodys_stays_as_it_is(tmp_path, capsys):
         os.chown(others, 12345, 12345)
     for place in (everybodys, others, tmp_path / "nothing"):
         before = mode(place) if place.exists() else None
-        private.close(place)
+        file_permissions.close(place)
         assert (mode(place) if place.exists() else None) == before
     assert capsys.readouterr().err == ""

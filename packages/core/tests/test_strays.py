@@ -8,7 +8,7 @@ import shutil
 
 import pytest
 from camelid_core.errors import ModelError
-from camelid_core.models import resolve_model
+from camelid_core.models.reference import resolve_model
 from camelid_core.plugins import load_host
 
 READ = ("config.json", "tokenizer_config.json", "chat_template.jinja", "model.safetensors", "camelid.json")
@@ -64,7 +64,7 @@ def test_a_text_from_elsewhere_is_no_part_of_a_model(model, tmp_path, name):
 
 
 def test_a_pipe_beside_a_gguf_file_is_not_opened(home, tmp_path):
-    from camelid_core.strays import refuse_strays
+    from camelid_core.models.stray_files import refuse_strays
 
     (tmp_path / "model.gguf").write_bytes(b"GGUF")
     os.mkfifo(tmp_path / "tokenizer_config.json")

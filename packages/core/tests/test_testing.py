@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
-from camelid_core.adapters import ModelAdapter
+from camelid_core.models.adapters import ModelAdapter
 from camelid_core.builtin.templates import ALPACA, CHATML, VICUNA
 from camelid_core.integrity import fingerprint
 from camelid_core.templates import RoleTemplate, Segment, text_of

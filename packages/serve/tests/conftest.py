@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import camelid_core.loading  # noqa: F401 - sets OMP_WAIT_POLICY before torch is imported
+import camelid_core.models.loading  # noqa: F401 - sets OMP_WAIT_POLICY before torch is imported
 import pytest
 from camelid_core.plugins import load_host
 from camelid_core.testing import never_ending, tiny_model

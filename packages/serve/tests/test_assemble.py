@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from camelid_core.artefacts import Base, Manifest, write_manifest
-from camelid_core.contract import contract_of
+from camelid_core.template_contract import contract_of
 from camelid_core.errors import ArtefactError, ModelError, UnknownName
 from camelid_core.integrity import fingerprint
 from camelid_core.plugins import load_host

@@ -6,9 +6,9 @@ import time
 
 import pytest
 from camelid_core.errors import ModelError, UsageError
-from camelid_serve.answering import _Growing, ask
+from camelid_serve.generation import _Growing, ask
 from camelid_serve.assemble import Assembled
-from camelid_serve.chat import ChatSession
+from camelid_serve.chat.session import ChatSession
 from camelid_serve.engine import Sampling, TokenEvent
 
 SHORT = Sampling(max_new_tokens=8)

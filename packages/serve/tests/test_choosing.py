@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 import torch
 from camelid_serve.engine import Sampling
-from camelid_serve.engines.choosing import Chooser
+from camelid_serve.engines.sampling import Chooser
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import NoRepeatNGramLogitsProcessor

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from camelid_core.errors import ConfigError
 from camelid_serve.commands import evaluate
-from camelid_serve.commands.comparing import configure_comparison
-from camelid_serve.evaluations.config import ContextConfig, PasskeyConfig
+from camelid_serve.commands.comparison_options import configure_comparison
+from camelid_serve.evaluations.long_context_config import ContextConfig, PasskeyConfig
 from typer.testing import CliRunner
 
 

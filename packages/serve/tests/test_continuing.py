@@ -6,8 +6,8 @@ import pytest
 from camelid_core.errors import ModelError, UsageError
 from camelid_core.plugins import load_host
 from camelid_core.records import Message
-from camelid_core.tokenizing import Encoder
-from camelid_serve.answering import Delta, ask, prepare
+from camelid_core.tokenization import Encoder
+from camelid_serve.generation import Delta, ask, prepare
 from camelid_serve.assemble import Assembled
 from camelid_serve.engine import Sampling
 

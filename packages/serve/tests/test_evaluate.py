@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import camelid_serve.evaluations.answers as module
+import camelid_serve.evaluations.answer_accuracy as module
 import pytest
 from camelid_core.artefacts import verify_directory
 from camelid_core.errors import DataError, UnknownName

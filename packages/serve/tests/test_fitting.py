@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 from camelid_core.testing import tiny_model
-from camelid_serve.engines import fitting
-from camelid_serve.engines.fitting import laid_out, room_for_rows
+from camelid_serve.engines import memory_layout
+from camelid_serve.engines.memory_layout import laid_out, room_for_rows
 from camelid_serve.engines.transformers import TransformersEngine
 from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -31,7 +31,7 @@ def test_no_more_rows_than_memory_has_room_for(base: Path, monkeypatch: pytest.M
     model = AutoModelForCausalLM.from_pretrained(base)
     config = model.config
     row = 2 * 1024 * 4 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim
-    monkeypatch.setattr(fitting, "free_bytes", lambda device: 2 * 10 * row)
+    monkeypatch.setattr(memory_layout, "free_bytes", lambda device: 2 * 10 * row)
     assert room_for_rows(model) == 10
     engine = TransformersEngine(model, slots=100)
     assert engine._slots == 10

@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from camelid_core import library
+from camelid_core.datasets import library
 from camelid_core.errors import DataError, UnknownName, UsageError
 from camelid_core.records import alpaca
 from camelid_core.testing import write_jsonl
-from camelid_serve import worklog
-from camelid_serve.inputs import open_input
-from camelid_serve.jsonlines import line_of
+from camelid_serve.predict import work_log
+from camelid_serve.predict.inputs import open_input
+from camelid_serve.json_lines import line_of
 from camelid_serve.metrics import METRICS, score
-from camelid_serve.predictions import write_predictions
-from camelid_serve.worklog import Done, WorkLog
+from camelid_serve.predict.prediction_rows import write_predictions
+from camelid_serve.predict.work_log import Done, WorkLog
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -173,11 +173,11 @@ def test_rows_reach_the_disk_in_groups(tmp_path: Path, monkeypatch: pytest.Monke
         synced.append(os.fstat(descriptor).st_size)
 
     monkeypatch.setattr(os, "fsync", noting)
-    monkeypatch.setattr(worklog.time, "monotonic", lambda: clock)
+    monkeypatch.setattr(work_log.time, "monotonic", lambda: clock)
     with WorkLog("w", "same", tmp_path) as work:
         synced.clear()
         for row in range(40):
-            clock += worklog.SYNC_SECONDS / 8
+            clock += work_log.SYNC_SECONDS / 8
             work.add(row, {"generate": "x" * row})
         assert 5 <= len(synced) <= 6
         on_disk = synced[-1]

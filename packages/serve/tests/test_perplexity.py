@@ -14,19 +14,19 @@ import pytest
 import torch
 from camelid_core.artefacts import verify_directory
 from camelid_core.errors import ConfigError, DataError, ModelError
-from camelid_core.loading import load_base, load_tokenizer
-from camelid_core.models import resolve_model
+from camelid_core.models.loading import load_base, load_tokenizer
+from camelid_core.models.reference import resolve_model
 from camelid_core.plugins import load_host
-from camelid_core.rope import RopeScaling, scaled
+from camelid_core.models.rope import RopeScaling, scaled
 from camelid_core.tasks import Interrupted
 from camelid_core.testing import tiny_model, tiny_tokenizer, write_jsonl
-from camelid_serve.engines import scoring
+from camelid_serve.engines import logprobs
 from camelid_serve.evaluations import context as module
-from camelid_serve.evaluations import texts
+from camelid_serve.evaluations import long_texts
 from camelid_serve.evaluations.chronicle import chronicle
-from camelid_serve.evaluations.config import ContextConfig
+from camelid_serve.evaluations.long_context_config import ContextConfig
 from camelid_serve.evaluations.plots import LOOK, PLOT
-from camelid_serve.evaluations.results import RESULTS, read_results
+from camelid_serve.evaluations.result_files import RESULTS, read_results
 from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoConfig, AutoModelForCausalLM
@@ -82,7 +82,7 @@ def asking(sharp: Path, book: Path) -> Ask:
 
 def plainly(model: Any, ids: list[int], length: int) -> float:
     """Token by token: each from all that stands before it in its window."""
-    found = texts.places([ids], LENGTHS[-1], STRIDE, WINDOWS)
+    found = long_texts.places([ids], LENGTHS[-1], STRIDE, WINDOWS)
     costs = []
     with torch.inference_mode():
         for end in (place.end for place in found):
@@ -113,7 +113,7 @@ def test_how_the_work_is_cut_changes_nothing(asking: Ask, tmp_path: Path, monkey
     for number, (together, predicted, stride) in enumerate([(8192, 512, 256), (1, 1, 3), (200, 24, 7)]):
         monkeypatch.setattr(module, "_PASS", together)
         monkeypatch.setattr(module, "_PREDICTED", predicted)
-        monkeypatch.setattr(scoring, "_STRIDE", stride)
+        monkeypatch.setattr(logprobs, "_STRIDE", stride)
         attempt = Attempt(tmp_path / str(number))
         module.run(asking(), attempt)
         found.append([point["loss"] for point in read_results(attempt.output)["variants"][0]["points"]])
@@ -254,22 +254,22 @@ def test_no_token_is_predicted_twice_and_each_has_its_whole_context(
     read = [range(size) for size in sizes]
     if max(sizes) < longest:
         with pytest.raises(DataError, match=f"the longest has {max(sizes)}"):
-            texts.places(read, longest, stride, count)
+            long_texts.places(read, longest, stride, count)
         return
-    found = texts.places(read, longest, stride, count)
+    found = long_texts.places(read, longest, stride, count)
     predicted = [(place.text, at) for place in found for at in range(place.end - stride, place.end)]
     assert len(set(predicted)) == len(predicted)
-    assert all(len(texts.window(read, place, longest)) == longest for place in found)
+    assert all(len(long_texts.window(read, place, longest)) == longest for place in found)
     room = sum(max(0, (size - longest) // stride + 1) for size in sizes)
     assert len(found) == min(count, room)
 
 
 def test_a_tokenizers_first_token_stands_first_in_each_window(sharp: Path, tmp_path: Path) -> None:
     tokenizer = load_tokenizer(resolve_model(str(sharp), load_host()))
-    assert texts.first_token(tokenizer) == []
+    assert long_texts.first_token(tokenizer) == []
     ids = list(range(100))
-    assert texts.window([ids], texts.Place(0, 50), 8, [7]) == [7, *ids[43:50]]
-    assert texts.window([ids], texts.Place(0, 50), 8) == ids[42:50]
+    assert long_texts.window([ids], long_texts.Place(0, 50), 8, [7]) == [7, *ids[43:50]]
+    assert long_texts.window([ids], long_texts.Place(0, 50), 8) == ids[42:50]
 
 
 def test_what_is_asked_is_checked_at_once() -> None:
@@ -286,13 +286,13 @@ def test_nothing_read_before_changes_what_a_model_with_dynamic_positions_says(sh
     model = load_base(reference, "float32").eval()
     windows = {length: torch.arange(length)[None] % 300 for length in (100, 700, 1100)}
     with torch.inference_mode():
-        upwards = [scoring.losses(model, windows[length], 8) for length in windows]
-        downwards = [scoring.losses(model, windows[length], 8) for length in reversed(windows)]
+        upwards = [logprobs.losses(model, windows[length], 8) for length in windows]
+        downwards = [logprobs.losses(model, windows[length], 8) for length in reversed(windows)]
     assert all(torch.equal(*pair) for pair in zip(upwards, reversed(downwards), strict=True))
     plain = load_base(replace(reference, stretched=False), "float32").eval()
     with torch.inference_mode():
         same = [
-            torch.equal(scoring.losses(plain, windows[length], 8), upwards[at]) for at, length in enumerate(windows)
+            torch.equal(logprobs.losses(plain, windows[length], 8), upwards[at]) for at, length in enumerate(windows)
         ]
     assert same == [True, False, False]
 

@@ -22,7 +22,7 @@ def test_everything_it_names_is_there() -> None:
 
 def test_importing_it_imports_no_model_library() -> None:
     script = (
-        "import sys, camelid_serve.plugin as p, camelid_serve.remote, camelid_serve.config\n"
+        "import sys, camelid_serve.plugin as p, camelid_serve.engine_process.client, camelid_serve.config\n"
         "p.camelid_tasks()[-1].load_config()\n"
         "p.camelid_tasks(), p.camelid_engines(), p.camelid_commands()\n"
         "import camelid_serve.commands.chat, camelid_serve.commands.predict, camelid_serve.commands.evaluate\n"

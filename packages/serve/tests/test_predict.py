@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import camelid_serve.predict as module
+import camelid_serve.predict.task as module
 import pytest
 from camelid_core.artefacts import verify_directory
 from camelid_core.errors import ArtefactError, DataError, UsageError
@@ -17,9 +17,9 @@ from camelid_core.testing import write_jsonl
 from camelid_serve.config import PredictConfig
 from camelid_serve.engine import Sampling
 from camelid_serve.engines.transformers import TransformersEngine
-from camelid_serve.inputs import PREDICTIONS, open_input
-from camelid_serve.predict import WORK, run, work_so_far
-from camelid_serve.predictions import so_far
+from camelid_serve.predict.inputs import PREDICTIONS, open_input
+from camelid_serve.predict.task import WORK, run, work_so_far
+from camelid_serve.predict.prediction_rows import so_far
 
 from .context import Attempt
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 from camelid_core.testing import tiny_model
 from camelid_serve.engine import Request, Sampling
-from camelid_serve.engines.batch import Batch, Row
-from camelid_serve.engines.prefixes import Prefixes
+from camelid_serve.engines.decode_batch import Batch, Row
+from camelid_serve.engines.prefix_cache import Prefixes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoConfig, AutoModelForCausalLM

@@ -18,11 +18,11 @@ import pytest
 from camelid_core.errors import CamelidError, ModelError, TemplateError
 from camelid_core.records import Message
 from camelid_core.testing import lay_traps
-from camelid_serve import pipes
-from camelid_serve.answering import ask
+from camelid_serve.engine_process import child_process
+from camelid_serve.generation import ask
 from camelid_serve.assemble import Assembled
 from camelid_serve.engine import Sampling
-from camelid_serve.remote import EngineProcess
+from camelid_serve.engine_process.client import EngineProcess
 
 pytestmark = pytest.mark.slow
 
@@ -199,7 +199,7 @@ def test_closing_while_a_model_is_loaded_leaves_nobody_waiting(tmp_path: Path, m
     """The child hears nothing, not even its stdin end, and reads no more of what is sent."""
     (tmp_path / "deaf.py").write_text(DEAF, encoding="utf-8")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setattr(pipes, "_CLOSE_SECONDS", 0.3)
+    monkeypatch.setattr(child_process, "_CLOSE_SECONDS", 0.3)
     process = EngineProcess("deaf")
     loading = process.load_all({"it": "model"})
     assert next(loading) == "Loading"
@@ -237,7 +237,7 @@ def test_closing_while_a_model_is_loaded_leaves_nobody_waiting(tmp_path: Path, m
 
 def test_it_dies_with_its_parent(base: Path) -> None:
     script = (
-        "import os, sys\nfrom camelid_serve.remote import EngineProcess\n"
+        "import os, sys\nfrom camelid_serve.engine_process.client import EngineProcess\n"
         f"process = EngineProcess()\nlist(process.load_all({{'it': {str(base)!r}}}))\n"
         "print(process._child.pid, flush=True)\nos._exit(0)\n"
     )

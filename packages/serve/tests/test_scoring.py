@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import torch
 from camelid_core.errors import ModelError
-from camelid_core.models import resolve_model
+from camelid_core.models.reference import resolve_model
 from camelid_core.plugins import load_host
-from camelid_serve.answering import ask
+from camelid_serve.generation import ask
 from camelid_serve.assemble import Assembled, Residents, assemble
 from camelid_serve.config import Opening
 from camelid_serve.engine import Request, Sampling, Scored, TokenEvent
-from camelid_serve.engines import scoring
+from camelid_serve.engines import logprobs
 from transformers import AutoModelForCausalLM
 
 IDS = [7, 80, 19, 33, 201, 5, 44]
@@ -36,7 +36,7 @@ def logits(base: Path) -> Any:
 def test_a_texts_probabilities_are_the_models(
     tiny: Assembled, logits: Any, stride: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scoring, "_STRIDE", stride)
+    monkeypatch.setattr(logprobs, "_STRIDE", stride)
     shares = logits(IDS)
     found = tiny.engine.score(IDS, None, 4)  # type: ignore[attr-defined]
     assert [one.token for one in found] == [*IDS[1:], int(shares[-1].argmax())]

@@ -9,7 +9,7 @@ import pytest
 from camelid_core.errors import DataError, UsageError
 from camelid_core.readers import detect, read
 from camelid_core.records import Message
-from camelid_serve.transcripts import Transcript, jsonl, markdown, parse, record
+from camelid_serve.chat.transcripts import Transcript, jsonl, markdown, parse, record
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt

@@ -13,7 +13,7 @@ import time
 
 from camelid_core import hookimpl
 from camelid_core.paths import home
-from camelid_train.watching.callbacks import LoopCallback
+from camelid_train.monitoring.callbacks import LoopCallback
 
 sys.dont_write_bytecode = True  # a disk that a test has fill up would keep halves of modules
 ENDLESS = 10**9

@@ -11,7 +11,7 @@ from camelid_core.config import Config, load, validate
 from camelid_core.errors import ConfigError
 from camelid_core.paths import safe_name
 from camelid_train.config import MergeConfig, Recipe
-from camelid_train.methods.choosing import methods
+from camelid_train.methods.registry import methods
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -107,7 +107,7 @@ def test_a_name_of_the_hub_stays_one_where_something_is_called_so(home):
 
 @given(st.floats(0.001, 100))
 def test_anchoring_keeps_a_weight_exactly(weight):
-    from camelid_core.datasets import Source
+    from camelid_core.datasets.dataset import Source
 
     recipe = Recipe.model_validate({"data": {"sources": [f"cot-arithmetic:{weight!r}"]}}).anchored()
     assert Source.parse(recipe.data.sources[0]).weight == weight

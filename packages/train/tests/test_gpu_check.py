@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from camelid_train.methods.choosing import methods
-from camelid_train.methods.virtual import Virtual
+from camelid_train.methods.registry import methods
+from camelid_train.methods.virtual_tokens import Virtual
 
 SCRIPT = Path(__file__).parents[3] / "benchmarks" / "gpu_check.py"
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import psutil
 import pytest
 from camelid_core.events import read_events
-from camelid_core.jobs.files import EVENTS, attempt_directory, attempts
-from camelid_core.jobs.model import State
-from camelid_core.jobs.process import Identity
+from camelid_core.jobs.run_directories import EVENTS, attempt_directory, attempts
+from camelid_core.jobs.job import State
+from camelid_core.jobs.process_identity import Identity
 from camelid_train.config import Recipe
-from camelid_train.sft import train
+from camelid_train.run import train
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 SCRIPTS = Path(__file__).parents[3] / "benchmarks"

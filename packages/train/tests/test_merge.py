@@ -9,11 +9,11 @@ import pytest
 import torch
 from camelid_core.artefacts import verify_directory, write_manifest
 from camelid_core.errors import ArtefactError, ModelError, UnknownName
-from camelid_core.jobs.kept import kept
+from camelid_core.jobs.resume_point import kept
 from camelid_core.tasks import Interrupted
 from camelid_train.config import MergeConfig
 from camelid_train.merge import merge
-from camelid_train.sft import train
+from camelid_train.run import train
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer

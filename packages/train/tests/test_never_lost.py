@@ -10,13 +10,13 @@ import pytest
 import torch
 from camelid_core.errors import ConfigError, DataError, ModelError, NanLoss, TrainingError
 from camelid_core.integrity import sha256
-from camelid_core.jobs.kept import going_on
+from camelid_core.jobs.resume_point import going_on
 from camelid_core.tasks import Interrupted
 from camelid_core.testing import write_jsonl
-from camelid_train import sft
+from camelid_train import run as sft
 from camelid_train.launching import train as launch
 from camelid_train.objectives.sft import Sft
-from camelid_train.sft import train
+from camelid_train.run import train
 from safetensors.torch import load_file, save_file
 
 ADAPTER = "adapter_model.safetensors"

@@ -14,7 +14,7 @@ import torch
 from camelid_core.artefacts import verify_directory
 from camelid_core.errors import ConfigError, DataError, ModelError, TrainingError, UnknownName
 from camelid_core.integrity import PICKLE_SUFFIXES, fingerprint, sha256
-from camelid_core.models import resolve_model
+from camelid_core.models.reference import resolve_model
 from camelid_core.plugins import load_host
 from camelid_core.tasks import Interrupted
 from camelid_core.testing import write_jsonl
@@ -22,7 +22,7 @@ from camelid_train.loop.trainer import SftTrainer
 from camelid_train.methods.lora import LORA, LoraMethod
 from camelid_train.planning.rehearsal import rehearse
 from camelid_train.saving.checkpoint import newest_valid
-from camelid_train.sft import _arguments, train
+from camelid_train.run import _arguments, train
 from huggingface_hub._local_folder import write_download_metadata
 
 ADAPTER = "adapter_model.safetensors"
@@ -41,7 +41,7 @@ def test_the_loss_falls_for_known_and_for_inferred_families(attempt, recipe, fam
 
 def test_one_process_uses_one_card_of_two(recipe, base, tmp_path, monkeypatch):
     """Transformers would wrap the model in a DataParallel, whose copies keep the first card's forwards."""
-    monkeypatch.setattr("camelid_train.sft.choose_device", lambda: "cuda")
+    monkeypatch.setattr("camelid_train.run.choose_device", lambda: "cuda")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     model = LORA.load(resolve_model(str(base()), load_host()), "float32", LoraMethod())
     trainer = SftTrainer(model, _arguments(recipe(), tmp_path), [], 0, LORA)

@@ -15,7 +15,7 @@ from camelid_ui.services import Services
 from camelid_ui.services.chat import Chat
 from camelid_ui.services.data import Data
 from camelid_ui.services.jobs import Jobs
-from camelid_ui.services.merging import Merging
+from camelid_ui.services.merge import Merging
 from camelid_ui.services.models import Models
 from camelid_ui.services.plugins import Plugins
 from camelid_ui.services.predictions import Predictions

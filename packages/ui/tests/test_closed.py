@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 from camelid_ui.app import build_app
-from camelid_ui.closed import CONTROLS, _closing
+from camelid_ui.disabled_controls import CONTROLS, _closing
 from camelid_ui.pages import header
-from camelid_ui.profile import DEMO
+from camelid_ui.access_profile import DEMO
 from camelid_ui.text import Voice, strings
 
 

@@ -14,10 +14,10 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
-from camelid_core import drafts
+from camelid_core import staging
 from camelid_core.errors import UsageError
 from camelid_ui import commands
-from camelid_ui.browsing import browser_at
+from camelid_ui.browser import browser_at
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.5", "::", "example.org"])
@@ -64,7 +64,7 @@ def test_the_server_starts_answers_and_leaves_nothing_behind(home, tmp_path, mon
     assert (home / "ui.json").exists() == page.exists() == killed
     assert len(list(tmp_path.glob(".camelid-ui.*"))) == killed
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    with drafts.scratch("camelid-ui"):
+    with staging.scratch("camelid-ui"):
         assert len(list(tmp_path.glob(".camelid-ui.*"))) == 1
     _end_workers(home)
 

@@ -8,11 +8,11 @@ import pytest
 from camelid_core.errors import UsageError
 from camelid_core.records import Message, check_roles
 from camelid_serve.engine import Sampling
-from camelid_ui.conversation import MOST_TURNS, Talk
-from camelid_ui.services.answers import Answer, Facts
+from camelid_ui.conversation_tree import MOST_TURNS, Talk
+from camelid_ui.services.streaming_answers import Answer, Facts
 from camelid_ui.text import Voice
 from camelid_ui.views.markdown import ALL, TEXT, cost, formatted
-from camelid_ui.views.talk import column
+from camelid_ui.views.chat import column
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -9,7 +9,7 @@ from camelid_core.config import Config
 from camelid_serve.config import PredictConfig
 from camelid_serve.engine import Sampling
 from camelid_train.config import MergeConfig, Recipe
-from camelid_ui.fields import Invalid, build, command_line, default_values, flat, knobs, overrides, values_of
+from camelid_ui.field_values import Invalid, build, command_line, default_values, flat, knobs, overrides, values_of
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field

@@ -15,13 +15,13 @@ from typing import Any
 import gradio as gr
 import httpx
 import pytest
-from camelid_core.listening import listening, names
-from camelid_ui.closed_blocks import ClosedBlocks, mark_launched
-from camelid_ui.profile import DEMO, LOCAL
+from camelid_core.server_address import listening, names
+from camelid_ui.guarded_blocks import ClosedBlocks, mark_launched
+from camelid_ui.access_profile import DEMO, LOCAL
 from camelid_ui.security import guarded
 from camelid_ui.server import build_server, uvicorn_for
 from camelid_ui.services import Services
-from camelid_ui.services.gate import enforce
+from camelid_ui.services.permissions import enforce
 from gradio.exceptions import InvalidPathError
 
 SECRET = "the-secret-of-this-machine"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from camelid_core.listening import names
-from camelid_ui.profile import DEMO, LOCAL
+from camelid_core.server_address import names
+from camelid_ui.access_profile import DEMO, LOCAL
 from camelid_ui.security import guarded, guarded_for_all
 from starlette.applications import Starlette
 from starlette.requests import Request

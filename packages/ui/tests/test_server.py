@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from camelid_core.listening import names
-from camelid_ui.profile import LOCAL
+from camelid_core.server_address import names
+from camelid_ui.access_profile import LOCAL
 from camelid_ui.routes import OPEN, OPEN_UNDER
 from camelid_ui.security import guarded
 from camelid_ui.server import build_server

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import gradio as gr
 import pytest
-from camelid_ui import sessions
-from camelid_ui.sessions import keep_little
+from camelid_ui import session_state
+from camelid_ui.session_state import keep_little
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
@@ -48,4 +48,4 @@ def test_the_page_not_heard_of_for_longest_is_forgotten(client, monkeypatch):
     for session in "abac":
         say(client, session, "x")
     assert set(client.kept) == {"a", "c"}
-    assert sessions.MOST >= 1000
+    assert session_state.MOST >= 1000

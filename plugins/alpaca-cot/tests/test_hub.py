@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 from camelid_alpaca_cot import hub as hub_module
-from camelid_alpaca_cot import places
+from camelid_alpaca_cot import local_files
 from camelid_alpaca_cot.catalogue import datasets, needed
-from camelid_alpaca_cot.table import table
+from camelid_alpaca_cot.collection_table import table
 from camelid_core.errors import DataError
 
 FILE = "CodeAlpaca/code_alpaca.json"
@@ -67,7 +67,7 @@ def test_an_interrupted_fetch_goes_on_where_it_stopped(hub, pinned, code_alpaca,
     with pytest.raises(DataError, match="out of reach"):
         hub_module.fetch(code_alpaca)
     assert "0 of 1 files are here already" in ours.missing(), "half a file must not pass for the set"
-    assert list(places.find(code_alpaca, table().repo)) == []
+    assert list(local_files.find(code_alpaca, table().repo)) == []
     hub.budget = None
     hub.ranges.clear()
     seen = []

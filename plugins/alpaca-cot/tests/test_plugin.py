@@ -8,7 +8,7 @@ import sys
 
 import camelid_alpaca_cot
 import pytest
-from camelid_alpaca_cot.table import table
+from camelid_alpaca_cot.collection_table import table
 from camelid_core.cli import app
 from camelid_core.plugins import Host, Plugin, load_host
 from typer.testing import CliRunner

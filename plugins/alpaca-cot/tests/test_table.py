@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from camelid_alpaca_cot.catalogue import datasets
-from camelid_alpaca_cot.table import table
+from camelid_alpaca_cot.collection_table import table
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from camelid_core.errors import ModelError, UnknownName
 from camelid_core.plugins import load_host
-from camelid_llamacpp import native
+from camelid_llamacpp import model as native
 from camelid_serve.assemble import Assembled, assemble
 from camelid_serve.config import Opening
 from camelid_serve.engine import Request, Sampling

@@ -13,21 +13,21 @@ from typing import Any
 
 import pytest
 from camelid_core.errors import MissingPackage, ModelError
-from camelid_core.gguf_files import gguf_metadata
+from camelid_core.models.gguf import gguf_metadata
 from camelid_core.integrity import fingerprint
-from camelid_core.loading import load_tokenizer
-from camelid_core.models import resolve_model
+from camelid_core.models.loading import load_tokenizer
+from camelid_core.models.reference import resolve_model
 from camelid_core.plugins import Host, load_host
 from camelid_core.records import Message
 from camelid_core.testing import CONVERSATIONS
-from camelid_core.tokenizing import Encoder
-from camelid_llamacpp import binary
-from camelid_serve.answering import ask
+from camelid_core.tokenization import Encoder
+from camelid_llamacpp import c_api
+from camelid_serve.generation import ask
 from camelid_serve.assemble import Assembled, assemble
 from camelid_serve.commands import serve
 from camelid_serve.config import Opening
 from camelid_serve.engine import Sampling
-from camelid_serve.remote import EngineProcess
+from camelid_serve.engine_process.client import EngineProcess
 from transformers import AutoTokenizer
 
 
@@ -153,16 +153,16 @@ def test_without_the_plugin_it_is_said_what_to_install(file: Callable[[str], Pat
 def test_without_the_library_it_is_said_what_to_install(
     file: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(binary, "find_spec", lambda name: None)
-    monkeypatch.setattr(binary, "library", binary.library.__wrapped__)
+    monkeypatch.setattr(c_api, "find_spec", lambda name: None)
+    monkeypatch.setattr(c_api, "library", c_api.library.__wrapped__)
     with pytest.raises(MissingPackage, match="pip install xllamacpp=="):
         assemble(str(file("f32")), load_host())
 
 
 def test_a_library_of_another_layout_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(binary._DEFAULTS, "n_ubatch", 513)
+    monkeypatch.setitem(c_api._DEFAULTS, "n_ubatch", 513)
     with pytest.raises(MissingPackage, match="n_ubatch"):
-        binary.library.__wrapped__()
+        c_api.library.__wrapped__()
 
 
 def test_a_tokenizer_that_metadata_cannot_tell_is_refused(

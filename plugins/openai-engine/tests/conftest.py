@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import camelid_core.loading  # noqa: F401 - sets OMP_WAIT_POLICY before torch is imported
+import camelid_core.models.loading  # noqa: F401 - sets OMP_WAIT_POLICY before torch is imported
 import httpx
 import pytest
-from camelid_core.models import resolve_model
+from camelid_core.models.reference import resolve_model
 from camelid_core.plugins import load_host
 from camelid_core.testing import never_ending, tiny_model
 from camelid_serve.assemble import Assembled, assemble

@@ -13,7 +13,7 @@ from camelid_core.errors import ModelError
 from camelid_openai_engine.flavours import FLAVOURS
 from camelid_openai_engine.loading import connect
 from camelid_openai_engine.options import ClientOptions
-from camelid_openai_engine.recoding import Recoder, decode
+from camelid_openai_engine.text_to_ids import Recoder, decode
 from camelid_serve.engine import Request, Sampling, Scored
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from camelid_core.judgements import retraction, say
+from camelid_core.datasets.feedback import retraction, say
 from camelid_core.paths import data_dir
 from camelid_core.plugins import load_host
 from camelid_core.testing import tiny_tokenizer
-from camelid_core.tokenizing import Encoder
+from camelid_core.tokenization import Encoder
 from camelid_train.config import DataSection
-from camelid_trl.preparing import PAIRS, VERDICTS, prepare
+from camelid_trl.preference_data import PAIRS, VERDICTS, prepare
 
 
 def test_journals_are_prepared_for_dpo_and_kto(home):

@@ -11,10 +11,10 @@ from camelid_core.errors import ConfigError
 from camelid_core.plugins import Host, Plugin, load_host
 from camelid_core.testing import tiny_tokenizer
 from camelid_train.config import Recipe
-from camelid_train.objectives.choosing import objective_of
+from camelid_train.objectives.registry import objective_of
 from camelid_train.objectives.rewards import EXACT_ANSWER
 from camelid_trl.grpo import GRPO, GrpoObjective
-from camelid_trl.ours import FullBatches
+from camelid_trl.trainer_mixin import FullBatches
 from camelid_trl.trainers.grpo import Groups, scorer
 from hypothesis import given
 from hypothesis import strategies as st

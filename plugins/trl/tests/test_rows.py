@@ -10,10 +10,10 @@ from camelid_core.plugins import load_host
 from camelid_core.readers import to_record
 from camelid_core.records import Message
 from camelid_core.testing import tiny_tokenizer, write_jsonl
-from camelid_core.tokenizing import IGNORE, Encoder
+from camelid_core.tokenization import IGNORE, Encoder
 from camelid_train.config import DataSection
-from camelid_trl.preparing import PAIRS, TASKS, VERDICTS, prepare
-from camelid_trl.rows import last_answer
+from camelid_trl.preference_data import PAIRS, TASKS, VERDICTS, prepare
+from camelid_trl.preference_rows import last_answer
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -16,8 +16,8 @@ from camelid_train.config import MergeConfig, Recipe
 from camelid_train.merge import merge
 from camelid_train.objectives.rewards import Reward, rewards
 from camelid_train.planning.plan import plan
-from camelid_train.sft import train
-from camelid_trl.ours import Ours
+from camelid_train.run import train
+from camelid_trl.trainer_mixin import Ours
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import JobError
-from .private import open_private
+from .file_permissions import open_private
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 

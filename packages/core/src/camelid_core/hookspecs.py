@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 import pluggy
 
 if TYPE_CHECKING:
-    from .adapters import ModelAdapter
+    from .models.adapters import ModelAdapter
     from .commands import Command
-    from .datasets import Dataset
+    from .datasets.dataset import Dataset
     from .jobs.executors import Executor
     from .readers import Reader
     from .tasks import Task

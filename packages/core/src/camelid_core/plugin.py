@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from .hookspecs import hookimpl
 
 if TYPE_CHECKING:
-    from .adapters import ModelAdapter
+    from .models.adapters import ModelAdapter
     from .commands import Command
-    from .datasets import Dataset
+    from .datasets.dataset import Dataset
     from .jobs.executors import Executor
     from .readers import Reader
     from .tasks import Task
@@ -52,8 +52,8 @@ def camelid_tasks() -> list[Task]:
         Task(
             "measure",
             "Count a dataset's tokens under a model and a template.",
-            "camelid_core.tokencache.task:MeasureConfig",
-            "camelid_core.tokencache.task:run",
+            "camelid_core.token_cache.task:MeasureConfig",
+            "camelid_core.token_cache.task:run",
         )
     ]
 

@@ -13,12 +13,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from .adapters import ModelAdapter, infer_targets
+from .models.adapters import ModelAdapter, infer_targets
 from .errors import TemplateError
 from .records import Message
 from .templates import PromptTemplate, text_of, trained_spans
-from .templates.jinja import marked
-from .tokenizing import IGNORE, Encoder, special_tokens
+from .templates.chat_template_export import marked
+from .tokenization import IGNORE, Encoder, special_tokens
 
 CONVERSATIONS: tuple[tuple[Message, ...], ...] = (
     (Message("user", "What is 2 + 3?"), Message("assistant", "2 + 3 = 5. The answer is 5.")),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from camelid_core.commands.telling import preflight
+from camelid_core.commands.event_messages import preflight
 
 EVENT = {
     "total_tokens": 31633, "trained_tokens": 13315, "passes": 1.0, "steps": 80, "batch_size": 4, "accumulation": 2,

@@ -13,7 +13,7 @@ import camelid_core
 import psutil
 import pytest
 from camelid_core.jobs.executors import LocalExecutor
-from camelid_core.jobs.model import Job
+from camelid_core.jobs.job import Job
 from camelid_core.jobs.store import JobStore
 from camelid_core.jobs.worker import Worker
 

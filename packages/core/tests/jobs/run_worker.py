@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from camelid_core.jobs.executors import LocalExecutor
-from camelid_core.jobs.stopping import Stop, on_signals
+from camelid_core.jobs.stop_signals import Stop, on_signals
 from camelid_core.jobs.store import JobStore
 from camelid_core.jobs.worker import Worker
 

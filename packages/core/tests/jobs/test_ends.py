@@ -15,12 +15,12 @@ import pytest
 from camelid_core.errors import DataError, DiskFull, NanLoss
 from camelid_core.events import EventLog
 from camelid_core.jobs.advice import advice
-from camelid_core.jobs.files import EVENTS, attempt_directory
-from camelid_core.jobs.kept import going_on, kept
-from camelid_core.jobs.memory import memory_kills
-from camelid_core.jobs.model import Job, State
-from camelid_core.jobs.result import Exit, How, Result
-from camelid_core.jobs.stopping import Stop, on_signals
+from camelid_core.jobs.run_directories import EVENTS, attempt_directory
+from camelid_core.jobs.resume_point import going_on, kept
+from camelid_core.jobs.oom_kills import memory_kills
+from camelid_core.jobs.job import Job, State
+from camelid_core.jobs.attempt_result import Exit, How, Result
+from camelid_core.jobs.stop_signals import Stop, on_signals
 
 
 class AcceleratorError(RuntimeError):
@@ -120,7 +120,7 @@ COMMAND = (
     "from camelid_core.jobs import foreground, worker\n"
     "from camelid_core.jobs.executors import LocalExecutor\n"
     "worker.chosen_executor = lambda job: LocalExecutor('ticking')\n"
-    "from camelid_core.commands.running import run_job\n"
+    "from camelid_core.commands.run_job import run_job\n"
     "from camelid_core.errors import CamelidError\n"
     "try:\n    run_job('tick', Ticks(count=100_000, seconds=0.05), 'mine')\n"
     "except CamelidError as error:\n    print(error); sys.exit(error.exit_code)\n"

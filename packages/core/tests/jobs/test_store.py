@@ -15,7 +15,7 @@ import pytest
 from camelid_core.errors import JobError, StaleAttempt, UsageError
 from camelid_core.jobs.clock import Clock
 from camelid_core.jobs.database import TableUnavailable
-from camelid_core.jobs.model import ENDED, NEXT, State
+from camelid_core.jobs.job import ENDED, NEXT, State
 from camelid_core.jobs.presence import Presence, live_workers, reserve
 from camelid_core.jobs.store import JobStore
 

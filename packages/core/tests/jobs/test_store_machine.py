@@ -7,7 +7,7 @@ from pathlib import Path
 
 from camelid_core.errors import JobError, StaleAttempt
 from camelid_core.jobs.clock import Clock
-from camelid_core.jobs.model import ENDED, NEXT, Job, State
+from camelid_core.jobs.job import ENDED, NEXT, Job, State
 from camelid_core.jobs.store import JobStore
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st

@@ -6,10 +6,10 @@ from collections import Counter
 from itertools import pairwise
 
 import pytest
-from camelid_core.datasets import Dataset
+from camelid_core.datasets.dataset import Dataset
 from camelid_core.errors import DataError, UnknownName, UsageError
 from camelid_core.mixing.interleaving import Schedule, apportion
-from camelid_core.mixing.making import HELD_OUT, Mixture, lines, mix
+from camelid_core.mixing.row_selection import HELD_OUT, Mixture, lines, mix
 from camelid_core.quality import prompt_key
 from camelid_core.records import Record, alpaca
 from camelid_core.registry import Registry

@@ -85,7 +85,7 @@ def test_chinese_counts_by_the_character_and_short_questions_as_a_whole():
 def test_an_evaluation_set_must_fit(monkeypatch):
     with pytest.raises(DataError, match="holds no text"):
         Contamination([])
-    monkeypatch.setattr("camelid_core.quality.ngrams.MOST_RUNS", 3)
+    monkeypatch.setattr("camelid_core.quality.contamination.MOST_RUNS", 3)
     with pytest.raises(DataError, match="over 3 runs of 13 words by row 1"):
         Contamination([alpaca(LONG, LONG)])
 

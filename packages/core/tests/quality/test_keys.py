@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from camelid_core.quality import KeyMap, fingerprint, prompt_key
-from camelid_core.quality.keys import mixed_key
+from camelid_core.quality.row_keys import mixed_key
 from camelid_core.records import Message, Record, alpaca
 from hypothesis import given
 from hypothesis import strategies as st

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from camelid_core.quality import LINTS, Lint, control_tokens_of
-from camelid_core.quality.lints import REFUSALS
+from camelid_core.quality.row_lints import REFUSALS
 from camelid_core.records import Message, Record, alpaca
 from hypothesis import given
 from hypothesis import strategies as st

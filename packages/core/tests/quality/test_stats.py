@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 from camelid_core.errors import UnknownName, UsageError
 from camelid_core.quality import LINTS, Account, clean, stats
-from camelid_core.quality.summary import Lengths
+from camelid_core.quality.statistics import Lengths
 from camelid_core.records import Message, Record, alpaca
 from hypothesis import given
 from hypothesis import strategies as st

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from camelid_core.readers import Columns
-from camelid_core.readers.columns import NAMES
+from camelid_core.readers.column_mapping import NAMES
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -8,8 +8,8 @@ import json
 import pytest
 from camelid_core.errors import DataError
 from camelid_core.readers import Columns, Faults, detect, flan_rows, read
-from camelid_core.readers.choosing import choose, looks_like_header
-from camelid_core.readers.proposing import propose
+from camelid_core.readers.selection import choose, looks_like_header
+from camelid_core.readers.column_proposal import propose
 
 CHAT = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
 
@@ -160,12 +160,12 @@ def test_a_flan_file_of_other_width_names_the_line(tmp_path):
 def test_a_reader_that_refines_another_is_taken_for_the_files_it_accepts(flan, monkeypatch):
     import dataclasses
 
-    from camelid_core.readers import READERS, choosing
+    from camelid_core.readers import READERS, selection
 
     finer = dataclasses.replace(
         READERS["flan-tsv"], name="finer", refines="flan-tsv", accepts=lambda path: path.stem == "other_train"
     )
-    monkeypatch.setattr(choosing, "known", lambda: dict(READERS) | {"finer": finer})
+    monkeypatch.setattr(selection, "known", lambda: dict(READERS) | {"finer": finer})
     assert choose(flan, "flan-tsv").name == "flan-tsv"
     other = flan.rename(flan.with_name("other_train.tsv"))
     assert choose(other, "flan-tsv").name == choose(other).name == "finer"

@@ -11,7 +11,7 @@ from camelid_core.plugins import load_host
 from camelid_core.records import Message
 from camelid_core.templates import text_of
 from camelid_core.testing import CONVERSATIONS, assert_template_contract
-from camelid_core.tokenizing import IGNORE, Encoder, special_tokens
+from camelid_core.tokenization import IGNORE, Encoder, special_tokens
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -1,6 +1,6 @@
 """An engine without a model, for tests and load measurements; and the process that holds it.
 
-    python -m camelid_serve.testing        # what `camelid_serve.host` is, with stub engines
+    python -m camelid_serve.testing        # what `camelid_serve.engine_process.host` is, with stub engines
 
 A model's name says how its engine behaves: `tokens=8,gap=0.01,first=0.1,hang=3` (see `Behaviour`).
 Knows engines and how they fail. Not imported by the product.
@@ -18,11 +18,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
-from camelid_core.adapters import ModelAdapter
-from camelid_core.models import Reference
+from camelid_core.models.adapters import ModelAdapter
+from camelid_core.models.reference import Reference
 from camelid_core.plugins import Host
 from camelid_core.testing import tiny_tokenizer
-from camelid_core.tokenizing import Encoder
+from camelid_core.tokenization import Encoder
 
 from .assemble import Assembled, Residents
 from .engine import Engine, Finish, PromptTooLong, Request, Sampling, TokenEvent
@@ -181,6 +181,6 @@ def _stub(name: str, host: Host) -> Assembled:
 
 
 if __name__ == "__main__":
-    from .host import main
+    from .engine_process.host import main
 
     main(StubResidents())

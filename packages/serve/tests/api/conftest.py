@@ -12,13 +12,13 @@ from typing import Any
 
 import httpx
 import pytest
-from camelid_core.listening import listening
+from camelid_core.server_address import listening
 from camelid_serve.api.app import build, guarded
-from camelid_serve.api.resident import Serving
+from camelid_serve.api.supervisor import Serving
 from camelid_serve.api.server import server
-from camelid_serve.api.settings import Limits
+from camelid_serve.api.limits import Limits
 from camelid_serve.config import Opening
-from camelid_serve.remote import EngineProcess
+from camelid_serve.engine_process.client import EngineProcess
 
 KEY = "open-sesame"
 ASK = [{"role": "user", "content": "Hello there"}]

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 from camelid_core.errors import ModelError
-from camelid_serve.remote import EngineProcess
+from camelid_serve.engine_process.client import EngineProcess
 
 LOAD, UNLOAD = "/v1/load_lora_adapter", "/v1/unload_lora_adapter"
 

@@ -18,9 +18,9 @@ import httpx
 import psutil
 import pytest
 from camelid_core.errors import UsageError
-from camelid_serve.api import resident, server
-from camelid_serve.api.resident import label_of, unique
-from camelid_serve.remote import EngineProcess
+from camelid_serve.api import supervisor, server
+from camelid_serve.api.supervisor import label_of, unique
+from camelid_serve.engine_process.client import EngineProcess
 
 KEY = "open-sesame"
 
@@ -39,15 +39,15 @@ def code(response: httpx.Response) -> str:
 def test_an_engine_that_dies_is_started_again(serve: Callable[..., Any], own: EngineProcess) -> None:
     served = serve({"mortal": "tokens=9,die=3", "fast": "tokens=8"}, own=own)
     assert served.get("/ready").status_code == 200
-    resident = served.state.resident
-    asyncio.run_coroutine_threadsafe(resident.changing.acquire(), resident.loop).result()  # none is started meanwhile
+    supervisor = served.state.resident
+    asyncio.run_coroutine_threadsafe(supervisor.changing.acquire(), supervisor.loop).result()  # none is started meanwhile
     response = served.chat(model="mortal")
     assert (response.status_code, code(response)) == (503, "engine_failed")
     assert served.get("/ready").status_code == 503
     refused = served.chat(model="fast")
     assert (refused.status_code, code(refused)) == (503, "not_ready")
     assert served.get("/health").status_code == 200
-    resident.loop.call_soon_threadsafe(resident.changing.release)
+    supervisor.loop.call_soon_threadsafe(supervisor.changing.release)
     served.until(lambda: served.get("/ready").status_code == 200)
     assert served.chat(model="fast").status_code == 200
     assert served.metric("camelid_engine_restarts_total") == 1
@@ -58,7 +58,7 @@ def test_an_engine_that_falls_silent_is_started_again_and_given_up_on(
     serve: Callable[..., Any], own: EngineProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each start is a process; the rule is the same with fewer of them, and with less patience for the stuck."""
-    monkeypatch.setattr(resident, "RESTARTS", 1)
+    monkeypatch.setattr(supervisor, "RESTARTS", 1)
     served = serve({"stuck": "tokens=9,hang=3", "fast": "tokens=8"}, own=own)
     patient = served.state.resident._stall
     with ThreadPoolExecutor() as pool:
@@ -104,8 +104,8 @@ def test_the_time_to_read_a_prompt_is_left_while_others_are_answered(serve: Call
 
 
 def test_ready_means_that_a_token_came_lately(serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resident, "_PROBE_SECONDS", 60)
-    monkeypatch.setattr(resident, "FRESH_SECONDS", 600)
+    monkeypatch.setattr(supervisor, "_PROBE_SECONDS", 60)
+    monkeypatch.setattr(supervisor, "FRESH_SECONDS", 600)
     served = serve({"fast": "tokens=8"})
     served.state.resident._tokens = float("-inf")
     before = served.metric("camelid_generated_tokens_total")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from camelid_serve.api.errors import shape
-from camelid_serve.http.bodies import Bodies
+from camelid_serve.http.body_limits import Bodies
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -12,10 +12,10 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
-from camelid_core.listening import listening
+from camelid_core.server_address import listening
 from camelid_serve.api.errors import shape
 from camelid_serve.http.asgi import App
-from camelid_serve.http.bodies import Bodies
+from camelid_serve.http.body_limits import Bodies
 from camelid_serve.http.connection import Bounds
 from camelid_serve.http.server import configured
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from camelid_serve.api.errors import shape
-from camelid_serve.http.rates import Rates, client_of
+from camelid_serve.http.rate_limits import Rates, client_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -71,7 +71,7 @@ def test_a_client_is_who_the_nearest_proxy_names(address: str, forwarded: list[s
 
 
 def test_as_many_clients_are_remembered_as_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("camelid_serve.http.rates._CLIENTS", 2)
+    monkeypatch.setattr("camelid_serve.http.rate_limits._CLIENTS", 2)
     rates = Rates(served, 1, shape)
     for client in "abc":
         assert rates.take(client, 0) == 0

@@ -11,18 +11,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from camelid_core.config import Config, apply_overrides, validate
-from camelid_core.datasets import Source
+from camelid_core.datasets.dataset import Source
 from camelid_core.errors import CamelidError
 from camelid_core.mixing import Mixture
 from camelid_core.paths import anchor, given_path, is_here
 from camelid_core.registry import Registry
-from camelid_core.rope import RopeScaling
+from camelid_core.models.rope import RopeScaling
 from pydantic import Field, PlainValidator, field_validator
 
 from .methods.base import Method
-from .methods.choosing import methods, read_section
+from .methods.registry import methods, read_section
 from .methods.lora import LoraMethod
-from .objectives import choosing as objective_choosing
+from .objectives import registry as objective_choosing
 from .objectives.base import Objective
 from .objectives.sft import SftObjective
 

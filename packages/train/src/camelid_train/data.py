@@ -15,12 +15,12 @@ from camelid_core.artefacts import DatasetUse
 from camelid_core.errors import DataError, ModelError
 from camelid_core.mixing import Mixed, lines, mix
 from camelid_core.mixing import Progress as Counting
-from camelid_core.models import Reference
+from camelid_core.models.reference import Reference
 from camelid_core.plugins import Host
 from camelid_core.records import Record
-from camelid_core.tokencache import Account, TokenCache, View
-from camelid_core.tokencache.cache import Progress
-from camelid_core.tokenizing import Encoder, Example, special_tokens
+from camelid_core.token_cache import Account, TokenCache, View
+from camelid_core.token_cache.cache import Progress
+from camelid_core.tokenization import Encoder, Example, special_tokens
 
 from .config import DataSection
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from .methods import TuningMethod
     from .objectives import LearningObjective
     from .objectives.rewards import Reward
-    from .watching.callbacks import LoopCallback
+    from .monitoring.callbacks import LoopCallback
 
 
 @hookspec

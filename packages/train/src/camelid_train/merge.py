@@ -9,18 +9,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from camelid_core.artefacts import Manifest, write_manifest
-from camelid_core.contract import REFERENCE, contract_of
+from camelid_core.template_contract import REFERENCE, contract_of
 from camelid_core.errors import ModelError
-from camelid_core.loading import load_adapted, load_tokenizer
-from camelid_core.models import Reference, resolve_model
+from camelid_core.models.loading import load_adapted, load_tokenizer
+from camelid_core.models.reference import Reference, resolve_model
 from camelid_core.plugins import load_host
 from camelid_core.tasks import TaskContext
-from camelid_core.tokenizing import Encoder
+from camelid_core.tokenization import Encoder
 
 from .config import MergeConfig
-from .methods.choosing import method_of, read_section
-from .saving.diskspace import whole_or_gone
-from .watching.stopping import leave_if_asked
+from .methods.registry import method_of, read_section
+from .saving.disk_space import whole_or_gone
+from .monitoring.stop_rules import leave_if_asked
 
 _TOLERANCE = 1e-3
 

@@ -28,8 +28,8 @@ def camelid_tuning_methods() -> list[TuningMethod[Any]]:
     from .methods.ia3 import IA3
     from .methods.lora import LORA
     from .methods.p_tuning import P_TUNING
-    from .methods.prefix import PREFIX
-    from .methods.prompt import PROMPT
+    from .methods.prefix_tuning import PREFIX
+    from .methods.prompt_tuning import PROMPT
     from .methods.qlora import QLORA
 
     return [LORA, QLORA, FULL, ADALORA, IA3, PREFIX, P_TUNING, PROMPT, GPTQ_LORA]

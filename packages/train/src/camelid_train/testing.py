@@ -12,7 +12,7 @@ from typing import Any
 
 from camelid_core.events import read_events
 from camelid_core.jobs.attempt import Context
-from camelid_core.jobs.files import EVENTS, attempt_directory
+from camelid_core.jobs.run_directories import EVENTS, attempt_directory
 from camelid_core.tasks import Stop
 
 from .config import Recipe

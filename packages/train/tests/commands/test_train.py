@@ -12,11 +12,11 @@ import pytest
 from camelid_core.artefacts import verify_directory
 from camelid_core.errors import ConfigError, MissingPackage, UnknownName, UsageError
 from camelid_core.jobs.foreground import open_store
-from camelid_core.jobs.model import State
+from camelid_core.jobs.job import State
 from camelid_train.commands.merge import merge
 from camelid_train.commands.train import read_recipe, train
 from camelid_train.config import Recipe
-from camelid_train.watching import reporting
+from camelid_train.monitoring import trackers
 
 RECIPE = """
 [model]
@@ -86,7 +86,7 @@ def test_what_does_not_fit_is_a_sentence(written, override, code, sentence):
 
 @pytest.mark.parametrize("detach", [False, True])
 def test_a_tracker_that_is_not_here_is_refused_before_there_is_a_job(written, monkeypatch, detach):
-    monkeypatch.setattr(reporting, "find_spec", lambda name: None)
+    monkeypatch.setattr(trackers, "find_spec", lambda name: None)
     with pytest.raises(MissingPackage, match=r"type `pip install 'camelid-train\[wandb\]'`"):
         train(str(written), ['train.report_to=["wandb"]'], detach=detach)
     assert list(open_store().list()) == []

@@ -13,7 +13,7 @@ from camelid_core.config import validate
 from camelid_core.errors import UsageError
 from camelid_train.compat import finetune
 from camelid_train.compat.flags import LATER, parse
-from camelid_train.compat.toml import to_toml
+from camelid_train.toml import to_toml
 from camelid_train.compat.uniform_finetune import read
 from camelid_train.config import Recipe
 from hypothesis import given

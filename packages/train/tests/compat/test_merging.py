@@ -7,7 +7,7 @@ from camelid_core.cli import load_command
 from camelid_core.errors import UsageError
 from camelid_core.plugins import load_host
 from camelid_train.commands.compat import app
-from camelid_train.compat.merging import read
+from camelid_train.compat.merge import read
 from typer.testing import CliRunner
 
 

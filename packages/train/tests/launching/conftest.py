@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from camelid_core.jobs.files import OUTPUT, attempt_directory
+from camelid_core.jobs.run_directories import OUTPUT, attempt_directory
 from camelid_train.config import Recipe
 from camelid_train.testing import Told
 

@@ -21,13 +21,13 @@ import torch
 from accelerate.state import AcceleratorState
 from camelid_core.errors import CamelidError
 from camelid_core.jobs.attempt import Context
-from camelid_core.jobs.files import attempt_directory
+from camelid_core.jobs.run_directories import attempt_directory
 from camelid_core.tasks import Interrupted
 from camelid_train.config import Recipe
-from camelid_train.launching import group, sharded
-from camelid_train.launching.context import Shared
+from camelid_train.distributed import group, sharded_state
+from camelid_train.distributed.context import Shared
 from camelid_train.loop.trainer import SftTrainer
-from camelid_train.sft import train
+from camelid_train.run import train
 
 
 class Stopping(Shared):
@@ -48,11 +48,11 @@ class Stopping(Shared):
             os.kill(os.getpid(), signal.SIGTERM)
 
 
-make_whole = sharded.make_whole
+make_whole = sharded_state.make_whole
 
 
 def tell_and_make_whole(context: Shared, model: Any) -> None:
-    context.emit("shards", found=sharded.is_sharded(model))
+    context.emit("shards", found=sharded_state.is_sharded(model))
     make_whole(model)
 
 
@@ -92,7 +92,7 @@ def main(runs: Path) -> None:
         context.listen()
         AcceleratorState._reset_state()  # the strategy is settled once per process, and here are several runs
         os.environ.pop("ACCELERATE_USE_FSDP", None)
-        sharded.make_whole = partial(tell_and_make_whole, context)
+        sharded_state.make_whole = partial(tell_and_make_whole, context)
         last = world.rank == world.size - 1
         with memory_for(run["room"] if run["room"] and last else sys.maxsize):
             try:

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 from camelid_core.errors import DataError, ModelError, TrainingError
-from camelid_core.jobs.result import Result
-from camelid_train.launching.failing import LOST, error_of, is_lost_peer
+from camelid_core.jobs.attempt_result import Result
+from camelid_train.launching.failures import LOST, error_of, is_lost_peer
 
 LOST_TEXT = "[../gloo/transport/tcp/pair.cc:553] Connection closed by peer [127.0.0.1]:4711"
 

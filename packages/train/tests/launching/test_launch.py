@@ -16,16 +16,16 @@ import pytest
 from camelid_core.artefacts import verify_directory
 from camelid_core.errors import TrainingError
 from camelid_core.integrity import sha256
-from camelid_core.jobs.files import attempt_directory
+from camelid_core.jobs.run_directories import attempt_directory
 from camelid_core.jobs.foreground import open_store
-from camelid_core.jobs.model import State
-from camelid_core.jobs.process import Identity
+from camelid_core.jobs.job import State
+from camelid_core.jobs.process_identity import Identity
 from camelid_core.jobs.worker import Worker
 from camelid_core.tasks import Interrupted
 from camelid_core.testing import lay_traps
 from camelid_train.launching import launch, train
-from camelid_train.launching.context import EVENTS, Order, Shared
-from camelid_train.launching.world import ALONE
+from camelid_train.distributed.context import EVENTS, Order, Shared
+from camelid_train.distributed.world import ALONE
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_saving_outranks_finishing_and_one_answer_holds_until_the_next_step(atte
 
 
 def test_who_saved_and_left_is_interrupted_whatever_became_of_the_others(tmp_path):
-    from camelid_core.jobs.result import How, Result
+    from camelid_core.jobs.attempt_result import How, Result
 
     (tmp_path / "0").mkdir()
     Result(How.SAVED).write(tmp_path / "0")

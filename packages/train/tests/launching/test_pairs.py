@@ -7,7 +7,7 @@ import torch
 from camelid_core.artefacts import verify_directory
 from camelid_core.integrity import sha256
 from camelid_train.saving.checkpoint import newest_valid, processes
-from camelid_train.sft import train
+from camelid_train.run import train
 from safetensors.torch import load_file
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]

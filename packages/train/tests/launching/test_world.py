@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 from camelid_core.errors import ConfigError, MissingPackage
-from camelid_train.launching import checks, together
-from camelid_train.launching.strategies import deepspeed_config
-from camelid_train.launching.world import ALONE, World, found
+from camelid_train.launching import checks
+from camelid_train.distributed import agreement
+from camelid_train.distributed.strategies import deepspeed_config
+from camelid_train.distributed.world import ALONE, World, found
 
 TORCHRUN = {
     "RANK": "5",
@@ -47,7 +48,7 @@ def test_a_cluster_that_sets_some_of_these_for_whole_machines_is_no_launcher(mis
     ],
 )
 def test_the_global_batch_is_stated_with_its_factors(recipe, overrides, world, text):
-    assert together.global_batch(recipe(*overrides).train, world) == text
+    assert agreement.global_batch(recipe(*overrides).train, world) == text
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ import pytest
 import torch
 from camelid_core.errors import TrainingError
 from camelid_core.tasks import Interrupted
-from camelid_train.loop.microbatches import is_out_of_memory, measured_in_parts
+from camelid_train.loop.micro_batches import is_out_of_memory, measured_in_parts
 from camelid_train.loop.trainer import SftTrainer
-from camelid_train.sft import train
+from camelid_train.run import train
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
@@ -182,9 +182,9 @@ def test_who_holds_a_shard_of_the_model_cannot_halve_alone_and_says_what_to_set(
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=9), st.integers(1, 10))
 @settings(max_examples=50, deadline=None)
 def test_micro_batches_hold_every_row_once_in_order_and_no_label_is_lost(lengths, rows):
-    from camelid_core.tokenizing import IGNORE, Example
-    from camelid_train.loop.batching import Collator
-    from camelid_train.loop.microbatches import MicroBatches
+    from camelid_core.tokenization import IGNORE, Example
+    from camelid_train.loop.batches import Collator
+    from camelid_train.loop.micro_batches import MicroBatches
 
     examples = [Example(list(range(1, n + 1)), [IGNORE, *range(2, n + 1)]) for n in lengths]
     splitter = MicroBatches()

@@ -8,8 +8,8 @@ import pytest
 import torch
 from camelid_core.errors import ConfigError
 from camelid_core.tasks import Interrupted
-from camelid_train.loop import speed
-from camelid_train.sft import train
+from camelid_train.loop import acceleration
+from camelid_train.run import train
 from peft import PeftModel, PrefixTuningConfig, get_peft_model
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
@@ -97,7 +97,7 @@ def test_a_machine_that_cannot_compile_is_told_what_to_install(monkeypatch):
     with pytest.raises(
         ConfigError, match=r"torch cannot compile here \(.*no-such-compiler.*or set train\.compile=false"
     ):
-        speed.check_compiler(torch.device("cpu"))
+        acceleration.check_compiler(torch.device("cpu"))
 
 
 @pytest.mark.parametrize(
@@ -112,22 +112,22 @@ def test_a_machine_that_cannot_compile_is_told_what_to_install(monkeypatch):
     ],
 )
 def test_number_formats(computed, weights, device, bf16, fp16):
-    chosen = speed.arguments(computed, weights, device)
+    chosen = acceleration.arguments(computed, weights, device)
     assert (chosen["bf16"], chosen["fp16"]) == (bf16, fp16)
 
 
 def test_liger_patches_classes_only_where_nothing_is_loaded_after_it(monkeypatch):
-    monkeypatch.setattr(speed, "find_spec", lambda name: name)
+    monkeypatch.setattr(acceleration, "find_spec", lambda name: name)
     half = (torch.bfloat16, torch.bfloat16)
-    assert speed.arguments(*half, "cuda")["use_liger_kernel"]
-    assert "use_liger_kernel" not in speed.arguments(*half, "cpu")
-    with speed.unpatched():
-        assert "use_liger_kernel" not in speed.arguments(*half, "cuda")
-    assert speed.arguments(*half, "cuda")["use_liger_kernel"]
+    assert acceleration.arguments(*half, "cuda")["use_liger_kernel"]
+    assert "use_liger_kernel" not in acceleration.arguments(*half, "cpu")
+    with acceleration.unpatched():
+        assert "use_liger_kernel" not in acceleration.arguments(*half, "cuda")
+    assert acceleration.arguments(*half, "cuda")["use_liger_kernel"]
 
 
 def test_what_a_model_cannot_do_is_said(base):
     model = AutoModelForCausalLM.from_pretrained(base())
     virtual = get_peft_model(model, PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3))
     with pytest.raises(ConfigError, match=r"train\.gradient_checkpointing='on'"):
-        speed.save_activations(virtual)
+        acceleration.save_activations(virtual)

@@ -15,11 +15,11 @@ from camelid_core.errors import ConfigError
 from camelid_core.hookspecs import hookimpl
 from camelid_core.plugins import Host, Plugin, load_host
 from camelid_train.config import Recipe
-from camelid_train.methods import Method, TuningMethod, choosing
-from camelid_train.methods.choosing import methods
-from camelid_train.methods.virtual import Virtual
+from camelid_train.methods import Method, TuningMethod, registry
+from camelid_train.methods.registry import methods
+from camelid_train.methods.virtual_tokens import Virtual
 from camelid_train.objectives import LearningObjective
-from camelid_train.sft import train
+from camelid_train.run import train
 from pydantic import Field
 
 
@@ -59,7 +59,7 @@ def host_with(hook, give):
 @pytest.fixture
 def plugin(monkeypatch):
     host = host_with("camelid_tuning_methods", lambda: [Norms()])
-    monkeypatch.setattr(choosing, "load_host", lambda: host)
+    monkeypatch.setattr(registry, "load_host", lambda: host)
     return host
 
 
@@ -121,7 +121,7 @@ def test_every_method_names_itself_alike_everywhere():
 
 
 def test_the_methods_load_no_torch():
-    read = "from camelid_train.methods.choosing import methods; methods().names()"
+    read = "from camelid_train.methods.registry import methods; methods().names()"
     code = f"{read}; import sys; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

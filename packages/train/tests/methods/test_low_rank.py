@@ -6,7 +6,7 @@ import copy
 
 import pytest
 import torch
-from camelid_train.methods.low_rank import compute_as_base
+from camelid_train.methods.lora_layers import compute_as_base
 from peft import LoraConfig, get_peft_model
 from torch import nn
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 from camelid_core.errors import ModelError
-from camelid_core.models import resolve_model
+from camelid_core.models.reference import resolve_model
 from camelid_core.plugins import load_host
-from camelid_core.tokenizing import IGNORE, Example
-from camelid_train.loop.batching import Collator
+from camelid_core.tokenization import IGNORE, Example
+from camelid_train.loop.batches import Collator
 from camelid_train.loop.loss import label_loss, mean_loss
 from camelid_train.methods import Situation
-from camelid_train.methods.choosing import methods, read_section
+from camelid_train.methods.registry import methods, read_section
 from torch.nn import functional
 
 FAMILIES = ("llama", "bloom", "gpt_neox", "qwen2", "gemma")

@@ -7,15 +7,15 @@ from collections import namedtuple
 
 import pytest
 import torch
-from camelid_core.commands.telling import preflight
+from camelid_core.commands.event_messages import preflight
 from camelid_core.errors import DiskFull
 from camelid_core.integrity import sha256
 from camelid_core.tasks import Interrupted
 from camelid_train.loop.trainer import SftTrainer
-from camelid_train.planning import measuring
-from camelid_train.planning.measuring import Measured
-from camelid_train.planning.preflight import Proposal, Work, proposal
-from camelid_train.sft import train
+from camelid_train.preflight import step_measurement
+from camelid_train.preflight.step_measurement import Measured
+from camelid_train.preflight.report import Proposal, Work, proposal
+from camelid_train.run import train
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -126,9 +126,9 @@ class Gigabytes:
 
 def test_on_a_processor_what_will_not_fit_is_not_tried(attempt, recipe, monkeypatch):
     """One row takes a gigabyte, as far as anyone can tell, and three are free."""
-    monkeypatch.setattr(measuring, "_held", lambda device: 1 << 30)
-    monkeypatch.setattr(measuring, "_free", lambda device: 4 << 30)
-    monkeypatch.setattr(measuring, "Peak", Gigabytes)
+    monkeypatch.setattr(step_measurement, "_held", lambda device: 1 << 30)
+    monkeypatch.setattr(step_measurement, "_free", lambda device: 4 << 30)
+    monkeypatch.setattr(step_measurement, "Peak", Gigabytes)
     run = attempt()
     train(recipe("train.max_steps=1"), run)
     (event,) = run.events("micro_batch")
@@ -137,7 +137,7 @@ def test_on_a_processor_what_will_not_fit_is_not_tried(attempt, recipe, monkeypa
 
 
 def test_a_long_first_step_has_no_second(attempt, recipe, monkeypatch):
-    monkeypatch.setattr(measuring, "PATIENCE", 0.0)
+    monkeypatch.setattr(step_measurement, "PATIENCE", 0.0)
     run = attempt()
     train(recipe("train.max_steps=1"), run)
     (event,) = run.events("preflight")
@@ -202,7 +202,7 @@ def test_random_numbers_and_positions_are_as_before(attempt, recipe):
 
     model = torch.nn.Sequential(Grows(), torch.nn.Dropout()).eval()
     state = random.getstate(), torch.get_rng_state(), np.random.get_state()[1].tolist()
-    with measuring.unchanged(Trainer(), model):
+    with step_measurement.unchanged(Trainer(), model):
         model.train()
         model[0].longest = 99
         model[0].table += 1

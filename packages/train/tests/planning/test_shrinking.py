@@ -7,10 +7,10 @@ import json
 import pytest
 import torch
 from camelid_core.errors import ModelError
-from camelid_core.models import resolve_model
+from camelid_core.models.reference import resolve_model
 from camelid_core.plugins import load_host
 from camelid_core.testing import tiny_tokenizer
-from camelid_train.planning.shrinking import shrink, shrunk
+from camelid_train.planning.tiny_model import shrink, shrunk
 from transformers import AutoConfig, AutoModelForCausalLM
 
 FAMILIES = ("llama", "bloom", "gpt_neox", "qwen2", "gemma", "mixtral", "qwen3_moe")

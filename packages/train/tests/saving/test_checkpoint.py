@@ -11,7 +11,7 @@ import pytest
 import torch
 from camelid_core.errors import ArtefactError
 from camelid_core.integrity import PICKLE_SUFFIXES
-from camelid_train.loop.tally import Tally
+from camelid_train.saving.run_totals import Tally
 from camelid_train.saving import checkpoint
 from transformers import TrainerState
 

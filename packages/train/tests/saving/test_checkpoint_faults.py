@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from camelid_core import drafts, integrity
+from camelid_core import staging, integrity
 from camelid_core.errors import ArtefactError, DiskFull, NanLoss
-from camelid_train.loop.tally import Tally
-from camelid_train.saving import checkpoint, diskspace
+from camelid_train.saving.run_totals import Tally
+from camelid_train.saving import checkpoint, disk_space
 from transformers import TrainerState
 
 
@@ -54,7 +54,7 @@ def in_child(action) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-def kill_at_line(number: int, modules=(checkpoint, integrity, diskspace, drafts)) -> None:
+def kill_at_line(number: int, modules=(checkpoint, integrity, disk_space, staging)) -> None:
     """Kill this process when it comes to the `number`-th line of these modules that it had not been to."""
     files, seen = {module.__file__ for module in modules}, set()
 
@@ -79,7 +79,7 @@ def test_killed_at_any_line_of_a_save_the_old_one_or_the_new_one_is_there(save, 
         ends.add(found.name)
         checkpoint.load_weights(found, save.model)
         assert save.model.weight[0, 0].item() == int(found.name[-1])
-        drafts.sweep(save.directory)
+        staging.sweep(save.directory)
         assert {path.name for path in save.directory.iterdir()} <= {"step-00000001", "step-00000002"}
         shutil.rmtree(save.directory / "step-00000002", ignore_errors=True)
         assert checkpoint.is_valid(old)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from camelid_core.tasks import Interrupted
-from camelid_train.sft import train
+from camelid_train.run import train
 
 
 def smoothed(losses: list[float]) -> list[float]:

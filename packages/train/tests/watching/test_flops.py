@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from camelid_core.tokenizing import IGNORE
+from camelid_core.tokenization import IGNORE
 from camelid_train.loop.loss import label_loss
-from camelid_train.watching import peaks
-from camelid_train.watching.flops import Cost, cost_of, pairs, usage
+from camelid_train.monitoring import peak_flops
+from camelid_train.monitoring.flops import Cost, cost_of, pairs, usage
 from hypothesis import given
 from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model
@@ -110,7 +110,7 @@ def test_pairs_are_those_of_each_row_alone(lengths):
     ],
 )
 def test_cards_are_known_by_the_name_they_give(name, rate):
-    assert peaks.known(name, torch.bfloat16) == rate * 1e12
+    assert peak_flops.known(name, torch.bfloat16) == rate * 1e12
 
 
 @pytest.mark.parametrize(
@@ -119,19 +119,19 @@ def test_cards_are_known_by_the_name_they_give(name, rate):
      "NVIDIA GH200 480GB", "NVIDIA GeForce RTX 4080 SUPER", ""],
 )  # fmt: skip
 def test_a_card_that_is_only_called_alike_is_not_known(name):
-    assert peaks.known(name, torch.bfloat16) is None
+    assert peak_flops.known(name, torch.bfloat16) is None
 
 
 def test_float32_is_slower_and_shortened_factors_are_between():
-    _, tensor, plain = peaks.PEAKS["A100"]
-    assert peaks.known("A100", torch.float32) == plain * 1e12
-    assert peaks.known("A100", torch.float32, shortened=True) == tensor * 1e12
-    assert all(each[0] >= each[1] >= each[2] > 0 for each in peaks.PEAKS.values())
+    _, tensor, plain = peak_flops.PEAKS["A100"]
+    assert peak_flops.known("A100", torch.float32) == plain * 1e12
+    assert peak_flops.known("A100", torch.float32, shortened=True) == tensor * 1e12
+    assert all(each[0] >= each[1] >= each[2] > 0 for each in peak_flops.PEAKS.values())
 
 
 def test_what_is_not_known_is_measured_and_no_random_number_is_drawn():
     before = torch.random.get_rng_state()
-    rate = peaks.measured(torch.device("cpu"), torch.float32, 64, seconds=0.01)
+    rate = peak_flops.measured(torch.device("cpu"), torch.float32, 64, seconds=0.01)
     assert rate > 0
     assert torch.equal(torch.random.get_rng_state(), before)
 
@@ -139,11 +139,11 @@ def test_what_is_not_known_is_measured_and_no_random_number_is_drawn():
 def test_usage_is_the_share_per_token_and_unknown_where_layers_are_not_understood(loaded):
     model = loaded("llama")
     one = usage(model, [10, 20], 8)
-    assert one == pytest.approx(cost_of(model).per_token([10, 20], 8) / peaks.peak(model.device, torch.float32, 64))
+    assert one == pytest.approx(cost_of(model).per_token([10, 20], 8) / peak_flops.peak(model.device, torch.float32, 64))
     assert usage(model, [10, 20], 8, devices=2) == pytest.approx(one / 2)
     half = usage(model, [10, 20], 8, computed=torch.bfloat16)  # the weights are float32, and products are not
     assert half / one == pytest.approx(
-        peaks.peak(model.device, torch.float32, 64) / peaks.peak(model.device, torch.bfloat16, 64)
+        peak_flops.peak(model.device, torch.float32, 64) / peak_flops.peak(model.device, torch.bfloat16, 64)
     )
     assert usage(model, [], 0) is None
     assert usage(torch.nn.Linear(2, 2), [10], 5) is None

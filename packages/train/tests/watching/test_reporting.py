@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from camelid_core.errors import ConfigError, MissingPackage
 from camelid_core.jobs.attempt import Context
-from camelid_core.jobs.files import attempt_directory
+from camelid_core.jobs.run_directories import attempt_directory
 from camelid_train.config import Recipe
 from camelid_train.launching import train
-from camelid_train.watching import reporting
+from camelid_train.monitoring import trackers
 from transformers import TrainerCallback
 
 
@@ -32,7 +32,7 @@ def told(monkeypatch):
             calls.append(("end",))
 
     monkeypatch.setattr("transformers.integrations.get_reporting_integration_callbacks", lambda names: [Recorder])
-    monkeypatch.setattr(reporting, "find_spec", lambda name: name)
+    monkeypatch.setattr(trackers, "find_spec", lambda name: name)
     return calls
 
 
@@ -63,7 +63,7 @@ def test_numbers_go_out_with_their_step_and_settings_with_the_run(home, told):
     directory.mkdir(parents=True)
     recipe = Recipe.model_validate({"train": {"report_to": ["trackio"], "learning_rate": 0.25}})
     context = Context(directory, "my run/1")
-    with reporting.reported(recipe, context) as context_told:
+    with trackers.reported(recipe, context) as context_told:
         context_told.emit("progress", done=1)
         assert not told  # nothing to show yet
         context_told.emit("eval", step=0, loss=2.0)
@@ -85,7 +85,7 @@ def test_a_run_without_trackers_is_told_to_nobody(home, told):
     directory = attempt_directory(home, 1, 1)
     directory.mkdir(parents=True)
     context = Context(directory)
-    with reporting.reported(Recipe(), context) as same:
+    with trackers.reported(Recipe(), context) as same:
         assert same is context
     context.close()
 
@@ -97,10 +97,10 @@ def test_a_tracker_that_fails_is_dropped_and_the_run_goes_on(attempt, monkeypatc
 
     broken = type("Broken", (TrainerCallback,), {event: fail})
     monkeypatch.setattr("transformers.integrations.get_reporting_integration_callbacks", lambda names: [broken])
-    monkeypatch.setattr(reporting, "find_spec", lambda name: name)
+    monkeypatch.setattr(trackers, "find_spec", lambda name: name)
     monkeypatch.setenv("WANDB_MODE", "offline")
     run = attempt()
-    with reporting.reported(Recipe.model_validate({"train": {"report_to": ["wandb"]}}), run) as context:
+    with trackers.reported(Recipe.model_validate({"train": {"report_to": ["wandb"]}}), run) as context:
         for step in (1, 2):
             context.emit("train", step=step, loss=1.0)
     assert len(run.events("train")) == 2
@@ -110,7 +110,7 @@ def test_a_tracker_that_fails_is_dropped_and_the_run_goes_on(attempt, monkeypatc
 
 
 def test_a_missing_package_is_said_before_anything_runs(attempt, recipe, monkeypatch):
-    monkeypatch.setattr(reporting, "find_spec", lambda name: None)
+    monkeypatch.setattr(trackers, "find_spec", lambda name: None)
     run = attempt()
     with pytest.raises(MissingPackage, match=r"'mlflow' is not installed; type `pip install 'camelid-train\[mlflow"):
         train(recipe('train.report_to=["mlflow"]'), run)
@@ -126,7 +126,7 @@ def test_every_tracker_has_an_extra_of_its_own_and_a_callback():
     from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 
     extras = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
-    for name, tracker in reporting.TRACKERS.items():
+    for name, tracker in trackers.TRACKERS.items():
         assert extras["optional-dependencies"][name][0].startswith(f"{tracker.package}>=")
         assert name in INTEGRATION_TO_CALLBACK
     assert importlib.metadata.version("tensorboard")

@@ -5,16 +5,16 @@ from __future__ import annotations
 import pytest
 import torch
 from camelid_core.integrity import sha256
-from camelid_core.loading import load_tokenizer
-from camelid_core.models import resolve_model
+from camelid_core.models.loading import load_tokenizer
+from camelid_core.models.reference import resolve_model
 from camelid_core.plugins import load_host
 from camelid_core.records import Message, Record, alpaca
 from camelid_core.tasks import Interrupted
-from camelid_core.tokenizing import Encoder
+from camelid_core.tokenization import Encoder
 from camelid_train.methods import Situation
-from camelid_train.methods.choosing import method_of, methods
-from camelid_train.sft import train
-from camelid_train.watching import samples
+from camelid_train.methods.registry import method_of, methods
+from camelid_train.run import train
+from camelid_train.monitoring import samples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

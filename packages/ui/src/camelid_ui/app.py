@@ -14,15 +14,15 @@ from camelid_serve.config import PredictConfig
 from camelid_serve.engine import Sampling
 from camelid_train.config import MergeConfig, Recipe
 
-from . import opening
-from .closed import close_controls
-from .closed_blocks import ClosedBlocks
-from .fields import flat
-from .forms import limits, words
+from . import deep_links
+from .disabled_controls import close_controls
+from .guarded_blocks import ClosedBlocks
+from .field_values import flat
+from .config_form import limits, words
 from .pages import Pages, lay_out
 from .services import Services
 from .tabs import PRIVATE, merge
-from .tabs.data import weighing
+from .tabs.data import mix_handlers
 from .text import translations
 
 FORMS = (Recipe, MergeConfig, PredictConfig, Sampling)
@@ -33,7 +33,7 @@ def build_app(services: Services) -> gr.Blocks:
     with ClosedBlocks(title="Camelid", analytics_enabled=False, fill_width=True) as demo:
         pages = lay_out(services)
         _lead(pages, services)
-        opening.wire(demo, pages, services)
+        deep_links.wire(demo, pages, services)
         close_controls(demo, services.profile)
     # one at a time of each handler: answers come in the order of what was asked, and each knows what the last one left
     demo.queue(max_size=services.profile.queue, default_concurrency_limit=1, api_open=False)
@@ -55,7 +55,7 @@ def _lead(pages: Pages, services: Services) -> None:
 
     def use_mix(*values: Any) -> tuple[Any, ...]:
         try:
-            return to_training(weighing.mixture(*values))
+            return to_training(mix_handlers.mixture(*values))
         except CamelidError:
             return (gr.skip(),) * (len(mixed) + 3)  # said where the mixture is
 

@@ -12,15 +12,15 @@ from contextlib import nullcontext
 from typing import Annotated
 
 import typer
-from camelid_core import drafts
+from camelid_core import staging
 from camelid_core.errors import UsageError
-from camelid_core.listening import address_file, is_loopback, listening, names, shown
+from camelid_core.server_address import address_file, is_loopback, listening, names, shown
 from camelid_core.paths import home
-from camelid_core.private import make_private
+from camelid_core.file_permissions import make_private
 
-from .browsing import browser_at
-from .place import private_place
-from .profile import Profile, profile_of
+from .browser import browser_at
+from .working_directory import private_place
+from .access_profile import Profile, profile_of
 
 app = typer.Typer(help="Open the pages in a browser.", add_completion=False, rich_markup_mode=None)
 
@@ -58,7 +58,7 @@ def serve(
     """Run until interrupted, in a private place."""
     port = listener.getsockname()[1]
     directory = make_private(home())
-    drafts.sweep_below(directory)
+    staging.sweep_below(directory)
     with private_place():
         url = f"http://{shown(host)}:{port}/" + (f"?token={secret}" if secret else "")
         with address_file(directory / ADDRESS, {"url": url, "port": port, "token": secret}):

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
-from camelid_core.devices import describe
+from camelid_core.models.devices import describe
 
 from .services import Services
 from .tabs import PRIVATE, chat, data, jobs, merge, plugins, predict, train
-from .tabs.parts import held, panel
+from .tabs.components import held, panel
 from .text import Voice, t, voice_of
 from .views import esc
 

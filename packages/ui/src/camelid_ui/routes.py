@@ -9,7 +9,7 @@ from __future__ import annotations
 from camelid_serve.http.asgi import Scope
 from camelid_serve.http.guard import SAFE
 
-from .profile import Profile
+from .access_profile import Profile
 
 OPEN = ("/health", "/favicon.ico")
 OPEN_UNDER = ("/assets/", "/static/")

@@ -10,13 +10,13 @@ import json
 from dataclasses import dataclass
 
 from camelid_serve.http.asgi import App, Pairs, Receive, Refusal, Scope, Send
-from camelid_serve.http.bodies import Bodies
+from camelid_serve.http.body_limits import Bodies
 from camelid_serve.http.connection import Bounds
 from camelid_serve.http.guard import Access, Guard, key_in_address
-from camelid_serve.http.rates import Rates
+from camelid_serve.http.rate_limits import Rates
 from starlette.responses import HTMLResponse, Response
 
-from .profile import Profile
+from .access_profile import Profile
 from .routes import OPEN, OPEN_UNDER, bound, is_static
 
 SECONDS, BYTES_PER_SECOND = 15.0, 16_000.0

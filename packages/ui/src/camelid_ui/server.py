@@ -12,7 +12,7 @@ from typing import Any
 
 import gradio as gr
 import uvicorn
-from camelid_core import drafts
+from camelid_core import staging
 from camelid_core.errors import CamelidError
 from camelid_serve.http.asgi import App
 from camelid_serve.http.server import configured
@@ -20,11 +20,11 @@ from fastapi import FastAPI
 from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 
 from .app import build_app, i18n
-from .closed_blocks import mark_launched
-from .profile import Profile
+from .guarded_blocks import mark_launched
+from .access_profile import Profile
 from .security import bounds, refused
 from .services import Services
-from .sessions import keep_little
+from .session_state import keep_little
 from .theme import head, stylesheet, theme
 
 
@@ -58,7 +58,7 @@ def build_server(services: Services) -> FastAPI:
     @app.get("/download/runs/{job_id}")
     def run(job_id: int) -> Response:
         """All it takes to do a run again; small, for it holds no weights and no data."""
-        with drafts.scratch("camelid-bundle") as directory:
+        with staging.scratch("camelid-bundle") as directory:
             try:
                 packed = services.training.bundle(job_id, directory)
             except CamelidError as error:

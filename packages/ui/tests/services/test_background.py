@@ -7,7 +7,7 @@ import sys
 import threading
 
 from camelid_core.errors import DataError
-from camelid_ui.services.background import INTERRUPTED, KEPT, Background
+from camelid_ui.services.background_work import INTERRUPTED, KEPT, Background
 
 
 def test_the_same_key_is_the_same_work_until_it_is_over():

@@ -7,15 +7,15 @@ import time
 from dataclasses import replace
 from types import SimpleNamespace
 
-import camelid_ui.services.room
+import camelid_ui.services.memory_check
 import pytest
-from camelid_core.devices import Device
+from camelid_core.models.devices import Device
 from camelid_core.errors import ModelError, UnknownName
 from camelid_core.records import Message
 from camelid_serve.engine import Sampling
-from camelid_serve.remote import ChatEvent
-from camelid_ui.profile import DEMO, Refused
-from camelid_ui.services.answers import Answer, Column, Facts
+from camelid_serve.engine_process.client import ChatEvent
+from camelid_ui.access_profile import DEMO, Refused
+from camelid_ui.services.streaming_answers import Answer, Column, Facts
 from camelid_ui.services.chat import Chat, Left
 
 FACTS = {
@@ -171,7 +171,7 @@ def test_two_that_do_not_fit_are_refused_before_they_are_loaded(services, adapte
 
     other = tiny_model(services.home / "models" / "other", "gpt_neox")
     chat = loaded(services)
-    monkeypatch.setattr(camelid_ui.services.room, "describe", lambda: Device("cpu", "", 10**9, 1000))
+    monkeypatch.setattr(camelid_ui.services.memory_check, "describe", lambda: Device("cpu", "", 10**9, 1000))
     chat.load("tiny", adapter)  # they share their base
     wait(lambda: chat.status.state == "ready")
     with pytest.raises(ModelError, match=r"tiny and other need 0.0 GB more memory, and 0.0 GB are free; compare with"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from camelid_ui.services.training.curves import Point, smooth, thin
-from camelid_ui.services.training.story import Story
+from camelid_ui.services.training.run_events import Story
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -11,10 +11,10 @@ from camelid_core.errors import CamelidError, UsageError
 from camelid_core.records import Message
 from camelid_serve.engine import Sampling
 from camelid_train.config import MergeConfig, Recipe
-from camelid_ui.profile import DEMO, PROFILES, Refused, profile_of
-from camelid_ui.services import Services, gate
+from camelid_ui.access_profile import DEMO, PROFILES, Refused, profile_of
+from camelid_ui.services import Services, permissions
 from camelid_ui.services.chat import Chat, Column
-from camelid_ui.services.gate import CHANGES, LEAVES, LIMITED, LOOKS, OWN, leaves, listed, methods
+from camelid_ui.services.permissions import CHANGES, LEAVES, LIMITED, LOOKS, OWN, leaves, listed, methods
 
 CLOSED = [(path, name) for path, names in CHANGES.items() for name in names.split()]
 QUESTION = [Column([Message("user", "What is 2 + 2?")])]
@@ -131,7 +131,7 @@ def test_a_chat_has_bounds(demo):
 
 def test_the_local_profile_closes_nothing(services):
     before = {(path, name): getattr(service, name) for path, service in leaves(services) for name in methods(service)}
-    gate.enforce(services, PROFILES["local"])
+    permissions.enforce(services, PROFILES["local"])
     assert all(getattr(dict(leaves(services))[path], name) == method for (path, name), method in before.items())
 
 

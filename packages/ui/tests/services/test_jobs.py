@@ -6,7 +6,7 @@ import pytest
 from camelid_core.errors import JobError, UsageError
 from camelid_core.events import EventLog
 from camelid_core.jobs import State
-from camelid_core.jobs.files import EVENTS, LOG, attempt_directory
+from camelid_core.jobs.run_directories import EVENTS, LOG, attempt_directory
 from camelid_train.config import MergeConfig
 
 

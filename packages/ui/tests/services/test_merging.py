@@ -8,7 +8,7 @@ from collections import namedtuple
 import pytest
 from camelid_core.errors import ModelError, UsageError
 from camelid_train.config import MergeConfig
-from camelid_ui.services import merging
+from camelid_ui.services import merge as merging
 from camelid_ui.services.models import parameters
 
 

@@ -13,12 +13,12 @@ import warnings
 import pytest
 from camelid_core.errors import DataError, UsageError
 from camelid_core.testing import write_jsonl
-from camelid_serve.commands.answering import configure
+from camelid_serve.commands.common_options import configure
 from camelid_serve.config import PredictConfig
 from camelid_serve.engine import Sampling
-from camelid_ui.fields import Invalid
-from camelid_ui.services.answered import Finished
-from camelid_ui.services.predicted import SHOWN
+from camelid_ui.field_values import Invalid
+from camelid_ui.services.prediction_rows import Finished
+from camelid_ui.services.prediction_table import SHOWN
 
 NO_NAMES = ("/x" * 2500, "/" + "x" * 300, "~nobody-of-that-name/x.jsonl", "/a\0b.jsonl", "/\ud800")
 
@@ -109,9 +109,9 @@ def test_what_would_fail_is_refused_at_its_field(services, questions, field, val
 
 
 def test_answers_so_far_are_there_to_download(services, questions):
-    from camelid_core.jobs.files import attempt_directory
-    from camelid_serve.predict import WORK
-    from camelid_serve.worklog import WorkLog
+    from camelid_core.jobs.run_directories import attempt_directory
+    from camelid_serve.predict.task import WORK
+    from camelid_serve.predict.work_log import WorkLog
 
     job = services.predictions.start(PredictConfig(model="tiny", input=str(questions)))
     held = services.jobs.store.claim("w", 30.0, only=job.id)

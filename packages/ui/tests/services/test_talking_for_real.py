@@ -10,7 +10,7 @@ import pytest
 from camelid_core.artefacts import Base, Manifest, write_manifest
 from camelid_core.testing import tiny_model
 from camelid_serve.engine import Sampling
-from camelid_ui.conversation import Talk
+from camelid_ui.conversation_tree import Talk
 from camelid_ui.services import Services
 
 

@@ -8,10 +8,10 @@ import pytest
 from camelid_core.errors import JobError
 from camelid_core.events import EventLog
 from camelid_core.jobs import State
-from camelid_core.jobs.files import EVENTS, attempt_directory
+from camelid_core.jobs.run_directories import EVENTS, attempt_directory
 from camelid_train.config import Recipe
-from camelid_ui.fields import Invalid, flat, values_of
-from camelid_ui.services.training.comparing import differences, numbers
+from camelid_ui.field_values import Invalid, flat, values_of
+from camelid_ui.services.training.run_comparison import differences, numbers
 
 
 def recipe(*overrides):

@@ -10,19 +10,19 @@ from camelid_core.jobs import Job, State
 from camelid_core.quality import Finding, Stats
 from camelid_core.readers import Faults
 from camelid_core.records import Message, Record
-from camelid_core.tokenizing import Tokens
+from camelid_core.tokenization import Tokens
 from camelid_ui import views
-from camelid_ui.services.data.adding import Preview
-from camelid_ui.services.data.checks import Checked
-from camelid_ui.services.data.entries import Entry
+from camelid_ui.services.data.add import Preview
+from camelid_ui.services.data.lints import Checked
+from camelid_ui.services.data.dataset_entries import Entry
 from camelid_ui.services.data.lengths import Cut, Lengths
-from camelid_ui.services.data.mixing import Part
+from camelid_ui.services.data.mix import Part
 from camelid_ui.services.jobs import JobView
 from camelid_ui.services.models import Piece, TokenView
-from camelid_ui.services.predicted import Answers
+from camelid_ui.services.prediction_table import Answers
 from camelid_ui.text import Voice
 from camelid_ui.views import conversation, jobs, numbers, predict
-from camelid_ui.views.data import adding, chosen, collection, lengths, lints, mixing
+from camelid_ui.views.data import add, selected_dataset, collection, lengths, lints, mix
 
 EVIL = '<img src=x onerror="alert(1)">'
 SAY = Voice("en")
@@ -45,14 +45,14 @@ ENTRY = Entry(
         conversation.tokens(TokenView((Piece(EVIL, "trained"),), EVIL), SAY),
         collection.collection([ENTRY], EVIL, SAY),
         collection.chips({"language": {EVIL: 1, "b": 2}}, {}, SAY),
-        chosen.heading(ENTRY, SAY),
-        chosen.missing(ENTRY, SAY),
-        chosen.rows([RECORD], 0, 0, SAY),
+        selected_dataset.heading(ENTRY, SAY),
+        selected_dataset.missing(ENTRY, SAY),
+        selected_dataset.rows([RECORD], 0, 0, SAY),
         lints.findings(Checked(Stats(rows=1, findings={"refusal": Finding(1, [(1, EVIL)])}), True), {}, SAY),
-        adding.preview(Preview((RECORD,), 1, Faults()), True, SAY),
-        adding.preview(Preview((), 0, Faults(), EVIL), True, SAY),
-        mixing.sources([(EVIL, 1.0, None, 3)], SAY),
-        mixing.shares([Part(EVIL, 1.0, 3, 3, 1.0, EVIL)], False, SAY),
+        add.preview(Preview((RECORD,), 1, Faults()), True, SAY),
+        add.preview(Preview((), 0, Faults(), EVIL), True, SAY),
+        mix.sources([(EVIL, 1.0, None, 3)], SAY),
+        mix.shares([Part(EVIL, 1.0, 3, 3, 1.0, EVIL)], False, SAY),
         jobs.table([JobView(Job(1, EVIL, {}, name="x", error=EVIL))], SAY),
         predict.answers(
             Answers(2, 1, [(1, {"instruction": EVIL, "generate": EVIL}), (2, {EVIL: EVIL, "error": EVIL})]), SAY
@@ -117,7 +117,7 @@ def test_a_cut_that_takes_too_much_is_an_error():
 
 
 def test_what_to_fetch_is_a_sentence_and_a_command_to_copy():
-    html = chosen.missing(replace(ENTRY, missing="x is not here. Type `camelid datasets fetch x`, or take it."), SAY)
+    html = selected_dataset.missing(replace(ENTRY, missing="x is not here. Type `camelid datasets fetch x`, or take it."), SAY)
     assert 'data-copy="camelid datasets fetch x"' in html
     assert "Type camelid datasets fetch x, or take it." in html
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from camelid_core import hookimpl
 
 if TYPE_CHECKING:
-    from camelid_core.datasets import Dataset
+    from camelid_core.datasets.dataset import Dataset
     from camelid_core.readers import Reader
 
 CAMELID_API = 1
@@ -22,6 +22,6 @@ def camelid_datasets() -> list[Dataset]:
 
 @hookimpl
 def camelid_readers() -> list[Reader]:
-    from .phrasing import READER
+    from .phrasings import READER
 
     return [READER]

@@ -11,11 +11,11 @@ from itertools import chain, islice
 from pathlib import Path
 
 from camelid_core.artefacts import effective_licence
-from camelid_core.datasets import Dataset, Fetch, Load, Progress, Split
+from camelid_core.datasets.dataset import Dataset, Fetch, Load, Progress, Split
 from camelid_core.records import Record
 
-from . import places
-from .table import Mix, Row, Table, table
+from . import local_files
+from .collection_table import Mix, Row, Table, table
 
 PREVIEW = 1000
 """So many rows or fewer are read from the Hub without fetching whole files."""
@@ -38,7 +38,7 @@ def datasets() -> list[Dataset]:
 
 
 def at_hand(row: Row) -> list[Path]:
-    return places.find(row, table().repo)
+    return local_files.find(row, table().repo)
 
 
 def needed(row: Row) -> str:
@@ -48,8 +48,8 @@ def needed(row: Row) -> str:
 
 def instructions(row: Row) -> str:
     """How to get the row's files, as a person would do it."""
-    mirror = places.downloads()
-    top = places.repository(row, mirror, table().repo)
+    mirror = local_files.downloads()
+    top = local_files.repository(row, mirror, table().repo)
     if not row.published:
         return (
             f"{row.name} is not on this machine, and the collection never published it. Take its files from "
@@ -57,12 +57,12 @@ def instructions(row: Row) -> str:
         )
     directory = top / row.directory if row.directory else top
     files = ", ".join(row.files) if row.exact else "its .json, .jsonl or .parquet files"
-    done, total = places.progress(row)
+    done, total = local_files.progress(row)
     begun = f" {done} of {total} files are here already." if total else ""
     return (
         f"{row.name} is not on this machine.{begun} Type `camelid datasets fetch {row.name}`, or take {files} "
         f"from {web_address(row)} and put it into {directory} "
-        f"(or into the same place under a directory that {places.MIRROR} names)."
+        f"(or into the same place under a directory that {local_files.MIRROR} names)."
     )
 
 
@@ -86,7 +86,7 @@ def fetcher(row: Row) -> Fetch:
 def facts(row: Row) -> dict[str, str]:
     """Where its files are, the commit they are of, and what else is to be known."""
     found = at_hand(row)
-    commit = places.fetched(row).get("commit", "") if any(places.downloads() in path.parents for path in found) else ""
+    commit = local_files.fetched(row).get("commit", "") if any(local_files.downloads() in path.parents for path in found) else ""
     return {
         "files": ", ".join(map(str, found[:5])) + (f" and {len(found) - 5} more" if len(found) > 5 else ""),
         "commit": str(commit),
@@ -181,7 +181,7 @@ def _mixed(mix: Mix, rows: Mapping[str, Dataset], licence: str) -> Dataset:
     """Composed as it is read. The original's merged file stands for it where one is at hand."""
     parts = [rows[name] for name in mix.parts]
     merged: Callable[[], Path | None] = partial(
-        places.first, [f"{mix.path}/{name}" for name in mix.files] + [*mix.files, *mix.aliases]
+        local_files.first, [f"{mix.path}/{name}" for name in mix.files] + [*mix.files, *mix.aliases]
     )
 
     def missing() -> str:

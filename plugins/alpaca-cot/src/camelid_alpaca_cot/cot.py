@@ -11,12 +11,12 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from camelid_core.datasets import Dataset, Split
+from camelid_core.datasets.dataset import Dataset, Split
 from camelid_core.errors import DataError
 from camelid_core.records import Record
 
-from . import places
-from .table import CotSet, Row, Table
+from . import local_files
+from .collection_table import CotSet, Row, Table
 
 if TYPE_CHECKING:
     from camelid_core.readers import Faults
@@ -43,13 +43,13 @@ def origin(part: CotSet, table: Table) -> Row:
 
 def unphrased(part: CotSet, table: Table) -> Path | None:
     """FLAN's file of the set, if it is on this machine."""
-    found = places.find(origin(part, table), table.repo)
-    return found[0] if found else places.first([f"origin_cot_data/{part.name}_train.tsv"])
+    found = local_files.find(origin(part, table), table.repo)
+    return found[0] if found else local_files.first([f"origin_cot_data/{part.name}_train.tsv"])
 
 
 def phrased(part: CotSet) -> Path | None:
     """The file the original made of it, under either spelling of its directory."""
-    return places.first(f"{directory}/{part.name}_train.json" for directory in _FORMATTED)
+    return local_files.first(f"{directory}/{part.name}_train.json" for directory in _FORMATTED)
 
 
 def read_set(path: Path, seed: int = 0, keep_escapes: bool = False, faults: Faults | None = None) -> Iterator[Record]:

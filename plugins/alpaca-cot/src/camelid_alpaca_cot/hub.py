@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from camelid_core.datasets import Progress
+from camelid_core.datasets.dataset import Progress
 from camelid_core.errors import CamelidError, DataError, MissingPackage
 from camelid_core.integrity import write_durably
-from camelid_core.private import make_private
+from camelid_core.file_permissions import make_private
 
-from . import places
-from .table import Row, table
+from . import local_files
+from .collection_table import Row, table
 
 REVISION = "CAMELID_DATA_REVISION"
 """Another branch, tag or commit than the pinned one, for every set."""
@@ -74,7 +74,7 @@ def listing(row: Row, revision: str = "") -> Listing:
             row.repo, row.directory or None, recursive=not row.exact, revision=commit, repo_type="dataset"
         )
         every = {entry.path: entry for entry in tree if hasattr(entry, "blob_id")}
-    files = tuple(_remote(every[name]) for name in places.chosen(row, every))
+    files = tuple(_remote(every[name]) for name in local_files.chosen(row, every))
     if not files or (row.exact and len(files) < len(row.files)):
         raise DataError(f"{row.repo} at {wanted!r} does not have the files of {row.name}. {_otherwise(row)}")
     return Listing(row.repo, wanted, commit, files)
@@ -89,9 +89,9 @@ def fetch(row: Row, revision: str = "", progress: Progress | None = None) -> lis
     remote = listing(row, revision)
     from filelock import FileLock  # comes with huggingface_hub, which has just been there
 
-    top = places.repository(row, places.downloads(), table().repo)
-    known = places.fetched(row).get("files", {})
-    note = places.note(row)
+    top = local_files.repository(row, local_files.downloads(), table().repo)
+    known = local_files.fetched(row).get("files", {})
+    note = local_files.note(row)
     make_private(note.parent)
     here: list[str] = []
     with FileLock(note.with_suffix(".lock")):  # two runs that want one set fetch it once
@@ -107,7 +107,7 @@ def fetch(row: Row, revision: str = "", progress: Progress | None = None) -> lis
 
 
 def _check_room(row: Row, file: Remote) -> None:
-    disk = places.downloads()
+    disk = local_files.downloads()
     free = shutil.disk_usage(disk).free
     partial = _partial(file)
     wanted = file.size - (partial.stat().st_size if partial.exists() else 0)
@@ -119,7 +119,7 @@ def _check_room(row: Row, file: Remote) -> None:
 
 
 def _partial(file: Remote) -> Path:
-    return places.downloads() / ".camelid" / f"{file.digest}.part"
+    return local_files.downloads() / ".camelid" / f"{file.digest}.part"
 
 
 def _transfer(row: Row, listed: Listing, file: Remote, path: Path, progress: Progress) -> None:
@@ -191,7 +191,7 @@ def _digest(path: Path, file: Remote) -> str:
 
 
 def _inside(path: Path) -> str:
-    return path.relative_to(places.downloads()).as_posix()
+    return path.relative_to(local_files.downloads()).as_posix()
 
 
 def _write_note(note: Path, remote: Listing, top: Path, here: list[str]) -> None:

@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
-from camelid_core import drafts
+from camelid_core import staging
 from camelid_core.errors import DataError
 from camelid_core.records import Record
 
 from . import hub
 from .rows import records
-from .table import Row
+from .collection_table import Row
 
 _FIRST = 256 << 10
 
@@ -30,7 +30,7 @@ def preview(row: Row, limit: int) -> Iterator[Record]:
     for file in listing.files:
         if left <= 0:
             return
-        with drafts.scratch("camelid-preview") as directory:
+        with staging.scratch("camelid-preview") as directory:
             beginning = directory / PurePosixPath(file.name).name
             found = _grown(row, listing, file, beginning, left)
         left -= len(found)

@@ -14,7 +14,7 @@ from camelid_core.errors import DataError
 from camelid_core.readers import read, rows, to_record
 from camelid_core.records import Record
 
-from .table import Row
+from .collection_table import Row
 
 
 def records(row: Row, files: Iterable[Path]) -> Iterator[Record]:

@@ -10,16 +10,16 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from camelid_core.errors import ModelError, UnknownName
-from camelid_core.gguf_files import brings_tokenizer, is_gguf
-from camelid_core.loading import Dtype, load_tokenizer
-from camelid_core.models import Reference
+from camelid_core.models.gguf import brings_tokenizer, is_gguf
+from camelid_core.models.loading import Dtype, load_tokenizer
+from camelid_core.models.reference import Reference
 from camelid_serve.engine import Request, Scored
-from camelid_serve.engines.loop import ModelThread
-from camelid_serve.engines.scoring import scored
-from camelid_serve.engines.tickets import fail
+from camelid_serve.engines.model_thread import ModelThread
+from camelid_serve.engines.logprobs import scored
+from camelid_serve.engines.token_stream import fail
 
-from .native import Entry, Native, NoRoom
-from .reading import Reading, Text
+from .model import Entry, Native, NoRoom
+from .decode_batch import Reading, Text
 
 _MOST_SLOTS = 64
 """Texts at once: llama.cpp takes 256, and long before that more of them are no faster."""

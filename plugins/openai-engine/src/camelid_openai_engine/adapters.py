@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from camelid_core.errors import ModelError
-from camelid_core.gguf_files import is_gguf
-from camelid_core.models import Reference
+from camelid_core.models.gguf import is_gguf
+from camelid_core.models.reference import Reference
 from camelid_serve.engine import CannotShare
 
 from .flavours import Start

@@ -15,14 +15,14 @@ from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from camelid_core.errors import ModelError, UnknownName
-from camelid_core.models import Reference
+from camelid_core.models.reference import Reference
 from camelid_serve.engine import Finish, PromptTooLong, Request, Scored, TokenEvent
-from camelid_serve.engines.tickets import Events, TokenStream
+from camelid_serve.engines.token_stream import Events, TokenStream
 
 from .adapters import Roster
-from .dialects import DIALECTS, Piece, Wanted
+from .wire_formats import DIALECTS, Piece, Wanted
 from .flavours import Flavour
-from .recoding import Recoder, prompt_text, token_of
+from .text_to_ids import Recoder, prompt_text, token_of
 from .upstream import Upstream
 
 T = TypeVar("T")

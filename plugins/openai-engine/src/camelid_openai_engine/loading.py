@@ -15,18 +15,18 @@ from functools import partial
 from typing import Any
 
 from camelid_core.errors import ModelError
-from camelid_core.loading import Dtype, load_tokenizer
-from camelid_core.models import Reference
+from camelid_core.models.loading import Dtype, load_tokenizer
+from camelid_core.models.reference import Reference
 from camelid_core.paths import home
-from camelid_core.rope import context_length
+from camelid_core.models.rope import context_length
 from camelid_serve.engine import GREEDY, Engine, Report
 
 from .adapters import Listed, Managed, Roster, label, weights_of
-from .dialects import DIALECTS, Piece, Wanted
+from .wire_formats import DIALECTS, Piece, Wanted
 from .engine import HttpEngine, Loop
 from .flavours import FLAVOURS, GENERIC, Flavour, flavour_of
 from .options import ClientOptions, ServerOptions
-from .recoding import encode, prompt_text
+from .text_to_ids import encode, prompt_text
 from .server import Server, find_program
 from .upstream import Address, Fixed, Refused, Upstream, on_loopback
 

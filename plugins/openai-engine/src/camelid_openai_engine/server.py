@@ -22,13 +22,13 @@ from pathlib import Path
 from typing import IO
 
 import httpx
-from camelid_core.children import child_environment
+from camelid_core.subprocesses import child_environment
 from camelid_core.errors import MissingPackage, ModelError
 from camelid_core.jobs.watchdog import cap_log
 from camelid_core.paths import given_path
-from camelid_core.private import make_private, open_private
+from camelid_core.file_permissions import make_private, open_private
 
-from . import leash
+from . import child_guard
 from .keys import without
 
 RESTARTS = 3
@@ -149,7 +149,7 @@ class Server:
         environment = child_environment(os.environ) | dict(self._environment(port))
         environment.pop("PYTHONPATH", None)  # ours is none of its business: it has packages of its own
         self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(Path(leash.__file__)), *self._command(port)],
+            [sys.executable, "-I", "-S", str(Path(child_guard.__file__)), *self._command(port)],
             stdin=subprocess.PIPE,
             stdout=self._log,
             stderr=subprocess.STDOUT,

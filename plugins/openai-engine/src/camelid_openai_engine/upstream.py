@@ -16,9 +16,9 @@ from typing import Any, Protocol
 
 import httpx
 from camelid_core.errors import ModelError
-from camelid_core.listening import is_loopback
+from camelid_core.server_address import is_loopback
 
-from .dialects import Dialect, Garbage, Piece, TokenOf
+from .wire_formats import Dialect, Garbage, Piece, TokenOf
 from .keys import without
 
 _CONNECT_SECONDS = 10.0

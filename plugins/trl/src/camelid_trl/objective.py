@@ -10,12 +10,12 @@ from typing import Any
 
 from camelid_core.errors import ConfigError
 from camelid_core.plugins import Host
-from camelid_core.tokencache.cache import Progress
-from camelid_core.tokenizing import Encoder
+from camelid_core.token_cache.cache import Progress
+from camelid_core.tokenization import Encoder
 from camelid_train.config import DataSection, Recipe
 from camelid_train.data import Prepared
-from camelid_train.methods.choosing import method_of
-from camelid_train.methods.virtual import Virtual
+from camelid_train.methods.registry import method_of
+from camelid_train.methods.virtual_tokens import Virtual
 from camelid_train.objectives import LearningObjective, Run
 from camelid_train.objectives.base import ObjectiveT
 
@@ -49,9 +49,9 @@ class TrlObjective(LearningObjective[ObjectiveT]):
     def prepare(
         self, section: ObjectiveT, data: DataSection, encoder: Encoder, host: Host, progress: Progress | None = None
     ) -> Prepared:
-        from . import preparing
+        from . import preference_data
 
-        return preparing.prepare(getattr(preparing, self.rows), data, encoder, host, progress)
+        return preference_data.prepare(getattr(preference_data, self.rows), data, encoder, host, progress)
 
     def trainer(self, section: ObjectiveT, run: Run) -> Any:
         return import_module(f"{__package__}.trainers.{self.name}").trainer(section, run)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from camelid_core.adapters import ModelAdapter, Weights
+from camelid_core.models.adapters import ModelAdapter, Weights
 
 SMOLLM2 = Weights(
     name="smollm2-135m",

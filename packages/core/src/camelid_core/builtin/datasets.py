@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from camelid_core.datasets import Dataset, Split
+from camelid_core.datasets.dataset import Dataset, Split
 from camelid_core.records import Record
 
 ROWS = 4000

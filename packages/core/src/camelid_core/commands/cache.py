@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from camelid_core.errors import UsageError
-from camelid_core.tokencache import Entry, TokenCache
+from camelid_core.token_cache import Entry, TokenCache
 
 from .output import show
 

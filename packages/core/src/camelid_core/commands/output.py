@@ -12,7 +12,7 @@ from typing import Any
 
 import typer
 
-from .telling import preflight
+from .event_messages import preflight
 
 
 def show(rows: Sequence[Mapping[str, Any]], as_json: bool, empty: str = "Nothing to list.") -> None:

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from camelid_core.errors import CamelidError, DataError, UsageError
-from camelid_core.models import resolve_model
+from camelid_core.models.reference import resolve_model
 from camelid_core.plugins import Host, load_host
 from camelid_core.readers import message
 from camelid_core.records import Message
 from camelid_core.templates import PromptTemplate, text_of
-from camelid_core.templates.own import OWN
+from camelid_core.templates.hf_chat_template import OWN
 
 from .output import show
 
 if TYPE_CHECKING:
-    from camelid_core.tokenizing import Encoder
+    from camelid_core.tokenization import Encoder
 
 app = typer.Typer(help="List, show and render prompt templates.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -59,7 +59,7 @@ def render(
     if not tokens:
         typer.echo(text_of(template.prompt(messages) if generation_prompt else template.render(messages)), nl=False)
         return
-    from camelid_core.tokenizing import IGNORE
+    from camelid_core.tokenization import IGNORE
 
     encoder = _encoder(name, tokens, host)
     if generation_prompt:
@@ -112,7 +112,7 @@ def _tokenizer(model: str, host: Host) -> tuple[Any, str]:
         from camelid_core.testing import tiny_tokenizer
 
         return tiny_tokenizer(), "a small byte-level tokenizer"
-    from camelid_core.loading import load_tokenizer
+    from camelid_core.models.loading import load_tokenizer
 
     return load_tokenizer(resolve_model(model, host)), f"the tokenizer of {model!r}"
 
@@ -122,7 +122,7 @@ def _has_own(tokenizer: Any) -> bool:
 
 
 def _encoder(name: str, model: str, host: Host) -> Encoder:
-    from camelid_core.tokenizing import Encoder
+    from camelid_core.tokenization import Encoder
 
     return Encoder(_tokenizer(model, host)[0], host.templates[name])
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import typer
 
 from camelid_core.jobs.foreground import open_store
-from camelid_core.jobs.stopping import Stop, on_signals
+from camelid_core.jobs.stop_signals import Stop, on_signals
 from camelid_core.jobs.worker import Worker
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)

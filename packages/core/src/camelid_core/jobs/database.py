@@ -15,10 +15,10 @@ from urllib.parse import quote
 
 import psutil
 
-from camelid_core import drafts
+from camelid_core import staging
 from camelid_core.errors import JobError
 from camelid_core.integrity import fsync_directory
-from camelid_core.private import make_private
+from camelid_core.file_permissions import make_private
 
 # before 3.51.3 a write-ahead log can corrupt the file when it is reset (sqlite.org, 2026-03-13)
 _JOURNAL = "wal" if sqlite3.sqlite_version_info >= (3, 51, 3) else "delete"
@@ -73,7 +73,7 @@ class Database:
         """Built beside and linked into place, so that the file is complete or absent."""
         _refuse_network(self.path.parent)
         make_private(self.path.parent, self.path.parent)
-        with drafts.directory(self.path) as draft:  # not a file: its lock might be in the way of SQLite's own
+        with staging.directory(self.path) as draft:  # not a file: its lock might be in the way of SQLite's own
             built = draft / self.path.name
             built.touch(0o600)
             with closing(self._connect(built)) as connection:

@@ -12,15 +12,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from camelid_core.children import module_command, safe_environment
+from camelid_core.subprocesses import module_command, safe_environment
 from camelid_core.config import Config
 from camelid_core.paths import home as default_home
-from camelid_core.private import open_private
+from camelid_core.file_permissions import open_private
 
-from .files import JOBS
-from .model import Job
+from .run_directories import JOBS
+from .job import Job
 from .presence import reserve
-from .stopping import Stop, on_signals
+from .stop_signals import Stop, on_signals
 from .store import JobStore
 from .supervision import OnEvent
 from .worker import Worker

@@ -13,7 +13,7 @@ from typing import Self
 
 from camelid_core.errors import JobError, StaleAttempt
 
-from .model import Job
+from .job import Job
 from .store import JobStore
 
 _LOOK_SECONDS = 1.0

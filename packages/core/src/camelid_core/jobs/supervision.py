@@ -13,9 +13,9 @@ from typing import Any
 from camelid_core.events import read_events
 
 from .executors import Handle
-from .files import EVENTS
+from .run_directories import EVENTS
 from .lease import Lease
-from .stopping import Stop
+from .stop_signals import Stop
 
 OnEvent = Callable[[dict[str, Any]], None]
 

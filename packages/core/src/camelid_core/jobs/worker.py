@@ -17,21 +17,21 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from camelid_core import drafts
+from camelid_core import staging
 from camelid_core.errors import CamelidError, JobError, StaleAttempt
-from camelid_core.private import DIRECTORY, make_private
+from camelid_core.file_permissions import DIRECTORY, make_private
 
 from .database import TableUnavailable
 from .executors import Executor, LocalExecutor
-from .files import OUTPUT, attempt_directory, attempts, earlier
-from .kept import going_on
+from .run_directories import OUTPUT, attempt_directory, attempts, earlier
+from .resume_point import going_on
 from .lease import Lease
-from .memory import memory_kills
-from .model import Job, State
+from .oom_kills import memory_kills
+from .job import Job, State
 from .presence import Presence
-from .publishing import Verify, publish
-from .result import How, Result
-from .stopping import Stop
+from .publication import Verify, publish
+from .attempt_result import How, Result
+from .stop_signals import Stop
 from .store import JobStore
 from .supervision import SAVE_SECONDS, OnEvent, Relay, supervise
 
@@ -69,7 +69,7 @@ class Worker:
     def run_forever(self, stop: Stop) -> None:
         """Work until `stop`; the job under way then saves and is queued again for the next worker."""
         failures = 0
-        drafts.sweep_below(self.home)
+        staging.sweep_below(self.home)
         with Presence(self.store, self.name):
             while not stop:
                 try:
@@ -187,7 +187,7 @@ def _take_half_away(attempt: Path) -> None:
     result = Result.read(attempt)
     if result is None or result.how != How.SUCCEEDED:
         shutil.rmtree(attempt / OUTPUT, ignore_errors=True)
-    drafts.sweep_below(attempt)
+    staging.sweep_below(attempt)
 
 
 def _verify(directory: Path) -> object:

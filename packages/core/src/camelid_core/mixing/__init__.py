@@ -10,9 +10,9 @@ held-out part of their own, and very long ones) are not counted: their first row
 
 from __future__ import annotations
 
-from .making import Progress, lines, mix
-from .mixed import Mixed
-from .mixture import Mixture
-from .sharing import counts
+from .row_selection import Progress, lines, mix
+from .mixed_dataset import Mixed
+from .config import Mixture
+from .row_counts import counts
 
 __all__ = ["Mixed", "Mixture", "Progress", "counts", "lines", "mix"]

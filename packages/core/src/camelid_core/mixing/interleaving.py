@@ -12,7 +12,7 @@ import heapq
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
-from camelid_core.quality.keys import mixed_key
+from camelid_core.quality.row_keys import mixed_key
 
 
 class Schedule:

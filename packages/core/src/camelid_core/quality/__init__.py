@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from .corpus import CORPUS_LINTS
-from .evaluation import CONTAMINATION, evaluation_lint
-from .keys import KeyMap, fingerprint, prompt_key, record_key
+from .corpus_lints import CORPUS_LINTS
+from .evaluation_lint import CONTAMINATION, evaluation_lint
+from .row_keys import KeyMap, fingerprint, prompt_key, record_key
 from .language import LanguageSample
-from .lints import LINTS as _ROW_LINTS
-from .lints import Lint, control_tokens_of
-from .near import NearIndex
-from .ngrams import Contamination, contamination
-from .sieve import Account, Deduplicate, Sieve, clean
-from .summary import Finding, Stats, stats
+from .row_lints import LINTS as _ROW_LINTS
+from .row_lints import Lint, control_tokens_of
+from .near_duplicates import NearIndex
+from .contamination import Contamination, contamination
+from .row_filter import Account, Deduplicate, Sieve, clean
+from .statistics import Finding, Stats, stats
 
 LINTS: dict[str, Lint] = {**_ROW_LINTS, **CORPUS_LINTS}
 """Every lint by name. `LINTS[name].find(record)` looks at one row; `.start()` gives a `find` for a run of rows."""

@@ -10,7 +10,7 @@ from collections import Counter
 
 from camelid_core.records import Record
 
-from .extra import extra
+from .optional_packages import extra
 
 SAMPLE = 2000
 """Rows looked at: enough for shares within two percentage points."""

@@ -12,14 +12,14 @@ from typing import Any
 from camelid_core.errors import DataError
 from camelid_core.records import Record
 
-from .choosing import READERS, choose, known, reader_of
-from .columns import Columns
+from .selection import READERS, choose, known, reader_of
+from .column_mapping import Columns
 from .detection import Detection, detect
-from .faults import Faults, RowFault
-from .files import SUFFIXES, OpenRows, form_of
+from .row_faults import Faults, RowFault
+from .file_formats import SUFFIXES, OpenRows, form_of
 from .flan import flan_rows
-from .reading import Reader, Reading, Row, build
-from .text import MAX_FIELD
+from .reader import Reader, Reading, Row, build
+from .text_values import MAX_FIELD
 from .turns import message
 
 __all__ = [

@@ -14,15 +14,15 @@ from typing import Any
 
 from camelid_core.errors import DataError
 
-from .choosing import automatic, choose, fitting, is_flan, known
-from .columns import Columns
-from .faults import Faults, RowFault
-from .files import OpenRows, form_of
+from .selection import automatic, choose, fitting, is_flan, known
+from .column_mapping import Columns
+from .row_faults import Faults, RowFault
+from .file_formats import OpenRows, form_of
 from .flan import FLAN
-from .judgements import JUDGEMENTS, is_judgements
-from .proposing import propose
-from .reading import Reader, Reading
-from .text import listed
+from .feedback import JUDGEMENTS, is_judgements
+from .column_proposal import propose
+from .reader import Reader, Reading
+from .text_values import listed
 
 SAMPLE = 20
 """Rows that are looked at."""

@@ -13,10 +13,10 @@ from typing import Any
 from camelid_core.errors import DataError
 from camelid_core.records import Message, Record
 
-from .faults import Faults
-from .files import OpenRows, Rows
-from .reading import Reader, Reading, Row, build
-from .text import text
+from .row_faults import Faults
+from .file_formats import OpenRows, Rows
+from .reader import Reader, Reading, Row, build
+from .text_values import text
 
 COLUMNS = ("question", "answer", "rationale")
 UNESCAPED = "rows had literal \\n un-escaped"

@@ -12,9 +12,9 @@ from typing import Any
 from camelid_core.records import Message, Record
 
 from .dialogue import dialogue
-from .faults import RowFault
-from .reading import Reader, Reading, Row, build
-from .text import excerpt, text
+from .row_faults import RowFault
+from .reader import Reader, Reading, Row, build
+from .text_values import excerpt, text
 from .turns import parsed, turns
 
 CHOSEN, REJECTED = "chosen", "rejected"

@@ -11,8 +11,8 @@ from typing import Any
 from camelid_core.records import ROLES, Message, Role
 from camelid_core.strictjson import loads
 
-from .faults import Faults, RowFault
-from .text import excerpt, text
+from .row_faults import Faults, RowFault
+from .text_values import excerpt, text
 
 SPEAKERS: dict[str, Role] = {
     "system": "system",

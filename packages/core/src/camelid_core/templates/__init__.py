@@ -122,7 +122,7 @@ class RoleTemplate:
         return answer.removeprefix(start).strip() if start else answer
 
     def jinja(self) -> str:
-        from .jinja import export
+        from .chat_template_export import export
 
         return export(self)
 

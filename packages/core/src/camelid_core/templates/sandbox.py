@@ -18,7 +18,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from camelid_core.children import child_environment, module_command
+from camelid_core.subprocesses import child_environment, module_command
 from camelid_core.errors import TemplateError
 
 CPU_SECONDS = 2

@@ -9,12 +9,12 @@ import contextlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from camelid_core.readers.faults import Faults, RowFault
+from camelid_core.readers.row_faults import Faults, RowFault
 from camelid_core.records import Record
 
-from .choosing import WRITERS, Writer, choose
-from .files import whole
-from .shapes import to_alpaca
+from .selection import WRITERS, Writer, choose
+from .file_formats import whole
+from .row_formats import to_alpaca
 
 __all__ = ["WRITERS", "Writer", "choose", "to_alpaca", "write", "write_alpaca"]
 

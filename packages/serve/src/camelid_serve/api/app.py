@@ -15,15 +15,15 @@ from camelid_core.errors import CamelidError
 from fastapi import FastAPI
 
 from camelid_serve.http.asgi import App, Receive, Scope, Send
-from camelid_serve.http.bodies import Bodies
+from camelid_serve.http.body_limits import Bodies
 from camelid_serve.http.guard import Access, Guard
-from camelid_serve.remote import EngineProcess
+from camelid_serve.engine_process.client import EngineProcess
 
-from . import adapters, compat, openai, status
+from . import adapter_routes, alpaca_cot_routes, openai_routes, status_routes
 from .errors import install, shape
-from .resident import Resident, Serving
+from .supervisor import Resident, Serving
 from .schemas import ErrorBody
-from .settings import Limits
+from .limits import Limits
 from .slots import Slots
 from .state import State
 
@@ -65,7 +65,7 @@ def build(
     )
     app.state.serving = state
     install(app)
-    for routes in (openai, adapters, status, compat):
+    for routes in (openai_routes, adapter_routes, status_routes, alpaca_cot_routes):
         app.include_router(routes.router)
     return app
 

@@ -20,7 +20,7 @@ from fastapi.responses import Response
 from camelid_serve.http.asgi import Receive, Scope, Send
 
 from .errors import ApiError, dump
-from .resident import Call
+from .supervisor import Call
 from .state import State
 
 log = logging.getLogger("camelid.api")

@@ -14,8 +14,8 @@ from camelid_core.errors import did_you_mean
 
 from .errors import ApiError, plain
 from .metrics import Metrics
-from .resident import Resident
-from .settings import Limits
+from .supervisor import Resident
+from .limits import Limits
 from .slots import Slots
 
 

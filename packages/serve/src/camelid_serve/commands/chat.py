@@ -8,23 +8,12 @@ import typer
 from camelid_core.config import parse_overrides, validate
 from camelid_core.errors import UsageError
 
-from camelid_serve.chat import ChatSession
+from camelid_serve.chat.session import ChatSession
 from camelid_serve.engine import Sampling
 from camelid_serve.presets import OWN, PRESETS, SUFFIXES, named
 
-from .answering import (
-    Engine,
-    EngineOption,
-    EngineUrl,
-    MaxNewTokens,
-    Preset,
-    Seed,
-    Temperature,
-    check_names,
-    engine_of,
-    given,
-)
-from .conversing import Conversing, note
+from .common_options import Engine, EngineOption, EngineUrl, MaxNewTokens, Preset, Seed, Temperature, check_names, engine_of, given
+from .chat_input import Conversing, note
 
 app = typer.Typer(help="Talk with a model or artefact.")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from camelid_core.compat.lines import show_or_run
+from camelid_core.compat.command_lines import show_or_run
 
 from camelid_serve.compat.scripts import read
 

@@ -8,15 +8,15 @@ from typing import Annotated, Any
 
 import typer
 from camelid_core.commands.output import show
-from camelid_core.commands.running import report, run_job
-from camelid_core.jobs.model import Job
+from camelid_core.commands.run_job import report, run_job
+from camelid_core.jobs.job import Job
 from typer.core import TyperGroup
 
 from camelid_serve.config import EvaluateConfig
-from camelid_serve.evaluations.config import ContextConfig, PasskeyConfig
+from camelid_serve.evaluations.long_context_config import ContextConfig, PasskeyConfig
 
-from .answering import MaxNewTokens, Seed, Temperature, configure, given
-from .comparing import Lengths, Models, Rope, configure_comparison
+from .common_options import MaxNewTokens, Seed, Temperature, configure, given
+from .comparison_options import Lengths, Models, Rope, configure_comparison
 from .parity import parity
 
 
@@ -107,7 +107,7 @@ app.command()(parity)
 
 def _compared(job: Job, as_json: bool, table: Any) -> None:
     from camelid_serve.evaluations.plots import PLOT
-    from camelid_serve.evaluations.results import read_results
+    from camelid_serve.evaluations.result_files import read_results
 
     place = Path(job.published)
     results = read_results(place)

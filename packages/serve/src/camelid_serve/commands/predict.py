@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from camelid_core.commands.running import report, run_job
+from camelid_core.commands.run_job import report, run_job
 from camelid_core.plugins import load_host
 
 from camelid_serve.config import PredictConfig
-from camelid_serve.inputs import PREDICTIONS, open_input
-from camelid_serve.kinds import choose_engine
-from camelid_serve.predictions import asked, labels
+from camelid_serve.predict.inputs import PREDICTIONS, open_input
+from camelid_serve.engine_spec import choose_engine
+from camelid_serve.predict.prediction_rows import asked, labels
 
-from .answering import MaxNewTokens, Preset, Seed, Temperature, configure, copy_file, given, place_for, preset_of
+from .common_options import MaxNewTokens, Preset, Seed, Temperature, configure, copy_file, given, place_for, preset_of
 
 app = typer.Typer(help="Answer every row of a file.")
 _ROWS_SHOWN = 3
@@ -90,11 +90,11 @@ def predict(
 
 def _show(config: PredictConfig, as_json: bool) -> None:
     """The first rows as each model is given them."""
-    from camelid_core.models import resolve_model
-    from camelid_core.rope import context_length
+    from camelid_core.models.reference import resolve_model
+    from camelid_core.models.rope import context_length
 
     from camelid_serve.assemble import encoder_of
-    from camelid_serve.previews import previews
+    from camelid_serve.predict.previews import previews
 
     host, source = load_host(), open_input(config.input, config.columns, config.reference)
     shown: dict[str, list[Any]] = {}

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from camelid_core.config import parse_overrides, validate
 from camelid_core.errors import CamelidError, MissingPackage, UsageError
-from camelid_core.gguf_files import is_gguf
+from camelid_core.models.gguf import is_gguf
 from camelid_core.paths import given_path, home
 
 from camelid_serve.config import Opening
 
-from .answering import Engine, EngineOption, EngineUrl, check_names, engine_of, given
+from .common_options import Engine, EngineOption, EngineUrl, check_names, engine_of, given
 
 if TYPE_CHECKING:
-    from camelid_serve.api.resident import Serving
-    from camelid_serve.api.settings import Limits
+    from camelid_serve.api.supervisor import Serving
+    from camelid_serve.api.limits import Limits
 
 app = typer.Typer(help="Answer over HTTP, as OpenAI's API does.")
 ADDRESS = "api.json"
@@ -71,9 +71,9 @@ def serve(
     for package in ("fastapi", "uvicorn"):
         if importlib.util.find_spec(package) is None:
             raise MissingPackage(f"the API needs {package}, which is not here; pip install 'camelid-serve[api]'.")
-    from camelid_core.listening import is_loopback, listening
+    from camelid_core.server_address import is_loopback, listening
 
-    from camelid_serve.api.settings import Limits
+    from camelid_serve.api.limits import Limits
 
     keys = [key for key in api_key or [] if key]
     made = token and not keys
@@ -98,7 +98,7 @@ def serve(
 
 def _serving(artefacts: list[str], how: Opening) -> Serving:
     """What to load. Unknown names are said before anything starts."""
-    from camelid_serve.api.resident import Serving, unique
+    from camelid_serve.api.supervisor import Serving, unique
 
     models = unique([_anchored(name) for name in artefacts])
     check_names(models.values(), how)
@@ -125,7 +125,7 @@ def _anchored(given_name: str) -> str:
 def _run(
     listener: Any, serving: Serving, limits: Limits, keys: list[str], made: bool, host: str, *more: list[str]
 ) -> None:
-    from camelid_core.listening import address_file, names, shown
+    from camelid_core.server_address import address_file, names, shown
 
     from camelid_serve.api.app import build, guarded
     from camelid_serve.api.server import server

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from camelid_core.rope import context_length
+from camelid_core.models.rope import context_length
 
 _SPARE = 8
 """Rows a table may have beyond the positions that the configuration names: OPT's has two."""

@@ -13,19 +13,19 @@ from typing import Any
 
 from camelid_core.artefacts import verify_directory
 from camelid_core.errors import ModelError, UnknownName
-from camelid_core.loading import Dtype, check_base, check_files, load_adapted
-from camelid_core.models import Reference
+from camelid_core.models.loading import Dtype, check_base, check_files, load_adapted
+from camelid_core.models.reference import Reference
 
 from camelid_serve.engine import Engine, Request, Scored
 
-from .adapters import Adapters
-from .batch import Batch, Row
-from .fitting import laid_out, room_for_rows
-from .loop import ModelThread
+from .lora_adapters import Adapters
+from .decode_batch import Batch, Row
+from .memory_layout import laid_out, room_for_rows
+from .model_thread import ModelThread
 from .positions import longest_context, native_length
-from .prefixes import Prefixes, room_for
-from .scoring import score
-from .tickets import Ticket, fail
+from .prefix_cache import Prefixes, room_for
+from .logprobs import score
+from .token_stream import Ticket, fail
 
 _PROMPT_TOKENS = 16384
 """Most prompt tokens read in one go, padding included: bounds the memory that reading takes."""

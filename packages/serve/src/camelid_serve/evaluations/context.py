@@ -18,18 +18,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from camelid_core.errors import DataError, ModelError
-from camelid_core.loading import load_adapted, load_tokenizer
+from camelid_core.models.loading import load_adapted, load_tokenizer
 from camelid_core.plugins import load_host
 from camelid_core.tasks import Interrupted, TaskContext
 
-from camelid_serve.many import Progress
-from camelid_serve.worklog import WorkLog
+from camelid_serve.predict.batch_answers import Progress
+from camelid_serve.predict.work_log import WorkLog
 
-from .config import ContextConfig
+from .long_context_config import ContextConfig
 from .plots import context_figure
-from .results import identity_of, write_results
-from .texts import Place, first_token, long_texts, places, tokens_of, window
-from .variants import Variant, variants
+from .result_files import identity_of, write_results
+from .long_texts import Place, first_token, long_texts, places, tokens_of, window
+from .model_variants import Variant, variants
 
 WORK = "context.work.jsonl"
 _PASS = 2048
@@ -145,7 +145,7 @@ def _measure(
     """Cost every group under one model; False if asked to finish."""
     import torch
 
-    from camelid_serve.engines.scoring import losses
+    from camelid_serve.engines.logprobs import losses
 
     context.emit("log", text=f"Loading {variant.label}")
     with progress.paused():

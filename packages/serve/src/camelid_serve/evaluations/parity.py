@@ -15,15 +15,15 @@ from math import exp
 from typing import Any
 
 from camelid_core.errors import DataError, ModelError, UsageError
-from camelid_core.models import resolve_model
+from camelid_core.models.reference import resolve_model
 from camelid_core.plugins import Host
 from camelid_core.records import Message
 
 from camelid_serve.assemble import Assembled, assemble
 from camelid_serve.config import Dtype, Opening
 from camelid_serve.engine import Request, Sampling, Scored
-from camelid_serve.inputs import open_input
-from camelid_serve.kinds import choose_engine, engine_text
+from camelid_serve.predict.inputs import open_input
+from camelid_serve.engine_spec import choose_engine, engine_text
 
 PROMPTS = (
     "What is the capital of France?",

@@ -16,7 +16,7 @@ import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from .asgi import Refusal, Shape
-from .rates import client_of
+from .rate_limits import client_of
 
 
 @dataclass(frozen=True, slots=True)

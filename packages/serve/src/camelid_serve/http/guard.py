@@ -16,7 +16,7 @@ from urllib.parse import parse_qs, urlsplit
 from starlette.responses import Response
 
 from .asgi import App, Headers, Pairs, Receive, Refusal, Scope, Send, Shape, with_headers
-from .rates import client_of
+from .rate_limits import client_of
 
 SAFE = ("GET", "HEAD")
 _WRONG_PER_MINUTE = 5

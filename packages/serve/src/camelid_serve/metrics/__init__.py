@@ -3,6 +3,6 @@
 Knows pairs of texts. Knows nothing of files or models.
 """
 
-from .scoring import METRICS, Means, Metric, available, missing, score
+from .scores import METRICS, Means, Metric, available, missing, score
 
 __all__ = ["METRICS", "Means", "Metric", "available", "missing", "score"]

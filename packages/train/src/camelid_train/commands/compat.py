@@ -9,16 +9,16 @@ from itertools import islice
 from typing import Annotated, Any
 
 import typer
-from camelid_core.commands.running import report, run_job
-from camelid_core.compat.lines import show_or_run
+from camelid_core.commands.run_job import report, run_job
+from camelid_core.compat.command_lines import show_or_run
 from camelid_core.config import apply_overrides, validate
-from camelid_core.datasets import open_source, parse_sources
+from camelid_core.datasets.dataset import open_source, parse_sources
 from camelid_core.errors import CamelidError
 from camelid_core.plugins import load_host
 from camelid_core.tasks import resolve
 
-from camelid_train.compat import finetune, merging, uniform_finetune
-from camelid_train.compat.toml import to_toml
+from camelid_train.compat import finetune, merge as merging, uniform_finetune
+from camelid_train.toml import to_toml
 from camelid_train.compat.uniform_finetune import Meaning
 from camelid_train.config import Recipe
 
@@ -77,7 +77,7 @@ def _show_or_train(
     if not run:
         typer.echo(to_toml(meaning.values, comments(meaning)), nl=False)
         return
-    from camelid_train.checking import check
+    from camelid_train.recipe_checks import check
 
     check(recipe)
     typer.echo("\n".join([*comments(meaning), "", *banner(recipe, rows, world)]), err=True)

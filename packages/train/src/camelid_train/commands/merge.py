@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
-from camelid_core.commands.running import report, run_job
+from camelid_core.commands.run_job import report, run_job
 from camelid_core.config import validate
 
 from camelid_train.config import MergeConfig

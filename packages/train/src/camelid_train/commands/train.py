@@ -9,9 +9,9 @@ from typing import Annotated
 
 import typer
 from camelid_core.commands.output import show_values
-from camelid_core.commands.running import report, run_job
+from camelid_core.commands.run_job import report, run_job
 from camelid_core.config import load, parse_overrides, validate
-from camelid_core.datasets import open_source, parse_sources
+from camelid_core.datasets.dataset import open_source, parse_sources
 from camelid_core.errors import UsageError
 from camelid_core.jobs.foreground import open_store
 from camelid_core.paths import given_path
@@ -39,7 +39,7 @@ def train(
     as_json: Annotated[bool, typer.Option("--json", help="End with one line of JSON.")] = False,
 ) -> None:
     """Fine-tune a model. The run is a job: it is listed, it survives a kill, and Ctrl-C saves it."""
-    from camelid_train.checking import check
+    from camelid_train.recipe_checks import check
 
     config = read_recipe(recipe, overrides or []).anchored()
     check(config)

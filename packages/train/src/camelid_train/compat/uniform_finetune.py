@@ -14,7 +14,7 @@ from typing import Any
 from camelid_core.compat.families import DEFAULT_WEIGHTS, family_of, weights_of
 from camelid_core.errors import UsageError
 
-from camelid_train.watching.reporting import TRACKERS
+from camelid_train.monitoring.trackers import TRACKERS
 
 from .flags import LATER, parse
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from .world import found
+from camelid_train.distributed.world import found
 
 if TYPE_CHECKING:
     from camelid_core.tasks import TaskContext
@@ -26,7 +26,7 @@ def train(recipe: Recipe, context: TaskContext) -> Mapping[str, Any]:
         Interrupted: asked to save and leave.
         CamelidError: the data, the model or the run is not sound.
     """
-    from camelid_train.watching.reporting import reported
+    from camelid_train.monitoring.trackers import reported
 
     from .checks import check
 
@@ -55,13 +55,13 @@ def follow(recipe: Recipe) -> None:
 
 
 def _train(recipe: Recipe, context: TaskContext | None) -> Mapping[str, Any]:
-    from camelid_train.sft import train
+    from camelid_train.run import train
 
     if found().size == 1:
         assert context is not None, "who is alone leads"
         return train(recipe, context)
-    from . import group
-    from .context import Shared
+    from camelid_train.distributed import group
+    from camelid_train.distributed.context import Shared
 
     shared = Shared(group.join(), context)
     if context is None:

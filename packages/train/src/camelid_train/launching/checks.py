@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from camelid_core.errors import ConfigError, MissingPackage
 
-from .world import World, found
+from camelid_train.distributed.world import World, found
 
 if TYPE_CHECKING:
     from camelid_train.config import Recipe

@@ -23,14 +23,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
-from camelid_core.children import module_command
-from camelid_core.devices import cores
+from camelid_core.subprocesses import module_command
+from camelid_core.models.devices import cores
 from camelid_core.events import read_events
-from camelid_core.jobs.result import How, Result
+from camelid_core.jobs.attempt_result import How, Result
 from camelid_core.tasks import Interrupted, Stop, TaskContext
 
-from . import failing
-from .context import EVENTS, STOP, Order
+from . import failures
+from camelid_train.distributed.context import EVENTS, STOP, Order
 
 if TYPE_CHECKING:
     from camelid_train.config import Recipe
@@ -83,7 +83,7 @@ def _run(recipe: Recipe, directory: Path) -> None:
     """The agent's life. It runs beside the main thread, which keeps the attempt's own answers to signals."""
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    from .logs import OwnLogs
+    from .rank_logs import OwnLogs
 
     section = recipe.launch
     logging.getLogger("torch.distributed.elastic").setLevel(logging.ERROR)  # that it handles no signals here is meant
@@ -121,7 +121,7 @@ def _summary(running: Future[None], ranks: Path, processes: int) -> Mapping[str,
         raise Interrupted  # also where one left before it met the others, who then were ended
     error = running.exception()
     if error is not None:
-        raise failing.error_of(error, ranks, processes) from None
+        raise failures.error_of(error, ranks, processes) from None
     first = results[0]
     assert first is not None, "a process that ended well has written so"
     return first.summary

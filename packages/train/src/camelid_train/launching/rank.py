@@ -15,15 +15,15 @@ import traceback
 from dataclasses import replace
 from pathlib import Path
 
-from camelid_core.jobs.result import How, Result
+from camelid_core.jobs.attempt_result import How, Result
 from camelid_core.jobs.watchdog import cap_log
 from camelid_core.tasks import Interrupted
 
-from . import group
-from .context import Order, Shared
-from .failing import LOST, is_lost_peer
-from .logs import log_of, print_into
-from .world import found
+from camelid_train.distributed import group
+from camelid_train.distributed.context import Order, Shared
+from .failures import LOST, is_lost_peer
+from .rank_logs import log_of, print_into
+from camelid_train.distributed.world import found
 
 _LOG_BYTES = 50_000_000
 _STDOUT = 1
@@ -51,7 +51,7 @@ def main(ranks: Path) -> int:
 
 def _run(ranks: Path) -> Result:
     from camelid_train.config import Recipe
-    from camelid_train.sft import train
+    from camelid_train.run import train
 
     order = Order(ranks)
     recipe = Recipe.model_validate(order.recipe)

@@ -13,15 +13,15 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
-from camelid_core.tokenizing import IGNORE
+from camelid_core.tokenization import IGNORE
 from torch import nn
 from torch.nn import functional
 
-from camelid_train.launching import group
+from camelid_train.distributed import group
 
-from .batching import Collator, by_length
+from .batches import Collator, by_length
 from .cross_entropy import from_hidden, from_logits
-from .rowwise import ROWWISE
+from .row_attention import ROWWISE
 
 _last: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
 """Of each output layer: whether what it gives is what the model gives."""

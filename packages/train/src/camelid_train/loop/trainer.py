@@ -12,21 +12,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from camelid_core.tokenizing import IGNORE, Example
+from camelid_core.tokenization import IGNORE, Example
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from camelid_train.launching import gathering, group
+from camelid_train.distributed import checkpoint_parts, group
 from camelid_train.methods import TuningMethod
 from camelid_train.methods.full import FULL
 from camelid_train.saving import checkpoint
-from camelid_train.saving.keeping import Keeping
+from camelid_train.saving.retention import Keeping
 
-from .batching import Collator, StepBatches, lengths_of
+from .batches import Collator, StepBatches, lengths_of
 from .loss import label_loss, wanted_positions
-from .microbatches import MicroBatches
+from .micro_batches import MicroBatches
 from .packing import end_to_end, row_lengths
-from .tally import Tally
+from camelid_train.saving.run_totals import Tally
 
 
 def longest(examples: Sequence[Any], rows: int) -> list[Any]:
@@ -107,18 +107,18 @@ class OurCheckpoints:
             )
             checkpoint.prune([directory, *keeping.earlier], self.state.global_step, keeping.keep, keeping.best)
 
-        gathering.save(write, self.model, self.optimizer, checkpoint.random_state())
+        checkpoint_parts.save(write, self.model, self.optimizer, checkpoint.random_state())
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         path = Path(resume_from_checkpoint)
-        gathering.load_model(lambda whole: checkpoint.load_weights(path, whole), self.model)
+        checkpoint_parts.load_model(lambda whole: checkpoint.load_weights(path, whole), self.model)
         self.method.restore(self.model, checkpoint.load_extra(Path(resume_from_checkpoint)))
 
     def _load_optimizer_and_scheduler(self, resume_from_checkpoint: str | None) -> None:
         if resume_from_checkpoint is not None:
             path = Path(resume_from_checkpoint)
             read = partial(checkpoint.load_optimizer, path, scheduler=self.lr_scheduler)
-            gathering.load_optimizer(read, self.optimizer, self.model)
+            checkpoint_parts.load_optimizer(read, self.optimizer, self.model)
 
     def _load_rng_state(self, resume_from_checkpoint: str | None) -> None:
         if resume_from_checkpoint is not None:

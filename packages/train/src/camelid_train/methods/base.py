@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
-from camelid_core.adapters import ModelAdapter
+from camelid_core.models.adapters import ModelAdapter
 from camelid_core.config import Config
 from camelid_core.errors import ModelError
 
 if TYPE_CHECKING:
-    from camelid_core.loading import Dtype
-    from camelid_core.models import Reference
+    from camelid_core.models.loading import Dtype
+    from camelid_core.models.reference import Reference
 
 
 class Method(Config):
@@ -68,14 +68,14 @@ class TuningMethod(ABC, Generic[MethodT]):
         Raises:
             ModelError: it cannot be trained this way.
         """
-        from camelid_core.loading import load_base
+        from camelid_core.models.loading import load_base
 
         refuse_quantised(reference)
         return load_base(reference, dtype)
 
     def load_as_trained(self, reference: Reference, section: MethodT) -> Any:
         """The base in float32 with the values that training saw, to merge into."""
-        from camelid_core.loading import load_base
+        from camelid_core.models.loading import load_base
 
         return load_base(reference, "float32")
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from .base import Method, Situation, TuningMethod, refuse_quantised
 
 if TYPE_CHECKING:
-    from camelid_core.loading import Dtype
-    from camelid_core.models import Reference
+    from camelid_core.models.loading import Dtype
+    from camelid_core.models.reference import Reference
 
 
 class FullMethod(Method):
@@ -34,7 +34,7 @@ class Full(TuningMethod[FullMethod]):
     mergeable = False
 
     def load(self, reference: Reference, dtype: Dtype, section: FullMethod) -> Any:
-        from camelid_core.loading import load_base
+        from camelid_core.models.loading import load_base
 
         refuse_quantised(reference)
         return load_base(reference, "float32")

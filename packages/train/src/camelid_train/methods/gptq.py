@@ -15,8 +15,8 @@ from .lora import LoraFields, LoraOn
 from .qlora import quiet
 
 if TYPE_CHECKING:
-    from camelid_core.loading import Dtype
-    from camelid_core.models import Reference
+    from camelid_core.models.loading import Dtype
+    from camelid_core.models.reference import Reference
 
 
 class GptqLoraMethod(LoraFields):
@@ -32,7 +32,7 @@ class GptqLora(LoraOn[GptqLoraMethod]):
     mergeable = False
 
     def load(self, reference: Reference, dtype: Dtype, section: GptqLoraMethod) -> Any:
-        from camelid_core.loading import choose_device, load_base
+        from camelid_core.models.loading import choose_device, load_base
 
         stored = (reference.config.get("quantization_config") or {}).get("quant_method")
         if stored != "gptq":

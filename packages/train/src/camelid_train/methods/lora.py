@@ -61,7 +61,7 @@ class LoraOn(TuningMethod[LoraT]):
     def prepare(self, model: Any, section: LoraT, situation: Situation) -> Any:
         from peft import EvaConfig, LoraConfig, get_peft_model
 
-        from .low_rank import compute_as_base
+        from .lora_layers import compute_as_base
 
         initial = self.initial(section)
         targets = choose_targets(model, section.targets, situation.adapter)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from .base import Situation
-from .virtual import Virtual, VirtualFields
+from .virtual_tokens import Virtual, VirtualFields
 
 
 class PTuningMethod(VirtualFields):

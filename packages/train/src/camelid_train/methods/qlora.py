@@ -17,8 +17,8 @@ from .base import refuse_quantised
 from .lora import LoraFields, LoraOn
 
 if TYPE_CHECKING:
-    from camelid_core.loading import Dtype
-    from camelid_core.models import Reference
+    from camelid_core.models.loading import Dtype
+    from camelid_core.models.reference import Reference
 
 
 class QloraMethod(LoraFields):
@@ -37,7 +37,7 @@ class Qlora(LoraOn[QloraMethod]):
     config = QloraMethod
 
     def load(self, reference: Reference, dtype: Dtype, section: QloraMethod) -> Any:
-        from camelid_core.loading import choose_device, choose_dtype, load_base
+        from camelid_core.models.loading import choose_device, choose_dtype, load_base
 
         refuse_quantised(reference)
         with quiet():

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from camelid_core.adapters import ModelAdapter, infer_targets
+from camelid_core.models.adapters import ModelAdapter, infer_targets
 from camelid_core.errors import ModelError
 
 ALL_LINEAR = "all-linear"

@@ -17,8 +17,8 @@ from camelid_core.config import Config
 
 if TYPE_CHECKING:
     from camelid_core.plugins import Host
-    from camelid_core.tokencache.cache import Progress
-    from camelid_core.tokenizing import Encoder
+    from camelid_core.token_cache.cache import Progress
+    from camelid_core.tokenization import Encoder
     from transformers import TrainingArguments
 
     from camelid_train.config import DataSection, Recipe

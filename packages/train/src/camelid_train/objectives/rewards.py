@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from camelid_core.answers import same_answer
+from camelid_core.final_answers import same_answer
 from camelid_core.plugins import load_host
 from camelid_core.registry import Registry
 

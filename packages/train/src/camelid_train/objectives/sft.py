@@ -19,7 +19,7 @@ class Sft(LearningObjective[SftObjective]):
     config = SftObjective
 
     def trainer(self, section: SftObjective, run: Run) -> Any:
-        from camelid_train.loop.speed import packs
+        from camelid_train.loop.acceleration import packs
         from camelid_train.loop.trainer import SftTrainer
 
         trainer = SftTrainer(run.model, run.arguments(), run.data.train, run.pad_id, run.method)
@@ -28,7 +28,7 @@ class Sft(LearningObjective[SftObjective]):
 
     def measure(self, section: SftObjective, run: Run, trainer: Any) -> float:
         from camelid_train.loop.loss import mean_loss
-        from camelid_train.loop.microbatches import measured_in_parts
+        from camelid_train.loop.micro_batches import measured_in_parts
 
         return measured_in_parts(
             lambda rows: mean_loss(run.model, run.data.heldout, run.pad_id, rows, run.pause),

@@ -9,14 +9,14 @@ import math
 from typing import Any
 
 from camelid_core.errors import DataError
-from camelid_core.loading import load_tokenizer
-from camelid_core.models import resolve_model
+from camelid_core.models.loading import load_tokenizer
+from camelid_core.models.reference import resolve_model
 from camelid_core.plugins import load_host
-from camelid_core.tokenizing import Encoder
+from camelid_core.tokenization import Encoder
 
 from camelid_train.config import Recipe
-from camelid_train.loop.batching import lengths_of
-from camelid_train.objectives.choosing import objective_of
+from camelid_train.loop.batches import lengths_of
+from camelid_train.objectives.registry import objective_of
 
 
 def steps_of(recipe: Recipe, rows: int, processes: int) -> tuple[int, float, float]:

@@ -15,18 +15,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from camelid_core import drafts
-from camelid_core.commits import require_commit
+from camelid_core import staging
+from camelid_core.models.revisions import require_commit
 from camelid_core.errors import CamelidError, TrainingError
 from camelid_core.jobs.attempt import Context
-from camelid_core.jobs.files import attempt_directory
-from camelid_core.models import resolve_model
+from camelid_core.jobs.run_directories import attempt_directory
+from camelid_core.models.reference import resolve_model
 from camelid_core.paths import home as real_home
 from camelid_core.plugins import load_host
 from camelid_core.tasks import Interrupted
 
 from camelid_train.config import MergeConfig, Recipe
-from camelid_train.methods.choosing import method_of, methods
+from camelid_train.methods.registry import method_of, methods
 
 ROWS, STEPS = 24, 4
 
@@ -135,7 +135,7 @@ def rehearse(recipe: Recipe, tell: Callable[[Stage], None] = lambda stage: None)
 
 
 def _go_through(recipe: Recipe, home: Path, stages: Stages) -> None:
-    from camelid_core.loading import check_files
+    from camelid_core.models.loading import check_files
 
     host = load_host()
     reference = resolve_model(recipe.model.name, host, gguf=False)
@@ -143,11 +143,11 @@ def _go_through(recipe: Recipe, home: Path, stages: Stages) -> None:
     if recipe.model.revision:
         require_commit(reference.base, recipe.model.revision)
 
-    from camelid_train.loop.speed import unpatched  # these bring torch: what is not here is said without waiting
+    from camelid_train.loop.acceleration import unpatched  # these bring torch: what is not here is said without waiting
     from camelid_train.merge import merge
-    from camelid_train.sft import train
+    from camelid_train.run import train
 
-    from .shrinking import shrink
+    from .tiny_model import shrink
 
     model = shrink(reference, home / "tiny")
     tiny = resolve_model(str(home / "tiny"), host)
@@ -215,7 +215,7 @@ def _temporary_home() -> Iterator[Path]:
     there = real_home()
     places = [place for place in there.glob("*") if place.is_dir() and place.name not in _OWN]
     before = os.environ.get("CAMELID_HOME")
-    with drafts.scratch("camelid-rehearsal") as directory:
+    with staging.scratch("camelid-rehearsal") as directory:
         home = directory.resolve()
         for place in places:
             (home / place.name).symlink_to(place)
@@ -250,7 +250,7 @@ def _reloaded(recipe: Recipe, reference: Any, output: Path) -> Any:
 
 def _dtype(recipe: Recipe) -> str:
     """The number format that the model is trained in."""
-    from camelid_core.loading import choose_dtype
+    from camelid_core.models.loading import choose_dtype
 
     return str(choose_dtype(recipe.model.dtype)).removeprefix("torch.")
 

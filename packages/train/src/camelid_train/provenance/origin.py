@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from camelid_core.artefacts import DatasetUse, TemplateContract
-from camelid_core.devices import describe
+from camelid_core.models.devices import describe
 from camelid_core.integrity import fingerprint
-from camelid_core.models import Reference
+from camelid_core.models.reference import Reference
 from camelid_core.plugins import Host
 
 from camelid_train.config import Recipe
@@ -29,7 +29,7 @@ def origin(
 ) -> dict[str, Any]:
     """What a run starts from and on, for an event: base, template, data, versions, machine."""
     import torch
-    from camelid_core.loading import choose_dtype
+    from camelid_core.models.loading import choose_dtype
 
     return {
         "base": {"id": reference.base_id, "fingerprint": fingerprint(reference.base)},

@@ -21,10 +21,10 @@ from camelid_core.config import validate
 from camelid_core.errors import JobError
 from camelid_core.events import read_events
 from camelid_core.jobs import Job, JobStore
-from camelid_core.jobs.files import EVENTS, attempts
-from camelid_core.writers.files import whole
+from camelid_core.jobs.run_directories import EVENTS, attempts
+from camelid_core.writers.file_formats import whole
 
-from camelid_train.compat.toml import to_toml
+from camelid_train.toml import to_toml
 from camelid_train.config import Recipe
 
 TASK = "train"

@@ -19,15 +19,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from camelid_core import drafts
+from camelid_core import staging
 from camelid_core.errors import ArtefactError, NanLoss
 from camelid_core.integrity import fsync_directory, safetensors_header, sha256, write_durably
 from huggingface_hub import split_torch_state_dict_into_shards
 from safetensors.torch import load_file, save_file
 
-from camelid_train.loop.tally import Tally
+from .run_totals import Tally
 
-from . import diskspace
+from . import disk_space
 
 _MANIFEST = "checkpoint.json"
 _WEIGHTS = "weights"
@@ -67,8 +67,8 @@ def save(
     require_finite(model)
     directory.mkdir(parents=True, exist_ok=True)
     needed = _size(_learning(model)) + _size(extra or {}) + sum(map(_size, optimizer.state_dict()["state"].values()))
-    diskspace.require(directory, needed, f"the checkpoint of step {step}")
-    with drafts.directory(target) as staged:  # on a full disk its room is what the job needs to say so
+    disk_space.require(directory, needed, f"the checkpoint of step {step}")
+    with staging.directory(target) as staged:  # on a full disk its room is what the job needs to say so
         _save_weights(staged, model)
         _save_tensors(staged / _EXTRA, extra or {})
         _save_optimizer(staged, optimizer)

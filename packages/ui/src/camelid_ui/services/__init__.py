@@ -14,15 +14,15 @@ from camelid_core.jobs.foreground import ensure_worker, open_store
 from camelid_core.paths import home as default_home
 from camelid_core.plugins import Host, load_host
 
-from camelid_ui.profile import LOCAL, Profile
+from camelid_ui.access_profile import LOCAL, Profile
 
 from .chat import Chat
 from .data import Data
 from .feedback import Feedback
-from .gate import enforce
-from .history import History
+from .permissions import enforce
+from .conversation_files import History
 from .jobs import Jobs
-from .merging import Merging
+from .merge import Merging
 from .models import Models
 from .plugins import Plugins
 from .predictions import Predictions

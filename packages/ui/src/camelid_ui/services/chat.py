@@ -15,11 +15,11 @@ from typing import Literal
 
 from camelid_core.errors import CamelidError, ModelError
 from camelid_serve.engine import Sampling
-from camelid_serve.remote import EngineProcess, Reply
+from camelid_serve.engine_process.client import EngineProcess, Reply
 
-from .answers import Answer, Column, together
+from .streaming_answers import Answer, Column, together
 from .models import Models
-from .room import check_room
+from .memory_check import check_room
 
 _LEAVE_SECONDS = 2.0
 

@@ -13,10 +13,10 @@ from itertools import combinations
 from typing import Any
 
 from camelid_core.errors import UsageError
-from camelid_core.judgements import retraction, say
+from camelid_core.datasets.feedback import retraction, say
 from camelid_core.paths import data_dir
-from camelid_core.readers.faults import RowFault
-from camelid_core.readers.text import text
+from camelid_core.readers.row_faults import RowFault
+from camelid_core.readers.text_values import text
 from camelid_core.records import Message, check_roles
 
 THUMBS, PAIRS = "chat-ratings", "chat-preferences"

@@ -14,13 +14,13 @@ from typing import Literal
 
 from camelid_core.artefacts import is_artefact, read_artefact
 from camelid_core.errors import ArtefactError, CamelidError
-from camelid_core.gguf_files import gguf_files
-from camelid_core.models import Reference, all_weights, resolve_model
+from camelid_core.models.gguf import gguf_files
+from camelid_core.models.reference import Reference, all_weights, resolve_model
 from camelid_core.paths import artefacts_dir, models_dir
 from camelid_core.plugins import Host
 from camelid_core.records import Message
 from camelid_core.templates import PromptTemplate
-from camelid_core.tokenizing import IGNORE, Encoder
+from camelid_core.tokenization import IGNORE, Encoder
 
 from .tokenizers import LightTokenizer, light_tokenizer
 

@@ -16,26 +16,26 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from camelid_core import drafts
+from camelid_core import staging
 from camelid_core.errors import CamelidError, DataError, UsageError
 from camelid_core.jobs import Job
-from camelid_core.jobs.files import attempts
+from camelid_core.jobs.run_directories import attempts
 from camelid_core.paths import given_path
 from camelid_core.plugins import Host
-from camelid_core.private import DIRECTORY, FILE, make_private
+from camelid_core.file_permissions import DIRECTORY, FILE, make_private
 from camelid_core.readers import Columns
 from camelid_serve.config import PredictConfig
-from camelid_serve.inputs import PREDICTIONS, Row, Survey, open_input
-from camelid_serve.kinds import choose_engine
-from camelid_serve.predict import WORK
-from camelid_serve.predictions import asked, labels
+from camelid_serve.predict.inputs import PREDICTIONS, Row, Survey, open_input
+from camelid_serve.engine_spec import choose_engine
+from camelid_serve.predict.task import WORK
+from camelid_serve.predict.prediction_rows import asked, labels
 
-from camelid_ui.fields import Invalid, overrides
+from camelid_ui.field_values import Invalid, overrides
 
-from .answered import Finished, UnderWay
+from .prediction_rows import Finished, UnderWay
 from .jobs import Jobs, JobView
 from .models import Models, TokenView
-from .predicted import Answers, Showing
+from .prediction_table import Answers, Showing
 
 TASK = "predict"
 _LOOKED_AT = 20
@@ -97,7 +97,7 @@ class Predictions:
         place = self.jobs.home / "uploads" / secrets.token_hex(6)
         make_private(place.parent, self.jobs.home)
         name = f"{safe_stem(source.stem)}{source.suffix.lower()}"
-        with drafts.directory(place, DIRECTORY) as draft:
+        with staging.directory(place, DIRECTORY) as draft:
             Path(shutil.copyfile(source, draft / name)).chmod(FILE)
             return draft.rename(place) / name
 

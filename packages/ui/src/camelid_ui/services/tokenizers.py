@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from camelid_core.errors import ModelError
-from camelid_core.gguf_files import is_gguf
-from camelid_core.models import Reference
-from camelid_core.templates.own import chat_template_of
+from camelid_core.models.gguf import is_gguf
+from camelid_core.models.reference import Reference
+from camelid_core.templates.hf_chat_template import chat_template_of
 
 
 class LightTokenizer:

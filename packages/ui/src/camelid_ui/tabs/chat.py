@@ -13,22 +13,22 @@ from typing import Any
 import gradio as gr
 from camelid_serve.engine import Sampling
 
-from camelid_ui.conversation import Talk
-from camelid_ui.forms import Form
+from camelid_ui.conversation_tree import Talk
+from camelid_ui.config_form import Form
 from camelid_ui.services import Services
 from camelid_ui.text import t
 
-from . import acting, chat_history, chat_settings, picking
-from .parts import controls, panel
-from .picking import Picking, status_of
-from .talking import Talking
+from . import chat_actions, chat_history, chat_settings, chat_models
+from .components import controls, panel
+from .chat_models import Picking, status_of
+from .chat_stream import Talking
 
 __all__ = ["ChatTab", "build", "status_of"]
 
 
 @dataclass(frozen=True)
 class ChatTab:
-    picking: Picking
+    chat_models: Picking
     talking: Talking
     history: chat_history.ChatHistory
 
@@ -43,7 +43,7 @@ class ChatTab:
 
 
 def build(services: Services) -> ChatTab:
-    models = picking.build(services)
+    models = chat_models.build(services)
     with gr.Row(elem_classes="camelid-talk", equal_height=False):
         with gr.Column(elem_classes="camelid-spoken", min_width=280):
             parts = _conversation(services, models)
@@ -59,8 +59,8 @@ def build(services: Services) -> ChatTab:
                 **parts,
             )  # fmt: skip
             history = chat_history.build(services, talking)
-    acting.wire(services, talking)
-    picking.wire(services, models, talking.ask)
+    chat_actions.wire(services, talking)
+    chat_models.wire(services, models, talking.ask)
     return ChatTab(models, talking, history)
 
 
@@ -84,7 +84,7 @@ def _conversation(services: Services, models: Picking) -> dict[str, Any]:
         clear = gr.Button(t("chat.clear"), elem_id="chat-clear")
     with gr.Accordion(t("chat.exact"), open=False, elem_id="chat-exact") as prompt:
         exact = panel(elem_id="chat-exact-tokens")
-    picking.wire_names(services, models, left, (left_name, right_name))
+    chat_models.wire_names(services, models, left, (left_name, right_name))
     return {
         "base": base, "tuned": tuned, "said": said, "ask": ask, "context": context, "send": send, "clear": clear,
         "prompt": prompt, "exact": exact, **buttons,

@@ -13,13 +13,13 @@ from camelid_core.errors import CamelidError
 from camelid_serve.engine import Sampling
 from camelid_serve.presets import OWN, PRESETS, SUFFIXES, SYSTEMS, has_suffix, with_suffix, without_suffix
 
-from camelid_ui.forms import Form
+from camelid_ui.config_form import Form
 from camelid_ui.services import Services
 from camelid_ui.text import t, voice_of
 from camelid_ui.views import esc, note
 
 from . import EACH, LATEST, PRIVATE
-from .parts import controls, message, panel, set_of
+from .components import controls, message, panel, set_of
 
 _WHOSE = f"text => ({json.dumps({text.text: name for name, text in SYSTEMS.items()})})[text] ?? null"
 """Which of the ready-made system prompts stands in the field, if any."""

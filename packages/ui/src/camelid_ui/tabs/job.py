@@ -19,7 +19,7 @@ from camelid_ui.views import error, esc, note
 from camelid_ui.views.jobs import badge, bar
 
 from . import LATEST, PRIVATE
-from .parts import Confirmed, asking, confirmed, held, message, panel
+from .components import Confirmed, asking, confirmed, held, message, panel
 
 POLL_SECONDS = 1.5
 Body = Callable[[Services, JobView, Voice], str]

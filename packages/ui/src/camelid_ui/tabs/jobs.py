@@ -18,7 +18,7 @@ from camelid_ui.views import jobs as view
 
 from . import PRIVATE
 from .job import JobPanel, build_job
-from .parts import PICKED, address, chooser, panel
+from .components import PICKED, address, chooser, panel
 
 _EVENTS = 40
 

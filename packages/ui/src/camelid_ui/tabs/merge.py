@@ -12,11 +12,11 @@ import gradio as gr
 from camelid_core.errors import CamelidError
 from camelid_train.config import MergeConfig
 
-from camelid_ui.fields import Invalid
-from camelid_ui.forms import Form
+from camelid_ui.field_values import Invalid
+from camelid_ui.config_form import Form
 from camelid_ui.services import Services
 from camelid_ui.services.jobs import JobView
-from camelid_ui.services.merging import load_line
+from camelid_ui.services.merge import load_line
 from camelid_ui.text import Voice, t, voice_of
 from camelid_ui.views import code, empty, error, facts
 from camelid_ui.views import jobs as jobs_view
@@ -24,7 +24,7 @@ from camelid_ui.views.numbers import size
 
 from . import LATEST, PRIVATE
 from .job import JobPanel, build_job
-from .parts import PICKED, address, chooser, message, panel
+from .components import PICKED, address, chooser, message, panel
 
 
 @dataclass(frozen=True)

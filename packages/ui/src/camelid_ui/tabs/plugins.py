@@ -12,7 +12,7 @@ from camelid_ui.text import Voice, t, voice_of
 from camelid_ui.views import Cell, Line, cell, empty, esc, listing
 
 from . import PRIVATE
-from .parts import panel
+from .components import panel
 
 
 @dataclass(frozen=True)

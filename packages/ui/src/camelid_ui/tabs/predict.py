@@ -13,11 +13,11 @@ from camelid_core.errors import CamelidError
 from camelid_core.readers import SUFFIXES, Columns
 from camelid_serve.config import PredictConfig
 
-from camelid_ui.fields import Invalid
-from camelid_ui.forms import Form
+from camelid_ui.field_values import Invalid
+from camelid_ui.config_form import Form
 from camelid_ui.services import Services
 from camelid_ui.services.jobs import JobView
-from camelid_ui.services.predicted import SHOWN, Showing
+from camelid_ui.services.prediction_table import SHOWN, Showing
 from camelid_ui.text import Voice, t, voice_of
 from camelid_ui.views import code, empty, error, note
 from camelid_ui.views import jobs as jobs_view
@@ -26,7 +26,7 @@ from camelid_ui.views.numbers import count
 
 from . import EACH, LATEST, PRIVATE
 from .job import JobPanel, build_job
-from .parts import PICKED, address, chooser, message, panel
+from .components import PICKED, address, chooser, message, panel
 
 _NOT_HERE = ("output",)
 ROLES = ("instruction", "input", "system", "messages")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from camelid_serve.inputs import ANSWERED_BY
-from camelid_serve.predictions import OURS
+from camelid_serve.predict.inputs import ANSWERED_BY
+from camelid_serve.predict.prediction_rows import OURS
 
 from camelid_ui.services.models import TokenView
-from camelid_ui.services.predicted import Answers, answers_of, expected_of, scores_of
+from camelid_ui.services.prediction_table import Answers, answers_of, expected_of, scores_of
 from camelid_ui.services.predictions import Preview
 from camelid_ui.text import Voice
 

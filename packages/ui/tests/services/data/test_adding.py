@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from camelid_core.errors import CamelidError, DataError, UsageError
-from camelid_ui.services.data.adding import MAPPED, Plan
+from camelid_ui.services.data.add import MAPPED, Plan
 
 ODD = 'Frage,Notiz,Loesung\n"Was ist 2 + 2?",x,4\n"Und 3 + 3?",,6\n'
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 
 import pytest
-from camelid_core import library
+from camelid_core.datasets import library
 from camelid_core.errors import CamelidError, UsageError
 from camelid_core.records import alpaca
-from camelid_ui.services.data.checks import options, step
+from camelid_ui.services.data.lints import options, step
 
 ROWS = [
     alpaca("What is 2 + 2?", "It is four."),

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from camelid_core import library
-from camelid_core.datasets import Dataset
+from camelid_core.datasets import library
+from camelid_core.datasets.dataset import Dataset
 from camelid_core.errors import DataError, UnknownName, UsageError
 from camelid_core.records import alpaca
 from camelid_core.testing import write_jsonl
-from camelid_ui.services.data.entries import facets
+from camelid_ui.services.data.dataset_entries import facets
 from camelid_ui.services.data.rows import Rows
 from hypothesis import given
 from hypothesis import strategies as st

@@ -9,15 +9,15 @@ from typing import Any
 
 import torch
 from camelid_core.templates import PromptTemplate
-from camelid_train.loop.batching import by_length
+from camelid_train.loop.batches import by_length
 from camelid_train.loop.trainer import EpochLoader
 from camelid_train.objectives import Run
 from camelid_train.objectives.rewards import Reward, rewards
 from trl import GRPOConfig, GRPOTrainer
 
 from camelid_trl.grpo import GrpoObjective
-from camelid_trl.ours import Ours, placeholder, plainly, unchanged
-from camelid_trl.rows import Task
+from camelid_trl.trainer_mixin import Ours, placeholder, plainly, unchanged
+from camelid_trl.preference_rows import Task
 
 
 class Groups:

@@ -1,7 +1,7 @@
 """The built-in dataset `cot-arithmetic`: word problems of 2 to 4 steps, each with a rationale and an exact answer.
 
 Knows how to draw, split and word problems. Knows nothing of templates, tokenizers or files;
-how an answer is read back from a text is in `camelid_core.answers`.
+how an answer is read back from a text is in `camelid_core.final_answers`.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import typer
 
-from . import files, listing, making, quality
+from . import files, listing, clean_mix, quality
 
 app = typer.Typer(help="Look at, fetch, convert, clean and mix datasets.", no_args_is_help=True)
-for part in (listing, files, quality, making):
+for part in (listing, files, quality, clean_mix):
     app.registered_commands += part.app.registered_commands

@@ -12,18 +12,18 @@ from typing import Annotated, Any
 
 import typer
 
-from camelid_core import library
+from camelid_core.datasets import library
 from camelid_core.commands.output import show_values
-from camelid_core.datasets import Dataset, open_source
+from camelid_core.datasets.dataset import Dataset, open_source
 from camelid_core.errors import DataError, UsageError
 from camelid_core.paths import given_path, is_here
 from camelid_core.plugins import load_host
 from camelid_core.readers import Columns, Detection, Faults, detect, read
-from camelid_core.readers.text import listed
+from camelid_core.readers.text_values import listed
 from camelid_core.records import Record
 from camelid_core.writers import write
 
-from .parts import Json, Name, refuse_to_overwrite, split_named
+from .arguments import Json, Name, refuse_to_overwrite, split_named
 
 app = typer.Typer()
 

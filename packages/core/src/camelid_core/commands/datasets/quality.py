@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from camelid_core.commands.output import show
-from camelid_core.datasets import Dataset, Split, open_source, parse_sources
+from camelid_core.datasets.dataset import Dataset, Split, open_source, parse_sources
 from camelid_core.plugins import Host, load_host
 from camelid_core.records import Record
 
-from .meter import Meter, expected_rows
-from .parts import Json, Name, several, split_named
+from .progress_meter import Meter, expected_rows
+from .arguments import Json, Name, several, split_named
 
 if TYPE_CHECKING:
     from camelid_core.quality import Lint
-    from camelid_core.tokenizing import Encoder
+    from camelid_core.tokenization import Encoder
 
 app = typer.Typer()
 _EXAMPLES = 3
@@ -92,8 +92,8 @@ def _tokens(records: Iterator[Record], encoder: Encoder, cutoff: int, rows: int,
     """What becomes of the rows under the cut-off, and the first that lose their answer to it."""
     import numpy as np
 
-    from camelid_core.tokencache import TokenCache
-    from camelid_core.tokencache.measure import counts
+    from camelid_core.token_cache import TokenCache
+    from camelid_core.token_cache.token_counts import counts
 
     def step(done: int, total: int | None) -> None:
         meter(done, total or rows, "tokenised")
@@ -116,9 +116,9 @@ def _tokens(records: Iterator[Record], encoder: Encoder, cutoff: int, rows: int,
 
 
 def _encoder(model: str, template: str, host: Host) -> Encoder:
-    from camelid_core.loading import load_tokenizer
-    from camelid_core.models import resolve_model
-    from camelid_core.tokenizing import Encoder
+    from camelid_core.models.loading import load_tokenizer
+    from camelid_core.models.reference import resolve_model
+    from camelid_core.tokenization import Encoder
 
     reference = resolve_model(model, host)
     return Encoder(load_tokenizer(reference), host.templates[template or reference.template])
@@ -130,7 +130,7 @@ def _known_lints(encoder: Encoder | None) -> dict[str, Lint]:
 
     if encoder is None:
         return dict(LINTS)
-    from camelid_core.tokenizing import special_tokens
+    from camelid_core.tokenization import special_tokens
 
     return {**LINTS, "control-tokens": control_tokens_of(special_tokens(encoder.tokenizer))}
 

@@ -8,17 +8,17 @@ from typing import Self
 
 from camelid_core.plugins import Host
 
-from camelid_ui.services.background import Background
+from camelid_ui.services.background_work import Background
 from camelid_ui.services.models import Models
 
-from .adding import Adding
+from .add import Adding
 from .cache import Cache
-from .checks import Checks
+from .lints import Checks
 from .collection import Collection
-from .entries import Entry
-from .fetching import Fetching
+from .dataset_entries import Entry
+from .fetch import Fetching
 from .lengths import Lengths, Measure
-from .mixing import Mixing
+from .mix import Mixing
 
 __all__ = ["Collection", "Data", "Entry", "Lengths"]
 

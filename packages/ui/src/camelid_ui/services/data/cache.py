@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from camelid_core.tokencache import Entry, TokenCache
+from camelid_core.token_cache import Entry, TokenCache
 
 
 class Cache:

@@ -11,13 +11,13 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
-from camelid_core import library
-from camelid_core.datasets import Dataset, everything, open_source
+from camelid_core.datasets import library
+from camelid_core.datasets.dataset import Dataset, everything, open_source
 from camelid_core.errors import CamelidError, DataError, UnknownName, UsageError
 from camelid_core.plugins import Host
 from camelid_core.records import Record
 
-from .entries import Entry, entry_of
+from .dataset_entries import Entry, entry_of
 from .rows import Rows
 
 COUNT_UP_TO = 100_000

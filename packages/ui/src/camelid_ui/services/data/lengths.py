@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from camelid_core.tokencache import Encoded, TokenCache
-from camelid_core.tokenizing import Tokens
+from camelid_core.token_cache import Encoded, TokenCache
+from camelid_core.tokenization import Tokens
 
-from camelid_ui.services.background import Background, Report, Work
+from camelid_ui.services.background_work import Background, Report, Work
 from camelid_ui.services.models import Models
 
 from .collection import Collection

@@ -9,21 +9,21 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from camelid_core.config import validate
-from camelid_core.datasets import open_source, parse_sources
+from camelid_core.datasets.dataset import open_source, parse_sources
 from camelid_core.errors import CamelidError, DataError, JobError, ModelError
 from camelid_core.jobs import Job
-from camelid_core.jobs.deleting import delete
+from camelid_core.jobs.deletion import delete
 from camelid_core.plugins import Host
-from camelid_train import checking
+from camelid_train import recipe_checks
 from camelid_train.config import Recipe
 
-from camelid_ui.fields import Invalid, command_line
+from camelid_ui.field_values import Invalid, command_line
 from camelid_ui.services.data import Data
 from camelid_ui.services.jobs import Jobs
 from camelid_ui.services.models import Models
 
-from . import choices
-from .comparing import Comparison, differences
+from . import selection
+from .run_comparison import Comparison, differences
 from .estimate import Estimate, estimate
 from .runs import Brief, Opened, Run, Stories, brief
 
@@ -65,7 +65,7 @@ class Training:
         _at("data.sources", lambda: self._sources(recipe))
         if recipe.data.template:
             _at("data.template", lambda: self.host.templates[recipe.data.template])
-        checking.check(recipe)
+        recipe_checks.check(recipe)
 
     def estimate(self, recipe: Recipe, data: Data) -> Estimate:
         """Raises CamelidError: a model or dataset that is not here."""
@@ -76,14 +76,14 @@ class Training:
         line = command_line("camelid train", recipe)
         return f"{line} --name {name}" if name else line
 
-    def model_choice(self, recipe: Recipe) -> choices.ModelChoice:
-        return choices.model_choice(self.models, recipe.model.name)
+    def model_choice(self, recipe: Recipe) -> selection.ModelChoice:
+        return selection.model_choice(self.models, recipe.model.name)
 
-    def data_choices(self, recipe: Recipe, data: Data) -> list[choices.DataChoice]:
-        return choices.data_choices(data, recipe)
+    def data_choices(self, recipe: Recipe, data: Data) -> list[selection.DataChoice]:
+        return selection.data_choices(data, recipe)
 
-    def way_choices(self, recipe: Recipe) -> list[choices.WayChoice]:
-        return choices.way_choices(self.host, recipe)
+    def way_choices(self, recipe: Recipe) -> list[selection.WayChoice]:
+        return selection.way_choices(self.host, recipe)
 
     # -- after
 

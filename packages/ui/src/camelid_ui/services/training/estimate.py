@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from camelid_core.datasets import parse_sources
-from camelid_core.devices import cpu_has_bf16, describe
+from camelid_core.datasets.dataset import parse_sources
+from camelid_core.models.devices import cpu_has_bf16, describe
 from camelid_train.config import Recipe
 from camelid_train.planning.plan import steps_of
 

@@ -16,12 +16,12 @@ from typing import Any
 
 from camelid_core.events import read_events
 from camelid_core.jobs import Job
-from camelid_core.jobs.files import EVENTS, attempts
-from camelid_core.jobs.model import State
+from camelid_core.jobs.run_directories import EVENTS, attempts
+from camelid_core.jobs.job import State
 
 from camelid_ui.services.jobs import RUNNING, JobView
 
-from .story import Story, Told
+from .run_events import Story, Told
 
 FILTERS: Mapping[str, frozenset[State]] = {
     "running": RUNNING,

@@ -14,11 +14,11 @@ from camelid_core.errors import CamelidError
 
 from camelid_ui.services import Services
 from camelid_ui.tabs import PRIVATE
-from camelid_ui.tabs.parts import address, held, message
+from camelid_ui.tabs.components import address, held, message
 from camelid_ui.text import voice_of
-from camelid_ui.views.data import chosen as chosen_view
+from camelid_ui.views.data import selected_dataset as chosen_view
 
-from . import adding, cache, chosen, fetching, lengths, lints, mixing, side, taking, weighing
+from . import add as adding, cache, selected_dataset, fetch as fetching, lengths, lints, mix as mixing, sidebar, add_handlers, mix_handlers
 
 ROOMS = ("", "add", "mix")
 _TO_ROOM = "() => { if (innerWidth <= 700) document.getElementById('data-room').scrollIntoView({behavior: 'smooth'}); }"
@@ -33,16 +33,16 @@ class DataTab:
     `current` follows `chosen`: a box also says that it changed when the page around it is drawn anew, a state does not.
     """
 
-    chosen: gr.Textbox
+    selected_dataset: gr.Textbox
     current: gr.State
     row: gr.Textbox
     room: gr.Textbox
-    side: side.Side
-    set: chosen.Chosen
+    sidebar: sidebar.Side
+    set: selected_dataset.Chosen
     fetch: fetching.FetchRoom
     lengths: lengths.LengthsRoom
     lints: lints.LintsRoom
-    bottom: chosen.Bottom
+    bottom: selected_dataset.Bottom
     add: adding.AddRoom
     mix: mixing.MixRoom
     fresh: gr.Textbox
@@ -58,17 +58,17 @@ def build(services: Services) -> DataTab:
     rooms = {}
     with gr.Row(equal_height=False):
         with gr.Column(scale=4, min_width=280, elem_id="data-side"):
-            left = side.build()
+            left = sidebar.build()
             cache.build(services)
         with gr.Column(scale=7, min_width=320, elem_classes="camelid-card", elem_id="data-room"):
             with gr.Column(elem_id="data-set") as rooms[""]:
-                said, head = chosen.head()
+                said, head = selected_dataset.head()
                 fetch = fetching.build()
-                shown = chosen.build(services, said, head)
+                shown = selected_dataset.build(services, said, head)
                 with shown.body:
                     measured = lengths.build()
                     checked = lints.build()
-                bottom = chosen.bottom()
+                bottom = selected_dataset.bottom()
             with gr.Column(visible=False, elem_id="data-adding") as rooms["add"]:
                 add = adding.build()
             with gr.Column(visible=False, elem_id="data-mixing") as rooms["mix"]:
@@ -85,14 +85,14 @@ def _wire(tab: DataTab, services: Services) -> None:
     fetching.wire(tab.fetch, tab.current, services)
     _choose(tab, services)  # first of what follows: the heading is there before tokens and counts
     arrived = [tab.current.change, tab.fetch.fetched.change]
-    chosen.wire(tab.set, tab.chosen, tab.row, tab.lengths.cutoff, arrived, services)
+    selected_dataset.wire(tab.set, tab.chosen, tab.row, tab.lengths.cutoff, arrived, services)
     lengths.wire(tab.lengths, [tab.current, tab.set.model, tab.set.template], arrived, services)
     lints.wire(tab.lints, tab.current, arrived, tab.row, version, services)
-    taking.wire(tab.add, tab.chosen, tab.room, tab.set.said, services)
-    weighing.wire(tab.mix, services)
+    add_handlers.wire(tab.add, tab.chosen, tab.room, tab.set.said, services)
+    mix_handlers.wire(tab.mix, services)
     _move(tab)
     news = [*arrived, tab.fresh.change, version.change, tab.mix.said.change, tab.lengths.cut.change]
-    side.wire(tab.side, tab.chosen, news, services)
+    sidebar.wire(tab.side, tab.chosen, news, services)
 
 
 def _choose(tab: DataTab, services: Services) -> None:
@@ -108,8 +108,8 @@ def _choose(tab: DataTab, services: Services) -> None:
             nothing = (message(problem), *fetching.hidden(), hidden, off, off, *tab.bottom.remove.hidden())
             return (*nothing, *[gr.skip()] * 5)
         here = entry.place != "fetch"
-        index = chosen.number(row)
-        start = index // chosen.PAGE * chosen.PAGE
+        index = selected_dataset.number(row)
+        start = index // selected_dataset.PAGE * selected_dataset.PAGE
         return (
             chosen_view.heading(entry, say, services.data.collection.facts(name)),
             *fetching.show(services, entry, say),
@@ -118,7 +118,7 @@ def _choose(tab: DataTab, services: Services) -> None:
             gr.update(interactive=True),
             gr.update(visible=entry.added),
             hidden,
-            *(chosen.page(services, name, start, index, say) if here else [gr.skip()] * 5),
+            *(selected_dataset.page(services, name, start, index, say) if here else [gr.skip()] * 5),
         )
 
     def remove(name: str) -> str:
@@ -131,7 +131,7 @@ def _choose(tab: DataTab, services: Services) -> None:
         shown.head, *tab.fetch.shown, shown.body, tab.bottom.use, tab.bottom.mix, confirm.ask,
         confirm.row, *shown.paged,
     ]  # fmt: skip
-    gr.on([tab.current.change, tab.fetch.fetched.change], choose, [tab.current, tab.row], outputs, **chosen.IN_ORDER)
+    gr.on([tab.current.change, tab.fetch.fetched.change], choose, [tab.current, tab.row], outputs, **selected_dataset.IN_ORDER)
     confirm.yes.click(remove, tab.chosen, tab.chosen, **PRIVATE)
 
 
@@ -151,6 +151,6 @@ def _move(tab: DataTab) -> None:
     gr.on([tab.add.close.click, tab.mix.close.click], lambda: "", None, tab.room, **PRIVATE)
     tab.room.change(show, tab.room, columns, **PRIVATE)
     tab.bottom.mix.click(
-        lambda mix, name: (weighing.with_source(mix, name), "mix"), [tab.mix.mix, tab.chosen], [tab.mix.mix, tab.room],
+        lambda mix, name: (mix_handlers.with_source(mix, name), "mix"), [tab.mix.mix, tab.chosen], [tab.mix.mix, tab.room],
         **PRIVATE,
     )  # fmt: skip

@@ -8,7 +8,7 @@ import gradio as gr
 
 from camelid_ui.services import Services
 from camelid_ui.tabs import PRIVATE
-from camelid_ui.tabs.parts import panel
+from camelid_ui.tabs.components import panel
 from camelid_ui.text import t, voice_of
 from camelid_ui.views import note
 from camelid_ui.views.data import cache as view

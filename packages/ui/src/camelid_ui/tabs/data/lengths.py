@@ -14,7 +14,7 @@ from camelid_core.errors import CamelidError
 from camelid_ui.services import Services
 from camelid_ui.services.data import Lengths
 from camelid_ui.tabs import LATEST, PRIVATE
-from camelid_ui.tabs.parts import message, panel, working
+from camelid_ui.tabs.components import message, panel, working
 from camelid_ui.text import Voice, t, voice_of
 from camelid_ui.views.data import lengths as view
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
-from camelid_core import library
+from camelid_core.datasets import library
 from camelid_core.errors import CamelidError
 
 from camelid_ui.services import Services
 from camelid_ui.tabs import EACH, PRIVATE
-from camelid_ui.tabs.parts import controls, fields_of, message, panel, working
+from camelid_ui.tabs.components import controls, fields_of, message, panel, working
 from camelid_ui.text import Voice, t, voice_of
 from camelid_ui.views.data import lints as view
 

@@ -12,14 +12,14 @@ import gradio as gr
 from camelid_core.errors import CamelidError
 from camelid_train.config import Recipe
 
-from camelid_ui.forms import Form
+from camelid_ui.config_form import Form
 from camelid_ui.services import Services
-from camelid_ui.services.training.comparing import MOST, numbers
+from camelid_ui.services.training.run_comparison import MOST, numbers
 from camelid_ui.tabs import PRIVATE
-from camelid_ui.tabs.parts import address, message
+from camelid_ui.tabs.components import address, message
 
-from .comparing import ComparePanel, build_comparing
-from .form import RecipeForm, build_form
+from .run_comparison import ComparePanel, build_comparing
+from .recipe_form import RecipeForm, build_form
 from .run import RunPanel, build_run
 from .runs import RunTable, build_runs
 

@@ -14,7 +14,7 @@ from camelid_core.errors import CamelidError
 from camelid_ui.services import Services
 from camelid_ui.services.training import Opened
 from camelid_ui.tabs import EACH, LATEST, PRIVATE
-from camelid_ui.tabs.parts import Confirmed, asking, confirmed, controls, held, message, panel, set_of
+from camelid_ui.tabs.components import Confirmed, asking, confirmed, controls, held, message, panel, set_of
 from camelid_ui.text import Voice, t, voice_of
 from camelid_ui.views.train import run as view
 from camelid_ui.views.train.samples import samples

@@ -11,10 +11,10 @@ from typing import Any
 import gradio as gr
 
 from camelid_ui.services import Services
-from camelid_ui.services.training.comparing import numbers
+from camelid_ui.services.training.run_comparison import numbers
 from camelid_ui.services.training.runs import FILTERS
 from camelid_ui.tabs import LATEST
-from camelid_ui.tabs.parts import controls, panel
+from camelid_ui.tabs.components import controls, panel
 from camelid_ui.text import t, voice_of
 from camelid_ui.views import empty
 from camelid_ui.views.train import runs as view

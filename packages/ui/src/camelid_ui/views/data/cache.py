@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from camelid_core.tokencache import Entry
+from camelid_core.token_cache import Entry
 
 from camelid_ui.text import Voice
 from camelid_ui.views import Line, cell, listing, note

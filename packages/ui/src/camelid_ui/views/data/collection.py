@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from urllib.parse import quote
 
-from camelid_ui.services.data.entries import PLACES, Entry
+from camelid_ui.services.data.dataset_entries import PLACES, Entry
 from camelid_ui.text import Voice
 from camelid_ui.views import empty, esc
 from camelid_ui.views.numbers import count

@@ -7,7 +7,7 @@ from typing import Any
 
 from camelid_ui.services.data.lengths import MOST_DROPPED
 from camelid_ui.services.training import Estimate
-from camelid_ui.services.training.choices import DataChoice, ModelChoice, WayChoice
+from camelid_ui.services.training.selection import DataChoice, ModelChoice, WayChoice
 from camelid_ui.text import Voice
 from camelid_ui.views import error, esc, facts, note
 from camelid_ui.views.numbers import count, duration, short_count, size

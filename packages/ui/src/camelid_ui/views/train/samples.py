@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from camelid_ui.services.training.story import Sample
+from camelid_ui.services.training.run_events import Sample
 from camelid_ui.text import Voice
 from camelid_ui.views import esc
 from camelid_ui.views.numbers import count

@@ -1,0 +1,184 @@
+"""`camelid datasets clean|mix`: datasets made from datasets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from camelid_core.commands.output import show
+from camelid_core.datasets.dataset import Dataset, open_source, parse_sources
+from camelid_core.errors import UsageError
+from camelid_core.plugins import load_host
+from camelid_core.records import Record
+from camelid_core.registry import Registry
+
+from .progress_meter import Meter, expected_rows
+from .arguments import Json, Name, refuse_to_overwrite, several
+
+app = typer.Typer()
+Out = Annotated[Path | None, typer.Option(help="The file to write; its suffix says the format.")]
+New = Annotated[str, typer.Option("--name", help="Keep the result as an added dataset of this name.")]
+Dedupe = Annotated[str, typer.Option(help="Leave out copies: no, exact or near.")]
+Drop = Annotated[list[str] | None, typer.Option(help="Leave out rows that this lint finds. Repeatable.")]
+DropTag = Annotated[list[str] | None, typer.Option(help="Leave out rows with this tag (category). Repeatable.")]
+
+
+@app.command()
+def clean(
+    name: Name,
+    out: Out = None,
+    new: New = "",
+    drop: Drop = None,
+    fix: Annotated[list[str] | None, typer.Option(help="Put right what this lint finds. Repeatable.")] = None,
+    dedupe: Dedupe = "no",
+    drop_tag: DropTag = None,
+    against: Annotated[str, typer.Option(help="Leave out rows that hold texts of this evaluation set.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Write a dataset without the rows, or with the faults put right, that lints find."""
+    from camelid_core import quality
+
+    _one_target(out, new)
+    datasets = load_host().datasets
+    dataset = open_source(name, datasets)
+    refuse_to_overwrite(out, [dataset.source, *_files([against] if against else [], datasets)])
+    account = quality.Account(name)
+    drops, fixes = several(drop), several(fix)
+    lints = dict(quality.LINTS)
+    if against:
+        drops.append(quality.CONTAMINATION)
+        lints[quality.CONTAMINATION] = quality.evaluation_lint(against, datasets)
+    total = expected_rows(dataset)
+    with Meter("read", quiet=as_json) as meter:
+        rows = _metered(dataset.load("train", None), meter, total)
+        kept = quality.clean(rows, drops, fixes, _deduplicate(dedupe), several(drop_tag), lints, account)
+        step = "clean" + "".join(f" drop {n}" for n in drops) + "".join(f" fix {n}" for n in fixes)
+        step += f" dedupe {dedupe}" if dedupe != "no" else ""
+        step += f" against {against}" if against else ""
+        _keep(kept, out, new, [dataset], step, parent=name)
+    _show_account([account.as_dict()], out, new, as_json)
+
+
+@app.command()
+def mix(
+    sources: Annotated[
+        list[str], typer.Argument(help="Datasets or files, each optionally with a weight: a b:0.5 c+d.")
+    ],
+    out: Out = None,
+    new: New = "",
+    dedupe: Dedupe = "no",
+    drop_tag: DropTag = None,
+    drop: Drop = None,
+    temperature: Annotated[float, typer.Option(min=1, max=1000, help="Even out the sources' shares.")] = 1.0,
+    cap: Annotated[list[str] | None, typer.Option(help="At most N rows of a source: name=N. Repeatable.")] = None,
+    rows: Annotated[int | None, typer.Option(min=1, help="At most this many rows in total.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Decides which rows are taken and their order.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Merge datasets, without copies and categories, in shares and an order that the seed fixes."""
+    from camelid_core import mixing
+
+    _one_target(out, new)
+    mixture = mixing.Mixture(
+        sources=sources,
+        temperature=temperature,
+        caps=_caps(cap),
+        rows=rows,
+        seed=seed,
+        deduplicate=_deduplicate(dedupe),
+        drop_tags=several(drop_tag),
+        drop_lints=several(drop),
+    )
+    datasets = load_host().datasets
+    refuse_to_overwrite(out, _files(sources, datasets))
+    with Meter("written", quiet=as_json) as meter:
+        mixed = mixing.mix(mixture, datasets, progress=meter.per_source())
+        meter.restart()
+        step = "mix " + mixture.model_dump_json(exclude_defaults=True)
+        records = _metered(mixed.records(), meter, len(mixed))
+        _keep(records, out, new, mixed.datasets, step, parent=" + ".join(sources))
+    _show_account([part.as_dict() for part in mixed.account], out, new, as_json)
+
+
+def _show_account(parts: list[dict[str, Any]], out: Path | None, new: str, as_json: bool) -> None:
+    """Rows before and after for each source, and why."""
+    if as_json:
+        typer.echo(json.dumps(parts, ensure_ascii=False, indent=2))
+        return
+    lines = [
+        {
+            "source": part["source"],
+            "before": part["read"],
+            "after": part["taken"],
+            "left out": ", ".join(f"{why} {rows:,}" for why, rows in part["dropped"].items()) or "–",
+            "fixed": ", ".join(f"{why} {rows:,}" for why, rows in part["fixed"].items()) or "–",
+        }
+        for part in parts
+    ]
+    if not any(part["fixed"] for part in parts):
+        for line in lines:
+            del line["fixed"]
+    show(lines, False)
+    typer.echo(f"{sum(part['taken'] for part in parts):,} rows written to {out or new}")
+
+
+def _keep(
+    records: Iterable[Record], out: Path | None, new: str, datasets: list[Dataset], step: str, parent: str
+) -> None:
+    """To a file, or to the library of added datasets."""
+    if out is not None:
+        from camelid_core.writers import write
+
+        write(records, out)
+        return
+    from camelid_core.datasets import library
+    from camelid_core.artefacts import effective_licence
+
+    languages = tuple(dict.fromkeys(code for dataset in datasets for code in dataset.languages))
+    licence = effective_licence({dataset.name: dataset.licence for dataset in datasets})
+    library.add(records, new, licence=licence, languages=languages, parent=parent, step=step)
+
+
+def _one_target(out: Path | None, new: str) -> None:
+    """Said before any row is read: where they go, and that they can go there."""
+    if (out is None) == (not new):
+        raise UsageError("say where the rows go: either --out FILE or --name NEW.")
+    if out is not None:
+        from camelid_core.writers import choose
+
+        choose(out, "")
+    else:
+        from camelid_core.datasets.library import refuse_taken
+
+        refuse_taken(new)
+
+
+def _files(names: Iterable[str], datasets: Registry[Dataset]) -> list[str]:
+    return [open_source(source.name, datasets).source for source in parse_sources(names, datasets)]
+
+
+def _metered(records: Iterable[Record], meter: Meter, total: int) -> Iterator[Record]:
+    for number, record in enumerate(records, 1):
+        if number % 2000 == 0:
+            meter(number, total)
+        yield record
+
+
+def _deduplicate(text: str) -> Any:
+    if text not in ("no", "exact", "near"):
+        raise UsageError(f"--dedupe {text!r} is not known; use no, exact or near.")
+    return text
+
+
+def _caps(texts: list[str] | None) -> dict[str, int]:
+    caps = {}
+    for text in several(texts):
+        name, equals, count = text.rpartition("=")
+        if not equals or not count.isdecimal():
+            raise UsageError(f"--cap {text!r} is no cap; write name=N, for example alpaca=1000.")
+        caps[name] = int(count)
+    return caps

@@ -1,0 +1,95 @@
+"""Adding to a journal of judgements: each row whole and on the disk, whoever else writes to it at the same time.
+
+Knows rows and their ids. What a row holds is its writer's choice; reading one is `readers.judgements`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from camelid_core.errors import DataError
+from camelid_core.file_permissions import make_private, open_private
+from camelid_core.readers.feedback import IDENT, JUDGED, RETRACTED
+
+Row = Mapping[str, Any]
+
+
+def retraction(ident: str) -> dict[str, Any]:
+    """What takes back all that was said of `ident`."""
+    return {IDENT: ident, RETRACTED: True}
+
+
+def say(path: Path, rows: Sequence[Row]) -> int:
+    """Add those of `rows` that say something new of their id; how many there were.
+
+    Raises:
+        DataError: the file cannot be written; what it held before is as it was.
+    """
+    try:
+        json.dumps(list(rows), ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise DataError("the text holds half a surrogate pair, which no tokenizer takes.", "bad_character") from None
+    try:
+        if all(row.get(RETRACTED) for row in rows) and not path.exists():
+            return 0
+        make_private(path.parent)
+        with _alone(path) as file:
+            return _add(file, list(_news(rows, _last_words(file))))
+    except OSError as error:
+        raise DataError(f"{str(path)!r} cannot be written: {error.strerror or error}.", "no_file") from None
+
+
+def _add(file: BinaryIO, rows: Sequence[Row]) -> int:
+    if rows:
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        file.write("".join(f"{json.dumps({JUDGED: now, **row}, ensure_ascii=False)}\n" for row in rows).encode())
+        file.flush()
+        os.fsync(file.fileno())
+    return len(rows)
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[BinaryIO]:
+    """The file, for one writer at a time among all threads and processes."""
+    while True:
+        with open_private(path, "a+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                yield file
+                return  # else it was removed while we waited
+
+
+def _last_words(file: BinaryIO) -> dict[str, Row]:
+    """What was said last of each id. A line that a power cut tore is taken away: it was never acknowledged."""
+    known: dict[str, Row] = {}
+    end = 0
+    file.seek(0)
+    for line in file:
+        if not line.endswith(b"\n"):
+            file.truncate(end)
+            break
+        end += len(line)
+        with contextlib.suppress(ValueError, TypeError, KeyError):  # somebody else's line, which stays as it is
+            row = json.loads(line)
+            known[str(row[IDENT])] = {name: value for name, value in row.items() if name != JUDGED}
+    file.seek(0, os.SEEK_END)
+    return known
+
+
+def _news(rows: Sequence[Row], known: dict[str, Row]) -> Iterator[Row]:
+    """Those that are not what was said last."""
+    for row in rows:
+        ident = str(row[IDENT])
+        before, now = known.get(ident), json.loads(json.dumps(row))
+        if row.get(RETRACTED) and (before is None or before.get(RETRACTED)):
+            continue
+        if before != now:
+            known[ident] = now
+            yield row

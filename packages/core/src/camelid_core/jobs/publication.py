@@ -1,0 +1,177 @@
+"""From an attempt's output to the place where everyone finds it: verified, whole, and once.
+
+Knows directories, renames and fsync. Knows nothing of what an artefact holds: verifying is handed in.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from camelid_core import staging
+from camelid_core.errors import CamelidError, JobError
+from camelid_core.integrity import fsync_directory, write_durably
+from camelid_core.paths import artefacts_dir, given_path, safe_name
+from camelid_core.file_permissions import make_private, share
+
+from .run_directories import OUTPUT, PLACED, RESULT, home_of
+from .job import Job, State
+from .attempt_result import Result
+from .store import JobStore
+
+Verify = Callable[[Path], object]
+
+
+def destination(config: Any) -> Path | None:
+    """Where a configuration wants its result: its `publish_to`, else its `output`; None: where we like.
+
+    A plain name means a directory among the artefacts.
+
+    Raises:
+        UsageError: nothing can be called so.
+        JobError: something is there already, or nothing can be put there. Asked before the work, not after it.
+    """
+    given = getattr(config, "publish_to", None) or getattr(config, "output", None)
+    if not given:
+        return None
+    try:
+        path = given_path(given, "output")
+        path = path if path.is_absolute() else artefacts_dir() / safe_name(str(path), "output")
+        _refuse_taken(path)
+        _try(path)
+    except CamelidError:
+        raise
+    except OSError as error:
+        raise JobError(f"nothing can be written to {str(given)!r}: {_reason(error)}. Give another output.") from error
+    return path
+
+
+def _try(path: Path) -> None:
+    """Do what publishing will do, a level deeper, and take it away again: only the system knows whether it can be."""
+    above = next(each for each in path.parents if os.path.lexists(each))
+    with staging.directory(above / "trial") as trial:
+        place = trial / path.relative_to(above)
+        place.mkdir(parents=True)
+        with staging.directory(place) as staged:
+            staged.rename(place)
+            fsync_directory(place.parent)
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error).rstrip(".")
+
+
+def publish(store: JobStore, job: Job, attempt: Path, result: Result, verify: Verify) -> Job:
+    """Verify the output of a successful attempt and move it to its final place, if the job is still ours.
+
+    Raises:
+        StaleAttempt: another attempt holds the job.
+        JobError: the place was taken meanwhile, or cannot be written; the output stays in the attempt's directory.
+    """
+    output = attempt / OUTPUT
+    placed = _already_placed(attempt)
+    if placed is not None:
+        return store.publish(job, lambda: placed, result.summary)
+    if not output.exists():
+        return store.finish(job, State.SUCCEEDED, summary=result.summary)
+    try:
+        verify(output)
+    except CamelidError:
+        (attempt / RESULT).unlink()  # a retry must do the work again, not offer this again
+        raise
+    share(output)
+    sync(output)
+    target = Path(result.publish_to) if result.publish_to else home_of(attempt) / "artefacts" / job.label
+    place = _Place(attempt, target, explicit=result.publish_to is not None)
+    try:
+        make_private(target.parent, home_of(attempt))
+        return _publish_to(store, job, output, place, result)
+    except OSError as error:
+        raise JobError(
+            f"the result cannot be put to {str(target)!r}: {_reason(error)}. It is kept: mend that, and "
+            f"`camelid jobs retry {job.id}` puts it there without doing the work again."
+        ) from error
+
+
+def _publish_to(store: JobStore, job: Job, output: Path, place: _Place, result: Result) -> Job:
+    try:
+        return store.publish(job, lambda: place(output), result.summary)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+    return _publish_across(store, job, output, place, result)
+
+
+def _publish_across(store: JobStore, job: Job, output: Path, place: _Place, result: Result) -> Job:
+    """The final place is on another file system: copy beside it first, outside the lock."""
+    with staging.directory(place.target) as copy:
+        shutil.copytree(output, copy, symlinks=True, dirs_exist_ok=True)
+        sync(copy)
+        published = store.publish(job, lambda: place(copy), result.summary)
+    shutil.rmtree(output, ignore_errors=True)
+    return published
+
+
+class _Place:
+    """Renames a directory to `target`, or to `target-2`, `-3` … where we chose the name."""
+
+    def __init__(self, attempt: Path, target: Path, explicit: bool) -> None:
+        self.target = target
+        self._attempt = attempt
+        self._explicit = explicit
+
+    def __call__(self, staged: Path) -> Path:
+        final = self._free()
+        found = staged.stat()
+        # should we die between the rename and the commit, the next attempt finds by this that all is done
+        note = {"path": str(final), "device": found.st_dev, "inode": found.st_ino}
+        write_durably(self._attempt / PLACED, json.dumps(note).encode(), private=True)
+        staged.rename(final)
+        fsync_directory(final.parent)
+        return final
+
+    def _free(self) -> Path:
+        if self._explicit:
+            _refuse_taken(self.target)
+            return self.target
+        names = (self.target.with_name(f"{self.target.name}-{n}") for n in count(2))
+        return self.target if not _taken(self.target) else next(path for path in names if not _taken(path))
+
+
+def sync(directory: Path) -> None:
+    """Bring every file below to disk: a rename that survives a power cut must not outlive its contents."""
+    for folder, _, names in os.walk(directory):
+        for name in names:
+            with (Path(folder) / name).open("rb") as file:
+                os.fsync(file.fileno())
+        fsync_directory(Path(folder))
+
+
+def _already_placed(attempt: Path) -> Path | None:
+    try:
+        note = json.loads((attempt / PLACED).read_text(encoding="utf-8"))
+        path = Path(note["path"])
+        found = path.stat()
+    except (OSError, ValueError, KeyError):
+        return None
+    return path if (found.st_dev, found.st_ino) == (note["device"], note["inode"]) else None
+
+
+def _refuse_taken(path: Path) -> None:
+    if _taken(path):
+        raise JobError(
+            f"{path} exists already and is not empty; nothing was overwritten. Give another output or move it."
+        )
+
+
+def _taken(path: Path) -> bool:
+    """An empty directory is free: renaming onto it replaces it."""
+    if path.is_symlink() or not path.is_dir():
+        return path.is_symlink() or path.exists()
+    return next(path.iterdir(), None) is not None

@@ -1,0 +1,36 @@
+"""From where a job that is taken up again goes on, in words.
+
+Knows two events of its attempts: `resume` and `checkpoint`, each with a step. Knows nothing of what was saved; a task
+that tells neither keeps what it does as it goes, or nothing.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from camelid_core.events import read_events
+
+from .run_directories import EVENTS, attempts
+
+_TOLD = ("resume", "checkpoint")
+
+
+def kept(home: Path, job_id: int) -> int | None:
+    """The step from which another attempt would go on, 0 if from the beginning; None if the task does not say."""
+    for directory in attempts(home, job_id):
+        steps = [event["step"] for event in read_events(directory / EVENTS)[0] if event["kind"] in _TOLD]
+        if steps:
+            return int(steps[-1])
+    return None
+
+
+def going_on(home: Path, job_id: int) -> str:
+    """What a person can type to go on, and from where that would be."""
+    step = kept(home, job_id)
+    if step is None:
+        then = "goes on from what it kept, if anything"
+    elif step:
+        then = f"goes on from step {step:,}, where it was saved"
+    else:
+        then = "begins anew: nothing was saved yet"
+    return f"`camelid jobs retry {job_id}` {then}."

@@ -1,0 +1,92 @@
+"""Which rows are held out: whole clusters of copies, so that nothing measured on was trained on.
+
+Knows keys and hashes. Knows nothing of files, weights or templates.
+
+A cluster is all rows that ask the same (`quality.prompt_key`), in whichever source they stand. It is
+held out when a seeded hash of its key is among the lowest: one pass, and memory only for those.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from camelid_core.quality.row_keys import mixed_key, prompt_key
+from camelid_core.records import Record
+
+SHARE = 10
+"""At most one cluster in this many is held out."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """The held-out rows, one for each cluster; `keys` of their clusters; `places` of all rows in those clusters."""
+
+    records: list[Record] = field(default_factory=list)
+    keys: frozenset[int] = frozenset()
+    places: list[tuple[int, int]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Cluster:
+    record: Record
+    places: list[tuple[int, int]]
+
+
+class Choice:
+    """Chooses exactly `min(count, clusters // 10)` clusters of the rows it is shown."""
+
+    def __init__(self, count: int, seed: int = 0, key: Callable[[Record], int] = prompt_key) -> None:
+        self._count = count
+        self._seed = seed
+        self._key = key
+        self._heap: list[tuple[int, int]] = []  # (-hash, key): the worst candidate first
+        self._clusters: dict[int, _Cluster] = {}
+        self._distinct: set[int] = set()  # only until there are enough for `count`
+
+    @property
+    def wanted(self) -> bool:
+        """Whether there is anything to choose."""
+        return self._count > 0
+
+    def see(self, record: Record, source: int = 0, row: int = 0) -> None:
+        """Look at the row standing at `row` of `source`."""
+        if not self._count:
+            return
+        key = self._key(record)
+        cluster = self._clusters.get(key)
+        if cluster is not None:
+            cluster.places.append((source, row))
+            return
+        if len(self._distinct) < SHARE * self._count:
+            self._distinct.add(key)
+        rank = mixed_key(key, self._seed)
+        if len(self._heap) >= self._count and rank >= -self._heap[0][0]:
+            return
+        self._clusters[key] = _Cluster(record, [(source, row)])
+        heapq.heappush(self._heap, (-rank, key))
+        if len(self._heap) > self._count:
+            self._forget()
+
+    def made(self) -> HeldOut:
+        """The choice, once every row was seen; rows in the order in which they stood."""
+        while len(self._heap) > len(self._distinct) // SHARE:
+            self._forget()
+        clusters = sorted(self._clusters.values(), key=lambda cluster: cluster.places[0])
+        places = [place for cluster in clusters for place in cluster.places]
+        return HeldOut([cluster.record for cluster in clusters], frozenset(self._clusters), places)
+
+    def _forget(self) -> None:
+        del self._clusters[heapq.heappop(self._heap)[1]]
+
+
+def heldout(records: Iterable[Record], count: int, seed: int = 0, key: Callable[[Record], int] = prompt_key) -> HeldOut:
+    """Hold out at most `count` clusters, and at most a tenth of all, in one pass.
+
+    A row may be trained on exactly when its key is not in `keys`.
+    """
+    choice = Choice(count, seed, key)
+    for row, record in enumerate(records):
+        choice.see(record, 0, row)
+    return choice.made()

@@ -1,0 +1,157 @@
+"""Tokenizers and models from a `Reference`, the one place that calls `from_pretrained`.
+
+Knows dtypes, devices and safety. Knows nothing of training or generating. Imports torch inside;
+whoever imports torch imports this module first.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+from typing import Any, Literal
+
+from camelid_core.artefacts import verify_directory
+from .devices import cpu_has_bf16
+from camelid_core.errors import ModelError
+from .gguf import gguf_tokenizer, is_gguf
+from camelid_core.integrity import fingerprint, refuse_pickles, safetensors_header
+from .reference import Reference
+
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+
+# Read by OpenMP when torch is first imported: idle threads must sleep, not spin (10 times on a busy 2-core machine).
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+def choose_dtype(dtype: Dtype) -> Any:
+    """The torch dtype: `auto` is bfloat16 where the device multiplies it natively; else float16 on a CUDA card (a T4, a
+    V100), and float32 on a processor."""
+    import torch
+
+    if dtype != "auto":
+        return getattr(torch, dtype)
+    if torch.cuda.is_available():
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    return torch.bfloat16 if cpu_has_bf16() else torch.float32
+
+
+def choose_device() -> str:
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def load_tokenizer(reference: Reference) -> Any:
+    """The tokenizer of the adapter's directory if it brings one, else of the base; a padding token is made sure of."""
+    from transformers import AutoTokenizer
+
+    directory = reference.base
+    if reference.peft is not None and (reference.peft / "tokenizer.json").is_file():
+        directory = reference.peft
+    try:
+        tokenizer = (
+            gguf_tokenizer(directory)
+            if is_gguf(directory)
+            else AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+        )
+    except ModelError:
+        raise
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0]
+        if not any(directory.glob("token*")):
+            reason = "tokenizer.json is missing; copy it there from where the model came from."
+        elif "trust_remote_code" in str(error):
+            reason = "it would run code that came with the model, which is never done."
+        raise ModelError(f"{str(directory)!r} has no tokenizer that can be loaded: {reason}") from error
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = reference.adapter.pad_token or tokenizer.eos_token
+    return tokenizer
+
+
+def load_base(reference: Reference, dtype: Dtype = "auto", **options: Any) -> Any:
+    """The base model, on its device, ready for adapters; `options` go to `from_pretrained` (quantisation).
+
+    Raises:
+        UnsafeFormat: pickled weights.
+        ArtefactError: damaged weights.
+        ModelError: the files do not make a model.
+    """
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
+
+    check_files(reference.base)
+    logging.disable_progress_bar()
+    options = {"dtype": choose_dtype(dtype), **reference.adapter.model_options, **options}
+    if reference.stretched:
+        options["config"] = _stretched(reference)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(reference.base, local_files_only=True, **options)
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise ModelError(f"{reference.name!r} cannot be loaded: {str(error).splitlines()[0]}") from error
+    return model if "device_map" in options else model.to(choose_device())
+
+
+def load_config(reference: Reference) -> Any:
+    """The base's configuration as Transformers reads it: complete, whichever version wrote the file.
+
+    Raises:
+        ModelError: Transformers cannot read it.
+    """
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(reference.base, local_files_only=True)
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"{reference.name!r} cannot be loaded: {str(error).splitlines()[0]}") from error
+
+
+def _stretched(reference: Reference) -> Any:
+    """The file's configuration with the reference's positions."""
+    config = load_config(reference)
+    config.rope_parameters = dict(reference.config["rope_parameters"])
+    config.max_position_embeddings = reference.config["max_position_embeddings"]
+    return config
+
+
+def load_adapted(reference: Reference, dtype: Dtype = "auto", base: Any = None) -> Any:
+    """The base with the reference's adapter on it (frozen), or the bare base if it is no adapter.
+
+    `base` is the base's model if it is loaded already.
+
+    Raises:
+        ArtefactError: the adapter is not the one that was written.
+        ModelError: it was trained on another base.
+    """
+    if reference.peft is None:
+        return load_base(reference, dtype)
+    from peft import PeftModel
+
+    check_files(reference.peft)
+    if reference.manifest is not None:
+        verify_directory(reference.peft)
+    check_base(reference)
+    model = load_base(reference, dtype) if base is None else base
+    with warnings.catch_warnings():  # AdaLoRA keeps its ranks where peft looks for LoRA's, and works all the same
+        warnings.filterwarnings("ignore", "The following rank_pattern keys did not match", RuntimeWarning)
+        return PeftModel.from_pretrained(model, str(reference.peft)).eval()
+
+
+def check_files(directory: Path) -> None:
+    """Raise UnsafeFormat for a pickle, ArtefactError for weights that were cut short or damaged."""
+    refuse_pickles(directory)
+    for path in sorted(directory.glob("*.safetensors")):
+        safetensors_header(path)
+
+
+def check_base(reference: Reference) -> None:
+    """Raise ModelError if the adapter was trained on another base than the one found."""
+    base = reference.manifest.base if reference.manifest else None
+    if base is not None and base.fingerprint and base.fingerprint != fingerprint(reference.base):
+        raise ModelError(
+            f"adapter {reference.name!r} was trained on another base than {str(reference.base)!r} "
+            f"({base.id}): weights, configuration or tokenizer differ. Point it at the original base."
+        )

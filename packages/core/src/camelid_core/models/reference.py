@@ -1,0 +1,237 @@
+"""From a name a person types to a model on disk: registry names, artefacts, directories, Hub ids.
+
+Knows where models live and what a directory is. Loads no weights.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .adapters import ModelAdapter, Weights, adapter_for
+from camelid_core.artefacts import Manifest, is_artefact, read_artefact
+from camelid_core.errors import ModelError, UnknownName, UsageError
+from .gguf import SUFFIX, brings_tokenizer, gguf_config, gguf_files, gguf_metadata, is_gguf
+from camelid_core.paths import HUB, artefacts_dir, given_path, models_dir, safe_name
+from camelid_core.plugins import Host
+from .rope import as_trained
+from .stray_files import refuse_strays
+from camelid_core.templates.hf_chat_template import OWN, chat_template_of
+
+_ADAPTER_CONFIG = "adapter_config.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A model on disk. `peft` is the adapter's directory where `name` is an adapter; `base` always
+    holds full weights: a directory, or a GGUF file. `template` is the template's registered name, empty if
+    none is known. `config` is what the model is loaded with: its file's, or where `stretched` with scaled positions."""
+
+    name: str
+    base: Path
+    adapter: ModelAdapter
+    config: dict[str, Any]
+    base_id: str
+    licence: str = "unknown"
+    peft: Path | None = None
+    template: str = ""
+    manifest: Manifest | None = None
+    stretched: bool = False
+
+
+def all_weights(adapters: Iterable[ModelAdapter]) -> dict[str, tuple[Weights, ModelAdapter]]:
+    return {weights.name: (weights, adapter) for adapter in adapters for weights in adapter.weights}
+
+
+def pulled_dir(hub_id: str) -> Path:
+    """Where the Hub's `org/name` lies once it was pulled. Raises UsageError: not as a name of one directory."""
+    _refuse_prefix(hub_id)
+    return models_dir() / safe_name(hub_id.replace("/", "--"), "model")
+
+
+def resolve_model(name: str, host: Host, gguf: bool = True) -> Reference:
+    """Find what `name` means: a directory, a published artefact, a registered model, or a Hub id already fetched;
+    or a GGUF file, unless what is wanted is more than its answers.
+
+    Raises:
+        UsageError: it is written as a dataset of the Hub is.
+        UnknownName: nothing of that name, with what to type to get it.
+        ModelError: a directory that holds neither a model nor an adapter, or what no model has; or an adapter without
+            its base.
+    """
+    _refuse_prefix(name)
+    known = all_weights(host.adapters)
+    found = _find(name, known)
+    if found is not None:
+        reference = _from_directory(name, found, host)
+        if is_gguf(reference.base) and not gguf:
+            raise ModelError(
+                f"{name!r} is a GGUF file, which can be talked to, served and asked, but neither trained nor merged; "
+                "name the Transformers directory that it was made from."
+            )
+        return reference
+    if name.lower().endswith(SUFFIX):
+        raise ModelError(f"there is no file {name!r}.")
+    if name in known:
+        raise ModelError(f"model {name!r} is not here yet; type `camelid models pull {name}`.")
+    if name.count("/") == 1 and not name.startswith((".", "/", "~")):
+        raise ModelError(f"model {name!r} is not here yet; type `camelid models pull {name}` to get it from the Hub.")
+    local = [path.name for root in (artefacts_dir(), models_dir()) if root.is_dir() for path in root.iterdir()]
+    raise UnknownName("model or artefact", name, {*known, *local}, "camelid models list")
+
+
+def _refuse_prefix(name: str) -> None:
+    if name.startswith(HUB):
+        raise UsageError(
+            f"{name!r} is how data of the Hub are named; a model's name there has no {HUB!r} before it: "
+            f"{name.removeprefix(HUB)!r}."
+        )
+
+
+def _find(name: str, known: Mapping[str, tuple[Weights, ModelAdapter]]) -> Path | None:
+    """The directory or GGUF file that `name` means; a registered name means the pulled model alone.
+
+    A Hub id is what was pulled by it, else what was pulled by the name it is registered under.
+    """
+    paths = [given_path(name, "model"), artefacts_dir() / name, models_dir() / name]
+    with suppress(UsageError):  # no Hub id, but perhaps a path
+        paths.append(pulled_dir(name))
+    paths += [models_dir() / weights.name for weights, _ in known.values() if weights.hub_id == name]
+    for path in paths:
+        if (path.is_dir() or is_gguf(path)) and (name not in known or path.parent == models_dir()):
+            return path.resolve() if path.is_dir() else path.absolute()  # a link's target may be named otherwise
+    return None
+
+
+def _from_directory(name: str, path: Path, host: Host) -> Reference:
+    refuse_strays(path)
+    if path.is_file():
+        return _gguf_reference(name, path, None, host)
+    manifest = read_artefact(path).manifest if is_artefact(path) else None
+    if (path / _ADAPTER_CONFIG).is_file():
+        return _adapter_reference(name, path, manifest, host)
+    files = [] if any(path.glob("*.safetensors")) else gguf_files(path)
+    if len(files) > 1:
+        names = ", ".join(repr(file.name) for file in files)
+        raise ModelError(f"{str(path)!r} holds several GGUF files ({names}); name one of them.")
+    if files:
+        return _gguf_reference(name, files[0], manifest, host)
+    if not (path / "config.json").is_file():
+        raise ModelError(f"{str(path)!r} is neither a model (config.json) nor an adapter ({_ADAPTER_CONFIG}).")
+    config = read_config(path)
+    adapter = adapter_for(str(config.get("model_type", "")), host.adapters)
+    known = all_weights(host.adapters).values()
+    weights = next((weights for weights, _ in known if name in (weights.name, weights.hub_id)), None)
+    return Reference(
+        name=name,
+        base=path,
+        adapter=adapter,
+        config=config,
+        base_id=weights.hub_id if weights else (manifest.base.id if manifest and manifest.base else name),
+        licence=weights.licence if weights else (manifest.licences.effective if manifest else "unknown"),
+        template=_template_name(path, manifest, weights, adapter),
+        manifest=manifest,
+    )
+
+
+def _gguf_reference(name: str, path: Path, manifest: Manifest | None, host: Host) -> Reference:
+    metadata = gguf_metadata(path)
+    config = gguf_config(metadata)
+    adapter = adapter_for(str(config["model_type"]), host.adapters)
+    brought = chat_template_of(path.parent) if brings_tokenizer(path) else ""
+    own = OWN if brought or metadata.get("tokenizer.chat_template") else adapter.template
+    return Reference(
+        name=name,
+        base=path,
+        adapter=adapter,
+        config=config,
+        base_id=manifest.base.id if manifest and manifest.base else name,
+        licence=manifest.licences.effective if manifest else str(metadata.get("general.license") or "unknown"),
+        template=manifest.template.name if manifest and manifest.template else own,
+        manifest=manifest,
+    )
+
+
+def _adapter_reference(name: str, path: Path, manifest: Manifest | None, host: Host) -> Reference:
+    config = _read_object(path / _ADAPTER_CONFIG)
+    candidates = [config.get("base_model_name_or_path") or ""]
+    if manifest is not None and manifest.base is not None:
+        candidates = [manifest.base.path, manifest.base.id, *candidates]
+    known = all_weights(host.adapters)
+    for candidate in filter(None, candidates):
+        found = _find(candidate, known)
+        if found is None:
+            continue
+        if (found / _ADAPTER_CONFIG).is_file():
+            raise ModelError(
+                f"adapter {name!r} sits on {candidate!r}, which is an adapter itself; merge that one first."
+            )
+        base = _from_directory(candidate, found, host)
+        if is_gguf(base.base):
+            raise ModelError(
+                f"adapter {name!r} sits on {candidate!r}, a GGUF file, which takes no adapters; name the Transformers "
+                "directory that the file was made from, or merge the adapter and make a GGUF file of the result."
+            )
+        reference = Reference(
+            name=name,
+            base=base.base,
+            adapter=base.adapter,
+            config=base.config,
+            base_id=base.base_id,
+            licence=manifest.licences.effective if manifest else base.licence,
+            peft=path,
+            template=manifest.template.name if manifest and manifest.template else base.template,
+            manifest=manifest,
+        )
+        return as_trained(reference)
+    raise ModelError(
+        f"adapter {name!r} needs its base model {candidates[0]!r}, which is not here; pull or copy it first."
+    )
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """A model's `config.json`, refused if it asks to run code.
+
+    Raises:
+        ModelError: unreadable, or a key that makes libraries import code from the model.
+    """
+    config = _read_object(path / "config.json")
+    for key in _keys(config):
+        if key in ("auto_map", "trust_remote_code") or (key.startswith("_") and key.endswith("_internal")):
+            raise ModelError(
+                f"{str(path)!r} is refused: {key!r} in its config.json would run code that came with the model."
+            )
+    return config
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"{str(path)!r} cannot be read: {error}") from None
+    if not isinstance(value, dict):
+        raise ModelError(f"{str(path)!r} must hold a JSON object, not a {type(value).__name__}.")
+    return value
+
+
+def _keys(value: Any) -> Iterable[str]:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield str(key)
+            yield from _keys(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _keys(item)
+
+
+def _template_name(path: Path, manifest: Manifest | None, weights: Weights | None, adapter: ModelAdapter) -> str:
+    """The template it was trained with; else the registered one; else its own; else its family's."""
+    if manifest is not None and manifest.template is not None:
+        return manifest.template.name
+    if weights and weights.template:
+        return weights.template
+    return OWN if chat_template_of(path) else adapter.template

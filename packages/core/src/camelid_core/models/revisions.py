@@ -1,0 +1,46 @@
+"""Which commit of the Hub a model's directory is of.
+
+Knows the notes that huggingface_hub leaves beside files that it fetched. What was copied or made here has none, and
+whether the Hub has such a commit is not asked.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from camelid_core.errors import ConfigError
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+def commit_of(directory: Path) -> str:
+    """The commit that configuration and weights are of; empty if none is known, or not one for all of them."""
+    if directory.parent.name == "snapshots" and _COMMIT.fullmatch(directory.name):  # in the Hub's own cache
+        return directory.name
+    found = {_noted(path) for path in (directory / "config.json", *directory.glob("*.safetensors"))}
+    return found.pop() if len(found) == 1 else ""
+
+
+def require_commit(directory: Path, revision: str) -> None:
+    """Raise ConfigError unless the model in `directory` is known to be of this commit, or of one that begins so."""
+    commit = commit_of(directory)
+    if len(revision) >= 7 and commit.startswith(revision):
+        return
+    known = f"is of commit {commit}" if commit else "does not say of which commit it is"
+    raise ConfigError(
+        f"model.revision is {revision!r}, but {str(directory)!r} {known}. Leave model.revision empty to take what is "
+        f"there; or move it away, type `hf download ORG/NAME --revision COMMIT --local-dir {directory}`, and give that "
+        "commit's number (at least 7 of its digits)."
+    )
+
+
+def _noted(path: Path) -> str:
+    """What the note beside a file says, if nobody wrote the file after the note."""
+    note = path.parent / ".cache" / "huggingface" / "download" / f"{path.name}.metadata"
+    try:
+        commit, _, noted = note.read_text(encoding="utf-8").splitlines()
+        sound = _COMMIT.fullmatch(commit) and path.stat().st_mtime <= float(noted) + 1
+    except (OSError, ValueError):
+        return ""
+    return commit if sound else ""

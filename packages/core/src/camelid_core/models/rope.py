@@ -1,0 +1,120 @@
+"""Longer contexts by scaling rotary positions: what a recipe says, and the model configuration it means.
+
+Knows configuration dictionaries of Transformers 5 (`rope_parameters`). Loads no model; what an older file leaves unsaid
+(LLaMA's theta, Pythia's part of the head) Transformers knows, and is asked for where a model is stretched.
+
+`linear` is position interpolation (Chen et al. 2023, arXiv:2306.15595): positions are divided by the factor, so 8192
+of them lie where 2048 were learned. `dynamic` changes the base with the length (NTK-aware); `yarn` is arXiv:2309.00071.
+A model works only with the scaling it was trained with, so every artefact records it.
+
+`max_position_embeddings` of a stretched model is the longer context, save under `dynamic`: there it stays what the base
+has, for Transformers reads from it where stretching begins. `context_length` knows the difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Self
+
+from camelid_core.errors import ModelError, UsageError
+
+if TYPE_CHECKING:
+    from .reference import Reference
+
+KINDS = ("linear", "dynamic", "yarn")
+MAX_FACTOR = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class RopeScaling:
+    """`factor` times as many positions as the base has."""
+
+    kind: str
+    factor: float
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """`linear:4` and the like.
+
+        Raises:
+            UsageError: another kind, or a factor that is not above 1.
+        """
+        kind, _, number = text.partition(":")
+        try:
+            factor = float(number)
+        except ValueError:
+            factor = 0.0
+        if kind not in KINDS or not 1 < factor <= MAX_FACTOR:
+            raise UsageError(
+                f"rope {text!r} is not understood; give {', '.join(f'{each}:4' for each in KINDS)} or the like, "
+                f"with a factor above 1 and at most {MAX_FACTOR}."
+            )
+        return cls(kind, factor)
+
+
+def scaled(reference: Reference, scaling: RopeScaling) -> Reference:
+    """The model with its positions stretched: its configuration says so, its files are as they were.
+
+    Raises:
+        ModelError: the model has no rotary positions, or they are scaled already.
+    """
+    from .loading import load_config
+
+    config = load_config(reference)
+    there = getattr(config, "rope_parameters", None)
+    longest = reference.config.get("max_position_embeddings")
+    if not there or not isinstance(longest, int) or getattr(config, "alibi", False):
+        raise ModelError(f"{reference.name!r} has no rotary positions to scale; leave model.rope empty.")
+    if any(isinstance(value, dict) for value in there.values()):
+        raise ModelError(
+            f"{reference.name!r} has rotary positions of several kinds ({', '.join(there)}), which cannot be scaled; "
+            "leave model.rope empty."
+        )
+    if there.get("rope_type", "default") != "default":
+        raise ModelError(
+            f"{reference.name!r} is scaled already ({there['rope_type']}, factor {there.get('factor')}); "
+            "leave model.rope empty to keep that."
+        )
+    parameters = {**there, "rope_type": scaling.kind, "factor": scaling.factor}
+    if scaling.kind == "yarn":
+        parameters["original_max_position_embeddings"] = longest
+    return _with(reference, parameters, longest)
+
+
+def as_trained(reference: Reference) -> Reference:
+    """An adapter's model with the scaling that the adapter was trained with; any other as it is."""
+    manifest = reference.manifest
+    trained = manifest.rope_scaling if manifest is not None and reference.peft is not None else None
+    if not trained or trained.get("rope_type", "default") == "default" or trained == rope_parameters(reference.config):
+        return reference
+    return _with(reference, trained, reference.config.get("max_position_embeddings", 0))
+
+
+def context_length(config: Mapping[str, Any]) -> int | None:
+    """How many positions a model with this configuration takes; None if it names no limit."""
+    longest = config.get("max_position_embeddings")
+    if not isinstance(longest, int):
+        return None
+    parameters = rope_parameters(config) or {}
+    return int(longest * float(parameters.get("factor", 1))) if parameters.get("rope_type") == "dynamic" else longest
+
+
+def rope_parameters(config: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What a configuration says of rotary positions, in the words of Transformers 5; nothing if it has none."""
+    found = config.get("rope_parameters") or config.get("rope_scaling")
+    theta = config.get("rope_theta")
+    if not found and theta is None:
+        return None
+    parameters = {"rope_type": "default", **({"rope_theta": theta} if theta is not None else {}), **(found or {})}
+    return {("rope_type" if key == "type" else key): value for key, value in parameters.items()}
+
+
+def _with(reference: Reference, parameters: dict[str, Any], longest: int) -> Reference:
+    """`longest` is what the base has."""
+    if parameters["rope_type"] != "dynamic":
+        longest = int(longest * float(parameters.get("factor", 1)))
+    config = {key: value for key, value in reference.config.items() if key not in ("rope_scaling", "rope_theta")}
+    return replace(
+        reference, config={**config, "rope_parameters": parameters, "max_position_embeddings": longest}, stretched=True
+    )

@@ -1,0 +1,82 @@
+"""Contamination: training rows that hold a run of words of an evaluation set.
+
+Knows runs of n words (Chinese by the character) and which evaluation row they come from.
+Knows nothing of benchmarks. Memory is bounded: 12–24 bytes for each run of the evaluation set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from hashlib import blake2b
+
+from camelid_core.errors import DataError
+from camelid_core.records import Record
+
+from .row_keys import KeyMap, from_bytes
+from .row_lints import Find, Lint
+from .near_duplicates import words
+
+N = 13
+"""Words in a row that two texts rarely share by chance (the length GPT-3's authors used)."""
+MOST_RUNS = 20_000_000
+
+
+class Contamination:
+    """The runs of an evaluation set, to compare training rows with.
+
+    A text shorter than n words is one run of its own: it is found where a whole message equals it.
+
+    Raises:
+        DataError: the evaluation set is empty or has more than `MOST_RUNS` runs.
+    """
+
+    def __init__(self, against: Iterable[Record], n: int = N) -> None:
+        self.n = n
+        self.rows = 0
+        self._runs = KeyMap()
+        for self.rows, record in enumerate(against, 1):
+            for run in self._of(record):
+                self._runs.put(_key(run), self.rows)
+            if len(self._runs) > MOST_RUNS:
+                raise DataError(
+                    f"the evaluation set has over {MOST_RUNS:,} runs of {n} words by row {self.rows:,}; "
+                    "compare with a part of it."
+                )
+        if not len(self._runs):
+            raise DataError("the evaluation set holds no text to compare with.")
+
+    def find(self, record: Record) -> str:
+        for run in self._of(record):
+            row = self._runs.get(_key(run))
+            if row >= 0:
+                return f"shares {len(run)} words with row {row} of the evaluation set: {' '.join(run)!r}"
+        return ""
+
+    def lint(self) -> Lint:
+        """As a lint, to be counted and dropped like any other."""
+        return Lint("contamination", f"A run of {self.n} words of the evaluation set.", self.find)
+
+    def _of(self, record: Record) -> Iterator[list[str]]:
+        for message in record.messages:
+            for text in (message.content, message.context):
+                tokens = words(text)
+                if len(tokens) < self.n:
+                    # A short answer ("yes", "42") is shared by chance; a short question hardly.
+                    if message.role == "user" and len(tokens) >= min(5, self.n):
+                        yield tokens
+                    continue
+                for start in range(len(tokens) - self.n + 1):
+                    yield tokens[start : start + self.n]
+
+
+def contamination(records: Iterable[Record], against: Iterable[Record], n: int = N) -> Iterator[tuple[int, str]]:
+    """Row number (from 1) and what it shares, for every row of `records` that shares a run with `against`."""
+    known: Find = Contamination(against, n).find
+    for number, record in enumerate(records, 1):
+        found = known(record)
+        if found:
+            yield number, found
+
+
+def _key(run: list[str]) -> int:
+    return from_bytes(blake2b(" ".join(run).encode("utf-8", "surrogatepass"), digest_size=8).digest())

@@ -1,0 +1,163 @@
+"""What is left out of a dataset, and the account of it: by tag, by lint, as a copy.
+
+Knows reasons and counts. Knows nothing of files, weights or order.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from camelid_core.errors import UnknownName, UsageError
+from camelid_core.records import Record
+
+from .row_keys import KeyMap, record_key
+from .row_lints import LINTS as ROW_LINTS
+from .row_lints import Lint
+from .near_duplicates import NearIndex
+
+Deduplicate = Literal["no", "exact", "near"]
+FIXABLE = tuple(name for name, lint in ROW_LINTS.items() if lint.fix)
+
+
+@dataclass(slots=True)
+class Account:
+    """What became of the rows of one source: `read` rows came in, `kept` are left, `dropped` says why the rest is not.
+
+    `fixed` counts rows that a lint's fix changed; `taken` rows go out once weights, caps and totals are applied.
+    """
+
+    source: str = ""
+    read: int = 0
+    kept: int = 0
+    taken: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    fixed: Counter[str] = field(default_factory=Counter)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "source": self.source,
+            "read": self.read,
+            "kept": self.kept,
+            "taken": self.taken,
+            "dropped": dict(self.dropped.most_common()),
+            "fixed": dict(self.fixed.most_common()),
+        }
+
+
+class Sieve:
+    """Says of row after row why it is left out. One sieve for all sources: the first of several copies stays.
+
+    Raises:
+        UnknownName: a lint that is not known.
+    """
+
+    def __init__(
+        self,
+        drop_tags: Iterable[str] = (),
+        drop_lints: Iterable[str] = (),
+        deduplicate: Deduplicate = "no",
+        lints: Mapping[str, Lint] | None = None,
+    ) -> None:
+        self._tags = frozenset(drop_tags)
+        self._finds = [(name, lint.start()) for name, lint in chosen(drop_lints, lints).items()]
+        self._exact = KeyMap() if deduplicate != "no" else None
+        self._near = NearIndex() if deduplicate == "near" else None
+        self._origins: list[str] = []
+
+    @property
+    def active(self) -> bool:
+        """Whether any row could be left out."""
+        return bool(self._tags or self._finds or self._exact is not None)
+
+    def origin(self, name: str) -> None:
+        """The rows that follow come from here."""
+        self._origins.append(name)
+
+    def reason(self, record: Record) -> str:
+        """Why this row is left out; empty if it stays."""
+        for tag in record.tags:
+            if tag in self._tags:
+                return f"tag {tag}"
+        for name, find in self._finds:
+            if find(record):
+                return f"lint {name}"
+        return self._copy(record)
+
+    def _copy(self, record: Record) -> str:
+        if self._exact is None:
+            return ""
+        here = max(0, len(self._origins) - 1)
+        earlier = self._exact.put(record_key(record), here)
+        if earlier >= 0:
+            return self._copied("copy", earlier)
+        if self._near is not None:
+            earlier = self._near.put(record, here)
+            if earlier >= 0:
+                return self._copied("near copy", earlier)
+        return ""
+
+    def _copied(self, what: str, earlier: int) -> str:
+        return f"{what} of a row in {self._origins[earlier]}" if self._origins else what
+
+
+def clean(
+    records: Iterable[Record],
+    drop: Iterable[str] = (),
+    fix: Iterable[str] = (),
+    deduplicate: Deduplicate = "no",
+    drop_tags: Iterable[str] = (),
+    lints: Mapping[str, Lint] | None = None,
+    account: Account | None = None,
+) -> Iterator[Record]:
+    """The rows that stay, fixed first and sieved then; `account` is filled in as they are read.
+
+    Raises:
+        UnknownName: a lint that is not known.
+        UsageError: a lint without a fix among `fix`.
+    """
+    account = Account() if account is None else account
+    fixes = chosen(fix, lints)
+    for name, lint in fixes.items():
+        if lint.fix is None:
+            raise UsageError(f"lint {name!r} has no fix; drop the rows it finds, or fix one of {', '.join(FIXABLE)}.")
+    return _clean(records, fixes, Sieve(drop_tags, drop, deduplicate, lints), account)
+
+
+def _clean(records: Iterable[Record], fixes: dict[str, Lint], sieve: Sieve, account: Account) -> Iterator[Record]:
+    for record in records:
+        account.read += 1
+        for name, lint in fixes.items():
+            if lint.find(record) and lint.fix is not None:
+                fixed = lint.fix(record)
+                if fixed is not None and fixed != record:
+                    account.fixed[name] += 1
+                    record = fixed
+        reason = sieve.reason(record)
+        if reason:
+            account.dropped[reason] += 1
+            continue
+        account.kept += 1
+        account.taken += 1
+        yield record
+
+
+def chosen(names: Iterable[str] | None, lints: Mapping[str, Lint] | None = None) -> dict[str, Lint]:
+    """The lints of these names; all that run by default for None.
+
+    Raises:
+        UnknownName: with the nearest known one.
+    """
+    from . import LINTS
+
+    known = LINTS if lints is None else lints
+    if names is None:
+        return {name: lint for name, lint in known.items() if lint.default}
+    found = {}
+    for name in names:
+        if name not in known:
+            raise UnknownName("lint", name, known)
+        found[name] = known[name]
+    return found

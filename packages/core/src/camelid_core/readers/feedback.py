@@ -1,0 +1,71 @@
+"""The journal of what people think of answers: JSON Lines to which rows are only ever added.
+
+A row says something of one `id`. Of several rows the last one counts, and one that is `retracted` takes them back.
+Knows the rows' order. What they hold is what the formats of preferences and of labelled answers hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from camelid_core.records import Record
+
+from .row_faults import Faults
+from .file_formats import OpenRows, Rows
+from .row_formats import prompt_completion
+from .preferences import CHOSEN, preference
+from .reader import Reader, Reading, Row
+
+JUDGED, IDENT, RETRACTED = "judged", "id", "retracted"
+_BEGINS = f'{{"{JUDGED}":'.encode()
+
+
+def is_judgements(path: Path) -> bool:
+    """Whether the file's first row is one of a journal."""
+    if path.suffix.lower() != ".jsonl":
+        return False
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_BEGINS)) == _BEGINS
+    except OSError:
+        return False  # which the reading itself says
+
+
+class LastWords:
+    """Of each id the last row, unless that takes it back."""
+
+    def __init__(self, path: Path, faults: Faults) -> None:
+        self._path = path
+        self._rows = OpenRows(path, faults)
+
+    def where(self) -> str:
+        return self._rows.where()
+
+    def __iter__(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        last = {_ident(row, number): number for number, row in OpenRows(self._path, Faults(strict=False))}
+        for number, row in self._rows:
+            if last.get(_ident(row, number)) == number and not row.get(RETRACTED):
+                yield number, row
+
+
+def _ident(row: Row, number: int) -> str | int:
+    """A row that somebody added by hand may have none, and then stands for itself."""
+    return str(row[IDENT]) if row.get(IDENT) is not None else number
+
+
+def _rows(path: Path, reading: Reading) -> Rows:
+    return LastWords(path, reading.faults)
+
+
+def _record(row: Row, number: int, reading: Reading) -> Record:
+    return preference(row, number, reading) if CHOSEN in row else prompt_completion(row, number, reading)
+
+
+JUDGEMENTS = Reader(
+    "judgements",
+    "What people thought of answers, as the chat keeps it: the last word on each answer or pair counts.",
+    _record,
+    rows=_rows,
+)

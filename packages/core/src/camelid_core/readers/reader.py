@@ -1,0 +1,109 @@
+"""`Reader`: how rows of one format become records, and `Reading`: how one file is being read.
+
+Knows what every reader has. Knows no format.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from camelid_core.records import Message, Record
+from camelid_core.strictjson import loads
+
+from .column_mapping import Columns
+from .row_faults import Faults, RowFault
+from .file_formats import OpenRows, Rows
+from .text_values import text
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a reader may want to know beside the row. `source` goes into records that name none themselves."""
+
+    source: str = ""
+    columns: Columns | None = None
+    seed: int = 0
+    keep_escapes: bool = False
+    faults: Faults = field(default_factory=Faults)
+
+
+def _open(path: Path, reading: Reading) -> Rows:
+    return OpenRows(path, reading.faults)
+
+
+def _any(path: Path) -> bool:
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """One format. `record(row, number, reading)` makes a record or raises RowFault.
+
+    A row fits if it has all columns of one of `needs`; without `needs` the reader is only taken by name.
+    `rows` cuts the file where suffix and first bytes do not tell how.
+    A reader that `refines` another is taken in its place for the files it `accepts`.
+    """
+
+    name: str
+    help: str
+    record: Callable[[Row, int, Reading], Record]
+    needs: tuple[tuple[str, ...], ...] = ()
+    rows: Callable[[Path, Reading], Rows] = _open
+    refines: str = ""
+    accepts: Callable[[Path], bool] = _any
+
+    def fits(self, row: Row) -> bool:
+        return any(all(key in row for key in keys) for keys in self.needs)
+
+
+def build(
+    messages: Sequence[Message],
+    row: Row,
+    number: int,
+    reading: Reading,
+    names: Columns | None = None,
+    rejected: str | None = None,
+    label: bool | None = None,
+) -> Record:
+    """A record with what the row says about itself: its id, source (`dataset` too) and tags (`category` too)."""
+    names = names or LABELS
+    return Record(
+        tuple(messages),
+        _label(row.get(names.id), "id") or str(number),
+        _label(row.get(names.source) or row.get("dataset"), "source") or reading.source,
+        _tags(row.get(names.tags) or row.get("category")),
+        rejected,
+        label,
+    )
+
+
+LABELS = Columns(id="id", source="source", tags="tags")
+
+
+def _label(value: Any, name: str) -> str:
+    return "" if value is None else text(str(value), name)
+
+
+def _tags(value: Any) -> tuple[str, ...]:
+    if not value:
+        return ()
+    if isinstance(value, str) and value.startswith("["):
+        value = _listed(value)
+    if isinstance(value, str):
+        return (text(value, "tags"),)
+    if not isinstance(value, list):
+        raise RowFault("no_text", "'tags' must be a text or a list of texts.")
+    return tuple(text(tag, "tags") for tag in value)
+
+
+def _listed(value: str) -> Any:
+    """A table has lists as their JSON text; a tag may begin with a bracket all the same."""
+    try:
+        return loads(value)
+    except (ValueError, RecursionError):
+        return value

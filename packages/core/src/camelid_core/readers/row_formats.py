@@ -1,0 +1,153 @@
+"""The formats whose rows are known by their columns: what makes a record of each.
+
+Knows names of columns. Knows nothing of files.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from camelid_core.records import Message, Record
+
+from .column_mapping import Columns
+from .dialogue import dialogue
+from .row_faults import RowFault
+from .preferences import PREFERENCES, label_of
+from .reader import LABELS, Reader, Reading, Row, build
+from .text_values import listed, text
+from .turns import pairs, turns
+
+OUTPUTS = ("output", "response")
+INPUTS = ("input", "context")
+SYSTEMS = ("system", "system_prompt")
+PAIRS = (
+    ("prompt", "completion"),
+    ("prompt", "response"),
+    ("prompt", "chosen"),
+    ("question", "answer"),
+    ("question", "response"),
+    ("query", "response"),
+    ("query", "answer"),
+    ("problem", "solution"),
+    ("inputs", "targets"),
+    ("input", "target"),
+    ("input", "output"),
+)
+"""What is asked and what is answered, in the words of the formats."""
+
+FIRST_ANSWER = "conversations began with an answer, which was left out"
+KEPT_AS_ONE = "instructions with 'Human:' and 'Assistant:' in them but no dialogue stayed one turn"
+
+
+def alpaca(row: Row, number: int, reading: Reading) -> Record:
+    instruction = field(row, "instruction")
+    context = field(row, *INPUTS)
+    answer = Message("assistant", field(row, *OUTPUTS))
+    asked = [Message("user", instruction, context)]
+    if "Human:" in instruction and "Assistant:" in instruction:
+        asked = _dialogue(instruction, context, reading) or asked
+    earlier = pairs(row["history"], "history") if row.get("history") else []
+    label = label_of(row) if "kto_tag" in row else None
+    return build([*_system(row), *earlier, *asked, answer], row, number, reading, label=label)
+
+
+def _dialogue(instruction: str, context: str, reading: Reading) -> list[Message]:
+    asked = dialogue(instruction)
+    if not asked:
+        reading.faults.note(KEPT_AS_ONE)
+    elif context:
+        asked[-1] = Message("user", asked[-1].content, context)
+    return asked
+
+
+def messages(row: Row, number: int, reading: Reading) -> Record:
+    said = turns(row["messages"], "messages", reading.faults)
+    rejected = row.get("rejected")  # as we write it
+    worse = rejected if isinstance(rejected, str) else None
+    return build(said, row, number, reading, rejected=worse, label=label_of(row))
+
+
+def sharegpt(row: Row, number: int, reading: Reading) -> Record:
+    name = "conversations" if "conversations" in row else "conversation"
+    said = [*_system(row), *turns(row[name], name, reading.faults)]
+    first = next((index for index, turn in enumerate(said) if turn.role == "user"), len(said))
+    kept = [turn for index, turn in enumerate(said) if index >= first or turn.role == "system"]
+    if len(kept) < len(said):
+        if first == len(said):
+            raise RowFault("no_question", f"{name!r} holds no turn of a person.")
+        reading.faults.note(FIRST_ANSWER)
+    return build(kept, row, number, reading, label=label_of(row) if "kto_tag" in row else None)
+
+
+def prompt_completion(row: Row, number: int, reading: Reading) -> Record:
+    asked, answered = next(pair for pair in PAIRS if all(name in row for name in pair))
+    said = _either(row[asked], asked, "user", reading)
+    reply = _either(row[answered], answered, "assistant", reading)
+    if len(reply) > len(said) and reply[: len(said)] == said:  # preference data repeat the prompt in the answer
+        said = []
+    label = label_of(row) if asked == "prompt" else None
+    return build([*_system(row), *said, *reply], row, number, reading, label=label)
+
+
+def mapped(row: Row, number: int, reading: Reading) -> Record:
+    """By the columns that `reading` names."""
+    names = reading.columns or Columns()
+    gone = [name for name in names.used().values() if name not in row]
+    if gone:
+        raise RowFault("no_column", f"there is no column {gone[0]!r}; the columns are {listed(row)}.")
+    given = {ours: row[theirs] for ours, theirs in names.used().items()}
+    labels = Columns(id=names.id or LABELS.id, source=names.source or LABELS.source, tags=names.tags or LABELS.tags)
+    return build(_mapped(given, number, reading), row, number, reading, labels)
+
+
+def _mapped(given: dict[str, Any], number: int, reading: Reading) -> list[Message]:
+    if "messages" in given:
+        return [*_system(given), *turns(given["messages"], "messages", reading.faults)]
+    return list(alpaca(given | {"id": None, "source": None, "tags": None}, number, reading).messages)
+
+
+def field(row: Row, *names: str) -> str:
+    """The text under the first of `names` that is there; a missing key and null mean no text, 0 and false do not."""
+    for name in names:
+        value = row.get(name)
+        if value is not None:
+            return text(value, name)
+    return ""
+
+
+def _system(row: Row) -> list[Message]:
+    said = field(row, *SYSTEMS)
+    return [Message("system", said)] if said else []
+
+
+def _either(value: Any, name: str, role: Any, reading: Reading) -> list[Message]:
+    """A text, or a list of messages."""
+    if isinstance(value, list):
+        return turns(value, name, reading.faults)
+    return [Message(role, text("" if value is None else value, name))]
+
+
+FORMATS = (
+    PREFERENCES,
+    Reader("tulu", "Tulu's JSON Lines: 'dataset', 'id' and 'messages'.", messages, (("dataset", "messages"),)),
+    Reader("messages", "OpenAI's 'messages', each with 'role' and 'content'.", messages, (("messages",),)),
+    Reader(
+        "sharegpt",
+        "ShareGPT's 'conversations', each turn with 'from' and 'value'.",
+        sharegpt,
+        (("conversations",), ("conversation",)),
+    ),
+    Reader(
+        "alpaca",
+        "Alpaca's 'instruction', 'input' and 'output' (or 'response'), with 'system', 'history' and 'category'.",
+        alpaca,
+        tuple(("instruction", name) for name in OUTPUTS),
+    ),
+    Reader(
+        "prompt-completion",
+        "A question and its answer: 'prompt' and 'completion' (and 'label'), 'question' and 'answer', and the like.",
+        prompt_completion,
+        PAIRS,
+    ),
+    Reader("mapped", "Any columns, named by a mapping: instruction=question,output=answer.", mapped),
+)

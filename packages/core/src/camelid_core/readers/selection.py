@@ -1,0 +1,142 @@
+"""Which reader reads a file: the one that was named, the one that was mapped, or each row's own.
+
+Knows all readers, those of plugins too. Knows nothing of formats.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from types import MappingProxyType
+
+from camelid_core.errors import CamelidError, UnknownName, UsageError
+from camelid_core.records import Record
+
+from .column_mapping import Columns
+from .row_faults import Faults, RowFault
+from .flan import COLUMNS, FLAN
+from .row_formats import FORMATS
+from .feedback import JUDGEMENTS, is_judgements
+from .column_proposal import propose
+from .reader import Reader, Reading, Row
+from .delimited import Cells
+from .text_values import listed
+
+READERS: Mapping[str, Reader] = MappingProxyType({reader.name: reader for reader in (*FORMATS, FLAN, JUDGEMENTS)})
+"""The readers of core itself."""
+
+_KINDS_OF_ROWS = 100
+_COLUMN_NAME = re.compile(r"[^\W\d][\w .#-]{0,39}")
+
+
+def known() -> dict[str, Reader]:
+    """All readers by name: ours first, then those that plugins give."""
+    from camelid_core.plugins import load_host
+
+    return {reader.name: reader for reader in load_host().readers}
+
+
+def choose(path: Path, name: str = "", columns: Columns | None = None) -> Reader:
+    """The reader for a file.
+
+    Raises:
+        UnknownName: no reader is called `name`.
+        UsageError: a mapping for a reader that takes none, or none for the one that needs it.
+    """
+    if columns is not None and name in ("", "mapped"):
+        return READERS["mapped"]
+    if columns is not None:
+        raise UsageError(
+            f"reader {name!r} knows its columns; give a mapping without a reader, or a reader without one."
+        )
+    if name == "mapped":
+        raise UsageError("reader 'mapped' needs a mapping: instruction=question,output=answer, for example.")
+    if name or is_flan(path):
+        return _named(name or FLAN.name, path)
+    if is_judgements(path):
+        return JUDGEMENTS
+    return automatic(known().values())
+
+
+def automatic(readers: Iterable[Reader]) -> Reader:
+    """Each row by the first reader whose columns it has; rows of several formats may stand in one file."""
+    candidates = tuple(reader for reader in readers if reader.needs)
+    by_keys: dict[tuple[str, ...], Reader] = {}  # most files have rows of one or two kinds
+
+    def record(row: Row, number: int, reading: Reading) -> Record:
+        keys = tuple(row)
+        reader = by_keys.get(keys)
+        if reader is None:
+            reader = reader_of(row, candidates)
+            if len(by_keys) < _KINDS_OF_ROWS:
+                by_keys[keys] = reader
+        return reader.record(row, number, reading)
+
+    return Reader("", "Each row by its columns.", record)
+
+
+def fitting(row: Row, readers: Iterable[Reader]) -> Reader | None:
+    """The first reader whose columns the row has. Quick, where `reader_of` thinks of a mapping to propose."""
+    return next((reader for reader in readers if reader.needs and reader.fits(row)), None)
+
+
+def reader_of(row: Row, readers: Iterable[Reader] = READERS.values()) -> Reader:
+    """Raises RowFault: the columns are those of no format."""
+    reader = fitting(row, readers)
+    if reader is not None:
+        return reader
+    proposed = propose(list(row), [row]) or "instruction=question,output=answer, for example"
+    raise RowFault(
+        "unknown_format",
+        f"no known format; the keys are [{listed(sorted(map(str, row)))}]. "
+        "Rows need 'instruction' and 'output' (and may have 'input'), or 'messages'; "
+        f"other names need a mapping: {proposed}.",
+    )
+
+
+def is_flan(path: Path) -> bool:
+    """Whether the file is a TSV of three cells a line whose first line is no header."""
+    if path.suffix.lower() not in (".tsv", ".tab"):
+        return False
+    first = first_cells(path, "\t", 2)
+    return bool(first) and all(len(cells) == len(COLUMNS) for cells in first) and not looks_like_header(first[0])
+
+
+def looks_like_header(cells: Iterable[str]) -> bool:
+    """Whether all of the first line could be names: short, distinct, and beginning with a letter."""
+    names = [cell.strip() for cell in cells]
+    return len(set(names)) == len(names) and all(_COLUMN_NAME.fullmatch(name) for name in names)
+
+
+def first_cells(path: Path, delimiter: str, count: int) -> list[list[str]]:
+    """The cells of the first rows of a table; what cannot be read is for the reading itself to say."""
+    try:
+        with path.open("rb") as file:
+            return list(islice(Cells(file, path.name, Faults(), delimiter), count))
+    except (OSError, CamelidError):
+        return []
+
+
+def _named(name: str, path: Path) -> Reader:
+    readers = known()
+    if name not in readers:
+        raise UnknownName("reader", name, readers)
+    for reader in readers.values():
+        if reader.refines == name and reader.accepts(path):
+            return reader
+    return _insisting(readers[name]) if readers[name].needs else readers[name]
+
+
+def _insisting(reader: Reader) -> Reader:
+    """The reader, for files whose rows nobody has looked at."""
+    wanted = ", or ".join(" and ".join(map(repr, keys)) for keys in reader.needs)
+
+    def record(row: Row, number: int, reading: Reading) -> Record:
+        if not reader.fits(row):
+            raise RowFault("unknown_format", f"reader {reader.name!r} needs {wanted}; the columns are {listed(row)}.")
+        return reader.record(row, number, reading)
+
+    return replace(reader, record=record)

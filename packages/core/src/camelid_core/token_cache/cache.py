@@ -1,0 +1,285 @@
+"""The token cache: shards named by what they were made from, made in parallel, listed and pruned.
+
+Knows directories, threads and locks. Knows nothing of cut-offs, recipes or datasets.
+
+A shard holds the tokens of up to `CHUNK` conversations in a row and is named by their text, the
+template, the tokenizer and the code's version. So whoever needs the same rows under the same template
+finds them, and whoever was killed halfway goes on where the finished shards end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from camelid_core import staging, paths
+from camelid_core.errors import CamelidError, DataError
+from camelid_core.records import Record
+from camelid_core.tokenization import Encoder, Tokens
+
+from . import shards
+from .encoded_dataset import Encoded, Lease
+from .cache_keys import chunk_key, encoder_key
+from .shards import Place
+
+CHUNK = 4096
+"""Conversations per shard: a second's work, so little is lost to a kill."""
+CHUNK_CHARACTERS = 8_000_000
+"""A shard ends earlier where conversations are long, so that memory stays bounded."""
+_BATCH = 256
+
+Progress = Callable[[int, "int | None"], None]
+"""Told how many rows are done, and of how many if that is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What the cache holds of some data under one template and tokenizer; `used` is in seconds since 1970."""
+
+    key: str
+    template: str
+    tokenizer: str
+    sources: tuple[str, ...]
+    rows: int
+    tokens: int
+    bytes: int
+    used: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """One finished shard as `encode` needs it: where it is, and two numbers for each of its rows."""
+
+    place: Place
+    lengths: Any
+    trained: Any
+
+
+class TokenCache:
+    """Tokenised rows under `directory`, by default `cache/tokens` in Camelid's home."""
+
+    def __init__(self, directory: Path | None = None) -> None:
+        self.directory = directory or paths.home() / "cache" / "tokens"
+
+    def encode(
+        self,
+        records: Iterable[Record],
+        encoder: Encoder,
+        *,
+        workers: int | None = None,
+        progress: Progress | None = None,
+        total: int | None = None,
+        lenient: bool = False,
+    ) -> Encoded:
+        """All `records`, tokenised; what is on disk already is only checked.
+
+        `lenient` gives a row without tokens where the template has no form for a conversation.
+
+        Raises:
+            DataError: such a conversation, by row and source.
+        """
+        import numpy as np
+
+        directory = self.directory / encoder_key(encoder)
+        lease = Lease(directory)
+        made: list[_Made] = []
+        done = 0
+        for chunk, shard in _in_order(_chunks(records), partial(_make, directory, encoder), workers or _cores()):
+            if not lenient:
+                _raise_refused(chunk, shard, encoder)
+            made.append(shard)
+            done += len(chunk)
+            if progress is not None:
+                progress(done, total)
+        empty = np.zeros(0, np.int64)
+        lengths = np.concatenate([empty, *(shard.lengths for shard in made)])
+        trained = np.concatenate([empty, *(shard.trained for shard in made)])
+        return Encoded([shard.place for shard in made], lengths, trained, lease)
+
+    def entries(self) -> list[Entry]:
+        """What is there, the last used first."""
+        groups: dict[tuple[str, str], list[tuple[dict[str, str], os.stat_result]]] = {}
+        for path, stat in self._files():
+            facts = shards.facts(path)
+            groups.setdefault((path.parent.name, facts.get("sources", "")), []).append((facts, stat))
+        found = [_entry(key, sources, members) for (key, sources), members in groups.items()]
+        return sorted(found, key=lambda entry: entry.used, reverse=True)
+
+    def prune(
+        self, older_than_days: float | None = None, keep_bytes: int | None = None, *, dry_run: bool = False
+    ) -> int:
+        """Delete what was not used for so long, then the longest unused until no more than `keep_bytes` are left.
+
+        What another process is using stays. Returns the bytes freed, or with `dry_run` those that would be.
+        """
+        files = sorted(self._files(), key=lambda file: file[1].st_mtime)
+        left = sum(stat.st_size for _, stat in files)
+        oldest = time.time() - older_than_days * 86400 if older_than_days is not None else 0.0
+        freed = 0
+        with contextlib.ExitStack() as locks:
+            free: dict[Path, bool] = {}
+            for path, stat in files:
+                if stat.st_mtime >= oldest and (keep_bytes is None or left <= keep_bytes):
+                    continue
+                if path.parent not in free:
+                    free[path.parent] = locks.enter_context(_exclusive(path.parent))
+                if free[path.parent]:
+                    freed += stat.st_size
+                    left -= stat.st_size
+                    if not dry_run:
+                        path.unlink(missing_ok=True)
+            if not dry_run:
+                self._sweep()
+        return freed
+
+    def _files(self) -> Iterator[tuple[Path, os.stat_result]]:
+        for path in self.directory.glob(f"*/*{shards.SUFFIX}"):
+            with contextlib.suppress(FileNotFoundError):  # pruned meanwhile
+                yield path, path.stat()
+
+    def _sweep(self) -> None:
+        """Halves of shards that a kill left behind, and directories that nothing is left in."""
+        staging.sweep_below(self.directory)
+        for lock in self.directory.glob("*/.*.lock"):
+            staging.discard_if_dead(lock)
+        for directory in self.directory.glob("*"):
+            with contextlib.suppress(OSError):
+                directory.rmdir()
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _chunks(records: Iterable[Record]) -> Iterator[list[Record]]:
+    chunk: list[Record] = []
+    characters = 0
+    for record in records:
+        chunk.append(record)
+        characters += sum(len(message.content) + len(message.context) for message in record.messages)
+        if len(chunk) >= CHUNK or characters >= CHUNK_CHARACTERS:
+            yield chunk
+            chunk, characters = [], 0
+    if chunk:
+        yield chunk
+
+
+def _in_order(
+    chunks: Iterator[list[Record]], make: Callable[[list[Record]], _Made], workers: int
+) -> Iterator[tuple[list[Record], _Made]]:
+    """Each chunk with its shard, in order. Threads are enough: the tokenizer works outside the interpreter's lock.
+
+    What was begun is finished even when the source breaks: it will be found the next time.
+    """
+    waiting: deque[tuple[list[Record], Future[_Made]]] = deque()
+    with ThreadPoolExecutor(workers, "tokenize") as pool:
+        for chunk in chunks:
+            waiting.append((chunk, pool.submit(make, chunk)))
+            if len(waiting) > workers:
+                first, future = waiting.popleft()
+                yield first, future.result()
+        while waiting:
+            first, future = waiting.popleft()
+            yield first, future.result()
+
+
+def _make(directory: Path, encoder: Encoder, chunk: list[Record]) -> _Made:
+    """The shard of `chunk`: the one on disk if it is sound, else a new one."""
+    path = directory / (chunk_key(chunk) + shards.SUFFIX)
+    found = shards.read(path)
+    if found is None:
+        with _alone(path):  # another process or thread may be making this very shard
+            found = shards.read(path)
+            if found is None:
+                shards.write(path, _tokens(encoder, chunk), _described(encoder, chunk))
+                found = shards.read(path)
+    if found is None:
+        raise DataError(f"{str(path)!r} could not be written as it should be; is the disk full or failing?")
+    shards.touch(path)
+    return _counted(*found)
+
+
+def _counted(place: Place, tokens: Tokens) -> _Made:
+    import numpy as np
+
+    so_far = np.concatenate([[0], np.cumsum(tokens.trained)])
+    return _Made(place, np.diff(tokens.offsets), np.diff(so_far[tokens.offsets]))
+
+
+def _tokens(encoder: Encoder, chunk: list[Record]) -> Tokens:
+    parts = [
+        encoder.tokens([record.messages for record in chunk[start : start + _BATCH]])
+        for start in range(0, len(chunk), _BATCH)
+    ]
+    return Tokens.joined(parts)
+
+
+def _described(encoder: Encoder, chunk: list[Record]) -> dict[str, str]:
+    sources = dict.fromkeys(record.source for record in chunk)
+    tokenizer = encoder.tokenizer
+    return {
+        "template": encoder.template.name,
+        "tokenizer": Path(getattr(tokenizer, "name_or_path", "") or type(tokenizer).__name__).name,
+        "sources": "\n".join(list(sources)[:5]),
+    }
+
+
+def _raise_refused(chunk: list[Record], shard: _Made, encoder: Encoder) -> None:
+    """Rows without tokens are those the template had no form for; it says why when asked again."""
+    if shard.lengths.all():
+        return
+    for record, length in zip(chunk, shard.lengths.tolist(), strict=True):
+        if not length:
+            try:
+                encoder.example(record.messages)
+            except CamelidError as error:
+                raise DataError(f"row {record.id} of {record.source!r}: {error}") from None
+
+
+def _entry(key: str, sources: str, members: list[tuple[dict[str, str], os.stat_result]]) -> Entry:
+    first = members[0][0]
+    return Entry(
+        key=key,
+        template=first.get("template", "?"),
+        tokenizer=first.get("tokenizer", "?"),
+        sources=tuple(filter(None, sources.split("\n"))),
+        rows=sum(int(facts.get("rows", 0)) for facts, _ in members),
+        tokens=sum(int(facts.get("tokens", 0)) for facts, _ in members),
+        bytes=sum(stat.st_size for _, stat in members),
+        used=max(stat.st_mtime for _, stat in members),
+    )
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Only one at a time makes a shard, among threads and processes; the lock goes with whoever is killed."""
+    lock = path.with_name(f".{path.stem}.lock")
+    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        lock.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _exclusive(directory: Path) -> Iterator[bool]:
+    """Whether nobody uses the directory; if so, nobody may begin to until this is over."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield True
+    except BlockingIOError:
+        yield False
+    finally:
+        os.close(descriptor)

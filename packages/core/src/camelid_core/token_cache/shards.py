@@ -1,0 +1,99 @@
+"""One shard: the tokens of a few thousand conversations in one safetensors file.
+
+Tensors: `ids` (int32, all rows end to end), `trained` (one bit per token), `offsets` (int64, where
+each row starts, and the end). Metadata: rows, tokens, a SHA-256 of the tensors, and what a listing
+shows. Knows files. Knows nothing of templates or tokenizers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from camelid_core.errors import ArtefactError
+from camelid_core.integrity import safetensors_header, write_durably
+from camelid_core.tokenization import Tokens
+
+SUFFIX = ".safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where in a file its tensors lie."""
+
+    path: Path
+    rows: int
+    tokens: int
+    ids: int
+    trained: int
+    offsets: int
+
+
+def write(path: Path, tokens: Tokens, described: dict[str, str]) -> None:
+    """Write a shard whole or not at all."""
+    import numpy as np
+    from safetensors.numpy import save
+
+    tensors = {"ids": tokens.ids, "trained": np.packbits(tokens.trained), "offsets": tokens.offsets}
+    counts = {"rows": str(len(tokens.offsets) - 1), "tokens": str(len(tokens.ids))}
+    data = save(tensors, {**described, **counts, "sha256": _digest(tensors)})
+    write_durably(path, data, private=True)
+
+
+def read(path: Path) -> tuple[Place, Tokens] | None:
+    """A shard, checked to its last byte, or None if it is not there or not as it was written."""
+    import numpy as np
+
+    with contextlib.suppress(OSError, ArtefactError, ValueError, LookupError, TypeError):
+        place, digest = locate(path)
+        data = path.read_bytes()
+        ids = np.frombuffer(data, np.int32, place.tokens, place.ids)
+        bits = np.frombuffer(data, np.uint8, -(-place.tokens // 8), place.trained)
+        offsets = np.frombuffer(data, np.int64, place.rows + 1, place.offsets)
+        if _digest({"ids": ids, "trained": bits, "offsets": offsets}) == digest:
+            return place, Tokens(ids, np.unpackbits(bits, count=place.tokens).view(np.bool_), offsets)
+    return None
+
+
+def locate(path: Path) -> tuple[Place, str]:
+    """Where the tensors lie, by the header alone, and the digest they should have.
+
+    Raises:
+        ArtefactError: no sound header.
+    """
+    header = safetensors_header(path)
+    with path.open("rb") as file:
+        start = 8 + struct.unpack("<Q", file.read(8))[0]
+    facts = header["__metadata__"]
+    at = {name: start + int(header[name]["data_offsets"][0]) for name in ("ids", "trained", "offsets")}
+    return Place(path, int(facts["rows"]), int(facts["tokens"]), **at), str(facts["sha256"])
+
+
+def facts(path: Path) -> dict[str, str]:
+    """What a shard says of itself, without reading its tensors; nothing if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            length = struct.unpack("<Q", file.read(8))[0]
+            header = json.loads(file.read(min(length, 1 << 20)))
+        return {str(name): str(value) for name, value in header["__metadata__"].items()}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, struct.error):
+        return {}
+
+
+def touch(path: Path) -> None:
+    """Remember that it was used now. A read-only cache stays usable."""
+    with contextlib.suppress(OSError):
+        os.utime(path)
+
+
+def _digest(tensors: dict[str, Any]) -> str:
+    digest = hashlib.sha256()
+    for name in ("ids", "trained", "offsets"):
+        digest.update(tensors[name].data)
+    return digest.hexdigest()

@@ -1,0 +1,71 @@
+"""The task `measure`: every row of a dataset counted under a model's tokenizer and a template.
+
+Knows how to find them by name and how to tell a job's progress. What it tokenises stays in the cache,
+so a training run on the same rows, or the same job after a kill, begins with it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import Field
+
+from camelid_core.config import Config
+from camelid_core.paths import anchor
+from camelid_core.tasks import Interrupted, TaskContext
+
+_EVERY_SECONDS = 0.5
+
+
+class MeasureConfig(Config):
+    """Which dataset to count, and under what."""
+
+    data: str
+    """Dataset name or file."""
+    model: str = "smollm2-135m"
+    """Model whose tokenizer counts: a registered name, a Hub id or a directory."""
+    template: str = ""
+    """Prompt template; empty takes the model's own."""
+    cutoff: int = Field(512, ge=16, le=131072)
+    """Longest example in tokens."""
+    limit: int | None = Field(None, ge=1)
+    """Count at most this many rows."""
+
+    def anchored(self) -> MeasureConfig:
+        """With relative paths made absolute: a job runs in another directory than the one it is typed in."""
+        return self.model_copy(update={"data": anchor(self.data), "model": anchor(self.model)})
+
+
+def run(config: MeasureConfig, context: TaskContext) -> Mapping[str, Any]:
+    """Emits `progress` in rows; the summary is what `camelid_core.token_cache.token_counts` gives, with the names.
+
+    Raises:
+        Interrupted: asked to save and leave.
+        CamelidError: something of that name is not there, or its rows cannot be read.
+    """
+    from camelid_core.datasets.dataset import open_source
+    from camelid_core.models.loading import load_tokenizer
+    from camelid_core.models.reference import resolve_model
+    from camelid_core.plugins import load_host
+    from camelid_core.tokenization import Encoder
+
+    from .token_counts import measure
+
+    host = load_host()
+    dataset = open_source(config.data, host.datasets)
+    reference = resolve_model(config.model, host)
+    encoder = Encoder(load_tokenizer(reference), host.templates[config.template or reference.template])
+    told = 0.0
+
+    def progress(done: int, total: int | None) -> None:
+        nonlocal told
+        if context.stopping():
+            raise Interrupted
+        if time.monotonic() - told > _EVERY_SECONDS or done == total:
+            told = time.monotonic()
+            context.emit("progress", done=done, total=total, unit="rows")
+
+    counts = measure(dataset, encoder, limit=config.limit, cutoff=config.cutoff, progress=progress)
+    return {"data": config.data, "model": config.model, "template": encoder.template.name, **counts}

@@ -1,0 +1,184 @@
+"""Rows → the bytes of a file: a JSON array, JSON Lines, CSV, TSV, Parquet. A file is there whole or not at all.
+
+Knows forms of files. Knows nothing of what the rows mean.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import errno
+import io
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+from camelid_core import staging
+from camelid_core.errors import DataError
+from camelid_core.readers.row_faults import RowFault
+from camelid_core.readers.parquet import BATCH, parquet_module
+from camelid_core.readers.text_values import MAX_FIELD
+
+from .row_formats import TEXT, TEXTS, Row, Shape
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_encode = json.JSONEncoder(ensure_ascii=False).encode
+
+
+class Sink(Protocol):
+    """Takes rows. `close` writes what comes last, also when not all went well; it does not close the file."""
+
+    def add(self, row: Row) -> None: ...
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A form of file, the suffixes that stand for it, and the format it holds unless another is asked for."""
+
+    name: str
+    suffixes: tuple[str, ...]
+    shape: str
+    open: Callable[[BinaryIO, Shape], Sink]
+
+
+@contextlib.contextmanager
+def whole(path: Path) -> Iterator[BinaryIO]:
+    """A file that takes the place of `path` when all went well, and leaves no trace when it did not.
+
+    Raises:
+        DataError: the directory is not there, may not be written to, or is full, or a directory has the file's name.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            if path.is_dir():
+                raise DataError(f"{str(path)!r} is a directory; give the name of a file.", "no_file")
+            draft = stack.enter_context(staging.file(path))
+            file = draft.open("wb")
+        except OSError as error:
+            message = f"{str(path)!r} cannot be written: {error.strerror}. Give another file."
+            raise DataError(message, "no_file") from None
+        complete = False
+        try:
+            with file:
+                yield file
+                complete = True
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(path)
+        except OSError as error:
+            if not complete and error.errno not in _FULL:
+                raise  # of something that the rows are read from
+            message = f"{str(path)!r} cannot be written: {error.strerror}; nothing was kept."
+            raise DataError(message, "no_file") from None
+
+
+class _Array:
+    def __init__(self, file: BinaryIO, shape: Shape) -> None:
+        self._file = file
+        self._separator = "[\n  "
+
+    def add(self, row: Row) -> None:
+        self._file.write(f"{self._separator}{_encode(row)}".encode())
+        self._separator = ",\n  "
+
+    def close(self) -> None:
+        self._file.write(b"[]\n" if self._separator.startswith("[") else b"\n]\n")
+
+
+class _Lines:
+    def __init__(self, file: BinaryIO, shape: Shape) -> None:
+        self._file = file
+
+    def add(self, row: Row) -> None:
+        self._file.write(f"{_encode(row)}\n".encode())
+
+    def close(self) -> None:
+        pass
+
+
+class _Table:
+    """Cells are texts; a list goes in as its JSON text."""
+
+    def __init__(self, file: BinaryIO, shape: Shape, dialect: str) -> None:
+        self._shape = shape
+        self._text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
+        self._writer = csv.writer(self._text, dialect)
+        self._writer.writerow(shape.columns)
+
+    def add(self, row: Row) -> None:
+        self._writer.writerow([_cell(value) for value in _in_columns(row, self._shape).values()])
+
+    def close(self) -> None:
+        self._text.detach()
+
+
+class _Parquet:
+    def __init__(self, file: BinaryIO, shape: Shape) -> None:
+        parquet = parquet_module()
+        import pyarrow
+
+        self._shape = shape
+        fields = [(name, _arrow_type(kind)) for name, kind in shape.columns.items()]
+        self._batch: Callable[..., Any] = pyarrow.RecordBatch.from_pylist
+        self._schema = pyarrow.schema(fields)
+        self._writer = parquet.ParquetWriter(file, self._schema)
+        self._rows: list[Row] = []
+
+    def add(self, row: Row) -> None:
+        self._rows.append(_in_columns(row, self._shape))
+        if len(self._rows) >= 8 * BATCH:
+            self._flush()
+
+    def close(self) -> None:
+        try:
+            self._flush()
+        finally:
+            self._writer.close()
+
+    def _flush(self) -> None:
+        if self._rows:
+            self._writer.write_batch(self._batch(self._rows, schema=self._schema))
+            self._rows.clear()
+
+
+def _in_columns(row: Row, shape: Shape) -> Row:
+    """The row with every column of the format, and none besides.
+
+    Raises:
+        RowFault: it has more, or a list where the column is a text.
+    """
+    more = [name for name in row if name not in shape.columns]
+    more += [name for name, kind in shape.columns.items() if kind == TEXT and not isinstance(row.get(name, ""), str)]
+    if more:
+        raise RowFault("cannot_hold", f"a table has no place for {more[0]!r}. The writer 'messages' can hold it.")
+    return {name: row.get(name, "" if kind == TEXT else []) for name, kind in shape.columns.items()}
+
+
+def _cell(value: Any) -> str:
+    cell: str = value if isinstance(value, str) else _encode(value) if value else ""
+    if len(cell) > MAX_FIELD:
+        raise RowFault("too_long", f"a cell would have {len(cell):,} characters; at most {MAX_FIELD:,} can be read.")
+    return cell
+
+
+def _arrow_type(kind: tuple[str, ...]) -> Any:
+    import pyarrow
+
+    if kind == TEXT:
+        return pyarrow.string()
+    if kind == TEXTS:
+        return pyarrow.list_(pyarrow.string())
+    return pyarrow.list_(pyarrow.struct([(key, pyarrow.string()) for key in kind]))
+
+
+FORMS = (
+    Form("json", (".json",), "alpaca", _Array),
+    Form("jsonl", (".jsonl", ".ndjson"), "alpaca", _Lines),
+    Form("csv", (".csv",), "alpaca", lambda file, shape: _Table(file, shape, "excel")),
+    Form("tsv", (".tsv", ".tab"), "alpaca", lambda file, shape: _Table(file, shape, "excel-tab")),
+    Form("parquet", (".parquet",), "messages", _Parquet),
+)

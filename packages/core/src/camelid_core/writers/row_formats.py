@@ -1,0 +1,176 @@
+"""One record → one row of each format, or the reason why that format cannot hold it.
+
+Knows columns. Knows nothing of files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from camelid_core.readers.dialogue import dialogue
+from camelid_core.readers.row_faults import Faults, RowFault
+from camelid_core.readers.text_values import text
+from camelid_core.records import Message, Record
+
+Row = dict[str, Any]
+TEXT, TEXTS = ("text",), ("texts",)
+"""Kinds of columns: a text, a list of texts. Anything else is a list of objects with these keys."""
+
+JOINED = "rows had an input, which was joined to the instruction: this format has no place for it"
+NO_TAGS = "rows had tags, which were left behind: this format has no place for them, the writer 'messages' has"
+
+NO_JUDGEMENT = "rows had a rejected answer or a label, which was left behind: the writer 'messages' has a place for it"
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A format: its columns (those a table has) and how a record becomes a row.
+
+    `row` raises RowFault for a record that the format cannot hold.
+    """
+
+    name: str
+    help: str
+    columns: dict[str, tuple[str, ...]]
+    row: Callable[[Record, Faults], Row]
+
+    def checked(self, record: Record, faults: Faults) -> Row:
+        """The row; every text in it can be read back."""
+        for number, message in enumerate(record.messages, 1):
+            try:
+                text(message.content)
+                text(message.context)
+            except RowFault as fault:
+                raise fault.within(f", message {number}") from None
+        for label in (record.id, record.source, *record.tags):
+            text(label, "id, source or tags")
+        if record.tags and "tags" not in self.columns:
+            faults.note(NO_TAGS)
+        if record.judgement and self.row is not _messages:
+            faults.note(NO_JUDGEMENT)
+        return self.row(record, faults)
+
+
+def to_alpaca(record: Record) -> Row:
+    """`instruction`, `input` and `output`; `system` and `history` (pairs) only where there are such turns.
+
+    Raises:
+        RowFault: the turns are not a question and its answer, with pairs of them before.
+    """
+    system, pairs, (asked, answered) = _in_pairs(record)
+    if any(turn.context for pair in pairs for turn in pair) or answered.context:
+        raise RowFault("cannot_hold", "an earlier turn has an input of its own. The writer 'messages' can hold it.")
+    if dialogue(asked.content):
+        raise RowFault("cannot_hold", "its instruction would be read as a dialogue. The writer 'messages' can hold it.")
+    row: Row = {"instruction": asked.content, "input": asked.context, "output": answered.content}
+    if system:
+        row["system"] = system
+    if pairs:
+        row["history"] = [[question.content, answer.content] for question, answer in pairs]
+    return row
+
+
+def _alpaca(record: Record, faults: Faults) -> Row:
+    return to_alpaca(record)
+
+
+def _messages(record: Record, faults: Faults) -> Row:
+    """Everything that a record has."""
+    _some(record.messages)
+    row: Row = {"messages": [_turn(message) for message in record.messages]}
+    row |= record.judgement
+    labels = {"id": record.id, "source": record.source, "tags": list(record.tags)}
+    return {name: value for name, value in labels.items() if value} | row
+
+
+def _turn(message: Message) -> Row:
+    row = {"role": message.role, "content": message.content}
+    return row | {"context": message.context} if message.context else row
+
+
+def _tulu(record: Record, faults: Faults) -> Row:
+    _some(record.messages)
+    turns = [{"role": turn.role, "content": said} for turn, said in _joined(record.messages, faults)]
+    return {"dataset": record.source, "id": record.id, "messages": turns}
+
+
+def _sharegpt(record: Record, faults: Faults) -> Row:
+    said = [turn for turn in record.messages if turn.role != "system"]
+    if not said or said[0].role != "user":
+        raise RowFault("cannot_hold", "no person speaks first, and readers leave out what is said before.")
+    turns = [{"from": _SPEAKERS[turn.role], "value": words} for turn, words in _joined(record.messages, faults)]
+    return {"id": record.id, "conversations": turns} if record.id else {"conversations": turns}
+
+
+_SPEAKERS = {"system": "system", "user": "human", "assistant": "gpt"}
+
+
+def _prompt_completion(record: Record, faults: Faults) -> Row:
+    """Two texts for a question and its answer, two lists of messages for anything longer."""
+    if not record.messages or record.messages[-1].role != "assistant" or len(record.messages) < 2:
+        raise RowFault("cannot_hold", "it does not end with an answer to something. Use the writer 'messages'.")
+    said = _joined(record.messages, faults)
+    if len(said) == 2 and said[0][0].role == "user":
+        return {"prompt": said[0][1], "completion": said[1][1]}
+    turns = [{"role": turn.role, "content": words} for turn, words in said]
+    return {"prompt": turns[:-1], "completion": turns[-1:]}
+
+
+def _joined(messages: Sequence[Message], faults: Faults) -> list[tuple[Message, str]]:
+    """Each turn with its text, an input joined to it. A text that is too long then cannot be read back."""
+    if any(message.context for message in messages):
+        faults.note(JOINED)
+    return [(message, text(message.text)) for message in messages]
+
+
+def _some(messages: Sequence[Message]) -> None:
+    if not messages:
+        raise RowFault("cannot_hold", "it has no messages.")
+
+
+def _in_pairs(record: Record) -> tuple[str, list[tuple[Message, Message]], tuple[Message, Message]]:
+    """System text, earlier pairs of question and answer, and the last pair."""
+    turns = list(record.messages)
+    system = turns.pop(0) if turns and turns[0].role == "system" else None
+    pairs = list(zip(turns[::2], turns[1::2], strict=False))
+    in_turn = len(turns) % 2 == 0 and all((q.role, a.role) == ("user", "assistant") for q, a in pairs)
+    says_something = system is None or (system.content and not system.context)
+    if not pairs or not in_turn or not says_something:
+        raise RowFault("cannot_hold", "it is not a question and its answer in turn. The writer 'messages' can hold it.")
+    return system.content if system else "", pairs[:-1], pairs[-1]
+
+
+SHAPES = (
+    Shape(
+        "alpaca",
+        "Alpaca's 'instruction', 'input' and 'output'; 'system' and 'history' where there are such turns.",
+        {"instruction": TEXT, "input": TEXT, "output": TEXT},
+        _alpaca,
+    ),
+    Shape(
+        "messages",
+        "'messages' with 'role' and 'content', and the row's id, source and tags; holds every record.",
+        {"id": TEXT, "source": TEXT, "tags": TEXTS, "messages": ("role", "content", "context")},
+        _messages,
+    ),
+    Shape(
+        "sharegpt",
+        "ShareGPT's 'conversations' with 'from' and 'value'.",
+        {"id": TEXT, "conversations": ("from", "value")},
+        _sharegpt,
+    ),
+    Shape(
+        "tulu",
+        "Tulu's 'dataset', 'id' and 'messages'.",
+        {"dataset": TEXT, "id": TEXT, "messages": ("role", "content")},
+        _tulu,
+    ),
+    Shape(
+        "prompt-completion",
+        "'prompt' and 'completion', as texts, or as lists of messages where there are more turns.",
+        {"prompt": TEXT, "completion": TEXT},
+        _prompt_completion,
+    ),
+)

@@ -1,0 +1,86 @@
+"""A request's fields → what the engine is asked, under the server's limits.
+
+Knows sampling settings and bounds. Knows nothing of connections.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+from .errors import ApiError
+from .response_formats import ChatForm, CompletionForm
+from .reply import Asked
+from .schemas import Asking, ChatRequest, CompletionRequest
+from .state import State
+
+_COMPLETION_TOKENS = 16
+
+
+def chat(state: State, wanted: ChatRequest) -> Asked:
+    """Raises ApiError for what is beyond the limits or not served."""
+    label = state.model(wanted.model)
+    count = _count(state, wanted)
+    if wanted.top_logprobs and not wanted.logprobs:
+        raise ApiError(400, "'top_logprobs' needs 'logprobs': true.", "invalid_value", "top_logprobs")
+    longest = wanted.longest or min(state.limits.default_tokens, state.limits.max_tokens)
+    turns = [turn.as_turn() for turn in wanted.messages]
+    request = {
+        "model": label,
+        "messages": turns,
+        "count": count,
+        "sampling": _sampling(state, label, wanted, longest),
+        "logprobs": (wanted.top_logprobs or 0) if wanted.logprobs else None,
+        "stream": bool(wanted.stream),
+    }
+    form = ChatForm(label, count, bool(wanted.logprobs), wanted.wants_usage)
+    characters = sum(len(turn["content"]) for turn in turns)
+    return Asked(request, count, characters, "messages", form, bool(wanted.stream))
+
+
+def completion(state: State, wanted: CompletionRequest) -> Asked:
+    """Raises ApiError for what is beyond the limits or not served."""
+    label = state.model(wanted.model)
+    count, prompts = _count(state, wanted), wanted.prompts
+    if len(prompts) > state.limits.prompts:
+        raise ApiError(400, f"{len(prompts)} prompts; this server takes {state.limits.prompts}.", "too_many", "prompt")
+    longest = _COMPLETION_TOKENS if wanted.max_tokens is None else wanted.max_tokens
+    if longest == 0 and not wanted.echo:
+        raise ApiError(
+            400, "'max_tokens' 0 needs 'echo': true, or nothing is left to say.", "invalid_value", "max_tokens"
+        )
+    request = {
+        "model": label,
+        "prompts": prompts,
+        "count": count,
+        "sampling": _sampling(state, label, wanted, max(1, longest)),
+        "generate": longest > 0,
+        "echo": bool(wanted.echo),
+        "logprobs": wanted.logprobs,
+        "stops": wanted.stop_token_ids or [],
+        "ids": bool(wanted.return_token_ids),
+        "name_by_id": bool(wanted.return_tokens_as_token_ids),
+        "stream": bool(wanted.stream),
+    }
+    form = CompletionForm(label, count, wanted.logprobs is not None, wanted.wants_usage, bool(wanted.echo))
+    characters = sum(map(len, prompts))
+    return Asked(request, count * len(prompts), characters, "prompt", form, bool(wanted.stream))
+
+
+def _count(state: State, wanted: Asking) -> int:
+    count = wanted.n or 1
+    if count > state.limits.choices:
+        raise ApiError(400, f"'n' is {count}; this server gives at most {state.limits.choices}.", "too_many", "n")
+    return count
+
+
+def _sampling(state: State, label: str, wanted: Asking, longest: int) -> dict[str, Any]:
+    if longest > state.limits.max_tokens:
+        limit = state.limits.max_tokens
+        raise ApiError(400, f"'max_tokens' is {longest}; this server gives at most {limit}.", "too_many", "max_tokens")
+    settings = state.resident.models[label].sampling.model_dump(mode="json")
+    for name in ("temperature", "top_p", "top_k", "repetition_penalty", "no_repeat_ngram_size"):
+        if getattr(wanted, name) is not None:
+            settings[name] = getattr(wanted, name)
+    seed = secrets.randbits(31) if wanted.seed is None else wanted.seed
+    return settings | {"max_new_tokens": longest, "seed": seed, "stop": list(wanted.stops)}

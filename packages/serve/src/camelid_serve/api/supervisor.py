@@ -1,0 +1,269 @@
+"""The models' process, watched: started, asked, and started again when it dies or falls silent.
+
+Knows its life. Knows nothing of HTTP and of what is asked. Lives in one event loop; the process's events come
+in on another thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any
+
+from camelid_core.errors import CamelidError, ModelError, UsageError
+
+from camelid_serve.config import USUAL, Opening
+from camelid_serve.engine_process.client import EngineProcess
+from camelid_serve.engine_process.messages import Loaded, error_message
+
+from .limits import RESTARTS, RESTARTS_WITHIN
+
+log = logging.getLogger("camelid.api")
+
+_TICK = 0.25
+_CHARACTERS_PER_SECOND = 100
+FRESH_SECONDS = 30.0
+_PROBE_SECONDS = 5.0
+_LAST = ("done", "error")
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """What to hold: label → name of a model or artefact, and how."""
+
+    models: Mapping[str, str]
+    how: Opening = USUAL
+
+
+class Call:
+    """One request on its way: iterate its events. `ended` is done when the process has let go of it."""
+
+    def __init__(self, resident: Resident, weight: int) -> None:
+        self.weight = weight
+        self.ended = resident.loop.create_future()
+        self.number = 0
+        self.reading = 0.0
+        """Seconds that its prompt may take; 0 once something was heard of it."""
+        self._resident = resident
+        self._events: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+
+    def put(self, event: dict[str, Any]) -> None:
+        """Called on the thread of the pipe."""
+        with suppress(RuntimeError):  # the loop is closed: nobody listens any more
+            self._resident.loop.call_soon_threadsafe(self.take, event)
+
+    def take(self, event: dict[str, Any]) -> None:
+        self._resident.heard(self, event)
+        self._events.put_nowait(event)
+        if event["event"] in _LAST and not self.ended.done():
+            self.ended.set_result(None)
+
+    async def next(self) -> dict[str, Any]:
+        return await self._events.get()
+
+    @property
+    def waiting(self) -> bool:
+        """Whether more is here already."""
+        return not self._events.empty()
+
+    def cancel(self) -> None:
+        self._resident.cancel(self)
+
+
+class Resident:
+    """`models` says what can be asked, `added` which of them came while it ran; `state` is loading, ready, restarting
+    or failed."""
+
+    def __init__(self, serving: Serving, process: EngineProcess, stall_seconds: float) -> None:
+        self.serving = serving
+        self.models: dict[str, Loaded] = {}
+        self.added: dict[str, str] = {}
+        self.state = "loading"
+        self.why = "the model is being loaded."
+        self.calls: set[Call] = set()
+        self.restarted: Callable[[], None] = lambda: None
+        self.finished: Callable[[Mapping[str, Any]], None] = lambda done: None
+        self._process = process
+        self._stall = stall_seconds
+        self._heard = self._tokens = float("-inf")
+        self._deaths: deque[float] = deque(maxlen=RESTARTS + 1)
+        self._outbox: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._writer = Thread(target=self._write, daemon=True, name="engine requests")
+        self._probing: asyncio.Task[bool] | None = None
+        self._wanted = dict(serving.models)
+        self.changing = asyncio.Lock()
+
+    @property
+    def alive(self) -> bool:
+        return self.state == "ready" and self._process.alive
+
+    async def run(self, started: Callable[[CamelidError | None], None]) -> None:
+        """Load, tell `started`, and watch until cancelled. A first load that fails is final."""
+        self.loop = asyncio.get_running_loop()
+        self._writer.start()
+        try:
+            await asyncio.to_thread(self._load)
+        except Exception as error:
+            self.state, self.why = "failed", "the model cannot be loaded; see the log."
+            started(error if isinstance(error, CamelidError) else ModelError(f"the model cannot be loaded: {error!r}"))
+            return
+        started(None)
+        while self.state != "failed":
+            await asyncio.sleep(_TICK)
+            if self._process.alive and self._silent() > self._patience():
+                log.error("no word from the engine for %.0f s; it is started again", self._silent())
+                self._process.kill()
+            if not self._process.alive or self.state == "restarting":
+                await self._restart()
+
+    def ask(self, request: dict[str, Any], weight: int, characters: int = 0) -> Call:
+        """Start on a request of `wire.Complete`'s form. What goes wrong comes as its last event."""
+        call = Call(self, weight)
+        if not self.calls:
+            self._heard = time.monotonic()
+        call.reading = characters / _CHARACTERS_PER_SECOND
+        self.calls.add(call)
+        self._outbox.put(lambda: self._send(call, request))
+        return call
+
+    def cancel(self, call: Call) -> None:
+        self._outbox.put(lambda: self._process.cancel(call.number))
+
+    async def add(self, label: str, name: str) -> None:
+        """Serve one more adapter of a base that is served; `changing` is held meanwhile.
+
+        Raises:
+            CamelidError: it cannot be; or the process has ended.
+        """
+        await asyncio.to_thread(self._process.add, label, name, share=True)
+        self.added[label] = name
+        self.models = dict(self._process.models)
+
+    async def remove(self, label: str) -> None:
+        """Serve a model no more; `changing` is held meanwhile.
+
+        Raises:
+            CamelidError: there is none of that label, or no other on its base; or the process has ended.
+        """
+        await asyncio.to_thread(self._process.remove, label, share=True)
+        self.added.pop(label, None)
+        self._wanted.pop(label, None)
+        self.models = dict(self._process.models)
+
+    def heard(self, call: Call, event: Mapping[str, Any]) -> None:
+        now = self._heard = time.monotonic()
+        if event["event"] in ("delta", "alive", "done"):
+            self._tokens = now
+            call.reading = 0.0
+        if event["event"] in _LAST:
+            self.calls.discard(call)
+        if event["event"] == "done":
+            self.finished(event)
+
+    async def ready(self) -> bool:
+        """Whether a token came in the last half minute, or comes now."""
+        if not self.alive:
+            return False
+        if time.monotonic() - self._tokens < FRESH_SECONDS:
+            return True
+        if self._probing is None:
+            self._probing = asyncio.ensure_future(self._probe())
+            self._probing.add_done_callback(lambda _: setattr(self, "_probing", None))
+        return await asyncio.shield(self._probing)
+
+    async def close(self) -> None:
+        self._outbox.put(None)
+        await asyncio.to_thread(self._process.close)
+
+    async def _probe(self) -> bool:
+        sampling = {"max_new_tokens": 1}
+        asked = {
+            "model": next(iter(self.models)),
+            "messages": [{"role": "user", "content": "Hi"}],
+            "sampling": sampling,
+        }
+        call = self.ask(asked, 0)
+        try:
+            async with asyncio.timeout(_PROBE_SECONDS):
+                while (event := await call.next())["event"] not in _LAST:
+                    pass
+        except TimeoutError:
+            call.cancel()
+            return False
+        return bool(event["event"] == "done")
+
+    def _silent(self) -> float:
+        return time.monotonic() - self._heard if self.calls else 0.0
+
+    def _patience(self) -> float:
+        return self._stall + sum(call.reading for call in self.calls)
+
+    async def _restart(self) -> None:
+        self.state, self.why = "restarting", "the engine is being started again."
+        now = time.monotonic()
+        self._deaths.append(now)
+        if len(self._deaths) > RESTARTS and now - self._deaths[0] < RESTARTS_WITHIN:
+            self.state = "failed"
+            self.why = f"the engine ended {RESTARTS + 1} times in {RESTARTS_WITHIN / 60:.0f} minutes; see the log."
+            log.error(self.why)
+            return
+        self.restarted()
+        try:
+            async with self.changing:
+                await asyncio.to_thread(self._load)
+        except Exception as error:
+            log.error("the engine cannot be started again: %s", error)
+
+    def _load(self) -> None:
+        """What was served at the start, and what came since as far as it still can be."""
+        for step in self._process.load_all(self._wanted, self.serving.how):
+            log.info(step)
+        for label, name in tuple(self.added.items()):
+            try:
+                self._process.add(label, name, share=True)
+            except CamelidError as error:
+                log.error("adapter %r is served no more: %s", label, error)
+                del self.added[label]
+        self.models = dict(self._process.models)
+        self._heard = self._tokens = time.monotonic()
+        self.state, self.why = "ready", ""
+
+    def _send(self, call: Call, request: dict[str, Any]) -> None:
+        try:
+            call.number = self._process.complete(request, call)
+        except CamelidError as error:
+            call.put(error_message(error))
+
+    def _write(self) -> None:
+        """Requests go in on a thread: a pipe that is full must not hold up the loop."""
+        while (errand := self._outbox.get()) is not None:
+            errand()
+
+
+def label_of(name: str) -> tuple[str, str]:
+    """`label=name`, or a name whose last part is its label."""
+    label, equals, target = name.partition("=")
+    if equals and label and "/" not in label:
+        return label, target
+    return name.rstrip("/").rpartition("/")[2] if name.startswith(("/", ".", "~")) else name, name
+
+
+def unique(names: list[str]) -> dict[str, str]:
+    """Label → name.
+
+    Raises:
+        UsageError: two have one label.
+    """
+    models: dict[str, str] = {}
+    for label, name in map(label_of, names):
+        if label in models:
+            raise UsageError(f"two models are called {label!r}; give one another label: other={name}.")
+        models[label] = name
+    return models

@@ -1,0 +1,153 @@
+"""The process that holds the models, from its start to its end: pipes, and who waits for which answer.
+
+Knows processes and lines of JSON. Knows nothing of what they say, save which events are the last.
+Every method may be called from any thread.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import threading
+from collections import deque
+from contextlib import suppress
+from typing import Any, Protocol
+
+from camelid_core.subprocesses import child_environment, module_command
+from camelid_core.errors import ModelError
+
+from camelid_serve.engine import ENGINE_KEY
+
+_CLOSE_SECONDS = 5.0
+_LAST = ("loaded", "done", "error")
+
+
+class Sink(Protocol):
+    """Takes what comes back, on a thread of the pipe: it must neither wait nor raise."""
+
+    def put(self, event: dict[str, Any], /) -> None: ...
+
+
+class Child:
+    """One life of the process: pipes, and who waits for which answer."""
+
+    def __init__(self, module: str) -> None:
+        self._process = subprocess.Popen(
+            module_command(module),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=child_environment(os.environ) | _engine_key(),
+            start_new_session=True,
+            encoding="utf-8",
+            errors="replace",
+        )
+        self._lock = threading.Lock()
+        self._writing = threading.Lock()  # apart: a long prompt on its way in holds up nothing that comes out
+        self._waiting: dict[int, Sink] = {}
+        self._ending = False
+        self._last_words: deque[str] = deque(maxlen=20)
+        self._listener = threading.Thread(target=self._log, daemon=True, name="engine log")
+        self._reader = threading.Thread(target=self._read, daemon=True, name="engine events")
+        self._listener.start()
+        self._reader.start()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def ask(self, request: dict[str, Any], sink: Sink) -> None:
+        with self._lock:
+            self._waiting[request["id"]] = sink
+        try:
+            self.send(request)
+        except ModelError:
+            with self._lock:
+                told = self._waiting.pop(request["id"], None) is None
+            if not told:
+                raise
+
+    def send(self, request: dict[str, Any]) -> None:
+        line = json.dumps(request) + "\n"
+        stdin = self._process.stdin
+        try:
+            with self._writing:
+                stdin.write(line)  # type: ignore[union-attr]
+                stdin.flush()  # type: ignore[union-attr]
+        except (OSError, ValueError):
+            raise ModelError(self._obituary()) from None
+
+    def kill(self) -> None:
+        if self.alive:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+
+    def end(self) -> None:
+        """Ask it to end, and see to it: one that loads may hear nothing for minutes. Who waits is told."""
+        self._ending = True
+        if self._writing.acquire(timeout=_CLOSE_SECONDS):  # else the pipe is full, and nobody reads
+            self._close_stdin()
+            self._writing.release()
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(_CLOSE_SECONDS)
+        self.kill()
+        for thread in (self._reader, self._listener):
+            thread.join()
+
+    def _read(self) -> None:
+        with self._process.stdout as lines:  # type: ignore[union-attr]
+            for line in lines:
+                self._deliver(json.loads(line))
+        self._bury()
+
+    def _deliver(self, event: dict[str, Any]) -> None:
+        with self._lock:
+            events = self._waiting.get(event["id"])
+            if event["event"] in _LAST:
+                self._waiting.pop(event["id"], None)
+        if events is not None:
+            events.put(event)
+
+    def _bury(self) -> None:
+        """The child is gone: tell everyone who still waits."""
+        self._process.wait()
+        self._listener.join(1)
+        with self._writing:
+            self._close_stdin()
+        with self._lock:
+            waiting, self._waiting = list(self._waiting.values()), {}
+        for events in waiting:
+            events.put({"event": "error", "type": "ModelError", "message": self._obituary()})
+
+    def _close_stdin(self) -> None:
+        with suppress(OSError):
+            self._process.stdin.close()  # type: ignore[union-attr]
+
+    def _log(self) -> None:
+        with self._process.stderr as lines:  # type: ignore[union-attr]
+            for line in lines:
+                if line.strip():
+                    self._last_words.append(line.strip())
+
+    def _obituary(self) -> str:
+        if self._ending:
+            return "the model was unloaded; load it again."
+        code = self._process.poll()
+        if code == -signal.SIGKILL:
+            why = "it was killed, most often because memory ran out"
+        elif code is not None and code < 0:
+            why = f"signal {-code}"
+        else:
+            why = self._last_words[-1] if self._last_words else f"exit code {code}"
+        return f"the model's process ended ({why}); load the model again."
+
+
+def _engine_key() -> dict[str, str]:
+    """The one credential that the child is to see, where it is set."""
+    return {name: os.environ[name] for name in (ENGINE_KEY,) if name in os.environ}

@@ -1,0 +1,217 @@
+"""Models in a process of their own, for programs that must never hold one: the web server above all.
+
+Knows what can be asked of it, and starts it when needed. Knows no torch and no text beyond what it passes on.
+Every method may be called from any thread. If the child dies, what waits on it gets a sentence,
+and the next `load` starts another.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import Any, Self
+
+from camelid_core.errors import CamelidError, ModelError
+from camelid_core.records import Message
+
+from camelid_serve.config import Opening
+from camelid_serve.engine import Sampling
+from .child_process import Child, Sink
+from .messages import Loaded, to_error
+
+_FOR_A_PERSON = Opening(slots=8)
+"""Who talks asks few things at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChatEvent:
+    """New text; the last event has the whole `answer`, the `ids` of its tokens and the `facts` about it
+    (finish, tokens, prompt_tokens, seconds, first_token, tokens_per_second)."""
+
+    text: str = ""
+    answer: str = ""
+    facts: dict[str, Any] | None = None
+    ids: tuple[int, ...] = ()
+
+
+class Reply:
+    """One answer as it comes. Iterate it; `cancel` ends it with what is there; leaving or closing it cancels too."""
+
+    def __init__(self, process: EngineProcess, number: int, events: SimpleQueue[dict[str, Any]]) -> None:
+        self.id = number
+        self._process = process
+        self._events = events
+        self._ended = False
+
+    def __iter__(self) -> Iterator[ChatEvent]:
+        return self
+
+    def __next__(self) -> ChatEvent:
+        if self._ended:
+            raise StopIteration
+        event = self._events.get()
+        if event["event"] == "delta":
+            return ChatEvent(event["text"])
+        self._ended = True
+        if event["event"] == "error":
+            raise to_error(event)
+        return ChatEvent(answer=event["answer"], facts=event["facts"], ids=tuple(event["ids"]))
+
+    def cancel(self) -> None:
+        self._process.cancel(self.id)
+
+    def close(self) -> None:
+        if not self._ended:
+            self.cancel()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+class EngineProcess:
+    """`models` says what is resident under which label, `loaded` is the first of them, None if nothing is.
+    `module` is the program that holds them."""
+
+    def __init__(self, module: str = "camelid_serve.engine_process.host") -> None:
+        self.models: dict[str, Loaded] = {}
+        self._module = module
+        self._lock = threading.RLock()
+        self._numbers = itertools.count(1)
+        self._child: Child | None = None
+
+    @property
+    def loaded(self) -> Loaded | None:
+        return next(iter(self.models.values()), None)
+
+    @property
+    def alive(self) -> bool:
+        child = self._child
+        return child is not None and child.alive
+
+    def load_all(self, models: Mapping[str, str], how: Opening = _FOR_A_PERSON) -> Iterator[str]:
+        """Make these models the resident ones, by label; yields what is being done. Done when it ends.
+
+        What is there already stays: for another adapter of a resident base that adapter alone is loaded, and what is
+        being answered on the base ends properly.
+
+        Raises:
+            CamelidError: as `assemble` does; nothing is loaded then.
+        """
+        return self._load("load", models=dict(models), how=how.model_dump(mode="json"))
+
+    def add(self, label: str, model: str, template: str = "", share: bool = False) -> Loaded:
+        """Make one more model resident beside the others, and wait for it. An adapter of a resident base shares it;
+        another model has an engine of its own, unless it must `share`.
+
+        Raises:
+            UsageError: the label is taken.
+            CamelidError: as `assemble` does. What was there is there still.
+        """
+        for _ in self._load("add", label=label, model=model, template=template, share=share):
+            pass
+        return self.models[label]
+
+    def remove(self, label: str, share: bool = False) -> None:
+        """Let go of a model. Under an adapter whose base stays, answers under way end first; others end with an error,
+        unless it must `share` its base with one that stays. Then its memory is free.
+
+        Raises:
+            CamelidError: there is none of that label; or it must share its base and does not.
+        """
+        for _ in self._load("remove", start=False, label=label, share=share):
+            pass
+
+    def _load(self, operation: str, start: bool = True, **wanted: Any) -> Iterator[str]:
+        events: SimpleQueue[dict[str, Any]] = SimpleQueue()
+        self._send(operation, events, start=start, **wanted)
+        if operation == "load":
+            self.models = {}
+        while True:
+            event = events.get()
+            if event["event"] == "progress":
+                yield event["text"]
+                continue
+            if event["event"] == "error":
+                raise to_error(event)
+            with self._lock:
+                if self._child is not None:  # else it was closed meanwhile
+                    self.models = {label: Loaded.model_validate(each) for label, each in event["loaded"].items()}
+            return
+
+    def chat(
+        self,
+        messages: Sequence[Message],
+        sampling: Sampling | None = None,
+        tuned: bool = True,
+        template: str = "",
+        model: str = "",
+        begun: Sequence[int] = (),
+    ) -> Reply:
+        """Answer a conversation that ends with the user's message, or go on with the answer that it ends with, whose
+        tokens are `begun`. `tuned` False switches the adapter off; `model` is a label, empty for the first.
+
+        Raises:
+            ModelError: no model is loaded. Other errors come while iterating.
+        """
+        wanted: dict[str, Any] = {
+            "messages": [{"role": turn.role, "content": turn.content, "context": turn.context} for turn in messages],
+            "sampling": sampling.model_dump(mode="json") if sampling else None,
+            "tuned": tuned,
+            "template": template,
+            "model": model,
+            "begun": list(begun),
+        }
+        events: SimpleQueue[dict[str, Any]] = SimpleQueue()
+        return Reply(self, self._send("chat", events, **wanted), events)
+
+    def complete(self, request: Mapping[str, Any], sink: Sink) -> int:
+        """Start on a request of `wire.Complete`'s form; the events go to `sink`. Gives what `cancel` takes.
+
+        Raises:
+            ModelError: no model is loaded, or its process has ended.
+        """
+        return self._send("complete", sink, **request)
+
+    def cancel(self, number: int) -> None:
+        """End reply `number` with what is there; harmless when it has ended."""
+        child = self._child
+        if child is not None:
+            with suppress(CamelidError):
+                child.send({"id": number, "op": "cancel"})
+
+    def close(self) -> None:
+        """End the process and free the model."""
+        with self._lock:
+            child, self._child, self.models = self._child, None, {}
+        if child is not None:
+            child.end()
+
+    def kill(self) -> None:
+        """End the process at once, as one does that no longer answers; who waits on it is told."""
+        child = self._child
+        if child is not None:
+            child.kill()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def _send(self, operation: str, sink: Sink, start: bool = False, **values: Any) -> int:
+        with self._lock:
+            if start and not self.alive:
+                self._child, self.models = Child(self._module), {}
+            child = self._child
+            number = next(self._numbers)
+        if child is None:
+            raise ModelError("no model is loaded; load one first.")
+        child.ask({"id": number, "op": operation, **values}, sink)
+        return number

@@ -1,0 +1,133 @@
+"""What crosses the pipe between `remote` and `host`: one JSON object per line, each way.
+
+    → {"id", "op": "load" | "add" | "remove" | "chat" | "complete", …}, see `Load`, `Add`, `Remove`, `Chat`, `Complete`
+    → {"id", "op": "cancel"}
+    ← {"id", "event": "progress" | "loaded" | "begun" | "alive" | "delta" | "done" | "error", …}
+
+Knows the shape of these. Knows nothing of processes. An error crosses as its class's name and a sentence.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from camelid_core import errors
+from camelid_core.config import Config
+from camelid_core.errors import CamelidError, ModelError
+from pydantic import BaseModel, ConfigDict
+
+from camelid_serve.config import USUAL, Opening
+from camelid_serve.engine import CannotShare, PromptTooLong, Sampling
+
+
+class Load(Config):
+    """Make these resident and no others; what is there and still wanted is not loaded again."""
+
+    models: dict[str, str]
+    """Names or directories, each under a label that `chat` and `complete` name it by."""
+    how: Opening = USUAL
+    """The same for all."""
+
+
+class Add(Config):
+    """Make one more model resident, in the number format and with the engine of those that are."""
+
+    label: str
+    """What `chat` and `complete` name it by."""
+    model: str
+    """Name or directory."""
+    template: str = ""
+    """Overrides the model's own."""
+    share: bool = False
+    """Refuse it if no engine has its base."""
+
+
+class Remove(Config):
+    """Let go of one model; under an adapter whose base stays, answers under way end first."""
+
+    label: str
+    """What it was loaded under."""
+    share: bool = False
+    """Refuse it if its base would not stay."""
+
+
+class Chat(Config):
+    """Answer a conversation; `messages` are `{"role", "content", "context"}`."""
+
+    messages: list[dict[str, str]]
+    """Ends with the user's, or with an unfinished answer to go on with."""
+    begun: list[int] = []
+    """That answer's own tokens, where they are known: going on after them is as if it had not ended there."""
+    sampling: Sampling | None = None
+    """None takes the model's own."""
+    tuned: bool = True
+    """With the adapter."""
+    template: str = ""
+    """Overrides the loaded one."""
+    model: str = ""
+    """Label of a loaded model; empty is the first."""
+
+
+class Complete(Config):
+    """Answer as the HTTP API is asked: a conversation in `messages`, or texts and token ids in `prompts`.
+
+    Comes back: `begun` with `prompts` ({tokens, text, scored, ids}) and `delta`s (index, text, scored, ids, finish)
+    where `stream`, `alive` once a second where not, and `done` with `prompts` and `rows` (answer, facts, scored, ids).
+    Row `prompt * count + n` is the n-th answer to a prompt. Probabilities are [text, logprob, [[text, logprob], …]].
+    """
+
+    model: str
+    """Label of a loaded model."""
+    messages: list[dict[str, str]] | None = None
+    """A conversation, put into the template's form."""
+    prompts: list[str | list[int]] | None = None
+    """Texts as they are, with the tokenizer's own control tokens read."""
+    count: int = 1
+    """Answers to each, with seeds that count up."""
+    sampling: Sampling
+    """How tokens are chosen."""
+    generate: bool = True
+    """False wants the prompts' own probabilities alone."""
+    echo: bool = False
+    """With the prompts, and their probabilities if `logprobs`."""
+    logprobs: int | None = None
+    """Probabilities of tokens, and of this many likeliest at each place."""
+    stops: list[int] = []
+    """Tokens that end an answer besides the model's own."""
+    ids: bool = False
+    """With the tokens of prompts and answers."""
+    name_by_id: bool = False
+    """Tokens with probabilities are named by their numbers, not their texts."""
+    stream: bool = False
+    """Tell of text as it comes."""
+
+
+class Loaded(BaseModel):
+    """What is resident. `own_template` is the one it was trained with, `template` the one in force."""
+
+    model_config = ConfigDict(frozen=True)
+
+    model: str
+    base: str
+    has_adapter: bool
+    template: str
+    own_template: str
+    context_length: int
+    licence: str
+    sampling: Sampling
+
+
+def error_message(error: BaseException) -> dict[str, Any]:
+    """Our own errors are sentences already; others are named."""
+    text = str(error) if isinstance(error, CamelidError) else f"the engine failed: {type(error).__name__}: {error}"
+    return {"event": "error", "type": type(error).__name__, "message": text}
+
+
+def to_error(message: dict[str, Any]) -> CamelidError:
+    """The same kind of error on this side of the pipe, where it is one of ours."""
+    name = str(message.get("type"))
+    ours = {PromptTooLong.__name__, CannotShare.__name__}
+    kind = ModelError if name in ours else getattr(errors, name, None)
+    if isinstance(kind, type) and issubclass(kind, CamelidError) and kind is not errors.UnknownName:
+        return kind(message["message"])
+    return CamelidError(message["message"])

@@ -1,0 +1,68 @@
+"""How likely tokens are: of those that were chosen, and of a text that is given.
+
+Knows logits and the model call. Knows nothing of sampling settings, batches or text.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch.nn.functional import cross_entropy
+
+from camelid_serve.engine import Scored
+
+from .kv_cache import new_cache
+from .positions import dynamic_positions, forget_lengths
+
+_STRIDE = 256
+"""Tokens whose logits are held at once: a vocabulary wide each, they would fill the memory before the model does."""
+
+
+def scored(logits: torch.Tensor, token: int, top: int) -> Scored:
+    """What `token` is worth in one row of logits, and the `top` likeliest."""
+    return _read(logits[None], torch.tensor([token], device=logits.device), top)[0]
+
+
+def score(model: Any, ids: Sequence[int], top: int) -> list[Scored]:
+    """Every token of `ids` after the first, and last what the model would choose to come next."""
+    dynamic = dynamic_positions(model)
+    forget_lengths(dynamic)
+    cache = new_cache(model.config)
+    found: list[Scored] = []
+    for start in range(0, len(ids), _STRIDE):
+        piece = torch.tensor([ids[start : start + _STRIDE]], device=model.device)
+        mask = torch.ones((1, start + piece.shape[1]), dtype=torch.long, device=model.device)
+        logits = model(input_ids=piece, attention_mask=mask, past_key_values=cache, use_cache=True).logits[0]
+        following = torch.tensor(ids[start + 1 : start + 1 + len(logits)], device=model.device)
+        if len(following) < len(logits):  # the end: the next token is the model's own
+            following = torch.cat([following.long(), logits[-1:].argmax(-1)])
+        found += _read(logits, following, top)
+    forget_lengths(dynamic)  # an answer under way goes on with its own
+    return found
+
+
+def losses(model: Any, windows: torch.Tensor, count: int) -> torch.Tensor:
+    """What the last `count` tokens of each window cost: negative logarithms of their probabilities given all before.
+
+    Each window, a row of ids, is read in one pass without a cache, so that positions that change with the length are
+    those of this length. Logits are made for the `count` tokens alone.
+    """
+    forget_lengths(dynamic_positions(model))
+    whole = getattr(model, "get_base_model", lambda: model)()
+    keep = {"logits_to_keep": count} if "logits_to_keep" in inspect.signature(whole.forward).parameters else {}
+    logits = model(input_ids=windows[:, :-1].to(model.device), use_cache=False, **keep).logits[:, -count:].flatten(0, 1)
+    chosen = windows[:, -count:].to(logits.device).flatten()
+    pieces = zip(logits.split(_STRIDE), chosen.split(_STRIDE), strict=True)
+    costs = [cross_entropy(piece.float(), tokens, reduction="none") for piece, tokens in pieces]
+    return torch.cat(costs).view(len(windows), count)
+
+
+def _read(logits: torch.Tensor, tokens: torch.Tensor, top: int) -> list[Scored]:
+    shares = logits.float().log_softmax(-1)
+    own = shares.gather(-1, tokens[:, None])[:, 0].tolist()
+    values, ids = shares.topk(min(top, shares.shape[-1]))
+    likeliest = [tuple(zip(row, worth, strict=True)) for row, worth in zip(ids.tolist(), values.tolist(), strict=True)]
+    return [Scored(*each) for each in zip(tokens.tolist(), own, likeliest, strict=True)]

@@ -1,0 +1,238 @@
+"""Adapters on one resident base: which there are, which share a batch, and how they come and go.
+
+Knows PEFT. Knows nothing of requests, threads and batches: who calls takes care that the model stands still meanwhile.
+"""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from camelid_core.errors import ModelError
+
+from camelid_serve.engine import CannotShare
+
+from .multi_lora import Mixer
+
+_CHANGING = ("pissa", "corda", "olora", "loftq", "lora_ga")
+"""Ways to begin a LoRA adapter that take its part out of the base's weights; it must be put back on such a base."""
+
+
+class Adapters:
+    """`model` is the one to call; `names` are the adapters on it."""
+
+    def __init__(self, model: Any) -> None:
+        configs = getattr(model, "peft_config", None) if hasattr(model, "get_base_model") else None
+        for config in (configs or {}).values():
+            _refuse_prompts(config)
+        self.model = model.get_base_model() if configs else model
+        self.names: tuple[str, ...] = tuple(configs or ())
+        self.spoils_base = next(filter(None, map(_changes_base, (configs or {}).values())), "")
+        self._peft = model if configs else None
+        self._mixer = Mixer()
+        self._why: dict[str, str] = {}
+        self._alone: dict[str, str] = {}
+        self._on: str | None = None
+        self._numbers = itertools.count(1)
+        self._arrange()
+
+    def group(self, adapter: str | None) -> str | None:
+        """What rows must have in common to run in one batch: None where they may be under adapters of several names."""
+        return adapter if adapter in self._alone else None
+
+    def why_alone(self, adapter: str) -> str:
+        """Why rows under `adapter` take turns with the others; empty if they share a batch."""
+        return self._alone.get(adapter, "")
+
+    def use(self, rows: Sequence[str | None]) -> None:
+        """The adapters of the rows of the next call, all of one group; if all have one, of however many rows."""
+        alone = rows[0] if rows[0] in self._alone else None
+        if alone != self._on:
+            self._switch(alone)
+        self._mixer.use(() if alone else rows)
+
+    def add(self, directory: Path) -> str:
+        """Load one more from its directory, beside the others; gives its name.
+
+        Raises:
+            CannotShare: of a kind that needs a base of its own.
+            ModelError: it does not fit this base.
+        """
+        from peft import PeftConfig
+
+        config = PeftConfig.from_pretrained(str(directory), local_files_only=True)
+        _refuse_prompts(config)
+        self._check_shares(config, directory)
+        name = f"adapter{next(self._numbers)}"
+        try:
+            with torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "The following rank_pattern keys did not match", RuntimeWarning)
+                self._put_around(name, config, directory)
+                self._fill(name, directory)
+        except (ValueError, TypeError, RuntimeError, KeyError, OSError) as error:
+            self._drop(name)
+            self._arrange()
+            if isinstance(error, ModelError):
+                raise
+            raise ModelError(f"adapter {str(directory)!r} does not fit this base: {_first_lines(error)}") from error
+        self.names += (name,)
+        self._arrange()
+        return name
+
+    def remove(self, name: str) -> None:
+        """Let go of an adapter, and of all that PEFT put around the base if it was the last."""
+        self.names = tuple(other for other in self.names if other != name)
+        self._drop(name)
+        self._arrange()
+
+    def _put_around(self, name: str, config: Any, directory: Path) -> None:
+        """Have PEFT make room for an adapter around the base's layers."""
+        from peft import PeftModel
+
+        config.inference_mode = True
+        if self._peft is None:
+            try:
+                self._peft = PeftModel(self.model, config, name)
+            except Exception:
+                _unwrap(self.model)
+                raise
+            return
+        try:
+            self._peft.add_adapter(name, config)
+        except (ValueError, TypeError) as error:
+            self._peft.peft_config[name] = (
+                config  # PEFT has forgotten it, but what it made is still there to be dropped
+            )
+            reason = f"cannot be put beside those that are resident: {_first_lines(error)}"
+            raise CannotShare(f"adapter {str(directory)!r} {reason}") from error
+
+    def _fill(self, name: str, directory: Path) -> None:
+        """Read an adapter's weights."""
+        peft: Any = self._peft
+        found = peft.load_adapter(str(directory), name, torch_device=str(self.model.device))
+        peft.eval()
+        if found.missing_keys:
+            raise ValueError(f"{len(found.missing_keys)} of its tensors are missing: {found.missing_keys[0]}, ….")
+        for key, value in peft.named_parameters():  # in one product with others' it would spread to their rows
+            if name in key.split(".") and not bool(torch.isfinite(value).all()):
+                raise ValueError(f"{key} has values that are no numbers.")
+
+    def _drop(self, name: str) -> None:
+        if self._peft is None or name not in self._peft.peft_config:
+            return
+        self._mixer.use(())
+        others = [other for other in self._peft.peft_config if other != name]
+        if others:
+            self._peft.base_model.set_adapter(others[0], inference_mode=True)  # of one that is on PEFT warns
+            self._peft.delete_adapter(name)
+            return
+        self._mixer.clear()
+        self._peft.unload()
+        self._peft = None
+
+    def _arrange(self) -> None:
+        """After a change: what takes turns, what shares, and nothing switched on."""
+        if self._peft is None:
+            self._alone, self._on = {}, None
+            return
+        for name in self.names:
+            if name not in self._why:
+                self._why[name] = _why_alone(self._peft, name)
+        self._alone = {name: self._why[name] for name in self.names if self._why[name]}
+        with torch.inference_mode(False), torch.no_grad():
+            self._mixer.arrange(self.model, frozenset(self.names) - self._alone.keys())
+        if not self.spoils_base:
+            self._switch(None)
+
+    def _switch(self, adapter: str | None) -> None:
+        """Have PEFT put one adapter on, or none."""
+        tuner = self._peft.base_model  # type: ignore[union-attr]
+        if adapter is None:
+            tuner.disable_adapter_layers()
+        else:
+            tuner.set_adapter(adapter, inference_mode=True)
+            tuner.enable_adapter_layers()
+        self._on = adapter
+
+    def _check_shares(self, config: Any, directory: Path) -> None:
+        changed = _changes_base(config)
+        if changed:
+            raise CannotShare(f"adapter {str(directory)!r} {changed}, so that nothing else can share its base.")
+        if self.spoils_base:
+            raise CannotShare(f"the adapter that is resident {self.spoils_base}, so that nothing can share its base.")
+        here = {_kind(other) for other in self._peft.peft_config.values()} if self._peft is not None else set()
+        if here - {_kind(config)}:
+            raise CannotShare(f"adapters of the kinds {_kind(config)} and {here.pop()} cannot share a base.")
+
+
+def _unwrap(model: Any) -> None:
+    """Undo what PEFT did to a base before it gave up."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    for path, module in list(model.named_modules()):
+        if isinstance(module, BaseTunerLayer):
+            model.set_submodule(path, module.get_base_layer())
+
+
+def _first_lines(error: Exception) -> str:
+    return " ".join(str(error).strip().splitlines()[:2])[:500]
+
+
+def _refuse_prompts(config: Any) -> None:
+    if config.is_prompt_learning:
+        raise ModelError("this adapter is learned prompt tokens, which this engine cannot put on a base; use LoRA.")
+
+
+def _kind(config: Any) -> str:
+    """What adapters must have in common for PEFT to put them on one base."""
+    tokens = " with trainable tokens" if getattr(config, "trainable_token_indices", None) else ""
+    return f"{config.peft_type.value}{tokens}"
+
+
+def _changes_base(config: Any) -> str:
+    """How an adapter's presence alone changes what the base says; empty if it does not."""
+    start = getattr(config, "init_lora_weights", True)
+    if isinstance(start, str) and start.lower().startswith(_CHANGING):
+        return f"takes its start out of the base's weights ({start})"
+    if getattr(config, "bias", "none") != "none":
+        return f"replaces biases of the base (bias={config.bias!r})"
+    if getattr(config, "layer_replication", None):
+        return "repeats layers of the base"
+    return ""
+
+
+def _why_alone(peft: Any, name: str) -> str:
+    """Why an adapter cannot share a batch with others; empty if it can: LoRA matrices beside linear layers, all else
+    as in the base."""
+    from peft import PeftType
+    from peft.tuners.lora import LoraLayer
+
+    config = peft.peft_config[name]
+    if config.peft_type != PeftType.LORA:
+        return f"it is of the kind {config.peft_type.value}"
+    if _changes_base(config):
+        return f"it {_changes_base(config)}"
+    for field in ("modules_to_save", "trainable_token_indices"):
+        if getattr(config, field, None):
+            return f"it has weights of its own in place of the base's ({field})"
+    layers = ((path, layer) for path, layer in peft.base_model.model.named_modules() if isinstance(layer, LoraLayer))
+    return next(filter(None, (_why_not_here(path, layer, name) for path, layer in layers)), "")
+
+
+def _why_not_here(path: str, layer: Any, name: str) -> str:
+    """The same of one of its layers."""
+    from peft.tuners.lora.layer import MultiheadAttention, ParamWrapper, _ConvNd
+
+    if name in layer.lora_embedding_A:
+        return f"it adapts embeddings ({path})"
+    if name not in layer.lora_A:
+        return ""
+    if isinstance(layer, (MultiheadAttention, ParamWrapper, _ConvNd)) or ".experts." in path:
+        return f"it adapts {path}, where rows cannot be told apart"
+    if name in layer.lora_variant:
+        return f"it is a variant of LoRA ({type(layer.lora_variant[name]).__name__})"
+    return "it has biases of its own (lora_bias)" if layer.lora_bias.get(name) else ""

@@ -1,0 +1,156 @@
+"""The thread that owns a model: requests wait for it, errands run between its turns, and it leaves nobody waiting.
+
+Knows threads and queues. Knows nothing of models, and not what a turn is. Streams are queues that the thread writes to.
+"""
+
+from __future__ import annotations
+
+import atexit
+import threading
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
+from queue import SimpleQueue
+from typing import Generic, TypeVar
+
+import torch
+from camelid_core.errors import ModelError
+
+from camelid_serve.engine import PromptTooLong, Request
+
+from .decode_batch import Row
+from .token_stream import Events, Ticket, TokenStream, fail
+
+T = TypeVar("T")
+TicketT = TypeVar("TicketT", bound=Ticket)
+
+
+class ModelThread(ABC, Generic[TicketT]):
+    """What is `_waiting` was taken up by no turn yet; others add to it, so it is touched under `_changed` alone."""
+
+    context_length: int
+    _ticket: type[TicketT]
+
+    def __init__(self, name: str) -> None:
+        self._waiting: deque[TicketT] = deque()
+        self._changed = threading.Condition()
+        self._errands: deque[Callable[[], None]] = deque()
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, daemon=True, name=name)
+
+    @abstractmethod
+    def _check(self, request: Request) -> None:
+        """Raises ModelError where it cannot be answered here, besides for its length."""
+
+    @abstractmethod
+    def _turn(self) -> None:
+        """Go on with all that is under way, and take up what waits as far as there is room. What goes wrong is told to
+        those whose request it was."""
+
+    @abstractmethod
+    def _under_way(self) -> Collection[TicketT]:
+        """What turns have taken up and not finished."""
+
+    @abstractmethod
+    def _unload(self) -> None:
+        """Free the model: the thread ends."""
+
+    @property
+    def alive(self) -> bool:
+        return not self._closed
+
+    def stream(self, requests: Sequence[Request]) -> TokenStream:
+        events: Events = SimpleQueue()
+        with self._changed:
+            self._check_all(requests)
+            rows = [Row(request, self._limit(request)) for request in requests]
+            self._waiting += [self._ticket(row, index, events) for index, row in enumerate(rows)]
+            self._changed.notify()
+        return TokenStream(rows, events, self._wake)
+
+    def close(self) -> None:
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        self._thread.join()
+        atexit.unregister(self.close)
+
+    def _start(self) -> None:
+        self._thread.start()
+        atexit.register(self.close)  # torch aborts the process if the interpreter goes while it computes
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ModelError("the model was unloaded; load it again.")
+
+    def _check_all(self, requests: Sequence[Request]) -> None:
+        with self._changed:
+            self._check_open()
+            for request in requests:
+                self._check(request)
+                if not request.ids:
+                    raise ModelError("the prompt is empty; it needs at least one token.")
+                if len(request.ids) >= self.context_length:
+                    raise PromptTooLong(len(request.ids), self.context_length)
+
+    def _limit(self, request: Request) -> int:
+        return min(request.sampling.max_new_tokens, self.context_length - len(request.ids))
+
+    def _wake(self) -> None:
+        with self._changed:
+            self._changed.notify()
+
+    def _run(self) -> None:
+        try:
+            with torch.inference_mode():
+                while self._wait_for_work():
+                    self._run_errands()
+                    self._drop_cancelled()
+                    self._turn()
+        finally:  # whatever happened, nobody waits for ever
+            with self._changed:
+                self._closed = True
+            self._run_errands()
+            unloaded = ModelError("the model was unloaded before the answer was complete.")
+            fail((*self._under_way(), *self._waiting), unloaded)
+            self._waiting.clear()
+            self._unload()
+
+    def _wait_for_work(self) -> bool:
+        with self._changed:
+            while not (self._closed or self._waiting or self._errands or self._under_way()):
+                self._changed.wait()
+            return not self._closed
+
+    def _between_turns(self, errand: Callable[[], T]) -> T:
+        """Run `errand` on the thread that owns the model, and wait for it."""
+        done: SimpleQueue[tuple[T | None, BaseException | None]] = SimpleQueue()
+
+        def run() -> None:
+            try:
+                done.put((errand(), None))
+            except BaseException as error:
+                done.put((None, error))
+
+        with self._changed:
+            self._check_open()
+            self._errands.append(run)
+            self._changed.notify()
+        result, error = done.get()
+        if error is not None:
+            raise error
+        return result  # type: ignore[return-value]
+
+    def _run_errands(self) -> None:
+        for _ in range(len(self._errands)):  # those that come meanwhile wait for a turn: there may always be one more
+            self._errands.popleft()()
+
+    def _drop_cancelled(self) -> None:
+        """End requests that were cancelled before their turn came."""
+        with self._changed:
+            dropped = [ticket for ticket in self._waiting if ticket.row.cancelled]
+            if dropped:
+                self._waiting = deque(ticket for ticket in self._waiting if not ticket.row.cancelled)
+        for ticket in dropped:
+            ticket.row.finish = "cancelled"
+            ticket.tell(None)

@@ -1,0 +1,143 @@
+"""The evaluate task: how many held-out problems a model answers exactly right.
+
+Knows datasets, scoring and the report. Knows nothing of tokens. Tuned and base answer on one
+resident model, under the same template.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+from camelid_core.final_answers import same_answer
+from camelid_core.artefacts import DatasetUse, write_manifest
+from camelid_core.datasets.dataset import Dataset, open_source
+from camelid_core.errors import CamelidError, DataError, UsageError
+from camelid_core.plugins import Host, load_host
+from camelid_core.records import Record
+from camelid_core.tasks import Interrupted, TaskContext
+
+from camelid_serve.assemble import Assembled, assemble
+from camelid_serve.config import EvaluateConfig
+from camelid_serve.predict.batch_answers import Progress, answer_many
+from camelid_serve.provenance import manifest_of, state_of
+from camelid_serve.predict.work_log import WorkLog
+
+ANSWERS = "answers.jsonl"
+
+
+def run(config: EvaluateConfig, context: TaskContext) -> Mapping[str, Any]:
+    """Answer held-out rows, score them, and write answers and scores to `context.output`.
+
+    Raises:
+        DataError: no rows, or rows without an answer to compare with.
+        Interrupted: asked to save; scored rows are kept for the next attempt.
+    """
+    host = load_host()
+    dataset, records = _records(config, host)
+    assembled = assemble(config.model, host, config.opening, lambda text: context.emit("log", text=text))
+    try:
+        sides = _sides(config, assembled)
+        progress = Progress(context, len(records) * len(sides))
+        results = {side: _score(assembled, records, side, config, context, progress) for side in sides}
+        return _write(assembled, dataset, records, results, config, context, progress)
+    finally:
+        assembled.close()
+
+
+def _records(config: EvaluateConfig, host: Host) -> tuple[Dataset, list[Record]]:
+    dataset = open_source(config.data, host.datasets)
+    if dataset.name in host.datasets and not dataset.heldout_rows:
+        raise UsageError(f"dataset {dataset.name!r} has no held-out part; name a file, or a dataset that has one.")
+    records = list(islice(dataset.load("heldout", config.rows), config.rows))
+    if not records:
+        raise DataError(f"{config.data!r} holds no rows to score.")
+    empty = next((record for record in records if not record.answer), None)
+    if empty is not None:
+        raise DataError(f"row {empty.id!r} of {config.data!r} has no answer to compare with.")
+    return dataset, records
+
+
+def _sides(config: EvaluateConfig, assembled: Assembled) -> list[str]:
+    """What is scored: a bare base has one side."""
+    return ["tuned", "base"] if assembled.adapter and config.base else ["tuned"]
+
+
+def _score(
+    assembled: Assembled,
+    records: Sequence[Record],
+    side: str,
+    config: EvaluateConfig,
+    context: TaskContext,
+    progress: Progress,
+) -> Mapping[int, Mapping[str, Any]]:
+    asked = config.model_dump(exclude={"base", "batch_size"}, mode="json")
+    asked_of = [_digest(records), state_of(assembled.reference)]
+    identity = hashlib.sha256(json.dumps([asked_of, asked], sort_keys=True).encode()).hexdigest()
+    with WorkLog(f"{side}.work.jsonl", identity, context.directory, context.earlier) as work:
+        items = [(index, record.prompt) for index, record in enumerate(records) if index not in work.done]
+        for _ in range(len(records) - len(items)):
+            progress.row()
+        if context.stopping() == "finish":
+            return work.done
+        for index, news in answer_many(assembled, items, config.sampling, config.batch_size, side == "tuned"):
+            if isinstance(news, CamelidError):
+                work.add(index, {"answer": "", "correct": False, "error": str(news)})
+                progress.row()
+            elif news.facts is not None:
+                correct = same_answer(news.answer, records[index].answer)
+                work.add(index, {"answer": news.answer, "correct": correct})
+                progress.row(news.facts.tokens)
+            stop = context.stopping()
+            if stop == "save":
+                raise Interrupted
+            if stop == "finish":
+                break
+        return work.done
+
+
+def _write(
+    assembled: Assembled,
+    dataset: Dataset,
+    records: Sequence[Record],
+    results: Mapping[str, Mapping[int, Mapping[str, Any]]],
+    config: EvaluateConfig,
+    context: TaskContext,
+    progress: Progress,
+) -> Mapping[str, Any]:
+    results = {side: done for side, done in results.items() if done}  # it may have been asked to finish before one
+    scored = [index for index in range(len(records)) if all(index in side for side in results.values())]
+    if "tuned" not in results or not scored:
+        raise DataError("the evaluation was asked to finish before a row was scored.")
+    context.output.mkdir(parents=True)
+    with (context.output / ANSWERS).open("w", encoding="utf-8") as file:
+        for index in scored:
+            line = _line(records[index]) | {side: done[index] for side, done in results.items()}
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+    accuracy = {side: sum(done[index]["correct"] for index in scored) / len(scored) for side, done in results.items()}
+    metrics = {
+        "rows": len(scored),
+        "accuracy": round(accuracy["tuned"], 4),
+        **({"base_accuracy": round(accuracy["base"], 4)} if "base" in accuracy else {}),
+        "seconds": round(progress.seconds, 2),
+        "tokens_per_second": progress.tokens_per_second,
+    }
+    use = DatasetUse(id=dataset.name, rows=len(records), sha256=_digest(records), licence=dataset.licence)
+    write_manifest(context.output, manifest_of("evaluation", assembled, config, metrics, [use]))
+    return metrics
+
+
+def _line(record: Record) -> dict[str, Any]:
+    question = "\n".join(message.text for message in record.prompt)
+    return {"id": record.id, "question": question, "expected": record.answer}
+
+
+def _digest(records: Sequence[Record]) -> str:
+    digest = hashlib.sha256()
+    for record in records:
+        turns = [[message.role, message.content, message.context] for message in record.messages]
+        digest.update(json.dumps(turns, ensure_ascii=False).encode())
+    return digest.hexdigest()

@@ -1,0 +1,69 @@
+"""What an evaluation of several models leaves behind: results, a plot where one can be drawn, and a manifest.
+
+Knows files of the artefact. Knows nothing of how anything was measured.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from camelid_core.artefacts import DatasetUse, TemplateContract, write_manifest
+from camelid_core.config import Config
+from camelid_core.errors import MissingPackage
+from camelid_core.integrity import fingerprint
+from camelid_core.tasks import TaskContext
+
+from camelid_serve.provenance import manifest_for, of_several
+
+from .plots import Draw, save
+from .model_variants import Variant
+
+RESULTS = "results.json"
+
+
+def write_results(
+    context: TaskContext,
+    config: Config,
+    variants: Sequence[Variant],
+    results: Mapping[str, Any],
+    metrics: Mapping[str, Any],
+    draw: Draw,
+    dataset: DatasetUse | None = None,
+    template: TemplateContract | None = None,
+) -> None:
+    """Write everything to `context.output`, the manifest last. The manifest's base is that of the first model."""
+    context.output.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    (context.output / RESULTS).write_text(text, encoding="utf-8")
+    try:
+        save(draw, results, context.output)
+    except MissingPackage as error:
+        context.emit("log", text=str(error))
+    used = [dataset] if dataset is not None else []
+    manifest = manifest_for("evaluation", variants[0].reference, config, metrics, used, template)
+    write_manifest(context.output, of_several(manifest, {variant.model: variant.reference for variant in variants}))
+
+
+def read_results(directory: Path) -> dict[str, Any]:
+    """What `write_results` wrote."""
+    values: dict[str, Any] = json.loads((directory / RESULTS).read_text(encoding="utf-8"))
+    return values
+
+
+def identity_of(config: Config, variants: Sequence[Variant], *more: str) -> str:
+    """Tells whether an earlier attempt measured the same things in the same way."""
+    asked = config.model_dump(exclude={"output"}, mode="json")
+    models = [[variant.label, fingerprint(variant.reference.base), _adapter(variant)] for variant in variants]
+    return hashlib.sha256(json.dumps([asked, models, more], sort_keys=True).encode()).hexdigest()
+
+
+def _adapter(variant: Variant) -> list[str]:
+    """What tells one state of an adapter from another; nothing for whole models."""
+    manifest = variant.reference.manifest
+    if variant.reference.peft is None:
+        return []
+    return sorted(entry.sha256 for entry in manifest.files.values()) if manifest else [str(variant.reference.peft)]

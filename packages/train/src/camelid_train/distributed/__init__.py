@@ -1,0 +1,1 @@
+"""What the processes of one run do together. Below the training loop; starts no process."""

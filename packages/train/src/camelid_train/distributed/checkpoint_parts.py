@@ -1,0 +1,36 @@
+"""Checkpoints of a run in several processes: every one gives its part, one per machine writes, all read.
+
+Knows what must be whole before it is written, and cut again after it was read. Knows nothing of files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from . import group, sharded_state
+
+
+def save(write: Callable[..., object], model: Any, optimizer: Any, chance: Any) -> None:
+    """Have the leading process call `write(model, optimizer, chances)` with everything whole; all call this."""
+    if group.joined().size == 1:
+        write(model, optimizer, ())
+        return
+    cut = sharded_state.is_sharded(model)
+    whole = (sharded_state.whole_model(model), sharded_state.whole_optimizer(optimizer)) if cut else (model, optimizer)
+    chances = group.gathered(chance)
+    if group.joined().leads:
+        write(*whole, chances)
+
+
+def load_model(read: Callable[[Any], object], model: Any) -> None:
+    """Call `read` with something whose `named_parameters` can be set, and take them over."""
+    whole = sharded_state.whole_model(model)
+    read(whole)
+    sharded_state.take_parameters(model, whole)
+
+
+def load_optimizer(read: Callable[[Any], object], optimizer: Any, model: Any) -> None:
+    read(optimizer)
+    if sharded_state.is_sharded(model):
+        sharded_state.shard_optimizer(optimizer)

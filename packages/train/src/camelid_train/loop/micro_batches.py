@@ -1,0 +1,212 @@
+"""An optimizer step in micro-batches that shrink when memory runs out, at an equal global batch.
+
+Knows the Trainer's step and which errors mean that memory is full. Knows nothing of recipes, events or objectives.
+
+The loss of a micro-batch is divided by the labels of the whole accumulated batch, so how a batch is split changes
+neither the gradient (beyond rounding) nor the order of rows. What a failed attempt left in the gradients is thrown
+away, and the batches of the step are gone through again.
+
+Several processes that have the whole model each do so alone: gradients are exchanged when all rows of a step went
+through everywhere (`launching.gradients`), and after the step all go on in as small parts as any of them had to
+(`launching.together`). Where they fetch the model's shards from each other in every pass, none can stop alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import torch
+from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
+from camelid_core.errors import TrainingError
+from camelid_core.tokenization import IGNORE
+from torch.nn.parallel import DistributedDataParallel
+
+from camelid_train.distributed import gradient_average
+
+from camelid_train.saving.run_totals import Tally
+
+if TYPE_CHECKING:
+    from transformers import Trainer as Base
+else:
+    Base = object  # mixed in before a Trainer
+
+_COUNTED = ("total_tokens", "trained_tokens")
+Told = Callable[[int, int, str], None]
+"""Told the rows of a micro-batch from now on, the micro-batches of an optimizer step, and why."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or should_reduce_batch_size(error)
+
+
+def said(error: BaseException) -> str:
+    """The first sentence, without where in the library it was said and what else is on the card."""
+    line = str(error).strip().partition("\n")[0] or type(error).__name__
+    return line.rpartition("DefaultCPUAllocator: ")[2].partition(". GPU ")[0].rstrip(". ") + "."
+
+
+def _all_at_once(args: Any, reason: str) -> str:
+    """What to say where processes share one model out."""
+    rows, sums = int(args.per_device_train_batch_size), int(args.gradient_accumulation_steps)
+    change = (
+        f"Set train.batch_size={rows // 2} train.accumulation={2 * sums}{'' if rows % 2 == 0 else ' or the like'} for "
+        "the same global batch"
+        if rows > 1
+        else 'Set train.gradient_checkpointing="on" or lower data.cutoff'
+    )
+    return (
+        f"memory ran out ({reason}) Processes that hold a model in shards go through it together, so none can take "
+        f"fewer rows alone. {change}."
+    )
+
+
+def _exchanges(model: Any) -> bool:
+    """Whether this process has the whole model and exchanges gradients with others."""
+    return isinstance(model, DistributedDataParallel)
+
+
+def measured_in_parts(measure: Callable[[int], float], rows: int) -> float:
+    """`measure(rows)`, with half the rows at a time as often as memory runs out."""
+    while True:
+        try:
+            return measure(rows)
+        except (RuntimeError, MemoryError) as error:
+            if rows == 1 or not is_out_of_memory(error):
+                raise
+        rows //= 2  # only here is what was computed free
+        gc.collect()
+        clear_device_cache()
+
+
+class MicroBatches(Base):
+    """Mixed into a Trainer whose batches are tensors with one entry per row. `tally` remembers what fitted, so that
+    a resumed run goes on in the same way."""
+
+    tally: Tally
+    pad_id: int
+    current_gradient_accumulation_steps: int
+    told: Told = staticmethod(lambda rows, parts, reason: None)
+    may_compute_again: bool = True
+    """Whether activations may be computed again in the backward pass when nothing else helps."""
+    _step_batches: list[Any]
+
+    @property
+    def micro_batch(self) -> int:
+        """Rows that go through the model at once."""
+        whole = int(self.args.per_device_train_batch_size)
+        return whole if self.in_shards else self.tally.micro_batch or whole
+
+    @property
+    def in_shards(self) -> bool:
+        """Whether every pass through the model takes all processes."""
+        return bool(self.is_fsdp_enabled or self.is_deepspeed_enabled)
+
+    def get_batch_samples(self, epoch_iterator: Iterator[Any], num_batches: int, device: Any) -> Any:
+        self.begin_step()
+        return super().get_batch_samples(epoch_iterator, num_batches, device)
+
+    def begin_step(self) -> None:
+        """What comes from here on belongs to one optimizer step."""
+        self._step_batches = []
+        self._before = {name: getattr(self.tally, name) for name in _COUNTED}
+
+    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
+        self._step_batches.append(inputs)
+        todo = [inputs]
+        while True:
+            try:
+                for batch in todo:
+                    loss = self._in_parts(model, batch, num_items_in_batch)
+                break
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                reason = said(error)
+            # only here are the activations free: the error's traceback held them
+            self.make_room(model, reason)
+            todo = self._step_batches
+        if _exchanges(model) and self.accelerator.sync_gradients:
+            gradient_average.average(model.parameters())
+        return loss
+
+    def _in_parts(self, model: Any, inputs: dict[str, Any], labels: Any) -> torch.Tensor:
+        parts = self.parts(inputs, self.micro_batch)
+        steps, losses = self.current_gradient_accumulation_steps, []
+        self.current_gradient_accumulation_steps = steps * len(parts)
+        try:
+            with model.no_sync() if _exchanges(model) else contextlib.nullcontext():
+                for part in parts:
+                    losses.append(super().training_step(model, part, labels))
+        finally:
+            self.current_gradient_accumulation_steps = steps
+        return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
+
+    def parts(self, inputs: dict[str, Any], rows: int) -> list[dict[str, Any]]:
+        """`inputs` in micro-batches of at most `rows` rows, each no longer than its longest row."""
+        count = len(inputs["labels"])
+        if count <= rows:
+            return [inputs]
+        starts = range(0, count, rows)
+        return [
+            self._trimmed({name: tensor[start : start + rows] for name, tensor in inputs.items()}) for start in starts
+        ]
+
+    def _trimmed(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """Without the columns at the end that are padding in every row."""
+        used = ((inputs["labels"] != IGNORE) | (inputs["input_ids"] != self.pad_id)).any(0).nonzero()
+        length = int(used[-1]) + 1 if len(used) else 1
+        return {name: tensor[:, :length] for name, tensor in inputs.items()}
+
+    def make_room(self, model: Any, reason: str) -> None:
+        """Take less memory from here on, and forget what this optimizer step has come to so far.
+
+        Raises:
+            TrainingError: there is nothing left to save memory with.
+        """
+        self.save_memory(reason)
+        self.undo_step(model)
+        gc.collect()
+        clear_device_cache()
+
+    def undo_step(self, model: Any) -> None:
+        """Forget the gradients and the counts since `begin_step`."""
+        model.zero_grad()
+        for name, value in self._before.items():
+            setattr(self.tally, name, value)
+
+    def save_memory(self, reason: str) -> None:
+        """Half the micro-batch; where that is one row, activations that are computed again in the backward pass."""
+        if self.in_shards:
+            raise TrainingError(_all_at_once(self.args, reason))
+        rows = min(self.micro_batch, int(self.args.per_device_train_batch_size))
+        if rows > 1:
+            self.use_micro_batch(rows // 2, reason)
+        elif self._may_save_activations():
+            self.tally.checkpointing = True
+            self.save_activations()
+            self.told(1, self._parts_of_step(1), f"{reason} Activations are computed again in the backward pass.")
+        else:
+            raise TrainingError(
+                f"memory ran out with a single row at a time ({reason}). Lower data.cutoff, let "
+                "train.gradient_checkpointing be 'auto', choose a method that takes less (method.type=\"qlora\"), or "
+                "a smaller model."
+            )
+
+    def use_micro_batch(self, rows: int, reason: str) -> None:
+        self.tally.micro_batch = rows
+        self.told(rows, self._parts_of_step(rows), reason)
+
+    def save_activations(self) -> None:
+        self.model.activation_checkpointing_enable()
+
+    def _may_save_activations(self) -> bool:
+        """Not twice, and not where virtual tokens stand in a cache that activation checkpointing leaves out."""
+        virtual = getattr(getattr(self.model, "active_peft_config", None), "is_prompt_learning", False)
+        possible = self.may_compute_again and not virtual and self.model.supports_gradient_checkpointing
+        return possible and not self.model.is_activation_checkpointing
+
+    def _parts_of_step(self, rows: int) -> int:
+        return -(-int(self.args.per_device_train_batch_size) // rows) * int(self.args.gradient_accumulation_steps)

@@ -1,0 +1,42 @@
+"""Prefix tuning: learned keys and values stand before each row in every layer.
+
+Knows how they are written.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from .base import Situation
+from .virtual_tokens import Virtual, VirtualFields
+
+
+class PrefixMethod(VirtualFields):
+    """Learned keys and values before each row, in every layer."""
+
+    type: Literal["prefix"] = "prefix"
+    projection: bool = False
+    """Write them by a small network, which learns more steadily; the network is not saved with the result."""
+    hidden: int = Field(128, ge=1, le=65536)
+    """Width of that network."""
+
+
+class Prefix(Virtual[PrefixMethod]):
+    name = "prefix"
+    help = "Keys and values of virtual tokens learn in every layer: stronger than prompt, for use through peft alone."
+    config = PrefixMethod
+
+    def peft_config(self, section: PrefixMethod, situation: Situation) -> Any:
+        from peft import PrefixTuningConfig
+
+        return PrefixTuningConfig(
+            task_type="CAUSAL_LM",
+            num_virtual_tokens=section.tokens,
+            prefix_projection=section.projection,
+            encoder_hidden_size=section.hidden,
+        )
+
+
+PREFIX = Prefix()

@@ -1,0 +1,42 @@
+"""Prompt tuning: the embeddings of a few virtual tokens learn, nothing else.
+
+Knows how they start.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from .base import Situation
+from .virtual_tokens import Virtual, VirtualFields
+
+
+class PromptMethod(VirtualFields):
+    """Learned embeddings before each row; the smallest of all adapters."""
+
+    type: Literal["prompt"] = "prompt"
+    initial: Literal["vocabulary", "random"] = "vocabulary"
+    """Start from embeddings of random words, or from random numbers."""
+    text: str = ""
+    """Start from the embeddings of this text instead: say what the task is."""
+
+
+class Prompt(Virtual[PromptMethod]):
+    name = "prompt"
+    help = "Embeddings of virtual tokens learn: kilobytes, for use through peft alone; wants a high learning rate."
+    config = PromptMethod
+
+    def peft_config(self, section: PromptMethod, situation: Situation) -> Any:
+        from peft import PromptTuningConfig
+
+        starts = {"vocabulary": "SAMPLE_VOCAB", "random": "RANDOM"}
+        return PromptTuningConfig(
+            task_type="CAUSAL_LM",
+            num_virtual_tokens=section.tokens,
+            prompt_tuning_init="TEXT" if section.text else starts[section.initial],
+            prompt_tuning_init_text=section.text or None,
+            tokenizer_name_or_path=str(situation.reference.base) if section.text else None,
+        )
+
+
+PROMPT = Prompt()

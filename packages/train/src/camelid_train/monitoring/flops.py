@@ -1,0 +1,105 @@
+"""How much arithmetic training takes, and so how much of the machine's a run makes use of (MFU).
+
+Knows layers and shapes. Knows nothing of recipes or events.
+
+Per token, a layer's weight matrix of n numbers costs 2n operations forward, 2n to hand the gradient on, and 2n
+more for its own gradient only where it learns: 6n for full fine-tuning, 4n for a frozen base under adapters.
+Attention adds 4·d per pair of positions and layer forward (scores and weighted sum, d = heads × head size) and twice
+that backward; a causal model has T(T+1)/2 pairs in a row of T tokens. This is the accounting of Kaplan et al. 2020
+(arXiv:2001.08361, §2.1: 6N) and of PaLM (arXiv:2204.02311, appendix B: the attention term and MFU), with three
+differences that keep the figure honest here: frozen weights are not charged for gradients nobody computes, the
+output layer is charged only at positions with a label (as the loss computes it), and only the causal half of attention
+counts. Work done again by activation checkpointing is no progress and does not count; nor does padding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .peak_flops import peak
+
+_FORWARD = _BACKWARD = _GRADIENT = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Operations of a forward and a backward pass: for each token, each labelled position, and each pair of
+    positions of which one attends to the other."""
+
+    token: float
+    label: float
+    pair: float
+
+    def of(self, tokens: float, labels: float, pairs: float) -> float:
+        return self.token * tokens + self.label * labels + self.pair * pairs
+
+    def per_token(self, lengths: Sequence[int], labels: int) -> float:
+        """Operations per token, on average, of rows with these `lengths` and so many labelled positions."""
+        tokens = sum(lengths)
+        return self.of(tokens, labels, pairs(lengths)) / tokens if tokens else 0.0
+
+
+def pairs(lengths: Sequence[int]) -> int:
+    """Pairs of positions in causal rows of these lengths."""
+    return sum(length * (length + 1) // 2 for length in lengths)
+
+
+def usage(model: Any, lengths: Sequence[int], labels: int, devices: int = 1, computed: Any = None) -> float | None:
+    """MFU at one token per second in all: times the rate, it is the share of what `devices` of the model's kind can
+    do at best with products in the number format `computed`, else in the weights' own. None for a model whose layers
+    are not understood."""
+    try:
+        operations = cost_of(model).per_token(lengths, labels)
+        width = model.config.get_text_config().hidden_size
+        dtype = computed or model.get_input_embeddings().weight.dtype
+        return operations / (peak(model.device, dtype, width) * devices) or None
+    except (AttributeError, TypeError, ZeroDivisionError):
+        return None
+
+
+def cost_of(model: Any) -> Cost:
+    """What one training pass over `model` costs, read from its layers: adapters, quantised and shared ones included.
+
+    Of a mixture of experts, the share of the experts counts that a token goes through. Sliding windows are not
+    known of: for rows longer than the window, attention is charged too much.
+    """
+    head = model.get_output_embeddings()
+    config = model.config.get_text_config()
+    token = label = 0.0
+    for module in model.modules():
+        for size, learns in _matrices(module, config):
+            operations = size * (_FORWARD + _BACKWARD + _GRADIENT * learns)
+            if module is head:
+                label += operations
+            else:
+                token += operations
+    heads = config.num_attention_heads
+    width = heads * (getattr(config, "head_dim", None) or config.hidden_size // heads)
+    return Cost(token, label, 3 * 4.0 * width * config.num_hidden_layers)
+
+
+def _matrices(module: Any, config: Any) -> list[tuple[float, bool]]:
+    """Numbers in each weight matrix that this very module multiplies with, and whether it learns."""
+    weight: Any = getattr(module, "weight", None)
+    if hasattr(module, "in_features") and hasattr(module, "out_features"):  # Linear, and every quantised stand-in
+        if hasattr(module, "base_layer"):
+            return []  # peft's wrapper speaks for the layer inside, which comes by itself
+        return [(module.in_features * module.out_features, _learns(weight))]
+    if type(module).__name__ == "Conv1D":  # transformers' transposed Linear
+        return [(weight.numel(), _learns(weight))]
+    own = [each for each in module.parameters(recurse=False) if each.dim() == 3]  # experts, stacked
+    share = _experts_used(config) if own else 1.0
+    return [(each.numel() * share, _learns(each)) for each in own]
+
+
+def _learns(weight: Any) -> bool:
+    return bool(getattr(weight, "requires_grad", False))
+
+
+def _experts_used(config: Any) -> float:
+    used = getattr(config, "num_experts_per_tok", None)
+    names = ("num_local_experts", "num_experts", "n_routed_experts")
+    every = next((getattr(config, name) for name in names if getattr(config, name, None)), None)
+    return used / every if used and every else 1.0

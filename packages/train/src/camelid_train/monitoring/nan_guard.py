@@ -1,0 +1,166 @@
+"""A loss or gradient that is no number ends the run before it reaches the weights, and names the rows.
+
+Knows the Trainer's step and how to find its rows again. Costs one comparison per step, and among several processes a
+few bytes; the search is for the failure. Each process looks at its own rows, but for a model in shards, which takes
+all of them for every row.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from camelid_core.errors import CamelidError, NanLoss
+from camelid_core.records import Record
+from camelid_core.tasks import TaskContext
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from camelid_train.distributed import group, sharded_state
+from camelid_train.loop.batches import Collator
+from camelid_train.loop.loss import label_loss
+from camelid_train.saving.checkpoint import newest_valid
+
+Origin = Callable[[int], Record]
+"""The record that a training example was made of, by the example's number."""
+
+_NAMED = 5
+_EXCERPT = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """A row of the step: its number among the training rows, where it comes from, its loss alone, and how it begins."""
+
+    row: int
+    source: str
+    id: str
+    loss: float
+    excerpt: str
+
+    def __str__(self) -> str:
+        where = f"row {self.id} of {self.source}" if self.source else f"training row {self.row + 1}"
+        return f"{where} (loss {self.loss:.4g})" + (f": {self.excerpt!r}" if self.excerpt else "")
+
+
+class Guard(TrainerCallback):
+    """Looks at each gradient before the optimizer does. Emits `stop`: reason, text, rows.
+
+    Raises:
+        NanLoss: naming the rows of the step, those without a loss of their own first.
+    """
+
+    def __init__(self, context: TaskContext, trainer: Any, origin: Origin | None = None) -> None:
+        self.context = context
+        self.trainer = trainer
+        self.origin = origin
+
+    def on_pre_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        norm = self.trainer.gradient_norm
+        loss, norm = float(self.trainer.open_loss), 0.0 if norm is None else float(norm)  # DeepSpeed may have none
+        if not group.any_of(self._is_wrong(loss, norm)):
+            return
+        loss = next((each for each in group.gathered(loss) if not math.isfinite(each)), loss)
+        suspects = self._suspects(state.global_step)
+        rows = " Its rows: " + "; ".join(map(str, suspects)) + "." if suspects else ""
+        lost = "nothing of that step was learnt"
+        if self.trainer.is_deepspeed_enabled:  # it has made its step already
+            lost = "no result is written; launch.strategy='fsdp' would say which rows did that"
+        text = (
+            f"the loss became {loss if not math.isfinite(loss) else 'too large'} (gradient norm {norm:g}) at step "
+            f"{state.global_step + 1}; {lost}.{self._kept()}{rows} {_advice(suspects, args)}"
+        )
+        self.context.emit("stop", reason="nan", text=text, rows=[asdict(each) for each in suspects])
+        raise NanLoss(text)
+
+    def _is_wrong(self, loss: float, norm: float) -> bool:
+        if math.isfinite(loss) and math.isfinite(norm):
+            return False
+        scaler = getattr(self.trainer.accelerator, "scaler", None)
+        scaled = scaler is not None and scaler.is_enabled()
+        return not (math.isfinite(loss) and scaled)  # it finds its scale by overflowing, and skips such steps
+
+    def _suspects(self, step: int) -> list[Suspect]:
+        """The worst rows of all processes."""
+        if self.trainer.is_deepspeed_enabled:
+            return []
+        together = sharded_state.is_sharded(self.trainer.model)
+        try:
+            rows = rows_of(self.trainer, step)
+            if together:
+                rows = sorted({row for part in group.gathered(rows) for row in part})
+            found = find(self.trainer, rows, self.origin)
+        except Exception:  # whatever is wrong with the search, the reason to stop is another
+            found = []
+        parts = [found] if together else group.gathered(found)
+        return sorted((each for part in parts for each in part), key=_worst_first)[:_NAMED]
+
+    def _kept(self) -> str:
+        places = [Path(self.trainer.args.output_dir), *self.trainer.keeping.earlier]
+        newest = newest_valid(places)
+        return f" The checkpoint {newest.name} is kept." if newest is not None else ""
+
+
+def _advice(suspects: Sequence[Suspect], args: TrainingArguments) -> str:
+    rate = f"Lower train.learning_rate (now {args.learning_rate:g})"
+    if any(not math.isfinite(each.loss) for each in suspects[1:]) or not suspects:
+        return f"{rate}, or train in float32."
+    if math.isfinite(suspects[0].loss):
+        return f"{rate}."
+    return f"Mend or leave out the first of them. {rate} if they look sound."
+
+
+def find(trainer: Any, rows: Sequence[int], origin: Origin | None) -> list[Suspect]:
+    """The worst of `rows`, the worst first."""
+    losses = [(row, _loss(trainer, row)) for row in rows]
+    found = sorted((Suspect(row, "", "", loss, "") for row, loss in losses), key=_worst_first)[:_NAMED]
+    return [_with_origin(each, origin) for each in found]
+
+
+def _worst_first(suspect: Suspect) -> float:
+    return -suspect.loss if math.isfinite(suspect.loss) else -math.inf
+
+
+def rows_of(trainer: Any, step: int) -> list[int]:
+    """Numbers of the examples that this process has in the optimizer step after `step` steps; none where the batches
+    are not ours to make again."""
+    batches: Any = getattr(trainer.get_train_dataloader(), "batch_sampler", None)
+    if not hasattr(batches, "set_epoch"):
+        return []
+    at_once = trainer.args.gradient_accumulation_steps
+    epoch, place = divmod(step, -(-len(batches) // at_once))
+    batches.set_epoch(epoch)
+    return [row for batch in list(batches)[place * at_once : (place + 1) * at_once] for row in batch]
+
+
+@torch.no_grad()
+def _loss(trainer: Any, row: int) -> float:
+    """Its mean loss alone, without dropout; a row that cannot even be computed has none."""
+    model = trainer.model
+    was_training = model.training
+    model.eval()
+    try:
+        inputs = Collator(trainer.pad_id)([trainer.train_dataset[row]])
+        labels = inputs["labels"].to(model.device)
+        return float(label_loss(model, inputs["input_ids"].to(model.device), labels)) / int((labels[:, 1:] >= 0).sum())
+    except (RuntimeError, ArithmeticError, IndexError):
+        return math.nan
+    finally:
+        model.train(was_training)
+
+
+def _with_origin(suspect: Suspect, origin: Origin | None) -> Suspect:
+    try:
+        record = origin(suspect.row) if origin is not None else None
+    except (CamelidError, LookupError, OSError):  # the source may be gone by now: the row's number must do
+        record = None
+    if record is None:
+        return suspect
+    text = " → ".join(message.text for message in record.messages)
+    excerpt = text[:_EXCERPT] + "…" * (len(text) > _EXCERPT)
+    return replace(suspect, source=record.source, id=record.id, excerpt=excerpt)

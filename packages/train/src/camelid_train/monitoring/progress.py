@@ -1,0 +1,124 @@
+"""What the loop tells the world, and what the world tells the loop.
+
+Knows the task context and the Trainer's callbacks. Computes nothing but rates.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import psutil
+import torch
+from camelid_core.tasks import TaskContext
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from camelid_train.saving.run_totals import Tally
+from camelid_train.preflight.step_measurement import learning_bytes, optimizer_bytes
+
+from .evaluation import Evaluations
+from .stop_rules import leave_if_asked
+
+_SECOND = 1.0
+_SAVED_PER_SECOND = 50e6
+"""Bytes of a checkpoint that a slow disk takes, with their checksums."""
+
+
+class Progress(TrainerCallback):
+    """Emits `progress` each step (done, total, unit, elapsed, eta and leaving in seconds, tokens_per_second, mfu,
+    trained_tokens, memory in bytes) and `train` with the loss; lets `evaluations` have their turn."""
+
+    def __init__(
+        self,
+        context: TaskContext,
+        tally: Tally,
+        evaluations: Evaluations,
+        numbers: Mapping[str, str] | None = None,
+    ) -> None:
+        """`numbers`: what else of the trainer's logs goes into `train` events, and under which names."""
+        self.context = context
+        self.tally = tally
+        self.evaluations = evaluations
+        self.numbers = numbers or {}
+        self.usage: float | None = None  # MFU at one token per second
+        self._began = 0.0
+        self._saving = 0.0
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any = None, **_: Any
+    ) -> None:
+        self._began = time.monotonic() - self.tally.seconds
+        self._saving = (learning_bytes(model) + optimizer_bytes(model)) / _SAVED_PER_SECOND
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        seconds = self.tally.seconds = time.monotonic() - self._began
+        self.context.emit(
+            "progress",
+            done=state.global_step,
+            total=state.max_steps,
+            unit="steps",
+            elapsed=round(seconds, 1),
+            eta=round(seconds / state.global_step * (state.max_steps - state.global_step), 1),
+            leaving=round(2 * seconds / state.global_step + self._saving, 3),  # a step may have begun
+            trained_tokens=self.tally.trained_tokens,
+            memory=_memory(),
+            **self.rates(),
+        )
+        if self.evaluations.due(state.global_step, state.max_steps):
+            control.should_save |= self.evaluations.take_turn(state.global_step)
+            self._began = time.monotonic() - seconds  # measuring is not training
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **_: Any
+    ) -> None:
+        if not logs or "loss" not in logs:
+            return
+        loss = float(logs["loss"])
+        self.context.emit(
+            "train",
+            step=state.global_step,
+            epoch=round(state.epoch or 0.0, 3),
+            loss=loss,
+            smoothed=self.tally.note_loss(loss),
+            grad_norm=float(logs.get("grad_norm", 0.0)),
+            learning_rate=float(logs["learning_rate"]),
+            memory=_memory(),
+            **self.rates(),
+            **self._others(logs),
+        )
+
+    def _others(self, logs: Mapping[str, Any]) -> dict[str, float]:
+        """What the trainer logs beside the loss; a mean of nothing is no number and left out."""
+        given = ((ours, logs.get(theirs)) for theirs, ours in self.numbers.items())
+        return {ours: float(value) for ours, value in given if value is not None and math.isfinite(value)}
+
+    def rates(self) -> dict[str, float]:
+        """Tokens per second over the whole run and, where known, the share of the machine's best that they take."""
+        rate = self.tally.tokens_per_second
+        return {"tokens_per_second": rate} | ({"mfu": min(1.0, round(rate * self.usage, 4))} if self.usage else {})
+
+
+class RowProgress:
+    """Emits `progress` in rows while data is prepared, once a second; leaves between shards when asked to save."""
+
+    def __init__(self, context: TaskContext) -> None:
+        self._context = context
+        self._began = self._last = time.monotonic()
+
+    def __call__(self, done: int, total: int | None) -> None:
+        leave_if_asked(self._context)
+        now = time.monotonic()
+        if now - self._last < _SECOND:
+            return
+        self._last = now
+        spent = now - self._began
+        eta = round(spent / done * (total - done), 1) if total and done else None
+        values = {"elapsed": round(spent, 1), "eta": eta}
+        self._context.emit("progress", done=done, total=total, unit="rows", stage="data", **values)
+
+
+def _memory() -> int:
+    """Bytes this run holds: the most on the graphics card, else of the process."""
+    return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else psutil.Process().memory_info().rss

@@ -1,0 +1,67 @@
+"""When the loop ends before its last step: asked to, or because the loss is low enough.
+
+Knows requests, the tally and the Trainer's callbacks. Stopping early for the held-out loss is decided in `evaluating`,
+for a loss that is no number in `guarding`; here the loop is told.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from camelid_core.tasks import Interrupted, Stop, TaskContext
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from camelid_train.saving.run_totals import Tally
+
+
+def leave_if_asked(context: TaskContext) -> None:
+    """Raise Interrupted if asked to save where there is nothing to save: what was done is done again, or is cached."""
+    if context.stopping() == "save":
+        raise Interrupted
+
+
+class StopRules(TrainerCallback):
+    """Ends the loop; comes after the callbacks that report and measure. Emits `stop`: reason, text.
+
+    Every end but one that was asked to keep what there is leaves a checkpoint that says so: should the publishing
+    be killed, the run is not trained any further.
+    """
+
+    def __init__(self, context: TaskContext, tally: Tally, stop_at_loss: float | None = None) -> None:
+        self.context = context
+        self.tally = tally
+        self.stop_at_loss = stop_at_loss
+        self.asked: Stop = ""
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self.asked = self.context.stopping()
+        if self.tally.stopped or self.asked == "save":
+            control.should_save = control.should_training_stop = True
+        elif self.asked == "finish":
+            self.tally.stopped = "asked"
+            control.should_training_stop = True
+            control.should_save = False
+        left = "a run with DeepSpeed keeps no state and begins anew" if args.deepspeed else "its state is saved now"
+        texts = {
+            "save": f"Asked to leave after step {state.global_step}: {left}.",
+            "finish": f"Asked to finish: what was learnt up to step {state.global_step} is the result.",
+        }
+        if self.asked:
+            self.context.emit("stop", reason="asked", text=texts[self.asked])
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **_: Any
+    ) -> None:
+        smoothed = self.tally.smoothed
+        if self.stop_at_loss is None or not logs or "loss" not in logs or smoothed is None:
+            return
+        over = self.tally.stopped or self.asked or state.global_step >= state.max_steps
+        if over or smoothed > self.stop_at_loss:
+            return
+        self.tally.stopped = "loss"
+        control.should_save = control.should_training_stop = True
+        text = (
+            f"The smoothed training loss is {smoothed:.4g}: the run stops at step {state.global_step}, as "
+            f"train.stop_at_loss={self.stop_at_loss:g} says."
+        )
+        self.context.emit("stop", reason="loss", text=text)

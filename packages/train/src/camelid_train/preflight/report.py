@@ -1,0 +1,212 @@
+"""Before step 1: what a run will take, measured, and whether it fits into memory and onto the disk.
+
+Knows a run's trainer, rows and recipe, and how to say it in sentences. How it is measured is `measuring`'s.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from camelid_core.errors import DiskFull
+from camelid_core.tasks import TaskContext
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from camelid_train.objectives import Run
+
+from .step_measurement import PATIENCE, Measured, learning_bytes, measure
+
+_COMFORTABLE = 0.85
+"""Share of the memory that a proposal may be expected to take."""
+_WASTEFUL = 0.5
+"""A card of which less than this share is used could take more rows at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What lies ahead: optimizer steps, passes over the rows, the tokens of all of it, and what shares a step."""
+
+    steps: int
+    passes: float
+    total_tokens: int
+    trained_tokens: int
+    batch_size: int
+    accumulation: int
+    processes: int
+
+    @property
+    def global_batch(self) -> int:
+        return self.batch_size * self.accumulation * self.processes
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """Bytes on disk: of one checkpoint and of the result, how many checkpoints there are at once, and what is free."""
+
+    checkpoint: int
+    result: int
+    checkpoints: int
+    free: int
+
+    @property
+    def needed(self) -> int:
+        return self.checkpoint * self.checkpoints + self.result
+
+
+class Preflight(TrainerCallback):
+    """Emits `preflight` when training begins; a run that is taken up again has been through it.
+
+    Raises:
+        DiskFull: checkpoints and result do not fit onto the disk.
+        TrainingError: not even one row fits into memory.
+        Interrupted: asked to leave; there is nothing to save yet.
+    """
+
+    def __init__(self, context: TaskContext, run: Run, trainer: Any) -> None:
+        self.context = context
+        self.run = run
+        self.trainer = trainer
+
+    def on_train_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        train_dataloader: Any = None,
+        **_: Any,
+    ) -> None:
+        if state.global_step:
+            return
+        work = _work(self.run, self.trainer, state, len(train_dataloader))
+        space = _space(self.run, self.context.directory, state.max_steps)
+        if space.needed > space.free:
+            raise DiskFull(
+                f"this run needs {_bytes(space.needed)} on the disk of {str(self.context.directory)!r} "
+                f"({space.checkpoints} checkpoints of {_bytes(space.checkpoint)} and the result), and "
+                f"{_bytes(space.free)} are free. Free some, or lower train.keep."
+            )
+        why, measured = _unmeasurable(self.trainer), None
+        if not why:
+            measured = measure(self.trainer, self.trainer.model, self.run.pause, self.run.recipe.train.compile)
+        event = values(work, space, measured, str(args.device.type))
+        self.context.emit("preflight", **event | {"notes": [*event["notes"], *why]})
+
+
+def _unmeasurable(trainer: Any) -> list[str]:
+    """Why no step can be tried before the first one, if none can."""
+    if trainer.is_deepspeed_enabled:
+        return ["Memory and time are not measured: DeepSpeed makes no step that leaves no trace."]
+    if not hasattr(trainer, "worst_batch"):
+        return ["Memory and time are not measured: they depend on the answers that the model will give."]
+    return []
+
+
+def listen(trainer: Any, context: TaskContext, run: Run) -> None:
+    """Tell of every micro-batch that is halved, and go on with what an earlier attempt was forced to."""
+
+    def told(rows: int, parts: int, reason: str) -> None:
+        context.emit("micro_batch", batch_size=rows, accumulation=parts, reason=reason)
+        context.emit(
+            "log",
+            text=f"Memory ran out: from here on {rows} row{'s' * (rows > 1)} at a time, {parts} times per optimizer "
+            f"step; the global batch stays as it is. ({reason})",
+        )
+
+    trainer.told = told
+    trainer.may_compute_again = run.recipe.train.gradient_checkpointing != "off"
+    if trainer.tally.checkpointing and hasattr(trainer, "save_activations"):
+        trainer.save_activations()
+
+
+def values(work: Work, space: Space, measured: Measured | None, device: str) -> dict[str, Any]:
+    """The event: bytes and seconds as they are expected; what was not measured is absent."""
+    event: dict[str, Any] = {
+        "total_tokens": work.total_tokens,
+        "trained_tokens": work.trained_tokens,
+        "passes": round(work.passes, 3),
+        "steps": work.steps,
+        "batch_size": work.batch_size,
+        "accumulation": work.accumulation,
+        "processes": work.processes,
+        "global_batch": work.global_batch,
+        "checkpoint_bytes": space.checkpoint,
+        "checkpoints": space.checkpoints,
+        "disk_bytes": space.needed,
+        "free_disk": space.free,
+        "proposed": None,
+        "notes": [],
+    }
+    if measured is None:
+        return event
+    eta = measured.seconds / measured.tokens * work.total_tokens / work.processes
+    found = proposal(work, measured, device)
+    return event | {
+        "peak_memory": measured.peak,
+        "free_memory": measured.free,
+        "longest": measured.length,
+        "worst_step_seconds": round(measured.seconds * work.accumulation, 3),
+        "step_seconds": round(eta / work.steps, 3),
+        "eta": round(eta, 1),
+        "proposed": asdict(found) if found else None,
+        "notes": list(_notes(work, measured, found)),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    batch_size: int
+    accumulation: int
+
+
+def proposal(work: Work, measured: Measured, device: str) -> Proposal | None:
+    """Another way to the same global batch: fewer rows at once where memory is short, more on a card that idles."""
+    per_process = work.batch_size * work.accumulation
+    most = measured.most_rows(_COMFORTABLE)
+    best = max((rows for rows in range(1, per_process + 1) if not per_process % rows and rows <= most), default=1)
+    short = measured.at_once < measured.rows or measured.expected(work.batch_size) > measured.free
+    idle = device == "cuda" and measured.peak < _WASTEFUL * measured.free
+    if (short and best < work.batch_size) or (idle and best > work.batch_size):
+        return Proposal(best, per_process // best)
+    return None
+
+
+def _notes(work: Work, measured: Measured, found: Proposal | None) -> Iterator[str]:
+    if measured.seconds > PATIENCE * measured.rows:
+        yield "One row took so long that the rest is reckoned from it."
+    if found:
+        why = "would fit" if found.batch_size < work.batch_size else "would use the memory better, at the same result"
+        yield (
+            f"train.batch_size={found.batch_size} train.accumulation={found.accumulation} {why}: "
+            f"the global batch stays {work.global_batch}."
+        )
+
+
+def _work(run: Run, trainer: Any, state: TrainerState, batches: int) -> Work:
+    args, account = trainer.args, run.data.account
+    per_pass = -(-batches // args.gradient_accumulation_steps)
+    passes = state.max_steps / max(1, per_pass)
+    return Work(
+        steps=state.max_steps,
+        passes=passes,
+        total_tokens=round(account.total_tokens * passes),
+        trained_tokens=round(account.trained_tokens * passes),
+        batch_size=args.per_device_train_batch_size,
+        accumulation=args.gradient_accumulation_steps,
+        processes=args.world_size,
+    )
+
+
+def _space(run: Run, directory: Path, steps: int) -> Space:
+    """A checkpoint holds what learns and two numbers of AdamW's for each; one more is there while it is written."""
+    train, learning = run.recipe.train, learning_bytes(run.model)
+    whole = run.method.kind == "model"
+    result = sum(p.numel() * p.element_size() for p in run.model.parameters()) if whole else learning
+    kept = min(train.keep, steps // train.save_steps) + 1 + train.best
+    return Space(3 * learning, result, kept, shutil.disk_usage(directory).free)
+
+
+def _bytes(count: int) -> str:
+    return f"{count / 1e9:.2f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"

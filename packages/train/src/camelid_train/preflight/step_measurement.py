@@ -1,0 +1,264 @@
+"""Two steps at the longest rows a run will meet: how much memory they take and how long, leaving no trace.
+
+Knows a trainer's step, clocks and memory. Knows nothing of recipes, events or disks.
+
+Weights, optimizer, random numbers, counts and the order of rows are afterwards what they were: a measured run ends
+with the same bits as one that was not measured.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import psutil
+import torch
+from camelid_core.errors import TrainingError
+
+from camelid_train.distributed import group, agreement
+from camelid_train.loop.batches import lengths_of
+
+PATIENCE = 30.0
+"""Seconds of a first step behind which there is no second."""
+_ROOM = 0.95
+"""Share of the free memory that a step may be expected to take."""
+_SMALL = 1 << 16
+_SAMPLE_SECONDS = 0.005
+
+
+class Measurable(Protocol):
+    """What is asked of a trainer: a batch of the longest rows, what its loss is divided by if it is a sum, and to go
+    through it as `MicroBatches` does. A row comes to so many `sequences` that learn."""
+
+    args: Any
+    accelerator: Any
+    tally: Any
+    train_dataset: Any
+    current_gradient_accumulation_steps: int
+    micro_batch: int
+    sequences: int
+
+    def worst_batch(self, rows: int) -> dict[str, Any]: ...
+    def divisor(self, inputs: dict[str, Any]) -> Any: ...
+    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Any: ...
+    def use_micro_batch(self, rows: int, reason: str) -> None: ...
+    def begin_step(self) -> None: ...
+    def undo_step(self, model: Any) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """`peak` bytes of memory while `rows` rows of `length` tokens went through, `at_once` at a time, with room for the
+    optimizer's state, of `free` that the run may have; `fixed` + n · `per_row` is expected of n rows at once.
+    `seconds` for all `tokens`; each row is so many `sequences`."""
+
+    peak: int
+    free: int
+    fixed: int
+    per_row: int
+    rows: int
+    at_once: int
+    length: int
+    seconds: float
+    sequences: int = 1
+
+    @property
+    def tokens(self) -> int:
+        return self.rows * self.length * self.sequences
+
+    def expected(self, rows: int) -> int:
+        return self.fixed + self.per_row * rows
+
+    def most_rows(self, share: float) -> int:
+        """Rows at once that are expected to fit into a share of the memory; 0 where not even one is."""
+        return max(0, int((share * self.free - self.fixed) // max(1, self.per_row)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    peak: int
+    seconds: float
+
+
+def measure(
+    trainer: Measurable, model: Any, pause: Callable[[], None] = lambda: None, compiled: bool = False
+) -> Measured:
+    """One row, then the whole batch; the second is left out where the first took longer than `PATIENCE`.
+
+    `pause` is called between the two. Where memory runs out the trainer halves its micro-batch and stays with that.
+    Layers that are `compiled` when they are first met are met once before.
+
+    Raises:
+        TrainingError: there is not enough memory, however little is put through at once.
+    """
+    lengths = lengths_of(trainer.train_dataset)
+    rows, length = min(trainer.args.per_device_train_batch_size, len(lengths)), max(lengths)
+    state = optimizer_bytes(model)
+    device = next(model.parameters()).device
+    with unchanged(trainer, model):
+        held, free = _held(device), _free(device)
+        single = trainer.worst_batch(1)
+        for _ in range(1 + compiled):
+            one = _step(trainer, model, single, state)
+        per_row, sequences = max(0, one.peak - held), trainer.sequences
+        first = Measured(one.peak, free, held, per_row, rows, 1, length, one.seconds * rows, sequences)
+        pause()
+        if group.any_of(one.seconds > PATIENCE):
+            return first
+        if device.type == "cpu" and trainer.accelerator.num_processes == 1:
+            _be_careful(trainer, first)
+        batch = trainer.worst_batch(rows)
+        for _ in range(1 + compiled):
+            whole = _steady(trainer, model, batch, state)
+    at_once = min(rows, trainer.micro_batch)
+    per_row = max(0, (whole.peak - one.peak) // (at_once - 1)) if at_once > 1 else first.per_row
+    fixed = whole.peak - per_row * at_once
+    return Measured(whole.peak, free, fixed, per_row, rows, at_once, length, whole.seconds, sequences)
+
+
+def _be_careful(trainer: Measurable, first: Measured) -> None:
+    """Do not try what one row says will not fit: a process that takes too much is ended, and nobody catches that."""
+    rows, fits = min(first.rows, trainer.micro_batch), max(1, first.most_rows(_ROOM))
+    if fits < rows:
+        trainer.use_micro_batch(
+            fits, f"{rows} rows are expected to take {first.expected(rows):,} of {first.free:,} bytes."
+        )
+
+
+def optimizer_bytes(model: Any) -> int:
+    """Two numbers for each that learns, as AdamW keeps them."""
+    return 2 * learning_bytes(model)
+
+
+def learning_bytes(model: Any) -> int:
+    return sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
+
+
+def _steady(trainer: Measurable, model: Any, batch: dict[str, Any], state: int) -> _Step:
+    """A step in which the micro-batch stayed as it was, in all processes: one that ran out of memory says nothing of
+    time."""
+    while True:
+        before = trainer.micro_batch
+        step = _step(trainer, model, batch, state)
+        agreement.as_small(trainer)
+        if trainer.micro_batch == before:
+            return step
+
+
+def _step(trainer: Measurable, model: Any, inputs: dict[str, Any], state: int) -> _Step:
+    """Forward and backward, while as much memory is taken as the optimizer will."""
+    device = next(model.parameters()).device
+    reserve = _reserve(state, device) if device.type == "cuda" else None
+    trainer.begin_step()
+    divisor = trainer.divisor(inputs)
+    with Peak(device) as peak:
+        began = time.perf_counter()
+        trainer.training_step(model, inputs, divisor)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        seconds = time.perf_counter() - began
+    trainer.undo_step(model)
+    held = peak.bytes if reserve is not None else peak.bytes + state
+    return _Step(held, seconds)
+
+
+def _reserve(state: int, device: Any) -> Any:
+    """As much of the card as the optimizer will take."""
+    try:
+        return torch.empty(state, dtype=torch.uint8, device=device)
+    except torch.OutOfMemoryError:
+        raise TrainingError(
+            f"the model fits onto the card, and the {state:,} bytes that its optimizer needs do not. Choose a method "
+            'that takes less (method.type="lora" or "qlora"), share it among cards (launch.strategy="fsdp"), or take a '
+            "smaller model."
+        ) from None
+
+
+@contextmanager
+def unchanged(trainer: Any, model: Any) -> Iterator[None]:
+    """Whatever happens inside leaves the model, the trainer and all random numbers as they were."""
+    modules = [(module, dict(vars(module)), _buffers(module)) for module in model.modules()]
+    python, numpy_state = random.getstate(), np.random.get_state()
+    gradients = trainer.accelerator.gradient_state
+    synchronised = gradients.sync_gradients
+    gradients._set_sync_gradients(True)
+    trainer.current_gradient_accumulation_steps = 1
+    try:
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+            yield
+    finally:
+        gradients._set_sync_gradients(synchronised)
+        random.setstate(python)
+        np.random.set_state(numpy_state)
+        for module, values, buffers in modules:
+            vars(module).update(values)
+            for name, (buffer, copy) in buffers.items():
+                module._buffers[name] = buffer
+                if copy is not None:
+                    buffer.copy_(copy)
+
+
+def _buffers(module: Any) -> dict[str, tuple[Any, Any]]:
+    """Dynamic positions grow with the longest row seen, some of them in place; only small ones are worth a copy."""
+    return {
+        name: (buffer, buffer.clone() if buffer is not None and buffer.numel() <= _SMALL else None)
+        for name, buffer in module._buffers.items()
+    }
+
+
+class Peak:
+    """The most memory held while its block runs, in `bytes`: on the graphics card, else by this process."""
+
+    def __init__(self, device: Any) -> None:
+        self._device = device
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._sample, name="memory", daemon=True)
+        self.bytes = 0
+
+    def __enter__(self) -> Peak:
+        if self._device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self._device)
+        else:
+            self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._device.type == "cuda":
+            self.bytes = torch.cuda.max_memory_allocated(self._device)
+        else:
+            self._done.set()
+            self._thread.join()
+
+    def _sample(self) -> None:
+        process = psutil.Process()
+        while True:
+            self.bytes = max(self.bytes, process.memory_info().rss)
+            if self._done.wait(_SAMPLE_SECONDS):
+                return
+
+
+def _held(device: Any) -> int:
+    return int(torch.cuda.memory_allocated(device)) if device.type == "cuda" else psutil.Process().memory_info().rss
+
+
+def _free(device: Any) -> int:
+    """Bytes this run may hold in all: what is free, and what it holds already."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device))
+    return min(psutil.virtual_memory().available, _left_in_container()) + _held(device)
+
+
+def _left_in_container(root: Path = Path("/sys/fs/cgroup")) -> int:
+    """What the container's limit leaves, where there is one."""
+    try:
+        limit, used = [(root / name).read_text(encoding="ascii").strip() for name in ("memory.max", "memory.current")]
+        return max(0, int(limit) - int(used)) if limit.isdecimal() else psutil.virtual_memory().total
+    except (OSError, ValueError):
+        return psutil.virtual_memory().total

@@ -1,0 +1,29 @@
+"""What is wrong with a recipe by itself, said before there is a job: settings that do not go together, and trackers
+that it names and this environment lacks.
+
+Knows whom to ask. Opens no data and no model, and imports no torch. What depends on the machine that the job will run
+on (`launching.checks`), its data and its model is said by the task.
+"""
+
+from __future__ import annotations
+
+from .config import Recipe
+from .objectives.registry import objective_of
+from .monitoring import evaluation, trackers
+
+
+def check(recipe: Recipe) -> None:
+    """Whatever can be said at once; the task asks again.
+
+    Raises:
+        ConfigError: naming the fields.
+        MissingPackage: naming what to install.
+    """
+    check_settings(recipe)
+    trackers.check(recipe.train.report_to)
+
+
+def check_settings(recipe: Recipe) -> None:
+    """Raise ConfigError if settings do not go together."""
+    objective_of(recipe.objective).check(recipe.objective, recipe)
+    evaluation.check_recipe(recipe)

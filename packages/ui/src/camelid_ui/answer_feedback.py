@@ -1,0 +1,60 @@
+"""A conversation's answers as they are judged and as they are saved.
+
+Knows the tree of a `Talk`. Knows nothing of files and widgets.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+from camelid_serve.chat.transcripts import Transcript
+
+from .conversation_tree import Talk
+from .services.feedback import Judged
+
+IMPORTED = "imported"
+"""Stands for the model of an answer that came from a file."""
+
+
+def judged(talk: Talk, index: int, model: str) -> list[Judged]:
+    """That answer, and all others to the same question: of each model, in each of its tries."""
+    return [
+        Judged(ident(talk, at, name), tuple(talk.prompt(name, at)), answer.text, name, answer.rating)
+        for at, name in ((index, model), *talk.rivals(index, model))
+        if (answer := talk.turns[at].answers.get(name)) is not None
+    ]
+
+
+def ident(talk: Talk, index: int, model: str) -> str:
+    """An answer's own."""
+    return f"{talk.ident}/{index}/{model}"
+
+
+def transcripts(talk: Talk, about: Mapping[str, Any]) -> list[Transcript]:
+    """What is on show of a conversation, once for each model that answered; `about` goes into each."""
+    turns = [talk.turns[index] for index in talk.path]
+    models = list(dict.fromkeys(model for turn in turns for model, answer in turn.answers.items() if answer.text))
+    tries = [turn.seed for turn in turns]
+    shared = {**about, "try": [seed + 1 for seed in tries]} if any(tries) else about
+    return [
+        Transcript(tuple(talk.messages(model)), talk.ident + (f"-{number}" if number else ""), model, shared)
+        for number, model in enumerate(models)
+    ]
+
+
+def conversation(transcript: Transcript) -> dict[str, Any]:
+    """The JSON form of the `Talk` that a transcript tells of, under an ident of its own."""
+    said = list(transcript.messages)
+    system = said.pop(0).text if said and said[0].role == "system" else ""
+    turns: list[dict[str, Any]] = []
+    for message in said:
+        if message.role == "user":
+            parent = len(turns) - 1
+            turns.append({"question": message.text, "parent": parent, "system": system, "seed": 0, "answers": {}})
+        else:
+            turns[-1]["answers"][transcript.model or IMPORTED] = {
+                "text": message.text, "ids": [], "edited": False, "rating": 0, "error": "", "facts": None,
+            }  # fmt: skip
+    return {"version": 1, "ident": secrets.token_hex(16), "at": len(turns) - 1, "turns": turns}

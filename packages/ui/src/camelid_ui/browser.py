@@ -1,0 +1,46 @@
+"""Sending a browser to the pages without their token on its command line, which everybody on the machine may read.
+
+Knows where a browser can read a file of ours. Knows nothing of the pages.
+"""
+
+from __future__ import annotations
+
+import html
+import os
+import webbrowser
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from camelid_core.paths import home
+from camelid_core.file_permissions import make_private, open_private
+
+_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Camelid</title>
+<meta name="referrer" content="no-referrer"><meta http-equiv="refresh" content="0;url={url}">
+<p><a href="{url}">Camelid</a></p></html>
+"""
+
+
+@contextmanager
+def browser_at(url: str, port: int) -> Iterator[None]:
+    """Open a browser that is led to `url` by a page only its owner can read; the page is gone afterwards.
+
+    It stays until then: nobody knows when a browser that is being started, or one that restores its tabs, reads it.
+    """
+    page = _room() / f"camelid-{port}.html"
+    page.unlink(missing_ok=True)  # left by a server that was killed
+    with open_private(page, "xb") as file:
+        file.write(_PAGE.format(url=html.escape(url)).encode())
+    try:
+        webbrowser.open(page.as_uri())
+        yield
+    finally:
+        page.unlink(missing_ok=True)
+
+
+def _room() -> Path:
+    """Home; but a browser that came as a snap may read nothing hidden: for it what lies in plain sight."""
+    person = Path.home()
+    hidden = any(part.startswith(".") for part in home().parts)
+    seen = hidden and (person / "snap").is_dir() and os.access(person, os.W_OK)
+    return person if seen else make_private(home())

@@ -1,0 +1,236 @@
+"""A conversation as plain data: a tree of turns, of which one way from the first to the last is shown.
+
+Knows turns, and how each next one comes about: asked, asked again, edited, undone, flipped, branched. Nothing
+said is ever lost: another try stands beside the first, under the same parent. Knows no engine and no widgets; a
+`Talk` never changes, asking gives a new one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache, cached_property
+from typing import Any
+from uuid import uuid4
+
+from camelid_core.errors import UsageError
+from camelid_core.records import Message
+from camelid_serve.engine import Sampling
+from pydantic import TypeAdapter, ValidationError
+
+from .services.streaming_answers import Answer, Column
+
+_VERSION = 1
+MOST_TURNS = 5000
+"""Of one conversation that is read: each is drawn whole, with all its buttons."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A question and its answers by the names of those who gave them. `parent` is the turn before it, -1 for none;
+    `seed` counts how often the same was asked there before."""
+
+    question: str
+    parent: int = -1
+    system: str = ""
+    seed: int = 0
+    answers: Mapping[str, Answer] = field(default_factory=dict)
+
+    def answer(self, model: str) -> tuple[str, Answer]:
+        """This model's answer; where it gave none, another's; and whose it is."""
+        if model in self.answers:
+            return model, self.answers[model]
+        return next(iter(self.answers.items()), (model, Answer("")))
+
+
+@dataclass(frozen=True)
+class Talk:
+    """`at` is the last turn shown, -1 where none is."""
+
+    turns: tuple[Turn, ...] = ()
+    at: int = -1
+    ident: str = ""
+
+    @property
+    def path(self) -> tuple[int, ...]:
+        """The turns shown, from the first to the last."""
+        return self.way(self.at)
+
+    @property
+    def last(self) -> Turn:
+        return self.turns[self.at]
+
+    @property
+    def title(self) -> str:
+        path = self.path
+        return self.turns[path[0]].question if path else ""
+
+    def asked(self, question: str, system: str = "") -> Talk:
+        return self._grown(self.at, question, system)
+
+    def again(self, index: int, system: str = "") -> Talk:
+        """That question once more, with another seed."""
+        return self._grown(self.turns[index].parent, self.turns[index].question, system)
+
+    def edited(self, index: int, question: str, system: str = "") -> Talk:
+        """Another question beside that one."""
+        return self._grown(self.turns[index].parent, question, system)
+
+    def reworded(self, index: int, model: str, text: str) -> Talk:
+        """That turn as if `model` had answered so."""
+        turn = self.turns[index]
+        answers = {**turn.answers, model: Answer(text, edited=True)}
+        return self._with(replace(turn, answers=answers), len(self.turns))
+
+    def undone(self) -> Talk:
+        """Without the last turn, which can be flipped back to."""
+        return replace(self, at=self.last.parent)
+
+    def answered(self, answers: Mapping[str, Answer]) -> Talk:
+        """The last turn with these answers; those of other models stay."""
+        turn = replace(self.last, answers={**self.last.answers, **answers})
+        return self._with(turn, self.at)
+
+    def rated(self, index: int, model: str, rating: int) -> Talk:
+        turn = self.turns[index]
+        answers = {**turn.answers, model: replace(turn.answers[model], rating=rating)}
+        return replace(self._with(replace(turn, answers=answers), index), at=self.at)
+
+    def rivals(self, index: int, model: str) -> list[tuple[int, str]]:
+        """Turns and models with other answers to the same question."""
+        asked = self.turns[index]
+        same = [
+            place
+            for place in self._children(asked.parent)
+            if (self.turns[place].question, self.turns[place].system) == (asked.question, asked.system)
+        ]
+        given = [(place, name) for place in same for name in self.turns[place].answers]
+        return [each for each in given if each != (index, model)]
+
+    def preferred(self, index: int, model: str) -> Talk:
+        """That answer as a good one, and all others to the same question as bad ones."""
+        talk = self.rated(index, model, 1)
+        for place, name in self.rivals(index, model):
+            talk = talk.rated(place, name, -1)
+        return talk
+
+    def versions(self, index: int) -> tuple[int, int]:
+        """Which of how many versions of its turn that is, counted from 1."""
+        beside = self._children(self.turns[index].parent)
+        return beside.index(index) + 1, len(beside)
+
+    def flipped(self, index: int, by: int) -> Talk:
+        """The version before or after that one, as far as it went on."""
+        beside = self._children(self.turns[index].parent)
+        place = beside.index(index) + by
+        return self._down(beside[place]) if 0 <= place < len(beside) else self
+
+    def hidden(self) -> int:
+        """How many turns were asked after the last one shown, and are not shown."""
+        return len(self._children(self.at))
+
+    def redone(self) -> Talk:
+        """On to what was asked last after the last turn shown."""
+        return self._down(self._children(self.at)[-1]) if self.hidden() else self
+
+    def branched(self, index: int) -> Talk:
+        """A conversation of its own: a copy up to and with that turn."""
+        way = self.way(index)
+        turns = tuple(replace(self.turns[each], parent=place - 1) for place, each in enumerate(way))
+        return Talk(turns, len(turns) - 1, uuid4().hex)
+
+    def seeded(self, sampling: Sampling) -> Sampling:
+        """Settings for the last turn: each try has a seed of its own."""
+        return sampling.model_copy(update={"seed": sampling.seed + self.last.seed}) if self.last.seed else sampling
+
+    def prompt(self, model: str, index: int | None = None) -> list[Message]:
+        """What `model` is asked at the last turn, or at that one."""
+        way = self.way(self.at if index is None else index)
+        asked = self.turns[way[-1]]
+        said = [Message("system", asked.system.strip())] if asked.system.strip() else []
+        for turn in (self.turns[each] for each in way[:-1]):
+            said += [Message("user", turn.question), Message("assistant", turn.answer(model)[1].text)]
+        return [*said, Message("user", asked.question)]
+
+    def messages(self, model: str = "", index: int | None = None) -> list[Message]:
+        """All that was said, the answer to the last question too where there is one."""
+        end = self.at if index is None else index
+        if end < 0:
+            return []
+        answer = self.turns[end].answer(model)[1]
+        return [*self.prompt(model, end), *([Message("assistant", answer.text)] if answer.text else [])]
+
+    def columns(self, models: Sequence[str]) -> list[Column]:
+        """The last question for each of these."""
+        return [Column(self.prompt(model), model) for model in models]
+
+    def going_on(self, models: Sequence[str]) -> list[Column]:
+        """The last answers that are unfinished, to be gone on with."""
+        befores = {model: self.last.answers.get(model) for model in models} if self.at >= 0 else {}
+        return [
+            Column([*self.prompt(model), Message("assistant", before.text)], model, before)
+            for model, before in befores.items()
+            if before is not None and before.unfinished
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        said: dict[str, Any] = _form().dump_python(self, mode="json")
+        return {"version": _VERSION, **said}
+
+    @classmethod
+    def from_json(cls, value: Any) -> Talk:
+        """Raises UsageError: what `to_json` did not give."""
+        given = dict(value) if isinstance(value, Mapping) else {}
+        version = given.pop("version", None)
+        if version != _VERSION:
+            raise UsageError(f"this is no conversation of version {_VERSION}, but of {version!r}.")
+        try:
+            talk = _form().validate_python(given)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(map(str, first["loc"]))
+            raise UsageError(f"this conversation cannot be read: {place}: {first['msg']}.") from None
+        if len(talk.turns) > MOST_TURNS:
+            raise UsageError(f"this conversation has {len(talk.turns):,} turns; at most {MOST_TURNS:,} are read.")
+        if any(not -1 <= turn.parent < index for index, turn in enumerate(talk.turns)) or not (
+            -1 <= talk.at < len(talk.turns)
+        ):
+            raise UsageError("this conversation cannot be read: a turn follows one that comes later.")
+        return talk
+
+    def _grown(self, parent: int, question: str, system: str) -> Talk:
+        same = [each for each in self._children(parent) if self.turns[each].question == question]
+        return self._with(Turn(question, parent, system, len(same)), len(self.turns))
+
+    def _with(self, turn: Turn, index: int) -> Talk:
+        turns = (*self.turns[:index], turn, *self.turns[index + 1 :])
+        return Talk(turns, index, self.ident or uuid4().hex)
+
+    def way(self, index: int) -> tuple[int, ...]:
+        """The turns from the first to that one."""
+        way = []
+        while index >= 0:
+            way.append(index)
+            index = self.turns[index].parent
+        return tuple(reversed(way))
+
+    @cached_property
+    def _after(self) -> Mapping[int, Sequence[int]]:
+        """The turns that follow each."""
+        found: dict[int, list[int]] = {}
+        for place, turn in enumerate(self.turns):
+            found.setdefault(turn.parent, []).append(place)
+        return found
+
+    def _children(self, index: int) -> Sequence[int]:
+        return self._after.get(index, ())
+
+    def _down(self, index: int) -> Talk:
+        while children := self._children(index):
+            index = children[-1]
+        return replace(self, at=index)
+
+
+@cache
+def _form() -> TypeAdapter[Talk]:
+    return TypeAdapter(Talk)

@@ -1,0 +1,68 @@
+"""Buttons and fields of what a profile closes: not to be used, and with the reason beside the buttons.
+
+Knows their names on the pages. That the deed itself is refused is `services.gate`.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gradio as gr
+
+from .access_profile import Profile
+from .tabs.components import panel
+from .text import t
+
+_JOBS = ("job", "merge-job", "predict-job")
+CONTROLS = (
+    "data-add", "data-file", "data-path", "data-add-button", "data-fetch", "data-remove", "data-remove-yes",
+    "data-count-all", "data-against", "data-check-all", "data-write", "data-cache-prune", "mix-save",
+    "train-start", "run-finish", "run-stop", "run-stop-yes", "run-retry", "run-delete", "run-delete-yes",
+    "predict-file", "predict-start", "merge-start", "history-read",
+    *(f"{job}-{deed}" for job in _JOBS for deed in ("finish", "cancel", "cancel-yes", "retry")),
+)  # fmt: skip
+
+
+def close_controls(demo: gr.Blocks, profile: Profile) -> None:
+    """Once all handlers are there: whatever a handler says of a closed control, it stays closed."""
+    if profile.changes:
+        return
+    closed = {ident: block for ident, block in demo.blocks.items() if getattr(block, "elem_id", None) in CONTROLS}
+    explained: set[int] = set()
+    for block in closed.values():
+        block.interactive = False
+        row = block.parent
+        if isinstance(block, gr.Button) and row is not None and row._id not in explained:
+            explained.add(row._id)
+            with row:
+                panel(t("demo.closed"), elem_classes="camelid-note camelid-closed")
+    for handler in demo.fns.values():
+        places = [place for place, output in enumerate(handler.outputs) if output._id in closed]
+        if places and handler.fn is not None:
+            handler.fn = _kept_closed(handler.fn, places, len(handler.outputs))
+
+
+def _kept_closed(fn: Callable[..., Any], places: list[int], count: int) -> Callable[..., Any]:
+    @functools.wraps(fn)
+    def called(*values: Any, **named: Any) -> Any:
+        return _closing(fn(*values, **named), places, count)
+
+    @functools.wraps(fn)
+    def streaming(*values: Any, **named: Any) -> Iterator[Any]:
+        for result in fn(*values, **named):
+            yield _closing(result, places, count)
+
+    return streaming if inspect.isgeneratorfunction(fn) else called
+
+
+def _closing(result: Any, places: list[int], count: int) -> Any:
+    if count > 1 and isinstance(result, dict):
+        return result  # nothing changes
+    given = list(result) if count > 1 else [result]
+    for place in places:
+        said = given[place] if isinstance(given[place], dict) else gr.update(value=given[place])
+        given[place] = {**said, "interactive": False}
+    return tuple(given) if count > 1 else given[0]

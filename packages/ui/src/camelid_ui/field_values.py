@@ -1,0 +1,155 @@
+"""Values of knobs → configuration → overrides, and back.
+
+Knows knobs and what a person may type into them. Knows nothing of widgets.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+from camelid_core.config import Config, ConfigT, parse_value, validate
+from camelid_core.errors import ConfigError
+
+from .config_fields import Knob, knobs
+
+__all__ = [
+    "Invalid",
+    "Knob",
+    "build",
+    "command_line",
+    "default_values",
+    "differing",
+    "flat",
+    "knobs",
+    "overrides",
+    "values_of",
+]
+
+
+class Invalid(ConfigError):
+    """`errors` maps a knob's path to what is wrong with it; errors of the whole are under the empty path."""
+
+    def __init__(self, message: str, errors: Mapping[str, str]) -> None:
+        super().__init__(message)
+        self.errors = dict(errors)
+
+
+def default_values(cls: type[Config]) -> dict[str, Any]:
+    """By knob."""
+    return {knob.key: knob.default for knob in knobs(cls)}
+
+
+def values_of(config: Config) -> dict[str, Any]:
+    """What each knob shows for `config`; one that the chosen form has not shows its default."""
+    values = flat(config)
+    return {
+        knob.key: values.get(knob.path, knob.default) if knob.fits(values.get(knob.head)) else knob.default
+        for knob in knobs(type(config))
+    }
+
+
+def flat(config: Config) -> dict[str, Any]:
+    """A configuration's values by path."""
+    whole = {knob.path for knob in knobs(type(config)) if knob.kind == "pairs"}
+    return dict(_flat(config.model_dump(mode="json"), whole))
+
+
+def build(cls: type[ConfigT], values: Mapping[str, Any]) -> ConfigT:
+    """The configuration that widget values make.
+
+    Raises:
+        Invalid: with one sentence per field that does not fit.
+    """
+    nested: dict[str, Any] = {}
+    defaults = default_values(cls)
+    for knob in knobs(cls):
+        if knob.key not in values or not knob.fits(values.get(knob.head) or defaults.get(knob.head)):
+            continue
+        value = _clean(knob, values[knob.key])
+        if value is None and not knob.optional:
+            continue
+        target = nested
+        for part in knob.path.split(".")[:-1]:
+            target = target.setdefault(part, {})
+        target[knob.name] = value
+    try:
+        return validate(cls, nested, "the settings")
+    except ConfigError as error:
+        errors = dict(_by_path(str(error)))
+        raise Invalid("\n".join(f"{path}: {text}" for path, text in errors.items()), errors) from None
+
+
+def overrides(config: Config) -> list[str]:
+    """`section.field=value` for every field that differs from its default."""
+    return [f"{path}={_literal(value)}" for path, value in differing(config).items()]
+
+
+def differing(config: Config) -> dict[str, Any]:
+    """Path and value of every field that differs from its default: of a section with forms, the chosen form's."""
+    values = flat(config)
+    defaults = {knob.path: knob.default for knob in knobs(type(config)) if knob.fits(values.get(knob.head))}
+    return {path: value for path, value in values.items() if path in defaults and value != defaults[path]}
+
+
+def command_line(command: str, config: Config) -> str:
+    """The same thing as a command to type."""
+    return " ".join([command, *(shlex.quote(override) for override in overrides(config))])
+
+
+def _clean(knob: Knob, value: Any) -> Any:
+    """What a widget holds → what the class takes."""
+    if knob.kind == "lines":
+        lines = value.splitlines() if isinstance(value, str) else value or []
+        return [line for line in lines if line.strip()]
+    if knob.kind == "pairs":
+        return dict(_pairs(value)) if isinstance(value, str) else value
+    if knob.kind == "text":
+        return (value or "").strip()
+    if knob.kind == "whole" and isinstance(value, float) and value.is_integer():
+        return int(value)
+    return None if value == "" else value
+
+
+def _flat(values: Mapping[str, Any], whole: Collection[str], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, dict) and prefix + key not in whole:
+            yield from _flat(value, whole, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def _pairs(text: str) -> Iterator[tuple[str, Any]]:
+    """`name=value` on each line; a value that is a number is one."""
+    for line in text.splitlines():
+        if line.strip():
+            name, _, value = line.rpartition("=")
+            yield name.strip() or value.strip(), parse_value(value.strip()) if name else None
+
+
+def _literal(value: Any) -> str:
+    """As short as it can be and still read back as the same value."""
+    plain = str(value)
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_quoted(name)} = {_literal(each)}" for name, each in value.items()) + "}"
+    if isinstance(value, str) and parse_value(plain) == value:
+        return plain
+    return (
+        f"{value:g}"
+        if isinstance(value, float) and float(f"{value:g}") == value
+        else json.dumps(value, ensure_ascii=False)
+    )
+
+
+def _quoted(text: str) -> str:
+    """As TOML writes it: like JSON, but for one control character."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _by_path(message: str) -> Iterator[tuple[str, str]]:
+    """The lines of a `ConfigError` → path and sentence, without variant tags and list positions in the path."""
+    for line in message.splitlines()[1:]:
+        path, _, text = line.strip().partition(": ")
+        yield path, text[:1].upper() + text[1:]

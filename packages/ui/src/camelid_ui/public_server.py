@@ -1,0 +1,67 @@
+"""The pages for everybody, behind the proxy of a host: for a Space, where nobody is asked for a token.
+
+Knows the demo profile, how its model gets there, and what the host says in the environment. Nothing can be changed.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from typing import TYPE_CHECKING
+
+from camelid_core.errors import CamelidError
+from camelid_core.server_address import listening
+
+from .working_directory import private_place
+from .access_profile import DEMO, Profile
+
+if TYPE_CHECKING:
+    from .services import Services
+
+log = logging.getLogger("camelid.ui")
+
+FRAMES = "'self' https://huggingface.co https://*.hf.space"
+"""Who may show these pages inside their own: the site where Spaces are looked at."""
+
+
+def serve(profile: Profile = DEMO) -> None:
+    """Serve until ended. The model is fetched and loaded meanwhile.
+
+    Where to listen is said as Gradio's hosts say it, by GRADIO_SERVER_NAME and GRADIO_SERVER_PORT. SPACE_ID says that a
+    proxy stands in front, which names the clients.
+    """
+    if profile.changes:
+        raise ValueError("these pages ask nobody for a token; a profile that lets people change things is not for them")
+    host, port = os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"), int(os.environ.get("GRADIO_SERVER_PORT", "7860"))
+    with listening(host, port) as listener, private_place():
+        from .security import guarded_for_all
+        from .server import build_server, uvicorn_for
+        from .services import Services
+
+        services, proxy = Services.open(profile=profile), "SPACE_ID" in os.environ
+        threading.Thread(target=_prepare, args=(services, profile), name="prepare model", daemon=True).start()
+        signal.signal(signal.SIGTERM, _leave)  # uvicorn hands the signal on when it has shut down
+        app = guarded_for_all(build_server(services), profile, FRAMES, proxy)
+        uvicorn_for(app, profile, proxy).run(sockets=[listener])
+
+
+def _leave(*_: object) -> None:
+    """End by unwinding, so that the private directory goes too."""
+    raise SystemExit(0)
+
+
+def _prepare(services: Services, profile: Profile) -> None:
+    from camelid_core.models.pull import pull
+
+    for name in reversed(profile.models or ()):  # the first is the one that is loaded
+        try:
+            pull(name, services.host, log.info)
+        except CamelidError as error:
+            log.warning("%s", error)
+    for name in (profile.models or ())[:1]:
+        try:
+            services.chat.load(name)
+        except CamelidError as error:
+            log.warning("%s", error)

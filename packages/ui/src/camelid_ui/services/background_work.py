@@ -1,0 +1,183 @@
+"""Work that takes a while and is no job: it goes on in a thread while pages look at it.
+
+Knows threads and progress. Knows nothing of what is done. A page that closes changes nothing; a server that ends
+takes it along, and the next one says so.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from camelid_core.errors import CamelidError, UsageError
+from camelid_core.file_permissions import make_private
+
+Report = Callable[[int], None]
+KEPT = 64
+"""Finished pieces of work whose results are remembered."""
+INTERRUPTED = "the server was stopped before this was done; start it again."
+
+
+class Cancelled(CamelidError):
+    """Somebody stopped it."""
+
+
+@dataclass
+class Work:
+    """One piece of work. `result` is there once it is done, `error` once it failed. `done` and `total` count rows, or
+    bytes of `what`."""
+
+    key: str
+    total: int = 0
+    unit: Literal["rows", "bytes"] = "rows"
+    what: str = ""
+    done: int = 0
+    state: Literal["running", "done", "failed"] = "running"
+    result: Any = None
+    error: str = ""
+    started: float = field(default_factory=time.monotonic)
+    ended: float = 0.0
+    _stop: bool = False
+    _over: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def running(self) -> bool:
+        return self.state == "running"
+
+    @property
+    def seconds(self) -> float:
+        return (self.ended or time.monotonic()) - self.started
+
+    @property
+    def eta(self) -> float | None:
+        """Seconds left, as far as the pace so far tells."""
+        if not self.running or not self.done or self.total <= self.done:
+            return None
+        return self.seconds / self.done * (self.total - self.done)
+
+    def stop(self) -> None:
+        self._stop = True
+
+    def wait(self, seconds: float) -> Work:
+        """Itself, once it is over or so many seconds have passed: short work needs no second look."""
+        self._over.wait(seconds)
+        return self
+
+    def report(self, done: int) -> None:
+        """Called from within the work.
+
+        Raises:
+            Cancelled: it is to stop.
+        """
+        self.done = done
+        if self._stop:
+            raise Cancelled("stopped.")
+
+
+class Background:
+    """Starts work, once per key, and remembers how the last of each key went. With a `place`, a later one knows what
+    was under way when the server ended."""
+
+    def __init__(self, place: Path | None = None) -> None:
+        self._works: dict[str, Work] = {}
+        self._lock = threading.Lock()
+        self._notes = _Notes(place) if place else None
+        for key in self._notes.left() if self._notes else ():
+            self._works[key] = Work(key, state="failed", error=INTERRUPTED)
+
+    def start(
+        self,
+        key: str,
+        do: Callable[[Report], Any],
+        total: int = 0,
+        unit: Literal["rows", "bytes"] = "rows",
+        busy: str = "",
+    ) -> Work:
+        """The work under way with this key if there is one, else `do(report)` in a new thread.
+
+        Raises:
+            UsageError: there is one, and it need not be the same: what is said then is `busy`.
+        """
+        with self._lock:
+            known = self._works.get(key)
+            if known is not None and known.running:
+                if busy:
+                    raise UsageError(busy)
+                return known
+            self._works.pop(key, None)
+            self._make_room()
+            work = self._works[key] = Work(key, total, unit)
+            self._note()
+        threading.Thread(target=self._run, args=(work, do), name=f"work {key}", daemon=True).start()
+        return work
+
+    def get(self, key: str) -> Work | None:
+        return self._works.get(key)
+
+    def forget(self, prefix: str = "") -> None:
+        """Drop what is over, and what it holds on to."""
+        with self._lock:
+            for key in [key for key, work in self._works.items() if key.startswith(prefix) and not work.running]:
+                del self._works[key]
+
+    def _make_room(self) -> None:
+        """Results are kept for pages that look again, the oldest not for ever."""
+        over = [key for key, work in self._works.items() if not work.running]
+        for key in over[: max(0, len(over) - KEPT)]:
+            del self._works[key]
+
+    def _note(self) -> None:
+        if self._notes is not None:
+            self._notes.write(key for key, work in self._works.items() if work.running)
+
+    def _run(self, work: Work, do: Callable[[Report], Any]) -> None:
+        state: Literal["done", "failed"] = "failed"
+        try:
+            work.result = do(work.report)
+            state = "done"
+        except CamelidError as error:
+            work.error = str(error)
+        except Exception as error:  # whatever it is, the page says it in a sentence
+            work.error = f"{type(error).__name__}: {error}"
+        finally:
+            work.ended = time.monotonic()
+            work.state = state
+            with self._lock:
+                self._note()
+            work._over.set()
+
+
+class _Notes:
+    """The keys of what is under way, in a file that is locked as long as its server lives."""
+
+    def __init__(self, place: Path) -> None:
+        self._place = place
+        self._file = -1
+
+    def left(self) -> Iterator[str]:
+        """Keys in files whose servers are gone; the files go, too."""
+        for path in self._place.glob("*.json"):
+            with suppress(OSError, ValueError), path.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()
+                yield from map(str, json.load(file))
+
+    def write(self, keys: Iterable[str]) -> None:
+        """A full disk is for the work itself to complain of."""
+        with suppress(OSError):
+            if self._file < 0:
+                make_private(self._place)
+                path = self._place / f"{secrets.token_hex(8)}.json"
+                self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.ftruncate(self._file, 0)
+            os.pwrite(self._file, json.dumps(list(keys)).encode(), 0)

@@ -1,0 +1,38 @@
+"""Conversations as files, and files as conversations: what a page saves for its person, and what it is given.
+
+Knows transcripts. Keeps nothing: the history itself is in the browser.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from camelid_core.readers import Faults
+from camelid_serve.chat.transcripts import Transcript, jsonl, markdown, parse
+
+MOST = 200
+"""Conversations that are read from a file, and kept in a browser."""
+
+
+class History:
+    def markdown(self, transcripts: Sequence[Transcript]) -> str:
+        """To read."""
+        return markdown(transcripts)
+
+    def records(self, transcripts: Sequence[Transcript]) -> tuple[str, int]:
+        """To train on: JSON Lines, one conversation each; of several, those that cannot be learnt from are counted.
+
+        Raises:
+            UsageError, DataError: a conversation without an answer, or the only one cannot be learnt from.
+        """
+        faults = Faults(strict=len(transcripts) == 1)
+        return jsonl(transcripts, faults), faults.total
+
+    def read(self, path: str) -> tuple[list[Transcript], int]:
+        """The conversations of a data file, and how many of its rows are none.
+
+        Raises:
+            DataError: the file cannot be read, or holds no row that can.
+        """
+        return parse(Path(path), MOST)

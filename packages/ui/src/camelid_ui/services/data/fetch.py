@@ -1,0 +1,44 @@
+"""Bringing a set's files onto this machine, while pages look at it. Knows datasets that say how; knows no hub."""
+
+from __future__ import annotations
+
+from camelid_core.datasets.dataset import open_source
+from camelid_core.errors import UsageError
+
+from camelid_ui.services.background_work import Background, Report, Work
+
+from .collection import Collection
+from .dataset_entries import Entry
+
+
+class Fetching:
+    """What is interrupted goes on where it stopped: files that came whole stay."""
+
+    def __init__(self, collection: Collection, background: Background) -> None:
+        self.collection = collection
+        self.background = background
+
+    def fetching(self, name: str) -> Work | None:
+        return self.background.get(_key(name))
+
+    def start(self, name: str) -> Work:
+        """Raises UnknownName; UsageError where the set cannot be fetched by itself."""
+        fetch = open_source(name, self.collection.host.datasets).fetch
+        if fetch is None:
+            raise UsageError(f"{name!r} cannot be fetched from here. {self.collection.show(name).missing}")
+
+        def do(report: Report) -> Entry:
+            def told(file: str, here: int, total: int) -> None:
+                work = self.background.get(_key(name))
+                if work is not None:
+                    work.what, work.total = file, total
+                report(here)
+
+            fetch("", told)
+            return self.collection.show(name)
+
+        return self.background.start(_key(name), do, unit="bytes")
+
+
+def _key(name: str) -> str:
+    return f"fetch {name}"

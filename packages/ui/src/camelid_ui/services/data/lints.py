@@ -1,0 +1,189 @@
+"""Lints over a set, and a new version of it without what they find.
+
+Knows the first rows and, once asked, all of them. Knows nothing of tokens; the set itself is never changed.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from itertools import islice
+from typing import Any
+
+from camelid_core.datasets import library
+from camelid_core.errors import UsageError
+from camelid_core.quality import CONTAMINATION, LINTS, Account, Lint, Stats, clean, evaluation_lint, stats
+from camelid_core.records import Record
+
+from camelid_ui.services.background_work import Background, Report, Work
+
+from .collection import Collection
+from .dataset_entries import Entry
+
+SAMPLE = 2000
+"""Rows that are looked at when a set is opened."""
+EVERY = 500
+"""Rows between two reports of progress."""
+DUPLICATES = {"duplicate": "exact", "near-duplicate": "near"}
+"""Lints that `deduplicate` drops: the first of several copies stays."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What lints found. `exact` where all rows were read, `thorough` where the costly lints ran too; `against` is the
+    evaluation set whose texts were looked for."""
+
+    found: Stats
+    exact: bool
+    thorough: bool = False
+    against: str = ""
+
+    @property
+    def problems(self) -> list[tuple[Lint, int, list[tuple[int, str]]]]:
+        """Lint, rows and examples, the most frequent first."""
+        rows = [(_shown(name), each.rows, each.examples) for name, each in self.found.findings.items() if each.rows]
+        return sorted(rows, key=lambda row: -row[1])
+
+    @property
+    def sound(self) -> list[str]:
+        """Lints that found nothing."""
+        return [name for name, each in self.found.findings.items() if not each.rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A set that was written from another, and what was left out of it."""
+
+    entry: Entry
+    account: Account
+
+
+class Checks:
+    """Looks at rows and writes new versions."""
+
+    def __init__(self, collection: Collection, background: Background) -> None:
+        self.collection = collection
+        self.background = background
+        self._sample = functools.lru_cache(maxsize=32)(self._look)
+
+    def sample(self, name: str) -> Checked:
+        """Of the first `SAMPLE` rows.
+
+        Raises:
+            UnknownName, DataError.
+        """
+        return self._sample(name, self.collection.version(name))
+
+    def known(self, name: str) -> Checked:
+        """All rows where they were checked, else the sample."""
+        work = self.checking(name)
+        return work.result if work is not None and work.state == "done" else self.sample(name)
+
+    def checking(self, name: str) -> Work | None:
+        return self.background.get(self._key(name))
+
+    def check(self, name: str, against: str = "") -> Work:
+        """Start checking all rows, for near copies too where that can be done, and for texts of the evaluation set
+        `against`.
+
+        Raises:
+            UnknownName, DataError.
+        """
+        total = self.collection.show(name).rows
+        records = self.collection.records(name)
+        if against:
+            self.collection.dataset(against)
+
+        def do(report: Report) -> Checked:
+            known = self._known(against)
+            lints = [*all_lints(), *known.keys() - LINTS.keys()]
+            found = stats(records, lints, known, progress=report)
+            return Checked(found, exact=True, thorough=True, against=against)
+
+        return self.background.start(self._key(name), do, total)
+
+    def writing(self, name: str) -> Work | None:
+        """The new version of `name`, under way or written last."""
+        return self.background.get(f"version {name}")
+
+    def write(self, name: str, actions: Mapping[str, str], new_name: str = "") -> Work:
+        """Start writing `name` without (`drop`) or with corrected (`fix`) rows as a new set.
+
+        Raises:
+            UsageError: nothing is ticked, or the name cannot be used.
+            UnknownName, DataError.
+        """
+        if not actions:
+            raise UsageError("Tick drop or fix at one of the checks first.")
+        entry = self.collection.show(name)
+        new_name = new_name.strip() or library.fresh_name(name)
+        library.refuse_taken(new_name)
+        records = self.collection.records(name)
+        account = Account(name)
+        against = self.known(name).against if CONTAMINATION in actions else ""
+
+        def do(report: Report) -> Version:
+            cleaned = clean(watched(records, report), lints=self._known(against), account=account, **options(actions))
+            library.add(
+                cleaned, new_name, licence=entry.licence, languages=entry.languages, source=entry.origin,
+                parent=name, step=step(actions, against), help=entry.help,
+            )  # fmt: skip
+            return Version(self.collection.show(new_name), account)
+
+        busy = f"a new version of {name!r} is being written; wait for its end."
+        return self.background.start(f"version {name}", do, entry.rows, busy=busy)
+
+    def _known(self, against: str) -> dict[str, Lint]:
+        """All lints, with the one that finds texts of an evaluation set."""
+        return LINTS | ({CONTAMINATION: evaluation_lint(against, self.collection.host.datasets)} if against else {})
+
+    def _key(self, name: str) -> str:
+        return f"check {name} {self.collection.version(name)}"
+
+    def _look(self, name: str, _version: str) -> Checked:
+        records = self.collection.dataset(name).load("train", SAMPLE)
+        found = stats(islice(records, SAMPLE), languages=False)
+        return Checked(found, exact=found.rows < SAMPLE)
+
+
+def all_lints() -> list[str]:
+    """Those that run by default, and those whose extra is installed."""
+    extra = find_spec("datasketch") is not None
+    return [name for name, lint in LINTS.items() if lint.default or (lint.extra and extra)]
+
+
+def options(actions: Mapping[str, str]) -> dict[str, Any]:
+    """What `clean` is to be told: copies are left out as such, so that the first of them stays."""
+    drop = [name for name, action in actions.items() if action == "drop"]
+    copies = [DUPLICATES[name] for name in drop if name in DUPLICATES]
+    return {
+        "drop": [name for name in drop if name not in DUPLICATES],
+        "fix": [name for name, action in actions.items() if action == "fix"],
+        "deduplicate": "near" if "near" in copies else "exact" if copies else "no",
+    }
+
+
+def step(actions: Mapping[str, str], against: str = "") -> str:
+    """The same as options of `camelid datasets clean`."""
+    given = options({lint: action for lint, action in actions.items() if lint != CONTAMINATION})
+    parts = [f"--{name} {each}" for name in ("drop", "fix") for each in given[name]]
+    if given["deduplicate"] != "no":
+        parts.append(f"--dedupe {given['deduplicate']}")
+    if CONTAMINATION in actions:
+        parts.append(f"--against {against}")
+    return " ".join(parts)
+
+
+def _shown(name: str) -> Lint:
+    """What a page says of a lint; the one of an evaluation set is made anew for each."""
+    return LINTS.get(name) or Lint(name, "A run of words that stands in the evaluation set, too.", lambda record: "")
+
+
+def watched(records: Iterable[Record], report: Report) -> Iterator[Record]:
+    """The same rows, reporting how many went by."""
+    for count, record in enumerate(records, 1):
+        yield record
+        if count % EVERY == 0:
+            report(count)

@@ -1,0 +1,137 @@
+"""Mixtures: what shares they would give before anything runs, the same as a command, and as a set of their own.
+
+Knows sizes as sets say them. Whether copies or lints leave rows out, only a run over the rows tells.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from camelid_core.datasets import library
+from camelid_core.artefacts import effective_licence
+from camelid_core.datasets.dataset import parse_sources
+from camelid_core.errors import CamelidError
+from camelid_core.mixing import Mixture, counts, mix
+from camelid_core.quality import Account
+
+from camelid_ui.services.background_work import Background, Report, Work
+
+from .lints import watched
+from .collection import Collection
+from .dataset_entries import Entry
+
+MOST_SOURCES = 60
+TAGS_FROM = 200
+"""Rows of each set that tags are looked for in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One source of a mixture: its rows, how many of them (or of their copies) are taken, and their share."""
+
+    name: str
+    weight: float
+    rows: int
+    taken: int
+    share: float
+    missing: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """A mixture as a set, and what became of each source's rows."""
+
+    entry: Entry
+    account: tuple[Account, ...]
+
+
+class Mixing:
+    """Plans mixtures and writes them."""
+
+    def __init__(self, collection: Collection, background: Background) -> None:
+        self.collection = collection
+        self.background = background
+
+    def plan(self, mixture: Mixture, sizes: Sequence[int] | None = None) -> list[Part]:
+        """What each source would give, by the sizes that sets declare or by those given.
+
+        Raises:
+            UnknownName, UsageError.
+        """
+        sources = parse_sources(mixture.sources, self.collection.host.datasets)
+        entries = [self.collection.find(source.name) for source in sources]
+        taken = counts(mixture, sources, sizes or [entry.rows for entry in entries])
+        total = max(1, sum(taken))
+        return [
+            Part(source.name, source.weight, entry.rows, count, count / total, entry.missing)
+            for source, entry, count in zip(sources, entries, taken, strict=True)
+        ]
+
+    def tags(self, names: Sequence[str]) -> list[str]:
+        """Tags of the first rows of these sets: what could be left out."""
+        found: Counter[str] = Counter()
+        for name in names:
+            try:
+                if self.collection.show(name).place != "fetch":
+                    found.update(tag for record in self.collection.page(name, 0, TAGS_FROM) for tag in record.tags)
+            except CamelidError:
+                continue  # the plan says what is wrong with it
+        return [tag for tag, _ in found.most_common(40)]
+
+    def command(self, mixture: Mixture, name: str = "") -> str:
+        """`camelid datasets mix` with these choices."""
+        parts = ["camelid", "datasets", "mix", *(shlex.quote(source) for source in mixture.sources)]
+        if mixture.temperature != 1:
+            parts += ["--temperature", f"{mixture.temperature:g}"]
+        for source, cap in mixture.caps.items():
+            parts += ["--cap", shlex.quote(f"{source}={cap}")]
+        if mixture.rows is not None:
+            parts += ["--rows", str(mixture.rows)]
+        if mixture.deduplicate != "no":
+            parts += ["--dedupe", mixture.deduplicate]
+        for flag, names in (("--drop-tag", mixture.drop_tags), ("--drop", mixture.drop_lints)):
+            parts += [word for name in names for word in (flag, shlex.quote(name))]
+        if mixture.seed:
+            parts += ["--seed", str(mixture.seed)]
+        return " ".join([*parts, "--name", shlex.quote(name or "my-mix")])
+
+    def saving(self, name: str) -> Work | None:
+        return self.background.get(f"mix {name}")
+
+    def save(self, mixture: Mixture, name: str) -> Work:
+        """Start writing the mixture as a set called `name`.
+
+        Raises:
+            UsageError, UnknownName, DataError: the name is taken, or a source is not here.
+        """
+        name = name.strip()
+        library.refuse_taken(name)
+        parts = self.plan(mixture)
+        for part in parts:
+            self.collection.dataset(part.name)
+        entries = [self.collection.find(part.name) for part in parts]
+
+        licence = effective_licence({entry.name: entry.licence for entry in entries})
+
+        def do(report: Report) -> Saved:
+            mixed = mix(mixture, self.collection.host.datasets, progress=lambda _name, row, _total: report(row))
+            library.add(
+                watched(mixed.records(), report), name, licence=licence, languages=_languages(entries),
+                parent=", ".join(mixture.sources), step=self.command(mixture, name).rpartition(" --name ")[0],
+            )  # fmt: skip
+            return Saved(self.collection.show(name), tuple(mixed.account))
+
+        busy = f"a mixture {name!r} is being written; wait for its end, or give another name."
+        return self.background.start(f"mix {name}", do, sum(part.taken for part in parts), busy=busy)
+
+
+def source_text(name: str, weight: float) -> str:
+    """As a recipe writes it."""
+    return name if weight == 1 else f"{name}:{weight:g}"
+
+
+def _languages(entries: list[Entry]) -> tuple[str, ...]:
+    return tuple(Counter(language for entry in entries for language in entry.languages))

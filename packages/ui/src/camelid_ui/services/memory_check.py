@@ -1,0 +1,43 @@
+"""Whether the memory holds several models at once, before one of them is loaded for nothing.
+
+Knows weights as they are held in memory. What answering takes besides is little, and left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from camelid_core.models.devices import cpu_has_bf16, describe
+from camelid_core.errors import CamelidError, ModelError
+
+from .models import Models, parameters
+
+
+def check_room(models: Models, wanted: Sequence[str], resident: Iterable[str]) -> None:
+    """Refuse to load `wanted` where they do not fit beside each other; models on one base share it.
+
+    Raises:
+        ModelError: with what they need and what is free.
+    """
+    here = _bases(models, resident)
+    needed = _bases(models, wanted)
+    device = describe()
+    width = 2 if device.kind != "cpu" or cpu_has_bf16() else 4
+    needs = sum(parameters(base) for base in needed - here) * width
+    free = device.free + sum(parameters(base) for base in here - needed) * width
+    if needs > free:
+        raise ModelError(
+            f"{' and '.join(wanted)} need {needs / 1e9:.1f} GB more memory, and {free / 1e9:.1f} GB are free; "
+            "compare with the base of an adapter, or with another adapter of it: they share its memory."
+        )
+
+
+def _bases(models: Models, names: Iterable[str]) -> set[Path]:
+    found = set()
+    for name in names:
+        try:
+            found.add(models.resolve(name).base)
+        except CamelidError:
+            continue  # what is gone from the disk is not counted as room
+    return found

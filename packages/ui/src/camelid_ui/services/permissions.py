@@ -1,0 +1,252 @@
+"""What a profile lets the services do. Each method of each is listed here as one that looks or one that changes.
+
+Knows every service's methods by name, and refuses whatever it does not know: a method that nobody listed is closed
+wherever changes are. What is refused is refused in the service itself, whoever calls it.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
+from typing import TYPE_CHECKING, Any
+
+from camelid_core.datasets.dataset import Source
+
+from camelid_ui.access_profile import Profile, Refused
+
+from .chat import Left
+
+if TYPE_CHECKING:
+    from . import Services
+
+LOOKS = {
+    "jobs": "all show count_running view events attempt log",
+    "data.collection": "all show names sources records page rows record",
+    "data.adding": "adding name_for",
+    "data.fetching": "fetching",
+    "data.lengths": "sample known counting",
+    "data.checks": "sample known checking writing",
+    "data.mixing": "plan tags command saving",
+    "data.cache": "all size",
+    "models": "names grouped base_of adapters templates template encoder tokens",
+    "training": "estimate command model_choice data_choices way_choices all show recipe_of compare bundle",
+    "chat": "stop leave answering resident room sampling",
+    "predictions": "command all figures answers lines",
+    "merging": "adapters estimate command all",
+    "plugins": "all problems",
+    "history": "markdown records",
+}
+"""Open to everybody: they read what is listed, and compute little."""
+
+CHANGES = {
+    "jobs": "submit cancel finish retry",
+    "data.collection": "remove",
+    "data.adding": "find detect preview start add",
+    "data.fetching": "start",
+    "data.lengths": "count forget",
+    "data.checks": "check write",
+    "data.mixing": "save",
+    "data.cache": "prune",
+    "training": "start delete",
+    "predictions": "preview keep start",
+    "merging": "start",
+    "feedback": "rate",
+    "history": "read",
+}
+"""Closed where nothing may be changed: they write, queue or compute much, or read a file by its path."""
+
+LIMITED = {
+    "data.collection": "find dataset version facts",
+    "models": "all bases resolve prompt count",
+    "training": "check",
+    "chat": "load ask",
+}
+"""Open for what the profile lists, and within its bounds."""
+
+OWN = {"chat": "close"}
+"""The server's own: no page calls them."""
+
+_LOOKED_SECONDS = 0.1
+"""Who waits looks this often whether anybody still waits for it."""
+
+LEAVES = ("home", "host", "profile")
+"""Parts of `Services` that are no services."""
+
+
+def leaves(part: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every service by its path: `jobs`, `data.collection`, …"""
+    for field in fields(part):
+        if prefix or field.name not in LEAVES:
+            service = getattr(part, field.name)
+            if is_dataclass(service):
+                yield from leaves(service, f"{prefix}{field.name}.")
+            else:
+                yield prefix + field.name, service
+
+
+def methods(service: Any) -> list[str]:
+    """What anybody may call of it."""
+    found = inspect.getmembers_static(type(service), lambda member: inspect.isroutine(member))
+    return [name for name, _ in found if not name.startswith("_")]
+
+
+def listed(table: Mapping[str, str], path: str) -> frozenset[str]:
+    return frozenset(table.get(path, "").split())
+
+
+def enforce(services: Services, profile: Profile) -> None:
+    """Close what `profile` closes, in the services themselves."""
+    if profile.changes:
+        return
+    services.jobs.wake = lambda: None  # no worker runs where nothing may be queued
+    for path, service in leaves(services):
+        limited = _LIMITS[path](services, profile) if path in _LIMITS else {}
+        open_ = listed(LOOKS, path) | listed(OWN, path) | limited.keys()
+        for name in methods(service):
+            if name not in open_:
+                setattr(service, name, _refusing(getattr(service, name), profile))
+        for name, method in limited.items():
+            setattr(service, name, functools.wraps(getattr(service, name))(method))
+
+
+def _refusing(method: Callable[..., Any], profile: Profile) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise Refused(
+            f"these pages run as a {profile.name}, and nothing on their machine can be changed; "
+            "`camelid ui` on a machine of your own does this."
+        )
+
+    return refuse
+
+
+def _models(services: Services, profile: Profile) -> dict[str, Callable[..., Any]]:
+    models, allowed = services.models, profile.models
+    every, bases, resolve, prompt, count = models.all, models.bases, models.resolve, models.prompt, models.count
+
+    def only(name: str, gguf: bool = True) -> Any:
+        if allowed is not None and name not in allowed:
+            raise Refused(f"{name!r} is not one of this {profile.name}'s models; choose {' or '.join(allowed)}.")
+        return resolve(name, gguf)
+
+    def bounded(name: str, messages: Any, template: str = "") -> Any:
+        _check_length(messages, profile)
+        return prompt(name, messages, template)
+
+    def counted(name: str, messages: Any, most: int) -> int:
+        _check_length(messages, profile)
+        return count(name, messages, most)
+
+    return {
+        "all": lambda: [entry for entry in every() if allowed is None or entry.name in allowed],
+        "bases": lambda: [name for name in bases() if allowed is None or name in allowed],
+        "resolve": only,
+        "prompt": bounded,
+        "count": counted,
+    }
+
+
+def _collection(services: Services, profile: Profile) -> dict[str, Callable[..., Any]]:
+    collection = services.data.collection
+
+    def named(method: Callable[..., Any]) -> Callable[..., Any]:
+        def only(name: str) -> Any:
+            _check_sets(services, profile, [name])
+            return method(name)
+
+        return only
+
+    return {name: named(getattr(collection, name)) for name in ("find", "dataset", "version", "facts")}
+
+
+def _training(services: Services, profile: Profile) -> dict[str, Callable[..., Any]]:
+    check = services.training.check
+
+    def only(recipe: Any) -> None:
+        parts = [part.strip() for text in recipe.data.sources for part in text.split("+")]
+        _check_sets(services, profile, [Source.parse(part).name for part in parts])
+        check(recipe)
+
+    return {"check": only}
+
+
+def _chat(services: Services, profile: Profile) -> dict[str, Callable[..., Any]]:
+    chat, line = services.chat, _Line(profile)
+    load, ask = chat.load, chat.ask
+
+    def unless_busy(model: str, *more: Any, **named: Any) -> None:
+        if line.busy and model != chat.status.model:
+            raise Refused("others are being answered by the model that is loaded; try again in a moment.")
+        load(model, *more, **named)
+
+    def bounded(session: str, columns: Any, sampling: Any, *more: Any, **named: Any) -> Iterator[Any]:
+        for column in columns:
+            _check_length(column.messages, profile)
+            if column.before is not None and len(column.before.ids) > (profile.prompt_characters or math.inf):
+                raise Refused(f"this {profile.name} does not go on with an answer of that length; begin a new one.")
+        most = min(sampling.max_new_tokens, profile.new_tokens or sampling.max_new_tokens)
+        yield from ask(session, columns, sampling.model_copy(update={"max_new_tokens": most}), *more, **named)
+
+    chat.line = line.place
+    return {"load": unless_busy, "ask": bounded}
+
+
+_LIMITS: Mapping[str, Callable[[Services, Profile], dict[str, Callable[..., Any]]]] = {
+    "models": _models, "data.collection": _collection, "training": _training, "chat": _chat,
+}  # fmt: skip
+
+
+def _check_sets(services: Services, profile: Profile, names: Iterable[str]) -> None:
+    """A set by its name, never a file by its path."""
+    known = {name for entry in services.data.collection.all() for name in (entry.name, entry.source)}
+    for name in names:
+        if name not in known:
+            raise Refused(f"{name!r} is not a set of this {profile.name}; choose one that the Data page lists.")
+
+
+def _check_length(messages: Any, profile: Profile) -> None:
+    length = sum(len(message.content) + len(message.context) for message in messages)
+    if profile.prompt_characters is not None and length > profile.prompt_characters:
+        raise Refused(
+            f"this conversation has {length:,} characters, and this {profile.name} answers up to "
+            f"{profile.prompt_characters:,}; begin a new one."
+        )
+
+
+class _Line:
+    """Who is answered and who waits; whoever comes later is told so at once."""
+
+    def __init__(self, profile: Profile) -> None:
+        self._at_once = profile.answers or 1
+        self._most = self._at_once + profile.waiting
+        self._inside = 0
+        self._turn = threading.Semaphore(self._at_once)
+        self._lock = threading.Lock()
+
+    @property
+    def busy(self) -> bool:
+        return self._inside > 0
+
+    @contextmanager
+    def place(self, gone: Callable[[], bool]) -> Iterator[None]:
+        """Raises Left: nobody waits for this any more."""
+        with self._lock:
+            if self._inside >= self._most:
+                raise Refused(f"{self._inside} conversations are being answered or wait; try again in a minute.")
+            self._inside += 1
+        try:
+            while not self._turn.acquire(timeout=_LOOKED_SECONDS):
+                if gone():
+                    raise Left
+            try:
+                yield
+            finally:
+                self._turn.release()
+        finally:
+            with self._lock:
+                self._inside -= 1

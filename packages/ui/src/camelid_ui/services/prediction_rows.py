@@ -1,0 +1,130 @@
+"""Where the rows that a page shows come from: a published result, or what a job has answered so far.
+
+Knows files and where each row stands in them, never a whole file. Knows nothing of how rows look.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from camelid_core.errors import DataError
+from camelid_serve.config import PredictConfig
+from camelid_serve.predict.inputs import Row, open_input
+from camelid_serve.json_lines import line_of
+from camelid_serve.predict.task import work_so_far
+from camelid_serve.predict.prediction_rows import asked, joined, labels, so_far
+
+from .prediction_table import Numbered, Showing, Table, scores_of
+
+_KEPT = 1000
+_PATIENCE = 10
+"""A page that looks again and again may spend a tenth of its time going through the input."""
+
+
+class Finished:
+    """A result as it was published, gone through once."""
+
+    finished = True
+
+    def __init__(self, path: Path) -> None:
+        self.table = Table()
+        self._path = path
+        self._places = array("q", [0])
+        begins = 0
+        with path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                self._places.append(begins)
+                begins += len(line)
+                row = _parsed(line, path)
+                self.table.note(number, "error" in row, scores_of(row))
+
+    def rows(self, showing: Showing, start: int) -> list[Numbered]:
+        found = []
+        with self._path.open("rb") as file:
+            for number in self.table.page(showing, start):
+                file.seek(self._places[number])
+                found.append((number, _parsed(file.readline(), self._path)))
+        return found
+
+    def lines(self) -> Iterator[bytes]:
+        """The whole result."""
+        with self._path.open("rb") as file:
+            while piece := file.read(1 << 18):
+                yield piece
+
+
+class UnderWay:
+    """What a job has answered so far; each look reads on from where the last one ended."""
+
+    finished = False
+
+    def __init__(self, config: PredictConfig, directories: Sequence[Path]) -> None:
+        self.table = Table()
+        names = labels(asked(config))
+        seen = {label: partial(self._note, label if len(names) > 1 else "") for label in names}
+        self._done = work_so_far(config, directories, seen)
+        self._source = open_input(config.input, config.columns, config.reference)
+        self._limit = config.limit
+        self._kept: dict[int, Row] = {}
+        self._last: tuple[Showing, int, list[int]] = ("all", 0, [])
+        self._again = 0.0
+        self._lock = threading.Lock()
+
+    def refresh(self) -> None:
+        with self._lock:
+            for done in self._done.values():
+                done.refresh()
+
+    def rows(self, showing: Showing, start: int) -> list[Numbered]:
+        with self._lock:
+            numbers = self.table.page(showing, start)
+            if self._last[:2] == (showing, start) and time.monotonic() < self._again:
+                numbers = self._last[2] if set(numbers) - self._kept.keys() else numbers
+            self._read(set(numbers) - self._kept.keys())
+            self._last = (showing, start, numbers)
+            kept = [self._kept[number] for number in numbers if number in self._kept]
+            return [(row.number, joined(row, self._results(row.number))) for row in kept]
+
+    def lines(self) -> Iterator[bytes]:
+        """The rows so far as JSON Lines."""
+        for _, row in so_far(self._source.rows(self._limit), self._done):
+            yield line_of(row)
+
+    def _note(self, model: str, number: int, result: Mapping[str, Any]) -> None:
+        scores = result.get("scores")
+        self.table.note(number, "error" in result, {model: scores} if scores else {})
+
+    def _results(self, number: int) -> dict[str, Mapping[str, Any]]:
+        return {label: done.get(number, {}) for label, done in self._done.items()}
+
+    def _read(self, wanted: set[int]) -> None:
+        """Rows of the input by number: it can only be gone through from its beginning."""
+        if not wanted:
+            return
+        began = time.monotonic()
+        if len(self._kept) > _KEPT:
+            self._kept.clear()
+        left = set(wanted)
+        for row in self._source.rows(max(wanted)):
+            if row.number in left:
+                self._kept[row.number] = row
+                left.discard(row.number)
+        now = time.monotonic()
+        self._again = now + _PATIENCE * (now - began)
+
+
+def _parsed(line: bytes, path: Path) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except ValueError:
+        row = None
+    if not isinstance(row, dict):
+        raise DataError(f"{str(path)!r} is not as it was written: it holds a line that is no row.")
+    return row

@@ -1,0 +1,125 @@
+"""The rows of a prediction: how many, which to show, what the scores are.
+
+Knows the columns of a result, and of each row only how good it is and whether it failed. Knows no files.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from camelid_serve.predict.inputs import ANSWERED_BY
+from camelid_serve.metrics import Means
+
+Showing = Literal["all", "failed", "worst"]
+"""In the input's order; of that, those with an error; or those with the lowest scores first."""
+SHOWN = 50
+"""Rows on a page."""
+_ANSWERED, _FAILED = 1, 2
+
+Numbered = tuple[int, dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """`shown` are rows with their numbers, the `start`-th on of `matching`; `means` are those of the scores so far, by
+    model where there are several; `finished` if these are all rows there will be; `reference` is the column that the
+    answers were to be like and `question` the one that was asked, where a person named them."""
+
+    count: int = 0
+    failed: int = 0
+    shown: Sequence[Numbered] = ()
+    start: int = 0
+    matching: int = 0
+    means: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    finished: bool = False
+    reference: str = ""
+    question: str = ""
+
+
+class Table:
+    """Of each row what pages count and sort by. Rows come in any order, each from every model."""
+
+    def __init__(self) -> None:
+        self.count = self.failed = 0
+        self._state = bytearray()
+        self._quality = array("f")
+        self._means: dict[str, Means] = {}
+        self._orders: dict[Showing, Any] = {}
+
+    @property
+    def means(self) -> dict[str, dict[str, float]]:
+        return {model: each.values() for model, each in self._means.items()}
+
+    def note(self, number: int, failed: bool, scores: Mapping[str, Mapping[str, float]]) -> None:
+        """`scores` by model. The worst of several models' counts."""
+        if number >= len(self._state):
+            more = max(number + 1, len(self._state) * 5 // 4) - len(self._state)
+            self._state.extend(bytes(more))
+            self._quality.extend([float("nan")] * more)
+        before = self._state[number]
+        self._state[number] = max(before, _FAILED if failed else _ANSWERED)
+        self.count += not before
+        self.failed += failed and before != _FAILED
+        for model, each in scores.items():
+            self._means.setdefault(model, Means()).add(each)
+            found = _quality(each)
+            if not self._quality[number] <= found:
+                self._quality[number] = found
+        self._orders.clear()
+
+    def matching(self, showing: Showing) -> int:
+        return len(self._order(showing))
+
+    def page(self, showing: Showing, start: int) -> list[int]:
+        """Numbers of rows."""
+        return [int(number) for number in self._order(showing)[start : start + SHOWN]]
+
+    def _order(self, showing: Showing) -> Any:
+        import numpy as np
+
+        if showing not in self._orders:
+            state, quality = np.array(self._state, dtype="u1"), np.array(self._quality)
+            if showing == "worst":
+                scored = np.flatnonzero(~np.isnan(quality))
+                self._orders[showing] = scored[np.argsort(quality[scored], kind="stable")]
+            else:
+                self._orders[showing] = np.flatnonzero(state == _FAILED if showing == "failed" else state)
+        return self._orders[showing]
+
+
+def scores_of(row: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """By model, of which one that answered alone has no name, and metric."""
+    scores = row.get("scores")
+    if not isinstance(scores, dict) or not scores:
+        return {}
+    return scores if all(isinstance(each, dict) for each in scores.values()) else {"": scores}
+
+
+def expected_of(row: Mapping[str, Any], reference: str) -> str:
+    """What a scored row was compared with: the text of that column, else the row's own answer."""
+    if not row.get("scores"):
+        return ""
+    names = [reference] if reference else [name for names in ANSWERED_BY.values() for name in names]
+    own = next((row[name] for name in names if row.get(name) not in (None, "")), "")
+    turns = row.get("messages")
+    if not own and isinstance(turns, list) and turns and isinstance(turns[-1], dict):
+        own = turns[-1].get("content", "")
+    return str(own)
+
+
+def answers_of(row: Mapping[str, Any]) -> Iterator[tuple[str, str, bool]]:
+    """Model (without a name where there is one only), what it said, and whether that is an error."""
+    for name, failed in (("generate", False), ("error", True)):
+        value = row.get(name)
+        if isinstance(value, dict):
+            yield from ((model, str(said), failed) for model, said in value.items())
+        elif value is not None:
+            yield "", str(value), failed
+
+
+def _quality(scores: Mapping[str, float]) -> float:
+    """One number to sort by: a right number counts for more than how the sentence around it is put."""
+    return scores.get("numeric", scores["exact"]) * 10 + scores.get("chrf", 0.0)

@@ -1,0 +1,106 @@
+"""Answers as they grow, several side by side, given out no faster than a page can draw them.
+
+Knows what a page asks of a model and gets from it. Knows neither conversations nor how models are loaded.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from camelid_core.errors import CamelidError
+from camelid_core.records import Message
+from camelid_serve.engine_process.client import Reply
+
+_PACE = 0.1
+_DRAWN_PER_SECOND = 40_000
+"""Characters: a browser draws the whole conversation anew each time, and must find time for a click on Stop."""
+_CUT = ("length", "cancelled", "failed")
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    tokens: int
+    tokens_per_second: float
+    first_token: float
+    finish: str
+    prompt_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer as far as it is; `facts` once it has ended. `ids` are its own tokens where they are known, `edited`
+    says that a person wrote it, `rating` is 1 for a good one, -1 for a bad one."""
+
+    text: str
+    facts: Facts | None = None
+    error: str = ""
+    ids: tuple[int, ...] = ()
+    edited: bool = False
+    rating: int = 0
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether a model can go on with it."""
+        cut = self.facts is not None and self.facts.finish in _CUT
+        return bool(self.text or self.ids) and (cut or self.edited)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A conversation for one model to answer; `before` is the unfinished answer it ends with, to be gone on with."""
+
+    messages: Sequence[Message]
+    model: str = ""
+    before: Answer | None = None
+
+
+def together(running: Sequence[Reply], columns: Sequence[Column]) -> Iterator[list[Answer]]:
+    """Several answers at once, each read by a thread of its own."""
+    news: SimpleQueue[tuple[int, Answer | None]] = SimpleQueue()
+    befores = [column.before or Answer("") for column in columns]
+    for index, reply in enumerate(running):
+        work = (index, reply, befores[index], news)
+        threading.Thread(target=_read, args=work, name=f"answer {index}", daemon=True).start()
+    answers = list(befores)
+    left, given, fresh = len(running), 0.0, False
+    while left:
+        pace = max(_PACE, sum(len(answer.text) for answer in answers) / _DRAWN_PER_SECOND)
+        with suppress(Empty):
+            index, answer = news.get(timeout=pace)
+            left -= answer is None
+            fresh = fresh or answer is not None
+            answers[index] = answer or answers[index]
+        if fresh and (not left or time.monotonic() - given >= pace):
+            yield list(answers)
+            given, fresh = time.monotonic(), False
+
+
+def _read(index: int, reply: Reply, before: Answer, news: SimpleQueue[tuple[int, Answer | None]]) -> None:
+    """An answer that is gone on with comes as a whole: its first piece has all that was said before."""
+    growing, text = replace(before, facts=None, error="", rating=0), ""
+    try:
+        for delta in reply:
+            text = delta.answer if delta.facts is not None else text + delta.text
+            growing = replace(growing, text=text, ids=delta.ids, facts=_facts(delta.facts, before.facts))
+            news.put((index, growing))
+    except Exception as error:  # told in the page, at the answer it ended
+        message = str(error) if isinstance(error, CamelidError) else f"{type(error).__name__}: {error}"
+        ids = before.ids if growing.text == before.text else ()
+        news.put((index, replace(growing, facts=Facts(0, 0.0, 0.0, "failed"), error=message, ids=ids)))
+    news.put((index, None))
+
+
+def _facts(facts: dict[str, Any] | None, before: Facts | None) -> Facts | None:
+    """What was computed now, with the tokens that were there before counted in."""
+    if facts is None:
+        return None
+    tokens = facts["tokens"] + (before.tokens if before else 0)
+    return Facts(
+        tokens, facts["tokens_per_second"], facts["first_token"], facts["finish"], facts.get("prompt_tokens", 0)
+    )

@@ -1,0 +1,108 @@
+"""What was chosen, in short: the model, the data and the method, as cards show them.
+
+Knows registries, model files and sets. Loads no weights.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from camelid_core.datasets.dataset import Source, parse_sources
+from camelid_core.errors import CamelidError
+from camelid_core.plugins import Host
+from camelid_train.config import Recipe
+
+from camelid_ui.field_values import differing
+from camelid_ui.services.data import Data, Entry
+from camelid_ui.services.models import Models, parameters, weights_size
+
+WAYS = {"method": "camelid_tuning_methods", "objective": "camelid_objectives"}
+"""Sections whose `type` names something that plugins give, and the hook they give it through."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelChoice:
+    """Sizes are 0 and texts empty where the files do not say."""
+
+    name: str
+    family: str = ""
+    parameters: int = 0
+    size: int = 0
+    context: int = 0
+    quantised: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DataChoice:
+    """A source with its weight, and what is known of its set; nothing where there is no such set."""
+
+    source: Source
+    entry: Entry | None
+
+
+@dataclass(frozen=True, slots=True)
+class WayChoice:
+    """A method or an objective: its `help` as the plugin says it, and the settings that differ from its defaults."""
+
+    section: str
+    name: str
+    help: str
+    settings: Mapping[str, Any]
+
+
+def model_choice(models: Models, name: str) -> ModelChoice:
+    try:
+        base = models.resolve(name).base
+        config = json.loads((base / "config.json").read_text(encoding="utf-8"))
+    except (CamelidError, OSError, ValueError):
+        return ModelChoice(name)
+    return ModelChoice(
+        name=name,
+        family=str(config.get("model_type", "")),
+        parameters=parameters(base),
+        size=weights_size(base),
+        context=int(config.get("max_position_embeddings") or config.get("n_positions") or 0),
+        quantised=str((config.get("quantization_config") or {}).get("quant_method", "")),
+    )
+
+
+def data_choices(data: Data, recipe: Recipe) -> list[DataChoice]:
+    collection = data.collection
+    try:
+        sources = parse_sources(recipe.data.sources, collection.host.datasets)
+    except CamelidError:
+        sources = [Source.parse(text) for text in recipe.data.sources]
+    return [DataChoice(source, _entry(data, source.name)) for source in sources]
+
+
+def way_choices(host: Host, recipe: Recipe) -> list[WayChoice]:
+    """The method, and the objective where there is a choice of one."""
+    changed = differing(recipe)
+    found = []
+    for section in WAYS:
+        ways = explained(host, section)
+        chosen = getattr(getattr(recipe, section, None), "type", "")
+        if chosen and (section == "method" or len(ways) > 1):
+            prefix = f"{section}."
+            settings = {path.removeprefix(prefix): value for path, value in changed.items() if path.startswith(prefix)}
+            settings.pop("type", None)
+            found.append(WayChoice(section, chosen, ways.get(chosen, ""), settings))
+    return found
+
+
+def explained(host: Host, section: str) -> dict[str, str]:
+    """Every method or objective by name, with the sentence its plugin says of it."""
+    try:
+        return {way.name: str(way.help) for way in host.registry(WAYS[section])}
+    except (CamelidError, KeyError):
+        return {}
+
+
+def _entry(data: Data, name: str) -> Entry | None:
+    try:
+        return data.collection.find(name)
+    except CamelidError:
+        return None

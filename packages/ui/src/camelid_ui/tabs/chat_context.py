@@ -1,0 +1,80 @@
+"""What a conversation takes of a model's context before it is sent, and its prompt token by token.
+
+Knows the widgets that say so. Counts with tokenizers alone; no model is asked.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+from camelid_core.errors import CamelidError
+
+from camelid_ui.conversation_tree import Talk
+from camelid_ui.services import Services
+from camelid_ui.text import Voice, voice_of
+from camelid_ui.views import conversation as view
+from camelid_ui.views import note
+from camelid_ui.views.chat import context
+
+from . import EACH, LATEST, PRIVATE
+from .components import message
+from .chat_stream import Sides, Talking, pressed
+
+
+def wire_measuring(services: Services, ui: Talking) -> None:
+    def measure(request: gr.Request, talk: Talk, draft: str, system: str, *who: Any) -> tuple[Any, Any]:
+        said, fits = _measured(services, talk, draft, system, Sides.of(services, *who), voice_of(request))
+        if services.chat.answering(str(request.session_hash)):
+            return said, gr.skip()  # whoever answers frees the button, and this might come later
+        return said, gr.update(interactive=fits and services.chat.status.state == "ready")
+
+    def draft(request: gr.Request, talk: Talk, text: str, system: str, *who: Any) -> str:
+        asked = talk.asked(text.strip(), system) if text.strip() or not talk.path else talk
+        return _exact(services, asked, asked.at, Sides.of(services, *who).model, voice_of(request))
+
+    def of_turn(talk: Talk, event: gr.EventData, request: gr.Request) -> tuple[Any, Any]:
+        asked = pressed(event)
+        if asked.name != "exact" or not 0 <= asked.at < len(talk.turns):
+            return gr.skip(), gr.skip()
+        return gr.update(open=True), _exact(services, talk, asked.at, asked.by, voice_of(request))
+
+    now = [ui.talk, ui.ask, ui.system, *ui.who]
+    news = [ui.ask.change, ui.system.input, ui.kept.change, ui.seen.change, ui.compare.input, ui.beside.input]
+    gr.on(news, measure, now, [ui.context, ui.send], **LATEST)
+    ui.prompt.expand(draft, now, ui.exact, **PRIVATE)
+    gr.on([ui.base.input, ui.tuned.input], of_turn, ui.talk, [ui.prompt, ui.exact], **EACH)
+
+
+def _measured(services: Services, talk: Talk, draft: str, system: str, sides: Sides, say: Voice) -> tuple[str, bool]:
+    """How full the fullest context is, and whether an answer finds room in it."""
+    asked = talk.asked(draft.strip(), system) if draft.strip() else talk
+    if not asked.path or services.chat.status.state != "ready":
+        return "", True
+    found: list[tuple[int, int]] = []
+    try:
+        for name in sides.names:
+            label, _ = services.chat.resident(name)
+            room = services.chat.room(name)
+            found.append((services.models.count(label, asked.messages(name), room), room))
+    except CamelidError as problem:
+        return message(problem), True
+    used, room = max(found, key=lambda pair: pair[0] / pair[1])
+    return context(used, room, say), used < room
+
+
+def _exact(services: Services, talk: Talk, index: int, model: str, say: Voice) -> str:
+    """The question of that turn as `model` is given it."""
+    try:
+        label = services.chat.resident(model)[0]
+    except CamelidError:
+        label = model  # its tokenizer alone will do
+    if not label:
+        return note(say("chat.no_model"))
+    try:
+        prompt = services.models.prompt(label, talk.prompt(model, index))
+    except CamelidError as problem:
+        return message(problem)
+    number, count = len(talk.way(index)), prompt.count()
+    words = say("chat.exact_of", number=number, model=model, template=prompt.template, count=count)
+    return note(words) + view.tokens(prompt, say, legend=False)

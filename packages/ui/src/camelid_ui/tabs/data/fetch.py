@@ -1,0 +1,78 @@
+"""Where a set's rows are not here: what to fetch, and a button that does it. Knows its components and handlers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+from camelid_core.errors import CamelidError
+
+from camelid_ui.services import Services
+from camelid_ui.services.data import Entry
+from camelid_ui.tabs import PRIVATE
+from camelid_ui.tabs.components import message, panel, working
+from camelid_ui.text import Voice, t, voice_of
+from camelid_ui.views.data import selected_dataset as view
+
+WAIT = 1.0
+
+
+@dataclass(frozen=True)
+class FetchRoom:
+    """`fetched` changes once the rows of the shown set have come."""
+
+    missing: gr.HTML
+    fetch: gr.Button
+    busy: gr.HTML
+    timer: gr.Timer
+    fetched: gr.State
+
+    @property
+    def shown(self) -> list[Any]:
+        return [self.missing, self.fetch, self.busy, self.timer]
+
+
+def build() -> FetchRoom:
+    missing = panel(elem_id="data-missing")
+    with gr.Row(elem_classes="camelid-actions"):
+        fetch = gr.Button(t("data.fetch_now"), elem_id="data-fetch", visible=False)
+        busy = panel(elem_id="data-fetching")
+    return FetchRoom(missing, fetch, busy, gr.Timer(1.0, active=False), gr.State(0))
+
+
+def hidden() -> tuple[Any, ...]:
+    return "", gr.update(visible=False), "", gr.Timer(active=False)
+
+
+def show(services: Services, entry: Entry, say: Voice) -> tuple[Any, ...]:
+    """Updates for `shown`."""
+    if not entry.missing:
+        return hidden()
+    work = services.data.fetching.fetching(entry.name)
+    under_way = work is not None and work.running
+    return (
+        view.missing(entry, say),
+        gr.update(visible=entry.fetchable, interactive=not under_way),
+        working(work, say) if work is not None else "",
+        gr.Timer(active=under_way),
+    )
+
+
+def wire(room: FetchRoom, chosen: gr.State, services: Services) -> None:
+    def fetch(name: str, fetched: int, request: gr.Request) -> tuple[Any, ...]:
+        try:
+            services.data.fetching.start(name).wait(WAIT)
+        except CamelidError as problem:
+            return gr.skip(), gr.skip(), message(problem), gr.skip(), fetched
+        return watch(name, fetched, request)
+
+    def watch(name: str, fetched: int, request: gr.Request) -> tuple[Any, ...]:
+        work = services.data.fetching.fetching(name)
+        came = work is not None and work.state == "done"
+        entry = services.data.collection.show(name)
+        return *show(services, entry, voice_of(request)), fetched + came
+
+    outputs = [*room.shown, room.fetched]
+    room.fetch.click(fetch, [chosen, room.fetched], outputs, **PRIVATE)
+    room.timer.tick(watch, [chosen, room.fetched], outputs, **PRIVATE)

@@ -1,0 +1,165 @@
+"""What the mix builder does: fields and address → a mixture, its shares at every change, training or a set from it.
+
+Knows handlers and how the address writes sources. The components are in `mixing`; what is done is
+`services.data.mixing`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any
+
+import gradio as gr
+from camelid_core.config import validate
+from camelid_core.datasets.dataset import Source
+from camelid_core.errors import CamelidError
+from camelid_core.mixing import Mixture
+
+from camelid_ui.services import Services
+from camelid_ui.services.background_work import Work
+from camelid_ui.services.data.mix import MOST_SOURCES, source_text
+from camelid_ui.tabs import EACH, LATEST, PRIVATE
+from camelid_ui.tabs.components import fields_of, message, set_of, with_request, working
+from camelid_ui.text import Voice, voice_of
+from camelid_ui.views import code, error
+from camelid_ui.views.data import mix as view
+
+from .mix import MixRoom
+
+WAIT = 1.5
+BETWEEN = ","
+"""Between sources in the address; no name of a set has one."""
+
+
+def mixture(
+    mix: str, caps: dict[str, int], temperature: float | None, rows: str, deduplicate: str, tags: list[str],
+    lints: list[str],
+) -> Mixture:  # fmt: skip
+    """What the page has as a mixture.
+
+    Raises:
+        ConfigError: naming what does not fit.
+    """
+    names = {source.name for source in sources_of(mix)}
+    values = {
+        "sources": [part for part in mix.split(BETWEEN) if part],
+        "caps": {name: cap for name, cap in caps.items() if name in names},
+        "temperature": temperature or 1.0,
+        "rows": rows.strip() or None,
+        "deduplicate": deduplicate,
+        "drop_tags": tags or [],
+        "drop_lints": lints or [],
+    }
+    return validate(Mixture, values, "the mixture")
+
+
+def sources_of(mix: str) -> list[Source]:
+    """Raises UsageError: a weight that cannot be, in an address that was typed."""
+    return [Source.parse(part) for part in mix.split(BETWEEN) if part]
+
+
+def with_source(mix: str, name: str) -> str:
+    """One more source, unless it is in there already or there are too many."""
+    sources = sources_of(mix)
+    if not name or len(sources) >= MOST_SOURCES or any(source.name == name for source in sources):
+        return mix
+    return BETWEEN.join(part for part in (mix, name) if part)
+
+
+def set_as(mix: str, fields: Mapping[str, str], without: str = "") -> tuple[str, dict[str, int]]:
+    """The mix and its caps as the fields of the sources' list say, `weight:NAME` and `cap:NAME`: a source that has no
+    fields yet, and a field that holds no number, leave all as it is."""
+    sources = [source for source in sources_of(mix) if source.name != without]
+    weights = {source.name: _number(fields.get(f"weight:{source.name}", ""), source.weight) for source in sources}
+    caps = {source.name: _number(fields.get(f"cap:{source.name}", "")) for source in sources}
+    text = BETWEEN.join(source_text(name, min(100.0, max(0.01, weight))) for name, weight in weights.items())
+    return text, {name: max(1, int(cap)) for name, cap in caps.items() if cap is not None}
+
+
+def _number(text: str, otherwise: Any = None) -> Any:
+    with suppress(ValueError):
+        return number if isfinite(number := float(text)) else otherwise
+    return otherwise
+
+
+@dataclass(frozen=True)
+class _Handlers:
+    services: Services
+
+    def lay_out(self, mix: str, caps: dict[str, int], laid: str, request: gr.Request) -> tuple[Any, ...]:
+        """The list of sources, where it holds others than before: fields keep what was typed, and the cursor."""
+        try:
+            sources = sources_of(mix)
+        except CamelidError as problem:
+            return message(problem), gr.skip(), gr.skip(), mix
+        names = [source.name for source in sources]
+        if BETWEEN.join(names) == laid:
+            return gr.skip(), gr.skip(), gr.skip(), laid
+        shown = [(s.name, s.weight, caps.get(s.name), self._rows(s.name)) for s in sources]
+        free = [name for name in self.services.data.collection.names() if name not in names]
+        pick = gr.update(choices=free, value=None)
+        tags = gr.update(choices=self.services.data.mixing.tags(names))
+        return view.sources(shown, voice_of(request)), pick, tags, BETWEEN.join(names)
+
+    def set_part(self, mix: str, event: gr.EventData) -> tuple[str, dict[str, int]]:
+        kind, _, name = set_of(event)[0].partition(":")
+        return set_as(mix, fields_of(event), without=name if kind == "remove" else "")
+
+    def plan(self, *values: Any, request: gr.Request) -> tuple[Any, ...]:
+        """Shares, the same as a command, and whether it can be used and saved."""
+        off, say = gr.update(interactive=False), voice_of(request)
+        if not values[0]:
+            return "", "", off, off
+        try:
+            made = mixture(*values)
+            parts = self.services.data.mixing.plan(made)
+        except CamelidError as problem:
+            return message(problem), "", off, off
+        sifted = made.deduplicate != "no" or bool(made.drop_tags or made.drop_lints)
+        can = gr.update(interactive=not any(part.missing for part in parts))
+        line = code(self.services.data.mixing.command(made), say("train.command"), say("copy"))
+        return view.shares(parts, sifted, say), line, can, can
+
+    def save(self, name: str, *values: Any, request: gr.Request) -> tuple[Any, ...]:
+        say = voice_of(request)
+        if not name.strip():
+            return error(say("mix.name_first")), "", gr.Timer(active=False)
+        try:
+            work = self.services.data.mixing.save(mixture(*values), name).wait(WAIT)
+        except CamelidError as problem:
+            return message(problem), "", gr.Timer(active=False)
+        return _told(work, name.strip(), say)
+
+    def watch(self, name: str, request: gr.Request) -> tuple[Any, ...]:
+        work = self.services.data.mixing.saving(name)
+        return ("", "", gr.Timer(active=False)) if work is None else _told(work, name, voice_of(request))
+
+    def _rows(self, name: str) -> int:
+        try:
+            return self.services.data.collection.find(name).rows
+        except CamelidError:
+            return 0  # the plan says what is wrong
+
+
+def _told(work: Work, name: str, say: Voice) -> tuple[Any, ...]:
+    shown = view.saved(work.result, say) if work.state == "done" else working(work, say)
+    return shown, name, gr.Timer(active=work.running)
+
+
+def wire(room: MixRoom, services: Services) -> None:
+    do = _Handlers(services)
+    laid = gr.State(" ")
+    parts, result = [room.mix, room.caps], [room.shares, room.command, room.use, room.save]
+    plan = with_request(do.plan)
+    room.pick.input(with_source, [room.mix, room.pick], room.mix, **LATEST)
+    room.mix.change(do.lay_out, [*parts, laid], [room.sources, room.pick, room.drop_tags, laid], **PRIVATE)
+    room.sources.input(do.set_part, room.mix, parts, **EACH).then(plan, room.choices, result, **LATEST)
+    others = [room.temperature, room.rows, room.deduplicate, room.drop_tags, room.drop_lints]
+    changes = [room.mix.change, *(each.change for each in others)]
+    gr.on(changes, plan, room.choices, result, **LATEST)
+    saving = [room.said, room.working, room.timer]
+    room.save.click(with_request(do.save), [room.name, *room.choices], saving, **PRIVATE)
+    room.timer.tick(do.watch, room.working, saving, **PRIVATE)

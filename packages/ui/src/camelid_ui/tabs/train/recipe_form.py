@@ -1,0 +1,148 @@
+"""The recipe's form: model, data and method as cards, what it will take, the drawer with the rest, the command.
+
+Knows the form and its handlers. What they ask is `services.training`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+from camelid_core.errors import CamelidError
+from camelid_train.config import Recipe
+
+from camelid_ui.field_values import Invalid, differing, knobs
+from camelid_ui.config_form import Form
+from camelid_ui.services import Services
+from camelid_ui.tabs import LATEST, PRIVATE
+from camelid_ui.tabs.components import message, panel, with_request
+from camelid_ui.text import Voice, t, voice_of
+from camelid_ui.views import code, error, note
+from camelid_ui.views.train import estimate as view
+
+CARDS = {"model": ("model.name",), "data": ("data.sources",), "method": ("method.type", "objective.type")}
+"""What is chosen first, and the knobs that choose it; one that there is no choice of is no knob."""
+_NOT_HERE = ("train.output",)
+
+
+@dataclass(frozen=True)
+class RecipeForm:
+    """`wrong` are the knobs that are marked, `column` is all of it."""
+
+    column: gr.Column
+    form: Form[Recipe]
+    cards: tuple[gr.HTML, ...]
+    name: gr.Textbox
+    start: gr.Button
+    said: gr.HTML
+    estimate: gr.HTML
+    differs: gr.HTML
+    command: gr.HTML
+    wrong: gr.State
+
+    def wire(self, services: Services, run: gr.Textbox, ended: gr.State) -> None:
+        """Check what is typed, and start: the new run's number goes into `run`. `ended` changes when runs do."""
+        form = self.form
+
+        def check(wrong: list[str], name: str, *values: Any, request: gr.Request) -> tuple[Any, ...]:
+            """What the settings would do, or what is wrong with them, at each field."""
+            say = voice_of(request)
+            cards: Sequence[Any] = [gr.skip()] * len(self.cards)
+            try:
+                recipe = form.config(values)
+                cards = _cards(services, recipe, say)
+                found = services.training.estimate(recipe, services.data)
+            except Invalid as problem:
+                now, marks = form.mark(problem, wrong)
+                other = error(form.other_errors(problem))
+                return now, note(say("train.no_estimate")), gr.skip(), gr.skip(), other, _start(False), *cards, *marks
+            except CamelidError as problem:
+                now, marks = form.mark(None, wrong)
+                return now, message(problem), gr.skip(), gr.skip(), "", _start(True), *cards, *marks
+            now, marks = form.mark(None, wrong)
+            line = code(services.training.command(recipe, (name or "").strip()), say("train.command"), say("copy"))
+            shown = view.estimate(found, services.jobs.count_running(), say)
+            return now, shown, line, _differs(recipe, say), "", _start(True), *cards, *marks
+
+        def begin(wrong: list[str], name: str, *values: Any, request: gr.Request) -> tuple[Any, ...]:
+            try:
+                job = services.training.start(form.config(values), (name or "").strip())
+            except Invalid as problem:
+                now, marks = form.mark(problem, wrong)
+                return gr.skip(), error(str(problem)), now, *marks
+            except CamelidError as problem:
+                return gr.skip(), message(problem), wrong, *form.mark(None)[1]
+            return str(job.id), "", [], *form.mark(None, wrong)[1]
+
+        inputs = [self.wrong, self.name, *form.inputs]
+        checked = [self.wrong, self.estimate, self.command, self.differs, self.said, self.start]
+        changes = [widget.change for widget in [*form.inputs, self.name, ended]]
+        gr.on(changes, with_request(check), inputs, [*checked, *self.cards, *form.inputs],
+              **LATEST)  # fmt: skip
+        self.start.click(with_request(begin), inputs, [run, self.said, self.wrong, *form.inputs], **PRIVATE)
+        form.follow(**PRIVATE)
+
+
+def build_form(services: Services) -> RecipeForm:
+    form = Form(Recipe, "train", _choices(services))
+    with gr.Column(elem_id="train-form") as column:
+        with gr.Row(equal_height=False):
+            with gr.Column(scale=7, min_width=320):
+                cards = tuple(_card(form, name, keys) for name, keys in CARDS.items())
+                with gr.Row(elem_classes=["camelid-knobs", "camelid-three"]):
+                    form.place("train.epochs", "train.max_steps")
+                    name = gr.Textbox(label=t("train.name"), info=t("train.name_help"), elem_id="train-run-name",
+                                      min_width=200, elem_classes="camelid-knob")  # fmt: skip
+                with gr.Row(elem_classes="camelid-actions"):
+                    start = gr.Button(t("train.start"), variant="primary", elem_id="train-start")
+                said = panel(elem_id="train-said")
+            with gr.Column(scale=4, min_width=260, elem_classes="camelid-card"):
+                panel(t("train.estimate"), elem_classes="camelid-cardname")
+                estimate = panel(elem_id="train-estimate")
+        differs = panel(elem_id="train-differs")
+        form.drawer(without=_NOT_HERE)
+        command = panel(elem_id="train-command")
+    return RecipeForm(column, form, cards, name, start, said, estimate, differs, command, gr.State([]))
+
+
+def _choices(services: Services) -> dict[str, Callable[[], Sequence[Any]]]:
+    return {
+        "model.name": services.models.bases,
+        "data.sources": services.data.collection.sources,
+        "data.template": lambda: [(t("data.own_template"), ""), *services.models.templates()],
+        "launch.executor": lambda: services.host.executors.names(),
+    }
+
+
+def _card(form: Form[Recipe], name: str, keys: Sequence[str]) -> gr.HTML:
+    """What is chosen, and behind a button the knobs to choose something else."""
+    ident = f"train-card-{name}"
+    present = {knob.key for knob in knobs(Recipe)}
+    with gr.Column(elem_id=ident, elem_classes="camelid-choose"):
+        with gr.Row(elem_classes="camelid-chosen"):
+            shown = panel(elem_id=f"{ident}-shown")
+            change = gr.Button(t(f"train.change.{name}"), size="sm", elem_id=f"{ident}-change")
+        with gr.Column(elem_classes="camelid-editor"):
+            form.place(*(key for key in keys if key in present))
+    change.click(None, None, None, js=f"() => camelid.toggle('{ident}')", api_visibility="private")
+    return shown
+
+
+def _cards(services: Services, recipe: Recipe, say: Voice) -> tuple[str, ...]:
+    training = services.training
+    return (
+        view.model_card(training.model_choice(recipe), say),
+        view.data_card(training.data_choices(recipe, services.data), say),
+        view.way_card(training.way_choices(recipe), say),
+    )
+
+
+def _start(can: bool) -> Any:
+    return gr.update(interactive=can)
+
+
+def _differs(recipe: Recipe, say: Voice) -> str:
+    changed = list(differing(recipe))
+    return note(say("form.differs", fields=", ".join(changed)) if changed else say("form.same"))

@@ -1,0 +1,123 @@
+"""Where files may be on this machine: the mirror directories, and every name a file has gone by.
+
+Knows directories and file names. Never asks the network, so that listings can ask it about every row.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from fnmatch import fnmatch
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from camelid_core import paths
+
+from .collection_table import Row
+
+MIRROR = "CAMELID_DATA_MIRROR"
+SUFFIXES = (".json", ".jsonl", ".parquet")
+
+
+def downloads() -> Path:
+    """Where fetched files go. It is laid out as the Hub repository is, so it is a mirror like any other."""
+    return paths.home() / "mirror"
+
+
+def mirrors() -> list[Path]:
+    """Directories to look in, first come first served: the one that is named, ours, and the original's `./data`."""
+    named = os.environ.get(MIRROR, "")
+    return [*([paths.given_path(named, MIRROR)] if named else []), downloads(), Path("data")]
+
+
+def repository(row: Row, mirror: Path, collection: str) -> Path:
+    """The part of `mirror` that holds the row's repository: the collection's is the top, others have their own."""
+    return mirror if row.repo == collection else mirror / row.repo
+
+
+def find(row: Row, collection: str) -> list[Path]:
+    """The row's files, all from one mirror; none if no mirror has them all."""
+    for mirror in mirrors():
+        found = _by_note(row, mirror)
+        if found is None:
+            found = _by_layout(row, repository(row, mirror, collection)) or _by_name(row, mirror)
+        if found:
+            return found
+    return []
+
+
+def first(names: Iterable[str]) -> Path | None:
+    """The first file of one of these names in any mirror, wherever a mirror is wont to keep such files."""
+    wanted = list(names)
+    return next((path for mirror in mirrors() for name in wanted if (path := mirror / name).is_file()), None)
+
+
+def chosen(row: Row, names: Iterable[str]) -> list[str]:
+    """Which of a repository's files are the row's."""
+    top = "" if row.directory == "" else f"{row.directory}/"
+    return sorted(name for name in names if name.startswith(top) and _fits(row, name.removeprefix(top)))
+
+
+def _by_note(row: Row, mirror: Path) -> list[Path] | None:
+    """What a fetch put here: nothing while it is unfinished, lest half a set pass for a small one. None: no fetch."""
+    done, total = progress(row) if mirror == downloads() else (0, 0)
+    if not total:
+        return None
+    return [mirror / name for name in sorted(fetched(row)["files"])] if done == total else []
+
+
+def _by_layout(row: Row, top: Path) -> list[Path]:
+    directories = {row.directory, row.path, row.name} - {"-"}
+    for directory in sorted(directories, key=len, reverse=True):
+        here = top / directory
+        if row.exact:
+            found = [here / name for name in row.files]
+            if all(path.is_file() for path in found):
+                return found
+        elif here.is_dir():
+            return [here / name for name in sorted(_below(here)) if _fits(row, name)]
+    return []
+
+
+def _by_name(row: Row, mirror: Path) -> list[Path]:
+    """The original kept all files in one flat directory, and some under another name."""
+    if row.exact and all((mirror / name).is_file() for name in row.files):
+        return [mirror / name for name in row.files]
+    other = next((path for name in row.aliases if (path := mirror / name).suffix in SUFFIXES and path.is_file()), None)
+    return [other] if other else []
+
+
+def _below(directory: Path) -> Iterator[str]:
+    for path in directory.rglob("*"):
+        name = path.relative_to(directory)
+        if path.is_file() and not any(part.startswith(".") for part in name.parts):
+            yield name.as_posix()
+
+
+def _fits(row: Row, name: str) -> bool:
+    patterns = row.files or tuple(f"*{suffix}" for suffix in SUFFIXES)
+    last = PurePosixPath(name).name
+    return any(fnmatch(name, pattern) for pattern in patterns) and not any(fnmatch(last, out) for out in row.skip)
+
+
+def progress(row: Row) -> tuple[int, int]:
+    """Of what a fetch wrote down: how many files are here, and how many there are to be."""
+    values = fetched(row)
+    return sum((downloads() / name).is_file() for name in values.get("here", ())), len(values.get("files", ()))
+
+
+def note(row: Row) -> Path:
+    """Where a fetch writes down what it takes and from which commit. Sets that share files share it."""
+    name = f"{row.repo}--{row.directory}".replace("/", "--") if row.keep else row.name
+    return downloads() / ".camelid" / f"{name}.json"
+
+
+def fetched(row: Row) -> dict[str, Any]:
+    """What a fetch wrote down: `repo`, `revision`, `commit`, `files` (path in the mirror → digest), and of those
+    the ones that are `here` as they should be."""
+    try:
+        values = json.loads(note(row).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return values if isinstance(values, dict) else {}

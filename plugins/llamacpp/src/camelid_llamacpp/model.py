@@ -1,0 +1,162 @@
+"""A GGUF model in memory and the cache of what it has read.
+
+Knows addresses and how much memory a token takes. Knows nothing of requests. For one thread at a time.
+A place is one of several texts that the cache holds side by side.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from camelid_core.errors import ModelError
+from camelid_core.models.gguf import check_gguf
+
+from . import c_api
+
+CHUNK = 256
+"""Most tokens that are read in one go: more are hardly quicker, and who cancels waits for these."""
+_LEAST_ROOM = 512
+_PER_PLACE = 1024
+"""Tokens that the cache holds for each place at least, memory permitting; a single text may have all of it."""
+_SHARE_OF_MEMORY = 0.25
+_CACHE = {"auto": c_api.F16, "float16": c_api.F16, "bfloat16": c_api.BF16, "float32": c_api.F32}
+_BYTES = {c_api.F16: 2, c_api.BF16: 2, c_api.F32: 4}
+
+
+class NoRoom(Exception):
+    """The cache is full. Nothing was read."""
+
+
+class Entry(NamedTuple):
+    """A token to read; `wanted` says that what may follow it is."""
+
+    token: int
+    position: int
+    place: int
+    wanted: bool
+
+
+class Native:
+    """`places` texts at once. `dtype` is the cache's: the weights are in whatever the file has."""
+
+    def __init__(self, path: Path, places: int, dtype: str = "auto") -> None:
+        self._library = c_api.library()
+        self._model = self._load(path)
+        try:
+            self._context, self.room = self._open(path, places, dtype)
+        except BaseException:
+            self._library.llama_model_free(self._model)
+            raise
+        self._memory = self._library.llama_get_memory(self._context)
+        self._batch = self._library.llama_batch_init(CHUNK, 0, 1)
+        self._vocabulary = self._library.llama_model_get_vocab(self._model)
+        self.vocabulary: int = self._library.llama_vocab_n_tokens(self._vocabulary)
+        self.context_length = min(self._trained, self.room)
+
+    @property
+    def _trained(self) -> int:
+        return int(self._library.llama_model_n_ctx_train(self._model))
+
+    @property
+    def forgets_whole(self) -> bool:
+        """Whether a text can only be forgotten as a whole, not from some token on: windows and states are like that."""
+        library, model = self._library, self._model
+        states = library.llama_model_is_recurrent(model) or library.llama_model_is_hybrid(model)
+        return bool(states or library.llama_model_n_swa(model) > 0)
+
+    def read(self, entries: Sequence[Entry]) -> torch.Tensor:
+        """Read tokens; a row of float32 logits for each one that is wanted.
+
+        Raises:
+            NoRoom: forget something first.
+            ModelError: the library cannot.
+        """
+        batch = self._batch
+        for index, (token, position, place, wanted) in enumerate(entries):
+            batch.token[index], batch.pos[index], batch.logits[index] = token, position, wanted
+            batch.n_seq_id[index], batch.seq_id[index][0] = 1, place
+        batch.n_tokens = len(entries)
+        code = self._library.llama_decode(self._context, batch)
+        if code == c_api.NO_ROOM:
+            raise NoRoom
+        if code:
+            raise ModelError(f"llama.cpp could not read {len(entries)} tokens (code {code}){_said()}.")
+        rows = [self._logits(index) for index, entry in enumerate(entries) if entry.wanted]
+        return torch.stack(rows) if rows else torch.empty((0, self.vocabulary))
+
+    def forget(self, place: int, start: int = 0) -> None:
+        """All that a place holds from this position on."""
+        self._library.llama_memory_seq_rm(self._memory, place, start, -1)
+
+    def share(self, source: int, target: int, end: int) -> None:
+        """Let an empty place hold the first tokens of another, without reading or copying them."""
+        self._library.llama_memory_seq_cp(self._memory, source, target, 0, end)
+
+    def forget_all(self) -> None:
+        self._library.llama_memory_clear(self._memory, True)
+
+    def tokenise(self, text: str) -> list[int] | None:
+        """Ids of a text without control tokens, as llama.cpp has them; None of vocabularies where others may differ."""
+        if self._library.llama_vocab_type(self._vocabulary) != c_api.BYTE_PAIRS:
+            return None
+        given = text.encode()
+        ids = (ctypes.c_int32 * (len(given) + 8))()
+        count = self._library.llama_tokenize(self._vocabulary, given, len(given), ids, len(ids), False, False)
+        return ids[: max(count, 0)]
+
+    def close(self) -> None:
+        self._library.llama_batch_free(self._batch)
+        self._library.llama_free(self._context)
+        self._library.llama_model_free(self._model)
+
+    def _load(self, path: Path) -> Any:
+        c_api.complaints.clear()
+        check_gguf(path)
+        model = self._library.llama_model_load_from_file(str(path).encode(), self._library.llama_model_default_params())
+        if not model:
+            raise ModelError(f"llama.cpp cannot load {str(path)!r}{_said()}.")
+        return model
+
+    def _open(self, path: Path, places: int, dtype: str) -> tuple[Any, int]:
+        """A context, and how many tokens its cache holds."""
+        kind = _CACHE[dtype]
+        parameters = self._library.llama_context_default_params()
+        parameters.n_ctx = room = self._affordable(places, _BYTES[kind])
+        parameters.n_seq_max = places
+        parameters.n_batch = parameters.n_ubatch = CHUNK
+        parameters.n_threads = parameters.n_threads_batch = torch.get_num_threads()
+        parameters.type_k = parameters.type_v = kind
+        parameters.kv_unified = True
+        if kind == c_api.F32:
+            parameters.flash_attn_type = c_api.OFF  # it would add up in 16 bits
+        c_api.complaints.clear()
+        context = self._library.llama_init_from_model(self._model, parameters)
+        if not context or not self._library.llama_model_has_decoder(self._model):
+            raise ModelError(f"llama.cpp cannot answer with {str(path)!r}{_said()}.")
+        return context, room
+
+    def _affordable(self, places: int, size: int) -> int:
+        """How many tokens the cache shall hold: what the model takes or more, within a share of the free memory."""
+        import psutil
+
+        library, model = self._library, self._model
+        heads = max(1, library.llama_model_n_head(model))
+        width = library.llama_model_n_embd(model) // heads * max(1, library.llama_model_n_head_kv(model))
+        token = 2 * size * library.llama_model_n_layer(model) * width
+        most: int = int(psutil.virtual_memory().available * _SHARE_OF_MEMORY) // max(1, token)
+        return max(_LEAST_ROOM, min(max(self._trained, places * _PER_PLACE), most) // 256 * 256)
+
+    def _logits(self, index: int) -> torch.Tensor:
+        address = self._library.llama_get_logits_ith(self._context, index)
+        if not address:
+            raise ModelError(f"llama.cpp has no logits for token {index}{_said()}.")
+        return torch.frombuffer((ctypes.c_float * self.vocabulary).from_address(address), dtype=torch.float32)
+
+
+def _said() -> str:
+    """What the library complained of, as the end of a sentence."""
+    return f": {'; '.join(c_api.complaints)}" if c_api.complaints else ""

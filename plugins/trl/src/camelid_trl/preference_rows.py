@@ -1,0 +1,121 @@
+"""Tokenised rows of which the last answer counts: with a worse one beside it, with a verdict, or to be found anew.
+
+Knows encoded conversations and the cut-off. Knows nothing of trl.
+Each row is an `Example` too, of the better answer, for whatever only wants to see rows as they are trained on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+from camelid_core.token_cache import Account
+from camelid_core.token_cache.encoded_dataset import ByNumber, Encoded
+from camelid_core.tokenization import IGNORE, Example
+
+RowT = TypeVar("RowT", bound=Example)
+
+
+@dataclass(frozen=True, slots=True)
+class Answered(Example):
+    """`start` is where the last answer begins: before it stands the prompt."""
+
+    start: int
+
+    @property
+    def prompt_ids(self) -> list[int]:
+        return self.input_ids[: self.start]
+
+    @property
+    def answer_ids(self) -> list[int]:
+        return self.input_ids[self.start :]
+
+
+@dataclass(frozen=True, slots=True)
+class Pair(Answered):
+    rejected_ids: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Judged(Answered):
+    good: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Task(Answered):
+    """`reference` is the answer to measure others by, as text."""
+
+    reference: str
+
+
+def last_answer(labels: Sequence[int]) -> tuple[int, int]:
+    """Where the last trained run begins and ends; nothing behind it is ever looked at. (0, 0): nothing is trained."""
+    trained = np.flatnonzero(np.asarray(labels) != IGNORE)
+    if not len(trained):
+        return 0, 0
+    breaks = np.flatnonzero(np.diff(trained) > 1)
+    return int(trained[breaks[-1] + 1] if len(breaks) else trained[0]), int(trained[-1]) + 1
+
+
+class Rows(ByNumber[RowT]):
+    """Rows that still have the beginning of each of their answers within `cutoff` tokens, or are no longer than that
+    where they must be `whole`; the rest is left out.
+
+    `sides` are encodings of the same rows that differ in the last answer alone.
+    """
+
+    def __init__(self, sides: Sequence[Encoded], cutoff: int, whole: bool) -> None:
+        spans = np.array([[last_answer(example.labels) for example in side] for side in sides], np.int64)
+        spans = spans.reshape(len(sides), len(sides[0]), 2)
+        starts, ends = spans[..., 0].min(axis=0), np.minimum(spans[..., 1], cutoff)
+        longer = (spans[..., 1] > cutoff).any(axis=0)
+        self._sides = sides
+        self.numbers = np.flatnonzero((starts < ends).all(axis=0) & ~(longer & whole))
+        self._starts, self._ends = starts[self.numbers], ends[:, self.numbers]
+        self.lengths = self._ends.max(axis=0)
+        self.account = Account(
+            rows=len(sides[0]),
+            truncated=0 if whole else int(longer.sum()),
+            dropped=len(sides[0]) - len(self.numbers),
+            total_tokens=int(self._ends.sum()),
+            trained_tokens=int((self._ends - self._starts).sum()),
+        )
+
+    def ids(self, at: int, side: int = 0) -> list[int]:
+        """A conversation up to the end of its answer."""
+        return self._sides[side].row(int(self.numbers[at]), int(self._ends[side, at])).input_ids
+
+    def fields(self, at: int) -> dict[str, Any]:
+        """What every row has."""
+        ids, start = self.ids(at), int(self._starts[at])
+        return {"input_ids": ids, "labels": [IGNORE] * start + ids[start:], "start": start}
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+
+class Pairs(Rows[Pair]):
+    """Two encodings of each row: with the better answer, and with the worse."""
+
+    def row(self, at: int) -> Pair:
+        return Pair(**self.fields(at), rejected_ids=self.ids(at, 1)[int(self._starts[at]) :])
+
+
+class Verdicts(Rows[Judged]):
+    def __init__(self, sides: Sequence[Encoded], cutoff: int, whole: bool, good: Sequence[bool]) -> None:
+        super().__init__(sides, cutoff, whole)
+        self.good = [good[number] for number in self.numbers.tolist()]
+
+    def row(self, at: int) -> Judged:
+        return Judged(**self.fields(at), good=self.good[at])
+
+
+class Tasks(Rows[Task]):
+    def __init__(self, sides: Sequence[Encoded], cutoff: int, whole: bool, references: Sequence[str]) -> None:
+        super().__init__(sides, cutoff, whole)
+        self.references = [references[number] for number in self.numbers.tolist()]
+
+    def row(self, at: int) -> Task:
+        return Task(**self.fields(at), reference=self.references[at])

@@ -1,0 +1,220 @@
+"""What is Camelid's in every trl trainer: rows, order, checkpoints, counts. Imports torch.
+
+trl's trainers would tokenise with the tokenizer's own chat template, keep a second adapter, cast quantised adapters to
+bfloat16, align the model's special tokens, write cards and send a report to its makers: none of that happens here.
+Their losses stay theirs.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import field, make_dataclass
+from itertools import islice
+from typing import Any
+
+import datasets
+import torch
+from accelerate.utils import is_peft_model
+from camelid_core.errors import DataError, TrainingError
+from camelid_train.loop.batches import StepBatches, lengths_of
+from camelid_train.loop.micro_batches import is_out_of_memory, said
+from camelid_train.loop.trainer import EpochLoader, OurCheckpoints, longest
+from camelid_train.objectives import Run
+from torch.utils.data import DataLoader
+
+Collate = Callable[[Sequence[Any]], Any]
+
+
+class FullBatches(StepBatches):
+    """What does not fill a batch in every process waits for another epoch: trl exchanges tensors of one size."""
+
+    def __len__(self) -> int:
+        return len(self.lengths) // (self.batch_size * self.parts)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return islice(super().__iter__(), len(self))  # what does not fill one comes last
+
+
+class Ours(OurCheckpoints):
+    """Mixed in before a trl trainer, which is made with `placeholder()` for its rows; `begin` then gives it ours."""
+
+    train_dataset: Any
+    control: Any
+    accelerator: Any
+    loss_is_scaled_for_ga: bool
+    current_gradient_accumulation_steps: int
+    collate: Collate
+    by_length: bool = True
+    fewest: int = 1
+    """Rows of the smallest batch that makes sense."""
+    pause: Callable[[], None]
+    measured_at_once: int
+    pad_id: int
+
+    def begin(self, run: Run, collate: Collate) -> None:
+        self.train_dataset = run.data.train
+        self.pad_id = run.pad_id
+        self.collate = collate
+        self.pause = run.pause
+        self.measured_at_once = run.recipe.eval.batch_size
+        self.keep_ours(run.method)
+        if not len(self.get_train_dataloader()):
+            raise DataError(
+                f"{len(run.data.train)} rows fill no batch of each process. Lower train.batch_size, or add rows."
+            )
+
+    def count(self, inputs: dict[str, Any]) -> tuple[int, int]:
+        """Tokens in a batch, and how many of them are learnt from."""
+        return int(inputs["attention_mask"].sum()), int(inputs["completion_mask"].sum())
+
+    def training_step(self, *inputs: Any) -> Any:
+        """Raises TrainingError: memory ran out; a batch whose answers are compared cannot be taken in parts."""
+        try:
+            return super().training_step(*inputs)  # type: ignore[misc]
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            reason = said(error)
+        raise TrainingError(f"memory ran out ({reason}) {self._smaller()}")
+
+    def _smaller(self) -> str:
+        rows, sums = int(self.args.per_device_train_batch_size), int(self.args.gradient_accumulation_steps)
+        if rows // 2 < self.fewest:
+            return 'Set train.gradient_checkpointing="on" or method.type="qlora", or lower data.cutoff.'
+        return f"Set train.batch_size={rows // 2} train.accumulation={sums * 2} for the same global batch."
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        loss = super().compute_loss(model, inputs, False, num_items_in_batch)  # type: ignore[misc]
+        if not model.training:
+            return loss
+        total, trained = self.count(inputs)
+        self.tally.total_tokens += total
+        self.tally.trained_tokens += trained
+        penalty = self.method.penalty(model)
+        if penalty is None:
+            return loss
+        return loss + penalty / (self.current_gradient_accumulation_steps if self.loss_is_scaled_for_ga else 1)
+
+    def _lengths(self, rows: Any) -> list[int]:
+        return lengths_of(rows) if self.by_length else [0] * len(rows)
+
+    def get_train_dataloader(self) -> Any:
+        args, rows = self.args, self.train_dataset
+        place = (args.gradient_accumulation_steps, args.process_index, args.world_size)
+        kind = StepBatches if args.world_size == 1 else FullBatches
+        batches = kind(self._lengths(rows), args.per_device_train_batch_size, args.seed, *place)
+        return EpochLoader(rows, batch_sampler=batches, collate_fn=self.collate)
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
+        batches = StepBatches(self._lengths(eval_dataset), self.measured_at_once, 0)
+        unseen = torch.Generator()  # a loader draws a number it does not need: not from those that training draws from
+        return DataLoader(eval_dataset, batch_sampler=batches, collate_fn=self.collate, generator=unseen)
+
+    def prediction_step(self, model: Any, inputs: Any, prediction_loss_only: bool, ignore_keys: Any = None) -> Any:
+        self.pause()
+        return super().prediction_step(model, inputs, True)  # type: ignore[misc]
+
+    def evaluate(self, *args: Any, **options: Any) -> Any:
+        """What a step was to report of its training it still reports, as training: measuring ends with a log, too."""
+        wanted, training = self.control.should_log, self.model.training
+        try:
+            return super().evaluate(*args, **options)  # type: ignore[misc]
+        finally:
+            self.control.should_log = wanted
+            self.model.train(training)
+
+    def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
+        return dataset
+
+    def _align_special_tokens(self) -> None:
+        """The model's special tokens are as they were loaded, and so they are saved."""
+
+    def _send_telemetry(self) -> None:
+        """Nobody is told what is trained here."""
+
+
+class Tried(Ours):
+    """Whose steps can be tried before the first one: they depend on the rows alone. See `planning.measuring`."""
+
+    sequences = 1
+    _kept = ("_metrics", "_stored_metrics", "_total_train_tokens")
+    """What trl's trainers count and average until they next report."""
+
+    @property
+    def micro_batch(self) -> int:
+        return int(self.args.per_device_train_batch_size)
+
+    def worst_batch(self, rows: int) -> Any:
+        """A batch of the longest rows, with both answers of each."""
+        return self.collate(longest(self.train_dataset, rows))
+
+    def divisor(self, inputs: Any) -> None:
+        """These losses are means."""
+
+    def begin_step(self) -> None:
+        names = [name for name in self._kept if hasattr(self, name)]
+        self._before = copy.deepcopy({name: getattr(self, name) for name in names}), copy.copy(self.tally)
+
+    def undo_step(self, model: Any) -> None:
+        """Forget the gradients and whatever was counted since `begin_step`."""
+        model.zero_grad()
+        reported, tally = self._before
+        vars(self).update(reported)
+        self.tally.total_tokens, self.tally.trained_tokens = tally.total_tokens, tally.trained_tokens
+
+    def use_micro_batch(self, rows: int, reason: str) -> None:
+        """Raises TrainingError: asked to take a batch in parts."""
+        raise TrainingError(f"{reason} {self._smaller()} train.preflight=false tries it all the same.")
+
+
+def placeholder(**columns: Any) -> datasets.Dataset:
+    """One row, for trl's constructors want a `datasets.Dataset` and look at its first row."""
+    return datasets.Dataset.from_list([columns])
+
+
+def plainly(kind: Any) -> Any:
+    """trl's arguments with the defaults of transformers where trl has others."""
+    others = {"bf16": False, "gradient_checkpointing": None, "disable_dropout": False}
+    fields = [(name, Any, field(default=value)) for name, value in others.items()]
+    return make_dataclass(kind.__name__, fields, bases=(kind,))
+
+
+def unchanged(make: Callable[[], Any], model: Any) -> Any:
+    """What `make` makes; the parameters that learn keep their number format.
+
+    Dropout is left to the adapter alone: a base that forgets at random is no measure.
+    """
+    kept = [(parameter, parameter.data) for parameter in model.parameters() if parameter.requires_grad]
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.Dropout) and "lora_dropout" not in name:
+            module.p = 0.0
+    made = make()
+    for parameter, data in kept:
+        if parameter.dtype != data.dtype:
+            parameter.data = data.to(parameter.device)
+    return made
+
+
+def with_reference(kind: Any, run: Run, arguments: Any, rows: datasets.Dataset) -> Any:
+    """A trainer that compares with the model as it is now: with its adapter off, or with a frozen copy."""
+    adapted = is_peft_model(run.model)
+    reference = AdapterOff(run.model) if adapted else copy.deepcopy(run.model).requires_grad_(False)
+    options = {"args": arguments, "train_dataset": rows, "processing_class": run.tokenizer}
+    made = unchanged(lambda: kind(run.model, ref_model=reference, **options), run.model)
+    if adapted:
+        made.ref_model = None
+    return made
+
+
+class AdapterOff(torch.nn.Module):
+    """Stands where a trl constructor wants a reference model, so that it makes no second adapter for one.
+
+    Without a reference model its losses switch the adapter off instead, which is the same and costs no memory.
+    """
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.config = model.config
