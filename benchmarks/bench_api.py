@@ -49,9 +49,9 @@ def serve(port: int, limits: dict[str, Any]) -> None:
     """The server's process."""
     from camelid_core.server_address import listening
     from camelid_serve.api.app import build, guarded
-    from camelid_serve.api.supervisor import Serving
-    from camelid_serve.api.server import server
     from camelid_serve.api.limits import Limits
+    from camelid_serve.api.server import server
+    from camelid_serve.api.supervisor import Serving
     from camelid_serve.config import Opening
     from camelid_serve.engine_process.client import EngineProcess
 

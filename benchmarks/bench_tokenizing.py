@@ -105,7 +105,7 @@ def ours(data: Path, model: Path, workers: int, out: Path) -> dict[str, Any]:
     import transformers
     from camelid_core.readers import read
     from camelid_core.token_cache import TokenCache
-    from camelid_core.tokenization import Encoder
+    from camelid_core.tokenization.encoder import Encoder
 
     encoder = Encoder(transformers.AutoTokenizer.from_pretrained(model, local_files_only=True), _same_bytes())
     with tempfile.TemporaryDirectory(dir=out) as cache:
@@ -123,7 +123,8 @@ def ours(data: Path, model: Path, workers: int, out: Path) -> dict[str, Any]:
 
 
 def _same_bytes() -> Any:
-    from camelid_core.templates import EOS, RoleTemplate
+    from camelid_core.templates.role_template import RoleTemplate
+    from camelid_core.templates.segments import EOS
 
     return RoleTemplate(
         name="llamafactory-alpaca",
@@ -142,7 +143,7 @@ def memory(rows: int, model: Path, workers: int) -> dict[str, Any]:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     from camelid_core.records import alpaca
     from camelid_core.token_cache import TokenCache
-    from camelid_core.tokenization import Encoder
+    from camelid_core.tokenization.encoder import Encoder
     from transformers import AutoTokenizer
 
     encoder = Encoder(AutoTokenizer.from_pretrained(model, local_files_only=True), _same_bytes())

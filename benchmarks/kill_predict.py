@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import Any
 
 from camelid_core.integrity import sha256
-from camelid_core.jobs.run_directories import attempts
 from camelid_core.jobs.job import Job, State
+from camelid_core.jobs.run_directories import attempts
 from camelid_serve.predict.inputs import PREDICTIONS
 from camelid_serve.predict.task import WORK
 from killing import VICTIMS, Harness

@@ -25,8 +25,8 @@ from typing import Any
 
 from camelid_core.events import read_events
 from camelid_core.integrity import sha256
-from camelid_core.jobs.run_directories import EVENTS, attempt_directory
 from camelid_core.jobs.job import Job, State
+from camelid_core.jobs.run_directories import EVENTS, attempt_directory
 from killing import PAGES, VICTIMS, Harness
 
 

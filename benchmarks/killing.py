@@ -17,10 +17,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from camelid_core.jobs.run_directories import attempt_directory
 from camelid_core.jobs.job import ENDED, Job, State
 from camelid_core.jobs.presence import live_workers
 from camelid_core.jobs.process_identity import Identity
+from camelid_core.jobs.run_directories import attempt_directory
 from camelid_core.jobs.stop_signals import Stop, on_signals
 from camelid_core.jobs.store import JobStore
 from camelid_core.jobs.worker import Worker

@@ -53,8 +53,8 @@ def ours(task: dict[str, Any]) -> dict[str, Any]:
     """A run of Camelid's predict task."""
     from camelid_core.jobs.attempt import Context
     from camelid_core.jobs.run_directories import attempt_directory
-    from camelid_serve.predict import task as predict
     from camelid_serve.config import PredictConfig
+    from camelid_serve.predict import task as predict
     from camelid_serve.predict.inputs import PREDICTIONS
 
     figures: dict[str, Any] = {}

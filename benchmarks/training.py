@@ -54,7 +54,7 @@ def rows(task: dict[str, Any]) -> dict[str, Any]:
     from camelid_core.models.loading import load_tokenizer
     from camelid_core.models.reference import resolve_model
     from camelid_core.plugins import load_host
-    from camelid_core.tokenization import Encoder
+    from camelid_core.tokenization.encoder import Encoder
     from camelid_train.data import prepare
 
     host, recipe = load_host(), _recipe(task, task["train"])
@@ -211,7 +211,7 @@ def measure(task: dict[str, Any]) -> dict[str, Any]:
     from camelid_core.models.loading import choose_dtype, load_base
     from camelid_core.models.reference import resolve_model
     from camelid_core.plugins import load_host
-    from camelid_core.tokenization import IGNORE, Example
+    from camelid_core.tokenization.encoder import IGNORE, Example
     from camelid_train.loop.loss import mean_loss
     from camelid_train.monitoring.flops import cost_of
     from peft import PeftModel

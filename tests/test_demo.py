@@ -81,9 +81,9 @@ def test_a_second_run_reuses_what_is_there(home, report):
 def test_plain_libraries_load_what_it_made(home, report):
     """peft loads the adapter, transformers the merged model, and in float32 their logits agree within 1e-3."""
     import torch
-    from camelid_core.template_contract import REFERENCE
     from camelid_core.plugins import load_host
-    from camelid_core.tokenization import Encoder
+    from camelid_core.template_contract import REFERENCE
+    from camelid_core.tokenization.encoder import Encoder
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

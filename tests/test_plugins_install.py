@@ -81,7 +81,7 @@ def test_its_own_tests_pass_where_it_is_installed(environment):
     assert "6 passed" in done.stdout
 
 
-HOOK = "from camelid_core import hookimpl\nfrom camelid_core.templates import RoleTemplate\n"
+HOOK = "from camelid_core import hookimpl\nfrom camelid_core.templates.role_template import RoleTemplate\n"
 TEMPLATES = """
 @hookimpl
 def camelid_prompt_templates():

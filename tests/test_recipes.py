@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from camelid_core.config import load
-from camelid_core.datasets.dataset import open_source, parse_sources
+from camelid_core.datasets.sources import open_source, parse_sources
 from camelid_core.plugins import load_host
 from camelid_core.quality import LINTS
 from camelid_train.config import Recipe

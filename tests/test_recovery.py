@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from camelid_core.artefacts import verify_directory
 from camelid_core.events import read_events
-from camelid_core.jobs.run_directories import JOBS, attempt_directory
 from camelid_core.jobs.foreground import open_store
 from camelid_core.jobs.job import State
 from camelid_core.jobs.process_identity import Identity
+from camelid_core.jobs.run_directories import JOBS, attempt_directory
 from camelid_core.jobs.store import JobStore
 from camelid_core.testing import tiny_model, write_jsonl
 from camelid_train.config import DataSection, ModelSection, Recipe, TrainSection

@@ -13,18 +13,18 @@ import time
 from pathlib import Path
 from typing import Any
 
-from camelid_core.subprocesses import module_command
 from camelid_core.commands.run_job import run_job
 from camelid_core.config import Config, load
-from camelid_core.datasets.dataset import open_source
+from camelid_core.datasets.sources import open_source
 from camelid_core.errors import CamelidError
+from camelid_core.file_permissions import make_private
 from camelid_core.integrity import write_durably
 from camelid_core.jobs.foreground import open_store
 from camelid_core.jobs.job import Job, State
+from camelid_core.models.pull import pull
 from camelid_core.paths import home
 from camelid_core.plugins import load_host
-from camelid_core.file_permissions import make_private
-from camelid_core.models.pull import pull
+from camelid_core.subprocesses import module_command
 from camelid_core.writers import write_alpaca
 from camelid_serve.config import EvaluateConfig, PredictConfig
 from camelid_serve.engine import Sampling

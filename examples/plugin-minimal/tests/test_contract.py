@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 from camelid_core.plugins import load_host
 from camelid_core.records import Message
-from camelid_core.templates import text_of
+from camelid_core.templates.segments import text_of
 from camelid_core.testing import assert_adapter_contract, assert_template_contract, tiny_tokenizer
 from camelid_minimal.adapter import PYTHIA
 from camelid_minimal.callback import HALFWAY

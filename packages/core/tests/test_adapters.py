@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from camelid_core.models.adapters import UNKNOWN, ModelAdapter, adapter_for, infer_targets
 from camelid_core.errors import ModelError
+from camelid_core.models.adapters import UNKNOWN, ModelAdapter, adapter_for, infer_targets
 from camelid_core.plugins import load_host
 from camelid_core.testing import assert_adapter_contract
 

@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from camelid_core.errors import ModelError
 from camelid_core.models import pull
 from camelid_core.models.adapters import Weights
 from camelid_core.subprocesses import child_environment, module_command, safe_environment
-from camelid_core.errors import ModelError
 from camelid_core.templates.sandbox import Rendered, Request, render_apart
 from camelid_core.testing import lay_traps
 

@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 import pytest
-from camelid_core.models.revisions import commit_of, require_commit
 from camelid_core.errors import ConfigError
+from camelid_core.models.revisions import commit_of, require_commit
 from huggingface_hub._local_folder import write_download_metadata  # what `snapshot_download(local_dir=…)` writes with
 
 COMMIT, OTHER = "0123456789" * 4, "f" * 40

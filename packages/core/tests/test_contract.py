@@ -7,8 +7,8 @@ import hashlib
 
 import pytest
 from camelid_core.builtin.templates import ALPACA, VICUNA
-from camelid_core.template_contract import check_contract, contract_of
 from camelid_core.errors import ArtefactError
+from camelid_core.template_contract import check_contract, contract_of
 from camelid_core.testing import tiny_tokenizer
 
 

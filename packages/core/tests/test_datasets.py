@@ -7,7 +7,8 @@ import json
 
 import pytest
 from camelid_core.builtin.datasets import DATASETS
-from camelid_core.datasets.dataset import Dataset, Source, open_source, parse_sources
+from camelid_core.datasets.dataset import Dataset, Source
+from camelid_core.datasets.sources import open_source, parse_sources
 from camelid_core.errors import DataError, UnknownName, UsageError
 from camelid_core.plugins import load_host
 from camelid_core.registry import Registry

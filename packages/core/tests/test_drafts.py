@@ -17,21 +17,21 @@ from types import SimpleNamespace
 import pytest
 from camelid_core import staging
 from camelid_core.datasets import library
-from camelid_core.models.adapters import ModelAdapter, Weights
 from camelid_core.errors import ModelError
 from camelid_core.integrity import write_durably
+from camelid_core.jobs.attempt_result import How, Result
 from camelid_core.jobs.database import Database
 from camelid_core.jobs.deletion import delete
-from camelid_core.jobs.run_directories import OUTPUT, attempt_directory
 from camelid_core.jobs.job import State
 from camelid_core.jobs.publication import destination, publish
-from camelid_core.jobs.attempt_result import How, Result
+from camelid_core.jobs.run_directories import OUTPUT, attempt_directory
 from camelid_core.jobs.stop_signals import Stop
 from camelid_core.jobs.store import JobStore
 from camelid_core.jobs.worker import Worker
-from camelid_core.server_address import address_file
+from camelid_core.models.adapters import ModelAdapter, Weights
 from camelid_core.models.pull import pull
 from camelid_core.records import alpaca
+from camelid_core.server_address import address_file
 from camelid_core.writers import write
 
 RECORDS = [alpaca("q", "a")]

@@ -10,13 +10,14 @@ from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
-from camelid_core.datasets.dataset import Dataset, Source, open_source, parse_sources
-from camelid_core.errors import DataError, UsageError
+from camelid_core.datasets.dataset import Dataset, Source
 from camelid_core.datasets.hub import HubName
+from camelid_core.datasets.sources import open_source, parse_sources
+from camelid_core.errors import DataError, UsageError
+from camelid_core.models.pull import pull
 from camelid_core.models.reference import resolve_model
 from camelid_core.paths import anchor
 from camelid_core.plugins import load_host
-from camelid_core.models.pull import pull
 from camelid_core.registry import Registry
 from camelid_core.testing import write_jsonl
 from hypothesis import given

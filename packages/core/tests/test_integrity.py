@@ -16,8 +16,8 @@ import pytest
 import torch
 from camelid_core import integrity
 from camelid_core.errors import ArtefactError, ModelError, UnsafeFormat
-from camelid_core.models.gguf import gguf_metadata
 from camelid_core.integrity import fingerprint, refuse_pickles, safetensors_header, sha256, write_durably
+from camelid_core.models.gguf import gguf_metadata
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file

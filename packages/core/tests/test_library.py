@@ -7,7 +7,7 @@ import json
 
 import pytest
 from camelid_core.datasets import library
-from camelid_core.datasets.dataset import everything, open_source
+from camelid_core.datasets.sources import everything, open_source
 from camelid_core.errors import DataError, UnknownName, UsageError
 from camelid_core.paths import data_dir
 from camelid_core.plugins import load_host

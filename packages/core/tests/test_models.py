@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
-from camelid_core.models.adapters import UNKNOWN
 from camelid_core.artefacts import Base, Licences, Manifest, TemplateContract, write_manifest
 from camelid_core.errors import ModelError, UnknownName
+from camelid_core.models.adapters import UNKNOWN
 from camelid_core.models.reference import all_weights, read_config, resolve_model
 from camelid_core.paths import artefacts_dir, models_dir
 from camelid_core.plugins import load_host

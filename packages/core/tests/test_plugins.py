@@ -15,7 +15,7 @@ from camelid_core.plugins import FIRST_PARTY, Host, Plugin, discover
 
 TEMPLATE = """
 from camelid_core import hookimpl
-from camelid_core.templates import RoleTemplate
+from camelid_core.templates.role_template import RoleTemplate
 """
 
 

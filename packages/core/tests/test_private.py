@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from camelid_core.datasets import feedback
 from camelid_core import file_permissions
+from camelid_core.datasets import feedback
 from camelid_core.jobs.foreground import open_store
 from camelid_core.paths import data_dir
 from camelid_core.testing import write_jsonl

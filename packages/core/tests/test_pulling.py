@@ -10,14 +10,14 @@ import zipfile
 from types import SimpleNamespace
 
 import pytest
-from camelid_core.models import pull as pulling
-from camelid_core.models.adapters import ModelAdapter, Weights
-from camelid_core.models.revisions import commit_of
 from camelid_core.errors import ModelError, UnsafeFormat, UsageError
 from camelid_core.integrity import sha256
-from camelid_core.models.reference import resolve_model
-from camelid_core.paths import models_dir
+from camelid_core.models import pull as pulling
+from camelid_core.models.adapters import ModelAdapter, Weights
 from camelid_core.models.pull import pull
+from camelid_core.models.reference import resolve_model
+from camelid_core.models.revisions import commit_of
+from camelid_core.paths import models_dir
 from huggingface_hub._local_folder import write_download_metadata
 
 COMMIT = "0123456789" * 4

@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
-from camelid_core.models.adapters import ModelAdapter
 from camelid_core.builtin.templates import ALPACA, CHATML, VICUNA
 from camelid_core.integrity import fingerprint
-from camelid_core.templates import RoleTemplate, Segment, text_of
+from camelid_core.models.adapters import ModelAdapter
+from camelid_core.templates.role_template import RoleTemplate
+from camelid_core.templates.segments import Segment, text_of
 from camelid_core.testing import (
     CONVERSATIONS,
     assert_adapter_contract,

@@ -23,7 +23,7 @@ from camelid_core.records import Message, Record, alpaca
 from camelid_core.testing import tiny_tokenizer
 from camelid_core.token_cache import TokenCache, cache, token_counts
 from camelid_core.token_cache.cache_keys import chunk_key, encoder_key
-from camelid_core.tokenization import IGNORE, Encoder
+from camelid_core.tokenization.encoder import IGNORE, Encoder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

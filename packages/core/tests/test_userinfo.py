@@ -5,10 +5,10 @@ from __future__ import annotations
 from urllib.parse import quote
 
 import pytest
-from camelid_core.subprocesses import child_environment, withheld_from_addresses
 from camelid_core.jobs.executors import LocalExecutor
-from camelid_core.jobs.run_directories import LOG, attempt_directory
 from camelid_core.jobs.foreground import open_store
+from camelid_core.jobs.run_directories import LOG, attempt_directory
+from camelid_core.subprocesses import child_environment, withheld_from_addresses
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 from camelid_core.artefacts import Base, Manifest, write_manifest
-from camelid_core.template_contract import contract_of
 from camelid_core.errors import ArtefactError, ModelError, UnknownName
 from camelid_core.integrity import fingerprint
 from camelid_core.plugins import load_host
 from camelid_core.records import Message
+from camelid_core.template_contract import contract_of
 from camelid_serve.assemble import Assembled, assemble
 from camelid_serve.config import Opening
 

@@ -6,10 +6,10 @@ import time
 
 import pytest
 from camelid_core.errors import ModelError, UsageError
-from camelid_serve.generation import _Growing, ask
 from camelid_serve.assemble import Assembled
 from camelid_serve.chat.session import ChatSession
 from camelid_serve.engine import Sampling, TokenEvent
+from camelid_serve.generation import _Growing, ask
 
 SHORT = Sampling(max_new_tokens=8)
 

@@ -6,10 +6,10 @@ import pytest
 from camelid_core.errors import ModelError, UsageError
 from camelid_core.plugins import load_host
 from camelid_core.records import Message
-from camelid_core.tokenization import Encoder
-from camelid_serve.generation import Delta, ask, prepare
+from camelid_core.tokenization.encoder import Encoder
 from camelid_serve.assemble import Assembled
 from camelid_serve.engine import Sampling
+from camelid_serve.generation import Delta, ask, prepare
 
 ASKED = [Message("system", "Be kind."), Message("user", "Hello?")]
 

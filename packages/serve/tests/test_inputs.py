@@ -15,10 +15,10 @@ from camelid_core.datasets import library
 from camelid_core.errors import DataError, UnknownName, UsageError
 from camelid_core.records import alpaca
 from camelid_core.testing import write_jsonl
-from camelid_serve.predict import work_log
-from camelid_serve.predict.inputs import open_input
 from camelid_serve.json_lines import line_of
 from camelid_serve.metrics import METRICS, score
+from camelid_serve.predict import work_log
+from camelid_serve.predict.inputs import open_input
 from camelid_serve.predict.prediction_rows import write_predictions
 from camelid_serve.predict.work_log import Done, WorkLog
 from hypothesis import given

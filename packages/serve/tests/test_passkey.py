@@ -16,8 +16,8 @@ from camelid_core.records import Message
 from camelid_core.tasks import Interrupted
 from camelid_serve.assemble import Assembled
 from camelid_serve.evaluations import passkey as module
-from camelid_serve.evaluations.long_context_config import PasskeyConfig
 from camelid_serve.evaluations.haystack import FILLING, found, haystack, key_of
+from camelid_serve.evaluations.long_context_config import PasskeyConfig
 from camelid_serve.evaluations.plots import PLOT
 from camelid_serve.evaluations.result_files import RESULTS, read_results
 from hypothesis import given

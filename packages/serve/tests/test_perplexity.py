@@ -14,10 +14,10 @@ import pytest
 import torch
 from camelid_core.artefacts import verify_directory
 from camelid_core.errors import ConfigError, DataError, ModelError
-from camelid_core.models.loading import load_base, load_tokenizer
+from camelid_core.models.loading import load_base, load_tokenizer, scaled
 from camelid_core.models.reference import resolve_model
+from camelid_core.models.rope import RopeScaling
 from camelid_core.plugins import load_host
-from camelid_core.models.rope import RopeScaling, scaled
 from camelid_core.tasks import Interrupted
 from camelid_core.testing import tiny_model, tiny_tokenizer, write_jsonl
 from camelid_serve.engines import logprobs

@@ -18,8 +18,8 @@ from camelid_serve.config import PredictConfig
 from camelid_serve.engine import Sampling
 from camelid_serve.engines.transformers import TransformersEngine
 from camelid_serve.predict.inputs import PREDICTIONS, open_input
-from camelid_serve.predict.task import WORK, run, work_so_far
 from camelid_serve.predict.prediction_rows import so_far
+from camelid_serve.predict.task import WORK, run, work_so_far
 
 from .context import Attempt
 

@@ -18,11 +18,11 @@ import pytest
 from camelid_core.errors import CamelidError, ModelError, TemplateError
 from camelid_core.records import Message
 from camelid_core.testing import lay_traps
-from camelid_serve.engine_process import child_process
-from camelid_serve.generation import ask
 from camelid_serve.assemble import Assembled
 from camelid_serve.engine import Sampling
+from camelid_serve.engine_process import child_process
 from camelid_serve.engine_process.client import EngineProcess
+from camelid_serve.generation import ask
 
 pytestmark = pytest.mark.slow
 

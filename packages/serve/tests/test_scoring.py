@@ -11,11 +11,11 @@ import torch
 from camelid_core.errors import ModelError
 from camelid_core.models.reference import resolve_model
 from camelid_core.plugins import load_host
-from camelid_serve.generation import ask
 from camelid_serve.assemble import Assembled, Residents, assemble
 from camelid_serve.config import Opening
 from camelid_serve.engine import Request, Sampling, Scored, TokenEvent
 from camelid_serve.engines import logprobs
+from camelid_serve.generation import ask
 from transformers import AutoModelForCausalLM
 
 IDS = [7, 80, 19, 33, 201, 5, 44]

@@ -13,9 +13,9 @@ from camelid_core.datasets.dataset import Dataset
 from camelid_core.errors import DataError
 from camelid_core.plugins import load_host
 from camelid_core.records import alpaca
-from camelid_core.templates import Segment
+from camelid_core.templates.segments import Segment
 from camelid_core.testing import tiny_tokenizer, write_jsonl
-from camelid_core.tokenization import IGNORE, Encoder
+from camelid_core.tokenization.encoder import IGNORE, Encoder
 from camelid_train.config import DataSection
 from camelid_train.data import prepare
 from camelid_train.loop.batches import lengths_of

@@ -11,9 +11,9 @@ from pathlib import Path
 import psutil
 import pytest
 from camelid_core.events import read_events
-from camelid_core.jobs.run_directories import EVENTS, attempt_directory, attempts
 from camelid_core.jobs.job import State
 from camelid_core.jobs.process_identity import Identity
+from camelid_core.jobs.run_directories import EVENTS, attempt_directory, attempts
 from camelid_train.config import Recipe
 from camelid_train.run import train
 

@@ -7,12 +7,13 @@ from camelid_core.errors import ConfigError
 from camelid_core.plugins import load_host
 from camelid_core.registry import Registry
 from camelid_core.testing import tiny_tokenizer, write_jsonl
-from camelid_core.tokenization import Encoder
+from camelid_core.tokenization.encoder import Encoder
 from camelid_train.config import DataSection, Recipe
 from camelid_train.data import prepare
 from camelid_train.objectives import registry as choosing
 from camelid_train.objectives.rewards import rewards
-from camelid_train.objectives.sft import SFT, SftObjective
+from camelid_train.objectives.sft import SFT
+from camelid_train.sections import SftObjective
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import pytest
 from camelid_core.artefacts import verify_directory
 from camelid_core.config import load
 from camelid_core.models.reference import resolve_model
-from camelid_core.plugins import load_host
 from camelid_core.models.rope import context_length
+from camelid_core.plugins import load_host
 from camelid_train.compat.uniform_finetune import read
 from camelid_train.config import Recipe
 from camelid_train.run import train

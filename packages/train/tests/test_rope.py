@@ -9,8 +9,8 @@ import torch
 from camelid_core.errors import ModelError
 from camelid_core.models.loading import load_adapted
 from camelid_core.models.reference import resolve_model
-from camelid_core.plugins import load_host
 from camelid_core.models.rope import context_length
+from camelid_core.plugins import load_host
 from camelid_train.config import MergeConfig, Recipe
 from camelid_train.merge import merge
 from camelid_train.run import train

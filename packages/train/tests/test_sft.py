@@ -21,8 +21,8 @@ from camelid_core.testing import write_jsonl
 from camelid_train.loop.trainer import SftTrainer
 from camelid_train.methods.lora import LORA, LoraMethod
 from camelid_train.planning.rehearsal import rehearse
-from camelid_train.saving.checkpoint import newest_valid
 from camelid_train.run import _arguments, train
+from camelid_train.saving.checkpoint import newest_valid
 from huggingface_hub._local_folder import write_download_metadata
 
 ADAPTER = "adapter_model.safetensors"

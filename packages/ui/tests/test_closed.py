@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from camelid_ui.access_profile import DEMO
 from camelid_ui.app import build_app
 from camelid_ui.disabled_controls import CONTROLS, _closing
 from camelid_ui.pages import header
-from camelid_ui.access_profile import DEMO
 from camelid_ui.text import Voice, strings
 
 

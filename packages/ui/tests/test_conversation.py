@@ -11,8 +11,8 @@ from camelid_serve.engine import Sampling
 from camelid_ui.conversation_tree import MOST_TURNS, Talk
 from camelid_ui.services.streaming_answers import Answer, Facts
 from camelid_ui.text import Voice
-from camelid_ui.views.markdown import ALL, TEXT, cost, formatted
 from camelid_ui.views.chat import column
+from camelid_ui.views.markdown import ALL, TEXT, cost, formatted
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -16,8 +16,8 @@ import gradio as gr
 import httpx
 import pytest
 from camelid_core.server_address import listening, names
-from camelid_ui.guarded_blocks import ClosedBlocks, mark_launched
 from camelid_ui.access_profile import DEMO, LOCAL
+from camelid_ui.guarded_blocks import ClosedBlocks, mark_launched
 from camelid_ui.security import guarded
 from camelid_ui.server import build_server, uvicorn_for
 from camelid_ui.services import Services

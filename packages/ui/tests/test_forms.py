@@ -7,8 +7,8 @@ import pytest
 from camelid_serve.config import PredictConfig
 from camelid_serve.engine import Sampling
 from camelid_train.config import MergeConfig, Recipe
-from camelid_ui.field_values import Invalid, knobs
 from camelid_ui.config_form import Form, words
+from camelid_ui.field_values import Invalid, knobs
 
 
 @pytest.mark.parametrize("cls", [Recipe, MergeConfig, PredictConfig, Sampling])

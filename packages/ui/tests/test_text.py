@@ -12,8 +12,8 @@ import pytest
 from camelid_core.plugins import load_host
 from camelid_serve.presets import PRESETS
 from camelid_ui.app import FORMS, i18n
-from camelid_ui.field_values import knobs
 from camelid_ui.config_form import words
+from camelid_ui.field_values import knobs
 from camelid_ui.pages import OURS
 from camelid_ui.services.training.selection import WAYS
 from camelid_ui.text import LOCALES, Voice, strings, t, voice_of

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 from camelid_alpaca_cot import cot
 from camelid_alpaca_cot.catalogue import datasets
-from camelid_alpaca_cot.local_files import mirrors
 from camelid_alpaca_cot.collection_table import table
-from camelid_core.datasets.dataset import open_source, parse_sources
+from camelid_alpaca_cot.local_files import mirrors
+from camelid_core.datasets.sources import open_source, parse_sources
 from camelid_core.errors import DataError, UsageError
 from camelid_core.plugins import load_host
 

@@ -6,9 +6,9 @@ import json
 from collections import Counter
 
 import pytest
+from camelid_alpaca_cot.collection_table import table
 from camelid_alpaca_cot.cot import read_set
 from camelid_alpaca_cot.phrasings import choice, phrasings, set_of
-from camelid_alpaca_cot.collection_table import table
 from camelid_core.readers import Faults, read
 from camelid_core.writers import write_alpaca
 from hypothesis import given

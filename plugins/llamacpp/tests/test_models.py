@@ -13,21 +13,21 @@ from typing import Any
 
 import pytest
 from camelid_core.errors import MissingPackage, ModelError
-from camelid_core.models.gguf import gguf_metadata
 from camelid_core.integrity import fingerprint
+from camelid_core.models.gguf import gguf_metadata
 from camelid_core.models.loading import load_tokenizer
 from camelid_core.models.reference import resolve_model
 from camelid_core.plugins import Host, load_host
 from camelid_core.records import Message
 from camelid_core.testing import CONVERSATIONS
-from camelid_core.tokenization import Encoder
+from camelid_core.tokenization.encoder import Encoder
 from camelid_llamacpp import c_api
-from camelid_serve.generation import ask
 from camelid_serve.assemble import Assembled, assemble
 from camelid_serve.commands import serve
 from camelid_serve.config import Opening
 from camelid_serve.engine import Sampling
 from camelid_serve.engine_process.client import EngineProcess
+from camelid_serve.generation import ask
 from transformers import AutoTokenizer
 
 

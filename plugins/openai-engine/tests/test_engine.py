@@ -16,16 +16,16 @@ from camelid_core.errors import CamelidError, ModelError, UnknownName
 from camelid_core.models.reference import resolve_model
 from camelid_core.plugins import load_host
 from camelid_openai_engine.adapters import Listed
-from camelid_openai_engine.wire_formats import Piece
 from camelid_openai_engine.engine import HttpEngine, Loop
 from camelid_openai_engine.flavours import FLAVOURS
 from camelid_openai_engine.loading import connect
 from camelid_openai_engine.options import ClientOptions
-from camelid_serve.generation import ask
+from camelid_openai_engine.wire_formats import Piece
 from camelid_serve.assemble import Assembled, Residents, assemble
 from camelid_serve.commands.chat import chat
 from camelid_serve.config import Opening
 from camelid_serve.engine import PromptTooLong, Request, Sampling, TokenEvent
+from camelid_serve.generation import ask
 
 from .upstreams import Answer, models, sse, upstream
 

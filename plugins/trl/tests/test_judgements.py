@@ -6,7 +6,7 @@ from camelid_core.datasets.feedback import retraction, say
 from camelid_core.paths import data_dir
 from camelid_core.plugins import load_host
 from camelid_core.testing import tiny_tokenizer
-from camelid_core.tokenization import Encoder
+from camelid_core.tokenization.encoder import Encoder
 from camelid_train.config import DataSection
 from camelid_trl.preference_data import PAIRS, VERDICTS, prepare
 

@@ -10,7 +10,7 @@ from camelid_core.plugins import load_host
 from camelid_core.readers import to_record
 from camelid_core.records import Message
 from camelid_core.testing import tiny_tokenizer, write_jsonl
-from camelid_core.tokenization import IGNORE, Encoder
+from camelid_core.tokenization.encoder import IGNORE, Encoder
 from camelid_train.config import DataSection
 from camelid_trl.preference_data import PAIRS, TASKS, VERDICTS, prepare
 from camelid_trl.preference_rows import last_answer

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from camelid_core import hookimpl
-from camelid_core.models.adapters import ModelAdapter
 from camelid_core.datasets.dataset import Dataset
-from camelid_core.templates import PromptTemplate
+from camelid_core.models.adapters import ModelAdapter
+from camelid_core.templates.template import PromptTemplate
 from camelid_train.monitoring.callbacks import LoopCallback
 
 from .adapter import PYTHIA

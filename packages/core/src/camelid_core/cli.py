@@ -17,12 +17,12 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from .subprocesses import SAFE_PATH
 from .commands import Command
 from .errors import CamelidError, UsageError, did_you_mean, shortened
+from .file_permissions import close
 from .paths import given_path, home
 from .plugins import load_host
-from .file_permissions import close
+from .subprocesses import SAFE_PATH
 from .tasks import resolve
 
 

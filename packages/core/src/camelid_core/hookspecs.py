@@ -13,22 +13,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pluggy
+from .hooks import hookspec
 
 if TYPE_CHECKING:
-    from .models.adapters import ModelAdapter
     from .commands import Command
     from .datasets.dataset import Dataset
     from .jobs.executors import Executor
+    from .models.adapters import ModelAdapter
     from .readers import Reader
     from .tasks import Task
-    from .templates import PromptTemplate
-
-API_VERSION = 1
-"""A plugin module may say `CAMELID_API = 1`; another number is reported and the plugin left out."""
-
-hookspec = pluggy.HookspecMarker("camelid")
-hookimpl = pluggy.HookimplMarker("camelid")
+    from .templates.template import PromptTemplate
 
 
 @hookspec

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .hookspecs import hookimpl
+from .hooks import hookimpl
 
 if TYPE_CHECKING:
-    from .models.adapters import ModelAdapter
     from .commands import Command
     from .datasets.dataset import Dataset
     from .jobs.executors import Executor
+    from .models.adapters import ModelAdapter
     from .readers import Reader
     from .tasks import Task
-    from .templates import PromptTemplate
+    from .templates.template import PromptTemplate
 
 
 @hookimpl

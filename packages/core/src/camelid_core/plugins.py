@@ -20,8 +20,8 @@ from typing import Any
 
 import pluggy
 
-from . import hookspecs
 from .errors import CamelidError, did_you_mean
+from .hooks import API_VERSION
 from .registry import Registry
 
 GROUP = "camelid"
@@ -80,7 +80,7 @@ class Host:
         self.plugins: list[Plugin] = []
         self.problems: list[Problem] = []
         self._manager = pluggy.PluginManager("camelid")
-        self._manager.add_hookspecs(hookspecs)
+        self._manager.add_hookspecs(importlib.import_module("camelid_core.hookspecs"))
         self._registries: dict[str, Registry[Any]] = {}
 
     def load(self, plugins: Iterable[Plugin]) -> None:
@@ -277,9 +277,9 @@ def _import(entry: EntryPoint, owner: str, version: str, problems: list[Problem]
     if error is not None:
         problems.append(Problem(owner, *error))
         return None
-    api = getattr(module, "CAMELID_API", hookspecs.API_VERSION)
-    if api != hookspecs.API_VERSION:
-        wanted = hookspecs.API_VERSION
+    api = getattr(module, "CAMELID_API", API_VERSION)
+    if api != API_VERSION:
+        wanted = API_VERSION
         message = f"it was built for plugin API {api!r}; this Camelid has {wanted}. Install a matching release."
         problems.append(Problem(owner, message))
         return None

@@ -11,8 +11,8 @@ from typing import Any
 from .artefacts import TemplateContract
 from .errors import ArtefactError
 from .records import Message
-from .templates import PromptTemplate
-from .tokenization import Encoder
+from .templates.template import PromptTemplate
+from .tokenization.encoder import Encoder
 
 REFERENCE = (
     Message("user", "Two and two?\nHow many?"),

@@ -13,12 +13,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from .models.adapters import ModelAdapter, infer_targets
+from camelid_core.special_tokens import special_tokens
+
 from .errors import TemplateError
+from .models.adapters import ModelAdapter, infer_targets
 from .records import Message
-from .templates import PromptTemplate, text_of, trained_spans
 from .templates.chat_template_export import marked
-from .tokenization import IGNORE, Encoder, special_tokens
+from .templates.segments import text_of, trained_spans
+from .templates.template import PromptTemplate
+from .tokenization.encoder import IGNORE, Encoder
 
 CONVERSATIONS: tuple[tuple[Message, ...], ...] = (
     (Message("user", "What is 2 + 3?"), Message("assistant", "2 + 3 = 5. The answer is 5.")),

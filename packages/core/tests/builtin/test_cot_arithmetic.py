@@ -8,11 +8,11 @@ from collections import defaultdict
 from itertools import islice
 
 import pytest
-from camelid_core.final_answers import final_answer
 from camelid_core.builtin import cot_arithmetic
 from camelid_core.builtin.cot_arithmetic import LANGUAGES, SHAPES, SOURCE, count_problems, generate, split_of
 from camelid_core.builtin.cot_arithmetic.shapes import Shape
 from camelid_core.errors import DataError
+from camelid_core.final_answers import final_answer
 from hypothesis import given
 from hypothesis import strategies as st
 

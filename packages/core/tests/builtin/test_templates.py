@@ -9,7 +9,7 @@ from __future__ import annotations
 import pytest
 from camelid_core.builtin.templates import AIROBOROS, ALPACA, CHATML, TEMPLATES, TULU, VICUNA
 from camelid_core.records import Message
-from camelid_core.templates import text_of
+from camelid_core.templates.segments import text_of
 from camelid_core.testing import takes_system
 
 TWO_TURNS = (

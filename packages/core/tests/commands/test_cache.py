@@ -10,7 +10,7 @@ from camelid_core.builtin.templates import CHATML
 from camelid_core.records import alpaca
 from camelid_core.testing import tiny_tokenizer
 from camelid_core.token_cache import TokenCache
-from camelid_core.tokenization import Encoder
+from camelid_core.tokenization.encoder import Encoder
 
 
 @pytest.fixture

@@ -14,11 +14,11 @@ import psutil
 import pytest
 from camelid_core.commands import jobs, worker
 from camelid_core.errors import CamelidError
-from camelid_core.jobs.run_directories import attempt_directory
 from camelid_core.jobs.foreground import ensure_worker
 from camelid_core.jobs.job import State
 from camelid_core.jobs.presence import live_workers
 from camelid_core.jobs.process_identity import Identity
+from camelid_core.jobs.run_directories import attempt_directory
 from camelid_core.testing import lay_traps
 from typer.testing import CliRunner
 

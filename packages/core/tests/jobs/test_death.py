@@ -7,9 +7,9 @@ import signal
 import psutil
 import pytest
 from camelid_core.jobs.database import TableUnavailable
-from camelid_core.jobs.run_directories import attempt_directory, attempts
 from camelid_core.jobs.job import State
 from camelid_core.jobs.process_identity import Identity
+from camelid_core.jobs.run_directories import attempt_directory, attempts
 
 pytestmark = pytest.mark.slow
 ENDLESS = 100_000

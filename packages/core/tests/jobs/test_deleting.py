@@ -9,8 +9,8 @@ from camelid_core.artefacts import Base, Manifest, write_manifest
 from camelid_core.commands import jobs as commands
 from camelid_core.errors import JobError
 from camelid_core.jobs.deletion import delete, users_of
-from camelid_core.jobs.run_directories import attempt_directory
 from camelid_core.jobs.job import Job, State
+from camelid_core.jobs.run_directories import attempt_directory
 from camelid_core.jobs.store import JobStore
 from typer.testing import CliRunner
 

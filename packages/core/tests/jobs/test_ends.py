@@ -15,11 +15,11 @@ import pytest
 from camelid_core.errors import DataError, DiskFull, NanLoss
 from camelid_core.events import EventLog
 from camelid_core.jobs.advice import advice
-from camelid_core.jobs.run_directories import EVENTS, attempt_directory
-from camelid_core.jobs.resume_point import going_on, kept
-from camelid_core.jobs.oom_kills import memory_kills
-from camelid_core.jobs.job import Job, State
 from camelid_core.jobs.attempt_result import Exit, How, Result
+from camelid_core.jobs.job import Job, State
+from camelid_core.jobs.oom_kills import memory_kills
+from camelid_core.jobs.resume_point import going_on, kept
+from camelid_core.jobs.run_directories import EVENTS, attempt_directory
 from camelid_core.jobs.stop_signals import Stop, on_signals
 
 

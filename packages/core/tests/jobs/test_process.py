@@ -10,10 +10,10 @@ from dataclasses import asdict, replace
 
 import psutil
 import pytest
-from camelid_core.jobs.executors import LocalExecutor
-from camelid_core.jobs.run_directories import attempt_directory
-from camelid_core.jobs.process_identity import MARK, Identity, started
 from camelid_core.jobs.attempt_result import Exit
+from camelid_core.jobs.executors import LocalExecutor
+from camelid_core.jobs.process_identity import MARK, Identity, started
+from camelid_core.jobs.run_directories import attempt_directory
 from camelid_core.testing import lay_traps
 
 

@@ -11,9 +11,9 @@ from types import SimpleNamespace
 
 import pytest
 from camelid_core.errors import JobError
-from camelid_core.jobs.run_directories import EVENTS, LOG, OUTPUT, PLACED, RESULT, attempt_directory
 from camelid_core.jobs.job import State
 from camelid_core.jobs.publication import destination
+from camelid_core.jobs.run_directories import EVENTS, LOG, OUTPUT, PLACED, RESULT, attempt_directory
 from camelid_core.jobs.stop_signals import Stop
 from camelid_core.jobs.store import JobStore
 from camelid_core.jobs.watchdog import cap_log

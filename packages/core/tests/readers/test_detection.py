@@ -8,8 +8,8 @@ import json
 import pytest
 from camelid_core.errors import DataError
 from camelid_core.readers import Columns, Faults, detect, flan_rows, read
-from camelid_core.readers.selection import choose, looks_like_header
 from camelid_core.readers.column_proposal import propose
+from camelid_core.readers.selection import choose, looks_like_header
 
 CHAT = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
 

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from camelid_core.errors import DataError
 from camelid_core.datasets.feedback import retraction, say
+from camelid_core.errors import DataError
 from camelid_core.readers import detect, read
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from camelid_core.errors import TemplateError
 from camelid_core.records import Message
-from camelid_core.templates import BOS, EOS, RoleTemplate, text_of, trained_spans
 from camelid_core.templates.chat_template_export import marked, render_jinja
+from camelid_core.templates.role_template import RoleTemplate
+from camelid_core.templates.segments import BOS, EOS, text_of, trained_spans
 from camelid_core.testing import takes_system
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -6,9 +6,9 @@ import pytest
 from camelid_core.errors import TemplateError
 from camelid_core.plugins import load_host
 from camelid_core.records import Message
-from camelid_core.templates import text_of, trained_spans
-from camelid_core.templates.chat_template_import import import_template
 from camelid_core.templates.chat_template_export import marked
+from camelid_core.templates.chat_template_import import import_template
+from camelid_core.templates.segments import text_of, trained_spans
 from camelid_core.testing import assert_template_contract, takes_system, tiny_tokenizer
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 
 import pytest
-from camelid_core.template_contract import check_contract, contract_of
 from camelid_core.errors import TemplateError
 from camelid_core.models.reference import resolve_model
 from camelid_core.plugins import load_host
 from camelid_core.records import Message
+from camelid_core.template_contract import check_contract, contract_of
 from camelid_core.templates.hf_chat_template import OwnTemplate, chat_template_of
 from camelid_core.testing import tiny_tokenizer
-from camelid_core.tokenization import Encoder
+from camelid_core.tokenization.encoder import Encoder
 
 SOURCE = (
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '|' + m['content'] + '<|im_end|>' }}{% endfor %}"

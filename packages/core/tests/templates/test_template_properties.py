@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from camelid_core.plugins import load_host
 from camelid_core.records import Message
-from camelid_core.templates import text_of, trained_spans
 from camelid_core.templates.chat_template_export import marked
+from camelid_core.templates.segments import text_of, trained_spans
 from camelid_core.testing import assert_template_contract, takes_system
-from camelid_core.tokenization import IGNORE, Encoder
+from camelid_core.tokenization.encoder import IGNORE, Encoder
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

@@ -7,7 +7,9 @@ from itertools import pairwise
 import pytest
 from camelid_core.errors import TemplateError
 from camelid_core.records import Message
-from camelid_core.templates import EOS, PromptTemplate, RoleTemplate, Segment, text_of
+from camelid_core.templates.role_template import RoleTemplate
+from camelid_core.templates.segments import EOS, Segment, text_of
+from camelid_core.templates.template import PromptTemplate
 from camelid_core.testing import takes_system
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -9,7 +9,7 @@ import pytest
 from camelid_core.builtin.templates import ALPACA, CHATML, TULU, VICUNA
 from camelid_core.records import alpaca
 from camelid_core.testing import tiny_tokenizer
-from camelid_core.tokenization import INSIDE, START, Encoder, _Run
+from camelid_core.tokenization.encoder import INSIDE, START, Encoder, _Run
 from camelid_core.tokenization.stable_prefix import fixed_length, splits_into_words
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -9,9 +9,10 @@ from camelid_core.builtin.templates import ALPACA, CHATML
 from camelid_core.errors import ModelError
 from camelid_core.plugins import load_host
 from camelid_core.records import Message
-from camelid_core.templates import text_of
+from camelid_core.special_tokens import special_tokens
+from camelid_core.templates.segments import text_of
 from camelid_core.testing import CONVERSATIONS, assert_template_contract
-from camelid_core.tokenization import IGNORE, Encoder, special_tokens
+from camelid_core.tokenization.encoder import IGNORE, Encoder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

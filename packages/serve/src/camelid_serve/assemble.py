@@ -14,20 +14,20 @@ from pathlib import Path
 from typing import Any
 
 from camelid_core.artefacts import TemplateContract
-from camelid_core.template_contract import check_contract, contract_of
 from camelid_core.errors import MissingPackage, ModelError, UnknownName, UsageError
 from camelid_core.models.gguf import is_gguf
 from camelid_core.models.loading import load_tokenizer
 from camelid_core.models.reference import Reference, resolve_model
 from camelid_core.plugins import Host
 from camelid_core.records import Message
-from camelid_core.templates import PromptTemplate
-from camelid_core.tokenization import Encoder
+from camelid_core.template_contract import check_contract, contract_of
+from camelid_core.templates.template import PromptTemplate
+from camelid_core.tokenization.encoder import Encoder
 
 from .config import USUAL, Opening
 from .engine import CannotShare, Engine, PromptTooLong, Report, Sampling
-from .engine_spec import ChosenEngine, choose_engine
 from .engine_pool import Engines
+from .engine_spec import ChosenEngine, choose_engine
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from camelid_core.commands import Command
-from camelid_core.hookspecs import hookimpl
+from camelid_core.hooks import hookimpl
 from camelid_core.tasks import Task
 
 if TYPE_CHECKING:

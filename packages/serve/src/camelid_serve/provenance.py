@@ -20,8 +20,8 @@ from camelid_core.artefacts import (
 from camelid_core.config import Config
 from camelid_core.integrity import fingerprint
 from camelid_core.models.reference import Reference
-from camelid_core.plugins import load_host
 from camelid_core.models.rope import rope_parameters
+from camelid_core.plugins import load_host
 
 from .assemble import Assembled
 

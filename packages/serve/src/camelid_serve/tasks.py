@@ -5,7 +5,9 @@ from __future__ import annotations
 from camelid_core.tasks import Task
 
 TASKS = (
-    Task("predict", "Answer every row of a file.", "camelid_serve.config:PredictConfig", "camelid_serve.predict.task:run"),
+    Task(
+        "predict", "Answer every row of a file.", "camelid_serve.config:PredictConfig", "camelid_serve.predict.task:run"
+    ),
     Task(
         "evaluate",
         "Score a model's answers on held-out rows.",

@@ -22,7 +22,7 @@ from camelid_core.models.adapters import ModelAdapter
 from camelid_core.models.reference import Reference
 from camelid_core.plugins import Host
 from camelid_core.testing import tiny_tokenizer
-from camelid_core.tokenization import Encoder
+from camelid_core.tokenization.encoder import Encoder
 
 from .assemble import Assembled, Residents
 from .engine import Engine, Finish, PromptTooLong, Request, Sampling, TokenEvent

@@ -14,11 +14,11 @@ import openai
 import pytest
 import torch
 from camelid_core.records import Message
-from camelid_serve.generation import ask
 from camelid_serve.api.limits import Limits
 from camelid_serve.assemble import Assembled
 from camelid_serve.engine import Sampling
 from camelid_serve.engine_process.client import EngineProcess
+from camelid_serve.generation import ask
 
 pytestmark = pytest.mark.slow
 

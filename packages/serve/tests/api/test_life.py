@@ -18,7 +18,7 @@ import httpx
 import psutil
 import pytest
 from camelid_core.errors import UsageError
-from camelid_serve.api import supervisor, server
+from camelid_serve.api import server, supervisor
 from camelid_serve.api.supervisor import label_of, unique
 from camelid_serve.engine_process.client import EngineProcess
 
@@ -40,7 +40,9 @@ def test_an_engine_that_dies_is_started_again(serve: Callable[..., Any], own: En
     served = serve({"mortal": "tokens=9,die=3", "fast": "tokens=8"}, own=own)
     assert served.get("/ready").status_code == 200
     supervisor = served.state.resident
-    asyncio.run_coroutine_threadsafe(supervisor.changing.acquire(), supervisor.loop).result()  # none is started meanwhile
+    asyncio.run_coroutine_threadsafe(
+        supervisor.changing.acquire(), supervisor.loop
+    ).result()  # none is started meanwhile
     response = served.chat(model="mortal")
     assert (response.status_code, code(response)) == (503, "engine_failed")
     assert served.get("/ready").status_code == 503

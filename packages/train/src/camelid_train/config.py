@@ -6,7 +6,7 @@ Knows fields, bounds and their help. Imports no torch.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -14,17 +14,13 @@ from camelid_core.config import Config, apply_overrides, validate
 from camelid_core.datasets.dataset import Source
 from camelid_core.errors import CamelidError
 from camelid_core.mixing import Mixture
-from camelid_core.paths import anchor, given_path, is_here
-from camelid_core.registry import Registry
 from camelid_core.models.rope import RopeScaling
+from camelid_core.paths import anchor, given_path, is_here
+from camelid_core.plugins import load_host
 from pydantic import Field, PlainValidator, field_validator
 
-from .methods.base import Method
-from .methods.registry import methods, read_section
 from .methods.lora import LoraMethod
-from .objectives import registry as objective_choosing
-from .objectives.base import Objective
-from .objectives.sft import SftObjective
+from .sections import Method, Objective, SftObjective, read_method, read_objective
 
 
 class ModelSection(Config):
@@ -148,8 +144,8 @@ if TYPE_CHECKING:
     AnyMethod = Method
     AnyObjective = Objective
 else:  # the section's `type` says which class reads it; forms show the default's knobs
-    AnyMethod = Annotated[LoraMethod | Any, PlainValidator(read_section)]
-    AnyObjective = Annotated[SftObjective | Any, PlainValidator(objective_choosing.read_section)]
+    AnyMethod = Annotated[LoraMethod | Any, PlainValidator(read_method)]
+    AnyObjective = Annotated[SftObjective | Any, PlainValidator(read_objective)]
 
 
 class Recipe(Config):
@@ -173,9 +169,8 @@ class Recipe(Config):
     @classmethod
     def forms(cls, field: str) -> list[type[Config]]:
         """The classes that a section may be of, told apart by its `type`, the default's first; none for the others."""
-        known = objective_choosing.objectives
-        choices: dict[str, Callable[[], Registry[Any]]] = {"method": methods, "objective": known}
-        return [choice.config for choice in choices[field]()] if field in choices else []
+        hooks = {"method": "camelid_tuning_methods", "objective": "camelid_objectives"}
+        return [choice.config for choice in load_host().registry(hooks[field])] if field in hooks else []
 
     def with_overrides(self, overrides: Sequence[str]) -> Recipe:
         """A copy with overrides; another `type` of method or objective starts from its own defaults."""

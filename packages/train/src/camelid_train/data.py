@@ -18,9 +18,10 @@ from camelid_core.mixing import Progress as Counting
 from camelid_core.models.reference import Reference
 from camelid_core.plugins import Host
 from camelid_core.records import Record
+from camelid_core.special_tokens import special_tokens
 from camelid_core.token_cache import Account, TokenCache, View
 from camelid_core.token_cache.cache import Progress
-from camelid_core.tokenization import Encoder, Example, special_tokens
+from camelid_core.tokenization.encoder import Encoder, Example
 
 from .config import DataSection
 

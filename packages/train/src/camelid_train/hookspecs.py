@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from camelid_core.hookspecs import hookspec
+from camelid_core.hooks import hookspec
 
 if TYPE_CHECKING:
     from .methods import TuningMethod
+    from .monitoring.callbacks import LoopCallback
     from .objectives import LearningObjective
     from .objectives.rewards import Reward
-    from .monitoring.callbacks import LoopCallback
 
 
 @hookspec

@@ -9,18 +9,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from camelid_core.artefacts import Manifest, write_manifest
-from camelid_core.template_contract import REFERENCE, contract_of
 from camelid_core.errors import ModelError
 from camelid_core.models.loading import load_adapted, load_tokenizer
 from camelid_core.models.reference import Reference, resolve_model
 from camelid_core.plugins import load_host
 from camelid_core.tasks import TaskContext
-from camelid_core.tokenization import Encoder
+from camelid_core.template_contract import REFERENCE, contract_of
+from camelid_core.tokenization.encoder import Encoder
 
 from .config import MergeConfig
-from .methods.registry import method_of, read_section
-from .saving.disk_space import whole_or_gone
+from .methods.registry import method_of
 from .monitoring.stop_rules import leave_if_asked
+from .saving.disk_space import whole_or_gone
+from .sections import read_method
 
 _TOLERANCE = 1e-3
 
@@ -95,7 +96,7 @@ def _adapted(config: MergeConfig, reference: Reference) -> Any:
         )
     base = None
     if config.weights == "as-trained":
-        section = read_section(reference.manifest.parameters.get("method", {}) if reference.manifest else {})
+        section = read_method(reference.manifest.parameters.get("method", {}) if reference.manifest else {})
         base = method_of(section).load_as_trained(reference, section)
     model = load_adapted(reference, "float32", base)
     if model.active_peft_config.is_prompt_learning:

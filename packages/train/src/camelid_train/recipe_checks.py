@@ -8,8 +8,8 @@ on (`launching.checks`), its data and its model is said by the task.
 from __future__ import annotations
 
 from .config import Recipe
-from .objectives.registry import objective_of
 from .monitoring import evaluation, trackers
+from .objectives.registry import objective_of
 
 
 def check(recipe: Recipe) -> None:

@@ -11,35 +11,26 @@ from pathlib import Path
 from typing import Any
 
 from camelid_core.artefacts import Base, Licences, Manifest, effective_licence, write_manifest
-from camelid_core.models.revisions import commit_of, require_commit
-from camelid_core.template_contract import contract_of
 from camelid_core.errors import DataError
 from camelid_core.integrity import fingerprint
-from camelid_core.models.loading import choose_device, choose_dtype, load_tokenizer
+from camelid_core.models.loading import choose_device, choose_dtype, load_tokenizer, scaled
 from camelid_core.models.reference import Reference, resolve_model
+from camelid_core.models.revisions import commit_of, require_commit
+from camelid_core.models.rope import RopeScaling, rope_parameters
 from camelid_core.plugins import Host, load_host
-from camelid_core.models.rope import RopeScaling, rope_parameters, scaled
 from camelid_core.tasks import Interrupted, TaskContext
-from camelid_core.tokenization import Encoder
+from camelid_core.template_contract import contract_of
+from camelid_core.tokenization.encoder import Encoder
 from transformers import TrainingArguments, set_seed
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
-from .recipe_checks import check_settings
 from .config import Recipe
 from .data import Prepared, check_vocabulary
-from .distributed import group, sharded_state, strategies, agreement
+from .distributed import agreement, group, sharded_state, strategies
 from .loop import acceleration
 from .loop.batches import Collator, StepBatches, lengths_of
 from .methods import Situation
 from .methods.registry import method_of
-from .objectives import LearningObjective, Run
-from .objectives.registry import objective_of
-from .planning.plan import steps_of
-from .preflight.report import Preflight, listen
-from .provenance.origin import origin
-from .saving import checkpoint
-from .saving.disk_space import whole_or_gone
-from .saving.retention import DIRECTORY, Keeping, SaveTold, earlier_ones, identity_of, is_over, take_best, take_up
 from .monitoring import callbacks
 from .monitoring.evaluation import Evaluations, check_data
 from .monitoring.flops import usage
@@ -47,6 +38,15 @@ from .monitoring.nan_guard import Guard
 from .monitoring.progress import Progress, RowProgress
 from .monitoring.samples import Samples
 from .monitoring.stop_rules import StopRules, leave_if_asked
+from .objectives import LearningObjective, Run
+from .objectives.registry import objective_of
+from .objectives.steps import steps_of
+from .preflight.report import Preflight, listen
+from .provenance.origin import origin
+from .recipe_checks import check_settings
+from .saving import checkpoint
+from .saving.disk_space import whole_or_gone
+from .saving.retention import DIRECTORY, Keeping, SaveTold, earlier_ones, identity_of, is_over, take_best, take_up
 
 
 def train(

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from camelid_core.artefacts import verify_directory
 from camelid_train.commands.compat import banner, comments, count_rows
-from camelid_train.toml import to_toml
 from camelid_train.compat.uniform_finetune import read
 from camelid_train.config import Recipe
 from camelid_train.run import train
+from camelid_train.toml import to_toml
 
 README = Path(__file__).parents[1] / "compat" / "readme.json"
 WEIGHTS = {

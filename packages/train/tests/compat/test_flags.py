@@ -13,9 +13,9 @@ from camelid_core.config import validate
 from camelid_core.errors import UsageError
 from camelid_train.compat import finetune
 from camelid_train.compat.flags import LATER, parse
-from camelid_train.toml import to_toml
 from camelid_train.compat.uniform_finetune import read
 from camelid_train.config import Recipe
+from camelid_train.toml import to_toml
 from hypothesis import given
 from hypothesis import strategies as st
 

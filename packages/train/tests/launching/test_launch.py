@@ -16,16 +16,16 @@ import pytest
 from camelid_core.artefacts import verify_directory
 from camelid_core.errors import TrainingError
 from camelid_core.integrity import sha256
-from camelid_core.jobs.run_directories import attempt_directory
 from camelid_core.jobs.foreground import open_store
 from camelid_core.jobs.job import State
 from camelid_core.jobs.process_identity import Identity
+from camelid_core.jobs.run_directories import attempt_directory
 from camelid_core.jobs.worker import Worker
 from camelid_core.tasks import Interrupted
 from camelid_core.testing import lay_traps
-from camelid_train.launching import launch, train
 from camelid_train.distributed.context import EVENTS, Order, Shared
 from camelid_train.distributed.world import ALONE
+from camelid_train.launching import launch, train
 
 
 @pytest.fixture

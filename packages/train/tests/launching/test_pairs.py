@@ -6,8 +6,8 @@ import pytest
 import torch
 from camelid_core.artefacts import verify_directory
 from camelid_core.integrity import sha256
-from camelid_train.saving.checkpoint import newest_valid, processes
 from camelid_train.run import train
+from camelid_train.saving.checkpoint import newest_valid, processes
 from safetensors.torch import load_file
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 from camelid_core.errors import ConfigError, MissingPackage
-from camelid_train.launching import checks
 from camelid_train.distributed import agreement
 from camelid_train.distributed.strategies import deepspeed_config
 from camelid_train.distributed.world import ALONE, World, found
+from camelid_train.launching import checks
 
 TORCHRUN = {
     "RANK": "5",

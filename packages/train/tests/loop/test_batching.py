@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from camelid_core.tokenization import IGNORE, Example
+from camelid_core.tokenization.encoder import IGNORE, Example
 from camelid_train.loop.batches import Collator, StepBatches, by_length
 from hypothesis import given
 from hypothesis import strategies as st

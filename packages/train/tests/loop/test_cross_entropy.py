@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from camelid_core.tokenization import IGNORE
+from camelid_core.tokenization.encoder import IGNORE
 from camelid_train.loop import cross_entropy
 from camelid_train.loop.loss import _is_last, label_loss
 from torch.nn import functional

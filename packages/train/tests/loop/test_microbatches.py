@@ -182,7 +182,7 @@ def test_who_holds_a_shard_of_the_model_cannot_halve_alone_and_says_what_to_set(
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=9), st.integers(1, 10))
 @settings(max_examples=50, deadline=None)
 def test_micro_batches_hold_every_row_once_in_order_and_no_label_is_lost(lengths, rows):
-    from camelid_core.tokenization import IGNORE, Example
+    from camelid_core.tokenization.encoder import IGNORE, Example
     from camelid_train.loop.batches import Collator
     from camelid_train.loop.micro_batches import MicroBatches
 

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import torch
 from camelid_core.errors import ConfigError
-from camelid_core.tokenization import IGNORE, Example
+from camelid_core.tokenization.encoder import IGNORE, Example
+from camelid_train.loop.acceleration import packs, use_fast_attention
 from camelid_train.loop.batches import Collator
 from camelid_train.loop.loss import label_loss
 from camelid_train.loop.packing import end_to_end, packs_exactly, row_lengths
-from camelid_train.loop.acceleration import packs, use_fast_attention
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from peft import PromptTuningConfig, get_peft_model

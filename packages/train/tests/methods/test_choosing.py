@@ -12,7 +12,7 @@ import torch
 from camelid_core.artefacts import verify_directory
 from camelid_core.config import load
 from camelid_core.errors import ConfigError
-from camelid_core.hookspecs import hookimpl
+from camelid_core.hooks import hookimpl
 from camelid_core.plugins import Host, Plugin, load_host
 from camelid_train.config import Recipe
 from camelid_train.methods import Method, TuningMethod, registry

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from camelid_core.models.adapters import UNKNOWN, ModelAdapter
 from camelid_core.errors import ConfigError, ModelError
+from camelid_core.models.adapters import UNKNOWN, ModelAdapter
 from camelid_core.models.reference import resolve_model
 from camelid_core.plugins import load_host
 from camelid_train.methods import Situation

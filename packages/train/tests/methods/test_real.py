@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from camelid_core.plugins import load_host
 from camelid_core.models.pull import pull
+from camelid_core.plugins import load_host
 from camelid_train.config import Recipe
 from camelid_train.run import train
 from peft import PeftModel

@@ -7,11 +7,12 @@ import torch
 from camelid_core.errors import ModelError
 from camelid_core.models.reference import resolve_model
 from camelid_core.plugins import load_host
-from camelid_core.tokenization import IGNORE, Example
+from camelid_core.tokenization.encoder import IGNORE, Example
 from camelid_train.loop.batches import Collator
 from camelid_train.loop.loss import label_loss, mean_loss
 from camelid_train.methods import Situation
-from camelid_train.methods.registry import methods, read_section
+from camelid_train.methods.registry import methods
+from camelid_train.sections import read_method
 from torch.nn import functional
 
 FAMILIES = ("llama", "bloom", "gpt_neox", "qwen2", "gemma")
@@ -29,7 +30,7 @@ def prepared(base):
 
     def make(name: str, family: str = "llama", **knobs):
         reference = resolve_model(str(base(family)), load_host())
-        section, method = read_section({"type": name, **knobs}), methods()[name]
+        section, method = read_method({"type": name, **knobs}), methods()[name]
         model = method.prepare(method.load(reference, "float32", section), section, Situation(reference))
         generator = torch.Generator().manual_seed(1)
         with torch.no_grad():

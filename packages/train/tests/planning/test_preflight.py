@@ -13,8 +13,8 @@ from camelid_core.integrity import sha256
 from camelid_core.tasks import Interrupted
 from camelid_train.loop.trainer import SftTrainer
 from camelid_train.preflight import step_measurement
-from camelid_train.preflight.step_measurement import Measured
 from camelid_train.preflight.report import Proposal, Work, proposal
+from camelid_train.preflight.step_measurement import Measured
 from camelid_train.run import train
 from hypothesis import given
 from hypothesis import strategies as st

@@ -12,8 +12,8 @@ import pytest
 from camelid_core.errors import TrainingError
 from camelid_core.testing import tiny_tokenizer
 from camelid_train.config import Recipe
-from camelid_train.methods.registry import methods
 from camelid_train.methods.lora import Lora
+from camelid_train.methods.registry import methods
 from camelid_train.planning.plan import plan
 from camelid_train.planning.rehearsal import STAND_INS, rehearse, smaller
 from camelid_train.run import train

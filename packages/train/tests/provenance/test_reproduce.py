@@ -13,8 +13,8 @@ from camelid_core.commands import jobs
 from camelid_core.errors import CamelidError, JobError
 from camelid_core.events import EventLog
 from camelid_core.integrity import sha256
-from camelid_core.jobs.run_directories import EVENTS, attempt_directory
 from camelid_core.jobs.foreground import open_store
+from camelid_core.jobs.run_directories import EVENTS, attempt_directory
 from camelid_train.config import Recipe
 from camelid_train.provenance import reproduce
 from camelid_train.provenance.origin import installed

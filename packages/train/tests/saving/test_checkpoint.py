@@ -11,8 +11,8 @@ import pytest
 import torch
 from camelid_core.errors import ArtefactError
 from camelid_core.integrity import PICKLE_SUFFIXES
-from camelid_train.saving.run_totals import Tally
 from camelid_train.saving import checkpoint
+from camelid_train.saving.run_totals import Tally
 from transformers import TrainerState
 
 

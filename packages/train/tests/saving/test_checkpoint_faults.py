@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from camelid_core import staging, integrity
+from camelid_core import integrity, staging
 from camelid_core.errors import ArtefactError, DiskFull, NanLoss
-from camelid_train.saving.run_totals import Tally
 from camelid_train.saving import checkpoint, disk_space
+from camelid_train.saving.run_totals import Tally
 from transformers import TrainerState
 
 

@@ -10,8 +10,8 @@ from camelid_core import hookimpl
 from camelid_core.plugins import Host, Plugin, load_host
 from camelid_train import run as sft
 from camelid_train.config import Recipe
-from camelid_train.run import train
 from camelid_train.monitoring.callbacks import LoopCallback, attach
+from camelid_train.run import train
 from transformers import TrainerCallback, TrainerControl, TrainerState
 from transformers.trainer_callback import CallbackHandler
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from camelid_core.tokenization import IGNORE
+from camelid_core.tokenization.encoder import IGNORE
 from camelid_train.loop.loss import label_loss
 from camelid_train.monitoring import peak_flops
 from camelid_train.monitoring.flops import Cost, cost_of, pairs, usage
@@ -139,7 +139,9 @@ def test_what_is_not_known_is_measured_and_no_random_number_is_drawn():
 def test_usage_is_the_share_per_token_and_unknown_where_layers_are_not_understood(loaded):
     model = loaded("llama")
     one = usage(model, [10, 20], 8)
-    assert one == pytest.approx(cost_of(model).per_token([10, 20], 8) / peak_flops.peak(model.device, torch.float32, 64))
+    assert one == pytest.approx(
+        cost_of(model).per_token([10, 20], 8) / peak_flops.peak(model.device, torch.float32, 64)
+    )
     assert usage(model, [10, 20], 8, devices=2) == pytest.approx(one / 2)
     half = usage(model, [10, 20], 8, computed=torch.bfloat16)  # the weights are float32, and products are not
     assert half / one == pytest.approx(

@@ -10,11 +10,11 @@ from camelid_core.models.reference import resolve_model
 from camelid_core.plugins import load_host
 from camelid_core.records import Message, Record, alpaca
 from camelid_core.tasks import Interrupted
-from camelid_core.tokenization import Encoder
+from camelid_core.tokenization.encoder import Encoder
 from camelid_train.methods import Situation
 from camelid_train.methods.registry import method_of, methods
-from camelid_train.run import train
 from camelid_train.monitoring import samples
+from camelid_train.run import train
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

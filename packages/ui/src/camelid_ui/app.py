@@ -15,10 +15,10 @@ from camelid_serve.engine import Sampling
 from camelid_train.config import MergeConfig, Recipe
 
 from . import deep_links
-from .disabled_controls import close_controls
-from .guarded_blocks import ClosedBlocks
-from .field_values import flat
 from .config_form import limits, words
+from .disabled_controls import close_controls
+from .field_values import flat
+from .guarded_blocks import ClosedBlocks
 from .pages import Pages, lay_out
 from .services import Services
 from .tabs import PRIVATE, merge

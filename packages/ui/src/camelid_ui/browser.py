@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from camelid_core.paths import home
 from camelid_core.file_permissions import make_private, open_private
+from camelid_core.paths import home
 
 _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Camelid</title>
 <meta name="referrer" content="no-referrer"><meta http-equiv="refresh" content="0;url={url}">

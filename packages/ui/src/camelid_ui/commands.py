@@ -14,13 +14,13 @@ from typing import Annotated
 import typer
 from camelid_core import staging
 from camelid_core.errors import UsageError
-from camelid_core.server_address import address_file, is_loopback, listening, names, shown
-from camelid_core.paths import home
 from camelid_core.file_permissions import make_private
+from camelid_core.paths import home
+from camelid_core.server_address import address_file, is_loopback, listening, names, shown
 
+from .access_profile import Profile, profile_of
 from .browser import browser_at
 from .working_directory import private_place
-from .access_profile import Profile, profile_of
 
 app = typer.Typer(help="Open the pages in a browser.", add_completion=False, rich_markup_mode=None)
 

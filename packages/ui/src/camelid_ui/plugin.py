@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from camelid_core.hookspecs import hookimpl
+from camelid_core.hooks import hookimpl
 
 if TYPE_CHECKING:
     from camelid_core.commands import Command

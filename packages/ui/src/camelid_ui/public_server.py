@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from camelid_core.errors import CamelidError
 from camelid_core.server_address import listening
 
-from .working_directory import private_place
 from .access_profile import DEMO, Profile
+from .working_directory import private_place
 
 if TYPE_CHECKING:
     from .services import Services

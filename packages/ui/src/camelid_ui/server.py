@@ -19,9 +19,9 @@ from camelid_serve.http.server import configured
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 
+from .access_profile import Profile
 from .app import build_app, i18n
 from .guarded_blocks import mark_launched
-from .access_profile import Profile
 from .security import bounds, refused
 from .services import Services
 from .session_state import keep_little

@@ -9,14 +9,14 @@ from types import SimpleNamespace
 
 import camelid_ui.services.memory_check
 import pytest
-from camelid_core.models.devices import Device
 from camelid_core.errors import ModelError, UnknownName
+from camelid_core.models.devices import Device
 from camelid_core.records import Message
 from camelid_serve.engine import Sampling
 from camelid_serve.engine_process.client import ChatEvent
 from camelid_ui.access_profile import DEMO, Refused
-from camelid_ui.services.streaming_answers import Answer, Column, Facts
 from camelid_ui.services.chat import Chat, Left
+from camelid_ui.services.streaming_answers import Answer, Column, Facts
 
 FACTS = {
     "finish": "stop",

@@ -7,10 +7,10 @@ from camelid_core.errors import UsageError
 from camelid_core.paths import data_dir
 from camelid_core.records import Message
 from camelid_serve.chat.transcripts import Transcript, jsonl, parse
-from camelid_ui.conversation_tree import Talk
 from camelid_ui.answer_feedback import conversation, ident, judged, transcripts
-from camelid_ui.services.streaming_answers import Answer
+from camelid_ui.conversation_tree import Talk
 from camelid_ui.services.feedback import PAIRS, THUMBS
+from camelid_ui.services.streaming_answers import Answer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

@@ -10,7 +10,7 @@ from camelid_core.errors import ModelError, UnknownName
 from camelid_core.models.loading import load_tokenizer
 from camelid_core.records import Message
 from camelid_core.testing import CONVERSATIONS
-from camelid_core.tokenization import Encoder
+from camelid_core.tokenization.encoder import Encoder
 
 ASKED = (Message("user", "Wie viel? 三 🙂<|im_end|>"), Message("assistant", "2 + 3 = 5 🙂"))
 

@@ -9,10 +9,10 @@ from camelid_core.datasets.dataset import Source
 from camelid_core.jobs import Job, State
 from camelid_ui.services.jobs import JobView
 from camelid_ui.services.training import Comparison, Estimate, Opened, Run
-from camelid_ui.services.training.selection import DataChoice, ModelChoice, WayChoice
 from camelid_ui.services.training.curves import Point
-from camelid_ui.services.training.runs import Brief
 from camelid_ui.services.training.run_events import Story
+from camelid_ui.services.training.runs import Brief
+from camelid_ui.services.training.selection import DataChoice, ModelChoice, WayChoice
 from camelid_ui.text import Voice
 from camelid_ui.views import plot
 from camelid_ui.views.train import estimate, runs, samples

@@ -10,19 +10,19 @@ from camelid_core.jobs import Job, State
 from camelid_core.quality import Finding, Stats
 from camelid_core.readers import Faults
 from camelid_core.records import Message, Record
-from camelid_core.tokenization import Tokens
+from camelid_core.tokenization.encoder import Tokens
 from camelid_ui import views
 from camelid_ui.services.data.add import Preview
-from camelid_ui.services.data.lints import Checked
 from camelid_ui.services.data.dataset_entries import Entry
 from camelid_ui.services.data.lengths import Cut, Lengths
+from camelid_ui.services.data.lints import Checked
 from camelid_ui.services.data.mix import Part
 from camelid_ui.services.jobs import JobView
 from camelid_ui.services.models import Piece, TokenView
 from camelid_ui.services.prediction_table import Answers
 from camelid_ui.text import Voice
 from camelid_ui.views import conversation, jobs, numbers, predict
-from camelid_ui.views.data import add, selected_dataset, collection, lengths, lints, mix
+from camelid_ui.views.data import add, collection, lengths, lints, mix, selected_dataset
 
 EVIL = '<img src=x onerror="alert(1)">'
 SAY = Voice("en")
@@ -117,7 +117,9 @@ def test_a_cut_that_takes_too_much_is_an_error():
 
 
 def test_what_to_fetch_is_a_sentence_and_a_command_to_copy():
-    html = selected_dataset.missing(replace(ENTRY, missing="x is not here. Type `camelid datasets fetch x`, or take it."), SAY)
+    html = selected_dataset.missing(
+        replace(ENTRY, missing="x is not here. Type `camelid datasets fetch x`, or take it."), SAY
+    )
     assert 'data-copy="camelid datasets fetch x"' in html
     assert "Type camelid datasets fetch x, or take it." in html
 

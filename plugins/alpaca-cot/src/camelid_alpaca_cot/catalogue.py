@@ -1,6 +1,6 @@
 """The table's rows as datasets: their names, what is missing, and their records from wherever the files are.
 
-Knows what a `Dataset` wants. Leaves places to `places`, the network to `hub`, and the nine sets to `cot`.
+Knows what a `Dataset` wants. Leaves places to `local_files`, the network to `hub`, and the nine sets to `cot`.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ from itertools import chain, islice
 from pathlib import Path
 
 from camelid_core.artefacts import effective_licence
-from camelid_core.datasets.dataset import Dataset, Fetch, Load, Progress, Split
+from camelid_core.datasets.dataset import Dataset, Load, Progress, Split
 from camelid_core.records import Record
 
 from . import local_files
 from .collection_table import Mix, Row, Table, table
+from .hub import fetcher
+from .local_files import instructions, web_address
 
 PREVIEW = 1000
 """So many rows or fewer are read from the Hub without fetching whole files."""
@@ -46,47 +48,14 @@ def needed(row: Row) -> str:
     return "" if at_hand(row) else instructions(row)
 
 
-def instructions(row: Row) -> str:
-    """How to get the row's files, as a person would do it."""
-    mirror = local_files.downloads()
-    top = local_files.repository(row, mirror, table().repo)
-    if not row.published:
-        return (
-            f"{row.name} is not on this machine, and the collection never published it. Take its files from "
-            f"{row.upstream} and put them, as rows with instruction, input and output, into {mirror / row.name}"
-        )
-    directory = top / row.directory if row.directory else top
-    files = ", ".join(row.files) if row.exact else "its .json, .jsonl or .parquet files"
-    done, total = local_files.progress(row)
-    begun = f" {done} of {total} files are here already." if total else ""
-    return (
-        f"{row.name} is not on this machine.{begun} Type `camelid datasets fetch {row.name}`, or take {files} "
-        f"from {web_address(row)} and put it into {directory} "
-        f"(or into the same place under a directory that {local_files.MIRROR} names)."
-    )
-
-
-def web_address(row: Row) -> str:
-    """Where a browser shows the row's files."""
-    if not row.published:
-        return row.upstream
-    tail = f"/{row.directory}" if row.directory else ""
-    return f"https://huggingface.co/datasets/{row.repo}/tree/{row.revision}{tail}"
-
-
-def fetcher(row: Row) -> Fetch:
-    def fetch(revision: str, progress: Progress) -> list[Path]:
-        from . import hub
-
-        return hub.fetch(row, revision, progress)
-
-    return fetch
-
-
 def facts(row: Row) -> dict[str, str]:
     """Where its files are, the commit they are of, and what else is to be known."""
     found = at_hand(row)
-    commit = local_files.fetched(row).get("commit", "") if any(local_files.downloads() in path.parents for path in found) else ""
+    commit = (
+        local_files.fetched(row).get("commit", "")
+        if any(local_files.downloads() in path.parents for path in found)
+        else ""
+    )
     return {
         "files": ", ".join(map(str, found[:5])) + (f" and {len(found) - 5} more" if len(found) > 5 else ""),
         "commit": str(commit),

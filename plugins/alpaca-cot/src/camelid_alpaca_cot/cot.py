@@ -15,8 +15,11 @@ from camelid_core.datasets.dataset import Dataset, Split
 from camelid_core.errors import DataError
 from camelid_core.records import Record
 
-from . import local_files
+from . import hub, local_files
 from .collection_table import CotSet, Row, Table
+from .hub import fetcher
+from .local_files import instructions
+from .rows import records
 
 if TYPE_CHECKING:
     from camelid_core.readers import Faults
@@ -81,8 +84,6 @@ def merged(nine: list[Dataset]) -> Iterator[Record]:
 
 
 def _dataset(part: CotSet, table: Table) -> Dataset:
-    from .catalogue import fetcher
-
     row = origin(part, table)
 
     def load(split: Split, limit: int | None) -> Iterator[Record]:
@@ -119,8 +120,6 @@ def _facts(part: CotSet, table: Table) -> dict[str, str]:
 
 
 def _missing(part: CotSet, table: Table) -> str:
-    from .catalogue import instructions
-
     return "" if unphrased(part, table) or phrased(part) else instructions(origin(part, table))
 
 
@@ -131,10 +130,6 @@ def _records(part: CotSet, table: Table) -> Iterator[Record]:
         return
     original = phrased(part)
     if original is not None:
-        from .rows import records
-
         yield from records(origin(part, table), [original])
         return
-    from . import hub
-
     yield from read_set(hub.fetch(origin(part, table))[0])

@@ -16,13 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from camelid_core.datasets.dataset import Progress
+from camelid_core.datasets.dataset import Fetch, Progress
 from camelid_core.errors import CamelidError, DataError, MissingPackage
-from camelid_core.integrity import write_durably
 from camelid_core.file_permissions import make_private
+from camelid_core.integrity import write_durably
 
 from . import local_files
 from .collection_table import Row, table
+from .local_files import instructions
 
 REVISION = "CAMELID_DATA_REVISION"
 """Another branch, tag or commit than the pinned one, for every set."""
@@ -76,7 +77,7 @@ def listing(row: Row, revision: str = "") -> Listing:
         every = {entry.path: entry for entry in tree if hasattr(entry, "blob_id")}
     files = tuple(_remote(every[name]) for name in local_files.chosen(row, every))
     if not files or (row.exact and len(files) < len(row.files)):
-        raise DataError(f"{row.repo} at {wanted!r} does not have the files of {row.name}. {_otherwise(row)}")
+        raise DataError(f"{row.repo} at {wanted!r} does not have the files of {row.name}. {instructions(row)}")
     return Listing(row.repo, wanted, commit, files)
 
 
@@ -216,19 +217,13 @@ def _endpoint() -> str | None:
     return os.environ.get("HF_ENDPOINT") or None
 
 
-def _otherwise(row: Row) -> str:
-    from .catalogue import instructions
-
-    return instructions(row)
-
-
 @contextmanager
 def _reaching(row: Row) -> Iterator[None]:
     """Whatever a network library raises becomes a sentence with what else can be done."""
     if not row.published:
-        raise DataError(_otherwise(row))
+        raise DataError(instructions(row))
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
-        raise DataError(f"The Hub is not asked (HF_HUB_OFFLINE is set). {_otherwise(row)}")
+        raise DataError(f"The Hub is not asked (HF_HUB_OFFLINE is set). {instructions(row)}")
     try:
         yield
     except CamelidError:
@@ -240,8 +235,17 @@ def _reaching(row: Row) -> Iterator[None]:
     except Exception as error:  # the kinds differ between releases of the library and of what it stands on
         status = getattr(getattr(error, "response", None), "status_code", None)
         reason = f"refused ({status})" if status else f"is out of reach ({type(error).__name__})"
-        raise DataError(f"The Hub {reason}. {_otherwise(row)}") from None
+        raise DataError(f"The Hub {reason}. {instructions(row)}") from None
 
 
 def _silent(name: str, have: int, size: int) -> None:
     pass
+
+
+def fetcher(row: Row) -> Fetch:
+    """How a `Dataset` of this row brings its files here."""
+
+    def fetch_row(revision: str, progress: Progress) -> list[Path]:
+        return fetch(row, revision, progress)
+
+    return fetch_row

@@ -14,7 +14,7 @@ from typing import Any
 
 from camelid_core import paths
 
-from .collection_table import Row
+from .collection_table import Row, table
 
 MIRROR = "CAMELID_DATA_MIRROR"
 SUFFIXES = (".json", ".jsonl", ".parquet")
@@ -121,3 +121,31 @@ def fetched(row: Row) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return values if isinstance(values, dict) else {}
+
+
+def instructions(row: Row) -> str:
+    """How to get the row's files, as a person would do it."""
+    mirror = downloads()
+    top = repository(row, mirror, table().repo)
+    if not row.published:
+        return (
+            f"{row.name} is not on this machine, and the collection never published it. Take its files from "
+            f"{row.upstream} and put them, as rows with instruction, input and output, into {mirror / row.name}"
+        )
+    directory = top / row.directory if row.directory else top
+    files = ", ".join(row.files) if row.exact else "its .json, .jsonl or .parquet files"
+    done, total = progress(row)
+    begun = f" {done} of {total} files are here already." if total else ""
+    return (
+        f"{row.name} is not on this machine.{begun} Type `camelid datasets fetch {row.name}`, or take {files} "
+        f"from {web_address(row)} and put it into {directory} "
+        f"(or into the same place under a directory that {MIRROR} names)."
+    )
+
+
+def web_address(row: Row) -> str:
+    """Where a browser shows the row's files."""
+    if not row.published:
+        return row.upstream
+    tail = f"/{row.directory}" if row.directory else ""
+    return f"https://huggingface.co/datasets/{row.repo}/tree/{row.revision}{tail}"

@@ -14,8 +14,8 @@ from camelid_core.errors import DataError
 from camelid_core.records import Record
 
 from . import hub
-from .rows import records
 from .collection_table import Row
+from .rows import records
 
 _FIRST = 256 << 10
 

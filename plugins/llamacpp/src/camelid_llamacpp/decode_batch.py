@@ -14,8 +14,8 @@ from camelid_serve.engines.decode_batch import Row
 from camelid_serve.engines.sampling import choose
 from camelid_serve.engines.token_stream import Events, Ticket
 
-from .model import CHUNK, Entry, Native, NoRoom
 from .kv_cells import Place, Places
+from .model import CHUNK, Entry, Native, NoRoom
 
 
 class Text(Ticket):

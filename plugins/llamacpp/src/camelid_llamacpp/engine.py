@@ -14,12 +14,12 @@ from camelid_core.models.gguf import brings_tokenizer, is_gguf
 from camelid_core.models.loading import Dtype, load_tokenizer
 from camelid_core.models.reference import Reference
 from camelid_serve.engine import Request, Scored
-from camelid_serve.engines.model_thread import ModelThread
 from camelid_serve.engines.logprobs import scored
+from camelid_serve.engines.model_thread import ModelThread
 from camelid_serve.engines.token_stream import fail
 
-from .model import Entry, Native, NoRoom
 from .decode_batch import Reading, Text
+from .model import Entry, Native, NoRoom
 
 _MOST_SLOTS = 64
 """Texts at once: llama.cpp takes 256, and long before that more of them are no faster."""

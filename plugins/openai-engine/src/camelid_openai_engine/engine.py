@@ -20,10 +20,10 @@ from camelid_serve.engine import Finish, PromptTooLong, Request, Scored, TokenEv
 from camelid_serve.engines.token_stream import Events, TokenStream
 
 from .adapters import Roster
-from .wire_formats import DIALECTS, Piece, Wanted
 from .flavours import Flavour
 from .text_to_ids import Recoder, prompt_text, token_of
 from .upstream import Upstream
+from .wire_formats import DIALECTS, Piece, Wanted
 
 T = TypeVar("T")
 

@@ -17,18 +17,18 @@ from typing import Any
 from camelid_core.errors import ModelError
 from camelid_core.models.loading import Dtype, load_tokenizer
 from camelid_core.models.reference import Reference
-from camelid_core.paths import home
 from camelid_core.models.rope import context_length
+from camelid_core.paths import home
 from camelid_serve.engine import GREEDY, Engine, Report
 
 from .adapters import Listed, Managed, Roster, label, weights_of
-from .wire_formats import DIALECTS, Piece, Wanted
 from .engine import HttpEngine, Loop
 from .flavours import FLAVOURS, GENERIC, Flavour, flavour_of
 from .options import ClientOptions, ServerOptions
-from .text_to_ids import encode, prompt_text
 from .server import Server, find_program
+from .text_to_ids import encode, prompt_text
 from .upstream import Address, Fixed, Refused, Upstream, on_loopback
+from .wire_formats import DIALECTS, Piece, Wanted
 
 
 def connect(reference: Reference, dtype: Dtype, slots: int, options: ClientOptions, report: Report) -> Engine:

@@ -22,11 +22,11 @@ from pathlib import Path
 from typing import IO
 
 import httpx
-from camelid_core.subprocesses import child_environment
 from camelid_core.errors import MissingPackage, ModelError
+from camelid_core.file_permissions import make_private, open_private
 from camelid_core.jobs.watchdog import cap_log
 from camelid_core.paths import given_path
-from camelid_core.file_permissions import make_private, open_private
+from camelid_core.subprocesses import child_environment
 
 from . import child_guard
 from .keys import without

@@ -18,8 +18,8 @@ import httpx
 from camelid_core.errors import ModelError
 from camelid_core.server_address import is_loopback
 
-from .wire_formats import Dialect, Garbage, Piece, TokenOf
 from .keys import without
+from .wire_formats import Dialect, Garbage, Piece, TokenOf
 
 _CONNECT_SECONDS = 10.0
 _SILENT_SECONDS = 300.0

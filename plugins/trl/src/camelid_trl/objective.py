@@ -11,7 +11,7 @@ from typing import Any
 from camelid_core.errors import ConfigError
 from camelid_core.plugins import Host
 from camelid_core.token_cache.cache import Progress
-from camelid_core.tokenization import Encoder
+from camelid_core.tokenization.encoder import Encoder
 from camelid_train.config import DataSection, Recipe
 from camelid_train.data import Prepared
 from camelid_train.methods.registry import method_of

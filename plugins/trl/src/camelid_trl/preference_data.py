@@ -17,7 +17,7 @@ from camelid_core.records import Message, Record
 from camelid_core.token_cache import TokenCache
 from camelid_core.token_cache.cache import Progress
 from camelid_core.token_cache.encoded_dataset import Encoded
-from camelid_core.tokenization import Encoder
+from camelid_core.tokenization.encoder import Encoder
 from camelid_train.config import DataSection
 from camelid_train.data import Digests, Prepared, too_many_lost
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 from camelid_core.token_cache import Account
 from camelid_core.token_cache.encoded_dataset import ByNumber, Encoded
-from camelid_core.tokenization import IGNORE, Example
+from camelid_core.tokenization.encoder import IGNORE, Example
 
 RowT = TypeVar("RowT", bound=Example)
 

@@ -17,17 +17,18 @@ from typing import Annotated, Any
 
 import typer
 
-from .output import show as print_rows
-from .run_job import STOPPED
 from camelid_core.errors import JobError, JobStopped, UsageError
 from camelid_core.events import read_events
 from camelid_core.jobs.advice import advice
 from camelid_core.jobs.deletion import delete as remove
-from camelid_core.jobs.run_directories import EVENTS, LOG, attempts
 from camelid_core.jobs.foreground import open_store, stay_with
 from camelid_core.jobs.job import ACTIVE, ENDED, Job, State
 from camelid_core.jobs.presence import live_workers
+from camelid_core.jobs.run_directories import EVENTS, LOG, attempts
 from camelid_core.jobs.store import JobStore
+
+from .output import show as print_rows
+from .run_job import STOPPED
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True)
 _RECENT = 20

@@ -13,13 +13,14 @@ from camelid_core.models.reference import resolve_model
 from camelid_core.plugins import Host, load_host
 from camelid_core.readers import message
 from camelid_core.records import Message
-from camelid_core.templates import PromptTemplate, text_of
 from camelid_core.templates.hf_chat_template import OWN
+from camelid_core.templates.segments import text_of
+from camelid_core.templates.template import PromptTemplate
 
 from .output import show
 
 if TYPE_CHECKING:
-    from camelid_core.tokenization import Encoder
+    from camelid_core.tokenization.encoder import Encoder
 
 app = typer.Typer(help="List, show and render prompt templates.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -59,7 +60,7 @@ def render(
     if not tokens:
         typer.echo(text_of(template.prompt(messages) if generation_prompt else template.render(messages)), nl=False)
         return
-    from camelid_core.tokenization import IGNORE
+    from camelid_core.tokenization.encoder import IGNORE
 
     encoder = _encoder(name, tokens, host)
     if generation_prompt:
@@ -122,7 +123,7 @@ def _has_own(tokenizer: Any) -> bool:
 
 
 def _encoder(name: str, model: str, host: Host) -> Encoder:
-    from camelid_core.tokenization import Encoder
+    from camelid_core.tokenization.encoder import Encoder
 
     return Encoder(_tokenizer(model, host)[0], host.templates[name])
 

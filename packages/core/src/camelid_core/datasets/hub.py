@@ -13,10 +13,11 @@ from importlib.util import find_spec
 from itertools import islice
 from typing import Any
 
-from .dataset import Dataset, Split
 from camelid_core.errors import CamelidError, DataError, MissingPackage, UsageError
 from camelid_core.paths import HUB
 from camelid_core.records import Record
+
+from .dataset import Dataset, Split
 
 _PART = r"[A-Za-z0-9][\w.-]*"
 _NAME = re.compile(rf"hf:(?P<repo>{_PART}/{_PART})(@(?P<revision>[\w.-]+))?(/(?P<config>[\w.-]+))?")

@@ -14,14 +14,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from camelid_core import staging, strictjson
-from .dataset import Dataset, Split, file_dataset
 from camelid_core.errors import DataError, UnknownName, UsageError
+from camelid_core.file_permissions import DIRECTORY, FILE, make_private
 from camelid_core.integrity import sha256
 from camelid_core.paths import data_dir, safe_name
-from camelid_core.file_permissions import DIRECTORY, FILE, make_private
 from camelid_core.readers import SUFFIXES, Faults, read
 from camelid_core.records import Record
 from camelid_core.writers import write
+
+from .dataset import Dataset, Split
+from .files import file_dataset
 
 ROWS = "records.jsonl"
 ABOUT = "about.json"

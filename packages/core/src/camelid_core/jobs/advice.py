@@ -9,8 +9,8 @@ from pathlib import Path
 
 from camelid_core.paths import home as default_home
 
-from .resume_point import going_on
 from .job import Job, State
+from .resume_point import going_on
 
 _SAID = "`camelid jobs retry "
 _HELPS: dict[str, str] = {

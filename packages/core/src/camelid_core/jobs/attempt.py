@@ -22,10 +22,10 @@ from camelid_core.config import validate
 from camelid_core.events import EventLog
 from camelid_core.tasks import Interrupted, Stop, Task
 
-from .run_directories import EVENTS, JOBS, OUTPUT, attempt_directory, earlier
+from .attempt_result import Exit, How, Result
 from .job import ACTIVE, Job
 from .publication import destination
-from .attempt_result import Exit, How, Result
+from .run_directories import EVENTS, JOBS, OUTPUT, attempt_directory, earlier
 from .store import JobStore
 from .watchdog import Watchdog
 

@@ -17,8 +17,8 @@ import psutil
 
 from camelid_core import staging
 from camelid_core.errors import JobError
-from camelid_core.integrity import fsync_directory
 from camelid_core.file_permissions import make_private
+from camelid_core.integrity import fsync_directory
 
 # before 3.51.3 a write-ahead log can corrupt the file when it is reset (sqlite.org, 2026-03-13)
 _JOURNAL = "wal" if sqlite3.sqlite_version_info >= (3, 51, 3) else "delete"

@@ -14,8 +14,8 @@ from camelid_core import staging
 from camelid_core.artefacts import is_artefact, read_artefact
 from camelid_core.errors import ArtefactError, JobError
 
-from .run_directories import attempt_directory
 from .job import ENDED, Job, State
+from .run_directories import attempt_directory
 from .store import JobStore
 
 

@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, Protocol
 
-from camelid_core.subprocesses import child_environment, module_command, withheld_from_addresses
 from camelid_core.file_permissions import open_private
+from camelid_core.subprocesses import child_environment, module_command, withheld_from_addresses
 
-from .run_directories import LOG, home_of
 from .job import Job
 from .process_identity import MARK, Identity
+from .run_directories import LOG, home_of
 
 _HELD_BACK = {signal.SIGTERM, signal.SIGUSR1}
 

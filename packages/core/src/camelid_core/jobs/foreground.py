@@ -12,14 +12,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from camelid_core.subprocesses import module_command, safe_environment
 from camelid_core.config import Config
-from camelid_core.paths import home as default_home
 from camelid_core.file_permissions import open_private
+from camelid_core.paths import home as default_home
+from camelid_core.subprocesses import module_command, safe_environment
 
-from .run_directories import JOBS
 from .job import Job
 from .presence import reserve
+from .run_directories import JOBS
 from .stop_signals import Stop, on_signals
 from .store import JobStore
 from .supervision import OnEvent

@@ -16,13 +16,13 @@ from typing import Any
 
 from camelid_core import staging
 from camelid_core.errors import CamelidError, JobError
+from camelid_core.file_permissions import make_private, share
 from camelid_core.integrity import fsync_directory, write_durably
 from camelid_core.paths import artefacts_dir, given_path, safe_name
-from camelid_core.file_permissions import make_private, share
 
-from .run_directories import OUTPUT, PLACED, RESULT, home_of
-from .job import Job, State
 from .attempt_result import Result
+from .job import Job, State
+from .run_directories import OUTPUT, PLACED, RESULT, home_of
 from .store import JobStore
 
 Verify = Callable[[Path], object]

@@ -19,9 +19,9 @@ from camelid_core.paths import safe_name
 
 from .clock import Clock
 from .database import Database
-from .run_directories import newest_number
 from .job import ACTIVE, ENDED, NEXT, Job, State
 from .job_rows import INSERT, SCHEMA, UPDATE, VERSION, from_row, to_values
+from .run_directories import newest_number
 
 _LATE = "state IN ('claimed', 'running') AND (boot <> :boot OR lease < :now)"
 

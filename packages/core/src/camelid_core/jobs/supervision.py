@@ -13,8 +13,8 @@ from typing import Any
 from camelid_core.events import read_events
 
 from .executors import Handle
-from .run_directories import EVENTS
 from .lease import Lease
+from .run_directories import EVENTS
 from .stop_signals import Stop
 
 OnEvent = Callable[[dict[str, Any]], None]

@@ -17,8 +17,8 @@ import psutil
 from camelid_core.errors import JobError
 from camelid_core.tasks import Stop
 
-from .job import ACTIVE, Job, Request
 from .attempt_result import Exit
+from .job import ACTIVE, Job, Request
 from .store import JobStore
 
 _LOG_BYTES = 50_000_000

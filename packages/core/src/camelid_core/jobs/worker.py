@@ -21,16 +21,16 @@ from camelid_core import staging
 from camelid_core.errors import CamelidError, JobError, StaleAttempt
 from camelid_core.file_permissions import DIRECTORY, make_private
 
+from .attempt_result import How, Result
 from .database import TableUnavailable
 from .executors import Executor, LocalExecutor
-from .run_directories import OUTPUT, attempt_directory, attempts, earlier
-from .resume_point import going_on
+from .job import Job, State
 from .lease import Lease
 from .oom_kills import memory_kills
-from .job import Job, State
 from .presence import Presence
 from .publication import Verify, publish
-from .attempt_result import How, Result
+from .resume_point import going_on
+from .run_directories import OUTPUT, attempt_directory, attempts, earlier
 from .stop_signals import Stop
 from .store import JobStore
 from .supervision import SAVE_SECONDS, OnEvent, Relay, supervise

@@ -10,9 +10,9 @@ held-out part of their own, and very long ones) are not counted: their first row
 
 from __future__ import annotations
 
-from .row_selection import Progress, lines, mix
-from .mixed_dataset import Mixed
 from .config import Mixture
+from .mixed_dataset import Mixed
 from .row_counts import counts
+from .row_selection import Progress, lines, mix
 
 __all__ = ["Mixed", "Mixture", "Progress", "counts", "lines", "mix"]

@@ -10,12 +10,12 @@ from itertools import compress, islice
 
 from camelid_core.datasets.dataset import Dataset, Source
 from camelid_core.errors import DataError
-from camelid_core.quality.row_keys import prompt_key
 from camelid_core.quality.row_filter import Account
+from camelid_core.quality.row_keys import prompt_key
 from camelid_core.records import Record
 
-from .interleaving import Schedule
 from .config import Mixture
+from .interleaving import Schedule
 
 
 @dataclass(slots=True)

@@ -8,8 +8,8 @@ from pathlib import Path
 from camelid_core.datasets.dataset import Source
 from camelid_core.errors import UsageError, did_you_mean
 
-from .interleaving import apportion
 from .config import Mixture
+from .interleaving import apportion
 
 
 def counts(mixture: Mixture, sources: Sequence[Source], sizes: Sequence[int]) -> list[int]:

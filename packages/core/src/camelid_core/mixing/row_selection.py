@@ -7,17 +7,18 @@ from collections.abc import Callable
 from itertools import islice
 from typing import Any
 
-from camelid_core.datasets.dataset import Dataset, open_source, parse_sources
+from camelid_core.datasets.dataset import Dataset
+from camelid_core.datasets.sources import open_source, parse_sources
 from camelid_core.errors import DataError
-from camelid_core.quality.row_keys import prompt_key
 from camelid_core.quality.row_filter import Account, Sieve
+from camelid_core.quality.row_keys import prompt_key
 from camelid_core.records import Record
 from camelid_core.registry import Registry
 
-from .mixed_dataset import Mixed, Part
 from .config import Mixture
-from .row_counts import check_caps, counts
 from .heldout import Choice
+from .mixed_dataset import Mixed, Part
+from .row_counts import check_caps, counts
 
 Progress = Callable[[str, int, int], None]
 """Called while sources are counted: which one, rows so far, rows expected (0 if nobody knows)."""

@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from camelid_core.artefacts import verify_directory
-from .devices import cpu_has_bf16
 from camelid_core.errors import ModelError
-from .gguf import gguf_tokenizer, is_gguf
 from camelid_core.integrity import fingerprint, refuse_pickles, safetensors_header
-from .reference import Reference
+
+from .devices import cpu_has_bf16
+from .gguf import gguf_tokenizer, is_gguf
+from .reference import Reference, with_rope_parameters
+from .rope import RopeScaling
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
@@ -155,3 +157,31 @@ def check_base(reference: Reference) -> None:
             f"adapter {reference.name!r} was trained on another base than {str(reference.base)!r} "
             f"({base.id}): weights, configuration or tokenizer differ. Point it at the original base."
         )
+
+
+def scaled(reference: Reference, scaling: RopeScaling) -> Reference:
+    """The model with its positions stretched: its configuration says so, its files are as they were.
+
+    Raises:
+        ModelError: the model has no rotary positions, or they are scaled already.
+    """
+
+    config = load_config(reference)
+    there = getattr(config, "rope_parameters", None)
+    longest = reference.config.get("max_position_embeddings")
+    if not there or not isinstance(longest, int) or getattr(config, "alibi", False):
+        raise ModelError(f"{reference.name!r} has no rotary positions to scale; leave model.rope empty.")
+    if any(isinstance(value, dict) for value in there.values()):
+        raise ModelError(
+            f"{reference.name!r} has rotary positions of several kinds ({', '.join(there)}), which cannot be scaled; "
+            "leave model.rope empty."
+        )
+    if there.get("rope_type", "default") != "default":
+        raise ModelError(
+            f"{reference.name!r} is scaled already ({there['rope_type']}, factor {there.get('factor')}); "
+            "leave model.rope empty to keep that."
+        )
+    parameters = {**there, "rope_type": scaling.kind, "factor": scaling.factor}
+    if scaling.kind == "yarn":
+        parameters["original_max_position_embeddings"] = longest
+    return with_rope_parameters(reference, parameters, longest)

@@ -15,15 +15,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 from camelid_core import staging
-from .adapters import Weights
-from camelid_core.subprocesses import module_command, safe_environment
 from camelid_core.errors import ModelError
-from .gguf import check_gguf
+from camelid_core.file_permissions import make_private
 from camelid_core.integrity import refuse_pickles, sha256
-from .reference import all_weights, pulled_dir, read_config
 from camelid_core.paths import models_dir
 from camelid_core.plugins import Host
-from camelid_core.file_permissions import make_private
+from camelid_core.subprocesses import module_command, safe_environment
+
+from .adapters import Weights
+from .gguf import check_gguf
+from .reference import all_weights, pulled_dir, read_config
 
 Report = Callable[[str], None]
 _PATTERNS = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model", "LICENSE*", "README.md"]

@@ -8,19 +8,20 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from .adapters import ModelAdapter, Weights, adapter_for
 from camelid_core.artefacts import Manifest, is_artefact, read_artefact
 from camelid_core.errors import ModelError, UnknownName, UsageError
-from .gguf import SUFFIX, brings_tokenizer, gguf_config, gguf_files, gguf_metadata, is_gguf
 from camelid_core.paths import HUB, artefacts_dir, given_path, models_dir, safe_name
 from camelid_core.plugins import Host
-from .rope import as_trained
-from .stray_files import refuse_strays
 from camelid_core.templates.hf_chat_template import OWN, chat_template_of
+
+from .adapters import ModelAdapter, Weights, adapter_for
+from .gguf import SUFFIX, brings_tokenizer, gguf_config, gguf_files, gguf_metadata, is_gguf
+from .rope import rope_parameters
+from .stray_files import refuse_strays
 
 _ADAPTER_CONFIG = "adapter_config.json"
 
@@ -235,3 +236,22 @@ def _template_name(path: Path, manifest: Manifest | None, weights: Weights | Non
     if weights and weights.template:
         return weights.template
     return OWN if chat_template_of(path) else adapter.template
+
+
+def as_trained(reference: Reference) -> Reference:
+    """An adapter's model with the scaling that the adapter was trained with; any other as it is."""
+    manifest = reference.manifest
+    trained = manifest.rope_scaling if manifest is not None and reference.peft is not None else None
+    if not trained or trained.get("rope_type", "default") == "default" or trained == rope_parameters(reference.config):
+        return reference
+    return with_rope_parameters(reference, trained, reference.config.get("max_position_embeddings", 0))
+
+
+def with_rope_parameters(reference: Reference, parameters: dict[str, Any], longest: int) -> Reference:
+    """`longest` is what the base has."""
+    if parameters["rope_type"] != "dynamic":
+        longest = int(longest * float(parameters.get("factor", 1)))
+    config = {key: value for key, value in reference.config.items() if key not in ("rope_scaling", "rope_theta")}
+    return replace(
+        reference, config={**config, "rope_parameters": parameters, "max_position_embeddings": longest}, stretched=True
+    )

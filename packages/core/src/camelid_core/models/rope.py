@@ -14,13 +14,10 @@ has, for Transformers reads from it where stretching begins. `context_length` kn
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Self
+from dataclasses import dataclass
+from typing import Any, Self
 
-from camelid_core.errors import ModelError, UsageError
-
-if TYPE_CHECKING:
-    from .reference import Reference
+from camelid_core.errors import UsageError
 
 KINDS = ("linear", "dynamic", "yarn")
 MAX_FACTOR = 1024
@@ -53,44 +50,6 @@ class RopeScaling:
         return cls(kind, factor)
 
 
-def scaled(reference: Reference, scaling: RopeScaling) -> Reference:
-    """The model with its positions stretched: its configuration says so, its files are as they were.
-
-    Raises:
-        ModelError: the model has no rotary positions, or they are scaled already.
-    """
-    from .loading import load_config
-
-    config = load_config(reference)
-    there = getattr(config, "rope_parameters", None)
-    longest = reference.config.get("max_position_embeddings")
-    if not there or not isinstance(longest, int) or getattr(config, "alibi", False):
-        raise ModelError(f"{reference.name!r} has no rotary positions to scale; leave model.rope empty.")
-    if any(isinstance(value, dict) for value in there.values()):
-        raise ModelError(
-            f"{reference.name!r} has rotary positions of several kinds ({', '.join(there)}), which cannot be scaled; "
-            "leave model.rope empty."
-        )
-    if there.get("rope_type", "default") != "default":
-        raise ModelError(
-            f"{reference.name!r} is scaled already ({there['rope_type']}, factor {there.get('factor')}); "
-            "leave model.rope empty to keep that."
-        )
-    parameters = {**there, "rope_type": scaling.kind, "factor": scaling.factor}
-    if scaling.kind == "yarn":
-        parameters["original_max_position_embeddings"] = longest
-    return _with(reference, parameters, longest)
-
-
-def as_trained(reference: Reference) -> Reference:
-    """An adapter's model with the scaling that the adapter was trained with; any other as it is."""
-    manifest = reference.manifest
-    trained = manifest.rope_scaling if manifest is not None and reference.peft is not None else None
-    if not trained or trained.get("rope_type", "default") == "default" or trained == rope_parameters(reference.config):
-        return reference
-    return _with(reference, trained, reference.config.get("max_position_embeddings", 0))
-
-
 def context_length(config: Mapping[str, Any]) -> int | None:
     """How many positions a model with this configuration takes; None if it names no limit."""
     longest = config.get("max_position_embeddings")
@@ -108,13 +67,3 @@ def rope_parameters(config: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     parameters = {"rope_type": "default", **({"rope_theta": theta} if theta is not None else {}), **(found or {})}
     return {("rope_type" if key == "type" else key): value for key, value in parameters.items()}
-
-
-def _with(reference: Reference, parameters: dict[str, Any], longest: int) -> Reference:
-    """`longest` is what the base has."""
-    if parameters["rope_type"] != "dynamic":
-        longest = int(longest * float(parameters.get("factor", 1)))
-    config = {key: value for key, value in reference.config.items() if key not in ("rope_scaling", "rope_theta")}
-    return replace(
-        reference, config={**config, "rope_parameters": parameters, "max_position_embeddings": longest}, stretched=True
-    )

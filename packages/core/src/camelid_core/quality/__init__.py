@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from .contamination import Contamination, contamination
 from .corpus_lints import CORPUS_LINTS
 from .evaluation_lint import CONTAMINATION, evaluation_lint
-from .row_keys import KeyMap, fingerprint, prompt_key, record_key
 from .language import LanguageSample
+from .near_duplicates import NearIndex
+from .row_filter import Account, Deduplicate, Sieve, clean
+from .row_keys import KeyMap, fingerprint, prompt_key, record_key
 from .row_lints import LINTS as _ROW_LINTS
 from .row_lints import Lint, control_tokens_of
-from .near_duplicates import NearIndex
-from .contamination import Contamination, contamination
-from .row_filter import Account, Deduplicate, Sieve, clean
 from .statistics import Finding, Stats, stats
 
 LINTS: dict[str, Lint] = {**_ROW_LINTS, **CORPUS_LINTS}

@@ -12,9 +12,9 @@ from hashlib import blake2b
 from camelid_core.errors import DataError
 from camelid_core.records import Record
 
+from .near_duplicates import words
 from .row_keys import KeyMap, from_bytes
 from .row_lints import Find, Lint
-from .near_duplicates import words
 
 N = 13
 """Words in a row that two texts rarely share by chance (the length GPT-3's authors used)."""

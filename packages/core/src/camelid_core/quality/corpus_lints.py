@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from camelid_core.records import Record
 
+from .near_duplicates import NearIndex
 from .row_keys import KeyMap, answer_key, prompt_key, record_key
 from .row_lints import Find, Lint
-from .near_duplicates import NearIndex
 
 
 def _alone(record: Record) -> str:

@@ -5,11 +5,12 @@ Knows which part of a set is the one to compare with. How texts are compared is 
 
 from __future__ import annotations
 
-from camelid_core.datasets.dataset import Dataset, open_source, parse_sources
+from camelid_core.datasets.dataset import Dataset
+from camelid_core.datasets.sources import open_source, parse_sources
 from camelid_core.registry import Registry
 
-from .row_lints import Lint
 from .contamination import Contamination
+from .row_lints import Lint
 
 CONTAMINATION = "contamination"
 

@@ -13,10 +13,10 @@ from typing import Any, Literal
 from camelid_core.errors import UnknownName, UsageError
 from camelid_core.records import Record
 
+from .near_duplicates import NearIndex
 from .row_keys import KeyMap, record_key
 from .row_lints import LINTS as ROW_LINTS
 from .row_lints import Lint
-from .near_duplicates import NearIndex
 
 Deduplicate = Literal["no", "exact", "near"]
 FIXABLE = tuple(name for name, lint in ROW_LINTS.items() if lint.fix)

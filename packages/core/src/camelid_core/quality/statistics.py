@@ -15,8 +15,8 @@ from camelid_core.errors import MissingPackage
 from camelid_core.records import Record
 
 from .language import LanguageSample
-from .row_lints import Lint
 from .row_filter import chosen
+from .row_lints import Lint
 
 EXAMPLES = 3
 """Rows shown for each finding."""

@@ -12,13 +12,13 @@ from typing import Any
 from camelid_core.errors import DataError
 from camelid_core.records import Record
 
-from .selection import READERS, choose, known, reader_of
 from .column_mapping import Columns
 from .detection import Detection, detect
-from .row_faults import Faults, RowFault
 from .file_formats import SUFFIXES, OpenRows, form_of
 from .flan import flan_rows
 from .reader import Reader, Reading, Row, build
+from .row_faults import Faults, RowFault
+from .selection import READERS, choose, known, reader_of
 from .text_values import MAX_FIELD
 from .turns import message
 

@@ -13,8 +13,8 @@ from typing import Any, BinaryIO
 
 from camelid_core.errors import DataError
 
-from .row_faults import Faults
 from .json_lines import LINE_LIMIT
+from .row_faults import Faults
 from .text_values import MAX_FIELD, excerpt, listed
 
 DELIMITERS = ",;\t|"

@@ -14,14 +14,14 @@ from typing import Any
 
 from camelid_core.errors import DataError
 
-from .selection import automatic, choose, fitting, is_flan, known
 from .column_mapping import Columns
-from .row_faults import Faults, RowFault
+from .column_proposal import propose
+from .feedback import JUDGEMENTS, is_judgements
 from .file_formats import OpenRows, form_of
 from .flan import FLAN
-from .feedback import JUDGEMENTS, is_judgements
-from .column_proposal import propose
 from .reader import Reader, Reading
+from .row_faults import Faults, RowFault
+from .selection import automatic, choose, fitting, is_flan, known
 from .text_values import listed
 
 SAMPLE = 20

@@ -12,11 +12,11 @@ from typing import Any
 
 from camelid_core.records import Record
 
-from .row_faults import Faults
 from .file_formats import OpenRows, Rows
-from .row_formats import prompt_completion
 from .preferences import CHOSEN, preference
 from .reader import Reader, Reading, Row
+from .row_faults import Faults
+from .row_formats import prompt_completion
 
 JUDGED, IDENT, RETRACTED = "judged", "id", "retracted"
 _BEGINS = f'{{"{JUDGED}":'.encode()

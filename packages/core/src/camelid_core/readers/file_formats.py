@@ -14,11 +14,11 @@ from typing import Any, BinaryIO, Protocol
 
 from camelid_core.errors import DataError
 
+from .delimited import Table, delimiter_of
 from .json_array import Array
-from .row_faults import Faults
 from .json_lines import Lines
 from .parquet import Parquet
-from .delimited import Table, delimiter_of
+from .row_faults import Faults
 
 _BOM = b"\xef\xbb\xbf"
 _START = 1 << 16

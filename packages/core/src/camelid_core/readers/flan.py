@@ -13,9 +13,9 @@ from typing import Any
 from camelid_core.errors import DataError
 from camelid_core.records import Message, Record
 
-from .row_faults import Faults
 from .file_formats import OpenRows, Rows
 from .reader import Reader, Reading, Row, build
+from .row_faults import Faults
 from .text_values import text
 
 COLUMNS = ("question", "answer", "rationale")

@@ -14,8 +14,8 @@ from typing import Any, BinaryIO
 from camelid_core.errors import DataError
 from camelid_core.strictjson import decoder
 
-from .row_faults import Faults
 from .json_lines import LINE_LIMIT
+from .row_faults import Faults
 from .text_values import excerpt
 
 CHUNK = 1 << 20

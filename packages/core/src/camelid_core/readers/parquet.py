@@ -13,8 +13,8 @@ from typing import Any, BinaryIO
 
 from camelid_core.errors import DataError, MissingPackage
 
-from .row_faults import Faults, RowFault
 from .json_lines import LINE_LIMIT
+from .row_faults import Faults, RowFault
 
 BATCH = 512
 MOST = 4 * LINE_LIMIT

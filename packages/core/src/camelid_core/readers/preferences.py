@@ -12,8 +12,8 @@ from typing import Any
 from camelid_core.records import Message, Record
 
 from .dialogue import dialogue
-from .row_faults import RowFault
 from .reader import Reader, Reading, Row, build
+from .row_faults import RowFault
 from .text_values import excerpt, text
 from .turns import parsed, turns
 

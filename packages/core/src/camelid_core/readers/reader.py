@@ -14,8 +14,8 @@ from camelid_core.records import Message, Record
 from camelid_core.strictjson import loads
 
 from .column_mapping import Columns
-from .row_faults import Faults, RowFault
 from .file_formats import OpenRows, Rows
+from .row_faults import Faults, RowFault
 from .text_values import text
 
 Row = Mapping[str, Any]

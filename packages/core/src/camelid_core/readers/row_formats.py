@@ -11,9 +11,9 @@ from camelid_core.records import Message, Record
 
 from .column_mapping import Columns
 from .dialogue import dialogue
-from .row_faults import RowFault
 from .preferences import PREFERENCES, label_of
 from .reader import LABELS, Reader, Reading, Row, build
+from .row_faults import RowFault
 from .text_values import listed, text
 from .turns import pairs, turns
 

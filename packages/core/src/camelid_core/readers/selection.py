@@ -16,13 +16,13 @@ from camelid_core.errors import CamelidError, UnknownName, UsageError
 from camelid_core.records import Record
 
 from .column_mapping import Columns
-from .row_faults import Faults, RowFault
-from .flan import COLUMNS, FLAN
-from .row_formats import FORMATS
-from .feedback import JUDGEMENTS, is_judgements
 from .column_proposal import propose
-from .reader import Reader, Reading, Row
 from .delimited import Cells
+from .feedback import JUDGEMENTS, is_judgements
+from .flan import COLUMNS, FLAN
+from .reader import Reader, Reading, Row
+from .row_faults import Faults, RowFault
+from .row_formats import FORMATS
 from .text_values import listed
 
 READERS: Mapping[str, Reader] = MappingProxyType({reader.name: reader for reader in (*FORMATS, FLAN, JUDGEMENTS)})

@@ -1,28 +1,25 @@
 """A `RoleTemplate` as a Hugging Face chat template that renders the same bytes.
 
 Knows Jinja's syntax and the message dictionaries of `apply_chat_template`: `context` is an
-optional key beside `content`. Knows nothing of tokenizers. `importing` is the way back.
+optional key beside `content`. Knows nothing of tokenizers. `chat_template_import` is the way back.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from camelid_core.errors import TemplateError
 from camelid_core.records import Message
-from . import BOS, EOS, PLACE
 
+from .role_fields import RoleFields
 from .sandbox import Rendered, render_source
-
-if TYPE_CHECKING:
-    from . import RoleTemplate
+from .segments import BOS, EOS, PLACE
 
 _TEXT = "(m['content'] + ('\\n' + m['context'] if m['context'] else ''))"
 
 
-def export(template: RoleTemplate) -> str:
+def export(template: RoleFields) -> str:
     """Source of the chat template; `{% generation %}` marks what is trained."""
     prompt = _literal(template.assistant)
     return (
@@ -43,7 +40,7 @@ def export(template: RoleTemplate) -> str:
     )
 
 
-def _system(template: RoleTemplate) -> str:
+def _system(template: RoleFields) -> str:
     """Sets `turns` and, where the template has a place for it, `system`; writes what comes before the turns."""
     own = "messages[0]['role'] == 'system'"
     split = f"{{%- set turns = messages[1:] if {own} else messages %}}"
@@ -59,7 +56,7 @@ def _system(template: RoleTemplate) -> str:
     return split + choose + _literal(template.start) + (f"{{%- if system %}}{form}{{%- endif %}}" if form else "")
 
 
-def _user(template: RoleTemplate) -> str:
+def _user(template: RoleFields) -> str:
     """The first of the template's user formats whose condition holds."""
     trim = " | trim" if template.strips("user") else ""
     values = {"content": _TEXT + trim, "system": "system", "round": f"loop.index0 // 2 + {template.first_round}"}

@@ -17,10 +17,11 @@ from functools import lru_cache
 from typing import NamedTuple, NoReturn
 
 from camelid_core.errors import TemplateError
-from . import RoleTemplate, text_of, trained_spans
 
 from .probes import ROUNDS, SYSTEM, Probe, answer, odd, padded, plain, question
+from .role_template import RoleTemplate
 from .sandbox import Rendered, Request, render_apart
+from .segments import text_of, trained_spans
 
 _LATER = "2031-11-23T22:21:20"
 

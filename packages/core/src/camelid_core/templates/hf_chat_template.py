@@ -12,7 +12,9 @@ from typing import Any, NoReturn
 
 from camelid_core.errors import TemplateError
 from camelid_core.records import Message
-from . import PromptTemplate, Segment
+
+from .segments import Segment
+from .template import PromptTemplate
 
 OWN = "own"
 
@@ -30,7 +32,7 @@ class OwnTemplate:
         Raises:
             TemplateError: it has none, or one that cannot be imported.
         """
-        from camelid_core.tokenization import special_tokens
+        from camelid_core.special_tokens import special_tokens
 
         from .chat_template_import import import_template, specials_of
 

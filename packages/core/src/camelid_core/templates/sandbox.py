@@ -18,8 +18,8 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from camelid_core.subprocesses import child_environment, module_command
 from camelid_core.errors import TemplateError
+from camelid_core.subprocesses import child_environment, module_command
 
 CPU_SECONDS = 2
 WALL_SECONDS = 30

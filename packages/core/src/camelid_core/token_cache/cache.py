@@ -21,14 +21,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from camelid_core import staging, paths
+from camelid_core import paths, staging
 from camelid_core.errors import CamelidError, DataError
 from camelid_core.records import Record
-from camelid_core.tokenization import Encoder, Tokens
+from camelid_core.tokenization.encoder import Encoder, Tokens
 
 from . import shards
-from .encoded_dataset import Encoded, Lease
 from .cache_keys import chunk_key, encoder_key
+from .encoded_dataset import Encoded, Lease
 from .shards import Place
 
 CHUNK = 4096

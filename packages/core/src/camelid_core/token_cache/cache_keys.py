@@ -13,8 +13,8 @@ from typing import Any
 
 from camelid_core.errors import CamelidError
 from camelid_core.records import Message, Record
-from camelid_core.templates import PromptTemplate
-from camelid_core.tokenization import TOKENIZING_VERSION, Encoder
+from camelid_core.templates.template import PromptTemplate
+from camelid_core.tokenization.encoder import TOKENIZING_VERSION, Encoder
 
 _ASK, _ANSWER = Message("user", " Two\nand two? "), Message("assistant", " Four. \n")
 _PROBES: tuple[tuple[Message, ...], ...] = (

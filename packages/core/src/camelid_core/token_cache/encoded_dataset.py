@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from camelid_core.errors import DataError
 from camelid_core.file_permissions import make_private
-from camelid_core.tokenization import IGNORE, Example
+from camelid_core.tokenization.encoder import IGNORE, Example
 
 from .shards import Place
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from camelid_core.errors import ArtefactError
 from camelid_core.integrity import safetensors_header, write_durably
-from camelid_core.tokenization import Tokens
+from camelid_core.tokenization.encoder import Tokens
 
 SUFFIX = ".safetensors"
 

@@ -45,11 +45,11 @@ def run(config: MeasureConfig, context: TaskContext) -> Mapping[str, Any]:
         Interrupted: asked to save and leave.
         CamelidError: something of that name is not there, or its rows cannot be read.
     """
-    from camelid_core.datasets.dataset import open_source
+    from camelid_core.datasets.sources import open_source
     from camelid_core.models.loading import load_tokenizer
     from camelid_core.models.reference import resolve_model
     from camelid_core.plugins import load_host
-    from camelid_core.tokenization import Encoder
+    from camelid_core.tokenization.encoder import Encoder
 
     from .token_counts import measure
 

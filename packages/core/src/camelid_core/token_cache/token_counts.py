@@ -10,7 +10,7 @@ from typing import Any
 
 from camelid_core.datasets.dataset import Dataset
 from camelid_core.records import Record
-from camelid_core.tokenization import Encoder
+from camelid_core.tokenization.encoder import Encoder
 
 from .cache import Progress, TokenCache
 from .encoded_dataset import Encoded

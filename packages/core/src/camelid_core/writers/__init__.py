@@ -12,9 +12,9 @@ from pathlib import Path
 from camelid_core.readers.row_faults import Faults, RowFault
 from camelid_core.records import Record
 
-from .selection import WRITERS, Writer, choose
 from .file_formats import whole
 from .row_formats import to_alpaca
+from .selection import WRITERS, Writer, choose
 
 __all__ = ["WRITERS", "Writer", "choose", "to_alpaca", "write", "write_alpaca"]
 

@@ -18,8 +18,8 @@ from typing import Any, BinaryIO, Protocol
 
 from camelid_core import staging
 from camelid_core.errors import DataError
-from camelid_core.readers.row_faults import RowFault
 from camelid_core.readers.parquet import BATCH, parquet_module
+from camelid_core.readers.row_faults import RowFault
 from camelid_core.readers.text_values import MAX_FIELD
 
 from .row_formats import TEXT, TEXTS, Row, Shape

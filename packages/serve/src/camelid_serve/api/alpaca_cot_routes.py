@@ -13,9 +13,9 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import Field
 
-from .request_limits import chat
 from .errors import ApiError
 from .reply import Asked, Reply
+from .request_limits import chat
 from .schemas import ChatMessage, ChatRequest, Wire
 from .state import State
 from .strict_json import StrictRoute

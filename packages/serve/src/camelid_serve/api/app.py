@@ -14,18 +14,18 @@ from typing import Any
 from camelid_core.errors import CamelidError
 from fastapi import FastAPI
 
+from camelid_serve.engine_process.client import EngineProcess
 from camelid_serve.http.asgi import App, Receive, Scope, Send
 from camelid_serve.http.body_limits import Bodies
 from camelid_serve.http.guard import Access, Guard
-from camelid_serve.engine_process.client import EngineProcess
 
 from . import adapter_routes, alpaca_cot_routes, openai_routes, status_routes
 from .errors import install, shape
-from .supervisor import Resident, Serving
-from .schemas import ErrorBody
 from .limits import Limits
+from .schemas import ErrorBody
 from .slots import Slots
 from .state import State
+from .supervisor import Resident, Serving
 
 OPEN = ("/health", "/ready")
 """Open to all, as they hold no one's data; the latter is what load balancers ask, and they have no key."""

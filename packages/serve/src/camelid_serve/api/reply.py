@@ -20,8 +20,8 @@ from fastapi.responses import Response
 from camelid_serve.http.asgi import Receive, Scope, Send
 
 from .errors import ApiError, dump
-from .supervisor import Call
 from .state import State
+from .supervisor import Call
 
 log = logging.getLogger("camelid.api")
 

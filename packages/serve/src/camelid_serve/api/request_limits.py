@@ -9,8 +9,8 @@ import secrets
 from typing import Any
 
 from .errors import ApiError
-from .response_formats import ChatForm, CompletionForm
 from .reply import Asked
+from .response_formats import ChatForm, CompletionForm
 from .schemas import Asking, ChatRequest, CompletionRequest
 from .state import State
 

@@ -13,10 +13,10 @@ from typing import Any
 from camelid_core.errors import did_you_mean
 
 from .errors import ApiError, plain
-from .metrics import Metrics
-from .supervisor import Resident
 from .limits import Limits
+from .metrics import Metrics
 from .slots import Slots
+from .supervisor import Resident
 
 
 @dataclass

@@ -11,10 +11,11 @@ from collections.abc import Generator
 from camelid_core.errors import UsageError
 from camelid_core.records import Message
 
-from camelid_serve.generation import Answers, Facts, ask
 from camelid_serve.assemble import Assembled
 from camelid_serve.engine import Sampling
+from camelid_serve.generation import Answers, Facts, ask
 from camelid_serve.predict.previews import written
+
 from .transcripts import Transcript
 
 

@@ -12,8 +12,19 @@ from camelid_serve.chat.session import ChatSession
 from camelid_serve.engine import Sampling
 from camelid_serve.presets import OWN, PRESETS, SUFFIXES, named
 
-from .common_options import Engine, EngineOption, EngineUrl, MaxNewTokens, Preset, Seed, Temperature, check_names, engine_of, given
 from .chat_input import Conversing, note
+from .common_options import (
+    Engine,
+    EngineOption,
+    EngineUrl,
+    MaxNewTokens,
+    Preset,
+    Seed,
+    Temperature,
+    check_names,
+    engine_of,
+    given,
+)
 
 app = typer.Typer(help="Talk with a model or artefact.")
 

@@ -16,10 +16,10 @@ from camelid_core.errors import CamelidError, UsageError
 from camelid_core.paths import given_path
 from camelid_core.writers.file_formats import whole
 
-from camelid_serve.generation import Facts
 from camelid_serve.chat.session import ChatSession
-from camelid_serve.presets import PRESETS, named, with_suffix
 from camelid_serve.chat.transcripts import jsonl, markdown
+from camelid_serve.generation import Facts
+from camelid_serve.presets import PRESETS, named, with_suffix
 
 _ENDS = {"stop": "complete", "length": "cut at max_new_tokens", "cancelled": "stopped"}
 

@@ -12,8 +12,8 @@ from camelid_core.commands.run_job import report, run_job
 from camelid_core.plugins import load_host
 
 from camelid_serve.config import PredictConfig
-from camelid_serve.predict.inputs import PREDICTIONS, open_input
 from camelid_serve.engine_spec import choose_engine
+from camelid_serve.predict.inputs import PREDICTIONS, open_input
 from camelid_serve.predict.prediction_rows import asked, labels
 
 from .common_options import MaxNewTokens, Preset, Seed, Temperature, configure, copy_file, given, place_for, preset_of

@@ -19,8 +19,8 @@ from camelid_serve.config import Opening
 from .common_options import Engine, EngineOption, EngineUrl, check_names, engine_of, given
 
 if TYPE_CHECKING:
-    from camelid_serve.api.supervisor import Serving
     from camelid_serve.api.limits import Limits
+    from camelid_serve.api.supervisor import Serving
 
 app = typer.Typer(help="Answer over HTTP, as OpenAI's API does.")
 ADDRESS = "api.json"

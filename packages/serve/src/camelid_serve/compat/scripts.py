@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from camelid_core.compat.arguments import Flag, parse
-from camelid_core.compat.families import DEFAULT_WEIGHTS, family_of, weights_of
 from camelid_core.compat.command_lines import Line
+from camelid_core.compat.families import DEFAULT_WEIGHTS, family_of, weights_of
 
 TEMPLATE = ["--template", "alpaca"]
 _LONGEST = "512"

@@ -15,8 +15,8 @@ from collections import deque
 from contextlib import suppress
 from typing import Any, Protocol
 
-from camelid_core.subprocesses import child_environment, module_command
 from camelid_core.errors import ModelError
+from camelid_core.subprocesses import child_environment, module_command
 
 from camelid_serve.engine import ENGINE_KEY
 

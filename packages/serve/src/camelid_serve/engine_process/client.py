@@ -20,6 +20,7 @@ from camelid_core.records import Message
 
 from camelid_serve.config import Opening
 from camelid_serve.engine import Sampling
+
 from .child_process import Child, Sink
 from .messages import Loaded, to_error
 

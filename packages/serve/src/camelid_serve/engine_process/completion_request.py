@@ -15,9 +15,10 @@ from typing import Any
 from camelid_core.errors import UsageError
 from camelid_core.readers import message
 
-from camelid_serve.generation import Answers, Delta, Facts, ask
 from camelid_serve.assemble import Assembled
 from camelid_serve.engine import PromptTooLong, Sampling, Scored, ScoresPrompts
+from camelid_serve.generation import Answers, Delta, Facts, ask
+
 from .messages import Complete
 
 Tell = Callable[..., None]

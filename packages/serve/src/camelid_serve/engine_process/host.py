@@ -20,8 +20,9 @@ from camelid_core.errors import ModelError, UsageError
 from camelid_core.plugins import load_host
 from camelid_core.readers import message
 
-from camelid_serve.generation import ask, prepare
 from camelid_serve.assemble import Assembled, Residents
+from camelid_serve.generation import ask, prepare
+
 from .completion_request import Completion
 from .messages import Add, Chat, Complete, Load, Loaded, Remove, error_message
 

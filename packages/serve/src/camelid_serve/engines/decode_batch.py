@@ -15,10 +15,10 @@ import torch
 from camelid_serve.engine import Finish, Request, Scored
 
 from .kv_cache import column_bytes, drop, is_plain, new_cache, put, start_of, started
-from .sampling import Chooser, choose
+from .logprobs import scored
 from .positions import dynamic_positions, forget_lengths, native_length
 from .prefix_cache import Kept, Prefixes, common_start, room_for
-from .logprobs import scored
+from .sampling import Chooser, choose
 
 _PASS = 64
 """Tokens that cost more to read than one more pass through the model."""

@@ -18,13 +18,13 @@ from camelid_core.models.reference import Reference
 
 from camelid_serve.engine import Engine, Request, Scored
 
-from .lora_adapters import Adapters
 from .decode_batch import Batch, Row
+from .logprobs import score
+from .lora_adapters import Adapters
 from .memory_layout import laid_out, room_for_rows
 from .model_thread import ModelThread
 from .positions import longest_context, native_length
 from .prefix_cache import Prefixes, room_for
-from .logprobs import score
 from .token_stream import Ticket, fail
 
 _PROMPT_TOKENS = 16384

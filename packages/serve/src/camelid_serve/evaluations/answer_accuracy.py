@@ -12,10 +12,11 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from camelid_core.final_answers import same_answer
 from camelid_core.artefacts import DatasetUse, write_manifest
-from camelid_core.datasets.dataset import Dataset, open_source
+from camelid_core.datasets.dataset import Dataset
+from camelid_core.datasets.sources import open_source
 from camelid_core.errors import CamelidError, DataError, UsageError
+from camelid_core.final_answers import same_answer
 from camelid_core.plugins import Host, load_host
 from camelid_core.records import Record
 from camelid_core.tasks import Interrupted, TaskContext
@@ -23,8 +24,8 @@ from camelid_core.tasks import Interrupted, TaskContext
 from camelid_serve.assemble import Assembled, assemble
 from camelid_serve.config import EvaluateConfig
 from camelid_serve.predict.batch_answers import Progress, answer_many
-from camelid_serve.provenance import manifest_of, state_of
 from camelid_serve.predict.work_log import WorkLog
+from camelid_serve.provenance import manifest_of, state_of
 
 ANSWERS = "answers.jsonl"
 

@@ -26,10 +26,10 @@ from camelid_serve.predict.batch_answers import Progress
 from camelid_serve.predict.work_log import WorkLog
 
 from .long_context_config import ContextConfig
-from .plots import context_figure
-from .result_files import identity_of, write_results
 from .long_texts import Place, first_token, long_texts, places, tokens_of, window
 from .model_variants import Variant, variants
+from .plots import context_figure
+from .result_files import identity_of, write_results
 
 WORK = "context.work.jsonl"
 _PASS = 2048

@@ -9,8 +9,8 @@ from typing import Annotated, Self
 
 from camelid_core.config import Config
 from camelid_core.errors import CamelidError
-from camelid_core.paths import anchor
 from camelid_core.models.rope import RopeScaling
+from camelid_core.paths import anchor
 from pydantic import Field, field_validator
 
 from camelid_serve.config import Dtype

@@ -16,8 +16,8 @@ from typing import Any
 from camelid_core.artefacts import DatasetUse
 from camelid_core.errors import DataError
 from camelid_core.paths import given_path
-from camelid_core.readers.row_faults import Faults
 from camelid_core.readers.file_formats import SUFFIXES, OpenRows
+from camelid_core.readers.row_faults import Faults
 from camelid_core.tokenization.plain_text import plain_encoders
 
 from . import chronicle

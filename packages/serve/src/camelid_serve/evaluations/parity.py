@@ -22,8 +22,8 @@ from camelid_core.records import Message
 from camelid_serve.assemble import Assembled, assemble
 from camelid_serve.config import Dtype, Opening
 from camelid_serve.engine import Request, Sampling, Scored
-from camelid_serve.predict.inputs import open_input
 from camelid_serve.engine_spec import choose_engine, engine_text
+from camelid_serve.predict.inputs import open_input
 
 PROMPTS = (
     "What is the capital of France?",

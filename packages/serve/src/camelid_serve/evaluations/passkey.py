@@ -19,18 +19,18 @@ from camelid_core.plugins import Host, load_host
 from camelid_core.records import Message
 from camelid_core.tasks import Interrupted, TaskContext
 
-from camelid_serve.generation import ask
 from camelid_serve.assemble import Assembled, assemble_reference
 from camelid_serve.config import Opening
 from camelid_serve.engine import Sampling
+from camelid_serve.generation import ask
 from camelid_serve.predict.batch_answers import Progress
 from camelid_serve.predict.work_log import WorkLog
 
-from .long_context_config import PasskeyConfig
 from .haystack import found, haystack, key_of
+from .long_context_config import PasskeyConfig
+from .model_variants import Variant, variants
 from .plots import passkey_figure
 from .result_files import identity_of, write_results
-from .model_variants import Variant, variants
 
 WORK = "passkey.work.jsonl"
 ANSWERS = "answers.jsonl"

@@ -19,8 +19,8 @@ from camelid_core.tasks import TaskContext
 
 from camelid_serve.provenance import manifest_for, of_several
 
-from .plots import Draw, save
 from .model_variants import Variant
+from .plots import Draw, save
 
 RESULTS = "results.json"
 

@@ -16,9 +16,9 @@ from camelid_core.errors import CamelidError
 from camelid_core.records import Message
 from camelid_core.tasks import TaskContext
 
-from camelid_serve.generation import Delta, ask
 from camelid_serve.assemble import Assembled
 from camelid_serve.engine import Sampling
+from camelid_serve.generation import Delta, ask
 
 _ROUNDS = 16
 """Batches that are encoded and sorted together: the more, the less padding; the fewer, the less memory."""

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from camelid_core.artefacts import DatasetUse
-from camelid_core.datasets.dataset import Dataset, open_source
+from camelid_core.datasets.dataset import Dataset
+from camelid_core.datasets.sources import open_source
 from camelid_core.errors import DataError, UsageError
 from camelid_core.integrity import sha256
 from camelid_core.paths import HUB, given_path, is_here

@@ -17,9 +17,10 @@ from typing import Any
 from camelid_core.errors import UsageError
 
 from camelid_serve.config import PredictConfig
-from .inputs import PREDICTIONS, Row
 from camelid_serve.json_lines import line_of
 from camelid_serve.metrics import Means
+
+from .inputs import PREDICTIONS, Row
 
 OURS = ("generate", "error", "scores")
 """Columns of the result. One of that name in the input, from an earlier prediction perhaps, gives way."""

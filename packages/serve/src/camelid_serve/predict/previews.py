@@ -9,9 +9,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from camelid_core.errors import CamelidError
-from camelid_core.tokenization import Encoder
+from camelid_core.tokenization.encoder import Encoder
 
 from camelid_serve.engine import PromptTooLong
+
 from .inputs import Input
 
 

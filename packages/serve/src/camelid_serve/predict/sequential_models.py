@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from typing import Self
 
 from camelid_core.artefacts import TemplateContract
-from camelid_core.template_contract import contract_of
 from camelid_core.errors import CamelidError
 from camelid_core.models.loading import load_tokenizer
 from camelid_core.models.reference import Reference
 from camelid_core.plugins import Host
+from camelid_core.template_contract import contract_of
 
 from camelid_serve.assemble import Assembled, Residents
 from camelid_serve.config import PredictConfig

@@ -22,14 +22,15 @@ from camelid_core.models.reference import Reference, resolve_model
 from camelid_core.plugins import load_host
 from camelid_core.tasks import Interrupted, TaskContext
 
-from camelid_serve.generation import Delta
 from camelid_serve.assemble import Assembled
 from camelid_serve.config import PredictConfig
-from .inputs import Input, Survey, open_input
-from .batch_answers import Item, Progress, answer_many
+from camelid_serve.generation import Delta
 from camelid_serve.metrics import Metric, available, missing, score
-from .prediction_rows import asked, labels, write_predictions
 from camelid_serve.provenance import manifest_for, of_several, state_of
+
+from .batch_answers import Item, Progress, answer_many
+from .inputs import Input, Survey, open_input
+from .prediction_rows import asked, labels, write_predictions
 from .sequential_models import Together
 from .work_log import Done, Seen, WorkLog
 

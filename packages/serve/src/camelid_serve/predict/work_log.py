@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from camelid_core.integrity import fsync_directory
 from camelid_core.file_permissions import open_private
+from camelid_core.integrity import fsync_directory
 
 from camelid_serve.json_lines import line_of
 

@@ -12,15 +12,16 @@ import typer
 from camelid_core.commands.run_job import report, run_job
 from camelid_core.compat.command_lines import show_or_run
 from camelid_core.config import apply_overrides, validate
-from camelid_core.datasets.dataset import open_source, parse_sources
+from camelid_core.datasets.sources import open_source, parse_sources
 from camelid_core.errors import CamelidError
 from camelid_core.plugins import load_host
 from camelid_core.tasks import resolve
 
-from camelid_train.compat import finetune, merge as merging, uniform_finetune
-from camelid_train.toml import to_toml
+from camelid_train.compat import finetune, uniform_finetune
+from camelid_train.compat import merge as merging
 from camelid_train.compat.uniform_finetune import Meaning
 from camelid_train.config import Recipe
+from camelid_train.toml import to_toml
 
 app = typer.Typer(help="Other tools' command lines, read as recipes and commands.")
 _MOST_ROWS = 2_000_000

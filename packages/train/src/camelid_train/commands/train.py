@@ -11,7 +11,7 @@ import typer
 from camelid_core.commands.output import show_values
 from camelid_core.commands.run_job import report, run_job
 from camelid_core.config import load, parse_overrides, validate
-from camelid_core.datasets.dataset import open_source, parse_sources
+from camelid_core.datasets.sources import open_source, parse_sources
 from camelid_core.errors import UsageError
 from camelid_core.jobs.foreground import open_store
 from camelid_core.paths import given_path

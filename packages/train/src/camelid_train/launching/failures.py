@@ -10,8 +10,8 @@ from typing import Any
 
 from camelid_core import errors
 from camelid_core.errors import CamelidError, TrainingError
-from camelid_core.jobs.run_directories import RESULT
 from camelid_core.jobs.attempt_result import How, Result, last_lines
+from camelid_core.jobs.run_directories import RESULT
 
 from .rank_logs import log_of
 

@@ -23,14 +23,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
-from camelid_core.subprocesses import module_command
-from camelid_core.models.devices import cores
 from camelid_core.events import read_events
 from camelid_core.jobs.attempt_result import How, Result
+from camelid_core.models.devices import cores
+from camelid_core.subprocesses import module_command
 from camelid_core.tasks import Interrupted, Stop, TaskContext
 
-from . import failures
 from camelid_train.distributed.context import EVENTS, STOP, Order
+
+from . import failures
 
 if TYPE_CHECKING:
     from camelid_train.config import Recipe

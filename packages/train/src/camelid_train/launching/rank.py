@@ -21,9 +21,10 @@ from camelid_core.tasks import Interrupted
 
 from camelid_train.distributed import group
 from camelid_train.distributed.context import Order, Shared
+from camelid_train.distributed.world import found
+
 from .failures import LOST, is_lost_peer
 from .rank_logs import log_of, print_into
-from camelid_train.distributed.world import found
 
 _LOG_BYTES = 50_000_000
 _STDOUT = 1

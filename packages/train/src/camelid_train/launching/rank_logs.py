@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from camelid_core.jobs.run_directories import LOG
 from camelid_core.file_permissions import FILE
+from camelid_core.jobs.run_directories import LOG
 from torch.distributed.elastic.multiprocessing.api import LogsDest, LogsSpecs
 
 _STDOUT, _STDERR = 1, 2

@@ -10,7 +10,7 @@ import random
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from camelid_core.tokenization import IGNORE, Example
+from camelid_core.tokenization.encoder import IGNORE, Example
 
 
 class StepBatches:

@@ -13,7 +13,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
-from camelid_core.tokenization import IGNORE
+from camelid_core.tokenization.encoder import IGNORE
 from torch import nn
 from torch.nn import functional
 

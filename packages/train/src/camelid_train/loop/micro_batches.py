@@ -21,11 +21,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from camelid_core.errors import TrainingError
-from camelid_core.tokenization import IGNORE
+from camelid_core.tokenization.encoder import IGNORE
 from torch.nn.parallel import DistributedDataParallel
 
 from camelid_train.distributed import gradient_average
-
 from camelid_train.saving.run_totals import Tally
 
 if TYPE_CHECKING:

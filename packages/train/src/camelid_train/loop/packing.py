@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from camelid_core.tokenization import IGNORE
+from camelid_core.tokenization.encoder import IGNORE
 
 _NEAR = {torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 5e-2}
 """How far results may lie apart by rounding, in standard deviations."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from camelid_core.tokenization import IGNORE, Example
+from camelid_core.tokenization.encoder import IGNORE, Example
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
@@ -21,12 +21,12 @@ from camelid_train.methods import TuningMethod
 from camelid_train.methods.full import FULL
 from camelid_train.saving import checkpoint
 from camelid_train.saving.retention import Keeping
+from camelid_train.saving.run_totals import Tally
 
 from .batches import Collator, StepBatches, lengths_of
 from .loss import label_loss, wanted_positions
 from .micro_batches import MicroBatches
 from .packing import end_to_end, row_lengths
-from camelid_train.saving.run_totals import Tally
 
 
 def longest(examples: Sequence[Any], rows: int) -> list[Any]:

@@ -1,5 +1,7 @@
 """Tuning methods, one file each: a `[method]` section with its knobs and the `TuningMethod` that reads it."""
 
-from .base import Method, Situation, TuningMethod
+from camelid_train.sections import Method
+
+from .base import Situation, TuningMethod
 
 __all__ = ["Method", "Situation", "TuningMethod"]

@@ -12,19 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
-from camelid_core.models.adapters import ModelAdapter
-from camelid_core.config import Config
 from camelid_core.errors import ModelError
+from camelid_core.models.adapters import ModelAdapter
+
+from camelid_train.sections import Method
 
 if TYPE_CHECKING:
     from camelid_core.models.loading import Dtype
     from camelid_core.models.reference import Reference
-
-
-class Method(Config):
-    """Base of every `[method]` section. `type` is a `Literal` of the method's name, and its default."""
-
-    type: str
 
 
 MethodT = TypeVar("MethodT", bound=Method)

@@ -9,7 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from .base import Method, Situation, TuningMethod, refuse_quantised
+from camelid_train.sections import Method
+
+from .base import Situation, TuningMethod, refuse_quantised
 
 if TYPE_CHECKING:
     from camelid_core.models.loading import Dtype

@@ -9,7 +9,9 @@ from typing import Any, Literal
 
 from camelid_core.errors import ModelError
 
-from .base import Method, Situation, TuningMethod
+from camelid_train.sections import Method
+
+from .base import Situation, TuningMethod
 from .lora import with_base
 from .targets import check_targets, linear_names
 

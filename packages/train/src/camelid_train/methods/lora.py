@@ -13,7 +13,9 @@ from typing import Any, Literal, TypeVar
 from camelid_core.errors import ConfigError, ModelError
 from pydantic import Field
 
-from .base import Method, Situation, TuningMethod
+from camelid_train.sections import Method
+
+from .base import Situation, TuningMethod
 from .targets import check_targets, choose_targets, linear_names
 
 Initial = Literal["default", "gaussian", "orthogonal", "pissa", "olora", "eva"]

@@ -10,11 +10,9 @@ from typing import Any
 from camelid_core.plugins import load_host
 from camelid_core.registry import Registry
 
-from camelid_train import sections
+from camelid_train.sections import Method
 
-from .base import Method, TuningMethod
-
-DEFAULT = "lora"
+from .base import TuningMethod
 
 
 def methods() -> Registry[TuningMethod[Any]]:
@@ -24,12 +22,3 @@ def methods() -> Registry[TuningMethod[Any]]:
 
 def method_of(section: Method) -> TuningMethod[Any]:
     return methods()[section.type]
-
-
-def read_section(value: Any) -> Method:
-    """The section that `value` means: its `type` says which class reads it.
-
-    Raises:
-        ValidationError: no such method, or a knob that does not fit it.
-    """
-    return sections.read(value, Method, methods(), DEFAULT, {})

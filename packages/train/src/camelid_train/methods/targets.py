@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from camelid_core.models.adapters import ModelAdapter, infer_targets
 from camelid_core.errors import ModelError
+from camelid_core.models.adapters import ModelAdapter, infer_targets
 
 ALL_LINEAR = "all-linear"
 

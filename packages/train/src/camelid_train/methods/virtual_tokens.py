@@ -12,7 +12,9 @@ from typing import Any, TypeVar
 from camelid_core.errors import ModelError
 from pydantic import Field
 
-from .base import Method, Situation, TuningMethod
+from camelid_train.sections import Method
+
+from .base import Situation, TuningMethod
 from .lora import with_base
 
 

@@ -15,8 +15,8 @@ import torch
 from camelid_core.tasks import TaskContext
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from camelid_train.loop.memory import optimizer_bytes, trainable_bytes
 from camelid_train.saving.run_totals import Tally
-from camelid_train.preflight.step_measurement import learning_bytes, optimizer_bytes
 
 from .evaluation import Evaluations
 from .stop_rules import leave_if_asked
@@ -50,7 +50,7 @@ class Progress(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any = None, **_: Any
     ) -> None:
         self._began = time.monotonic() - self.tally.seconds
-        self._saving = (learning_bytes(model) + optimizer_bytes(model)) / _SAVED_PER_SECOND
+        self._saving = (trainable_bytes(model) + optimizer_bytes(model)) / _SAVED_PER_SECOND
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         seconds = self.tally.seconds = time.monotonic() - self._began

@@ -14,7 +14,7 @@ from typing import Any
 from camelid_core.errors import CamelidError
 from camelid_core.records import Record
 from camelid_core.tasks import TaskContext
-from camelid_core.tokenization import Encoder
+from camelid_core.tokenization.encoder import Encoder
 
 _LONGEST = 4000
 """Characters of a text that go into an event."""

@@ -1,5 +1,7 @@
 """What a run learns from: an `[objective]` section with its knobs and the `LearningObjective` that reads it."""
 
-from .base import LearningObjective, Objective, Run
+from camelid_train.sections import Objective
+
+from .base import LearningObjective, Run
 
 __all__ = ["LearningObjective", "Objective", "Run"]

@@ -13,23 +13,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from camelid_core.config import Config
+from camelid_train.sections import Objective
 
 if TYPE_CHECKING:
     from camelid_core.plugins import Host
     from camelid_core.token_cache.cache import Progress
-    from camelid_core.tokenization import Encoder
+    from camelid_core.tokenization.encoder import Encoder
     from transformers import TrainingArguments
 
     from camelid_train.config import DataSection, Recipe
     from camelid_train.data import Prepared
     from camelid_train.methods import TuningMethod
-
-
-class Objective(Config):
-    """Base of every `[objective]` section. `type` is a `Literal` of the objective's name, and its default."""
-
-    type: str
 
 
 ObjectiveT = TypeVar("ObjectiveT", bound=Objective)

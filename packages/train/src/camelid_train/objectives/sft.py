@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
-from .base import LearningObjective, Objective, Run
+from camelid_train.sections import SftObjective
 
-
-class SftObjective(Objective):
-    """Learn the answers as they stand."""
-
-    type: Literal["sft"] = "sft"
+from .base import LearningObjective, Run
 
 
 class Sft(LearningObjective[SftObjective]):

@@ -12,27 +12,12 @@ from camelid_core.errors import DataError
 from camelid_core.models.loading import load_tokenizer
 from camelid_core.models.reference import resolve_model
 from camelid_core.plugins import load_host
-from camelid_core.tokenization import Encoder
+from camelid_core.tokenization.encoder import Encoder
 
 from camelid_train.config import Recipe
 from camelid_train.loop.batches import lengths_of
 from camelid_train.objectives.registry import objective_of
-
-
-def steps_of(recipe: Recipe, rows: int, processes: int) -> tuple[int, float, float]:
-    """Optimizer steps of a run over so many rows on so many processes, its passes, and how often it takes a row.
-
-    Raises:
-        DataError: too few rows for a step.
-    """
-    train = recipe.train
-    batch = train.batch_size * train.accumulation * processes
-    per_pass, taken = objective_of(recipe.objective).one_pass(recipe.objective, rows, batch)
-    if not per_pass:
-        raise DataError(f"{rows} rows are too few for a step of {batch}. Lower train.batch_size, or add rows.")
-    steps = train.max_steps or math.ceil(train.epochs * per_pass)
-    passes = steps / per_pass
-    return steps, passes, passes * taken / rows
+from camelid_train.objectives.steps import steps_of
 
 
 def plan(recipe: Recipe) -> dict[str, Any]:

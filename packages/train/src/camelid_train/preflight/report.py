@@ -15,9 +15,10 @@ from camelid_core.errors import DiskFull
 from camelid_core.tasks import TaskContext
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from camelid_train.loop.memory import trainable_bytes
 from camelid_train.objectives import Run
 
-from .step_measurement import PATIENCE, Measured, learning_bytes, measure
+from .step_measurement import PATIENCE, Measured, measure
 
 _COMFORTABLE = 0.85
 """Share of the memory that a proposal may be expected to take."""
@@ -201,7 +202,7 @@ def _work(run: Run, trainer: Any, state: TrainerState, batches: int) -> Work:
 
 def _space(run: Run, directory: Path, steps: int) -> Space:
     """A checkpoint holds what learns and two numbers of AdamW's for each; one more is there while it is written."""
-    train, learning = run.recipe.train, learning_bytes(run.model)
+    train, learning = run.recipe.train, trainable_bytes(run.model)
     whole = run.method.kind == "model"
     result = sum(p.numel() * p.element_size() for p in run.model.parameters()) if whole else learning
     kept = min(train.keep, steps // train.save_steps) + 1 + train.best

@@ -22,8 +22,9 @@ import psutil
 import torch
 from camelid_core.errors import TrainingError
 
-from camelid_train.distributed import group, agreement
+from camelid_train.distributed import agreement, group
 from camelid_train.loop.batches import lengths_of
+from camelid_train.loop.memory import optimizer_bytes
 
 PATIENCE = 30.0
 """Seconds of a first step behind which there is no second."""
@@ -130,15 +131,6 @@ def _be_careful(trainer: Measurable, first: Measured) -> None:
         trainer.use_micro_batch(
             fits, f"{rows} rows are expected to take {first.expected(rows):,} of {first.free:,} bytes."
         )
-
-
-def optimizer_bytes(model: Any) -> int:
-    """Two numbers for each that learns, as AdamW keeps them."""
-    return 2 * learning_bytes(model)
-
-
-def learning_bytes(model: Any) -> int:
-    return sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
 
 
 def _steady(trainer: Measurable, model: Any, batch: dict[str, Any], state: int) -> _Step:

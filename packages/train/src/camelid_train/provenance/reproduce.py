@@ -24,8 +24,8 @@ from camelid_core.jobs import Job, JobStore
 from camelid_core.jobs.run_directories import EVENTS, attempts
 from camelid_core.writers.file_formats import whole
 
-from camelid_train.toml import to_toml
 from camelid_train.config import Recipe
+from camelid_train.toml import to_toml
 
 TASK = "train"
 _DOS_EPOCH = 315532800.0  # no zip knows an earlier time

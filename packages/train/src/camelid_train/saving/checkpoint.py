@@ -25,9 +25,8 @@ from camelid_core.integrity import fsync_directory, safetensors_header, sha256, 
 from huggingface_hub import split_torch_state_dict_into_shards
 from safetensors.torch import load_file, save_file
 
-from .run_totals import Tally
-
 from . import disk_space
+from .run_totals import Tally
 
 _MANIFEST = "checkpoint.json"
 _WEIGHTS = "weights"

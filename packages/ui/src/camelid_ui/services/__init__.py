@@ -17,13 +17,13 @@ from camelid_core.plugins import Host, load_host
 from camelid_ui.access_profile import LOCAL, Profile
 
 from .chat import Chat
+from .conversation_files import History
 from .data import Data
 from .feedback import Feedback
-from .permissions import enforce
-from .conversation_files import History
 from .jobs import Jobs
 from .merge import Merging
 from .models import Models
+from .permissions import enforce
 from .plugins import Plugins
 from .predictions import Predictions
 from .training import Training

@@ -17,9 +17,9 @@ from camelid_core.errors import CamelidError, ModelError
 from camelid_serve.engine import Sampling
 from camelid_serve.engine_process.client import EngineProcess, Reply
 
-from .streaming_answers import Answer, Column, together
-from .models import Models
 from .memory_check import check_room
+from .models import Models
+from .streaming_answers import Answer, Column, together
 
 _LEAVE_SECONDS = 2.0
 

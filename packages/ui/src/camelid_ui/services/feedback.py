@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
-from camelid_core.errors import UsageError
 from camelid_core.datasets.feedback import retraction, say
+from camelid_core.errors import UsageError
 from camelid_core.paths import data_dir
 from camelid_core.readers.row_faults import RowFault
 from camelid_core.readers.text_values import text

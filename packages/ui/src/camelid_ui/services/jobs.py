@@ -18,9 +18,9 @@ from typing import Any
 from camelid_core.config import Config
 from camelid_core.events import read_events
 from camelid_core.jobs import Job, JobStore, State
-from camelid_core.jobs.run_directories import EVENTS, LOG, attempts
-from camelid_core.jobs.job import ACTIVE
 from camelid_core.jobs.attempt_result import last_lines
+from camelid_core.jobs.job import ACTIVE
+from camelid_core.jobs.run_directories import EVENTS, LOG, attempts
 
 LOG_BYTES = 64_000
 RUNNING = frozenset({State.QUEUED, State.CLAIMED, State.RUNNING, State.LOST})

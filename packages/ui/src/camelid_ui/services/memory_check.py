@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from camelid_core.models.devices import cpu_has_bf16, describe
 from camelid_core.errors import CamelidError, ModelError
+from camelid_core.models.devices import cpu_has_bf16, describe
 
 from .models import Models, parameters
 

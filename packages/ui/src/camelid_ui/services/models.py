@@ -19,8 +19,8 @@ from camelid_core.models.reference import Reference, all_weights, resolve_model
 from camelid_core.paths import artefacts_dir, models_dir
 from camelid_core.plugins import Host
 from camelid_core.records import Message
-from camelid_core.templates import PromptTemplate
-from camelid_core.tokenization import IGNORE, Encoder
+from camelid_core.templates.template import PromptTemplate
+from camelid_core.tokenization.encoder import IGNORE, Encoder
 
 from .tokenizers import LightTokenizer, light_tokenizer
 

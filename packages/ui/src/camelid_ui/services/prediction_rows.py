@@ -16,10 +16,10 @@ from typing import Any
 
 from camelid_core.errors import DataError
 from camelid_serve.config import PredictConfig
-from camelid_serve.predict.inputs import Row, open_input
 from camelid_serve.json_lines import line_of
-from camelid_serve.predict.task import work_so_far
+from camelid_serve.predict.inputs import Row, open_input
 from camelid_serve.predict.prediction_rows import asked, joined, labels, so_far
+from camelid_serve.predict.task import work_so_far
 
 from .prediction_table import Numbered, Showing, Table, scores_of
 

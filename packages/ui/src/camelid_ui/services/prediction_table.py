@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from camelid_serve.predict.inputs import ANSWERED_BY
 from camelid_serve.metrics import Means
+from camelid_serve.predict.inputs import ANSWERED_BY
 
 Showing = Literal["all", "failed", "worst"]
 """In the input's order; of that, those with an error; or those with the lowest scores first."""

@@ -18,23 +18,23 @@ from typing import Any, TypeVar
 
 from camelid_core import staging
 from camelid_core.errors import CamelidError, DataError, UsageError
+from camelid_core.file_permissions import DIRECTORY, FILE, make_private
 from camelid_core.jobs import Job
 from camelid_core.jobs.run_directories import attempts
 from camelid_core.paths import given_path
 from camelid_core.plugins import Host
-from camelid_core.file_permissions import DIRECTORY, FILE, make_private
 from camelid_core.readers import Columns
 from camelid_serve.config import PredictConfig
-from camelid_serve.predict.inputs import PREDICTIONS, Row, Survey, open_input
 from camelid_serve.engine_spec import choose_engine
-from camelid_serve.predict.task import WORK
+from camelid_serve.predict.inputs import PREDICTIONS, Row, Survey, open_input
 from camelid_serve.predict.prediction_rows import asked, labels
+from camelid_serve.predict.task import WORK
 
 from camelid_ui.field_values import Invalid, overrides
 
-from .prediction_rows import Finished, UnderWay
 from .jobs import Jobs, JobView
 from .models import Models, TokenView
+from .prediction_rows import Finished, UnderWay
 from .prediction_table import Answers, Showing
 
 TASK = "predict"

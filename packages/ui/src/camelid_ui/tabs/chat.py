@@ -13,22 +13,22 @@ from typing import Any
 import gradio as gr
 from camelid_serve.engine import Sampling
 
-from camelid_ui.conversation_tree import Talk
 from camelid_ui.config_form import Form
+from camelid_ui.conversation_tree import Talk
 from camelid_ui.services import Services
 from camelid_ui.text import t
 
-from . import chat_actions, chat_history, chat_settings, chat_models
-from .components import controls, panel
+from . import chat_actions, chat_history, chat_models, chat_settings
 from .chat_models import Picking, status_of
 from .chat_stream import Talking
+from .components import controls, panel
 
 __all__ = ["ChatTab", "build", "status_of"]
 
 
 @dataclass(frozen=True)
 class ChatTab:
-    chat_models: Picking
+    picking: Picking
     talking: Talking
     history: chat_history.ChatHistory
 

@@ -18,8 +18,8 @@ from camelid_ui.views import note
 from camelid_ui.views.chat import context
 
 from . import EACH, LATEST, PRIVATE
-from .components import message
 from .chat_stream import Sides, Talking, pressed
+from .components import message
 
 
 def wire_measuring(services: Services, ui: Talking) -> None:

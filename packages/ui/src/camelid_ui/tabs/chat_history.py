@@ -15,18 +15,18 @@ import gradio as gr
 from camelid_core.errors import CamelidError
 from camelid_serve.chat.transcripts import Transcript
 
+from camelid_ui.answer_feedback import conversation, ident, judged, transcripts
 from camelid_ui.conversation_tree import Talk
 from camelid_ui.field_values import Invalid
-from camelid_ui.answer_feedback import conversation, ident, judged, transcripts
 from camelid_ui.services import Services
-from camelid_ui.services.feedback import PAIRS, THUMBS
 from camelid_ui.services.conversation_files import MOST
+from camelid_ui.services.feedback import PAIRS, THUMBS
 from camelid_ui.text import LOCALES, Voice, strings, t, voice_of
 from camelid_ui.views import note
 
 from . import EACH, PRIVATE
-from .components import held, message, panel
 from .chat_stream import Talking
+from .components import held, message, panel
 
 _MOUNT = "camelidHistory.mount(element, trigger, props.words);"
 _TITLE = 80

@@ -15,16 +15,17 @@ import gradio as gr
 from camelid_core.errors import CamelidError, ModelError
 from camelid_serve.engine import Sampling
 
+from camelid_ui.config_form import Form
 from camelid_ui.conversation_tree import Talk
 from camelid_ui.field_values import Invalid
-from camelid_ui.config_form import Form
 from camelid_ui.services import Services
-from camelid_ui.services.streaming_answers import Column
 from camelid_ui.services.chat import Left
-from .components import message, set_of
+from camelid_ui.services.streaming_answers import Column
 from camelid_ui.text import Voice, voice_of
 from camelid_ui.views import error
 from camelid_ui.views.chat import column
+
+from .components import message, set_of
 
 Updates = tuple[Any, ...]
 

@@ -17,8 +17,8 @@ from camelid_ui.views import empty, esc, facts
 from camelid_ui.views import jobs as view
 
 from . import PRIVATE
-from .job import JobPanel, build_job
 from .components import PICKED, address, chooser, panel
+from .job import JobPanel, build_job
 
 _EVENTS = 40
 

@@ -12,8 +12,8 @@ import gradio as gr
 from camelid_core.errors import CamelidError
 from camelid_train.config import MergeConfig
 
-from camelid_ui.field_values import Invalid
 from camelid_ui.config_form import Form
+from camelid_ui.field_values import Invalid
 from camelid_ui.services import Services
 from camelid_ui.services.jobs import JobView
 from camelid_ui.services.merge import load_line
@@ -23,8 +23,8 @@ from camelid_ui.views import jobs as jobs_view
 from camelid_ui.views.numbers import size
 
 from . import LATEST, PRIVATE
-from .job import JobPanel, build_job
 from .components import PICKED, address, chooser, message, panel
+from .job import JobPanel, build_job
 
 
 @dataclass(frozen=True)

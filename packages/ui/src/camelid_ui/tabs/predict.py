@@ -13,8 +13,8 @@ from camelid_core.errors import CamelidError
 from camelid_core.readers import SUFFIXES, Columns
 from camelid_serve.config import PredictConfig
 
-from camelid_ui.field_values import Invalid
 from camelid_ui.config_form import Form
+from camelid_ui.field_values import Invalid
 from camelid_ui.services import Services
 from camelid_ui.services.jobs import JobView
 from camelid_ui.services.prediction_table import SHOWN, Showing
@@ -25,8 +25,8 @@ from camelid_ui.views import predict as view
 from camelid_ui.views.numbers import count
 
 from . import EACH, LATEST, PRIVATE
-from .job import JobPanel, build_job
 from .components import PICKED, address, chooser, message, panel
+from .job import JobPanel, build_job
 
 _NOT_HERE = ("output",)
 ROLES = ("instruction", "input", "system", "messages")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from camelid_core.errors import CamelidError
-from camelid_core.tokenization import Tokens
+from camelid_core.tokenization.encoder import Tokens
 from camelid_ui.services.data.lengths import SAMPLE, Lengths
 from hypothesis import given
 from hypothesis import strategies as st

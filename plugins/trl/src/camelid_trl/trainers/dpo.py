@@ -9,8 +9,8 @@ from trl import DPOConfig, DPOTrainer
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 
 from camelid_trl.dpo import DpoObjective
-from camelid_trl.trainer_mixin import Tried, placeholder, plainly, with_reference
 from camelid_trl.preference_rows import Pair
+from camelid_trl.trainer_mixin import Tried, placeholder, plainly, with_reference
 
 
 class Trainer(Tried, DPOTrainer):

@@ -8,7 +8,7 @@ from itertools import takewhile
 from typing import Any
 
 import torch
-from camelid_core.templates import PromptTemplate
+from camelid_core.templates.template import PromptTemplate
 from camelid_train.loop.batches import by_length
 from camelid_train.loop.trainer import EpochLoader
 from camelid_train.objectives import Run
@@ -16,8 +16,8 @@ from camelid_train.objectives.rewards import Reward, rewards
 from trl import GRPOConfig, GRPOTrainer
 
 from camelid_trl.grpo import GrpoObjective
-from camelid_trl.trainer_mixin import Ours, placeholder, plainly, unchanged
 from camelid_trl.preference_rows import Task
+from camelid_trl.trainer_mixin import Ours, placeholder, plainly, unchanged
 
 
 class Groups:

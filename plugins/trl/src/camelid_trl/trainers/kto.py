@@ -10,8 +10,8 @@ from trl import KTOConfig, KTOTrainer
 from trl.trainer.kto_trainer import DataCollatorForUnpairedPreference
 
 from camelid_trl.kto import KtoObjective
-from camelid_trl.trainer_mixin import Tried, placeholder, plainly, with_reference
 from camelid_trl.preference_rows import Judged
+from camelid_trl.trainer_mixin import Tried, placeholder, plainly, with_reference
 
 
 class Trainer(Tried, KTOTrainer):

@@ -6,13 +6,13 @@ import warnings
 from typing import Any
 
 import datasets
-from camelid_core.tokenization import IGNORE
+from camelid_core.tokenization.encoder import IGNORE
 from camelid_train.objectives import Run
 from trl.import_utils import TRLExperimentalWarning
 
 from camelid_trl.orpo import OrpoObjective
-from camelid_trl.trainer_mixin import Tried, plainly, unchanged
 from camelid_trl.preference_rows import Pair
+from camelid_trl.trainer_mixin import Tried, plainly, unchanged
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", TRLExperimentalWarning)

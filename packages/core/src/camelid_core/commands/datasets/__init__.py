@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from . import files, listing, clean_mix, quality
+from . import clean_mix, files, listing, quality
 
 app = typer.Typer(help="Look at, fetch, convert, clean and mix datasets.", no_args_is_help=True)
 for part in (listing, files, quality, clean_mix):

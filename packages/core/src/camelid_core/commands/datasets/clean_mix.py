@@ -10,14 +10,15 @@ from typing import Annotated, Any
 import typer
 
 from camelid_core.commands.output import show
-from camelid_core.datasets.dataset import Dataset, open_source, parse_sources
+from camelid_core.datasets.dataset import Dataset
+from camelid_core.datasets.sources import open_source, parse_sources
 from camelid_core.errors import UsageError
 from camelid_core.plugins import load_host
 from camelid_core.records import Record
 from camelid_core.registry import Registry
 
-from .progress_meter import Meter, expected_rows
 from .arguments import Json, Name, refuse_to_overwrite, several
+from .progress_meter import Meter, expected_rows
 
 app = typer.Typer()
 Out = Annotated[Path | None, typer.Option(help="The file to write; its suffix says the format.")]
@@ -135,8 +136,8 @@ def _keep(
 
         write(records, out)
         return
-    from camelid_core.datasets import library
     from camelid_core.artefacts import effective_licence
+    from camelid_core.datasets import library
 
     languages = tuple(dict.fromkeys(code for dataset in datasets for code in dataset.languages))
     licence = effective_licence({dataset.name: dataset.licence for dataset in datasets})

@@ -12,9 +12,10 @@ from typing import Annotated, Any
 
 import typer
 
-from camelid_core.datasets import library
 from camelid_core.commands.output import show_values
-from camelid_core.datasets.dataset import Dataset, open_source
+from camelid_core.datasets import library
+from camelid_core.datasets.dataset import Dataset
+from camelid_core.datasets.sources import open_source
 from camelid_core.errors import DataError, UsageError
 from camelid_core.paths import given_path, is_here
 from camelid_core.plugins import load_host

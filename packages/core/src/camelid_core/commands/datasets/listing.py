@@ -10,13 +10,14 @@ from typing import Annotated
 import typer
 
 from camelid_core.commands.output import ProgressPrinter, show
-from camelid_core.datasets.dataset import Dataset, Progress, everything, open_source
+from camelid_core.datasets.dataset import Dataset, Progress
+from camelid_core.datasets.sources import everything, open_source
 from camelid_core.errors import UsageError
 from camelid_core.plugins import load_host
 
+from .arguments import Json, Name, split_named
 from .chart import chart
 from .descriptions import WORDS, entry, fitted, languages, matches, record_json, story
-from .arguments import Json, Name, split_named
 
 app = typer.Typer()
 _MEGABYTE = 1 << 20

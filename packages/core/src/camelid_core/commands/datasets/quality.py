@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from camelid_core.commands.output import show
-from camelid_core.datasets.dataset import Dataset, Split, open_source, parse_sources
+from camelid_core.datasets.dataset import Dataset, Split
+from camelid_core.datasets.sources import open_source, parse_sources
 from camelid_core.plugins import Host, load_host
 from camelid_core.records import Record
 
-from .progress_meter import Meter, expected_rows
 from .arguments import Json, Name, several, split_named
+from .progress_meter import Meter, expected_rows
 
 if TYPE_CHECKING:
     from camelid_core.quality import Lint
-    from camelid_core.tokenization import Encoder
+    from camelid_core.tokenization.encoder import Encoder
 
 app = typer.Typer()
 _EXAMPLES = 3
@@ -118,7 +119,7 @@ def _tokens(records: Iterator[Record], encoder: Encoder, cutoff: int, rows: int,
 def _encoder(model: str, template: str, host: Host) -> Encoder:
     from camelid_core.models.loading import load_tokenizer
     from camelid_core.models.reference import resolve_model
-    from camelid_core.tokenization import Encoder
+    from camelid_core.tokenization.encoder import Encoder
 
     reference = resolve_model(model, host)
     return Encoder(load_tokenizer(reference), host.templates[template or reference.template])
@@ -130,7 +131,7 @@ def _known_lints(encoder: Encoder | None) -> dict[str, Lint]:
 
     if encoder is None:
         return dict(LINTS)
-    from camelid_core.tokenization import special_tokens
+    from camelid_core.special_tokens import special_tokens
 
     return {**LINTS, "control-tokens": control_tokens_of(special_tokens(encoder.tokenizer))}
 

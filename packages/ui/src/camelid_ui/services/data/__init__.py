@@ -13,11 +13,11 @@ from camelid_ui.services.models import Models
 
 from .add import Adding
 from .cache import Cache
-from .lints import Checks
 from .collection import Collection
 from .dataset_entries import Entry
 from .fetch import Fetching
 from .lengths import Lengths, Measure
+from .lints import Checks
 from .mix import Mixing
 
 __all__ = ["Collection", "Data", "Entry", "Lengths"]

@@ -18,9 +18,9 @@ from camelid_core.records import Record
 
 from camelid_ui.services.background_work import Background, Report, Work
 
-from .lints import watched
 from .collection import Collection
 from .dataset_entries import Entry
+from .lints import watched
 
 FIRST = 200
 """Rows that a preview reads."""

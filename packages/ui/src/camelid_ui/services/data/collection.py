@@ -12,7 +12,8 @@ from itertools import islice
 from pathlib import Path
 
 from camelid_core.datasets import library
-from camelid_core.datasets.dataset import Dataset, everything, open_source
+from camelid_core.datasets.dataset import Dataset
+from camelid_core.datasets.sources import everything, open_source
 from camelid_core.errors import CamelidError, DataError, UnknownName, UsageError
 from camelid_core.plugins import Host
 from camelid_core.records import Record

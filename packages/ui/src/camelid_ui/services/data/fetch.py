@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from camelid_core.datasets.dataset import open_source
+from camelid_core.datasets.sources import open_source
 from camelid_core.errors import UsageError
 
 from camelid_ui.services.background_work import Background, Report, Work

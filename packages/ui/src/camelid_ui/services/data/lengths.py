@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Any
 
 from camelid_core.token_cache import Encoded, TokenCache
-from camelid_core.tokenization import Tokens
+from camelid_core.tokenization.encoder import Tokens
 
 from camelid_ui.services.background_work import Background, Report, Work
 from camelid_ui.services.models import Models

@@ -10,18 +10,18 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from camelid_core.datasets import library
 from camelid_core.artefacts import effective_licence
-from camelid_core.datasets.dataset import parse_sources
+from camelid_core.datasets import library
+from camelid_core.datasets.sources import parse_sources
 from camelid_core.errors import CamelidError
 from camelid_core.mixing import Mixture, counts, mix
 from camelid_core.quality import Account
 
 from camelid_ui.services.background_work import Background, Report, Work
 
-from .lints import watched
 from .collection import Collection
 from .dataset_entries import Entry
+from .lints import watched
 
 MOST_SOURCES = 60
 TAGS_FROM = 200

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from camelid_core.config import validate
-from camelid_core.datasets.dataset import open_source, parse_sources
+from camelid_core.datasets.sources import open_source, parse_sources
 from camelid_core.errors import CamelidError, DataError, JobError, ModelError
 from camelid_core.jobs import Job
 from camelid_core.jobs.deletion import delete
@@ -23,8 +23,8 @@ from camelid_ui.services.jobs import Jobs
 from camelid_ui.services.models import Models
 
 from . import selection
-from .run_comparison import Comparison, differences
 from .estimate import Estimate, estimate
+from .run_comparison import Comparison, differences
 from .runs import Brief, Opened, Run, Stories, brief
 
 TASK = "train"

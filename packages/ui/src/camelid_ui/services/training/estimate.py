@@ -8,10 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from camelid_core.datasets.dataset import parse_sources
+from camelid_core.datasets.sources import parse_sources
 from camelid_core.models.devices import cpu_has_bf16, describe
 from camelid_train.config import Recipe
-from camelid_train.planning.plan import steps_of
+from camelid_train.objectives.steps import steps_of
 
 from camelid_ui.services.data import Data
 from camelid_ui.services.models import Models, dimensions, parameters, weights_size

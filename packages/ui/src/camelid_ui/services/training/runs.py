@@ -16,8 +16,8 @@ from typing import Any
 
 from camelid_core.events import read_events
 from camelid_core.jobs import Job
-from camelid_core.jobs.run_directories import EVENTS, attempts
 from camelid_core.jobs.job import State
+from camelid_core.jobs.run_directories import EVENTS, attempts
 
 from camelid_ui.services.jobs import RUNNING, JobView
 

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from camelid_core.datasets.dataset import Source, parse_sources
+from camelid_core.datasets.dataset import Source
+from camelid_core.datasets.sources import parse_sources
 from camelid_core.errors import CamelidError
 from camelid_core.plugins import Host
 from camelid_train.config import Recipe

@@ -18,7 +18,24 @@ from camelid_ui.tabs.components import address, held, message
 from camelid_ui.text import voice_of
 from camelid_ui.views.data import selected_dataset as chosen_view
 
-from . import add as adding, cache, selected_dataset, fetch as fetching, lengths, lints, mix as mixing, sidebar, add_handlers, mix_handlers
+from . import (
+    add as adding,
+)
+from . import (
+    add_handlers,
+    cache,
+    lengths,
+    lints,
+    mix_handlers,
+    selected_dataset,
+    sidebar,
+)
+from . import (
+    fetch as fetching,
+)
+from . import (
+    mix as mixing,
+)
 
 ROOMS = ("", "add", "mix")
 _TO_ROOM = "() => { if (innerWidth <= 700) document.getElementById('data-room').scrollIntoView({behavior: 'smooth'}); }"
@@ -33,11 +50,11 @@ class DataTab:
     `current` follows `chosen`: a box also says that it changed when the page around it is drawn anew, a state does not.
     """
 
-    selected_dataset: gr.Textbox
+    chosen: gr.Textbox
     current: gr.State
     row: gr.Textbox
     room: gr.Textbox
-    sidebar: sidebar.Side
+    side: sidebar.Side
     set: selected_dataset.Chosen
     fetch: fetching.FetchRoom
     lengths: lengths.LengthsRoom
@@ -131,7 +148,13 @@ def _choose(tab: DataTab, services: Services) -> None:
         shown.head, *tab.fetch.shown, shown.body, tab.bottom.use, tab.bottom.mix, confirm.ask,
         confirm.row, *shown.paged,
     ]  # fmt: skip
-    gr.on([tab.current.change, tab.fetch.fetched.change], choose, [tab.current, tab.row], outputs, **selected_dataset.IN_ORDER)
+    gr.on(
+        [tab.current.change, tab.fetch.fetched.change],
+        choose,
+        [tab.current, tab.row],
+        outputs,
+        **selected_dataset.IN_ORDER,
+    )
     confirm.yes.click(remove, tab.chosen, tab.chosen, **PRIVATE)
 
 
@@ -151,6 +174,8 @@ def _move(tab: DataTab) -> None:
     gr.on([tab.add.close.click, tab.mix.close.click], lambda: "", None, tab.room, **PRIVATE)
     tab.room.change(show, tab.room, columns, **PRIVATE)
     tab.bottom.mix.click(
-        lambda mix, name: (mix_handlers.with_source(mix, name), "mix"), [tab.mix.mix, tab.chosen], [tab.mix.mix, tab.room],
+        lambda mix, name: (mix_handlers.with_source(mix, name), "mix"),
+        [tab.mix.mix, tab.chosen],
+        [tab.mix.mix, tab.room],
         **PRIVATE,
-    )  # fmt: skip
+    )

@@ -18,9 +18,9 @@ from camelid_ui.services.training.run_comparison import MOST, numbers
 from camelid_ui.tabs import PRIVATE
 from camelid_ui.tabs.components import address, message
 
-from .run_comparison import ComparePanel, build_comparing
 from .recipe_form import RecipeForm, build_form
 from .run import RunPanel, build_run
+from .run_comparison import ComparePanel, build_comparing
 from .runs import RunTable, build_runs
 
 

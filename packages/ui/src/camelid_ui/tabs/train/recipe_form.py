@@ -13,8 +13,8 @@ import gradio as gr
 from camelid_core.errors import CamelidError
 from camelid_train.config import Recipe
 
-from camelid_ui.field_values import Invalid, differing, knobs
 from camelid_ui.config_form import Form
+from camelid_ui.field_values import Invalid, differing, knobs
 from camelid_ui.services import Services
 from camelid_ui.tabs import LATEST, PRIVATE
 from camelid_ui.tabs.components import message, panel, with_request

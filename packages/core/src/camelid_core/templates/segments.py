@@ -1,0 +1,67 @@
+"""Segments of text: who wrote each and whether it is trained. Knows bytes; knows no roles and no token ids."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+EOS = "{eos}"
+"""Stands in a template's text for the tokenizer's own end-of-sequence token."""
+
+
+BOS = "{bos}"
+"""The same for the beginning of sequence, in templates that write it again with every turn. The one
+at the start of the text is the encoder's: it puts there what the tokenizer itself would."""
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A run of text. `control` text was written by the template: control tokens in it are tokens.
+    Other text came from a person or a model: whatever it spells, it stays plain text.
+    `cut`: a prompt ends before it, so it never shares a token with what comes before."""
+
+    text: str
+    trained: bool = False
+    control: bool = False
+    cut: bool = False
+
+
+PLACE = re.compile(r"\{(content|context|system|round)\}")
+
+
+def merged(segments: Iterator[Segment] | Sequence[Segment]) -> list[Segment]:
+    """Neighbours of one kind as one segment; empty ones dropped."""
+    joined: list[Segment] = []
+    for segment in segments:
+        if not segment.text:
+            continue
+        last = joined[-1] if joined else None
+        if last is not None and not segment.cut and (last.trained, last.control) == (segment.trained, segment.control):
+            joined[-1] = Segment(last.text + segment.text, last.trained, last.control, last.cut)
+        else:
+            joined.append(segment)
+    return joined
+
+
+def text_of(segments: Sequence[Segment], eos: str = "</s>", bos: str = "<s>") -> str:
+    """The exact text, with the tokens that end and begin a sequence written as `eos` and `bos`."""
+    return "".join(filled(segment.text, eos, bos) if segment.control else segment.text for segment in segments)
+
+
+def trained_spans(segments: Sequence[Segment], eos: str = "</s>", bos: str = "<s>") -> tuple[tuple[int, int], ...]:
+    """Where in the exact text what is trained begins and ends; neighbours as one."""
+    spans: list[tuple[int, int]] = []
+    end = 0
+    for segment in segments:
+        start, end = end, end + len(text_of([segment], eos, bos))
+        if segment.trained and spans and spans[-1][1] == start:
+            spans[-1] = (spans[-1][0], end)
+        elif segment.trained and end > start:
+            spans.append((start, end))
+    return tuple(spans)
+
+
+def filled(text: str, eos: str, bos: str) -> str:
+    """A template's own text with the tokenizer's tokens in it."""
+    return text.replace(EOS, eos).replace(BOS, bos)
