@@ -1,8 +1,10 @@
-"""Write docs/reference/{cli,hooks,config}.md from the code; with `--check`, fail if they are not fresh."""
+"""Write docs/reference/{cli,hooks,config,modules}.md from the code; with `--check`, fail if they are not fresh."""
 
 from __future__ import annotations
 
+import ast
 import inspect
+import re
 import sys
 from collections.abc import Callable, Iterator
 from importlib import import_module
@@ -76,7 +78,37 @@ def _is_config(annotation: Any) -> bool:
     return isinstance(annotation, type) and issubclass(annotation, Config)
 
 
-PAGES: dict[str, Callable[[], Iterator[str]]] = {"cli.md": cli, "hooks.md": hooks, "config.md": config}
+def modules() -> Iterator[str]:
+    yield "# Modules\n\nMade from the code by `make docs`: the first sentence of every module, folder by folder.\n"
+    for source in sorted([*HERE.parent.parent.glob("packages/*/src/*"), *HERE.parent.parent.glob("plugins/*/src/*")]):
+        if (source / "__init__.py").is_file():
+            yield from _folder(source, source.name)
+
+
+def _folder(folder: Path, name: str) -> Iterator[str]:
+    yield f"## {name}\n\n{_first_sentence(folder / '__init__.py')}\n"
+    files = [path for path in sorted(folder.glob("*.py")) if path.name != "__init__.py"]
+    if files:
+        yield "| module | what it does |\n| --- | --- |"
+        yield from (f"| `{path.stem}` | {_first_sentence(path)} |" for path in files)
+        yield ""
+    for child in sorted(folder.iterdir()):
+        if (child / "__init__.py").is_file():
+            yield from _folder(child, f"{name}.{child.name}")
+
+
+def _first_sentence(path: Path) -> str:
+    """The first paragraph of the docstring, up to where it says what the module knows."""
+    text = (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").split("\n\n")[0]
+    return re.split(r"(?<=[.:]) (?=Knows\b)", " ".join(text.split()))[0].replace("|", "\\|")
+
+
+PAGES: dict[str, Callable[[], Iterator[str]]] = {
+    "cli.md": cli,
+    "hooks.md": hooks,
+    "config.md": config,
+    "modules.md": modules,
+}
 
 
 def main() -> int:

@@ -164,6 +164,18 @@ def test_every_shipped_recipe_loads(path):
     assert load(Recipe, path).model.name
 
 
+def test_the_map_names_files_that_are_there():
+    """docs/architecture.md names each step's file; what it names exists, and every hook has a place in it."""
+    text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    named = re.findall(r"`((?:packages|plugins|examples|tests)/[\w./-]+)`", text)
+    assert len(named) > 30
+    assert [name for name in named if not (ROOT / name).exists()] == []
+    assert [hook for hook in load_host().hooks() if hook not in text and hook not in _NOT_ON_THE_MAP] == []
+
+
+_NOT_ON_THE_MAP = {"camelid_hookspecs", "camelid_compat_commands"}
+"""How plugins extend plugins, and other tools' command lines: docs/plugins.md has them."""
+
 _FOR_OTHERS = {"camelid_tabs", "camelid_trainer_callbacks"}
 """Tabs: ours are the frame itself. Callbacks: ours are the loop itself; the example plugin has one."""
 

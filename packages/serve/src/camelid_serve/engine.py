@@ -18,28 +18,32 @@ from camelid_core.tasks import resolve
 from pydantic import Field
 
 Finish = Literal["stop", "length", "cancelled"]
-"""How an answer ended: by itself, at its length limit, or because somebody asked."""
+"""Finish reason: an end-of-sequence token or a stop text, the length limit, or a cancellation."""
 
 
 class Sampling(Config):
-    """How the next token is chosen, and when to stop."""
+    """Sampling parameters: how the next token is picked from the logits, and when generation stops."""
 
     temperature: float = Field(0.0, ge=0, le=5)
-    """0 always takes the likeliest token; above it tokens are drawn by chance, the higher the unlikelier ones too."""
+    """Sampling temperature, by which logits are divided: below 1 sharpens their distribution, above 1 flattens it; 0 is
+    greedy decoding, the default, as its answers can be repeated. Also: `do_sample=False` for 0."""
     top_p: float = Field(1.0, gt=0, le=1)
-    """Draw among the likeliest tokens that together reach this probability: lower keeps to the point; 1 is off."""
+    """Nucleus sampling (top-p): sample among the likeliest tokens whose probabilities add up to this; 1 is off."""
     top_k: int = Field(0, ge=0)
-    """Draw among this many likeliest tokens; 0 is off."""
+    """Top-k sampling: sample among this many likeliest tokens; 0 is off. Also: -1 for off."""
     repetition_penalty: float = Field(1.0, gt=0, le=10)
-    """Above 1 makes tokens that already occurred, in the question too, less likely; much of it harms code; 1 is off."""
+    """Repetition penalty: above 1 lowers the logits of tokens that occurred in the prompt or the answer; high values
+    harm code; 1 is off. Also: `repeat_penalty`."""
     no_repeat_ngram_size: int = Field(0, ge=0, le=100)
-    """No run of this many tokens may occur twice, the question counted; few allow no code and no lists; 0 is off."""
+    """N-gram blocking: no n-gram of this many tokens may occur twice, the prompt counted; small values break code and
+    lists; 0 is off."""
     max_new_tokens: int = Field(256, ge=1, le=131072)
-    """Longest answer, in tokens."""
+    """Maximum length of the answer in tokens, without the prompt. Also: `max_tokens`, `n_predict`."""
     seed: int = 0
-    """The same seed, prompt and settings give the same answer."""
+    """Random seed of the sampler: the same seed, prompt and settings give the same answer; unused at temperature 0."""
     stop: tuple[str, ...] = ()
-    """Texts that end the answer; none of them is shown."""
+    """Stop texts: the first of these that is generated ends the answer and is left out of it. Also: stop sequences,
+    `stop_strings`."""
 
 
 GREEDY = Sampling()

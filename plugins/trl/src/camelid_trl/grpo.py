@@ -14,17 +14,20 @@ from .objective import TrlObjective
 
 
 class GrpoObjective(Objective):
-    """Learn from the model's own answers and a reward that can be checked (group relative policy optimisation)."""
+    """Group relative policy optimisation (GRPO): reinforcement learning on sampled answers with a verifiable reward."""
 
     type: Literal["grpo"] = "grpo"
     reward: str = "exact-answer"
-    """What scores an answer against the row's own: exact-answer gives 1 for the same final number, else 0."""
+    """Reward function, which scores a sampled answer against the row's own: exact-answer gives 1 for the same final
+    number, else 0. Also: `reward_funcs`."""
     group: int = Field(4, ge=2, le=1024)
-    """Answers to each prompt; batch_size × accumulation × processes must be a multiple of it."""
+    """Group size: answers sampled per prompt; batch_size × accumulation × processes must be a multiple of it.
+    Also: `num_generations`."""
     answer_tokens: int = Field(128, ge=1, le=32768)
-    """Longest answer that is sampled."""
+    """Maximum length of a sampled answer in tokens. Also: `max_completion_length`, `max_new_tokens`."""
     temperature: float = Field(1.0, gt=0, le=10)
-    """How varied the sampled answers are."""
+    """Sampling temperature; higher makes the answers of a group more varied, 1 samples from the model's own
+    distribution."""
 
     @field_validator("reward")
     @classmethod

@@ -13,15 +13,18 @@ from .objective import TrlObjective
 
 
 class KtoObjective(Objective):
-    """Learn from answers that were called good or bad, one by one (Kahneman-Tversky optimisation)."""
+    """Kahneman-Tversky optimisation (KTO): learn from single answers labelled good or bad, without pairs."""
 
     type: Literal["kto"] = "kto"
     beta: float = Field(0.1, gt=0, le=100)
-    """How strongly the model is held to what it was; higher changes it less."""
+    """KTO beta: strength of the implicit KL penalty to the reference model; higher changes the model less, the default
+    is the paper's. Also: `pref_beta`, `rl_beta`."""
     good_weight: float = Field(1.0, gt=0, le=100)
-    """Weight of good answers; raise it where they are few."""
+    """Loss weight of good answers; raise it where they are the fewer. Also: `desirable_weight`, `kto_chosen_weight`,
+    `kto_desirable_weight`."""
     bad_weight: float = Field(1.0, gt=0, le=100)
-    """Weight of bad answers; raise it where they are few."""
+    """Loss weight of bad answers; raise it where they are the fewer. Also: `undesirable_weight`, `kto_rejected_weight`,
+    `kto_undesirable_weight`."""
 
 
 class Kto(TrlObjective[KtoObjective]):

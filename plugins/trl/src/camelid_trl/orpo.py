@@ -12,11 +12,12 @@ from .objective import TrlObjective
 
 
 class OrpoObjective(Objective):
-    """Learn the better answer by heart and push the worse away, in one go (odds ratio preference optimisation)."""
+    """Odds ratio preference optimisation (ORPO): SFT on the chosen answer plus a penalty on the odds of the rejected one."""
 
     type: Literal["orpo"] = "orpo"
     beta: float = Field(0.1, gt=0, le=100)
-    """Weight of the odds ratio beside the plain loss."""
+    """ORPO beta: weight of the odds-ratio loss beside the SFT loss (lambda in the paper); the default is the paper's.
+    Also: `pref_beta`, `orpo_alpha`."""
 
 
 class Orpo(TrlObjective[OrpoObjective]):

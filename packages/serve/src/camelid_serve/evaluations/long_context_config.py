@@ -1,4 +1,4 @@
-"""What the two evaluations of long contexts can be told.
+"""Configuration of the two long-context evaluations: perplexity and passkey retrieval.
 
 Knows fields, bounds and their help. Imports no torch.
 """
@@ -19,20 +19,22 @@ Length = Annotated[int, Field(ge=16, le=1 << 20)]
 
 
 class _Compared(Config):
-    """What both share: models, each as it is and with its positions stretched, at several lengths."""
+    """Fields of both: models, each as it is and under RoPE scaling, at several context lengths."""
 
     models: list[str] = Field(["smollm2-135m"], min_length=1)
-    """Models and artefacts to compare: names or directories."""
+    """Models and adapters to compare: names or artefact directories."""
     rope: list[str] = []
-    """Ways to stretch each model's positions, to compare with it as it is: linear:2, dynamic:2, yarn:2."""
+    """RoPE scalings to compare with each model as it is: linear:2 (position interpolation), dynamic:2 (NTK), yarn:2;
+    empty compares none. Also: `rope_scaling`."""
     lengths: list[Length] = Field([256, 512, 1024, 2048], min_length=1)
-    """Lengths of context to measure at, in tokens; they may go beyond what a model was trained with."""
+    """Context lengths to measure at, in tokens; they may exceed the context length that a model was trained with."""
     seed: int = 0
-    """The same seed makes the same texts."""
+    """Random seed of the generated texts: the same seed makes the same texts."""
     dtype: Dtype = "auto"
-    """Number format of the weights; auto is bfloat16 where the device multiplies it natively, else float32."""
+    """dtype of the weights; auto is bfloat16 where the device multiplies it natively, else float32.
+    Also: `torch_dtype`, precision."""
     output: str = ""
-    """Directory for the result; empty publishes under the job's name in Camelid's home."""
+    """Output directory of the result; empty publishes under the job's name in Camelid's home. Also: `output_dir`."""
 
     @field_validator("rope")
     @classmethod
@@ -66,14 +68,15 @@ class _Compared(Config):
 
 
 class ContextConfig(_Compared):
-    """Measure perplexity against the length of the context."""
+    """Perplexity by context length, over a sliding window."""
 
     text: str = ""
-    """Text file, or rows with a `text` column (JSON Lines, JSON, CSV, Parquet); empty generates a text of its own."""
+    """Text file, or rows with a `text` column (JSON Lines, JSON, CSV, Parquet); empty generates a text."""
     windows: int = Field(16, ge=1, le=10_000)
-    """Places in the text where tokens are predicted, spread over all of it; the same for every length."""
+    """Number of windows, spread evenly over the text and ending at the same places for every context length."""
     predicted: int = Field(128, ge=1, le=4096)
-    """Tokens predicted at each place, at most half of the shortest length."""
+    """Stride in tokens: how many tokens at the end of each window are predicted; at most half of the shortest context
+    length, so that each has that much context at least."""
 
     def anchored(self) -> Self:
         return self._anchored(text=anchor(self.text))
@@ -85,16 +88,16 @@ class ContextConfig(_Compared):
 
 
 class PasskeyConfig(_Compared):
-    """Have models find a key that is hidden in long texts."""
+    """Passkey retrieval: models find a number that is hidden in long texts. Also: needle in a haystack."""
 
     depths: list[Annotated[float, Field(ge=0, le=1)]] = Field([0.0, 0.25, 0.5, 0.75, 1.0], min_length=1)
-    """Where the key stands: 0 is the beginning of the text and 1 its end."""
+    """Depths of the passkey in the text: 0 is its beginning and 1 its end."""
     trials: int = Field(2, ge=1, le=1000)
-    """Texts for each length and depth, each with a key of its own."""
+    """Trials per context length and depth, each with a passkey of its own."""
     template: str = ""
-    """Prompt template; empty takes each model's own."""
+    """Prompt template; empty takes each model's own. Also: chat template."""
     engine: str = "transformers"
-    """Engine that runs the models."""
+    """Inference engine that runs the models, with its settings behind its name. Also: backend."""
 
     @field_validator("depths")
     @classmethod

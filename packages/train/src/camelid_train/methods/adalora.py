@@ -22,31 +22,36 @@ _AVERAGES = ("ipt", "exp_avg_ipt", "exp_avg_unc")
 
 
 class AdaLoraMethod(Method):
-    """Low-rank adapters whose ranks move to where they are needed."""
+    """AdaLoRA: LoRA that gives each layer a rank of its own while training (adaptive budget allocation)."""
 
     type: Literal["adalora"] = "adalora"
     initial_r: int = Field(12, ge=1, le=1024)
-    """Rank that every layer starts with."""
+    """Initial rank of every layer; the default is 1.5 times the target rank, as in the paper.
+    Also: `init_r`, `adalora_init_r`."""
     target_r: int = Field(8, ge=1, le=1024)
-    """Rank that the layers have on average in the end."""
+    """Target rank: the mean rank over all layers at the end of training. Also: `target_r`, `lora_r`."""
     alpha: float = Field(16, gt=0)
-    """Scale of the update: it is multiplied by alpha / rank."""
+    """LoRA alpha: the update of a layer is multiplied by alpha / its rank. Also: `lora_alpha`."""
     dropout: float = Field(0.0, ge=0, lt=1)
-    """Share of adapter inputs dropped while training."""
+    """LoRA dropout: probability with which an input of the adapter is zeroed while training; 0 turns it off.
+    Also: `lora_dropout`."""
     targets: list[str] = []
-    """Linear layers to adapt; empty takes the model family's own, ["all-linear"] takes all."""
+    """Target modules: the linear layers that get an adapter; empty takes the model family's own, ["all-linear"] takes
+    every linear layer but the output layer. Also: `target_modules`, `lora_target_modules`, `lora_target`."""
     warmup_steps: int | None = Field(None, ge=0)
-    """Steps before the first rank is taken away; empty takes a tenth of the run."""
+    """Optimizer steps at the initial rank before the first pruning of ranks; empty takes a tenth of the run.
+    Also: `tinit`, `adalora_tinit`."""
     final_steps: int | None = Field(None, ge=0)
-    """Steps at the end over which ranks stay as they are; empty takes a third of the run."""
+    """Optimizer steps at the end with fixed ranks; empty takes a third of the run. Also: `tfinal`, `adalora_tfinal`."""
     every: int = Field(10, ge=1)
-    """Steps between two decisions on ranks."""
+    """Optimizer steps between two reallocations of ranks. Also: `deltaT`, `adalora_delta_t`."""
     beta1: float = Field(0.85, gt=0, lt=1)
-    """How slowly the measure of a rank's use forgets."""
+    """Smoothing factor of the moving average of each rank's sensitivity; nearer 1 averages over more steps, the default
+    is the paper's."""
     beta2: float = Field(0.85, gt=0, lt=1)
-    """How slowly the measure of its uncertainty forgets."""
+    """Smoothing factor of the moving average of that sensitivity's uncertainty; the default is the paper's."""
     orthogonality: float = Field(0.5, ge=0)
-    """Weight of the penalty that keeps the directions of a layer apart."""
+    """Weight of the orthogonality regularisation that is added to the loss; 0 turns it off. Also: `orth_reg_weight`."""
 
 
 class AdaLora(TuningMethod[AdaLoraMethod]):

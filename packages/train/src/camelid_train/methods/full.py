@@ -19,13 +19,14 @@ if TYPE_CHECKING:
 
 
 class FullMethod(Method):
-    """All weights learn."""
+    """Full fine-tuning: every weight of the model learns."""
 
     type: Literal["full"] = "full"
     embeddings: bool = True
-    """Train the embeddings and the output layer too; without them less memory is needed and rare words stay put."""
+    """Train the token embeddings and the output layer too; false freezes them, which saves memory and leaves rare tokens
+    unchanged."""
     shard: str = "4GB"
-    """Largest file of the saved model."""
+    """Maximum size of one weight file (shard) of the saved model, such as 500MB or 4GB. Also: `max_shard_size`."""
 
 
 class Full(TuningMethod[FullMethod]):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class GptqLoraMethod(LoraFields):
-    """Low-rank adapters on a base that is stored as GPTQ."""
+    """LoRA on a base model whose weights are stored GPTQ-quantised."""
 
     type: Literal["lora-gptq"] = "lora-gptq"
 

@@ -20,13 +20,15 @@ _FEED_FORWARD = "down_proj", "dense_4h_to_h", "mlp.c_proj", "fc2", "fc_out", "w2
 
 
 class Ia3Method(Method):
-    """Factors on activations: fewer numbers than LoRA by far."""
+    """(IA)³: learned scaling vectors on activations; far fewer parameters than LoRA."""
 
     type: Literal["ia3"] = "ia3"
     targets: list[str] = []
-    """Linear layers whose outputs are scaled; empty takes those that make keys and values."""
+    """Target modules: the linear layers whose outputs are scaled; empty takes the key and value projections.
+    Also: `target_modules`."""
     feed_forward: list[str] = []
-    """Linear layers whose inputs are scaled; empty takes the last one of each feed-forward block."""
+    """Feed-forward modules: the linear layers whose inputs are scaled; empty takes the last one of each feed-forward
+    block. Also: `feedforward_modules`."""
 
 
 class Ia3(TuningMethod[Ia3Method]):

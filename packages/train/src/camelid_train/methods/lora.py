@@ -24,31 +24,38 @@ _CHANGES_BASE = ("pissa", "olora")
 
 
 class LoraFields(Method):
-    """What LoRA needs, on whatever base."""
+    """Hyperparameters of LoRA that do not depend on how the base is stored."""
 
     r: int = Field(8, ge=1, le=1024)
-    """Rank of the update matrices; more learns more and weighs more."""
+    """LoRA rank: inner size r of the two adapter matrices; a higher rank learns more, and takes more memory and disk.
+    Also: `lora_r`, `lora_rank`."""
     alpha: float = Field(16, gt=0)
-    """Scale of the update: it is multiplied by alpha / r."""
+    """LoRA alpha: the update is multiplied by alpha / r; the default is twice the default rank. Also: `lora_alpha`."""
     dropout: float = Field(0.0, ge=0, lt=1)
-    """Share of adapter inputs dropped while training."""
+    """LoRA dropout: probability with which an input of the adapter is zeroed while training; 0 turns it off.
+    Also: `lora_dropout`."""
     targets: list[str] = []
-    """Linear layers to adapt; empty takes the model family's own, ["all-linear"] takes all."""
+    """Target modules: the linear layers that get an adapter; empty takes the model family's own, ["all-linear"] takes
+    every linear layer but the output layer. Also: `target_modules`, `lora_target_modules`, `lora_target`."""
     rslora: bool = False
-    """Scale by alpha / √r instead, which keeps high ranks learning."""
+    """Rank-stabilised LoRA (rsLoRA): scale by alpha / √r instead of alpha / r, so that high ranks learn as fast as low
+    ones. Also: `use_rslora`, `peft_use_rslora`."""
     dora: bool = False
-    """Learn the length of each weight column apart from its direction (DoRA); slower, often better at low rank."""
+    """Weight-decomposed LoRA (DoRA): magnitude and direction of the weights learn apart; slower, often better at low
+    rank. Also: `use_dora`, `peft_use_dora`."""
     ranks: list[str] = []
-    """Other ranks for some of the targets, as layer=rank: q_proj=16."""
+    """Rank pattern: another rank for some of the target modules, as layer=rank, for example q_proj=16; alpha follows, so
+    that the scale stays the same. Also: `rank_pattern`."""
 
 
 class LoraMethod(LoraFields):
-    """Low-rank adapters beside the frozen weights."""
+    """LoRA: low-rank adapters beside the frozen weights of the base."""
 
     type: Literal["lora"] = "lora"
     initial: Initial = "default"
-    """Starting values: default changes nothing at first; pissa and olora start from the base's own weights, eva from
-    what the data makes the layers see."""
+    """Initialisation of the adapter matrices. default, gaussian, orthogonal and eva leave the model as it is at step 0,
+    eva along the principal directions of the layers' inputs on the training data; pissa and olora start from a
+    decomposition of the base's weights. Also: `init_lora_weights`, `pissa_init`."""
 
 
 LoraT = TypeVar("LoraT", bound=LoraFields)

@@ -14,17 +14,18 @@ from .virtual_tokens import Virtual, VirtualFields
 
 
 class PTuningMethod(VirtualFields):
-    """Virtual tokens written by a small network, which learns more steadily than bare embeddings."""
+    """P-tuning: a prompt encoder produces the virtual tokens, which trains more stably than bare embeddings."""
 
     type: Literal["p-tuning"] = "p-tuning"
     hidden: int = Field(128, ge=1, le=65536)
-    """Width of the network that writes the virtual tokens."""
+    """Hidden size of the prompt encoder. Also: `encoder_hidden_size`, `prompt_encoder_hidden_size`."""
     network: Literal["mlp", "lstm"] = "mlp"
-    """Its kind."""
+    """Architecture of the prompt encoder. Also: `encoder_reparameterization_type`."""
     layers: int = Field(2, ge=1, le=16)
-    """Layers of an lstm; an mlp always has two."""
+    """Number of layers of an lstm prompt encoder; an mlp always has two. Also: `encoder_num_layers`."""
     dropout: float = Field(0.0, ge=0, lt=1)
-    """Share of the network's values dropped while training, where it has several lstm layers."""
+    """Dropout between the layers of an lstm prompt encoder while training; without effect on an mlp or a single layer.
+    Also: `encoder_dropout`."""
 
 
 class PTuning(Virtual[PTuningMethod]):

@@ -14,13 +14,14 @@ from .virtual_tokens import Virtual, VirtualFields
 
 
 class PrefixMethod(VirtualFields):
-    """Learned keys and values before each row, in every layer."""
+    """Prefix tuning: learned keys and values before each row, in every layer."""
 
     type: Literal["prefix"] = "prefix"
     projection: bool = False
-    """Write them by a small network, which learns more steadily; the network is not saved with the result."""
+    """Prefix projection: produce the prefix by a two-layer MLP, which trains more stably; the MLP is not saved with the
+    result. Also: `prefix_projection`."""
     hidden: int = Field(128, ge=1, le=65536)
-    """Width of that network."""
+    """Hidden size of that MLP. Also: `encoder_hidden_size`."""
 
 
 class Prefix(Virtual[PrefixMethod]):

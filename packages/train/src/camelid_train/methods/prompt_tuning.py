@@ -12,13 +12,15 @@ from .virtual_tokens import Virtual, VirtualFields
 
 
 class PromptMethod(VirtualFields):
-    """Learned embeddings before each row; the smallest of all adapters."""
+    """Prompt tuning: learned embeddings (a soft prompt) before each row; the smallest of all adapters."""
 
     type: Literal["prompt"] = "prompt"
     initial: Literal["vocabulary", "random"] = "vocabulary"
-    """Start from embeddings of random words, or from random numbers."""
+    """Initialisation of the virtual tokens: embeddings of random tokens of the vocabulary, or random numbers.
+    Also: `prompt_tuning_init`."""
     text: str = ""
-    """Start from the embeddings of this text instead: say what the task is."""
+    """Initialise from the embeddings of this text instead, such as a description of the task; empty uses
+    `method.initial`. Also: `prompt_tuning_init_text`."""
 
 
 class Prompt(Virtual[PromptMethod]):

@@ -22,13 +22,15 @@ if TYPE_CHECKING:
 
 
 class QloraMethod(LoraFields):
-    """Low-rank adapters on a base in 4 or 8 bits: a quarter to a half of the memory."""
+    """QLoRA: LoRA on a base model quantised to 4 or 8 bits on loading; its weights take a quarter to a half of the memory."""
 
     type: Literal["qlora"] = "qlora"
     quantization: Literal["nf4", "int8"] = "nf4"
-    """Number format of the frozen weights: nf4 takes 4 bits, int8 takes 8 and keeps more."""
+    """Quantisation of the frozen base weights (bitsandbytes): nf4 is 4-bit NormalFloat, int8 takes twice the memory and
+    is more exact. Also: `load_in_4bit`, `load_in_8bit`, `quantization_bit`."""
     double: bool = True
-    """Quantise the scales of nf4 as well, which saves another 0.4 bits per weight."""
+    """Double quantisation: quantise the scales of nf4 as well, which saves another 0.4 bits per weight.
+    Also: `bnb_4bit_use_double_quant`, `double_quantization`."""
 
 
 class Qlora(LoraOn[QloraMethod]):

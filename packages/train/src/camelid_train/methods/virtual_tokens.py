@@ -19,10 +19,10 @@ from .lora import with_base
 
 
 class VirtualFields(Method):
-    """Learned tokens in front of each row."""
+    """Virtual tokens (soft prompt) before each row."""
 
     tokens: int = Field(20, ge=1, le=4096)
-    """Virtual tokens before each row; they count towards the model's context."""
+    """Number of virtual tokens before each row; they count towards the context length. Also: `num_virtual_tokens`."""
 
 
 VirtualT = TypeVar("VirtualT", bound=VirtualFields)
