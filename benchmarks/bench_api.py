@@ -52,11 +52,11 @@ def serve(port: int, limits: dict[str, Any]) -> None:
     from camelid_serve.api.limits import Limits
     from camelid_serve.api.server import server
     from camelid_serve.api.supervisor import Serving
-    from camelid_serve.config import Opening
+    from camelid_serve.config import EngineConfig
     from camelid_serve.engine_process.client import EngineProcess
 
     bounds = Limits(**limits)
-    app = build(Serving(MODELS, Opening(slots=bounds.slots)), bounds, EngineProcess("camelid_serve.testing"))
+    app = build(Serving(MODELS, EngineConfig(slots=bounds.slots)), bounds, EngineProcess("camelid_serve.testing"))
     with listening(HOST, port) as listener:
         server(guarded(app, [KEY], [HOST]), app.state.serving).run(sockets=[listener])
 

@@ -41,10 +41,10 @@ def prompts(task: dict[str, Any]) -> dict[str, Any]:
     """The rows' prompts as Camelid encodes them, and the tokens that end an answer."""
     from camelid_core.plugins import load_host
     from camelid_serve.assemble import assemble
-    from camelid_serve.config import Opening
+    from camelid_serve.config import EngineConfig
     from camelid_serve.predict.inputs import open_input
 
-    assembled = assemble(task["model"], load_host(), Opening(template=task["template"], dtype=task["dtype"]))
+    assembled = assemble(task["model"], load_host(), EngineConfig(template=task["template"], dtype=task["dtype"]))
     ids = [assembled.prompt_ids(row.messages) for row in open_input(task["input"]).rows() if not row.error]
     return {"prompts": ids, "stops": sorted(assembled.stops), "template": assembled.template.name}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from camelid_core import strictjson
+from camelid_core import strict_json
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,7 +22,7 @@ values = st.recursive(
 
 @given(values)
 def test_every_value_comes_back(value):
-    assert strictjson.loads(json.dumps(value)) == value
+    assert strict_json.loads(json.dumps(value)) == value
 
 
 @given(st.dictionaries(st.text(), st.none(), min_size=1), st.data())
@@ -30,7 +30,7 @@ def test_a_key_that_stands_twice_is_refused_by_name(row, data):
     key = data.draw(st.sampled_from(sorted(row)))
     members = [f"{json.dumps(name)}: null" for name in [*row, key]]
     with pytest.raises(ValueError, match="stands twice") as caught:
-        strictjson.loads("[{" + ", ".join(members) + "}]")
+        strict_json.loads("[{" + ", ".join(members) + "}]")
     assert repr(key) in str(caught.value)
 
 
@@ -39,4 +39,4 @@ def test_a_key_that_stands_twice_is_refused_by_name(row, data):
 )
 def test_what_is_no_json_is_refused(text):
     with pytest.raises(ValueError, match=r".+"):
-        strictjson.loads(text)
+        strict_json.loads(text)

@@ -10,7 +10,7 @@ import pytest
 from camelid_core.plugins import load_host
 from camelid_core.testing import never_ending, tiny_model
 from camelid_serve.assemble import Assembled, assemble
-from camelid_serve.config import Opening
+from camelid_serve.config import EngineConfig
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -61,20 +61,20 @@ def adapter(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny(base: Path) -> Iterator[Assembled]:
-    assembled = assemble(str(base), load_host(), Opening(slots=4, dtype="float32"))
+    assembled = assemble(str(base), load_host(), EngineConfig(slots=4, dtype="float32"))
     yield assembled
     assembled.close()
 
 
 @pytest.fixture(scope="session")
 def talker(endless: Path) -> Iterator[Assembled]:
-    assembled = assemble(str(endless), load_host(), Opening(slots=4, dtype="float32"))
+    assembled = assemble(str(endless), load_host(), EngineConfig(slots=4, dtype="float32"))
     yield assembled
     assembled.close()
 
 
 @pytest.fixture(scope="session")
 def tuned(adapter: Path) -> Iterator[Assembled]:
-    assembled = assemble(str(adapter), load_host(), Opening(slots=4, dtype="float32"))
+    assembled = assemble(str(adapter), load_host(), EngineConfig(slots=4, dtype="float32"))
     yield assembled
     assembled.close()

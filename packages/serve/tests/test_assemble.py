@@ -14,7 +14,7 @@ from camelid_core.plugins import load_host
 from camelid_core.records import Message
 from camelid_core.template_contract import contract_of
 from camelid_serve.assemble import Assembled, assemble
-from camelid_serve.config import Opening
+from camelid_serve.config import EngineConfig
 
 
 def test_stops_come_from_model_tokenizer_and_template(tiny: Assembled) -> None:
@@ -35,9 +35,9 @@ def test_an_override_is_recorded(tiny: Assembled) -> None:
 
 def test_unknown_names_are_said(base: Path) -> None:
     with pytest.raises(UnknownName, match="alpaca"):
-        assemble(str(base), load_host(), Opening(template="alpacca"))
+        assemble(str(base), load_host(), EngineConfig(template="alpacca"))
     with pytest.raises(UnknownName, match="transformers"):
-        assemble(str(base), load_host(), Opening(engine="transformer"))
+        assemble(str(base), load_host(), EngineConfig(engine="transformer"))
 
 
 def test_an_artefact_brings_its_template_and_holds_it_to_its_ids(
@@ -58,7 +58,7 @@ def test_an_artefact_brings_its_template_and_holds_it_to_its_ids(
     (directory / "camelid.json").write_text(json.dumps(damaged), encoding="utf-8")
     with pytest.raises(ArtefactError, match="other tokens"):
         assemble(str(directory), load_host())
-    assemble(str(directory), load_host(), Opening(template="alpaca")).close()
+    assemble(str(directory), load_host(), EngineConfig(template="alpaca")).close()
 
 
 def test_recommended_sampling_is_the_makers(base: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from camelid_core.errors import ModelError
 from camelid_core.models.reference import resolve_model
 from camelid_core.plugins import load_host
 from camelid_serve.assemble import Assembled, Residents, assemble
-from camelid_serve.config import Opening
+from camelid_serve.config import EngineConfig
 from camelid_serve.engine import Request, Sampling, Scored, TokenEvent
 from camelid_serve.engines import logprobs
 from camelid_serve.generation import ask
@@ -103,7 +103,9 @@ def second(base: Path, tmp_path: Path) -> Path:
 def family(base: Path, adapter: Path, second: Path) -> Iterator[dict[str, Assembled]]:
     residents = Residents()
     residents.load(
-        {"bare": str(base), "one": str(adapter), "two": str(second)}, load_host(), Opening(slots=8, dtype="float32")
+        {"bare": str(base), "one": str(adapter), "two": str(second)},
+        load_host(),
+        EngineConfig(slots=8, dtype="float32"),
     )
     several = residents.models
     yield several
@@ -122,7 +124,7 @@ def test_models_with_one_base_share_it_and_each_says_what_it_says_alone(
     assert len({id(assembled.engine) for assembled in family.values()}) == 1
     alone = {}
     for label, path in (("bare", base), ("one", adapter), ("two", second)):
-        assembled = assemble(str(path), load_host(), Opening(dtype="float32"))
+        assembled = assemble(str(path), load_host(), EngineConfig(dtype="float32"))
         alone[label] = said(assembled)
         assembled.close()
     assert len({tuple(tokens) for tokens in alone.values()}) == 3

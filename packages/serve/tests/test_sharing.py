@@ -15,7 +15,7 @@ from camelid_core.errors import ModelError, UnknownName, UsageError
 from camelid_core.plugins import load_host
 from camelid_core.testing import tiny_model
 from camelid_serve.assemble import Assembled, Residents
-from camelid_serve.config import Opening
+from camelid_serve.config import EngineConfig
 from camelid_serve.engine import CannotShare, Request, Sampling
 
 
@@ -53,7 +53,7 @@ def test_what_is_there_and_still_wanted_stays(residents: Residents, base: Path, 
     assert tuned.engine is engine
     assert said(tuned) != alone
     assert sum(event.token is not None for event in running) == 100
-    residents.load({"tuned": str(adapter), "bare": str(base)}, host, Opening(template="vicuna"))
+    residents.load({"tuned": str(adapter), "bare": str(base)}, host, EngineConfig(template="vicuna"))
     again = residents.models["tuned"]
     assert (again.engine, again.adapter, again.template.name) == (engine, tuned.adapter, "vicuna")
     assert said(residents.models["bare"]) == alone
@@ -63,7 +63,7 @@ def test_what_is_there_and_still_wanted_stays(residents: Residents, base: Path, 
     residents.models["bare"].engine.close()  # as one does whose thread has come to an end
     residents.load({"bare": str(base)}, host)
     assert said(residents.models["bare"]) == alone
-    residents.load({"bare": str(base)}, host, Opening(slots=3))
+    residents.load({"bare": str(base)}, host, EngineConfig(slots=3))
     assert residents.models["bare"].engine is not engine
     with pytest.raises(ModelError, match="unloaded"):
         engine.stream([Request([5])])

@@ -14,7 +14,7 @@ import pytest
 from camelid_core.plugins import load_host
 from camelid_core.testing import never_ending, tiny_model
 from camelid_serve.assemble import Assembled, assemble
-from camelid_serve.config import Opening
+from camelid_serve.config import EngineConfig
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported: tiny models gain nothing from more
 
@@ -60,7 +60,7 @@ def file(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str]
 @pytest.fixture(scope="session")
 def tiny(file: Callable[[str], Path]) -> Iterator[Assembled]:
     """In float32 throughout, on four places."""
-    assembled = assemble(str(file("f32")), load_host(), Opening(dtype="float32", slots=4))
+    assembled = assemble(str(file("f32")), load_host(), EngineConfig(dtype="float32", slots=4))
     yield assembled
     assembled.close()
 
@@ -75,7 +75,7 @@ def endless(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def talker(endless: Path) -> Iterator[Assembled]:
-    assembled = assemble(str(endless), load_host(), Opening(dtype="float32", slots=4))
+    assembled = assemble(str(endless), load_host(), EngineConfig(dtype="float32", slots=4))
     yield assembled
     assembled.close()
 

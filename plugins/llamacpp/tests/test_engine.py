@@ -13,7 +13,7 @@ from camelid_core.errors import ModelError, UnknownName
 from camelid_core.plugins import load_host
 from camelid_llamacpp import model as native
 from camelid_serve.assemble import Assembled, assemble
-from camelid_serve.config import Opening
+from camelid_serve.config import EngineConfig
 from camelid_serve.engine import Request, Sampling
 from camelid_serve.engines.transformers import TransformersEngine
 from camelid_serve.testing import collect, prompts
@@ -144,7 +144,7 @@ def test_a_full_cache_makes_texts_wait_and_changes_no_answer(
 ) -> None:
     """Four texts of 300 tokens in a cache of 512: those that came last leave, and are read again."""
     monkeypatch.setattr(native, "_SHARE_OF_MEMORY", 0.0)
-    small = assemble(str(file("f32")), load_host(), Opening(dtype="float32", slots=4))
+    small = assemble(str(file("f32")), load_host(), EngineConfig(dtype="float32", slots=4))
     try:
         assert small.engine.context_length == 512
         asked = [Request(ids, Sampling(max_new_tokens=300 - len(ids))) for ids in prompts(4)]
@@ -177,7 +177,7 @@ def test_what_cannot_be_asked_is_said(tiny: Assembled, request_: Request, error:
 
 
 def test_closing_ends_what_is_under_way(endless: Path) -> None:
-    assembled = assemble(str(endless), load_host(), Opening(slots=2))
+    assembled = assemble(str(endless), load_host(), EngineConfig(slots=2))
     streams = [assembled.engine.stream([Request(ids, LONG)]) for ids in prompts(4)]
     next(streams[0])
     assembled.close()
@@ -191,7 +191,7 @@ def test_closing_ends_what_is_under_way(endless: Path) -> None:
 @pytest.mark.parametrize("kind", ["f16", "q8_0"])
 def test_smaller_numbers_give_nearly_the_same_probabilities(file: Callable[[str], Path], plain: Any, kind: str) -> None:
     ids = prompts(1)[0] * 4
-    assembled = assemble(str(file(kind)), load_host(), Opening(slots=1))
+    assembled = assemble(str(file(kind)), load_host(), EngineConfig(slots=1))
     try:
         scored = assembled.engine.score(ids, None, 0)
     finally:

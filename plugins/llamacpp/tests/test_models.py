@@ -24,7 +24,7 @@ from camelid_core.tokenization.encoder import Encoder
 from camelid_llamacpp import c_api
 from camelid_serve.assemble import Assembled, assemble
 from camelid_serve.commands import serve
-from camelid_serve.config import Opening
+from camelid_serve.config import EngineConfig
 from camelid_serve.engine import Sampling
 from camelid_serve.engine_process.client import EngineProcess
 from camelid_serve.generation import ask
@@ -109,7 +109,7 @@ def test_no_part_of_a_file_claims_more_than_is_read(copied: Path) -> None:
     first = copied.rename(copied.with_name("m-00001-of-00002.gguf"))
     first.with_name("m-00002-of-00002.gguf").write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 10**6, 0))
     with pytest.raises(ModelError, match=r"m-00002-of-00002.gguf' is a damaged GGUF file: it claims 1,000,000 tensors"):
-        assemble(str(first), load_host(), Opening(slots=1))
+        assemble(str(first), load_host(), EngineConfig(slots=1))
 
 
 def test_weights_that_are_missing_are_said(copied: Path, base: Path) -> None:
@@ -117,12 +117,12 @@ def test_weights_that_are_missing_are_said(copied: Path, base: Path) -> None:
     whole = copied.read_bytes()
     copied.write_bytes(whole[:-50_000])
     with pytest.raises(ModelError, match=r"copy.gguf.* damaged .*Copy it again"):
-        assemble(str(copied), load_host(), Opening(slots=1))
+        assemble(str(copied), load_host(), EngineConfig(slots=1))
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(base / name, copied.with_name(name))
     copied.write_bytes(whole[:-100])
     with pytest.raises(ModelError, match=r"llama.cpp cannot load .*copy.gguf.*: .*bound"):
-        assemble(str(copied), load_host(), Opening(template="chatml", slots=1))
+        assemble(str(copied), load_host(), EngineConfig(template="chatml", slots=1))
 
 
 def test_the_fingerprint_tells_weights_apart(copied: Path) -> None:
@@ -140,7 +140,7 @@ def test_it_is_asked_and_nothing_else(file: Callable[[str], Path], base: Path, t
     with pytest.raises(ModelError, match="takes no adapters"):
         resolve_model(str(tmp_path), load_host())
     with pytest.raises(ModelError, match="runs GGUF files"):
-        assemble(str(base), load_host(), Opening(engine="llamacpp"))
+        assemble(str(base), load_host(), EngineConfig(engine="llamacpp"))
 
 
 def test_without_the_plugin_it_is_said_what_to_install(file: Callable[[str], Path]) -> None:
@@ -183,7 +183,7 @@ def test_a_process_of_its_own_holds_it(file: Callable[[str], Path], tiny: Assemb
     asked = [Message("user", "2 + 2?")]
     sampling = Sampling(max_new_tokens=6)
     with EngineProcess() as process:
-        list(process.load_all({"tiny": str(file("f32"))}, Opening(dtype="float32")))
+        list(process.load_all({"tiny": str(file("f32"))}, EngineConfig(dtype="float32")))
         there = list(process.chat(asked, sampling))[-1]
     with ask(tiny, [tiny.prompt_ids(asked)], sampling) as answers:
         here = list(answers)[-1]

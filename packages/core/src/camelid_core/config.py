@@ -18,7 +18,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
-from . import strictjson
+from . import strict_json
 from .errors import ConfigError, did_you_mean, shortened
 
 _MAX_BYTES = 1_000_000
@@ -60,7 +60,7 @@ def read_values(path: Path) -> dict[str, Any]:
     """The file as plain values; the suffix says which format."""
     readers: dict[str, Callable[[str], Any]] = {
         ".toml": tomllib.loads,
-        ".json": strictjson.loads,
+        ".json": strict_json.loads,
         ".yaml": _yaml,
         ".yml": _yaml,
     }

@@ -13,11 +13,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from camelid_core.special_tokens import special_tokens
-
 from .errors import TemplateError
 from .models.adapters import ModelAdapter, infer_targets
 from .records import Message
+from .special_tokens import special_tokens
 from .templates.chat_template_export import marked
 from .templates.segments import text_of, trained_spans
 from .templates.template import PromptTemplate

@@ -24,7 +24,7 @@ from camelid_core.template_contract import check_contract, contract_of
 from camelid_core.templates.template import PromptTemplate
 from camelid_core.tokenization.encoder import Encoder
 
-from .config import USUAL, Opening
+from .config import USUAL, EngineConfig
 from .engine import CannotShare, Engine, PromptTooLong, Report, Sampling
 from .engine_pool import Engines
 from .engine_spec import ChosenEngine, choose_engine
@@ -100,7 +100,7 @@ class Assembled:
         self.engine.close()
 
 
-def assemble(name: str, host: Host, how: Opening = USUAL, report: Report = lambda text: None) -> Assembled:
+def assemble(name: str, host: Host, how: EngineConfig = USUAL, report: Report = lambda text: None) -> Assembled:
     """Load model or artefact `name`.
 
     Raises:
@@ -111,7 +111,9 @@ def assemble(name: str, host: Host, how: Opening = USUAL, report: Report = lambd
     return assemble_reference(resolve_model(name, host), host, how, report)
 
 
-def assemble_reference(reference: Reference, host: Host, how: Opening, report: Report = lambda text: None) -> Assembled:
+def assemble_reference(
+    reference: Reference, host: Host, how: EngineConfig, report: Report = lambda text: None
+) -> Assembled:
     """The same for a model that was found already, and perhaps had its positions stretched."""
     residents = Residents()
     try:
@@ -134,7 +136,7 @@ class Residents:
         self,
         names: Mapping[str, str],
         host: Host,
-        how: Opening = USUAL,
+        how: EngineConfig = USUAL,
         report: Report = lambda text: None,
     ) -> None:
         """Make these resident and no others. What is here and still wanted as it is stays.
@@ -150,7 +152,7 @@ class Residents:
             self.close()
             raise
 
-    def take(self, references: Mapping[str, Reference], host: Host, how: Opening, report: Report) -> None:
+    def take(self, references: Mapping[str, Reference], host: Host, how: EngineConfig, report: Report) -> None:
         """The same for models that were found already."""
         template, how = how.template, how.model_copy(update={"template": ""})  # no engine knows of templates
         if how != self._how:

@@ -16,7 +16,7 @@ from .engine import Sampling
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
 
-class Opening(Config):
+class EngineConfig(Config):
     """How models are loaded into an engine."""
 
     template: str = ""
@@ -29,7 +29,7 @@ class Opening(Config):
     """Slots: requests that run at once in the batch. Also: `max_num_seqs`, `--parallel`."""
 
 
-USUAL = Opening()
+USUAL = EngineConfig()
 
 
 class _Answering(Config):
@@ -53,8 +53,8 @@ class _Answering(Config):
     """Output directory of the result; empty publishes under the job's name in Camelid's home. Also: `output_dir`."""
 
     @property
-    def opening(self) -> Opening:
-        return Opening(template=self.template, dtype=self.dtype, engine=self.engine, slots=self.batch_size)
+    def opening(self) -> EngineConfig:
+        return EngineConfig(template=self.template, dtype=self.dtype, engine=self.engine, slots=self.batch_size)
 
     @property
     def publish_to(self) -> str:

@@ -17,7 +17,7 @@ from camelid_serve.api.app import build, guarded
 from camelid_serve.api.limits import Limits
 from camelid_serve.api.server import server
 from camelid_serve.api.supervisor import Serving
-from camelid_serve.config import Opening
+from camelid_serve.config import EngineConfig
 from camelid_serve.engine_process.client import EngineProcess
 
 KEY = "open-sesame"
@@ -42,7 +42,7 @@ class Served:
     ) -> None:
         self.failure: list[Any] = []
         self._started = threading.Event()
-        app = build(Serving(models, Opening(slots=limits.slots, dtype="float32")), limits, process, self._note)
+        app = build(Serving(models, EngineConfig(slots=limits.slots, dtype="float32")), limits, process, self._note)
         self.state = app.state.serving
         self._stack = contextlib.ExitStack()
         self._listener = self._stack.enter_context(listening("127.0.0.1", 0))

@@ -32,7 +32,7 @@ class Objective(Config):
 
 
 class SftObjective(Objective):
-    """Learn the answers as they stand."""
+    """Supervised fine-tuning (SFT): cross-entropy on the assistant's tokens."""
 
     type: Literal["sft"] = "sft"
 

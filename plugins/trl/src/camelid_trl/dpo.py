@@ -1,4 +1,4 @@
-"""DPO: the better of two answers becomes likelier than the worse, measured against the model as it was."""
+"""DPO: the chosen of two answers becomes likelier than the rejected one, relative to the reference model."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class DpoObjective(Objective):
     """DPO beta: strength of the implicit KL penalty to the reference model; higher changes the model less, the default
     is the paper's. Also: `pref_beta`, `dpo_beta`, `rl_beta`."""
     loss: Literal["sigmoid", "hinge", "ipo", "robust"] = "sigmoid"
-    """Loss on a preference pair: sigmoid is DPO as published, hinge is SLiC's, ipo aims at a fixed margin, robust allows
-    for label noise. Also: `loss_type`, `pref_loss`."""
+    """Loss on a preference pair: sigmoid is DPO as published, hinge is SLiC's, ipo aims at a fixed margin, robust
+    allows for label noise. Also: `loss_type`, `pref_loss`."""
     label_smoothing: float = Field(0.0, ge=0, lt=0.5)
     """Label smoothing: expected share of pairs with chosen and rejected exchanged; only sigmoid and robust use it.
     Also: `dpo_label_smoothing`."""
@@ -34,7 +34,7 @@ class DpoObjective(Objective):
 
 class Dpo(TrlObjective[DpoObjective]):
     name = "dpo"
-    help = "Prefer the better of two answers, measured against the model as it was."
+    help = "DPO: make the chosen of two answers likelier than the rejected one, relative to the reference model."
     config = DpoObjective
     numbers = MARGINS
     rows = "PAIRS"

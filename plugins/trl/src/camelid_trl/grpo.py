@@ -1,4 +1,4 @@
-"""GRPO: the model answers each prompt several times, and what scores above its group's mean becomes likelier."""
+"""GRPO: several answers are sampled for each prompt, and those rewarded above their group's mean become likelier."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class GrpoObjective(Objective):
 
 class Grpo(TrlObjective[GrpoObjective]):
     name = "grpo"
-    help = "Learn from the model's own answers and a reward that can be checked."
+    help = "GRPO: reinforcement learning on the model's own sampled answers with a verifiable reward."
     config = GrpoObjective
     numbers = {
         "reward": "reward",

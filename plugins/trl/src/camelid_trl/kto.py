@@ -1,4 +1,4 @@
-"""KTO: answers that somebody called good become likelier, those called bad less so; no pairs are needed."""
+"""KTO: answers labelled good become likelier, those labelled bad less likely; no preference pairs are needed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class KtoObjective(Objective):
 
 class Kto(TrlObjective[KtoObjective]):
     name = "kto"
-    help = "Learn from answers that were called good or bad, one by one."
+    help = "KTO: learn from single answers labelled good or bad, relative to the reference model."
     config = KtoObjective
     numbers = {
         "rewards/margins": "reward_margin",

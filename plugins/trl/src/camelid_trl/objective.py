@@ -17,7 +17,7 @@ from camelid_train.data import Prepared
 from camelid_train.methods.registry import method_of
 from camelid_train.methods.virtual_tokens import Virtual
 from camelid_train.objectives import LearningObjective, Run
-from camelid_train.objectives.base import ObjectiveT
+from camelid_train.objectives.learning_objective import ObjectiveT
 
 
 class TrlObjective(LearningObjective[ObjectiveT]):

@@ -1,4 +1,4 @@
-"""ORPO: the better answer is learnt by heart while the odds of the worse fall; no reference model is needed."""
+"""ORPO: SFT on the chosen answer while the odds of the rejected one fall; no reference model is needed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .objective import TrlObjective
 
 
 class OrpoObjective(Objective):
-    """Odds ratio preference optimisation (ORPO): SFT on the chosen answer plus a penalty on the odds of the rejected one."""
+    """Odds ratio preference optimisation (ORPO): SFT on the chosen answer, lower odds of the rejected one."""
 
     type: Literal["orpo"] = "orpo"
     beta: float = Field(0.1, gt=0, le=100)
@@ -22,7 +22,7 @@ class OrpoObjective(Objective):
 
 class Orpo(TrlObjective[OrpoObjective]):
     name = "orpo"
-    help = "Learn the better answer by heart and push the worse away, without a reference model."
+    help = "ORPO: SFT on the chosen answer plus a penalty on the rejected one, without a reference model."
     config = OrpoObjective
     numbers = {**MARGINS, "nll_loss": "chosen_loss"}
     rows = "PAIRS"

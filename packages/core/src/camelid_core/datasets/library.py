@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from camelid_core import staging, strictjson
+from camelid_core import staging, strict_json
 from camelid_core.errors import DataError, UnknownName, UsageError
 from camelid_core.file_permissions import DIRECTORY, FILE, make_private
 from camelid_core.integrity import sha256
@@ -166,7 +166,7 @@ def _when(path: Path) -> float:
 
 def _about(path: Path) -> Description | None:
     try:
-        values = strictjson.loads((path / ABOUT).read_text("utf-8"))
+        values = strict_json.loads((path / ABOUT).read_text("utf-8"))
         values["languages"] = tuple(values["languages"])
         return Description(**values)
     except (OSError, ValueError, TypeError, LookupError, RecursionError):

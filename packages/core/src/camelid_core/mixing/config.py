@@ -1,4 +1,4 @@
-"""`Mixture`: what a recipe and the command line say about sources. Fields, bounds and their help."""
+"""`Mixture`: the configuration of a dataset mixture. Knows fields, bounds and their help."""
 
 from __future__ import annotations
 
@@ -10,21 +10,25 @@ from camelid_core.config import Config
 
 
 class Mixture(Config):
-    """Which rows to learn from: sources, how much of each, and what is left out."""
+    """A dataset mixture: which datasets, how much of each, and which rows are left out."""
 
     sources: list[str] = Field(min_length=1)
-    """Dataset names or files, each optionally with a weight: cot:0.5 takes every second row, cot:2 all twice."""
+    """Datasets: names or files, each optionally with a weight: cot:0.5 takes every second row, cot:2 all twice.
+    Also: `dataset`, `datasets`, `interleave_probs`."""
     temperature: float = Field(1.0, ge=1, le=1000)
-    """Evens out the sources' shares: 1 keeps them, 2 takes the square root of each size, 1000 makes all equal."""
+    """Mixing temperature, which evens out the datasets' shares: 1 keeps them, 2 takes the square root of each size,
+    1000 makes all equal. Also: temperature sampling."""
     caps: dict[str, int] = {}
-    """At most this many rows of a source, by its name."""
+    """Caps: maximum rows of a dataset, by its name. Also: `max_samples`, `num_samples`."""
     rows: int | None = Field(None, ge=1)
-    """Take at most this many training rows in total."""
+    """Maximum training rows in total, of all datasets; empty takes all. Also: `max_train_samples`."""
     seed: int = Field(0, ge=0)
-    """Decides which rows are taken and held out, and how the sources take turns."""
+    """Data seed: decides which rows are sampled, and in what order the datasets are interleaved. Also: `data_seed`."""
     deduplicate: Literal["no", "exact", "near"] = "no"
-    """Leave out copies, across sources too; the first stays. near also finds rows with mostly the same words."""
+    """Deduplication, across datasets too; the first copy stays. near also finds near-duplicates, rows with mostly the
+    same words (MinHash). Also: `dataset_exact_deduplication`."""
     drop_tags: list[str] = []
-    """Leave out rows with one of these tags (categories)."""
+    """Row filter by tag: leave out rows with one of these tags (categories)."""
     drop_lints: list[str] = []
-    """Leave out rows in which one of these lints finds something; `camelid datasets lints` shows them."""
+    """Row filter by data quality: leave out rows in which one of these lints finds something; `camelid datasets lints`
+    shows them."""

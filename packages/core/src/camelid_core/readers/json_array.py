@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from camelid_core.errors import DataError
-from camelid_core.strictjson import decoder
+from camelid_core.strict_json import decoder
 
 from .json_lines import LINE_LIMIT
 from .row_faults import Faults

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from camelid_core.errors import DataError
-from camelid_core.strictjson import DECODER
+from camelid_core.strict_json import DECODER
 
 from .row_faults import Faults
 from .text_values import MAX_FIELD, excerpt

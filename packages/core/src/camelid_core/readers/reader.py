@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from camelid_core.records import Message, Record
-from camelid_core.strictjson import loads
+from camelid_core.strict_json import loads
 
 from .column_mapping import Columns
 from .file_formats import OpenRows, Rows

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from camelid_core.records import ROLES, Message, Role
-from camelid_core.strictjson import loads
+from camelid_core.strict_json import loads
 
 from .row_faults import Faults, RowFault
 from .text_values import excerpt, text

@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine
 from email.message import Message
 from typing import Any
 
-from camelid_core import strictjson
+from camelid_core import strict_json
 from fastapi import Request
 from fastapi.responses import Response
 from fastapi.routing import APIRoute
@@ -74,7 +74,7 @@ def _check_type(given: str) -> None:
 
 def _parsed(body: bytes) -> Any:
     try:
-        return strictjson.loads(body.decode("utf-8"))
+        return strict_json.loads(body.decode("utf-8"))
     except json.JSONDecodeError as error:
         raise ApiError(400, f"the body is not JSON: {error.msg} at character {error.pos}.", "invalid_json") from None
     except UnicodeDecodeError as error:

@@ -57,7 +57,7 @@ def chat(
     from camelid_core.plugins import load_host
 
     from camelid_serve.assemble import assemble
-    from camelid_serve.config import Opening
+    from camelid_serve.config import EngineConfig
 
     options = given(temperature=temperature, max_new_tokens=max_new_tokens, seed=seed) | parse_overrides(
         overrides or []
@@ -67,7 +67,7 @@ def chat(
         raise UsageError("--ask takes a question; leave it out to talk.")
     chosen = named("preset", preset or OWN, PRESETS)
     suffixes = [named("suffix", name, SUFFIXES).text for name in suffix or []]
-    how = Opening(template=template, engine=engine_of(engine, engine_url, engine_option), slots=2)
+    how = EngineConfig(template=template, engine=engine_of(engine, engine_url, engine_option), slots=2)
     check_names([model], how)
     assembled = assemble(model, load_host(), how, note)
     try:

@@ -15,7 +15,7 @@ from camelid_core import staging
 from camelid_core.config import Config, parse_overrides, validate
 from camelid_core.errors import UsageError
 
-from camelid_serve.config import Opening
+from camelid_serve.config import EngineConfig
 from camelid_serve.engine import Sampling
 from camelid_serve.engine_spec import choose_engine, engine_text
 from camelid_serve.presets import OWN, PRESETS, named
@@ -55,7 +55,7 @@ def engine_of(name: str, url: str, options: list[str] | None) -> str:
     return engine_text(name, [*([f"url={url}"] if url else []), *(options or [])])
 
 
-def check_names(models: Iterable[str], how: Opening) -> None:
+def check_names(models: Iterable[str], how: EngineConfig) -> None:
     """Loads nothing.
 
     Raises:

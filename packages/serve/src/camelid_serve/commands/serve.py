@@ -14,7 +14,7 @@ from camelid_core.errors import CamelidError, MissingPackage, UsageError
 from camelid_core.models.gguf import is_gguf
 from camelid_core.paths import given_path, home
 
-from camelid_serve.config import Opening
+from camelid_serve.config import EngineConfig
 
 from .common_options import Engine, EngineOption, EngineUrl, check_names, engine_of, given
 
@@ -85,7 +85,7 @@ def serve(
             "Leave out --no-token, give an --api-key, or listen on 127.0.0.1 and forward the port (ssh -L)."
         )
     limits = validate(Limits, parse_overrides(limit or []) | given(slots=slots, adapters=allow_adapters), "the limits")
-    how = Opening(
+    how = EngineConfig(
         template=template,
         dtype=dtype,
         engine=engine_of(engine, engine_url, engine_option),
@@ -96,7 +96,7 @@ def serve(
         _run(listener, serving, limits, keys, made, host, allow_host or [], allow_origin or [])
 
 
-def _serving(artefacts: list[str], how: Opening) -> Serving:
+def _serving(artefacts: list[str], how: EngineConfig) -> Serving:
     """What to load. Unknown names are said before anything starts."""
     from camelid_serve.api.supervisor import Serving, unique
 

@@ -18,13 +18,13 @@ from typing import Any, Self
 from camelid_core.errors import CamelidError, ModelError
 from camelid_core.records import Message
 
-from camelid_serve.config import Opening
+from camelid_serve.config import EngineConfig
 from camelid_serve.engine import Sampling
 
 from .child_process import Child, Sink
 from .messages import Loaded, to_error
 
-_FOR_A_PERSON = Opening(slots=8)
+_FOR_A_PERSON = EngineConfig(slots=8)
 """Who talks asks few things at once."""
 
 
@@ -96,7 +96,7 @@ class EngineProcess:
         child = self._child
         return child is not None and child.alive
 
-    def load_all(self, models: Mapping[str, str], how: Opening = _FOR_A_PERSON) -> Iterator[str]:
+    def load_all(self, models: Mapping[str, str], how: EngineConfig = _FOR_A_PERSON) -> Iterator[str]:
         """Make these models the resident ones, by label; yields what is being done. Done when it ends.
 
         What is there already stays: for another adapter of a resident base that adapter alone is loaded, and what is

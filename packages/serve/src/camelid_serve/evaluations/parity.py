@@ -20,7 +20,7 @@ from camelid_core.plugins import Host
 from camelid_core.records import Message
 
 from camelid_serve.assemble import Assembled, assemble
-from camelid_serve.config import Dtype, Opening
+from camelid_serve.config import Dtype, EngineConfig
 from camelid_serve.engine import Request, Sampling, Scored
 from camelid_serve.engine_spec import choose_engine, engine_text
 from camelid_serve.predict.inputs import open_input
@@ -154,7 +154,7 @@ def compare(
     ids: list[list[int]] = []
     for entrant in competing:
         report(f"{entrant.label}: {len(asked)} prompts")
-        how = Opening(template=template, dtype=dtype, engine=entrant.engine, slots=_SLOTS)
+        how = EngineConfig(template=template, dtype=dtype, engine=entrant.engine, slots=_SLOTS)
         opened = assemble(entrant.model, host, how, report)
         with closing(opened):
             if not answers:

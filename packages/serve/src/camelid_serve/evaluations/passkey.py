@@ -20,7 +20,7 @@ from camelid_core.records import Message
 from camelid_core.tasks import Interrupted, TaskContext
 
 from camelid_serve.assemble import Assembled, assemble_reference
-from camelid_serve.config import Opening
+from camelid_serve.config import EngineConfig
 from camelid_serve.engine import Sampling
 from camelid_serve.generation import ask
 from camelid_serve.predict.batch_answers import Progress
@@ -91,7 +91,7 @@ def _questions(config: PasskeyConfig, models: int) -> Iterator[_Question]:
 
 def _open(variant: Variant, config: PasskeyConfig, host: Host, context: TaskContext) -> Assembled:
     context.emit("log", text=f"Loading {variant.label}")
-    how = Opening(template=config.template, dtype=config.dtype, engine=config.engine, slots=1)
+    how = EngineConfig(template=config.template, dtype=config.dtype, engine=config.engine, slots=1)
     return assemble_reference(variant.reference, host, how)
 
 

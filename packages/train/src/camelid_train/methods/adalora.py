@@ -1,6 +1,6 @@
-"""AdaLoRA: ranks are given to the layers that use them, while training.
+"""AdaLoRA: LoRA whose ranks are reallocated while training to the layers that use them.
 
-Knows the schedule of ranks, the penalty that keeps directions apart, and the averages a checkpoint must keep.
+Knows the rank schedule, the orthogonality regularisation, and the moving averages that a checkpoint must store.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from pydantic import Field
 
 from camelid_train.sections import Method
 
-from .base import Situation, TuningMethod
 from .lora import with_base
 from .targets import choose_targets
+from .tuning_method import Situation, TuningMethod
 
 _AVERAGES = ("ipt", "exp_avg_ipt", "exp_avg_unc")
 
@@ -56,7 +56,7 @@ class AdaLoraMethod(Method):
 
 class AdaLora(TuningMethod[AdaLoraMethod]):
     name = "adalora"
-    help = "LoRA that moves its ranks to the layers that use them: better at the same size, slower per step."
+    help = "AdaLoRA: LoRA with adaptive ranks, higher in layers that use them; better at the same size, slower."
     config = AdaLoraMethod
 
     def prepare(self, model: Any, section: AdaLoraMethod, situation: Situation) -> Any:
@@ -81,7 +81,7 @@ class AdaLora(TuningMethod[AdaLoraMethod]):
         return with_base(get_peft_model(model, config), situation)
 
     def penalty(self, model: Any) -> Any:
-        """peft adds this to losses that the model computes itself; ours is computed outside."""
+        """Orthogonality regularisation. peft adds it only to losses that the model computes; Camelid's are computed outside."""
         import torch
 
         weight = _config(model).orth_reg_weight
@@ -118,7 +118,7 @@ class AdaLora(TuningMethod[AdaLoraMethod]):
         _config(model).rank_pattern = ranks or None
 
     def save(self, model: Any, section: AdaLoraMethod, situation: Situation, directory: Path) -> None:
-        """Pruned to the ranks that were kept."""
+        """Save the adapter, pruned to the ranks that are left."""
         ranks = _config(model).rank_pattern
         if ranks:  # what was pruned may have grown a little since, in a run that was ended early
             model.base_model.rankallocator.mask_using_rank_pattern(model.base_model.model, ranks)
@@ -126,10 +126,10 @@ class AdaLora(TuningMethod[AdaLoraMethod]):
 
 
 def schedule(section: AdaLoraMethod, steps: int) -> tuple[int, int]:
-    """Steps before and behind the time in which ranks move.
+    """Optimizer steps before the first and after the last reallocation of ranks (peft's `tinit` and `tfinal`).
 
     Raises:
-        ConfigError: they leave no time between them, or ranks would grow.
+        ConfigError: they leave no step between them, or ranks would grow.
     """
     first = steps // 10 if section.warmup_steps is None else section.warmup_steps
     last = steps // 3 if section.final_steps is None else section.final_steps

@@ -1,7 +1,7 @@
-"""Full fine-tuning: every weight learns, and a whole model comes out.
+"""Full fine-tuning: every weight learns, and the result is a whole model.
 
-Knows number formats: weights learn in float32 whatever model.dtype says, because a bfloat16 weight swallows small
-updates; model.dtype is what products are made in while training, and what is saved.
+Knows dtypes: the master weights are float32 whatever model.dtype says, because a bfloat16 weight rounds small updates
+away; model.dtype is what training computes in (mixed precision), and what is saved.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from camelid_train.sections import Method
 
-from .base import Situation, TuningMethod, refuse_quantised
+from .tuning_method import Situation, TuningMethod, refuse_quantised
 
 if TYPE_CHECKING:
     from camelid_core.models.loading import Dtype
@@ -23,15 +23,15 @@ class FullMethod(Method):
 
     type: Literal["full"] = "full"
     embeddings: bool = True
-    """Train the token embeddings and the output layer too; false freezes them, which saves memory and leaves rare tokens
-    unchanged."""
+    """Train the token embeddings and the output layer too; false freezes them, which saves memory and leaves rare
+    tokens unchanged."""
     shard: str = "4GB"
     """Maximum size of one weight file (shard) of the saved model, such as 500MB or 4GB. Also: `max_shard_size`."""
 
 
 class Full(TuningMethod[FullMethod]):
     name = "full"
-    help = "Every weight learns: the most memory, the most room to learn, and a whole model as the result."
+    help = "Full fine-tuning: every weight learns; the most memory, the most capacity, and a whole model as the result."
     config = FullMethod
     kind = "model"
     mergeable = False
@@ -50,7 +50,7 @@ class Full(TuningMethod[FullMethod]):
         return model
 
     def save(self, model: Any, section: FullMethod, situation: Situation, directory: Path) -> None:
-        """In the number format asked for, else in the base's own."""
+        """Save in the recipe's dtype, else in the base's own."""
         import torch
 
         base = situation.reference.config

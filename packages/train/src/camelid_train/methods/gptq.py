@@ -1,4 +1,4 @@
-"""LoRA on a GPTQ base: adapters beside weights that were quantised before, through GPTQModel.
+"""LoRA on a GPTQ base: adapters beside weights that are stored quantised, through GPTQModel.
 
 Knows what such a base needs to be loaded.
 """
@@ -27,7 +27,7 @@ class GptqLoraMethod(LoraFields):
 
 class GptqLora(LoraOn[GptqLoraMethod]):
     name = "lora-gptq"
-    help = "LoRA on a base stored as GPTQ; the adapter cannot be merged into it."
+    help = "LoRA on a GPTQ-quantised base; the adapter cannot be merged into it."
     config = GptqLoraMethod
     mergeable = False
 

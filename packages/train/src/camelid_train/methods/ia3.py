@@ -1,4 +1,4 @@
-"""IA3: learned factors on keys, values and the feed-forward's last layer.
+"""IA3: learned scaling vectors on keys, values and the input of the feed-forward's last layer.
 
 Knows which layers those are by their usual names.
 """
@@ -11,16 +11,16 @@ from camelid_core.errors import ModelError
 
 from camelid_train.sections import Method
 
-from .base import Situation, TuningMethod
 from .lora import with_base
 from .targets import check_targets, linear_names
+from .tuning_method import Situation, TuningMethod
 
 _ATTENTION = ("k_proj", "v_proj"), ("query_key_value",), ("qkv_proj",), ("c_attn",), ("W_pack",), ("Wqkv",), ("k", "v")
 _FEED_FORWARD = "down_proj", "dense_4h_to_h", "mlp.c_proj", "fc2", "fc_out", "w2", "wo"
 
 
 class Ia3Method(Method):
-    """(IA)³: learned scaling vectors on activations; far fewer parameters than LoRA."""
+    """IA3: learned scaling vectors on activations; far fewer parameters than LoRA."""
 
     type: Literal["ia3"] = "ia3"
     targets: list[str] = []
@@ -33,7 +33,7 @@ class Ia3Method(Method):
 
 class Ia3(TuningMethod[Ia3Method]):
     name = "ia3"
-    help = "Learned factors on keys, values and the feed-forward: the fewest numbers; wants a high learning rate."
+    help = "IA3: scaling vectors on keys, values and feed-forward; the fewest parameters, needs a high learning rate."
     config = Ia3Method
 
     def prepare(self, model: Any, section: Ia3Method, situation: Situation) -> Any:
@@ -47,7 +47,7 @@ class Ia3(TuningMethod[Ia3Method]):
 
 
 def ia3_targets(names: list[str], section: Ia3Method) -> tuple[list[str], list[str]]:
-    """Layers scaled behind and before: the recipe's, else those with the usual names.
+    """Layers whose outputs and layers whose inputs are scaled: the recipe's, else those with the usual names.
 
     Raises:
         ModelError: a named layer is not there, or none has a usual name.

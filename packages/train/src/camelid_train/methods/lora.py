@@ -15,8 +15,8 @@ from pydantic import Field
 
 from camelid_train.sections import Method
 
-from .base import Situation, TuningMethod
 from .targets import check_targets, choose_targets, linear_names
+from .tuning_method import Situation, TuningMethod
 
 Initial = Literal["default", "gaussian", "orthogonal", "pissa", "olora", "eva"]
 _CHANGES_BASE = ("pissa", "olora")
@@ -44,8 +44,8 @@ class LoraFields(Method):
     """Weight-decomposed LoRA (DoRA): magnitude and direction of the weights learn apart; slower, often better at low
     rank. Also: `use_dora`, `peft_use_dora`."""
     ranks: list[str] = []
-    """Rank pattern: another rank for some of the target modules, as layer=rank, for example q_proj=16; alpha follows, so
-    that the scale stays the same. Also: `rank_pattern`."""
+    """Rank pattern: another rank for some of the target modules, as layer=rank, for example q_proj=16; alpha follows,
+    so that the scale stays the same. Also: `rank_pattern`."""
 
 
 class LoraMethod(LoraFields):
@@ -53,9 +53,9 @@ class LoraMethod(LoraFields):
 
     type: Literal["lora"] = "lora"
     initial: Initial = "default"
-    """Initialisation of the adapter matrices. default, gaussian, orthogonal and eva leave the model as it is at step 0,
-    eva along the principal directions of the layers' inputs on the training data; pissa and olora start from a
-    decomposition of the base's weights. Also: `init_lora_weights`, `pissa_init`."""
+    """Initialisation of the adapter matrices: default, gaussian and orthogonal are random, eva takes the principal
+    directions of the layers' inputs on the training data, pissa and olora a decomposition of the base's weights.
+    Also: `init_lora_weights`, `peft_init_lora_weights`, `pissa_init`."""
 
 
 LoraT = TypeVar("LoraT", bound=LoraFields)
@@ -100,7 +100,7 @@ class LoraOn(TuningMethod[LoraT]):
 
 class Lora(LoraOn[LoraMethod]):
     name = "lora"
-    help = "Low-rank adapters beside the frozen weights: little memory, a small file, close to full quality."
+    help = "LoRA: low-rank adapters beside frozen weights; little memory, a small file, close to the quality of full."
     config = LoraMethod
 
     def initial(self, section: LoraMethod) -> Initial:

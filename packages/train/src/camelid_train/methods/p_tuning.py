@@ -1,6 +1,6 @@
-"""P-tuning: a small network writes the embeddings of a few virtual tokens.
+"""P-tuning: a small network, the prompt encoder, produces the embeddings of a few virtual tokens.
 
-Knows the network. What is saved is what it wrote; only a checkpoint keeps the network itself.
+Knows the prompt encoder. The adapter holds the embeddings it produced; only a checkpoint has the encoder itself.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from .base import Situation
+from .tuning_method import Situation
 from .virtual_tokens import Virtual, VirtualFields
 
 
@@ -30,7 +30,7 @@ class PTuningMethod(VirtualFields):
 
 class PTuning(Virtual[PTuningMethod]):
     name = "p-tuning"
-    help = "A small network writes virtual tokens: kilobytes, for use through peft alone; steadier than prompt."
+    help = "P-tuning: a prompt encoder produces virtual tokens; kilobytes, peft only, more stable than prompt."
     config = PTuningMethod
 
     def peft_config(self, section: PTuningMethod, situation: Situation) -> Any:

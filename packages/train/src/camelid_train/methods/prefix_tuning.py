@@ -1,6 +1,6 @@
-"""Prefix tuning: learned keys and values stand before each row in every layer.
+"""Prefix tuning: learned keys and values before each row in every layer.
 
-Knows how they are written.
+Knows how they are parametrised.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from .base import Situation
+from .tuning_method import Situation
 from .virtual_tokens import Virtual, VirtualFields
 
 
@@ -26,7 +26,7 @@ class PrefixMethod(VirtualFields):
 
 class Prefix(Virtual[PrefixMethod]):
     name = "prefix"
-    help = "Keys and values of virtual tokens learn in every layer: stronger than prompt, for use through peft alone."
+    help = "Prefix tuning: keys and values of virtual tokens learn in every layer; stronger than prompt, peft only."
     config = PrefixMethod
 
     def peft_config(self, section: PrefixMethod, situation: Situation) -> Any:

@@ -1,13 +1,13 @@
 """Prompt tuning: the embeddings of a few virtual tokens learn, nothing else.
 
-Knows how they start.
+Knows how they are initialised.
 """
 
 from __future__ import annotations
 
 from typing import Any, Literal
 
-from .base import Situation
+from .tuning_method import Situation
 from .virtual_tokens import Virtual, VirtualFields
 
 
@@ -25,7 +25,7 @@ class PromptMethod(VirtualFields):
 
 class Prompt(Virtual[PromptMethod]):
     name = "prompt"
-    help = "Embeddings of virtual tokens learn: kilobytes, for use through peft alone; wants a high learning rate."
+    help = "Prompt tuning: embeddings of virtual tokens learn; kilobytes, peft only, needs a high learning rate."
     config = PromptMethod
 
     def peft_config(self, section: PromptMethod, situation: Situation) -> Any:

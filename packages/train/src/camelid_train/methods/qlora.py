@@ -1,6 +1,6 @@
 """QLoRA: LoRA on a base that is quantised while it is loaded, by bitsandbytes.
 
-Knows 4 and 8 bits. Works without a graphics card, too.
+Knows 4-bit NormalFloat and 8-bit integers. Works on a CPU, too.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from camelid_core.errors import MissingPackage
 
-from .base import refuse_quantised
 from .lora import LoraFields, LoraOn
+from .tuning_method import refuse_quantised
 
 if TYPE_CHECKING:
     from camelid_core.models.loading import Dtype
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class QloraMethod(LoraFields):
-    """QLoRA: LoRA on a base model quantised to 4 or 8 bits on loading; its weights take a quarter to a half of the memory."""
+    """QLoRA: LoRA on a base model quantised to 4 or 8 bits on loading: a quarter to a half of its memory."""
 
     type: Literal["qlora"] = "qlora"
     quantization: Literal["nf4", "int8"] = "nf4"
@@ -35,7 +35,7 @@ class QloraMethod(LoraFields):
 
 class Qlora(LoraOn[QloraMethod]):
     name = "qlora"
-    help = "LoRA on a base in 4 or 8 bits: the least memory; slower than LoRA where that fits."
+    help = "QLoRA: LoRA on a base quantised to 4 or 8 bits; the least memory, slower than LoRA where that fits."
     config = QloraMethod
 
     def load(self, reference: Reference, dtype: Dtype, section: QloraMethod) -> Any:

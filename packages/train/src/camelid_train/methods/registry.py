@@ -12,7 +12,7 @@ from camelid_core.registry import Registry
 
 from camelid_train.sections import Method
 
-from .base import TuningMethod
+from .tuning_method import TuningMethod
 
 
 def methods() -> Registry[TuningMethod[Any]]:

@@ -14,8 +14,8 @@ from pydantic import Field
 
 from camelid_train.sections import Method
 
-from .base import Situation, TuningMethod
 from .lora import with_base
+from .tuning_method import Situation, TuningMethod
 
 
 class VirtualFields(Method):

@@ -2,6 +2,6 @@
 
 from camelid_train.sections import Objective
 
-from .base import LearningObjective, Run
+from .learning_objective import LearningObjective, Run
 
 __all__ = ["LearningObjective", "Objective", "Run"]

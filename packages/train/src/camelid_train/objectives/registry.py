@@ -12,7 +12,7 @@ from camelid_core.registry import Registry
 
 from camelid_train.sections import Objective
 
-from .base import LearningObjective
+from .learning_objective import LearningObjective
 
 
 def objectives() -> Registry[LearningObjective[Any]]:

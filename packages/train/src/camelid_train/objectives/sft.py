@@ -1,4 +1,4 @@
-"""Supervised fine-tuning: every answer is learnt by heart."""
+"""Supervised fine-tuning (SFT): cross-entropy on the assistant's tokens."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import Any
 
 from camelid_train.sections import SftObjective
 
-from .base import LearningObjective, Run
+from .learning_objective import LearningObjective, Run
 
 
 class Sft(LearningObjective[SftObjective]):
     name = "sft"
-    help = "Learn the answers as they stand."
+    help = "Supervised fine-tuning (SFT): cross-entropy on the assistant's tokens."
     config = SftObjective
 
     def trainer(self, section: SftObjective, run: Run) -> Any:
