@@ -24,7 +24,7 @@ from camelid_core.template_contract import check_contract, contract_of
 from camelid_core.templates.template import PromptTemplate
 from camelid_core.tokenization.encoder import Encoder
 
-from .config import USUAL, EngineConfig
+from .config import DEFAULT_ENGINE, EngineConfig
 from .engine import CannotShare, Engine, PromptTooLong, Report, Sampling
 from .engine_pool import Engines
 from .engine_spec import ChosenEngine, choose_engine
@@ -100,7 +100,9 @@ class Assembled:
         self.engine.close()
 
 
-def assemble(name: str, host: Host, how: EngineConfig = USUAL, report: Report = lambda text: None) -> Assembled:
+def assemble(
+    name: str, host: Host, how: EngineConfig = DEFAULT_ENGINE, report: Report = lambda text: None
+) -> Assembled:
     """Load model or artefact `name`.
 
     Raises:
@@ -129,14 +131,14 @@ class Residents:
 
     def __init__(self) -> None:
         self.models: dict[str, Assembled] = {}
-        self._how = USUAL
+        self._how = DEFAULT_ENGINE
         self._engines = Engines()
 
     def load(
         self,
         names: Mapping[str, str],
         host: Host,
-        how: EngineConfig = USUAL,
+        how: EngineConfig = DEFAULT_ENGINE,
         report: Report = lambda text: None,
     ) -> None:
         """Make these resident and no others. What is here and still wanted as it is stays.

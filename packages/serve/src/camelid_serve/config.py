@@ -29,7 +29,7 @@ class EngineConfig(Config):
     """Slots: requests that run at once in the batch. Also: `max_num_seqs`, `--parallel`."""
 
 
-USUAL = EngineConfig()
+DEFAULT_ENGINE = EngineConfig()
 
 
 class _Answering(Config):
@@ -53,7 +53,7 @@ class _Answering(Config):
     """Output directory of the result; empty publishes under the job's name in Camelid's home. Also: `output_dir`."""
 
     @property
-    def opening(self) -> EngineConfig:
+    def engine_config(self) -> EngineConfig:
         return EngineConfig(template=self.template, dtype=self.dtype, engine=self.engine, slots=self.batch_size)
 
     @property

@@ -19,7 +19,7 @@ from typing import Any
 
 from camelid_core.errors import CamelidError, ModelError, UsageError
 
-from camelid_serve.config import USUAL, EngineConfig
+from camelid_serve.config import DEFAULT_ENGINE, EngineConfig
 from camelid_serve.engine_process.client import EngineProcess
 from camelid_serve.engine_process.messages import Loaded, error_message
 
@@ -39,7 +39,7 @@ class Serving:
     """What to hold: label → name of a model or artefact, and how."""
 
     models: Mapping[str, str]
-    how: EngineConfig = USUAL
+    how: EngineConfig = DEFAULT_ENGINE
 
 
 class Call:

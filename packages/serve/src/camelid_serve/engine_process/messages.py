@@ -16,7 +16,7 @@ from camelid_core.config import Config
 from camelid_core.errors import CamelidError, ModelError
 from pydantic import BaseModel, ConfigDict
 
-from camelid_serve.config import USUAL, EngineConfig
+from camelid_serve.config import DEFAULT_ENGINE, EngineConfig
 from camelid_serve.engine import CannotShare, PromptTooLong, Sampling
 
 
@@ -25,7 +25,7 @@ class Load(Config):
 
     models: dict[str, str]
     """Names or directories, each under a label that `chat` and `complete` name it by."""
-    how: EngineConfig = USUAL
+    how: EngineConfig = DEFAULT_ENGINE
     """The same for all."""
 
 

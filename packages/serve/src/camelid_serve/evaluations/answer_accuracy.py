@@ -39,7 +39,7 @@ def run(config: EvaluateConfig, context: TaskContext) -> Mapping[str, Any]:
     """
     host = load_host()
     dataset, records = _records(config, host)
-    assembled = assemble(config.model, host, config.opening, lambda text: context.emit("log", text=text))
+    assembled = assemble(config.model, host, config.engine_config, lambda text: context.emit("log", text=text))
     try:
         sides = _sides(config, assembled)
         progress = Progress(context, len(records) * len(sides))
