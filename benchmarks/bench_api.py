@@ -47,7 +47,7 @@ TARGETS = {
 
 def serve(port: int, limits: dict[str, Any]) -> None:
     """The server's process."""
-    from camelid_core.server_address import listening
+    from camelid_core.server_address import listening_socket
     from camelid_serve.api.app import build, guarded
     from camelid_serve.api.limits import Limits
     from camelid_serve.api.server import server
@@ -57,7 +57,7 @@ def serve(port: int, limits: dict[str, Any]) -> None:
 
     bounds = Limits(**limits)
     app = build(Serving(MODELS, EngineConfig(slots=bounds.slots)), bounds, EngineProcess("camelid_serve.testing"))
-    with listening(HOST, port) as listener:
+    with listening_socket(HOST, port) as listener:
         server(guarded(app, [KEY], [HOST]), app.state.serving).run(sockets=[listener])
 
 

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
-from camelid_core.testing import never_ending, tiny_model
+from camelid_core.testing import suppress_end_of_sequence, tiny_model
 from playwright.sync_api import Browser, Page, sync_playwright
 from rivals import machine, python_of
 
@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def compare(browser: Browser, home: Path, arguments: argparse.Namespace) -> dict[str, Any]:
-    never_ending(tiny_model(home / "models" / "talker"))
+    suppress_end_of_sequence(tiny_model(home / "models" / "talker"))
     found: dict[str, list[dict[str, float]]] = {name: [] for name in [*PAGES, "answering", arguments.rival] if name}
     with ours(home) as url:
         for _ in range(arguments.rounds):

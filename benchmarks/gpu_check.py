@@ -107,13 +107,13 @@ def _recipe(model: Path, data: Path, method: dict[str, Any], dtype: str, packing
 def _train(recipe: Any, directory: Path) -> tuple[list[float], float]:
     """The loss of each step, and tokens per second once warm."""
     from camelid_core.events import read_events
-    from camelid_core.jobs.attempt import Context
+    from camelid_core.jobs.attempt import AttemptContext
     from camelid_core.jobs.run_directories import EVENTS, attempt_directory
     from camelid_train.run import train
 
     directory = attempt_directory(directory, 1, 1)
     directory.mkdir(parents=True)
-    context = Context(directory)
+    context = AttemptContext(directory)
     metrics = train(recipe, context)
     context.close()
     steps = [event for event in read_events(directory / EVENTS)[0] if event["kind"] == "train"]

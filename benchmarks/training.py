@@ -91,13 +91,13 @@ def _in_format(task: dict[str, Any], tokenizer: Any) -> str:
 def ours(task: dict[str, Any]) -> dict[str, Any]:
     """A run of Camelid: the recipe's, whole."""
     figures = watched()
-    from camelid_core.jobs.attempt import Context
+    from camelid_core.jobs.attempt import AttemptContext
     from camelid_core.jobs.run_directories import attempt_directory
     from camelid_train.run import train
 
     directory = attempt_directory(Path(task["output"]), 1, 1)
     directory.mkdir(parents=True)
-    context = Context(directory)
+    context = AttemptContext(directory)
     train(_recipe(task, task["train"]), context)
     context.close()
     return figures | {"adapter": str(context.output), "versions": versions("torch", "transformers", "peft")}

@@ -120,13 +120,13 @@ BROKEN = {
 HASTY = """
 from camelid_core import cli, plugins
 
-load = plugins._load_guarded
+load = plugins._import_with_timeout
 
 def hasty(entry):
-    plugins.IMPORT_SECONDS = 0.5 if entry.name == "camelid-hangs" else 60.0
+    plugins.IMPORT_TIMEOUT_SECONDS = 0.5 if entry.name == "camelid-hangs" else 60.0
     return load(entry)
 
-plugins._load_guarded = hasty
+plugins._import_with_timeout = hasty
 cli.main()
 """
 

@@ -17,10 +17,10 @@ from camelid_core.commands.run_job import run_job
 from camelid_core.config import Config, load
 from camelid_core.datasets.sources import open_source
 from camelid_core.errors import CamelidError
-from camelid_core.file_permissions import make_private
+from camelid_core.file_permissions import make_private_directory
 from camelid_core.integrity import write_durably
 from camelid_core.jobs.foreground import open_store
-from camelid_core.jobs.job import Job, State
+from camelid_core.jobs.job import Job, JobState
 from camelid_core.models.pull import pull
 from camelid_core.paths import home
 from camelid_core.plugins import load_host
@@ -38,7 +38,7 @@ GREEDY = Sampling(temperature=0.0, max_new_tokens=80)
 def main() -> None:
     started = time.monotonic()
     recipe = load(Recipe, RECIPE)
-    host, folder = load_host(), make_private(home() / "demo")
+    host, folder = load_host(), make_private_directory(home() / "demo")
 
     say("1/6  Model")
     pull(recipe.model.name, host, print)
@@ -89,7 +89,7 @@ def stage(task: str, config: Config, name: str) -> Job:
     wanted = config.model_dump(mode="json")
     for job in open_store().list():
         same = (job.task, job.name, job.config) == (task, name, wanted)
-        if same and job.state is State.SUCCEEDED and job.published and Path(job.published).is_dir():
+        if same and job.state is JobState.SUCCEEDED and job.published and Path(job.published).is_dir():
             print(f"Already there: {job.published}")
             return job
     return run_job(task, config, name)

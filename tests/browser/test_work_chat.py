@@ -22,7 +22,7 @@ EVIL = (
 def models(home: Path) -> None:
     """An adapter on the tiny model, and a model of another family."""
     import torch
-    from camelid_core.artefacts import Base, Manifest, write_manifest
+    from camelid_core.artefacts import BaseModelEntry, Manifest, write_manifest
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
@@ -30,7 +30,7 @@ def models(home: Path) -> None:
     base, directory = home / "models" / "tiny", home / "artefacts" / "sharper"
     shape = LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False, task_type="CAUSAL_LM")
     get_peft_model(AutoModelForCausalLM.from_pretrained(base), shape).save_pretrained(directory)
-    write_manifest(directory, Manifest(kind="adapter", base=Base(id="tiny", path=str(base))))
+    write_manifest(directory, Manifest(kind="adapter", base=BaseModelEntry(id="tiny", path=str(base))))
     tiny_model(home / "models" / "pythia", "gpt_neox")
 
 

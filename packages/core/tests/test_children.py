@@ -13,7 +13,7 @@ from camelid_core.models import pull
 from camelid_core.models.adapters import Weights
 from camelid_core.subprocesses import child_environment, module_command, safe_environment
 from camelid_core.templates.sandbox import Rendered, Request, render_apart
-from camelid_core.testing import lay_traps
+from camelid_core.testing import shadow_every_module
 
 NESTED = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import json, psutil'], check=True)"
 """As libraries do: the process starts another, and thinks nothing of its import path."""
@@ -68,7 +68,7 @@ def sprung(home, tmp_path, monkeypatch):
     monkeypatch.chdir(there)
     monkeypatch.setenv("CAMELID_HOME", str(there))
     monkeypatch.setenv("PYTHONPATH", ":")
-    return lay_traps(there)
+    return shadow_every_module(there)
 
 
 def run(command, **environment):

@@ -8,12 +8,12 @@ import hashlib
 import pytest
 from camelid_core.builtin.templates import ALPACA, VICUNA
 from camelid_core.errors import ArtefactError
-from camelid_core.template_contract import check_contract, contract_of
+from camelid_core.template_contract import check_contract, make_contract
 from camelid_core.testing import tiny_tokenizer
 
 
 def test_a_contract_holds_with_what_it_was_made_from(template, tokenizer):
-    contract = contract_of(template, tokenizer, overrides="chatml")
+    contract = make_contract(template, tokenizer, overrides="chatml")
     check_contract(contract, template, tokenizer)
     assert contract.name == template.name
     assert contract.overrides == "chatml"
@@ -23,7 +23,7 @@ def test_a_contract_holds_with_what_it_was_made_from(template, tokenizer):
 
 def test_one_changed_space_in_the_template_is_noticed():
     tokenizer = tiny_tokenizer()
-    contract = contract_of(VICUNA, tokenizer)
+    contract = make_contract(VICUNA, tokenizer)
     changed = dataclasses.replace(VICUNA, assistant="ASSISTANT: ")
     with pytest.raises(
         ArtefactError, match=r"gives other tokens than this model was trained with \(from token \d+ on\)"
@@ -32,11 +32,11 @@ def test_one_changed_space_in_the_template_is_noticed():
 
 
 def test_another_tokenizer_is_noticed():
-    contract = contract_of(ALPACA, tiny_tokenizer())
+    contract = make_contract(ALPACA, tiny_tokenizer())
     with pytest.raises(ArtefactError, match="the template or the tokenizer has changed"):
         check_contract(contract, ALPACA, tiny_tokenizer(vocabulary=320))
 
 
 def test_a_contract_without_reference_promises_nothing():
-    contract = contract_of(ALPACA, tiny_tokenizer()).model_copy(update={"reference_ids": []})
+    contract = make_contract(ALPACA, tiny_tokenizer()).model_copy(update={"reference_ids": []})
     check_contract(contract, VICUNA, tiny_tokenizer())

@@ -19,13 +19,13 @@ from camelid_core import staging
 from camelid_core.datasets import library
 from camelid_core.errors import ModelError
 from camelid_core.integrity import write_durably
-from camelid_core.jobs.attempt_result import How, Result
+from camelid_core.jobs.attempt_result import AttemptResult, Outcome
 from camelid_core.jobs.database import Database
 from camelid_core.jobs.deletion import delete
-from camelid_core.jobs.job import State
+from camelid_core.jobs.job import JobState
 from camelid_core.jobs.publication import destination, publish
 from camelid_core.jobs.run_directories import OUTPUT, attempt_directory
-from camelid_core.jobs.stop_signals import Stop
+from camelid_core.jobs.stop_signals import StopSignal
 from camelid_core.jobs.store import JobStore
 from camelid_core.jobs.worker import Worker
 from camelid_core.models.adapters import ModelAdapter, Weights
@@ -113,7 +113,7 @@ def jobs(home: Path) -> JobStore:
     return JobStore(home / "jobs.sqlite3")
 
 
-def two_jobs(home: Path, state: State | None = State.FAILED) -> None:
+def two_jobs(home: Path, state: JobState | None = JobState.FAILED) -> None:
     store = jobs(home)
     for _ in range(2):
         job = store.start(store.claim("w", 600.0, only=store.submit("tick", {}).id))
@@ -131,7 +131,7 @@ def put_far_away(home: Path, number: int) -> None:
 
     sys.addaudithook(refuse)
     job = jobs(home).get(number)
-    result = Result(How.SUCCEEDED, publish_to=str(home / "away" / "result"))
+    result = AttemptResult(Outcome.SUCCEEDED, publish_to=str(home / "away" / "result"))
     publish(jobs(home), job, attempt_directory(home, number, 1), result, lambda path: path)
 
 
@@ -210,7 +210,7 @@ def test_whoever_works_begins_with_what_is_left_anywhere(home):
     for place in (home / "models", home / "runs" / "000001" / "1" / "checkpoints"):
         place.mkdir(parents=True)
         (place / f".x.{'0' * 16}.partial").mkdir()
-    stop = Stop()
+    stop = StopSignal()
     stop()
     Worker(jobs(home)).run_forever(stop)
     assert half_made(home) == set()

@@ -16,7 +16,7 @@ from camelid_core.datasets.sources import open_source, parse_sources
 from camelid_core.errors import DataError, UsageError
 from camelid_core.models.pull import pull
 from camelid_core.models.reference import resolve_model
-from camelid_core.paths import anchor
+from camelid_core.paths import absolute_if_path
 from camelid_core.plugins import load_host
 from camelid_core.registry import Registry
 from camelid_core.testing import write_jsonl
@@ -172,7 +172,7 @@ def lures(home):
 def test_a_name_of_the_hub_never_means_what_is_called_so_here(repository, lures, camelid, source):
     """`datasets` itself takes a directory org/name of the working directory for the repository org/name."""
     repository([{"instruction": "of the Hub", "output": "yes"}])
-    assert anchor(source) == source
+    assert absolute_if_path(source) == source
     for part in parse_sources([source], load_host().datasets):
         found = open_source(part.name, load_host().datasets).load("train", None)
         assert [record.prompt[-1].content for record in found] == ["of the Hub"]

@@ -8,25 +8,28 @@ import socket
 
 import pytest
 from camelid_core.errors import UsageError
-from camelid_core.server_address import address_file, is_loopback, listening, names, shown
+from camelid_core.server_address import address_file, host_names, is_loopback, listening_socket, url_host
 
 
 def test_a_taken_port_is_a_sentence():
     with (
-        listening("127.0.0.1", 0) as taken,
+        listening_socket("127.0.0.1", 0) as taken,
         pytest.raises(UsageError, match="--port"),
-        listening("127.0.0.1", taken.getsockname()[1]),
+        listening_socket("127.0.0.1", taken.getsockname()[1]),
     ):
         pass
 
 
 def test_a_host_that_is_no_address_is_a_sentence():
-    with pytest.raises(UsageError, match=r"--host 'no\.such\.name\.invalid'"), listening("no.such.name.invalid", 0):
+    with (
+        pytest.raises(UsageError, match=r"--host 'no\.such\.name\.invalid'"),
+        listening_socket("no.such.name.invalid", 0),
+    ):
         pass
 
 
 def test_who_is_told_the_address_may_come_at_once():
-    with listening("127.0.0.1", 0) as server, socket.create_connection(server.getsockname(), timeout=60):
+    with listening_socket("127.0.0.1", 0) as server, socket.create_connection(server.getsockname(), timeout=60):
         pass
 
 
@@ -46,12 +49,12 @@ def test_another_servers_address_is_left_alone(tmp_path):
 
 
 def test_a_public_server_knows_its_own_names():
-    assert names("127.0.0.1", ["MINE"]) == {"localhost", "127.0.0.1", "::1", "mine"}
-    assert names("0.0.0.0", ["box.lan"]) >= {"localhost", "box.lan", socket.gethostname().lower()}
+    assert host_names("127.0.0.1", ["MINE"]) == {"localhost", "127.0.0.1", "::1", "mine"}
+    assert host_names("0.0.0.0", ["box.lan"]) >= {"localhost", "box.lan", socket.gethostname().lower()}
 
 
 def test_what_to_type_for_an_address():
-    assert [shown(host) for host in ("::1", "127.0.0.1", "0.0.0.0")] == ["[::1]", "127.0.0.1", socket.gethostname()]
+    assert [url_host(host) for host in ("::1", "127.0.0.1", "0.0.0.0")] == ["[::1]", "127.0.0.1", socket.gethostname()]
     assert [is_loopback(host) for host in ("127.0.0.1", "::1", "localhost", "0.0.0.0", "example.org")] == [
         True, True, True, False, False,
     ]  # fmt: skip

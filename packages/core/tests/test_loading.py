@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from camelid_core.artefacts import Base, Manifest, write_manifest
+from camelid_core.artefacts import BaseModelEntry, Manifest, write_manifest
 from camelid_core.errors import ArtefactError, ModelError, UnsafeFormat
 from camelid_core.integrity import fingerprint
 from camelid_core.models.loading import check_base, choose_dtype, load_adapted, load_base, load_tokenizer
@@ -37,7 +37,7 @@ def made(tmp_path_factory):
     )
     model.peft_config["default"].base_model_name_or_path = str(base)
     model.save_pretrained(root / "adapter")
-    manifest = Manifest(kind="adapter", base=Base(id="base", path=str(base), fingerprint=fingerprint(base)))
+    manifest = Manifest(kind="adapter", base=BaseModelEntry(id="base", path=str(base), fingerprint=fingerprint(base)))
     write_manifest(root / "adapter", manifest)
     return root
 

@@ -8,7 +8,7 @@ import pytest
 from camelid_core.config import validate
 from camelid_core.errors import UnknownName
 from camelid_core.events import read_events
-from camelid_core.jobs.attempt import Context
+from camelid_core.jobs.attempt import AttemptContext
 from camelid_core.jobs.run_directories import EVENTS
 from camelid_core.plugins import load_host
 from camelid_core.tasks import Interrupted
@@ -29,7 +29,7 @@ def model(tmp_path):
 def context(home, tmp_path):
     directory = tmp_path / "attempt"
     directory.mkdir()
-    context = Context(directory)
+    context = AttemptContext(directory)
     yield context
     context.close()
 

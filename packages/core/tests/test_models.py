@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from camelid_core.artefacts import Base, Licences, Manifest, TemplateContract, write_manifest
+from camelid_core.artefacts import BaseModelEntry, Licences, Manifest, TemplateContract, write_manifest
 from camelid_core.errors import ModelError, UnknownName
 from camelid_core.models.adapters import UNKNOWN
 from camelid_core.models.reference import all_weights, read_config, resolve_model
@@ -60,7 +60,7 @@ def test_a_directory_in_the_way_does_not_hide_a_registered_model(home):
 def test_an_artefact_is_found_by_its_name(home):
     path = make_model(artefacts_dir() / "my-run")
     contract = TemplateContract(name="vicuna", jinja="", sha256="")
-    base = Base(id="org/base")
+    base = BaseModelEntry(id="org/base")
     write_manifest(path, Manifest(kind="model", template=contract, base=base, licences=Licences(effective="mit")))
     reference = resolve("my-run")
     assert (reference.template, reference.licence, reference.base_id) == ("vicuna", "mit", "org/base")
@@ -70,7 +70,7 @@ def test_an_adapter_is_found_with_its_base(home, tmp_path):
     base = make_model(tmp_path / "base", "bloom")
     plain = resolve(make_adapter(tmp_path / "plain", str(base)))
     assert (plain.peft, plain.base, plain.adapter.name) == (tmp_path / "plain", base, "bloom")
-    manifest = Manifest(kind="adapter", base=Base(id="nowhere/known", path=str(base)))
+    manifest = Manifest(kind="adapter", base=BaseModelEntry(id="nowhere/known", path=str(base)))
     moved = resolve(make_adapter(tmp_path / "moved", "/gone", manifest))
     assert moved.base == base
     assert moved.manifest == moved.manifest.model_copy()

@@ -42,9 +42,11 @@ def test_who_writes_first_makes_a_home_for_its_owner_alone(home, tmp_path, camel
 
 def test_what_is_outside_of_home_is_made_as_everybody_makes_it(home, tmp_path):
     with umask(0o022):
-        file_permissions.make_private(tmp_path / "a" / "b")
+        file_permissions.make_private_directory(tmp_path / "a" / "b")
         home.parent.joinpath("deep").mkdir()
-        file_permissions.make_private(home.parent / "deep" / "x" / "home" / "y", home.parent / "deep" / "x" / "home")
+        file_permissions.make_private_directory(
+            home.parent / "deep" / "x" / "home" / "y", home.parent / "deep" / "x" / "home"
+        )
     assert [mode(tmp_path / each) for each in ("a", "a/b", "deep/x", "deep/x/home", "deep/x/home/y")] == [
         0o755, 0o755, 0o755, 0o700, 0o700,
     ]  # fmt: skip
@@ -77,6 +79,6 @@ def test_what_is_not_ours_or_everybodys_stays_as_it_is(tmp_path, capsys):
         os.chown(others, 12345, 12345)
     for place in (everybodys, others, tmp_path / "nothing"):
         before = mode(place) if place.exists() else None
-        file_permissions.close(place)
+        file_permissions.restrict_to_owner(place)
         assert (mode(place) if place.exists() else None) == before
     assert capsys.readouterr().err == ""

@@ -8,7 +8,7 @@ import pytest
 from camelid_core.jobs.executors import LocalExecutor
 from camelid_core.jobs.foreground import open_store
 from camelid_core.jobs.run_directories import LOG, attempt_directory
-from camelid_core.subprocesses import child_environment, withheld_from_addresses
+from camelid_core.subprocesses import child_environment, variables_with_credentials
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -42,7 +42,7 @@ ADDRESSES = ("HF_ENDPOINT", "CAMELID_ENGINE_URL", "CAMELID_DATA_MIRROR")
 )
 def test_what_a_job_gets_of_an_address(name, value, passed):
     assert child_environment({name: value}).get(name) == passed
-    assert withheld_from_addresses({name: value}) == ([name] if passed not in (value, None) else [])
+    assert variables_with_credentials({name: value}) == ([name] if passed not in (value, None) else [])
 
 
 words = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=6, max_size=20).map("§{}§".format)

@@ -121,8 +121,8 @@ def collect(engine: TransformersEngine, requests: Sequence[Request]) -> tuple[li
     for event in engine.stream(requests):
         if event.token is not None:
             tokens[event.index].append(event.token)
-        if event.scored is not None:
-            worth[event.index].append(event.scored.logprob)
+        if event.token_logprob is not None:
+            worth[event.index].append(event.token_logprob.logprob)
     return tokens, worth
 
 
@@ -206,8 +206,8 @@ def test_what_cannot_share_a_batch_takes_turns_and_answers_the_same(tmp_path: Pa
     try:
         names = [None, *(add(engine, directory) for directory in made.adapters)]
         for name, why in zip(names[1:], kinds, strict=True):
-            assert why in engine.takes_turns(str(name))
-            assert bool(why) == bool(engine.takes_turns(str(name)))
+            assert why in engine.why_not_batched(str(name))
+            assert bool(why) == bool(engine.why_not_batched(str(name)))
         requests = [asked(ids, name) for ids in made.prompts for name in names]
         expected = [answers[n] for n in range(len(made.prompts)) for answers in made.expected.values()]
         assert collect(engine, requests)[0] == expected

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 import torch
 from camelid_serve.engine import Sampling
-from camelid_serve.engines.sampling import Chooser
+from camelid_serve.engines.sampling import Sampler
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import NoRepeatNGramLogitsProcessor
@@ -16,8 +16,8 @@ LOGITS = torch.tensor([0.5, 0.3, 0.15, 0.05]).log()
 
 
 def drawn(sampling: Sampling, count: int = 4000) -> dict[int, float]:
-    chooser = Chooser(sampling, [])
-    counts = Counter(chooser.choose(LOGITS) for _ in range(count))
+    sampler = Sampler(sampling, [])
+    counts = Counter(sampler.sample(LOGITS) for _ in range(count))
     return {token: counts[token] / count for token in sorted(counts)}
 
 
@@ -38,39 +38,39 @@ def test_shares(sampling: Sampling, shares: dict[int, float]) -> None:
 
 def test_every_seed_draws_otherwise() -> None:
     drawn_by = {
-        seed: [chooser.choose(torch.zeros(1000)) for _ in range(4)]
+        seed: [sampler.sample(torch.zeros(1000)) for _ in range(4)]
         for seed in (-(2**63), -2, -1, 0, 1, 2)
-        for chooser in [Chooser(Sampling(temperature=1, seed=seed), [])]
+        for sampler in [Sampler(Sampling(temperature=1, seed=seed), [])]
     }
     assert len({tuple(tokens) for tokens in drawn_by.values()}) == len(drawn_by)
 
 
 def test_a_flat_distribution_is_not_cut_at_the_narrow_look() -> None:
-    chooser = Chooser(Sampling(temperature=1, top_p=0.99), [])
-    assert max(chooser.choose(torch.zeros(2000)) for _ in range(200)) > 256
+    sampler = Sampler(Sampling(temperature=1, top_p=0.99), [])
+    assert max(sampler.sample(torch.zeros(2000)) for _ in range(200)) > 256
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 5), st.lists(st.integers(0, 3), max_size=30), st.integers(1, 12))
 def test_no_run_of_tokens_occurs_twice_just_as_in_transformers(size: int, prompt: list[int], steps: int) -> None:
-    rule, chooser = NoRepeatNGramLogitsProcessor(size), Chooser(Sampling(no_repeat_ngram_size=size), prompt)
+    rule, sampler = NoRepeatNGramLogitsProcessor(size), Sampler(Sampling(no_repeat_ngram_size=size), prompt)
     tokens, generator = list(prompt), torch.Generator().manual_seed(size)
     for _ in range(steps):
         logits = torch.randn(6, generator=generator)
         allowed = rule(torch.tensor([tokens], dtype=torch.long), logits[None])[0] if tokens else logits
         if allowed.isinf().all():
             return
-        tokens.append(chooser.choose(logits))
+        tokens.append(sampler.sample(logits))
         assert tokens[-1] == int(allowed.argmax())
 
 
 def test_something_is_said_even_if_every_token_would_occur_again() -> None:
     for sampling in (Sampling(no_repeat_ngram_size=1), Sampling(no_repeat_ngram_size=1, temperature=1, top_p=0.9)):
-        assert Chooser(sampling, range(4)).choose(LOGITS) in range(4)
+        assert Sampler(sampling, range(4)).sample(LOGITS) in range(4)
 
 
 def test_drawing_leaves_out_what_would_occur_again() -> None:
     sampling = Sampling(no_repeat_ngram_size=2, temperature=1)
-    assert {Chooser(sampling.model_copy(update={"seed": seed}), [3, 0, 3]).choose(LOGITS) for seed in range(40)} == {
+    assert {Sampler(sampling.model_copy(update={"seed": seed}), [3, 0, 3]).sample(LOGITS) for seed in range(40)} == {
         1, 2, 3,
     }  # fmt: skip

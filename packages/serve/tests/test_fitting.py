@@ -8,7 +8,7 @@ import pytest
 import torch
 from camelid_core.testing import tiny_model
 from camelid_serve.engines import memory_layout
-from camelid_serve.engines.memory_layout import laid_out, room_for_rows
+from camelid_serve.engines.memory_layout import with_transposed_weights, max_rows
 from camelid_serve.engines.transformers import TransformersEngine
 from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -17,7 +17,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 def test_turned_weights_are_the_same_weights(tmp_path: Path, family: str) -> None:
     tiny_model(tmp_path, family)
     model, turned = (AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32).eval() for _ in range(2))
-    laid_out(turned)
+    with_transposed_weights(turned)
     weights = dict(turned.named_parameters())
     assert any(not weight.is_contiguous() for weight in weights.values())
     assert all(torch.equal(weight, weights[name]) for name, weight in model.named_parameters())
@@ -32,9 +32,9 @@ def test_no_more_rows_than_memory_has_room_for(base: Path, monkeypatch: pytest.M
     config = model.config
     row = 2 * 1024 * 4 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim
     monkeypatch.setattr(memory_layout, "free_bytes", lambda device: 2 * 10 * row)
-    assert room_for_rows(model) == 10
+    assert max_rows(model) == 10
     engine = TransformersEngine(model, slots=100)
     assert engine._slots == 10
     engine.close()
     model.config = AutoConfig.for_model("mamba")
-    assert room_for_rows(model) is None, "a model without heads is let through"
+    assert max_rows(model) is None, "a model without heads is let through"

@@ -14,7 +14,7 @@ from camelid_core.artefacts import verify_directory
 from camelid_core.errors import DataError, ModelError
 from camelid_core.records import Message
 from camelid_core.tasks import Interrupted
-from camelid_serve.assemble import Assembled
+from camelid_serve.loaded_models import LoadedModel
 from camelid_serve.evaluations import passkey as module
 from camelid_serve.evaluations.haystack import FILLING, found, haystack, key_of
 from camelid_serve.evaluations.long_context_config import PasskeyConfig
@@ -60,7 +60,7 @@ def test_a_text_is_as_long_and_its_key_as_deep_as_asked(length: int, depth: floa
     assert before + after == sentences + 6
 
 
-def test_a_text_is_as_long_as_asked_in_a_tokenizers_own_tokens(tiny: Assembled) -> None:
+def test_a_text_is_as_long_as_asked_in_a_tokenizers_own_tokens(tiny: LoadedModel) -> None:
     def count(text: str) -> int:
         return len(tiny.encoder.prompt_ids([Message("user", text)]))
 

@@ -286,13 +286,14 @@ def test_nothing_read_before_changes_what_a_model_with_dynamic_positions_says(sh
     model = load_base(reference, "float32").eval()
     windows = {length: torch.arange(length)[None] % 300 for length in (100, 700, 1100)}
     with torch.inference_mode():
-        upwards = [logprobs.losses(model, windows[length], 8) for length in windows]
-        downwards = [logprobs.losses(model, windows[length], 8) for length in reversed(windows)]
+        upwards = [logprobs.token_losses(model, windows[length], 8) for length in windows]
+        downwards = [logprobs.token_losses(model, windows[length], 8) for length in reversed(windows)]
     assert all(torch.equal(*pair) for pair in zip(upwards, reversed(downwards), strict=True))
     plain = load_base(replace(reference, stretched=False), "float32").eval()
     with torch.inference_mode():
         same = [
-            torch.equal(logprobs.losses(plain, windows[length], 8), upwards[at]) for at, length in enumerate(windows)
+            torch.equal(logprobs.token_losses(plain, windows[length], 8), upwards[at])
+            for at, length in enumerate(windows)
         ]
     assert same == [True, False, False]
 
@@ -303,8 +304,8 @@ def test_the_day_book_says_the_same_of_everybody_for_ever() -> None:
     book = chronicle(20_000, 1)
     assert len(book) >= 20_000
     traders = [re.findall(r"[A-Z][a-z]+|\d+(?= crowns)", line.split(". ", 1)[1]) for line in book.splitlines()]
-    facts = [frozenset(facts) - {"From"} for facts in traders]  # two names, a town and a price
-    by_names = {tuple(sorted(each)) for each in facts}
-    assert all(len(each) == 4 for each in facts)
-    assert 10 < len(by_names) < len(facts) / 2
-    assert len({name for name, *_ in map(sorted, facts)}) <= len(by_names)
+    stats = [frozenset(stats) - {"From"} for stats in traders]  # two names, a town and a price
+    by_names = {tuple(sorted(each)) for each in stats}
+    assert all(len(each) == 4 for each in stats)
+    assert 10 < len(by_names) < len(stats) / 2
+    assert len({name for name, *_ in map(sorted, stats)}) <= len(by_names)

@@ -11,8 +11,8 @@ import pytest
 import torch
 from camelid_core.testing import tiny_model
 from camelid_serve.engine import Request, Sampling
-from camelid_serve.engines.decode_batch import Batch, Row
-from camelid_serve.engines.prefix_cache import Prefixes
+from camelid_serve.engines.decode_batch import DecodeBatch, DecodeRow
+from camelid_serve.engines.prefix_cache import PrefixCache
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoConfig, AutoModelForCausalLM
@@ -34,18 +34,18 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     }
 
 
-def asked(ids: Sequence[int], seed: int = 0, sampled: bool = False, length: int = LONGEST) -> Row:
+def asked(ids: Sequence[int], seed: int = 0, sampled: bool = False, length: int = LONGEST) -> DecodeRow:
     sampling = Sampling(temperature=1.0 if sampled else 0.0, top_p=0.9, seed=seed, max_new_tokens=length)
-    return Row(Request(ids, sampling), length)
+    return DecodeRow(Request(ids, sampling), length)
 
 
-def answered(batch: Batch, rows: Sequence[Row]) -> list[list[int]]:
+def answered(batch: DecodeBatch, rows: Sequence[DecodeRow]) -> list[list[int]]:
     """The answers of rows that join together, and leave when they are done."""
     with torch.inference_mode():
         batch.add(rows)
         while batch.running:
             batch.step()
-        batch.compact()
+        batch.evict_finished()
     return [row.tokens[len(row.request.ids) :] for row in rows]
 
 
@@ -68,13 +68,13 @@ class Talks:
         self._draws = draws
         self._texts = [self._words(20), self._words(30)]
 
-    def ask(self) -> list[Row]:
+    def ask(self) -> list[DecodeRow]:
         return [self._row() for _ in range(self._random.randrange(1, 5))]
 
-    def heard(self, row: Row) -> None:
+    def heard(self, row: DecodeRow) -> None:
         self._texts.append(row.tokens)
 
-    def _row(self) -> Row:
+    def _row(self) -> DecodeRow:
         start = self._random.choice(self._texts)
         cut = self._random.randrange(1, len(start) + 1) if self._random.random() < 0.3 else len(start)
         length = self._random.randrange(1, LONGEST + 1)
@@ -91,9 +91,9 @@ class Talks:
 def test_whoever_shares_a_start_is_answered_as_if_alone(models: dict[str, Any], family: str, seed: int) -> None:
     model, numbers = models[family], random.Random(seed)
     talks = Talks(seed, FAMILIES[family] == torch.float64)
-    prefixes = Prefixes(numbers.choice([40_000, 2_000_000]))
-    batch = Batch(model, prefixes)
-    rows: list[Row] = []
+    prefixes = PrefixCache(numbers.choice([40_000, 2_000_000]))
+    batch = DecodeBatch(model, prefixes)
+    rows: list[DecodeRow] = []
     with torch.inference_mode():
         for _ in range(30):
             if not batch.running or numbers.random() < 0.2:
@@ -102,19 +102,19 @@ def test_whoever_shares_a_start_is_answered_as_if_alone(models: dict[str, Any], 
                 batch.add(joining)
             batch.step()
             if numbers.random() < 0.3:
-                batch.compact()
+                batch.evict_finished()
             talks.heard(numbers.choice(rows))
             assert prefixes.bytes <= prefixes.limit
         while batch.running:
             batch.step()
     for row in rows:
-        alone = Row(row.request, row.request.sampling.max_new_tokens)
-        assert answered(Batch(model, Prefixes(0)), [alone]) == [row.tokens[len(row.request.ids) :]]
+        alone = DecodeRow(row.request, row.request.sampling.max_new_tokens)
+        assert answered(DecodeBatch(model, PrefixCache(0)), [alone]) == [row.tokens[len(row.request.ids) :]]
 
 
 def test_the_next_turn_reads_what_is_new(models: dict[str, Any]) -> None:
     """The question, the answer's last token, which nothing was made of yet, and one call for each token after."""
-    model, batch = models["llama"], Batch(models["llama"])
+    model, batch = models["llama"], DecodeBatch(models["llama"])
     first = asked(range(5, 105))
     answered(batch, [first])
     with reading(model) as calls:
@@ -126,7 +126,7 @@ def test_the_next_turn_reads_what_is_new(models: dict[str, Any]) -> None:
 
 
 def test_what_all_begin_with_is_read_once(models: dict[str, Any]) -> None:
-    batch = Batch(models["llama"])
+    batch = DecodeBatch(models["llama"])
     for numbers, expected in (((60, 61, 62), [50, 3 * 2]), ((63, 64), [2 * 2])):
         with reading(models["llama"]) as calls:
             answered(batch, [asked([*range(5, 55), number, 9]) for number in numbers])
@@ -134,33 +134,35 @@ def test_what_all_begin_with_is_read_once(models: dict[str, Any]) -> None:
 
 
 def test_nothing_is_left_of_what_is_to_be_forgotten(models: dict[str, Any]) -> None:
-    batch = Batch(models["llama"])
+    batch = DecodeBatch(models["llama"])
     answered(batch, [asked(range(5, 55))])
     row = asked(range(5, 75))
     with torch.inference_mode():
         batch.add([row])
-        batch.forget(None)
-        assert batch.prefixes.bytes == 0
+        batch.forget_adapter(None)
+        assert batch.prefix_cache.bytes == 0
         while batch.running:
             batch.step()
-        batch.compact()
-    assert batch.prefixes.bytes == 0, "what was on its way is not kept either"
+        batch.evict_finished()
+    assert batch.prefix_cache.bytes == 0, "what was on its way is not kept either"
 
 
 def test_what_was_used_longest_ago_goes_first(models: dict[str, Any]) -> None:
-    batch = Batch(models["llama"])
+    batch = DecodeBatch(models["llama"])
     one, two, three = ([number, *range(5, 55)] for number in (1, 2, 3))
     answered(batch, [asked(one)])
-    batch.prefixes.limit = 2 * batch.prefixes.bytes
+    batch.prefix_cache.limit = 2 * batch.prefix_cache.bytes
     answered(batch, [asked(two)])
-    batch.prefixes.longest(None, one)
+    batch.prefix_cache.longest_match(None, one)
     answered(batch, [asked(three)])
-    known = [batch.prefixes.longest(None, ids)[0] for ids in (one, two, three)]
+    known = [batch.prefix_cache.longest_match(None, ids)[0] for ids in (one, two, three)]
     assert known == [50, 0, 50]
-    assert batch.prefixes.bytes <= batch.prefixes.limit
-    batch.prefixes.limit //= 4
+    assert batch.prefix_cache.bytes <= batch.prefix_cache.limit
+    batch.prefix_cache.limit //= 4
     answered(batch, [asked([4, *range(5, 55)])])
-    assert batch.prefixes.longest(None, one)[0] == 50, "what is larger than all there is room for drives nothing out"
+    assert batch.prefix_cache.longest_match(None, one)[0] == 50, (
+        "what is larger than all there is room for drives nothing out"
+    )
 
 
 @pytest.mark.parametrize(
@@ -178,9 +180,9 @@ def test_what_was_used_longest_ago_goes_first(models: dict[str, Any]) -> None:
 def test_where_the_past_depends_on_the_length_nothing_is_kept(options: dict[str, Any]) -> None:
     sizes = {"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 64}
     config = AutoConfig.for_model(**options, hidden_size=32, vocab_size=400, **sizes)
-    batch = Batch(AutoModelForCausalLM.from_config(config).eval())
+    batch = DecodeBatch(AutoModelForCausalLM.from_config(config).eval())
     for _ in range(2):
         with reading(batch._model) as calls:
             answered(batch, [asked(range(5, 45)), asked(range(5, 46))])
         assert calls[0] == 2 * 41
-    assert batch.prefixes.bytes == 0
+    assert batch.prefix_cache.bytes == 0

@@ -17,12 +17,12 @@ import psutil
 import pytest
 from camelid_core.errors import CamelidError, ModelError, TemplateError
 from camelid_core.records import Message
-from camelid_core.testing import lay_traps
-from camelid_serve.assemble import Assembled
+from camelid_core.testing import shadow_every_module
 from camelid_serve.engine import Sampling
 from camelid_serve.engine_process import child_process
 from camelid_serve.engine_process.client import EngineProcess
 from camelid_serve.generation import ask
+from camelid_serve.loaded_models import LoadedModel
 
 pytestmark = pytest.mark.slow
 
@@ -37,7 +37,7 @@ def sprung(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], se
     """The traps of the working directory that were stepped on."""
     there = tmp_path_factory.mktemp("downloaded")
     with chdir(there):
-        yield lay_traps(there)
+        yield shadow_every_module(there)
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ def test_it_says_what_is_loaded(process: EngineProcess, adapter: Path) -> None:
 
 
 @pytest.mark.parametrize("with_adapter", [True, False])
-def test_it_answers_as_an_engine_here_does(process: EngineProcess, tuned: Assembled, with_adapter: bool) -> None:
+def test_it_answers_as_an_engine_here_does(process: EngineProcess, tuned: LoadedModel, with_adapter: bool) -> None:
     sampling = Sampling(max_new_tokens=20)
     events = list(process.chat(HELLO, sampling, tuned=with_adapter))
     here = list(ask(tuned, [tuned.prompt_ids(HELLO)], sampling, with_adapter))[-1]
@@ -183,9 +183,9 @@ def test_death_is_a_sentence_and_loading_begins_a_new_life(endless: Path) -> Non
 DEAF = """
 import ctypes, os
 from camelid_serve.host import main
-from camelid_serve.testing import StubResidents
+from camelid_serve.testing import StubModels
 
-class Deaf(StubResidents):
+class Deaf(StubModels):
     def load(self, names, host, how, report):
         report("Loading")
         # with the interpreter's lock, as libraries hold it while they read weights

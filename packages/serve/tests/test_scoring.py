@@ -11,9 +11,9 @@ import torch
 from camelid_core.errors import ModelError
 from camelid_core.models.reference import resolve_model
 from camelid_core.plugins import load_host
-from camelid_serve.assemble import Assembled, Residents, assemble
+from camelid_serve.loaded_models import LoadedModel, LoadedModels, load_model
 from camelid_serve.config import EngineConfig
-from camelid_serve.engine import Request, Sampling, Scored, TokenEvent
+from camelid_serve.engine import Request, Sampling, TokenLogprob, TokenEvent
 from camelid_serve.engines import logprobs
 from camelid_serve.generation import ask
 from transformers import AutoModelForCausalLM
@@ -34,11 +34,11 @@ def logits(base: Path) -> Any:
 
 @pytest.mark.parametrize("stride", [2, 3, 7, 256])
 def test_a_texts_probabilities_are_the_models(
-    tiny: Assembled, logits: Any, stride: int, monkeypatch: pytest.MonkeyPatch
+    tiny: LoadedModel, logits: Any, stride: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logprobs, "_STRIDE", stride)
     shares = logits(IDS)
-    found = tiny.engine.score(IDS, None, 4)  # type: ignore[attr-defined]
+    found = tiny.engine.prompt_logprobs(IDS, None, 4)  # type: ignore[attr-defined]
     assert [one.token for one in found] == [*IDS[1:], int(shares[-1].argmax())]
     for at, one in enumerate(found):
         assert one.logprob == pytest.approx(float(shares[at, one.token]), abs=1e-4)
@@ -47,7 +47,7 @@ def test_a_texts_probabilities_are_the_models(
         assert [worth for _, worth in one.top] == pytest.approx(best.values.tolist(), abs=1e-4)
 
 
-def test_chosen_tokens_come_with_their_probabilities_where_asked_for(tiny: Assembled, logits: Any) -> None:
+def test_chosen_tokens_come_with_their_probabilities_where_asked_for(tiny: LoadedModel, logits: Any) -> None:
     asked = [
         Request(IDS, Sampling(max_new_tokens=5), logprobs=2),
         Request(IDS[:3], Sampling(max_new_tokens=5)),
@@ -56,36 +56,36 @@ def test_chosen_tokens_come_with_their_probabilities_where_asked_for(tiny: Assem
     events: list[list[TokenEvent]] = [[] for _ in asked]
     for event in tiny.engine.stream(asked):
         events[event.index].append(event)
-    assert [event.scored for event in events[1]] == [None] * 5
+    assert [event.token_logprob for event in events[1]] == [None] * 5
     for row in (0, 2):
         ids = list(IDS)
         for event in events[row]:
-            assert isinstance(event.scored, Scored)
-            assert event.scored.token == event.token
-            assert event.scored.logprob == pytest.approx(float(logits(ids)[-1, event.token]), abs=1e-4)
-            assert len(event.scored.top) == asked[row].logprobs
-            ids.append(event.scored.token)
+            assert isinstance(event.token_logprob, TokenLogprob)
+            assert event.token_logprob.token == event.token
+            assert event.token_logprob.logprob == pytest.approx(float(logits(ids)[-1, event.token]), abs=1e-4)
+            assert len(event.token_logprob.top) == asked[row].logprobs
+            ids.append(event.token_logprob.token)
 
 
-def test_a_token_that_ends_an_answer_is_scored_and_not_given_out(tiny: Assembled, logits: Any) -> None:
+def test_a_token_that_ends_an_answer_is_scored_and_not_given_out(tiny: LoadedModel, logits: Any) -> None:
     stop = int(logits(IDS)[-1].argmax())
     request = Request(IDS, Sampling(max_new_tokens=5), stops=frozenset({stop}), logprobs=0)
     (event,) = tiny.engine.stream([request])
     assert (event.token, event.finish) == (None, "stop")
-    assert event.scored is not None
-    assert event.scored.token == stop
+    assert event.token_logprob is not None
+    assert event.token_logprob.token == stop
 
 
-def test_probabilities_add_up_over_the_pieces_of_an_answer(tiny: Assembled) -> None:
+def test_probabilities_add_up_over_the_pieces_of_an_answer(tiny: LoadedModel) -> None:
     """Text may wait for the rest of a character; no token's probability is lost or told twice."""
     with ask(tiny, [IDS, IDS[:4]], Sampling(max_new_tokens=30), logprobs=0, plain=True) as answers:
         pieces = list(answers)
     for index in (0, 1):
         own = [delta for delta in pieces if delta.index == index]
-        facts = own[-1].facts
-        assert facts is not None
-        ended_by_a_token = facts.finish == "stop"
-        assert sum(len(delta.scored) for delta in own) == facts.tokens + ended_by_a_token
+        stats = own[-1].stats
+        assert stats is not None
+        ended_by_a_token = stats.finish == "stop"
+        assert sum(len(delta.token_logprob) for delta in own) == stats.tokens + ended_by_a_token
 
 
 @pytest.fixture
@@ -100,8 +100,8 @@ def second(base: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def family(base: Path, adapter: Path, second: Path) -> Iterator[dict[str, Assembled]]:
-    residents = Residents()
+def family(base: Path, adapter: Path, second: Path) -> Iterator[dict[str, LoadedModel]]:
+    residents = LoadedModels()
     residents.load(
         {"bare": str(base), "one": str(adapter), "two": str(second)},
         load_host(),
@@ -112,21 +112,21 @@ def family(base: Path, adapter: Path, second: Path) -> Iterator[dict[str, Assemb
     several["bare"].close()
 
 
-def said(assembled: Assembled, ids: list[int] = IDS) -> list[int]:
-    stream = assembled.engine.stream([Request(ids, Sampling(max_new_tokens=12), assembled.adapter)])
+def said(loaded: LoadedModel, ids: list[int] = IDS) -> list[int]:
+    stream = loaded.engine.stream([Request(ids, Sampling(max_new_tokens=12), loaded.adapter)])
     return [event.token for event in stream if event.token is not None]
 
 
 def test_models_with_one_base_share_it_and_each_says_what_it_says_alone(
-    family: dict[str, Assembled], base: Path, adapter: Path, second: Path
+    family: dict[str, LoadedModel], base: Path, adapter: Path, second: Path
 ) -> None:
     assert list(family) == ["bare", "one", "two"]
-    assert len({id(assembled.engine) for assembled in family.values()}) == 1
+    assert len({id(loaded.engine) for loaded in family.values()}) == 1
     alone = {}
     for label, path in (("bare", base), ("one", adapter), ("two", second)):
-        assembled = assemble(str(path), load_host(), EngineConfig(dtype="float32"))
-        alone[label] = said(assembled)
-        assembled.close()
+        loaded = load_model(str(path), load_host(), EngineConfig(dtype="float32"))
+        alone[label] = said(loaded)
+        loaded.close()
     assert len({tuple(tokens) for tokens in alone.values()}) == 3
     latest_first = {label: said(family[label]) for label in reversed(alone)}
     assert latest_first == alone
@@ -138,6 +138,6 @@ def test_models_with_one_base_share_it_and_each_says_what_it_says_alone(
     assert together == list(alone.values())
 
 
-def test_a_whole_model_is_no_adapter(tuned: Assembled, base: Path) -> None:
+def test_a_whole_model_is_no_adapter(tuned: LoadedModel, base: Path) -> None:
     with pytest.raises(ModelError, match="whole model"):
         tuned.engine.add_adapter(resolve_model(str(base), load_host()))  # type: ignore[attr-defined]

@@ -10,18 +10,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from camelid_core.artefacts import Base, Manifest, write_manifest
+from camelid_core.artefacts import BaseModelEntry, Manifest, write_manifest
 from camelid_core.errors import ModelError, UnknownName, UsageError
 from camelid_core.plugins import load_host
 from camelid_core.testing import tiny_model
-from camelid_serve.assemble import Assembled, Residents
 from camelid_serve.config import EngineConfig
 from camelid_serve.engine import CannotShare, Request, Sampling
+from camelid_serve.loaded_models import LoadedModel, LoadedModels
 
 
 @pytest.fixture
-def residents() -> Iterator[Residents]:
-    residents = Residents()
+def residents() -> Iterator[LoadedModels]:
+    residents = LoadedModels()
     yield residents
     residents.close()
 
@@ -38,12 +38,14 @@ def ia3(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-def said(assembled: Assembled, tokens: int = 5) -> list[int]:
-    request = Request([5, 6, 7], Sampling(max_new_tokens=tokens), assembled.adapter)
-    return [event.token for event in assembled.engine.stream([request]) if event.token is not None]
+def said(loaded: LoadedModel, tokens: int = 5) -> list[int]:
+    request = Request([5, 6, 7], Sampling(max_new_tokens=tokens), loaded.adapter)
+    return [event.token for event in loaded.engine.stream([request]) if event.token is not None]
 
 
-def test_what_is_there_and_still_wanted_stays(residents: Residents, base: Path, adapter: Path, tmp_path: Path) -> None:
+def test_what_is_there_and_still_wanted_stays(
+    residents: LoadedModels, base: Path, adapter: Path, tmp_path: Path
+) -> None:
     host = load_host()
     residents.load({"bare": str(base)}, host)
     engine, alone = residents.models["bare"].engine, said(residents.models["bare"])
@@ -72,7 +74,7 @@ def test_what_is_there_and_still_wanted_stays(residents: Residents, base: Path, 
     assert residents.models == {}
 
 
-def test_what_was_written_anew_is_loaded_anew(residents: Residents, base: Path, tmp_path: Path) -> None:
+def test_what_was_written_anew_is_loaded_anew(residents: LoadedModels, base: Path, tmp_path: Path) -> None:
     directory = shutil.copytree(base, tmp_path / "model")
     (directory / "gone.json").symlink_to("nowhere")  # no file, as in a cache from which blobs were deleted
     residents.load({"m": str(directory)}, load_host())
@@ -83,7 +85,7 @@ def test_what_was_written_anew_is_loaded_anew(residents: Residents, base: Path, 
 
 
 def test_one_more_shares_a_base_or_has_its_own(
-    residents: Residents, base: Path, adapter: Path, ia3: Path, tmp_path: Path
+    residents: LoadedModels, base: Path, adapter: Path, ia3: Path, tmp_path: Path
 ) -> None:
     host = load_host()
     residents.load({"bare": str(base)}, host)
@@ -120,10 +122,10 @@ def test_one_more_shares_a_base_or_has_its_own(
 
 
 def test_an_adapter_of_another_base_is_refused_with_the_reason(
-    residents: Residents, base: Path, adapter: Path, tmp_path: Path
+    residents: LoadedModels, base: Path, adapter: Path, tmp_path: Path
 ) -> None:
     foreign = shutil.copytree(adapter, tmp_path / "foreign")
-    origin = Base(id="another", path=str(base), fingerprint="0" * 64)
+    origin = BaseModelEntry(id="another", path=str(base), fingerprint="0" * 64)
     write_manifest(foreign, Manifest(kind="adapter", base=origin))
     residents.load({"bare": str(base)}, load_host())
     with pytest.raises(ModelError, match="trained on another base"):

@@ -10,7 +10,7 @@ import pytest
 import torch
 from camelid_core.errors import ConfigError, DataError, ModelError, NanLoss, TrainingError
 from camelid_core.integrity import sha256
-from camelid_core.jobs.resume_point import going_on
+from camelid_core.jobs.resume_point import resume_hint
 from camelid_core.tasks import Interrupted
 from camelid_core.testing import write_jsonl
 from camelid_train import run as sft
@@ -158,7 +158,7 @@ def test_asked_to_leave_where_there_is_nothing_new_to_save(attempt, recipe, home
     for run, told in ((early, begins), (saved, goes_on), (again, goes_on)):
         with pytest.raises(Interrupted):
             launch(recipe(), run)
-        assert going_on(home, 1) == told
+        assert resume_hint(home, 1) == told
         assert (run.directory / "checkpoints").exists() == (run is saved)
 
 

@@ -10,7 +10,7 @@ from camelid_train.config import MergeConfig
 from camelid_ui.app import build_app
 from camelid_ui.pages import OURS, header
 from camelid_ui.tabs import Tab
-from camelid_ui.text import Voice
+from camelid_ui.text import Translator
 
 
 def tabs_of(demo: gr.Blocks) -> list[str]:
@@ -73,6 +73,6 @@ def test_what_makes_the_chosen_set_another_lists_all_anew(services):
 
 
 def test_the_header_counts_what_runs(services):
-    assert "No jobs running" in header(services, Voice("en"))
+    assert "No jobs running" in header(services, Translator("en"))
     services.jobs.submit("merge", MergeConfig(adapter="x"))
-    assert "1 running" in header(services, Voice("en"))
+    assert "1 running" in header(services, Translator("en"))

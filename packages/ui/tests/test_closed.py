@@ -9,7 +9,7 @@ from camelid_ui.access_profile import DEMO
 from camelid_ui.app import build_app
 from camelid_ui.disabled_controls import CONTROLS, _closing
 from camelid_ui.pages import header
-from camelid_ui.text import Voice, strings
+from camelid_ui.text import Translator, strings
 
 
 @pytest.fixture
@@ -54,8 +54,8 @@ def test_a_handler_keeps_what_it_asks_gradio_for(demo):
 
 
 def test_the_header_says_what_the_limits_are(services):
-    said = header(replace(services, profile=DEMO), Voice("en"))
+    said = header(replace(services, profile=DEMO), Translator("en"))
     assert "smollm2-135m" in said
     assert "128 tokens" in said
-    assert "demo" not in header(services, Voice("en"))
+    assert "demo" not in header(services, Translator("en"))
     assert "demo.banner" in strings("zh")

@@ -8,15 +8,15 @@ import pytest
 from camelid_core.errors import UsageError
 from camelid_core.records import Message, check_roles
 from camelid_serve.engine import Sampling
-from camelid_ui.conversation_tree import MOST_TURNS, Talk
-from camelid_ui.services.streaming_answers import Answer, Facts
-from camelid_ui.text import Voice
+from camelid_ui.conversation_tree import MOST_TURNS, ConversationTree
+from camelid_ui.services.streaming_answers import Answer, AnswerStats
+from camelid_ui.text import Translator
 from camelid_ui.views.chat import column
 from camelid_ui.views.markdown import ALL, TEXT, cost, formatted
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-DONE, CUT = Facts(5, 20.0, 0.5, "stop", 7), Facts(5, 20.0, 0.5, "length", 7)
+DONE, CUT = AnswerStats(5, 20.0, 0.5, "stop", 7), AnswerStats(5, 20.0, 0.5, "length", 7)
 SAID = st.text("ab é\n<", max_size=6)
 DEEDS = ("ask", "again", "edit", "reword", "undo", "redo", "flip", "branch", "rate", "prefer")
 STEPS = st.lists(st.tuples(st.sampled_from(DEEDS), st.integers(0, 9), SAID), max_size=14)
@@ -52,7 +52,7 @@ def shown_somewhere(talk):
     """The turns that flipping, undoing and bringing back lead to."""
     waiting, seen = [talk.at], set()
     while waiting:
-        now = Talk(talk.turns, waiting.pop(), talk.ident)
+        now = ConversationTree(talk.turns, waiting.pop(), talk.ident)
         seen.add(now.at)
         moves = [now.redone(), *([now.undone()] if now.path else [])]
         moves += [now.flipped(index, by) for index in now.path for by in (-1, 1)]
@@ -63,7 +63,7 @@ def shown_somewhere(talk):
 @given(STEPS)
 @settings(max_examples=60, deadline=None)
 def test_nothing_said_is_ever_lost(steps):
-    talk = Talk()
+    talk = ConversationTree()
     for deed, number, text in steps:
         before, talk = talk, step(talk, deed, number, text)
         if deed == "branch" and before.path:
@@ -77,11 +77,15 @@ def test_nothing_said_is_ever_lost(steps):
             assert 1 <= place <= of
             check_roles(talk.prompt("m", index))
     assert shown_somewhere(talk) == set(range(len(talk.turns)))
-    assert Talk.from_json(json.loads(json.dumps(talk.to_json()))) == talk
+    assert ConversationTree.from_json(json.loads(json.dumps(talk.to_json()))) == talk
 
 
 def test_each_model_goes_on_with_its_own_answers_and_with_anothers_where_it_gave_none():
-    talk = Talk().asked("one", " Be brief. ").answered({"base": Answer("base 1", DONE), "tuned": Answer("t 1", DONE)})
+    talk = (
+        ConversationTree()
+        .asked("one", " Be brief. ")
+        .answered({"base": Answer("base 1", DONE), "tuned": Answer("t 1", DONE)})
+    )
     talk = talk.asked("two", "Be brief.")
     base, tuned, late = talk.columns(("base", "tuned", "late"))
     assert [message.content for message in base.messages] == ["Be brief.", "one", "base 1", "two"]
@@ -90,22 +94,24 @@ def test_each_model_goes_on_with_its_own_answers_and_with_anothers_where_it_gave
 
 
 def test_only_the_cut_off_are_gone_on_with():
-    talk = Talk().asked("one").answered({"cut": Answer("half", CUT, ids=(3,)), "whole": Answer("all", DONE)})
+    talk = (
+        ConversationTree().asked("one").answered({"cut": Answer("half", CUT, ids=(3,)), "whole": Answer("all", DONE)})
+    )
     (column_,) = talk.going_on(("cut", "whole", "absent"))
     assert (column_.model, column_.messages[-1], column_.before.ids) == ("cut", Message("assistant", "half"), (3,))
     assert [each.model for each in talk.reworded(0, "whole", "But").going_on(("whole",))] == ["whole"]
-    assert Talk().going_on(("cut",)) == []
+    assert ConversationTree().going_on(("cut",)) == []
 
 
 def test_asking_the_same_again_takes_another_seed():
-    talk = Talk().asked("one")
+    talk = ConversationTree().asked("one")
     assert talk.seeded(Sampling(seed=3)).seed == 3
     assert talk.again(0).again(0).seeded(Sampling(seed=3)).seed == 5
     assert talk.edited(0, "uno").seeded(Sampling(seed=3)).seed == 3
 
 
 def test_a_preferred_answer_makes_its_rivals_bad():
-    talk = Talk().asked("q").answered({"a": Answer("1", DONE), "b": Answer("2", DONE)}).again(0)
+    talk = ConversationTree().asked("q").answered({"a": Answer("1", DONE), "b": Answer("2", DONE)}).again(0)
     talk = talk.answered({"a": Answer("3", DONE)}).edited(0, "else").answered({"a": Answer("4", DONE)})
     talk = talk.preferred(1, "a")
     ratings = [{name: answer.rating for name, answer in turn.answers.items()} for turn in talk.turns]
@@ -125,22 +131,22 @@ def test_a_preferred_answer_makes_its_rivals_bad():
 )
 def test_what_is_no_conversation_is_refused_in_a_sentence(wrong):
     with pytest.raises(UsageError, match=r"this conversation|this is no conversation"):
-        Talk.from_json(wrong)
+        ConversationTree.from_json(wrong)
 
 
 def test_a_column_says_whose_answer_it_is_and_how_it_came_about():
-    talk = Talk().asked("one").answered({"tuned": Answer("**text**", DONE)})
-    mine, others = column(talk, "tuned", Voice("en")), column(talk, "base", Voice("en"))
+    talk = ConversationTree().asked("one").answered({"tuned": Answer("**text**", DONE)})
+    mine, others = column(talk, "tuned", Translator("en")), column(talk, "base", Translator("en"))
     assert "<strong>text</strong>" in mine
     assert "<small>5 tokens · 20.0 tokens/s · first after 0.50 s · complete</small>" in mine
     assert "said:" not in mine
     assert "tuned said:" in others
     assert 'data-set="rate"' in mine
-    assert 'data-set="rate"' not in column(talk, "tuned", Voice("en"), judged=False)
+    assert 'data-set="rate"' not in column(talk, "tuned", Translator("en"), judged=False)
     assert 'data-set="retry"' in mine
-    assert "<button" in column(talk, "tuned", Voice("en"), ["tuned"])
-    assert column(talk, "tuned", Voice("en"), ["tuned"]).count("<button") == (
-        column(talk, "tuned", Voice("en"), ["tuned"]).count("disabled") + 2  # to close an editor
+    assert "<button" in column(talk, "tuned", Translator("en"), ["tuned"])
+    assert column(talk, "tuned", Translator("en"), ["tuned"]).count("<button") == (
+        column(talk, "tuned", Translator("en"), ["tuned"]).count("disabled") + 2  # to close an editor
     )
 
 
@@ -148,8 +154,8 @@ def test_a_column_says_whose_answer_it_is_and_how_it_came_about():
 @settings(max_examples=60, deadline=None)
 def test_nothing_said_becomes_markup(text):
     evil = f'<img src=x onerror=a>{text}<script>a</script>[x](javascript:a) ![x](http://x/y.png) <a href="x" onclick=a>'
-    talk = Talk().asked(evil).answered({"<b>": Answer(evil, Facts(0, 0, 0, "failed"), error=evil)})
-    shown = column(talk, "<b>", Voice("en"))
+    talk = ConversationTree().asked(evil).answered({"<b>": Answer(evil, AnswerStats(0, 0, 0, "failed"), error=evil)})
+    shown = column(talk, "<b>", Translator("en"))
     for forbidden in ("<img", "<script", "<b>", 'href="javascript', '<a href="x"'):
         assert forbidden not in shown
 
@@ -168,17 +174,17 @@ def test_no_page_is_longer_at_markdown_than_it_may_be(texts, at, many):
 
 def test_a_text_that_would_take_too_long_is_shown_as_it_is_written():
     hostile = "[" * 400_000
-    talk = Talk().asked("Why?").answered({"m": Answer(f"{hostile}<b>", DONE)}).asked("And?")
+    talk = ConversationTree().asked("Why?").answered({"m": Answer(f"{hostile}<b>", DONE)}).asked("And?")
     talk = talk.answered({"m": Answer("**because**", DONE)})
-    shown = column(talk, "m", Voice("en"))
+    shown = column(talk, "m", Translator("en"))
     assert f'<pre class="unformatted">{hostile}&lt;b&gt;</pre>' in shown
     assert "too many brackets" in shown
     assert "<strong>because</strong>" in shown
 
 
 def test_a_conversation_of_more_turns_than_are_drawn_is_refused():
-    talk = Talk().asked("Why?").answered({"m": Answer("x", DONE)}).to_json()
+    talk = ConversationTree().asked("Why?").answered({"m": Answer("x", DONE)}).to_json()
     turn = talk["turns"][0]
     talk["turns"] = [{**turn, "parent": -1} for _ in range(MOST_TURNS + 1)]
     with pytest.raises(UsageError, match="5,001 turns; at most 5,000"):
-        Talk.from_json(talk)
+        ConversationTree.from_json(talk)

@@ -9,7 +9,16 @@ from camelid_core.config import Config
 from camelid_serve.config import PredictConfig
 from camelid_serve.engine import Sampling
 from camelid_train.config import MergeConfig, Recipe
-from camelid_ui.field_values import Invalid, build, command_line, default_values, flat, knobs, overrides, values_of
+from camelid_ui.field_values import (
+    Invalid,
+    build,
+    command_line,
+    default_values,
+    flat,
+    config_fields,
+    overrides,
+    values_of,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field
@@ -52,14 +61,14 @@ def test_defaults_make_the_default_configuration(cls):
 
 @pytest.mark.parametrize("cls", REQUIRED)
 def test_every_knob_says_what_it_is(cls):
-    assert [knob.path for knob in knobs(cls) if not knob.help] == []
-    assert [knob.path for knob in knobs(cls) if knob.kind == "choice" and len(knob.choices) < 2] == []
+    assert [knob.path for knob in config_fields(cls) if not knob.help] == []
+    assert [knob.path for knob in config_fields(cls) if knob.kind == "choice" and len(knob.choices) < 2] == []
 
 
 @pytest.mark.parametrize("cls", REQUIRED)
 def test_nothing_is_left_out(cls):
     """Every leaf of the configuration is a knob, except those with one possible value."""
-    shown = {knob.path for knob in knobs(cls)}
+    shown = {knob.path for knob in config_fields(cls)}
     hidden = set(flat(cls.model_validate(REQUIRED[cls]))) - shown
     assert hidden <= {"method.type", "objective.type", "launch.processes", "launch.nodes"}
 
@@ -110,7 +119,7 @@ def test_several_errors_are_told_at_once():
 
 
 def test_a_section_of_two_forms_is_a_choice_and_its_fields():
-    found = {knob.path: knob for knob in knobs(Choice)}
+    found = {knob.path: knob for knob in config_fields(Choice)}
     assert found["method.type"].choices == ("small", "large")
     assert found["method.size"].variants == {"small"}
     assert found["fast"].kind == "flag"
@@ -119,7 +128,7 @@ def test_a_section_of_two_forms_is_a_choice_and_its_fields():
 
 
 def test_a_field_that_forms_mean_differently_is_a_knob_for_each():
-    found = {knob.key: knob for knob in knobs(Recipe) if knob.path == "method.initial"}
+    found = {knob.key: knob for knob in config_fields(Recipe) if knob.path == "method.initial"}
     assert set(found) == {"method.initial", "method.initial@prompt"}
     assert found["method.initial@prompt"].choices == ("vocabulary", "random")
     values = {"method.type": "prompt", "method.initial": "eva", "method.initial@prompt": "random"}
@@ -143,14 +152,14 @@ def test_an_error_in_a_chosen_forms_field_is_found_there():
 
 
 def test_several_of_a_few_names_are_chosen_and_not_typed():
-    found = next(knob for knob in knobs(Recipe) if knob.path == "train.report_to")
+    found = next(knob for knob in config_fields(Recipe) if knob.path == "train.report_to")
     assert found.kind == "lines"
     assert "tensorboard" in found.choices
     assert build(Recipe, {"train.report_to": ["tensorboard"]}).train.report_to == ["tensorboard"]
 
 
 def test_bounds_are_said_in_signs():
-    found = {knob.path: knob.bounds for knob in knobs(Recipe)}
+    found = {knob.path: knob.bounds for knob in config_fields(Recipe)}
     assert found["method.r"] == "1–1024"
     assert found["train.learning_rate"] == "> 0, < 10"
     assert found["train.save_steps"] == "≥ 1"

@@ -15,9 +15,9 @@ from typing import Any
 import gradio as gr
 import httpx
 import pytest
-from camelid_core.server_address import listening, names
+from camelid_core.server_address import host_names, listening_socket
 from camelid_ui.access_profile import DEMO, LOCAL
-from camelid_ui.guarded_blocks import ClosedBlocks, mark_launched
+from camelid_ui.guarded_blocks import GuardedBlocks, mark_launched
 from camelid_ui.security import guarded
 from camelid_ui.server import build_server, uvicorn_for
 from camelid_ui.services import Services
@@ -32,9 +32,9 @@ TOGETHER = 12
 @contextmanager
 def pages(services: Services) -> Iterator[httpx.Client]:
     """The pages as they are really mounted, guarded and served, and a client that shows the token."""
-    with listening("127.0.0.1", 0) as listener:
+    with listening_socket("127.0.0.1", 0) as listener:
         port = listener.getsockname()[1]
-        app = guarded(build_server(services), "right", names("127.0.0.1"), port, services.profile)
+        app = guarded(build_server(services), "right", host_names("127.0.0.1"), port, services.profile)
         server = uvicorn_for(app, services.profile)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
@@ -134,7 +134,7 @@ def test_no_handler_takes_a_file_that_nobody_uploaded(profiled, secrets, tmp_pat
 def test_no_handler_gives_out_a_file_that_nobody_uploaded(secrets, name, monkeypatch, tmp_path):
     """What a page of a plugin may do by mistake: it gives back what it found somewhere."""
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "uploads"))
-    with ClosedBlocks() as blocks:
+    with GuardedBlocks() as blocks:
         asked, shown = gr.Textbox(), gr.File()
         asked.submit(lambda path: path, asked, shown)
     mark_launched(blocks)

@@ -7,23 +7,23 @@ import pytest
 from camelid_serve.config import PredictConfig
 from camelid_serve.engine import Sampling
 from camelid_train.config import MergeConfig, Recipe
-from camelid_ui.config_form import Form, words
-from camelid_ui.field_values import Invalid, knobs
+from camelid_ui.config_form import ConfigForm, words
+from camelid_ui.field_values import Invalid, config_fields
 
 
 @pytest.mark.parametrize("cls", [Recipe, MergeConfig, PredictConfig, Sampling])
 def test_the_drawer_has_every_knob_once(cls):
     with gr.Blocks(analytics_enabled=False):
-        form = Form(cls, "f")
-        form.place(knobs(cls)[0].key)
+        form = ConfigForm(cls, "f")
+        form.place(config_fields(cls)[0].key)
         form.drawer()
-    assert set(form.widgets) == {knob.key for knob in knobs(cls)}
+    assert set(form.widgets) == {knob.key for knob in config_fields(cls)}
     assert len({widget.elem_id for widget in form.inputs}) == len(form.inputs)
 
 
 def test_widgets_give_the_configuration_they_show():
     with gr.Blocks(analytics_enabled=False):
-        form = Form(Recipe, "f")
+        form = ConfigForm(Recipe, "f")
         form.drawer()
     assert form.config([widget.value for widget in form.inputs]) == Recipe()
     updates = form.fill(Recipe().with_overrides(["train.seed=9", "train.max_steps=4"]))
@@ -34,7 +34,7 @@ def test_widgets_give_the_configuration_they_show():
 
 def test_an_error_is_put_at_its_widget_and_taken_away_again():
     with gr.Blocks(analytics_enabled=False):
-        form = Form(Recipe, "f")
+        form = ConfigForm(Recipe, "f")
         form.drawer()
     paths = list(form.widgets)
     problem = Invalid("", {"data.sources.0": "Not there.", "method.lora.r": "Too small.", "elsewhere": "Odd."})
@@ -55,7 +55,7 @@ def test_what_classes_say_is_in_the_table_of_words():
 
 def test_only_the_chosen_methods_knobs_are_shown():
     with gr.Blocks(analytics_enabled=False) as demo:
-        form = Form(Recipe, "f")
+        form = ConfigForm(Recipe, "f")
         form.drawer()
         form.follow()
     shown = {key for key, widget in form.widgets.items() if widget.visible}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from camelid_core.server_address import names
+from camelid_core.server_address import host_names
 from camelid_ui.access_profile import DEMO, LOCAL
 from camelid_ui.security import guarded, guarded_for_all
 from starlette.applications import Starlette
@@ -28,7 +28,7 @@ def client(touched):
         return PlainTextResponse("in")
 
     app = Starlette(routes=[Route("/{path:path}", handler, methods=METHODS)])
-    return TestClient(guarded(app, TOKEN, names("127.0.0.1"), 7860, LOCAL), base_url="http://localhost:7860")
+    return TestClient(guarded(app, TOKEN, host_names("127.0.0.1"), 7860, LOCAL), base_url="http://localhost:7860")
 
 
 def signed_in(client: TestClient) -> TestClient:
@@ -115,7 +115,7 @@ def test_without_asking_for_tokens_origins_and_hosts_still_count(touched):
         return PlainTextResponse("in")
 
     app = Starlette(routes=[Route("/", handler, methods=METHODS)])
-    client = TestClient(guarded(app, "", names("127.0.0.1"), 7860, LOCAL), base_url="http://localhost:7860")
+    client = TestClient(guarded(app, "", host_names("127.0.0.1"), 7860, LOCAL), base_url="http://localhost:7860")
     assert client.get("/").status_code == 200
     assert client.post("/gradio_api/cancel", headers={"origin": "http://evil.example"}).status_code == 403
     assert client.get("/", headers={"host": "evil.example"}).status_code == 403
@@ -177,7 +177,9 @@ def test_there_is_no_route_but_those_that_pages_use(touched, method, path, local
 
     app = Starlette(routes=[Route("/{path:path}", handler, methods=METHODS)])
     for profile, status in ((LOCAL, local), (DEMO, demo)):
-        client = TestClient(guarded(app, TOKEN, names("127.0.0.1"), 7860, profile), base_url="http://localhost:7860")
+        client = TestClient(
+            guarded(app, TOKEN, host_names("127.0.0.1"), 7860, profile), base_url="http://localhost:7860"
+        )
         assert client.request(method, path, headers={"authorization": f"Bearer {TOKEN}"}).status_code == status
     assert len(touched) == (local == 200) + (demo == 200)
 
@@ -189,7 +191,7 @@ def test_a_request_larger_than_its_route_takes_is_refused(touched, profile):
         return PlainTextResponse("in")
 
     app = Starlette(routes=[Route("/{path:path}", handler, methods=METHODS)])
-    client = TestClient(guarded(app, TOKEN, names("127.0.0.1"), 7860, profile), base_url="http://localhost:7860")
+    client = TestClient(guarded(app, TOKEN, host_names("127.0.0.1"), 7860, profile), base_url="http://localhost:7860")
 
     def status(path: str, size: int) -> int:
         headers = {"authorization": f"Bearer {TOKEN}"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gradio as gr
 import pytest
 from camelid_ui import session_state
-from camelid_ui.session_state import keep_little
+from camelid_ui.session_state import limit_session_state
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
@@ -23,7 +23,7 @@ def client(monkeypatch, tmp_path):
         )
     app = FastAPI()
     gr.mount_gradio_app(app, blocks, path="/")
-    keep_little(app.routes[-1].app, blocks)
+    limit_session_state(app.routes[-1].app, blocks)
     with TestClient(app) as client:
         client.kept = app.routes[-1].app.state_holder.session_data
         yield client

@@ -13,10 +13,10 @@ from camelid_core.plugins import load_host
 from camelid_serve.presets import PRESETS
 from camelid_ui.app import FORMS, i18n
 from camelid_ui.config_form import words
-from camelid_ui.field_values import knobs
+from camelid_ui.field_values import config_fields
 from camelid_ui.pages import OURS
 from camelid_ui.services.training.selection import WAYS
-from camelid_ui.text import LOCALES, Voice, strings, t, voice_of
+from camelid_ui.text import LOCALES, Translator, strings, t, translator_for
 
 SOURCE = Path(camelid_ui.__file__).parent
 
@@ -36,7 +36,7 @@ def test_a_sentence_takes_the_same_values_in_every_language(key):
 
 
 def test_every_field_has_a_chinese_name_and_help():
-    every = [knob for cls in FORMS for knob in knobs(cls)]
+    every = [knob for cls in FORMS for knob in config_fields(cls)]
     labels, helps = {f"label.{knob.path}" for knob in every}, {f"help.{knob.key}" for knob in every}
     ways = {f"help.{section}.type={way.name}" for section in WAYS for way in load_host().registry(WAYS[section])}
     assert (labels | helps | ways) - set(strings("zh")) == set()
@@ -78,11 +78,11 @@ def test_every_tab_has_a_name():
     ("header", "locale"), [("zh-CN,zh;q=0.9,en;q=0.8", "zh"), ("en-US,zh;q=0.5", "en"), ("de", "en"), ("", "en")]
 )
 def test_the_browser_chooses_the_language(header, locale):
-    assert voice_of(SimpleNamespace(headers={"accept-language": header})).locale == locale
+    assert translator_for(SimpleNamespace(headers={"accept-language": header})).locale == locale
 
 
 def test_names_that_plugins_add_are_said_as_they_are():
-    assert Voice("zh").maybe("task.theirs", "theirs") == "theirs"
+    assert Translator("zh").maybe("task.theirs", "theirs") == "theirs"
 
 
 def test_the_browser_gets_what_classes_say():

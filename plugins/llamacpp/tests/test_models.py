@@ -22,7 +22,7 @@ from camelid_core.records import Message
 from camelid_core.testing import CONVERSATIONS
 from camelid_core.tokenization.encoder import Encoder
 from camelid_llamacpp import c_api
-from camelid_serve.assemble import Assembled, assemble
+from camelid_serve.loaded_models import LoadedModel, load_model
 from camelid_serve.commands import serve
 from camelid_serve.config import EngineConfig
 from camelid_serve.engine import Sampling
@@ -41,7 +41,7 @@ def test_a_file_says_all_that_is_needed(file: Callable[[str], Path], base: Path)
         assert Encoder(ours, template).prompt_ids(messages[:-1]) == Encoder(theirs, template).prompt_ids(messages[:-1])
 
 
-def test_ends_and_context_are_the_models(tiny: Assembled) -> None:
+def test_ends_and_context_are_the_models(tiny: LoadedModel) -> None:
     special = tiny.encoder.tokenizer.convert_tokens_to_ids("<|im_end|>")
     assert special in tiny.stops
     assert tiny.engine.context_length == 512
@@ -109,7 +109,7 @@ def test_no_part_of_a_file_claims_more_than_is_read(copied: Path) -> None:
     first = copied.rename(copied.with_name("m-00001-of-00002.gguf"))
     first.with_name("m-00002-of-00002.gguf").write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 10**6, 0))
     with pytest.raises(ModelError, match=r"m-00002-of-00002.gguf' is a damaged GGUF file: it claims 1,000,000 tensors"):
-        assemble(str(first), load_host(), EngineConfig(slots=1))
+        load_model(str(first), load_host(), EngineConfig(slots=1))
 
 
 def test_weights_that_are_missing_are_said(copied: Path, base: Path) -> None:
@@ -117,12 +117,12 @@ def test_weights_that_are_missing_are_said(copied: Path, base: Path) -> None:
     whole = copied.read_bytes()
     copied.write_bytes(whole[:-50_000])
     with pytest.raises(ModelError, match=r"copy.gguf.* damaged .*Copy it again"):
-        assemble(str(copied), load_host(), EngineConfig(slots=1))
+        load_model(str(copied), load_host(), EngineConfig(slots=1))
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(base / name, copied.with_name(name))
     copied.write_bytes(whole[:-100])
     with pytest.raises(ModelError, match=r"llama.cpp cannot load .*copy.gguf.*: .*bound"):
-        assemble(str(copied), load_host(), EngineConfig(template="chatml", slots=1))
+        load_model(str(copied), load_host(), EngineConfig(template="chatml", slots=1))
 
 
 def test_the_fingerprint_tells_weights_apart(copied: Path) -> None:
@@ -140,14 +140,14 @@ def test_it_is_asked_and_nothing_else(file: Callable[[str], Path], base: Path, t
     with pytest.raises(ModelError, match="takes no adapters"):
         resolve_model(str(tmp_path), load_host())
     with pytest.raises(ModelError, match="runs GGUF files"):
-        assemble(str(base), load_host(), EngineConfig(engine="llamacpp"))
+        load_model(str(base), load_host(), EngineConfig(engine="llamacpp"))
 
 
 def test_without_the_plugin_it_is_said_what_to_install(file: Callable[[str], Path]) -> None:
     host = Host()
     host.load(plugin for plugin in load_host().plugins if plugin.name in ("camelid-core", "camelid-serve"))
     with pytest.raises(MissingPackage, match="pip install camelid-llamacpp"):
-        assemble(str(file("f32")), host)
+        load_model(str(file("f32")), host)
 
 
 def test_without_the_library_it_is_said_what_to_install(
@@ -156,7 +156,7 @@ def test_without_the_library_it_is_said_what_to_install(
     monkeypatch.setattr(c_api, "find_spec", lambda name: None)
     monkeypatch.setattr(c_api, "library", c_api.library.__wrapped__)
     with pytest.raises(MissingPackage, match="pip install xllamacpp=="):
-        assemble(str(file("f32")), load_host())
+        load_model(str(file("f32")), load_host())
 
 
 def test_a_library_of_another_layout_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,11 +174,11 @@ def test_a_tokenizer_that_metadata_cannot_tell_is_refused(
 
     monkeypatch.setattr("camelid_llamacpp.engine.load_tokenizer", clumsy)
     with pytest.raises(ModelError, match=r"tokenizer.json and tokenizer_config.json beside it"):
-        assemble(str(file("f32")), load_host())
+        load_model(str(file("f32")), load_host())
 
 
 @pytest.mark.slow
-def test_a_process_of_its_own_holds_it(file: Callable[[str], Path], tiny: Assembled) -> None:
+def test_a_process_of_its_own_holds_it(file: Callable[[str], Path], tiny: LoadedModel) -> None:
     """As for pages and the API: what is said there is what is said here."""
     asked = [Message("user", "2 + 2?")]
     sampling = Sampling(max_new_tokens=6)

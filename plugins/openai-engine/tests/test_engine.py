@@ -21,7 +21,7 @@ from camelid_openai_engine.flavours import FLAVOURS
 from camelid_openai_engine.loading import connect
 from camelid_openai_engine.options import ClientOptions
 from camelid_openai_engine.wire_formats import Piece
-from camelid_serve.assemble import Assembled, Residents, assemble
+from camelid_serve.loaded_models import LoadedModel, LoadedModels, load_model
 from camelid_serve.commands.chat import chat
 from camelid_serve.config import Opening
 from camelid_serve.engine import PromptTooLong, Request, Sampling, TokenEvent
@@ -67,14 +67,18 @@ def test_who_the_server_is_and_how_long_its_context_is(served: str, reference: A
     ],
 )
 def test_tokens_and_probabilities_are_those_of_the_model(
-    engine: HttpEngine, tiny: Assembled, sampling: Sampling
+    engine: HttpEngine, tiny: LoadedModel, sampling: Sampling
 ) -> None:
     requests = [Request(ids, sampling, None, tiny.stops, 3) for ids in ([40, 41, 42], [50], list(range(60, 90)))]
     ours, theirs = collect(tiny.engine, requests), collect(engine, requests)
     assert [[event.token for event in row] for row in theirs] == [[event.token for event in row] for row in ours]
     assert [row[-1].finish for row in theirs] == [row[-1].finish for row in ours]
     for mine, other in zip(ours, theirs, strict=True):
-        pairs = [(one.scored, two.scored) for one, two in zip(mine, other, strict=True) if one.token is not None]
+        pairs = [
+            (one.token_logprob, two.token_logprob)
+            for one, two in zip(mine, other, strict=True)
+            if one.token is not None
+        ]
         assert all(two is not None and two.token == one.token for one, two in pairs)
         assert all(two.logprob == pytest.approx(one.logprob, abs=1e-4) for one, two in pairs)
         assert all([token for token, _ in two.top][:3] == [token for token, _ in one.top] for one, two in pairs)
@@ -86,13 +90,13 @@ def collect(engine: Any, requests: list[Request]) -> list[list[TokenEvent]]:
     with engine.stream(requests) as stream:
         for event in stream:
             if event.token is not None:
-                rows[event.index].append(TokenEvent(event.index, event.token, None, event.scored))
+                rows[event.index].append(TokenEvent(event.index, event.token, None, event.token_logprob))
             if event.finish is not None:
                 rows[event.index].append(TokenEvent(event.index, None, event.finish))
     return rows
 
 
-def test_a_stop_token_ends_an_answer_though_the_server_would_go_on(engine: HttpEngine, tiny: Assembled) -> None:
+def test_a_stop_token_ends_an_answer_though_the_server_would_go_on(engine: HttpEngine, tiny: LoadedModel) -> None:
     ids = [40, 41, 42]
     said = [event.token for event in collect(engine, [Request(ids, Sampling(max_new_tokens=12))])[0]]
     stop = said[5]
@@ -101,13 +105,13 @@ def test_a_stop_token_ends_an_answer_though_the_server_would_go_on(engine: HttpE
     assert row[-1].finish == "stop"
 
 
-def test_text_comes_as_it_does_from_the_model_itself(served: str, base: Any, tiny: Assembled) -> None:
-    other = assemble(str(base), load_host(), Opening(engine=f"openai url={served}", slots=4))
+def test_text_comes_as_it_does_from_the_model_itself(served: str, base: Any, tiny: LoadedModel) -> None:
+    other = load_model(str(base), load_host(), Opening(engine=f"openai url={served}", slots=4))
     try:
         prompts = [[40, 41, 42], [70, 71]]
         here, there = ([], [])
-        for assembled, said in ((tiny, here), (other, there)):
-            with ask(assembled, prompts, Sampling(max_new_tokens=20)) as answers:
+        for loaded, said in ((tiny, here), (other, there)):
+            with ask(loaded, prompts, Sampling(max_new_tokens=20)) as answers:
                 said += sorted((delta.index, delta.answer, delta.ids) for delta in answers if delta.facts)
         assert there == here
     finally:
@@ -123,7 +127,7 @@ def test_the_chat_command_asks_a_server_too(
         said.append(capsys.readouterr())
     assert said[0].out == said[1].out != ""
     assert "Camelid at" in said[1].err
-    monkeypatch.setattr("camelid_serve.assemble.assemble", None)  # none of these comes to load anything
+    monkeypatch.setattr("camelid_serve.loaded_models.load_model", None)  # none of these comes to load anything
     for options, words in (
         ({"engine": "openay"}, "mean 'openai'"),
         ({"engine": "openai"}, "url: required"),
@@ -243,7 +247,7 @@ def test_models_of_one_base_share_a_server_and_come_and_go(base: Any, adapter: A
     other = str(shutil.copytree(adapter, tmp_path / "other"))
     names = [base.name, "mine", "other"]
     with upstream(lambda path, body: models("vllm", *names) if body is None else DONE) as (url, _):
-        residents, host = Residents(), load_host()
+        residents, host = LoadedModels(), load_host()
         wanted = {"bare": str(base), "one": str(adapter), "two": other}
         residents.load(wanted, host, Opening(engine=f"openai url={url}", slots=2))
         (engine,) = {each.engine for each in residents.models.values()}

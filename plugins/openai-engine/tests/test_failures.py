@@ -15,7 +15,7 @@ from camelid_openai_engine.loading import connect
 from camelid_openai_engine.options import ClientOptions
 from camelid_openai_engine.server import find_program
 from camelid_serve.engine import ENGINE_KEY, Request, Sampling
-from camelid_serve.engine_spec import choose_engine, engine_text
+from camelid_serve.engine_spec import parse_engine_spec, format_engine_spec
 
 from .upstreams import Answer, models, ok, sse, upstream
 
@@ -128,19 +128,21 @@ def test_the_key_is_shown_to_the_server_and_to_nobody_else(
 )
 def test_settings_that_do_not_fit_are_said_before_anything_is_asked(settings: list[str], expected: str) -> None:
     with pytest.raises(CamelidError, match=re.escape(expected)) as refused:
-        choose_engine(load_host().registry("camelid_engines"), engine_text("openai", settings))
+        parse_engine_spec(load_host().registry("camelid_engines"), format_engine_spec("openai", settings))
     assert "secret@" not in str(refused.value)
 
 
 def test_settings_are_written_behind_the_name() -> None:
     kinds = load_host().registry("camelid_engines")
-    chosen = choose_engine(kinds, engine_text("vllm", ["arguments=--tensor-parallel-size 2", "environment.A=b c"]))
+    chosen = parse_engine_spec(
+        kinds, format_engine_spec("vllm", ["arguments=--tensor-parallel-size 2", "environment.A=b c"])
+    )
     assert (chosen.name, chosen.options.arguments) == ("vllm", "--tensor-parallel-size 2")  # type: ignore[union-attr]
     assert chosen.options.environment == {"A": "b c"}  # type: ignore[union-attr]
     with pytest.raises(UsageError, match="engine 'transformers' takes no settings; leave out url=x"):
-        choose_engine(kinds, "transformers url=x")
+        parse_engine_spec(kinds, "transformers url=x")
     with pytest.raises(UsageError, match="cannot be read: No closing quotation"):
-        choose_engine(kinds, "openai 'url=x")
+        parse_engine_spec(kinds, "openai 'url=x")
 
 
 @pytest.mark.parametrize("name", ["x" * 300, "~nobody-of-that-name/x", "a\0/b"])

@@ -14,7 +14,7 @@ from camelid_openai_engine.flavours import FLAVOURS
 from camelid_openai_engine.loading import connect
 from camelid_openai_engine.options import ClientOptions
 from camelid_openai_engine.text_to_ids import Recoder, decode
-from camelid_serve.engine import Request, Sampling, Scored
+from camelid_serve.engine import Request, Sampling, TokenLogprob
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -60,7 +60,7 @@ def test_vllm(reference: Any) -> None:
         "return_tokens_as_token_ids": True, "stop_token_ids": [8, 9],
     }  # fmt: skip
     assert [(event.token, event.finish) for event in events] == [(65, None), (66, None), (None, "length")]
-    assert events[0].scored == Scored(65, -0.5, ((65, -0.5), (7, -1.5)))
+    assert events[0].token_logprob == TokenLogprob(65, -0.5, ((65, -0.5), (7, -1.5)))
     assert engine.context_length == 256
 
 
@@ -72,7 +72,7 @@ def test_sglang(reference: Any, tiny: Any) -> None:
     assert (body["top_k"], body["prompt"], body["logprobs"], body["stop_token_ids"]) == (-1, [1, 2], 2, [9])
     assert body["return_token_ids"] is True
     assert [(event.token, event.finish) for event in events] == [(70, None), (None, "stop")]
-    assert events[0].scored == Scored(70, -0.5, ((70, -0.5),))
+    assert events[0].token_logprob == TokenLogprob(70, -0.5, ((70, -0.5),))
 
 
 def test_llama_server(reference: Any) -> None:
@@ -92,7 +92,7 @@ def test_llama_server(reference: Any) -> None:
         "repeat_penalty": 1.1, "seed": SEED, "return_tokens": True, "min_p": 0.0, "repeat_last_n": 128, "n_probs": 1,
     }  # fmt: skip
     assert [(event.token, event.finish) for event in events] == [(65, None), (66, None), (None, "length")]
-    assert events[0].scored == Scored(65, -0.5, ((65, -0.5),))
+    assert events[0].token_logprob == TokenLogprob(65, -0.5, ((65, -0.5),))
     assert engine.context_length == 128
 
 

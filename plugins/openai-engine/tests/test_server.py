@@ -20,14 +20,14 @@ import pytest
 from camelid_core.errors import MissingPackage, ModelError
 from camelid_core.models.reference import Reference, resolve_model
 from camelid_core.plugins import load_host
-from camelid_core.testing import lay_traps
+from camelid_core.testing import shadow_every_module
 from camelid_openai_engine import server as module
 from camelid_openai_engine.flavours import FLAVOURS
 from camelid_openai_engine.loading import start_llama_server, start_ollama, start_vllm
 from camelid_openai_engine.options import ServerOptions
 from camelid_openai_engine.server import Server
-from camelid_serve.assemble import Assembled
 from camelid_serve.engine import CannotShare, Request, Sampling
+from camelid_serve.loaded_models import LoadedModel
 
 TOKENS = Sampling(max_new_tokens=8)
 
@@ -62,7 +62,7 @@ def said(engine: Any, request: Request) -> list[int]:
 def test_a_server_is_started_asked_killed_and_started_again(
     program: Path,
     adapter: Path,
-    tiny: Assembled,
+    tiny: LoadedModel,
     home: Path,
     until: Callable[..., None],
     monkeypatch: pytest.MonkeyPatch,
@@ -226,7 +226,7 @@ def test_neither_it_nor_its_workers_import_what_lies_where_we_are(
 ) -> None:
     (tmp_path / "downloaded").mkdir()
     monkeypatch.chdir(tmp_path / "downloaded")
-    sprung = lay_traps(Path.cwd())
+    sprung = shadow_every_module(Path.cwd())
     server = make(f"import subprocess, sys; subprocess.run([sys.executable, '-c', 'import json, psutil'])\n{SERVE}")
     server.start(lambda text: None)
     assert sprung() == set()

@@ -20,15 +20,15 @@ from .integrity import refuse_pickles, safetensors_header, sha256, write_durably
 
 MANIFEST = "camelid.json"
 SCHEMA = 1
-Kind = Literal["adapter", "model", "gptq", "gguf", "diff", "predictions", "evaluation"]
+ArtefactKind = Literal["adapter", "model", "gptq", "gguf", "diff", "predictions", "evaluation"]
 _PACKAGES = ("camelid-core", "camelid-train", "camelid-serve", "torch", "transformers", "peft", "tokenizers")
 
 
-class _Part(BaseModel):
+class _ManifestPart(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Base(_Part):
+class BaseModelEntry(_ManifestPart):
     """The model an artefact was made from. `fingerprint` as of `integrity.fingerprint`."""
 
     id: str
@@ -38,7 +38,7 @@ class Base(_Part):
     model_type: str = ""
 
 
-class TemplateContract(_Part):
+class TemplateContract(_ManifestPart):
     """How the model must be prompted; `reference_ids` are the ids of a fixed conversation's prompt."""
 
     name: str
@@ -48,7 +48,7 @@ class TemplateContract(_Part):
     overrides: str = ""
 
 
-class DatasetUse(_Part):
+class DatasetUse(_ManifestPart):
     """A dataset as it went in; `sha256` is over the records used."""
 
     id: str
@@ -57,7 +57,7 @@ class DatasetUse(_Part):
     licence: str = "unknown"
 
 
-class Licences(_Part):
+class Licences(_ManifestPart):
     """Kept apart; `effective` is the strictest reading and never the most permissive of the parts."""
 
     base: str = "unknown"
@@ -66,20 +66,20 @@ class Licences(_Part):
     effective: str = "unknown"
 
 
-class FileEntry(_Part):
+class FileEntry(_ManifestPart):
     size: int
     sha256: str
 
 
-class Manifest(_Part):
+class Manifest(_ManifestPart):
     """The whole record. Every card and README is made from it. `models` are the bases by label where several models
     had a part in it; `base` is then that of the first."""
 
     schema_version: int = SCHEMA
-    kind: Kind
+    kind: ArtefactKind
     created: str = Field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
-    base: Base | None = None
-    models: dict[str, Base] = {}
+    base: BaseModelEntry | None = None
+    models: dict[str, BaseModelEntry] = {}
     template: TemplateContract | None = None
     datasets: list[DatasetUse] = []
     parameters: dict[str, Any] = {}

@@ -19,14 +19,14 @@ from typer.core import TyperCommand, TyperGroup
 
 from .commands import Command
 from .errors import CamelidError, UsageError, did_you_mean, shortened
-from .file_permissions import close
-from .paths import given_path, home
+from .file_permissions import restrict_to_owner
+from .paths import home, validated_path
 from .plugins import load_host
 from .subprocesses import SAFE_PATH
-from .tasks import resolve
+from .tasks import import_attribute
 
 
-class _Lazy(TyperGroup):
+class _LazyCommandGroup(TyperGroup):
     """Lists commands from their descriptions; imports the one that is called."""
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -50,32 +50,32 @@ class _Lazy(TyperGroup):
 
 def load_command(command: Command) -> Any:
     """The click command that a description stands for; its help is plain text wherever it is shown."""
-    commands: typer.Typer = resolve(command.target)
+    commands: typer.Typer = import_attribute(command.target)
     commands.rich_markup_mode = None
     commands._add_completion = False
     loaded = typer.main.get_command(commands)
     loaded.name = command.name
-    _look_at_paths(loaded)
+    _validate_path_parameters(loaded)
     return loaded
 
 
-def _look_at_paths(command: Any) -> None:
+def _validate_path_parameters(command: Any) -> None:
     """Have whatever a command takes as a path looked at before the command begins."""
     for parameter in command.params:
-        parameter.callback = parameter.callback or _looked_at
+        parameter.callback = parameter.callback or _validate_path_parameter
     for each in getattr(command, "commands", {}).values():
-        _look_at_paths(each)
+        _validate_path_parameters(each)
 
 
-def _looked_at(context: Any, parameter: Any, value: Any) -> Any:
+def _validate_path_parameter(context: Any, parameter: Any, value: Any) -> Any:
     if isinstance(value, list | tuple):
-        return type(value)(_looked_at(context, parameter, each) for each in value)
+        return type(value)(_validate_path_parameter(context, parameter, each) for each in value)
     what = parameter.name if parameter.param_type_name == "argument" else parameter.opts[0]
-    return given_path(value, what) if isinstance(value, Path) else value
+    return validated_path(value, what) if isinstance(value, Path) else value
 
 
 app = typer.Typer(
-    cls=_Lazy,
+    cls=_LazyCommandGroup,
     name="camelid",
     help="Collect instruction data, fine-tune language models, merge, chat, predict and serve.",
     no_args_is_help=True,
@@ -88,10 +88,10 @@ app = typer.Typer(
 @app.callback()
 def _root() -> None:
     """Collect instruction data, fine-tune language models, merge, chat, predict and serve."""
-    close(home())
+    restrict_to_owner(home())
 
 
-def _check_text(arguments: Sequence[str]) -> None:
+def _check_utf8(arguments: Sequence[str]) -> None:
     """Raise UsageError if an argument is no text: neither a message nor a job's configuration could hold it."""
     for number, argument in enumerate(arguments, 1):
         try:
@@ -101,7 +101,7 @@ def _check_text(arguments: Sequence[str]) -> None:
             raise UsageError(f"argument {number}, {shown!r}, is not UTF-8; type it so, or rename the file.") from None
 
 
-def _sentence(error: OSError) -> str:
+def _os_error_message(error: OSError) -> str:
     """What the system refused, and where that is our home, how to choose another."""
     if not isinstance(error.filename, str | bytes | os.PathLike):
         return error.strerror or str(error) or type(error).__name__
@@ -117,7 +117,7 @@ def main() -> None:
     """Entry point of the `camelid` program."""
     os.environ.update(SAFE_PATH)  # for what libraries start, such as multiprocessing's helpers
     try:
-        _check_text(sys.argv[1:])
+        _check_utf8(sys.argv[1:])
         app(prog_name="camelid")
     except CamelidError as error:
         sys.stderr.write(f"camelid: {error}\n")
@@ -129,7 +129,7 @@ def main() -> None:
         raise SystemExit(0) from None
     except OSError as error:
         with suppress(OSError):  # it may be the terminal that is gone
-            sys.stderr.write(f"camelid: {_sentence(error)}\n")
+            sys.stderr.write(f"camelid: {_os_error_message(error)}\n")
         raise SystemExit(2 if error.errno == errno.ENAMETOOLONG else 1) from None
 
 

@@ -52,7 +52,7 @@ def validate(cls: type[ConfigT], values: Mapping[str, Any], where: str) -> Confi
     try:
         return cls.model_validate(values)
     except ValidationError as error:
-        lines = [_sentence(cls, detail) for detail in error.errors()]
+        lines = [_error_message(cls, detail) for detail in error.errors()]
         raise ConfigError(f"{where}: this does not fit:\n  " + "\n  ".join(lines)) from None
 
 
@@ -136,7 +136,7 @@ def _yaml(text: str) -> Any:
     return yaml.load(text, Loader=_SafeLoader)  # noqa: S506 - derived from SafeLoader
 
 
-def _sentence(cls: type[BaseModel], detail: ErrorDetails) -> str:
+def _error_message(cls: type[BaseModel], detail: ErrorDetails) -> str:
     path = ".".join(str(part) for part in detail["loc"]) or "the recipe"
     if detail["type"] == "extra_forbidden":
         known = _fields_at(cls, detail["loc"][:-1])

@@ -45,7 +45,7 @@ class EventLog:
 
     def _write(self, event: dict[str, Any]) -> bool:
         line = {"kind": event["kind"], "time": round(time.time(), 3), **event}
-        text = json.dumps(_finite(line), ensure_ascii=False) + "\n"
+        text = json.dumps(_json_safe(line), ensure_ascii=False) + "\n"
         data = (b"\n" if self._torn else b"") + text.encode("utf-8", "backslashreplace")
         try:
             written = self._file.write(data)
@@ -95,12 +95,12 @@ def _parse(data: bytes) -> Iterator[dict[str, Any]]:
                 continue
 
 
-def _finite(value: Any) -> Any:
+def _json_safe(value: Any) -> Any:
     """JSON has no NaN or infinity; a diverged loss is written as its name."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: _json_safe(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [_json_safe(item) for item in value]
     return value

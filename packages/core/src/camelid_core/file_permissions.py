@@ -15,24 +15,24 @@ from typing import BinaryIO, cast
 
 from .paths import home
 
-DIRECTORY, FILE = 0o700, 0o600
+PRIVATE_DIRECTORY_MODE, PRIVATE_FILE_MODE = 0o700, 0o600
 _OTHERS, _FILES = 0o077, 0o666
 
 
-def make_private(path: Path, top: Path | None = None) -> Path:
+def make_private_directory(path: Path, top: Path | None = None) -> Path:
     """Make the directory `path`. What of it lies in `top`, by default home, `top` itself included, is for its owner
     alone, whatever the umask is."""
     top = home() if top is None else top
     inside = [each for each in (path, *path.parents) if each.is_relative_to(top)]
     (inside[-1].parent if inside else path).mkdir(parents=True, exist_ok=True)
     for each in reversed(inside):
-        each.mkdir(DIRECTORY, exist_ok=True)
+        each.mkdir(PRIVATE_DIRECTORY_MODE, exist_ok=True)
     if inside:
-        close(top)
+        restrict_to_owner(top)
     return path
 
 
-def close(place: Path) -> None:
+def restrict_to_owner(place: Path) -> None:
     """Take from others what they may do in `place`, if it is there, ours and no directory for everybody; say so."""
     with suppress(OSError):
         found = place.stat()
@@ -44,7 +44,7 @@ def close(place: Path) -> None:
             sys.stderr.write(f"camelid: {str(place)!r} was open to others on this machine; now it is yours alone.\n")
 
 
-def share(directory: Path) -> None:
+def inherit_directory_permissions(directory: Path) -> None:
     """Let whoever may look into `directory` read the files in it, and whoever may add to it write them: safetensors
     makes its own for their owner alone, whatever the umask is."""
     for folder, _, names in os.walk(directory):
@@ -61,4 +61,4 @@ def open_private(path: Path, mode: str, buffering: int = -1) -> BinaryIO:
 
 
 def _opener(path: str, flags: int) -> int:
-    return os.open(path, flags, FILE)
+    return os.open(path, flags, PRIVATE_FILE_MODE)

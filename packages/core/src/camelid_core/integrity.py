@@ -15,7 +15,7 @@ from typing import Any
 
 from . import staging
 from .errors import ArtefactError, ModelError, UnsafeFormat
-from .file_permissions import FILE
+from .file_permissions import PRIVATE_FILE_MODE
 
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".mdl", ".joblib")
 _MAX_HEADER = 25_000_000
@@ -163,7 +163,7 @@ def fsync_directory(directory: Path) -> None:
 def write_durably(path: Path, data: bytes, private: bool = False) -> None:
     """Write `data` so that readers see the old file or the new one, and never half of either; `private` is for its
     owner alone."""
-    with staging.file(path, FILE if private else 0o666) as draft:
+    with staging.file(path, PRIVATE_FILE_MODE if private else 0o666) as draft:
         with draft.open("wb") as file:
             file.write(data)
             file.flush()

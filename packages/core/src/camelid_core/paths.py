@@ -21,7 +21,7 @@ _RESERVED = {"con", "prn", "aux", "nul", *(f"{device}{n}" for device in ("com", 
 
 def home() -> Path:
     """The directory that holds all state: `CAMELID_HOME`, else `~/.camelid`."""
-    return given_path(os.environ.get("CAMELID_HOME") or "~/.camelid", "CAMELID_HOME").resolve()
+    return validated_path(os.environ.get("CAMELID_HOME") or "~/.camelid", "CAMELID_HOME").resolve()
 
 
 def models_dir() -> Path:
@@ -58,7 +58,7 @@ def safe_name(name: str, what: str = "name") -> str:
     return name
 
 
-def given_path(given: str | Path, what: str = "path") -> Path:
+def validated_path(given: str | Path, what: str = "path") -> Path:
     """What a person gave as a path, with `~` filled in. Everything that a person gives comes in through here.
 
     Raises:
@@ -90,15 +90,15 @@ def _why_no_path(text: str) -> str:
     return ""
 
 
-def is_here(text: str) -> bool:
+def is_existing_path(text: str) -> bool:
     """Whether `text` is the path of something that is there."""
     try:
-        return not text.startswith(HUB) and given_path(text).exists()
+        return not text.startswith(HUB) and validated_path(text).exists()
     except (UsageError, OSError):
         return False
 
 
-def anchor(text: str) -> str:
+def absolute_if_path(text: str) -> str:
     """`text` as an absolute path if it is a path, so that it means the same in another working directory.
 
     A plain name (no separator) is left alone unless such a file or directory is right here, and a name of the Hub is
@@ -109,6 +109,6 @@ def anchor(text: str) -> str:
     """
     if not text or text.startswith(HUB):
         return text
-    path = given_path(text)
+    path = validated_path(text)
     is_path = text.startswith((".", "/", "~")) or path.exists() or (os.sep in text and path.parent.exists())
     return str(path.absolute()) if is_path else text

@@ -24,10 +24,10 @@ from .errors import CamelidError, did_you_mean
 from .hooks import API_VERSION
 from .registry import Registry
 
-GROUP = "camelid"
-NAMED = "CAMELID_PLUGINS"
+ENTRY_POINT_GROUP = "camelid"
+PLUGINS_VARIABLE = "CAMELID_PLUGINS"
 """Environment variable: `NAME==VERSION=MODULE …`, plugins that are on the path without being installed."""
-IMPORT_SECONDS = 10.0
+IMPORT_TIMEOUT_SECONDS = 10.0
 FIRST_PARTY = ("camelid-core", "camelid-train", "camelid-serve", "camelid-ui")
 
 
@@ -50,7 +50,7 @@ class Plugin:
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class HookDescription:
     """What one hook collects: the word for it in messages and the command that lists it."""
 
     hook: str
@@ -58,17 +58,17 @@ class Kind:
     listing: str = ""
 
 
-_KINDS = {
+_HOOKS = {
     kind.hook: kind
     for kind in (
-        Kind("camelid_model_adapters", "model adapter", "camelid models list"),
-        Kind("camelid_prompt_templates", "template", "camelid templates list"),
-        Kind("camelid_datasets", "dataset", "camelid datasets list"),
-        Kind("camelid_readers", "reader"),
-        Kind("camelid_commands", "command", "camelid --help"),
-        Kind("camelid_compat_commands", "compat command", "camelid compat --help"),
-        Kind("camelid_tasks", "task"),
-        Kind("camelid_executors", "executor"),
+        HookDescription("camelid_model_adapters", "model adapter", "camelid models list"),
+        HookDescription("camelid_prompt_templates", "template", "camelid templates list"),
+        HookDescription("camelid_datasets", "dataset", "camelid datasets list"),
+        HookDescription("camelid_readers", "reader"),
+        HookDescription("camelid_commands", "command", "camelid --help"),
+        HookDescription("camelid_compat_commands", "compat command", "camelid compat --help"),
+        HookDescription("camelid_tasks", "task"),
+        HookDescription("camelid_executors", "executor"),
     )
 }
 
@@ -186,7 +186,9 @@ class Host:
         ]
 
     def _collect(self, hook: str) -> Registry[Any]:
-        kind = _KINDS.get(hook) or Kind(hook, hook.removeprefix("camelid_").replace("_", " ").removesuffix("s"))
+        kind = _HOOKS.get(hook) or HookDescription(
+            hook, hook.removeprefix("camelid_").replace("_", " ").removesuffix("s")
+        )
         registry: Registry[Any] = Registry(kind.word, kind.listing)
         implementations = {impl.plugin_name: impl for impl in getattr(self._manager.hook, hook).get_hookimpls()}
         for plugin in self.plugins:
@@ -227,9 +229,11 @@ def discover(problems: list[Problem]) -> list[Plugin]:
     """Import what the entry points of group `camelid` name, and what `CAMELID_PLUGINS` does: ours first, then by
     name."""
     found: dict[str, Plugin] = {}
-    for entry, distribution, version in sorted([*_entry_points(), *_named()], key=lambda found: _order(found[0].name)):
-        owner = _normal(distribution)
-        if _normal(entry.name) != owner:
+    for entry, distribution, version in sorted(
+        [*_entry_points(), *_plugins_from_environment()], key=lambda found: _load_order(found[0].name)
+    ):
+        owner = _normalized_name(distribution)
+        if _normalized_name(entry.name) != owner:
             problems.append(
                 Problem(
                     owner,
@@ -250,30 +254,30 @@ def _entry_points() -> list[tuple[EntryPoint, str, str]]:
         for dist in distributions()
         if dist.name
         for entry in dist.entry_points
-        if entry.group == GROUP
+        if entry.group == ENTRY_POINT_GROUP
     ]
 
 
-def _named() -> list[tuple[EntryPoint, str, str]]:
+def _plugins_from_environment() -> list[tuple[EntryPoint, str, str]]:
     """Copied sources have no metadata that could name them; the environment reaches child processes too."""
     found = []
-    for text in os.environ.get(NAMED, "").split():
+    for text in os.environ.get(PLUGINS_VARIABLE, "").split():
         requirement, _, module = text.rpartition("=")
         name, _, version = requirement.partition("==")
-        found.append((EntryPoint(name, module, GROUP), name, version))
+        found.append((EntryPoint(name, module, ENTRY_POINT_GROUP), name, version))
     return found
 
 
-def _order(name: str) -> tuple[int, str]:
+def _load_order(name: str) -> tuple[int, str]:
     return (FIRST_PARTY.index(name) if name in FIRST_PARTY else len(FIRST_PARTY), name)
 
 
-def _normal(name: str) -> str:
+def _normalized_name(name: str) -> str:
     return name.lower().replace("_", "-").replace(".", "-")
 
 
 def _import(entry: EntryPoint, owner: str, version: str, problems: list[Problem]) -> Plugin | None:
-    module, error = _load_guarded(entry)
+    module, error = _import_with_timeout(entry)
     if error is not None:
         problems.append(Problem(owner, *error))
         return None
@@ -286,7 +290,7 @@ def _import(entry: EntryPoint, owner: str, version: str, problems: list[Problem]
     return Plugin(owner, version, module)
 
 
-def _load_guarded(entry: EntryPoint) -> tuple[Any, tuple[str, str] | None]:
+def _import_with_timeout(entry: EntryPoint) -> tuple[Any, tuple[str, str] | None]:
     """Import in a thread of its own, so that what hangs does not hang us; what it prints is no output of ours."""
     result: list[Any] = []
     failure: list[tuple[str, str]] = []
@@ -300,9 +304,9 @@ def _load_guarded(entry: EntryPoint) -> tuple[Any, tuple[str, str] | None]:
     thread = threading.Thread(target=run, daemon=True, name=f"import {entry.name}")
     with contextlib.redirect_stdout(sys.stderr):
         thread.start()
-        thread.join(IMPORT_SECONDS)
+        thread.join(IMPORT_TIMEOUT_SECONDS)
     if thread.is_alive():
-        return None, (f"importing {entry.value!r} took over {IMPORT_SECONDS:g} s and was given up.", "")
+        return None, (f"importing {entry.value!r} took over {IMPORT_TIMEOUT_SECONDS:g} s and was given up.", "")
     return (None, failure[0]) if failure else (result[0], None)
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from . import staging
 from .errors import UsageError
-from .file_permissions import make_private
+from .file_permissions import make_private_directory
 
 _EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
 
@@ -30,7 +30,7 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def names(host: str, extra: Iterable[str] = ()) -> frozenset[str]:
+def host_names(host: str, extra: Iterable[str] = ()) -> frozenset[str]:
     """Loopback's names, and for a public address this machine's own names and addresses."""
     local = {"localhost", "127.0.0.1", "::1", *(name.lower() for name in extra)}
     if is_loopback(host):
@@ -41,7 +41,7 @@ def names(host: str, extra: Iterable[str] = ()) -> frozenset[str]:
     return frozenset(local | addresses | {name.lower() for name in (host, socket.gethostname(), socket.getfqdn())})
 
 
-def shown(host: str) -> str:
+def url_host(host: str) -> str:
     """What to type for an address; one that means all interfaces is this machine's name."""
     if host in _EVERYWHERE:
         return socket.gethostname()
@@ -49,7 +49,7 @@ def shown(host: str) -> str:
 
 
 @contextlib.contextmanager
-def listening(host: str, port: int) -> Iterator[socket.socket]:
+def listening_socket(host: str, port: int) -> Iterator[socket.socket]:
     """A bound socket.
 
     Raises:
@@ -74,7 +74,7 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
 @contextlib.contextmanager
 def address_file(path: Path, values: Mapping[str, object]) -> Iterator[None]:
     """Where this server is and its key, for programs of the same user and nobody else."""
-    make_private(path.parent)
+    make_private_directory(path.parent)
     with staging.file(path, 0o600) as draft:
         draft.write_text(json.dumps({**values, "pid": os.getpid()}), encoding="utf-8")
         draft.replace(path)

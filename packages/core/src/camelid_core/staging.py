@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-_MARK = re.compile(r"\..+\.[0-9a-f]{16}\.partial", re.DOTALL)
+_STAGING_NAME = re.compile(r"\..+\.[0-9a-f]{16}\.partial", re.DOTALL)
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 _WORTH_A_LINE = 100_000_000
 """Bytes from which a person may have missed the room."""
@@ -37,14 +37,14 @@ def directory(target: Path, mode: int = 0o777) -> Iterator[Path]:
         except FileNotFoundError:  # swept already
             return None
 
-    with _draft(target, make) as path:
+    with _staged(target, make) as path:
         yield path
 
 
 @contextmanager
 def file(target: Path, mode: int = 0o666) -> Iterator[Path]:
     """An empty file beside `target`, to be renamed to it. If it was not by the end, it is gone."""
-    with _draft(target, lambda path: os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode)) as path:
+    with _staged(target, lambda path: os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode)) as path:
         yield path
 
 
@@ -56,14 +56,14 @@ def scratch(name: str) -> Iterator[Path]:
 
 
 @contextmanager
-def aside(target: Path) -> Iterator[Path]:
+def set_aside(target: Path) -> Iterator[Path]:
     """Move a directory out of everyone's sight. If it was not moved back by the end, it is gone."""
     held = os.open(target, _DIRECTORY)
     try:
         with suppress(OSError):  # whoever else holds it keeps it from being swept just as well
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         sweep(target.parent)
-        path = target.rename(_named(target))
+        path = target.rename(_staging_name(target))
         try:
             yield path
         finally:
@@ -74,7 +74,7 @@ def aside(target: Path) -> Iterator[Path]:
 
 def sweep(place: Path) -> None:
     """Delete the drafts in a directory whose writers are no more."""
-    freed = sum(map(discard_if_dead, _drafts(place)))
+    freed = sum(map(discard_if_dead, _staging_paths(place)))
     if freed >= _WORTH_A_LINE:
         sys.stderr.write(f"camelid: {freed / 1e9:.1f} GB that a killed process left in {str(place)!r} are gone.\n")
 
@@ -83,7 +83,7 @@ def sweep_below(top: Path) -> None:
     """Do that in `top` and in every directory below."""
     for place, names, _ in os.walk(top):
         sweep(Path(place))
-        names[:] = [name for name in names if not _MARK.fullmatch(name)]
+        names[:] = [name for name in names if not _STAGING_NAME.fullmatch(name)]
 
 
 def discard_if_dead(path: Path) -> int:
@@ -106,9 +106,9 @@ def discard_if_dead(path: Path) -> int:
 
 
 @contextmanager
-def _draft(target: Path, make: Callable[[Path], int | None]) -> Iterator[Path]:
+def _staged(target: Path, make: Callable[[Path], int | None]) -> Iterator[Path]:
     sweep(target.parent)
-    path, held = _held(target, make)
+    path, held = _create_locked(target, make)
     try:
         yield path
     finally:
@@ -116,10 +116,10 @@ def _draft(target: Path, make: Callable[[Path], int | None]) -> Iterator[Path]:
         os.close(held)
 
 
-def _held(target: Path, make: Callable[[Path], int | None]) -> tuple[Path, int]:
+def _create_locked(target: Path, make: Callable[[Path], int | None]) -> tuple[Path, int]:
     """A new draft and what holds its lock. One that was swept before it was locked is followed by another."""
     while True:
-        path = _named(target)
+        path = _staging_name(target)
         held = make(path)
         if held is None:
             continue
@@ -130,14 +130,14 @@ def _held(target: Path, make: Callable[[Path], int | None]) -> tuple[Path, int]:
         os.close(held)
 
 
-def _named(target: Path) -> Path:
+def _staging_name(target: Path) -> Path:
     return target.with_name(f".{target.name}.{secrets.token_hex(8)}.partial")
 
 
-def _drafts(place: Path) -> list[Path]:
+def _staging_paths(place: Path) -> list[Path]:
     try:
         with os.scandir(place) as entries:
-            return [Path(entry.path) for entry in entries if _MARK.fullmatch(entry.name)]
+            return [Path(entry.path) for entry in entries if _STAGING_NAME.fullmatch(entry.name)]
     except OSError:  # not there, or not ours to read
         return []
 

@@ -16,7 +16,7 @@ from .url_credentials import without_userinfo
 SAFE_PATH = {"PYTHONSAFEPATH": "1"}
 """Keeps a Python process, and all that it starts, from importing the files of its working directory."""
 
-_PASSED = {
+_PASSED_VARIABLES = {
     "PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH",
     "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy",
     "https_proxy", "no_proxy", "ALL_PROXY", "all_proxy", "XDG_CACHE_HOME", "TRANSFORMERS_OFFLINE",
@@ -26,7 +26,7 @@ _PASSED = {
 _PASSED_PREFIXES = (
     "LC_", "CAMELID_", "HF_", "CUDA_", "HIP_", "ROCR_", "NCCL_", "GLOO_", "OMP_", "MKL_", "PYTORCH_", "TORCH",
 )  # fmt: skip
-_SECRET = ("TOKEN", "KEY", "SECRET", "PASSW", "PASSPHRASE", "CREDENTIAL", "COOKIE", "AUTH")
+_SECRET_WORDS = ("TOKEN", "KEY", "SECRET", "PASSW", "PASSPHRASE", "CREDENTIAL", "COOKIE", "AUTH")
 
 
 def module_command(module: str, *arguments: str) -> list[str]:
@@ -40,7 +40,7 @@ def child_environment(given: Mapping[str, str]) -> dict[str, str]:
     return safe_environment(passed) | {"OMP_WAIT_POLICY": "PASSIVE", "PYTHONUNBUFFERED": "1"}
 
 
-def withheld_from_addresses(given: Mapping[str, str]) -> list[str]:
+def variables_with_credentials(given: Mapping[str, str]) -> list[str]:
     """The variables that `child_environment` passes on without the user and the password in their addresses."""
     return sorted(name for name, value in given.items() if _may_pass(name) and without_userinfo(name, value) != value)
 
@@ -56,5 +56,5 @@ def safe_environment(given: Mapping[str, str]) -> dict[str, str]:
 
 
 def _may_pass(name: str) -> bool:
-    by_prefix = name.startswith(_PASSED_PREFIXES) and not any(word in name.upper() for word in _SECRET)
-    return by_prefix or name in _PASSED
+    by_prefix = name.startswith(_PASSED_PREFIXES) and not any(word in name.upper() for word in _SECRET_WORDS)
+    return by_prefix or name in _PASSED_VARIABLES

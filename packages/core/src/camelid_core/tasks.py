@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 if TYPE_CHECKING:
     from .config import Config
 
-Stop = Literal["", "finish", "save"]
+StopRequest = Literal["", "finish", "save"]
 """What a running task is asked: nothing; end early and keep the result; save its state and leave."""
 
 
@@ -31,7 +31,7 @@ class TaskContext(Protocol):
         """Where to write the result. It does not exist yet; publication moves it to its final place."""
 
     @property
-    def earlier(self) -> tuple[Path, ...]:
+    def earlier_attempts(self) -> tuple[Path, ...]:
         """Directories of earlier attempts at the same job, newest first, to resume from."""
 
     def emit(self, kind: str, **values: Any) -> None:
@@ -42,16 +42,16 @@ class TaskContext(Protocol):
         `checkpoint` (step) after each that it saved.
         """
 
-    def stopping(self) -> Stop:
+    def stop_requested(self) -> StopRequest:
         """Ask between steps. `save`: save state, raise `Interrupted`. `finish`: end now as if done."""
 
 
 class Interrupted(Exception):
-    """A task saved what there was to save, and left because `stopping()` said `save`."""
+    """A task saved what there was to save, and left because `stop_requested()` said `save`."""
 
 
-Run = Callable[[Any, TaskContext], Mapping[str, Any]]
-Bundle = Callable[[Any, int, Path], Path]
+RunFunction = Callable[[Any, TaskContext], Mapping[str, Any]]
+BundleFunction = Callable[[Any, int, Path], Path]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +70,16 @@ class Task:
     bundle: str = ""
 
     def load_config(self) -> type[Config]:
-        return resolve(self.config)  # type: ignore[no-any-return]
+        return import_attribute(self.config)  # type: ignore[no-any-return]
 
-    def load_run(self) -> Run:
-        return resolve(self.run)  # type: ignore[no-any-return]
+    def load_run(self) -> RunFunction:
+        return import_attribute(self.run)  # type: ignore[no-any-return]
 
-    def load_bundle(self) -> Bundle | None:
-        return resolve(self.bundle) if self.bundle else None
+    def load_bundle(self) -> BundleFunction | None:
+        return import_attribute(self.bundle) if self.bundle else None
 
 
-def resolve(path: str) -> Any:
+def import_attribute(path: str) -> Any:
     """The attribute that `module:attribute` names."""
     module, _, attribute = path.partition(":")
     return getattr(importlib.import_module(module), attribute)

@@ -14,14 +14,14 @@ from .records import Message
 from .templates.template import PromptTemplate
 from .tokenization.encoder import Encoder
 
-REFERENCE = (
+REFERENCE_CONVERSATION = (
     Message("user", "Two and two?\nHow many?"),
     Message("assistant", "2 + 2 = 4."),
     Message("user", "And 三 more?"),
 )
 
 
-def contract_of(template: PromptTemplate, tokenizer: Any, overrides: str = "") -> TemplateContract:
+def make_contract(template: PromptTemplate, tokenizer: Any, overrides: str = "") -> TemplateContract:
     """What to store: `overrides` names the template this one was chosen over, if a person chose it."""
     encoder = Encoder(tokenizer, template)
     source = encoder.template.jinja()
@@ -29,7 +29,7 @@ def contract_of(template: PromptTemplate, tokenizer: Any, overrides: str = "") -
         name=template.name,
         jinja=source,
         sha256=hashlib.sha256(source.encode()).hexdigest(),
-        reference_ids=encoder.prompt_ids(REFERENCE),
+        reference_ids=encoder.prompt_ids(REFERENCE_CONVERSATION),
         overrides=overrides,
     )
 
@@ -38,7 +38,7 @@ def check_contract(contract: TemplateContract, template: PromptTemplate, tokeniz
     """Raise ArtefactError if `template` with `tokenizer` no longer gives the ids the artefact was trained on."""
     if not contract.reference_ids:
         return
-    ids = Encoder(tokenizer, template).prompt_ids(REFERENCE)
+    ids = Encoder(tokenizer, template).prompt_ids(REFERENCE_CONVERSATION)
     if ids != contract.reference_ids:
         at = next(
             (i for i, pair in enumerate(zip(ids, contract.reference_ids, strict=False)) if pair[0] != pair[1]), len(ids)

@@ -192,7 +192,7 @@ def tiny_model(directory: Path, family: str = "llama", seed: int = 0, tokenizer:
     return directory
 
 
-def never_ending(directory: Path) -> Path:
+def suppress_end_of_sequence(directory: Path) -> Path:
     """Has the tiny model in `directory` never end an answer by itself: sampled or not, the likeliest token wins, and
     it is not the end's."""
     from safetensors.torch import load_file, save_file
@@ -216,7 +216,7 @@ def tiny_models(root: Path) -> Callable[..., Path]:
     return make
 
 
-def own_home(folder: Path, monkeypatch: Any) -> Path:
+def isolated_home(folder: Path, monkeypatch: Any) -> Path:
     """An empty home for Camelid in `folder`, and a working directory beside it; pytest's `monkeypatch` undoes it."""
     work = folder / "work"
     work.mkdir()
@@ -225,7 +225,7 @@ def own_home(folder: Path, monkeypatch: Any) -> Path:
     return folder / "home"
 
 
-_TRAP = """
+_SHADOW_MODULE = """
 import posix
 _file = posix.open({sprung!r}, posix.O_WRONLY | posix.O_APPEND | posix.O_CREAT)
 posix.write(_file, b"{name} ")
@@ -234,7 +234,7 @@ posix.close(_file)
 """Of what is built into the interpreter alone: the first that is imported from there may be `encodings`."""
 
 
-def lay_traps(directory: Path) -> Callable[[], set[str]]:
+def shadow_every_module(directory: Path) -> Callable[[], set[str]]:
     """Put a file `NAME.py` into `directory` for every module that anything may import.
 
     What is started there must import none of them: the result gives the names of those that were.
@@ -242,7 +242,7 @@ def lay_traps(directory: Path) -> Callable[[], set[str]]:
     sprung = directory / "sprung.txt"
     installed = {module.name for module in pkgutil.iter_modules()}
     for name in installed | sys.stdlib_module_names | {"sitecustomize", "usercustomize"}:
-        (directory / f"{name}.py").write_text(_TRAP.format(sprung=str(sprung), name=name), encoding="utf-8")
+        (directory / f"{name}.py").write_text(_SHADOW_MODULE.format(sprung=str(sprung), name=name), encoding="utf-8")
     return lambda: set(sprung.read_text(encoding="utf-8").split()) if sprung.exists() else set()
 
 

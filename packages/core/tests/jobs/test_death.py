@@ -7,8 +7,8 @@ import signal
 import psutil
 import pytest
 from camelid_core.jobs.database import TableUnavailable
-from camelid_core.jobs.job import State
-from camelid_core.jobs.process_identity import Identity
+from camelid_core.jobs.job import JobState
+from camelid_core.jobs.process_identity import ProcessIdentity
 from camelid_core.jobs.run_directories import attempt_directory, attempts
 
 pytestmark = pytest.mark.slow
@@ -19,8 +19,8 @@ def running(store, home, job, epoch=1):
     """Written down as running by its worker, and at work."""
     directory = attempt_directory(home, job.id, epoch)
     return lambda: (
-        store.get(job.id).state == State.RUNNING
-        and Identity.read(directory) is not None
+        store.get(job.id).state == JobState.RUNNING
+        and ProcessIdentity.read(directory) is not None
         and (directory / "state.json").exists()
     )
 
@@ -34,7 +34,7 @@ def test_kill_9_of_the_worker(store, home, start_worker, run_out, alive, until):
     job = store.submit("tick", {"count": ENDLESS, "seconds": 0.05}, "mine")
     first = start_worker()
     until(running(store, home, job))
-    child = Identity.read(attempt_directory(home, job.id, 1))
+    child = ProcessIdentity.read(attempt_directory(home, job.id, 1))
     (half := attempt_directory(home, job.id, 1) / "output").mkdir()
     killed(first)
     run_out(job)
@@ -43,7 +43,7 @@ def test_kill_9_of_the_worker(store, home, start_worker, run_out, alive, until):
     until(lambda: not alive(child.pid))
     until(running(store, home, job, epoch=2))
     store.request(job.id, "finish")
-    until(lambda: store.get(job.id).state == State.SUCCEEDED)
+    until(lambda: store.get(job.id).state == JobState.SUCCEEDED)
     done = store.get(job.id)
     assert 0 < done.summary["first"] < done.summary["ticks"] < ENDLESS
     assert (done.epoch, done.retries) == (2, 1)
@@ -59,7 +59,7 @@ def test_what_a_child_finished_alone_is_published_and_not_done_again(store, home
     until((attempt_directory(home, job.id, 1) / "result.json").exists)
     run_out(job)
     start_worker()
-    until(lambda: store.get(job.id).state == State.SUCCEEDED)
+    until(lambda: store.get(job.id).state == JobState.SUCCEEDED)
     done = store.get(job.id)
     assert (done.epoch, done.summary["first"], done.summary["ticks"]) == (2, 0, 8)
     assert len(attempts(home, job.id)) == 1
@@ -70,7 +70,7 @@ def test_a_child_without_a_worker_ends_itself(store, home, start_worker, alive, 
     job = store.submit("tick", {"count": ENDLESS, "then": "deaf"})
     worker = start_worker(lease=1.0)
     until(running(store, home, job))
-    child = Identity.read(attempt_directory(home, job.id, 1))
+    child = ProcessIdentity.read(attempt_directory(home, job.id, 1))
     killed(worker)
     until(lambda: not alive(child.pid))
 
@@ -80,18 +80,18 @@ def test_a_zombie_publishes_nothing(store, home, start_worker, run_out, until):
     job = store.submit("tick", {"count": 15, "then": "held"}, "mine")
     zombie = start_worker()
     until(running(store, home, job))
-    child = Identity.read(attempt_directory(home, job.id, 1))
+    child = ProcessIdentity.read(attempt_directory(home, job.id, 1))
     freeze(job, [zombie.pid, child.pid], run_out, until)
     second = start_worker()
     (home / "go").touch()
-    until(lambda: store.get(job.id).state == State.SUCCEEDED)
+    until(lambda: store.get(job.id).state == JobState.SUCCEEDED)
     second.terminate()
     assert second.wait(60) == 0
     other = store.submit("tick", {}, "other")
     zombie.send_signal(signal.SIGCONT)
-    until(lambda: store.get(other.id).state == State.SUCCEEDED)  # by the zombie's worker, for no other is left
+    until(lambda: store.get(other.id).state == JobState.SUCCEEDED)  # by the zombie's worker, for no other is left
     done = store.get(job.id)
-    assert (done.state, done.epoch) == (State.SUCCEEDED, 2)
+    assert (done.state, done.epoch) == (JobState.SUCCEEDED, 2)
     assert sorted(path.name for path in (home / "artefacts").iterdir()) == ["mine", "other"]
     assert not child.alive
 
@@ -117,13 +117,13 @@ def test_sigterm_gives_the_job_back(store, home, start_worker, until):
     worker.terminate()
     assert worker.wait(60) == 0
     back = store.get(job.id)
-    assert (back.state, back.retries, back.owner, back.error) == (State.QUEUED, 0, "", "")
+    assert (back.state, back.retries, back.owner, back.error) == (JobState.QUEUED, 0, "", "")
 
 
 def test_two_workers_never_share_a_job(store, home, start_worker, until):
     jobs = [store.submit("tick", {"count": 2}) for _ in range(8)]
     for _ in range(2):
         start_worker()
-    until(lambda: len(store.list([State.SUCCEEDED])) == len(jobs))
+    until(lambda: len(store.list([JobState.SUCCEEDED])) == len(jobs))
     assert {job.epoch for job in store.list()} == {1}
     assert all(len(attempts(home, job.id)) == 1 for job in jobs)

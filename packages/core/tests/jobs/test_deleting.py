@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from camelid_core.artefacts import Base, Manifest, write_manifest
+from camelid_core.artefacts import BaseModelEntry, Manifest, write_manifest
 from camelid_core.commands import jobs as commands
 from camelid_core.errors import JobError
 from camelid_core.jobs.deletion import delete, users_of
-from camelid_core.jobs.job import Job, State
+from camelid_core.jobs.job import Job, JobState
 from camelid_core.jobs.run_directories import attempt_directory
 from camelid_core.jobs.store import JobStore
 from typer.testing import CliRunner
@@ -21,7 +21,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> JobStore:
     return JobStore(tmp_path / "jobs.sqlite3")
 
 
-def artefact(home: Path, name: str, base: Base | None = None) -> Path:
+def artefact(home: Path, name: str, base: BaseModelEntry | None = None) -> Path:
     directory = home / "artefacts" / name
     directory.mkdir(parents=True)
     (directory / "adapter_config.json").write_text("{}")
@@ -52,7 +52,7 @@ def test_what_waits_or_runs_is_not_deleted(store):
     assert attempt_directory(store.path.parent, running.id, running.epoch).is_dir()
 
 
-@pytest.mark.parametrize("state", [State.FAILED, State.CANCELLED, State.PAUSED])
+@pytest.mark.parametrize("state", [JobState.FAILED, JobState.CANCELLED, JobState.PAUSED])
 def test_an_ended_job_goes_with_its_directory_and_its_number(store, state):
     job = store.finish(begun(store), state)
     delete(store, job.id)
@@ -72,7 +72,7 @@ def test_the_result_goes_only_where_asked(store):
 
 def test_a_result_that_others_use_stays_and_so_does_the_job(store):
     job = done(store)
-    merged = artefact(store.path.parent, "merged", Base(id="mine", path=job.published))
+    merged = artefact(store.path.parent, "merged", BaseModelEntry(id="mine", path=job.published))
     waiting = store.submit("merge", {"adapter": "mine"})
     assert users_of(store, job) == ["artefact 'merged'", f"job {waiting.id}"]
     with pytest.raises(JobError, match="artefact 'merged', job 2; nothing was deleted"):

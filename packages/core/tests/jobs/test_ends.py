@@ -15,12 +15,12 @@ import pytest
 from camelid_core.errors import DataError, DiskFull, NanLoss
 from camelid_core.events import EventLog
 from camelid_core.jobs.advice import advice
-from camelid_core.jobs.attempt_result import Exit, How, Result
-from camelid_core.jobs.job import Job, State
-from camelid_core.jobs.oom_kills import memory_kills
-from camelid_core.jobs.resume_point import going_on, kept
+from camelid_core.jobs.attempt_result import AttemptResult, ExitCode, Outcome
+from camelid_core.jobs.job import Job, JobState
+from camelid_core.jobs.oom_kills import count_oom_kills
+from camelid_core.jobs.resume_point import resume_hint, resume_step
 from camelid_core.jobs.run_directories import EVENTS, attempt_directory
-from camelid_core.jobs.stop_signals import Stop, on_signals
+from camelid_core.jobs.stop_signals import StopSignal, stop_on_signals
 
 
 class AcceleratorError(RuntimeError):
@@ -30,19 +30,19 @@ class AcceleratorError(RuntimeError):
 @pytest.mark.parametrize(
     ("error", "how", "kind", "sentence"),
     [
-        (DiskFull("The checkpoint needs 5 bytes."), How.DISK_FULL, "disk_full", "The checkpoint needs 5 bytes."),
-        (OSError(errno.ENOSPC, "x"), How.DISK_FULL, "disk_full", "The disk is full. Free some space first."),
-        (OSError(errno.EFBIG, "x"), How.DISK_FULL, "disk_full", "The disk is full."),
-        (RuntimeError(f"IoError: {os.strerror(errno.EFBIG)}"), How.DISK_FULL, "disk_full", "The disk is full."),
-        (DataError(os.strerror(errno.EFBIG)), How.FAILED, "data_error", os.strerror(errno.EFBIG)),
-        (NanLoss("the loss became nan"), How.FAILED, "nan_loss", "the loss became nan"),
-        (AcceleratorError("CUDA error: unspecified launch failure\nmore"), How.FAILED, "accelerator",
+        (DiskFull("The checkpoint needs 5 bytes."), Outcome.DISK_FULL, "disk_full", "The checkpoint needs 5 bytes."),
+        (OSError(errno.ENOSPC, "x"), Outcome.DISK_FULL, "disk_full", "The disk is full. Free some space first."),
+        (OSError(errno.EFBIG, "x"), Outcome.DISK_FULL, "disk_full", "The disk is full."),
+        (RuntimeError(f"IoError: {os.strerror(errno.EFBIG)}"), Outcome.DISK_FULL, "disk_full", "The disk is full."),
+        (DataError(os.strerror(errno.EFBIG)), Outcome.FAILED, "data_error", os.strerror(errno.EFBIG)),
+        (NanLoss("the loss became nan"), Outcome.FAILED, "nan_loss", "the loss became nan"),
+        (AcceleratorError("CUDA error: unspecified launch failure\nmore"), Outcome.FAILED, "accelerator",
          "The graphics card failed: CUDA error: unspecified launch failure."),
-        (RuntimeError("NCCL error: unhandled system error."), How.FAILED, "accelerator", "The graphics card failed"),
+        (RuntimeError("NCCL error: unhandled system error."), Outcome.FAILED, "accelerator", "The graphics card failed"),
     ],
 )  # fmt: skip
 def test_an_error_has_a_kind_and_a_sentence(error, how, kind, sentence):
-    result = Result.of(error)
+    result = AttemptResult.of(error)
     assert (result.how, result.kind) == (how, kind)
     assert sentence in result.message
 
@@ -50,30 +50,30 @@ def test_an_error_has_a_kind_and_a_sentence(error, how, kind, sentence):
 def test_the_kernel_says_whether_it_was_for_lack_of_memory(tmp_path):
     (tmp_path / "own").write_text("0::/box\n")
     (tmp_path / "box").mkdir()
-    assert memory_kills(tmp_path / "own", tmp_path) == 0
+    assert count_oom_kills(tmp_path / "own", tmp_path) == 0
     (tmp_path / "box" / "memory.events").write_text("low 0\noom 3\noom_kill 2\n")
-    assert memory_kills(tmp_path / "own", tmp_path) == 2
-    assert memory_kills(tmp_path / "gone", tmp_path) == 0
-    killed = Result.of_exit(-9, tmp_path, memory=True)
-    assert (killed.how, killed.kind) == (How.KILLED, "out_of_memory")
-    assert Result.of_exit(-9, tmp_path).kind == "killed_by_signal_9"
-    assert Result.of_exit(-11, tmp_path, memory=True).kind == "killed_by_signal_11"
+    assert count_oom_kills(tmp_path / "own", tmp_path) == 2
+    assert count_oom_kills(tmp_path / "gone", tmp_path) == 0
+    killed = AttemptResult.of_exit(-9, tmp_path, memory=True)
+    assert (killed.how, killed.kind) == (Outcome.KILLED, "out_of_memory")
+    assert AttemptResult.of_exit(-9, tmp_path).kind == "killed_by_signal_9"
+    assert AttemptResult.of_exit(-11, tmp_path, memory=True).kind == "killed_by_signal_11"
 
 
 @pytest.mark.parametrize(
     ("state", "kind", "error", "told"),
     [
-        (State.PAUSED, "disk_full", "Full.", "Then `camelid jobs retry 7` goes on from what it kept, if anything."),
-        (State.FAILED, "nan_loss", "No number.", "Change the recipe or the data and start a new run"),
+        (JobState.PAUSED, "disk_full", "Full.", "Then `camelid jobs retry 7` goes on from what it kept, if anything."),
+        (JobState.FAILED, "nan_loss", "No number.", "Change the recipe or the data and start a new run"),
         (
-            State.FAILED,
+            JobState.FAILED,
             "crash",
             "It broke.",
             "`camelid jobs logs 7` shows what it printed; `camelid jobs retry 7` goes",
         ),
-        (State.CANCELLED, "cancelled", "Saved. `camelid jobs retry 7` goes on.", ""),
-        (State.SUCCEEDED, "", "", ""),
-        (State.QUEUED, "", "", ""),
+        (JobState.CANCELLED, "cancelled", "Saved. `camelid jobs retry 7` goes on.", ""),
+        (JobState.SUCCEEDED, "", "", ""),
+        (JobState.QUEUED, "", "", ""),
     ],
 )
 def test_what_to_type_is_said_once(tmp_path, state, kind, error, told):
@@ -100,10 +100,10 @@ def test_from_where_another_attempt_goes_on(tmp_path, attempts, step):
         with closing(EventLog(directory / EVENTS)) as log:
             for kind, number in told:
                 log.emit(kind, step=number)
-    assert kept(tmp_path, 7) == step
+    assert resume_step(tmp_path, 7) == step
     begins = {None: "goes on from what it kept, if anything", 0: "begins anew: nothing was saved yet"}
     then = begins.get(step, f"goes on from step {step:,}, where it was saved" if step else "")
-    assert going_on(tmp_path, 7) == f"`camelid jobs retry 7` {then}."
+    assert resume_hint(tmp_path, 7) == f"`camelid jobs retry 7` {then}."
 
 
 def test_with_its_log_on_a_full_disk_an_attempt_still_says_why_it_ended(store, home):
@@ -112,7 +112,7 @@ def test_with_its_log_on_a_full_disk_an_attempt_still_says_why_it_ended(store, h
     command = [sys.executable, "-m", "ticking", "--home", str(home), str(job.id), str(job.epoch)]
     with Path("/dev/full").open("w") as full:
         code = subprocess.run(command, stdout=full, stderr=full, env=os.environ | {"PYTHONUNBUFFERED": "1"}).returncode
-    assert code == Exit.DISK_FULL
+    assert code == ExitCode.DISK_FULL
 
 
 COMMAND = (
@@ -148,20 +148,20 @@ def test_a_terminal_that_is_closed_lets_the_job_save(store, home):
     os.close(ours)
     process.wait(60)
     job = store.get(1)
-    assert job.state == State.CANCELLED
+    assert job.state == JobState.CANCELLED
     assert job.error == "Cancelled. `camelid jobs retry 1` goes on from what it kept, if anything."
 
 
 def test_a_hangup_counts_once_and_whoever_ignores_it_goes_on_ignoring_it():
     before = signal.signal(signal.SIGHUP, lambda *_: None)
     try:
-        with on_signals(Stop()) as stop:
+        with stop_on_signals(StopSignal()) as stop:
             for _ in range(2):
                 signal.raise_signal(signal.SIGHUP)
         assert stop
         assert not stop.impatient
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        with on_signals(Stop()) as stop:
+        with stop_on_signals(StopSignal()) as stop:
             signal.raise_signal(signal.SIGHUP)
         assert not stop
     finally:

@@ -10,11 +10,11 @@ from dataclasses import asdict, replace
 
 import psutil
 import pytest
-from camelid_core.jobs.attempt_result import Exit
+from camelid_core.jobs.attempt_result import ExitCode
 from camelid_core.jobs.executors import LocalExecutor
-from camelid_core.jobs.process_identity import MARK, Identity, started
+from camelid_core.jobs.process_identity import ATTEMPT_VARIABLE, ProcessIdentity, process_start_time
 from camelid_core.jobs.run_directories import attempt_directory
-from camelid_core.testing import lay_traps
+from camelid_core.testing import shadow_every_module
 
 
 @pytest.fixture
@@ -32,14 +32,14 @@ OURS = {"our group": os.getpgrp, "ourselves": os.getpid, "our parent": os.getppi
 def test_never_signalled(who, tmp_path):
     pid = OURS[who]() if who in OURS else who
     """Were one of these killed, this test run would be over."""
-    identity = Identity.of(pid, "no such mark")
+    identity = ProcessIdentity.of(pid, "no such mark")
     identity.write(tmp_path)
     LocalExecutor().clear(tmp_path)
 
 
 @pytest.mark.parametrize("change", [{"started": "1"}, {"boot": "an earlier one"}, {"started": ""}])
 def test_a_recycled_pid_is_a_stranger(stranger, tmp_path, change):
-    replace(Identity.of(stranger.pid, "no such mark"), **change).write(tmp_path)
+    replace(ProcessIdentity.of(stranger.pid, "no such mark"), **change).write(tmp_path)
     LocalExecutor().clear(tmp_path)
     assert stranger.poll() is None
 
@@ -51,32 +51,34 @@ def test_a_broken_record_kills_nobody(tmp_path, record):
 
 
 def test_an_exact_match_is_ended(stranger, tmp_path):
-    Identity.of(stranger.pid, "no such mark").write(tmp_path)
-    assert json.loads((tmp_path / "process.json").read_text()) == asdict(Identity.read(tmp_path))
+    ProcessIdentity.of(stranger.pid, "no such mark").write(tmp_path)
+    assert json.loads((tmp_path / "process.json").read_text()) == asdict(ProcessIdentity.read(tmp_path))
     LocalExecutor().clear(tmp_path)
     assert stranger.wait(60) == -9
 
 
 def test_who_left_the_group_is_known_by_the_mark(until):
-    stray = subprocess.Popen(["sleep", "60"], start_new_session=True, env={"PATH": os.environ["PATH"], MARK: "m" * 32})
-    until(lambda: psutil.Process(stray.pid).environ().get(MARK))  # it can be seen a moment after it began
-    Identity(0, "", "", "m" * 32).end()
+    stray = subprocess.Popen(
+        ["sleep", "60"], start_new_session=True, env={"PATH": os.environ["PATH"], ATTEMPT_VARIABLE: "m" * 32}
+    )
+    until(lambda: psutil.Process(stray.pid).environ().get(ATTEMPT_VARIABLE))  # it can be seen a moment after it began
+    ProcessIdentity(0, "", "", "m" * 32).end()
     assert stray.wait(60) == -9
 
 
 def test_started_tells_processes_apart(stranger):
-    assert started(os.getpid()) == started(os.getpid()) != started(stranger.pid)
-    assert started(-1) == started(2**22 + 1) == ""
+    assert process_start_time(os.getpid()) == process_start_time(os.getpid()) != process_start_time(stranger.pid)
+    assert process_start_time(-1) == process_start_time(2**22 + 1) == ""
 
 
 def test_an_attempt_imports_nothing_from_its_directory(store, home, until):
     job = store.submit("tick", {})
     directory = attempt_directory(home, job.id, job.epoch)
     directory.mkdir(parents=True)
-    sprung = lay_traps(directory)
+    sprung = shadow_every_module(directory)
     handle = LocalExecutor().start(job, directory)
     until(lambda: handle.poll() is not None)
-    assert handle.poll() == Exit.FENCED, (directory / "log.txt").read_text()  # it ran: nobody has claimed the job
+    assert handle.poll() == ExitCode.FENCED, (directory / "log.txt").read_text()  # it ran: nobody has claimed the job
     assert sprung() == set()
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from camelid_core.errors import JobError, StaleAttempt
 from camelid_core.jobs.clock import Clock
-from camelid_core.jobs.job import ENDED, NEXT, Job, State
+from camelid_core.jobs.job import ENDED, TRANSITIONS, Job, JobState
 from camelid_core.jobs.store import JobStore
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -68,8 +68,8 @@ class Table(RuleBasedStateMachine):
         does = {
             "start": lambda: self.store.start(job),
             "beat": lambda: self.store.heartbeat(job),
-            "fail": lambda: self.store.finish(job, State.FAILED),
-            "pause": lambda: self.store.finish(job, State.PAUSED),
+            "fail": lambda: self.store.finish(job, JobState.FAILED),
+            "pause": lambda: self.store.finish(job, JobState.PAUSED),
             "release": lambda: self.store.release(job),
             "lose": lambda: self.store.lose(job),
             "publish": lambda: self.store.publish(job, lambda: self.place(job), {}),
@@ -126,14 +126,14 @@ class Table(RuleBasedStateMachine):
         for job_id, job in jobs.items():
             before = self.seen.get(job_id, job)
             assert job.epoch >= before.epoch
-            assert before.state != State.SUCCEEDED or job == before
-            assert job.state == before.state or NEXT[before.state]
+            assert before.state != JobState.SUCCEEDED or job == before
+            assert job.state == before.state or TRANSITIONS[before.state]
             assert (job.state in ENDED) == (job.ended is not None)
         self.seen = jobs
 
     @invariant()
     def no_lease_is_eternal(self) -> None:
-        for job in self.store.list([State.CLAIMED, State.RUNNING]):
+        for job in self.store.list([JobState.CLAIMED, JobState.RUNNING]):
             assert job.boot != self.clock.boot() or job.lease <= self.clock.now() + LEASE
 
 

@@ -38,10 +38,10 @@ class Ticks(Config):
 
 
 def run(config: Ticks, context: TaskContext) -> Mapping[str, Any]:
-    first = saved(context.earlier)
+    first = saved(context.earlier_attempts)
     done = first
     while done < config.count:
-        stop = context.stopping()
+        stop = context.stop_requested()
         if stop == "save" and config.then != "deaf":
             time.sleep(1.5 if config.then == "slow" else 0)
             raise Interrupted

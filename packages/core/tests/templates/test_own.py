@@ -9,7 +9,7 @@ from camelid_core.errors import TemplateError
 from camelid_core.models.reference import resolve_model
 from camelid_core.plugins import load_host
 from camelid_core.records import Message
-from camelid_core.template_contract import check_contract, contract_of
+from camelid_core.template_contract import check_contract, make_contract
 from camelid_core.templates.hf_chat_template import OwnTemplate, chat_template_of
 from camelid_core.testing import tiny_tokenizer
 from camelid_core.tokenization.encoder import Encoder
@@ -43,7 +43,7 @@ def test_of_several_named_templates_it_is_the_default(brought):
 
 
 def test_an_artefact_keeps_what_it_was_trained_with(brought):
-    contract = contract_of(load_host().templates["own"], brought)
+    contract = make_contract(load_host().templates["own"], brought)
     assert contract.name == "own"
     again = tiny_tokenizer()
     again.chat_template = contract.jinja  # as an adapter's directory brings it

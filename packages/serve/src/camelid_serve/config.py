@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Literal, Self
 
 from camelid_core.config import Config
-from camelid_core.paths import anchor
+from camelid_core.paths import absolute_if_path
 from pydantic import Field
 
 from .engine import Sampling
@@ -32,7 +32,7 @@ class EngineConfig(Config):
 DEFAULT_ENGINE = EngineConfig()
 
 
-class _Answering(Config):
+class _GenerationConfig(Config):
     """Fields shared by the tasks that generate answers to many prompts."""
 
     model: str = "smollm2-135m"
@@ -63,10 +63,12 @@ class _Answering(Config):
 
     def _anchored(self, *fields: str) -> Self:
         """With relative paths made absolute: a job runs in another directory than the one it is typed in."""
-        return self.model_copy(update={field: anchor(getattr(self, field)) for field in ("model", "output", *fields)})
+        return self.model_copy(
+            update={field: absolute_if_path(getattr(self, field)) for field in ("model", "output", *fields)}
+        )
 
 
-class PredictConfig(_Answering):
+class PredictConfig(_GenerationConfig):
     """Batch prediction: answer every row of a file."""
 
     input: str
@@ -85,10 +87,10 @@ class PredictConfig(_Answering):
 
     def anchored(self) -> Self:
         anchored = self._anchored("input")
-        return anchored.model_copy(update={"also": [anchor(name) for name in self.also]})
+        return anchored.model_copy(update={"also": [absolute_if_path(name) for name in self.also]})
 
 
-class EvaluateConfig(_Answering):
+class EvaluateConfig(_GenerationConfig):
     """Answer accuracy: the share of held-out rows that a model answers exactly right."""
 
     data: str = "cot-arithmetic-en"

@@ -14,10 +14,10 @@ from typing import Literal, Protocol, Self, runtime_checkable
 from camelid_core.config import Config
 from camelid_core.errors import ModelError
 from camelid_core.models.reference import Reference
-from camelid_core.tasks import resolve
+from camelid_core.tasks import import_attribute
 from pydantic import Field
 
-Finish = Literal["stop", "length", "cancelled"]
+FinishReason = Literal["stop", "length", "cancelled"]
 """Finish reason: an end-of-sequence token or a stop text, the length limit, or a cancellation."""
 
 
@@ -78,7 +78,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
+class TokenLogprob:
     """A token's natural logarithm of probability as the model has it, before any sampling setting, and the
     likeliest tokens' at its place, likeliest first."""
 
@@ -91,15 +91,15 @@ class Scored:
 class TokenEvent:
     """Something happened to request `index`: a token, an end, or (at a length limit) both.
 
-    A stop token ends an answer and is not given out, save in `scored`, which comes where it was asked for.
+    A stop token ends an answer and is not given out, save in `token_logprob`, which comes where it was asked for.
     After `finish` nothing more comes for that request. `at` is when it happened, by the monotonic clock: whoever takes
     it may be late.
     """
 
     index: int
     token: int | None = None
-    finish: Finish | None = None
-    scored: Scored | None = None
+    finish: FinishReason | None = None
+    token_logprob: TokenLogprob | None = None
     at: float = field(default_factory=time.monotonic, compare=False)
 
 
@@ -144,10 +144,10 @@ class Engine(Protocol):
 
 
 @runtime_checkable
-class ScoresPrompts(Protocol):
+class ComputesPromptLogprobs(Protocol):
     """An engine that can say how likely a given text is."""
 
-    def score(self, ids: Sequence[int], adapter: str | None, top: int) -> list[Scored]:
+    def prompt_logprobs(self, ids: Sequence[int], adapter: str | None, top: int) -> list[TokenLogprob]:
         """Every token of `ids` after the first, and last what the model would choose to come next.
 
         Raises:
@@ -156,7 +156,7 @@ class ScoresPrompts(Protocol):
 
 
 @runtime_checkable
-class CanFail(Protocol):
+class CanDie(Protocol):
     """An engine that may come to an end by itself."""
 
     @property
@@ -169,11 +169,11 @@ class CannotShare(ModelError):
 
 
 @runtime_checkable
-class TakesAdapters(Protocol):
+class HotSwapsAdapters(Protocol):
     """An engine whose adapters come and go while it runs."""
 
     @property
-    def shares(self) -> bool:
+    def serves_base(self) -> bool:
         """Whether its base is as it was: an adapter that changes the base itself must have it for itself alone."""
 
     def add_adapter(self, reference: Reference) -> str:
@@ -191,7 +191,7 @@ class TakesAdapters(Protocol):
             UnknownName: there is no such adapter.
         """
 
-    def takes_turns(self, name: str) -> str:
+    def why_not_batched(self, name: str) -> str:
         """Why requests under `name` do not run in one batch with others; empty if they do."""
 
 
@@ -221,5 +221,5 @@ class EngineKind:
     ) -> Engine:
         """Load the model; `slots` is how many requests may run at once."""
         more = (options, report) if self.options else ()
-        engine: Engine = resolve(self.load)(reference, dtype, slots, *more)
+        engine: Engine = import_attribute(self.load)(reference, dtype, slots, *more)
         return engine

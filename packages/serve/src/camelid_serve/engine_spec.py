@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from camelid_core.config import Config, parse_overrides, validate
 from camelid_core.errors import UsageError
 from camelid_core.registry import Registry
-from camelid_core.tasks import resolve
+from camelid_core.tasks import import_attribute
 
 from .engine import Engine, EngineKind, Report
 
@@ -35,7 +35,7 @@ class ChosenEngine:
         return self.kind.open(reference, dtype, slots, self.options, report)
 
 
-def choose_engine(kinds: Registry[EngineKind], text: str) -> ChosenEngine:
+def parse_engine_spec(kinds: Registry[EngineKind], text: str) -> ChosenEngine:
     """The engine that `text` names.
 
     Raises:
@@ -52,10 +52,10 @@ def choose_engine(kinds: Registry[EngineKind], text: str) -> ChosenEngine:
             raise UsageError(f"engine {kind.name!r} takes no settings; leave out {shlex.join(words[1:])}.")
         return ChosenEngine(kind)
     where = f"engine {text!r} (settings stand behind the name: {kind.name} field=value …)"
-    return ChosenEngine(kind, validate(resolve(kind.options), parse_overrides(words[1:]), where))
+    return ChosenEngine(kind, validate(import_attribute(kind.options), parse_overrides(words[1:]), where))
 
 
-def engine_text(name: str, settings: Iterable[str]) -> str:
+def format_engine_spec(name: str, settings: Iterable[str]) -> str:
     """The text for a name and `field=value` pairs, quoted where needed."""
     given = list(settings)
     return f"{name} {shlex.join(given)}" if given else name

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from camelid_core.artefacts import (
-    Base,
+    ArtefactKind,
+    BaseModelEntry,
     DatasetUse,
-    Kind,
     Licences,
     Manifest,
     TemplateContract,
@@ -23,18 +23,18 @@ from camelid_core.models.reference import Reference
 from camelid_core.models.rope import rope_parameters
 from camelid_core.plugins import load_host
 
-from .assemble import Assembled
+from .loaded_models import LoadedModel
 
 
 def manifest_of(
-    kind: Kind, assembled: Assembled, config: Config, metrics: Mapping[str, Any], datasets: Sequence[DatasetUse]
+    kind: ArtefactKind, loaded: LoadedModel, config: Config, metrics: Mapping[str, Any], datasets: Sequence[DatasetUse]
 ) -> Manifest:
     """The manifest of something this model produced: its base, template in force, settings and licences."""
-    return manifest_for(kind, assembled.reference, config, metrics, datasets, assembled.contract())
+    return manifest_for(kind, loaded.reference, config, metrics, datasets, loaded.contract())
 
 
 def manifest_for(
-    kind: Kind,
+    kind: ArtefactKind,
     reference: Reference,
     config: Config,
     metrics: Mapping[str, Any],
@@ -56,11 +56,11 @@ def manifest_for(
     )
 
 
-def base_of(reference: Reference) -> Base:
+def base_of(reference: Reference) -> BaseModelEntry:
     """What it was made from, as its manifest says; else itself."""
     if reference.manifest is not None and reference.manifest.base is not None:
         return reference.manifest.base
-    return Base(
+    return BaseModelEntry(
         id=reference.base_id,
         path=str(reference.base),
         fingerprint=fingerprint(reference.base),

@@ -24,8 +24,8 @@ from camelid_core.plugins import Host
 from camelid_core.testing import tiny_tokenizer
 from camelid_core.tokenization.encoder import Encoder
 
-from .assemble import Assembled, Residents
-from .engine import Engine, Finish, PromptTooLong, Request, Sampling, TokenEvent
+from .loaded_models import LoadedModel, LoadedModels
+from .engine import Engine, FinishReason, PromptTooLong, Request, Sampling, TokenEvent
 
 
 def prompts(count: int, shared: int = 0, seed: int = 0) -> list[list[int]]:
@@ -137,7 +137,7 @@ class StubStream:
         limit = request.sampling.max_new_tokens
         if count == self._behaviour.tokens:
             return TokenEvent(index, None, "stop")
-        finish: Finish | None = "length" if count + 1 == limit else None
+        finish: FinishReason | None = "length" if count + 1 == limit else None
         return TokenEvent(index, request.ids[count % len(request.ids)], finish)
 
     def _wait(self, until: float) -> None:
@@ -154,7 +154,7 @@ class StubStream:
             threading.Event().wait()
 
 
-class StubResidents(Residents):
+class StubModels(LoadedModels):
     """Holds stubs. A name that begins with `broken` cannot be loaded; one that ends in a directory, as adapters do,
     behaves as that directory's name says."""
 
@@ -168,7 +168,7 @@ class StubResidents(Residents):
         self.models = {**self.models, label: replace(first, adapter=label, reference=added.reference)}
 
 
-def _stub(name: str, host: Host) -> Assembled:
+def _stub(name: str, host: Host) -> LoadedModel:
     from camelid_core.errors import ModelError
 
     behaviour = name.rpartition("/")[2]
@@ -177,10 +177,10 @@ def _stub(name: str, host: Host) -> Assembled:
     encoder = Encoder(tiny_tokenizer(), host.templates["chatml"])
     engine: Engine = StubEngine(Behaviour.parse(behaviour))
     reference = Reference(name, Path(), ModelAdapter("stub", "Stub", (), encoder.template.name), {}, "stub")
-    return Assembled(engine, encoder, encoder.template, reference, None, frozenset(), (), Sampling())
+    return LoadedModel(engine, encoder, encoder.template, reference, None, frozenset(), (), Sampling())
 
 
 if __name__ == "__main__":
     from .engine_process.host import main
 
-    main(StubResidents())
+    main(StubModels())

@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
-from camelid_core.server_address import listening
+from camelid_core.server_address import listening_socket
 from camelid_serve.api.app import build, guarded
 from camelid_serve.api.limits import Limits
 from camelid_serve.api.server import server
@@ -45,7 +45,7 @@ class Served:
         app = build(Serving(models, EngineConfig(slots=limits.slots, dtype="float32")), limits, process, self._note)
         self.state = app.state.serving
         self._stack = contextlib.ExitStack()
-        self._listener = self._stack.enter_context(listening("127.0.0.1", 0))
+        self._listener = self._stack.enter_context(listening_socket("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self.server = server(guarded(app, keys, {"127.0.0.1", "localhost"}, origins), self.state)

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
-from camelid_core.server_address import listening
+from camelid_core.server_address import listening_socket
 from camelid_serve.api.errors import shape
 from camelid_serve.http.asgi import App
 from camelid_serve.http.body_limits import Bodies
@@ -37,7 +37,7 @@ async def counting(scope: Any, receive: Any, send: Any) -> None:
 
 @contextmanager
 def served(bounds: Bounds, app: App = counting) -> Iterator[tuple[int, uvicorn.Server]]:
-    with listening("127.0.0.1", 0) as listener:
+    with listening_socket("127.0.0.1", 0) as listener:
         server = uvicorn.Server(configured(app, bounds, shape, lifespan="off", timeout_graceful_shutdown=1))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()

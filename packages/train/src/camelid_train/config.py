@@ -15,7 +15,7 @@ from camelid_core.datasets.dataset import Source
 from camelid_core.errors import CamelidError
 from camelid_core.mixing import Mixture
 from camelid_core.models.rope import RopeScaling
-from camelid_core.paths import anchor, given_path, is_here
+from camelid_core.paths import absolute_if_path, is_existing_path, validated_path
 from camelid_core.plugins import load_host
 from pydantic import Field, PlainValidator, field_validator
 
@@ -213,9 +213,9 @@ class Recipe(Config):
         data = {"sources": [_anchored(text) for text in self.data.sources]}
         return self.model_copy(
             update={
-                "model": self.model.model_copy(update={"name": anchor(self.model.name)}),
+                "model": self.model.model_copy(update={"name": absolute_if_path(self.model.name)}),
                 "data": self.data.model_copy(update=data),
-                "train": self.train.model_copy(update={"output": anchor(self.train.output)}),
+                "train": self.train.model_copy(update={"output": absolute_if_path(self.train.output)}),
             }
         )
 
@@ -223,14 +223,14 @@ class Recipe(Config):
 def _anchored(source: str) -> str:
     """One source or several joined with a plus, each with its weight."""
     whole = Source.parse(source)
-    texts = source.split("+") if "+" in source and not is_here(whole.name) else [source]
+    texts = source.split("+") if "+" in source and not is_existing_path(whole.name) else [source]
     parts = [Source.parse(text.strip()) for text in texts]
     return "+".join(_place(part.name) + (f":{part.weight!r}" if part.weight != 1 else "") for part in parts)
 
 
 def _place(name: str) -> str:
     """A directory is no source: one that happens to be called like a dataset leaves the name alone."""
-    return name if given_path(name, "source").is_dir() else anchor(name)
+    return name if validated_path(name, "source").is_dir() else absolute_if_path(name)
 
 
 class MergeConfig(Config):
@@ -269,4 +269,6 @@ class MergeConfig(Config):
 
     def anchored(self) -> MergeConfig:
         """With relative paths made absolute."""
-        return self.model_copy(update={"adapter": anchor(self.adapter), "output": anchor(self.output)})
+        return self.model_copy(
+            update={"adapter": absolute_if_path(self.adapter), "output": absolute_if_path(self.output)}
+        )

@@ -14,7 +14,7 @@ from camelid_core.models.loading import load_adapted, load_tokenizer
 from camelid_core.models.reference import Reference, resolve_model
 from camelid_core.plugins import load_host
 from camelid_core.tasks import TaskContext
-from camelid_core.template_contract import REFERENCE, contract_of
+from camelid_core.template_contract import REFERENCE_CONVERSATION, make_contract
 from camelid_core.tokenization.encoder import Encoder
 
 from .config import MergeConfig
@@ -43,13 +43,13 @@ def merge(config: MergeConfig, context: TaskContext) -> Mapping[str, Any]:
     _step(context, 0, "loading base and adapter")
     model = _adapted(config, reference)
     _step(context, 1, "merging")
-    merged, metrics = _merged(model, Encoder(tokenizer, template).prompt_ids(REFERENCE), config.adapter)
+    merged, metrics = _merged(model, Encoder(tokenizer, template).prompt_ids(REFERENCE_CONVERSATION), config.adapter)
     _step(context, 2, "writing")
     with whole_or_gone(context.output):
         merged.to(_dtype(config, reference)).save_pretrained(context.output, max_shard_size=config.shard)
         tokenizer.save_pretrained(context.output)
         contract = reference.manifest.template if reference.manifest and reference.manifest.template else None
-        contract = contract or contract_of(template, tokenizer)
+        contract = contract or make_contract(template, tokenizer)
         (context.output / "chat_template.jinja").write_text(contract.jinja, encoding="utf-8")
         source = reference.manifest or Manifest(kind="adapter")
         update = {"kind": "model", "template": contract, "metrics": {**source.metrics, **metrics}, "files": {}}

@@ -62,7 +62,10 @@ def camelid_tasks() -> list[Task]:
             bundle="camelid_train.provenance.reproduce:bundle",
         ),
         Task(
-            "merge", "Fold an adapter into its base.", "camelid_train.config:MergeConfig", "camelid_train.merge:merge"
+            "merge",
+            "Merge an adapter into its base model.",
+            "camelid_train.config:MergeConfig",
+            "camelid_train.merge:merge",
         ),
     ]
 
@@ -74,5 +77,5 @@ def camelid_commands() -> list[Command]:
     return [
         Command("train", "Fine-tune a model from a recipe.", "camelid_train.commands.train:app"),
         Command("compat", "Read other tools' command lines.", "camelid_train.commands.compat:app"),
-        Command("merge", "Fold an adapter into its base model.", "camelid_train.commands.merge:app"),
+        Command("merge", "Merge an adapter into its base model.", "camelid_train.commands.merge:app"),
     ]

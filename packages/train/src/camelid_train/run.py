@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from camelid_core.artefacts import Base, Licences, Manifest, effective_licence, write_manifest
+from camelid_core.artefacts import BaseModelEntry, Licences, Manifest, effective_licence, write_manifest
 from camelid_core.errors import DataError
 from camelid_core.integrity import fingerprint
 from camelid_core.models.loading import choose_device, choose_dtype, load_tokenizer, scaled
@@ -19,7 +19,7 @@ from camelid_core.models.revisions import commit_of, require_commit
 from camelid_core.models.rope import RopeScaling, rope_parameters
 from camelid_core.plugins import Host, load_host
 from camelid_core.tasks import Interrupted, TaskContext
-from camelid_core.template_contract import contract_of
+from camelid_core.template_contract import make_contract
 from camelid_core.tokenization.encoder import Encoder
 from transformers import TrainingArguments, set_seed
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
@@ -29,7 +29,7 @@ from .data import Prepared, check_vocabulary
 from .distributed import agreement, group, sharded_state, strategies
 from .loop import acceleration
 from .loop.batches import Collator, StepBatches, lengths_of
-from .methods import Situation
+from .methods import MethodContext
 from .methods.registry import method_of
 from .monitoring import callbacks
 from .monitoring.evaluation import Evaluations, check_data
@@ -71,15 +71,15 @@ def train(
     _report(context, data)
     check_data(recipe, data)
     agreement.tell(recipe, context)
-    contract = contract_of(template, tokenizer, reference.template if recipe.data.template else "")
+    contract = make_contract(template, tokenizer, reference.template if recipe.data.template else "")
     context.emit("origin", **origin(recipe, reference, contract, data.datasets, host))
 
     leave_if_asked(context)
     set_seed(recipe.train.seed)
     method = method_of(recipe.method)
-    situation = _situation(recipe, reference, data, tokenizer.pad_token_id)
+    method_context = _method_context(recipe, reference, data, tokenizer.pad_token_id)
     model = method.load(reference, recipe.model.dtype, recipe.method)
-    model = method.prepare(model, recipe.method, situation)
+    model = method.prepare(model, recipe.method, method_context)
     acceleration.prepare(model, recipe.train)
     learning = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     context.emit("model", method=method.name, trainable_parameters=learning, all_parameters=model.num_parameters())
@@ -101,7 +101,7 @@ def train(
     checkpoint.require_finite(model)
     look(model)
     with whole_or_gone(context.output):
-        method.save(model, recipe.method, situation, context.output)
+        method.save(model, recipe.method, method_context, context.output)
         tokenizer.save_pretrained(context.output)
         (context.output / "chat_template.jinja").write_text(contract.jinja, encoding="utf-8")
         manifest = _manifest(recipe, reference, data, metrics, host)
@@ -139,7 +139,7 @@ def _report(context: TaskContext, data: Prepared) -> None:
         context.emit("log", text=note)
 
 
-def _situation(recipe: Recipe, reference: Reference, data: Prepared, pad_id: int) -> Situation:
+def _method_context(recipe: Recipe, reference: Reference, data: Prepared, pad_id: int) -> MethodContext:
     train = recipe.train
     order = StepBatches(lengths_of(data.train), train.batch_size, train.seed)
     collate = Collator(pad_id)
@@ -148,7 +148,7 @@ def _situation(recipe: Recipe, reference: Reference, data: Prepared, pad_id: int
         return (collate([data.train[index] for index in indices]) for indices in order)
 
     steps, *_ = steps_of(recipe, len(data.train), group.joined().size)
-    return Situation(reference, recipe.model.dtype, steps, batches)
+    return MethodContext(reference, recipe.model.dtype, steps, batches)
 
 
 def _trainer(
@@ -267,7 +267,7 @@ def _manifest(recipe: Recipe, reference: Reference, data: Prepared, metrics: dic
     licences = {"base": reference.licence, **{use.id: use.licence for use in data.datasets}}
     return Manifest(
         kind="adapter",
-        base=Base(
+        base=BaseModelEntry(
             id=reference.base_id,
             path=str(reference.base),
             revision=commit_of(reference.base),

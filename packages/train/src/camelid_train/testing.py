@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from camelid_core.events import read_events
-from camelid_core.jobs.attempt import Context
+from camelid_core.jobs.attempt import AttemptContext
 from camelid_core.jobs.run_directories import EVENTS, attempt_directory
-from camelid_core.tasks import Stop
+from camelid_core.tasks import StopRequest
 
 from .config import Recipe
 
@@ -50,10 +50,10 @@ class Told:
         return json.loads((self.output / "camelid.json").read_text(encoding="utf-8"))
 
 
-class Attempt(Told, Context):
+class Attempt(Told, AttemptContext):
     """The context of an attempt; it is asked to stop in a way once so many steps are done, as `stop_at` says."""
 
-    stop_at: tuple[int, Stop] | None = None
+    stop_at: tuple[int, StopRequest] | None = None
 
     def emit(self, kind: str, **values: Any) -> None:
         super().emit(kind, **values)

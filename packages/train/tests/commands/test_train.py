@@ -12,7 +12,7 @@ import pytest
 from camelid_core.artefacts import verify_directory
 from camelid_core.errors import ConfigError, MissingPackage, UnknownName, UsageError
 from camelid_core.jobs.foreground import open_store
-from camelid_core.jobs.job import State
+from camelid_core.jobs.job import JobState
 from camelid_train.commands.merge import merge
 from camelid_train.commands.train import read_recipe, train
 from camelid_train.config import Recipe
@@ -67,7 +67,7 @@ def test_from_a_recipe_to_an_adapter_to_a_model(written):
     assert len(list(Path("merged").glob("model-*.safetensors"))) > 1
     assert merged["artefact"] == str(Path("merged").absolute())
     assert verify_directory(Path("merged")).manifest.kind == "model"
-    assert [job.state for job in open_store().list()] == [State.SUCCEEDED] * 2
+    assert [job.state for job in open_store().list()] == [JobState.SUCCEEDED] * 2
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_a_queued_run_waits_for_a_worker_with_every_path_made_absolute(written):
     done = camelid("train", written, "--detach", "--name", "later")
     job = open_store().get(1)
     assert f"Job {job.id} is queued. `camelid jobs logs {job.id} --follow` shows it" in done.stdout
-    assert (job.task, job.name, job.state) == ("train", "later", State.QUEUED)
+    assert (job.task, job.name, job.state) == ("train", "later", JobState.QUEUED)
     assert job.config == read_recipe(str(written), []).anchored().model_dump(mode="json")
     assert job.config["train"]["output"] == str(Path("my-adapter").absolute())
     assert not Path("my-adapter").exists()

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from accelerate.state import AcceleratorState
 from camelid_core.errors import CamelidError
-from camelid_core.jobs.attempt import Context
+from camelid_core.jobs.attempt import AttemptContext
 from camelid_core.jobs.run_directories import attempt_directory
 from camelid_core.tasks import Interrupted
 from camelid_train.config import Recipe
@@ -86,7 +86,7 @@ def main(runs: Path) -> None:
         inner = None
         if world.leads:
             directory.mkdir(parents=True)
-            inner = Context(directory)
+            inner = AttemptContext(directory)
         context = Stopping(world, inner)
         context.stop_at = run.get("stop_at") or 0
         context.listen()

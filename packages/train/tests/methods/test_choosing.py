@@ -37,7 +37,7 @@ class Norms(TuningMethod[NormsMethod]):
     config = NormsMethod
     kind = "model"
 
-    def prepare(self, model, section, situation):
+    def prepare(self, model, section, method_context):
         model.requires_grad_(False)
         for name, parameter in model.named_parameters():
             if "norm" in name:

@@ -11,7 +11,7 @@ import torch
 from camelid_core.errors import ConfigError, MissingPackage, ModelError
 from camelid_core.models.reference import resolve_model
 from camelid_core.plugins import load_host
-from camelid_train.methods import Situation, gptq
+from camelid_train.methods import MethodContext, gptq
 from camelid_train.methods.adalora import ADALORA, AdaLoraMethod, schedule
 from camelid_train.methods.full import FULL, FullMethod
 from camelid_train.methods.gptq import GPTQ_LORA, GptqLoraMethod
@@ -23,11 +23,11 @@ from transformers import AutoModelForCausalLM
 
 
 @pytest.fixture
-def situation(base):
-    return lambda family="llama", **more: Situation(resolve_model(str(base(family)), load_host()), **more)
+def method_context(base):
+    return lambda family="llama", **more: MethodContext(resolve_model(str(base(family)), load_host()), **more)
 
 
-def test_all_weights_learn_in_float32_and_are_stored_as_the_base_is(situation, base, tmp_path):
+def test_all_weights_learn_in_float32_and_are_stored_as_the_base_is(method_context, base, tmp_path):
     AutoModelForCausalLM.from_pretrained(base(), dtype=torch.bfloat16).save_pretrained(tmp_path / "half")
     reference = resolve_model(str(tmp_path / "half"), load_host())
     for dtype, trained, stored in (
@@ -35,24 +35,24 @@ def test_all_weights_learn_in_float32_and_are_stored_as_the_base_is(situation, b
         ("float16", torch.float32, "float16"),
     ):
         model = FULL.load(reference, dtype, FullMethod())
-        model = FULL.prepare(model, FullMethod(), Situation(reference, dtype))
+        model = FULL.prepare(model, FullMethod(), MethodContext(reference, dtype))
         assert {parameter.dtype for parameter in model.parameters() if parameter.requires_grad} == {trained}
-        FULL.save(model, FullMethod(), Situation(reference, dtype), tmp_path / dtype)
+        FULL.save(model, FullMethod(), MethodContext(reference, dtype), tmp_path / dtype)
         assert json.loads((tmp_path / dtype / "config.json").read_text())["dtype"] == stored
 
 
-def test_a_large_model_is_stored_in_several_files(situation, tmp_path):
+def test_a_large_model_is_stored_in_several_files(method_context, tmp_path):
     method = FullMethod(shard="100KB")
-    model = FULL.load(situation().reference, "float32", method)
-    FULL.save(model, method, situation(), tmp_path)
+    model = FULL.load(method_context().reference, "float32", method)
+    FULL.save(model, method, method_context(), tmp_path)
     assert len(list(tmp_path.glob("model-*.safetensors"))) > 2
     again = AutoModelForCausalLM.from_pretrained(tmp_path).state_dict()
     assert all(torch.equal(tensor, again[name]) for name, tensor in model.state_dict().items())
 
 
-def test_embeddings_can_stay_as_they_are(situation):
+def test_embeddings_can_stay_as_they_are(method_context):
     method = FullMethod(embeddings=False)
-    model = FULL.prepare(FULL.load(situation().reference, "float32", method), method, situation())
+    model = FULL.prepare(FULL.load(method_context().reference, "float32", method), method, method_context())
     still = [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
     assert set(still) == {"model.embed_tokens.weight", "lm_head.weight"}
 
@@ -77,10 +77,10 @@ def test_a_schedule_that_cannot_be_is_a_sentence(knobs, sentence):
         schedule(AdaLoraMethod(**knobs), 500)
 
 
-def test_ranks_move_and_the_penalty_is_what_peft_adds_to_its_own_loss(situation):
+def test_ranks_move_and_the_penalty_is_what_peft_adds_to_its_own_loss(method_context):
     method = AdaLoraMethod(every=1, initial_r=6, target_r=2, targets=["all-linear"])
-    model = ADALORA.load(situation().reference, "float32", method)
-    model = ADALORA.prepare(model, method, situation(steps=12))
+    model = ADALORA.load(method_context().reference, "float32", method)
+    model = ADALORA.prepare(model, method, method_context(steps=12))
     ids = torch.arange(5, 25).reshape(2, 10)
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.05)
     for step in range(1, 13):
@@ -106,9 +106,9 @@ def test_ranks_move_and_the_penalty_is_what_peft_adds_to_its_own_loss(situation)
         ("gpt_neox", ["query_key_value"], ["dense_4h_to_h"]),
     ],
 )
-def test_ia3_scales_keys_values_and_the_last_of_the_feed_forward(situation, family, attention, feed_forward):
-    model = IA3.load(situation(family).reference, "float32", Ia3Method())
-    model = IA3.prepare(model, Ia3Method(), situation(family))
+def test_ia3_scales_keys_values_and_the_last_of_the_feed_forward(method_context, family, attention, feed_forward):
+    model = IA3.load(method_context(family).reference, "float32", Ia3Method())
+    model = IA3.prepare(model, Ia3Method(), method_context(family))
     config = model.peft_config["default"]
     assert set(config.target_modules) == {*attention, *feed_forward}
     assert set(config.feedforward_modules) == set(feed_forward)
@@ -124,29 +124,29 @@ def test_ia3_takes_what_it_is_told_and_says_what_it_does_not_find():
         ia3_targets(names, Ia3Method(targets=["mixr"]))
 
 
-def test_a_quantised_base_takes_a_fraction_and_only_adapters_learn(situation):
-    plain = FULL.load(situation().reference, "float32", FullMethod()).get_memory_footprint()
+def test_a_quantised_base_takes_a_fraction_and_only_adapters_learn(method_context):
+    plain = FULL.load(method_context().reference, "float32", FullMethod()).get_memory_footprint()
     sizes = {}
     for quantization in ("nf4", "int8"):
         method = QloraMethod(quantization=quantization)
-        model = QLORA.load(situation().reference, "float32", method)
+        model = QLORA.load(method_context().reference, "float32", method)
         sizes[quantization] = model.get_memory_footprint()
-        prepared = QLORA.prepare(model, method, situation())
+        prepared = QLORA.prepare(model, method, method_context())
         trained = {name: p for name, p in prepared.named_parameters() if p.requires_grad}
         assert all("lora_" in name and p.dtype == torch.float32 for name, p in trained.items())
     assert sizes["nf4"] < sizes["int8"] < plain
 
 
-def gptq_base(situation):
-    reference = situation().reference
+def gptq_base(method_context):
+    reference = method_context().reference
     return replace(reference, config={**reference.config, "quantization_config": {"quant_method": "gptq", "bits": 4}})
 
 
-def test_an_evaluation_leaves_a_quantised_base_as_it_learned(situation):
+def test_an_evaluation_leaves_a_quantised_base_as_it_learned(method_context):
     """Gradients are the same before and after a pass that needs none."""
-    reference = situation().reference
+    reference = method_context().reference
     section = QloraMethod(r=2)
-    model = QLORA.prepare(QLORA.load(reference, "float32", section), section, situation())
+    model = QLORA.prepare(QLORA.load(reference, "float32", section), section, method_context())
     ids = torch.arange(4, 12)[None]
 
     def gradients() -> list[torch.Tensor]:
@@ -164,14 +164,14 @@ def test_an_evaluation_leaves_a_quantised_base_as_it_learned(situation):
     assert all(torch.equal(one, other) for one, other in zip(before, after, strict=True))
 
 
-def test_what_is_missing_for_a_quantised_base_is_named(situation, monkeypatch):
+def test_what_is_missing_for_a_quantised_base_is_named(method_context, monkeypatch):
     monkeypatch.setattr(gptq, "find_spec", lambda name: None)
     with pytest.raises(
         MissingPackage, match=r"needs gptqmodel and optimum; type `pip install 'camelid-train\[gptq\]'`"
     ):
-        GPTQ_LORA.load(gptq_base(situation), "float32", GptqLoraMethod())
+        GPTQ_LORA.load(gptq_base(method_context), "float32", GptqLoraMethod())
     with pytest.raises(ModelError, match="is stored unquantised, not as GPTQ"):
-        GPTQ_LORA.load(situation().reference, "float32", GptqLoraMethod())
+        GPTQ_LORA.load(method_context().reference, "float32", GptqLoraMethod())
     with pytest.raises(ModelError, match=r"is stored quantised \(gptq\)"):
-        QLORA.load(gptq_base(situation), "float32", QloraMethod())
+        QLORA.load(gptq_base(method_context), "float32", QloraMethod())
     assert util.find_spec("bitsandbytes")

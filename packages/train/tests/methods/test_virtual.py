@@ -10,7 +10,7 @@ from camelid_core.plugins import load_host
 from camelid_core.tokenization.encoder import IGNORE, Example
 from camelid_train.loop.batches import Collator
 from camelid_train.loop.loss import label_loss, mean_loss
-from camelid_train.methods import Situation
+from camelid_train.methods import MethodContext
 from camelid_train.methods.registry import methods
 from camelid_train.sections import read_method
 from torch.nn import functional
@@ -31,7 +31,7 @@ def prepared(base):
     def make(name: str, family: str = "llama", **knobs):
         reference = resolve_model(str(base(family)), load_host())
         section, method = read_method({"type": name, **knobs}), methods()[name]
-        model = method.prepare(method.load(reference, "float32", section), section, Situation(reference))
+        model = method.prepare(method.load(reference, "float32", section), section, MethodContext(reference))
         generator = torch.Generator().manual_seed(1)
         with torch.no_grad():
             for parameter in model.parameters():

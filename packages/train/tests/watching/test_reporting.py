@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from camelid_core.errors import ConfigError, MissingPackage
-from camelid_core.jobs.attempt import Context
+from camelid_core.jobs.attempt import AttemptContext
 from camelid_core.jobs.run_directories import attempt_directory
 from camelid_train.config import Recipe
 from camelid_train.launching import train
@@ -62,7 +62,7 @@ def test_numbers_go_out_with_their_step_and_settings_with_the_run(home, told):
     directory = attempt_directory(home, 12, 1)
     directory.mkdir(parents=True)
     recipe = Recipe.model_validate({"train": {"report_to": ["trackio"], "learning_rate": 0.25}})
-    context = Context(directory, "my run/1")
+    context = AttemptContext(directory, "my run/1")
     with trackers.reported(recipe, context) as context_told:
         context_told.emit("progress", done=1)
         assert not told  # nothing to show yet
@@ -77,14 +77,14 @@ def test_numbers_go_out_with_their_step_and_settings_with_the_run(home, told):
         ("end",),
     ]
     assert (context_told.directory, context_told.output) == (context.directory, context.output)
-    assert (context_told.earlier, context_told.stopping()) == ((), "")
+    assert (context_told.earlier_attempts, context_told.stop_requested()) == ((), "")
     context.close()
 
 
 def test_a_run_without_trackers_is_told_to_nobody(home, told):
     directory = attempt_directory(home, 1, 1)
     directory.mkdir(parents=True)
-    context = Context(directory)
+    context = AttemptContext(directory)
     with trackers.reported(Recipe(), context) as same:
         assert same is context
     context.close()

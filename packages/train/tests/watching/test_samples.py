@@ -11,7 +11,7 @@ from camelid_core.plugins import load_host
 from camelid_core.records import Message, Record, alpaca
 from camelid_core.tasks import Interrupted
 from camelid_core.tokenization.encoder import Encoder
-from camelid_train.methods import Situation
+from camelid_train.methods import MethodContext
 from camelid_train.methods.registry import method_of, methods
 from camelid_train.monitoring import samples
 from camelid_train.run import train
@@ -34,8 +34,8 @@ def made(recipe, *overrides, family="llama"):
     method = method_of(config.method)
     reference = resolve_model(config.model.name, load_host())
     batch = {"input_ids": torch.tensor([[5, 6, 7]]), "labels": torch.tensor([[5, 6, 7]])}
-    situation = Situation(reference, "float32", 10, lambda: iter([batch]))
-    model = method.prepare(method.load(reference, "float32", config.method), config.method, situation)
+    method_context = MethodContext(reference, "float32", 10, lambda: iter([batch]))
+    model = method.prepare(method.load(reference, "float32", config.method), config.method, method_context)
     for parameter in model.parameters():
         if parameter.requires_grad:
             torch.nn.init.normal_(parameter, std=0.15)

@@ -10,7 +10,7 @@ from camelid_core.errors import UsageError, did_you_mean
 from pydantic import Field
 
 
-class Refused(UsageError):
+class NotPermitted(UsageError):
     """Something that these pages do not do for anybody."""
 
 
@@ -63,7 +63,7 @@ DEMO = Profile(
 PROFILES = {profile.name: profile for profile in (LOCAL, DEMO)}
 
 
-def profile_of(name: str) -> Profile:
+def find_profile(name: str) -> Profile:
     """Raises UsageError, with the nearest name there is."""
     if name not in PROFILES:
         raise UsageError(f"--profile {name!r}: use {' or '.join(PROFILES)}.{did_you_mean(name, PROFILES)}")

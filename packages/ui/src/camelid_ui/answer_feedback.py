@@ -1,6 +1,6 @@
 """A conversation's answers as they are judged and as they are saved.
 
-Knows the tree of a `Talk`. Knows nothing of files and widgets.
+Knows the tree of a `ConversationTree`. Knows nothing of files and widgets.
 """
 
 from __future__ import annotations
@@ -11,28 +11,28 @@ from typing import Any
 
 from camelid_serve.chat.transcripts import Transcript
 
-from .conversation_tree import Talk
-from .services.feedback import Judged
+from .conversation_tree import ConversationTree
+from .services.feedback import RatedAnswer
 
 IMPORTED = "imported"
 """Stands for the model of an answer that came from a file."""
 
 
-def judged(talk: Talk, index: int, model: str) -> list[Judged]:
+def judged(talk: ConversationTree, index: int, model: str) -> list[RatedAnswer]:
     """That answer, and all others to the same question: of each model, in each of its tries."""
     return [
-        Judged(ident(talk, at, name), tuple(talk.prompt(name, at)), answer.text, name, answer.rating)
+        RatedAnswer(ident(talk, at, name), tuple(talk.prompt(name, at)), answer.text, name, answer.rating)
         for at, name in ((index, model), *talk.rivals(index, model))
         if (answer := talk.turns[at].answers.get(name)) is not None
     ]
 
 
-def ident(talk: Talk, index: int, model: str) -> str:
+def ident(talk: ConversationTree, index: int, model: str) -> str:
     """An answer's own."""
     return f"{talk.ident}/{index}/{model}"
 
 
-def transcripts(talk: Talk, about: Mapping[str, Any]) -> list[Transcript]:
+def transcripts(talk: ConversationTree, about: Mapping[str, Any]) -> list[Transcript]:
     """What is on show of a conversation, once for each model that answered; `about` goes into each."""
     turns = [talk.turns[index] for index in talk.path]
     models = list(dict.fromkeys(model for turn in turns for model, answer in turn.answers.items() if answer.text))
@@ -45,7 +45,7 @@ def transcripts(talk: Talk, about: Mapping[str, Any]) -> list[Transcript]:
 
 
 def conversation(transcript: Transcript) -> dict[str, Any]:
-    """The JSON form of the `Talk` that a transcript tells of, under an ident of its own."""
+    """The JSON form of the `ConversationTree` that a transcript tells of, under an ident of its own."""
     said = list(transcript.messages)
     system = said.pop(0).text if said and said[0].role == "system" else ""
     turns: list[dict[str, Any]] = []

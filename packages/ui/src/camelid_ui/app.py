@@ -16,9 +16,9 @@ from camelid_train.config import MergeConfig, Recipe
 
 from . import deep_links
 from .config_form import limits, words
-from .disabled_controls import close_controls
+from .disabled_controls import disable_controls
 from .field_values import flat
-from .guarded_blocks import ClosedBlocks
+from .guarded_blocks import GuardedBlocks
 from .pages import Pages, lay_out
 from .services import Services
 from .tabs import PRIVATE, merge
@@ -30,11 +30,11 @@ FORMS = (Recipe, MergeConfig, PredictConfig, Sampling)
 
 def build_app(services: Services) -> gr.Blocks:
     """The whole app; `words` of all forms are in `i18n()`."""
-    with ClosedBlocks(title="Camelid", analytics_enabled=False, fill_width=True) as demo:
+    with GuardedBlocks(title="Camelid", analytics_enabled=False, fill_width=True) as demo:
         pages = lay_out(services)
         _lead(pages, services)
         deep_links.wire(demo, pages, services)
-        close_controls(demo, services.profile)
+        disable_controls(demo, services.profile)
     # one at a time of each handler: answers come in the order of what was asked, and each knows what the last one left
     demo.queue(max_size=services.profile.queue, default_concurrency_limit=1, api_open=False)
     return demo

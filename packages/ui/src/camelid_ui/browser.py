@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from camelid_core.file_permissions import make_private, open_private
+from camelid_core.file_permissions import make_private_directory, open_private
 from camelid_core.paths import home
 
 _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Camelid</title>
@@ -43,4 +43,4 @@ def _room() -> Path:
     person = Path.home()
     hidden = any(part.startswith(".") for part in home().parts)
     seen = hidden and (person / "snap").is_dir() and os.access(person, os.W_OK)
-    return person if seen else make_private(home())
+    return person if seen else make_private_directory(home())

@@ -14,13 +14,13 @@ from typing import Annotated
 import typer
 from camelid_core import staging
 from camelid_core.errors import UsageError
-from camelid_core.file_permissions import make_private
+from camelid_core.file_permissions import make_private_directory
 from camelid_core.paths import home
-from camelid_core.server_address import address_file, is_loopback, listening, names, shown
+from camelid_core.server_address import address_file, host_names, is_loopback, listening_socket, url_host
 
-from .access_profile import Profile, profile_of
+from .access_profile import Profile, find_profile
 from .browser import browser_at
-from .working_directory import private_place
+from .working_directory import private_working_directory
 
 app = typer.Typer(help="Open the pages in a browser.", add_completion=False, rich_markup_mode=None)
 
@@ -41,14 +41,14 @@ def ui(
     ] = "local",
 ) -> None:
     """Serve the pages: Data, Train, Chat, Batch predict, Merge & export, Jobs, Plugins."""
-    allowed = profile_of(profile)
+    allowed = find_profile(profile)
     if not token and not is_loopback(host):
         raise UsageError(
             f"--host {host} lets other machines in, and --no-token lets anyone do anything. "
             "Leave out --no-token, or listen on 127.0.0.1 and forward the port (ssh -L)."
         )
     secret = secrets.token_urlsafe(24) if token else ""
-    with listening(host, port) as listener:
+    with listening_socket(host, port) as listener:
         serve(listener, host, secret, allow_host or [], open_, allowed)
 
 
@@ -57,15 +57,15 @@ def serve(
 ) -> None:
     """Run until interrupted, in a private place."""
     port = listener.getsockname()[1]
-    directory = make_private(home())
+    directory = make_private_directory(home())
     staging.sweep_below(directory)
-    with private_place():
-        url = f"http://{shown(host)}:{port}/" + (f"?token={secret}" if secret else "")
+    with private_working_directory():
+        url = f"http://{url_host(host)}:{port}/" + (f"?token={secret}" if secret else "")
         with address_file(directory / ADDRESS, {"url": url, "port": port, "token": secret}):
             typer.echo(f"Camelid is at {url}")
             typer.echo("Ctrl-C ends the pages; jobs go on.")
             with browser_at(url, port) if open_browser else nullcontext():
-                _run(listener, secret, names(host, allow_host), port, profile)
+                _run(listener, secret, host_names(host, allow_host), port, profile)
 
 
 def _run(listener: socket.socket, secret: str, hosts: frozenset[str], port: int, profile: Profile) -> None:

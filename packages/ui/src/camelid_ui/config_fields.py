@@ -15,19 +15,20 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from camelid_core.config import Config
+from camelid_core.config_help import choices_of, range_of, section_classes
 from pydantic.fields import FieldInfo
 
-Kind = Literal["text", "whole", "number", "flag", "choice", "lines", "pairs"]
+FieldKind = Literal["text", "whole", "number", "flag", "choice", "lines", "pairs"]
 
 
 @dataclass(frozen=True, slots=True)
-class Knob:
+class ConfigField:
     """One field. `path` is what an override says (`train.epochs`); `variants` are the values of the
     section's `type` it belongs to, none meaning all; `key` is the path, with a variant behind an `@`
     where an earlier form has a field of that path which means something else."""
 
     path: str
-    kind: Kind
+    kind: FieldKind
     help: str
     default: Any = None
     required: bool = False
@@ -59,18 +60,18 @@ class Knob:
         return not self.variants or form in self.variants
 
 
-def knobs(cls: type[Config]) -> list[Knob]:
+def config_fields(cls: type[Config]) -> list[ConfigField]:
     """Every field a person can set, nested sections included, in the order of the class."""
     return list(_of_class(cls))
 
 
 @functools.cache
-def _of_class(cls: type[Config]) -> tuple[Knob, ...]:
+def _of_class(cls: type[Config]) -> tuple[ConfigField, ...]:
     return tuple(_knobs(cls, ""))
 
 
-def _knobs(cls: type[Config], prefix: str, variant: str = "") -> list[Knob]:
-    found: list[Knob] = []
+def _knobs(cls: type[Config], prefix: str, variant: str = "") -> list[ConfigField]:
+    found: list[ConfigField] = []
     for name, field in cls.model_fields.items():
         forms = _forms(cls, name, field)
         path = prefix + name
@@ -86,13 +87,13 @@ def _knobs(cls: type[Config], prefix: str, variant: str = "") -> list[Knob]:
 def _forms(cls: type[Config], name: str, field: FieldInfo) -> Sequence[type[Config]]:
     """The classes a section may be of: as `cls.forms` says, for those that plugins add to, else as annotated."""
     given = cls.forms(name) if hasattr(cls, "forms") else ()
-    return given or _sections(field.annotation)
+    return given or section_classes(field.annotation)
 
 
-def _variants(path: str, forms: Sequence[type[Config]], about: str) -> list[Knob]:
+def _variants(path: str, forms: Sequence[type[Config]], about: str) -> list[ConfigField]:
     """A section with several forms: its `type` as a choice, then the fields of each form, those they share once."""
     tags = [str(form.model_fields["type"].default) for form in forms]
-    shared: list[Knob] = []
+    shared: list[ConfigField] = []
     for form, tag in zip(forms, tags, strict=True):
         for knob in _knobs(form, f"{path}.", tag):
             same = next((at for at, other in enumerate(shared) if _alike(knob, other)), None)
@@ -103,23 +104,23 @@ def _variants(path: str, forms: Sequence[type[Config]], about: str) -> list[Knob
                 shared.append(replace(knob, key=f"{knob.path}@{tag}") if taken else knob)
     head = f"{path}.type"
     about = about or forms[0].model_fields["type"].description or ""
-    return [Knob(head, "choice", about, tags[0], choices=tuple(tags), key=head), *shared]
+    return [ConfigField(head, "choice", about, tags[0], choices=tuple(tags), key=head), *shared]
 
 
-def _alike(knob: Knob, other: Knob) -> bool:
+def _alike(knob: ConfigField, other: ConfigField) -> bool:
     """Whether two forms mean the same by a field."""
     return replace(knob, variants=other.variants, key=other.key) == other
 
 
-def _knob(path: str, field: FieldInfo, variant: str) -> list[Knob]:
+def _knob(path: str, field: FieldInfo, variant: str) -> list[ConfigField]:
     annotation, optional = _without_none(field.annotation)
-    choices = _choices(annotation)
+    choices = choices_of(annotation)
     if len(choices) == 1:
         return []  # nothing to choose
     required = field.is_required()
     default = None if required else json.loads(json.dumps(field.get_default(call_default_factory=True)))
     return [
-        Knob(
+        ConfigField(
             path=path,
             kind=_kind(annotation),
             help=" ".join((field.description or "").split()),
@@ -127,48 +128,22 @@ def _knob(path: str, field: FieldInfo, variant: str) -> list[Knob]:
             required=required,
             optional=optional,
             choices=choices,
-            bounds=_bounds(field),
+            bounds=range_of(field),
             variants=frozenset({variant}) if variant else frozenset(),
             key=path,
         )
     ]
 
 
-def _choices(annotation: Any) -> tuple[Any, ...]:
-    """What may be chosen: one of these, or of a list any of them."""
-    if typing.get_origin(annotation) is list:
-        annotation = typing.get_args(annotation)[0]
-    return typing.get_args(annotation) if typing.get_origin(annotation) is Literal else ()
-
-
-def _kind(annotation: Any) -> Kind:
+def _kind(annotation: Any) -> FieldKind:
     if typing.get_origin(annotation) is Literal:
         return "choice"
     if typing.get_origin(annotation) in (list, tuple):
         return "lines"
     if typing.get_origin(annotation) is dict:
         return "pairs"
-    kinds: dict[Any, Kind] = {bool: "flag", int: "whole", float: "number"}
+    kinds: dict[Any, FieldKind] = {bool: "flag", int: "whole", float: "number"}
     return kinds.get(annotation, "text")
-
-
-def _bounds(field: FieldInfo) -> str:
-    """Bounds as signs, which every language reads: `1–1024`, `> 0, < 10`."""
-    found = {name: getattr(item, name) for item in field.metadata for name in _SIGNS if hasattr(item, name)}
-    if "ge" in found and "le" in found:
-        return f"{found['ge']}–{found['le']}"
-    return ", ".join(f"{sign} {found[name]}" for name, sign in _SIGNS.items() if name in found)
-
-
-_SIGNS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
-
-
-def _sections(annotation: Any) -> list[type[Config]]:
-    if isinstance(annotation, type) and issubclass(annotation, Config):
-        return [annotation]
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType, typing.Annotated):
-        return [section for part in typing.get_args(annotation) for section in _sections(part)]
-    return []
 
 
 def _without_none(annotation: Any) -> tuple[Any, bool]:

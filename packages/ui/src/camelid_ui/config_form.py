@@ -14,10 +14,10 @@ from typing import Any, Generic
 import gradio as gr
 from camelid_core.config import Config, ConfigT
 
-from .field_values import Invalid, Knob, build, knobs, values_of
+from .field_values import Invalid, ConfigField, build, config_fields, values_of
 from .text import t, t_field
 
-Choices = Mapping[str, Callable[[], Sequence[Any]]]
+FieldChoices = Mapping[str, Callable[[], Sequence[Any]]]
 """Where a text knob names something installed: what there is to choose, asked for when the page opens."""
 
 
@@ -25,7 +25,7 @@ def words(classes: Iterable[type[Config]]) -> dict[str, str]:
     """What classes say about their fields, for the browser's table of words."""
     found: dict[str, str] = {}
     for cls in classes:
-        for knob in knobs(cls):
+        for knob in config_fields(cls):
             found[f"label.{knob.path}"] = knob.title
             found[f"help.{knob.key}"] = _help(knob)
     return found
@@ -33,27 +33,27 @@ def words(classes: Iterable[type[Config]]) -> dict[str, str]:
 
 def limits(classes: Iterable[type[Config]]) -> dict[str, str]:
     """The bounds of each field that has any, by the key of its help."""
-    return {f"help.{knob.key}": knob.bounds for cls in classes for knob in knobs(cls) if knob.bounds}
+    return {f"help.{knob.key}": knob.bounds for cls in classes for knob in config_fields(cls) if knob.bounds}
 
 
 @dataclass
-class Form(Generic[ConfigT]):
+class ConfigForm(Generic[ConfigT]):
     """Widgets for `cls` by the knobs' keys, in the order they were laid out."""
 
     cls: type[ConfigT]
     ident: str
-    choices: Choices = field(default_factory=dict)
+    choices: FieldChoices = field(default_factory=dict)
     widgets: dict[str, Any] = field(default_factory=dict)
 
     def place(self, *keys: str, **options: Any) -> None:
         """Lay these knobs out here."""
-        for knob in knobs(self.cls):
+        for knob in config_fields(self.cls):
             if knob.key in keys:
                 self.widgets[knob.key] = self._widget(knob, **options)
 
     def drawer(self, without: Collection[str] = ()) -> gr.Accordion:
         """All knobs not laid out yet in a closed drawer, by section, with a search box."""
-        rest = [knob for knob in knobs(self.cls) if knob.key not in self.widgets and knob.key not in without]
+        rest = [knob for knob in config_fields(self.cls) if knob.key not in self.widgets and knob.key not in without]
         with gr.Accordion(t("form.more"), open=False, elem_classes="camelid-drawer") as drawer:
             if len(rest) > 8:
                 gr.HTML(t("form.find"), html_template=_FIND_BOX, js_on_load=_FIND, elem_id=f"find-{self.ident}")
@@ -94,7 +94,7 @@ class Form(Generic[ConfigT]):
 
     def show(self, key: str, value: Any) -> Any:
         """An update for one widget that shows `value`."""
-        knob = next(knob for knob in knobs(self.cls) if knob.key == key)
+        knob = next(knob for knob in config_fields(self.cls) if knob.key == key)
         choices = {"choices": list(self.choices[key]())} if key in self.choices else {}
         return gr.update(value=value if choices or knob.choices else _shown(knob, value), **choices)
 
@@ -114,14 +114,14 @@ class Form(Generic[ConfigT]):
             if not any(_covers(k.path, path) for k in self._placed())
         )
 
-    def _placed(self) -> list[Knob]:
-        known = {knob.key: knob for knob in knobs(self.cls)}
+    def _placed(self) -> list[ConfigField]:
+        known = {knob.key: knob for knob in config_fields(self.cls)}
         return [known[key] for key in self.widgets]
 
-    def _form_at_first(self, knob: Knob) -> Any:
-        return next((other.default for other in knobs(self.cls) if other.key == knob.head), None)
+    def _form_at_first(self, knob: ConfigField) -> Any:
+        return next((other.default for other in config_fields(self.cls) if other.key == knob.head), None)
 
-    def _widget(self, knob: Knob, **options: Any) -> Any:
+    def _widget(self, knob: ConfigField, **options: Any) -> Any:
         shared = {
             "label": t_field(knob.path, "label", knob.title),
             "info": t_field(knob.key, "help", _help(knob)),
@@ -144,7 +144,7 @@ class Form(Generic[ConfigT]):
             return gr.Textbox(lines=1, max_lines=6, **shared)
         return gr.Textbox(**shared)
 
-    def _choice(self, knob: Knob, shared: dict[str, Any]) -> Any:
+    def _choice(self, knob: ConfigField, shared: dict[str, Any]) -> Any:
         many = knob.kind == "lines"
         known = self.choices.get(knob.key)
         value = knob.default if many else shared["value"]
@@ -157,7 +157,7 @@ class Form(Generic[ConfigT]):
         )
 
 
-def _fitting(mine: Sequence[Knob]) -> Callable[[Any], Any]:
+def _fitting(mine: Sequence[ConfigField]) -> Callable[[Any], Any]:
     def shown(form: Any) -> Any:
         updates = [gr.update(visible=knob.fits(form)) for knob in mine]
         return updates if len(updates) > 1 else updates[0]
@@ -165,11 +165,11 @@ def _fitting(mine: Sequence[Knob]) -> Callable[[Any], Any]:
     return shown
 
 
-def _help(knob: Knob) -> str:
+def _help(knob: ConfigField) -> str:
     return f"{knob.help} ({knob.bounds})" if knob.bounds else knob.help
 
 
-def _shown(knob: Knob, value: Any) -> Any:
+def _shown(knob: ConfigField, value: Any) -> Any:
     if knob.kind == "lines" and not isinstance(value, str):
         return "\n".join(value or [])
     if knob.kind == "pairs" and not isinstance(value, str):
@@ -186,11 +186,11 @@ def _covers(path: str, reported: str) -> bool:
     )
 
 
-def _error_at(knob: Knob, errors: Mapping[str, str]) -> str:
+def _error_at(knob: ConfigField, errors: Mapping[str, str]) -> str:
     return next((text for path, text in errors.items() if _covers(knob.path, path)), "")
 
 
-def _marked(knob: Knob, error: str) -> Any:
+def _marked(knob: ConfigField, error: str) -> Any:
     if error:
         return gr.update(info=error, elem_classes=["camelid-knob", "camelid-invalid"])
     return gr.update(info=t_field(knob.key, "help", _help(knob)), elem_classes=["camelid-knob"])

@@ -2,7 +2,7 @@
 
 Knows turns, and how each next one comes about: asked, asked again, edited, undone, flipped, branched. Nothing
 said is ever lost: another try stands beside the first, under the same parent. Knows no engine and no widgets; a
-`Talk` never changes, asking gives a new one.
+`ConversationTree` never changes, asking gives a new one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from camelid_core.records import Message
 from camelid_serve.engine import Sampling
 from pydantic import TypeAdapter, ValidationError
 
-from .services.streaming_answers import Answer, Column
+from .services.streaming_answers import Answer, AnswerRequest
 
 _VERSION = 1
 MOST_TURNS = 5000
@@ -44,7 +44,7 @@ class Turn:
 
 
 @dataclass(frozen=True)
-class Talk:
+class ConversationTree:
     """`at` is the last turn shown, -1 where none is."""
 
     turns: tuple[Turn, ...] = ()
@@ -65,33 +65,33 @@ class Talk:
         path = self.path
         return self.turns[path[0]].question if path else ""
 
-    def asked(self, question: str, system: str = "") -> Talk:
+    def asked(self, question: str, system: str = "") -> ConversationTree:
         return self._grown(self.at, question, system)
 
-    def again(self, index: int, system: str = "") -> Talk:
+    def again(self, index: int, system: str = "") -> ConversationTree:
         """That question once more, with another seed."""
         return self._grown(self.turns[index].parent, self.turns[index].question, system)
 
-    def edited(self, index: int, question: str, system: str = "") -> Talk:
+    def edited(self, index: int, question: str, system: str = "") -> ConversationTree:
         """Another question beside that one."""
         return self._grown(self.turns[index].parent, question, system)
 
-    def reworded(self, index: int, model: str, text: str) -> Talk:
+    def reworded(self, index: int, model: str, text: str) -> ConversationTree:
         """That turn as if `model` had answered so."""
         turn = self.turns[index]
         answers = {**turn.answers, model: Answer(text, edited=True)}
         return self._with(replace(turn, answers=answers), len(self.turns))
 
-    def undone(self) -> Talk:
+    def undone(self) -> ConversationTree:
         """Without the last turn, which can be flipped back to."""
         return replace(self, at=self.last.parent)
 
-    def answered(self, answers: Mapping[str, Answer]) -> Talk:
+    def answered(self, answers: Mapping[str, Answer]) -> ConversationTree:
         """The last turn with these answers; those of other models stay."""
         turn = replace(self.last, answers={**self.last.answers, **answers})
         return self._with(turn, self.at)
 
-    def rated(self, index: int, model: str, rating: int) -> Talk:
+    def rated(self, index: int, model: str, rating: int) -> ConversationTree:
         turn = self.turns[index]
         answers = {**turn.answers, model: replace(turn.answers[model], rating=rating)}
         return replace(self._with(replace(turn, answers=answers), index), at=self.at)
@@ -107,7 +107,7 @@ class Talk:
         given = [(place, name) for place in same for name in self.turns[place].answers]
         return [each for each in given if each != (index, model)]
 
-    def preferred(self, index: int, model: str) -> Talk:
+    def preferred(self, index: int, model: str) -> ConversationTree:
         """That answer as a good one, and all others to the same question as bad ones."""
         talk = self.rated(index, model, 1)
         for place, name in self.rivals(index, model):
@@ -119,7 +119,7 @@ class Talk:
         beside = self._children(self.turns[index].parent)
         return beside.index(index) + 1, len(beside)
 
-    def flipped(self, index: int, by: int) -> Talk:
+    def flipped(self, index: int, by: int) -> ConversationTree:
         """The version before or after that one, as far as it went on."""
         beside = self._children(self.turns[index].parent)
         place = beside.index(index) + by
@@ -129,15 +129,15 @@ class Talk:
         """How many turns were asked after the last one shown, and are not shown."""
         return len(self._children(self.at))
 
-    def redone(self) -> Talk:
+    def redone(self) -> ConversationTree:
         """On to what was asked last after the last turn shown."""
         return self._down(self._children(self.at)[-1]) if self.hidden() else self
 
-    def branched(self, index: int) -> Talk:
+    def branched(self, index: int) -> ConversationTree:
         """A conversation of its own: a copy up to and with that turn."""
         way = self.way(index)
         turns = tuple(replace(self.turns[each], parent=place - 1) for place, each in enumerate(way))
-        return Talk(turns, len(turns) - 1, uuid4().hex)
+        return ConversationTree(turns, len(turns) - 1, uuid4().hex)
 
     def seeded(self, sampling: Sampling) -> Sampling:
         """Settings for the last turn: each try has a seed of its own."""
@@ -160,15 +160,15 @@ class Talk:
         answer = self.turns[end].answer(model)[1]
         return [*self.prompt(model, end), *([Message("assistant", answer.text)] if answer.text else [])]
 
-    def columns(self, models: Sequence[str]) -> list[Column]:
+    def columns(self, models: Sequence[str]) -> list[AnswerRequest]:
         """The last question for each of these."""
-        return [Column(self.prompt(model), model) for model in models]
+        return [AnswerRequest(self.prompt(model), model) for model in models]
 
-    def going_on(self, models: Sequence[str]) -> list[Column]:
+    def going_on(self, models: Sequence[str]) -> list[AnswerRequest]:
         """The last answers that are unfinished, to be gone on with."""
         befores = {model: self.last.answers.get(model) for model in models} if self.at >= 0 else {}
         return [
-            Column([*self.prompt(model), Message("assistant", before.text)], model, before)
+            AnswerRequest([*self.prompt(model), Message("assistant", before.text)], model, before)
             for model, before in befores.items()
             if before is not None and before.unfinished
         ]
@@ -178,7 +178,7 @@ class Talk:
         return {"version": _VERSION, **said}
 
     @classmethod
-    def from_json(cls, value: Any) -> Talk:
+    def from_json(cls, value: Any) -> ConversationTree:
         """Raises UsageError: what `to_json` did not give."""
         given = dict(value) if isinstance(value, Mapping) else {}
         version = given.pop("version", None)
@@ -198,13 +198,13 @@ class Talk:
             raise UsageError("this conversation cannot be read: a turn follows one that comes later.")
         return talk
 
-    def _grown(self, parent: int, question: str, system: str) -> Talk:
+    def _grown(self, parent: int, question: str, system: str) -> ConversationTree:
         same = [each for each in self._children(parent) if self.turns[each].question == question]
         return self._with(Turn(question, parent, system, len(same)), len(self.turns))
 
-    def _with(self, turn: Turn, index: int) -> Talk:
+    def _with(self, turn: Turn, index: int) -> ConversationTree:
         turns = (*self.turns[:index], turn, *self.turns[index + 1 :])
-        return Talk(turns, index, self.ident or uuid4().hex)
+        return ConversationTree(turns, index, self.ident or uuid4().hex)
 
     def way(self, index: int) -> tuple[int, ...]:
         """The turns from the first to that one."""
@@ -225,12 +225,12 @@ class Talk:
     def _children(self, index: int) -> Sequence[int]:
         return self._after.get(index, ())
 
-    def _down(self, index: int) -> Talk:
+    def _down(self, index: int) -> ConversationTree:
         while children := self._children(index):
             index = children[-1]
         return replace(self, at=index)
 
 
 @cache
-def _form() -> TypeAdapter[Talk]:
-    return TypeAdapter(Talk)
+def _form() -> TypeAdapter[ConversationTree]:
+    return TypeAdapter(ConversationTree)

@@ -19,19 +19,19 @@ from .services import Services
 from .tabs import PRIVATE
 from .tabs.chat import status_of
 from .tabs.merge import adapters as adapters_of
-from .text import Voice, voice_of
+from .text import Translator, translator_for
 
 Updates = dict[Any, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Opening:
+class TabVisit:
     """`number` says how often the tab was opened before, `asked` what the address said at first, and `given` what is
     chosen on it."""
 
     pages: Pages
     services: Services
-    say: Voice
+    say: Translator
     number: int
     asked: Mapping[str, str]
     given: Mapping[Any, Any]
@@ -49,14 +49,14 @@ class Opening:
 
 
 @dataclass(frozen=True, slots=True)
-class Arrival:
+class TabLoader:
     """A page that is opened: what has to be known of it, what `tell` says, and to whom.
 
     In `offered` nothing can be chosen before it is told what there is: an earlier choice would be lost to the answer
     that is still on its way.
     """
 
-    tell: Callable[[Opening], Updates]
+    tell: Callable[[TabVisit], Updates]
     given: Sequence[Any] = ()
     told: Sequence[Any] = ()
     offered: Sequence[Any] = ()
@@ -71,7 +71,7 @@ def wire(demo: gr.Blocks, pages: Pages, services: Services) -> None:
         tab = asked["tab"] if asked.get("tab") in pages.opened else OURS[0]
         times = ("0" if name == tab else gr.skip() for name in pages.opened)
         values = (asked.get(key, "") for key in boxes)
-        return header(services, voice_of(request)), gr.Tabs(selected=tab), query, *times, *values
+        return header(services, translator_for(request)), gr.Tabs(selected=tab), query, *times, *values
 
     shown = [pages.header, pages.tabs, pages.query, *pages.opened.values(), *boxes.values()]
     demo.load(route, pages.query, shown, js="() => camelid.arrived", **PRIVATE).then(
@@ -81,10 +81,10 @@ def wire(demo: gr.Blocks, pages: Pages, services: Services) -> None:
         _wire_page(arrival, pages, services, pages.opened[name])
 
 
-def _wire_page(arrival: Arrival, pages: Pages, services: Services, opened: gr.Textbox) -> None:
+def _wire_page(arrival: TabLoader, pages: Pages, services: Services, opened: gr.Textbox) -> None:
     def arrive(request: gr.Request, times: str, query: str, *values: Any) -> Updates:
         given = dict(zip(arrival.given, values, strict=True))
-        return arrival.tell(Opening(pages, services, voice_of(request), int(times), _asked(query), given))
+        return arrival.tell(TabVisit(pages, services, translator_for(request), int(times), _asked(query), given))
 
     for widget in arrival.offered:
         widget.interactive = False
@@ -101,19 +101,19 @@ def _boxes(pages: Pages) -> dict[str, gr.Textbox]:
     }  # fmt: skip
 
 
-def _arrivals(pages: Pages) -> dict[str, Arrival]:
+def _arrivals(pages: Pages) -> dict[str, TabLoader]:
     data, train, chat, predict, merge, jobs = (
         pages.data, pages.train, pages.chat, pages.predict, pages.merge, pages.jobs
     )  # fmt: skip
     widgets = train.form.widgets
     return {
-        "data": Arrival(_data, [data.chosen], [data.fresh, data.chosen, data.current], [data.model]),
-        "train": Arrival(_train, [train.run], [widgets["data.sources"], train.panel.ended], [widgets["model.name"]]),
-        "chat": Arrival(_chat, [chat.model], chat.shown, [chat.model]),
-        "predict": Arrival(_predict, [predict.panel.job], [predict.panel.ended], [predict.model]),
-        "merge": Arrival(_merge, [merge.adapter, merge.panel.job], [merge.panel.ended], [merge.adapter]),
-        "jobs": Arrival(_jobs, [jobs.panel.job], [jobs.panel.ended]),
-        "plugins": Arrival(_plugins, told=[pages.plugins.shown]),
+        "data": TabLoader(_data, [data.chosen], [data.fresh, data.chosen, data.current], [data.model]),
+        "train": TabLoader(_train, [train.run], [widgets["data.sources"], train.panel.ended], [widgets["model.name"]]),
+        "chat": TabLoader(_chat, [chat.model], chat.shown, [chat.model]),
+        "predict": TabLoader(_predict, [predict.panel.job], [predict.panel.ended], [predict.model]),
+        "merge": TabLoader(_merge, [merge.adapter, merge.panel.job], [merge.panel.ended], [merge.adapter]),
+        "jobs": TabLoader(_jobs, [jobs.panel.job], [jobs.panel.ended]),
+        "plugins": TabLoader(_plugins, told=[pages.plugins.shown]),
     }
 
 
@@ -121,7 +121,7 @@ def _asked(query: str) -> dict[str, str]:
     return {key: values[0] for key, values in parse_qs(query.lstrip("?")).items()}
 
 
-def _data(now: Opening) -> Updates:
+def _data(now: TabVisit) -> Updates:
     page, names, models = now.pages.data, now.services.data.collection.names(), now.services.models.names()
     offered = now.offer(page.model, models, _first(models))
     if now.given[page.chosen]:
@@ -130,7 +130,7 @@ def _data(now: Opening) -> Updates:
     return offered | {page.chosen: name, page.current: name}
 
 
-def _train(now: Opening) -> Updates:
+def _train(now: TabVisit) -> Updates:
     page, services = now.pages.train, now.services
     model, sources = page.form.widgets["model.name"], page.form.widgets["data.sources"]
     return (
@@ -140,7 +140,7 @@ def _train(now: Opening) -> Updates:
     )
 
 
-def _chat(now: Opening) -> Updates:
+def _chat(now: TabVisit) -> Updates:
     page, services = now.pages.chat, now.services
     models = services.models
     first = services.chat.status.model or _first(models.names())
@@ -148,23 +148,23 @@ def _chat(now: Opening) -> Updates:
     return offered | dict(zip(page.shown, status_of(services, now.say), strict=True))
 
 
-def _predict(now: Opening) -> Updates:
+def _predict(now: TabVisit) -> Updates:
     page, models = now.pages.predict, now.services.models.names()
     first = page.model.value if page.model.value in models else _first(models)
     return now.offer(page.model, models, first) | now.list_jobs(page.panel.ended, page.panel.job)
 
 
-def _merge(now: Opening) -> Updates:
+def _merge(now: TabVisit) -> Updates:
     page, adapters = now.pages.merge, adapters_of(now.services)
     return now.offer(page.adapter, adapters, _first(adapters)) | now.list_jobs(page.panel.ended, page.panel.job)
 
 
-def _jobs(now: Opening) -> Updates:
+def _jobs(now: TabVisit) -> Updates:
     page = now.pages.jobs
     return now.list_jobs(page.panel.ended, page.panel.job)
 
 
-def _plugins(now: Opening) -> Updates:
+def _plugins(now: TabVisit) -> Updates:
     page = now.pages.plugins
     return {page.shown: page.show(now.services, now.say)}
 

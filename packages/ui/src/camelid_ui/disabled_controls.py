@@ -26,7 +26,7 @@ CONTROLS = (
 )  # fmt: skip
 
 
-def close_controls(demo: gr.Blocks, profile: Profile) -> None:
+def disable_controls(demo: gr.Blocks, profile: Profile) -> None:
     """Once all handlers are there: whatever a handler says of a closed control, it stays closed."""
     if profile.changes:
         return

@@ -13,20 +13,7 @@ from typing import Any
 from camelid_core.config import Config, ConfigT, parse_value, validate
 from camelid_core.errors import ConfigError
 
-from .config_fields import Knob, knobs
-
-__all__ = [
-    "Invalid",
-    "Knob",
-    "build",
-    "command_line",
-    "default_values",
-    "differing",
-    "flat",
-    "knobs",
-    "overrides",
-    "values_of",
-]
+from .config_fields import ConfigField, config_fields
 
 
 class Invalid(ConfigError):
@@ -39,7 +26,7 @@ class Invalid(ConfigError):
 
 def default_values(cls: type[Config]) -> dict[str, Any]:
     """By knob."""
-    return {knob.key: knob.default for knob in knobs(cls)}
+    return {knob.key: knob.default for knob in config_fields(cls)}
 
 
 def values_of(config: Config) -> dict[str, Any]:
@@ -47,13 +34,13 @@ def values_of(config: Config) -> dict[str, Any]:
     values = flat(config)
     return {
         knob.key: values.get(knob.path, knob.default) if knob.fits(values.get(knob.head)) else knob.default
-        for knob in knobs(type(config))
+        for knob in config_fields(type(config))
     }
 
 
 def flat(config: Config) -> dict[str, Any]:
     """A configuration's values by path."""
-    whole = {knob.path for knob in knobs(type(config)) if knob.kind == "pairs"}
+    whole = {knob.path for knob in config_fields(type(config)) if knob.kind == "pairs"}
     return dict(_flat(config.model_dump(mode="json"), whole))
 
 
@@ -65,7 +52,7 @@ def build(cls: type[ConfigT], values: Mapping[str, Any]) -> ConfigT:
     """
     nested: dict[str, Any] = {}
     defaults = default_values(cls)
-    for knob in knobs(cls):
+    for knob in config_fields(cls):
         if knob.key not in values or not knob.fits(values.get(knob.head) or defaults.get(knob.head)):
             continue
         value = _clean(knob, values[knob.key])
@@ -90,7 +77,7 @@ def overrides(config: Config) -> list[str]:
 def differing(config: Config) -> dict[str, Any]:
     """Path and value of every field that differs from its default: of a section with forms, the chosen form's."""
     values = flat(config)
-    defaults = {knob.path: knob.default for knob in knobs(type(config)) if knob.fits(values.get(knob.head))}
+    defaults = {knob.path: knob.default for knob in config_fields(type(config)) if knob.fits(values.get(knob.head))}
     return {path: value for path, value in values.items() if path in defaults and value != defaults[path]}
 
 
@@ -99,7 +86,7 @@ def command_line(command: str, config: Config) -> str:
     return " ".join([command, *(shlex.quote(override) for override in overrides(config))])
 
 
-def _clean(knob: Knob, value: Any) -> Any:
+def _clean(knob: ConfigField, value: Any) -> Any:
     """What a widget holds → what the class takes."""
     if knob.kind == "lines":
         lines = value.splitlines() if isinstance(value, str) else value or []

@@ -14,7 +14,7 @@ from gradio.utils import get_upload_folder
 from gradio_client.utils import is_file_obj_with_meta, traverse
 
 
-class ClosedBlocks(gr.Blocks):
+class GuardedBlocks(gr.Blocks):
     """Handlers are given no file that was not uploaded to this server."""
 
     async def preprocess_data(

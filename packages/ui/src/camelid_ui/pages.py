@@ -14,7 +14,7 @@ from camelid_core.models.devices import describe
 from .services import Services
 from .tabs import PRIVATE, chat, data, jobs, merge, plugins, predict, train
 from .tabs.components import held, panel
-from .text import Voice, t, voice_of
+from .text import Translator, t, translator_for
 from .views import esc
 
 OURS = ("data", "train", "chat", "predict", "merge", "jobs", "plugins")
@@ -41,7 +41,7 @@ class Pages:
 
 def lay_out(services: Services) -> Pages:
     def show(request: gr.Request) -> str:
-        return header(services, voice_of(request))
+        return header(services, translator_for(request))
 
     head = panel(elem_id="header")
     gr.Timer(HEADER_SECONDS).tick(show, None, head, **PRIVATE)
@@ -69,7 +69,7 @@ def _tab(name: str, label: Any, opened: gr.Textbox) -> gr.Tab:
     return tab
 
 
-def header(services: Services, say: Voice) -> str:
+def header(services: Services, say: Translator) -> str:
     """Name, device in words, and how many jobs are under way."""
     running = services.jobs.count_running()
     words = say("header.running", count=running) if running else say("header.idle")
@@ -80,7 +80,7 @@ def header(services: Services, say: Voice) -> str:
     )
 
 
-def _banner(services: Services, say: Voice) -> str:
+def _banner(services: Services, say: Translator) -> str:
     """What these pages are, where they are not one's own."""
     profile = services.profile
     if profile.changes:

@@ -12,10 +12,10 @@ import threading
 from typing import TYPE_CHECKING
 
 from camelid_core.errors import CamelidError
-from camelid_core.server_address import listening
+from camelid_core.server_address import listening_socket
 
 from .access_profile import DEMO, Profile
-from .working_directory import private_place
+from .working_directory import private_working_directory
 
 if TYPE_CHECKING:
     from .services import Services
@@ -35,7 +35,7 @@ def serve(profile: Profile = DEMO) -> None:
     if profile.changes:
         raise ValueError("these pages ask nobody for a token; a profile that lets people change things is not for them")
     host, port = os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"), int(os.environ.get("GRADIO_SERVER_PORT", "7860"))
-    with listening(host, port) as listener, private_place():
+    with listening_socket(host, port) as listener, private_working_directory():
         from .security import guarded_for_all
         from .server import build_server, uvicorn_for
         from .services import Services

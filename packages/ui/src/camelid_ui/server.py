@@ -24,7 +24,7 @@ from .app import build_app, i18n
 from .guarded_blocks import mark_launched
 from .security import bounds, refused
 from .services import Services
-from .session_state import keep_little
+from .session_state import limit_session_state
 from .theme import head, stylesheet, theme
 
 
@@ -69,7 +69,7 @@ def build_server(services: Services) -> FastAPI:
     pages = build_app(services)
     gr.mount_gradio_app(app, pages, path="/", **_looks(services))
     mark_launched(pages)
-    keep_little(app.routes[-1].app, pages)  # type: ignore[attr-defined]  # what was mounted
+    limit_session_state(app.routes[-1].app, pages)  # type: ignore[attr-defined]  # what was mounted
     return app
 
 

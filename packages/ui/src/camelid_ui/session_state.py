@@ -16,7 +16,7 @@ MOST = 2000
 """Pages that are remembered; whoever was not heard of for longest begins anew."""
 
 
-class Session(SessionState):
+class PageSession(SessionState):
     """Without a copy of the components."""
 
     def __init__(self, blocks: gr.Blocks) -> None:
@@ -33,15 +33,15 @@ class Session(SessionState):
         """Not kept."""
 
 
-class Sessions(StateHolder):
+class PageSessions(StateHolder):
     def __getitem__(self, session_id: str) -> SessionState:
         if session_id not in self.session_data:
-            self.session_data[session_id] = Session(self.blocks)
+            self.session_data[session_id] = PageSession(self.blocks)
         return super().__getitem__(session_id)
 
 
-def keep_little(app: Any, pages: gr.Blocks) -> None:
+def limit_session_state(app: Any, pages: gr.Blocks) -> None:
     """`app` is Gradio's own FastAPI, in which `pages` are."""
     pages.state_session_capacity = MOST
-    app.state_holder = Sessions()
+    app.state_holder = PageSessions()
     app.state_holder.set_blocks(pages)

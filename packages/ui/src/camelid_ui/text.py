@@ -22,7 +22,7 @@ def strings(locale: str) -> dict[str, str]:
     return dict(_flat(tomllib.loads(source)))
 
 
-class Voice:
+class Translator:
     """Says things in one language: `voice("jobs.running", count=2)`."""
 
     def __init__(self, locale: str) -> None:
@@ -36,11 +36,11 @@ class Voice:
         return strings(self.locale).get(key, otherwise)
 
 
-def voice_of(request: Any) -> Voice:
+def translator_for(request: Any) -> Translator:
     """In the language the browser asked for first; English where there is no request."""
     accepted = request.headers.get("accept-language", "") if request is not None else ""
     first = accepted.split(",")[0].split("-")[0].strip().lower()
-    return Voice(first if first in LOCALES else "en")
+    return Translator(first if first in LOCALES else "en")
 
 
 def t(key: str) -> Any:

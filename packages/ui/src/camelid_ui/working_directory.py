@@ -24,7 +24,7 @@ _SETTINGS = {
 
 
 @contextmanager
-def private_place() -> Iterator[Path]:
+def private_working_directory() -> Iterator[Path]:
     """Work in a directory of this process's own, with uploads beside it; both are gone afterwards.
 
     Gradio serves files from three places: uploads, the working directory, and that for temporary files.

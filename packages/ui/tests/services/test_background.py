@@ -7,11 +7,11 @@ import sys
 import threading
 
 from camelid_core.errors import DataError
-from camelid_ui.services.background_work import INTERRUPTED, KEPT, Background
+from camelid_ui.services.background_work import INTERRUPTED, KEPT, BackgroundRunner
 
 
 def test_the_same_key_is_the_same_work_until_it_is_over():
-    background, go = Background(), threading.Event()
+    background, go = BackgroundRunner(), threading.Event()
     first = background.start("a", lambda report: go.wait(10), total=5)
     assert background.start("a", lambda report: None) is first
     assert first.running
@@ -22,7 +22,7 @@ def test_the_same_key_is_the_same_work_until_it_is_over():
 
 
 def test_failures_are_sentences():
-    background = Background()
+    background = BackgroundRunner()
 
     def refuse(report):
         raise DataError("row 3 is empty.")
@@ -35,7 +35,7 @@ def test_failures_are_sentences():
 
 
 def test_progress_is_seen_and_work_can_be_stopped():
-    background, seen = Background(), threading.Event()
+    background, seen = BackgroundRunner(), threading.Event()
 
     def count(report):
         for number in range(10**9):
@@ -51,7 +51,7 @@ def test_progress_is_seen_and_work_can_be_stopped():
 
 
 def test_results_are_not_kept_for_ever():
-    background = Background()
+    background = BackgroundRunner()
     for number in range(2 * KEPT):
         background.start(f"count {number}", lambda report: 1).wait(10)
     assert background.get("count 0") is None
@@ -65,8 +65,8 @@ def test_what_was_under_way_when_a_server_ended_is_told_by_the_next(tmp_path):
     script = """
 import sys, threading
 from pathlib import Path
-from camelid_ui.services.background import Background
-background = Background(Path(sys.argv[1]))
+from camelid_ui.services.background_work import BackgroundRunner
+background = BackgroundRunner(Path(sys.argv[1]))
 background.start("done", lambda report: 1).wait(10)
 background.start("long", lambda report: threading.Event().wait())
 print("under way", flush=True)
@@ -77,10 +77,10 @@ sys.stdin.read()
     )
     with server:
         assert server.stdout.readline() == b"under way\n"
-        assert Background(tmp_path / "notes").get("long") is None
+        assert BackgroundRunner(tmp_path / "notes").get("long") is None
         server.kill()
-    background = Background(tmp_path / "notes")
+    background = BackgroundRunner(tmp_path / "notes")
     assert background.get("done") is None
     assert (background.get("long").state, background.get("long").error) == ("failed", INTERRUPTED)
     assert background.start("long", lambda report: 2).wait(10).result == 2
-    assert Background(tmp_path / "notes").get("long") is None
+    assert BackgroundRunner(tmp_path / "notes").get("long") is None

@@ -14,9 +14,9 @@ from camelid_core.models.devices import Device
 from camelid_core.records import Message
 from camelid_serve.engine import Sampling
 from camelid_serve.engine_process.client import ChatEvent
-from camelid_ui.access_profile import DEMO, Refused
-from camelid_ui.services.chat import Chat, Left
-from camelid_ui.services.streaming_answers import Answer, Column, Facts
+from camelid_ui.access_profile import DEMO, NotPermitted
+from camelid_ui.services.chat import ChatService, PageLeft
+from camelid_ui.services.streaming_answers import Answer, AnswerRequest, AnswerStats
 
 FACTS = {
     "finish": "stop",
@@ -78,9 +78,11 @@ class Engine:
     def remove(self, label):
         del self.models[label]
 
-    def chat(self, messages, sampling, tuned, model, begun):
-        begun = "".join(map(str, begun))
-        return Reply(f"{model}:{'tuned' if tuned else 'base'}:{messages[-1].content}{begun}", self.fails, self.endless)
+    def chat(self, messages, sampling, tuned, model, prefix_ids):
+        prefix_ids = "".join(map(str, prefix_ids))
+        return Reply(
+            f"{model}:{'tuned' if tuned else 'base'}:{messages[-1].content}{prefix_ids}", self.fails, self.endless
+        )
 
     def close(self):
         self.alive = False
@@ -89,7 +91,7 @@ class Engine:
 def loaded(services, name="tiny", beside="", **options):
     engine = Engine(**options)
     engine.may_load.set()
-    chat = Chat(services.models, engine)
+    chat = ChatService(services.models, engine)
     bring(chat, name, beside)
     return chat
 
@@ -107,13 +109,13 @@ def wait(condition):
 
 
 def texts(chat, *models):
-    *_, last = chat.ask("s", [Column(ASKED, model) for model in models], Sampling())
+    *_, last = chat.ask("s", [AnswerRequest(ASKED, model) for model in models], Sampling())
     return [answer.text for answer in last]
 
 
 def test_loading_tells_how_it_goes(services, adapter):
     engine = Engine()
-    chat = Chat(services.models, engine)
+    chat = ChatService(services.models, engine)
     assert chat.status.state == "empty"
     chat.load(adapter)
     wait(lambda: chat.status.step)
@@ -131,14 +133,14 @@ def test_loading_tells_how_it_goes(services, adapter):
 
 def test_what_cannot_be_loaded_is_said(services):
     with pytest.raises(UnknownName):
-        Chat(services.models, Engine()).load("tinny")
+        ChatService(services.models, Engine()).load("tinny")
     assert loaded(services, errors={"tiny": ModelError("too big")}).status.error == "too big"
     assert loaded(services, errors={"tiny": ZeroDivisionError("odd")}).status.error == "ZeroDivisionError: odd"
 
 
 def test_an_answer_grows_and_ends_with_its_facts(services):
-    seen = [answers[0] for answers in loaded(services).ask("s", [Column(ASKED)], Sampling())]
-    assert seen[-1] == Answer("tiny:tuned:hello", Facts(2, 20.0, 0.05, "stop", 3), ids=(7, 8))
+    seen = [answers[0] for answers in loaded(services).ask("s", [AnswerRequest(ASKED)], Sampling())]
+    assert seen[-1] == Answer("tiny:tuned:hello", AnswerStats(2, 20.0, 0.05, "stop", 3), ids=(7, 8))
     assert all(seen[-1].text.startswith(answer.text) for answer in seen)
 
 
@@ -180,8 +182,8 @@ def test_two_that_do_not_fit_are_refused_before_they_are_loaded(services, adapte
 
 
 def test_an_answer_is_gone_on_with_as_a_whole(services):
-    before = Answer("hel", Facts(3, 9.0, 0.1, "length"), ids=(5, 6), rating=1)
-    column = Column([*ASKED, Message("assistant", "hel")], "tiny", before)
+    before = Answer("hel", AnswerStats(3, 9.0, 0.1, "length"), ids=(5, 6), rating=1)
+    column = AnswerRequest([*ASKED, Message("assistant", "hel")], "tiny", before)
     first, *_, last = [answers[0] for answers in loaded(services).ask("s", [column], Sampling())]
     assert last.text == "tiny:tuned:hel56"
     assert (last.facts.tokens, last.rating, last.ids) == (5, 0, (7, 8))
@@ -193,11 +195,11 @@ def test_an_answer_is_gone_on_with_as_a_whole(services):
 
 def test_stop_ends_only_that_pages_answers(services):
     chat = loaded(services, endless=True)
-    stream = chat.ask("mine", [Column(ASKED)], Sampling())
+    stream = chat.ask("mine", [AnswerRequest(ASKED)], Sampling())
     next(stream)
     assert chat.answering("mine")
     with pytest.raises(ModelError, match="under way"):
-        next(chat.ask("mine", [Column(ASKED)], Sampling()))
+        next(chat.ask("mine", [AnswerRequest(ASKED)], Sampling()))
     chat.stop("somebody else")
     next(stream)
     chat.stop("mine")
@@ -208,11 +210,11 @@ def test_stop_ends_only_that_pages_answers(services):
 
 def test_a_page_that_turns_away_gets_nothing_more(services):
     chat = loaded(services, endless=True)
-    stream = chat.ask("mine", [Column(ASKED)], Sampling())
+    stream = chat.ask("mine", [AnswerRequest(ASKED)], Sampling())
     next(stream)
     leaving = threading.Thread(target=chat.leave, args=("mine",))
     leaving.start()
-    with pytest.raises(Left):
+    with pytest.raises(PageLeft):
         list(stream)
     leaving.join()
     assert not chat.answering("mine")
@@ -227,51 +229,53 @@ def in_line(services, answers, waiting):
 
 def test_who_comes_when_the_line_is_full_is_told_so(services):
     chat = in_line(services, answers=2, waiting=0)
-    under_way = [chat.ask(str(number), [Column(ASKED)], Sampling()) for number in range(2)]
+    under_way = [chat.ask(str(number), [AnswerRequest(ASKED)], Sampling()) for number in range(2)]
     for each in under_way:
         next(each)
-    with pytest.raises(Refused, match="try again"):
-        next(chat.ask("third", [Column(ASKED)], Sampling()))
-    with pytest.raises(Refused, match="try again"):
+    with pytest.raises(NotPermitted, match="try again"):
+        next(chat.ask("third", [AnswerRequest(ASKED)], Sampling()))
+    with pytest.raises(NotPermitted, match="try again"):
         chat.load("another")
     under_way[0].close()
-    assert next(chat.ask("third", [Column(ASKED)], Sampling()))
+    assert next(chat.ask("third", [AnswerRequest(ASKED)], Sampling()))
     assert not chat.answering("third")  # its iterator is gone
 
 
 @pytest.mark.parametrize("deed", ["stop", "leave"])
 def test_who_waits_in_the_line_is_known_and_can_turn_away(services, deed):
     chat = in_line(services, answers=1, waiting=2)
-    first = chat.ask("first", [Column(ASKED)], Sampling())
+    first = chat.ask("first", [AnswerRequest(ASKED)], Sampling())
     next(first)
     ended = []
 
     def wait_in_line():
         try:
-            ended.extend(chat.ask("mine", [Column(ASKED)], Sampling()))
-        except (ModelError, Left) as problem:
+            ended.extend(chat.ask("mine", [AnswerRequest(ASKED)], Sampling()))
+        except (ModelError, PageLeft) as problem:
             ended.append(problem)
 
     waiting = threading.Thread(target=wait_in_line)
     waiting.start()
     wait(lambda: chat.answering("mine"))
     with pytest.raises(ModelError, match="under way"):
-        next(chat.ask("mine", [Column(ASKED)], Sampling()))
+        next(chat.ask("mine", [AnswerRequest(ASKED)], Sampling()))
     getattr(chat, deed)("mine")
     waiting.join(5)
     (problem,) = ended
-    assert isinstance(problem, Left if deed == "leave" else ModelError)
+    assert isinstance(problem, PageLeft if deed == "leave" else ModelError)
     assert not chat.answering("mine")
     assert next(first)
     first.close()
-    assert next(chat.ask("mine", [Column(ASKED)], Sampling()))
+    assert next(chat.ask("mine", [AnswerRequest(ASKED)], Sampling()))
 
 
 def test_a_failure_is_told_at_the_answer(services):
-    *_, last = loaded(services, fails=ModelError("the model's process ended")).ask("s", [Column(ASKED)], Sampling())
+    *_, last = loaded(services, fails=ModelError("the model's process ended")).ask(
+        "s", [AnswerRequest(ASKED)], Sampling()
+    )
     assert last[0].error == "the model's process ended"
 
 
 def test_nothing_is_asked_without_a_model(services):
     with pytest.raises(ModelError, match="no model is loaded"):
-        next(Chat(services.models, Engine()).ask("s", [Column(ASKED)], Sampling()))
+        next(ChatService(services.models, Engine()).ask("s", [AnswerRequest(ASKED)], Sampling()))

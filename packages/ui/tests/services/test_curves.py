@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from camelid_ui.services.training.curves import Point, smooth, thin
-from camelid_ui.services.training.run_events import Story
+from camelid_ui.services.training.curves import CurvePoint, smooth, thin
+from camelid_ui.services.training.run_events import RunReportBuilder
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,7 +13,7 @@ VALUES = st.lists(st.floats(-1e6, 1e6), max_size=3000)
 
 @given(VALUES, st.integers(4, 600))
 def test_thinning_keeps_ends_extremes_and_order(values, most):
-    points = [Point(step, value) for step, value in enumerate(values)]
+    points = [CurvePoint(step, value) for step, value in enumerate(values)]
     kept = thin(points, most)
     assert len(kept) <= max(most, 0)
     assert list(kept) == sorted(set(kept), key=lambda point: point.step)
@@ -25,7 +25,7 @@ def test_thinning_keeps_ends_extremes_and_order(values, most):
 
 
 def told(*events):
-    story = Story()
+    story = RunReportBuilder()
     for kind, values in events:
         story.add({"kind": kind, **values})
     return story.told()
@@ -56,7 +56,7 @@ def test_what_the_run_smoothed_itself_is_taken():
 
 
 def test_smoothing_leaves_a_level_line_level():
-    assert [point.value for point in smooth([Point(step, 2.0) for step in range(9)])] == pytest.approx([2.0] * 9)
+    assert [point.value for point in smooth([CurvePoint(step, 2.0) for step in range(9)])] == pytest.approx([2.0] * 9)
 
 
 def test_a_long_run_is_thinned():

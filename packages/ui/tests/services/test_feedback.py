@@ -8,20 +8,20 @@ from camelid_core.paths import data_dir
 from camelid_core.records import Message
 from camelid_serve.chat.transcripts import Transcript, jsonl, parse
 from camelid_ui.answer_feedback import conversation, ident, judged, transcripts
-from camelid_ui.conversation_tree import Talk
+from camelid_ui.conversation_tree import ConversationTree
 from camelid_ui.services.feedback import PAIRS, THUMBS
 from camelid_ui.services.streaming_answers import Answer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 
-def talk() -> Talk:
+def talk() -> ConversationTree:
     """Two columns, then a second try of the same question."""
-    first = Talk().asked("Two?", "Be brief.").answered({"base": Answer("No."), "tuned": Answer("Yes.")})
+    first = ConversationTree().asked("Two?", "Be brief.").answered({"base": Answer("No."), "tuned": Answer("Yes.")})
     return first.again(0, "Be brief.").answered({"tuned": Answer("Perhaps.")})
 
 
-def press(services, now: Talk, index: int, model: str, rating: int) -> Talk:
+def press(services, now: ConversationTree, index: int, model: str, rating: int) -> ConversationTree:
     now = now.rated(index, model, rating)
     services.feedback.rate(judged(now, index, model), ident(now, index, model))
     return now
@@ -71,7 +71,7 @@ def test_answers_to_another_prompt_are_no_pair(services):
 
 
 def test_what_teaches_nothing_is_refused(services):
-    now = Talk().asked("Two?").answered({"a": Answer(" "), "b": Answer("\ud800", rating=1)})
+    now = ConversationTree().asked("Two?").answered({"a": Answer(" "), "b": Answer("\ud800", rating=1)})
     for model, sentence in (("a", "empty"), ("b", "surrogate"), ("c", "not there")):
         with pytest.raises(UsageError, match=sentence):
             services.feedback.rate(judged(now, 0, model), ident(now, 0, model))
@@ -85,17 +85,17 @@ TURNS = st.lists(st.tuples(SAID, SAID), min_size=1, max_size=4)
 @settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(turns=TURNS, system=st.sampled_from(["", "Be brief."]))
 def test_a_conversation_that_is_saved_and_read_says_the_same(turns, system, tmp_path):
-    now = Talk()
+    now = ConversationTree()
     for question, answer in turns:
         now = now.asked(question, system).answered({"tuned": Answer(answer)})
     (saved,) = transcripts(now, {})
     path = tmp_path / "saved.jsonl"
     path.write_text(jsonl([saved]), "utf-8")
     (found,) = parse(path, 5)[0]
-    again = Talk.from_json(conversation(found))
+    again = ConversationTree.from_json(conversation(found))
     assert again.messages("tuned") == now.messages("tuned")
     assert again.ident != now.ident
-    assert Talk.from_json(again.to_json()) == again
+    assert ConversationTree.from_json(again.to_json()) == again
     assert isinstance(found, Transcript)
 
 
@@ -104,4 +104,4 @@ def test_each_model_has_a_transcript_of_its_own():
     told = transcripts(now, {"template": "chatml"})
     assert [(each.model, each.messages[-1].content) for each in told] == [("base", "No."), ("tuned", "Yes.")]
     assert len({each.ident for each in told}) == 2
-    assert transcripts(Talk(), {}) == []
+    assert transcripts(ConversationTree(), {}) == []

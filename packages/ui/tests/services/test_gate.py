@@ -11,13 +11,13 @@ from camelid_core.errors import CamelidError, UsageError
 from camelid_core.records import Message
 from camelid_serve.engine import Sampling
 from camelid_train.config import MergeConfig, Recipe
-from camelid_ui.access_profile import DEMO, PROFILES, Refused, profile_of
+from camelid_ui.access_profile import DEMO, PROFILES, NotPermitted, find_profile
 from camelid_ui.services import Services, permissions
-from camelid_ui.services.chat import Chat, Column
+from camelid_ui.services.chat import ChatService, AnswerRequest
 from camelid_ui.services.permissions import CHANGES, LEAVES, LIMITED, LOOKS, OWN, leaves, listed, methods
 
 CLOSED = [(path, name) for path, names in CHANGES.items() for name in names.split()]
-QUESTION = [Column([Message("user", "What is 2 + 2?")])]
+QUESTION = [AnswerRequest([Message("user", "What is 2 + 2?")])]
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_each_change_is_refused_in_one_sentence(demo, home, path, name):
     before = files(home)
     method = getattr(dict(leaves(demo))[path], name)
     for arguments in ((), ("tiny",), (1, True), (Recipe(), "name", "key")):
-        with pytest.raises(Refused, match="nothing on their machine can be changed") as caught:
+        with pytest.raises(NotPermitted, match="nothing on their machine can be changed") as caught:
             method(*arguments)
         assert "\n" not in str(caught.value)
     assert files(home) == before
@@ -55,9 +55,9 @@ def test_each_change_is_refused_in_one_sentence(demo, home, path, name):
 
 def test_services_that_hold_one_another_refuse_too(demo):
     for part in (demo.training, demo.merging, demo.predictions):
-        with pytest.raises(Refused):
+        with pytest.raises(NotPermitted):
             part.jobs.submit("merge", MergeConfig(adapter="x"))
-    with pytest.raises(Refused):
+    with pytest.raises(NotPermitted):
         demo.data.checks.collection.remove("x")
 
 
@@ -67,7 +67,7 @@ def test_a_method_that_nobody_listed_is_closed(services):
             raise AssertionError
 
     jobs = Newer(services.jobs.store, lambda: None)
-    with pytest.raises(Refused):
+    with pytest.raises(NotPermitted):
         replace(services, jobs=jobs, profile=DEMO).jobs.wipe()
 
 
@@ -105,12 +105,12 @@ def test_only_listed_models_and_sets_are_opened(demo, tiny, questions):
         lambda: demo.training.check(recipe),
     ]
     for opening in openings:
-        with pytest.raises(Refused):
+        with pytest.raises(NotPermitted):
             opening()
     assert demo.training.data_choices(recipe, demo.data)[0].entry is None
 
 
-class Resident(Chat):
+class Resident(ChatService):
     """Answers without a model, and says what it was asked for."""
 
     def ask(self, session, columns, sampling):
@@ -122,10 +122,10 @@ def test_a_chat_has_bounds(demo):
     demo = replace(demo, chat=Resident(demo.models))
     assert len(list(demo.chat.ask("me", QUESTION, Sampling(max_new_tokens=4096)))) == 2
     assert demo.chat.asked.max_new_tokens == DEMO.new_tokens
-    long = [Column([Message("user", "a" * 3000), Message("assistant", "b" * 3000)])]
-    with pytest.raises(Refused, match="6,000 characters"):
+    long = [AnswerRequest([Message("user", "a" * 3000), Message("assistant", "b" * 3000)])]
+    with pytest.raises(NotPermitted, match="6,000 characters"):
         next(demo.chat.ask("me", long, Sampling()))
-    with pytest.raises(Refused, match="characters"):
+    with pytest.raises(NotPermitted, match="characters"):
         demo.models.prompt("tiny", long[0].messages)
 
 
@@ -137,5 +137,5 @@ def test_the_local_profile_closes_nothing(services):
 
 def test_a_profile_that_is_not_there_is_named():
     with pytest.raises(UsageError, match=r"'demos'.*local or demo.*Did you mean 'demo'"):
-        profile_of("demos")
-    assert issubclass(Refused, CamelidError)
+        find_profile("demos")
+    assert issubclass(NotPermitted, CamelidError)

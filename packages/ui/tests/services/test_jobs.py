@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from camelid_core.errors import JobError, UsageError
 from camelid_core.events import EventLog
-from camelid_core.jobs import State
+from camelid_core.jobs import JobState
 from camelid_core.jobs.run_directories import EVENTS, LOG, attempt_directory
 from camelid_train.config import MergeConfig
 
@@ -58,7 +58,7 @@ def test_an_ended_job_can_be_retried_unless_it_succeeded(services):
     assert services.jobs.show(job.id).can == {"retry"}
     services.jobs.retry(job.id)
     held, _ = begin(services, job)
-    services.jobs.store.finish(held, State.SUCCEEDED)
+    services.jobs.store.finish(held, JobState.SUCCEEDED)
     assert services.jobs.show(job.id).can == frozenset()
     with pytest.raises(JobError):
         services.jobs.retry(job.id)

@@ -17,7 +17,7 @@ from camelid_serve.commands.common_options import configure
 from camelid_serve.config import PredictConfig
 from camelid_serve.engine import Sampling
 from camelid_ui.field_values import Invalid
-from camelid_ui.services.prediction_rows import Finished
+from camelid_ui.services.prediction_rows import PublishedRows
 from camelid_ui.services.prediction_table import SHOWN
 
 NO_NAMES = ("/x" * 2500, "/" + "x" * 300, "~nobody-of-that-name/x.jsonl", "/a\0b.jsonl", "/\ud800")
@@ -139,13 +139,13 @@ def test_answers_so_far_are_there_to_download(services, questions):
 
 def test_the_worst_come_first(tmp_path):
     rows = [{"generate": "x", "scores": {"exact": float(n % 2), "chrf": n / 10}} for n in range(6)]
-    found = Finished(write_jsonl(tmp_path / "one.jsonl", [*rows, {"error": "too long"}]))
+    found = PublishedRows(write_jsonl(tmp_path / "one.jsonl", [*rows, {"error": "too long"}]))
     assert [number for number, _ in found.rows("worst", 0)] == [1, 3, 5, 2, 4, 6]
     assert found.table.means == {"": {"exact": 0.5, "chrf": 0.25}}
     several = [
         {"generate": {"a": "x", "b": "y"}, "scores": {"a": {"exact": 1.0}, "b": {"exact": float(n)}}} for n in (1, 0)
     ]
-    found = Finished(write_jsonl(tmp_path / "several.jsonl", several))
+    found = PublishedRows(write_jsonl(tmp_path / "several.jsonl", several))
     assert [number for number, _ in found.rows("worst", 0)] == [2, 1]
 
 
@@ -155,7 +155,7 @@ def test_pages_show_each_row_once_and_none_is_held(tmp_path):
         {"error": "x" * 2000} if n % 3 else {"generate": "y" * 2000, "scores": {"exact": n % 2}} for n in range(count)
     ]
     tracemalloc.start()
-    found = Finished(write_jsonl(tmp_path / "rows.jsonl", rows))
+    found = PublishedRows(write_jsonl(tmp_path / "rows.jsonl", rows))
     held, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert held < 200 * count
@@ -170,7 +170,7 @@ def test_pages_show_each_row_once_and_none_is_held(tmp_path):
 def test_a_damaged_result_is_a_sentence(tmp_path):
     (tmp_path / "rows.jsonl").write_text('{"generate": "x"}\nno row\n')
     with pytest.raises(DataError, match="not as it was written"):
-        Finished(tmp_path / "rows.jsonl")
+        PublishedRows(tmp_path / "rows.jsonl")
 
 
 def test_the_command_line_shown_means_the_same_settings(services):

@@ -7,10 +7,10 @@ import signal
 import time
 
 import pytest
-from camelid_core.artefacts import Base, Manifest, write_manifest
+from camelid_core.artefacts import BaseModelEntry, Manifest, write_manifest
 from camelid_core.testing import tiny_model
 from camelid_serve.engine import Sampling
-from camelid_ui.conversation_tree import Talk
+from camelid_ui.conversation_tree import ConversationTree
 from camelid_ui.services import Services
 
 
@@ -23,7 +23,9 @@ def bring(services: Services, name: str, beside: str = "") -> None:
     assert not services.chat.status.error
 
 
-def answered(services: Services, talk: Talk, names: tuple[str, ...], tokens: int, begun: bool = False) -> Talk:
+def answered(
+    services: Services, talk: ConversationTree, names: tuple[str, ...], tokens: int, begun: bool = False
+) -> ConversationTree:
     columns = talk.going_on(names) if begun else talk.columns(names)
     *_, answers = services.chat.ask("page", columns, Sampling(max_new_tokens=tokens))
     return talk.answered(dict(zip([column.model for column in columns], answers, strict=True)))
@@ -40,7 +42,7 @@ def real_adapter(services, tiny):
     shape = LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False, task_type="CAUSAL_LM")
     directory = services.home / "artefacts" / "tuned"
     get_peft_model(AutoModelForCausalLM.from_pretrained(tiny), shape).save_pretrained(directory)
-    write_manifest(directory, Manifest(kind="adapter", base=Base(id="tiny", path=str(tiny))))
+    write_manifest(directory, Manifest(kind="adapter", base=BaseModelEntry(id="tiny", path=str(tiny))))
     tiny_model(services.home / "models" / "other", "gpt_neox")
     yield directory.name
     services.chat.close()
@@ -51,10 +53,10 @@ def real_adapter(services, tiny):
 def test_answers_of_two_go_on_where_they_were_cut(services, real_adapter):
     bring(services, real_adapter)
     sides = ("tiny", real_adapter)
-    asked = Talk().asked("What is 2 + 3?", "Be brief.")
+    asked = ConversationTree().asked("What is 2 + 3?", "Be brief.")
     whole = answered(services, asked, sides, 20)
     cut = answered(services, asked, sides, 7)
-    gone_on = answered(services, Talk.from_json(cut.to_json()), sides, 13, begun=True)
+    gone_on = answered(services, ConversationTree.from_json(cut.to_json()), sides, 13, begun=True)
     for name in sides:
         assert gone_on.last.answers[name].ids == whole.last.answers[name].ids
         assert gone_on.last.answers[name].text == whole.last.answers[name].text

@@ -7,7 +7,7 @@ import json
 import pytest
 from camelid_core.errors import JobError
 from camelid_core.events import EventLog
-from camelid_core.jobs import State
+from camelid_core.jobs import JobState
 from camelid_core.jobs.run_directories import EVENTS, attempt_directory
 from camelid_train.config import Recipe
 from camelid_ui.field_values import Invalid, flat, values_of
@@ -91,7 +91,7 @@ def test_an_adapter_is_no_base(services, adapter):
 def test_a_run_is_a_job_with_its_settings(services):
     job = services.training.start(recipe("train.max_steps=3"), "mine")
     run = services.training.show(job.id)
-    assert (run.model, run.data, run.brief.loss, run.artefact) == ("tiny", "cot-arithmetic-en", None, "")
+    assert (run.model, run.data, run.loss_summary.loss, run.artefact) == ("tiny", "cot-arithmetic-en", None, "")
     assert services.training.recipe_of(job.id).train.max_steps == 3
     assert [each.job.name for each in services.training.all()] == ["mine"]
 
@@ -132,7 +132,7 @@ def test_memory_depends_on_the_method(services, override, lighter):
 def test_the_time_is_that_of_the_same_method_where_there_is_one(services):
     for method, speed in (("lora", 100.0), ("full", 10.0)):
         job = services.training.start(recipe(f"method.type={method}"))
-        services.jobs.store.finish(begin(services, job), State.SUCCEEDED, summary={"tokens_per_second": speed})
+        services.jobs.store.finish(begin(services, job), JobState.SUCCEEDED, summary={"tokens_per_second": speed})
     estimates = [
         services.training.estimate(recipe(f"method.type={method}"), services.data) for method in ("lora", "full", "ia3")
     ]
@@ -147,7 +147,7 @@ def test_a_story_is_told_as_it_is_written(services):
     with path.open("a") as file:
         file.write(json.dumps({"kind": "train", "step": 3, "loss": 9.0}) + "\n" + '{"kind": "tra')
     assert [point.value for point in services.training.show(job.id).told.curves.loss] == [1.0, 0.5, 9.0]
-    assert services.training.show(job.id).brief.loss == 3.0
+    assert services.training.show(job.id).loss_summary.loss == 3.0
 
 
 def test_attempts_read_as_one_run(services):
@@ -163,7 +163,7 @@ def test_runs_are_found_by_words_and_state(services):
     one = services.training.start(recipe("method.type=full"), "one")
     services.training.start(recipe(), "two")
     events = [*losses(1), ("eval", {"step": 1, "loss": 2.0}), ("eval", {"step": 2, "loss": 3.0})]
-    services.jobs.store.finish(begin(services, one, *events), State.FAILED, error="no")
+    services.jobs.store.finish(begin(services, one, *events), JobState.FAILED, error="no")
     names = lambda *asked: [run.job.name for run in services.training.all(*asked)]  # noqa: E731
     assert names() == ["two", "one"]
     assert names("FULL tiny") == ["one"]
@@ -171,7 +171,7 @@ def test_runs_are_found_by_words_and_state(services):
     assert names("", "running") == ["two"]
     assert names("nothing") == []
     found = services.training.all("one")[0]
-    assert (found.brief.loss, found.brief.best, found.method) == (3.0, 2.0, "full")
+    assert (found.loss_summary.loss, found.loss_summary.best, found.method) == (3.0, 2.0, "full")
 
 
 def test_runs_are_compared_by_what_differs(services):

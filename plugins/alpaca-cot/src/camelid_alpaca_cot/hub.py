@@ -18,7 +18,7 @@ from typing import Any
 
 from camelid_core.datasets.dataset import Fetch, Progress
 from camelid_core.errors import CamelidError, DataError, MissingPackage
-from camelid_core.file_permissions import make_private
+from camelid_core.file_permissions import make_private_directory
 from camelid_core.integrity import write_durably
 
 from . import local_files
@@ -93,7 +93,7 @@ def fetch(row: Row, revision: str = "", progress: Progress | None = None) -> lis
     top = local_files.repository(row, local_files.downloads(), table().repo)
     known = local_files.fetched(row).get("files", {})
     note = local_files.note(row)
-    make_private(note.parent)
+    make_private_directory(note.parent)
     here: list[str] = []
     with FileLock(note.with_suffix(".lock")):  # two runs that want one set fetch it once
         for file in remote.files:
@@ -126,7 +126,7 @@ def _partial(file: Remote) -> Path:
 def _transfer(row: Row, listed: Listing, file: Remote, path: Path, progress: Progress) -> None:
     """Whatever came earlier of this very content is kept, and the rest asked for."""
     partial = _partial(file)
-    make_private(path.parent)
+    make_private_directory(path.parent)
     have = partial.stat().st_size if partial.exists() else 0
     if have > file.size:
         have = 0

@@ -28,7 +28,7 @@ def downloads() -> Path:
 def mirrors() -> list[Path]:
     """Directories to look in, first come first served: the one that is named, ours, and the original's `./data`."""
     named = os.environ.get(MIRROR, "")
-    return [*([paths.given_path(named, MIRROR)] if named else []), downloads(), Path("data")]
+    return [*([paths.validated_path(named, MIRROR)] if named else []), downloads(), Path("data")]
 
 
 def repository(row: Row, mirror: Path, collection: str) -> Path:

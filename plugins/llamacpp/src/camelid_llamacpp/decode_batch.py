@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 import torch
 from camelid_core.errors import ModelError
-from camelid_serve.engines.decode_batch import Row
-from camelid_serve.engines.sampling import choose
+from camelid_serve.engines.decode_batch import DecodeRow
+from camelid_serve.engines.sampling import sample
 from camelid_serve.engines.token_stream import Events, Ticket
 
 from .kv_cells import Place, Places
@@ -21,7 +21,7 @@ from .model import CHUNK, Entry, Native, NoRoom
 class Text(Ticket):
     """A request's prompt and its answer so far; `place` is where it is read, None while it waits."""
 
-    def __init__(self, row: Row, index: int, events: Events) -> None:
+    def __init__(self, row: DecodeRow, index: int, events: Events) -> None:
         super().__init__(row, index, events)
         self.ids = list(row.request.ids)
         self.place: Place | None = None
@@ -108,9 +108,9 @@ class Reading:
     def _choose(self, ready: Sequence[Text], logits: torch.Tensor) -> None:
         if not ready:
             return
-        tokens = choose(logits, [text.row.chooser for text in ready])
+        tokens = sample(logits, [text.row.sampler for text in ready])
         for index, (text, token) in enumerate(zip(ready, tokens, strict=True)):
-            text.row.look(logits, index, token)
+            text.row.keep_logprob(logits, index, token)
             self._take(text, token)
 
     def _take(self, text: Text, token: int) -> None:

@@ -13,8 +13,8 @@ from camelid_core.errors import ModelError, UnknownName
 from camelid_core.models.gguf import brings_tokenizer, is_gguf
 from camelid_core.models.loading import Dtype, load_tokenizer
 from camelid_core.models.reference import Reference
-from camelid_serve.engine import Request, Scored
-from camelid_serve.engines.logprobs import scored
+from camelid_serve.engine import Request, TokenLogprob
+from camelid_serve.engines.logprobs import token_logprob
 from camelid_serve.engines.model_thread import ModelThread
 from camelid_serve.engines.token_stream import fail
 
@@ -72,10 +72,10 @@ class LlamaEngine(ModelThread[Text]):
         self._reading = Reading(native, slots)
         self._start()
 
-    def score(self, ids: Sequence[int], adapter: str | None, top: int) -> list[Scored]:
+    def prompt_logprobs(self, ids: Sequence[int], adapter: str | None, top: int) -> list[TokenLogprob]:
         """Every token of `ids` after the first, and last what the model would choose to come next."""
         self._check_all([Request(ids, adapter=adapter)])
-        return self._between_turns(lambda: self._score(ids, top))
+        return self._between_turns(lambda: self._prompt_logprobs(ids, top))
 
     def _check(self, request: Request) -> None:
         if request.adapter is not None:
@@ -111,14 +111,16 @@ class LlamaEngine(ModelThread[Text]):
         with self._changed:
             self._waiting.extendleft(texts)
 
-    def _score(self, ids: Sequence[int], top: int) -> list[Scored]:
-        place, found = self._reading.spare, list[Scored]()
+    def _prompt_logprobs(self, ids: Sequence[int], top: int) -> list[TokenLogprob]:
+        place, found = self._reading.spare, list[TokenLogprob]()
         following = [*ids[1:], None]
         try:
             for start in range(0, len(ids), _SCORED_AT_ONCE):
                 piece = ids[start : start + _SCORED_AT_ONCE]
                 logits = self._reading.read([Entry(token, at, place, True) for at, token in enumerate(piece, start)])
-                found += [_scored(row, token, top) for row, token in zip(logits, following[start:], strict=False)]
+                found += [
+                    _token_logprob(row, token, top) for row, token in zip(logits, following[start:], strict=False)
+                ]
         except NoRoom:
             raise ModelError("the model's cache is full of other requests; ask again.") from None
         finally:
@@ -126,5 +128,5 @@ class LlamaEngine(ModelThread[Text]):
         return found
 
 
-def _scored(logits: Any, token: int | None, top: int) -> Scored:
-    return scored(logits, int(logits.argmax()) if token is None else token, top)
+def _token_logprob(logits: Any, token: int | None, top: int) -> TokenLogprob:
+    return token_logprob(logits, int(logits.argmax()) if token is None else token, top)

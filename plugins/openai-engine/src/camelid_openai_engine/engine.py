@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from camelid_core.errors import ModelError, UnknownName
 from camelid_core.models.reference import Reference
-from camelid_serve.engine import Finish, PromptTooLong, Request, Scored, TokenEvent
+from camelid_serve.engine import FinishReason, PromptTooLong, Request, TokenLogprob, TokenEvent
 from camelid_serve.engines.token_stream import Events, TokenStream
 
 from .adapters import Roster
@@ -93,7 +93,7 @@ class HttpEngine:
         return self._upstream.alive
 
     @property
-    def shares(self) -> bool:
+    def serves_base(self) -> bool:
         """Whether the server has the bare base, too."""
         return bool(self._models[None])
 
@@ -121,7 +121,7 @@ class HttpEngine:
         """Have the server do something."""
         self._loop.run(self._upstream.post(path, body))
 
-    def takes_turns(self, name: str) -> str:
+    def why_not_batched(self, name: str) -> str:
         """Batches are the server's affair."""
         return ""
 
@@ -194,7 +194,7 @@ class HttpEngine:
         ids = piece.ids if piece.ids is not None else recoder.push(piece.text)
         if piece.ids is None and piece.finish is not None:
             ids += recoder.finish()
-        scored: Sequence[Scored | None] = piece.scored or [None] * len(ids)
+        scored: Sequence[TokenLogprob | None] = piece.scored or [None] * len(ids)
         wants = ticket.request.logprobs is not None
         for token, worth in zip(ids, scored, strict=True):
             if token in ticket.request.stops:
@@ -260,7 +260,7 @@ class _Ticket:
         self.request, self.body, self.index, self._events = request, body, index, events
         self.cancelled = self._told = self._ended = False
 
-    def tell(self, token: int | None, finish: Finish | None, scored: Scored | None = None) -> None:
+    def tell(self, token: int | None, finish: FinishReason | None, scored: TokenLogprob | None = None) -> None:
         if not self._ended:
             self._ended = finish is not None
             self._events.put(TokenEvent(self.index, token, finish, scored))

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from camelid_core.config import Config
 from camelid_core.errors import CamelidError
-from camelid_core.paths import given_path
+from camelid_core.paths import validated_path
 from pydantic import Field, field_validator
 
 
@@ -52,7 +52,7 @@ class ClientOptions(Config):
         """Raises ConfigError where the file cannot be read."""
         from .keys import read_key
 
-        return read_key(given_path(self.key_file, "key_file") if self.key_file else None)
+        return read_key(validated_path(self.key_file, "key_file") if self.key_file else None)
 
 
 class ServerOptions(Config):

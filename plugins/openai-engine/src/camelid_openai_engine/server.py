@@ -23,9 +23,9 @@ from typing import IO
 
 import httpx
 from camelid_core.errors import MissingPackage, ModelError
-from camelid_core.file_permissions import make_private, open_private
+from camelid_core.file_permissions import make_private_directory, open_private
 from camelid_core.jobs.watchdog import cap_log
-from camelid_core.paths import given_path
+from camelid_core.paths import validated_path
 from camelid_core.subprocesses import child_environment
 
 from . import child_guard
@@ -79,7 +79,7 @@ class Server:
         Raises:
             ModelError: it ended, or took too long; what it said last is in it.
         """
-        make_private(self._log_path.parent)
+        make_private_directory(self._log_path.parent)
         self._log = open_private(self._log_path, "ab")
         report(f"Starting {self.name}; its own words are in {self._log_path}")
         began = told = time.monotonic()
@@ -235,7 +235,7 @@ def find_program(program: str, name: str, install: str) -> str:
     Raises:
         MissingPackage: nowhere; with what to do.
     """
-    found = shutil.which(str(given_path(program, "program")) if "/" in program else program)
+    found = shutil.which(str(validated_path(program, "program")) if "/" in program else program)
     if found is None:
         raise MissingPackage(f"{name} needs the program {program!r}, which is not here. To have it: {install}.")
     return found

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from camelid_serve.engine import GREEDY, Sampling, Scored
+from camelid_serve.engine import GREEDY, Sampling, TokenLogprob
 
 from .flavours import Flavour
 
@@ -30,7 +30,7 @@ class Piece:
 
     text: str = ""
     ids: tuple[int, ...] | None = None
-    scored: tuple[Scored, ...] = ()
+    scored: tuple[TokenLogprob, ...] = ()
     finish: Literal["stop", "length"] | None = None
 
 
@@ -96,14 +96,14 @@ def _read_openai(value: Any, token_of: TokenOf) -> Piece:
     )
 
 
-def _scored_openai(logprobs: Any, ids: Sequence[int], token_of: TokenOf) -> tuple[Scored, ...]:
+def _scored_openai(logprobs: Any, ids: Sequence[int], token_of: TokenOf) -> tuple[TokenLogprob, ...]:
     """Nothing where they do not go with the ids, one each."""
     worths = (logprobs or {}).get("token_logprobs") or ()
     likeliest = (logprobs or {}).get("top_logprobs") or [None] * len(worths)
     if len(worths) != len(ids) or len(likeliest) != len(ids):
         return ()
     return tuple(
-        Scored(int(token), float(worth), _top(top or {}, token_of))
+        TokenLogprob(int(token), float(worth), _top(top or {}, token_of))
         for token, worth, top in zip(ids, worths, likeliest, strict=True)
     )
 
@@ -129,7 +129,7 @@ def _read_llama(value: Any, token_of: TokenOf) -> Piece:
     ended = value["stop"]
     ids = () if ended else tuple(map(int, value["tokens"]))  # the last one repeats what was said
     scored = tuple(
-        Scored(
+        TokenLogprob(
             int(each["id"]),
             float(each["logprob"]),
             tuple((int(other["id"]), float(other["logprob"])) for other in each["top_logprobs"]),

@@ -21,8 +21,8 @@ from camelid_core.errors import JobError, JobStopped, UsageError
 from camelid_core.events import read_events
 from camelid_core.jobs.advice import advice
 from camelid_core.jobs.deletion import delete as remove
-from camelid_core.jobs.foreground import open_store, stay_with
-from camelid_core.jobs.job import ACTIVE, ENDED, Job, State
+from camelid_core.jobs.foreground import open_store, run_queued_job
+from camelid_core.jobs.job import ACTIVE, ENDED, Job, JobState
 from camelid_core.jobs.presence import live_workers
 from camelid_core.jobs.run_directories import EVENTS, LOG, attempts
 from camelid_core.jobs.store import JobStore
@@ -105,10 +105,10 @@ def retry(
     """Queue a failed, cancelled, paused or lost job again; it goes on from what was saved."""
     store = _open()
     job = store.get(job_id)
-    if job.state != State.QUEUED:  # a lost one may be queued by now: it was asked for all the same
+    if job.state != JobState.QUEUED:  # a lost one may be queued by now: it was asked for all the same
         job = store.retry(job_id)
     if here:
-        _ended(stay_with(store, job_id))
+        _ended(run_queued_job(store, job_id))
         return
     hint = "" if live_workers(store) else f" {_NO_WORKER}"
     typer.echo(f"Job {job.id} is {job.state}.{hint}")
@@ -181,7 +181,7 @@ def _sweep(store: JobStore) -> None:
 
 
 def _current(store: JobStore) -> list[Job]:
-    under_way = store.list([state for state in State if state not in ENDED], limit=sys.maxsize)
+    under_way = store.list([state for state in JobState if state not in ENDED], limit=sys.maxsize)
     return sorted(under_way + store.list(ENDED, limit=_RECENT), key=lambda job: job.id, reverse=True)
 
 
@@ -239,5 +239,5 @@ def _asked(job: Job) -> None:
 def _ended(job: Job) -> None:
     said = filter(None, (f"Job {job.id} {job.state}.", job.published or job.error, advice(job)))
     typer.echo(" ".join(said))
-    if job.state != State.SUCCEEDED:
+    if job.state != JobState.SUCCEEDED:
         raise typer.Exit(JobStopped.exit_code if job.error_kind in STOPPED else 1)

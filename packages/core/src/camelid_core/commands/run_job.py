@@ -15,7 +15,7 @@ from camelid_core.config import Config
 from camelid_core.errors import JobError, JobStopped
 from camelid_core.jobs.advice import advice
 from camelid_core.jobs.foreground import run_in_foreground
-from camelid_core.jobs.job import Job, State
+from camelid_core.jobs.job import Job, JobState
 from camelid_core.jobs.publication import destination
 from camelid_core.models.reference import resolve_model
 from camelid_core.plugins import load_host
@@ -45,7 +45,7 @@ def run_job(task: str, config: Config, name: str, *models: str) -> Job:
         job = run_in_foreground(task, config, name, printer)
     finally:
         printer.close()
-    if job.state is not State.SUCCEEDED:
+    if job.state is not JobState.SUCCEEDED:
         text = " ".join(filter(None, (job.error or f"job {job.id} ended as {job.state}.", advice(job))))
         raise JobStopped(text) if job.error_kind in STOPPED else JobError(text)
     return job

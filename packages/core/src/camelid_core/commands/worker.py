@@ -8,7 +8,7 @@ from __future__ import annotations
 import typer
 
 from camelid_core.jobs.foreground import open_store
-from camelid_core.jobs.stop_signals import Stop, on_signals
+from camelid_core.jobs.stop_signals import StopSignal, stop_on_signals
 from camelid_core.jobs.worker import Worker
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -21,7 +21,7 @@ def worker(
 ) -> None:
     """Run queued jobs. Ctrl-C lets the job under way save; it is queued again for the next worker."""
     runner = Worker(open_store(), lease_seconds=lease, beat_seconds=lease / 6)
-    with on_signals(Stop()) as stop:
+    with stop_on_signals(StopSignal()) as stop:
         if not once:
             runner.run_forever(stop)
             return

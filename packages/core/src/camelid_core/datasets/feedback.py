@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from camelid_core.errors import DataError
-from camelid_core.file_permissions import make_private, open_private
+from camelid_core.file_permissions import make_private_directory, open_private
 from camelid_core.readers.feedback import IDENT, JUDGED, RETRACTED
 
 Row = Mapping[str, Any]
@@ -39,7 +39,7 @@ def say(path: Path, rows: Sequence[Row]) -> int:
     try:
         if all(row.get(RETRACTED) for row in rows) and not path.exists():
             return 0
-        make_private(path.parent)
+        make_private_directory(path.parent)
         with _alone(path) as file:
             return _add(file, list(_news(rows, _last_words(file))))
     except OSError as error:

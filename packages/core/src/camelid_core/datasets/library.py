@@ -15,7 +15,7 @@ from pathlib import Path
 
 from camelid_core import staging, strict_json
 from camelid_core.errors import DataError, UnknownName, UsageError
-from camelid_core.file_permissions import DIRECTORY, FILE, make_private
+from camelid_core.file_permissions import PRIVATE_DIRECTORY_MODE, PRIVATE_FILE_MODE, make_private_directory
 from camelid_core.integrity import sha256
 from camelid_core.paths import data_dir, safe_name
 from camelid_core.readers import SUFFIXES, Faults, read
@@ -67,7 +67,7 @@ def add(
         DataError: no records, or one that cannot be written.
     """
     refuse_taken(name)
-    with staging.directory(make_private(data_dir()) / name, DIRECTORY) as draft:
+    with staging.directory(make_private_directory(data_dir()) / name, PRIVATE_DIRECTORY_MODE) as draft:
         rows = write(records, draft / ROWS, "messages", faults)
         if not rows:
             raise DataError(f"there are no rows to make dataset {name!r} from.", "dataset_empty")
@@ -76,7 +76,7 @@ def add(
         )
         (draft / ABOUT).write_text(json.dumps(asdict(about), ensure_ascii=False, indent=2) + "\n", "utf-8")
         for path in draft.iterdir():
-            path.chmod(FILE)
+            path.chmod(PRIVATE_FILE_MODE)
         refuse_taken(name)  # it may have come meanwhile
         draft.rename(data_dir() / name)
     return get(name)
@@ -106,7 +106,7 @@ def remove(name: str) -> None:
     if path.is_file():
         path.unlink()
         return
-    with staging.aside(path):
+    with staging.set_aside(path):
         pass
 
 

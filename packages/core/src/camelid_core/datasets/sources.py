@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from camelid_core.errors import DataError, UnknownName
-from camelid_core.paths import HUB, given_path, is_here
+from camelid_core.paths import HUB, is_existing_path, validated_path
 from camelid_core.registry import Registry
 
 from . import library
@@ -29,7 +29,7 @@ def _parts(text: str, datasets: Registry[Dataset]) -> list[Source]:
 
 
 def _is_there(name: str, datasets: Registry[Dataset]) -> bool:
-    return name in datasets or is_here(name)
+    return name in datasets or is_existing_path(name)
 
 
 def open_source(name: str, datasets: Registry[Dataset]) -> Dataset:
@@ -49,7 +49,7 @@ def open_source(name: str, datasets: Registry[Dataset]) -> Dataset:
         return datasets[name]
     if library.has(name):
         return library.get(name)
-    path = given_path(name, "dataset")
+    path = validated_path(name, "dataset")
     if path.is_file():
         return file_dataset(path)
     if path.exists():

@@ -23,7 +23,7 @@ from camelid_core.integrity import write_durably
 from .run_directories import LOG, RESULT
 
 
-class How(StrEnum):
+class Outcome(StrEnum):
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     DISK_FULL = "disk_full"
@@ -32,7 +32,7 @@ class How(StrEnum):
     KILLED = "killed"
 
 
-class Exit(IntEnum):
+class ExitCode(IntEnum):
     """Exit codes of an attempt; they tell what there was no space to write."""
 
     DONE = 0
@@ -42,26 +42,26 @@ class Exit(IntEnum):
     SAVED = 76
 
 
-_EXIT = {
-    How.SUCCEEDED: Exit.DONE,
-    How.FAILED: Exit.FAILED,
-    How.DISK_FULL: Exit.DISK_FULL,
-    How.FENCED: Exit.FENCED,
-    How.SAVED: Exit.SAVED,
+_EXIT_CODES = {
+    Outcome.SUCCEEDED: ExitCode.DONE,
+    Outcome.FAILED: ExitCode.FAILED,
+    Outcome.DISK_FULL: ExitCode.DISK_FULL,
+    Outcome.FENCED: ExitCode.FENCED,
+    Outcome.SAVED: ExitCode.SAVED,
 }
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_FULL_TEXTS = tuple(os.strerror(code) for code in _FULL)
-_MEMORY = ("MemoryError", "OutOfMemoryError")
-_MEMORY_TEXT = "can't allocate memory"
-_NO_MEMORY = "The system ran out of memory and ended its process: take a smaller batch size, cutoff or model."
-_ACCELERATOR = ("AcceleratorError", "DeferredCudaCallError")
+_DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_DISK_FULL_TEXTS = tuple(os.strerror(code) for code in _DISK_FULL_ERRNOS)
+_OUT_OF_MEMORY_ERRORS = ("MemoryError", "OutOfMemoryError")
+_OUT_OF_MEMORY_TEXT = "can't allocate memory"
+_OOM_KILLED = "The system ran out of memory and ended its process: take a smaller batch size, cutoff or model."
+_ACCELERATOR_ERRORS = ("AcceleratorError", "DeferredCudaCallError")
 _ACCELERATOR_TEXTS = ("CUDA error", "HIP error", "NCCL error", "NVML")
 _DISK_ADVICE = "The disk is full. Free some space first."
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
-    how: How
+class AttemptResult:
+    how: Outcome
     message: str = ""
     kind: str = ""
     summary: Mapping[str, Any] = field(default_factory=dict)
@@ -70,22 +70,22 @@ class Result:
     @classmethod
     def of(cls, error: BaseException) -> Self:
         """What an exception means to the person whose job it ends."""
-        chain = list(_chain(error))
+        chain = list(_exception_chain(error))
         if any(_is_disk_full(each) for each in chain):
             said = next((str(each) for each in chain if isinstance(each, DiskFull)), _DISK_ADVICE)
-            return cls(How.DISK_FULL, said, "disk_full")
+            return cls(Outcome.DISK_FULL, said, "disk_full")
         if any(_is_out_of_memory(each) for each in chain):
             message = f"Out of memory: {error}. Take a smaller batch size, a shorter cutoff or a smaller model."
-            return cls(How.FAILED, message, "out_of_memory")
+            return cls(Outcome.FAILED, message, "out_of_memory")
         if isinstance(error, CamelidError):
-            return cls(How.FAILED, str(error), _snake(type(error).__name__))
-        if any(_is_accelerator(each) for each in chain):
-            return cls(How.FAILED, f"The graphics card failed: {_first_line(error)}.", "accelerator")
-        return cls(How.FAILED, f"{_last_line(error)} (the log has the traceback)", "crash")
+            return cls(Outcome.FAILED, str(error), _snake_case(type(error).__name__))
+        if any(_is_accelerator_error(each) for each in chain):
+            return cls(Outcome.FAILED, f"The graphics card failed: {_first_line(error)}.", "accelerator")
+        return cls(Outcome.FAILED, f"{_last_line(error)} (the log has the traceback)", "crash")
 
     @property
     def exit_code(self) -> int:
-        return _EXIT[self.how]
+        return _EXIT_CODES[self.how]
 
     def write(self, directory: Path) -> None:
         write_durably(directory / RESULT, json.dumps(asdict(self), default=str).encode(), private=True)
@@ -94,7 +94,7 @@ class Result:
     def read(cls, directory: Path) -> Self | None:
         try:
             values = json.loads((directory / RESULT).read_text(encoding="utf-8"))
-            return cls(**values | {"how": How(values["how"])})
+            return cls(**values | {"how": Outcome(values["how"])})
         except (OSError, ValueError, TypeError, KeyError):
             return None
 
@@ -103,15 +103,17 @@ class Result:
         """What is known of an attempt that left no file: its exit code, the end of its log, and whether the kernel
         ended a process for lack of `memory` meanwhile."""
         if code == -signal.SIGKILL and memory:
-            return cls(How.KILLED, _NO_MEMORY, "out_of_memory")
+            return cls(Outcome.KILLED, _OOM_KILLED, "out_of_memory")
         if code < 0:
-            return cls(How.KILLED, _killed_by(-code), f"killed_by_signal_{-code}")
-        if code == Exit.DISK_FULL:
-            return cls(How.DISK_FULL, _DISK_ADVICE, "disk_full")
-        if code in (Exit.FENCED, Exit.SAVED):
-            return cls(How.FENCED if code == Exit.FENCED else How.SAVED)
+            return cls(Outcome.KILLED, _killed_by(-code), f"killed_by_signal_{-code}")
+        if code == ExitCode.DISK_FULL:
+            return cls(Outcome.DISK_FULL, _DISK_ADVICE, "disk_full")
+        if code in (ExitCode.FENCED, ExitCode.SAVED):
+            return cls(Outcome.FENCED if code == ExitCode.FENCED else Outcome.SAVED)
         last = last_lines(directory / LOG, 1)
-        return cls(How.FAILED, f"Its process ended with exit code {code} and no result. Last line: {last!r}.", "crash")
+        return cls(
+            Outcome.FAILED, f"Its process ended with exit code {code} and no result. Last line: {last!r}.", "crash"
+        )
 
 
 def last_lines(log: Path, count: int, at_most: int = 64_000) -> str:
@@ -136,7 +138,7 @@ def _killed_by(number: int) -> str:
     return sentence
 
 
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
+def _exception_chain(error: BaseException | None) -> Iterator[BaseException]:
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
@@ -148,17 +150,21 @@ def _is_disk_full(error: BaseException) -> bool:
     # safetensors and torch report a full disk as errors of their own, with the system's words inside
     if isinstance(error, CamelidError):
         return isinstance(error, DiskFull)
-    return (isinstance(error, OSError) and error.errno in _FULL) or any(text in str(error) for text in _FULL_TEXTS)
+    return (isinstance(error, OSError) and error.errno in _DISK_FULL_ERRNOS) or any(
+        text in str(error) for text in _DISK_FULL_TEXTS
+    )
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
     # torch's error is known by name, so that torch need not be imported
-    return any(cls.__name__ in _MEMORY for cls in type(error).__mro__) or _MEMORY_TEXT in str(error)
+    return any(cls.__name__ in _OUT_OF_MEMORY_ERRORS for cls in type(error).__mro__) or _OUT_OF_MEMORY_TEXT in str(
+        error
+    )
 
 
-def _is_accelerator(error: BaseException) -> bool:
+def _is_accelerator_error(error: BaseException) -> bool:
     words = any(text in str(error) for text in _ACCELERATOR_TEXTS)
-    return words or any(cls.__name__ in _ACCELERATOR for cls in type(error).__mro__)
+    return words or any(cls.__name__ in _ACCELERATOR_ERRORS for cls in type(error).__mro__)
 
 
 def _first_line(error: BaseException) -> str:
@@ -169,5 +175,5 @@ def _last_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
-def _snake(name: str) -> str:
+def _snake_case(name: str) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()

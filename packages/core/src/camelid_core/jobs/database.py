@@ -17,7 +17,7 @@ import psutil
 
 from camelid_core import staging
 from camelid_core.errors import JobError
-from camelid_core.file_permissions import make_private
+from camelid_core.file_permissions import make_private_directory
 from camelid_core.integrity import fsync_directory
 
 # before 3.51.3 a write-ahead log can corrupt the file when it is reset (sqlite.org, 2026-03-13)
@@ -72,7 +72,7 @@ class Database:
     def _create(self, schema: str) -> None:
         """Built beside and linked into place, so that the file is complete or absent."""
         _refuse_network(self.path.parent)
-        make_private(self.path.parent, self.path.parent)
+        make_private_directory(self.path.parent, self.path.parent)
         with staging.directory(self.path) as draft:  # not a file: its lock might be in the way of SQLite's own
             built = draft / self.path.name
             built.touch(0o600)

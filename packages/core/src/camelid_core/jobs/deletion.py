@@ -14,7 +14,7 @@ from camelid_core import staging
 from camelid_core.artefacts import is_artefact, read_artefact
 from camelid_core.errors import ArtefactError, JobError
 
-from .job import ENDED, Job, State
+from .job import ENDED, Job, JobState
 from .run_directories import attempt_directory
 from .store import JobStore
 
@@ -36,12 +36,12 @@ def delete(store: JobStore, job_id: int, result: bool = False) -> Job:
         def clear() -> None:
             for path in (directory, published):
                 if path is not None and path.exists():
-                    gone[path] = aside.enter_context(staging.aside(path))
+                    gone[path] = aside.enter_context(staging.set_aside(path))
 
         try:
             return store.delete(job_id, clear)
         except BaseException:
-            _put_back(gone)
+            _restore(gone)
             raise
 
 
@@ -50,7 +50,7 @@ def users_of(store: JobStore, job: Job) -> list[str]:
     if not job.published:
         return []
     published = Path(job.published)
-    return [*_made_on(published, store.path.parent / "artefacts"), *_asked_of(store, job, published)]
+    return [*_artefacts_based_on(published, store.path.parent / "artefacts"), *_jobs_using(store, job, published)]
 
 
 def _refuse_used(store: JobStore, job: Job, published: Path) -> None:
@@ -61,7 +61,7 @@ def _refuse_used(store: JobStore, job: Job, published: Path) -> None:
         raise JobError(f"{published.name!r} is used by {', '.join(users)}; nothing was deleted. Delete those first.")
 
 
-def _made_on(published: Path, artefacts: Path) -> Iterator[str]:
+def _artefacts_based_on(published: Path, artefacts: Path) -> Iterator[str]:
     for path in artefacts.iterdir() if artefacts.is_dir() else ():
         if path == published or not is_artefact(path):
             continue
@@ -71,28 +71,28 @@ def _made_on(published: Path, artefacts: Path) -> Iterator[str]:
                 yield f"artefact {path.name!r}"
 
 
-def _asked_of(store: JobStore, job: Job, published: Path) -> Iterator[str]:
+def _jobs_using(store: JobStore, job: Job, published: Path) -> Iterator[str]:
     names = {published.name, str(published)}
-    for other in store.list([state for state in State if state not in ENDED], limit=1000):
-        if other.id != job.id and names & set(_texts(other.config)):
+    for other in store.list([state for state in JobState if state not in ENDED], limit=1000):
+        if other.id != job.id and names & set(_strings_in(other.config)):
             yield f"job {other.id}"
-    for other in store.list([State.SUCCEEDED], limit=1000):
+    for other in store.list([JobState.SUCCEEDED], limit=1000):
         if other.id != job.id and other.published == job.published:
             yield f"job {other.id}, which published there after it"
 
 
-def _texts(value: Any) -> Iterator[str]:
+def _strings_in(value: Any) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
         for each in value.values():
-            yield from _texts(each)
+            yield from _strings_in(each)
     elif isinstance(value, list | tuple):
         for each in value:
-            yield from _texts(each)
+            yield from _strings_in(each)
 
 
-def _put_back(gone: dict[Path, Path]) -> None:
+def _restore(gone: dict[Path, Path]) -> None:
     for original, path in gone.items():
         with suppress(OSError):
             path.rename(original)

@@ -14,16 +14,16 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from camelid_core.file_permissions import open_private
-from camelid_core.subprocesses import child_environment, module_command, withheld_from_addresses
+from camelid_core.subprocesses import child_environment, module_command, variables_with_credentials
 
 from .job import Job
-from .process_identity import MARK, Identity
+from .process_identity import ATTEMPT_VARIABLE, ProcessIdentity
 from .run_directories import LOG, home_of
 
-_HELD_BACK = {signal.SIGTERM, signal.SIGUSR1}
+_BLOCKED_SIGNALS = {signal.SIGTERM, signal.SIGUSR1}
 
 
-class Handle(Protocol):
+class AttemptHandle(Protocol):
     """One started attempt."""
 
     @property
@@ -46,7 +46,7 @@ class Executor(Protocol):
     @property
     def name(self) -> str: ...
 
-    def start(self, job: Job, directory: Path) -> Handle:
+    def start(self, job: Job, directory: Path) -> AttemptHandle:
         """Start the claimed job's attempt in `directory`, which exists and is empty."""
 
     def clear(self, directory: Path) -> None:
@@ -64,16 +64,16 @@ class LocalExecutor:
     def __init__(self, module: str = "camelid_core.jobs.attempt") -> None:
         self._module = module
 
-    def start(self, job: Job, directory: Path) -> Handle:
+    def start(self, job: Job, directory: Path) -> AttemptHandle:
         home = home_of(directory)
         mark = secrets.token_hex(16)
         command = module_command(self._module, "--home", str(home), str(job.id), str(job.epoch))
-        environment = child_environment(os.environ) | {"CAMELID_HOME": str(home), MARK: mark}
+        environment = child_environment(os.environ) | {"CAMELID_HOME": str(home), ATTEMPT_VARIABLE: mark}
         # the child inherits the block and lifts it once it listens, so that no request finds it deaf
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD_BACK)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED_SIGNALS)
         try:
             with open_private(directory / LOG, "ab") as log:
-                log.write(_told(withheld_from_addresses(os.environ)).encode())
+                log.write(_withheld_credentials_note(variables_with_credentials(os.environ)).encode())
                 log.flush()
                 process = subprocess.Popen(
                     command,
@@ -86,7 +86,7 @@ class LocalExecutor:
                 )
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        handle = LocalHandle(process, Identity.of(process.pid, mark))
+        handle = LocalHandle(process, ProcessIdentity.of(process.pid, mark))
         try:
             handle.record(directory)
         except BaseException:
@@ -95,13 +95,13 @@ class LocalExecutor:
         return handle
 
     def clear(self, directory: Path) -> None:
-        identity = Identity.read(directory)
+        identity = ProcessIdentity.read(directory)
         if identity is not None:
             identity.end()
 
 
 class LocalHandle:
-    def __init__(self, process: subprocess.Popen[bytes], identity: Identity) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], identity: ProcessIdentity) -> None:
         self._process = process
         self._identity = identity
 
@@ -125,7 +125,7 @@ class LocalHandle:
         self._process.wait()
 
 
-def _told(withheld: Sequence[str]) -> str:
+def _withheld_credentials_note(withheld: Sequence[str]) -> str:
     """The first line of a log where something may be missed."""
     if not withheld:
         return ""

@@ -18,19 +18,19 @@ from camelid_core.paths import home as default_home
 from camelid_core.subprocesses import module_command, safe_environment
 
 from .job import Job
-from .presence import reserve
-from .run_directories import JOBS
-from .stop_signals import Stop, on_signals
+from .presence import reserve_worker_start
+from .run_directories import JOBS_DATABASE
+from .stop_signals import StopSignal, stop_on_signals
 from .store import JobStore
 from .supervision import OnEvent
 from .worker import Worker
 
-_HOLD_SECONDS = 10.0
+_RESERVED_SECONDS = 10.0
 
 
 def open_store(home: Path | None = None) -> JobStore:
     """The job table of a home directory, made where there is none."""
-    return JobStore((home or default_home()) / JOBS)
+    return JobStore((home or default_home()) / JOBS_DATABASE)
 
 
 def run_in_foreground(
@@ -48,20 +48,20 @@ def run_in_foreground(
     """
     store = open_store(home)
     values = config.model_dump(mode="json") if isinstance(config, Config) else config
-    job = store.submit(task, values, name, hold=_HOLD_SECONDS)
-    return stay_with(store, job.id, on_event)
+    job = store.submit(task, values, name, hold=_RESERVED_SECONDS)
+    return run_queued_job(store, job.id, on_event)
 
 
-def stay_with(store: JobStore, job_id: int, on_event: OnEvent | None = None) -> Job:
+def run_queued_job(store: JobStore, job_id: int, on_event: OnEvent | None = None) -> Job:
     """Run a queued job here, with its events going to `on_event`."""
-    with on_signals(Stop()) as stop:
+    with stop_on_signals(StopSignal()) as stop:
         return Worker(store).run_job(job_id, on_event, stop)
 
 
 def ensure_worker(home: Path | None = None) -> bool:
     """Start a worker that outlives this process, unless one lives; True if one was started."""
     store = open_store(home)
-    if not reserve(store):
+    if not reserve_worker_start(store):
         return False
     directory = store.path.parent
     with open_private(directory / "worker.log", "ab") as log:

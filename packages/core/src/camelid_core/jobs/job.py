@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
 
-Request = Literal["", "finish", "cancel"]
+JobRequest = Literal["", "finish", "cancel"]
 """What a person asked of a job under way: nothing; end early and keep the result; save and stop."""
 
 
-class State(StrEnum):
+class JobState(StrEnum):
     QUEUED = "queued"
     CLAIMED = "claimed"
     RUNNING = "running"
@@ -25,23 +25,27 @@ class State(StrEnum):
     LOST = "lost"
 
 
-NEXT: Mapping[State, frozenset[State]] = {
-    State.QUEUED: frozenset({State.CLAIMED, State.CANCELLED}),
-    State.CLAIMED: frozenset({State.RUNNING, State.FAILED, State.CANCELLED, State.PAUSED, State.LOST}),
-    State.RUNNING: frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED, State.PAUSED, State.LOST}),
-    State.LOST: frozenset({State.QUEUED, State.FAILED, State.CANCELLED}),
-    State.FAILED: frozenset({State.QUEUED}),
-    State.CANCELLED: frozenset({State.QUEUED}),
-    State.PAUSED: frozenset({State.QUEUED}),
-    State.SUCCEEDED: frozenset(),
+TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
+    JobState.QUEUED: frozenset({JobState.CLAIMED, JobState.CANCELLED}),
+    JobState.CLAIMED: frozenset(
+        {JobState.RUNNING, JobState.FAILED, JobState.CANCELLED, JobState.PAUSED, JobState.LOST}
+    ),
+    JobState.RUNNING: frozenset(
+        {JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.PAUSED, JobState.LOST}
+    ),
+    JobState.LOST: frozenset({JobState.QUEUED, JobState.FAILED, JobState.CANCELLED}),
+    JobState.FAILED: frozenset({JobState.QUEUED}),
+    JobState.CANCELLED: frozenset({JobState.QUEUED}),
+    JobState.PAUSED: frozenset({JobState.QUEUED}),
+    JobState.SUCCEEDED: frozenset(),
 }
 """Every transition there is. `lost` waits for its next attempt and becomes `queued` again by itself;
 `failed`, `cancelled` and `paused` do so only when a person retries them."""
 
-ACTIVE = frozenset({State.CLAIMED, State.RUNNING})
+ACTIVE = frozenset({JobState.CLAIMED, JobState.RUNNING})
 """An attempt holds the job under a lease."""
 
-ENDED = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED, State.PAUSED})
+ENDED = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.PAUSED})
 """Nothing happens any more unless a person asks."""
 
 
@@ -60,9 +64,9 @@ class Job:
     name: str = ""
     key: str | None = None
     priority: int = 0
-    state: State = State.QUEUED
+    state: JobState = JobState.QUEUED
     epoch: int = 0
-    request: Request = ""
+    request: JobRequest = ""
     owner: str = ""
     process: str = ""
     boot: str = ""

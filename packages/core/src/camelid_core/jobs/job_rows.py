@@ -10,7 +10,7 @@ import sqlite3
 from dataclasses import fields
 from typing import Any
 
-from .job import Job, State
+from .job import Job, JobState
 
 VERSION = 1
 
@@ -48,4 +48,4 @@ def to_values(job: Job) -> dict[str, Any]:
 
 def from_row(row: sqlite3.Row) -> Job:
     values = dict(row)
-    return Job(**values | {name: json.loads(values[name]) for name in _JSON} | {"state": State(values["state"])})
+    return Job(**values | {name: json.loads(values[name]) for name in _JSON} | {"state": JobState(values["state"])})

@@ -16,10 +16,10 @@ from camelid_core.errors import JobError, StaleAttempt
 from .job import Job
 from .store import JobStore
 
-_LOOK_SECONDS = 1.0
+_POLL_SECONDS = 1.0
 
 
-class Lease:
+class JobLease:
     """While entered, the claimed `job` stays ours, unless `lost` says otherwise."""
 
     def __init__(self, store: JobStore, job: Job, beat_seconds: float) -> None:
@@ -46,7 +46,7 @@ class Lease:
         self._thread.join()
 
     def _keep(self) -> None:
-        while not self.lost and not self._over.wait(min(_LOOK_SECONDS, self._beat)):
+        while not self.lost and not self._over.wait(min(_POLL_SECONDS, self._beat)):
             try:
                 self._turn()
             except StaleAttempt:

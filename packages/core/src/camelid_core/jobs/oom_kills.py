@@ -11,7 +11,7 @@ _ROOT = Path("/sys/fs/cgroup")
 _OWN = Path("/proc/self/cgroup")
 
 
-def memory_kills(own: Path = _OWN, root: Path = _ROOT) -> int:
+def count_oom_kills(own: Path = _OWN, root: Path = _ROOT) -> int:
     """How many processes of this control group were ended so far because memory ran out; 0 where nobody counts."""
     try:
         place = next(line[3:] for line in own.read_text(encoding="ascii").splitlines() if line.startswith("0::"))

@@ -26,7 +26,7 @@ def live_workers(store: JobStore) -> list[str]:
         return [row["name"] for row in db.execute(query, (store.clock.boot(), store.clock.now()))]
 
 
-def reserve(store: JobStore) -> bool:
+def reserve_worker_start(store: JobStore) -> bool:
     """True for one caller if no worker lives or is about to: that caller starts one."""
     with store.database.write() as db:
         now = store.clock.now()
@@ -37,7 +37,7 @@ def reserve(store: JobStore) -> bool:
         return True
 
 
-class Presence:
+class WorkerPresence:
     """While entered, the worker `name` counts as living."""
 
     def __init__(self, store: JobStore, name: str) -> None:

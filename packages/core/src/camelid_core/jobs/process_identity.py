@@ -22,16 +22,16 @@ from camelid_core.integrity import write_durably
 
 from .clock import boot_id
 
-MARK = "CAMELID_ATTEMPT"
+ATTEMPT_VARIABLE = "CAMELID_ATTEMPT"
 """The environment variable that all processes of one attempt share."""
 
 _FILE = "process.json"
-_ROUNDS = 10
+_MAX_KILL_ROUNDS = 10
 _FIRST_PAUSE = 0.01
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
+class ProcessIdentity:
     pid: int
     started: str
     boot: str
@@ -39,7 +39,7 @@ class Identity:
 
     @classmethod
     def of(cls, pid: int, mark: str) -> Self:
-        return cls(pid, started(pid), boot_id(), mark)
+        return cls(pid, process_start_time(pid), boot_id(), mark)
 
     def write(self, directory: Path) -> None:
         write_durably(directory / _FILE, json.dumps(asdict(self)).encode(), private=True)
@@ -59,7 +59,12 @@ class Identity:
 
     @property
     def alive(self) -> bool:
-        return self.pid > 1 and self.boot == boot_id() and self.started != "" and self.started == started(self.pid)
+        return (
+            self.pid > 1
+            and self.boot == boot_id()
+            and self.started != ""
+            and self.started == process_start_time(self.pid)
+        )
 
     def end(self) -> None:
         """Kill the group this process leads and everything that carries its mark; they are gone when this returns,
@@ -67,7 +72,7 @@ class Identity:
         if self._leads_a_foreign_group():
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, signal.SIGKILL)
-        for number in range(_ROUNDS):  # who forks faster than we look, or takes its time to die, is met again
+        for number in range(_MAX_KILL_ROUNDS):  # who forks faster than we look, or takes its time to die, is met again
             if not self._kill_marked():
                 return
             time.sleep(_FIRST_PAUSE * 2**number)
@@ -83,13 +88,17 @@ class Identity:
         killed = 0
         for process in psutil.process_iter():
             with suppress(psutil.Error, OSError):
-                if process.pid not in (0, 1, os.getpid()) and self.mark and process.environ().get(MARK) == self.mark:
+                if (
+                    process.pid not in (0, 1, os.getpid())
+                    and self.mark
+                    and process.environ().get(ATTEMPT_VARIABLE) == self.mark
+                ):
                     process.kill()  # psutil checks the start time again before it signals
                     killed += 1
         return killed
 
 
-def started(pid: int) -> str:
+def process_start_time(pid: int) -> str:
     """When the process began, as a text that is compared and never computed with; '' if there is none.
 
     On Linux these are kernel ticks since boot, which a change of the wall clock does not move.

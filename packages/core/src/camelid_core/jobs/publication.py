@@ -16,13 +16,13 @@ from typing import Any
 
 from camelid_core import staging
 from camelid_core.errors import CamelidError, JobError
-from camelid_core.file_permissions import make_private, share
+from camelid_core.file_permissions import inherit_directory_permissions, make_private_directory
 from camelid_core.integrity import fsync_directory, write_durably
-from camelid_core.paths import artefacts_dir, given_path, safe_name
+from camelid_core.paths import artefacts_dir, safe_name, validated_path
 
-from .attempt_result import Result
-from .job import Job, State
-from .run_directories import OUTPUT, PLACED, RESULT, home_of
+from .attempt_result import AttemptResult
+from .job import Job, JobState
+from .run_directories import OUTPUT, PLACEMENT, RESULT, home_of
 from .store import JobStore
 
 Verify = Callable[[Path], object]
@@ -41,10 +41,10 @@ def destination(config: Any) -> Path | None:
     if not given:
         return None
     try:
-        path = given_path(given, "output")
+        path = validated_path(given, "output")
         path = path if path.is_absolute() else artefacts_dir() / safe_name(str(path), "output")
-        _refuse_taken(path)
-        _try(path)
+        _refuse_occupied(path)
+        _try_placing(path)
     except CamelidError:
         raise
     except OSError as error:
@@ -52,7 +52,7 @@ def destination(config: Any) -> Path | None:
     return path
 
 
-def _try(path: Path) -> None:
+def _try_placing(path: Path) -> None:
     """Do what publishing will do, a level deeper, and take it away again: only the system knows whether it can be."""
     above = next(each for each in path.parents if os.path.lexists(each))
     with staging.directory(above / "trial") as trial:
@@ -67,7 +67,7 @@ def _reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error).rstrip(".")
 
 
-def publish(store: JobStore, job: Job, attempt: Path, result: Result, verify: Verify) -> Job:
+def publish(store: JobStore, job: Job, attempt: Path, result: AttemptResult, verify: Verify) -> Job:
     """Verify the output of a successful attempt and move it to its final place, if the job is still ours.
 
     Raises:
@@ -79,18 +79,18 @@ def publish(store: JobStore, job: Job, attempt: Path, result: Result, verify: Ve
     if placed is not None:
         return store.publish(job, lambda: placed, result.summary)
     if not output.exists():
-        return store.finish(job, State.SUCCEEDED, summary=result.summary)
+        return store.finish(job, JobState.SUCCEEDED, summary=result.summary)
     try:
         verify(output)
     except CamelidError:
         (attempt / RESULT).unlink()  # a retry must do the work again, not offer this again
         raise
-    share(output)
+    inherit_directory_permissions(output)
     sync(output)
     target = Path(result.publish_to) if result.publish_to else home_of(attempt) / "artefacts" / job.label
-    place = _Place(attempt, target, explicit=result.publish_to is not None)
+    place = _ResultPlacement(attempt, target, explicit=result.publish_to is not None)
     try:
-        make_private(target.parent, home_of(attempt))
+        make_private_directory(target.parent, home_of(attempt))
         return _publish_to(store, job, output, place, result)
     except OSError as error:
         raise JobError(
@@ -99,7 +99,7 @@ def publish(store: JobStore, job: Job, attempt: Path, result: Result, verify: Ve
         ) from error
 
 
-def _publish_to(store: JobStore, job: Job, output: Path, place: _Place, result: Result) -> Job:
+def _publish_to(store: JobStore, job: Job, output: Path, place: _ResultPlacement, result: AttemptResult) -> Job:
     try:
         return store.publish(job, lambda: place(output), result.summary)
     except OSError as error:
@@ -108,7 +108,7 @@ def _publish_to(store: JobStore, job: Job, output: Path, place: _Place, result: 
     return _publish_across(store, job, output, place, result)
 
 
-def _publish_across(store: JobStore, job: Job, output: Path, place: _Place, result: Result) -> Job:
+def _publish_across(store: JobStore, job: Job, output: Path, place: _ResultPlacement, result: AttemptResult) -> Job:
     """The final place is on another file system: copy beside it first, outside the lock."""
     with staging.directory(place.target) as copy:
         shutil.copytree(output, copy, symlinks=True, dirs_exist_ok=True)
@@ -118,7 +118,7 @@ def _publish_across(store: JobStore, job: Job, output: Path, place: _Place, resu
     return published
 
 
-class _Place:
+class _ResultPlacement:
     """Renames a directory to `target`, or to `target-2`, `-3` … where we chose the name."""
 
     def __init__(self, attempt: Path, target: Path, explicit: bool) -> None:
@@ -131,17 +131,17 @@ class _Place:
         found = staged.stat()
         # should we die between the rename and the commit, the next attempt finds by this that all is done
         note = {"path": str(final), "device": found.st_dev, "inode": found.st_ino}
-        write_durably(self._attempt / PLACED, json.dumps(note).encode(), private=True)
+        write_durably(self._attempt / PLACEMENT, json.dumps(note).encode(), private=True)
         staged.rename(final)
         fsync_directory(final.parent)
         return final
 
     def _free(self) -> Path:
         if self._explicit:
-            _refuse_taken(self.target)
+            _refuse_occupied(self.target)
             return self.target
         names = (self.target.with_name(f"{self.target.name}-{n}") for n in count(2))
-        return self.target if not _taken(self.target) else next(path for path in names if not _taken(path))
+        return self.target if not _is_occupied(self.target) else next(path for path in names if not _is_occupied(path))
 
 
 def sync(directory: Path) -> None:
@@ -155,7 +155,7 @@ def sync(directory: Path) -> None:
 
 def _already_placed(attempt: Path) -> Path | None:
     try:
-        note = json.loads((attempt / PLACED).read_text(encoding="utf-8"))
+        note = json.loads((attempt / PLACEMENT).read_text(encoding="utf-8"))
         path = Path(note["path"])
         found = path.stat()
     except (OSError, ValueError, KeyError):
@@ -163,14 +163,14 @@ def _already_placed(attempt: Path) -> Path | None:
     return path if (found.st_dev, found.st_ino) == (note["device"], note["inode"]) else None
 
 
-def _refuse_taken(path: Path) -> None:
-    if _taken(path):
+def _refuse_occupied(path: Path) -> None:
+    if _is_occupied(path):
         raise JobError(
             f"{path} exists already and is not empty; nothing was overwritten. Give another output or move it."
         )
 
 
-def _taken(path: Path) -> bool:
+def _is_occupied(path: Path) -> bool:
     """An empty directory is free: renaming onto it replaces it."""
     if path.is_symlink() or not path.is_dir():
         return path.is_symlink() or path.exists()

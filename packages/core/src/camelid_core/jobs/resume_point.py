@@ -12,21 +12,21 @@ from camelid_core.events import read_events
 
 from .run_directories import EVENTS, attempts
 
-_TOLD = ("resume", "checkpoint")
+_STEP_EVENTS = ("resume", "checkpoint")
 
 
-def kept(home: Path, job_id: int) -> int | None:
+def resume_step(home: Path, job_id: int) -> int | None:
     """The step from which another attempt would go on, 0 if from the beginning; None if the task does not say."""
     for directory in attempts(home, job_id):
-        steps = [event["step"] for event in read_events(directory / EVENTS)[0] if event["kind"] in _TOLD]
+        steps = [event["step"] for event in read_events(directory / EVENTS)[0] if event["kind"] in _STEP_EVENTS]
         if steps:
             return int(steps[-1])
     return None
 
 
-def going_on(home: Path, job_id: int) -> str:
+def resume_hint(home: Path, job_id: int) -> str:
     """What a person can type to go on, and from where that would be."""
-    step = kept(home, job_id)
+    step = resume_step(home, job_id)
     if step is None:
         then = "goes on from what it kept, if anything"
     elif step:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-JOBS = "jobs.sqlite3"
+JOBS_DATABASE = "jobs.sqlite3"
 EVENTS = "events.jsonl"
 LOG = "log.txt"
 OUTPUT = "output"
 RESULT = "result.json"
-PLACED = "placed.json"
+PLACEMENT = "placed.json"
 _DIGITS = 12
 """What is longer is no number of ours, and may be more than a table can hold."""
 
@@ -21,7 +21,7 @@ def attempt_directory(home: Path, job_id: int, epoch: int) -> Path:
     return home / "runs" / f"{job_id:06d}" / str(epoch)
 
 
-def newest_number(home: Path) -> int:
+def highest_job_number(home: Path) -> int:
     """The highest number of a job that has a directory, 0 if there is none."""
     try:
         names = [path.name for path in (home / "runs").iterdir()]
@@ -43,7 +43,7 @@ def attempts(home: Path, job_id: int) -> list[Path]:
     return sorted(found, key=lambda path: int(path.name), reverse=True)
 
 
-def earlier(attempt: Path) -> tuple[Path, ...]:
+def earlier_attempts(attempt: Path) -> tuple[Path, ...]:
     """The directories of attempts before this one at the same job, the newest first."""
     found = attempts(home_of(attempt), int(attempt.parent.name))
     return tuple(path for path in found if int(path.name) < int(attempt.name))

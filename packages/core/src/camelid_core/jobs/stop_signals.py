@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 
-class Stop:
+class StopSignal:
     """Called once: save and leave. Called twice: leave now. True once it was called.
 
     A plain counter and no `threading.Event`, whose lock a signal handler could find taken by the
@@ -33,7 +33,7 @@ class Stop:
 
 
 @contextmanager
-def on_signals(stop: Stop) -> Iterator[Stop]:
+def stop_on_signals(stop: StopSignal) -> Iterator[StopSignal]:
     """While entered, SIGINT and SIGTERM call `stop`, and so does a terminal that is closed, which may say so twice
     and means it once. Outside the main thread nothing changes."""
     if threading.current_thread() is not threading.main_thread():

@@ -12,19 +12,19 @@ from typing import Any
 
 from camelid_core.events import read_events
 
-from .executors import Handle
-from .lease import Lease
+from .executors import AttemptHandle
+from .lease import JobLease
 from .run_directories import EVENTS
-from .stop_signals import Stop
+from .stop_signals import StopSignal
 
 OnEvent = Callable[[dict[str, Any]], None]
 
 SAVE_SECONDS = 20.0
-_MOST_SECONDS = 600.0
+_MAX_SAVE_SECONDS = 600.0
 _TICK_SECONDS = 0.1
 
 
-class Relay:
+class EventRelay:
     """Hands an attempt's new events to a callback; `leaving` are the seconds it said that it may take to leave."""
 
     def __init__(self, directory: Path, on_event: OnEvent | None) -> None:
@@ -37,7 +37,7 @@ class Relay:
         events, self._offset = read_events(self._path, self._offset)
         for event in events:
             if event["kind"] == "progress" and isinstance(seconds := event.get("leaving"), int | float):
-                self.leaving = min(seconds, _MOST_SECONDS)
+                self.leaving = min(seconds, _MAX_SAVE_SECONDS)
             if self._on_event is not None:
                 self._tell(self._on_event, event)
 
@@ -48,7 +48,9 @@ class Relay:
             self._on_event = None  # a terminal that was closed: the job goes on without it, or saves as it is asked to
 
 
-def supervise(handle: Handle, lease: Lease, stop: Stop, relay: Relay, save_seconds: float = SAVE_SECONDS) -> int | None:
+def supervise(
+    handle: AttemptHandle, lease: JobLease, stop: StopSignal, relay: EventRelay, save_seconds: float = SAVE_SECONDS
+) -> int | None:
     """Wait until the attempt ends: its exit code, or None if the job is not ours any more.
 
     Whoever is asked to save has `save_seconds` for it, or as long as it said before that it may take; to finish there

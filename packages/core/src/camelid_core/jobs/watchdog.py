@@ -15,20 +15,20 @@ from contextlib import suppress
 import psutil
 
 from camelid_core.errors import JobError
-from camelid_core.tasks import Stop
+from camelid_core.tasks import StopRequest
 
-from .attempt_result import Exit
-from .job import ACTIVE, Job, Request
+from .attempt_result import ExitCode
+from .job import ACTIVE, Job, JobRequest
 from .store import JobStore
 
 _LOG_BYTES = 50_000_000
 _GRACE_SECONDS = 20.0
 _STDOUT = 1
-_STOPS: dict[Request, Stop] = {"": "", "finish": "finish", "cancel": "save"}
+_STOP_REQUESTS: dict[JobRequest, StopRequest] = {"": "", "finish": "finish", "cancel": "save"}
 
 
 class Watchdog(threading.Thread):
-    def __init__(self, store: JobStore, job: Job, ask: Callable[[Stop], None]) -> None:
+    def __init__(self, store: JobStore, job: Job, ask: Callable[[StopRequest], None]) -> None:
         super().__init__(name="watchdog", daemon=True)
         self._store = store
         self._job = job
@@ -53,9 +53,9 @@ class Watchdog(threading.Thread):
                 self.fenced = True
                 self._ask("save")
                 time.sleep(self._grace)
-                _end(Exit.FENCED)
+                _exit_with_children(ExitCode.FENCED)
         time.sleep(_GRACE_SECONDS)
-        _end(self._exit_code)
+        _exit_with_children(self._exit_code)
 
     def _wanted(self) -> bool:
         with suppress(JobError):  # unreadable for a while: the lease we know of decides
@@ -63,7 +63,7 @@ class Watchdog(threading.Thread):
             if job.epoch != self._job.epoch or job.state not in ACTIVE:
                 return False
             self._job = job
-            self._ask(_STOPS[job.request])
+            self._ask(_STOP_REQUESTS[job.request])
         clock = self._store.clock
         return self._job.boot == clock.boot() and self._job.lease >= clock.now()
 
@@ -76,7 +76,7 @@ def cap_log(descriptor: int, limit: int) -> None:
             os.write(descriptor, f"\n[the log was over {limit // 1_000_000} MB; the rest was cut here]\n".encode())
 
 
-def _end(exit_code: int) -> None:
+def _exit_with_children(exit_code: int) -> None:
     with suppress(psutil.Error):
         for child in psutil.Process().children(recursive=True):
             with suppress(psutil.Error):

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from camelid_core import staging
 from camelid_core.errors import ModelError
-from camelid_core.file_permissions import make_private
+from camelid_core.file_permissions import make_private_directory
 from camelid_core.integrity import refuse_pickles, sha256
 from camelid_core.paths import models_dir
 from camelid_core.plugins import Host
@@ -45,7 +45,7 @@ def pull(name: str, host: Host, report: Report, offline: bool = False) -> Path:
         report(f"{name} is already here: {target}")
         return target
     try:
-        make_private(models_dir())
+        make_private_directory(models_dir())
         with staging.directory(target) as draft:
             staged = draft / "model"
             _stage(name, weights, staged, report, offline)

@@ -14,7 +14,7 @@ from typing import Any
 
 from camelid_core.artefacts import Manifest, is_artefact, read_artefact
 from camelid_core.errors import ModelError, UnknownName, UsageError
-from camelid_core.paths import HUB, artefacts_dir, given_path, models_dir, safe_name
+from camelid_core.paths import HUB, artefacts_dir, models_dir, safe_name, validated_path
 from camelid_core.plugins import Host
 from camelid_core.templates.hf_chat_template import OWN, chat_template_of
 
@@ -98,7 +98,7 @@ def _find(name: str, known: Mapping[str, tuple[Weights, ModelAdapter]]) -> Path 
 
     A Hub id is what was pulled by it, else what was pulled by the name it is registered under.
     """
-    paths = [given_path(name, "model"), artefacts_dir() / name, models_dir() / name]
+    paths = [validated_path(name, "model"), artefacts_dir() / name, models_dir() / name]
     with suppress(UsageError):  # no Hub id, but perhaps a path
         paths.append(pulled_dir(name))
     paths += [models_dir() / weights.name for weights, _ in known.values() if weights.hub_id == name]

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from camelid_core.errors import DataError
-from camelid_core.file_permissions import make_private
+from camelid_core.file_permissions import make_private_directory
 from camelid_core.tokenization.encoder import IGNORE, Example
 
 from .shards import Place
@@ -50,7 +50,7 @@ class Lease:
     """A directory that is in use: it is not pruned. The lock goes with the process, however that ends."""
 
     def __init__(self, directory: Path) -> None:
-        make_private(directory)
+        make_private_directory(directory)
         self._descriptor = os.open(directory, os.O_RDONLY)
         fcntl.flock(self._descriptor, fcntl.LOCK_SH)
 

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import Field
 
 from camelid_core.config import Config
-from camelid_core.paths import anchor
+from camelid_core.paths import absolute_if_path
 from camelid_core.tasks import Interrupted, TaskContext
 
 _EVERY_SECONDS = 0.5
@@ -35,7 +35,7 @@ class MeasureConfig(Config):
 
     def anchored(self) -> MeasureConfig:
         """With relative paths made absolute: a job runs in another directory than the one it is typed in."""
-        return self.model_copy(update={"data": anchor(self.data), "model": anchor(self.model)})
+        return self.model_copy(update={"data": absolute_if_path(self.data), "model": absolute_if_path(self.model)})
 
 
 def run(config: MeasureConfig, context: TaskContext) -> Mapping[str, Any]:
@@ -61,7 +61,7 @@ def run(config: MeasureConfig, context: TaskContext) -> Mapping[str, Any]:
 
     def progress(done: int, total: int | None) -> None:
         nonlocal told
-        if context.stopping():
+        if context.stop_requested():
             raise Interrupted
         if time.monotonic() - told > _EVERY_SECONDS or done == total:
             told = time.monotonic()

@@ -11,28 +11,28 @@ from collections.abc import Generator
 from camelid_core.errors import UsageError
 from camelid_core.records import Message
 
-from camelid_serve.assemble import Assembled
+from camelid_serve.loaded_models import LoadedModel
 from camelid_serve.engine import Sampling
-from camelid_serve.generation import Answers, Facts, ask
+from camelid_serve.generation import AnswerStream, AnswerStats, ask
 from camelid_serve.predict.previews import written
 
 from .transcripts import Transcript
 
 
 class ChatSession:
-    """One conversation with one model. `tuned` False talks to the bare base; `facts` tells of the last answer."""
+    """One conversation with one model. `tuned` False talks to the bare base; `stats` tells of the last answer."""
 
     def __init__(
-        self, assembled: Assembled, sampling: Sampling | None = None, system: str = "", tuned: bool = True
+        self, loaded: LoadedModel, sampling: Sampling | None = None, system: str = "", tuned: bool = True
     ) -> None:
-        self.assembled = assembled
-        self.sampling = sampling or assembled.sampling
+        self.loaded = loaded
+        self.sampling = sampling or loaded.sampling
         self.system = system
         self.tuned = tuned
         self.turns: list[Message] = []
-        self.facts: Facts | None = None
+        self.stats: AnswerStats | None = None
         self._ident = secrets.token_hex(16)
-        self._answers: Answers | None = None
+        self._answers: AnswerStream | None = None
 
     @property
     def messages(self) -> list[Message]:
@@ -47,7 +47,7 @@ class ChatSession:
         """
         self.turns.append(Message("user", text, context))
         try:
-            ids = self.assembled.prompt_ids(self.messages)
+            ids = self.loaded.prompt_ids(self.messages)
         except Exception:
             self.turns.pop()
             raise
@@ -64,7 +64,7 @@ class ChatSession:
         if not self.turns:
             raise UsageError("nothing was asked yet, so there is nothing to retry.")
         self.sampling = self.sampling.model_copy(update={"seed": self.sampling.seed + 1})
-        return self._stream(self.assembled.prompt_ids(self.messages), self.sampling)
+        return self._stream(self.loaded.prompt_ids(self.messages), self.sampling)
 
     def undo(self) -> None:
         """Forget the last question and its answer.
@@ -86,14 +86,14 @@ class ChatSession:
         if not self.turns:
             raise UsageError("nothing was asked yet; ask something first.")
         asked = self.messages[:-1] if self.turns[-1].role == "assistant" else self.messages
-        ids = self.assembled.prompt_ids(asked)
-        return written(self.assembled.encoder, ids), len(ids)
+        ids = self.loaded.prompt_ids(asked)
+        return written(self.loaded.encoder, ids), len(ids)
 
     def transcript(self) -> Transcript:
         """What was said, by whom, and how it was sampled."""
-        reference = self.assembled.reference
+        reference = self.loaded.reference
         about = {
-            "template": self.assembled.template.name,
+            "template": self.loaded.template.name,
             "sampling": self.sampling.model_dump(mode="json", exclude={"seed"}),
             "seed": self.sampling.seed,
         }
@@ -108,18 +108,18 @@ class ChatSession:
     def clear(self) -> None:
         """Forget the conversation; the system text stays."""
         self.turns.clear()
-        self.facts = None
+        self.stats = None
         self._ident = secrets.token_hex(16)
 
     def _stream(self, ids: list[int], sampling: Sampling) -> Generator[str, None, None]:
         said = ""
-        self.facts = None
-        with ask(self.assembled, [ids], sampling, self.tuned) as self._answers:
+        self.stats = None
+        with ask(self.loaded, [ids], sampling, self.tuned) as self._answers:
             try:
                 for delta in self._answers:
                     said += delta.text
-                    if delta.facts is not None:
-                        said, self.facts = delta.answer, delta.facts
+                    if delta.stats is not None:
+                        said, self.stats = delta.answer, delta.stats
                     if delta.text:
                         yield delta.text
             finally:

@@ -56,7 +56,7 @@ def chat(
     """Talk with a model. It is prompted as it was trained."""
     from camelid_core.plugins import load_host
 
-    from camelid_serve.assemble import assemble
+    from camelid_serve.loaded_models import load_model
     from camelid_serve.config import EngineConfig
 
     options = given(temperature=temperature, max_new_tokens=max_new_tokens, seed=seed) | parse_overrides(
@@ -69,15 +69,15 @@ def chat(
     suffixes = [named("suffix", name, SUFFIXES).text for name in suffix or []]
     how = EngineConfig(template=template, engine=engine_of(engine, engine_url, engine_option), slots=2)
     check_names([model], how)
-    assembled = assemble(model, load_host(), how, note)
+    loaded = load_model(model, load_host(), how, note)
     try:
-        start = chosen.applied(assembled.sampling, assembled.sampling)
+        start = chosen.applied(loaded.sampling, loaded.sampling)
         sampling = validate(Sampling, start.model_dump() | options, "the options")
-        sides = [True, False] if base and assembled.adapter else [True]
-        talk = Conversing([ChatSession(assembled, sampling, system, tuned) for tuned in sides], suffixes)
+        sides = [True, False] if base and loaded.adapter else [True]
+        talk = Conversing([ChatSession(loaded, sampling, system, tuned) for tuned in sides], suffixes)
         if question is not None:
             talk.ask(question)
         else:
-            talk.talk(f"{assembled.reference.name} ({assembled.template.name})")
+            talk.talk(f"{loaded.reference.name} ({loaded.template.name})")
     finally:
-        assembled.close()
+        loaded.close()

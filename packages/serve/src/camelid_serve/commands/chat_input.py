@@ -13,12 +13,12 @@ from io import TextIOWrapper
 
 import typer
 from camelid_core.errors import CamelidError, UsageError
-from camelid_core.paths import given_path
+from camelid_core.paths import validated_path
 from camelid_core.writers.file_formats import whole
 
 from camelid_serve.chat.session import ChatSession
 from camelid_serve.chat.transcripts import jsonl, markdown
-from camelid_serve.generation import Facts
+from camelid_serve.generation import AnswerStats
 from camelid_serve.presets import PRESETS, named, with_suffix
 
 _ENDS = {"stop": "complete", "length": "cut at max_new_tokens", "cancelled": "stopped"}
@@ -53,7 +53,7 @@ class Conversing:
                 for text in answer:
                     typer.echo(text, nl=False)
             typer.echo()
-            note(_footer(session.facts))
+            note(_footer(session.stats))
 
     def _whole(self, question: str) -> str:
         for suffix in self.suffixes:
@@ -96,11 +96,11 @@ class Conversing:
             return
         preset = named("preset", name, PRESETS)
         for session in self.sessions:
-            session.sampling = preset.applied(session.sampling, session.assembled.sampling)
+            session.sampling = preset.applied(session.sampling, session.loaded.sampling)
         note(f"Answers are now sampled as {name}.")
 
     def save(self, name: str) -> None:
-        path = given_path(name, "file")
+        path = validated_path(name, "file")
         if path.suffix.lower() not in _FORMS:
             raise UsageError(f"{name!r}: /save takes a file that ends in {' or '.join(_FORMS)}.")
         if path.exists():
@@ -134,11 +134,11 @@ def _help() -> str:
     return "\n".join([*lines, f"{'/stop':<14}end the program, as stop does; Ctrl-C ends only the answer under way"])
 
 
-def _footer(facts: Facts | None) -> str:
-    if facts is None:
+def _footer(stats: AnswerStats | None) -> str:
+    if stats is None:
         return "(stopped)"
-    rate = f"{facts.tokens_per_second:.1f} tokens/s · first after {facts.first_token:.2f} s"
-    return f"({facts.tokens} tokens · {rate} · {_ENDS[facts.finish]})"
+    rate = f"{stats.tokens_per_second:.1f} tokens/s · first after {stats.first_token:.2f} s"
+    return f"({stats.tokens} tokens · {rate} · {_ENDS[stats.finish]})"
 
 
 def _lines() -> Iterator[str]:

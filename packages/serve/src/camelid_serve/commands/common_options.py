@@ -17,7 +17,7 @@ from camelid_core.errors import UsageError
 
 from camelid_serve.config import EngineConfig
 from camelid_serve.engine import Sampling
-from camelid_serve.engine_spec import choose_engine, engine_text
+from camelid_serve.engine_spec import parse_engine_spec, format_engine_spec
 from camelid_serve.presets import OWN, PRESETS, named
 
 ConfigT = TypeVar("ConfigT", bound=Config)
@@ -52,7 +52,7 @@ EngineOption = Annotated[
 
 def engine_of(name: str, url: str, options: list[str] | None) -> str:
     """What was typed for an engine, as one text."""
-    return engine_text(name, [*([f"url={url}"] if url else []), *(options or [])])
+    return format_engine_spec(name, [*([f"url={url}"] if url else []), *(options or [])])
 
 
 def check_names(models: Iterable[str], how: EngineConfig) -> None:
@@ -65,7 +65,7 @@ def check_names(models: Iterable[str], how: EngineConfig) -> None:
     from camelid_core.plugins import load_host
 
     host = load_host()
-    choose_engine(host.registry("camelid_engines"), how.engine)
+    parse_engine_spec(host.registry("camelid_engines"), how.engine)
     if how.template:
         host.templates[how.template]
     for name in models:
@@ -85,7 +85,7 @@ def preset_of(name: str, model: str) -> dict[str, Any]:
         from camelid_core.models.reference import resolve_model
         from camelid_core.plugins import load_host
 
-        from camelid_serve.assemble import recommended
+        from camelid_serve.loaded_models import recommended
 
         own = recommended(resolve_model(model, load_host()))
     return preset.applied(Sampling(), own).model_dump(mode="json", exclude_defaults=True)

@@ -12,7 +12,7 @@ from camelid_core.commands.run_job import report, run_job
 from camelid_core.plugins import load_host
 
 from camelid_serve.config import PredictConfig
-from camelid_serve.engine_spec import choose_engine
+from camelid_serve.engine_spec import parse_engine_spec
 from camelid_serve.predict.inputs import PREDICTIONS, open_input
 from camelid_serve.predict.prediction_rows import asked, labels
 
@@ -74,7 +74,7 @@ def predict(
     config = configure(PredictConfig, values, sampling, overrides or []).anchored()
     open_input(config.input, config.columns)
     labels(asked(config))
-    choose_engine(load_host().registry("camelid_engines"), config.engine)
+    parse_engine_spec(load_host().registry("camelid_engines"), config.engine)
     if preview:
         _show(config, as_json)
         return
@@ -93,7 +93,7 @@ def _show(config: PredictConfig, as_json: bool) -> None:
     from camelid_core.models.reference import resolve_model
     from camelid_core.models.rope import context_length
 
-    from camelid_serve.assemble import encoder_of
+    from camelid_serve.loaded_models import encoder_of
     from camelid_serve.predict.previews import previews
 
     host, source = load_host(), open_input(config.input, config.columns, config.reference)

@@ -12,7 +12,7 @@ import typer
 from camelid_core.config import parse_overrides, validate
 from camelid_core.errors import CamelidError, MissingPackage, UsageError
 from camelid_core.models.gguf import is_gguf
-from camelid_core.paths import given_path, home
+from camelid_core.paths import home, validated_path
 
 from camelid_serve.config import EngineConfig
 
@@ -71,7 +71,7 @@ def serve(
     for package in ("fastapi", "uvicorn"):
         if importlib.util.find_spec(package) is None:
             raise MissingPackage(f"the API needs {package}, which is not here; pip install 'camelid-serve[api]'.")
-    from camelid_core.server_address import is_loopback, listening
+    from camelid_core.server_address import is_loopback, listening_socket
 
     from camelid_serve.api.limits import Limits
 
@@ -92,7 +92,7 @@ def serve(
         slots=limits.slots,
     )
     serving = _serving(artefacts, how)
-    with listening(host, port) as listener:
+    with listening_socket(host, port) as listener:
         _run(listener, serving, limits, keys, made, host, allow_host or [], allow_origin or [])
 
 
@@ -112,7 +112,7 @@ def _anchored(given_name: str) -> str:
         raise UsageError(
             f"{given_name!r} names no model; write MODEL, or LABEL=MODEL to give it another name in the API."
         )
-    place = given_path(name, "model")
+    place = validated_path(name, "model")
     if is_gguf(place):
         path = place.absolute()
     elif place.is_dir():
@@ -125,7 +125,7 @@ def _anchored(given_name: str) -> str:
 def _run(
     listener: Any, serving: Serving, limits: Limits, keys: list[str], made: bool, host: str, *more: list[str]
 ) -> None:
-    from camelid_core.server_address import address_file, names, shown
+    from camelid_core.server_address import address_file, host_names, url_host
 
     from camelid_serve.api.app import build, guarded
     from camelid_serve.api.server import server
@@ -144,8 +144,8 @@ def _run(
 
     application = build(serving, limits, started=started)
     hosts, origins = more
-    running = server(guarded(application, keys, names(host, hosts), origins), application.state.serving)
-    url = f"http://{shown(host)}:{port}/v1"
+    running = server(guarded(application, keys, host_names(host, hosts), origins), application.state.serving)
+    url = f"http://{url_host(host)}:{port}/v1"
     _announce(url, next(iter(serving.models)), keys, made)
     signal.signal(signal.SIGTERM, _leave)  # uvicorn hands the signal on when it has shut down
     with address_file(home() / ADDRESS, {"url": url, "port": port, "token": keys[0] if keys else ""}):

@@ -103,7 +103,7 @@ class EngineProcess:
         being answered on the base ends properly.
 
         Raises:
-            CamelidError: as `assemble` does; nothing is loaded then.
+            CamelidError: as `load_model` does; nothing is loaded then.
         """
         return self._load("load", models=dict(models), how=how.model_dump(mode="json"))
 
@@ -113,7 +113,7 @@ class EngineProcess:
 
         Raises:
             UsageError: the label is taken.
-            CamelidError: as `assemble` does. What was there is there still.
+            CamelidError: as `load_model` does. What was there is there still.
         """
         for _ in self._load("add", label=label, model=model, template=template, share=share):
             pass
@@ -153,10 +153,10 @@ class EngineProcess:
         tuned: bool = True,
         template: str = "",
         model: str = "",
-        begun: Sequence[int] = (),
+        prefix_ids: Sequence[int] = (),
     ) -> Reply:
         """Answer a conversation that ends with the user's message, or go on with the answer that it ends with, whose
-        tokens are `begun`. `tuned` False switches the adapter off; `model` is a label, empty for the first.
+        tokens are `prefix_ids`. `tuned` False switches the adapter off; `model` is a label, empty for the first.
 
         Raises:
             ModelError: no model is loaded. Other errors come while iterating.
@@ -167,7 +167,7 @@ class EngineProcess:
             "tuned": tuned,
             "template": template,
             "model": model,
-            "begun": list(begun),
+            "begun": list(prefix_ids),
         }
         events: SimpleQueue[dict[str, Any]] = SimpleQueue()
         return Reply(self, self._send("chat", events, **wanted), events)

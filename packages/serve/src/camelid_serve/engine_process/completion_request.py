@@ -15,9 +15,9 @@ from typing import Any
 from camelid_core.errors import UsageError
 from camelid_core.readers import message
 
-from camelid_serve.assemble import Assembled
-from camelid_serve.engine import PromptTooLong, Sampling, Scored, ScoresPrompts
-from camelid_serve.generation import Answers, Delta, Facts, ask
+from camelid_serve.loaded_models import LoadedModel
+from camelid_serve.engine import PromptTooLong, Sampling, TokenLogprob, ComputesPromptLogprobs
+from camelid_serve.generation import AnswerStream, Delta, AnswerStats, ask
 
 from .messages import Complete
 
@@ -31,13 +31,13 @@ _long_prompts = ThreadPoolExecutor(1, "long prompts")
 class Completion:
     """One request on its way. `run` blocks until it has ended; `cancel` ends it from any thread."""
 
-    def __init__(self, assembled: Assembled, wanted: Complete, tell: Tell) -> None:
-        stops = assembled.stops | frozenset(wanted.stops)
-        self._assembled = replace(assembled, stops=stops) if wanted.stops else assembled
+    def __init__(self, loaded: LoadedModel, wanted: Complete, tell: Tell) -> None:
+        stops = loaded.stops | frozenset(wanted.stops)
+        self._assembled = replace(loaded, stops=stops) if wanted.stops else loaded
         self._wanted = wanted
         self._tell = tell
         self._lock = threading.Lock()
-        self._answers: Answers | None = None
+        self._answers: AnswerStream | None = None
         self._cancelled = False
         self._told = time.monotonic()
 
@@ -50,7 +50,7 @@ class Completion:
         """
         wanted = self._wanted
         prompts = self._prompts() if self._characters < _LONG else _long_prompts.submit(self._prompts).result()
-        worth = [self._score(ids) for ids in prompts] if wanted.echo and wanted.logprobs is not None else None
+        worth = [self._prompt_logprobs(ids) for ids in prompts] if wanted.echo and wanted.logprobs is not None else None
         described = self._described(prompts, worth)
         if wanted.stream:
             self._tell(event="begun", prompts=described)
@@ -75,10 +75,10 @@ class Completion:
         return len(self._wanted.prompts or [""]) * self._wanted.count
 
     def _prompts(self) -> list[list[int]]:
-        assembled, wanted = self._assembled, self._wanted
+        loaded, wanted = self._assembled, self._wanted
         if wanted.messages is not None:
             turns = [message(turn, f"message {count}") for count, turn in enumerate(wanted.messages, 1)]
-            return [assembled.prompt_ids(turns)]
+            return [loaded.prompt_ids(turns)]
         return [self._ids(prompt, f"prompt {count}") for count, prompt in enumerate(wanted.prompts or [], 1)]
 
     def _ids(self, prompt: str | list[int], where: str) -> list[int]:
@@ -94,17 +94,19 @@ class Completion:
             raise PromptTooLong(len(ids), self._assembled.engine.context_length)
         return list(ids)
 
-    def _score(self, ids: list[int]) -> list[Scored]:
+    def _prompt_logprobs(self, ids: list[int]) -> list[TokenLogprob]:
         engine = self._assembled.engine
-        if not isinstance(engine, ScoresPrompts):
+        if not isinstance(engine, ComputesPromptLogprobs):
             raise UsageError("this engine cannot tell probabilities of a prompt; leave out echo or logprobs.")
         if self._cancelled:
             return []
-        scored = engine.score(ids, self._assembled.adapter, self._wanted.logprobs or 0)
+        scored = engine.prompt_logprobs(ids, self._assembled.adapter, self._wanted.logprobs or 0)
         self._alive()
         return scored
 
-    def _described(self, prompts: Sequence[list[int]], worth: Sequence[list[Scored]] | None) -> list[dict[str, Any]]:
+    def _described(
+        self, prompts: Sequence[list[int]], worth: Sequence[list[TokenLogprob]] | None
+    ) -> list[dict[str, Any]]:
         known = [{"tokens": len(ids), **({"ids": list(ids)} if self._wanted.ids else {})} for ids in prompts]
         if not self._wanted.echo:
             return known
@@ -114,12 +116,12 @@ class Completion:
             text = given[number] if isinstance(given[number], str) else self._text(ids)
             described.append({**known[number], "text": text})
             if worth is not None:
-                first = self._shown([Scored(ids[0], 0.0)])[0]
+                first = self._shown([TokenLogprob(ids[0], 0.0)])[0]
                 first[1] = None  # nothing stands before it
                 described[-1]["scored"] = [first, *self._shown(worth[number][: len(ids) - 1])]
         return described
 
-    def _generate(self, prompts: list[list[int]], worth: list[list[Scored]] | None) -> list[dict[str, Any]]:
+    def _generate(self, prompts: list[list[int]], worth: list[list[TokenLogprob]] | None) -> list[dict[str, Any]]:
         """Every row; where prompts were read for their probabilities, one greedy token each is known already."""
         wanted = self._wanted
         sampling = wanted.sampling
@@ -135,21 +137,21 @@ class Completion:
         rows: list[dict[str, Any]] = [{} for _ in many]
         with ask(self._assembled, many, each, plain=plain, logprobs=wanted.logprobs) as answers:
             self._begin(answers)
-            kept: list[list[Scored]] = [[] for _ in many]
+            kept: list[list[TokenLogprob]] = [[] for _ in many]
             for delta in answers:
                 delta = replace(delta, scored=self._wanted_of(delta.scored))
                 kept[delta.index] += delta.scored
                 self._pass_on(delta)
-                if delta.facts is not None:
-                    rows[delta.index] = self._row(delta.answer, delta.facts, kept[delta.index], delta.ids)
+                if delta.stats is not None:
+                    rows[delta.index] = self._row(delta.answer, delta.stats, kept[delta.index], delta.ids)
         return rows
 
-    def _wanted_of(self, scored: Sequence[Scored]) -> tuple[Scored, ...]:
+    def _wanted_of(self, scored: Sequence[TokenLogprob]) -> tuple[TokenLogprob, ...]:
         """The token that ended an answer is no part of it. Who wants the prompts' probabilities wants its too:
         evaluations cut the last one off and sum the rest."""
         return tuple(one for one in scored if self._wanted.echo or one.token not in self._assembled.stops)
 
-    def _begin(self, answers: Answers) -> None:
+    def _begin(self, answers: AnswerStream) -> None:
         with self._lock:
             self._answers = answers
             cancelled = self._cancelled
@@ -165,8 +167,8 @@ class Completion:
             event["scored"] = self._shown(delta.scored)
         if self._wanted.ids:
             event["ids"] = delta.news
-        if delta.facts is not None:
-            event["finish"] = delta.facts.finish
+        if delta.stats is not None:
+            event["finish"] = delta.stats.finish
         self._tell(**event)
 
     def _alive(self) -> None:
@@ -175,40 +177,42 @@ class Completion:
             self._told = now
             self._tell(event="alive")
 
-    def _row(self, answer: str, facts: Facts, scored: Sequence[Scored], ids: Sequence[int] = ()) -> dict[str, Any]:
-        row: dict[str, Any] = {"answer": answer, "facts": facts.as_json()}
+    def _row(
+        self, answer: str, stats: AnswerStats, scored: Sequence[TokenLogprob], ids: Sequence[int] = ()
+    ) -> dict[str, Any]:
+        row: dict[str, Any] = {"answer": answer, "facts": stats.as_json()}
         if self._wanted.ids:
             row["ids"] = ids
         if self._wanted.logprobs is not None:
             row["scored"] = self._shown(scored)
         return row
 
-    def _one_each(self, prompts: Sequence[list[int]], chosen: Sequence[Scored]) -> list[dict[str, Any]]:
+    def _one_each(self, prompts: Sequence[list[int]], chosen: Sequence[TokenLogprob]) -> list[dict[str, Any]]:
         rows = []
         for index in range(self._rows):
             ids, scored = prompts[index // self._wanted.count], chosen[index // self._wanted.count]
             ends = scored.token in self._assembled.stops
             text = "" if ends else self._assembled.decode([scored.token])
-            facts = Facts("stop" if ends else "length", 0 if ends else 1, len(ids), 0.0, 0.0)
+            stats = AnswerStats("stop" if ends else "length", 0 if ends else 1, len(ids), 0.0, 0.0)
             said = () if ends else (scored.token,)
-            self._pass_on(Delta(index, text, text, facts, (scored,), said, said))
-            rows.append(self._row(text, facts, [scored], said))
+            self._pass_on(Delta(index, text, text, stats, (scored,), said, said))
+            rows.append(self._row(text, stats, [scored], said))
         return rows
 
     def _nothing(self, prompts: Sequence[list[int]]) -> list[dict[str, Any]]:
         """No answers: an end of each row, for those who listen to a stream."""
         rows = []
         for index in range(self._rows):
-            facts = Facts("length", 0, len(prompts[index // self._wanted.count]), 0.0, 0.0)
-            rows.append(self._row("", facts, []))
+            stats = AnswerStats("length", 0, len(prompts[index // self._wanted.count]), 0.0, 0.0)
+            rows.append(self._row("", stats, []))
             if self._wanted.stream:
-                self._pass_on(Delta(index, "", "", facts))
+                self._pass_on(Delta(index, "", "", stats))
         return rows
 
     def _text(self, ids: Sequence[int]) -> str:
         return self._assembled.encoder.text_of(ids)
 
-    def _shown(self, scored: Sequence[Scored]) -> list[list[Any]]:
+    def _shown(self, scored: Sequence[TokenLogprob]) -> list[list[Any]]:
         named = (lambda token: f"token_id:{token}") if self._wanted.name_by_id else (lambda token: self._text([token]))
         return [[named(one.token), one.logprob, [[named(token), worth] for token, worth in one.top]] for one in scored]
 

@@ -20,8 +20,8 @@ from camelid_core.errors import ModelError, UsageError
 from camelid_core.plugins import load_host
 from camelid_core.readers import message
 
-from camelid_serve.assemble import Assembled, Residents
-from camelid_serve.generation import ask, prepare
+from camelid_serve.loaded_models import LoadedModel, LoadedModels
+from camelid_serve.generation import ask, continuation_ids
 
 from .completion_request import Completion
 from .messages import Add, Chat, Complete, Load, Loaded, Remove, error_message
@@ -39,7 +39,7 @@ class _Running(Protocol):
 class EngineHost:
     """Answers requests, each in a thread of its own, all on what `residents` holds."""
 
-    def __init__(self, out: TextIO, residents: Residents) -> None:
+    def __init__(self, out: TextIO, residents: LoadedModels) -> None:
         self._residents = residents
         self._out = out
         self._threads = ThreadPoolExecutor(_THREADS, "request")  # kept: to start one takes as long as a short answer
@@ -105,19 +105,19 @@ class EngineHost:
 
     def _chat(self, number: int, values: dict[str, Any]) -> None:
         wanted = validate(Chat, values, "the request")
-        assembled = self._model(wanted.model)
+        loaded = self._model(wanted.model)
         if wanted.template:
-            assembled = assembled.with_template(load_host().templates[wanted.template])
+            loaded = loaded.with_template(load_host().templates[wanted.template])
         messages = [message(turn, f"message {count}") for count, turn in enumerate(wanted.messages, 1)]
-        ids, begun = prepare(assembled, messages, wanted.begun)
-        with ask(assembled, [ids], wanted.sampling or assembled.sampling, wanted.tuned, begun=[begun]) as answers:
+        ids, prefix = continuation_ids(loaded, messages, wanted.begun)
+        with generate(loaded, [ids], wanted.sampling or loaded.sampling, wanted.tuned, prefix_ids=[prefix]) as answers:
             self._begin(number, answers)
             for delta in answers:
                 if delta.text:
                     self._tell(number, event="delta", text=delta.text)
-                if delta.facts is not None:
-                    facts = delta.facts.as_json()
-                    self._tell(number, event="done", answer=delta.answer, facts=facts, ids=delta.ids)
+                if delta.stats is not None:
+                    stats = delta.stats.as_json()
+                    self._tell(number, event="done", answer=delta.answer, stats=stats, ids=delta.ids)
 
     def _complete(self, number: int, values: dict[str, Any]) -> None:
         wanted = validate(Complete, values, "the request")
@@ -125,7 +125,7 @@ class EngineHost:
         self._begin(number, completion)
         completion.run()
 
-    def _model(self, label: str) -> Assembled:
+    def _model(self, label: str) -> LoadedModel:
         """The model of that label; the first for none."""
         models = self._residents.models
         if not models:
@@ -156,25 +156,25 @@ class EngineHost:
             self._out.flush()
 
 
-def _facts(assembled: Assembled) -> Loaded:
-    reference = assembled.reference
+def _facts(loaded: LoadedModel) -> Loaded:
+    reference = loaded.reference
     return Loaded(
         model=reference.name,
         base=reference.base_id,
-        has_adapter=assembled.adapter is not None,
-        template=assembled.template.name,
+        has_adapter=loaded.adapter is not None,
+        template=loaded.template.name,
         own_template=reference.template,
-        context_length=assembled.engine.context_length,
+        context_length=loaded.engine.context_length,
         licence=reference.licence,
-        sampling=assembled.sampling,
+        sampling=loaded.sampling,
     )
 
 
-def main(residents: Residents | None = None) -> None:
+def main(residents: LoadedModels | None = None) -> None:
     """Serve until stdin ends. What libraries print goes to stderr: stdout is the pipe's."""
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    host = EngineHost(out, residents or Residents())
+    host = EngineHost(out, residents or LoadedModels())
     for line in sys.stdin:
         try:
             host.handle(json.loads(line))

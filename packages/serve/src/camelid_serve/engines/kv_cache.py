@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
-_SLACK = 64
+_EXTRA_COLUMNS = 64
 """Columns allocated ahead: one copy of the whole cache per 64 tokens instead of one per token."""
 
-Start = Sequence[tuple[torch.Tensor, torch.Tensor] | None]
+RowKeysValues = Sequence[tuple[torch.Tensor, torch.Tensor] | None]
 """Keys and values of one row for each layer, None for a layer that keeps none of its own."""
 
 
@@ -38,21 +38,21 @@ class GrowingLayer(DynamicLayer):
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         width = self.get_seq_length()
-        self._frame(len(key_states), 0, width + key_states.shape[-2], (key_states, value_states))
+        self._resize_window(len(key_states), 0, width + key_states.shape[-2], (key_states, value_states))
         self.keys[:, :, width:] = key_states
         self.values[:, :, width:] = value_states
         return self.keys, self.values
 
-    def put(self, rows: Sequence[int], keys: torch.Tensor, values: torch.Tensor) -> None:
+    def insert_rows(self, rows: Sequence[int], keys: torch.Tensor, values: torch.Tensor) -> None:
         """Set these rows, the last columns of them; there are more rows and columns afterwards if these need them."""
         count, width = len(self.keys), self.get_seq_length()
         more = max(0, keys.shape[-2] - width)
-        self._frame(max(count, max(rows) + 1), more, width + more, (keys, values))
+        self._resize_window(max(count, max(rows) + 1), more, width + more, (keys, values))
         where = torch.tensor(rows, device=keys.device)
         self.keys[:, :, -keys.shape[-2] :].index_copy_(0, where, keys)
         self.values[:, :, -keys.shape[-2] :].index_copy_(0, where, values)
 
-    def drop(self, moves: Iterable[tuple[int, int]], count: int, columns: int) -> None:
+    def compact(self, moves: Iterable[tuple[int, int]], count: int, columns: int) -> None:
         """Copy rows over others, then keep the first `count` rows, without their first `columns` columns."""
         for part in (self.keys, self.values):
             for source, target in moves:
@@ -60,15 +60,15 @@ class GrowingLayer(DynamicLayer):
         self._first += columns
         self.keys, self.values = self.keys[:count, :, columns:], self.values[:count, :, columns:]
 
-    def begin(self, keys: torch.Tensor, values: torch.Tensor) -> None:
+    def hold(self, keys: torch.Tensor, values: torch.Tensor) -> None:
         """Hold these; they stay as they are, and are copied when more comes."""
         self.lazy_initialization(keys, values)
         self.keys, self.values, self._buffers = keys, values, None
 
-    def _frame(self, count: int, left: int, width: int, like: tuple[torch.Tensor, torch.Tensor]) -> None:
+    def _resize_window(self, count: int, left: int, width: int, like: tuple[torch.Tensor, torch.Tensor]) -> None:
         """Make the window `count` rows high and `width` columns wide, `left` of them before the first one now."""
         if self._buffers is None or not self._fits(count, left, width):
-            self._move(count, left, width, like)
+            self._reallocate(count, left, width, like)
         else:
             self._first -= left
         window = slice(self._first, self._first + width)
@@ -78,11 +78,11 @@ class GrowingLayer(DynamicLayer):
         rows, _, columns, _ = self._buffers[0].shape  # type: ignore[index]
         return count <= rows and left <= self._first and self._first - left + width <= columns
 
-    def _move(self, count: int, left: int, width: int, like: tuple[torch.Tensor, torch.Tensor]) -> None:
+    def _reallocate(self, count: int, left: int, width: int, like: tuple[torch.Tensor, torch.Tensor]) -> None:
         buffers = []
         for old, new in zip((self.keys, self.values), like, strict=True):
             # zeros: what nobody may look at is multiplied by nothing, which only finite numbers survive
-            buffer = new.new_zeros((count, new.shape[1], width + _SLACK, new.shape[-1]))
+            buffer = new.new_zeros((count, new.shape[1], width + _EXTRA_COLUMNS, new.shape[-1]))
             if old.numel():
                 buffer[: len(old), :, left : left + old.shape[-2]] = old[:count]
             buffers.append(buffer)
@@ -90,39 +90,39 @@ class GrowingLayer(DynamicLayer):
 
 
 def new_cache(config: Any) -> DynamicCache:
-    """An empty cache; `is_plain` says whether the functions below take it."""
+    """An empty cache; `keeps_all_positions` says whether the functions below take it."""
     cache = DynamicCache(config=config)
     if cache.layers and all(type(layer) is DynamicLayer for layer in cache.layers):
         cache.layers = [GrowingLayer() for _ in cache.layers]
     return cache
 
 
-def is_plain(cache: DynamicCache) -> bool:
+def keeps_all_positions(cache: DynamicCache) -> bool:
     """Whether every layer keeps every position: no sliding windows, no recurrent state."""
     return bool(cache.layers) and all(isinstance(layer, GrowingLayer) for layer in cache.layers)
 
 
-def put(cache: DynamicCache, rows: Sequence[int], other: DynamicCache) -> None:
+def insert_rows(cache: DynamicCache, rows: Sequence[int], other: DynamicCache) -> None:
     """Let the rows of `other` be these rows, ending where all end."""
     for layer, more in zip(cache.layers, other.layers, strict=True):
         if more.is_initialized:
-            layer.put(rows, more.keys, more.values)
+            layer.insert_rows(rows, more.keys, more.values)
 
 
-def drop(cache: DynamicCache, moves: Sequence[tuple[int, int]], count: int, columns: int) -> None:
+def compact(cache: DynamicCache, moves: Sequence[tuple[int, int]], count: int, columns: int) -> None:
     """Copy rows over others, then keep the first `count` rows, without their first `columns` columns."""
     for layer in cache.layers:
         if layer.is_initialized:
-            layer.drop(moves, count, columns)
+            layer.compact(moves, count, columns)
 
 
-def column_bytes(cache: DynamicCache) -> int:
+def bytes_per_token(cache: DynamicCache) -> int:
     """What one column of one row takes."""
     held = [part for layer in cache.layers if layer.is_initialized for part in (layer.keys, layer.values)]
     return sum(part[:1, :, :1].nbytes for part in held)
 
 
-def start_of(cache: DynamicCache, row: int, columns: torch.Tensor) -> Start:
+def copy_row(cache: DynamicCache, row: int, columns: torch.Tensor) -> RowKeysValues:
     """A copy of these columns of one row."""
     return [
         tuple(part[row : row + 1].index_select(2, columns) for part in (layer.keys, layer.values))
@@ -132,7 +132,7 @@ def start_of(cache: DynamicCache, row: int, columns: torch.Tensor) -> Start:
     ]
 
 
-def started(config: Any, starts: Sequence[Start | None], widths: Sequence[int]) -> DynamicCache:
+def cache_from_prefixes(config: Any, starts: Sequence[RowKeysValues | None], widths: Sequence[int]) -> DynamicCache:
     """A cache whose rows hold the first `widths` columns of these starts and end together; None holds nothing."""
     cache = new_cache(config)
     known = next((start for start in starts if start is not None), None)
@@ -143,16 +143,16 @@ def started(config: Any, starts: Sequence[Start | None], widths: Sequence[int]) 
         if pair is None:
             continue
         if alike:
-            layer.begin(*(part[:, :, : widths[0]].expand(len(starts), -1, -1, -1) for part in pair))
+            layer.hold(*(part[:, :, : widths[0]].expand(len(starts), -1, -1, -1) for part in pair))
         else:
             rows = [start[number] if start else None for start in starts]
-            layer.begin(
-                *(_lined_up([row[side] if row else None for row in rows], widths, pair[side]) for side in (0, 1))
+            layer.hold(
+                *(_right_aligned([row[side] if row else None for row in rows], widths, pair[side]) for side in (0, 1))
             )
     return cache
 
 
-def _lined_up(rows: Sequence[torch.Tensor | None], widths: Sequence[int], like: torch.Tensor) -> torch.Tensor:
+def _right_aligned(rows: Sequence[torch.Tensor | None], widths: Sequence[int], like: torch.Tensor) -> torch.Tensor:
     longest = max(widths)
     result = like.new_zeros((len(rows), like.shape[1], longest, like.shape[-1]))
     for target, row, width in zip(result, rows, widths, strict=True):

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch.nn.functional import cross_entropy
 
-from camelid_serve.engine import Scored
+from camelid_serve.engine import TokenLogprob
 
 from .kv_cache import new_cache
 from .positions import dynamic_positions, forget_lengths
@@ -21,17 +21,17 @@ _STRIDE = 256
 """Tokens whose logits are held at once: a vocabulary wide each, they would fill the memory before the model does."""
 
 
-def scored(logits: torch.Tensor, token: int, top: int) -> Scored:
+def token_logprob(logits: torch.Tensor, token: int, top: int) -> TokenLogprob:
     """What `token` is worth in one row of logits, and the `top` likeliest."""
-    return _read(logits[None], torch.tensor([token], device=logits.device), top)[0]
+    return _token_logprobs(logits[None], torch.tensor([token], device=logits.device), top)[0]
 
 
-def score(model: Any, ids: Sequence[int], top: int) -> list[Scored]:
+def prompt_logprobs(model: Any, ids: Sequence[int], top: int) -> list[TokenLogprob]:
     """Every token of `ids` after the first, and last what the model would choose to come next."""
     dynamic = dynamic_positions(model)
     forget_lengths(dynamic)
     cache = new_cache(model.config)
-    found: list[Scored] = []
+    found: list[TokenLogprob] = []
     for start in range(0, len(ids), _STRIDE):
         piece = torch.tensor([ids[start : start + _STRIDE]], device=model.device)
         mask = torch.ones((1, start + piece.shape[1]), dtype=torch.long, device=model.device)
@@ -39,12 +39,12 @@ def score(model: Any, ids: Sequence[int], top: int) -> list[Scored]:
         following = torch.tensor(ids[start + 1 : start + 1 + len(logits)], device=model.device)
         if len(following) < len(logits):  # the end: the next token is the model's own
             following = torch.cat([following.long(), logits[-1:].argmax(-1)])
-        found += _read(logits, following, top)
+        found += _token_logprobs(logits, following, top)
     forget_lengths(dynamic)  # an answer under way goes on with its own
     return found
 
 
-def losses(model: Any, windows: torch.Tensor, count: int) -> torch.Tensor:
+def token_losses(model: Any, windows: torch.Tensor, count: int) -> torch.Tensor:
     """What the last `count` tokens of each window cost: negative logarithms of their probabilities given all before.
 
     Each window, a row of ids, is read in one pass without a cache, so that positions that change with the length are
@@ -60,9 +60,9 @@ def losses(model: Any, windows: torch.Tensor, count: int) -> torch.Tensor:
     return torch.cat(costs).view(len(windows), count)
 
 
-def _read(logits: torch.Tensor, tokens: torch.Tensor, top: int) -> list[Scored]:
+def _token_logprobs(logits: torch.Tensor, tokens: torch.Tensor, top: int) -> list[TokenLogprob]:
     shares = logits.float().log_softmax(-1)
     own = shares.gather(-1, tokens[:, None])[:, 0].tolist()
     values, ids = shares.topk(min(top, shares.shape[-1]))
     likeliest = [tuple(zip(row, worth, strict=True)) for row, worth in zip(ids.tolist(), values.tolist(), strict=True)]
-    return [Scored(*each) for each in zip(tokens.tolist(), own, likeliest, strict=True)]
+    return [TokenLogprob(*each) for each in zip(tokens.tolist(), own, likeliest, strict=True)]

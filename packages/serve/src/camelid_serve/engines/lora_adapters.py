@@ -31,7 +31,7 @@ class Adapters:
             _refuse_prompts(config)
         self.model = model.get_base_model() if configs else model
         self.names: tuple[str, ...] = tuple(configs or ())
-        self.spoils_base = next(filter(None, map(_changes_base, (configs or {}).values())), "")
+        self.base_change = next(filter(None, map(_base_change, (configs or {}).values())), "")
         self._peft = model if configs else None
         self._mixer = Mixer()
         self._why: dict[str, str] = {}
@@ -44,7 +44,7 @@ class Adapters:
         """What rows must have in common to run in one batch: None where they may be under adapters of several names."""
         return adapter if adapter in self._alone else None
 
-    def why_alone(self, adapter: str) -> str:
+    def why_not_batched(self, adapter: str) -> str:
         """Why rows under `adapter` take turns with the others; empty if they share a batch."""
         return self._alone.get(adapter, "")
 
@@ -141,11 +141,11 @@ class Adapters:
             return
         for name in self.names:
             if name not in self._why:
-                self._why[name] = _why_alone(self._peft, name)
+                self._why[name] = _why_not_batched(self._peft, name)
         self._alone = {name: self._why[name] for name in self.names if self._why[name]}
         with torch.inference_mode(False), torch.no_grad():
             self._mixer.arrange(self.model, frozenset(self.names) - self._alone.keys())
-        if not self.spoils_base:
+        if not self.base_change:
             self._switch(None)
 
     def _switch(self, adapter: str | None) -> None:
@@ -159,11 +159,11 @@ class Adapters:
         self._on = adapter
 
     def _check_shares(self, config: Any, directory: Path) -> None:
-        changed = _changes_base(config)
+        changed = _base_change(config)
         if changed:
             raise CannotShare(f"adapter {str(directory)!r} {changed}, so that nothing else can share its base.")
-        if self.spoils_base:
-            raise CannotShare(f"the adapter that is resident {self.spoils_base}, so that nothing can share its base.")
+        if self.base_change:
+            raise CannotShare(f"the adapter that is resident {self.base_change}, so that nothing can share its base.")
         here = {_kind(other) for other in self._peft.peft_config.values()} if self._peft is not None else set()
         if here - {_kind(config)}:
             raise CannotShare(f"adapters of the kinds {_kind(config)} and {here.pop()} cannot share a base.")
@@ -193,7 +193,7 @@ def _kind(config: Any) -> str:
     return f"{config.peft_type.value}{tokens}"
 
 
-def _changes_base(config: Any) -> str:
+def _base_change(config: Any) -> str:
     """How an adapter's presence alone changes what the base says; empty if it does not."""
     start = getattr(config, "init_lora_weights", True)
     if isinstance(start, str) and start.lower().startswith(_CHANGING):
@@ -205,7 +205,7 @@ def _changes_base(config: Any) -> str:
     return ""
 
 
-def _why_alone(peft: Any, name: str) -> str:
+def _why_not_batched(peft: Any, name: str) -> str:
     """Why an adapter cannot share a batch with others; empty if it can: LoRA matrices beside linear layers, all else
     as in the base."""
     from peft import PeftType
@@ -214,16 +214,16 @@ def _why_alone(peft: Any, name: str) -> str:
     config = peft.peft_config[name]
     if config.peft_type != PeftType.LORA:
         return f"it is of the kind {config.peft_type.value}"
-    if _changes_base(config):
-        return f"it {_changes_base(config)}"
+    if _base_change(config):
+        return f"it {_base_change(config)}"
     for field in ("modules_to_save", "trainable_token_indices"):
         if getattr(config, field, None):
             return f"it has weights of its own in place of the base's ({field})"
     layers = ((path, layer) for path, layer in peft.base_model.model.named_modules() if isinstance(layer, LoraLayer))
-    return next(filter(None, (_why_not_here(path, layer, name) for path, layer in layers)), "")
+    return next(filter(None, (_why_layer_not_batched(path, layer, name) for path, layer in layers)), "")
 
 
-def _why_not_here(path: str, layer: Any, name: str) -> str:
+def _why_layer_not_batched(path: str, layer: Any, name: str) -> str:
     """The same of one of its layers."""
     from peft.tuners.lora.layer import MultiheadAttention, ParamWrapper, _ConvNd
 

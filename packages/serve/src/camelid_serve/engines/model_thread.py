@@ -18,7 +18,7 @@ from camelid_core.errors import ModelError
 
 from camelid_serve.engine import PromptTooLong, Request
 
-from .decode_batch import Row
+from .decode_batch import DecodeRow
 from .token_stream import Events, Ticket, TokenStream, fail
 
 T = TypeVar("T")
@@ -63,7 +63,7 @@ class ModelThread(ABC, Generic[TicketT]):
         events: Events = SimpleQueue()
         with self._changed:
             self._check_all(requests)
-            rows = [Row(request, self._limit(request)) for request in requests]
+            rows = [DecodeRow(request, self._limit(request)) for request in requests]
             self._waiting += [self._ticket(row, index, events) for index, row in enumerate(rows)]
             self._changed.notify()
         return TokenStream(rows, events, self._wake)

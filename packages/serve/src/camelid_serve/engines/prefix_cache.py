@@ -12,80 +12,80 @@ from dataclasses import dataclass
 
 import torch
 
-from .kv_cache import Start
+from .kv_cache import RowKeysValues
 from .memory_layout import free_bytes
 
-_MOST = 1 << 30
+_MAX_BYTES = 1 << 30
 
-LEAST = 8
+MIN_PREFIX_TOKENS = 8
 """Tokens below which reading again costs less than looking up and copying."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Kept:
+class CachedPrefix:
     """A text and its keys and values under an adapter."""
 
     adapter: str | None
     tokens: tuple[int, ...]
-    start: Start
+    keys_values: RowKeysValues
 
     @property
     def bytes(self) -> int:
-        return sum(part.nbytes for pair in self.start if pair is not None for part in pair)
+        return sum(part.nbytes for pair in self.keys_values if pair is not None for part in pair)
 
-    def covers(self, other: Kept) -> bool:
+    def covers(self, other: CachedPrefix) -> bool:
         """Whether the other text is the start of this one."""
         return self.adapter == other.adapter and self.tokens[: len(other.tokens)] == other.tokens
 
 
-class Prefixes:
+class PrefixCache:
     """Kept texts, the one used longest ago first; together at most `limit` bytes."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self._kept: list[Kept] = []
+        self._entries: list[CachedPrefix] = []
 
     @property
     def bytes(self) -> int:
-        return sum(kept.bytes for kept in self._kept)
+        return sum(cached.bytes for cached in self._entries)
 
-    def longest(self, adapter: str | None, tokens: Sequence[int]) -> tuple[int, Kept | None]:
+    def longest_match(self, adapter: str | None, tokens: Sequence[int]) -> tuple[int, CachedPrefix | None]:
         """How many of the first tokens are known, and from which text. The last one never is: its logits are wanted."""
         wanted = tuple(tokens[:-1])
-        length, best = LEAST - 1, None
-        for kept in self._kept:
-            if kept.adapter == adapter and (common := common_start(kept.tokens, wanted)) > length:
-                length, best = common, kept
+        length, best = MIN_PREFIX_TOKENS - 1, None
+        for cached in self._entries:
+            if cached.adapter == adapter and (common := common_prefix_length(cached.tokens, wanted)) > length:
+                length, best = common, cached
         if best is None:
             return 0, None
-        self._kept.remove(best)
-        self._kept.append(best)
+        self._entries.remove(best)
+        self._entries.append(best)
         return length, best
 
     def wants(self, adapter: str | None, tokens: Sequence[int], size: int) -> bool:
         """Whether to `add` a text of so many bytes: it fits, and no kept text has it already."""
         text = tuple(tokens)
-        covered = any(each.adapter == adapter and each.tokens[: len(text)] == text for each in self._kept)
-        return len(text) >= LEAST and size <= self.limit and not covered
+        covered = any(each.adapter == adapter and each.tokens[: len(text)] == text for each in self._entries)
+        return len(text) >= MIN_PREFIX_TOKENS and size <= self.limit and not covered
 
-    def add(self, new: Kept) -> None:
+    def add(self, new: CachedPrefix) -> None:
         """Keep a text in place of those it begins with, and of what was used longest ago if need be."""
-        self._kept = [each for each in self._kept if not new.covers(each)]
-        self._kept.append(new)
+        self._entries = [each for each in self._entries if not new.covers(each)]
+        self._entries.append(new)
         while self.bytes > self.limit:
-            del self._kept[0]
+            del self._entries[0]
 
-    def forget(self, adapter: str | None) -> None:
+    def forget_adapter(self, adapter: str | None) -> None:
         """Drop what was read under an adapter."""
-        self._kept = [each for each in self._kept if each.adapter != adapter]
+        self._entries = [each for each in self._entries if each.adapter != adapter]
 
 
-def room_for(device: torch.device) -> int:
+def prefix_cache_bytes(device: torch.device) -> int:
     """Bytes to spend on what may be asked again: a tenth of what is free, and at most a gigabyte."""
-    return min(free_bytes(device) // 10, _MOST)
+    return min(free_bytes(device) // 10, _MAX_BYTES)
 
 
-def common_start(one: Sequence[int], other: Sequence[int]) -> int:
+def common_prefix_length(one: Sequence[int], other: Sequence[int]) -> int:
     """How many tokens two texts have in common before they part."""
     low, high = 0, min(len(one), len(other))
     while low < high:

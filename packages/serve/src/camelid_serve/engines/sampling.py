@@ -14,11 +14,11 @@ import torch
 
 from camelid_serve.engine import Sampling
 
-_NARROW = 256
+_TOP_P_CANDIDATES = 256
 """Likeliest tokens looked at first for `top_p`; sorting a whole vocabulary is slow and rarely needed."""
 
 
-class Chooser:
+class Sampler:
     """One row's settings, its random numbers, and the tokens it has seen."""
 
     def __init__(self, sampling: Sampling, prompt: Sequence[int]) -> None:
@@ -26,34 +26,34 @@ class Chooser:
         # of a whole number it takes the size alone: -1 would draw what 1 does
         self._random = random.Random(sampling.seed if sampling.seed >= 0 else str(sampling.seed))
         self._seen = set(prompt) if sampling.repetition_penalty != 1 else None
-        self._runs = _Runs(sampling.no_repeat_ngram_size, prompt) if sampling.no_repeat_ngram_size else None
+        self._ngrams = _SeenNgrams(sampling.no_repeat_ngram_size, prompt) if sampling.no_repeat_ngram_size else None
 
     @property
-    def plain(self) -> bool:
+    def is_argmax(self) -> bool:
         """Greedy, and nothing that occurred matters: the likeliest token, nothing else to do."""
-        return self.sampling.temperature == 0 and self._seen is None and self._runs is None
+        return self.sampling.temperature == 0 and self._seen is None and self._ngrams is None
 
-    def choose(self, logits: torch.Tensor) -> int:
+    def sample(self, logits: torch.Tensor) -> int:
         """The next token from one row of float32 logits, and remember it."""
         if self._seen is not None:
-            logits = _penalise(logits, self._seen, self.sampling.repetition_penalty)
-        if self._runs is not None:
-            logits = _without(logits, self._runs.completing())
+            logits = _apply_repetition_penalty(logits, self._seen, self.sampling.repetition_penalty)
+        if self._ngrams is not None:
+            logits = _ban_tokens(logits, self._ngrams.completing())
         token = int(logits.argmax()) if self.sampling.temperature == 0 else self._draw(logits)
         if self._seen is not None:
             self._seen.add(token)
-        if self._runs is not None:
-            self._runs.add(token)
+        if self._ngrams is not None:
+            self._ngrams.add(token)
         return token
 
     def _draw(self, logits: torch.Tensor) -> int:
-        values, tokens = _likeliest(logits / self.sampling.temperature, self.sampling.top_k, self.sampling.top_p)
+        values, tokens = _top_k_top_p(logits / self.sampling.temperature, self.sampling.top_k, self.sampling.top_p)
         shares = values.softmax(-1).double().cumsum(-1)
         position = torch.searchsorted(shares, shares.new_tensor([self._random.random()]) * shares[-1], right=True)
         return int(tokens[position.clamp(max=len(tokens) - 1)])
 
 
-class _Runs:
+class _SeenNgrams:
     """Runs of `size` tokens that occurred, by all of their tokens but the last."""
 
     def __init__(self, size: int, tokens: Iterable[int]) -> None:
@@ -73,29 +73,29 @@ class _Runs:
         return self._next.get(tuple(self._last), set())
 
 
-def choose(logits: torch.Tensor, choosers: Sequence[Chooser]) -> list[int]:
+def sample(logits: torch.Tensor, samplers: Sequence[Sampler]) -> list[int]:
     """The next token of every row; rows that are plain cost one call together."""
-    if all(chooser.plain for chooser in choosers):
+    if all(sampler.is_argmax for sampler in samplers):
         return [int(token) for token in logits.argmax(-1).tolist()]
-    return [chooser.choose(row) for row, chooser in zip(logits.float(), choosers, strict=True)]
+    return [sampler.sample(row) for row, sampler in zip(logits.float(), samplers, strict=True)]
 
 
-def _likeliest(logits: torch.Tensor, top_k: int, top_p: float) -> tuple[torch.Tensor, torch.Tensor]:
+def _top_k_top_p(logits: torch.Tensor, top_k: int, top_p: float) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits and ids that `top_k` and then `top_p` leave, likeliest first unless both are off."""
     size = logits.shape[-1]
     if top_k:
         values, tokens = logits.topk(min(top_k, size))
-        return _nucleus(values, tokens, values.logsumexp(-1), top_p)
+        return _top_p(values, tokens, values.logsumexp(-1), top_p)
     if top_p == 1:
         return logits, torch.arange(size, device=logits.device)
     total = logits.logsumexp(-1)
-    values, tokens = logits.topk(min(_NARROW, size))
+    values, tokens = logits.topk(min(_TOP_P_CANDIDATES, size))
     if float((values - total).exp().sum()) < top_p:
         values, tokens = logits.sort(descending=True)
-    return _nucleus(values, tokens, total, top_p)
+    return _top_p(values, tokens, total, top_p)
 
 
-def _nucleus(
+def _top_p(
     values: torch.Tensor, tokens: torch.Tensor, total: torch.Tensor, top_p: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The fewest likeliest tokens whose probabilities reach `top_p`."""
@@ -106,14 +106,14 @@ def _nucleus(
     return values[:kept], tokens[:kept]
 
 
-def _penalise(logits: torch.Tensor, seen: set[int], penalty: float) -> torch.Tensor:
+def _apply_repetition_penalty(logits: torch.Tensor, seen: set[int], penalty: float) -> torch.Tensor:
     """Make seen tokens less likely, as in the CTRL paper."""
     ids = torch.tensor(sorted(seen), device=logits.device)
     chosen = logits[ids]
     return logits.index_copy(0, ids, torch.where(chosen < 0, chosen * penalty, chosen / penalty))
 
 
-def _without(logits: torch.Tensor, banned: set[int]) -> torch.Tensor:
+def _ban_tokens(logits: torch.Tensor, banned: set[int]) -> torch.Tensor:
     """Never these tokens, unless none would be left: something has to be said."""
     ids = torch.tensor([token for token in sorted(banned) if token < logits.shape[-1]], device=logits.device)
     if not len(ids) or len(ids) == logits.shape[-1]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 from camelid_serve.engine import TokenEvent
 
 if TYPE_CHECKING:
-    from .decode_batch import Row  # torch, which engines out of process do without
+    from .decode_batch import DecodeRow  # torch, which engines out of process do without
 
 Events = SimpleQueue[TokenEvent | Exception]
 
@@ -20,7 +20,7 @@ Events = SimpleQueue[TokenEvent | Exception]
 class Ticket:
     """A row and where its events go."""
 
-    def __init__(self, row: Row, index: int, events: Events) -> None:
+    def __init__(self, row: DecodeRow, index: int, events: Events) -> None:
         self.row, self.index, self.events = row, index, events
 
     @property
@@ -29,7 +29,7 @@ class Ticket:
 
     def tell(self, token: int | None) -> None:
         if token is not None or self.row.finish is not None:
-            self.events.put(TokenEvent(self.index, token, self.row.finish, self.row.scored))
+            self.events.put(TokenEvent(self.index, token, self.row.finish, self.row.token_logprob))
 
 
 def fail(tickets: Iterable[Ticket], error: Exception) -> None:

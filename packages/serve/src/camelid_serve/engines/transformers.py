@@ -16,15 +16,15 @@ from camelid_core.errors import ModelError, UnknownName
 from camelid_core.models.loading import Dtype, check_base, check_files, load_adapted
 from camelid_core.models.reference import Reference
 
-from camelid_serve.engine import Engine, Request, Scored
+from camelid_serve.engine import Engine, Request, TokenLogprob
 
-from .decode_batch import Batch, Row
-from .logprobs import score
+from .decode_batch import DecodeBatch, DecodeRow
+from .logprobs import prompt_logprobs
 from .lora_adapters import Adapters
-from .memory_layout import laid_out, room_for_rows
+from .memory_layout import with_transposed_weights, max_rows
 from .model_thread import ModelThread
 from .positions import longest_context, native_length
-from .prefix_cache import Prefixes, room_for
+from .prefix_cache import PrefixCache, prefix_cache_bytes
 from .token_stream import Ticket, fail
 
 _PROMPT_TOKENS = 16384
@@ -36,7 +36,7 @@ _UNBOUNDED = 1 << 20
 
 def load(reference: Reference, dtype: Dtype = "auto", slots: int = 16) -> Engine:
     """The model of `reference` with its adapter, ready to answer `slots` requests at once."""
-    return TransformersEngine(laid_out(load_adapted(reference, dtype)), slots, reference.base)
+    return TransformersEngine(with_transposed_weights(load_adapted(reference, dtype)), slots, reference.base)
 
 
 class TransformersEngine(ModelThread[Ticket]):
@@ -51,10 +51,10 @@ class TransformersEngine(ModelThread[Ticket]):
         self._model = self._adapters.model
         self.context_length = longest_context(self._model.config) or _UNBOUNDED
         self._native = native_length(self._model)
-        self._slots = min(slots, room_for_rows(self._model) or slots)
-        self._tickets: dict[Row, Ticket] = {}
-        self._batches: dict[str | None, Batch] = {}
-        self._prefixes = Prefixes(room_for(self._model.device))
+        self._slots = min(slots, max_rows(self._model) or slots)
+        self._tickets: dict[DecodeRow, Ticket] = {}
+        self._batches: dict[str | None, DecodeBatch] = {}
+        self._prefix_cache = PrefixCache(prefix_cache_bytes(self._model.device))
         self._leaving: frozenset[str] = frozenset()
         self._start()
 
@@ -64,16 +64,16 @@ class TransformersEngine(ModelThread[Ticket]):
         return tuple(name for name in self._adapters.names if name not in leaving)
 
     @property
-    def shares(self) -> bool:
-        return not self._adapters.spoils_base
+    def serves_base(self) -> bool:
+        return not self._adapters.base_change
 
-    def takes_turns(self, name: str) -> str:
-        return self._adapters.why_alone(name)
+    def why_not_batched(self, name: str) -> str:
+        return self._adapters.why_not_batched(name)
 
-    def score(self, ids: Sequence[int], adapter: str | None, top: int) -> list[Scored]:
+    def prompt_logprobs(self, ids: Sequence[int], adapter: str | None, top: int) -> list[TokenLogprob]:
         """Every token of `ids` after the first, and last what the model would choose to come next."""
         self._check_all([Request(ids, adapter=adapter)])
-        return self._between_turns(lambda: self._score(ids, adapter, top))
+        return self._between_turns(lambda: self._prompt_logprobs(ids, adapter, top))
 
     def add_adapter(self, reference: Reference) -> str:
         """Make a further adapter of this base resident; gives its name here."""
@@ -98,7 +98,7 @@ class TransformersEngine(ModelThread[Ticket]):
         self._between_turns(self._let_go)
 
     def _check(self, request: Request) -> None:
-        spoilt, known = self._adapters.spoils_base, self.adapters
+        spoilt, known = self._adapters.base_change, self.adapters
         if request.adapter is None and spoilt:
             raise ModelError(f"its adapter {spoilt}, so that the base cannot answer alone here.")
         if request.adapter is not None and request.adapter not in known:
@@ -110,7 +110,7 @@ class TransformersEngine(ModelThread[Ticket]):
     def _unload(self) -> None:
         self._tickets.clear()
         self._batches.clear()
-        del self._model, self._adapters, self._prefixes
+        del self._model, self._adapters, self._prefix_cache
 
     def _turn(self) -> None:
         for group in self._wanted():
@@ -129,15 +129,15 @@ class TransformersEngine(ModelThread[Ticket]):
         for name in self._leaving - busy:
             self._batches.pop(name, None)
             for batch in self._batches.values():
-                batch.forget(name)
+                batch.forget_adapter(name)
             self._adapters.remove(name)
             with self._changed:
                 self._leaving -= {name}
 
-    def _score(self, ids: Sequence[int], adapter: str | None, top: int) -> list[Scored]:
+    def _prompt_logprobs(self, ids: Sequence[int], adapter: str | None, top: int) -> list[TokenLogprob]:
         self._check_all([Request(ids, adapter=adapter)])  # again: it may have been removed meanwhile
         self._adapters.use([adapter])
-        return score(self._model, ids, top)
+        return prompt_logprobs(self._model, ids, top)
 
     def _wanted(self) -> list[str | None]:
         """Groups that have a turn now."""
@@ -151,7 +151,7 @@ class TransformersEngine(ModelThread[Ticket]):
     def _group_turn(self, group: str | None) -> None:
         """The prompts of rows that join, or one token for every running row of a group."""
         if group not in self._batches:
-            self._batches[group] = Batch(self._model, self._prefixes)
+            self._batches[group] = DecodeBatch(self._model, self._prefix_cache)
         batch = self._batches[group]
         free, joined = self._free(group), False
         while batch.open and (joining := self._admit(group, free)):
@@ -163,7 +163,7 @@ class TransformersEngine(ModelThread[Ticket]):
             self._adapters.use([row.request.adapter for row in batch.rows])
             self._tell(batch.step())
         if 16 * batch.running <= 15 * len(batch.rows) or batch.width >= self.context_length:
-            batch.compact()
+            batch.evict_finished()
 
     def _free(self, group: str | None) -> int:
         """How many may join now: at once while few wait, else in groups, as a call costs something itself."""
@@ -197,11 +197,11 @@ class TransformersEngine(ModelThread[Ticket]):
             self._waiting = deque(ticket for ticket in self._waiting if id(ticket) not in chosen)
         return joining
 
-    def _alone(self, row: Row) -> bool:
+    def _alone(self, row: DecodeRow) -> bool:
         """Whether it may grow so long that the positions of all in its batch would become others."""
         return self._native is not None and len(row.request.ids) + row.limit > self._native
 
-    def _tell(self, steps: Sequence[tuple[Row, int | None]]) -> None:
+    def _tell(self, steps: Sequence[tuple[DecodeRow, int | None]]) -> None:
         for row, token in steps:
             self._tickets[row].tell(token)
             if row.finish is not None:

@@ -21,7 +21,7 @@ from camelid_core.plugins import Host, load_host
 from camelid_core.records import Record
 from camelid_core.tasks import Interrupted, TaskContext
 
-from camelid_serve.assemble import Assembled, assemble
+from camelid_serve.loaded_models import LoadedModel, load_model
 from camelid_serve.config import EvaluateConfig
 from camelid_serve.predict.batch_answers import Progress, answer_many
 from camelid_serve.predict.work_log import WorkLog
@@ -39,14 +39,14 @@ def run(config: EvaluateConfig, context: TaskContext) -> Mapping[str, Any]:
     """
     host = load_host()
     dataset, records = _records(config, host)
-    assembled = assemble(config.model, host, config.engine_config, lambda text: context.emit("log", text=text))
+    loaded = load_model(config.model, host, config.engine_config, lambda text: context.emit("log", text=text))
     try:
-        sides = _sides(config, assembled)
+        sides = _sides(config, loaded)
         progress = Progress(context, len(records) * len(sides))
-        results = {side: _score(assembled, records, side, config, context, progress) for side in sides}
-        return _write(assembled, dataset, records, results, config, context, progress)
+        results = {side: _score(loaded, records, side, config, context, progress) for side in sides}
+        return _write(loaded, dataset, records, results, config, context, progress)
     finally:
-        assembled.close()
+        loaded.close()
 
 
 def _records(config: EvaluateConfig, host: Host) -> tuple[Dataset, list[Record]]:
@@ -62,13 +62,13 @@ def _records(config: EvaluateConfig, host: Host) -> tuple[Dataset, list[Record]]
     return dataset, records
 
 
-def _sides(config: EvaluateConfig, assembled: Assembled) -> list[str]:
+def _sides(config: EvaluateConfig, loaded: LoadedModel) -> list[str]:
     """What is scored: a bare base has one side."""
-    return ["tuned", "base"] if assembled.adapter and config.base else ["tuned"]
+    return ["tuned", "base"] if loaded.adapter and config.base else ["tuned"]
 
 
 def _score(
-    assembled: Assembled,
+    loaded: LoadedModel,
     records: Sequence[Record],
     side: str,
     config: EvaluateConfig,
@@ -76,23 +76,23 @@ def _score(
     progress: Progress,
 ) -> Mapping[int, Mapping[str, Any]]:
     asked = config.model_dump(exclude={"base", "batch_size"}, mode="json")
-    asked_of = [_digest(records), state_of(assembled.reference)]
+    asked_of = [_digest(records), state_of(loaded.reference)]
     identity = hashlib.sha256(json.dumps([asked_of, asked], sort_keys=True).encode()).hexdigest()
-    with WorkLog(f"{side}.work.jsonl", identity, context.directory, context.earlier) as work:
+    with WorkLog(f"{side}.work.jsonl", identity, context.directory, context.earlier_attempts) as work:
         items = [(index, record.prompt) for index, record in enumerate(records) if index not in work.done]
         for _ in range(len(records) - len(items)):
             progress.row()
-        if context.stopping() == "finish":
+        if context.stop_requested() == "finish":
             return work.done
-        for index, news in answer_many(assembled, items, config.sampling, config.batch_size, side == "tuned"):
+        for index, news in answer_many(loaded, items, config.sampling, config.batch_size, side == "tuned"):
             if isinstance(news, CamelidError):
                 work.add(index, {"answer": "", "correct": False, "error": str(news)})
                 progress.row()
-            elif news.facts is not None:
+            elif news.stats is not None:
                 correct = same_answer(news.answer, records[index].answer)
                 work.add(index, {"answer": news.answer, "correct": correct})
-                progress.row(news.facts.tokens)
-            stop = context.stopping()
+                progress.row(news.stats.tokens)
+            stop = context.stop_requested()
             if stop == "save":
                 raise Interrupted
             if stop == "finish":
@@ -101,7 +101,7 @@ def _score(
 
 
 def _write(
-    assembled: Assembled,
+    loaded: LoadedModel,
     dataset: Dataset,
     records: Sequence[Record],
     results: Mapping[str, Mapping[int, Mapping[str, Any]]],
@@ -127,7 +127,7 @@ def _write(
         "tokens_per_second": progress.tokens_per_second,
     }
     use = DatasetUse(id=dataset.name, rows=len(records), sha256=_digest(records), licence=dataset.licence)
-    write_manifest(context.output, manifest_of("evaluation", assembled, config, metrics, [use]))
+    write_manifest(context.output, manifest_of("evaluation", loaded, config, metrics, [use]))
     return metrics
 
 

@@ -85,7 +85,9 @@ def run(config: ContextConfig, context: TaskContext) -> Mapping[str, Any]:
     chosen = places(reading.texts, longest, stride, config.windows)
     say(f"{len(chosen) * stride:,} tokens of {dataset.id} are predicted, {stride} at each of {len(chosen)} places.")
     groups = list(_groups(len(compared), config.lengths, chosen, stride))
-    with WorkLog(WORK, identity_of(config, compared, dataset.sha256), context.directory, context.earlier) as work:
+    with WorkLog(
+        WORK, identity_of(config, compared, dataset.sha256), context.directory, context.earlier_attempts
+    ) as work:
         total, done = sum(g.tokens for g in groups), sum(g.tokens for g in groups if g.number in work.done)
         progress = Progress(context, total, done, unit="tokens")
         progress.emit()
@@ -145,7 +147,7 @@ def _measure(
     """Cost every group under one model; False if asked to finish."""
     import torch
 
-    from camelid_serve.engines.logprobs import losses
+    from camelid_serve.engines.logprobs import token_losses
 
     context.emit("log", text=f"Loading {variant.label}")
     with progress.paused():
@@ -153,12 +155,12 @@ def _measure(
     _check_reach(model, variant, config.lengths[-1])
     with torch.inference_mode():
         for group in groups:
-            stop = context.stopping()
+            stop = context.stop_requested()
             if stop == "save":
                 raise Interrupted
             if stop == "finish":
                 return False
-            costs = losses(model, reading.windows(group), reading.stride).cpu().double()
+            costs = token_losses(model, reading.windows(group), reading.stride).cpu().double()
             work.add(group.number, {"cost": float(costs.sum()), "tokens": costs.numel()})
             progress.advance(group.tokens, group.tokens)
     return True

@@ -10,7 +10,7 @@ from typing import Annotated, Self
 from camelid_core.config import Config
 from camelid_core.errors import CamelidError
 from camelid_core.models.rope import RopeScaling
-from camelid_core.paths import anchor
+from camelid_core.paths import absolute_if_path
 from pydantic import Field, field_validator
 
 from camelid_serve.config import Dtype
@@ -63,8 +63,8 @@ class _Compared(Config):
 
     def _anchored(self, **more: str) -> Self:
         """With relative paths made absolute: a job runs in another directory than the one it is typed in."""
-        models = [anchor(model) for model in self.models]
-        return self.model_copy(update={"models": models, "output": anchor(self.output), **more})
+        models = [absolute_if_path(model) for model in self.models]
+        return self.model_copy(update={"models": models, "output": absolute_if_path(self.output), **more})
 
 
 class ContextConfig(_Compared):
@@ -79,7 +79,7 @@ class ContextConfig(_Compared):
     length, so that each has that much context at least."""
 
     def anchored(self) -> Self:
-        return self._anchored(text=anchor(self.text))
+        return self._anchored(text=absolute_if_path(self.text))
 
     @property
     def stride(self) -> int:

@@ -15,7 +15,7 @@ from typing import Any
 
 from camelid_core.artefacts import DatasetUse
 from camelid_core.errors import DataError
-from camelid_core.paths import given_path
+from camelid_core.paths import validated_path
 from camelid_core.readers.file_formats import SUFFIXES, OpenRows
 from camelid_core.readers.row_faults import Faults
 from camelid_core.tokenization.plain_text import plain_encoders
@@ -41,7 +41,7 @@ def long_texts(file: str, longest: int, tokens: int, seed: int) -> tuple[list[st
         DataError: no such file, no text in it, or a row without one.
     """
     if file:
-        path = given_path(file, "file")
+        path = validated_path(file, "file")
         texts = list(_rows(path) if path.suffix.lower() in SUFFIXES else _plain(path))
         name, licence = path.name, "unknown"
     else:

@@ -19,10 +19,10 @@ from camelid_core.models.reference import resolve_model
 from camelid_core.plugins import Host
 from camelid_core.records import Message
 
-from camelid_serve.assemble import Assembled, assemble
+from camelid_serve.loaded_models import LoadedModel, load_model
 from camelid_serve.config import Dtype, EngineConfig
-from camelid_serve.engine import Request, Sampling, Scored
-from camelid_serve.engine_spec import choose_engine, engine_text
+from camelid_serve.engine import Request, Sampling, TokenLogprob
+from camelid_serve.engine_spec import parse_engine_spec, format_engine_spec
 from camelid_serve.predict.inputs import open_input
 
 PROMPTS = (
@@ -80,7 +80,7 @@ class Answer:
     """A greedy answer. The last of `tokens` is None where it ended by itself."""
 
     tokens: tuple[int | None, ...]
-    scored: tuple[Scored | None, ...]
+    scored: tuple[TokenLogprob | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +112,11 @@ def entrants(model: str, engines: str, settings: Sequence[str], host: Host) -> l
             raise UsageError(f"--engine-option {setting!r} is for none of the engines; write {known}.")
         given[name].append(rest)
     found = [
-        Entrant(part, engine_text(name, given[name]), own or model)
+        Entrant(part, format_engine_spec(name, given[name]), own or model)
         for part, (name, _, own) in zip(parts, named, strict=True)
     ]
     for entrant in found:
-        choose_engine(host.registry("camelid_engines"), entrant.engine)
+        parse_engine_spec(host.registry("camelid_engines"), entrant.engine)
         resolve_model(entrant.model, host)
     return found
 
@@ -155,7 +155,7 @@ def compare(
     for entrant in competing:
         report(f"{entrant.label}: {len(asked)} prompts")
         how = EngineConfig(template=template, dtype=dtype, engine=entrant.engine, slots=_SLOTS)
-        opened = assemble(entrant.model, host, how, report)
+        opened = load_model(entrant.model, host, how, report)
         with closing(opened):
             if not answers:
                 ids = [opened.prompt_ids(messages) for messages in asked]
@@ -178,7 +178,7 @@ def as_json(model: str, competing: Sequence[Entrant], results: Sequence[Compared
     }
 
 
-def _answers(opened: Assembled, ids: Sequence[Sequence[int]], stops: frozenset[int], tokens: int) -> list[Answer]:
+def _answers(opened: LoadedModel, ids: Sequence[Sequence[int]], stops: frozenset[int], tokens: int) -> list[Answer]:
     """With probabilities where the engine tells them."""
     try:
         return list(_ask(opened, ids, stops, tokens, _LIKELIEST))
@@ -187,15 +187,15 @@ def _answers(opened: Assembled, ids: Sequence[Sequence[int]], stops: frozenset[i
 
 
 def _ask(
-    opened: Assembled, ids: Sequence[Sequence[int]], stops: frozenset[int], tokens: int, likeliest: int | None
+    opened: LoadedModel, ids: Sequence[Sequence[int]], stops: frozenset[int], tokens: int, likeliest: int | None
 ) -> Iterator[Answer]:
     sampling = Sampling(max_new_tokens=tokens)
     requests = [Request(each, sampling, opened.adapter, stops, likeliest) for each in ids]
-    said: list[list[tuple[int | None, Scored | None]]] = [[] for _ in requests]
+    said: list[list[tuple[int | None, TokenLogprob | None]]] = [[] for _ in requests]
     with opened.engine.stream(requests) as stream:
         for event in stream:
             if event.token is not None or event.finish == "stop":
-                said[event.index].append((event.token, event.scored))
+                said[event.index].append((event.token, event.token_logprob))
     return (Answer(tuple(token for token, _ in each), tuple(worth for _, worth in each)) for each in said)
 
 
@@ -227,7 +227,7 @@ def _first_difference(ours: Answer, theirs: Answer) -> int | None:
 
 def _side(own: Answer, other: Answer, place: int, texts: Callable[[int | None], str]) -> Side:
     token, theirs = (each.tokens[place] if place < len(each.tokens) else None for each in (own, other))
-    scored = own.scored[place] if place < len(own.scored) else None
+    scored = own.token_logprob[place] if place < len(own.token_logprob) else None
     if scored is None:
         return Side(token, texts(token))
     worth = dict(scored.top) | {scored.token: scored.logprob}
@@ -235,6 +235,6 @@ def _side(own: Answer, other: Answer, place: int, texts: Callable[[int | None], 
     return Side(token, texts(token), exp(scored.logprob), None if asked is None else exp(asked))
 
 
-def _texts(opened: Assembled) -> Callable[[int | None], str]:
+def _texts(opened: LoadedModel) -> Callable[[int | None], str]:
     encoder = opened.encoder
     return lambda token: "end of the answer" if token is None else encoder.text_of([token])

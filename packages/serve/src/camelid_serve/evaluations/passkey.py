@@ -19,7 +19,7 @@ from camelid_core.plugins import Host, load_host
 from camelid_core.records import Message
 from camelid_core.tasks import Interrupted, TaskContext
 
-from camelid_serve.assemble import Assembled, assemble_reference
+from camelid_serve.loaded_models import LoadedModel, load_resolved_model
 from camelid_serve.config import EngineConfig
 from camelid_serve.engine import Sampling
 from camelid_serve.generation import ask
@@ -64,7 +64,7 @@ def run(config: PasskeyConfig, context: TaskContext) -> Mapping[str, Any]:
     compared = variants(config.models, config.rope, host, say)
     questions = list(_questions(config, len(compared)))
     contract = None
-    with WorkLog(WORK, identity_of(config, compared), context.directory, context.earlier) as work:
+    with WorkLog(WORK, identity_of(config, compared), context.directory, context.earlier_attempts) as work:
         total = sum(question.length for question in questions)
         progress = Progress(context, total, sum(q.length for q in questions if q.number in work.done), unit="tokens")
         progress.emit()
@@ -75,9 +75,9 @@ def run(config: PasskeyConfig, context: TaskContext) -> Mapping[str, Any]:
             if left or contract is None:
                 with progress.paused():
                     opened = _open(variant, config, host, context)
-                with closing(opened) as assembled:
-                    contract = contract or assembled.contract()
-                    if not _answer(assembled, variant, left, config, context, work, progress):
+                with closing(opened) as loaded:
+                    contract = contract or loaded.contract()
+                    if not _answer(loaded, variant, left, config, context, work, progress):
                         break
         answers = {question: work.done[question.number] for question in questions if question.number in work.done}
     return _write(config, context, compared, answers, contract, progress)
@@ -89,14 +89,14 @@ def _questions(config: PasskeyConfig, models: int) -> Iterator[_Question]:
         yield _Question(number, variant, length, depth, text)
 
 
-def _open(variant: Variant, config: PasskeyConfig, host: Host, context: TaskContext) -> Assembled:
+def _open(variant: Variant, config: PasskeyConfig, host: Host, context: TaskContext) -> LoadedModel:
     context.emit("log", text=f"Loading {variant.label}")
     how = EngineConfig(template=config.template, dtype=config.dtype, engine=config.engine, slots=1)
-    return assemble_reference(variant.reference, host, how)
+    return load_resolved_model(variant.reference, host, how)
 
 
 def _answer(
-    assembled: Assembled,
+    loaded: LoadedModel,
     variant: Variant,
     questions: Sequence[_Question],
     config: PasskeyConfig,
@@ -105,30 +105,30 @@ def _answer(
     progress: Progress,
 ) -> bool:
     """Ask one model all its questions; False if asked to finish."""
-    too_long = {question.length for question in questions if question.length > assembled.engine.context_length}
+    too_long = {question.length for question in questions if question.length > loaded.engine.context_length}
     if too_long:
         named = ", ".join(f"{length:,}" for length in sorted(too_long))
-        text = f"{variant.label} takes {assembled.engine.context_length:,} tokens at most; {named} left out."
+        text = f"{variant.label} takes {loaded.engine.context_length:,} tokens at most; {named} left out."
         context.emit("log", text=text)
     for question in questions:
-        stop = context.stopping()
+        stop = context.stop_requested()
         if stop == "save":
             raise Interrupted
         if stop == "finish":
             return False
-        work.add(question.number, {} if question.length in too_long else _asked(assembled, question, config.seed))
+        work.add(question.number, {} if question.length in too_long else _asked(loaded, question, config.seed))
         progress.advance(question.length, 0 if question.length in too_long else question.length)
     return True
 
 
-def _asked(assembled: Assembled, question: _Question, seed: int) -> dict[str, Any]:
+def _asked(loaded: LoadedModel, question: _Question, seed: int) -> dict[str, Any]:
     def ids_of(text: str) -> list[int]:
-        return assembled.encoder.prompt_ids([Message("user", text)])
+        return loaded.encoder.prompt_ids([Message("user", text)])
 
     key = key_of(seed, question.text)
     hay = haystack(lambda text: len(ids_of(text)), question.length - _SAMPLING.max_new_tokens, question.depth, key)
-    with ask(assembled, [ids_of(hay.text)], _SAMPLING) as deltas:
-        answer = "".join(delta.answer for delta in deltas if delta.facts is not None)
+    with ask(loaded, [ids_of(hay.text)], _SAMPLING) as deltas:
+        answer = "".join(delta.answer for delta in deltas if delta.stats is not None)
     at = round(hay.at / len(hay.text), 4)
     return {"tokens": hay.tokens, "at": at, "key": key, "answer": answer, "found": found(answer, key)}
 

@@ -16,7 +16,7 @@ from camelid_core.errors import CamelidError
 from camelid_core.records import Message
 from camelid_core.tasks import TaskContext
 
-from camelid_serve.assemble import Assembled
+from camelid_serve.loaded_models import LoadedModel
 from camelid_serve.engine import Sampling
 from camelid_serve.generation import Delta, ask
 
@@ -28,7 +28,7 @@ Item = tuple[int, Sequence[Message]]
 
 
 def answer_many(
-    assembled: Assembled, items: Iterable[Item], sampling: Sampling, slots: int, tuned: bool = True
+    loaded: LoadedModel, items: Iterable[Item], sampling: Sampling, slots: int, tuned: bool = True
 ) -> Generator[tuple[int, Delta | CamelidError], None, None]:
     """Deltas and errors by the items' keys. Each key has a seed of its own; closing the iterator stops the work.
     No more than `slots` × 16 items are taken at a time."""
@@ -37,7 +37,7 @@ def answer_many(
         ready: list[tuple[int, list[int]]] = []
         for key, messages in window:
             try:
-                ready.append((key, assembled.prompt_ids(messages)))
+                ready.append((key, loaded.prompt_ids(messages)))
             except CamelidError as error:
                 yield key, error
         ready.sort(
@@ -45,7 +45,7 @@ def answer_many(
         )  # the longest first: too much for the memory shows at once
         keys = [key for key, _ in ready]
         settings = [sampling.model_copy(update={"seed": sampling.seed + key}) for key in keys]
-        with ask(assembled, [ids for _, ids in ready], settings, tuned) as answers:
+        with ask(loaded, [ids for _, ids in ready], settings, tuned) as answers:
             for delta in answers:
                 yield keys[delta.index], delta
 

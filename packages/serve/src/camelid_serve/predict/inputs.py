@@ -17,7 +17,7 @@ from camelid_core.datasets.dataset import Dataset
 from camelid_core.datasets.sources import open_source
 from camelid_core.errors import DataError, UsageError
 from camelid_core.integrity import sha256
-from camelid_core.paths import HUB, given_path, is_here
+from camelid_core.paths import HUB, is_existing_path, validated_path
 from camelid_core.readers import SUFFIXES, Columns, Faults, Reading, RowFault
 from camelid_core.readers import choose as choose_reader
 from camelid_core.records import Message, Record
@@ -113,9 +113,9 @@ def open_input(source: str, columns: str = "", reference: str = "") -> Input:
         UnknownName: neither a file nor a dataset.
         UsageError: no such file, a mapping that says too little, or one for a dataset.
     """
-    path = given_path(source, "input")
+    path = validated_path(source, "input")
     mapping = Columns.parse(columns, answered=False) if columns.strip() else None
-    if is_here(source) and path.is_file():
+    if is_existing_path(source) and path.is_file():
         return Input(path.name, lambda: _of_file(path, mapping, reference), path=path)
     if path.suffix.lower() in SUFFIXES and not source.startswith(HUB):
         raise UsageError(f"{source!r} is no file here; give a data file or the name of a dataset.")

@@ -13,11 +13,11 @@ from camelid_core.errors import CamelidError
 from camelid_core.models.loading import load_tokenizer
 from camelid_core.models.reference import Reference
 from camelid_core.plugins import Host
-from camelid_core.template_contract import contract_of
+from camelid_core.template_contract import make_contract
 
-from camelid_serve.assemble import Assembled, Residents
 from camelid_serve.config import PredictConfig
 from camelid_serve.engine import Report
+from camelid_serve.loaded_models import LoadedModel, LoadedModels
 
 
 class Together:
@@ -28,7 +28,7 @@ class Together:
         self._config = config
         self._host = host
         self._report = report
-        self._residents = Residents()
+        self._residents = LoadedModels()
 
     @property
     def order(self) -> list[str]:
@@ -36,11 +36,11 @@ class Together:
         bases = list(dict.fromkeys(reference.base for reference in self._references.values()))
         return sorted(self._references, key=lambda label: bases.index(self._references[label].base))
 
-    def get(self, label: str) -> Assembled:
+    def get(self, label: str) -> LoadedModel:
         """The model, in place of the one before.
 
         Raises:
-            CamelidError: as `assemble` does; the base that was loaded stays for the next.
+            CamelidError: as `load_model` does; the base that was loaded stays for the next.
         """
         self._residents.take({label: self._references[label]}, self._host, self._config.engine_config, self._report)
         return self._residents.models[label]
@@ -51,7 +51,7 @@ class Together:
         try:
             template = self._host.templates[self._config.template or reference.template]
             overrides = reference.template if template.name != reference.template else ""
-            return contract_of(template, load_tokenizer(reference), overrides)
+            return make_contract(template, load_tokenizer(reference), overrides)
         except CamelidError:
             return None
 

@@ -17,14 +17,14 @@ from typing import Any
 
 from camelid_core.artefacts import DatasetUse, write_manifest
 from camelid_core.errors import CamelidError, DataError
-from camelid_core.jobs.attempt_result import How, Result
+from camelid_core.jobs.attempt_result import AttemptResult, Outcome
 from camelid_core.models.reference import Reference, resolve_model
 from camelid_core.plugins import load_host
 from camelid_core.tasks import Interrupted, TaskContext
 
-from camelid_serve.assemble import Assembled
 from camelid_serve.config import PredictConfig
 from camelid_serve.generation import Delta
+from camelid_serve.loaded_models import LoadedModel
 from camelid_serve.metrics import Metric, available, missing, score
 from camelid_serve.provenance import manifest_for, of_several, state_of
 
@@ -106,7 +106,7 @@ def _sides(
     sides = {}
     for number, (label, reference) in enumerate(references.items()):
         identity = _identity(config, reference, survey.use, metrics)
-        work = WorkLog(work_name(number), identity, context.directory, context.earlier)
+        work = WorkLog(work_name(number), identity, context.directory, context.earlier_attempts)
         sides[label] = _Side(config, stack.enter_context(work), source, metrics, survey.rows)
         if work.done:
             context.emit("log", text=f"{label}: {len(work.done):,} rows were answered before.")
@@ -120,15 +120,15 @@ def _answer(sides: Mapping[str, _Side], models: Together, context: TaskContext, 
     for side in sides.values():
         progress.skip(len(side.work.done))
     for label in left:
-        if context.stopping() == "finish":
+        if context.stop_requested() == "finish":
             break
         try:
             with progress.paused():
-                assembled = models.get(label)
+                loaded = models.get(label)
             progress.emit()
-            sides[label].answer(assembled, context, progress)
+            sides[label].answer(loaded, context, progress)
         except Exception as error:
-            if len(sides) == 1 or Result.of(error).how is How.DISK_FULL or isinstance(error, Interrupted):
+            if len(sides) == 1 or AttemptResult.of(error).how is Outcome.DISK_FULL or isinstance(error, Interrupted):
                 raise
             if not isinstance(error, CamelidError):
                 models.drop()  # whatever befell the engine, the next one gets another
@@ -159,11 +159,11 @@ class _Side:
     def complete(self) -> bool:
         return len(self.work.done) >= self.rows
 
-    def answer(self, assembled: Assembled, context: TaskContext, progress: Progress) -> None:
+    def answer(self, loaded: LoadedModel, context: TaskContext, progress: Progress) -> None:
         config = self.config
         references: dict[int, str] = {}
         items = self._items(references, progress)
-        answers = answer_many(assembled, items, config.sampling, config.batch_size, tuned=not config.base)
+        answers = answer_many(loaded, items, config.sampling, config.batch_size, tuned=not config.base)
         for number, news in answers:
             result = _result(news)
             if result is not None:
@@ -172,7 +172,7 @@ class _Side:
                     result["scores"] = score(result["generate"], reference, self.metrics)
                 self.work.add(number, result)
                 progress.row(result.get("tokens", 0))
-            if stop := context.stopping():
+            if stop := context.stop_requested():
                 answers.close()
                 if stop == "save":
                     raise Interrupted
@@ -196,9 +196,9 @@ def _result(news: Delta | CamelidError) -> dict[str, Any] | None:
     """What is kept of a row once it is done."""
     if isinstance(news, CamelidError):
         return {"error": str(news)}
-    if news.facts is None:
+    if news.stats is None:
         return None
-    return {"generate": news.answer, "finish": news.facts.finish, "tokens": news.facts.tokens}
+    return {"generate": news.answer, "finish": news.stats.finish, "tokens": news.stats.tokens}
 
 
 def _identity(config: PredictConfig, reference: Reference, use: DatasetUse, metrics: Sequence[Metric]) -> str:

@@ -15,7 +15,7 @@ from camelid_core.config import apply_overrides, validate
 from camelid_core.datasets.sources import open_source, parse_sources
 from camelid_core.errors import CamelidError
 from camelid_core.plugins import load_host
-from camelid_core.tasks import resolve
+from camelid_core.tasks import import_attribute
 
 from camelid_train.compat import finetune, uniform_finetune
 from camelid_train.compat import merge as merging
@@ -95,7 +95,7 @@ def merge(
 
 
 for _command in load_host().registry("camelid_compat_commands"):
-    app.command(_command.name, help=_command.help, context_settings=_AS_IT_IS)(resolve(_command.target))
+    app.command(_command.name, help=_command.help, context_settings=_AS_IT_IS)(import_attribute(_command.target))
 
 
 def count_rows(sources: Sequence[str]) -> int | None:

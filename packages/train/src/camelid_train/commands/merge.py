@@ -15,7 +15,7 @@ def _option(field: str, allowed: str = "") -> Any:
     return typer.Option(help=f"{allowed}{MergeConfig.model_fields[field].description}")
 
 
-app = typer.Typer(help="Fold an adapter into its base model.")
+app = typer.Typer(help="Merge an adapter into its base model.")
 
 
 @app.command()

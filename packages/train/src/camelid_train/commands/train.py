@@ -14,7 +14,7 @@ from camelid_core.config import load, parse_overrides, validate
 from camelid_core.datasets.sources import open_source, parse_sources
 from camelid_core.errors import UsageError
 from camelid_core.jobs.foreground import open_store
-from camelid_core.paths import given_path
+from camelid_core.paths import validated_path
 from camelid_core.plugins import load_host
 
 from camelid_train.config import Recipe
@@ -94,7 +94,7 @@ def read_recipe(recipe: str, overrides: list[str]) -> Recipe:
         raise UsageError(f"say what to train: {_FOR_EXAMPLE}.")
     if "=" in recipe:
         return validate(Recipe, parse_overrides([recipe, *overrides]), "the overrides")
-    path = given_path(recipe, "recipe")
+    path = validated_path(recipe, "recipe")
     if not path.suffix:
         raise UsageError(f"{recipe!r} is neither a recipe (.toml, .yaml or .json) nor an override: {_FOR_EXAMPLE}.")
     return load(Recipe, path, overrides)

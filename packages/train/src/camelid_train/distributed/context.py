@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Any, ClassVar
 
 from camelid_core.events import EventLog
-from camelid_core.tasks import Stop, TaskContext
+from camelid_core.tasks import StopRequest, TaskContext
 
 from . import group
 from .world import World
@@ -20,7 +20,7 @@ from .world import World
 EVENTS = "events.jsonl"
 STOP = "stop"
 ORDER = "order.json"
-_STOPS: tuple[Stop, ...] = ("", "finish", "save")
+_STOPS: tuple[StopRequest, ...] = ("", "finish", "save")
 
 
 class Order:
@@ -34,13 +34,13 @@ class Order:
         values = json.loads((ranks / ORDER).read_text(encoding="utf-8"))
         self.recipe: dict[str, Any] = values["recipe"]
         self.directory, self.output = Path(values["directory"]), Path(values["output"])
-        self.earlier = tuple(Path(path) for path in values["earlier"])
+        self.earlier_attempts = tuple(Path(path) for path in values["earlier"])
         self._events = EventLog(ranks / EVENTS)
 
     @staticmethod
     def write(ranks: Path, recipe: dict[str, Any], context: TaskContext) -> None:
         places = {"directory": str(context.directory), "output": str(context.output)}
-        values = {"recipe": recipe, **places, "earlier": [str(path) for path in context.earlier]}
+        values = {"recipe": recipe, **places, "earlier": [str(path) for path in context.earlier_attempts]}
         (ranks / ORDER).write_text(json.dumps(values), encoding="utf-8")
 
     def emit(self, kind: str, **values: Any) -> None:
@@ -49,7 +49,7 @@ class Order:
     def close(self) -> None:
         self._events.close()
 
-    def stopping(self) -> Stop:
+    def stop_requested(self) -> StopRequest:
         try:
             text = (self._ranks / STOP).read_text(encoding="ascii")
         except FileNotFoundError:
@@ -69,18 +69,18 @@ class Shared:
     def __init__(self, world: World, inner: TaskContext | None) -> None:
         self._world = world
         self._inner = inner if world.leads else None
-        mine = (inner.directory, inner.output, inner.earlier) if inner is not None else None
+        mine = (inner.directory, inner.output, inner.earlier_attempts) if inner is not None else None
         places = group.gathered(mine)
-        self.directory, self.output, self.earlier = places[world.node * world.local_size]
-        self._told: Stop = ""
-        self._agreed: Stop | None = None
+        self.directory, self.output, self.earlier_attempts = places[world.node * world.local_size]
+        self._told: StopRequest = ""
+        self._agreed: StopRequest | None = None
         Shared.current = self
 
     def emit(self, kind: str, **values: Any) -> None:
         if self._inner is not None:
             self._inner.emit(kind, **values)
 
-    def stopping(self) -> Stop:
+    def stop_requested(self) -> StopRequest:
         return self._asked() if self._agreed is None else self._agreed
 
     @property
@@ -101,5 +101,5 @@ class Shared:
     def _told_to_save(self, number: int, frame: FrameType | None) -> None:
         self._told = "save"
 
-    def _asked(self) -> Stop:
-        return self._told or (self._inner.stopping() if self._inner is not None else "")
+    def _asked(self) -> StopRequest:
+        return self._told or (self._inner.stop_requested() if self._inner is not None else "")

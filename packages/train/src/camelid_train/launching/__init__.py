@@ -32,7 +32,7 @@ def train(recipe: Recipe, context: TaskContext) -> Mapping[str, Any]:
 
     check(recipe)
     with reported(recipe, context) as told:
-        if not told.earlier:
+        if not told.earlier_attempts:
             told.emit("resume", step=0)  # now: should loading take too long for who stops it, this much is known
         if found().size == 1 and recipe.launch.processes * recipe.launch.nodes > 1:
             from .launch import launch

@@ -10,7 +10,7 @@ from typing import Any
 
 from camelid_core import errors
 from camelid_core.errors import CamelidError, TrainingError
-from camelid_core.jobs.attempt_result import How, Result, last_lines
+from camelid_core.jobs.attempt_result import AttemptResult, Outcome, last_lines
 from camelid_core.jobs.run_directories import RESULT
 
 from .rank_logs import log_of
@@ -38,7 +38,7 @@ def error_of(error: BaseException, ranks: Path, processes: int) -> BaseException
         return error if isinstance(error, CamelidError) else TrainingError(f"the processes did not start: {error}.")
     by_number = {failure.local_rank: failure.exitcode for failure in failures.values()}
     number = min(by_number, key=lambda each: _blame(ranks / str(each), by_number[each]))
-    result = Result.read(ranks / str(number))
+    result = AttemptResult.read(ranks / str(number))
     if result is not None and result.kind != LOST:
         return _as_raised(result, number, processes)
     return TrainingError(_died(ranks, number, by_number[number], processes))
@@ -46,7 +46,7 @@ def error_of(error: BaseException, ranks: Path, processes: int) -> BaseException
 
 def _blame(directory: Path, code: int) -> tuple[int, float]:
     """Less is more to blame: an error of its own, the earliest; a signal from outside; what followed from either."""
-    result = Result.read(directory)
+    result = AttemptResult.read(directory)
     if result is not None and result.kind != LOST:
         return 0, (directory / RESULT).stat().st_mtime
     if result is None and code != _SIGTERM:
@@ -54,12 +54,12 @@ def _blame(directory: Path, code: int) -> tuple[int, float]:
     return 2, 0.0
 
 
-def _as_raised(result: Result, number: int, processes: int) -> BaseException:
-    if result.how == How.DISK_FULL:
+def _as_raised(result: AttemptResult, number: int, processes: int) -> BaseException:
+    if result.how == Outcome.DISK_FULL:
         return errors.DiskFull(result.message)
     if result.kind == "out_of_memory":
         return MemoryError(f"in process {number} of {processes}")
-    known = {Result.of(cls("")).kind: cls for cls in _plain_errors()}
+    known = {AttemptResult.of(cls("")).kind: cls for cls in _plain_errors()}
     cls = known.get(result.kind, TrainingError)
     message = result.message if result.kind in known else f"process {number} of {processes}: {result.message}"
     return cls(message)
@@ -72,7 +72,7 @@ def _plain_errors() -> list[type[CamelidError]]:
 
 
 def _died(ranks: Path, number: int, code: int, processes: int) -> str:
-    text = Result.of_exit(code, ranks / str(number)).message
+    text = AttemptResult.of_exit(code, ranks / str(number)).message
     log = log_of(ranks, number)
     last = last_lines(log, _LINES).strip()
     words = f" It said last: {last!r}." if last else ""

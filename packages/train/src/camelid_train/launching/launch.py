@@ -24,10 +24,10 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 from camelid_core.events import read_events
-from camelid_core.jobs.attempt_result import How, Result
+from camelid_core.jobs.attempt_result import AttemptResult, Outcome
 from camelid_core.models.devices import cores
 from camelid_core.subprocesses import module_command
-from camelid_core.tasks import Interrupted, Stop, TaskContext
+from camelid_core.tasks import Interrupted, StopRequest, TaskContext
 
 from camelid_train.distributed.context import EVENTS, STOP, Order
 
@@ -64,7 +64,7 @@ def launch(recipe: Recipe, context: TaskContext) -> Mapping[str, Any]:
 
 def _stay(running: Future[None], ranks: Path, context: TaskContext) -> None:
     """Pass on events and requests until all have ended."""
-    asked: Stop = ""
+    asked: StopRequest = ""
     offset = 0
     over = False
     while not over:
@@ -72,7 +72,7 @@ def _stay(running: Future[None], ranks: Path, context: TaskContext) -> None:
         events, offset = read_events(ranks / EVENTS, offset)
         for event in events:
             context.emit(event.pop("kind"), **{name: value for name, value in event.items() if name != "time"})
-        wanted = context.stopping()
+        wanted = context.stop_requested()
         if wanted != asked:
             _write_whole(ranks / STOP, wanted)
             asked = wanted
@@ -117,8 +117,8 @@ def _meeting(nodes: int) -> dict[str, Any]:
 
 
 def _summary(running: Future[None], ranks: Path, processes: int) -> Mapping[str, Any]:
-    results = [Result.read(ranks / str(number)) for number in range(processes)]
-    if any(result is not None and result.how == How.SAVED for result in results):
+    results = [AttemptResult.read(ranks / str(number)) for number in range(processes)]
+    if any(result is not None and result.how == Outcome.SAVED for result in results):
         raise Interrupted  # also where one left before it met the others, who then were ended
     error = running.exception()
     if error is not None:

@@ -15,7 +15,7 @@ import traceback
 from dataclasses import replace
 from pathlib import Path
 
-from camelid_core.jobs.attempt_result import How, Result
+from camelid_core.jobs.attempt_result import AttemptResult, Outcome
 from camelid_core.jobs.watchdog import cap_log
 from camelid_core.tasks import Interrupted
 
@@ -40,17 +40,17 @@ def main(ranks: Path) -> int:
     try:
         result, code = _run(ranks), 0
     except Interrupted:
-        result = Result(How.SAVED)
+        result = AttemptResult(Outcome.SAVED)
     except BaseException as error:  # SystemExit too: whoever launched this must learn of it
         traceback.print_exc()
-        result = Result.of(error)
+        result = AttemptResult.of(error)
         if is_lost_peer(error):
             result = replace(result, kind=LOST)
     result.write(directory)
     return result.exit_code if code is None else code
 
 
-def _run(ranks: Path) -> Result:
+def _run(ranks: Path) -> AttemptResult:
     from camelid_train.config import Recipe
     from camelid_train.run import train
 
@@ -63,9 +63,9 @@ def _run(ranks: Path) -> Result:
     except Interrupted:
         if not context.agreed:
             raise  # the others do not know: the exit code has them ended
-        return Result(How.SAVED)  # with exit code 0, for others may still be at saving
+        return AttemptResult(Outcome.SAVED)  # with exit code 0, for others may still be at saving
     group.leave()
-    return Result(How.SUCCEEDED, summary=dict(summary))
+    return AttemptResult(Outcome.SUCCEEDED, summary=dict(summary))
 
 
 def _watch(parent: int, own_log: bool) -> None:

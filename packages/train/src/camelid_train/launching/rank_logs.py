@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from camelid_core.file_permissions import FILE
+from camelid_core.file_permissions import PRIVATE_FILE_MODE
 from camelid_core.jobs.run_directories import LOG
 from torch.distributed.elastic.multiprocessing.api import LogsDest, LogsSpecs
 
@@ -34,7 +34,7 @@ def log_of(ranks: Path, number: int) -> Path:
 
 def print_into(log: Path) -> None:
     """Both streams of this process at the end of one file, in the order things are said."""
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, FILE)
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, PRIVATE_FILE_MODE)
     for stream in (_STDOUT, _STDERR):
         os.dup2(descriptor, stream)
     os.close(descriptor)

@@ -2,6 +2,6 @@
 
 from camelid_train.sections import Method
 
-from .tuning_method import Situation, TuningMethod
+from .tuning_method import MethodContext, TuningMethod
 
-__all__ = ["Method", "Situation", "TuningMethod"]
+__all__ = ["Method", "MethodContext", "TuningMethod"]

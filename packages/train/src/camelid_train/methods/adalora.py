@@ -14,9 +14,9 @@ from pydantic import Field
 
 from camelid_train.sections import Method
 
-from .lora import with_base
+from .lora import set_base_path
 from .targets import choose_targets
-from .tuning_method import Situation, TuningMethod
+from .tuning_method import MethodContext, TuningMethod
 
 _AVERAGES = ("ipt", "exp_avg_ipt", "exp_avg_unc")
 
@@ -59,26 +59,26 @@ class AdaLora(TuningMethod[AdaLoraMethod]):
     help = "AdaLoRA: LoRA with adaptive ranks, higher in layers that use them; better at the same size, slower."
     config = AdaLoraMethod
 
-    def prepare(self, model: Any, section: AdaLoraMethod, situation: Situation) -> Any:
+    def prepare(self, model: Any, section: AdaLoraMethod, context: MethodContext) -> Any:
         from peft import AdaLoraConfig, get_peft_model
 
-        first, last = schedule(section, situation.steps)
+        first, last = schedule(section, context.steps)
         config = AdaLoraConfig(
             task_type="CAUSAL_LM",
             init_r=section.initial_r,
             target_r=section.target_r,
             lora_alpha=section.alpha,
             lora_dropout=section.dropout,
-            target_modules=choose_targets(model, section.targets, situation.adapter),
+            target_modules=choose_targets(model, section.targets, context.adapter),
             tinit=first,
             tfinal=last,
             deltaT=section.every,
             beta1=section.beta1,
             beta2=section.beta2,
             orth_reg_weight=section.orthogonality,
-            total_step=situation.steps,
+            total_step=context.steps,
         )
-        return with_base(get_peft_model(model, config), situation)
+        return set_base_path(get_peft_model(model, config), context)
 
     def penalty(self, model: Any) -> Any:
         """Orthogonality regularisation. peft adds it only to losses that the model computes; Camelid's are computed outside."""
@@ -117,7 +117,7 @@ class AdaLora(TuningMethod[AdaLoraMethod]):
                 getattr(allocator, kind)[name] = tensor.to(device)
         _config(model).rank_pattern = ranks or None
 
-    def save(self, model: Any, section: AdaLoraMethod, situation: Situation, directory: Path) -> None:
+    def save(self, model: Any, section: AdaLoraMethod, context: MethodContext, directory: Path) -> None:
         """Save the adapter, pruned to the ranks that are left."""
         ranks = _config(model).rank_pattern
         if ranks:  # what was pruned may have grown a little since, in a run that was ended early

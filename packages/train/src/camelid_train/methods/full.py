@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from camelid_train.sections import Method
 
-from .tuning_method import Situation, TuningMethod, refuse_quantised
+from .tuning_method import MethodContext, TuningMethod, refuse_quantised
 
 if TYPE_CHECKING:
     from camelid_core.models.loading import Dtype
@@ -42,20 +42,20 @@ class Full(TuningMethod[FullMethod]):
         refuse_quantised(reference)
         return load_base(reference, "float32")
 
-    def prepare(self, model: Any, section: FullMethod, situation: Situation) -> Any:
+    def prepare(self, model: Any, section: FullMethod, context: MethodContext) -> Any:
         model.requires_grad_(True)
         if not section.embeddings:
             for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
                 layer.requires_grad_(False)
         return model
 
-    def save(self, model: Any, section: FullMethod, situation: Situation, directory: Path) -> None:
+    def save(self, model: Any, section: FullMethod, context: MethodContext, directory: Path) -> None:
         """Save in the recipe's dtype, else in the base's own."""
         import torch
 
-        base = situation.reference.config
+        base = context.reference.config
         stored = base.get("dtype") or base.get("torch_dtype") or "float32"
-        model.to(getattr(torch, stored if situation.dtype == "auto" else situation.dtype))
+        model.to(getattr(torch, stored if context.dtype == "auto" else context.dtype))
         model.save_pretrained(directory, max_shard_size=section.shard)
 
 

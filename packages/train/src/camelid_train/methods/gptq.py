@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from camelid_core.errors import MissingPackage, ModelError
 
-from .lora import LoraFields, LoraOn
+from .lora import BaseLoraMethod, BaseLora
 from .qlora import quiet
 
 if TYPE_CHECKING:
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from camelid_core.models.reference import Reference
 
 
-class GptqLoraMethod(LoraFields):
+class GptqLoraMethod(BaseLoraMethod):
     """LoRA on a base model whose weights are stored GPTQ-quantised."""
 
     type: Literal["lora-gptq"] = "lora-gptq"
 
 
-class GptqLora(LoraOn[GptqLoraMethod]):
+class GptqLora(BaseLora[GptqLoraMethod]):
     name = "lora-gptq"
     help = "LoRA on a GPTQ-quantised base; the adapter cannot be merged into it."
     config = GptqLoraMethod

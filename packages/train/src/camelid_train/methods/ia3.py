@@ -11,9 +11,9 @@ from camelid_core.errors import ModelError
 
 from camelid_train.sections import Method
 
-from .lora import with_base
+from .lora import set_base_path
 from .targets import check_targets, linear_names
-from .tuning_method import Situation, TuningMethod
+from .tuning_method import MethodContext, TuningMethod
 
 _ATTENTION = ("k_proj", "v_proj"), ("query_key_value",), ("qkv_proj",), ("c_attn",), ("W_pack",), ("Wqkv",), ("k", "v")
 _FEED_FORWARD = "down_proj", "dense_4h_to_h", "mlp.c_proj", "fc2", "fc_out", "w2", "wo"
@@ -36,14 +36,14 @@ class Ia3(TuningMethod[Ia3Method]):
     help = "IA3: scaling vectors on keys, values and feed-forward; the fewest parameters, needs a high learning rate."
     config = Ia3Method
 
-    def prepare(self, model: Any, section: Ia3Method, situation: Situation) -> Any:
+    def prepare(self, model: Any, section: Ia3Method, context: MethodContext) -> Any:
         from peft import IA3Config, get_peft_model
 
         attention, feed_forward = ia3_targets(linear_names(model), section)
         config = IA3Config(
             task_type="CAUSAL_LM", target_modules=[*attention, *feed_forward], feedforward_modules=feed_forward
         )
-        return with_base(get_peft_model(model, config), situation)
+        return set_base_path(get_peft_model(model, config), context)
 
 
 def ia3_targets(names: list[str], section: Ia3Method) -> tuple[list[str], list[str]]:

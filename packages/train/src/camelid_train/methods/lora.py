@@ -16,14 +16,14 @@ from pydantic import Field
 from camelid_train.sections import Method
 
 from .targets import check_targets, choose_targets, linear_names
-from .tuning_method import Situation, TuningMethod
+from .tuning_method import MethodContext, TuningMethod
 
 Initial = Literal["default", "gaussian", "orthogonal", "pissa", "olora", "eva"]
 _CHANGES_BASE = ("pissa", "olora")
 """Starting values that are taken out of the base's weights; what is saved is set against the unchanged base."""
 
 
-class LoraFields(Method):
+class BaseLoraMethod(Method):
     """Hyperparameters of LoRA that do not depend on how the base is stored."""
 
     r: int = Field(8, ge=1, le=1024)
@@ -48,7 +48,7 @@ class LoraFields(Method):
     so that the scale stays the same. Also: `rank_pattern`."""
 
 
-class LoraMethod(LoraFields):
+class LoraMethod(BaseLoraMethod):
     """LoRA: low-rank adapters beside the frozen weights of the base."""
 
     type: Literal["lora"] = "lora"
@@ -58,22 +58,22 @@ class LoraMethod(LoraFields):
     Also: `init_lora_weights`, `peft_init_lora_weights`, `pissa_init`."""
 
 
-LoraT = TypeVar("LoraT", bound=LoraFields)
+LoraT = TypeVar("LoraT", bound=BaseLoraMethod)
 
 
-class LoraOn(TuningMethod[LoraT]):
+class BaseLora(TuningMethod[LoraT]):
     """LoRA on a base that a subclass loads."""
 
     def initial(self, section: LoraT) -> Initial:
         return "default"
 
-    def prepare(self, model: Any, section: LoraT, situation: Situation) -> Any:
+    def prepare(self, model: Any, section: LoraT, context: MethodContext) -> Any:
         from peft import EvaConfig, LoraConfig, get_peft_model
 
         from .lora_layers import compute_as_base
 
         initial = self.initial(section)
-        targets = choose_targets(model, section.targets, situation.adapter)
+        targets = choose_targets(model, section.targets, context.adapter)
         ranks = rank_pattern(model, section, targets)
         if ranks and initial != "default":
             raise ConfigError(f"method.ranks does not go with method.initial={initial!r}; leave one of them out.")
@@ -94,11 +94,11 @@ class LoraOn(TuningMethod[LoraT]):
             task_type="CAUSAL_LM",
         )
         if initial == "eva":
-            return with_base(compute_as_base(_eva(model, config, situation)), situation)
-        return with_base(compute_as_base(get_peft_model(model, config)), situation)
+            return set_base_path(compute_as_base(_eva(model, config, context)), context)
+        return set_base_path(compute_as_base(get_peft_model(model, config)), context)
 
 
-class Lora(LoraOn[LoraMethod]):
+class Lora(BaseLora[LoraMethod]):
     name = "lora"
     help = "LoRA: low-rank adapters beside frozen weights; little memory, a small file, close to the quality of full."
     config = LoraMethod
@@ -109,25 +109,25 @@ class Lora(LoraOn[LoraMethod]):
     def keeps_base(self, section: LoraMethod) -> bool:
         return section.initial not in _CHANGES_BASE
 
-    def prepare(self, model: Any, section: LoraMethod, situation: Situation) -> Any:
-        prepared = super().prepare(model, section, situation)
+    def prepare(self, model: Any, section: LoraMethod, context: MethodContext) -> Any:
+        prepared = super().prepare(model, section, context)
         if section.initial in _CHANGES_BASE:
             prepared.camelid_initial = {name: tensor.detach().clone() for name, tensor in _matrices(prepared)}
         return prepared
 
-    def save(self, model: Any, section: LoraMethod, situation: Situation, directory: Path) -> None:
+    def save(self, model: Any, section: LoraMethod, context: MethodContext, directory: Path) -> None:
         model.save_pretrained(directory)
         if hasattr(model, "camelid_initial"):
             _against_plain_base(directory, model.camelid_initial)
 
 
-def with_base(model: Any, situation: Situation) -> Any:
+def set_base_path(model: Any, context: MethodContext) -> Any:
     """`model` with the path of its base in the configuration that is saved with it."""
-    model.peft_config["default"].base_model_name_or_path = str(situation.reference.base)
+    model.peft_config["default"].base_model_name_or_path = str(context.reference.base)
     return model
 
 
-def rank_pattern(model: Any, section: LoraFields, targets: str | list[str]) -> dict[str, int]:
+def rank_pattern(model: Any, section: BaseLoraMethod, targets: str | list[str]) -> dict[str, int]:
     """`["q_proj=16"]` → `{"q_proj": 16}`.
 
     Raises:
@@ -152,11 +152,11 @@ def rank_pattern(model: Any, section: LoraFields, targets: str | list[str]) -> d
     return pattern
 
 
-def _eva(model: Any, config: Any, situation: Situation) -> Any:
+def _eva(model: Any, config: Any, context: MethodContext) -> Any:
     """LoRA that starts along the directions in which the layers' inputs vary most on the training data."""
     from peft import get_peft_model, initialize_lora_eva_weights
 
-    batches = list(_some(situation.batches()))
+    batches = list(_some(context.batches()))
     if not batches:
         raise ModelError("method.initial='eva' needs training rows to look at, and there are none.")
     device = next(model.parameters()).device

@@ -9,11 +9,11 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from .tuning_method import Situation
-from .virtual_tokens import Virtual, VirtualFields
+from .tuning_method import MethodContext
+from .virtual_tokens import Virtual, VirtualTokensMethod
 
 
-class PTuningMethod(VirtualFields):
+class PTuningMethod(VirtualTokensMethod):
     """P-tuning: a prompt encoder produces the virtual tokens, which trains more stably than bare embeddings."""
 
     type: Literal["p-tuning"] = "p-tuning"
@@ -33,7 +33,7 @@ class PTuning(Virtual[PTuningMethod]):
     help = "P-tuning: a prompt encoder produces virtual tokens; kilobytes, peft only, more stable than prompt."
     config = PTuningMethod
 
-    def peft_config(self, section: PTuningMethod, situation: Situation) -> Any:
+    def peft_config(self, section: PTuningMethod, context: MethodContext) -> Any:
         from peft import PromptEncoderConfig
 
         return PromptEncoderConfig(

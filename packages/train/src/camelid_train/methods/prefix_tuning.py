@@ -9,11 +9,11 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from .tuning_method import Situation
-from .virtual_tokens import Virtual, VirtualFields
+from .tuning_method import MethodContext
+from .virtual_tokens import Virtual, VirtualTokensMethod
 
 
-class PrefixMethod(VirtualFields):
+class PrefixMethod(VirtualTokensMethod):
     """Prefix tuning: learned keys and values before each row, in every layer."""
 
     type: Literal["prefix"] = "prefix"
@@ -29,7 +29,7 @@ class Prefix(Virtual[PrefixMethod]):
     help = "Prefix tuning: keys and values of virtual tokens learn in every layer; stronger than prompt, peft only."
     config = PrefixMethod
 
-    def peft_config(self, section: PrefixMethod, situation: Situation) -> Any:
+    def peft_config(self, section: PrefixMethod, context: MethodContext) -> Any:
         from peft import PrefixTuningConfig
 
         return PrefixTuningConfig(

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from .tuning_method import Situation
-from .virtual_tokens import Virtual, VirtualFields
+from .tuning_method import MethodContext
+from .virtual_tokens import Virtual, VirtualTokensMethod
 
 
-class PromptMethod(VirtualFields):
+class PromptMethod(VirtualTokensMethod):
     """Prompt tuning: learned embeddings (a soft prompt) before each row; the smallest of all adapters."""
 
     type: Literal["prompt"] = "prompt"
@@ -28,7 +28,7 @@ class Prompt(Virtual[PromptMethod]):
     help = "Prompt tuning: embeddings of virtual tokens learn; kilobytes, peft only, needs a high learning rate."
     config = PromptMethod
 
-    def peft_config(self, section: PromptMethod, situation: Situation) -> Any:
+    def peft_config(self, section: PromptMethod, context: MethodContext) -> Any:
         from peft import PromptTuningConfig
 
         starts = {"vocabulary": "SAMPLE_VOCAB", "random": "RANDOM"}
@@ -37,7 +37,7 @@ class Prompt(Virtual[PromptMethod]):
             num_virtual_tokens=section.tokens,
             prompt_tuning_init="TEXT" if section.text else starts[section.initial],
             prompt_tuning_init_text=section.text or None,
-            tokenizer_name_or_path=str(situation.reference.base) if section.text else None,
+            tokenizer_name_or_path=str(context.reference.base) if section.text else None,
         )
 
 

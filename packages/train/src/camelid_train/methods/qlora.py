@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from camelid_core.errors import MissingPackage
 
-from .lora import LoraFields, LoraOn
+from .lora import BaseLoraMethod, BaseLora
 from .tuning_method import refuse_quantised
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from camelid_core.models.reference import Reference
 
 
-class QloraMethod(LoraFields):
+class QloraMethod(BaseLoraMethod):
     """QLoRA: LoRA on a base model quantised to 4 or 8 bits on loading: a quarter to a half of its memory."""
 
     type: Literal["qlora"] = "qlora"
@@ -33,7 +33,7 @@ class QloraMethod(LoraFields):
     Also: `bnb_4bit_use_double_quant`, `double_quantization`."""
 
 
-class Qlora(LoraOn[QloraMethod]):
+class Qlora(BaseLora[QloraMethod]):
     name = "qlora"
     help = "QLoRA: LoRA on a base quantised to 4 or 8 bits; the least memory, slower than LoRA where that fits."
     config = QloraMethod

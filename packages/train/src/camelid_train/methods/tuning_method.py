@@ -26,7 +26,7 @@ MethodT = TypeVar("MethodT", bound=Method)
 
 
 @dataclass(frozen=True, slots=True)
-class Situation:
+class MethodContext:
     """What a method may want to know of the run: the base it starts from and the number format asked for, the
     optimizer steps to come, and `batches`, training batches as the loop will give them (`input_ids`, `labels`)."""
 
@@ -75,10 +75,10 @@ class TuningMethod(ABC, Generic[MethodT]):
         return load_base(reference, "float32")
 
     @abstractmethod
-    def prepare(self, model: Any, section: MethodT, situation: Situation) -> Any:
+    def prepare(self, model: Any, section: MethodT, context: MethodContext) -> Any:
         """The model to train; parameters that do not learn have `requires_grad` off."""
 
-    def save(self, model: Any, section: MethodT, situation: Situation, directory: Path) -> None:
+    def save(self, model: Any, section: MethodT, context: MethodContext, directory: Path) -> None:
         """Write the result: a plain PEFT directory for an adapter, a plain Transformers directory for a model."""
         model.save_pretrained(directory)
 

@@ -14,18 +14,18 @@ from pydantic import Field
 
 from camelid_train.sections import Method
 
-from .lora import with_base
-from .tuning_method import Situation, TuningMethod
+from .lora import set_base_path
+from .tuning_method import MethodContext, TuningMethod
 
 
-class VirtualFields(Method):
+class VirtualTokensMethod(Method):
     """Virtual tokens (soft prompt) before each row."""
 
     tokens: int = Field(20, ge=1, le=4096)
     """Number of virtual tokens before each row; they count towards the context length. Also: `num_virtual_tokens`."""
 
 
-VirtualT = TypeVar("VirtualT", bound=VirtualFields)
+VirtualT = TypeVar("VirtualT", bound=VirtualTokensMethod)
 
 
 class Virtual(TuningMethod[VirtualT]):
@@ -34,13 +34,13 @@ class Virtual(TuningMethod[VirtualT]):
     mergeable = False
 
     @abstractmethod
-    def peft_config(self, section: VirtualT, situation: Situation) -> Any:
+    def peft_config(self, section: VirtualT, context: MethodContext) -> Any:
         """What peft makes the virtual tokens from."""
 
-    def prepare(self, model: Any, section: VirtualT, situation: Situation) -> Any:
+    def prepare(self, model: Any, section: VirtualT, context: MethodContext) -> Any:
         from peft import get_peft_model
 
-        context = getattr(model.config, "max_position_embeddings", None)
-        if context and section.tokens >= context:
-            raise ModelError(f"method.tokens={section.tokens} fills the model's whole context of {context} tokens.")
-        return with_base(get_peft_model(model, self.peft_config(section, situation)), situation)
+        limit = getattr(model.config, "max_position_embeddings", None)
+        if limit and section.tokens >= limit:
+            raise ModelError(f"method.tokens={section.tokens} fills the model's whole context of {limit} tokens.")
+        return set_base_path(get_peft_model(model, self.peft_config(section, context)), context)

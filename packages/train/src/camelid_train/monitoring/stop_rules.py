@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from camelid_core.tasks import Interrupted, Stop, TaskContext
+from camelid_core.tasks import Interrupted, StopRequest, TaskContext
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from camelid_train.saving.run_totals import Tally
@@ -16,7 +16,7 @@ from camelid_train.saving.run_totals import Tally
 
 def leave_if_asked(context: TaskContext) -> None:
     """Raise Interrupted if asked to save where there is nothing to save: what was done is done again, or is cached."""
-    if context.stopping() == "save":
+    if context.stop_requested() == "save":
         raise Interrupted
 
 
@@ -31,10 +31,10 @@ class StopRules(TrainerCallback):
         self.context = context
         self.tally = tally
         self.stop_at_loss = stop_at_loss
-        self.asked: Stop = ""
+        self.asked: StopRequest = ""
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        self.asked = self.context.stopping()
+        self.asked = self.context.stop_requested()
         if self.tally.stopped or self.asked == "save":
             control.should_save = control.should_training_stop = True
         elif self.asked == "finish":

@@ -19,7 +19,7 @@ from typing import Any
 
 from camelid_core.errors import MissingPackage
 from camelid_core.paths import home
-from camelid_core.tasks import Stop, TaskContext
+from camelid_core.tasks import StopRequest, TaskContext
 
 from camelid_train.config import Recipe
 from camelid_train.distributed.world import found
@@ -119,11 +119,11 @@ class Telling:
         return self._context.output
 
     @property
-    def earlier(self) -> tuple[Path, ...]:
-        return self._context.earlier
+    def earlier_attempts(self) -> tuple[Path, ...]:
+        return self._context.earlier_attempts
 
-    def stopping(self) -> Stop:
-        return self._context.stopping()
+    def stop_requested(self) -> StopRequest:
+        return self._context.stop_requested()
 
     def emit(self, kind: str, **values: Any) -> None:
         self._context.emit(kind, **values)

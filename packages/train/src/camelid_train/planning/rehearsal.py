@@ -17,7 +17,7 @@ from typing import Any
 
 from camelid_core import staging
 from camelid_core.errors import CamelidError, TrainingError
-from camelid_core.jobs.attempt import Context
+from camelid_core.jobs.attempt import AttemptContext
 from camelid_core.jobs.run_directories import attempt_directory
 from camelid_core.models.reference import resolve_model
 from camelid_core.models.revisions import require_commit
@@ -85,7 +85,7 @@ class Stages:
         self._tell(self.done[-1])
 
 
-class _Watched(Context):
+class _Watched(AttemptContext):
     """A run's context whose events say which stage it has come to; it is asked to leave after half of the steps."""
 
     def __init__(self, directory: Path, stages: Stages, first: bool) -> None:

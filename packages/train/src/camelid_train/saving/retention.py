@@ -48,7 +48,7 @@ class SaveTold(TrainerCallback):
 
 
 def earlier_ones(context: TaskContext) -> tuple[Path, ...]:
-    return tuple(directory / DIRECTORY for directory in context.earlier)
+    return tuple(directory / DIRECTORY for directory in context.earlier_attempts)
 
 
 def identity_of(reference: Reference, data: Prepared) -> dict[str, Any]:

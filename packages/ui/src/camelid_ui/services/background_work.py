@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from camelid_core.errors import CamelidError, UsageError
-from camelid_core.file_permissions import make_private
+from camelid_core.file_permissions import make_private_directory
 
-Report = Callable[[int], None]
+ReportProgress = Callable[[int], None]
 KEPT = 64
 """Finished pieces of work whose results are remembered."""
 INTERRUPTED = "the server was stopped before this was done; start it again."
@@ -32,7 +32,7 @@ class Cancelled(CamelidError):
 
 
 @dataclass
-class Work:
+class BackgroundWork:
     """One piece of work. `result` is there once it is done, `error` once it failed. `done` and `total` count rows, or
     bytes of `what`."""
 
@@ -67,7 +67,7 @@ class Work:
     def stop(self) -> None:
         self._stop = True
 
-    def wait(self, seconds: float) -> Work:
+    def wait(self, seconds: float) -> BackgroundWork:
         """Itself, once it is over or so many seconds have passed: short work needs no second look."""
         self._over.wait(seconds)
         return self
@@ -83,25 +83,25 @@ class Work:
             raise Cancelled("stopped.")
 
 
-class Background:
+class BackgroundRunner:
     """Starts work, once per key, and remembers how the last of each key went. With a `place`, a later one knows what
     was under way when the server ended."""
 
     def __init__(self, place: Path | None = None) -> None:
-        self._works: dict[str, Work] = {}
+        self._works: dict[str, BackgroundWork] = {}
         self._lock = threading.Lock()
         self._notes = _Notes(place) if place else None
         for key in self._notes.left() if self._notes else ():
-            self._works[key] = Work(key, state="failed", error=INTERRUPTED)
+            self._works[key] = BackgroundWork(key, state="failed", error=INTERRUPTED)
 
     def start(
         self,
         key: str,
-        do: Callable[[Report], Any],
+        do: Callable[[ReportProgress], Any],
         total: int = 0,
         unit: Literal["rows", "bytes"] = "rows",
         busy: str = "",
-    ) -> Work:
+    ) -> BackgroundWork:
         """The work under way with this key if there is one, else `do(report)` in a new thread.
 
         Raises:
@@ -115,12 +115,12 @@ class Background:
                 return known
             self._works.pop(key, None)
             self._make_room()
-            work = self._works[key] = Work(key, total, unit)
+            work = self._works[key] = BackgroundWork(key, total, unit)
             self._note()
         threading.Thread(target=self._run, args=(work, do), name=f"work {key}", daemon=True).start()
         return work
 
-    def get(self, key: str) -> Work | None:
+    def get(self, key: str) -> BackgroundWork | None:
         return self._works.get(key)
 
     def forget(self, prefix: str = "") -> None:
@@ -139,7 +139,7 @@ class Background:
         if self._notes is not None:
             self._notes.write(key for key, work in self._works.items() if work.running)
 
-    def _run(self, work: Work, do: Callable[[Report], Any]) -> None:
+    def _run(self, work: BackgroundWork, do: Callable[[ReportProgress], Any]) -> None:
         state: Literal["done", "failed"] = "failed"
         try:
             work.result = do(work.report)
@@ -175,7 +175,7 @@ class _Notes:
         """A full disk is for the work itself to complain of."""
         with suppress(OSError):
             if self._file < 0:
-                make_private(self._place)
+                make_private_directory(self._place)
                 path = self._place / f"{secrets.token_hex(8)}.json"
                 self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)

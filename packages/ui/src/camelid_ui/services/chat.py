@@ -18,21 +18,21 @@ from camelid_serve.engine import Sampling
 from camelid_serve.engine_process.client import EngineProcess, Reply
 
 from .memory_check import check_room
-from .models import Models
-from .streaming_answers import Answer, Column, together
+from .models import ModelService
+from .streaming_answers import Answer, AnswerRequest, together
 
 _LEAVE_SECONDS = 2.0
 
-State = Literal["empty", "loading", "ready", "failed"]
+LoadState = Literal["empty", "loading", "ready", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
+class ChatStatus:
     """What is resident: `model`, with `base` the one it is an adapter of, and `beside` it another to compare with.
     `step` says what loading is at; `seconds` how long it takes or took. A `ready` one has an `error` where `beside`
     could not be loaded."""
 
-    state: State = "empty"
+    state: LoadState = "empty"
     model: str = ""
     step: str = ""
     seconds: float = 0.0
@@ -52,34 +52,34 @@ class Status:
         return tuple(name for name in found if name)
 
 
-class Left(Exception):
+class PageLeft(Exception):
     """The page has turned away from the answers it asked for."""
 
 
-Line = Callable[[Callable[[], bool]], AbstractContextManager[None]]
+WaitForTurn = Callable[[Callable[[], bool]], AbstractContextManager[None]]
 """Where a question waits for its turn; what it is given says whether nobody waits for it any more, and then it
 raises Left."""
 
 
-class Chat:
-    def __init__(self, models: Models, engine: EngineProcess | None = None) -> None:
+class ChatService:
+    def __init__(self, models: ModelService, engine: EngineProcess | None = None) -> None:
         self.models = models
         self._engine = engine or EngineProcess()
         self._lock = threading.Lock()
-        self._status = Status()
+        self._status = ChatStatus()
         self._began = 0.0
         self._asked: dict[str, list[Reply]] = {}
         self._left: set[str] = set()
         self._stopped: set[str] = set()
-        self.line: Line = lambda _gone: nullcontext()
+        self.line: WaitForTurn = lambda _gone: nullcontext()
 
     @property
-    def status(self) -> Status:
+    def status(self) -> ChatStatus:
         now = self._status
         if now.state == "loading":
             return replace(now, seconds=time.monotonic() - self._began)
         if now.state == "ready" and not self._engine.alive:
-            return Status("failed", now.model, error="its process has ended; load it again.")
+            return ChatStatus("failed", now.model, error="its process has ended; load it again.")
         return now
 
     def load(self, model: str, beside: str = "") -> None:
@@ -105,15 +105,15 @@ class Chat:
             if beside:
                 check_room(self.models, [model, beside], list(self._engine.models))
             self._began = time.monotonic()
-            self._status = Status("loading", model, base=base, beside=beside)
+            self._status = ChatStatus("loading", model, base=base, beside=beside)
         threading.Thread(target=self._load, args=(model, base, beside), name="load model", daemon=True).start()
 
     def close(self) -> None:
         """End the engine's process."""
         self._engine.close()
-        self._status = Status()
+        self._status = ChatStatus()
 
-    def ask(self, session: str, columns: Sequence[Column], sampling: Sampling) -> Iterator[list[Answer]]:
+    def ask(self, session: str, columns: Sequence[AnswerRequest], sampling: Sampling) -> Iterator[list[Answer]]:
         """Answers as they grow, one per column.
 
         Closing the iterator, or `stop(session)`, ends them with what is there.
@@ -136,9 +136,9 @@ class Chat:
                     self.stop(session)
                 for answers in together(running, columns):
                     if session in self._left:
-                        raise Left
+                        raise PageLeft
                     yield answers
-        except Left:
+        except PageLeft:
             if session in self._left:
                 raise
             raise ModelError("stopped before its turn came; send it again when you like.") from None
@@ -193,20 +193,20 @@ class Chat:
         """What the makers of `name` recommend."""
         return self._engine.models[self.resident(name)[0]].sampling
 
-    def _reply(self, column: Column, sampling: Sampling) -> Reply:
+    def _reply(self, column: AnswerRequest, sampling: Sampling) -> Reply:
         label, tuned = self.resident(column.model or self.status.model)
-        begun = column.before.ids if column.before else ()
-        return self._engine.chat(column.messages, sampling, tuned, model=label, begun=begun)
+        prefix_ids = column.before.ids if column.before else ()
+        return self._engine.chat(column.messages, sampling, tuned, model=label, prefix_ids=prefix_ids)
 
     def _load(self, model: str, base: str, beside: str) -> None:
-        ready = Status("ready", model, base=base, beside=beside)
+        ready = ChatStatus("ready", model, base=base, beside=beside)
         try:
             for step in self._bring(model, beside):
                 self._status = replace(self._status, step=step)
         except Exception as error:  # whatever an engine's library raises: the page must say so, and not wait for ever
             said = str(error) if isinstance(error, CamelidError) else f"{type(error).__name__}: {error}"
             left = self._engine.alive and model in self._engine.models
-            self._status = replace(ready, beside="", error=said) if left else Status("failed", model, error=said)
+            self._status = replace(ready, beside="", error=said) if left else ChatStatus("failed", model, error=said)
         else:
             self._status = replace(ready, seconds=time.monotonic() - self._began)
 

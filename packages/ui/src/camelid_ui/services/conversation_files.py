@@ -15,7 +15,7 @@ MOST = 200
 """Conversations that are read from a file, and kept in a browser."""
 
 
-class History:
+class HistoryService:
     def markdown(self, transcripts: Sequence[Transcript]) -> str:
         """To read."""
         return markdown(transcripts)

@@ -24,7 +24,7 @@ THUMBS, PAIRS = "chat-ratings", "chat-preferences"
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class RatedAnswer:
     """An answer, what it answers, and what is thought of it: 1 good, -1 bad, 0 nothing. `ident` is its own for ever."""
 
     ident: str
@@ -35,15 +35,15 @@ class Judged:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class RowsWritten:
     """How many rows each journal got that it did not have."""
 
     thumbs: int
     pairs: int
 
 
-class Feedback:
-    def rate(self, answers: Sequence[Judged], changed: str) -> Kept:
+class FeedbackService:
+    def rate(self, answers: Sequence[RatedAnswer], changed: str) -> RowsWritten:
         """Keep what is thought of the answer `changed` and the others to the same question, and how they compare.
 
         Raises:
@@ -64,10 +64,10 @@ class Feedback:
         pairs = list(_pairs(said))
         taken_back = [row for row in pairs if "chosen" not in row]
         say(data_dir() / f"{PAIRS}.jsonl", taken_back)
-        return Kept(thumbs, say(data_dir() / f"{PAIRS}.jsonl", [row for row in pairs if "chosen" in row]))
+        return RowsWritten(thumbs, say(data_dir() / f"{PAIRS}.jsonl", [row for row in pairs if "chosen" in row]))
 
 
-def _check(judged: Judged) -> None:
+def _check(judged: RatedAnswer) -> None:
     try:
         for said in (judged.answer, judged.model, *(message.text for message in judged.prompt)):
             text(said)
@@ -75,7 +75,7 @@ def _check(judged: Judged) -> None:
         raise UsageError(f"this cannot be learnt from: {fault.text}") from None
 
 
-def _thumb(judged: Judged) -> dict[str, Any]:
+def _thumb(judged: RatedAnswer) -> dict[str, Any]:
     ident = _digest(judged.ident)
     if not judged.rating:
         return retraction(ident)
@@ -88,7 +88,7 @@ def _thumb(judged: Judged) -> dict[str, Any]:
     }
 
 
-def _pairs(answers: Sequence[Judged]) -> Iterator[dict[str, Any]]:
+def _pairs(answers: Sequence[RatedAnswer]) -> Iterator[dict[str, Any]]:
     """A row for every two answers to the very same prompt: which is better, or that neither is."""
     for one, other in combinations(answers, 2):
         if one.prompt != other.prompt:

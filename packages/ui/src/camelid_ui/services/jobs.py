@@ -17,13 +17,13 @@ from typing import Any
 
 from camelid_core.config import Config
 from camelid_core.events import read_events
-from camelid_core.jobs import Job, JobStore, State
+from camelid_core.jobs import Job, JobState, JobStore
 from camelid_core.jobs.attempt_result import last_lines
 from camelid_core.jobs.job import ACTIVE
 from camelid_core.jobs.run_directories import EVENTS, LOG, attempts
 
 LOG_BYTES = 64_000
-RUNNING = frozenset({State.QUEUED, State.CLAIMED, State.RUNNING, State.LOST})
+RUNNING = frozenset({JobState.QUEUED, JobState.CLAIMED, JobState.RUNNING, JobState.LOST})
 """Not over yet: a page that shows one keeps looking."""
 
 
@@ -66,10 +66,10 @@ class JobView:
             )
         if self.running:
             return frozenset({"cancel"})
-        return frozenset() if self.job.state == State.SUCCEEDED else frozenset({"retry"})
+        return frozenset() if self.job.state == JobState.SUCCEEDED else frozenset({"retry"})
 
 
-class Jobs:
+class JobService:
     """Submits jobs and looks at them. `wake` makes sure that a worker lives."""
 
     def __init__(self, store: JobStore, wake: Callable[[], object]) -> None:

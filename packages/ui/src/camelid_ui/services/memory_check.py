@@ -11,10 +11,10 @@ from pathlib import Path
 from camelid_core.errors import CamelidError, ModelError
 from camelid_core.models.devices import cpu_has_bf16, describe
 
-from .models import Models, parameters
+from .models import ModelService, parameters
 
 
-def check_room(models: Models, wanted: Sequence[str], resident: Iterable[str]) -> None:
+def check_room(models: ModelService, wanted: Sequence[str], resident: Iterable[str]) -> None:
     """Refuse to load `wanted` where they do not fit beside each other; models on one base share it.
 
     Raises:
@@ -33,7 +33,7 @@ def check_room(models: Models, wanted: Sequence[str], resident: Iterable[str]) -
         )
 
 
-def _bases(models: Models, names: Iterable[str]) -> set[Path]:
+def _bases(models: ModelService, names: Iterable[str]) -> set[Path]:
     found = set()
     for name in names:
         try:

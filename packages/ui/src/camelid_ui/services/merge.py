@@ -17,8 +17,8 @@ from camelid_train.config import MergeConfig
 
 from camelid_ui.field_values import differing
 
-from .jobs import Jobs, JobView
-from .models import ModelEntry, Models, parameters, weights_size
+from .jobs import JobService, JobView
+from .models import ModelEntry, ModelService, parameters, weights_size
 
 TASK = "merge"
 _OPTIONS = {"output": "--out"}
@@ -40,8 +40,8 @@ class MergeEstimate:
         return self.size * 2 < self.free
 
 
-class Merging:
-    def __init__(self, models: Models, jobs: Jobs) -> None:
+class MergeService:
+    def __init__(self, models: ModelService, jobs: JobService) -> None:
         self.models = models
         self.jobs = jobs
 

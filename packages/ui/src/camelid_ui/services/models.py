@@ -44,7 +44,7 @@ class ModelEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class TokenSpan:
     """A run of text that is one token, or several that only make a character together."""
 
     text: str
@@ -56,14 +56,14 @@ class Piece:
 class TokenView:
     """A conversation as the model sees it while training, or a prompt as it sees it when asked."""
 
-    pieces: tuple[Piece, ...]
+    pieces: tuple[TokenSpan, ...]
     template: str
 
     def count(self, *kinds: TokenKind) -> int:
         return sum(piece.tokens for piece in self.pieces if not kinds or piece.kind in kinds)
 
 
-class Models:
+class ModelService:
     """What there is, and its tokenizers."""
 
     def __init__(self, host: Host) -> None:
@@ -166,20 +166,20 @@ class Models:
         return Encoder(light_tokenizer(self.resolve(name)), self.host.templates[template])
 
 
-def _pieces(tokenizer: LightTokenizer, ids: Sequence[int], trained: Sequence[bool]) -> Iterator[Piece]:
+def _pieces(tokenizer: LightTokenizer, ids: Sequence[int], trained: Sequence[bool]) -> Iterator[TokenSpan]:
     """Token by token; tokens that are parts of one character are shown together."""
     special = tokenizer.special_ids
     held: list[int] = []
     for index, token in enumerate(ids):
         if token in special:
             text = tokenizer.decode([token])
-            yield Piece(text, "special-trained" if trained[index] else "special")
+            yield TokenSpan(text, "special-trained" if trained[index] else "special")
             continue
         held.append(token)
         text = tokenizer.decode(held)
         last = index + 1 == len(ids) or trained[index + 1] != trained[index] or ids[index + 1] in special
         if not text.endswith("\ufffd") or last or len(held) >= 8:
-            yield Piece(text, "trained" if trained[index] else "ignored", len(held))
+            yield TokenSpan(text, "trained" if trained[index] else "ignored", len(held))
             held = []
 
 

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from camelid_core.datasets.dataset import Source
 
-from camelid_ui.access_profile import Profile, Refused
+from camelid_ui.access_profile import Profile, NotPermitted
 
-from .chat import Left
+from .chat import PageLeft
 
 if TYPE_CHECKING:
     from . import Services
@@ -117,7 +117,7 @@ def enforce(services: Services, profile: Profile) -> None:
 def _refusing(method: Callable[..., Any], profile: Profile) -> Callable[..., Any]:
     @functools.wraps(method)
     def refuse(*_: Any, **__: Any) -> Any:
-        raise Refused(
+        raise NotPermitted(
             f"these pages run as a {profile.name}, and nothing on their machine can be changed; "
             "`camelid ui` on a machine of your own does this."
         )
@@ -131,7 +131,7 @@ def _models(services: Services, profile: Profile) -> dict[str, Callable[..., Any
 
     def only(name: str, gguf: bool = True) -> Any:
         if allowed is not None and name not in allowed:
-            raise Refused(f"{name!r} is not one of this {profile.name}'s models; choose {' or '.join(allowed)}.")
+            raise NotPermitted(f"{name!r} is not one of this {profile.name}'s models; choose {' or '.join(allowed)}.")
         return resolve(name, gguf)
 
     def bounded(name: str, messages: Any, template: str = "") -> Any:
@@ -181,14 +181,16 @@ def _chat(services: Services, profile: Profile) -> dict[str, Callable[..., Any]]
 
     def unless_busy(model: str, *more: Any, **named: Any) -> None:
         if line.busy and model != chat.status.model:
-            raise Refused("others are being answered by the model that is loaded; try again in a moment.")
+            raise NotPermitted("others are being answered by the model that is loaded; try again in a moment.")
         load(model, *more, **named)
 
     def bounded(session: str, columns: Any, sampling: Any, *more: Any, **named: Any) -> Iterator[Any]:
         for column in columns:
             _check_length(column.messages, profile)
             if column.before is not None and len(column.before.ids) > (profile.prompt_characters or math.inf):
-                raise Refused(f"this {profile.name} does not go on with an answer of that length; begin a new one.")
+                raise NotPermitted(
+                    f"this {profile.name} does not go on with an answer of that length; begin a new one."
+                )
         most = min(sampling.max_new_tokens, profile.new_tokens or sampling.max_new_tokens)
         yield from ask(session, columns, sampling.model_copy(update={"max_new_tokens": most}), *more, **named)
 
@@ -206,13 +208,13 @@ def _check_sets(services: Services, profile: Profile, names: Iterable[str]) -> N
     known = {name for entry in services.data.collection.all() for name in (entry.name, entry.source)}
     for name in names:
         if name not in known:
-            raise Refused(f"{name!r} is not a set of this {profile.name}; choose one that the Data page lists.")
+            raise NotPermitted(f"{name!r} is not a set of this {profile.name}; choose one that the Data page lists.")
 
 
 def _check_length(messages: Any, profile: Profile) -> None:
     length = sum(len(message.content) + len(message.context) for message in messages)
     if profile.prompt_characters is not None and length > profile.prompt_characters:
-        raise Refused(
+        raise NotPermitted(
             f"this conversation has {length:,} characters, and this {profile.name} answers up to "
             f"{profile.prompt_characters:,}; begin a new one."
         )
@@ -237,12 +239,12 @@ class _Line:
         """Raises Left: nobody waits for this any more."""
         with self._lock:
             if self._inside >= self._most:
-                raise Refused(f"{self._inside} conversations are being answered or wait; try again in a minute.")
+                raise NotPermitted(f"{self._inside} conversations are being answered or wait; try again in a minute.")
             self._inside += 1
         try:
             while not self._turn.acquire(timeout=_LOOKED_SECONDS):
                 if gone():
-                    raise Left
+                    raise PageLeft
             try:
                 yield
             finally:

@@ -21,7 +21,7 @@ class PluginView:
     gives: Mapping[str, Sequence[str]]
 
 
-class Plugins:
+class PluginService:
     def __init__(self, host: Host) -> None:
         self.host = host
 

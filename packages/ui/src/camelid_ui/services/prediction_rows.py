@@ -21,20 +21,20 @@ from camelid_serve.predict.inputs import Row, open_input
 from camelid_serve.predict.prediction_rows import asked, joined, labels, so_far
 from camelid_serve.predict.task import work_so_far
 
-from .prediction_table import Numbered, Showing, Table, scores_of
+from .prediction_table import NumberedRow, RowSelection, PredictionTable, scores_of
 
 _KEPT = 1000
 _PATIENCE = 10
 """A page that looks again and again may spend a tenth of its time going through the input."""
 
 
-class Finished:
+class PublishedRows:
     """A result as it was published, gone through once."""
 
     finished = True
 
     def __init__(self, path: Path) -> None:
-        self.table = Table()
+        self.table = PredictionTable()
         self._path = path
         self._places = array("q", [0])
         begins = 0
@@ -45,7 +45,7 @@ class Finished:
                 row = _parsed(line, path)
                 self.table.note(number, "error" in row, scores_of(row))
 
-    def rows(self, showing: Showing, start: int) -> list[Numbered]:
+    def rows(self, showing: RowSelection, start: int) -> list[NumberedRow]:
         found = []
         with self._path.open("rb") as file:
             for number in self.table.page(showing, start):
@@ -60,20 +60,20 @@ class Finished:
                 yield piece
 
 
-class UnderWay:
+class RunningRows:
     """What a job has answered so far; each look reads on from where the last one ended."""
 
     finished = False
 
     def __init__(self, config: PredictConfig, directories: Sequence[Path]) -> None:
-        self.table = Table()
+        self.table = PredictionTable()
         names = labels(asked(config))
         seen = {label: partial(self._note, label if len(names) > 1 else "") for label in names}
         self._done = work_so_far(config, directories, seen)
         self._source = open_input(config.input, config.columns, config.reference)
         self._limit = config.limit
         self._kept: dict[int, Row] = {}
-        self._last: tuple[Showing, int, list[int]] = ("all", 0, [])
+        self._last: tuple[RowSelection, int, list[int]] = ("all", 0, [])
         self._again = 0.0
         self._lock = threading.Lock()
 
@@ -82,7 +82,7 @@ class UnderWay:
             for done in self._done.values():
                 done.refresh()
 
-    def rows(self, showing: Showing, start: int) -> list[Numbered]:
+    def rows(self, showing: RowSelection, start: int) -> list[NumberedRow]:
         with self._lock:
             numbers = self.table.page(showing, start)
             if self._last[:2] == (showing, start) and time.monotonic() < self._again:

@@ -13,24 +13,24 @@ from typing import Any, Literal
 from camelid_serve.metrics import Means
 from camelid_serve.predict.inputs import ANSWERED_BY
 
-Showing = Literal["all", "failed", "worst"]
+RowSelection = Literal["all", "failed", "worst"]
 """In the input's order; of that, those with an error; or those with the lowest scores first."""
 SHOWN = 50
 """Rows on a page."""
 _ANSWERED, _FAILED = 1, 2
 
-Numbered = tuple[int, dict[str, Any]]
+NumberedRow = tuple[int, dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
+class PredictionPage:
     """`shown` are rows with their numbers, the `start`-th on of `matching`; `means` are those of the scores so far, by
     model where there are several; `finished` if these are all rows there will be; `reference` is the column that the
     answers were to be like and `question` the one that was asked, where a person named them."""
 
     count: int = 0
     failed: int = 0
-    shown: Sequence[Numbered] = ()
+    shown: Sequence[NumberedRow] = ()
     start: int = 0
     matching: int = 0
     means: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
@@ -39,7 +39,7 @@ class Answers:
     question: str = ""
 
 
-class Table:
+class PredictionTable:
     """Of each row what pages count and sort by. Rows come in any order, each from every model."""
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class Table:
         self._state = bytearray()
         self._quality = array("f")
         self._means: dict[str, Means] = {}
-        self._orders: dict[Showing, Any] = {}
+        self._orders: dict[RowSelection, Any] = {}
 
     @property
     def means(self) -> dict[str, dict[str, float]]:
@@ -70,14 +70,14 @@ class Table:
                 self._quality[number] = found
         self._orders.clear()
 
-    def matching(self, showing: Showing) -> int:
+    def matching(self, showing: RowSelection) -> int:
         return len(self._order(showing))
 
-    def page(self, showing: Showing, start: int) -> list[int]:
+    def page(self, showing: RowSelection, start: int) -> list[int]:
         """Numbers of rows."""
         return [int(number) for number in self._order(showing)[start : start + SHOWN]]
 
-    def _order(self, showing: Showing) -> Any:
+    def _order(self, showing: RowSelection) -> Any:
         import numpy as np
 
         if showing not in self._orders:

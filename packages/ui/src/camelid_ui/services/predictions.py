@@ -18,24 +18,24 @@ from typing import Any, TypeVar
 
 from camelid_core import staging
 from camelid_core.errors import CamelidError, DataError, UsageError
-from camelid_core.file_permissions import DIRECTORY, FILE, make_private
+from camelid_core.file_permissions import PRIVATE_DIRECTORY_MODE, PRIVATE_FILE_MODE, make_private_directory
 from camelid_core.jobs import Job
 from camelid_core.jobs.run_directories import attempts
-from camelid_core.paths import given_path
+from camelid_core.paths import validated_path
 from camelid_core.plugins import Host
 from camelid_core.readers import Columns
 from camelid_serve.config import PredictConfig
-from camelid_serve.engine_spec import choose_engine
+from camelid_serve.engine_spec import parse_engine_spec
 from camelid_serve.predict.inputs import PREDICTIONS, Row, Survey, open_input
 from camelid_serve.predict.prediction_rows import asked, labels
 from camelid_serve.predict.task import WORK
 
 from camelid_ui.field_values import Invalid, overrides
 
-from .jobs import Jobs, JobView
-from .models import Models, TokenView
-from .prediction_rows import Finished, UnderWay
-from .prediction_table import Answers, Showing
+from .jobs import JobService, JobView
+from .models import ModelService, TokenView
+from .prediction_rows import PublishedRows, RunningRows
+from .prediction_table import PredictionPage, RowSelection
 
 TASK = "predict"
 _LOOKED_AT = 20
@@ -47,7 +47,7 @@ S = TypeVar("S")
 
 
 @dataclass(frozen=True, slots=True)
-class Preview:
+class InputPreview:
     """An input's first rows. `prompts` is what the model sees of each, or why it cannot be asked; `columns` are a
     file's, to be mapped; `referenced` says how many rows have an answer to score against; `problem` why none of the
     rows can be asked as things stand."""
@@ -60,8 +60,8 @@ class Preview:
     problem: str = ""
 
 
-class Predictions:
-    def __init__(self, host: Host, models: Models, jobs: Jobs) -> None:
+class PredictionService:
+    def __init__(self, host: Host, models: ModelService, jobs: JobService) -> None:
         self.host = host
         self.models = models
         self.jobs = jobs
@@ -77,7 +77,7 @@ class Predictions:
         reference: str = "",
         limit: int | None = None,
         count: int = 3,
-    ) -> Preview:
+    ) -> InputPreview:
         """Raises DataError, UnknownName, UsageError, ModelError: the input, mapping or model cannot be used."""
         found = open_input(_named(source), columns, reference)
         first = list(found.rows(min(_LOOKED_AT, limit or _LOOKED_AT)))
@@ -87,18 +87,18 @@ class Predictions:
         except DataError as error:
             if not names:
                 raise
-            return Preview(0, 0, [], names, problem=str(error))
+            return InputPreview(0, 0, [], names, problem=str(error))
         prompts = [self._prompt(row, model, template) for row in first[:count]]
-        return Preview(survey.rows, survey.bad, prompts, names, survey.referenced)
+        return InputPreview(survey.rows, survey.bad, prompts, names, survey.referenced)
 
     def keep(self, upload: str) -> Path:
         """Copy an uploaded file to where it stays, so that a job can still read it tomorrow."""
         source = Path(upload)
         place = self.jobs.home / "uploads" / secrets.token_hex(6)
-        make_private(place.parent, self.jobs.home)
+        make_private_directory(place.parent, self.jobs.home)
         name = f"{safe_stem(source.stem)}{source.suffix.lower()}"
-        with staging.directory(place, DIRECTORY) as draft:
-            Path(shutil.copyfile(source, draft / name)).chmod(FILE)
+        with staging.directory(place, PRIVATE_DIRECTORY_MODE) as draft:
+            Path(shutil.copyfile(source, draft / name)).chmod(PRIVATE_FILE_MODE)
             return draft.rename(place) / name
 
     def start(self, config: PredictConfig, name: str = "", key: str | None = None) -> Job:
@@ -113,7 +113,7 @@ class Predictions:
             ("columns", lambda: open_input(config.input, config.columns)),
             ("also", lambda: [self.models.resolve(name) for name in labels(asked(config)).values()]),
             ("template", lambda: config.template and self.host.templates[config.template]),
-            ("engine", lambda: choose_engine(self.host.registry("camelid_engines"), config.engine)),
+            ("engine", lambda: parse_engine_spec(self.host.registry("camelid_engines"), config.engine)),
         ):
             try:
                 check()
@@ -140,7 +140,7 @@ class Predictions:
     def all(self) -> list[JobView]:
         return self.jobs.all(TASK, 20)
 
-    def answers(self, job_id: int, showing: Showing = "all", start: int = 0) -> Answers:
+    def answers(self, job_id: int, showing: RowSelection = "all", start: int = 0) -> PredictionPage:
         """A page of rows.
 
         Raises:
@@ -162,13 +162,13 @@ class Predictions:
             question=mapping.instruction,
         )
 
-    def figures(self, job_id: int) -> Answers:
+    def figures(self, job_id: int) -> PredictionPage:
         """The same without any row. Raises as `answers` does."""
         source = self._source(job_id)
         if source is None:
-            return Answers()
+            return PredictionPage()
         table = source.table
-        return Answers(table.count, table.failed, means=table.means, finished=source.finished)
+        return PredictionPage(table.count, table.failed, means=table.means, finished=source.finished)
 
     def lines(self, job_id: int) -> Iterator[bytes]:
         """The rows so far as JSON Lines, to download, piece by piece. Raises as `answers` does."""
@@ -178,17 +178,17 @@ class Predictions:
     def _config(self, job_id: int) -> PredictConfig:
         return PredictConfig.model_validate(dict(self.jobs.store.get(job_id).config))
 
-    def _source(self, job_id: int) -> Finished | UnderWay | None:
+    def _source(self, job_id: int) -> PublishedRows | RunningRows | None:
         """What is known of a job's rows, kept for the next look; None where its input is gone or has changed, which
         the job says itself."""
         job = self.jobs.store.get(job_id)
         final = Path(job.published) / PREDICTIONS if job.published else None
         if final is not None and final.is_file():
             found = final.stat()
-            return self._opened(job_id, (final, found.st_mtime_ns, found.st_size), lambda: Finished(final))
+            return self._opened(job_id, (final, found.st_mtime_ns, found.st_size), lambda: PublishedRows(final))
         directories = tuple(path for path in attempts(self.jobs.home, job_id) if (path / WORK).is_file())
         try:
-            source = self._opened(job_id, directories, lambda: UnderWay(self._config(job_id), directories))
+            source = self._opened(job_id, directories, lambda: RunningRows(self._config(job_id), directories))
             source.refresh()
         except CamelidError:
             return None
@@ -221,7 +221,7 @@ def _named(source: str) -> str:
 
 def _stamp(source: str) -> tuple[float, int]:
     """Tells whether a file has changed since."""
-    path = given_path(source.strip(), "input")
+    path = validated_path(source.strip(), "input")
     if not path.is_file():
         return 0.0, 0
     found = path.stat()

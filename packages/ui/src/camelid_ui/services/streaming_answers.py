@@ -24,7 +24,7 @@ _CUT = ("length", "cancelled", "failed")
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class AnswerStats:
     tokens: int
     tokens_per_second: float
     first_token: float
@@ -38,7 +38,7 @@ class Answer:
     says that a person wrote it, `rating` is 1 for a good one, -1 for a bad one."""
 
     text: str
-    facts: Facts | None = None
+    facts: AnswerStats | None = None
     error: str = ""
     ids: tuple[int, ...] = ()
     edited: bool = False
@@ -52,7 +52,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class AnswerRequest:
     """A conversation for one model to answer; `before` is the unfinished answer it ends with, to be gone on with."""
 
     messages: Sequence[Message]
@@ -60,7 +60,7 @@ class Column:
     before: Answer | None = None
 
 
-def together(running: Sequence[Reply], columns: Sequence[Column]) -> Iterator[list[Answer]]:
+def together(running: Sequence[Reply], columns: Sequence[AnswerRequest]) -> Iterator[list[Answer]]:
     """Several answers at once, each read by a thread of its own."""
     news: SimpleQueue[tuple[int, Answer | None]] = SimpleQueue()
     befores = [column.before or Answer("") for column in columns]
@@ -92,15 +92,15 @@ def _read(index: int, reply: Reply, before: Answer, news: SimpleQueue[tuple[int,
     except Exception as error:  # told in the page, at the answer it ended
         message = str(error) if isinstance(error, CamelidError) else f"{type(error).__name__}: {error}"
         ids = before.ids if growing.text == before.text else ()
-        news.put((index, replace(growing, facts=Facts(0, 0.0, 0.0, "failed"), error=message, ids=ids)))
+        news.put((index, replace(growing, facts=AnswerStats(0, 0.0, 0.0, "failed"), error=message, ids=ids)))
     news.put((index, None))
 
 
-def _facts(facts: dict[str, Any] | None, before: Facts | None) -> Facts | None:
+def _facts(facts: dict[str, Any] | None, before: AnswerStats | None) -> AnswerStats | None:
     """What was computed now, with the tokens that were there before counted in."""
     if facts is None:
         return None
     tokens = facts["tokens"] + (before.tokens if before else 0)
-    return Facts(
+    return AnswerStats(
         tokens, facts["tokens_per_second"], facts["first_token"], facts["finish"], facts.get("prompt_tokens", 0)
     )

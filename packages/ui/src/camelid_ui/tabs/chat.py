@@ -13,8 +13,8 @@ from typing import Any
 import gradio as gr
 from camelid_serve.engine import Sampling
 
-from camelid_ui.config_form import Form
-from camelid_ui.conversation_tree import Talk
+from camelid_ui.config_form import ConfigForm
+from camelid_ui.conversation_tree import ConversationTree
 from camelid_ui.services import Services
 from camelid_ui.text import t
 
@@ -51,10 +51,10 @@ def build(services: Services) -> ChatTab:
             system = gr.Textbox(
                 label=t("chat.system"), info=t("chat.system_help"), lines=1, max_lines=6, elem_id="chat-system"
             )
-            form = Form(Sampling, "sampling")
+            form = ConfigForm(Sampling, "sampling")
             chat_settings.build(services, ask=parts["ask"], system=system, form=form)
             talking = Talking(
-                services=services, talk=gr.State(Talk()), kept=gr.State(None), rated=gr.State(None), system=system,
+                services=services, talk=gr.State(ConversationTree()), kept=gr.State(None), rated=gr.State(None), system=system,
                 form=form, chosen=models.chosen, seen=models.seen, compare=models.compare, beside=models.beside,
                 **parts,
             )  # fmt: skip

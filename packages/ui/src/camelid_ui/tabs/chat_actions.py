@@ -1,6 +1,6 @@
 """What can be done with a conversation: sending, and every button beside it and under its turns.
 
-Knows what each deed makes of a `Talk`. Knows nothing of how it looks, and streams nothing itself.
+Knows what each deed makes of a `ConversationTree`. Knows nothing of how it looks, and streams nothing itself.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import Any
 
 import gradio as gr
 
-from camelid_ui.conversation_tree import Talk
+from camelid_ui.conversation_tree import ConversationTree
 from camelid_ui.services import Services
-from camelid_ui.text import voice_of
+from camelid_ui.text import translator_for
 from camelid_ui.views import error, note
 
 from . import EACH, PRIVATE
@@ -24,62 +24,62 @@ _STREAMING: dict[str, Any] = {**EACH, "concurrency_limit": 32, "concurrency_id":
 """Whether a deed comes too early is decided here, and said: a browser would drop it, with the text that was written."""
 
 
-def _send(page: Asking, talk: Talk, pressed: Pressed, system: str) -> Iterator[Any]:
+def _send(page: Asking, talk: ConversationTree, pressed: Pressed, system: str) -> Iterator[Any]:
     if pressed.to.strip():
         yield from page.ask(talk.asked(pressed.to.strip(), system))
 
 
-def _retry(page: Asking, talk: Talk, pressed: Pressed, system: str) -> Iterator[Any]:
+def _retry(page: Asking, talk: ConversationTree, pressed: Pressed, system: str) -> Iterator[Any]:
     yield from page.ask(talk.again(pressed.at, system))
 
 
-def _edit(page: Asking, talk: Talk, pressed: Pressed, system: str) -> Iterator[Any]:
+def _edit(page: Asking, talk: ConversationTree, pressed: Pressed, system: str) -> Iterator[Any]:
     if pressed.to.strip():
         yield from page.ask(talk.edited(pressed.at, pressed.to.strip(), system))
 
 
-def _continue(page: Asking, talk: Talk, pressed: Pressed, system: str) -> Iterator[Any]:
+def _continue(page: Asking, talk: ConversationTree, pressed: Pressed, system: str) -> Iterator[Any]:
     yield from page.go_on(talk)
 
 
-def _undo(page: Asking, talk: Talk, pressed: Pressed, system: str) -> Iterator[Any]:
+def _undo(page: Asking, talk: ConversationTree, pressed: Pressed, system: str) -> Iterator[Any]:
     yield page.rest(talk.undone(), ask=talk.last.question)
 
 
-def _redo(page: Asking, talk: Talk, pressed: Pressed, system: str) -> Iterator[Any]:
+def _redo(page: Asking, talk: ConversationTree, pressed: Pressed, system: str) -> Iterator[Any]:
     yield page.rest(talk.redone())
 
 
-def _flip(page: Asking, talk: Talk, pressed: Pressed, system: str) -> Iterator[Any]:
+def _flip(page: Asking, talk: ConversationTree, pressed: Pressed, system: str) -> Iterator[Any]:
     yield page.rest(talk.flipped(pressed.at, pressed.to))
 
 
-def _branch(page: Asking, talk: Talk, pressed: Pressed, system: str) -> Iterator[Any]:
+def _branch(page: Asking, talk: ConversationTree, pressed: Pressed, system: str) -> Iterator[Any]:
     yield page.rest(talk.branched(pressed.at), note(page.say("chat.branched")))
 
 
-def _reword(page: Asking, talk: Talk, pressed: Pressed, system: str) -> Iterator[Any]:
+def _reword(page: Asking, talk: ConversationTree, pressed: Pressed, system: str) -> Iterator[Any]:
     text = pressed.to.rstrip()
     if text.strip() and text != talk.turns[pressed.at].answers[pressed.by].text:
         yield page.rest(talk.reworded(pressed.at, pressed.by, text), note(page.say("chat.reworded")))
 
 
-def _rate(page: Asking, talk: Talk, pressed: Pressed, system: str) -> Iterator[Any]:
+def _rate(page: Asking, talk: ConversationTree, pressed: Pressed, system: str) -> Iterator[Any]:
     yield page.rest(talk.rated(pressed.at, pressed.by, pressed.to))
     yield _told(page, talk, pressed, pressed.to)
 
 
-def _better(page: Asking, talk: Talk, pressed: Pressed, system: str) -> Iterator[Any]:
+def _better(page: Asking, talk: ConversationTree, pressed: Pressed, system: str) -> Iterator[Any]:
     yield page.rest(talk.preferred(pressed.at, pressed.by))
     yield _told(page, talk, pressed, 1, better=True)
 
 
-def _told(page: Asking, talk: Talk, pressed: Pressed, rating: int, better: bool = False) -> Any:
+def _told(page: Asking, talk: ConversationTree, pressed: Pressed, rating: int, better: bool = False) -> Any:
     judged = {"turn": pressed.at, "model": pressed.by, "rating": rating, "better": better}
     return {page.ui.rated: {**judged, "ident": talk.ident, "n": time_ns()}}
 
 
-Deed = Callable[[Asking, Talk, Pressed, str], Iterator[Any]]
+Deed = Callable[[Asking, ConversationTree, Pressed, str], Iterator[Any]]
 """`(page, conversation, button, system text)` → updates for `Talking.outputs`."""
 DEEDS: Mapping[str, Deed] = {
     "send": _send, "retry": _retry, "edit": _edit, "continue": _continue, "undo": _undo, "redo": _redo,
@@ -90,7 +90,7 @@ _OF_THE_PAGE = ("send", "redo")
 _OF_AN_ANSWER = ("reword", "rate", "better")
 
 
-def _fits(asked: Pressed, talk: Talk) -> bool:
+def _fits(asked: Pressed, talk: ConversationTree) -> bool:
     """Whether such a button stands there: what a browser sends is not always what it was given."""
     there = asked.name in _OF_THE_PAGE or 0 <= asked.at < len(talk.turns)
     theirs = asked.name not in _OF_AN_ANSWER or (there and asked.by in talk.turns[asked.at].answers)
@@ -98,10 +98,10 @@ def _fits(asked: Pressed, talk: Talk) -> bool:
 
 
 def wire(services: Services, ui: Talking) -> None:
-    def act(asked: Pressed, request: gr.Request, talk: Talk, *values: Any) -> Iterator[Any]:
+    def act(asked: Pressed, request: gr.Request, talk: ConversationTree, *values: Any) -> Iterator[Any]:
         chosen, compare, beside, system, *form = values
         yield {ui.said: gr.skip()}  # a generator that gives nothing empties all its outputs
-        say, session = voice_of(request), str(request.session_hash)
+        say, session = translator_for(request), str(request.session_hash)
         sides = Sides.of(services, chosen, compare, beside)
         page = Asking(ui, services, say, session, talk, sides, form, asked.to if asked.name == "send" else None)
         if not _fits(asked, talk):
@@ -111,10 +111,10 @@ def wire(services: Services, ui: Talking) -> None:
         else:
             yield from DEEDS[asked.name](page, talk, asked, system)
 
-    def send(request: gr.Request, draft: str, talk: Talk, *values: Any) -> Iterator[Any]:
+    def send(request: gr.Request, draft: str, talk: ConversationTree, *values: Any) -> Iterator[Any]:
         yield from act(Pressed("send", to=draft), request, talk, *values)
 
-    def deed(request: gr.Request, event: gr.EventData, talk: Talk, *values: Any) -> Iterator[Any]:
+    def deed(request: gr.Request, event: gr.EventData, talk: ConversationTree, *values: Any) -> Iterator[Any]:
         yield {ui.said: gr.skip()}
         asked = pressed(event)
         if asked.name != "exact":  # which is `measuring`'s
@@ -131,7 +131,7 @@ def wire(services: Services, ui: Talking) -> None:
 def _button(name: str, act: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
     """A deed at the last turn."""
 
-    def click(request: gr.Request, talk: Talk, *values: Any) -> Iterator[Any]:
+    def click(request: gr.Request, talk: ConversationTree, *values: Any) -> Iterator[Any]:
         yield from act(Pressed(name, talk.at), request, talk, *values)
 
     return click
@@ -139,16 +139,16 @@ def _button(name: str, act: Callable[..., Iterator[Any]]) -> Callable[..., Itera
 
 def _wire_ends(services: Services, ui: Talking) -> None:
     def clear(request: gr.Request) -> Any:
-        return ui.open(Talk(), request)
+        return ui.open(ConversationTree(), request)
 
     def stop(request: gr.Request) -> None:
         services.chat.stop(str(request.session_hash))
 
-    def redraw(request: gr.Request, talk: Talk, *who: Any) -> Any:
+    def redraw(request: gr.Request, talk: ConversationTree, *who: Any) -> Any:
         """The same conversation, as others know it."""
         if services.chat.answering(str(request.session_hash)):
             return gr.skip(), gr.skip()
-        return panels(services, talk, voice_of(request), Sides.of(services, *who))
+        return panels(services, talk, translator_for(request), Sides.of(services, *who))
 
     changes = [ui.chosen.change, ui.compare.change, ui.beside.change]
     gr.on(changes, redraw, [ui.talk, *ui.who], [ui.base, ui.tuned], **PRIVATE)

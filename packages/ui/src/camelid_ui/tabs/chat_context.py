@@ -10,9 +10,9 @@ from typing import Any
 import gradio as gr
 from camelid_core.errors import CamelidError
 
-from camelid_ui.conversation_tree import Talk
+from camelid_ui.conversation_tree import ConversationTree
 from camelid_ui.services import Services
-from camelid_ui.text import Voice, voice_of
+from camelid_ui.text import Translator, translator_for
 from camelid_ui.views import conversation as view
 from camelid_ui.views import note
 from camelid_ui.views.chat import context
@@ -23,21 +23,21 @@ from .components import message
 
 
 def wire_measuring(services: Services, ui: Talking) -> None:
-    def measure(request: gr.Request, talk: Talk, draft: str, system: str, *who: Any) -> tuple[Any, Any]:
-        said, fits = _measured(services, talk, draft, system, Sides.of(services, *who), voice_of(request))
+    def measure(request: gr.Request, talk: ConversationTree, draft: str, system: str, *who: Any) -> tuple[Any, Any]:
+        said, fits = _measured(services, talk, draft, system, Sides.of(services, *who), translator_for(request))
         if services.chat.answering(str(request.session_hash)):
             return said, gr.skip()  # whoever answers frees the button, and this might come later
         return said, gr.update(interactive=fits and services.chat.status.state == "ready")
 
-    def draft(request: gr.Request, talk: Talk, text: str, system: str, *who: Any) -> str:
+    def draft(request: gr.Request, talk: ConversationTree, text: str, system: str, *who: Any) -> str:
         asked = talk.asked(text.strip(), system) if text.strip() or not talk.path else talk
-        return _exact(services, asked, asked.at, Sides.of(services, *who).model, voice_of(request))
+        return _exact(services, asked, asked.at, Sides.of(services, *who).model, translator_for(request))
 
-    def of_turn(talk: Talk, event: gr.EventData, request: gr.Request) -> tuple[Any, Any]:
+    def of_turn(talk: ConversationTree, event: gr.EventData, request: gr.Request) -> tuple[Any, Any]:
         asked = pressed(event)
         if asked.name != "exact" or not 0 <= asked.at < len(talk.turns):
             return gr.skip(), gr.skip()
-        return gr.update(open=True), _exact(services, talk, asked.at, asked.by, voice_of(request))
+        return gr.update(open=True), _exact(services, talk, asked.at, asked.by, translator_for(request))
 
     now = [ui.talk, ui.ask, ui.system, *ui.who]
     news = [ui.ask.change, ui.system.input, ui.kept.change, ui.seen.change, ui.compare.input, ui.beside.input]
@@ -46,7 +46,9 @@ def wire_measuring(services: Services, ui: Talking) -> None:
     gr.on([ui.base.input, ui.tuned.input], of_turn, ui.talk, [ui.prompt, ui.exact], **EACH)
 
 
-def _measured(services: Services, talk: Talk, draft: str, system: str, sides: Sides, say: Voice) -> tuple[str, bool]:
+def _measured(
+    services: Services, talk: ConversationTree, draft: str, system: str, sides: Sides, say: Translator
+) -> tuple[str, bool]:
     """How full the fullest context is, and whether an answer finds room in it."""
     asked = talk.asked(draft.strip(), system) if draft.strip() else talk
     if not asked.path or services.chat.status.state != "ready":
@@ -63,7 +65,7 @@ def _measured(services: Services, talk: Talk, draft: str, system: str, sides: Si
     return context(used, room, say), used < room
 
 
-def _exact(services: Services, talk: Talk, index: int, model: str, say: Voice) -> str:
+def _exact(services: Services, talk: ConversationTree, index: int, model: str, say: Translator) -> str:
     """The question of that turn as `model` is given it."""
     try:
         label = services.chat.resident(model)[0]

@@ -16,12 +16,12 @@ from camelid_core.errors import CamelidError
 from camelid_serve.chat.transcripts import Transcript
 
 from camelid_ui.answer_feedback import conversation, ident, judged, transcripts
-from camelid_ui.conversation_tree import Talk
+from camelid_ui.conversation_tree import ConversationTree
 from camelid_ui.field_values import Invalid
 from camelid_ui.services import Services
 from camelid_ui.services.conversation_files import MOST
 from camelid_ui.services.feedback import PAIRS, THUMBS
-from camelid_ui.text import LOCALES, Voice, strings, t, voice_of
+from camelid_ui.text import LOCALES, Translator, strings, t, translator_for
 from camelid_ui.views import note
 
 from . import EACH, PRIVATE
@@ -88,23 +88,23 @@ def _wire_list(tab: ChatHistory, talking: Talking, new: gr.Button, read: gr.Uplo
     def open_(event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
         try:
             given = json.loads(event._data["value"])
-            talk = Talk.from_json(given["talk"])
+            talk = ConversationTree.from_json(given["talk"])
         except (CamelidError, ValueError, TypeError, LookupError, RecursionError):
-            return note(voice_of(request)("history.broken")), *[gr.skip()] * (len(talking.rest) + 2)
+            return note(translator_for(request)("history.broken")), *[gr.skip()] * (len(talking.rest) + 2)
         about = given.get("about") if isinstance(given.get("about"), dict) else {}
         system = talk.turns[talk.at].system if talk.path else ""
         return "", about, system, *talking.open(talk, request)
 
     def begin(request: gr.Request) -> tuple[Any, ...]:
-        return "", {}, gr.skip(), *talking.open(Talk(), request)
+        return "", {}, gr.skip(), *talking.open(ConversationTree(), request)
 
     def take(path: str, request: gr.Request) -> tuple[Any, str]:
-        say = voice_of(request)
+        say = translator_for(request)
         try:
             found, odd = services.history.read(path)
         except CamelidError as problem:
             return gr.skip(), message(problem)
-        entries = [_entry(form := conversation(each), Talk.from_json(form), {}) for each in found]
+        entries = [_entry(form := conversation(each), ConversationTree.from_json(form), {}) for each in found]
         parts = [say("history.was_read", count=len(found))]
         parts += [say("history.odd", count=odd)] * bool(odd) + [say("history.most", count=MOST)] * (len(found) >= MOST)
         return json.dumps({"entries": entries}), note(" ".join(parts))
@@ -120,8 +120,8 @@ def _wire_saving(
     tab: ChatHistory, talking: Talking, saves: dict[str, gr.Button], every: gr.Button, services: Services
 ) -> None:
     def saving(kind: str) -> Callable[..., tuple[str, str]]:
-        def save(talk: Talk, about: dict[str, Any], request: gr.Request) -> tuple[str, str]:
-            say = voice_of(request)
+        def save(talk: ConversationTree, about: dict[str, Any], request: gr.Request) -> tuple[str, str]:
+            say = translator_for(request)
             found = _told(talk, about, services)
             if not found:
                 return "", note(say("history.nothing"))
@@ -130,9 +130,9 @@ def _wire_saving(
         return save
 
     def save_every(text: str, request: gr.Request) -> tuple[str, str]:
-        say = voice_of(request)
+        say = translator_for(request)
         try:
-            talks = [Talk.from_json(entry["talk"]) for entry in json.loads(text)]
+            talks = [ConversationTree.from_json(entry["talk"]) for entry in json.loads(text)]
         except (CamelidError, ValueError, TypeError, LookupError, RecursionError):
             return "", note(say("history.broken"))
         found = [transcript for talk in talks for transcript in transcripts(talk, {})]
@@ -148,10 +148,10 @@ def _wire_saving(
 
 
 def _wire_judging(tab: ChatHistory, talking: Talking, services: Services) -> None:
-    def judge(rated: Any, talk: Talk, request: gr.Request) -> str:
+    def judge(rated: Any, talk: ConversationTree, request: gr.Request) -> str:
         if not isinstance(rated, dict):
             return ""
-        say = voice_of(request)
+        say = translator_for(request)
         try:
             index, model = int(rated["turn"]), str(rated["model"])
             kept = services.feedback.rate(judged(talk, index, model), ident(talk, index, model))
@@ -167,14 +167,14 @@ def _wire_judging(tab: ChatHistory, talking: Talking, services: Services) -> Non
     talking.rated.change(judge, [talking.rated, talking.talk], talking.said, **PRIVATE)
 
 
-def _talk(kept: Any) -> Talk | None:
+def _talk(kept: Any) -> ConversationTree | None:
     try:
-        return Talk.from_json(kept) if kept else None
+        return ConversationTree.from_json(kept) if kept else None
     except CamelidError:
         return None
 
 
-def _entry(form: dict[str, Any], talk: Talk, about: dict[str, Any]) -> dict[str, Any]:
+def _entry(form: dict[str, Any], talk: ConversationTree, about: dict[str, Any]) -> dict[str, Any]:
     """As the browser keeps it; it adds the time."""
     words = " ".join(talk.title.split())
     title = words if len(words) <= _TITLE else words[: _TITLE - 1].rstrip() + "…"
@@ -188,7 +188,7 @@ def _sampling(talking: Talking, values: Sequence[Any]) -> dict[str, Any]:
         return {}
 
 
-def _told(talk: Talk, about: dict[str, Any], services: Services) -> list[Transcript]:
+def _told(talk: ConversationTree, about: dict[str, Any], services: Services) -> list[Transcript]:
     """The conversation on show, with all that is known of how its answers came about."""
     sampling = dict(about.get("sampling") or {})
     head: dict[str, Any] = {"seed": sampling.pop("seed", ""), "sampling": sampling or ""}
@@ -210,7 +210,7 @@ def _template(services: Services, model: str) -> str:
         return ""  # it is gone, or came from a file
 
 
-def _file(services: Services, found: list[Transcript], kind: str, say: Voice, name: str) -> tuple[str, str]:
+def _file(services: Services, found: list[Transcript], kind: str, say: Translator, name: str) -> tuple[str, str]:
     """For the browser to save, and what to say."""
     try:
         text, odd = (services.history.markdown(found), 0) if kind == "md" else services.history.records(found)

@@ -14,7 +14,7 @@ from camelid_core.errors import CamelidError
 
 from camelid_ui.services import Services
 from camelid_ui.services.chat import Status
-from camelid_ui.text import Voice, t, voice_of
+from camelid_ui.text import Translator, t, translator_for
 from camelid_ui.views import error, esc, note, state
 from camelid_ui.views.numbers import duration
 
@@ -75,7 +75,7 @@ def wire(services: Services, ui: Picking, ask: gr.Textbox) -> None:
             services.chat.load(name or "", (beside or "") if compare else "")
         except CamelidError as problem:
             return message(problem), *[gr.skip()] * (len(outputs) - 1)
-        return status_of(services, voice_of(request))
+        return status_of(services, translator_for(request))
 
     def bring(chosen: str, beside: str | None, request: gr.Request) -> tuple[Any, ...]:
         """The other one is loaded once it is chosen, if the first one is there: the one that this page shows."""
@@ -88,9 +88,9 @@ def wire(services: Services, ui: Picking, ask: gr.Textbox) -> None:
         """All is left as it is while nothing has changed: an update would close a list that is open."""
         now = services.chat.status
         if _key(now) == seen:
-            said = _status(now, voice_of(request)) if now.state == "loading" else gr.skip()
+            said = _status(now, translator_for(request)) if now.state == "loading" else gr.skip()
             return said, *[gr.skip()] * (len(outputs) - 1)
-        return status_of(services, voice_of(request))
+        return status_of(services, translator_for(request))
 
     outputs = [*ui.shown, ask]
     ui.load.click(load, [ui.model, ui.compare, ui.beside], outputs, **PRIVATE)
@@ -112,7 +112,7 @@ def wire_names(services: Services, ui: Picking, left: gr.Column, names: tuple[gr
     gr.on(changes, head, [ui.compare, ui.chosen, ui.beside], [left, ui.beside, *names], **PRIVATE)
 
 
-def status_of(services: Services, say: Voice) -> tuple[Any, ...]:
+def status_of(services: Services, say: Translator) -> tuple[Any, ...]:
     """Updates for `Picking.shown` and for the box that asks: what is resident, and what can be done with it."""
     now = services.chat.status
     busy, ready = now.state == "loading", now.state == "ready"
@@ -133,7 +133,7 @@ def _key(now: Status) -> str:
     return "|".join((now.state, now.model, *now.names, now.error))
 
 
-def _status(now: Status, say: Voice) -> str:
+def _status(now: Status, say: Translator) -> str:
     names = " + ".join(name for name in (now.model, now.beside) if name)
     if now.state == "empty":
         return note(say("chat.no_model"))

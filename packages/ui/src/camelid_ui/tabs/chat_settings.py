@@ -13,9 +13,9 @@ from camelid_core.errors import CamelidError
 from camelid_serve.engine import Sampling
 from camelid_serve.presets import OWN, PRESETS, SUFFIXES, SYSTEMS, has_suffix, with_suffix, without_suffix
 
-from camelid_ui.config_form import Form
+from camelid_ui.config_form import ConfigForm
 from camelid_ui.services import Services
-from camelid_ui.text import t, voice_of
+from camelid_ui.text import t, translator_for
 from camelid_ui.views import esc, note
 
 from . import EACH, LATEST, PRIVATE
@@ -27,7 +27,7 @@ _KEPT = ("seed", "stop")
 """What a preset leaves as it is."""
 
 
-def build(services: Services, *, ask: gr.Textbox, system: gr.Textbox, form: Form[Sampling]) -> None:
+def build(services: Services, *, ask: gr.Textbox, system: gr.Textbox, form: ConfigForm[Sampling]) -> None:
     """Lays the drawer of `form` out too: a preset fills it."""
     texts = gr.Dropdown(
         [(t(f"systems.{name}"), name) for name in SYSTEMS], value=None, label=t("settings.system"),
@@ -53,7 +53,7 @@ def build(services: Services, *, ask: gr.Textbox, system: gr.Textbox, form: Form
             own = _own(services) if name == OWN else None
         except CamelidError as problem:
             return message(problem), *[gr.skip()] * len(form.inputs)
-        said = voice_of(request).maybe(f"preset.{name}", PRESETS[name].help)
+        said = translator_for(request).maybe(f"preset.{name}", PRESETS[name].help)
         return note(said), *_filled(form, PRESETS[name].applied(Sampling(), own))
 
     chips.input(toggle, ask, ask, **EACH)
@@ -70,7 +70,7 @@ def _own(services: Services) -> Sampling:
     return services.chat.sampling(resident) if resident else Sampling()
 
 
-def _filled(form: Form[Sampling], sampling: Sampling) -> list[Any]:
+def _filled(form: ConfigForm[Sampling], sampling: Sampling) -> list[Any]:
     return [
         gr.skip() if key in _KEPT else update for key, update in zip(form.widgets, form.fill(sampling), strict=True)
     ]

@@ -15,13 +15,13 @@ import gradio as gr
 from camelid_core.errors import CamelidError, ModelError
 from camelid_serve.engine import Sampling
 
-from camelid_ui.config_form import Form
-from camelid_ui.conversation_tree import Talk
+from camelid_ui.config_form import ConfigForm
+from camelid_ui.conversation_tree import ConversationTree
 from camelid_ui.field_values import Invalid
 from camelid_ui.services import Services
-from camelid_ui.services.chat import Left
-from camelid_ui.services.streaming_answers import Column
-from camelid_ui.text import Voice, voice_of
+from camelid_ui.services.chat import PageLeft
+from camelid_ui.services.streaming_answers import AnswerRequest
+from camelid_ui.text import Translator, translator_for
 from camelid_ui.views import error
 from camelid_ui.views.chat import column
 
@@ -55,7 +55,7 @@ class Talking:
     compare: gr.Checkbox
     beside: gr.Dropdown
     system: gr.Textbox
-    form: Form[Sampling]
+    form: ConfigForm[Sampling]
     prompt: gr.Accordion
     exact: gr.HTML
 
@@ -78,10 +78,10 @@ class Talking:
     def outputs(self) -> list[Any]:
         return [*self.rest, self.rated, *self.form.inputs]
 
-    def open(self, talk: Talk, request: gr.Request) -> Updates:
+    def open(self, talk: ConversationTree, request: gr.Request) -> Updates:
         """Updates for `rest` that show another conversation; the one before is not answered any more."""
         self.services.chat.leave(str(request.session_hash))
-        say = voice_of(request)
+        say = translator_for(request)
         sides = Sides(self.services.chat.status.model, _another(talk, self.services.chat.status.model))
         return show(self.services, talk, say, sides, ask="")
 
@@ -112,13 +112,15 @@ class Sides:
             raise ModelError(f"{self.model!r} is on both sides; choose another model to compare it with.")
 
 
-def _another(talk: Talk, model: str) -> str:
+def _another(talk: ConversationTree, model: str) -> str:
     """Who else answered last."""
     found = [name for index in reversed(talk.path) for name in talk.turns[index].answers if name != model]
     return found[0] if found else ""
 
 
-def panels(services: Services, talk: Talk, say: Voice, sides: Sides, running: Sequence[str] = ()) -> tuple[str, str]:
+def panels(
+    services: Services, talk: ConversationTree, say: Translator, sides: Sides, running: Sequence[str] = ()
+) -> tuple[str, str]:
     """The other's side, and the chosen model's."""
     judged = services.profile.changes
     left = column(talk, sides.other, say, running, judged) if sides.other or sides.compare else ""
@@ -127,8 +129,8 @@ def panels(services: Services, talk: Talk, say: Voice, sides: Sides, running: Se
 
 def show(
     services: Services,
-    talk: Talk,
-    say: Voice,
+    talk: ConversationTree,
+    say: Translator,
     sides: Sides,
     said: str | None = "",
     running: Sequence[str] = (),
@@ -173,26 +175,30 @@ class Asking:
 
     ui: Talking
     services: Services
-    say: Voice
+    say: Translator
     session: str
-    before: Talk
+    before: ConversationTree
     sides: Sides
     values: Sequence[Any]
     draft: str | None = None
 
-    def ask(self, talk: Talk) -> Iterator[Updates]:
+    def ask(self, talk: ConversationTree) -> Iterator[Updates]:
         """The last question, of everybody."""
         emptied = None if self.draft is None else ""
         yield from self._answer(talk, talk.columns(self.sides.names), emptied)
 
-    def go_on(self, talk: Talk) -> Iterator[Updates]:
+    def go_on(self, talk: ConversationTree) -> Iterator[Updates]:
         """The last answers, of those who were cut off."""
         yield from self._answer(talk, talk.going_on(self.sides.names))
 
-    def rest(self, talk: Talk, said: str = "", ask: str | None = None, marks: Sequence[Any] = ()) -> Updates:
+    def rest(
+        self, talk: ConversationTree, said: str = "", ask: str | None = None, marks: Sequence[Any] = ()
+    ) -> Updates:
         return self._update(talk, said, (), ask, marks)
 
-    def _answer(self, talk: Talk, columns: Sequence[Column], ask: str | None = None) -> Iterator[Updates]:
+    def _answer(
+        self, talk: ConversationTree, columns: Sequence[AnswerRequest], ask: str | None = None
+    ) -> Iterator[Updates]:
         form, names = self.ui.form, [each.model for each in columns]
         try:
             sampling = form.config(self.values)
@@ -208,13 +214,18 @@ class Asking:
             yield self.rest(self.before, error(str(problem)), self.draft, form.mark(problem)[1])
         except CamelidError as problem:
             yield self.rest(self.before, message(problem), self.draft)
-        except Left:
+        except PageLeft:
             return  # the page shows another conversation
         else:
             yield self.rest(talk)
 
     def _update(
-        self, talk: Talk, said: str | None, running: Sequence[str], ask: str | None = None, marks: Sequence[Any] = ()
+        self,
+        talk: ConversationTree,
+        said: str | None,
+        running: Sequence[str],
+        ask: str | None = None,
+        marks: Sequence[Any] = (),
     ) -> Updates:
         skips = [gr.skip()] * len(self.ui.form.inputs)
         return (*show(self.services, talk, self.say, self.sides, said, running, ask), gr.skip(), *(marks or skips))

@@ -13,8 +13,8 @@ import gradio as gr
 from camelid_core.errors import CamelidError
 
 from camelid_ui import views
-from camelid_ui.services.background_work import Work
-from camelid_ui.text import Voice, t
+from camelid_ui.services.background_work import BackgroundWork
+from camelid_ui.text import Translator, t
 
 from . import PRIVATE
 
@@ -99,7 +99,7 @@ def _value(event: gr.EventData) -> Any:
     return event._data.get("value") if isinstance(event._data, dict) else None
 
 
-def working(work: Work, say: Voice) -> str:
+def working(work: BackgroundWork, say: Translator) -> str:
     """How far some work is, and its error where it failed; nothing once it is done."""
     if work.state == "failed":
         return views.error(work.error)

@@ -14,7 +14,7 @@ from camelid_core.errors import CamelidError
 
 from camelid_ui.services import Services
 from camelid_ui.services.jobs import JobView
-from camelid_ui.text import Voice, t, voice_of
+from camelid_ui.text import Translator, t, translator_for
 from camelid_ui.views import error, esc, note
 from camelid_ui.views.jobs import badge, bar
 
@@ -22,7 +22,7 @@ from . import LATEST, PRIVATE
 from .components import Confirmed, asking, confirmed, held, message, panel
 
 POLL_SECONDS = 1.5
-Body = Callable[[Services, JobView, Voice], str]
+Body = Callable[[Services, JobView, Translator], str]
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class JobPanel:
 
     def wire(self, services: Services, body: Body) -> None:
         def show(number: str, seen: str, request: gr.Request) -> tuple[Any, ...]:
-            return self._show(services, body, number, seen, voice_of(request))
+            return self._show(services, body, number, seen, translator_for(request))
 
         outputs = [self.column, self.head, self.body, self.finish, self.cancel.ask, self.cancel.row,
                    self.retry, self.timer, self.seen, self.ended]  # fmt: skip
@@ -59,7 +59,7 @@ class JobPanel:
                 show, [self.job, self.seen], outputs, **LATEST
             )
 
-    def _show(self, services: Services, body: Body, number: str, seen: str, say: Voice) -> tuple[Any, ...]:
+    def _show(self, services: Services, body: Body, number: str, seen: str, say: Translator) -> tuple[Any, ...]:
         still = gr.Timer(active=False)
         if not number.isdecimal():
             return (gr.update(visible=False), "", "", *[gr.skip()] * 4, still, "", "")
@@ -102,7 +102,7 @@ def build_job(job: gr.Textbox, ident: str) -> JobPanel:
     )  # fmt: skip
 
 
-def heading(view: JobView, say: Voice) -> str:
+def heading(view: JobView, say: Translator) -> str:
     job = view.job
     head = f'<div class="camelid-runhead"><h2>{esc(job.id)} · {esc(job.label)}</h2>{badge(view, say)}</div>'
     waiting = note(say(f"train.waiting.{job.state}")) if view.running and not view.total else ""

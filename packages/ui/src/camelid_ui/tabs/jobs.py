@@ -12,7 +12,7 @@ import gradio as gr
 
 from camelid_ui.services import Services
 from camelid_ui.services.jobs import JobView
-from camelid_ui.text import Voice, t, voice_of
+from camelid_ui.text import Translator, t, translator_for
 from camelid_ui.views import empty, esc, facts
 from camelid_ui.views import jobs as view
 
@@ -38,7 +38,7 @@ def build(services: Services) -> JobsTab:
     tab = JobsTab(shown, entries, gr.Timer(3, active=False))
 
     def listed(chosen: str, request: gr.Request) -> tuple[str, gr.Timer]:
-        say = voice_of(request)
+        say = translator_for(request)
         views = services.jobs.all()
         html = view.table(views, say, chosen) if views else empty(say("jobs.none"), say("jobs.none_hint"))
         return html, gr.Timer(active=any(each.running for each in views))
@@ -49,7 +49,7 @@ def build(services: Services) -> JobsTab:
     return tab
 
 
-def _body(services: Services, job: JobView, say: Voice) -> str:
+def _body(services: Services, job: JobView, say: Translator) -> str:
     log = services.jobs.log(job.job.id)
     events = services.jobs.events(job.job.id)[-_EVENTS:]
     about = facts([(say("jobs.result"), job.job.published), (say("jobs.worker"), job.job.owner or job.job.process)])

@@ -12,12 +12,12 @@ import gradio as gr
 from camelid_core.errors import CamelidError
 from camelid_train.config import MergeConfig
 
-from camelid_ui.config_form import Form
+from camelid_ui.config_form import ConfigForm
 from camelid_ui.field_values import Invalid
 from camelid_ui.services import Services
 from camelid_ui.services.jobs import JobView
 from camelid_ui.services.merge import load_line
-from camelid_ui.text import Voice, t, voice_of
+from camelid_ui.text import Translator, t, translator_for
 from camelid_ui.views import code, empty, error, facts
 from camelid_ui.views import jobs as jobs_view
 from camelid_ui.views.numbers import size
@@ -29,7 +29,7 @@ from .job import JobPanel, build_job
 
 @dataclass(frozen=True)
 class MergeTab:
-    form: Form[MergeConfig]
+    form: ConfigForm[MergeConfig]
     panel: JobPanel
     estimate: gr.HTML
     command: gr.HTML
@@ -49,7 +49,7 @@ def adapters(services: Services) -> list[str]:
 
 def build(services: Services) -> MergeTab:
     job = address("merge")
-    form = Form(MergeConfig, "merge", {"adapter": lambda: adapters(services)})
+    form = ConfigForm(MergeConfig, "merge", {"adapter": lambda: adapters(services)})
     with gr.Row(equal_height=False):
         with gr.Column(scale=7, min_width=320):
             form.place("adapter", "dtype")
@@ -70,7 +70,7 @@ def build(services: Services) -> MergeTab:
 
 def _wire(tab: MergeTab, services: Services) -> None:
     def check(request: gr.Request, *values: Any) -> tuple[Any, ...]:
-        say = voice_of(request)
+        say = translator_for(request)
         if not services.merging.adapters() and not values[0]:
             return empty(say("merge.none"), say("merge.none_hint")), "", gr.update(interactive=False)
         if not values[0]:
@@ -91,7 +91,7 @@ def _wire(tab: MergeTab, services: Services) -> None:
         return str(job.id), "", *tab.form.mark(None)[1]
 
     def listed(chosen: str, request: gr.Request) -> str:
-        say = voice_of(request)
+        say = translator_for(request)
         views = services.merging.all()
         return jobs_view.table(views, say, chosen) if views else empty(say("merge.no_jobs"))
 
@@ -109,7 +109,7 @@ def _wire(tab: MergeTab, services: Services) -> None:
     gr.on([tab.panel.job.change, tab.panel.ended.change], listed, tab.panel.job, tab.list, **PRIVATE)
 
 
-def _estimate(services: Services, config: MergeConfig, say: Voice) -> str:
+def _estimate(services: Services, config: MergeConfig, say: Translator) -> str:
     found = services.merging.estimate(config)
     shown = facts(
         [
@@ -125,11 +125,11 @@ def _estimate(services: Services, config: MergeConfig, say: Voice) -> str:
     )
 
 
-def _command(services: Services, config: MergeConfig, say: Voice) -> str:
+def _command(services: Services, config: MergeConfig, say: Translator) -> str:
     return code(services.merging.command(config), say("train.command"), say("copy"))
 
 
-def _result(services: Services, view: JobView, say: Voice) -> str:
+def _result(services: Services, view: JobView, say: Translator) -> str:
     job = view.job
     if not job.published:
         return ""

@@ -8,7 +8,7 @@ import gradio as gr
 
 from camelid_ui.services import Services
 from camelid_ui.services.plugins import PluginView
-from camelid_ui.text import Voice, t, voice_of
+from camelid_ui.text import Translator, t, translator_for
 from camelid_ui.views import Cell, Line, cell, empty, esc, listing
 
 from . import PRIVATE
@@ -19,7 +19,7 @@ from .components import panel
 class PluginsTab:
     shown: gr.HTML
 
-    def show(self, services: Services, say: Voice) -> str:
+    def show(self, services: Services, say: Translator) -> str:
         found = services.plugins.all()
         heads = [say("plugins.name"), say("plugins.version"), say("plugins.gives")]
         lines = [
@@ -44,7 +44,7 @@ def build(services: Services) -> PluginsTab:
         again = gr.Button(t("plugins.check"), elem_id="plugins-check")
 
     def check(request: gr.Request) -> str:
-        return tab.show(services, voice_of(request))
+        return tab.show(services, translator_for(request))
 
     again.click(check, None, tab.shown, **PRIVATE)
     return tab

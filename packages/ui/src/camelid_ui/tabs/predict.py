@@ -13,12 +13,12 @@ from camelid_core.errors import CamelidError
 from camelid_core.readers import SUFFIXES, Columns
 from camelid_serve.config import PredictConfig
 
-from camelid_ui.config_form import Form
+from camelid_ui.config_form import ConfigForm
 from camelid_ui.field_values import Invalid
 from camelid_ui.services import Services
 from camelid_ui.services.jobs import JobView
-from camelid_ui.services.prediction_table import SHOWN, Showing
-from camelid_ui.text import Voice, t, voice_of
+from camelid_ui.services.prediction_table import SHOWN, RowSelection
+from camelid_ui.text import Translator, t, translator_for
 from camelid_ui.views import code, empty, error, note
 from camelid_ui.views import jobs as jobs_view
 from camelid_ui.views import predict as view
@@ -36,7 +36,7 @@ SHOWINGS = ("all", "failed", "worst")
 
 @dataclass(frozen=True)
 class PredictTab:
-    form: Form[PredictConfig]
+    form: ConfigForm[PredictConfig]
     panel: JobPanel
     file: gr.File
     preview: gr.HTML
@@ -62,7 +62,7 @@ class PredictTab:
 
 def build(services: Services) -> PredictTab:
     job = address("predict")
-    form = Form(
+    form = ConfigForm(
         PredictConfig,
         "predict",
         {
@@ -128,7 +128,7 @@ def _wire(tab: PredictTab, services: Services) -> None:
         return str(services.predictions.keep(upload)) if upload else gr.skip()
 
     def check(request: gr.Request, *values: Any) -> tuple[Any, ...]:
-        say = voice_of(request)
+        say = translator_for(request)
         given = dict(zip(form.widgets, values, strict=True))
         if not given["input"]:
             return (
@@ -164,7 +164,7 @@ def _wire(tab: PredictTab, services: Services) -> None:
         return str(job.id), "", *form.mark(None)[1]
 
     def listed(chosen: str, request: gr.Request) -> str:
-        say = voice_of(request)
+        say = translator_for(request)
         views = services.predictions.all()
         return jobs_view.table(views, say, chosen) if views else empty(say("predict.no_jobs"))
 
@@ -201,7 +201,7 @@ def _wire_mapping(tab: PredictTab, services: Services) -> None:
 def _wire_rows(tab: PredictTab, services: Services) -> None:
     """A page of the chosen job's rows, again whenever it may have got further."""
 
-    def shown(number: str, showing: Showing, start: int, request: gr.Request) -> tuple[Any, ...]:
+    def shown(number: str, showing: RowSelection, start: int, request: gr.Request) -> tuple[Any, ...]:
         still = [gr.skip()] * 4
         if not number.isdecimal():
             return gr.update(visible=False), "", *still
@@ -209,7 +209,7 @@ def _wire_rows(tab: PredictTab, services: Services) -> None:
             found = services.predictions.answers(int(number), showing, start)
         except CamelidError as problem:
             return gr.update(visible=True), message(problem), *still
-        say, last = voice_of(request), found.start + len(found.shown)
+        say, last = translator_for(request), found.start + len(found.shown)
         return (
             gr.update(visible=bool(found.count)),
             view.answers(found, say),
@@ -230,7 +230,7 @@ def _wire_rows(tab: PredictTab, services: Services) -> None:
         button.click(lambda start, step=step: max(0, start + step), tab.first, tab.first, **EACH)
 
 
-def _answers(services: Services, job: JobView, say: Voice) -> str:
+def _answers(services: Services, job: JobView, say: Translator) -> str:
     if job.job.task != "predict":
         return ""
     return view.summary(services.predictions.figures(job.job.id), job.job.id, say)
@@ -240,7 +240,7 @@ def _role(role: str) -> gr.Dropdown:
     return gr.Dropdown([], value=None, label=t(f"role_of.{role}"), elem_id=f"predict-role-{role}", min_width=140)
 
 
-def _offering(form: Form[PredictConfig], columns: list[str]) -> list[Any]:
+def _offering(form: ConfigForm[PredictConfig], columns: list[str]) -> list[Any]:
     """No field is wrong, and the reference may be any of these columns."""
     updates = dict(zip(form.widgets, form.mark(None, list(form.widgets))[1], strict=True))
     updates["reference"] = gr.update(choices=["", *columns])

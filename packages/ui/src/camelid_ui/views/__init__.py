@@ -9,7 +9,7 @@ import html
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from camelid_ui.text import Voice
+from camelid_ui.text import Translator
 
 from .numbers import count, duration, size
 
@@ -41,7 +41,7 @@ def facts(pairs: Iterable[tuple[str, object]], wide: bool = False) -> str:
     return f'<dl class="camelid-facts{" wide" if wide else ""}">{items}</dl>' if items else ""
 
 
-def progress(done: int, total: int, eta: float | None, say: Voice, of: str = "") -> str:
+def progress(done: int, total: int, eta: float | None, say: Translator, of: str = "") -> str:
     """Rows so far as a bar and in words, or bytes of a file; without a total only in words."""
     number = size if of else count
     words = say("progress.of" if total else "progress.rows", done=number(done), total=number(total))

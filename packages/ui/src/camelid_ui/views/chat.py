@@ -1,6 +1,6 @@
 """A conversation in one column: questions, answers, how each came about, and what can be done with it.
 
-Knows a `Talk` and looks. What a button does is said by its `data-set` and value, and done elsewhere.
+Knows a `ConversationTree` and looks. What a button does is said by its `data-set` and value, and done elsewhere.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from camelid_ui.conversation_tree import Talk, Turn
+from camelid_ui.conversation_tree import ConversationTree, Turn
 from camelid_ui.services.streaming_answers import Answer
-from camelid_ui.text import Voice
+from camelid_ui.text import Translator
 
 from . import esc
 from .markdown import formatted, markdown, plain
@@ -24,7 +24,9 @@ _THUMB = (
 )
 
 
-def column(talk: Talk, model: str, say: Voice, running: Sequence[str] = (), judged: bool = True) -> str:
+def column(
+    talk: ConversationTree, model: str, say: Translator, running: Sequence[str] = (), judged: bool = True
+) -> str:
     """The turns shown as `model` knows them; `running` are the models whose answers to the last one are under way;
     `judged` says that answers can be called good or bad."""
     path = talk.path
@@ -36,7 +38,9 @@ def column(talk: Talk, model: str, say: Voice, running: Sequence[str] = (), judg
 
 
 class _Column:
-    def __init__(self, talk: Talk, model: str, say: Voice, running: Sequence[str], judged: bool) -> None:
+    def __init__(
+        self, talk: ConversationTree, model: str, say: Translator, running: Sequence[str], judged: bool
+    ) -> None:
         self._talk, self._model, self._say, self._running, self._judged = talk, model, say, running, judged
         self._dead = " disabled" if running else ""
         path = talk.path
@@ -155,7 +159,7 @@ class _Column:
         )
 
 
-def footer(answer: Answer, say: Voice) -> str:
+def footer(answer: Answer, say: Translator) -> str:
     """How an answer came about, in words."""
     if answer.error:
         return f'<small class="bad">{esc(answer.error)}</small>'
@@ -172,7 +176,7 @@ def footer(answer: Answer, say: Voice) -> str:
     return f"<small>{esc(' · '.join(parts))}</small>"
 
 
-def context(used: int, limit: int, say: Voice) -> str:
+def context(used: int, limit: int, say: Translator) -> str:
     """How much of what a model can read at once is taken, and what is left for the answer."""
     over, near = used >= limit, used >= 0.8 * limit
     left = max(0, limit - used)

@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from camelid_core.records import Message
 
 from camelid_ui.services.models import TokenView
-from camelid_ui.text import Voice
+from camelid_ui.text import Translator
 
 from . import esc
 
 
-def bubbles(messages: Sequence[Message], say: Voice) -> str:
+def bubbles(messages: Sequence[Message], say: Translator) -> str:
     return f'<div class="camelid-bubbles">{"".join(_bubble(message, say) for message in messages)}</div>'
 
 
-def _bubble(message: Message, say: Voice) -> str:
+def _bubble(message: Message, say: Translator) -> str:
     context = f'<div class="context">{esc(message.context)}</div>' if message.context else ""
     said = esc(message.content) or f'<span class="nothing">{esc(say("role.nothing"))}</span>'
     return (
@@ -25,7 +25,7 @@ def _bubble(message: Message, say: Voice) -> str:
     )
 
 
-def tokens(view: TokenView, say: Voice, legend: bool = True, cutoff: int = 0) -> str:
+def tokens(view: TokenView, say: Translator, legend: bool = True, cutoff: int = 0) -> str:
     """Token by token, coloured by what training does with each; what stands behind a positive `cutoff` is struck."""
     spans, at = [], 0
     for piece in view.pieces:
@@ -38,7 +38,7 @@ def tokens(view: TokenView, say: Voice, legend: bool = True, cutoff: int = 0) ->
     return f'{head}<div class="camelid-tokens" tabindex="0">{"".join(spans)}</div>'
 
 
-def _legend(view: TokenView, say: Voice, cutoff: int) -> str:
+def _legend(view: TokenView, say: Translator, cutoff: int) -> str:
     counts = {
         "trained": view.count("trained"),
         "ignored": view.count("ignored"),

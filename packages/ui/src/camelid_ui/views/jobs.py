@@ -5,24 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from camelid_ui.services.jobs import JobView
-from camelid_ui.text import Voice
+from camelid_ui.text import Translator
 
 from . import Cell, Line, cell, esc, facts, listing, state
 from .numbers import count, duration
 
 
-def word(view: JobView, say: Voice) -> str:
+def word(view: JobView, say: Translator) -> str:
     """The state as a person would say it."""
     if view.running and view.job.request:
         return say(f"state.{view.job.request}ing")
     return say(f"state.{view.job.state}")
 
 
-def badge(view: JobView, say: Voice) -> str:
+def badge(view: JobView, say: Translator) -> str:
     return state(str(view.job.state), word(view, say))
 
 
-def bar(view: JobView, say: Voice, more: Sequence[tuple[str, object]] = ()) -> str:
+def bar(view: JobView, say: Translator, more: Sequence[tuple[str, object]] = ()) -> str:
     """How far it is: a bar, and beside it the numbers, and `more` of them."""
     numbers = facts(
         [
@@ -45,7 +45,7 @@ def bar(view: JobView, say: Voice, more: Sequence[tuple[str, object]] = ()) -> s
     return meter + numbers
 
 
-def table(views: Sequence[JobView], say: Voice, chosen: str = "") -> str:
+def table(views: Sequence[JobView], say: Translator, chosen: str = "") -> str:
     heads = [say(f"jobs.{head}") for head in ("name", "state", "what", "progress", "eta", "age")]
     lines = [
         Line(
@@ -66,11 +66,11 @@ def table(views: Sequence[JobView], say: Voice, chosen: str = "") -> str:
     return listing(heads, lines, say("jobs.caption"))
 
 
-def unit(name: str, say: Voice) -> str:
+def unit(name: str, say: Translator) -> str:
     return say.maybe(f"unit.{name}", name)
 
 
-def _progress(view: JobView, say: Voice) -> str:
+def _progress(view: JobView, say: Translator) -> str:
     if not view.total:
         return ""
     bar = f'<span class="camelid-mini"><span style="width:{view.share * 100:.0f}%"></span></span>'

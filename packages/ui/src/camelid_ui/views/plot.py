@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from camelid_ui.services.training.curves import Point
+from camelid_ui.services.training.curves import CurvePoint
 
 from . import esc
 
@@ -23,7 +23,7 @@ class Line:
     """`kind` is a class of the stylesheet: `raw`, `smooth`, `held`, or `c0` … `c7`."""
 
     name: str
-    points: Sequence[Point]
+    points: Sequence[CurvePoint]
     kind: str = "smooth"
 
 

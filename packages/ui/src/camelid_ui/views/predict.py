@@ -9,15 +9,15 @@ from camelid_serve.predict.inputs import ANSWERED_BY
 from camelid_serve.predict.prediction_rows import OURS
 
 from camelid_ui.services.models import TokenView
-from camelid_ui.services.prediction_table import Answers, answers_of, expected_of, scores_of
-from camelid_ui.services.predictions import Preview
-from camelid_ui.text import Voice
+from camelid_ui.services.prediction_table import PredictionPage, answers_of, expected_of, scores_of
+from camelid_ui.services.predictions import InputPreview
+from camelid_ui.text import Translator
 
 from . import Cell, Line, cell, empty, error, esc, listing, note
 from .conversation import tokens
 
 
-def preview(found: Preview, say: Voice) -> str:
+def preview(found: InputPreview, say: Translator) -> str:
     if found.problem:
         return error(found.problem) + note(say("predict.map_them"))
     rows = note(say("predict.rows", rows=found.rows))
@@ -31,11 +31,11 @@ def preview(found: Preview, say: Voice) -> str:
     return rows + scored + faulty + prompts
 
 
-def _prompt(prompt: TokenView | str, say: Voice) -> str:
+def _prompt(prompt: TokenView | str, say: Translator) -> str:
     return error(prompt) if isinstance(prompt, str) else tokens(prompt, say, legend=False)
 
 
-def summary(found: Answers, job: int, say: Voice) -> str:
+def summary(found: PredictionPage, job: int, say: Translator) -> str:
     """What there is so far, to download, and how it scores."""
     if not found.count:
         return ""
@@ -48,7 +48,7 @@ def summary(found: Answers, job: int, say: Voice) -> str:
     return f'<div class="camelid-runhead">{link}</div>{means}'
 
 
-def answers(found: Answers, say: Voice) -> str:
+def answers(found: PredictionPage, say: Translator) -> str:
     """The rows of one page."""
     if not found.count:
         return ""
@@ -61,7 +61,7 @@ def answers(found: Answers, say: Voice) -> str:
     return listing(heads, lines, say("predict.caption"))
 
 
-def _cells(number: int, row: dict[str, Any], found: Answers, scored: bool) -> list[Cell]:
+def _cells(number: int, row: dict[str, Any], found: PredictionPage, scored: bool) -> list[Cell]:
     cells = [cell(number, "number quiet"), Cell(_clip(_question(row, found.question))), Cell(_answers(row))]
     if scored:
         scores = "".join(f"<div>{esc(_scores(model, each))}</div>" for model, each in scores_of(row).items())

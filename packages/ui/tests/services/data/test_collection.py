@@ -9,7 +9,7 @@ from camelid_core.errors import DataError, UnknownName, UsageError
 from camelid_core.records import alpaca
 from camelid_core.testing import write_jsonl
 from camelid_ui.services.data.dataset_entries import facets
-from camelid_ui.services.data.rows import Rows
+from camelid_ui.services.data.rows import RowReader
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -58,7 +58,7 @@ def test_rows_come_in_pages(collection):
 )
 def test_any_page_is_what_stands_there(size, room, asked):
     records = [alpaca(f"question {number}", "answer") for number in range(size)]
-    rows = Rows(lambda: iter(records))
+    rows = RowReader(lambda: iter(records))
     rows._room = room
     for start, length in asked:
         assert rows.page(start, length) == records[start : start + length]

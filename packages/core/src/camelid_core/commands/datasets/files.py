@@ -17,7 +17,7 @@ from camelid_core.datasets import library
 from camelid_core.datasets.dataset import Dataset
 from camelid_core.datasets.sources import open_source
 from camelid_core.errors import DataError, UsageError
-from camelid_core.paths import given_path, is_here
+from camelid_core.paths import is_existing_path, validated_path
 from camelid_core.plugins import load_host
 from camelid_core.readers import Columns, Detection, Faults, detect, read
 from camelid_core.readers.text_values import listed
@@ -51,8 +51,8 @@ def convert(
 ) -> None:
     """Write a dataset or a data file in another format."""
     faults = Faults(strict=not lenient)
-    path = given_path(name, "dataset")
-    is_file = is_here(name) and path.is_file() and (reader or mapping or name not in load_host().datasets)
+    path = validated_path(name, "dataset")
+    is_file = is_existing_path(name) and path.is_file() and (reader or mapping or name not in load_host().datasets)
     if is_file:
         if split_named(split) != "train":
             raise UsageError(f"{name!r} is a file and has no held-out part; leave --split out.")
@@ -78,7 +78,7 @@ def inspect(
     as_json: Json = False,
 ) -> None:
     """Say what a file is taken for and why, show its first rows, and count the faults in all of it."""
-    file = given_path(file, "file")
+    file = validated_path(file, "file")
     found = detect(file)
     faults = Faults(strict=False)
     columns = columns_of(mapping) or (found.proposed if not reader else None)
@@ -120,7 +120,7 @@ def add(
     """Put a data file into the library, in one format, so that recipes can name it."""
     if "://" in file:
         raise UsageError(f"{file!r} is no file here. Download it first (curl -LO {file}), then add the file.")
-    path = given_path(file, "file")
+    path = validated_path(file, "file")
     faults = Faults(strict=not lenient)
     name = name or path.stem
     library.refuse_taken(name)

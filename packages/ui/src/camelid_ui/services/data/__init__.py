@@ -8,43 +8,43 @@ from typing import Self
 
 from camelid_core.plugins import Host
 
-from camelid_ui.services.background_work import Background
-from camelid_ui.services.models import Models
+from camelid_ui.services.background_work import BackgroundRunner
+from camelid_ui.services.models import ModelService
 
-from .add import Adding
-from .cache import Cache
-from .collection import Collection
-from .dataset_entries import Entry
-from .fetch import Fetching
-from .lengths import Lengths, Measure
-from .lints import Checks
-from .mix import Mixing
+from .add import AddService
+from .cache import TokenCacheService
+from .collection import DatasetCollection
+from .dataset_entries import DatasetEntry
+from .fetch import FetchService
+from .lengths import TokenLengths, LengthService
+from .lints import LintService
+from .mix import MixService
 
-__all__ = ["Collection", "Data", "Entry", "Lengths"]
+__all__ = ["DataServices", "DatasetCollection", "DatasetEntry", "TokenLengths"]
 
 
 @dataclass(frozen=True)
-class Data:
+class DataServices:
     """One of each, over the same collection."""
 
-    collection: Collection
-    adding: Adding
-    fetching: Fetching
-    lengths: Measure
-    checks: Checks
-    mixing: Mixing
-    cache: Cache
+    collection: DatasetCollection
+    adding: AddService
+    fetching: FetchService
+    lengths: LengthService
+    checks: LintService
+    mixing: MixService
+    cache: TokenCacheService
 
     @classmethod
-    def open(cls, host: Host, models: Models, place: Path | None = None) -> Self:
+    def open(cls, host: Host, models: ModelService, place: Path | None = None) -> Self:
         """`place` is a directory for notes on what is under way."""
-        collection, background = Collection(host), Background(place)
+        collection, background = DatasetCollection(host), BackgroundRunner(place)
         return cls(
             collection=collection,
-            adding=Adding(collection, background),
-            fetching=Fetching(collection, background),
-            lengths=Measure(collection, models, background),
-            checks=Checks(collection, background),
-            mixing=Mixing(collection, background),
-            cache=Cache(),
+            adding=AddService(collection, background),
+            fetching=FetchService(collection, background),
+            lengths=LengthService(collection, models, background),
+            checks=LintService(collection, background),
+            mixing=MixService(collection, background),
+            cache=TokenCacheService(),
         )

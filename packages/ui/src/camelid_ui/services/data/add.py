@@ -12,14 +12,14 @@ from pathlib import Path
 
 from camelid_core.datasets import library
 from camelid_core.errors import CamelidError, DataError, UsageError
-from camelid_core.paths import given_path
+from camelid_core.paths import validated_path
 from camelid_core.readers import SUFFIXES, Columns, Detection, Faults, detect, known, read
 from camelid_core.records import Record
 
-from camelid_ui.services.background_work import Background, Report, Work
+from camelid_ui.services.background_work import BackgroundRunner, BackgroundWork, ReportProgress
 
-from .collection import Collection
-from .dataset_entries import Entry
+from .collection import DatasetCollection
+from .dataset_entries import DatasetEntry
 from .lints import watched
 
 FIRST = 200
@@ -33,7 +33,7 @@ LICENCES = (
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ImportPlan:
     """How to read a file. `reader` empty takes what was detected; `columns` role → column, for `mapped`."""
 
     path: Path
@@ -48,7 +48,7 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Preview:
+class FilePreview:
     """The first records, and the faults in the first `FIRST` rows. `error` is why there are none."""
 
     records: tuple[Record, ...]
@@ -58,17 +58,17 @@ class Preview:
 
 
 @dataclass(frozen=True, slots=True)
-class Added:
+class ImportedDataset:
     """A file that became a set; `faults` are the rows left out."""
 
-    entry: Entry
+    entry: DatasetEntry
     faults: Faults
 
 
-class Adding:
+class AddService:
     """Looks at files and takes them in."""
 
-    def __init__(self, collection: Collection, background: Background) -> None:
+    def __init__(self, collection: DatasetCollection, background: BackgroundRunner) -> None:
         self.collection = collection
         self.background = background
 
@@ -78,7 +78,7 @@ class Adding:
         Raises:
             UsageError, DataError: no whole path, no file, or none of a kind that is read.
         """
-        path = given_path(text.strip(), "file")
+        path = validated_path(text.strip(), "file")
         if not path.is_absolute():
             raise UsageError(f"{text!r}: give the whole path, from / or ~ on.")
         if path.is_dir():
@@ -93,7 +93,7 @@ class Adding:
         """Raises DataError: it cannot be read at all."""
         return detect(path)
 
-    def preview(self, plan: Plan, count: int = 3) -> Preview:
+    def preview(self, plan: ImportPlan, count: int = 3) -> FilePreview:
         """The first rows as records; what is wrong with a row or with the whole is said, not raised."""
         faults = Faults(strict=False)
         records: list[Record] = []
@@ -105,8 +105,8 @@ class Adding:
                 rows += 1
                 records += [record] if len(records) < count else []
         except CamelidError as error:
-            return Preview(tuple(records), rows, faults, str(error))
-        return Preview(tuple(records), rows, faults)
+            return FilePreview(tuple(records), rows, faults, str(error))
+        return FilePreview(tuple(records), rows, faults)
 
     def name_for(self, path: Path) -> str:
         """The file's own name, made safe and free."""
@@ -114,10 +114,10 @@ class Adding:
         stem = stem[:60] or "data"
         return library.fresh_name(stem) if stem in self.collection.names() else stem
 
-    def adding(self, name: str) -> Work | None:
+    def adding(self, name: str) -> BackgroundWork | None:
         return self.background.get(f"add {name}")
 
-    def start(self, plan: Plan, name: str = "", licence: str = "unknown") -> Work:
+    def start(self, plan: ImportPlan, name: str = "", licence: str = "unknown") -> BackgroundWork:
         """Start reading the file into the collection.
 
         Raises:
@@ -127,18 +127,18 @@ class Adding:
         name = name.strip() or plan.path.stem
         library.refuse_taken(name)
 
-        def do(report: Report) -> Added:
+        def do(report: ReportProgress) -> ImportedDataset:
             return self._take(plan, name, licence, report)
 
         busy = f"a set {name!r} is being added; wait for its end, or give another name."
         return self.background.start(f"add {name}", do, busy=busy)
 
-    def add(self, path: str | Path, name: str = "", licence: str = "unknown") -> Entry:
+    def add(self, path: str | Path, name: str = "", licence: str = "unknown") -> DatasetEntry:
         """Read a whole file into the collection, strictly, at once."""
-        plan = Plan(self.find(str(path)))
+        plan = ImportPlan(self.find(str(path)))
         return self._take(plan, name.strip() or plan.path.stem, licence, lambda _: None).entry
 
-    def _take(self, plan: Plan, name: str, licence: str, report: Report) -> Added:
+    def _take(self, plan: ImportPlan, name: str, licence: str, report: ReportProgress) -> ImportedDataset:
         faults = Faults(strict=plan.strict)
         records = read(plan.path, plan.reader, plan.mapping, faults)
         reader = str(plan.mapping) if plan.mapping else plan.reader
@@ -146,7 +146,7 @@ class Adding:
             watched(records, report), name, licence=licence or "unknown", source=plan.path.name, reader=reader,
             faults=faults,
         )  # fmt: skip
-        return Added(self.collection.show(name), faults)
+        return ImportedDataset(self.collection.show(name), faults)
 
 
 def readers() -> list[str]:
@@ -154,7 +154,7 @@ def readers() -> list[str]:
     return list(known())
 
 
-def _check(plan: Plan) -> None:
+def _check(plan: ImportPlan) -> None:
     """Raises UsageError: columns were not chosen that have to be."""
     if plan.reader == MAPPED and (plan.mapping is None or not plan.mapping.enough):
         raise UsageError("Choose the columns that hold instruction and output, or the one that holds messages.")

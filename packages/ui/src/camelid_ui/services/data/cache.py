@@ -5,7 +5,7 @@ from __future__ import annotations
 from camelid_core.token_cache import Entry, TokenCache
 
 
-class Cache:
+class TokenCacheService:
     """What was tokenised before, for every run on this machine."""
 
     def all(self) -> list[Entry]:

@@ -18,13 +18,13 @@ from camelid_core.errors import CamelidError, DataError, UnknownName, UsageError
 from camelid_core.plugins import Host
 from camelid_core.records import Record
 
-from .dataset_entries import Entry, entry_of
-from .rows import Rows
+from .dataset_entries import DatasetEntry, entry_of
+from .rows import RowReader
 
 COUNT_UP_TO = 100_000
 
 
-class Collection:
+class DatasetCollection:
     """What can be trained on."""
 
     def __init__(self, host: Host) -> None:
@@ -32,11 +32,11 @@ class Collection:
         self._rows = functools.lru_cache(maxsize=8)(self._open_rows)
         self._counts = functools.lru_cache(maxsize=64)(self._count_rows)
 
-    def all(self, search: str = "", chosen: Mapping[str, str] | None = None) -> list[Entry]:
+    def all(self, search: str = "", chosen: Mapping[str, str] | None = None) -> list[DatasetEntry]:
         """Added sets first, the newest before the others, then what plugins give."""
         return [entry for entry in self._entries() if entry.answers(search, chosen or {})]
 
-    def show(self, name: str) -> Entry:
+    def show(self, name: str) -> DatasetEntry:
         """Raises UnknownName, with the nearest known name."""
         entries = {entry.name: entry for entry in self._entries()}
         if name not in entries:
@@ -54,7 +54,7 @@ class Collection:
         """Label and recipe value of each set whose rows are here."""
         return [(entry.name, entry.source) for entry in self._entries() if entry.place != "fetch"]
 
-    def find(self, source: str) -> Entry:
+    def find(self, source: str) -> DatasetEntry:
         """What a recipe calls `source`: a set by its name or an alias, or a file that is no set.
 
         Raises:
@@ -86,7 +86,7 @@ class Collection:
         """
         return self.rows(name).page(start, size)
 
-    def rows(self, name: str) -> Rows:
+    def rows(self, name: str) -> RowReader:
         return self._rows(name, self.version(name))
 
     def record(self, name: str, index: int) -> Record:
@@ -106,7 +106,7 @@ class Collection:
         about = _about(source)
         return about.sha256 if about else _file_version(Path(open_source(source, self.host.datasets).source))
 
-    def _entries(self) -> Iterable[Entry]:
+    def _entries(self) -> Iterable[DatasetEntry]:
         for dataset in everything(self.host.datasets):
             if dataset.name in self.host.datasets:
                 yield entry_of(dataset)
@@ -128,8 +128,8 @@ class Collection:
         except CamelidError:
             return 0  # the rows themselves say what is wrong when they are looked at
 
-    def _open_rows(self, name: str, _version: str) -> Rows:
-        return Rows(lambda: self.records(name))
+    def _open_rows(self, name: str, _version: str) -> RowReader:
+        return RowReader(lambda: self.records(name))
 
 
 def _about(name: str) -> library.Description | None:

@@ -1,4 +1,4 @@
-"""What a listing says of a set: one `Entry`, whether the set was added, is at hand or must be fetched.
+"""What a listing says of a set: one `DatasetEntry`, whether the set was added, is at hand or must be fetched.
 
 Knows datasets and how people look for them. Knows no rows.
 """
@@ -12,14 +12,14 @@ from typing import Literal
 
 from camelid_core.datasets.dataset import Dataset
 
-Place = Literal["added", "here", "fetch"]
-PLACES: tuple[Place, ...] = ("added", "here", "fetch")
+Availability = Literal["added", "here", "fetch"]
+AVAILABILITIES: tuple[Availability, ...] = ("added", "here", "fetch")
 FACETS = ("language", "task", "generation")
 """What a listing can be narrowed by."""
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class DatasetEntry:
     """One set. `source` is what a recipe says for it; `missing` says what to fetch where its rows are not
     here, `fetchable` whether that can be done from here."""
 
@@ -32,7 +32,7 @@ class Entry:
     heldout: int = 0
     tags: tuple[str, ...] = ()
     origin: str = ""
-    place: Place = "here"
+    place: Availability = "here"
     missing: str = ""
     fetchable: bool = False
     task: tuple[str, ...] = ()
@@ -63,9 +63,9 @@ class Entry:
         return fits and all(word in text for word in search.lower().split())
 
 
-def entry_of(dataset: Dataset, place: Place | None = None) -> Entry:
+def entry_of(dataset: Dataset, place: Availability | None = None) -> DatasetEntry:
     missing = "" if place == "added" else dataset.missing()
-    return Entry(
+    return DatasetEntry(
         name=dataset.name,
         source=dataset.name,
         help=dataset.help,
@@ -87,7 +87,7 @@ def entry_of(dataset: Dataset, place: Place | None = None) -> Entry:
     )
 
 
-def facets(entries: Iterable[Entry]) -> dict[str, Counter[str]]:
+def facets(entries: Iterable[DatasetEntry]) -> dict[str, Counter[str]]:
     """How many sets have each value of each facet."""
     found: dict[str, Counter[str]] = {name: Counter() for name in FACETS}
     for entry in entries:

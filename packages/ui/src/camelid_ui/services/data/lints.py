@@ -17,10 +17,10 @@ from camelid_core.errors import UsageError
 from camelid_core.quality import CONTAMINATION, LINTS, Account, Lint, Stats, clean, evaluation_lint, stats
 from camelid_core.records import Record
 
-from camelid_ui.services.background_work import Background, Report, Work
+from camelid_ui.services.background_work import BackgroundRunner, ReportProgress, BackgroundWork
 
-from .collection import Collection
-from .dataset_entries import Entry
+from .collection import DatasetCollection
+from .dataset_entries import DatasetEntry
 
 SAMPLE = 2000
 """Rows that are looked at when a set is opened."""
@@ -31,7 +31,7 @@ DUPLICATES = {"duplicate": "exact", "near-duplicate": "near"}
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class LintReport:
     """What lints found. `exact` where all rows were read, `thorough` where the costly lints ran too; `against` is the
     evaluation set whose texts were looked for."""
 
@@ -53,22 +53,22 @@ class Checked:
 
 
 @dataclass(frozen=True, slots=True)
-class Version:
+class CleanedDataset:
     """A set that was written from another, and what was left out of it."""
 
-    entry: Entry
+    entry: DatasetEntry
     account: Account
 
 
-class Checks:
+class LintService:
     """Looks at rows and writes new versions."""
 
-    def __init__(self, collection: Collection, background: Background) -> None:
+    def __init__(self, collection: DatasetCollection, background: BackgroundRunner) -> None:
         self.collection = collection
         self.background = background
         self._sample = functools.lru_cache(maxsize=32)(self._look)
 
-    def sample(self, name: str) -> Checked:
+    def sample(self, name: str) -> LintReport:
         """Of the first `SAMPLE` rows.
 
         Raises:
@@ -76,15 +76,15 @@ class Checks:
         """
         return self._sample(name, self.collection.version(name))
 
-    def known(self, name: str) -> Checked:
+    def known(self, name: str) -> LintReport:
         """All rows where they were checked, else the sample."""
         work = self.checking(name)
         return work.result if work is not None and work.state == "done" else self.sample(name)
 
-    def checking(self, name: str) -> Work | None:
+    def checking(self, name: str) -> BackgroundWork | None:
         return self.background.get(self._key(name))
 
-    def check(self, name: str, against: str = "") -> Work:
+    def check(self, name: str, against: str = "") -> BackgroundWork:
         """Start checking all rows, for near copies too where that can be done, and for texts of the evaluation set
         `against`.
 
@@ -96,19 +96,19 @@ class Checks:
         if against:
             self.collection.dataset(against)
 
-        def do(report: Report) -> Checked:
+        def do(report: ReportProgress) -> LintReport:
             known = self._known(against)
             lints = [*all_lints(), *known.keys() - LINTS.keys()]
             found = stats(records, lints, known, progress=report)
-            return Checked(found, exact=True, thorough=True, against=against)
+            return LintReport(found, exact=True, thorough=True, against=against)
 
         return self.background.start(self._key(name), do, total)
 
-    def writing(self, name: str) -> Work | None:
+    def writing(self, name: str) -> BackgroundWork | None:
         """The new version of `name`, under way or written last."""
         return self.background.get(f"version {name}")
 
-    def write(self, name: str, actions: Mapping[str, str], new_name: str = "") -> Work:
+    def write(self, name: str, actions: Mapping[str, str], new_name: str = "") -> BackgroundWork:
         """Start writing `name` without (`drop`) or with corrected (`fix`) rows as a new set.
 
         Raises:
@@ -124,13 +124,13 @@ class Checks:
         account = Account(name)
         against = self.known(name).against if CONTAMINATION in actions else ""
 
-        def do(report: Report) -> Version:
+        def do(report: ReportProgress) -> CleanedDataset:
             cleaned = clean(watched(records, report), lints=self._known(against), account=account, **options(actions))
             library.add(
                 cleaned, new_name, licence=entry.licence, languages=entry.languages, source=entry.origin,
                 parent=name, step=step(actions, against), help=entry.help,
             )  # fmt: skip
-            return Version(self.collection.show(new_name), account)
+            return CleanedDataset(self.collection.show(new_name), account)
 
         busy = f"a new version of {name!r} is being written; wait for its end."
         return self.background.start(f"version {name}", do, entry.rows, busy=busy)
@@ -142,10 +142,10 @@ class Checks:
     def _key(self, name: str) -> str:
         return f"check {name} {self.collection.version(name)}"
 
-    def _look(self, name: str, _version: str) -> Checked:
+    def _look(self, name: str, _version: str) -> LintReport:
         records = self.collection.dataset(name).load("train", SAMPLE)
         found = stats(islice(records, SAMPLE), languages=False)
-        return Checked(found, exact=found.rows < SAMPLE)
+        return LintReport(found, exact=found.rows < SAMPLE)
 
 
 def all_lints() -> list[str]:
@@ -181,7 +181,7 @@ def _shown(name: str) -> Lint:
     return LINTS.get(name) or Lint(name, "A run of words that stands in the evaluation set, too.", lambda record: "")
 
 
-def watched(records: Iterable[Record], report: Report) -> Iterator[Record]:
+def watched(records: Iterable[Record], report: ReportProgress) -> Iterator[Record]:
     """The same rows, reporting how many went by."""
     for count, record in enumerate(records, 1):
         yield record

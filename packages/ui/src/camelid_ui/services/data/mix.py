@@ -17,10 +17,10 @@ from camelid_core.errors import CamelidError
 from camelid_core.mixing import Mixture, counts, mix
 from camelid_core.quality import Account
 
-from camelid_ui.services.background_work import Background, Report, Work
+from camelid_ui.services.background_work import BackgroundRunner, ReportProgress, BackgroundWork
 
-from .collection import Collection
-from .dataset_entries import Entry
+from .collection import DatasetCollection
+from .dataset_entries import DatasetEntry
 from .lints import watched
 
 MOST_SOURCES = 60
@@ -29,7 +29,7 @@ TAGS_FROM = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class MixturePart:
     """One source of a mixture: its rows, how many of them (or of their copies) are taken, and their share."""
 
     name: str
@@ -41,21 +41,21 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Saved:
+class SavedMixture:
     """A mixture as a set, and what became of each source's rows."""
 
-    entry: Entry
+    entry: DatasetEntry
     account: tuple[Account, ...]
 
 
-class Mixing:
+class MixService:
     """Plans mixtures and writes them."""
 
-    def __init__(self, collection: Collection, background: Background) -> None:
+    def __init__(self, collection: DatasetCollection, background: BackgroundRunner) -> None:
         self.collection = collection
         self.background = background
 
-    def plan(self, mixture: Mixture, sizes: Sequence[int] | None = None) -> list[Part]:
+    def plan(self, mixture: Mixture, sizes: Sequence[int] | None = None) -> list[MixturePart]:
         """What each source would give, by the sizes that sets declare or by those given.
 
         Raises:
@@ -66,7 +66,7 @@ class Mixing:
         taken = counts(mixture, sources, sizes or [entry.rows for entry in entries])
         total = max(1, sum(taken))
         return [
-            Part(source.name, source.weight, entry.rows, count, count / total, entry.missing)
+            MixturePart(source.name, source.weight, entry.rows, count, count / total, entry.missing)
             for source, entry, count in zip(sources, entries, taken, strict=True)
         ]
 
@@ -98,10 +98,10 @@ class Mixing:
             parts += ["--seed", str(mixture.seed)]
         return " ".join([*parts, "--name", shlex.quote(name or "my-mix")])
 
-    def saving(self, name: str) -> Work | None:
+    def saving(self, name: str) -> BackgroundWork | None:
         return self.background.get(f"mix {name}")
 
-    def save(self, mixture: Mixture, name: str) -> Work:
+    def save(self, mixture: Mixture, name: str) -> BackgroundWork:
         """Start writing the mixture as a set called `name`.
 
         Raises:
@@ -116,13 +116,13 @@ class Mixing:
 
         licence = effective_licence({entry.name: entry.licence for entry in entries})
 
-        def do(report: Report) -> Saved:
+        def do(report: ReportProgress) -> SavedMixture:
             mixed = mix(mixture, self.collection.host.datasets, progress=lambda _name, row, _total: report(row))
             library.add(
                 watched(mixed.records(), report), name, licence=licence, languages=_languages(entries),
                 parent=", ".join(mixture.sources), step=self.command(mixture, name).rpartition(" --name ")[0],
             )  # fmt: skip
-            return Saved(self.collection.show(name), tuple(mixed.account))
+            return SavedMixture(self.collection.show(name), tuple(mixed.account))
 
         busy = f"a mixture {name!r} is being written; wait for its end, or give another name."
         return self.background.start(f"mix {name}", do, sum(part.taken for part in parts), busy=busy)
@@ -133,5 +133,5 @@ def source_text(name: str, weight: float) -> str:
     return name if weight == 1 else f"{name}:{weight:g}"
 
 
-def _languages(entries: list[Entry]) -> tuple[str, ...]:
+def _languages(entries: list[DatasetEntry]) -> tuple[str, ...]:
     return tuple(Counter(language for entry in entries for language in entry.languages))

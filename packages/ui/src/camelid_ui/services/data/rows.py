@@ -15,7 +15,7 @@ KEPT_CHARACTERS = 16_000_000
 """What the kept rows may add up to; later rows are read anew."""
 
 
-class Rows:
+class RowReader:
     """`open` starts the stream from its beginning; `total` is known once its end was seen."""
 
     def __init__(self, open: Callable[[], Iterator[Record]]) -> None:

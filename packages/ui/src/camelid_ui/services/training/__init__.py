@@ -18,31 +18,33 @@ from camelid_train import recipe_checks
 from camelid_train.config import Recipe
 
 from camelid_ui.field_values import Invalid, command_line
-from camelid_ui.services.data import Data
-from camelid_ui.services.jobs import Jobs
-from camelid_ui.services.models import Models
+from camelid_ui.services.data import DataServices
+from camelid_ui.services.jobs import JobService
+from camelid_ui.services.models import ModelService
 
 from . import selection
 from .estimate import Estimate, estimate
-from .run_comparison import Comparison, differences
-from .runs import Brief, Opened, Run, Stories, brief
+from .run_comparison import RunComparison, differences
+from .runs import LossSummary, RunDetails, RunSummary, RunReports, loss_summary
 
 TASK = "train"
 MOST_RUNS = 200
 
-__all__ = ["TASK", "Comparison", "Estimate", "Opened", "Run", "Training"]
+__all__ = ["TASK", "RunComparison", "Estimate", "RunDetails", "RunSummary", "TrainingService"]
 
 
-class Training:
+class TrainingService:
     """Recipes and runs."""
 
-    def __init__(self, host: Host, models: Models, jobs: Jobs, resident: Callable[[], Sequence[str]] = tuple) -> None:
+    def __init__(
+        self, host: Host, models: ModelService, jobs: JobService, resident: Callable[[], Sequence[str]] = tuple
+    ) -> None:
         """`resident` names the models that are loaded, or being loaded, to answer."""
         self.host = host
         self.models = models
         self.jobs = jobs
         self.resident = resident
-        self.stories = Stories(jobs.home)
+        self.stories = RunReports(jobs.home)
 
     # -- before
 
@@ -67,7 +69,7 @@ class Training:
             _at("data.template", lambda: self.host.templates[recipe.data.template])
         recipe_checks.check(recipe)
 
-    def estimate(self, recipe: Recipe, data: Data) -> Estimate:
+    def estimate(self, recipe: Recipe, data: DataServices) -> Estimate:
         """Raises CamelidError: a model or dataset that is not here."""
         self.check(recipe)
         return estimate(recipe, data, self.models, self._speed(recipe))
@@ -79,7 +81,7 @@ class Training:
     def model_choice(self, recipe: Recipe) -> selection.ModelChoice:
         return selection.model_choice(self.models, recipe.model.name)
 
-    def data_choices(self, recipe: Recipe, data: Data) -> list[selection.DataChoice]:
+    def data_choices(self, recipe: Recipe, data: DataServices) -> list[selection.DataChoice]:
         return selection.data_choices(data, recipe)
 
     def way_choices(self, recipe: Recipe) -> list[selection.WayChoice]:
@@ -87,15 +89,15 @@ class Training:
 
     # -- after
 
-    def all(self, search: str = "", state: str = "", limit: int = MOST_RUNS) -> list[Run]:
+    def all(self, search: str = "", state: str = "", limit: int = MOST_RUNS) -> list[RunSummary]:
         """The newest first; only those in this state, with these words."""
-        found = [Run(view, brief(self.jobs.home, view.job.id)) for view in self.jobs.all(TASK, limit)]
+        found = [RunSummary(view, loss_summary(self.jobs.home, view.job.id)) for view in self.jobs.all(TASK, limit)]
         return [run for run in found if run.answers(search, state)]
 
-    def show(self, job_id: int) -> Opened:
+    def show(self, job_id: int) -> RunDetails:
         """Raises JobError: no such run."""
         view, told = self.jobs.show(job_id), self.stories.of(job_id)
-        return Opened(view, Brief(told.loss, told.best.value if told.best else None), told)
+        return RunDetails(view, LossSummary(told.loss, told.best.value if told.best else None), told)
 
     def recipe_of(self, job_id: int) -> Recipe:
         """A run's settings, to start another from.
@@ -105,7 +107,7 @@ class Training:
         """
         return validate(Recipe, self.jobs.store.get(job_id).config, f"run {job_id}")
 
-    def compare(self, job_ids: Sequence[int]) -> Comparison:
+    def compare(self, job_ids: Sequence[int]) -> RunComparison:
         """These runs side by side, without those that are gone."""
         runs, missing = [], []
         for job_id in job_ids:
@@ -113,7 +115,7 @@ class Training:
                 runs.append(self.show(job_id))
             except CamelidError:
                 missing.append(job_id)
-        return Comparison(tuple(runs), differences([run.job.config for run in runs]), tuple(missing))
+        return RunComparison(tuple(runs), differences([run.job.config for run in runs]), tuple(missing))
 
     def delete(self, job_id: int, result: bool = False) -> Job:
         """Delete an ended run with its checkpoints; with `result` also what it published.

@@ -13,8 +13,8 @@ from camelid_core.models.devices import cpu_has_bf16, describe
 from camelid_train.config import Recipe
 from camelid_train.objectives.steps import steps_of
 
-from camelid_ui.services.data import Data
-from camelid_ui.services.models import Models, dimensions, parameters, weights_size
+from camelid_ui.services.data import DataServices
+from camelid_ui.services.models import ModelService, dimensions, parameters, weights_size
 
 _PROGRAM = 400 << 20
 """What the libraries themselves hold."""
@@ -40,7 +40,7 @@ class Estimate:
         return self.memory < self.free
 
 
-def estimate(recipe: Recipe, data: Data, models: Models, speed: float) -> Estimate:
+def estimate(recipe: Recipe, data: DataServices, models: ModelService, speed: float) -> Estimate:
     """`speed` is in tokens per second; 0 where it is not known."""
     shares = _shares(data, recipe)
     rows = sum(share.rows for share in shares)
@@ -104,7 +104,7 @@ class _Share:
     dropped: float
 
 
-def _shares(data: Data, recipe: Recipe) -> list[_Share]:
+def _shares(data: DataServices, recipe: Recipe) -> list[_Share]:
     section = recipe.data
     entries = [
         data.collection.find(source.name) for source in parse_sources(section.sources, data.collection.host.datasets)

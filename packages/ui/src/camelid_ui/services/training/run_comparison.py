@@ -9,17 +9,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .runs import Opened
+from .runs import RunDetails
 
 MOST = 8
 """More runs than this no chart tells apart."""
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class RunComparison:
     """`settings` has by path the value of each run, in the runs' order; `missing` are numbers of no run."""
 
-    runs: tuple[Opened, ...]
+    runs: tuple[RunDetails, ...]
     settings: Mapping[str, tuple[Any, ...]]
     missing: tuple[int, ...] = ()
 

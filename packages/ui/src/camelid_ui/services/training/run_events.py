@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .curves import Curves, Point, Points, smooth, thin
+from .curves import Curves, CurvePoint, Points, smooth, thin
 
 SERIES = {
     "train": {
@@ -29,7 +29,7 @@ MOST_SAID = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class SampleAnswers:
     """One prompt, what its record answers, and the model's answer by step, in the order of steps."""
 
     prompt: str
@@ -38,14 +38,14 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class RunReport:
     """A story so far. `newest` has the last event of each kind that is `KEPT`; `said` events in the order they came."""
 
     curves: Curves = field(default_factory=Curves)
-    samples: tuple[Sample, ...] = ()
+    samples: tuple[SampleAnswers, ...] = ()
     newest: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     said: tuple[Mapping[str, Any], ...] = ()
-    best: Point | None = None
+    best: CurvePoint | None = None
     peak: float = 0.0
     """The lowest held-out loss, and the most memory in bytes."""
 
@@ -59,14 +59,14 @@ class Told:
         return points[-1].value if points else None
 
 
-class Story:
+class RunReportBuilder:
     """Takes events one by one; `told` is what they say so far."""
 
     def __init__(self) -> None:
         self._series: defaultdict[str, dict[int, float]] = defaultdict(dict)
         self._newest: dict[str, Mapping[str, Any]] = {}
         self._said: list[Mapping[str, Any]] = []
-        self._samples: dict[int, Sample] = {}
+        self._samples: dict[int, SampleAnswers] = {}
 
     def add(self, event: Mapping[str, Any]) -> None:
         kind = str(event.get("kind"))
@@ -83,7 +83,7 @@ class Story:
                 if isinstance(value, int | float):
                     self._series[name][step] = float(value)
 
-    def told(self) -> Told:
+    def told(self) -> RunReport:
         heldout, loss = self._points("heldout"), self._points("loss")
         smoothed = self._points("smoothed") or smooth(loss)
         memory = self._points("memory")
@@ -96,7 +96,7 @@ class Story:
             speed=thin(self._points("speed") or self._points("mean speed")),
             memory=thin(memory),
         )
-        return Told(
+        return RunReport(
             curves=curves,
             samples=tuple(self._samples[index] for index in sorted(self._samples)),
             newest=dict(self._newest),
@@ -107,7 +107,7 @@ class Story:
 
     def _points(self, name: str) -> Points:
         series = self._series[name]
-        return tuple(Point(step, series[step]) for step in sorted(series))
+        return tuple(CurvePoint(step, series[step]) for step in sorted(series))
 
     def _sample(self, event: Mapping[str, Any]) -> None:
         index, step = event.get("index"), event.get("step")
@@ -115,7 +115,7 @@ class Story:
             return
         known = self._samples.get(index)
         answers = {**(known.answers if known else {}), step: str(event.get("answer", ""))}
-        self._samples[index] = Sample(
+        self._samples[index] = SampleAnswers(
             prompt=str(event.get("prompt", "")),
             reference=str(event.get("reference", "")),
             answers={step: answers[step] for step in sorted(answers)},

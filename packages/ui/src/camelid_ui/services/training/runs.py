@@ -16,24 +16,24 @@ from typing import Any
 
 from camelid_core.events import read_events
 from camelid_core.jobs import Job
-from camelid_core.jobs.job import State
+from camelid_core.jobs.job import JobState
 from camelid_core.jobs.run_directories import EVENTS, attempts
 
 from camelid_ui.services.jobs import RUNNING, JobView
 
-from .run_events import Story, Told
+from .run_events import RunReport, RunReportBuilder
 
-FILTERS: Mapping[str, frozenset[State]] = {
+FILTERS: Mapping[str, frozenset[JobState]] = {
     "running": RUNNING,
-    "succeeded": frozenset({State.SUCCEEDED}),
-    "failed": frozenset({State.FAILED}),
-    "cancelled": frozenset({State.CANCELLED, State.PAUSED}),
+    "succeeded": frozenset({JobState.SUCCEEDED}),
+    "failed": frozenset({JobState.FAILED}),
+    "cancelled": frozenset({JobState.CANCELLED, JobState.PAUSED}),
 }
 """What a listing of runs can be narrowed to, and the states it means."""
 
 
 @dataclass(frozen=True, slots=True)
-class Brief:
+class LossSummary:
     """`loss` is the newest held-out loss, else the newest of training; `best` the lowest held-out loss."""
 
     loss: float | None = None
@@ -41,11 +41,11 @@ class Brief:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class RunSummary:
     """A run in short."""
 
     view: JobView
-    brief: Brief = field(default_factory=Brief)
+    loss_summary: LossSummary = field(default_factory=LossSummary)
 
     @property
     def job(self) -> Job:
@@ -82,13 +82,13 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class Opened(Run):
+class RunDetails(RunSummary):
     """A run with all that its events tell."""
 
-    told: Told = field(default_factory=Told)
+    told: RunReport = field(default_factory=RunReport)
 
 
-class Stories:
+class RunReports:
     """The story of each run that is looked at; a look reads only what was written since the last."""
 
     def __init__(self, home: Path, kept: int = 32) -> None:
@@ -97,7 +97,7 @@ class Stories:
         self._known: dict[int, _Known] = {}
         self._lock = threading.Lock()
 
-    def of(self, job_id: int) -> Told:
+    def of(self, job_id: int) -> RunReport:
         with self._lock:
             known = self._known.pop(job_id, None) or _Known()
             self._known[job_id] = known
@@ -119,12 +119,12 @@ class Stories:
 
 @dataclass
 class _Known:
-    story: Story = field(default_factory=Story)
+    story: RunReportBuilder = field(default_factory=RunReportBuilder)
     read: dict[Path, int] = field(default_factory=dict)
-    told: Told | None = None
+    told: RunReport | None = None
 
 
-def brief(home: Path, job_id: int) -> Brief:
+def loss_summary(home: Path, job_id: int) -> LossSummary:
     """From the lines that matter alone: a listing has many runs."""
     files = [path / EVENTS for path in reversed(attempts(home, job_id))]
     sizes = [path.stat().st_size if path.is_file() else 0 for path in files]
@@ -132,7 +132,7 @@ def brief(home: Path, job_id: int) -> Brief:
 
 
 @lru_cache(maxsize=1024)
-def _brief(files: tuple[Path, ...], _sizes: tuple[int, ...]) -> Brief:
+def _brief(files: tuple[Path, ...], _sizes: tuple[int, ...]) -> LossSummary:
     held: list[float] = []
     trained: float | None = None
     for path in files:
@@ -140,7 +140,7 @@ def _brief(files: tuple[Path, ...], _sizes: tuple[int, ...]) -> Brief:
         held += [value for line in lines if line.startswith(b'{"kind": "eval"') for value in _loss(line)]
         newest = next((line for line in reversed(lines) if line.startswith(b'{"kind": "train"')), b"")
         trained = next(iter(_loss(newest)), trained)
-    return Brief(held[-1] if held else trained, min(held, default=None))
+    return LossSummary(held[-1] if held else trained, min(held, default=None))
 
 
 def _loss(line: bytes) -> list[float]:

@@ -17,8 +17,8 @@ from camelid_core.plugins import Host
 from camelid_train.config import Recipe
 
 from camelid_ui.field_values import differing
-from camelid_ui.services.data import Data, Entry
-from camelid_ui.services.models import Models, parameters, weights_size
+from camelid_ui.services.data import DataServices, DatasetEntry
+from camelid_ui.services.models import ModelService, parameters, weights_size
 
 WAYS = {"method": "camelid_tuning_methods", "objective": "camelid_objectives"}
 """Sections whose `type` names something that plugins give, and the hook they give it through."""
@@ -41,7 +41,7 @@ class DataChoice:
     """A source with its weight, and what is known of its set; nothing where there is no such set."""
 
     source: Source
-    entry: Entry | None
+    entry: DatasetEntry | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class WayChoice:
     settings: Mapping[str, Any]
 
 
-def model_choice(models: Models, name: str) -> ModelChoice:
+def model_choice(models: ModelService, name: str) -> ModelChoice:
     try:
         base = models.resolve(name).base
         config = json.loads((base / "config.json").read_text(encoding="utf-8"))
@@ -70,7 +70,7 @@ def model_choice(models: Models, name: str) -> ModelChoice:
     )
 
 
-def data_choices(data: Data, recipe: Recipe) -> list[DataChoice]:
+def data_choices(data: DataServices, recipe: Recipe) -> list[DataChoice]:
     collection = data.collection
     try:
         sources = parse_sources(recipe.data.sources, collection.host.datasets)
@@ -102,7 +102,7 @@ def explained(host: Host, section: str) -> dict[str, str]:
         return {}
 
 
-def _entry(data: Data, name: str) -> Entry | None:
+def _entry(data: DataServices, name: str) -> DatasetEntry | None:
     try:
         return data.collection.find(name)
     except CamelidError:

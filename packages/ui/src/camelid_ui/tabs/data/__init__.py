@@ -15,7 +15,7 @@ from camelid_core.errors import CamelidError
 from camelid_ui.services import Services
 from camelid_ui.tabs import PRIVATE
 from camelid_ui.tabs.components import address, held, message
-from camelid_ui.text import voice_of
+from camelid_ui.text import translator_for
 from camelid_ui.views.data import selected_dataset as chosen_view
 
 from . import (
@@ -117,7 +117,7 @@ def _choose(tab: DataTab, services: Services) -> None:
     shown = tab.set
 
     def choose(name: str, row: str, request: gr.Request) -> tuple[Any, ...]:
-        say = voice_of(request)
+        say = translator_for(request)
         off, hidden = gr.update(interactive=False), gr.update(visible=False)
         try:
             entry = services.data.collection.show(name)

@@ -13,11 +13,11 @@ from camelid_core.errors import CamelidError
 from camelid_core.readers import Detection
 
 from camelid_ui.services import Services
-from camelid_ui.services.background_work import Work
-from camelid_ui.services.data.add import MAPPED, Adding, Plan
+from camelid_ui.services.background_work import BackgroundWork
+from camelid_ui.services.data.add import MAPPED, AddService, ImportPlan
 from camelid_ui.tabs import LATEST, PRIVATE
 from camelid_ui.tabs.components import message, with_request, working
-from camelid_ui.text import Voice, voice_of
+from camelid_ui.text import Translator, translator_for
 from camelid_ui.views import error
 from camelid_ui.views.data import add as view
 
@@ -30,7 +30,7 @@ WAIT = 1.5
 @dataclass(frozen=True)
 class _Handlers:
     room: AddRoom
-    adding: Adding
+    adding: AddService
 
     def look(self, seen: str, file: str | None, typed: str, strict: str, request: gr.Request) -> tuple[Any, ...]:
         """A file was given: what it is, how its columns map, and its first rows. The same file is not looked at
@@ -48,8 +48,8 @@ class _Handlers:
         except CamelidError as problem:
             return "", message(problem), *hidden
         reader, columns = _proposed(found)
-        say = voice_of(request)
-        first = self.adding.preview(Plan(path, reader, columns, strict == "strict"))
+        say = translator_for(request)
+        first = self.adding.preview(ImportPlan(path, reader, columns, strict == "strict"))
         return (
             given,
             view.detected(path, found, say),
@@ -67,11 +67,11 @@ class _Handlers:
             asked = self._plan(*values)
         except CamelidError:
             return gr.skip(), gr.skip()  # said where the file is named
-        shown = view.preview(self.adding.preview(asked), asked.strict, voice_of(request))
+        shown = view.preview(self.adding.preview(asked), asked.strict, translator_for(request))
         return gr.update(visible=asked.reader == MAPPED), shown
 
     def add(self, name: str, licence: str, *values: Any, request: gr.Request) -> tuple[Any, ...]:
-        say = voice_of(request)
+        say = translator_for(request)
         if not (values[0] or (values[1] or "").strip()):
             return self._refused(error(say("data.add_nothing")))
         try:
@@ -84,16 +84,16 @@ class _Handlers:
 
     def watch(self, name: str, request: gr.Request) -> tuple[Any, ...]:
         work = self.adding.adding(name)
-        return self._refused("") if work is None else self._told(work, name, voice_of(request))
+        return self._refused("") if work is None else self._told(work, name, translator_for(request))
 
-    def _plan(self, file: str | None, typed: str, reader: str | None, strict: str, *columns: str | None) -> Plan:
+    def _plan(self, file: str | None, typed: str, reader: str | None, strict: str, *columns: str | None) -> ImportPlan:
         chosen = {role: column or "" for role, column in zip(self.room.roles, columns, strict=True)}
-        return Plan(self.adding.find(file or typed or ""), reader or "", chosen, strict == "strict")
+        return ImportPlan(self.adding.find(file or typed or ""), reader or "", chosen, strict == "strict")
 
     def _refused(self, why: str) -> tuple[Any, ...]:
         return why, "", gr.Timer(active=False), *[gr.skip()] * 6
 
-    def _told(self, work: Work, name: str, say: Voice) -> tuple[Any, ...]:
+    def _told(self, work: BackgroundWork, name: str, say: Translator) -> tuple[Any, ...]:
         """How far it is; once it is done, the set itself, and the room is empty again."""
         if work.state != "done":
             return working(work, say), name, gr.Timer(active=work.running), *[gr.skip()] * 6

@@ -9,7 +9,7 @@ import gradio as gr
 from camelid_ui.services import Services
 from camelid_ui.tabs import PRIVATE
 from camelid_ui.tabs.components import panel
-from camelid_ui.text import t, voice_of
+from camelid_ui.text import t, translator_for
 from camelid_ui.views import note
 from camelid_ui.views.data import cache as view
 from camelid_ui.views.numbers import size
@@ -28,10 +28,10 @@ def build(services: Services) -> None:
         said = panel(elem_id="data-cache-said")
 
     def show(request: gr.Request) -> str:
-        return view.table(services.data.cache.all(), voice_of(request))
+        return view.table(services.data.cache.all(), translator_for(request))
 
     def freed(days: float | None, request: gr.Request) -> tuple[Any, ...]:
-        say = voice_of(request)
+        say = translator_for(request)
         services.data.lengths.forget()
         number = services.data.cache.prune(older_than_days=float(days or 0))
         return view.table(services.data.cache.all(), say), note(say("cache.freed", size=size(number)))

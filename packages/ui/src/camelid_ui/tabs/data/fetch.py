@@ -9,10 +9,10 @@ import gradio as gr
 from camelid_core.errors import CamelidError
 
 from camelid_ui.services import Services
-from camelid_ui.services.data import Entry
+from camelid_ui.services.data import DatasetEntry
 from camelid_ui.tabs import PRIVATE
 from camelid_ui.tabs.components import message, panel, working
-from camelid_ui.text import Voice, t, voice_of
+from camelid_ui.text import Translator, t, translator_for
 from camelid_ui.views.data import selected_dataset as view
 
 WAIT = 1.0
@@ -45,7 +45,7 @@ def hidden() -> tuple[Any, ...]:
     return "", gr.update(visible=False), "", gr.Timer(active=False)
 
 
-def show(services: Services, entry: Entry, say: Voice) -> tuple[Any, ...]:
+def show(services: Services, entry: DatasetEntry, say: Translator) -> tuple[Any, ...]:
     """Updates for `shown`."""
     if not entry.missing:
         return hidden()
@@ -71,7 +71,7 @@ def wire(room: FetchRoom, chosen: gr.State, services: Services) -> None:
         work = services.data.fetching.fetching(name)
         came = work is not None and work.state == "done"
         entry = services.data.collection.show(name)
-        return *show(services, entry, voice_of(request)), fetched + came
+        return *show(services, entry, translator_for(request)), fetched + came
 
     outputs = [*room.shown, room.fetched]
     room.fetch.click(fetch, [chosen, room.fetched], outputs, **PRIVATE)

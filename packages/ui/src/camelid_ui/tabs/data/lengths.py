@@ -12,10 +12,10 @@ import gradio as gr
 from camelid_core.errors import CamelidError
 
 from camelid_ui.services import Services
-from camelid_ui.services.data import Lengths
+from camelid_ui.services.data import TokenLengths
 from camelid_ui.tabs import LATEST, PRIVATE
 from camelid_ui.tabs.components import message, panel, working
-from camelid_ui.text import Voice, t, voice_of
+from camelid_ui.text import Translator, t, translator_for
 from camelid_ui.views.data import lengths as view
 
 CUTOFF_FIELD = "data-cutoff"
@@ -54,7 +54,7 @@ def build() -> LengthsRoom:
     return LengthsRoom(cutoff, histogram, cut, every, busy, gr.Timer(1.0, active=False))
 
 
-def show(services: Services, name: str, model: str, template: str, cutoff: int, say: Voice) -> tuple[Any, ...]:
+def show(services: Services, name: str, model: str, template: str, cutoff: int, say: Translator) -> tuple[Any, ...]:
     """Updates for `shown`."""
     nothing = ("", "", "", gr.update(visible=False), gr.Timer(active=False))
     if not (name and model):
@@ -75,7 +75,7 @@ def show(services: Services, name: str, model: str, template: str, cutoff: int, 
     )
 
 
-def _cut(services: Services, found: Lengths, name: str, cutoff: int, say: Voice) -> str:
+def _cut(services: Services, found: TokenLengths, name: str, cutoff: int, say: Translator) -> str:
     if cutoff < 1:
         return ""
     return view.cut(found.at(cutoff), cutoff, found.exact, services.data.collection.show(name).rows, say)
@@ -87,13 +87,13 @@ def wire(room: LengthsRoom, seen_as: list[Any], arrived: list[Any], services: Se
     def measured(
         name: str, model: str | None, template: str | None, cutoff: float | None, request: gr.Request
     ) -> tuple[Any, ...]:
-        return show(services, name, model or "", template or "", int(cutoff or 0), voice_of(request))
+        return show(services, name, model or "", template or "", int(cutoff or 0), translator_for(request))
 
     def moved(name: str, model: str | None, template: str | None, cutoff: float | None, request: gr.Request) -> str:
         """Another cut-off: nothing is tokenised, only counted again."""
         try:
             found = services.data.lengths.known(name, model or "", template or "")
-            return _cut(services, found, name, int(cutoff or 0), voice_of(request))
+            return _cut(services, found, name, int(cutoff or 0), translator_for(request))
         except CamelidError:
             return ""  # said where the histogram would be
 
@@ -112,7 +112,7 @@ def wire(room: LengthsRoom, seen_as: list[Any], arrived: list[Any], services: Se
         """While it runs only its progress changes; when it is over everything does."""
         work = services.data.lengths.counting(name, model or "", template or "")
         if work is not None and work.running:
-            return gr.skip(), gr.skip(), working(work, voice_of(request)), gr.skip(), gr.skip()
+            return gr.skip(), gr.skip(), working(work, translator_for(request)), gr.skip(), gr.skip()
         return measured(name, model, template, cutoff, request)
 
     inputs = [*seen_as, room.cutoff]

@@ -15,7 +15,7 @@ from camelid_core.errors import CamelidError
 from camelid_ui.services import Services
 from camelid_ui.tabs import EACH, PRIVATE
 from camelid_ui.tabs.components import controls, fields_of, message, panel, working
-from camelid_ui.text import Voice, t, voice_of
+from camelid_ui.text import Translator, t, translator_for
 from camelid_ui.views.data import lints as view
 
 WAIT = 1.0
@@ -67,7 +67,7 @@ def build() -> LintsRoom:
     return LintsRoom(findings, gr.State({}), against, every, busy, plan, name, write, said, gr.Timer(1.0, active=False))
 
 
-def show(services: Services, name: str, actions: dict[str, str], say: Voice) -> tuple[Any, ...]:
+def show(services: Services, name: str, actions: dict[str, str], say: Translator) -> tuple[Any, ...]:
     """Updates for `shown`."""
     hidden = gr.update(visible=False)
     checks = services.data.checks
@@ -93,7 +93,7 @@ def show(services: Services, name: str, actions: dict[str, str], say: Voice) -> 
     )
 
 
-def planned(services: Services, name: str, actions: dict[str, str], say: Voice) -> tuple[Any, Any, Any]:
+def planned(services: Services, name: str, actions: dict[str, str], say: Translator) -> tuple[Any, Any, Any]:
     """What would be done, the new version's name, and the button: the latter two only where there is anything to do."""
     checked = services.data.checks.known(name)
     if not checked.problems:
@@ -106,7 +106,7 @@ def planned(services: Services, name: str, actions: dict[str, str], say: Voice) 
     )
 
 
-def _written(work: Any, say: Voice) -> str:
+def _written(work: Any, say: Translator) -> str:
     if work is None:
         return ""
     return view.written(work.result, say) if work.state == "done" else working(work, say)
@@ -118,21 +118,21 @@ def wire(
     """`arrived` are the events of rows that are new here; `version` is told a version's name once it is written."""
 
     def opened(name: str, request: gr.Request) -> tuple[Any, ...]:
-        return show(services, name, {}, voice_of(request))
+        return show(services, name, {}, translator_for(request))
 
     def ticked(name: str, request: gr.Request, event: gr.EventData) -> tuple[Any, ...]:
         actions = {lint: action for lint, action in fields_of(event).items() if action}
-        return actions, *planned(services, name, actions, voice_of(request))
+        return actions, *planned(services, name, actions, translator_for(request))
 
     def offer(name: str, against: str | None, request: gr.Request) -> Any:
-        return _offered(services, name, against or "", voice_of(request))
+        return _offered(services, name, against or "", translator_for(request))
 
     def check(name: str, actions: dict[str, str], against: str | None, request: gr.Request) -> tuple[Any, ...]:
         try:
             services.data.checks.check(name, against or "").wait(WAIT)
         except CamelidError as problem:
             return (gr.skip(), gr.skip(), message(problem), *[gr.skip()] * 6)
-        return show(services, name, actions, voice_of(request))
+        return show(services, name, actions, translator_for(request))
 
     def write(name: str, actions: dict[str, str], called: str, request: gr.Request) -> tuple[Any, ...]:
         skipped = [gr.skip()] * 6
@@ -141,11 +141,11 @@ def wire(
         except CamelidError as problem:
             return *skipped, message(problem), gr.skip(), gr.skip(), gr.skip()
         made = work.result.entry.name if work.state == "done" else gr.skip()
-        return *skipped, _written(work, voice_of(request)), gr.Timer(active=work.running), gr.skip(), made
+        return *skipped, _written(work, translator_for(request)), gr.Timer(active=work.running), gr.skip(), made
 
     def watch(name: str, actions: dict[str, str], request: gr.Request) -> tuple[Any, ...]:
         """While anything runs only progress changes."""
-        checks, say = services.data.checks, voice_of(request)
+        checks, say = services.data.checks, translator_for(request)
         work, writing = checks.checking(name), checks.writing(name)
         if (work is not None and work.running) or (writing is not None and writing.running):
             busy = working(work, say) if work is not None else ""
@@ -164,7 +164,7 @@ def wire(
     room.timer.tick(watch, inputs, [*room.shown, version], **PRIVATE)
 
 
-def _offered(services: Services, name: str, against: str, say: Voice) -> Any:
+def _offered(services: Services, name: str, against: str, say: Translator) -> Any:
     """The button: another evaluation set makes a check that was not made yet."""
     try:
         checked = services.data.checks.known(name)

@@ -19,11 +19,11 @@ from camelid_core.errors import CamelidError
 from camelid_core.mixing import Mixture
 
 from camelid_ui.services import Services
-from camelid_ui.services.background_work import Work
+from camelid_ui.services.background_work import BackgroundWork
 from camelid_ui.services.data.mix import MOST_SOURCES, source_text
 from camelid_ui.tabs import EACH, LATEST, PRIVATE
 from camelid_ui.tabs.components import fields_of, message, set_of, with_request, working
-from camelid_ui.text import Voice, voice_of
+from camelid_ui.text import Translator, translator_for
 from camelid_ui.views import code, error
 from camelid_ui.views.data import mix as view
 
@@ -102,7 +102,7 @@ class _Handlers:
         free = [name for name in self.services.data.collection.names() if name not in names]
         pick = gr.update(choices=free, value=None)
         tags = gr.update(choices=self.services.data.mixing.tags(names))
-        return view.sources(shown, voice_of(request)), pick, tags, BETWEEN.join(names)
+        return view.sources(shown, translator_for(request)), pick, tags, BETWEEN.join(names)
 
     def set_part(self, mix: str, event: gr.EventData) -> tuple[str, dict[str, int]]:
         kind, _, name = set_of(event)[0].partition(":")
@@ -110,7 +110,7 @@ class _Handlers:
 
     def plan(self, *values: Any, request: gr.Request) -> tuple[Any, ...]:
         """Shares, the same as a command, and whether it can be used and saved."""
-        off, say = gr.update(interactive=False), voice_of(request)
+        off, say = gr.update(interactive=False), translator_for(request)
         if not values[0]:
             return "", "", off, off
         try:
@@ -124,7 +124,7 @@ class _Handlers:
         return view.shares(parts, sifted, say), line, can, can
 
     def save(self, name: str, *values: Any, request: gr.Request) -> tuple[Any, ...]:
-        say = voice_of(request)
+        say = translator_for(request)
         if not name.strip():
             return error(say("mix.name_first")), "", gr.Timer(active=False)
         try:
@@ -135,7 +135,7 @@ class _Handlers:
 
     def watch(self, name: str, request: gr.Request) -> tuple[Any, ...]:
         work = self.services.data.mixing.saving(name)
-        return ("", "", gr.Timer(active=False)) if work is None else _told(work, name, voice_of(request))
+        return ("", "", gr.Timer(active=False)) if work is None else _told(work, name, translator_for(request))
 
     def _rows(self, name: str) -> int:
         try:
@@ -144,7 +144,7 @@ class _Handlers:
             return 0  # the plan says what is wrong
 
 
-def _told(work: Work, name: str, say: Voice) -> tuple[Any, ...]:
+def _told(work: BackgroundWork, name: str, say: Translator) -> tuple[Any, ...]:
     shown = view.saved(work.result, say) if work.state == "done" else working(work, say)
     return shown, name, gr.Timer(active=work.running)
 

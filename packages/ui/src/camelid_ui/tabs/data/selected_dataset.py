@@ -13,10 +13,10 @@ from camelid_core.errors import CamelidError
 from camelid_core.records import Record
 
 from camelid_ui.services import Services
-from camelid_ui.services.data import Entry
+from camelid_ui.services.data import DatasetEntry
 from camelid_ui.tabs import EACH, LATEST, PRIVATE
 from camelid_ui.tabs.components import PICKED, Confirmed, chooser, confirmed, message, panel
-from camelid_ui.text import Voice, t, voice_of
+from camelid_ui.text import Translator, t, translator_for
 from camelid_ui.views import conversation, error, note
 from camelid_ui.views.data import selected_dataset as view
 from camelid_ui.views.numbers import count
@@ -100,7 +100,7 @@ def bottom() -> Bottom:
     return Bottom(use, mix, remove)
 
 
-def page(services: Services, name: str, start: int, row: int, say: Voice) -> tuple[Any, ...]:
+def page(services: Services, name: str, start: int, row: int, say: Translator) -> tuple[Any, ...]:
     """Updates for `paged`: the rows from `start` on."""
     try:
         entry = services.data.collection.show(name)
@@ -118,13 +118,13 @@ def page(services: Services, name: str, start: int, row: int, say: Voice) -> tup
     )
 
 
-def _total(services: Services, entry: Entry, start: int, records: list[Record]) -> int:
+def _total(services: Services, entry: DatasetEntry, start: int, records: list[Record]) -> int:
     known = services.data.collection.rows(entry.name).total
     return known if known is not None else max(entry.rows, start + len(records))
 
 
 def look(
-    services: Services, name: str, row: int, model: str, template: str, cutoff: int, say: Voice
+    services: Services, name: str, row: int, model: str, template: str, cutoff: int, say: Translator
 ) -> tuple[str, str]:
     """Updates for `looked`: one row as bubbles and as tokens."""
     try:
@@ -147,21 +147,21 @@ def wire(
     """`arrived` are the events of rows that are new here."""
 
     def paged(name: str, start: int, row: str, request: gr.Request) -> tuple[Any, ...]:
-        return page(services, name, start, number(row), voice_of(request))
+        return page(services, name, start, number(row), translator_for(request))
 
     def to_row(name: str, row: str, request: gr.Request) -> tuple[Any, ...]:
-        return page(services, name, number(row) // PAGE * PAGE, number(row), voice_of(request))
+        return page(services, name, number(row) // PAGE * PAGE, number(row), translator_for(request))
 
     def see(
         name: str, row: str, model: str | None, template: str | None, cutoff: float | None, request: gr.Request
     ) -> tuple[str, str]:
-        return look(services, name, number(row), model or "", template or "", int(cutoff or 0), voice_of(request))
+        return look(services, name, number(row), model or "", template or "", int(cutoff or 0), translator_for(request))
 
     def go(name: str, wanted: str, request: gr.Request) -> tuple[Any, Any]:
         """To the row that was typed, or why not."""
         index = int(wanted) - 1 if wanted.strip().isdecimal() else -1
         if index < 0:
-            return gr.skip(), error(voice_of(request)("data.no_number"))
+            return gr.skip(), error(translator_for(request)("data.no_number"))
         try:
             services.data.collection.record(name, index)
         except CamelidError as problem:

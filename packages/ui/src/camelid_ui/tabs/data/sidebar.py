@@ -14,7 +14,7 @@ from camelid_ui.services import Services
 from camelid_ui.services.data.dataset_entries import facets
 from camelid_ui.tabs import EACH, LATEST
 from camelid_ui.tabs.components import chooser, key_of, panel
-from camelid_ui.text import Voice, t, voice_of
+from camelid_ui.text import Translator, t, translator_for
 from camelid_ui.views.data import cache as cache_view
 from camelid_ui.views.data import collection as view
 
@@ -51,7 +51,7 @@ def build() -> Side:
     return Side(search, chips, entries, gr.State({}), add, mix, cache)
 
 
-def listed(services: Services, search: str, chosen: dict[str, str], name: str, say: Voice) -> tuple[str, str, str]:
+def listed(services: Services, search: str, chosen: dict[str, str], name: str, say: Translator) -> tuple[str, str, str]:
     """Chips, sets, and the line on the token cache."""
     collection = services.data.collection
     entries = collection.all(search, chosen)
@@ -66,7 +66,7 @@ def wire(side: Side, chosen: gr.Textbox, news: list[Any], services: Services) ->
     """`news` are the events of a list that has become another: a set more, another one chosen, a cache that grew."""
 
     def show(search: str, facets: dict[str, str], name: str, request: gr.Request) -> tuple[str, str, str]:
-        return listed(services, search, facets, name, voice_of(request))
+        return listed(services, search, facets, name, translator_for(request))
 
     def toggle(facets: dict[str, str], event: gr.EventData) -> dict[str, str]:
         name, _, value = key_of(event).partition(":")

@@ -12,7 +12,7 @@ import gradio as gr
 from camelid_core.errors import CamelidError
 from camelid_train.config import Recipe
 
-from camelid_ui.config_form import Form
+from camelid_ui.config_form import ConfigForm
 from camelid_ui.services import Services
 from camelid_ui.services.training.run_comparison import MOST, numbers
 from camelid_ui.tabs import PRIVATE
@@ -37,7 +37,7 @@ class TrainTab:
     table: RunTable
 
     @property
-    def form(self) -> Form[Recipe]:
+    def form(self) -> ConfigForm[Recipe]:
         return self.recipe.form
 
 

@@ -13,12 +13,12 @@ import gradio as gr
 from camelid_core.errors import CamelidError
 from camelid_train.config import Recipe
 
-from camelid_ui.config_form import Form
-from camelid_ui.field_values import Invalid, differing, knobs
+from camelid_ui.config_form import ConfigForm
+from camelid_ui.field_values import Invalid, differing, config_fields
 from camelid_ui.services import Services
 from camelid_ui.tabs import LATEST, PRIVATE
 from camelid_ui.tabs.components import message, panel, with_request
-from camelid_ui.text import Voice, t, voice_of
+from camelid_ui.text import Translator, t, translator_for
 from camelid_ui.views import code, error, note
 from camelid_ui.views.train import estimate as view
 
@@ -32,7 +32,7 @@ class RecipeForm:
     """`wrong` are the knobs that are marked, `column` is all of it."""
 
     column: gr.Column
-    form: Form[Recipe]
+    form: ConfigForm[Recipe]
     cards: tuple[gr.HTML, ...]
     name: gr.Textbox
     start: gr.Button
@@ -48,7 +48,7 @@ class RecipeForm:
 
         def check(wrong: list[str], name: str, *values: Any, request: gr.Request) -> tuple[Any, ...]:
             """What the settings would do, or what is wrong with them, at each field."""
-            say = voice_of(request)
+            say = translator_for(request)
             cards: Sequence[Any] = [gr.skip()] * len(self.cards)
             try:
                 recipe = form.config(values)
@@ -86,7 +86,7 @@ class RecipeForm:
 
 
 def build_form(services: Services) -> RecipeForm:
-    form = Form(Recipe, "train", _choices(services))
+    form = ConfigForm(Recipe, "train", _choices(services))
     with gr.Column(elem_id="train-form") as column:
         with gr.Row(equal_height=False):
             with gr.Column(scale=7, min_width=320):
@@ -116,10 +116,10 @@ def _choices(services: Services) -> dict[str, Callable[[], Sequence[Any]]]:
     }
 
 
-def _card(form: Form[Recipe], name: str, keys: Sequence[str]) -> gr.HTML:
+def _card(form: ConfigForm[Recipe], name: str, keys: Sequence[str]) -> gr.HTML:
     """What is chosen, and behind a button the knobs to choose something else."""
     ident = f"train-card-{name}"
-    present = {knob.key for knob in knobs(Recipe)}
+    present = {knob.key for knob in config_fields(Recipe)}
     with gr.Column(elem_id=ident, elem_classes="camelid-choose"):
         with gr.Row(elem_classes="camelid-chosen"):
             shown = panel(elem_id=f"{ident}-shown")
@@ -130,7 +130,7 @@ def _card(form: Form[Recipe], name: str, keys: Sequence[str]) -> gr.HTML:
     return shown
 
 
-def _cards(services: Services, recipe: Recipe, say: Voice) -> tuple[str, ...]:
+def _cards(services: Services, recipe: Recipe, say: Translator) -> tuple[str, ...]:
     training = services.training
     return (
         view.model_card(training.model_choice(recipe), say),
@@ -143,6 +143,6 @@ def _start(can: bool) -> Any:
     return gr.update(interactive=can)
 
 
-def _differs(recipe: Recipe, say: Voice) -> str:
+def _differs(recipe: Recipe, say: Translator) -> str:
     changed = list(differing(recipe))
     return note(say("form.differs", fields=", ".join(changed)) if changed else say("form.same"))

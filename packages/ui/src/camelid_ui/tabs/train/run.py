@@ -12,10 +12,10 @@ import gradio as gr
 from camelid_core.errors import CamelidError
 
 from camelid_ui.services import Services
-from camelid_ui.services.training import Opened
+from camelid_ui.services.training import RunDetails
 from camelid_ui.tabs import EACH, LATEST, PRIVATE
 from camelid_ui.tabs.components import Confirmed, asking, confirmed, controls, held, message, panel, set_of
-from camelid_ui.text import Voice, t, voice_of
+from camelid_ui.text import Translator, t, translator_for
 from camelid_ui.views.train import run as view
 from camelid_ui.views.train.samples import samples
 
@@ -51,11 +51,11 @@ class RunPanel:
         """Show the run whose number is in `run`."""
 
         def show(number: str, seen: str, step: str, request: gr.Request) -> tuple[Any, ...]:
-            return self._show(services, number, seen, step, voice_of(request))
+            return self._show(services, number, seen, step, translator_for(request))
 
         def choose(number: str, event: gr.EventData, request: gr.Request) -> tuple[str, str]:
             step = set_of(event)[1]
-            return step, samples(services.training.show(int(number)).told.samples, step, voice_of(request))
+            return step, samples(services.training.show(int(number)).told.samples, step, translator_for(request))
 
         inputs = [run, self.seen, self.step]
         outputs = [
@@ -75,7 +75,7 @@ class RunPanel:
         self.new.click(lambda: "", None, run, **PRIVATE)
         self.answers.input(choose, run, [self.step, self.answers], **EACH)
 
-    def _show(self, services: Services, number: str, seen: str, step: str, say: Voice) -> tuple[Any, ...]:
+    def _show(self, services: Services, number: str, seen: str, step: str, say: Translator) -> tuple[Any, ...]:
         still = gr.Timer(active=False)
         if not number.strip().isdecimal():
             return (gr.update(visible=False), *[gr.skip()] * 16, still, "", "")
@@ -85,7 +85,7 @@ class RunPanel:
             hidden = [gr.update(visible=False)] * 10
             return (gr.update(visible=True), message(problem), "", *hidden, "", "", "", "", still, "", "")
 
-    def _updates(self, run: Opened, seen: str, step: str, say: Voice) -> tuple[Any, ...]:
+    def _updates(self, run: RunDetails, seen: str, step: str, say: Translator) -> tuple[Any, ...]:
         can, curves = run.view.can, run.told.curves
         phase = f"{run.job.id}:{run.job.epoch}:{run.job.state}:{run.job.request}"
         ends = [points[-1].step if points else "" for points in (curves.loss, curves.heldout)]

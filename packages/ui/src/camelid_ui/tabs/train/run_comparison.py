@@ -14,7 +14,7 @@ from camelid_ui.services import Services
 from camelid_ui.services.training.run_comparison import numbers
 from camelid_ui.tabs import PRIVATE
 from camelid_ui.tabs.components import panel
-from camelid_ui.text import t, voice_of
+from camelid_ui.text import t, translator_for
 from camelid_ui.views.train import runs as view
 
 POLL_SECONDS = 3.0
@@ -36,7 +36,7 @@ class ComparePanel:
                 return gr.update(visible=False), "", gr.Timer(active=False)
             found = services.training.compare(wanted)
             live = any(run.view.running for run in found.runs)
-            return gr.update(visible=True), view.compared(found, voice_of(request)), gr.Timer(active=live)
+            return gr.update(visible=True), view.compared(found, translator_for(request)), gr.Timer(active=live)
 
         outputs = [self.column, self.shown, self.timer]
         gr.on([compare.change, self.timer.tick], show, compare, outputs, **PRIVATE)

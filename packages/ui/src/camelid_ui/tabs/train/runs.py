@@ -15,7 +15,7 @@ from camelid_ui.services.training.run_comparison import numbers
 from camelid_ui.services.training.runs import FILTERS
 from camelid_ui.tabs import LATEST
 from camelid_ui.tabs.components import controls, panel
-from camelid_ui.text import t, voice_of
+from camelid_ui.text import t, translator_for
 from camelid_ui.views import empty
 from camelid_ui.views.train import runs as view
 
@@ -35,7 +35,7 @@ class RunTable:
         """`run` is marked, `compare` are ticked; `ended` changes when the shown run does."""
 
         def listed(opened: str, picked: str, search: str, state: str, request: gr.Request) -> tuple[str, gr.Timer]:
-            say = voice_of(request)
+            say = translator_for(request)
             found = services.training.all(search or "", state or "")
             live = gr.Timer(active=any(each.view.running for each in found))
             if found:

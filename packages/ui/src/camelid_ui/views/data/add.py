@@ -7,8 +7,8 @@ from pathlib import Path
 from camelid_core.readers import Detection, Faults
 from camelid_core.records import Record
 
-from camelid_ui.services.data.add import Added, Preview
-from camelid_ui.text import Voice
+from camelid_ui.services.data.add import ImportedDataset, FilePreview
+from camelid_ui.text import Translator
 from camelid_ui.views import Cell, Line, cell, error, esc, facts, listing, note
 from camelid_ui.views.conversation import bubbles
 from camelid_ui.views.numbers import count, size
@@ -16,7 +16,7 @@ from camelid_ui.views.numbers import count, size
 SHOWN_ROWS = 3
 
 
-def detected(path: Path, found: Detection, say: Voice) -> str:
+def detected(path: Path, found: Detection, say: Translator) -> str:
     """What we think it is, and why; the raw first rows where it fits nothing."""
     pairs = [(say("add.file"), path.name), (say("add.size"), size(path.stat().st_size))]
     kind = say.maybe(f"reader.{found.reader}", found.reader or say("add.unknown"))
@@ -24,7 +24,7 @@ def detected(path: Path, found: Detection, say: Voice) -> str:
     return facts(pairs) + head + _raw(found, say)
 
 
-def _raw(found: Detection, say: Voice) -> str:
+def _raw(found: Detection, say: Translator) -> str:
     """The file's own columns and first values."""
     if not found.columns:
         return ""
@@ -43,7 +43,7 @@ def _values(found: Detection, name: str) -> str:
     return " · ".join(str(row.get(name, ""))[:80] for row in found.sample[:SHOWN_ROWS])
 
 
-def preview(shown: Preview, strict: bool, say: Voice) -> str:
+def preview(shown: FilePreview, strict: bool, say: Translator) -> str:
     """The first records as conversations, above them what does not fit."""
     rows = count(shown.faults.total)
     head = say("add.faults_strict" if strict else "add.faults", rows=rows)
@@ -51,12 +51,12 @@ def preview(shown: Preview, strict: bool, say: Voice) -> str:
     return found + "".join(_sample(index, record, say) for index, record in enumerate(shown.records, 1))
 
 
-def _sample(index: int, record: Record, say: Voice) -> str:
+def _sample(index: int, record: Record, say: Translator) -> str:
     head = f"<h4>{esc(say('add.row', row=index))}</h4>"
     return f'<section class="camelid-sample">{head}{bubbles(record.messages, say)}</section>'
 
 
-def faults(found: Faults, head: str, bad: bool, say: Voice) -> str:
+def faults(found: Faults, head: str, bad: bool, say: Translator) -> str:
     """Counts and the first examples, each naming file, line and column as its reader does."""
     if not found.total:
         return ""
@@ -68,7 +68,7 @@ def faults(found: Faults, head: str, bad: bool, say: Voice) -> str:
     )
 
 
-def added(done: Added, say: Voice) -> str:
+def added(done: ImportedDataset, say: Translator) -> str:
     """How it went: rows that are there, and rows that were left out and why."""
     left_out = count(done.faults.total)
     key = "data.added_some" if done.faults.total else "data.added"

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from camelid_ui.services.data.lengths import Cut, Lengths
-from camelid_ui.text import Voice
+from camelid_ui.services.data.lengths import CutoffEffect, TokenLengths
+from camelid_ui.text import Translator
 from camelid_ui.views import error as wrong
 from camelid_ui.views import esc, facts
 from camelid_ui.views.numbers import count
@@ -17,7 +17,7 @@ _WIDTH, _HEIGHT = 480, 96
 Bins = Sequence[tuple[int, int, int]]
 
 
-def histogram(measured: Lengths, cutoff: int, field: str, say: Voice) -> str:
+def histogram(measured: TokenLengths, cutoff: int, field: str, say: Translator) -> str:
     """`field` is the element id of the number field that has the cut-off."""
     bins = measured.bins()
     if not bins:
@@ -53,7 +53,7 @@ def _x(value: float, end: int) -> float:
     return value / end * _WIDTH
 
 
-def cut(found: Cut, cutoff: int, exact: bool, rows: int, say: Voice) -> str:
+def cut(found: CutoffEffect, cutoff: int, exact: bool, rows: int, say: Translator) -> str:
     """Counts at one cut-off; of a sample, also what they mean for all rows."""
     if not found.rows:
         return ""
@@ -76,10 +76,10 @@ def cut(found: Cut, cutoff: int, exact: bool, rows: int, say: Voice) -> str:
     return f'<div class="camelid-split" aria-hidden="true">{bar}</div>{facts(pairs)}{said}'
 
 
-def _of(number: int, rows: int, exact: bool, scale: float, say: Voice) -> str:
+def _of(number: int, rows: int, exact: bool, scale: float, say: Translator) -> str:
     share = f"{100 * number / rows:.1f} %"
     return f"{_about(number * scale, exact, say)} ({share})" if number else "0"
 
 
-def _about(number: float, exact: bool, say: Voice) -> str:
+def _about(number: float, exact: bool, say: Translator) -> str:
     return count(number) if exact else say("train.about", value=count(number))

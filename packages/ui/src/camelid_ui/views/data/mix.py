@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from camelid_ui.services.data.mix import Part, Saved
-from camelid_ui.text import Voice
+from camelid_ui.services.data.mix import MixturePart, SavedMixture
+from camelid_ui.text import Translator
 from camelid_ui.views import Cell, Line, cell, empty, esc, listing, note
 from camelid_ui.views.numbers import count
 
@@ -14,7 +14,7 @@ from .lints import reasons
 COLOURS = 8
 
 
-def sources(parts: Sequence[tuple[str, float, int | None, int]], say: Voice) -> str:
+def sources(parts: Sequence[tuple[str, float, int | None, int]], say: Translator) -> str:
     """Name, weight, cap and rows of each source; weight and cap are fields, told to the page by `data-set`."""
     if not parts:
         return empty(say("mix.none"), say("mix.none_hint"))
@@ -22,7 +22,7 @@ def sources(parts: Sequence[tuple[str, float, int | None, int]], say: Voice) -> 
     return f'<ul class="camelid-mix">{items}</ul>'
 
 
-def _source(number: int, name: str, weight: float, cap: int | None, rows: int, say: Voice) -> str:
+def _source(number: int, name: str, weight: float, cap: int | None, rows: int, say: Translator) -> str:
     shown = esc(name)
     return (
         f'<li><span class="name"><i class="dot c{number % COLOURS}"></i>{shown}<small>{count(rows)}</small></span>'
@@ -36,7 +36,7 @@ def _source(number: int, name: str, weight: float, cap: int | None, rows: int, s
     )
 
 
-def shares(parts: Sequence[Part], sifted: bool, say: Voice) -> str:
+def shares(parts: Sequence[MixturePart], sifted: bool, say: Translator) -> str:
     """Rows and percent of each source, as a bar and as a table, before anything runs."""
     if not parts:
         return ""
@@ -66,7 +66,7 @@ def shares(parts: Sequence[Part], sifted: bool, say: Voice) -> str:
     )
 
 
-def saved(found: Saved, say: Voice) -> str:
+def saved(found: SavedMixture, say: Translator) -> str:
     """The set that was written, and before and after for each source."""
     head = say("mix.saved", name=found.entry.name, rows=count(found.entry.rows))
     parts = "".join(

@@ -7,15 +7,15 @@ from collections.abc import Mapping, Sequence
 
 from camelid_core.records import Record
 
-from camelid_ui.services.data.dataset_entries import Entry
-from camelid_ui.text import Voice
+from camelid_ui.services.data.dataset_entries import DatasetEntry
+from camelid_ui.text import Translator
 from camelid_ui.views import Cell, Line, cell, code, esc, listing
 from camelid_ui.views.numbers import count
 
 from .collection import link, worded
 
 
-def heading(entry: Entry, say: Voice, more: Mapping[str, str] | None = None) -> str:
+def heading(entry: DatasetEntry, say: Translator, more: Mapping[str, str] | None = None) -> str:
     """Name, what it is for, and the facts one asks for first; `more` are those that a plugin says."""
     pairs = [
         (say("data.rows"), esc(count(entry.rows)) if entry.rows else esc(say("data.unknown"))),
@@ -38,17 +38,17 @@ def heading(entry: Entry, say: Voice, more: Mapping[str, str] | None = None) -> 
     )
 
 
-def _words(entry: Entry, facet: str, say: Voice) -> str:
+def _words(entry: DatasetEntry, facet: str, say: Translator) -> str:
     return ", ".join(worded(facet, value, say) for value in entry.facet(facet))
 
 
-def _origin(entry: Entry) -> str:
+def _origin(entry: DatasetEntry) -> str:
     if not entry.url.startswith(("https://", "http://")):
         return esc(entry.origin or entry.url)
     return f'<a href="{esc(entry.url)}" target="_blank" rel="noreferrer noopener">{esc(entry.origin or entry.url)}</a>'
 
 
-def _parent(entry: Entry) -> str:
+def _parent(entry: DatasetEntry) -> str:
     if not entry.parent:
         return ""
     step = f" <small>{esc(entry.step)}</small>" if entry.step else ""
@@ -56,7 +56,7 @@ def _parent(entry: Entry) -> str:
     return f'<a href="{link(entry.parent)}" data-key="{name}">{name}</a>{step}'
 
 
-def _citation(entry: Entry, say: Voice) -> str:
+def _citation(entry: DatasetEntry, say: Translator) -> str:
     if not entry.citation:
         return ""
     return (
@@ -65,7 +65,7 @@ def _citation(entry: Entry, say: Voice) -> str:
     )
 
 
-def missing(entry: Entry, say: Voice) -> str:
+def missing(entry: DatasetEntry, say: Translator) -> str:
     """What to fetch and where to put it, each command with a button that copies it."""
     if not entry.missing:
         return ""
@@ -83,7 +83,7 @@ def _commands(text: str) -> tuple[list[str], list[str]]:
     return [line.replace("`", "") for line in lines if line not in typed], commands + typed
 
 
-def rows(records: Sequence[Record], start: int, chosen: int, say: Voice) -> str:
+def rows(records: Sequence[Record], start: int, chosen: int, say: Translator) -> str:
     heads = [say("data.row"), say("data.question"), say("data.answer")]
     lines = [
         Line(

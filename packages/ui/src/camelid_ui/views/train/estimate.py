@@ -8,12 +8,12 @@ from typing import Any
 from camelid_ui.services.data.lengths import MOST_DROPPED
 from camelid_ui.services.training import Estimate
 from camelid_ui.services.training.selection import DataChoice, ModelChoice, WayChoice
-from camelid_ui.text import Voice
+from camelid_ui.text import Translator
 from camelid_ui.views import error, esc, facts, note
 from camelid_ui.views.numbers import count, duration, short_count, size
 
 
-def estimate(found: Estimate, running: int, say: Voice) -> str:
+def estimate(found: Estimate, running: int, say: Translator) -> str:
     """`running` jobs are under way."""
     pairs = [
         (say("train.memory"), say("train.of_free", value=size(found.memory), free=size(found.free))),
@@ -37,7 +37,7 @@ def estimate(found: Estimate, running: int, say: Voice) -> str:
     return meter + facts(pairs, wide=True) + "".join(warnings)
 
 
-def model_card(choice: ModelChoice, say: Voice) -> str:
+def model_card(choice: ModelChoice, say: Translator) -> str:
     about = [
         say("train.parameters", value=short_count(choice.parameters)) if choice.parameters else "",
         size(choice.size) if choice.size else "",
@@ -48,7 +48,7 @@ def model_card(choice: ModelChoice, say: Voice) -> str:
     return _card(say("train.card.model"), choice.name, about)
 
 
-def data_card(choices: Sequence[DataChoice], say: Voice) -> str:
+def data_card(choices: Sequence[DataChoice], say: Translator) -> str:
     if not choices:
         return _card(say("train.card.data"), say("train.nothing"), [])
     if len(choices) == 1:
@@ -60,7 +60,7 @@ def data_card(choices: Sequence[DataChoice], say: Voice) -> str:
     return _card(say("train.card.data"), names, [say("train.of_rows", rows=count(rows))])
 
 
-def way_card(choices: Sequence[WayChoice], say: Voice) -> str:
+def way_card(choices: Sequence[WayChoice], say: Translator) -> str:
     title = " · ".join(choice.name for choice in choices)
     settings = _settings({key: value for choice in choices for key, value in choice.settings.items()})
     helps = " ".join(say.maybe(f"help.{choice.section}.type={choice.name}", choice.help) for choice in choices)
@@ -68,7 +68,7 @@ def way_card(choices: Sequence[WayChoice], say: Voice) -> str:
     return _card(say("train.card.method"), title, [settings], helps)
 
 
-def _about_set(choice: DataChoice, say: Voice) -> list[str]:
+def _about_set(choice: DataChoice, say: Translator) -> list[str]:
     entry = choice.entry
     if entry is None:
         return []

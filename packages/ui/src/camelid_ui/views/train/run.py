@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from camelid_ui.services.training import Opened
-from camelid_ui.text import Voice
+from camelid_ui.services.training import RunDetails
+from camelid_ui.text import Translator
 from camelid_ui.views import error, esc, facts, note
 from camelid_ui.views.jobs import badge, bar
 from camelid_ui.views.numbers import count, duration, loss, size
 from camelid_ui.views.plot import Line, plot
 
 
-def heading(run: Opened, say: Voice) -> str:
+def heading(run: RunDetails, say: Translator) -> str:
     about = " · ".join(part for part in (run.model, run.data, run.method) if part)
     return (
         f'<div class="camelid-runhead"><h2>{esc(run.job.label)}</h2>{badge(run.view, say)}'
@@ -21,7 +21,7 @@ def heading(run: Opened, say: Voice) -> str:
     )
 
 
-def progress(run: Opened, say: Voice) -> str:
+def progress(run: RunDetails, say: Translator) -> str:
     job, told = run.job, run.told
     if run.view.total:
         said = bar(run.view, say, _doing(run, say))
@@ -34,7 +34,7 @@ def progress(run: Opened, say: Voice) -> str:
     return said + _said(run, say)
 
 
-def result(run: Opened, say: Voice) -> str:
+def result(run: RunDetails, say: Translator) -> str:
     summary, told = run.job.summary, run.told
     before = told.curves.heldout[0].value if told.curves.heldout else None
     best = told.best
@@ -51,7 +51,7 @@ def result(run: Opened, say: Voice) -> str:
     return facts(pairs)
 
 
-def measured(run: Opened, say: Voice) -> str:
+def measured(run: RunDetails, say: Translator) -> str:
     """What was measured before the first step."""
     found = run.told.of("preflight")
     if not found:
@@ -76,7 +76,7 @@ def measured(run: Opened, say: Voice) -> str:
     )
 
 
-def about(run: Opened, say: Voice) -> str:
+def about(run: RunDetails, say: Translator) -> str:
     """What was measured first, and a file from which to do the run again."""
     link = (
         f'<p class="camelid-again"><a class="camelid-download" href="/download/runs/{run.job.id}" download>'
@@ -85,7 +85,7 @@ def about(run: Opened, say: Voice) -> str:
     return measured(run, say) + (link if run.job.started else "")
 
 
-def curves(run: Opened, say: Voice) -> str:
+def curves(run: RunDetails, say: Translator) -> str:
     found, step = run.told.curves, say("unit.step")
     raw = "raw" if len(found.loss) > 1 else "smooth"
     main = plot(
@@ -107,7 +107,7 @@ def curves(run: Opened, say: Voice) -> str:
     return f'<div class="camelid-plots">{drawn}</div>' if drawn else ""
 
 
-def _doing(run: Opened, say: Voice) -> list[tuple[str, object]]:
+def _doing(run: RunDetails, say: Translator) -> list[tuple[str, object]]:
     """Memory, how much of the machine is used, and the last checkpoint."""
     now, saved = run.told.of("progress"), run.told.of("checkpoint")
     share = now.get("mfu")
@@ -118,12 +118,12 @@ def _doing(run: Opened, say: Voice) -> list[tuple[str, object]]:
     ]
 
 
-def _said(run: Opened, say: Voice) -> str:
+def _said(run: RunDetails, say: Translator) -> str:
     lines = [f"<li>{esc(line)}</li>" for line in _sentences(run, say)]
     return f'<ul class="camelid-story">{"".join(lines)}</ul>' if lines else ""
 
 
-def _sentences(run: Opened, say: Voice) -> Iterator[str]:
+def _sentences(run: RunDetails, say: Translator) -> Iterator[str]:
     halved = ""
     for event in run.told.said:
         text = str(event.get("text") or "")
@@ -146,20 +146,20 @@ def _numbers(event: Mapping[str, Any], *names: str) -> dict[str, str]:
     return {name: str(event.get(name, "?")) for name in names}
 
 
-def _of_free(value: Any, free: Any, say: Voice) -> str:
+def _of_free(value: Any, free: Any, say: Translator) -> str:
     if not value:
         return ""
     return say("story.of_free", value=size(value), free=size(free)) if free else size(value)
 
 
-def _learning(model: Mapping[str, Any], say: Voice) -> str:
+def _learning(model: Mapping[str, Any], say: Translator) -> str:
     learning, all_of_them = model.get("trainable_parameters"), model.get("all_parameters")
     if not learning or not all_of_them:
         return ""
     return say("train.of_parameters", count=count(learning), share=f"{100 * learning / all_of_them:.3g}")
 
 
-def _dropped(rows: Mapping[str, Any], say: Voice) -> str:
+def _dropped(rows: Mapping[str, Any], say: Translator) -> str:
     if not rows.get("truncated") and not rows.get("dropped"):
         return ""
     return say(

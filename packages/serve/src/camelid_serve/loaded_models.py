@@ -20,18 +20,18 @@ from camelid_core.models.loading import load_tokenizer
 from camelid_core.models.reference import Reference, resolve_model
 from camelid_core.plugins import Host
 from camelid_core.records import Message
-from camelid_core.template_contract import check_contract, contract_of
+from camelid_core.template_contract import check_contract, make_contract
 from camelid_core.templates.template import PromptTemplate
 from camelid_core.tokenization.encoder import Encoder
 
 from .config import DEFAULT_ENGINE, EngineConfig
 from .engine import CannotShare, Engine, PromptTooLong, Report, Sampling
 from .engine_pool import Engines
-from .engine_spec import ChosenEngine, choose_engine
+from .engine_spec import ChosenEngine, parse_engine_spec
 
 
 @dataclass(frozen=True)
-class Assembled:
+class LoadedModel:
     """A model ready to answer. `stops` are token ids, `stop_texts` texts that end an answer;
     `adapter` is None for a bare base; `sampling` is what the model's makers recommend."""
 
@@ -82,7 +82,7 @@ class Assembled:
         tokenizer = self.encoder.tokenizer
         return str(tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
-    def with_template(self, template: PromptTemplate) -> Assembled:
+    def with_template(self, template: PromptTemplate) -> LoadedModel:
         """The same resident model under another template."""
         if template.name == self.template.name:
             return self
@@ -94,15 +94,15 @@ class Assembled:
         """The template in force; `overrides` names the model's own where a person chose another."""
         own = self.reference.template
         overrides = own if own and own != self.template.name else ""
-        return contract_of(self.template, self.encoder.tokenizer, overrides)
+        return make_contract(self.template, self.encoder.tokenizer, overrides)
 
     def close(self) -> None:
         self.engine.close()
 
 
-def assemble(
+def load_model(
     name: str, host: Host, how: EngineConfig = DEFAULT_ENGINE, report: Report = lambda text: None
-) -> Assembled:
+) -> LoadedModel:
     """Load model or artefact `name`.
 
     Raises:
@@ -110,14 +110,14 @@ def assemble(
         ModelError: it cannot be loaded, or is not here yet.
         ArtefactError: its template or tokenizer is not what it was trained with.
     """
-    return assemble_reference(resolve_model(name, host), host, how, report)
+    return load_resolved_model(resolve_model(name, host), host, how, report)
 
 
-def assemble_reference(
+def load_resolved_model(
     reference: Reference, host: Host, how: EngineConfig, report: Report = lambda text: None
-) -> Assembled:
+) -> LoadedModel:
     """The same for a model that was found already, and perhaps had its positions stretched."""
-    residents = Residents()
+    residents = LoadedModels()
     try:
         residents.take({"": reference}, host, how, report)
     except BaseException:
@@ -126,11 +126,11 @@ def assemble_reference(
     return residents.models[""]
 
 
-class Residents:
+class LoadedModels:
     """Models under labels of their own, those with one base on one engine. They come and go while others answer."""
 
     def __init__(self) -> None:
-        self.models: dict[str, Assembled] = {}
+        self.models: dict[str, LoadedModel] = {}
         self._how = DEFAULT_ENGINE
         self._engines = Engines()
 
@@ -144,7 +144,7 @@ class Residents:
         """Make these resident and no others. What is here and still wanted as it is stays.
 
         Raises:
-            UnknownName, ModelError, ArtefactError: as `assemble` does; nothing stays loaded then.
+            UnknownName, ModelError, ArtefactError: as `load_model` does; nothing stays loaded then.
         """
         try:
             self.models = {}  # from now on nothing is answered by what may go
@@ -185,7 +185,7 @@ class Residents:
 
         Raises:
             UsageError: the label is taken.
-            UnknownName, ModelError, ArtefactError: as `assemble` does; all is as it was then.
+            UnknownName, ModelError, ArtefactError: as `load_model` does; all is as it was then.
         """
         if label in self.models:
             raise UsageError(f"a model is loaded as {label!r} already; choose another label.")
@@ -224,7 +224,7 @@ class Residents:
 def _kind(name: str, reference: Reference, host: Host) -> ChosenEngine:
     """The engine of that name; for a GGUF file one that runs those."""
     kinds = host.registry("camelid_engines")
-    chosen = choose_engine(kinds, name)
+    chosen = parse_engine_spec(kinds, name)
     if chosen.kind.gguf or not is_gguf(reference.base):
         return chosen
     for kind in kinds:
@@ -251,9 +251,9 @@ def encoder_of(reference: Reference, host: Host, template: str) -> Encoder:
     return encoder
 
 
-def _assembled(reference: Reference, encoder: Encoder, engine: Engine, adapter: str | None) -> Assembled:
+def _assembled(reference: Reference, encoder: Encoder, engine: Engine, adapter: str | None) -> LoadedModel:
     stops, texts = _ends(reference, encoder)
-    return Assembled(
+    return LoadedModel(
         engine=engine,
         encoder=encoder,
         template=encoder.template,
