@@ -96,7 +96,7 @@ def test_a_conversation_is_tried_edited_gone_on_with_undone_and_branched(eyes):
     expect(page.locator("#chat-tuned .user .said")).to_have_text(EVIL)
     assert page.title() == "Camelid"
     assert page.locator("#chat-tuned :is([onload], script, img, [href^=javascript])").count() == 0
-    expect(page.locator("#chat-context")).to_contain_text("of 512 tokens of context")
+    expect(page.locator("#chat-context")).to_contain_text("of 512 tokens of context length")
 
     expect(footer).to_contain_text("6 tokens")
     begun = said.inner_text()
@@ -128,7 +128,7 @@ def test_a_conversation_is_tried_edited_gone_on_with_undone_and_branched(eyes):
 
     page.locator("#chat-tuned [data-set=exact]").click()
     expect(page.locator("#chat-exact-tokens .tok").first).to_be_visible()
-    expect(page.locator("#chat-exact-tokens")).to_contain_text("Question 1 as sharper is given it")
+    expect(page.locator("#chat-exact-tokens")).to_contain_text("Prompt 1 as sharper receives it")
     ask(page, "And 4 + 4?", 2)
     eyes.shoot(page, "chat-done-wide")
     page.locator("#chat-undo").click()
@@ -138,9 +138,9 @@ def test_a_conversation_is_tried_edited_gone_on_with_undone_and_branched(eyes):
     settled(page, 2)
     page.locator("#chat-tuned [data-set=branch]").first.click()
     settled(page, 1)
-    expect(page.locator("#chat-said")).to_contain_text("a conversation of its own")
+    expect(page.locator("#chat-said")).to_contain_text("a copy of the conversation")
     page.locator("#chat-ask textarea").fill("word " * 600)
-    expect(page.locator("#chat-context")).to_contain_text("this model takes 512")
+    expect(page.locator("#chat-context")).to_contain_text("the context length of this model is 512")
     expect(page.locator("#chat-send")).to_be_disabled()
     page.locator("#chat-clear").click()
     expect(page.locator("#chat-tuned article")).to_have_count(0)
@@ -182,7 +182,7 @@ def test_two_models_answer_side_by_side_and_one_is_stopped(eyes):
     expect(other.locator("#chat-tuned .bot .said")).not_to_have_text("")
     other.locator("#chat-ask textarea").fill("And then?")
     other.keyboard.press("Enter")  # too early, which is said, and nothing is lost
-    expect(other.locator("#chat-said")).to_contain_text("An answer is under way")
+    expect(other.locator("#chat-said")).to_contain_text("An answer is being generated")
     expect(other.locator("#chat-ask textarea")).to_have_value("And then?")
     other.locator("#chat-stop").click()
     expect(other.locator("#chat-tuned .bot small")).to_contain_text("stopped")

@@ -12,7 +12,7 @@ from camelid_core.errors import ModelError
 from camelid_core.models import pull
 from camelid_core.models.adapters import Weights
 from camelid_core.subprocesses import child_environment, module_command, safe_environment
-from camelid_core.templates.sandbox import Rendered, Request, render_apart
+from camelid_core.templates.sandbox import Rendered, RenderRequest, render_in_subprocess
 from camelid_core.testing import shadow_every_module
 
 NESTED = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import json, psutil'], check=True)"
@@ -124,6 +124,6 @@ def test_a_package_index_is_asked_without_the_files_that_lie_here(sprung, monkey
 
 
 def test_a_template_is_rendered_without_them(sprung):
-    requests = [Request([{"role": "user", "content": "Hi"}], True)]
-    assert render_apart("{{ messages[0].content }}!", requests, "", "") == [Rendered("Hi!")]
+    requests = [RenderRequest([{"role": "user", "content": "Hi"}], True)]
+    assert render_in_subprocess("{{ messages[0].content }}!", requests, "", "") == [Rendered("Hi!")]
     assert sprung() == set()

@@ -16,7 +16,7 @@ from camelid_core.testing import tiny_tokenizer
 from camelid_core.token_cache import TokenCache, cache
 from camelid_core.tokenization.encoder import Encoder
 
-cache.CHUNK = 64
+cache.SHARD_ROWS = 64
 
 
 class Slow(Encoder):

@@ -6,10 +6,10 @@ import time
 
 import pytest
 from camelid_core.errors import ModelError, UsageError
-from camelid_serve.loaded_models import LoadedModel
 from camelid_serve.chat.session import ChatSession
 from camelid_serve.engine import Sampling, TokenEvent
-from camelid_serve.generation import StreamingAnswer, ask
+from camelid_serve.generation import StreamingAnswer, generate
+from camelid_serve.loaded_models import LoadedModel
 
 SHORT = Sampling(max_new_tokens=8)
 
@@ -98,9 +98,9 @@ def test_the_base_answers_without_the_adapter(tuned: LoadedModel) -> None:
 
 def test_stop_texts_of_a_person_end_an_answer(tiny: LoadedModel) -> None:
     ids = tiny.prompt_ids(ChatSession(tiny).messages or _question())
-    whole = "".join(delta.text for delta in ask(tiny, [ids], Sampling(max_new_tokens=30)))
+    whole = "".join(delta.text for delta in generate(tiny, [ids], Sampling(max_new_tokens=30)))
     stop = whole[5:8]
-    deltas = list(ask(tiny, [ids], Sampling(max_new_tokens=30, stop=(stop,))))
+    deltas = list(generate(tiny, [ids], Sampling(max_new_tokens=30, stop=(stop,))))
     assert "".join(delta.text for delta in deltas) == deltas[-1].answer == whole.split(stop)[0].strip()
     assert deltas[-1].stats is not None
     assert deltas[-1].stats.finish == "stop"

@@ -7,16 +7,16 @@ from camelid_core.errors import ModelError, UsageError
 from camelid_core.plugins import load_host
 from camelid_core.records import Message
 from camelid_core.tokenization.encoder import Encoder
-from camelid_serve.loaded_models import LoadedModel
 from camelid_serve.engine import Sampling
-from camelid_serve.generation import Delta, ask, continuation_ids
+from camelid_serve.generation import Delta, continuation_ids, generate
+from camelid_serve.loaded_models import LoadedModel
 
 ASKED = [Message("system", "Be kind."), Message("user", "Hello?")]
 
 
 def answer(loaded: LoadedModel, messages: list[Message], tokens: int, prefix_ids: tuple[int, ...] = ()) -> list[Delta]:
     ids, known = continuation_ids(loaded, messages, prefix_ids)
-    with ask(loaded, [ids], Sampling(max_new_tokens=tokens), prefix_ids=[known]) as answers:
+    with generate(loaded, [ids], Sampling(max_new_tokens=tokens), prefix_ids=[known]) as answers:
         return list(answers)
 
 
@@ -41,7 +41,7 @@ def test_a_text_is_gone_on_with_as_it_was_trained_in_every_template(tuned: Loade
             continue
         encoder = Encoder(tuned.encoder.tokenizer, templates[name])
         asked = ASKED[1:]
-        prefix_ids = encoder.begun_ids([*asked, Message("assistant", "I think")])
+        prefix_ids = encoder.answer_prefix_ids([*asked, Message("assistant", "I think")])
         trained = encoder.example([*asked, Message("assistant", "I think of it")]).input_ids
         prompt = encoder.prompt_ids(asked)
         assert [*prompt, *prefix_ids] == trained[: len(prompt) + len(prefix_ids)], name

@@ -10,10 +10,10 @@ import pytest
 import torch
 from camelid_core.errors import ModelError, UnknownName
 from camelid_core.testing import tiny_model
-from camelid_serve.loaded_models import LoadedModel
 from camelid_serve.engine import Request, Sampling
 from camelid_serve.engines import transformers
 from camelid_serve.engines.transformers import TransformersEngine
+from camelid_serve.loaded_models import LoadedModel
 from camelid_serve.testing import collect, prompts
 from transformers import AutoModelForCausalLM
 
@@ -147,12 +147,12 @@ def test_errands_that_never_end_hold_no_answer_up(talker: LoadedModel) -> None:
     next(stream)
 
     def prompt_logprobs() -> None:
-        if engine._under_way() and len(during) < 500:
-            engine._score([5, 6, 7], None, 0)
+        if engine._running_tickets() and len(during) < 500:
+            engine._prompt_logprobs([5, 6, 7], None, 0)
             during.append(1)
-            engine._errands.append(score)
+            engine._calls.append(score)
 
-    engine._between_turns(score)
+    engine._call_between_steps(score)
     assert sum(event.token is not None for event in stream) == 49
     assert len(during) < 50, "one for each token"
 
@@ -290,7 +290,7 @@ def test_a_failure_reaches_those_who_asked_and_nobody_else(endless: Path, monkey
     def fails(*_: Any, **__: Any) -> Any:
         raise RuntimeError("out of memory")
 
-    for place, name in ((transformers, "Batch"), (engine._adapters, "use"), (model, "forward")):
+    for place, name in ((transformers, "DecodeBatch"), (engine._adapters, "activate"), (model, "forward")):
         with monkeypatch.context() as broken:
             broken.setattr(place, name, fails)
             with pytest.raises(RuntimeError, match="out of memory"):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from camelid_core.testing import tiny_model
 from camelid_serve.engines import memory_layout
-from camelid_serve.engines.memory_layout import with_transposed_weights, max_rows
+from camelid_serve.engines.memory_layout import max_rows, with_transposed_weights
 from camelid_serve.engines.transformers import TransformersEngine
 from transformers import AutoConfig, AutoModelForCausalLM
 

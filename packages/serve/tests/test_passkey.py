@@ -14,12 +14,12 @@ from camelid_core.artefacts import verify_directory
 from camelid_core.errors import DataError, ModelError
 from camelid_core.records import Message
 from camelid_core.tasks import Interrupted
-from camelid_serve.loaded_models import LoadedModel
 from camelid_serve.evaluations import passkey as module
 from camelid_serve.evaluations.haystack import FILLING, found, haystack, key_of
 from camelid_serve.evaluations.long_context_config import PasskeyConfig
 from camelid_serve.evaluations.plots import PLOT
 from camelid_serve.evaluations.result_files import RESULTS, read_results
+from camelid_serve.loaded_models import LoadedModel
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -81,10 +81,10 @@ def test_a_killed_attempt_is_gone_on_with(
 
     asked: list[int] = []
 
-    def answering(loaded: Any, items: Any, *rest: Any, **more: Any) -> Any:
+    def answering(model: Any, items: Any, *rest: Any, **more: Any) -> Any:
         left = list(items)
         asked.extend(number for number, _ in left)
-        return real(loaded, left, *rest, **more)
+        return real(model, left, *rest, **more)
 
     monkeypatch.setattr(module, "answer_many", answering)
     second = Attempt(tmp_path / "job", 2)
@@ -221,9 +221,9 @@ def test_models_of_one_base_share_it_and_one_that_fails_harms_no_other(
         loaded.append(base.name)
         load(self, model, slots, base)
 
-    def answering(loaded: Any, *rest: Any, **more: Any) -> Any:
-        for count, each in enumerate(real(loaded, *rest, **more)):
-            if loaded.reference.name == str(fragile) and count == 40:
+    def answering(model: Any, *rest: Any, **more: Any) -> Any:
+        for count, each in enumerate(real(model, *rest, **more)):
+            if model.reference.name == str(fragile) and count == 40:
                 raise RuntimeError("the device fell over")
             yield each
 

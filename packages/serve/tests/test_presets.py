@@ -10,9 +10,9 @@ import pytest
 from camelid_core.errors import UnknownName
 from camelid_core.models.reference import resolve_model
 from camelid_core.plugins import load_host
-from camelid_serve.loaded_models import recommended
 from camelid_serve.commands.common_options import preset_of
 from camelid_serve.engine import Sampling
+from camelid_serve.loaded_models import recommended
 from camelid_serve.presets import PRESETS, SUFFIXES, SYSTEMS, has_suffix, named, with_suffix, without_suffix
 from hypothesis import given
 from hypothesis import strategies as st

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from camelid_core.jobs.foreground import open_store
 from camelid_core.testing import write_jsonl
-from camelid_serve.loaded_models import LoadedModel
 from camelid_serve.commands.predict import predict
+from camelid_serve.loaded_models import LoadedModel
 from camelid_serve.predict.inputs import open_input
 
 ASKED = {"Frage": "Why <|im_end|>?", "text": "Because\n中文.", "n": 4}

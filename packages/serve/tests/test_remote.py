@@ -21,7 +21,7 @@ from camelid_core.testing import shadow_every_module
 from camelid_serve.engine import Sampling
 from camelid_serve.engine_process import child_process
 from camelid_serve.engine_process.client import EngineProcess
-from camelid_serve.generation import ask
+from camelid_serve.generation import generate
 from camelid_serve.loaded_models import LoadedModel
 
 pytestmark = pytest.mark.slow
@@ -73,7 +73,7 @@ def test_it_says_what_is_loaded(process: EngineProcess, adapter: Path) -> None:
 def test_it_answers_as_an_engine_here_does(process: EngineProcess, tuned: LoadedModel, with_adapter: bool) -> None:
     sampling = Sampling(max_new_tokens=20)
     events = list(process.chat(HELLO, sampling, tuned=with_adapter))
-    here = list(ask(tuned, [tuned.prompt_ids(HELLO)], sampling, with_adapter))[-1]
+    here = list(generate(tuned, [tuned.prompt_ids(HELLO)], sampling, with_adapter))[-1]
     assert "".join(event.text for event in events) == events[-1].answer == here.answer
     assert events[-1].facts is not None
     assert events[-1].facts["tokens"] == 20

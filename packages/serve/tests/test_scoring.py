@@ -11,11 +11,11 @@ import torch
 from camelid_core.errors import ModelError
 from camelid_core.models.reference import resolve_model
 from camelid_core.plugins import load_host
-from camelid_serve.loaded_models import LoadedModel, LoadedModels, load_model
 from camelid_serve.config import EngineConfig
-from camelid_serve.engine import Request, Sampling, TokenLogprob, TokenEvent
+from camelid_serve.engine import Request, Sampling, TokenEvent, TokenLogprob
 from camelid_serve.engines import logprobs
-from camelid_serve.generation import ask
+from camelid_serve.generation import generate
+from camelid_serve.loaded_models import LoadedModel, LoadedModels, load_model
 from transformers import AutoModelForCausalLM
 
 IDS = [7, 80, 19, 33, 201, 5, 44]
@@ -78,7 +78,7 @@ def test_a_token_that_ends_an_answer_is_scored_and_not_given_out(tiny: LoadedMod
 
 def test_probabilities_add_up_over_the_pieces_of_an_answer(tiny: LoadedModel) -> None:
     """Text may wait for the rest of a character; no token's probability is lost or told twice."""
-    with ask(tiny, [IDS, IDS[:4]], Sampling(max_new_tokens=30), logprobs=0, plain=True) as answers:
+    with generate(tiny, [IDS, IDS[:4]], Sampling(max_new_tokens=30), logprobs=0, plain=True) as answers:
         pieces = list(answers)
     for index in (0, 1):
         own = [delta for delta in pieces if delta.index == index]

@@ -45,14 +45,14 @@ def kill_at(run, step):
 
 def measured_as(monkeypatch, losses, before=lambda run: None):
     """The held-out loss, as if it were the next of `losses`; the rows are gone through all the same."""
-    left, measure = list(losses), Sft.measure
+    left, heldout_loss = list(losses), Sft.heldout_loss
 
     def measured(self, section, run, trainer):
         before(run)
-        measure(self, section, run, trainer)
+        heldout_loss(self, section, run, trainer)
         return left.pop(0)
 
-    monkeypatch.setattr(Sft, "measure", measured)
+    monkeypatch.setattr(Sft, "heldout_loss", measured)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from camelid_core.errors import UsageError
 from camelid_core.records import Message, check_roles
 from camelid_serve.engine import Sampling
-from camelid_ui.conversation_tree import MOST_TURNS, ConversationTree
+from camelid_ui.conversation_tree import MAX_TURNS, ConversationTree
 from camelid_ui.services.streaming_answers import Answer, AnswerStats
 from camelid_ui.text import Translator
 from camelid_ui.views.chat import column
@@ -25,7 +25,7 @@ STEPS = st.lists(st.tuples(st.sampled_from(DEEDS), st.integers(0, 9), SAID), max
 def said(talk):
     """Every question with its way there, and who answered what."""
     return {
-        (tuple(talk.turns[each].question for each in talk.way(index)), name, answer.text)
+        (tuple(talk.turns[each].question for each in talk.path_to(index)), name, answer.text)
         for index, turn in enumerate(talk.turns)
         for name, answer in turn.answers.items()
     }
@@ -33,18 +33,18 @@ def said(talk):
 
 def step(talk, deed, number, text):
     if deed == "ask" or not talk.path:
-        return talk.asked(text, "system").answered({"m": Answer(text, CUT), "other": Answer("o", DONE)})
+        return talk.with_question(text, "system").with_answers({"m": Answer(text, CUT), "other": Answer("o", DONE)})
     index = talk.path[number % len(talk.path)]
     return {
-        "again": lambda: talk.again(index).answered({"m": Answer(f"{text}2", DONE, ids=(1, 2))}),
-        "edit": lambda: talk.edited(index, text).answered({"m": Answer(text, DONE)}),
-        "reword": lambda: talk.reworded(index, "m", text),
+        "again": lambda: talk.with_retry(index).with_answers({"m": Answer(f"{text}2", DONE, ids=(1, 2))}),
+        "edit": lambda: talk.with_edited_question(index, text).with_answers({"m": Answer(text, DONE)}),
+        "reword": lambda: talk.with_edited_answer(index, "m", text),
         "undo": talk.undone,
         "redo": talk.redone,
-        "flip": lambda: talk.flipped(index, 1 if number % 2 else -1),
+        "flip": lambda: talk.with_version(index, 1 if number % 2 else -1),
         "branch": lambda: talk.branched(index),
-        "rate": lambda: talk.rated(index, "m", 1),
-        "prefer": lambda: talk.preferred(index, "m"),
+        "rate": lambda: talk.with_rating(index, "m", 1),
+        "prefer": lambda: talk.with_preferred_answer(index, "m"),
     }[deed]()
 
 
@@ -55,9 +55,9 @@ def shown_somewhere(talk):
         now = ConversationTree(talk.turns, waiting.pop(), talk.ident)
         seen.add(now.at)
         moves = [now.redone(), *([now.undone()] if now.path else [])]
-        moves += [now.flipped(index, by) for index in now.path for by in (-1, 1)]
+        moves += [now.with_version(index, by) for index in now.path for by in (-1, 1)]
         waiting += [each.at for each in moves if each.at not in seen]
-    return {index for at in seen for index in talk.way(at)}
+    return {index for at in seen for index in talk.path_to(at)}
 
 
 @given(STEPS)
@@ -83,11 +83,11 @@ def test_nothing_said_is_ever_lost(steps):
 def test_each_model_goes_on_with_its_own_answers_and_with_anothers_where_it_gave_none():
     talk = (
         ConversationTree()
-        .asked("one", " Be brief. ")
-        .answered({"base": Answer("base 1", DONE), "tuned": Answer("t 1", DONE)})
+        .with_question("one", " Be brief. ")
+        .with_answers({"base": Answer("base 1", DONE), "tuned": Answer("t 1", DONE)})
     )
-    talk = talk.asked("two", "Be brief.")
-    base, tuned, late = talk.columns(("base", "tuned", "late"))
+    talk = talk.with_question("two", "Be brief.")
+    base, tuned, late = talk.answer_requests(("base", "tuned", "late"))
     assert [message.content for message in base.messages] == ["Be brief.", "one", "base 1", "two"]
     assert tuned.messages[2] == Message("assistant", "t 1")
     assert late.messages[2] == Message("assistant", "base 1")
@@ -95,25 +95,36 @@ def test_each_model_goes_on_with_its_own_answers_and_with_anothers_where_it_gave
 
 def test_only_the_cut_off_are_gone_on_with():
     talk = (
-        ConversationTree().asked("one").answered({"cut": Answer("half", CUT, ids=(3,)), "whole": Answer("all", DONE)})
+        ConversationTree()
+        .with_question("one")
+        .with_answers({"cut": Answer("half", CUT, ids=(3,)), "whole": Answer("all", DONE)})
     )
-    (column_,) = talk.going_on(("cut", "whole", "absent"))
+    (column_,) = talk.continuations(("cut", "whole", "absent"))
     assert (column_.model, column_.messages[-1], column_.before.ids) == ("cut", Message("assistant", "half"), (3,))
-    assert [each.model for each in talk.reworded(0, "whole", "But").going_on(("whole",))] == ["whole"]
-    assert ConversationTree().going_on(("cut",)) == []
+    assert [each.model for each in talk.with_edited_answer(0, "whole", "But").continuations(("whole",))] == ["whole"]
+    assert ConversationTree().continuations(("cut",)) == []
 
 
 def test_asking_the_same_again_takes_another_seed():
-    talk = ConversationTree().asked("one")
-    assert talk.seeded(Sampling(seed=3)).seed == 3
-    assert talk.again(0).again(0).seeded(Sampling(seed=3)).seed == 5
-    assert talk.edited(0, "uno").seeded(Sampling(seed=3)).seed == 3
+    talk = ConversationTree().with_question("one")
+    assert talk.with_seed(Sampling(seed=3)).seed == 3
+    assert talk.with_retry(0).with_retry(0).with_seed(Sampling(seed=3)).seed == 5
+    assert talk.with_edited_question(0, "uno").with_seed(Sampling(seed=3)).seed == 3
 
 
 def test_a_preferred_answer_makes_its_rivals_bad():
-    talk = ConversationTree().asked("q").answered({"a": Answer("1", DONE), "b": Answer("2", DONE)}).again(0)
-    talk = talk.answered({"a": Answer("3", DONE)}).edited(0, "else").answered({"a": Answer("4", DONE)})
-    talk = talk.preferred(1, "a")
+    talk = (
+        ConversationTree()
+        .with_question("q")
+        .with_answers({"a": Answer("1", DONE), "b": Answer("2", DONE)})
+        .with_retry(0)
+    )
+    talk = (
+        talk.with_answers({"a": Answer("3", DONE)})
+        .with_edited_question(0, "else")
+        .with_answers({"a": Answer("4", DONE)})
+    )
+    talk = talk.with_preferred_answer(1, "a")
     ratings = [{name: answer.rating for name, answer in turn.answers.items()} for turn in talk.turns]
     assert ratings == [{"a": -1, "b": -1}, {"a": 1}, {"a": 0}]
 
@@ -135,10 +146,10 @@ def test_what_is_no_conversation_is_refused_in_a_sentence(wrong):
 
 
 def test_a_column_says_whose_answer_it_is_and_how_it_came_about():
-    talk = ConversationTree().asked("one").answered({"tuned": Answer("**text**", DONE)})
+    talk = ConversationTree().with_question("one").with_answers({"tuned": Answer("**text**", DONE)})
     mine, others = column(talk, "tuned", Translator("en")), column(talk, "base", Translator("en"))
     assert "<strong>text</strong>" in mine
-    assert "<small>5 tokens · 20.0 tokens/s · first after 0.50 s · complete</small>" in mine
+    assert "<small>5 tokens · 20.0 tokens/s · 0.50 s to first token · complete</small>" in mine
     assert "said:" not in mine
     assert "tuned said:" in others
     assert 'data-set="rate"' in mine
@@ -154,7 +165,11 @@ def test_a_column_says_whose_answer_it_is_and_how_it_came_about():
 @settings(max_examples=60, deadline=None)
 def test_nothing_said_becomes_markup(text):
     evil = f'<img src=x onerror=a>{text}<script>a</script>[x](javascript:a) ![x](http://x/y.png) <a href="x" onclick=a>'
-    talk = ConversationTree().asked(evil).answered({"<b>": Answer(evil, AnswerStats(0, 0, 0, "failed"), error=evil)})
+    talk = (
+        ConversationTree()
+        .with_question(evil)
+        .with_answers({"<b>": Answer(evil, AnswerStats(0, 0, 0, "failed"), error=evil)})
+    )
     shown = column(talk, "<b>", Translator("en"))
     for forbidden in ("<img", "<script", "<b>", 'href="javascript', '<a href="x"'):
         assert forbidden not in shown
@@ -174,8 +189,13 @@ def test_no_page_is_longer_at_markdown_than_it_may_be(texts, at, many):
 
 def test_a_text_that_would_take_too_long_is_shown_as_it_is_written():
     hostile = "[" * 400_000
-    talk = ConversationTree().asked("Why?").answered({"m": Answer(f"{hostile}<b>", DONE)}).asked("And?")
-    talk = talk.answered({"m": Answer("**because**", DONE)})
+    talk = (
+        ConversationTree()
+        .with_question("Why?")
+        .with_answers({"m": Answer(f"{hostile}<b>", DONE)})
+        .with_question("And?")
+    )
+    talk = talk.with_answers({"m": Answer("**because**", DONE)})
     shown = column(talk, "m", Translator("en"))
     assert f'<pre class="unformatted">{hostile}&lt;b&gt;</pre>' in shown
     assert "too many brackets" in shown
@@ -183,8 +203,8 @@ def test_a_text_that_would_take_too_long_is_shown_as_it_is_written():
 
 
 def test_a_conversation_of_more_turns_than_are_drawn_is_refused():
-    talk = ConversationTree().asked("Why?").answered({"m": Answer("x", DONE)}).to_json()
+    talk = ConversationTree().with_question("Why?").with_answers({"m": Answer("x", DONE)}).to_json()
     turn = talk["turns"][0]
-    talk["turns"] = [{**turn, "parent": -1} for _ in range(MOST_TURNS + 1)]
+    talk["turns"] = [{**turn, "parent": -1} for _ in range(MAX_TURNS + 1)]
     with pytest.raises(UsageError, match="5,001 turns; at most 5,000"):
         ConversationTree.from_json(talk)

@@ -9,16 +9,8 @@ from camelid_core.config import Config
 from camelid_serve.config import PredictConfig
 from camelid_serve.engine import Sampling
 from camelid_train.config import MergeConfig, Recipe
-from camelid_ui.field_values import (
-    Invalid,
-    build,
-    command_line,
-    default_values,
-    flat,
-    config_fields,
-    overrides,
-    values_of,
-)
+from camelid_ui.config_fields import config_fields
+from camelid_ui.field_values import InvalidFields, build, command_line, default_values, flat, overrides, values_of
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field
@@ -61,14 +53,18 @@ def test_defaults_make_the_default_configuration(cls):
 
 @pytest.mark.parametrize("cls", REQUIRED)
 def test_every_knob_says_what_it_is(cls):
-    assert [knob.path for knob in config_fields(cls) if not knob.help] == []
-    assert [knob.path for knob in config_fields(cls) if knob.kind == "choice" and len(knob.choices) < 2] == []
+    assert [config_field.path for config_field in config_fields(cls) if not config_field.help] == []
+    assert [
+        config_field.path
+        for config_field in config_fields(cls)
+        if config_field.kind == "choice" and len(config_field.choices) < 2
+    ] == []
 
 
 @pytest.mark.parametrize("cls", REQUIRED)
 def test_nothing_is_left_out(cls):
     """Every leaf of the configuration is a knob, except those with one possible value."""
-    shown = {knob.path for knob in config_fields(cls)}
+    shown = {config_field.path for config_field in config_fields(cls)}
     hidden = set(flat(cls.model_validate(REQUIRED[cls]))) - shown
     assert hidden <= {"method.type", "objective.type", "launch.processes", "launch.nodes"}
 
@@ -106,20 +102,20 @@ def test_text_of_widgets_becomes_values():
     ],
 )
 def test_an_error_names_its_field(path, value, words):
-    with pytest.raises(Invalid) as caught:
+    with pytest.raises(InvalidFields) as caught:
         build(Recipe, {path: value})
     assert list(caught.value.errors) == [path]
     assert words in caught.value.errors[path]
 
 
 def test_several_errors_are_told_at_once():
-    with pytest.raises(Invalid) as caught:
+    with pytest.raises(InvalidFields) as caught:
         build(Recipe, {"data.cutoff": 1, "train.epochs": 0})
     assert set(caught.value.errors) == {"data.cutoff", "train.epochs"}
 
 
 def test_a_section_of_two_forms_is_a_choice_and_its_fields():
-    found = {knob.path: knob for knob in config_fields(Choice)}
+    found = {config_field.path: config_field for config_field in config_fields(Choice)}
     assert found["method.type"].choices == ("small", "large")
     assert found["method.size"].variants == {"small"}
     assert found["fast"].kind == "flag"
@@ -128,7 +124,11 @@ def test_a_section_of_two_forms_is_a_choice_and_its_fields():
 
 
 def test_a_field_that_forms_mean_differently_is_a_knob_for_each():
-    found = {knob.key: knob for knob in config_fields(Recipe) if knob.path == "method.initial"}
+    found = {
+        config_field.key: config_field
+        for config_field in config_fields(Recipe)
+        if config_field.path == "method.initial"
+    }
     assert set(found) == {"method.initial", "method.initial@prompt"}
     assert found["method.initial@prompt"].choices == ("vocabulary", "random")
     values = {"method.type": "prompt", "method.initial": "eva", "method.initial@prompt": "random"}
@@ -146,20 +146,20 @@ def test_every_method_comes_back_from_its_widgets_and_its_command_line(method):
 
 
 def test_an_error_in_a_chosen_forms_field_is_found_there():
-    with pytest.raises(Invalid) as caught:
+    with pytest.raises(InvalidFields) as caught:
         build(Recipe, {"method.type": "adalora", "method.every": 0, "method.r": 0})
     assert list(caught.value.errors) == ["method.every"]
 
 
 def test_several_of_a_few_names_are_chosen_and_not_typed():
-    found = next(knob for knob in config_fields(Recipe) if knob.path == "train.report_to")
+    found = next(config_field for config_field in config_fields(Recipe) if config_field.path == "train.report_to")
     assert found.kind == "lines"
     assert "tensorboard" in found.choices
     assert build(Recipe, {"train.report_to": ["tensorboard"]}).train.report_to == ["tensorboard"]
 
 
 def test_bounds_are_said_in_signs():
-    found = {knob.path: knob.bounds for knob in config_fields(Recipe)}
+    found = {config_field.path: config_field.bounds for config_field in config_fields(Recipe)}
     assert found["method.r"] == "1–1024"
     assert found["train.learning_rate"] == "> 0, < 10"
     assert found["train.save_steps"] == "≥ 1"
@@ -180,6 +180,6 @@ def test_pairs_survive_the_way_through_a_text_and_a_command_line(caps):
 
 
 def test_a_pair_without_a_number_is_an_error_at_its_field():
-    with pytest.raises(Invalid) as caught:
+    with pytest.raises(InvalidFields) as caught:
         build(Recipe, {**default_values(Recipe), "data.caps": "alpaca"})
     assert [path.partition(".caps")[0] for path in caught.value.errors] == ["data"]

@@ -7,24 +7,25 @@ import pytest
 from camelid_serve.config import PredictConfig
 from camelid_serve.engine import Sampling
 from camelid_train.config import MergeConfig, Recipe
-from camelid_ui.config_form import ConfigForm, words
-from camelid_ui.field_values import Invalid, config_fields
+from camelid_ui.config_fields import config_fields
+from camelid_ui.config_form import ConfigForm, field_texts
+from camelid_ui.field_values import InvalidFields
 
 
 @pytest.mark.parametrize("cls", [Recipe, MergeConfig, PredictConfig, Sampling])
 def test_the_drawer_has_every_knob_once(cls):
     with gr.Blocks(analytics_enabled=False):
         form = ConfigForm(cls, "f")
-        form.place(config_fields(cls)[0].key)
-        form.drawer()
-    assert set(form.widgets) == {knob.key for knob in config_fields(cls)}
+        form.add_fields(config_fields(cls)[0].key)
+        form.add_drawer()
+    assert set(form.widgets) == {config_field.key for config_field in config_fields(cls)}
     assert len({widget.elem_id for widget in form.inputs}) == len(form.inputs)
 
 
 def test_widgets_give_the_configuration_they_show():
     with gr.Blocks(analytics_enabled=False):
         form = ConfigForm(Recipe, "f")
-        form.drawer()
+        form.add_drawer()
     assert form.config([widget.value for widget in form.inputs]) == Recipe()
     updates = form.fill(Recipe().with_overrides(["train.seed=9", "train.max_steps=4"]))
     values = [update["value"] for update in updates]
@@ -35,20 +36,20 @@ def test_widgets_give_the_configuration_they_show():
 def test_an_error_is_put_at_its_widget_and_taken_away_again():
     with gr.Blocks(analytics_enabled=False):
         form = ConfigForm(Recipe, "f")
-        form.drawer()
+        form.add_drawer()
     paths = list(form.widgets)
-    problem = Invalid("", {"data.sources.0": "Not there.", "method.lora.r": "Too small.", "elsewhere": "Odd."})
-    wrong, updates = form.mark(problem)
+    problem = InvalidFields("", {"data.sources.0": "Not there.", "method.lora.r": "Too small.", "elsewhere": "Odd."})
+    wrong, updates = form.mark_errors(problem)
     assert wrong == ["data.sources", "method.r"]
     assert updates[paths.index("method.r")]["info"] == "Too small."
     assert form.other_errors(problem) == "elsewhere: Odd."
-    still, cleared = form.mark(None, wrong)
+    still, cleared = form.mark_errors(None, wrong)
     assert still == []
     assert "camelid-invalid" not in cleared[paths.index("method.r")]["elem_classes"]
 
 
 def test_what_classes_say_is_in_the_table_of_words():
-    table = words([Recipe])
+    table = field_texts([Recipe])
     assert table["label.train.batch_size"] == "Batch size"
     assert "(1–4096)" in table["help.train.batch_size"]
 
@@ -56,8 +57,8 @@ def test_what_classes_say_is_in_the_table_of_words():
 def test_only_the_chosen_methods_knobs_are_shown():
     with gr.Blocks(analytics_enabled=False) as demo:
         form = ConfigForm(Recipe, "f")
-        form.drawer()
-        form.follow()
+        form.add_drawer()
+        form.show_chosen_variant()
     shown = {key for key, widget in form.widgets.items() if widget.visible}
     assert {"method.type", "method.r"} <= shown
     assert not {"method.shard", "method.targets@ia3"} & shown

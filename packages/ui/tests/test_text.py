@@ -12,8 +12,8 @@ import pytest
 from camelid_core.plugins import load_host
 from camelid_serve.presets import PRESETS
 from camelid_ui.app import FORMS, i18n
-from camelid_ui.config_form import words
-from camelid_ui.field_values import config_fields
+from camelid_ui.config_fields import config_fields
+from camelid_ui.config_form import field_texts
 from camelid_ui.pages import OURS
 from camelid_ui.services.training.selection import WAYS
 from camelid_ui.text import LOCALES, Translator, strings, t, translator_for
@@ -36,8 +36,11 @@ def test_a_sentence_takes_the_same_values_in_every_language(key):
 
 
 def test_every_field_has_a_chinese_name_and_help():
-    every = [knob for cls in FORMS for knob in config_fields(cls)]
-    labels, helps = {f"label.{knob.path}" for knob in every}, {f"help.{knob.key}" for knob in every}
+    every = [config_field for cls in FORMS for config_field in config_fields(cls)]
+    labels, helps = (
+        {f"label.{config_field.path}" for config_field in every},
+        {f"help.{config_field.key}" for config_field in every},
+    )
     ways = {f"help.{section}.type={way.name}" for section in WAYS for way in load_host().registry(WAYS[section])}
     assert (labels | helps | ways) - set(strings("zh")) == set()
     named = {key for locale in LOCALES for key in strings(locale) if key.startswith(("label.", "help."))}
@@ -51,7 +54,7 @@ def test_a_text_that_two_forms_share_is_true_for_both():
     """The browser has one text for a field's name, whichever form it stands in."""
     said: dict[str, set[str]] = {}
     for cls in FORMS:
-        for key, text in words([cls]).items():
+        for key, text in field_texts([cls]).items():
             said.setdefault(key, set()).add(text)
     assert {key for key, texts in said.items() if len(texts) > 1} - set(strings("en")) == set()
 
@@ -88,6 +91,8 @@ def test_names_that_plugins_add_are_said_as_they_are():
 def test_the_browser_gets_what_classes_say():
     table = i18n().translations
     assert table["en"]["label_train_seed"] == "Seed"
-    assert table["zh"]["label_train_seed"] == "种子"
-    assert table["en"]["help_train_weight_decay"] == "AdamW's weight decay. (0–1)"
+    assert table["zh"]["label_train_seed"] == "随机种子"
+    assert (
+        table["en"]["help_train_weight_decay"] == "Weight decay of AdamW, decoupled from the gradient; 0 is none. (0–1)"
+    )
     assert table["zh"]["help_train_weight_decay"] == "AdamW 的权重衰减。 (0–1)"

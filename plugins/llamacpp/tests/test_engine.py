@@ -12,10 +12,10 @@ import torch
 from camelid_core.errors import ModelError, UnknownName
 from camelid_core.plugins import load_host
 from camelid_llamacpp import model as native
-from camelid_serve.loaded_models import LoadedModel, load_model
 from camelid_serve.config import EngineConfig
 from camelid_serve.engine import Request, Sampling
 from camelid_serve.engines.transformers import TransformersEngine
+from camelid_serve.loaded_models import LoadedModel, load_model
 from camelid_serve.testing import collect, prompts
 
 LONG = Sampling(max_new_tokens=60_000)

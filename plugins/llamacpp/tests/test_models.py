@@ -22,12 +22,12 @@ from camelid_core.records import Message
 from camelid_core.testing import CONVERSATIONS
 from camelid_core.tokenization.encoder import Encoder
 from camelid_llamacpp import c_api
-from camelid_serve.loaded_models import LoadedModel, load_model
 from camelid_serve.commands import serve
 from camelid_serve.config import EngineConfig
 from camelid_serve.engine import Sampling
 from camelid_serve.engine_process.client import EngineProcess
-from camelid_serve.generation import ask
+from camelid_serve.generation import generate
+from camelid_serve.loaded_models import LoadedModel, load_model
 from transformers import AutoTokenizer
 
 
@@ -185,7 +185,7 @@ def test_a_process_of_its_own_holds_it(file: Callable[[str], Path], tiny: Loaded
     with EngineProcess() as process:
         list(process.load_all({"tiny": str(file("f32"))}, EngineConfig(dtype="float32")))
         there = list(process.chat(asked, sampling))[-1]
-    with ask(tiny, [tiny.prompt_ids(asked)], sampling) as answers:
+    with generate(tiny, [tiny.prompt_ids(asked)], sampling) as answers:
         here = list(answers)[-1]
     assert there.answer == here.answer
 

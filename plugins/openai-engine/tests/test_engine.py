@@ -21,11 +21,11 @@ from camelid_openai_engine.flavours import FLAVOURS
 from camelid_openai_engine.loading import connect
 from camelid_openai_engine.options import ClientOptions
 from camelid_openai_engine.wire_formats import Piece
-from camelid_serve.loaded_models import LoadedModel, LoadedModels, load_model
 from camelid_serve.commands.chat import chat
 from camelid_serve.config import Opening
 from camelid_serve.engine import PromptTooLong, Request, Sampling, TokenEvent
-from camelid_serve.generation import ask
+from camelid_serve.generation import generate
+from camelid_serve.loaded_models import LoadedModel, LoadedModels, load_model
 
 from .upstreams import Answer, models, sse, upstream
 
@@ -111,7 +111,7 @@ def test_text_comes_as_it_does_from_the_model_itself(served: str, base: Any, tin
         prompts = [[40, 41, 42], [70, 71]]
         here, there = ([], [])
         for loaded, said in ((tiny, here), (other, there)):
-            with ask(loaded, prompts, Sampling(max_new_tokens=20)) as answers:
+            with generate(loaded, prompts, Sampling(max_new_tokens=20)) as answers:
                 said += sorted((delta.index, delta.answer, delta.ids) for delta in answers if delta.facts)
         assert there == here
     finally:

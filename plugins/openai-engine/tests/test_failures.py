@@ -15,7 +15,7 @@ from camelid_openai_engine.loading import connect
 from camelid_openai_engine.options import ClientOptions
 from camelid_openai_engine.server import find_program
 from camelid_serve.engine import ENGINE_KEY, Request, Sampling
-from camelid_serve.engine_spec import parse_engine_spec, format_engine_spec
+from camelid_serve.engine_spec import format_engine_spec, parse_engine_spec
 
 from .upstreams import Answer, models, ok, sse, upstream
 

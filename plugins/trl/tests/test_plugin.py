@@ -142,7 +142,7 @@ def test_groups_are_whole_and_every_process_has_its_share(count, prompts, group,
         share.set_epoch(epoch)
     whole = [[index for piece in pieces for index in piece] for pieces in zip(*shares, strict=True)]
     assert len(whole) == len(shares[0]) == count // prompts * times
-    steps, taken = GRPO.one_pass(GrpoObjective(group=group), count, prompts * group)
+    steps, taken = GRPO.one_epoch(GrpoObjective(group=group), count, prompts * group)
     assert (steps * times, taken) == (len(whole), sum(map(len, whole[::times])))
     assert all(len(batch) == prompts * group for batch in whole)
     assert all(batch.count(index) == group for batch in whole for index in batch)

@@ -17,7 +17,7 @@ from .errors import TemplateError
 from .models.adapters import ModelAdapter, infer_targets
 from .records import Message
 from .special_tokens import special_tokens
-from .templates.chat_template_export import marked
+from .templates.chat_template_export import render_chat_template
 from .templates.segments import text_of, trained_spans
 from .templates.template import PromptTemplate
 from .tokenization.encoder import IGNORE, Encoder
@@ -101,7 +101,7 @@ def _assert_same_bytes(template: PromptTemplate, tokenizer: Any, messages: Seque
     eos, bos = tokenizer.eos_token or "", tokenizer.bos_token or ""
     for turns, render, generation in ((messages, template.render, False), (messages[:-1], template.prompt, True)):
         segments = render(turns)
-        ours, theirs = text_of(segments, eos, bos), marked(template.jinja(), turns, eos, generation, bos)
+        ours, theirs = text_of(segments, eos, bos), render_chat_template(template.jinja(), turns, eos, generation, bos)
         assert ours == theirs.text, f"{template.name}: Jinja renders {theirs.text!r}, the template {ours!r}"
         if not generation:
             spans = trained_spans(segments, eos, bos)

@@ -6,25 +6,25 @@ import io
 import json
 
 import pytest
-from camelid_core.commands.output import ProgressPrinter, show
+from camelid_core.commands.output import ProgressPrinter, print_rows
 
 ROWS = [{"name": "a", "rows": 12345, "tags": ["x", "y"]}, {"name": "中文名", "rows": 7, "tags": []}]
 
 
 def test_json_is_the_rows_themselves(capsys):
-    show(ROWS, True)
+    print_rows(ROWS, True)
     assert json.loads(capsys.readouterr().out) == ROWS
 
 
 def test_a_table_is_aligned_by_what_a_terminal_shows(capsys):
-    show(ROWS, False)
+    print_rows(ROWS, False)
     lines = capsys.readouterr().out.splitlines()
     assert lines == ["name    rows    tags", "a       12,345  x, y", "中文名  7"]
 
 
 @pytest.mark.parametrize(("as_json", "printed"), [(False, "Nobody.\n"), (True, "[]\n")])
 def test_nothing_to_list_is_said(capsys, as_json, printed):
-    show([], as_json, empty="Nobody.")
+    print_rows([], as_json, empty="Nobody.")
     assert capsys.readouterr().out == printed
 
 

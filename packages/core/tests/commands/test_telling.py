@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from camelid_core.commands.event_messages import preflight
+from camelid_core.commands.event_messages import preflight_lines
 
 EVENT = {
     "total_tokens": 31633, "trained_tokens": 13315, "passes": 1.0, "steps": 80, "batch_size": 4, "accumulation": 2,
@@ -17,7 +17,7 @@ MEASURED = {"peak_memory": 2_160_000_000, "free_memory": 20_830_000_000, "longes
     ("seconds", "words"), [(4.21, "4.2 s"), (12.4, "12 s"), (200.0, "3 min 20 s"), (18720.0, "5 h 12 min")]
 )
 def test_what_a_run_will_take(seconds, words):
-    first, second, third, note = preflight(EVENT | MEASURED | {"step_seconds": 0.25, "eta": seconds})
+    first, second, third, note = preflight_lines(EVENT | MEASURED | {"step_seconds": 0.25, "eta": seconds})
     assert first == (
         "Pre-flight: the longest rows (126 tokens) take 2.16 GB of 20.83 GB of memory and 0.31 s a step. An average "
         f"step takes about 0.25 s, all 80 of them {words}."
@@ -31,4 +31,4 @@ def test_what_a_run_will_take(seconds, words):
 
 
 def test_what_was_not_measured_is_not_told():
-    assert len(list(preflight(EVENT))) == 3
+    assert len(list(preflight_lines(EVENT))) == 3

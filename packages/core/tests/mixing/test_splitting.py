@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from camelid_core.mixing.heldout import heldout
+from camelid_core.mixing.heldout import Choice, HeldOut
 from camelid_core.quality import prompt_key
 from camelid_core.records import alpaca
 from hypothesis import given
 from hypothesis import strategies as st
+
+
+def heldout(rows, count: int, seed: int) -> HeldOut:
+    choice = Choice(count, seed)
+    for number, record in enumerate(rows):
+        choice.see(record, row=number)
+    return choice.made()
+
 
 prompts = st.lists(st.integers(0, 60), max_size=150)
 spaces = st.sampled_from(["What is {}?", "what  is {}?", " What is\n{}? "])

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 from camelid_core.errors import DataError, MissingPackage
-from camelid_core.quality import LINTS, Contamination, LanguageSample, NearIndex, contamination
+from camelid_core.quality import LINTS, Contamination, LanguageSample, NearIndex
 from camelid_core.records import alpaca
 from hypothesis import given
 from hypothesis import strategies as st
@@ -67,8 +67,8 @@ def test_rows_of_an_evaluation_set_are_found_whatever_stands_around_them():
         alpaca("Read: " + LONG.upper().replace(" ", ", "), "No."),
         alpaca("One", "Two " + LONG[:60]),  # only 12 of its words
     ]
-    assert [number for number, _ in contamination(rows, evaluation)] == [2]
     finder = Contamination(evaluation)
+    assert [number for number, row in enumerate(rows, 1) if finder.find(row)] == [2]
     assert "with row 2 of the evaluation set" in finder.find(rows[1])
     assert not finder.lint().find(rows[0])
 

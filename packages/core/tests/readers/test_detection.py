@@ -7,8 +7,9 @@ import json
 
 import pytest
 from camelid_core.errors import DataError
-from camelid_core.readers import Columns, Faults, detect, flan_rows, read
+from camelid_core.readers import Columns, Faults, detect, read
 from camelid_core.readers.column_proposal import propose
+from camelid_core.readers.flan import FlanRows
 from camelid_core.readers.selection import choose, looks_like_header
 
 CHAT = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
@@ -139,7 +140,8 @@ def test_flan_can_keep_what_is_escaped(flan):
     kept = list(read(flan, faults=faults, keep_escapes=True))
     assert kept[0].messages[0].content == "What is 2 + 3?\\nOptions:\\n(A) 5"
     assert not faults.notes
-    assert list(flan_rows(flan, keep_escapes=True)) == [(n, *row) for n, row in enumerate(FLAN, 1)]
+    found = [(n, *row.values()) for n, row in FlanRows(flan, Faults(), keep_escapes=True)]
+    assert found == [(n, *row) for n, row in enumerate(FLAN, 1)]
 
 
 def test_a_tsv_with_a_header_is_a_table(tmp_path):

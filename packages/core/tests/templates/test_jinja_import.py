@@ -6,7 +6,7 @@ import pytest
 from camelid_core.errors import TemplateError
 from camelid_core.plugins import load_host
 from camelid_core.records import Message
-from camelid_core.templates.chat_template_export import marked
+from camelid_core.templates.chat_template_export import render_chat_template
 from camelid_core.templates.chat_template_import import import_template
 from camelid_core.templates.segments import text_of, trained_spans
 from camelid_core.testing import assert_template_contract, takes_system, tiny_tokenizer
@@ -84,7 +84,7 @@ def test_what_is_imported_writes_what_the_jinja_writes(family, messages):
     if messages[0].role == "system" and (not takes_system(template) or not messages[0].content.strip()):
         messages = messages[1:]
     for render, turns, prompt in ((template.render, messages, False), (template.prompt, messages[:-1], True)):
-        theirs = marked(FAITHFUL[family], turns, "</s>", prompt, "<s>").text
+        theirs = render_chat_template(FAITHFUL[family], turns, "</s>", prompt, "<s>").text
         assert text_of(render(turns)) == theirs
 
 

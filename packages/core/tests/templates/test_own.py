@@ -10,7 +10,7 @@ from camelid_core.models.reference import resolve_model
 from camelid_core.plugins import load_host
 from camelid_core.records import Message
 from camelid_core.template_contract import check_contract, make_contract
-from camelid_core.templates.hf_chat_template import OwnTemplate, chat_template_of
+from camelid_core.templates.hf_chat_template import ModelChatTemplate, read_chat_template
 from camelid_core.testing import tiny_tokenizer
 from camelid_core.tokenization.encoder import Encoder
 
@@ -38,7 +38,7 @@ def test_an_encoder_takes_the_tokenizers_own(brought):
 
 def test_of_several_named_templates_it_is_the_default(brought):
     brought.chat_template = {"default": SOURCE, "tool_use": "{{ 1 }}"}
-    assert OwnTemplate().for_tokenizer(brought).stops == ("<|im_end|>",)
+    assert ModelChatTemplate().for_tokenizer(brought).stops == ("<|im_end|>",)
     brought.chat_template = SOURCE
 
 
@@ -47,17 +47,19 @@ def test_an_artefact_keeps_what_it_was_trained_with(brought):
     assert contract.name == "own"
     again = tiny_tokenizer()
     again.chat_template = contract.jinja  # as an adapter's directory brings it
-    check_contract(contract, Encoder(again, OwnTemplate()).template, again)
-    assert Encoder(again, OwnTemplate()).prompt_ids(ASKED) == Encoder(brought, OwnTemplate()).prompt_ids(ASKED)
+    check_contract(contract, Encoder(again, ModelChatTemplate()).template, again)
+    assert Encoder(again, ModelChatTemplate()).prompt_ids(ASKED) == Encoder(brought, ModelChatTemplate()).prompt_ids(
+        ASKED
+    )
 
 
 def test_a_model_without_one_says_so():
     with pytest.raises(TemplateError, match="brings no chat template of its own; choose one with --template"):
-        Encoder(tiny_tokenizer(), OwnTemplate())
+        Encoder(tiny_tokenizer(), ModelChatTemplate())
 
 
 def test_without_a_model_it_is_nothing_yet():
-    own = OwnTemplate()
+    own = ModelChatTemplate()
     for use in (own.jinja, lambda: own.render(ASKED), lambda: own.prompt(ASKED)):
         with pytest.raises(TemplateError, match="template 'own' is a model's own: say which model"):
             use()
@@ -82,8 +84,8 @@ def test_a_model_that_brings_one_is_prompted_with_it(home, tmp_path):
     ],
 )
 def test_where_a_model_keeps_its_template(tmp_path, config, found):
-    assert chat_template_of(tmp_path) == ""
+    assert read_chat_template(tmp_path) == ""
     (tmp_path / "tokenizer_config.json").write_text(config)
-    assert chat_template_of(tmp_path) == found
+    assert read_chat_template(tmp_path) == found
     (tmp_path / "chat_template.jinja").write_text("{{ 1 }}")
-    assert chat_template_of(tmp_path) == "{{ 1 }}"
+    assert read_chat_template(tmp_path) == "{{ 1 }}"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from camelid_core.plugins import load_host
 from camelid_core.records import Message
-from camelid_core.templates.chat_template_export import marked
+from camelid_core.templates.chat_template_export import render_chat_template
 from camelid_core.templates.segments import text_of, trained_spans
 from camelid_core.testing import assert_template_contract, takes_system
 from camelid_core.tokenization.encoder import IGNORE, Encoder
@@ -77,9 +77,9 @@ def check_inert(encoder: Encoder, messages: tuple[Message, ...], ids: list[int])
 def check_jinja(template: Any, tokenizer: Any, messages: tuple[Message, ...]) -> None:
     eos, bos = tokenizer.eos_token or "", tokenizer.bos_token or ""
     segments = template.render(messages)
-    whole = marked(template.jinja(), messages, eos, False, bos)
+    whole = render_chat_template(template.jinja(), messages, eos, False, bos)
     assert whole == (text_of(segments, eos, bos), trained_spans(segments, eos, bos))
-    asked = marked(template.jinja(), messages[:-1], eos, True, bos)
+    asked = render_chat_template(template.jinja(), messages[:-1], eos, True, bos)
     assert asked.text == text_of(template.prompt(messages[:-1]), eos, bos)
 
 

@@ -9,8 +9,8 @@ import pytest
 from camelid_core.builtin.templates import ALPACA, CHATML, TULU, VICUNA
 from camelid_core.records import alpaca
 from camelid_core.testing import tiny_tokenizer
-from camelid_core.tokenization.encoder import INSIDE, START, Encoder, _Run
-from camelid_core.tokenization.stable_prefix import fixed_length, splits_into_words
+from camelid_core.tokenization.encoder import AT_START, INSIDE_TEXT, Encoder, _Span
+from camelid_core.tokenization.stable_prefix import splits_into_words, stable_prefix_length
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -62,7 +62,7 @@ class Slow(Encoder):
 
     def _text_run(self, runs, text, trained, constant, fixed):
         place = super()._text_run(runs, text, trained, False, False).encoder
-        return _Run(trained, False, [], "".join(text), place)
+        return _Span(trained, False, [], "".join(text), place)
 
 
 piece = st.sampled_from(
@@ -122,5 +122,7 @@ def test_an_added_token_is_not_cut_in_two():
     for added in ((), ("n:\nyes", "e.")):
         tokenizer = made(json.dumps(WORDS), added=added)
         encoder = Encoder(tokenizer, ALPACA)._encoders
-        ends.append(fixed_length(preamble, tokenizer.backend_tokenizer, encoder[START], encoder[INSIDE]))
+        ends.append(
+            stable_prefix_length(preamble, tokenizer.backend_tokenizer, encoder[AT_START], encoder[INSIDE_TEXT])
+        )
     assert ends[1] < ends[0] == len(preamble) - 2

@@ -15,7 +15,7 @@ from camelid_core.errors import ModelError
 from camelid_core.models.reference import Reference
 from camelid_core.models.rope import rope_parameters
 
-from .engine import CanDie, CannotShare, Engine, Report, HotSwapsAdapters
+from .engine import CanDie, CannotShare, Engine, HotSwapsAdapters, Report
 from .engine_spec import ChosenEngine
 
 Placement = tuple[Engine, str | None]

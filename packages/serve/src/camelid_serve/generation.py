@@ -1,6 +1,6 @@
-"""Prompts in, text out: the one path from token ids to answers for chat, predict, evaluation and pages.
+"""Text generation: prompts in, streamed answers out; the one path for chat, batch prediction, evaluation and the API.
 
-Knows engines, detokenising, stop texts and how a template reads an answer. Knows no files and no screens.
+Knows engines, detokenisation, stop texts and how a template parses an answer. Knows no files and no screens.
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ from typing import Any, Self
 from camelid_core.errors import UsageError
 from camelid_core.records import Message
 
+from .engine import FinishReason, PromptTooLong, Request, Sampling, TokenEvent, TokenLogprob
 from .loaded_models import LoadedModel
-from .engine import FinishReason, PromptTooLong, Request, Sampling, TokenLogprob, TokenEvent
 from .text_stream import TextStream
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerStats:
-    """How an answer came about. `seconds` counts from the question, `first_token` to the first token."""
+    """Token counts, finish reason and times of one answer. `seconds` is the latency from the request to the end,
+    `first_token` that to the first token (time to first token)."""
 
     finish: FinishReason
     tokens: int
@@ -30,7 +31,7 @@ class AnswerStats:
 
     @property
     def tokens_per_second(self) -> float:
-        """Tokens after the first one by the time they took: reading the prompt is not counted."""
+        """Decoding speed: tokens after the first one by the time they took, so that prefill is not counted."""
         took = self.seconds - self.first_token
         return (self.tokens - 1) / took if self.tokens > 1 and took > 0 else 0.0
 
@@ -40,23 +41,24 @@ class AnswerStats:
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """New text of prompt `index`, and its tokens' probabilities where those were asked for. The last one has
-    `stats`, the whole `answer` as the template reads it, and its tokens' `ids`; `news` are those since the last."""
+    """New text of the answer to prompt `index`, its token ids since the last delta (`new_ids`), and their
+    log-probabilities where those were requested. The last delta has `stats`, the whole `answer` as the template parses
+    it, and all its token `ids`."""
 
     index: int
     text: str
     answer: str = ""
     stats: AnswerStats | None = None
-    scored: tuple[TokenLogprob, ...] = ()
+    logprobs: tuple[TokenLogprob, ...] = ()
     ids: tuple[int, ...] = ()
-    news: tuple[int, ...] = ()
+    new_ids: tuple[int, ...] = ()
 
 
 class AnswerStream:
-    """Answers to several prompts as they grow, in whatever order they come. Closing it stops the work on them.
+    """Streamed answers to several prompts: deltas in the order in which they come. Closing it cancels the requests.
 
-    `prefix_ids` has, by prompt, the tokens that its answer begins with: it goes on after them, and the first delta has
-    all that was said before.
+    `prefix_ids` has, by prompt, the tokens that its answer begins with: generation continues after them, and the first
+    delta includes their text.
     """
 
     def __init__(
@@ -69,11 +71,11 @@ class AnswerStream:
         logprobs: int | None = None,
         prefix_ids: Sequence[Sequence[int]] = (),
     ) -> None:
-        each = [sampling] * len(prompts) if isinstance(sampling, Sampling) else sampling
-        rows = list(zip(prompts, each, prefix_ids or [()] * len(prompts), strict=True))
-        self._growing = [StreamingAnswer(loaded, len(ids), one, plain, said) for ids, one, said in rows]
+        samplings = [sampling] * len(prompts) if isinstance(sampling, Sampling) else sampling
+        requests = list(zip(prompts, samplings, prefix_ids or [()] * len(prompts), strict=True))
+        self._answers = [StreamingAnswer(loaded, len(ids), each, plain, prefix) for ids, each, prefix in requests]
         self._stream = loaded.engine.stream(
-            [Request([*ids, *said], one, adapter, loaded.stops, logprobs) for ids, one, said in rows]
+            [Request([*ids, *prefix], each, adapter, loaded.stops, logprobs) for ids, each, prefix in requests]
         )
         self._deltas = self._run()
 
@@ -84,7 +86,7 @@ class AnswerStream:
         return next(self._deltas)
 
     def cancel(self, index: int = 0) -> None:
-        """End one answer with what is there. From any thread."""
+        """Finish one answer as cancelled, with what was generated so far. From any thread."""
         self._stream.cancel(index)
 
     def close(self) -> None:
@@ -98,32 +100,32 @@ class AnswerStream:
 
     def _run(self) -> Iterator[Delta]:
         for event in self._stream:
-            growing = self._growing[event.index]
-            delta = growing.take(event)
-            if growing.stopped:
+            answer = self._answers[event.index]
+            delta = answer.take(event)
+            if answer.stopped:
                 self._stream.cancel(event.index)
             if delta is not None:
                 yield replace(delta, index=event.index)
 
 
 class StreamingAnswer:
-    """One answer on its way."""
+    """One answer while it is generated: its tokens, its text so far and how much of both was given out."""
 
     def __init__(
         self, loaded: LoadedModel, prompt_tokens: int, sampling: Sampling, plain: bool, prefix_ids: Sequence[int] = ()
     ) -> None:
-        own = () if plain else loaded.stop_texts
-        self._text = TextStream(loaded.decode, (*own, *sampling.stop))
+        template_stops = () if plain else loaded.stop_texts
+        self._text = TextStream(loaded.decode, (*template_stops, *sampling.stop))
         self._parse = str if plain else loaded.template.parse
-        self._scored: list[TokenLogprob] = []
+        self._logprobs: list[TokenLogprob] = []
         self._prompt_tokens = prompt_tokens
         self._started = time.monotonic()
-        self._first = 0.0
+        self._first_token = 0.0
         self._tokens = 0
         self._ids = list(prefix_ids)
-        self._told = len(prefix_ids)
+        self._ids_sent = len(prefix_ids)
         self._raw = "".join(self._text.push(token) for token in prefix_ids)
-        self._shown = ""
+        self._text_sent = ""
         self._done = False
 
     @property
@@ -131,51 +133,51 @@ class StreamingAnswer:
         return self._text.stopped
 
     def take(self, event: TokenEvent) -> Delta | None:
-        """The delta to give out for an event, if there is one."""
+        """The delta for an event of the engine, if there is one."""
         if self._done:
             return None
         if event.token_logprob is not None:
-            self._scored.append(event.token_logprob)
+            self._logprobs.append(event.token_logprob)
         if event.token is not None:
             self._tokens += 1
-            self._first = self._first or event.at - self._started
+            self._first_token = self._first_token or event.at - self._started
             self._ids.append(event.token)
             self._raw += self._text.push(event.token)
         finish: FinishReason | None = "stop" if self.stopped else event.finish
         if finish is not None:
             return self._end(finish, event.at)
-        text = self._news()
-        return Delta(0, text, scored=self._flushed(), news=self._new_ids()) if text else None
+        text = self._new_text()
+        return Delta(0, text, logprobs=self._new_logprobs(), new_ids=self._new_ids()) if text else None
 
     def _end(self, finish: FinishReason, at: float) -> Delta:
         self._done = True
         self._raw += self._text.finish()
-        text = self._news()
+        text = self._new_text()
         seconds = at - self._started
-        stats = AnswerStats(finish, self._tokens, self._prompt_tokens, seconds, self._first or seconds)
+        stats = AnswerStats(finish, self._tokens, self._prompt_tokens, seconds, self._first_token or seconds)
         if self.stopped and not text:
-            self._scored.clear()  # tokens of the stop text, of which nothing is shown
-        return Delta(0, text, self._parse(self._raw), stats, self._flushed(), tuple(self._ids), self._new_ids())
+            self._logprobs.clear()  # tokens of the stop text, of which nothing is shown
+        return Delta(0, text, self._parse(self._raw), stats, self._new_logprobs(), tuple(self._ids), self._new_ids())
 
     def _new_ids(self) -> tuple[int, ...]:
-        news = tuple(self._ids[self._told :])
-        self._told = len(self._ids)
-        return news
+        ids = tuple(self._ids[self._ids_sent :])
+        self._ids_sent = len(self._ids)
+        return ids
 
-    def _flushed(self) -> tuple[TokenLogprob, ...]:
-        scored, self._scored = tuple(self._scored), []
-        return scored
+    def _new_logprobs(self) -> tuple[TokenLogprob, ...]:
+        logprobs, self._logprobs = tuple(self._logprobs), []
+        return logprobs
 
-    def _news(self) -> str:
-        """What the template's reading of the answer has grown by."""
+    def _new_text(self) -> str:
+        """What the parsed answer has grown by."""
         answer = self._parse(self._raw)
-        if not answer.startswith(self._shown):
+        if not answer.startswith(self._text_sent):
             return ""
-        news, self._shown = answer[len(self._shown) :], answer
-        return news
+        text, self._text_sent = answer[len(self._text_sent) :], answer
+        return text
 
 
-def ask(
+def generate(
     loaded: LoadedModel,
     prompts: Sequence[Sequence[int]],
     sampling: Sampling | Sequence[Sampling],
@@ -184,28 +186,28 @@ def ask(
     logprobs: int | None = None,
     prefix_ids: Sequence[Sequence[int]] = (),
 ) -> AnswerStream:
-    """Answer prompts with the adapter, or with the bare base if not `tuned`; `plain` text is what the model says,
-    neither ended nor read by the template; `logprobs` asks for the tokens' probabilities; `prefix_ids` has the tokens of
-    answers to go on with."""
+    """Generate answers with the adapter, or with the bare base model if not `tuned`. `plain` text is what the model
+    generates, without the template's stop texts and parsing; `logprobs` requests the tokens' log-probabilities;
+    `prefix_ids` has the tokens of answers to continue."""
     return AnswerStream(loaded, prompts, sampling, loaded.adapter if tuned else None, plain, logprobs, prefix_ids)
 
 
 def continuation_ids(
     loaded: LoadedModel, messages: Sequence[Message], prefix_ids: Sequence[int]
 ) -> tuple[list[int], list[int]]:
-    """Ids of a prompt, and of the answer to go on with where the conversation ends with one: `prefix_ids` if its own
-    tokens are known, else its text's.
+    """Token ids of a prompt, and of the answer to continue where the conversation ends with one: `prefix_ids` if its
+    own tokens are known, else those of its text.
 
     Raises:
-        UsageError: tokens that this model has not.
+        UsageError: token ids outside the vocabulary.
         ModelError: longer than the model takes.
     """
     if not messages or messages[-1].role != "assistant":
         return loaded.prompt_ids(messages), []
-    said = replace(messages[-1], content=messages[-1].content.rstrip())
+    unfinished = replace(messages[-1], content=messages[-1].content.rstrip())
     ids = loaded.prompt_ids(messages[:-1])
-    loaded.check_length(len(said.content))
-    answer = list(prefix_ids) or loaded.encoder.begun_ids([*messages[:-1], said])
+    loaded.check_length(len(unfinished.content))
+    answer = list(prefix_ids) or loaded.encoder.answer_prefix_ids([*messages[:-1], unfinished])
     size = loaded.vocabulary
     if any(not 0 <= token < size for token in prefix_ids):
         raise UsageError(f"the answer to go on with has a token id beyond the {size:,} of this model.")

@@ -24,8 +24,8 @@ from camelid_core.plugins import Host
 from camelid_core.testing import tiny_tokenizer
 from camelid_core.tokenization.encoder import Encoder
 
-from .loaded_models import LoadedModel, LoadedModels
 from .engine import Engine, FinishReason, PromptTooLong, Request, Sampling, TokenEvent
+from .loaded_models import LoadedModel, LoadedModels
 
 
 def prompts(count: int, shared: int = 0, seed: int = 0) -> list[list[int]]:

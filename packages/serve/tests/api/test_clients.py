@@ -15,10 +15,10 @@ import pytest
 import torch
 from camelid_core.records import Message
 from camelid_serve.api.limits import Limits
-from camelid_serve.loaded_models import LoadedModel
 from camelid_serve.engine import Sampling
 from camelid_serve.engine_process.client import EngineProcess
-from camelid_serve.generation import ask
+from camelid_serve.generation import generate
+from camelid_serve.loaded_models import LoadedModel
 
 pytestmark = pytest.mark.slow
 
@@ -44,7 +44,7 @@ def client(real: Any) -> Iterator[openai.OpenAI]:
 def test_openais_client_hears_what_the_engine_says(client: openai.OpenAI, tuned: LoadedModel, model: str) -> None:
     sampling = Sampling(max_new_tokens=12)
     prompt = tuned.prompt_ids([Message("user", "Hello?")])
-    said = list(ask(tuned, [prompt], sampling, model == "tuned"))[-1].answer
+    said = list(generate(tuned, [prompt], sampling, model == "tuned"))[-1].answer
     answer = client.chat.completions.create(model=model, messages=HELLO, max_tokens=12, temperature=0)
     assert answer.choices[0].message.content == said
     assert answer.usage is not None

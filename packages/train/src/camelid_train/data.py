@@ -13,14 +13,14 @@ from itertools import islice
 
 from camelid_core.artefacts import DatasetUse
 from camelid_core.errors import DataError, ModelError
+from camelid_core.mixing import EncodingProgress as Counting
 from camelid_core.mixing import Mixed, lines, mix
-from camelid_core.mixing import Progress as Counting
 from camelid_core.models.reference import Reference
 from camelid_core.plugins import Host
 from camelid_core.records import Record
 from camelid_core.special_tokens import special_tokens
-from camelid_core.token_cache import Account, TokenCache, View
-from camelid_core.token_cache.cache import Progress
+from camelid_core.token_cache import CutoffCounts, CutoffView, TokenCache
+from camelid_core.token_cache.cache import EncodingProgress
 from camelid_core.tokenization.encoder import Encoder, Example
 
 from .config import DataSection
@@ -29,7 +29,7 @@ _MOST_DROPPED = 0.3
 
 
 @dataclass(slots=True)
-class Prepared:
+class PreparedData:
     """Examples to train and to measure on; `account` is of the training rows, `mixture` of each source's.
 
     `notes` are sentences for people on what was done with the rows; `records` the held-out rows as they read. `origin`
@@ -37,7 +37,7 @@ class Prepared:
 
     train: Sequence[Example]
     heldout: Sequence[Example]
-    account: Account
+    account: CutoffCounts
     datasets: list[DatasetUse] = field(default_factory=list)
     mixture: list[dict[str, object]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -49,36 +49,36 @@ def prepare(
     section: DataSection,
     encoder: Encoder,
     host: Host,
-    progress: Progress | None = None,
+    progress: EncodingProgress | None = None,
     cache: TokenCache | None = None,
-) -> Prepared:
+) -> PreparedData:
     """Mix, split, render and tokenise what the section names; what the cache has is not made again.
 
     Raises:
         DataError: no rows, no row with an answer left, or too many rows lost to the cut-off.
     """
     cache = cache or TokenCache()
-    mixed = mix(section, host.datasets, section.eval_rows, _counting(progress), section.split_seed)
-    digests, good = Digests(mixed), _Good()
+    mixed = mix(section, host.datasets, section.eval_rows, _source_progress(progress), section.split_seed)
+    digests, good = SourceDigests(mixed), _DropNegatives()
     encoded = cache.encode(good.of(digests.records()), encoder, progress=progress, total=len(mixed))
     whole = section.too_long == "skip"
     train = encoded.view(section.cutoff, whole)
     _check(train, section, encoder)
-    heldout = cache.encode(_Good().of(mixed.heldout), encoder).view(section.cutoff, whole)
+    heldout = cache.encode(_DropNegatives().of(mixed.heldout), encoder).view(section.cutoff, whole)
 
     def origin(example: int) -> Record:
-        return next(islice(_Good().of(mixed.records()), int(train.rows[example]), None))
+        return next(islice(_DropNegatives().of(mixed.records()), int(train.rows[example]), None))
 
     uses, account = digests.uses(), lines(mixed.account)
-    return Prepared(train, heldout, train.account, uses, account, good.notes(), mixed.heldout, origin)
+    return PreparedData(train, heldout, train.account, uses, account, good.notes(), mixed.heldout, origin)
 
 
-def _counting(progress: Progress | None) -> Counting | None:
+def _source_progress(progress: EncodingProgress | None) -> Counting | None:
     """While sources are counted, the rows looked at so far are the progress."""
     return None if progress is None else lambda source, done, total: progress(done, total or None)
 
 
-class _Good:
+class _DropNegatives:
     """Passes on what may be learnt by heart; answers that somebody marked as bad may not."""
 
     def __init__(self) -> None:
@@ -98,7 +98,7 @@ class _Good:
         return [f'{told} objective.type="kto" learns from them.']
 
 
-class Digests:
+class SourceDigests:
     """What went in from each source: its rows are counted and hashed as they pass."""
 
     def __init__(self, mixed: Mixed) -> None:
@@ -127,7 +127,7 @@ class Digests:
         ]
 
 
-def _check(view: View, section: DataSection, encoder: Encoder) -> None:
+def _check(view: CutoffView, section: DataSection, encoder: Encoder) -> None:
     names, account = ", ".join(section.sources), view.account
     if not account.rows:
         raise DataError(f"{names}: no rows to train on.")
@@ -139,10 +139,10 @@ def _check(view: View, section: DataSection, encoder: Encoder) -> None:
             f"{names}: template {encoder.template.name!r} marks nothing to learn in {never:,} of {account.rows:,} "
             "rows. Choose another template in data.template."
         )
-    raise DataError(f"{names}: {too_many_lost(account, section)}")
+    raise DataError(f"{names}: {too_many_dropped(account, section)}")
 
 
-def too_many_lost(account: Account, section: DataSection) -> str:
+def too_many_dropped(account: CutoffCounts, section: DataSection) -> str:
     """What is wrong with a cut-off that leaves so few rows, and what to do."""
     some = f"{account.dropped:,} of {account.rows:,} rows"
     if section.too_long == "skip":

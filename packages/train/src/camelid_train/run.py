@@ -25,7 +25,7 @@ from transformers import TrainingArguments, set_seed
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from .config import Recipe
-from .data import Prepared, check_vocabulary
+from .data import PreparedData, check_vocabulary
 from .distributed import agreement, group, sharded_state, strategies
 from .loop import acceleration
 from .loop.batches import Collator, StepBatches, lengths_of
@@ -38,7 +38,7 @@ from .monitoring.nan_guard import Guard
 from .monitoring.progress import Progress, RowProgress
 from .monitoring.samples import Samples
 from .monitoring.stop_rules import StopRules, leave_if_asked
-from .objectives import LearningObjective, Run
+from .objectives import LearningObjective, TrainingRun
 from .objectives.registry import objective_of
 from .objectives.steps import steps_of
 from .preflight.report import Preflight, listen
@@ -52,7 +52,7 @@ from .saving.retention import DIRECTORY, Keeping, SaveTold, earlier_ones, identi
 def train(
     recipe: Recipe, context: TaskContext, look: Callable[[Any], object] = lambda model: None
 ) -> Mapping[str, Any]:
-    """Run `recipe`; the adapter or model lands in `context.output`. `look` sees the model before it is written.
+    """TrainingRun `recipe`; the adapter or model lands in `context.output`. `look` sees the model before it is written.
 
     Raises:
         Interrupted: asked to save and leave.
@@ -89,8 +89,8 @@ def train(
     weights = model.get_input_embeddings().weight.dtype
     fast = acceleration.arguments(choose_dtype(recipe.model.dtype), weights, choose_device())
     arguments = partial(_arguments, recipe, context.directory / DIRECTORY, **fast)
-    run = Run(recipe, method, model, data, encoder, arguments, partial(leave_if_asked, context))
-    run.pause()
+    run = TrainingRun(recipe, method, model, data, encoder, arguments, partial(leave_if_asked, context))
+    run.raise_if_interrupted()
     trainer, progress, rules = _trainer(run, objective, context, resume)
     trainer.keeping = Keeping(recipe.train.keep, recipe.train.best, earlier_ones(context), identity)
     metrics = _run(run, trainer, progress, rules, resume)
@@ -122,7 +122,7 @@ def _base(recipe: Recipe, host: Host) -> Reference:
     return reference
 
 
-def _report(context: TaskContext, data: Prepared) -> None:
+def _report(context: TaskContext, data: PreparedData) -> None:
     account = data.account
     context.emit(
         "data",
@@ -139,7 +139,7 @@ def _report(context: TaskContext, data: Prepared) -> None:
         context.emit("log", text=note)
 
 
-def _method_context(recipe: Recipe, reference: Reference, data: Prepared, pad_id: int) -> MethodContext:
+def _method_context(recipe: Recipe, reference: Reference, data: PreparedData, pad_id: int) -> MethodContext:
     train = recipe.train
     order = StepBatches(lengths_of(data.train), train.batch_size, train.seed)
     collate = Collator(pad_id)
@@ -152,7 +152,7 @@ def _method_context(recipe: Recipe, reference: Reference, data: Prepared, pad_id
 
 
 def _trainer(
-    run: Run, objective: LearningObjective[Any], context: TaskContext, resume: Path | None
+    run: TrainingRun, objective: LearningObjective[Any], context: TaskContext, resume: Path | None
 ) -> tuple[Any, Progress, StopRules]:
     """The objective's trainer, going on from `resume`, what it tells, and what ends it."""
     section = run.recipe.objective
@@ -166,13 +166,13 @@ def _trainer(
         trainer.add_callback(Preflight(context, run, trainer))
 
     def evaluate() -> float:
-        return objective.measure(section, run, trainer)
+        return objective.heldout_loss(section, run, trainer)
 
     settings, tally = run.recipe.eval, trainer.tally
     every = settings.steps if run.data.heldout else None
     samples = Samples(context, run.model, run.encoder, run.data.records, settings.samples, settings.sample_tokens)
     evaluations = Evaluations(context, tally, evaluate, every, settings.patience, run.recipe.train.best, samples)
-    progress = Progress(context, tally, evaluations, objective.numbers)
+    progress = Progress(context, tally, evaluations, objective.extra_metrics)
     rules = StopRules(context, tally, run.recipe.train.stop_at_loss)
     agreement.attach(trainer, run.recipe.train.seed)
     for callback in (Guard(context, trainer, run.data.origin), progress, rules, SaveTold(context)):
@@ -219,7 +219,7 @@ def _arguments(
     return made
 
 
-def _run(run: Run, trainer: Any, progress: Progress, rules: StopRules, resume: Path | None) -> dict[str, Any]:
+def _run(run: TrainingRun, trainer: Any, progress: Progress, rules: StopRules, resume: Path | None) -> dict[str, Any]:
     """The loop between two measurements of the held-out loss."""
     evaluations, tally, metrics = progress.evaluations, trainer.tally, {}
     if run.data.heldout and resume is None:
@@ -263,7 +263,9 @@ def _loop(trainer: Any, evaluations: Evaluations, resume: Path | None) -> None:
         trainer.train(resume_from_checkpoint=str(resume))
 
 
-def _manifest(recipe: Recipe, reference: Reference, data: Prepared, metrics: dict[str, Any], host: Host) -> Manifest:
+def _manifest(
+    recipe: Recipe, reference: Reference, data: PreparedData, metrics: dict[str, Any], host: Host
+) -> Manifest:
     licences = {"base": reference.licence, **{use.id: use.licence for use in data.datasets}}
     return Manifest(
         kind="adapter",

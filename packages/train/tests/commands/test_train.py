@@ -122,3 +122,12 @@ def test_a_recipe_is_a_file_or_overrides(written):
         read_recipe("gone", [])
     with pytest.raises(UsageError, match=r"say what to train: `camelid train recipe\.toml`"):
         read_recipe("", [])
+
+
+def test_help_lists_every_field_with_default_range_and_other_tools_names():
+    text = " ".join(camelid("train", "--help").stdout.split())
+    for section in Recipe.model_fields:
+        for field in type(getattr(Recipe(), section)).model_fields:
+            assert f" {section}.{field}" in text
+    assert "train.accumulation=1 Gradient accumulation steps:" in text
+    assert "Also: `gradient_accumulation_steps`. [1–4096]" in text

@@ -17,7 +17,7 @@ from camelid_core.plugins import Host, Plugin, load_host
 from camelid_train.config import Recipe
 from camelid_train.methods import Method, TuningMethod, registry
 from camelid_train.methods.registry import methods
-from camelid_train.methods.virtual_tokens import Virtual
+from camelid_train.methods.virtual_tokens import VirtualTokens
 from camelid_train.objectives import LearningObjective
 from camelid_train.run import train
 from pydantic import Field
@@ -67,8 +67,8 @@ def plugin(monkeypatch):
     ("hook", "base", "missing"),
     [
         ("camelid_tuning_methods", TuningMethod, "prepare"),
-        ("camelid_tuning_methods", Virtual, "peft_config"),
-        ("camelid_objectives", LearningObjective, "measure"),
+        ("camelid_tuning_methods", VirtualTokens, "peft_config"),
+        ("camelid_objectives", LearningObjective, "heldout_loss"),
     ],
 )
 def test_what_a_plugins_author_forgot_is_named_when_the_plugin_is_loaded(hook, base, missing):

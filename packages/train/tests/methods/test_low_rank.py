@@ -6,7 +6,7 @@ import copy
 
 import pytest
 import torch
-from camelid_train.methods.lora_layers import compute_as_base
+from camelid_train.methods.lora_layers import compute_in_base_dtype
 from peft import LoraConfig, get_peft_model
 from torch import nn
 
@@ -33,7 +33,7 @@ def pair(kind: str, dtype: torch.dtype):
     """The same random model twice: with peft's forward and with ours."""
     config = LoraConfig(r=4, target_modules=["one", "two"], init_lora_weights=False, **KINDS[kind])
     plain = get_peft_model(Two().to(dtype), config)
-    return plain, compute_as_base(copy.deepcopy(plain))
+    return plain, compute_in_base_dtype(copy.deepcopy(plain))
 
 
 def run(model, inputs):
@@ -97,7 +97,7 @@ def test_switched_off_and_merged_it_is_the_base_and_the_merged_model(kind):
 def test_a_second_adapter_is_left_to_peft():
     plain, _ = pair("lora", torch.float32)
     plain.add_adapter("other", LoraConfig(r=2, target_modules=["one"], init_lora_weights=False))
-    ours = compute_as_base(copy.deepcopy(plain))
+    ours = compute_in_base_dtype(copy.deepcopy(plain))
     inputs = torch.randn(2, 24)
     for names in (["default"], ["other"], ["default", "other"]):
         for model in (plain, ours):

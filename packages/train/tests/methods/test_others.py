@@ -12,7 +12,7 @@ from camelid_core.errors import ConfigError, MissingPackage, ModelError
 from camelid_core.models.reference import resolve_model
 from camelid_core.plugins import load_host
 from camelid_train.methods import MethodContext, gptq
-from camelid_train.methods.adalora import ADALORA, AdaLoraMethod, schedule
+from camelid_train.methods.adalora import ADALORA, AdaLoraMethod, rank_schedule
 from camelid_train.methods.full import FULL, FullMethod
 from camelid_train.methods.gptq import GPTQ_LORA, GptqLoraMethod
 from camelid_train.methods.ia3 import IA3, Ia3Method, ia3_targets
@@ -59,7 +59,7 @@ def test_embeddings_can_stay_as_they_are(method_context):
 
 @given(st.integers(1, 100_000))
 def test_ranks_have_time_to_move_in_any_run(steps):
-    first, last = schedule(AdaLoraMethod(), steps)
+    first, last = rank_schedule(AdaLoraMethod(), steps)
     assert first >= 0
     assert last >= 0
     assert first + last < steps
@@ -74,7 +74,7 @@ def test_ranks_have_time_to_move_in_any_run(steps):
 )
 def test_a_schedule_that_cannot_be_is_a_sentence(knobs, sentence):
     with pytest.raises(ConfigError, match=sentence):
-        schedule(AdaLoraMethod(**knobs), 500)
+        rank_schedule(AdaLoraMethod(**knobs), 500)
 
 
 def test_ranks_move_and_the_penalty_is_what_peft_adds_to_its_own_loss(method_context):

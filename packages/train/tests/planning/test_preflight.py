@@ -7,7 +7,7 @@ from collections import namedtuple
 
 import pytest
 import torch
-from camelid_core.commands.event_messages import preflight
+from camelid_core.commands.event_messages import preflight_lines
 from camelid_core.errors import DiskFull
 from camelid_core.integrity import sha256
 from camelid_core.tasks import Interrupted
@@ -66,7 +66,7 @@ def test_it_says_what_the_run_will_take(attempt, recipe):
     assert event["checkpoints"] == 3  # two kept, one in the making
     assert event["disk_bytes"] == 3 * event["checkpoint_bytes"] + event["checkpoint_bytes"] // 3
     assert event["proposed"] is None
-    text = " ".join(preflight(event))
+    text = " ".join(preflight_lines(event))
     assert f"{event['total_tokens']:,} tokens" in text
     assert "8 rows × 2 accumulated × 1 process = 16" in text
 

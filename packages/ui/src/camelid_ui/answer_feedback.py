@@ -18,16 +18,16 @@ IMPORTED = "imported"
 """Stands for the model of an answer that came from a file."""
 
 
-def judged(talk: ConversationTree, index: int, model: str) -> list[RatedAnswer]:
+def rated_answers(talk: ConversationTree, index: int, model: str) -> list[RatedAnswer]:
     """That answer, and all others to the same question: of each model, in each of its tries."""
     return [
-        RatedAnswer(ident(talk, at, name), tuple(talk.prompt(name, at)), answer.text, name, answer.rating)
-        for at, name in ((index, model), *talk.rivals(index, model))
+        RatedAnswer(answer_id(talk, at, name), tuple(talk.prompt(name, at)), answer.text, name, answer.rating)
+        for at, name in ((index, model), *talk.other_answers(index, model))
         if (answer := talk.turns[at].answers.get(name)) is not None
     ]
 
 
-def ident(talk: ConversationTree, index: int, model: str) -> str:
+def answer_id(talk: ConversationTree, index: int, model: str) -> str:
     """An answer's own."""
     return f"{talk.ident}/{index}/{model}"
 
@@ -44,7 +44,7 @@ def transcripts(talk: ConversationTree, about: Mapping[str, Any]) -> list[Transc
     ]
 
 
-def conversation(transcript: Transcript) -> dict[str, Any]:
+def conversation_json(transcript: Transcript) -> dict[str, Any]:
     """The JSON form of the `ConversationTree` that a transcript tells of, under an ident of its own."""
     said = list(transcript.messages)
     system = said.pop(0).text if said and said[0].role == "system" else ""

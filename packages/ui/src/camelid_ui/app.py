@@ -15,7 +15,7 @@ from camelid_serve.engine import Sampling
 from camelid_train.config import MergeConfig, Recipe
 
 from . import deep_links
-from .config_form import limits, words
+from .config_form import field_bounds, field_texts
 from .disabled_controls import disable_controls
 from .field_values import flat
 from .guarded_blocks import GuardedBlocks
@@ -29,7 +29,7 @@ FORMS = (Recipe, MergeConfig, PredictConfig, Sampling)
 
 
 def build_app(services: Services) -> gr.Blocks:
-    """The whole app; `words` of all forms are in `i18n()`."""
+    """The whole app; `field_texts` of all forms are in `i18n()`."""
     with GuardedBlocks(title="Camelid", analytics_enabled=False, fill_width=True) as demo:
         pages = lay_out(services)
         _lead(pages, services)
@@ -41,7 +41,7 @@ def build_app(services: Services) -> gr.Blocks:
 
 
 def i18n() -> Any:
-    return translations(words(FORMS), limits(FORMS))
+    return translations(field_texts(FORMS), field_bounds(FORMS))
 
 
 def _lead(pages: Pages, services: Services) -> None:
@@ -60,7 +60,7 @@ def _lead(pages: Pages, services: Services) -> None:
             return (gr.skip(),) * (len(mixed) + 3)  # said where the mixture is
 
     def to_training(mixture: Mixture) -> tuple[Any, ...]:
-        return gr.Tabs(selected="train"), "", "", *(form.show(path, flat(mixture)[path[5:]]) for path in mixed)
+        return gr.Tabs(selected="train"), "", "", *(form.value_update(path, flat(mixture)[path[5:]]) for path in mixed)
 
     def talk(run: str) -> tuple[Any, Any]:
         artefact = services.training.show(int(run)).artefact

@@ -51,34 +51,34 @@ class ConfigField:
         return self.name.replace("_", " ").capitalize()
 
     @property
-    def head(self) -> str:
+    def type_path(self) -> str:
         """The path of the knob that says which form its section has; empty where there is one form only."""
         return f"{self.section}.type" if self.variants else ""
 
-    def fits(self, form: Any) -> bool:
+    def belongs_to(self, form: Any) -> bool:
         """Whether a section of this `type` has the knob."""
         return not self.variants or form in self.variants
 
 
 def config_fields(cls: type[Config]) -> list[ConfigField]:
     """Every field a person can set, nested sections included, in the order of the class."""
-    return list(_of_class(cls))
+    return list(_class_fields(cls))
 
 
 @functools.cache
-def _of_class(cls: type[Config]) -> tuple[ConfigField, ...]:
-    return tuple(_knobs(cls, ""))
+def _class_fields(cls: type[Config]) -> tuple[ConfigField, ...]:
+    return tuple(_section_fields(cls, ""))
 
 
-def _knobs(cls: type[Config], prefix: str, variant: str = "") -> list[ConfigField]:
+def _section_fields(cls: type[Config], prefix: str, variant: str = "") -> list[ConfigField]:
     found: list[ConfigField] = []
     for name, field in cls.model_fields.items():
         forms = _forms(cls, name, field)
         path = prefix + name
         if not forms:
-            found += _knob(path, field, variant)
+            found += _leaf_field(path, field, variant)
         elif len(forms) == 1:
-            found += _knobs(forms[0], f"{path}.")
+            found += _section_fields(forms[0], f"{path}.")
         else:
             found += _variants(path, forms, field.description or "")
     return found
@@ -95,24 +95,24 @@ def _variants(path: str, forms: Sequence[type[Config]], about: str) -> list[Conf
     tags = [str(form.model_fields["type"].default) for form in forms]
     shared: list[ConfigField] = []
     for form, tag in zip(forms, tags, strict=True):
-        for knob in _knobs(form, f"{path}.", tag):
-            same = next((at for at, other in enumerate(shared) if _alike(knob, other)), None)
+        for config_field in _section_fields(form, f"{path}.", tag):
+            same = next((at for at, other in enumerate(shared) if _same_meaning(config_field, other)), None)
             if same is not None:
                 shared[same] = replace(shared[same], variants=shared[same].variants | {tag})
             else:
-                taken = any(other.path == knob.path for other in shared)
-                shared.append(replace(knob, key=f"{knob.path}@{tag}") if taken else knob)
-    head = f"{path}.type"
+                taken = any(other.path == config_field.path for other in shared)
+                shared.append(replace(config_field, key=f"{config_field.path}@{tag}") if taken else config_field)
+    type_path = f"{path}.type"
     about = about or forms[0].model_fields["type"].description or ""
-    return [ConfigField(head, "choice", about, tags[0], choices=tuple(tags), key=head), *shared]
+    return [ConfigField(type_path, "choice", about, tags[0], choices=tuple(tags), key=type_path), *shared]
 
 
-def _alike(knob: ConfigField, other: ConfigField) -> bool:
+def _same_meaning(config_field: ConfigField, other: ConfigField) -> bool:
     """Whether two forms mean the same by a field."""
-    return replace(knob, variants=other.variants, key=other.key) == other
+    return replace(config_field, variants=other.variants, key=other.key) == other
 
 
-def _knob(path: str, field: FieldInfo, variant: str) -> list[ConfigField]:
+def _leaf_field(path: str, field: FieldInfo, variant: str) -> list[ConfigField]:
     annotation, optional = _without_none(field.annotation)
     choices = choices_of(annotation)
     if len(choices) == 1:

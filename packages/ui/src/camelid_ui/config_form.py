@@ -14,26 +14,32 @@ from typing import Any, Generic
 import gradio as gr
 from camelid_core.config import Config, ConfigT
 
-from .field_values import Invalid, ConfigField, build, config_fields, values_of
+from .config_fields import ConfigField, config_fields
+from .field_values import InvalidFields, build, values_of
 from .text import t, t_field
 
 FieldChoices = Mapping[str, Callable[[], Sequence[Any]]]
 """Where a text knob names something installed: what there is to choose, asked for when the page opens."""
 
 
-def words(classes: Iterable[type[Config]]) -> dict[str, str]:
+def field_texts(classes: Iterable[type[Config]]) -> dict[str, str]:
     """What classes say about their fields, for the browser's table of words."""
     found: dict[str, str] = {}
     for cls in classes:
-        for knob in config_fields(cls):
-            found[f"label.{knob.path}"] = knob.title
-            found[f"help.{knob.key}"] = _help(knob)
+        for config_field in config_fields(cls):
+            found[f"label.{config_field.path}"] = config_field.title
+            found[f"help.{config_field.key}"] = _help(config_field)
     return found
 
 
-def limits(classes: Iterable[type[Config]]) -> dict[str, str]:
+def field_bounds(classes: Iterable[type[Config]]) -> dict[str, str]:
     """The bounds of each field that has any, by the key of its help."""
-    return {f"help.{knob.key}": knob.bounds for cls in classes for knob in config_fields(cls) if knob.bounds}
+    return {
+        f"help.{config_field.key}": config_field.bounds
+        for cls in classes
+        for config_field in config_fields(cls)
+        if config_field.bounds
+    }
 
 
 @dataclass
@@ -45,35 +51,43 @@ class ConfigForm(Generic[ConfigT]):
     choices: FieldChoices = field(default_factory=dict)
     widgets: dict[str, Any] = field(default_factory=dict)
 
-    def place(self, *keys: str, **options: Any) -> None:
+    def add_fields(self, *keys: str, **options: Any) -> None:
         """Lay these knobs out here."""
-        for knob in config_fields(self.cls):
-            if knob.key in keys:
-                self.widgets[knob.key] = self._widget(knob, **options)
+        for config_field in config_fields(self.cls):
+            if config_field.key in keys:
+                self.widgets[config_field.key] = self._widget(config_field, **options)
 
-    def drawer(self, without: Collection[str] = ()) -> gr.Accordion:
+    def add_drawer(self, without: Collection[str] = ()) -> gr.Accordion:
         """All knobs not laid out yet in a closed drawer, by section, with a search box."""
-        rest = [knob for knob in config_fields(self.cls) if knob.key not in self.widgets and knob.key not in without]
+        rest = [
+            config_field
+            for config_field in config_fields(self.cls)
+            if config_field.key not in self.widgets and config_field.key not in without
+        ]
         with gr.Accordion(t("form.more"), open=False, elem_classes="camelid-drawer") as drawer:
             if len(rest) > 8:
-                gr.HTML(t("form.find"), html_template=_FIND_BOX, js_on_load=_FIND, elem_id=f"find-{self.ident}")
-            for section in dict.fromkeys(knob.section for knob in rest):
+                gr.HTML(
+                    t("form.find"), html_template=_SEARCH_BOX, js_on_load=_SEARCH_SCRIPT, elem_id=f"find-{self.ident}"
+                )
+            for section in dict.fromkeys(config_field.section for config_field in rest):
                 with gr.Column(elem_classes="camelid-section"):
                     if section:
                         gr.HTML(f'<h4 class="camelid-section-name">{section}</h4>')
                     with gr.Row(elem_classes="camelid-knobs"):
-                        for knob in rest:
-                            if knob.section == section:
-                                self.widgets[knob.key] = self._widget(knob)
+                        for config_field in rest:
+                            if config_field.section == section:
+                                self.widgets[config_field.key] = self._widget(config_field)
         return drawer
 
-    def follow(self, **options: Any) -> None:
+    def show_chosen_variant(self, **options: Any) -> None:
         """Of a section with several forms, show only the knobs of the chosen one."""
-        placed = self._placed()
-        for head in dict.fromkeys(knob.head for knob in placed if knob.head in self.widgets):
-            mine = [knob for knob in placed if knob.head == head]
-            widgets = [self.widgets[knob.key] for knob in mine]
-            self.widgets[head].change(_fitting(mine), self.widgets[head], widgets, **options)
+        placed = self._shown_fields()
+        for head in dict.fromkeys(
+            config_field.type_path for config_field in placed if config_field.type_path in self.widgets
+        ):
+            mine = [config_field for config_field in placed if config_field.type_path == head]
+            widgets = [self.widgets[config_field.key] for config_field in mine]
+            self.widgets[head].change(_variant_visibility(mine), self.widgets[head], widgets, **options)
 
     @property
     def inputs(self) -> list[Any]:
@@ -90,66 +104,73 @@ class ConfigForm(Generic[ConfigT]):
     def fill(self, config: ConfigT) -> list[Any]:
         """Updates for `inputs` that show `config`; a field that this config has not keeps its default."""
         values = values_of(config)
-        return [self.show(knob.key, values[knob.key]) for knob in self._placed()]
+        return [self.value_update(config_field.key, values[config_field.key]) for config_field in self._shown_fields()]
 
-    def show(self, key: str, value: Any) -> Any:
+    def value_update(self, key: str, value: Any) -> Any:
         """An update for one widget that shows `value`."""
-        knob = next(knob for knob in config_fields(self.cls) if knob.key == key)
+        config_field = next(config_field for config_field in config_fields(self.cls) if config_field.key == key)
         choices = {"choices": list(self.choices[key]())} if key in self.choices else {}
-        return gr.update(value=value if choices or knob.choices else _shown(knob, value), **choices)
+        return gr.update(
+            value=value if choices or config_field.choices else _widget_value(config_field, value), **choices
+        )
 
-    def mark(self, error: Invalid | None, before: Collection[str] = ()) -> tuple[list[str], list[Any]]:
+    def mark_errors(self, error: InvalidFields | None, before: Collection[str] = ()) -> tuple[list[str], list[Any]]:
         """Which knobs are wrong now, and updates for `inputs` that say so at each; `before` were wrong last time."""
-        found = {knob.key: _error_at(knob, error.errors if error else {}) for knob in self._placed()}
+        found = {
+            config_field.key: _error_at(config_field, error.errors if error else {})
+            for config_field in self._shown_fields()
+        }
         wrong = [key for key, text in found.items() if text]
         touched = {*wrong, *before}
-        updates = [_marked(k, found[k.key]) if k.key in touched else gr.skip() for k in self._placed()]
+        updates = [_error_update(k, found[k.key]) if k.key in touched else gr.skip() for k in self._shown_fields()]
         return wrong, updates
 
-    def other_errors(self, error: Invalid) -> str:
+    def other_errors(self, error: InvalidFields) -> str:
         """Errors that belong to no field on the page."""
         return "\n".join(
             f"{path}: {text}"
             for path, text in error.errors.items()
-            if not any(_covers(k.path, path) for k in self._placed())
+            if not any(_path_covers(k.path, path) for k in self._shown_fields())
         )
 
-    def _placed(self) -> list[ConfigField]:
-        known = {knob.key: knob for knob in config_fields(self.cls)}
+    def _shown_fields(self) -> list[ConfigField]:
+        known = {config_field.key: config_field for config_field in config_fields(self.cls)}
         return [known[key] for key in self.widgets]
 
-    def _form_at_first(self, knob: ConfigField) -> Any:
-        return next((other.default for other in config_fields(self.cls) if other.key == knob.head), None)
+    def _default_type(self, config_field: ConfigField) -> Any:
+        return next((other.default for other in config_fields(self.cls) if other.key == config_field.type_path), None)
 
-    def _widget(self, knob: ConfigField, **options: Any) -> Any:
+    def _widget(self, config_field: ConfigField, **options: Any) -> Any:
         shared = {
-            "label": t_field(knob.path, "label", knob.title),
-            "info": t_field(knob.key, "help", _help(knob)),
-            "value": _shown(knob, knob.default),
-            "visible": knob.fits(self._form_at_first(knob)),
-            "elem_id": f"{self.ident}-{re.sub('[.@]', '-', knob.key)}",
+            "label": t_field(config_field.path, "label", config_field.title),
+            "info": t_field(config_field.key, "help", _help(config_field)),
+            "value": _widget_value(config_field, config_field.default),
+            "visible": config_field.belongs_to(self._default_type(config_field)),
+            "elem_id": f"{self.ident}-{re.sub('[.@]', '-', config_field.key)}",
             "elem_classes": ["camelid-knob"],
             "min_width": 200,
             **options,
         }
-        if knob.kind == "choice":
-            return gr.Dropdown(list(self.choices.get(knob.key, lambda: knob.choices)()), **shared)
-        if knob.key in self.choices or knob.choices:
-            return self._choice(knob, shared)
-        if knob.kind == "flag":
+        if config_field.kind == "choice":
+            return gr.Dropdown(list(self.choices.get(config_field.key, lambda: config_field.choices)()), **shared)
+        if config_field.key in self.choices or config_field.choices:
+            return self._dropdown(config_field, shared)
+        if config_field.kind == "flag":
             return gr.Checkbox(**shared)
-        if knob.kind in ("whole", "number") and not knob.optional:  # Gradio's number field knows no empty
+        if (
+            config_field.kind in ("whole", "number") and not config_field.optional
+        ):  # Gradio's number field knows no empty
             return gr.Number(**shared)
-        if knob.kind in ("lines", "pairs"):
+        if config_field.kind in ("lines", "pairs"):
             return gr.Textbox(lines=1, max_lines=6, **shared)
         return gr.Textbox(**shared)
 
-    def _choice(self, knob: ConfigField, shared: dict[str, Any]) -> Any:
-        many = knob.kind == "lines"
-        known = self.choices.get(knob.key)
-        value = knob.default if many else shared["value"]
+    def _dropdown(self, config_field: ConfigField, shared: dict[str, Any]) -> Any:
+        many = config_field.kind == "lines"
+        known = self.choices.get(config_field.key)
+        value = config_field.default if many else shared["value"]
         return gr.Dropdown(
-            list(known() if known else knob.choices),
+            list(known() if known else config_field.choices),
             multiselect=many,
             allow_custom_value=known is not None,
             filterable=True,
@@ -157,27 +178,27 @@ class ConfigForm(Generic[ConfigT]):
         )
 
 
-def _fitting(mine: Sequence[ConfigField]) -> Callable[[Any], Any]:
+def _variant_visibility(mine: Sequence[ConfigField]) -> Callable[[Any], Any]:
     def shown(form: Any) -> Any:
-        updates = [gr.update(visible=knob.fits(form)) for knob in mine]
+        updates = [gr.update(visible=config_field.belongs_to(form)) for config_field in mine]
         return updates if len(updates) > 1 else updates[0]
 
     return shown
 
 
-def _help(knob: ConfigField) -> str:
-    return f"{knob.help} ({knob.bounds})" if knob.bounds else knob.help
+def _help(config_field: ConfigField) -> str:
+    return f"{config_field.help} ({config_field.bounds})" if config_field.bounds else config_field.help
 
 
-def _shown(knob: ConfigField, value: Any) -> Any:
-    if knob.kind == "lines" and not isinstance(value, str):
+def _widget_value(config_field: ConfigField, value: Any) -> Any:
+    if config_field.kind == "lines" and not isinstance(value, str):
         return "\n".join(value or [])
-    if knob.kind == "pairs" and not isinstance(value, str):
+    if config_field.kind == "pairs" and not isinstance(value, str):
         return "\n".join(f"{name}={each}" for name, each in (value or {}).items())
-    return str(value) if knob.optional and isinstance(value, int | float) else value
+    return str(value) if config_field.optional and isinstance(value, int | float) else value
 
 
-def _covers(path: str, reported: str) -> bool:
+def _path_covers(path: str, reported: str) -> bool:
     """Reports go deeper than fields (`data.sources.0`) or carry a variant's tag (`method.lora.r`)."""
     section, _, name = path.rpartition(".")
     parts = reported.split(".")
@@ -186,18 +207,18 @@ def _covers(path: str, reported: str) -> bool:
     )
 
 
-def _error_at(knob: ConfigField, errors: Mapping[str, str]) -> str:
-    return next((text for path, text in errors.items() if _covers(knob.path, path)), "")
+def _error_at(config_field: ConfigField, errors: Mapping[str, str]) -> str:
+    return next((text for path, text in errors.items() if _path_covers(config_field.path, path)), "")
 
 
-def _marked(knob: ConfigField, error: str) -> Any:
+def _error_update(config_field: ConfigField, error: str) -> Any:
     if error:
         return gr.update(info=error, elem_classes=["camelid-knob", "camelid-invalid"])
-    return gr.update(info=t_field(knob.key, "help", _help(knob)), elem_classes=["camelid-knob"])
+    return gr.update(info=t_field(config_field.key, "help", _help(config_field)), elem_classes=["camelid-knob"])
 
 
-_FIND_BOX = '<input type="search" class="camelid-find" placeholder="${value}" aria-label="${value}">'
-_FIND = """
+_SEARCH_BOX = '<input type="search" class="camelid-find" placeholder="${value}" aria-label="${value}">'
+_SEARCH_SCRIPT = """
 const box = element.querySelector('input');
 box.addEventListener('input', () => {
   const wanted = box.value.trim().toLowerCase();

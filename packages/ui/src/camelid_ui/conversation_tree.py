@@ -21,7 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 from .services.streaming_answers import Answer, AnswerRequest
 
 _VERSION = 1
-MOST_TURNS = 5000
+MAX_TURNS = 5000
 """Of one conversation that is read: each is drawn whole, with all its buttons."""
 
 
@@ -54,7 +54,7 @@ class ConversationTree:
     @property
     def path(self) -> tuple[int, ...]:
         """The turns shown, from the first to the last."""
-        return self.way(self.at)
+        return self.path_to(self.at)
 
     @property
     def last(self) -> Turn:
@@ -65,18 +65,18 @@ class ConversationTree:
         path = self.path
         return self.turns[path[0]].question if path else ""
 
-    def asked(self, question: str, system: str = "") -> ConversationTree:
-        return self._grown(self.at, question, system)
+    def with_question(self, question: str, system: str = "") -> ConversationTree:
+        return self._with_turn_after(self.at, question, system)
 
-    def again(self, index: int, system: str = "") -> ConversationTree:
+    def with_retry(self, index: int, system: str = "") -> ConversationTree:
         """That question once more, with another seed."""
-        return self._grown(self.turns[index].parent, self.turns[index].question, system)
+        return self._with_turn_after(self.turns[index].parent, self.turns[index].question, system)
 
-    def edited(self, index: int, question: str, system: str = "") -> ConversationTree:
+    def with_edited_question(self, index: int, question: str, system: str = "") -> ConversationTree:
         """Another question beside that one."""
-        return self._grown(self.turns[index].parent, question, system)
+        return self._with_turn_after(self.turns[index].parent, question, system)
 
-    def reworded(self, index: int, model: str, text: str) -> ConversationTree:
+    def with_edited_answer(self, index: int, model: str, text: str) -> ConversationTree:
         """That turn as if `model` had answered so."""
         turn = self.turns[index]
         answers = {**turn.answers, model: Answer(text, edited=True)}
@@ -86,17 +86,17 @@ class ConversationTree:
         """Without the last turn, which can be flipped back to."""
         return replace(self, at=self.last.parent)
 
-    def answered(self, answers: Mapping[str, Answer]) -> ConversationTree:
+    def with_answers(self, answers: Mapping[str, Answer]) -> ConversationTree:
         """The last turn with these answers; those of other models stay."""
         turn = replace(self.last, answers={**self.last.answers, **answers})
         return self._with(turn, self.at)
 
-    def rated(self, index: int, model: str, rating: int) -> ConversationTree:
+    def with_rating(self, index: int, model: str, rating: int) -> ConversationTree:
         turn = self.turns[index]
         answers = {**turn.answers, model: replace(turn.answers[model], rating=rating)}
         return replace(self._with(replace(turn, answers=answers), index), at=self.at)
 
-    def rivals(self, index: int, model: str) -> list[tuple[int, str]]:
+    def other_answers(self, index: int, model: str) -> list[tuple[int, str]]:
         """Turns and models with other answers to the same question."""
         asked = self.turns[index]
         same = [
@@ -107,11 +107,11 @@ class ConversationTree:
         given = [(place, name) for place in same for name in self.turns[place].answers]
         return [each for each in given if each != (index, model)]
 
-    def preferred(self, index: int, model: str) -> ConversationTree:
+    def with_preferred_answer(self, index: int, model: str) -> ConversationTree:
         """That answer as a good one, and all others to the same question as bad ones."""
-        talk = self.rated(index, model, 1)
-        for place, name in self.rivals(index, model):
-            talk = talk.rated(place, name, -1)
+        talk = self.with_rating(index, model, 1)
+        for place, name in self.other_answers(index, model):
+            talk = talk.with_rating(place, name, -1)
         return talk
 
     def versions(self, index: int) -> tuple[int, int]:
@@ -119,33 +119,33 @@ class ConversationTree:
         beside = self._children(self.turns[index].parent)
         return beside.index(index) + 1, len(beside)
 
-    def flipped(self, index: int, by: int) -> ConversationTree:
+    def with_version(self, index: int, by: int) -> ConversationTree:
         """The version before or after that one, as far as it went on."""
         beside = self._children(self.turns[index].parent)
         place = beside.index(index) + by
-        return self._down(beside[place]) if 0 <= place < len(beside) else self
+        return self._down_to_leaf(beside[place]) if 0 <= place < len(beside) else self
 
-    def hidden(self) -> int:
+    def hidden_turns(self) -> int:
         """How many turns were asked after the last one shown, and are not shown."""
         return len(self._children(self.at))
 
     def redone(self) -> ConversationTree:
         """On to what was asked last after the last turn shown."""
-        return self._down(self._children(self.at)[-1]) if self.hidden() else self
+        return self._down_to_leaf(self._children(self.at)[-1]) if self.hidden_turns() else self
 
     def branched(self, index: int) -> ConversationTree:
         """A conversation of its own: a copy up to and with that turn."""
-        way = self.way(index)
+        way = self.path_to(index)
         turns = tuple(replace(self.turns[each], parent=place - 1) for place, each in enumerate(way))
         return ConversationTree(turns, len(turns) - 1, uuid4().hex)
 
-    def seeded(self, sampling: Sampling) -> Sampling:
+    def with_seed(self, sampling: Sampling) -> Sampling:
         """Settings for the last turn: each try has a seed of its own."""
         return sampling.model_copy(update={"seed": sampling.seed + self.last.seed}) if self.last.seed else sampling
 
     def prompt(self, model: str, index: int | None = None) -> list[Message]:
         """What `model` is asked at the last turn, or at that one."""
-        way = self.way(self.at if index is None else index)
+        way = self.path_to(self.at if index is None else index)
         asked = self.turns[way[-1]]
         said = [Message("system", asked.system.strip())] if asked.system.strip() else []
         for turn in (self.turns[each] for each in way[:-1]):
@@ -160,11 +160,11 @@ class ConversationTree:
         answer = self.turns[end].answer(model)[1]
         return [*self.prompt(model, end), *([Message("assistant", answer.text)] if answer.text else [])]
 
-    def columns(self, models: Sequence[str]) -> list[AnswerRequest]:
+    def answer_requests(self, models: Sequence[str]) -> list[AnswerRequest]:
         """The last question for each of these."""
         return [AnswerRequest(self.prompt(model), model) for model in models]
 
-    def going_on(self, models: Sequence[str]) -> list[AnswerRequest]:
+    def continuations(self, models: Sequence[str]) -> list[AnswerRequest]:
         """The last answers that are unfinished, to be gone on with."""
         befores = {model: self.last.answers.get(model) for model in models} if self.at >= 0 else {}
         return [
@@ -190,15 +190,15 @@ class ConversationTree:
             first = error.errors()[0]
             place = ".".join(map(str, first["loc"]))
             raise UsageError(f"this conversation cannot be read: {place}: {first['msg']}.") from None
-        if len(talk.turns) > MOST_TURNS:
-            raise UsageError(f"this conversation has {len(talk.turns):,} turns; at most {MOST_TURNS:,} are read.")
+        if len(talk.turns) > MAX_TURNS:
+            raise UsageError(f"this conversation has {len(talk.turns):,} turns; at most {MAX_TURNS:,} are read.")
         if any(not -1 <= turn.parent < index for index, turn in enumerate(talk.turns)) or not (
             -1 <= talk.at < len(talk.turns)
         ):
             raise UsageError("this conversation cannot be read: a turn follows one that comes later.")
         return talk
 
-    def _grown(self, parent: int, question: str, system: str) -> ConversationTree:
+    def _with_turn_after(self, parent: int, question: str, system: str) -> ConversationTree:
         same = [each for each in self._children(parent) if self.turns[each].question == question]
         return self._with(Turn(question, parent, system, len(same)), len(self.turns))
 
@@ -206,7 +206,7 @@ class ConversationTree:
         turns = (*self.turns[:index], turn, *self.turns[index + 1 :])
         return ConversationTree(turns, index, self.ident or uuid4().hex)
 
-    def way(self, index: int) -> tuple[int, ...]:
+    def path_to(self, index: int) -> tuple[int, ...]:
         """The turns from the first to that one."""
         way = []
         while index >= 0:
@@ -215,7 +215,7 @@ class ConversationTree:
         return tuple(reversed(way))
 
     @cached_property
-    def _after(self) -> Mapping[int, Sequence[int]]:
+    def _children_of(self) -> Mapping[int, Sequence[int]]:
         """The turns that follow each."""
         found: dict[int, list[int]] = {}
         for place, turn in enumerate(self.turns):
@@ -223,9 +223,9 @@ class ConversationTree:
         return found
 
     def _children(self, index: int) -> Sequence[int]:
-        return self._after.get(index, ())
+        return self._children_of.get(index, ())
 
-    def _down(self, index: int) -> ConversationTree:
+    def _down_to_leaf(self, index: int) -> ConversationTree:
         while children := self._children(index):
             index = children[-1]
         return replace(self, at=index)

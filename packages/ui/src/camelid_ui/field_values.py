@@ -16,7 +16,7 @@ from camelid_core.errors import ConfigError
 from .config_fields import ConfigField, config_fields
 
 
-class Invalid(ConfigError):
+class InvalidFields(ConfigError):
     """`errors` maps a knob's path to what is wrong with it; errors of the whole are under the empty path."""
 
     def __init__(self, message: str, errors: Mapping[str, str]) -> None:
@@ -26,21 +26,23 @@ class Invalid(ConfigError):
 
 def default_values(cls: type[Config]) -> dict[str, Any]:
     """By knob."""
-    return {knob.key: knob.default for knob in config_fields(cls)}
+    return {config_field.key: config_field.default for config_field in config_fields(cls)}
 
 
 def values_of(config: Config) -> dict[str, Any]:
     """What each knob shows for `config`; one that the chosen form has not shows its default."""
     values = flat(config)
     return {
-        knob.key: values.get(knob.path, knob.default) if knob.fits(values.get(knob.head)) else knob.default
-        for knob in config_fields(type(config))
+        config_field.key: values.get(config_field.path, config_field.default)
+        if config_field.belongs_to(values.get(config_field.type_path))
+        else config_field.default
+        for config_field in config_fields(type(config))
     }
 
 
 def flat(config: Config) -> dict[str, Any]:
     """A configuration's values by path."""
-    whole = {knob.path for knob in config_fields(type(config)) if knob.kind == "pairs"}
+    whole = {config_field.path for config_field in config_fields(type(config)) if config_field.kind == "pairs"}
     return dict(_flat(config.model_dump(mode="json"), whole))
 
 
@@ -52,21 +54,23 @@ def build(cls: type[ConfigT], values: Mapping[str, Any]) -> ConfigT:
     """
     nested: dict[str, Any] = {}
     defaults = default_values(cls)
-    for knob in config_fields(cls):
-        if knob.key not in values or not knob.fits(values.get(knob.head) or defaults.get(knob.head)):
+    for config_field in config_fields(cls):
+        if config_field.key not in values or not config_field.belongs_to(
+            values.get(config_field.type_path) or defaults.get(config_field.type_path)
+        ):
             continue
-        value = _clean(knob, values[knob.key])
-        if value is None and not knob.optional:
+        value = _clean(config_field, values[config_field.key])
+        if value is None and not config_field.optional:
             continue
         target = nested
-        for part in knob.path.split(".")[:-1]:
+        for part in config_field.path.split(".")[:-1]:
             target = target.setdefault(part, {})
-        target[knob.name] = value
+        target[config_field.name] = value
     try:
         return validate(cls, nested, "the settings")
     except ConfigError as error:
         errors = dict(_by_path(str(error)))
-        raise Invalid("\n".join(f"{path}: {text}" for path, text in errors.items()), errors) from None
+        raise InvalidFields("\n".join(f"{path}: {text}" for path, text in errors.items()), errors) from None
 
 
 def overrides(config: Config) -> list[str]:
@@ -77,7 +81,11 @@ def overrides(config: Config) -> list[str]:
 def differing(config: Config) -> dict[str, Any]:
     """Path and value of every field that differs from its default: of a section with forms, the chosen form's."""
     values = flat(config)
-    defaults = {knob.path: knob.default for knob in config_fields(type(config)) if knob.fits(values.get(knob.head))}
+    defaults = {
+        config_field.path: config_field.default
+        for config_field in config_fields(type(config))
+        if config_field.belongs_to(values.get(config_field.type_path))
+    }
     return {path: value for path, value in values.items() if path in defaults and value != defaults[path]}
 
 
@@ -86,16 +94,16 @@ def command_line(command: str, config: Config) -> str:
     return " ".join([command, *(shlex.quote(override) for override in overrides(config))])
 
 
-def _clean(knob: ConfigField, value: Any) -> Any:
+def _clean(config_field: ConfigField, value: Any) -> Any:
     """What a widget holds → what the class takes."""
-    if knob.kind == "lines":
+    if config_field.kind == "lines":
         lines = value.splitlines() if isinstance(value, str) else value or []
         return [line for line in lines if line.strip()]
-    if knob.kind == "pairs":
+    if config_field.kind == "pairs":
         return dict(_pairs(value)) if isinstance(value, str) else value
-    if knob.kind == "text":
+    if config_field.kind == "text":
         return (value or "").strip()
-    if knob.kind == "whole" and isinstance(value, float) and value.is_integer():
+    if config_field.kind == "whole" and isinstance(value, float) and value.is_integer():
         return int(value)
     return None if value == "" else value
 

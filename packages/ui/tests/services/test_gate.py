@@ -13,7 +13,7 @@ from camelid_serve.engine import Sampling
 from camelid_train.config import MergeConfig, Recipe
 from camelid_ui.access_profile import DEMO, PROFILES, NotPermitted, find_profile
 from camelid_ui.services import Services, permissions
-from camelid_ui.services.chat import ChatService, AnswerRequest
+from camelid_ui.services.chat import AnswerRequest, ChatService
 from camelid_ui.services.permissions import CHANGES, LEAVES, LIMITED, LOOKS, OWN, leaves, listed, methods
 
 CLOSED = [(path, name) for path, names in CHANGES.items() for name in names.split()]

@@ -16,7 +16,7 @@ from camelid_core.testing import write_jsonl
 from camelid_serve.commands.common_options import configure
 from camelid_serve.config import PredictConfig
 from camelid_serve.engine import Sampling
-from camelid_ui.field_values import Invalid
+from camelid_ui.field_values import InvalidFields
 from camelid_ui.services.prediction_rows import PublishedRows
 from camelid_ui.services.prediction_table import SHOWN
 
@@ -103,7 +103,7 @@ def test_an_upload_is_kept_under_a_safe_name(services, tmp_path):
 )
 def test_what_would_fail_is_refused_at_its_field(services, questions, field, value):
     given = {"model": "tiny", "input": str(questions)} | {field: value}
-    with pytest.raises(Invalid) as caught:
+    with pytest.raises(InvalidFields) as caught:
         services.predictions.start(PredictConfig(**given))
     assert list(caught.value.errors) == [field]
 

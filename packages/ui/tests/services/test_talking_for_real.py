@@ -23,12 +23,12 @@ def bring(services: Services, name: str, beside: str = "") -> None:
     assert not services.chat.status.error
 
 
-def answered(
+def with_answers(
     services: Services, talk: ConversationTree, names: tuple[str, ...], tokens: int, begun: bool = False
 ) -> ConversationTree:
-    columns = talk.going_on(names) if begun else talk.columns(names)
+    columns = talk.continuations(names) if begun else talk.answer_requests(names)
     *_, answers = services.chat.ask("page", columns, Sampling(max_new_tokens=tokens))
-    return talk.answered(dict(zip([column.model for column in columns], answers, strict=True)))
+    return talk.with_answers(dict(zip([column.model for column in columns], answers, strict=True)))
 
 
 @pytest.fixture
@@ -53,10 +53,10 @@ def real_adapter(services, tiny):
 def test_answers_of_two_go_on_where_they_were_cut(services, real_adapter):
     bring(services, real_adapter)
     sides = ("tiny", real_adapter)
-    asked = ConversationTree().asked("What is 2 + 3?", "Be brief.")
-    whole = answered(services, asked, sides, 20)
-    cut = answered(services, asked, sides, 7)
-    gone_on = answered(services, ConversationTree.from_json(cut.to_json()), sides, 13, begun=True)
+    asked = ConversationTree().with_question("What is 2 + 3?", "Be brief.")
+    whole = with_answers(services, asked, sides, 20)
+    cut = with_answers(services, asked, sides, 7)
+    gone_on = with_answers(services, ConversationTree.from_json(cut.to_json()), sides, 13, begun=True)
     for name in sides:
         assert gone_on.last.answers[name].ids == whole.last.answers[name].ids
         assert gone_on.last.answers[name].text == whole.last.answers[name].text
@@ -66,13 +66,13 @@ def test_answers_of_two_go_on_where_they_were_cut(services, real_adapter):
     used = services.models.count(real_adapter, asked.messages(real_adapter), room)
     assert used == whole.last.answers[real_adapter].facts.prompt_tokens
 
-    edited = whole.reworded(0, real_adapter, "Let me think.")
-    thought = answered(services, edited, (real_adapter,), 8, begun=True).last.answers[real_adapter]
+    edited = whole.with_edited_answer(0, real_adapter, "Let me think.")
+    thought = with_answers(services, edited, (real_adapter,), 8, begun=True).last.answers[real_adapter]
     assert thought.text.startswith("Let me think.")
     assert thought.edited
 
     bring(services, real_adapter, "other")
-    both = answered(services, asked, ("other", real_adapter), 7)
+    both = with_answers(services, asked, ("other", real_adapter), 7)
     assert both.last.answers[real_adapter].text == cut.last.answers[real_adapter].text
     assert both.last.answers["other"].facts.tokens > 0
 

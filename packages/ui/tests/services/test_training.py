@@ -10,7 +10,7 @@ from camelid_core.events import EventLog
 from camelid_core.jobs import JobState
 from camelid_core.jobs.run_directories import EVENTS, attempt_directory
 from camelid_train.config import Recipe
-from camelid_ui.field_values import Invalid, flat, values_of
+from camelid_ui.field_values import InvalidFields, flat, values_of
 from camelid_ui.services.training.run_comparison import differences, numbers
 
 
@@ -77,14 +77,14 @@ def test_a_file_that_is_no_set_is_estimated_too(services, questions):
 def test_what_would_fail_is_refused_at_its_field(services, home, override, path):
     (home / "models" / "small").mkdir()
     (home / "models" / "small" / "q8_0.gguf").write_bytes(b"GGUF")
-    with pytest.raises(Invalid) as caught:
+    with pytest.raises(InvalidFields) as caught:
         services.training.start(recipe(override))
     assert list(caught.value.errors) == [path]
     assert services.jobs.all() == []
 
 
 def test_an_adapter_is_no_base(services, adapter):
-    with pytest.raises(Invalid, match="merge it first"):
+    with pytest.raises(InvalidFields, match="merge it first"):
         services.training.start(recipe(f"model.name={adapter}"))
 
 

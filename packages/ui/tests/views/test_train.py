@@ -102,7 +102,7 @@ def test_runs_are_ticked_and_one_alone_is_no_comparison():
 
 def test_an_estimate_warns_of_what_does_not_fit_and_of_a_queue():
     html = estimate.estimate(Estimate(10, 5, 100, 50, 0.1, 0.9, 9 * 10**9, 10**9, 60.0), 2, SAY)
-    for words in ("9.0 GB", "refuse", "Under way now: 2", "1 min 00 s"):
+    for words in ("9.0 GB", "refuse", "Jobs running: 2", "1 min 00 s"):
         assert words in html
 
 

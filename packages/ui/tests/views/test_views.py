@@ -10,7 +10,7 @@ from camelid_core.jobs import Job, JobState
 from camelid_core.quality import Finding, Stats
 from camelid_core.readers import Faults
 from camelid_core.records import Message, Record
-from camelid_core.tokenization.encoder import Tokens
+from camelid_core.tokenization.encoder import TokenArrays
 from camelid_ui import views
 from camelid_ui.services.data.add import Preview
 from camelid_ui.services.data.dataset_entries import DatasetEntry
@@ -97,7 +97,7 @@ def test_sizes(size, words):
 
 def lengths_of(*counts: int) -> TokenLengths:
     offsets = np.cumsum([0, *counts])
-    return TokenLengths.of_sample(Tokens(np.zeros(offsets[-1], np.int32), np.ones(offsets[-1], np.bool_), offsets))
+    return TokenLengths.of_sample(TokenArrays(np.zeros(offsets[-1], np.int32), np.ones(offsets[-1], np.bool_), offsets))
 
 
 def test_the_histogram_has_a_line_that_a_keyboard_reaches():

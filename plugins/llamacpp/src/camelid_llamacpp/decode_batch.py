@@ -120,7 +120,7 @@ class Reading:
             self.texts.remove(text)
             self._places.leave(_place(text))
         text.ids.append(token)
-        text.tell(given)
+        text.emit(given)
 
     def _youngest(self) -> Text:
         """Send the text that came last away: it is read again when there is room."""

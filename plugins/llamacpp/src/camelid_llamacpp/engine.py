@@ -75,7 +75,7 @@ class LlamaEngine(ModelThread[Text]):
     def prompt_logprobs(self, ids: Sequence[int], adapter: str | None, top: int) -> list[TokenLogprob]:
         """Every token of `ids` after the first, and last what the model would choose to come next."""
         self._check_all([Request(ids, adapter=adapter)])
-        return self._between_turns(lambda: self._prompt_logprobs(ids, top))
+        return self._call_between_steps(lambda: self._prompt_logprobs(ids, top))
 
     def _check(self, request: Request) -> None:
         if request.adapter is not None:
@@ -83,13 +83,13 @@ class LlamaEngine(ModelThread[Text]):
         if request.ids and not 0 <= min(request.ids) <= max(request.ids) < self._vocabulary:
             raise ModelError(f"the prompt has token ids that this model has not: it has {self._vocabulary:,}.")
 
-    def _under_way(self) -> Collection[Text]:
+    def _running_tickets(self) -> Collection[Text]:
         return self._reading.texts
 
     def _unload(self) -> None:
         self._native.close()
 
-    def _turn(self) -> None:
+    def _step(self) -> None:
         try:
             self._admit()
             self._put_back(self._reading.step())
@@ -99,7 +99,7 @@ class LlamaEngine(ModelThread[Text]):
     def _admit(self) -> None:
         """Let those in who have waited longest."""
         while True:
-            with self._changed:
+            with self._condition:
                 text = self._waiting.popleft() if self._waiting else None
             if text is None:
                 return
@@ -108,7 +108,7 @@ class LlamaEngine(ModelThread[Text]):
                 return
 
     def _put_back(self, texts: Sequence[Text]) -> None:
-        with self._changed:
+        with self._condition:
             self._waiting.extendleft(texts)
 
     def _prompt_logprobs(self, ids: Sequence[int], top: int) -> list[TokenLogprob]:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from camelid_core.errors import ModelError, UnknownName
 from camelid_core.models.reference import Reference
-from camelid_serve.engine import FinishReason, PromptTooLong, Request, TokenLogprob, TokenEvent
+from camelid_serve.engine import FinishReason, PromptTooLong, Request, TokenEvent, TokenLogprob
 from camelid_serve.engines.token_stream import Events, TokenStream
 
 from .adapters import Roster
@@ -185,11 +185,11 @@ class HttpEngine:
             pieces = self._upstream.answer(self._dialect, ticket.body, self._token_of)
             async with aclosing(pieces):
                 async for piece in pieces:
-                    if self._tell(ticket, piece, recoder):
+                    if self._emit(ticket, piece, recoder):
                         return
         raise ModelError("the server ended an answer before it was complete.")
 
-    def _tell(self, ticket: _Ticket, piece: Piece, recoder: Recoder) -> bool:
+    def _emit(self, ticket: _Ticket, piece: Piece, recoder: Recoder) -> bool:
         """Whether that was the end. A stop token ends the answer, whatever the server thinks of it."""
         ids = piece.ids if piece.ids is not None else recoder.push(piece.text)
         if piece.ids is None and piece.finish is not None:

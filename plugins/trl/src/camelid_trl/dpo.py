@@ -9,7 +9,7 @@ from pydantic import Field
 
 from .objective import TrlObjective
 
-MARGINS = {
+REWARD_METRICS = {
     "rewards/margins": "reward_margin",
     "rewards/accuracies": "reward_accuracy",
     "rewards/chosen": "reward_chosen",
@@ -36,7 +36,7 @@ class Dpo(TrlObjective[DpoObjective]):
     name = "dpo"
     help = "DPO: make the chosen of two answers likelier than the rejected one, relative to the reference model."
     config = DpoObjective
-    numbers = MARGINS
+    extra_metrics = REWARD_METRICS
     rows = "PAIRS"
     compares = True
     prefixed = True

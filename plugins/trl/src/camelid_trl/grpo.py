@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from camelid_core.errors import CamelidError, ConfigError
 from camelid_train.config import Recipe
-from camelid_train.objectives import Objective, Run
+from camelid_train.objectives import Objective, TrainingRun
 from camelid_train.objectives.rewards import rewards
 from pydantic import Field, field_validator
 
@@ -42,7 +42,7 @@ class Grpo(TrlObjective[GrpoObjective]):
     name = "grpo"
     help = "GRPO: reinforcement learning on the model's own sampled answers with a verifiable reward."
     config = GrpoObjective
-    numbers = {
+    extra_metrics = {
         "reward": "reward",
         "reward_std": "reward_spread",
         "completions/mean_length": "answer_length",
@@ -61,12 +61,12 @@ class Grpo(TrlObjective[GrpoObjective]):
                 "the other."
             )
 
-    def one_pass(self, section: GrpoObjective, rows: int, batch: int) -> tuple[int, int]:
+    def one_epoch(self, section: GrpoObjective, rows: int, batch: int) -> tuple[int, int]:
         """Each prompt is as many rows of a batch as it has answers; what fills none waits for another pass."""
         steps = rows * section.group // batch
         return steps, steps * batch
 
-    def measure(self, section: GrpoObjective, run: Run, trainer: Any) -> float:
+    def heldout_loss(self, section: GrpoObjective, run: TrainingRun, trainer: Any) -> float:
         """One minus the mean reward of the likeliest answers: less is better, as of a loss."""
         return 1.0 - float(trainer.mean_reward(run.data.heldout))
 

@@ -31,7 +31,7 @@ class Kto(TrlObjective[KtoObjective]):
     name = "kto"
     help = "KTO: learn from single answers labelled good or bad, relative to the reference model."
     config = KtoObjective
-    numbers = {
+    extra_metrics = {
         "rewards/margins": "reward_margin",
         "rewards/chosen": "reward_chosen",
         "rewards/rejected": "reward_rejected",

@@ -10,13 +10,13 @@ from typing import Any
 
 from camelid_core.errors import ConfigError
 from camelid_core.plugins import Host
-from camelid_core.token_cache.cache import Progress
+from camelid_core.token_cache.cache import EncodingProgress
 from camelid_core.tokenization.encoder import Encoder
 from camelid_train.config import DataSection, Recipe
-from camelid_train.data import Prepared
+from camelid_train.data import PreparedData
 from camelid_train.methods.registry import method_of
-from camelid_train.methods.virtual_tokens import Virtual
-from camelid_train.objectives import LearningObjective, Run
+from camelid_train.methods.virtual_tokens import VirtualTokens
+from camelid_train.objectives import LearningObjective, TrainingRun
 from camelid_train.objectives.learning_objective import ObjectiveT
 
 
@@ -38,7 +38,7 @@ class TrlObjective(LearningObjective[ObjectiveT]):
                 f"{ours} compares with the model as it was, and the starting values of method.type={theirs!r} change "
                 'it. Set method.initial="default".'
             )
-        if not self.prefixed and isinstance(method, Virtual):
+        if not self.prefixed and isinstance(method, VirtualTokens):
             raise ConfigError(
                 f"{ours} does not go with method.type={theirs!r}, which puts virtual tokens before each row. "
                 'Set method.type="lora".'
@@ -47,14 +47,19 @@ class TrlObjective(LearningObjective[ObjectiveT]):
             raise ConfigError(f"{ours} needs rows apart, and train.packing='on' joins them. Set train.packing='auto'.")
 
     def prepare(
-        self, section: ObjectiveT, data: DataSection, encoder: Encoder, host: Host, progress: Progress | None = None
-    ) -> Prepared:
+        self,
+        section: ObjectiveT,
+        data: DataSection,
+        encoder: Encoder,
+        host: Host,
+        progress: EncodingProgress | None = None,
+    ) -> PreparedData:
         from . import preference_data
 
         return preference_data.prepare(getattr(preference_data, self.rows), data, encoder, host, progress)
 
-    def trainer(self, section: ObjectiveT, run: Run) -> Any:
+    def trainer(self, section: ObjectiveT, run: TrainingRun) -> Any:
         return import_module(f"{__package__}.trainers.{self.name}").trainer(section, run)
 
-    def measure(self, section: ObjectiveT, run: Run, trainer: Any) -> float:
+    def heldout_loss(self, section: ObjectiveT, run: TrainingRun, trainer: Any) -> float:
         return float(trainer.evaluate(run.data.heldout)["eval_loss"])

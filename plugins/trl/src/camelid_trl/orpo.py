@@ -7,7 +7,7 @@ from typing import Literal
 from camelid_train.objectives import Objective
 from pydantic import Field
 
-from .dpo import MARGINS
+from .dpo import REWARD_METRICS
 from .objective import TrlObjective
 
 
@@ -24,7 +24,7 @@ class Orpo(TrlObjective[OrpoObjective]):
     name = "orpo"
     help = "ORPO: SFT on the chosen answer plus a penalty on the rejected one, without a reference model."
     config = OrpoObjective
-    numbers = {**MARGINS, "nll_loss": "chosen_loss"}
+    extra_metrics = {**REWARD_METRICS, "nll_loss": "chosen_loss"}
     rows = "PAIRS"
 
 

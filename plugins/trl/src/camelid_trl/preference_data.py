@@ -15,11 +15,11 @@ from camelid_core.mixing import lines, mix
 from camelid_core.plugins import Host
 from camelid_core.records import Message, Record
 from camelid_core.token_cache import TokenCache
-from camelid_core.token_cache.cache import Progress
-from camelid_core.token_cache.encoded_dataset import Encoded
+from camelid_core.token_cache.cache import EncodingProgress
+from camelid_core.token_cache.encoded_dataset import EncodedDataset
 from camelid_core.tokenization.encoder import Encoder
 from camelid_train.config import DataSection
-from camelid_train.data import Digests, Prepared, too_many_lost
+from camelid_train.data import SourceDigests, PreparedData, too_many_dropped
 
 from .preference_rows import Pairs, Rows, Tasks, Verdicts
 
@@ -33,13 +33,15 @@ class Kind:
 
     sides: Sequence[Callable[[Iterable[Record]], Iterator[Record]]]
     fact: Callable[[Record], Any]
-    rows: Callable[[Sequence[Encoded], int, bool, list[Any]], Rows[Any]]
+    rows: Callable[[Sequence[EncodedDataset], int, bool, list[Any]], Rows[Any]]
 
 
-def prepare(kind: Kind, data: DataSection, encoder: Encoder, host: Host, progress: Progress | None = None) -> Prepared:
+def prepare(
+    kind: Kind, data: DataSection, encoder: Encoder, host: Host, progress: EncodingProgress | None = None
+) -> PreparedData:
     """Raises DataError: no rows, a row without what the kind needs, or too many rows lost to the cut-off."""
     mixed = mix(data, host.datasets, data.eval_rows, split_seed=data.split_seed)
-    cache, digests = TokenCache(), Digests(mixed)
+    cache, digests = TokenCache(), SourceDigests(mixed)
 
     def made(first: Iterable[Record], again: Callable[[], Iterable[Record]]) -> Rows[Any]:
         facts: list[Any] = []
@@ -54,7 +56,7 @@ def prepare(kind: Kind, data: DataSection, encoder: Encoder, host: Host, progres
     def origin(example: int) -> Record:
         return next(islice(kind.sides[0](mixed.records()), int(train.numbers[example]), None))
 
-    prepared = Prepared(train, heldout, train.account, digests.uses(), lines(mixed.account))
+    prepared = PreparedData(train, heldout, train.account, digests.uses(), lines(mixed.account))
     return replace(prepared, records=mixed.heldout, origin=origin)
 
 
@@ -69,7 +71,7 @@ def _check(rows: Rows[Any], data: DataSection) -> None:
     if not account.rows:
         raise DataError(f"{names}: no rows to train on.")
     if not len(rows) or account.dropped > _MOST_DROPPED * account.rows:
-        raise DataError(f"{names}: {too_many_lost(account, data)}")
+        raise DataError(f"{names}: {too_many_dropped(account, data)}")
 
 
 def _better(records: Iterable[Record]) -> Iterator[Record]:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
-from camelid_core.token_cache import Account
-from camelid_core.token_cache.encoded_dataset import ByNumber, Encoded
+from camelid_core.token_cache import CutoffCounts
+from camelid_core.token_cache.encoded_dataset import EncodedDataset, RowSequence
 from camelid_core.tokenization.encoder import IGNORE, Example
 
 RowT = TypeVar("RowT", bound=Example)
@@ -59,14 +59,14 @@ def last_answer(labels: Sequence[int]) -> tuple[int, int]:
     return int(trained[breaks[-1] + 1] if len(breaks) else trained[0]), int(trained[-1]) + 1
 
 
-class Rows(ByNumber[RowT]):
+class Rows(RowSequence[RowT]):
     """Rows that still have the beginning of each of their answers within `cutoff` tokens, or are no longer than that
     where they must be `whole`; the rest is left out.
 
     `sides` are encodings of the same rows that differ in the last answer alone.
     """
 
-    def __init__(self, sides: Sequence[Encoded], cutoff: int, whole: bool) -> None:
+    def __init__(self, sides: Sequence[EncodedDataset], cutoff: int, whole: bool) -> None:
         spans = np.array([[last_answer(example.labels) for example in side] for side in sides], np.int64)
         spans = spans.reshape(len(sides), len(sides[0]), 2)
         starts, ends = spans[..., 0].min(axis=0), np.minimum(spans[..., 1], cutoff)
@@ -75,7 +75,7 @@ class Rows(ByNumber[RowT]):
         self.numbers = np.flatnonzero((starts < ends).all(axis=0) & ~(longer & whole))
         self._starts, self._ends = starts[self.numbers], ends[:, self.numbers]
         self.lengths = self._ends.max(axis=0)
-        self.account = Account(
+        self.account = CutoffCounts(
             rows=len(sides[0]),
             truncated=0 if whole else int(longer.sum()),
             dropped=len(sides[0]) - len(self.numbers),
@@ -104,7 +104,7 @@ class Pairs(Rows[Pair]):
 
 
 class Verdicts(Rows[Judged]):
-    def __init__(self, sides: Sequence[Encoded], cutoff: int, whole: bool, good: Sequence[bool]) -> None:
+    def __init__(self, sides: Sequence[EncodedDataset], cutoff: int, whole: bool, good: Sequence[bool]) -> None:
         super().__init__(sides, cutoff, whole)
         self.good = [good[number] for number in self.numbers.tolist()]
 
@@ -113,7 +113,7 @@ class Verdicts(Rows[Judged]):
 
 
 class Tasks(Rows[Task]):
-    def __init__(self, sides: Sequence[Encoded], cutoff: int, whole: bool, references: Sequence[str]) -> None:
+    def __init__(self, sides: Sequence[EncodedDataset], cutoff: int, whole: bool, references: Sequence[str]) -> None:
         super().__init__(sides, cutoff, whole)
         self.references = [references[number] for number in self.numbers.tolist()]
 

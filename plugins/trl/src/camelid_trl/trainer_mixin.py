@@ -20,7 +20,7 @@ from camelid_core.errors import DataError, TrainingError
 from camelid_train.loop.batches import StepBatches, lengths_of
 from camelid_train.loop.micro_batches import is_out_of_memory, said
 from camelid_train.loop.trainer import EpochLoader, OurCheckpoints, longest
-from camelid_train.objectives import Run
+from camelid_train.objectives import TrainingRun
 from torch.utils.data import DataLoader
 
 Collate = Callable[[Sequence[Any]], Any]
@@ -36,8 +36,8 @@ class FullBatches(StepBatches):
         return islice(super().__iter__(), len(self))  # what does not fill one comes last
 
 
-class Ours(OurCheckpoints):
-    """Mixed in before a trl trainer, which is made with `placeholder()` for its rows; `begin` then gives it ours."""
+class TrlTrainerMixin(OurCheckpoints):
+    """Mixed in before a trl trainer, which is made with `placeholder_dataset()` for its rows; `begin` then gives it ours."""
 
     train_dataset: Any
     control: Any
@@ -46,18 +46,18 @@ class Ours(OurCheckpoints):
     current_gradient_accumulation_steps: int
     collate: Collate
     by_length: bool = True
-    fewest: int = 1
+    min_rows: int = 1
     """Rows of the smallest batch that makes sense."""
-    pause: Callable[[], None]
-    measured_at_once: int
+    raise_if_interrupted: Callable[[], None]
+    heldout_batch_size: int
     pad_id: int
 
-    def begin(self, run: Run, collate: Collate) -> None:
+    def begin(self, run: TrainingRun, collate: Collate) -> None:
         self.train_dataset = run.data.train
         self.pad_id = run.pad_id
         self.collate = collate
-        self.pause = run.pause
-        self.measured_at_once = run.recipe.eval.batch_size
+        self.raise_if_interrupted = run.raise_if_interrupted
+        self.heldout_batch_size = run.recipe.eval.batch_size
         self.keep_ours(run.method)
         if not len(self.get_train_dataloader()):
             raise DataError(
@@ -80,7 +80,7 @@ class Ours(OurCheckpoints):
 
     def _smaller(self) -> str:
         rows, sums = int(self.args.per_device_train_batch_size), int(self.args.gradient_accumulation_steps)
-        if rows // 2 < self.fewest:
+        if rows // 2 < self.min_rows:
             return 'Set train.gradient_checkpointing="on" or method.type="qlora", or lower data.cutoff.'
         return f"Set train.batch_size={rows // 2} train.accumulation={sums * 2} for the same global batch."
 
@@ -109,12 +109,12 @@ class Ours(OurCheckpoints):
         return EpochLoader(rows, batch_sampler=batches, collate_fn=self.collate)
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
-        batches = StepBatches(self._lengths(eval_dataset), self.measured_at_once, 0)
+        batches = StepBatches(self._lengths(eval_dataset), self.heldout_batch_size, 0)
         unseen = torch.Generator()  # a loader draws a number it does not need: not from those that training draws from
         return DataLoader(eval_dataset, batch_sampler=batches, collate_fn=self.collate, generator=unseen)
 
     def prediction_step(self, model: Any, inputs: Any, prediction_loss_only: bool, ignore_keys: Any = None) -> Any:
-        self.pause()
+        self.raise_if_interrupted()
         return super().prediction_step(model, inputs, True)  # type: ignore[misc]
 
     def evaluate(self, *args: Any, **options: Any) -> Any:
@@ -136,7 +136,7 @@ class Ours(OurCheckpoints):
         """Nobody is told what is trained here."""
 
 
-class Tried(Ours):
+class MeasurableTrainerMixin(TrlTrainerMixin):
     """Whose steps can be tried before the first one: they depend on the rows alone. See `planning.measuring`."""
 
     sequences = 1
@@ -170,19 +170,19 @@ class Tried(Ours):
         raise TrainingError(f"{reason} {self._smaller()} train.preflight=false tries it all the same.")
 
 
-def placeholder(**columns: Any) -> datasets.Dataset:
+def placeholder_dataset(**columns: Any) -> datasets.Dataset:
     """One row, for trl's constructors want a `datasets.Dataset` and look at its first row."""
     return datasets.Dataset.from_list([columns])
 
 
-def plainly(kind: Any) -> Any:
+def with_transformers_defaults(kind: Any) -> Any:
     """trl's arguments with the defaults of transformers where trl has others."""
     others = {"bf16": False, "gradient_checkpointing": None, "disable_dropout": False}
     fields = [(name, Any, field(default=value)) for name, value in others.items()]
     return make_dataclass(kind.__name__, fields, bases=(kind,))
 
 
-def unchanged(make: Callable[[], Any], model: Any) -> Any:
+def make_keeping_dtypes(make: Callable[[], Any], model: Any) -> Any:
     """What `make` makes; the parameters that learn keep their number format.
 
     Dropout is left to the adapter alone: a base that forgets at random is no measure.
@@ -198,18 +198,18 @@ def unchanged(make: Callable[[], Any], model: Any) -> Any:
     return made
 
 
-def with_reference(kind: Any, run: Run, arguments: Any, rows: datasets.Dataset) -> Any:
+def with_reference_model(kind: Any, run: TrainingRun, arguments: Any, rows: datasets.Dataset) -> Any:
     """A trainer that compares with the model as it is now: with its adapter off, or with a frozen copy."""
     adapted = is_peft_model(run.model)
-    reference = AdapterOff(run.model) if adapted else copy.deepcopy(run.model).requires_grad_(False)
+    reference = ReferencePlaceholder(run.model) if adapted else copy.deepcopy(run.model).requires_grad_(False)
     options = {"args": arguments, "train_dataset": rows, "processing_class": run.tokenizer}
-    made = unchanged(lambda: kind(run.model, ref_model=reference, **options), run.model)
+    made = make_keeping_dtypes(lambda: kind(run.model, ref_model=reference, **options), run.model)
     if adapted:
         made.ref_model = None
     return made
 
 
-class AdapterOff(torch.nn.Module):
+class ReferencePlaceholder(torch.nn.Module):
     """Stands where a trl constructor wants a reference model, so that it makes no second adapter for one.
 
     Without a reference model its losses switch the adapter off instead, which is the same and costs no memory.

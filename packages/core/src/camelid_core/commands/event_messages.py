@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 
-def preflight(event: Mapping[str, Any]) -> Iterator[str]:
+def preflight_lines(event: Mapping[str, Any]) -> Iterator[str]:
     """What a run will take, before its first step."""
     if "peak_memory" in event:
         yield (

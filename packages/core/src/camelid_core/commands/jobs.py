@@ -27,13 +27,13 @@ from camelid_core.jobs.presence import live_workers
 from camelid_core.jobs.run_directories import EVENTS, LOG, attempts
 from camelid_core.jobs.store import JobStore
 
-from .output import show as print_rows
-from .run_job import STOPPED
+from .output import print_rows
+from .run_job import STOPPED_KINDS
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True)
-_RECENT = 20
-_LOOK_SECONDS = 0.5
-_TURN_SECONDS = 2.0
+_MAX_ENDED_JOBS = 20
+_POLL_SECONDS = 0.5
+_RENEWAL_SECONDS = 2.0
 _NO_WORKER = "No worker is running; `camelid worker` starts one."
 
 JobId = Annotated[int, typer.Argument(metavar="ID", help="The job's number, from `camelid jobs list`.", min=1)]
@@ -89,13 +89,13 @@ def logs(
 @app.command()
 def cancel(job_id: JobId) -> None:
     """Let the job save, then end it."""
-    _asked(_open().request(job_id, "cancel"))
+    _print_request(_open().request(job_id, "cancel"))
 
 
 @app.command()
 def finish(job_id: JobId) -> None:
     """Let the job end early and keep its result."""
-    _asked(_open().request(job_id, "finish"))
+    _print_request(_open().request(job_id, "finish"))
 
 
 @app.command()
@@ -108,7 +108,7 @@ def retry(
     if job.state != JobState.QUEUED:  # a lost one may be queued by now: it was asked for all the same
         job = store.retry(job_id)
     if here:
-        _ended(run_queued_job(store, job_id))
+        _print_end(run_queued_job(store, job_id))
         return
     hint = "" if live_workers(store) else f" {_NO_WORKER}"
     typer.echo(f"Job {job.id} is {job.state}.{hint}")
@@ -139,9 +139,9 @@ def wait(job_id: JobId) -> None:
         if hint and job.state not in ACTIVE and not live_workers(store):
             typer.echo(hint, err=True)
             hint = ""
-        time.sleep(_LOOK_SECONDS)
+        time.sleep(_POLL_SECONDS)
         _sweep(store)
-    _ended(job)
+    _print_end(job)
 
 
 @app.command()
@@ -176,13 +176,13 @@ def _sweep(store: JobStore) -> None:
     still works gets a turn to renew his."""
     with suppress(JobError):  # who may only read the table sees it as it is
         if store.overdue():
-            time.sleep(_TURN_SECONDS)
+            time.sleep(_RENEWAL_SECONDS)
         store.sweep_lost()
 
 
 def _current(store: JobStore) -> list[Job]:
     under_way = store.list([state for state in JobState if state not in ENDED], limit=sys.maxsize)
-    return sorted(under_way + store.list(ENDED, limit=_RECENT), key=lambda job: job.id, reverse=True)
+    return sorted(under_way + store.list(ENDED, limit=_MAX_ENDED_JOBS), key=lambda job: job.id, reverse=True)
 
 
 def _row(job: Job) -> dict[str, str]:
@@ -218,7 +218,7 @@ def _follow(store: JobStore, job_id: int, follow: bool) -> None:
         sys.stdout.flush()
         if ended or not follow:
             return
-        time.sleep(_LOOK_SECONDS)
+        time.sleep(_POLL_SECONDS)
         _sweep(store)
 
 
@@ -232,12 +232,12 @@ def _print_from(log: Any, offset: int, write: Callable[[bytes], object]) -> int:
         return int(file.tell())
 
 
-def _asked(job: Job) -> None:
+def _print_request(job: Job) -> None:
     typer.echo(f"Job {job.id} is {job.state}." if job.state in ENDED else f"Job {job.id} was asked to {job.request}.")
 
 
-def _ended(job: Job) -> None:
+def _print_end(job: Job) -> None:
     said = filter(None, (f"Job {job.id} {job.state}.", job.published or job.error, advice(job)))
     typer.echo(" ".join(said))
     if job.state != JobState.SUCCEEDED:
-        raise typer.Exit(JobStopped.exit_code if job.error_kind in STOPPED else 1)
+        raise typer.Exit(JobStopped.exit_code if job.error_kind in STOPPED_KINDS else 1)

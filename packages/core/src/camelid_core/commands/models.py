@@ -11,7 +11,7 @@ from camelid_core.models.reference import all_weights, resolve_model
 from camelid_core.paths import artefacts_dir, models_dir
 from camelid_core.plugins import load_host
 
-from .output import show
+from .output import print_rows
 
 app = typer.Typer(help="List, show and pull models.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -40,7 +40,7 @@ def list_models(as_json: Json = False) -> None:
         typer.echo(
             "Families: " + ", ".join(adapter.name for adapter in host.adapters) + ", and any other by inference.\n"
         )
-        show(rows, False)
+        print_rows(rows, False)
         return
     families = [{"family": item.name, "help": item.help, "lora_targets": item.lora_targets} for item in host.adapters]
     typer.echo(json.dumps({"families": families, "models": rows}, ensure_ascii=False, indent=2))

@@ -12,10 +12,10 @@ from typing import Any
 
 import typer
 
-from .event_messages import preflight
+from .event_messages import preflight_lines
 
 
-def show(rows: Sequence[Mapping[str, Any]], as_json: bool, empty: str = "Nothing to list.") -> None:
+def print_rows(rows: Sequence[Mapping[str, Any]], as_json: bool, empty: str = "Nothing to list.") -> None:
     """A listing: one JSON array with `--json`, else aligned columns."""
     if as_json:
         typer.echo(json.dumps(list(rows), ensure_ascii=False, indent=2))
@@ -30,7 +30,7 @@ def show(rows: Sequence[Mapping[str, Any]], as_json: bool, empty: str = "Nothing
         typer.echo("  ".join(cells).rstrip())
 
 
-def show_values(values: Mapping[str, Any], as_json: bool) -> None:
+def print_values(values: Mapping[str, Any], as_json: bool) -> None:
     """One thing and what is known of it: a JSON object with `--json`, else a line for each that says something."""
     if as_json:
         typer.echo(json.dumps(values, ensure_ascii=False, indent=2))
@@ -40,10 +40,10 @@ def show_values(values: Mapping[str, Any], as_json: bool) -> None:
     for name, value in said.items():
         items = value if isinstance(value, list) and not all(isinstance(item, str) for item in value) else [value]
         for item in items:
-            typer.echo(f"{name.replace('_', ' '):<{width}}  {_plain(item)}".rstrip())
+            typer.echo(f"{name.replace('_', ' '):<{width}}  {_value_text(item)}".rstrip())
 
 
-def _plain(value: Any) -> str:
+def _value_text(value: Any) -> str:
     if isinstance(value, dict):
         if "messages" in value:
             return json.dumps(value, ensure_ascii=False)
@@ -86,12 +86,12 @@ class ProgressPrinter:
             for line in _data(event):
                 self._line(line)
         elif event["kind"] == "preflight":
-            for line in preflight(event):
+            for line in preflight_lines(event):
                 self._line(line)
         elif event["kind"] == "sample":
             self._line(f"step {event['step']}: {_first_line(event['prompt'])} → {_first_line(event['answer'])}")
         elif event["kind"] in ("train", "eval", "model"):
-            shown = (f"{name}={_short(value)}" for name, value in event.items() if name not in _UNSHOWN)
+            shown = (f"{name}={_short(value)}" for name, value in event.items() if name not in _HIDDEN_FIELDS)
             self._line("  ".join([event["kind"], *shown]))
 
     def close(self) -> None:
@@ -140,7 +140,7 @@ def _data(event: Mapping[str, Any]) -> Iterator[str]:
         yield f"  {source['source']}: {source['after']:,} of {source['before']:,} rows{why}"
 
 
-_UNSHOWN = ("kind", "time", "memory", "tokens_per_second", "mfu")
+_HIDDEN_FIELDS = ("kind", "time", "memory", "tokens_per_second", "mfu")
 """What lines about a step leave out: progress says the rate, and a terminal is no place for plots."""
 _SAMPLE = 70
 

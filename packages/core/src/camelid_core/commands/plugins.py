@@ -8,7 +8,7 @@ import typer
 
 from camelid_core.plugins import load_host
 
-from .output import show
+from .output import print_rows
 
 app = typer.Typer(help="List plugins and find what is wrong with them.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -26,7 +26,7 @@ def list_plugins(as_json: Json = False) -> None:
         }
         for plugin in host.plugins
     ]
-    show(rows, as_json)
+    print_rows(rows, as_json)
 
 
 @app.command()
@@ -37,9 +37,9 @@ def doctor(as_json: Json = False, verbose: Annotated[bool, typer.Option(help="Pr
     rows = [{"plugin": problem.plugin, "problem": problem.message} for problem in problems]
     if as_json:
         details = {"detail": [problem.detail for problem in problems]} if verbose else {}
-        show([{**row, **{k: v[i] for k, v in details.items()}} for i, row in enumerate(rows)], True)
+        print_rows([{**row, **{k: v[i] for k, v in details.items()}} for i, row in enumerate(rows)], True)
     else:
-        show(rows, False, empty=f"All {len(host.plugins)} plugins are sound.")
+        print_rows(rows, False, empty=f"All {len(host.plugins)} plugins are sound.")
         for problem in problems if verbose else ():
             if problem.detail:
                 typer.echo(f"\n{problem.plugin}:\n{problem.detail}")

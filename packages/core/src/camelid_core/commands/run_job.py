@@ -22,7 +22,7 @@ from camelid_core.plugins import load_host
 
 from .output import ProgressPrinter
 
-STOPPED = ("cancelled", "interrupted")
+STOPPED_KINDS = ("cancelled", "interrupted")
 """Kinds of ends that somebody asked for."""
 
 
@@ -47,11 +47,11 @@ def run_job(task: str, config: Config, name: str, *models: str) -> Job:
         printer.close()
     if job.state is not JobState.SUCCEEDED:
         text = " ".join(filter(None, (job.error or f"job {job.id} ended as {job.state}.", advice(job))))
-        raise JobStopped(text) if job.error_kind in STOPPED else JobError(text)
+        raise JobStopped(text) if job.error_kind in STOPPED_KINDS else JobError(text)
     return job
 
 
-def report(job: Job, as_json: bool, **more: Any) -> None:
+def print_summary(job: Job, as_json: bool, **more: Any) -> None:
     """The job's summary: one line of JSON, or a line per fact."""
     summary: Mapping[str, Any] = {**job.summary, **more, "artefact": job.published}
     if as_json:

@@ -13,11 +13,11 @@ from camelid_core.models.reference import resolve_model
 from camelid_core.plugins import Host, load_host
 from camelid_core.readers import message
 from camelid_core.records import Message
-from camelid_core.templates.hf_chat_template import OWN
+from camelid_core.templates.hf_chat_template import MODEL_TEMPLATE
 from camelid_core.templates.segments import text_of
 from camelid_core.templates.template import PromptTemplate
 
-from .output import show
+from .output import print_rows
 
 if TYPE_CHECKING:
     from camelid_core.tokenization.encoder import Encoder
@@ -31,7 +31,9 @@ _SAMPLE = (Message("user", "Add the numbers.", "2 and 3"), Message("assistant", 
 def list_templates(as_json: Json = False) -> None:
     """Every prompt template and who gives it."""
     templates = load_host().templates
-    show([{"template": t.name, "plugin": templates.plugin_of(t.name), "help": t.help} for t in templates], as_json)
+    print_rows(
+        [{"template": t.name, "plugin": templates.plugin_of(t.name), "help": t.help} for t in templates], as_json
+    )
 
 
 @app.command("show")
@@ -88,7 +90,11 @@ def check(
         raise UsageError("name a template, or all of them with --all; `camelid templates list` shows them.")
     host = load_host()
     tokenizer, of = _tokenizer(name if everything else model, host)
-    names = [each for each in host.templates.names() if each != OWN or _has_own(tokenizer)] if everything else [name]
+    names = (
+        [each for each in host.templates.names() if each != MODEL_TEMPLATE or _has_own(tokenizer)]
+        if everything
+        else [name]
+    )
     broken = [sentence for each in names if (sentence := _broken(host.templates[each], tokenizer))]
     if broken:
         raise CamelidError(f"the contract is broken with {of}:\n" + "\n".join(broken))

@@ -29,7 +29,7 @@ def parse(tool: str, flags: Sequence[Flag], arguments: Sequence[str]) -> tuple[a
     Raises:
         UsageError: a flag without its value, or with one that does not fit.
     """
-    words = [_plain(word) for word in arguments]
+    words = [_normalized_flag(word) for word in arguments]
     parser = _Parser(prog=tool, add_help=False, allow_abbrev=False)
     for name, kind, default, count in flags:
         parser.add_argument(
@@ -40,7 +40,7 @@ def parse(tool: str, flags: Sequence[Flag], arguments: Sequence[str]) -> tuple[a
     return values, unknown, given
 
 
-def _plain(word: str) -> str:
+def _normalized_flag(word: str) -> str:
     if not re.match(r"-{2,}[A-Za-z]", word):
         return word
     name, equals, value = word.lstrip("-").partition("=")

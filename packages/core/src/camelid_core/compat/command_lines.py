@@ -15,7 +15,7 @@ from camelid_core.plugins import load_host
 
 
 @dataclass(slots=True)
-class Line:
+class CommandLine:
     """What to type after `camelid`, what to say about it, and the flags that nobody knew."""
 
     tool: str
@@ -33,7 +33,7 @@ class Line:
         return shlex.join(["camelid", *self.words])
 
 
-def show_or_run(line: Line, run: bool) -> None:
+def show_or_run(line: CommandLine, run: bool) -> None:
     """Print the line under its remarks; with `run` do what it says, the remarks going to stderr."""
     for remark in line.remarks:
         typer.echo("# " + "".join(sign if sign.isprintable() else " " for sign in remark), err=run)

@@ -69,16 +69,20 @@ def hub_dataset(text: str) -> Dataset:
 
 
 def records(rows: Iterable[Mapping[str, Any]], source: str) -> Iterator[Record]:
-    """Each row as what its columns say it is.
+    """Each row by the reader whose columns it has, a plugin's too: the same choice as for a file.
 
     Raises:
         DataError: naming the row, and for a dataset without any.
     """
-    from camelid_core.readers import to_record
+    from camelid_core.readers import Reading, RowFault, automatic, known
 
+    reader, reading = automatic(known().values()), Reading(source)
     number = 0
     for number, row in enumerate(rows, 1):
-        yield to_record(row, where=f"{source}, row {number}", source=source, number=number)
+        try:
+            yield reader.record(row, number, reading)
+        except RowFault as fault:
+            raise fault.at(f"{source}, row {number}") from None
     if not number:
         raise DataError(f"{source} holds no rows.", "dataset_empty")
 

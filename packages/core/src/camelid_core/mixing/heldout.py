@@ -9,10 +9,9 @@ held out when a seeded hash of its key is among the lowest: one pass, and memory
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from camelid_core.quality.row_keys import mixed_key, prompt_key
+from camelid_core.quality.row_keys import Normalise, mixed_key, normal_turns, prompt_key
 from camelid_core.records import Record
 
 SHARE = 10
@@ -37,10 +36,10 @@ class _Cluster:
 class Choice:
     """Chooses exactly `min(count, clusters // 10)` clusters of the rows it is shown."""
 
-    def __init__(self, count: int, seed: int = 0, key: Callable[[Record], int] = prompt_key) -> None:
+    def __init__(self, count: int, seed: int = 0, normalise: Normalise = normal_turns) -> None:
         self._count = count
         self._seed = seed
-        self._key = key
+        self._normalise = normalise
         self._heap: list[tuple[int, int]] = []  # (-hash, key): the worst candidate first
         self._clusters: dict[int, _Cluster] = {}
         self._distinct: set[int] = set()  # only until there are enough for `count`
@@ -54,7 +53,7 @@ class Choice:
         """Look at the row standing at `row` of `source`."""
         if not self._count:
             return
-        key = self._key(record)
+        key = prompt_key(record, self._normalise)
         cluster = self._clusters.get(key)
         if cluster is not None:
             cluster.places.append((source, row))
@@ -79,14 +78,3 @@ class Choice:
 
     def _forget(self) -> None:
         del self._clusters[heapq.heappop(self._heap)[1]]
-
-
-def heldout(records: Iterable[Record], count: int, seed: int = 0, key: Callable[[Record], int] = prompt_key) -> HeldOut:
-    """Hold out at most `count` clusters, and at most a tenth of all, in one pass.
-
-    A row may be trained on exactly when its key is not in `keys`.
-    """
-    choice = Choice(count, seed, key)
-    for row, record in enumerate(records):
-        choice.see(record, 0, row)
-    return choice.made()

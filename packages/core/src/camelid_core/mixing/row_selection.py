@@ -50,8 +50,9 @@ def mix(
     for part in parts:
         next(iter(part.dataset.load("train", 1)), None)  # what is not here is said before hours of counting
     held, excluded = _own_heldout(parts, heldout)
-    choice = Choice(heldout - len(held), mixture.seed if split_seed is None else split_seed)
     sieve = Sieve(mixture.drop_tags, mixture.drop_lints, mixture.deduplicate)
+    seed = mixture.seed if split_seed is None else split_seed
+    choice = Choice(heldout - len(held), seed, sieve.normalise)
     for number, part in enumerate(parts):
         _look(part, number, sieve, choice, excluded, progress)
     chosen = choice.made()
@@ -95,7 +96,7 @@ def _look(
         if progress is not None and row % _EVERY == 0:
             progress(name, row, dataset.rows)
         reason = sieve.reason(record)
-        if not reason and excluded and prompt_key(record) in excluded:
+        if not reason and excluded and prompt_key(record, sieve.normalise) in excluded:
             reason = HELD_OUT
         part.mask.append(not reason)
         if reason:

@@ -16,7 +16,7 @@ from camelid_core.artefacts import Manifest, is_artefact, read_artefact
 from camelid_core.errors import ModelError, UnknownName, UsageError
 from camelid_core.paths import HUB, artefacts_dir, models_dir, safe_name, validated_path
 from camelid_core.plugins import Host
-from camelid_core.templates.hf_chat_template import OWN, chat_template_of
+from camelid_core.templates.hf_chat_template import MODEL_TEMPLATE, read_chat_template
 
 from .adapters import ModelAdapter, Weights, adapter_for
 from .gguf import SUFFIX, brings_tokenizer, gguf_config, gguf_files, gguf_metadata, is_gguf
@@ -143,8 +143,8 @@ def _gguf_reference(name: str, path: Path, manifest: Manifest | None, host: Host
     metadata = gguf_metadata(path)
     config = gguf_config(metadata)
     adapter = adapter_for(str(config["model_type"]), host.adapters)
-    brought = chat_template_of(path.parent) if brings_tokenizer(path) else ""
-    own = OWN if brought or metadata.get("tokenizer.chat_template") else adapter.template
+    brought = read_chat_template(path.parent) if brings_tokenizer(path) else ""
+    own = MODEL_TEMPLATE if brought or metadata.get("tokenizer.chat_template") else adapter.template
     return Reference(
         name=name,
         base=path,
@@ -235,7 +235,7 @@ def _template_name(path: Path, manifest: Manifest | None, weights: Weights | Non
         return manifest.template.name
     if weights and weights.template:
         return weights.template
-    return OWN if chat_template_of(path) else adapter.template
+    return MODEL_TEMPLATE if read_chat_template(path) else adapter.template
 
 
 def as_trained(reference: Reference) -> Reference:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .contamination import Contamination, contamination
+from .contamination import Contamination
 from .corpus_lints import CORPUS_LINTS
 from .evaluation_lint import CONTAMINATION, evaluation_lint
 from .language import LanguageSample
@@ -30,7 +30,6 @@ __all__ = [
     "Sieve",
     "Stats",
     "clean",
-    "contamination",
     "control_tokens_of",
     "evaluation_lint",
     "fingerprint",

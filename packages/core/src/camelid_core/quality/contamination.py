@@ -14,7 +14,7 @@ from camelid_core.records import Record
 
 from .near_duplicates import words
 from .row_keys import KeyMap, from_bytes
-from .row_lints import Find, Lint
+from .row_lints import Lint
 
 N = 13
 """Words in a row that two texts rarely share by chance (the length GPT-3's authors used)."""
@@ -67,15 +67,6 @@ class Contamination:
                     continue
                 for start in range(len(tokens) - self.n + 1):
                     yield tokens[start : start + self.n]
-
-
-def contamination(records: Iterable[Record], against: Iterable[Record], n: int = N) -> Iterator[tuple[int, str]]:
-    """Row number (from 1) and what it shares, for every row of `records` that shares a run with `against`."""
-    known: Find = Contamination(against, n).find
-    for number, record in enumerate(records, 1):
-        found = known(record)
-        if found:
-            yield number, found
 
 
 def _key(run: list[str]) -> int:

@@ -8,36 +8,36 @@ from __future__ import annotations
 from camelid_core.records import Record
 
 from .near_duplicates import NearIndex
-from .row_keys import KeyMap, answer_key, prompt_key, record_key
+from .row_keys import KeyMap, Normalise, answer_key, prompt_key, record_key
 from .row_lints import Find, Lint
 
 
-def _alone(record: Record) -> str:
-    """What a comparing lint says of one row by itself."""
+def _single_row(record: Record) -> str:
+    """What a lint that compares rows finds in one row by itself."""
     return ""
 
 
-def _duplicates() -> Find:
+def _duplicates(normalise: Normalise) -> Find:
     seen, number = KeyMap(), 0
 
     def find(record: Record) -> str:
         nonlocal number
         number += 1
-        earlier = seen.put(record_key(record), number)
+        earlier = seen.put(record_key(record, normalise), number)
         return f"the same as row {earlier}" if earlier >= 0 else ""
 
     return find
 
 
-def _same_prompt() -> Find:
-    """One number for each question: the row it stood in first and, below, a checksum of that row's answer."""
+def _same_prompt(normalise: Normalise) -> Find:
+    """One number for each prompt: the row it stood in first and, in the low 32 bits, that row's answer key."""
     seen, number = KeyMap(wide=True), 0
 
     def find(record: Record) -> str:
         nonlocal number
         number += 1
-        answer = answer_key(record)
-        first = seen.put(prompt_key(record), number << 32 | answer)
+        answer = answer_key(record, normalise)
+        first = seen.put(prompt_key(record, normalise), number << 32 | answer)
         if first < 0 or first & 0xFFFFFFFF == answer:
             return ""
         return f"asks the same as row {first >> 32} and answers otherwise"
@@ -45,7 +45,7 @@ def _same_prompt() -> Find:
     return find
 
 
-def _near_duplicates() -> Find:
+def _near_duplicates(_: Normalise) -> Find:
     seen, number = NearIndex(), 0
 
     def find(record: Record) -> str:
@@ -60,12 +60,12 @@ def _near_duplicates() -> Find:
 CORPUS_LINTS: dict[str, Lint] = {
     lint.name: lint
     for lint in (
-        Lint("duplicate", "A row that stands there already, white space aside.", _alone, begin=_duplicates),
-        Lint("same-prompt", "A question asked before, with another answer.", _alone, begin=_same_prompt),
+        Lint("duplicate", "A row that stands there already, white space aside.", _single_row, begin=_duplicates),
+        Lint("same-prompt", "A question asked before, with another answer.", _single_row, begin=_same_prompt),
         Lint(
             "near-duplicate",
             "A row whose words are mostly those of an earlier one.",
-            _alone,
+            _single_row,
             begin=_near_duplicates,
             default=False,
             extra=True,

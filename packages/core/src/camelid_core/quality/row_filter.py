@@ -14,7 +14,7 @@ from camelid_core.errors import UnknownName, UsageError
 from camelid_core.records import Record
 
 from .near_duplicates import NearIndex
-from .row_keys import KeyMap, record_key
+from .row_keys import KeyMap, NormalTurnsCache, record_key
 from .row_lints import LINTS as ROW_LINTS
 from .row_lints import Lint
 
@@ -48,7 +48,9 @@ class Account:
 
 
 class Sieve:
-    """Says of row after row why it is left out. One sieve for all sources: the first of several copies stays.
+    """Says of row after row why it is left out. One filter for all sources: the first of several copies stays.
+
+    `normalise` is the cache of its keys, for whoever takes other keys of the same rows.
 
     Raises:
         UnknownName: a lint that is not known.
@@ -62,7 +64,8 @@ class Sieve:
         lints: Mapping[str, Lint] | None = None,
     ) -> None:
         self._tags = frozenset(drop_tags)
-        self._finds = [(name, lint.start()) for name, lint in chosen(drop_lints, lints).items()]
+        self.normalise = NormalTurnsCache()
+        self._finds = [(name, lint.start(self.normalise)) for name, lint in chosen(drop_lints, lints).items()]
         self._exact = KeyMap() if deduplicate != "no" else None
         self._near = NearIndex() if deduplicate == "near" else None
         self._origins: list[str] = []
@@ -90,7 +93,7 @@ class Sieve:
         if self._exact is None:
             return ""
         here = max(0, len(self._origins) - 1)
-        earlier = self._exact.put(record_key(record), here)
+        earlier = self._exact.put(record_key(record, self.normalise), here)
         if earlier >= 0:
             return self._copied("copy", earlier)
         if self._near is not None:
@@ -112,7 +115,7 @@ def clean(
     lints: Mapping[str, Lint] | None = None,
     account: Account | None = None,
 ) -> Iterator[Record]:
-    """The rows that stay, fixed first and sieved then; `account` is filled in as they are read.
+    """The rows that stay, fixed first and filtered then; `account` is filled in as they are read.
 
     Raises:
         UnknownName: a lint that is not known.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import unicodedata
 from array import array
+from collections.abc import Callable
 from hashlib import blake2b
 from zlib import crc32
 
@@ -15,38 +16,67 @@ from camelid_core.records import Record
 _MASK = (1 << 64) - 1
 
 
-def fingerprint(record: Record) -> bytes:
+def normal(text: str) -> str:
+    """White space runs as one space, composed characters as one."""
+    joined = " ".join(text.split())
+    return joined if joined.isascii() else unicodedata.normalize("NFC", joined)
+
+
+def normal_turns(record: Record) -> list[str]:
+    """Each turn in its normal form: role, content and context."""
+    return [
+        f"{message.role}\x1f{normal(message.content)}\x1f{normal(message.context)}"
+        if message.context
+        else f"{message.role}\x1f{normal(message.content)}"
+        for message in record.messages
+    ]
+
+
+Normalise = Callable[[Record], list[str]]
+
+
+class NormalTurnsCache:
+    """`normal_turns` that keeps those of the last record: one pass often wants several keys of each row."""
+
+    __slots__ = ("_record", "_turns")
+
+    def __init__(self) -> None:
+        self._record: Record | None = None
+        self._turns: list[str] = []
+
+    def __call__(self, record: Record) -> list[str]:
+        if self._record is not record:
+            self._turns = normal_turns(record)
+            self._record = record
+        return self._turns
+
+
+def fingerprint(record: Record, normalise: Normalise = normal_turns) -> bytes:
     """16 bytes that two conversations share when they differ at most in white space and Unicode composition."""
-    text = "\x1e".join(_turns(record))
+    text = "\x1e".join(normalise(record))
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
-def prompt_key(record: Record) -> int:
-    """64 bits that two rows share when they ask the same: white space, composition and case aside."""
-    turns = _turns(record)
+def prompt_key(record: Record, normalise: Normalise = normal_turns) -> int:
+    """64 bits that two rows share when their prompts are the same: white space, composition and case aside."""
+    turns = normalise(record)
     text = "\x1e".join(turns[: len(record.prompt)]).casefold()
     return from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest())
 
 
-def record_key(record: Record) -> int:
+def record_key(record: Record, normalise: Normalise = normal_turns) -> int:
     """The first 64 bits of the fingerprint, as `KeyMap` takes them."""
-    return from_bytes(fingerprint(record)[:8])
+    return from_bytes(fingerprint(record, normalise)[:8])
 
 
-def answer_key(record: Record) -> int:
+def answer_key(record: Record, normalise: Normalise = normal_turns) -> int:
     """32 bits that two answers share when they differ at most in white space and Unicode composition."""
-    turns = _turns(record)
+    turns = normalise(record)
     return crc32(turns[-1].encode("utf-8", "surrogatepass")) if turns else 0
 
 
 def from_bytes(digest: bytes) -> int:
     return int.from_bytes(digest, "little")
-
-
-def normal(text: str) -> str:
-    """White space runs as one space, composed characters as one."""
-    joined = " ".join(text.split())
-    return joined if joined.isascii() else unicodedata.normalize("NFC", joined)
 
 
 def mixed_key(key: int, seed: int) -> int:
@@ -55,25 +85,6 @@ def mixed_key(key: int, seed: int) -> int:
     value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
     value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & _MASK
     return value ^ (value >> 31)
-
-
-_last: tuple[Record | None, list[str]] = (None, [])
-
-
-def _turns(record: Record) -> list[str]:
-    """Each turn in its normal form. The last record's are kept: several keys are asked of one row after another."""
-    global _last  # a memo of one; a tuple, so that threads never see half of it
-    kept, turns = _last
-    if kept is record:
-        return turns
-    turns = [
-        f"{message.role}\x1f{normal(message.content)}\x1f{normal(message.context)}"
-        if message.context
-        else f"{message.role}\x1f{normal(message.content)}"
-        for message in record.messages
-    ]
-    _last = (record, turns)
-    return turns
 
 
 class KeyMap:

@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 from camelid_core.errors import DataError
 from camelid_core.records import Message, Record, check_roles
 
+from .row_keys import Normalise, normal_turns
+
 Find = Callable[[Record], str]
 Fix = Callable[[Record], "Record | None"]
 
@@ -21,7 +23,8 @@ Fix = Callable[[Record], "Record | None"]
 class Lint:
     """`find` says what is wrong with a row, and nothing if it is sound; `fix` gives the row put right, or None.
 
-    A lint that compares rows keeps what it has seen: `start` gives a `find` that has seen none yet.
+    A lint that compares rows keeps what it has seen: `start` gives a `find` that has seen none yet. Several that go
+    over the same rows may share one `NormalTurnsCache`.
     `default` lints run unless others are asked for; `extra` ones need `camelid-core[quality]`.
     """
 
@@ -29,12 +32,12 @@ class Lint:
     help: str
     find: Find
     fix: Fix | None = None
-    begin: Callable[[], Find] | None = None
+    begin: Callable[[Normalise], Find] | None = None
     default: bool = True
     extra: bool = False
 
-    def start(self) -> Find:
-        return self.begin() if self.begin else self.find
+    def start(self, normalise: Normalise = normal_turns) -> Find:
+        return self.begin(normalise) if self.begin else self.find
 
 
 def excerpt(text: str, at: int = 0, width: int = 60) -> str:

@@ -16,6 +16,7 @@ from camelid_core.records import Record
 
 from .language import LanguageSample
 from .row_filter import chosen
+from .row_keys import NormalTurnsCache
 from .row_lints import Lint
 
 EXAMPLES = 3
@@ -130,7 +131,8 @@ def stats(
         MissingPackage: a lint was asked for that needs an extra.
     """
     found = Stats()
-    finds = [(name, lint.start()) for name, lint in chosen(lints, known).items()]
+    normalise = NormalTurnsCache()
+    finds = [(name, lint.start(normalise)) for name, lint in chosen(lints, known).items()]
     found.findings = {name: Finding() for name, _ in finds}
     sample = LanguageSample() if languages else None
     began = time.monotonic()

@@ -15,10 +15,9 @@ from camelid_core.records import Record
 from .column_mapping import Columns
 from .detection import Detection, detect
 from .file_formats import SUFFIXES, OpenRows, form_of
-from .flan import flan_rows
 from .reader import Reader, Reading, Row, build
 from .row_faults import Faults, RowFault
-from .selection import READERS, choose, known, reader_of
+from .selection import READERS, automatic, choose, known, reader_of
 from .text_values import MAX_FIELD
 from .turns import message
 
@@ -33,10 +32,10 @@ __all__ = [
     "Reading",
     "Row",
     "RowFault",
+    "automatic",
     "build",
     "choose",
     "detect",
-    "flan_rows",
     "form_of",
     "known",
     "message",

@@ -44,14 +44,6 @@ class FlanRows:
             yield number, row
 
 
-def flan_rows(
-    path: Path, faults: Faults | None = None, keep_escapes: bool = False
-) -> Iterator[tuple[int, str, str, str]]:
-    """Number, question, answer and rationale of each row."""
-    for number, row in FlanRows(path, faults or Faults(), keep_escapes):
-        yield number, row["question"], row["answer"], row["rationale"]
-
-
 def _rows(path: Path, reading: Reading) -> Rows:
     return FlanRows(path, reading.faults, reading.keep_escapes)
 

@@ -13,10 +13,10 @@ from camelid_core.errors import TemplateError
 from camelid_core.records import Message
 
 from .role_fields import RoleFields
-from .sandbox import Rendered, render_source
-from .segments import BOS, EOS, PLACE
+from .sandbox import Rendered, render_in_sandbox
+from .segments import BOS, EOS, PLACEHOLDER
 
-_TEXT = "(m['content'] + ('\\n' + m['context'] if m['context'] else ''))"
+_CONTENT_AND_CONTEXT = "(m['content'] + ('\\n' + m['context'] if m['context'] else ''))"
 
 
 def export(template: RoleFields) -> str:
@@ -31,10 +31,10 @@ def export(template: RoleFields) -> str:
         + prompt
         + "{%- generation %}"
         + _literal(template.lead + template.answer_start)
-        + _value("m['content']", template.strips("assistant"))
-        + _last(template.answer_end, template.answer_end if template.turn_end is None else template.turn_end)
+        + _expression("m['content']", template.strips("assistant"))
+        + _last_or_between(template.answer_end, template.answer_end if template.turn_end is None else template.turn_end)
         + "{%- endgeneration %}"
-        + _last(template.closing, template.between)
+        + _last_or_between(template.closing, template.between)
         + "{%- endif %}{%- endfor %}"
         + f"{{%- if add_generation_prompt %}}{prompt}{_literal(template.lead)}{{%- endif %}}"
     )
@@ -45,29 +45,33 @@ def _system(template: RoleFields) -> str:
     own = "messages[0]['role'] == 'system'"
     split = f"{{%- set turns = messages[1:] if {own} else messages %}}"
     if not (template.system or template.first_user):
-        refusal = _string(f"template {template.name!r} has no place for a system message.")
+        refusal = _jinja_string(f"template {template.name!r} has no place for a system message.")
         return f"{split}{{%- if {own} %}}{{{{- raise_exception({refusal}) }}}}{{%- endif %}}{_literal(template.start)}"
-    default = _string(template.default_system)
+    default = _jinja_string(template.default_system)
     if template.default_system_with_context:
-        default = f"({_string(template.default_system_with_context)} if turns[0]['context'] else {default})"
+        default = f"({_jinja_string(template.default_system_with_context)} if turns[0]['context'] else {default})"
     content = "messages[0]['content']" + (" | trim" if template.strips("system") else "")
     choose = f"{{%- set system = ({content}) if {own} else {default} %}}"
-    form = _form(template.system, {"content": "system"})
+    form = _format_source(template.system, {"content": "system"})
     return split + choose + _literal(template.start) + (f"{{%- if system %}}{form}{{%- endif %}}" if form else "")
 
 
 def _user(template: RoleFields) -> str:
     """The first of the template's user formats whose condition holds."""
     trim = " | trim" if template.strips("user") else ""
-    values = {"content": _TEXT + trim, "system": "system", "round": f"loop.index0 // 2 + {template.first_round}"}
+    values = {
+        "content": _CONTENT_AND_CONTEXT + trim,
+        "system": "system",
+        "round": f"loop.index0 // 2 + {template.first_round}",
+    }
     apart = values | {"content": f"m['content']{trim}", "context": f"m['context']{trim}"}
     forms = (
         ("loop.first and system", template.first_user, values),
         ("turns | length <= 2", template.only_user, values),
         ("m['context']", template.user_with_context, apart),
     )
-    chosen = [(condition, _form(form, places)) for condition, form, places in forms if form]
-    plain = _form(template.user, values)
+    chosen = [(condition, _format_source(form, places)) for condition, form, places in forms if form]
+    plain = _format_source(template.user, values)
     if not chosen:
         return plain
     branches = "".join(
@@ -76,36 +80,37 @@ def _user(template: RoleFields) -> str:
     return f"{branches}{{%- else %}}{plain}{{%- endif %}}"
 
 
-def _last(closing: str, between: str) -> str:
+def _last_or_between(closing: str, between: str) -> str:
     if closing == between:
         return _literal(closing)
     return f"{{%- if loop.last %}}{_literal(closing)}{{%- else %}}{_literal(between)}{{%- endif %}}"
 
 
-def _form(form: str, values: Mapping[str, str]) -> str:
+def _format_source(form: str, values: Mapping[str, str]) -> str:
     return "".join(
-        f"{{{{- {values[part]} }}}}" if number % 2 else _literal(part) for number, part in enumerate(PLACE.split(form))
+        f"{{{{- {values[part]} }}}}" if number % 2 else _literal(part)
+        for number, part in enumerate(PLACEHOLDER.split(form))
     )
 
 
-def _value(expression: str, strip: bool) -> str:
+def _expression(expression: str, strip: bool) -> str:
     return f"{{{{- {expression}{' | trim' if strip else ''} }}}}"
 
 
-_TOKENS = {EOS: "eos_token", BOS: "bos_token"}
+_TOKEN_VARIABLES = {EOS: "eos_token", BOS: "bos_token"}
 
 
 def _literal(text: str) -> str:
     parts = (part for part in re.split(f"({re.escape(EOS)}|{re.escape(BOS)})", text) if part)
-    return "".join(f"{{{{- {_TOKENS.get(part) or _string(part)} }}}}" for part in parts)
+    return "".join(f"{{{{- {_TOKEN_VARIABLES.get(part) or _jinja_string(part)} }}}}" for part in parts)
 
 
-def _string(text: str) -> str:
+def _jinja_string(text: str) -> str:
     escaped = text.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n").replace("\r", "\\r")
     return f"'{escaped}'"
 
 
-def as_turns(messages: Sequence[Message]) -> list[dict[str, str]]:
+def to_chat_messages(messages: Sequence[Message]) -> list[dict[str, str]]:
     """The dictionaries that a chat template is given; `context` is a key only where there is any."""
     return [
         {"role": message.role, "content": message.content, **({"context": message.context} if message.context else {})}
@@ -115,10 +120,12 @@ def as_turns(messages: Sequence[Message]) -> list[dict[str, str]]:
 
 def render_jinja(source: str, messages: Sequence[Message], eos: str, generation_prompt: bool, bos: str = "<s>") -> str:
     """What `source` renders to, in the sandbox."""
-    return marked(source, messages, eos, generation_prompt, bos).text
+    return render_chat_template(source, messages, eos, generation_prompt, bos).text
 
 
-def marked(source: str, messages: Sequence[Message], eos: str, generation_prompt: bool, bos: str = "<s>") -> Rendered:
+def render_chat_template(
+    source: str, messages: Sequence[Message], eos: str, generation_prompt: bool, bos: str = "<s>"
+) -> Rendered:
     """The text and the spans of it that `{% generation %}` marks.
 
     Raises:
@@ -126,6 +133,6 @@ def marked(source: str, messages: Sequence[Message], eos: str, generation_prompt
     """
     values = {"eos_token": eos, "bos_token": bos, "add_generation_prompt": generation_prompt}
     try:
-        return render_source(source, as_turns(messages), values)
+        return render_in_sandbox(source, to_chat_messages(messages), values)
     except Exception as error:
         raise TemplateError(f"the chat template cannot be rendered: {error}") from None

@@ -16,13 +16,13 @@ from camelid_core.records import Message
 from .segments import Segment
 from .template import PromptTemplate
 
-OWN = "own"
+MODEL_TEMPLATE = "own"
 
 
-class OwnTemplate:
+class ModelChatTemplate:
     """Stands for the model's own template in lists and recipes; `for_tokenizer` gives the template itself."""
 
-    name = OWN
+    name = MODEL_TEMPLATE
     help = "The model's own: the chat template that came with it, imported from its Jinja."
     stops: tuple[str, ...] = ()
 
@@ -34,7 +34,7 @@ class OwnTemplate:
         """
         from camelid_core.special_tokens import special_tokens
 
-        from .chat_template_import import import_template, specials_of
+        from .chat_template_import import import_template, longest_first
 
         source = getattr(tokenizer, "chat_template", None)
         if isinstance(source, dict):
@@ -44,7 +44,7 @@ class OwnTemplate:
                 "this model brings no chat template of its own; choose one with --template (data.template): "
                 "`camelid templates list` shows them."
             )
-        specials = specials_of(special_tokens(tokenizer))
+        specials = longest_first(special_tokens(tokenizer))
         return import_template(source, tokenizer.eos_token or "", tokenizer.bos_token or "", specials, self.name)
 
     def render(self, messages: Sequence[Message]) -> list[Segment]:
@@ -63,7 +63,7 @@ class OwnTemplate:
         raise TemplateError(f"template {self.name!r} is a model's own: say which model (--model, --tokens).")
 
 
-def chat_template_of(directory: Path) -> str:
+def read_chat_template(directory: Path) -> str:
     """The source of the chat template that the model in `directory` brings, empty if it brings none."""
     try:
         return (directory / "chat_template.jinja").read_text(encoding="utf-8")

@@ -11,15 +11,15 @@ from typing import NamedTuple
 
 from camelid_core.records import Message
 
-SYSTEM = "Zq0system0qZ"
+SENTINEL_SYSTEM = "Zq0system0qZ"
 ROUNDS = 3
 
 
-def question(number: int) -> str:
+def sentinel_question(number: int) -> str:
     return f"Zq{number}question{number}qZ"
 
 
-def answer(number: int) -> str:
+def sentinel_answer(number: int) -> str:
     return f"Zq{number}answer{number}qZ"
 
 
@@ -31,24 +31,24 @@ class Probe(NamedTuple):
     prompt: bool
 
 
-def plain(rounds: int, system: bool, prompt: bool) -> Probe:
+def sentinel_probe(rounds: int, system: bool, prompt: bool) -> Probe:
     """Questions and answers that no text has by chance: where they land is where contents land."""
-    turns = [Message("system", SYSTEM)] if system else []
+    turns = [Message("system", SENTINEL_SYSTEM)] if system else []
     for number in range(1, rounds + 1):
-        turns += [Message("user", question(number)), Message("assistant", answer(number))]
+        turns += [Message("user", sentinel_question(number)), Message("assistant", sentinel_answer(number))]
     turns = turns[:-1] if prompt else turns
     what = f"{rounds} question{'s' if rounds > 1 else ''}{' after a system message' if system else ''}"
     return Probe(what, tuple(turns), prompt)
 
 
-def padded(system: bool) -> Probe:
+def padded_probe(system: bool) -> Probe:
     """The same with white space around every message."""
-    whole = plain(2, system, prompt=False)
+    whole = sentinel_probe(2, system, prompt=False)
     turns = tuple(Message(message.role, f"\n {message.content} \n") for message in whole.messages)
     return Probe("messages with white space around them", turns, prompt=False)
 
 
-def odd(specials: Sequence[str], system: bool) -> list[Probe]:
+def edge_case_probes(specials: Sequence[str], system: bool) -> list[Probe]:
     """Contents that templates are known to change."""
     contents = {
         "answers that hold <think>…</think>": ("Why?", "<think>\nBecause.\n</think>\n\nThat is why."),

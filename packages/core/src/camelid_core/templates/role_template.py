@@ -9,7 +9,7 @@ from camelid_core.errors import DataError, TemplateError
 from camelid_core.records import Message, check_roles
 
 from .role_fields import RoleFields
-from .segments import PLACE, Segment, merged
+from .segments import PLACEHOLDER, Segment, merge_segments
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,12 +17,12 @@ class RoleTemplate(RoleFields):
     """A template given as data: one format per role."""
 
     def render(self, messages: Sequence[Message]) -> list[Segment]:
-        _check(self.name, messages, last="assistant")
-        return merged(self._segments(messages))
+        _check_turns(self.name, messages, last="assistant")
+        return merge_segments(self._segments(messages))
 
     def prompt(self, messages: Sequence[Message]) -> list[Segment]:
-        _check(self.name, messages, last="user")
-        return merged([*self._segments(messages), Segment(self.assistant + self.lead, control=True)])
+        _check_turns(self.name, messages, last="user")
+        return merge_segments([*self._segments(messages), Segment(self.assistant + self.lead, control=True)])
 
     def parse(self, text: str) -> str:
         start = self.answer_start.strip()
@@ -51,7 +51,7 @@ class RoleTemplate(RoleFields):
         system = self._said("system", text) if own_system else Segment(text, control=True)
         yield Segment(self.start, control=True)
         if system.text and self.system:
-            yield from _fill(self.system, {"content": system})
+            yield from _fill_format(self.system, {"content": system})
         turns = messages[1:] if own_system else messages
         for index, message in enumerate(turns):
             if message.role == "user":
@@ -66,13 +66,13 @@ class RoleTemplate(RoleFields):
             "round": Segment(str(index // 2 + self.first_round), control=True),
         }
         if index == 0 and self.first_user and system.text:
-            return _fill(self.first_user, values)
+            return _fill_format(self.first_user, values)
         if alone and self.only_user:
-            return _fill(self.only_user, values)
+            return _fill_format(self.only_user, values)
         if message.context and self.user_with_context:
             values |= {"content": self._said("user", message.content), "context": self._said("user", message.context)}
-            return _fill(self.user_with_context, values)
-        return _fill(self.user, values)
+            return _fill_format(self.user_with_context, values)
+        return _fill_format(self.user, values)
 
     def _answer(self, message: Message, last: bool) -> Iterator[Segment]:
         yield Segment(self.assistant, control=True)
@@ -89,7 +89,7 @@ class RoleTemplate(RoleFields):
         return Segment(text.strip() if self.strips(role) else text)
 
 
-def _check(name: str, messages: Sequence[Message], last: str) -> None:
+def _check_turns(name: str, messages: Sequence[Message], last: str) -> None:
     try:
         check_roles(messages)
     except DataError as error:
@@ -98,7 +98,7 @@ def _check(name: str, messages: Sequence[Message], last: str) -> None:
         raise TemplateError(f"template {name!r}: the last turn is from {messages[-1].role!r}, not from {last!r}.")
 
 
-def _fill(form: str, values: Mapping[str, Segment]) -> Iterator[Segment]:
+def _fill_format(form: str, values: Mapping[str, Segment]) -> Iterator[Segment]:
     """The parts of `form`: its own text as control segments, the values as they are."""
-    for number, part in enumerate(PLACE.split(form)):
+    for number, part in enumerate(PLACEHOLDER.split(form)):
         yield values[part] if number % 2 else Segment(part, control=True)

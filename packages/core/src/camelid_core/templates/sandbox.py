@@ -36,7 +36,7 @@ class Rendered(NamedTuple):
     spans: tuple[tuple[int, int], ...] = ()
 
 
-class Request(NamedTuple):
+class RenderRequest(NamedTuple):
     """Turns to render; `now` is the moment that the template sees (ISO 8601)."""
 
     turns: list[dict[str, str]]
@@ -44,9 +44,9 @@ class Request(NamedTuple):
     now: str = "2020-02-02T02:02:02"
 
 
-def render_source(source: str, turns: list[dict[str, str]], values: Mapping[str, Any]) -> Rendered:
+def render_in_sandbox(source: str, turns: list[dict[str, str]], values: Mapping[str, Any]) -> Rendered:
     """Render here, in this process: for templates that are our own."""
-    template = _compiled(source)
+    template = _compile(source)
     now = datetime.fromisoformat(values[_NOW]) if _NOW in values else datetime.now()
     pieces = template.generate(messages=turns, tools=None, documents=None, strftime_now=now.strftime, **values)
     text: list[str] = []
@@ -56,21 +56,21 @@ def render_source(source: str, turns: list[dict[str, str]], values: Mapping[str,
         length += len(piece)
         if length > TEXT_LIMIT:
             raise TemplateError(f"it writes more than {TEXT_LIMIT:,} characters.")
-    return _unmarked("".join(text))
+    return _extract_spans("".join(text))
 
 
-_OPEN, _CLOSE = (f"<{secrets.token_hex(16)}>" for _ in range(2))
+_SPAN_START, _SPAN_END = (f"<{secrets.token_hex(16)}>" for _ in range(2))
 """They stand where a generation block begins and ends while a text is put together; nobody can write them."""
 
 
-def _unmarked(text: str) -> Rendered:
-    if _OPEN not in text:
+def _extract_spans(text: str) -> Rendered:
+    if _SPAN_START not in text:
         return Rendered(text)
-    head, *blocks = text.split(_OPEN)
+    head, *blocks = text.split(_SPAN_START)
     clean, length = [head], len(head)
     spans: list[tuple[int, int]] = []
     for block in blocks:
-        inside, _, outside = block.partition(_CLOSE)
+        inside, _, outside = block.partition(_SPAN_END)
         begin = spans.pop()[0] if spans and spans[-1][1] == length else length
         if length + len(inside) > begin:
             spans.append((begin, length + len(inside)))
@@ -80,7 +80,7 @@ def _unmarked(text: str) -> Rendered:
 
 
 @lru_cache(maxsize=64)
-def _compiled(source: str) -> Any:
+def _compile(source: str) -> Any:
     """In an environment as transformers builds it: the same white space, loop controls and functions."""
     import jinja2
     from jinja2 import nodes
@@ -93,8 +93,8 @@ def _compiled(source: str) -> Any:
         def parse(self, parser: Any) -> Any:
             line = next(parser.stream).lineno
             body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
-            opening = nodes.Output([nodes.TemplateData(_OPEN)], lineno=line)
-            return [opening, *body, nodes.Output([nodes.TemplateData(_CLOSE)], lineno=line)]
+            opening = nodes.Output([nodes.TemplateData(_SPAN_START)], lineno=line)
+            return [opening, *body, nodes.Output([nodes.TemplateData(_SPAN_END)], lineno=line)]
 
     def refuse(message: str) -> None:
         raise jinja2.exceptions.TemplateError(message)
@@ -110,7 +110,7 @@ def _compiled(source: str) -> Any:
     return environment.from_string(source)
 
 
-def render_apart(source: str, requests: Sequence[Request], eos: str, bos: str) -> list[Rendered | str]:
+def render_in_subprocess(source: str, requests: Sequence[RenderRequest], eos: str, bos: str) -> list[Rendered | str]:
     """Render each request in one child process; a sentence stands for one that the template refused.
 
     Raises:
@@ -132,14 +132,14 @@ def render_apart(source: str, requests: Sequence[Request], eos: str, bos: str) -
     if done.returncode != 0:
         limits = f"{CPU_SECONDS} s and {MEMORY_BYTES // 1024**2} MB"
         raise TemplateError(f"the chat template is refused: it needs more than {limits}, or is no template at all.")
-    return [_answer(answer) for answer in json.loads(done.stdout)]
+    return [_parse_answer(answer) for answer in json.loads(done.stdout)]
 
 
-def _answer(value: Any) -> Rendered | str:
+def _parse_answer(value: Any) -> Rendered | str:
     return value if isinstance(value, str) else Rendered(value[0], tuple((start, end) for start, end in value[1]))
 
 
-def _limit() -> None:
+def _set_resource_limits() -> None:
     """Where the system can: what a template may use up before the system ends this process."""
     try:
         import resource
@@ -152,12 +152,14 @@ def _limit() -> None:
 
 def main() -> None:
     work = json.loads(sys.stdin.read())
-    _limit()
+    _set_resource_limits()
     tokens = {"eos_token": work["eos"], "bos_token": work["bos"]}
     answers: list[Any] = []
     for turns, prompt, now in work["requests"]:
         try:
-            answers.append(render_source(work["source"], turns, {**tokens, "add_generation_prompt": prompt, _NOW: now}))
+            answers.append(
+                render_in_sandbox(work["source"], turns, {**tokens, "add_generation_prompt": prompt, _NOW: now})
+            )
         except Exception as error:
             answers.append(f"{error}"[:500])
     sys.stdout.write(json.dumps(answers))

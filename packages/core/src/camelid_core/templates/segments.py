@@ -27,10 +27,10 @@ class Segment:
     cut: bool = False
 
 
-PLACE = re.compile(r"\{(content|context|system|round)\}")
+PLACEHOLDER = re.compile(r"\{(content|context|system|round)\}")
 
 
-def merged(segments: Iterator[Segment] | Sequence[Segment]) -> list[Segment]:
+def merge_segments(segments: Iterator[Segment] | Sequence[Segment]) -> list[Segment]:
     """Neighbours of one kind as one segment; empty ones dropped."""
     joined: list[Segment] = []
     for segment in segments:
@@ -46,7 +46,9 @@ def merged(segments: Iterator[Segment] | Sequence[Segment]) -> list[Segment]:
 
 def text_of(segments: Sequence[Segment], eos: str = "</s>", bos: str = "<s>") -> str:
     """The exact text, with the tokens that end and begin a sequence written as `eos` and `bos`."""
-    return "".join(filled(segment.text, eos, bos) if segment.control else segment.text for segment in segments)
+    return "".join(
+        fill_special_tokens(segment.text, eos, bos) if segment.control else segment.text for segment in segments
+    )
 
 
 def trained_spans(segments: Sequence[Segment], eos: str = "</s>", bos: str = "<s>") -> tuple[tuple[int, int], ...]:
@@ -62,6 +64,6 @@ def trained_spans(segments: Sequence[Segment], eos: str = "</s>", bos: str = "<s
     return tuple(spans)
 
 
-def filled(text: str, eos: str, bos: str) -> str:
+def fill_special_tokens(text: str, eos: str, bos: str) -> str:
     """A template's own text with the tokenizer's tokens in it."""
     return text.replace(EOS, eos).replace(BOS, bos)

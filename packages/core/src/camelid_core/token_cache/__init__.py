@@ -6,8 +6,8 @@ view = encoded.view(cutoff=512)                                 # a sequence of 
 counts = measure(dataset, encoder, cache, cutoff=512)           # what would become of a dataset
 """
 
-from .cache import Entry, TokenCache
-from .encoded_dataset import Account, Encoded, View
-from .token_counts import measure
+from .cache import CacheEntry, TokenCache
+from .encoded_dataset import CutoffCounts, CutoffView, EncodedDataset
+from .token_counts import count_tokens
 
-__all__ = ["Account", "Encoded", "Entry", "TokenCache", "View", "measure"]
+__all__ = ["CutoffCounts", "EncodedDataset", "CacheEntry", "TokenCache", "CutoffView", "count_tokens"]

@@ -2,7 +2,7 @@
 
 Knows directories, threads and locks. Knows nothing of cut-offs, recipes or datasets.
 
-A shard holds the tokens of up to `CHUNK` conversations in a row and is named by their text, the
+A shard holds the tokens of up to `SHARD_ROWS` conversations in a row and is named by their text, the
 template, the tokenizer and the code's version. So whoever needs the same rows under the same template
 finds them, and whoever was killed halfway goes on where the finished shards end.
 """
@@ -24,25 +24,25 @@ from typing import Any
 from camelid_core import paths, staging
 from camelid_core.errors import CamelidError, DataError
 from camelid_core.records import Record
-from camelid_core.tokenization.encoder import Encoder, Tokens
+from camelid_core.tokenization.encoder import Encoder, TokenArrays
 
 from . import shards
 from .cache_keys import chunk_key, encoder_key
-from .encoded_dataset import Encoded, Lease
-from .shards import Place
+from .encoded_dataset import DirectoryInUse, EncodedDataset
+from .shards import ShardLayout
 
-CHUNK = 4096
+SHARD_ROWS = 4096
 """Conversations per shard: a second's work, so little is lost to a kill."""
-CHUNK_CHARACTERS = 8_000_000
+SHARD_CHARACTERS = 8_000_000
 """A shard ends earlier where conversations are long, so that memory stays bounded."""
 _BATCH = 256
 
-Progress = Callable[[int, "int | None"], None]
+EncodingProgress = Callable[[int, "int | None"], None]
 """Told how many rows are done, and of how many if that is known."""
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class CacheEntry:
     """What the cache holds of some data under one template and tokenizer; `used` is in seconds since 1970."""
 
     key: str
@@ -56,10 +56,10 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class _Made:
+class _Shard:
     """One finished shard as `encode` needs it: where it is, and two numbers for each of its rows."""
 
-    place: Place
+    place: ShardLayout
     lengths: Any
     trained: Any
 
@@ -76,10 +76,10 @@ class TokenCache:
         encoder: Encoder,
         *,
         workers: int | None = None,
-        progress: Progress | None = None,
+        progress: EncodingProgress | None = None,
         total: int | None = None,
         lenient: bool = False,
-    ) -> Encoded:
+    ) -> EncodedDataset:
         """All `records`, tokenised; what is on disk already is only checked.
 
         `lenient` gives a row without tokens where the template has no form for a conversation.
@@ -90,10 +90,12 @@ class TokenCache:
         import numpy as np
 
         directory = self.directory / encoder_key(encoder)
-        lease = Lease(directory)
-        made: list[_Made] = []
+        lease = DirectoryInUse(directory)
+        made: list[_Shard] = []
         done = 0
-        for chunk, shard in _in_order(_chunks(records), partial(_make, directory, encoder), workers or _cores()):
+        for chunk, shard in _map_in_order(
+            _chunks(records), partial(_read_or_write_shard, directory, encoder), workers or _cores()
+        ):
             if not lenient:
                 _raise_refused(chunk, shard, encoder)
             made.append(shard)
@@ -103,13 +105,13 @@ class TokenCache:
         empty = np.zeros(0, np.int64)
         lengths = np.concatenate([empty, *(shard.lengths for shard in made)])
         trained = np.concatenate([empty, *(shard.trained for shard in made)])
-        return Encoded([shard.place for shard in made], lengths, trained, lease)
+        return EncodedDataset([shard.place for shard in made], lengths, trained, lease)
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[CacheEntry]:
         """What is there, the last used first."""
         groups: dict[tuple[str, str], list[tuple[dict[str, str], os.stat_result]]] = {}
         for path, stat in self._files():
-            facts = shards.facts(path)
+            facts = shards.read_metadata(path)
             groups.setdefault((path.parent.name, facts.get("sources", "")), []).append((facts, stat))
         found = [_entry(key, sources, members) for (key, sources), members in groups.items()]
         return sorted(found, key=lambda entry: entry.used, reverse=True)
@@ -131,7 +133,7 @@ class TokenCache:
                 if stat.st_mtime >= oldest and (keep_bytes is None or left <= keep_bytes):
                     continue
                 if path.parent not in free:
-                    free[path.parent] = locks.enter_context(_exclusive(path.parent))
+                    free[path.parent] = locks.enter_context(_exclusive_use(path.parent))
                 if free[path.parent]:
                     freed += stat.st_size
                     left -= stat.st_size
@@ -166,21 +168,21 @@ def _chunks(records: Iterable[Record]) -> Iterator[list[Record]]:
     for record in records:
         chunk.append(record)
         characters += sum(len(message.content) + len(message.context) for message in record.messages)
-        if len(chunk) >= CHUNK or characters >= CHUNK_CHARACTERS:
+        if len(chunk) >= SHARD_ROWS or characters >= SHARD_CHARACTERS:
             yield chunk
             chunk, characters = [], 0
     if chunk:
         yield chunk
 
 
-def _in_order(
-    chunks: Iterator[list[Record]], make: Callable[[list[Record]], _Made], workers: int
-) -> Iterator[tuple[list[Record], _Made]]:
+def _map_in_order(
+    chunks: Iterator[list[Record]], make: Callable[[list[Record]], _Shard], workers: int
+) -> Iterator[tuple[list[Record], _Shard]]:
     """Each chunk with its shard, in order. Threads are enough: the tokenizer works outside the interpreter's lock.
 
     What was begun is finished even when the source breaks: it will be found the next time.
     """
-    waiting: deque[tuple[list[Record], Future[_Made]]] = deque()
+    waiting: deque[tuple[list[Record], Future[_Shard]]] = deque()
     with ThreadPoolExecutor(workers, "tokenize") as pool:
         for chunk in chunks:
             waiting.append((chunk, pool.submit(make, chunk)))
@@ -192,38 +194,38 @@ def _in_order(
             yield first, future.result()
 
 
-def _make(directory: Path, encoder: Encoder, chunk: list[Record]) -> _Made:
+def _read_or_write_shard(directory: Path, encoder: Encoder, chunk: list[Record]) -> _Shard:
     """The shard of `chunk`: the one on disk if it is sound, else a new one."""
     path = directory / (chunk_key(chunk) + shards.SUFFIX)
     found = shards.read(path)
     if found is None:
-        with _alone(path):  # another process or thread may be making this very shard
+        with _shard_lock(path):  # another process or thread may be making this very shard
             found = shards.read(path)
             if found is None:
-                shards.write(path, _tokens(encoder, chunk), _described(encoder, chunk))
+                shards.write(path, _tokenise(encoder, chunk), _metadata(encoder, chunk))
                 found = shards.read(path)
     if found is None:
         raise DataError(f"{str(path)!r} could not be written as it should be; is the disk full or failing?")
-    shards.touch(path)
-    return _counted(*found)
+    shards.mark_used(path)
+    return _with_counts(*found)
 
 
-def _counted(place: Place, tokens: Tokens) -> _Made:
+def _with_counts(place: ShardLayout, tokens: TokenArrays) -> _Shard:
     import numpy as np
 
     so_far = np.concatenate([[0], np.cumsum(tokens.trained)])
-    return _Made(place, np.diff(tokens.offsets), np.diff(so_far[tokens.offsets]))
+    return _Shard(place, np.diff(tokens.offsets), np.diff(so_far[tokens.offsets]))
 
 
-def _tokens(encoder: Encoder, chunk: list[Record]) -> Tokens:
+def _tokenise(encoder: Encoder, chunk: list[Record]) -> TokenArrays:
     parts = [
         encoder.tokens([record.messages for record in chunk[start : start + _BATCH]])
         for start in range(0, len(chunk), _BATCH)
     ]
-    return Tokens.joined(parts)
+    return TokenArrays.joined(parts)
 
 
-def _described(encoder: Encoder, chunk: list[Record]) -> dict[str, str]:
+def _metadata(encoder: Encoder, chunk: list[Record]) -> dict[str, str]:
     sources = dict.fromkeys(record.source for record in chunk)
     tokenizer = encoder.tokenizer
     return {
@@ -233,7 +235,7 @@ def _described(encoder: Encoder, chunk: list[Record]) -> dict[str, str]:
     }
 
 
-def _raise_refused(chunk: list[Record], shard: _Made, encoder: Encoder) -> None:
+def _raise_refused(chunk: list[Record], shard: _Shard, encoder: Encoder) -> None:
     """Rows without tokens are those the template had no form for; it says why when asked again."""
     if shard.lengths.all():
         return
@@ -245,9 +247,9 @@ def _raise_refused(chunk: list[Record], shard: _Made, encoder: Encoder) -> None:
                 raise DataError(f"row {record.id} of {record.source!r}: {error}") from None
 
 
-def _entry(key: str, sources: str, members: list[tuple[dict[str, str], os.stat_result]]) -> Entry:
+def _entry(key: str, sources: str, members: list[tuple[dict[str, str], os.stat_result]]) -> CacheEntry:
     first = members[0][0]
-    return Entry(
+    return CacheEntry(
         key=key,
         template=first.get("template", "?"),
         tokenizer=first.get("tokenizer", "?"),
@@ -260,7 +262,7 @@ def _entry(key: str, sources: str, members: list[tuple[dict[str, str], os.stat_r
 
 
 @contextlib.contextmanager
-def _alone(path: Path) -> Iterator[None]:
+def _shard_lock(path: Path) -> Iterator[None]:
     """Only one at a time makes a shard, among threads and processes; the lock goes with whoever is killed."""
     lock = path.with_name(f".{path.stem}.lock")
     descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
@@ -273,7 +275,7 @@ def _alone(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _exclusive(directory: Path) -> Iterator[bool]:
+def _exclusive_use(directory: Path) -> Iterator[bool]:
     """Whether nobody uses the directory; if so, nobody may begin to until this is over."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:

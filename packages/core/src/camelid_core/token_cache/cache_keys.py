@@ -14,7 +14,7 @@ from typing import Any
 from camelid_core.errors import CamelidError
 from camelid_core.records import Message, Record
 from camelid_core.templates.template import PromptTemplate
-from camelid_core.tokenization.encoder import TOKENIZING_VERSION, Encoder
+from camelid_core.tokenization.encoder import TOKENIZATION_VERSION, Encoder
 
 _ASK, _ANSWER = Message("user", " Two\nand two? "), Message("assistant", " Four. \n")
 _PROBES: tuple[tuple[Message, ...], ...] = (
@@ -34,7 +34,7 @@ def encoder_key(encoder: Encoder) -> str:
     backend = json.loads(encoder.tokenizer.backend_tokenizer.to_str())
     backend["truncation"] = backend["padding"] = None  # encoders heed neither
     parts = [
-        TOKENIZING_VERSION,
+        TOKENIZATION_VERSION,
         tokenizers.__version__,
         _template(encoder.template),
         backend,

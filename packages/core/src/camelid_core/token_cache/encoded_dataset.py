@@ -19,21 +19,21 @@ from camelid_core.errors import DataError
 from camelid_core.file_permissions import make_private_directory
 from camelid_core.tokenization.encoder import IGNORE, Example
 
-from .shards import Place
+from .shards import ShardLayout
 
 if TYPE_CHECKING:
     import numpy as np
 
-    Numbers = np.ndarray[Any, np.dtype[np.int64]]
+    IntArray = np.ndarray[Any, np.dtype[np.int64]]
 
 RowT = TypeVar("RowT")
 
-_OPEN = 32
+_MAX_OPEN_SHARDS = 32
 """Shards mapped at once: each costs a file descriptor."""
 
 
 @dataclass(slots=True)
-class Account:
+class CutoffCounts:
     """What becomes of rows under a cut-off: `truncated` rows are longer, `dropped` rows lose their whole answer to it
     or are left out for their length, `refused` rows are conversations the template has no form for. Tokens are those
     kept."""
@@ -46,7 +46,7 @@ class Account:
     refused: int = 0
 
 
-class Lease:
+class DirectoryInUse:
     """A directory that is in use: it is not pruned. The lock goes with the process, however that ends."""
 
     def __init__(self, directory: Path) -> None:
@@ -59,7 +59,7 @@ class Lease:
             os.close(self._descriptor)
 
 
-class ByNumber(Sequence[RowT]):
+class RowSequence(Sequence[RowT]):
     """Rows by number, from either end, and by slice."""
 
     @abstractmethod
@@ -78,10 +78,12 @@ class ByNumber(Sequence[RowT]):
         return self.row(index % len(self))
 
 
-class Encoded(ByNumber[Example]):
+class EncodedDataset(RowSequence[Example]):
     """All rows, none of them cut, in the order they were given. `lengths` and `trained` count tokens per row."""
 
-    def __init__(self, places: Sequence[Place], lengths: Numbers, trained: Numbers, lease: Lease | None = None) -> None:
+    def __init__(
+        self, places: Sequence[ShardLayout], lengths: IntArray, trained: IntArray, lease: DirectoryInUse | None = None
+    ) -> None:
         import numpy as np
 
         self.lengths = lengths
@@ -107,12 +109,12 @@ class Encoded(ByNumber[Example]):
         trained = _bits(data, place.trained, start, end)
         return Example(ids.tolist(), np.where(trained, ids, IGNORE).tolist())
 
-    def view(self, cutoff: int, whole: bool = False) -> View:
+    def view(self, cutoff: int, whole: bool = False) -> CutoffView:
         """The rows that still have something to learn when cut off at `cutoff` tokens; `whole` leaves out longer ones
         instead of cutting them."""
-        return View(self, cutoff, whole)
+        return CutoffView(self, cutoff, whole)
 
-    def trained_within(self, cutoff: int) -> Numbers:
+    def trained_within(self, cutoff: int) -> IntArray:
         """How many of each row's first `cutoff` tokens are learnt."""
         import numpy as np
 
@@ -140,19 +142,19 @@ class Encoded(ByNumber[Example]):
                     f"{str(place.path)!r} is gone from the token cache while it was read. Start again: it is remade."
                 ) from None
             self._open[index] = data, np.frombuffer(data, np.int64, place.rows + 1, place.offsets)
-            if len(self._open) > _OPEN:
+            if len(self._open) > _MAX_OPEN_SHARDS:
                 self._open.popitem(last=False)
         entry: tuple[Any, Any] = self._open[index]
         return entry
 
 
-class View(ByNumber[Example]):
+class CutoffView(RowSequence[Example]):
     """Rows cut off at `cutoff` tokens; those with nothing left to learn are left out. `account` says how many.
 
     `lengths` are known without reading; `rows` says which row of the whole each one is.
     """
 
-    def __init__(self, encoded: Encoded, cutoff: int, whole: bool = False) -> None:
+    def __init__(self, encoded: EncodedDataset, cutoff: int, whole: bool = False) -> None:
         import numpy as np
 
         longer = encoded.lengths > cutoff
@@ -164,7 +166,7 @@ class View(ByNumber[Example]):
         self.rows = np.flatnonzero(trained)
         self.lengths = np.minimum(encoded.lengths, cutoff)[self.rows]
         refused = int((encoded.lengths == 0).sum())
-        self.account = Account(
+        self.account = CutoffCounts(
             rows=len(encoded),
             truncated=0 if whole else int(longer.sum()),
             dropped=len(encoded) - len(self.rows) - refused,

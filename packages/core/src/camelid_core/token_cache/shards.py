@@ -18,13 +18,13 @@ from typing import Any
 
 from camelid_core.errors import ArtefactError
 from camelid_core.integrity import safetensors_header, write_durably
-from camelid_core.tokenization.encoder import Tokens
+from camelid_core.tokenization.encoder import TokenArrays
 
 SUFFIX = ".safetensors"
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ShardLayout:
     """Where in a file its tensors lie."""
 
     path: Path
@@ -35,7 +35,7 @@ class Place:
     offsets: int
 
 
-def write(path: Path, tokens: Tokens, described: dict[str, str]) -> None:
+def write(path: Path, tokens: TokenArrays, described: dict[str, str]) -> None:
     """Write a shard whole or not at all."""
     import numpy as np
     from safetensors.numpy import save
@@ -46,22 +46,22 @@ def write(path: Path, tokens: Tokens, described: dict[str, str]) -> None:
     write_durably(path, data, private=True)
 
 
-def read(path: Path) -> tuple[Place, Tokens] | None:
+def read(path: Path) -> tuple[ShardLayout, TokenArrays] | None:
     """A shard, checked to its last byte, or None if it is not there or not as it was written."""
     import numpy as np
 
     with contextlib.suppress(OSError, ArtefactError, ValueError, LookupError, TypeError):
-        place, digest = locate(path)
+        place, digest = read_layout(path)
         data = path.read_bytes()
         ids = np.frombuffer(data, np.int32, place.tokens, place.ids)
         bits = np.frombuffer(data, np.uint8, -(-place.tokens // 8), place.trained)
         offsets = np.frombuffer(data, np.int64, place.rows + 1, place.offsets)
         if _digest({"ids": ids, "trained": bits, "offsets": offsets}) == digest:
-            return place, Tokens(ids, np.unpackbits(bits, count=place.tokens).view(np.bool_), offsets)
+            return place, TokenArrays(ids, np.unpackbits(bits, count=place.tokens).view(np.bool_), offsets)
     return None
 
 
-def locate(path: Path) -> tuple[Place, str]:
+def read_layout(path: Path) -> tuple[ShardLayout, str]:
     """Where the tensors lie, by the header alone, and the digest they should have.
 
     Raises:
@@ -70,12 +70,12 @@ def locate(path: Path) -> tuple[Place, str]:
     header = safetensors_header(path)
     with path.open("rb") as file:
         start = 8 + struct.unpack("<Q", file.read(8))[0]
-    facts = header["__metadata__"]
+    metadata = header["__metadata__"]
     at = {name: start + int(header[name]["data_offsets"][0]) for name in ("ids", "trained", "offsets")}
-    return Place(path, int(facts["rows"]), int(facts["tokens"]), **at), str(facts["sha256"])
+    return ShardLayout(path, int(metadata["rows"]), int(metadata["tokens"]), **at), str(metadata["sha256"])
 
 
-def facts(path: Path) -> dict[str, str]:
+def read_metadata(path: Path) -> dict[str, str]:
     """What a shard says of itself, without reading its tensors; nothing if it cannot be read."""
     try:
         with path.open("rb") as file:
@@ -86,7 +86,7 @@ def facts(path: Path) -> dict[str, str]:
         return {}
 
 
-def touch(path: Path) -> None:
+def mark_used(path: Path) -> None:
     """Remember that it was used now. A read-only cache stays usable."""
     with contextlib.suppress(OSError):
         os.utime(path)

@@ -16,7 +16,7 @@ from camelid_core.config import Config
 from camelid_core.paths import absolute_if_path
 from camelid_core.tasks import Interrupted, TaskContext
 
-_EVERY_SECONDS = 0.5
+_PROGRESS_SECONDS = 0.5
 
 
 class MeasureConfig(Config):
@@ -51,7 +51,7 @@ def run(config: MeasureConfig, context: TaskContext) -> Mapping[str, Any]:
     from camelid_core.plugins import load_host
     from camelid_core.tokenization.encoder import Encoder
 
-    from .token_counts import measure
+    from .token_counts import count_tokens
 
     host = load_host()
     dataset = open_source(config.data, host.datasets)
@@ -63,9 +63,9 @@ def run(config: MeasureConfig, context: TaskContext) -> Mapping[str, Any]:
         nonlocal told
         if context.stop_requested():
             raise Interrupted
-        if time.monotonic() - told > _EVERY_SECONDS or done == total:
+        if time.monotonic() - told > _PROGRESS_SECONDS or done == total:
             told = time.monotonic()
             context.emit("progress", done=done, total=total, unit="rows")
 
-    counts = measure(dataset, encoder, limit=config.limit, cutoff=config.cutoff, progress=progress)
+    counts = count_tokens(dataset, encoder, limit=config.limit, cutoff=config.cutoff, progress=progress)
     return {"data": config.data, "model": config.model, "template": encoder.template.name, **counts}

@@ -12,20 +12,20 @@ from camelid_core.datasets.dataset import Dataset
 from camelid_core.records import Record
 from camelid_core.tokenization.encoder import Encoder
 
-from .cache import Progress, TokenCache
-from .encoded_dataset import Encoded
+from .cache import EncodingProgress, TokenCache
+from .encoded_dataset import EncodedDataset
 
 BINS = 32
 
 
-def measure(
+def count_tokens(
     dataset: Dataset | Iterable[Record],
     encoder: Encoder,
     cache: TokenCache | None = None,
     limit: int | None = None,
     *,
     cutoff: int = 512,
-    progress: Progress | None = None,
+    progress: EncodingProgress | None = None,
 ) -> dict[str, Any]:
     """Counts of a dataset's training rows, or its first `limit`, as plain values that JSON can hold:
 
@@ -40,11 +40,11 @@ def measure(
     if total is not None and limit is not None:
         total = min(total, limit)
     cache = cache or TokenCache()
-    return counts(cache.encode(records, encoder, progress=progress, total=total, lenient=True), cutoff)
+    return count_encoded(cache.encode(records, encoder, progress=progress, total=total, lenient=True), cutoff)
 
 
-def counts(encoded: Encoded, cutoff: int) -> dict[str, Any]:
-    """The counts that `measure` gives, of rows that are encoded already; another cut-off costs nothing."""
+def count_encoded(encoded: EncodedDataset, cutoff: int) -> dict[str, Any]:
+    """The counts that `count_tokens` gives, of rows that are encoded already; another cut-off costs nothing."""
     import numpy as np
 
     view = encoded.view(cutoff)

@@ -19,18 +19,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from camelid_core.errors import CamelidError, ModelError
 from camelid_core.records import Message
 from camelid_core.special_tokens import special_tokens
-from camelid_core.templates.segments import Segment, filled
+from camelid_core.templates.segments import Segment, fill_special_tokens
 from camelid_core.templates.template import PromptTemplate, for_tokenizer
 
 from .plain_text import plain_encoders
-from .stable_prefix import fixed_length, splits_into_words
+from .stable_prefix import splits_into_words, stable_prefix_length
 
 if TYPE_CHECKING:
     import numpy as np
 
 IGNORE = -100
 """Label of a position that is not trained on (torch's convention)."""
-TOKENIZING_VERSION = 1
+TOKENIZATION_VERSION = 1
 """Raise it when this module gives other ids or labels than before: what is cached under the old number is not used."""
 
 
@@ -42,7 +42,7 @@ class Example:
     labels: list[int]
 
 
-class Tokens(NamedTuple):
+class TokenArrays(NamedTuple):
     """Many examples end to end: row n is `ids[offsets[n]:offsets[n + 1]]`; `trained` says which tokens are learnt."""
 
     ids: np.ndarray[Any, np.dtype[np.int32]]
@@ -50,7 +50,7 @@ class Tokens(NamedTuple):
     offsets: np.ndarray[Any, np.dtype[np.int64]]
 
     @classmethod
-    def joined(cls, parts: Sequence[Tokens]) -> Tokens:
+    def joined(cls, parts: Sequence[TokenArrays]) -> TokenArrays:
         import numpy as np
 
         lengths = np.concatenate([np.diff(part.offsets) for part in parts])
@@ -61,7 +61,7 @@ class Tokens(NamedTuple):
         )
 
 
-class _Run(NamedTuple):
+class _Span(NamedTuple):
     """A stretch of one conversation: a control token, or text. `ids` are known already: the token's, or those of
     the text's fixed beginning; `text` is what is left for one of the three encoders."""
 
@@ -72,10 +72,10 @@ class _Run(NamedTuple):
     encoder: int = 0
 
 
-START, AFTER_TOKEN, INSIDE = 0, 1, 2
+AT_START, AFTER_TOKEN, INSIDE_TEXT = 0, 1, 2
 """Where a run stands: at the very start, after a control token, or in the middle of text."""
 
-_REMEMBERED = 4096
+_MAX_CACHED_TEXTS = 4096
 """Texts of templates to keep the pieces of: more only come from templates that write something new every time."""
 
 
@@ -111,7 +111,7 @@ class Encoder:
         """Ids to generate an answer from."""
         return self._encode([self._plan(self.template.prompt(messages))])[0].input_ids
 
-    def begun_ids(self, messages: Sequence[Message]) -> list[int]:
+    def answer_prefix_ids(self, messages: Sequence[Message]) -> list[int]:
         """Ids of the unfinished answer that a conversation ends with; they go on from `prompt_ids` of the rest."""
         if not messages[-1].content.strip():
             return []
@@ -128,7 +128,7 @@ class Encoder:
         """Many at once: one call into the tokenizer for all of them."""
         return self._encode([self._example_plan(each) for each in conversations])
 
-    def tokens(self, conversations: Sequence[Sequence[Message]]) -> Tokens:
+    def tokens(self, conversations: Sequence[Sequence[Message]]) -> TokenArrays:
         """The same as `examples`, as arrays; a conversation that the template has no form for is a row of no tokens."""
         import numpy as np
 
@@ -150,12 +150,12 @@ class Encoder:
                     trained.append(run.trained)
                     counts.append(len(piece))
             offsets.append(len(ids))
-        return Tokens(np.array(ids, np.int32), np.repeat(np.array(trained, np.bool_), counts), np.array(offsets))
+        return TokenArrays(np.array(ids, np.int32), np.repeat(np.array(trained, np.bool_), counts), np.array(offsets))
 
     def text_of(self, ids: Sequence[int]) -> str:
         return str(self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
-    def _encode(self, plans: Sequence[list[_Run]]) -> list[Example]:
+    def _encode(self, plans: Sequence[list[_Span]]) -> list[Example]:
         pieces = self._pieces([run for plan in plans for run in plan])
         examples = []
         for plan in plans:
@@ -168,7 +168,7 @@ class Encoder:
             examples.append(Example(input_ids, labels))
         return examples
 
-    def _pieces(self, runs: list[_Run]) -> Iterator[list[int]]:
+    def _pieces(self, runs: list[_Span]) -> Iterator[list[int]]:
         """The ids of each run in order; all text for one encoder goes through it in one batch."""
         texts: list[list[str]] = [[], [], []]
         for run in runs:
@@ -185,17 +185,17 @@ class Encoder:
                 ids: list[int] = next(batches[run.encoder]).ids
                 yield run.ids + ids if run.ids else ids
 
-    def _example_plan(self, messages: Sequence[Message]) -> list[_Run]:
+    def _example_plan(self, messages: Sequence[Message]) -> list[_Span]:
         return _until_last_answer(self._plan(self.template.render(messages)))
 
-    def _plan_or_none(self, messages: Sequence[Message]) -> list[_Run] | None:
+    def _plan_or_none(self, messages: Sequence[Message]) -> list[_Span] | None:
         try:
             return self._example_plan(messages)
         except CamelidError:
             return None
 
-    def _plan(self, segments: Sequence[Segment]) -> list[_Run]:
-        runs: list[_Run] = []
+    def _plan(self, segments: Sequence[Segment]) -> list[_Span]:
+        runs: list[_Span] = []
         text: list[str] = []  # of the run that is being gathered
         trained = constant = fixed = False  # of that run: is it learnt, is all of it the template's, is its first piece
         for segment in segments:
@@ -208,30 +208,30 @@ class Encoder:
                     runs.append(self._text_run(runs, text, trained, constant, fixed))
                     text = []
                 if token >= 0:
-                    runs.append(_Run(segment.trained, True, [token]))
+                    runs.append(_Span(segment.trained, True, [token]))
                 else:
                     text, trained, constant, fixed = [piece], segment.trained, segment.control, segment.control
         if text:
             runs.append(self._text_run(runs, text, trained, constant, fixed))
         return runs
 
-    def _text_run(self, runs: list[_Run], text: list[str], trained: bool, constant: bool, fixed: bool) -> _Run:
-        place = START if not runs else AFTER_TOKEN if runs[-1].control else INSIDE
+    def _text_run(self, runs: list[_Span], text: list[str], trained: bool, constant: bool, fixed: bool) -> _Span:
+        place = AT_START if not runs else AFTER_TOKEN if runs[-1].control else INSIDE_TEXT
         whole = "".join(text)
         if constant:
-            return _Run(trained, False, self._constant(whole, place))
+            return _Span(trained, False, self._constant(whole, place))
         if fixed and self._splits_into_words:
             size, ids = self._head(text[0], place)
             if size:
-                return _Run(trained, False, ids, whole[size:], INSIDE)
-        return _Run(trained, False, [], whole, place)
+                return _Span(trained, False, ids, whole[size:], INSIDE_TEXT)
+        return _Span(trained, False, [], whole, place)
 
     def _constant(self, text: str, place: int) -> list[int]:
         """The ids of a run that is the template's alone; encoded once."""
         ids = self._constants.get((text, place))
         if ids is None:
             ids = list(self._encoders[place].encode(text, add_special_tokens=False).ids)
-            if len(self._constants) < _REMEMBERED:
+            if len(self._constants) < _MAX_CACHED_TEXTS:
                 self._constants[text, place] = ids
         return ids
 
@@ -239,10 +239,10 @@ class Encoder:
         """How much of `text`, with which a run begins, has ids that do not depend on what follows; and those ids."""
         head = self._heads.get((text, place))
         if head is None:
-            start, inside = self._encoders[place], self._encoders[INSIDE]
-            size = fixed_length(text, self.tokenizer.backend_tokenizer, start, inside)
+            start, inside = self._encoders[place], self._encoders[INSIDE_TEXT]
+            size = stable_prefix_length(text, self.tokenizer.backend_tokenizer, start, inside)
             head = size, list(start.encode(text[:size], add_special_tokens=False).ids) if size else []
-            if len(self._heads) < _REMEMBERED:
+            if len(self._heads) < _MAX_CACHED_TEXTS:
                 self._heads[text, place] = head
         return head
 
@@ -250,20 +250,20 @@ class Encoder:
         """A template's own text in pieces, each a control token's id or plain text; found once per text."""
         pieces = self._remembered.get(text)
         if pieces is None:
-            whole = filled(text, self._eos, self._bos)
+            whole = fill_special_tokens(text, self._eos, self._bos)
             parts = self._split.split(whole) if self._split else [whole]
             pieces = [(self.special.get(part, -1), part) for part in parts if part]
-            if len(self._remembered) < _REMEMBERED:
+            if len(self._remembered) < _MAX_CACHED_TEXTS:
                 self._remembered[text] = pieces
         return pieces
 
-    def _prefix_for(self, plan: list[_Run]) -> list[int]:
+    def _prefix_for(self, plan: list[_Span]) -> list[int]:
         """What the tokenizer itself puts first, unless the template already wrote it."""
         first = plan[0].ids[0] if plan and plan[0].control else -1
         return [] if first in self.prefix else self.prefix
 
 
-def _until_last_answer(runs: list[_Run]) -> list[_Run]:
+def _until_last_answer(runs: list[_Span]) -> list[_Span]:
     """Without what follows the last trained run: no loss ever looks at it."""
     last = max((index for index, run in enumerate(runs) if run.trained), default=len(runs) - 1)
     return runs[: last + 1]

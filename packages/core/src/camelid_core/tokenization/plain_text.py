@@ -22,7 +22,7 @@ def plain_encoders(backend: Any) -> tuple[Any, Any, Any]:
     source["truncation"] = source["padding"] = source["post_processor"] = None
     _hide_control_tokens(source)
     edited = json.loads(json.dumps(source))
-    after_token_too = _drop_prefix(edited)
+    after_token_too = _drop_prefix_space(edited)
 
     def build(spec: dict[str, Any]) -> Any:
         encoder = Tokenizer.from_str(json.dumps(spec))
@@ -59,11 +59,11 @@ def _hide_control_tokens(spec: dict[str, Any]) -> None:
         model["merges"] = [pair for pair in pairs if not {*pair, "".join(pair)} & hidden.keys()]
 
 
-def _drop_prefix(spec: dict[str, Any]) -> bool:
+def _drop_prefix_space(spec: dict[str, Any]) -> bool:
     """Edit a tokenizer's JSON so that it adds no leading space; True if it added one after every control token."""
     always = False
     for stage in ("normalizer", "pre_tokenizer"):
-        for part in _parts(spec, stage):
+        for part in _components(spec, stage):
             if part["type"] == "Prepend":
                 part.clear()
                 part.update(type="Sequence", normalizers=[])
@@ -76,7 +76,7 @@ def _drop_prefix(spec: dict[str, Any]) -> bool:
     return always
 
 
-def _parts(spec: dict[str, Any], stage: str) -> list[dict[str, Any]]:
+def _components(spec: dict[str, Any], stage: str) -> list[dict[str, Any]]:
     part = spec.get(stage)
     if not part:
         return []

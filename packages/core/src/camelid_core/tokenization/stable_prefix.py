@@ -11,9 +11,9 @@ import json
 import re
 from typing import Any
 
-_LOOKS_AROUND = re.compile(r"\(\?<|\(\?=|\(\?!(?!\\S\))")
+_LOOKAROUND = re.compile(r"\(\?<|\(\?=|\(\?!(?!\\S\))")
 """Anything but `(?!\\S)`, which looks one character ahead."""
-_SHORTEST = 24
+_MIN_CHARACTERS = 24
 """Characters: encoding less is no work worth saving."""
 _FOLLOWERS = (
     "",
@@ -44,22 +44,22 @@ def splits_into_words(backend: Any) -> bool:
         return False
     if backend.normalizer is not None and _state(backend.normalizer)["type"] != "NFC":
         return False
-    if any(token.lstrip or token.rstrip or token.single_word for token in _plain_added(backend)):
+    if any(token.lstrip or token.rstrip or token.single_word for token in _added_text_tokens(backend)):
         return False
-    return backend.pre_tokenizer is not None and _looks_no_further(_state(backend.pre_tokenizer))
+    return backend.pre_tokenizer is not None and _reads_left_to_right(_state(backend.pre_tokenizer))
 
 
-def fixed_length(text: str, backend: Any, start: Any, inside: Any) -> int:
+def stable_prefix_length(text: str, backend: Any, start: Any, inside: Any) -> int:
     """How many characters at the start of `text` may be encoded apart (by `start`) from the rest (by `inside`).
 
     Rules say so, and a number of texts that may follow are tried as well.
     """
-    if len(text) < _SHORTEST:
+    if len(text) < _MIN_CHARACTERS:
         return 0
     pieces = backend.pre_tokenizer.pre_tokenize_str(text)
     for _, (place, _) in reversed(pieces[1:-1]):
         # the word that begins here is followed by another, so nothing before it can depend on what comes after both
-        if text[place].isascii() and not text[place].isspace() and not _inside_added(text, place, backend):
+        if text[place].isascii() and not text[place].isspace() and not _may_split_added_token(text, place, backend):
             head = start.encode(text[:place], add_special_tokens=False).ids
             for follower in _FOLLOWERS:
                 whole = start.encode(text + follower, add_special_tokens=False).ids
@@ -70,30 +70,30 @@ def fixed_length(text: str, backend: Any, start: Any, inside: Any) -> int:
     return 0
 
 
-def _looks_no_further(rule: dict[str, Any]) -> bool:
+def _reads_left_to_right(rule: dict[str, Any]) -> bool:
     """One splitting rule and then bytes, or digits and then words: each known to read from left to right."""
     rules = rule["pretokenizers"] if rule["type"] == "Sequence" else [rule]
     *before, last = rules
     if last["type"] != "ByteLevel":
         return False
     if not last.get("use_regex", True):
-        return len(before) == 1 and before[0]["type"] == "Split" and _plain_pattern(before[0])
+        return len(before) == 1 and before[0]["type"] == "Split" and _isolates_without_lookaround(before[0])
     return all(each["type"] == "Digits" for each in before)
 
 
-def _plain_pattern(rule: dict[str, Any]) -> bool:
+def _isolates_without_lookaround(rule: dict[str, Any]) -> bool:
     pattern = rule["pattern"].get("Regex", "(?<")
-    return rule["behavior"] == "Isolated" and not rule["invert"] and not _LOOKS_AROUND.search(pattern)
+    return rule["behavior"] == "Isolated" and not rule["invert"] and not _LOOKAROUND.search(pattern)
 
 
-def _plain_added(backend: Any) -> list[Any]:
+def _added_text_tokens(backend: Any) -> list[Any]:
     """Added tokens that are found in text too: those that are no control tokens."""
     return [token for token in backend.get_added_tokens_decoder().values() if not token.special]
 
 
-def _inside_added(text: str, place: int, backend: Any) -> bool:
+def _may_split_added_token(text: str, place: int, backend: Any) -> bool:
     """Whether an added token might begin before `place` and end behind it."""
-    contents = [token.content for token in _plain_added(backend)]
+    contents = [token.content for token in _added_text_tokens(backend)]
     return any(text[:place].endswith(each[:size]) for each in contents for size in range(1, len(each)))
 
 

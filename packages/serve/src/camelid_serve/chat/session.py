@@ -11,9 +11,9 @@ from collections.abc import Generator
 from camelid_core.errors import UsageError
 from camelid_core.records import Message
 
-from camelid_serve.loaded_models import LoadedModel
 from camelid_serve.engine import Sampling
-from camelid_serve.generation import AnswerStream, AnswerStats, ask
+from camelid_serve.generation import AnswerStats, AnswerStream, generate
+from camelid_serve.loaded_models import LoadedModel
 from camelid_serve.predict.previews import written
 
 from .transcripts import Transcript
@@ -114,7 +114,7 @@ class ChatSession:
     def _stream(self, ids: list[int], sampling: Sampling) -> Generator[str, None, None]:
         said = ""
         self.stats = None
-        with ask(self.loaded, [ids], sampling, self.tuned) as self._answers:
+        with generate(self.loaded, [ids], sampling, self.tuned) as self._answers:
             try:
                 for delta in self._answers:
                     said += delta.text

@@ -56,8 +56,8 @@ def chat(
     """Talk with a model. It is prompted as it was trained."""
     from camelid_core.plugins import load_host
 
-    from camelid_serve.loaded_models import load_model
     from camelid_serve.config import EngineConfig
+    from camelid_serve.loaded_models import load_model
 
     options = given(temperature=temperature, max_new_tokens=max_new_tokens, seed=seed) | parse_overrides(
         overrides or []

@@ -17,7 +17,7 @@ from camelid_core.errors import UsageError
 
 from camelid_serve.config import EngineConfig
 from camelid_serve.engine import Sampling
-from camelid_serve.engine_spec import parse_engine_spec, format_engine_spec
+from camelid_serve.engine_spec import format_engine_spec, parse_engine_spec
 from camelid_serve.presets import OWN, PRESETS, named
 
 ConfigT = TypeVar("ConfigT", bound=Config)

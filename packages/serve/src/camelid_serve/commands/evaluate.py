@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from camelid_core.commands.output import show
-from camelid_core.commands.run_job import report, run_job
+from camelid_core.commands.output import print_rows
+from camelid_core.commands.run_job import print_summary, run_job
 from camelid_core.jobs.job import Job
 from typer.core import TyperGroup
 
@@ -60,7 +60,7 @@ def answers(
     values = given(model=model, data=data, rows=rows, base=base, template=template)
     sampling = given(temperature=temperature, max_new_tokens=max_new_tokens, seed=seed)
     config = configure(EvaluateConfig, values, sampling, overrides or []).anchored()
-    report(run_job("evaluate", config, name, config.model), as_json)
+    print_summary(run_job("evaluate", config, name, config.model), as_json)
 
 
 @app.command()
@@ -112,9 +112,9 @@ def _compared(job: Job, as_json: bool, table: Any) -> None:
     place = Path(job.published)
     results = read_results(place)
     if as_json:
-        report(job, True, results=results)
+        print_summary(job, True, results=results)
         return
-    show([row for variant in results["variants"] for row in table(variant)], False)
+    print_rows([row for variant in results["variants"] for row in table(variant)], False)
     typer.echo(f"\n{place / PLOT if (place / PLOT).is_file() else place}")
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from camelid_core.commands.output import show
+from camelid_core.commands.output import print_rows
 
 from camelid_serve.config import Dtype
 
@@ -65,7 +65,7 @@ def parity(
 
 
 def _tell(first: str, results: list[Compared]) -> None:
-    show(
+    print_rows(
         [
             {
                 "engine": result.engine,

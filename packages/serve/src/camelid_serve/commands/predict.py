@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from camelid_core.commands.run_job import report, run_job
+from camelid_core.commands.run_job import print_summary, run_job
 from camelid_core.plugins import load_host
 
 from camelid_serve.config import PredictConfig
@@ -82,10 +82,10 @@ def predict(
         place_for(out)
     job = run_job("predict", config, name, *asked(config))
     if out is None:
-        report(job, as_json)
+        print_summary(job, as_json)
         return
     copy_file(Path(job.published) / PREDICTIONS, out)
-    report(job, as_json, output=str(out))
+    print_summary(job, as_json, output=str(out))
 
 
 def _show(config: PredictConfig, as_json: bool) -> None:

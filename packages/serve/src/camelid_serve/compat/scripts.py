@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from camelid_core.compat.arguments import Flag, parse
-from camelid_core.compat.command_lines import Line
+from camelid_core.compat.command_lines import CommandLine
 from camelid_core.compat.families import DEFAULT_WEIGHTS, family_of, weights_of
 
 TEMPLATE = ["--template", "alpaca"]
@@ -43,7 +43,7 @@ class Script:
     model_type: str = "llama"
 
 
-def read(name: str, arguments: Sequence[str]) -> Line:
+def read(name: str, arguments: Sequence[str]) -> CommandLine:
     """Raises UsageError: a flag without its value, or no model."""
     script = SCRIPTS[name]
     flags, unknown, given = parse(
@@ -52,7 +52,7 @@ def read(name: str, arguments: Sequence[str]) -> Line:
     notes: list[str] = []
     model = _model(name, flags, notes)
     notes += [*_remarks(flags, given), *script.notes(flags)]
-    return Line(name, script.words(model, flags), notes, unknown)
+    return CommandLine(name, script.words(model, flags), notes, unknown)
 
 
 def _model(name: str, flags: Namespace, notes: list[str]) -> str:

@@ -15,9 +15,9 @@ from typing import Any
 from camelid_core.errors import UsageError
 from camelid_core.readers import message
 
+from camelid_serve.engine import ComputesPromptLogprobs, PromptTooLong, Sampling, TokenLogprob
+from camelid_serve.generation import AnswerStats, AnswerStream, Delta, generate
 from camelid_serve.loaded_models import LoadedModel
-from camelid_serve.engine import PromptTooLong, Sampling, TokenLogprob, ComputesPromptLogprobs
-from camelid_serve.generation import AnswerStream, Delta, AnswerStats, ask
 
 from .messages import Complete
 
@@ -135,12 +135,12 @@ class Completion:
             for number in range(wanted.count)
         ]
         rows: list[dict[str, Any]] = [{} for _ in many]
-        with ask(self._assembled, many, each, plain=plain, logprobs=wanted.logprobs) as answers:
+        with generate(self._assembled, many, each, plain=plain, logprobs=wanted.logprobs) as answers:
             self._begin(answers)
             kept: list[list[TokenLogprob]] = [[] for _ in many]
             for delta in answers:
-                delta = replace(delta, scored=self._wanted_of(delta.scored))
-                kept[delta.index] += delta.scored
+                delta = replace(delta, logprobs=self._wanted_of(delta.logprobs))
+                kept[delta.index] += delta.logprobs
                 self._pass_on(delta)
                 if delta.stats is not None:
                     rows[delta.index] = self._row(delta.answer, delta.stats, kept[delta.index], delta.ids)
@@ -163,10 +163,10 @@ class Completion:
             self._alive()
             return
         event: dict[str, Any] = {"event": "delta", "index": delta.index, "text": delta.text}
-        if delta.scored:
-            event["scored"] = self._shown(delta.scored)
+        if delta.logprobs:
+            event["scored"] = self._shown(delta.logprobs)
         if self._wanted.ids:
-            event["ids"] = delta.news
+            event["ids"] = delta.new_ids
         if delta.stats is not None:
             event["finish"] = delta.stats.finish
         self._tell(**event)

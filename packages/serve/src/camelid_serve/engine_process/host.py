@@ -20,8 +20,8 @@ from camelid_core.errors import ModelError, UsageError
 from camelid_core.plugins import load_host
 from camelid_core.readers import message
 
+from camelid_serve.generation import continuation_ids, generate
 from camelid_serve.loaded_models import LoadedModel, LoadedModels
-from camelid_serve.generation import ask, continuation_ids
 
 from .completion_request import Completion
 from .messages import Add, Chat, Complete, Load, Loaded, Remove, error_message

@@ -1,7 +1,9 @@
-"""Rows that decode together: prompts come in, each step gives every row its next token.
+"""Continuous batching on one model: prefill computes the KV cache of new prompts, and each decode step gives every
+running row its next token.
 
-Knows the model call, the mask and the cache. Knows nothing of streams, threads or who asked.
-Rows are padded on the left, and end together. What a prompt begins with is not read again if it was read before.
+Knows the model call, the attention mask, the KV cache and the prefix cache. Knows nothing of streams, threads or
+clients. Rows are padded on the left, so that all end in the same column. A row of the batch is a slot: a new request
+takes that of a finished one. The beginning of a prompt that the prefix cache has is not computed again.
 """
 
 from __future__ import annotations
@@ -16,12 +18,12 @@ from camelid_serve.engine import FinishReason, Request, TokenLogprob
 
 from .kv_cache import (
     bytes_per_token,
+    cache_from_prefixes,
     compact,
+    copy_row,
+    insert_rows,
     keeps_all_positions,
     new_cache,
-    insert_rows,
-    copy_row,
-    cache_from_prefixes,
 )
 from .logprobs import token_logprob
 from .positions import dynamic_positions, forget_lengths, native_length
@@ -29,20 +31,22 @@ from .prefix_cache import CachedPrefix, PrefixCache, common_prefix_length, prefi
 from .sampling import Sampler, sample
 
 _PASS_TOKENS = 64
-"""Tokens that cost more to read than one more pass through the model."""
+"""Tokens whose prefill costs more than one more forward pass."""
 
 _MAX_PREFILL_TOKENS = {"cpu": 1536}
-"""Tokens, padding included, that are read in one pass where larger ones leave the caches: a fifth slower at 6,000."""
+"""Most tokens, padding included, of one prefill pass, by device type. On a CPU larger passes leave the processor's
+caches: a fifth slower at 6,000 tokens."""
 
 _MAX_CONVERSATIONS = 32
-"""Of more rows than this at once nobody waits to go on: they are a file's, and keeping what they read is wasted."""
+"""With more rows than this in the batch, finished ones are not kept in the prefix cache: they are rows of a file
+(batch prediction), and no next turn of a conversation follows."""
 
 _PrefixMatch = tuple[int, CachedPrefix | None]
-"""How many of a prompt's first tokens were read before, and where they are."""
+"""How many of a prompt's first tokens the prefix cache has, and in which entry."""
 
 
 class DecodeRow:
-    """One request on its way."""
+    """One running request: its sampler, its tokens so far and how it ended. `limit` is its most new tokens."""
 
     def __init__(self, request: Request, limit: int) -> None:
         self.request = request
@@ -54,11 +58,11 @@ class DecodeRow:
         self.uncacheable = False
         self.tokens = list(request.ids)
         self.cached_tokens = 0
-        """How many of `tokens` the cache holds."""
+        """How many of `tokens` the KV cache holds."""
         self._tokens_left = limit
 
     def accept(self, token: int) -> int | None:
-        """Account for a token; give it back unless it ends the answer."""
+        """Account for a sampled token; returns it unless it ends the answer."""
         if self.cancelled:
             self.finish = "cancelled"
         elif token in self.request.stops:
@@ -71,17 +75,17 @@ class DecodeRow:
         return None
 
     def keep_logprob(self, logits: torch.Tensor, index: int, token: int) -> None:
-        """Keep what `token` was worth, where that was asked for."""
+        """Keep the log-probability of `token`, if the request has `logprobs`."""
         if self.request.logprobs is not None:
             self.token_logprob = token_logprob(logits[index], token, self.request.logprobs)
 
 
 class DecodeBatch:
-    """`rows` decode together on one model. A finished one stays until another takes its place, or `evict_finished`."""
+    """`rows` decode together on one model. A finished one keeps its slot until a new row takes it or `evict_finished`."""
 
-    def __init__(self, model: Any, prefixes: PrefixCache | None = None) -> None:
+    def __init__(self, model: Any, prefix_cache: PrefixCache | None = None) -> None:
         self.rows: list[DecodeRow] = []
-        self.prefix_cache = PrefixCache(prefix_cache_bytes(model.device)) if prefixes is None else prefixes
+        self.prefix_cache = PrefixCache(prefix_cache_bytes(model.device)) if prefix_cache is None else prefix_cache
         self._model = model
         self._device = model.device
         self._cache = new_cache(model.config)
@@ -100,36 +104,36 @@ class DecodeBatch:
 
     @property
     def width(self) -> int:
-        """Columns that are attended to, of finished rows and padding too."""
+        """Columns of the KV cache, those of finished rows and of padding included."""
         return self._mask.shape[1]
 
     @property
     def accepts_rows(self) -> bool:
-        """Whether rows can be added now: caches with windows or states take them only all at once."""
+        """Whether rows can join now: KV caches with sliding windows or recurrent states take them only all at once."""
         return self._keeps_all_positions or not self.running
 
     def add(self, rows: Sequence[DecodeRow]) -> list[tuple[DecodeRow, int | None]]:
-        """Read the prompts of new rows, all under one adapter; their first tokens."""
+        """Prefill the prompts of new rows, all under one adapter; returns their first tokens."""
         self._store_finished()
         if not self.running:
             self._reset()
         elif self._keeps_all_positions:
             self._trim((), len(self.rows))
-        starts = self._cached_prefixes(rows)
-        lengths = [len(row.request.ids) - known for row, (known, _) in zip(rows, starts, strict=True)]
+        prefixes = self._cached_prefixes(rows)
+        lengths = [len(row.request.ids) - known for row, (known, _) in zip(rows, prefixes, strict=True)]
         groups = (
             _prefill_groups(lengths, _MAX_PREFILL_TOKENS.get(self._device.type))
             if self._keeps_all_positions
             else [range(len(rows))]
         )
         return [
-            each for group in groups for each in self._prefill([rows[n] for n in group], [starts[n] for n in group])
+            each for group in groups for each in self._prefill([rows[n] for n in group], [prefixes[n] for n in group])
         ]
 
     def step(self) -> list[tuple[DecodeRow, int | None]]:
-        """The next token of every running row."""
+        """One decode step: the next token of every running row."""
         self._mask = torch.cat([self._mask, self._mask.new_ones((len(self.rows), 1))], dim=1)
-        # finished rows go no further: a table of positions ends, and the angles of all may be those of the farthest
+        # finished rows stay at their position: position tables end, and dynamic RoPE follows the longest row
         positions = torch.tensor([[row.cached_tokens] for row in self.rows], device=self._device)
         logits = self._forward([[token] for token in self._last_tokens], self._mask, self._cache, positions)
         for row in self.rows:
@@ -138,23 +142,23 @@ class DecodeBatch:
         return self._accept_tokens(self.rows, self._last_tokens, logits)
 
     def evict_finished(self) -> None:
-        """Let finished rows go, and columns on the left that no row looks at any more."""
+        """Free the slots of finished rows, and columns on the left that no running row attends to."""
         self._store_finished()
         count = self.running
         if count == 0:
             self._reset()
         if count == len(self.rows) or not self._keeps_all_positions:
             return
-        holes = (index for index, row in enumerate(self.rows[:count]) if row.finish is not None)
-        late = (index for index in range(count, len(self.rows)) if self.rows[index].finish is None)
-        moves = list(zip(late, holes, strict=True))
+        free_slots = (index for index, row in enumerate(self.rows[:count]) if row.finish is not None)
+        running = (index for index in range(count, len(self.rows)) if self.rows[index].finish is None)
+        moves = list(zip(running, free_slots, strict=True))
         for source, target in moves:
             self.rows[target], self._last_tokens[target] = self.rows[source], self._last_tokens[source]
             self._mask[target] = self._mask[source]
         self._trim(moves, count)
 
     def forget_adapter(self, adapter: str | None) -> None:
-        """Drop what was read under an adapter, and do not keep what is being read."""
+        """Drop an adapter's entries of the prefix cache, and do not add those of its running rows."""
         self.prefix_cache.forget_adapter(adapter)
         for row in self.rows:
             row.uncacheable = row.uncacheable or row.request.adapter == adapter
@@ -177,7 +181,7 @@ class DecodeBatch:
         )
 
     def _store_finished(self) -> None:
-        """Remember what finished rows read, for the next turns of their conversations."""
+        """Add finished rows to the prefix cache, for the next turns of their conversations."""
         for index, row in enumerate(self.rows):
             if row.finish is None or not row.cached_tokens:
                 continue
@@ -189,7 +193,8 @@ class DecodeBatch:
                 self.prefix_cache.add(CachedPrefix(row.request.adapter, tokens, copy_row(self._cache, index, columns)))
 
     def _cached_prefixes(self, rows: Sequence[DecodeRow]) -> list[_PrefixMatch]:
-        """For each row, how much of its prompt is known and from where; what all have in common is read first."""
+        """For each row, the longest beginning of its prompt that the prefix cache has; a beginning that all have in
+        common is computed first."""
         if not self._reuses_prefixes:
             return [(0, None)] * len(rows)
         adapter, prompts = rows[0].request.adapter, [tuple(row.request.ids) for row in rows]
@@ -198,23 +203,26 @@ class DecodeBatch:
         return [max(known, shared, key=lambda each: each[0]) for known in found]
 
     def _shared_prefix(self, adapter: str | None, prompts: Sequence[tuple[int, ...]]) -> _PrefixMatch:
-        """What all prompts begin with, read once if it was not before."""
+        """The beginning that all prompts share: computed once, unless the prefix cache has it."""
         length = min([common_prefix_length(prompts[0], prompt[:-1]) for prompt in prompts])
-        known, kept = self.prefix_cache.longest_match(adapter, prompts[0][: length + 1])
+        known, cached = self.prefix_cache.longest_match(adapter, prompts[0][: length + 1])
         if (length - known) * (len(prompts) - 1) < _PASS_TOKENS:
-            return known, kept
+            return known, cached
         tokens = prompts[0][:length]
-        cache = cache_from_prefixes(self._model.config, [kept.keys_values if kept else None], [known])
+        cache = cache_from_prefixes(self._model.config, [cached.keys_values if cached else None], [known])
         self._forward([list(tokens[known:])], self._mask.new_ones((1, length)), cache)
         new = CachedPrefix(adapter, tokens, copy_row(cache, 0, torch.arange(length, device=self._device)))
         if self.prefix_cache.wants(adapter, tokens, new.bytes):
             self.prefix_cache.add(new)
         return length, new
 
-    def _prefill(self, rows: Sequence[DecodeRow], starts: Sequence[_PrefixMatch]) -> list[tuple[DecodeRow, int | None]]:
-        widths = [known for known, _ in starts]
+    def _prefill(
+        self, rows: Sequence[DecodeRow], prefixes: Sequence[_PrefixMatch]
+    ) -> list[tuple[DecodeRow, int | None]]:
+        """Compute the rest of the prompts in one forward pass, sample the first tokens and let the rows join."""
+        widths = [known for known, _ in prefixes]
         cache = cache_from_prefixes(
-            self._model.config, [kept.keys_values if kept else None for _, kept in starts], widths
+            self._model.config, [cached.keys_values if cached else None for _, cached in prefixes], widths
         )
         prompts = [list(row.request.ids[known:]) for row, known in zip(rows, widths, strict=True)]
         longest = max(map(len, prompts))
@@ -227,42 +235,42 @@ class DecodeBatch:
         return self._accept_tokens(rows, first, logits)
 
     def _right_aligned_mask(self, widths: Sequence[int]) -> torch.Tensor:
-        """A mask of rows whose last so many columns count."""
+        """An attention mask: of each row the last `widths` columns count."""
         longest = max(widths)
         columns = torch.arange(longest, device=self._device)
         return (columns >= longest - torch.tensor(widths, device=self._device)[:, None]).long()
 
     def _join(self, rows: Sequence[DecodeRow], first: Sequence[int], cache: Any, mask: torch.Tensor) -> None:
-        """Let rows join: in the place of finished ones, then below."""
+        """Let rows join the batch: in the slots of finished ones, then in new slots."""
         if not self.rows:
             self.rows, self._last_tokens, self._cache, self._mask = list(rows), list(first), cache, mask
             return
         free = [index for index, row in enumerate(self.rows) if row.finish is not None]
-        places = [*free, *range(len(self.rows), len(self.rows) + len(rows))][: len(rows)]
-        for place, row, token in zip(places, rows, first, strict=True):
-            self.rows[place : place + 1], self._last_tokens[place : place + 1] = [row], [token]
-        insert_rows(self._cache, places, cache)
+        slots = [*free, *range(len(self.rows), len(self.rows) + len(rows))][: len(rows)]
+        for slot, row, token in zip(slots, rows, first, strict=True):
+            self.rows[slot : slot + 1], self._last_tokens[slot : slot + 1] = [row], [token]
+        insert_rows(self._cache, slots, cache)
         joined = self._mask.new_zeros((len(self.rows), max(self._mask.shape[1], mask.shape[1])))
         joined[: len(self._mask), joined.shape[1] - self._mask.shape[1] :] = self._mask
-        joined[places] = 0
-        joined[places, joined.shape[1] - mask.shape[1] :] = mask
+        joined[slots] = 0
+        joined[slots, joined.shape[1] - mask.shape[1] :] = mask
         self._mask = joined
 
     @staticmethod
     def _accept_tokens(
         rows: Sequence[DecodeRow], tokens: Sequence[int], logits: torch.Tensor
     ) -> list[tuple[DecodeRow, int | None]]:
-        taken = []
+        accepted = []
         for index, (row, token) in enumerate(zip(rows, tokens, strict=True)):
             if row.finish is None:
                 row.keep_logprob(logits, index, token)
-                taken.append((row, row.accept(token)))
-        return taken
+                accepted.append((row, row.accept(token)))
+        return accepted
 
     def _forward(
         self, ids: list[list[int]], mask: torch.Tensor, cache: Any, positions: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """Logits after the last token of each row. Positions are those that the mask counts, unless they are given."""
+        """Logits after the last token of each row. Positions are counted from the attention mask, unless given."""
         options: dict[str, Any] = {"logits_to_keep": 1} if self._takes_logits_to_keep else {}
         if self._takes_positions:
             counted = (mask.cumsum(-1) - 1).clamp(min=0)[:, -len(ids[0]) :] if positions is None else positions
@@ -278,8 +286,8 @@ class DecodeBatch:
 
 
 def _prefill_groups(lengths: Sequence[int], most: int | None) -> list[list[int]]:
-    """Which rows to read together, the longest first; another pass begins where padding would take longer than that,
-    and before one has more than `most` tokens."""
+    """Which rows share a prefill pass, the longest first; another pass begins where padding would take longer than
+    that, and before one has more than `most` tokens."""
     order = sorted(range(len(lengths)), key=lambda number: -lengths[number])
     groups = [[order[0]]]
     for place, number in enumerate(order[1:], 1):

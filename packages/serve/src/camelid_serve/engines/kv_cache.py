@@ -1,7 +1,7 @@
-"""Keys and values of a batch of rows: they grow in place, and rows and columns come and go.
+"""The KV cache of a batch (`past_key_values`): it grows in place, rows are inserted and removed, columns are dropped.
 
-Knows transformers' cache classes. Knows nothing of tokens, requests or sampling.
-A column is a position in the cache, the last being the newest; the batch's mask says which columns a row may look at.
+Knows Transformers' cache classes. Knows nothing of tokens, requests or sampling.
+A column is a position in the cache, the last being the newest; the attention mask says which columns a row attends to.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ import torch
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
 _EXTRA_COLUMNS = 64
-"""Columns allocated ahead: one copy of the whole cache per 64 tokens instead of one per token."""
+"""Columns allocated ahead: one copy of the whole KV cache per 64 tokens instead of one per token."""
 
 RowKeysValues = Sequence[tuple[torch.Tensor, torch.Tensor] | None]
-"""Keys and values of one row for each layer, None for a layer that keeps none of its own."""
+"""Keys and values of one row, for each layer; None for a layer that keeps none of its own."""
 
 
 class GrowingLayer(DynamicLayer):
     """One layer's keys and values as a window of larger buffers.
 
-    Columns that nobody looks at any more leave on the left, new ones come on the right, both without a copy.
+    Columns that no row attends to any more are dropped on the left, new ones are added on the right, without a copy.
     """
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class GrowingLayer(DynamicLayer):
         return self.keys, self.values
 
     def insert_rows(self, rows: Sequence[int], keys: torch.Tensor, values: torch.Tensor) -> None:
-        """Set these rows, the last columns of them; there are more rows and columns afterwards if these need them."""
+        """Set the last columns of these rows; the layer gets more rows and columns if these need them."""
         count, width = len(self.keys), self.get_seq_length()
         more = max(0, keys.shape[-2] - width)
         self._resize_window(max(count, max(rows) + 1), more, width + more, (keys, values))
@@ -61,7 +61,7 @@ class GrowingLayer(DynamicLayer):
         self.keys, self.values = self.keys[:count, :, columns:], self.values[:count, :, columns:]
 
     def hold(self, keys: torch.Tensor, values: torch.Tensor) -> None:
-        """Hold these; they stay as they are, and are copied when more comes."""
+        """Hold these without a copy; they are copied when columns are added."""
         self.lazy_initialization(keys, values)
         self.keys, self.values, self._buffers = keys, values, None
 
@@ -81,7 +81,7 @@ class GrowingLayer(DynamicLayer):
     def _reallocate(self, count: int, left: int, width: int, like: tuple[torch.Tensor, torch.Tensor]) -> None:
         buffers = []
         for old, new in zip((self.keys, self.values), like, strict=True):
-            # zeros: what nobody may look at is multiplied by nothing, which only finite numbers survive
+            # zeros: masked columns are multiplied by zero, which gives zero for finite numbers alone
             buffer = new.new_zeros((count, new.shape[1], width + _EXTRA_COLUMNS, new.shape[-1]))
             if old.numel():
                 buffer[: len(old), :, left : left + old.shape[-2]] = old[:count]
@@ -90,7 +90,7 @@ class GrowingLayer(DynamicLayer):
 
 
 def new_cache(config: Any) -> DynamicCache:
-    """An empty cache; `keeps_all_positions` says whether the functions below take it."""
+    """An empty KV cache; `keeps_all_positions` says whether the functions below take it."""
     cache = DynamicCache(config=config)
     if cache.layers and all(type(layer) is DynamicLayer for layer in cache.layers):
         cache.layers = [GrowingLayer() for _ in cache.layers]
@@ -103,7 +103,7 @@ def keeps_all_positions(cache: DynamicCache) -> bool:
 
 
 def insert_rows(cache: DynamicCache, rows: Sequence[int], other: DynamicCache) -> None:
-    """Let the rows of `other` be these rows, ending where all end."""
+    """Put the rows of `other` at these rows of `cache`, right-aligned."""
     for layer, more in zip(cache.layers, other.layers, strict=True):
         if more.is_initialized:
             layer.insert_rows(rows, more.keys, more.values)
@@ -117,7 +117,7 @@ def compact(cache: DynamicCache, moves: Sequence[tuple[int, int]], count: int, c
 
 
 def bytes_per_token(cache: DynamicCache) -> int:
-    """What one column of one row takes."""
+    """Memory that one token of one row takes in the KV cache."""
     held = [part for layer in cache.layers if layer.is_initialized for part in (layer.keys, layer.values)]
     return sum(part[:1, :, :1].nbytes for part in held)
 
@@ -132,20 +132,20 @@ def copy_row(cache: DynamicCache, row: int, columns: torch.Tensor) -> RowKeysVal
     ]
 
 
-def cache_from_prefixes(config: Any, starts: Sequence[RowKeysValues | None], widths: Sequence[int]) -> DynamicCache:
-    """A cache whose rows hold the first `widths` columns of these starts and end together; None holds nothing."""
+def cache_from_prefixes(config: Any, prefixes: Sequence[RowKeysValues | None], widths: Sequence[int]) -> DynamicCache:
+    """A KV cache whose rows hold the first `widths` columns of these prefixes, right-aligned; None holds nothing."""
     cache = new_cache(config)
-    known = next((start for start in starts if start is not None), None)
+    known = next((prefix for prefix in prefixes if prefix is not None), None)
     if known is None:
         return cache
-    alike = len(set(map(id, starts))) == 1 and len(set(widths)) == 1
+    alike = len(set(map(id, prefixes))) == 1 and len(set(widths)) == 1
     for number, (layer, pair) in enumerate(zip(cache.layers, known, strict=True)):
         if pair is None:
             continue
         if alike:
-            layer.hold(*(part[:, :, : widths[0]].expand(len(starts), -1, -1, -1) for part in pair))
+            layer.hold(*(part[:, :, : widths[0]].expand(len(prefixes), -1, -1, -1) for part in pair))
         else:
-            rows = [start[number] if start else None for start in starts]
+            rows = [prefix[number] if prefix else None for prefix in prefixes]
             layer.hold(
                 *(_right_aligned([row[side] if row else None for row in rows], widths, pair[side]) for side in (0, 1))
             )

@@ -1,4 +1,4 @@
-"""How likely tokens are: of those that were chosen, and of a text that is given.
+"""Log-probabilities: of sampled tokens, and of every token of a given prompt.
 
 Knows logits and the model call. Knows nothing of sampling settings, batches or text.
 """
@@ -18,16 +18,16 @@ from .kv_cache import new_cache
 from .positions import dynamic_positions, forget_lengths
 
 _STRIDE = 256
-"""Tokens whose logits are held at once: a vocabulary wide each, they would fill the memory before the model does."""
+"""Tokens whose logits are held at once: each is as wide as the vocabulary, and they would fill the memory."""
 
 
 def token_logprob(logits: torch.Tensor, token: int, top: int) -> TokenLogprob:
-    """What `token` is worth in one row of logits, and the `top` likeliest."""
+    """The log-probability of `token` in one row of logits, and those of the `top` likeliest tokens."""
     return _token_logprobs(logits[None], torch.tensor([token], device=logits.device), top)[0]
 
 
 def prompt_logprobs(model: Any, ids: Sequence[int], top: int) -> list[TokenLogprob]:
-    """Every token of `ids` after the first, and last what the model would choose to come next."""
+    """Of every token of `ids` after the first, and last of the token that the model would choose to come next."""
     dynamic = dynamic_positions(model)
     forget_lengths(dynamic)
     cache = new_cache(model.config)
@@ -37,7 +37,7 @@ def prompt_logprobs(model: Any, ids: Sequence[int], top: int) -> list[TokenLogpr
         mask = torch.ones((1, start + piece.shape[1]), dtype=torch.long, device=model.device)
         logits = model(input_ids=piece, attention_mask=mask, past_key_values=cache, use_cache=True).logits[0]
         following = torch.tensor(ids[start + 1 : start + 1 + len(logits)], device=model.device)
-        if len(following) < len(logits):  # the end: the next token is the model's own
+        if len(following) < len(logits):  # the end: the next token is the likeliest
             following = torch.cat([following.long(), logits[-1:].argmax(-1)])
         found += _token_logprobs(logits, following, top)
     forget_lengths(dynamic)  # an answer under way goes on with its own
@@ -45,10 +45,10 @@ def prompt_logprobs(model: Any, ids: Sequence[int], top: int) -> list[TokenLogpr
 
 
 def token_losses(model: Any, windows: torch.Tensor, count: int) -> torch.Tensor:
-    """What the last `count` tokens of each window cost: negative logarithms of their probabilities given all before.
+    """Cross-entropy of the last `count` tokens of each window: their negative log-probabilities given all before.
 
-    Each window, a row of ids, is read in one pass without a cache, so that positions that change with the length are
-    those of this length. Logits are made for the `count` tokens alone.
+    Each window, a row of ids, takes one forward pass without a KV cache, so that positions that change with the length
+    are those of this length. Logits are computed for the `count` tokens alone.
     """
     forget_lengths(dynamic_positions(model))
     whole = getattr(model, "get_base_model", lambda: model)()
@@ -61,8 +61,8 @@ def token_losses(model: Any, windows: torch.Tensor, count: int) -> torch.Tensor:
 
 
 def _token_logprobs(logits: torch.Tensor, tokens: torch.Tensor, top: int) -> list[TokenLogprob]:
-    shares = logits.float().log_softmax(-1)
-    own = shares.gather(-1, tokens[:, None])[:, 0].tolist()
-    values, ids = shares.topk(min(top, shares.shape[-1]))
+    logprobs = logits.float().log_softmax(-1)
+    own = logprobs.gather(-1, tokens[:, None])[:, 0].tolist()
+    values, ids = logprobs.topk(min(top, logprobs.shape[-1]))
     likeliest = [tuple(zip(row, worth, strict=True)) for row, worth in zip(ids.tolist(), values.tolist(), strict=True)]
     return [TokenLogprob(*each) for each in zip(tokens.tolist(), own, likeliest, strict=True)]

@@ -16,44 +16,44 @@ from camelid_core.errors import ModelError
 
 from camelid_serve.engine import CannotShare
 
-from .multi_lora import Mixer
+from .multi_lora import MultiLora
 
-_CHANGING = ("pissa", "corda", "olora", "loftq", "lora_ga")
+_BASE_CHANGING_INITS = ("pissa", "corda", "olora", "loftq", "lora_ga")
 """Ways to begin a LoRA adapter that take its part out of the base's weights; it must be put back on such a base."""
 
 
-class Adapters:
+class ResidentAdapters:
     """`model` is the one to call; `names` are the adapters on it."""
 
     def __init__(self, model: Any) -> None:
         configs = getattr(model, "peft_config", None) if hasattr(model, "get_base_model") else None
         for config in (configs or {}).values():
-            _refuse_prompts(config)
+            _refuse_prompt_learning(config)
         self.model = model.get_base_model() if configs else model
         self.names: tuple[str, ...] = tuple(configs or ())
         self.base_change = next(filter(None, map(_base_change, (configs or {}).values())), "")
         self._peft = model if configs else None
-        self._mixer = Mixer()
-        self._why: dict[str, str] = {}
-        self._alone: dict[str, str] = {}
-        self._on: str | None = None
+        self._multi_lora = MultiLora()
+        self._reasons: dict[str, str] = {}
+        self._separate: dict[str, str] = {}
+        self._active: str | None = None
         self._numbers = itertools.count(1)
-        self._arrange()
+        self._regroup()
 
-    def group(self, adapter: str | None) -> str | None:
+    def batch_key(self, adapter: str | None) -> str | None:
         """What rows must have in common to run in one batch: None where they may be under adapters of several names."""
-        return adapter if adapter in self._alone else None
+        return adapter if adapter in self._separate else None
 
     def why_not_batched(self, adapter: str) -> str:
         """Why rows under `adapter` take turns with the others; empty if they share a batch."""
-        return self._alone.get(adapter, "")
+        return self._separate.get(adapter, "")
 
-    def use(self, rows: Sequence[str | None]) -> None:
+    def activate(self, rows: Sequence[str | None]) -> None:
         """The adapters of the rows of the next call, all of one group; if all have one, of however many rows."""
-        alone = rows[0] if rows[0] in self._alone else None
-        if alone != self._on:
-            self._switch(alone)
-        self._mixer.use(() if alone else rows)
+        separate = rows[0] if rows[0] in self._separate else None
+        if separate != self._active:
+            self._switch(separate)
+        self._multi_lora.activate(() if separate else rows)
 
     def add(self, directory: Path) -> str:
         """Load one more from its directory, beside the others; gives its name.
@@ -65,31 +65,31 @@ class Adapters:
         from peft import PeftConfig
 
         config = PeftConfig.from_pretrained(str(directory), local_files_only=True)
-        _refuse_prompts(config)
-        self._check_shares(config, directory)
+        _refuse_prompt_learning(config)
+        self._check_base_shareable(config, directory)
         name = f"adapter{next(self._numbers)}"
         try:
             with torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "The following rank_pattern keys did not match", RuntimeWarning)
-                self._put_around(name, config, directory)
-                self._fill(name, directory)
+                self._wrap_base(name, config, directory)
+                self._load_weights(name, directory)
         except (ValueError, TypeError, RuntimeError, KeyError, OSError) as error:
             self._drop(name)
-            self._arrange()
+            self._regroup()
             if isinstance(error, ModelError):
                 raise
             raise ModelError(f"adapter {str(directory)!r} does not fit this base: {_first_lines(error)}") from error
         self.names += (name,)
-        self._arrange()
+        self._regroup()
         return name
 
     def remove(self, name: str) -> None:
         """Let go of an adapter, and of all that PEFT put around the base if it was the last."""
         self.names = tuple(other for other in self.names if other != name)
         self._drop(name)
-        self._arrange()
+        self._regroup()
 
-    def _put_around(self, name: str, config: Any, directory: Path) -> None:
+    def _wrap_base(self, name: str, config: Any, directory: Path) -> None:
         """Have PEFT make room for an adapter around the base's layers."""
         from peft import PeftModel
 
@@ -110,7 +110,7 @@ class Adapters:
             reason = f"cannot be put beside those that are resident: {_first_lines(error)}"
             raise CannotShare(f"adapter {str(directory)!r} {reason}") from error
 
-    def _fill(self, name: str, directory: Path) -> None:
+    def _load_weights(self, name: str, directory: Path) -> None:
         """Read an adapter's weights."""
         peft: Any = self._peft
         found = peft.load_adapter(str(directory), name, torch_device=str(self.model.device))
@@ -124,27 +124,27 @@ class Adapters:
     def _drop(self, name: str) -> None:
         if self._peft is None or name not in self._peft.peft_config:
             return
-        self._mixer.use(())
+        self._multi_lora.activate(())
         others = [other for other in self._peft.peft_config if other != name]
         if others:
             self._peft.base_model.set_adapter(others[0], inference_mode=True)  # of one that is on PEFT warns
             self._peft.delete_adapter(name)
             return
-        self._mixer.clear()
+        self._multi_lora.clear()
         self._peft.unload()
         self._peft = None
 
-    def _arrange(self) -> None:
+    def _regroup(self) -> None:
         """After a change: what takes turns, what shares, and nothing switched on."""
         if self._peft is None:
-            self._alone, self._on = {}, None
+            self._separate, self._active = {}, None
             return
         for name in self.names:
-            if name not in self._why:
-                self._why[name] = _why_not_batched(self._peft, name)
-        self._alone = {name: self._why[name] for name in self.names if self._why[name]}
+            if name not in self._reasons:
+                self._reasons[name] = _why_not_batched(self._peft, name)
+        self._separate = {name: self._reasons[name] for name in self.names if self._reasons[name]}
         with torch.inference_mode(False), torch.no_grad():
-            self._mixer.arrange(self.model, frozenset(self.names) - self._alone.keys())
+            self._multi_lora.stack_adapters(self.model, frozenset(self.names) - self._separate.keys())
         if not self.base_change:
             self._switch(None)
 
@@ -156,17 +156,17 @@ class Adapters:
         else:
             tuner.set_adapter(adapter, inference_mode=True)
             tuner.enable_adapter_layers()
-        self._on = adapter
+        self._active = adapter
 
-    def _check_shares(self, config: Any, directory: Path) -> None:
+    def _check_base_shareable(self, config: Any, directory: Path) -> None:
         changed = _base_change(config)
         if changed:
             raise CannotShare(f"adapter {str(directory)!r} {changed}, so that nothing else can share its base.")
         if self.base_change:
             raise CannotShare(f"the adapter that is resident {self.base_change}, so that nothing can share its base.")
-        here = {_kind(other) for other in self._peft.peft_config.values()} if self._peft is not None else set()
-        if here - {_kind(config)}:
-            raise CannotShare(f"adapters of the kinds {_kind(config)} and {here.pop()} cannot share a base.")
+        here = {_peft_kind(other) for other in self._peft.peft_config.values()} if self._peft is not None else set()
+        if here - {_peft_kind(config)}:
+            raise CannotShare(f"adapters of the kinds {_peft_kind(config)} and {here.pop()} cannot share a base.")
 
 
 def _unwrap(model: Any) -> None:
@@ -182,12 +182,12 @@ def _first_lines(error: Exception) -> str:
     return " ".join(str(error).strip().splitlines()[:2])[:500]
 
 
-def _refuse_prompts(config: Any) -> None:
+def _refuse_prompt_learning(config: Any) -> None:
     if config.is_prompt_learning:
         raise ModelError("this adapter is learned prompt tokens, which this engine cannot put on a base; use LoRA.")
 
 
-def _kind(config: Any) -> str:
+def _peft_kind(config: Any) -> str:
     """What adapters must have in common for PEFT to put them on one base."""
     tokens = " with trainable tokens" if getattr(config, "trainable_token_indices", None) else ""
     return f"{config.peft_type.value}{tokens}"
@@ -196,7 +196,7 @@ def _kind(config: Any) -> str:
 def _base_change(config: Any) -> str:
     """How an adapter's presence alone changes what the base says; empty if it does not."""
     start = getattr(config, "init_lora_weights", True)
-    if isinstance(start, str) and start.lower().startswith(_CHANGING):
+    if isinstance(start, str) and start.lower().startswith(_BASE_CHANGING_INITS):
         return f"takes its start out of the base's weights ({start})"
     if getattr(config, "bias", "none") != "none":
         return f"replaces biases of the base (bias={config.bias!r})"

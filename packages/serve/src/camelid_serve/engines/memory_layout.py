@@ -1,4 +1,4 @@
-"""What suits the machine: how weights lie in memory, and how many rows there is room for.
+"""What depends on the machine's memory: how weights lie in it, and how many rows' KV caches fit.
 
 Knows Transformers' models and configurations, and free memory. Knows nothing of requests.
 """
@@ -11,19 +11,19 @@ import psutil
 import torch
 
 _TOKENS_PER_ROW = 1024
-"""Tokens that a row is given room for."""
+"""Tokens of KV cache that are reckoned for each row."""
 
 _SIZES = ("num_hidden_layers", "num_attention_heads", "hidden_size")
 
 _MIN_ROWS = 4
-"""Rows that are tried however little memory is left."""
+"""Rows that are allowed however little memory is left."""
 
 
 def with_transposed_weights(model: Any) -> Any:
-    """The model, its weights turned in memory to how products with few rows want them.
+    """The model, its linear weights transposed in memory, which is faster for products with few rows.
 
-    On a CPU in float32 a step is 2 to 5 % faster for it, and nobody sees a difference: shapes and values stay. The
-    output matrix stays as it is, since it may be the input's table, too, of which rows are read.
+    On a CPU in float32 a decode step is 2 to 5 % faster; shapes and values stay the same. The output matrix stays as
+    it is, since it may be the input embedding too (tied weights), of which rows are read.
     """
     if model.device.type != "cpu":
         return model
@@ -35,12 +35,12 @@ def with_transposed_weights(model: Any) -> Any:
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory that nobody uses, on a graphics card or in the machine."""
+    """Free memory, of the GPU or of the machine."""
     return int(torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available)
 
 
 def max_rows(model: Any) -> int | None:
-    """How many rows' keys and values go into half of what is free, once the model is loaded; None if nobody knows."""
+    """How many rows' KV caches fit into half of the free memory, once the model is loaded; None if unknown."""
     config = model.config.get_text_config()
     layers, heads, wide = (getattr(config, name, 0) for name in _SIZES)
     groups = getattr(config, "num_key_value_heads", None) or heads

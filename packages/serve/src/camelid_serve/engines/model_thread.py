@@ -26,15 +26,15 @@ TicketT = TypeVar("TicketT", bound=Ticket)
 
 
 class ModelThread(ABC, Generic[TicketT]):
-    """What is `_waiting` was taken up by no turn yet; others add to it, so it is touched under `_changed` alone."""
+    """What is `_waiting` was taken up by no turn yet; others add to it, so it is touched under `_condition` alone."""
 
     context_length: int
     _ticket: type[TicketT]
 
     def __init__(self, name: str) -> None:
         self._waiting: deque[TicketT] = deque()
-        self._changed = threading.Condition()
-        self._errands: deque[Callable[[], None]] = deque()
+        self._condition = threading.Condition()
+        self._calls: deque[Callable[[], None]] = deque()
         self._closed = False
         self._thread = threading.Thread(target=self._run, daemon=True, name=name)
 
@@ -43,12 +43,12 @@ class ModelThread(ABC, Generic[TicketT]):
         """Raises ModelError where it cannot be answered here, besides for its length."""
 
     @abstractmethod
-    def _turn(self) -> None:
+    def _step(self) -> None:
         """Go on with all that is under way, and take up what waits as far as there is room. What goes wrong is told to
         those whose request it was."""
 
     @abstractmethod
-    def _under_way(self) -> Collection[TicketT]:
+    def _running_tickets(self) -> Collection[TicketT]:
         """What turns have taken up and not finished."""
 
     @abstractmethod
@@ -61,17 +61,17 @@ class ModelThread(ABC, Generic[TicketT]):
 
     def stream(self, requests: Sequence[Request]) -> TokenStream:
         events: Events = SimpleQueue()
-        with self._changed:
+        with self._condition:
             self._check_all(requests)
             rows = [DecodeRow(request, self._limit(request)) for request in requests]
             self._waiting += [self._ticket(row, index, events) for index, row in enumerate(rows)]
-            self._changed.notify()
-        return TokenStream(rows, events, self._wake)
+            self._condition.notify()
+        return TokenStream(rows, events, self._notify)
 
     def close(self) -> None:
-        with self._changed:
+        with self._condition:
             self._closed = True
-            self._changed.notify()
+            self._condition.notify()
         self._thread.join()
         atexit.unregister(self.close)
 
@@ -84,7 +84,7 @@ class ModelThread(ABC, Generic[TicketT]):
             raise ModelError("the model was unloaded; load it again.")
 
     def _check_all(self, requests: Sequence[Request]) -> None:
-        with self._changed:
+        with self._condition:
             self._check_open()
             for request in requests:
                 self._check(request)
@@ -96,61 +96,61 @@ class ModelThread(ABC, Generic[TicketT]):
     def _limit(self, request: Request) -> int:
         return min(request.sampling.max_new_tokens, self.context_length - len(request.ids))
 
-    def _wake(self) -> None:
-        with self._changed:
-            self._changed.notify()
+    def _notify(self) -> None:
+        with self._condition:
+            self._condition.notify()
 
     def _run(self) -> None:
         try:
             with torch.inference_mode():
                 while self._wait_for_work():
-                    self._run_errands()
+                    self._run_calls()
                     self._drop_cancelled()
-                    self._turn()
+                    self._step()
         finally:  # whatever happened, nobody waits for ever
-            with self._changed:
+            with self._condition:
                 self._closed = True
-            self._run_errands()
+            self._run_calls()
             unloaded = ModelError("the model was unloaded before the answer was complete.")
-            fail((*self._under_way(), *self._waiting), unloaded)
+            fail((*self._running_tickets(), *self._waiting), unloaded)
             self._waiting.clear()
             self._unload()
 
     def _wait_for_work(self) -> bool:
-        with self._changed:
-            while not (self._closed or self._waiting or self._errands or self._under_way()):
-                self._changed.wait()
+        with self._condition:
+            while not (self._closed or self._waiting or self._calls or self._running_tickets()):
+                self._condition.wait()
             return not self._closed
 
-    def _between_turns(self, errand: Callable[[], T]) -> T:
-        """Run `errand` on the thread that owns the model, and wait for it."""
+    def _call_between_steps(self, call: Callable[[], T]) -> T:
+        """Run `call` on the thread that owns the model, and wait for it."""
         done: SimpleQueue[tuple[T | None, BaseException | None]] = SimpleQueue()
 
         def run() -> None:
             try:
-                done.put((errand(), None))
+                done.put((call(), None))
             except BaseException as error:
                 done.put((None, error))
 
-        with self._changed:
+        with self._condition:
             self._check_open()
-            self._errands.append(run)
-            self._changed.notify()
+            self._calls.append(run)
+            self._condition.notify()
         result, error = done.get()
         if error is not None:
             raise error
         return result  # type: ignore[return-value]
 
-    def _run_errands(self) -> None:
-        for _ in range(len(self._errands)):  # those that come meanwhile wait for a turn: there may always be one more
-            self._errands.popleft()()
+    def _run_calls(self) -> None:
+        for _ in range(len(self._calls)):  # those that come meanwhile wait for a turn: there may always be one more
+            self._calls.popleft()()
 
     def _drop_cancelled(self) -> None:
         """End requests that were cancelled before their turn came."""
-        with self._changed:
+        with self._condition:
             dropped = [ticket for ticket in self._waiting if ticket.row.cancelled]
             if dropped:
                 self._waiting = deque(ticket for ticket in self._waiting if not ticket.row.cancelled)
         for ticket in dropped:
             ticket.row.finish = "cancelled"
-            ticket.tell(None)
+            ticket.emit(None)

@@ -19,95 +19,95 @@ Layout = tuple[tuple[str, int, float], ...]
 """Name, rank and scale of adapters, as they lie below each other."""
 
 
-class Mixer:
+class MultiLora:
     """Which adapter each row is under, in all layers at once."""
 
     def __init__(self) -> None:
-        self._stacks: dict[Any, _Stack] = {}
+        self._layers: dict[Any, _StackedLayer] = {}
         self._rows: tuple[str | None, ...] = ()
 
-    def arrange(self, model: Any, names: frozenset[str]) -> None:
+    def stack_adapters(self, model: Any, names: frozenset[str]) -> None:
         """Take up the adapters `names` as PEFT holds them in `model`, and let go of those that are missing now."""
-        self.use(())
+        self.activate(())
         layers = {layer for layer in model.modules() if not names.isdisjoint(getattr(layer, "lora_A", ()))}
-        for layer in layers | self._stacks.keys():
-            stack = self._stacks.get(layer) or self._stacks.setdefault(layer, _Stack(layer))
-            stack.arrange(names)
+        for layer in layers | self._layers.keys():
+            layer_stack = self._layers.get(layer) or self._layers.setdefault(layer, _StackedLayer(layer))
+            layer_stack.stack_adapters(names)
 
     def clear(self) -> None:
         """Forget all layers: the model has them no more."""
-        self.use(())
-        self._stacks.clear()
+        self.activate(())
+        self._layers.clear()
 
-    def use(self, rows: Sequence[str | None]) -> None:
+    def activate(self, rows: Sequence[str | None]) -> None:
         """The adapters of the next call's rows, in their order; if all rows have one, of however many rows.
         Under None, and under a name that is not here, the base answers alone."""
         wanted = tuple(rows if len(set(rows)) > 1 else rows[:1])
         if wanted == self._rows:
             return
         self._rows = wanted
-        shares = _Shares(wanted)
-        for stack in self._stacks.values():
-            stack.use(shares)
+        row_scales = _RowScales(wanted)
+        for layer_stack in self._layers.values():
+            layer_stack.activate(row_scales)
 
 
-class _Stack:
-    """One layer's adapters below each other. `_part` is what the rows in hand need of it."""
+class _StackedLayer:
+    """One layer's adapters below each other. `_selected` is what the rows in hand need of it."""
 
     def __init__(self, layer: Any) -> None:
         self._layer = layer
         self._layout: Layout = ()
-        self._down: Any = None
-        self._up: Any = None
-        self._part: tuple[Layout, Any, Any] = ((), None, None)
-        self._kept: tuple[str, ...] = ()
+        self._stacked_a: Any = None
+        self._stacked_b: Any = None
+        self._selected: tuple[Layout, Any, Any] = ((), None, None)
+        self._active: tuple[str, ...] = ()
         self._mask: Any = None
-        layer.register_forward_hook(self._add)
+        layer.register_forward_hook(self._forward_hook)
 
-    def arrange(self, names: frozenset[str]) -> None:
-        down, up, scaling = self._layer.lora_A, self._layer.lora_B, self._layer.scaling
-        layout = tuple((name, len(down[name].weight), float(scaling[name])) for name in down if name in names)
+    def stack_adapters(self, names: frozenset[str]) -> None:
+        lora_a, lora_b, scaling = self._layer.lora_A, self._layer.lora_B, self._layer.scaling
+        layout = tuple((name, len(lora_a[name].weight), float(scaling[name])) for name in lora_a if name in names)
         if layout == self._layout:
             return
-        self._layout, self._kept, self._part = layout, (), ((), None, None)
-        self._down = torch.cat([down[name].weight.data for name, _, _ in layout]) if layout else None
-        self._up = torch.cat([up[name].weight.data.t() for name, _, _ in layout]) if layout else None
+        self._layout, self._active, self._selected = layout, (), ((), None, None)
+        self._stacked_a = torch.cat([lora_a[name].weight.data for name, _, _ in layout]) if layout else None
+        self._stacked_b = torch.cat([lora_b[name].weight.data.t() for name, _, _ in layout]) if layout else None
         start = 0
         for name, rank, _ in layout:
-            down[name].weight.data = self._down[start : start + rank]
-            up[name].weight.data = self._up[start : start + rank].t()
+            lora_a[name].weight.data = self._stacked_a[start : start + rank]
+            lora_b[name].weight.data = self._stacked_b[start : start + rank].t()
             start += rank
 
-    def use(self, shares: _Shares) -> None:
-        kept = tuple(name for name, _, _ in self._layout if name in shares.names)
-        if kept != self._kept:
-            self._kept, self._part = kept, self._cut(kept)
-        self._mask = shares.mask(self._part[0], self._part[1])
+    def activate(self, row_scales: _RowScales) -> None:
+        active = tuple(name for name, _, _ in self._layout if name in row_scales.names)
+        if active != self._active:
+            self._active, self._selected = active, self._select(active)
+        self._mask = row_scales.mask(self._selected[0], self._selected[1])
 
-    def _cut(self, kept: tuple[str, ...]) -> tuple[Layout, Any, Any]:
-        """What lies from the first to the last of `kept`, or a copy of theirs alone where that is mostly others'."""
-        if not kept:
+    def _select(self, active: tuple[str, ...]) -> tuple[Layout, Any, Any]:
+        """What lies from the first to the last of `active`, or a copy of theirs alone where that is mostly others'."""
+        if not active:
             return (), None, None
-        places = [place for place, (name, _, _) in enumerate(self._layout) if name in kept]
+        places = [place for place, (name, _, _) in enumerate(self._layout) if name in active]
         ends = torch.tensor([0, *(rank for _, rank, _ in self._layout)]).cumsum(0).tolist()
         own = [torch.arange(ends[place], ends[place + 1]) for place in places]
         between = slice(ends[places[0]], ends[places[-1] + 1])
         if 2 * sum(map(len, own)) >= between.stop - between.start:
-            return self._layout[places[0] : places[-1] + 1], self._down[between], self._up[between]
-        index = torch.cat(own).to(self._down.device)
-        return tuple(self._layout[place] for place in places), self._down[index], self._up[index]
+            return self._layout[places[0] : places[-1] + 1], self._stacked_a[between], self._stacked_b[between]
+        index = torch.cat(own).to(self._stacked_a.device)
+        return tuple(self._layout[place] for place in places), self._stacked_a[index], self._stacked_b[index]
 
-    def _add(self, layer: Any, given: tuple[Any, ...], output: Any) -> Any:
+    def _forward_hook(self, layer: Any, given: tuple[Any, ...], output: Any) -> Any:
         """A forward hook: what the layer says, and what the rows' adapters add to it."""
-        _, down, up = self._part
-        if down is None:
+        _, lora_a, lora_b = self._selected
+        if lora_a is None:
             return None
-        low = linear(given[0].to(down.dtype), down)
+        low = linear(given[0].to(lora_a.dtype), lora_a)
         mask = self._mask if low.ndim == self._mask.ndim or not self._mask.ndim else self._mask[:, 0]
-        return (output + (low * mask) @ up).to(output.dtype)
+        return (output + (low * mask) @ lora_b).to(output.dtype)
 
 
-class _Shares:
+class _RowScales:
     """Whose columns each row takes, and by how much; layers that lie alike share a mask."""
 
     def __init__(self, rows: tuple[str | None, ...]) -> None:
@@ -121,10 +121,10 @@ class _Shares:
             return None
         key = layout, like.device, like.dtype
         if key not in self._masks:
-            self._masks[key] = self._made(layout).to(like)
+            self._masks[key] = self._build_mask(layout).to(like)
         return self._masks[key]
 
-    def _made(self, layout: Layout) -> torch.Tensor:
+    def _build_mask(self, layout: Layout) -> torch.Tensor:
         if len(self._rows) == 1:
             return torch.tensor(layout[0][2])
         numbers = {name: number for number, (name, _, _) in enumerate(layout)}

@@ -1,8 +1,8 @@
-"""Texts that were read before: keys and values of their tokens, so that what begins in the same way is read once.
+"""The prefix cache: keys and values of earlier prompts and answers, reused where a prompt begins the same.
 
 Knows tokens, adapters and bytes. Knows nothing of models or requests. Keys and values depend on nothing that comes
-after them, so what is kept of one text serves every text that has its start, however long that is. What was used
-longest ago goes when the bytes run out.
+after them, so one entry serves every prompt that shares a beginning with it, however long that is. The least recently
+used entry is evicted when the bytes run out (LRU).
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from .memory_layout import free_bytes
 _MAX_BYTES = 1 << 30
 
 MIN_PREFIX_TOKENS = 8
-"""Tokens below which reading again costs less than looking up and copying."""
+"""Shorter prefixes are computed again: that costs less than looking up and copying."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CachedPrefix:
-    """A text and its keys and values under an adapter."""
+    """Tokens, and their keys and values under an adapter."""
 
     adapter: str | None
     tokens: tuple[int, ...]
@@ -34,12 +34,12 @@ class CachedPrefix:
         return sum(part.nbytes for pair in self.keys_values if pair is not None for part in pair)
 
     def covers(self, other: CachedPrefix) -> bool:
-        """Whether the other text is the start of this one."""
+        """Whether the other's tokens are the beginning of these."""
         return self.adapter == other.adapter and self.tokens[: len(other.tokens)] == other.tokens
 
 
 class PrefixCache:
-    """Kept texts, the one used longest ago first; together at most `limit` bytes."""
+    """Entries, the least recently used first; together at most `limit` bytes."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -50,7 +50,8 @@ class PrefixCache:
         return sum(cached.bytes for cached in self._entries)
 
     def longest_match(self, adapter: str | None, tokens: Sequence[int]) -> tuple[int, CachedPrefix | None]:
-        """How many of the first tokens are known, and from which text. The last one never is: its logits are wanted."""
+        """How many of the first tokens are cached, and in which entry. The last token is left out: its logits are
+        needed, so it is always computed."""
         wanted = tuple(tokens[:-1])
         length, best = MIN_PREFIX_TOKENS - 1, None
         for cached in self._entries:
@@ -63,30 +64,30 @@ class PrefixCache:
         return length, best
 
     def wants(self, adapter: str | None, tokens: Sequence[int], size: int) -> bool:
-        """Whether to `add` a text of so many bytes: it fits, and no kept text has it already."""
-        text = tuple(tokens)
-        covered = any(each.adapter == adapter and each.tokens[: len(text)] == text for each in self._entries)
-        return len(text) >= MIN_PREFIX_TOKENS and size <= self.limit and not covered
+        """Whether to `add` an entry of so many bytes: it fits, and no other entry covers it."""
+        wanted = tuple(tokens)
+        covered = any(each.adapter == adapter and each.tokens[: len(wanted)] == wanted for each in self._entries)
+        return len(wanted) >= MIN_PREFIX_TOKENS and size <= self.limit and not covered
 
     def add(self, new: CachedPrefix) -> None:
-        """Keep a text in place of those it begins with, and of what was used longest ago if need be."""
+        """Add an entry in place of those that it covers; evict the least recently used ones if need be."""
         self._entries = [each for each in self._entries if not new.covers(each)]
         self._entries.append(new)
         while self.bytes > self.limit:
             del self._entries[0]
 
     def forget_adapter(self, adapter: str | None) -> None:
-        """Drop what was read under an adapter."""
+        """Drop the entries of an adapter."""
         self._entries = [each for each in self._entries if each.adapter != adapter]
 
 
 def prefix_cache_bytes(device: torch.device) -> int:
-    """Bytes to spend on what may be asked again: a tenth of what is free, and at most a gigabyte."""
+    """Size of a prefix cache: a tenth of the free memory, and at most a gigabyte."""
     return min(free_bytes(device) // 10, _MAX_BYTES)
 
 
 def common_prefix_length(one: Sequence[int], other: Sequence[int]) -> int:
-    """How many tokens two texts have in common before they part."""
+    """How many first tokens two sequences have in common."""
     low, high = 0, min(len(one), len(other))
     while low < high:
         middle = (low + high + 1) // 2

@@ -1,7 +1,7 @@
-"""Logits → the next token of each row.
+"""The sampler: logits → the next token of each row.
 
 Knows sampling settings and seeds. Knows nothing of models, caches or text.
-What is chosen for a row depends on its own logits, settings and seed alone, whoever shares its batch.
+A row's token depends on its own logits, settings and seed alone, whatever else is in its batch.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ import torch
 from camelid_serve.engine import Sampling
 
 _TOP_P_CANDIDATES = 256
-"""Likeliest tokens looked at first for `top_p`; sorting a whole vocabulary is slow and rarely needed."""
+"""Likeliest tokens tried first for `top_p`; sorting a whole vocabulary is slow and rarely needed."""
 
 
 class Sampler:
-    """One row's settings, its random numbers, and the tokens it has seen."""
+    """One row's sampling settings, its random numbers, and the tokens that occurred in it."""
 
     def __init__(self, sampling: Sampling, prompt: Sequence[int]) -> None:
         self.sampling = sampling
-        # of a whole number it takes the size alone: -1 would draw what 1 does
+        # of a whole number Random takes the absolute value alone: -1 would draw what 1 does
         self._random = random.Random(sampling.seed if sampling.seed >= 0 else str(sampling.seed))
         self._seen = set(prompt) if sampling.repetition_penalty != 1 else None
         self._ngrams = _SeenNgrams(sampling.no_repeat_ngram_size, prompt) if sampling.no_repeat_ngram_size else None
 
     @property
     def is_argmax(self) -> bool:
-        """Greedy, and nothing that occurred matters: the likeliest token, nothing else to do."""
+        """Greedy decoding without penalties: the argmax of the logits, nothing else to do."""
         return self.sampling.temperature == 0 and self._seen is None and self._ngrams is None
 
     def sample(self, logits: torch.Tensor) -> int:
-        """The next token from one row of float32 logits, and remember it."""
+        """The next token from one row of float32 logits; it is remembered for the penalties."""
         if self._seen is not None:
             logits = _apply_repetition_penalty(logits, self._seen, self.sampling.repetition_penalty)
         if self._ngrams is not None:
@@ -48,13 +48,14 @@ class Sampler:
 
     def _draw(self, logits: torch.Tensor) -> int:
         values, tokens = _top_k_top_p(logits / self.sampling.temperature, self.sampling.top_k, self.sampling.top_p)
-        shares = values.softmax(-1).double().cumsum(-1)
-        position = torch.searchsorted(shares, shares.new_tensor([self._random.random()]) * shares[-1], right=True)
+        cumulative = values.softmax(-1).double().cumsum(-1)
+        drawn = cumulative.new_tensor([self._random.random()]) * cumulative[-1]
+        position = torch.searchsorted(cumulative, drawn, right=True)
         return int(tokens[position.clamp(max=len(tokens) - 1)])
 
 
 class _SeenNgrams:
-    """Runs of `size` tokens that occurred, by all of their tokens but the last."""
+    """N-grams of `size` tokens that occurred, by all of their tokens but the last."""
 
     def __init__(self, size: int, tokens: Iterable[int]) -> None:
         self._last: deque[int] = deque(maxlen=size - 1)
@@ -69,19 +70,19 @@ class _SeenNgrams:
         self._last.append(token)
 
     def completing(self) -> set[int]:
-        """Tokens that would now make such a run occur again."""
+        """Tokens that would now repeat an n-gram."""
         return self._next.get(tuple(self._last), set())
 
 
 def sample(logits: torch.Tensor, samplers: Sequence[Sampler]) -> list[int]:
-    """The next token of every row; rows that are plain cost one call together."""
+    """The next token of every row; a batch without sampling and penalties takes one argmax together."""
     if all(sampler.is_argmax for sampler in samplers):
         return [int(token) for token in logits.argmax(-1).tolist()]
     return [sampler.sample(row) for row, sampler in zip(logits.float(), samplers, strict=True)]
 
 
 def _top_k_top_p(logits: torch.Tensor, top_k: int, top_p: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits and ids that `top_k` and then `top_p` leave, likeliest first unless both are off."""
+    """Logits and ids that top-k and then top-p (nucleus) sampling leave, likeliest first unless both are off."""
     size = logits.shape[-1]
     if top_k:
         values, tokens = logits.topk(min(top_k, size))
@@ -107,14 +108,14 @@ def _top_p(
 
 
 def _apply_repetition_penalty(logits: torch.Tensor, seen: set[int], penalty: float) -> torch.Tensor:
-    """Make seen tokens less likely, as in the CTRL paper."""
+    """Make seen tokens less likely, as in the CTRL paper: positive logits ÷ penalty, negative ones × penalty."""
     ids = torch.tensor(sorted(seen), device=logits.device)
     chosen = logits[ids]
     return logits.index_copy(0, ids, torch.where(chosen < 0, chosen * penalty, chosen / penalty))
 
 
 def _ban_tokens(logits: torch.Tensor, banned: set[int]) -> torch.Tensor:
-    """Never these tokens, unless none would be left: something has to be said."""
+    """Never these tokens, unless none would be left to choose from."""
     ids = torch.tensor([token for token in sorted(banned) if token < logits.shape[-1]], device=logits.device)
     if not len(ids) or len(ids) == logits.shape[-1]:
         return logits

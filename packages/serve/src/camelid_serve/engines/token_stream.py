@@ -27,7 +27,7 @@ class Ticket:
     def adapter(self) -> str | None:
         return self.row.request.adapter
 
-    def tell(self, token: int | None) -> None:
+    def emit(self, token: int | None) -> None:
         if token is not None or self.row.finish is not None:
             self.events.put(TokenEvent(self.index, token, self.row.finish, self.row.token_logprob))
 

@@ -21,8 +21,8 @@ from camelid_core.plugins import Host, load_host
 from camelid_core.records import Record
 from camelid_core.tasks import Interrupted, TaskContext
 
-from camelid_serve.loaded_models import LoadedModel, load_model
 from camelid_serve.config import EvaluateConfig
+from camelid_serve.loaded_models import LoadedModel, load_model
 from camelid_serve.predict.batch_answers import Progress, answer_many
 from camelid_serve.predict.work_log import WorkLog
 from camelid_serve.provenance import manifest_of, state_of

@@ -19,10 +19,10 @@ from camelid_core.models.reference import resolve_model
 from camelid_core.plugins import Host
 from camelid_core.records import Message
 
-from camelid_serve.loaded_models import LoadedModel, load_model
 from camelid_serve.config import Dtype, EngineConfig
 from camelid_serve.engine import Request, Sampling, TokenLogprob
-from camelid_serve.engine_spec import parse_engine_spec, format_engine_spec
+from camelid_serve.engine_spec import format_engine_spec, parse_engine_spec
+from camelid_serve.loaded_models import LoadedModel, load_model
 from camelid_serve.predict.inputs import open_input
 
 PROMPTS = (

@@ -19,10 +19,10 @@ from camelid_core.plugins import Host, load_host
 from camelid_core.records import Message
 from camelid_core.tasks import Interrupted, TaskContext
 
-from camelid_serve.loaded_models import LoadedModel, load_resolved_model
 from camelid_serve.config import EngineConfig
 from camelid_serve.engine import Sampling
-from camelid_serve.generation import ask
+from camelid_serve.generation import generate
+from camelid_serve.loaded_models import LoadedModel, load_resolved_model
 from camelid_serve.predict.batch_answers import Progress
 from camelid_serve.predict.work_log import WorkLog
 
@@ -127,7 +127,7 @@ def _asked(loaded: LoadedModel, question: _Question, seed: int) -> dict[str, Any
 
     key = key_of(seed, question.text)
     hay = haystack(lambda text: len(ids_of(text)), question.length - _SAMPLING.max_new_tokens, question.depth, key)
-    with ask(loaded, [ids_of(hay.text)], _SAMPLING) as deltas:
+    with generate(loaded, [ids_of(hay.text)], _SAMPLING) as deltas:
         answer = "".join(delta.answer for delta in deltas if delta.stats is not None)
     at = round(hay.at / len(hay.text), 4)
     return {"tokens": hay.tokens, "at": at, "key": key, "answer": answer, "found": found(answer, key)}

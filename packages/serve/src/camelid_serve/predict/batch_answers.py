@@ -16,9 +16,9 @@ from camelid_core.errors import CamelidError
 from camelid_core.records import Message
 from camelid_core.tasks import TaskContext
 
-from camelid_serve.loaded_models import LoadedModel
 from camelid_serve.engine import Sampling
-from camelid_serve.generation import Delta, ask
+from camelid_serve.generation import Delta, generate
+from camelid_serve.loaded_models import LoadedModel
 
 _ROUNDS = 16
 """Batches that are encoded and sorted together: the more, the less padding; the fewer, the less memory."""
@@ -45,7 +45,7 @@ def answer_many(
         )  # the longest first: too much for the memory shows at once
         keys = [key for key, _ in ready]
         settings = [sampling.model_copy(update={"seed": sampling.seed + key}) for key in keys]
-        with ask(loaded, [ids for _, ids in ready], settings, tuned) as answers:
+        with generate(loaded, [ids for _, ids in ready], settings, tuned) as answers:
             for delta in answers:
                 yield keys[delta.index], delta
 

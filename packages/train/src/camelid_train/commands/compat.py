@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Annotated, Any
 
 import typer
-from camelid_core.commands.run_job import report, run_job
+from camelid_core.commands.run_job import print_summary, run_job
 from camelid_core.compat.command_lines import show_or_run
 from camelid_core.config import apply_overrides, validate
 from camelid_core.datasets.sources import open_source, parse_sources
@@ -82,7 +82,7 @@ def _show_or_train(
 
     check(recipe)
     typer.echo("\n".join([*comments(meaning), "", *banner(recipe, rows, world)]), err=True)
-    report(run_job("train", recipe.anchored(), name, recipe.anchored().model.name), as_json)
+    print_summary(run_job("train", recipe.anchored(), name, recipe.anchored().model.name), as_json)
 
 
 @app.command("merge", context_settings=_AS_IT_IS)

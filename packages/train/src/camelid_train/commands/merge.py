@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
-from camelid_core.commands.run_job import report, run_job
+from camelid_core.commands.run_job import print_summary, run_job
 from camelid_core.config import validate
 
 from camelid_train.config import MergeConfig
@@ -30,4 +30,4 @@ def merge(
     """Write base + adapter as one plain Transformers model, and check that it gives the same logits."""
     values = {"adapter": adapter, "output": out, "dtype": dtype, "weights": weights, "shard": shard}
     config = validate(MergeConfig, values, "the options").anchored()
-    report(run_job("merge", config, config.default_name, config.adapter), as_json)
+    print_summary(run_job("merge", config, config.default_name, config.adapter), as_json)

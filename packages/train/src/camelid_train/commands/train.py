@@ -8,8 +8,8 @@ from dataclasses import asdict
 from typing import Annotated
 
 import typer
-from camelid_core.commands.output import show_values
-from camelid_core.commands.run_job import report, run_job
+from camelid_core.commands.output import print_values
+from camelid_core.commands.run_job import print_summary, run_job
 from camelid_core.config import load, parse_overrides, validate
 from camelid_core.datasets.sources import open_source, parse_sources
 from camelid_core.errors import UsageError
@@ -59,7 +59,7 @@ def train(
         job = open_store().submit("train", config.model_dump(mode="json"), name)
         typer.echo(f"Job {job.id} is queued. `camelid jobs logs {job.id} --follow` shows it; `camelid worker` runs it.")
         return
-    report(run_job("train", config, name, config.model.name), as_json)
+    print_summary(run_job("train", config, name, config.model.name), as_json)
 
 
 def _rehearse(config: Recipe, as_json: bool) -> None:
@@ -80,7 +80,7 @@ def _rehearse(config: Recipe, as_json: bool) -> None:
 def _plan(config: Recipe, as_json: bool) -> None:
     from camelid_train.planning.plan import plan
 
-    show_values(plan(config), as_json)
+    print_values(plan(config), as_json)
 
 
 def read_recipe(recipe: str, overrides: list[str]) -> Recipe:

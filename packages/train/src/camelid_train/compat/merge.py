@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from camelid_core.compat.arguments import Flag, parse
-from camelid_core.compat.command_lines import Line
+from camelid_core.compat.command_lines import CommandLine
 from camelid_core.errors import UsageError
 
 _FLAGS: tuple[Flag, ...] = (
@@ -19,7 +19,7 @@ _FLAGS: tuple[Flag, ...] = (
 )
 
 
-def read(arguments: Sequence[str]) -> Line:
+def read(arguments: Sequence[str]) -> CommandLine:
     """Raises UsageError: a flag without its value, or no adapter."""
     flags, unknown, given = parse("merge", _FLAGS, arguments)
     if flags.lora_dir.lower() == "none":
@@ -31,4 +31,4 @@ def read(arguments: Sequence[str]) -> Line:
     ]
     if given & {"model_type", "size"}:
         notes.append("--model_type and --size: the adapter itself says which base it is for.")
-    return Line("merge", ["merge", flags.lora_dir, "--out", out], notes, unknown)
+    return CommandLine("merge", ["merge", flags.lora_dir, "--out", out], notes, unknown)

@@ -103,14 +103,18 @@ def _instead(layer: Any, forward: Callable[[torch.Tensor], torch.Tensor]) -> Ite
 
 @torch.no_grad()
 def mean_loss(
-    model: Any, examples: Sequence[Any], pad_id: int, batch_size: int, pause: Callable[[], None] = lambda: None
+    model: Any,
+    examples: Sequence[Any],
+    pad_id: int,
+    batch_size: int,
+    raise_if_interrupted: Callable[[], None] = lambda: None,
 ) -> float:
-    """Mean loss per labelled token; the model is left in the mode it was in. `pause` is called before each batch."""
+    """Mean loss per labelled token; the model is left in the mode it was in. `raise_if_interrupted` is called before each batch."""
     was_training, collate = model.training, Collator(pad_id)
     model.eval()
     total, count = 0.0, 0
     for batch, counts in group.dealt(by_length(examples, batch_size)):
-        pause()
+        raise_if_interrupted()
         tensors = {name: tensor.to(model.device) for name, tensor in collate(batch).items()}
         loss = float(label_loss(model, **tensors))
         if counts:

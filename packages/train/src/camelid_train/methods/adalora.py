@@ -62,7 +62,7 @@ class AdaLora(TuningMethod[AdaLoraMethod]):
     def prepare(self, model: Any, section: AdaLoraMethod, context: MethodContext) -> Any:
         from peft import AdaLoraConfig, get_peft_model
 
-        first, last = schedule(section, context.steps)
+        first, last = rank_schedule(section, context.steps)
         config = AdaLoraConfig(
             task_type="CAUSAL_LM",
             init_r=section.initial_r,
@@ -85,7 +85,7 @@ class AdaLora(TuningMethod[AdaLoraMethod]):
         import torch
 
         weight = _config(model).orth_reg_weight
-        matrices = [(name, tensor) for name, tensor in model.named_parameters() if _is_side(name)]
+        matrices = [(name, tensor) for name, tensor in model.named_parameters() if _is_adapter_matrix(name)]
         if not weight or not matrices:
             return None
         total = torch.zeros((), device=matrices[0][1].device)
@@ -125,7 +125,7 @@ class AdaLora(TuningMethod[AdaLoraMethod]):
         model.save_pretrained(directory)
 
 
-def schedule(section: AdaLoraMethod, steps: int) -> tuple[int, int]:
+def rank_schedule(section: AdaLoraMethod, steps: int) -> tuple[int, int]:
     """Optimizer steps before the first and after the last reallocation of ranks (peft's `tinit` and `tfinal`).
 
     Raises:
@@ -149,7 +149,7 @@ def _config(model: Any) -> Any:
     return model.peft_config["default"]
 
 
-def _is_side(name: str) -> bool:
+def _is_adapter_matrix(name: str) -> bool:
     return "lora_A" in name or "lora_B" in name
 
 

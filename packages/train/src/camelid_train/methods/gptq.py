@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from camelid_core.errors import MissingPackage, ModelError
 
 from .lora import BaseLoraMethod, BaseLora
-from .qlora import quiet
+from .qlora import library_warnings_off
 
 if TYPE_CHECKING:
     from camelid_core.models.loading import Dtype
@@ -52,7 +52,7 @@ class GptqLora(BaseLora[GptqLoraMethod]):
         stored = reference.config["quantization_config"]
         # the plain torch kernel: the faster ones for processors cannot be differentiated
         quantization = GPTQConfig(bits=stored["bits"], backend="torch")
-        with quiet():
+        with library_warnings_off():
             return load_base(reference, dtype, quantization_config=quantization, device_map={"": choose_device()})
 
 

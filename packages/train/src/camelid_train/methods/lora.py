@@ -70,7 +70,7 @@ class BaseLora(TuningMethod[LoraT]):
     def prepare(self, model: Any, section: LoraT, context: MethodContext) -> Any:
         from peft import EvaConfig, LoraConfig, get_peft_model
 
-        from .lora_layers import compute_as_base
+        from .lora_layers import compute_in_base_dtype
 
         initial = self.initial(section)
         targets = choose_targets(model, section.targets, context.adapter)
@@ -94,8 +94,8 @@ class BaseLora(TuningMethod[LoraT]):
             task_type="CAUSAL_LM",
         )
         if initial == "eva":
-            return set_base_path(compute_as_base(_eva(model, config, context)), context)
-        return set_base_path(compute_as_base(get_peft_model(model, config)), context)
+            return set_base_path(compute_in_base_dtype(_eva_initialised(model, config, context)), context)
+        return set_base_path(compute_in_base_dtype(get_peft_model(model, config)), context)
 
 
 class Lora(BaseLora[LoraMethod]):
@@ -112,13 +112,13 @@ class Lora(BaseLora[LoraMethod]):
     def prepare(self, model: Any, section: LoraMethod, context: MethodContext) -> Any:
         prepared = super().prepare(model, section, context)
         if section.initial in _CHANGES_BASE:
-            prepared.camelid_initial = {name: tensor.detach().clone() for name, tensor in _matrices(prepared)}
+            prepared.camelid_initial = {name: tensor.detach().clone() for name, tensor in _adapter_tensors(prepared)}
         return prepared
 
     def save(self, model: Any, section: LoraMethod, context: MethodContext, directory: Path) -> None:
         model.save_pretrained(directory)
         if hasattr(model, "camelid_initial"):
-            _against_plain_base(directory, model.camelid_initial)
+            _relative_to_base(directory, model.camelid_initial)
 
 
 def set_base_path(model: Any, context: MethodContext) -> Any:
@@ -152,11 +152,11 @@ def rank_pattern(model: Any, section: BaseLoraMethod, targets: str | list[str]) 
     return pattern
 
 
-def _eva(model: Any, config: Any, context: MethodContext) -> Any:
+def _eva_initialised(model: Any, config: Any, context: MethodContext) -> Any:
     """LoRA that starts along the directions in which the layers' inputs vary most on the training data."""
     from peft import get_peft_model, initialize_lora_eva_weights
 
-    batches = list(_some(context.batches()))
+    batches = list(_first_batches(context.batches()))
     if not batches:
         raise ModelError("method.initial='eva' needs training rows to look at, and there are none.")
     device = next(model.parameters()).device
@@ -168,21 +168,21 @@ def _eva(model: Any, config: Any, context: MethodContext) -> Any:
     return prepared
 
 
-def _some(batches: Iterable[Mapping[str, Any]], most: int = 64) -> Iterator[dict[str, Any]]:
+def _first_batches(batches: Iterable[Mapping[str, Any]], most: int = 64) -> Iterator[dict[str, Any]]:
     for count, batch in enumerate(batches):
         if count == most:
             return
         yield {"input_ids": batch["input_ids"], "labels": batch["labels"]}
 
 
-def _matrices(model: Any) -> Iterator[tuple[str, Any]]:
+def _adapter_tensors(model: Any) -> Iterator[tuple[str, Any]]:
     """The adapter's tensors under the names they are saved by."""
     from peft import get_peft_model_state_dict
 
     yield from get_peft_model_state_dict(model).items()
 
 
-def _against_plain_base(directory: Path, initial: Mapping[str, Any]) -> None:
+def _relative_to_base(directory: Path, initial: Mapping[str, Any]) -> None:
     """W_rest + B·A = W + (B·A - B₀·A₀): twice the rank, and the saved adapter fits the base as it was."""
     import torch
     from safetensors.torch import load_file, save_file

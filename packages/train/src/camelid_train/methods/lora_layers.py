@@ -18,7 +18,7 @@ from torch import nn
 from torch.nn import functional
 
 
-def compute_as_base(model: Any) -> Any:
+def compute_in_base_dtype(model: Any) -> Any:
     """Give every LoRA layer of `model` this forward; returns `model`."""
     from peft.tuners.lora.layer import LoraLayer
 
@@ -36,7 +36,7 @@ def _forward(layer: Any, inputs: torch.Tensor, *args: Any, **options: Any) -> to
     drop, scale, base = layer.lora_dropout[name], layer.scaling[name], layer.base_layer
     dropping = layer.training and isinstance(drop, nn.Dropout)
     if _is_frozen(base) and not dropping and not torch.is_autocast_enabled(inputs.device.type):
-        return _Adapted.apply(inputs, base.weight, base.bias, down, up, scale)
+        return _FusedLoraLinear.apply(inputs, base.weight, base.bias, down, up, scale)
     result = base(inputs)
     low = functional.linear(drop(inputs), down.to(inputs.dtype)).to(result.dtype)
     return torch.addmm(result.flatten(0, -2), low.flatten(0, -2), up.T.to(result.dtype), alpha=scale).view_as(result)
@@ -55,7 +55,7 @@ def _is_frozen(base: Any) -> bool:
     return type(base) is nn.Linear and not base.weight.requires_grad and not base._forward_pre_hooks
 
 
-class _Adapted(torch.autograd.Function):
+class _FusedLoraLinear(torch.autograd.Function):
     """x @ W.T + bias + scale · (x @ A.T) @ B.T. What the adapter adds goes straight into the base's result, forward
     and backward, so that no pass over memory is spent on scaling and adding."""
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from .tuning_method import MethodContext
-from .virtual_tokens import Virtual, VirtualTokensMethod
+from .virtual_tokens import VirtualTokens, VirtualTokensMethod
 
 
 class PTuningMethod(VirtualTokensMethod):
@@ -28,7 +28,7 @@ class PTuningMethod(VirtualTokensMethod):
     Also: `encoder_dropout`."""
 
 
-class PTuning(Virtual[PTuningMethod]):
+class PTuning(VirtualTokens[PTuningMethod]):
     name = "p-tuning"
     help = "P-tuning: a prompt encoder produces virtual tokens; kilobytes, peft only, more stable than prompt."
     config = PTuningMethod

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from .tuning_method import MethodContext
-from .virtual_tokens import Virtual, VirtualTokensMethod
+from .virtual_tokens import VirtualTokens, VirtualTokensMethod
 
 
 class PrefixMethod(VirtualTokensMethod):
@@ -24,7 +24,7 @@ class PrefixMethod(VirtualTokensMethod):
     """Hidden size of that MLP. Also: `encoder_hidden_size`."""
 
 
-class Prefix(Virtual[PrefixMethod]):
+class Prefix(VirtualTokens[PrefixMethod]):
     name = "prefix"
     help = "Prefix tuning: keys and values of virtual tokens learn in every layer; stronger than prompt, peft only."
     config = PrefixMethod

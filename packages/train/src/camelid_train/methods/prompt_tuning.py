@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from .tuning_method import MethodContext
-from .virtual_tokens import Virtual, VirtualTokensMethod
+from .virtual_tokens import VirtualTokens, VirtualTokensMethod
 
 
 class PromptMethod(VirtualTokensMethod):
@@ -23,7 +23,7 @@ class PromptMethod(VirtualTokensMethod):
     `method.initial`. Also: `prompt_tuning_init_text`."""
 
 
-class Prompt(Virtual[PromptMethod]):
+class Prompt(VirtualTokens[PromptMethod]):
     name = "prompt"
     help = "Prompt tuning: embeddings of virtual tokens learn; kilobytes, peft only, needs a high learning rate."
     config = PromptMethod

@@ -42,7 +42,7 @@ class Qlora(BaseLora[QloraMethod]):
         from camelid_core.models.loading import choose_device, choose_dtype, load_base
 
         refuse_quantised(reference)
-        with quiet():
+        with library_warnings_off():
             check_installed()
             from transformers import BitsAndBytesConfig
 
@@ -58,7 +58,7 @@ class Qlora(BaseLora[QloraMethod]):
             return model
 
     def load_as_trained(self, reference: Reference, section: QloraMethod) -> Any:
-        with quiet():
+        with library_warnings_off():
             return self.load(reference, "float32", section).dequantize()
 
 
@@ -81,7 +81,7 @@ def check_installed() -> None:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def library_warnings_off() -> Iterator[None]:
     """bitsandbytes warns of faster kernels that it could fetch, and of every layer that int8 makes float16 for."""
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     with warnings.catch_warnings():

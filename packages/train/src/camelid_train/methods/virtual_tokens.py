@@ -28,7 +28,7 @@ class VirtualTokensMethod(Method):
 VirtualT = TypeVar("VirtualT", bound=VirtualTokensMethod)
 
 
-class Virtual(TuningMethod[VirtualT]):
+class VirtualTokens(TuningMethod[VirtualT]):
     """A method whose peft configuration a subclass names."""
 
     mergeable = False

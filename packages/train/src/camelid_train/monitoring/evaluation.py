@@ -11,7 +11,7 @@ from camelid_core.errors import ConfigError, DataError
 from camelid_core.tasks import Interrupted, TaskContext
 
 from camelid_train.config import Recipe
-from camelid_train.data import Prepared
+from camelid_train.data import PreparedData
 from camelid_train.saving.run_totals import Tally
 
 
@@ -89,7 +89,7 @@ def check_recipe(recipe: Recipe) -> None:
         raise ConfigError(f"{wanted} needs held-out rows: set data.eval_rows, for example data.eval_rows=64.")
 
 
-def check_data(recipe: Recipe, data: Prepared) -> None:
+def check_data(recipe: Recipe, data: PreparedData) -> None:
     """Raise DataError if something is asked for that needs held-out rows, and the data is too small for any."""
     wanted = _wanting(recipe)
     if wanted and not data.heldout:

@@ -35,13 +35,13 @@ class Progress(TrainerCallback):
         context: TaskContext,
         tally: Tally,
         evaluations: Evaluations,
-        numbers: Mapping[str, str] | None = None,
+        extra_metrics: Mapping[str, str] | None = None,
     ) -> None:
-        """`numbers`: what else of the trainer's logs goes into `train` events, and under which names."""
+        """`extra_metrics`: what else of the trainer's logs goes into `train` events, and under which names."""
         self.context = context
         self.tally = tally
         self.evaluations = evaluations
-        self.numbers = numbers or {}
+        self.extra_metrics = extra_metrics or {}
         self.usage: float | None = None  # MFU at one token per second
         self._began = 0.0
         self._saving = 0.0
@@ -91,7 +91,7 @@ class Progress(TrainerCallback):
 
     def _others(self, logs: Mapping[str, Any]) -> dict[str, float]:
         """What the trainer logs beside the loss; a mean of nothing is no number and left out."""
-        given = ((ours, logs.get(theirs)) for theirs, ours in self.numbers.items())
+        given = ((ours, logs.get(theirs)) for theirs, ours in self.extra_metrics.items())
         return {ours: float(value) for ours, value in given if value is not None and math.isfinite(value)}
 
     def rates(self) -> dict[str, float]:

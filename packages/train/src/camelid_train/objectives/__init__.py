@@ -2,6 +2,6 @@
 
 from camelid_train.sections import Objective
 
-from .learning_objective import LearningObjective, Run
+from .learning_objective import LearningObjective, TrainingRun
 
-__all__ = ["LearningObjective", "Objective", "Run"]
+__all__ = ["LearningObjective", "Objective", "TrainingRun"]

@@ -17,12 +17,12 @@ from camelid_train.sections import Objective
 
 if TYPE_CHECKING:
     from camelid_core.plugins import Host
-    from camelid_core.token_cache.cache import Progress
+    from camelid_core.token_cache.cache import EncodingProgress
     from camelid_core.tokenization.encoder import Encoder
     from transformers import TrainingArguments
 
     from camelid_train.config import DataSection, Recipe
-    from camelid_train.data import Prepared
+    from camelid_train.data import PreparedData
     from camelid_train.methods import TuningMethod
 
 
@@ -30,19 +30,19 @@ ObjectiveT = TypeVar("ObjectiveT", bound=Objective)
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class TrainingRun:
     """What a trainer is made of: the recipe, the model as the tuning method prepared it, and the rows.
 
     `arguments()` makes the TrainingArguments that the recipe comes to, or a `kind` of them with more fields; whoever
-    measures for long calls `pause()` now and then, which raises Interrupted if the run was asked to leave."""
+    measures for long calls `raise_if_interrupted()` now and then, which raises Interrupted if the run was asked to leave."""
 
     recipe: Recipe
     method: TuningMethod[Any]
     model: Any
-    data: Prepared
+    data: PreparedData
     encoder: Encoder
     arguments: Callable[..., TrainingArguments]
-    pause: Callable[[], None] = lambda: None
+    raise_if_interrupted: Callable[[], None] = lambda: None
 
     @property
     def tokenizer(self) -> Any:
@@ -54,15 +54,15 @@ class Run:
 
 
 class LearningObjective(ABC, Generic[ObjectiveT]):
-    """One thing to learn from. `trainer` and `measure` are all that must be written where `prepare` fits the data.
+    """One thing to learn from. `trainer` and `heldout_loss` are all that must be written where `prepare` fits the data.
 
-    `numbers` names what the trainer logs beside the loss and should be told: its key there → ours in `train` events.
+    `extra_metrics` names what the trainer logs beside the loss and should be told: its key there → ours in `train` events.
     """
 
     name: str
     help: str
     config: type[ObjectiveT]
-    numbers: Mapping[str, str] = {}
+    extra_metrics: Mapping[str, str] = {}
 
     def check(self, section: ObjectiveT, recipe: Recipe) -> None:
         """Refuse what does not go together, before anything is loaded.
@@ -72,8 +72,13 @@ class LearningObjective(ABC, Generic[ObjectiveT]):
         """
 
     def prepare(
-        self, section: ObjectiveT, data: DataSection, encoder: Encoder, host: Host, progress: Progress | None = None
-    ) -> Prepared:
+        self,
+        section: ObjectiveT,
+        data: DataSection,
+        encoder: Encoder,
+        host: Host,
+        progress: EncodingProgress | None = None,
+    ) -> PreparedData:
         """The rows, tokenised. Each is an `Example`: as if the better answer were learnt by heart.
 
         Raises:
@@ -83,14 +88,14 @@ class LearningObjective(ABC, Generic[ObjectiveT]):
 
         return prepare(data, encoder, host, progress)
 
-    def one_pass(self, section: ObjectiveT, rows: int, batch: int) -> tuple[int, int]:
+    def one_epoch(self, section: ObjectiveT, rows: int, batch: int) -> tuple[int, int]:
         """The optimizer steps of one pass over so many rows, and how many it takes in batches of so many."""
         return math.ceil(rows / batch), rows
 
     @abstractmethod
-    def trainer(self, section: ObjectiveT, run: Run) -> Any:
+    def trainer(self, section: ObjectiveT, run: TrainingRun) -> Any:
         """A transformers Trainer that keeps a `tally` and writes our checkpoints (see `camelid_train.loop.trainer`)."""
 
     @abstractmethod
-    def measure(self, section: ObjectiveT, run: Run, trainer: Any) -> float:
+    def heldout_loss(self, section: ObjectiveT, run: TrainingRun, trainer: Any) -> float:
         """The loss on the held-out rows; less is better."""

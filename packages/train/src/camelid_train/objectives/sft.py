@@ -6,7 +6,7 @@ from typing import Any
 
 from camelid_train.sections import SftObjective
 
-from .learning_objective import LearningObjective, Run
+from .learning_objective import LearningObjective, TrainingRun
 
 
 class Sft(LearningObjective[SftObjective]):
@@ -14,7 +14,7 @@ class Sft(LearningObjective[SftObjective]):
     help = "Supervised fine-tuning (SFT): cross-entropy on the assistant's tokens."
     config = SftObjective
 
-    def trainer(self, section: SftObjective, run: Run) -> Any:
+    def trainer(self, section: SftObjective, run: TrainingRun) -> Any:
         from camelid_train.loop.acceleration import packs
         from camelid_train.loop.trainer import SftTrainer
 
@@ -22,12 +22,12 @@ class Sft(LearningObjective[SftObjective]):
         trainer.packing = packs(run.recipe.train.packing, run.model)
         return trainer
 
-    def measure(self, section: SftObjective, run: Run, trainer: Any) -> float:
+    def heldout_loss(self, section: SftObjective, run: TrainingRun, trainer: Any) -> float:
         from camelid_train.loop.loss import mean_loss
         from camelid_train.loop.micro_batches import measured_in_parts
 
         return measured_in_parts(
-            lambda rows: mean_loss(run.model, run.data.heldout, run.pad_id, rows, run.pause),
+            lambda rows: mean_loss(run.model, run.data.heldout, run.pad_id, rows, run.raise_if_interrupted),
             run.recipe.eval.batch_size,
         )
 

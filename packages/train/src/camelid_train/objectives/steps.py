@@ -21,7 +21,7 @@ def steps_of(recipe: Recipe, rows: int, processes: int) -> tuple[int, float, flo
     """
     train = recipe.train
     batch = train.batch_size * train.accumulation * processes
-    per_pass, taken = objective_of(recipe.objective).one_pass(recipe.objective, rows, batch)
+    per_pass, taken = objective_of(recipe.objective).one_epoch(recipe.objective, rows, batch)
     if not per_pass:
         raise DataError(f"{rows} rows are too few for a step of {batch}. Lower train.batch_size, or add rows.")
     steps = train.max_steps or math.ceil(train.epochs * per_pass)

@@ -16,7 +16,7 @@ from camelid_core.tasks import TaskContext
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from camelid_train.loop.memory import trainable_bytes
-from camelid_train.objectives import Run
+from camelid_train.objectives import TrainingRun
 
 from .step_measurement import PATIENCE, Measured, measure
 
@@ -66,7 +66,7 @@ class Preflight(TrainerCallback):
         Interrupted: asked to leave; there is nothing to save yet.
     """
 
-    def __init__(self, context: TaskContext, run: Run, trainer: Any) -> None:
+    def __init__(self, context: TaskContext, run: TrainingRun, trainer: Any) -> None:
         self.context = context
         self.run = run
         self.trainer = trainer
@@ -91,7 +91,9 @@ class Preflight(TrainerCallback):
             )
         why, measured = _unmeasurable(self.trainer), None
         if not why:
-            measured = measure(self.trainer, self.trainer.model, self.run.pause, self.run.recipe.train.compile)
+            measured = measure(
+                self.trainer, self.trainer.model, self.run.raise_if_interrupted, self.run.recipe.train.compile
+            )
         event = values(work, space, measured, str(args.device.type))
         self.context.emit("preflight", **event | {"notes": [*event["notes"], *why]})
 
@@ -105,7 +107,7 @@ def _unmeasurable(trainer: Any) -> list[str]:
     return []
 
 
-def listen(trainer: Any, context: TaskContext, run: Run) -> None:
+def listen(trainer: Any, context: TaskContext, run: TrainingRun) -> None:
     """Tell of every micro-batch that is halved, and go on with what an earlier attempt was forced to."""
 
     def told(rows: int, parts: int, reason: str) -> None:
@@ -185,7 +187,7 @@ def _notes(work: Work, measured: Measured, found: Proposal | None) -> Iterator[s
         )
 
 
-def _work(run: Run, trainer: Any, state: TrainerState, batches: int) -> Work:
+def _work(run: TrainingRun, trainer: Any, state: TrainerState, batches: int) -> Work:
     args, account = trainer.args, run.data.account
     per_pass = -(-batches // args.gradient_accumulation_steps)
     passes = state.max_steps / max(1, per_pass)
@@ -200,7 +202,7 @@ def _work(run: Run, trainer: Any, state: TrainerState, batches: int) -> Work:
     )
 
 
-def _space(run: Run, directory: Path, steps: int) -> Space:
+def _space(run: TrainingRun, directory: Path, steps: int) -> Space:
     """A checkpoint holds what learns and two numbers of AdamW's for each; one more is there while it is written."""
     train, learning = run.recipe.train, trainable_bytes(run.model)
     whole = run.method.kind == "model"

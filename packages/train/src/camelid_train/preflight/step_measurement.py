@@ -89,11 +89,11 @@ class _Step:
 
 
 def measure(
-    trainer: Measurable, model: Any, pause: Callable[[], None] = lambda: None, compiled: bool = False
+    trainer: Measurable, model: Any, raise_if_interrupted: Callable[[], None] = lambda: None, compiled: bool = False
 ) -> Measured:
     """One row, then the whole batch; the second is left out where the first took longer than `PATIENCE`.
 
-    `pause` is called between the two. Where memory runs out the trainer halves its micro-batch and stays with that.
+    `raise_if_interrupted` is called between the two. Where memory runs out the trainer halves its micro-batch and stays with that.
     Layers that are `compiled` when they are first met are met once before.
 
     Raises:
@@ -110,7 +110,7 @@ def measure(
             one = _step(trainer, model, single, state)
         per_row, sequences = max(0, one.peak - held), trainer.sequences
         first = Measured(one.peak, free, held, per_row, rows, 1, length, one.seconds * rows, sequences)
-        pause()
+        raise_if_interrupted()
         if group.any_of(one.seconds > PATIENCE):
             return first
         if device.type == "cpu" and trainer.accelerator.num_processes == 1:

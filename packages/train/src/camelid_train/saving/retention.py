@@ -17,7 +17,7 @@ from camelid_core.models.reference import Reference
 from camelid_core.tasks import TaskContext
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from camelid_train.data import Prepared
+from camelid_train.data import PreparedData
 
 from . import checkpoint, disk_space
 
@@ -51,7 +51,7 @@ def earlier_ones(context: TaskContext) -> tuple[Path, ...]:
     return tuple(directory / DIRECTORY for directory in context.earlier_attempts)
 
 
-def identity_of(reference: Reference, data: Prepared) -> dict[str, Any]:
+def identity_of(reference: Reference, data: PreparedData) -> dict[str, Any]:
     """The base and the rows: with others, going on would be neither the old run nor a new one."""
     rows = {use.id: [use.rows, use.sha256] for use in data.datasets}
     return {"base": fingerprint(reference.base), "data": rows, "kept": [len(data.train), len(data.heldout)]}

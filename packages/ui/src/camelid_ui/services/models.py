@@ -126,7 +126,7 @@ class ModelService:
         encoder = self.encoder(name)
         if messages[-1].role == "user":
             return len(encoder.prompt_ids(messages))
-        return len(encoder.prompt_ids(messages[:-1])) + len(encoder.begun_ids(messages))
+        return len(encoder.prompt_ids(messages[:-1])) + len(encoder.answer_prefix_ids(messages))
 
     def templates(self) -> list[str]:
         return self.host.templates.names()

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from camelid_core.datasets.dataset import Source
 
-from camelid_ui.access_profile import Profile, NotPermitted
+from camelid_ui.access_profile import NotPermitted, Profile
 
 from .chat import PageLeft
 

@@ -21,7 +21,7 @@ from camelid_serve.predict.inputs import Row, open_input
 from camelid_serve.predict.prediction_rows import asked, joined, labels, so_far
 from camelid_serve.predict.task import work_so_far
 
-from .prediction_table import NumberedRow, RowSelection, PredictionTable, scores_of
+from .prediction_table import NumberedRow, PredictionTable, RowSelection, scores_of
 
 _KEPT = 1000
 _PATIENCE = 10

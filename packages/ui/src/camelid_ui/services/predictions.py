@@ -30,7 +30,7 @@ from camelid_serve.predict.inputs import PREDICTIONS, Row, Survey, open_input
 from camelid_serve.predict.prediction_rows import asked, labels
 from camelid_serve.predict.task import WORK
 
-from camelid_ui.field_values import Invalid, overrides
+from camelid_ui.field_values import InvalidFields, overrides
 
 from .jobs import JobService, JobView
 from .models import ModelService, TokenView
@@ -118,7 +118,7 @@ class PredictionService:
             try:
                 check()
             except CamelidError as error:
-                raise Invalid(str(error), {path: str(error)}) from None
+                raise InvalidFields(str(error), {path: str(error)}) from None
         return self.jobs.submit(TASK, config, name, key)
 
     def command(self, config: PredictConfig) -> str:

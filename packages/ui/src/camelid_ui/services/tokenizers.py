@@ -14,7 +14,7 @@ from typing import Any
 from camelid_core.errors import ModelError
 from camelid_core.models.gguf import is_gguf
 from camelid_core.models.reference import Reference
-from camelid_core.templates.hf_chat_template import chat_template_of
+from camelid_core.templates.hf_chat_template import read_chat_template
 
 
 class LightTokenizer:
@@ -33,7 +33,7 @@ class LightTokenizer:
             _read(directory / "special_tokens_map.json").get("eos_token")
         )
         self.bos_token = _text(config.get("bos_token"))
-        self.chat_template = chat_template_of(directory)
+        self.chat_template = read_chat_template(directory)
         self._bos = self.bos_token if config.get("add_bos_token") else ""
         self.added_tokens_decoder = self.backend_tokenizer.get_added_tokens_decoder()
 

@@ -26,16 +26,16 @@ _STREAMING: dict[str, Any] = {**EACH, "concurrency_limit": 32, "concurrency_id":
 
 def _send(page: Asking, talk: ConversationTree, pressed: Pressed, system: str) -> Iterator[Any]:
     if pressed.to.strip():
-        yield from page.ask(talk.asked(pressed.to.strip(), system))
+        yield from page.ask(talk.with_question(pressed.to.strip(), system))
 
 
 def _retry(page: Asking, talk: ConversationTree, pressed: Pressed, system: str) -> Iterator[Any]:
-    yield from page.ask(talk.again(pressed.at, system))
+    yield from page.ask(talk.with_retry(pressed.at, system))
 
 
 def _edit(page: Asking, talk: ConversationTree, pressed: Pressed, system: str) -> Iterator[Any]:
     if pressed.to.strip():
-        yield from page.ask(talk.edited(pressed.at, pressed.to.strip(), system))
+        yield from page.ask(talk.with_edited_question(pressed.at, pressed.to.strip(), system))
 
 
 def _continue(page: Asking, talk: ConversationTree, pressed: Pressed, system: str) -> Iterator[Any]:
@@ -51,7 +51,7 @@ def _redo(page: Asking, talk: ConversationTree, pressed: Pressed, system: str) -
 
 
 def _flip(page: Asking, talk: ConversationTree, pressed: Pressed, system: str) -> Iterator[Any]:
-    yield page.rest(talk.flipped(pressed.at, pressed.to))
+    yield page.rest(talk.with_version(pressed.at, pressed.to))
 
 
 def _branch(page: Asking, talk: ConversationTree, pressed: Pressed, system: str) -> Iterator[Any]:
@@ -61,16 +61,16 @@ def _branch(page: Asking, talk: ConversationTree, pressed: Pressed, system: str)
 def _reword(page: Asking, talk: ConversationTree, pressed: Pressed, system: str) -> Iterator[Any]:
     text = pressed.to.rstrip()
     if text.strip() and text != talk.turns[pressed.at].answers[pressed.by].text:
-        yield page.rest(talk.reworded(pressed.at, pressed.by, text), note(page.say("chat.reworded")))
+        yield page.rest(talk.with_edited_answer(pressed.at, pressed.by, text), note(page.say("chat.reworded")))
 
 
 def _rate(page: Asking, talk: ConversationTree, pressed: Pressed, system: str) -> Iterator[Any]:
-    yield page.rest(talk.rated(pressed.at, pressed.by, pressed.to))
+    yield page.rest(talk.with_rating(pressed.at, pressed.by, pressed.to))
     yield _told(page, talk, pressed, pressed.to)
 
 
 def _better(page: Asking, talk: ConversationTree, pressed: Pressed, system: str) -> Iterator[Any]:
-    yield page.rest(talk.preferred(pressed.at, pressed.by))
+    yield page.rest(talk.with_preferred_answer(pressed.at, pressed.by))
     yield _told(page, talk, pressed, 1, better=True)
 
 
@@ -105,7 +105,7 @@ def wire(services: Services, ui: Talking) -> None:
         sides = Sides.of(services, chosen, compare, beside)
         page = Asking(ui, services, say, session, talk, sides, form, asked.to if asked.name == "send" else None)
         if not _fits(asked, talk):
-            yield {ui.said: error(say("chat.unknown_deed"))}
+            yield {ui.said: error(say("chat.unknown_action"))}
         elif services.chat.answering(session):
             yield {ui.said: note(say("chat.under_way"))}
         else:

@@ -30,7 +30,7 @@ def wire_measuring(services: Services, ui: Talking) -> None:
         return said, gr.update(interactive=fits and services.chat.status.state == "ready")
 
     def draft(request: gr.Request, talk: ConversationTree, text: str, system: str, *who: Any) -> str:
-        asked = talk.asked(text.strip(), system) if text.strip() or not talk.path else talk
+        asked = talk.with_question(text.strip(), system) if text.strip() or not talk.path else talk
         return _exact(services, asked, asked.at, Sides.of(services, *who).model, translator_for(request))
 
     def of_turn(talk: ConversationTree, event: gr.EventData, request: gr.Request) -> tuple[Any, Any]:
@@ -50,7 +50,7 @@ def _measured(
     services: Services, talk: ConversationTree, draft: str, system: str, sides: Sides, say: Translator
 ) -> tuple[str, bool]:
     """How full the fullest context is, and whether an answer finds room in it."""
-    asked = talk.asked(draft.strip(), system) if draft.strip() else talk
+    asked = talk.with_question(draft.strip(), system) if draft.strip() else talk
     if not asked.path or services.chat.status.state != "ready":
         return "", True
     found: list[tuple[int, int]] = []
@@ -77,6 +77,6 @@ def _exact(services: Services, talk: ConversationTree, index: int, model: str, s
         prompt = services.models.prompt(label, talk.prompt(model, index))
     except CamelidError as problem:
         return message(problem)
-    number, count = len(talk.way(index)), prompt.count()
+    number, count = len(talk.path_to(index)), prompt.count()
     words = say("chat.exact_of", number=number, model=model, template=prompt.template, count=count)
     return note(words) + view.tokens(prompt, say, legend=False)

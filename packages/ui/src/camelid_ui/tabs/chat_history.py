@@ -15,9 +15,9 @@ import gradio as gr
 from camelid_core.errors import CamelidError
 from camelid_serve.chat.transcripts import Transcript
 
-from camelid_ui.answer_feedback import conversation, ident, judged, transcripts
+from camelid_ui.answer_feedback import answer_id, conversation_json, rated_answers, transcripts
 from camelid_ui.conversation_tree import ConversationTree
-from camelid_ui.field_values import Invalid
+from camelid_ui.field_values import InvalidFields
 from camelid_ui.services import Services
 from camelid_ui.services.conversation_files import MOST
 from camelid_ui.services.feedback import PAIRS, THUMBS
@@ -104,7 +104,7 @@ def _wire_list(tab: ChatHistory, talking: Talking, new: gr.Button, read: gr.Uplo
             found, odd = services.history.read(path)
         except CamelidError as problem:
             return gr.skip(), message(problem)
-        entries = [_entry(form := conversation(each), ConversationTree.from_json(form), {}) for each in found]
+        entries = [_entry(form := conversation_json(each), ConversationTree.from_json(form), {}) for each in found]
         parts = [say("history.was_read", count=len(found))]
         parts += [say("history.odd", count=odd)] * bool(odd) + [say("history.most", count=MOST)] * (len(found) >= MOST)
         return json.dumps({"entries": entries}), note(" ".join(parts))
@@ -154,13 +154,13 @@ def _wire_judging(tab: ChatHistory, talking: Talking, services: Services) -> Non
         say = translator_for(request)
         try:
             index, model = int(rated["turn"]), str(rated["model"])
-            kept = services.feedback.rate(judged(talk, index, model), ident(talk, index, model))
+            kept = services.feedback.rate(rated_answers(talk, index, model), answer_id(talk, index, model))
         except CamelidError as problem:
             return message(problem)
         except (LookupError, ValueError):
             return note(say("history.broken"))
         if not rated.get("rating"):
-            return note(say("feedback.taken_back"))
+            return note(say("feedback.removed"))
         words = say("feedback.thumb", set=THUMBS) + (say("feedback.pair", set=PAIRS) if kept.pairs else "")
         return note(words)
 
@@ -184,7 +184,7 @@ def _entry(form: dict[str, Any], talk: ConversationTree, about: dict[str, Any]) 
 def _sampling(talking: Talking, values: Sequence[Any]) -> dict[str, Any]:
     try:
         return talking.form.config(values).model_dump(mode="json")
-    except Invalid:
+    except InvalidFields:
         return {}
 
 

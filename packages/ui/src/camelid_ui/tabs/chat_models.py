@@ -13,7 +13,7 @@ import gradio as gr
 from camelid_core.errors import CamelidError
 
 from camelid_ui.services import Services
-from camelid_ui.services.chat import Status
+from camelid_ui.services.chat import ChatStatus
 from camelid_ui.text import Translator, t, translator_for
 from camelid_ui.views import error, esc, note, state
 from camelid_ui.views.numbers import duration
@@ -129,11 +129,11 @@ def status_of(services: Services, say: Translator) -> tuple[Any, ...]:
     )
 
 
-def _key(now: Status) -> str:
+def _key(now: ChatStatus) -> str:
     return "|".join((now.state, now.model, *now.names, now.error))
 
 
-def _status(now: Status, say: Translator) -> str:
+def _status(now: ChatStatus, say: Translator) -> str:
     names = " + ".join(name for name in (now.model, now.beside) if name)
     if now.state == "empty":
         return note(say("chat.no_model"))

@@ -37,7 +37,7 @@ def build(services: Services, *, ask: gr.Textbox, system: gr.Textbox, form: Conf
     chips = controls(_chips(), elem_id="chat-suffixes")
     preset = gr.Dropdown(list(PRESETS), value=None, label=t("settings.preset"), elem_id="chat-preset")
     about = panel(elem_id="chat-preset-about")
-    form.drawer()
+    form.add_drawer()
 
     def toggle(draft: str, event: gr.EventData) -> Any:
         suffix = SUFFIXES.get(set_of(event)[1])

@@ -17,7 +17,7 @@ from camelid_serve.engine import Sampling
 
 from camelid_ui.config_form import ConfigForm
 from camelid_ui.conversation_tree import ConversationTree
-from camelid_ui.field_values import Invalid
+from camelid_ui.field_values import InvalidFields
 from camelid_ui.services import Services
 from camelid_ui.services.chat import PageLeft
 from camelid_ui.services.streaming_answers import AnswerRequest
@@ -33,7 +33,7 @@ Updates = tuple[Any, ...]
 @dataclass(frozen=True)
 class Talking:
     """`talk` is the conversation, the two panels only show it: `tuned` the chosen model's side, `base` the other's.
-    `kept` is the conversation's JSON each time it has come to rest, `rated` the last thumb that was pressed."""
+    `kept` is the conversation's JSON each time it has come to rest, `with_rating` the last thumb that was pressed."""
 
     services: Services
     talk: gr.State
@@ -141,7 +141,7 @@ def show(
     going = bool(running)
     asked = not going and bool(talk.path)
     ready = not going and services.chat.status.state == "ready"
-    can = (ready, going, ready and asked, ready and bool(talk.going_on(sides.names)), asked)
+    can = (ready, going, ready and asked, ready and bool(talk.continuations(sides.names)), asked)
     updates = [gr.update(interactive=each) for each in can]
     kept = gr.skip() if going else talk.to_json()
     words, box = (gr.skip() if text is None else text for text in (said, ask))
@@ -185,11 +185,11 @@ class Asking:
     def ask(self, talk: ConversationTree) -> Iterator[Updates]:
         """The last question, of everybody."""
         emptied = None if self.draft is None else ""
-        yield from self._answer(talk, talk.columns(self.sides.names), emptied)
+        yield from self._answer(talk, talk.answer_requests(self.sides.names), emptied)
 
     def go_on(self, talk: ConversationTree) -> Iterator[Updates]:
         """The last answers, of those who were cut off."""
-        yield from self._answer(talk, talk.going_on(self.sides.names))
+        yield from self._answer(talk, talk.continuations(self.sides.names))
 
     def rest(
         self, talk: ConversationTree, said: str = "", ask: str | None = None, marks: Sequence[Any] = ()
@@ -205,13 +205,13 @@ class Asking:
             self.sides.check()
             if not columns:
                 raise ModelError("no answer here can be gone on with: each ended by itself, or another model gave it.")
-            stream = self.services.chat.ask(self.session, columns, talk.seeded(sampling))
-            yield self._update(talk, "", names, ask, form.mark(None, list(form.widgets))[1])
+            stream = self.services.chat.ask(self.session, columns, talk.with_seed(sampling))
+            yield self._update(talk, "", names, ask, form.mark_errors(None, list(form.widgets))[1])
             for answers in stream:
-                talk = talk.answered(dict(zip(names, answers, strict=True)))
+                talk = talk.with_answers(dict(zip(names, answers, strict=True)))
                 yield self._update(talk, None, names)
-        except Invalid as problem:
-            yield self.rest(self.before, error(str(problem)), self.draft, form.mark(problem)[1])
+        except InvalidFields as problem:
+            yield self.rest(self.before, error(str(problem)), self.draft, form.mark_errors(problem)[1])
         except CamelidError as problem:
             yield self.rest(self.before, message(problem), self.draft)
         except PageLeft:

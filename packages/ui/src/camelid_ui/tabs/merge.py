@@ -13,7 +13,7 @@ from camelid_core.errors import CamelidError
 from camelid_train.config import MergeConfig
 
 from camelid_ui.config_form import ConfigForm
-from camelid_ui.field_values import Invalid
+from camelid_ui.field_values import InvalidFields
 from camelid_ui.services import Services
 from camelid_ui.services.jobs import JobView
 from camelid_ui.services.merge import load_line
@@ -52,11 +52,11 @@ def build(services: Services) -> MergeTab:
     form = ConfigForm(MergeConfig, "merge", {"adapter": lambda: adapters(services)})
     with gr.Row(equal_height=False):
         with gr.Column(scale=7, min_width=320):
-            form.place("adapter", "dtype")
+            form.add_fields("adapter", "dtype")
             with gr.Row(elem_classes="camelid-actions"):
                 start = gr.Button(t("merge.start"), variant="primary", interactive=False, elem_id="merge-start")
             said = panel(elem_id="merge-said")
-            form.drawer()
+            form.add_drawer()
         with gr.Column(scale=4, min_width=260, elem_classes="camelid-card"):
             panel(t("merge.estimate"), elem_classes="camelid-cardname")
             estimate = panel(elem_id="merge-estimate")
@@ -84,11 +84,11 @@ def _wire(tab: MergeTab, services: Services) -> None:
     def begin(*values: Any) -> tuple[Any, ...]:
         try:
             job = services.merging.start(tab.form.config(values))
-        except Invalid as problem:
-            return gr.skip(), error(str(problem)), *tab.form.mark(problem)[1]
+        except InvalidFields as problem:
+            return gr.skip(), error(str(problem)), *tab.form.mark_errors(problem)[1]
         except CamelidError as problem:
-            return gr.skip(), message(problem), *tab.form.mark(None)[1]
-        return str(job.id), "", *tab.form.mark(None)[1]
+            return gr.skip(), message(problem), *tab.form.mark_errors(None)[1]
+        return str(job.id), "", *tab.form.mark_errors(None)[1]
 
     def listed(chosen: str, request: gr.Request) -> str:
         say = translator_for(request)

@@ -14,7 +14,7 @@ from camelid_core.readers import SUFFIXES, Columns
 from camelid_serve.config import PredictConfig
 
 from camelid_ui.config_form import ConfigForm
-from camelid_ui.field_values import Invalid
+from camelid_ui.field_values import InvalidFields
 from camelid_ui.services import Services
 from camelid_ui.services.jobs import JobView
 from camelid_ui.services.prediction_table import SHOWN, RowSelection
@@ -83,16 +83,16 @@ def build(services: Services) -> PredictTab:
                 elem_classes="camelid-file",
                 show_label=False,
             )
-            form.place("input")
+            form.add_fields("input")
             with gr.Accordion(t("predict.mapping"), open=False, visible=False, elem_id="predict-mapping") as mapping:
                 with gr.Row(elem_classes="camelid-knobs"):
                     roles = {role: _role(role) for role in ROLES}
-                form.place("columns", "reference")
-            form.place("model", "also")
+                form.add_fields("columns", "reference")
+            form.add_fields("model", "also")
             with gr.Row(elem_classes="camelid-actions"):
                 start = gr.Button(t("predict.start"), variant="primary", interactive=False, elem_id="predict-start")
             said = panel(elem_id="predict-said")
-            form.drawer(without=_NOT_HERE)
+            form.add_drawer(without=_NOT_HERE)
         with gr.Column(scale=6, min_width=300, elem_classes="camelid-card"):
             panel(t("predict.preview"), elem_classes="camelid-cardname")
             preview = panel(elem_id="predict-preview")
@@ -136,17 +136,17 @@ def _wire(tab: PredictTab, services: Services) -> None:
                 "",
                 gr.update(interactive=False),
                 *unmapped,
-                *form.mark(None, ["input"])[1],
+                *form.mark_errors(None, ["input"])[1],
             )
         try:
             config = form.config(values)
             found = services.predictions.preview(
                 config.input, config.model, config.template, config.columns, config.reference, config.limit
             )
-        except Invalid as problem:
-            return "", "", gr.update(interactive=False), *unmapped, *form.mark(problem)[1]
+        except InvalidFields as problem:
+            return "", "", gr.update(interactive=False), *unmapped, *form.mark_errors(problem)[1]
         except CamelidError as problem:
-            return message(problem), "", gr.update(interactive=False), *unmapped, *form.mark(None)[1]
+            return message(problem), "", gr.update(interactive=False), *unmapped, *form.mark_errors(None)[1]
         line = code(services.predictions.command(config), say("train.command"), say("copy"))
         shown = (view.preview(found, say), "" if found.problem else line, gr.update(interactive=not found.problem))
         columns = list(found.columns)
@@ -157,11 +157,11 @@ def _wire(tab: PredictTab, services: Services) -> None:
     def begin(*values: Any) -> tuple[Any, ...]:
         try:
             job = services.predictions.start(form.config(values))
-        except Invalid as problem:
-            return gr.skip(), error(str(problem)), *form.mark(problem)[1]
+        except InvalidFields as problem:
+            return gr.skip(), error(str(problem)), *form.mark_errors(problem)[1]
         except CamelidError as problem:
-            return gr.skip(), message(problem), *form.mark(None)[1]
-        return str(job.id), "", *form.mark(None)[1]
+            return gr.skip(), message(problem), *form.mark_errors(None)[1]
+        return str(job.id), "", *form.mark_errors(None)[1]
 
     def listed(chosen: str, request: gr.Request) -> str:
         say = translator_for(request)
@@ -242,6 +242,6 @@ def _role(role: str) -> gr.Dropdown:
 
 def _offering(form: ConfigForm[PredictConfig], columns: list[str]) -> list[Any]:
     """No field is wrong, and the reference may be any of these columns."""
-    updates = dict(zip(form.widgets, form.mark(None, list(form.widgets))[1], strict=True))
+    updates = dict(zip(form.widgets, form.mark_errors(None, list(form.widgets))[1], strict=True))
     updates["reference"] = gr.update(choices=["", *columns])
     return list(updates.values())

@@ -30,7 +30,7 @@ def column(
     """The turns shown as `model` knows them; `running` are the models whose answers to the last one are under way;
     `judged` says that answers can be called good or bad."""
     path = talk.path
-    if not path and not talk.hidden():
+    if not path and not talk.hidden_turns():
         return esc(say("chat.empty"))
     draw = _Column(talk, model, say, running, judged)
     turns = "".join(draw.turn(index) for index in path)
@@ -59,7 +59,7 @@ class _Column:
 
     def taken_back(self) -> str:
         """A way back to what was undone."""
-        hidden = 0 if self._running else self._talk.hidden()
+        hidden = 0 if self._running else self._talk.hidden_turns()
         if not hidden:
             return ""
         words = self._say("chat.taken_back")
@@ -114,7 +114,7 @@ class _Column:
         return f'<span class="flip">{self._flip(index, -1, place > 1)}{where}{self._flip(index, 1, place < of)}</span>'
 
     def _flip(self, index: int, by: int, can: bool) -> str:
-        name, mark = ("chat.deed.before", "‹") if by < 0 else ("chat.deed.after", "›")
+        name, mark = ("chat.action.before", "‹") if by < 0 else ("chat.action.after", "›")
         dead = self._dead if can else " disabled"
         return (
             f'<button type="button" data-set="flip" value="{self._value(index, by)}" '
@@ -122,11 +122,11 @@ class _Column:
         )
 
     def _judging(self, index: int, answer: Answer) -> str:
-        better = self._deed("better", index) if self._talk.rivals(index, self._model) else ""
+        better = self._deed("better", index) if self._talk.other_answers(index, self._model) else ""
         return self._thumb(index, answer, 1) + self._thumb(index, answer, -1) + better
 
     def _thumb(self, index: int, answer: Answer, rating: int) -> str:
-        label = esc(self._say("chat.deed.good" if rating > 0 else "chat.deed.bad"))
+        label = esc(self._say("chat.action.good" if rating > 0 else "chat.action.bad"))
         given = answer.rating == rating
         value = self._value(index, 0 if given else rating)
         return (
@@ -135,7 +135,7 @@ class _Column:
         )
 
     def _deed(self, name: str, index: int) -> str:
-        words = esc(self._say(f"chat.deed.{name}"))
+        words = esc(self._say(f"chat.action.{name}"))
         return f'<button type="button" data-set="{name}" value="{self._value(index)}"{self._dead}>{words}</button>'
 
     def _value(self, index: int, to: Any = None) -> str:
@@ -147,11 +147,11 @@ class _Column:
 
     def _plain(self, mark: str, name: str) -> str:
         """What the page's script does."""
-        return f'<button type="button" {mark}{self._dead}>{esc(self._say(f"chat.deed.{name}"))}</button>'
+        return f'<button type="button" {mark}{self._dead}>{esc(self._say(f"chat.action.{name}"))}</button>'
 
     def _editor(self, text: str, deed: str) -> str:
         """The text as it was said, to change or to copy; shown when it is asked for."""
-        save, cancel, label = (esc(self._say(key)) for key in (deed, "chat.cancel", "chat.deed.edit"))
+        save, cancel, label = (esc(self._say(key)) for key in (deed, "chat.cancel", "chat.action.edit"))
         return (
             f'<div class="editor" hidden><textarea rows="4" aria-label="{label}">\n{esc(text)}</textarea>'
             f'<button type="button" class="save" data-save{self._dead}>{save}</button>'

@@ -52,7 +52,7 @@ def _legend(view: TokenView, say: Translator, cutoff: int) -> str:
     trained = view.count("trained", "special-trained")
     total = esc(say("tokens.total", total=view.count(), trained=trained, template=view.template))
     if 0 < cutoff < view.count():
-        total += " " + esc(say("tokens.behind", count=view.count() - cutoff))
+        total += " " + esc(say("tokens.beyond", count=view.count() - cutoff))
     return f'<ul class="camelid-legend">{parts}</ul><p class="camelid-note">{total}</p>'
 
 

@@ -11,13 +11,18 @@ import torch
 from camelid_core.templates.template import PromptTemplate
 from camelid_train.loop.batches import by_length
 from camelid_train.loop.trainer import EpochLoader
-from camelid_train.objectives import Run
+from camelid_train.objectives import TrainingRun
 from camelid_train.objectives.rewards import Reward, rewards
 from trl import GRPOConfig, GRPOTrainer
 
 from camelid_trl.grpo import GrpoObjective
 from camelid_trl.preference_rows import Task
-from camelid_trl.trainer_mixin import Ours, placeholder, plainly, unchanged
+from camelid_trl.trainer_mixin import (
+    TrlTrainerMixin,
+    placeholder_dataset,
+    with_transformers_defaults,
+    make_keeping_dtypes,
+)
 
 
 class Groups:
@@ -47,7 +52,7 @@ class Groups:
                 yield batch[self.part * self.share : (self.part + 1) * self.share]
 
 
-class Trainer(Ours, GRPOTrainer):
+class Trainer(TrlTrainerMixin, GRPOTrainer):
     """Samples answers, scores them, and learns from how each compares with its group."""
 
     scored: Callable[[Sequence[Sequence[int]], Sequence[str]], list[float]]
@@ -70,13 +75,13 @@ class Trainer(Ours, GRPOTrainer):
         """Of the likeliest answer to each."""
         was_training = self.model.training
         self.model.eval()
-        rewards = [reward for batch in by_length(tasks, self.measured_at_once) for reward in self._rewards(batch)]
+        rewards = [reward for batch in by_length(tasks, self.heldout_batch_size) for reward in self._rewards(batch)]
         self.model.train(was_training)
         return sum(rewards) / max(len(rewards), 1)
 
     @torch.no_grad()
     def _rewards(self, tasks: Sequence[Any]) -> list[float]:
-        self.pause()
+        self.raise_if_interrupted()
         pad, device = self._tokenizer.pad_token_id, self.model.device
         longest = max(task.start for task in tasks)
         made = self.model.generate(
@@ -92,9 +97,9 @@ class Trainer(Ours, GRPOTrainer):
         return self.scored(made[:, longest:].tolist(), [task.reference for task in tasks])
 
 
-def trainer(section: GrpoObjective, run: Run) -> Trainer:
+def trainer(section: GrpoObjective, run: TrainingRun) -> Trainer:
     arguments = run.arguments(
-        plainly(GRPOConfig),
+        with_transformers_defaults(GRPOConfig),
         num_generations=section.group,
         max_completion_length=section.answer_tokens,
         temperature=section.temperature,
@@ -105,8 +110,8 @@ def trainer(section: GrpoObjective, run: Run) -> Trainer:
     def reward(completion_ids: list[list[int]], reference: list[str], **_: Any) -> list[float]:
         return score(completion_ids, reference)
 
-    options = {"args": arguments, "train_dataset": placeholder(prompt=[0]), "processing_class": run.tokenizer}
-    made: Trainer = unchanged(lambda: Trainer(run.model, reward, **options), run.model)
+    options = {"args": arguments, "train_dataset": placeholder_dataset(prompt=[0]), "processing_class": run.tokenizer}
+    made: Trainer = make_keeping_dtypes(lambda: Trainer(run.model, reward, **options), run.model)
     made.eos_token_ids[:] = list(dict.fromkeys([*made.eos_token_ids, *stops]))  # the list its settings share
     made.scored = score
     made.begin(run, lambda tasks: [{"prompt": task.prompt_ids, "reference": task.reference} for task in tasks])

@@ -5,32 +5,37 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from camelid_train.objectives import Run
+from camelid_train.objectives import TrainingRun
 from trl import KTOConfig, KTOTrainer
 from trl.trainer.kto_trainer import DataCollatorForUnpairedPreference
 
 from camelid_trl.kto import KtoObjective
 from camelid_trl.preference_rows import Judged
-from camelid_trl.trainer_mixin import Tried, placeholder, plainly, with_reference
+from camelid_trl.trainer_mixin import (
+    MeasurableTrainerMixin,
+    placeholder_dataset,
+    with_transformers_defaults,
+    with_reference_model,
+)
 
 
-class Trainer(Tried, KTOTrainer):
+class Trainer(MeasurableTrainerMixin, KTOTrainer):
     """Good and bad answers in one batch; bad ones are often shorter, so rows of one length would be all of one kind."""
 
     by_length = False
-    fewest = 2
+    min_rows = 2
 
 
-def trainer(section: KtoObjective, run: Run) -> Trainer:
+def trainer(section: KtoObjective, run: TrainingRun) -> Trainer:
     arguments = run.arguments(
-        plainly(KTOConfig),
+        with_transformers_defaults(KTOConfig),
         beta=section.beta,
         desirable_weight=section.good_weight,
         undesirable_weight=section.bad_weight,
         max_length=None,  # the rows are cut already
     )
     pad = DataCollatorForUnpairedPreference(run.pad_id)
-    made: Trainer = with_reference(Trainer, run, arguments, placeholder(prompt_ids=[0]))
+    made: Trainer = with_reference_model(Trainer, run, arguments, placeholder_dataset(prompt_ids=[0]))
     made.begin(run, lambda rows: pad(_columns(rows)))
     return made
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import datasets
 from camelid_core.tokenization.encoder import IGNORE
-from camelid_train.objectives import Run
+from camelid_train.objectives import TrainingRun
 from trl.import_utils import TRLExperimentalWarning
 
 from camelid_trl.orpo import OrpoObjective
 from camelid_trl.preference_rows import Pair
-from camelid_trl.trainer_mixin import Tried, plainly, unchanged
+from camelid_trl.trainer_mixin import MeasurableTrainerMixin, with_transformers_defaults, make_keeping_dtypes
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", TRLExperimentalWarning)
@@ -20,7 +20,7 @@ with warnings.catch_warnings():
     from trl.experimental.utils import DPODataCollatorWithPadding
 
 
-class Trainer(Tried, ORPOTrainer):
+class Trainer(MeasurableTrainerMixin, ORPOTrainer):
     """Better and worse answers side by side."""
 
     sequences = 2
@@ -31,12 +31,12 @@ class Trainer(Tried, ORPOTrainer):
         return total, sum(int((inputs[f"{side}_labels"] != IGNORE).sum()) for side in sides)
 
 
-def trainer(section: OrpoObjective, run: Run) -> Trainer:
-    arguments = run.arguments(plainly(ORPOConfig), beta=section.beta)
+def trainer(section: OrpoObjective, run: TrainingRun) -> Trainer:
+    arguments = run.arguments(with_transformers_defaults(ORPOConfig), beta=section.beta)
     nothing = datasets.Dataset.from_dict({"prompt": []})  # what trl would tokenise
     pad = DPODataCollatorWithPadding(pad_token_id=run.pad_id)
     options = {"args": arguments, "train_dataset": nothing, "processing_class": run.tokenizer, "data_collator": pad}
-    made: Trainer = unchanged(lambda: Trainer(run.model, **options), run.model)
+    made: Trainer = make_keeping_dtypes(lambda: Trainer(run.model, **options), run.model)
     made.use_dpo_data_collator = True  # ours gives what its own does
     made.begin(run, lambda pairs: pad([_columns(pair) for pair in pairs]))
     return made

@@ -45,13 +45,6 @@ def generate(
     return records if rejected else (replace(record, rejected=None) for record in records)
 
 
-def count_problems(split: Split) -> int:
-    """How many different problems a split has, in any one language. Takes a second: it looks at all."""
-    _check(split, 0, tuple(LANGUAGES))
-    rng = random.Random(SOURCE)
-    return sum(1 for shape in SHAPES for _ in _solved(shape, shape.walk(rng), split))
-
-
 def split_of(shape: str, numbers: Iterable[int]) -> Split:
     """The split of a problem: the same in every language, and for the same numbers in another order."""
     return "train" if _checksum(shape, sorted(numbers)) % HELD_OUT_IN else "heldout"

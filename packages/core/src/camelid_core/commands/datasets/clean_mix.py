@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from camelid_core.commands.output import show
+from camelid_core.commands.output import print_rows
 from camelid_core.datasets.dataset import Dataset
 from camelid_core.datasets.sources import open_source, parse_sources
 from camelid_core.errors import UsageError
@@ -123,7 +123,7 @@ def _show_account(parts: list[dict[str, Any]], out: Path | None, new: str, as_js
     if not any(part["fixed"] for part in parts):
         for line in lines:
             del line["fixed"]
-    show(lines, False)
+    print_rows(lines, False)
     typer.echo(f"{sum(part['taken'] for part in parts):,} rows written to {out or new}")
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from camelid_core.commands.output import show_values
+from camelid_core.commands.output import print_values
 from camelid_core.datasets import library
 from camelid_core.datasets.dataset import Dataset
 from camelid_core.datasets.sources import open_source
@@ -100,7 +100,7 @@ def inspect(
         "stopped": stopped,
         "first": [row_of(record) for record in first],
     }
-    show_values(report, as_json)
+    print_values(report, as_json)
     if stopped:
         raise typer.Exit(1)
 

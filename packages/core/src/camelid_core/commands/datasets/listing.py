@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from camelid_core.commands.output import ProgressPrinter, show
+from camelid_core.commands.output import ProgressPrinter, print_rows
 from camelid_core.datasets.dataset import Dataset, Progress
 from camelid_core.datasets.sources import everything, open_source
 from camelid_core.errors import UsageError
@@ -46,9 +46,9 @@ def list_datasets(
     if as_chart:
         chart(found)
     elif as_json:
-        show([entry(item) for item in found], as_json=True)
+        print_rows([entry(item) for item in found], as_json=True)
     else:
-        show([fitted(item) for item in found], as_json=False)
+        print_rows([fitted(item) for item in found], as_json=False)
         _legend(found)
 
 
@@ -63,7 +63,7 @@ def show_dataset(
     part = split_named(split)
     members = [item for item in load_host().datasets if item.collection and item.collection == _collection(name)]
     if members and name not in load_host().datasets:
-        show([entry(item) for item in members], as_json=True) if as_json else chart(members)
+        print_rows([entry(item) for item in members], as_json=True) if as_json else chart(members)
         return
     dataset = open_source(name, load_host().datasets)
     first = [] if dataset.missing() else [record_json(item) for item in islice(dataset.load(part, rows), rows)]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from camelid_core.commands.output import show
+from camelid_core.commands.output import print_rows
 from camelid_core.datasets.dataset import Dataset, Split
 from camelid_core.datasets.sources import open_source, parse_sources
 from camelid_core.plugins import Host, load_host
@@ -40,7 +40,7 @@ def lints(as_json: Json = False) -> None:
         }
         for each in LINTS.values()
     ]
-    show(rows, as_json)
+    print_rows(rows, as_json)
 
 
 @app.command("stats")
@@ -94,7 +94,7 @@ def _tokens(records: Iterator[Record], encoder: Encoder, cutoff: int, rows: int,
     import numpy as np
 
     from camelid_core.token_cache import TokenCache
-    from camelid_core.token_cache.token_counts import counts
+    from camelid_core.token_cache.token_counts import count_encoded
 
     def step(done: int, total: int | None) -> None:
         meter(done, total or rows, "tokenised")
@@ -110,7 +110,7 @@ def _tokens(records: Iterator[Record], encoder: Encoder, cutoff: int, rows: int,
     examples = [
         {"row": int(row) + 1, "what": what} for what, mask in why.items() for row in np.flatnonzero(mask)[:_EXAMPLES]
     ]
-    found = counts(encoded, cutoff)
+    found = count_encoded(encoded, cutoff)
     unlabelled_rows = int(unlabelled.sum())
     found["dropped"] -= unlabelled_rows
     return {**found, "unlabelled": unlabelled_rows, "examples": examples}

@@ -16,7 +16,7 @@ from .cache import TokenCacheService
 from .collection import DatasetCollection
 from .dataset_entries import DatasetEntry
 from .fetch import FetchService
-from .lengths import TokenLengths, LengthService
+from .lengths import LengthService, TokenLengths
 from .lints import LintService
 from .mix import MixService
 

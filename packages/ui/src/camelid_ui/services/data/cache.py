@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from camelid_core.token_cache import Entry, TokenCache
+from camelid_core.token_cache import CacheEntry, TokenCache
 
 
 class TokenCacheService:
     """What was tokenised before, for every run on this machine."""
 
-    def all(self) -> list[Entry]:
+    def all(self) -> list[CacheEntry]:
         """The last used first."""
         return TokenCache().entries()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from camelid_core.datasets.sources import open_source
 from camelid_core.errors import UsageError
 
-from camelid_ui.services.background_work import BackgroundRunner, ReportProgress, BackgroundWork
+from camelid_ui.services.background_work import BackgroundRunner, BackgroundWork, ReportProgress
 
 from .collection import DatasetCollection
 from .dataset_entries import DatasetEntry

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from camelid_core.token_cache import Encoded, TokenCache
-from camelid_core.tokenization.encoder import Tokens
+from camelid_core.token_cache import EncodedDataset, TokenCache
+from camelid_core.tokenization.encoder import TokenArrays
 
-from camelid_ui.services.background_work import BackgroundRunner, ReportProgress, BackgroundWork
+from camelid_ui.services.background_work import BackgroundRunner, BackgroundWork, ReportProgress
 from camelid_ui.services.models import ModelService
 
 from .collection import DatasetCollection
@@ -60,7 +60,7 @@ class TokenLengths:
     exact: bool = False
 
     @classmethod
-    def of_sample(cls, tokens: Tokens, exact: bool = False) -> TokenLengths:
+    def of_sample(cls, tokens: TokenArrays, exact: bool = False) -> TokenLengths:
         import numpy as np
 
         so_far = np.concatenate([[0], np.cumsum(tokens.trained)])
@@ -72,7 +72,7 @@ class TokenLengths:
         return cls(np.diff(tokens.offsets), so_far[ends] - so_far[starts], within, exact)
 
     @classmethod
-    def of_all(cls, encoded: Encoded) -> TokenLengths:
+    def of_all(cls, encoded: EncodedDataset) -> TokenLengths:
         return cls(encoded.lengths, encoded.trained, encoded.trained_within, exact=True)
 
     @property

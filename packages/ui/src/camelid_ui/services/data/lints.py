@@ -17,7 +17,7 @@ from camelid_core.errors import UsageError
 from camelid_core.quality import CONTAMINATION, LINTS, Account, Lint, Stats, clean, evaluation_lint, stats
 from camelid_core.records import Record
 
-from camelid_ui.services.background_work import BackgroundRunner, ReportProgress, BackgroundWork
+from camelid_ui.services.background_work import BackgroundRunner, BackgroundWork, ReportProgress
 
 from .collection import DatasetCollection
 from .dataset_entries import DatasetEntry

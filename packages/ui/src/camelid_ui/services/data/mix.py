@@ -17,7 +17,7 @@ from camelid_core.errors import CamelidError
 from camelid_core.mixing import Mixture, counts, mix
 from camelid_core.quality import Account
 
-from camelid_ui.services.background_work import BackgroundRunner, ReportProgress, BackgroundWork
+from camelid_ui.services.background_work import BackgroundRunner, BackgroundWork, ReportProgress
 
 from .collection import DatasetCollection
 from .dataset_entries import DatasetEntry

@@ -17,7 +17,7 @@ from camelid_core.plugins import Host
 from camelid_train import recipe_checks
 from camelid_train.config import Recipe
 
-from camelid_ui.field_values import Invalid, command_line
+from camelid_ui.field_values import InvalidFields, command_line
 from camelid_ui.services.data import DataServices
 from camelid_ui.services.jobs import JobService
 from camelid_ui.services.models import ModelService
@@ -25,7 +25,7 @@ from camelid_ui.services.models import ModelService
 from . import selection
 from .estimate import Estimate, estimate
 from .run_comparison import RunComparison, differences
-from .runs import LossSummary, RunDetails, RunSummary, RunReports, loss_summary
+from .runs import LossSummary, RunDetails, RunReports, RunSummary, loss_summary
 
 TASK = "train"
 MOST_RUNS = 200
@@ -166,4 +166,4 @@ def _at(path: str, check: Callable[[], object]) -> None:
     try:
         check()
     except CamelidError as error:
-        raise Invalid(str(error), {path: str(error)}) from None
+        raise InvalidFields(str(error), {path: str(error)}) from None

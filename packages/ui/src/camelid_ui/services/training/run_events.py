@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .curves import Curves, CurvePoint, Points, smooth, thin
+from .curves import CurvePoint, Curves, Points, smooth, thin
 
 SERIES = {
     "train": {

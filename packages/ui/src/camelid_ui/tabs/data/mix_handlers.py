@@ -118,10 +118,10 @@ class _Handlers:
             parts = self.services.data.mixing.plan(made)
         except CamelidError as problem:
             return message(problem), "", off, off
-        sifted = made.deduplicate != "no" or bool(made.drop_tags or made.drop_lints)
+        filtered = made.deduplicate != "no" or bool(made.drop_tags or made.drop_lints)
         can = gr.update(interactive=not any(part.missing for part in parts))
         line = code(self.services.data.mixing.command(made), say("train.command"), say("copy"))
-        return view.shares(parts, sifted, say), line, can, can
+        return view.shares(parts, filtered, say), line, can, can
 
     def save(self, name: str, *values: Any, request: gr.Request) -> tuple[Any, ...]:
         say = translator_for(request)

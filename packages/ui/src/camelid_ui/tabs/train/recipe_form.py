@@ -13,8 +13,9 @@ import gradio as gr
 from camelid_core.errors import CamelidError
 from camelid_train.config import Recipe
 
+from camelid_ui.config_fields import config_fields
 from camelid_ui.config_form import ConfigForm
-from camelid_ui.field_values import Invalid, differing, config_fields
+from camelid_ui.field_values import InvalidFields, differing
 from camelid_ui.services import Services
 from camelid_ui.tabs import LATEST, PRIVATE
 from camelid_ui.tabs.components import message, panel, with_request
@@ -54,14 +55,14 @@ class RecipeForm:
                 recipe = form.config(values)
                 cards = _cards(services, recipe, say)
                 found = services.training.estimate(recipe, services.data)
-            except Invalid as problem:
-                now, marks = form.mark(problem, wrong)
+            except InvalidFields as problem:
+                now, marks = form.mark_errors(problem, wrong)
                 other = error(form.other_errors(problem))
                 return now, note(say("train.no_estimate")), gr.skip(), gr.skip(), other, _start(False), *cards, *marks
             except CamelidError as problem:
-                now, marks = form.mark(None, wrong)
+                now, marks = form.mark_errors(None, wrong)
                 return now, message(problem), gr.skip(), gr.skip(), "", _start(True), *cards, *marks
-            now, marks = form.mark(None, wrong)
+            now, marks = form.mark_errors(None, wrong)
             line = code(services.training.command(recipe, (name or "").strip()), say("train.command"), say("copy"))
             shown = view.estimate(found, services.jobs.count_running(), say)
             return now, shown, line, _differs(recipe, say), "", _start(True), *cards, *marks
@@ -69,12 +70,12 @@ class RecipeForm:
         def begin(wrong: list[str], name: str, *values: Any, request: gr.Request) -> tuple[Any, ...]:
             try:
                 job = services.training.start(form.config(values), (name or "").strip())
-            except Invalid as problem:
-                now, marks = form.mark(problem, wrong)
+            except InvalidFields as problem:
+                now, marks = form.mark_errors(problem, wrong)
                 return gr.skip(), error(str(problem)), now, *marks
             except CamelidError as problem:
-                return gr.skip(), message(problem), wrong, *form.mark(None)[1]
-            return str(job.id), "", [], *form.mark(None, wrong)[1]
+                return gr.skip(), message(problem), wrong, *form.mark_errors(None)[1]
+            return str(job.id), "", [], *form.mark_errors(None, wrong)[1]
 
         inputs = [self.wrong, self.name, *form.inputs]
         checked = [self.wrong, self.estimate, self.command, self.differs, self.said, self.start]
@@ -82,7 +83,7 @@ class RecipeForm:
         gr.on(changes, with_request(check), inputs, [*checked, *self.cards, *form.inputs],
               **LATEST)  # fmt: skip
         self.start.click(with_request(begin), inputs, [run, self.said, self.wrong, *form.inputs], **PRIVATE)
-        form.follow(**PRIVATE)
+        form.show_chosen_variant(**PRIVATE)
 
 
 def build_form(services: Services) -> RecipeForm:
@@ -92,7 +93,7 @@ def build_form(services: Services) -> RecipeForm:
             with gr.Column(scale=7, min_width=320):
                 cards = tuple(_card(form, name, keys) for name, keys in CARDS.items())
                 with gr.Row(elem_classes=["camelid-knobs", "camelid-three"]):
-                    form.place("train.epochs", "train.max_steps")
+                    form.add_fields("train.epochs", "train.max_steps")
                     name = gr.Textbox(label=t("train.name"), info=t("train.name_help"), elem_id="train-run-name",
                                       min_width=200, elem_classes="camelid-knob")  # fmt: skip
                 with gr.Row(elem_classes="camelid-actions"):
@@ -102,7 +103,7 @@ def build_form(services: Services) -> RecipeForm:
                 panel(t("train.estimate"), elem_classes="camelid-cardname")
                 estimate = panel(elem_id="train-estimate")
         differs = panel(elem_id="train-differs")
-        form.drawer(without=_NOT_HERE)
+        form.add_drawer(without=_NOT_HERE)
         command = panel(elem_id="train-command")
     return RecipeForm(column, form, cards, name, start, said, estimate, differs, command, gr.State([]))
 
@@ -119,13 +120,13 @@ def _choices(services: Services) -> dict[str, Callable[[], Sequence[Any]]]:
 def _card(form: ConfigForm[Recipe], name: str, keys: Sequence[str]) -> gr.HTML:
     """What is chosen, and behind a button the knobs to choose something else."""
     ident = f"train-card-{name}"
-    present = {knob.key for knob in config_fields(Recipe)}
+    present = {config_field.key for config_field in config_fields(Recipe)}
     with gr.Column(elem_id=ident, elem_classes="camelid-choose"):
         with gr.Row(elem_classes="camelid-chosen"):
             shown = panel(elem_id=f"{ident}-shown")
             change = gr.Button(t(f"train.change.{name}"), size="sm", elem_id=f"{ident}-change")
         with gr.Column(elem_classes="camelid-editor"):
-            form.place(*(key for key in keys if key in present))
+            form.add_fields(*(key for key in keys if key in present))
     change.click(None, None, None, js=f"() => camelid.toggle('{ident}')", api_visibility="private")
     return shown
 

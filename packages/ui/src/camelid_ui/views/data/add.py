@@ -7,7 +7,7 @@ from pathlib import Path
 from camelid_core.readers import Detection, Faults
 from camelid_core.records import Record
 
-from camelid_ui.services.data.add import ImportedDataset, FilePreview
+from camelid_ui.services.data.add import FilePreview, ImportedDataset
 from camelid_ui.text import Translator
 from camelid_ui.views import Cell, Line, cell, error, esc, facts, listing, note
 from camelid_ui.views.conversation import bubbles

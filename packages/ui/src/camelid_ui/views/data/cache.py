@@ -5,21 +5,21 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from camelid_core.token_cache import Entry
+from camelid_core.token_cache import CacheEntry
 
 from camelid_ui.text import Translator
 from camelid_ui.views import Line, cell, listing, note
 from camelid_ui.views.numbers import count, duration, size
 
 
-def line(entries: Sequence[Entry], say: Translator) -> str:
+def line(entries: Sequence[CacheEntry], say: Translator) -> str:
     """How much there is, in one line."""
     if not entries:
         return note(say("cache.empty"))
     return note(say("cache.line", size=size(sum(entry.bytes for entry in entries))))
 
 
-def table(entries: Sequence[Entry], say: Translator) -> str:
+def table(entries: Sequence[CacheEntry], say: Translator) -> str:
     if not entries:
         return note(say("cache.empty"))
     heads = [

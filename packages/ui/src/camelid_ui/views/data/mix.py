@@ -36,7 +36,7 @@ def _source(number: int, name: str, weight: float, cap: int | None, rows: int, s
     )
 
 
-def shares(parts: Sequence[MixturePart], sifted: bool, say: Translator) -> str:
+def shares(parts: Sequence[MixturePart], filtered: bool, say: Translator) -> str:
     """Rows and percent of each source, as a bar and as a table, before anything runs."""
     if not parts:
         return ""
@@ -57,7 +57,7 @@ def shares(parts: Sequence[MixturePart], sifted: bool, say: Translator) -> str:
         for number, part in enumerate(parts)
     ]
     heads = [say("mix.source"), say("mix.before"), say("mix.after"), say("mix.share")]
-    said = say("mix.total_sifted" if sifted else "mix.total", rows=count(total))
+    said = say("mix.total_filtered" if filtered else "mix.total", rows=count(total))
     missing = [part.name for part in parts if part.missing]
     absent = f'<div class="camelid-warn">{esc(say("mix.missing", names=", ".join(missing)))}</div>' if missing else ""
     return (
