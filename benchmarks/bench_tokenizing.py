@@ -157,7 +157,7 @@ def memory(rows: int, model: Path, workers: int) -> dict[str, Any]:
         for _ in range(min(rows, 20_000)):
             view[order.randrange(len(view))]
     figures = {"before": before, "tokenised": made, "and_20000_rows_read_at_random": _peak_megabytes()}
-    tokens = view.account.total_tokens
+    tokens = view.counts.total_tokens
     return {"rows": rows, "tokens": tokens, "megabytes_on_disk": round(on_disk / 1e6), "peak_megabytes": figures}
 
 

@@ -61,7 +61,7 @@ class Harness:
         if victim in ("worker", "both"):
             self._end_worker(job, worker)
         if victim in ("run", "both") and identity is not None:
-            identity.end()
+            identity.kill()
         if victim == "run":
             self.until(job_id, lambda: self.over(job_id))
             if self.store.get(job_id).state is not JobState.SUCCEEDED:
@@ -149,7 +149,7 @@ def _store(home: Path) -> JobStore:
 
 def _work(home: Path) -> None:
     with stop_on_signals(StopSignal()) as stop:
-        Worker(_store(home), lease_seconds=LEASE, beat_seconds=LEASE / 6).run_forever(stop)
+        Worker(_store(home), lease_seconds=LEASE, heartbeat_seconds=LEASE / 6).run_forever(stop)
 
 
 if __name__ == "__main__":

@@ -120,9 +120,9 @@ def _opened_late(page: Page) -> None:
 def _files(page: Page, eyes, rows: Path) -> None:
     """Conversations come from a file and go into one as they were."""
     listed = page.locator("#chat-history li")
-    with page.expect_file_chooser() as chooser:
+    with page.expect_file_chooser() as selectable:
         page.locator("#history-read").click()
-    chooser.value.set_files(str(rows))
+    selectable.value.set_files(str(rows))
     expect(listed).to_have_count(3)
     expect(page.locator("#history-said")).to_contain_text("Skipped, as they are no conversations: 1.")
     listed.locator(".open", has_text="Hello <b>you</b>?").click()

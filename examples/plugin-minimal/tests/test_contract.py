@@ -49,7 +49,7 @@ def test_camelid_finds_it():
     host = load_host()
     assert "camelid-minimal" in [plugin.name for plugin in host.plugins], "install it first: pip install -e ."
     assert host.check() == []
-    assert host.gives("camelid-minimal") == {
+    assert host.provided_by("camelid-minimal") == {
         "camelid_model_adapters": ["pythia"],
         "camelid_prompt_templates": ["question-answer"],
         "camelid_datasets": ["greetings"],

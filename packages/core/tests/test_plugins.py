@@ -79,7 +79,7 @@ def test_what_a_plugin_gives_is_there_under_its_name(install):
     host = load()
     assert host.problems == []
     assert host.templates.plugin_of("mine") == "camelid-mine"
-    assert host.gives("camelid-mine") == {"camelid_prompt_templates": ["mine"]}
+    assert host.provided_by("camelid-mine") == {"camelid_prompt_templates": ["mine"]}
     assert {plugin.name: plugin.version for plugin in host.plugins}["camelid-mine"] == "1.2"
 
 

@@ -1,4 +1,4 @@
-"""A conversation's history, retry, stop, and the facts about an answer."""
+"""A conversation's history, retry, stop, and the statistics of an answer."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ SHORT = Sampling(max_new_tokens=8)
 
 
 def test_speed_is_that_of_the_engine_however_late_its_events_are_read(tiny: LoadedModel) -> None:
-    growing, now = StreamingAnswer(tiny, 3, SHORT, plain=True), time.monotonic()
+    answer, now = StreamingAnswer(tiny, 3, SHORT, plain=True), time.monotonic()
     events = [TokenEvent(0, token, at=now + after) for token, after in ((5, 1), (6, 2), (7, 3))]
-    last = [growing.take(event) for event in (*events, TokenEvent(0, finish="length", at=now + 3))][-1]
+    last = [answer.take(event) for event in (*events, TokenEvent(0, finish="length", at=now + 3))][-1]
     assert last is not None
     assert last.stats is not None
     assert last.stats.tokens_per_second == pytest.approx(1.0)

@@ -146,7 +146,7 @@ def test_errands_that_never_end_hold_no_answer_up(talker: LoadedModel) -> None:
     stream = engine.stream([Request(prompts(1)[0], Sampling(max_new_tokens=50))])
     next(stream)
 
-    def prompt_logprobs() -> None:
+    def score() -> None:
         if engine._running_tickets() and len(during) < 500:
             engine._prompt_logprobs([5, 6, 7], None, 0)
             during.append(1)

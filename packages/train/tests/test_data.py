@@ -46,7 +46,7 @@ class Box:
 
 
 def texts(examples) -> list[str]:
-    return [ENCODER.text_of(example.input_ids).split("\n")[1].removesuffix("<|im_end|>") for example in examples]
+    return [ENCODER.decode(example.input_ids).split("\n")[1].removesuffix("<|im_end|>") for example in examples]
 
 
 def section(*sources: str, **fields) -> DataSection:

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 DONE, CUT = AnswerStats(5, 20.0, 0.5, "stop", 7), AnswerStats(5, 20.0, 0.5, "length", 7)
 SAID = st.text("ab é\n<", max_size=6)
-DEEDS = ("ask", "again", "edit", "reword", "undo", "redo", "flip", "branch", "rate", "prefer")
-STEPS = st.lists(st.tuples(st.sampled_from(DEEDS), st.integers(0, 9), SAID), max_size=14)
+CHAT_ACTIONS = ("ask", "again", "edit", "reword", "undo", "redo", "flip", "branch", "rate", "prefer")
+STEPS = st.lists(st.tuples(st.sampled_from(CHAT_ACTIONS), st.integers(0, 9), SAID), max_size=14)
 
 
 def said(talk):

@@ -63,7 +63,7 @@ def test_every_knob_says_what_it_is(cls):
 
 @pytest.mark.parametrize("cls", REQUIRED)
 def test_nothing_is_left_out(cls):
-    """Every leaf of the configuration is a knob, except those with one possible value."""
+    """Every leaf of the configuration is a field of the form, except those with one possible value."""
     shown = {config_field.path for config_field in config_fields(cls)}
     hidden = set(flat(cls.model_validate(REQUIRED[cls]))) - shown
     assert hidden <= {"method.type", "objective.type", "launch.processes", "launch.nodes"}
@@ -118,7 +118,7 @@ def test_a_section_of_two_forms_is_a_choice_and_its_fields():
     found = {config_field.path: config_field for config_field in config_fields(Choice)}
     assert found["method.type"].choices == ("small", "large")
     assert found["method.size"].variants == {"small"}
-    assert found["fast"].kind == "flag"
+    assert found["fast"].kind == "boolean"
     built = build(Choice, {"method.type": "large", "method.size": 3, "method.weight": "2.5"})
     assert built.method == Large(weight=2.5)
 

@@ -1,4 +1,4 @@
-"""Forms: one widget per knob, and errors at the widget they belong to."""
+"""Forms: one widget per field, and errors at the widget they belong to."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def test_camelid_finds_it_and_it_is_sound():
     host = load_host()
     assert "camelid-alpaca-cot" in [plugin.name for plugin in host.plugins], "install it: pip install -e ."
     assert [problem for problem in host.problems if problem.plugin == "camelid-alpaca-cot"] == []
-    given = host.gives("camelid-alpaca-cot")
+    given = host.provided_by("camelid-alpaca-cot")
     assert set(given) == {"camelid_datasets", "camelid_readers"}
     assert {row.name for row in table().rows} <= set(given["camelid_datasets"])
 

@@ -72,8 +72,8 @@ def test_a_link_may_lead_to_a_file_of_any_name(copied: Path) -> None:
     blob = copied.rename(copied.with_name("5feceb66"))
     copied.symlink_to(blob)
     assert resolve_model(str(copied), load_host()).base == copied
-    assert serve._anchored(f"a={copied}") == f"a={copied}"
-    assert serve._anchored(str(copied)) == f"copy.gguf={copied}"
+    assert serve._with_absolute_paths(f"a={copied}") == f"a={copied}"
+    assert serve._with_absolute_paths(str(copied)) == f"copy.gguf={copied}"
 
 
 def test_several_files_must_be_named(copied: Path) -> None:

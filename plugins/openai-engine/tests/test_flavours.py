@@ -65,7 +65,7 @@ def test_vllm(reference: Any) -> None:
 
 
 def test_sglang(reference: Any, tiny: Any) -> None:
-    text = tiny.encoder.text_of([70])
+    text = tiny.encoder.decode([70])
     logprobs = {"tokens": ["?"], "token_logprobs": [-0.5], "top_logprobs": [{text: -0.5, "no such token at all": -2.0}]}
     stream = sse(choice("", token_ids=[]), choice(text, "stop", token_ids=[70], logprobs=logprobs))
     _, body, events, _ = ask(reference, "sglang", stream, Request([1, 2], SAMPLING, None, frozenset({9}), 2))

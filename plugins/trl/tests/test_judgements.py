@@ -8,7 +8,7 @@ from camelid_core.plugins import load_host
 from camelid_core.testing import tiny_tokenizer
 from camelid_core.tokenization.encoder import Encoder
 from camelid_train.config import DataSection
-from camelid_trl.preference_data import PAIRS, VERDICTS, prepare
+from camelid_trl.preference_data import PAIRS, LABELLED, prepare
 
 
 def test_journals_are_prepared_for_dpo_and_kto(home):
@@ -22,9 +22,9 @@ def test_journals_are_prepared_for_dpo_and_kto(home):
     def made(kind, name):
         return prepare(kind, DataSection(sources=[name], eval_rows=0), encoder, load_host()).train
 
-    assert [row.good for row in made(VERDICTS, "chat-ratings")] == [True, False]
+    assert [row.good for row in made(LABELLED, "chat-ratings")] == [True, False]
     (pair,) = made(PAIRS, "chat-preferences")
     assert "Hello?" in encoder.tokenizer.decode(pair.prompt_ids)
     assert "Hi." in encoder.tokenizer.decode(pair.answer_ids)
     assert "No." in encoder.tokenizer.decode(pair.rejected_ids)
-    assert [row.good for row in made(VERDICTS, "chat-preferences")] == [True, False]
+    assert [row.good for row in made(LABELLED, "chat-preferences")] == [True, False]

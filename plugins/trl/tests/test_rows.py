@@ -12,7 +12,7 @@ from camelid_core.records import Message
 from camelid_core.testing import tiny_tokenizer, write_jsonl
 from camelid_core.tokenization.encoder import IGNORE, Encoder
 from camelid_train.config import DataSection
-from camelid_trl.preference_data import PAIRS, TASKS, VERDICTS, prepare
+from camelid_trl.preference_data import PAIRS, PROMPTS, LABELLED, prepare
 from camelid_trl.preference_rows import last_answer
 from hypothesis import given
 from hypothesis import strategies as st
@@ -83,7 +83,7 @@ def test_the_cut_off_takes_the_ends_of_answers_and_rows_without_a_beginning_of_o
 def test_a_pair_gives_two_verdicts_and_a_label_one(prepared):
     labelled = [{"prompt": "q", "completion": word, "label": label} for word, label in (("x", False), ("y", True))]
     (pair,) = prepared(PAIRS, [PAIR]).train
-    made = prepared(VERDICTS, [PAIR, *labelled])
+    made = prepared(LABELLED, [PAIR, *labelled])
     rows = made.train
     assert [row.good for row in rows] == [True, False, False, True]
     assert [rows[0].answer_ids, rows[1].answer_ids] == [pair.answer_ids, pair.rejected_ids]
@@ -92,7 +92,7 @@ def test_a_pair_gives_two_verdicts_and_a_label_one(prepared):
 
 
 def test_a_task_knows_the_answer_it_is_measured_by(prepared):
-    (task,) = prepared(TASKS, [{"prompt": "1 + 1?", "completion": "The answer is 2."}]).train
+    (task,) = prepared(PROMPTS, [{"prompt": "1 + 1?", "completion": "The answer is 2."}]).train
     assert task.reference == "The answer is 2."
 
 
@@ -100,7 +100,7 @@ def test_a_task_knows_the_answer_it_is_measured_by(prepared):
     ("kind", "row", "sentence"),
     [
         (PAIRS, {"prompt": "q", "completion": "a"}, "row 1 of 'rows' has one answer, where two are compared"),
-        (VERDICTS, {"prompt": "q", "completion": "a"}, "row 1 of 'rows' says of no answer whether it is good"),
+        (LABELLED, {"prompt": "q", "completion": "a"}, "row 1 of 'rows' says of no answer whether it is good"),
     ],
 )
 def test_rows_without_what_is_needed_are_named(prepared, kind, row, sentence):

@@ -133,7 +133,7 @@ class Host:
     def hooks(self) -> list[str]:
         return sorted(name for name in vars(self._manager.hook) if name.startswith("camelid_") and self._spec(name))
 
-    def gives(self, plugin: str) -> dict[str, list[str]]:
+    def provided_by(self, plugin: str) -> dict[str, list[str]]:
         """What a plugin gives: hook → names."""
         given = {}
         for hook in self.hooks():

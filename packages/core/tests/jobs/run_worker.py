@@ -12,4 +12,4 @@ store = JobStore(Path(sys.argv[1]) / "jobs.sqlite3", backoff=(0.2, 0.2, 0.2))
 lease = float(sys.argv[2])
 executor = LocalExecutor("ticking")
 with stop_on_signals(StopSignal()) as stop:
-    Worker(store, lambda job: executor, lease_seconds=lease, beat_seconds=lease / 6).run_forever(stop)
+    Worker(store, lambda job: executor, lease_seconds=lease, heartbeat_seconds=lease / 6).run_forever(stop)

@@ -122,7 +122,7 @@ def test_a_command_that_was_killed_is_retried_as_its_help_says(store, installed,
         pass
     process.kill()
     process.communicate()
-    ProcessIdentity.read(attempt_directory(home, 1, 1)).end()  # as when the machine went down
+    ProcessIdentity.read(attempt_directory(home, 1, 1)).kill()  # as when the machine went down
     run_out(store.get(1))
     asleep(lambda: None)
     assert "lost" in camelid("jobs", "list")

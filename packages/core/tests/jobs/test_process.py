@@ -34,26 +34,26 @@ def test_never_signalled(who, tmp_path):
     """Were one of these killed, this test run would be over."""
     identity = ProcessIdentity.of(pid, "no such mark")
     identity.write(tmp_path)
-    LocalExecutor().clear(tmp_path)
+    LocalExecutor().kill_leftovers(tmp_path)
 
 
 @pytest.mark.parametrize("change", [{"started": "1"}, {"boot": "an earlier one"}, {"started": ""}])
 def test_a_recycled_pid_is_a_stranger(stranger, tmp_path, change):
     replace(ProcessIdentity.of(stranger.pid, "no such mark"), **change).write(tmp_path)
-    LocalExecutor().clear(tmp_path)
+    LocalExecutor().kill_leftovers(tmp_path)
     assert stranger.poll() is None
 
 
 @pytest.mark.parametrize("record", ["", "[]", "{}", '{"pid": "1", "started": "", "boot": "", "mark": ""}'])
 def test_a_broken_record_kills_nobody(tmp_path, record):
     (tmp_path / "process.json").write_text(record)
-    LocalExecutor().clear(tmp_path)
+    LocalExecutor().kill_leftovers(tmp_path)
 
 
 def test_an_exact_match_is_ended(stranger, tmp_path):
     ProcessIdentity.of(stranger.pid, "no such mark").write(tmp_path)
     assert json.loads((tmp_path / "process.json").read_text()) == asdict(ProcessIdentity.read(tmp_path))
-    LocalExecutor().clear(tmp_path)
+    LocalExecutor().kill_leftovers(tmp_path)
     assert stranger.wait(60) == -9
 
 
@@ -62,7 +62,7 @@ def test_who_left_the_group_is_known_by_the_mark(until):
         ["sleep", "60"], start_new_session=True, env={"PATH": os.environ["PATH"], ATTEMPT_VARIABLE: "m" * 32}
     )
     until(lambda: psutil.Process(stray.pid).environ().get(ATTEMPT_VARIABLE))  # it can be seen a moment after it began
-    ProcessIdentity(0, "", "", "m" * 32).end()
+    ProcessIdentity(0, "", "", "m" * 32).kill()
     assert stray.wait(60) == -9
 
 

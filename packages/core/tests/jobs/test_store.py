@@ -72,17 +72,17 @@ def test_priority_then_age(store):
 
 
 def test_held_jobs_go_to_who_asks_for_them(store, clock):
-    job = store.submit("tick", {}, hold=10)
+    job = store.submit("tick", {}, hold_seconds=10)
     assert store.claim("other", 30) is None
     assert store.claim("here", 30, only=job.id).owner == "here"
     assert store.claim("here", 30, only=job.id) is None
-    store.submit("tick", {}, hold=10)
+    store.submit("tick", {}, hold_seconds=10)
     clock.time += 11
     assert store.claim("other", 30).id == 2
 
 
 def test_a_reboot_forgets_waits(store, clock):
-    store.submit("tick", {}, hold=10)
+    store.submit("tick", {}, hold_seconds=10)
     clock.time, clock.started = 5.0, "boot 2"
     assert store.claim("w", 30).id == 1
 
@@ -96,7 +96,7 @@ def test_every_state_is_reached_and_every_move_is_allowed(store, clock):
         JobState.FAILED: lambda job: store.finish(store.start(store.claim("w", 30)), JobState.FAILED, error="No."),
         JobState.PAUSED: lambda job: store.finish(store.start(store.claim("w", 30)), JobState.PAUSED),
         JobState.CANCELLED: lambda job: store.request(job.id, "cancel"),
-        JobState.LOST: lambda job: store.lose(store.start(store.claim("w", 30))),
+        JobState.LOST: lambda job: store.mark_lost(store.start(store.claim("w", 30))),
     }
     assert set(ways) == set(JobState) == set(TRANSITIONS)
     for state, way in ways.items():
@@ -147,7 +147,7 @@ def test_stale_attempts_change_nothing(store, clock):
         lambda: store.finish(old, JobState.FAILED),
         lambda: store.publish(old, lambda: placed.append(1), {}),
         lambda: store.release(old),
-        lambda: store.lose(old),
+        lambda: store.mark_lost(old),
     ]
     for attempt in attempts:
         with pytest.raises(StaleAttempt):
@@ -200,14 +200,14 @@ def test_cancel_reaches_a_job_whose_worker_died(store, clock):
 def test_a_person_need_not_wait_for_what_a_dead_worker_held(store, clock):
     store.submit("tick", {})
     store.start(store.claim("w", 30))
-    assert not store.overdue()
+    assert not store.has_expired_lease()
     clock.time += 31
-    assert store.overdue()
+    assert store.has_expired_lease()
     store.sweep_lost()
-    assert not store.overdue()
+    assert not store.has_expired_lease()
     again = store.retry(1)
     assert (again.state, again.retries, again.error) == (JobState.QUEUED, 0, "")
-    store.lose(store.claim("w", 30))
+    store.mark_lost(store.claim("w", 30))
     cancelled = store.request(1, "cancel")
     assert (cancelled.state, cancelled.error) == (JobState.CANCELLED, "Cancelled; its worker had died.")
 

@@ -47,9 +47,9 @@ class Table(RuleBasedStateMachine):
     def teardown(self) -> None:
         self.directory.cleanup()
 
-    @rule(key=st.sampled_from([None, "a", "b"]), hold=st.sampled_from([0.0, 10.0]))
+    @rule(key=st.sampled_from([None, "a", "b"]), hold_seconds=st.sampled_from([0.0, 10.0]))
     def submit(self, key: str | None, hold: float) -> None:
-        job = self.store.submit("tick", {}, key=key, hold=hold)
+        job = self.store.submit("tick", {}, key=key, hold_seconds=hold)
         if job.id not in self.accepted:
             self.accepted.append(job.id)
 
@@ -71,7 +71,7 @@ class Table(RuleBasedStateMachine):
             "fail": lambda: self.store.finish(job, JobState.FAILED),
             "pause": lambda: self.store.finish(job, JobState.PAUSED),
             "release": lambda: self.store.release(job),
-            "lose": lambda: self.store.lose(job),
+            "mark_lost": lambda: self.store.mark_lost(job),
             "publish": lambda: self.store.publish(job, lambda: self.place(job), {}),
         }
         newest = max(old.epoch for old in self.attempts if old.id == job.id)

@@ -37,7 +37,7 @@ def test_the_prompt_is_a_prefix_of_the_conversation_up_to_the_answer(template, m
     if not template.lead:
         begins = [n for n, segment in enumerate(whole) if segment.trained and not (n and whole[n - 1].trained)]
     else:
-        begins = [n for n, segment in enumerate(whole) if segment.cut]
+        begins = [n for n, segment in enumerate(whole) if segment.token_boundary]
     assert text_of(whole[: begins[-1]]) == prompt
 
 
@@ -66,7 +66,7 @@ def test_segments_are_never_empty_and_neighbours_always_differ(template, message
     messages = fitting(template, messages)
     for segments in (template.render(messages), template.prompt(messages[:-1])):
         assert all(segment.text for segment in segments)
-        kinds = [(segment.trained, segment.control, segment.cut) for segment in segments]
+        kinds = [(segment.trained, segment.control, segment.token_boundary) for segment in segments]
         assert all(one != other for one, other in pairwise(kinds))
 
 

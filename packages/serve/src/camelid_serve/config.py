@@ -61,7 +61,7 @@ class _GenerationConfig(Config):
         """Where the result goes."""
         return self.output
 
-    def _anchored(self, *fields: str) -> Self:
+    def _with_absolute_paths(self, *fields: str) -> Self:
         """With relative paths made absolute: a job runs in another directory than the one it is typed in."""
         return self.model_copy(
             update={field: absolute_if_path(getattr(self, field)) for field in ("model", "output", *fields)}
@@ -85,8 +85,8 @@ class PredictConfig(_GenerationConfig):
     base: bool = False
     """Answer with the base model, with the adapter switched off."""
 
-    def anchored(self) -> Self:
-        anchored = self._anchored("input")
+    def with_absolute_paths(self) -> Self:
+        anchored = self._with_absolute_paths("input")
         return anchored.model_copy(update={"also": [absolute_if_path(name) for name in self.also]})
 
 
@@ -101,5 +101,5 @@ class EvaluateConfig(_GenerationConfig):
     base: bool = False
     """Score the base model too, with the adapter switched off, as a baseline."""
 
-    def anchored(self) -> Self:
-        return self._anchored("data")
+    def with_absolute_paths(self) -> Self:
+        return self._with_absolute_paths("data")

@@ -1,7 +1,7 @@
-"""A name → everything that answers under it: engine, template, tokenizer, and how they fit.
+"""A model's name → a loaded model: engine, prompt template and tokenizer, and whether they fit.
 
-Knows how models are found and which tokens end an answer. Knows nothing of pages, files or jobs.
-Imports torch only when an engine is opened.
+Knows how models are resolved, loaded and unloaded, and which tokens end an answer. Knows nothing of pages, files or
+jobs. Imports torch only when an engine loads its weights.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from camelid_core.tokenization.encoder import Encoder
 
 from .config import DEFAULT_ENGINE, EngineConfig
 from .engine import CannotShare, Engine, PromptTooLong, Report, Sampling
-from .engine_pool import Engines
+from .engine_pool import EnginePool
 from .engine_spec import ChosenEngine, parse_engine_spec
 
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model ready to answer. `stops` are token ids, `stop_texts` texts that end an answer;
-    `adapter` is None for a bare base; `sampling` is what the model's makers recommend."""
+    """A model ready to generate. `stops` are the token ids and `stop_texts` the texts that end an answer;
+    `adapter` is its name on the engine, None for a bare base model; `sampling` is what the model's makers recommend."""
 
     engine: Engine
     encoder: Encoder
@@ -45,7 +45,7 @@ class LoadedModel:
     sampling: Sampling
 
     def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
-        """Ids to answer from.
+        """Token ids of a conversation, ending with the generation prompt.
 
         Raises:
             TemplateError: a conversation the template has no form for.
@@ -58,7 +58,7 @@ class LoadedModel:
         return ids
 
     def check_length(self, characters: int) -> None:
-        """Refuse a text that cannot fit whatever its tokens are: to encode a megabyte takes half a gigabyte.
+        """Refuse a text that is too long however it is tokenised: to encode a megabyte takes half a gigabyte.
 
         Raises:
             ModelError: longer than the model takes.
@@ -69,12 +69,12 @@ class LoadedModel:
 
     @cached_property
     def _longest_token(self) -> int:
-        """Characters that a token stands for at most."""
+        """Length of the longest token in characters."""
         return max(map(len, self.encoder.tokenizer.get_vocab()))
 
     @cached_property
     def vocabulary(self) -> int:
-        """How many tokens a prompt may be made of."""
+        """Vocabulary size: ids of prompts are below it."""
         size = len(self.encoder.tokenizer)
         return min(size, int(self.reference.config.get("vocab_size") or size))
 
@@ -83,15 +83,15 @@ class LoadedModel:
         return str(tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
     def with_template(self, template: PromptTemplate) -> LoadedModel:
-        """The same resident model under another template."""
+        """The same loaded model under another template."""
         if template.name == self.template.name:
             return self
         encoder = Encoder(self.encoder.tokenizer, template)
-        stops, texts = _ends(self.reference, encoder)
+        stops, texts = _stops(self.reference, encoder)
         return replace(self, encoder=encoder, template=encoder.template, stops=stops, stop_texts=texts)
 
     def contract(self) -> TemplateContract:
-        """The template in force; `overrides` names the model's own where a person chose another."""
+        """Contract of the template in use; its `overrides` names the model's own where a person chose another."""
         own = self.reference.template
         overrides = own if own and own != self.template.name else ""
         return make_contract(self.template, self.encoder.tokenizer, overrides)
@@ -101,7 +101,7 @@ class LoadedModel:
 
 
 def load_model(
-    name: str, host: Host, how: EngineConfig = DEFAULT_ENGINE, report: Report = lambda text: None
+    name: str, host: Host, config: EngineConfig = DEFAULT_ENGINE, report: Report = lambda text: None
 ) -> LoadedModel:
     """Load model or artefact `name`.
 
@@ -110,67 +110,69 @@ def load_model(
         ModelError: it cannot be loaded, or is not here yet.
         ArtefactError: its template or tokenizer is not what it was trained with.
     """
-    return load_resolved_model(resolve_model(name, host), host, how, report)
+    return load_resolved_model(resolve_model(name, host), host, config, report)
 
 
 def load_resolved_model(
-    reference: Reference, host: Host, how: EngineConfig, report: Report = lambda text: None
+    reference: Reference, host: Host, config: EngineConfig, report: Report = lambda text: None
 ) -> LoadedModel:
-    """The same for a model that was found already, and perhaps had its positions stretched."""
-    residents = LoadedModels()
+    """The same for a resolved model, which may have RoPE scaling applied."""
+    models = LoadedModels()
     try:
-        residents.take({"": reference}, host, how, report)
+        models.load_resolved({"": reference}, host, config, report)
     except BaseException:
-        residents.close()
+        models.close()
         raise
-    return residents.models[""]
+    return models.models[""]
 
 
 class LoadedModels:
-    """Models under labels of their own, those with one base on one engine. They come and go while others answer."""
+    """Loaded models by label; those of one base share an engine. They are loaded and unloaded while others answer."""
 
     def __init__(self) -> None:
         self.models: dict[str, LoadedModel] = {}
-        self._how = DEFAULT_ENGINE
-        self._engines = Engines()
+        self._config = DEFAULT_ENGINE
+        self._engines = EnginePool()
 
     def load(
         self,
         names: Mapping[str, str],
         host: Host,
-        how: EngineConfig = DEFAULT_ENGINE,
+        config: EngineConfig = DEFAULT_ENGINE,
         report: Report = lambda text: None,
     ) -> None:
-        """Make these resident and no others. What is here and still wanted as it is stays.
+        """Load these models and unload all others. Those that are loaded and unchanged stay.
 
         Raises:
             UnknownName, ModelError, ArtefactError: as `load_model` does; nothing stays loaded then.
         """
         try:
-            self.models = {}  # from now on nothing is answered by what may go
+            self.models = {}  # from now on nothing is answered by what may be unloaded
             references = {label: resolve_model(name, host) for label, name in names.items()}
-            self.take(references, host, how, report)
+            self.load_resolved(references, host, config, report)
         except BaseException:
             self.close()
             raise
 
-    def take(self, references: Mapping[str, Reference], host: Host, how: EngineConfig, report: Report) -> None:
-        """The same for models that were found already."""
-        template, how = how.template, how.model_copy(update={"template": ""})  # no engine knows of templates
-        if how != self._how:
+    def load_resolved(
+        self, references: Mapping[str, Reference], host: Host, config: EngineConfig, report: Report
+    ) -> None:
+        """The same for resolved models."""
+        template, config = config.template, config.model_copy(update={"template": ""})  # no engine knows of templates
+        if config != self._config:
             self._engines.close()
-            self._engines, self._how = Engines(how.dtype, how.slots), how
-        kinds = {label: _kind(how.engine, reference, host) for label, reference in references.items()}
+            self._engines, self._config = EnginePool(config.dtype, config.slots), config
+        engines = {label: _choose_engine(config.engine, reference, host) for label, reference in references.items()}
         report("Reading the tokenizer")
-        encoders = {label: encoder_of(reference, host, template) for label, reference in references.items()}
-        self._engines.keep_for(references.values())  # the memory of the others is needed for what comes
-        ready = {}
-        # adapters first: some engines take none later
+        encoders = {label: load_encoder(reference, host, template) for label, reference in references.items()}
+        self._engines.keep_for(references.values())  # the others' memory is needed for what is loaded next
+        models = {}
+        # adapters first: some engines cannot load one later
         for label, reference in sorted(references.items(), key=lambda item: item[1].peft is None):
-            placed = self._engines.place(reference, kinds[label], report)
-            ready[label] = _assembled(reference, encoders[label], *placed)
-        self.models = {label: ready[label] for label in references}
-        self._free()
+            placement = self._engines.place(reference, engines[label], report)
+            models[label] = _loaded(reference, encoders[label], *placement)
+        self.models = {label: models[label] for label in references}
+        self._close_unused()
 
     def add(
         self,
@@ -181,50 +183,50 @@ class LoadedModels:
         share: bool = False,
         report: Report = lambda text: None,
     ) -> None:
-        """Make one more resident. It has an engine of its own if none has its base, unless it must `share` one.
+        """Load one more. It gets an engine of its own if none has its base model, unless it must `share` one.
 
         Raises:
             UsageError: the label is taken.
-            UnknownName, ModelError, ArtefactError: as `load_model` does; all is as it was then.
+            UnknownName, ModelError, ArtefactError: as `load_model` does; nothing has changed then.
         """
         if label in self.models:
             raise UsageError(f"a model is loaded as {label!r} already; choose another label.")
         reference = resolve_model(name, host)
-        kind, encoder = _kind(self._how.engine, reference, host), encoder_of(reference, host, template)
+        engine, encoder = _choose_engine(self._config.engine, reference, host), load_encoder(reference, host, template)
         try:
-            placed = self._engines.place(reference, kind, report, share)
-            self.models = {**self.models, label: _assembled(reference, encoder, *placed)}
+            placement = self._engines.place(reference, engine, report, share)
+            self.models = {**self.models, label: _loaded(reference, encoder, *placement)}
         finally:
-            self._free()
+            self._close_unused()
 
     def remove(self, label: str, share: bool = False) -> None:
-        """Let go of one. An engine that nobody needs any more goes at once, whatever it is answering, unless the model
-        must `share` it with one that stays; on one that stays answers under way end first.
+        """Unload one. An engine without models is closed at once, whatever it is answering, unless the model must
+        `share` it with one that stays; on an engine that stays, running requests end first.
 
         Raises:
-            UnknownName: there is none of that label.
-            CannotShare: it must share its engine, and no other model is on it.
+            UnknownName: no model has that label.
+            CannotShare: it must share its engine, and no other model uses it.
         """
         if label not in self.models:
             raise UnknownName("model", label, self.models)
-        left = {other: each for other, each in self.models.items() if other != label}
-        if share and all(each.engine is not self.models[label].engine for each in left.values()):
+        remaining = {other: each for other, each in self.models.items() if other != label}
+        if share and all(each.engine is not self.models[label].engine for each in remaining.values()):
             raise CannotShare(f"{label!r} is all that is served of its base, which would go with it.")
-        self.models = left
-        self._free()
+        self.models = remaining
+        self._close_unused()
 
     def close(self) -> None:
         self.models = {}
         self._engines.close()
 
-    def _free(self) -> None:
+    def _close_unused(self) -> None:
         self._engines.keep({(each.engine, each.adapter) for each in self.models.values()})
 
 
-def _kind(name: str, reference: Reference, host: Host) -> ChosenEngine:
-    """The engine of that name; for a GGUF file one that runs those."""
+def _choose_engine(spec: str, reference: Reference, host: Host) -> ChosenEngine:
+    """The engine of that spec; for a GGUF file one that runs those."""
     kinds = host.registry("camelid_engines")
-    chosen = parse_engine_spec(kinds, name)
+    chosen = parse_engine_spec(kinds, spec)
     if chosen.kind.gguf or not is_gguf(reference.base):
         return chosen
     for kind in kinds:
@@ -235,8 +237,8 @@ def _kind(name: str, reference: Reference, host: Host) -> ChosenEngine:
     )
 
 
-def encoder_of(reference: Reference, host: Host, template: str) -> Encoder:
-    """How its prompts are made: its tokenizer under `template`, or under its own for none.
+def load_encoder(reference: Reference, host: Host, template: str) -> Encoder:
+    """Its tokenizer under `template`; an empty one takes its own.
 
     Raises:
         ModelError: no template is known for it.
@@ -247,12 +249,12 @@ def encoder_of(reference: Reference, host: Host, template: str) -> Encoder:
             f"no template is known for {reference.name!r}; choose one: {', '.join(host.templates.names())}."
         )
     encoder = Encoder(load_tokenizer(reference), host.templates[template or reference.template])
-    _check(reference, encoder)
+    _check_template(reference, encoder)
     return encoder
 
 
-def _assembled(reference: Reference, encoder: Encoder, engine: Engine, adapter: str | None) -> LoadedModel:
-    stops, texts = _ends(reference, encoder)
+def _loaded(reference: Reference, encoder: Encoder, engine: Engine, adapter: str | None) -> LoadedModel:
+    stops, texts = _stops(reference, encoder)
     return LoadedModel(
         engine=engine,
         encoder=encoder,
@@ -261,40 +263,40 @@ def _assembled(reference: Reference, encoder: Encoder, engine: Engine, adapter: 
         adapter=adapter,
         stops=stops,
         stop_texts=texts,
-        sampling=recommended(reference),
+        sampling=recommended_sampling(reference),
     )
 
 
-def _check(reference: Reference, encoder: Encoder) -> None:
+def _check_template(reference: Reference, encoder: Encoder) -> None:
     contract = reference.manifest.template if reference.manifest else None
     if contract is not None and contract.name == encoder.template.name:
         check_contract(contract, encoder.template, encoder.tokenizer)
 
 
-def _ends(reference: Reference, encoder: Encoder) -> tuple[frozenset[int], tuple[str, ...]]:
-    """Token ids that end an answer: the model's, the tokenizer's and the template's; and the template's other stops."""
+def _stops(reference: Reference, encoder: Encoder) -> tuple[frozenset[int], tuple[str, ...]]:
+    """Token ids that end an answer: of the model, the tokenizer and the template; and the template's stop texts."""
     tokenizer = encoder.tokenizer
-    sources = (_values(reference.base / "generation_config.json"), reference.config)
-    given = [each.get("eos_token_id") for each in sources]
-    ids = {tokenizer.eos_token_id, *(token for each in given for token in (each if isinstance(each, list) else [each]))}
+    configs = (_read_json(reference.base / "generation_config.json"), reference.config)
+    eos = [config.get("eos_token_id") for config in configs]
+    ids = {tokenizer.eos_token_id, *(token for each in eos for token in (each if isinstance(each, list) else [each]))}
     special = {token.content: number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
     ids |= {special[stop] for stop in encoder.template.stops if stop in special}
     texts = tuple(stop for stop in encoder.template.stops if stop not in special)
     return frozenset(token for token in ids if isinstance(token, int)), texts
 
 
-def recommended(reference: Reference) -> Sampling:
-    """What `generation_config.json` asks for; greedy where it does not sample."""
-    given = _values(reference.base / "generation_config.json")
-    if not given.get("do_sample"):
+def recommended_sampling(reference: Reference) -> Sampling:
+    """The sampling of `generation_config.json`; greedy where it does not sample."""
+    config = _read_json(reference.base / "generation_config.json")
+    if not config.get("do_sample"):
         return Sampling()
     keys = ("temperature", "top_p", "top_k", "repetition_penalty", "no_repeat_ngram_size")
     return Sampling.model_validate(
-        {"temperature": 1.0} | {key: given[key] for key in keys if given.get(key) is not None}
+        {"temperature": 1.0} | {key: config[key] for key in keys if config.get(key) is not None}
     )
 
 
-def _values(path: Path) -> dict[str, Any]:
+def _read_json(path: Path) -> dict[str, Any]:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -208,9 +208,9 @@ class Recipe(Config):
             return validate(Recipe, values, "the overrides")
         return super().with_overrides(overrides)
 
-    def anchored(self) -> Recipe:
+    def with_absolute_paths(self) -> Recipe:
         """With relative paths made absolute: a job runs in another directory than the one it is typed in."""
-        data = {"sources": [_anchored(text) for text in self.data.sources]}
+        data = {"sources": [_with_absolute_paths(text) for text in self.data.sources]}
         return self.model_copy(
             update={
                 "model": self.model.model_copy(update={"name": absolute_if_path(self.model.name)}),
@@ -220,7 +220,7 @@ class Recipe(Config):
         )
 
 
-def _anchored(source: str) -> str:
+def _with_absolute_paths(source: str) -> str:
     """One source or several joined with a plus, each with its weight."""
     whole = Source.parse(source)
     texts = source.split("+") if "+" in source and not is_existing_path(whole.name) else [source]
@@ -267,7 +267,7 @@ class MergeConfig(Config):
         plain = re.sub(r"[^A-Za-z0-9._-]+|\.{2,}", "-", Path(self.adapter).name).strip("._-")
         return f"{plain[:56] or 'adapter'}-merged"
 
-    def anchored(self) -> MergeConfig:
+    def with_absolute_paths(self) -> MergeConfig:
         """With relative paths made absolute."""
         return self.model_copy(
             update={"adapter": absolute_if_path(self.adapter), "output": absolute_if_path(self.output)}

@@ -25,7 +25,7 @@ from camelid_core.tokenization.encoder import Encoder, Example
 
 from .config import DataSection
 
-_MOST_DROPPED = 0.3
+_MAX_DROPPED_SHARE = 0.3
 
 
 @dataclass(slots=True)
@@ -70,7 +70,7 @@ def prepare(
         return next(islice(_DropNegatives().of(mixed.records()), int(train.rows[example]), None))
 
     uses, account = digests.uses(), lines(mixed.account)
-    return PreparedData(train, heldout, train.account, uses, account, good.notes(), mixed.heldout, origin)
+    return PreparedData(train, heldout, train.counts, uses, account, good.notes(), mixed.heldout, origin)
 
 
 def _source_progress(progress: EncodingProgress | None) -> Counting | None:
@@ -128,10 +128,10 @@ class SourceDigests:
 
 
 def _check(view: CutoffView, section: DataSection, encoder: Encoder) -> None:
-    names, account = ", ".join(section.sources), view.account
+    names, account = ", ".join(section.sources), view.counts
     if not account.rows:
         raise DataError(f"{names}: no rows to train on.")
-    if account.dropped <= _MOST_DROPPED * account.rows and len(view):
+    if account.dropped <= _MAX_DROPPED_SHARE * account.rows and len(view):
         return
     never = int((view.encoded.trained == 0).sum())  # whatever the cut-off: the template marks nothing of them
     if 2 * never > account.dropped:

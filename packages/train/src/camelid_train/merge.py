@@ -20,7 +20,7 @@ from camelid_core.tokenization.encoder import Encoder
 from .config import MergeConfig
 from .methods.registry import method_of
 from .monitoring.stop_rules import leave_if_asked
-from .saving.disk_space import whole_or_gone
+from .saving.disk_space import removed_on_failure
 from .sections import read_method
 
 _TOLERANCE = 1e-3
@@ -45,7 +45,7 @@ def merge(config: MergeConfig, context: TaskContext) -> Mapping[str, Any]:
     _step(context, 1, "merging")
     merged, metrics = _merged(model, Encoder(tokenizer, template).prompt_ids(REFERENCE_CONVERSATION), config.adapter)
     _step(context, 2, "writing")
-    with whole_or_gone(context.output):
+    with removed_on_failure(context.output):
         merged.to(_dtype(config, reference)).save_pretrained(context.output, max_shard_size=config.shard)
         tokenizer.save_pretrained(context.output)
         contract = reference.manifest.template if reference.manifest and reference.manifest.template else None

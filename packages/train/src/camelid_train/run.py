@@ -45,8 +45,17 @@ from .preflight.report import Preflight, listen
 from .provenance.origin import origin
 from .recipe_checks import check_settings
 from .saving import checkpoint
-from .saving.disk_space import whole_or_gone
-from .saving.retention import DIRECTORY, Keeping, SaveTold, earlier_ones, identity_of, is_over, take_best, take_up
+from .saving.disk_space import removed_on_failure
+from .saving.retention import (
+    DIRECTORY,
+    CheckpointRetention,
+    CheckpointEvents,
+    earlier_checkpoints,
+    resume_identity,
+    is_finished,
+    load_best_weights,
+    find_resume_checkpoint,
+)
 
 
 def train(
@@ -66,7 +75,7 @@ def train(
     tokenizer = load_tokenizer(reference)
     encoder = Encoder(tokenizer, template)
     check_vocabulary(encoder, reference)
-    with agreement.first_first():
+    with agreement.local_main_process_first():
         data = objective.prepare(recipe.objective, recipe.data, encoder, host, RowProgress(context))
     _report(context, data)
     check_data(recipe, data)
@@ -83,8 +92,8 @@ def train(
     acceleration.prepare(model, recipe.train)
     learning = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     context.emit("model", method=method.name, trainable_parameters=learning, all_parameters=model.num_parameters())
-    identity = identity_of(reference, data)
-    resume = agreement.one_checkpoint(lambda: take_up(context, identity), context)
+    identity = resume_identity(reference, data)
+    resume = agreement.agreed_checkpoint(lambda: find_resume_checkpoint(context, identity), context)
     context.emit("resume", step=checkpoint.progress_of(resume)[0] if resume else 0)
     weights = model.get_input_embeddings().weight.dtype
     fast = acceleration.arguments(choose_dtype(recipe.model.dtype), weights, choose_device())
@@ -92,15 +101,15 @@ def train(
     run = TrainingRun(recipe, method, model, data, encoder, arguments, partial(leave_if_asked, context))
     run.raise_if_interrupted()
     trainer, progress, rules = _trainer(run, objective, context, resume)
-    trainer.keeping = Keeping(recipe.train.keep, recipe.train.best, earlier_ones(context), identity)
+    trainer.keeping = CheckpointRetention(recipe.train.keep, recipe.train.best, earlier_checkpoints(context), identity)
     metrics = _run(run, trainer, progress, rules, resume)
 
     sharded_state.make_whole(model)
-    if not group.joined().leads:
+    if not group.joined().is_local_main_process:
         return metrics
     checkpoint.require_finite(model)
     look(model)
-    with whole_or_gone(context.output):
+    with removed_on_failure(context.output):
         method.save(model, recipe.method, method_context, context.output)
         tokenizer.save_pretrained(context.output)
         (context.output / "chat_template.jinja").write_text(contract.jinja, encoding="utf-8")
@@ -158,7 +167,7 @@ def _trainer(
     section = run.recipe.objective
     trainer = objective.trainer(section, run)
     if resume is not None:
-        trainer.tally = checkpoint.load_tally(resume)
+        trainer.tally = checkpoint.load_totals(resume)
     for callback in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(callback)
     listen(trainer, context, run)
@@ -175,7 +184,7 @@ def _trainer(
     progress = Progress(context, tally, evaluations, objective.extra_metrics)
     rules = StopRules(context, tally, run.recipe.train.stop_at_loss)
     agreement.attach(trainer, run.recipe.train.seed)
-    for callback in (Guard(context, trainer, run.data.origin), progress, rules, SaveTold(context)):
+    for callback in (Guard(context, trainer, run.data.origin), progress, rules, CheckpointEvents(context)):
         trainer.add_callback(callback)
     callbacks.attach(trainer, run.recipe, context, load_host())
     account, lengths = run.data.account, lengths_of(run.data.train)
@@ -231,7 +240,7 @@ def _run(run: TrainingRun, trainer: Any, progress: Progress, rules: StopRules, r
     if run.data.heldout:
         if tally.measured != step:
             evaluations.measure(step)
-        best = run.recipe.train.best and take_best(trainer, rules.context, step)
+        best = run.recipe.train.best and load_best_weights(trainer, rules.context, step)
         loss = tally.best_loss if best else tally.eval_loss
         metrics = {"base_eval_loss": tally.base_eval_loss, "eval_loss": loss, "best_step": tally.best_step}
     return {
@@ -253,7 +262,7 @@ def _loop(trainer: Any, evaluations: Evaluations, resume: Path | None) -> None:
         return
     step, last = checkpoint.progress_of(resume)
     missing = not trainer.tally.stopped and evaluations.due(step, last)
-    if missing or is_over(resume):
+    if missing or is_finished(resume):
         trainer._load_from_checkpoint(str(resume))
     if missing:
         evaluations.turn(step)

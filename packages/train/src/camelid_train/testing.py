@@ -58,7 +58,7 @@ class Attempt(Told, AttemptContext):
     def emit(self, kind: str, **values: Any) -> None:
         super().emit(kind, **values)
         if self.stop_at and kind == "progress" and values["done"] >= self.stop_at[0]:
-            self.ask(self.stop_at[1])
+            self.request_stop(self.stop_at[1])
 
 
 def attempts(home: Path) -> Iterator[Callable[..., Attempt]]:

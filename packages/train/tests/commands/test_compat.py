@@ -78,7 +78,7 @@ def test_the_manuals_commands_train_word_for_word(readme, attempt):
     for job, name in ((11, "chatglm"), (12, "bloom")):
         run = attempt(job=job)
         recipe = Recipe.model_validate(tomllib.loads(to_toml(read(readme[name], 40).values)))
-        metrics = train(recipe.anchored(), run)
+        metrics = train(recipe.with_absolute_paths(), run)
         method = verify_directory(run.output).manifest.parameters["method"]
         assert (metrics["steps"], metrics["stopped"]) == (1, "")
         assert (method["type"], method["targets"]) == ({"chatglm": "lora", "bloom": "qlora"}[name], ["query_key_value"])

@@ -97,7 +97,7 @@ def test_a_queued_run_waits_for_a_worker_with_every_path_made_absolute(written):
     job = open_store().get(1)
     assert f"Job {job.id} is queued. `camelid jobs logs {job.id} --follow` shows it" in done.stdout
     assert (job.task, job.name, job.state) == ("train", "later", JobState.QUEUED)
-    assert job.config == read_recipe(str(written), []).anchored().model_dump(mode="json")
+    assert job.config == read_recipe(str(written), []).with_absolute_paths().model_dump(mode="json")
     assert job.config["train"]["output"] == str(Path("my-adapter").absolute())
     assert not Path("my-adapter").exists()
 

@@ -25,12 +25,12 @@ from camelid_core.jobs.run_directories import attempt_directory
 from camelid_core.tasks import Interrupted
 from camelid_train.config import Recipe
 from camelid_train.distributed import group, sharded_state
-from camelid_train.distributed.context import Shared
+from camelid_train.distributed.context import SharedContext
 from camelid_train.loop.trainer import SftTrainer
 from camelid_train.run import train
 
 
-class Stopping(Shared):
+class Stopping(SharedContext):
     """Sends the last process SIGTERM after some steps, and tells whether the model was in shards when it ended."""
 
     stop_at = 0
@@ -51,7 +51,7 @@ class Stopping(Shared):
 make_whole = sharded_state.make_whole
 
 
-def tell_and_make_whole(context: Shared, model: Any) -> None:
+def tell_and_make_whole(context: SharedContext, model: Any) -> None:
     context.emit("shards", found=sharded_state.is_sharded(model))
     make_whole(model)
 
@@ -84,7 +84,7 @@ def main(runs: Path) -> None:
     for run in json.loads(runs.read_text()):
         directory = attempt_directory(home, run["job"], run["epoch"])
         inner = None
-        if world.leads:
+        if world.is_local_main_process:
             directory.mkdir(parents=True)
             inner = AttemptContext(directory)
         context = Stopping(world, inner)

@@ -23,7 +23,7 @@ def ranks(tmp_path):
 
 def end(ranks, number, error, at=0):
     """A process that wrote how it ended, `at` seconds after the first."""
-    result = AttemptResult.of(error)
+    result = AttemptResult.from_exception(error)
     result = AttemptResult(result.how, result.message, LOST) if is_lost_peer(error) else result
     result.write(ranks / str(number))
     os.utime(ranks / str(number) / "result.json", (1000 + at, 1000 + at))
@@ -65,9 +65,9 @@ def test_an_error_counts_more_than_those_that_hung_and_were_killed_for_it(ranks)
 
 def test_a_full_disk_and_full_memory_stay_what_they_are(ranks):
     end(ranks, 0, OSError(28, "No space left on device"))
-    assert AttemptResult.of(error_of(failed(r0=74), ranks, 2)).kind == "disk_full"
+    assert AttemptResult.from_exception(error_of(failed(r0=74), ranks, 2)).kind == "disk_full"
     end(ranks, 0, MemoryError("x"))
-    assert AttemptResult.of(error_of(failed(r0=1), ranks, 2)).kind == "out_of_memory"
+    assert AttemptResult.from_exception(error_of(failed(r0=1), ranks, 2)).kind == "out_of_memory"
 
 
 def test_any_other_error_is_told_with_its_process(ranks):

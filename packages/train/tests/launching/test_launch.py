@@ -23,8 +23,8 @@ from camelid_core.jobs.run_directories import attempt_directory
 from camelid_core.jobs.worker import Worker
 from camelid_core.tasks import Interrupted
 from camelid_core.testing import shadow_every_module
-from camelid_train.distributed.context import EVENTS, Order, Shared
-from camelid_train.distributed.world import ALONE
+from camelid_train.distributed.context import EVENTS, LaunchedContext, SharedContext
+from camelid_train.distributed.world import SINGLE_PROCESS
 from camelid_train.launching import launch, train
 
 
@@ -33,8 +33,8 @@ def ranks(attempt):
     context = attempt()
     ranks = context.directory / "ranks"
     ranks.mkdir()
-    Order.write(ranks, {"a": 1}, context)
-    with contextlib.closing(Order(ranks)) as order:
+    LaunchedContext.write(ranks, {"a": 1}, context)
+    with contextlib.closing(LaunchedContext(ranks)) as order:
         yield ranks, order, context
 
 
@@ -70,14 +70,14 @@ def test_what_is_said_is_passed_on_to_the_last_word_and_requests_arrive(ranks):
 
 def test_saving_outranks_finishing_and_one_answer_holds_until_the_next_step(attempt):
     context = attempt()
-    shared = Shared(ALONE, context)
+    shared = SharedContext(SINGLE_PROCESS, context)
     assert (shared.directory, shared.output) == (context.directory, context.output)
     assert shared.agree(7) == [[7]]
-    context.ask("finish")
+    context.request_stop("finish")
     assert shared.stop_requested() == ""
     assert not shared.agreed
     shared.agree()
-    context.ask("save")
+    context.request_stop("save")
     assert shared.stop_requested() == "finish"
     shared.agree()
     assert shared.stop_requested() == "save"

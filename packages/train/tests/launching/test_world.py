@@ -6,7 +6,7 @@ import pytest
 from camelid_core.errors import ConfigError, MissingPackage
 from camelid_train.distributed import agreement
 from camelid_train.distributed.strategies import deepspeed_config
-from camelid_train.distributed.world import ALONE, World, found
+from camelid_train.distributed.world import SINGLE_PROCESS, World, found
 from camelid_train.launching import checks
 
 TORCHRUN = {
@@ -20,25 +20,25 @@ TORCHRUN = {
 
 
 def test_one_process_is_all_there_is_without_a_launcher():
-    assert found({}) == ALONE
-    assert (ALONE.leads, ALONE.nodes, ALONE.node) == (True, 1, 0)
+    assert found({}) == SINGLE_PROCESS
+    assert (SINGLE_PROCESS.is_local_main_process, SINGLE_PROCESS.nodes, SINGLE_PROCESS.node) == (True, 1, 0)
 
 
 def test_what_torchrun_says_is_believed():
     world = found(TORCHRUN)
     assert world == World(rank=5, size=8, local_rank=1, local_size=4)
-    assert (world.leads, world.nodes, world.node) == (False, 2, 1)
+    assert (world.is_local_main_process, world.nodes, world.node) == (False, 2, 1)
 
 
 @pytest.mark.parametrize("missing", sorted(TORCHRUN))
 def test_a_cluster_that_sets_some_of_these_for_whole_machines_is_no_launcher(missing):
-    assert found({name: value for name, value in TORCHRUN.items() if name != missing}) == ALONE
+    assert found({name: value for name, value in TORCHRUN.items() if name != missing}) == SINGLE_PROCESS
 
 
 @pytest.mark.parametrize(
     ("overrides", "world", "text"),
     [
-        (("train.batch_size=4",), ALONE, "global batch 4 = 4"),
+        (("train.batch_size=4",), SINGLE_PROCESS, "global batch 4 = 4"),
         (("train.batch_size=4", "train.accumulation=2"), World(0, 2, 0, 2), "global batch 16 = 4 × 2 × 2 processes"),
         (
             ("train.batch_size=128", "train.accumulation=8"),

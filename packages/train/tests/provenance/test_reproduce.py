@@ -120,7 +120,7 @@ def test_the_users_home_is_not_in_it_and_the_recipe_still_finds_its_files(submit
     texts = read(bundle(open_store(), job.id, tmp_path / "x.zip"))
     assert f"wrote ~/x, not {person}-2/x, and '~'" in texts["events.jsonl"]
     assert not [name for name, text in texts.items() if f"{person}/" in text]
-    again = Recipe.model_validate(tomllib.loads(texts["recipe.toml"])).anchored()
+    again = Recipe.model_validate(tomllib.loads(texts["recipe.toml"])).with_absolute_paths()
     assert again == recipe
 
 

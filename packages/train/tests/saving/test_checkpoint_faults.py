@@ -17,7 +17,7 @@ import torch
 from camelid_core import integrity, staging
 from camelid_core.errors import ArtefactError, DiskFull, NanLoss
 from camelid_train.saving import checkpoint, disk_space
-from camelid_train.saving.run_totals import Tally
+from camelid_train.saving.run_totals import RunTotals
 from transformers import TrainerState
 
 
@@ -33,7 +33,7 @@ def save(tmp_path):
     def save(step, value=None, tally=None, **more):
         with torch.no_grad():
             model.weight.fill_(step if value is None else value)
-        parts = (model, optimizer, scheduler, TrainerState(global_step=step), tally or Tally())
+        parts = (model, optimizer, scheduler, TrainerState(global_step=step), tally or RunTotals())
         return checkpoint.save(tmp_path / "checkpoints", step, *parts, **more)
 
     save.model, save.directory = model, tmp_path / "checkpoints"
@@ -192,7 +192,7 @@ def test_a_header_that_claims_the_moon_is_refused_at_once(save):
     for load in (
         lambda: checkpoint.load_weights(path, save.model),
         lambda: checkpoint.load_optimizer(path, None, None),
-        lambda: checkpoint.load_random(path),
+        lambda: checkpoint.load_rng_state(path),
     ):
         with pytest.raises(ArtefactError, match="is no safetensors file"):
             load()
@@ -201,14 +201,14 @@ def test_a_header_that_claims_the_moon_is_refused_at_once(save):
 def test_the_newest_are_kept_over_all_attempts_and_so_is_the_best(save, tmp_path):
     earlier = tmp_path / "earlier"
     for step in (2, 4, 6):
-        save(step, tally=Tally(best_step=2))
+        save(step, tally=RunTotals(best_step=2))
     save.directory.rename(earlier)
     (earlier / "step-00000006" / "tally.json").write_text("{")
-    save(5, tally=Tally(best_step=2))
+    save(5, tally=RunTotals(best_step=2))
     both = [save.directory, earlier]
     checkpoint.prune(both, 5, keep=2, best=True)
     assert sorted(path.name[-1] for each in both for path in each.iterdir()) == ["2", "4", "5"]
-    save(6, tally=Tally(best_step=6))
+    save(6, tally=RunTotals(best_step=6))
     checkpoint.prune(both, 6, keep=1, best=True)
     assert [path.name[-1] for each in both for path in each.iterdir()] == ["6"]
 

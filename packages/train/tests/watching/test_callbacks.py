@@ -53,7 +53,7 @@ def test_it_hears_what_a_callback_hears(attempt, recipe, plugin):
     heard = Heard()
     host = plugin(giving(heard))
     assert host.check() == []
-    assert host.gives("a-plugin") == {"camelid_trainer_callbacks": ["listener"]}
+    assert host.provided_by("a-plugin") == {"camelid_trainer_callbacks": ["listener"]}
     train(recipe("train.max_steps=2"), attempt())
     assert heard.events == ["begin", "step 1", "loss at 1", "step 2", "loss at 2", "summary"]
 

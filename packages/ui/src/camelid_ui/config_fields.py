@@ -1,7 +1,7 @@
-"""A configuration class as a flat list of knobs: paths, kinds, bounds, defaults.
+"""A configuration class as a flat list of fields: paths, kinds, bounds, defaults.
 
-Knows classes only. A section may have several forms, told apart by its `type`; a field that two forms
-mean differently is two knobs, of which the page shows the chosen form's.
+Knows classes only. A section may be a union of several classes (variants), discriminated by its `type`; a field that
+two variants mean differently is listed once for each, of which the page shows that of the chosen variant.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from camelid_core.config import Config
 from camelid_core.config_help import choices_of, range_of, section_classes
 from pydantic.fields import FieldInfo
 
-FieldKind = Literal["text", "whole", "number", "flag", "choice", "lines", "pairs"]
+FieldKind = Literal["text", "integer", "number", "boolean", "choice", "lines", "pairs"]
 
 
 @dataclass(frozen=True, slots=True)
 class ConfigField:
     """One field. `path` is what an override says (`train.epochs`); `variants` are the values of the
     section's `type` it belongs to, none meaning all; `key` is the path, with a variant behind an `@`
-    where an earlier form has a field of that path which means something else."""
+    where an earlier variant has a field of that path which means something else."""
 
     path: str
     kind: FieldKind
@@ -52,12 +52,12 @@ class ConfigField:
 
     @property
     def type_path(self) -> str:
-        """The path of the knob that says which form its section has; empty where there is one form only."""
+        """The path of the field that says which variant its section is; empty where there is one only."""
         return f"{self.section}.type" if self.variants else ""
 
-    def belongs_to(self, form: Any) -> bool:
-        """Whether a section of this `type` has the knob."""
-        return not self.variants or form in self.variants
+    def belongs_to(self, variant: Any) -> bool:
+        """Whether a section of this `type` has the field."""
+        return not self.variants or variant in self.variants
 
 
 def config_fields(cls: type[Config]) -> list[ConfigField]:
@@ -73,29 +73,29 @@ def _class_fields(cls: type[Config]) -> tuple[ConfigField, ...]:
 def _section_fields(cls: type[Config], prefix: str, variant: str = "") -> list[ConfigField]:
     found: list[ConfigField] = []
     for name, field in cls.model_fields.items():
-        forms = _forms(cls, name, field)
+        variants = _variant_classes(cls, name, field)
         path = prefix + name
-        if not forms:
+        if not variants:
             found += _leaf_field(path, field, variant)
-        elif len(forms) == 1:
-            found += _section_fields(forms[0], f"{path}.")
+        elif len(variants) == 1:
+            found += _section_fields(variants[0], f"{path}.")
         else:
-            found += _variants(path, forms, field.description or "")
+            found += _union_fields(path, variants, field.description or "")
     return found
 
 
-def _forms(cls: type[Config], name: str, field: FieldInfo) -> Sequence[type[Config]]:
+def _variant_classes(cls: type[Config], name: str, field: FieldInfo) -> Sequence[type[Config]]:
     """The classes a section may be of: as `cls.forms` says, for those that plugins add to, else as annotated."""
     given = cls.forms(name) if hasattr(cls, "forms") else ()
     return given or section_classes(field.annotation)
 
 
-def _variants(path: str, forms: Sequence[type[Config]], about: str) -> list[ConfigField]:
-    """A section with several forms: its `type` as a choice, then the fields of each form, those they share once."""
-    tags = [str(form.model_fields["type"].default) for form in forms]
+def _union_fields(path: str, variants: Sequence[type[Config]], about: str) -> list[ConfigField]:
+    """A discriminated union: its `type` as a choice, then the fields of each variant, those they share once."""
+    tags = [str(variant.model_fields["type"].default) for variant in variants]
     shared: list[ConfigField] = []
-    for form, tag in zip(forms, tags, strict=True):
-        for config_field in _section_fields(form, f"{path}.", tag):
+    for variant, tag in zip(variants, tags, strict=True):
+        for config_field in _section_fields(variant, f"{path}.", tag):
             same = next((at for at, other in enumerate(shared) if _same_meaning(config_field, other)), None)
             if same is not None:
                 shared[same] = replace(shared[same], variants=shared[same].variants | {tag})
@@ -103,12 +103,12 @@ def _variants(path: str, forms: Sequence[type[Config]], about: str) -> list[Conf
                 taken = any(other.path == config_field.path for other in shared)
                 shared.append(replace(config_field, key=f"{config_field.path}@{tag}") if taken else config_field)
     type_path = f"{path}.type"
-    about = about or forms[0].model_fields["type"].description or ""
+    about = about or variants[0].model_fields["type"].description or ""
     return [ConfigField(type_path, "choice", about, tags[0], choices=tuple(tags), key=type_path), *shared]
 
 
 def _same_meaning(config_field: ConfigField, other: ConfigField) -> bool:
-    """Whether two forms mean the same by a field."""
+    """Whether two variants mean the same by a field."""
     return replace(config_field, variants=other.variants, key=other.key) == other
 
 
@@ -142,7 +142,7 @@ def _kind(annotation: Any) -> FieldKind:
         return "lines"
     if typing.get_origin(annotation) is dict:
         return "pairs"
-    kinds: dict[Any, FieldKind] = {bool: "flag", int: "whole", float: "number"}
+    kinds: dict[Any, FieldKind] = {bool: "boolean", int: "integer", float: "number"}
     return kinds.get(annotation, "text")
 
 

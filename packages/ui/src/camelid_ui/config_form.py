@@ -1,6 +1,6 @@
-"""Knobs ↔ Gradio widgets: a form for any configuration class.
+"""Configuration fields ↔ Gradio widgets: a form for any configuration class.
 
-Knows which widget shows which kind of knob, and where an error goes. Knows no particular class:
+Knows which widget shows which kind of field, and where an error goes. Knows no particular class:
 no widget is listed by hand that the class already says.
 """
 
@@ -19,11 +19,11 @@ from .field_values import InvalidFields, build, values_of
 from .text import t, t_field
 
 FieldChoices = Mapping[str, Callable[[], Sequence[Any]]]
-"""Where a text knob names something installed: what there is to choose, asked for when the page opens."""
+"""For text fields that name something installed: what there is to choose, looked up when the page opens."""
 
 
 def field_texts(classes: Iterable[type[Config]]) -> dict[str, str]:
-    """What classes say about their fields, for the browser's table of words."""
+    """Labels and help texts of the fields of these classes, for the browser's table of texts."""
     found: dict[str, str] = {}
     for cls in classes:
         for config_field in config_fields(cls):
@@ -44,7 +44,7 @@ def field_bounds(classes: Iterable[type[Config]]) -> dict[str, str]:
 
 @dataclass
 class ConfigForm(Generic[ConfigT]):
-    """Widgets for `cls` by the knobs' keys, in the order they were laid out."""
+    """Widgets for `cls` by the fields' keys, in the order they were laid out."""
 
     cls: type[ConfigT]
     ident: str
@@ -52,13 +52,13 @@ class ConfigForm(Generic[ConfigT]):
     widgets: dict[str, Any] = field(default_factory=dict)
 
     def add_fields(self, *keys: str, **options: Any) -> None:
-        """Lay these knobs out here."""
+        """Lay these fields out here."""
         for config_field in config_fields(self.cls):
             if config_field.key in keys:
                 self.widgets[config_field.key] = self._widget(config_field, **options)
 
     def add_drawer(self, without: Collection[str] = ()) -> gr.Accordion:
-        """All knobs not laid out yet in a closed drawer, by section, with a search box."""
+        """All fields not laid out yet in a closed accordion, by section, with a search box."""
         rest = [
             config_field
             for config_field in config_fields(self.cls)
@@ -73,14 +73,14 @@ class ConfigForm(Generic[ConfigT]):
                 with gr.Column(elem_classes="camelid-section"):
                     if section:
                         gr.HTML(f'<h4 class="camelid-section-name">{section}</h4>')
-                    with gr.Row(elem_classes="camelid-knobs"):
+                    with gr.Row(elem_classes="camelid-fields"):
                         for config_field in rest:
                             if config_field.section == section:
                                 self.widgets[config_field.key] = self._widget(config_field)
         return drawer
 
     def show_chosen_variant(self, **options: Any) -> None:
-        """Of a section with several forms, show only the knobs of the chosen one."""
+        """Of a section with several variants, show only the fields of the chosen one."""
         placed = self._shown_fields()
         for head in dict.fromkeys(
             config_field.type_path for config_field in placed if config_field.type_path in self.widgets
@@ -115,7 +115,7 @@ class ConfigForm(Generic[ConfigT]):
         )
 
     def mark_errors(self, error: InvalidFields | None, before: Collection[str] = ()) -> tuple[list[str], list[Any]]:
-        """Which knobs are wrong now, and updates for `inputs` that say so at each; `before` were wrong last time."""
+        """Which fields are wrong now, and updates for `inputs` that say so at each; `before` were wrong last time."""
         found = {
             config_field.key: _error_at(config_field, error.errors if error else {})
             for config_field in self._shown_fields()
@@ -147,7 +147,7 @@ class ConfigForm(Generic[ConfigT]):
             "value": _widget_value(config_field, config_field.default),
             "visible": config_field.belongs_to(self._default_type(config_field)),
             "elem_id": f"{self.ident}-{re.sub('[.@]', '-', config_field.key)}",
-            "elem_classes": ["camelid-knob"],
+            "elem_classes": ["camelid-field"],
             "min_width": 200,
             **options,
         }
@@ -155,10 +155,10 @@ class ConfigForm(Generic[ConfigT]):
             return gr.Dropdown(list(self.choices.get(config_field.key, lambda: config_field.choices)()), **shared)
         if config_field.key in self.choices or config_field.choices:
             return self._dropdown(config_field, shared)
-        if config_field.kind == "flag":
+        if config_field.kind == "boolean":
             return gr.Checkbox(**shared)
         if (
-            config_field.kind in ("whole", "number") and not config_field.optional
+            config_field.kind in ("integer", "number") and not config_field.optional
         ):  # Gradio's number field knows no empty
             return gr.Number(**shared)
         if config_field.kind in ("lines", "pairs"):
@@ -213,8 +213,8 @@ def _error_at(config_field: ConfigField, errors: Mapping[str, str]) -> str:
 
 def _error_update(config_field: ConfigField, error: str) -> Any:
     if error:
-        return gr.update(info=error, elem_classes=["camelid-knob", "camelid-invalid"])
-    return gr.update(info=t_field(config_field.key, "help", _help(config_field)), elem_classes=["camelid-knob"])
+        return gr.update(info=error, elem_classes=["camelid-field", "camelid-invalid"])
+    return gr.update(info=t_field(config_field.key, "help", _help(config_field)), elem_classes=["camelid-field"])
 
 
 _SEARCH_BOX = '<input type="search" class="camelid-find" placeholder="${value}" aria-label="${value}">'
@@ -223,9 +223,9 @@ const box = element.querySelector('input');
 box.addEventListener('input', () => {
   const wanted = box.value.trim().toLowerCase();
   const drawer = element.closest('.camelid-drawer');
-  drawer.querySelectorAll('.camelid-knob').forEach(knob => {
-    const words = (knob.textContent + ' ' + knob.id).toLowerCase();
-    knob.style.display = !wanted || words.includes(wanted) ? '' : 'none';
+  drawer.querySelectorAll('.camelid-field').forEach(field => {
+    const words = (field.textContent + ' ' + field.id).toLowerCase();
+    field.style.display = !wanted || words.includes(wanted) ? '' : 'none';
   });
 });
 """

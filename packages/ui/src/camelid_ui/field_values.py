@@ -1,6 +1,6 @@
-"""Values of knobs → configuration → overrides, and back.
+"""Values of fields → configuration → overrides, and back.
 
-Knows knobs and what a person may type into them. Knows nothing of widgets.
+Knows fields and what a person may type into them. Knows nothing of widgets.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .config_fields import ConfigField, config_fields
 
 
 class InvalidFields(ConfigError):
-    """`errors` maps a knob's path to what is wrong with it; errors of the whole are under the empty path."""
+    """`errors` maps a field's path to what is wrong with it; errors of the whole are under the empty path."""
 
     def __init__(self, message: str, errors: Mapping[str, str]) -> None:
         super().__init__(message)
@@ -25,12 +25,12 @@ class InvalidFields(ConfigError):
 
 
 def default_values(cls: type[Config]) -> dict[str, Any]:
-    """By knob."""
+    """By the fields' keys."""
     return {config_field.key: config_field.default for config_field in config_fields(cls)}
 
 
 def values_of(config: Config) -> dict[str, Any]:
-    """What each knob shows for `config`; one that the chosen form has not shows its default."""
+    """What each field shows for `config`; one that the chosen variant has not shows its default."""
     values = flat(config)
     return {
         config_field.key: values.get(config_field.path, config_field.default)
@@ -79,7 +79,7 @@ def overrides(config: Config) -> list[str]:
 
 
 def differing(config: Config) -> dict[str, Any]:
-    """Path and value of every field that differs from its default: of a section with forms, the chosen form's."""
+    """Path and value of every field that differs from its default: of a section with variants, the chosen one's."""
     values = flat(config)
     defaults = {
         config_field.path: config_field.default
@@ -103,7 +103,7 @@ def _clean(config_field: ConfigField, value: Any) -> Any:
         return dict(_pairs(value)) if isinstance(value, str) else value
     if config_field.kind == "text":
         return (value or "").strip()
-    if config_field.kind == "whole" and isinstance(value, float) and value.is_integer():
+    if config_field.kind == "integer" and isinstance(value, float) and value.is_integer():
         return int(value)
     return None if value == "" else value
 

@@ -114,8 +114,8 @@ def test_answers_so_far_are_there_to_download(services, questions):
     from camelid_serve.predict.work_log import WorkLog
 
     job = services.predictions.start(PredictConfig(model="tiny", input=str(questions)))
-    held = services.jobs.store.claim("w", 30.0, only=job.id)
-    directory = attempt_directory(services.home, job.id, held.epoch)
+    hidden_box = services.jobs.store.claim("w", 30.0, only=job.id)
+    directory = attempt_directory(services.home, job.id, hidden_box.epoch)
     directory.mkdir(parents=True)
     assert services.predictions.answers(job.id).count == 0
     with WorkLog(WORK, "same", directory) as work:
@@ -156,9 +156,9 @@ def test_pages_show_each_row_once_and_none_is_held(tmp_path):
     ]
     tracemalloc.start()
     found = PublishedRows(write_jsonl(tmp_path / "rows.jsonl", rows))
-    held, _ = tracemalloc.get_traced_memory()
+    hidden_box, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert held < 200 * count
+    assert hidden_box < 200 * count
     for showing, wanted in (("all", count), ("failed", count * 2 // 3), ("worst", -(-count // 3))):
         pages = [found.rows(showing, start) for start in range(0, count, SHOWN)]
         numbers = [number for page in pages for number, _ in page]

@@ -23,7 +23,7 @@ def bring(services: Services, name: str, beside: str = "") -> None:
     assert not services.chat.status.error
 
 
-def with_answers(
+def answered(
     services: Services, talk: ConversationTree, names: tuple[str, ...], tokens: int, begun: bool = False
 ) -> ConversationTree:
     columns = talk.continuations(names) if begun else talk.answer_requests(names)
@@ -54,9 +54,9 @@ def test_answers_of_two_go_on_where_they_were_cut(services, real_adapter):
     bring(services, real_adapter)
     sides = ("tiny", real_adapter)
     asked = ConversationTree().with_question("What is 2 + 3?", "Be brief.")
-    whole = with_answers(services, asked, sides, 20)
-    cut = with_answers(services, asked, sides, 7)
-    gone_on = with_answers(services, ConversationTree.from_json(cut.to_json()), sides, 13, begun=True)
+    whole = answered(services, asked, sides, 20)
+    cut = answered(services, asked, sides, 7)
+    gone_on = answered(services, ConversationTree.from_json(cut.to_json()), sides, 13, begun=True)
     for name in sides:
         assert gone_on.last.answers[name].ids == whole.last.answers[name].ids
         assert gone_on.last.answers[name].text == whole.last.answers[name].text
@@ -67,12 +67,12 @@ def test_answers_of_two_go_on_where_they_were_cut(services, real_adapter):
     assert used == whole.last.answers[real_adapter].facts.prompt_tokens
 
     edited = whole.with_edited_answer(0, real_adapter, "Let me think.")
-    thought = with_answers(services, edited, (real_adapter,), 8, begun=True).last.answers[real_adapter]
+    thought = answered(services, edited, (real_adapter,), 8, begun=True).last.answers[real_adapter]
     assert thought.text.startswith("Let me think.")
     assert thought.edited
 
     bring(services, real_adapter, "other")
-    both = with_answers(services, asked, ("other", real_adapter), 7)
+    both = answered(services, asked, ("other", real_adapter), 7)
     assert both.last.answers[real_adapter].text == cut.last.answers[real_adapter].text
     assert both.last.answers["other"].facts.tokens > 0
 

@@ -105,14 +105,14 @@ def test_the_command_line_says_the_same(services):
 
 def begin(services, job, *events):
     """What a worker does first, and what the attempt told."""
-    held = services.jobs.store.start(services.jobs.store.claim("w", 30.0, only=job.id))
-    directory = attempt_directory(services.home, held.id, held.epoch)
+    hidden_box = services.jobs.store.start(services.jobs.store.claim("w", 30.0, only=job.id))
+    directory = attempt_directory(services.home, hidden_box.id, hidden_box.epoch)
     directory.mkdir(parents=True)
     log = EventLog(directory / EVENTS)
     for kind, values in events:
         log.emit(kind, **values)
     log.close()
-    return held
+    return hidden_box
 
 
 def losses(*steps):
@@ -207,8 +207,8 @@ def test_a_run_that_ended_is_deleted_and_no_other(services):
 
 def test_a_result_that_the_chat_has_loaded_stays(services, adapter):
     job = services.training.start(recipe())
-    held = services.jobs.store.start(services.jobs.store.claim("w", 30.0, only=job.id))
-    services.jobs.store.publish(held, lambda: services.home / "artefacts" / adapter, {})
+    hidden_box = services.jobs.store.start(services.jobs.store.claim("w", 30.0, only=job.id))
+    services.jobs.store.publish(hidden_box, lambda: services.home / "artefacts" / adapter, {})
     services.training.resident = lambda: ("tiny", adapter)
     with pytest.raises(JobError, match=r"'tuned' is loaded in the chat.*Nothing was deleted"):
         services.training.delete(job.id, result=True)

@@ -37,9 +37,9 @@ class Dpo(TrlObjective[DpoObjective]):
     help = "DPO: make the chosen of two answers likelier than the rejected one, relative to the reference model."
     config = DpoObjective
     extra_metrics = REWARD_METRICS
-    rows = "PAIRS"
-    compares = True
-    prefixed = True
+    row_builder = "PAIRS"
+    needs_reference = True
+    allows_virtual_tokens = True
 
 
 DPO = Dpo()

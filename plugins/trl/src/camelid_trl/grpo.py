@@ -48,7 +48,7 @@ class Grpo(TrlObjective[GrpoObjective]):
         "completions/mean_length": "answer_length",
         "completions/clipped_ratio": "answers_cut",
     }
-    rows = "TASKS"
+    row_builder = "PROMPTS"
 
     def check(self, section: GrpoObjective, recipe: Recipe) -> None:
         super().check(section, recipe)
@@ -62,12 +62,12 @@ class Grpo(TrlObjective[GrpoObjective]):
             )
 
     def one_epoch(self, section: GrpoObjective, rows: int, batch: int) -> tuple[int, int]:
-        """Each prompt is as many rows of a batch as it has answers; what fills none waits for another pass."""
+        """Each prompt is as many rows of a batch as it has answers; prompts left over wait for another epoch."""
         steps = rows * section.group // batch
         return steps, steps * batch
 
     def heldout_loss(self, section: GrpoObjective, run: TrainingRun, trainer: Any) -> float:
-        """One minus the mean reward of the likeliest answers: less is better, as of a loss."""
+        """One minus the mean reward of the greedy answers: lower is better, as with a loss."""
         return 1.0 - float(trainer.mean_reward(run.data.heldout))
 
 

@@ -37,9 +37,9 @@ class Kto(TrlObjective[KtoObjective]):
         "rewards/rejected": "reward_rejected",
         "kl": "kl",
     }
-    rows = "VERDICTS"
-    compares = True
-    prefixed = True
+    row_builder = "LABELLED"
+    needs_reference = True
+    allows_virtual_tokens = True
 
     def check(self, section: KtoObjective, recipe: Recipe) -> None:
         super().check(section, recipe)

@@ -1,4 +1,4 @@
-"""`TrlObjective`: what our four objectives have in common: trl's trainer on our rows.
+"""`TrlObjective`: what DPO, KTO, ORPO and GRPO have in common: trl's trainer on Camelid's rows.
 
 Knows which rows and which trainer belong to an objective. Imports no trl.
 """
@@ -21,30 +21,33 @@ from camelid_train.objectives.learning_objective import ObjectiveT
 
 
 class TrlObjective(LearningObjective[ObjectiveT]):
-    """`rows` names a kind in `preparing`; the trainer is made by the module in `trainers` that is called like this.
+    """`row_builder` names a `RowBuilder` in `preference_data`; the module of the objective's name in `trainers` makes the
+    trainer.
 
-    `compares` says whether the loss compares with the model as it was, `prefixed` whether it allows for virtual
-    tokens before each row.
+    `needs_reference` says whether the loss compares with a reference model (the model before training),
+    `allows_virtual_tokens` whether the tuning method may put virtual tokens before each row.
     """
 
-    rows: str
-    compares: bool = False
-    prefixed: bool = False
+    row_builder: str
+    needs_reference: bool = False
+    allows_virtual_tokens: bool = False
 
     def check(self, section: ObjectiveT, recipe: Recipe) -> None:
-        method, ours, theirs = method_of(recipe.method), f"objective.type={self.name!r}", recipe.method.type
-        if self.compares and not method.keeps_base(recipe.method):
+        method, objective, type_ = method_of(recipe.method), f"objective.type={self.name!r}", recipe.method.type
+        if self.needs_reference and not method.keeps_base(recipe.method):
             raise ConfigError(
-                f"{ours} compares with the model as it was, and the starting values of method.type={theirs!r} change "
+                f"{objective} compares with the model as it was, and the starting values of method.type={type_!r} change "
                 'it. Set method.initial="default".'
             )
-        if not self.prefixed and isinstance(method, VirtualTokens):
+        if not self.allows_virtual_tokens and isinstance(method, VirtualTokens):
             raise ConfigError(
-                f"{ours} does not go with method.type={theirs!r}, which puts virtual tokens before each row. "
+                f"{objective} does not go with method.type={type_!r}, which puts virtual tokens before each row. "
                 'Set method.type="lora".'
             )
         if recipe.train.packing == "on":
-            raise ConfigError(f"{ours} needs rows apart, and train.packing='on' joins them. Set train.packing='auto'.")
+            raise ConfigError(
+                f"{objective} needs rows apart, and train.packing='on' joins them. Set train.packing='auto'."
+            )
 
     def prepare(
         self,
@@ -56,7 +59,7 @@ class TrlObjective(LearningObjective[ObjectiveT]):
     ) -> PreparedData:
         from . import preference_data
 
-        return preference_data.prepare(getattr(preference_data, self.rows), data, encoder, host, progress)
+        return preference_data.prepare(getattr(preference_data, self.row_builder), data, encoder, host, progress)
 
     def trainer(self, section: ObjectiveT, run: TrainingRun) -> Any:
         return import_module(f"{__package__}.trainers.{self.name}").trainer(section, run)

@@ -25,7 +25,7 @@ class Orpo(TrlObjective[OrpoObjective]):
     help = "ORPO: SFT on the chosen answer plus a penalty on the rejected one, without a reference model."
     config = OrpoObjective
     extra_metrics = {**REWARD_METRICS, "nll_loss": "chosen_loss"}
-    rows = "PAIRS"
+    row_builder = "PAIRS"
 
 
 ORPO = Orpo()

@@ -21,60 +21,63 @@ from camelid_core.tokenization.encoder import Encoder
 from camelid_train.config import DataSection
 from camelid_train.data import SourceDigests, PreparedData, too_many_dropped
 
-from .preference_rows import Pairs, Rows, Tasks, Verdicts
+from .preference_rows import PairRows, AnswerRows, PromptRows, LabelledRows
 
-_MOST_DROPPED = 0.3
+_MAX_DROPPED_SHARE = 0.3
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class RowBuilder:
     """Records → rows: `sides` are the conversations to encode, as often as they are gone through; `fact` is what is
     kept of each conversation of the first side; `rows(encodings, cutoff, whole, facts)` are made of both."""
 
     sides: Sequence[Callable[[Iterable[Record]], Iterator[Record]]]
     fact: Callable[[Record], Any]
-    rows: Callable[[Sequence[EncodedDataset], int, bool, list[Any]], Rows[Any]]
+    rows: Callable[[Sequence[EncodedDataset], int, bool, list[Any]], AnswerRows[Any]]
 
 
 def prepare(
-    kind: Kind, data: DataSection, encoder: Encoder, host: Host, progress: EncodingProgress | None = None
+    builder: RowBuilder, data: DataSection, encoder: Encoder, host: Host, progress: EncodingProgress | None = None
 ) -> PreparedData:
     """Raises DataError: no rows, a row without what the kind needs, or too many rows lost to the cut-off."""
     mixed = mix(data, host.datasets, data.eval_rows, split_seed=data.split_seed)
     cache, digests = TokenCache(), SourceDigests(mixed)
 
-    def made(first: Iterable[Record], again: Callable[[], Iterable[Record]]) -> Rows[Any]:
+    def encode_rows(first: Iterable[Record], again: Callable[[], Iterable[Record]]) -> AnswerRows[Any]:
         facts: list[Any] = []
-        streams = [_noted(kind, kind.sides[0](first), facts), *(side(again()) for side in kind.sides[1:])]
+        streams = [
+            _collecting_facts(builder, builder.sides[0](first), facts),
+            *(side(again()) for side in builder.sides[1:]),
+        ]
         sides = [cache.encode(stream, encoder, progress=progress) for stream in streams]
-        return kind.rows(sides, data.cutoff, data.too_long == "skip", facts)
+        return builder.rows(sides, data.cutoff, data.too_long == "skip", facts)
 
-    train = made(digests.records(), mixed.records)
+    train = encode_rows(digests.records(), mixed.records)
     _check(train, data)
-    heldout = made(mixed.heldout, lambda: mixed.heldout)
+    heldout = encode_rows(mixed.heldout, lambda: mixed.heldout)
 
     def origin(example: int) -> Record:
-        return next(islice(kind.sides[0](mixed.records()), int(train.numbers[example]), None))
+        return next(islice(builder.sides[0](mixed.records()), int(train.numbers[example]), None))
 
-    prepared = PreparedData(train, heldout, train.account, digests.uses(), lines(mixed.account))
+    prepared = PreparedData(train, heldout, train.counts, digests.uses(), lines(mixed.account))
     return replace(prepared, records=mixed.heldout, origin=origin)
 
 
-def _noted(kind: Kind, records: Iterable[Record], facts: list[Any]) -> Iterator[Record]:
+def _collecting_facts(builder: RowBuilder, records: Iterable[Record], facts: list[Any]) -> Iterator[Record]:
     for record in records:
-        facts.append(kind.fact(record))
+        facts.append(builder.fact(record))
         yield record
 
 
-def _check(rows: Rows[Any], data: DataSection) -> None:
-    names, account = ", ".join(data.sources), rows.account
+def _check(rows: AnswerRows[Any], data: DataSection) -> None:
+    names, account = ", ".join(data.sources), rows.counts
     if not account.rows:
         raise DataError(f"{names}: no rows to train on.")
-    if not len(rows) or account.dropped > _MOST_DROPPED * account.rows:
+    if not len(rows) or account.dropped > _MAX_DROPPED_SHARE * account.rows:
         raise DataError(f"{names}: {too_many_dropped(account, data)}")
 
 
-def _better(records: Iterable[Record]) -> Iterator[Record]:
+def _with_chosen(records: Iterable[Record]) -> Iterator[Record]:
     for record in records:
         if record.rejected is None:
             raise DataError(
@@ -84,16 +87,16 @@ def _better(records: Iterable[Record]) -> Iterator[Record]:
         yield record
 
 
-def _worse(records: Iterable[Record]) -> Iterator[Record]:
-    return map(_with_worse, records)
+def _with_rejected(records: Iterable[Record]) -> Iterator[Record]:
+    return map(_rejected_as_answer, records)
 
 
-def _with_worse(record: Record) -> Record:
+def _rejected_as_answer(record: Record) -> Record:
     answer = Message("assistant", record.rejected or "")
     return replace(record, messages=(*record.messages[:-1], answer), rejected=None, label=False)
 
 
-def _judged(records: Iterable[Record]) -> Iterator[Record]:
+def _labelled(records: Iterable[Record]) -> Iterator[Record]:
     """One conversation for each verdict: a pair gives two."""
     for record in records:
         if record.rejected is None and record.label is None:
@@ -103,12 +106,14 @@ def _judged(records: Iterable[Record]) -> Iterator[Record]:
             )
         yield replace(record, label=record.label is not False, rejected=None)
         if record.rejected is not None:
-            yield _with_worse(record)
+            yield _rejected_as_answer(record)
 
 
-PAIRS = Kind((_better, _worse), lambda record: None, lambda sides, cutoff, whole, _: Pairs(sides, cutoff, whole))
+PAIRS = RowBuilder(
+    (_with_chosen, _with_rejected), lambda record: None, lambda sides, cutoff, whole, _: PairRows(sides, cutoff, whole)
+)
 """Every row with its better and its worse answer."""
-VERDICTS = Kind((_judged,), lambda record: record.label, Verdicts)
+LABELLED = RowBuilder((_labelled,), lambda record: record.label, LabelledRows)
 """Every answer that somebody called good or bad."""
-TASKS = Kind((iter,), lambda record: record.answer, Tasks)
+PROMPTS = RowBuilder((iter,), lambda record: record.answer, PromptRows)
 """Every prompt with the answer to measure others by."""

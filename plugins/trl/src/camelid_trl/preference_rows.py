@@ -19,7 +19,7 @@ RowT = TypeVar("RowT", bound=Example)
 
 
 @dataclass(frozen=True, slots=True)
-class Answered(Example):
+class AnswerExample(Example):
     """`start` is where the last answer begins: before it stands the prompt."""
 
     start: int
@@ -34,17 +34,17 @@ class Answered(Example):
 
 
 @dataclass(frozen=True, slots=True)
-class Pair(Answered):
+class PreferencePair(AnswerExample):
     rejected_ids: list[int]
 
 
 @dataclass(frozen=True, slots=True)
-class Judged(Answered):
+class LabelledAnswer(AnswerExample):
     good: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Task(Answered):
+class RewardedPrompt(AnswerExample):
     """`reference` is the answer to measure others by, as text."""
 
     reference: str
@@ -59,8 +59,8 @@ def last_answer(labels: Sequence[int]) -> tuple[int, int]:
     return int(trained[breaks[-1] + 1] if len(breaks) else trained[0]), int(trained[-1]) + 1
 
 
-class Rows(RowSequence[RowT]):
-    """Rows that still have the beginning of each of their answers within `cutoff` tokens, or are no longer than that
+class AnswerRows(RowSequence[RowT]):
+    """AnswerRows that still have the beginning of each of their answers within `cutoff` tokens, or are no longer than that
     where they must be `whole`; the rest is left out.
 
     `sides` are encodings of the same rows that differ in the last answer alone.
@@ -75,7 +75,7 @@ class Rows(RowSequence[RowT]):
         self.numbers = np.flatnonzero((starts < ends).all(axis=0) & ~(longer & whole))
         self._starts, self._ends = starts[self.numbers], ends[:, self.numbers]
         self.lengths = self._ends.max(axis=0)
-        self.account = CutoffCounts(
+        self.counts = CutoffCounts(
             rows=len(sides[0]),
             truncated=0 if whole else int(longer.sum()),
             dropped=len(sides[0]) - len(self.numbers),
@@ -96,26 +96,26 @@ class Rows(RowSequence[RowT]):
         return len(self.numbers)
 
 
-class Pairs(Rows[Pair]):
+class PairRows(AnswerRows[PreferencePair]):
     """Two encodings of each row: with the better answer, and with the worse."""
 
-    def row(self, at: int) -> Pair:
-        return Pair(**self.fields(at), rejected_ids=self.ids(at, 1)[int(self._starts[at]) :])
+    def row(self, at: int) -> PreferencePair:
+        return PreferencePair(**self.fields(at), rejected_ids=self.ids(at, 1)[int(self._starts[at]) :])
 
 
-class Verdicts(Rows[Judged]):
+class LabelledRows(AnswerRows[LabelledAnswer]):
     def __init__(self, sides: Sequence[EncodedDataset], cutoff: int, whole: bool, good: Sequence[bool]) -> None:
         super().__init__(sides, cutoff, whole)
         self.good = [good[number] for number in self.numbers.tolist()]
 
-    def row(self, at: int) -> Judged:
-        return Judged(**self.fields(at), good=self.good[at])
+    def row(self, at: int) -> LabelledAnswer:
+        return LabelledAnswer(**self.fields(at), good=self.good[at])
 
 
-class Tasks(Rows[Task]):
+class PromptRows(AnswerRows[RewardedPrompt]):
     def __init__(self, sides: Sequence[EncodedDataset], cutoff: int, whole: bool, references: Sequence[str]) -> None:
         super().__init__(sides, cutoff, whole)
         self.references = [references[number] for number in self.numbers.tolist()]
 
-    def row(self, at: int) -> Task:
-        return Task(**self.fields(at), reference=self.references[at])
+    def row(self, at: int) -> RewardedPrompt:
+        return RewardedPrompt(**self.fields(at), reference=self.references[at])

@@ -37,7 +37,7 @@ class FullBatches(StepBatches):
 
 
 class TrlTrainerMixin(OurCheckpoints):
-    """Mixed in before a trl trainer, which is made with `placeholder_dataset()` for its rows; `begin` then gives it ours."""
+    """Mixed in before a trl trainer, which is made with `placeholder_dataset()` for its rows; `set_up` then gives it ours."""
 
     train_dataset: Any
     control: Any
@@ -47,12 +47,12 @@ class TrlTrainerMixin(OurCheckpoints):
     collate: Collate
     by_length: bool = True
     min_rows: int = 1
-    """Rows of the smallest batch that makes sense."""
+    """AnswerRows of the smallest batch that makes sense."""
     raise_if_interrupted: Callable[[], None]
     heldout_batch_size: int
     pad_id: int
 
-    def begin(self, run: TrainingRun, collate: Collate) -> None:
+    def set_up(self, run: TrainingRun, collate: Collate) -> None:
         self.train_dataset = run.data.train
         self.pad_id = run.pad_id
         self.collate = collate
@@ -76,9 +76,9 @@ class TrlTrainerMixin(OurCheckpoints):
             if not is_out_of_memory(error):
                 raise
             reason = said(error)
-        raise TrainingError(f"memory ran out ({reason}) {self._smaller()}")
+        raise TrainingError(f"memory ran out ({reason}) {self._memory_advice()}")
 
-    def _smaller(self) -> str:
+    def _memory_advice(self) -> str:
         rows, sums = int(self.args.per_device_train_batch_size), int(self.args.gradient_accumulation_steps)
         if rows // 2 < self.min_rows:
             return 'Set train.gradient_checkpointing="on" or method.type="qlora", or lower data.cutoff.'
@@ -110,8 +110,10 @@ class TrlTrainerMixin(OurCheckpoints):
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
         batches = StepBatches(self._lengths(eval_dataset), self.heldout_batch_size, 0)
-        unseen = torch.Generator()  # a loader draws a number it does not need: not from those that training draws from
-        return DataLoader(eval_dataset, batch_sampler=batches, collate_fn=self.collate, generator=unseen)
+        own_generator = (
+            torch.Generator()
+        )  # a loader draws a number it does not need: not from those that training draws from
+        return DataLoader(eval_dataset, batch_sampler=batches, collate_fn=self.collate, generator=own_generator)
 
     def prediction_step(self, model: Any, inputs: Any, prediction_loss_only: bool, ignore_keys: Any = None) -> Any:
         self.raise_if_interrupted()
@@ -140,7 +142,7 @@ class MeasurableTrainerMixin(TrlTrainerMixin):
     """Whose steps can be tried before the first one: they depend on the rows alone. See `planning.measuring`."""
 
     sequences = 1
-    _kept = ("_metrics", "_stored_metrics", "_total_train_tokens")
+    _running_metrics = ("_metrics", "_stored_metrics", "_total_train_tokens")
     """What trl's trainers count and average until they next report."""
 
     @property
@@ -155,19 +157,19 @@ class MeasurableTrainerMixin(TrlTrainerMixin):
         """These losses are means."""
 
     def begin_step(self) -> None:
-        names = [name for name in self._kept if hasattr(self, name)]
-        self._before = copy.deepcopy({name: getattr(self, name) for name in names}), copy.copy(self.tally)
+        names = [name for name in self._running_metrics if hasattr(self, name)]
+        self._snapshot = copy.deepcopy({name: getattr(self, name) for name in names}), copy.copy(self.tally)
 
     def undo_step(self, model: Any) -> None:
         """Forget the gradients and whatever was counted since `begin_step`."""
         model.zero_grad()
-        reported, tally = self._before
+        reported, tally = self._snapshot
         vars(self).update(reported)
         self.tally.total_tokens, self.tally.trained_tokens = tally.total_tokens, tally.trained_tokens
 
     def use_micro_batch(self, rows: int, reason: str) -> None:
         """Raises TrainingError: asked to take a batch in parts."""
-        raise TrainingError(f"{reason} {self._smaller()} train.preflight=false tries it all the same.")
+        raise TrainingError(f"{reason} {self._memory_advice()} train.preflight=false tries it all the same.")
 
 
 def placeholder_dataset(**columns: Any) -> datasets.Dataset:

@@ -175,7 +175,7 @@ def _sweep(store: JobStore) -> None:
     """Take jobs from those who died, for there may be no worker that does. After a suspend all leases ran out: whoever
     still works gets a turn to renew his."""
     with suppress(JobError):  # who may only read the table sees it as it is
-        if store.overdue():
+        if store.has_expired_lease():
             time.sleep(_RENEWAL_SECONDS)
         store.sweep_lost()
 

@@ -22,7 +22,7 @@ def list_plugins(as_json: Json = False) -> None:
         {
             "plugin": plugin.name,
             "version": plugin.version,
-            "gives": [name for names in host.gives(plugin.name).values() for name in names],
+            "gives": [name for names in host.provided_by(plugin.name).values() for name in names],
         }
         for plugin in host.plugins
     ]

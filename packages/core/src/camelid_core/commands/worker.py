@@ -20,7 +20,7 @@ def worker(
     lease: float = typer.Option(30.0, min=1.0, help="Seconds without a sign of life after which a job is lost."),
 ) -> None:
     """Run queued jobs. Ctrl-C lets the job under way save; it is queued again for the next worker."""
-    runner = Worker(open_store(), lease_seconds=lease, beat_seconds=lease / 6)
+    runner = Worker(open_store(), lease_seconds=lease, heartbeat_seconds=lease / 6)
     with stop_on_signals(StopSignal()) as stop:
         if not once:
             runner.run_forever(stop)

@@ -3,4 +3,4 @@
 from .job import Job, JobState
 from .store import JobStore
 
-__all__ = ["Job", "JobStore", "JobState"]
+__all__ = ["Job", "JobState", "JobStore"]

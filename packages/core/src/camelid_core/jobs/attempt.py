@@ -61,7 +61,7 @@ class AttemptContext:
     def stop_requested(self) -> StopRequest:
         return self._stop
 
-    def ask(self, stop: StopRequest) -> None:
+    def request_stop(self, stop: StopRequest) -> None:
         """Saving outranks finishing."""
         if self._stop != "save" and stop:
             self._stop = stop
@@ -82,7 +82,7 @@ def main(arguments: Sequence[str] | None = None, tasks: Callable[[], TaskRegistr
     directory = attempt_directory(given.home, job.id, job.epoch)
     context = AttemptContext(directory, job.name)
     _install_signal_handlers(context)
-    watchdog = Watchdog(store, job, context.ask)
+    watchdog = Watchdog(store, job, context.request_stop)
     watchdog.start()
     result = _run(job, context, tasks or _installed_tasks)
     if watchdog.fenced and result.how == Outcome.SAVED:
@@ -103,7 +103,7 @@ def _run(job: Job, context: AttemptContext, tasks: Callable[[], TaskRegistry]) -
         return AttemptResult(Outcome.SAVED)
     except BaseException as error:  # SystemExit too: whatever ends the task, the worker must learn of it
         _print_traceback()
-        return AttemptResult.of(error)
+        return AttemptResult.from_exception(error)
     return AttemptResult(Outcome.SUCCEEDED, summary=dict(summary), publish_to=str(target) if target else None)
 
 
@@ -120,8 +120,8 @@ def _print_traceback() -> None:
 
 
 def _install_signal_handlers(context: AttemptContext) -> None:
-    signal.signal(signal.SIGTERM, lambda *_: context.ask("save"))
-    signal.signal(signal.SIGUSR1, lambda *_: context.ask("finish"))
+    signal.signal(signal.SIGTERM, lambda *_: context.request_stop("save"))
+    signal.signal(signal.SIGUSR1, lambda *_: context.request_stop("finish"))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGUSR1})
 
 

@@ -68,7 +68,7 @@ class AttemptResult:
     publish_to: str | None = None
 
     @classmethod
-    def of(cls, error: BaseException) -> Self:
+    def from_exception(cls, error: BaseException) -> Self:
         """What an exception means to the person whose job it ends."""
         chain = list(_exception_chain(error))
         if any(_is_disk_full(each) for each in chain):
@@ -99,7 +99,7 @@ class AttemptResult:
             return None
 
     @classmethod
-    def of_exit(cls, code: int, directory: Path, memory: bool = False) -> Self:
+    def from_exit_code(cls, code: int, directory: Path, memory: bool = False) -> Self:
         """What is known of an attempt that left no file: its exit code, the end of its log, and whether the kernel
         ended a process for lack of `memory` meanwhile."""
         if code == -signal.SIGKILL and memory:

@@ -33,10 +33,10 @@ class AttemptHandle(Protocol):
     def poll(self) -> int | None:
         """Its exit code (negative: the signal that ended it), or None while it runs."""
 
-    def ask(self, stop: Literal["finish", "save"]) -> None:
+    def request_stop(self, stop: Literal["finish", "save"]) -> None:
         """Ask it to end early with its result, or to save and leave."""
 
-    def end(self) -> None:
+    def kill(self) -> None:
         """End it and all it started, at once; harmless when nothing is left."""
 
 
@@ -49,7 +49,7 @@ class Executor(Protocol):
     def start(self, job: Job, directory: Path) -> AttemptHandle:
         """Start the claimed job's attempt in `directory`, which exists and is empty."""
 
-    def clear(self, directory: Path) -> None:
+    def kill_leftovers(self, directory: Path) -> None:
         """End whatever an earlier attempt, whose directory this is, left running."""
 
 
@@ -90,14 +90,14 @@ class LocalExecutor:
         try:
             handle.record(directory)
         except BaseException:
-            handle.end()
+            handle.kill()
             raise
         return handle
 
-    def clear(self, directory: Path) -> None:
+    def kill_leftovers(self, directory: Path) -> None:
         identity = ProcessIdentity.read(directory)
         if identity is not None:
-            identity.end()
+            identity.kill()
 
 
 class LocalHandle:
@@ -116,12 +116,12 @@ class LocalHandle:
     def poll(self) -> int | None:
         return self._process.poll()
 
-    def ask(self, stop: Literal["finish", "save"]) -> None:
+    def request_stop(self, stop: Literal["finish", "save"]) -> None:
         # only the child itself: it still needs its own helpers to save
         self._process.send_signal(signal.SIGUSR1 if stop == "finish" else signal.SIGTERM)
 
-    def end(self) -> None:
-        self._identity.end()
+    def kill(self) -> None:
+        self._identity.kill()
         self._process.wait()
 
 

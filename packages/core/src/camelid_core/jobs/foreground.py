@@ -48,7 +48,7 @@ def run_in_foreground(
     """
     store = open_store(home)
     values = config.model_dump(mode="json") if isinstance(config, Config) else config
-    job = store.submit(task, values, name, hold=_RESERVED_SECONDS)
+    job = store.submit(task, values, name, hold_seconds=_RESERVED_SECONDS)
     return run_queued_job(store, job.id, on_event)
 
 

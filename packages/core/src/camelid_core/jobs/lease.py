@@ -22,10 +22,10 @@ _POLL_SECONDS = 1.0
 class JobLease:
     """While entered, the claimed `job` stays ours, unless `lost` says otherwise."""
 
-    def __init__(self, store: JobStore, job: Job, beat_seconds: float) -> None:
+    def __init__(self, store: JobStore, job: Job, heartbeat_seconds: float) -> None:
         self._store = store
         self._job = job
-        self._beat = min(beat_seconds, job.lease_seconds / 4)
+        self._beat = min(heartbeat_seconds, job.lease_seconds / 4)
         self._give_up = job.lease_seconds * 5 / 6  # 25 of 30 s
         self._renewed = store.clock.now()
         self._over = threading.Event()

@@ -66,7 +66,7 @@ class ProcessIdentity:
             and self.started == process_start_time(self.pid)
         )
 
-    def end(self) -> None:
+    def kill(self) -> None:
         """Kill the group this process leads and everything that carries its mark; they are gone when this returns,
         or 10 s later at the most."""
         if self._leads_a_foreign_group():

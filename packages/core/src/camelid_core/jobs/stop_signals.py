@@ -28,7 +28,7 @@ class StopSignal:
         return self._times > 0
 
     @property
-    def impatient(self) -> bool:
+    def immediate(self) -> bool:
         return self._times > 1
 
 

@@ -54,11 +54,11 @@ class JobStore:
         name: str = "",
         priority: int = 0,
         key: str | None = None,
-        hold: float = 0.0,
+        hold_seconds: float = 0.0,
     ) -> Job:
         """Queue a job; when this returns, it is on disk.
 
-        The same `key` gives the same job, so that a repeated click submits once. For `hold`
+        The same `key` gives the same job, so that a repeated click submits once. For `hold_seconds`
         seconds only `claim(only=…)` may take the job. Its number is above all that were ever given,
         those of a table that was moved away included: their directories are another job's.
 
@@ -71,7 +71,7 @@ class JobStore:
         now = self.clock.now()
         job = Job(
             id=0, task=task, config=json.loads(json.dumps(config)), name=name, priority=priority, key=key,
-            boot=self.clock.boot(), not_before=now + hold if hold else 0.0, created=self.clock.wall(),
+            boot=self.clock.boot(), not_before=now + hold_seconds if hold_seconds else 0.0, created=self.clock.wall(),
         )  # fmt: skip
         with self.database.write() as db:
             row = db.execute("SELECT * FROM job WHERE key = ?", (key,)).fetchone() if key is not None else None
@@ -217,7 +217,7 @@ class JobStore:
         with self.database.write() as db:
             return self._requeue(db, _transition(db, _row_held_by(db, job), JobState.LOST, not_before=0.0))
 
-    def lose(self, job: Job) -> Job:
+    def mark_lost(self, job: Job) -> Job:
         """The attempt vanished while its worker lives on."""
         with self.database.write() as db:
             return self._lose(db, _row_held_by(db, job))
@@ -236,7 +236,7 @@ class JobStore:
             jobs = [from_row(row) for row in db.execute(query, values).fetchall()]
             return tuple(self._requeue(db, job) if job.state == JobState.LOST else self._lose(db, job) for job in jobs)
 
-    def overdue(self) -> bool:
+    def has_expired_lease(self) -> bool:
         """Whether a lease ran out that `sweep_lost` would take. Who woke up just now may renew his yet."""
         with self.database.read() as db:
             return db.execute(f"SELECT 1 FROM job WHERE {_LEASE_EXPIRED}", self._time()).fetchone() is not None  # noqa: S608

@@ -63,13 +63,13 @@ def supervise(
             return None
         wanted = "save" if stop or lease.job.request == "cancel" else lease.job.request
         if wanted == "save" and asked != "save":
-            handle.ask("save")
+            handle.request_stop("save")
             asked, since = wanted, time.monotonic()
         elif wanted == "finish" and not asked:
-            handle.ask("finish")
+            handle.request_stop("finish")
             asked = wanted
-        if time.monotonic() > since + max(save_seconds, relay.leaving) or stop.impatient:
-            handle.end()
+        if time.monotonic() > since + max(save_seconds, relay.leaving) or stop.immediate:
+            handle.kill()
         relay()
         time.sleep(_TICK_SECONDS)
     relay()

@@ -28,11 +28,11 @@ _STOP_REQUESTS: dict[JobRequest, StopRequest] = {"": "", "finish": "finish", "ca
 
 
 class Watchdog(threading.Thread):
-    def __init__(self, store: JobStore, job: Job, ask: Callable[[StopRequest], None]) -> None:
+    def __init__(self, store: JobStore, job: Job, request_stop: Callable[[StopRequest], None]) -> None:
         super().__init__(name="watchdog", daemon=True)
         self._store = store
         self._job = job
-        self._ask = ask
+        self._request_stop = request_stop
         self._interval = min(2.0, job.lease_seconds / 4)
         self._grace = min(_GRACE_SECONDS, job.lease_seconds * 2 / 3)
         self._exit_code: int | None = None
@@ -51,7 +51,7 @@ class Watchdog(threading.Thread):
             bad = 0 if self._wanted() else bad + 1
             if bad >= 2:
                 self.fenced = True
-                self._ask("save")
+                self._request_stop("save")
                 time.sleep(self._grace)
                 _exit_with_children(ExitCode.FENCED)
         time.sleep(_GRACE_SECONDS)
@@ -63,7 +63,7 @@ class Watchdog(threading.Thread):
             if job.epoch != self._job.epoch or job.state not in ACTIVE:
                 return False
             self._job = job
-            self._ask(_STOP_REQUESTS[job.request])
+            self._request_stop(_STOP_REQUESTS[job.request])
         clock = self._store.clock
         return self._job.boot == clock.boot() and self._job.lease >= clock.now()
 

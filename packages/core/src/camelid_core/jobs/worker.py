@@ -54,7 +54,7 @@ class Worker:
         executor_for: ExecutorFor | None = None,
         verify: Verify | None = None,
         lease_seconds: float = 30.0,
-        beat_seconds: float = 5.0,
+        heartbeat_seconds: float = 5.0,
         save_seconds: float = SAVE_SECONDS,
     ) -> None:
         self.store = store
@@ -63,7 +63,7 @@ class Worker:
         self._executor_for = executor_for or chosen_executor
         self._verify = verify or _verify_artefact
         self._lease_seconds = lease_seconds
-        self._beat_seconds = beat_seconds
+        self._beat_seconds = heartbeat_seconds
         self._save_seconds = save_seconds
 
     def run_forever(self, stop: StopSignal) -> None:
@@ -110,7 +110,7 @@ class Worker:
                 if not isinstance(error, CamelidError):
                     traceback.print_exc()
                 with suppress(StaleAttempt):
-                    return self._settle(job, AttemptResult.of(error), stop)
+                    return self._settle(job, AttemptResult.from_exception(error), stop)
                 return self.store.get(job.id)
 
     def _attempt(self, lease: JobLease, stop: StopSignal, on_event: OnEvent | None, cancel_on_stop: bool) -> Job:
@@ -118,7 +118,7 @@ class Worker:
         directory = attempt_directory(self.home, job.id, job.epoch)
         executor = self._executor_for(job)
         for left in earlier_attempts(directory):
-            executor.clear(left)
+            executor.kill_leftovers(left)
             _delete_incomplete_output(left)
         done = self._done_before(job)
         if done is not None:
@@ -131,13 +131,15 @@ class Worker:
             self.store.start(job, handle.identity)
             code = supervise(handle, lease, stop, EventRelay(directory, on_event), self._save_seconds)
         finally:
-            handle.end()
+            handle.kill()
         if stop and cancel_on_stop:
             with suppress(JobError):  # a person stays with this job: nobody else shall go on with it unasked
                 self.store.request(job.id, "cancel")
         if code is None:
             raise StaleAttempt(f"Job {job.id} was taken over.")
-        result = AttemptResult.read(directory) or AttemptResult.of_exit(code, directory, count_oom_kills() > kills)
+        result = AttemptResult.read(directory) or AttemptResult.from_exit_code(
+            code, directory, count_oom_kills() > kills
+        )
         if result.how == Outcome.SUCCEEDED:
             return publish(self.store, job, directory, result, self._verify)
         return self._settle(job, result, stop)
@@ -156,7 +158,7 @@ class Worker:
         if self.store.get(job.id).request == "cancel":
             return self._cancelled(job, result)
         if result.how == Outcome.FENCED:
-            return self.store.lose(job)
+            return self.store.mark_lost(job)
         if stop and result.how in (Outcome.SAVED, Outcome.KILLED):
             return self.store.release(job)
         if result.how == Outcome.SAVED:

@@ -57,7 +57,7 @@ def detect(path: Path) -> Detection:
     if "" in names:
         return _unknown(form.name, columns, sample)
     reader = names.most_common(1)[0][0] if len(names) == 1 else ""
-    fault = _first_fault(sample, automatic(known().values()), Reading(faults=faults))
+    fault = _first_fault(sample, automatic(), Reading(faults=faults))
     reason = f"{form.name}; {_why(names, columns)}"
     if fault or faults.total:
         reason += f" But {fault or faults.examples[0]}"

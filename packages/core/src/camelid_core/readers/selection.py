@@ -58,12 +58,12 @@ def choose(path: Path, name: str = "", columns: Columns | None = None) -> Reader
         return _named(name or FLAN.name, path)
     if is_judgements(path):
         return JUDGEMENTS
-    return automatic(known().values())
+    return automatic()
 
 
-def automatic(readers: Iterable[Reader]) -> Reader:
+def automatic() -> Reader:
     """Each row by the first reader whose columns it has; rows of several formats may stand in one file."""
-    candidates = tuple(reader for reader in readers if reader.needs)
+    candidates = tuple(reader for reader in known().values() if reader.needs)
     by_keys: dict[tuple[str, ...], Reader] = {}  # most files have rows of one or two kinds
 
     def record(row: Row, number: int, reading: Reading) -> Record:

@@ -79,10 +79,10 @@ class RoleTemplate(RoleFields):
         yield Segment(self.lead, trained=True, control=True)
         content = self._said("assistant", message.content).text
         end = self.answer_end if last or self.turn_end is None else self.turn_end
-        cut = bool(self.lead)
+        boundary = bool(self.lead)
         for text, control in ((self.answer_start, True), (content, False), (end, True)):
-            yield Segment(text, trained=True, control=control, cut=cut)
-            cut = cut and not text
+            yield Segment(text, trained=True, control=control, token_boundary=boundary)
+            boundary = boundary and not text
         yield Segment(self.closing if last else self.between, control=True)
 
     def _said(self, role: str, text: str) -> Segment:

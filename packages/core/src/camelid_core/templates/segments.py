@@ -19,12 +19,12 @@ at the start of the text is the encoder's: it puts there what the tokenizer itse
 class Segment:
     """A run of text. `control` text was written by the template: control tokens in it are tokens.
     Other text came from a person or a model: whatever it spells, it stays plain text.
-    `cut`: a prompt ends before it, so it never shares a token with what comes before."""
+    `token_boundary`: a prompt ends before it, so it never shares a token with what comes before."""
 
     text: str
     trained: bool = False
     control: bool = False
-    cut: bool = False
+    token_boundary: bool = False
 
 
 PLACEHOLDER = re.compile(r"\{(content|context|system|round)\}")
@@ -37,8 +37,12 @@ def merge_segments(segments: Iterator[Segment] | Sequence[Segment]) -> list[Segm
         if not segment.text:
             continue
         last = joined[-1] if joined else None
-        if last is not None and not segment.cut and (last.trained, last.control) == (segment.trained, segment.control):
-            joined[-1] = Segment(last.text + segment.text, last.trained, last.control, last.cut)
+        if (
+            last is not None
+            and not segment.token_boundary
+            and (last.trained, last.control) == (segment.trained, segment.control)
+        ):
+            joined[-1] = Segment(last.text + segment.text, last.trained, last.control, last.token_boundary)
         else:
             joined.append(segment)
     return joined

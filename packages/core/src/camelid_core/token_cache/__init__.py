@@ -2,7 +2,7 @@
 
 cache = TokenCache()
 encoded = cache.encode(records, Encoder(tokenizer, template))   # finished shards are taken from the disk
-view = encoded.view(cutoff=512)                                 # a sequence of examples, and view.account
+view = encoded.view(cutoff=512)                                 # a sequence of examples, and view.counts
 counts = measure(dataset, encoder, cache, cutoff=512)           # what would become of a dataset
 """
 
@@ -10,4 +10,4 @@ from .cache import CacheEntry, TokenCache
 from .encoded_dataset import CutoffCounts, CutoffView, EncodedDataset
 from .token_counts import count_tokens
 
-__all__ = ["CutoffCounts", "EncodedDataset", "CacheEntry", "TokenCache", "CutoffView", "count_tokens"]
+__all__ = ["CacheEntry", "CutoffCounts", "CutoffView", "EncodedDataset", "TokenCache", "count_tokens"]

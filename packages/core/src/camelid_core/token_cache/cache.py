@@ -222,7 +222,7 @@ def _tokenise(encoder: Encoder, chunk: list[Record]) -> TokenArrays:
         encoder.tokens([record.messages for record in chunk[start : start + _BATCH]])
         for start in range(0, len(chunk), _BATCH)
     ]
-    return TokenArrays.joined(parts)
+    return TokenArrays.concatenate(parts)
 
 
 def _metadata(encoder: Encoder, chunk: list[Record]) -> dict[str, str]:

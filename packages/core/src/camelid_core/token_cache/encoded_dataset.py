@@ -149,7 +149,7 @@ class EncodedDataset(RowSequence[Example]):
 
 
 class CutoffView(RowSequence[Example]):
-    """Rows cut off at `cutoff` tokens; those with nothing left to learn are left out. `account` says how many.
+    """Rows cut off at `cutoff` tokens; those with nothing left to learn are left out. `counts` says how many.
 
     `lengths` are known without reading; `rows` says which row of the whole each one is.
     """
@@ -166,7 +166,7 @@ class CutoffView(RowSequence[Example]):
         self.rows = np.flatnonzero(trained)
         self.lengths = np.minimum(encoded.lengths, cutoff)[self.rows]
         refused = int((encoded.lengths == 0).sum())
-        self.account = CutoffCounts(
+        self.counts = CutoffCounts(
             rows=len(encoded),
             truncated=0 if whole else int(longer.sum()),
             dropped=len(encoded) - len(self.rows) - refused,

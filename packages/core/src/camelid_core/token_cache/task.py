@@ -33,7 +33,7 @@ class MeasureConfig(Config):
     limit: int | None = Field(None, ge=1)
     """Count at most this many rows."""
 
-    def anchored(self) -> MeasureConfig:
+    def with_absolute_paths(self) -> MeasureConfig:
         """With relative paths made absolute: a job runs in another directory than the one it is typed in."""
         return self.model_copy(update={"data": absolute_if_path(self.data), "model": absolute_if_path(self.model)})
 

@@ -48,7 +48,7 @@ def count_encoded(encoded: EncodedDataset, cutoff: int) -> dict[str, Any]:
     import numpy as np
 
     view = encoded.view(cutoff)
-    account = view.account
+    account = view.counts
     lengths = encoded.lengths[encoded.lengths > 0]
     median, p95 = (int(value) for value in np.percentile(lengths, [50, 95])) if len(lengths) else (0, 0)
     return {

@@ -50,7 +50,7 @@ class TokenArrays(NamedTuple):
     offsets: np.ndarray[Any, np.dtype[np.int64]]
 
     @classmethod
-    def joined(cls, parts: Sequence[TokenArrays]) -> TokenArrays:
+    def concatenate(cls, parts: Sequence[TokenArrays]) -> TokenArrays:
         import numpy as np
 
         lengths = np.concatenate([np.diff(part.offsets) for part in parts])
@@ -152,7 +152,7 @@ class Encoder:
             offsets.append(len(ids))
         return TokenArrays(np.array(ids, np.int32), np.repeat(np.array(trained, np.bool_), counts), np.array(offsets))
 
-    def text_of(self, ids: Sequence[int]) -> str:
+    def decode(self, ids: Sequence[int]) -> str:
         return str(self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
     def _encode(self, plans: Sequence[list[_Span]]) -> list[Example]:

@@ -67,9 +67,9 @@ def chat(
         raise UsageError("--ask takes a question; leave it out to talk.")
     chosen = named("preset", preset or OWN, PRESETS)
     suffixes = [named("suffix", name, SUFFIXES).text for name in suffix or []]
-    how = EngineConfig(template=template, engine=engine_of(engine, engine_url, engine_option), slots=2)
-    check_names([model], how)
-    loaded = load_model(model, load_host(), how, note)
+    engine_config = EngineConfig(template=template, engine=engine_of(engine, engine_url, engine_option), slots=2)
+    check_names([model], engine_config)
+    loaded = load_model(model, load_host(), engine_config, note)
     try:
         start = chosen.applied(loaded.sampling, loaded.sampling)
         sampling = validate(Sampling, start.model_dump() | options, "the options")

@@ -55,7 +55,7 @@ def engine_of(name: str, url: str, options: list[str] | None) -> str:
     return format_engine_spec(name, [*([f"url={url}"] if url else []), *(options or [])])
 
 
-def check_names(models: Iterable[str], how: EngineConfig) -> None:
+def check_names(models: Iterable[str], engine_config: EngineConfig) -> None:
     """Loads nothing.
 
     Raises:
@@ -65,9 +65,9 @@ def check_names(models: Iterable[str], how: EngineConfig) -> None:
     from camelid_core.plugins import load_host
 
     host = load_host()
-    parse_engine_spec(host.registry("camelid_engines"), how.engine)
-    if how.template:
-        host.templates[how.template]
+    parse_engine_spec(host.registry("camelid_engines"), engine_config.engine)
+    if engine_config.template:
+        host.templates[engine_config.template]
     for name in models:
         resolve_model(name, host)
 
@@ -85,9 +85,9 @@ def preset_of(name: str, model: str) -> dict[str, Any]:
         from camelid_core.models.reference import resolve_model
         from camelid_core.plugins import load_host
 
-        from camelid_serve.loaded_models import recommended
+        from camelid_serve.loaded_models import recommended_sampling
 
-        own = recommended(resolve_model(model, load_host()))
+        own = recommended_sampling(resolve_model(model, load_host()))
     return preset.applied(Sampling(), own).model_dump(mode="json", exclude_defaults=True)
 
 

@@ -37,7 +37,7 @@ def configure_comparison(
     models = [each for each in given if each not in overrides]
     lists = {"models": models, "lengths": _parts(lengths), "rope": _parts(rope)}
     asked = {key: value for key, value in lists.items() if value}
-    return validate(cls, asked | values | parse_overrides(overrides), "the options").anchored()
+    return validate(cls, asked | values | parse_overrides(overrides), "the options").with_absolute_paths()
 
 
 def _parts(text: str) -> list[str]:

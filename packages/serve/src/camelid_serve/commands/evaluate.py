@@ -59,7 +59,7 @@ def answers(
     """Answer held-out rows and count exact answers."""
     values = given(model=model, data=data, rows=rows, base=base, template=template)
     sampling = given(temperature=temperature, max_new_tokens=max_new_tokens, seed=seed)
-    config = configure(EvaluateConfig, values, sampling, overrides or []).anchored()
+    config = configure(EvaluateConfig, values, sampling, overrides or []).with_absolute_paths()
     print_summary(run_job("evaluate", config, name, config.model), as_json)
 
 

@@ -71,7 +71,7 @@ def predict(
     )
     sampling = given(temperature=temperature, max_new_tokens=max_new_tokens, seed=seed)
     sampling = preset_of(preset, model) | sampling
-    config = configure(PredictConfig, values, sampling, overrides or []).anchored()
+    config = configure(PredictConfig, values, sampling, overrides or []).with_absolute_paths()
     open_input(config.input, config.columns)
     labels(asked(config))
     parse_engine_spec(load_host().registry("camelid_engines"), config.engine)
@@ -93,14 +93,14 @@ def _show(config: PredictConfig, as_json: bool) -> None:
     from camelid_core.models.reference import resolve_model
     from camelid_core.models.rope import context_length
 
-    from camelid_serve.loaded_models import encoder_of
+    from camelid_serve.loaded_models import load_encoder
     from camelid_serve.predict.previews import previews
 
     host, source = load_host(), open_input(config.input, config.columns, config.reference)
     shown: dict[str, list[Any]] = {}
     for label, name in labels(asked(config)).items():
         reference = resolve_model(name, host)
-        encoder = encoder_of(reference, host, config.template)
+        encoder = load_encoder(reference, host, config.template)
         found = previews(source, encoder, config.limit or _ROWS_SHOWN, context_length(reference.config))
         shown[label] = [asdict(each) for each in found]
     if as_json:

@@ -85,27 +85,27 @@ def serve(
             "Leave out --no-token, give an --api-key, or listen on 127.0.0.1 and forward the port (ssh -L)."
         )
     limits = validate(Limits, parse_overrides(limit or []) | given(slots=slots, adapters=allow_adapters), "the limits")
-    how = EngineConfig(
+    engine_config = EngineConfig(
         template=template,
         dtype=dtype,
         engine=engine_of(engine, engine_url, engine_option),
         slots=limits.slots,
     )
-    serving = _serving(artefacts, how)
+    serving = _serving(artefacts, engine_config)
     with listening_socket(host, port) as listener:
         _run(listener, serving, limits, keys, made, host, allow_host or [], allow_origin or [])
 
 
-def _serving(artefacts: list[str], how: EngineConfig) -> Serving:
+def _serving(artefacts: list[str], engine_config: EngineConfig) -> Serving:
     """What to load. Unknown names are said before anything starts."""
     from camelid_serve.api.supervisor import Serving, unique
 
-    models = unique([_anchored(name) for name in artefacts])
-    check_names(models.values(), how)
-    return Serving(models, how)
+    models = unique([_with_absolute_paths(name) for name in artefacts])
+    check_names(models.values(), engine_config)
+    return Serving(models, engine_config)
 
 
-def _anchored(given_name: str) -> str:
+def _with_absolute_paths(given_name: str) -> str:
     """A directory or file by its whole path, under the name it was given by."""
     label, equals, name = given_name.rpartition("=")
     if not name or (equals and not label):

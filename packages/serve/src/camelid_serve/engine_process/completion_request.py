@@ -210,7 +210,7 @@ class Completion:
         return rows
 
     def _text(self, ids: Sequence[int]) -> str:
-        return self._assembled.encoder.text_of(ids)
+        return self._assembled.encoder.decode(ids)
 
     def _shown(self, scored: Sequence[TokenLogprob]) -> list[list[Any]]:
         named = (lambda token: f"token_id:{token}") if self._wanted.name_by_id else (lambda token: self._text([token]))

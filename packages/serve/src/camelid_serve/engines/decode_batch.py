@@ -81,7 +81,7 @@ class DecodeRow:
 
 
 class DecodeBatch:
-    """`rows` decode together on one model. A finished one keeps its slot until a new row takes it or `evict_finished`."""
+    """`rows` decode together on one model. A finished one keeps its slot until a new row or `evict_finished` takes it."""
 
     def __init__(self, model: Any, prefix_cache: PrefixCache | None = None) -> None:
         self.rows: list[DecodeRow] = []

@@ -1,6 +1,6 @@
-"""Adapters on one resident base: which there are, which share a batch, and how they come and go.
+"""Adapters on one resident base model: which there are, which can share a batch (multi-LoRA), loading and unloading.
 
-Knows PEFT. Knows nothing of requests, threads and batches: who calls takes care that the model stands still meanwhile.
+Knows PEFT. Knows nothing of requests, threads and batches: callers see to it that no forward pass runs meanwhile.
 """
 
 from __future__ import annotations
@@ -19,11 +19,13 @@ from camelid_serve.engine import CannotShare
 from .multi_lora import MultiLora
 
 _BASE_CHANGING_INITS = ("pissa", "corda", "olora", "loftq", "lora_ga")
-"""Ways to begin a LoRA adapter that take its part out of the base's weights; it must be put back on such a base."""
+"""Initialisations of LoRA (`init_lora_weights`) that take the adapter's part out of the base's weights; the adapter
+fits such a changed base alone."""
 
 
 class ResidentAdapters:
-    """`model` is the one to call; `names` are the adapters on it."""
+    """`model` is the one to call; `names` are the adapters on it; `base_change` says how one of them changes the base
+    itself, empty if none does."""
 
     def __init__(self, model: Any) -> None:
         configs = getattr(model, "peft_config", None) if hasattr(model, "get_base_model") else None
@@ -41,22 +43,23 @@ class ResidentAdapters:
         self._regroup()
 
     def batch_key(self, adapter: str | None) -> str | None:
-        """What rows must have in common to run in one batch: None where they may be under adapters of several names."""
+        """What rows must have in common to run in one batch: None where they may be under different adapters."""
         return adapter if adapter in self._separate else None
 
     def why_not_batched(self, adapter: str) -> str:
-        """Why rows under `adapter` take turns with the others; empty if they share a batch."""
+        """Why rows under `adapter` cannot share a batch with others; empty if they can."""
         return self._separate.get(adapter, "")
 
     def activate(self, rows: Sequence[str | None]) -> None:
-        """The adapters of the rows of the next call, all of one group; if all have one, of however many rows."""
+        """The adapters of the rows of the next forward pass, all of one `batch_key`; if all have one, of however many
+        rows."""
         separate = rows[0] if rows[0] in self._separate else None
         if separate != self._active:
             self._switch(separate)
         self._multi_lora.activate(() if separate else rows)
 
     def add(self, directory: Path) -> str:
-        """Load one more from its directory, beside the others; gives its name.
+        """Load one more from its directory, beside the others; returns its name.
 
         Raises:
             CannotShare: of a kind that needs a base of its own.
@@ -84,13 +87,13 @@ class ResidentAdapters:
         return name
 
     def remove(self, name: str) -> None:
-        """Let go of an adapter, and of all that PEFT put around the base if it was the last."""
+        """Unload an adapter, and PEFT's wrappers around the base's layers if it was the last."""
         self.names = tuple(other for other in self.names if other != name)
         self._drop(name)
         self._regroup()
 
     def _wrap_base(self, name: str, config: Any, directory: Path) -> None:
-        """Have PEFT make room for an adapter around the base's layers."""
+        """Have PEFT wrap the base's layers for an adapter."""
         from peft import PeftModel
 
         config.inference_mode = True
@@ -104,20 +107,18 @@ class ResidentAdapters:
         try:
             self._peft.add_adapter(name, config)
         except (ValueError, TypeError) as error:
-            self._peft.peft_config[name] = (
-                config  # PEFT has forgotten it, but what it made is still there to be dropped
-            )
+            self._peft.peft_config[name] = config  # PEFT has forgotten it, but its layers are still there to be deleted
             reason = f"cannot be put beside those that are resident: {_first_lines(error)}"
             raise CannotShare(f"adapter {str(directory)!r} {reason}") from error
 
     def _load_weights(self, name: str, directory: Path) -> None:
-        """Read an adapter's weights."""
+        """Load an adapter's weights from its directory."""
         peft: Any = self._peft
         found = peft.load_adapter(str(directory), name, torch_device=str(self.model.device))
         peft.eval()
         if found.missing_keys:
             raise ValueError(f"{len(found.missing_keys)} of its tensors are missing: {found.missing_keys[0]}, ….")
-        for key, value in peft.named_parameters():  # in one product with others' it would spread to their rows
+        for key, value in peft.named_parameters():  # NaN in the stacked product would spread to other rows
             if name in key.split(".") and not bool(torch.isfinite(value).all()):
                 raise ValueError(f"{key} has values that are no numbers.")
 
@@ -135,7 +136,7 @@ class ResidentAdapters:
         self._peft = None
 
     def _regroup(self) -> None:
-        """After a change: what takes turns, what shares, and nothing switched on."""
+        """After a change: which adapters share a batch, which do not, and none is active."""
         if self._peft is None:
             self._separate, self._active = {}, None
             return
@@ -149,7 +150,7 @@ class ResidentAdapters:
             self._switch(None)
 
     def _switch(self, adapter: str | None) -> None:
-        """Have PEFT put one adapter on, or none."""
+        """Have PEFT activate one adapter, or none."""
         tuner = self._peft.base_model  # type: ignore[union-attr]
         if adapter is None:
             tuner.disable_adapter_layers()
@@ -170,7 +171,7 @@ class ResidentAdapters:
 
 
 def _unwrap(model: Any) -> None:
-    """Undo what PEFT did to a base before it gave up."""
+    """Remove the wrappers that PEFT put around a base's layers before it failed."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     for path, module in list(model.named_modules()):
@@ -188,16 +189,16 @@ def _refuse_prompt_learning(config: Any) -> None:
 
 
 def _peft_kind(config: Any) -> str:
-    """What adapters must have in common for PEFT to put them on one base."""
+    """The kind that adapters must have in common for PEFT to put them on one base."""
     tokens = " with trainable tokens" if getattr(config, "trainable_token_indices", None) else ""
     return f"{config.peft_type.value}{tokens}"
 
 
 def _base_change(config: Any) -> str:
-    """How an adapter's presence alone changes what the base says; empty if it does not."""
-    start = getattr(config, "init_lora_weights", True)
-    if isinstance(start, str) and start.lower().startswith(_BASE_CHANGING_INITS):
-        return f"takes its start out of the base's weights ({start})"
+    """How an adapter changes the base's own answers; empty if it does not."""
+    init = getattr(config, "init_lora_weights", True)
+    if isinstance(init, str) and init.lower().startswith(_BASE_CHANGING_INITS):
+        return f"takes its start out of the base's weights ({init})"
     if getattr(config, "bias", "none") != "none":
         return f"replaces biases of the base (bias={config.bias!r})"
     if getattr(config, "layer_replication", None):
@@ -206,8 +207,7 @@ def _base_change(config: Any) -> str:
 
 
 def _why_not_batched(peft: Any, name: str) -> str:
-    """Why an adapter cannot share a batch with others; empty if it can: LoRA matrices beside linear layers, all else
-    as in the base."""
+    """Why an adapter cannot share a batch with others; empty if it can: it has LoRA matrices on linear layers alone."""
     from peft import PeftType
     from peft.tuners.lora import LoraLayer
 
@@ -224,7 +224,7 @@ def _why_not_batched(peft: Any, name: str) -> str:
 
 
 def _why_layer_not_batched(path: str, layer: Any, name: str) -> str:
-    """The same of one of its layers."""
+    """The same for one of its layers."""
     from peft.tuners.lora.layer import MultiheadAttention, ParamWrapper, _ConvNd
 
     if name in layer.lora_embedding_A:

@@ -1,6 +1,7 @@
-"""The thread that owns a model: requests wait for it, errands run between its turns, and it leaves nobody waiting.
+"""The thread that owns a model: it takes requests from a queue, runs steps, and other calls between two steps.
 
-Knows threads and queues. Knows nothing of models, and not what a turn is. Streams are queues that the thread writes to.
+Knows threads and queues. Knows nothing of models, and not what a step does. Streams are queues that the thread writes
+to. Whatever happens, every request gets an end or an error.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ TicketT = TypeVar("TicketT", bound=Ticket)
 
 
 class ModelThread(ABC, Generic[TicketT]):
-    """What is `_waiting` was taken up by no turn yet; others add to it, so it is touched under `_condition` alone."""
+    """`_waiting` is the queue of requests that no step has admitted yet; other threads add to it, so it is used under
+    `_condition` alone."""
 
     context_length: int
     _ticket: type[TicketT]
@@ -40,16 +42,16 @@ class ModelThread(ABC, Generic[TicketT]):
 
     @abstractmethod
     def _check(self, request: Request) -> None:
-        """Raises ModelError where it cannot be answered here, besides for its length."""
+        """Raises ModelError where the request cannot be answered here; its length is checked elsewhere."""
 
     @abstractmethod
     def _step(self) -> None:
-        """Go on with all that is under way, and take up what waits as far as there is room. What goes wrong is told to
-        those whose request it was."""
+        """Continue all running requests, and admit waiting ones as far as there are free slots. An error goes to the
+        streams of the requests that it concerns."""
 
     @abstractmethod
     def _running_tickets(self) -> Collection[TicketT]:
-        """What turns have taken up and not finished."""
+        """Requests that steps have admitted and not finished."""
 
     @abstractmethod
     def _unload(self) -> None:
@@ -107,7 +109,7 @@ class ModelThread(ABC, Generic[TicketT]):
                     self._run_calls()
                     self._drop_cancelled()
                     self._step()
-        finally:  # whatever happened, nobody waits for ever
+        finally:  # whatever happened, no stream waits for ever
             with self._condition:
                 self._closed = True
             self._run_calls()
@@ -123,7 +125,7 @@ class ModelThread(ABC, Generic[TicketT]):
             return not self._closed
 
     def _call_between_steps(self, call: Callable[[], T]) -> T:
-        """Run `call` on the thread that owns the model, and wait for it."""
+        """Run `call` on the thread that owns the model, between two steps, and wait for its result."""
         done: SimpleQueue[tuple[T | None, BaseException | None]] = SimpleQueue()
 
         def run() -> None:
@@ -142,11 +144,11 @@ class ModelThread(ABC, Generic[TicketT]):
         return result  # type: ignore[return-value]
 
     def _run_calls(self) -> None:
-        for _ in range(len(self._calls)):  # those that come meanwhile wait for a turn: there may always be one more
+        for _ in range(len(self._calls)):  # those that come meanwhile wait for a step: there may always be one more
             self._calls.popleft()()
 
     def _drop_cancelled(self) -> None:
-        """End requests that were cancelled before their turn came."""
+        """End requests that were cancelled while they waited."""
         with self._condition:
             dropped = [ticket for ticket in self._waiting if ticket.row.cancelled]
             if dropped:

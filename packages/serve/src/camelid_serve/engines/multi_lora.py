@@ -1,10 +1,10 @@
-"""LoRA adapters side by side: one model call in which every row is under its own.
+"""Batched multi-LoRA: one forward pass in which every row of the batch is under its own LoRA adapter.
 
 Knows PEFT's LoRA layers and their tensors. Knows nothing of requests, files and threads.
-In each layer the matrices of all adapters lie one below the other. Rows take one product with them, of which a mask
-leaves each row its own part, and one back; what comes of it is added to what the base's layer says. (PEFT's own mixed
-batches go through the adapters of every layer one by one, which costs more than the base's work itself.)
-An adapter is held once: PEFT's parameters become views of what lies here.
+In each layer the A and the B matrices of all adapters are stacked. All rows take one product with the stacked A, a mask
+leaves each row the part of its own adapter, and one product with the stacked B gives what is added to the base layer's
+output. (PEFT's own mixed batches go through the adapters of every layer one by one, which costs more than the base's
+work itself.) An adapter is held once: PEFT's parameters become views of the stacked matrices.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ import torch
 from torch.nn.functional import linear
 
 Layout = tuple[tuple[str, int, float], ...]
-"""Name, rank and scale of adapters, as they lie below each other."""
+"""Name, rank and scale (alpha ÷ rank) of adapters, in the order in which they are stacked."""
 
 
 class MultiLora:
-    """Which adapter each row is under, in all layers at once."""
+    """The stacked adapters of all layers, and which of them each row of the batch is under."""
 
     def __init__(self) -> None:
         self._layers: dict[Any, _StackedLayer] = {}
         self._rows: tuple[str | None, ...] = ()
 
     def stack_adapters(self, model: Any, names: frozenset[str]) -> None:
-        """Take up the adapters `names` as PEFT holds them in `model`, and let go of those that are missing now."""
+        """Stack the adapters `names` as PEFT holds them in `model`, and release those that are missing now."""
         self.activate(())
         layers = {layer for layer in model.modules() if not names.isdisjoint(getattr(layer, "lora_A", ()))}
         for layer in layers | self._layers.keys():
@@ -40,8 +40,8 @@ class MultiLora:
         self._layers.clear()
 
     def activate(self, rows: Sequence[str | None]) -> None:
-        """The adapters of the next call's rows, in their order; if all rows have one, of however many rows.
-        Under None, and under a name that is not here, the base answers alone."""
+        """The adapters of the rows of the next forward pass, in their order; if all rows have one, of however many rows.
+        Under None, and under a name that is not stacked here, the base model answers alone."""
         wanted = tuple(rows if len(set(rows)) > 1 else rows[:1])
         if wanted == self._rows:
             return
@@ -52,7 +52,7 @@ class MultiLora:
 
 
 class _StackedLayer:
-    """One layer's adapters below each other. `_selected` is what the rows in hand need of it."""
+    """One layer's stacked adapters. `_selected` is the part of them that the rows of the next pass need."""
 
     def __init__(self, layer: Any) -> None:
         self._layer = layer
@@ -85,20 +85,21 @@ class _StackedLayer:
         self._mask = row_scales.mask(self._selected[0], self._selected[1])
 
     def _select(self, active: tuple[str, ...]) -> tuple[Layout, Any, Any]:
-        """What lies from the first to the last of `active`, or a copy of theirs alone where that is mostly others'."""
+        """The stacked matrices from the first to the last of `active`, or a copy of theirs alone where that is mostly
+        others'."""
         if not active:
             return (), None, None
-        places = [place for place, (name, _, _) in enumerate(self._layout) if name in active]
+        indices = [index for index, (name, _, _) in enumerate(self._layout) if name in active]
         ends = torch.tensor([0, *(rank for _, rank, _ in self._layout)]).cumsum(0).tolist()
-        own = [torch.arange(ends[place], ends[place + 1]) for place in places]
-        between = slice(ends[places[0]], ends[places[-1] + 1])
+        own = [torch.arange(ends[index], ends[index + 1]) for index in indices]
+        between = slice(ends[indices[0]], ends[indices[-1] + 1])
         if 2 * sum(map(len, own)) >= between.stop - between.start:
-            return self._layout[places[0] : places[-1] + 1], self._stacked_a[between], self._stacked_b[between]
-        index = torch.cat(own).to(self._stacked_a.device)
-        return tuple(self._layout[place] for place in places), self._stacked_a[index], self._stacked_b[index]
+            return self._layout[indices[0] : indices[-1] + 1], self._stacked_a[between], self._stacked_b[between]
+        columns = torch.cat(own).to(self._stacked_a.device)
+        return tuple(self._layout[index] for index in indices), self._stacked_a[columns], self._stacked_b[columns]
 
     def _forward_hook(self, layer: Any, given: tuple[Any, ...], output: Any) -> Any:
-        """A forward hook: what the layer says, and what the rows' adapters add to it."""
+        """The base layer's output, and what the rows' adapters add to it."""
         _, lora_a, lora_b = self._selected
         if lora_a is None:
             return None
@@ -108,7 +109,7 @@ class _StackedLayer:
 
 
 class _RowScales:
-    """Whose columns each row takes, and by how much; layers that lie alike share a mask."""
+    """Which of the stacked ranks each row takes, and by how much; layers with the same layout share a mask."""
 
     def __init__(self, rows: tuple[str | None, ...]) -> None:
         self.names = frozenset(name for name in rows if name is not None)
@@ -116,7 +117,7 @@ class _RowScales:
         self._masks: dict[Any, Any] = {}
 
     def mask(self, layout: Layout, like: Any) -> Any:
-        """(rows, 1, ranks) of an adapter's scale where row and column have one adapter, else 0."""
+        """(rows, 1, ranks): an adapter's scale where row and rank are of the same adapter, else 0."""
         if not layout:
             return None
         key = layout, like.device, like.dtype

@@ -1,6 +1,6 @@
-"""Requests on their way through an engine: who waits for what, and the stream that is read at the other end.
+"""Streams of token events: the engine's thread writes to tickets, other threads read the stream at the other end.
 
-Knows queues. Knows nothing of models. Tickets are written to by the engine's thread, streams are read by others.
+Knows queues. Knows nothing of models.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Events = SimpleQueue[TokenEvent | Exception]
 
 
 class Ticket:
-    """A row and where its events go."""
+    """A request in the engine: its row, its index in the `stream` call, and the queue that its events go to."""
 
     def __init__(self, row: DecodeRow, index: int, events: Events) -> None:
         self.row, self.index, self.events = row, index, events
@@ -33,20 +33,20 @@ class Ticket:
 
 
 def fail(tickets: Iterable[Ticket], error: Exception) -> None:
-    """Nothing more comes for these."""
+    """End these requests with an error."""
     for ticket in tickets:
         ticket.events.put(error)
 
 
 class Cancellable(Protocol):
-    """A request on its way, as its stream sees it."""
+    """A request in the engine, as its stream sees it."""
 
     cancelled: bool
 
 
 class TokenStream:
-    """The events of one `stream` call. Leaving it, closing it or forgetting it cancels what is left; `wake` has the
-    engine look for what was cancelled."""
+    """The events of one `stream` call. Leaving it, closing it or dropping the last reference to it cancels what is left;
+    `wake` has the engine look for cancelled requests."""
 
     def __init__(self, rows: Sequence[Cancellable], events: Events, wake: Callable[[], None]) -> None:
         self._rows = rows
@@ -62,7 +62,7 @@ class TokenStream:
             raise StopIteration
         event = self._events.get()
         while isinstance(event, TokenEvent) and event.finish is None and self._rows[event.index].cancelled:
-            event = self._events.get()  # made before the cancelling was heard of
+            event = self._events.get()  # made before the engine saw that it was cancelled
         if isinstance(event, Exception):
             self.close()
             raise event

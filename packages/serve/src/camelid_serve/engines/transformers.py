@@ -1,7 +1,8 @@
-"""The embedded engine: any Transformers model, many requests at once, adapters on one resident base.
+"""The embedded engine: continuous batching and multi-LoRA on any Transformers model.
 
-Knows whose turn it is. Knows nothing of threads, text or templates, and of adapters only who shares a batch. Requests
-join and leave the running batch between two tokens; those whose adapters cannot share one take turns.
+Knows which requests are scheduled next. Knows nothing of threads, text or templates, and of adapters only which can
+share a batch. Requests join and leave the running batch between two decode steps; those whose adapters cannot share one
+have batches of their own, which take turns.
 """
 
 from __future__ import annotations
@@ -28,19 +29,19 @@ from .prefix_cache import PrefixCache, prefix_cache_bytes
 from .token_stream import Ticket, fail
 
 _MAX_PREFILL_TOKENS = 16384
-"""Most prompt tokens read in one go, padding included: bounds the memory that reading takes."""
+"""Most prompt tokens that join at once, padding included: bounds the memory that prefill takes."""
 
 _DEFAULT_CONTEXT = 1 << 20
-"""Context of models that name none."""
+"""Context length of models that name none, in tokens."""
 
 
 def load(reference: Reference, dtype: Dtype = "auto", slots: int = 16) -> Engine:
-    """The model of `reference` with its adapter, ready to answer `slots` requests at once."""
+    """The model of `reference` with its adapter, ready to run `slots` requests at once."""
     return TransformersEngine(with_transposed_weights(load_adapted(reference, dtype)), slots, reference.base)
 
 
 class TransformersEngine(ModelThread[Ticket]):
-    """`model` is a causal language model or a `PeftModel` around one, on its device; `base` is where it lies."""
+    """`model` is a causal language model or a `PeftModel` around one, on its device; `base` is its path on disk."""
 
     _ticket = Ticket
 
@@ -71,12 +72,12 @@ class TransformersEngine(ModelThread[Ticket]):
         return self._adapters.why_not_batched(name)
 
     def prompt_logprobs(self, ids: Sequence[int], adapter: str | None, top: int) -> list[TokenLogprob]:
-        """Every token of `ids` after the first, and last what the model would choose to come next."""
+        """Of every token of `ids` after the first, and last of the token that the model would choose to come next."""
         self._check_all([Request(ids, adapter=adapter)])
         return self._call_between_steps(lambda: self._prompt_logprobs(ids, adapter, top))
 
     def add_adapter(self, reference: Reference) -> str:
-        """Make a further adapter of this base resident; gives its name here."""
+        """Make a further adapter of this base resident; returns its name here."""
         directory = reference.peft
         if directory is None:
             raise ModelError(f"{reference.name!r} is a whole model, not an adapter.")
@@ -89,7 +90,7 @@ class TransformersEngine(ModelThread[Ticket]):
         return self._call_between_steps(lambda: self._adapters.add(directory))
 
     def remove_adapter(self, name: str) -> None:
-        """Requests under way end first; memory is free when they have."""
+        """Running requests end first; then the adapter's memory is free."""
         with self._condition:
             self._check_open()
             if name not in self.adapters:
@@ -116,12 +117,12 @@ class TransformersEngine(ModelThread[Ticket]):
         for group in self._active_batch_keys():
             try:
                 self._step_batch(group)
-            except Exception as error:  # out of memory, say: it belongs to those who asked
+            except Exception as error:  # out of memory, say: it goes to the streams of this batch
                 self._fail(group, error)
         self._free_removed()
 
     def _free_removed(self) -> None:
-        """Free the adapters that were removed and have no requests any more."""
+        """Unload the removed adapters that have no requests any more."""
         if not self._removing:
             return
         with self._condition:
@@ -140,7 +141,7 @@ class TransformersEngine(ModelThread[Ticket]):
         return prompt_logprobs(self._model, ids, top)
 
     def _active_batch_keys(self) -> list[str | None]:
-        """Groups that have a turn now."""
+        """The batches that have running or waiting requests, by key."""
         with self._condition:
             tickets = (*self._tickets.values(), *self._waiting)
         return list(dict.fromkeys(self._batch_key(ticket) for ticket in tickets))

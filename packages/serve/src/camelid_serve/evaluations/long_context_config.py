@@ -61,7 +61,7 @@ class _Compared(Config):
         """Where the result goes."""
         return self.output
 
-    def _anchored(self, **more: str) -> Self:
+    def _with_absolute_paths(self, **more: str) -> Self:
         """With relative paths made absolute: a job runs in another directory than the one it is typed in."""
         models = [absolute_if_path(model) for model in self.models]
         return self.model_copy(update={"models": models, "output": absolute_if_path(self.output), **more})
@@ -78,8 +78,8 @@ class ContextConfig(_Compared):
     """Stride in tokens: how many tokens at the end of each window are predicted; at most half of the shortest context
     length, so that each has that much context at least."""
 
-    def anchored(self) -> Self:
-        return self._anchored(text=absolute_if_path(self.text))
+    def with_absolute_paths(self) -> Self:
+        return self._with_absolute_paths(text=absolute_if_path(self.text))
 
     @property
     def stride(self) -> int:
@@ -104,5 +104,5 @@ class PasskeyConfig(_Compared):
     def _deeper(cls, value: list[float]) -> list[float]:
         return sorted(set(value))
 
-    def anchored(self) -> Self:
-        return self._anchored()
+    def with_absolute_paths(self) -> Self:
+        return self._with_absolute_paths()

@@ -154,8 +154,8 @@ def compare(
     ids: list[list[int]] = []
     for entrant in competing:
         report(f"{entrant.label}: {len(asked)} prompts")
-        how = EngineConfig(template=template, dtype=dtype, engine=entrant.engine, slots=_SLOTS)
-        opened = load_model(entrant.model, host, how, report)
+        engine_config = EngineConfig(template=template, dtype=dtype, engine=entrant.engine, slots=_SLOTS)
+        opened = load_model(entrant.model, host, engine_config, report)
         with closing(opened):
             if not answers:
                 ids = [opened.prompt_ids(messages) for messages in asked]
@@ -237,4 +237,4 @@ def _side(own: Answer, other: Answer, place: int, texts: Callable[[int | None], 
 
 def _texts(opened: LoadedModel) -> Callable[[int | None], str]:
     encoder = opened.encoder
-    return lambda token: "end of the answer" if token is None else encoder.text_of([token])
+    return lambda token: "end of the answer" if token is None else encoder.decode([token])

@@ -91,8 +91,8 @@ def _questions(config: PasskeyConfig, models: int) -> Iterator[_Question]:
 
 def _open(variant: Variant, config: PasskeyConfig, host: Host, context: TaskContext) -> LoadedModel:
     context.emit("log", text=f"Loading {variant.label}")
-    how = EngineConfig(template=config.template, dtype=config.dtype, engine=config.engine, slots=1)
-    return load_resolved_model(variant.reference, host, how)
+    engine_config = EngineConfig(template=config.template, dtype=config.dtype, engine=config.engine, slots=1)
+    return load_resolved_model(variant.reference, host, engine_config)
 
 
 def _answer(

@@ -42,7 +42,9 @@ class Together:
         Raises:
             CamelidError: as `load_model` does; the base that was loaded stays for the next.
         """
-        self._residents.take({label: self._references[label]}, self._host, self._config.engine_config, self._report)
+        self._residents.load_resolved(
+            {label: self._references[label]}, self._host, self._config.engine_config, self._report
+        )
         return self._residents.models[label]
 
     def contract(self, label: str) -> TemplateContract | None:

@@ -128,7 +128,11 @@ def _answer(sides: Mapping[str, _Side], models: Together, context: TaskContext, 
             progress.emit()
             sides[label].answer(loaded, context, progress)
         except Exception as error:
-            if len(sides) == 1 or AttemptResult.of(error).how is Outcome.DISK_FULL or isinstance(error, Interrupted):
+            if (
+                len(sides) == 1
+                or AttemptResult.from_exception(error).how is Outcome.DISK_FULL
+                or isinstance(error, Interrupted)
+            ):
                 raise
             if not isinstance(error, CamelidError):
                 models.drop()  # whatever befell the engine, the next one gets another

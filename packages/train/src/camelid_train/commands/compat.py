@@ -82,7 +82,9 @@ def _show_or_train(
 
     check(recipe)
     typer.echo("\n".join([*comments(meaning), "", *banner(recipe, rows, world)]), err=True)
-    print_summary(run_job("train", recipe.anchored(), name, recipe.anchored().model.name), as_json)
+    print_summary(
+        run_job("train", recipe.with_absolute_paths(), name, recipe.with_absolute_paths().model.name), as_json
+    )
 
 
 @app.command("merge", context_settings=_AS_IT_IS)

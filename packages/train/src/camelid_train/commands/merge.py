@@ -29,5 +29,5 @@ def merge(
 ) -> None:
     """Write base + adapter as one plain Transformers model, and check that it gives the same logits."""
     values = {"adapter": adapter, "output": out, "dtype": dtype, "weights": weights, "shard": shard}
-    config = validate(MergeConfig, values, "the options").anchored()
+    config = validate(MergeConfig, values, "the options").with_absolute_paths()
     print_summary(run_job("merge", config, config.default_name, config.adapter), as_json)

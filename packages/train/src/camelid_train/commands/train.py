@@ -41,7 +41,7 @@ def train(
     """Fine-tune a model. The run is a job: it is listed, it survives a kill, and Ctrl-C saves it."""
     from camelid_train.recipe_checks import check
 
-    config = read_recipe(recipe, overrides or []).anchored()
+    config = read_recipe(recipe, overrides or []).with_absolute_paths()
     check(config)
     datasets = load_host().datasets
     for source in parse_sources(config.data.sources, datasets):

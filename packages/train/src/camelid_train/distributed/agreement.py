@@ -15,7 +15,7 @@ from camelid_core.tasks import TaskContext
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from . import group
-from .context import Shared
+from .context import SharedContext
 from .world import World
 
 if TYPE_CHECKING:
@@ -25,13 +25,13 @@ _FAR = 1_000_003
 
 
 @contextmanager
-def first_first() -> Iterator[None]:
+def local_main_process_first() -> Iterator[None]:
     """The first process on each machine goes in alone; the others follow and find what it left in caches."""
-    leads = group.joined().leads
-    if not leads:
+    is_local_main_process = group.joined().is_local_main_process
+    if not is_local_main_process:
         group.wait_for_all()
     yield
-    if leads:
+    if is_local_main_process:
         group.wait_for_all()
 
 
@@ -55,7 +55,7 @@ def global_batch(train: TrainSection, world: World) -> str:
     return f"global batch {train.batch_size * train.accumulation * world.size:,} = {' × '.join(factors)}"
 
 
-def one_checkpoint(newest: Callable[[], Path | None], context: TaskContext) -> Path | None:
+def agreed_checkpoint(newest: Callable[[], Path | None], context: TaskContext) -> Path | None:
     """The checkpoint to go on from: `newest` of this machine or, where machines differ, the one with the fewest steps.
 
     None unless every machine has it.
@@ -63,11 +63,13 @@ def one_checkpoint(newest: Callable[[], Path | None], context: TaskContext) -> P
     world = group.joined()
     if world.size == 1:
         return _announced(newest(), context)
-    leaders = group.gathered(newest() if world.leads else None)[:: world.local_size]
+    leaders = group.gather_objects(newest() if world.is_local_main_process else None)[:: world.local_size]
     if not all(leaders):
         return None
     name = min(path.name for path in leaders)
-    found = group.gathered(_called(name, leaders[world.node]) if world.leads else None)[:: world.local_size]
+    found = group.gather_objects(_called(name, leaders[world.node]) if world.is_local_main_process else None)[
+        :: world.local_size
+    ]
     return _announced(found[world.node], context) if all(found) else None
 
 
@@ -96,8 +98,8 @@ def attach(trainer: Any, seed: int) -> None:
     """Have the trainer's steps end in agreement, and chance differ where rows do."""
     world = group.joined()
     if world.size > 1:
-        assert Shared.current is not None, "who joined has a context to share"
-        trainer.add_callback(Agreement(Shared.current, trainer))
+        assert SharedContext.current is not None, "who joined has a context to share"
+        trainer.add_callback(StepAgreement(SharedContext.current, trainer))
         _shard_without_cards(trainer)
         _deepspeed_without_cards(trainer)
         learning = (name for name, parameter in trainer.model.named_parameters() if parameter.requires_grad)
@@ -131,7 +133,7 @@ def _deepspeed_without_cards(trainer: Any) -> None:
         trainer.is_deepspeed_enabled = True
 
 
-def as_small(trainer: Any) -> None:
+def sync_micro_batch(trainer: Any) -> None:
     """Have all processes go on with as little memory as the one that had the least."""
     if group.joined().size > 1:
         _follow(trainer, group.rows(_memory(trainer.tally)))
@@ -152,11 +154,11 @@ def _follow(trainer: Any, found: Iterable[Sequence[int]]) -> None:
         trainer.use_micro_batch(min(rows), "Another process had no room for more.")
 
 
-class Agreement(TrainerCallback):
+class StepAgreement(TrainerCallback):
     """After each step: does anyone want to stop, how many tokens was that in all, and who ran out of memory? Comes
     before who asks."""
 
-    def __init__(self, context: Shared, trainer: Any) -> None:
+    def __init__(self, context: SharedContext, trainer: Any) -> None:
         self.context = context
         self.trainer = trainer
         self._known = (0, 0)

@@ -11,16 +11,16 @@ from typing import Any
 from . import group, sharded_state
 
 
-def save(write: Callable[..., object], model: Any, optimizer: Any, chance: Any) -> None:
+def save(write: Callable[..., object], model: Any, optimizer: Any, rng_state: Any) -> None:
     """Have the leading process call `write(model, optimizer, chances)` with everything whole; all call this."""
     if group.joined().size == 1:
         write(model, optimizer, ())
         return
     cut = sharded_state.is_sharded(model)
     whole = (sharded_state.whole_model(model), sharded_state.whole_optimizer(optimizer)) if cut else (model, optimizer)
-    chances = group.gathered(chance)
-    if group.joined().leads:
-        write(*whole, chances)
+    rng_states = group.gather_objects(rng_state)
+    if group.joined().is_local_main_process:
+        write(*whole, rng_states)
 
 
 def load_model(read: Callable[[Any], object], model: Any) -> None:

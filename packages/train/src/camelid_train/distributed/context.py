@@ -23,7 +23,7 @@ ORDER = "order.json"
 _STOPS: tuple[StopRequest, ...] = ("", "finish", "save")
 
 
-class Order:
+class LaunchedContext:
     """Where a launched process works, and what was asked of it: files in the attempt's `ranks` directory.
 
     Its first process on a machine writes events there, and the process that launched it passes them on.
@@ -57,24 +57,24 @@ class Order:
         return next((stop for stop in _STOPS if stop == text), "")
 
 
-class Shared:
+class SharedContext:
     """The context of one of several processes. `inner` is the one of the process that leads on this machine.
 
     In the loop every process must stop after the same step, whoever was asked: `agree` is called by all of them
     after each, and until the next one all are told the same. `current` is the one of the run under way.
     """
 
-    current: ClassVar[Shared | None] = None
+    current: ClassVar[SharedContext | None] = None
 
     def __init__(self, world: World, inner: TaskContext | None) -> None:
         self._world = world
-        self._inner = inner if world.leads else None
+        self._inner = inner if world.is_local_main_process else None
         mine = (inner.directory, inner.output, inner.earlier_attempts) if inner is not None else None
-        places = group.gathered(mine)
+        places = group.gather_objects(mine)
         self.directory, self.output, self.earlier_attempts = places[world.node * world.local_size]
         self._told: StopRequest = ""
         self._agreed: StopRequest | None = None
-        Shared.current = self
+        SharedContext.current = self
 
     def emit(self, kind: str, **values: Any) -> None:
         if self._inner is not None:

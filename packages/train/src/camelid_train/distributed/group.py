@@ -12,7 +12,7 @@ import functools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from .world import ALONE, World, found
+from .world import SINGLE_PROCESS, World, found
 
 T = TypeVar("T")
 
@@ -38,7 +38,7 @@ def join() -> World:
 
 def joined() -> World:
     """The world that was joined, else that of one process."""
-    return join() if join.cache_info().currsize else ALONE
+    return join() if join.cache_info().currsize else SINGLE_PROCESS
 
 
 def leave() -> None:
@@ -58,7 +58,7 @@ def wait_for_all() -> None:
         torch.distributed.barrier(group=_talk())
 
 
-def gathered(value: Any) -> list[Any]:
+def gather_objects(value: Any) -> list[Any]:
     """What each process gave, in order of rank."""
     world = joined()
     if world.size == 1:
@@ -97,7 +97,7 @@ def total(numbers: Sequence[float]) -> list[float]:
     return tensor.tolist()
 
 
-def any_of(condition: bool) -> bool:
+def any_process(condition: bool) -> bool:
     return any(row[0] for row in rows([int(condition)]))
 
 
@@ -105,7 +105,7 @@ def mean(number: float) -> float:
     return total([number])[0] / joined().size
 
 
-def dealt(parts: Iterable[T]) -> Iterator[tuple[T, bool]]:
+def shard_with_padding(parts: Iterable[T]) -> Iterator[tuple[T, bool]]:
     """This process's share of `parts`, as many for each process: the second says whether it is one, or fills up."""
     world = joined()
     if world.size == 1:

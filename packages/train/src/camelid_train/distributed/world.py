@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-JOINED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+LAUNCHER_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 """What a launcher has set in every process it started."""
 
 
@@ -23,7 +23,7 @@ class World:
     local_size: int = 1
 
     @property
-    def leads(self) -> bool:
+    def is_local_main_process(self) -> bool:
         """Whether it speaks and writes for all processes on its machine."""
         return self.local_rank == 0
 
@@ -36,11 +36,11 @@ class World:
         return self.size // self.local_size
 
 
-ALONE = World()
+SINGLE_PROCESS = World()
 
 
 def found(environment: Mapping[str, str] = os.environ) -> World:
     """The world a launcher put this process in; one of its own where there was none."""
-    if not all(environment.get(name) for name in JOINED):
-        return ALONE
-    return World(*(int(environment[name]) for name in JOINED[:4]))
+    if not all(environment.get(name) for name in LAUNCHER_VARIABLES):
+        return SINGLE_PROCESS
+    return World(*(int(environment[name]) for name in LAUNCHER_VARIABLES[:4]))

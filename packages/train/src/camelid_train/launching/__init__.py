@@ -43,7 +43,7 @@ def train(recipe: Recipe, context: TaskContext) -> Mapping[str, Any]:
 
 def follows() -> bool:
     """Whether a launcher started this process beside another one on this machine, which speaks for both."""
-    return not found().leads
+    return not found().is_local_main_process
 
 
 def follow(recipe: Recipe) -> None:
@@ -61,9 +61,9 @@ def _train(recipe: Recipe, context: TaskContext | None) -> Mapping[str, Any]:
         assert context is not None, "who is alone leads"
         return train(recipe, context)
     from camelid_train.distributed import group
-    from camelid_train.distributed.context import Shared
+    from camelid_train.distributed.context import SharedContext
 
-    shared = Shared(group.join(), context)
+    shared = SharedContext(group.join(), context)
     if context is None:
         shared.listen()
     summary = train(recipe, shared)

@@ -59,7 +59,7 @@ def _as_raised(result: AttemptResult, number: int, processes: int) -> BaseExcept
         return errors.DiskFull(result.message)
     if result.kind == "out_of_memory":
         return MemoryError(f"in process {number} of {processes}")
-    known = {AttemptResult.of(cls("")).kind: cls for cls in _plain_errors()}
+    known = {AttemptResult.from_exception(cls("")).kind: cls for cls in _plain_errors()}
     cls = known.get(result.kind, TrainingError)
     message = result.message if result.kind in known else f"process {number} of {processes}: {result.message}"
     return cls(message)
@@ -72,7 +72,7 @@ def _plain_errors() -> list[type[CamelidError]]:
 
 
 def _died(ranks: Path, number: int, code: int, processes: int) -> str:
-    text = AttemptResult.of_exit(code, ranks / str(number)).message
+    text = AttemptResult.from_exit_code(code, ranks / str(number)).message
     log = log_of(ranks, number)
     last = last_lines(log, _LINES).strip()
     words = f" It said last: {last!r}." if last else ""

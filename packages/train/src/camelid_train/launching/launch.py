@@ -29,7 +29,7 @@ from camelid_core.models.devices import cores
 from camelid_core.subprocesses import module_command
 from camelid_core.tasks import Interrupted, StopRequest, TaskContext
 
-from camelid_train.distributed.context import EVENTS, STOP, Order
+from camelid_train.distributed.context import EVENTS, STOP, LaunchedContext
 
 from . import failures
 
@@ -51,7 +51,7 @@ def launch(recipe: Recipe, context: TaskContext) -> Mapping[str, Any]:
     ranks = context.directory / RANKS
     for number in range(recipe.launch.processes):
         (ranks / str(number)).mkdir(parents=True, exist_ok=True)
-    Order.write(ranks, recipe.model_dump(mode="json"), context)
+    LaunchedContext.write(ranks, recipe.model_dump(mode="json"), context)
     with ThreadPoolExecutor(1, "launch") as pool:
         running = pool.submit(_run, recipe, context.directory)
         try:
@@ -84,7 +84,7 @@ def _run(recipe: Recipe, directory: Path) -> None:
     """The agent's life. It runs beside the main thread, which keeps the attempt's own answers to signals."""
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    from .rank_logs import OwnLogs
+    from .rank_logs import RankLogs
 
     section = recipe.launch
     logging.getLogger("torch.distributed.elastic").setLevel(logging.ERROR)  # that it handles no signals here is meant
@@ -98,7 +98,7 @@ def _run(recipe: Recipe, directory: Path) -> None:
         min_nodes=section.nodes,
         max_nodes=section.nodes,
         nproc_per_node=section.processes,
-        logs_specs=OwnLogs(),
+        logs_specs=RankLogs(),
         run_id="camelid",
         max_restarts=0,
         **_meeting(section.nodes),

@@ -20,7 +20,7 @@ from camelid_core.jobs.watchdog import cap_log
 from camelid_core.tasks import Interrupted
 
 from camelid_train.distributed import group
-from camelid_train.distributed.context import Order, Shared
+from camelid_train.distributed.context import LaunchedContext, SharedContext
 from camelid_train.distributed.world import found
 
 from .failures import LOST, is_lost_peer
@@ -32,9 +32,11 @@ _STDOUT = 1
 
 def main(ranks: Path) -> int:
     world = found()
-    if not world.leads:
+    if not world.is_local_main_process:
         print_into(log_of(ranks, world.local_rank))
-    threading.Thread(target=_watch, args=(os.getppid(), not world.leads), name="watch", daemon=True).start()
+    threading.Thread(
+        target=_watch, args=(os.getppid(), not world.is_local_main_process), name="watch", daemon=True
+    ).start()
     directory = ranks / str(world.local_rank)
     code = None
     try:
@@ -43,7 +45,7 @@ def main(ranks: Path) -> int:
         result = AttemptResult(Outcome.SAVED)
     except BaseException as error:  # SystemExit too: whoever launched this must learn of it
         traceback.print_exc()
-        result = AttemptResult.of(error)
+        result = AttemptResult.from_exception(error)
         if is_lost_peer(error):
             result = replace(result, kind=LOST)
     result.write(directory)
@@ -54,9 +56,9 @@ def _run(ranks: Path) -> AttemptResult:
     from camelid_train.config import Recipe
     from camelid_train.run import train
 
-    order = Order(ranks)
+    order = LaunchedContext(ranks)
     recipe = Recipe.model_validate(order.recipe)
-    context = Shared(group.join(), order)
+    context = SharedContext(group.join(), order)
     context.listen()
     try:
         summary = train(recipe, context)

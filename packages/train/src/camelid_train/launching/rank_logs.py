@@ -15,7 +15,7 @@ from torch.distributed.elastic.multiprocessing.api import LogsDest, LogsSpecs
 _STDOUT, _STDERR = 1, 2
 
 
-class OwnLogs(LogsSpecs):
+class RankLogs(LogsSpecs):
     """Every process begins with the streams of the agent."""
 
     def reify(self, envs: dict[int, dict[str, str]]) -> LogsDest:

@@ -113,7 +113,7 @@ def mean_loss(
     was_training, collate = model.training, Collator(pad_id)
     model.eval()
     total, count = 0.0, 0
-    for batch, counts in group.dealt(by_length(examples, batch_size)):
+    for batch, counts in group.shard_with_padding(by_length(examples, batch_size)):
         raise_if_interrupted()
         tensors = {name: tensor.to(model.device) for name, tensor in collate(batch).items()}
         loss = float(label_loss(model, **tensors))

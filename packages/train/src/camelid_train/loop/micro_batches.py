@@ -25,7 +25,7 @@ from camelid_core.tokenization.encoder import IGNORE
 from torch.nn.parallel import DistributedDataParallel
 
 from camelid_train.distributed import gradient_average
-from camelid_train.saving.run_totals import Tally
+from camelid_train.saving.run_totals import RunTotals
 
 if TYPE_CHECKING:
     from transformers import Trainer as Base
@@ -84,7 +84,7 @@ class MicroBatches(Base):
     """Mixed into a Trainer whose batches are tensors with one entry per row. `tally` remembers what fitted, so that
     a resumed run goes on in the same way."""
 
-    tally: Tally
+    tally: RunTotals
     pad_id: int
     current_gradient_accumulation_steps: int
     told: Told = staticmethod(lambda rows, parts, reason: None)

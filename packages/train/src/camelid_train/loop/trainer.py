@@ -20,8 +20,8 @@ from camelid_train.distributed import checkpoint_parts, group
 from camelid_train.methods import TuningMethod
 from camelid_train.methods.full import FULL
 from camelid_train.saving import checkpoint
-from camelid_train.saving.retention import Keeping
-from camelid_train.saving.run_totals import Tally
+from camelid_train.saving.retention import CheckpointRetention
+from camelid_train.saving.run_totals import RunTotals
 
 from .batches import Collator, StepBatches, lengths_of
 from .loss import label_loss, wanted_positions
@@ -65,8 +65,8 @@ class OurCheckpoints:
     optimizer: Any
     lr_scheduler: Any
     method: TuningMethod[Any]
-    tally: Tally
-    keeping: Keeping = Keeping()
+    tally: RunTotals
+    keeping: CheckpointRetention = CheckpointRetention()
     gradient_norm: Any = 0.0
     _tr_loss: torch.Tensor
     _globalstep_last_logged: int
@@ -74,7 +74,7 @@ class OurCheckpoints:
     def keep_ours(self, method: TuningMethod[Any]) -> None:
         """To be called at the end of `__init__`. `tally` counts what was done."""
         self.method = method
-        self.tally = Tally()
+        self.tally = RunTotals()
         self.add_callback(AfterStep(method))  # type: ignore[attr-defined]
 
     @property
@@ -92,7 +92,7 @@ class OurCheckpoints:
         extra, keeping, directory = self.method.state(self.model), self.keeping, Path(self.args.output_dir)
         self.tally.open_loss, self.tally.reported = group.mean(float(self.open_loss)), self._globalstep_last_logged
 
-        def write(model: Any, optimizer: Any, chances: Sequence[Any]) -> None:
+        def write(model: Any, optimizer: Any, rng_states: Sequence[Any]) -> None:
             checkpoint.save(
                 directory,
                 self.state.global_step,
@@ -103,16 +103,16 @@ class OurCheckpoints:
                 self.tally,
                 extra=extra,
                 identity=keeping.identity,
-                chances=chances,
+                rng_states=rng_states,
             )
             checkpoint.prune([directory, *keeping.earlier], self.state.global_step, keeping.keep, keeping.best)
 
-        checkpoint_parts.save(write, self.model, self.optimizer, checkpoint.random_state())
+        checkpoint_parts.save(write, self.model, self.optimizer, checkpoint.capture_rng_state())
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         path = Path(resume_from_checkpoint)
         checkpoint_parts.load_model(lambda whole: checkpoint.load_weights(path, whole), self.model)
-        self.method.restore(self.model, checkpoint.load_extra(Path(resume_from_checkpoint)))
+        self.method.restore(self.model, checkpoint.load_method_state(Path(resume_from_checkpoint)))
 
     def _load_optimizer_and_scheduler(self, resume_from_checkpoint: str | None) -> None:
         if resume_from_checkpoint is not None:
@@ -122,7 +122,7 @@ class OurCheckpoints:
 
     def _load_rng_state(self, resume_from_checkpoint: str | None) -> None:
         if resume_from_checkpoint is not None:
-            checkpoint.load_random(Path(resume_from_checkpoint), self.args.process_index)
+            checkpoint.load_rng_state(Path(resume_from_checkpoint), self.args.process_index)
             # nothing is loaded after this: losses are reported from here on as if the run had never stopped
             self._tr_loss.fill_(self.tally.open_loss)
             self._globalstep_last_logged = self.tally.reported

@@ -12,7 +12,7 @@ from camelid_core.tasks import Interrupted, TaskContext
 
 from camelid_train.config import Recipe
 from camelid_train.data import PreparedData
-from camelid_train.saving.run_totals import Tally
+from camelid_train.saving.run_totals import RunTotals
 
 
 class Evaluations:
@@ -25,7 +25,7 @@ class Evaluations:
     def __init__(
         self,
         context: TaskContext,
-        tally: Tally,
+        tally: RunTotals,
         evaluate: Callable[[], float],
         steps: int | None = None,
         patience: int | None = None,

@@ -63,9 +63,9 @@ class Guard(TrainerCallback):
     ) -> None:
         norm = self.trainer.gradient_norm
         loss, norm = float(self.trainer.open_loss), 0.0 if norm is None else float(norm)  # DeepSpeed may have none
-        if not group.any_of(self._is_wrong(loss, norm)):
+        if not group.any_process(self._is_wrong(loss, norm)):
             return
-        loss = next((each for each in group.gathered(loss) if not math.isfinite(each)), loss)
+        loss = next((each for each in group.gather_objects(loss) if not math.isfinite(each)), loss)
         suspects = self._suspects(state.global_step)
         rows = " Its rows: " + "; ".join(map(str, suspects)) + "." if suspects else ""
         lost = "nothing of that step was learnt"
@@ -93,11 +93,11 @@ class Guard(TrainerCallback):
         try:
             rows = rows_of(self.trainer, step)
             if together:
-                rows = sorted({row for part in group.gathered(rows) for row in part})
+                rows = sorted({row for part in group.gather_objects(rows) for row in part})
             found = find(self.trainer, rows, self.origin)
         except Exception:  # whatever is wrong with the search, the reason to stop is another
             found = []
-        parts = [found] if together else group.gathered(found)
+        parts = [found] if together else group.gather_objects(found)
         return sorted((each for part in parts for each in part), key=_worst_first)[:_NAMED]
 
     def _kept(self) -> str:

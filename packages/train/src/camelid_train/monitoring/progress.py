@@ -16,7 +16,7 @@ from camelid_core.tasks import TaskContext
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from camelid_train.loop.memory import optimizer_bytes, trainable_bytes
-from camelid_train.saving.run_totals import Tally
+from camelid_train.saving.run_totals import RunTotals
 
 from .evaluation import Evaluations
 from .stop_rules import leave_if_asked
@@ -33,7 +33,7 @@ class Progress(TrainerCallback):
     def __init__(
         self,
         context: TaskContext,
-        tally: Tally,
+        tally: RunTotals,
         evaluations: Evaluations,
         extra_metrics: Mapping[str, str] | None = None,
     ) -> None:

@@ -143,7 +143,7 @@ def _ends(model: Any, encoder: Encoder) -> tuple[list[int], list[str]]:
 
 def _read(ids: list[int], stops: Sequence[int], texts: Sequence[str], encoder: Encoder) -> str:
     end = next((place for place, token in enumerate(ids) if token in stops), len(ids))
-    text = encoder.text_of(ids[:end])
+    text = encoder.decode(ids[:end])
     for stop in texts:
         text = text.partition(stop)[0]
     return encoder.template.parse(text)

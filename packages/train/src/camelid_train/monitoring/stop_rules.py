@@ -11,7 +11,7 @@ from typing import Any
 from camelid_core.tasks import Interrupted, StopRequest, TaskContext
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from camelid_train.saving.run_totals import Tally
+from camelid_train.saving.run_totals import RunTotals
 
 
 def leave_if_asked(context: TaskContext) -> None:
@@ -27,7 +27,7 @@ class StopRules(TrainerCallback):
     be killed, the run is not trained any further.
     """
 
-    def __init__(self, context: TaskContext, tally: Tally, stop_at_loss: float | None = None) -> None:
+    def __init__(self, context: TaskContext, tally: RunTotals, stop_at_loss: float | None = None) -> None:
         self.context = context
         self.tally = tally
         self.stop_at_loss = stop_at_loss

@@ -106,7 +106,7 @@ class _Watched(AttemptContext):
             learning, all_ = values["trainable_parameters"], values["all_parameters"]
             self._stages.finish(f"{values['method']}: {learning:,} of {all_:,} parameters learn", "training")
         if self._first and kind == "progress" and values.get("unit") == "steps" and values["done"] >= STEPS // 2:
-            self.ask("save")
+            self.request_stop("save")
 
     def curves(self) -> str:
         """How the losses went."""

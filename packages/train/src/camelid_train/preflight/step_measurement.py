@@ -111,7 +111,7 @@ def measure(
         per_row, sequences = max(0, one.peak - held), trainer.sequences
         first = Measured(one.peak, free, held, per_row, rows, 1, length, one.seconds * rows, sequences)
         raise_if_interrupted()
-        if group.any_of(one.seconds > PATIENCE):
+        if group.any_process(one.seconds > PATIENCE):
             return first
         if device.type == "cpu" and trainer.accelerator.num_processes == 1:
             _be_careful(trainer, first)
@@ -139,7 +139,7 @@ def _steady(trainer: Measurable, model: Any, batch: dict[str, Any], state: int) 
     while True:
         before = trainer.micro_batch
         step = _step(trainer, model, batch, state)
-        agreement.as_small(trainer)
+        agreement.sync_micro_batch(trainer)
         if trainer.micro_batch == before:
             return step
 

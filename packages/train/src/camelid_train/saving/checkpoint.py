@@ -26,7 +26,7 @@ from huggingface_hub import split_torch_state_dict_into_shards
 from safetensors.torch import load_file, save_file
 
 from . import disk_space
-from .run_totals import Tally
+from .run_totals import RunTotals
 
 _MANIFEST = "checkpoint.json"
 _WEIGHTS = "weights"
@@ -35,7 +35,7 @@ _EXTRA = "method.safetensors"
 _PREFIX = "step-"
 _IDENTITY = "identity.json"
 
-RandomState = tuple[dict[str, Any], dict[str, torch.Tensor]]
+RngState = tuple[dict[str, Any], dict[str, torch.Tensor]]
 """What JSON holds, and what tensors hold."""
 
 
@@ -46,15 +46,15 @@ def save(
     optimizer: Any,
     scheduler: Any,
     state: Any,
-    tally: Tally,
+    tally: RunTotals,
     extra: Mapping[str, Any] | None = None,
     identity: Mapping[str, Any] | None = None,
-    chances: Sequence[RandomState] = (),
+    rng_states: Sequence[RngState] = (),
 ) -> Path:
     """Write `directory/step-N`, complete or not at all.
 
     `extra` are tensors that the tuning method needs beside the parameters that learn; `identity` is what must be
-    the same for a run to go on from here; `chances` the `random_state` of each process, where there are several.
+    the same for a run to go on from here; `rng_states` the `capture_rng_state` of each process, where there are several.
 
     Raises:
         DiskFull: no room; nothing was written.
@@ -65,15 +65,19 @@ def save(
         return target
     require_finite(model)
     directory.mkdir(parents=True, exist_ok=True)
-    needed = _size(_learning(model)) + _size(extra or {}) + sum(map(_size, optimizer.state_dict()["state"].values()))
+    needed = (
+        _size(_trainable_parameters(model))
+        + _size(extra or {})
+        + sum(map(_size, optimizer.state_dict()["state"].values()))
+    )
     disk_space.require(directory, needed, f"the checkpoint of step {step}")
     with staging.directory(target) as staged:  # on a full disk its room is what the job needs to say so
         _save_weights(staged, model)
         _save_tensors(staged / _EXTRA, extra or {})
         _save_optimizer(staged, optimizer)
         (staged / "scheduler.json").write_text(json.dumps(scheduler.state_dict(), default=_plain), encoding="utf-8")
-        for number, chance in enumerate(chances or [random_state()]):
-            _save_random(staged, number, chance)
+        for number, rng_state in enumerate(rng_states or [capture_rng_state()]):
+            _save_rng_state(staged, number, rng_state)
         (staged / "tally.json").write_text(json.dumps(asdict(tally)), encoding="utf-8")
         (staged / _IDENTITY).write_text(json.dumps(dict(identity or {})), encoding="utf-8")
         state.save_to_json(str(staged / "trainer_state.json"))
@@ -95,7 +99,7 @@ def prune(directories: Sequence[Path], step: int, keep: int, best: bool = False)
     spared = {path.name for path in kept}
     for path in kept if best else ():
         with suppress(OSError, ValueError, TypeError):  # a damaged one has no say
-            spared.add(name_of(load_tally(path).best_step))
+            spared.add(name_of(load_totals(path).best_step))
     for path in found:
         if path.name not in spared:
             shutil.rmtree(path, ignore_errors=True)
@@ -146,7 +150,7 @@ def damage(checkpoint: Path) -> str:
 
 def require_finite(model: Any) -> None:
     """Raise NanLoss if a parameter that learns holds a value that is no number."""
-    for name, parameter in _learning(model).items():
+    for name, parameter in _trainable_parameters(model).items():
         if not bool(torch.isfinite(parameter.detach()).all()):
             raise NanLoss(f"the parameter {name!r} became NaN or infinite; the last checkpoint is kept.")
 
@@ -161,8 +165,8 @@ def load_identity(checkpoint: Path) -> dict[str, Any]:
     return dict(json.loads((checkpoint / _IDENTITY).read_text(encoding="utf-8")))
 
 
-def load_tally(checkpoint: Path) -> Tally:
-    return Tally(**json.loads((checkpoint / "tally.json").read_text(encoding="utf-8")))
+def load_totals(checkpoint: Path) -> RunTotals:
+    return RunTotals(**json.loads((checkpoint / "tally.json").read_text(encoding="utf-8")))
 
 
 def load_weights(checkpoint: Path, model: Any) -> None:
@@ -171,7 +175,7 @@ def load_weights(checkpoint: Path, model: Any) -> None:
     Raises:
         ArtefactError: they are not the ones that learn in `model`.
     """
-    there = _learning(model)
+    there = _trainable_parameters(model)
     for path in sorted(checkpoint.glob(f"{_WEIGHTS}*.safetensors")):
         for name, tensor in _load_tensors(path).items():
             parameter = there.pop(name, None)
@@ -183,7 +187,7 @@ def load_weights(checkpoint: Path, model: Any) -> None:
         raise ArtefactError(f"{str(checkpoint)!r} is from another method or model: it lacks {next(iter(there))!r}.")
 
 
-def load_extra(checkpoint: Path) -> dict[str, Any]:
+def load_method_state(checkpoint: Path) -> dict[str, Any]:
     return _load_tensors(checkpoint / _EXTRA)
 
 
@@ -197,9 +201,9 @@ def load_optimizer(checkpoint: Path, optimizer: Any, scheduler: Any) -> None:
     scheduler.load_state_dict(json.loads((checkpoint / "scheduler.json").read_text(encoding="utf-8")))
 
 
-def load_random(checkpoint: Path, number: int = 0) -> bool:
+def load_rng_state(checkpoint: Path, number: int = 0) -> bool:
     """Chance as it was in process `number`; False if there was none of that number."""
-    name = _random_name(number)
+    name = _rng_state_name(number)
     if not (checkpoint / f"{name}.json").exists():
         return False
     saved = json.loads((checkpoint / f"{name}.json").read_text(encoding="utf-8"))
@@ -218,7 +222,7 @@ def processes(checkpoint: Path) -> int:
     return len(list(checkpoint.glob("random*.json")))
 
 
-def random_state() -> RandomState:
+def capture_rng_state() -> RngState:
     """Chance as it is in this process."""
     version, numbers, gauss = random.getstate()
     tensors = {"torch": torch.get_rng_state()}
@@ -228,13 +232,13 @@ def random_state() -> RandomState:
     return {"python": [version, list(numbers), gauss], "numpy": numpy_state}, tensors
 
 
-def _learning(model: Any) -> dict[str, Any]:
+def _trainable_parameters(model: Any) -> dict[str, Any]:
     """Every parameter that learns, once each where layers share one."""
     return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
 def _save_weights(directory: Path, model: Any) -> None:
-    tensors = {name: parameter.detach() for name, parameter in _learning(model).items()}
+    tensors = {name: parameter.detach() for name, parameter in _trainable_parameters(model).items()}
     split = split_torch_state_dict_into_shards(
         tensors, filename_pattern=_WEIGHTS + "{suffix}.safetensors", max_shard_size=_SHARD
     )
@@ -271,14 +275,14 @@ def _save_optimizer(directory: Path, optimizer: Any) -> None:
     (directory / "optimizer.json").write_text(text, encoding="utf-8")
 
 
-def _save_random(directory: Path, number: int, state: RandomState) -> None:
+def _save_rng_state(directory: Path, number: int, state: RngState) -> None:
     saved, tensors = state
-    save_file(tensors, directory / f"{_random_name(number)}.safetensors")
+    save_file(tensors, directory / f"{_rng_state_name(number)}.safetensors")
     text = json.dumps(saved, default=_plain)
-    (directory / f"{_random_name(number)}.json").write_text(text, encoding="utf-8")
+    (directory / f"{_rng_state_name(number)}.json").write_text(text, encoding="utf-8")
 
 
-def _random_name(number: int) -> str:
+def _rng_state_name(number: int) -> str:
     return f"random-{number}" if number else "random"
 
 

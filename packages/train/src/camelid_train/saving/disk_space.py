@@ -32,7 +32,7 @@ def size_of(directory: Path) -> int:
 
 
 @contextmanager
-def whole_or_gone(directory: Path) -> Iterator[None]:
+def removed_on_failure(directory: Path) -> Iterator[None]:
     """What is not finished is taken away: half a result helps nobody, and on a full disk its room does."""
     try:
         yield

@@ -25,7 +25,7 @@ DIRECTORY = "checkpoints"
 
 
 @dataclass(frozen=True, slots=True)
-class Keeping:
+class CheckpointRetention:
     """How many checkpoints are kept, whether the best is among them, where those of earlier attempts lie, and what a
     run that goes on from one must have in common with the run that wrote it."""
 
@@ -35,7 +35,7 @@ class Keeping:
     identity: Mapping[str, Any] = field(default_factory=dict)
 
 
-class SaveTold(TrainerCallback):
+class CheckpointEvents(TrainerCallback):
     """Emits `checkpoint` after each that was written: step, bytes."""
 
     def __init__(self, context: TaskContext) -> None:
@@ -47,32 +47,32 @@ class SaveTold(TrainerCallback):
             self.context.emit("checkpoint", step=state.global_step, bytes=disk_space.size_of(written))
 
 
-def earlier_ones(context: TaskContext) -> tuple[Path, ...]:
+def earlier_checkpoints(context: TaskContext) -> tuple[Path, ...]:
     return tuple(directory / DIRECTORY for directory in context.earlier_attempts)
 
 
-def identity_of(reference: Reference, data: PreparedData) -> dict[str, Any]:
+def resume_identity(reference: Reference, data: PreparedData) -> dict[str, Any]:
     """The base and the rows: with others, going on would be neither the old run nor a new one."""
     rows = {use.id: [use.rows, use.sha256] for use in data.datasets}
     return {"base": fingerprint(reference.base), "data": rows, "kept": [len(data.train), len(data.heldout)]}
 
 
-def take_up(context: TaskContext, identity: Mapping[str, Any]) -> Path | None:
+def find_resume_checkpoint(context: TaskContext, identity: Mapping[str, Any]) -> Path | None:
     """The checkpoint to go on from, if there is one; `log` events say which, and which damaged ones were passed over.
 
     Raises:
         TrainingError: the base or the data changed since it was written.
     """
-    directories = earlier_ones(context)
+    directories = earlier_checkpoints(context)
     for directory in directories:
         staging.sweep(directory)
     damaged: list[str] = []
 
-    def passed_over(path: Path, why: str) -> None:
+    def skipped(path: Path, why: str) -> None:
         damaged.append(path.name)
         context.emit("log", text=f"The checkpoint {path.name} is damaged and passed over: {why}.")
 
-    found = checkpoint.newest_valid(directories, passed_over)
+    found = checkpoint.newest_valid(directories, skipped)
     if found is not None:
         _check(found, identity)
         context.emit("log", text=f"Resuming from {found.name}.")
@@ -94,13 +94,13 @@ def _check(found: Path, identity: Mapping[str, Any]) -> None:
         )
 
 
-def is_over(found: Path) -> bool:
+def is_finished(found: Path) -> bool:
     """Whether the run had come to its end when this was written: nothing is left to do but to publish."""
     step, last = checkpoint.progress_of(found)
-    return step >= last or bool(checkpoint.load_tally(found).stopped)
+    return step >= last or bool(checkpoint.load_totals(found).stopped)
 
 
-def take_best(trainer: Any, context: TaskContext, step: int) -> bool:
+def load_best_weights(trainer: Any, context: TaskContext, step: int) -> bool:
     """Give the model the parameters with the lowest held-out loss; False if they are those it has, of `step`, or
     their checkpoint is gone."""
     best = trainer.tally.best_step

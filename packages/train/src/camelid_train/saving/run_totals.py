@@ -13,7 +13,7 @@ _SMOOTHING = 0.8
 
 
 @dataclass(slots=True)
-class Tally:
+class RunTotals:
     """Tokens that went through the model, tokens trained on, seconds in the loop, and the held-out loss before it.
 
     `best_loss` is the lowest held-out loss so far, `best_step` where it was, `worse` how many measurements there

@@ -31,7 +31,7 @@ class PluginService:
                 plugin.name,
                 plugin.version,
                 plugin.name in FIRST_PARTY,
-                {_word(hook): names for hook, names in self.host.gives(plugin.name).items()},
+                {_word(hook): names for hook, names in self.host.provided_by(plugin.name).items()},
             )
             for plugin in self.host.plugins
         ]

@@ -19,8 +19,8 @@ from camelid_ui.services import Services
 from camelid_ui.text import t
 
 from . import chat_actions, chat_history, chat_models, chat_settings
-from .chat_models import Picking, status_of
-from .chat_stream import Talking
+from .chat_models import ModelPicker, status_of
+from .chat_stream import ConversationWidgets
 from .components import controls, panel
 
 __all__ = ["ChatTab", "build", "status_of"]
@@ -28,8 +28,8 @@ __all__ = ["ChatTab", "build", "status_of"]
 
 @dataclass(frozen=True)
 class ChatTab:
-    picking: Picking
-    talking: Talking
+    picking: ModelPicker
+    talking: ConversationWidgets
     history: chat_history.ChatHistory
 
     @property
@@ -53,7 +53,7 @@ def build(services: Services) -> ChatTab:
             )
             form = ConfigForm(Sampling, "sampling")
             chat_settings.build(services, ask=parts["ask"], system=system, form=form)
-            talking = Talking(
+            talking = ConversationWidgets(
                 services=services, talk=gr.State(ConversationTree()), kept=gr.State(None), rated=gr.State(None), system=system,
                 form=form, chosen=models.chosen, seen=models.seen, compare=models.compare, beside=models.beside,
                 **parts,
@@ -64,8 +64,8 @@ def build(services: Services) -> ChatTab:
     return ChatTab(models, talking, history)
 
 
-def _conversation(services: Services, models: Picking) -> dict[str, Any]:
-    """What is said, and what says more; by their names in `Talking`."""
+def _conversation(services: Services, models: ModelPicker) -> dict[str, Any]:
+    """What is said, and what says more; by their names in `ConversationWidgets`."""
     with gr.Row(equal_height=True, elem_classes="camelid-sides"):
         with gr.Column(visible=False, min_width=260) as left:
             left_name = panel(elem_classes="camelid-cardname", elem_id="chat-base-name")

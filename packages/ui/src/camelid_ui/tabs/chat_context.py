@@ -18,20 +18,22 @@ from camelid_ui.views import note
 from camelid_ui.views.chat import context
 
 from . import EACH, LATEST, PRIVATE
-from .chat_stream import Sides, Talking, pressed
+from .chat_stream import AnsweringModels, ConversationWidgets, pressed
 from .components import message
 
 
-def wire_measuring(services: Services, ui: Talking) -> None:
+def wire_measuring(services: Services, ui: ConversationWidgets) -> None:
     def measure(request: gr.Request, talk: ConversationTree, draft: str, system: str, *who: Any) -> tuple[Any, Any]:
-        said, fits = _measured(services, talk, draft, system, Sides.of(services, *who), translator_for(request))
+        said, fits = _measured(
+            services, talk, draft, system, AnsweringModels.of(services, *who), translator_for(request)
+        )
         if services.chat.answering(str(request.session_hash)):
             return said, gr.skip()  # whoever answers frees the button, and this might come later
         return said, gr.update(interactive=fits and services.chat.status.state == "ready")
 
     def draft(request: gr.Request, talk: ConversationTree, text: str, system: str, *who: Any) -> str:
         asked = talk.with_question(text.strip(), system) if text.strip() or not talk.path else talk
-        return _exact(services, asked, asked.at, Sides.of(services, *who).model, translator_for(request))
+        return _exact(services, asked, asked.at, AnsweringModels.of(services, *who).model, translator_for(request))
 
     def of_turn(talk: ConversationTree, event: gr.EventData, request: gr.Request) -> tuple[Any, Any]:
         asked = pressed(event)
@@ -47,7 +49,7 @@ def wire_measuring(services: Services, ui: Talking) -> None:
 
 
 def _measured(
-    services: Services, talk: ConversationTree, draft: str, system: str, sides: Sides, say: Translator
+    services: Services, talk: ConversationTree, draft: str, system: str, sides: AnsweringModels, say: Translator
 ) -> tuple[str, bool]:
     """How full the fullest context is, and whether an answer finds room in it."""
     asked = talk.with_question(draft.strip(), system) if draft.strip() else talk

@@ -25,8 +25,8 @@ from camelid_ui.text import LOCALES, Translator, strings, t, translator_for
 from camelid_ui.views import note
 
 from . import EACH, PRIVATE
-from .chat_stream import Talking
-from .components import held, message, panel
+from .chat_stream import ConversationWidgets
+from .components import hidden_box, message, panel
 
 _MOUNT = "camelidHistory.mount(element, trigger, props.words);"
 _TITLE = 80
@@ -45,7 +45,7 @@ class ChatHistory:
     file: gr.Textbox
 
 
-def build(services: Services, talking: Talking) -> ChatHistory:
+def build(services: Services, talking: ConversationWidgets) -> ChatHistory:
     with gr.Row(elem_classes="camelid-actions"):
         panel(t("history.title"), elem_classes="camelid-cardname")
         new = gr.Button(t("history.new"), size="sm", elem_id="history-new")
@@ -59,7 +59,7 @@ def build(services: Services, talking: Talking) -> ChatHistory:
             t("history.read"), size="sm", file_types=[".jsonl", ".json", ".csv", ".parquet"], elem_id="history-read"
         )
     said = panel(elem_id="history-said")
-    tab = ChatHistory(gr.State({}), listed, said, *(held(f"history-{name}") for name in ("store", "file")))
+    tab = ChatHistory(gr.State({}), listed, said, *(hidden_box(f"history-{name}") for name in ("store", "file")))
     tab.store.change(None, tab.store, None, js="text => { camelidHistory.take(text); }", **PRIVATE)
     _wire_list(tab, talking, new, read, services)
     _wire_saving(tab, talking, saves, every, services)
@@ -75,7 +75,9 @@ def _words() -> dict[str, dict[str, str]]:
     }
 
 
-def _wire_list(tab: ChatHistory, talking: Talking, new: gr.Button, read: gr.UploadButton, services: Services) -> None:
+def _wire_list(
+    tab: ChatHistory, talking: ConversationWidgets, new: gr.Button, read: gr.UploadButton, services: Services
+) -> None:
     def keep(kept: Any, about: dict[str, Any], *values: Any) -> tuple[str, dict[str, Any]]:
         """The conversation has come to rest: the browser keeps it, if anybody answered in it."""
         talk = _talk(kept)
@@ -117,7 +119,7 @@ def _wire_list(tab: ChatHistory, talking: Talking, new: gr.Button, read: gr.Uplo
 
 
 def _wire_saving(
-    tab: ChatHistory, talking: Talking, saves: dict[str, gr.Button], every: gr.Button, services: Services
+    tab: ChatHistory, talking: ConversationWidgets, saves: dict[str, gr.Button], every: gr.Button, services: Services
 ) -> None:
     def saving(kind: str) -> Callable[..., tuple[str, str]]:
         def save(talk: ConversationTree, about: dict[str, Any], request: gr.Request) -> tuple[str, str]:
@@ -147,7 +149,7 @@ def _wire_saving(
     every.click(save_every, tab.file, [tab.file, tab.said], js=found, **PRIVATE).then(**written, **PRIVATE)
 
 
-def _wire_judging(tab: ChatHistory, talking: Talking, services: Services) -> None:
+def _wire_judging(tab: ChatHistory, talking: ConversationWidgets, services: Services) -> None:
     def judge(rated: Any, talk: ConversationTree, request: gr.Request) -> str:
         if not isinstance(rated, dict):
             return ""
@@ -181,7 +183,7 @@ def _entry(form: dict[str, Any], talk: ConversationTree, about: dict[str, Any]) 
     return {"ident": talk.ident, "title": title, "talk": form, "about": about}
 
 
-def _sampling(talking: Talking, values: Sequence[Any]) -> dict[str, Any]:
+def _sampling(talking: ConversationWidgets, values: Sequence[Any]) -> dict[str, Any]:
     try:
         return talking.form.config(values).model_dump(mode="json")
     except InvalidFields:

@@ -19,13 +19,13 @@ from camelid_ui.views import error, esc, note, state
 from camelid_ui.views.numbers import duration
 
 from . import LATEST, PRIVATE
-from .components import address, held, message, panel
+from .components import address, hidden_box, message, panel
 
 _LOADING_SECONDS, _SECONDS = 0.7, 4.0
 
 
 @dataclass(frozen=True)
-class Picking:
+class ModelPicker:
     """`chosen` is the resident model's name as this page knows it, in the address; `seen` is what was resident when
     the page last looked."""
 
@@ -44,7 +44,7 @@ class Picking:
         return [self.status, self.seen, self.chosen, self.timer, self.load, self.compare, self.beside]
 
 
-def build(services: Services) -> Picking:
+def build(services: Services) -> ModelPicker:
     chosen = address("model")
     models = services.models.grouped()
     with gr.Row(elem_classes="camelid-bar-top", equal_height=False):
@@ -61,13 +61,13 @@ def build(services: Services) -> Picking:
             models, value=None, label=t("chat.beside"), allow_custom_value=True, visible=False, scale=4, min_width=200,
             elem_id="chat-beside",
         )  # fmt: skip
-    return Picking(
-        model, load, compare, beside, panel(elem_id="chat-status"), chosen, held("chat-seen"),
+    return ModelPicker(
+        model, load, compare, beside, panel(elem_id="chat-status"), chosen, hidden_box("chat-seen"),
         gr.Timer(_SECONDS, active=False),
     )  # fmt: skip
 
 
-def wire(services: Services, ui: Picking, ask: gr.Textbox) -> None:
+def wire(services: Services, ui: ModelPicker, ask: gr.Textbox) -> None:
     """`ask` can be written in while a model is there."""
 
     def load(name: str, compare: bool, beside: str | None, request: gr.Request) -> tuple[Any, ...]:
@@ -98,7 +98,7 @@ def wire(services: Services, ui: Picking, ask: gr.Textbox) -> None:
     ui.timer.tick(look, ui.seen, outputs, **PRIVATE)
 
 
-def wire_names(services: Services, ui: Picking, left: gr.Column, names: tuple[gr.HTML, gr.HTML]) -> None:
+def wire_names(services: Services, ui: ModelPicker, left: gr.Column, names: tuple[gr.HTML, gr.HTML]) -> None:
     """Heads of both panels: who answers there."""
 
     def head(compare: bool, chosen: str, beside: str | None) -> tuple[Any, ...]:
@@ -113,7 +113,7 @@ def wire_names(services: Services, ui: Picking, left: gr.Column, names: tuple[gr
 
 
 def status_of(services: Services, say: Translator) -> tuple[Any, ...]:
-    """Updates for `Picking.shown` and for the box that asks: what is resident, and what can be done with it."""
+    """Updates for `ModelPicker.shown` and for the box that asks: what is resident, and what can be done with it."""
     now = services.chat.status
     busy, ready = now.state == "loading", now.state == "ready"
     beside = {"value": now.beside or now.base or None} if ready else {}

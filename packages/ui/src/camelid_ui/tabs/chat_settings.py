@@ -19,7 +19,7 @@ from camelid_ui.text import t, translator_for
 from camelid_ui.views import esc, note
 
 from . import EACH, LATEST, PRIVATE
-from .components import controls, message, panel, set_of
+from .components import controls, message, panel, changed_field
 
 _WHOSE = f"text => ({json.dumps({text.text: name for name, text in SYSTEMS.items()})})[text] ?? null"
 """Which of the ready-made system prompts stands in the field, if any."""
@@ -40,7 +40,7 @@ def build(services: Services, *, ask: gr.Textbox, system: gr.Textbox, form: Conf
     form.add_drawer()
 
     def toggle(draft: str, event: gr.EventData) -> Any:
-        suffix = SUFFIXES.get(set_of(event)[1])
+        suffix = SUFFIXES.get(changed_field(event)[1])
         if suffix is None:
             return gr.skip()
         add = without_suffix if has_suffix(draft, suffix.text) else with_suffix

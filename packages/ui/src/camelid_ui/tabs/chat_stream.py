@@ -25,15 +25,15 @@ from camelid_ui.text import Translator, translator_for
 from camelid_ui.views import error
 from camelid_ui.views.chat import column
 
-from .components import message, set_of
+from .components import message, changed_field
 
 Updates = tuple[Any, ...]
 
 
 @dataclass(frozen=True)
-class Talking:
+class ConversationWidgets:
     """`talk` is the conversation, the two panels only show it: `tuned` the chosen model's side, `base` the other's.
-    `kept` is the conversation's JSON each time it has come to rest, `with_rating` the last thumb that was pressed."""
+    `kept` is the conversation's JSON each time it has come to rest, `rated` the last thumb that was pressed."""
 
     services: Services
     talk: gr.State
@@ -61,7 +61,7 @@ class Talking:
 
     @property
     def who(self) -> list[Any]:
-        """What says who answers; see `Sides`."""
+        """What says who answers; see `AnsweringModels`."""
         return [self.chosen, self.compare, self.beside]
 
     @property
@@ -82,12 +82,12 @@ class Talking:
         """Updates for `rest` that show another conversation; the one before is not answered any more."""
         self.services.chat.leave(str(request.session_hash))
         say = translator_for(request)
-        sides = Sides(self.services.chat.status.model, _another(talk, self.services.chat.status.model))
+        sides = AnsweringModels(self.services.chat.status.model, _another(talk, self.services.chat.status.model))
         return show(self.services, talk, say, sides, ask="")
 
 
 @dataclass(frozen=True, slots=True)
-class Sides:
+class AnsweringModels:
     """Who answers: `model`, and `other` too where two are compared."""
 
     model: str
@@ -119,7 +119,7 @@ def _another(talk: ConversationTree, model: str) -> str:
 
 
 def panels(
-    services: Services, talk: ConversationTree, say: Translator, sides: Sides, running: Sequence[str] = ()
+    services: Services, talk: ConversationTree, say: Translator, sides: AnsweringModels, running: Sequence[str] = ()
 ) -> tuple[str, str]:
     """The other's side, and the chosen model's."""
     judged = services.profile.changes
@@ -131,12 +131,12 @@ def show(
     services: Services,
     talk: ConversationTree,
     say: Translator,
-    sides: Sides,
+    sides: AnsweringModels,
     said: str | None = "",
     running: Sequence[str] = (),
     ask: str | None = None,
 ) -> Updates:
-    """Updates for `Talking.rest`; each button only while it can work. None leaves what is `said`, or in the box to
+    """Updates for `ConversationWidgets.rest`; each button only while it can work. None leaves what is `said`, or in the box to
     `ask`, as it is."""
     going = bool(running)
     asked = not going and bool(talk.path)
@@ -149,7 +149,7 @@ def show(
 
 
 @dataclass(frozen=True, slots=True)
-class Pressed:
+class ButtonPress:
     """A button: what it is called, at which turn and by whose answer it stands, and where it leads `to`."""
 
     name: str
@@ -158,27 +158,27 @@ class Pressed:
     to: Any = None
 
 
-def pressed(event: gr.EventData) -> Pressed:
+def pressed(event: gr.EventData) -> ButtonPress:
     """The button of a panel that was pressed; one without a name if it is none of ours."""
-    name, value = set_of(event)
+    name, value = changed_field(event)
     try:
         given = json.loads(value)
-        return Pressed(name, int(given["at"]), str(given.get("by", "")), given.get("to"))
+        return ButtonPress(name, int(given["at"]), str(given.get("by", "")), given.get("to"))
     except (ValueError, TypeError, KeyError, AttributeError):
-        return Pressed("")
+        return ButtonPress("")
 
 
 @dataclass(frozen=True)
-class Asking:
+class AnswerStreamer:
     """A page that asks. `before` is what the conversation goes back to if nothing can be asked; `draft` goes back
     into the box."""
 
-    ui: Talking
+    ui: ConversationWidgets
     services: Services
     say: Translator
     session: str
     before: ConversationTree
-    sides: Sides
+    sides: AnsweringModels
     values: Sequence[Any]
     draft: str | None = None
 

@@ -28,7 +28,7 @@ element.addEventListener('click', event => {
   trigger('select', {value: row.dataset.key});
 });
 """
-PICKED = "() => camelid.picked"
+SELECTED_KEY = "() => camelid.picked"
 """The key of what was chosen last, for a handler in the browser alone."""
 
 _CONTROLS = """
@@ -67,31 +67,31 @@ def panel(value: str = "", **options: Any) -> gr.HTML:
     return gr.HTML(value, js_on_load=None, **options)
 
 
-def chooser(value: str = "", **options: Any) -> gr.HTML:
-    """HTML whose elements with `data-key` can be chosen; `.select` tells which through `PICKED` or `key_of`."""
+def selectable(value: str = "", **options: Any) -> gr.HTML:
+    """HTML whose elements with `data-key` can be chosen; `.select` tells which through `SELECTED_KEY` or `selected_key`."""
     return gr.HTML(value, js_on_load=_SELECT, **options)
 
 
 def controls(value: str = "", script: str = "", **options: Any) -> gr.HTML:
-    """HTML with keys to choose and with fields of its own: `.input` tells which through `set_of` and what
-    all of them hold through `fields_of`; `script` is what it does besides."""
+    """HTML with keys to choose and with fields of its own: `.input` tells which through `changed_field` and what
+    all of them hold through `field_values_of`; `script` is what it does besides."""
     return gr.HTML(value, js_on_load=_SELECT + _CONTROLS + script, **options)
 
 
-def set_of(event: gr.EventData) -> tuple[str, str]:
+def changed_field(event: gr.EventData) -> tuple[str, str]:
     """Name and value of the field that was changed."""
     value = _value(event)
     return (str(value.get("name", "")), str(value.get("value", ""))) if isinstance(value, dict) else ("", "")
 
 
-def fields_of(event: gr.EventData) -> dict[str, str]:
+def field_values_of(event: gr.EventData) -> dict[str, str]:
     """What all fields hold, by name. Who goes by this alone loses nothing, whichever events overlap."""
     value = _value(event)
     fields = value.get("fields") if isinstance(value, dict) else None
     return {str(name): str(each) for name, each in fields.items()} if isinstance(fields, dict) else {}
 
 
-def key_of(event: gr.EventData) -> str:
+def selected_key(event: gr.EventData) -> str:
     return str(_value(event) or "")
 
 
@@ -108,7 +108,7 @@ def working(work: BackgroundWork, say: Translator) -> str:
     return views.progress(work.done, work.total, work.eta, say, (work.what or "…") if work.unit == "bytes" else "")
 
 
-def held(ident: str) -> gr.Textbox:
+def hidden_box(ident: str) -> gr.Textbox:
     """A value that the browser holds and nobody sees.
 
     What a page polls with is held like this, not as a `gr.State`: an answer that comes late, after that to a later
@@ -120,7 +120,7 @@ def held(ident: str) -> gr.Textbox:
 
 def address(name: str) -> gr.Textbox:
     """What the page shows, kept where the address bar is kept in step with it."""
-    box = held(f"address-{name}")
+    box = hidden_box(f"address-{name}")
     box.change(None, [box], None, js=f"value => {{ camelid.address({{{name}: value}}); }}", api_visibility="private")
     return box
 
@@ -130,7 +130,7 @@ def message(error: BaseException) -> str:
     return views.error(str(error) if isinstance(error, CamelidError) else f"{type(error).__name__}: {error}")
 
 
-def asking(action: Callable[[int], object]) -> Callable[[str], str]:
+def job_action_handler(action: Callable[[int], object]) -> Callable[[str], str]:
     """A handler that asks something of the job whose number it gets, and says what went wrong."""
 
     def handler(number: str) -> str:
@@ -153,7 +153,7 @@ def with_request(handler: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @dataclass(frozen=True)
-class Confirmed:
+class ConfirmedButton:
     """A button that asks back before it does what cannot be undone; `yes.click` is the deed, and `option` what
     may be ticked for it to do as well."""
 
@@ -167,7 +167,9 @@ class Confirmed:
         return gr.update(visible=False), gr.update(visible=False)
 
 
-def confirmed(label: Any, question: Any, yes: Any, ident: str, visible: bool = True, option: Any = "") -> Confirmed:
+def confirmed_button(
+    label: Any, question: Any, yes: Any, ident: str, visible: bool = True, option: Any = ""
+) -> ConfirmedButton:
     ask = gr.Button(label, elem_id=ident, visible=visible)
     with gr.Row(visible=False, elem_classes="camelid-actions") as row:
         panel(question, elem_classes="camelid-ask")
@@ -178,4 +180,4 @@ def confirmed(label: Any, question: Any, yes: Any, ident: str, visible: bool = T
     closed: Any = (gr.update(visible=True), gr.update(visible=False))
     ask.click(lambda: shown, None, [ask, row], **PRIVATE)
     keep.click(lambda: closed, None, [ask, row], **PRIVATE)
-    return Confirmed(ask, row, sure, box)
+    return ConfirmedButton(ask, row, sure, box)

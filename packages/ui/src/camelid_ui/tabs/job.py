@@ -19,7 +19,7 @@ from camelid_ui.views import error, esc, note
 from camelid_ui.views.jobs import badge, bar
 
 from . import LATEST, PRIVATE
-from .components import Confirmed, asking, confirmed, held, message, panel
+from .components import ConfirmedButton, job_action_handler, confirmed_button, hidden_box, message, panel
 
 POLL_SECONDS = 1.5
 Body = Callable[[Services, JobView, Translator], str]
@@ -35,7 +35,7 @@ class JobPanel:
     body: gr.HTML
     said: gr.HTML
     finish: gr.Button
-    cancel: Confirmed
+    cancel: ConfirmedButton
     retry: gr.Button
     timer: gr.Timer
     seen: gr.Textbox
@@ -55,7 +55,7 @@ class JobPanel:
             (self.retry, services.jobs.retry),
         )
         for button, action in actions:
-            button.click(asking(action), self.job, self.said, **PRIVATE).then(
+            button.click(job_action_handler(action), self.job, self.said, **PRIVATE).then(
                 show, [self.job, self.seen], outputs, **LATEST
             )
 
@@ -92,13 +92,13 @@ def build_job(job: gr.Textbox, ident: str) -> JobPanel:
         head = panel(elem_id=f"{ident}-head")
         with gr.Row(elem_classes="camelid-actions"):
             finish = gr.Button(t("run.finish"), elem_id=f"{ident}-finish")
-            cancel = confirmed(t("run.stop"), t("run.stop_sure"), t("run.stop"), f"{ident}-cancel")
+            cancel = confirmed_button(t("run.stop"), t("run.stop_sure"), t("run.stop"), f"{ident}-cancel")
             retry = gr.Button(t("run.retry"), elem_id=f"{ident}-retry")
         said = panel()
         body = panel(elem_id=f"{ident}-body")
     return JobPanel(
         job=job, column=column, head=head, body=body, said=said, finish=finish, cancel=cancel, retry=retry,
-        timer=gr.Timer(POLL_SECONDS, active=False), seen=held(f"{ident}-seen"), ended=gr.State(""),
+        timer=gr.Timer(POLL_SECONDS, active=False), seen=hidden_box(f"{ident}-seen"), ended=gr.State(""),
     )  # fmt: skip
 
 

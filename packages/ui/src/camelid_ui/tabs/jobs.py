@@ -17,7 +17,7 @@ from camelid_ui.views import empty, esc, facts
 from camelid_ui.views import jobs as view
 
 from . import PRIVATE
-from .components import PICKED, address, chooser, panel
+from .components import SELECTED_KEY, address, selectable, panel
 from .job import JobPanel, build_job
 
 _EVENTS = 40
@@ -34,7 +34,7 @@ def build(services: Services) -> JobsTab:
     job = address("job")
     shown = build_job(job, "job")
     panel(t("jobs.title"), elem_classes="camelid-heading")
-    entries = chooser(elem_id="jobs-list")
+    entries = selectable(elem_id="jobs-list")
     tab = JobsTab(shown, entries, gr.Timer(3, active=False))
 
     def listed(chosen: str, request: gr.Request) -> tuple[str, gr.Timer]:
@@ -44,7 +44,7 @@ def build(services: Services) -> JobsTab:
         return html, gr.Timer(active=any(each.running for each in views))
 
     shown.wire(services, _body)
-    entries.select(None, None, job, js=PICKED, **PRIVATE)
+    entries.select(None, None, job, js=SELECTED_KEY, **PRIVATE)
     gr.on([job.change, shown.ended.change, tab.timer.tick], listed, job, [entries, tab.timer], **PRIVATE)
     return tab
 

@@ -23,7 +23,7 @@ from camelid_ui.views import jobs as jobs_view
 from camelid_ui.views.numbers import size
 
 from . import LATEST, PRIVATE
-from .components import PICKED, address, chooser, message, panel
+from .components import SELECTED_KEY, address, selectable, message, panel
 from .job import JobPanel, build_job
 
 
@@ -52,7 +52,8 @@ def build(services: Services) -> MergeTab:
     form = ConfigForm(MergeConfig, "merge", {"adapter": lambda: adapters(services)})
     with gr.Row(equal_height=False):
         with gr.Column(scale=7, min_width=320):
-            form.add_fields("adapter", "dtype")
+            form.add_fields("adapter")
+            form.add_fields("dtype", label=t("merge.dtype"))
             with gr.Row(elem_classes="camelid-actions"):
                 start = gr.Button(t("merge.start"), variant="primary", interactive=False, elem_id="merge-start")
             said = panel(elem_id="merge-said")
@@ -63,7 +64,7 @@ def build(services: Services) -> MergeTab:
     command = panel(elem_id="merge-command")
     shown = build_job(job, "merge-job")
     panel(t("merge.done"), elem_classes="camelid-heading")
-    tab = MergeTab(form, shown, estimate, command, start, said, chooser(elem_id="merge-list"))
+    tab = MergeTab(form, shown, estimate, command, start, said, selectable(elem_id="merge-list"))
     _wire(tab, services)
     return tab
 
@@ -105,7 +106,7 @@ def _wire(tab: MergeTab, services: Services) -> None:
     )
     tab.start.click(begin, tab.form.inputs, [tab.panel.job, tab.said, *tab.form.inputs], **PRIVATE)
     tab.panel.wire(services, _result)
-    tab.list.select(None, None, tab.panel.job, js=PICKED, **PRIVATE)
+    tab.list.select(None, None, tab.panel.job, js=SELECTED_KEY, **PRIVATE)
     gr.on([tab.panel.job.change, tab.panel.ended.change], listed, tab.panel.job, tab.list, **PRIVATE)
 
 

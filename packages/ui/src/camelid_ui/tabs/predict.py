@@ -25,7 +25,7 @@ from camelid_ui.views import predict as view
 from camelid_ui.views.numbers import count
 
 from . import EACH, LATEST, PRIVATE
-from .components import PICKED, address, chooser, message, panel
+from .components import SELECTED_KEY, address, selectable, message, panel
 from .job import JobPanel, build_job
 
 _NOT_HERE = ("output",)
@@ -85,7 +85,7 @@ def build(services: Services) -> PredictTab:
             )
             form.add_fields("input")
             with gr.Accordion(t("predict.mapping"), open=False, visible=False, elem_id="predict-mapping") as mapping:
-                with gr.Row(elem_classes="camelid-knobs"):
+                with gr.Row(elem_classes="camelid-fields"):
                     roles = {role: _role(role) for role in ROLES}
                 form.add_fields("columns", "reference")
             form.add_fields("model", "also")
@@ -111,7 +111,7 @@ def build(services: Services) -> PredictTab:
     panel(t("predict.done"), elem_classes="camelid-heading")
     tab = PredictTab(
         form=form, panel=shown, file=file, preview=preview, command=command, start=start, said=said,
-        list=chooser(elem_id="predict-list"), mapping=mapping, roles=roles, rows=rows, showing=showing, answers=answers,
+        list=selectable(elem_id="predict-list"), mapping=mapping, roles=roles, rows=rows, showing=showing, answers=answers,
         first=gr.State(0), turning=turning, where=where, back=back, on=on,
     )  # fmt: skip
     _wire(tab, services)
@@ -173,7 +173,7 @@ def _wire(tab: PredictTab, services: Services) -> None:
     gr.on([widget.change for widget in form.inputs], check, form.inputs, outputs, **LATEST)
     tab.start.click(begin, form.inputs, [tab.panel.job, tab.said, *form.inputs], **PRIVATE)
     tab.panel.wire(services, _answers)
-    tab.list.select(None, None, tab.panel.job, js=PICKED, **PRIVATE)
+    tab.list.select(None, None, tab.panel.job, js=SELECTED_KEY, **PRIVATE)
     gr.on([tab.panel.job.change, tab.panel.ended.change], listed, tab.panel.job, tab.list, **PRIVATE)
 
 

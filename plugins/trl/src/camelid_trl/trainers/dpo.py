@@ -9,7 +9,7 @@ from trl import DPOConfig, DPOTrainer
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 
 from camelid_trl.dpo import DpoObjective
-from camelid_trl.preference_rows import Pair
+from camelid_trl.preference_rows import PreferencePair
 from camelid_trl.trainer_mixin import (
     MeasurableTrainerMixin,
     placeholder_dataset,
@@ -34,9 +34,9 @@ def trainer(section: DpoObjective, run: TrainingRun) -> Trainer:
     )
     pad = DataCollatorForPreference(run.pad_id)
     made: Trainer = with_reference_model(Trainer, run, arguments, placeholder_dataset(prompt_ids=[0]))
-    made.begin(run, lambda pairs: pad([_columns(pair) for pair in pairs]))
+    made.set_up(run, lambda pairs: pad([_columns(pair) for pair in pairs]))
     return made
 
 
-def _columns(pair: Pair) -> dict[str, Any]:
+def _columns(pair: PreferencePair) -> dict[str, Any]:
     return {"prompt_ids": pair.prompt_ids, "chosen_ids": pair.answer_ids, "rejected_ids": pair.rejected_ids}

@@ -16,7 +16,7 @@ from camelid_train.objectives.rewards import Reward, rewards
 from trl import GRPOConfig, GRPOTrainer
 
 from camelid_trl.grpo import GrpoObjective
-from camelid_trl.preference_rows import Task
+from camelid_trl.preference_rows import RewardedPrompt
 from camelid_trl.trainer_mixin import (
     TrlTrainerMixin,
     placeholder_dataset,
@@ -25,7 +25,7 @@ from camelid_trl.trainer_mixin import (
 )
 
 
-class Groups:
+class GroupBatches:
     """Index batches of whole groups: each prompt as often as it is answered, each batch as often as trl splits it.
 
     Another order every epoch, the same for the same seed. What is left over waits for another epoch. `part` of
@@ -65,13 +65,13 @@ class Trainer(TrlTrainerMixin, GRPOTrainer):
         args = self.args
         prompts = args.generation_batch_size // args.num_generations
         plan = (prompts, args.num_generations, args.steps_per_generation, args.seed)
-        batches = Groups(len(self.train_dataset), *plan, args.process_index, args.world_size)
+        batches = GroupBatches(len(self.train_dataset), *plan, args.process_index, args.world_size)
         return EpochLoader(self.train_dataset, batch_sampler=batches, collate_fn=self.collate)
 
     def _tokenize_prompts(self, prompts: list[list[int]]) -> tuple[list[list[int]], None, dict[str, Any]]:
         return prompts, None, {}
 
-    def mean_reward(self, tasks: Sequence[Task]) -> float:
+    def mean_reward(self, tasks: Sequence[RewardedPrompt]) -> float:
         """Of the likeliest answer to each."""
         was_training = self.model.training
         self.model.eval()
@@ -114,7 +114,7 @@ def trainer(section: GrpoObjective, run: TrainingRun) -> Trainer:
     made: Trainer = make_keeping_dtypes(lambda: Trainer(run.model, reward, **options), run.model)
     made.eos_token_ids[:] = list(dict.fromkeys([*made.eos_token_ids, *stops]))  # the list its settings share
     made.scored = score
-    made.begin(run, lambda tasks: [{"prompt": task.prompt_ids, "reference": task.reference} for task in tasks])
+    made.set_up(run, lambda tasks: [{"prompt": task.prompt_ids, "reference": task.reference} for task in tasks])
     return made
 
 

@@ -10,7 +10,7 @@ from trl import KTOConfig, KTOTrainer
 from trl.trainer.kto_trainer import DataCollatorForUnpairedPreference
 
 from camelid_trl.kto import KtoObjective
-from camelid_trl.preference_rows import Judged
+from camelid_trl.preference_rows import LabelledAnswer
 from camelid_trl.trainer_mixin import (
     MeasurableTrainerMixin,
     placeholder_dataset,
@@ -36,11 +36,11 @@ def trainer(section: KtoObjective, run: TrainingRun) -> Trainer:
     )
     pad = DataCollatorForUnpairedPreference(run.pad_id)
     made: Trainer = with_reference_model(Trainer, run, arguments, placeholder_dataset(prompt_ids=[0]))
-    made.begin(run, lambda rows: pad(_columns(rows)))
+    made.set_up(run, lambda rows: pad(_columns(rows)))
     return made
 
 
-def _columns(rows: Sequence[Judged]) -> list[dict[str, Any]]:
+def _columns(rows: Sequence[LabelledAnswer]) -> list[dict[str, Any]]:
     """Each prompt is also shown with its neighbour's answer: how far the model has moved is measured on those."""
     others = [rows[-1], *rows[:-1]]
     return [

@@ -11,7 +11,7 @@ from camelid_train.objectives import TrainingRun
 from trl.import_utils import TRLExperimentalWarning
 
 from camelid_trl.orpo import OrpoObjective
-from camelid_trl.preference_rows import Pair
+from camelid_trl.preference_rows import PreferencePair
 from camelid_trl.trainer_mixin import MeasurableTrainerMixin, with_transformers_defaults, make_keeping_dtypes
 
 with warnings.catch_warnings():
@@ -38,11 +38,11 @@ def trainer(section: OrpoObjective, run: TrainingRun) -> Trainer:
     options = {"args": arguments, "train_dataset": nothing, "processing_class": run.tokenizer, "data_collator": pad}
     made: Trainer = make_keeping_dtypes(lambda: Trainer(run.model, **options), run.model)
     made.use_dpo_data_collator = True  # ours gives what its own does
-    made.begin(run, lambda pairs: pad([_columns(pair) for pair in pairs]))
+    made.set_up(run, lambda pairs: pad([_columns(pair) for pair in pairs]))
     return made
 
 
-def _columns(pair: Pair) -> dict[str, Any]:
+def _columns(pair: PreferencePair) -> dict[str, Any]:
     columns = {}
     for side, answer in (("chosen", pair.answer_ids), ("rejected", pair.rejected_ids)):
         ids = pair.prompt_ids + answer

@@ -14,7 +14,7 @@ from camelid_core.errors import CamelidError
 
 from camelid_ui.services import Services
 from camelid_ui.tabs import PRIVATE
-from camelid_ui.tabs.components import address, held, message
+from camelid_ui.tabs.components import address, hidden_box, message
 from camelid_ui.text import translator_for
 from camelid_ui.views.data import selected_dataset as chosen_view
 
@@ -37,8 +37,10 @@ from . import (
     mix as mixing,
 )
 
-ROOMS = ("", "add", "mix")
-_TO_ROOM = "() => { if (innerWidth <= 700) document.getElementById('data-room').scrollIntoView({behavior: 'smooth'}); }"
+PANELS = ("", "add", "mix")
+_SCROLL_TO_PANEL = (
+    "() => { if (innerWidth <= 700) document.getElementById('data-room').scrollIntoView({behavior: 'smooth'}); }"
+)
 """On a phone what was chosen stands below the list."""
 
 
@@ -56,12 +58,12 @@ class DataTab:
     room: gr.Textbox
     side: sidebar.Side
     set: selected_dataset.Chosen
-    fetch: fetching.FetchRoom
-    lengths: lengths.LengthsRoom
-    lints: lints.LintsRoom
+    fetch: fetching.FetchPanel
+    lengths: lengths.LengthsPanel
+    lints: lints.LintsPanel
     bottom: selected_dataset.Bottom
-    add: adding.AddRoom
-    mix: mixing.MixRoom
+    add: adding.AddPanel
+    mix: mixing.MixturePanel
     fresh: gr.Textbox
     rooms: dict[str, gr.Column]
 
@@ -91,7 +93,7 @@ def build(services: Services) -> DataTab:
             with gr.Column(visible=False, elem_id="data-mixing") as rooms["mix"]:
                 mixed = mixing.build(mix)
     tab = DataTab(name, gr.State(""), row, room, left, shown, fetch, measured, checked, bottom, add, mixed,
-                  held("data-fresh"), rooms)  # fmt: skip
+                  hidden_box("data-fresh"), rooms)  # fmt: skip
     _wire(tab, services)
     return tab
 
@@ -162,15 +164,17 @@ def _move(tab: DataTab) -> None:
     """From room to room."""
 
     def show(room: str) -> list[Any]:
-        return [gr.update(visible=name == (room if room in ROOMS else "")) for name in ROOMS]
+        return [gr.update(visible=name == (room if room in PANELS else "")) for name in PANELS]
 
-    columns = [tab.rooms[name] for name in ROOMS]
+    columns = [tab.rooms[name] for name in PANELS]
     picked = [tab.chosen, tab.row, tab.room, tab.set.said]
     pick = "() => [camelid.picked, '0', '', '']"
-    tab.side.list.select(None, None, picked, js=pick, **PRIVATE).then(None, None, None, js=_TO_ROOM, **PRIVATE)
+    tab.side.list.select(None, None, picked, js=pick, **PRIVATE).then(None, None, None, js=_SCROLL_TO_PANEL, **PRIVATE)
     tab.set.head.select(None, None, picked, js=pick, **PRIVATE)
     for button, room in ((tab.side.add, "add"), (tab.side.mix, "mix")):
-        button.click(lambda room=room: room, None, tab.room, **PRIVATE).then(None, None, None, js=_TO_ROOM, **PRIVATE)
+        button.click(lambda room=room: room, None, tab.room, **PRIVATE).then(
+            None, None, None, js=_SCROLL_TO_PANEL, **PRIVATE
+        )
     gr.on([tab.add.close.click, tab.mix.close.click], lambda: "", None, tab.room, **PRIVATE)
     tab.room.change(show, tab.room, columns, **PRIVATE)
     tab.bottom.mix.click(

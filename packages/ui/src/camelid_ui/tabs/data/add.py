@@ -20,7 +20,7 @@ FIRST_ROLES = ("instruction", "input", "output", "system", "messages")
 
 
 @dataclass(frozen=True)
-class AddRoom:
+class AddPanel:
     """`roles` are dropdowns of the file's columns; `seen` is the file that was looked at last, `working` the name
     of the set that is being written."""
 
@@ -61,7 +61,7 @@ class AddRoom:
         ]
 
 
-def build() -> AddRoom:
+def build() -> AddPanel:
     with gr.Row(elem_classes="camelid-section-row"):
         panel(t("data.add"), elem_classes="camelid-title")
         close = gr.Button(t("data.close"), elem_id="data-add-close", size="sm", min_width=80)
@@ -78,9 +78,9 @@ def build() -> AddRoom:
         reader = gr.Dropdown(_readers(), value="", label=t("add.reader"), elem_id="data-reader")
         with gr.Column(visible=False, elem_id="data-mapping") as mapping:
             panel(t("add.mapping"), elem_classes="camelid-cardname")
-            with gr.Row(elem_classes="camelid-knobs"):
+            with gr.Row(elem_classes="camelid-fields"):
                 roles = {role: _role(role) for role in FIRST_ROLES}
-            with gr.Accordion(t("add.more_roles"), open=False), gr.Row(elem_classes="camelid-knobs"):
+            with gr.Accordion(t("add.more_roles"), open=False), gr.Row(elem_classes="camelid-fields"):
                 roles |= {role: _role(role) for role in ROLES if role not in FIRST_ROLES}
         strict = gr.Radio(
             [(t("add.strict"), "strict"), (t("add.lenient"), "lenient")],
@@ -88,7 +88,7 @@ def build() -> AddRoom:
         )  # fmt: skip
         panel(t("add.preview"), elem_classes="camelid-cardname")
         preview = panel(elem_id="data-preview")
-    with gr.Row(elem_classes="camelid-knobs"):
+    with gr.Row(elem_classes="camelid-fields"):
         name = gr.Textbox(label=t("data.new_name"), info=t("data.new_name_help"), elem_id="data-name")
         licence = gr.Dropdown(
             list(LICENCES), value="unknown", label=t("data.licence"), info=t("add.licence_help"),
@@ -97,7 +97,7 @@ def build() -> AddRoom:
     with gr.Row(elem_classes="camelid-actions"):
         add = gr.Button(t("data.add_button"), variant="primary", elem_id="data-add-button")
     said = panel(elem_id="data-add-said")
-    return AddRoom(
+    return AddPanel(
         file=file, path=path, detected=detected, steps=steps, reader=reader, mapping=mapping, roles=roles,
         strict=strict, preview=preview, name=name, licence=licence, add=add, said=said, close=close,
         seen=gr.State(""),

@@ -21,7 +21,7 @@ from camelid_ui.text import Translator, translator_for
 from camelid_ui.views import error
 from camelid_ui.views.data import add as view
 
-from .add import AddRoom
+from .add import AddPanel
 
 WAIT = 1.5
 """Seconds that a click waits for short work before the page begins to watch it."""
@@ -29,7 +29,7 @@ WAIT = 1.5
 
 @dataclass(frozen=True)
 class _Handlers:
-    room: AddRoom
+    room: AddPanel
     adding: AddService
 
     def look(self, seen: str, file: str | None, typed: str, strict: str, request: gr.Request) -> tuple[Any, ...]:
@@ -100,7 +100,7 @@ class _Handlers:
         return "", "", gr.Timer(active=False), view.added(work.result, say), name, "", None, "", ""
 
 
-def wire(room: AddRoom, chosen: gr.Textbox, open_room: gr.Textbox, said: gr.HTML, services: Services) -> None:
+def wire(room: AddPanel, chosen: gr.Textbox, open_room: gr.Textbox, said: gr.HTML, services: Services) -> None:
     """Once a set was added it is chosen, `open_room` shows it, and `said` tells how it went."""
     do = _Handlers(room, services.data.adding)
     given = [room.file.change, room.path.submit, room.path.blur]

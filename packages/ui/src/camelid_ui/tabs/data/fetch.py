@@ -19,7 +19,7 @@ WAIT = 1.0
 
 
 @dataclass(frozen=True)
-class FetchRoom:
+class FetchPanel:
     """`fetched` changes once the rows of the shown set have come."""
 
     missing: gr.HTML
@@ -33,12 +33,12 @@ class FetchRoom:
         return [self.missing, self.fetch, self.busy, self.timer]
 
 
-def build() -> FetchRoom:
+def build() -> FetchPanel:
     missing = panel(elem_id="data-missing")
     with gr.Row(elem_classes="camelid-actions"):
         fetch = gr.Button(t("data.fetch_now"), elem_id="data-fetch", visible=False)
         busy = panel(elem_id="data-fetching")
-    return FetchRoom(missing, fetch, busy, gr.Timer(1.0, active=False), gr.State(0))
+    return FetchPanel(missing, fetch, busy, gr.Timer(1.0, active=False), gr.State(0))
 
 
 def hidden() -> tuple[Any, ...]:
@@ -59,7 +59,7 @@ def show(services: Services, entry: DatasetEntry, say: Translator) -> tuple[Any,
     )
 
 
-def wire(room: FetchRoom, chosen: gr.State, services: Services) -> None:
+def wire(room: FetchPanel, chosen: gr.State, services: Services) -> None:
     def fetch(name: str, fetched: int, request: gr.Request) -> tuple[Any, ...]:
         try:
             services.data.fetching.start(name).wait(WAIT)

@@ -24,7 +24,7 @@ WAIT = 1.0
 
 
 @dataclass(frozen=True)
-class LengthsRoom:
+class LengthsPanel:
     """`cutoff` is the number that the histogram's line writes to; `busy` says how far the count of all rows is."""
 
     cutoff: gr.Number
@@ -39,7 +39,7 @@ class LengthsRoom:
         return [self.histogram, self.cut, self.busy, self.all, self.timer]
 
 
-def build() -> LengthsRoom:
+def build() -> LengthsPanel:
     with gr.Row(elem_classes="camelid-section-row"):
         panel(t("data.lengths_title"), elem_classes="camelid-heading")
         cutoff = gr.Number(
@@ -51,7 +51,7 @@ def build() -> LengthsRoom:
     with gr.Row(elem_classes="camelid-actions"):
         every = gr.Button(t("data.count_all"), elem_id="data-count-all")
         busy = panel(elem_id="data-counting")
-    return LengthsRoom(cutoff, histogram, cut, every, busy, gr.Timer(1.0, active=False))
+    return LengthsPanel(cutoff, histogram, cut, every, busy, gr.Timer(1.0, active=False))
 
 
 def show(services: Services, name: str, model: str, template: str, cutoff: int, say: Translator) -> tuple[Any, ...]:
@@ -81,7 +81,7 @@ def _cut(services: Services, found: TokenLengths, name: str, cutoff: int, say: T
     return view.cut(found.at(cutoff), cutoff, found.exact, services.data.collection.show(name).rows, say)
 
 
-def wire(room: LengthsRoom, seen_as: list[Any], arrived: list[Any], services: Services) -> None:
+def wire(room: LengthsPanel, seen_as: list[Any], arrived: list[Any], services: Services) -> None:
     """`seen_as` are the set, the model and the template; `arrived` the events of rows that are new here."""
 
     def measured(

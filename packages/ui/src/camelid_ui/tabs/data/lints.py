@@ -14,7 +14,7 @@ from camelid_core.errors import CamelidError
 
 from camelid_ui.services import Services
 from camelid_ui.tabs import EACH, PRIVATE
-from camelid_ui.tabs.components import controls, fields_of, message, panel, working
+from camelid_ui.tabs.components import controls, field_values_of, message, panel, working
 from camelid_ui.text import Translator, t, translator_for
 from camelid_ui.views.data import lints as view
 
@@ -25,7 +25,7 @@ _ROW = "row => camelid.picked.startsWith('row:') ? camelid.picked.slice(4) : row
 
 
 @dataclass(frozen=True)
-class LintsRoom:
+class LintsPanel:
     """`actions` says of each lint whether its rows are to be dropped or fixed."""
 
     findings: gr.HTML
@@ -46,7 +46,7 @@ class LintsRoom:
         ]  # fmt: skip
 
 
-def build() -> LintsRoom:
+def build() -> LintsPanel:
     panel(t("lints.title"), elem_classes="camelid-heading")
     findings = controls(elem_id="data-lints")
     with gr.Row(elem_classes="camelid-actions"):
@@ -64,7 +64,9 @@ def build() -> LintsRoom:
         )  # fmt: skip
         write = gr.Button(t("lints.write"), elem_id="data-write", visible=False)
     said = panel(elem_id="data-version-said")
-    return LintsRoom(findings, gr.State({}), against, every, busy, plan, name, write, said, gr.Timer(1.0, active=False))
+    return LintsPanel(
+        findings, gr.State({}), against, every, busy, plan, name, write, said, gr.Timer(1.0, active=False)
+    )
 
 
 def show(services: Services, name: str, actions: dict[str, str], say: Translator) -> tuple[Any, ...]:
@@ -113,7 +115,7 @@ def _written(work: Any, say: Translator) -> str:
 
 
 def wire(
-    room: LintsRoom, chosen: gr.State, arrived: list[Any], row: gr.Textbox, version: gr.State, services: Services
+    room: LintsPanel, chosen: gr.State, arrived: list[Any], row: gr.Textbox, version: gr.State, services: Services
 ) -> None:
     """`arrived` are the events of rows that are new here; `version` is told a version's name once it is written."""
 
@@ -121,7 +123,7 @@ def wire(
         return show(services, name, {}, translator_for(request))
 
     def ticked(name: str, request: gr.Request, event: gr.EventData) -> tuple[Any, ...]:
-        actions = {lint: action for lint, action in fields_of(event).items() if action}
+        actions = {lint: action for lint, action in field_values_of(event).items() if action}
         return actions, *planned(services, name, actions, translator_for(request))
 
     def offer(name: str, against: str | None, request: gr.Request) -> Any:

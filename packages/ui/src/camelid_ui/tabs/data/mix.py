@@ -16,7 +16,7 @@ from camelid_ui.text import t, t_maybe
 
 
 @dataclass(frozen=True)
-class MixRoom:
+class MixturePanel:
     """`mix` has the sources as the address shows them; `caps` source → most rows."""
 
     mix: gr.Textbox
@@ -46,14 +46,14 @@ class MixRoom:
         ]  # fmt: skip
 
 
-def build(mix: gr.Textbox) -> MixRoom:
+def build(mix: gr.Textbox) -> MixturePanel:
     with gr.Row(elem_classes="camelid-section-row"):
         panel(t("mix.title"), elem_classes="camelid-title")
         close = gr.Button(t("data.close"), elem_id="data-mix-close", size="sm", min_width=80)
     panel(t("mix.lead"), elem_classes="camelid-lead")
     pick = gr.Dropdown([], value=None, label=t("mix.pick"), elem_id="mix-pick", filterable=True)
     sources = controls(elem_id="mix-sources")
-    with gr.Row(elem_classes="camelid-knobs"):
+    with gr.Row(elem_classes="camelid-fields"):
         temperature = gr.Number(
             1, label=t("mix.temperature"), info=t("mix.temperature_help"), minimum=1, elem_id="mix-temperature"
         )
@@ -79,7 +79,7 @@ def build(mix: gr.Textbox) -> MixRoom:
         )
         save = gr.Button(t("mix.save"), elem_id="mix-save", interactive=False)
     said = panel(elem_id="mix-said")
-    return MixRoom(
+    return MixturePanel(
         mix=mix, caps=gr.State({}), pick=pick, sources=sources, temperature=temperature, rows=rows,
         deduplicate=deduplicate, drop_tags=tags, drop_lints=lints, shares=shares, command=command, use=use, name=name,
         save=save, said=said, close=close, working=gr.State(""), timer=gr.Timer(1.0, active=False),

@@ -22,12 +22,12 @@ from camelid_ui.services import Services
 from camelid_ui.services.background_work import BackgroundWork
 from camelid_ui.services.data.mix import MOST_SOURCES, source_text
 from camelid_ui.tabs import EACH, LATEST, PRIVATE
-from camelid_ui.tabs.components import fields_of, message, set_of, with_request, working
+from camelid_ui.tabs.components import field_values_of, message, changed_field, with_request, working
 from camelid_ui.text import Translator, translator_for
 from camelid_ui.views import code, error
 from camelid_ui.views.data import mix as view
 
-from .mix import MixRoom
+from .mix import MixturePanel
 
 WAIT = 1.5
 BETWEEN = ","
@@ -105,8 +105,8 @@ class _Handlers:
         return view.sources(shown, translator_for(request)), pick, tags, BETWEEN.join(names)
 
     def set_part(self, mix: str, event: gr.EventData) -> tuple[str, dict[str, int]]:
-        kind, _, name = set_of(event)[0].partition(":")
-        return set_as(mix, fields_of(event), without=name if kind == "remove" else "")
+        kind, _, name = changed_field(event)[0].partition(":")
+        return set_as(mix, field_values_of(event), without=name if kind == "remove" else "")
 
     def plan(self, *values: Any, request: gr.Request) -> tuple[Any, ...]:
         """Shares, the same as a command, and whether it can be used and saved."""
@@ -149,7 +149,7 @@ def _told(work: BackgroundWork, name: str, say: Translator) -> tuple[Any, ...]:
     return shown, name, gr.Timer(active=work.running)
 
 
-def wire(room: MixRoom, services: Services) -> None:
+def wire(room: MixturePanel, services: Services) -> None:
     do = _Handlers(services)
     laid = gr.State(" ")
     parts, result = [room.mix, room.caps], [room.shares, room.command, room.use, room.save]

@@ -15,7 +15,7 @@ from camelid_core.records import Record
 from camelid_ui.services import Services
 from camelid_ui.services.data import DatasetEntry
 from camelid_ui.tabs import EACH, LATEST, PRIVATE
-from camelid_ui.tabs.components import PICKED, Confirmed, chooser, confirmed, message, panel
+from camelid_ui.tabs.components import SELECTED_KEY, ConfirmedButton, selectable, confirmed_button, message, panel
 from camelid_ui.text import Translator, t, translator_for
 from camelid_ui.views import conversation, error, note
 from camelid_ui.views.data import selected_dataset as view
@@ -59,17 +59,17 @@ class Bottom:
 
     use: gr.Button
     mix: gr.Button
-    remove: Confirmed
+    remove: ConfirmedButton
 
 
 def head() -> tuple[gr.HTML, gr.HTML]:
     """What happened last, and what the set is."""
-    return panel(elem_id="data-said"), chooser(elem_id="data-head")
+    return panel(elem_id="data-said"), selectable(elem_id="data-head")
 
 
 def build(services: Services, said: gr.HTML, head: gr.HTML) -> Chosen:
     with gr.Column(elem_id="data-body") as body:
-        rows = chooser(elem_id="data-rows")
+        rows = selectable(elem_id="data-rows")
         with gr.Row(elem_classes="camelid-actions"):
             back = gr.Button(t("data.back"), elem_id="data-back")
             on = gr.Button(t("data.next"), elem_id="data-next")
@@ -96,7 +96,9 @@ def bottom() -> Bottom:
     with gr.Row(elem_classes=["camelid-actions", "camelid-bottom"]):
         use = gr.Button(t("data.use"), variant="primary", elem_id="data-use")
         mix = gr.Button(t("mix.add_this"), elem_id="data-to-mix")
-        remove = confirmed(t("data.remove"), t("data.remove_sure"), t("data.remove"), "data-remove", visible=False)
+        remove = confirmed_button(
+            t("data.remove"), t("data.remove_sure"), t("data.remove"), "data-remove", visible=False
+        )
     return Bottom(use, mix, remove)
 
 
@@ -170,7 +172,7 @@ def wire(
 
     at = [chosen, room.start, row]
     looking = [chosen, row, room.model, room.template, cutoff]
-    room.rows.select(None, None, row, js=PICKED, **PRIVATE)
+    room.rows.select(None, None, row, js=SELECTED_KEY, **PRIVATE)
     now = gr.State("0")  # a box says that it changed also when nothing did
     row.change(lambda row: row, row, now, **PRIVATE)
     now.change(to_row, [chosen, row], room.paged, **IN_ORDER)

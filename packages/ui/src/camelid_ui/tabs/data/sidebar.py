@@ -13,7 +13,7 @@ import gradio as gr
 from camelid_ui.services import Services
 from camelid_ui.services.data.dataset_entries import facets
 from camelid_ui.tabs import EACH, LATEST
-from camelid_ui.tabs.components import chooser, key_of, panel
+from camelid_ui.tabs.components import selectable, selected_key, panel
 from camelid_ui.text import Translator, t, translator_for
 from camelid_ui.views.data import cache as cache_view
 from camelid_ui.views.data import collection as view
@@ -45,8 +45,8 @@ def build() -> Side:
         add = gr.Button(t("data.add"), elem_id="data-add")
         mix = gr.Button(t("mix.open"), elem_id="data-mix")
     search = gr.Textbox(label=t("data.search"), placeholder=t("data.search_hint"), elem_id="data-search")
-    chips = chooser(elem_id="data-chips")
-    entries = chooser(elem_id="data-list")
+    chips = selectable(elem_id="data-chips")
+    entries = selectable(elem_id="data-list")
     cache = panel(elem_id="data-cache-line")
     return Side(search, chips, entries, gr.State({}), add, mix, cache)
 
@@ -69,7 +69,7 @@ def wire(side: Side, chosen: gr.Textbox, news: list[Any], services: Services) ->
         return listed(services, search, facets, name, translator_for(request))
 
     def toggle(facets: dict[str, str], event: gr.EventData) -> dict[str, str]:
-        name, _, value = key_of(event).partition(":")
+        name, _, value = selected_key(event).partition(":")
         return {key: each for key, each in facets.items() if key != name} | (
             {} if facets.get(name) == value else {name: value}
         )

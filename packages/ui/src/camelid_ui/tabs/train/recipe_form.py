@@ -92,10 +92,10 @@ def build_form(services: Services) -> RecipeForm:
         with gr.Row(equal_height=False):
             with gr.Column(scale=7, min_width=320):
                 cards = tuple(_card(form, name, keys) for name, keys in CARDS.items())
-                with gr.Row(elem_classes=["camelid-knobs", "camelid-three"]):
+                with gr.Row(elem_classes=["camelid-fields", "camelid-three"]):
                     form.add_fields("train.epochs", "train.max_steps")
                     name = gr.Textbox(label=t("train.name"), info=t("train.name_help"), elem_id="train-run-name",
-                                      min_width=200, elem_classes="camelid-knob")  # fmt: skip
+                                      min_width=200, elem_classes="camelid-field")  # fmt: skip
                 with gr.Row(elem_classes="camelid-actions"):
                     start = gr.Button(t("train.start"), variant="primary", elem_id="train-start")
                 said = panel(elem_id="train-said")

@@ -14,7 +14,16 @@ from camelid_core.errors import CamelidError
 from camelid_ui.services import Services
 from camelid_ui.services.training import RunDetails
 from camelid_ui.tabs import EACH, LATEST, PRIVATE
-from camelid_ui.tabs.components import Confirmed, asking, confirmed, controls, held, message, panel, set_of
+from camelid_ui.tabs.components import (
+    ConfirmedButton,
+    job_action_handler,
+    confirmed_button,
+    controls,
+    hidden_box,
+    message,
+    panel,
+    changed_field,
+)
 from camelid_ui.text import Translator, t, translator_for
 from camelid_ui.views.train import run as view
 from camelid_ui.views.train.samples import samples
@@ -30,13 +39,13 @@ class RunPanel:
     head: gr.HTML
     progress: gr.HTML
     finish: gr.Button
-    stop: Confirmed
+    stop: ConfirmedButton
     chat: gr.Button
     merge: gr.Button
     retry: gr.Button
     again: gr.Button
     new: gr.Button
-    delete: Confirmed
+    delete: ConfirmedButton
     said: gr.HTML
     result: gr.HTML
     plots: gr.HTML
@@ -54,7 +63,7 @@ class RunPanel:
             return self._show(services, number, seen, step, translator_for(request))
 
         def choose(number: str, event: gr.EventData, request: gr.Request) -> tuple[str, str]:
-            step = set_of(event)[1]
+            step = changed_field(event)[1]
             return step, samples(services.training.show(int(number)).told.samples, step, translator_for(request))
 
         inputs = [run, self.seen, self.step]
@@ -71,7 +80,7 @@ class RunPanel:
             (self.stop.yes, services.jobs.cancel),
             (self.retry, services.jobs.retry),
         ):
-            button.click(asking(action), run, self.said, **PRIVATE).then(show, inputs, outputs, **LATEST)
+            button.click(job_action_handler(action), run, self.said, **PRIVATE).then(show, inputs, outputs, **LATEST)
         self.new.click(lambda: "", None, run, **PRIVATE)
         self.answers.input(choose, run, [self.step, self.answers], **EACH)
 
@@ -125,13 +134,13 @@ def build_run() -> RunPanel:
         progress = panel(elem_id="run-progress")
         with gr.Row(elem_classes="camelid-actions"):
             finish = gr.Button(t("run.finish"), elem_id="run-finish")
-            stop = confirmed(t("run.stop"), t("run.stop_sure"), t("run.stop"), "run-stop")
+            stop = confirmed_button(t("run.stop"), t("run.stop_sure"), t("run.stop"), "run-stop")
             chat = gr.Button(t("run.chat"), variant="primary", elem_id="run-chat")
             merge = gr.Button(t("run.merge"), elem_id="run-merge")
             retry = gr.Button(t("run.retry"), elem_id="run-retry")
             again = gr.Button(t("run.again"), elem_id="run-again")
             new = gr.Button(t("run.new"), elem_id="run-new")
-            delete = confirmed(
+            delete = confirmed_button(
                 t("run.delete"), t("run.delete_sure"), t("run.delete"), "run-delete", option=t("run.delete_result")
             )
         said = panel(elem_id="run-said")
@@ -142,5 +151,5 @@ def build_run() -> RunPanel:
     return RunPanel(
         column=column, head=head, progress=progress, finish=finish, stop=stop, chat=chat, merge=merge, retry=retry,
         again=again, new=new, delete=delete, said=said, result=result, plots=plots, answers=answers, about=about,
-        timer=gr.Timer(POLL_SECONDS, active=False), seen=held("run-seen"), step=held("run-step"), ended=gr.State(""),
+        timer=gr.Timer(POLL_SECONDS, active=False), seen=hidden_box("run-seen"), step=hidden_box("run-step"), ended=gr.State(""),
     )  # fmt: skip

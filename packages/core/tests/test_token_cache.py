@@ -95,7 +95,7 @@ def test_a_view_is_every_row_cut_off_or_skipped_without_those_that_have_nothing_
     kept = [(ids, labels) for ids, labels in cut if set(labels) != {IGNORE}]
     assert [(example.input_ids, example.labels) for example in view] == kept
     assert view.lengths.tolist() == [len(ids) for ids, _ in kept]
-    account = view.account
+    account = view.counts
     assert (account.rows, account.dropped) == (len(rows), len(rows) - len(kept))
     assert account.truncated == (0 if whole else sum(longer))
     assert account.total_tokens == sum(len(ids) for ids, _ in kept)
@@ -264,7 +264,7 @@ def test_a_conversation_without_a_form_is_named_or_counted(store, small_shards, 
         with pytest.raises(DataError, match="row 12 of 'made': template 'chatml': the last turn is from 'user'"):
             store.encode(rows, ENCODER, workers=workers)
     encoded = store.encode(rows, ENCODER, workers=workers, lenient=True)
-    account = encoded.view(512).account
+    account = encoded.view(512).counts
     assert (account.rows, account.refused, account.dropped) == (20, 1, 0)
     assert encoded[11].input_ids == []
 

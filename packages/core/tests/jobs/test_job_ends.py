@@ -42,7 +42,7 @@ class AcceleratorError(RuntimeError):
     ],
 )  # fmt: skip
 def test_an_error_has_a_kind_and_a_sentence(error, how, kind, sentence):
-    result = AttemptResult.of(error)
+    result = AttemptResult.from_exception(error)
     assert (result.how, result.kind) == (how, kind)
     assert sentence in result.message
 
@@ -54,10 +54,10 @@ def test_the_kernel_says_whether_it_was_for_lack_of_memory(tmp_path):
     (tmp_path / "box" / "memory.events").write_text("low 0\noom 3\noom_kill 2\n")
     assert count_oom_kills(tmp_path / "own", tmp_path) == 2
     assert count_oom_kills(tmp_path / "gone", tmp_path) == 0
-    killed = AttemptResult.of_exit(-9, tmp_path, memory=True)
+    killed = AttemptResult.from_exit_code(-9, tmp_path, memory=True)
     assert (killed.how, killed.kind) == (Outcome.KILLED, "out_of_memory")
-    assert AttemptResult.of_exit(-9, tmp_path).kind == "killed_by_signal_9"
-    assert AttemptResult.of_exit(-11, tmp_path, memory=True).kind == "killed_by_signal_11"
+    assert AttemptResult.from_exit_code(-9, tmp_path).kind == "killed_by_signal_9"
+    assert AttemptResult.from_exit_code(-11, tmp_path, memory=True).kind == "killed_by_signal_11"
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_a_hangup_counts_once_and_whoever_ignores_it_goes_on_ignoring_it():
             for _ in range(2):
                 signal.raise_signal(signal.SIGHUP)
         assert stop
-        assert not stop.impatient
+        assert not stop.immediate
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         with stop_on_signals(StopSignal()) as stop:
             signal.raise_signal(signal.SIGHUP)

@@ -67,8 +67,8 @@ def test_byte_level_ids_spell_the_whole_text(template, byte_level, messages):
     encoder = Encoder(byte_level, template)
     prompt = text_of(template.prompt(messages[:-1]), byte_level.eos_token, bos="")
     ids = encoder.prompt_ids(messages[:-1])
-    assert encoder.text_of(ids).endswith(prompt)
-    assert len(encoder.text_of(ids)) - len(prompt) in (0, len("<|im_start|>"))
+    assert encoder.decode(ids).endswith(prompt)
+    assert len(encoder.decode(ids)) - len(prompt) in (0, len("<|im_start|>"))
 
 
 plain = st.text("abc xyz.,!?答案\n07", max_size=12)

@@ -42,7 +42,7 @@ def data(tmp_path):
 
 def run(context, **values):
     task = load_host().tasks["measure"]
-    return task.load_run()(validate(task.load_config(), values, "the test").anchored(), context)
+    return task.load_run()(validate(task.load_config(), values, "the test").with_absolute_paths(), context)
 
 
 def test_a_job_counts_every_row(context, model, data):
@@ -60,7 +60,7 @@ def test_a_limit_is_a_limit(context, model, data):
 
 
 def test_asked_to_leave_it_leaves(context, model, data):
-    context.ask("save")
+    context.request_stop("save")
     with pytest.raises(Interrupted):
         run(context, data=str(data), model=str(model), template="chatml")
 

@@ -31,7 +31,7 @@ def brought():
 def test_an_encoder_takes_the_tokenizers_own(brought):
     encoder = Encoder(brought, load_host().templates["own"])
     assert encoder.template.name == "own"
-    assert encoder.text_of(encoder.prompt_ids(ASKED)) == "<|im_start|>user|Hi<|im_end|><|im_start|>assistant|"
+    assert encoder.decode(encoder.prompt_ids(ASKED)) == "<|im_start|>user|Hi<|im_end|><|im_start|>assistant|"
     theirs = brought.apply_chat_template([{"role": "user", "content": "Hi"}], add_generation_prompt=True)
     assert encoder.prompt_ids(ASKED) == theirs["input_ids"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from camelid_core.errors import TemplateError
 from camelid_core.records import Message
-from camelid_core.templates.chat_template_export import render_chat_template, render_jinja
+from camelid_core.templates.chat_template_export import render_chat_template
 from camelid_core.templates.role_template import RoleTemplate
 from camelid_core.templates.segments import BOS, EOS, text_of, trained_spans
 from camelid_core.testing import takes_system
@@ -25,13 +25,13 @@ def assert_same(template, messages):
     source = template.jinja()
     if messages[0].role == "system" and not takes_system(template):
         with pytest.raises(TemplateError, match="no place for a system message"):
-            render_jinja(source, messages, "</s>", False)
+            render_chat_template(source, messages, "</s>", False)
         messages = messages[1:]
     segments = template.render(messages)
     whole = render_chat_template(source, messages, "</s>", False, "<s>")
     assert whole.text == text_of(segments)
     assert whole.spans == trained_spans(segments)
-    assert render_jinja(source, messages[:-1], "</s>", True) == text_of(template.prompt(messages[:-1]))
+    assert render_chat_template(source, messages[:-1], "</s>", True).text == text_of(template.prompt(messages[:-1]))
 
 
 @settings(max_examples=15)
@@ -73,7 +73,7 @@ def test_what_is_trained_is_marked_for_those_who_train_elsewhere(byte_level):
         turns, chat_template=CHATML.jinja(), return_dict=True, return_assistant_tokens_mask=True
     )
     marked = [token for token, mask in zip(encoded["input_ids"], encoded["assistant_masks"], strict=True) if mask]
-    assert byte_level.decode(render_chat_template) == "Hello!<|im_end|>"
+    assert byte_level.decode(marked) == "Hello!<|im_end|>"
 
 
 def test_transformers_writes_the_same_bytes_and_marks_the_same_answers(template):
@@ -107,4 +107,4 @@ def test_transformers_writes_the_same_bytes_and_marks_the_same_answers(template)
 )
 def test_a_chat_template_from_elsewhere_can_do_nothing_but_render(source):
     with pytest.raises(TemplateError, match="the chat template cannot be rendered"):
-        render_jinja(source, [Message("user", "x")], "</s>", True)
+        render_chat_template(source, [Message("user", "x")], "</s>", True)
