@@ -82,7 +82,7 @@ def test_where_no_home_is_known_it_is_said(monkeypatch):
 
 
 def test_all_state_is_below_the_home_that_the_environment_names(home):
-    places = (paths.models_dir(), paths.artefacts_dir(), paths.data_dir(), paths.runs_dir(), paths.jobs_file())
+    places = (paths.models_dir(), paths.artefacts_dir(), paths.data_dir())
     assert paths.home() == home
     assert {place.parent for place in places} == {home}
 
@@ -103,6 +103,6 @@ def test_what_is_a_path_means_the_same_elsewhere_and_a_plain_name_stays(home, mo
     assert absolute_if_path("~/x") == str(Path.home() / "x")
     for name in ("", "cot-arithmetic", "HuggingFaceTB/SmolLM2-135M"):
         assert absolute_if_path(name) == name
-    anchored = absolute_if_path("here.jsonl")
+    absolute = absolute_if_path("here.jsonl")
     monkeypatch.chdir("/")
-    assert absolute_if_path(anchored) == anchored
+    assert absolute_if_path(absolute) == absolute

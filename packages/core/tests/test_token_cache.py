@@ -27,7 +27,7 @@ from camelid_core.tokenization.encoder import IGNORE, Encoder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-WORKER = Path(__file__).parent / "tokencache_worker.py"
+WORKER = Path(__file__).parent / "token_cache_worker.py"
 ENCODER = Encoder(tiny_tokenizer(), CHATML)
 
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=12) | st.sampled_from(["<|im_end|>", " a", "\n"])

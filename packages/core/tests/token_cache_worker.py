@@ -1,4 +1,4 @@
-"""A process that tokenises slowly, for others to kill: `python tokencache_worker.py DIRECTORY ROWS [SECONDS [WAIT]]`.
+"""A process that tokenises slowly, for others to kill: `python token_cache_worker.py DIRECTORY ROWS [SECONDS [WAIT]]`.
 
 It prints a line for every shard that is finished and, at the end, how often it called the tokenizer. Once WAIT rows
 are done it waits for a line on its standard input.

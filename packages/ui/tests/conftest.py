@@ -52,7 +52,7 @@ def services(home: Path) -> Services:
     return Services(
         home=home, host=host, jobs=jobs, data=DataServices.open(host, models), models=models,
         training=TrainingService(host, models, jobs), chat=ChatService(models), predictions=PredictionService(host, models, jobs),
-        merging=MergeService(models, jobs), plugins=PluginService(host),
+        merge=MergeService(models, jobs), plugins=PluginService(host),
     )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ import gradio as gr
 from camelid_core.registry import Registry
 from camelid_train.config import MergeConfig
 from camelid_ui.app import build_app
-from camelid_ui.pages import OURS, header
+from camelid_ui.pages import BUILT_IN_TABS, header
 from camelid_ui.tabs import Tab
 from camelid_ui.text import Translator
 
@@ -18,7 +18,7 @@ def tabs_of(demo: gr.Blocks) -> list[str]:
 
 
 def test_tabs_stand_in_the_order_of_work(services):
-    assert tabs_of(build_app(services)) == list(OURS)
+    assert tabs_of(build_app(services)) == list(BUILT_IN_TABS)
 
 
 def test_a_plugins_tab_comes_after_ours_and_cannot_take_a_name_of_ours(services, monkeypatch):
@@ -28,7 +28,7 @@ def test_a_plugins_tab_comes_after_ours_and_cannot_take_a_name_of_ours(services,
     given.add(Tab("train", "Mine now", built.append), "camelid-greedy")
     registry = services.host.registry
     monkeypatch.setattr(services.host, "registry", lambda hook: given if hook == "camelid_tabs" else registry(hook))
-    assert tabs_of(build_app(services)) == [*OURS, "theirs"]
+    assert tabs_of(build_app(services)) == [*BUILT_IN_TABS, "theirs"]
     assert built == [services]
 
 
@@ -56,7 +56,7 @@ def test_every_page_is_told_when_it_is_opened(services):
     config = build_app(services).get_config_file()
     names = {block["id"]: block["props"].get("elem_id") for block in config["components"]}
     told = {names[ident] for each in config["dependencies"] for ident, event in each["targets"] if event == "change"}
-    assert {f"opened-{name}" for name in OURS} <= told
+    assert {f"opened-{name}" for name in BUILT_IN_TABS} <= told
 
 
 def test_what_makes_the_chosen_set_another_lists_all_anew(services):

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from camelid_ui.access_profile import DEMO
 from camelid_ui.app import build_app
-from camelid_ui.disabled_controls import CONTROLS, _closing
+from camelid_ui.disabled_controls import CHANGE_CONTROLS, _with_disabled
 from camelid_ui.pages import header
 from camelid_ui.text import Translator, strings
 
@@ -22,7 +22,7 @@ def components(demo, ident):
 
 
 def test_every_closed_control_is_there_and_off(demo):
-    for ident in CONTROLS:
+    for ident in CHANGE_CONTROLS:
         assert [each["props"]["interactive"] for each in components(demo, ident)] == [False], ident
 
 
@@ -38,16 +38,16 @@ def test_what_is_open_stays_open(demo):
 
 def test_no_handler_opens_what_is_closed():
     update = {"__type__": "update", "interactive": True, "visible": True}
-    assert _closing(("text", update), [1], 2) == ("text", {**update, "interactive": False})
-    assert _closing(update, [0], 1)["interactive"] is False
-    assert _closing("New label", [0], 1)["value"] == "New label"
+    assert _with_disabled(("text", update), [1], 2) == ("text", {**update, "interactive": False})
+    assert _with_disabled(update, [0], 1)["interactive"] is False
+    assert _with_disabled("New label", [0], 1)["value"] == "New label"
 
 
 def test_a_handler_keeps_what_it_asks_gradio_for(demo):
     """Requests and events are given by what a handler's signature says."""
     import inspect
 
-    closed = {ident for ident, block in demo.blocks.items() if block.elem_id in CONTROLS}
+    closed = {ident for ident, block in demo.blocks.items() if block.elem_id in CHANGE_CONTROLS}
     touching = [each for each in demo.fns.values() if any(output._id in closed for output in each.outputs) and each.fn]
     assert touching
     assert any("request" in inspect.signature(each.fn).parameters for each in touching)

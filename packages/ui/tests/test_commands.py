@@ -17,7 +17,7 @@ import pytest
 from camelid_core import staging
 from camelid_core.errors import UsageError
 from camelid_ui import commands
-from camelid_ui.browser import browser_at
+from camelid_ui.browser import browser_opened_at
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.5", "::", "example.org"])
@@ -74,7 +74,7 @@ def test_a_browser_that_reads_nothing_hidden_is_shown_what_it_can_read(tmp_path,
     monkeypatch.setenv("CAMELID_HOME", str(tmp_path / ".camelid"))
     monkeypatch.setenv("BROWSER", str(_browser(tmp_path)))
     for snaps in (False, True):
-        with browser_at("http://127.0.0.1:1/?token=a%22&b='<c>", 1):
+        with browser_opened_at("http://127.0.0.1:1/?token=a%22&b='<c>", 1):
             page = _page(tmp_path / "browsed", "a%22&b='<c>")
             assert page.parent == (tmp_path if snaps else tmp_path / ".camelid")
         assert not page.exists()

@@ -11,7 +11,7 @@ from camelid_serve.engine import Sampling
 from camelid_ui.conversation_tree import MAX_TURNS, ConversationTree
 from camelid_ui.services.streaming_answers import Answer, AnswerStats
 from camelid_ui.text import Translator
-from camelid_ui.views.chat import column
+from camelid_ui.views.chat import conversation_column
 from camelid_ui.views.markdown import ALL, TEXT, cost, formatted
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -100,7 +100,11 @@ def test_only_the_cut_off_are_gone_on_with():
         .with_answers({"cut": Answer("half", CUT, ids=(3,)), "whole": Answer("all", DONE)})
     )
     (column_,) = talk.continuations(("cut", "whole", "absent"))
-    assert (column_.model, column_.messages[-1], column_.before.ids) == ("cut", Message("assistant", "half"), (3,))
+    assert (column_.model, column_.messages[-1], column_.partial_answer.ids) == (
+        "cut",
+        Message("assistant", "half"),
+        (3,),
+    )
     assert [each.model for each in talk.with_edited_answer(0, "whole", "But").continuations(("whole",))] == ["whole"]
     assert ConversationTree().continuations(("cut",)) == []
 
@@ -147,17 +151,20 @@ def test_what_is_no_conversation_is_refused_in_a_sentence(wrong):
 
 def test_a_column_says_whose_answer_it_is_and_how_it_came_about():
     talk = ConversationTree().with_question("one").with_answers({"tuned": Answer("**text**", DONE)})
-    mine, others = column(talk, "tuned", Translator("en")), column(talk, "base", Translator("en"))
+    mine, others = (
+        conversation_column(talk, "tuned", Translator("en")),
+        conversation_column(talk, "base", Translator("en")),
+    )
     assert "<strong>text</strong>" in mine
     assert "<small>5 tokens · 20.0 tokens/s · 0.50 s to first token · complete</small>" in mine
     assert "said:" not in mine
     assert "tuned said:" in others
     assert 'data-set="rate"' in mine
-    assert 'data-set="rate"' not in column(talk, "tuned", Translator("en"), judged=False)
+    assert 'data-set="rate"' not in conversation_column(talk, "tuned", Translator("en"), can_rate=False)
     assert 'data-set="retry"' in mine
-    assert "<button" in column(talk, "tuned", Translator("en"), ["tuned"])
-    assert column(talk, "tuned", Translator("en"), ["tuned"]).count("<button") == (
-        column(talk, "tuned", Translator("en"), ["tuned"]).count("disabled") + 2  # to close an editor
+    assert "<button" in conversation_column(talk, "tuned", Translator("en"), ["tuned"])
+    assert conversation_column(talk, "tuned", Translator("en"), ["tuned"]).count("<button") == (
+        conversation_column(talk, "tuned", Translator("en"), ["tuned"]).count("disabled") + 2  # to close an editor
     )
 
 
@@ -170,7 +177,7 @@ def test_nothing_said_becomes_markup(text):
         .with_question(evil)
         .with_answers({"<b>": Answer(evil, AnswerStats(0, 0, 0, "failed"), error=evil)})
     )
-    shown = column(talk, "<b>", Translator("en"))
+    shown = conversation_column(talk, "<b>", Translator("en"))
     for forbidden in ("<img", "<script", "<b>", 'href="javascript', '<a href="x"'):
         assert forbidden not in shown
 
@@ -196,7 +203,7 @@ def test_a_text_that_would_take_too_long_is_shown_as_it_is_written():
         .with_question("And?")
     )
     talk = talk.with_answers({"m": Answer("**because**", DONE)})
-    shown = column(talk, "m", Translator("en"))
+    shown = conversation_column(talk, "m", Translator("en"))
     assert f'<pre class="unformatted">{hostile}&lt;b&gt;</pre>' in shown
     assert "too many brackets" in shown
     assert "<strong>because</strong>" in shown

@@ -18,7 +18,7 @@ import pytest
 from camelid_core.server_address import host_names, listening_socket
 from camelid_ui.access_profile import DEMO, LOCAL
 from camelid_ui.guarded_blocks import GuardedBlocks, mark_launched
-from camelid_ui.security import guarded
+from camelid_ui.security import guard_local
 from camelid_ui.server import build_server, uvicorn_for
 from camelid_ui.services import Services
 from camelid_ui.services.permissions import enforce
@@ -34,7 +34,7 @@ def pages(services: Services) -> Iterator[httpx.Client]:
     """The pages as they are really mounted, guarded and served, and a client that shows the token."""
     with listening_socket("127.0.0.1", 0) as listener:
         port = listener.getsockname()[1]
-        app = guarded(build_server(services), "right", host_names("127.0.0.1"), port, services.profile)
+        app = guard_local(build_server(services), "right", host_names("127.0.0.1"), port, services.profile)
         server = uvicorn_for(app, services.profile)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()

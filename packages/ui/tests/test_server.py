@@ -6,7 +6,7 @@ import pytest
 from camelid_core.server_address import host_names
 from camelid_ui.access_profile import LOCAL
 from camelid_ui.routes import OPEN, OPEN_UNDER
-from camelid_ui.security import guarded
+from camelid_ui.security import guard_local
 from camelid_ui.server import build_server
 from starlette.testclient import TestClient
 
@@ -21,7 +21,7 @@ def app(services, monkeypatch, tmp_path):
 
 @pytest.fixture
 def client(app):
-    return TestClient(guarded(app, TOKEN, host_names("127.0.0.1"), 80, LOCAL), base_url="http://localhost")
+    return TestClient(guard_local(app, TOKEN, host_names("127.0.0.1"), 80, LOCAL), base_url="http://localhost")
 
 
 def paths(routes, prefix=""):

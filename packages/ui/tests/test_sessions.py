@@ -48,4 +48,4 @@ def test_the_page_not_heard_of_for_longest_is_forgotten(client, monkeypatch):
     for session in "abac":
         say(client, session, "x")
     assert set(client.kept) == {"a", "c"}
-    assert session_state.MOST >= 1000
+    assert session_state.MAX_SESSIONS >= 1000

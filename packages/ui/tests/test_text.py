@@ -14,8 +14,8 @@ from camelid_serve.presets import PRESETS
 from camelid_ui.app import FORMS, i18n
 from camelid_ui.config_fields import config_fields
 from camelid_ui.config_form import field_texts
-from camelid_ui.pages import OURS
-from camelid_ui.services.training.selection import WAYS
+from camelid_ui.pages import BUILT_IN_TABS
+from camelid_ui.services.training.selection import PLUGIN_SECTIONS
 from camelid_ui.text import LOCALES, Translator, strings, t, translator_for
 
 SOURCE = Path(camelid_ui.__file__).parent
@@ -41,7 +41,11 @@ def test_every_field_has_a_chinese_name_and_help():
         {f"label.{config_field.path}" for config_field in every},
         {f"help.{config_field.key}" for config_field in every},
     )
-    ways = {f"help.{section}.type={way.name}" for section in WAYS for way in load_host().registry(WAYS[section])}
+    ways = {
+        f"help.{section}.type={way.name}"
+        for section in PLUGIN_SECTIONS
+        for way in load_host().registry(PLUGIN_SECTIONS[section])
+    }
     assert (labels | helps | ways) - set(strings("zh")) == set()
     named = {key for locale in LOCALES for key in strings(locale) if key.startswith(("label.", "help."))}
     stale = {
@@ -72,7 +76,7 @@ def test_every_key_in_the_code_exists():
 
 
 def test_every_tab_has_a_name():
-    assert {f"tab.{name}" for name in OURS} <= set(strings("en"))
+    assert {f"tab.{name}" for name in BUILT_IN_TABS} <= set(strings("en"))
     with pytest.raises(KeyError):
         t("no.such.key")
 
@@ -85,7 +89,7 @@ def test_the_browser_chooses_the_language(header, locale):
 
 
 def test_names_that_plugins_add_are_said_as_they_are():
-    assert Translator("zh").maybe("task.theirs", "theirs") == "theirs"
+    assert Translator("zh").optional("task.theirs", "theirs") == "theirs"
 
 
 def test_the_browser_gets_what_classes_say():

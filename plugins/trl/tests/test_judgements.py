@@ -8,7 +8,7 @@ from camelid_core.plugins import load_host
 from camelid_core.testing import tiny_tokenizer
 from camelid_core.tokenization.encoder import Encoder
 from camelid_train.config import DataSection
-from camelid_trl.preference_data import PAIRS, LABELLED, prepare
+from camelid_trl.preference_data import LABELLED, PAIRS, prepare
 
 
 def test_journals_are_prepared_for_dpo_and_kto(home):

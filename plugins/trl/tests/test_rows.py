@@ -12,7 +12,7 @@ from camelid_core.records import Message
 from camelid_core.testing import tiny_tokenizer, write_jsonl
 from camelid_core.tokenization.encoder import IGNORE, Encoder
 from camelid_train.config import DataSection
-from camelid_trl.preference_data import PAIRS, PROMPTS, LABELLED, prepare
+from camelid_trl.preference_data import LABELLED, PAIRS, PROMPTS, prepare
 from camelid_trl.preference_rows import last_answer
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,6 +1,6 @@
-"""The `camelid` program: a group of commands that plugins add, imported only when they run.
+"""The `camelid` program: a group of commands that plugins add, each imported lazily when it runs.
 
-Knows how commands are found and how errors become sentences and exit codes
+Knows how commands are found and how errors become messages and exit codes
 (0 done, 1 failed, 2 usage, 130 interrupted). Knows no command.
 """
 
@@ -49,7 +49,7 @@ class _LazyCommandGroup(TyperGroup):
 
 
 def load_command(command: Command) -> Any:
-    """The click command that a description stands for; its help is plain text wherever it is shown."""
+    """Import the click command that a description names; its help is plain text wherever it is shown."""
     commands: typer.Typer = import_attribute(command.target)
     commands.rich_markup_mode = None
     commands._add_completion = False
@@ -60,7 +60,7 @@ def load_command(command: Command) -> Any:
 
 
 def _validate_path_parameters(command: Any) -> None:
-    """Have whatever a command takes as a path looked at before the command begins."""
+    """Validate every path argument and option of a command before the command runs."""
     for parameter in command.params:
         parameter.callback = parameter.callback or _validate_path_parameter
     for each in getattr(command, "commands", {}).values():
@@ -92,7 +92,7 @@ def _root() -> None:
 
 
 def _check_utf8(arguments: Sequence[str]) -> None:
-    """Raise UsageError if an argument is no text: neither a message nor a job's configuration could hold it."""
+    """Raise UsageError if an argument is not UTF-8: neither a message nor a job's configuration could hold it."""
     for number, argument in enumerate(arguments, 1):
         try:
             argument.encode()
@@ -102,15 +102,16 @@ def _check_utf8(arguments: Sequence[str]) -> None:
 
 
 def _os_error_message(error: OSError) -> str:
-    """What the system refused, and where that is our home, how to choose another."""
+    """The operating system's error; where Camelid's home is the cause, how to choose another."""
     if not isinstance(error.filename, str | bytes | os.PathLike):
         return error.strerror or str(error) or type(error).__name__
-    place = Path(os.fsdecode(error.filename)).absolute()
-    lives = home()
-    no_home = not (os.path.isdir(lives) and os.access(lives, os.W_OK))  # noqa: PTH112 - Path's raises for a long name
-    ours = no_home and (place.is_relative_to(lives) or lives.is_relative_to(place))
-    choose = ". CAMELID_HOME chooses another directory." if ours else ""
-    return f"{error.strerror}: {shortened(os.fsdecode(error.filename))!r}{choose}"
+    path = Path(os.fsdecode(error.filename)).absolute()
+    directory = home()
+    # os.path: Path's method raises for a long name
+    unusable = not (os.path.isdir(directory) and os.access(directory, os.W_OK))  # noqa: PTH112
+    home_is_cause = unusable and (path.is_relative_to(directory) or directory.is_relative_to(path))
+    hint = ". CAMELID_HOME chooses another directory." if home_is_cause else ""
+    return f"{error.strerror}: {shortened(os.fsdecode(error.filename))!r}{hint}"
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
-"""The base of every configuration class, and how recipes are read.
+"""The base class of every configuration, and how recipes (TOML, YAML, JSON) are read and overridden.
 
-Knows files, overrides and messages about them. Knows no particular recipe.
+Knows files, overrides and validation messages. Knows no particular recipe.
 A field's docstring is its help on the command line, in the docs and in the pages.
 """
 

@@ -1,4 +1,4 @@
-"""The markers of hooks. Specifications carry `hookspec`, plugins' functions `hookimpl`. Knows no hook."""
+"""pluggy's hook markers: specifications carry `hookspec`, plugins' implementations `hookimpl`. Knows no hook."""
 
 from __future__ import annotations
 

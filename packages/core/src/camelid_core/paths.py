@@ -13,9 +13,9 @@ from .errors import UsageError, shortened
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 HUB = "hf:"
-"""What begins so is a dataset of the Hub, whatever lies in the working directory."""
+"""Prefix of a dataset on the Hub, whatever lies in the working directory."""
 _MAX_NAME, _MAX_PATH = 255, 4095
-"""Bytes that file systems take, almost all of them."""
+"""In bytes: what almost every file system takes."""
 _RESERVED = {"con", "prn", "aux", "nul", *(f"{device}{n}" for device in ("com", "lpt") for n in range(1, 10))}
 
 
@@ -36,14 +36,6 @@ def data_dir() -> Path:
     return home() / "data"
 
 
-def runs_dir() -> Path:
-    return home() / "runs"
-
-
-def jobs_file() -> Path:
-    return home() / "jobs.sqlite3"
-
-
 def safe_name(name: str, what: str = "name") -> str:
     """`name` unchanged if it is safe as one path component.
 
@@ -59,19 +51,19 @@ def safe_name(name: str, what: str = "name") -> str:
 
 
 def validated_path(given: str | Path, what: str = "path") -> Path:
-    """What a person gave as a path, with `~` filled in. Everything that a person gives comes in through here.
+    """A path from user input, validated and with `~` expanded. Every path that a person types comes in through here.
 
     Raises:
-        UsageError: no file can be called so.
+        UsageError: no file can have that name.
     """
     text = str(given)
-    if why := _why_no_path(text):
-        raise UsageError(f"{what} {shortened(text)!r} cannot be used: {why}.")
+    if reason := _why_invalid(text):
+        raise UsageError(f"{what} {shortened(text)!r} cannot be used: {reason}.")
     return Path(text).expanduser()
 
 
-def _why_no_path(text: str) -> str:
-    """What is wrong and what to do about it; nothing if a file can be called so."""
+def _why_invalid(text: str) -> str:
+    """What is wrong with a path and what to do about it; empty if it is valid."""
     if "\0" in text:
         return "it has a character of value zero, as no name has. Leave that out"
     try:
@@ -91,7 +83,7 @@ def _why_no_path(text: str) -> str:
 
 
 def is_existing_path(text: str) -> bool:
-    """Whether `text` is the path of something that is there."""
+    """Whether `text` is the path of an existing file or directory, and no dataset of the Hub."""
     try:
         return not text.startswith(HUB) and validated_path(text).exists()
     except (UsageError, OSError):

@@ -1,4 +1,4 @@
-"""What camelid-core itself gives, through the same hooks as anyone else."""
+"""camelid-core's own plugin: what it provides, through the same hooks as any other plugin."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Find, load and check plugins; collect what they give into registries.
+"""Discover, load and check plugins; collect what they provide into registries.
 
-Knows entry points, pluggy and how a plugin can be broken. Knows nothing of what plugins give.
+Knows entry points, pluggy and how a plugin can be broken. Knows nothing of what plugins provide.
 A broken plugin becomes a `Problem` in the report: never silent, never fatal to the rest.
 """
 
@@ -42,7 +42,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Plugin:
-    """A distribution that gives things to Camelid."""
+    """An installed distribution that extends Camelid."""
 
     name: str
     version: str
@@ -51,7 +51,7 @@ class Plugin:
 
 @dataclass(frozen=True, slots=True)
 class HookDescription:
-    """What one hook collects: the word for it in messages and the command that lists it."""
+    """One hook: the word for what it collects, used in messages, and the command that lists it."""
 
     hook: str
     word: str
@@ -74,7 +74,7 @@ _HOOKS = {
 
 
 class Host:
-    """All loaded plugins. `registry(hook)` has what they give; `problems` what is wrong with any."""
+    """All loaded plugins. `registry(hook)` has what they provide; `problems` what is wrong with any."""
 
     def __init__(self) -> None:
         self.plugins: list[Plugin] = []
@@ -90,7 +90,7 @@ class Host:
             self._register(plugin)
 
     def registry(self, hook: str) -> Registry[Any]:
-        """Everything that `hook` gives, by name; collected once."""
+        """Everything that plugins provide through `hook`, by name; collected once."""
         if hook not in self._registries:
             self._registries[hook] = self._collect(hook)
         return self._registries[hook]
@@ -134,14 +134,14 @@ class Host:
         return sorted(name for name in vars(self._manager.hook) if name.startswith("camelid_") and self._spec(name))
 
     def provided_by(self, plugin: str) -> dict[str, list[str]]:
-        """What a plugin gives: hook → names."""
-        given = {}
+        """What a plugin provides: hook → names."""
+        provided = {}
         for hook in self.hooks():
             registry = self.registry(hook) if hook != "camelid_hookspecs" else Registry[Any]("hook specification")
             names = [item.name for item in registry if registry.plugin_of(item.name) == plugin]
             if names:
-                given[hook] = names
-        return given
+                provided[hook] = names
+        return provided
 
     def _spec(self, hook: str) -> Any:
         return getattr(self._manager.hook, hook).spec
@@ -166,7 +166,7 @@ class Host:
                 self._manager.unregister(plugin.module)
             self._report(plugin.name, f"a hook does not fit its specification: {error}")
             return
-        except ValueError:  # pluggy's word for one module registered twice
+        except ValueError:  # pluggy raises it for one module registered twice
             self._report(plugin.name, "another distribution names the same module; uninstall one of them.")
             return
         unknown = [hook for hook in self._hooks_of(plugin) if self._spec(hook) is None]
@@ -186,10 +186,10 @@ class Host:
         ]
 
     def _collect(self, hook: str) -> Registry[Any]:
-        kind = _HOOKS.get(hook) or HookDescription(
+        description = _HOOKS.get(hook) or HookDescription(
             hook, hook.removeprefix("camelid_").replace("_", " ").removesuffix("s")
         )
-        registry: Registry[Any] = Registry(kind.word, kind.listing)
+        registry: Registry[Any] = Registry(description.word, description.listing)
         implementations = {impl.plugin_name: impl for impl in getattr(self._manager.hook, hook).get_hookimpls()}
         for plugin in self.plugins:
             if plugin.name in implementations:
@@ -226,7 +226,7 @@ def load_host() -> Host:
 
 
 def discover(problems: list[Problem]) -> list[Plugin]:
-    """Import what the entry points of group `camelid` name, and what `CAMELID_PLUGINS` does: ours first, then by
+    """Import what the entry points of group `camelid` and `CAMELID_PLUGINS` name: first-party plugins first, then by
     name."""
     found: dict[str, Plugin] = {}
     for entry, distribution, version in sorted(
@@ -248,7 +248,7 @@ def discover(problems: list[Problem]) -> list[Plugin]:
 
 
 def _entry_points() -> list[tuple[EntryPoint, str, str]]:
-    """Half-removed distributions have no name; nothing can be said about them."""
+    """Half-removed distributions have no name and are skipped."""
     return [
         (entry, dist.name, dist.version)
         for dist in distributions()
@@ -291,7 +291,8 @@ def _import(entry: EntryPoint, owner: str, version: str, problems: list[Problem]
 
 
 def _import_with_timeout(entry: EntryPoint) -> tuple[Any, tuple[str, str] | None]:
-    """Import in a thread of its own, so that what hangs does not hang us; what it prints is no output of ours."""
+    """Import in a thread with a timeout, so that an import that hangs does not hang the program; what it prints goes
+    to stderr."""
     result: list[Any] = []
     failure: list[tuple[str, str]] = []
 

@@ -10,7 +10,7 @@ from camelid_core.errors import DataError
 from camelid_core.readers import Columns, Faults, detect, read
 from camelid_core.readers.column_proposal import propose
 from camelid_core.readers.flan import FlanRows
-from camelid_core.readers.selection import choose, looks_like_header
+from camelid_core.readers.selection import choose_reader, looks_like_header
 
 CHAT = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
 
@@ -168,9 +168,9 @@ def test_a_reader_that_refines_another_is_taken_for_the_files_it_accepts(flan, m
         READERS["flan-tsv"], name="finer", refines="flan-tsv", accepts=lambda path: path.stem == "other_train"
     )
     monkeypatch.setattr(selection, "known", lambda: dict(READERS) | {"finer": finer})
-    assert choose(flan, "flan-tsv").name == "flan-tsv"
+    assert choose_reader(flan, "flan-tsv").name == "flan-tsv"
     other = flan.rename(flan.with_name("other_train.tsv"))
-    assert choose(other, "flan-tsv").name == choose(other).name == "finer"
+    assert choose_reader(other, "flan-tsv").name == choose_reader(other).name == "finer"
 
 
 def test_columns_say_what_they_use():

@@ -1,7 +1,7 @@
 """What an engine is: token ids in, a stream of token ids out.
 
-Knows requests, sampling settings and how an answer can end. Knows no text, no template and no torch.
-Stop texts stand in `Sampling` because people set them there; `streaming` acts on them, engines do not.
+Knows requests, sampling settings and finish reasons. Knows no text, no template and no torch.
+Stop texts are in `Sampling` because people set them there; `text_stream` acts on them, engines do not.
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ class PromptTooLong(ModelError):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One prompt. `adapter` None is the bare base; `stops` are the token ids that end the answer;
-    `logprobs` asks for each token's probability and those of this many likeliest ones."""
+    """One prompt. `adapter` None is the base model alone; `stops` are the token ids that end the answer;
+    `logprobs` asks for each token's log-probability and those of this many likeliest tokens."""
 
     ids: Sequence[int]
     sampling: Sampling = GREEDY
@@ -79,8 +79,8 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprob:
-    """A token's natural logarithm of probability as the model has it, before any sampling setting, and the
-    likeliest tokens' at its place, likeliest first."""
+    """A token's log-probability (natural logarithm) under the model, before any sampling setting, and those of the
+    likeliest tokens at its position, likeliest first."""
 
     token: int
     logprob: float
@@ -89,11 +89,11 @@ class TokenLogprob:
 
 @dataclass(frozen=True, slots=True)
 class TokenEvent:
-    """Something happened to request `index`: a token, an end, or (at a length limit) both.
+    """An event of request `index`: a token, its end, or (at a length limit) both.
 
-    A stop token ends an answer and is not given out, save in `token_logprob`, which comes where it was asked for.
-    After `finish` nothing more comes for that request. `at` is when it happened, by the monotonic clock: whoever takes
-    it may be late.
+    A stop token ends an answer and is not given out, save in `token_logprob`, which comes if the request has
+    `logprobs`. After `finish` nothing more comes for that request. `at` is when it happened, by the monotonic clock:
+    the reader may be late.
     """
 
     index: int
@@ -122,18 +122,18 @@ class Stream(Protocol):
 
 
 class Engine(Protocol):
-    """A resident base model, possibly with adapters. Streams opened from several threads run together."""
+    """A resident base model, possibly with adapters. Streams opened from several threads share its batches."""
 
     @property
     def context_length(self) -> int:
-        """Most tokens a prompt and its answer can have together."""
+        """Context length: most tokens that a prompt and its answer can have together."""
 
     @property
     def adapters(self) -> tuple[str, ...]:
         """Names that `Request.adapter` may have."""
 
     def stream(self, requests: Sequence[Request]) -> Stream:
-        """Start answering.
+        """Start to generate answers.
 
         Raises:
             ModelError: an unknown adapter, or an empty or too long prompt.
@@ -145,10 +145,10 @@ class Engine(Protocol):
 
 @runtime_checkable
 class ComputesPromptLogprobs(Protocol):
-    """An engine that can say how likely a given text is."""
+    """An engine that can tell the log-probabilities of a given prompt's tokens."""
 
     def prompt_logprobs(self, ids: Sequence[int], adapter: str | None, top: int) -> list[TokenLogprob]:
-        """Every token of `ids` after the first, and last what the model would choose to come next.
+        """Of every token of `ids` after the first, and last of the token that the model would choose to come next.
 
         Raises:
             ModelError: as `stream` does.
@@ -157,11 +157,11 @@ class ComputesPromptLogprobs(Protocol):
 
 @runtime_checkable
 class CanDie(Protocol):
-    """An engine that may come to an end by itself."""
+    """An engine that may end by itself, such as one in another process."""
 
     @property
     def alive(self) -> bool:
-        """Whether it will answer again; if not, it is opened anew when its model is loaded again."""
+        """Whether it can still answer; if not, it is opened anew when its model is loaded again."""
 
 
 class CannotShare(ModelError):
@@ -170,14 +170,14 @@ class CannotShare(ModelError):
 
 @runtime_checkable
 class HotSwapsAdapters(Protocol):
-    """An engine whose adapters come and go while it runs."""
+    """An engine that loads and unloads adapters while it runs."""
 
     @property
     def serves_base(self) -> bool:
-        """Whether its base is as it was: an adapter that changes the base itself must have it for itself alone."""
+        """Whether the base model can be used without an adapter: no adapter has changed the base itself."""
 
     def add_adapter(self, reference: Reference) -> str:
-        """Make the adapter of `reference` resident; gives the name that `Request.adapter` takes.
+        """Make the adapter of `reference` resident; returns the name that `Request.adapter` takes.
 
         Raises:
             CannotShare: of a kind that needs a base of its own.
@@ -185,14 +185,14 @@ class HotSwapsAdapters(Protocol):
         """
 
     def remove_adapter(self, name: str) -> None:
-        """Take no more requests under `name`; when those under way have ended its memory is free.
+        """Take no more requests under `name`; when the running ones have ended, its memory is free.
 
         Raises:
             UnknownName: there is no such adapter.
         """
 
     def why_not_batched(self, name: str) -> str:
-        """Why requests under `name` do not run in one batch with others; empty if they do."""
+        """Why requests under `name` cannot share a batch with others; empty if they can."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,9 +200,10 @@ class EngineKind:
     """An engine to choose. `load` is the `module:attribute` of `(reference, dtype, slots) -> Engine`;
     `gguf` says that it runs GGUF files.
 
-    An engine with settings of its own names their class in `options`, the `module:attribute` of a `Config`. People
-    write them behind its name (see `kinds`), and its `load` is `(reference, dtype, slots, options, report) -> Engine`,
-    where `report` takes lines of progress. Settings are kept with results: none may be a secret.
+    An engine with options of its own names their class in `options`, the `module:attribute` of a `Config`. People
+    write them behind its name (see `engine_spec`), and its `load` is
+    `(reference, dtype, slots, options, report) -> Engine`, where `report` takes lines of progress. Options are stored
+    with results: none may be a secret.
     """
 
     name: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from camelid_core.tokenization.encoder import IGNORE, Example
-from camelid_train.loop.batches import Collator, StepBatches, by_length
+from camelid_train.loop.batches import Collator, StepBatches, batches_by_length
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -106,7 +106,7 @@ def test_a_batch_is_padded_on_the_right_and_padding_has_no_label(given):
 
 @given(examples, sizes)
 def test_measuring_takes_the_longest_first_and_each_row_once(given, size):
-    batches = list(by_length(given, size))
+    batches = list(batches_by_length(given, size))
     flat = [example for batch in batches for example in batch]
     assert sorted(map(str, flat)) == sorted(map(str, given))
     assert [len(example.input_ids) for example in flat] == sorted((len(e.input_ids) for e in given), reverse=True)
@@ -115,4 +115,4 @@ def test_measuring_takes_the_longest_first_and_each_row_once(given, size):
 
 @pytest.mark.parametrize("size", [1, 7])
 def test_measuring_nothing_gives_no_batch(size):
-    assert list(by_length([], size)) == []
+    assert list(batches_by_length([], size)) == []

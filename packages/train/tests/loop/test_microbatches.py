@@ -7,7 +7,7 @@ import pytest
 import torch
 from camelid_core.errors import TrainingError
 from camelid_core.tasks import Interrupted
-from camelid_train.loop.micro_batches import is_out_of_memory, measured_in_parts
+from camelid_train.loop.micro_batches import is_out_of_memory, halved_on_out_of_memory
 from camelid_train.loop.trainer import SftTrainer
 from camelid_train.run import train
 from hypothesis import given, settings
@@ -148,10 +148,10 @@ def test_measuring_takes_fewer_rows_too():
             raise full(rows)
         return 1.5
 
-    assert measured_in_parts(measure, 16) == 1.5
+    assert halved_on_out_of_memory(measure, 16) == 1.5
     assert asked == [16, 8, 4, 2]
     with pytest.raises(torch.OutOfMemoryError):
-        measured_in_parts(lambda rows: measure(9), 2)
+        halved_on_out_of_memory(lambda rows: measure(9), 2)
 
 
 def test_a_single_row_that_does_not_fit_computes_activations_again_and_then_says_what_to_lower(attempt, recipe, memory):
@@ -173,7 +173,7 @@ def test_a_single_row_that_does_not_fit_computes_activations_again_and_then_says
 def test_who_holds_a_shard_of_the_model_cannot_halve_alone_and_says_what_to_set(
     attempt, recipe, memory, monkeypatch, size, sentence
 ):
-    monkeypatch.setattr(SftTrainer, "in_shards", True)
+    monkeypatch.setattr(SftTrainer, "is_sharded_model", True)
     memory(0)
     with pytest.raises(TrainingError, match=sentence):
         train(recipe(f"train.batch_size={size}", "train.max_steps=1", BLIND), attempt())

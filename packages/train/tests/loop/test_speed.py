@@ -121,7 +121,7 @@ def test_liger_patches_classes_only_where_nothing_is_loaded_after_it(monkeypatch
     half = (torch.bfloat16, torch.bfloat16)
     assert acceleration.arguments(*half, "cuda")["use_liger_kernel"]
     assert "use_liger_kernel" not in acceleration.arguments(*half, "cpu")
-    with acceleration.unpatched():
+    with acceleration.without_liger():
         assert "use_liger_kernel" not in acceleration.arguments(*half, "cuda")
     assert acceleration.arguments(*half, "cuda")["use_liger_kernel"]
 
@@ -130,4 +130,4 @@ def test_what_a_model_cannot_do_is_said(base):
     model = AutoModelForCausalLM.from_pretrained(base())
     virtual = get_peft_model(model, PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3))
     with pytest.raises(ConfigError, match=r"train\.gradient_checkpointing='on'"):
-        acceleration.save_activations(virtual)
+        acceleration.enable_gradient_checkpointing(virtual)

@@ -19,46 +19,46 @@ class Profile(Config):
 
     name: str = "local"
     """What it is called: `camelid ui --profile NAME`."""
-    changes: bool = True
+    allow_changes: bool = True
     """Whether anything on this machine may be changed, any work queued, and any file named by its path."""
     models: tuple[str, ...] | None = None
     """The only models that can be chosen, by name; none means every model and path."""
-    new_tokens: int | None = Field(None, ge=1)
+    max_new_tokens: int | None = Field(None, ge=1)
     """Longest answer in a chat, in tokens."""
-    prompt_characters: int | None = Field(None, ge=1)
+    max_prompt_characters: int | None = Field(None, ge=1)
     """Longest conversation that is answered, in characters."""
-    answers: int | None = Field(None, ge=1)
+    concurrent_answers: int | None = Field(None, ge=1)
     """Conversations that are answered at once."""
-    waiting: int = Field(0, ge=0)
+    waiting_answers: int = Field(0, ge=0)
     """Conversations that may wait for their turn; more are refused."""
-    queue: int = Field(64, ge=1)
+    queue_size: int = Field(64, ge=1)
     """Actions of all pages together that may wait."""
-    upload_bytes: int = Field(200_000_000, ge=0)
+    max_upload_bytes: int = Field(200_000_000, ge=0)
     """Largest file that the server takes."""
-    request_bytes: int = Field(16_000_000, ge=1000)
+    max_request_bytes: int = Field(16_000_000, ge=1000)
     """Largest request besides files: a browser's whole history of conversations fits."""
-    connections: int = Field(1000, ge=1)
+    max_connections: int = Field(1000, ge=1)
     """Connections at once; further ones are turned away."""
-    client_connections: int | None = Field(None, ge=1)
+    max_client_connections: int | None = Field(None, ge=1)
     """Those of one address; behind a proxy this is not counted."""
-    client_requests: int | None = Field(None, ge=1)
+    max_client_requests: int | None = Field(None, ge=1)
     """Requests of one address in a minute, without the pages' own static files."""
 
 
 LOCAL = Profile()
 DEMO = Profile(
     name="demo",
-    changes=False,
+    allow_changes=False,
     models=("smollm2-135m",),
-    new_tokens=128,
-    prompt_characters=4000,
-    answers=1,
-    waiting=8,
-    queue=24,
-    upload_bytes=0,
-    request_bytes=1_000_000,
-    client_connections=32,
-    client_requests=600,
+    max_new_tokens=128,
+    max_prompt_characters=4000,
+    concurrent_answers=1,
+    waiting_answers=8,
+    queue_size=24,
+    max_upload_bytes=0,
+    max_request_bytes=1_000_000,
+    max_client_connections=32,
+    max_client_requests=600,
 )
 PROFILES = {profile.name: profile for profile in (LOCAL, DEMO)}
 

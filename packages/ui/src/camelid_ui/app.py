@@ -19,20 +19,20 @@ from .config_form import field_bounds, field_texts
 from .disabled_controls import disable_controls
 from .field_values import flat
 from .guarded_blocks import GuardedBlocks
-from .pages import Pages, lay_out
+from .pages import Pages, build_pages
 from .services import Services
 from .tabs import PRIVATE, merge
 from .tabs.data import mix_handlers
 from .text import translations
 
-FORMS = (Recipe, MergeConfig, PredictConfig, Sampling)
+CONFIG_CLASSES = (Recipe, MergeConfig, PredictConfig, Sampling)
 
 
 def build_app(services: Services) -> gr.Blocks:
-    """The whole app; `field_texts` of all forms are in `i18n()`."""
+    """The whole app; `field_texts` of all forms are in `browser_translations()`."""
     with GuardedBlocks(title="Camelid", analytics_enabled=False, fill_width=True) as demo:
-        pages = lay_out(services)
-        _lead(pages, services)
+        pages = build_pages(services)
+        _link_pages(pages, services)
         deep_links.wire(demo, pages, services)
         disable_controls(demo, services.profile)
     # one at a time of each handler: answers come in the order of what was asked, and each knows what the last one left
@@ -40,11 +40,11 @@ def build_app(services: Services) -> gr.Blocks:
     return demo
 
 
-def i18n() -> Any:
-    return translations(field_texts(FORMS), field_bounds(FORMS))
+def browser_translations() -> Any:
+    return translations(field_texts(CONFIG_CLASSES), field_bounds(CONFIG_CLASSES))
 
 
-def _lead(pages: Pages, services: Services) -> None:
+def _link_pages(pages: Pages, services: Services) -> None:
     """What leads from one page to the next."""
 
     def use(name: str) -> tuple[Any, ...]:

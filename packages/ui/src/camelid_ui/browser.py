@@ -22,12 +22,12 @@ _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Camelid</
 
 
 @contextmanager
-def browser_at(url: str, port: int) -> Iterator[None]:
+def browser_opened_at(url: str, port: int) -> Iterator[None]:
     """Open a browser that is led to `url` by a page only its owner can read; the page is gone afterwards.
 
     It stays until then: nobody knows when a browser that is being started, or one that restores its tabs, reads it.
     """
-    page = _room() / f"camelid-{port}.html"
+    page = _readable_directory() / f"camelid-{port}.html"
     page.unlink(missing_ok=True)  # left by a server that was killed
     with open_private(page, "xb") as file:
         file.write(_PAGE.format(url=html.escape(url)).encode())
@@ -38,7 +38,7 @@ def browser_at(url: str, port: int) -> Iterator[None]:
         page.unlink(missing_ok=True)
 
 
-def _room() -> Path:
+def _readable_directory() -> Path:
     """Home; but a browser that came as a snap may read nothing hidden: for it what lies in plain sight."""
     person = Path.home()
     hidden = any(part.startswith(".") for part in home().parts)

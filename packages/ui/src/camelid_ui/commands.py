@@ -19,12 +19,12 @@ from camelid_core.paths import home
 from camelid_core.server_address import address_file, host_names, is_loopback, listening_socket, url_host
 
 from .access_profile import Profile, find_profile
-from .browser import browser_at
+from .browser import browser_opened_at
 from .working_directory import private_working_directory
 
 app = typer.Typer(help="Open the pages in a browser.", add_completion=False, rich_markup_mode=None)
 
-ADDRESS = "ui.json"
+ADDRESS_FILE = "ui.json"
 
 
 @app.command()
@@ -61,23 +61,23 @@ def serve(
     staging.sweep_below(directory)
     with private_working_directory():
         url = f"http://{url_host(host)}:{port}/" + (f"?token={secret}" if secret else "")
-        with address_file(directory / ADDRESS, {"url": url, "port": port, "token": secret}):
+        with address_file(directory / ADDRESS_FILE, {"url": url, "port": port, "token": secret}):
             typer.echo(f"Camelid is at {url}")
             typer.echo("Ctrl-C ends the pages; jobs go on.")
-            with browser_at(url, port) if open_browser else nullcontext():
-                _run(listener, secret, host_names(host, allow_host), port, profile)
+            with browser_opened_at(url, port) if open_browser else nullcontext():
+                _serve_guarded(listener, secret, host_names(host, allow_host), port, profile)
 
 
-def _run(listener: socket.socket, secret: str, hosts: frozenset[str], port: int, profile: Profile) -> None:
-    from .security import guarded
+def _serve_guarded(listener: socket.socket, secret: str, hosts: frozenset[str], port: int, profile: Profile) -> None:
+    from .security import guard_local
     from .server import build_server, uvicorn_for
     from .services import Services
 
-    app = guarded(build_server(Services.open(profile=profile)), secret, hosts, port, profile)
-    signal.signal(signal.SIGTERM, _leave)  # uvicorn hands the signal on when it has shut down
+    app = guard_local(build_server(Services.open(profile=profile)), secret, hosts, port, profile)
+    signal.signal(signal.SIGTERM, _exit)  # uvicorn hands the signal on when it has shut down
     uvicorn_for(app, profile).run(sockets=[listener])
 
 
-def _leave(*_: object) -> None:
+def _exit(*_: object) -> None:
     """End by unwinding, so that the address file and the uploads go too."""
     raise SystemExit(0)

@@ -14,7 +14,7 @@ from urllib.parse import parse_qs
 import gradio as gr
 from camelid_train.config import Recipe
 
-from .pages import OURS, Pages, header
+from .pages import BUILT_IN_TABS, Pages, header
 from .services import Services
 from .tabs import PRIVATE
 from .tabs.chat import status_of
@@ -68,7 +68,7 @@ def wire(demo: gr.Blocks, pages: Pages, services: Services) -> None:
 
     def route(query: str, request: gr.Request) -> tuple[Any, ...]:
         asked = _asked(query)
-        tab = asked["tab"] if asked.get("tab") in pages.opened else OURS[0]
+        tab = asked["tab"] if asked.get("tab") in pages.opened else BUILT_IN_TABS[0]
         times = ("0" if name == tab else gr.skip() for name in pages.opened)
         values = (asked.get(key, "") for key in boxes)
         return header(services, translator_for(request)), gr.Tabs(selected=tab), query, *times, *values

@@ -17,7 +17,7 @@ from .tabs.components import panel
 from .text import t
 
 _JOBS = ("job", "merge-job", "predict-job")
-CONTROLS = (
+CHANGE_CONTROLS = (
     "data-add", "data-file", "data-path", "data-add-button", "data-fetch", "data-remove", "data-remove-yes",
     "data-count-all", "data-against", "data-check-all", "data-write", "data-cache-prune", "mix-save",
     "train-start", "run-finish", "run-stop", "run-stop-yes", "run-retry", "run-delete", "run-delete-yes",
@@ -28,9 +28,11 @@ CONTROLS = (
 
 def disable_controls(demo: gr.Blocks, profile: Profile) -> None:
     """Once all handlers are there: whatever a handler says of a closed control, it stays closed."""
-    if profile.changes:
+    if profile.allow_changes:
         return
-    closed = {ident: block for ident, block in demo.blocks.items() if getattr(block, "elem_id", None) in CONTROLS}
+    closed = {
+        ident: block for ident, block in demo.blocks.items() if getattr(block, "elem_id", None) in CHANGE_CONTROLS
+    }
     explained: set[int] = set()
     for block in closed.values():
         block.interactive = False
@@ -42,23 +44,23 @@ def disable_controls(demo: gr.Blocks, profile: Profile) -> None:
     for handler in demo.fns.values():
         places = [place for place, output in enumerate(handler.outputs) if output._id in closed]
         if places and handler.fn is not None:
-            handler.fn = _kept_closed(handler.fn, places, len(handler.outputs))
+            handler.fn = _keep_disabled(handler.fn, places, len(handler.outputs))
 
 
-def _kept_closed(fn: Callable[..., Any], places: list[int], count: int) -> Callable[..., Any]:
+def _keep_disabled(fn: Callable[..., Any], places: list[int], count: int) -> Callable[..., Any]:
     @functools.wraps(fn)
     def called(*values: Any, **named: Any) -> Any:
-        return _closing(fn(*values, **named), places, count)
+        return _with_disabled(fn(*values, **named), places, count)
 
     @functools.wraps(fn)
     def streaming(*values: Any, **named: Any) -> Iterator[Any]:
         for result in fn(*values, **named):
-            yield _closing(result, places, count)
+            yield _with_disabled(result, places, count)
 
     return streaming if inspect.isgeneratorfunction(fn) else called
 
 
-def _closing(result: Any, places: list[int], count: int) -> Any:
+def _with_disabled(result: Any, places: list[int], count: int) -> Any:
     if count > 1 and isinstance(result, dict):
         return result  # nothing changes
     given = list(result) if count > 1 else [result]

@@ -43,7 +43,7 @@ def values_of(config: Config) -> dict[str, Any]:
 def flat(config: Config) -> dict[str, Any]:
     """A configuration's values by path."""
     whole = {config_field.path for config_field in config_fields(type(config)) if config_field.kind == "pairs"}
-    return dict(_flat(config.model_dump(mode="json"), whole))
+    return dict(_flatten(config.model_dump(mode="json"), whole))
 
 
 def build(cls: type[ConfigT], values: Mapping[str, Any]) -> ConfigT:
@@ -75,10 +75,10 @@ def build(cls: type[ConfigT], values: Mapping[str, Any]) -> ConfigT:
 
 def overrides(config: Config) -> list[str]:
     """`section.field=value` for every field that differs from its default."""
-    return [f"{path}={_literal(value)}" for path, value in differing(config).items()]
+    return [f"{path}={_literal(value)}" for path, value in non_default(config).items()]
 
 
-def differing(config: Config) -> dict[str, Any]:
+def non_default(config: Config) -> dict[str, Any]:
     """Path and value of every field that differs from its default: of a section with variants, the chosen one's."""
     values = flat(config)
     defaults = {
@@ -108,10 +108,10 @@ def _clean(config_field: ConfigField, value: Any) -> Any:
     return None if value == "" else value
 
 
-def _flat(values: Mapping[str, Any], whole: Collection[str], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _flatten(values: Mapping[str, Any], whole: Collection[str], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in values.items():
         if isinstance(value, dict) and prefix + key not in whole:
-            yield from _flat(value, whole, f"{prefix}{key}.")
+            yield from _flatten(value, whole, f"{prefix}{key}.")
         else:
             yield prefix + key, value
 

@@ -17,7 +17,7 @@ from .tabs.components import held, panel
 from .text import Translator, t, translator_for
 from .views import esc
 
-OURS = ("data", "train", "chat", "predict", "merge", "jobs", "plugins")
+BUILT_IN_TABS = ("data", "train", "chat", "predict", "merge", "jobs", "plugins")
 HEADER_SECONDS = 4.0
 
 
@@ -39,22 +39,22 @@ class Pages:
     plugins: plugins.PluginsTab
 
 
-def lay_out(services: Services) -> Pages:
+def build_pages(services: Services) -> Pages:
     def show(request: gr.Request) -> str:
         return header(services, translator_for(request))
 
     head = panel(elem_id="header")
     gr.Timer(HEADER_SECONDS).tick(show, None, head, **PRIVATE)
     query = held("query")
-    theirs = [tab for tab in services.host.registry("camelid_tabs") if tab.name not in OURS]
-    opened = {name: held(f"opened-{name}") for name in (*OURS, *(tab.name for tab in theirs))}
+    theirs = [tab for tab in services.host.registry("camelid_tabs") if tab.name not in BUILT_IN_TABS]
+    opened = {name: held(f"opened-{name}") for name in (*BUILT_IN_TABS, *(tab.name for tab in theirs))}
     built: dict[str, Any] = {}
     builders = {
         "data": data.build, "train": train.build, "chat": chat.build, "predict": predict.build,
         "merge": merge.build, "jobs": jobs.build, "plugins": plugins.build,
     }  # fmt: skip
-    with gr.Tabs(selected=OURS[0], elem_id="tabs", overflow_behavior="wrap") as tabs:
-        for name in OURS:
+    with gr.Tabs(selected=BUILT_IN_TABS[0], elem_id="tabs", overflow_behavior="wrap") as tabs:
+        for name in BUILT_IN_TABS:
             with _tab(name, t(f"tab.{name}"), opened[name]):
                 built[name] = builders[name](services)
         for plugin in theirs:
@@ -83,8 +83,8 @@ def header(services: Services, say: Translator) -> str:
 def _banner(services: Services, say: Translator) -> str:
     """What these pages are, where they are not one's own."""
     profile = services.profile
-    if profile.changes:
+    if profile.allow_changes:
         return ""
-    models, limit = ", ".join(profile.models or ()), profile.prompt_characters or 0
-    words = say("demo.banner", models=models, tokens=profile.new_tokens or 0, characters=f"{limit:,}")
+    models, limit = ", ".join(profile.models or ()), profile.max_prompt_characters or 0
+    words = say("demo.banner", models=models, tokens=profile.max_new_tokens or 0, characters=f"{limit:,}")
     return f'<p class="camelid-note camelid-demo">{esc(words)}</p>'

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("camelid.ui")
 
-FRAMES = "'self' https://huggingface.co https://*.hf.space"
+FRAME_ANCESTORS = "'self' https://huggingface.co https://*.hf.space"
 """Who may show these pages inside their own: the site where Spaces are looked at."""
 
 
@@ -32,27 +32,27 @@ def serve(profile: Profile = DEMO) -> None:
     Where to listen is said as Gradio's hosts say it, by GRADIO_SERVER_NAME and GRADIO_SERVER_PORT. SPACE_ID says that a
     proxy stands in front, which names the clients.
     """
-    if profile.changes:
+    if profile.allow_changes:
         raise ValueError("these pages ask nobody for a token; a profile that lets people change things is not for them")
     host, port = os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"), int(os.environ.get("GRADIO_SERVER_PORT", "7860"))
     with listening_socket(host, port) as listener, private_working_directory():
-        from .security import guarded_for_all
+        from .security import guard_public
         from .server import build_server, uvicorn_for
         from .services import Services
 
         services, proxy = Services.open(profile=profile), "SPACE_ID" in os.environ
-        threading.Thread(target=_prepare, args=(services, profile), name="prepare model", daemon=True).start()
-        signal.signal(signal.SIGTERM, _leave)  # uvicorn hands the signal on when it has shut down
-        app = guarded_for_all(build_server(services), profile, FRAMES, proxy)
+        threading.Thread(target=_load_models, args=(services, profile), name="prepare model", daemon=True).start()
+        signal.signal(signal.SIGTERM, _exit)  # uvicorn hands the signal on when it has shut down
+        app = guard_public(build_server(services), profile, FRAME_ANCESTORS, proxy)
         uvicorn_for(app, profile, proxy).run(sockets=[listener])
 
 
-def _leave(*_: object) -> None:
+def _exit(*_: object) -> None:
     """End by unwinding, so that the private directory goes too."""
     raise SystemExit(0)
 
 
-def _prepare(services: Services, profile: Profile) -> None:
+def _load_models(services: Services, profile: Profile) -> None:
     from camelid_core.models.pull import pull
 
     for name in reversed(profile.models or ()):  # the first is the one that is loaded

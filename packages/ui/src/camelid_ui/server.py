@@ -20,9 +20,9 @@ from fastapi import FastAPI
 from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 
 from .access_profile import Profile
-from .app import build_app, i18n
+from .app import build_app, browser_translations
 from .guarded_blocks import mark_launched
-from .security import bounds, refused
+from .security import connection_limits, refusal_response
 from .services import Services
 from .session_state import limit_session_state
 from .theme import head, stylesheet, theme
@@ -67,7 +67,7 @@ def build_server(services: Services) -> FastAPI:
             return Response(packed.read_bytes(), media_type="application/zip", headers={"content-disposition": name})
 
     pages = build_app(services)
-    gr.mount_gradio_app(app, pages, path="/", **_looks(services))
+    gr.mount_gradio_app(app, pages, path="/", **_mount_options(services))
     mark_launched(pages)
     limit_session_state(app.routes[-1].app, pages)  # type: ignore[attr-defined]  # what was mounted
     return app
@@ -75,20 +75,22 @@ def build_server(services: Services) -> FastAPI:
 
 def uvicorn_for(app: App, profile: Profile, forwarded: bool = False) -> uvicorn.Server:
     """A server of guarded pages; `forwarded` where a proxy stands in front."""
-    config = configured(app, bounds(profile, forwarded), refused, timeout_keep_alive=5, timeout_graceful_shutdown=3)
+    config = configured(
+        app, connection_limits(profile, forwarded), refusal_response, timeout_keep_alive=5, timeout_graceful_shutdown=3
+    )
     return uvicorn.Server(config)
 
 
-def _looks(services: Services) -> dict[str, Any]:
+def _mount_options(services: Services) -> dict[str, Any]:
     return {
         "allowed_paths": [],
-        "max_file_size": services.profile.upload_bytes,
+        "max_file_size": services.profile.max_upload_bytes,
         "show_error": False,
         "ssr_mode": False,
         "enable_monitoring": False,
         "footer_links": [],
         "run_history": False,
-        "i18n": i18n(),
+        "i18n": browser_translations(),
         "theme": theme(),
         "css": stylesheet(),
         "head": head(),

@@ -12,7 +12,7 @@ from typing import Any
 import gradio as gr
 from gradio.state_holder import SessionState, StateHolder
 
-MOST = 2000
+MAX_SESSIONS = 2000
 """Pages that are remembered; whoever was not heard of for longest begins anew."""
 
 
@@ -42,6 +42,6 @@ class PageSessions(StateHolder):
 
 def limit_session_state(app: Any, pages: gr.Blocks) -> None:
     """`app` is Gradio's own FastAPI, in which `pages` are."""
-    pages.state_session_capacity = MOST
+    pages.state_session_capacity = MAX_SESSIONS
     app.state_holder = PageSessions()
     app.state_holder.set_blocks(pages)

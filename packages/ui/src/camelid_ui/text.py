@@ -19,7 +19,7 @@ LOCALES = ("en", "zh")
 def strings(locale: str) -> dict[str, str]:
     """All strings of one locale by dotted key."""
     source = files("camelid_ui").joinpath("locales", f"{locale}.toml").read_text(encoding="utf-8")
-    return dict(_flat(tomllib.loads(source)))
+    return dict(_flatten(tomllib.loads(source)))
 
 
 class Translator:
@@ -31,9 +31,9 @@ class Translator:
     def __call__(self, key: str, **values: Any) -> str:
         return strings(self.locale)[key].format(**values)
 
-    def maybe(self, key: str, otherwise: str) -> str:
+    def optional(self, key: str, default: str) -> str:
         """The words for `key` if there are any: for names that plugins may add."""
-        return strings(self.locale).get(key, otherwise)
+        return strings(self.locale).get(key, default)
 
 
 def translator_for(request: Any) -> Translator:
@@ -50,9 +50,9 @@ def t(key: str) -> Any:
     return _browser_text(key)
 
 
-def t_maybe(key: str, otherwise: str) -> Any:
+def t_optional(key: str, default: str) -> Any:
     """Like `t`, for names that plugins may add."""
-    return _browser_text(key) if key in strings("en") else otherwise
+    return _browser_text(key) if key in strings("en") else default
 
 
 def t_field(path: str, part: str, english: str) -> Any:
@@ -83,9 +83,9 @@ def _browser_key(key: str) -> str:
     return key.replace(".", "_")
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
     for key, value in values.items():
         if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
+            yield from _flatten(value, f"{prefix}{key}.")
         else:
             yield prefix + key, value

@@ -7,7 +7,7 @@ import sys
 import threading
 
 from camelid_core.errors import DataError
-from camelid_ui.services.background_work import INTERRUPTED, KEPT, BackgroundRunner
+from camelid_ui.services.background_work import INTERRUPTED, MAX_FINISHED, BackgroundRunner
 
 
 def test_the_same_key_is_the_same_work_until_it_is_over():
@@ -52,12 +52,12 @@ def test_progress_is_seen_and_work_can_be_stopped():
 
 def test_results_are_not_kept_for_ever():
     background = BackgroundRunner()
-    for number in range(2 * KEPT):
+    for number in range(2 * MAX_FINISHED):
         background.start(f"count {number}", lambda report: 1).wait(10)
     assert background.get("count 0") is None
-    assert background.get(f"count {2 * KEPT - 1}").result == 1
+    assert background.get(f"count {2 * MAX_FINISHED - 1}").result == 1
     background.forget("count ")
-    assert background.get(f"count {2 * KEPT - 1}") is None
+    assert background.get(f"count {2 * MAX_FINISHED - 1}") is None
 
 
 def test_what_was_under_way_when_a_server_ended_is_told_by_the_next(tmp_path):

@@ -28,7 +28,7 @@ def told(*events):
     story = RunReportBuilder()
     for kind, values in events:
         story.add({"kind": kind, **values})
-    return story.told()
+    return story.report()
 
 
 def test_a_steps_last_value_holds_and_what_is_no_number_is_left_out():
@@ -41,9 +41,9 @@ def test_a_steps_last_value_holds_and_what_is_no_number_is_left_out():
         ("progress", {"done": 3, "unit": "rows", "tokens_per_second": 9.0}),
     )
     assert [(point.step, point.value) for point in found.curves.loss] == [(5, 2.0), (10, 1.0)]
-    assert [point.value for point in found.curves.heldout] == [3.0]
+    assert [point.value for point in found.curves.heldout_loss] == [3.0]
     assert [point.value for point in found.curves.smoothed] == pytest.approx([2.0, 1.444], abs=0.01)
-    assert found.curves.speed == ()
+    assert found.curves.tokens_per_second == ()
     assert found.loss == 3.0
 
 
@@ -51,8 +51,8 @@ def test_what_the_run_smoothed_itself_is_taken():
     found = told(("train", {"step": 1, "loss": 2.0, "smoothed": 5.0, "tokens_per_second": 7.0, "memory": 10}),
                  ("progress", {"done": 2, "unit": "steps", "tokens_per_second": 1.0, "memory": 30}))  # fmt: skip
     assert [point.value for point in found.curves.smoothed] == [5.0]
-    assert [point.value for point in found.curves.speed] == [7.0]
-    assert found.peak == 30
+    assert [point.value for point in found.curves.tokens_per_second] == [7.0]
+    assert found.peak_memory == 30
 
 
 def test_smoothing_leaves_a_level_line_level():
@@ -61,7 +61,7 @@ def test_smoothing_leaves_a_level_line_level():
 
 def test_a_long_run_is_thinned():
     found = told(*(("progress", {"done": step, "unit": "steps", "tokens_per_second": 1.0}) for step in range(20_000)))
-    assert len(found.curves.speed) <= 500
+    assert len(found.curves.tokens_per_second) <= 500
 
 
 def test_samples_are_gathered_by_prompt_and_step():
@@ -82,6 +82,6 @@ def test_what_was_said_is_kept_in_order_and_the_newest_facts():
         ("preflight", {"batch_size": 8}), ("micro_batch", {"batch_size": 4}), ("preflight", {"batch_size": 4}),
         ("log", {"text": "hello"}), ("stop", {"reason": "early"}),
     )  # fmt: skip
-    assert [event["kind"] for event in found.said] == ["micro_batch", "log", "stop"]
+    assert [event["kind"] for event in found.messages] == ["micro_batch", "log", "stop"]
     assert found.of("preflight")["batch_size"] == 4
     assert found.of("launch") == {}

@@ -14,9 +14,18 @@ from camelid_train.config import MergeConfig, Recipe
 from camelid_ui.access_profile import DEMO, PROFILES, NotPermitted, find_profile
 from camelid_ui.services import Services, permissions
 from camelid_ui.services.chat import AnswerRequest, ChatService
-from camelid_ui.services.permissions import CHANGES, LEAVES, LIMITED, LOOKS, OWN, leaves, listed, methods
+from camelid_ui.services.permissions import (
+    CHANGING_METHODS,
+    NOT_SERVICES,
+    LIMITED_METHODS,
+    READ_METHODS,
+    SERVER_METHODS,
+    service_paths,
+    methods_in,
+    methods,
+)
 
-CLOSED = [(path, name) for path, names in CHANGES.items() for name in names.split()]
+CLOSED = [(path, name) for path, names in CHANGING_METHODS.items() for name in names.split()]
 QUESTION = [AnswerRequest([Message("user", "What is 2 + 2?")])]
 
 
@@ -32,19 +41,20 @@ def files(home: Path) -> dict[str, bytes]:
 
 def test_every_method_of_every_service_is_listed_once(services):
     """A new method is a look, a change, or open within limits: say so in `services.gate`."""
-    there = {(path, name) for path, service in leaves(services) for name in methods(service)}
+    there = {(path, name) for path, service in service_paths(services) for name in methods(service)}
     tables = [
-        {(path, name) for path in table for name in listed(table, path)} for table in (LOOKS, CHANGES, LIMITED, OWN)
+        {(path, name) for path in table for name in methods_in(table, path)}
+        for table in (READ_METHODS, CHANGING_METHODS, LIMITED_METHODS, SERVER_METHODS)
     ]
     assert set().union(*tables) == there
     assert sum(map(len, tables)) == len(there)
-    assert {path.partition(".")[0] for path, _ in leaves(services)} | set(LEAVES) == set(vars(services))
+    assert {path.partition(".")[0] for path, _ in service_paths(services)} | set(NOT_SERVICES) == set(vars(services))
 
 
 @pytest.mark.parametrize(("path", "name"), CLOSED, ids=".".join)
 def test_each_change_is_refused_in_one_sentence(demo, home, path, name):
     before = files(home)
-    method = getattr(dict(leaves(demo))[path], name)
+    method = getattr(dict(service_paths(demo))[path], name)
     for arguments in ((), ("tiny",), (1, True), (Recipe(), "name", "key")):
         with pytest.raises(NotPermitted, match="nothing on their machine can be changed") as caught:
             method(*arguments)
@@ -54,11 +64,11 @@ def test_each_change_is_refused_in_one_sentence(demo, home, path, name):
 
 
 def test_services_that_hold_one_another_refuse_too(demo):
-    for part in (demo.training, demo.merging, demo.predictions):
+    for part in (demo.training, demo.merge, demo.predictions):
         with pytest.raises(NotPermitted):
             part.jobs.submit("merge", MergeConfig(adapter="x"))
     with pytest.raises(NotPermitted):
-        demo.data.checks.collection.remove("x")
+        demo.data.lints.collection.remove("x")
 
 
 def test_a_method_that_nobody_listed_is_closed(services):
@@ -95,12 +105,12 @@ def test_only_listed_models_and_sets_are_opened(demo, tiny, questions):
         lambda: demo.models.resolve(str(tiny)),
         lambda: demo.models.encoder("smollm2-360m"),
         lambda: demo.chat.load(str(tiny)),
-        lambda: demo.merging.estimate(MergeConfig(adapter=str(tiny))),
+        lambda: demo.merge.estimate(MergeConfig(adapter=str(tiny))),
         lambda: demo.data.collection.page(str(questions), 0, 1),
         lambda: demo.data.collection.rows("/etc/passwd"),
         lambda: demo.data.collection.find(str(questions)),
         lambda: demo.data.lengths.sample(str(questions), "tiny"),
-        lambda: demo.data.checks.sample(str(questions)),
+        lambda: demo.data.lints.sample(str(questions)),
         lambda: demo.training.estimate(recipe, demo.data),
         lambda: demo.training.check(recipe),
     ]
@@ -130,9 +140,11 @@ def test_a_chat_has_bounds(demo):
 
 
 def test_the_local_profile_closes_nothing(services):
-    before = {(path, name): getattr(service, name) for path, service in leaves(services) for name in methods(service)}
+    before = {
+        (path, name): getattr(service, name) for path, service in service_paths(services) for name in methods(service)
+    }
     permissions.enforce(services, PROFILES["local"])
-    assert all(getattr(dict(leaves(services))[path], name) == method for (path, name), method in before.items())
+    assert all(getattr(dict(service_paths(services))[path], name) == method for (path, name), method in before.items())
 
 
 def test_a_profile_that_is_not_there_is_named():

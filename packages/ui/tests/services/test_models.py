@@ -27,11 +27,11 @@ def test_light_tokens_are_the_tokens_training_uses(services, template):
 
 def test_tokens_are_shown_as_what_training_does_with_them(services):
     view = services.models.tokens("tiny", ASKED, "chatml")
-    assert "".join(piece.text for piece in view.pieces if piece.kind == "trained") == "2 + 3 = 5 🙂"
+    assert "".join(piece.text for piece in view.spans if piece.kind == "trained") == "2 + 3 = 5 🙂"
     assert view.count("special-trained") == 1
     assert view.count("special") == 3
-    assert view.count() == sum(piece.tokens for piece in view.pieces)
-    inert = "".join(piece.text for piece in view.pieces if piece.kind == "ignored")
+    assert view.count() == sum(piece.tokens for piece in view.spans)
+    inert = "".join(piece.text for piece in view.spans if piece.kind == "ignored")
     assert "三 🙂<|im_end|>" in inert
 
 

@@ -18,7 +18,7 @@ from camelid_serve.config import PredictConfig
 from camelid_serve.engine import Sampling
 from camelid_ui.field_values import InvalidFields
 from camelid_ui.services.prediction_rows import PublishedRows
-from camelid_ui.services.prediction_table import SHOWN
+from camelid_ui.services.prediction_table import PAGE_ROWS
 
 NO_NAMES = ("/x" * 2500, "/" + "x" * 300, "~nobody-of-that-name/x.jsonl", "/a\0b.jsonl", "/\ud800")
 
@@ -26,7 +26,7 @@ NO_NAMES = ("/x" * 2500, "/" + "x" * 300, "~nobody-of-that-name/x.jsonl", "/a\0b
 def test_the_first_rows_as_the_model_will_see_them(services, questions):
     found = services.predictions.preview(str(questions), "tiny", "chatml")
     assert (found.rows, found.faulty, len(found.prompts)) == (5, 0, 3)
-    text = "".join(piece.text for piece in found.prompts[0].pieces)
+    text = "".join(piece.text for piece in found.prompts[0].spans)
     assert "What is 1 + 1?" in text
     assert text.endswith("<|im_start|>assistant\n")
 
@@ -47,7 +47,7 @@ def test_files_that_cannot_be_used_are_sentences(services, tmp_path):
         with pytest.raises(UsageError, match="cannot be used"):
             services.predictions.preview(f" {name} ", "tiny")
         with pytest.raises(UsageError, match="cannot be used"):
-            services.data.adding.find(f" {name} ")
+            services.data.add.find(f" {name} ")
         with pytest.raises(UsageError, match="cannot be used"):
             services.models.resolve(name)
     (tmp_path / "empty.jsonl").write_text("")
@@ -64,7 +64,7 @@ def test_other_columns_are_mapped(services, tmp_path):
     assert found.columns == ["Frage", "right"]
     found = services.predictions.preview(path, "tiny", columns="instruction=Frage", reference="right")
     assert (found.problem, found.rows, found.referenced) == ("", 2, 2)
-    assert "Why?" in "".join(piece.text for piece in found.prompts[0].pieces)
+    assert "Why?" in "".join(piece.text for piece in found.prompts[0].spans)
 
 
 def test_an_upload_is_kept_whole_or_not_at_all(services, tmp_path):
@@ -74,17 +74,17 @@ def test_an_upload_is_kept_whole_or_not_at_all(services, tmp_path):
         pid = os.fork()
     if pid == 0:
         sys.addaudithook(lambda event, _: event == "shutil.copyfile" and os.kill(os.getpid(), signal.SIGKILL))
-        services.predictions.keep(str(tmp_path / "rows.jsonl"))
+        services.predictions.keep_upload(str(tmp_path / "rows.jsonl"))
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
     (half,) = (services.home / "uploads").iterdir()
-    kept = services.predictions.keep(str(tmp_path / "rows.jsonl"))
+    kept = services.predictions.keep_upload(str(tmp_path / "rows.jsonl"))
     assert list((services.home / "uploads").iterdir()) == [kept.parent] != [half]
 
 
 def test_an_upload_is_kept_under_a_safe_name(services, tmp_path):
     upload = tmp_path / "my rows; rm -rf.JSONL"
     upload.write_text("{}")
-    kept = services.predictions.keep(str(upload))
+    kept = services.predictions.keep_upload(str(upload))
     assert kept.name == "my-rows-rm-rf.jsonl"
     assert kept.is_relative_to(services.home / "uploads")
 
@@ -126,13 +126,11 @@ def test_answers_so_far_are_there_to_download(services, questions):
         found = services.predictions.answers(job.id)
         assert (found.count, found.failed, found.finished, found.matching) == (3, 1, False, 3)
         assert found.means == {"": {"exact": 0.5}}
-        assert [
-            (number, row["instruction"]) for number, row in services.predictions.answers(job.id, "worst").shown
-        ] == [
+        assert [(number, row["instruction"]) for number, row in services.predictions.answers(job.id, "worst").rows] == [
             (2, "What is 2 + 2?"),
             (5, "What is 5 + 5?"),
         ]
-        assert [number for number, _ in services.predictions.answers(job.id, "failed").shown] == [1]
+        assert [number for number, _ in services.predictions.answers(job.id, "failed").rows] == [1]
     lines = [json.loads(line) for line in b"".join(services.predictions.lines(job.id)).splitlines()]
     assert [line.get("generate") for line in lines] == [None, "four", "ten"]
 
@@ -150,7 +148,7 @@ def test_the_worst_come_first(tmp_path):
 
 
 def test_pages_show_each_row_once_and_none_is_held(tmp_path):
-    count = 5 * SHOWN + 7
+    count = 5 * PAGE_ROWS + 7
     rows = [
         {"error": "x" * 2000} if n % 3 else {"generate": "y" * 2000, "scores": {"exact": n % 2}} for n in range(count)
     ]
@@ -160,11 +158,11 @@ def test_pages_show_each_row_once_and_none_is_held(tmp_path):
     tracemalloc.stop()
     assert hidden_box < 200 * count
     for showing, wanted in (("all", count), ("failed", count * 2 // 3), ("worst", -(-count // 3))):
-        pages = [found.rows(showing, start) for start in range(0, count, SHOWN)]
+        pages = [found.rows(showing, start) for start in range(0, count, PAGE_ROWS)]
         numbers = [number for page in pages for number, _ in page]
         assert len(numbers) == len(set(numbers)) == found.table.matching(showing) == wanted
         assert all(rows[number - 1] == row for page in pages for number, row in page)
-        assert max(map(len, pages)) == SHOWN
+        assert max(map(len, pages)) == PAGE_ROWS
 
 
 def test_a_damaged_result_is_a_sentence(tmp_path):

@@ -142,11 +142,11 @@ def test_the_time_is_that_of_the_same_method_where_there_is_one(services):
 def test_a_story_is_told_as_it_is_written(services):
     job = services.training.start(recipe())
     begin(services, job, *losses(1, 2), ("eval", {"step": 2, "loss": 3.0}))
-    assert services.training.show(job.id).told.curves.loss[-1].step == 2
+    assert services.training.show(job.id).report.curves.loss[-1].step == 2
     path = attempt_directory(services.home, job.id, 1) / EVENTS
     with path.open("a") as file:
         file.write(json.dumps({"kind": "train", "step": 3, "loss": 9.0}) + "\n" + '{"kind": "tra')
-    assert [point.value for point in services.training.show(job.id).told.curves.loss] == [1.0, 0.5, 9.0]
+    assert [point.value for point in services.training.show(job.id).report.curves.loss] == [1.0, 0.5, 9.0]
     assert services.training.show(job.id).loss_summary.loss == 3.0
 
 
@@ -154,7 +154,7 @@ def test_attempts_read_as_one_run(services):
     job = services.training.start(recipe())
     services.jobs.store.release(begin(services, job, *losses(1, 2, 4)))
     begin(services, job, ("train", {"step": 4, "loss": 7.0}), *losses(5))
-    assert [(point.step, point.value) for point in services.training.show(job.id).told.curves.loss] == [
+    assert [(point.step, point.value) for point in services.training.show(job.id).report.curves.loss] == [
         (1, 1.0), (2, 0.5), (4, 7.0), (5, 0.2),
     ]  # fmt: skip
 
@@ -233,7 +233,7 @@ def test_what_was_chosen_is_said_in_short(services):
     assert [(each.source.name, each.entry.rows) for each in training.data_choices(chosen, services.data)] == [
         ("cot-arithmetic-en", 4000)
     ]
-    way = training.way_choices(chosen)[0]
+    way = training.section_choices(chosen)[0]
     assert (way.name, way.settings) == ("full", {"shard": "1GB"})
     assert "weight learns" in way.help
     gone = recipe("model.name=gone", "data.sources=['gone']")

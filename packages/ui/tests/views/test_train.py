@@ -12,7 +12,7 @@ from camelid_ui.services.training import Estimate, RunComparison, RunDetails, Ru
 from camelid_ui.services.training.curves import CurvePoint
 from camelid_ui.services.training.run_events import RunReportBuilder
 from camelid_ui.services.training.runs import LossSummary
-from camelid_ui.services.training.selection import DataChoice, ModelChoice, WayChoice
+from camelid_ui.services.training.selection import DataChoice, ModelChoice, SectionChoice
 from camelid_ui.text import Translator
 from camelid_ui.views import plot
 from camelid_ui.views.train import estimate, runs, samples
@@ -46,7 +46,7 @@ def opened(number: int = 1, **config: object) -> RunDetails:
         story.add(event)
     job = Job(number, "train", {"model": {"name": EVIL}, "data": {"sources": [EVIL]}, **config}, name="x",
               state=JobState.RUNNING, error=EVIL, started=1.0)  # fmt: skip
-    return RunDetails(JobView(job, 5, 9, "steps"), LossSummary(1.0, 0.5), story.told())
+    return RunDetails(JobView(job, 5, 9, "steps"), LossSummary(1.0, 0.5), story.report())
 
 
 @pytest.mark.parametrize(
@@ -55,13 +55,13 @@ def opened(number: int = 1, **config: object) -> RunDetails:
         view.heading(opened(), SAY),
         view.progress(opened(), SAY),
         view.about(opened(), SAY),
-        samples.samples(opened().told.samples, "", SAY),
+        samples.samples(opened().report.samples, "", SAY),
         runs.runs([RunSummary(opened().view)], SAY),
         runs.compared(RunComparison((opened(), opened(2)), {EVIL: (EVIL, None)}), SAY),
         estimate.model_card(ModelChoice(EVIL, EVIL, 1, 1, 1, EVIL), SAY),
         estimate.data_card([DataChoice(Source(EVIL), None)], SAY),
-        estimate.way_card([WayChoice("method", EVIL, EVIL, {EVIL: [EVIL]})], SAY),
-        plot.plot(EVIL, [plot.Line(EVIL, [CurvePoint(1, 1.0)], EVIL)], EVIL),
+        estimate.method_card([SectionChoice("method", EVIL, EVIL, {EVIL: [EVIL]})], SAY),
+        plot.plot(EVIL, [plot.Curve(EVIL, [CurvePoint(1, 1.0)], EVIL)], EVIL),
     ],
 )
 def test_nothing_from_outside_is_markup(html):
@@ -86,10 +86,10 @@ def test_answers_stand_side_by_side_and_earlier_ones_are_chosen():
     story = RunReportBuilder()
     for step in (0, 10, 20):
         story.add({"kind": "sample", "index": 0, "step": step, "prompt": "p", "answer": f"at {step}", "reference": "r"})
-    newest = samples.samples(story.told().samples, "", SAY)
+    newest = samples.samples(story.report().samples, "", SAY)
     assert re.findall(r'<p tabindex="0">(.*?)</p>', newest) == ["at 0", "at 20", "r"]
     assert '<option value="20" selected>' in newest
-    assert re.findall(r'<p tabindex="0">(.*?)</p>', samples.samples(story.told().samples, "10", SAY))[1] == "at 10"
+    assert re.findall(r'<p tabindex="0">(.*?)</p>', samples.samples(story.report().samples, "10", SAY))[1] == "at 10"
     assert samples.samples((), "", SAY) == ""
 
 
@@ -108,7 +108,7 @@ def test_an_estimate_warns_of_what_does_not_fit_and_of_a_queue():
 
 @given(st.lists(st.tuples(st.integers(0, 10**6), st.floats(-1e12, 1e12)), min_size=1, max_size=30), st.booleans())
 def test_every_curve_stays_within_its_frame(pairs, zero):
-    html = plot.plot("t", [plot.Line("l", [CurvePoint(*pair) for pair in pairs])], "step", zero)
+    html = plot.plot("t", [plot.Curve("l", [CurvePoint(*pair) for pair in pairs])], "step", zero)
     places = [tuple(map(float, pair.split(","))) for pair in re.search(r'points="([^"]*)"', html)[1].split()]
     assert len(places) == len(pairs)
     assert all(0 <= left <= 1000 and 0 <= top <= 1000 for left, top in places)

@@ -21,8 +21,8 @@ from camelid_train.objectives.learning_objective import ObjectiveT
 
 
 class TrlObjective(LearningObjective[ObjectiveT]):
-    """`row_builder` names a `RowBuilder` in `preference_data`; the module of the objective's name in `trainers` makes the
-    trainer.
+    """`row_builder` names a `RowBuilder` in `preference_data`; the module in `trainers` that has the objective's name makes
+    the trainer.
 
     `needs_reference` says whether the loss compares with a reference model (the model before training),
     `allows_virtual_tokens` whether the tuning method may put virtual tokens before each row.
@@ -36,8 +36,8 @@ class TrlObjective(LearningObjective[ObjectiveT]):
         method, objective, type_ = method_of(recipe.method), f"objective.type={self.name!r}", recipe.method.type
         if self.needs_reference and not method.keeps_base(recipe.method):
             raise ConfigError(
-                f"{objective} compares with the model as it was, and the starting values of method.type={type_!r} change "
-                'it. Set method.initial="default".'
+                f"{objective} compares with the model as it was, and the starting values of method.type={type_!r} "
+                'change it. Set method.initial="default".'
             )
         if not self.allows_virtual_tokens and isinstance(method, VirtualTokens):
             raise ConfigError(

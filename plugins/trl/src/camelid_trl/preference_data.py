@@ -1,4 +1,6 @@
-"""A recipe's data section → rows of one of the kinds in `rows`, through the same mixture, template and token cache.
+"""A recipe's data section → rows of one of the classes in `preference_rows`: preference pairs, labelled answers, prompts.
+
+The mixture, prompt template and token cache are those of SFT.
 
 Knows which records have what an objective needs. Knows nothing of trl.
 """
@@ -19,17 +21,17 @@ from camelid_core.token_cache.cache import EncodingProgress
 from camelid_core.token_cache.encoded_dataset import EncodedDataset
 from camelid_core.tokenization.encoder import Encoder
 from camelid_train.config import DataSection
-from camelid_train.data import SourceDigests, PreparedData, too_many_dropped
+from camelid_train.data import PreparedData, SourceDigests, too_many_dropped
 
-from .preference_rows import PairRows, AnswerRows, PromptRows, LabelledRows
+from .preference_rows import AnswerRows, LabelledRows, PairRows, PromptRows
 
 _MAX_DROPPED_SHARE = 0.3
 
 
 @dataclass(frozen=True, slots=True)
 class RowBuilder:
-    """Records → rows: `sides` are the conversations to encode, as often as they are gone through; `fact` is what is
-    kept of each conversation of the first side; `rows(encodings, cutoff, whole, facts)` are made of both."""
+    """Records → rows: each of `sides` gives the conversations to encode in one pass over the records; `fact` is a value
+    stored for each conversation of the first side; `rows(encodings, cutoff, whole, facts)` builds the rows of both."""
 
     sides: Sequence[Callable[[Iterable[Record]], Iterator[Record]]]
     fact: Callable[[Record], Any]
@@ -39,7 +41,7 @@ class RowBuilder:
 def prepare(
     builder: RowBuilder, data: DataSection, encoder: Encoder, host: Host, progress: EncodingProgress | None = None
 ) -> PreparedData:
-    """Raises DataError: no rows, a row without what the kind needs, or too many rows lost to the cut-off."""
+    """Raises DataError: no rows, a row without what the objective needs, or too many rows lost to the cut-off."""
     mixed = mix(data, host.datasets, data.eval_rows, split_seed=data.split_seed)
     cache, digests = TokenCache(), SourceDigests(mixed)
 
@@ -97,7 +99,7 @@ def _rejected_as_answer(record: Record) -> Record:
 
 
 def _labelled(records: Iterable[Record]) -> Iterator[Record]:
-    """One conversation for each verdict: a pair gives two."""
+    """One conversation for each labelled answer: a preference pair gives two."""
     for record in records:
         if record.rejected is None and record.label is None:
             raise DataError(
@@ -112,8 +114,8 @@ def _labelled(records: Iterable[Record]) -> Iterator[Record]:
 PAIRS = RowBuilder(
     (_with_chosen, _with_rejected), lambda record: None, lambda sides, cutoff, whole, _: PairRows(sides, cutoff, whole)
 )
-"""Every row with its better and its worse answer."""
+"""Preference pairs: every row with its chosen and its rejected answer (DPO, ORPO)."""
 LABELLED = RowBuilder((_labelled,), lambda record: record.label, LabelledRows)
-"""Every answer that somebody called good or bad."""
+"""Every answer that is labelled good or bad (KTO)."""
 PROMPTS = RowBuilder((iter,), lambda record: record.answer, PromptRows)
-"""Every prompt with the answer to measure others by."""
+"""Every prompt with its reference answer (GRPO)."""

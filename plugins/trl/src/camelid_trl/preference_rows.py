@@ -1,7 +1,7 @@
-"""Tokenised rows of which the last answer counts: with a worse one beside it, with a verdict, or to be found anew.
+"""Tokenised rows with an answer at their end: preference pairs, labelled answers, prompts with a reference answer.
 
 Knows encoded conversations and the cut-off. Knows nothing of trl.
-Each row is an `Example` too, of the better answer, for whatever only wants to see rows as they are trained on.
+Each row is an `Example` too, of the chosen answer, for code that only looks at training rows.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ RowT = TypeVar("RowT", bound=Example)
 
 @dataclass(frozen=True, slots=True)
 class AnswerExample(Example):
-    """`start` is where the last answer begins: before it stands the prompt."""
+    """`start` is where the last answer begins; everything before it is the prompt."""
 
     start: int
 
@@ -45,13 +45,13 @@ class LabelledAnswer(AnswerExample):
 
 @dataclass(frozen=True, slots=True)
 class RewardedPrompt(AnswerExample):
-    """`reference` is the answer to measure others by, as text."""
+    """`reference` is the reference answer, as text; the reward compares sampled answers with it."""
 
     reference: str
 
 
 def last_answer(labels: Sequence[int]) -> tuple[int, int]:
-    """Where the last trained run begins and ends; nothing behind it is ever looked at. (0, 0): nothing is trained."""
+    """Start and end of the last run of trained tokens; what follows is ignored. (0, 0): no token is trained."""
     trained = np.flatnonzero(np.asarray(labels) != IGNORE)
     if not len(trained):
         return 0, 0
@@ -60,8 +60,8 @@ def last_answer(labels: Sequence[int]) -> tuple[int, int]:
 
 
 class AnswerRows(RowSequence[RowT]):
-    """AnswerRows that still have the beginning of each of their answers within `cutoff` tokens, or are no longer than that
-    where they must be `whole`; the rest is left out.
+    """Rows of which each answer begins within `cutoff` tokens, or, where they must be `whole`, ends within them; the others
+    are dropped.
 
     `sides` are encodings of the same rows that differ in the last answer alone.
     """
@@ -84,11 +84,11 @@ class AnswerRows(RowSequence[RowT]):
         )
 
     def ids(self, at: int, side: int = 0) -> list[int]:
-        """A conversation up to the end of its answer."""
+        """Token ids of a conversation up to the end of its answer."""
         return self._sides[side].row(int(self.numbers[at]), int(self._ends[side, at])).input_ids
 
     def fields(self, at: int) -> dict[str, Any]:
-        """What every row has."""
+        """The fields that every row has."""
         ids, start = self.ids(at), int(self._starts[at])
         return {"input_ids": ids, "labels": [IGNORE] * start + ids[start:], "start": start}
 
@@ -97,7 +97,7 @@ class AnswerRows(RowSequence[RowT]):
 
 
 class PairRows(AnswerRows[PreferencePair]):
-    """Two encodings of each row: with the better answer, and with the worse."""
+    """Two encodings of each row: with the chosen answer, and with the rejected one."""
 
     def row(self, at: int) -> PreferencePair:
         return PreferencePair(**self.fields(at), rejected_ids=self.ids(at, 1)[int(self._starts[at]) :])

@@ -1,8 +1,8 @@
-"""What is Camelid's in every trl trainer: rows, order, checkpoints, counts. Imports torch.
+"""What Camelid replaces in every trl trainer: rows, order of batches, checkpoints, token counts. Imports torch.
 
 trl's trainers would tokenise with the tokenizer's own chat template, keep a second adapter, cast quantised adapters to
-bfloat16, align the model's special tokens, write cards and send a report to its makers: none of that happens here.
-Their losses stay theirs.
+bfloat16, align the model's special tokens, write model cards and send telemetry: all of that is turned off here.
+The losses are trl's.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from accelerate.utils import is_peft_model
 from camelid_core.errors import DataError, TrainingError
 from camelid_train.loop.batches import StepBatches, lengths_of
 from camelid_train.loop.micro_batches import is_out_of_memory, said
-from camelid_train.loop.trainer import EpochLoader, OurCheckpoints, longest
+from camelid_train.loop.trainer import CheckpointMixin, EpochLoader, longest
 from camelid_train.objectives import TrainingRun
 from torch.utils.data import DataLoader
 
@@ -27,17 +27,17 @@ Collate = Callable[[Sequence[Any]], Any]
 
 
 class FullBatches(StepBatches):
-    """What does not fill a batch in every process waits for another epoch: trl exchanges tensors of one size."""
+    """Rows that do not fill a batch in every process wait for another epoch: trl gathers tensors of one size."""
 
     def __len__(self) -> int:
         return len(self.lengths) // (self.batch_size * self.parts)
 
     def __iter__(self) -> Iterator[list[int]]:
-        return islice(super().__iter__(), len(self))  # what does not fill one comes last
+        return islice(super().__iter__(), len(self))  # incomplete batches come last
 
 
-class TrlTrainerMixin(OurCheckpoints):
-    """Mixed in before a trl trainer, which is made with `placeholder_dataset()` for its rows; `set_up` then gives it ours."""
+class TrlTrainerMixin(CheckpointMixin):
+    """Mixed in before a trl trainer, which is constructed with a `placeholder_dataset()`; `set_up` gives it the run's rows."""
 
     train_dataset: Any
     control: Any
@@ -45,9 +45,9 @@ class TrlTrainerMixin(OurCheckpoints):
     loss_is_scaled_for_ga: bool
     current_gradient_accumulation_steps: int
     collate: Collate
-    by_length: bool = True
+    batches_by_length: bool = True
     min_rows: int = 1
-    """AnswerRows of the smallest batch that makes sense."""
+    """Rows of the smallest batch that the loss can use."""
     raise_if_interrupted: Callable[[], None]
     heldout_batch_size: int
     pad_id: int
@@ -58,18 +58,18 @@ class TrlTrainerMixin(OurCheckpoints):
         self.collate = collate
         self.raise_if_interrupted = run.raise_if_interrupted
         self.heldout_batch_size = run.recipe.eval.batch_size
-        self.keep_ours(run.method)
+        self.init_checkpoints(run.method)
         if not len(self.get_train_dataloader()):
             raise DataError(
                 f"{len(run.data.train)} rows fill no batch of each process. Lower train.batch_size, or add rows."
             )
 
     def count(self, inputs: dict[str, Any]) -> tuple[int, int]:
-        """Tokens in a batch, and how many of them are learnt from."""
+        """Tokens in a batch, and how many of them are trained tokens."""
         return int(inputs["attention_mask"].sum()), int(inputs["completion_mask"].sum())
 
     def training_step(self, *inputs: Any) -> Any:
-        """Raises TrainingError: memory ran out; a batch whose answers are compared cannot be taken in parts."""
+        """Raises TrainingError: memory ran out; these losses compare rows of a batch, so it cannot be split into micro-batches."""
         try:
             return super().training_step(*inputs)  # type: ignore[misc]
         except (RuntimeError, MemoryError) as error:
@@ -79,10 +79,10 @@ class TrlTrainerMixin(OurCheckpoints):
         raise TrainingError(f"memory ran out ({reason}) {self._memory_advice()}")
 
     def _memory_advice(self) -> str:
-        rows, sums = int(self.args.per_device_train_batch_size), int(self.args.gradient_accumulation_steps)
+        rows, accumulation = int(self.args.per_device_train_batch_size), int(self.args.gradient_accumulation_steps)
         if rows // 2 < self.min_rows:
             return 'Set train.gradient_checkpointing="on" or method.type="qlora", or lower data.cutoff.'
-        return f"Set train.batch_size={rows // 2} train.accumulation={sums * 2} for the same global batch."
+        return f"Set train.batch_size={rows // 2} train.accumulation={accumulation * 2} for the same global batch."
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -99,7 +99,7 @@ class TrlTrainerMixin(OurCheckpoints):
         return loss + penalty / (self.current_gradient_accumulation_steps if self.loss_is_scaled_for_ga else 1)
 
     def _lengths(self, rows: Any) -> list[int]:
-        return lengths_of(rows) if self.by_length else [0] * len(rows)
+        return lengths_of(rows) if self.batches_by_length else [0] * len(rows)
 
     def get_train_dataloader(self) -> Any:
         args, rows = self.args, self.train_dataset
@@ -110,9 +110,7 @@ class TrlTrainerMixin(OurCheckpoints):
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
         batches = StepBatches(self._lengths(eval_dataset), self.heldout_batch_size, 0)
-        own_generator = (
-            torch.Generator()
-        )  # a loader draws a number it does not need: not from those that training draws from
+        own_generator = torch.Generator()  # a loader draws a seed it does not need: not from training's generator
         return DataLoader(eval_dataset, batch_sampler=batches, collate_fn=self.collate, generator=own_generator)
 
     def prediction_step(self, model: Any, inputs: Any, prediction_loss_only: bool, ignore_keys: Any = None) -> Any:
@@ -120,36 +118,36 @@ class TrlTrainerMixin(OurCheckpoints):
         return super().prediction_step(model, inputs, True)  # type: ignore[misc]
 
     def evaluate(self, *args: Any, **options: Any) -> Any:
-        """What a step was to report of its training it still reports, as training: measuring ends with a log, too."""
-        wanted, training = self.control.should_log, self.model.training
+        """The log of a training step that is due is still written as one: evaluating writes a log, too."""
+        log_due, training = self.control.should_log, self.model.training
         try:
             return super().evaluate(*args, **options)  # type: ignore[misc]
         finally:
-            self.control.should_log = wanted
+            self.control.should_log = log_due
             self.model.train(training)
 
     def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
         return dataset
 
     def _align_special_tokens(self) -> None:
-        """The model's special tokens are as they were loaded, and so they are saved."""
+        """The model's special tokens are saved as they were loaded."""
 
     def _send_telemetry(self) -> None:
-        """Nobody is told what is trained here."""
+        """No telemetry."""
 
 
 class MeasurableTrainerMixin(TrlTrainerMixin):
-    """Whose steps can be tried before the first one: they depend on the rows alone. See `planning.measuring`."""
+    """For losses that depend on the rows alone, so that preflight can measure a step before step 1; see `MeasurableTrainer`."""
 
     sequences = 1
     _running_metrics = ("_metrics", "_stored_metrics", "_total_train_tokens")
-    """What trl's trainers count and average until they next report."""
+    """Attributes in which trl's trainers accumulate metrics until they next log."""
 
     @property
     def micro_batch(self) -> int:
         return int(self.args.per_device_train_batch_size)
 
-    def worst_batch(self, rows: int) -> Any:
+    def longest_batch(self, rows: int) -> Any:
         """A batch of the longest rows, with both answers of each."""
         return self.collate(longest(self.train_dataset, rows))
 
@@ -160,20 +158,20 @@ class MeasurableTrainerMixin(TrlTrainerMixin):
         names = [name for name in self._running_metrics if hasattr(self, name)]
         self._snapshot = copy.deepcopy({name: getattr(self, name) for name in names}), copy.copy(self.tally)
 
-    def undo_step(self, model: Any) -> None:
-        """Forget the gradients and whatever was counted since `begin_step`."""
+    def discard_step(self, model: Any) -> None:
+        """Drop the gradients and restore the metrics and counts of `begin_step`."""
         model.zero_grad()
         reported, tally = self._snapshot
         vars(self).update(reported)
         self.tally.total_tokens, self.tally.trained_tokens = tally.total_tokens, tally.trained_tokens
 
-    def use_micro_batch(self, rows: int, reason: str) -> None:
-        """Raises TrainingError: asked to take a batch in parts."""
+    def set_micro_batch(self, rows: int, reason: str) -> None:
+        """Raises TrainingError: these batches cannot be split into micro-batches."""
         raise TrainingError(f"{reason} {self._memory_advice()} train.preflight=false tries it all the same.")
 
 
 def placeholder_dataset(**columns: Any) -> datasets.Dataset:
-    """One row, for trl's constructors want a `datasets.Dataset` and look at its first row."""
+    """One row, because trl's constructors require a `datasets.Dataset` and read its first row."""
     return datasets.Dataset.from_list([columns])
 
 
@@ -185,23 +183,23 @@ def with_transformers_defaults(kind: Any) -> Any:
 
 
 def make_keeping_dtypes(make: Callable[[], Any], model: Any) -> Any:
-    """What `make` makes; the parameters that learn keep their number format.
+    """The trainer that `make` constructs; trainable parameters keep their dtype.
 
-    Dropout is left to the adapter alone: a base that forgets at random is no measure.
+    Only the adapter keeps its dropout: the reference model must be deterministic.
     """
-    kept = [(parameter, parameter.data) for parameter in model.parameters() if parameter.requires_grad]
+    trainable = [(parameter, parameter.data) for parameter in model.parameters() if parameter.requires_grad]
     for name, module in model.named_modules():
         if isinstance(module, torch.nn.Dropout) and "lora_dropout" not in name:
             module.p = 0.0
     made = make()
-    for parameter, data in kept:
+    for parameter, data in trainable:
         if parameter.dtype != data.dtype:
             parameter.data = data.to(parameter.device)
     return made
 
 
 def with_reference_model(kind: Any, run: TrainingRun, arguments: Any, rows: datasets.Dataset) -> Any:
-    """A trainer that compares with the model as it is now: with its adapter off, or with a frozen copy."""
+    """A trainer whose reference model is the model as it is now: with its adapter off, or a frozen copy."""
     adapted = is_peft_model(run.model)
     reference = ReferencePlaceholder(run.model) if adapted else copy.deepcopy(run.model).requires_grad_(False)
     options = {"args": arguments, "train_dataset": rows, "processing_class": run.tokenizer}
@@ -212,9 +210,9 @@ def with_reference_model(kind: Any, run: TrainingRun, arguments: Any, rows: data
 
 
 class ReferencePlaceholder(torch.nn.Module):
-    """Stands where a trl constructor wants a reference model, so that it makes no second adapter for one.
+    """Passed to a trl constructor as the reference model, so that it adds no second adapter for one.
 
-    Without a reference model its losses switch the adapter off instead, which is the same and costs no memory.
+    Without a reference model trl's losses disable the adapter instead, which is the same and costs no memory.
     """
 
     def __init__(self, model: Any) -> None:

@@ -16,14 +16,14 @@ from typing import Any, BinaryIO
 
 from camelid_core.errors import DataError
 from camelid_core.file_permissions import make_private_directory, open_private
-from camelid_core.readers.feedback import IDENT, JUDGED, RETRACTED
+from camelid_core.readers.feedback import ID_KEY, TIME_KEY, RETRACTED_KEY
 
 Row = Mapping[str, Any]
 
 
 def retraction(ident: str) -> dict[str, Any]:
     """What takes back all that was said of `ident`."""
-    return {IDENT: ident, RETRACTED: True}
+    return {ID_KEY: ident, RETRACTED_KEY: True}
 
 
 def say(path: Path, rows: Sequence[Row]) -> int:
@@ -37,7 +37,7 @@ def say(path: Path, rows: Sequence[Row]) -> int:
     except UnicodeEncodeError:
         raise DataError("the text holds half a surrogate pair, which no tokenizer takes.", "bad_character") from None
     try:
-        if all(row.get(RETRACTED) for row in rows) and not path.exists():
+        if all(row.get(RETRACTED_KEY) for row in rows) and not path.exists():
             return 0
         make_private_directory(path.parent)
         with _alone(path) as file:
@@ -49,7 +49,7 @@ def say(path: Path, rows: Sequence[Row]) -> int:
 def _add(file: BinaryIO, rows: Sequence[Row]) -> int:
     if rows:
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        file.write("".join(f"{json.dumps({JUDGED: now, **row}, ensure_ascii=False)}\n" for row in rows).encode())
+        file.write("".join(f"{json.dumps({TIME_KEY: now, **row}, ensure_ascii=False)}\n" for row in rows).encode())
         file.flush()
         os.fsync(file.fileno())
     return len(rows)
@@ -78,7 +78,7 @@ def _last_words(file: BinaryIO) -> dict[str, Row]:
         end += len(line)
         with contextlib.suppress(ValueError, TypeError, KeyError):  # somebody else's line, which stays as it is
             row = json.loads(line)
-            known[str(row[IDENT])] = {name: value for name, value in row.items() if name != JUDGED}
+            known[str(row[ID_KEY])] = {name: value for name, value in row.items() if name != TIME_KEY}
     file.seek(0, os.SEEK_END)
     return known
 
@@ -86,9 +86,9 @@ def _last_words(file: BinaryIO) -> dict[str, Row]:
 def _news(rows: Sequence[Row], known: dict[str, Row]) -> Iterator[Row]:
     """Those that are not what was said last."""
     for row in rows:
-        ident = str(row[IDENT])
+        ident = str(row[ID_KEY])
         before, now = known.get(ident), json.loads(json.dumps(row))
-        if row.get(RETRACTED) and (before is None or before.get(RETRACTED)):
+        if row.get(RETRACTED_KEY) and (before is None or before.get(RETRACTED_KEY)):
             continue
         if before != now:
             known[ident] = now

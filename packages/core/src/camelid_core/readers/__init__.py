@@ -17,7 +17,7 @@ from .detection import Detection, detect
 from .file_formats import SUFFIXES, OpenRows, form_of
 from .reader import Reader, Reading, Row, build
 from .row_faults import Faults, RowFault
-from .selection import READERS, automatic, choose, known, reader_of
+from .selection import READERS, reader_by_columns, choose_reader, all_readers, reader_for_row
 from .text_values import MAX_FIELD
 from .turns import message
 
@@ -64,7 +64,7 @@ def read(
         UnknownName, UsageError: no such reader, or a mapping that does not go with it.
     """
     faults = faults or Faults()
-    chosen = choose(path, reader, columns)
+    chosen = choose_reader(path, reader, columns)
     reading = Reading(path.stem, columns, seed, keep_escapes, faults)
     source = chosen.rows(path, reading)
     empty = True
@@ -90,6 +90,6 @@ def rows(path: Path, faults: Faults | None = None) -> Iterator[tuple[int, dict[s
 def to_record(row: Row, where: str, source: str = "", number: int = 0) -> Record:
     """One row of any known format. `where` opens every message about it."""
     try:
-        return reader_of(row).record(row, number, Reading(source))
+        return reader_for_row(row).record(row, number, Reading(source))
     except RowFault as fault:
         raise fault.at(where) from None

@@ -16,12 +16,12 @@ from camelid_core.errors import DataError
 
 from .column_mapping import Columns
 from .column_proposal import propose
-from .feedback import JUDGEMENTS, is_judgements
+from .feedback import FEEDBACK, is_feedback_file
 from .file_formats import OpenRows, form_of
 from .flan import FLAN
 from .reader import Reader, Reading
 from .row_faults import Faults, RowFault
-from .selection import automatic, choose, fitting, is_flan, known
+from .selection import reader_by_columns, choose_reader, matching_reader, is_flan_file, all_readers
 from .text_values import listed
 
 SAMPLE = 20
@@ -43,10 +43,10 @@ class Detection:
 def detect(path: Path) -> Detection:
     """Raises DataError: the file cannot be read, or is no data file, or holds no row at all."""
     form = form_of(path)
-    if is_flan(path):
+    if is_flan_file(path):
         return _by_itself(path, FLAN.name, _FLAN)
-    if is_judgements(path):
-        return _by_itself(path, JUDGEMENTS.name, _JUDGEMENTS)
+    if is_feedback_file(path):
+        return _by_itself(path, FEEDBACK.name, _JUDGEMENTS)
     faults = Faults(strict=False)
     sample = [row for _, row in islice(OpenRows(path, faults), SAMPLE)]
     if not sample:
@@ -57,7 +57,7 @@ def detect(path: Path) -> Detection:
     if "" in names:
         return _unknown(form.name, columns, sample)
     reader = names.most_common(1)[0][0] if len(names) == 1 else ""
-    fault = _first_fault(sample, automatic(), Reading(faults=faults))
+    fault = _first_fault(sample, reader_by_columns(), Reading(faults=faults))
     reason = f"{form.name}; {_why(names, columns)}"
     if fault or faults.total:
         reason += f" But {fault or faults.examples[0]}"
@@ -70,7 +70,7 @@ _JUDGEMENTS = "JSON Lines; a journal of what people thought of answers, of which
 
 def _by_itself(path: Path, name: str, reason: str) -> Detection:
     """A file that its reader cuts into rows itself."""
-    reader = choose(path, name)
+    reader = choose_reader(path, name)
     sample = tuple(row for _, row in islice(reader.rows(path, Reading()), SAMPLE))
     return Detection(reader.name, reason, tuple(sample[0]) if sample else (), None, sample, bool(sample))
 
@@ -83,7 +83,7 @@ def _unknown(form: str, columns: tuple[str, ...], sample: list[dict[str, Any]]) 
 
 
 def _reader_name(row: dict[str, Any]) -> str:
-    reader = fitting(row, known().values())
+    reader = matching_reader(row, all_readers().values())
     return reader.name if reader else ""
 
 
@@ -93,7 +93,7 @@ def _why(names: Counter[str], columns: tuple[str, ...]) -> str:
     if len(names) > 1:
         parts = ", ".join(f"{count} are {name}" for name, count in names.most_common())
         return f"rows of several formats: of the first {total}, {parts}; each is read as its own."
-    reader = known()[next(iter(names))]
+    reader = all_readers()[next(iter(names))]
     keys = next((keys for keys in reader.needs if set(keys) <= set(columns)), reader.needs[0])
     return f"{rows} {' and '.join(map(repr, keys))}, as {reader.name} has."
 

@@ -18,11 +18,11 @@ from .reader import Reader, Reading, Row
 from .row_faults import Faults
 from .row_formats import prompt_completion
 
-JUDGED, IDENT, RETRACTED = "judged", "id", "retracted"
-_BEGINS = f'{{"{JUDGED}":'.encode()
+TIME_KEY, ID_KEY, RETRACTED_KEY = "judged", "id", "retracted"
+_BEGINS = f'{{"{TIME_KEY}":'.encode()
 
 
-def is_judgements(path: Path) -> bool:
+def is_feedback_file(path: Path) -> bool:
     """Whether the file's first row is one of a journal."""
     if path.suffix.lower() != ".jsonl":
         return False
@@ -33,7 +33,7 @@ def is_judgements(path: Path) -> bool:
         return False  # which the reading itself says
 
 
-class LastWords:
+class LatestFeedbackRows:
     """Of each id the last row, unless that takes it back."""
 
     def __init__(self, path: Path, faults: Faults) -> None:
@@ -46,24 +46,24 @@ class LastWords:
     def __iter__(self) -> Iterator[tuple[int, dict[str, Any]]]:
         last = {_ident(row, number): number for number, row in OpenRows(self._path, Faults(strict=False))}
         for number, row in self._rows:
-            if last.get(_ident(row, number)) == number and not row.get(RETRACTED):
+            if last.get(_ident(row, number)) == number and not row.get(RETRACTED_KEY):
                 yield number, row
 
 
 def _ident(row: Row, number: int) -> str | int:
     """A row that somebody added by hand may have none, and then stands for itself."""
-    return str(row[IDENT]) if row.get(IDENT) is not None else number
+    return str(row[ID_KEY]) if row.get(ID_KEY) is not None else number
 
 
 def _rows(path: Path, reading: Reading) -> Rows:
-    return LastWords(path, reading.faults)
+    return LatestFeedbackRows(path, reading.faults)
 
 
 def _record(row: Row, number: int, reading: Reading) -> Record:
     return preference(row, number, reading) if CHOSEN in row else prompt_completion(row, number, reading)
 
 
-JUDGEMENTS = Reader(
+FEEDBACK = Reader(
     "judgements",
     "What people thought of answers, as the chat keeps it: the last word on each answer or pair counts.",
     _record,

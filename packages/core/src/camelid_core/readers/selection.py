@@ -18,28 +18,28 @@ from camelid_core.records import Record
 from .column_mapping import Columns
 from .column_proposal import propose
 from .delimited import Cells
-from .feedback import JUDGEMENTS, is_judgements
+from .feedback import FEEDBACK, is_feedback_file
 from .flan import COLUMNS, FLAN
 from .reader import Reader, Reading, Row
 from .row_faults import Faults, RowFault
 from .row_formats import FORMATS
 from .text_values import listed
 
-READERS: Mapping[str, Reader] = MappingProxyType({reader.name: reader for reader in (*FORMATS, FLAN, JUDGEMENTS)})
+READERS: Mapping[str, Reader] = MappingProxyType({reader.name: reader for reader in (*FORMATS, FLAN, FEEDBACK)})
 """The readers of core itself."""
 
-_KINDS_OF_ROWS = 100
+_MAX_CACHED_COLUMN_SETS = 100
 _COLUMN_NAME = re.compile(r"[^\W\d][\w .#-]{0,39}")
 
 
-def known() -> dict[str, Reader]:
+def all_readers() -> dict[str, Reader]:
     """All readers by name: ours first, then those that plugins give."""
     from camelid_core.plugins import load_host
 
     return {reader.name: reader for reader in load_host().readers}
 
 
-def choose(path: Path, name: str = "", columns: Columns | None = None) -> Reader:
+def choose_reader(path: Path, name: str = "", columns: Columns | None = None) -> Reader:
     """The reader for a file.
 
     Raises:
@@ -54,38 +54,38 @@ def choose(path: Path, name: str = "", columns: Columns | None = None) -> Reader
         )
     if name == "mapped":
         raise UsageError("reader 'mapped' needs a mapping: instruction=question,output=answer, for example.")
-    if name or is_flan(path):
-        return _named(name or FLAN.name, path)
-    if is_judgements(path):
-        return JUDGEMENTS
-    return automatic()
+    if name or is_flan_file(path):
+        return _reader_by_name(name or FLAN.name, path)
+    if is_feedback_file(path):
+        return FEEDBACK
+    return reader_by_columns()
 
 
-def automatic() -> Reader:
+def reader_by_columns() -> Reader:
     """Each row by the first reader whose columns it has; rows of several formats may stand in one file."""
-    candidates = tuple(reader for reader in known().values() if reader.needs)
+    candidates = tuple(reader for reader in all_readers().values() if reader.needs)
     by_keys: dict[tuple[str, ...], Reader] = {}  # most files have rows of one or two kinds
 
     def record(row: Row, number: int, reading: Reading) -> Record:
         keys = tuple(row)
         reader = by_keys.get(keys)
         if reader is None:
-            reader = reader_of(row, candidates)
-            if len(by_keys) < _KINDS_OF_ROWS:
+            reader = reader_for_row(row, candidates)
+            if len(by_keys) < _MAX_CACHED_COLUMN_SETS:
                 by_keys[keys] = reader
         return reader.record(row, number, reading)
 
     return Reader("", "Each row by its columns.", record)
 
 
-def fitting(row: Row, readers: Iterable[Reader]) -> Reader | None:
-    """The first reader whose columns the row has. Quick, where `reader_of` thinks of a mapping to propose."""
+def matching_reader(row: Row, readers: Iterable[Reader]) -> Reader | None:
+    """The first reader whose columns the row has. Quick, where `reader_for_row` thinks of a mapping to propose."""
     return next((reader for reader in readers if reader.needs and reader.fits(row)), None)
 
 
-def reader_of(row: Row, readers: Iterable[Reader] = READERS.values()) -> Reader:
+def reader_for_row(row: Row, readers: Iterable[Reader] = READERS.values()) -> Reader:
     """Raises RowFault: the columns are those of no format."""
-    reader = fitting(row, readers)
+    reader = matching_reader(row, readers)
     if reader is not None:
         return reader
     proposed = propose(list(row), [row]) or "instruction=question,output=answer, for example"
@@ -97,7 +97,7 @@ def reader_of(row: Row, readers: Iterable[Reader] = READERS.values()) -> Reader:
     )
 
 
-def is_flan(path: Path) -> bool:
+def is_flan_file(path: Path) -> bool:
     """Whether the file is a TSV of three cells a line whose first line is no header."""
     if path.suffix.lower() not in (".tsv", ".tab"):
         return False
@@ -120,17 +120,17 @@ def first_cells(path: Path, delimiter: str, count: int) -> list[list[str]]:
         return []
 
 
-def _named(name: str, path: Path) -> Reader:
-    readers = known()
+def _reader_by_name(name: str, path: Path) -> Reader:
+    readers = all_readers()
     if name not in readers:
         raise UnknownName("reader", name, readers)
     for reader in readers.values():
         if reader.refines == name and reader.accepts(path):
             return reader
-    return _insisting(readers[name]) if readers[name].needs else readers[name]
+    return _requiring_columns(readers[name]) if readers[name].needs else readers[name]
 
 
-def _insisting(reader: Reader) -> Reader:
+def _requiring_columns(reader: Reader) -> Reader:
     """The reader, for files whose rows nobody has looked at."""
     wanted = ", or ".join(" and ".join(map(repr, keys)) for keys in reader.needs)
 

@@ -81,7 +81,8 @@ class DecodeRow:
 
 
 class DecodeBatch:
-    """`rows` decode together on one model. A finished one keeps its slot until a new row or `evict_finished` takes it."""
+    """`rows` decode together on one model. A finished one keeps its slot until a new row takes it, or until
+    `evict_finished`."""
 
     def __init__(self, model: Any, prefix_cache: PrefixCache | None = None) -> None:
         self.rows: list[DecodeRow] = []

@@ -40,8 +40,8 @@ class MultiLora:
         self._layers.clear()
 
     def activate(self, rows: Sequence[str | None]) -> None:
-        """The adapters of the rows of the next forward pass, in their order; if all rows have one, of however many rows.
-        Under None, and under a name that is not stacked here, the base model answers alone."""
+        """Set the adapters of the rows of the next forward pass, in their order; if all rows have one, of however many
+        rows. Under None, and under a name that is not stacked here, the base model answers alone."""
         wanted = tuple(rows if len(set(rows)) > 1 else rows[:1])
         if wanted == self._rows:
             return

@@ -45,8 +45,8 @@ class Cancellable(Protocol):
 
 
 class TokenStream:
-    """The events of one `stream` call. Leaving it, closing it or dropping the last reference to it cancels what is left;
-    `wake` has the engine look for cancelled requests."""
+    """The events of one `stream` call. Leaving it, closing it or dropping the last reference to it cancels the requests
+    that still run; `wake` has the engine look for cancelled requests."""
 
     def __init__(self, rows: Sequence[Cancellable], events: Events, wake: Callable[[], None]) -> None:
         self._rows = rows

@@ -99,9 +99,9 @@ class TransformersEngine(ModelThread[Ticket]):
         self._call_between_steps(self._free_removed)
 
     def _check(self, request: Request) -> None:
-        spoilt, known = self._adapters.base_change, self.adapters
-        if request.adapter is None and spoilt:
-            raise ModelError(f"its adapter {spoilt}, so that the base cannot answer alone here.")
+        base_change, known = self._adapters.base_change, self.adapters
+        if request.adapter is None and base_change:
+            raise ModelError(f"its adapter {base_change}, so that the base cannot answer alone here.")
         if request.adapter is not None and request.adapter not in known:
             raise UnknownName("adapter", request.adapter, known)
 
@@ -114,11 +114,11 @@ class TransformersEngine(ModelThread[Ticket]):
         del self._model, self._adapters, self._prefix_cache
 
     def _step(self) -> None:
-        for group in self._active_batch_keys():
+        for key in self._active_batch_keys():
             try:
-                self._step_batch(group)
+                self._step_batch(key)
             except Exception as error:  # out of memory, say: it goes to the streams of this batch
-                self._fail(group, error)
+                self._fail(key, error)
         self._free_removed()
 
     def _free_removed(self) -> None:
@@ -149,13 +149,13 @@ class TransformersEngine(ModelThread[Ticket]):
     def _batch_key(self, ticket: Ticket) -> str | None:
         return self._adapters.batch_key(ticket.adapter)
 
-    def _step_batch(self, group: str | None) -> None:
-        """The prompts of rows that join, or one token for every running row of a group."""
-        if group not in self._batches:
-            self._batches[group] = DecodeBatch(self._model, self._prefix_cache)
-        batch = self._batches[group]
-        free, joined = self._free_slots(group), False
-        while batch.open and (joining := self._admit(group, free)):
+    def _step_batch(self, key: str | None) -> None:
+        """Prefill of the rows that join a batch, or one decode step of its running rows."""
+        if key not in self._batches:
+            self._batches[key] = DecodeBatch(self._model, self._prefix_cache)
+        batch = self._batches[key]
+        free, joined = self._free_slots(key), False
+        while batch.accepts_rows and (joining := self._admit(key, free)):
             free, joined = free - len(joining), True
             self._tickets.update({ticket.row: ticket for ticket in joining})
             self._adapters.activate([joining[0].adapter])
@@ -166,16 +166,16 @@ class TransformersEngine(ModelThread[Ticket]):
         if 16 * batch.running <= 15 * len(batch.rows) or batch.width >= self.context_length:
             batch.evict_finished()
 
-    def _free_slots(self, group: str | None) -> int:
-        """How many may join now: at once while few wait, else in groups, as a call costs something itself."""
+    def _free_slots(self, key: str | None) -> int:
+        """How many requests may join now: at once while few wait, else in groups: a prefill pass has a fixed cost."""
         with self._condition:
-            waiting = sum(self._batch_key(ticket) == group for ticket in self._waiting)
+            waiting = sum(self._batch_key(ticket) == key for ticket in self._waiting)
         free = self._slots - len(self._tickets)
         return free if free >= min(waiting, max(1, self._slots // 16)) else 0
 
-    def _admit(self, group: str | None, free: int) -> list[Ticket]:
-        """Those of a group that have waited longest and join together: under one adapter, and not too long to read.
-        One that must be alone waits until all others have ended, and those behind it wait for it."""
+    def _admit(self, key: str | None, free: int) -> list[Ticket]:
+        """The longest waiting requests of a batch that join together: under one adapter, and together within the
+        prefill limit. One that needs a batch of its own waits until all others have ended, and those behind it wait."""
         joining: list[Ticket] = []
         if any(map(self._needs_own_batch, self._tickets)):
             return joining
@@ -184,7 +184,7 @@ class TransformersEngine(ModelThread[Ticket]):
             for ticket in self._waiting:
                 if len(joining) >= free:
                     break
-                ours = self._batch_key(ticket) == group
+                ours = self._batch_key(ticket) == key
                 if self._needs_own_batch(ticket.row):
                     joining += [ticket] if ours and not joining and not self._tickets else []
                     break
@@ -199,7 +199,7 @@ class TransformersEngine(ModelThread[Ticket]):
         return joining
 
     def _needs_own_batch(self, row: DecodeRow) -> bool:
-        """Whether it may grow so long that the positions of all in its batch would become others."""
+        """Whether it may grow so long that RoPE scaling by length would change the positions of its whole batch."""
         return self._native_length is not None and len(row.request.ids) + row.limit > self._native_length
 
     def _emit(self, steps: Sequence[tuple[DecodeRow, int | None]]) -> None:
@@ -208,13 +208,13 @@ class TransformersEngine(ModelThread[Ticket]):
             if row.finish is not None:
                 del self._tickets[row]
 
-    def _fail(self, group: str | None, error: Exception) -> None:
-        self._batches.pop(group, None)
-        failed = [ticket for ticket in self._tickets.values() if self._batch_key(ticket) == group]
-        if not failed:  # not even a batch could be made
+    def _fail(self, key: str | None, error: Exception) -> None:
+        self._batches.pop(key, None)
+        failed = [ticket for ticket in self._tickets.values() if self._batch_key(ticket) == key]
+        if not failed:  # the batch itself could not be created
             with self._condition:
-                failed = [ticket for ticket in self._waiting if self._batch_key(ticket) == group]
-                self._waiting = deque(ticket for ticket in self._waiting if self._batch_key(ticket) != group)
+                failed = [ticket for ticket in self._waiting if self._batch_key(ticket) == key]
+                self._waiting = deque(ticket for ticket in self._waiting if self._batch_key(ticket) != key)
         for ticket in failed:
             self._tickets.pop(ticket.row, None)
         fail(failed, error)

@@ -227,7 +227,7 @@ def _first_difference(ours: Answer, theirs: Answer) -> int | None:
 
 def _side(own: Answer, other: Answer, place: int, texts: Callable[[int | None], str]) -> Side:
     token, theirs = (each.tokens[place] if place < len(each.tokens) else None for each in (own, other))
-    scored = own.token_logprob[place] if place < len(own.token_logprob) else None
+    scored = own.scored[place] if place < len(own.scored) else None
     if scored is None:
         return Side(token, texts(token))
     worth = dict(scored.top) | {scored.token: scored.logprob}

@@ -149,9 +149,9 @@ def _follow(trainer: Any, found: Iterable[Sequence[int]]) -> None:
     rows, again = zip(*found, strict=True)
     if max(again) and not trainer.tally.checkpointing:
         trainer.tally.checkpointing = True
-        trainer.save_activations()
+        trainer.enable_gradient_checkpointing()
     if min(rows) < _memory(trainer.tally)[0]:
-        trainer.use_micro_batch(min(rows), "Another process had no room for more.")
+        trainer.set_micro_batch(min(rows), "Another process had no room for more.")
 
 
 class StepAgreement(TrainerCallback):

@@ -13,9 +13,9 @@ from camelid_core.errors import CamelidError, TrainingError
 from camelid_core.jobs.attempt_result import AttemptResult, Outcome, last_lines
 from camelid_core.jobs.run_directories import RESULT
 
-from .rank_logs import log_of
+from .rank_logs import rank_log
 
-LOST = "peer_lost"
+PEER_LOST = "peer_lost"
 """The kind of error of a process that only noticed that another one was gone."""
 
 _SIGTERM = -15
@@ -31,7 +31,7 @@ def is_lost_peer(error: BaseException) -> bool:
     )
 
 
-def error_of(error: BaseException, ranks: Path, processes: int) -> BaseException:
+def first_error(error: BaseException, ranks: Path, processes: int) -> BaseException:
     """What to raise for a launch that ended in `error`."""
     failures: dict[int, Any] = getattr(error, "failures", None) or {}
     if not failures:
@@ -39,7 +39,7 @@ def error_of(error: BaseException, ranks: Path, processes: int) -> BaseException
     by_number = {failure.local_rank: failure.exitcode for failure in failures.values()}
     number = min(by_number, key=lambda each: _blame(ranks / str(each), by_number[each]))
     result = AttemptResult.read(ranks / str(number))
-    if result is not None and result.kind != LOST:
+    if result is not None and result.kind != PEER_LOST:
         return _as_raised(result, number, processes)
     return TrainingError(_died(ranks, number, by_number[number], processes))
 
@@ -47,7 +47,7 @@ def error_of(error: BaseException, ranks: Path, processes: int) -> BaseException
 def _blame(directory: Path, code: int) -> tuple[int, float]:
     """Less is more to blame: an error of its own, the earliest; a signal from outside; what followed from either."""
     result = AttemptResult.read(directory)
-    if result is not None and result.kind != LOST:
+    if result is not None and result.kind != PEER_LOST:
         return 0, (directory / RESULT).stat().st_mtime
     if result is None and code != _SIGTERM:
         return 1, 0.0
@@ -73,7 +73,7 @@ def _plain_errors() -> list[type[CamelidError]]:
 
 def _died(ranks: Path, number: int, code: int, processes: int) -> str:
     text = AttemptResult.from_exit_code(code, ranks / str(number)).message
-    log = log_of(ranks, number)
+    log = rank_log(ranks, number)
     last = last_lines(log, _LINES).strip()
     words = f" It said last: {last!r}." if last else ""
     return f"process {number} of {processes} is gone, so the others were ended. {text}{words} Its log: {str(log)!r}."

@@ -122,7 +122,7 @@ def _summary(running: Future[None], ranks: Path, processes: int) -> Mapping[str,
         raise Interrupted  # also where one left before it met the others, who then were ended
     error = running.exception()
     if error is not None:
-        raise failures.error_of(error, ranks, processes) from None
+        raise failures.first_error(error, ranks, processes) from None
     first = results[0]
     assert first is not None, "a process that ended well has written so"
     return first.summary

@@ -23,8 +23,8 @@ from camelid_train.distributed import group
 from camelid_train.distributed.context import LaunchedContext, SharedContext
 from camelid_train.distributed.world import found
 
-from .failures import LOST, is_lost_peer
-from .rank_logs import log_of, print_into
+from .failures import PEER_LOST, is_lost_peer
+from .rank_logs import rank_log, redirect_output
 
 _LOG_BYTES = 50_000_000
 _STDOUT = 1
@@ -33,7 +33,7 @@ _STDOUT = 1
 def main(ranks: Path) -> int:
     world = found()
     if not world.is_local_main_process:
-        print_into(log_of(ranks, world.local_rank))
+        redirect_output(rank_log(ranks, world.local_rank))
     threading.Thread(
         target=_watch, args=(os.getppid(), not world.is_local_main_process), name="watch", daemon=True
     ).start()
@@ -47,7 +47,7 @@ def main(ranks: Path) -> int:
         traceback.print_exc()
         result = AttemptResult.from_exception(error)
         if is_lost_peer(error):
-            result = replace(result, kind=LOST)
+            result = replace(result, kind=PEER_LOST)
     result.write(directory)
     return result.exit_code if code is None else code
 

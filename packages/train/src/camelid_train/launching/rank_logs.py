@@ -27,12 +27,12 @@ class RankLogs(LogsSpecs):
         return ""
 
 
-def log_of(ranks: Path, number: int) -> Path:
+def rank_log(ranks: Path, number: int) -> Path:
     """What process `number` of this machine prints."""
     return ranks / str(number) / LOG if number else ranks.parent / LOG
 
 
-def print_into(log: Path) -> None:
+def redirect_output(log: Path) -> None:
     """Both streams of this process at the end of one file, in the order things are said."""
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, PRIVATE_FILE_MODE)
     for stream in (_STDOUT, _STDERR):

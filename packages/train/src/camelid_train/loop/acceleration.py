@@ -46,7 +46,7 @@ def arguments(products: torch.dtype, weights: torch.dtype, device: str) -> dict[
 
 
 @contextmanager
-def unpatched() -> Iterator[None]:
+def without_liger() -> Iterator[None]:
     """Train without Liger, which changes transformers' own classes for whatever this process loads later: a model on a
     processor would then ask for kernels that it cannot run."""
     token = _may_patch.set(False)
@@ -69,7 +69,7 @@ def prepare(model: Any, section: TrainSection) -> None:
     """
     use_fast_attention(model, section.compile)
     if section.gradient_checkpointing == "on":
-        save_activations(model)
+        enable_gradient_checkpointing(model)
     if section.compile:
         compile_layers(model)
 
@@ -93,18 +93,18 @@ def use_fast_attention(model: Any, compiled: bool = False) -> None:
         base.set_attn_implementation(ROWWISE)
 
 
-def packs(wanted: Literal["auto", "on", "off"], model: Any) -> bool:
+def should_pack(wanted: Literal["auto", "on", "off"], model: Any) -> bool:
     """Whether rows are laid end to end: with auto, where attention takes rows apart and it is exact.
 
     Raises:
         ConfigError: it is wanted, and the model or the method mixes up rows that way.
     """
-    from .packing import packs_exactly
+    from .packing import is_packing_exact
 
     apart = whole(model).config._attn_implementation in _TAKES_ROWS_APART
     if wanted == "off" or (wanted == "auto" and not apart):
         return False
-    exact = packs_exactly(model)
+    exact = is_packing_exact(model)
     if wanted == "on" and not exact:
         raise ConfigError(
             f"train.packing='on': {whole(model).config.model_type!r} models, or this method, cannot tell rows apart "
@@ -113,7 +113,7 @@ def packs(wanted: Literal["auto", "on", "off"], model: Any) -> bool:
     return exact
 
 
-def save_activations(model: Any) -> None:
+def enable_gradient_checkpointing(model: Any) -> None:
     """Keep only each layer's input, and make the rest again in the backward pass.
 
     Raises:

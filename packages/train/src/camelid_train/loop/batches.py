@@ -69,7 +69,7 @@ class StepBatches:
         return sorted(indices, key=self.lengths.__getitem__, reverse=True)
 
 
-def by_length(examples: Sequence[Example], batch_size: int) -> Iterator[list[Example]]:
+def batches_by_length(examples: Sequence[Example], batch_size: int) -> Iterator[list[Example]]:
     """Batches for measuring, longest first, so that a memory limit shows at once."""
     order = sorted(range(len(examples)), key=lengths_of(examples).__getitem__, reverse=True)
     starts = range(0, len(order), batch_size)

@@ -16,7 +16,7 @@ _CHUNK = 1 << 25
 """Logits worked on at once: 128 MB in float32. Smaller chunks would read the output layer's weights more often."""
 
 
-def from_hidden(hidden: torch.Tensor, weight: Any, bias: Any, targets: torch.Tensor) -> torch.Tensor:
+def loss_from_hidden(hidden: torch.Tensor, weight: Any, bias: Any, targets: torch.Tensor) -> torch.Tensor:
     """Sum of the cross-entropy of `hidden @ weight.T + bias`, shape (rows, width), against `targets`, shape (rows,).
 
     The gradient is worked out together with the loss, while the logits are there: they are neither kept nor made
@@ -25,7 +25,7 @@ def from_hidden(hidden: torch.Tensor, weight: Any, bias: Any, targets: torch.Ten
     return _FromHidden.apply(hidden, weight, bias, targets, torch.is_grad_enabled())
 
 
-def from_logits(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+def loss_from_logits(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """The same of logits that are there already; more than one chunk is made float32 again in the backward pass."""
     rows = _rows(logits.shape[-1])
     if len(targets) <= rows:

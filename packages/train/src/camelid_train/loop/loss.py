@@ -19,8 +19,8 @@ from torch.nn import functional
 
 from camelid_train.distributed import group
 
-from .batches import Collator, by_length
-from .cross_entropy import from_hidden, from_logits
+from .batches import Collator, batches_by_length
+from .cross_entropy import loss_from_hidden, loss_from_logits
 from .row_attention import ROWWISE
 
 _last: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
@@ -40,9 +40,9 @@ def label_loss(
     `input_ids` and `labels` have shape (rows, length), padded on the right, or (1, length) with `position_ids` that
     start anew at each row and `row_lengths`, which `rowwise` attention takes. Virtual tokens that a method puts before
     a row come out in front of it: only the last `length` positions are the row's own. `wanted` is
-    `wanted_positions(labels)`, where that is known already.
+    `label_positions(labels)`, where that is known already.
     """
-    wanted = wanted_positions(labels) if wanted is None else wanted
+    wanted = label_positions(labels) if wanted is None else wanted
     targets = functional.pad(labels[:, 1:], (0, 1), value=IGNORE).flatten()[wanted]
     head = getattr(model, "module", model).get_output_embeddings()  # of what DistributedDataParallel wraps
     inputs: dict[str, Any] = {"input_ids": input_ids} | ({} if position_ids is None else {"position_ids": position_ids})
@@ -53,11 +53,11 @@ def label_loss(
         return hidden[:, -labels.shape[1] :].flatten(0, 1)[wanted]
 
     if _is_last(model, head):
-        with _instead(head, lambda hidden: from_hidden(rows(hidden), head.weight, head.bias, targets)):
+        with _instead(head, lambda hidden: loss_from_hidden(rows(hidden), head.weight, head.bias, targets)):
             return model(**inputs, use_cache=False).logits
     hook = head.register_forward_pre_hook(lambda _, inputs: (rows(inputs[0]), *inputs[1:]))
     try:
-        return from_logits(model(**inputs, use_cache=False).logits, targets)
+        return loss_from_logits(model(**inputs, use_cache=False).logits, targets)
     finally:
         hook.remove()
 
@@ -66,7 +66,7 @@ def _is_rowwise(model: Any) -> bool:
     return getattr(model, "module", model).config._attn_implementation == ROWWISE
 
 
-def wanted_positions(labels: torch.Tensor) -> torch.Tensor:
+def label_positions(labels: torch.Tensor) -> torch.Tensor:
     """The positions whose next token has a label, counted through all rows."""
     return (functional.pad(labels[:, 1:], (0, 1), value=IGNORE) != IGNORE).flatten().nonzero()[:, 0]
 
@@ -113,7 +113,7 @@ def mean_loss(
     was_training, collate = model.training, Collator(pad_id)
     model.eval()
     total, count = 0.0, 0
-    for batch, counts in group.shard_with_padding(by_length(examples, batch_size)):
+    for batch, counts in group.shard_with_padding(batches_by_length(examples, batch_size)):
         raise_if_interrupted()
         tensors = {name: tensor.to(model.device) for name, tensor in collate(batch).items()}
         loss = float(label_loss(model, **tensors))

@@ -67,7 +67,7 @@ def _exchanges(model: Any) -> bool:
     return isinstance(model, DistributedDataParallel)
 
 
-def measured_in_parts(measure: Callable[[int], float], rows: int) -> float:
+def halved_on_out_of_memory(measure: Callable[[int], float], rows: int) -> float:
     """`measure(rows)`, with half the rows at a time as often as memory runs out."""
     while True:
         try:
@@ -88,7 +88,7 @@ class MicroBatches(Base):
     pad_id: int
     current_gradient_accumulation_steps: int
     told: Told = staticmethod(lambda rows, parts, reason: None)
-    may_compute_again: bool = True
+    may_checkpoint_activations: bool = True
     """Whether activations may be computed again in the backward pass when nothing else helps."""
     _step_batches: list[Any]
 
@@ -96,10 +96,10 @@ class MicroBatches(Base):
     def micro_batch(self) -> int:
         """Rows that go through the model at once."""
         whole = int(self.args.per_device_train_batch_size)
-        return whole if self.in_shards else self.tally.micro_batch or whole
+        return whole if self.is_sharded_model else self.tally.micro_batch or whole
 
     @property
-    def in_shards(self) -> bool:
+    def is_sharded_model(self) -> bool:
         """Whether every pass through the model takes all processes."""
         return bool(self.is_fsdp_enabled or self.is_deepspeed_enabled)
 
@@ -125,7 +125,7 @@ class MicroBatches(Base):
                     raise
                 reason = said(error)
             # only here are the activations free: the error's traceback held them
-            self.make_room(model, reason)
+            self.free_memory(model, reason)
             todo = self._step_batches
         if _exchanges(model) and self.accelerator.sync_gradients:
             gradient_average.average(model.parameters())
@@ -159,33 +159,33 @@ class MicroBatches(Base):
         length = int(used[-1]) + 1 if len(used) else 1
         return {name: tensor[:, :length] for name, tensor in inputs.items()}
 
-    def make_room(self, model: Any, reason: str) -> None:
+    def free_memory(self, model: Any, reason: str) -> None:
         """Take less memory from here on, and forget what this optimizer step has come to so far.
 
         Raises:
             TrainingError: there is nothing left to save memory with.
         """
-        self.save_memory(reason)
-        self.undo_step(model)
+        self.reduce_memory_use(reason)
+        self.discard_step(model)
         gc.collect()
         clear_device_cache()
 
-    def undo_step(self, model: Any) -> None:
+    def discard_step(self, model: Any) -> None:
         """Forget the gradients and the counts since `begin_step`."""
         model.zero_grad()
         for name, value in self._before.items():
             setattr(self.tally, name, value)
 
-    def save_memory(self, reason: str) -> None:
+    def reduce_memory_use(self, reason: str) -> None:
         """Half the micro-batch; where that is one row, activations that are computed again in the backward pass."""
-        if self.in_shards:
+        if self.is_sharded_model:
             raise TrainingError(_all_at_once(self.args, reason))
         rows = min(self.micro_batch, int(self.args.per_device_train_batch_size))
         if rows > 1:
-            self.use_micro_batch(rows // 2, reason)
+            self.set_micro_batch(rows // 2, reason)
         elif self._may_save_activations():
             self.tally.checkpointing = True
-            self.save_activations()
+            self.enable_gradient_checkpointing()
             self.told(1, self._parts_of_step(1), f"{reason} Activations are computed again in the backward pass.")
         else:
             raise TrainingError(
@@ -194,17 +194,17 @@ class MicroBatches(Base):
                 "a smaller model."
             )
 
-    def use_micro_batch(self, rows: int, reason: str) -> None:
+    def set_micro_batch(self, rows: int, reason: str) -> None:
         self.tally.micro_batch = rows
         self.told(rows, self._parts_of_step(rows), reason)
 
-    def save_activations(self) -> None:
+    def enable_gradient_checkpointing(self) -> None:
         self.model.activation_checkpointing_enable()
 
     def _may_save_activations(self) -> bool:
         """Not twice, and not where virtual tokens stand in a cache that activation checkpointing leaves out."""
         virtual = getattr(getattr(self.model, "active_peft_config", None), "is_prompt_learning", False)
-        possible = self.may_compute_again and not virtual and self.model.supports_gradient_checkpointing
+        possible = self.may_checkpoint_activations and not virtual and self.model.supports_gradient_checkpointing
         return possible and not self.model.is_activation_checkpointing
 
     def _parts_of_step(self, rows: int) -> int:

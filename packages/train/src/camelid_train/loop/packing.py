@@ -21,7 +21,7 @@ def row_lengths(input_ids: torch.Tensor, labels: torch.Tensor, pad_id: int) -> t
     return (used * torch.arange(1, used.shape[1] + 1, device=used.device)).amax(1)
 
 
-def end_to_end(input_ids: torch.Tensor, labels: torch.Tensor, lengths: torch.Tensor) -> dict[str, Any]:
+def pack_rows(input_ids: torch.Tensor, labels: torch.Tensor, lengths: torch.Tensor) -> dict[str, Any]:
     """`input_ids`, `labels` and `position_ids` of shape (1, tokens), and the rows' lengths as plain numbers. The last
     token of a row does not predict the first of the next."""
     places = torch.arange(input_ids.shape[1], device=input_ids.device).expand_as(input_ids)
@@ -37,7 +37,7 @@ def end_to_end(input_ids: torch.Tensor, labels: torch.Tensor, lengths: torch.Ten
 
 
 @torch.no_grad()
-def packs_exactly(model: Any) -> bool:
+def is_packing_exact(model: Any) -> bool:
     """Whether rows end to end give what each gives alone: tried, since it takes a model that reads positions, masks by
     them, and keeps nothing else from one position to the next."""
     if getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False):

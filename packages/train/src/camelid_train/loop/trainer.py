@@ -24,9 +24,9 @@ from camelid_train.saving.retention import CheckpointRetention
 from camelid_train.saving.run_totals import RunTotals
 
 from .batches import Collator, StepBatches, lengths_of
-from .loss import label_loss, wanted_positions
+from .loss import label_loss, label_positions
 from .micro_batches import MicroBatches
-from .packing import end_to_end, row_lengths
+from .packing import pack_rows, row_lengths
 
 
 def longest(examples: Sequence[Any], rows: int) -> list[Any]:
@@ -44,7 +44,7 @@ class EpochLoader(DataLoader[Any]):
         self.batch_sampler.set_epoch(epoch)
 
 
-class AfterStep(TrainerCallback):
+class AfterStepCallback(TrainerCallback):
     """Lets the tuning method act between the optimizer's step and the clearing of the gradients."""
 
     def __init__(self, method: TuningMethod[Any]) -> None:
@@ -56,7 +56,7 @@ class AfterStep(TrainerCallback):
         self.method.after_step(model, state.global_step + 1)
 
 
-class OurCheckpoints:
+class CheckpointMixin:
     """Mixed in before a transformers Trainer: its checkpoints are ours, and the tuning method acts after each step."""
 
     model: Any
@@ -71,11 +71,11 @@ class OurCheckpoints:
     _tr_loss: torch.Tensor
     _globalstep_last_logged: int
 
-    def keep_ours(self, method: TuningMethod[Any]) -> None:
+    def init_checkpoints(self, method: TuningMethod[Any]) -> None:
         """To be called at the end of `__init__`. `tally` counts what was done."""
         self.method = method
         self.tally = RunTotals()
-        self.add_callback(AfterStep(method))  # type: ignore[attr-defined]
+        self.add_callback(AfterStepCallback(method))  # type: ignore[attr-defined]
 
     @property
     def open_loss(self) -> torch.Tensor:
@@ -128,7 +128,7 @@ class OurCheckpoints:
             self._globalstep_last_logged = self.tally.reported
 
 
-class SftTrainer(OurCheckpoints, MicroBatches, Trainer):
+class SftTrainer(CheckpointMixin, MicroBatches, Trainer):
     """Supervised fine-tuning on tokenised examples. `tally` counts what was done; with `packing`, rows are laid end to
     end instead of padded."""
 
@@ -146,7 +146,7 @@ class SftTrainer(OurCheckpoints, MicroBatches, Trainer):
     ) -> None:
         super().__init__(model=model, args=args, train_dataset=examples, **options)
         self.pad_id = pad_id
-        self.keep_ours(method)
+        self.init_checkpoints(method)
         self.model_accepts_loss_kwargs = True  # our loss divides by the labels of the whole accumulated batch
 
     def get_train_dataloader(self) -> EpochLoader:
@@ -160,7 +160,7 @@ class SftTrainer(OurCheckpoints, MicroBatches, Trainer):
         )
         return EpochLoader(self.train_dataset, batch_sampler=batches, collate_fn=Collator(self.pad_id))
 
-    def worst_batch(self, rows: int) -> dict[str, torch.Tensor]:
+    def longest_batch(self, rows: int) -> dict[str, torch.Tensor]:
         """A batch of the longest rows that training will meet."""
         return Collator(self.pad_id)(longest(self.train_dataset, rows))
 
@@ -172,8 +172,8 @@ class SftTrainer(OurCheckpoints, MicroBatches, Trainer):
         """Counted, laid end to end and searched for labels before the batch goes to its device: nothing waits there."""
         lengths = row_lengths(inputs["input_ids"], inputs["labels"], self.pad_id)
         if self.packing:
-            inputs = end_to_end(inputs["input_ids"], inputs["labels"], lengths)
-        wanted = wanted_positions(inputs["labels"])
+            inputs = pack_rows(inputs["input_ids"], inputs["labels"], lengths)
+        wanted = label_positions(inputs["labels"])
         self.tally.total_tokens += int(lengths.sum())
         self.tally.trained_tokens += len(wanted)
         prepared: dict[str, Any] = super()._prepare_inputs({**inputs, "wanted": wanted})

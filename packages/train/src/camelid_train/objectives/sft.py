@@ -15,18 +15,18 @@ class Sft(LearningObjective[SftObjective]):
     config = SftObjective
 
     def trainer(self, section: SftObjective, run: TrainingRun) -> Any:
-        from camelid_train.loop.acceleration import packs
+        from camelid_train.loop.acceleration import should_pack
         from camelid_train.loop.trainer import SftTrainer
 
         trainer = SftTrainer(run.model, run.arguments(), run.data.train, run.pad_id, run.method)
-        trainer.packing = packs(run.recipe.train.packing, run.model)
+        trainer.packing = should_pack(run.recipe.train.packing, run.model)
         return trainer
 
     def heldout_loss(self, section: SftObjective, run: TrainingRun, trainer: Any) -> float:
         from camelid_train.loop.loss import mean_loss
-        from camelid_train.loop.micro_batches import measured_in_parts
+        from camelid_train.loop.micro_batches import halved_on_out_of_memory
 
-        return measured_in_parts(
+        return halved_on_out_of_memory(
             lambda rows: mean_loss(run.model, run.data.heldout, run.pad_id, rows, run.raise_if_interrupted),
             run.recipe.eval.batch_size,
         )

@@ -143,7 +143,9 @@ def _go_through(recipe: Recipe, home: Path, stages: Stages) -> None:
     if recipe.model.revision:
         require_commit(reference.base, recipe.model.revision)
 
-    from camelid_train.loop.acceleration import unpatched  # these bring torch: what is not here is said without waiting
+    from camelid_train.loop.acceleration import (
+        without_liger,
+    )  # these bring torch: what is not here is said without waiting
     from camelid_train.merge import merge
     from camelid_train.run import train
 
@@ -156,12 +158,12 @@ def _go_through(recipe: Recipe, home: Path, stages: Stages) -> None:
     size = f"{model.num_parameters() / 1e6:.1f} million random parameters, {words:,} words"
     stages.finish(f"{type(model).__name__} made small: {size}", "data")
 
-    with unpatched(), _attempt(home, 1, 1, stages, first=True) as first, suppress(Interrupted):
+    with without_liger(), _attempt(home, 1, 1, stages, first=True) as first, suppress(Interrupted):
         train(small, first)
     stages.finish(f"{len(first.losses)} steps, {first.curves()}", "checkpoint")
 
     seen: list[Any] = []
-    with unpatched(), _attempt(home, 1, 2, stages) as last:
+    with without_liger(), _attempt(home, 1, 2, stages) as last:
         train(small, last, look=lambda model: seen.append(_logits(model)))
     stages.finish(f"saved, taken up again, {len(last.losses)} more steps, {last.curves()}", "loading")
 

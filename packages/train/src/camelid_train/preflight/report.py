@@ -102,7 +102,7 @@ def _unmeasurable(trainer: Any) -> list[str]:
     """Why no step can be tried before the first one, if none can."""
     if trainer.is_deepspeed_enabled:
         return ["Memory and time are not measured: DeepSpeed makes no step that leaves no trace."]
-    if not hasattr(trainer, "worst_batch"):
+    if not hasattr(trainer, "longest_batch"):
         return ["Memory and time are not measured: they depend on the answers that the model will give."]
     return []
 
@@ -119,9 +119,9 @@ def listen(trainer: Any, context: TaskContext, run: TrainingRun) -> None:
         )
 
     trainer.told = told
-    trainer.may_compute_again = run.recipe.train.gradient_checkpointing != "off"
-    if trainer.tally.checkpointing and hasattr(trainer, "save_activations"):
-        trainer.save_activations()
+    trainer.may_checkpoint_activations = run.recipe.train.gradient_checkpointing != "off"
+    if trainer.tally.checkpointing and hasattr(trainer, "enable_gradient_checkpointing"):
+        trainer.enable_gradient_checkpointing()
 
 
 def values(work: Work, space: Space, measured: Measured | None, device: str) -> dict[str, Any]:

@@ -46,12 +46,12 @@ class Measurable(Protocol):
     micro_batch: int
     sequences: int
 
-    def worst_batch(self, rows: int) -> dict[str, Any]: ...
+    def longest_batch(self, rows: int) -> dict[str, Any]: ...
     def divisor(self, inputs: dict[str, Any]) -> Any: ...
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Any: ...
-    def use_micro_batch(self, rows: int, reason: str) -> None: ...
+    def set_micro_batch(self, rows: int, reason: str) -> None: ...
     def begin_step(self) -> None: ...
-    def undo_step(self, model: Any) -> None: ...
+    def discard_step(self, model: Any) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ def measure(
     device = next(model.parameters()).device
     with unchanged(trainer, model):
         held, free = _held(device), _free(device)
-        single = trainer.worst_batch(1)
+        single = trainer.longest_batch(1)
         for _ in range(1 + compiled):
             one = _step(trainer, model, single, state)
         per_row, sequences = max(0, one.peak - held), trainer.sequences
@@ -115,7 +115,7 @@ def measure(
             return first
         if device.type == "cpu" and trainer.accelerator.num_processes == 1:
             _be_careful(trainer, first)
-        batch = trainer.worst_batch(rows)
+        batch = trainer.longest_batch(rows)
         for _ in range(1 + compiled):
             whole = _steady(trainer, model, batch, state)
     at_once = min(rows, trainer.micro_batch)
@@ -128,7 +128,7 @@ def _be_careful(trainer: Measurable, first: Measured) -> None:
     """Do not try what one row says will not fit: a process that takes too much is ended, and nobody catches that."""
     rows, fits = min(first.rows, trainer.micro_batch), max(1, first.most_rows(_ROOM))
     if fits < rows:
-        trainer.use_micro_batch(
+        trainer.set_micro_batch(
             fits, f"{rows} rows are expected to take {first.expected(rows):,} of {first.free:,} bytes."
         )
 
@@ -156,7 +156,7 @@ def _step(trainer: Measurable, model: Any, inputs: dict[str, Any], state: int) -
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         seconds = time.perf_counter() - began
-    trainer.undo_step(model)
+    trainer.discard_step(model)
     held = peak.bytes if reserve is not None else peak.bytes + state
     return _Step(held, seconds)
 

@@ -41,7 +41,7 @@ class Services:
     training: TrainingService
     chat: ChatService
     predictions: PredictionService
-    merging: MergeService
+    merge: MergeService
     plugins: PluginService
     feedback: FeedbackService = field(default_factory=FeedbackService)
     history: HistoryService = field(default_factory=HistoryService)
@@ -70,10 +70,10 @@ class Services:
             jobs=jobs,
             data=data,
             models=models,
-            training=TrainingService(host, models, jobs, lambda: chat.status.held),
+            training=TrainingService(host, models, jobs, lambda: chat.status.model_names),
             chat=chat,
             predictions=PredictionService(host, models, jobs),
-            merging=MergeService(models, jobs),
+            merge=MergeService(models, jobs),
             plugins=PluginService(host),
             profile=profile,
         )

@@ -22,7 +22,7 @@ from camelid_core.errors import CamelidError, UsageError
 from camelid_core.file_permissions import make_private_directory
 
 ReportProgress = Callable[[int], None]
-KEPT = 64
+MAX_FINISHED = 64
 """Finished pieces of work whose results are remembered."""
 INTERRUPTED = "the server was stopped before this was done; start it again."
 
@@ -34,12 +34,12 @@ class Cancelled(CamelidError):
 @dataclass
 class BackgroundWork:
     """One piece of work. `result` is there once it is done, `error` once it failed. `done` and `total` count rows, or
-    bytes of `what`."""
+    bytes of `item`."""
 
     key: str
     total: int = 0
     unit: Literal["rows", "bytes"] = "rows"
-    what: str = ""
+    item: str = ""
     done: int = 0
     state: Literal["running", "done", "failed"] = "running"
     result: Any = None
@@ -47,7 +47,7 @@ class BackgroundWork:
     started: float = field(default_factory=time.monotonic)
     ended: float = 0.0
     _stop: bool = False
-    _over: threading.Event = field(default_factory=threading.Event)
+    _ended: threading.Event = field(default_factory=threading.Event)
 
     @property
     def running(self) -> bool:
@@ -69,7 +69,7 @@ class BackgroundWork:
 
     def wait(self, seconds: float) -> BackgroundWork:
         """Itself, once it is over or so many seconds have passed: short work needs no second look."""
-        self._over.wait(seconds)
+        self._ended.wait(seconds)
         return self
 
     def report(self, done: int) -> None:
@@ -90,8 +90,8 @@ class BackgroundRunner:
     def __init__(self, place: Path | None = None) -> None:
         self._works: dict[str, BackgroundWork] = {}
         self._lock = threading.Lock()
-        self._notes = _Notes(place) if place else None
-        for key in self._notes.left() if self._notes else ():
+        self._keys_file = _RunningKeysFile(place) if place else None
+        for key in self._keys_file.interrupted_keys() if self._keys_file else ():
             self._works[key] = BackgroundWork(key, state="failed", error=INTERRUPTED)
 
     def start(
@@ -100,23 +100,23 @@ class BackgroundRunner:
         do: Callable[[ReportProgress], Any],
         total: int = 0,
         unit: Literal["rows", "bytes"] = "rows",
-        busy: str = "",
+        busy_message: str = "",
     ) -> BackgroundWork:
         """The work under way with this key if there is one, else `do(report)` in a new thread.
 
         Raises:
-            UsageError: there is one, and it need not be the same: what is said then is `busy`.
+            UsageError: there is one, and it need not be the same: what is said then is `busy_message`.
         """
         with self._lock:
             known = self._works.get(key)
             if known is not None and known.running:
-                if busy:
-                    raise UsageError(busy)
+                if busy_message:
+                    raise UsageError(busy_message)
                 return known
             self._works.pop(key, None)
-            self._make_room()
+            self._drop_oldest_results()
             work = self._works[key] = BackgroundWork(key, total, unit)
-            self._note()
+            self._write_keys()
         threading.Thread(target=self._run, args=(work, do), name=f"work {key}", daemon=True).start()
         return work
 
@@ -129,15 +129,15 @@ class BackgroundRunner:
             for key in [key for key, work in self._works.items() if key.startswith(prefix) and not work.running]:
                 del self._works[key]
 
-    def _make_room(self) -> None:
+    def _drop_oldest_results(self) -> None:
         """Results are kept for pages that look again, the oldest not for ever."""
         over = [key for key, work in self._works.items() if not work.running]
-        for key in over[: max(0, len(over) - KEPT)]:
+        for key in over[: max(0, len(over) - MAX_FINISHED)]:
             del self._works[key]
 
-    def _note(self) -> None:
-        if self._notes is not None:
-            self._notes.write(key for key, work in self._works.items() if work.running)
+    def _write_keys(self) -> None:
+        if self._keys_file is not None:
+            self._keys_file.write(key for key, work in self._works.items() if work.running)
 
     def _run(self, work: BackgroundWork, do: Callable[[ReportProgress], Any]) -> None:
         state: Literal["done", "failed"] = "failed"
@@ -152,18 +152,18 @@ class BackgroundRunner:
             work.ended = time.monotonic()
             work.state = state
             with self._lock:
-                self._note()
-            work._over.set()
+                self._write_keys()
+            work._ended.set()
 
 
-class _Notes:
+class _RunningKeysFile:
     """The keys of what is under way, in a file that is locked as long as its server lives."""
 
     def __init__(self, place: Path) -> None:
         self._place = place
         self._file = -1
 
-    def left(self) -> Iterator[str]:
+    def interrupted_keys(self) -> Iterator[str]:
         """Keys in files whose servers are gone; the files go, too."""
         for path in self._place.glob("*.json"):
             with suppress(OSError, ValueError), path.open("rb") as file:

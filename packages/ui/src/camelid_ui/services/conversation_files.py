@@ -11,7 +11,7 @@ from pathlib import Path
 from camelid_core.readers import Faults
 from camelid_serve.chat.transcripts import Transcript, jsonl, markdown, parse
 
-MOST = 200
+MAX_CONVERSATIONS = 200
 """Conversations that are read from a file, and kept in a browser."""
 
 
@@ -35,4 +35,4 @@ class HistoryService:
         Raises:
             DataError: the file cannot be read, or holds no row that can.
         """
-        return parse(Path(path), MOST)
+        return parse(Path(path), MAX_CONVERSATIONS)

@@ -14,13 +14,13 @@ from camelid_core.models.devices import cpu_has_bf16, describe
 from .models import ModelService, parameters
 
 
-def check_room(models: ModelService, wanted: Sequence[str], resident: Iterable[str]) -> None:
+def check_memory(models: ModelService, wanted: Sequence[str], loaded: Iterable[str]) -> None:
     """Refuse to load `wanted` where they do not fit beside each other; models on one base share it.
 
     Raises:
         ModelError: with what they need and what is free.
     """
-    here = _bases(models, resident)
+    here = _bases(models, loaded)
     needed = _bases(models, wanted)
     device = describe()
     width = 2 if device.kind != "cpu" or cpu_has_bf16() else 4

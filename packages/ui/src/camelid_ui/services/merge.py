@@ -15,7 +15,7 @@ from camelid_core.jobs import Job
 from camelid_core.paths import artefacts_dir
 from camelid_train.config import MergeConfig
 
-from camelid_ui.field_values import differing
+from camelid_ui.field_values import non_default
 
 from .jobs import JobService, JobView
 from .models import ModelEntry, ModelService, parameters, weights_size
@@ -68,7 +68,7 @@ class MergeService:
         return self.jobs.submit(TASK, config, name or config.default_name, key)
 
     def command(self, config: MergeConfig) -> str:
-        changed = differing(config)
+        changed = non_default(config)
         words = ["camelid", "merge", changed.pop("adapter", "")]
         for name, value in changed.items():
             words += [_OPTIONS.get(name, f"--{name}"), str(value)]

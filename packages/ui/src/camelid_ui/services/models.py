@@ -25,7 +25,7 @@ from camelid_core.tokenization.encoder import IGNORE, Encoder
 from .tokenizers import LightTokenizer, light_tokenizer
 
 _INDENT = "\u2003"
-_LONGEST_TOKEN = 128
+_MAX_TOKEN_CHARACTERS = 128
 """Characters: no token of a known tokenizer is longer, save runs of spaces."""
 
 TokenKind = Literal["trained", "ignored", "special", "special-trained"]
@@ -56,11 +56,11 @@ class TokenSpan:
 class TokenView:
     """A conversation as the model sees it while training, or a prompt as it sees it when asked."""
 
-    pieces: tuple[TokenSpan, ...]
+    spans: tuple[TokenSpan, ...]
     template: str
 
     def count(self, *kinds: TokenKind) -> int:
-        return sum(piece.tokens for piece in self.pieces if not kinds or piece.kind in kinds)
+        return sum(piece.tokens for piece in self.spans if not kinds or piece.kind in kinds)
 
 
 class ModelService:
@@ -118,11 +118,11 @@ class ModelService:
         except CamelidError:  # its base is gone
             return entry.base
 
-    def count(self, name: str, messages: Sequence[Message], most: int) -> int:
+    def count_tokens(self, name: str, messages: Sequence[Message], limit: int) -> int:
         """Tokens of a conversation as `name` reads it, ended by a question or by an answer; what is longer than
-        `most` whatever its tokens are is not counted to the end."""
-        if sum(len(message.content) for message in messages) > most * _LONGEST_TOKEN:
-            return most
+        `limit` whatever its tokens are is not counted to the end."""
+        if sum(len(message.content) for message in messages) > limit * _MAX_TOKEN_CHARACTERS:
+            return limit
         encoder = self.encoder(name)
         if messages[-1].role == "user":
             return len(encoder.prompt_ids(messages))
@@ -160,13 +160,13 @@ class ModelService:
         return self._view(encoder, ids, [False] * len(ids))
 
     def _view(self, encoder: Encoder, ids: Sequence[int], trained: Sequence[bool]) -> TokenView:
-        return TokenView(tuple(_pieces(encoder.tokenizer, ids, trained)), encoder.template.name)
+        return TokenView(tuple(_token_spans(encoder.tokenizer, ids, trained)), encoder.template.name)
 
     def _load_encoder(self, name: str, template: str, _path: str) -> Encoder:
         return Encoder(light_tokenizer(self.resolve(name)), self.host.templates[template])
 
 
-def _pieces(tokenizer: LightTokenizer, ids: Sequence[int], trained: Sequence[bool]) -> Iterator[TokenSpan]:
+def _token_spans(tokenizer: LightTokenizer, ids: Sequence[int], trained: Sequence[bool]) -> Iterator[TokenSpan]:
     """Token by token; tokens that are parts of one character are shown together."""
     special = tokenizer.special_ids
     held: list[int] = []

@@ -24,67 +24,67 @@ from .chat import PageLeft
 if TYPE_CHECKING:
     from . import Services
 
-LOOKS = {
+READ_METHODS = {
     "jobs": "all show count_running view events attempt log",
     "data.collection": "all show names sources records page rows record",
-    "data.adding": "adding name_for",
-    "data.fetching": "fetching",
+    "data.add": "running name_for",
+    "data.fetch": "running",
     "data.lengths": "sample known counting",
-    "data.checks": "sample known checking writing",
-    "data.mixing": "plan tags command saving",
+    "data.lints": "sample known checking writing",
+    "data.mix": "plan tags command saving",
     "data.cache": "all size",
     "models": "names grouped base_of adapters templates template encoder tokens",
-    "training": "estimate command model_choice data_choices way_choices all show recipe_of compare bundle",
-    "chat": "stop leave answering resident room sampling",
-    "predictions": "command all figures answers lines",
-    "merging": "adapters estimate command all",
+    "training": "estimate command model_choice data_choices section_choices all show recipe_of compare bundle",
+    "chat": "stop leave answering resident context_length sampling",
+    "predictions": "command all summary page lines",
+    "merge": "adapters estimate command all",
     "plugins": "all problems",
     "history": "markdown records",
 }
 """Open to everybody: they read what is listed, and compute little."""
 
-CHANGES = {
+CHANGING_METHODS = {
     "jobs": "submit cancel finish retry",
     "data.collection": "remove",
-    "data.adding": "find detect preview start add",
-    "data.fetching": "start",
+    "data.add": "find detect preview start add",
+    "data.fetch": "start",
     "data.lengths": "count forget",
-    "data.checks": "check write",
-    "data.mixing": "save",
+    "data.lints": "check write",
+    "data.mix": "save",
     "data.cache": "prune",
     "training": "start delete",
-    "predictions": "preview keep start",
-    "merging": "start",
+    "predictions": "preview keep_upload start",
+    "merge": "start",
     "feedback": "rate",
     "history": "read",
 }
 """Closed where nothing may be changed: they write, queue or compute much, or read a file by its path."""
 
-LIMITED = {
+LIMITED_METHODS = {
     "data.collection": "find dataset version facts",
-    "models": "all bases resolve prompt count",
+    "models": "all bases resolve prompt count_tokens",
     "training": "check",
     "chat": "load ask",
 }
 """Open for what the profile lists, and within its bounds."""
 
-OWN = {"chat": "close"}
+SERVER_METHODS = {"chat": "close"}
 """The server's own: no page calls them."""
 
-_LOOKED_SECONDS = 0.1
+_POLL_SECONDS = 0.1
 """Who waits looks this often whether anybody still waits for it."""
 
-LEAVES = ("home", "host", "profile")
+NOT_SERVICES = ("home", "host", "profile")
 """Parts of `Services` that are no services."""
 
 
-def leaves(part: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def service_paths(part: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Every service by its path: `jobs`, `data.collection`, …"""
     for field in fields(part):
-        if prefix or field.name not in LEAVES:
+        if prefix or field.name not in NOT_SERVICES:
             service = getattr(part, field.name)
             if is_dataclass(service):
-                yield from leaves(service, f"{prefix}{field.name}.")
+                yield from service_paths(service, f"{prefix}{field.name}.")
             else:
                 yield prefix + field.name, service
 
@@ -95,26 +95,26 @@ def methods(service: Any) -> list[str]:
     return [name for name, _ in found if not name.startswith("_")]
 
 
-def listed(table: Mapping[str, str], path: str) -> frozenset[str]:
+def methods_in(table: Mapping[str, str], path: str) -> frozenset[str]:
     return frozenset(table.get(path, "").split())
 
 
 def enforce(services: Services, profile: Profile) -> None:
     """Close what `profile` closes, in the services themselves."""
-    if profile.changes:
+    if profile.allow_changes:
         return
     services.jobs.wake = lambda: None  # no worker runs where nothing may be queued
-    for path, service in leaves(services):
+    for path, service in service_paths(services):
         limited = _LIMITS[path](services, profile) if path in _LIMITS else {}
-        open_ = listed(LOOKS, path) | listed(OWN, path) | limited.keys()
+        open_ = methods_in(READ_METHODS, path) | methods_in(SERVER_METHODS, path) | limited.keys()
         for name in methods(service):
             if name not in open_:
-                setattr(service, name, _refusing(getattr(service, name), profile))
+                setattr(service, name, _refuse_changes(getattr(service, name), profile))
         for name, method in limited.items():
             setattr(service, name, functools.wraps(getattr(service, name))(method))
 
 
-def _refusing(method: Callable[..., Any], profile: Profile) -> Callable[..., Any]:
+def _refuse_changes(method: Callable[..., Any], profile: Profile) -> Callable[..., Any]:
     @functools.wraps(method)
     def refuse(*_: Any, **__: Any) -> Any:
         raise NotPermitted(
@@ -147,7 +147,7 @@ def _models(services: Services, profile: Profile) -> dict[str, Callable[..., Any
         "bases": lambda: [name for name in bases() if allowed is None or name in allowed],
         "resolve": only,
         "prompt": bounded,
-        "count": counted,
+        "count_tokens": counted,
     }
 
 
@@ -156,7 +156,7 @@ def _collection(services: Services, profile: Profile) -> dict[str, Callable[...,
 
     def named(method: Callable[..., Any]) -> Callable[..., Any]:
         def only(name: str) -> Any:
-            _check_sets(services, profile, [name])
+            _check_datasets(services, profile, [name])
             return method(name)
 
         return only
@@ -169,14 +169,14 @@ def _training(services: Services, profile: Profile) -> dict[str, Callable[..., A
 
     def only(recipe: Any) -> None:
         parts = [part.strip() for text in recipe.data.sources for part in text.split("+")]
-        _check_sets(services, profile, [Source.parse(part).name for part in parts])
+        _check_datasets(services, profile, [Source.parse(part).name for part in parts])
         check(recipe)
 
     return {"check": only}
 
 
 def _chat(services: Services, profile: Profile) -> dict[str, Callable[..., Any]]:
-    chat, line = services.chat, _Line(profile)
+    chat, line = services.chat, _AnswerQueue(profile)
     load, ask = chat.load, chat.ask
 
     def unless_busy(model: str, *more: Any, **named: Any) -> None:
@@ -187,14 +187,16 @@ def _chat(services: Services, profile: Profile) -> dict[str, Callable[..., Any]]
     def bounded(session: str, columns: Any, sampling: Any, *more: Any, **named: Any) -> Iterator[Any]:
         for column in columns:
             _check_length(column.messages, profile)
-            if column.before is not None and len(column.before.ids) > (profile.prompt_characters or math.inf):
+            if column.partial_answer is not None and len(column.partial_answer.ids) > (
+                profile.max_prompt_characters or math.inf
+            ):
                 raise NotPermitted(
                     f"this {profile.name} does not go on with an answer of that length; begin a new one."
                 )
-        most = min(sampling.max_new_tokens, profile.new_tokens or sampling.max_new_tokens)
+        most = min(sampling.max_new_tokens, profile.max_new_tokens or sampling.max_new_tokens)
         yield from ask(session, columns, sampling.model_copy(update={"max_new_tokens": most}), *more, **named)
 
-    chat.line = line.place
+    chat.wait_for_turn = line.place
     return {"load": unless_busy, "ask": bounded}
 
 
@@ -203,7 +205,7 @@ _LIMITS: Mapping[str, Callable[[Services, Profile], dict[str, Callable[..., Any]
 }  # fmt: skip
 
 
-def _check_sets(services: Services, profile: Profile, names: Iterable[str]) -> None:
+def _check_datasets(services: Services, profile: Profile, names: Iterable[str]) -> None:
     """A set by its name, never a file by its path."""
     known = {name for entry in services.data.collection.all() for name in (entry.name, entry.source)}
     for name in names:
@@ -213,19 +215,19 @@ def _check_sets(services: Services, profile: Profile, names: Iterable[str]) -> N
 
 def _check_length(messages: Any, profile: Profile) -> None:
     length = sum(len(message.content) + len(message.context) for message in messages)
-    if profile.prompt_characters is not None and length > profile.prompt_characters:
+    if profile.max_prompt_characters is not None and length > profile.max_prompt_characters:
         raise NotPermitted(
             f"this conversation has {length:,} characters, and this {profile.name} answers up to "
-            f"{profile.prompt_characters:,}; begin a new one."
+            f"{profile.max_prompt_characters:,}; begin a new one."
         )
 
 
-class _Line:
+class _AnswerQueue:
     """Who is answered and who waits; whoever comes later is told so at once."""
 
     def __init__(self, profile: Profile) -> None:
-        self._at_once = profile.answers or 1
-        self._most = self._at_once + profile.waiting
+        self._at_once = profile.concurrent_answers or 1
+        self._most = self._at_once + profile.waiting_answers
         self._inside = 0
         self._turn = threading.Semaphore(self._at_once)
         self._lock = threading.Lock()
@@ -242,7 +244,7 @@ class _Line:
                 raise NotPermitted(f"{self._inside} conversations are being answered or wait; try again in a minute.")
             self._inside += 1
         try:
-            while not self._turn.acquire(timeout=_LOOKED_SECONDS):
+            while not self._turn.acquire(timeout=_POLL_SECONDS):
                 if gone():
                     raise PageLeft
             try:

@@ -24,7 +24,7 @@ from camelid_serve.predict.task import work_so_far
 from .prediction_table import NumberedRow, PredictionTable, RowSelection, scores_of
 
 _KEPT = 1000
-_PATIENCE = 10
+_SEARCH_PAUSE_FACTOR = 10
 """A page that looks again and again may spend a tenth of its time going through the input."""
 
 
@@ -36,20 +36,20 @@ class PublishedRows:
     def __init__(self, path: Path) -> None:
         self.table = PredictionTable()
         self._path = path
-        self._places = array("q", [0])
+        self._offsets = array("q", [0])
         begins = 0
         with path.open("rb") as file:
             for number, line in enumerate(file, 1):
-                self._places.append(begins)
+                self._offsets.append(begins)
                 begins += len(line)
                 row = _parsed(line, path)
-                self.table.note(number, "error" in row, scores_of(row))
+                self.table.add(number, "error" in row, scores_of(row))
 
     def rows(self, showing: RowSelection, start: int) -> list[NumberedRow]:
         found = []
         with self._path.open("rb") as file:
             for number in self.table.page(showing, start):
-                file.seek(self._places[number])
+                file.seek(self._offsets[number])
                 found.append((number, _parsed(file.readline(), self._path)))
         return found
 
@@ -68,7 +68,7 @@ class RunningRows:
     def __init__(self, config: PredictConfig, directories: Sequence[Path]) -> None:
         self.table = PredictionTable()
         names = labels(asked(config))
-        seen = {label: partial(self._note, label if len(names) > 1 else "") for label in names}
+        seen = {label: partial(self._add_result, label if len(names) > 1 else "") for label in names}
         self._done = work_so_far(config, directories, seen)
         self._source = open_input(config.input, config.columns, config.reference)
         self._limit = config.limit
@@ -97,9 +97,9 @@ class RunningRows:
         for _, row in so_far(self._source.rows(self._limit), self._done):
             yield line_of(row)
 
-    def _note(self, model: str, number: int, result: Mapping[str, Any]) -> None:
+    def _add_result(self, model: str, number: int, result: Mapping[str, Any]) -> None:
         scores = result.get("scores")
-        self.table.note(number, "error" in result, {model: scores} if scores else {})
+        self.table.add(number, "error" in result, {model: scores} if scores else {})
 
     def _results(self, number: int) -> dict[str, Mapping[str, Any]]:
         return {label: done.get(number, {}) for label, done in self._done.items()}
@@ -117,7 +117,7 @@ class RunningRows:
                 self._kept[row.number] = row
                 left.discard(row.number)
         now = time.monotonic()
-        self._again = now + _PATIENCE * (now - began)
+        self._again = now + _SEARCH_PAUSE_FACTOR * (now - began)
 
 
 def _parsed(line: bytes, path: Path) -> dict[str, Any]:

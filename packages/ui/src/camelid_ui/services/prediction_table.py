@@ -15,22 +15,22 @@ from camelid_serve.predict.inputs import ANSWERED_BY
 
 RowSelection = Literal["all", "failed", "worst"]
 """In the input's order; of that, those with an error; or those with the lowest scores first."""
-SHOWN = 50
+PAGE_ROWS = 50
 """Rows on a page."""
-_ANSWERED, _FAILED = 1, 2
+_ROW_ANSWERED, _ROW_FAILED = 1, 2
 
 NumberedRow = tuple[int, dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class PredictionPage:
-    """`shown` are rows with their numbers, the `start`-th on of `matching`; `means` are those of the scores so far, by
+    """`rows` are rows with their numbers, the `start`-th on of `matching`; `means` are those of the scores so far, by
     model where there are several; `finished` if these are all rows there will be; `reference` is the column that the
     answers were to be like and `question` the one that was asked, where a person named them."""
 
     count: int = 0
     failed: int = 0
-    shown: Sequence[NumberedRow] = ()
+    rows: Sequence[NumberedRow] = ()
     start: int = 0
     matching: int = 0
     means: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
@@ -53,19 +53,19 @@ class PredictionTable:
     def means(self) -> dict[str, dict[str, float]]:
         return {model: each.values() for model, each in self._means.items()}
 
-    def note(self, number: int, failed: bool, scores: Mapping[str, Mapping[str, float]]) -> None:
+    def add(self, number: int, failed: bool, scores: Mapping[str, Mapping[str, float]]) -> None:
         """`scores` by model. The worst of several models' counts."""
         if number >= len(self._state):
             more = max(number + 1, len(self._state) * 5 // 4) - len(self._state)
             self._state.extend(bytes(more))
             self._quality.extend([float("nan")] * more)
         before = self._state[number]
-        self._state[number] = max(before, _FAILED if failed else _ANSWERED)
+        self._state[number] = max(before, _ROW_FAILED if failed else _ROW_ANSWERED)
         self.count += not before
-        self.failed += failed and before != _FAILED
+        self.failed += failed and before != _ROW_FAILED
         for model, each in scores.items():
             self._means.setdefault(model, Means()).add(each)
-            found = _quality(each)
+            found = _sort_score(each)
             if not self._quality[number] <= found:
                 self._quality[number] = found
         self._orders.clear()
@@ -75,7 +75,7 @@ class PredictionTable:
 
     def page(self, showing: RowSelection, start: int) -> list[int]:
         """Numbers of rows."""
-        return [int(number) for number in self._order(showing)[start : start + SHOWN]]
+        return [int(number) for number in self._order(showing)[start : start + PAGE_ROWS]]
 
     def _order(self, showing: RowSelection) -> Any:
         import numpy as np
@@ -86,7 +86,7 @@ class PredictionTable:
                 scored = np.flatnonzero(~np.isnan(quality))
                 self._orders[showing] = scored[np.argsort(quality[scored], kind="stable")]
             else:
-                self._orders[showing] = np.flatnonzero(state == _FAILED if showing == "failed" else state)
+                self._orders[showing] = np.flatnonzero(state == _ROW_FAILED if showing == "failed" else state)
         return self._orders[showing]
 
 
@@ -120,6 +120,6 @@ def answers_of(row: Mapping[str, Any]) -> Iterator[tuple[str, str, bool]]:
             yield "", str(value), failed
 
 
-def _quality(scores: Mapping[str, float]) -> float:
+def _sort_score(scores: Mapping[str, float]) -> float:
     """One number to sort by: a right number counts for more than how the sentence around it is put."""
     return scores.get("numeric", scores["exact"]) * 10 + scores.get("chrf", 0.0)

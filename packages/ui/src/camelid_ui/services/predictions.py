@@ -38,9 +38,9 @@ from .prediction_rows import PublishedRows, RunningRows
 from .prediction_table import PredictionPage, RowSelection
 
 TASK = "predict"
-_LOOKED_AT = 20
+_PREVIEW_ROWS = 20
 """Rows whose columns are offered for a mapping."""
-_SOURCES = 8
+_CACHED_JOBS = 8
 """Jobs whose rows are known from an earlier look; a million rows take some twenty megabytes."""
 
 S = TypeVar("S")
@@ -79,11 +79,11 @@ class PredictionService:
         count: int = 3,
     ) -> InputPreview:
         """Raises DataError, UnknownName, UsageError, ModelError: the input, mapping or model cannot be used."""
-        found = open_input(_named(source), columns, reference)
-        first = list(found.rows(min(_LOOKED_AT, limit or _LOOKED_AT)))
+        found = open_input(_required_input(source), columns, reference)
+        first = list(found.rows(min(_PREVIEW_ROWS, limit or _PREVIEW_ROWS)))
         names = list(dict.fromkeys(name for row in first for name in row.fields)) if found.path else []
         try:
-            survey = _survey(_named(source), columns, reference, limit, _stamp(source))
+            survey = _survey(_required_input(source), columns, reference, limit, _file_version(source))
         except DataError as error:
             if not names:
                 raise
@@ -91,7 +91,7 @@ class PredictionService:
         prompts = [self._prompt(row, model, template) for row in first[:count]]
         return InputPreview(survey.rows, survey.bad, prompts, names, survey.referenced)
 
-    def keep(self, upload: str) -> Path:
+    def keep_upload(self, upload: str) -> Path:
         """Copy an uploaded file to where it stays, so that a job can still read it tomorrow."""
         source = Path(upload)
         place = self.jobs.home / "uploads" / secrets.token_hex(6)
@@ -109,7 +109,7 @@ class PredictionService:
         """
         for path, check in (
             ("model", lambda: self.models.resolve(config.model)),
-            ("input", lambda: open_input(_named(config.input))),
+            ("input", lambda: open_input(_required_input(config.input))),
             ("columns", lambda: open_input(config.input, config.columns)),
             ("also", lambda: [self.models.resolve(name) for name in labels(asked(config)).values()]),
             ("template", lambda: config.template and self.host.templates[config.template]),
@@ -140,14 +140,14 @@ class PredictionService:
     def all(self) -> list[JobView]:
         return self.jobs.all(TASK, 20)
 
-    def answers(self, job_id: int, showing: RowSelection = "all", start: int = 0) -> PredictionPage:
+    def page(self, job_id: int, showing: RowSelection = "all", start: int = 0) -> PredictionPage:
         """A page of rows.
 
         Raises:
             JobError: no such job.
             DataError: the result is damaged.
         """
-        found = self.figures(job_id)
+        found = self.summary(job_id)
         source = self._source(job_id)
         if source is None or not found.count:
             return found
@@ -155,14 +155,14 @@ class PredictionService:
         mapping = Columns.parse(config.columns, answered=False) if config.columns else Columns()
         return replace(
             found,
-            shown=source.rows(showing, start),
+            rows=source.rows(showing, start),
             start=start,
             matching=source.table.matching(showing),
             reference=config.reference,
             question=mapping.instruction,
         )
 
-    def figures(self, job_id: int) -> PredictionPage:
+    def summary(self, job_id: int) -> PredictionPage:
         """The same without any row. Raises as `answers` does."""
         source = self._source(job_id)
         if source is None:
@@ -185,22 +185,22 @@ class PredictionService:
         final = Path(job.published) / PREDICTIONS if job.published else None
         if final is not None and final.is_file():
             found = final.stat()
-            return self._opened(job_id, (final, found.st_mtime_ns, found.st_size), lambda: PublishedRows(final))
+            return self._cached_source(job_id, (final, found.st_mtime_ns, found.st_size), lambda: PublishedRows(final))
         directories = tuple(path for path in attempts(self.jobs.home, job_id) if (path / WORK).is_file())
         try:
-            source = self._opened(job_id, directories, lambda: RunningRows(self._config(job_id), directories))
+            source = self._cached_source(job_id, directories, lambda: RunningRows(self._config(job_id), directories))
             source.refresh()
         except CamelidError:
             return None
         return source
 
-    def _opened(self, job_id: int, version: object, open_it: Callable[[], S]) -> S:
+    def _cached_source(self, job_id: int, version: object, open_it: Callable[[], S]) -> S:
         with self._lock:
             known, source = self._sources.pop(job_id, (None, None))
             if known != version:
                 source = open_it()
             self._sources[job_id] = (version, source)
-            while len(self._sources) > _SOURCES:
+            while len(self._sources) > _CACHED_JOBS:
                 self._sources.pop(next(iter(self._sources)))
             return source
 
@@ -213,13 +213,13 @@ class PredictionService:
             return str(error)
 
 
-def _named(source: str) -> str:
+def _required_input(source: str) -> str:
     if not source.strip():
         raise UsageError("Choose a file first.")
     return source.strip()
 
 
-def _stamp(source: str) -> tuple[float, int]:
+def _file_version(source: str) -> tuple[float, int]:
     """Tells whether a file has changed since."""
     path = validated_path(source.strip(), "input")
     if not path.is_file():
@@ -229,7 +229,7 @@ def _stamp(source: str) -> tuple[float, int]:
 
 
 @functools.lru_cache(maxsize=16)
-def _survey(source: str, columns: str, reference: str, limit: int | None, _stamp: tuple[float, int]) -> Survey:
+def _survey(source: str, columns: str, reference: str, limit: int | None, _file_version: tuple[float, int]) -> Survey:
     return open_input(source, columns, reference).survey(limit)
 
 

@@ -17,10 +17,10 @@ from camelid_core.errors import CamelidError
 from camelid_core.records import Message
 from camelid_serve.engine_process.client import Reply
 
-_PACE = 0.1
-_DRAWN_PER_SECOND = 40_000
+_MIN_SECONDS_BETWEEN_UPDATES = 0.1
+_CHARACTERS_PER_SECOND = 40_000
 """Characters: a browser draws the whole conversation anew each time, and must find time for a click on Stop."""
-_CUT = ("length", "cancelled", "failed")
+_UNFINISHED_REASONS = ("length", "cancelled", "failed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Answer:
     @property
     def unfinished(self) -> bool:
         """Whether a model can go on with it."""
-        cut = self.facts is not None and self.facts.finish in _CUT
+        cut = self.facts is not None and self.facts.finish in _UNFINISHED_REASONS
         return bool(self.text or self.ids) and (cut or self.edited)
 
 
@@ -60,7 +60,7 @@ class AnswerRequest:
     before: Answer | None = None
 
 
-def together(running: Sequence[Reply], columns: Sequence[AnswerRequest]) -> Iterator[list[Answer]]:
+def stream_answers(running: Sequence[Reply], columns: Sequence[AnswerRequest]) -> Iterator[list[Answer]]:
     """Several answers at once, each read by a thread of its own."""
     news: SimpleQueue[tuple[int, Answer | None]] = SimpleQueue()
     befores = [column.before or Answer("") for column in columns]
@@ -70,7 +70,7 @@ def together(running: Sequence[Reply], columns: Sequence[AnswerRequest]) -> Iter
     answers = list(befores)
     left, given, fresh = len(running), 0.0, False
     while left:
-        pace = max(_PACE, sum(len(answer.text) for answer in answers) / _DRAWN_PER_SECOND)
+        pace = max(_MIN_SECONDS_BETWEEN_UPDATES, sum(len(answer.text) for answer in answers) / _CHARACTERS_PER_SECOND)
         with suppress(Empty):
             index, answer = news.get(timeout=pace)
             left -= answer is None

@@ -59,7 +59,7 @@ def _measured(
     try:
         for name in sides.names:
             label, _ = services.chat.resident(name)
-            room = services.chat.room(name)
+            room = services.chat.context_length(name)
             found.append((services.models.count(label, asked.messages(name), room), room))
     except CamelidError as problem:
         return message(problem), True

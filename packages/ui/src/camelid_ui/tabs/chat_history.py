@@ -19,7 +19,7 @@ from camelid_ui.answer_feedback import answer_id, conversation_json, rated_answe
 from camelid_ui.conversation_tree import ConversationTree
 from camelid_ui.field_values import InvalidFields
 from camelid_ui.services import Services
-from camelid_ui.services.conversation_files import MOST
+from camelid_ui.services.conversation_files import MAX_CONVERSATIONS
 from camelid_ui.services.feedback import PAIRS, THUMBS
 from camelid_ui.text import LOCALES, Translator, strings, t, translator_for
 from camelid_ui.views import note
@@ -108,7 +108,9 @@ def _wire_list(
             return gr.skip(), message(problem)
         entries = [_entry(form := conversation_json(each), ConversationTree.from_json(form), {}) for each in found]
         parts = [say("history.was_read", count=len(found))]
-        parts += [say("history.odd", count=odd)] * bool(odd) + [say("history.most", count=MOST)] * (len(found) >= MOST)
+        parts += [say("history.odd", count=odd)] * bool(odd) + [say("history.most", count=MAX_CONVERSATIONS)] * (
+            len(found) >= MAX_CONVERSATIONS
+        )
         return json.dumps({"entries": entries}), note(" ".join(parts))
 
     outputs = [tab.said, tab.about, talking.system, *talking.rest]

@@ -116,7 +116,7 @@ def status_of(services: Services, say: Translator) -> tuple[Any, ...]:
     """Updates for `ModelPicker.shown` and for the box that asks: what is resident, and what can be done with it."""
     now = services.chat.status
     busy, ready = now.state == "loading", now.state == "ready"
-    beside = {"value": now.beside or now.base or None} if ready else {}
+    beside = {"value": now.compare_with or now.base or None} if ready else {}
     return (
         _status(now, say),
         _key(now),
@@ -134,7 +134,7 @@ def _key(now: ChatStatus) -> str:
 
 
 def _status(now: ChatStatus, say: Translator) -> str:
-    names = " + ".join(name for name in (now.model, now.beside) if name)
+    names = " + ".join(name for name in (now.model, now.compare_with) if name)
     if now.state == "empty":
         return note(say("chat.no_model"))
     if now.state == "failed":

@@ -53,7 +53,7 @@ def build(services: Services, *, ask: gr.Textbox, system: gr.Textbox, form: Conf
             own = _own(services) if name == OWN else None
         except CamelidError as problem:
             return message(problem), *[gr.skip()] * len(form.inputs)
-        said = translator_for(request).maybe(f"preset.{name}", PRESETS[name].help)
+        said = translator_for(request).optional(f"preset.{name}", PRESETS[name].help)
         return note(said), *_filled(form, PRESETS[name].applied(Sampling(), own))
 
     chips.input(toggle, ask, ask, **EACH)

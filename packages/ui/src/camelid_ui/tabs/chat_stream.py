@@ -23,7 +23,7 @@ from camelid_ui.services.chat import PageLeft
 from camelid_ui.services.streaming_answers import AnswerRequest
 from camelid_ui.text import Translator, translator_for
 from camelid_ui.views import error
-from camelid_ui.views.chat import column
+from camelid_ui.views.chat import conversation_column
 
 from .components import message, changed_field
 
@@ -122,9 +122,9 @@ def panels(
     services: Services, talk: ConversationTree, say: Translator, sides: AnsweringModels, running: Sequence[str] = ()
 ) -> tuple[str, str]:
     """The other's side, and the chosen model's."""
-    judged = services.profile.changes
-    left = column(talk, sides.other, say, running, judged) if sides.other or sides.compare else ""
-    return left, column(talk, sides.model, say, running, judged)
+    can_rate = services.profile.allow_changes
+    left = conversation_column(talk, sides.other, say, running, can_rate) if sides.other or sides.compare else ""
+    return left, conversation_column(talk, sides.model, say, running, can_rate)
 
 
 def show(

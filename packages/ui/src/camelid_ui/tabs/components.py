@@ -105,7 +105,7 @@ def working(work: BackgroundWork, say: Translator) -> str:
         return views.error(work.error)
     if not work.running:
         return ""
-    return views.progress(work.done, work.total, work.eta, say, (work.what or "…") if work.unit == "bytes" else "")
+    return views.progress(work.done, work.total, work.eta, say, (work.item or "…") if work.unit == "bytes" else "")
 
 
 def hidden_box(ident: str) -> gr.Textbox:
@@ -143,7 +143,7 @@ def job_action_handler(action: Callable[[int], object]) -> Callable[[str], str]:
     return handler
 
 
-def with_request(handler: Callable[..., Any]) -> Callable[..., Any]:
+def request_first(handler: Callable[..., Any]) -> Callable[..., Any]:
     """For handlers of a whole form: Gradio fills in the request, which must then stand before `*values`."""
 
     def called(request: gr.Request, *values: Any) -> Any:

@@ -1,6 +1,6 @@
 """The Merge & export page: an adapter, what folding it in takes, and the results.
 
-Knows its components. What they do is `services.merging`.
+Knows its components. What they do is `services.merge`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class MergeTab:
 
 def adapters(services: Services) -> list[str]:
     """What can be merged."""
-    return [entry.name for entry in services.merging.adapters()]
+    return [entry.name for entry in services.merge.adapters()]
 
 
 def build(services: Services) -> MergeTab:
@@ -72,7 +72,7 @@ def build(services: Services) -> MergeTab:
 def _wire(tab: MergeTab, services: Services) -> None:
     def check(request: gr.Request, *values: Any) -> tuple[Any, ...]:
         say = translator_for(request)
-        if not services.merging.adapters() and not values[0]:
+        if not services.merge.adapters() and not values[0]:
             return empty(say("merge.none"), say("merge.none_hint")), "", gr.update(interactive=False)
         if not values[0]:
             return empty(say("merge.choose")), "", gr.update(interactive=False)
@@ -84,7 +84,7 @@ def _wire(tab: MergeTab, services: Services) -> None:
 
     def begin(*values: Any) -> tuple[Any, ...]:
         try:
-            job = services.merging.start(tab.form.config(values))
+            job = services.merge.start(tab.form.config(values))
         except InvalidFields as problem:
             return gr.skip(), error(str(problem)), *tab.form.mark_errors(problem)[1]
         except CamelidError as problem:
@@ -93,7 +93,7 @@ def _wire(tab: MergeTab, services: Services) -> None:
 
     def listed(chosen: str, request: gr.Request) -> str:
         say = translator_for(request)
-        views = services.merging.all()
+        views = services.merge.all()
         return jobs_view.table(views, say, chosen) if views else empty(say("merge.no_jobs"))
 
     checked = [tab.estimate, tab.command, tab.start]
@@ -111,7 +111,7 @@ def _wire(tab: MergeTab, services: Services) -> None:
 
 
 def _estimate(services: Services, config: MergeConfig, say: Translator) -> str:
-    found = services.merging.estimate(config)
+    found = services.merge.estimate(config)
     shown = facts(
         [
             (say("merge.base"), found.base),
@@ -127,7 +127,7 @@ def _estimate(services: Services, config: MergeConfig, say: Translator) -> str:
 
 
 def _command(services: Services, config: MergeConfig, say: Translator) -> str:
-    return code(services.merging.command(config), say("train.command"), say("copy"))
+    return code(services.merge.command(config), say("train.command"), say("copy"))
 
 
 def _result(services: Services, view: JobView, say: Translator) -> str:

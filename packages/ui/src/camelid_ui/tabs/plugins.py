@@ -9,7 +9,7 @@ import gradio as gr
 from camelid_ui.services import Services
 from camelid_ui.services.plugins import PluginView
 from camelid_ui.text import Translator, t, translator_for
-from camelid_ui.views import Cell, Line, cell, empty, esc, listing
+from camelid_ui.views import Cell, ListingRow, cell, empty, esc, listing
 
 from . import PRIVATE
 from .components import panel
@@ -23,7 +23,8 @@ class PluginsTab:
         found = services.plugins.all()
         heads = [say("plugins.name"), say("plugins.version"), say("plugins.gives")]
         lines = [
-            Line([cell(each.name, "main"), cell(each.version, "number quiet"), Cell(_gives(each))]) for each in found
+            ListingRow([cell(each.name, "main"), cell(each.version, "number quiet"), Cell(_gives(each))])
+            for each in found
         ]
         problems = "".join(
             f'<div class="camelid-error"><b>{esc(problem.plugin)}</b>: {esc(problem.message)}</div>'

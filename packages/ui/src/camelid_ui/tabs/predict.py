@@ -17,7 +17,7 @@ from camelid_ui.config_form import ConfigForm
 from camelid_ui.field_values import InvalidFields
 from camelid_ui.services import Services
 from camelid_ui.services.jobs import JobView
-from camelid_ui.services.prediction_table import SHOWN, RowSelection
+from camelid_ui.services.prediction_table import PAGE_ROWS, RowSelection
 from camelid_ui.text import Translator, t, translator_for
 from camelid_ui.views import code, empty, error, note
 from camelid_ui.views import jobs as jobs_view
@@ -124,8 +124,8 @@ def _wire(tab: PredictTab, services: Services) -> None:
     form = tab.form
     unmapped = (gr.skip(), *[gr.skip()] * len(ROLES))
 
-    def keep(upload: str | None) -> Any:
-        return str(services.predictions.keep(upload)) if upload else gr.skip()
+    def keep_upload(upload: str | None) -> Any:
+        return str(services.predictions.keep_upload(upload)) if upload else gr.skip()
 
     def check(request: gr.Request, *values: Any) -> tuple[Any, ...]:
         say = translator_for(request)
@@ -213,10 +213,10 @@ def _wire_rows(tab: PredictTab, services: Services) -> None:
         return (
             gr.update(visible=bool(found.count)),
             view.answers(found, say),
-            gr.update(visible=found.matching > SHOWN),
+            gr.update(visible=found.matching > PAGE_ROWS),
             note(say("data.where", first=count(start + 1), last=count(last), total=count(found.matching))),
             gr.update(interactive=start > 0),
-            gr.update(interactive=start + SHOWN < found.matching),
+            gr.update(interactive=start + PAGE_ROWS < found.matching),
         )
 
     inputs = [tab.panel.job, tab.showing, tab.first]
@@ -226,14 +226,14 @@ def _wire_rows(tab: PredictTab, services: Services) -> None:
     gr.on([tab.panel.job.change, tab.showing.change], lambda: 0, None, tab.first, **PRIVATE).then(
         shown, inputs, outputs, **LATEST
     )
-    for button, step in ((tab.back, -SHOWN), (tab.on, SHOWN)):
+    for button, step in ((tab.back, -PAGE_ROWS), (tab.on, PAGE_ROWS)):
         button.click(lambda start, step=step: max(0, start + step), tab.first, tab.first, **EACH)
 
 
 def _answers(services: Services, job: JobView, say: Translator) -> str:
     if job.job.task != "predict":
         return ""
-    return view.summary(services.predictions.figures(job.job.id), job.job.id, say)
+    return view.summary(services.predictions.summary(job.job.id), job.job.id, say)
 
 
 def _role(role: str) -> gr.Dropdown:

@@ -81,7 +81,7 @@ def cell(value: object, kind: str = "") -> Cell:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class ListingRow:
     """A row of a listing; `key` is what selecting it says, `href` where it leads without a script."""
 
     cells: Sequence[Cell]
@@ -90,7 +90,7 @@ class Line:
     chosen: bool = False
 
 
-def listing(heads: Sequence[str], lines: Sequence[Line], caption: str) -> str:
+def listing(heads: Sequence[str], lines: Sequence[ListingRow], caption: str) -> str:
     """A table that becomes cards on a narrow page; rows with a key can be chosen by click and by keyboard."""
     head = "".join(f'<th scope="col">{esc(text)}</th>' for text in heads)
     body = "".join(_line(heads, line) for line in lines)
@@ -100,7 +100,7 @@ def listing(heads: Sequence[str], lines: Sequence[Line], caption: str) -> str:
     )
 
 
-def _line(heads: Sequence[str], line: Line) -> str:
+def _line(heads: Sequence[str], line: ListingRow) -> str:
     cells = []
     for index, (head, item) in enumerate(zip(heads, line.cells, strict=True)):
         inner = item.html

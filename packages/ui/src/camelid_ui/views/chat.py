@@ -24,24 +24,24 @@ _THUMB = (
 )
 
 
-def column(
-    talk: ConversationTree, model: str, say: Translator, running: Sequence[str] = (), judged: bool = True
+def conversation_column(
+    talk: ConversationTree, model: str, say: Translator, running: Sequence[str] = (), can_rate: bool = True
 ) -> str:
     """The turns shown as `model` knows them; `running` are the models whose answers to the last one are under way;
-    `judged` says that answers can be called good or bad."""
+    `can_rate` says that answers can be called good or bad."""
     path = talk.path
     if not path and not talk.hidden_turns():
         return esc(say("chat.empty"))
-    draw = _Column(talk, model, say, running, judged)
+    draw = _ConversationRenderer(talk, model, say, running, can_rate)
     turns = "".join(draw.turn(index) for index in path)
     return f'<div class="camelid-turns" role="log" aria-label="{esc(model)}">{turns}{draw.taken_back()}</div>'
 
 
-class _Column:
+class _ConversationRenderer:
     def __init__(
-        self, talk: ConversationTree, model: str, say: Translator, running: Sequence[str], judged: bool
+        self, talk: ConversationTree, model: str, say: Translator, running: Sequence[str], can_rate: bool
     ) -> None:
-        self._talk, self._model, self._say, self._running, self._judged = talk, model, say, running, judged
+        self._talk, self._model, self._say, self._running, self._judged = talk, model, say, running, can_rate
         self._dead = " disabled" if running else ""
         path = talk.path
         self._formatted = dict(
@@ -170,7 +170,7 @@ def footer(answer: Answer, say: Translator) -> str:
         say("chat.tokens" if facts.tokens != 1 else "chat.token", count=count(facts.tokens)),
         *([say("chat.speed", rate=f"{facts.tokens_per_second:.1f}")] if facts.tokens_per_second else []),
         say("chat.first", seconds=f"{facts.first_token:.2f}"),
-        say.maybe(f"chat.finish.{facts.finish}", facts.finish),
+        say.optional(f"chat.finish.{facts.finish}", facts.finish),
         *([say("chat.finish.edited")] if answer.edited else []),
     ]
     return f"<small>{esc(' · '.join(parts))}</small>"

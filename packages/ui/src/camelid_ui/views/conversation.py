@@ -28,7 +28,7 @@ def _bubble(message: Message, say: Translator) -> str:
 def tokens(view: TokenView, say: Translator, legend: bool = True, cutoff: int = 0) -> str:
     """Token by token, coloured by what training does with each; what stands behind a positive `cutoff` is struck."""
     spans, at = [], 0
-    for piece in view.pieces:
+    for piece in view.spans:
         if 0 < cutoff <= at < cutoff + piece.tokens:
             spans.append(f'<span class="cutmark">{esc(say("tokens.cut", cutoff=cutoff))}</span>')
         struck = " cut" if 0 < cutoff <= at else ""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from camelid_ui.services.jobs import JobView
 from camelid_ui.text import Translator
 
-from . import Cell, Line, cell, esc, facts, listing, state
+from . import Cell, ListingRow, cell, esc, facts, listing, state
 from .numbers import count, duration
 
 
@@ -48,11 +48,11 @@ def bar(view: JobView, say: Translator, more: Sequence[tuple[str, object]] = ())
 def table(views: Sequence[JobView], say: Translator, chosen: str = "") -> str:
     heads = [say(f"jobs.{head}") for head in ("name", "state", "what", "progress", "eta", "age")]
     lines = [
-        Line(
+        ListingRow(
             [
                 Cell(esc(f"{view.job.id} · {view.job.label}"), "main"),
                 Cell(badge(view, say)),
-                cell(say.maybe(f"task.{view.job.task}", view.job.task)),
+                cell(say.optional(f"task.{view.job.task}", view.job.task)),
                 Cell(_progress(view, say), "number"),
                 cell(duration(view.eta) if view.running else "", "number"),
                 cell(say("jobs.ago", age=duration(view.age)), "number quiet"),
@@ -67,7 +67,7 @@ def table(views: Sequence[JobView], say: Translator, chosen: str = "") -> str:
 
 
 def unit(name: str, say: Translator) -> str:
-    return say.maybe(f"unit.{name}", name)
+    return say.optional(f"unit.{name}", name)
 
 
 def _progress(view: JobView, say: Translator) -> str:

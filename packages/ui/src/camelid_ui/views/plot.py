@@ -19,7 +19,7 @@ _DOTS = 80
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class Curve:
     """`kind` is a class of the stylesheet: `raw`, `smooth`, `held`, or `c0` … `c7`."""
 
     name: str
@@ -27,7 +27,7 @@ class Line:
     kind: str = "smooth"
 
 
-def plot(title: str, lines: Sequence[Line], step: str, zero: bool = False, kind: str = "") -> str:
+def plot(title: str, lines: Sequence[Curve], step: str, zero: bool = False, kind: str = "") -> str:
     """A figure, or nothing without points; `step` says what stands below, `zero` begins the scale there."""
     shown = [line for line in lines if line.points]
     if not shown:
@@ -92,7 +92,7 @@ def _at(value: float, ends: tuple[float, float], down: bool = False) -> float:
     return _SIZE * (1 - share if down else share)
 
 
-def _line(line: Line, x: tuple[float, float], y: tuple[float, float]) -> str:
+def _line(line: Curve, x: tuple[float, float], y: tuple[float, float]) -> str:
     places = [(f"{_at(point.step, x):.1f}", f"{_at(point.value, y, True):.1f}") for point in line.points]
     path = " ".join(f"{left},{top}" for left, top in places)
     dots = "".join(f"M{left} {top}h0" for left, top in places) if len(places) <= _DOTS else ""
@@ -115,7 +115,7 @@ def _whole(values: Sequence[float]) -> list[float]:
     return [value for value in values if abs(value - round(value)) < 1e-9]
 
 
-def _legend(title: str, lines: Sequence[Line]) -> str:
+def _legend(title: str, lines: Sequence[Curve]) -> str:
     """Each line's name and newest value; one line alone needs no colour to be told by."""
     if len(lines) == 1:
         unit = lines[0].name if lines[0].name != title else ""
@@ -126,7 +126,7 @@ def _legend(title: str, lines: Sequence[Line]) -> str:
     return f"<ul>{items}</ul>"
 
 
-def _words(title: str, lines: Sequence[Line]) -> str:
+def _words(title: str, lines: Sequence[Curve]) -> str:
     """For those who do not see the curves."""
     return f"{title}: " + "; ".join(
         f"{line.name} {number(line.points[0].value)} → {number(line.points[-1].value)}" for line in lines

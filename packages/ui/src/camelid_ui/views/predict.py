@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from camelid_serve.predict.inputs import ANSWERED_BY
-from camelid_serve.predict.prediction_rows import OURS
+from camelid_serve.predict.prediction_rows import BUILT_IN_TABS
 
 from camelid_ui.services.models import TokenView
 from camelid_ui.services.prediction_table import PredictionPage, answers_of, expected_of, scores_of
 from camelid_ui.services.predictions import InputPreview
 from camelid_ui.text import Translator
 
-from . import Cell, Line, cell, empty, error, esc, listing, note
+from . import Cell, ListingRow, cell, empty, error, esc, listing, note
 from .conversation import tokens
 
 
@@ -52,12 +52,12 @@ def answers(found: PredictionPage, say: Translator) -> str:
     """The rows of one page."""
     if not found.count:
         return ""
-    if not found.shown:
+    if not found.rows:
         return empty(say("predict.none_such"))
     scored = bool(found.means)
     heads = [say("data.row"), say("data.question"), say("data.answer")]
     heads += [say("predict.expected"), say("predict.scores")] if scored else []
-    lines = [Line(_cells(number, row, found, scored)) for number, row in found.shown]
+    lines = [ListingRow(_cells(number, row, found, scored)) for number, row in found.rows]
     return listing(heads, lines, say("predict.caption"))
 
 
@@ -108,5 +108,5 @@ def _question(row: dict[str, Any], asked: str) -> str:
             ),
             "",
         )
-    shown = [f"{name}: {value}" for name, value in row.items() if name not in OURS]
+    shown = [f"{name}: {value}" for name, value in row.items() if name not in BUILT_IN_TABS]
     return "\n".join(shown[:3])

@@ -10,8 +10,8 @@ ODD = 'Frage,Notiz,Loesung\n"Was ist 2 + 2?",x,4\n"Und 3 + 3?",,6\n'
 
 
 @pytest.fixture
-def adding(services):
-    return services.data.adding
+def running(services):
+    return services.data.add
 
 
 @pytest.fixture

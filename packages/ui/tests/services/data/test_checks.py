@@ -21,7 +21,7 @@ ROWS = [
 @pytest.fixture
 def checks(services):
     library.add(ROWS, "dirty", licence="mit", languages=("en",))
-    return services.data.checks
+    return services.data.lints
 
 
 def found(checked):
@@ -32,7 +32,7 @@ def test_the_first_rows_are_looked_at_at_once(checks):
     checked = checks.sample("dirty")
     assert checked.exact
     assert {"duplicate", "empty-output", "trailing-hashtags"} <= set(found(checked))
-    assert not set(found(checked)) & set(checked.sound)
+    assert not set(found(checked)) & set(checked.passed)
 
 
 def test_all_rows_are_checked_when_asked(checks):
@@ -56,7 +56,7 @@ def test_a_new_version_is_written_and_the_set_stays(checks, services):
         "It is four.", "Paris is one.",
     ]  # fmt: skip
     assert services.data.collection.page("dirty", 0, 10) == before
-    assert services.data.checks.write("dirty", {"duplicate": "drop"}).wait(30).result.entry.name == "dirty-v3"
+    assert services.data.lints.write("dirty", {"duplicate": "drop"}).wait(30).result.entry.name == "dirty-v3"
 
 
 def test_texts_of_an_evaluation_set_are_found_and_left_out(checks, services):

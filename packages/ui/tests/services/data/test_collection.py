@@ -35,7 +35,7 @@ def test_facets_count_what_choosing_them_gives(collection):
 
 
 def test_sets_whose_rows_are_elsewhere_say_what_to_fetch(collection):
-    away = [entry for entry in collection.all() if entry.place == "fetch"]
+    away = [entry for entry in collection.all() if entry.availability == "fetch"]
     assert all(entry.missing for entry in away)
     assert not {entry.source for entry in away} & {source for _, source in collection.sources()}
     for entry in away[:1]:
@@ -108,12 +108,12 @@ def test_a_set_is_fetched_in_the_background_and_then_here(services):
     )  # fmt: skip
     services.host.datasets.add(given, "camelid-test")
     collection = services.data.collection
-    assert (collection.show("far").place, collection.show("far").fetchable) == ("fetch", True)
+    assert (collection.show("far").availability, collection.show("far").fetchable) == ("fetch", True)
     with pytest.raises(DataError):
         collection.records("far")
-    work = services.data.fetching.start("far").wait(10)
-    assert (work.state, work.unit, work.what, work.total) == ("done", "bytes", "rows.json", 10)
-    assert collection.show("far").place == "here"
+    work = services.data.fetch.start("far").wait(10)
+    assert (work.state, work.unit, work.item, work.total) == ("done", "bytes", "rows.json", 10)
+    assert collection.show("far").availability == "here"
     assert len(collection.page("far", 0, 9)) == 1
     with pytest.raises(UsageError, match="cannot be fetched"):
-        services.data.fetching.start("cot-arithmetic")
+        services.data.fetch.start("cot-arithmetic")

@@ -26,7 +26,7 @@ NAMES = st.from_regex(r"[a-z][a-z0-9._-]{0,9}", fullmatch=True)
     ],
 )
 def test_the_plan_is_what_mixing_gives(services, made):
-    parts = services.data.mixing.plan(made)
+    parts = services.data.mix.plan(made)
     really = mix(made, services.host.datasets)
     assert [part.taken for part in parts] == [account.taken for account in really.account]
     assert sum(part.share for part in parts) == pytest.approx(1)
@@ -37,7 +37,7 @@ def test_the_command_says_everything(services):
         sources=[EN, f"{ZH}:0.5"], temperature=2, caps={EN: 9}, rows=20, deduplicate="exact", drop_tags=["a b"],
         drop_lints=["refusal"],
     )  # fmt: skip
-    words = shlex.split(services.data.mixing.command(made, "two"))
+    words = shlex.split(services.data.mix.command(made, "two"))
     assert words[:5] == ["camelid", "datasets", "mix", EN, f"{ZH}:0.5"]
     for pair in ("--name two", "--temperature 2", f"--cap {EN}=9", "--rows 20", "--dedupe exact", "--drop refusal"):
         assert pair in " ".join(words)
@@ -46,19 +46,19 @@ def test_the_command_says_everything(services):
 
 def test_a_mixture_becomes_a_set(services):
     made = Mixture(sources=[EN, ZH], caps={EN: 30, ZH: 10})
-    work = services.data.mixing.save(made, "both").wait(60)
+    work = services.data.mix.save(made, "both").wait(60)
     assert work.state == "done", work.error
     entry = services.data.collection.show("both")
     assert (entry.rows, entry.added) == (40, True)
     assert set(entry.languages) == {"en", "zh"}
     assert "--cap" in entry.step
     with pytest.raises(UsageError, match="already"):
-        services.data.mixing.save(made, "both")
+        services.data.mix.save(made, "both")
 
 
 def test_what_cannot_be_mixed_is_said(services):
     with pytest.raises(CamelidError, match="no-such"):
-        services.data.mixing.plan(Mixture(sources=["no-such"]))
+        services.data.mix.plan(Mixture(sources=["no-such"]))
     with pytest.raises(CamelidError):
         mixture(EN, {}, 0.5, "many", "no", [], [])
 

@@ -1,4 +1,4 @@
-"""trl's DPOTrainer on our rows."""
+"""trl's DPOTrainer on preference pairs."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from camelid_trl.preference_rows import PreferencePair
 from camelid_trl.trainer_mixin import (
     MeasurableTrainerMixin,
     placeholder_dataset,
-    with_transformers_defaults,
     with_reference_model,
+    with_transformers_defaults,
 )
 
 
 class Trainer(MeasurableTrainerMixin, DPOTrainer):
-    """Better and worse answers in one batch."""
+    """Chosen and rejected answers in one batch."""
 
     sequences = 2
 

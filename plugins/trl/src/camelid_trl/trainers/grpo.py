@@ -1,4 +1,4 @@
-"""trl's GRPOTrainer on our prompts, with a reward that reads answers as the template does."""
+"""trl's GRPOTrainer on prompts, with a reward on the answer that the prompt template reads from the sampled tokens."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from camelid_core.templates.template import PromptTemplate
-from camelid_train.loop.batches import by_length
+from camelid_train.loop.batches import batches_by_length
 from camelid_train.loop.trainer import EpochLoader
 from camelid_train.objectives import TrainingRun
 from camelid_train.objectives.rewards import Reward, rewards
@@ -19,17 +19,17 @@ from camelid_trl.grpo import GrpoObjective
 from camelid_trl.preference_rows import RewardedPrompt
 from camelid_trl.trainer_mixin import (
     TrlTrainerMixin,
+    make_keeping_dtypes,
     placeholder_dataset,
     with_transformers_defaults,
-    make_keeping_dtypes,
 )
 
 
 class GroupBatches:
-    """Index batches of whole groups: each prompt as often as it is answered, each batch as often as trl splits it.
+    """Index batches of whole groups: each prompt `group` times, each batch `times` times, as trl splits it into steps.
 
-    Another order every epoch, the same for the same seed. What is left over waits for another epoch. `part` of
-    `parts` processes answers its share of each batch.
+    Another order every epoch, the same for the same seed. Prompts left over wait for another epoch. Process `part` of
+    `parts` answers its share of each batch.
     """
 
     def __init__(self, count: int, prompts: int, group: int, times: int, seed: int, part: int, parts: int) -> None:
@@ -53,13 +53,13 @@ class GroupBatches:
 
 
 class Trainer(TrlTrainerMixin, GRPOTrainer):
-    """Samples answers, scores them, and learns from how each compares with its group."""
+    """Samples answers, scores them, and learns from each one's advantage over the mean of its group."""
 
     scored: Callable[[Sequence[Sequence[int]], Sequence[str]], list[float]]
 
     def count(self, inputs: dict[str, Any]) -> tuple[int, int]:
-        learnt = int(inputs["completion_mask"].sum())
-        return int(inputs["prompt_mask"].sum()) + learnt, learnt
+        trained = int(inputs["completion_mask"].sum())
+        return int(inputs["prompt_mask"].sum()) + trained, trained
 
     def get_train_dataloader(self) -> Any:
         args = self.args
@@ -72,10 +72,12 @@ class Trainer(TrlTrainerMixin, GRPOTrainer):
         return prompts, None, {}
 
     def mean_reward(self, tasks: Sequence[RewardedPrompt]) -> float:
-        """Of the likeliest answer to each."""
+        """Mean reward of the greedy answers."""
         was_training = self.model.training
         self.model.eval()
-        rewards = [reward for batch in by_length(tasks, self.heldout_batch_size) for reward in self._rewards(batch)]
+        rewards = [
+            reward for batch in batches_by_length(tasks, self.heldout_batch_size) for reward in self._rewards(batch)
+        ]
         self.model.train(was_training)
         return sum(rewards) / max(len(rewards), 1)
 
@@ -112,7 +114,9 @@ def trainer(section: GrpoObjective, run: TrainingRun) -> Trainer:
 
     options = {"args": arguments, "train_dataset": placeholder_dataset(prompt=[0]), "processing_class": run.tokenizer}
     made: Trainer = make_keeping_dtypes(lambda: Trainer(run.model, reward, **options), run.model)
-    made.eos_token_ids[:] = list(dict.fromkeys([*made.eos_token_ids, *stops]))  # the list its settings share
+    made.eos_token_ids[:] = list(
+        dict.fromkeys([*made.eos_token_ids, *stops])
+    )  # the list that its generation config shares
     made.scored = score
     made.set_up(run, lambda tasks: [{"prompt": task.prompt_ids, "reference": task.reference} for task in tasks])
     return made
@@ -121,17 +125,17 @@ def trainer(section: GrpoObjective, run: TrainingRun) -> Trainer:
 def scorer(
     reward: Reward, template: PromptTemplate, tokenizer: Any, stops: Sequence[int] = ()
 ) -> Callable[[Sequence[Sequence[int]], Sequence[str]], list[float]]:
-    """Token ids of answers and what they are measured by → rewards; an answer ends where its template ends one."""
-    ends = {*stops, tokenizer.eos_token_id}
+    """Token ids of answers, reference answers → rewards; an answer ends at a stop of the prompt template."""
+    stop_ids = {*stops, tokenizer.eos_token_id}
 
-    def read(ids: Sequence[int]) -> str:
-        answer = list(takewhile(lambda token: token not in ends, ids))
+    def answer_text(ids: Sequence[int]) -> str:
+        answer = list(takewhile(lambda token: token not in stop_ids, ids))
         text: str = tokenizer.decode(answer, skip_special_tokens=True)
         for stop in template.stops:
             text = text.split(stop)[0]
         return template.parse(text)
 
     def score(answers: Sequence[Sequence[int]], references: Sequence[str]) -> list[float]:
-        return [reward.score(read(ids), wanted) for ids, wanted in zip(answers, references, strict=True)]
+        return [reward.score(answer_text(ids), reference) for ids, reference in zip(answers, references, strict=True)]
 
     return score

@@ -1,4 +1,4 @@
-"""trl's KTOTrainer on our rows."""
+"""trl's KTOTrainer on labelled answers."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from camelid_trl.preference_rows import LabelledAnswer
 from camelid_trl.trainer_mixin import (
     MeasurableTrainerMixin,
     placeholder_dataset,
-    with_transformers_defaults,
     with_reference_model,
+    with_transformers_defaults,
 )
 
 
 class Trainer(MeasurableTrainerMixin, KTOTrainer):
-    """Good and bad answers in one batch; bad ones are often shorter, so rows of one length would be all of one kind."""
+    """Good and bad answers in one batch; batches by length would often have only one label, as bad answers are shorter."""
 
-    by_length = False
+    batches_by_length = False
     min_rows = 2
 
 
@@ -41,7 +41,7 @@ def trainer(section: KtoObjective, run: TrainingRun) -> Trainer:
 
 
 def _columns(rows: Sequence[LabelledAnswer]) -> list[dict[str, Any]]:
-    """Each prompt is also shown with its neighbour's answer: how far the model has moved is measured on those."""
+    """Each prompt also comes with the answer of another row: the KL to the reference model is estimated on those."""
     others = [rows[-1], *rows[:-1]]
     return [
         {

@@ -1,4 +1,4 @@
-"""trl's ORPOTrainer on our rows. trl keeps it among what may still change."""
+"""trl's ORPOTrainer on preference pairs; experimental in trl."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from trl.import_utils import TRLExperimentalWarning
 
 from camelid_trl.orpo import OrpoObjective
 from camelid_trl.preference_rows import PreferencePair
-from camelid_trl.trainer_mixin import MeasurableTrainerMixin, with_transformers_defaults, make_keeping_dtypes
+from camelid_trl.trainer_mixin import MeasurableTrainerMixin, make_keeping_dtypes, with_transformers_defaults
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", TRLExperimentalWarning)
@@ -21,7 +21,7 @@ with warnings.catch_warnings():
 
 
 class Trainer(MeasurableTrainerMixin, ORPOTrainer):
-    """Better and worse answers side by side."""
+    """Chosen and rejected answers side by side."""
 
     sequences = 2
 
@@ -33,11 +33,11 @@ class Trainer(MeasurableTrainerMixin, ORPOTrainer):
 
 def trainer(section: OrpoObjective, run: TrainingRun) -> Trainer:
     arguments = run.arguments(with_transformers_defaults(ORPOConfig), beta=section.beta)
-    nothing = datasets.Dataset.from_dict({"prompt": []})  # what trl would tokenise
+    empty = datasets.Dataset.from_dict({"prompt": []})  # trl would tokenise it
     pad = DPODataCollatorWithPadding(pad_token_id=run.pad_id)
-    options = {"args": arguments, "train_dataset": nothing, "processing_class": run.tokenizer, "data_collator": pad}
+    options = {"args": arguments, "train_dataset": empty, "processing_class": run.tokenizer, "data_collator": pad}
     made: Trainer = make_keeping_dtypes(lambda: Trainer(run.model, **options), run.model)
-    made.use_dpo_data_collator = True  # ours gives what its own does
+    made.use_dpo_data_collator = True  # this collator gives the same columns
     made.set_up(run, lambda pairs: pad([_columns(pair) for pair in pairs]))
     return made
 

@@ -28,23 +28,23 @@ class DataServices:
     """One of each, over the same collection."""
 
     collection: DatasetCollection
-    adding: AddService
-    fetching: FetchService
+    add: AddService
+    fetch: FetchService
     lengths: LengthService
-    checks: LintService
-    mixing: MixService
+    lints: LintService
+    mix: MixService
     cache: TokenCacheService
 
     @classmethod
     def open(cls, host: Host, models: ModelService, place: Path | None = None) -> Self:
-        """`place` is a directory for notes on what is under way."""
+        """`availability` is a directory for notes on what is under way."""
         collection, background = DatasetCollection(host), BackgroundRunner(place)
         return cls(
             collection=collection,
-            adding=AddService(collection, background),
-            fetching=FetchService(collection, background),
+            add=AddService(collection, background),
+            fetch=FetchService(collection, background),
             lengths=LengthService(collection, models, background),
-            checks=LintService(collection, background),
-            mixing=MixService(collection, background),
+            lints=LintService(collection, background),
+            mix=MixService(collection, background),
             cache=TokenCacheService(),
         )

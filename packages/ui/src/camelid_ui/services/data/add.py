@@ -13,16 +13,16 @@ from pathlib import Path
 from camelid_core.datasets import library
 from camelid_core.errors import CamelidError, DataError, UsageError
 from camelid_core.paths import validated_path
-from camelid_core.readers import SUFFIXES, Columns, Detection, Faults, detect, known, read
+from camelid_core.readers import SUFFIXES, Columns, Detection, Faults, all_readers, detect, read
 from camelid_core.records import Record
 
 from camelid_ui.services.background_work import BackgroundRunner, BackgroundWork, ReportProgress
 
 from .collection import DatasetCollection
 from .dataset_entries import DatasetEntry
-from .lints import watched
+from .lints import with_progress
 
-FIRST = 200
+PREVIEW_ROWS = 200
 """Rows that a preview reads."""
 MAPPED = "mapped"
 ROLES = tuple(field.name for field in fields(Columns))
@@ -49,7 +49,7 @@ class ImportPlan:
 
 @dataclass(frozen=True, slots=True)
 class FilePreview:
-    """The first records, and the faults in the first `FIRST` rows. `error` is why there are none."""
+    """The first records, and the faults in the first `PREVIEW_ROWS` rows. `error` is why there are none."""
 
     records: tuple[Record, ...]
     rows: int
@@ -101,7 +101,7 @@ class AddService:
         try:
             _check(plan)
             stream = read(plan.path, plan.reader, plan.mapping, faults)
-            for record in islice(stream, FIRST):
+            for record in islice(stream, PREVIEW_ROWS):
                 rows += 1
                 records += [record] if len(records) < count else []
         except CamelidError as error:
@@ -114,7 +114,7 @@ class AddService:
         stem = stem[:60] or "data"
         return library.fresh_name(stem) if stem in self.collection.names() else stem
 
-    def adding(self, name: str) -> BackgroundWork | None:
+    def running(self, name: str) -> BackgroundWork | None:
         return self.background.get(f"add {name}")
 
     def start(self, plan: ImportPlan, name: str = "", licence: str = "unknown") -> BackgroundWork:
@@ -128,22 +128,22 @@ class AddService:
         library.refuse_taken(name)
 
         def do(report: ReportProgress) -> ImportedDataset:
-            return self._take(plan, name, licence, report)
+            return self._import(plan, name, licence, report)
 
-        busy = f"a set {name!r} is being added; wait for its end, or give another name."
-        return self.background.start(f"add {name}", do, busy=busy)
+        busy_message = f"a set {name!r} is being added; wait for its end, or give another name."
+        return self.background.start(f"add {name}", do, busy_message=busy_message)
 
     def add(self, path: str | Path, name: str = "", licence: str = "unknown") -> DatasetEntry:
         """Read a whole file into the collection, strictly, at once."""
         plan = ImportPlan(self.find(str(path)))
-        return self._take(plan, name.strip() or plan.path.stem, licence, lambda _: None).entry
+        return self._import(plan, name.strip() or plan.path.stem, licence, lambda _: None).entry
 
-    def _take(self, plan: ImportPlan, name: str, licence: str, report: ReportProgress) -> ImportedDataset:
+    def _import(self, plan: ImportPlan, name: str, licence: str, report: ReportProgress) -> ImportedDataset:
         faults = Faults(strict=plan.strict)
         records = read(plan.path, plan.reader, plan.mapping, faults)
         reader = str(plan.mapping) if plan.mapping else plan.reader
         library.add(
-            watched(records, report), name, licence=licence or "unknown", source=plan.path.name, reader=reader,
+            with_progress(records, report), name, licence=licence or "unknown", source=plan.path.name, reader=reader,
             faults=faults,
         )  # fmt: skip
         return ImportedDataset(self.collection.show(name), faults)

@@ -34,7 +34,7 @@ class DatasetCollection:
 
     def all(self, search: str = "", chosen: Mapping[str, str] | None = None) -> list[DatasetEntry]:
         """Added sets first, the newest before the others, then what plugins give."""
-        return [entry for entry in self._entries() if entry.answers(search, chosen or {})]
+        return [entry for entry in self._entries() if entry.matches(search, chosen or {})]
 
     def show(self, name: str) -> DatasetEntry:
         """Raises UnknownName, with the nearest known name."""
@@ -52,7 +52,7 @@ class DatasetCollection:
 
     def sources(self) -> list[tuple[str, str]]:
         """Label and recipe value of each set whose rows are here."""
-        return [(entry.name, entry.source) for entry in self._entries() if entry.place != "fetch"]
+        return [(entry.name, entry.source) for entry in self._entries() if entry.availability != "fetch"]
 
     def find(self, source: str) -> DatasetEntry:
         """What a recipe calls `source`: a set by its name or an alias, or a file that is no set.
@@ -64,7 +64,7 @@ class DatasetCollection:
         if known is not None:
             return known
         entry = entry_of(open_source(source, self.host.datasets))
-        return entry if entry.rows or entry.place == "fetch" else replace(entry, rows=self._count(source))
+        return entry if entry.rows or entry.availability == "fetch" else replace(entry, rows=self._count(source))
 
     def dataset(self, name: str) -> Dataset:
         """Raises UnknownName, and DataError that says what to fetch where the rows are not here."""

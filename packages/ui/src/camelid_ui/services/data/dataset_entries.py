@@ -48,14 +48,14 @@ class DatasetEntry:
     @property
     def added(self) -> bool:
         """Whether it is ours to remove."""
-        return self.place == "added"
+        return self.availability == "added"
 
     def facet(self, name: str) -> tuple[str, ...]:
         """The values it has of one facet."""
         values = {"language": self.languages, "task": self.task, "generation": (self.generation,)}[name]
         return tuple(value for value in values if value)
 
-    def answers(self, search: str, chosen: Mapping[str, str]) -> bool:
+    def matches(self, search: str, chosen: Mapping[str, str]) -> bool:
         """Whether it has every chosen facet value and holds the searched words."""
         fits = all(not value or value in self.facet(name) for name, value in chosen.items())
         about = (self.name, self.help, self.kind, self.made_by, self.origin, *self.tags, *self.languages)

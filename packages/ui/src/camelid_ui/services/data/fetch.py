@@ -18,7 +18,7 @@ class FetchService:
         self.collection = collection
         self.background = background
 
-    def fetching(self, name: str) -> BackgroundWork | None:
+    def running(self, name: str) -> BackgroundWork | None:
         return self.background.get(_key(name))
 
     def start(self, name: str) -> BackgroundWork:
@@ -31,7 +31,7 @@ class FetchService:
             def told(file: str, here: int, total: int) -> None:
                 work = self.background.get(_key(name))
                 if work is not None:
-                    work.what, work.total = file, total
+                    work.item, work.total = file, total
                 report(here)
 
             fetch("", told)

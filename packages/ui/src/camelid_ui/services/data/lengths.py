@@ -22,7 +22,7 @@ from .collection import DatasetCollection
 
 SAMPLE = 512
 """Rows that lengths are measured on until all of them are counted."""
-MOST_DROPPED = 0.3
+MAX_DROPPED_SHARE = 0.3
 """A run in which a larger share of the rows loses its answer does not start."""
 
 
@@ -46,7 +46,7 @@ class CutoffEffect:
     @property
     def too_many(self) -> bool:
         """Whether a run would not start with so many rows left out."""
-        return self.dropped > MOST_DROPPED * self.rows
+        return self.dropped > MAX_DROPPED_SHARE * self.rows
 
 
 @dataclass(frozen=True, slots=True)

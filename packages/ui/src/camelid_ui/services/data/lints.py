@@ -24,7 +24,7 @@ from .dataset_entries import DatasetEntry
 
 SAMPLE = 2000
 """Rows that are looked at when a set is opened."""
-EVERY = 500
+REPORT_EVERY = 500
 """Rows between two reports of progress."""
 DUPLICATES = {"duplicate": "exact", "near-duplicate": "near"}
 """Lints that `deduplicate` drops: the first of several copies stays."""
@@ -43,11 +43,13 @@ class LintReport:
     @property
     def problems(self) -> list[tuple[Lint, int, list[tuple[int, str]]]]:
         """Lint, rows and examples, the most frequent first."""
-        rows = [(_shown(name), each.rows, each.examples) for name, each in self.found.findings.items() if each.rows]
+        rows = [
+            (_displayed_lint(name), each.rows, each.examples) for name, each in self.found.findings.items() if each.rows
+        ]
         return sorted(rows, key=lambda row: -row[1])
 
     @property
-    def sound(self) -> list[str]:
+    def passed(self) -> list[str]:
         """Lints that found nothing."""
         return [name for name, each in self.found.findings.items() if not each.rows]
 
@@ -66,7 +68,7 @@ class LintService:
     def __init__(self, collection: DatasetCollection, background: BackgroundRunner) -> None:
         self.collection = collection
         self.background = background
-        self._sample = functools.lru_cache(maxsize=32)(self._look)
+        self._sample = functools.lru_cache(maxsize=32)(self._lint_sample)
 
     def sample(self, name: str) -> LintReport:
         """Of the first `SAMPLE` rows.
@@ -125,15 +127,17 @@ class LintService:
         against = self.known(name).against if CONTAMINATION in actions else ""
 
         def do(report: ReportProgress) -> CleanedDataset:
-            cleaned = clean(watched(records, report), lints=self._known(against), account=account, **options(actions))
+            cleaned = clean(
+                with_progress(records, report), lints=self._known(against), account=account, **clean_options(actions)
+            )
             library.add(
                 cleaned, new_name, licence=entry.licence, languages=entry.languages, source=entry.origin,
-                parent=name, step=step(actions, against), help=entry.help,
+                parent=name, step=clean_command_options(actions, against), help=entry.help,
             )  # fmt: skip
             return CleanedDataset(self.collection.show(new_name), account)
 
-        busy = f"a new version of {name!r} is being written; wait for its end."
-        return self.background.start(f"version {name}", do, entry.rows, busy=busy)
+        busy_message = f"a new version of {name!r} is being written; wait for its end."
+        return self.background.start(f"version {name}", do, entry.rows, busy_message=busy_message)
 
     def _known(self, against: str) -> dict[str, Lint]:
         """All lints, with the one that finds texts of an evaluation set."""
@@ -142,7 +146,7 @@ class LintService:
     def _key(self, name: str) -> str:
         return f"check {name} {self.collection.version(name)}"
 
-    def _look(self, name: str, _version: str) -> LintReport:
+    def _lint_sample(self, name: str, _version: str) -> LintReport:
         records = self.collection.dataset(name).load("train", SAMPLE)
         found = stats(islice(records, SAMPLE), languages=False)
         return LintReport(found, exact=found.rows < SAMPLE)
@@ -154,7 +158,7 @@ def all_lints() -> list[str]:
     return [name for name, lint in LINTS.items() if lint.default or (lint.extra and extra)]
 
 
-def options(actions: Mapping[str, str]) -> dict[str, Any]:
+def clean_options(actions: Mapping[str, str]) -> dict[str, Any]:
     """What `clean` is to be told: copies are left out as such, so that the first of them stays."""
     drop = [name for name, action in actions.items() if action == "drop"]
     copies = [DUPLICATES[name] for name in drop if name in DUPLICATES]
@@ -165,9 +169,9 @@ def options(actions: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def step(actions: Mapping[str, str], against: str = "") -> str:
+def clean_command_options(actions: Mapping[str, str], against: str = "") -> str:
     """The same as options of `camelid datasets clean`."""
-    given = options({lint: action for lint, action in actions.items() if lint != CONTAMINATION})
+    given = clean_options({lint: action for lint, action in actions.items() if lint != CONTAMINATION})
     parts = [f"--{name} {each}" for name in ("drop", "fix") for each in given[name]]
     if given["deduplicate"] != "no":
         parts.append(f"--dedupe {given['deduplicate']}")
@@ -176,14 +180,14 @@ def step(actions: Mapping[str, str], against: str = "") -> str:
     return " ".join(parts)
 
 
-def _shown(name: str) -> Lint:
+def _displayed_lint(name: str) -> Lint:
     """What a page says of a lint; the one of an evaluation set is made anew for each."""
     return LINTS.get(name) or Lint(name, "A run of words that stands in the evaluation set, too.", lambda record: "")
 
 
-def watched(records: Iterable[Record], report: ReportProgress) -> Iterator[Record]:
+def with_progress(records: Iterable[Record], report: ReportProgress) -> Iterator[Record]:
     """The same rows, reporting how many went by."""
     for count, record in enumerate(records, 1):
         yield record
-        if count % EVERY == 0:
+        if count % REPORT_EVERY == 0:
             report(count)

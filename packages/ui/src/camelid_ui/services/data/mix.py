@@ -21,10 +21,10 @@ from camelid_ui.services.background_work import BackgroundRunner, BackgroundWork
 
 from .collection import DatasetCollection
 from .dataset_entries import DatasetEntry
-from .lints import watched
+from .lints import with_progress
 
-MOST_SOURCES = 60
-TAGS_FROM = 200
+MAX_SOURCES = 60
+TAG_SAMPLE_ROWS = 200
 """Rows of each set that tags are looked for in."""
 
 
@@ -75,8 +75,10 @@ class MixService:
         found: Counter[str] = Counter()
         for name in names:
             try:
-                if self.collection.show(name).place != "fetch":
-                    found.update(tag for record in self.collection.page(name, 0, TAGS_FROM) for tag in record.tags)
+                if self.collection.show(name).availability != "fetch":
+                    found.update(
+                        tag for record in self.collection.page(name, 0, TAG_SAMPLE_ROWS) for tag in record.tags
+                    )
             except CamelidError:
                 continue  # the plan says what is wrong with it
         return [tag for tag, _ in found.most_common(40)]
@@ -119,13 +121,13 @@ class MixService:
         def do(report: ReportProgress) -> SavedMixture:
             mixed = mix(mixture, self.collection.host.datasets, progress=lambda _name, row, _total: report(row))
             library.add(
-                watched(mixed.records(), report), name, licence=licence, languages=_languages(entries),
+                with_progress(mixed.records(), report), name, licence=licence, languages=_languages(entries),
                 parent=", ".join(mixture.sources), step=self.command(mixture, name).rpartition(" --name ")[0],
             )  # fmt: skip
             return SavedMixture(self.collection.show(name), tuple(mixed.account))
 
-        busy = f"a mixture {name!r} is being written; wait for its end, or give another name."
-        return self.background.start(f"mix {name}", do, sum(part.taken for part in parts), busy=busy)
+        busy_message = f"a mixture {name!r} is being written; wait for its end, or give another name."
+        return self.background.start(f"mix {name}", do, sum(part.taken for part in parts), busy_message=busy_message)
 
 
 def source_text(name: str, weight: float) -> str:

@@ -28,7 +28,7 @@ from .run_comparison import RunComparison, differences
 from .runs import LossSummary, RunDetails, RunReports, RunSummary, loss_summary
 
 TASK = "train"
-MOST_RUNS = 200
+MAX_LISTED_RUNS = 200
 
 __all__ = ["TASK", "RunComparison", "Estimate", "RunDetails", "RunSummary", "TrainingService"]
 
@@ -44,7 +44,7 @@ class TrainingService:
         self.models = models
         self.jobs = jobs
         self.resident = resident
-        self.stories = RunReports(jobs.home)
+        self.reports = RunReports(jobs.home)
 
     # -- before
 
@@ -84,20 +84,20 @@ class TrainingService:
     def data_choices(self, recipe: Recipe, data: DataServices) -> list[selection.DataChoice]:
         return selection.data_choices(data, recipe)
 
-    def way_choices(self, recipe: Recipe) -> list[selection.WayChoice]:
-        return selection.way_choices(self.host, recipe)
+    def section_choices(self, recipe: Recipe) -> list[selection.WayChoice]:
+        return selection.section_choices(self.host, recipe)
 
     # -- after
 
-    def all(self, search: str = "", state: str = "", limit: int = MOST_RUNS) -> list[RunSummary]:
+    def all(self, search: str = "", state: str = "", limit: int = MAX_LISTED_RUNS) -> list[RunSummary]:
         """The newest first; only those in this state, with these words."""
         found = [RunSummary(view, loss_summary(self.jobs.home, view.job.id)) for view in self.jobs.all(TASK, limit)]
-        return [run for run in found if run.answers(search, state)]
+        return [run for run in found if run.matches(search, state)]
 
     def show(self, job_id: int) -> RunDetails:
         """Raises JobError: no such run."""
-        view, told = self.jobs.show(job_id), self.stories.of(job_id)
-        return RunDetails(view, LossSummary(told.loss, told.best.value if told.best else None), told)
+        view, report = self.jobs.show(job_id), self.reports.of(job_id)
+        return RunDetails(view, LossSummary(report.loss, report.best.value if report.best else None), report)
 
     def recipe_of(self, job_id: int) -> Recipe:
         """A run's settings, to start another from.
@@ -129,7 +129,7 @@ class TrainingService:
                 f"{Path(published).name!r} is loaded in the chat; load another model there first. Nothing was deleted."
             )
         job = delete(self.jobs.store, job_id, result)
-        self.stories.forget(job_id)
+        self.reports.forget(job_id)
         return job
 
     def bundle(self, job_id: int, directory: Path) -> Path:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-POINTS = 500
+MAX_POINTS = 500
 """Most points that a page is given of one series: more than it has pixels to show them in."""
 
 
@@ -23,15 +23,15 @@ Points = tuple[CurvePoint, ...]
 
 @dataclass(frozen=True, slots=True)
 class Curves:
-    """Series of a run: `loss` as trained, the same `smoothed`, `heldout` loss, `rate` of learning, gradient
-    `norm`, `speed` in tokens per second, `memory` in bytes."""
+    """Series of a run: `loss` as trained, the same `smoothed`, `heldout_loss` loss, `learning_rate` of learning, gradient
+    `gradient_norm`, `tokens_per_second` in tokens per second, `memory` in bytes."""
 
     loss: Points = ()
     smoothed: Points = ()
-    heldout: Points = ()
-    rate: Points = ()
-    norm: Points = ()
-    speed: Points = ()
+    heldout_loss: Points = ()
+    learning_rate: Points = ()
+    gradient_norm: Points = ()
+    tokens_per_second: Points = ()
     memory: Points = ()
 
 
@@ -44,7 +44,7 @@ def smooth(points: Sequence[CurvePoint], weight: float = 0.8) -> Points:
     return tuple(found)
 
 
-def thin(points: Sequence[CurvePoint], most: int = POINTS) -> Points:
+def thin(points: Sequence[CurvePoint], most: int = MAX_POINTS) -> Points:
     """At most `most` of the points: the first, the last, and of each stretch between them the lowest and the
     highest, so that no spike is lost."""
     if len(points) <= most:

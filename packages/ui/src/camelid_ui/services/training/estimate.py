@@ -16,7 +16,7 @@ from camelid_train.objectives.steps import steps_of
 from camelid_ui.services.data import DataServices
 from camelid_ui.services.models import ModelService, dimensions, parameters, weights_size
 
-_PROGRAM = 400 << 20
+_LIBRARY_BYTES = 400 << 20
 """What the libraries themselves hold."""
 
 
@@ -42,7 +42,7 @@ class Estimate:
 
 def estimate(recipe: Recipe, data: DataServices, models: ModelService, speed: float) -> Estimate:
     """`speed` is in tokens per second; 0 where it is not known."""
-    shares = _shares(data, recipe)
+    shares = _source_shares(data, recipe)
     rows = sum(share.rows for share in shares)
     weight = rows or 1
     tokens = sum(share.rows * share.tokens for share in shares) / weight
@@ -71,7 +71,7 @@ def memory(recipe: Recipe, base: Path, tokens: float) -> int:
     batch = recipe.train.batch_size * min(recipe.data.cutoff, tokens * 1.5)
     each = 2 if getattr(recipe.train, "gradient_checkpointing", "auto") == "on" else 16
     kept = each * size["layers"] * size["width"] * width + 3 * size["vocabulary"] * 4
-    return int(_weights(recipe, base, size["vocabulary"] * size["width"], width) + batch * kept) + _PROGRAM
+    return int(_weights(recipe, base, size["vocabulary"] * size["width"], width) + batch * kept) + _LIBRARY_BYTES
 
 
 def _weights(recipe: Recipe, base: Path, embeddings: int, width: int) -> float:
@@ -83,18 +83,18 @@ def _weights(recipe: Recipe, base: Path, embeddings: int, width: int) -> float:
         return count * width + learning * 3 * width
     if section.type == "lora-gptq":
         return weights_size(base)
-    packed = _PACKED.get(str(getattr(section, "quantization", "")))
+    packed = _BYTES_PER_QUANTISED_WEIGHT.get(str(getattr(section, "quantization", "")))
     if packed is not None:
         return max(0, count - embeddings) * packed + embeddings * width
     return count * width
 
 
-_PACKED = {"nf4": 0.55, "int8": 1.05}
+_BYTES_PER_QUANTISED_WEIGHT = {"nf4": 0.55, "int8": 1.05}
 """Bytes per quantised weight, scales included; embeddings stay as they are."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Share:
+class _SourceShare:
     """What one source gives: rows, the mean tokens and trained tokens of one, the shares that are cut and left out."""
 
     rows: int
@@ -104,7 +104,7 @@ class _Share:
     dropped: float
 
 
-def _shares(data: DataServices, recipe: Recipe) -> list[_Share]:
+def _source_shares(data: DataServices, recipe: Recipe) -> list[_SourceShare]:
     section = recipe.data
     entries = [
         data.collection.find(source.name) for source in parse_sources(section.sources, data.collection.host.datasets)
@@ -112,11 +112,11 @@ def _shares(data: DataServices, recipe: Recipe) -> list[_Share]:
     held = -(-section.eval_rows // max(1, len(entries)))
     sizes = [entry.rows - (0 if entry.heldout else min(held, entry.rows // 10)) for entry in entries]
     shares = []
-    for part in data.mixing.plan(section, sizes):
+    for part in data.mix.plan(section, sizes):
         lengths = data.lengths.known(part.name, recipe.model.name, section.template)
         cut, count = lengths.at(section.cutoff, section.too_long == "skip"), max(1, lengths.rows)
         shares.append(
-            _Share(
+            _SourceShare(
                 rows=part.taken,
                 tokens=cut.tokens / count,
                 trained=cut.trained / count,

@@ -11,7 +11,7 @@ from typing import Any
 
 from .runs import RunDetails
 
-MOST = 8
+MAX_RUNS = 8
 """More runs than this no chart tells apart."""
 
 
@@ -26,20 +26,20 @@ class RunComparison:
 
 def differences(configs: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Any, ...]]:
     """By path the values in which the settings differ, None where one of them has no such setting."""
-    flats = [dict(_flat(config)) for config in configs]
+    flats = [dict(_flatten(config)) for config in configs]
     paths = dict.fromkeys(path for flat in flats for path in flat)
     rows = {path: tuple(flat.get(path) for flat in flats) for path in paths}
     return {path: values for path, values in rows.items() if any(value != values[0] for value in values)}
 
 
-def numbers(text: str) -> list[int]:
+def job_ids_in(text: str) -> list[int]:
     """`12,9` → the numbers of runs, each once, what is none left out."""
-    return list(dict.fromkeys(int(part) for part in text.split(",") if part.strip().isdecimal()))[:MOST]
+    return list(dict.fromkeys(int(part) for part in text.split(",") if part.strip().isdecimal()))[:MAX_RUNS]
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in values.items():
         if isinstance(value, dict) and value:
-            yield from _flat(value, f"{prefix}{key}.")
+            yield from _flatten(value, f"{prefix}{key}.")
         else:
             yield prefix + key, value

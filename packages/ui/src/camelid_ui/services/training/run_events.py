@@ -21,11 +21,11 @@ SERIES = {
     "progress": {"tokens_per_second": "mean speed", "memory": "memory"},
 }  # fmt: skip
 """By kind of event: which of its numbers belong to which series."""
-KEPT = frozenset({"data", "model", "preflight", "progress", "launch", "checkpoint"})
+LATEST_KINDS = frozenset({"data", "model", "preflight", "progress", "launch", "checkpoint"})
 """Kinds of which the newest event is all that matters."""
-SAID = frozenset({"stop", "micro_batch", "log"})
+MESSAGE_KINDS = frozenset({"stop", "micro_batch", "log"})
 """Kinds that are shown as sentences."""
-MOST_SAID = 8
+MAX_MESSAGES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,23 +39,23 @@ class SampleAnswers:
 
 @dataclass(frozen=True, slots=True)
 class RunReport:
-    """A story so far. `newest` has the last event of each kind that is `KEPT`; `said` events in the order they came."""
+    """A story so far. `latest` has the last event of each kind that is `LATEST_KINDS`; `messages` events in the order they came."""
 
     curves: Curves = field(default_factory=Curves)
     samples: tuple[SampleAnswers, ...] = ()
-    newest: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    said: tuple[Mapping[str, Any], ...] = ()
-    best: CurvePoint | None = None
-    peak: float = 0.0
+    latest: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    messages: tuple[Mapping[str, Any], ...] = ()
+    best_heldout: CurvePoint | None = None
+    peak_memory: float = 0.0
     """The lowest held-out loss, and the most memory in bytes."""
 
     def of(self, kind: str) -> Mapping[str, Any]:
-        return self.newest.get(kind, {})
+        return self.latest.get(kind, {})
 
     @property
     def loss(self) -> float | None:
         """The newest held-out loss, else the newest training loss."""
-        points = self.curves.heldout or self.curves.loss
+        points = self.curves.heldout_loss or self.curves.loss
         return points[-1].value if points else None
 
 
@@ -64,16 +64,16 @@ class RunReportBuilder:
 
     def __init__(self) -> None:
         self._series: defaultdict[str, dict[int, float]] = defaultdict(dict)
-        self._newest: dict[str, Mapping[str, Any]] = {}
-        self._said: list[Mapping[str, Any]] = []
+        self._latest: dict[str, Mapping[str, Any]] = {}
+        self._messages: list[Mapping[str, Any]] = []
         self._samples: dict[int, SampleAnswers] = {}
 
     def add(self, event: Mapping[str, Any]) -> None:
         kind = str(event.get("kind"))
-        if kind in KEPT:
-            self._newest[kind] = event
-        if kind in SAID:
-            self._said = [*self._said, event][-MOST_SAID:]
+        if kind in LATEST_KINDS:
+            self._latest[kind] = event
+        if kind in MESSAGE_KINDS:
+            self._messages = [*self._messages, event][-MAX_MESSAGES:]
         if kind == "sample":
             self._sample(event)
         step = event.get("done") if kind == "progress" and event.get("unit") == "steps" else event.get("step")
@@ -83,26 +83,26 @@ class RunReportBuilder:
                 if isinstance(value, int | float):
                     self._series[name][step] = float(value)
 
-    def told(self) -> RunReport:
-        heldout, loss = self._points("heldout"), self._points("loss")
+    def report(self) -> RunReport:
+        heldout_loss, loss = self._points("heldout"), self._points("loss")
         smoothed = self._points("smoothed") or smooth(loss)
         memory = self._points("memory")
         curves = Curves(
             loss=thin(loss),
             smoothed=thin(smoothed),
-            heldout=thin(heldout),
-            rate=thin(self._points("rate")),
-            norm=thin(self._points("norm")),
-            speed=thin(self._points("speed") or self._points("mean speed")),
+            heldout_loss=thin(heldout_loss),
+            learning_rate=thin(self._points("rate")),
+            gradient_norm=thin(self._points("norm")),
+            tokens_per_second=thin(self._points("speed") or self._points("mean speed")),
             memory=thin(memory),
         )
         return RunReport(
             curves=curves,
             samples=tuple(self._samples[index] for index in sorted(self._samples)),
-            newest=dict(self._newest),
-            said=tuple(self._said),
-            best=min(heldout, key=lambda point: point.value, default=None),
-            peak=max((point.value for point in memory), default=0.0),
+            latest=dict(self._latest),
+            messages=tuple(self._messages),
+            best_heldout=min(heldout_loss, key=lambda point: point.value, default=None),
+            peak_memory=max((point.value for point in memory), default=0.0),
         )
 
     def _points(self, name: str) -> Points:

@@ -70,7 +70,7 @@ class RunSummary:
     def artefact(self) -> str:
         return Path(self.job.published).name if self.job.published else ""
 
-    def answers(self, search: str, state: str) -> bool:
+    def matches(self, search: str, state: str) -> bool:
         """Whether it is in this state (of `FILTERS`) and holds the searched words."""
         about = f"{self.job.id} {self.job.label} {self.model} {self.data} {self.method}".lower()
         fits = not state or self.job.state in FILTERS.get(state, frozenset())
@@ -85,7 +85,7 @@ class RunSummary:
 class RunDetails(RunSummary):
     """A run with all that its events tell."""
 
-    told: RunReport = field(default_factory=RunReport)
+    report: RunReport = field(default_factory=RunReport)
 
 
 class RunReports:
@@ -94,34 +94,34 @@ class RunReports:
     def __init__(self, home: Path, kept: int = 32) -> None:
         self._home = home
         self._kept = kept
-        self._known: dict[int, _Known] = {}
+        self._cache: dict[int, _CachedReport] = {}
         self._lock = threading.Lock()
 
     def of(self, job_id: int) -> RunReport:
         with self._lock:
-            known = self._known.pop(job_id, None) or _Known()
-            self._known[job_id] = known
-            while len(self._known) > self._kept:
-                self._known.pop(next(iter(self._known)))
+            known = self._cache.pop(job_id, None) or _CachedReport()
+            self._cache[job_id] = known
+            while len(self._cache) > self._kept:
+                self._cache.pop(next(iter(self._cache)))
             for attempt in reversed(attempts(self._home, job_id)):
                 new, offset = read_events(attempt / EVENTS, known.read.get(attempt, 0))
                 known.read[attempt] = offset
                 for event in new:
-                    known.story.add(event)
-                    known.told = None
-            known.told = known.told or known.story.told()
-            return known.told
+                    known.builder.add(event)
+                    known.report = None
+            known.report = known.report or known.builder.report()
+            return known.report
 
     def forget(self, job_id: int) -> None:
         with self._lock:
-            self._known.pop(job_id, None)
+            self._cache.pop(job_id, None)
 
 
 @dataclass
-class _Known:
-    story: RunReportBuilder = field(default_factory=RunReportBuilder)
+class _CachedReport:
+    builder: RunReportBuilder = field(default_factory=RunReportBuilder)
     read: dict[Path, int] = field(default_factory=dict)
-    told: RunReport | None = None
+    report: RunReport | None = None
 
 
 def loss_summary(home: Path, job_id: int) -> LossSummary:

@@ -16,11 +16,11 @@ from camelid_core.errors import CamelidError
 from camelid_core.plugins import Host
 from camelid_train.config import Recipe
 
-from camelid_ui.field_values import differing
+from camelid_ui.field_values import non_default
 from camelid_ui.services.data import DataServices, DatasetEntry
 from camelid_ui.services.models import ModelService, parameters, weights_size
 
-WAYS = {"method": "camelid_tuning_methods", "objective": "camelid_objectives"}
+PLUGIN_SECTIONS = {"method": "camelid_tuning_methods", "objective": "camelid_objectives"}
 """Sections whose `type` names something that plugins give, and the hook they give it through."""
 
 
@@ -45,7 +45,7 @@ class DataChoice:
 
 
 @dataclass(frozen=True, slots=True)
-class WayChoice:
+class SectionChoice:
     """A method or an objective: its `help` as the plugin says it, and the settings that differ from its defaults."""
 
     section: str
@@ -79,25 +79,25 @@ def data_choices(data: DataServices, recipe: Recipe) -> list[DataChoice]:
     return [DataChoice(source, _entry(data, source.name)) for source in sources]
 
 
-def way_choices(host: Host, recipe: Recipe) -> list[WayChoice]:
+def section_choices(host: Host, recipe: Recipe) -> list[SectionChoice]:
     """The method, and the objective where there is a choice of one."""
-    changed = differing(recipe)
+    changed = non_default(recipe)
     found = []
-    for section in WAYS:
-        ways = explained(host, section)
+    for section in PLUGIN_SECTIONS:
+        ways = help_texts(host, section)
         chosen = getattr(getattr(recipe, section, None), "type", "")
         if chosen and (section == "method" or len(ways) > 1):
             prefix = f"{section}."
             settings = {path.removeprefix(prefix): value for path, value in changed.items() if path.startswith(prefix)}
             settings.pop("type", None)
-            found.append(WayChoice(section, chosen, ways.get(chosen, ""), settings))
+            found.append(SectionChoice(section, chosen, ways.get(chosen, ""), settings))
     return found
 
 
-def explained(host: Host, section: str) -> dict[str, str]:
+def help_texts(host: Host, section: str) -> dict[str, str]:
     """Every method or objective by name, with the sentence its plugin says of it."""
     try:
-        return {way.name: str(way.help) for way in host.registry(WAYS[section])}
+        return {way.name: str(way.help) for way in host.registry(PLUGIN_SECTIONS[section])}
     except (CamelidError, KeyError):
         return {}
 

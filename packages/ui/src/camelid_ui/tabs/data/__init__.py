@@ -56,12 +56,12 @@ class DataTab:
     current: gr.State
     row: gr.Textbox
     room: gr.Textbox
-    side: sidebar.Side
-    set: selected_dataset.Chosen
+    side: sidebar.CollectionSidebar
+    set: selected_dataset.DatasetPanel
     fetch: fetching.FetchPanel
     lengths: lengths.LengthsPanel
     lints: lints.LintsPanel
-    bottom: selected_dataset.Bottom
+    bottom: selected_dataset.DatasetActions
     add: adding.AddPanel
     mix: mixing.MixturePanel
     fresh: gr.Textbox
@@ -126,7 +126,7 @@ def _choose(tab: DataTab, services: Services) -> None:
         except CamelidError as problem:
             nothing = (message(problem), *fetching.hidden(), hidden, off, off, *tab.bottom.remove.hidden())
             return (*nothing, *[gr.skip()] * 5)
-        here = entry.place != "fetch"
+        here = entry.availability != "fetch"
         index = selected_dataset.number(row)
         start = index // selected_dataset.PAGE * selected_dataset.PAGE
         return (

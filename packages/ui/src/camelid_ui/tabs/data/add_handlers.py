@@ -1,6 +1,6 @@
 """What the room for adding data does: look at a file, read it another way, take it in, and watch that.
 
-Knows handlers. The components are in `adding`; what is done is `services.data.adding`.
+Knows handlers. The components are in `adding`; what is done is `services.data.add`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from camelid_ui.services import Services
 from camelid_ui.services.background_work import BackgroundWork
 from camelid_ui.services.data.add import MAPPED, AddService, ImportPlan
 from camelid_ui.tabs import LATEST, PRIVATE
-from camelid_ui.tabs.components import message, with_request, working
+from camelid_ui.tabs.components import message, request_first, working
 from camelid_ui.text import Translator, translator_for
 from camelid_ui.views import error
 from camelid_ui.views.data import add as view
@@ -83,7 +83,7 @@ class _Handlers:
         return self._told(work, called, say)
 
     def watch(self, name: str, request: gr.Request) -> tuple[Any, ...]:
-        work = self.adding.adding(name)
+        work = self.adding.running(name)
         return self._refused("") if work is None else self._told(work, name, translator_for(request))
 
     def _plan(self, file: str | None, typed: str, reader: str | None, strict: str, *columns: str | None) -> ImportPlan:
@@ -102,15 +102,15 @@ class _Handlers:
 
 def wire(room: AddPanel, chosen: gr.Textbox, open_room: gr.Textbox, said: gr.HTML, services: Services) -> None:
     """Once a set was added it is chosen, `open_room` shows it, and `said` tells how it went."""
-    do = _Handlers(room, services.data.adding)
+    do = _Handlers(room, services.data.add)
     given = [room.file.change, room.path.submit, room.path.blur]
     looking = [room.seen, room.file, room.path, room.strict]
     gr.on(given, do.look, looking, room.shown, **LATEST)
     changes = [room.reader.input, room.strict.input, *(role.input for role in room.roles.values())]
-    again = with_request(do.again)
+    again = request_first(do.again)
     gr.on(changes, again, room.how, [room.mapping, room.preview], **LATEST)
     outputs = [room.said, room.working, room.timer, said, chosen, open_room, room.file, room.path, room.name]
-    room.add.click(with_request(do.add), [room.name, room.licence, *room.how], outputs, **PRIVATE)
+    room.add.click(request_first(do.add), [room.name, room.licence, *room.how], outputs, **PRIVATE)
     room.timer.tick(do.watch, room.working, outputs, **PRIVATE)
 
 

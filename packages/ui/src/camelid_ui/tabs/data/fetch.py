@@ -49,7 +49,7 @@ def show(services: Services, entry: DatasetEntry, say: Translator) -> tuple[Any,
     """Updates for `shown`."""
     if not entry.missing:
         return hidden()
-    work = services.data.fetching.fetching(entry.name)
+    work = services.data.fetch.running(entry.name)
     under_way = work is not None and work.running
     return (
         view.missing(entry, say),
@@ -62,13 +62,13 @@ def show(services: Services, entry: DatasetEntry, say: Translator) -> tuple[Any,
 def wire(room: FetchPanel, chosen: gr.State, services: Services) -> None:
     def fetch(name: str, fetched: int, request: gr.Request) -> tuple[Any, ...]:
         try:
-            services.data.fetching.start(name).wait(WAIT)
+            services.data.fetch.start(name).wait(WAIT)
         except CamelidError as problem:
             return gr.skip(), gr.skip(), message(problem), gr.skip(), fetched
         return watch(name, fetched, request)
 
     def watch(name: str, fetched: int, request: gr.Request) -> tuple[Any, ...]:
-        work = services.data.fetching.fetching(name)
+        work = services.data.fetch.running(name)
         came = work is not None and work.state == "done"
         entry = services.data.collection.show(name)
         return *show(services, entry, translator_for(request)), fetched + came

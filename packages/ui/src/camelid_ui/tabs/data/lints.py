@@ -1,6 +1,6 @@
 """Checks of the chosen set: what lints found, what to do about each, and a new version of the set without it.
 
-Knows its components and handlers. What they do is `services.data.checks`.
+Knows its components and handlers. What they do is `services.data.lints`.
 """
 
 from __future__ import annotations
@@ -72,9 +72,9 @@ def build() -> LintsPanel:
 def show(services: Services, name: str, actions: dict[str, str], say: Translator) -> tuple[Any, ...]:
     """Updates for `shown`."""
     hidden = gr.update(visible=False)
-    checks = services.data.checks
+    checks = services.data.lints
     try:
-        if services.data.collection.show(name).place == "fetch":
+        if services.data.collection.show(name).availability == "fetch":
             return "", hidden, "", "", hidden, hidden, "", gr.Timer(active=False), {}
         checked, work, writing = checks.known(name), checks.checking(name), checks.writing(name)
     except CamelidError as problem:
@@ -97,7 +97,7 @@ def show(services: Services, name: str, actions: dict[str, str], say: Translator
 
 def planned(services: Services, name: str, actions: dict[str, str], say: Translator) -> tuple[Any, Any, Any]:
     """What would be done, the new version's name, and the button: the latter two only where there is anything to do."""
-    checked = services.data.checks.known(name)
+    checked = services.data.lints.known(name)
     if not checked.problems:
         return "", gr.update(visible=False), gr.update(visible=False)
     fresh = library.fresh_name(name)
@@ -131,7 +131,7 @@ def wire(
 
     def check(name: str, actions: dict[str, str], against: str | None, request: gr.Request) -> tuple[Any, ...]:
         try:
-            services.data.checks.check(name, against or "").wait(WAIT)
+            services.data.lints.check(name, against or "").wait(WAIT)
         except CamelidError as problem:
             return (gr.skip(), gr.skip(), message(problem), *[gr.skip()] * 6)
         return show(services, name, actions, translator_for(request))
@@ -139,7 +139,7 @@ def wire(
     def write(name: str, actions: dict[str, str], called: str, request: gr.Request) -> tuple[Any, ...]:
         skipped = [gr.skip()] * 6
         try:
-            work = services.data.checks.write(name, actions, called).wait(WAIT)
+            work = services.data.lints.write(name, actions, called).wait(WAIT)
         except CamelidError as problem:
             return *skipped, message(problem), gr.skip(), gr.skip(), gr.skip()
         made = work.result.entry.name if work.state == "done" else gr.skip()
@@ -147,7 +147,7 @@ def wire(
 
     def watch(name: str, actions: dict[str, str], request: gr.Request) -> tuple[Any, ...]:
         """While anything runs only progress changes."""
-        checks, say = services.data.checks, translator_for(request)
+        checks, say = services.data.lints, translator_for(request)
         work, writing = checks.checking(name), checks.writing(name)
         if (work is not None and work.running) or (writing is not None and writing.running):
             busy = working(work, say) if work is not None else ""
@@ -169,7 +169,7 @@ def wire(
 def _offered(services: Services, name: str, against: str, say: Translator) -> Any:
     """The button: another evaluation set makes a check that was not made yet."""
     try:
-        checked = services.data.checks.known(name)
+        checked = services.data.lints.known(name)
     except CamelidError:
         return gr.skip()  # said where the findings would be
     if against and against != checked.against:

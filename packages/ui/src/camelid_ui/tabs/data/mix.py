@@ -12,7 +12,7 @@ import gradio as gr
 from camelid_core.quality import LINTS
 
 from camelid_ui.tabs.components import controls, panel
-from camelid_ui.text import t, t_maybe
+from camelid_ui.text import t, t_optional
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def build(mix: gr.Textbox) -> MixturePanel:
             info=t("mix.drop_tags_help"), elem_id="mix-drop-tags",
         )  # fmt: skip
         lints = gr.Dropdown(
-            [(t_maybe(f"lint.{name}", name), name) for name in LINTS], value=[], multiselect=True,
+            [(t_optional(f"lint.{name}", name), name) for name in LINTS], value=[], multiselect=True,
             label=t("mix.drop_lints"), info=t("mix.drop_lints_help"), elem_id="mix-drop-lints",
         )  # fmt: skip
     deduplicate = gr.Radio(

@@ -1,7 +1,7 @@
 """What the mix builder does: fields and address → a mixture, its shares at every change, training or a set from it.
 
 Knows handlers and how the address writes sources. The components are in `mixing`; what is done is
-`services.data.mixing`.
+`services.data.mix`.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from camelid_core.mixing import Mixture
 
 from camelid_ui.services import Services
 from camelid_ui.services.background_work import BackgroundWork
-from camelid_ui.services.data.mix import MOST_SOURCES, source_text
+from camelid_ui.services.data.mix import MAX_SOURCES, source_text
 from camelid_ui.tabs import EACH, LATEST, PRIVATE
-from camelid_ui.tabs.components import field_values_of, message, changed_field, with_request, working
+from camelid_ui.tabs.components import field_values_of, message, changed_field, request_first, working
 from camelid_ui.text import Translator, translator_for
 from camelid_ui.views import code, error
 from camelid_ui.views.data import mix as view
@@ -64,7 +64,7 @@ def sources_of(mix: str) -> list[Source]:
 def with_source(mix: str, name: str) -> str:
     """One more source, unless it is in there already or there are too many."""
     sources = sources_of(mix)
-    if not name or len(sources) >= MOST_SOURCES or any(source.name == name for source in sources):
+    if not name or len(sources) >= MAX_SOURCES or any(source.name == name for source in sources):
         return mix
     return BETWEEN.join(part for part in (mix, name) if part)
 
@@ -89,7 +89,7 @@ def _number(text: str, otherwise: Any = None) -> Any:
 class _Handlers:
     services: Services
 
-    def lay_out(self, mix: str, caps: dict[str, int], laid: str, request: gr.Request) -> tuple[Any, ...]:
+    def build_pages(self, mix: str, caps: dict[str, int], laid: str, request: gr.Request) -> tuple[Any, ...]:
         """The list of sources, where it holds others than before: fields keep what was typed, and the cursor."""
         try:
             sources = sources_of(mix)
@@ -101,7 +101,7 @@ class _Handlers:
         shown = [(s.name, s.weight, caps.get(s.name), self._rows(s.name)) for s in sources]
         free = [name for name in self.services.data.collection.names() if name not in names]
         pick = gr.update(choices=free, value=None)
-        tags = gr.update(choices=self.services.data.mixing.tags(names))
+        tags = gr.update(choices=self.services.data.mix.tags(names))
         return view.sources(shown, translator_for(request)), pick, tags, BETWEEN.join(names)
 
     def set_part(self, mix: str, event: gr.EventData) -> tuple[str, dict[str, int]]:
@@ -115,12 +115,12 @@ class _Handlers:
             return "", "", off, off
         try:
             made = mixture(*values)
-            parts = self.services.data.mixing.plan(made)
+            parts = self.services.data.mix.plan(made)
         except CamelidError as problem:
             return message(problem), "", off, off
         filtered = made.deduplicate != "no" or bool(made.drop_tags or made.drop_lints)
         can = gr.update(interactive=not any(part.missing for part in parts))
-        line = code(self.services.data.mixing.command(made), say("train.command"), say("copy"))
+        line = code(self.services.data.mix.command(made), say("train.command"), say("copy"))
         return view.shares(parts, filtered, say), line, can, can
 
     def save(self, name: str, *values: Any, request: gr.Request) -> tuple[Any, ...]:
@@ -128,13 +128,13 @@ class _Handlers:
         if not name.strip():
             return error(say("mix.name_first")), "", gr.Timer(active=False)
         try:
-            work = self.services.data.mixing.save(mixture(*values), name).wait(WAIT)
+            work = self.services.data.mix.save(mixture(*values), name).wait(WAIT)
         except CamelidError as problem:
             return message(problem), "", gr.Timer(active=False)
         return _told(work, name.strip(), say)
 
     def watch(self, name: str, request: gr.Request) -> tuple[Any, ...]:
-        work = self.services.data.mixing.saving(name)
+        work = self.services.data.mix.saving(name)
         return ("", "", gr.Timer(active=False)) if work is None else _told(work, name, translator_for(request))
 
     def _rows(self, name: str) -> int:
@@ -153,7 +153,7 @@ def wire(room: MixturePanel, services: Services) -> None:
     do = _Handlers(services)
     laid = gr.State(" ")
     parts, result = [room.mix, room.caps], [room.shares, room.command, room.use, room.save]
-    plan = with_request(do.plan)
+    plan = request_first(do.plan)
     room.pick.input(with_source, [room.mix, room.pick], room.mix, **LATEST)
     room.mix.change(do.lay_out, [*parts, laid], [room.sources, room.pick, room.drop_tags, laid], **PRIVATE)
     room.sources.input(do.set_part, room.mix, parts, **EACH).then(plan, room.choices, result, **LATEST)
@@ -161,5 +161,5 @@ def wire(room: MixturePanel, services: Services) -> None:
     changes = [room.mix.change, *(each.change for each in others)]
     gr.on(changes, plan, room.choices, result, **LATEST)
     saving = [room.said, room.working, room.timer]
-    room.save.click(with_request(do.save), [room.name, *room.choices], saving, **PRIVATE)
+    room.save.click(request_first(do.save), [room.name, *room.choices], saving, **PRIVATE)
     room.timer.tick(do.watch, room.working, saving, **PRIVATE)

@@ -27,7 +27,7 @@ IN_ORDER = {**LATEST, "concurrency_id": "data-rows"}
 
 
 @dataclass(frozen=True)
-class Chosen:
+class DatasetPanel:
     """`body` has all that needs rows: it is hidden while they are not on this machine."""
 
     said: gr.HTML
@@ -54,7 +54,7 @@ class Chosen:
 
 
 @dataclass(frozen=True)
-class Bottom:
+class DatasetActions:
     """What can be done with the whole set, always in sight."""
 
     use: gr.Button
@@ -67,7 +67,7 @@ def head() -> tuple[gr.HTML, gr.HTML]:
     return panel(elem_id="data-said"), selectable(elem_id="data-head")
 
 
-def build(services: Services, said: gr.HTML, head: gr.HTML) -> Chosen:
+def build(services: Services, said: gr.HTML, head: gr.HTML) -> DatasetPanel:
     with gr.Column(elem_id="data-body") as body:
         rows = selectable(elem_id="data-rows")
         with gr.Row(elem_classes="camelid-actions"):
@@ -86,27 +86,27 @@ def build(services: Services, said: gr.HTML, head: gr.HTML) -> Chosen:
                 value="", label=t("data.template"), min_width=150, elem_id="data-template",
             )  # fmt: skip
         tokens = panel(elem_id="data-tokens")
-    return Chosen(
+    return DatasetPanel(
         said=said, head=head, body=body, rows=rows, start=gr.State(0), where=where, back=back, on=on,
         goto=goto, bubbles=bubbles, model=model, template=template, tokens=tokens,
     )  # fmt: skip
 
 
-def bottom() -> Bottom:
+def bottom() -> DatasetActions:
     with gr.Row(elem_classes=["camelid-actions", "camelid-bottom"]):
         use = gr.Button(t("data.use"), variant="primary", elem_id="data-use")
         mix = gr.Button(t("mix.add_this"), elem_id="data-to-mix")
         remove = confirmed_button(
             t("data.remove"), t("data.remove_sure"), t("data.remove"), "data-remove", visible=False
         )
-    return Bottom(use, mix, remove)
+    return DatasetActions(use, mix, remove)
 
 
 def page(services: Services, name: str, start: int, row: int, say: Translator) -> tuple[Any, ...]:
     """Updates for `paged`: the rows from `start` on."""
     try:
         entry = services.data.collection.show(name)
-        records = services.data.collection.page(name, start, PAGE) if entry.place != "fetch" else []
+        records = services.data.collection.page(name, start, PAGE) if entry.availability != "fetch" else []
     except CamelidError as problem:
         return start, message(problem), "", gr.update(interactive=False), gr.update(interactive=False)
     total = _total(services, entry, start, records)
@@ -144,7 +144,7 @@ def look(
 
 
 def wire(
-    room: Chosen, chosen: gr.Textbox, row: gr.Textbox, cutoff: gr.Number, arrived: list[Any], services: Services
+    room: DatasetPanel, chosen: gr.Textbox, row: gr.Textbox, cutoff: gr.Number, arrived: list[Any], services: Services
 ) -> None:
     """`arrived` are the events of rows that are new here."""
 

@@ -20,7 +20,7 @@ from camelid_ui.views.data import collection as view
 
 
 @dataclass(frozen=True)
-class Side:
+class CollectionSidebar:
     """`facets` is what the listing is narrowed to: facet → value."""
 
     search: gr.Textbox
@@ -40,7 +40,7 @@ class Side:
         return [self.search, self.facets]
 
 
-def build() -> Side:
+def build() -> CollectionSidebar:
     with gr.Row(elem_classes="camelid-actions"):
         add = gr.Button(t("data.add"), elem_id="data-add")
         mix = gr.Button(t("mix.open"), elem_id="data-mix")
@@ -48,7 +48,7 @@ def build() -> Side:
     chips = selectable(elem_id="data-chips")
     entries = selectable(elem_id="data-list")
     cache = panel(elem_id="data-cache-line")
-    return Side(search, chips, entries, gr.State({}), add, mix, cache)
+    return CollectionSidebar(search, chips, entries, gr.State({}), add, mix, cache)
 
 
 def listed(services: Services, search: str, chosen: dict[str, str], name: str, say: Translator) -> tuple[str, str, str]:
@@ -62,7 +62,7 @@ def listed(services: Services, search: str, chosen: dict[str, str], name: str, s
     )
 
 
-def wire(side: Side, chosen: gr.Textbox, news: list[Any], services: Services) -> None:
+def wire(side: CollectionSidebar, chosen: gr.Textbox, news: list[Any], services: Services) -> None:
     """`news` are the events of a list that has become another: a set more, another one chosen, a cache that grew."""
 
     def show(search: str, facets: dict[str, str], name: str, request: gr.Request) -> tuple[str, str, str]:

@@ -14,7 +14,7 @@ from camelid_train.config import Recipe
 
 from camelid_ui.config_form import ConfigForm
 from camelid_ui.services import Services
-from camelid_ui.services.training.run_comparison import MOST, numbers
+from camelid_ui.services.training.run_comparison import MAX_RUNS, job_ids_in
 from camelid_ui.tabs import PRIVATE
 from camelid_ui.tabs.components import address, message
 
@@ -54,7 +54,7 @@ def build(services: Services) -> TrainTab:
 
 def _lead(tab: TrainTab, services: Services) -> None:
     def arrange(run: str, compare: str) -> Any:
-        return gr.update(visible=not run.strip() and len(numbers(compare)) < 2)
+        return gr.update(visible=not run.strip() and len(job_ids_in(compare)) < 2)
 
     def again(run: str) -> tuple[Any, ...]:
         """The form with a run's settings."""
@@ -68,13 +68,13 @@ def _lead(tab: TrainTab, services: Services) -> None:
             services.training.delete(int(run), bool(result))
         except (CamelidError, ValueError) as problem:
             return gr.skip(), gr.skip(), message(problem), gr.skip()
-        return "", ",".join(str(each) for each in numbers(compare) if str(each) != run), "", False
+        return "", ",".join(str(each) for each in job_ids_in(compare) if str(each) != run), "", False
 
     panel = tab.panel
     gr.on([tab.run.change, tab.compare.change], arrange, [tab.run, tab.compare], tab.recipe.column, **PRIVATE)
     chosen = [tab.run, tab.compare]
     tab.table.list.select(None, None, chosen, js="() => [camelid.picked, '']", **PRIVATE)
-    tab.table.list.input(None, chosen, chosen, js=f"(...held) => camelid.compared(...held, {MOST})", **PRIVATE)
+    tab.table.list.input(None, chosen, chosen, js=f"(...held) => camelid.compared(...held, {MAX_RUNS})", **PRIVATE)
     panel.again.click(again, tab.run, [tab.run, panel.said, *tab.form.inputs], **PRIVATE)
     deleted = [tab.run, tab.compare, panel.said, panel.delete.option]
     panel.delete.yes.click(delete, [tab.run, tab.compare, panel.delete.option], deleted, **PRIVATE)

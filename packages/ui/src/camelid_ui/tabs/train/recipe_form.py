@@ -15,10 +15,10 @@ from camelid_train.config import Recipe
 
 from camelid_ui.config_fields import config_fields
 from camelid_ui.config_form import ConfigForm
-from camelid_ui.field_values import InvalidFields, differing
+from camelid_ui.field_values import InvalidFields, non_default
 from camelid_ui.services import Services
 from camelid_ui.tabs import LATEST, PRIVATE
-from camelid_ui.tabs.components import message, panel, with_request
+from camelid_ui.tabs.components import message, panel, request_first
 from camelid_ui.text import Translator, t, translator_for
 from camelid_ui.views import code, error, note
 from camelid_ui.views.train import estimate as view
@@ -80,9 +80,9 @@ class RecipeForm:
         inputs = [self.wrong, self.name, *form.inputs]
         checked = [self.wrong, self.estimate, self.command, self.differs, self.said, self.start]
         changes = [widget.change for widget in [*form.inputs, self.name, ended]]
-        gr.on(changes, with_request(check), inputs, [*checked, *self.cards, *form.inputs],
+        gr.on(changes, request_first(check), inputs, [*checked, *self.cards, *form.inputs],
               **LATEST)  # fmt: skip
-        self.start.click(with_request(begin), inputs, [run, self.said, self.wrong, *form.inputs], **PRIVATE)
+        self.start.click(request_first(begin), inputs, [run, self.said, self.wrong, *form.inputs], **PRIVATE)
         form.show_chosen_variant(**PRIVATE)
 
 
@@ -136,7 +136,7 @@ def _cards(services: Services, recipe: Recipe, say: Translator) -> tuple[str, ..
     return (
         view.model_card(training.model_choice(recipe), say),
         view.data_card(training.data_choices(recipe, services.data), say),
-        view.way_card(training.way_choices(recipe), say),
+        view.method_card(training.section_choices(recipe), say),
     )
 
 
@@ -145,5 +145,5 @@ def _start(can: bool) -> Any:
 
 
 def _differs(recipe: Recipe, say: Translator) -> str:
-    changed = list(differing(recipe))
+    changed = list(non_default(recipe))
     return note(say("form.differs", fields=", ".join(changed)) if changed else say("form.same"))

@@ -64,7 +64,7 @@ class RunPanel:
 
         def choose(number: str, event: gr.EventData, request: gr.Request) -> tuple[str, str]:
             step = changed_field(event)[1]
-            return step, samples(services.training.show(int(number)).told.samples, step, translator_for(request))
+            return step, samples(services.training.show(int(number)).report.samples, step, translator_for(request))
 
         inputs = [run, self.seen, self.step]
         outputs = [
@@ -95,12 +95,12 @@ class RunPanel:
             return (gr.update(visible=True), message(problem), "", *hidden, "", "", "", "", still, "", "")
 
     def _updates(self, run: RunDetails, seen: str, step: str, say: Translator) -> tuple[Any, ...]:
-        can, curves = run.view.can, run.told.curves
+        can, curves = run.view.can, run.report.curves
         phase = f"{run.job.id}:{run.job.epoch}:{run.job.state}:{run.job.request}"
-        ends = [points[-1].step if points else "" for points in (curves.loss, curves.heldout)]
-        answers = sum(len(sample.answers) for sample in run.told.samples)
+        ends = [points[-1].step if points else "" for points in (curves.loss, curves.heldout_loss)]
+        answers = sum(len(sample.answers) for sample in run.report.samples)
         # what did not change is not drawn anew: somebody may be reading it
-        drawn, known = f"{phase}:{ends}:{answers}", f"{phase}:{'preflight' in run.told.newest}"
+        drawn, known = f"{phase}:{ends}:{answers}", f"{phase}:{'preflight' in run.report.latest}"
         drawn_before, _, known_before = seen.partition("|")
         asked = [
             gr.update(visible="cancel" in can), gr.update(visible=False),
@@ -114,13 +114,13 @@ class RunPanel:
             *asked[:2],
             gr.update(visible=bool(run.artefact)),
             gr.update(visible=bool(run.artefact)),
-            gr.update(visible="retry" in can, value=t("run.resume" if run.told.of("checkpoint") else "run.retry")),
+            gr.update(visible="retry" in can, value=t("run.resume" if run.report.of("checkpoint") else "run.retry")),
             gr.update(visible=True),
             *asked[2:],
             gr.update(visible=bool(run.artefact)),
             view.result(run, say),
             gr.skip() if drawn == drawn_before else view.curves(run, say),
-            gr.skip() if drawn == drawn_before else samples(run.told.samples, step, say),
+            gr.skip() if drawn == drawn_before else samples(run.report.samples, step, say),
             gr.skip() if known == known_before else view.about(run, say),
             gr.Timer(active=run.view.running),
             f"{drawn}|{known}",

@@ -9,7 +9,7 @@ from camelid_core.records import Record
 
 from camelid_ui.services.data.add import FilePreview, ImportedDataset
 from camelid_ui.text import Translator
-from camelid_ui.views import Cell, Line, cell, error, esc, facts, listing, note
+from camelid_ui.views import Cell, ListingRow, cell, error, esc, facts, listing, note
 from camelid_ui.views.conversation import bubbles
 from camelid_ui.views.numbers import count, size
 
@@ -19,7 +19,7 @@ SHOWN_ROWS = 3
 def detected(path: Path, found: Detection, say: Translator) -> str:
     """What we think it is, and why; the raw first rows where it fits nothing."""
     pairs = [(say("add.file"), path.name), (say("add.size"), size(path.stat().st_size))]
-    kind = say.maybe(f"reader.{found.reader}", found.reader or say("add.unknown"))
+    kind = say.optional(f"reader.{found.reader}", found.reader or say("add.unknown"))
     head = f'<p class="camelid-found{"" if found.fits else " unsure"}"><b>{esc(kind)}</b> {esc(found.reason)}</p>'
     return facts(pairs) + head + _raw(found, say)
 
@@ -29,7 +29,7 @@ def _raw(found: Detection, say: Translator) -> str:
     if not found.columns:
         return ""
     lines = [
-        Line([cell(name, "main"), Cell(f'<span class="clip quiet">{esc(_values(found, name))}</span>')])
+        ListingRow([cell(name, "main"), Cell(f'<span class="clip quiet">{esc(_values(found, name))}</span>')])
         for name in found.columns[:24]
     ]
     table = listing([say("add.column"), say("add.values")], lines, say("add.columns"))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from camelid_core.token_cache import CacheEntry
 
 from camelid_ui.text import Translator
-from camelid_ui.views import Line, cell, listing, note
+from camelid_ui.views import ListingRow, cell, listing, note
 from camelid_ui.views.numbers import count, duration, size
 
 
@@ -31,7 +31,7 @@ def table(entries: Sequence[CacheEntry], say: Translator) -> str:
         say("cache.used"),
     ]
     lines = [
-        Line(
+        ListingRow(
             [
                 cell(", ".join(entry.sources) or "–", "main"),
                 cell(entry.template, "quiet"),

@@ -46,7 +46,7 @@ def _chips(name: str, values: Iterable[tuple[str, int]], chosen: str, say: Trans
 
 def worded(facet: str, value: str, say: Translator) -> str:
     """A tag in words where there are any."""
-    return say.maybe(f"{facet}.{value}", value)
+    return say.optional(f"{facet}.{value}", value)
 
 
 def collection(entries: Sequence[DatasetEntry], chosen: str, say: Translator, narrowed: bool = False) -> str:
@@ -54,9 +54,9 @@ def collection(entries: Sequence[DatasetEntry], chosen: str, say: Translator, na
     if not entries:
         return empty(say("data.none"), say("data.none_hint"))
     return "".join(
-        _group(place, [entry for entry in entries if entry.place == place], chosen, narrowed, say)
+        _group(place, [entry for entry in entries if entry.availability == place], chosen, narrowed, say)
         for place in AVAILABILITIES
-        if any(entry.place == place for entry in entries)
+        if any(entry.availability == place for entry in entries)
     )
 
 

@@ -18,9 +18,9 @@ from camelid_ui.views.numbers import count
 def findings(checked: LintReport, actions: Mapping[str, str], say: Translator) -> str:
     rows = checked.found.rows
     said = note(say("lints.all" if checked.exact else "lints.sample", rows=count(rows)))
-    sound = [title(name, say) for name in checked.sound]
+    sound = [title(name, say) for name in checked.passed]
     if not checked.problems:
-        return f'{said}<p class="camelid-good">{esc(say("lints.sound", count=len(sound)))}</p>'
+        return f'{said}<p class="camelid-good">{esc(say("lints.passed", count=len(sound)))}</p>'
     items = "".join(
         _finding(lint, number, examples, rows, actions.get(lint.name, ""), say)
         for lint, number, examples in checked.problems
@@ -30,7 +30,7 @@ def findings(checked: LintReport, actions: Mapping[str, str], say: Translator) -
 
 
 def title(name: str, say: Translator) -> str:
-    return say.maybe(f"lint.{name}", name)
+    return say.optional(f"lint.{name}", name)
 
 
 def _finding(lint: Lint, number: int, examples: list[tuple[int, str]], rows: int, action: str, say: Translator) -> str:
@@ -91,4 +91,4 @@ def reasons(account: Account, say: Translator) -> str:
 def worded(why: str, say: Translator) -> str:
     """A reason of the account in words."""
     kind, _, name = why.partition(" ")
-    return title(name, say) if kind == "lint" else say.maybe(f"reason.{why.replace(' ', '-')}", why)
+    return title(name, say) if kind == "lint" else say.optional(f"reason.{why.replace(' ', '-')}", why)

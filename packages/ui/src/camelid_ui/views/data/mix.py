@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from camelid_ui.services.data.mix import MixturePart, SavedMixture
 from camelid_ui.text import Translator
-from camelid_ui.views import Cell, Line, cell, empty, esc, listing, note
+from camelid_ui.views import Cell, ListingRow, cell, empty, esc, listing, note
 from camelid_ui.views.numbers import count
 
 from .lints import reasons
@@ -46,7 +46,7 @@ def shares(parts: Sequence[MixturePart], filtered: bool, say: Translator) -> str
         for number, part in enumerate(parts)
     )
     lines = [
-        Line(
+        ListingRow(
             [
                 Cell(f'<i class="dot c{number % COLOURS}"></i>{esc(part.name)}', "main"),
                 cell(count(part.rows), "number quiet"),

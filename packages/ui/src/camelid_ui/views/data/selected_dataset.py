@@ -9,7 +9,7 @@ from camelid_core.records import Record
 
 from camelid_ui.services.data.dataset_entries import DatasetEntry
 from camelid_ui.text import Translator
-from camelid_ui.views import Cell, Line, cell, code, esc, listing
+from camelid_ui.views import Cell, ListingRow, cell, code, esc, listing
 from camelid_ui.views.numbers import count
 
 from .collection import link, worded
@@ -27,7 +27,7 @@ def heading(entry: DatasetEntry, say: Translator, more: Mapping[str, str] | None
         (say("data.origin"), _origin(entry)),
         (say("data.parent"), _parent(entry)),
         *(
-            (say.maybe(f"fact.{name}", name.replace("_", " ").capitalize()), esc(value))
+            (say.optional(f"fact.{name}", name.replace("_", " ").capitalize()), esc(value))
             for name, value in (more or {}).items()
         ),
     ]
@@ -86,7 +86,7 @@ def _commands(text: str) -> tuple[list[str], list[str]]:
 def rows(records: Sequence[Record], start: int, chosen: int, say: Translator) -> str:
     heads = [say("data.row"), say("data.question"), say("data.answer")]
     lines = [
-        Line(
+        ListingRow(
             [
                 cell(count(start + index + 1), "number quiet"),
                 Cell(f'<span class="clip">{esc(_question(record)[:400])}</span>'),

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from camelid_ui.services.data.lengths import MOST_DROPPED
+from camelid_ui.services.data.lengths import MAX_DROPPED_SHARE
 from camelid_ui.services.training import Estimate
-from camelid_ui.services.training.selection import DataChoice, ModelChoice, WayChoice
+from camelid_ui.services.training.selection import DataChoice, ModelChoice, SectionChoice
 from camelid_ui.text import Translator
 from camelid_ui.views import error, esc, facts, note
 from camelid_ui.views.numbers import count, duration, short_count, size
@@ -28,7 +28,7 @@ def estimate(found: Estimate, running: int, say: Translator) -> str:
     state = "failed" if not found.fits else ""
     meter = f'<div class="camelid-bar {state}" aria-hidden="true"><span style="width:{share:.1f}%"></span></div>'
     warnings = [] if found.fits else [error(say("train.too_big", value=size(found.memory), free=size(found.free)))]
-    if found.dropped > MOST_DROPPED:
+    if found.dropped > MAX_DROPPED_SHARE:
         warnings.append(error(say("train.refused", share=f"{found.dropped * 100:.0f}")))
     if found.truncated > 0:
         warnings.append(note(say("train.truncated", share=f"{found.truncated * 100:.0f}")))
@@ -60,10 +60,10 @@ def data_card(choices: Sequence[DataChoice], say: Translator) -> str:
     return _card(say("train.card.data"), names, [say("train.of_rows", rows=count(rows))])
 
 
-def way_card(choices: Sequence[WayChoice], say: Translator) -> str:
+def method_card(choices: Sequence[SectionChoice], say: Translator) -> str:
     title = " · ".join(choice.name for choice in choices)
     settings = _settings({key: value for choice in choices for key, value in choice.settings.items()})
-    helps = " ".join(say.maybe(f"help.{choice.section}.type={choice.name}", choice.help) for choice in choices)
+    helps = " ".join(say.optional(f"help.{choice.section}.type={choice.name}", choice.help) for choice in choices)
     helps = helps.replace("。 ", "。")  # Chinese sentences need no space between them
     return _card(say("train.card.method"), title, [settings], helps)
 
@@ -72,7 +72,7 @@ def _about_set(choice: DataChoice, say: Translator) -> list[str]:
     entry = choice.entry
     if entry is None:
         return []
-    languages = [say.maybe(f"language.{code}", code) for code in entry.languages]
+    languages = [say.optional(f"language.{code}", code) for code in entry.languages]
     return [say("train.of_rows", rows=count(entry.rows)) if entry.rows else "", ", ".join(languages), entry.licence]
 
 

@@ -10,7 +10,7 @@ from camelid_ui.text import Translator
 from camelid_ui.views import error, esc, facts, note
 from camelid_ui.views.jobs import badge, bar
 from camelid_ui.views.numbers import count, duration, loss, size
-from camelid_ui.views.plot import Line, plot
+from camelid_ui.views.plot import Curve, plot
 
 
 def heading(run: RunDetails, say: Translator) -> str:
@@ -22,38 +22,38 @@ def heading(run: RunDetails, say: Translator) -> str:
 
 
 def progress(run: RunDetails, say: Translator) -> str:
-    job, told = run.job, run.told
+    job, report = run.job, run.report
     if run.view.total:
         said = bar(run.view, say, _doing(run, say))
     else:
         said = note(say(f"train.waiting.{job.state}") if run.view.running else "")
-    if told.of("launch").get("processes", 1) > 1:
-        said += note(say("story.launch", **_numbers(told.of("launch"), "processes", "nodes", "global_batch")))
+    if report.of("launch").get("processes", 1) > 1:
+        said += note(say("story.launch", **_numbers(report.of("launch"), "processes", "nodes", "global_batch")))
     if job.error:
         said += error(job.error) if not run.view.running else note(job.error)
     return said + _said(run, say)
 
 
 def result(run: RunDetails, say: Translator) -> str:
-    summary, told = run.job.summary, run.told
-    before = told.curves.heldout[0].value if told.curves.heldout else None
-    best = told.best
+    summary, report = run.job.summary, run.report
+    before = report.curves.heldout_loss[0].value if report.curves.heldout_loss else None
+    best = report.best
     pairs = [
         (say("train.loss_before"), loss(summary.get("base_eval_loss", before))),
         (say("train.loss_after"), loss(summary.get("eval_loss"))),
         (say("train.loss_best"), say("train.at_step", value=loss(best.value), step=count(best.step)) if best else ""),
         (say("train.loss_train"), loss(summary.get("final_loss"))),
         (say("train.trained_tokens"), count(summary["trained_tokens"]) if summary.get("trained_tokens") else ""),
-        (say("train.trainable"), _learning(told.of("model"), say)),
+        (say("train.trainable"), _learning(report.of("model"), say)),
         (say("train.artefact"), run.artefact),
-        (say("train.dropped"), _dropped(told.of("data"), say)),
+        (say("train.dropped"), _dropped(report.of("data"), say)),
     ]
     return facts(pairs)
 
 
 def measured(run: RunDetails, say: Translator) -> str:
     """What was measured before the first step."""
-    found = run.told.of("preflight")
+    found = run.report.of("preflight")
     if not found:
         return ""
     memory = found.get("peak_memory"), found.get("free_memory")
@@ -86,22 +86,22 @@ def about(run: RunDetails, say: Translator) -> str:
 
 
 def curves(run: RunDetails, say: Translator) -> str:
-    found, step = run.told.curves, say("unit.step")
+    found, step = run.report.curves, say("unit.step")
     raw = "raw" if len(found.loss) > 1 else "smooth"
     main = plot(
         say("train.loss"),
         [
-            Line(say("train.loss_raw"), found.loss, raw),
-            Line(say("train.loss_smooth"), found.smoothed if raw == "raw" else (), "smooth"),
-            Line(say("train.loss_held"), found.heldout, "held"),
+            Curve(say("train.loss_raw"), found.loss, raw),
+            Curve(say("train.loss_smooth"), found.smoothed if raw == "raw" else (), "smooth"),
+            Curve(say("train.loss_held"), found.heldout_loss, "held"),
         ],
         step,
         kind="main",
     )
     rest = [
-        plot(say("train.rate"), [Line(say("train.rate"), found.rate)], step, zero=True),
-        plot(say("train.norm"), [Line(say("train.norm"), found.norm)], step, zero=True),
-        plot(say("train.speed"), [Line(say("progress.tokens_per_second"), found.speed)], step, zero=True),
+        plot(say("train.rate"), [Curve(say("train.rate"), found.rate)], step, zero=True),
+        plot(say("train.norm"), [Curve(say("train.norm"), found.gradient_norm)], step, zero=True),
+        plot(say("train.speed"), [Curve(say("progress.tokens_per_second"), found.tokens_per_second)], step, zero=True),
     ]
     drawn = main + "".join(rest)
     return f'<div class="camelid-plots">{drawn}</div>' if drawn else ""
@@ -109,10 +109,10 @@ def curves(run: RunDetails, say: Translator) -> str:
 
 def _doing(run: RunDetails, say: Translator) -> list[tuple[str, object]]:
     """Memory, how much of the machine is used, and the last checkpoint."""
-    now, saved = run.told.of("progress"), run.told.of("checkpoint")
+    now, saved = run.report.of("progress"), run.report.of("checkpoint")
     share = now.get("mfu")
     return [
-        (say("train.memory"), size(run.told.peak) if run.told.peak else ""),
+        (say("train.memory"), size(run.report.peak_memory) if run.report.peak_memory else ""),
         (say("story.mfu"), f"{share * 100:.0f} %" if isinstance(share, int | float) else ""),
         (say("story.saved"), say("story.at_step", step=count(saved["step"])) if "step" in saved else ""),
     ]
@@ -125,7 +125,7 @@ def _said(run: RunDetails, say: Translator) -> str:
 
 def _sentences(run: RunDetails, say: Translator) -> Iterator[str]:
     halved = ""
-    for event in run.told.said:
+    for event in run.report.messages:
         text = str(event.get("text") or "")
         if text and text in run.job.error:
             text = ""  # said as the error
@@ -136,7 +136,7 @@ def _sentences(run: RunDetails, say: Translator) -> Iterator[str]:
             size_now = _numbers(event, "batch_size", "accumulation")
             yield say("story.micro_batch", **size_now) + f" {event.get('reason', '')}".rstrip()
         elif event["kind"] == "stop":
-            reason = say.maybe(f"story.stop.{event.get('reason')}", str(event.get("reason", "")))
+            reason = say.optional(f"story.stop.{event.get('reason')}", str(event.get("reason", "")))
             yield f"{reason} {text}".strip()
         elif text:
             yield text

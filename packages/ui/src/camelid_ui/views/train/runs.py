@@ -7,17 +7,16 @@ from typing import Any
 
 from camelid_ui.services.training import RunComparison, RunDetails, RunSummary
 from camelid_ui.text import Translator
-from camelid_ui.views import Cell, Line, cell, error, esc, listing, note
+from camelid_ui.views import Cell, ListingRow, cell, error, esc, listing, note
 from camelid_ui.views.jobs import badge
 from camelid_ui.views.numbers import count, duration, loss
-from camelid_ui.views.plot import Line as Curve
-from camelid_ui.views.plot import plot
+from camelid_ui.views.plot import Curve, plot
 
 
 def runs(found: Sequence[RunSummary], say: Translator, opened: str = "", picked: Collection[str] = ()) -> str:
     names = ("name", "state", "model", "data", "method", "loss", "best", "steps", "took", "when", "compare")
     lines = [
-        Line(
+        ListingRow(
             [
                 Cell(esc(f"{run.job.id} · {run.job.label}"), "main"),
                 Cell(badge(run.view, say)),
@@ -62,8 +61,10 @@ def compared(found: RunComparison, say: Translator) -> str:
         return missing + note(say("compare.more"))
     names = [f"{run.job.id} · {run.job.label}" for run in found.runs]
     step = say("unit.step")
-    trained = [Curve(name, run.told.curves.smoothed, f"c{at}") for at, (name, run) in enumerate(_named(names, found))]
-    held = [Curve(name, run.told.curves.heldout, f"c{at}") for at, (name, run) in enumerate(_named(names, found))]
+    trained = [Curve(name, run.report.curves.smoothed, f"c{at}") for at, (name, run) in enumerate(_named(names, found))]
+    held = [
+        Curve(name, run.report.curves.heldout_loss, f"c{at}") for at, (name, run) in enumerate(_named(names, found))
+    ]
     charts = plot(say("compare.trained"), trained, step) + plot(say("compare.held"), held, step)
     heads = [say("compare.setting"), *names]
     lines = [*_results(found.runs, say), *_settings(found, say)]
@@ -77,7 +78,7 @@ def _named(names: Sequence[str], found: RunComparison) -> Iterator[tuple[str, Ru
     return zip(names, found.runs, strict=True)
 
 
-def _results(found: Sequence[RunDetails], say: Translator) -> Iterator[Line]:
+def _results(found: Sequence[RunDetails], say: Translator) -> Iterator[ListingRow]:
     rows = (
         ("runs.state", [badge(run.view, say) for run in found]),
         ("runs.loss", [loss(run.loss_summary.loss) for run in found]),
@@ -91,12 +92,12 @@ def _results(found: Sequence[RunDetails], say: Translator) -> Iterator[Line]:
     )
     for key, cells in rows:
         if any(cells):
-            yield Line([cell(say(key), "main"), *(Cell(text or "–") for text in cells)])
+            yield ListingRow([cell(say(key), "main"), *(Cell(text or "–") for text in cells)])
 
 
-def _settings(found: RunComparison, say: Translator) -> Iterator[Line]:
+def _settings(found: RunComparison, say: Translator) -> Iterator[ListingRow]:
     for path, values in found.settings.items():
-        yield Line([Cell(f"<code>{esc(path)}</code>", "main"), *(cell(_value(value)) for value in values)])
+        yield ListingRow([Cell(f"<code>{esc(path)}</code>", "main"), *(cell(_value(value)) for value in values)])
 
 
 def _value(value: Any) -> str:
