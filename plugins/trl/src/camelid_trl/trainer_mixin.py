@@ -151,7 +151,7 @@ class MeasurableTrainerMixin(TrlTrainerMixin):
         """A batch of the longest rows, with both answers of each."""
         return self.collate(longest(self.train_dataset, rows))
 
-    def divisor(self, inputs: Any) -> None:
+    def loss_divisor(self, inputs: Any) -> None:
         """These losses are means."""
 
     def begin_step(self) -> None:

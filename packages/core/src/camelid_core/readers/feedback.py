@@ -19,7 +19,7 @@ from .row_faults import Faults
 from .row_formats import prompt_completion
 
 TIME_KEY, ID_KEY, RETRACTED_KEY = "judged", "id", "retracted"
-_BEGINS = f'{{"{TIME_KEY}":'.encode()
+_MAGIC = f'{{"{TIME_KEY}":'.encode()
 
 
 def is_feedback_file(path: Path) -> bool:
@@ -28,7 +28,7 @@ def is_feedback_file(path: Path) -> bool:
         return False
     try:
         with path.open("rb") as file:
-            return file.read(len(_BEGINS)) == _BEGINS
+            return file.read(len(_MAGIC)) == _MAGIC
     except OSError:
         return False  # which the reading itself says
 
@@ -44,13 +44,13 @@ class LatestFeedbackRows:
         return self._rows.where()
 
     def __iter__(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        last = {_ident(row, number): number for number, row in OpenRows(self._path, Faults(strict=False))}
+        last = {_row_id(row, number): number for number, row in OpenRows(self._path, Faults(strict=False))}
         for number, row in self._rows:
-            if last.get(_ident(row, number)) == number and not row.get(RETRACTED_KEY):
+            if last.get(_row_id(row, number)) == number and not row.get(RETRACTED_KEY):
                 yield number, row
 
 
-def _ident(row: Row, number: int) -> str | int:
+def _row_id(row: Row, number: int) -> str | int:
     """A row that somebody added by hand may have none, and then stands for itself."""
     return str(row[ID_KEY]) if row.get(ID_KEY) is not None else number
 

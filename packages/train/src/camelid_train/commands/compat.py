@@ -19,7 +19,7 @@ from camelid_core.tasks import import_attribute
 
 from camelid_train.compat import finetune, uniform_finetune
 from camelid_train.compat import merge as merging
-from camelid_train.compat.uniform_finetune import Meaning
+from camelid_train.compat.uniform_finetune import TranslatedRecipe
 from camelid_train.config import Recipe
 from camelid_train.toml import to_toml
 
@@ -60,7 +60,7 @@ def _finetune(
 
 
 def _show_or_train(
-    read: Callable[..., Meaning],
+    read: Callable[..., TranslatedRecipe],
     arguments: Sequence[str],
     run: bool,
     overrides: Sequence[str],
@@ -117,7 +117,7 @@ def count_rows(sources: Sequence[str]) -> int | None:
     return total
 
 
-def comments(meaning: Meaning) -> list[str]:
+def comments(meaning: TranslatedRecipe) -> list[str]:
     ignored = (
         [f"Ignored, because {meaning.tool} has no such flag: {' '.join(meaning.unknown)}"] if meaning.unknown else []
     )

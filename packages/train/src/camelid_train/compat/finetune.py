@@ -12,14 +12,14 @@ from camelid_core.compat.arguments import Flag, parse
 from camelid_core.errors import UsageError
 
 from . import uniform_finetune
-from .uniform_finetune import Meaning
+from .uniform_finetune import TranslatedRecipe
 
 _FLAGS: tuple[Flag, ...] = (("size", str, "7", None), ("data", str, None, "+"), ("local_rank", int, -1, None))
 _ROWS, _AT_ONCE, _WARMUP = 128, 4, 100
 _BUILT_IN = {"save_steps": 200, "keep": 3, "log_steps": 20}
 
 
-def read(arguments: Sequence[str], rows: int | None = None, world: int = 1) -> Meaning:
+def read(arguments: Sequence[str], rows: int | None = None, world: int = 1) -> TranslatedRecipe:
     """The recipe that `arguments` mean for so many training and held-out rows on so many processes.
 
     Raises:

@@ -25,7 +25,7 @@ _METHODS = ("lora", "qlora", "adalora", "prompt", "p_tuning", "prefix")
 
 
 @dataclass(slots=True)
-class Meaning:
+class TranslatedRecipe:
     """A recipe's `values` by section, what to say about them, and the flags that nobody knew."""
 
     values: dict[str, dict[str, Any]]
@@ -38,7 +38,7 @@ class Meaning:
         return list(self.values["data"]["sources"])
 
 
-def read(arguments: Sequence[str], rows: int | None = None, world: int = 1) -> Meaning:
+def read(arguments: Sequence[str], rows: int | None = None, world: int = 1) -> TranslatedRecipe:
     """The recipe that `arguments` mean for so many training and held-out rows on so many processes.
 
     Raises:
@@ -50,7 +50,7 @@ def read(arguments: Sequence[str], rows: int | None = None, world: int = 1) -> M
     for name, most in _MOST.items():
         if not 0 < getattr(flags, name) <= most:  # nan is neither
             raise UsageError(f"uniform_finetune: --{name} {getattr(flags, name)}; use more than 0, at most {most}.")
-    meaning = Meaning({}, unknown=unknown)
+    meaning = TranslatedRecipe({}, unknown=unknown)
     heldout = _heldout(flags, rows, meaning)
     train = _train(flags, given, None if rows is None else rows - heldout, world, meaning)
     meaning.values |= {
@@ -70,7 +70,7 @@ def read(arguments: Sequence[str], rows: int | None = None, world: int = 1) -> M
     return meaning
 
 
-def _model(flags: Namespace, given: set[str], meaning: Meaning) -> dict[str, Any]:
+def _model(flags: Namespace, given: set[str], meaning: TranslatedRecipe) -> dict[str, Any]:
     kind = flags.model_type.partition("_")[0]
     name = flags.model_name_or_path or weights_of(flags.model_type, flags.size)
     if not name:
@@ -84,7 +84,7 @@ def _model(flags: Namespace, given: set[str], meaning: Meaning) -> dict[str, Any
     return {"name": name, "dtype": formats[flags.compute_dtype]}
 
 
-def _method(flags: Namespace, meaning: Meaning) -> dict[str, Any]:
+def _method(flags: Namespace, meaning: TranslatedRecipe) -> dict[str, Any]:
     if flags.peft_type not in _METHODS:
         raise UsageError(f"uniform_finetune: --peft_type {flags.peft_type!r}; use {', '.join(_METHODS)}.")
     targets = list(flags.lora_target_modules or [])
@@ -116,7 +116,7 @@ def _ranks(flags: Namespace) -> dict[str, Any]:
     }
 
 
-def _heldout(flags: Namespace, rows: int | None, meaning: Meaning) -> int:
+def _heldout(flags: Namespace, rows: int | None, meaning: TranslatedRecipe) -> int:
     """No more than a tenth of the rows, which is also what the data allows."""
     wanted = min(max(flags.val_set_size, 0), _LARGEST_HELDOUT)
     if rows is not None and wanted > rows // 10:
@@ -126,7 +126,9 @@ def _heldout(flags: Namespace, rows: int | None, meaning: Meaning) -> int:
     return wanted
 
 
-def _train(flags: Namespace, given: set[str], rows: int | None, world: int, meaning: Meaning) -> dict[str, Any]:
+def _train(
+    flags: Namespace, given: set[str], rows: int | None, world: int, meaning: TranslatedRecipe
+) -> dict[str, Any]:
     values = {
         "epochs": flags.epochs,
         "batch_size": flags.per_gpu_train_batch_size,

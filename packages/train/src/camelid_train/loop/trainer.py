@@ -164,7 +164,7 @@ class SftTrainer(CheckpointMixin, MicroBatches, Trainer):
         """A batch of the longest rows that training will meet."""
         return Collator(self.pad_id)(longest(self.train_dataset, rows))
 
-    def divisor(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+    def loss_divisor(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         """What the sum of the losses of one batch is divided by."""
         return (inputs["labels"][:, 1:] != IGNORE).sum().to(self.args.device)
 

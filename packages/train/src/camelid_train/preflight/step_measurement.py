@@ -47,7 +47,7 @@ class Measurable(Protocol):
     sequences: int
 
     def longest_batch(self, rows: int) -> dict[str, Any]: ...
-    def divisor(self, inputs: dict[str, Any]) -> Any: ...
+    def loss_divisor(self, inputs: dict[str, Any]) -> Any: ...
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Any: ...
     def set_micro_batch(self, rows: int, reason: str) -> None: ...
     def begin_step(self) -> None: ...
@@ -149,10 +149,10 @@ def _step(trainer: Measurable, model: Any, inputs: dict[str, Any], state: int) -
     device = next(model.parameters()).device
     reserve = _reserve(state, device) if device.type == "cuda" else None
     trainer.begin_step()
-    divisor = trainer.divisor(inputs)
+    loss_divisor = trainer.loss_divisor(inputs)
     with Peak(device) as peak:
         began = time.perf_counter()
-        trainer.training_step(model, inputs, divisor)
+        trainer.training_step(model, inputs, loss_divisor)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         seconds = time.perf_counter() - began
