@@ -58,14 +58,14 @@ def ours(task: dict[str, Any]) -> dict[str, Any]:
     from camelid_serve.predict.inputs import PREDICTIONS
 
     figures: dict[str, Any] = {}
-    answering = predict.answer_many
+    answering = predict.generate_all
 
     def timed(*arguments: Any, **options: Any) -> Any:
         began, spent = time.perf_counter(), time.process_time()
         yield from answering(*arguments, **options)
         figures["seconds"], figures["cpu_seconds"] = time.perf_counter() - began, time.process_time() - spent
 
-    predict.answer_many = timed  # type: ignore[assignment]
+    predict.generate_all = timed  # type: ignore[assignment]
     directory = attempt_directory(Path(task["output"]), 1, 1)
     directory.mkdir(parents=True)
     context = AttemptContext(directory)

@@ -76,7 +76,7 @@ def test_conversations_are_kept_found_saved_and_judged(eyes, server, tmp_path):
     page.locator(".camelid-aside .camelid-drawer > button").first.click()
     pick(page, "chat-system-preset", "Short answers")
     expect(page.locator("#chat-system textarea")).to_have_value("Answer in one or two sentences.")
-    draft = page.locator("#chat-ask textarea")
+    draft = page.locator("#chat-message textarea")
     draft.fill(ASKED.splitlines()[0])
     chip = page.locator("#chat-suffixes button", has_text="先思考")
     for wanted in (ASKED, ASKED.splitlines()[0], ASKED):
@@ -89,12 +89,12 @@ def test_conversations_are_kept_found_saved_and_judged(eyes, server, tmp_path):
 
     page.locator("#chat-tuned [data-set=retry]").last.click()  # another try, and which is better
     page.locator("#chat-tuned [data-set=better]").click()
-    expect(page.locator("#chat-said")).to_contain_text("chat-preferences")
+    expect(page.locator("#chat-notice")).to_contain_text("chat-preferences")
     (pair,) = judgements(server, "chat-preferences")
     assert [message.role for message in pair.prompt] == ["system", "user"]
     assert pair.rejected != pair.answer
     page.locator("#chat-tuned .thumb[aria-pressed=true]").click()
-    expect(page.locator("#chat-said")).to_contain_text("Feedback removed")
+    expect(page.locator("#chat-notice")).to_contain_text("Feedback removed")
     assert [record.label for record in judgements(server, "chat-ratings")] == [False]
 
     head = saved(page, "history-md").read_text(encoding="utf-8")
@@ -124,7 +124,7 @@ def _files(page: Page, eyes, rows: Path) -> None:
         page.locator("#history-read").click()
     selectable.value.set_files(str(rows))
     expect(listed).to_have_count(3)
-    expect(page.locator("#history-said")).to_contain_text("Skipped, as they are no conversations: 1.")
+    expect(page.locator("#history-notice")).to_contain_text("Skipped, as they are no conversations: 1.")
     listed.locator(".open", has_text="Hello <b>you</b>?").click()
     expect(page.locator("#chat-tuned .bot")).to_contain_text("<script>alert(1)</script>")
     expect(page.locator("#chat-system textarea")).to_have_value("Be kind.")
@@ -161,6 +161,6 @@ def _list(page: Page, eyes) -> None:
     expect(listed).to_have_count(3, timeout=60_000)
     expect(listed.first).to_contain_text("Mine")
     listed.last.locator(".open").click()
-    expect(page.locator("#history-said")).to_contain_text("cannot be read")
+    expect(page.locator("#history-notice")).to_contain_text("cannot be read")
     listed.first.locator(".open").click()
     expect(page.locator("#chat-tuned .user")).to_have_count(1)

@@ -107,14 +107,14 @@ def test_a_bad_file_is_refused_beside_the_field_that_names_it(eyes, tmp_path):
     fill(page, "data-path", str(bad))
     expect(page.locator("#data-preview .camelid-error")).to_contain_text("bad.jsonl, line 2")
     page.locator("#data-add-button").click()
-    expect(page.locator("#data-add-said .camelid-error")).to_contain_text("bad.jsonl, line 2")
+    expect(page.locator("#data-add-notice .camelid-error")).to_contain_text("bad.jsonl, line 2")
     expect(page.locator("body")).not_to_contain_text(TRACEBACK)
     shoot_both(eyes, page, "data-failed")
     page.get_by_label("Skip and count").check()
     expect(page.locator("#data-preview .camelid-warn")).to_contain_text("1 of the first rows")
     fill(page, "data-name", "half")
     page.locator("#data-add-button").click()
-    expect(page.locator("#data-said")).to_contain_text("1 were left out")
+    expect(page.locator("#data-notice")).to_contain_text("1 were left out")
     expect(page.locator("#data-head h2")).to_have_text("half")
 
 
@@ -127,7 +127,7 @@ def test_a_file_is_added_used_and_removed(eyes, questions):
     shoot_both(eyes, page, "data-adding")
     fill(page, "data-name", "sums")
     page.locator("#data-add-button").click()
-    expect(page.locator("#data-said")).to_contain_text("12 rows")
+    expect(page.locator("#data-notice")).to_contain_text("12 rows")
     expect(page.locator("#data-head h2")).to_have_text("sums")
     expect(page.locator("#data-list li").first).to_contain_text("sums")
     page.locator("#data-use").click()
@@ -151,7 +151,7 @@ def test_columns_of_any_name_are_mapped_into_a_set(eyes, tmp_path):
     shoot_both(eyes, page, "data-mapping")
     fill(page, "data-name", "odd")
     page.locator("#data-add-button").click()
-    expect(page.locator("#data-said")).to_contain_text("3 rows")
+    expect(page.locator("#data-notice")).to_contain_text("3 rows")
     expect(page.locator("#data-rows")).to_contain_text("Blue is one.")
 
 
@@ -199,8 +199,8 @@ def test_what_checks_find_is_dropped_into_a_new_version(eyes, dirty):
     expect(page.locator("#data-lints-plan")).to_contain_text("dirty-v2")
     shoot_both(eyes, page, "data-lints")
     page.locator("#data-write").click()
-    expect(page.locator("#data-version-said")).to_contain_text("Wrote dirty-v2: 34 of 42 rows")
-    expect(page.locator("#data-version-said")).to_contain_text("4 rows fixed")
+    expect(page.locator("#data-version-notice")).to_contain_text("Wrote dirty-v2: 34 of 42 rows")
+    expect(page.locator("#data-version-notice")).to_contain_text("4 rows fixed")
     page.locator("#data-list a[data-key='dirty-v2']").click()
     expect(page.locator("#data-head h2")).to_have_text("dirty-v2")
     expect(page.locator("#data-head")).to_contain_text("--fix trailing-hashtags")
@@ -230,7 +230,7 @@ def test_a_mix_is_weighed_used_in_training_and_saved(eyes):
     shoot_both(eyes, page, "data-mix")
     fill(page, "mix-name", "both")
     page.locator("#mix-save").click()
-    expect(page.locator("#mix-said")).to_contain_text("Saved both", timeout=60_000)
+    expect(page.locator("#mix-notice")).to_contain_text("Saved both", timeout=60_000)
     expect(page.locator("#data-list a[data-key='both']")).to_be_visible()
     page.locator("#mix-use").click()
     command = page.locator("#train-command code")
@@ -248,7 +248,7 @@ def test_the_token_cache_is_listed_and_emptied(eyes):
     expect(page.locator("#data-cache-list tbody tr").first).to_be_visible()
     fill(page, "data-cache-days", "0")
     page.locator("#data-cache-prune").click()
-    expect(page.locator("#data-cache-said")).to_contain_text(re.compile("[1-9][0-9.]* [kM]B freed"))
+    expect(page.locator("#data-cache-notice")).to_contain_text(re.compile("[1-9][0-9.]* [kM]B freed"))
     expect(page.locator("#data-cache-list")).to_contain_text("empty")
 
 

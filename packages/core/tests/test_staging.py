@@ -256,9 +256,9 @@ def test_a_draft_that_is_swept_before_it_is_locked_is_made_again(home, monkeypat
             assert not path.exists()
 
     monkeypatch.setattr(staging.Path, "mkdir", swept)
-    with staging.directory(home / "x") as draft:
-        assert draft == made[2]
-        assert draft.is_dir()
+    with staging.directory(home / "x") as staged:
+        assert staged == made[2]
+        assert staged.is_dir()
 
 
 @pytest.mark.parametrize("make", [staging.directory, staging.file])
@@ -271,12 +271,12 @@ def test_where_nothing_can_be_made_that_is_said(home, make):
 def test_many_who_make_and_sweep_at_once_never_lose_a_draft(home):
     def work() -> None:
         for number in range(100):
-            with staging.directory(home / "x") as draft:
-                (draft / "file").write_text(str(number))
-                assert os.listdir(draft) == ["file"]  # noqa: PTH208
-            with staging.file(home / "x") as draft:
-                draft.write_text(str(number))
-                draft.replace(home / "y")
+            with staging.directory(home / "x") as staged:
+                (staged / "file").write_text(str(number))
+                assert os.listdir(staged) == ["file"]  # noqa: PTH208
+            with staging.file(home / "x") as staged:
+                staged.write_text(str(number))
+                staged.replace(home / "y")
 
     children = [in_child(work) for _ in range(4)]
     assert [ended(pid) for pid in children] == [0] * 4

@@ -220,7 +220,7 @@ def test_closing_while_a_model_is_loaded_leaves_nobody_waiting(tmp_path: Path, m
 
     long = [Message("user", "word " * 200_000)]
     waiting = [wait_for(action) for action in (lambda: next(loading), lambda: list(process.chat(long)))]
-    while not process._child._writing.locked():  # type: ignore[union-attr]
+    while not process._child._write_lock.locked():  # type: ignore[union-attr]
         time.sleep(0.01)
     waiting.append(wait_for(process.close))
     try:

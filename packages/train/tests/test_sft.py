@@ -21,7 +21,7 @@ from camelid_core.testing import write_jsonl
 from camelid_train.loop.trainer import SftTrainer
 from camelid_train.methods.lora import LORA, LoraMethod
 from camelid_train.planning.rehearsal import rehearse
-from camelid_train.run import _arguments, train
+from camelid_train.run import _training_arguments, train
 from camelid_train.saving.checkpoint import newest_valid
 from huggingface_hub._local_folder import write_download_metadata
 
@@ -44,7 +44,7 @@ def test_one_process_uses_one_card_of_two(recipe, base, tmp_path, monkeypatch):
     monkeypatch.setattr("camelid_train.run.choose_device", lambda: "cuda")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     model = LORA.load(resolve_model(str(base()), load_host()), "float32", LoraMethod())
-    trainer = SftTrainer(model, _arguments(recipe(), tmp_path), [], 0, LORA)
+    trainer = SftTrainer(model, _training_arguments(recipe(), tmp_path), [], 0, LORA)
     assert trainer._wrap_model(model) is model
     assert trainer.args.train_batch_size == trainer.args.per_device_train_batch_size
 

@@ -8,9 +8,9 @@ import gradio as gr
 from camelid_core.registry import Registry
 from camelid_train.config import MergeConfig
 from camelid_ui.app import build_app
+from camelid_ui.i18n import Translator
 from camelid_ui.pages import BUILT_IN_TABS, header
 from camelid_ui.tabs import Tab
-from camelid_ui.text import Translator
 
 
 def tabs_of(demo: gr.Blocks) -> list[str]:

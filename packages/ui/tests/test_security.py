@@ -135,7 +135,7 @@ def test_a_page_for_everybody_asks_for_nothing_and_has_limits(touched):
         return PlainTextResponse("in")
 
     app = Starlette(routes=[Route("/{path:path}", handler, methods=METHODS)])
-    few = DEMO.model_copy(update={"client_requests": 3})
+    few = DEMO.model_copy(update={"max_client_requests": 3})
     client = TestClient(guard_public(app, few, "'self' https://host.example", forwarded=True))
     headers = {"host": "some-space.example", "origin": "https://some-space.example", "x-forwarded-for": "8.8.8.8"}
     answers = [client.post("/gradio_api/queue/join", headers=headers) for _ in range(4)]

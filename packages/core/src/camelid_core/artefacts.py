@@ -1,6 +1,6 @@
-"""The artefact: a directory with `camelid.json`, written last. The only contract between train and serve.
+"""The artefact: a directory with a manifest, `camelid.json`, written last. The only contract between train and serve.
 
-Knows the manifest and how to check a directory against it. Knows nothing of how artefacts are made.
+Knows the manifest and how to verify a directory against it. Knows nothing of how artefacts are made.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class _ManifestPart(BaseModel):
 
 
 class BaseModelEntry(_ManifestPart):
-    """The model an artefact was made from. `fingerprint` as of `integrity.fingerprint`."""
+    """The base model of an artefact. `fingerprint` as of `integrity.fingerprint`."""
 
     id: str
     path: str = ""
@@ -39,7 +39,7 @@ class BaseModelEntry(_ManifestPart):
 
 
 class TemplateContract(_ManifestPart):
-    """How the model must be prompted; `reference_ids` are the ids of a fixed conversation's prompt."""
+    """How the model must be prompted: its prompt template; `reference_ids` are the token ids of a fixed prompt."""
 
     name: str
     jinja: str
@@ -49,7 +49,7 @@ class TemplateContract(_ManifestPart):
 
 
 class DatasetUse(_ManifestPart):
-    """A dataset as it went in; `sha256` is over the records used."""
+    """A dataset as it was trained on; `sha256` is over the records used."""
 
     id: str
     rows: int
@@ -58,7 +58,7 @@ class DatasetUse(_ManifestPart):
 
 
 class Licences(_ManifestPart):
-    """Kept apart; `effective` is the strictest reading and never the most permissive of the parts."""
+    """Licences of base model, data and generator apart; `effective` is the strictest, never the most permissive."""
 
     base: str = "unknown"
     data: list[str] = []
@@ -72,8 +72,8 @@ class FileEntry(_ManifestPart):
 
 
 class Manifest(_ManifestPart):
-    """The whole record. Every card and README is made from it. `models` are the bases by label where several models
-    had a part in it; `base` is then that of the first."""
+    """How an artefact was made. Every model card and README is made from it. `models` are the base models by label
+    where there are several; `base` is then that of the first."""
 
     schema_version: int = SCHEMA
     kind: ArtefactKind
@@ -100,7 +100,7 @@ class Artefact:
 
 
 def write_manifest(directory: Path, manifest: Manifest) -> Artefact:
-    """List and hash every file of `directory`, record the versions, and write the manifest last and durably.
+    """List and hash every file of `directory`, record package versions, and write the manifest last and durably.
 
     Raises:
         UnsafeFormat: a pickle is among the files.

@@ -1,7 +1,7 @@
-"""What is for its owner alone: Camelid's home, and the files in it that hold what people wrote.
+"""File permissions: Camelid's home and the files in it that hold what people wrote are private to their owner.
 
-Knows modes of directories and files. Knows nothing of what they hold. What is published is made to be shared, as far
-as the umask of whoever made it says.
+Knows modes of directories and files. Knows nothing of what they hold. What is published may be shared, as far as the
+umask of the process that made it allows.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ _OTHERS, _FILES = 0o077, 0o666
 
 
 def make_private_directory(path: Path, top: Path | None = None) -> Path:
-    """Make the directory `path`. What of it lies in `top`, by default home, `top` itself included, is for its owner
-    alone, whatever the umask is."""
+    """Make the directory `path`. Its parts inside `top` (by default home, itself included) are private to their owner,
+    whatever the umask is."""
     top = home() if top is None else top
     inside = [each for each in (path, *path.parents) if each.is_relative_to(top)]
     (inside[-1].parent if inside else path).mkdir(parents=True, exist_ok=True)
@@ -32,21 +32,23 @@ def make_private_directory(path: Path, top: Path | None = None) -> Path:
     return path
 
 
-def restrict_to_owner(place: Path) -> None:
-    """Take from others what they may do in `place`, if it is there, ours and no directory for everybody; say so."""
+def restrict_to_owner(directory: Path) -> None:
+    """Remove the permissions of group and others if `directory` is there, ours and not sticky; report it on stderr."""
     with suppress(OSError):
-        found = place.stat()
+        found = directory.stat()
         mode = stat.S_IMODE(found.st_mode)
         if found.st_uid != os.geteuid() or not mode & _OTHERS or mode & stat.S_ISVTX:
             return
-        place.chmod(mode & ~_OTHERS)
-        if not place.stat().st_mode & _OTHERS:  # there are file systems that know no modes
-            sys.stderr.write(f"camelid: {str(place)!r} was open to others on this machine; now it is yours alone.\n")
+        directory.chmod(mode & ~_OTHERS)
+        if not directory.stat().st_mode & _OTHERS:  # there are file systems that know no modes
+            sys.stderr.write(
+                f"camelid: {str(directory)!r} was open to others on this machine; now it is yours alone.\n"
+            )
 
 
 def inherit_directory_permissions(directory: Path) -> None:
-    """Let whoever may look into `directory` read the files in it, and whoever may add to it write them: safetensors
-    makes its own for their owner alone, whatever the umask is."""
+    """Give every file below `directory` the read and write bits of the directory it is in: safetensors creates its
+    files private to their owner, whatever the umask is."""
     for folder, _, names in os.walk(directory):
         allowed = Path(folder).stat().st_mode & _FILES
         for path in (Path(folder) / name for name in names):
@@ -56,7 +58,7 @@ def inherit_directory_permissions(directory: Path) -> None:
 
 
 def open_private(path: Path, mode: str, buffering: int = -1) -> BinaryIO:
-    """As `open` for bytes; a file that is made by it is for its owner alone."""
+    """As `open` for bytes; a file that it creates is private to its owner."""
     return cast("BinaryIO", open(path, mode, buffering, opener=_opener))
 
 

@@ -1,6 +1,6 @@
-"""Where the server listens, under which names, and how others on this machine find it.
+"""The server's address: its listening socket, the host names it answers to, and the file by which others find it.
 
-Knows addresses, sockets and one small file. Knows nothing of what is served.
+Knows hosts, ports, sockets and one small file. Knows nothing of what is served.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from . import staging
 from .errors import UsageError
 from .file_permissions import make_private_directory
 
-_EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
+_ALL_INTERFACES = ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
 
 
 def is_loopback(host: str) -> bool:
@@ -31,7 +31,7 @@ def is_loopback(host: str) -> bool:
 
 
 def host_names(host: str, extra: Iterable[str] = ()) -> frozenset[str]:
-    """Loopback's names, and for a public address this machine's own names and addresses."""
+    """The values of the Host header to accept: loopback's, and for a public address this machine's names and addresses."""
     local = {"localhost", "127.0.0.1", "::1", *(name.lower() for name in extra)}
     if is_loopback(host):
         return frozenset(local)
@@ -42,15 +42,15 @@ def host_names(host: str, extra: Iterable[str] = ()) -> frozenset[str]:
 
 
 def url_host(host: str) -> str:
-    """What to type for an address; one that means all interfaces is this machine's name."""
-    if host in _EVERYWHERE:
+    """The host as it is written in a URL; for one that means all interfaces this machine's name."""
+    if host in _ALL_INTERFACES:
         return socket.gethostname()
     return f"[{host}]" if ":" in host else host
 
 
 @contextlib.contextmanager
 def listening_socket(host: str, port: int) -> Iterator[socket.socket]:
-    """A bound socket.
+    """A bound and listening TCP socket.
 
     Raises:
         UsageError: the address cannot be used.
@@ -67,17 +67,17 @@ def listening_socket(host: str, port: int) -> Iterator[socket.socket]:
             raise UsageError(
                 f"port {port} on {host} cannot be used: {error.strerror}. Give another with --port, or 0 for any."
             ) from None
-        listener.listen(128)  # whoever is told the address may come at once
+        listener.listen(128)  # who reads the address may connect at once
         yield listener
 
 
 @contextlib.contextmanager
 def address_file(path: Path, values: Mapping[str, object]) -> Iterator[None]:
-    """Where this server is and its key, for programs of the same user and nobody else."""
+    """While entered, a file private to this user has the server's address and key, for other programs to connect."""
     make_private_directory(path.parent)
-    with staging.file(path, 0o600) as draft:
-        draft.write_text(json.dumps({**values, "pid": os.getpid()}), encoding="utf-8")
-        draft.replace(path)
+    with staging.file(path, 0o600) as staged:
+        staged.write_text(json.dumps({**values, "pid": os.getpid()}), encoding="utf-8")
+        staged.replace(path)
     try:
         yield
     finally:

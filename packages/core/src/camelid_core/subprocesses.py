@@ -1,7 +1,7 @@
-"""How a Python process of ours begins, and what it may see of our environment.
+"""How Camelid starts Python subprocesses, and which environment variables they may see.
 
-Whoever types `camelid serve .` stands in a directory from anywhere. Python takes a `psutil.py` that lies there for the
-package of that name, unless it is told to look only where packages are installed. Knows nothing of what processes do.
+`camelid serve .` may be typed in a directory that was downloaded. Python would import a `psutil.py` there instead of
+the package of that name, unless it is told to import only what is installed. Knows nothing of what subprocesses do.
 """
 
 from __future__ import annotations
@@ -34,25 +34,26 @@ def module_command(module: str, *arguments: str) -> list[str]:
     return [sys.executable, "-P", "-m", module, *arguments]
 
 
-def child_environment(given: Mapping[str, str]) -> dict[str, str]:
-    """What an attempt may see: no credentials, not in addresses either, and paths that hold in another directory."""
-    passed = {name: without_userinfo(name, value) for name, value in given.items() if _may_pass(name)}
+def child_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment of an attempt: no credentials, not in URLs either, and an absolute import path."""
+    passed = {name: without_userinfo(name, value) for name, value in environment.items() if _may_pass(name)}
     return safe_environment(passed) | {"OMP_WAIT_POLICY": "PASSIVE", "PYTHONUNBUFFERED": "1"}
 
 
-def variables_with_credentials(given: Mapping[str, str]) -> list[str]:
-    """The variables that `child_environment` passes on without the user and the password in their addresses."""
-    return sorted(name for name, value in given.items() if _may_pass(name) and without_userinfo(name, value) != value)
+def variables_with_credentials(environment: Mapping[str, str]) -> list[str]:
+    """The variables that `child_environment` passes on without the user and the password in their URLs."""
+    passed = {name: value for name, value in environment.items() if _may_pass(name)}
+    return sorted(name for name, value in passed.items() if without_userinfo(name, value) != value)
 
 
-def safe_environment(given: Mapping[str, str]) -> dict[str, str]:
-    """All of `given`, with an import path that holds in another directory and names none that nobody named.
+def safe_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """All of `environment`, with PYTHONPATH made absolute and without its empty entries.
 
     An empty entry of PYTHONPATH, as `PYTHONPATH=$PYTHONPATH:src` leaves behind, means the working directory.
     """
-    named = [str(Path(entry).absolute()) for entry in given.get("PYTHONPATH", "").split(os.pathsep) if entry]
-    kept = {name: value for name, value in given.items() if name != "PYTHONPATH"} | SAFE_PATH
-    return kept | {"PYTHONPATH": os.pathsep.join(named)} if named else kept
+    entries = [str(Path(entry).absolute()) for entry in environment.get("PYTHONPATH", "").split(os.pathsep) if entry]
+    others = {name: value for name, value in environment.items() if name != "PYTHONPATH"} | SAFE_PATH
+    return others | {"PYTHONPATH": os.pathsep.join(entries)} if entries else others
 
 
 def _may_pass(name: str) -> bool:

@@ -1,6 +1,6 @@
-"""The template contract an artefact stores, and checking that it still holds.
+"""The template contract that an artefact stores, and checking that it still holds.
 
-Knows a fixed conversation whose prompt ids tell any change of template or tokenizer.
+Knows a fixed conversation whose prompt token ids show any change of template or tokenizer.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ REFERENCE_CONVERSATION = (
 
 
 def make_contract(template: PromptTemplate, tokenizer: Any, overrides: str = "") -> TemplateContract:
-    """What to store: `overrides` names the template this one was chosen over, if a person chose it."""
+    """The contract to store. `overrides` names the template that a person replaced by this one, if any."""
     encoder = Encoder(tokenizer, template)
     source = encoder.template.jinja()
     return TemplateContract(
@@ -35,7 +35,7 @@ def make_contract(template: PromptTemplate, tokenizer: Any, overrides: str = "")
 
 
 def check_contract(contract: TemplateContract, template: PromptTemplate, tokenizer: Any) -> None:
-    """Raise ArtefactError if `template` with `tokenizer` no longer gives the ids the artefact was trained on."""
+    """Raise ArtefactError if `template` with `tokenizer` no longer gives the token ids the artefact was trained on."""
     if not contract.reference_ids:
         return
     ids = Encoder(tokenizer, template).prompt_ids(REFERENCE_CONVERSATION)

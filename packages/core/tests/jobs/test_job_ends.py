@@ -54,10 +54,10 @@ def test_the_kernel_says_whether_it_was_for_lack_of_memory(tmp_path):
     (tmp_path / "box" / "memory.events").write_text("low 0\noom 3\noom_kill 2\n")
     assert count_oom_kills(tmp_path / "own", tmp_path) == 2
     assert count_oom_kills(tmp_path / "gone", tmp_path) == 0
-    killed = AttemptResult.from_exit_code(-9, tmp_path, memory=True)
+    killed = AttemptResult.from_exit_code(-9, tmp_path, oom_killed=True)
     assert (killed.how, killed.kind) == (Outcome.KILLED, "out_of_memory")
     assert AttemptResult.from_exit_code(-9, tmp_path).kind == "killed_by_signal_9"
-    assert AttemptResult.from_exit_code(-11, tmp_path, memory=True).kind == "killed_by_signal_11"
+    assert AttemptResult.from_exit_code(-11, tmp_path, oom_killed=True).kind == "killed_by_signal_11"
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,10 @@ from typing import Any
 import httpx
 import pytest
 from camelid_core.server_address import listening_socket
-from camelid_serve.api.app import build, guarded
+from camelid_serve.api.app import build_app, with_guard
 from camelid_serve.api.limits import Limits
 from camelid_serve.api.server import server
-from camelid_serve.api.supervisor import Serving
+from camelid_serve.api.supervisor import ServedModels
 from camelid_serve.config import EngineConfig
 from camelid_serve.engine_process.client import EngineProcess
 
@@ -42,13 +42,15 @@ class Served:
     ) -> None:
         self.failure: list[Any] = []
         self._started = threading.Event()
-        app = build(Serving(models, EngineConfig(slots=limits.slots, dtype="float32")), limits, process, self._note)
+        app = build_app(
+            ServedModels(models, EngineConfig(slots=limits.slots, dtype="float32")), limits, process, self._note
+        )
         self.state = app.state.serving
         self._stack = contextlib.ExitStack()
         self._listener = self._stack.enter_context(listening_socket("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
-        self.server = server(guarded(app, keys, {"127.0.0.1", "localhost"}, origins), self.state)
+        self.server = server(with_guard(app, keys, {"127.0.0.1", "localhost"}, origins), self.state)
         self._thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self._listener]})
         self.client = httpx.Client(base_url=self.url, headers={"authorization": f"Bearer {KEY}"}, timeout=60)
 
@@ -90,7 +92,7 @@ class Served:
     @contextlib.contextmanager
     def engine_stopped(self) -> Iterator[None]:
         """Meanwhile the engine's process says nothing and reads nothing: what is asked is under way until the end."""
-        pid = self.state.resident._process._child.pid
+        pid = self.state.supervisor._process._child.pid
         os.kill(pid, signal.SIGSTOP)
         try:
             yield
@@ -101,7 +103,7 @@ class Served:
     def loop_stopped(self) -> Iterator[None]:
         """Meanwhile the server looks at nothing: what is sent is there all at once, however long that takes."""
         go_on = threading.Event()
-        self.state.resident.loop.call_soon_threadsafe(go_on.wait)
+        self.state.supervisor.loop.call_soon_threadsafe(go_on.wait)
         try:
             yield
         finally:

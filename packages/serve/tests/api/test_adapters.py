@@ -66,9 +66,9 @@ def test_adapters_come_and_go(serve: Callable[..., Any], home: Path) -> None:
     assert "cannot be loaded" in refused.text
     assert labels(served) == ["fast", "two"]
     assert served.post(UNLOAD, {"lora_name": "two"}).status_code == 200
-    unloading = served.state.resident.remove("fast")  # as for an adapter that is the last on its base
+    unloading = served.state.supervisor.remove("fast")  # as for an adapter that is the last on its base
     with pytest.raises(ModelError, match="'fast' is all"):
-        asyncio.run_coroutine_threadsafe(unloading, served.state.resident.loop).result()
+        asyncio.run_coroutine_threadsafe(unloading, served.state.supervisor.loop).result()
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_a_restart_brings_back_what_can_be_and_no_more(serve: Callable[..., Any]
     gone = publish(home, "tokens=3")
     served.post(LOAD, {"lora_name": "3", "lora_path": "tokens=3"})
     gone.joinpath("adapter_config.json").unlink()
-    served.state.resident.added["3"] = str(gone.with_name("broken"))
+    served.state.supervisor.added["3"] = str(gone.with_name("broken"))
     assert served.chat(model="mortal").status_code == 503
     served.until(lambda: served.get("/ready").status_code == 200)
     assert labels(served) == ["fast", "mortal", "2"]

@@ -19,7 +19,7 @@ import psutil
 import pytest
 from camelid_core.errors import UsageError
 from camelid_serve.api import server, supervisor
-from camelid_serve.api.supervisor import label_of, unique
+from camelid_serve.api.supervisor import split_label, models_by_label
 from camelid_serve.engine_process.client import EngineProcess
 
 KEY = "open-sesame"
@@ -39,7 +39,7 @@ def code(response: httpx.Response) -> str:
 def test_an_engine_that_dies_is_started_again(serve: Callable[..., Any], own: EngineProcess) -> None:
     served = serve({"mortal": "tokens=9,die=3", "fast": "tokens=8"}, own=own)
     assert served.get("/ready").status_code == 200
-    supervisor = served.state.resident
+    supervisor = served.state.supervisor
     asyncio.run_coroutine_threadsafe(
         supervisor.changing.acquire(), supervisor.loop
     ).result()  # none is started meanwhile
@@ -62,23 +62,23 @@ def test_an_engine_that_falls_silent_is_started_again_and_given_up_on(
     """Each start is a process; the rule is the same with fewer of them, and with less patience for the stuck."""
     monkeypatch.setattr(supervisor, "RESTARTS", 1)
     served = serve({"stuck": "tokens=9,hang=3", "fast": "tokens=8"}, own=own)
-    patient = served.state.resident._stall
+    patient = served.state.supervisor._stall_seconds
     with ThreadPoolExecutor() as pool:
         whole, stream = (
             pool.submit(served.chat, model="stuck"),
             pool.submit(served.chat, model="stuck", stream=True),
         )
-        served.until(lambda: len(served.state.resident.calls) == 2)
-        served.state.resident._stall = 0.3
+        served.until(lambda: len(served.state.supervisor.calls) == 2)
+        served.state.supervisor._stall_seconds = 0.3
     assert code(whole.result()) == "engine_failed"
     assert "engine_failed" in stream.result().text
     served.until(lambda: served.get("/ready").status_code == 200)
     assert served.metric("camelid_engine_restarts_total") == 1
-    served.state.resident._stall = patient
+    served.state.supervisor._stall_seconds = patient
     assert served.chat(model="fast").status_code == 200
-    served.state.resident._stall = 0.3
+    served.state.supervisor._stall_seconds = 0.3
     served.chat(model="stuck")
-    served.until(lambda: served.state.resident.state == "failed")
+    served.until(lambda: served.state.supervisor.state == "failed")
     assert served.get("/ready").status_code == 503
     assert "2 times in 10 minutes" in served.chat(model="fast").text
     assert served.get("/health").status_code == 200
@@ -86,7 +86,7 @@ def test_an_engine_that_falls_silent_is_started_again_and_given_up_on(
 
 def test_the_time_to_read_a_prompt_is_left_while_others_are_answered(serve: Callable[..., Any]) -> None:
     served = serve({"long": "tokens=100000,gap=0.02", "late": "tokens=8,first=600"})
-    watched = served.state.resident
+    watched = served.state.supervisor
 
     async def ask(model: str, characters: int) -> Any:
         sampling = {"max_new_tokens": 100_000}
@@ -96,20 +96,20 @@ def test_the_time_to_read_a_prompt_is_left_while_others_are_answered(serve: Call
     calls = [
         asyncio.run_coroutine_threadsafe(ask(*each), watched.loop).result() for each in (("late", 3000), ("long", 500))
     ]
-    before = watched._tokens
-    served.until(lambda: watched._tokens > before)
-    assert watched._patience() == watched._stall + 30
+    before = watched._last_token_at
+    served.until(lambda: watched._last_token_at > before)
+    assert watched._allowed_silence() == watched._stall_seconds + 30
     for call in calls:
         call.cancel()
     served.until(lambda: not watched.calls)
-    assert watched._patience() == watched._stall
+    assert watched._allowed_silence() == watched._stall_seconds
 
 
 def test_ready_means_that_a_token_came_lately(serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervisor, "_PROBE_SECONDS", 60)
     monkeypatch.setattr(supervisor, "FRESH_SECONDS", 600)
     served = serve({"fast": "tokens=8"})
-    served.state.resident._tokens = float("-inf")
+    served.state.supervisor._last_token_at = float("-inf")
     before = served.metric("camelid_generated_tokens_total")
     assert served.get("/ready").status_code == 200
     assert served.metric("camelid_generated_tokens_total") == before + 1
@@ -234,9 +234,9 @@ def test_the_servers_process_imports_no_model_library() -> None:
 
 
 def test_labels() -> None:
-    assert label_of("runs/mine") == ("runs/mine", "runs/mine")
-    assert label_of("./runs/mine/") == ("mine", "./runs/mine/")
-    assert label_of("mine=/a/b") == ("mine", "/a/b")
-    assert unique(["a", "b=a"]) == {"a": "a", "b": "a"}
+    assert split_label("runs/mine") == ("runs/mine", "runs/mine")
+    assert split_label("./runs/mine/") == ("mine", "./runs/mine/")
+    assert split_label("mine=/a/b") == ("mine", "/a/b")
+    assert models_by_label(["a", "b=a"]) == {"a": "a", "b": "a"}
     with pytest.raises(UsageError, match="two models"):
-        unique(["a", "a=b"])
+        models_by_label(["a", "a=b"])

@@ -61,7 +61,7 @@ def test_too_many_are_told_to_come_back_and_the_others_are_served_in_turn(serve:
     served = serve(LONG, slots=1, queue=3)
     first = ask(served, {"stream": True})
     served.until(lambda: busy(served))
-    served.state.resident.ask, begun = noting(served.state.resident.ask)
+    served.state.supervisor.ask, begun = noting(served.state.supervisor.ask)
     with ThreadPoolExecutor() as pool:
         waiting = []
         for number in "123":
@@ -195,7 +195,7 @@ def test_others_are_served_while_a_huge_prompt_is_read(serve: Callable[..., Any]
     with ThreadPoolExecutor() as pool:
         with served.engine_stopped():
             huge = pool.submit(served.chat, messages=said)
-            served.until(lambda: served.state.resident._process._child._writing.locked())
+            served.until(lambda: served.state.supervisor._process._child._write_lock.locked())
             assert served.get("/health").status_code == 200
             assert not huge.done()
         assert huge.result().json()["error"]["code"] == "context_length_exceeded"

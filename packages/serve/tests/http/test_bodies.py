@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from camelid_serve.api.errors import shape
-from camelid_serve.http.body_limits import Bodies
+from camelid_serve.api.errors import refusal_response
+from camelid_serve.http.body_limits import BodyLimits
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -48,7 +48,7 @@ def ask(chunks: list[bytes], app: Any = None, length: str | None = None, path: s
 
     headers = [(b"content-length", length.encode())] if length is not None else []
     scope = {"type": "http", "method": "POST", "path": path, "headers": headers}
-    bodies = Bodies(app or Reader(), lambda method, path: MOST if path == "/there" else None, shape)
+    bodies = BodyLimits(app or Reader(), lambda method, path: MOST if path == "/there" else None, refusal_response)
     asyncio.run(bodies(scope, receive, send))
     return sent
 

@@ -6,8 +6,8 @@ import asyncio
 from typing import Any
 
 import pytest
-from camelid_serve.api.errors import shape
-from camelid_serve.http.rate_limits import Rates, client_of
+from camelid_serve.api.errors import refusal_response
+from camelid_serve.http.rate_limits import RateLimiter, client_address
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,7 +19,7 @@ async def served(scope: Any, receive: Any, send: Any) -> None:
 @given(st.integers(1, 50), st.lists(st.floats(0, 30), min_size=1, max_size=200))
 def test_no_minute_has_more_than_twice_what_it_may(most: int, pauses: list[float]) -> None:
     """What was saved up at its beginning, and what comes back meanwhile."""
-    rates, now, taken = Rates(served, most, shape), 0.0, []
+    rates, now, taken = RateLimiter(served, most, refusal_response), 0.0, []
     for pause in pauses:
         now += pause
         wait = rates.take("a", now)
@@ -27,14 +27,14 @@ def test_no_minute_has_more_than_twice_what_it_may(most: int, pauses: list[float
             taken.append(now)
         else:
             assert wait <= 60 / most
-            again = Rates(served, most, shape)
+            again = RateLimiter(served, most, refusal_response)
             again._left = rates._left.copy()
             assert again.take("a", now + wait + 1e-6) == 0
     for start in taken:
         assert sum(start <= each < start + 60 for each in taken) <= 2 * most
 
 
-def ask(rates: Rates, client: str, path: str = "/") -> int:
+def ask(rates: RateLimiter, client: str, path: str = "/") -> int:
     sent: list[Any] = []
 
     async def send(message: Any) -> None:
@@ -46,7 +46,7 @@ def ask(rates: Rates, client: str, path: str = "/") -> int:
 
 
 def test_who_asks_too_often_is_told_when_to_come_back_and_others_are_served() -> None:
-    rates = Rates(served, 3, shape, free=lambda scope: scope["path"] == "/free")
+    rates = RateLimiter(served, 3, refusal_response, free=lambda scope: scope["path"] == "/free")
     assert [ask(rates, "10.0.0.1") for _ in range(5)] == [200] * 3 + [429] * 2
     assert ask(rates, "10.0.0.2") == 200
     assert ask(rates, "10.0.0.1", "/free") == 200
@@ -66,13 +66,13 @@ def test_who_asks_too_often_is_told_when_to_come_back_and_others_are_served() ->
 def test_a_client_is_who_the_nearest_proxy_names(address: str, forwarded: list[str], client: str) -> None:
     headers = [(b"x-forwarded-for", each.encode()) for each in forwarded]
     scope = {"client": (address, 1), "headers": headers}
-    assert client_of(scope, forwarded=True) == client
-    assert client_of(scope) == client_of({"client": (address, 1)})
+    assert client_address(scope, forwarded=True) == client
+    assert client_address(scope) == client_address({"client": (address, 1)})
 
 
 def test_as_many_clients_are_remembered_as_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("camelid_serve.http.rate_limits._CLIENTS", 2)
-    rates = Rates(served, 1, shape)
+    monkeypatch.setattr("camelid_serve.http.rate_limits._MAX_CLIENTS", 2)
+    rates = RateLimiter(served, 1, refusal_response)
     for client in "abc":
         assert rates.take(client, 0) == 0
     assert len(rates._left) == 2

@@ -20,7 +20,7 @@ def check(recipe: Recipe) -> None:
         MissingPackage: naming what to install.
     """
     check_settings(recipe)
-    trackers.check(recipe.train.report_to)
+    trackers.check_trackers(recipe.train.report_to)
 
 
 def check_settings(recipe: Recipe) -> None:

@@ -1,6 +1,6 @@
-"""The training task: recipe in, artefact out.
+"""The training task (fine-tuning): recipe in, artefact out.
 
-Reads top to bottom as a run goes: data, model, method, loop, artefact.
+Reads top to bottom as a run goes: data, base model, tuning method, training loop, artefact.
 """
 
 from __future__ import annotations
@@ -32,83 +32,85 @@ from .loop.batches import Collator, StepBatches, lengths_of
 from .methods import MethodContext
 from .methods.registry import method_of
 from .monitoring import callbacks
-from .monitoring.evaluation import Evaluations, check_data
-from .monitoring.flops import usage
-from .monitoring.nan_guard import Guard
-from .monitoring.progress import Progress, RowProgress
-from .monitoring.samples import Samples
-from .monitoring.stop_rules import StopRules, leave_if_asked
+from .monitoring.evaluation import PeriodicEvaluation, check_data
+from .monitoring.flops import mfu_per_token_rate
+from .monitoring.nan_guard import NanGuard
+from .monitoring.progress import ProgressReporter, RowProgress
+from .monitoring.samples import SampleAnswers
+from .monitoring.stop_rules import StopRules, raise_if_stopping
 from .objectives import LearningObjective, TrainingRun
 from .objectives.registry import objective_of
 from .objectives.steps import steps_of
-from .preflight.report import Preflight, listen
+from .preflight.report import Preflight, report_micro_batches
 from .provenance.origin import origin
 from .recipe_checks import check_settings
 from .saving import checkpoint
 from .saving.disk_space import removed_on_failure
 from .saving.retention import (
-    DIRECTORY,
-    CheckpointRetention,
+    CHECKPOINT_DIRECTORY,
     CheckpointEvents,
+    CheckpointRetention,
     earlier_checkpoints,
-    resume_identity,
+    find_resume_checkpoint,
     is_finished,
     load_best_weights,
-    find_resume_checkpoint,
+    resume_identity,
 )
 
 
 def train(
-    recipe: Recipe, context: TaskContext, look: Callable[[Any], object] = lambda model: None
+    recipe: Recipe, context: TaskContext, on_trained: Callable[[Any], object] = lambda model: None
 ) -> Mapping[str, Any]:
-    """TrainingRun `recipe`; the adapter or model lands in `context.output`. `look` sees the model before it is written.
+    """Run `recipe`; the adapter or model lands in `context.output`. `on_trained` gets the model before it is written.
 
     Raises:
-        Interrupted: asked to save and leave.
+        Interrupted: a stop with saving was requested.
         CamelidError: the data, the model or the run is not sound.
     """
     host = load_host()
     objective = objective_of(recipe.objective)
     check_settings(recipe)
-    reference = _base(recipe, host)
+    reference = _base_model(recipe, host)
     template = host.templates[recipe.data.template or reference.template]
     tokenizer = load_tokenizer(reference)
     encoder = Encoder(tokenizer, template)
     check_vocabulary(encoder, reference)
     with agreement.local_main_process_first():
         data = objective.prepare(recipe.objective, recipe.data, encoder, host, RowProgress(context))
-    _report(context, data)
+    _emit_data(context, data)
     check_data(recipe, data)
-    agreement.tell(recipe, context)
+    agreement.report_global_batch(recipe, context)
     contract = make_contract(template, tokenizer, reference.template if recipe.data.template else "")
     context.emit("origin", **origin(recipe, reference, contract, data.datasets, host))
 
-    leave_if_asked(context)
+    raise_if_stopping(context)
     set_seed(recipe.train.seed)
     method = method_of(recipe.method)
     method_context = _method_context(recipe, reference, data, tokenizer.pad_token_id)
     model = method.load(reference, recipe.model.dtype, recipe.method)
     model = method.prepare(model, recipe.method, method_context)
     acceleration.prepare(model, recipe.train)
-    learning = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    context.emit("model", method=method.name, trainable_parameters=learning, all_parameters=model.num_parameters())
+    trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    context.emit("model", method=method.name, trainable_parameters=trainable, all_parameters=model.num_parameters())
     identity = resume_identity(reference, data)
     resume = agreement.agreed_checkpoint(lambda: find_resume_checkpoint(context, identity), context)
     context.emit("resume", step=checkpoint.progress_of(resume)[0] if resume else 0)
     weights = model.get_input_embeddings().weight.dtype
-    fast = acceleration.arguments(choose_dtype(recipe.model.dtype), weights, choose_device())
-    arguments = partial(_arguments, recipe, context.directory / DIRECTORY, **fast)
-    run = TrainingRun(recipe, method, model, data, encoder, arguments, partial(leave_if_asked, context))
+    precision = acceleration.arguments(choose_dtype(recipe.model.dtype), weights, choose_device())
+    arguments = partial(_training_arguments, recipe, context.directory / CHECKPOINT_DIRECTORY, **precision)
+    run = TrainingRun(recipe, method, model, data, encoder, arguments, partial(raise_if_stopping, context))
     run.raise_if_interrupted()
-    trainer, progress, rules = _trainer(run, objective, context, resume)
-    trainer.keeping = CheckpointRetention(recipe.train.keep, recipe.train.best, earlier_checkpoints(context), identity)
-    metrics = _run(run, trainer, progress, rules, resume)
+    trainer, progress, rules = _make_trainer(run, objective, context, resume)
+    trainer.retention = CheckpointRetention(
+        recipe.train.keep, recipe.train.best, earlier_checkpoints(context), identity
+    )
+    metrics = _train_and_evaluate(run, trainer, progress, rules, resume)
 
     sharded_state.make_whole(model)
-    if not group.joined().is_local_main_process:
+    if not group.current_world().is_local_main_process:
         return metrics
     checkpoint.require_finite(model)
-    look(model)
+    on_trained(model)
     with removed_on_failure(context.output):
         method.save(model, recipe.method, method_context, context.output)
         tokenizer.save_pretrained(context.output)
@@ -119,8 +121,8 @@ def train(
     return metrics
 
 
-def _base(recipe: Recipe, host: Host) -> Reference:
-    """The model to start from, its context stretched if that is asked."""
+def _base_model(recipe: Recipe, host: Host) -> Reference:
+    """The base model, with RoPE scaling if the recipe has any."""
     reference = resolve_model(recipe.model.name, host, gguf=False)
     if reference.peft is not None:
         raise DataError(f"{recipe.model.name!r} is an adapter; merge it first: `camelid merge {recipe.model.name}`.")
@@ -131,7 +133,7 @@ def _base(recipe: Recipe, host: Host) -> Reference:
     return reference
 
 
-def _report(context: TaskContext, data: PreparedData) -> None:
+def _emit_data(context: TaskContext, data: PreparedData) -> None:
     account = data.account
     context.emit(
         "data",
@@ -156,47 +158,51 @@ def _method_context(recipe: Recipe, reference: Reference, data: PreparedData, pa
     def batches() -> Iterator[dict[str, Any]]:
         return (collate([data.train[index] for index in indices]) for indices in order)
 
-    steps, *_ = steps_of(recipe, len(data.train), group.joined().size)
+    steps, *_ = steps_of(recipe, len(data.train), group.current_world().size)
     return MethodContext(reference, recipe.model.dtype, steps, batches)
 
 
-def _trainer(
+def _make_trainer(
     run: TrainingRun, objective: LearningObjective[Any], context: TaskContext, resume: Path | None
-) -> tuple[Any, Progress, StopRules]:
-    """The objective's trainer, going on from `resume`, what it tells, and what ends it."""
+) -> tuple[Any, ProgressReporter, StopRules]:
+    """The objective's trainer, resuming from `resume`, with the callbacks that report progress and that stop it."""
     section = run.recipe.objective
     trainer = objective.trainer(section, run)
     if resume is not None:
-        trainer.tally = checkpoint.load_totals(resume)
+        trainer.totals = checkpoint.load_totals(resume)
     for callback in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(callback)
-    listen(trainer, context, run)
+    report_micro_batches(trainer, context, run)
     if run.recipe.train.preflight:
         trainer.add_callback(Preflight(context, run, trainer))
 
     def evaluate() -> float:
         return objective.heldout_loss(section, run, trainer)
 
-    settings, tally = run.recipe.eval, trainer.tally
+    settings, totals = run.recipe.eval, trainer.totals
     every = settings.steps if run.data.heldout else None
-    samples = Samples(context, run.model, run.encoder, run.data.records, settings.samples, settings.sample_tokens)
-    evaluations = Evaluations(context, tally, evaluate, every, settings.patience, run.recipe.train.best, samples)
-    progress = Progress(context, tally, evaluations, objective.extra_metrics)
-    rules = StopRules(context, tally, run.recipe.train.stop_at_loss)
-    agreement.attach(trainer, run.recipe.train.seed)
-    for callback in (Guard(context, trainer, run.data.origin), progress, rules, CheckpointEvents(context)):
+    samples = SampleAnswers(context, run.model, run.encoder, run.data.records, settings.samples, settings.sample_tokens)
+    evaluations = PeriodicEvaluation(
+        context, totals, evaluate, every, settings.patience, run.recipe.train.best, samples
+    )
+    progress = ProgressReporter(context, totals, evaluations, objective.extra_metrics)
+    rules = StopRules(context, totals, run.recipe.train.stop_at_loss)
+    agreement.attach(trainer, run.recipe.train.seed, context)
+    for callback in (NanGuard(context, trainer, run.data.origin), progress, rules, CheckpointEvents(context)):
         trainer.add_callback(callback)
-    callbacks.attach(trainer, run.recipe, context, load_host())
+    callbacks.add_plugin_callbacks(trainer, run.recipe, context, load_host())
     account, lengths = run.data.account, lengths_of(run.data.train)
     labels = round(sum(lengths) * account.trained_tokens / max(account.total_tokens, 1))
-    progress.usage = usage(run.model, lengths, labels, trainer.args.world_size, acceleration.computed(trainer.args))
+    progress.mfu_per_token_rate = mfu_per_token_rate(
+        run.model, lengths, labels, trainer.args.world_size, acceleration.autocast_dtype(trainer.args)
+    )
     return trainer, progress, rules
 
 
-def _arguments(
+def _training_arguments(
     recipe: Recipe, directory: Path, kind: type[TrainingArguments] = TrainingArguments, **own: Any
 ) -> TrainingArguments:
-    """What the recipe comes to; a trainer of its own `kind` of arguments has more of its `own`."""
+    """The recipe as TrainingArguments; a trainer with its own `kind` of arguments has more of its `own`."""
     train = recipe.train
     made = kind(
         output_dir=str(directory),
@@ -222,51 +228,53 @@ def _arguments(
         **strategies.arguments(recipe.launch),
         **own,
     )
-    # Left alone, Transformers has one process use every card through DataParallel, whose copies of the model keep
-    # forwards that are bound to the first card's. More cards are more processes (launch.processes).
+    # Left alone, Transformers has one process use every GPU through DataParallel, whose copies of the model keep
+    # forwards that are bound to the first GPU's. More GPUs are more processes (launch.processes).
     made._n_gpu = min(made.n_gpu, 1)
     return made
 
 
-def _run(run: TrainingRun, trainer: Any, progress: Progress, rules: StopRules, resume: Path | None) -> dict[str, Any]:
-    """The loop between two measurements of the held-out loss."""
-    evaluations, tally, metrics = progress.evaluations, trainer.tally, {}
+def _train_and_evaluate(
+    run: TrainingRun, trainer: Any, progress: ProgressReporter, rules: StopRules, resume: Path | None
+) -> dict[str, Any]:
+    """The training loop between two measurements of the held-out loss."""
+    evaluations, totals, metrics = progress.evaluations, trainer.totals, {}
     if run.data.heldout and resume is None:
-        evaluations.before()
-    _loop(trainer, evaluations, resume)
-    if rules.asked == "save":
+        evaluations.evaluate_before_training()
+    _train_loop(trainer, evaluations, resume)
+    if rules.request == "save":
         raise Interrupted
     step = trainer.state.global_step
     if run.data.heldout:
-        if tally.measured != step:
-            evaluations.measure(step)
+        if totals.measured != step:
+            evaluations.evaluate(step)
         best = run.recipe.train.best and load_best_weights(trainer, rules.context, step)
-        loss = tally.best_loss if best else tally.eval_loss
-        metrics = {"base_eval_loss": tally.base_eval_loss, "eval_loss": loss, "best_step": tally.best_step}
+        loss = totals.best_loss if best else totals.eval_loss
+        metrics = {"base_eval_loss": totals.base_eval_loss, "eval_loss": loss, "best_step": totals.best_step}
     return {
         **metrics,
-        "final_loss": tally.last_loss,
-        "stopped": tally.stopped,
+        "final_loss": totals.last_loss,
+        "stopped": totals.stopped,
         "steps": step,
-        "trained_tokens": tally.trained_tokens,
-        "total_tokens": tally.total_tokens,
-        "seconds": round(tally.seconds, 2),
+        "trained_tokens": totals.trained_tokens,
+        "total_tokens": totals.total_tokens,
+        "seconds": round(totals.seconds, 2),
         **progress.rates(),
     }
 
 
-def _loop(trainer: Any, evaluations: Evaluations, resume: Path | None) -> None:
-    """Train from the beginning or from `resume`, or not at all if only publishing is left to do."""
+def _train_loop(trainer: Any, evaluations: PeriodicEvaluation, resume: Path | None) -> None:
+    """Train from step 1 or from `resume`, or not at all if only publishing is left to do."""
     if resume is None:
         trainer.train()
         return
     step, last = checkpoint.progress_of(resume)
-    missing = not trainer.tally.stopped and evaluations.due(step, last)
+    missing = not trainer.totals.stopped and evaluations.due(step, last)
     if missing or is_finished(resume):
         trainer._load_from_checkpoint(str(resume))
     if missing:
-        evaluations.turn(step)
-    if trainer.tally.stopped or step >= last:
+        evaluations.evaluate_and_decide(step)
+    if trainer.totals.stopped or step >= last:
         trainer.state.global_step = step
     else:
         trainer.train(resume_from_checkpoint=str(resume))

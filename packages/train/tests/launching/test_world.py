@@ -6,7 +6,7 @@ import pytest
 from camelid_core.errors import ConfigError, MissingPackage
 from camelid_train.distributed import agreement
 from camelid_train.distributed.strategies import deepspeed_config
-from camelid_train.distributed.world import SINGLE_PROCESS, World, found
+from camelid_train.distributed.world import SINGLE_PROCESS, World, world_from_environment
 from camelid_train.launching import checks
 
 TORCHRUN = {
@@ -20,19 +20,21 @@ TORCHRUN = {
 
 
 def test_one_process_is_all_there_is_without_a_launcher():
-    assert found({}) == SINGLE_PROCESS
+    assert world_from_environment({}) == SINGLE_PROCESS
     assert (SINGLE_PROCESS.is_local_main_process, SINGLE_PROCESS.nodes, SINGLE_PROCESS.node) == (True, 1, 0)
 
 
 def test_what_torchrun_says_is_believed():
-    world = found(TORCHRUN)
+    world = world_from_environment(TORCHRUN)
     assert world == World(rank=5, size=8, local_rank=1, local_size=4)
     assert (world.is_local_main_process, world.nodes, world.node) == (False, 2, 1)
 
 
 @pytest.mark.parametrize("missing", sorted(TORCHRUN))
 def test_a_cluster_that_sets_some_of_these_for_whole_machines_is_no_launcher(missing):
-    assert found({name: value for name, value in TORCHRUN.items() if name != missing}) == SINGLE_PROCESS
+    assert (
+        world_from_environment({name: value for name, value in TORCHRUN.items() if name != missing}) == SINGLE_PROCESS
+    )
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 import torch
 from camelid_core.errors import TrainingError
 from camelid_core.tasks import Interrupted
-from camelid_train.loop.micro_batches import is_out_of_memory, halved_on_out_of_memory
+from camelid_train.loop.micro_batches import halved_on_out_of_memory, is_out_of_memory
 from camelid_train.loop.trainer import SftTrainer
 from camelid_train.run import train
 from hypothesis import given, settings

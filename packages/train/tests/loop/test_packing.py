@@ -11,7 +11,7 @@ from camelid_core.tokenization.encoder import IGNORE, Example
 from camelid_train.loop.acceleration import should_pack, use_fast_attention
 from camelid_train.loop.batches import Collator
 from camelid_train.loop.loss import label_loss
-from camelid_train.loop.packing import pack_rows, is_packing_exact, row_lengths
+from camelid_train.loop.packing import is_packing_exact, pack_rows, row_lengths
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from peft import PromptTuningConfig, get_peft_model

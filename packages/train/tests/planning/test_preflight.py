@@ -13,8 +13,8 @@ from camelid_core.integrity import sha256
 from camelid_core.tasks import Interrupted
 from camelid_train.loop.trainer import SftTrainer
 from camelid_train.preflight import step_measurement
-from camelid_train.preflight.report import Proposal, Work, proposal
-from camelid_train.preflight.step_measurement import Measured
+from camelid_train.preflight.report import BatchProposal, RunSize, propose_batch
+from camelid_train.preflight.step_measurement import StepMeasurement
 from camelid_train.run import train
 from hypothesis import given
 from hypothesis import strategies as st
@@ -137,7 +137,7 @@ def test_on_a_processor_what_will_not_fit_is_not_tried(attempt, recipe, monkeypa
 
 
 def test_a_long_first_step_has_no_second(attempt, recipe, monkeypatch):
-    monkeypatch.setattr(step_measurement, "PATIENCE", 0.0)
+    monkeypatch.setattr(step_measurement, "MAX_FIRST_STEP_SECONDS", 0.0)
     run = attempt()
     train(recipe("train.max_steps=1"), run)
     (event,) = run.events("preflight")
@@ -145,12 +145,14 @@ def test_a_long_first_step_has_no_second(attempt, recipe, monkeypatch):
     assert event["eta"] >= 0
 
 
-def work(batch: int, accumulation: int) -> Work:
-    return Work(10, 1.0, 100, 50, batch, accumulation, 2)
+def work(batch: int, accumulation: int) -> RunSize:
+    return RunSize(10, 1.0, 100, 50, batch, accumulation, 2)
 
 
-def measured(fixed: int, per_row: int, rows: int, free: int, at_once: int | None = None) -> Measured:
-    return Measured(fixed + per_row * (at_once or rows), free, fixed, per_row, rows, at_once or rows, 64, 1.0)
+def measured(fixed: int, per_row: int, rows: int, free: int, micro_batch_rows: int | None = None) -> StepMeasurement:
+    return StepMeasurement(
+        fixed + per_row * (micro_batch_rows or rows), free, fixed, per_row, rows, micro_batch_rows or rows, 64, 1.0
+    )
 
 
 @given(
@@ -161,7 +163,7 @@ def measured(fixed: int, per_row: int, rows: int, free: int, at_once: int | None
     device=st.sampled_from(["cpu", "cuda"]),
 )
 def test_a_proposal_keeps_the_global_batch_and_is_expected_to_fit(batch, accumulation, fixed, per_row, device):
-    found = proposal(work(batch, accumulation), measured(fixed, per_row, batch, 1000), device)
+    found = propose_batch(work(batch, accumulation), measured(fixed, per_row, batch, 1000), device)
     if found is None:
         return
     assert found.batch_size * found.accumulation == batch * accumulation
@@ -173,15 +175,15 @@ def test_a_proposal_keeps_the_global_batch_and_is_expected_to_fit(batch, accumul
 @pytest.mark.parametrize(
     ("rows", "accumulation", "per_row", "device", "wanted"),
     [
-        (8, 2, 200, "cpu", Proposal(4, 4)),  # too much
+        (8, 2, 200, "cpu", BatchProposal(4, 4)),  # too much
         (8, 2, 10, "cpu", None),  # plenty of room, and a processor gains nothing from more rows
-        (2, 16, 10, "cuda", Proposal(32, 1)),  # a card that idles
+        (2, 16, 10, "cuda", BatchProposal(32, 1)),  # a card that idles
         (2, 1, 10, "cuda", None),  # nothing accumulated to put together
-        (5, 3, 400, "cuda", Proposal(1, 15)),
+        (5, 3, 400, "cuda", BatchProposal(1, 15)),
     ],
 )
 def test_proposals(rows, accumulation, per_row, device, wanted):
-    assert proposal(work(rows, accumulation), measured(20, per_row, rows, 1000), device) == wanted
+    assert propose_batch(work(rows, accumulation), measured(20, per_row, rows, 1000), device) == wanted
 
 
 def test_random_numbers_and_positions_are_as_before(attempt, recipe):
@@ -202,7 +204,7 @@ def test_random_numbers_and_positions_are_as_before(attempt, recipe):
 
     model = torch.nn.Sequential(Grows(), torch.nn.Dropout()).eval()
     state = random.getstate(), torch.get_rng_state(), np.random.get_state()[1].tolist()
-    with step_measurement.unchanged(Trainer(), model):
+    with step_measurement.restored_afterwards(Trainer(), model):
         model.train()
         model[0].longest = 99
         model[0].table += 1

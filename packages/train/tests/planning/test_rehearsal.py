@@ -15,7 +15,7 @@ from camelid_train.config import Recipe
 from camelid_train.methods.lora import Lora
 from camelid_train.methods.registry import methods
 from camelid_train.planning.plan import plan
-from camelid_train.planning.rehearsal import STAND_INS, rehearse, smaller
+from camelid_train.planning.rehearsal import SUBSTITUTE_METHODS, rehearse, rehearsal_recipe
 from camelid_train.run import train
 from hypothesis import given
 from hypothesis import strategies as st
@@ -116,7 +116,7 @@ def test_every_method_is_rehearsed_here():
 @pytest.mark.parametrize(("method", "family"), EACH.items())
 def test_every_method_and_every_family(home, large, method, family):
     stages = rehearse(large(f"method.type={method}", "data.rows=6", family=family))
-    merged = methods()[STAND_INS.get(method, method)].mergeable
+    merged = methods()[SUBSTITUTE_METHODS.get(method, method)].mergeable
     assert [stage.name for stage in stages.done] == [*STAGES, *(["merging"] if merged else [])]
 
 
@@ -160,13 +160,13 @@ def test_a_fault_of_a_library_is_one_sentence(home, large, monkeypatch):
 def test_small_is_never_more_than_the_recipe_and_always_a_recipe(rows, batch, held, method):
     overrides = [f"data.rows={rows}", f"train.batch_size={batch}", f"data.eval_rows={held}", f"method.type={method}"]
     recipe = Recipe().with_overrides([*overrides, "train.output=precious", "launch.processes=4"])
-    small = smaller(recipe, "/tmp/tiny", "alpaca")
+    small = rehearsal_recipe(recipe, "/tmp/tiny", "alpaca")
     assert small.data.rows <= rows
     assert (small.train.batch_size, small.launch.processes) == (2, 1)
     assert small.data.eval_rows <= held
     assert (small.train.max_steps, small.train.output, small.train.report_to) == (4, "", [])
     assert (small.model.name, small.data.template) == ("/tmp/tiny", "alpaca")
-    assert small.method.type == STAND_INS.get(method, method)
+    assert small.method.type == SUBSTITUTE_METHODS.get(method, method)
     assert small.data.cutoff == recipe.data.cutoff
 
 

@@ -10,7 +10,7 @@ from camelid_core.errors import ModelError
 from camelid_core.models.reference import resolve_model
 from camelid_core.plugins import load_host
 from camelid_core.testing import tiny_tokenizer
-from camelid_train.planning.tiny_model import shrink, shrunk
+from camelid_train.planning.tiny_model import make_tiny_model, tiny_config
 from transformers import AutoConfig, AutoModelForCausalLM
 
 FAMILIES = ("llama", "bloom", "gpt_neox", "qwen2", "gemma", "mixtral", "qwen3_moe")
@@ -40,7 +40,7 @@ def bare(tmp_path, tokenizer):
 @pytest.mark.parametrize("family", [*FAMILIES, *(pytest.param(each, marks=pytest.mark.slow) for each in MORE)])
 def test_it_is_small_and_of_the_same_classes(bare, tmp_path, family):
     reference = bare(family)
-    model = shrink(reference, tmp_path / "tiny")
+    model = make_tiny_model(reference, tmp_path / "tiny")
     with torch.device("meta"):
         whole = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(reference.base))
     assert type(model) is type(whole)
@@ -67,7 +67,7 @@ def last_parts(model) -> set[str]:
 
 def test_how_heads_share_keys_stays():
     def groups(heads: int, kv: int) -> tuple[int, int]:
-        small = shrunk({"num_attention_heads": heads, "num_key_value_heads": kv, "num_hidden_layers": 30})
+        small = tiny_config({"num_attention_heads": heads, "num_key_value_heads": kv, "num_hidden_layers": 30})
         return small["num_attention_heads"], small["num_key_value_heads"]
 
     assert (groups(32, 32), groups(32, 8), groups(9, 3), groups(8, 1)) == ((4, 4), (4, 2), (4, 2), (4, 1))
@@ -76,7 +76,7 @@ def test_how_heads_share_keys_stays():
 def test_two_kinds_of_layers_both_stay_and_what_is_no_size_is_untouched():
     kinds = ["sliding_attention"] * 5 + ["full_attention"]
     config = {"num_hidden_layers": 6, "layer_types": kinds, "rope_parameters": {"long_factor": [1.0] * 48, "x": 1}}
-    small = shrunk(config | {"vocab_size": 49152, "eos_token_id": [1, 2], "quantization_config": {"bits": 4}})
+    small = tiny_config(config | {"vocab_size": 49152, "eos_token_id": [1, 2], "quantization_config": {"bits": 4}})
     assert small["layer_types"] == ["sliding_attention", "full_attention"]
     assert small["rope_parameters"] == {"long_factor": [1.0] * 8, "x": 1}
     assert (small["vocab_size"], small["eos_token_id"]) == (49152, [1, 2])
@@ -85,4 +85,4 @@ def test_two_kinds_of_layers_both_stay_and_what_is_no_size_is_untouched():
 
 def test_an_architecture_nobody_knows_is_a_sentence(bare, tmp_path):
     with pytest.raises(ModelError, match=r"llama' cannot be made small: .*nothing-yet"):
-        shrink(bare("llama", model_type="nothing-yet"), tmp_path / "tiny")
+        make_tiny_model(bare("llama", model_type="nothing-yet"), tmp_path / "tiny")

@@ -30,10 +30,10 @@ def save(tmp_path):
     model(torch.ones(1, 4)).sum().backward()
     optimizer.step()
 
-    def save(step, value=None, tally=None, **more):
+    def save(step, value=None, totals=None, **more):
         with torch.no_grad():
             model.weight.fill_(step if value is None else value)
-        parts = (model, optimizer, scheduler, TrainerState(global_step=step), tally or RunTotals())
+        parts = (model, optimizer, scheduler, TrainerState(global_step=step), totals or RunTotals())
         return checkpoint.save(tmp_path / "checkpoints", step, *parts, **more)
 
     save.model, save.directory = model, tmp_path / "checkpoints"
@@ -201,14 +201,14 @@ def test_a_header_that_claims_the_moon_is_refused_at_once(save):
 def test_the_newest_are_kept_over_all_attempts_and_so_is_the_best(save, tmp_path):
     earlier = tmp_path / "earlier"
     for step in (2, 4, 6):
-        save(step, tally=RunTotals(best_step=2))
+        save(step, totals=RunTotals(best_step=2))
     save.directory.rename(earlier)
     (earlier / "step-00000006" / "tally.json").write_text("{")
-    save(5, tally=RunTotals(best_step=2))
+    save(5, totals=RunTotals(best_step=2))
     both = [save.directory, earlier]
     checkpoint.prune(both, 5, keep=2, best=True)
     assert sorted(path.name[-1] for each in both for path in each.iterdir()) == ["2", "4", "5"]
-    save(6, tally=RunTotals(best_step=6))
+    save(6, totals=RunTotals(best_step=6))
     checkpoint.prune(both, 6, keep=1, best=True)
     assert [path.name[-1] for each in both for path in each.iterdir()] == ["6"]
 

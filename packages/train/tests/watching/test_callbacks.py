@@ -10,7 +10,7 @@ from camelid_core import hookimpl
 from camelid_core.plugins import Host, Plugin, load_host
 from camelid_train import run as sft
 from camelid_train.config import Recipe
-from camelid_train.monitoring.callbacks import LoopCallback, attach
+from camelid_train.monitoring.callbacks import LoopCallback, add_plugin_callbacks
 from camelid_train.run import train
 from transformers import TrainerCallback, TrainerControl, TrainerState
 from transformers.trainer_callback import CallbackHandler
@@ -93,7 +93,7 @@ def looped(attempt, plugin):
 
     def run(*items):
         callbacks, context = [], attempt()
-        attach(SimpleNamespace(add_callback=callbacks.append), Recipe(), context, plugin(*items))
+        add_plugin_callbacks(SimpleNamespace(add_callback=callbacks.append), Recipe(), context, plugin(*items))
         handler = CallbackHandler(callbacks, torch.nn.Linear(1, 1), None, None, None)
         control = TrainerControl()
         for step in (1, 2, 3):

@@ -7,7 +7,7 @@ import torch
 from camelid_core.tokenization.encoder import IGNORE
 from camelid_train.loop.loss import label_loss
 from camelid_train.monitoring import peak_flops
-from camelid_train.monitoring.flops import Cost, cost_of, pairs, usage
+from camelid_train.monitoring.flops import TrainingFlops, attention_pairs, mfu_per_token_rate, training_flops
 from hypothesis import given
 from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model
@@ -39,7 +39,7 @@ def counted(model, dtype: torch.dtype = torch.float32) -> float:
 
 def expected(model) -> float:
     """The counter sees the whole square of an attention, of which the formula charges the causal half."""
-    return cost_of(model).of(ROWS * LENGTH, ROWS * LABELS, ROWS * LENGTH**2)
+    return training_flops(model).of(ROWS * LENGTH, ROWS * LABELS, ROWS * LENGTH**2)
 
 
 @pytest.mark.parametrize("family", ["llama", "bloom", "gpt_neox", "qwen2", "gemma"])
@@ -66,7 +66,7 @@ def test_a_token_of_a_large_dense_model_costs_six_per_parameter():
 
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(LlamaConfig(intermediate_size=2048, **config))
-    assert cost_of(model).per_token([16] * 4, 8) == pytest.approx(6 * model.num_parameters(), rel=0.02)
+    assert training_flops(model).per_token([16] * 4, 8) == pytest.approx(6 * model.num_parameters(), rel=0.02)
 
 
 def test_of_experts_those_count_that_a_token_goes_through():
@@ -76,7 +76,7 @@ def test_of_experts_those_count_that_a_token_goes_through():
         shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
         config = MixtralConfig(vocab_size=64, num_local_experts=8, num_experts_per_tok=used, **shape)
         with torch.device("meta"):
-            return cost_of(AutoModelForCausalLM.from_config(config)).token
+            return training_flops(AutoModelForCausalLM.from_config(config)).token
 
     one_expert = 3 * 32 * 64 * 2 * 6  # three matrices, two layers, six operations
     assert cost(4) - cost(2) == pytest.approx(2 * one_expert)
@@ -84,10 +84,10 @@ def test_of_experts_those_count_that_a_token_goes_through():
 
 @given(st.lists(st.integers(1, 50), max_size=20))
 def test_pairs_are_those_of_each_row_alone(lengths):
-    assert pairs(lengths) == sum(1 for length in lengths for row in range(length) for _ in range(row + 1))
-    cost = Cost(token=2.0, label=3.0, pair=5.0)
+    assert attention_pairs(lengths) == sum(1 for length in lengths for row in range(length) for _ in range(row + 1))
+    cost = TrainingFlops(token=2.0, label=3.0, pair=5.0)
     assert cost.per_token(lengths, 4) * sum(lengths) == pytest.approx(
-        2 * sum(lengths) + (3 * 4 + 5 * pairs(lengths) if lengths else 0)
+        2 * sum(lengths) + (3 * 4 + 5 * attention_pairs(lengths) if lengths else 0)
     )
 
 
@@ -110,7 +110,7 @@ def test_pairs_are_those_of_each_row_alone(lengths):
     ],
 )
 def test_cards_are_known_by_the_name_they_give(name, rate):
-    assert peak_flops.known(name, torch.bfloat16) == rate * 1e12
+    assert peak_flops.table_peak(name, torch.bfloat16) == rate * 1e12
 
 
 @pytest.mark.parametrize(
@@ -119,33 +119,36 @@ def test_cards_are_known_by_the_name_they_give(name, rate):
      "NVIDIA GH200 480GB", "NVIDIA GeForce RTX 4080 SUPER", ""],
 )  # fmt: skip
 def test_a_card_that_is_only_called_alike_is_not_known(name):
-    assert peak_flops.known(name, torch.bfloat16) is None
+    assert peak_flops.table_peak(name, torch.bfloat16) is None
 
 
 def test_float32_is_slower_and_shortened_factors_are_between():
     _, tensor, plain = peak_flops.PEAKS["A100"]
-    assert peak_flops.known("A100", torch.float32) == plain * 1e12
-    assert peak_flops.known("A100", torch.float32, shortened=True) == tensor * 1e12
+    assert peak_flops.table_peak("A100", torch.float32) == plain * 1e12
+    assert peak_flops.table_peak("A100", torch.float32, shortened=True) == tensor * 1e12
     assert all(each[0] >= each[1] >= each[2] > 0 for each in peak_flops.PEAKS.values())
 
 
 def test_what_is_not_known_is_measured_and_no_random_number_is_drawn():
     before = torch.random.get_rng_state()
-    rate = peak_flops.measured(torch.device("cpu"), torch.float32, 64, seconds=0.01)
+    rate = peak_flops.measured_peak(torch.device("cpu"), torch.float32, 64, seconds=0.01)
     assert rate > 0
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
 def test_usage_is_the_share_per_token_and_unknown_where_layers_are_not_understood(loaded):
     model = loaded("llama")
-    one = usage(model, [10, 20], 8)
+    one = mfu_per_token_rate(model, [10, 20], 8)
     assert one == pytest.approx(
-        cost_of(model).per_token([10, 20], 8) / peak_flops.peak(model.device, torch.float32, 64)
+        training_flops(model).per_token([10, 20], 8) / peak_flops.device_peak(model.device, torch.float32, 64)
     )
-    assert usage(model, [10, 20], 8, devices=2) == pytest.approx(one / 2)
-    half = usage(model, [10, 20], 8, computed=torch.bfloat16)  # the weights are float32, and products are not
+    assert mfu_per_token_rate(model, [10, 20], 8, devices=2) == pytest.approx(one / 2)
+    half = mfu_per_token_rate(
+        model, [10, 20], 8, computed=torch.bfloat16
+    )  # the weights are float32, and products are not
     assert half / one == pytest.approx(
-        peak_flops.peak(model.device, torch.float32, 64) / peak_flops.peak(model.device, torch.bfloat16, 64)
+        peak_flops.device_peak(model.device, torch.float32, 64)
+        / peak_flops.device_peak(model.device, torch.bfloat16, 64)
     )
-    assert usage(model, [], 0) is None
-    assert usage(torch.nn.Linear(2, 2), [10], 5) is None
+    assert mfu_per_token_rate(model, [], 0) is None
+    assert mfu_per_token_rate(torch.nn.Linear(2, 2), [10], 5) is None

@@ -63,7 +63,7 @@ def test_numbers_go_out_with_their_step_and_settings_with_the_run(home, told):
     directory.mkdir(parents=True)
     recipe = Recipe.model_validate({"train": {"report_to": ["trackio"], "learning_rate": 0.25}})
     context = AttemptContext(directory, "my run/1")
-    with trackers.reported(recipe, context) as context_told:
+    with trackers.with_trackers(recipe, context) as context_told:
         context_told.emit("progress", done=1)
         assert not told  # nothing to show yet
         context_told.emit("eval", step=0, loss=2.0)
@@ -85,7 +85,7 @@ def test_a_run_without_trackers_is_told_to_nobody(home, told):
     directory = attempt_directory(home, 1, 1)
     directory.mkdir(parents=True)
     context = AttemptContext(directory)
-    with trackers.reported(Recipe(), context) as same:
+    with trackers.with_trackers(Recipe(), context) as same:
         assert same is context
     context.close()
 
@@ -100,7 +100,7 @@ def test_a_tracker_that_fails_is_dropped_and_the_run_goes_on(attempt, monkeypatc
     monkeypatch.setattr(trackers, "find_spec", lambda name: name)
     monkeypatch.setenv("WANDB_MODE", "offline")
     run = attempt()
-    with trackers.reported(Recipe.model_validate({"train": {"report_to": ["wandb"]}}), run) as context:
+    with trackers.with_trackers(Recipe.model_validate({"train": {"report_to": ["wandb"]}}), run) as context:
         for step in (1, 2):
             context.emit("train", step=step, loss=1.0)
     assert len(run.events("train")) == 2

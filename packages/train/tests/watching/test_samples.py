@@ -57,8 +57,8 @@ def one_by_one(model, encoder, prompt: list[int], tokens: int) -> str:
 @pytest.mark.parametrize("method", [name for name in methods().names() if name != "lora-gptq"])
 def test_every_method_answers_as_it_would_token_by_token(recipe, encoder, home, method):
     model = made(recipe, f"method.type={method}", family="qwen2" if method == "prompt" else "llama")
-    asked = samples.questions(RECORDS, encoder, 3, 400)
-    answers = samples.greedy(model, encoder, [question.ids for question in asked], 8)
+    asked = samples.sample_prompts(RECORDS, encoder, 3, 400)
+    answers = samples.greedy_answers(model, encoder, [question.ids for question in asked], 8)
     assert answers == [one_by_one(model, encoder, question.ids, 8) for question in asked]
 
 
@@ -113,7 +113,7 @@ def test_what_goes_wrong_is_said_once_and_the_run_goes_on(attempt, recipe, monke
     def fail(*_):
         raise RuntimeError("no such kernel\nand much more")
 
-    monkeypatch.setattr(samples, "greedy", fail)
+    monkeypatch.setattr(samples, "greedy_answers", fail)
     run = attempt()
     assert train(recipe("train.max_steps=4", "eval.steps=1", *ON), run)["steps"] == 4
     logs = [event["text"] for event in run.events("log") if "sample answers" in event["text"]]
@@ -126,7 +126,7 @@ def test_nothing_is_left_behind(recipe, encoder, home):
     rotary = next(module for module in model.modules() if hasattr(module, "max_seq_len_cached"))
     before = [module.training for module in model.modules()], torch.random.get_rng_state()
     angles, longest = rotary.inv_freq.clone(), rotary.max_seq_len_cached
-    with samples.undisturbed(model):
+    with samples.temporary_eval_mode(model):
         assert not any(module.training for module in model.modules())
         torch.rand(3)
         rotary.register_buffer("inv_freq", angles * 2, persistent=False)
@@ -143,7 +143,7 @@ def test_nothing_is_left_behind(recipe, encoder, home):
 @given(st.lists(st.integers(0, 30), max_size=12), st.integers(1, 8), st.integers(1, 120))
 def test_questions_are_as_many_as_can_be_had_of_all_parts_of_the_data(encoder, extra, count, longest):
     records = [alpaca("x" + " y" * more, str(place)) for place, more in enumerate(extra)]
-    found = samples.questions(records, encoder, count, longest)
+    found = samples.sample_prompts(records, encoder, count, longest)
     assert len(found) <= min(count, len(records))
     assert all(len(question.ids) <= longest for question in found)
     places = [int(question.reference) for question in found]
@@ -154,6 +154,6 @@ def test_questions_are_as_many_as_can_be_had_of_all_parts_of_the_data(encoder, e
 
 def test_conversations_that_the_template_has_no_form_for_are_passed_over(encoder):
     odd = Record((Message("user", "a"), Message("user", "b"), Message("assistant", "c")))
-    assert samples.questions([odd, Record((Message("assistant", "x"),)), Record(())], encoder, 3, 100) == []
-    (question,) = samples.questions([odd, RECORDS[0]], encoder, 1, 100)
+    assert samples.sample_prompts([odd, Record((Message("assistant", "x"),)), Record(())], encoder, 3, 100) == []
+    (question,) = samples.sample_prompts([odd, RECORDS[0]], encoder, 1, 100)
     assert question.reference == "It is 0."

@@ -19,11 +19,11 @@ from .config_form import field_bounds, field_texts
 from .disabled_controls import disable_controls
 from .field_values import flat
 from .guarded_blocks import GuardedBlocks
+from .i18n import translations
 from .pages import Pages, build_pages
 from .services import Services
 from .tabs import PRIVATE, merge
 from .tabs.data import mix_handlers
-from .text import translations
 
 CONFIG_CLASSES = (Recipe, MergeConfig, PredictConfig, Sampling)
 
@@ -36,7 +36,7 @@ def build_app(services: Services) -> gr.Blocks:
         deep_links.wire(demo, pages, services)
         disable_controls(demo, services.profile)
     # one at a time of each handler: answers come in the order of what was asked, and each knows what the last one left
-    demo.queue(max_size=services.profile.queue, default_concurrency_limit=1, api_open=False)
+    demo.queue(max_size=services.profile.queue_size, default_concurrency_limit=1, api_open=False)
     return demo
 
 
@@ -47,13 +47,13 @@ def browser_translations() -> Any:
 def _link_pages(pages: Pages, services: Services) -> None:
     """What leads from one page to the next."""
 
-    def use(name: str) -> tuple[Any, ...]:
+    def train_on_dataset(name: str) -> tuple[Any, ...]:
         try:
             return to_training(Mixture(sources=[services.data.collection.show(name).source]))
         except CamelidError:
             return (gr.skip(),) * (len(mixed) + 3)  # it is gone, which the page says
 
-    def use_mix(*values: Any) -> tuple[Any, ...]:
+    def train_on_mixture(*values: Any) -> tuple[Any, ...]:
         try:
             return to_training(mix_handlers.mixture(*values))
         except CamelidError:
@@ -62,18 +62,18 @@ def _link_pages(pages: Pages, services: Services) -> None:
     def to_training(mixture: Mixture) -> tuple[Any, ...]:
         return gr.Tabs(selected="train"), "", "", *(form.value_update(path, flat(mixture)[path[5:]]) for path in mixed)
 
-    def talk(run: str) -> tuple[Any, Any]:
+    def open_chat(run: str) -> tuple[Any, Any]:
         artefact = services.training.show(int(run)).artefact
         return gr.Tabs(selected="chat"), gr.update(value=artefact, choices=services.models.grouped())
 
-    def fold(run: str) -> tuple[Any, Any]:
+    def open_merge(run: str) -> tuple[Any, Any]:
         artefact = services.training.show(int(run)).artefact
         return gr.Tabs(selected="merge"), gr.update(value=artefact, choices=merge.adapters(services))
 
     form, widgets = pages.train.form, pages.train.form.widgets
     mixed = [path for name in Mixture.model_fields if (path := f"data.{name}") in widgets]
     training = [pages.tabs, pages.train.run, pages.train.compare, *(widgets[path] for path in mixed)]
-    pages.data.bottom.use.click(use, pages.data.chosen, training, **PRIVATE)
-    pages.data.mix.use.click(use_mix, pages.data.mix.choices, training, **PRIVATE)
-    pages.train.panel.chat.click(talk, pages.train.run, [pages.tabs, pages.chat.model], **PRIVATE)
-    pages.train.panel.merge.click(fold, pages.train.run, [pages.tabs, pages.merge.adapter], **PRIVATE)
+    pages.data.bottom.use.click(train_on_dataset, pages.data.chosen, training, **PRIVATE)
+    pages.data.mix.use.click(train_on_mixture, pages.data.mix.choices, training, **PRIVATE)
+    pages.train.panel.chat.click(open_chat, pages.train.run, [pages.tabs, pages.chat.model], **PRIVATE)
+    pages.train.panel.merge.click(open_merge, pages.train.run, [pages.tabs, pages.merge.adapter], **PRIVATE)

@@ -16,7 +16,7 @@ from camelid_core.config import Config, ConfigT
 
 from .config_fields import ConfigField, config_fields
 from .field_values import InvalidFields, build, values_of
-from .text import t, t_field
+from .i18n import t, t_field
 
 FieldChoices = Mapping[str, Callable[[], Sequence[Any]]]
 """For text fields that name something installed: what there is to choose, looked up when the page opens."""

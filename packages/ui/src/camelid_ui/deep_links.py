@@ -14,85 +14,89 @@ from urllib.parse import parse_qs
 import gradio as gr
 from camelid_train.config import Recipe
 
+from .i18n import Translator, translator_for
 from .pages import BUILT_IN_TABS, Pages, header
 from .services import Services
 from .tabs import PRIVATE
 from .tabs.chat import status_of
 from .tabs.merge import adapters as adapters_of
-from .text import Translator, translator_for
 
 Updates = dict[Any, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class TabVisit:
-    """`number` says how often the tab was opened before, `asked` what the address said at first, and `given` what is
+    """`earlier_visits` says how often the tab was opened before, `query_values` what the address said at first, and `inputs` what is
     chosen on it."""
 
     pages: Pages
     services: Services
     say: Translator
-    number: int
-    asked: Mapping[str, str]
-    given: Mapping[Any, Any]
+    earlier_visits: int
+    query_values: Mapping[str, str]
+    inputs: Mapping[Any, Any]
 
-    def offer(self, widget: Any, names: Sequence[Any], first: Any) -> Updates:
+    def update_dropdown(self, widget: Any, names: Sequence[Any], first: Any) -> Updates:
         """What can be chosen now; `first` is, at the first time and where nothing is yet."""
-        if self.number:
+        if self.earlier_visits:
             return {widget: gr.update(choices=names)}
-        chosen = {} if self.given.get(widget) else {"value": first}
+        chosen = {} if self.inputs.get(widget) else {"value": first}
         return {widget: gr.update(choices=names, interactive=True, **chosen)}
 
-    def list_jobs(self, ended: gr.State, job: gr.Textbox) -> Updates:
+    def relist_jobs(self, ended: gr.State, job: gr.Textbox) -> Updates:
         """The page lists its jobs anew."""
-        return {ended: f"{self.given[job]} {self.number}"}
+        return {ended: f"{self.inputs[job]} {self.earlier_visits}"}
 
 
 @dataclass(frozen=True, slots=True)
 class TabLoader:
-    """A page that is opened: what has to be known of it, what `tell` says, and to whom.
+    """A page that is opened: what has to be known of it, what `load` says, and to whom.
 
-    In `offered` nothing can be chosen before it is told what there is: an earlier choice would be lost to the answer
+    In `dropdowns` nothing can be chosen before it is told what there is: an earlier choice would be lost to the answer
     that is still on its way.
     """
 
-    tell: Callable[[TabVisit], Updates]
-    given: Sequence[Any] = ()
-    told: Sequence[Any] = ()
-    offered: Sequence[Any] = ()
+    load: Callable[[TabVisit], Updates]
+    inputs: Sequence[Any] = ()
+    outputs: Sequence[Any] = ()
+    dropdowns: Sequence[Any] = ()
 
 
 def wire(demo: gr.Blocks, pages: Pages, services: Services) -> None:
     """Show what the address says: the same on reload, in another tab, in another browser."""
-    boxes = _boxes(pages)
+    boxes = _address_fields(pages)
 
     def route(query: str, request: gr.Request) -> tuple[Any, ...]:
-        asked = _asked(query)
-        tab = asked["tab"] if asked.get("tab") in pages.opened else BUILT_IN_TABS[0]
+        query_values = _query_values(query)
+        tab = query_values["tab"] if query_values.get("tab") in pages.opened else BUILT_IN_TABS[0]
         times = ("0" if name == tab else gr.skip() for name in pages.opened)
-        values = (asked.get(key, "") for key in boxes)
+        values = (query_values.get(key, "") for key in boxes)
         return header(services, translator_for(request)), gr.Tabs(selected=tab), query, *times, *values
 
     shown = [pages.header, pages.tabs, pages.query, *pages.opened.values(), *boxes.values()]
     demo.load(route, pages.query, shown, js="() => camelid.arrived", **PRIVATE).then(
         None, pages.query, None, js="query => { camelid.routed(query); }", api_visibility="private"
     )
-    for name, arrival in _arrivals(pages).items():
-        _wire_page(arrival, pages, services, pages.opened[name])
+    for name, loader in _tab_loaders(pages).items():
+        _wire_tab(loader, pages, services, pages.opened[name])
 
 
-def _wire_page(arrival: TabLoader, pages: Pages, services: Services, opened: gr.Textbox) -> None:
-    def arrive(request: gr.Request, times: str, query: str, *values: Any) -> Updates:
-        given = dict(zip(arrival.given, values, strict=True))
-        return arrival.tell(TabVisit(pages, services, translator_for(request), int(times), _asked(query), given))
+def _wire_tab(loader: TabLoader, pages: Pages, services: Services, opened: gr.Textbox) -> None:
+    def load(request: gr.Request, times: str, query: str, *values: Any) -> Updates:
+        inputs = dict(zip(loader.inputs, values, strict=True))
+        return loader.load(TabVisit(pages, services, translator_for(request), int(times), _query_values(query), inputs))
 
-    for widget in arrival.offered:
+    for widget in loader.dropdowns:
         widget.interactive = False
-    told = [*arrival.offered, *arrival.told, opened]  # two at least: Gradio takes no updates by their widgets for one
-    opened.change(arrive, [opened, pages.query, *arrival.given], told, **PRIVATE)
+    outputs = [
+        *loader.dropdowns,
+        *loader.outputs,
+        opened,
+    ]  # two at least: Gradio takes no updates by their widgets for one
+    opened.change(load, [opened, pages.query, *loader.inputs], outputs, **PRIVATE)
 
 
-def _boxes(pages: Pages) -> dict[str, gr.Textbox]:
+def _address_fields(pages: Pages) -> dict[str, gr.Textbox]:
     """What is in the address, but the set of data: that page takes the first one if none is named there."""
     return {
         "row": pages.data.row, "room": pages.data.room, "mix": pages.data.mix.mix, "run": pages.train.run,
@@ -101,7 +105,7 @@ def _boxes(pages: Pages) -> dict[str, gr.Textbox]:
     }  # fmt: skip
 
 
-def _arrivals(pages: Pages) -> dict[str, TabLoader]:
+def _tab_loaders(pages: Pages) -> dict[str, TabLoader]:
     data, train, chat, predict, merge, jobs = (
         pages.data, pages.train, pages.chat, pages.predict, pages.merge, pages.jobs
     )  # fmt: skip
@@ -113,30 +117,30 @@ def _arrivals(pages: Pages) -> dict[str, TabLoader]:
         "predict": TabLoader(_predict, [predict.panel.job], [predict.panel.ended], [predict.model]),
         "merge": TabLoader(_merge, [merge.adapter, merge.panel.job], [merge.panel.ended], [merge.adapter]),
         "jobs": TabLoader(_jobs, [jobs.panel.job], [jobs.panel.ended]),
-        "plugins": TabLoader(_plugins, told=[pages.plugins.shown]),
+        "plugins": TabLoader(_plugins, outputs=[pages.plugins.shown]),
     }
 
 
-def _asked(query: str) -> dict[str, str]:
+def _query_values(query: str) -> dict[str, str]:
     return {key: values[0] for key, values in parse_qs(query.lstrip("?")).items()}
 
 
 def _data(now: TabVisit) -> Updates:
     page, names, models = now.pages.data, now.services.data.collection.names(), now.services.models.names()
-    offered = now.offer(page.model, models, _first(models))
-    if now.given[page.chosen]:
-        return offered | {page.fresh: str(now.number)}
-    name = now.asked.get("data", _first(names) or "")
-    return offered | {page.chosen: name, page.current: name}
+    dropdowns = now.update_dropdown(page.model, models, _first(models))
+    if now.inputs[page.chosen]:
+        return dropdowns | {page.fresh: str(now.earlier_visits)}
+    name = now.query_values.get("data", _first(names) or "")
+    return dropdowns | {page.chosen: name, page.current: name}
 
 
 def _train(now: TabVisit) -> Updates:
     page, services = now.pages.train, now.services
     model, sources = page.form.widgets["model.name"], page.form.widgets["data.sources"]
     return (
-        now.offer(model, services.models.bases(), _base(services))
+        now.update_dropdown(model, services.models.bases(), _base(services))
         | {sources: gr.update(choices=services.data.collection.sources())}
-        | now.list_jobs(page.panel.ended, page.run)
+        | now.relist_jobs(page.panel.ended, page.run)
     )
 
 
@@ -144,24 +148,26 @@ def _chat(now: TabVisit) -> Updates:
     page, services = now.pages.chat, now.services
     models = services.models
     first = services.chat.status.model or _first(models.names())
-    offered = now.offer(page.model, models.grouped(), first)
-    return offered | dict(zip(page.shown, status_of(services, now.say), strict=True))
+    dropdowns = now.update_dropdown(page.model, models.grouped(), first)
+    return dropdowns | dict(zip(page.shown, status_of(services, now.say), strict=True))
 
 
 def _predict(now: TabVisit) -> Updates:
     page, models = now.pages.predict, now.services.models.names()
     first = page.model.value if page.model.value in models else _first(models)
-    return now.offer(page.model, models, first) | now.list_jobs(page.panel.ended, page.panel.job)
+    return now.update_dropdown(page.model, models, first) | now.relist_jobs(page.panel.ended, page.panel.job)
 
 
 def _merge(now: TabVisit) -> Updates:
     page, adapters = now.pages.merge, adapters_of(now.services)
-    return now.offer(page.adapter, adapters, _first(adapters)) | now.list_jobs(page.panel.ended, page.panel.job)
+    return now.update_dropdown(page.adapter, adapters, _first(adapters)) | now.relist_jobs(
+        page.panel.ended, page.panel.job
+    )
 
 
 def _jobs(now: TabVisit) -> Updates:
     page = now.pages.jobs
-    return now.list_jobs(page.panel.ended, page.panel.job)
+    return now.relist_jobs(page.panel.ended, page.panel.job)
 
 
 def _plugins(now: TabVisit) -> Updates:

@@ -13,8 +13,8 @@ from typing import Any
 import gradio as gr
 
 from .access_profile import Profile
+from .i18n import t
 from .tabs.components import panel
-from .text import t
 
 _JOBS = ("job", "merge-job", "predict-job")
 CHANGE_CONTROLS = (

@@ -11,10 +11,10 @@ from typing import Any
 import gradio as gr
 from camelid_core.models.devices import describe
 
+from .i18n import Translator, t, translator_for
 from .services import Services
 from .tabs import PRIVATE, chat, data, jobs, merge, plugins, predict, train
-from .tabs.components import held, panel
-from .text import Translator, t, translator_for
+from .tabs.components import hidden_box, panel
 from .views import esc
 
 BUILT_IN_TABS = ("data", "train", "chat", "predict", "merge", "jobs", "plugins")
@@ -45,9 +45,9 @@ def build_pages(services: Services) -> Pages:
 
     head = panel(elem_id="header")
     gr.Timer(HEADER_SECONDS).tick(show, None, head, **PRIVATE)
-    query = held("query")
+    query = hidden_box("query")
     theirs = [tab for tab in services.host.registry("camelid_tabs") if tab.name not in BUILT_IN_TABS]
-    opened = {name: held(f"opened-{name}") for name in (*BUILT_IN_TABS, *(tab.name for tab in theirs))}
+    opened = {name: hidden_box(f"opened-{name}") for name in (*BUILT_IN_TABS, *(tab.name for tab in theirs))}
     built: dict[str, Any] = {}
     builders = {
         "data": data.build, "train": train.build, "chat": chat.build, "predict": predict.build,

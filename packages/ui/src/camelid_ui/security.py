@@ -9,15 +9,15 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from camelid_serve.http.asgi import App, Pairs, Receive, Refusal, Scope, Send
-from camelid_serve.http.body_limits import Bodies
-from camelid_serve.http.connection import Bounds
-from camelid_serve.http.guard import Access, Guard, key_in_address
-from camelid_serve.http.rate_limits import Rates
+from camelid_serve.http.asgi import App, HeaderPairs, Receive, Refusal, Scope, Send
+from camelid_serve.http.body_limits import BodyLimits
+from camelid_serve.http.connection import ConnectionLimits
+from camelid_serve.http.guard import AccessRules, Guard, key_in_query
+from camelid_serve.http.rate_limits import RateLimiter
 from starlette.responses import HTMLResponse, Response
 
 from .access_profile import Profile
-from .routes import PUBLIC_PATHS, PUBLIC_PREFIXES, max_body_bytes, is_static
+from .routes import PUBLIC_PATHS, PUBLIC_PREFIXES, is_static, max_body_bytes
 
 MAX_REQUEST_SECONDS, MIN_BYTES_PER_SECOND = 15.0, 16_000.0
 """A request must come within so many seconds, and a file no slower than that."""
@@ -35,7 +35,7 @@ _HEADERS = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"same
 def guard_local(app: App, token: str, hosts: frozenset[str], port: int, profile: Profile) -> Guard:
     """Pages on one's own machine: they answer to `hosts`, and `token` is asked for unless it is empty."""
     name = f"camelid-{port}"  # cookies know no ports, and two servers on one machine must not share one
-    access = Access((token,) if token else (), hosts, frozenset(), name, PUBLIC_PATHS, PUBLIC_PREFIXES, pages=True)
+    access = AccessRules((token,) if token else (), hosts, frozenset(), name, PUBLIC_PATHS, PUBLIC_PREFIXES, pages=True)
     inside = SignIn(_limit_requests(app, profile), token, name) if token else _limit_requests(app, profile)
     return Guard(inside, access, refusal_response, _headers("'none'"))
 
@@ -43,25 +43,25 @@ def guard_local(app: App, token: str, hosts: frozenset[str], port: int, profile:
 def guard_public(app: App, profile: Profile, frames: str, forwarded: bool) -> Guard:
     """Pages for everybody: no token, any name, and `frames` may show them inside their own. `forwarded` says that a
     proxy stands in front and names the clients."""
-    access = Access(hosts=None, open=PUBLIC_PATHS, open_under=PUBLIC_PREFIXES, pages=True)
+    access = AccessRules(hosts=None, open=PUBLIC_PATHS, open_under=PUBLIC_PREFIXES, pages=True)
     return Guard(_limit_requests(app, profile, forwarded), access, refusal_response, _headers(frames), forwarded)
 
 
-def connection_limits(profile: Profile, forwarded: bool = False) -> Bounds:
+def connection_limits(profile: Profile, forwarded: bool = False) -> ConnectionLimits:
     """Behind a proxy all connections are its own."""
     per_client = None if forwarded else profile.max_client_connections
-    return Bounds(profile.max_connections, per_client, MAX_REQUEST_SECONDS, MIN_BYTES_PER_SECOND)
+    return ConnectionLimits(profile.max_connections, per_client, MAX_REQUEST_SECONDS, MIN_BYTES_PER_SECOND)
 
 
 def _limit_requests(app: App, profile: Profile, forwarded: bool = False) -> App:
     """The pages' own routes, with a bound for what each takes, and for how often one asks."""
-    inside: App = Bodies(app, lambda method, path: max_body_bytes(profile, method, path), refusal_response)
+    inside: App = BodyLimits(app, lambda method, path: max_body_bytes(profile, method, path), refusal_response)
     if profile.max_client_requests is None:
         return inside
-    return Rates(inside, profile.max_client_requests, refusal_response, is_static, forwarded)
+    return RateLimiter(inside, profile.max_client_requests, refusal_response, is_static, forwarded)
 
 
-def _headers(frames: str) -> Pairs:
+def _headers(frames: str) -> HeaderPairs:
     policy = "; ".join([*_CONTENT_SECURITY_POLICY, f"frame-ancestors {frames}"])
     closed = [(b"x-frame-options", b"DENY")] if frames == "'none'" else []
     return (*_HEADERS, *closed, (b"content-security-policy", policy.encode()))
@@ -85,7 +85,7 @@ class SignIn:
     cookie: str
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] == "/" and key_in_address(scope):
+        if scope["type"] == "http" and scope["path"] == "/" and key_in_query(scope):
             cookie = f"{self.cookie}={self.token}; Path=/; HttpOnly; SameSite=Strict"
             given = {"set-cookie": cookie, "cache-control": "no-store"}
             await HTMLResponse(_COOKIE_PAGE, headers=given)(scope, receive, send)

@@ -15,12 +15,12 @@ import uvicorn
 from camelid_core import staging
 from camelid_core.errors import CamelidError
 from camelid_serve.http.asgi import App
-from camelid_serve.http.server import configured
+from camelid_serve.http.server import uvicorn_config
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 
 from .access_profile import Profile
-from .app import build_app, browser_translations
+from .app import browser_translations, build_app
 from .guarded_blocks import mark_launched
 from .security import connection_limits, refusal_response
 from .services import Services
@@ -75,7 +75,7 @@ def build_server(services: Services) -> FastAPI:
 
 def uvicorn_for(app: App, profile: Profile, forwarded: bool = False) -> uvicorn.Server:
     """A server of guarded pages; `forwarded` where a proxy stands in front."""
-    config = configured(
+    config = uvicorn_config(
         app, connection_limits(profile, forwarded), refusal_response, timeout_keep_alive=5, timeout_graceful_shutdown=3
     )
     return uvicorn.Server(config)

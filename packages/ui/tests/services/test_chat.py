@@ -222,7 +222,7 @@ def test_a_page_that_turns_away_gets_nothing_more(services):
 
 def in_line(services, answers, waiting):
     """The demo's chat, where one is answered after the other."""
-    limits = {"models": ("tiny",), "answers": answers, "waiting": waiting}
+    limits = {"models": ("tiny",), "concurrent_answers": answers, "waiting_answers": waiting}
     chat = loaded(services, endless=True)
     return replace(services, chat=chat, profile=DEMO.model_copy(update=limits)).chat
 

@@ -117,20 +117,20 @@ def test_answers_so_far_are_there_to_download(services, questions):
     hidden_box = services.jobs.store.claim("w", 30.0, only=job.id)
     directory = attempt_directory(services.home, job.id, hidden_box.epoch)
     directory.mkdir(parents=True)
-    assert services.predictions.answers(job.id).count == 0
+    assert services.predictions.page(job.id).count == 0
     with WorkLog(WORK, "same", directory) as work:
         work.add(2, {"generate": "four", "scores": {"exact": 0.0}})
-        assert services.predictions.answers(job.id).count == 1
+        assert services.predictions.page(job.id).count == 1
         work.add(1, {"error": "too long"})
         work.add(5, {"generate": "ten", "scores": {"exact": 1.0}})
-        found = services.predictions.answers(job.id)
+        found = services.predictions.page(job.id)
         assert (found.count, found.failed, found.finished, found.matching) == (3, 1, False, 3)
         assert found.means == {"": {"exact": 0.5}}
-        assert [(number, row["instruction"]) for number, row in services.predictions.answers(job.id, "worst").rows] == [
+        assert [(number, row["instruction"]) for number, row in services.predictions.page(job.id, "worst").rows] == [
             (2, "What is 2 + 2?"),
             (5, "What is 5 + 5?"),
         ]
-        assert [number for number, _ in services.predictions.answers(job.id, "failed").rows] == [1]
+        assert [number for number, _ in services.predictions.page(job.id, "failed").rows] == [1]
     lines = [json.loads(line) for line in b"".join(services.predictions.lines(job.id)).splitlines()]
     assert [line.get("generate") for line in lines] == [None, "four", "ten"]
 

@@ -7,13 +7,13 @@ import re
 import pytest
 from camelid_core.datasets.dataset import Source
 from camelid_core.jobs import Job, JobState
+from camelid_ui.i18n import Translator
 from camelid_ui.services.jobs import JobView
 from camelid_ui.services.training import Estimate, RunComparison, RunDetails, RunSummary
 from camelid_ui.services.training.curves import CurvePoint
 from camelid_ui.services.training.run_events import RunReportBuilder
 from camelid_ui.services.training.runs import LossSummary
 from camelid_ui.services.training.selection import DataChoice, ModelChoice, SectionChoice
-from camelid_ui.text import Translator
 from camelid_ui.views import plot
 from camelid_ui.views.train import estimate, runs, samples
 from camelid_ui.views.train import run as view

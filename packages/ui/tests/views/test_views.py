@@ -12,7 +12,8 @@ from camelid_core.readers import Faults
 from camelid_core.records import Message, Record
 from camelid_core.tokenization.encoder import TokenArrays
 from camelid_ui import views
-from camelid_ui.services.data.add import Preview
+from camelid_ui.i18n import Translator
+from camelid_ui.services.data.add import FilePreview
 from camelid_ui.services.data.dataset_entries import DatasetEntry
 from camelid_ui.services.data.lengths import CutoffEffect, TokenLengths
 from camelid_ui.services.data.lints import LintReport
@@ -20,7 +21,6 @@ from camelid_ui.services.data.mix import MixturePart
 from camelid_ui.services.jobs import JobView
 from camelid_ui.services.models import TokenSpan, TokenView
 from camelid_ui.services.prediction_table import Answers
-from camelid_ui.text import Translator
 from camelid_ui.views import conversation, jobs, numbers, predict
 from camelid_ui.views.data import add, collection, lengths, lints, mix, selected_dataset
 
@@ -49,8 +49,8 @@ ENTRY = DatasetEntry(
         selected_dataset.missing(ENTRY, SAY),
         selected_dataset.rows([RECORD], 0, 0, SAY),
         lints.findings(LintReport(Stats(rows=1, findings={"refusal": Finding(1, [(1, EVIL)])}), True), {}, SAY),
-        add.preview(Preview((RECORD,), 1, Faults()), True, SAY),
-        add.preview(Preview((), 0, Faults(), EVIL), True, SAY),
+        add.preview(FilePreview((RECORD,), 1, Faults()), True, SAY),
+        add.preview(FilePreview((), 0, Faults(), EVIL), True, SAY),
         mix.sources([(EVIL, 1.0, None, 3)], SAY),
         mix.shares([MixturePart(EVIL, 1.0, 3, 3, 1.0, EVIL)], False, SAY),
         jobs.table([JobView(Job(1, EVIL, {}, name="x", error=EVIL))], SAY),

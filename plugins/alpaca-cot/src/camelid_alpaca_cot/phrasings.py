@@ -11,7 +11,7 @@ import tomllib
 from importlib.resources import files
 from pathlib import Path
 
-from camelid_core.readers import READERS, Reader, Reading, Row, build
+from camelid_core.readers import READERS, ReadContext, Reader, Row, build_record
 from camelid_core.records import Message, Record
 
 PLAIN = "flan-tsv"
@@ -40,14 +40,14 @@ def _accepts(path: Path) -> bool:
     return bool(set_of(path.stem))
 
 
-def _record(row: Row, number: int, reading: Reading) -> Record:
+def _record(row: Row, number: int, reading: ReadContext) -> Record:
     """The same seed gives a row the same phrasing, whichever other rows are read."""
     name = set_of(reading.source)
     pairs = phrasings()[name]
     ask, reply = pairs[choice(reading.seed, name, number, len(pairs))]
     said = Message("user", ask.replace("{question}", row["question"]))
     answered = Message("assistant", _fill(reply, row["rationale"], row["answer"]))
-    return build((said, answered), {"id": f"{name}-{number}", "source": f"cot-{name}"}, number, reading)
+    return build_record((said, answered), {"id": f"{name}-{number}", "source": f"cot-{name}"}, number, reading)
 
 
 def _fill(reply: str, reasoning: str, answer: str) -> str:

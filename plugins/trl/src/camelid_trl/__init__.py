@@ -1,4 +1,4 @@
-"""The objectives that this plugin adds to SFT: DPO, KTO, ORPO and GRPO, through trl, which is imported when one runs."""
+"""The objectives that this plugin adds: DPO, KTO, ORPO and GRPO, through trl, which is imported when one runs."""
 
 from __future__ import annotations
 

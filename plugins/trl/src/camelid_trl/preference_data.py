@@ -1,4 +1,4 @@
-"""A recipe's data section → rows of one of the classes in `preference_rows`: preference pairs, labelled answers, prompts.
+"""A recipe's data section → rows of one of the classes in `preference_rows`: pairs, labelled answers, prompts.
 
 The mixture, prompt template and token cache are those of SFT.
 

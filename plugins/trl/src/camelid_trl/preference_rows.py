@@ -60,8 +60,8 @@ def last_answer(labels: Sequence[int]) -> tuple[int, int]:
 
 
 class AnswerRows(RowSequence[RowT]):
-    """Rows of which each answer begins within `cutoff` tokens, or, where they must be `whole`, ends within them; the others
-    are dropped.
+    """Rows of which each answer begins within `cutoff` tokens, or, where they must be `whole`, ends within them; the
+    others are dropped.
 
     `sides` are encodings of the same rows that differ in the last answer alone.
     """

@@ -19,7 +19,7 @@ from accelerate.utils import is_peft_model
 from camelid_core.errors import DataError, TrainingError
 from camelid_train.loop.batches import StepBatches, lengths_of
 from camelid_train.loop.micro_batches import is_out_of_memory, said
-from camelid_train.loop.trainer import CheckpointMixin, EpochLoader, longest
+from camelid_train.loop.trainer import CheckpointMixin, EpochLoader, longest_examples
 from camelid_train.objectives import TrainingRun
 from torch.utils.data import DataLoader
 
@@ -37,7 +37,7 @@ class FullBatches(StepBatches):
 
 
 class TrlTrainerMixin(CheckpointMixin):
-    """Mixed in before a trl trainer, which is constructed with a `placeholder_dataset()`; `set_up` gives it the run's rows."""
+    """Mixed in before a trl trainer, which is made with a `placeholder_dataset()`; `set_up` gives it the run's rows."""
 
     train_dataset: Any
     control: Any
@@ -45,7 +45,7 @@ class TrlTrainerMixin(CheckpointMixin):
     loss_is_scaled_for_ga: bool
     current_gradient_accumulation_steps: int
     collate: Collate
-    batches_by_length: bool = True
+    group_by_length: bool = True
     min_rows: int = 1
     """Rows of the smallest batch that the loss can use."""
     raise_if_interrupted: Callable[[], None]
@@ -69,7 +69,7 @@ class TrlTrainerMixin(CheckpointMixin):
         return int(inputs["attention_mask"].sum()), int(inputs["completion_mask"].sum())
 
     def training_step(self, *inputs: Any) -> Any:
-        """Raises TrainingError: memory ran out; these losses compare rows of a batch, so it cannot be split into micro-batches."""
+        """Raises TrainingError: memory ran out; these losses compare rows, so a batch cannot be split."""
         try:
             return super().training_step(*inputs)  # type: ignore[misc]
         except (RuntimeError, MemoryError) as error:
@@ -91,15 +91,15 @@ class TrlTrainerMixin(CheckpointMixin):
         if not model.training:
             return loss
         total, trained = self.count(inputs)
-        self.tally.total_tokens += total
-        self.tally.trained_tokens += trained
+        self.totals.total_tokens += total
+        self.totals.trained_tokens += trained
         penalty = self.method.penalty(model)
         if penalty is None:
             return loss
         return loss + penalty / (self.current_gradient_accumulation_steps if self.loss_is_scaled_for_ga else 1)
 
     def _lengths(self, rows: Any) -> list[int]:
-        return lengths_of(rows) if self.batches_by_length else [0] * len(rows)
+        return lengths_of(rows) if self.group_by_length else [0] * len(rows)
 
     def get_train_dataloader(self) -> Any:
         args, rows = self.args, self.train_dataset
@@ -137,7 +137,7 @@ class TrlTrainerMixin(CheckpointMixin):
 
 
 class MeasurableTrainerMixin(TrlTrainerMixin):
-    """For losses that depend on the rows alone, so that preflight can measure a step before step 1; see `MeasurableTrainer`."""
+    """For losses that depend on the rows alone: preflight can measure a step before step 1 (`MeasurableTrainer`)."""
 
     sequences = 1
     _running_metrics = ("_metrics", "_stored_metrics", "_total_train_tokens")
@@ -149,21 +149,21 @@ class MeasurableTrainerMixin(TrlTrainerMixin):
 
     def longest_batch(self, rows: int) -> Any:
         """A batch of the longest rows, with both answers of each."""
-        return self.collate(longest(self.train_dataset, rows))
+        return self.collate(longest_examples(self.train_dataset, rows))
 
     def loss_divisor(self, inputs: Any) -> None:
         """These losses are means."""
 
     def begin_step(self) -> None:
         names = [name for name in self._running_metrics if hasattr(self, name)]
-        self._snapshot = copy.deepcopy({name: getattr(self, name) for name in names}), copy.copy(self.tally)
+        self._snapshot = copy.deepcopy({name: getattr(self, name) for name in names}), copy.copy(self.totals)
 
     def discard_step(self, model: Any) -> None:
         """Drop the gradients and restore the metrics and counts of `begin_step`."""
         model.zero_grad()
-        reported, tally = self._snapshot
+        reported, totals = self._snapshot
         vars(self).update(reported)
-        self.tally.total_tokens, self.tally.trained_tokens = tally.total_tokens, tally.trained_tokens
+        self.totals.total_tokens, self.totals.trained_tokens = totals.total_tokens, totals.trained_tokens
 
     def set_micro_batch(self, rows: int, reason: str) -> None:
         """Raises TrainingError: these batches cannot be split into micro-batches."""

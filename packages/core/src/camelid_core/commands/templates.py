@@ -11,7 +11,7 @@ import typer
 from camelid_core.errors import CamelidError, DataError, UsageError
 from camelid_core.models.reference import resolve_model
 from camelid_core.plugins import Host, load_host
-from camelid_core.readers import message
+from camelid_core.readers import parse_message
 from camelid_core.records import Message
 from camelid_core.templates.hf_chat_template import MODEL_TEMPLATE
 from camelid_core.templates.segments import text_of
@@ -141,4 +141,4 @@ def _read_messages(file: Path) -> list[Message]:
         raise DataError(f"{str(file)!r} cannot be read as JSON: {error}") from None
     if not isinstance(values, list):
         raise DataError(f'{str(file)!r} must hold a JSON list of messages: [{{"role": "user", "content": "…"}}].')
-    return [message(value, f"{file.name}, message {number}") for number, value in enumerate(values, 1)]
+    return [parse_message(value, f"{file.name}, message {number}") for number, value in enumerate(values, 1)]

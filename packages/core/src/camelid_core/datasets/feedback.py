@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 from camelid_core.errors import DataError
 from camelid_core.file_permissions import make_private_directory, open_private
-from camelid_core.readers.feedback import ID_KEY, TIME_KEY, RETRACTED_KEY
+from camelid_core.readers.feedback import ID_KEY, RETRACTED_KEY, TIME_KEY
 
 Row = Mapping[str, Any]
 

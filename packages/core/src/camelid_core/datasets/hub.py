@@ -74,9 +74,9 @@ def records(rows: Iterable[Mapping[str, Any]], source: str) -> Iterator[Record]:
     Raises:
         DataError: naming the row, and for a dataset without any.
     """
-    from camelid_core.readers import Reading, RowFault, reader_by_columns
+    from camelid_core.readers import ReadContext, RowFault, reader_by_columns
 
-    reader, reading = reader_by_columns(), Reading(source)
+    reader, reading = reader_by_columns(), ReadContext(source)
     number = 0
     for number, row in enumerate(rows, 1):
         try:

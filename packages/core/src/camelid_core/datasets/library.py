@@ -67,18 +67,28 @@ def add(
         DataError: no records, or one that cannot be written.
     """
     refuse_taken(name)
-    with staging.directory(make_private_directory(data_dir()) / name, PRIVATE_DIRECTORY_MODE) as draft:
-        rows = write(records, draft / ROWS, "messages", faults)
+    with staging.directory(make_private_directory(data_dir()) / name, PRIVATE_DIRECTORY_MODE) as staged:
+        rows = write(records, staged / ROWS, "messages", faults)
         if not rows:
             raise DataError(f"there are no rows to make dataset {name!r} from.", "dataset_empty")
         about = Description(
-            name, rows, sha256(draft / ROWS), licence, tuple(languages), source, parent, step, help, reader, time.time()
+            name,
+            rows,
+            sha256(staged / ROWS),
+            licence,
+            tuple(languages),
+            source,
+            parent,
+            step,
+            help,
+            reader,
+            time.time(),
         )
-        (draft / ABOUT).write_text(json.dumps(asdict(about), ensure_ascii=False, indent=2) + "\n", "utf-8")
-        for path in draft.iterdir():
+        (staged / ABOUT).write_text(json.dumps(asdict(about), ensure_ascii=False, indent=2) + "\n", "utf-8")
+        for path in staged.iterdir():
             path.chmod(PRIVATE_FILE_MODE)
         refuse_taken(name)  # it may have come meanwhile
-        draft.rename(data_dir() / name)
+        staged.rename(data_dir() / name)
     return get(name)
 
 

@@ -1,4 +1,4 @@
-"""Long work that outlives the page or terminal that asked for it: one table, leases, and fenced attempts."""
+"""The job queue: work that outlives the page or terminal that submitted it. One table, leases, and fencing tokens."""
 
 from .job import Job, JobState
 from .store import JobStore

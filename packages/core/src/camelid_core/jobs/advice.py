@@ -1,6 +1,6 @@
-"""What a person can type when a job waits or has ended without a result.
+"""Advice: what a person can type after a job has ended without a result.
 
-Knows states and kinds of errors. Knows nothing of terminals or pages.
+Knows job states and kinds of errors. Knows nothing of terminals or pages.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ _DEFAULT_ADVICE = "`camelid jobs logs {id}` shows what it printed; {resume_hint}
 
 
 def advice(job: Job, home: Path | None = None) -> str:
-    """One sentence, or nothing where there is nothing to do or its error says it already."""
+    """One sentence, or empty where nothing can be done or the job's error says it already."""
     if job.state not in (JobState.FAILED, JobState.PAUSED, JobState.CANCELLED) or _RETRY_COMMAND in job.error:
         return ""
     return _ADVICE_BY_ERROR_KIND.get(job.error_kind, _DEFAULT_ADVICE).format(
-        id=job.id, going_on=resume_hint(home or default_home(), job.id)
+        id=job.id, resume_hint=resume_hint(home or default_home(), job.id)
     )

@@ -1,4 +1,4 @@
-"""How an attempt ended, as a file and an exit code, and which error means what.
+"""The result of an attempt, as a file and an exit code, and which exception means which outcome.
 
 Knows both sides of that file: the attempt writes it, the worker reads it. Knows nothing of the
 job table.
@@ -33,7 +33,7 @@ class Outcome(StrEnum):
 
 
 class ExitCode(IntEnum):
-    """Exit codes of an attempt; they tell what there was no space to write."""
+    """Exit codes of an attempt; they carry the outcome where a full disk left no space for the file."""
 
     DONE = 0
     FAILED = 1
@@ -61,6 +61,8 @@ _DISK_ADVICE = "The disk is full. Free some space first."
 
 @dataclass(frozen=True, slots=True)
 class AttemptResult:
+    """`how` an attempt ended; the field names are the keys of its file. `kind` is the job's `error_kind`."""
+
     how: Outcome
     message: str = ""
     kind: str = ""
@@ -69,11 +71,11 @@ class AttemptResult:
 
     @classmethod
     def from_exception(cls, error: BaseException) -> Self:
-        """What an exception means to the person whose job it ends."""
+        """The outcome and the message of the exception that ended an attempt."""
         chain = list(_exception_chain(error))
         if any(_is_disk_full(each) for each in chain):
-            said = next((str(each) for each in chain if isinstance(each, DiskFull)), _DISK_ADVICE)
-            return cls(Outcome.DISK_FULL, said, "disk_full")
+            message = next((str(each) for each in chain if isinstance(each, DiskFull)), _DISK_ADVICE)
+            return cls(Outcome.DISK_FULL, message, "disk_full")
         if any(_is_out_of_memory(each) for each in chain):
             message = f"Out of memory: {error}. Take a smaller batch size, a shorter cutoff or a smaller model."
             return cls(Outcome.FAILED, message, "out_of_memory")
@@ -99,13 +101,13 @@ class AttemptResult:
             return None
 
     @classmethod
-    def from_exit_code(cls, code: int, directory: Path, memory: bool = False) -> Self:
-        """What is known of an attempt that left no file: its exit code, the end of its log, and whether the kernel
-        ended a process for lack of `memory` meanwhile."""
-        if code == -signal.SIGKILL and memory:
+    def from_exit_code(cls, code: int, directory: Path, oom_killed: bool = False) -> Self:
+        """The result of an attempt that left no file, from its exit code, the end of its log, and whether the kernel's
+        OOM killer ended a process meanwhile."""
+        if code == -signal.SIGKILL and oom_killed:
             return cls(Outcome.KILLED, _OOM_KILLED, "out_of_memory")
         if code < 0:
-            return cls(Outcome.KILLED, _killed_by(-code), f"killed_by_signal_{-code}")
+            return cls(Outcome.KILLED, _signal_message(-code), f"killed_by_signal_{-code}")
         if code == ExitCode.DISK_FULL:
             return cls(Outcome.DISK_FULL, _DISK_ADVICE, "disk_full")
         if code in (ExitCode.FENCED, ExitCode.SAVED):
@@ -117,7 +119,7 @@ class AttemptResult:
 
 
 def last_lines(log: Path, count: int, at_most: int = 64_000) -> str:
-    """The end of a log, without reading the whole of it."""
+    """The last lines of a log, without reading the whole of it."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, log.stat().st_size - at_most))
@@ -127,7 +129,7 @@ def last_lines(log: Path, count: int, at_most: int = 64_000) -> str:
     return "\n".join(text.rstrip().split("\n")[-count:])
 
 
-def _killed_by(number: int) -> str:
+def _signal_message(number: int) -> str:
     try:
         name = signal.Signals(number).name
     except ValueError:

@@ -1,6 +1,6 @@
-"""Deleting a job that has ended: its row and its attempts' directories, and its result only where asked.
+"""Deleting a job that has ended: its row and its attempts' directories, and its result only on request.
 
-Knows directories, manifests and who else uses a result. What is in use stays.
+Knows directories, manifests and what else uses a result. What is in use stays.
 """
 
 from __future__ import annotations
@@ -20,33 +20,33 @@ from .store import JobStore
 
 
 def delete(store: JobStore, job_id: int, result: bool = False) -> Job:
-    """Delete the job and what its attempts left; with `result` also what it published.
+    """Delete the job and its attempts' directories; with `result` also what it published.
 
     Raises:
-        JobError: it waits or runs, or something else uses its result. Nothing was deleted then.
+        JobError: it is queued or runs, or something else uses its result. Nothing was deleted then.
     """
     job = store.get(job_id)
     published = Path(job.published) if result and job.published else None
     if published is not None:
         _refuse_used(store, job, published)
     directory = attempt_directory(store.path.parent, job_id, 1).parent
-    gone: dict[Path, Path] = {}
-    with ExitStack() as aside:
+    moved: dict[Path, Path] = {}
+    with ExitStack() as deletions:
 
         def clear() -> None:
             for path in (directory, published):
                 if path is not None and path.exists():
-                    gone[path] = aside.enter_context(staging.set_aside(path))
+                    moved[path] = deletions.enter_context(staging.set_aside(path))
 
         try:
             return store.delete(job_id, clear)
         except BaseException:
-            _restore(gone)
+            _restore(moved)
             raise
 
 
 def users_of(store: JobStore, job: Job) -> list[str]:
-    """What else needs this job's result, in words: artefacts made on it, and jobs that have not ended."""
+    """What else needs this job's result, in words: artefacts with it as base model, and jobs that have not ended."""
     if not job.published:
         return []
     published = Path(job.published)
@@ -65,7 +65,7 @@ def _artefacts_based_on(published: Path, artefacts: Path) -> Iterator[str]:
     for path in artefacts.iterdir() if artefacts.is_dir() else ():
         if path == published or not is_artefact(path):
             continue
-        with suppress(ArtefactError):  # damaged or being written: it says nothing
+        with suppress(ArtefactError):  # damaged or being written: it names no base
             base = read_artefact(path).manifest.base
             if base is not None and (base.id == published.name or (base.path and Path(base.path) == published)):
                 yield f"artefact {path.name!r}"
@@ -92,7 +92,7 @@ def _strings_in(value: Any) -> Iterator[str]:
             yield from _strings_in(each)
 
 
-def _restore(gone: dict[Path, Path]) -> None:
-    for original, path in gone.items():
+def _restore(moved: dict[Path, Path]) -> None:
+    for original, path in moved.items():
         with suppress(OSError):
             path.rename(original)

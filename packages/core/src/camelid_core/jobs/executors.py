@@ -1,6 +1,6 @@
-"""Where an attempt runs: a protocol, and the local child process.
+"""Executors: where an attempt runs. The protocol, and the local child process.
 
-Knows how to start, ask and end a process. Knows nothing of states or of what the attempt does.
+Knows how to start, signal and kill a process. Knows nothing of job states or of what the attempt does.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ class AttemptHandle(Protocol):
 
     @property
     def identity(self) -> str:
-        """Where it runs, in words for a page."""
+        """Where it runs, in words for people."""
 
     def poll(self) -> int | None:
         """Its exit code (negative: the signal that ended it), or None while it runs."""
 
     def request_stop(self, stop: Literal["finish", "save"]) -> None:
-        """Ask it to end early with its result, or to save and leave."""
+        """Ask it to finish early with its result, or to save and exit."""
 
     def kill(self) -> None:
-        """End it and all it started, at once; harmless when nothing is left."""
+        """Kill it and all processes it started, at once; harmless when nothing is left."""
 
 
 class Executor(Protocol):
@@ -50,13 +50,13 @@ class Executor(Protocol):
         """Start the claimed job's attempt in `directory`, which exists and is empty."""
 
     def kill_leftovers(self, directory: Path) -> None:
-        """End whatever an earlier attempt, whose directory this is, left running."""
+        """Kill whatever an earlier attempt, whose directory this is, left running."""
 
 
 class LocalExecutor:
-    """A child process in a session of its own: it outlives neither its lease nor a cancel.
+    """A child process in a session of its own: it outlives neither its lease nor a cancellation.
 
-    `module` is what `python -m` runs; tests bring their own with their own tasks.
+    `module` is what `python -m` runs; tests pass a module with their own tasks.
     """
 
     name = "local"
@@ -69,7 +69,7 @@ class LocalExecutor:
         mark = secrets.token_hex(16)
         command = module_command(self._module, "--home", str(home), str(job.id), str(job.epoch))
         environment = child_environment(os.environ) | {"CAMELID_HOME": str(home), ATTEMPT_VARIABLE: mark}
-        # the child inherits the block and lifts it once it listens, so that no request finds it deaf
+        # the child inherits the blocked signals and unblocks them once its handlers are installed: none gets lost
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED_SIGNALS)
         try:
             with open_private(directory / LOG, "ab") as log:
@@ -110,14 +110,14 @@ class LocalHandle:
         return f"pid {self._process.pid}"
 
     def record(self, directory: Path) -> None:
-        """Note who runs here, so that a later attempt can end this one."""
+        """Record the process, so that a later attempt can kill it."""
         self._identity.write(directory)
 
     def poll(self) -> int | None:
         return self._process.poll()
 
     def request_stop(self, stop: Literal["finish", "save"]) -> None:
-        # only the child itself: it still needs its own helpers to save
+        # only the child itself, not its group: it still needs its own subprocesses to save
         self._process.send_signal(signal.SIGUSR1 if stop == "finish" else signal.SIGTERM)
 
     def kill(self) -> None:
@@ -126,7 +126,7 @@ class LocalHandle:
 
 
 def _withheld_credentials_note(withheld: Sequence[str]) -> str:
-    """The first line of a log where something may be missed."""
+    """The first line of the log, if credentials were withheld from the attempt."""
     if not withheld:
         return ""
     return (

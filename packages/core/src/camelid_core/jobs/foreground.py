@@ -1,6 +1,6 @@
-"""Running a job from the command line, and making sure somebody works.
+"""Running a job in the foreground of a command, and starting a background worker if there is none.
 
-Knows how a command submits a job and stays with it. Knows nothing of any task.
+Knows how a command submits a job and waits for it. Knows nothing of any task.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _RESERVED_SECONDS = 10.0
 
 
 def open_store(home: Path | None = None) -> JobStore:
-    """The job table of a home directory, made where there is none."""
+    """The job table of a home directory, created where there is none."""
     return JobStore((home or default_home()) / JOBS_DATABASE)
 
 
@@ -42,9 +42,9 @@ def run_in_foreground(
 ) -> Job:
     """Submit a job, run it here, and return it once it has ended.
 
-    It is a job like any other: listed, logged, and taken up by a worker should this process die.
-    Ctrl-C once saves and cancels (`job.error` says how to go on), as does a terminal that is closed; Ctrl-C
-    twice ends it at once.
+    It is a job like any other: listed, logged, and resumed by a worker should this process die.
+    Ctrl-C once saves and cancels (`job.error` says how to resume), as does closing the terminal; Ctrl-C
+    twice kills it at once.
     """
     store = open_store(home)
     values = config.model_dump(mode="json") if isinstance(config, Config) else config
@@ -59,7 +59,7 @@ def run_queued_job(store: JobStore, job_id: int, on_event: OnEvent | None = None
 
 
 def ensure_worker(home: Path | None = None) -> bool:
-    """Start a worker that outlives this process, unless one lives; True if one was started."""
+    """Start a worker that outlives this process, unless one is alive; True if one was started."""
     store = open_store(home)
     if not reserve_worker_start(store):
         return False

@@ -1,4 +1,4 @@
-"""A job, its states, and which state may follow which.
+"""A job, its states, and the transitions between them: the state machine of the queue.
 
 Knows the rules. Knows nothing of the database, of processes or of clocks.
 """
@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any, Literal
 
 JobRequest = Literal["", "finish", "cancel"]
-"""What a person asked of a job under way: nothing; end early and keep the result; save and stop."""
+"""What a person requested of a running job: nothing; finish early and keep the result; save and stop."""
 
 
 class JobState(StrEnum):
@@ -43,19 +43,19 @@ TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
 `failed`, `cancelled` and `paused` do so only when a person retries them."""
 
 ACTIVE = frozenset({JobState.CLAIMED, JobState.RUNNING})
-"""An attempt holds the job under a lease."""
+"""States in which an attempt holds the job under a lease."""
 
 ENDED = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.PAUSED})
-"""Nothing happens any more unless a person asks."""
+"""States in which nothing happens any more unless a person retries the job."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
     """One row of the table.
 
-    `epoch` counts attempts and is the fence: whoever holds an older one can change nothing.
-    `lease` and `not_before` are seconds of the clock that runs since boot `boot`; `created`,
-    `started` and `ended` are Unix times, for display only.
+    `epoch` counts attempts and is the fencing token: an attempt with an older one can change nothing.
+    `key` is an idempotency key. `lease` and `not_before` are seconds of the clock that runs since boot
+    `boot`; `created`, `started` and `ended` are Unix times, for display only.
     """
 
     id: int

@@ -1,6 +1,6 @@
-"""How a job is a row: the schema, the two statements that write one, and both conversions.
+"""Jobs as rows of the database: the schema, the two statements that write one, and both conversions.
 
-Knows columns. Knows nothing of which change is allowed.
+Knows columns. Knows nothing of which transition is allowed.
 """
 
 from __future__ import annotations
@@ -28,24 +28,26 @@ CREATE TABLE worker (name TEXT PRIMARY KEY, pid INTEGER NOT NULL, boot TEXT NOT 
 """
 
 _COLUMNS = [field.name for field in fields(Job) if field.name != "id"]
-_FIXED = {"task", "config", "name", "key", "created"}
-_JSON = {"config", "summary"}
+_IMMUTABLE = {"task", "config", "name", "key", "created"}
+_JSON_COLUMNS = {"config", "summary"}
 
 INSERT = (
     f"INSERT INTO job (id, {', '.join(_COLUMNS)}) "  # noqa: S608 - the dataclass's own field names
     f"VALUES (:id, {', '.join(':' + name for name in _COLUMNS)}) RETURNING *"
 )
 UPDATE = (
-    f"UPDATE job SET {', '.join(f'{name} = :{name}' for name in _COLUMNS if name not in _FIXED)} "  # noqa: S608
+    f"UPDATE job SET {', '.join(f'{name} = :{name}' for name in _COLUMNS if name not in _IMMUTABLE)} "  # noqa: S608
     "WHERE id = :id AND state = :was AND epoch = :at RETURNING *"
 )
 
 
 def to_values(job: Job) -> dict[str, Any]:
     values = {field.name: getattr(job, field.name) for field in fields(Job)}
-    return values | {name: json.dumps(values[name]) for name in _JSON} | {"state": str(job.state)}
+    return values | {name: json.dumps(values[name]) for name in _JSON_COLUMNS} | {"state": str(job.state)}
 
 
 def from_row(row: sqlite3.Row) -> Job:
     values = dict(row)
-    return Job(**values | {name: json.loads(values[name]) for name in _JSON} | {"state": JobState(values["state"])})
+    return Job(
+        **values | {name: json.loads(values[name]) for name in _JSON_COLUMNS} | {"state": JobState(values["state"])}
+    )

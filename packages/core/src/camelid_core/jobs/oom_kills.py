@@ -1,4 +1,4 @@
-"""Did the kernel end a process for lack of memory? Its control group counts such ends.
+"""How often the kernel's OOM killer ended a process: its control group (cgroup) counts them.
 
 Knows Linux's files. Knows nothing of jobs.
 """
@@ -12,7 +12,7 @@ _OWN = Path("/proc/self/cgroup")
 
 
 def count_oom_kills(own: Path = _OWN, root: Path = _ROOT) -> int:
-    """How many processes of this control group were ended so far because memory ran out; 0 where nobody counts."""
+    """How many processes of this control group the OOM killer ended so far; 0 where the system does not count."""
     try:
         place = next(line[3:] for line in own.read_text(encoding="ascii").splitlines() if line.startswith("0::"))
         text = (root / place.strip("/") / "memory.events").read_text(encoding="ascii")

@@ -1,8 +1,8 @@
-"""Which process is which, and ending those an attempt left behind without hitting a stranger.
+"""Identifying processes, and killing those that an attempt left behind without hitting unrelated ones.
 
-A pid alone says nothing: it may have been given to someone else since. A process is the one that
-was recorded only if pid, start time and boot agree; its descendants carry the attempt's random
-mark in their environment. Knows nothing of jobs.
+A pid alone is no identity: it may have been reused. A process is the one that was recorded only if
+pid, start time and boot agree; its descendants carry the attempt's random mark in their environment.
+Knows nothing of jobs.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ATTEMPT_VARIABLE = "CAMELID_ATTEMPT"
 
 _FILE = "process.json"
 _MAX_KILL_ROUNDS = 10
-_FIRST_PAUSE = 0.01
+_FIRST_PAUSE_SECONDS = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class ProcessIdentity:
 
     @classmethod
     def read(cls, directory: Path) -> Self | None:
-        """None where no process was started, or the record is not one of ours."""
+        """None where no process was started, or the record is invalid."""
         try:
             values = json.loads((directory / _FILE).read_text(encoding="utf-8"))
             identity = cls(**values)
@@ -67,15 +67,15 @@ class ProcessIdentity:
         )
 
     def kill(self) -> None:
-        """Kill the group this process leads and everything that carries its mark; they are gone when this returns,
-        or 10 s later at the most."""
+        """Kill the process group it leads and every process that carries its mark; they have ended when this returns,
+        which takes 10 s at most."""
         if self._leads_a_foreign_group():
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, signal.SIGKILL)
-        for number in range(_MAX_KILL_ROUNDS):  # who forks faster than we look, or takes its time to die, is met again
+        for number in range(_MAX_KILL_ROUNDS):  # again for those that fork meanwhile or die slowly
             if not self._kill_marked():
                 return
-            time.sleep(_FIRST_PAUSE * 2**number)
+            time.sleep(_FIRST_PAUSE_SECONDS * 2**number)
 
     def _leads_a_foreign_group(self) -> bool:
         if not self.alive or self.pid in (os.getpid(), os.getpgrp()):
@@ -99,7 +99,7 @@ class ProcessIdentity:
 
 
 def process_start_time(pid: int) -> str:
-    """When the process began, as a text that is compared and never computed with; '' if there is none.
+    """When the process started, as an opaque text to compare; '' if there is no such process.
 
     On Linux these are kernel ticks since boot, which a change of the wall clock does not move.
     """

@@ -1,6 +1,6 @@
-"""From an attempt's output to the place where everyone finds it: verified, whole, and once.
+"""Publishing: moving an attempt's output to its final place, verified, atomically, and once.
 
-Knows directories, renames and fsync. Knows nothing of what an artefact holds: verifying is handed in.
+Knows directories, renames and fsync. Knows nothing of what an artefact holds: the caller passes a verifier.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ Verify = Callable[[Path], object]
 
 
 def destination(config: Any) -> Path | None:
-    """Where a configuration wants its result: its `publish_to`, else its `output`; None: where we like.
+    """Where a configuration wants its result: its `publish_to`, else its `output`; None: a default name.
 
     A plain name means a directory among the artefacts.
 
     Raises:
-        UsageError: nothing can be called so.
-        JobError: something is there already, or nothing can be put there. Asked before the work, not after it.
+        UsageError: it is no valid path.
+        JobError: something is there already, or it cannot be written. Checked before the work, not after it.
     """
     given = getattr(config, "publish_to", None) or getattr(config, "output", None)
     if not given:
@@ -53,7 +53,7 @@ def destination(config: Any) -> Path | None:
 
 
 def _try_placing(path: Path) -> None:
-    """Do what publishing will do, a level deeper, and take it away again: only the system knows whether it can be."""
+    """Try what publishing will do, in a temporary directory beside: only the system knows whether it is possible."""
     above = next(each for each in path.parents if os.path.lexists(each))
     with staging.directory(above / "trial") as trial:
         place = trial / path.relative_to(above)
@@ -72,7 +72,7 @@ def publish(store: JobStore, job: Job, attempt: Path, result: AttemptResult, ver
 
     Raises:
         StaleAttempt: another attempt holds the job.
-        JobError: the place was taken meanwhile, or cannot be written; the output stays in the attempt's directory.
+        JobError: the place was occupied meanwhile, or cannot be written; the output stays in the attempt's directory.
     """
     output = attempt / OUTPUT
     placed = _already_placed(attempt)
@@ -83,7 +83,7 @@ def publish(store: JobStore, job: Job, attempt: Path, result: AttemptResult, ver
     try:
         verify(output)
     except CamelidError:
-        (attempt / RESULT).unlink()  # a retry must do the work again, not offer this again
+        (attempt / RESULT).unlink()  # a retry must do the work again, not publish this again
         raise
     inherit_directory_permissions(output)
     sync(output)
@@ -119,7 +119,7 @@ def _publish_across(store: JobStore, job: Job, output: Path, place: _ResultPlace
 
 
 class _ResultPlacement:
-    """Renames a directory to `target`, or to `target-2`, `-3` … where we chose the name."""
+    """Renames a directory to `target`, or to `target-2`, `-3` … where the name is a default."""
 
     def __init__(self, attempt: Path, target: Path, explicit: bool) -> None:
         self.target = target
@@ -127,16 +127,16 @@ class _ResultPlacement:
         self._explicit = explicit
 
     def __call__(self, staged: Path) -> Path:
-        final = self._free()
+        final = self._free_path()
         found = staged.stat()
-        # should we die between the rename and the commit, the next attempt finds by this that all is done
-        note = {"path": str(final), "device": found.st_dev, "inode": found.st_ino}
-        write_durably(self._attempt / PLACEMENT, json.dumps(note).encode(), private=True)
+        # after a kill between the rename and the commit, the next attempt finds by this record that all is done
+        record = {"path": str(final), "device": found.st_dev, "inode": found.st_ino}
+        write_durably(self._attempt / PLACEMENT, json.dumps(record).encode(), private=True)
         staged.rename(final)
         fsync_directory(final.parent)
         return final
 
-    def _free(self) -> Path:
+    def _free_path(self) -> Path:
         if self._explicit:
             _refuse_occupied(self.target)
             return self.target
@@ -145,7 +145,7 @@ class _ResultPlacement:
 
 
 def sync(directory: Path) -> None:
-    """Bring every file below to disk: a rename that survives a power cut must not outlive its contents."""
+    """fsync every file below: a rename that survives a power cut must not outlive its contents."""
     for folder, _, names in os.walk(directory):
         for name in names:
             with (Path(folder) / name).open("rb") as file:
@@ -155,12 +155,12 @@ def sync(directory: Path) -> None:
 
 def _already_placed(attempt: Path) -> Path | None:
     try:
-        note = json.loads((attempt / PLACEMENT).read_text(encoding="utf-8"))
-        path = Path(note["path"])
+        record = json.loads((attempt / PLACEMENT).read_text(encoding="utf-8"))
+        path = Path(record["path"])
         found = path.stat()
     except (OSError, ValueError, KeyError):
         return None
-    return path if (found.st_dev, found.st_ino) == (note["device"], note["inode"]) else None
+    return path if (found.st_dev, found.st_ino) == (record["device"], record["inode"]) else None
 
 
 def _refuse_occupied(path: Path) -> None:
@@ -171,7 +171,7 @@ def _refuse_occupied(path: Path) -> None:
 
 
 def _is_occupied(path: Path) -> bool:
-    """An empty directory is free: renaming onto it replaces it."""
+    """Whether anything is at `path`; an empty directory does not count, for a rename replaces it."""
     if path.is_symlink() or not path.is_dir():
         return path.is_symlink() or path.exists()
     return next(path.iterdir(), None) is not None

@@ -1,7 +1,7 @@
-"""From where a job that is taken up again goes on, in words.
+"""From which step a job would resume, and how to say so.
 
 Knows two events of its attempts: `resume` and `checkpoint`, each with a step. Knows nothing of what was saved; a task
-that tells neither keeps what it does as it goes, or nothing.
+that emits neither saves its work as it goes, or not at all.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _STEP_EVENTS = ("resume", "checkpoint")
 
 
 def resume_step(home: Path, job_id: int) -> int | None:
-    """The step from which another attempt would go on, 0 if from the beginning; None if the task does not say."""
+    """The step from which another attempt would resume, 0 if from the beginning; None if the task does not say."""
     for directory in attempts(home, job_id):
         steps = [event["step"] for event in read_events(directory / EVENTS)[0] if event["kind"] in _STEP_EVENTS]
         if steps:
@@ -25,12 +25,12 @@ def resume_step(home: Path, job_id: int) -> int | None:
 
 
 def resume_hint(home: Path, job_id: int) -> str:
-    """What a person can type to go on, and from where that would be."""
+    """What a person can type to resume the job, and from which step that would be."""
     step = resume_step(home, job_id)
     if step is None:
-        then = "goes on from what it kept, if anything"
+        effect = "goes on from what it kept, if anything"
     elif step:
-        then = f"goes on from step {step:,}, where it was saved"
+        effect = f"goes on from step {step:,}, where it was saved"
     else:
-        then = "begins anew: nothing was saved yet"
-    return f"`camelid jobs retry {job_id}` {then}."
+        effect = "begins anew: nothing was saved yet"
+    return f"`camelid jobs retry {job_id}` {effect}."

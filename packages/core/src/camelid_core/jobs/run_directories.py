@@ -1,4 +1,4 @@
-"""What lies where in the directories of a job's attempts: `runs/<job>/<epoch>/`.
+"""The layout of the directories of a job's attempts: `runs/<job>/<epoch>/`.
 
 Knows names. Knows nothing of what the files hold.
 """
@@ -14,7 +14,7 @@ OUTPUT = "output"
 RESULT = "result.json"
 PLACEMENT = "placed.json"
 _DIGITS = 12
-"""What is longer is no number of ours, and may be more than a table can hold."""
+"""A longer name is no job's number, and may be more than a table can hold."""
 
 
 def attempt_directory(home: Path, job_id: int, epoch: int) -> Path:

@@ -1,6 +1,6 @@
-"""Being asked to stop by a signal or by a caller.
+"""A stop request, by signal or by a caller: once to save and exit, twice to exit at once.
 
-Knows how often it was asked. Knows nothing of what stops.
+Knows how often it was requested. Knows nothing of what stops.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from contextlib import contextmanager
 
 
 class StopSignal:
-    """Called once: save and leave. Called twice: leave now. True once it was called.
+    """Called once: save and exit. Called twice: exit now. True once it was called.
 
-    A plain counter and no `threading.Event`, whose lock a signal handler could find taken by the
+    A plain counter and no `threading.Event`, whose lock a signal handler could find held by the
     very thread it interrupted.
     """
 
@@ -34,19 +34,19 @@ class StopSignal:
 
 @contextmanager
 def stop_on_signals(stop: StopSignal) -> Iterator[StopSignal]:
-    """While entered, SIGINT and SIGTERM call `stop`, and so does a terminal that is closed, which may say so twice
-    and means it once. Outside the main thread nothing changes."""
+    """While entered, SIGINT and SIGTERM call `stop`, and so does SIGHUP of a closed terminal, which may come twice
+    and counts once. Outside the main thread nothing changes."""
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
 
-    def hung_up(*_: object) -> None:
+    def on_hangup(*_: object) -> None:
         if not stop:
             stop()
 
     handlers: dict[signal.Signals, Callable[..., None]] = {signal.SIGINT: stop, signal.SIGTERM: stop}
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as `nohup` has it
-        handlers[signal.SIGHUP] = hung_up
+        handlers[signal.SIGHUP] = on_hangup
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield stop

@@ -1,4 +1,4 @@
-"""Data files → `Record`s, streaming: JSON, JSON Lines, CSV, TSV and Parquet, in every format people share.
+"""Data files → `Record`s, streaming: JSON, JSON JsonLinesRows, CSV, TSV and ParquetRows, in every format people share.
 
 Knows files and their faults, which it names by file, line and excerpt. Knows no template.
 """
@@ -14,12 +14,12 @@ from camelid_core.records import Record
 
 from .column_mapping import Columns
 from .detection import Detection, detect
-from .file_formats import SUFFIXES, OpenRows, form_of
-from .reader import Reader, Reading, Row, build
+from .file_formats import SUFFIXES, FileRows, file_format_of
+from .reader import ReadContext, Reader, Row, build_record
 from .row_faults import Faults, RowFault
-from .selection import READERS, reader_by_columns, choose_reader, all_readers, reader_for_row
+from .selection import READERS, all_readers, choose_reader, reader_by_columns, reader_for_row
 from .text_values import MAX_FIELD
-from .turns import message
+from .turns import parse_message
 
 __all__ = [
     "MAX_FIELD",
@@ -29,14 +29,14 @@ __all__ = [
     "Detection",
     "Faults",
     "Reader",
-    "Reading",
+    "ReadContext",
     "Row",
     "RowFault",
     "automatic",
     "build",
     "choose",
     "detect",
-    "form_of",
+    "file_format_of",
     "known",
     "message",
     "read",
@@ -65,7 +65,7 @@ def read(
     """
     faults = faults or Faults()
     chosen = choose_reader(path, reader, columns)
-    reading = Reading(path.stem, columns, seed, keep_escapes, faults)
+    reading = ReadContext(path.stem, columns, seed, keep_escapes, faults)
     source = chosen.rows(path, reading)
     empty = True
     for number, row in source:
@@ -83,13 +83,13 @@ def read(
 
 
 def rows(path: Path, faults: Faults | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Rows as plain objects with their number (the line's in JSON Lines, from 1 elsewhere)."""
-    return iter(OpenRows(path, faults or Faults()))
+    """RowSource as plain objects with their number (the line's in JSON JsonLinesRows, from 1 elsewhere)."""
+    return iter(FileRows(path, faults or Faults()))
 
 
 def to_record(row: Row, where: str, source: str = "", number: int = 0) -> Record:
     """One row of any known format. `where` opens every message about it."""
     try:
-        return reader_for_row(row).record(row, number, Reading(source))
+        return reader_for_row(row).record(row, number, ReadContext(source))
     except RowFault as fault:
         raise fault.at(where) from None

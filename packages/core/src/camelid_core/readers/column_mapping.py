@@ -27,7 +27,7 @@ class Columns:
 
     @classmethod
     def parse(cls, text: str, answered: bool = True) -> Columns:
-        """From `instruction=question,output=answer`; a comma may be part of a column's name. Rows that are only
+        """From `instruction=question,output=answer`; a comma may be part of a column's name. RowSource that are only
         asked need not be `answered`: `instruction=question` is enough.
 
         Raises:
@@ -37,11 +37,11 @@ class Columns:
         for part in _SEPARATOR.split(text):
             ours, equals, theirs = part.partition("=")
             ours = ours.strip()
-            if not equals or not theirs or ours not in NAMES:
-                suggestion = did_you_mean(ours, NAMES)
+            if not equals or not theirs or ours not in COLUMN_FIELDS:
+                suggestion = did_you_mean(ours, COLUMN_FIELDS)
                 raise UsageError(
                     f"mapping {text!r}: {part!r} does not fit.{suggestion} Write OURS=COLUMN, separated by commas, "
-                    f"with OURS one of {', '.join(NAMES)}; for example instruction=question,output=answer."
+                    f"with OURS one of {', '.join(COLUMN_FIELDS)}; for example instruction=question,output=answer."
                 )
             if ours in given:
                 raise UsageError(f"mapping {text!r}: {ours!r} is given twice.")
@@ -49,22 +49,22 @@ class Columns:
         columns = cls(**given)
         if not answered and (columns.messages or columns.instruction):
             return columns
-        if not columns.enough:
+        if not columns.is_complete:
             raise UsageError(f"mapping {text!r}: it must name 'instruction' and 'output', or 'messages'.")
         return columns
 
     @property
-    def enough(self) -> bool:
+    def is_complete(self) -> bool:
         """Whether a record can be made."""
         return bool(self.messages or (self.instruction and self.output))
 
     def used(self) -> dict[str, str]:
         """Only what is given."""
-        return {name: getattr(self, name) for name in NAMES if getattr(self, name)}
+        return {name: getattr(self, name) for name in COLUMN_FIELDS if getattr(self, name)}
 
     def __str__(self) -> str:
         return ",".join(f"{ours}={theirs}" for ours, theirs in self.used().items())
 
 
-NAMES = tuple(field.name for field in fields(Columns))
-_SEPARATOR = re.compile(rf",(?=\s*(?:{'|'.join(NAMES)})=)")
+COLUMN_FIELDS = tuple(field.name for field in fields(Columns))
+_SEPARATOR = re.compile(rf",(?=\s*(?:{'|'.join(COLUMN_FIELDS)})=)")

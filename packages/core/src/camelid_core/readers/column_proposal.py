@@ -10,7 +10,7 @@ from typing import Any
 
 from .column_mapping import Columns
 
-WORDS: dict[str, tuple[str, ...]] = {
+COLUMN_NAMES: dict[str, tuple[str, ...]] = {
     "instruction": (
         "instruction", "question", "prompt", "query", "problem", "task", "request", "user", "human", "source_text",
         "text", "title", "sentence", "问题", "指令",
@@ -33,7 +33,7 @@ def propose(columns: Sequence[str], sample: Sequence[Mapping[str, Any]]) -> Colu
     filled = {name: [row[name] for row in sample if row.get(name) not in (None, "")] for name in columns}
     texts = [name for name in columns if filled[name] and all(isinstance(value, str) for value in filled[name])]
     lists = [name for name in columns if filled[name] and all(_is_turns(value) for value in filled[name])]
-    found = {ours: _called(words, lists if ours == "messages" else texts) for ours, words in WORDS.items()}
+    found = {ours: _column_named(words, lists if ours == "messages" else texts) for ours, words in COLUMN_NAMES.items()}
     if found["messages"] or lists:
         return Columns(messages=found["messages"] or lists[0], system=found["system"])
     labels = (found["id"], found["tags"], found["system"])
@@ -54,7 +54,7 @@ def propose(columns: Sequence[str], sample: Sequence[Mapping[str, Any]]) -> Colu
     )
 
 
-def _called(words: Iterable[str], columns: Sequence[str]) -> str:
+def _column_named(words: Iterable[str], columns: Sequence[str]) -> str:
     """The first of `words` that is the name of a column, whatever its capitals; else one that a name ends or begins in.
 
     "Model Answer" and "Question Text" are such names; the end of a name says more than its beginning.

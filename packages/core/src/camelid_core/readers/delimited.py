@@ -1,4 +1,4 @@
-"""Rows of a CSV or TSV file: the first line names the columns, every cell is text.
+"""RowSource of a CSV or TSV file: the first line names the columns, every cell is text.
 
 Knows cells, quotes and lines. Knows nothing of what the columns mean.
 """
@@ -20,7 +20,7 @@ from .text_values import MAX_FIELD, excerpt, listed
 DELIMITERS = ",;\t|"
 
 
-class Cells:
+class DelimitedCells:
     """The cells of each row, with the number of the line the row begins on. Blank lines are passed over."""
 
     def __init__(self, file: BinaryIO, name: str, faults: Faults, delimiter: str = ",") -> None:
@@ -62,12 +62,12 @@ class Cells:
         )
 
 
-class Table:
+class DelimitedRows:
     """`(number, row)` with the header's names as keys; rows are numbered from 1 behind the header."""
 
     def __init__(self, file: BinaryIO, name: str, faults: Faults, delimiter: str, header: Sequence[str] = ()) -> None:
         """With `header`, the file has none of its own."""
-        self._cells = Cells(file, name, faults, delimiter)
+        self._cells = DelimitedCells(file, name, faults, delimiter)
         self._name = name
         self._faults = faults
         self._header = tuple(header)
@@ -119,7 +119,7 @@ def _ragged(cells: Sequence[str], header: Sequence[str]) -> str:
 
 
 class _TextLines:
-    """Lines of text out of bytes; `ended` once one more was asked for than there are."""
+    """JsonLinesRows of text out of bytes; `ended` once one more was asked for than there are."""
 
     def __init__(self, file: BinaryIO, name: str) -> None:
         self._file = file

@@ -17,15 +17,15 @@ from camelid_core.errors import DataError
 from .column_mapping import Columns
 from .column_proposal import propose
 from .feedback import FEEDBACK, is_feedback_file
-from .file_formats import OpenRows, form_of
+from .file_formats import FileRows, file_format_of
 from .flan import FLAN
-from .reader import Reader, Reading
+from .reader import ReadContext, Reader
 from .row_faults import Faults, RowFault
-from .selection import reader_by_columns, choose_reader, matching_reader, is_flan_file, all_readers
+from .selection import all_readers, choose_reader, is_flan_file, matching_reader, reader_by_columns
 from .text_values import listed
 
 SAMPLE = 20
-"""Rows that are looked at."""
+"""RowSource that are looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +42,13 @@ class Detection:
 
 def detect(path: Path) -> Detection:
     """Raises DataError: the file cannot be read, or is no data file, or holds no row at all."""
-    form = form_of(path)
+    form = file_format_of(path)
     if is_flan_file(path):
         return _by_itself(path, FLAN.name, _FLAN)
     if is_feedback_file(path):
         return _by_itself(path, FEEDBACK.name, _JUDGEMENTS)
     faults = Faults(strict=False)
-    sample = [row for _, row in islice(OpenRows(path, faults), SAMPLE)]
+    sample = [row for _, row in islice(FileRows(path, faults), SAMPLE)]
     if not sample:
         first = f" that can be read: {faults.examples[0]}" if faults.examples else "."
         raise DataError(f"{path.name} holds no rows{first}", "dataset_empty")
@@ -57,7 +57,7 @@ def detect(path: Path) -> Detection:
     if "" in names:
         return _unknown(form.name, columns, sample)
     reader = names.most_common(1)[0][0] if len(names) == 1 else ""
-    fault = _first_fault(sample, reader_by_columns(), Reading(faults=faults))
+    fault = _first_fault(sample, reader_by_columns(), ReadContext(faults=faults))
     reason = f"{form.name}; {_why(names, columns)}"
     if fault or faults.total:
         reason += f" But {fault or faults.examples[0]}"
@@ -65,13 +65,13 @@ def detect(path: Path) -> Detection:
 
 
 _FLAN = "TSV; three cells a line and a first line that is no header: question, answer and rationale, as FLAN has."
-_JUDGEMENTS = "JSON Lines; a journal of what people thought of answers, of which the last word counts."
+_JUDGEMENTS = "JSON JsonLinesRows; a journal of what people thought of answers, of which the last word counts."
 
 
 def _by_itself(path: Path, name: str, reason: str) -> Detection:
     """A file that its reader cuts into rows itself."""
     reader = choose_reader(path, name)
-    sample = tuple(row for _, row in islice(reader.rows(path, Reading()), SAMPLE))
+    sample = tuple(row for _, row in islice(reader.rows(path, ReadContext()), SAMPLE))
     return Detection(reader.name, reason, tuple(sample[0]) if sample else (), None, sample, bool(sample))
 
 
@@ -94,11 +94,11 @@ def _why(names: Counter[str], columns: tuple[str, ...]) -> str:
         parts = ", ".join(f"{count} are {name}" for name, count in names.most_common())
         return f"rows of several formats: of the first {total}, {parts}; each is read as its own."
     reader = all_readers()[next(iter(names))]
-    keys = next((keys for keys in reader.needs if set(keys) <= set(columns)), reader.needs[0])
+    keys = next((keys for keys in reader.column_sets if set(keys) <= set(columns)), reader.column_sets[0])
     return f"{rows} {' and '.join(map(repr, keys))}, as {reader.name} has."
 
 
-def _first_fault(sample: Iterable[dict[str, Any]], reader: Reader, reading: Reading) -> str:
+def _first_fault(sample: Iterable[dict[str, Any]], reader: Reader, reading: ReadContext) -> str:
     for number, row in enumerate(sample, 1):
         try:
             reader.record(row, number, reading)

@@ -1,4 +1,4 @@
-"""The journal of what people think of answers: JSON Lines to which rows are only ever added.
+"""The journal of what people think of answers: JSON JsonLinesRows to which rows are only ever added.
 
 A row says something of one `id`. Of several rows the last one counts, and one that is `retracted` takes them back.
 Knows the rows' order. What they hold is what the formats of preferences and of labelled answers hold.
@@ -12,9 +12,9 @@ from typing import Any
 
 from camelid_core.records import Record
 
-from .file_formats import OpenRows, Rows
+from .file_formats import FileRows, RowSource
 from .preferences import CHOSEN, preference
-from .reader import Reader, Reading, Row
+from .reader import ReadContext, Reader, Row
 from .row_faults import Faults
 from .row_formats import prompt_completion
 
@@ -38,13 +38,13 @@ class LatestFeedbackRows:
 
     def __init__(self, path: Path, faults: Faults) -> None:
         self._path = path
-        self._rows = OpenRows(path, faults)
+        self._rows = FileRows(path, faults)
 
     def where(self) -> str:
         return self._rows.where()
 
     def __iter__(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        last = {_row_id(row, number): number for number, row in OpenRows(self._path, Faults(strict=False))}
+        last = {_row_id(row, number): number for number, row in FileRows(self._path, Faults(strict=False))}
         for number, row in self._rows:
             if last.get(_row_id(row, number)) == number and not row.get(RETRACTED_KEY):
                 yield number, row
@@ -55,11 +55,11 @@ def _row_id(row: Row, number: int) -> str | int:
     return str(row[ID_KEY]) if row.get(ID_KEY) is not None else number
 
 
-def _rows(path: Path, reading: Reading) -> Rows:
+def _rows(path: Path, reading: ReadContext) -> RowSource:
     return LatestFeedbackRows(path, reading.faults)
 
 
-def _record(row: Row, number: int, reading: Reading) -> Record:
+def _record(row: Row, number: int, reading: ReadContext) -> Record:
     return preference(row, number, reading) if CHOSEN in row else prompt_completion(row, number, reading)
 
 

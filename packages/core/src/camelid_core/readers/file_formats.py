@@ -14,55 +14,65 @@ from typing import Any, BinaryIO, Protocol
 
 from camelid_core.errors import DataError
 
-from .delimited import Table, delimiter_of
-from .json_array import Array
-from .json_lines import Lines
-from .parquet import Parquet
+from .delimited import DelimitedRows, delimiter_of
+from .json_array import JsonArrayRows
+from .json_lines import JsonLinesRows
+from .parquet import ParquetRows
 from .row_faults import Faults
 
 _BOM = b"\xef\xbb\xbf"
-_START = 1 << 16
+_HEAD_BYTES = 1 << 16
 
 
-class Rows(Protocol):
-    """Rows of an open file with their numbers, and the place in the file of the one given last."""
+class RowSource(Protocol):
+    """RowSource of an open file with their numbers, and the place in the file of the one given last."""
 
     def __iter__(self) -> Iterator[tuple[int, dict[str, Any]]]: ...
     def where(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class InputFileFormat:
     """How rows lie in a file: `begins` or one of `suffixes` tells it. `open(file, name, start, faults)`."""
 
     name: str
-    open: Callable[[BinaryIO, str, bytes, Faults], Rows]
+    open: Callable[[BinaryIO, str, bytes, Faults], RowSource]
     suffixes: tuple[str, ...] = ()
     begins: bytes = b""
 
 
-FORMS = (
-    Form("Parquet", lambda file, name, start, faults: Parquet(file, name, faults), (".parquet",), b"PAR1"),
-    Form("CSV", lambda file, name, start, faults: Table(file, name, faults, delimiter_of(start, ",")), (".csv",)),
-    Form(
-        "TSV", lambda file, name, start, faults: Table(file, name, faults, delimiter_of(start, "\t")), (".tsv", ".tab")
+INPUT_FILE_FORMATS = (
+    InputFileFormat(
+        "ParquetRows", lambda file, name, start, faults: ParquetRows(file, name, faults), (".parquet",), b"PAR1"
     ),
-    Form("JSON array", lambda file, name, start, faults: Array(file, name, faults), (".json",), b"["),
-    Form("JSON Lines", lambda file, name, start, faults: Lines(file, name, faults), (".jsonl", ".ndjson")),
+    InputFileFormat(
+        "CSV", lambda file, name, start, faults: DelimitedRows(file, name, faults, delimiter_of(start, ",")), (".csv",)
+    ),
+    InputFileFormat(
+        "TSV",
+        lambda file, name, start, faults: DelimitedRows(file, name, faults, delimiter_of(start, "\t")),
+        (".tsv", ".tab"),
+    ),
+    InputFileFormat(
+        "JSON array", lambda file, name, start, faults: JsonArrayRows(file, name, faults), (".json",), b"["
+    ),
+    InputFileFormat(
+        "JSON JsonLinesRows", lambda file, name, start, faults: JsonLinesRows(file, name, faults), (".jsonl", ".ndjson")
+    ),
 )
-SUFFIXES = tuple(suffix for form in FORMS for suffix in form.suffixes)
+SUFFIXES = tuple(suffix for form in INPUT_FILE_FORMATS for suffix in form.suffixes)
 
 _NOT_DATA = (
     ((b"\xff\xfe", b"\xfe\xff"), "is UTF-16; save it as UTF-8."),
     ((b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ"), "is compressed; unpack it first."),
     ((b"PK\x03\x04",), "is a zip archive or an Excel file; unpack it, or save it as CSV."),
-    ((b"SQLite format 3",), "is a database; export the rows as CSV or JSON Lines."),
-    ((b"ARROW1",), "is an Arrow file; save it as Parquet."),
+    ((b"SQLite format 3",), "is a database; export the rows as CSV or JSON JsonLinesRows."),
+    ((b"ARROW1",), "is an Arrow file; save it as ParquetRows."),
 )
 """What a file begins with that is no data file, and what to do then."""
 
 
-class OpenRows:
+class FileRows:
     """The rows of one file, in whichever form it has. Iterating opens the file and closes it at the end.
 
     `header` stands for a first line that the file, a table then, does not have.
@@ -72,7 +82,7 @@ class OpenRows:
         self.path = path
         self._faults = faults
         self._header = header
-        self._rows: Rows | None = None
+        self._rows: RowSource | None = None
 
     def where(self) -> str:
         """The place of the row that was given last."""
@@ -81,9 +91,9 @@ class OpenRows:
     def __iter__(self) -> Iterator[tuple[int, dict[str, Any]]]:
         try:
             with self.path.open("rb") as file:
-                form, start = _look(file, self.path)
+                form, start = _identify(file, self.path)
                 if self._header:
-                    self._rows = Table(file, self.path.name, self._faults, "\t", self._header)
+                    self._rows = DelimitedRows(file, self.path.name, self._faults, "\t", self._header)
                 else:
                     self._rows = form.open(file, self.path.name, start, self._faults)
                 yield from self._rows
@@ -91,20 +101,20 @@ class OpenRows:
             raise DataError(f"{str(self.path)!r} cannot be read: {error.strerror or error}.", "no_file") from None
 
 
-def form_of(path: Path) -> Form:
+def file_format_of(path: Path) -> InputFileFormat:
     """Raises DataError: the file cannot be read, or is no data file."""
     try:
         with path.open("rb") as file:
-            return _look(file, path)[0]
+            return _identify(file, path)[0]
     except OSError as error:
         raise DataError(f"{str(path)!r} cannot be read: {error.strerror or error}.", "no_file") from None
 
 
-def _look(file: BinaryIO, path: Path) -> tuple[Form, bytes]:
+def _identify(file: BinaryIO, path: Path) -> tuple[InputFileFormat, bytes]:
     """The form and the first bytes; the file then stands behind its byte order mark."""
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode) or path.resolve().is_relative_to("/proc"):
         raise DataError(f"{str(path)!r} is no data file.", "not_data")
-    start = file.read(_START)
+    start = file.read(_HEAD_BYTES)
     for beginnings, sentence in _NOT_DATA:
         if start.startswith(beginnings):
             raise DataError(f"{path.name} {sentence}", "not_data")
@@ -112,12 +122,14 @@ def _look(file: BinaryIO, path: Path) -> tuple[Form, bytes]:
         raise DataError(f"{path.name} holds NUL bytes from the start, as UTF-16 does; save it as UTF-8.", "not_data")
     file.seek(len(_BOM) if start.startswith(_BOM) else 0)
     start = start.removeprefix(_BOM)
-    return _form(start.lstrip(b" \t\r\n"), path.suffix.lower()), start
+    return _file_format(start.lstrip(b" \t\r\n"), path.suffix.lower()), start
 
 
-def _form(start: bytes, suffix: str) -> Form:
-    """Parquet says so itself; a table's suffix must be believed; for JSON the first character counts."""
-    by_name = next((form for form in FORMS if suffix in form.suffixes), None)
-    if by_name is not None and not by_name.begins and by_name.name != "JSON Lines":
+def _file_format(start: bytes, suffix: str) -> InputFileFormat:
+    """ParquetRows says so itself; a table's suffix must be believed; for JSON the first character counts."""
+    by_name = next((form for form in INPUT_FILE_FORMATS if suffix in form.suffixes), None)
+    if by_name is not None and not by_name.begins and by_name.name != "JSON JsonLinesRows":
         return by_name
-    return next((form for form in FORMS if form.begins and start.startswith(form.begins)), FORMS[-1])
+    return next(
+        (form for form in INPUT_FILE_FORMATS if form.begins and start.startswith(form.begins)), INPUT_FILE_FORMATS[-1]
+    )

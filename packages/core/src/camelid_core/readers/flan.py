@@ -13,8 +13,8 @@ from typing import Any
 from camelid_core.errors import DataError
 from camelid_core.records import Message, Record
 
-from .file_formats import OpenRows, Rows
-from .reader import Reader, Reading, Row, build
+from .file_formats import FileRows, RowSource
+from .reader import ReadContext, Reader, Row, build_record
 from .row_faults import Faults
 from .text_values import text
 
@@ -23,10 +23,10 @@ UNESCAPED = "rows had literal \\n un-escaped"
 
 
 class FlanRows:
-    """Rows of such a file as objects with the three keys, their literal `\\n` as newlines unless told otherwise."""
+    """RowSource of such a file as objects with the three keys, their literal `\\n` as newlines unless told otherwise."""
 
     def __init__(self, path: Path, faults: Faults, keep_escapes: bool = False) -> None:
-        self._rows = OpenRows(path, faults, COLUMNS)
+        self._rows = FileRows(path, faults, COLUMNS)
         self._faults = faults
         self._keep = keep_escapes
 
@@ -44,14 +44,14 @@ class FlanRows:
             yield number, row
 
 
-def _rows(path: Path, reading: Reading) -> Rows:
+def _rows(path: Path, reading: ReadContext) -> RowSource:
     return FlanRows(path, reading.faults, reading.keep_escapes)
 
 
-def _record(row: Row, number: int, reading: Reading) -> Record:
+def _record(row: Row, number: int, reading: ReadContext) -> Record:
     question, answer, rationale = (text(row[name], name) for name in COLUMNS)
     turns = (Message("user", question), Message("assistant", f"{rationale}\nThe answer is {answer}."))
-    return build(turns, {}, number, reading)
+    return build_record(turns, {}, number, reading)
 
 
 FLAN = Reader(

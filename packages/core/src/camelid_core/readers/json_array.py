@@ -1,4 +1,4 @@
-"""Rows of one JSON array, without holding the file.
+"""RowSource of one JSON array, without holding the file.
 
 Knows JSON texts that arrive in pieces. Knows nothing of what the rows mean.
 """
@@ -21,11 +21,11 @@ from .text_values import excerpt
 CHUNK = 1 << 20
 
 
-class Array:
+class JsonArrayRows:
     """`(number, row)` for each object of the array, numbered from 1."""
 
     def __init__(self, file: BinaryIO, name: str, faults: Faults) -> None:
-        self._text = _Text(file, name)
+        self._text = _JsonStream(file, name)
         self._faults = faults
 
     def where(self) -> str:
@@ -34,42 +34,42 @@ class Array:
 
     def __iter__(self) -> Iterator[tuple[int, dict[str, Any]]]:
         text = self._text
-        text.take("[")
-        going_on = text.peek() != "]"
-        while going_on:
+        text.expect("[")
+        more_values = text.peek() != "]"
+        while more_values:
             value = text.value()
-            if isinstance(value, dict) and not text.complaints:
+            if isinstance(value, dict) and not text.strict_faults:
                 yield text.row, value
             else:
-                self._complain(value)
-            going_on = text.peek() == ","
-            if going_on:
-                text.take(",")
+                self._add_fault(value)
+            more_values = text.peek() == ","
+            if more_values:
+                text.expect(",")
                 text.row += 1
-        text.take("]")
+        text.expect("]")
         if text.peek():
             raise text.fault("the array has ended, but the file goes on")
 
-    def _complain(self, value: Any) -> None:
-        if self._text.complaints:
-            self._faults.add(DataError(f"{self.where()}: {self._text.complaints[0]}", "not_json"))
+    def _add_fault(self, value: Any) -> None:
+        if self._text.strict_faults:
+            self._faults.add(DataError(f"{self.where()}: {self._text.strict_faults[0]}", "not_json"))
         else:
             self._faults.add(DataError(f"{self.where()}: expected an object, not {excerpt(value)}.", "no_object"))
 
 
-class _Text:
+class _JsonStream:
     """The text of a file around the place being read: decoded as far as needed, forgotten behind.
 
-    `complaints` are faults of the last value that a plain JSON parser would not see; its end is known all the same.
+    `strict_faults` are faults of the last value that a plain JSON parser would not see; its end is known all the same.
     """
 
     def __init__(self, file: BinaryIO, name: str) -> None:
         self.row = 1
-        self.complaints: list[str] = []
+        self.strict_faults: list[str] = []
         self._file = file
         self._name = name
         self._decode = codecs.getincrementaldecoder("utf-8")().decode
-        self._parse = decoder(self.complaints.append).raw_decode
+        self._parse = decoder(self.strict_faults.append).raw_decode
         self._text = ""
         self._at = 0
         self._start = 0
@@ -84,9 +84,9 @@ class _Text:
             self._at = _SPACE.match(self._text, self._at).end()  # type: ignore[union-attr]
             if self._at < len(self._text) or self._ended:
                 return self._text[self._at : self._at + 1]
-            self._read_on()
+            self._read_chunk()
 
-    def take(self, what: str) -> None:
+    def expect(self, what: str) -> None:
         if self.peek() != what:
             raise self.fault(f"expected {what!r}" if self._at < len(self._text) else "the array is not closed")
         self._at += 1
@@ -94,7 +94,7 @@ class _Text:
     def value(self) -> Any:
         self.peek()
         while True:
-            self.complaints.clear()
+            self.strict_faults.clear()
             try:
                 value, end = self._parse(self._text, self._at)
                 if end < len(self._text) or self._ended:  # a number at the very end may go on in the next chunk
@@ -103,11 +103,11 @@ class _Text:
             except RecursionError:
                 raise self.fault("nested too deeply") from None
             except ValueError as error:
-                if self._ended or not _may_go_on(error, len(self._text)):
+                if self._ended or not _may_be_incomplete(error, len(self._text)):
                     raise self.fault(getattr(error, "msg", str(error)), getattr(error, "pos", self._at)) from None
             if len(self._text) - self._at > LINE_LIMIT:
                 raise self.fault(f"longer than {LINE_LIMIT:,} characters", kind="too_long")
-            self._read_on()
+            self._read_chunk()
 
     def where(self) -> str:
         """Row and line of the value that was read last."""
@@ -125,7 +125,7 @@ class _Text:
         column = at - last if last >= 0 else self._column + at
         return self._line + self._text.count("\n", 0, at), column
 
-    def _read_on(self) -> None:
+    def _read_chunk(self) -> None:
         chunk = self._file.read(max(CHUNK, len(self._text) - self._at))
         self._ended = not chunk
         try:
@@ -141,7 +141,7 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 _LONGEST_PARTIAL = len("-Infinity")
 
 
-def _may_go_on(error: Exception, length: int) -> bool:
+def _may_be_incomplete(error: Exception, length: int) -> bool:
     """Whether a failed parse may only want more text: a string not closed yet, or a fault at the very end."""
     if not isinstance(error, json.JSONDecodeError):
         return False

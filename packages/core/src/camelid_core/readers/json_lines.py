@@ -1,4 +1,4 @@
-"""Rows of a JSON Lines file, one line at a time.
+"""RowSource of a JSON JsonLinesRows file, one line at a time.
 
 Knows lines and JSON. Knows nothing of what the rows mean.
 """
@@ -19,7 +19,7 @@ LINE_LIMIT = 16 * MAX_FIELD
 _BOM = b"\xef\xbb\xbf"
 
 
-class Lines:
+class JsonLinesRows:
     """`(number, row)`, where the number is the line's. Only "\\n" ends a line."""
 
     def __init__(self, file: BinaryIO, name: str, faults: Faults) -> None:

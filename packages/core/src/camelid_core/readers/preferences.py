@@ -1,4 +1,4 @@
-"""Rows that say which of two answers is better, or whether an answer is good.
+"""RowSource that say which of two answers is better, or whether an answer is good.
 
 Knows the columns such data have: a question (text, messages or a conversation) with `chosen` and `rejected`, and the
 labels of single answers. Knows nothing of files.
@@ -12,43 +12,43 @@ from typing import Any
 from camelid_core.records import Message, Record
 
 from .dialogue import dialogue
-from .reader import Reader, Reading, Row, build
+from .reader import ReadContext, Reader, Row, build_record
 from .row_faults import RowFault
 from .text_values import excerpt, text
 from .turns import parsed, turns
 
 CHOSEN, REJECTED = "chosen", "rejected"
-ASKED = ("conversations", "conversation", "prompt", "instruction", "question", "query", "input")
+PROMPT_COLUMNS = ("conversations", "conversation", "prompt", "instruction", "question", "query", "input")
 """Where the question stands, in the words of the formats."""
-LABELS = ("label", "kto_tag")
-ALIKE = "rows had the same answer chosen and rejected, which teaches nothing"
+LABEL_COLUMNS = ("label", "kto_tag")
+SAME_ANSWERS = "rows had the same answer chosen and rejected, which teaches nothing"
 
 _LAST_ANSWER = "\n\nAssistant:"
 _TRUTHS = {"true": True, "false": False}
 
 
-def preference(row: Row, number: int, reading: Reading) -> Record:
+def preference(row: Row, number: int, reading: ReadContext) -> Record:
     """The better answer is the record's own, the other its `rejected`."""
     asked = _asked(row, reading)
     better, worse = (_conversation(row[name], name, asked, reading) for name in (CHOSEN, REJECTED))
     if better[:-1] != worse[:-1]:
         raise RowFault("no_pair", f"{CHOSEN!r} and {REJECTED!r} must answer the same; they part before the last turn.")
     if better[-1] == worse[-1]:
-        reading.faults.note(ALIKE)
-    return build(better, row, number, reading, rejected=worse[-1].content)
+        reading.faults.note(SAME_ANSWERS)
+    return build_record(better, row, number, reading, rejected=worse[-1].content)
 
 
 def label_of(row: Row) -> bool | None:
     """What the row says of its answer; nothing where the column holds no truth value, as those of classes do."""
-    value = next((row[name] for name in LABELS if row.get(name) is not None), None)
+    value = next((row[name] for name in LABEL_COLUMNS if row.get(name) is not None), None)
     if isinstance(value, str):
         return _TRUTHS.get(value.strip().lower())
     return value if isinstance(value, bool) else None
 
 
-def _asked(row: Row, reading: Reading) -> list[Message]:
+def _asked(row: Row, reading: ReadContext) -> list[Message]:
     """The turns before the answers, as far as they have columns of their own."""
-    name = next((name for name in ASKED if row.get(name) is not None), "")
+    name = next((name for name in PROMPT_COLUMNS if row.get(name) is not None), "")
     value = parsed(row.get(name), name)
     if isinstance(value, list):
         said = _turns(value, name, reading)
@@ -62,7 +62,7 @@ def _asked(row: Row, reading: Reading) -> list[Message]:
     return said if has_system or not system else [Message("system", text(system, "system")), *said]
 
 
-def _conversation(value: Any, name: str, asked: list[Message], reading: Reading) -> list[Message]:
+def _conversation(value: Any, name: str, asked: list[Message], reading: ReadContext) -> list[Message]:
     """The whole conversation that ends with the answer in column `name`."""
     value = parsed(value, name)
     if isinstance(value, list | Mapping):
@@ -76,7 +76,7 @@ def _conversation(value: Any, name: str, asked: list[Message], reading: Reading)
     return said
 
 
-def _turns(value: Any, name: str, reading: Reading) -> list[Message]:
+def _turns(value: Any, name: str, reading: ReadContext) -> list[Message]:
     """A list of turns, or one by itself."""
     try:
         return turns([value] if isinstance(value, Mapping) else value, name, reading.faults)
@@ -97,7 +97,9 @@ def _transcript(value: str, name: str) -> list[Message]:
     before, marker, answer = value.rpartition(_LAST_ANSWER)
     asked = dialogue(before + marker) if marker else []
     if not asked:
-        raise RowFault("no_pair", f"{name!r} answers nothing: there is no column {', '.join(map(repr, ASKED))}.")
+        raise RowFault(
+            "no_pair", f"{name!r} answers nothing: there is no column {', '.join(map(repr, PROMPT_COLUMNS))}."
+        )
     return [*asked, Message("assistant", answer.strip())]
 
 

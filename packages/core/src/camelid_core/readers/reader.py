@@ -1,4 +1,4 @@
-"""`Reader`: how rows of one format become records, and `Reading`: how one file is being read.
+"""`Reader`: how rows of one format become records, and `ReadContext`: how one file is being read.
 
 Knows what every reader has. Knows no format.
 """
@@ -14,7 +14,7 @@ from camelid_core.records import Message, Record
 from camelid_core.strict_json import loads
 
 from .column_mapping import Columns
-from .file_formats import OpenRows, Rows
+from .file_formats import FileRows, RowSource
 from .row_faults import Faults, RowFault
 from .text_values import text
 
@@ -22,7 +22,7 @@ Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ReadContext:
     """What a reader may want to know beside the row. `source` goes into records that name none themselves."""
 
     source: str = ""
@@ -32,8 +32,8 @@ class Reading:
     faults: Faults = field(default_factory=Faults)
 
 
-def _open(path: Path, reading: Reading) -> Rows:
-    return OpenRows(path, reading.faults)
+def _open(path: Path, reading: ReadContext) -> RowSource:
+    return FileRows(path, reading.faults)
 
 
 def _any(path: Path) -> bool:
@@ -44,48 +44,48 @@ def _any(path: Path) -> bool:
 class Reader:
     """One format. `record(row, number, reading)` makes a record or raises RowFault.
 
-    A row fits if it has all columns of one of `needs`; without `needs` the reader is only taken by name.
+    A row fits if it has all columns of one of `column_sets`; without `column_sets` the reader is only taken by name.
     `rows` cuts the file where suffix and first bytes do not tell how.
     A reader that `refines` another is taken in its place for the files it `accepts`.
     """
 
     name: str
     help: str
-    record: Callable[[Row, int, Reading], Record]
-    needs: tuple[tuple[str, ...], ...] = ()
-    rows: Callable[[Path, Reading], Rows] = _open
+    record: Callable[[Row, int, ReadContext], Record]
+    column_sets: tuple[tuple[str, ...], ...] = ()
+    rows: Callable[[Path, ReadContext], RowSource] = _open
     refines: str = ""
     accepts: Callable[[Path], bool] = _any
 
     def fits(self, row: Row) -> bool:
-        return any(all(key in row for key in keys) for keys in self.needs)
+        return any(all(key in row for key in keys) for keys in self.column_sets)
 
 
-def build(
+def build_record(
     messages: Sequence[Message],
     row: Row,
     number: int,
-    reading: Reading,
+    reading: ReadContext,
     names: Columns | None = None,
     rejected: str | None = None,
     label: bool | None = None,
 ) -> Record:
     """A record with what the row says about itself: its id, source (`dataset` too) and tags (`category` too)."""
-    names = names or LABELS
+    names = names or METADATA_COLUMNS
     return Record(
         tuple(messages),
-        _label(row.get(names.id), "id") or str(number),
-        _label(row.get(names.source) or row.get("dataset"), "source") or reading.source,
+        _metadata_text(row.get(names.id), "id") or str(number),
+        _metadata_text(row.get(names.source) or row.get("dataset"), "source") or reading.source,
         _tags(row.get(names.tags) or row.get("category")),
         rejected,
         label,
     )
 
 
-LABELS = Columns(id="id", source="source", tags="tags")
+METADATA_COLUMNS = Columns(id="id", source="source", tags="tags")
 
 
-def _label(value: Any, name: str) -> str:
+def _metadata_text(value: Any, name: str) -> str:
     return "" if value is None else text(str(value), name)
 
 

@@ -12,15 +12,15 @@ from camelid_core.records import Message, Record
 from .column_mapping import Columns
 from .dialogue import dialogue
 from .preferences import PREFERENCES, label_of
-from .reader import LABELS, Reader, Reading, Row, build
+from .reader import METADATA_COLUMNS, ReadContext, Reader, Row, build_record
 from .row_faults import RowFault
 from .text_values import listed, text
 from .turns import pairs, turns
 
-OUTPUTS = ("output", "response")
-INPUTS = ("input", "context")
-SYSTEMS = ("system", "system_prompt")
-PAIRS = (
+OUTPUT_COLUMNS = ("output", "response")
+INPUT_COLUMNS = ("input", "context")
+SYSTEM_COLUMNS = ("system", "system_prompt")
+PROMPT_ANSWER_COLUMNS = (
     ("prompt", "completion"),
     ("prompt", "response"),
     ("prompt", "chosen"),
@@ -35,39 +35,39 @@ PAIRS = (
 )
 """What is asked and what is answered, in the words of the formats."""
 
-FIRST_ANSWER = "conversations began with an answer, which was left out"
-KEPT_AS_ONE = "instructions with 'Human:' and 'Assistant:' in them but no dialogue stayed one turn"
+LEADING_ANSWER = "conversations began with an answer, which was left out"
+NO_DIALOGUE = "instructions with 'Human:' and 'Assistant:' in them but no dialogue stayed one turn"
 
 
-def alpaca(row: Row, number: int, reading: Reading) -> Record:
-    instruction = field(row, "instruction")
-    context = field(row, *INPUTS)
-    answer = Message("assistant", field(row, *OUTPUTS))
+def alpaca(row: Row, number: int, reading: ReadContext) -> Record:
+    instruction = first_text(row, "instruction")
+    context = first_text(row, *INPUT_COLUMNS)
+    answer = Message("assistant", first_text(row, *OUTPUT_COLUMNS))
     asked = [Message("user", instruction, context)]
     if "Human:" in instruction and "Assistant:" in instruction:
         asked = _dialogue(instruction, context, reading) or asked
     earlier = pairs(row["history"], "history") if row.get("history") else []
     label = label_of(row) if "kto_tag" in row else None
-    return build([*_system(row), *earlier, *asked, answer], row, number, reading, label=label)
+    return build_record([*_system(row), *earlier, *asked, answer], row, number, reading, label=label)
 
 
-def _dialogue(instruction: str, context: str, reading: Reading) -> list[Message]:
+def _dialogue(instruction: str, context: str, reading: ReadContext) -> list[Message]:
     asked = dialogue(instruction)
     if not asked:
-        reading.faults.note(KEPT_AS_ONE)
+        reading.faults.note(NO_DIALOGUE)
     elif context:
         asked[-1] = Message("user", asked[-1].content, context)
     return asked
 
 
-def messages(row: Row, number: int, reading: Reading) -> Record:
+def messages(row: Row, number: int, reading: ReadContext) -> Record:
     said = turns(row["messages"], "messages", reading.faults)
     rejected = row.get("rejected")  # as we write it
     worse = rejected if isinstance(rejected, str) else None
-    return build(said, row, number, reading, rejected=worse, label=label_of(row))
+    return build_record(said, row, number, reading, rejected=worse, label=label_of(row))
 
 
-def sharegpt(row: Row, number: int, reading: Reading) -> Record:
+def sharegpt(row: Row, number: int, reading: ReadContext) -> Record:
     name = "conversations" if "conversations" in row else "conversation"
     said = [*_system(row), *turns(row[name], name, reading.faults)]
     first = next((index for index, turn in enumerate(said) if turn.role == "user"), len(said))
@@ -75,38 +75,42 @@ def sharegpt(row: Row, number: int, reading: Reading) -> Record:
     if len(kept) < len(said):
         if first == len(said):
             raise RowFault("no_question", f"{name!r} holds no turn of a person.")
-        reading.faults.note(FIRST_ANSWER)
-    return build(kept, row, number, reading, label=label_of(row) if "kto_tag" in row else None)
+        reading.faults.note(LEADING_ANSWER)
+    return build_record(kept, row, number, reading, label=label_of(row) if "kto_tag" in row else None)
 
 
-def prompt_completion(row: Row, number: int, reading: Reading) -> Record:
-    asked, answered = next(pair for pair in PAIRS if all(name in row for name in pair))
+def prompt_completion(row: Row, number: int, reading: ReadContext) -> Record:
+    asked, answered = next(pair for pair in PROMPT_ANSWER_COLUMNS if all(name in row for name in pair))
     said = _either(row[asked], asked, "user", reading)
     reply = _either(row[answered], answered, "assistant", reading)
     if len(reply) > len(said) and reply[: len(said)] == said:  # preference data repeat the prompt in the answer
         said = []
     label = label_of(row) if asked == "prompt" else None
-    return build([*_system(row), *said, *reply], row, number, reading, label=label)
+    return build_record([*_system(row), *said, *reply], row, number, reading, label=label)
 
 
-def mapped(row: Row, number: int, reading: Reading) -> Record:
+def mapped(row: Row, number: int, reading: ReadContext) -> Record:
     """By the columns that `reading` names."""
     names = reading.columns or Columns()
     gone = [name for name in names.used().values() if name not in row]
     if gone:
         raise RowFault("no_column", f"there is no column {gone[0]!r}; the columns are {listed(row)}.")
     given = {ours: row[theirs] for ours, theirs in names.used().items()}
-    labels = Columns(id=names.id or LABELS.id, source=names.source or LABELS.source, tags=names.tags or LABELS.tags)
-    return build(_mapped(given, number, reading), row, number, reading, labels)
+    labels = Columns(
+        id=names.id or METADATA_COLUMNS.id,
+        source=names.source or METADATA_COLUMNS.source,
+        tags=names.tags or METADATA_COLUMNS.tags,
+    )
+    return build_record(_mapped(given, number, reading), row, number, reading, labels)
 
 
-def _mapped(given: dict[str, Any], number: int, reading: Reading) -> list[Message]:
+def _mapped(given: dict[str, Any], number: int, reading: ReadContext) -> list[Message]:
     if "messages" in given:
         return [*_system(given), *turns(given["messages"], "messages", reading.faults)]
     return list(alpaca(given | {"id": None, "source": None, "tags": None}, number, reading).messages)
 
 
-def field(row: Row, *names: str) -> str:
+def first_text(row: Row, *names: str) -> str:
     """The text under the first of `names` that is there; a missing key and null mean no text, 0 and false do not."""
     for name in names:
         value = row.get(name)
@@ -116,11 +120,11 @@ def field(row: Row, *names: str) -> str:
 
 
 def _system(row: Row) -> list[Message]:
-    said = field(row, *SYSTEMS)
+    said = first_text(row, *SYSTEM_COLUMNS)
     return [Message("system", said)] if said else []
 
 
-def _either(value: Any, name: str, role: Any, reading: Reading) -> list[Message]:
+def _either(value: Any, name: str, role: Any, reading: ReadContext) -> list[Message]:
     """A text, or a list of messages."""
     if isinstance(value, list):
         return turns(value, name, reading.faults)
@@ -129,7 +133,7 @@ def _either(value: Any, name: str, role: Any, reading: Reading) -> list[Message]
 
 FORMATS = (
     PREFERENCES,
-    Reader("tulu", "Tulu's JSON Lines: 'dataset', 'id' and 'messages'.", messages, (("dataset", "messages"),)),
+    Reader("tulu", "Tulu's JSON JsonLinesRows: 'dataset', 'id' and 'messages'.", messages, (("dataset", "messages"),)),
     Reader("messages", "OpenAI's 'messages', each with 'role' and 'content'.", messages, (("messages",),)),
     Reader(
         "sharegpt",
@@ -141,13 +145,13 @@ FORMATS = (
         "alpaca",
         "Alpaca's 'instruction', 'input' and 'output' (or 'response'), with 'system', 'history' and 'category'.",
         alpaca,
-        tuple(("instruction", name) for name in OUTPUTS),
+        tuple(("instruction", name) for name in OUTPUT_COLUMNS),
     ),
     Reader(
         "prompt-completion",
         "A question and its answer: 'prompt' and 'completion' (and 'label'), 'question' and 'answer', and the like.",
         prompt_completion,
-        PAIRS,
+        PROMPT_ANSWER_COLUMNS,
     ),
     Reader("mapped", "Any columns, named by a mapping: instruction=question,output=answer.", mapped),
 )

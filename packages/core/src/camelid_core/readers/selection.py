@@ -17,10 +17,10 @@ from camelid_core.records import Record
 
 from .column_mapping import Columns
 from .column_proposal import propose
-from .delimited import Cells
+from .delimited import DelimitedCells
 from .feedback import FEEDBACK, is_feedback_file
 from .flan import COLUMNS, FLAN
-from .reader import Reader, Reading, Row
+from .reader import ReadContext, Reader, Row
 from .row_faults import Faults, RowFault
 from .row_formats import FORMATS
 from .text_values import listed
@@ -63,10 +63,10 @@ def choose_reader(path: Path, name: str = "", columns: Columns | None = None) ->
 
 def reader_by_columns() -> Reader:
     """Each row by the first reader whose columns it has; rows of several formats may stand in one file."""
-    candidates = tuple(reader for reader in all_readers().values() if reader.needs)
+    candidates = tuple(reader for reader in all_readers().values() if reader.column_sets)
     by_keys: dict[tuple[str, ...], Reader] = {}  # most files have rows of one or two kinds
 
-    def record(row: Row, number: int, reading: Reading) -> Record:
+    def record(row: Row, number: int, reading: ReadContext) -> Record:
         keys = tuple(row)
         reader = by_keys.get(keys)
         if reader is None:
@@ -80,7 +80,7 @@ def reader_by_columns() -> Reader:
 
 def matching_reader(row: Row, readers: Iterable[Reader]) -> Reader | None:
     """The first reader whose columns the row has. Quick, where `reader_for_row` thinks of a mapping to propose."""
-    return next((reader for reader in readers if reader.needs and reader.fits(row)), None)
+    return next((reader for reader in readers if reader.column_sets and reader.fits(row)), None)
 
 
 def reader_for_row(row: Row, readers: Iterable[Reader] = READERS.values()) -> Reader:
@@ -92,7 +92,7 @@ def reader_for_row(row: Row, readers: Iterable[Reader] = READERS.values()) -> Re
     raise RowFault(
         "unknown_format",
         f"no known format; the keys are [{listed(sorted(map(str, row)))}]. "
-        "Rows need 'instruction' and 'output' (and may have 'input'), or 'messages'; "
+        "RowSource need 'instruction' and 'output' (and may have 'input'), or 'messages'; "
         f"other names need a mapping: {proposed}.",
     )
 
@@ -115,7 +115,7 @@ def first_cells(path: Path, delimiter: str, count: int) -> list[list[str]]:
     """The cells of the first rows of a table; what cannot be read is for the reading itself to say."""
     try:
         with path.open("rb") as file:
-            return list(islice(Cells(file, path.name, Faults(), delimiter), count))
+            return list(islice(DelimitedCells(file, path.name, Faults(), delimiter), count))
     except (OSError, CamelidError):
         return []
 
@@ -127,14 +127,14 @@ def _reader_by_name(name: str, path: Path) -> Reader:
     for reader in readers.values():
         if reader.refines == name and reader.accepts(path):
             return reader
-    return _requiring_columns(readers[name]) if readers[name].needs else readers[name]
+    return _requiring_columns(readers[name]) if readers[name].column_sets else readers[name]
 
 
 def _requiring_columns(reader: Reader) -> Reader:
     """The reader, for files whose rows nobody has looked at."""
-    wanted = ", or ".join(" and ".join(map(repr, keys)) for keys in reader.needs)
+    wanted = ", or ".join(" and ".join(map(repr, keys)) for keys in reader.column_sets)
 
-    def record(row: Row, number: int, reading: Reading) -> Record:
+    def record(row: Row, number: int, reading: ReadContext) -> Record:
         if not reader.fits(row):
             raise RowFault("unknown_format", f"reader {reader.name!r} needs {wanted}; the columns are {listed(row)}.")
         return reader.record(row, number, reading)

@@ -14,7 +14,7 @@ from camelid_core.strict_json import loads
 from .row_faults import Faults, RowFault
 from .text_values import excerpt, text
 
-SPEAKERS: dict[str, Role] = {
+ROLE_NAMES: dict[str, Role] = {
     "system": "system",
     "developer": "system",
     "user": "user",
@@ -31,26 +31,26 @@ SPEAKERS: dict[str, Role] = {
 }
 """Who speaks, in the words of the formats; capitals do not matter."""
 
-TOOLS = ("tool", "function", "tool_call", "function_call", "observation", "ipython")
+TOOL_ROLES = ("tool", "function", "tool_call", "function_call", "observation", "ipython")
 
 
-def message(turn: Any, where: str) -> Message:
+def parse_message(turn: Any, where: str) -> Message:
     """One `{"role", "content"}` object; `context` is read where we wrote it.
 
     Raises:
         DataError: no such object; `where` opens the sentence.
     """
     try:
-        return chat_turn(turn)
+        return openai_turn(turn)
     except RowFault as fault:
         raise fault.at(where) from None
 
 
-def chat_turn(turn: Any, faults: Faults | None = None) -> Message:
+def openai_turn(turn: Any, faults: Faults | None = None) -> Message:
     """One turn with `role` and `content`, the content as text or as a list of text parts."""
     if not isinstance(turn, Mapping) or not isinstance(turn.get("role"), str):
         raise _no_turn(turn, "'role' and 'content'")
-    role = speaker(turn["role"], turn, "role")
+    role = role_named(turn["role"], turn, "role")
     if turn.get("tool_calls") or turn.get("function_call"):
         raise RowFault("tool_turn", _NO_TOOLS)
     if turn.get("weight") == 0 and faults is not None:
@@ -62,12 +62,12 @@ def sharegpt_turn(turn: Any) -> Message:
     """One turn with `from` and `value`."""
     if not isinstance(turn, Mapping) or not isinstance(turn.get("from"), str):
         raise _no_turn(turn, "'from' and 'value'")
-    return Message(speaker(turn["from"], turn, "from"), text(turn.get("value")))
+    return Message(role_named(turn["from"], turn, "from"), text(turn.get("value")))
 
 
 def any_turn(turn: Any, faults: Faults | None = None) -> Message:
     """Either of the two."""
-    return sharegpt_turn(turn) if isinstance(turn, Mapping) and "from" in turn else chat_turn(turn, faults)
+    return sharegpt_turn(turn) if isinstance(turn, Mapping) and "from" in turn else openai_turn(turn, faults)
 
 
 def turns(value: Any, name: str, faults: Faults | None = None) -> list[Message]:
@@ -108,13 +108,13 @@ def parsed(value: Any, name: str) -> Any:
         raise RowFault("not_json", f"{name!r} begins like a JSON list and is none: {error}") from None
 
 
-def speaker(word: str, turn: Any, key: str) -> Role:
-    role = SPEAKERS.get(word) or SPEAKERS.get(word.strip().lower())
+def role_named(word: str, turn: Any, key: str) -> Role:
+    role = ROLE_NAMES.get(word) or ROLE_NAMES.get(word.strip().lower())
     if role is not None:
         return role
-    if word.strip().lower() in TOOLS:
+    if word.strip().lower() in TOOL_ROLES:
         raise RowFault("tool_turn", _NO_TOOLS)
-    raise RowFault("unknown_role", f"expected an object with {key!r} one of {_words(key)}, not {excerpt(turn)}.")
+    raise RowFault("unknown_role", f"expected an object with {key!r} one of {_role_names(key)}, not {excerpt(turn)}.")
 
 
 _NO_TOOLS = "a tool is called or answers here; only what people and models say can be learnt from."
@@ -137,5 +137,5 @@ def _no_turn(turn: Any, keys: str) -> RowFault:
     return RowFault("unknown_role", f"expected an object with {keys}, not {excerpt(turn)}.")
 
 
-def _words(key: str) -> str:
-    return ", ".join(ROLES if key == "role" else SPEAKERS)
+def _role_names(key: str) -> str:
+    return ", ".join(ROLES if key == "role" else ROLE_NAMES)

@@ -56,8 +56,8 @@ def whole(path: Path) -> Iterator[BinaryIO]:
         try:
             if path.is_dir():
                 raise DataError(f"{str(path)!r} is a directory; give the name of a file.", "no_file")
-            draft = stack.enter_context(staging.file(path))
-            file = draft.open("wb")
+            staged = stack.enter_context(staging.file(path))
+            file = staged.open("wb")
         except OSError as error:
             message = f"{str(path)!r} cannot be written: {error.strerror}. Give another file."
             raise DataError(message, "no_file") from None
@@ -68,7 +68,7 @@ def whole(path: Path) -> Iterator[BinaryIO]:
                 complete = True
                 file.flush()
                 os.fsync(file.fileno())
-            draft.replace(path)
+            staged.replace(path)
         except OSError as error:
             if not complete and error.errno not in _FULL:
                 raise  # of something that the rows are read from

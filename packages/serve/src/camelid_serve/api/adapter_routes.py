@@ -15,10 +15,10 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from pydantic import Field
 
-from .errors import ApiError, plain
-from .openai_routes import described
-from .schemas import Wire
-from .state import State
+from .errors import ApiError, printable
+from .openai_routes import model_entry
+from .schemas import StrictModel
+from .state import ServerState
 from .strict_json import StrictRoute
 
 router = APIRouter(prefix="/v1", route_class=StrictRoute, tags=["Adapters"])
@@ -26,7 +26,7 @@ router = APIRouter(prefix="/v1", route_class=StrictRoute, tags=["Adapters"])
 Label = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\x00-\x20\x7f]+$")]
 
 
-class LoadAdapter(Wire):
+class LoadAdapter(StrictModel):
     """An adapter to serve."""
 
     lora_name: Label
@@ -37,7 +37,7 @@ class LoadAdapter(Wire):
     """Not done here: unload it first."""
 
 
-class UnloadAdapter(Wire):
+class UnloadAdapter(StrictModel):
     """An adapter to serve no more."""
 
     lora_name: Label
@@ -50,41 +50,43 @@ class UnloadAdapter(Wire):
 async def load(wanted: LoadAdapter, request: Request) -> JSONResponse:
     state, name = _state(request), wanted.lora_name
     directory = _adapter(wanted.lora_path)
-    async with state.resident.changing:
-        if name in state.resident.models:
-            raise ApiError(400, f"{plain(name)!r} is served already; unload it first.", "invalid_value", "lora_name")
+    async with state.supervisor.changing:
+        if name in state.supervisor.models:
+            raise ApiError(
+                400, f"{printable(name)!r} is served already; unload it first.", "invalid_value", "lora_name"
+            )
         most = state.limits.adapters
-        if len(state.resident.added) >= most:
+        if len(state.supervisor.added) >= most:
             message = f"clients may have {most} adapters loaded here; unload one first."
             raise ApiError(400, message, "too_many", "lora_name")
         try:
-            await state.resident.add(name, str(directory))
+            await state.supervisor.add(name, str(directory))
         except CamelidError as error:
             raise _refused(state, error, "lora_path") from None
-        return JSONResponse(described(state, name))
+        return JSONResponse(model_entry(state, name))
 
 
 @router.post("/unload_lora_adapter", summary="Serve an adapter no more, once its answers under way have ended")
 async def unload(wanted: UnloadAdapter, request: Request) -> JSONResponse:
     state = _state(request)
-    async with state.resident.changing:
+    async with state.supervisor.changing:
         name = state.model(wanted.lora_name, "lora_name")
-        if not state.resident.models[name].has_adapter:
-            raise ApiError(400, f"{plain(name)!r} is no adapter.", "invalid_value", "lora_name")
+        if not state.supervisor.models[name].has_adapter:
+            raise ApiError(400, f"{printable(name)!r} is no adapter.", "invalid_value", "lora_name")
         try:
-            await state.resident.remove(name)
+            await state.supervisor.remove(name)
         except CamelidError as error:
             raise _refused(state, error, "lora_name") from None
         return JSONResponse({"id": name, "object": "model", "deleted": True})
 
 
-def _state(request: Request) -> State:
+def _state(request: Request) -> ServerState:
     """The server's state, if clients may change it.
 
     Raises:
         ApiError: they may not (403), or nothing is ready (503).
     """
-    state: State = request.app.state.serving
+    state: ServerState = request.app.state.serving
     if not state.limits.adapters:
         message = "clients may not load adapters here; start the server with --allow-adapters NUMBER."
         raise ApiError(403, message, "adapters_not_allowed")
@@ -92,8 +94,8 @@ def _state(request: Request) -> State:
     return state
 
 
-def _refused(state: State, error: CamelidError, param: str) -> ApiError:
-    if not state.resident.alive:
+def _refused(state: ServerState, error: CamelidError, param: str) -> ApiError:
+    if not state.supervisor.alive:
         return ApiError(503, "the engine is being started again.", "not_ready", retry_after=5)
     return ApiError(400, str(error), "invalid_value", param)
 
@@ -104,7 +106,7 @@ def _adapter(name: str) -> Path:
     Raises:
         ApiError: there is none of that name, or it is no adapter.
     """
-    shown = plain(name, 200)
+    shown = printable(name, 200)
     for root in (artefacts_dir(), models_dir()):
         with suppress(OSError, ValueError):  # names that no file can have
             path = (root / name).resolve()

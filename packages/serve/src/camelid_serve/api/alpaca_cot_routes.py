@@ -14,36 +14,36 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import Field
 
 from .errors import ApiError
-from .reply import Asked, Reply
+from .reply import EngineRequest, EngineResponse
 from .request_limits import chat
-from .schemas import ChatMessage, ChatRequest, Wire
-from .state import State
+from .schemas import ChatMessage, ChatRequest, StrictModel
+from .state import ServerState
 from .strict_json import StrictRoute
 
 router = APIRouter(route_class=StrictRoute, tags=["Alpaca-CoT"])
 _LONGEST = 512
 
 
-class Prompt(Wire):
+class Prompt(StrictModel):
     """What to answer."""
 
     prompt: Annotated[str, Field(min_length=1)]
     """The instruction."""
 
 
-class _QueryForm:
+class _QueryFormat:
     def __init__(self, query: str) -> None:
         self._query = query
 
-    def whole(self, done: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+    def full_response(self, done: Mapping[str, Any], seconds: float) -> dict[str, Any]:
         return {"query": self._query, "answer": done["rows"][0]["answer"], "time": seconds}
 
     def chunks(self, event: Mapping[str, Any]) -> list[Any]:
         return []
 
 
-class _PromptForm(_QueryForm):
-    def whole(self, done: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+class _PromptFormat(_QueryFormat):
+    def full_response(self, done: Mapping[str, Any], seconds: float) -> dict[str, Any]:
         now = time.strftime("%Y-%m-%d %H:%M:%S")
         return {"response": done["rows"][0]["answer"], "status": 200, "time": now}
 
@@ -55,20 +55,20 @@ async def hello() -> JSONResponse:
 
 @router.get("/query/{query:path}", summary="Answer a question in the address", response_class=Response)
 async def query(query: str, request: Request) -> Response:
-    return _reply(request, query, _QueryForm(query))
+    return _reply(request, query, _QueryFormat(query))
 
 
 @router.post("/", summary="Answer a prompt", response_class=Response)
 async def prompt(wanted: Prompt, request: Request) -> Response:
-    return _reply(request, wanted.prompt, _PromptForm(wanted.prompt))
+    return _reply(request, wanted.prompt, _PromptFormat(wanted.prompt))
 
 
-def _reply(request: Request, text: str, form: _QueryForm) -> Reply:
-    state: State = request.app.state.serving
+def _reply(request: Request, text: str, form: _QueryFormat) -> EngineResponse:
+    state: ServerState = request.app.state.serving
     if not text:
         raise ApiError(400, "ask something: /query/YOUR QUESTION.", "invalid_value", "query")
     message = ChatMessage.model_construct(role="user", content=text)
     longest = min(_LONGEST, state.limits.max_tokens)
     wanted = ChatRequest.model_construct(messages=[message], temperature=0.0, top_p=1.0, top_k=0, max_tokens=longest)
-    asked = chat(state, wanted)
-    return Reply(state, Asked(asked.request, 1, asked.characters, "query", form))
+    engine_request = chat(state, wanted)
+    return EngineResponse(state, EngineRequest(engine_request.request, 1, engine_request.characters, "query", form))

@@ -1,6 +1,6 @@
 """One request from its turn in the line to its last byte: in one piece or as a stream.
 
-Knows slots, deadlines and clients that leave. Knows nothing of what is said: a `Form` puts it into words.
+Knows slots, deadlines and clients that leave. Knows nothing of what is said: a `ResponseFormat` puts it into words.
 Whatever ends a reply early, its engine is told at once, and its slot is free when the engine has let go.
 """
 
@@ -19,26 +19,26 @@ from fastapi.responses import Response
 
 from camelid_serve.http.asgi import Receive, Scope, Send
 
-from .errors import ApiError, dump
-from .state import State
-from .supervisor import Call
+from .errors import ApiError, json_bytes
+from .state import ServerState
+from .supervisor import EngineCall
 
 log = logging.getLogger("camelid.api")
 
-_QUIET_SECONDS = 15.0
-_TOGETHER = 64
+_KEEPALIVE_SECONDS = 15.0
+_MAX_CHUNKS = 64
 """Chunks sent in one go when the client reads more slowly than the engine writes."""
 _BAD_REQUESTS = ("TemplateError", "DataError", "UsageError", "ConfigError")
 
 
-class _Unread(Exception):
+class _ClientStalled(Exception):
     """The client takes nothing any more."""
 
 
-class Form(Protocol):
+class ResponseFormat(Protocol):
     """How a kind of request is answered, as JSON values."""
 
-    def whole(self, done: Mapping[str, Any], seconds: float) -> Any:
+    def full_response(self, done: Mapping[str, Any], seconds: float) -> Any:
         """The answer in one piece."""
 
     def chunks(self, event: Mapping[str, Any]) -> list[Any]:
@@ -46,29 +46,29 @@ class Form(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class EngineRequest:
     """A request as the engine takes it; `rows` answers in all, `characters` to read, `param` where they stand."""
 
     request: dict[str, Any]
     rows: int
     characters: int
     param: str
-    form: Form
+    response_format: ResponseFormat
     stream: bool = False
 
 
-class Reply(Response):
+class EngineResponse(Response):
     """Does the work when it is sent; refusals before the first byte are ordinary errors."""
 
-    def __init__(self, state: State, asked: Asked) -> None:
+    def __init__(self, state: ServerState, engine_request: EngineRequest) -> None:
         super().__init__()
         self._state = state
-        self._asked = asked
-        self._begun = False
+        self._engine_request = engine_request
+        self._response_started = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         work = asyncio.ensure_future(self._work(scope, send))
-        gone = asyncio.ensure_future(_departure(receive))
+        gone = asyncio.ensure_future(_wait_for_disconnect(receive))
         try:
             await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
             if not work.done():
@@ -87,44 +87,48 @@ class Reply(Response):
             async with asyncio.timeout(self._state.limits.request_seconds):
                 await self._answer(scope, send)
         except TimeoutError:
-            await self._end_badly(ApiError(503, "this took longer than the server allows.", "request_timeout"), send)
+            await self._end_with_error(
+                ApiError(503, "this took longer than the server allows.", "request_timeout"), send
+            )
         except ApiError as error:
-            await self._end_badly(error, send)
-        except _Unread:
+            await self._end_with_error(error, send)
+        except _ClientStalled:
             log.info("a client left its stream unread and was cut off")
 
     async def _answer(self, scope: Scope, send: Send) -> None:
-        asked, state = self._asked, self._state
+        engine_request, state = self._engine_request, self._state
         started = time.monotonic()
-        slot = await state.slots.take(asked.rows)
-        call = state.resident.ask(asked.request, asked.rows, asked.characters)
+        slot = await state.slots.take(engine_request.rows)
+        call = state.supervisor.ask(engine_request.request, engine_request.rows, engine_request.characters)
         call.ended.add_done_callback(lambda _: slot.release())
         try:
-            await (self._stream(call, scope, send) if asked.stream else self._whole(call, send, started))
+            await (
+                self._send_stream(call, scope, send) if engine_request.stream else self._send_full(call, send, started)
+            )
         finally:
             if not call.ended.done():
                 call.cancel()
         state.metrics.seconds.observe(time.monotonic() - started)
 
-    async def _whole(self, call: Call, send: Send, started: float) -> None:
+    async def _send_full(self, call: EngineCall, send: Send, started: float) -> None:
         while (event := await self._next(call))["event"] != "done":
             pass
-        body = dump(self._asked.form.whole(event, time.monotonic() - started))
+        body = json_bytes(self._engine_request.response_format.full_response(event, time.monotonic() - started))
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-        self._begun = True
+        self._response_started = True
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
-    async def _stream(self, call: Call, scope: Scope, send: Send) -> None:
+    async def _send_stream(self, call: EngineCall, scope: Scope, send: Send) -> None:
         event = await self._next(call)
-        self._begun = True
+        self._response_started = True
         headers = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"x-accel-buffering", b"no")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         while True:
-            chunks = self._asked.form.chunks(event)
-            while event["event"] != "done" and call.waiting and len(chunks) < _TOGETHER:
+            chunks = self._engine_request.response_format.chunks(event)
+            while event["event"] != "done" and call.waiting and len(chunks) < _MAX_CHUNKS:
                 event = await self._next(call)
-                chunks += self._asked.form.chunks(event)
+                chunks += self._engine_request.response_format.chunks(event)
             if event["event"] == "done":
                 await self._write(_sse(chunks) + b"data: [DONE]\n\n", scope, send, more=False)
                 return
@@ -134,18 +138,18 @@ class Reply(Response):
                 await self._write(b": still here\n\n", scope, send)
             event = following
 
-    async def _soon(self, call: Call) -> dict[str, Any] | None:
+    async def _soon(self, call: EngineCall) -> dict[str, Any] | None:
         """The next event, or None after a while without one."""
         try:
-            async with asyncio.timeout(_QUIET_SECONDS):
+            async with asyncio.timeout(_KEEPALIVE_SECONDS):
                 return await self._next(call)
         except TimeoutError:
             return None
 
-    async def _next(self, call: Call) -> dict[str, Any]:
+    async def _next(self, call: EngineCall) -> dict[str, Any]:
         event = await call.next()
         if event["event"] == "error":
-            raise _engine_error(event, self._asked.param)
+            raise _engine_error(event, self._engine_request.param)
         return event
 
     async def _write(self, body: bytes, scope: Scope, send: Send, more: bool = True) -> None:
@@ -157,25 +161,25 @@ class Reply(Response):
             self._state.metrics.left.add()
             scope.get("state", {}).get("abort", lambda: None)()
             await asyncio.sleep(0)  # so that the connection knows before this task ends
-            raise _Unread from None
+            raise _ClientStalled from None
 
-    async def _end_badly(self, error: ApiError, send: Send) -> None:
+    async def _end_with_error(self, error: ApiError, send: Send) -> None:
         """An error before the first byte is the caller's; after it, it is the stream's last event."""
-        if not self._begun:
+        if not self._response_started:
             raise error
         with suppress(OSError):
-            body = b"data: " + dump(error.body) + b"\n\n"
+            body = b"data: " + json_bytes(error.body) + b"\n\n"
             await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
-async def _departure(receive: Receive) -> None:
+async def _wait_for_disconnect(receive: Receive) -> None:
     """Return when the client has left."""
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
 def _sse(chunks: list[Any]) -> bytes:
-    return b"".join(b"data: " + dump(chunk) + b"\n\n" for chunk in chunks)
+    return b"".join(b"data: " + json_bytes(chunk) + b"\n\n" for chunk in chunks)
 
 
 def _engine_error(event: Mapping[str, Any], param: str) -> ApiError:

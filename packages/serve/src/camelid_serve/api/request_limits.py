@@ -9,15 +9,15 @@ import secrets
 from typing import Any
 
 from .errors import ApiError
-from .reply import Asked
-from .response_formats import ChatForm, CompletionForm
-from .schemas import Asking, ChatRequest, CompletionRequest
-from .state import State
+from .reply import EngineRequest
+from .response_formats import ChatFormat, CompletionFormat
+from .schemas import GenerationRequest, ChatRequest, CompletionRequest
+from .state import ServerState
 
 _COMPLETION_TOKENS = 16
 
 
-def chat(state: State, wanted: ChatRequest) -> Asked:
+def chat(state: ServerState, wanted: ChatRequest) -> EngineRequest:
     """Raises ApiError for what is beyond the limits or not served."""
     label = state.model(wanted.model)
     count = _count(state, wanted)
@@ -33,12 +33,12 @@ def chat(state: State, wanted: ChatRequest) -> Asked:
         "logprobs": (wanted.top_logprobs or 0) if wanted.logprobs else None,
         "stream": bool(wanted.stream),
     }
-    form = ChatForm(label, count, bool(wanted.logprobs), wanted.wants_usage)
+    response_format = ChatFormat(label, count, bool(wanted.logprobs), wanted.wants_usage)
     characters = sum(len(turn["content"]) for turn in turns)
-    return Asked(request, count, characters, "messages", form, bool(wanted.stream))
+    return EngineRequest(request, count, characters, "messages", response_format, bool(wanted.stream))
 
 
-def completion(state: State, wanted: CompletionRequest) -> Asked:
+def completion(state: ServerState, wanted: CompletionRequest) -> EngineRequest:
     """Raises ApiError for what is beyond the limits or not served."""
     label = state.model(wanted.model)
     count, prompts = _count(state, wanted), wanted.prompts
@@ -62,23 +62,23 @@ def completion(state: State, wanted: CompletionRequest) -> Asked:
         "name_by_id": bool(wanted.return_tokens_as_token_ids),
         "stream": bool(wanted.stream),
     }
-    form = CompletionForm(label, count, wanted.logprobs is not None, wanted.wants_usage, bool(wanted.echo))
+    response_format = CompletionFormat(label, count, wanted.logprobs is not None, wanted.wants_usage, bool(wanted.echo))
     characters = sum(map(len, prompts))
-    return Asked(request, count * len(prompts), characters, "prompt", form, bool(wanted.stream))
+    return EngineRequest(request, count * len(prompts), characters, "prompt", response_format, bool(wanted.stream))
 
 
-def _count(state: State, wanted: Asking) -> int:
+def _count(state: ServerState, wanted: GenerationRequest) -> int:
     count = wanted.n or 1
     if count > state.limits.choices:
         raise ApiError(400, f"'n' is {count}; this server gives at most {state.limits.choices}.", "too_many", "n")
     return count
 
 
-def _sampling(state: State, label: str, wanted: Asking, longest: int) -> dict[str, Any]:
+def _sampling(state: ServerState, label: str, wanted: GenerationRequest, longest: int) -> dict[str, Any]:
     if longest > state.limits.max_tokens:
         limit = state.limits.max_tokens
         raise ApiError(400, f"'max_tokens' is {longest}; this server gives at most {limit}.", "too_many", "max_tokens")
-    settings = state.resident.models[label].sampling.model_dump(mode="json")
+    settings = state.supervisor.models[label].sampling.model_dump(mode="json")
     for name in ("temperature", "top_p", "top_k", "repetition_penalty", "no_repeat_ngram_size"):
         if getattr(wanted, name) is not None:
             settings[name] = getattr(wanted, name)

@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-_LEAST = -9999.0
+_MIN_LOGPROB = -9999.0
 """What stands for no probability at all: JSON has no infinity."""
 
 
@@ -20,7 +20,7 @@ def usage(done: Mapping[str, Any]) -> dict[str, int]:
     return {"prompt_tokens": prompt, "completion_tokens": answer, "total_tokens": prompt + answer}
 
 
-class _Form:
+class _OpenAIFormat:
     prefix = kind = chunk_kind = ""
 
     def __init__(self, model: str, logprobs: bool, with_usage: bool) -> None:
@@ -41,14 +41,14 @@ class _Form:
         return [self._object(self.chunk_kind, [], usage(done))] if self._with_usage else []
 
 
-class ChatForm(_Form):
+class ChatFormat(_OpenAIFormat):
     prefix, kind, chunk_kind = "chatcmpl", "chat.completion", "chat.completion.chunk"
 
     def __init__(self, model: str, count: int, logprobs: bool, with_usage: bool) -> None:
         super().__init__(model, logprobs, with_usage)
         self._count = count
 
-    def whole(self, done: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+    def full_response(self, done: Mapping[str, Any], seconds: float) -> dict[str, Any]:
         choices = [
             {
                 "index": index,
@@ -69,28 +69,31 @@ class ChatForm(_Form):
         return self._last(event) if event["event"] == "done" else []
 
     def _delta(self, event: Mapping[str, Any]) -> list[dict[str, Any]]:
-        index, scored = event["index"], event.get("scored", ())
-        parts = [self._part(index, {"content": event["text"]}, scored)] if event["text"] or scored else []
+        index, token_logprobs = event["index"], event.get("scored", ())
+        parts = (
+            [self._part(index, {"content": event["text"]}, token_logprobs)] if event["text"] or token_logprobs else []
+        )
         finish = event.get("finish")
         return [*parts, *([self._part(index, {}, finish=finish)] if finish else [])]
 
     def _part(
-        self, index: int, delta: dict[str, Any], scored: Sequence[Any] = (), finish: str | None = None
+        self, index: int, delta: dict[str, Any], token_logprobs: Sequence[Any] = (), finish: str | None = None
     ) -> dict[str, Any]:
-        probabilities = self._probabilities(scored) if scored else None
+        probabilities = self._probabilities(token_logprobs) if token_logprobs else None
         reason = finish_reason(finish) if finish else None
         return self._chunk({"index": index, "delta": delta, "logprobs": probabilities, "finish_reason": reason})
 
-    def _probabilities(self, scored: Sequence[Any]) -> dict[str, Any] | None:
+    def _probabilities(self, token_logprobs: Sequence[Any]) -> dict[str, Any] | None:
         if not self._logprobs:
             return None
         content = [
-            _token(text, worth) | {"top_logprobs": [_token(*each) for each in top]} for text, worth, top in scored
+            _token(text, logprob) | {"top_logprobs": [_token(*each) for each in top]}
+            for text, logprob, top in token_logprobs
         ]
         return {"content": content, "refusal": None}
 
 
-class CompletionForm(_Form):
+class CompletionFormat(_OpenAIFormat):
     prefix, kind, chunk_kind = "cmpl", "text_completion", "text_completion"
 
     def __init__(self, model: str, count: int, logprobs: bool, with_usage: bool, echo: bool) -> None:
@@ -99,14 +102,16 @@ class CompletionForm(_Form):
         self._echo = echo
         self._offsets: dict[int, int] = {}
 
-    def whole(self, done: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+    def full_response(self, done: Mapping[str, Any], seconds: float) -> dict[str, Any]:
         choices = []
         prompts = self._each(done["prompts"])
         for index, row in enumerate(done["rows"]):
             prompt = prompts[index] if self._echo else {}
             text = prompt.get("text", "") + row["answer"]
-            scored = [*prompt.get("scored", ()), *row.get("scored", ())]
-            choices.append(self._choice(index, text, scored, row["facts"]["finish"], row.get("ids"), prompts[index]))
+            token_logprobs = [*prompt.get("scored", ()), *row.get("scored", ())]
+            choices.append(
+                self._choice(index, text, token_logprobs, row["facts"]["finish"], row.get("ids"), prompts[index])
+            )
         return self._object(self.kind, choices, usage(done)) | {"usage": usage(done)}
 
     def chunks(self, event: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -137,29 +142,29 @@ class CompletionForm(_Form):
         self,
         index: int,
         text: str,
-        scored: Sequence[Any],
+        token_logprobs: Sequence[Any],
         finish: str | None = None,
         ids: Sequence[int] | None = None,
         prompt: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         """Token ids where they were asked for: of what is new, and of the prompt where it is told of."""
-        probabilities = self._probabilities(index, scored) if self._logprobs else None
+        probabilities = self._probabilities(index, token_logprobs) if self._logprobs else None
         reason = finish_reason(finish) if finish else None
         choice = {"index": index, "text": text, "logprobs": probabilities, "finish_reason": reason}
         asked = {"prompt_token_ids": (prompt or {}).get("ids"), "token_ids": ids}
         return choice | {name: list(tokens) for name, tokens in asked.items() if tokens is not None}
 
-    def _probabilities(self, index: int, scored: Sequence[Any]) -> dict[str, Any]:
+    def _probabilities(self, index: int, token_logprobs: Sequence[Any]) -> dict[str, Any]:
         """The chosen token stands among the likeliest of its place, as clients that look for the best expect."""
         offsets, offset = [], self._offsets.get(index, 0)
-        for text, _, _ in scored:
+        for text, _, _ in token_logprobs:
             offsets.append(offset)
             offset += len(text)
         self._offsets[index] = offset
         return {
-            "tokens": [text for text, _, _ in scored],
-            "token_logprobs": [None if worth is None else _finite(worth) for _, worth, _ in scored],
-            "top_logprobs": [_likeliest(*each) for each in scored],
+            "tokens": [text for text, _, _ in token_logprobs],
+            "token_logprobs": [None if logprob is None else _finite(logprob) for _, logprob, _ in token_logprobs],
+            "top_logprobs": [_top_logprobs(*each) for each in token_logprobs],
             "text_offset": offsets,
         }
 
@@ -168,19 +173,19 @@ def finish_reason(finish: str) -> str:
     return "length" if finish == "length" else "stop"
 
 
-def _likeliest(text: str, worth: float | None, top: Sequence[Sequence[Any]]) -> dict[str, float] | None:
-    if worth is None:
+def _top_logprobs(text: str, logprob: float | None, top: Sequence[Sequence[Any]]) -> dict[str, float] | None:
+    if logprob is None:
         return None
-    found = {text: _finite(worth)}
+    found = {text: _finite(logprob)}
     for other, value in top:
-        found[other] = max(_finite(value), found.get(other, _LEAST))
+        found[other] = max(_finite(value), found.get(other, _MIN_LOGPROB))
     return found
 
 
-def _token(text: str, worth: float) -> dict[str, Any]:
+def _token(text: str, logprob: float) -> dict[str, Any]:
     """Half a character has no text of its own, and no bytes that we could tell."""
-    return {"token": text, "logprob": _finite(worth), "bytes": None if "\ufffd" in text else list(text.encode())}
+    return {"token": text, "logprob": _finite(logprob), "bytes": None if "\ufffd" in text else list(text.encode())}
 
 
-def _finite(worth: float) -> float:
-    return max(worth, _LEAST)
+def _finite(logprob: float) -> float:
+    return max(logprob, _MIN_LOGPROB)

@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from camelid_core.errors import did_you_mean
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from .errors import ApiError, plain
+from .errors import ApiError, printable
 
 TokenId = Annotated[int, Field(ge=0, le=10_000_000)]
 TokenIds = Annotated[list[TokenId], Field(fail_fast=True, min_length=1, max_length=131_072)]
@@ -48,13 +48,13 @@ OFF: Mapping[str, tuple[tuple[Any, ...], str]] = {
 """Fields that would change the answer, what they may say nevertheless (null is always fine), and why not more."""
 
 
-class Wire(BaseModel):
+class StrictModel(BaseModel):
     model_config = ConfigDict(
         extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True, frozen=True
     )
 
 
-class Error(Wire):
+class Error(StrictModel):
     """What went wrong."""
 
     message: str
@@ -67,14 +67,14 @@ class Error(Wire):
     """For programs."""
 
 
-class ErrorBody(Wire):
+class ErrorBody(StrictModel):
     """Every error of this server."""
 
     error: Error
     """What went wrong."""
 
 
-class StreamOptions(Wire):
+class StreamOptions(StrictModel):
     """What a stream tells besides text."""
 
     include_usage: bool | None = None
@@ -83,7 +83,7 @@ class StreamOptions(Wire):
     """Taken and without effect."""
 
 
-class Asking(Wire):
+class GenerationRequest(StrictModel):
     """What both kinds of request share."""
 
     model: Annotated[str, Field(max_length=1024)] | None = None
@@ -111,8 +111,8 @@ class Asking(Wire):
 
     @model_validator(mode="before")
     @classmethod
-    def _settled(cls, values: Any) -> Any:
-        return settle(cls, values, "") if isinstance(values, dict) else values
+    def _checked(cls, values: Any) -> Any:
+        return check_fields(cls, values, "") if isinstance(values, dict) else values
 
     @property
     def stops(self) -> tuple[str, ...]:
@@ -124,7 +124,7 @@ class Asking(Wire):
         return bool(self.stream_options and self.stream_options.include_usage)
 
 
-class TextPart(Wire):
+class TextPart(StrictModel):
     """A piece of a message."""
 
     type: Literal["text"]
@@ -134,11 +134,11 @@ class TextPart(Wire):
 
     @model_validator(mode="before")
     @classmethod
-    def _settled(cls, values: Any) -> Any:
-        return settle(cls, values, "messages.content.") if isinstance(values, dict) else values
+    def _checked(cls, values: Any) -> Any:
+        return check_fields(cls, values, "messages.content.") if isinstance(values, dict) else values
 
 
-class ChatMessage(Wire):
+class ChatMessage(StrictModel):
     """One turn."""
 
     OFF: ClassVar[Mapping[str, tuple[tuple[Any, ...], str]]] = {
@@ -155,7 +155,7 @@ class ChatMessage(Wire):
 
     @model_validator(mode="before")
     @classmethod
-    def _settled(cls, values: Any) -> Any:
+    def _checked(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
         if values.get("role") in ("tool", "function"):
@@ -164,7 +164,7 @@ class ChatMessage(Wire):
         for part in parts if isinstance(parts, list) else ():
             if isinstance(part, dict) and isinstance(part.get("type"), str) and part["type"] != "text":
                 raise ApiError(400, "only text can be sent in a message.", "unsupported_content", "messages")
-        return settle(cls, {key: value for key, value in values.items() if key != "name"}, "messages.")
+        return check_fields(cls, {key: value for key, value in values.items() if key != "name"}, "messages.")
 
     @property
     def text(self) -> str:
@@ -174,7 +174,7 @@ class ChatMessage(Wire):
         return {"role": "system" if self.role == "developer" else self.role, "content": self.text}
 
 
-class ChatRequest(Asking):
+class ChatRequest(GenerationRequest):
     """A conversation to answer. It ends with the user's message."""
 
     messages: Annotated[list[ChatMessage], Field(fail_fast=True, min_length=1, max_length=1024)]
@@ -198,7 +198,7 @@ class ChatRequest(Asking):
         return newer if newer is not None else older
 
 
-class CompletionRequest(Asking):
+class CompletionRequest(GenerationRequest):
     """Texts to go on from, or token ids, as they are: no template is put around them."""
 
     prompt: (
@@ -235,7 +235,7 @@ class CompletionRequest(Asking):
         return [given] if isinstance(given, str) or isinstance(given[0], int) else list(given)
 
 
-def settle(cls: type[BaseModel], values: dict[Any, Any], place: str) -> dict[Any, Any]:
+def check_fields(cls: type[BaseModel], values: dict[Any, Any], place: str) -> dict[Any, Any]:
     """The fields that count, once those that do not are out and those that may not be are refused."""
     off = getattr(cls, "OFF", None) or OFF
     kept = {}
@@ -247,7 +247,7 @@ def settle(cls: type[BaseModel], values: dict[Any, Any], place: str) -> dict[Any
             if value is not None and not any(_same(value, each) for each in allowed):
                 raise ApiError(400, f"{place + name!r} is not supported: {why}.", "unsupported_parameter", place + name)
         elif name not in IGNORED:
-            shown = plain(str(name))
+            shown = printable(str(name))
             known = did_you_mean(shown, cls.model_fields)
             raise ApiError(
                 400, f"{place + shown!r} is no field of this request.{known}", "unknown_field", place + shown

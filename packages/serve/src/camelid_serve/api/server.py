@@ -11,11 +11,11 @@ import socket
 import uvicorn
 
 from camelid_serve.http.asgi import App
-from camelid_serve.http.connection import Bounds
-from camelid_serve.http.server import configured
+from camelid_serve.http.connection import ConnectionLimits
+from camelid_serve.http.server import uvicorn_config
 
-from .errors import shape
-from .state import State
+from .errors import refusal_response
+from .state import ServerState
 
 _ABORT_BEFORE = 2.0
 """Seconds before the end of a drain when what still runs is ended, so that its client hears of it."""
@@ -24,7 +24,7 @@ _ABORT_BEFORE = 2.0
 class Server(uvicorn.Server):
     """Told to stop, it takes nothing more, lets answers end, and tells the clients of those that do not."""
 
-    def __init__(self, config: uvicorn.Config, state: State) -> None:
+    def __init__(self, config: uvicorn.Config, state: ServerState) -> None:
         super().__init__(config)
         self._state = state
 
@@ -38,13 +38,13 @@ class Server(uvicorn.Server):
             ending.cancel()
 
 
-def server(app: App, state: State) -> Server:
+def server(app: App, state: ServerState) -> Server:
     """A server for `app`; `run(sockets=[…])` it."""
     limits = state.limits
-    config = configured(
+    config = uvicorn_config(
         app,
-        Bounds(limits.connections, receive_seconds=limits.receive_seconds),
-        shape,
+        ConnectionLimits(limits.connections, receive_seconds=limits.receive_seconds),
+        refusal_response,
         timeout_keep_alive=20,  # aiohttp keeps a connection for 15 s, and must be the one that closes it
         timeout_graceful_shutdown=round(limits.drain_seconds),
     )

@@ -11,7 +11,7 @@ from collections import deque
 
 from .errors import ApiError
 
-_MEMORY = 0.9
+_SMOOTHING = 0.9
 """Share of the past in the mean length of a run."""
 
 
@@ -21,13 +21,13 @@ class Slots:
     def __init__(self, size: int, queue: int) -> None:
         self.size, self.queue = size, queue
         self.taken = 0
-        self._line: deque[tuple[int, asyncio.Future[None]]] = deque()
-        self._mean = 1.0
+        self._queue: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._mean_seconds = 1.0
         self._closed: ApiError | None = None
 
     @property
     def waiting(self) -> int:
-        return len(self._line)
+        return len(self._queue)
 
     async def take(self, weight: int) -> Slot:
         """Wait for `weight` units (all of them, if there are fewer).
@@ -38,42 +38,42 @@ class Slots:
         weight = min(weight, self.size)
         if self._closed is not None:
             raise self._closed
-        if not self._line and self.taken + weight <= self.size:
+        if not self._queue and self.taken + weight <= self.size:
             self.taken += weight
             return Slot(self, weight)
-        if len(self._line) >= self.queue:
-            seconds = min(60.0, self._mean * (1 + len(self._line) / self.size))
+        if len(self._queue) >= self.queue:
+            seconds = min(60.0, self._mean_seconds * (1 + len(self._queue) / self.size))
             raise ApiError(429, "too many requests are waiting; try again later.", "queue_full", retry_after=seconds)
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._line.append((weight, turn))
+        self._queue.append((weight, turn))
         try:
             await turn
         except BaseException:
             if turn.done() and not turn.cancelled() and turn.exception() is None:
-                self.give_back(weight)  # its turn came while it was leaving
+                self.release(weight)  # its turn came while it was leaving
             else:
-                self._line = deque(each for each in self._line if each[1] is not turn)
-                self._call()
+                self._queue = deque(each for each in self._queue if each[1] is not turn)
+                self._admit()
             raise
         return Slot(self, weight)
 
-    def give_back(self, weight: int, seconds: float | None = None) -> None:
+    def release(self, weight: int, seconds: float | None = None) -> None:
         self.taken -= weight
         if seconds is not None:
-            self._mean = _MEMORY * self._mean + (1 - _MEMORY) * seconds
-        self._call()
+            self._mean_seconds = _SMOOTHING * self._mean_seconds + (1 - _SMOOTHING) * seconds
+        self._admit()
 
     def close(self, reason: ApiError) -> None:
         """Nobody takes any more; those who wait are told why."""
         self._closed = reason
-        line, self._line = self._line, deque()
+        line, self._queue = self._queue, deque()
         for _, turn in line:
             if not turn.done():
                 turn.set_exception(reason)
 
-    def _call(self) -> None:
-        while self._line and self.taken + self._line[0][0] <= self.size:
-            weight, turn = self._line.popleft()
+    def _admit(self) -> None:
+        while self._queue and self.taken + self._queue[0][0] <= self.size:
+            weight, turn = self._queue.popleft()
             if not turn.done():
                 self.taken += weight
                 turn.set_result(None)
@@ -90,4 +90,4 @@ class Slot:
     def release(self) -> None:
         slots, self._slots = self._slots, None
         if slots is not None:
-            slots.give_back(self._weight, time.monotonic() - self._since)
+            slots.release(self._weight, time.monotonic() - self._since)

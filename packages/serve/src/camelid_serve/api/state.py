@@ -12,18 +12,18 @@ from typing import Any
 
 from camelid_core.errors import did_you_mean
 
-from .errors import ApiError, plain
+from .errors import ApiError, printable
 from .limits import Limits
 from .metrics import Metrics
 from .slots import Slots
-from .supervisor import Resident
+from .supervisor import EngineSupervisor
 
 
 @dataclass
-class State:
+class ServerState:
     """One server. `created` is when it started."""
 
-    resident: Resident
+    supervisor: EngineSupervisor
     limits: Limits
     slots: Slots
     metrics: Metrics = field(default_factory=Metrics)
@@ -38,13 +38,15 @@ class State:
         """
         if self.draining is not None:
             raise self.draining
-        if not self.resident.alive:
-            raise ApiError(503, self.resident.why or "the engine is being started again.", "not_ready", retry_after=5)
-        known = self.resident.models
+        if not self.supervisor.alive:
+            raise ApiError(503, self.supervisor.why or "the engine is being started again.", "not_ready", retry_after=5)
+        known = self.supervisor.models
         if name is None:
             return next(iter(known))
         if name not in known:
-            message = f"model {plain(name)!r} is not served here.{did_you_mean(plain(name), known)} See /v1/models."
+            message = (
+                f"model {printable(name)!r} is not served here.{did_you_mean(printable(name), known)} See /v1/models."
+            )
             raise ApiError(404, message, "model_not_found", param)
         return name
 
@@ -63,6 +65,6 @@ class State:
     def abort(self) -> None:
         """End what still runs, with an error to its client."""
         gone = {"event": "error", "type": "ShuttingDown", "message": "this server is being stopped."}
-        for call in tuple(self.resident.calls):
+        for call in tuple(self.supervisor.calls):
             call.cancel()
             call.take(gone)

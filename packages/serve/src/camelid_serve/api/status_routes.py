@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, PlainTextResponse
 
 from .errors import ApiError
-from .state import State
+from .state import ServerState
 
 router = APIRouter(tags=["Status"])
 
@@ -24,16 +24,16 @@ async def health() -> JSONResponse:
 @router.get("/ready", summary="The model answers")
 async def ready(request: Request) -> JSONResponse:
     """A token came within the last half minute, or does so now."""
-    state: State = request.app.state.serving
+    state: ServerState = request.app.state.serving
     if state.draining is not None:
         raise state.draining
-    if not await state.resident.ready():
-        why = state.resident.why or "the engine does not answer."
+    if not await state.supervisor.ready():
+        why = state.supervisor.why or "the engine does not answer."
         raise ApiError(503, why, "not_ready", retry_after=5)
     return JSONResponse({"status": "ready"})
 
 
 @router.get("/metrics", summary="Counts, in Prometheus' form", response_class=PlainTextResponse)
 async def metrics(request: Request) -> PlainTextResponse:
-    state: State = request.app.state.serving
+    state: ServerState = request.app.state.serving
     return PlainTextResponse(state.metrics.text(), media_type="text/plain; version=0.0.4")

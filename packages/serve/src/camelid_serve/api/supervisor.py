@@ -21,48 +21,48 @@ from camelid_core.errors import CamelidError, ModelError, UsageError
 
 from camelid_serve.config import DEFAULT_ENGINE, EngineConfig
 from camelid_serve.engine_process.client import EngineProcess
-from camelid_serve.engine_process.messages import Loaded, error_message
+from camelid_serve.engine_process.messages import LoadedModelInfo, error_message
 
 from .limits import RESTARTS, RESTARTS_WITHIN
 
 log = logging.getLogger("camelid.api")
 
-_TICK = 0.25
+_POLL_SECONDS = 0.25
 _CHARACTERS_PER_SECOND = 100
 FRESH_SECONDS = 30.0
 _PROBE_SECONDS = 5.0
-_LAST = ("done", "error")
+_FINAL_EVENTS = ("done", "error")
 
 
 @dataclass(frozen=True, slots=True)
-class Serving:
+class ServedModels:
     """What to hold: label → name of a model or artefact, and how."""
 
     models: Mapping[str, str]
     how: EngineConfig = DEFAULT_ENGINE
 
 
-class Call:
+class EngineCall:
     """One request on its way: iterate its events. `ended` is done when the process has let go of it."""
 
-    def __init__(self, resident: Resident, weight: int) -> None:
+    def __init__(self, supervisor: EngineSupervisor, weight: int) -> None:
         self.weight = weight
-        self.ended = resident.loop.create_future()
+        self.ended = supervisor.loop.create_future()
         self.number = 0
-        self.reading = 0.0
+        self.prefill_seconds = 0.0
         """Seconds that its prompt may take; 0 once something was heard of it."""
-        self._resident = resident
+        self._supervisor = supervisor
         self._events: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
 
     def put(self, event: dict[str, Any]) -> None:
         """Called on the thread of the pipe."""
         with suppress(RuntimeError):  # the loop is closed: nobody listens any more
-            self._resident.loop.call_soon_threadsafe(self.take, event)
+            self._supervisor.loop.call_soon_threadsafe(self.take, event)
 
     def take(self, event: dict[str, Any]) -> None:
-        self._resident.heard(self, event)
+        self._supervisor.on_event(self, event)
         self._events.put_nowait(event)
-        if event["event"] in _LAST and not self.ended.done():
+        if event["event"] in _FINAL_EVENTS and not self.ended.done():
             self.ended.set_result(None)
 
     async def next(self) -> dict[str, Any]:
@@ -74,30 +74,30 @@ class Call:
         return not self._events.empty()
 
     def cancel(self) -> None:
-        self._resident.cancel(self)
+        self._supervisor.cancel(self)
 
 
-class Resident:
+class EngineSupervisor:
     """`models` says what can be asked, `added` which of them came while it ran; `state` is loading, ready, restarting
     or failed."""
 
-    def __init__(self, serving: Serving, process: EngineProcess, stall_seconds: float) -> None:
-        self.serving = serving
-        self.models: dict[str, Loaded] = {}
+    def __init__(self, served: ServedModels, process: EngineProcess, stall_seconds: float) -> None:
+        self.served = served
+        self.models: dict[str, LoadedModelInfo] = {}
         self.added: dict[str, str] = {}
         self.state = "loading"
         self.why = "the model is being loaded."
-        self.calls: set[Call] = set()
+        self.calls: set[EngineCall] = set()
         self.restarted: Callable[[], None] = lambda: None
         self.finished: Callable[[Mapping[str, Any]], None] = lambda done: None
         self._process = process
-        self._stall = stall_seconds
-        self._heard = self._tokens = float("-inf")
-        self._deaths: deque[float] = deque(maxlen=RESTARTS + 1)
+        self._stall_seconds = stall_seconds
+        self._last_event_at = self._last_token_at = float("-inf")
+        self._exit_times: deque[float] = deque(maxlen=RESTARTS + 1)
         self._outbox: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._writer = Thread(target=self._write, daemon=True, name="engine requests")
         self._probing: asyncio.Task[bool] | None = None
-        self._wanted = dict(serving.models)
+        self._wanted = dict(served.models)
         self.changing = asyncio.Lock()
 
     @property
@@ -116,24 +116,24 @@ class Resident:
             return
         started(None)
         while self.state != "failed":
-            await asyncio.sleep(_TICK)
-            if self._process.alive and self._silent() > self._patience():
-                log.error("no word from the engine for %.0f s; it is started again", self._silent())
+            await asyncio.sleep(_POLL_SECONDS)
+            if self._process.alive and self._silent_seconds() > self._allowed_silence():
+                log.error("no word from the engine for %.0f s; it is started again", self._silent_seconds())
                 self._process.kill()
             if not self._process.alive or self.state == "restarting":
                 await self._restart()
 
-    def ask(self, request: dict[str, Any], weight: int, characters: int = 0) -> Call:
-        """Start on a request of `wire.Complete`'s form. What goes wrong comes as its last event."""
-        call = Call(self, weight)
+    def ask(self, request: dict[str, Any], weight: int, characters: int = 0) -> EngineCall:
+        """Start on a request of `wire.CompleteCommand`'s form. What goes wrong comes as its last event."""
+        call = EngineCall(self, weight)
         if not self.calls:
-            self._heard = time.monotonic()
-        call.reading = characters / _CHARACTERS_PER_SECOND
+            self._last_event_at = time.monotonic()
+        call.prefill_seconds = characters / _CHARACTERS_PER_SECOND
         self.calls.add(call)
         self._outbox.put(lambda: self._send(call, request))
         return call
 
-    def cancel(self, call: Call) -> None:
+    def cancel(self, call: EngineCall) -> None:
         self._outbox.put(lambda: self._process.cancel(call.number))
 
     async def add(self, label: str, name: str) -> None:
@@ -157,12 +157,12 @@ class Resident:
         self._wanted.pop(label, None)
         self.models = dict(self._process.models)
 
-    def heard(self, call: Call, event: Mapping[str, Any]) -> None:
-        now = self._heard = time.monotonic()
+    def on_event(self, call: EngineCall, event: Mapping[str, Any]) -> None:
+        now = self._last_event_at = time.monotonic()
         if event["event"] in ("delta", "alive", "done"):
-            self._tokens = now
-            call.reading = 0.0
-        if event["event"] in _LAST:
+            self._last_token_at = now
+            call.prefill_seconds = 0.0
+        if event["event"] in _FINAL_EVENTS:
             self.calls.discard(call)
         if event["event"] == "done":
             self.finished(event)
@@ -171,7 +171,7 @@ class Resident:
         """Whether a token came in the last half minute, or comes now."""
         if not self.alive:
             return False
-        if time.monotonic() - self._tokens < FRESH_SECONDS:
+        if time.monotonic() - self._last_token_at < FRESH_SECONDS:
             return True
         if self._probing is None:
             self._probing = asyncio.ensure_future(self._probe())
@@ -192,24 +192,24 @@ class Resident:
         call = self.ask(asked, 0)
         try:
             async with asyncio.timeout(_PROBE_SECONDS):
-                while (event := await call.next())["event"] not in _LAST:
+                while (event := await call.next())["event"] not in _FINAL_EVENTS:
                     pass
         except TimeoutError:
             call.cancel()
             return False
         return bool(event["event"] == "done")
 
-    def _silent(self) -> float:
-        return time.monotonic() - self._heard if self.calls else 0.0
+    def _silent_seconds(self) -> float:
+        return time.monotonic() - self._last_event_at if self.calls else 0.0
 
-    def _patience(self) -> float:
-        return self._stall + sum(call.reading for call in self.calls)
+    def _allowed_silence(self) -> float:
+        return self._stall_seconds + sum(call.prefill_seconds for call in self.calls)
 
     async def _restart(self) -> None:
         self.state, self.why = "restarting", "the engine is being started again."
         now = time.monotonic()
-        self._deaths.append(now)
-        if len(self._deaths) > RESTARTS and now - self._deaths[0] < RESTARTS_WITHIN:
+        self._exit_times.append(now)
+        if len(self._exit_times) > RESTARTS and now - self._exit_times[0] < RESTARTS_WITHIN:
             self.state = "failed"
             self.why = f"the engine ended {RESTARTS + 1} times in {RESTARTS_WITHIN / 60:.0f} minutes; see the log."
             log.error(self.why)
@@ -223,7 +223,7 @@ class Resident:
 
     def _load(self) -> None:
         """What was served at the start, and what came since as far as it still can be."""
-        for step in self._process.load_all(self._wanted, self.serving.how):
+        for step in self._process.load_all(self._wanted, self.served.how):
             log.info(step)
         for label, name in tuple(self.added.items()):
             try:
@@ -232,10 +232,10 @@ class Resident:
                 log.error("adapter %r is served no more: %s", label, error)
                 del self.added[label]
         self.models = dict(self._process.models)
-        self._heard = self._tokens = time.monotonic()
+        self._last_event_at = self._last_token_at = time.monotonic()
         self.state, self.why = "ready", ""
 
-    def _send(self, call: Call, request: dict[str, Any]) -> None:
+    def _send(self, call: EngineCall, request: dict[str, Any]) -> None:
         try:
             call.number = self._process.complete(request, call)
         except CamelidError as error:
@@ -243,11 +243,11 @@ class Resident:
 
     def _write(self) -> None:
         """Requests go in on a thread: a pipe that is full must not hold up the loop."""
-        while (errand := self._outbox.get()) is not None:
-            errand()
+        while (action := self._outbox.get()) is not None:
+            action()
 
 
-def label_of(name: str) -> tuple[str, str]:
+def split_label(name: str) -> tuple[str, str]:
     """`label=name`, or a name whose last part is its label."""
     label, equals, target = name.partition("=")
     if equals and label and "/" not in label:
@@ -255,14 +255,14 @@ def label_of(name: str) -> tuple[str, str]:
     return name.rstrip("/").rpartition("/")[2] if name.startswith(("/", ".", "~")) else name, name
 
 
-def unique(names: list[str]) -> dict[str, str]:
+def models_by_label(names: list[str]) -> dict[str, str]:
     """Label → name.
 
     Raises:
         UsageError: two have one label.
     """
     models: dict[str, str] = {}
-    for label, name in map(label_of, names):
+    for label, name in map(split_label, names):
         if label in models:
             raise UsageError(f"two models are called {label!r}; give one another label: other={name}.")
         models[label] = name

@@ -14,7 +14,7 @@ from camelid_core.records import Message
 from camelid_serve.engine import Sampling
 from camelid_serve.generation import AnswerStats, AnswerStream, generate
 from camelid_serve.loaded_models import LoadedModel
-from camelid_serve.predict.previews import written
+from camelid_serve.predict.previews import prompt_text
 
 from .transcripts import Transcript
 
@@ -87,7 +87,7 @@ class ChatSession:
             raise UsageError("nothing was asked yet; ask something first.")
         asked = self.messages[:-1] if self.turns[-1].role == "assistant" else self.messages
         ids = self.loaded.prompt_ids(asked)
-        return written(self.loaded.encoder, ids), len(ids)
+        return prompt_text(self.loaded.encoder, ids), len(ids)
 
     def transcript(self) -> Transcript:
         """What was said, by whom, and how it was sampled."""

@@ -130,9 +130,9 @@ def copy_file(source: Path, target: Path) -> None:
         UsageError: it cannot be written; the copy that there is stays.
     """
     try:
-        with staging.file(target) as draft:
-            shutil.copyfile(source, draft)
-            draft.replace(target)
+        with staging.file(target) as staged:
+            shutil.copyfile(source, staged)
+            staged.replace(target)
     except OSError as error:
         message = f"--out {str(target)!r} cannot be written: {error.strerror}. All is in {str(source)!r}."
         raise UsageError(message) from None

@@ -14,7 +14,7 @@ from camelid_core.plugins import load_host
 from camelid_serve.config import PredictConfig
 from camelid_serve.engine_spec import parse_engine_spec
 from camelid_serve.predict.inputs import PREDICTIONS, open_input
-from camelid_serve.predict.prediction_rows import asked, labels
+from camelid_serve.predict.prediction_rows import model_labels, model_names
 
 from .common_options import MaxNewTokens, Preset, Seed, Temperature, configure, copy_file, given, place_for, preset_of
 
@@ -73,14 +73,14 @@ def predict(
     sampling = preset_of(preset, model) | sampling
     config = configure(PredictConfig, values, sampling, overrides or []).with_absolute_paths()
     open_input(config.input, config.columns)
-    labels(asked(config))
+    model_labels(model_names(config))
     parse_engine_spec(load_host().registry("camelid_engines"), config.engine)
     if preview:
         _show(config, as_json)
         return
     if out is not None:
         place_for(out)
-    job = run_job("predict", config, name, *asked(config))
+    job = run_job("predict", config, name, *model_names(config))
     if out is None:
         print_summary(job, as_json)
         return
@@ -94,14 +94,14 @@ def _show(config: PredictConfig, as_json: bool) -> None:
     from camelid_core.models.rope import context_length
 
     from camelid_serve.loaded_models import load_encoder
-    from camelid_serve.predict.previews import previews
+    from camelid_serve.predict.previews import preview_prompts
 
     host, source = load_host(), open_input(config.input, config.columns, config.reference)
     shown: dict[str, list[Any]] = {}
-    for label, name in labels(asked(config)).items():
+    for label, name in model_labels(model_names(config)).items():
         reference = resolve_model(name, host)
         encoder = load_encoder(reference, host, config.template)
-        found = previews(source, encoder, config.limit or _ROWS_SHOWN, context_length(reference.config))
+        found = preview_prompts(source, encoder, config.limit or _ROWS_SHOWN, context_length(reference.config))
         shown[label] = [asdict(each) for each in found]
     if as_json:
         typer.echo(json.dumps(shown, ensure_ascii=False))

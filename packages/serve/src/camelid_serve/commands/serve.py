@@ -20,7 +20,7 @@ from .common_options import Engine, EngineOption, EngineUrl, check_names, engine
 
 if TYPE_CHECKING:
     from camelid_serve.api.limits import Limits
-    from camelid_serve.api.supervisor import Serving
+    from camelid_serve.api.supervisor import ServedModels
 
 app = typer.Typer(help="Answer over HTTP, as OpenAI's API does.")
 ADDRESS = "api.json"
@@ -96,13 +96,13 @@ def serve(
         _run(listener, serving, limits, keys, made, host, allow_host or [], allow_origin or [])
 
 
-def _serving(artefacts: list[str], engine_config: EngineConfig) -> Serving:
+def _serving(artefacts: list[str], engine_config: EngineConfig) -> ServedModels:
     """What to load. Unknown names are said before anything starts."""
-    from camelid_serve.api.supervisor import Serving, unique
+    from camelid_serve.api.supervisor import ServedModels, models_by_label
 
-    models = unique([_with_absolute_paths(name) for name in artefacts])
+    models = models_by_label([_with_absolute_paths(name) for name in artefacts])
     check_names(models.values(), engine_config)
-    return Serving(models, engine_config)
+    return ServedModels(models, engine_config)
 
 
 def _with_absolute_paths(given_name: str) -> str:
@@ -123,11 +123,11 @@ def _with_absolute_paths(given_name: str) -> str:
 
 
 def _run(
-    listener: Any, serving: Serving, limits: Limits, keys: list[str], made: bool, host: str, *more: list[str]
+    listener: Any, serving: ServedModels, limits: Limits, keys: list[str], made: bool, host: str, *more: list[str]
 ) -> None:
     from camelid_core.server_address import address_file, host_names, url_host
 
-    from camelid_serve.api.app import build, guarded
+    from camelid_serve.api.app import build_app, with_guard
     from camelid_serve.api.server import server
 
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
@@ -142,9 +142,9 @@ def _run(
         else:
             typer.echo(f"Ready: {', '.join(serving.models)}.")
 
-    application = build(serving, limits, started=started)
+    application = build_app(serving, limits, started=started)
     hosts, origins = more
-    running = server(guarded(application, keys, host_names(host, hosts), origins), application.state.serving)
+    running = server(with_guard(application, keys, host_names(host, hosts), origins), application.state.serving)
     url = f"http://{url_host(host)}:{port}/v1"
     _announce(url, next(iter(serving.models)), keys, made)
     signal.signal(signal.SIGTERM, _leave)  # uvicorn hands the signal on when it has shut down

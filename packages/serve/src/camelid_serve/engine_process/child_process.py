@@ -21,16 +21,16 @@ from camelid_core.subprocesses import child_environment, module_command
 from camelid_serve.engine import ENGINE_KEY
 
 _CLOSE_SECONDS = 5.0
-_LAST = ("loaded", "done", "error")
+_FINAL_EVENTS = ("loaded", "done", "error")
 
 
-class Sink(Protocol):
+class EventSink(Protocol):
     """Takes what comes back, on a thread of the pipe: it must neither wait nor raise."""
 
     def put(self, event: dict[str, Any], /) -> None: ...
 
 
-class Child:
+class ChildProcess:
     """One life of the process: pipes, and who waits for which answer."""
 
     def __init__(self, module: str) -> None:
@@ -45,14 +45,14 @@ class Child:
             errors="replace",
         )
         self._lock = threading.Lock()
-        self._writing = threading.Lock()  # apart: a long prompt on its way in holds up nothing that comes out
-        self._waiting: dict[int, Sink] = {}
+        self._write_lock = threading.Lock()  # apart: a long prompt on its way in holds up nothing that comes out
+        self._waiting: dict[int, EventSink] = {}
         self._ending = False
-        self._last_words: deque[str] = deque(maxlen=20)
-        self._listener = threading.Thread(target=self._log, daemon=True, name="engine log")
-        self._reader = threading.Thread(target=self._read, daemon=True, name="engine events")
-        self._listener.start()
-        self._reader.start()
+        self._stderr_tail: deque[str] = deque(maxlen=20)
+        self._stderr_reader = threading.Thread(target=self._read_stderr, daemon=True, name="engine log")
+        self._event_reader = threading.Thread(target=self._read_events, daemon=True, name="engine events")
+        self._stderr_reader.start()
+        self._event_reader.start()
 
     @property
     def pid(self) -> int:
@@ -62,26 +62,26 @@ class Child:
     def alive(self) -> bool:
         return self._process.poll() is None
 
-    def ask(self, request: dict[str, Any], sink: Sink) -> None:
+    def submit(self, request: dict[str, Any], sink: EventSink) -> None:
         with self._lock:
             self._waiting[request["id"]] = sink
         try:
             self.send(request)
         except ModelError:
             with self._lock:
-                told = self._waiting.pop(request["id"], None) is None
-            if not told:
+                answered = self._waiting.pop(request["id"], None) is None
+            if not answered:
                 raise
 
     def send(self, request: dict[str, Any]) -> None:
         line = json.dumps(request) + "\n"
         stdin = self._process.stdin
         try:
-            with self._writing:
+            with self._write_lock:
                 stdin.write(line)  # type: ignore[union-attr]
                 stdin.flush()  # type: ignore[union-attr]
         except (OSError, ValueError):
-            raise ModelError(self._obituary()) from None
+            raise ModelError(self._death_message()) from None
 
     def kill(self) -> None:
         if self.alive:
@@ -91,51 +91,51 @@ class Child:
     def end(self) -> None:
         """Ask it to end, and see to it: one that loads may hear nothing for minutes. Who waits is told."""
         self._ending = True
-        if self._writing.acquire(timeout=_CLOSE_SECONDS):  # else the pipe is full, and nobody reads
+        if self._write_lock.acquire(timeout=_CLOSE_SECONDS):  # else the pipe is full, and nobody reads
             self._close_stdin()
-            self._writing.release()
+            self._write_lock.release()
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(_CLOSE_SECONDS)
         self.kill()
-        for thread in (self._reader, self._listener):
+        for thread in (self._event_reader, self._stderr_reader):
             thread.join()
 
-    def _read(self) -> None:
+    def _read_events(self) -> None:
         with self._process.stdout as lines:  # type: ignore[union-attr]
             for line in lines:
                 self._deliver(json.loads(line))
-        self._bury()
+        self._on_exit()
 
     def _deliver(self, event: dict[str, Any]) -> None:
         with self._lock:
             events = self._waiting.get(event["id"])
-            if event["event"] in _LAST:
+            if event["event"] in _FINAL_EVENTS:
                 self._waiting.pop(event["id"], None)
         if events is not None:
             events.put(event)
 
-    def _bury(self) -> None:
+    def _on_exit(self) -> None:
         """The child is gone: tell everyone who still waits."""
         self._process.wait()
-        self._listener.join(1)
-        with self._writing:
+        self._stderr_reader.join(1)
+        with self._write_lock:
             self._close_stdin()
         with self._lock:
             waiting, self._waiting = list(self._waiting.values()), {}
         for events in waiting:
-            events.put({"event": "error", "type": "ModelError", "message": self._obituary()})
+            events.put({"event": "error", "type": "ModelError", "message": self._death_message()})
 
     def _close_stdin(self) -> None:
         with suppress(OSError):
             self._process.stdin.close()  # type: ignore[union-attr]
 
-    def _log(self) -> None:
+    def _read_stderr(self) -> None:
         with self._process.stderr as lines:  # type: ignore[union-attr]
             for line in lines:
                 if line.strip():
-                    self._last_words.append(line.strip())
+                    self._stderr_tail.append(line.strip())
 
-    def _obituary(self) -> str:
+    def _death_message(self) -> str:
         if self._ending:
             return "the model was unloaded; load it again."
         code = self._process.poll()
@@ -144,7 +144,7 @@ class Child:
         elif code is not None and code < 0:
             why = f"signal {-code}"
         else:
-            why = self._last_words[-1] if self._last_words else f"exit code {code}"
+            why = self._stderr_tail[-1] if self._stderr_tail else f"exit code {code}"
         return f"the model's process ended ({why}); load the model again."
 
 

@@ -21,10 +21,10 @@ from camelid_core.records import Message
 from camelid_serve.config import EngineConfig
 from camelid_serve.engine import Sampling
 
-from .child_process import Child, Sink
-from .messages import Loaded, to_error
+from .child_process import ChildProcess, EventSink
+from .messages import LoadedModelInfo, to_error
 
-_FOR_A_PERSON = EngineConfig(slots=8)
+_INTERACTIVE = EngineConfig(slots=8)
 """Who talks asks few things at once."""
 
 
@@ -39,7 +39,7 @@ class ChatEvent:
     ids: tuple[int, ...] = ()
 
 
-class Reply:
+class ChatReply:
     """One answer as it comes. Iterate it; `cancel` ends it with what is there; leaving or closing it cancels too."""
 
     def __init__(self, process: EngineProcess, number: int, events: SimpleQueue[dict[str, Any]]) -> None:
@@ -81,14 +81,14 @@ class EngineProcess:
     `module` is the program that holds them."""
 
     def __init__(self, module: str = "camelid_serve.engine_process.host") -> None:
-        self.models: dict[str, Loaded] = {}
+        self.models: dict[str, LoadedModelInfo] = {}
         self._module = module
         self._lock = threading.RLock()
         self._numbers = itertools.count(1)
-        self._child: Child | None = None
+        self._child: ChildProcess | None = None
 
     @property
-    def loaded(self) -> Loaded | None:
+    def loaded(self) -> LoadedModelInfo | None:
         return next(iter(self.models.values()), None)
 
     @property
@@ -96,7 +96,7 @@ class EngineProcess:
         child = self._child
         return child is not None and child.alive
 
-    def load_all(self, models: Mapping[str, str], how: EngineConfig = _FOR_A_PERSON) -> Iterator[str]:
+    def load_all(self, models: Mapping[str, str], how: EngineConfig = _INTERACTIVE) -> Iterator[str]:
         """Make these models the resident ones, by label; yields what is being done. Done when it ends.
 
         What is there already stays: for another adapter of a resident base that adapter alone is loaded, and what is
@@ -107,7 +107,7 @@ class EngineProcess:
         """
         return self._load("load", models=dict(models), how=how.model_dump(mode="json"))
 
-    def add(self, label: str, model: str, template: str = "", share: bool = False) -> Loaded:
+    def add(self, label: str, model: str, template: str = "", share: bool = False) -> LoadedModelInfo:
         """Make one more model resident beside the others, and wait for it. An adapter of a resident base shares it;
         another model has an engine of its own, unless it must `share`.
 
@@ -143,7 +143,9 @@ class EngineProcess:
                 raise to_error(event)
             with self._lock:
                 if self._child is not None:  # else it was closed meanwhile
-                    self.models = {label: Loaded.model_validate(each) for label, each in event["loaded"].items()}
+                    self.models = {
+                        label: LoadedModelInfo.model_validate(each) for label, each in event["loaded"].items()
+                    }
             return
 
     def chat(
@@ -154,7 +156,7 @@ class EngineProcess:
         template: str = "",
         model: str = "",
         prefix_ids: Sequence[int] = (),
-    ) -> Reply:
+    ) -> ChatReply:
         """Answer a conversation that ends with the user's message, or go on with the answer that it ends with, whose
         tokens are `prefix_ids`. `tuned` False switches the adapter off; `model` is a label, empty for the first.
 
@@ -170,10 +172,10 @@ class EngineProcess:
             "begun": list(prefix_ids),
         }
         events: SimpleQueue[dict[str, Any]] = SimpleQueue()
-        return Reply(self, self._send("chat", events, **wanted), events)
+        return ChatReply(self, self._send("chat", events, **wanted), events)
 
-    def complete(self, request: Mapping[str, Any], sink: Sink) -> int:
-        """Start on a request of `wire.Complete`'s form; the events go to `sink`. Gives what `cancel` takes.
+    def complete(self, request: Mapping[str, Any], sink: EventSink) -> int:
+        """Start on a request of `wire.CompleteCommand`'s form; the events go to `sink`. Gives what `cancel` takes.
 
         Raises:
             ModelError: no model is loaded, or its process has ended.
@@ -206,13 +208,13 @@ class EngineProcess:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def _send(self, operation: str, sink: Sink, start: bool = False, **values: Any) -> int:
+    def _send(self, operation: str, sink: EventSink, start: bool = False, **values: Any) -> int:
         with self._lock:
             if start and not self.alive:
-                self._child, self.models = Child(self._module), {}
+                self._child, self.models = ChildProcess(self._module), {}
             child = self._child
             number = next(self._numbers)
         if child is None:
             raise ModelError("no model is loaded; load one first.")
-        child.ask({"id": number, "op": operation, **values}, sink)
+        child.submit({"id": number, "op": operation, **values}, sink)
         return number

@@ -18,19 +18,27 @@ from typing import Any, Protocol, TextIO
 from camelid_core.config import validate
 from camelid_core.errors import ModelError, UsageError
 from camelid_core.plugins import load_host
-from camelid_core.readers import message
+from camelid_core.readers import parse_message
 
 from camelid_serve.generation import continuation_ids, generate
 from camelid_serve.loaded_models import LoadedModel, LoadedModels
 
-from .completion_request import Completion
-from .messages import Add, Chat, Complete, Load, Loaded, Remove, error_message
+from .completion_request import CompletionRun
+from .messages import (
+    AddCommand,
+    ChatCommand,
+    CompleteCommand,
+    LoadCommand,
+    LoadedModelInfo,
+    RemoveCommand,
+    error_message,
+)
 
 _THREADS = 4096
 """Requests at once; those who ask bound them well below."""
 
 
-class _Running(Protocol):
+class _Cancellable(Protocol):
     """What can be told to end with what is there."""
 
     def cancel(self) -> None: ...
@@ -43,10 +51,10 @@ class EngineHost:
         self._residents = residents
         self._out = out
         self._threads = ThreadPoolExecutor(_THREADS, "request")  # kept: to start one takes as long as a short answer
-        self._writing = threading.Lock()
-        self._loading = threading.Lock()
-        self._state = threading.Lock()
-        self._running: dict[int, _Running | None] = {}
+        self._write_lock = threading.Lock()
+        self._load_lock = threading.Lock()
+        self._lock = threading.Lock()
+        self._running: dict[int, _Cancellable | None] = {}
         self._cancelled: set[int] = set()
 
     def handle(self, request: dict[str, Any]) -> None:
@@ -63,66 +71,68 @@ class EngineHost:
             "chat": self._chat,
             "complete": self._complete,
         }[operation]
-        with self._state:
+        with self._lock:
             self._running[number] = None
-        self._threads.submit(self._guard, action, number, request)
+        self._threads.submit(self._run, action, number, request)
 
-    def _guard(self, action: Any, number: int, request: dict[str, Any]) -> None:
+    def _run(self, action: Any, number: int, request: dict[str, Any]) -> None:
         try:
             action(number, request)
         except BaseException as error:
-            self._tell(number, **error_message(error))
+            self._emit(number, **error_message(error))
         finally:
-            with self._state:
+            with self._lock:
                 self._running.pop(number, None)
                 self._cancelled.discard(number)
 
     def _load(self, number: int, values: dict[str, Any]) -> None:
-        wanted = validate(Load, values, "the request")
-        with self._loading:
-            self._residents.load(wanted.models, load_host(), wanted.how, self._progress(number))
-            self._tell_loaded(number)
+        command = validate(LoadCommand, values, "the request")
+        with self._load_lock:
+            self._residents.load(command.models, load_host(), command.how, self._progress(number))
+            self._emit_loaded(number)
 
     def _add(self, number: int, values: dict[str, Any]) -> None:
-        wanted = validate(Add, values, "the request")
-        with self._loading:
+        command = validate(AddCommand, values, "the request")
+        with self._load_lock:
             report = self._progress(number)
-            self._residents.add(wanted.label, wanted.model, load_host(), wanted.template, wanted.share, report)
-            self._tell_loaded(number)
+            self._residents.add(command.label, command.model, load_host(), command.template, command.share, report)
+            self._emit_loaded(number)
 
     def _remove(self, number: int, values: dict[str, Any]) -> None:
-        wanted = validate(Remove, values, "the request")
-        with self._loading:
-            self._residents.remove(wanted.label, wanted.share)
-            self._tell_loaded(number)
+        command = validate(RemoveCommand, values, "the request")
+        with self._load_lock:
+            self._residents.remove(command.label, command.share)
+            self._emit_loaded(number)
 
     def _progress(self, number: int) -> Callable[[str], None]:
-        return lambda text: self._tell(number, event="progress", text=text)
+        return lambda text: self._emit(number, event="progress", text=text)
 
-    def _tell_loaded(self, number: int) -> None:
-        loaded = {label: _facts(each).model_dump(mode="json") for label, each in self._residents.models.items()}
-        self._tell(number, event="loaded", loaded=loaded)
+    def _emit_loaded(self, number: int) -> None:
+        loaded = {label: _model_info(each).model_dump(mode="json") for label, each in self._residents.models.items()}
+        self._emit(number, event="loaded", loaded=loaded)
 
     def _chat(self, number: int, values: dict[str, Any]) -> None:
-        wanted = validate(Chat, values, "the request")
-        loaded = self._model(wanted.model)
-        if wanted.template:
-            loaded = loaded.with_template(load_host().templates[wanted.template])
-        messages = [message(turn, f"message {count}") for count, turn in enumerate(wanted.messages, 1)]
-        ids, prefix = continuation_ids(loaded, messages, wanted.begun)
-        with generate(loaded, [ids], wanted.sampling or loaded.sampling, wanted.tuned, prefix_ids=[prefix]) as answers:
-            self._begin(number, answers)
+        command = validate(ChatCommand, values, "the request")
+        loaded = self._model(command.model)
+        if command.template:
+            loaded = loaded.with_template(load_host().templates[command.template])
+        messages = [parse_message(turn, f"message {count}") for count, turn in enumerate(command.messages, 1)]
+        ids, prefix = continuation_ids(loaded, messages, command.begun)
+        with generate(
+            loaded, [ids], command.sampling or loaded.sampling, command.tuned, prefix_ids=[prefix]
+        ) as answers:
+            self._register(number, answers)
             for delta in answers:
                 if delta.text:
-                    self._tell(number, event="delta", text=delta.text)
+                    self._emit(number, event="delta", text=delta.text)
                 if delta.stats is not None:
                     stats = delta.stats.as_json()
-                    self._tell(number, event="done", answer=delta.answer, stats=stats, ids=delta.ids)
+                    self._emit(number, event="done", answer=delta.answer, stats=stats, ids=delta.ids)
 
     def _complete(self, number: int, values: dict[str, Any]) -> None:
-        wanted = validate(Complete, values, "the request")
-        completion = Completion(self._model(wanted.model), wanted, lambda **event: self._tell(number, **event))
-        self._begin(number, completion)
+        command = validate(CompleteCommand, values, "the request")
+        completion = CompletionRun(self._model(command.model), command, lambda **event: self._emit(number, **event))
+        self._register(number, completion)
         completion.run()
 
     def _model(self, label: str) -> LoadedModel:
@@ -134,31 +144,31 @@ class EngineHost:
             raise ModelError(f"model {label!r} is not loaded.")
         return models[label or next(iter(models))]
 
-    def _begin(self, number: int, running: _Running) -> None:
+    def _register(self, number: int, running: _Cancellable) -> None:
         """From here on the request can be cancelled; perhaps it was already."""
-        with self._state:
+        with self._lock:
             self._running[number] = running
             if number in self._cancelled:
                 running.cancel()
 
     def _cancel(self, number: int) -> None:
-        with self._state:
+        with self._lock:
             running = self._running.get(number)
             if running is not None:
                 running.cancel()
             elif number in self._running:
                 self._cancelled.add(number)
 
-    def _tell(self, number: int, **event: Any) -> None:
+    def _emit(self, number: int, **event: Any) -> None:
         line = json.dumps({"id": number, **event}, ensure_ascii=True)
-        with self._writing:
+        with self._write_lock:
             self._out.write(line + "\n")
             self._out.flush()
 
 
-def _facts(loaded: LoadedModel) -> Loaded:
+def _model_info(loaded: LoadedModel) -> LoadedModelInfo:
     reference = loaded.reference
-    return Loaded(
+    return LoadedModelInfo(
         model=reference.name,
         base=reference.base_id,
         has_adapter=loaded.adapter is not None,

@@ -1,6 +1,6 @@
 """What crosses the pipe between `remote` and `host`: one JSON object per line, each way.
 
-    → {"id", "op": "load" | "add" | "remove" | "chat" | "complete", …}, see `Load`, `Add`, `Remove`, `Chat`, `Complete`
+    → {"id", "op": "load" | "add" | "remove" | "chat" | "complete", …}, see `LoadCommand`, `AddCommand`, `RemoveCommand`, `ChatCommand`, `CompleteCommand`
     → {"id", "op": "cancel"}
     ← {"id", "event": "progress" | "loaded" | "begun" | "alive" | "delta" | "done" | "error", …}
 
@@ -20,7 +20,7 @@ from camelid_serve.config import DEFAULT_ENGINE, EngineConfig
 from camelid_serve.engine import CannotShare, PromptTooLong, Sampling
 
 
-class Load(Config):
+class LoadCommand(Config):
     """Make these resident and no others; what is there and still wanted is not loaded again."""
 
     models: dict[str, str]
@@ -29,7 +29,7 @@ class Load(Config):
     """The same for all."""
 
 
-class Add(Config):
+class AddCommand(Config):
     """Make one more model resident, in the number format and with the engine of those that are."""
 
     label: str
@@ -42,7 +42,7 @@ class Add(Config):
     """Refuse it if no engine has its base."""
 
 
-class Remove(Config):
+class RemoveCommand(Config):
     """Let go of one model; under an adapter whose base stays, answers under way end first."""
 
     label: str
@@ -51,7 +51,7 @@ class Remove(Config):
     """Refuse it if its base would not stay."""
 
 
-class Chat(Config):
+class ChatCommand(Config):
     """Answer a conversation; `messages` are `{"role", "content", "context"}`."""
 
     messages: list[dict[str, str]]
@@ -68,7 +68,7 @@ class Chat(Config):
     """Label of a loaded model; empty is the first."""
 
 
-class Complete(Config):
+class CompleteCommand(Config):
     """Answer as the HTTP API is asked: a conversation in `messages`, or texts and token ids in `prompts`.
 
     Comes back: `begun` with `prompts` ({tokens, text, scored, ids}) and `delta`s (index, text, scored, ids, finish)
@@ -102,7 +102,7 @@ class Complete(Config):
     """Tell of text as it comes."""
 
 
-class Loaded(BaseModel):
+class LoadedModelInfo(BaseModel):
     """What is resident. `own_template` is the one it was trained with, `template` the one in force."""
 
     model_config = ConfigDict(frozen=True)

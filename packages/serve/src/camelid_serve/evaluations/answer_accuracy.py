@@ -23,7 +23,7 @@ from camelid_core.tasks import Interrupted, TaskContext
 
 from camelid_serve.config import EvaluateConfig
 from camelid_serve.loaded_models import LoadedModel, load_model
-from camelid_serve.predict.batch_answers import Progress, answer_many
+from camelid_serve.predict.batch_answers import TaskProgress, generate_all
 from camelid_serve.predict.work_log import WorkLog
 from camelid_serve.provenance import manifest_of, state_of
 
@@ -42,7 +42,7 @@ def run(config: EvaluateConfig, context: TaskContext) -> Mapping[str, Any]:
     loaded = load_model(config.model, host, config.engine_config, lambda text: context.emit("log", text=text))
     try:
         sides = _sides(config, loaded)
-        progress = Progress(context, len(records) * len(sides))
+        progress = TaskProgress(context, len(records) * len(sides))
         results = {side: _score(loaded, records, side, config, context, progress) for side in sides}
         return _write(loaded, dataset, records, results, config, context, progress)
     finally:
@@ -73,7 +73,7 @@ def _score(
     side: str,
     config: EvaluateConfig,
     context: TaskContext,
-    progress: Progress,
+    progress: TaskProgress,
 ) -> Mapping[int, Mapping[str, Any]]:
     asked = config.model_dump(exclude={"base", "batch_size"}, mode="json")
     asked_of = [_digest(records), state_of(loaded.reference)]
@@ -84,7 +84,7 @@ def _score(
             progress.row()
         if context.stop_requested() == "finish":
             return work.done
-        for index, news in answer_many(loaded, items, config.sampling, config.batch_size, side == "tuned"):
+        for index, news in generate_all(loaded, items, config.sampling, config.batch_size, side == "tuned"):
             if isinstance(news, CamelidError):
                 work.add(index, {"answer": "", "correct": False, "error": str(news)})
                 progress.row()
@@ -107,7 +107,7 @@ def _write(
     results: Mapping[str, Mapping[int, Mapping[str, Any]]],
     config: EvaluateConfig,
     context: TaskContext,
-    progress: Progress,
+    progress: TaskProgress,
 ) -> Mapping[str, Any]:
     results = {side: done for side, done in results.items() if done}  # it may have been asked to finish before one
     scored = [index for index in range(len(records)) if all(index in side for side in results.values())]

@@ -22,7 +22,7 @@ from camelid_core.models.loading import load_adapted, load_tokenizer
 from camelid_core.plugins import load_host
 from camelid_core.tasks import Interrupted, TaskContext
 
-from camelid_serve.predict.batch_answers import Progress
+from camelid_serve.predict.batch_answers import TaskProgress
 from camelid_serve.predict.work_log import WorkLog
 
 from .long_context_config import ContextConfig
@@ -89,7 +89,7 @@ def run(config: ContextConfig, context: TaskContext) -> Mapping[str, Any]:
         WORK, identity_of(config, compared, dataset.sha256), context.directory, context.earlier_attempts
     ) as work:
         total, done = sum(g.tokens for g in groups), sum(g.tokens for g in groups if g.number in work.done)
-        progress = Progress(context, total, done, unit="tokens")
+        progress = TaskProgress(context, total, done, unit="tokens")
         progress.emit()
         for number, variant in enumerate(compared):
             left = [group for group in groups if group.variant == number and group.number not in work.done]
@@ -142,7 +142,7 @@ def _measure(
     config: ContextConfig,
     context: TaskContext,
     work: WorkLog,
-    progress: Progress,
+    progress: TaskProgress,
 ) -> bool:
     """Cost every group under one model; False if asked to finish."""
     import torch
@@ -193,7 +193,7 @@ def _curve(
 
 
 def _metrics(
-    compared: Sequence[Variant], curves: Sequence[Sequence[Mapping[str, Any]]], progress: Progress
+    compared: Sequence[Variant], curves: Sequence[Sequence[Mapping[str, Any]]], progress: TaskProgress
 ) -> dict[str, Any]:
     """The last length's perplexity of each, and how fast it went."""
     last = {

@@ -16,7 +16,7 @@ from typing import Any
 from camelid_core.artefacts import DatasetUse
 from camelid_core.errors import DataError
 from camelid_core.paths import validated_path
-from camelid_core.readers.file_formats import SUFFIXES, OpenRows
+from camelid_core.readers.file_formats import SUFFIXES, FileRows
 from camelid_core.readers.row_faults import Faults
 from camelid_core.tokenization.plain_text import plain_encoders
 
@@ -67,7 +67,7 @@ def _plain(path: Path) -> Iterator[str]:
 
 
 def _rows(path: Path) -> Iterator[str]:
-    rows = OpenRows(path, Faults())
+    rows = FileRows(path, Faults())
     for _, row in rows:
         text = row.get("text")
         if not isinstance(text, str):

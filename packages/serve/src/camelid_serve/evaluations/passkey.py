@@ -23,7 +23,7 @@ from camelid_serve.config import EngineConfig
 from camelid_serve.engine import Sampling
 from camelid_serve.generation import generate
 from camelid_serve.loaded_models import LoadedModel, load_resolved_model
-from camelid_serve.predict.batch_answers import Progress
+from camelid_serve.predict.batch_answers import TaskProgress
 from camelid_serve.predict.work_log import WorkLog
 
 from .haystack import found, haystack, key_of
@@ -66,7 +66,9 @@ def run(config: PasskeyConfig, context: TaskContext) -> Mapping[str, Any]:
     contract = None
     with WorkLog(WORK, identity_of(config, compared), context.directory, context.earlier_attempts) as work:
         total = sum(question.length for question in questions)
-        progress = Progress(context, total, sum(q.length for q in questions if q.number in work.done), unit="tokens")
+        progress = TaskProgress(
+            context, total, sum(q.length for q in questions if q.number in work.done), unit="tokens"
+        )
         progress.emit()
         for number, variant in enumerate(compared):
             left = [
@@ -102,7 +104,7 @@ def _answer(
     config: PasskeyConfig,
     context: TaskContext,
     work: WorkLog,
-    progress: Progress,
+    progress: TaskProgress,
 ) -> bool:
     """Ask one model all its questions; False if asked to finish."""
     too_long = {question.length for question in questions if question.length > loaded.engine.context_length}
@@ -139,7 +141,7 @@ def _write(
     compared: Sequence[Variant],
     answers: Mapping[_Question, Mapping[str, Any]],
     contract: TemplateContract | None,
-    progress: Progress,
+    progress: TaskProgress,
 ) -> Mapping[str, Any]:
     asked = {question: answer for question, answer in answers.items() if answer}
     if not answers:

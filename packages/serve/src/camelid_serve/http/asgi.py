@@ -15,7 +15,7 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
-Pairs = Sequence[tuple[bytes, bytes]]
+HeaderPairs = Sequence[tuple[bytes, bytes]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +32,14 @@ class Refusal:
         return {} if self.retry_after is None else {"retry-after": str(max(1, round(self.retry_after)))}
 
 
-Shape = Callable[[Refusal], Response]
+RefusalFormat = Callable[[Refusal], Response]
 """How a server's refusals look: JSON to programs, a page to people."""
 
 
 class Headers:
     """Header values as text, by lower-case name."""
 
-    def __init__(self, pairs: Pairs) -> None:
+    def __init__(self, pairs: HeaderPairs) -> None:
         self._pairs = pairs
 
     def all(self, name: bytes) -> list[str]:
@@ -55,7 +55,7 @@ class Headers:
         return found[0] if len(found) == 1 else ""
 
 
-def with_headers(send: Send, added: Pairs) -> Send:
+def with_headers(send: Send, added: HeaderPairs) -> Send:
     """Answers get these headers too, where they have none of that name."""
 
     async def wrapped(message: MutableMapping[str, Any]) -> None:

@@ -11,22 +11,24 @@ from typing import Any
 
 import uvicorn
 
-from .asgi import App, Shape
-from .connection import Bounds, connections
+from .asgi import App, RefusalFormat
+from .connection import ConnectionLimits, connections
 
 
-def configured(app: App, bounds: Bounds, shape: Shape, **more: Any) -> uvicorn.Config:
+def uvicorn_config(
+    app: App, connection_limits: ConnectionLimits, refusal_response: RefusalFormat, **more: Any
+) -> uvicorn.Config:
     """Settings for a server of `app`; `more` are uvicorn's own."""
-    _allow_files(bounds.connections)
+    _allow_files(connection_limits.connections)
     return uvicorn.Config(
         app,
-        http=connections(bounds, shape),
+        http=connections(connection_limits, refusal_response),
         ws="none",
         log_level="warning",
         access_log=False,
         server_header=False,
         proxy_headers=False,  # who asks is who connects: a header cannot say otherwise
-        backlog=min(4096, bounds.connections),
+        backlog=min(4096, connection_limits.connections),
         **more,
     )
 

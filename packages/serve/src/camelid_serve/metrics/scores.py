@@ -1,6 +1,6 @@
 """The metrics by name, scores of one answer, and means over any number of them.
 
-Knows names and sums. How a metric compares is its own function's matter.
+Knows names and sums; the comparisons themselves are in `functions`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from .functions import bleu, chrf, exact, numeric
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """`compare(answer, reference)` gives 0 to 1, or None where it says nothing of such a pair. `needs` is a package
-    that is not always installed."""
+    """`compare(answer, gold)` gives 0 to 1, or None where it does not apply. `needs` is a package that is not
+    always installed."""
 
     name: str
     help: str
@@ -25,10 +25,10 @@ class Metric:
 
 
 METRICS = (
-    Metric("exact", "The same text, but for space around words.", exact),
-    Metric("numeric", "The same final number, where the reference states one.", numeric),
-    Metric("bleu", "BLEU of the sentence: words and runs of up to four in common.", bleu, "sacrebleu"),
-    Metric("chrf", "chrF: runs of up to six characters in common.", chrf, "sacrebleu"),
+    Metric("exact", "Exact match of the texts, white space aside.", exact),
+    Metric("numeric", "The same final number, where the gold answer states one.", numeric),
+    Metric("bleu", "Sentence BLEU: word n-grams up to 4 in common.", bleu, "sacrebleu"),
+    Metric("chrf", "chrF: character n-grams up to 6 in common.", chrf, "sacrebleu"),
 )
 
 
@@ -38,19 +38,19 @@ def available() -> tuple[Metric, ...]:
 
 
 def missing() -> str:
-    """What is to be installed for the others; empty where all are there."""
+    """What to install for the others; empty where all are installed."""
     names = [metric.name for metric in METRICS if metric not in available()]
     return f'{" and ".join(names)} need sacrebleu: pip install "camelid-serve[metrics]"' if names else ""
 
 
-def score(answer: str, reference: str, metrics: Sequence[Metric]) -> dict[str, float]:
-    """By metric; those that say nothing of the pair are left out."""
-    scores = {metric.name: metric.compare(answer, reference) for metric in metrics}
+def score(answer: str, gold: str, metrics: Sequence[Metric]) -> dict[str, float]:
+    """Score by metric; those that do not apply are left out."""
+    scores = {metric.name: metric.compare(answer, gold) for metric in metrics}
     return {name: round(value, 4) for name, value in scores.items() if value is not None}
 
 
-class Means:
-    """Means of scores that come one at a time; `counts` says of how many each is."""
+class ScoreMeans:
+    """Running mean of each metric; `counts` has the number of scores in each."""
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()

@@ -1,1 +1,1 @@
-"""Batch prediction: a file of questions in, the same rows with answers out."""
+"""Batch prediction (offline inference): a file of prompts in, the same rows with answers out."""

@@ -1,7 +1,7 @@
 """Many conversations → their answers, in whatever order is quickest, with progress.
 
-Knows how to keep an engine busy. Knows nothing of files. A conversation that cannot be asked gives
-an error of its own; what is answered for one depends on no other.
+Knows how to keep an engine's batch full and how to sort by length. Knows nothing of files. An invalid conversation
+gives an error of its own; no answer depends on another conversation.
 """
 
 from __future__ import annotations
@@ -20,43 +20,41 @@ from camelid_serve.engine import Sampling
 from camelid_serve.generation import Delta, generate
 from camelid_serve.loaded_models import LoadedModel
 
-_ROUNDS = 16
-"""Batches that are encoded and sorted together: the more, the less padding; the fewer, the less memory."""
+_BATCHES_PER_WINDOW = 16
+"""Batches that are encoded and sorted by length together: the more, the less padding; the fewer, the less memory."""
 _EMIT_SECONDS = 0.5
 
-Item = tuple[int, Sequence[Message]]
+KeyedConversation = tuple[int, Sequence[Message]]
 
 
-def answer_many(
-    loaded: LoadedModel, items: Iterable[Item], sampling: Sampling, slots: int, tuned: bool = True
+def generate_all(
+    loaded: LoadedModel, items: Iterable[KeyedConversation], sampling: Sampling, slots: int, tuned: bool = True
 ) -> Generator[tuple[int, Delta | CamelidError], None, None]:
-    """Deltas and errors by the items' keys. Each key has a seed of its own; closing the iterator stops the work.
-    No more than `slots` × 16 items are taken at a time."""
+    """Deltas and errors by the items' keys. Each key has a seed of its own; closing the iterator cancels the requests.
+    No more than `slots` × 16 items are read ahead."""
     waiting = iter(items)
-    while window := list(islice(waiting, slots * _ROUNDS)):
-        ready: list[tuple[int, list[int]]] = []
+    while window := list(islice(waiting, slots * _BATCHES_PER_WINDOW)):
+        encoded: list[tuple[int, list[int]]] = []
         for key, messages in window:
             try:
-                ready.append((key, loaded.prompt_ids(messages)))
+                encoded.append((key, loaded.prompt_ids(messages)))
             except CamelidError as error:
                 yield key, error
-        ready.sort(
-            key=lambda pair: len(pair[1]), reverse=True
-        )  # the longest first: too much for the memory shows at once
-        keys = [key for key, _ in ready]
+        encoded.sort(key=lambda pair: len(pair[1]), reverse=True)  # the longest first: out of memory shows at once
+        keys = [key for key, _ in encoded]
         settings = [sampling.model_copy(update={"seed": sampling.seed + key}) for key in keys]
-        with generate(loaded, [ids for _, ids in ready], settings, tuned) as answers:
+        with generate(loaded, [ids for _, ids in encoded], settings, tuned) as answers:
             for delta in answers:
                 yield keys[delta.index], delta
 
 
-class Progress:
-    """Tells a task's context how far it is: rows (or what `unit` says), tokens per second, seconds left."""
+class TaskProgress:
+    """Emits progress events of a task: rows (or what `unit` says) done, tokens per second, estimated seconds left."""
 
     def __init__(self, context: TaskContext, total: int, done: int = 0, unit: str = "rows") -> None:
         self._context = context
         self._unit = unit
-        self._total, self._done, self._before = total, done, done
+        self._total, self._done, self._skipped = total, done, done
         self._started = self._emitted = time.monotonic()
         self.tokens = 0
 
@@ -70,17 +68,17 @@ class Progress:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Time in here counts for nothing: how long a model loads says nothing of how long the rest will take."""
-        began = time.monotonic()
+        """Exclude the time in this block, such as loading a model, from speed and estimate."""
+        started = time.monotonic()
         try:
             yield
         finally:
-            self._started += time.monotonic() - began
+            self._started += time.monotonic() - started
 
     def skip(self, rows: int) -> None:
-        """These were done before; they say nothing of how long the rest will take."""
+        """Count rows that were done before, without using them for speed and estimate."""
         self._done += rows
-        self._before += rows
+        self._skipped += rows
 
     def row(self, tokens: int = 0) -> None:
         self.advance(1, tokens)
@@ -93,7 +91,7 @@ class Progress:
 
     def emit(self, **more: Any) -> None:
         self._emitted = time.monotonic()
-        new = self._done - self._before
+        new = self._done - self._skipped
         eta = round(self.seconds / new * (self._total - self._done), 1) if new else None
         self._context.emit(
             "progress",

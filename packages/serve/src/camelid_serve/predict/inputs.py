@@ -1,6 +1,6 @@
-"""A file of questions or a dataset → rows, as a stream: a row that cannot be read is an error of that row alone.
+"""A data file or a dataset → rows to answer, as a stream: an unreadable row is an error of that row alone.
 
-Knows the forms of files, the record formats and the datasets of core. Knows nothing of how rows are answered.
+Knows the formats of files, the record formats and the datasets of core. Knows nothing of how rows are answered.
 """
 
 from __future__ import annotations
@@ -18,17 +18,16 @@ from camelid_core.datasets.sources import open_source
 from camelid_core.errors import DataError, UsageError
 from camelid_core.integrity import sha256
 from camelid_core.paths import HUB, is_existing_path, validated_path
-from camelid_core.readers import SUFFIXES, Columns, Faults, Reading, RowFault
-from camelid_core.readers import choose as choose_reader
+from camelid_core.readers import SUFFIXES, Columns, Faults, ReadContext, RowFault, choose_reader
 from camelid_core.records import Message, Record
 from camelid_core.writers.row_formats import to_alpaca
 
-from camelid_serve.json_lines import line_of
+from camelid_serve.json_lines import to_json_line
 
 PREDICTIONS = "predictions.jsonl"
 """The file of answered rows in an artefact of kind `predictions`."""
 
-ANSWERED_BY = {
+ANSWER_COLUMNS = {
     "instruction": ("output", "response"),
     "prompt": ("completion", "response", "chosen"),
     "question": ("answer", "response"),
@@ -36,28 +35,29 @@ ANSWERED_BY = {
     "problem": ("solution",),
     "inputs": ("targets",),
 }
-"""Columns that ask → those of their answers, which rows that are yet to be answered may lack."""
+"""Prompt columns → the answer columns of the same format, which rows to be answered may lack."""
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """`fields` as they stood in the file; `messages` is what to ask, empty where `error` says why not; `reference`
-    is the answer to compare with, empty where there is none."""
+class InputRow:
+    """`fields` as they are in the file; `messages` is the prompt, empty where `error` says why the row is invalid;
+    `gold` is its gold answer, empty where there is none."""
 
     number: int
     fields: Mapping[str, Any]
     messages: tuple[Message, ...] = ()
     error: str = ""
-    reference: str = ""
+    gold: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Survey:
-    """A whole input, gone through once. `use` is for the manifest; `first_error` is that of the first bad row."""
+class InputSummary:
+    """Counts over a whole input: `invalid` rows and rows `with_gold` answers. `use` is for the manifest; `first_error`
+    is that of the first invalid row."""
 
     use: DatasetUse
-    bad: int
-    referenced: int
+    invalid: int
+    with_gold: int
     first_error: str = ""
 
     @property
@@ -66,47 +66,47 @@ class Survey:
 
 
 @dataclass(frozen=True, slots=True)
-class Input:
-    """Rows that can be gone through as often as needed and are never all in memory."""
+class PredictionInput:
+    """A source of rows that can be iterated again and never holds them all in memory."""
 
     name: str
-    open: Callable[[], Iterator[Row]]
+    open: Callable[[], Iterator[InputRow]]
     licence: str = "unknown"
     path: Path | None = None
 
-    def rows(self, limit: int | None = None) -> Iterator[Row]:
+    def rows(self, limit: int | None = None) -> Iterator[InputRow]:
         """In order, numbered from 1."""
         return islice(self.open(), limit)
 
-    def survey(self, limit: int | None = None) -> Survey:
+    def summary(self, limit: int | None = None) -> InputSummary:
         """Counts, and a digest of the file, or of a dataset's rows.
 
         Raises:
-            DataError: the input cannot be read, has no rows, or none that can be asked.
+            DataError: the input cannot be read, has no rows, or no valid one.
         """
         digest = hashlib.sha256()
-        bad = referenced = 0
+        invalid = with_gold = 0
         count, first_error = 0, ""
         for row in self.rows(limit):
             count = row.number
-            bad += bool(row.error)
-            referenced += bool(row.reference)
+            invalid += bool(row.error)
+            with_gold += bool(row.gold)
             first_error = first_error or row.error
             if self.path is None:
-                digest.update(line_of(row.fields))
+                digest.update(to_json_line(row.fields))
         if not count:
             raise DataError(f"{self.name} holds no rows.", "dataset_empty")
-        if bad == count:
+        if invalid == count:
             raise DataError(f"{self.name}: no row can be asked. {first_error}")
         whole = sha256(self.path) if self.path else digest.hexdigest()
-        return Survey(
-            DatasetUse(id=self.name, rows=count, sha256=whole, licence=self.licence), bad, referenced, first_error
+        return InputSummary(
+            DatasetUse(id=self.name, rows=count, sha256=whole, licence=self.licence), invalid, with_gold, first_error
         )
 
 
-def open_input(source: str, columns: str = "", reference: str = "") -> Input:
-    """A data file, or a dataset by name: of that the held-out part where it has one. `columns` maps a file's
-    columns, `reference` names the column with the answers to compare with instead of the rows' own.
+def open_input(source: str, columns: str = "", reference: str = "") -> PredictionInput:
+    """A data file, or a dataset by name: its held-out rows where it has some. `columns` is a file's column mapping;
+    `reference` names the column of the gold answers, empty for the answers of the rows themselves.
 
     Raises:
         DataError: the file cannot be read.
@@ -116,7 +116,7 @@ def open_input(source: str, columns: str = "", reference: str = "") -> Input:
     path = validated_path(source, "input")
     mapping = Columns.parse(columns, answered=False) if columns.strip() else None
     if is_existing_path(source) and path.is_file():
-        return Input(path.name, lambda: _of_file(path, mapping, reference), path=path)
+        return PredictionInput(path.name, lambda: _read_file(path, mapping, reference), path=path)
     if path.suffix.lower() in SUFFIXES and not source.startswith(HUB):
         raise UsageError(f"{source!r} is no file here; give a data file or the name of a dataset.")
     from camelid_core.plugins import load_host
@@ -126,41 +126,41 @@ def open_input(source: str, columns: str = "", reference: str = "") -> Input:
         raise UsageError(f"{source!r} is a dataset, whose columns are known; a mapping is for files.")
     if missing := dataset.missing():
         raise DataError(missing)
-    return Input(dataset.name, lambda: _of_dataset(dataset, reference), dataset.licence)
+    return PredictionInput(dataset.name, lambda: _read_dataset(dataset, reference), dataset.licence)
 
 
-def _of_file(path: Path, mapping: Columns | None, reference: str) -> Iterator[Row]:
-    faults = _Kept()
-    chosen = choose_reader(path, "", mapping)
-    reading = Reading(path.stem, mapping, faults=faults)
-    source = chosen.rows(path, reading)
+def _read_file(path: Path, mapping: Columns | None, reference: str) -> Iterator[InputRow]:
+    faults = _PendingFaults()
+    reader = choose_reader(path, "", mapping)
+    reading = ReadContext(path.stem, mapping, faults=faults)
+    source = reader.rows(path, reading)
     count = 0
     for number, fields in source:
-        for error in faults.taken():
+        for error in faults.take():
             count += 1
-            yield Row(count, {}, error=error)
+            yield InputRow(count, {}, error=error)
         count += 1
         try:
-            record = chosen.record(fields if mapping else _with_answer(fields), number, reading)
-            _refuse_blank(record)
+            record = reader.record(fields if mapping else _with_empty_answer(fields), number, reading)
+            _refuse_empty(record)
         except RowFault as fault:
-            yield Row(count, fields, error=str(fault.at(source.where())))
+            yield InputRow(count, fields, error=str(fault.at(source.where())))
         else:
-            yield Row(count, fields, record.prompt, reference=_reference(record, fields, reference))
-    for error in faults.taken():
+            yield InputRow(count, fields, record.prompt, gold=_gold(record, fields, reference))
+    for error in faults.take():
         count += 1
-        yield Row(count, {}, error=error)
+        yield InputRow(count, {}, error=error)
 
 
-def _of_dataset(dataset: Dataset, reference: str) -> Iterator[Row]:
+def _read_dataset(dataset: Dataset, reference: str) -> Iterator[InputRow]:
     records = dataset.load("heldout" if dataset.heldout_rows else "train", None)
     for number, record in enumerate(records, 1):
-        fields = _fields(record)
-        yield Row(number, fields, record.prompt, reference=_reference(record, fields, reference))
+        fields = _dataset_fields(record)
+        yield InputRow(number, fields, record.prompt, gold=_gold(record, fields, reference))
 
 
-def _refuse_blank(record: Record) -> None:
-    """A model says something even to nothing; nobody wants to read it.
+def _refuse_empty(record: Record) -> None:
+    """A model answers even an empty prompt; nobody wants to read that.
 
     Raises:
         RowFault: the question is empty.
@@ -170,31 +170,31 @@ def _refuse_blank(record: Record) -> None:
             raise RowFault("no_text", "the question is empty.")
 
 
-def _with_answer(fields: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A row of a known format, though nobody has answered it yet."""
-    for asks, answers in ANSWERED_BY.items():
-        if asks in fields and not any(answer in fields for answer in answers):
+def _with_empty_answer(fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A row that lacks the answer column of its format, with an empty one: readers expect it."""
+    for prompt, answers in ANSWER_COLUMNS.items():
+        if prompt in fields and not any(answer in fields for answer in answers):
             return {answers[0]: "", **fields}
     return fields
 
 
-def _reference(record: Record, fields: Mapping[str, Any], column: str) -> str:
+def _gold(record: Record, fields: Mapping[str, Any], column: str) -> str:
     if not column:
         return record.answer
     value = fields.get(column)
     return str(value) if isinstance(value, str | int | float) else ""
 
 
-def _fields(record: Record) -> dict[str, Any]:
+def _dataset_fields(record: Record) -> dict[str, Any]:
     try:
-        said = to_alpaca(record)
+        fields = to_alpaca(record)
     except RowFault:
-        said = {"messages": [{"role": message.role, "content": message.text} for message in record.messages]}
-    return {"id": record.id, **said}
+        fields = {"messages": [{"role": message.role, "content": message.text} for message in record.messages]}
+    return {"id": record.id, **fields}
 
 
-class _Kept(Faults):
-    """Faults of rows that a reader passes over, kept until they are taken: each is a row of the result."""
+class _PendingFaults(Faults):
+    """Faults of rows that a reader skips, collected until they are taken: each becomes a row of the result."""
 
     def __init__(self) -> None:
         super().__init__(strict=False)
@@ -203,6 +203,6 @@ class _Kept(Faults):
     def add(self, error: DataError) -> None:
         self._waiting.append(str(error))
 
-    def taken(self) -> list[str]:
+    def take(self) -> list[str]:
         waiting, self._waiting = self._waiting, []
         return waiting

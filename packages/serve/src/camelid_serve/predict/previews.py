@@ -1,6 +1,6 @@
-"""What the first rows of an input look like to a model, before anything is answered.
+"""The prompts of the first rows of an input as a model is given them, before anything is generated.
 
-Knows inputs, and how a prompt is encoded and written out again. Loads no weights and asks nothing.
+Knows inputs, and how a prompt is encoded and decoded again. Loads no weights.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from camelid_core.tokenization.encoder import Encoder
 
 from camelid_serve.engine import PromptTooLong
 
-from .inputs import Input
+from .inputs import PredictionInput
 
 
 @dataclass(frozen=True, slots=True)
-class Preview:
-    """Row `number`: its exact `prompt`, special tokens and all, and how many `tokens` that is; `error` says why it
-    cannot be asked."""
+class PromptPreview:
+    """Row `number`: its exact `prompt` with control tokens, and how many `tokens` that is; `error` says why the row is
+    invalid."""
 
     number: int
     prompt: str = ""
@@ -27,22 +27,24 @@ class Preview:
     error: str = ""
 
 
-def previews(source: Input, encoder: Encoder, count: int, longest: int | None = None) -> Iterator[Preview]:
-    """Of the first `count` rows; `longest` is how many tokens the model takes, answer included."""
+def preview_prompts(
+    source: PredictionInput, encoder: Encoder, count: int, context_length: int | None = None
+) -> Iterator[PromptPreview]:
+    """Of the first `count` rows; `context_length` is that of the model."""
     for row in source.rows(count):
         if row.error:
-            yield Preview(row.number, error=row.error)
+            yield PromptPreview(row.number, error=row.error)
             continue
         try:
             ids = encoder.prompt_ids(row.messages)
-            if longest is not None and len(ids) >= longest:
-                raise PromptTooLong(len(ids), longest)
+            if context_length is not None and len(ids) >= context_length:
+                raise PromptTooLong(len(ids), context_length)
         except CamelidError as error:
-            yield Preview(row.number, error=str(error))
+            yield PromptPreview(row.number, error=str(error))
         else:
-            yield Preview(row.number, written(encoder, ids), len(ids))
+            yield PromptPreview(row.number, prompt_text(encoder, ids), len(ids))
 
 
-def written(encoder: Encoder, ids: Sequence[int]) -> str:
-    """A prompt as the model is given it, special tokens and all."""
+def prompt_text(encoder: Encoder, ids: Sequence[int]) -> str:
+    """A prompt as the model is given it, with control tokens."""
     return str(encoder.tokenizer.decode(ids, clean_up_tokenization_spaces=False))

@@ -1,6 +1,6 @@
-"""The models of one job, one after the other: a base that the next one needs, too, stays loaded.
+"""The models of one job, loaded one after the other: a base model that the next one needs too stays loaded.
 
-Knows which models share a base and what template is in force for each. Knows nothing of what they are asked.
+Knows which models share a base model and which template each uses. Knows nothing of prompts.
 """
 
 from __future__ import annotations
@@ -20,49 +20,47 @@ from camelid_serve.engine import Report
 from camelid_serve.loaded_models import LoadedModel, LoadedModels
 
 
-class Together:
-    """`references` by label; how they are loaded, `config` says."""
+class SequentialModels:
+    """Resolved `models` by label; `config` says how they are loaded."""
 
-    def __init__(self, references: Mapping[str, Reference], config: PredictConfig, host: Host, report: Report) -> None:
-        self._references = references
+    def __init__(self, models: Mapping[str, Reference], config: PredictConfig, host: Host, report: Report) -> None:
+        self._models = models
         self._config = config
         self._host = host
         self._report = report
-        self._residents = LoadedModels()
+        self._loaded = LoadedModels()
 
     @property
     def order(self) -> list[str]:
-        """All labels, those of one base behind one another."""
-        bases = list(dict.fromkeys(reference.base for reference in self._references.values()))
-        return sorted(self._references, key=lambda label: bases.index(self._references[label].base))
+        """All labels, grouped by base model."""
+        bases = list(dict.fromkeys(model.base for model in self._models.values()))
+        return sorted(self._models, key=lambda label: bases.index(self._models[label].base))
 
     def get(self, label: str) -> LoadedModel:
-        """The model, in place of the one before.
+        """Load this model in place of the one before.
 
         Raises:
             CamelidError: as `load_model` does; the base that was loaded stays for the next.
         """
-        self._residents.load_resolved(
-            {label: self._references[label]}, self._host, self._config.engine_config, self._report
-        )
-        return self._residents.models[label]
+        self._loaded.load_resolved({label: self._models[label]}, self._host, self._config.engine_config, self._report)
+        return self._loaded.models[label]
 
     def contract(self, label: str) -> TemplateContract | None:
-        """The template in force; None for a model whose tokenizer cannot be read."""
-        reference = self._references[label]
+        """Contract of the template in use; None for a model whose tokenizer cannot be read."""
+        model = self._models[label]
         try:
-            template = self._host.templates[self._config.template or reference.template]
-            overrides = reference.template if template.name != reference.template else ""
-            return make_contract(template, load_tokenizer(reference), overrides)
+            template = self._host.templates[self._config.template or model.template]
+            overrides = model.template if template.name != model.template else ""
+            return make_contract(template, load_tokenizer(model), overrides)
         except CamelidError:
             return None
 
-    def drop(self) -> None:
-        """Let go of what is loaded."""
-        self._residents.close()
+    def unload(self) -> None:
+        """Unload what is loaded."""
+        self._loaded.close()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.drop()
+        self.unload()

@@ -1,7 +1,7 @@
-"""The predict task: questions in, the same rows with answers out, in the same order.
+"""The predict task (batch prediction): prompts in, the same rows with answers out, in the same order.
 
-Knows inputs, models one after the other, resuming and the manifest. Knows nothing of tokens. Each answered row
-goes to a work file at once, as does each that cannot be asked; the result is written from those when all are there.
+Knows inputs, models one after the other, resuming and the manifest. Knows nothing of tokens. Each answered row is
+appended to a work log at once, as is each invalid one; the result is written from the log when all are there.
 Rows are never all in memory. Of several models one that fails harms no other: its rows say why.
 """
 
@@ -28,118 +28,123 @@ from camelid_serve.loaded_models import LoadedModel
 from camelid_serve.metrics import Metric, available, missing, score
 from camelid_serve.provenance import manifest_for, of_several, state_of
 
-from .batch_answers import Item, Progress, answer_many
-from .inputs import Input, Survey, open_input
-from .prediction_rows import asked, labels, write_predictions
-from .sequential_models import Together
-from .work_log import Done, Seen, WorkLog
+from .batch_answers import KeyedConversation, TaskProgress, generate_all
+from .inputs import InputSummary, PredictionInput, open_input
+from .prediction_rows import model_labels, model_names, write_predictions
+from .sequential_models import SequentialModels
+from .work_log import OnResult, RecordedResults, WorkLog
 
 
 def run(config: PredictConfig, context: TaskContext) -> Mapping[str, Any]:
     """Answer every row of `config.input` into `context.output`.
 
     Raises:
-        DataError: no rows, none that can be asked, or an unreadable file; a bad row is an error of that row alone.
+        DataError: no rows, no valid row, or an unreadable file; an invalid row is an error of that row alone.
         UsageError: two models of one name.
         CamelidError: the model cannot answer, or none of several can.
         Interrupted: asked to save; answered rows are kept for the next attempt.
     """
     host = load_host()
-    references = {label: resolve_model(name, host) for label, name in labels(asked(config)).items()}
+    models = {label: resolve_model(name, host) for label, name in model_labels(model_names(config)).items()}
     source = open_input(config.input, config.columns, config.reference)
-    survey = source.survey(config.limit)
-    metrics = available() if survey.referenced else ()
-    _say_what_is_scored(config, survey, context)
-    progress = Progress(context, survey.rows * len(references))
+    summary = source.summary(config.limit)
+    metrics = available() if summary.with_gold else ()
+    _log_summary(config, summary, context)
+    progress = TaskProgress(context, summary.rows * len(models))
     with ExitStack() as stack:
-        sides = _sides(config, references, source, survey, metrics, context, stack)
-        models = Together(references, config, host, lambda text: context.emit("log", text=text))
-        stack.enter_context(models)
-        failures = _answer(sides, models, context, progress)
+        model_runs = _model_runs(config, models, source, summary, metrics, context, stack)
+        loader = SequentialModels(models, config, host, lambda text: context.emit("log", text=text))
+        stack.enter_context(loader)
+        failures = _answer(model_runs, loader, context, progress)
     context.output.mkdir(parents=True)
-    done = {label: side.work.done for label, side in sides.items()}
+    done = {label: each.work.done for label, each in model_runs.items()}
     figures = write_predictions(context.output, source.rows(config.limit), done, failures)
     speed = {"seconds": round(progress.seconds, 2), "tokens_per_second": progress.tokens_per_second}
-    first, reference = next(iter(references.items()))
-    manifest = manifest_for("predictions", reference, config, figures | speed, [survey.use], models.contract(first))
-    write_manifest(context.output, of_several(manifest, references))
+    first, model = next(iter(models.items()))
+    manifest = manifest_for("predictions", model, config, figures | speed, [summary.use], loader.contract(first))
+    write_manifest(context.output, of_several(manifest, models))
     return figures | speed
 
 
 WORK = "answers.work.jsonl"
 
 
-def work_name(number: int) -> str:
-    """The work file of the model with this number, the first being 0."""
+def work_file_name(number: int) -> str:
+    """Name of the work log of the model with this number, from 0."""
     return f"answers-{number}.work.jsonl" if number else WORK
 
 
-def work_so_far(
-    config: PredictConfig, directories: Sequence[Path], seen: Mapping[str, Seen] | None = None
-) -> dict[str, Done]:
-    """What each model has answered. `directories` are those of the job's attempts, newest first; `seen` by label."""
+def recorded_answers(
+    config: PredictConfig, directories: Sequence[Path], on_result: Mapping[str, OnResult] | None = None
+) -> dict[str, RecordedResults]:
+    """What each model has answered. `directories` are those of the job's attempts, newest first; `on_result` has callbacks by
+    label."""
     return {
-        label: Done([directory / work_name(number) for directory in directories], seen=(seen or {}).get(label))
-        for number, label in enumerate(labels(asked(config)))
+        label: RecordedResults(
+            [directory / work_file_name(number) for directory in directories], on_result=(on_result or {}).get(label)
+        )
+        for number, label in enumerate(model_labels(model_names(config)))
     }
 
 
-def _say_what_is_scored(config: PredictConfig, survey: Survey, context: TaskContext) -> None:
-    rows = f"{survey.rows:,} rows, {survey.referenced:,} of them with a reference, {survey.bad:,} that cannot be asked."
+def _log_summary(config: PredictConfig, summary: InputSummary, context: TaskContext) -> None:
+    rows = f"{summary.rows:,} rows, {summary.with_gold:,} of them with a gold answer, {summary.invalid:,} invalid."
     context.emit("log", text=rows)
-    if config.reference and not survey.referenced:
+    if config.reference and not summary.with_gold:
         raise DataError(f"no row has a text or a number in column {config.reference!r} to compare answers with.")
-    if survey.referenced and missing():
+    if summary.with_gold and missing():
         context.emit("log", text=f"Not every metric is there: {missing()}")
 
 
-def _sides(
+def _model_runs(
     config: PredictConfig,
-    references: Mapping[str, Reference],
-    source: Input,
-    survey: Survey,
+    models: Mapping[str, Reference],
+    source: PredictionInput,
+    summary: InputSummary,
     metrics: Sequence[Metric],
     context: TaskContext,
     stack: ExitStack,
-) -> dict[str, _Side]:
-    """One for each model, with what it answered before."""
-    sides = {}
-    for number, (label, reference) in enumerate(references.items()):
-        identity = _identity(config, reference, survey.use, metrics)
-        work = WorkLog(work_name(number), identity, context.directory, context.earlier_attempts)
-        sides[label] = _Side(config, stack.enter_context(work), source, metrics, survey.rows)
+) -> dict[str, _ModelRun]:
+    """One for each model, with what it answered in earlier attempts."""
+    model_runs = {}
+    for number, (label, model) in enumerate(models.items()):
+        identity = _identity(config, model, summary.use, metrics)
+        work = WorkLog(work_file_name(number), identity, context.directory, context.earlier_attempts)
+        model_runs[label] = _ModelRun(config, stack.enter_context(work), source, metrics, summary.rows)
         if work.done:
             context.emit("log", text=f"{label}: {len(work.done):,} rows were answered before.")
-    return sides
+    return model_runs
 
 
-def _answer(sides: Mapping[str, _Side], models: Together, context: TaskContext, progress: Progress) -> dict[str, str]:
-    """Every row that is not answered yet, by every model. Gives, of several, why those that failed did."""
+def _answer(
+    model_runs: Mapping[str, _ModelRun], loader: SequentialModels, context: TaskContext, progress: TaskProgress
+) -> dict[str, str]:
+    """Answer every row that is not answered yet, with every model. Returns errors by label where several models ran."""
     errors: dict[str, Exception] = {}
-    left = [label for label in models.order if not sides[label].complete]
-    for side in sides.values():
-        progress.skip(len(side.work.done))
-    for label in left:
+    pending = [label for label in loader.order if not model_runs[label].complete]
+    for each in model_runs.values():
+        progress.skip(len(each.work.done))
+    for label in pending:
         if context.stop_requested() == "finish":
             break
         try:
             with progress.paused():
-                loaded = models.get(label)
+                loaded = loader.get(label)
             progress.emit()
-            sides[label].answer(loaded, context, progress)
+            model_runs[label].answer(loaded, context, progress)
         except Exception as error:
             if (
-                len(sides) == 1
+                len(model_runs) == 1
                 or AttemptResult.from_exception(error).how is Outcome.DISK_FULL
                 or isinstance(error, Interrupted)
             ):
                 raise
             if not isinstance(error, CamelidError):
-                models.drop()  # whatever befell the engine, the next one gets another
+                loader.unload()  # the engine may be broken: the next model gets a new one
             errors[label] = error
             context.emit("log", text=f"{label} does not answer: {_sentence(error)}")
-            progress.skip(sides[label].rows - len(sides[label].work.done))
-    if len(errors) == len(sides):
+            progress.skip(model_runs[label].rows - len(model_runs[label].work.done))
+    if len(errors) == len(model_runs):
         raise next(iter(errors.values()))
     progress.emit()
     return {label: _sentence(error) for label, error in errors.items()}
@@ -150,12 +155,12 @@ def _sentence(error: Exception) -> str:
 
 
 @dataclass(frozen=True)
-class _Side:
+class _ModelRun:
     """One model's part of the job."""
 
     config: PredictConfig
     work: WorkLog
-    source: Input
+    source: PredictionInput
     metrics: Sequence[Metric]
     rows: int
 
@@ -163,17 +168,17 @@ class _Side:
     def complete(self) -> bool:
         return len(self.work.done) >= self.rows
 
-    def answer(self, loaded: LoadedModel, context: TaskContext, progress: Progress) -> None:
+    def answer(self, loaded: LoadedModel, context: TaskContext, progress: TaskProgress) -> None:
         config = self.config
-        references: dict[int, str] = {}
-        items = self._items(references, progress)
-        answers = answer_many(loaded, items, config.sampling, config.batch_size, tuned=not config.base)
-        for number, news in answers:
-            result = _result(news)
+        gold: dict[int, str] = {}
+        items = self._items(gold, progress)
+        answers = generate_all(loaded, items, config.sampling, config.batch_size, tuned=not config.base)
+        for number, outcome in answers:
+            result = _result(outcome)
             if result is not None:
-                reference = references.pop(number, "")
-                if reference and "generate" in result:
-                    result["scores"] = score(result["generate"], reference, self.metrics)
+                expected = gold.pop(number, "")
+                if expected and "generate" in result:
+                    result["scores"] = score(result["generate"], expected, self.metrics)
                 self.work.add(number, result)
                 progress.row(result.get("tokens", 0))
             if stop := context.stop_requested():
@@ -182,8 +187,8 @@ class _Side:
                     raise Interrupted
                 return
 
-    def _items(self, references: dict[int, str], progress: Progress) -> Iterator[Item]:
-        """Rows that are to be asked; those that cannot be are done with at once."""
+    def _items(self, gold: dict[int, str], progress: TaskProgress) -> Iterator[KeyedConversation]:
+        """Rows to answer; invalid ones are recorded at once. Their gold answers are put into `gold`."""
         for row in self.source.rows(self.config.limit):
             if row.number in self.work.done:
                 continue
@@ -191,23 +196,23 @@ class _Side:
                 self.work.add(row.number, {"error": row.error})
                 progress.skip(1)
                 continue
-            if row.reference:
-                references[row.number] = row.reference
+            if row.gold:
+                gold[row.number] = row.gold
             yield row.number, row.messages
 
 
-def _result(news: Delta | CamelidError) -> dict[str, Any] | None:
-    """What is kept of a row once it is done."""
-    if isinstance(news, CamelidError):
-        return {"error": str(news)}
-    if news.stats is None:
+def _result(outcome: Delta | CamelidError) -> dict[str, Any] | None:
+    """What the work log records of a finished row; None while its answer is incomplete."""
+    if isinstance(outcome, CamelidError):
+        return {"error": str(outcome)}
+    if outcome.stats is None:
         return None
-    return {"generate": news.answer, "finish": news.stats.finish, "tokens": news.stats.tokens}
+    return {"generate": outcome.answer, "finish": outcome.stats.finish, "tokens": outcome.stats.tokens}
 
 
-def _identity(config: PredictConfig, reference: Reference, use: DatasetUse, metrics: Sequence[Metric]) -> str:
-    """Tells whether an earlier attempt's answers are answers to the same questions, asked in the same way."""
+def _identity(config: PredictConfig, model: Reference, use: DatasetUse, metrics: Sequence[Metric]) -> str:
+    """Digest of model, rows and settings: answers of an earlier attempt are reused only where it is the same."""
     fields = {"template", "sampling", "base", "dtype", "engine", "columns", "reference"}
-    how = config.model_dump(include=fields, mode="json")
-    asked_of = [state_of(reference), [each.name for each in metrics], use.sha256]
-    return hashlib.sha256(json.dumps([how, asked_of], sort_keys=True).encode()).hexdigest()
+    settings = config.model_dump(include=fields, mode="json")
+    inputs = [state_of(model), [each.name for each in metrics], use.sha256]
+    return hashlib.sha256(json.dumps([settings, inputs], sort_keys=True).encode()).hexdigest()

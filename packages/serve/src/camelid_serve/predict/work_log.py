@@ -1,6 +1,6 @@
-"""What is done already, row by row, on disk: a later attempt goes on where this one was killed.
+"""The work log: results row by row on disk, so that a later attempt resumes where this one was killed.
 
-Knows one append-only file per attempt, and of each row in it only where it stands: a million of them take
+Knows one append-only file per attempt, and of each row in it only its byte offset: a million of them take
 eight megabytes. Knows nothing of models or of what a row holds.
 """
 
@@ -18,37 +18,37 @@ from typing import Any, Self
 from camelid_core.file_permissions import open_private
 from camelid_core.integrity import fsync_directory
 
-from camelid_serve.json_lines import line_of
+from camelid_serve.json_lines import to_json_line
 
-_NOWHERE = -1
+_ABSENT = -1
 _FILE_BITS = 16
-"""Of a place, the lowest bits say which file it is in; a job has far fewer attempts than that."""
+"""The lowest bits of a location are the number of its file; a job has far fewer attempts than that."""
 SYNC_SECONDS = 2.0
-"""Rows go out of this process one by one and to the disk in groups: to wait for it at each row would cost a quick
-model a tenth of its time, and a row that a power cut takes is only answered again."""
+"""Seconds between fsyncs. Each row is flushed, but fsync at each row would cost a quick model a tenth of its time, and
+a row that a power cut takes is only answered again."""
 
 Result = Mapping[str, Any]
-Seen = Callable[[int, Result], None]
+OnResult = Callable[[int, Result], None]
 
 
 class WorkLog:
-    """Results by row number. `identity` says what they are results of; files with another one are not taken up."""
+    """Results by row number. `identity` says what they are results of; files with another one are ignored."""
 
     def __init__(self, name: str, identity: str, directory: Path, earlier: Sequence[Path] = ()) -> None:
-        self.done = Done([place / name for place in (directory, *earlier)], identity)
+        self.done = RecordedResults([place / name for place in (directory, *earlier)], identity)
         self._lock = threading.Lock()
         self._file = open_private(directory / name, "ab")
-        self._file.write(line_of({"identity": identity}) if self._file.tell() == 0 else b"\n")
+        self._file.write(to_json_line({"identity": identity}) if self._file.tell() == 0 else b"\n")
         self._sync()
         fsync_directory(directory)
 
     def add(self, row: int, result: Result) -> None:
-        """Each row is out of this process once it is added, and no kill of ours takes it back."""
+        """Append and flush one result: it survives a kill of this process."""
         with self._lock:
-            begins = self._file.tell()
-            self._file.write(line_of({"row": row, "result": result}))
+            offset = self._file.tell()
+            self._file.write(to_json_line({"row": row, "result": result}))
             self._file.flush()
-            self.done.note(row, 0, begins)
+            self.done.index(row, 0, offset)
             if time.monotonic() - self._synced >= SYNC_SECONDS:
                 self._sync()
 
@@ -65,77 +65,77 @@ class WorkLog:
         self._synced = time.monotonic()
 
 
-class Done(Mapping[int, dict[str, Any]]):
-    """Results by row number, each read from its file when it is asked for. Of several, the newest file's first.
+class RecordedResults(Mapping[int, dict[str, Any]]):
+    """Results by row number, read from their files on access. Of several for one row, that of the newest file counts.
 
-    `identity` None takes that of the newest file. `seen` is told of each row once.
+    `identity` None takes that of the newest file. `on_result` is called once for each row.
     """
 
-    def __init__(self, paths: Sequence[Path], identity: str | None = None, seen: Seen | None = None) -> None:
+    def __init__(self, paths: Sequence[Path], identity: str | None = None, on_result: OnResult | None = None) -> None:
         self._paths = list(paths)
         self._identity = identity
-        self._seen = seen
-        self._read = [0] * len(self._paths)
-        self._places = array("q")
+        self._on_result = on_result
+        self._read_up_to = [0] * len(self._paths)
+        self._locations = array("q")
         self._count = 0
         self.refresh()
 
     def refresh(self) -> None:
-        """Take up what was added since; what was read before is not read again."""
+        """Read what was appended since the last time."""
         for number, path in enumerate(self._paths):
-            for row, begins, result in self._news(number, path):
+            for row, offset, result in self._new_lines(number, path):
                 if row not in self:
-                    self.note(row, number, begins)
-                    if self._seen is not None:
-                        self._seen(row, result)
+                    self.index(row, number, offset)
+                    if self._on_result is not None:
+                        self._on_result(row, result)
 
-    def note(self, row: int, file: int, begins: int) -> None:
-        """Row `row` stands in a file from this byte on."""
-        if row >= len(self._places):
-            self._places.extend([_NOWHERE] * (max(row + 1, len(self._places) * 5 // 4) - len(self._places)))
-        self._count += self._places[row] == _NOWHERE
-        self._places[row] = begins << _FILE_BITS | file
+    def index(self, row: int, file: int, offset: int) -> None:
+        """Remember that row `row` is in file number `file` at byte offset `offset`."""
+        if row >= len(self._locations):
+            self._locations.extend([_ABSENT] * (max(row + 1, len(self._locations) * 5 // 4) - len(self._locations)))
+        self._count += self._locations[row] == _ABSENT
+        self._locations[row] = offset << _FILE_BITS | file
 
     def __contains__(self, row: object) -> bool:
-        return isinstance(row, int) and 0 <= row < len(self._places) and self._places[row] != _NOWHERE
+        return isinstance(row, int) and 0 <= row < len(self._locations) and self._locations[row] != _ABSENT
 
     def __getitem__(self, row: int) -> dict[str, Any]:
         if row not in self:
             raise KeyError(row)
-        place = self._places[row]
-        with self._paths[place & ((1 << _FILE_BITS) - 1)].open("rb") as file:
-            file.seek(place >> _FILE_BITS)
+        location = self._locations[row]
+        with self._paths[location & ((1 << _FILE_BITS) - 1)].open("rb") as file:
+            file.seek(location >> _FILE_BITS)
             result: dict[str, Any] = json.loads(file.readline())["result"]
         return result
 
     def __iter__(self) -> Iterator[int]:
-        return (row for row, place in enumerate(self._places) if place != _NOWHERE)
+        return (row for row, location in enumerate(self._locations) if location != _ABSENT)
 
     def __len__(self) -> int:
         return self._count
 
-    def _news(self, number: int, path: Path) -> Iterator[tuple[int, int, dict[str, Any]]]:
-        """Number, first byte and result of the whole lines behind what was read; one torn by a kill is passed over."""
+    def _new_lines(self, number: int, path: Path) -> Iterator[tuple[int, int, dict[str, Any]]]:
+        """Row number, byte offset and result of complete lines not read yet; one torn by a kill is skipped."""
         if not path.is_file():
             return
         with path.open("rb") as file:
-            if not self._read[number]:
+            if not self._read_up_to[number]:
                 head = file.readline()
-                if not self._ours(head):
+                if not self._matches(head):
                     return
-                self._read[number] = len(head)
-            file.seek(self._read[number])
+                self._read_up_to[number] = len(head)
+            file.seek(self._read_up_to[number])
             for line in file:
                 if not line.endswith(b"\n"):
                     return  # it is being written
-                begins = self._read[number]
-                self._read[number] += len(line)
+                offset = self._read_up_to[number]
+                self._read_up_to[number] += len(line)
                 value = _parse(line)
                 row, result = value.get("row"), value.get("result")
                 if isinstance(row, int) and row >= 0 and isinstance(result, dict):
-                    yield row, begins, result
+                    yield row, offset, result
 
-    def _ours(self, head: bytes) -> bool:
+    def _matches(self, head: bytes) -> bool:
         if not head.endswith(b"\n"):
             return False
         found = _parse(head).get("identity")

@@ -1,1 +1,1 @@
-"""What the processes of one run do together. Below the training loop; starts no process."""
+"""Distributed training: process group, strategies (DDP, FSDP, DeepSpeed), shards. Starts no process."""

@@ -1,6 +1,7 @@
-"""What the processes of a run must do as one: prepare data once, resume from one checkpoint, stop after one step.
+"""What the processes of a run agree on: data prepared once, one checkpoint to resume from, one step to stop after, one
+micro-batch size.
 
-Knows the Trainer's callbacks and the order of a run. All of it is nothing where there is one process.
+Knows the Trainer's callbacks and the order of a run. All of it does nothing where there is one process.
 """
 
 from __future__ import annotations
@@ -21,13 +22,14 @@ from .world import World
 if TYPE_CHECKING:
     from camelid_train.config import Recipe, TrainSection
 
-_FAR = 1_000_003
+_RANK_SEED_STRIDE = 1_000_003
+_NO_LIMIT = 1_000_003
 
 
 @contextmanager
 def local_main_process_first() -> Iterator[None]:
-    """The first process on each machine goes in alone; the others follow and find what it left in caches."""
-    is_local_main_process = group.joined().is_local_main_process
+    """The local main process goes first; the others wait, and find what it left in caches."""
+    is_local_main_process = group.current_world().is_local_main_process
     if not is_local_main_process:
         group.wait_for_all()
     yield
@@ -35,9 +37,9 @@ def local_main_process_first() -> Iterator[None]:
         group.wait_for_all()
 
 
-def tell(recipe: Recipe, context: TaskContext) -> None:
-    """State the global batch."""
-    world, train = group.joined(), recipe.train
+def report_global_batch(recipe: Recipe, context: TaskContext) -> None:
+    """Emit how many processes there are, and the global batch."""
+    world, train = group.current_world(), recipe.train
     rows = train.batch_size * train.accumulation * world.size
     if world.size > 1 and recipe.launch.strategy == "deepspeed":
         context.emit("log", text="With DeepSpeed no checkpoints are written: a run that is interrupted begins anew.")
@@ -56,28 +58,28 @@ def global_batch(train: TrainSection, world: World) -> str:
 
 
 def agreed_checkpoint(newest: Callable[[], Path | None], context: TaskContext) -> Path | None:
-    """The checkpoint to go on from: `newest` of this machine or, where machines differ, the one with the fewest steps.
+    """The checkpoint to resume from: `newest` of this machine or, where machines differ, the one with the fewest steps.
 
     None unless every machine has it.
     """
-    world = group.joined()
+    world = group.current_world()
     if world.size == 1:
-        return _announced(newest(), context)
+        return _warn_if_world_changed(newest(), context)
     leaders = group.gather_objects(newest() if world.is_local_main_process else None)[:: world.local_size]
     if not all(leaders):
         return None
     name = min(path.name for path in leaders)
-    found = group.gather_objects(_called(name, leaders[world.node]) if world.is_local_main_process else None)[
+    found = group.gather_objects(_checkpoint_named(name, leaders[world.node]) if world.is_local_main_process else None)[
         :: world.local_size
     ]
-    return _announced(found[world.node], context) if all(found) else None
+    return _warn_if_world_changed(found[world.node], context) if all(found) else None
 
 
-def _announced(resume: Path | None, context: TaskContext) -> Path | None:
-    """`resume`, with a word about what cannot be as it was."""
-    from camelid_train.saving.checkpoint import processes
+def _warn_if_world_changed(resume: Path | None, context: TaskContext) -> Path | None:
+    """`resume`; a `log` event says what changes with another number of processes."""
+    from camelid_train.saving.checkpoint import process_count
 
-    before, now = processes(resume) if resume else 0, group.joined().size
+    before, now = process_count(resume) if resume else 0, group.current_world().size
     if resume and before != now:
         text = (
             f"The checkpoint is of a run in {before} processes; now there are {now}, so from here on chance (dropout)"
@@ -86,7 +88,7 @@ def _announced(resume: Path | None, context: TaskContext) -> Path | None:
     return resume
 
 
-def _called(name: str, newest: Path) -> Path | None:
+def _checkpoint_named(name: str, newest: Path) -> Path | None:
     """The checkpoint of that name beside `newest` that is as it was written."""
     from camelid_train.saving.checkpoint import is_valid
 
@@ -94,23 +96,23 @@ def _called(name: str, newest: Path) -> Path | None:
     return path if path == newest or is_valid(path) else None
 
 
-def attach(trainer: Any, seed: int) -> None:
-    """Have the trainer's steps end in agreement, and chance differ where rows do."""
-    world = group.joined()
+def attach(trainer: Any, seed: int, context: TaskContext) -> None:
+    """Have the trainer's steps end in agreement, and dropout differ between ranks. `context` is the run's own."""
+    world = group.current_world()
     if world.size > 1:
-        assert SharedContext.current is not None, "who joined has a context to share"
-        trainer.add_callback(StepAgreement(SharedContext.current, trainer))
-        _shard_without_cards(trainer)
-        _deepspeed_without_cards(trainer)
+        assert isinstance(context, SharedContext), "who joined a group has a context to share"
+        trainer.add_callback(StepAgreement(context, trainer))
+        _enable_fsdp_on_cpu(trainer)
+        _enable_deepspeed_on_cpu(trainer)
         learning = (name for name, parameter in trainer.model.named_parameters() if parameter.requires_grad)
         if any("expert" in name for name in learning):  # a batch may leave some of them alone
             trainer.accelerator.ddp_handler.find_unused_parameters = True
     if world.rank:
-        torch.manual_seed(seed + _FAR * world.rank)  # dropout: the rows differ, so must what is dropped
+        torch.manual_seed(seed + _RANK_SEED_STRIDE * world.rank)  # dropout: the rows differ, so must what is dropped
 
 
-def _shard_without_cards(trainer: Any) -> None:
-    """accelerate silently leaves FSDP out where there are no graphics cards, and torch does it all the same."""
+def _enable_fsdp_on_cpu(trainer: Any) -> None:
+    """accelerate silently leaves FSDP out where there is no GPU, and torch does it all the same."""
     from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 
     state = trainer.accelerator.state
@@ -120,7 +122,7 @@ def _shard_without_cards(trainer: Any) -> None:
         trainer.is_fsdp_enabled = True
 
 
-def _deepspeed_without_cards(trainer: Any) -> None:
+def _enable_deepspeed_on_cpu(trainer: Any) -> None:
     """accelerate leaves DeepSpeed out as well, which has a processor among its accelerators."""
     from accelerate.utils import DistributedType
 
@@ -134,29 +136,29 @@ def _deepspeed_without_cards(trainer: Any) -> None:
 
 
 def sync_micro_batch(trainer: Any) -> None:
-    """Have all processes go on with as little memory as the one that had the least."""
-    if group.joined().size > 1:
-        _follow(trainer, group.rows(_memory(trainer.tally)))
+    """Give all processes the smallest micro-batch, and gradient checkpointing, that any of them had to take."""
+    if group.current_world().size > 1:
+        _apply_memory_settings(trainer, group.gather_ints(_memory_settings(trainer.totals)))
 
 
-def _memory(tally: Any) -> tuple[int, int]:
-    """Rows at once, and whether activations are made again."""
-    return tally.micro_batch or _FAR, int(tally.checkpointing)
+def _memory_settings(totals: Any) -> tuple[int, int]:
+    """Rows of a micro-batch, and whether gradient checkpointing is on."""
+    return totals.micro_batch or _NO_LIMIT, int(totals.checkpointing)
 
 
-def _follow(trainer: Any, found: Iterable[Sequence[int]]) -> None:
-    """`found` is what `_memory` is in every process."""
-    rows, again = zip(*found, strict=True)
-    if max(again) and not trainer.tally.checkpointing:
-        trainer.tally.checkpointing = True
+def _apply_memory_settings(trainer: Any, settings: Iterable[Sequence[int]]) -> None:
+    """`settings` are the `_memory_settings` of every process."""
+    rows, checkpointing = zip(*settings, strict=True)
+    if max(checkpointing) and not trainer.totals.checkpointing:
+        trainer.totals.checkpointing = True
         trainer.enable_gradient_checkpointing()
-    if min(rows) < _memory(trainer.tally)[0]:
+    if min(rows) < _memory_settings(trainer.totals)[0]:
         trainer.set_micro_batch(min(rows), "Another process had no room for more.")
 
 
 class StepAgreement(TrainerCallback):
-    """After each step: does anyone want to stop, how many tokens was that in all, and who ran out of memory? Comes
-    before who asks."""
+    """After each step all processes agree whether to stop, on the tokens seen in all, and on the micro-batch. Comes
+    before the callbacks that ask whether to stop."""
 
     def __init__(self, context: SharedContext, trainer: Any) -> None:
         self.context = context
@@ -164,13 +166,13 @@ class StepAgreement(TrainerCallback):
         self._known = (0, 0)
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        tally = self.trainer.tally
-        self._known = (tally.total_tokens, tally.trained_tokens)
+        totals = self.trainer.totals
+        self._known = (totals.total_tokens, totals.trained_tokens)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        tally = self.trainer.tally
-        new = (tally.total_tokens - self._known[0], tally.trained_tokens - self._known[1])
-        found = self.context.agree(*new, *_memory(tally))
+        totals = self.trainer.totals
+        new = (totals.total_tokens - self._known[0], totals.trained_tokens - self._known[1])
+        found = self.context.agree(*new, *_memory_settings(totals))
         total, trained = (known + sum(row[at] for row in found) for at, known in enumerate(self._known))
-        tally.total_tokens, tally.trained_tokens = self._known = (total, trained)
-        _follow(self.trainer, (row[2:] for row in found))
+        totals.total_tokens, totals.trained_tokens = self._known = (total, trained)
+        _apply_memory_settings(self.trainer, (row[2:] for row in found))

@@ -13,13 +13,13 @@ from . import group, sharded_state
 
 def save(write: Callable[..., object], model: Any, optimizer: Any, rng_state: Any) -> None:
     """Have the leading process call `write(model, optimizer, chances)` with everything whole; all call this."""
-    if group.joined().size == 1:
+    if group.current_world().size == 1:
         write(model, optimizer, ())
         return
     cut = sharded_state.is_sharded(model)
     whole = (sharded_state.whole_model(model), sharded_state.whole_optimizer(optimizer)) if cut else (model, optimizer)
     rng_states = group.gather_objects(rng_state)
-    if group.joined().is_local_main_process:
+    if group.current_world().is_local_main_process:
         write(*whole, rng_states)
 
 

@@ -1,4 +1,4 @@
-"""The task's context where several processes share a run: one speaks and writes, all stop together.
+"""The task's context where several processes share a run: one per machine emits events, all stop after the same step.
 
 Knows the contract of `TaskContext`. Knows nothing of what the task does.
 """
@@ -9,7 +9,7 @@ import json
 import signal
 from pathlib import Path
 from types import FrameType
-from typing import Any, ClassVar
+from typing import Any
 
 from camelid_core.events import EventLog
 from camelid_core.tasks import StopRequest, TaskContext
@@ -24,9 +24,10 @@ _STOPS: tuple[StopRequest, ...] = ("", "finish", "save")
 
 
 class LaunchedContext:
-    """Where a launched process works, and what was asked of it: files in the attempt's `ranks` directory.
+    """The context of a process that was launched: its recipe, directories and stop requests, read from files in the
+    attempt's `ranks` directory.
 
-    Its first process on a machine writes events there, and the process that launched it passes them on.
+    The local main process writes events there, and the process that launched it passes them on.
     """
 
     def __init__(self, ranks: Path) -> None:
@@ -58,48 +59,45 @@ class LaunchedContext:
 
 
 class SharedContext:
-    """The context of one of several processes. `inner` is the one of the process that leads on this machine.
+    """The context of one of several processes. `inner` is that of the local main process; the others emit nothing.
 
-    In the loop every process must stop after the same step, whoever was asked: `agree` is called by all of them
-    after each, and until the next one all are told the same. `current` is the one of the run under way.
+    In the loop all processes must stop after the same step, whichever of them got the request: each calls `agree`
+    after every step, and until the next one `stopping` says the same in all.
     """
-
-    current: ClassVar[SharedContext | None] = None
 
     def __init__(self, world: World, inner: TaskContext | None) -> None:
         self._world = world
         self._inner = inner if world.is_local_main_process else None
         mine = (inner.directory, inner.output, inner.earlier_attempts) if inner is not None else None
-        places = group.gather_objects(mine)
-        self.directory, self.output, self.earlier_attempts = places[world.node * world.local_size]
-        self._told: StopRequest = ""
+        paths = group.gather_objects(mine)
+        self.directory, self.output, self.earlier_attempts = paths[world.node * world.local_size]
+        self._signalled: StopRequest = ""
         self._agreed: StopRequest | None = None
-        SharedContext.current = self
 
     def emit(self, kind: str, **values: Any) -> None:
         if self._inner is not None:
             self._inner.emit(kind, **values)
 
     def stop_requested(self) -> StopRequest:
-        return self._asked() if self._agreed is None else self._agreed
+        return self._requested() if self._agreed is None else self._agreed
 
     @property
     def agreed(self) -> bool:
-        """Whether all stop together by now."""
+        """Whether all processes agreed to stop."""
         return bool(self._agreed)
 
     def agree(self, *numbers: int) -> list[list[int]]:
-        """Settle whether to stop; `numbers` travel along, and come back from every process."""
-        found = group.rows((_STOPS.index(self._asked()), *numbers))
+        """Agree with all processes whether to stop; `numbers` travel along, and come back from every process."""
+        found = group.gather_ints((_STOPS.index(self._requested()), *numbers))
         self._agreed = _STOPS[max(row[0] for row in found)]
         return [row[1:] for row in found]
 
     def listen(self) -> None:
-        """Take SIGTERM for a request to save: whoever stops a whole machine asks every process of it."""
-        signal.signal(signal.SIGTERM, self._told_to_save)
+        """Take SIGTERM as a request to save: whoever stops a machine signals every process on it."""
+        signal.signal(signal.SIGTERM, self._request_save)
 
-    def _told_to_save(self, number: int, frame: FrameType | None) -> None:
-        self._told = "save"
+    def _request_save(self, number: int, frame: FrameType | None) -> None:
+        self._signalled = "save"
 
-    def _asked(self) -> StopRequest:
-        return self._told or (self._inner.stop_requested() if self._inner is not None else "")
+    def _requested(self) -> StopRequest:
+        return self._signalled or (self._inner.stop_requested() if self._inner is not None else "")

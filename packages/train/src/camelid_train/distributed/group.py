@@ -1,7 +1,7 @@
-"""Talking among the processes of a run.
+"""The process group of a run: barrier, gather and all-reduce of small values between its ranks.
 
-Knows torch.distributed. What is said here is small and never waits on a graphics card: a gloo group of its own
-carries it, with so much patience that nobody gives up on a first process that tokenises for a day.
+Knows torch.distributed. The values are small and never wait on a GPU: a gloo group of their own carries them, with a
+timeout so long that nobody gives up on a first process that tokenises for a day.
 All functions do nothing, or return what they were given, where there is one process.
 """
 
@@ -12,67 +12,67 @@ import functools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from .world import SINGLE_PROCESS, World, found
+from .world import SINGLE_PROCESS, World, world_from_environment
 
 T = TypeVar("T")
 
-_PATIENCE = datetime.timedelta(days=14)
+_TIMEOUT = datetime.timedelta(days=14)
 
 
 @functools.cache
 def join() -> World:
-    """Meet the others; the processes of a run all call it, once they are started."""
-    world = found()
+    """Join the process group; all processes of a run call it, once they are started."""
+    world = world_from_environment()
     if world.size > 1:
         import torch
         from accelerate import PartialState
         from camelid_core.models.loading import choose_device
 
-        on_cards = choose_device() == "cuda"
-        if on_cards:
+        on_gpu = choose_device() == "cuda"
+        if on_gpu:
             torch.cuda.set_device(world.local_rank)
-        PartialState(cpu=not on_cards)
-        _talk()
+        PartialState(cpu=not on_gpu)
+        _control_group()
     return world
 
 
-def joined() -> World:
-    """The world that was joined, else that of one process."""
+def current_world() -> World:
+    """The world that this process joined, else that of a single process."""
     return join() if join.cache_info().currsize else SINGLE_PROCESS
 
 
 def leave() -> None:
-    """Part in order; what is left of the group would complain at the interpreter's end."""
-    if joined().size > 1:
+    """Destroy the process group; what is left of it would complain at the interpreter's end."""
+    if current_world().size > 1:
         import torch.distributed
 
         torch.distributed.destroy_process_group()
     join.cache_clear()
-    _talk.cache_clear()
+    _control_group.cache_clear()
 
 
 def wait_for_all() -> None:
-    if joined().size > 1:
+    if current_world().size > 1:
         import torch.distributed
 
-        torch.distributed.barrier(group=_talk())
+        torch.distributed.barrier(group=_control_group())
 
 
 def gather_objects(value: Any) -> list[Any]:
-    """What each process gave, in order of rank."""
-    world = joined()
+    """The value of each process, in order of rank."""
+    world = current_world()
     if world.size == 1:
         return [value]
     import torch.distributed
 
     values: list[Any] = [None] * world.size
-    torch.distributed.all_gather_object(values, value, group=_talk())
+    torch.distributed.all_gather_object(values, value, group=_control_group())
     return values
 
 
-def rows(numbers: Sequence[int]) -> list[list[int]]:
-    """What each process gave, in order of rank: as many whole numbers each, quickly."""
-    world = joined()
+def gather_ints(numbers: Sequence[int]) -> list[list[int]]:
+    """The whole numbers of each process, in order of rank; faster than `gather_objects`, and as many in each."""
+    world = current_world()
     if world.size == 1:
         return [list(numbers)]
     import torch
@@ -80,34 +80,35 @@ def rows(numbers: Sequence[int]) -> list[list[int]]:
 
     mine = torch.tensor(list(numbers), dtype=torch.int64)
     theirs = [torch.empty_like(mine) for _ in range(world.size)]
-    torch.distributed.all_gather(theirs, mine, group=_talk())
+    torch.distributed.all_gather(theirs, mine, group=_control_group())
     return [each.tolist() for each in theirs]
 
 
-def total(numbers: Sequence[float]) -> list[float]:
+def sum_over_processes(numbers: Sequence[float]) -> list[float]:
     """The sums over all processes, in double precision and the same to the bit in each."""
-    world = joined()
+    world = current_world()
     if world.size == 1:
         return list(numbers)
     import torch
     import torch.distributed
 
     tensor = torch.tensor(list(numbers), dtype=torch.float64)
-    torch.distributed.all_reduce(tensor, group=_talk())
+    torch.distributed.all_reduce(tensor, group=_control_group())
     return tensor.tolist()
 
 
 def any_process(condition: bool) -> bool:
-    return any(row[0] for row in rows([int(condition)]))
+    """Whether the condition holds in at least one process."""
+    return any(row[0] for row in gather_ints([int(condition)]))
 
 
-def mean(number: float) -> float:
-    return total([number])[0] / joined().size
+def mean_over_processes(number: float) -> float:
+    return sum_over_processes([number])[0] / current_world().size
 
 
 def shard_with_padding(parts: Iterable[T]) -> Iterator[tuple[T, bool]]:
-    """This process's share of `parts`, as many for each process: the second says whether it is one, or fills up."""
-    world = joined()
+    """This rank's shard of `parts`, equally many for each rank: False marks those that are padding, taken twice."""
+    world = current_world()
     if world.size == 1:
         yield from ((part, True) for part in parts)
         return
@@ -118,7 +119,7 @@ def shard_with_padding(parts: Iterable[T]) -> Iterator[tuple[T, bool]]:
 
 
 @functools.cache
-def _talk() -> Any:
+def _control_group() -> Any:
     import torch.distributed
 
-    return torch.distributed.new_group(backend="gloo", timeout=_PATIENCE)
+    return torch.distributed.new_group(backend="gloo", timeout=_TIMEOUT)

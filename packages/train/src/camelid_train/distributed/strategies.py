@@ -21,7 +21,7 @@ _AUTO = "auto"
 
 def arguments(section: LaunchSection) -> dict[str, Any]:
     """What TrainingArguments need beside those of one process."""
-    if group.joined().size == 1:
+    if group.current_world().size == 1:
         return {}
     common = {
         "ddp_find_unused_parameters": False,  # a causal model uses them all, and looking for them costs every step

@@ -39,7 +39,7 @@ class World:
 SINGLE_PROCESS = World()
 
 
-def found(environment: Mapping[str, str] = os.environ) -> World:
+def world_from_environment(environment: Mapping[str, str] = os.environ) -> World:
     """The world a launcher put this process in; one of its own where there was none."""
     if not all(environment.get(name) for name in LAUNCHER_VARIABLES):
         return SINGLE_PROCESS

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from camelid_train.distributed.world import found
+from camelid_train.distributed.world import world_from_environment
 
 if TYPE_CHECKING:
     from camelid_core.tasks import TaskContext
@@ -26,15 +26,15 @@ def train(recipe: Recipe, context: TaskContext) -> Mapping[str, Any]:
         Interrupted: asked to save and leave.
         CamelidError: the data, the model or the run is not sound.
     """
-    from camelid_train.monitoring.trackers import reported
+    from camelid_train.monitoring.trackers import with_trackers
 
     from .checks import check
 
     check(recipe)
-    with reported(recipe, context) as told:
+    with with_trackers(recipe, context) as told:
         if not told.earlier_attempts:
             told.emit("resume", step=0)  # now: should loading take too long for who stops it, this much is known
-        if found().size == 1 and recipe.launch.processes * recipe.launch.nodes > 1:
+        if world_from_environment().size == 1 and recipe.launch.processes * recipe.launch.nodes > 1:
             from .launch import launch
 
             return launch(recipe, told)
@@ -43,7 +43,7 @@ def train(recipe: Recipe, context: TaskContext) -> Mapping[str, Any]:
 
 def follows() -> bool:
     """Whether a launcher started this process beside another one on this machine, which speaks for both."""
-    return not found().is_local_main_process
+    return not world_from_environment().is_local_main_process
 
 
 def follow(recipe: Recipe) -> None:
@@ -57,7 +57,7 @@ def follow(recipe: Recipe) -> None:
 def _train(recipe: Recipe, context: TaskContext | None) -> Mapping[str, Any]:
     from camelid_train.run import train
 
-    if found().size == 1:
+    if world_from_environment().size == 1:
         assert context is not None, "who is alone leads"
         return train(recipe, context)
     from camelid_train.distributed import group

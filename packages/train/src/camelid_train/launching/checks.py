@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from camelid_core.errors import ConfigError, MissingPackage
 
-from camelid_train.distributed.world import World, found
+from camelid_train.distributed.world import World, world_from_environment
 
 if TYPE_CHECKING:
     from camelid_train.config import Recipe
@@ -33,7 +33,7 @@ def check(recipe: Recipe, environment: Mapping[str, str] = os.environ) -> None:
         ConfigError: naming the field and what to type instead.
         MissingPackage: the strategy needs one that is not installed.
     """
-    section, world = recipe.launch, found(environment)
+    section, world = recipe.launch, world_from_environment(environment)
     processes = world.local_size if world.size > 1 else section.processes
     if section.strategy != "ddp":
         _check_strategy(recipe, world)

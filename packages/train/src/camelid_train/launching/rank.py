@@ -21,7 +21,7 @@ from camelid_core.tasks import Interrupted
 
 from camelid_train.distributed import group
 from camelid_train.distributed.context import LaunchedContext, SharedContext
-from camelid_train.distributed.world import found
+from camelid_train.distributed.world import world_from_environment
 
 from .failures import PEER_LOST, is_lost_peer
 from .rank_logs import rank_log, redirect_output
@@ -31,7 +31,7 @@ _STDOUT = 1
 
 
 def main(ranks: Path) -> int:
-    world = found()
+    world = world_from_environment()
     if not world.is_local_main_process:
         redirect_output(rank_log(ranks, world.local_rank))
     threading.Thread(

@@ -29,16 +29,16 @@ if TYPE_CHECKING:
 
 _LIGER = {"cross_entropy": False, "fused_linear_cross_entropy": False}
 _may_patch: ContextVar[bool] = ContextVar("may_patch", default=True)
-_HALF = (torch.bfloat16, torch.float16)
-_TAKES_ROWS_APART = ("flash_attention_2", "rowwise")
+_16_BIT = (torch.bfloat16, torch.float16)
+_VARLEN_ATTENTION = ("flash_attention_2", "rowwise")
 _COMPILERS = {"cpu": "a C++ compiler and Python's headers", "cuda": "Triton, a C compiler and Python's headers"}
 
 
-def arguments(products: torch.dtype, weights: torch.dtype, device: str) -> dict[str, Any]:
-    """TrainingArguments for `products` in that number format with `weights` on `device`."""
+def arguments(compute_dtype: torch.dtype, weights: torch.dtype, device: str) -> dict[str, Any]:
+    """TrainingArguments for `compute_dtype` in that number format with `weights` on `device`."""
     chosen: dict[str, Any] = {
-        "bf16": products == torch.bfloat16 and weights == torch.float32,
-        "fp16": products == torch.float16 and device == "cuda",
+        "bf16": compute_dtype == torch.bfloat16 and weights == torch.float32,
+        "fp16": compute_dtype == torch.float16 and device == "cuda",
     }
     if device == "cuda" and _may_patch.get() and find_spec("liger_kernel"):
         chosen |= {"use_liger_kernel": True, "liger_kernel_config": _LIGER}
@@ -56,7 +56,7 @@ def without_liger() -> Iterator[None]:
         _may_patch.reset(token)
 
 
-def computed(args: Any) -> torch.dtype | None:
+def autocast_dtype(args: Any) -> torch.dtype | None:
     """The number format that products are made in whatever the weights are; None where it is the weights' own."""
     return torch.bfloat16 if args.bf16 else torch.float16 if args.fp16 else None
 
@@ -85,8 +85,8 @@ def use_fast_attention(model: Any, compiled: bool = False) -> None:
 
     from .row_attention import ROWWISE
 
-    base, device = whole(model), model.device.type
-    fits = device == "cuda" and base.get_input_embeddings().weight.dtype in _HALF
+    base, device = transformers_model(model), model.device.type
+    fits = device == "cuda" and base.get_input_embeddings().weight.dtype in _16_BIT
     if fits and base._supports_flash_attn and is_flash_attn_2_available():
         base.set_attn_implementation("flash_attention_2")
     elif device == "cpu" and base.config._attn_implementation == "sdpa" and not compiled:
@@ -101,13 +101,13 @@ def should_pack(wanted: Literal["auto", "on", "off"], model: Any) -> bool:
     """
     from .packing import is_packing_exact
 
-    apart = whole(model).config._attn_implementation in _TAKES_ROWS_APART
+    apart = transformers_model(model).config._attn_implementation in _VARLEN_ATTENTION
     if wanted == "off" or (wanted == "auto" and not apart):
         return False
     exact = is_packing_exact(model)
     if wanted == "on" and not exact:
         raise ConfigError(
-            f"train.packing='on': {whole(model).config.model_type!r} models, or this method, cannot tell rows apart "
+            f"train.packing='on': {transformers_model(model).config.model_type!r} models, or this method, cannot tell rows apart "
             "that lie end to end. Set train.packing='auto'."
         )
     return exact
@@ -120,7 +120,7 @@ def enable_gradient_checkpointing(model: Any) -> None:
         ConfigError: the model cannot, or the method keeps virtual tokens where that leaves them out.
     """
     virtual = getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False)
-    if virtual or not whole(model).supports_gradient_checkpointing:
+    if virtual or not transformers_model(model).supports_gradient_checkpointing:
         raise ConfigError(
             "train.gradient_checkpointing='on': this model or method cannot make activations again. Set it to 'off'."
         )
@@ -133,7 +133,7 @@ def compile_layers(model: Any) -> None:
     Raises:
         ConfigError: there are none, or this machine has nothing to compile with.
     """
-    repeated = set(whole(model)._no_split_modules or ())
+    repeated = set(transformers_model(model)._no_split_modules or ())
     layers = [module for module in model.modules() if type(module).__name__ in repeated]
     if not layers:
         raise ConfigError("train.compile: this model has no repeated layers to compile. Set it to false.")
@@ -169,6 +169,6 @@ def _compile(layer: Any) -> None:
     layer.forward = lambda *args, **options: (compiled if layer.training else plain)(*args, **options)
 
 
-def whole(model: Any) -> Any:
+def transformers_model(model: Any) -> Any:
     """The transformers model inside a peft one."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model

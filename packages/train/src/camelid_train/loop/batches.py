@@ -1,7 +1,7 @@
-"""Examples → padded batches.
+"""Batching: examples → padded batches, shuffled every epoch, one shard for each rank.
 
-Knows lengths and order. Right padding without an attention mask is exact for causal models: no
-position looks to its right, and padded positions have no label.
+Knows lengths and order. Right padding without an attention mask is exact for causal models: no position attends to
+its right, and padded positions have no label.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from camelid_core.tokenization.encoder import IGNORE, Example
 
 
 class StepBatches:
-    """Index batches in random order; another every epoch, the same for the same seed.
+    """Batch sampler: index batches in random order; another every epoch, the same for the same seed.
 
     Which rows make an optimizer step does not depend on their lengths: length goes with the kind of task, and steps of
     one kind each teach less (`docs/decisions/0009-order-of-rows.md`). Within a step rows of like length go together.
-    `accumulation` batches from each of `parts` processes make an optimizer step; `part` is the process whose batches
-    these are. Which rows a step takes depends on how many they are, not on how they are shared out: one process
-    that takes them all at once and several in many small batches see the same rows in the same steps. What does not
-    fill a step comes last, and a process for which nothing is left of it gets an empty batch.
+    `accumulation` batches from each of `world_size` processes make an optimizer step (gradient accumulation); these
+    are the batches of `rank`. Which rows a step takes depends on the global batch, not on how it is divided: one process
+    with one large batch and several with many small batches see the same rows in the same steps. What does not fill a
+    step comes last, and a rank for which nothing is left of it gets an empty batch.
     """
 
     def __init__(
@@ -30,39 +30,39 @@ class StepBatches:
         batch_size: int,
         seed: int,
         accumulation: int = 1,
-        part: int = 0,
-        parts: int = 1,
+        rank: int = 0,
+        world_size: int = 1,
     ) -> None:
         self.lengths = lengths
         self.batch_size = batch_size
         self.seed = seed
         self.accumulation = accumulation
-        self.part = part
-        self.parts = parts
+        self.rank = rank
+        self.world_size = world_size
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
 
     def __len__(self) -> int:
-        full, rest = divmod(len(self.lengths), self._at_once * self.accumulation)
-        return full * self.accumulation - (-rest // self._at_once)
+        full, rest = divmod(len(self.lengths), self._global_micro_batch * self.accumulation)
+        return full * self.accumulation - (-rest // self._global_micro_batch)
 
     def __iter__(self) -> Iterator[list[int]]:
-        at_once = self._at_once
+        size = self._global_micro_batch
         for step in self._steps():
-            for start in range(0, len(step), at_once):
-                yield step[start : start + at_once][self.part :: self.parts]
+            for start in range(0, len(step), size):
+                yield step[start : start + size][self.rank :: self.world_size]
 
     @property
-    def _at_once(self) -> int:
-        """Rows that go through the model at once, in all processes together."""
-        return self.batch_size * self.parts
+    def _global_micro_batch(self) -> int:
+        """Rows of one forward pass, in all processes together."""
+        return self.batch_size * self.world_size
 
     def _steps(self) -> list[list[int]]:
         indices = list(range(len(self.lengths)))
         random.Random(f"{self.seed}/{self.epoch}").shuffle(indices)
-        size = self._at_once * self.accumulation
+        size = self._global_micro_batch * self.accumulation
         return [self._longest_first(indices[start : start + size]) for start in range(0, len(indices), size)]
 
     def _longest_first(self, indices: list[int]) -> list[int]:
@@ -70,14 +70,14 @@ class StepBatches:
 
 
 def batches_by_length(examples: Sequence[Example], batch_size: int) -> Iterator[list[Example]]:
-    """Batches for measuring, longest first, so that a memory limit shows at once."""
+    """Batches for evaluation, longest first, so that a memory limit shows at once."""
     order = sorted(range(len(examples)), key=lengths_of(examples).__getitem__, reverse=True)
     starts = range(0, len(order), batch_size)
     return ([examples[index] for index in order[start : start + batch_size]] for start in starts)
 
 
 def lengths_of(examples: Sequence[Example]) -> list[int]:
-    """How long each example is; rows that lie on disk are not read for it."""
+    """The tokens of each example; rows on disk are not read for it."""
     known = getattr(examples, "lengths", None)
     return [len(example.input_ids) for example in examples] if known is None else known.tolist()
 

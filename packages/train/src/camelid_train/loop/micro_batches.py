@@ -33,21 +33,21 @@ else:
     Base = object  # mixed in before a Trainer
 
 _COUNTED = ("total_tokens", "trained_tokens")
-Told = Callable[[int, int, str], None]
-"""Told the rows of a micro-batch from now on, the micro-batches of an optimizer step, and why."""
+MicroBatchListener = Callable[[int, int, str], None]
+"""MicroBatchListener the rows of a micro-batch from now on, the micro-batches of an optimizer step, and why."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or should_reduce_batch_size(error)
 
 
-def said(error: BaseException) -> str:
+def error_message(error: BaseException) -> str:
     """The first sentence, without where in the library it was said and what else is on the card."""
     line = str(error).strip().partition("\n")[0] or type(error).__name__
     return line.rpartition("DefaultCPUAllocator: ")[2].partition(". GPU ")[0].rstrip(". ") + "."
 
 
-def _all_at_once(args: Any, reason: str) -> str:
+def _sharded_out_of_memory(args: Any, reason: str) -> str:
     """What to say where processes share one model out."""
     rows, sums = int(args.per_device_train_batch_size), int(args.gradient_accumulation_steps)
     change = (
@@ -62,7 +62,7 @@ def _all_at_once(args: Any, reason: str) -> str:
     )
 
 
-def _exchanges(model: Any) -> bool:
+def _is_ddp(model: Any) -> bool:
     """Whether this process has the whole model and exchanges gradients with others."""
     return isinstance(model, DistributedDataParallel)
 
@@ -81,13 +81,13 @@ def halved_on_out_of_memory(measure: Callable[[int], float], rows: int) -> float
 
 
 class MicroBatches(Base):
-    """Mixed into a Trainer whose batches are tensors with one entry per row. `tally` remembers what fitted, so that
+    """Mixed into a Trainer whose batches are tensors with one entry per row. `totals` remembers what fitted, so that
     a resumed run goes on in the same way."""
 
-    tally: RunTotals
+    totals: RunTotals
     pad_id: int
     current_gradient_accumulation_steps: int
-    told: Told = staticmethod(lambda rows, parts, reason: None)
+    on_micro_batch_change: MicroBatchListener = staticmethod(lambda rows, parts, reason: None)
     may_checkpoint_activations: bool = True
     """Whether activations may be computed again in the backward pass when nothing else helps."""
     _step_batches: list[Any]
@@ -96,7 +96,7 @@ class MicroBatches(Base):
     def micro_batch(self) -> int:
         """Rows that go through the model at once."""
         whole = int(self.args.per_device_train_batch_size)
-        return whole if self.is_sharded_model else self.tally.micro_batch or whole
+        return whole if self.is_sharded_model else self.totals.micro_batch or whole
 
     @property
     def is_sharded_model(self) -> bool:
@@ -110,7 +110,7 @@ class MicroBatches(Base):
     def begin_step(self) -> None:
         """What comes from here on belongs to one optimizer step."""
         self._step_batches = []
-        self._before = {name: getattr(self.tally, name) for name in _COUNTED}
+        self._before = {name: getattr(self.totals, name) for name in _COUNTED}
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
         self._step_batches.append(inputs)
@@ -118,25 +118,25 @@ class MicroBatches(Base):
         while True:
             try:
                 for batch in todo:
-                    loss = self._in_parts(model, batch, num_items_in_batch)
+                    loss = self._step_in_micro_batches(model, batch, num_items_in_batch)
                 break
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
-                reason = said(error)
+                reason = error_message(error)
             # only here are the activations free: the error's traceback held them
             self.free_memory(model, reason)
             todo = self._step_batches
-        if _exchanges(model) and self.accelerator.sync_gradients:
+        if _is_ddp(model) and self.accelerator.sync_gradients:
             gradient_average.average(model.parameters())
         return loss
 
-    def _in_parts(self, model: Any, inputs: dict[str, Any], labels: Any) -> torch.Tensor:
+    def _step_in_micro_batches(self, model: Any, inputs: dict[str, Any], labels: Any) -> torch.Tensor:
         parts = self.parts(inputs, self.micro_batch)
         steps, losses = self.current_gradient_accumulation_steps, []
         self.current_gradient_accumulation_steps = steps * len(parts)
         try:
-            with model.no_sync() if _exchanges(model) else contextlib.nullcontext():
+            with model.no_sync() if _is_ddp(model) else contextlib.nullcontext():
                 for part in parts:
                     losses.append(super().training_step(model, part, labels))
         finally:
@@ -174,19 +174,21 @@ class MicroBatches(Base):
         """Forget the gradients and the counts since `begin_step`."""
         model.zero_grad()
         for name, value in self._before.items():
-            setattr(self.tally, name, value)
+            setattr(self.totals, name, value)
 
     def reduce_memory_use(self, reason: str) -> None:
         """Half the micro-batch; where that is one row, activations that are computed again in the backward pass."""
         if self.is_sharded_model:
-            raise TrainingError(_all_at_once(self.args, reason))
+            raise TrainingError(_sharded_out_of_memory(self.args, reason))
         rows = min(self.micro_batch, int(self.args.per_device_train_batch_size))
         if rows > 1:
             self.set_micro_batch(rows // 2, reason)
-        elif self._may_save_activations():
-            self.tally.checkpointing = True
+        elif self._can_checkpoint_activations():
+            self.totals.checkpointing = True
             self.enable_gradient_checkpointing()
-            self.told(1, self._parts_of_step(1), f"{reason} Activations are computed again in the backward pass.")
+            self.on_micro_batch_change(
+                1, self._micro_batches_per_step(1), f"{reason} Activations are computed again in the backward pass."
+            )
         else:
             raise TrainingError(
                 f"memory ran out with a single row at a time ({reason}). Lower data.cutoff, let "
@@ -195,17 +197,17 @@ class MicroBatches(Base):
             )
 
     def set_micro_batch(self, rows: int, reason: str) -> None:
-        self.tally.micro_batch = rows
-        self.told(rows, self._parts_of_step(rows), reason)
+        self.totals.micro_batch = rows
+        self.on_micro_batch_change(rows, self._micro_batches_per_step(rows), reason)
 
     def enable_gradient_checkpointing(self) -> None:
         self.model.activation_checkpointing_enable()
 
-    def _may_save_activations(self) -> bool:
+    def _can_checkpoint_activations(self) -> bool:
         """Not twice, and not where virtual tokens stand in a cache that activation checkpointing leaves out."""
         virtual = getattr(getattr(self.model, "active_peft_config", None), "is_prompt_learning", False)
         possible = self.may_checkpoint_activations and not virtual and self.model.supports_gradient_checkpointing
         return possible and not self.model.is_activation_checkpointing
 
-    def _parts_of_step(self, rows: int) -> int:
+    def _micro_batches_per_step(self, rows: int) -> int:
         return -(-int(self.args.per_device_train_batch_size) // rows) * int(self.args.gradient_accumulation_steps)

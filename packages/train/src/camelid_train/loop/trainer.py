@@ -29,7 +29,7 @@ from .micro_batches import MicroBatches
 from .packing import pack_rows, row_lengths
 
 
-def longest(examples: Sequence[Any], rows: int) -> list[Any]:
+def longest_examples(examples: Sequence[Any], rows: int) -> list[Any]:
     """The longest of them, the longest first."""
     lengths = lengths_of(examples)
     return [examples[index] for index in heapq.nlargest(rows, range(len(lengths)), key=lengths.__getitem__)]
@@ -65,16 +65,16 @@ class CheckpointMixin:
     optimizer: Any
     lr_scheduler: Any
     method: TuningMethod[Any]
-    tally: RunTotals
-    keeping: CheckpointRetention = CheckpointRetention()
+    totals: RunTotals
+    retention: CheckpointRetention = CheckpointRetention()
     gradient_norm: Any = 0.0
     _tr_loss: torch.Tensor
     _globalstep_last_logged: int
 
     def init_checkpoints(self, method: TuningMethod[Any]) -> None:
-        """To be called at the end of `__init__`. `tally` counts what was done."""
+        """To be called at the end of `__init__`. `totals` counts what was done."""
         self.method = method
-        self.tally = RunTotals()
+        self.totals = RunTotals()
         self.add_callback(AfterStepCallback(method))  # type: ignore[attr-defined]
 
     @property
@@ -89,8 +89,11 @@ class CheckpointMixin:
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         if self.is_deepspeed_enabled:  # type: ignore[attr-defined]
             return  # its optimizer lies in shards that only it can read: such a run begins anew
-        extra, keeping, directory = self.method.state(self.model), self.keeping, Path(self.args.output_dir)
-        self.tally.open_loss, self.tally.reported = group.mean(float(self.open_loss)), self._globalstep_last_logged
+        extra, retention, directory = self.method.state(self.model), self.retention, Path(self.args.output_dir)
+        self.totals.open_loss, self.totals.reported = (
+            group.mean_over_processes(float(self.open_loss)),
+            self._globalstep_last_logged,
+        )
 
         def write(model: Any, optimizer: Any, rng_states: Sequence[Any]) -> None:
             checkpoint.save(
@@ -100,12 +103,12 @@ class CheckpointMixin:
                 optimizer,
                 self.lr_scheduler,
                 self.state,
-                self.tally,
+                self.totals,
                 extra=extra,
-                identity=keeping.identity,
+                identity=retention.identity,
                 rng_states=rng_states,
             )
-            checkpoint.prune([directory, *keeping.earlier], self.state.global_step, keeping.keep, keeping.best)
+            checkpoint.prune([directory, *retention.earlier], self.state.global_step, retention.keep, retention.best)
 
         checkpoint_parts.save(write, self.model, self.optimizer, checkpoint.capture_rng_state())
 
@@ -124,12 +127,12 @@ class CheckpointMixin:
         if resume_from_checkpoint is not None:
             checkpoint.load_rng_state(Path(resume_from_checkpoint), self.args.process_index)
             # nothing is loaded after this: losses are reported from here on as if the run had never stopped
-            self._tr_loss.fill_(self.tally.open_loss)
-            self._globalstep_last_logged = self.tally.reported
+            self._tr_loss.fill_(self.totals.open_loss)
+            self._globalstep_last_logged = self.totals.reported
 
 
 class SftTrainer(CheckpointMixin, MicroBatches, Trainer):
-    """Supervised fine-tuning on tokenised examples. `tally` counts what was done; with `packing`, rows are laid end to
+    """Supervised fine-tuning on tokenised examples. `totals` counts what was done; with `packing`, rows are laid end to
     end instead of padded."""
 
     packing = False
@@ -162,7 +165,7 @@ class SftTrainer(CheckpointMixin, MicroBatches, Trainer):
 
     def longest_batch(self, rows: int) -> dict[str, torch.Tensor]:
         """A batch of the longest rows that training will meet."""
-        return Collator(self.pad_id)(longest(self.train_dataset, rows))
+        return Collator(self.pad_id)(longest_examples(self.train_dataset, rows))
 
     def loss_divisor(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         """What the sum of the losses of one batch is divided by."""
@@ -173,16 +176,16 @@ class SftTrainer(CheckpointMixin, MicroBatches, Trainer):
         lengths = row_lengths(inputs["input_ids"], inputs["labels"], self.pad_id)
         if self.packing:
             inputs = pack_rows(inputs["input_ids"], inputs["labels"], lengths)
-        wanted = label_positions(inputs["labels"])
-        self.tally.total_tokens += int(lengths.sum())
-        self.tally.trained_tokens += len(wanted)
-        prepared: dict[str, Any] = super()._prepare_inputs({**inputs, "wanted": wanted})
+        positions = label_positions(inputs["labels"])
+        self.totals.total_tokens += int(lengths.sum())
+        self.totals.trained_tokens += len(positions)
+        prepared: dict[str, Any] = super()._prepare_inputs({**inputs, "positions": positions})
         return prepared
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> torch.Tensor:
-        labels = len(inputs["wanted"]) if num_items_in_batch is None else num_items_in_batch
+        labels = len(inputs["positions"]) if num_items_in_batch is None else num_items_in_batch
         loss = label_loss(model, **inputs) / labels
         loss = loss * self.args.world_size  # the labels are of all processes, and gradients are averaged over them
         penalty = self.method.penalty(model) if model.training else None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from camelid_core.errors import MissingPackage, ModelError
 
-from .lora import BaseLoraMethod, BaseLora
+from .lora import BaseLora, BaseLoraMethod
 from .qlora import library_warnings_off
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from camelid_core.errors import MissingPackage
 
-from .lora import BaseLoraMethod, BaseLora
+from .lora import BaseLora, BaseLoraMethod
 from .tuning_method import refuse_quantised
 
 if TYPE_CHECKING:

@@ -31,21 +31,21 @@ class LoopCallback:
     make: Callable[[Recipe, TaskContext], TrainerCallback | None]
 
 
-def attach(trainer: Any, recipe: Recipe, context: TaskContext, host: Host) -> None:
+def add_plugin_callbacks(trainer: Any, recipe: Recipe, context: TaskContext, host: Host) -> None:
     """Add what the installed plugins give. One that fails is named in the log once, and left out from then on."""
     registry = host.registry("camelid_trainer_callbacks")
     for item in registry:
-        words = f"Callback {item.name!r} of plugin {registry.plugin_of(item.name)!r}"
+        label = f"Callback {item.name!r} of plugin {registry.plugin_of(item.name)!r}"
         try:
             callback = item.make(recipe, context)
         except (Exception, SystemExit) as error:
-            context.emit("log", text=f"{words} could not be made and is left out: {_reason(error)}")
+            context.emit("log", text=f"{label} could not be made and is left out: {_reason(error)}")
             continue
         if callback is not None:
-            trainer.add_callback(guarded(callback, words, context))
+            trainer.add_callback(guarded(callback, label, context))
 
 
-def guarded(callback: TrainerCallback, words: str, context: TaskContext) -> TrainerCallback:
+def guarded(callback: TrainerCallback, label: str, context: TaskContext) -> TrainerCallback:
     """`callback`, unless and until it raises."""
     from transformers import TrainerCallback
 
@@ -59,7 +59,7 @@ def guarded(callback: TrainerCallback, words: str, context: TaskContext) -> Trai
                 return getattr(callback, event)(args, state, control, **more)
             except (Exception, SystemExit) as error:
                 failed.append(event)
-                text = f"{words} failed in {event} at step {state.global_step} and is left out from here on: "
+                text = f"{label} failed in {event} at step {state.global_step} and is left out from here on: "
                 context.emit("log", text=text + _reason(error))
                 return None
 

@@ -18,13 +18,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .peak_flops import peak
+from .peak_flops import device_peak
 
 _FORWARD = _BACKWARD = _GRADIENT = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
+class TrainingFlops:
     """Operations of a forward and a backward pass: for each token, each labelled position, and each pair of
     positions of which one attends to the other."""
 
@@ -32,34 +32,36 @@ class Cost:
     label: float
     pair: float
 
-    def of(self, tokens: float, labels: float, pairs: float) -> float:
-        return self.token * tokens + self.label * labels + self.pair * pairs
+    def of(self, tokens: float, labels: float, attention_pairs: float) -> float:
+        return self.token * tokens + self.label * labels + self.pair * attention_pairs
 
     def per_token(self, lengths: Sequence[int], labels: int) -> float:
         """Operations per token, on average, of rows with these `lengths` and so many labelled positions."""
         tokens = sum(lengths)
-        return self.of(tokens, labels, pairs(lengths)) / tokens if tokens else 0.0
+        return self.of(tokens, labels, attention_pairs(lengths)) / tokens if tokens else 0.0
 
 
-def pairs(lengths: Sequence[int]) -> int:
+def attention_pairs(lengths: Sequence[int]) -> int:
     """Pairs of positions in causal rows of these lengths."""
     return sum(length * (length + 1) // 2 for length in lengths)
 
 
-def usage(model: Any, lengths: Sequence[int], labels: int, devices: int = 1, computed: Any = None) -> float | None:
+def mfu_per_token_rate(
+    model: Any, lengths: Sequence[int], labels: int, devices: int = 1, computed: Any = None
+) -> float | None:
     """MFU at one token per second in all: times the rate, it is the share of what `devices` of the model's kind can
     do at best with products in the number format `computed`, else in the weights' own. None for a model whose layers
     are not understood."""
     try:
-        operations = cost_of(model).per_token(lengths, labels)
+        operations = training_flops(model).per_token(lengths, labels)
         width = model.config.get_text_config().hidden_size
         dtype = computed or model.get_input_embeddings().weight.dtype
-        return operations / (peak(model.device, dtype, width) * devices) or None
+        return operations / (device_peak(model.device, dtype, width) * devices) or None
     except (AttributeError, TypeError, ZeroDivisionError):
         return None
 
 
-def cost_of(model: Any) -> Cost:
+def training_flops(model: Any) -> TrainingFlops:
     """What one training pass over `model` costs, read from its layers: adapters, quantised and shared ones included.
 
     Of a mixture of experts, the share of the experts counts that a token goes through. Sliding windows are not
@@ -77,7 +79,7 @@ def cost_of(model: Any) -> Cost:
                 token += operations
     heads = config.num_attention_heads
     width = heads * (getattr(config, "head_dim", None) or config.hidden_size // heads)
-    return Cost(token, label, 3 * 4.0 * width * config.num_hidden_layers)
+    return TrainingFlops(token, label, 3 * 4.0 * width * config.num_hidden_layers)
 
 
 def _matrices(module: Any, config: Any) -> list[tuple[float, bool]]:

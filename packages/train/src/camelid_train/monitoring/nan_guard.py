@@ -27,12 +27,12 @@ from camelid_train.saving.checkpoint import newest_valid
 Origin = Callable[[int], Record]
 """The record that a training example was made of, by the example's number."""
 
-_NAMED = 5
+_MAX_ROWS = 5
 _EXCERPT = 120
 
 
 @dataclass(frozen=True, slots=True)
-class Suspect:
+class RowLoss:
     """A row of the step: its number among the training rows, where it comes from, its loss alone, and how it begins."""
 
     row: int
@@ -46,7 +46,7 @@ class Suspect:
         return f"{where} (loss {self.loss:.4g})" + (f": {self.excerpt!r}" if self.excerpt else "")
 
 
-class Guard(TrainerCallback):
+class NanGuard(TrainerCallback):
     """Looks at each gradient before the optimizer does. Emits `stop`: reason, text, rows.
 
     Raises:
@@ -66,16 +66,16 @@ class Guard(TrainerCallback):
         if not group.any_process(self._is_wrong(loss, norm)):
             return
         loss = next((each for each in group.gather_objects(loss) if not math.isfinite(each)), loss)
-        suspects = self._suspects(state.global_step)
-        rows = " Its rows: " + "; ".join(map(str, suspects)) + "." if suspects else ""
+        worst_rows = self._worst_rows(state.global_step)
+        rows = " Its rows: " + "; ".join(map(str, worst_rows)) + "." if worst_rows else ""
         lost = "nothing of that step was learnt"
         if self.trainer.is_deepspeed_enabled:  # it has made its step already
             lost = "no result is written; launch.strategy='fsdp' would say which rows did that"
         text = (
             f"the loss became {loss if not math.isfinite(loss) else 'too large'} (gradient norm {norm:g}) at step "
-            f"{state.global_step + 1}; {lost}.{self._kept()}{rows} {_advice(suspects, args)}"
+            f"{state.global_step + 1}; {lost}.{self._kept_checkpoint()}{rows} {_advice(worst_rows, args)}"
         )
-        self.context.emit("stop", reason="nan", text=text, rows=[asdict(each) for each in suspects])
+        self.context.emit("stop", reason="nan", text=text, rows=[asdict(each) for each in worst_rows])
         raise NanLoss(text)
 
     def _is_wrong(self, loss: float, norm: float) -> bool:
@@ -85,48 +85,48 @@ class Guard(TrainerCallback):
         scaled = scaler is not None and scaler.is_enabled()
         return not (math.isfinite(loss) and scaled)  # it finds its scale by overflowing, and skips such steps
 
-    def _suspects(self, step: int) -> list[Suspect]:
+    def _worst_rows(self, step: int) -> list[RowLoss]:
         """The worst rows of all processes."""
         if self.trainer.is_deepspeed_enabled:
             return []
         together = sharded_state.is_sharded(self.trainer.model)
         try:
-            rows = rows_of(self.trainer, step)
+            rows = rows_in_step(self.trainer, step)
             if together:
                 rows = sorted({row for part in group.gather_objects(rows) for row in part})
-            found = find(self.trainer, rows, self.origin)
+            found = find_worst_rows(self.trainer, rows, self.origin)
         except Exception:  # whatever is wrong with the search, the reason to stop is another
             found = []
         parts = [found] if together else group.gather_objects(found)
-        return sorted((each for part in parts for each in part), key=_worst_first)[:_NAMED]
+        return sorted((each for part in parts for each in part), key=_worst_first)[:_MAX_ROWS]
 
-    def _kept(self) -> str:
-        places = [Path(self.trainer.args.output_dir), *self.trainer.keeping.earlier]
+    def _kept_checkpoint(self) -> str:
+        places = [Path(self.trainer.args.output_dir), *self.trainer.retention.earlier]
         newest = newest_valid(places)
         return f" The checkpoint {newest.name} is kept." if newest is not None else ""
 
 
-def _advice(suspects: Sequence[Suspect], args: TrainingArguments) -> str:
+def _advice(worst_rows: Sequence[RowLoss], args: TrainingArguments) -> str:
     rate = f"Lower train.learning_rate (now {args.learning_rate:g})"
-    if any(not math.isfinite(each.loss) for each in suspects[1:]) or not suspects:
+    if any(not math.isfinite(each.loss) for each in worst_rows[1:]) or not worst_rows:
         return f"{rate}, or train in float32."
-    if math.isfinite(suspects[0].loss):
+    if math.isfinite(worst_rows[0].loss):
         return f"{rate}."
     return f"Mend or leave out the first of them. {rate} if they look sound."
 
 
-def find(trainer: Any, rows: Sequence[int], origin: Origin | None) -> list[Suspect]:
+def find_worst_rows(trainer: Any, rows: Sequence[int], origin: Origin | None) -> list[RowLoss]:
     """The worst of `rows`, the worst first."""
     losses = [(row, _loss(trainer, row)) for row in rows]
-    found = sorted((Suspect(row, "", "", loss, "") for row, loss in losses), key=_worst_first)[:_NAMED]
+    found = sorted((RowLoss(row, "", "", loss, "") for row, loss in losses), key=_worst_first)[:_MAX_ROWS]
     return [_with_origin(each, origin) for each in found]
 
 
-def _worst_first(suspect: Suspect) -> float:
-    return -suspect.loss if math.isfinite(suspect.loss) else -math.inf
+def _worst_first(row_loss: RowLoss) -> float:
+    return -row_loss.loss if math.isfinite(row_loss.loss) else -math.inf
 
 
-def rows_of(trainer: Any, step: int) -> list[int]:
+def rows_in_step(trainer: Any, step: int) -> list[int]:
     """Numbers of the examples that this process has in the optimizer step after `step` steps; none where the batches
     are not ours to make again."""
     batches: Any = getattr(trainer.get_train_dataloader(), "batch_sampler", None)
@@ -154,13 +154,13 @@ def _loss(trainer: Any, row: int) -> float:
         model.train(was_training)
 
 
-def _with_origin(suspect: Suspect, origin: Origin | None) -> Suspect:
+def _with_origin(row_loss: RowLoss, origin: Origin | None) -> RowLoss:
     try:
-        record = origin(suspect.row) if origin is not None else None
+        record = origin(row_loss.row) if origin is not None else None
     except (CamelidError, LookupError, OSError):  # the source may be gone by now: the row's number must do
         record = None
     if record is None:
-        return suspect
+        return row_loss
     text = " → ".join(message.text for message in record.messages)
     excerpt = text[:_EXCERPT] + "…" * (len(text) > _EXCERPT)
-    return replace(suspect, source=record.source, id=record.id, excerpt=excerpt)
+    return replace(row_loss, source=record.source, id=record.id, excerpt=excerpt)

@@ -63,7 +63,7 @@ _OTHER = re.compile(r"Laptop|Max-Q|SUPER|\bMIG\b|\bD\b", re.IGNORECASE)
 
 
 @cache
-def peak(device: Any, dtype: Any, width: int) -> float:
+def device_peak(device: Any, dtype: Any, width: int) -> float:
     """Operations per second that matrix products in `dtype` reach on `device` at best.
 
     What the table does not know is measured once, in a quarter of a second, with matrices as wide as the model: the
@@ -72,13 +72,13 @@ def peak(device: Any, dtype: Any, width: int) -> float:
     import torch
 
     if device.type == "cuda":
-        rate = known(torch.cuda.get_device_name(device), dtype, torch.backends.cuda.matmul.allow_tf32)
+        rate = table_peak(torch.cuda.get_device_name(device), dtype, torch.backends.cuda.matmul.allow_tf32)
         if rate is not None:
             return rate
-    return measured(device, dtype, width)
+    return measured_peak(device, dtype, width)
 
 
-def known(name: str, dtype: Any, shortened: bool = False) -> float | None:
+def table_peak(name: str, dtype: Any, shortened: bool = False) -> float | None:
     """The table's rate for a card of this name; None for one it does not have. `shortened`: float32 may be TF32."""
     if _OTHER.search(name):
         return None
@@ -91,7 +91,7 @@ def known(name: str, dtype: Any, shortened: bool = False) -> float | None:
     return short * _TERA
 
 
-def measured(device: Any, dtype: Any, width: int, seconds: float = _SECONDS) -> float:
+def measured_peak(device: Any, dtype: Any, width: int, seconds: float = _SECONDS) -> float:
     """Operations per second of the fastest product of some rows with a matrix."""
     import torch
 

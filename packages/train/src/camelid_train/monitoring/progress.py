@@ -18,42 +18,42 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from camelid_train.loop.memory import optimizer_bytes, trainable_bytes
 from camelid_train.saving.run_totals import RunTotals
 
-from .evaluation import Evaluations
-from .stop_rules import leave_if_asked
+from .evaluation import PeriodicEvaluation
+from .stop_rules import raise_if_stopping
 
 _SECOND = 1.0
 _SAVED_PER_SECOND = 50e6
 """Bytes of a checkpoint that a slow disk takes, with their checksums."""
 
 
-class Progress(TrainerCallback):
+class ProgressReporter(TrainerCallback):
     """Emits `progress` each step (done, total, unit, elapsed, eta and leaving in seconds, tokens_per_second, mfu,
     trained_tokens, memory in bytes) and `train` with the loss; lets `evaluations` have their turn."""
 
     def __init__(
         self,
         context: TaskContext,
-        tally: RunTotals,
-        evaluations: Evaluations,
+        totals: RunTotals,
+        evaluations: PeriodicEvaluation,
         extra_metrics: Mapping[str, str] | None = None,
     ) -> None:
         """`extra_metrics`: what else of the trainer's logs goes into `train` events, and under which names."""
         self.context = context
-        self.tally = tally
+        self.totals = totals
         self.evaluations = evaluations
         self.extra_metrics = extra_metrics or {}
-        self.usage: float | None = None  # MFU at one token per second
+        self.mfu_per_token_rate: float | None = None  # MFU at one token per second
         self._began = 0.0
         self._saving = 0.0
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any = None, **_: Any
     ) -> None:
-        self._began = time.monotonic() - self.tally.seconds
+        self._began = time.monotonic() - self.totals.seconds
         self._saving = (trainable_bytes(model) + optimizer_bytes(model)) / _SAVED_PER_SECOND
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        seconds = self.tally.seconds = time.monotonic() - self._began
+        seconds = self.totals.seconds = time.monotonic() - self._began
         self.context.emit(
             "progress",
             done=state.global_step,
@@ -62,12 +62,12 @@ class Progress(TrainerCallback):
             elapsed=round(seconds, 1),
             eta=round(seconds / state.global_step * (state.max_steps - state.global_step), 1),
             leaving=round(2 * seconds / state.global_step + self._saving, 3),  # a step may have begun
-            trained_tokens=self.tally.trained_tokens,
+            trained_tokens=self.totals.trained_tokens,
             memory=_memory(),
             **self.rates(),
         )
         if self.evaluations.due(state.global_step, state.max_steps):
-            control.should_save |= self.evaluations.take_turn(state.global_step)
+            control.should_save |= self.evaluations.evaluate_or_defer(state.global_step)
             self._began = time.monotonic() - seconds  # measuring is not training
 
     def on_log(
@@ -81,7 +81,7 @@ class Progress(TrainerCallback):
             step=state.global_step,
             epoch=round(state.epoch or 0.0, 3),
             loss=loss,
-            smoothed=self.tally.note_loss(loss),
+            smoothed=self.totals.note_loss(loss),
             grad_norm=float(logs.get("grad_norm", 0.0)),
             learning_rate=float(logs["learning_rate"]),
             memory=_memory(),
@@ -96,8 +96,10 @@ class Progress(TrainerCallback):
 
     def rates(self) -> dict[str, float]:
         """Tokens per second over the whole run and, where known, the share of the machine's best that they take."""
-        rate = self.tally.tokens_per_second
-        return {"tokens_per_second": rate} | ({"mfu": min(1.0, round(rate * self.usage, 4))} if self.usage else {})
+        rate = self.totals.tokens_per_second
+        return {"tokens_per_second": rate} | (
+            {"mfu": min(1.0, round(rate * self.mfu_per_token_rate, 4))} if self.mfu_per_token_rate else {}
+        )
 
 
 class RowProgress:
@@ -108,7 +110,7 @@ class RowProgress:
         self._began = self._last = time.monotonic()
 
     def __call__(self, done: int, total: int | None) -> None:
-        leave_if_asked(self._context)
+        raise_if_stopping(self._context)
         now = time.monotonic()
         if now - self._last < _SECOND:
             return

@@ -16,12 +16,12 @@ from camelid_core.records import Record
 from camelid_core.tasks import TaskContext
 from camelid_core.tokenization.encoder import Encoder
 
-_LONGEST = 4000
+_MAX_CHARACTERS = 4000
 """Characters of a text that go into an event."""
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class SamplePrompt:
     """A prompt's ids, what the user says in it, and the answer that the data has."""
 
     ids: list[int]
@@ -29,28 +29,28 @@ class Question:
     reference: str
 
 
-def questions(records: Sequence[Record], encoder: Encoder, count: int, longest: int) -> list[Question]:
+def sample_prompts(records: Sequence[Record], encoder: Encoder, count: int, longest: int) -> list[SamplePrompt]:
     """`count` of the records, spread over them all, as prompts; those of over `longest` tokens are passed over."""
-    found: list[Question] = []
+    found: list[SamplePrompt] = []
     for start in range(min(count, len(records))):
         for place in range(start * len(records) // count, (start + 1) * len(records) // count):
-            question = _question(records[place], encoder)
+            question = _sample_prompt(records[place], encoder)
             if question is not None and len(question.ids) <= longest:
                 found.append(question)
                 break
     return found
 
 
-def _question(record: Record, encoder: Encoder) -> Question | None:
+def _sample_prompt(record: Record, encoder: Encoder) -> SamplePrompt | None:
     if not record.prompt or record.prompt[-1].role != "user":
         return None
     try:
-        return Question(encoder.prompt_ids(record.prompt), record.prompt[-1].text, record.answer)
+        return SamplePrompt(encoder.prompt_ids(record.prompt), record.prompt[-1].text, record.answer)
     except CamelidError:  # the template has no form for it
         return None
 
 
-class Samples:
+class SampleAnswers:
     """Called with a step: asks the model and emits a `sample` event for each prompt. Whatever goes wrong in it is
     said once, and the run goes on without samples."""
 
@@ -62,24 +62,26 @@ class Samples:
         self._encoder = encoder
         self._tokens = tokens
         context_length = getattr(model.config.get_text_config(), "max_position_embeddings", None) or 1 << 30
-        self._questions = questions(records, encoder, count, context_length - tokens)
+        self._prompts = sample_prompts(records, encoder, count, context_length - tokens)
 
     def __call__(self, step: int) -> None:
-        if not self._questions:
+        if not self._prompts:
             return
         try:
-            answers = greedy(self._model, self._encoder, [each.ids for each in self._questions], self._tokens)
+            answers = greedy_answers(self._model, self._encoder, [each.ids for each in self._prompts], self._tokens)
         except Exception as error:  # a look at the model must never cost the run
-            self._questions = []
+            self._prompts = []
             reason = str(error).partition("\n")[0] or type(error).__name__
             self._context.emit("log", text=f"This run goes on without sample answers: {reason}")
             return
-        for index, (question, answer) in enumerate(zip(self._questions, answers, strict=True)):
+        for index, (question, answer) in enumerate(zip(self._prompts, answers, strict=True)):
             texts = {"prompt": question.text, "answer": answer, "reference": question.reference}
-            self._context.emit("sample", step=step, index=index, **{name: _cut(text) for name, text in texts.items()})
+            self._context.emit(
+                "sample", step=step, index=index, **{name: _shorten(text) for name, text in texts.items()}
+            )
 
 
-def greedy(model: Any, encoder: Encoder, prompts: Sequence[Sequence[int]], tokens: int) -> list[str]:
+def greedy_answers(model: Any, encoder: Encoder, prompts: Sequence[Sequence[int]], tokens: int) -> list[str]:
     """The likeliest answers of up to so many tokens, as the template reads them; all prompts in one batch.
 
     Virtual tokens stand before a row's padding, which would push them away from its text: there, each goes alone.
@@ -87,12 +89,12 @@ def greedy(model: Any, encoder: Encoder, prompts: Sequence[Sequence[int]], token
     import torch
     from transformers import GenerationConfig
 
-    stops, texts = _ends(model, encoder)
+    stops, texts = _stops(model, encoder)
     pad = encoder.tokenizer.pad_token_id
     config = GenerationConfig(max_new_tokens=tokens, do_sample=False, pad_token_id=pad, eos_token_id=stops or None)
     virtual = getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False)
     answers: list[str] = []
-    with undisturbed(model), torch.no_grad(), warnings.catch_warnings():
+    with temporary_eval_mode(model), torch.no_grad(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Position ids are not supported", UserWarning)
         for batch in [[prompt] for prompt in prompts] if virtual else [prompts]:
             width = max(map(len, batch))
@@ -104,12 +106,12 @@ def greedy(model: Any, encoder: Encoder, prompts: Sequence[Sequence[int]], token
                 attention_mask=torch.tensor(mask, device=model.device),
                 generation_config=config,
             )
-            answers += [_read(row[width:], stops, texts, encoder) for row in made.tolist()]
+            answers += [_decode(row[width:], stops, texts, encoder) for row in made.tolist()]
     return answers
 
 
 @contextmanager
-def undisturbed(model: Any) -> Iterator[None]:
+def temporary_eval_mode(model: Any) -> Iterator[None]:
     """The model as it answers; afterwards random numbers, dropout and positions are what they were."""
     import torch
 
@@ -132,7 +134,7 @@ def undisturbed(model: Any) -> Iterator[None]:
                 module.max_seq_len_cached = longest
 
 
-def _ends(model: Any, encoder: Encoder) -> tuple[list[int], list[str]]:
+def _stops(model: Any, encoder: Encoder) -> tuple[list[int], list[str]]:
     """Token ids that end an answer, the model's own and the template's, and texts that do."""
     own = getattr(model.generation_config, "eos_token_id", None)
     ids = {encoder.tokenizer.eos_token_id, *(own if isinstance(own, list) else [own])}
@@ -141,7 +143,7 @@ def _ends(model: Any, encoder: Encoder) -> tuple[list[int], list[str]]:
     return sorted(ids - {None}), [stop for stop in stops if stop not in encoder.special]
 
 
-def _read(ids: list[int], stops: Sequence[int], texts: Sequence[str], encoder: Encoder) -> str:
+def _decode(ids: list[int], stops: Sequence[int], texts: Sequence[str], encoder: Encoder) -> str:
     end = next((place for place, token in enumerate(ids) if token in stops), len(ids))
     text = encoder.decode(ids[:end])
     for stop in texts:
@@ -149,5 +151,5 @@ def _read(ids: list[int], stops: Sequence[int], texts: Sequence[str], encoder: E
     return encoder.template.parse(text)
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= _LONGEST else text[:_LONGEST] + " …"
+def _shorten(text: str) -> str:
+    return text if len(text) <= _MAX_CHARACTERS else text[:_MAX_CHARACTERS] + " …"

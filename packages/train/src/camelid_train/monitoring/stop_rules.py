@@ -14,7 +14,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from camelid_train.saving.run_totals import RunTotals
 
 
-def leave_if_asked(context: TaskContext) -> None:
+def raise_if_stopping(context: TaskContext) -> None:
     """Raise Interrupted if asked to save where there is nothing to save: what was done is done again, or is cached."""
     if context.stop_requested() == "save":
         raise Interrupted
@@ -27,18 +27,18 @@ class StopRules(TrainerCallback):
     be killed, the run is not trained any further.
     """
 
-    def __init__(self, context: TaskContext, tally: RunTotals, stop_at_loss: float | None = None) -> None:
+    def __init__(self, context: TaskContext, totals: RunTotals, stop_at_loss: float | None = None) -> None:
         self.context = context
-        self.tally = tally
+        self.totals = totals
         self.stop_at_loss = stop_at_loss
-        self.asked: StopRequest = ""
+        self.request: StopRequest = ""
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        self.asked = self.context.stop_requested()
-        if self.tally.stopped or self.asked == "save":
+        self.request = self.context.stop_requested()
+        if self.totals.stopped or self.request == "save":
             control.should_save = control.should_training_stop = True
-        elif self.asked == "finish":
-            self.tally.stopped = "asked"
+        elif self.request == "finish":
+            self.totals.stopped = "asked"
             control.should_training_stop = True
             control.should_save = False
         left = "a run with DeepSpeed keeps no state and begins anew" if args.deepspeed else "its state is saved now"
@@ -46,19 +46,19 @@ class StopRules(TrainerCallback):
             "save": f"Asked to leave after step {state.global_step}: {left}.",
             "finish": f"Asked to finish: what was learnt up to step {state.global_step} is the result.",
         }
-        if self.asked:
-            self.context.emit("stop", reason="asked", text=texts[self.asked])
+        if self.request:
+            self.context.emit("stop", reason="asked", text=texts[self.request])
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **_: Any
     ) -> None:
-        smoothed = self.tally.smoothed
+        smoothed = self.totals.smoothed
         if self.stop_at_loss is None or not logs or "loss" not in logs or smoothed is None:
             return
-        over = self.tally.stopped or self.asked or state.global_step >= state.max_steps
+        over = self.totals.stopped or self.request or state.global_step >= state.max_steps
         if over or smoothed > self.stop_at_loss:
             return
-        self.tally.stopped = "loss"
+        self.totals.stopped = "loss"
         control.should_save = control.should_training_stop = True
         text = (
             f"The smoothed training loss is {smoothed:.4g}: the run stops at step {state.global_step}, as "

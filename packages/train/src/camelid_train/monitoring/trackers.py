@@ -35,7 +35,7 @@ class Tracker:
 
     name: str
     package: str
-    look: str
+    view_hint: str
     environment: Mapping[str, str]
 
 
@@ -69,7 +69,7 @@ TRACKERS = {
 }
 
 
-def check(names: Sequence[str]) -> None:
+def check_trackers(names: Sequence[str]) -> None:
     """Raise MissingPackage if a tracker's package is not installed; imports none."""
     for name in names:
         if find_spec(TRACKERS[name].package) is None:
@@ -80,32 +80,32 @@ def check(names: Sequence[str]) -> None:
 
 
 @contextmanager
-def reported(recipe: Recipe, context: TaskContext) -> Iterator[TaskContext]:
+def with_trackers(recipe: Recipe, context: TaskContext) -> Iterator[TaskContext]:
     """The context of a run, with its numbers going to the trackers that the recipe names.
 
     Raises:
         MissingPackage: a tracker is not installed.
     """
     names = list(dict.fromkeys(recipe.train.report_to))
-    check(names)
+    check_trackers(names)
     if not names or found().node or os.environ.get("NODE_RANK", "0") != "0":  # the first machine speaks for all
         yield context
         return
-    telling = Telling(recipe, context, [TRACKERS[name] for name in names])
+    tracked = TrackedContext(recipe, context, [TRACKERS[name] for name in names])
     try:
-        yield telling
+        yield tracked
     finally:
-        telling.close()
+        tracked.close()
 
 
-class Telling:
+class TrackedContext:
     """The context of a run that also tells trackers. They begin with the first number, so that a run that fails
     before leaves nothing there."""
 
     def __init__(self, recipe: Recipe, context: TaskContext, trackers: Sequence[Tracker]) -> None:
         self._recipe = recipe
         self._context = context
-        self._waiting = list(trackers)
+        self._unstarted = list(trackers)
         self._callbacks: dict[str, Any] = {}
         self._arguments: Any = None
         self._step = 0
@@ -135,28 +135,28 @@ class Telling:
             if isinstance(value, int | float) and not isinstance(value, bool) and name != "step"
         }
         self._step = int(values.get("step", self._step))
-        self._begin()
+        self._start()
         for name in list(self._callbacks):
-            self._tell(name, "on_log", logs=numbers)
+            self._call(name, "on_log", logs=numbers)
 
     def close(self) -> None:
         for name in list(self._callbacks):
-            self._tell(name, "on_train_end")
+            self._call(name, "on_train_end")
 
-    def _begin(self) -> None:
-        waiting, self._waiting = self._waiting, []
+    def _start(self) -> None:
+        waiting, self._unstarted = self._unstarted, []
         for tracker in waiting:
             try:
-                self._callbacks[tracker.name] = self._made(tracker)
+                self._callbacks[tracker.name] = self._make_callback(tracker)
             except Exception as error:
                 self._drop(tracker.name, error)
                 continue
-            self._tell(tracker.name, "on_train_begin")
+            self._call(tracker.name, "on_train_begin")
             if tracker.name in self._callbacks:  # it has begun
-                look = tracker.look.format(home=home())
-                self._context.emit("log", text=f"The curves go to {tracker.name} too, as {self._run!r}: {look}.")
+                view_hint = tracker.view_hint.format(home=home())
+                self._context.emit("log", text=f"The curves go to {tracker.name} too, as {self._run!r}: {view_hint}.")
 
-    def _made(self, tracker: Tracker) -> Any:
+    def _make_callback(self, tracker: Tracker) -> Any:
         from transformers.integrations import get_reporting_integration_callbacks
 
         for name, value in tracker.environment.items():
@@ -177,7 +177,7 @@ class Telling:
         place = f"{socket.gethostname()}{self._context.directory.parent}"
         return f"{self._run}-{hashlib.sha256(place.encode()).hexdigest()[:8]}"
 
-    def _tell(self, name: str, event: str, **more: Any) -> None:
+    def _call(self, name: str, event: str, **more: Any) -> None:
         from transformers import TrainerControl, TrainerState
 
         state = TrainerState(global_step=self._step, is_world_process_zero=True)

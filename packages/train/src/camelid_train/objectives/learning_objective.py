@@ -94,7 +94,7 @@ class LearningObjective(ABC, Generic[ObjectiveT]):
 
     @abstractmethod
     def trainer(self, section: ObjectiveT, run: TrainingRun) -> Any:
-        """A transformers Trainer that keeps a `tally` and writes our checkpoints (see `camelid_train.loop.trainer`)."""
+        """A transformers Trainer that keeps a `totals` and writes our checkpoints (see `camelid_train.loop.trainer`)."""
 
     @abstractmethod
     def heldout_loss(self, section: ObjectiveT, run: TrainingRun, trainer: Any) -> float:

@@ -30,7 +30,7 @@ from camelid_train.methods.registry import method_of, methods
 
 ROWS, STEPS = 24, 4
 
-SMALLER: Mapping[str, Mapping[str, int]] = {
+UPPER_LIMITS: Mapping[str, Mapping[str, int]] = {
     "data": {"rows": ROWS, "eval_rows": 4},
     "train": {"accumulation": 2},
     "objective": {"answer_tokens": 16},
@@ -38,7 +38,7 @@ SMALLER: Mapping[str, Mapping[str, int]] = {
     "method": {"r": 8, "initial_r": 8, "target_r": 4, "tokens": 8, "every": 1},
 }
 """The most that these fields may be while rehearsing."""
-INSTEAD: Mapping[str, Mapping[str, Any]] = {
+OVERRIDES: Mapping[str, Mapping[str, Any]] = {
     "train": {"max_steps": STEPS, "save_steps": STEPS // 2, "log_steps": 1, "output": "", "batch_size": 2}
     | {"best": False, "stop_at_loss": None, "report_to": []},
     "objective": {"group": 2},
@@ -47,12 +47,12 @@ INSTEAD: Mapping[str, Mapping[str, Any]] = {
     "method": {"warmup_steps": None, "final_steps": None},
 }
 """What these fields are while rehearsing."""
-STAND_INS = {"lora-gptq": "lora"}
+SUBSTITUTE_METHODS = {"lora-gptq": "lora"}
 """Methods whose weights no random model has, and what their recipes are rehearsed with instead."""
-_OWN = ("runs", "cache", "logs", "tiny")
+_OWN_DIRECTORIES = ("runs", "cache", "logs", "tiny")
 """Directories of a home that a rehearsal writes into, and so has for itself."""
 _TOLERANCES = {"float32": 1e-3, "float16": 0.02, "bfloat16": 0.1}
-_FAULTS = (ArithmeticError, AttributeError, ImportError, LookupError, OSError, RuntimeError, TypeError, ValueError)
+_CAUGHT = (ArithmeticError, AttributeError, ImportError, LookupError, OSError, RuntimeError, TypeError, ValueError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +65,12 @@ class Stage:
 
 
 class Stages:
-    """What has been gone through; `tell` hears of each stage when it is done."""
+    """What has been gone through; `on_stage` hears of each stage when it is done."""
 
-    def __init__(self, tell: Callable[[Stage], None] = lambda stage: None) -> None:
+    def __init__(self, on_stage: Callable[[Stage], None] = lambda stage: None) -> None:
         self.done: list[Stage] = []
         self.current = "model"
-        self._tell = tell
+        self._on_stage = on_stage
         self._since = time.monotonic()
 
     @property
@@ -82,10 +82,10 @@ class Stages:
         now = time.monotonic()
         self.done.append(Stage(self.current, round(now - self._since, 2), text))
         self.current, self._since = then, now
-        self._tell(self.done[-1])
+        self._on_stage(self.done[-1])
 
 
-class _Watched(AttemptContext):
+class _RehearsalContext(AttemptContext):
     """A run's context whose events say which stage it has come to; it is asked to leave after half of the steps."""
 
     def __init__(self, directory: Path, stages: Stages, first: bool) -> None:
@@ -111,30 +111,30 @@ class _Watched(AttemptContext):
     def curves(self) -> str:
         """How the losses went."""
         parts = {"loss": self.losses, "held-out loss": self.heldout}
-        said = [f"{name} {each[0]:.3f} → {each[-1]:.3f}" for name, each in parts.items() if each]
-        return ", ".join(said)
+        reason = [f"{name} {each[0]:.3f} → {each[-1]:.3f}" for name, each in parts.items() if each]
+        return ", ".join(reason)
 
 
-def rehearse(recipe: Recipe, tell: Callable[[Stage], None] = lambda stage: None) -> Stages:
+def rehearse(recipe: Recipe, on_stage: Callable[[Stage], None] = lambda stage: None) -> Stages:
     """Go through the whole of `recipe` in small.
 
     Raises:
         TrainingError: what went wrong, and in which stage.
     """
-    stages = Stages(tell)
+    stages = Stages(on_stage)
     try:
         with _temporary_home() as home:
-            _go_through(recipe, home, stages)
+            _run_stages(recipe, home, stages)
     except CamelidError as error:
         raise TrainingError(f"the rehearsal failed at its stage {stages.current!r}: {error}") from error
-    except _FAULTS as error:
-        said = str(error).strip().partition("\n")[0] or "no reason given"
-        text = f"the rehearsal failed at its stage {stages.current!r} with a {type(error).__name__}: {said}"
+    except _CAUGHT as error:
+        reason = str(error).strip().partition("\n")[0] or "no reason given"
+        text = f"the rehearsal failed at its stage {stages.current!r} with a {type(error).__name__}: {reason}"
         raise TrainingError(text) from error
     return stages
 
 
-def _go_through(recipe: Recipe, home: Path, stages: Stages) -> None:
+def _run_stages(recipe: Recipe, home: Path, stages: Stages) -> None:
     from camelid_core.models.loading import check_files
 
     host = load_host()
@@ -149,11 +149,11 @@ def _go_through(recipe: Recipe, home: Path, stages: Stages) -> None:
     from camelid_train.merge import merge
     from camelid_train.run import train
 
-    from .tiny_model import shrink
+    from .tiny_model import make_tiny_model
 
-    model = shrink(reference, home / "tiny")
+    model = make_tiny_model(reference, home / "tiny")
     tiny = resolve_model(str(home / "tiny"), host)
-    small = smaller(recipe, tiny.name, reference.template if tiny.template != reference.template else "")
+    small = rehearsal_recipe(recipe, tiny.name, reference.template if tiny.template != reference.template else "")
     words = model.get_input_embeddings().num_embeddings
     size = f"{model.num_parameters() / 1e6:.1f} million random parameters, {words:,} words"
     stages.finish(f"{type(model).__name__} made small: {size}", "data")
@@ -164,7 +164,7 @@ def _go_through(recipe: Recipe, home: Path, stages: Stages) -> None:
 
     seen: list[Any] = []
     with without_liger(), _attempt(home, 1, 2, stages) as last:
-        train(small, last, look=lambda model: seen.append(_logits(model)))
+        train(small, last, on_trained=lambda model: seen.append(_logits(model)))
     stages.finish(f"saved, taken up again, {len(last.losses)} more steps, {last.curves()}", "loading")
 
     again = resolve_model(str(last.output), host)  # which knows of stretched positions, as the tiny model does not
@@ -181,8 +181,8 @@ def _go_through(recipe: Recipe, home: Path, stages: Stages) -> None:
 
 
 @contextmanager
-def _attempt(home: Path, job: int, epoch: int, stages: Stages, first: bool = False) -> Iterator[_Watched]:
-    context = _Watched(attempt_directory(home, job, epoch), stages, first)
+def _attempt(home: Path, job: int, epoch: int, stages: Stages, first: bool = False) -> Iterator[_RehearsalContext]:
+    context = _RehearsalContext(attempt_directory(home, job, epoch), stages, first)
     try:
         yield context
     finally:
@@ -193,16 +193,16 @@ def _same(difference: float) -> str:
     return f"the same within {difference:.0e}" if difference else "the same to the bit"
 
 
-def smaller(recipe: Recipe, model: str, template: str = "") -> Recipe:
+def rehearsal_recipe(recipe: Recipe, model: str, template: str = "") -> Recipe:
     """The recipe for `model` with little of everything; `template` where the tiny model does not know its own."""
     values = recipe.model_dump(mode="json")
-    values["method"]["type"] = STAND_INS.get(recipe.method.type, recipe.method.type)
-    for section, fields in SMALLER.items():
+    values["method"]["type"] = SUBSTITUTE_METHODS.get(recipe.method.type, recipe.method.type)
+    for section, fields in UPPER_LIMITS.items():
         for name, most in fields.items():
             if name in values[section]:
                 given = values[section][name]
                 values[section][name] = most if given is None else min(given, most)
-    for section, changes in INSTEAD.items():
+    for section, changes in OVERRIDES.items():
         values[section] |= {name: value for name, value in changes.items() if name in values[section]}
     if not recipe.data.eval_rows:
         values["eval"]["steps"] = None
@@ -215,7 +215,7 @@ def smaller(recipe: Recipe, model: str, template: str = "") -> Recipe:
 def _temporary_home() -> Iterator[Path]:
     """A home of its own in which models, data and whatever else a plugin keeps in one are found where they are."""
     there = real_home()
-    places = [place for place in there.glob("*") if place.is_dir() and place.name not in _OWN]
+    places = [place for place in there.glob("*") if place.is_dir() and place.name not in _OWN_DIRECTORIES]
     before = os.environ.get("CAMELID_HOME")
     with staging.scratch("camelid-rehearsal") as directory:
         home = directory.resolve()

@@ -21,7 +21,7 @@ _LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 _HEADS = ("num_attention_heads", "n_head", "n_heads")
 _GROUPS = ("num_key_value_heads", "num_kv_heads", "multi_query_group_num", "n_head_kv")
 
-SIZES: Mapping[str, int] = {
+MAX_SIZES: Mapping[str, int] = {
     **dict.fromkeys(_LAYERS, LAYERS),
     **dict.fromkeys(_HEADS, HEADS),
     **dict.fromkeys(("hidden_size", "n_embd", "d_model", "word_embed_proj_dim"), WIDTH),
@@ -44,7 +44,7 @@ SIZES: Mapping[str, int] = {
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".h5", ".msgpack", ".onnx", ".index.json")
 
 
-def shrunk(config: Mapping[str, Any]) -> dict[str, Any]:
+def tiny_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """The configuration with small sizes; what its sizes do not say (kinds of layers, activations, positions, words)
     stays. Of layers of several kinds, two different ones are left."""
     small = {key: _small(key, value) for key, value in config.items() if key != "quantization_config"}
@@ -62,15 +62,15 @@ def shrunk(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _small(key: str, value: Any) -> Any:
     if isinstance(value, Mapping) and key.endswith("_config"):
-        return shrunk(value)
+        return tiny_config(value)
     if isinstance(value, Mapping) and key.startswith("rope_"):  # factors for each pair of a head's numbers
         return {name: item[: HEAD // 2] if isinstance(item, list) else item for name, item in value.items()}
-    if key in SIZES and isinstance(value, int) and not isinstance(value, bool):
-        return min(value, SIZES[key])
+    if key in MAX_SIZES and isinstance(value, int) and not isinstance(value, bool):
+        return min(value, MAX_SIZES[key])
     return value
 
 
-def shrink(reference: Reference, directory: Path, seed: int = 0) -> Any:
+def make_tiny_model(reference: Reference, directory: Path, seed: int = 0) -> Any:
     """Write a tiny model like the reference's to `directory`, with all small files that lie beside its weights.
 
     Returns the model.
@@ -89,7 +89,7 @@ def shrink(reference: Reference, directory: Path, seed: int = 0) -> Any:
             shutil.copy(path, directory / path.name)
     try:
         config = AutoConfig.from_pretrained(reference.base, local_files_only=True)
-        tiny = type(config).from_dict(shrunk(config.to_dict()))
+        tiny = type(config).from_dict(tiny_config(config.to_dict()))
         torch.manual_seed(seed)
         model = AutoModelForCausalLM.from_config(tiny, dtype=torch.float32)
     except (OSError, ValueError, KeyError, AttributeError, TypeError, RuntimeError) as error:

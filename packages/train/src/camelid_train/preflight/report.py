@@ -18,7 +18,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from camelid_train.loop.memory import trainable_bytes
 from camelid_train.objectives import TrainingRun
 
-from .step_measurement import PATIENCE, Measured, measure
+from .step_measurement import MAX_FIRST_STEP_SECONDS, StepMeasurement, measure_step
 
 _COMFORTABLE = 0.85
 """Share of the memory that a proposal may be expected to take."""
@@ -27,7 +27,7 @@ _WASTEFUL = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class RunSize:
     """What lies ahead: optimizer steps, passes over the rows, the tokens of all of it, and what shares a step."""
 
     steps: int
@@ -44,7 +44,7 @@ class Work:
 
 
 @dataclass(frozen=True, slots=True)
-class Space:
+class DiskUse:
     """Bytes on disk: of one checkpoint and of the result, how many checkpoints there are at once, and what is free."""
 
     checkpoint: int
@@ -81,24 +81,24 @@ class Preflight(TrainerCallback):
     ) -> None:
         if state.global_step:
             return
-        work = _work(self.run, self.trainer, state, len(train_dataloader))
-        space = _space(self.run, self.context.directory, state.max_steps)
-        if space.needed > space.free:
+        size = _run_size(self.run, self.trainer, state, len(train_dataloader))
+        disk = _disk_use(self.run, self.context.directory, state.max_steps)
+        if disk.needed > disk.free:
             raise DiskFull(
-                f"this run needs {_bytes(space.needed)} on the disk of {str(self.context.directory)!r} "
-                f"({space.checkpoints} checkpoints of {_bytes(space.checkpoint)} and the result), and "
-                f"{_bytes(space.free)} are free. Free some, or lower train.keep."
+                f"this run needs {_bytes(disk.needed)} on the disk of {str(self.context.directory)!r} "
+                f"({disk.checkpoints} checkpoints of {_bytes(disk.checkpoint)} and the result), and "
+                f"{_bytes(disk.free)} are free. Free some, or lower train.keep."
             )
-        why, measured = _unmeasurable(self.trainer), None
+        why, measured = _why_unmeasured(self.trainer), None
         if not why:
-            measured = measure(
+            measured = measure_step(
                 self.trainer, self.trainer.model, self.run.raise_if_interrupted, self.run.recipe.train.compile
             )
-        event = values(work, space, measured, str(args.device.type))
+        event = preflight_event(size, disk, measured, str(args.device.type))
         self.context.emit("preflight", **event | {"notes": [*event["notes"], *why]})
 
 
-def _unmeasurable(trainer: Any) -> list[str]:
+def _why_unmeasured(trainer: Any) -> list[str]:
     """Why no step can be tried before the first one, if none can."""
     if trainer.is_deepspeed_enabled:
         return ["Memory and time are not measured: DeepSpeed makes no step that leaves no trace."]
@@ -107,10 +107,10 @@ def _unmeasurable(trainer: Any) -> list[str]:
     return []
 
 
-def listen(trainer: Any, context: TaskContext, run: TrainingRun) -> None:
+def report_micro_batches(trainer: Any, context: TaskContext, run: TrainingRun) -> None:
     """Tell of every micro-batch that is halved, and go on with what an earlier attempt was forced to."""
 
-    def told(rows: int, parts: int, reason: str) -> None:
+    def emit_micro_batch(rows: int, parts: int, reason: str) -> None:
         context.emit("micro_batch", batch_size=rows, accumulation=parts, reason=reason)
         context.emit(
             "log",
@@ -118,80 +118,82 @@ def listen(trainer: Any, context: TaskContext, run: TrainingRun) -> None:
             f"step; the global batch stays as it is. ({reason})",
         )
 
-    trainer.told = told
+    trainer.on_micro_batch_change = emit_micro_batch
     trainer.may_checkpoint_activations = run.recipe.train.gradient_checkpointing != "off"
-    if trainer.tally.checkpointing and hasattr(trainer, "enable_gradient_checkpointing"):
+    if trainer.totals.checkpointing and hasattr(trainer, "enable_gradient_checkpointing"):
         trainer.enable_gradient_checkpointing()
 
 
-def values(work: Work, space: Space, measured: Measured | None, device: str) -> dict[str, Any]:
+def preflight_event(size: RunSize, disk: DiskUse, measured: StepMeasurement | None, device: str) -> dict[str, Any]:
     """The event: bytes and seconds as they are expected; what was not measured is absent."""
     event: dict[str, Any] = {
-        "total_tokens": work.total_tokens,
-        "trained_tokens": work.trained_tokens,
-        "passes": round(work.passes, 3),
-        "steps": work.steps,
-        "batch_size": work.batch_size,
-        "accumulation": work.accumulation,
-        "processes": work.processes,
-        "global_batch": work.global_batch,
-        "checkpoint_bytes": space.checkpoint,
-        "checkpoints": space.checkpoints,
-        "disk_bytes": space.needed,
-        "free_disk": space.free,
+        "total_tokens": size.total_tokens,
+        "trained_tokens": size.trained_tokens,
+        "passes": round(size.passes, 3),
+        "steps": size.steps,
+        "batch_size": size.batch_size,
+        "accumulation": size.accumulation,
+        "processes": size.processes,
+        "global_batch": size.global_batch,
+        "checkpoint_bytes": disk.checkpoint,
+        "checkpoints": disk.checkpoints,
+        "disk_bytes": disk.needed,
+        "free_disk": disk.free,
         "proposed": None,
         "notes": [],
     }
     if measured is None:
         return event
-    eta = measured.seconds / measured.tokens * work.total_tokens / work.processes
-    found = proposal(work, measured, device)
+    eta = measured.seconds / measured.tokens * size.total_tokens / size.processes
+    proposed = propose_batch(size, measured, device)
     return event | {
         "peak_memory": measured.peak,
         "free_memory": measured.free,
         "longest": measured.length,
-        "worst_step_seconds": round(measured.seconds * work.accumulation, 3),
-        "step_seconds": round(eta / work.steps, 3),
+        "worst_step_seconds": round(measured.seconds * size.accumulation, 3),
+        "step_seconds": round(eta / size.steps, 3),
         "eta": round(eta, 1),
-        "proposed": asdict(found) if found else None,
-        "notes": list(_notes(work, measured, found)),
+        "proposed": asdict(proposed) if proposed else None,
+        "notes": list(_notes(size, measured, proposed)),
     }
 
 
 @dataclass(frozen=True, slots=True)
-class Proposal:
+class BatchProposal:
     batch_size: int
     accumulation: int
 
 
-def proposal(work: Work, measured: Measured, device: str) -> Proposal | None:
+def propose_batch(size: RunSize, measured: StepMeasurement, device: str) -> BatchProposal | None:
     """Another way to the same global batch: fewer rows at once where memory is short, more on a card that idles."""
-    per_process = work.batch_size * work.accumulation
-    most = measured.most_rows(_COMFORTABLE)
+    per_process = size.batch_size * size.accumulation
+    most = measured.max_rows(_COMFORTABLE)
     best = max((rows for rows in range(1, per_process + 1) if not per_process % rows and rows <= most), default=1)
-    short = measured.at_once < measured.rows or measured.expected(work.batch_size) > measured.free
+    short = measured.micro_batch_rows < measured.rows or measured.expected_bytes(size.batch_size) > measured.free
     idle = device == "cuda" and measured.peak < _WASTEFUL * measured.free
-    if (short and best < work.batch_size) or (idle and best > work.batch_size):
-        return Proposal(best, per_process // best)
+    if (short and best < size.batch_size) or (idle and best > size.batch_size):
+        return BatchProposal(best, per_process // best)
     return None
 
 
-def _notes(work: Work, measured: Measured, found: Proposal | None) -> Iterator[str]:
-    if measured.seconds > PATIENCE * measured.rows:
+def _notes(size: RunSize, measured: StepMeasurement, proposed: BatchProposal | None) -> Iterator[str]:
+    if measured.seconds > MAX_FIRST_STEP_SECONDS * measured.rows:
         yield "One row took so long that the rest is reckoned from it."
-    if found:
-        why = "would fit" if found.batch_size < work.batch_size else "would use the memory better, at the same result"
+    if proposed:
+        why = (
+            "would fit" if proposed.batch_size < size.batch_size else "would use the memory better, at the same result"
+        )
         yield (
-            f"train.batch_size={found.batch_size} train.accumulation={found.accumulation} {why}: "
-            f"the global batch stays {work.global_batch}."
+            f"train.batch_size={proposed.batch_size} train.accumulation={proposed.accumulation} {why}: "
+            f"the global batch stays {size.global_batch}."
         )
 
 
-def _work(run: TrainingRun, trainer: Any, state: TrainerState, batches: int) -> Work:
+def _run_size(run: TrainingRun, trainer: Any, state: TrainerState, batches: int) -> RunSize:
     args, account = trainer.args, run.data.account
     per_pass = -(-batches // args.gradient_accumulation_steps)
     passes = state.max_steps / max(1, per_pass)
-    return Work(
+    return RunSize(
         steps=state.max_steps,
         passes=passes,
         total_tokens=round(account.total_tokens * passes),
@@ -202,13 +204,13 @@ def _work(run: TrainingRun, trainer: Any, state: TrainerState, batches: int) -> 
     )
 
 
-def _space(run: TrainingRun, directory: Path, steps: int) -> Space:
+def _disk_use(run: TrainingRun, directory: Path, steps: int) -> DiskUse:
     """A checkpoint holds what learns and two numbers of AdamW's for each; one more is there while it is written."""
     train, learning = run.recipe.train, trainable_bytes(run.model)
     whole = run.method.kind == "model"
     result = sum(p.numel() * p.element_size() for p in run.model.parameters()) if whole else learning
     kept = min(train.keep, steps // train.save_steps) + 1 + train.best
-    return Space(3 * learning, result, kept, shutil.disk_usage(directory).free)
+    return DiskUse(3 * learning, result, kept, shutil.disk_usage(directory).free)
 
 
 def _bytes(count: int) -> str:

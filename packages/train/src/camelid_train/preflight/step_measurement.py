@@ -26,21 +26,21 @@ from camelid_train.distributed import agreement, group
 from camelid_train.loop.batches import lengths_of
 from camelid_train.loop.memory import optimizer_bytes
 
-PATIENCE = 30.0
+MAX_FIRST_STEP_SECONDS = 30.0
 """Seconds of a first step behind which there is no second."""
-_ROOM = 0.95
+_SAFE_SHARE = 0.95
 """Share of the free memory that a step may be expected to take."""
 _SMALL = 1 << 16
 _SAMPLE_SECONDS = 0.005
 
 
-class Measurable(Protocol):
+class MeasurableTrainer(Protocol):
     """What is asked of a trainer: a batch of the longest rows, what its loss is divided by if it is a sum, and to go
     through it as `MicroBatches` does. A row comes to so many `sequences` that learn."""
 
     args: Any
     accelerator: Any
-    tally: Any
+    totals: Any
     train_dataset: Any
     current_gradient_accumulation_steps: int
     micro_batch: int
@@ -55,8 +55,8 @@ class Measurable(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """`peak` bytes of memory while `rows` rows of `length` tokens went through, `at_once` at a time, with room for the
+class StepMeasurement:
+    """`peak` bytes of memory while `rows` rows of `length` tokens went through, `micro_batch_rows` at a time, with room for the
     optimizer's state, of `free` that the run may have; `fixed` + n · `per_row` is expected of n rows at once.
     `seconds` for all `tokens`; each row is so many `sequences`."""
 
@@ -65,7 +65,7 @@ class Measured:
     fixed: int
     per_row: int
     rows: int
-    at_once: int
+    micro_batch_rows: int
     length: int
     seconds: float
     sequences: int = 1
@@ -74,24 +74,27 @@ class Measured:
     def tokens(self) -> int:
         return self.rows * self.length * self.sequences
 
-    def expected(self, rows: int) -> int:
+    def expected_bytes(self, rows: int) -> int:
         return self.fixed + self.per_row * rows
 
-    def most_rows(self, share: float) -> int:
+    def max_rows(self, share: float) -> int:
         """Rows at once that are expected to fit into a share of the memory; 0 where not even one is."""
         return max(0, int((share * self.free - self.fixed) // max(1, self.per_row)))
 
 
 @dataclass(frozen=True, slots=True)
-class _Step:
+class _StepCost:
     peak: int
     seconds: float
 
 
-def measure(
-    trainer: Measurable, model: Any, raise_if_interrupted: Callable[[], None] = lambda: None, compiled: bool = False
-) -> Measured:
-    """One row, then the whole batch; the second is left out where the first took longer than `PATIENCE`.
+def measure_step(
+    trainer: MeasurableTrainer,
+    model: Any,
+    raise_if_interrupted: Callable[[], None] = lambda: None,
+    compiled: bool = False,
+) -> StepMeasurement:
+    """One row, then the whole batch; the second is left out where the first took longer than `MAX_FIRST_STEP_SECONDS`.
 
     `raise_if_interrupted` is called between the two. Where memory runs out the trainer halves its micro-batch and stays with that.
     Layers that are `compiled` when they are first met are met once before.
@@ -103,37 +106,37 @@ def measure(
     rows, length = min(trainer.args.per_device_train_batch_size, len(lengths)), max(lengths)
     state = optimizer_bytes(model)
     device = next(model.parameters()).device
-    with unchanged(trainer, model):
-        held, free = _held(device), _free(device)
+    with restored_afterwards(trainer, model):
+        held, free = _allocated(device), _free(device)
         single = trainer.longest_batch(1)
         for _ in range(1 + compiled):
             one = _step(trainer, model, single, state)
         per_row, sequences = max(0, one.peak - held), trainer.sequences
-        first = Measured(one.peak, free, held, per_row, rows, 1, length, one.seconds * rows, sequences)
+        first = StepMeasurement(one.peak, free, held, per_row, rows, 1, length, one.seconds * rows, sequences)
         raise_if_interrupted()
-        if group.any_process(one.seconds > PATIENCE):
+        if group.any_process(one.seconds > MAX_FIRST_STEP_SECONDS):
             return first
         if device.type == "cpu" and trainer.accelerator.num_processes == 1:
-            _be_careful(trainer, first)
+            _limit_micro_batch(trainer, first)
         batch = trainer.longest_batch(rows)
         for _ in range(1 + compiled):
-            whole = _steady(trainer, model, batch, state)
-    at_once = min(rows, trainer.micro_batch)
-    per_row = max(0, (whole.peak - one.peak) // (at_once - 1)) if at_once > 1 else first.per_row
-    fixed = whole.peak - per_row * at_once
-    return Measured(whole.peak, free, fixed, per_row, rows, at_once, length, whole.seconds, sequences)
+            whole = _stable_step(trainer, model, batch, state)
+    micro_batch_rows = min(rows, trainer.micro_batch)
+    per_row = max(0, (whole.peak - one.peak) // (micro_batch_rows - 1)) if micro_batch_rows > 1 else first.per_row
+    fixed = whole.peak - per_row * micro_batch_rows
+    return StepMeasurement(whole.peak, free, fixed, per_row, rows, micro_batch_rows, length, whole.seconds, sequences)
 
 
-def _be_careful(trainer: Measurable, first: Measured) -> None:
+def _limit_micro_batch(trainer: MeasurableTrainer, first: StepMeasurement) -> None:
     """Do not try what one row says will not fit: a process that takes too much is ended, and nobody catches that."""
-    rows, fits = min(first.rows, trainer.micro_batch), max(1, first.most_rows(_ROOM))
+    rows, fits = min(first.rows, trainer.micro_batch), max(1, first.max_rows(_SAFE_SHARE))
     if fits < rows:
         trainer.set_micro_batch(
-            fits, f"{rows} rows are expected to take {first.expected(rows):,} of {first.free:,} bytes."
+            fits, f"{rows} rows are expected to take {first.expected_bytes(rows):,} of {first.free:,} bytes."
         )
 
 
-def _steady(trainer: Measurable, model: Any, batch: dict[str, Any], state: int) -> _Step:
+def _stable_step(trainer: MeasurableTrainer, model: Any, batch: dict[str, Any], state: int) -> _StepCost:
     """A step in which the micro-batch stayed as it was, in all processes: one that ran out of memory says nothing of
     time."""
     while True:
@@ -144,13 +147,13 @@ def _steady(trainer: Measurable, model: Any, batch: dict[str, Any], state: int) 
             return step
 
 
-def _step(trainer: Measurable, model: Any, inputs: dict[str, Any], state: int) -> _Step:
+def _step(trainer: MeasurableTrainer, model: Any, inputs: dict[str, Any], state: int) -> _StepCost:
     """Forward and backward, while as much memory is taken as the optimizer will."""
     device = next(model.parameters()).device
-    reserve = _reserve(state, device) if device.type == "cuda" else None
+    reserve = _reserve_optimizer_state(state, device) if device.type == "cuda" else None
     trainer.begin_step()
     loss_divisor = trainer.loss_divisor(inputs)
-    with Peak(device) as peak:
+    with PeakMemory(device) as peak:
         began = time.perf_counter()
         trainer.training_step(model, inputs, loss_divisor)
         if device.type == "cuda":
@@ -158,10 +161,10 @@ def _step(trainer: Measurable, model: Any, inputs: dict[str, Any], state: int) -
         seconds = time.perf_counter() - began
     trainer.discard_step(model)
     held = peak.bytes if reserve is not None else peak.bytes + state
-    return _Step(held, seconds)
+    return _StepCost(held, seconds)
 
 
-def _reserve(state: int, device: Any) -> Any:
+def _reserve_optimizer_state(state: int, device: Any) -> Any:
     """As much of the card as the optimizer will take."""
     try:
         return torch.empty(state, dtype=torch.uint8, device=device)
@@ -174,7 +177,7 @@ def _reserve(state: int, device: Any) -> Any:
 
 
 @contextmanager
-def unchanged(trainer: Any, model: Any) -> Iterator[None]:
+def restored_afterwards(trainer: Any, model: Any) -> Iterator[None]:
     """Whatever happens inside leaves the model, the trainer and all random numbers as they were."""
     modules = [(module, dict(vars(module)), _buffers(module)) for module in model.modules()]
     python, numpy_state = random.getstate(), np.random.get_state()
@@ -205,7 +208,7 @@ def _buffers(module: Any) -> dict[str, tuple[Any, Any]]:
     }
 
 
-class Peak:
+class PeakMemory:
     """The most memory held while its block runs, in `bytes`: on the graphics card, else by this process."""
 
     def __init__(self, device: Any) -> None:
@@ -214,7 +217,7 @@ class Peak:
         self._thread = threading.Thread(target=self._sample, name="memory", daemon=True)
         self.bytes = 0
 
-    def __enter__(self) -> Peak:
+    def __enter__(self) -> PeakMemory:
         if self._device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self._device)
         else:
@@ -236,7 +239,7 @@ class Peak:
                 return
 
 
-def _held(device: Any) -> int:
+def _allocated(device: Any) -> int:
     return int(torch.cuda.memory_allocated(device)) if device.type == "cuda" else psutil.Process().memory_info().rss
 
 
@@ -244,7 +247,7 @@ def _free(device: Any) -> int:
     """Bytes this run may hold in all: what is free, and what it holds already."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device))
-    return min(psutil.virtual_memory().available, _left_in_container()) + _held(device)
+    return min(psutil.virtual_memory().available, _left_in_container()) + _allocated(device)
 
 
 def _left_in_container(root: Path = Path("/sys/fs/cgroup")) -> int:

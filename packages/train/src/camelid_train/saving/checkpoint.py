@@ -1,8 +1,8 @@
-"""Save and resume training state: what learns, optimizer, schedule, random states, position.
+"""Checkpoints: trainable weights, optimizer state, learning-rate schedule, random states, position in the data.
 
 Knows files: safetensors and JSON, no pickles, the manifest last, published by one rename. A torn
-checkpoint is never picked up again. Parameters are kept raw, as they are trained: what a method writes
-as its result may be rounded, pruned or folded, and a resumed run must go on to the bit.
+checkpoint is never resumed from. Weights are kept raw, as they are trained: what a method writes
+as its result may be rounded, pruned or merged, and a resumed run must continue bit for bit.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _PREFIX = "step-"
 _IDENTITY = "identity.json"
 
 RngState = tuple[dict[str, Any], dict[str, torch.Tensor]]
-"""What JSON holds, and what tensors hold."""
+"""Random states: the part kept as JSON, and the part kept as tensors."""
 
 
 def save(
@@ -46,21 +46,21 @@ def save(
     optimizer: Any,
     scheduler: Any,
     state: Any,
-    tally: RunTotals,
+    totals: RunTotals,
     extra: Mapping[str, Any] | None = None,
     identity: Mapping[str, Any] | None = None,
     rng_states: Sequence[RngState] = (),
 ) -> Path:
     """Write `directory/step-N`, complete or not at all.
 
-    `extra` are tensors that the tuning method needs beside the parameters that learn; `identity` is what must be
-    the same for a run to go on from here; `rng_states` the `capture_rng_state` of each process, where there are several.
+    `extra` are tensors that the tuning method needs beside the trainable parameters; `identity` is what must be the
+    same for a run to resume from here; `rng_states` are those of each process, where there are several.
 
     Raises:
         DiskFull: no room; nothing was written.
         NanLoss: a parameter is no number; nothing was written.
     """
-    target = directory / name_of(step)
+    target = directory / directory_name(step)
     if is_valid(target):
         return target
     require_finite(model)
@@ -78,7 +78,7 @@ def save(
         (staged / "scheduler.json").write_text(json.dumps(scheduler.state_dict(), default=_plain), encoding="utf-8")
         for number, rng_state in enumerate(rng_states or [capture_rng_state()]):
             _save_rng_state(staged, number, rng_state)
-        (staged / "tally.json").write_text(json.dumps(asdict(tally)), encoding="utf-8")
+        (staged / "tally.json").write_text(json.dumps(asdict(totals)), encoding="utf-8")
         (staged / _IDENTITY).write_text(json.dumps(dict(identity or {})), encoding="utf-8")
         state.save_to_json(str(staged / "trainer_state.json"))
         files = {path.name: sha256(path) for path in sorted(staged.iterdir()) if path.is_file()}
@@ -95,11 +95,11 @@ def prune(directories: Sequence[Path], step: int, keep: int, best: bool = False)
     """Delete all but the `keep` checkpoints with the most steps, up to `step`; with `best`, what was the best when
     they were written stays as well. Any beyond `step` is damaged, or the run would have gone on from there."""
     found = sorted((path for each in directories for path in each.glob(f"{_PREFIX}*")), key=_newest_first)
-    kept = [path for path in found if path.name <= name_of(step)][:keep]
+    kept = [path for path in found if path.name <= directory_name(step)][:keep]
     spared = {path.name for path in kept}
     for path in kept if best else ():
         with suppress(OSError, ValueError, TypeError):  # a damaged one has no say
-            spared.add(name_of(load_totals(path).best_step))
+            spared.add(directory_name(load_totals(path).best_step))
     for path in found:
         if path.name not in spared:
             shutil.rmtree(path, ignore_errors=True)
@@ -108,8 +108,8 @@ def prune(directories: Sequence[Path], step: int, keep: int, best: bool = False)
 def newest_valid(
     directories: Iterable[Path], damaged: Callable[[Path, str], object] = lambda path, why: None
 ) -> Path | None:
-    """The checkpoint with the most steps whose files are all as they were written; `damaged` is told of each that
-    was passed over, and why."""
+    """The checkpoint with the most steps whose files are all intact; `damaged` is called with each that was skipped, and
+    why."""
     found = (path for directory in directories for path in directory.glob(f"{_PREFIX}*"))
     for path in sorted(found, key=_newest_first):
         why = damage(path)
@@ -120,11 +120,11 @@ def newest_valid(
 
 
 def at_step(directories: Iterable[Path], step: int) -> Path | None:
-    """A sound checkpoint of that very step."""
-    return next((each for directory in directories if is_valid(each := directory / name_of(step))), None)
+    """A valid checkpoint of that step."""
+    return next((each for directory in directories if is_valid(each := directory / directory_name(step))), None)
 
 
-def name_of(step: int) -> str:
+def directory_name(step: int) -> str:
     return f"{_PREFIX}{step:08d}"
 
 
@@ -156,7 +156,7 @@ def require_finite(model: Any) -> None:
 
 
 def progress_of(checkpoint: Path) -> tuple[int, int]:
-    """The step it is of, and the last one that the run was to have."""
+    """The checkpoint's step, and the run's last step."""
     state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
     return int(state["global_step"]), int(state["max_steps"])
 
@@ -202,7 +202,7 @@ def load_optimizer(checkpoint: Path, optimizer: Any, scheduler: Any) -> None:
 
 
 def load_rng_state(checkpoint: Path, number: int = 0) -> bool:
-    """Chance as it was in process `number`; False if there was none of that number."""
+    """Restore the random states of process `number`; False if the run had no process of that number."""
     name = _rng_state_name(number)
     if not (checkpoint / f"{name}.json").exists():
         return False
@@ -217,13 +217,13 @@ def load_rng_state(checkpoint: Path, number: int = 0) -> bool:
     return True
 
 
-def processes(checkpoint: Path) -> int:
-    """How many processes the run had."""
+def process_count(checkpoint: Path) -> int:
+    """How many processes (world size) the run had."""
     return len(list(checkpoint.glob("random*.json")))
 
 
 def capture_rng_state() -> RngState:
-    """Chance as it is in this process."""
+    """The random states of this process: Python, NumPy, torch, CUDA."""
     version, numbers, gauss = random.getstate()
     tensors = {"torch": torch.get_rng_state()}
     tensors |= {f"cuda{index}": torch.cuda.get_rng_state(index) for index in range(torch.cuda.device_count())}
@@ -233,7 +233,7 @@ def capture_rng_state() -> RngState:
 
 
 def _trainable_parameters(model: Any) -> dict[str, Any]:
-    """Every parameter that learns, once each where layers share one."""
+    """Every trainable parameter, once each where layers share one."""
     return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 

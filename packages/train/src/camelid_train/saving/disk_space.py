@@ -1,7 +1,4 @@
-"""Is there room for what is about to be written?
-
-Knows bytes and file systems. Knows nothing of what is written.
-"""
+"""Free disk space, checked before writing. Knows bytes and file systems. Knows nothing of what is written."""
 
 from __future__ import annotations
 
@@ -12,17 +9,17 @@ from pathlib import Path
 
 from camelid_core.errors import DiskFull
 
-_SLACK = 16_000_000
+_RESERVE = 16_000_000
 """What else a run writes meanwhile: events, its log, the job table."""
 
 
 def require(directory: Path, needed: int, what: str) -> None:
     """Raise DiskFull, with the bytes needed, if `directory` has no room for `needed` bytes."""
     free = shutil.disk_usage(directory).free
-    if free < needed + _SLACK:
+    if free < needed + _RESERVE:
         raise DiskFull(
-            f"The disk is full: {what} needs {needed + _SLACK:,} bytes and {str(directory)!r} has {free:,} left. "
-            f"Free at least {needed + _SLACK - free:,} bytes."
+            f"The disk is full: {what} needs {needed + _RESERVE:,} bytes and {str(directory)!r} has {free:,} left. "
+            f"Free at least {needed + _RESERVE - free:,} bytes."
         )
 
 
@@ -33,7 +30,7 @@ def size_of(directory: Path) -> int:
 
 @contextmanager
 def removed_on_failure(directory: Path) -> Iterator[None]:
-    """What is not finished is taken away: half a result helps nobody, and on a full disk its room does."""
+    """Removes an unfinished directory: half a result helps nobody, and on a full disk its space does."""
     try:
         yield
     except BaseException:

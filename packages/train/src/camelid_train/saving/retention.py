@@ -1,6 +1,6 @@
-"""Which checkpoints a run keeps, and from which one it goes on.
+"""Which checkpoints a run keeps, and from which one it resumes.
 
-Knows the directories of a job's attempts. What a checkpoint holds is `checkpoint`'s business.
+Knows the directories of a job's attempts. Knows nothing of what a checkpoint holds: that is in `checkpoint`.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from camelid_train.data import PreparedData
 
 from . import checkpoint, disk_space
 
-DIRECTORY = "checkpoints"
+CHECKPOINT_DIRECTORY = "checkpoints"
 
 
 @dataclass(frozen=True, slots=True)
 class CheckpointRetention:
-    """How many checkpoints are kept, whether the best is among them, where those of earlier attempts lie, and what a
-    run that goes on from one must have in common with the run that wrote it."""
+    """How many checkpoints are kept, whether the best is among them, where those of earlier attempts are, and the
+    `identity` (base model, data) that a resumed run must share with the run that wrote one."""
 
     keep: int = 2
     best: bool = False
@@ -36,29 +36,29 @@ class CheckpointRetention:
 
 
 class CheckpointEvents(TrainerCallback):
-    """Emits `checkpoint` after each that was written: step, bytes."""
+    """Emits a `checkpoint` event after each checkpoint that was written: step, bytes."""
 
     def __init__(self, context: TaskContext) -> None:
         self.context = context
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        written = Path(str(args.output_dir)) / checkpoint.name_of(state.global_step)
+        written = Path(str(args.output_dir)) / checkpoint.directory_name(state.global_step)
         if written.is_dir():  # with DeepSpeed nothing is
             self.context.emit("checkpoint", step=state.global_step, bytes=disk_space.size_of(written))
 
 
 def earlier_checkpoints(context: TaskContext) -> tuple[Path, ...]:
-    return tuple(directory / DIRECTORY for directory in context.earlier_attempts)
+    return tuple(directory / CHECKPOINT_DIRECTORY for directory in context.earlier_attempts)
 
 
 def resume_identity(reference: Reference, data: PreparedData) -> dict[str, Any]:
-    """The base and the rows: with others, going on would be neither the old run nor a new one."""
+    """The base model and the rows: resuming with others would be neither the old run nor a new one."""
     rows = {use.id: [use.rows, use.sha256] for use in data.datasets}
     return {"base": fingerprint(reference.base), "data": rows, "kept": [len(data.train), len(data.heldout)]}
 
 
 def find_resume_checkpoint(context: TaskContext, identity: Mapping[str, Any]) -> Path | None:
-    """The checkpoint to go on from, if there is one; `log` events say which, and which damaged ones were passed over.
+    """The checkpoint to resume from, if there is one; `log` events say which, and which damaged ones were skipped.
 
     Raises:
         TrainingError: the base or the data changed since it was written.
@@ -74,7 +74,7 @@ def find_resume_checkpoint(context: TaskContext, identity: Mapping[str, Any]) ->
 
     found = checkpoint.newest_valid(directories, skipped)
     if found is not None:
-        _check(found, identity)
+        _check_identity(found, identity)
         context.emit("log", text=f"Resuming from {found.name}.")
     elif damaged:
         context.emit("log", text="No sound checkpoint is left: the run begins anew.")
@@ -84,7 +84,7 @@ def find_resume_checkpoint(context: TaskContext, identity: Mapping[str, Any]) ->
 _NAMES = {"base": "the base model", "data": "the training data", "kept": "the rows that the cut-off leaves"}
 
 
-def _check(found: Path, identity: Mapping[str, Any]) -> None:
+def _check_identity(found: Path, identity: Mapping[str, Any]) -> None:
     before = checkpoint.load_identity(found)
     changed = [_NAMES[name] for name, value in identity.items() if before.get(name, value) != value]
     if changed:
@@ -95,18 +95,18 @@ def _check(found: Path, identity: Mapping[str, Any]) -> None:
 
 
 def is_finished(found: Path) -> bool:
-    """Whether the run had come to its end when this was written: nothing is left to do but to publish."""
+    """Whether training had ended when this was written: nothing is left to do but to publish."""
     step, last = checkpoint.progress_of(found)
     return step >= last or bool(checkpoint.load_totals(found).stopped)
 
 
 def load_best_weights(trainer: Any, context: TaskContext, step: int) -> bool:
-    """Give the model the parameters with the lowest held-out loss; False if they are those it has, of `step`, or
-    their checkpoint is gone."""
-    best = trainer.tally.best_step
+    """Load the weights with the lowest held-out loss into the model; False if they are those it has, of `step`, or their
+    checkpoint is gone."""
+    best = trainer.totals.best_step
     if best == step:
         return False
-    found = checkpoint.at_step([Path(trainer.args.output_dir), *trainer.keeping.earlier], best)
+    found = checkpoint.at_step([Path(trainer.args.output_dir), *trainer.retention.earlier], best)
     if found is None:
         context.emit("log", text=f"The checkpoint of step {best}, the best, is damaged: the last parameters it is.")
         return False

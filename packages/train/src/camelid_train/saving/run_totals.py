@@ -1,7 +1,7 @@
-"""What a run has done so far, over all its attempts.
+"""Totals of a run over all its attempts: tokens, seconds, losses, early stopping.
 
-Knows counts, the lowest held-out loss and why the run ended. A checkpoint keeps it, so that a resumed run reports
-the whole of its work and decides as the undisturbed one does.
+Knows counts, the lowest held-out loss and why the run ended. A checkpoint keeps them, so that a resumed run reports
+the whole of its work and decides as an uninterrupted one does.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ _SMOOTHING = 0.8
 
 @dataclass(slots=True)
 class RunTotals:
-    """Tokens that went through the model, tokens trained on, seconds in the loop, and the held-out loss before it.
+    """Tokens seen, tokens trained on, seconds in the training loop, and the held-out loss before it.
 
     `best_loss` is the lowest held-out loss so far, `best_step` where it was, `worse` how many measurements there
     were since, and `measured` the step of the last one, `eval_loss`. `stopped` is why the run ended before its last
-    step: early, loss, asked or nothing. `last_loss` is the training loss reported last, `open_loss` the sum of those
+    step: early, loss, asked or empty. `last_loss` is the training loss reported last, `open_loss` the sum of those
     that were not reported yet, since step `reported`.
-    `micro_batch` are the rows that went through the model at once and `checkpointing` whether activations were made
-    anew, where that changed on the way for lack of memory.
+    `micro_batch` is the size of the micro-batch and `checkpointing` whether gradient checkpointing is on, where memory
+    ran out and changed them.
     """
 
     total_tokens: int = 0
@@ -52,14 +52,14 @@ class RunTotals:
         return self.average / (1 - _SMOOTHING**self.logged) if self.logged else None
 
     def note_loss(self, loss: float) -> float | None:
-        """Take in a reported training loss; the moving average with it."""
+        """Add a reported training loss to the moving average, which is returned."""
         self.last_loss = loss
         self.logged += 1
         self.average = _SMOOTHING * self.average + (1 - _SMOOTHING) * loss
         return self.smoothed
 
     def note_measured(self, step: int, loss: float) -> bool:
-        """Take in a held-out loss; True if it is the lowest so far."""
+        """Add a held-out loss; True if it is the lowest so far."""
         self.measured, self.eval_loss = step, loss
         if not math.isfinite(loss) or (self.best_loss is not None and loss >= self.best_loss):
             self.worse += 1

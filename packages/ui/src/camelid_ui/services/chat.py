@@ -15,7 +15,7 @@ from typing import Literal
 
 from camelid_core.errors import CamelidError, ModelError
 from camelid_serve.engine import Sampling
-from camelid_serve.engine_process.client import EngineProcess, Reply
+from camelid_serve.engine_process.client import EngineProcess, ChatReply
 
 from .memory_check import check_memory
 from .models import ModelService
@@ -68,7 +68,7 @@ class ChatService:
         self._lock = threading.Lock()
         self._status = ChatStatus()
         self._load_started = 0.0
-        self._replies: dict[str, list[Reply]] = {}
+        self._replies: dict[str, list[ChatReply]] = {}
         self._left_sessions: set[str] = set()
         self._stopped_sessions: set[str] = set()
         self.wait_for_turn: WaitForTurn = lambda _gone: nullcontext()
@@ -193,7 +193,7 @@ class ChatService:
         """What the makers of `name` recommend."""
         return self._engine.models[self.resident(name)[0]].sampling
 
-    def _reply(self, column: AnswerRequest, sampling: Sampling) -> Reply:
+    def _reply(self, column: AnswerRequest, sampling: Sampling) -> ChatReply:
         label, tuned = self.resident(column.model or self.status.model)
         prefix_ids = column.partial_answer.ids if column.partial_answer else ()
         return self._engine.chat(column.messages, sampling, tuned, model=label, prefix_ids=prefix_ids)

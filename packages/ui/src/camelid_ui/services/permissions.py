@@ -127,7 +127,7 @@ def _refuse_changes(method: Callable[..., Any], profile: Profile) -> Callable[..
 
 def _models(services: Services, profile: Profile) -> dict[str, Callable[..., Any]]:
     models, allowed = services.models, profile.models
-    every, bases, resolve, prompt, count = models.all, models.bases, models.resolve, models.prompt, models.count
+    every, bases, resolve, prompt, count = models.all, models.bases, models.resolve, models.prompt, models.count_tokens
 
     def only(name: str, gguf: bool = True) -> Any:
         if allowed is not None and name not in allowed:

@@ -16,10 +16,10 @@ from typing import Any
 
 from camelid_core.errors import DataError
 from camelid_serve.config import PredictConfig
-from camelid_serve.json_lines import line_of
-from camelid_serve.predict.inputs import Row, open_input
-from camelid_serve.predict.prediction_rows import asked, joined, labels, so_far
-from camelid_serve.predict.task import work_so_far
+from camelid_serve.json_lines import to_json_line
+from camelid_serve.predict.inputs import InputRow, open_input
+from camelid_serve.predict.prediction_rows import answered_rows, merge_results, model_labels, model_names
+from camelid_serve.predict.task import recorded_answers
 
 from .prediction_table import NumberedRow, PredictionTable, RowSelection, scores_of
 
@@ -67,12 +67,12 @@ class RunningRows:
 
     def __init__(self, config: PredictConfig, directories: Sequence[Path]) -> None:
         self.table = PredictionTable()
-        names = labels(asked(config))
+        names = model_labels(model_names(config))
         seen = {label: partial(self._add_result, label if len(names) > 1 else "") for label in names}
-        self._done = work_so_far(config, directories, seen)
+        self._done = recorded_answers(config, directories, seen)
         self._source = open_input(config.input, config.columns, config.reference)
         self._limit = config.limit
-        self._kept: dict[int, Row] = {}
+        self._kept: dict[int, InputRow] = {}
         self._last: tuple[RowSelection, int, list[int]] = ("all", 0, [])
         self._again = 0.0
         self._lock = threading.Lock()
@@ -90,12 +90,12 @@ class RunningRows:
             self._read(set(numbers) - self._kept.keys())
             self._last = (showing, start, numbers)
             kept = [self._kept[number] for number in numbers if number in self._kept]
-            return [(row.number, joined(row, self._results(row.number))) for row in kept]
+            return [(row.number, merge_results(row, self._results(row.number))) for row in kept]
 
     def lines(self) -> Iterator[bytes]:
         """The rows so far as JSON Lines."""
-        for _, row in so_far(self._source.rows(self._limit), self._done):
-            yield line_of(row)
+        for _, row in answered_rows(self._source.rows(self._limit), self._done):
+            yield to_json_line(row)
 
     def _add_result(self, model: str, number: int, result: Mapping[str, Any]) -> None:
         scores = result.get("scores")

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from camelid_serve.metrics import Means
-from camelid_serve.predict.inputs import ANSWERED_BY
+from camelid_serve.metrics import ScoreMeans
+from camelid_serve.predict.inputs import ANSWER_COLUMNS
 
 RowSelection = Literal["all", "failed", "worst"]
 """In the input's order; of that, those with an error; or those with the lowest scores first."""
@@ -46,7 +46,7 @@ class PredictionTable:
         self.count = self.failed = 0
         self._state = bytearray()
         self._quality = array("f")
-        self._means: dict[str, Means] = {}
+        self._means: dict[str, ScoreMeans] = {}
         self._orders: dict[RowSelection, Any] = {}
 
     @property
@@ -64,7 +64,7 @@ class PredictionTable:
         self.count += not before
         self.failed += failed and before != _ROW_FAILED
         for model, each in scores.items():
-            self._means.setdefault(model, Means()).add(each)
+            self._means.setdefault(model, ScoreMeans()).add(each)
             found = _sort_score(each)
             if not self._quality[number] <= found:
                 self._quality[number] = found
@@ -102,7 +102,7 @@ def expected_of(row: Mapping[str, Any], reference: str) -> str:
     """What a scored row was compared with: the text of that column, else the row's own answer."""
     if not row.get("scores"):
         return ""
-    names = [reference] if reference else [name for names in ANSWERED_BY.values() for name in names]
+    names = [reference] if reference else [name for names in ANSWER_COLUMNS.values() for name in names]
     own = next((row[name] for name in names if row.get(name) not in (None, "")), "")
     turns = row.get("messages")
     if not own and isinstance(turns, list) and turns and isinstance(turns[-1], dict):

@@ -26,7 +26,7 @@ from camelid_core.plugins import Host
 from camelid_core.readers import Columns
 from camelid_serve.config import PredictConfig
 from camelid_serve.engine_spec import parse_engine_spec
-from camelid_serve.predict.inputs import PREDICTIONS, Row, Survey, open_input
+from camelid_serve.predict.inputs import PREDICTIONS, InputRow, InputSummary, open_input
 from camelid_serve.predict.prediction_rows import asked, labels
 from camelid_serve.predict.task import WORK
 
@@ -89,7 +89,7 @@ class PredictionService:
                 raise
             return InputPreview(0, 0, [], names, problem=str(error))
         prompts = [self._prompt(row, model, template) for row in first[:count]]
-        return InputPreview(survey.rows, survey.bad, prompts, names, survey.referenced)
+        return InputPreview(survey.rows, survey.invalid, prompts, names, survey.with_gold)
 
     def keep_upload(self, upload: str) -> Path:
         """Copy an uploaded file to where it stays, so that a job can still read it tomorrow."""
@@ -97,9 +97,9 @@ class PredictionService:
         place = self.jobs.home / "uploads" / secrets.token_hex(6)
         make_private_directory(place.parent, self.jobs.home)
         name = f"{safe_stem(source.stem)}{source.suffix.lower()}"
-        with staging.directory(place, PRIVATE_DIRECTORY_MODE) as draft:
-            Path(shutil.copyfile(source, draft / name)).chmod(PRIVATE_FILE_MODE)
-            return draft.rename(place) / name
+        with staging.directory(place, PRIVATE_DIRECTORY_MODE) as staged:
+            Path(shutil.copyfile(source, staged / name)).chmod(PRIVATE_FILE_MODE)
+            return staged.rename(place) / name
 
     def start(self, config: PredictConfig, name: str = "", key: str | None = None) -> Job:
         """Queue the job.
@@ -204,7 +204,7 @@ class PredictionService:
                 self._sources.pop(next(iter(self._sources)))
             return source
 
-    def _prompt(self, row: Row, model: str, template: str) -> TokenView | str:
+    def _prompt(self, row: InputRow, model: str, template: str) -> TokenView | str:
         if row.error:
             return row.error
         try:
@@ -229,8 +229,10 @@ def _file_version(source: str) -> tuple[float, int]:
 
 
 @functools.lru_cache(maxsize=16)
-def _survey(source: str, columns: str, reference: str, limit: int | None, _file_version: tuple[float, int]) -> Survey:
-    return open_input(source, columns, reference).survey(limit)
+def _survey(
+    source: str, columns: str, reference: str, limit: int | None, _file_version: tuple[float, int]
+) -> InputSummary:
+    return open_input(source, columns, reference).summary(limit)
 
 
 def safe_stem(stem: str) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 from camelid_core.errors import CamelidError
 from camelid_core.records import Message
-from camelid_serve.engine_process.client import Reply
+from camelid_serve.engine_process.client import ChatReply
 
 _MIN_SECONDS_BETWEEN_UPDATES = 0.1
 _CHARACTERS_PER_SECOND = 40_000
@@ -53,21 +53,21 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class AnswerRequest:
-    """A conversation for one model to answer; `before` is the unfinished answer it ends with, to be gone on with."""
+    """A conversation for one model to answer; `partial_answer` is the unfinished answer it ends with, to be gone on with."""
 
     messages: Sequence[Message]
     model: str = ""
-    before: Answer | None = None
+    partial_answer: Answer | None = None
 
 
-def stream_answers(running: Sequence[Reply], columns: Sequence[AnswerRequest]) -> Iterator[list[Answer]]:
+def stream_answers(running: Sequence[ChatReply], columns: Sequence[AnswerRequest]) -> Iterator[list[Answer]]:
     """Several answers at once, each read by a thread of its own."""
     news: SimpleQueue[tuple[int, Answer | None]] = SimpleQueue()
-    befores = [column.before or Answer("") for column in columns]
+    partial_answers = [column.partial_answer or Answer("") for column in columns]
     for index, reply in enumerate(running):
-        work = (index, reply, befores[index], news)
+        work = (index, reply, partial_answers[index], news)
         threading.Thread(target=_read, args=work, name=f"answer {index}", daemon=True).start()
-    answers = list(befores)
+    answers = list(partial_answers)
     left, given, fresh = len(running), 0.0, False
     while left:
         pace = max(_MIN_SECONDS_BETWEEN_UPDATES, sum(len(answer.text) for answer in answers) / _CHARACTERS_PER_SECOND)
@@ -81,26 +81,26 @@ def stream_answers(running: Sequence[Reply], columns: Sequence[AnswerRequest]) -
             given, fresh = time.monotonic(), False
 
 
-def _read(index: int, reply: Reply, before: Answer, news: SimpleQueue[tuple[int, Answer | None]]) -> None:
+def _read(index: int, reply: ChatReply, partial_answer: Answer, news: SimpleQueue[tuple[int, Answer | None]]) -> None:
     """An answer that is gone on with comes as a whole: its first piece has all that was said before."""
-    growing, text = replace(before, facts=None, error="", rating=0), ""
+    growing, text = replace(partial_answer, facts=None, error="", rating=0), ""
     try:
         for delta in reply:
             text = delta.answer if delta.facts is not None else text + delta.text
-            growing = replace(growing, text=text, ids=delta.ids, facts=_facts(delta.facts, before.facts))
+            growing = replace(growing, text=text, ids=delta.ids, facts=_facts(delta.facts, partial_answer.facts))
             news.put((index, growing))
     except Exception as error:  # told in the page, at the answer it ended
         message = str(error) if isinstance(error, CamelidError) else f"{type(error).__name__}: {error}"
-        ids = before.ids if growing.text == before.text else ()
+        ids = partial_answer.ids if growing.text == partial_answer.text else ()
         news.put((index, replace(growing, facts=AnswerStats(0, 0.0, 0.0, "failed"), error=message, ids=ids)))
     news.put((index, None))
 
 
-def _facts(facts: dict[str, Any] | None, before: AnswerStats | None) -> AnswerStats | None:
+def _facts(facts: dict[str, Any] | None, partial_answer: AnswerStats | None) -> AnswerStats | None:
     """What was computed now, with the tokens that were there before counted in."""
     if facts is None:
         return None
-    tokens = facts["tokens"] + (before.tokens if before else 0)
+    tokens = facts["tokens"] + (partial_answer.tokens if partial_answer else 0)
     return AnswerStats(
         tokens, facts["tokens_per_second"], facts["first_token"], facts["finish"], facts.get("prompt_tokens", 0)
     )

@@ -102,7 +102,7 @@ window.camelidHistory = (() => {
         if (event.key === 'Enter') { event.preventDefault(); event.stopPropagation(); keep(); }
         if (event.key === 'Escape') done();
       });
-      item.append(field, make('span', {className: 'deeds'}, make('button', {type: 'button', textContent: say('keep_name'), on: {click: keep}})));
+      item.append(field, make('span', {className: 'actions'}, make('button', {type: 'button', textContent: say('keep_name'), on: {click: keep}})));
     } else if (ui.asking === entry.ident) {
       const gone = () => {
         remove(store, entry.ident);
@@ -110,7 +110,7 @@ window.camelidHistory = (() => {
         draw();
         ui.element.querySelector('input')?.focus();
       };
-      item.append(make('span', {className: 'asked', textContent: say('sure', {title: entry.title})}), make('span', {className: 'deeds'},
+      item.append(make('span', {className: 'question', textContent: say('sure', {title: entry.title})}), make('span', {className: 'actions'},
         make('button', {type: 'button', className: 'stop', textContent: say('delete'), on: {click: gone}}),
         make('button', {type: 'button', textContent: say('no'), on: {click: done}})));
     } else {
@@ -119,7 +119,7 @@ window.camelidHistory = (() => {
         ui[state] = value;
         draw();
         const made = ui.element.querySelector(`[data-ident="${entry.ident}"]`);
-        (made?.querySelector('input') || made?.querySelector('.deeds button'))?.focus();
+        (made?.querySelector('input') || made?.querySelector('.actions button'))?.focus();
       };
       const name = make('button', {type: 'button', className: 'open', on: {click: open}},
         make('b', {textContent: entry.title || say('untitled')}), make('small', {textContent: date}));
@@ -130,7 +130,7 @@ window.camelidHistory = (() => {
         made.innerHTML = ICONS[deed];
         return made;
       };
-      item.append(name, make('span', {className: 'deeds'}, sign('rename', 'naming'), sign('delete', 'asking')));
+      item.append(name, make('span', {className: 'actions'}, sign('rename', 'naming'), sign('delete', 'asking')));
     }
     return item;
   }

@@ -1,7 +1,7 @@
-"""The conversation on the Chat page: its widgets, and how answers stream into them.
+"""The conversation on the Chat page: its widgets, and streaming answers into them.
 
-Knows the widgets a conversation needs and who answers. Knows nothing of loading models; what each button does is
-`acting`.
+Knows the widgets of a conversation and which models answer. Knows nothing of loading models; what each button does is
+`chat_actions`.
 """
 
 from __future__ import annotations
@@ -18,87 +18,88 @@ from camelid_serve.engine import Sampling
 from camelid_ui.config_form import ConfigForm
 from camelid_ui.conversation_tree import ConversationTree
 from camelid_ui.field_values import InvalidFields
+from camelid_ui.i18n import Translator, translator_for
 from camelid_ui.services import Services
 from camelid_ui.services.chat import PageLeft
 from camelid_ui.services.streaming_answers import AnswerRequest
-from camelid_ui.text import Translator, translator_for
 from camelid_ui.views import error
 from camelid_ui.views.chat import conversation_column
 
-from .components import message, changed_field
+from .components import changed_field, message
 
 Updates = tuple[Any, ...]
 
 
 @dataclass(frozen=True)
 class ConversationWidgets:
-    """`talk` is the conversation, the two panels only show it: `tuned` the chosen model's side, `base` the other's.
-    `kept` is the conversation's JSON each time it has come to rest, `rated` the last thumb that was pressed."""
+    """`tree` is the conversation; the two panels only show it: `tuned` the chosen model's column, `base` the other's.
+    `snapshot` is the conversation's JSON whenever no answer is being generated, `last_rating` the last thumb pressed;
+    `notice` shows errors and messages, `message_box` is where a message is typed."""
 
     services: Services
-    talk: gr.State
-    kept: gr.State
-    rated: gr.State
+    tree: gr.State
+    snapshot: gr.State
+    last_rating: gr.State
     base: gr.HTML
     tuned: gr.HTML
-    said: gr.HTML
+    notice: gr.HTML
     context: gr.HTML
     send: gr.Button
     stop: gr.Button
     retry: gr.Button
-    go_on: gr.Button
+    continue_answer: gr.Button
     undo: gr.Button
     clear: gr.Button
-    ask: gr.Textbox
+    message_box: gr.Textbox
     chosen: gr.Textbox
     seen: gr.Textbox
     compare: gr.Checkbox
-    beside: gr.Dropdown
+    other_model: gr.Dropdown
     system: gr.Textbox
     form: ConfigForm[Sampling]
     prompt: gr.Accordion
     exact: gr.HTML
 
     @property
-    def who(self) -> list[Any]:
-        """What says who answers; see `AnsweringModels`."""
-        return [self.chosen, self.compare, self.beside]
+    def model_inputs(self) -> list[Any]:
+        """The inputs that say which models answer; see `AnsweringModels`."""
+        return [self.chosen, self.compare, self.other_model]
 
     @property
     def inputs(self) -> list[Any]:
-        return [self.talk, *self.who, self.system, *self.form.inputs]
+        return [self.tree, *self.model_inputs, self.system, *self.form.inputs]
 
     @property
-    def rest(self) -> list[Any]:
-        """All that shows the conversation."""
-        buttons = [self.send, self.stop, self.retry, self.go_on, self.undo]
-        return [self.talk, self.kept, self.base, self.tuned, self.said, self.ask, *buttons]
+    def conversation_outputs(self) -> list[Any]:
+        """Everything that shows the conversation."""
+        buttons = [self.send, self.stop, self.retry, self.continue_answer, self.undo]
+        return [self.tree, self.snapshot, self.base, self.tuned, self.notice, self.message_box, *buttons]
 
     @property
     def outputs(self) -> list[Any]:
-        return [*self.rest, self.rated, *self.form.inputs]
+        return [*self.conversation_outputs, self.last_rating, *self.form.inputs]
 
-    def open(self, talk: ConversationTree, request: gr.Request) -> Updates:
-        """Updates for `rest` that show another conversation; the one before is not answered any more."""
+    def open(self, tree: ConversationTree, request: gr.Request) -> Updates:
+        """Updates for `conversation_outputs` that show another conversation; generation for the previous one stops."""
         self.services.chat.leave(str(request.session_hash))
         say = translator_for(request)
-        sides = AnsweringModels(self.services.chat.status.model, _another(talk, self.services.chat.status.model))
-        return show(self.services, talk, say, sides, ask="")
+        models = AnsweringModels(self.services.chat.status.model, _other_model(tree, self.services.chat.status.model))
+        return conversation_updates(self.services, tree, say, models, draft="")
 
 
 @dataclass(frozen=True, slots=True)
 class AnsweringModels:
-    """Who answers: `model`, and `other` too where two are compared."""
+    """The models that answer: `model`, and `other` too where two are compared."""
 
     model: str
     other: str = ""
     compare: bool = False
 
     @classmethod
-    def of(cls, services: Services, chosen: str, compare: bool, beside: str | None) -> Self:
-        """As the page stands."""
-        now = services.chat.status
-        return cls(chosen or now.model, (beside or now.base) if compare else "", compare)
+    def on_page(cls, services: Services, chosen: str, compare: bool, other_model: str | None) -> Self:
+        """As chosen on the page."""
+        status = services.chat.status
+        return cls(chosen or status.model, (other_model or status.base) if compare else "", compare)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -107,59 +108,60 @@ class AnsweringModels:
     def check(self) -> None:
         """Raises ModelError: there are no two to compare."""
         if self.compare and not self.other:
-            raise ModelError("choose the model to compare with, beside Compare.")
+            raise ModelError("choose the model to compare with, next to Compare.")
         if self.other == self.model != "":
-            raise ModelError(f"{self.model!r} is on both sides; choose another model to compare it with.")
+            raise ModelError(f"{self.model!r} is on both models; choose another model to compare it with.")
 
 
-def _another(talk: ConversationTree, model: str) -> str:
-    """Who else answered last."""
-    found = [name for index in reversed(talk.path) for name in talk.turns[index].answers if name != model]
+def _other_model(tree: ConversationTree, model: str) -> str:
+    """The other model that answered last."""
+    found = [name for index in reversed(tree.path) for name in tree.turns[index].answers if name != model]
     return found[0] if found else ""
 
 
-def panels(
-    services: Services, talk: ConversationTree, say: Translator, sides: AnsweringModels, running: Sequence[str] = ()
+def panel_updates(
+    services: Services, tree: ConversationTree, say: Translator, models: AnsweringModels, running: Sequence[str] = ()
 ) -> tuple[str, str]:
-    """The other's side, and the chosen model's."""
+    """HTML of the other model's column, and of the chosen model's."""
     can_rate = services.profile.allow_changes
-    left = conversation_column(talk, sides.other, say, running, can_rate) if sides.other or sides.compare else ""
-    return left, conversation_column(talk, sides.model, say, running, can_rate)
+    left = conversation_column(tree, models.other, say, running, can_rate) if models.other or models.compare else ""
+    return left, conversation_column(tree, models.model, say, running, can_rate)
 
 
-def show(
+def conversation_updates(
     services: Services,
-    talk: ConversationTree,
+    tree: ConversationTree,
     say: Translator,
-    sides: AnsweringModels,
-    said: str | None = "",
+    models: AnsweringModels,
+    notice: str | None = "",
     running: Sequence[str] = (),
-    ask: str | None = None,
+    draft: str | None = None,
 ) -> Updates:
-    """Updates for `ConversationWidgets.rest`; each button only while it can work. None leaves what is `said`, or in the box to
-    `ask`, as it is."""
-    going = bool(running)
-    asked = not going and bool(talk.path)
-    ready = not going and services.chat.status.state == "ready"
-    can = (ready, going, ready and asked, ready and bool(talk.continuations(sides.names)), asked)
+    """Updates for `ConversationWidgets.conversation_outputs`; each button only while it can work. None leaves the
+    `notice`, or the `draft` in the message box, unchanged."""
+    generating = bool(running)
+    has_turns = not generating and bool(tree.path)
+    ready = not generating and services.chat.status.state == "ready"
+    can = (ready, generating, ready and has_turns, ready and bool(tree.continuations(models.names)), has_turns)
     updates = [gr.update(interactive=each) for each in can]
-    kept = gr.skip() if going else talk.to_json()
-    words, box = (gr.skip() if text is None else text for text in (said, ask))
-    return (talk, kept, *panels(services, talk, say, sides, running), words, box, *updates)
+    snapshot = gr.skip() if generating else tree.to_json()
+    shown_notice, shown_draft = (gr.skip() if text is None else text for text in (notice, draft))
+    return (tree, snapshot, *panel_updates(services, tree, say, models, running), shown_notice, shown_draft, *updates)
 
 
 @dataclass(frozen=True, slots=True)
 class ButtonPress:
-    """A button: what it is called, at which turn and by whose answer it stands, and where it leads `to`."""
+    """A button pressed under a turn: its name, the index of the turn, the model whose answer it belongs to, and its
+    value: a text, a rating or a direction."""
 
     name: str
-    at: int = -1
-    by: str = ""
-    to: Any = None
+    turn: int = -1
+    model: str = ""
+    value: Any = None
 
 
-def pressed(event: gr.EventData) -> ButtonPress:
-    """The button of a panel that was pressed; one without a name if it is none of ours."""
+def button_press(event: gr.EventData) -> ButtonPress:
+    """The button of a conversation column that was pressed; one without a name if it is not one of ours."""
     name, value = changed_field(event)
     try:
         given = json.loads(value)
@@ -170,62 +172,64 @@ def pressed(event: gr.EventData) -> ButtonPress:
 
 @dataclass(frozen=True)
 class AnswerStreamer:
-    """A page that asks. `before` is what the conversation goes back to if nothing can be asked; `draft` goes back
-    into the box."""
+    """Streams answers into a page. `previous` is the conversation to return to if generation cannot start; `draft`
+    then goes back into the message box."""
 
     ui: ConversationWidgets
     services: Services
     say: Translator
     session: str
-    before: ConversationTree
-    sides: AnsweringModels
+    previous: ConversationTree
+    models: AnsweringModels
     values: Sequence[Any]
     draft: str | None = None
 
-    def ask(self, talk: ConversationTree) -> Iterator[Updates]:
-        """The last question, of everybody."""
-        emptied = None if self.draft is None else ""
-        yield from self._answer(talk, talk.answer_requests(self.sides.names), emptied)
+    def answer(self, tree: ConversationTree) -> Iterator[Updates]:
+        """All models answer the last question."""
+        cleared = None if self.draft is None else ""
+        yield from self._stream(tree, tree.answer_requests(self.models.names), cleared)
 
-    def go_on(self, talk: ConversationTree) -> Iterator[Updates]:
-        """The last answers, of those who were cut off."""
-        yield from self._answer(talk, talk.continuations(self.sides.names))
+    def continue_answer(self, tree: ConversationTree) -> Iterator[Updates]:
+        """The models whose last answer is unfinished continue it."""
+        yield from self._stream(tree, tree.continuations(self.models.names))
 
-    def rest(
-        self, talk: ConversationTree, said: str = "", ask: str | None = None, marks: Sequence[Any] = ()
+    def idle(
+        self, tree: ConversationTree, notice: str = "", draft: str | None = None, marks: Sequence[Any] = ()
     ) -> Updates:
-        return self._update(talk, said, (), ask, marks)
+        """Updates while no answer is being generated."""
+        return self._update(tree, notice, (), draft, marks)
 
-    def _answer(
-        self, talk: ConversationTree, columns: Sequence[AnswerRequest], ask: str | None = None
+    def _stream(
+        self, tree: ConversationTree, requests: Sequence[AnswerRequest], draft: str | None = None
     ) -> Iterator[Updates]:
-        form, names = self.ui.form, [each.model for each in columns]
+        form, names = self.ui.form, [each.model for each in requests]
         try:
             sampling = form.config(self.values)
-            self.sides.check()
-            if not columns:
-                raise ModelError("no answer here can be gone on with: each ended by itself, or another model gave it.")
-            stream = self.services.chat.ask(self.session, columns, talk.with_seed(sampling))
-            yield self._update(talk, "", names, ask, form.mark_errors(None, list(form.widgets))[1])
+            self.models.check()
+            if not requests:
+                raise ModelError("no answer here can be continued: each ended by itself, or another model gave it.")
+            stream = self.services.chat.ask(self.session, requests, tree.with_seed(sampling))
+            yield self._update(tree, "", names, draft, form.mark_errors(None, list(form.widgets))[1])
             for answers in stream:
-                talk = talk.with_answers(dict(zip(names, answers, strict=True)))
-                yield self._update(talk, None, names)
+                tree = tree.with_answers(dict(zip(names, answers, strict=True)))
+                yield self._update(tree, None, names)
         except InvalidFields as problem:
-            yield self.rest(self.before, error(str(problem)), self.draft, form.mark_errors(problem)[1])
+            yield self.idle(self.previous, error(str(problem)), self.draft, form.mark_errors(problem)[1])
         except CamelidError as problem:
-            yield self.rest(self.before, message(problem), self.draft)
+            yield self.idle(self.previous, message(problem), self.draft)
         except PageLeft:
             return  # the page shows another conversation
         else:
-            yield self.rest(talk)
+            yield self.idle(tree)
 
     def _update(
         self,
-        talk: ConversationTree,
-        said: str | None,
+        tree: ConversationTree,
+        notice: str | None,
         running: Sequence[str],
-        ask: str | None = None,
+        draft: str | None = None,
         marks: Sequence[Any] = (),
     ) -> Updates:
         skips = [gr.skip()] * len(self.ui.form.inputs)
-        return (*show(self.services, talk, self.say, self.sides, said, running, ask), gr.skip(), *(marks or skips))
+        shown = conversation_updates(self.services, tree, self.say, self.models, notice, running, draft)
+        return (*shown, gr.skip(), *(marks or skips))

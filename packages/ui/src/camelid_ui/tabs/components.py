@@ -13,8 +13,8 @@ import gradio as gr
 from camelid_core.errors import CamelidError
 
 from camelid_ui import views
+from camelid_ui.i18n import Translator, t
 from camelid_ui.services.background_work import BackgroundWork
-from camelid_ui.text import Translator, t
 
 from . import PRIVATE
 
@@ -115,7 +115,7 @@ def hidden_box(ident: str) -> gr.Textbox:
     question, puts both the page and this back, and so the next poll puts both right. A state would know better than
     the page, and leave it wrong for ever.
     """
-    return gr.Textbox("", elem_classes="camelid-held", elem_id=ident, show_label=False, container=False)
+    return gr.Textbox("", elem_classes="camelid-hidden", elem_id=ident, show_label=False, container=False)
 
 
 def address(name: str) -> gr.Textbox:
@@ -172,7 +172,7 @@ def confirmed_button(
 ) -> ConfirmedButton:
     ask = gr.Button(label, elem_id=ident, visible=visible)
     with gr.Row(visible=False, elem_classes="camelid-actions") as row:
-        panel(question, elem_classes="camelid-ask")
+        panel(question, elem_classes="camelid-question")
         box = gr.Checkbox(False, label=option, visible=bool(option), container=False, elem_id=f"{ident}-option")
         sure = gr.Button(yes, variant="stop", elem_id=f"{ident}-yes")
         keep = gr.Button(t("confirm.no"), elem_id=f"{ident}-no")

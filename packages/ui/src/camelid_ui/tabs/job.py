@@ -12,14 +12,14 @@ from typing import Any
 import gradio as gr
 from camelid_core.errors import CamelidError
 
+from camelid_ui.i18n import Translator, t, translator_for
 from camelid_ui.services import Services
 from camelid_ui.services.jobs import JobView
-from camelid_ui.text import Translator, t, translator_for
 from camelid_ui.views import error, esc, note
 from camelid_ui.views.jobs import badge, bar
 
 from . import LATEST, PRIVATE
-from .components import ConfirmedButton, job_action_handler, confirmed_button, hidden_box, message, panel
+from .components import ConfirmedButton, confirmed_button, hidden_box, job_action_handler, message, panel
 
 POLL_SECONDS = 1.5
 Body = Callable[[Services, JobView, Translator], str]
@@ -33,7 +33,7 @@ class JobPanel:
     column: gr.Column
     head: gr.HTML
     body: gr.HTML
-    said: gr.HTML
+    notice: gr.HTML
     finish: gr.Button
     cancel: ConfirmedButton
     retry: gr.Button
@@ -47,7 +47,7 @@ class JobPanel:
 
         outputs = [self.column, self.head, self.body, self.finish, self.cancel.ask, self.cancel.row,
                    self.retry, self.timer, self.seen, self.ended]  # fmt: skip
-        self.job.change(lambda: "", None, self.said, **PRIVATE).then(show, [self.job, self.seen], outputs, **LATEST)
+        self.job.change(lambda: "", None, self.notice, **PRIVATE).then(show, [self.job, self.seen], outputs, **LATEST)
         self.timer.tick(show, [self.job, self.seen], outputs, **PRIVATE)
         actions = (
             (self.finish, services.jobs.finish),
@@ -55,7 +55,7 @@ class JobPanel:
             (self.retry, services.jobs.retry),
         )
         for button, action in actions:
-            button.click(job_action_handler(action), self.job, self.said, **PRIVATE).then(
+            button.click(job_action_handler(action), self.job, self.notice, **PRIVATE).then(
                 show, [self.job, self.seen], outputs, **LATEST
             )
 
@@ -94,10 +94,10 @@ def build_job(job: gr.Textbox, ident: str) -> JobPanel:
             finish = gr.Button(t("run.finish"), elem_id=f"{ident}-finish")
             cancel = confirmed_button(t("run.stop"), t("run.stop_sure"), t("run.stop"), f"{ident}-cancel")
             retry = gr.Button(t("run.retry"), elem_id=f"{ident}-retry")
-        said = panel()
+        notice = panel()
         body = panel(elem_id=f"{ident}-body")
     return JobPanel(
-        job=job, column=column, head=head, body=body, said=said, finish=finish, cancel=cancel, retry=retry,
+        job=job, column=column, head=head, body=body, notice=notice, finish=finish, cancel=cancel, retry=retry,
         timer=gr.Timer(POLL_SECONDS, active=False), seen=hidden_box(f"{ident}-seen"), ended=gr.State(""),
     )  # fmt: skip
 

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 
 import gradio as gr
 
+from camelid_ui.i18n import Translator, t, translator_for
 from camelid_ui.services import Services
 from camelid_ui.services.jobs import JobView
-from camelid_ui.text import Translator, t, translator_for
 from camelid_ui.views import empty, esc, facts
 from camelid_ui.views import jobs as view
 
 from . import PRIVATE
-from .components import SELECTED_KEY, address, selectable, panel
+from .components import SELECTED_KEY, address, panel, selectable
 from .job import JobPanel, build_job
 
 _EVENTS = 40

@@ -14,16 +14,16 @@ from camelid_train.config import MergeConfig
 
 from camelid_ui.config_form import ConfigForm
 from camelid_ui.field_values import InvalidFields
+from camelid_ui.i18n import Translator, t, translator_for
 from camelid_ui.services import Services
 from camelid_ui.services.jobs import JobView
 from camelid_ui.services.merge import load_line
-from camelid_ui.text import Translator, t, translator_for
 from camelid_ui.views import code, empty, error, facts
 from camelid_ui.views import jobs as jobs_view
 from camelid_ui.views.numbers import size
 
 from . import LATEST, PRIVATE
-from .components import SELECTED_KEY, address, selectable, message, panel
+from .components import SELECTED_KEY, address, message, panel, selectable
 from .job import JobPanel, build_job
 
 
@@ -34,7 +34,7 @@ class MergeTab:
     estimate: gr.HTML
     command: gr.HTML
     start: gr.Button
-    said: gr.HTML
+    notice: gr.HTML
     list: gr.HTML
 
     @property
@@ -56,7 +56,7 @@ def build(services: Services) -> MergeTab:
             form.add_fields("dtype", label=t("merge.dtype"))
             with gr.Row(elem_classes="camelid-actions"):
                 start = gr.Button(t("merge.start"), variant="primary", interactive=False, elem_id="merge-start")
-            said = panel(elem_id="merge-said")
+            notice = panel(elem_id="merge-notice")
             form.add_drawer()
         with gr.Column(scale=4, min_width=260, elem_classes="camelid-card"):
             panel(t("merge.estimate"), elem_classes="camelid-cardname")
@@ -64,7 +64,7 @@ def build(services: Services) -> MergeTab:
     command = panel(elem_id="merge-command")
     shown = build_job(job, "merge-job")
     panel(t("merge.done"), elem_classes="camelid-heading")
-    tab = MergeTab(form, shown, estimate, command, start, said, selectable(elem_id="merge-list"))
+    tab = MergeTab(form, shown, estimate, command, start, notice, selectable(elem_id="merge-list"))
     _wire(tab, services)
     return tab
 
@@ -104,7 +104,7 @@ def _wire(tab: MergeTab, services: Services) -> None:
         checked,
         **LATEST,
     )
-    tab.start.click(begin, tab.form.inputs, [tab.panel.job, tab.said, *tab.form.inputs], **PRIVATE)
+    tab.start.click(begin, tab.form.inputs, [tab.panel.job, tab.notice, *tab.form.inputs], **PRIVATE)
     tab.panel.wire(services, _result)
     tab.list.select(None, None, tab.panel.job, js=SELECTED_KEY, **PRIVATE)
     gr.on([tab.panel.job.change, tab.panel.ended.change], listed, tab.panel.job, tab.list, **PRIVATE)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import gradio as gr
 
+from camelid_ui.i18n import Translator, t, translator_for
 from camelid_ui.services import Services
 from camelid_ui.services.plugins import PluginView
-from camelid_ui.text import Translator, t, translator_for
 from camelid_ui.views import Cell, ListingRow, cell, empty, esc, listing
 
 from . import PRIVATE
@@ -30,9 +30,9 @@ class PluginsTab:
             f'<div class="camelid-error"><b>{esc(problem.plugin)}</b>: {esc(problem.message)}</div>'
             for problem in services.plugins.problems()
         )
-        sound = f'<p class="camelid-note">{esc(say("plugins.sound"))}</p>'
+        no_problems = f'<p class="camelid-note">{esc(say("plugins.no_problems"))}</p>'
         return (
-            (problems or sound)
+            (problems or no_problems)
             + '<div style="height:16px"></div>'
             + (listing(heads, lines, say("plugins.caption")) or empty(""))
         )

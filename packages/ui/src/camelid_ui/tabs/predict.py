@@ -15,17 +15,17 @@ from camelid_serve.config import PredictConfig
 
 from camelid_ui.config_form import ConfigForm
 from camelid_ui.field_values import InvalidFields
+from camelid_ui.i18n import Translator, t, translator_for
 from camelid_ui.services import Services
 from camelid_ui.services.jobs import JobView
 from camelid_ui.services.prediction_table import PAGE_ROWS, RowSelection
-from camelid_ui.text import Translator, t, translator_for
 from camelid_ui.views import code, empty, error, note
 from camelid_ui.views import jobs as jobs_view
 from camelid_ui.views import predict as view
 from camelid_ui.views.numbers import count
 
 from . import EACH, LATEST, PRIVATE
-from .components import SELECTED_KEY, address, selectable, message, panel
+from .components import SELECTED_KEY, address, message, panel, selectable
 from .job import JobPanel, build_job
 
 _NOT_HERE = ("output",)
@@ -42,7 +42,7 @@ class PredictTab:
     preview: gr.HTML
     command: gr.HTML
     start: gr.Button
-    said: gr.HTML
+    notice: gr.HTML
     list: gr.HTML
     mapping: gr.Accordion
     roles: dict[str, gr.Dropdown]
@@ -91,7 +91,7 @@ def build(services: Services) -> PredictTab:
             form.add_fields("model", "also")
             with gr.Row(elem_classes="camelid-actions"):
                 start = gr.Button(t("predict.start"), variant="primary", interactive=False, elem_id="predict-start")
-            said = panel(elem_id="predict-said")
+            notice = panel(elem_id="predict-notice")
             form.add_drawer(without=_NOT_HERE)
         with gr.Column(scale=6, min_width=300, elem_classes="camelid-card"):
             panel(t("predict.preview"), elem_classes="camelid-cardname")
@@ -110,8 +110,9 @@ def build(services: Services) -> PredictTab:
             where = panel(elem_id="predict-where")
     panel(t("predict.done"), elem_classes="camelid-heading")
     tab = PredictTab(
-        form=form, panel=shown, file=file, preview=preview, command=command, start=start, said=said,
-        list=selectable(elem_id="predict-list"), mapping=mapping, roles=roles, rows=rows, showing=showing, answers=answers,
+        form=form, panel=shown, file=file, preview=preview, command=command, start=start, notice=notice,
+        list=selectable(elem_id="predict-list"),
+        mapping=mapping, roles=roles, rows=rows, showing=showing, answers=answers,
         first=gr.State(0), turning=turning, where=where, back=back, on=on,
     )  # fmt: skip
     _wire(tab, services)
@@ -168,10 +169,10 @@ def _wire(tab: PredictTab, services: Services) -> None:
         views = services.predictions.all()
         return jobs_view.table(views, say, chosen) if views else empty(say("predict.no_jobs"))
 
-    tab.file.upload(keep, tab.file, form.widgets["input"], **PRIVATE)
+    tab.file.upload(keep_upload, tab.file, form.widgets["input"], **PRIVATE)
     outputs = [tab.preview, tab.command, tab.start, tab.mapping, *tab.roles.values(), *form.inputs]
     gr.on([widget.change for widget in form.inputs], check, form.inputs, outputs, **LATEST)
-    tab.start.click(begin, form.inputs, [tab.panel.job, tab.said, *form.inputs], **PRIVATE)
+    tab.start.click(begin, form.inputs, [tab.panel.job, tab.notice, *form.inputs], **PRIVATE)
     tab.panel.wire(services, _answers)
     tab.list.select(None, None, tab.panel.job, js=SELECTED_KEY, **PRIVATE)
     gr.on([tab.panel.job.change, tab.panel.ended.change], listed, tab.panel.job, tab.list, **PRIVATE)
@@ -206,10 +207,10 @@ def _wire_rows(tab: PredictTab, services: Services) -> None:
         if not number.isdecimal():
             return gr.update(visible=False), "", *still
         try:
-            found = services.predictions.answers(int(number), showing, start)
+            found = services.predictions.page(int(number), showing, start)
         except CamelidError as problem:
             return gr.update(visible=True), message(problem), *still
-        say, last = translator_for(request), found.start + len(found.shown)
+        say, last = translator_for(request), found.start + len(found.rows)
         return (
             gr.update(visible=bool(found.count)),
             view.answers(found, say),

@@ -9,7 +9,7 @@ import html
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from camelid_ui.text import Translator
+from camelid_ui.i18n import Translator
 
 from .numbers import count, duration, size
 

@@ -1,6 +1,6 @@
-"""A conversation in one column: questions, answers, how each came about, and what can be done with it.
+"""A conversation in one column as HTML: questions, answers with their statistics, and action buttons.
 
-Knows a `ConversationTree` and looks. What a button does is said by its `data-set` and value, and done elsewhere.
+Knows a `ConversationTree`. A button carries its action in `data-set` and its value; `tabs.chat_actions` performs it.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from camelid_ui.conversation_tree import ConversationTree, Turn
+from camelid_ui.i18n import Translator
 from camelid_ui.services.streaming_answers import Answer
-from camelid_ui.text import Translator
 
 from . import esc
 from .markdown import formatted, markdown, plain
@@ -25,89 +25,89 @@ _THUMB = (
 
 
 def conversation_column(
-    talk: ConversationTree, model: str, say: Translator, running: Sequence[str] = (), can_rate: bool = True
+    tree: ConversationTree, model: str, say: Translator, running: Sequence[str] = (), can_rate: bool = True
 ) -> str:
-    """The turns shown as `model` knows them; `running` are the models whose answers to the last one are under way;
-    `can_rate` says that answers can be called good or bad."""
-    path = talk.path
-    if not path and not talk.hidden_turns():
+    """The turns as `model` answered them; `running` are the models whose answers to the last one are being generated;
+    `can_rate` says whether answers get thumbs."""
+    path = tree.path
+    if not path and not tree.hidden_turns():
         return esc(say("chat.empty"))
-    draw = _ConversationRenderer(talk, model, say, running, can_rate)
-    turns = "".join(draw.turn(index) for index in path)
-    return f'<div class="camelid-turns" role="log" aria-label="{esc(model)}">{turns}{draw.taken_back()}</div>'
+    renderer = _ConversationRenderer(tree, model, say, running, can_rate)
+    turns = "".join(renderer.turn(index) for index in path)
+    return f'<div class="camelid-turns" role="log" aria-label="{esc(model)}">{turns}{renderer.undone()}</div>'
 
 
 class _ConversationRenderer:
     def __init__(
-        self, talk: ConversationTree, model: str, say: Translator, running: Sequence[str], can_rate: bool
+        self, tree: ConversationTree, model: str, say: Translator, running: Sequence[str], can_rate: bool
     ) -> None:
-        self._talk, self._model, self._say, self._running, self._judged = talk, model, say, running, can_rate
-        self._dead = " disabled" if running else ""
-        path = talk.path
+        self._tree, self._model, self._say, self._running, self._can_rate = tree, model, say, running, can_rate
+        self._disabled = " disabled" if running else ""
+        path = tree.path
         self._formatted = dict(
-            zip(path, formatted(talk.turns[each].answer(model)[1].text for each in path), strict=True)
+            zip(path, formatted(tree.turns[each].answer(model)[1].text for each in path), strict=True)
         )
 
     def turn(self, index: int) -> str:
-        turn = self._talk.turns[index]
-        last = index == self._talk.at
-        whose, answer = turn.answer(self._model)
+        turn = self._tree.turns[index]
+        last = index == self._tree.at
+        model, answer = turn.answer(self._model)
         pending = last and self._model in self._running
         if pending and self._model not in turn.answers:
-            whose, answer = self._model, Answer("")
-        return self._question(turn, index) + self._answer(turn, index, whose, answer, pending)
+            model, answer = self._model, Answer("")
+        return self._question(turn, index) + self._answer(turn, index, model, answer, pending)
 
-    def taken_back(self) -> str:
+    def undone(self) -> str:
         """A way back to what was undone."""
-        hidden = 0 if self._running else self._talk.hidden_turns()
+        hidden = 0 if self._running else self._tree.hidden_turns()
         if not hidden:
             return ""
         words = self._say("chat.taken_back")
-        return f'<p class="camelid-note back">{esc(words)} {self._deed("redo", self._talk.at)}</p>'
+        return f'<p class="camelid-note back">{esc(words)} {self._action("redo", self._tree.at)}</p>'
 
     def _question(self, turn: Turn, index: int) -> str:
-        deeds = self._edit() + ("" if turn.answers or self._running else self._deed("retry", index))
+        actions = self._edit() + ("" if turn.answers or self._running else self._action("retry", index))
         return (
-            f'<article class="user" data-deed="edit" data-value="{self._value(index)}">'
-            f'<div class="said">{esc(turn.question)}</div>'
-            f'{self._editor(turn.question, "chat.ask_again")}<div class="deeds">{deeds}</div></article>'
+            f'<article class="user" data-action="edit" data-value="{self._value(index)}">'
+            f'<div class="content">{esc(turn.question)}</div>'
+            f'{self._editor(turn.question, "chat.ask_again")}<div class="actions">{actions}</div></article>'
         )
 
-    def _answer(self, turn: Turn, index: int, whose: str, answer: Answer, pending: bool) -> str:
+    def _answer(self, turn: Turn, index: int, model: str, answer: Answer, pending: bool) -> str:
         if not (turn.answers or pending):
             return ""
-        by = "" if whose == self._model else f'<p class="by">{esc(self._say("chat.by", model=whose))}</p>'
+        by = "" if model == self._model else f'<p class="by">{esc(self._say("chat.by", model=model))}</p>'
         dots = '<i class="dots" role="status"></i>' if pending and not answer.text else ""
-        mine = whose == self._model
+        mine = model == self._model
         return (
-            f'<article class="bot" data-deed="reword" data-value="{self._value(index)}">{by}'
-            f'<div class="said prose">{self._said(answer.text, index)}{dots}</div>'
+            f'<article class="bot" data-action="reword" data-value="{self._value(index)}">{by}'
+            f'<div class="content prose">{self._answer_html(answer.text, index)}{dots}</div>'
             f"{self._editor(answer.text, 'chat.keep') if mine else ''}{footer(answer, self._say)}"
-            f'<div class="deeds">{self._deeds(index, answer, mine)}</div></article>'
+            f'<div class="actions">{self._actions(index, answer, mine)}</div></article>'
         )
 
-    def _said(self, text: str, index: int) -> str:
+    def _answer_html(self, text: str, index: int) -> str:
         if self._formatted[index]:
             return markdown(text)
         return f'{plain(text)}<p class="camelid-note">{esc(self._say("chat.unformatted"))}</p>'
 
-    def _deeds(self, index: int, answer: Answer, mine: bool) -> str:
+    def _actions(self, index: int, answer: Answer, mine: bool) -> str:
         """What can be done with an answer; only the last one can be gone on with."""
-        go_on = mine and answer.unfinished and index == self._talk.at
+        can_continue = mine and answer.unfinished and index == self._tree.at
         parts = [
             self._versions(index),
-            self._deed("continue", index) if go_on else "",
-            self._deed("retry", index),
+            self._action("continue", index) if can_continue else "",
+            self._action("retry", index),
             self._edit() if mine else "",
-            self._deed("branch", index),
-            self._deed("exact", index),
-            self._plain("data-copy-said", "copy") if mine else "",
-            self._judging(index, answer) if mine and answer.facts and self._judged else "",
+            self._action("branch", index),
+            self._action("exact", index),
+            self._script_button("data-copy-answer", "copy") if mine else "",
+            self._rating_buttons(index, answer) if mine and answer.facts and self._can_rate else "",
         ]
         return "".join(parts)
 
     def _versions(self, index: int) -> str:
-        place, of = self._talk.versions(index)
+        place, of = self._tree.versions(index)
         if of == 1:
             return ""
         where = f'<span class="which">{place}/{of}</span>'
@@ -115,14 +115,14 @@ class _ConversationRenderer:
 
     def _flip(self, index: int, by: int, can: bool) -> str:
         name, mark = ("chat.action.before", "‹") if by < 0 else ("chat.action.after", "›")
-        dead = self._dead if can else " disabled"
+        disabled = self._disabled if can else " disabled"
         return (
             f'<button type="button" data-set="flip" value="{self._value(index, by)}" '
-            f'aria-label="{esc(self._say(name))}"{dead}>{mark}</button>'
+            f'aria-label="{esc(self._say(name))}"{disabled}>{mark}</button>'
         )
 
-    def _judging(self, index: int, answer: Answer) -> str:
-        better = self._deed("better", index) if self._talk.other_answers(index, self._model) else ""
+    def _rating_buttons(self, index: int, answer: Answer) -> str:
+        better = self._action("better", index) if self._tree.other_answers(index, self._model) else ""
         return self._thumb(index, answer, 1) + self._thumb(index, answer, -1) + better
 
     def _thumb(self, index: int, answer: Answer, rating: int) -> str:
@@ -131,30 +131,31 @@ class _ConversationRenderer:
         value = self._value(index, 0 if given else rating)
         return (
             f'<button type="button" class="thumb{"" if rating > 0 else " down"}" data-set="rate" value="{value}" '
-            f'aria-label="{label}" title="{label}" aria-pressed="{str(given).lower()}"{self._dead}>{_THUMB}</button>'
+            f'aria-label="{label}" title="{label}" aria-pressed="{str(given).lower()}"{self._disabled}>'
+            f"{_THUMB}</button>"
         )
 
-    def _deed(self, name: str, index: int) -> str:
+    def _action(self, name: str, index: int) -> str:
         words = esc(self._say(f"chat.action.{name}"))
-        return f'<button type="button" data-set="{name}" value="{self._value(index)}"{self._dead}>{words}</button>'
+        return f'<button type="button" data-set="{name}" value="{self._value(index)}"{self._disabled}>{words}</button>'
 
     def _value(self, index: int, to: Any = None) -> str:
         """What a button says of itself; the script adds the text where one was edited."""
         return esc(json.dumps({"at": index, "by": self._model, "to": to}))
 
     def _edit(self) -> str:
-        return self._plain("data-edit", "edit")
+        return self._script_button("data-edit", "edit")
 
-    def _plain(self, mark: str, name: str) -> str:
+    def _script_button(self, mark: str, name: str) -> str:
         """What the page's script does."""
-        return f'<button type="button" {mark}{self._dead}>{esc(self._say(f"chat.action.{name}"))}</button>'
+        return f'<button type="button" {mark}{self._disabled}>{esc(self._say(f"chat.action.{name}"))}</button>'
 
-    def _editor(self, text: str, deed: str) -> str:
-        """The text as it was said, to change or to copy; shown when it is asked for."""
-        save, cancel, label = (esc(self._say(key)) for key in (deed, "chat.cancel", "chat.action.edit"))
+    def _editor(self, text: str, action: str) -> str:
+        """The plain text, to edit or to copy; hidden until Edit is pressed."""
+        save, cancel, label = (esc(self._say(key)) for key in (action, "chat.cancel", "chat.action.edit"))
         return (
             f'<div class="editor" hidden><textarea rows="4" aria-label="{label}">\n{esc(text)}</textarea>'
-            f'<button type="button" class="save" data-save{self._dead}>{save}</button>'
+            f'<button type="button" class="save" data-save{self._disabled}>{save}</button>'
             f'<button type="button" data-cancel>{cancel}</button></div>'
         )
 

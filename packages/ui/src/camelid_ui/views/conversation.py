@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from camelid_core.records import Message
 
+from camelid_ui.i18n import Translator
 from camelid_ui.services.models import TokenView
-from camelid_ui.text import Translator
 
 from . import esc
 
@@ -18,10 +18,10 @@ def bubbles(messages: Sequence[Message], say: Translator) -> str:
 
 def _bubble(message: Message, say: Translator) -> str:
     context = f'<div class="context">{esc(message.context)}</div>' if message.context else ""
-    said = esc(message.content) or f'<span class="nothing">{esc(say("role.nothing"))}</span>'
+    content = esc(message.content) or f'<span class="nothing">{esc(say("role.nothing"))}</span>'
     return (
-        f'<div class="turn {message.role}"><span class="who">{esc(say(f"role.{message.role}"))}</span>'
-        f'<div class="said">{said}</div>{context}</div>'
+        f'<div class="turn {message.role}"><span class="role">{esc(say(f"role.{message.role}"))}</span>'
+        f'<div class="content">{content}</div>{context}</div>'
     )
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from camelid_ui.i18n import Translator
 from camelid_ui.services.jobs import JobView
-from camelid_ui.text import Translator
 
 from . import Cell, ListingRow, cell, esc, facts, listing, state
 from .numbers import count, duration

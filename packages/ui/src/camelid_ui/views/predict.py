@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from camelid_serve.predict.inputs import ANSWERED_BY
-from camelid_serve.predict.prediction_rows import BUILT_IN_TABS
+from camelid_serve.predict.inputs import ANSWER_COLUMNS
+from camelid_serve.predict.prediction_rows import OURS
 
+from camelid_ui.i18n import Translator
 from camelid_ui.services.models import TokenView
 from camelid_ui.services.prediction_table import PredictionPage, answers_of, expected_of, scores_of
 from camelid_ui.services.predictions import InputPreview
-from camelid_ui.text import Translator
 
 from . import Cell, ListingRow, cell, empty, error, esc, listing, note
 from .conversation import tokens
@@ -95,7 +95,7 @@ def _clip(text: str) -> str:
 
 
 def _question(row: dict[str, Any], asked: str) -> str:
-    asks = next((name for name in (asked, *ANSWERED_BY) if name in row), "")
+    asks = next((name for name in (asked, *ANSWER_COLUMNS) if name in row), "")
     if asks:
         return "\n".join(filter(None, [str(row[asks]), str(row.get("input") or "")]))
     turns = row.get("messages")
@@ -108,5 +108,5 @@ def _question(row: dict[str, Any], asked: str) -> str:
             ),
             "",
         )
-    shown = [f"{name}: {value}" for name, value in row.items() if name not in BUILT_IN_TABS]
+    shown = [f"{name}: {value}" for name, value in row.items() if name not in OURS]
     return "\n".join(shown[:3])

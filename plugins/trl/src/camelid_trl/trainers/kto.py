@@ -20,9 +20,9 @@ from camelid_trl.trainer_mixin import (
 
 
 class Trainer(MeasurableTrainerMixin, KTOTrainer):
-    """Good and bad answers in one batch; batches by length would often have only one label, as bad answers are shorter."""
+    """Good and bad answers in one batch. Bad ones are often shorter: batches by length would have one label."""
 
-    batches_by_length = False
+    group_by_length = False
     min_rows = 2
 
 

@@ -151,7 +151,7 @@ class AddService:
 
 def readers() -> list[str]:
     """Every reader there is, those of plugins too."""
-    return list(known())
+    return list(all_readers())
 
 
 def _check(plan: ImportPlan) -> None:

@@ -32,7 +32,7 @@ class DatasetEntry:
     heldout: int = 0
     tags: tuple[str, ...] = ()
     origin: str = ""
-    place: Availability = "here"
+    availability: Availability = "here"
     missing: str = ""
     fetchable: bool = False
     task: tuple[str, ...] = ()
@@ -63,8 +63,8 @@ class DatasetEntry:
         return fits and all(word in text for word in search.lower().split())
 
 
-def entry_of(dataset: Dataset, place: Availability | None = None) -> DatasetEntry:
-    missing = "" if place == "added" else dataset.missing()
+def entry_of(dataset: Dataset, availability: Availability | None = None) -> DatasetEntry:
+    missing = "" if availability == "added" else dataset.missing()
     return DatasetEntry(
         name=dataset.name,
         source=dataset.name,
@@ -75,7 +75,7 @@ def entry_of(dataset: Dataset, place: Availability | None = None) -> DatasetEntr
         heldout=dataset.heldout_rows,
         tags=dataset.tags,
         origin=dataset.source,
-        place=place or ("fetch" if missing else "here"),
+        availability=availability or ("fetch" if missing else "here"),
         missing=missing,
         fetchable=bool(missing) and dataset.fetch is not None,
         task=tuple(part for part in dataset.task.split("/") if part),

@@ -30,7 +30,7 @@ from .runs import LossSummary, RunDetails, RunReports, RunSummary, loss_summary
 TASK = "train"
 MAX_LISTED_RUNS = 200
 
-__all__ = ["TASK", "RunComparison", "Estimate", "RunDetails", "RunSummary", "TrainingService"]
+__all__ = ["TASK", "Estimate", "RunComparison", "RunDetails", "RunSummary", "TrainingService"]
 
 
 class TrainingService:
@@ -84,7 +84,7 @@ class TrainingService:
     def data_choices(self, recipe: Recipe, data: DataServices) -> list[selection.DataChoice]:
         return selection.data_choices(data, recipe)
 
-    def section_choices(self, recipe: Recipe) -> list[selection.WayChoice]:
+    def section_choices(self, recipe: Recipe) -> list[selection.SectionChoice]:
         return selection.section_choices(self.host, recipe)
 
     # -- after
@@ -97,7 +97,9 @@ class TrainingService:
     def show(self, job_id: int) -> RunDetails:
         """Raises JobError: no such run."""
         view, report = self.jobs.show(job_id), self.reports.of(job_id)
-        return RunDetails(view, LossSummary(report.loss, report.best.value if report.best else None), report)
+        return RunDetails(
+            view, LossSummary(report.loss, report.best_heldout.value if report.best_heldout else None), report
+        )
 
     def recipe_of(self, job_id: int) -> Recipe:
         """A run's settings, to start another from.

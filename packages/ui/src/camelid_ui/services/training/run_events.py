@@ -14,11 +14,11 @@ from .curves import CurvePoint, Curves, Points, smooth, thin
 
 SERIES = {
     "train": {
-        "loss": "loss", "smoothed": "smoothed", "learning_rate": "rate", "grad_norm": "norm",
-        "tokens_per_second": "speed", "memory": "memory",
+        "loss": "loss", "smoothed": "smoothed", "learning_rate": "learning_rate", "grad_norm": "gradient_norm",
+        "tokens_per_second": "tokens_per_second", "memory": "memory",
     },
-    "eval": {"loss": "heldout"},
-    "progress": {"tokens_per_second": "mean speed", "memory": "memory"},
+    "eval": {"loss": "heldout_loss"},
+    "progress": {"tokens_per_second": "mean_tokens_per_second", "memory": "memory"},
 }  # fmt: skip
 """By kind of event: which of its numbers belong to which series."""
 LATEST_KINDS = frozenset({"data", "model", "preflight", "progress", "launch", "checkpoint"})
@@ -84,16 +84,16 @@ class RunReportBuilder:
                     self._series[name][step] = float(value)
 
     def report(self) -> RunReport:
-        heldout_loss, loss = self._points("heldout"), self._points("loss")
+        heldout_loss, loss = self._points("heldout_loss"), self._points("loss")
         smoothed = self._points("smoothed") or smooth(loss)
         memory = self._points("memory")
         curves = Curves(
             loss=thin(loss),
             smoothed=thin(smoothed),
             heldout_loss=thin(heldout_loss),
-            learning_rate=thin(self._points("rate")),
-            gradient_norm=thin(self._points("norm")),
-            tokens_per_second=thin(self._points("speed") or self._points("mean speed")),
+            learning_rate=thin(self._points("learning_rate")),
+            gradient_norm=thin(self._points("gradient_norm")),
+            tokens_per_second=thin(self._points("tokens_per_second") or self._points("mean_tokens_per_second")),
             memory=thin(memory),
         )
         return RunReport(

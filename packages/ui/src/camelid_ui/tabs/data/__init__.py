@@ -12,10 +12,10 @@ from typing import Any
 import gradio as gr
 from camelid_core.errors import CamelidError
 
+from camelid_ui.i18n import translator_for
 from camelid_ui.services import Services
 from camelid_ui.tabs import PRIVATE
 from camelid_ui.tabs.components import address, hidden_box, message
-from camelid_ui.text import translator_for
 from camelid_ui.views.data import selected_dataset as chosen_view
 
 from . import (
@@ -39,7 +39,7 @@ from . import (
 
 PANELS = ("", "add", "mix")
 _SCROLL_TO_PANEL = (
-    "() => { if (innerWidth <= 700) document.getElementById('data-room').scrollIntoView({behavior: 'smooth'}); }"
+    "() => { if (innerWidth <= 700) document.getElementById('data-panel').scrollIntoView({behavior: 'smooth'}); }"
 )
 """On a phone what was chosen stands below the list."""
 
@@ -79,11 +79,11 @@ def build(services: Services) -> DataTab:
         with gr.Column(scale=4, min_width=280, elem_id="data-side"):
             left = sidebar.build()
             cache.build(services)
-        with gr.Column(scale=7, min_width=320, elem_classes="camelid-card", elem_id="data-room"):
+        with gr.Column(scale=7, min_width=320, elem_classes="camelid-card", elem_id="data-panel"):
             with gr.Column(elem_id="data-set") as rooms[""]:
-                said, head = selected_dataset.head()
+                notice, head = selected_dataset.head()
                 fetch = fetching.build()
-                shown = selected_dataset.build(services, said, head)
+                shown = selected_dataset.build(services, notice, head)
                 with shown.body:
                     measured = lengths.build()
                     checked = lints.build()
@@ -107,10 +107,10 @@ def _wire(tab: DataTab, services: Services) -> None:
     selected_dataset.wire(tab.set, tab.chosen, tab.row, tab.lengths.cutoff, arrived, services)
     lengths.wire(tab.lengths, [tab.current, tab.set.model, tab.set.template], arrived, services)
     lints.wire(tab.lints, tab.current, arrived, tab.row, version, services)
-    add_handlers.wire(tab.add, tab.chosen, tab.room, tab.set.said, services)
+    add_handlers.wire(tab.add, tab.chosen, tab.room, tab.set.notice, services)
     mix_handlers.wire(tab.mix, services)
     _move(tab)
-    news = [*arrived, tab.fresh.change, version.change, tab.mix.said.change, tab.lengths.cut.change]
+    news = [*arrived, tab.fresh.change, version.change, tab.mix.notice.change, tab.lengths.cut.change]
     sidebar.wire(tab.side, tab.chosen, news, services)
 
 
@@ -167,7 +167,7 @@ def _move(tab: DataTab) -> None:
         return [gr.update(visible=name == (room if room in PANELS else "")) for name in PANELS]
 
     columns = [tab.rooms[name] for name in PANELS]
-    picked = [tab.chosen, tab.row, tab.room, tab.set.said]
+    picked = [tab.chosen, tab.row, tab.room, tab.set.notice]
     pick = "() => [camelid.picked, '0', '', '']"
     tab.side.list.select(None, None, picked, js=pick, **PRIVATE).then(None, None, None, js=_SCROLL_TO_PANEL, **PRIVATE)
     tab.set.head.select(None, None, picked, js=pick, **PRIVATE)

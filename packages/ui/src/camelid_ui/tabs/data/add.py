@@ -11,9 +11,9 @@ from typing import Any
 import gradio as gr
 from camelid_core.readers import SUFFIXES
 
+from camelid_ui.i18n import t
 from camelid_ui.services.data.add import LICENCES, ROLES, readers
 from camelid_ui.tabs.components import panel
-from camelid_ui.text import t
 
 FIRST_ROLES = ("instruction", "input", "output", "system", "messages")
 """Columns that most files have; the others wait in a fold."""
@@ -36,7 +36,7 @@ class AddPanel:
     name: gr.Textbox
     licence: gr.Dropdown
     add: gr.Button
-    said: gr.HTML
+    notice: gr.HTML
     close: gr.Button
     seen: gr.State
     working: gr.State
@@ -96,10 +96,10 @@ def build() -> AddPanel:
         )  # fmt: skip
     with gr.Row(elem_classes="camelid-actions"):
         add = gr.Button(t("data.add_button"), variant="primary", elem_id="data-add-button")
-    said = panel(elem_id="data-add-said")
+    notice = panel(elem_id="data-add-notice")
     return AddPanel(
         file=file, path=path, detected=detected, steps=steps, reader=reader, mapping=mapping, roles=roles,
-        strict=strict, preview=preview, name=name, licence=licence, add=add, said=said, close=close,
+        strict=strict, preview=preview, name=name, licence=licence, add=add, notice=notice, close=close,
         seen=gr.State(""),
         working=gr.State(""), timer=gr.Timer(1.0, active=False),
     )  # fmt: skip

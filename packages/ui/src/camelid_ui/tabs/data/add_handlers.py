@@ -12,12 +12,12 @@ import gradio as gr
 from camelid_core.errors import CamelidError
 from camelid_core.readers import Detection
 
+from camelid_ui.i18n import Translator, translator_for
 from camelid_ui.services import Services
 from camelid_ui.services.background_work import BackgroundWork
 from camelid_ui.services.data.add import MAPPED, AddService, ImportPlan
 from camelid_ui.tabs import LATEST, PRIVATE
 from camelid_ui.tabs.components import message, request_first, working
-from camelid_ui.text import Translator, translator_for
 from camelid_ui.views import error
 from camelid_ui.views.data import add as view
 
@@ -100,8 +100,8 @@ class _Handlers:
         return "", "", gr.Timer(active=False), view.added(work.result, say), name, "", None, "", ""
 
 
-def wire(room: AddPanel, chosen: gr.Textbox, open_room: gr.Textbox, said: gr.HTML, services: Services) -> None:
-    """Once a set was added it is chosen, `open_room` shows it, and `said` tells how it went."""
+def wire(room: AddPanel, chosen: gr.Textbox, open_room: gr.Textbox, notice: gr.HTML, services: Services) -> None:
+    """Once a set was added it is chosen, `open_room` shows it, and `notice` says how it went."""
     do = _Handlers(room, services.data.add)
     given = [room.file.change, room.path.submit, room.path.blur]
     looking = [room.seen, room.file, room.path, room.strict]
@@ -109,7 +109,7 @@ def wire(room: AddPanel, chosen: gr.Textbox, open_room: gr.Textbox, said: gr.HTM
     changes = [room.reader.input, room.strict.input, *(role.input for role in room.roles.values())]
     again = request_first(do.again)
     gr.on(changes, again, room.how, [room.mapping, room.preview], **LATEST)
-    outputs = [room.said, room.working, room.timer, said, chosen, open_room, room.file, room.path, room.name]
+    outputs = [room.notice, room.working, room.timer, notice, chosen, open_room, room.file, room.path, room.name]
     room.add.click(request_first(do.add), [room.name, room.licence, *room.how], outputs, **PRIVATE)
     room.timer.tick(do.watch, room.working, outputs, **PRIVATE)
 

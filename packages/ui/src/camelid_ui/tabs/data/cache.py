@@ -6,10 +6,10 @@ from typing import Any
 
 import gradio as gr
 
+from camelid_ui.i18n import t, translator_for
 from camelid_ui.services import Services
 from camelid_ui.tabs import PRIVATE
 from camelid_ui.tabs.components import panel
-from camelid_ui.text import t, translator_for
 from camelid_ui.views import note
 from camelid_ui.views.data import cache as view
 from camelid_ui.views.numbers import size
@@ -25,7 +25,7 @@ def build(services: Services) -> None:
                 elem_classes="camelid-inline",
             )  # fmt: skip
             prune = gr.Button(t("cache.prune"), elem_id="data-cache-prune")
-        said = panel(elem_id="data-cache-said")
+        notice = panel(elem_id="data-cache-notice")
 
     def show(request: gr.Request) -> str:
         return view.table(services.data.cache.all(), translator_for(request))
@@ -37,4 +37,4 @@ def build(services: Services) -> None:
         return view.table(services.data.cache.all(), say), note(say("cache.freed", size=size(number)))
 
     fold.expand(show, None, table, **PRIVATE)
-    prune.click(freed, days, [table, said], **PRIVATE)
+    prune.click(freed, days, [table, notice], **PRIVATE)

@@ -8,11 +8,11 @@ from typing import Any
 import gradio as gr
 from camelid_core.errors import CamelidError
 
+from camelid_ui.i18n import Translator, t, translator_for
 from camelid_ui.services import Services
 from camelid_ui.services.data import DatasetEntry
 from camelid_ui.tabs import PRIVATE
 from camelid_ui.tabs.components import message, panel, working
-from camelid_ui.text import Translator, t, translator_for
 from camelid_ui.views.data import selected_dataset as view
 
 WAIT = 1.0

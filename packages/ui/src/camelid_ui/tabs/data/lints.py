@@ -12,10 +12,10 @@ import gradio as gr
 from camelid_core.datasets import library
 from camelid_core.errors import CamelidError
 
+from camelid_ui.i18n import Translator, t, translator_for
 from camelid_ui.services import Services
 from camelid_ui.tabs import EACH, PRIVATE
 from camelid_ui.tabs.components import controls, field_values_of, message, panel, working
-from camelid_ui.text import Translator, t, translator_for
 from camelid_ui.views.data import lints as view
 
 WAIT = 1.0
@@ -36,13 +36,13 @@ class LintsPanel:
     plan: gr.HTML
     name: gr.Textbox
     write: gr.Button
-    said: gr.HTML
+    notice: gr.HTML
     timer: gr.Timer
 
     @property
     def shown(self) -> list[Any]:
         return [
-            self.findings, self.all, self.busy, self.plan, self.name, self.write, self.said, self.timer, self.actions
+            self.findings, self.all, self.busy, self.plan, self.name, self.write, self.notice, self.timer, self.actions
         ]  # fmt: skip
 
 
@@ -63,9 +63,9 @@ def build() -> LintsPanel:
             elem_classes="camelid-inline",
         )  # fmt: skip
         write = gr.Button(t("lints.write"), elem_id="data-write", visible=False)
-    said = panel(elem_id="data-version-said")
+    notice = panel(elem_id="data-version-notice")
     return LintsPanel(
-        findings, gr.State({}), against, every, busy, plan, name, write, said, gr.Timer(1.0, active=False)
+        findings, gr.State({}), against, every, busy, plan, name, write, notice, gr.Timer(1.0, active=False)
     )
 
 

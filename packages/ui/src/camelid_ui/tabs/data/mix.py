@@ -11,8 +11,8 @@ from typing import Any
 import gradio as gr
 from camelid_core.quality import LINTS
 
+from camelid_ui.i18n import t, t_optional
 from camelid_ui.tabs.components import controls, panel
-from camelid_ui.text import t, t_optional
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class MixturePanel:
     use: gr.Button
     name: gr.Textbox
     save: gr.Button
-    said: gr.HTML
+    notice: gr.HTML
     close: gr.Button
     working: gr.State
     timer: gr.Timer
@@ -78,9 +78,9 @@ def build(mix: gr.Textbox) -> MixturePanel:
             label=t("mix.name"), placeholder="my-mix", elem_id="mix-name", min_width=160, elem_classes="camelid-inline"
         )
         save = gr.Button(t("mix.save"), elem_id="mix-save", interactive=False)
-    said = panel(elem_id="mix-said")
+    notice = panel(elem_id="mix-notice")
     return MixturePanel(
         mix=mix, caps=gr.State({}), pick=pick, sources=sources, temperature=temperature, rows=rows,
         deduplicate=deduplicate, drop_tags=tags, drop_lints=lints, shares=shares, command=command, use=use, name=name,
-        save=save, said=said, close=close, working=gr.State(""), timer=gr.Timer(1.0, active=False),
+        save=save, notice=notice, close=close, working=gr.State(""), timer=gr.Timer(1.0, active=False),
     )  # fmt: skip

@@ -18,12 +18,12 @@ from camelid_core.datasets.dataset import Source
 from camelid_core.errors import CamelidError
 from camelid_core.mixing import Mixture
 
+from camelid_ui.i18n import Translator, translator_for
 from camelid_ui.services import Services
 from camelid_ui.services.background_work import BackgroundWork
 from camelid_ui.services.data.mix import MAX_SOURCES, source_text
 from camelid_ui.tabs import EACH, LATEST, PRIVATE
-from camelid_ui.tabs.components import field_values_of, message, changed_field, request_first, working
-from camelid_ui.text import Translator, translator_for
+from camelid_ui.tabs.components import changed_field, field_values_of, message, request_first, working
 from camelid_ui.views import code, error
 from camelid_ui.views.data import mix as view
 
@@ -89,7 +89,7 @@ def _number(text: str, otherwise: Any = None) -> Any:
 class _Handlers:
     services: Services
 
-    def build_pages(self, mix: str, caps: dict[str, int], laid: str, request: gr.Request) -> tuple[Any, ...]:
+    def lay_out(self, mix: str, caps: dict[str, int], laid: str, request: gr.Request) -> tuple[Any, ...]:
         """The list of sources, where it holds others than before: fields keep what was typed, and the cursor."""
         try:
             sources = sources_of(mix)
@@ -160,6 +160,6 @@ def wire(room: MixturePanel, services: Services) -> None:
     others = [room.temperature, room.rows, room.deduplicate, room.drop_tags, room.drop_lints]
     changes = [room.mix.change, *(each.change for each in others)]
     gr.on(changes, plan, room.choices, result, **LATEST)
-    saving = [room.said, room.working, room.timer]
+    saving = [room.notice, room.working, room.timer]
     room.save.click(request_first(do.save), [room.name, *room.choices], saving, **PRIVATE)
     room.timer.tick(do.watch, room.working, saving, **PRIVATE)

@@ -12,11 +12,11 @@ import gradio as gr
 from camelid_core.errors import CamelidError
 from camelid_core.records import Record
 
+from camelid_ui.i18n import Translator, t, translator_for
 from camelid_ui.services import Services
 from camelid_ui.services.data import DatasetEntry
 from camelid_ui.tabs import EACH, LATEST, PRIVATE
-from camelid_ui.tabs.components import SELECTED_KEY, ConfirmedButton, selectable, confirmed_button, message, panel
-from camelid_ui.text import Translator, t, translator_for
+from camelid_ui.tabs.components import SELECTED_KEY, ConfirmedButton, confirmed_button, message, panel, selectable
 from camelid_ui.views import conversation, error, note
 from camelid_ui.views.data import selected_dataset as view
 from camelid_ui.views.numbers import count
@@ -30,7 +30,7 @@ IN_ORDER = {**LATEST, "concurrency_id": "data-rows"}
 class DatasetPanel:
     """`body` has all that needs rows: it is hidden while they are not on this machine."""
 
-    said: gr.HTML
+    notice: gr.HTML
     head: gr.HTML
     body: gr.Column
     rows: gr.HTML
@@ -64,10 +64,10 @@ class DatasetActions:
 
 def head() -> tuple[gr.HTML, gr.HTML]:
     """What happened last, and what the set is."""
-    return panel(elem_id="data-said"), selectable(elem_id="data-head")
+    return panel(elem_id="data-notice"), selectable(elem_id="data-head")
 
 
-def build(services: Services, said: gr.HTML, head: gr.HTML) -> DatasetPanel:
+def build(services: Services, notice: gr.HTML, head: gr.HTML) -> DatasetPanel:
     with gr.Column(elem_id="data-body") as body:
         rows = selectable(elem_id="data-rows")
         with gr.Row(elem_classes="camelid-actions"):
@@ -87,7 +87,7 @@ def build(services: Services, said: gr.HTML, head: gr.HTML) -> DatasetPanel:
             )  # fmt: skip
         tokens = panel(elem_id="data-tokens")
     return DatasetPanel(
-        said=said, head=head, body=body, rows=rows, start=gr.State(0), where=where, back=back, on=on,
+        notice=notice, head=head, body=body, rows=rows, start=gr.State(0), where=where, back=back, on=on,
         goto=goto, bubbles=bubbles, model=model, template=template, tokens=tokens,
     )  # fmt: skip
 

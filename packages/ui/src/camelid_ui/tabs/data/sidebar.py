@@ -10,11 +10,11 @@ from typing import Any
 
 import gradio as gr
 
+from camelid_ui.i18n import Translator, t, translator_for
 from camelid_ui.services import Services
 from camelid_ui.services.data.dataset_entries import facets
 from camelid_ui.tabs import EACH, LATEST
-from camelid_ui.tabs.components import selectable, selected_key, panel
-from camelid_ui.text import Translator, t, translator_for
+from camelid_ui.tabs.components import panel, selectable, selected_key
 from camelid_ui.views.data import cache as cache_view
 from camelid_ui.views.data import collection as view
 

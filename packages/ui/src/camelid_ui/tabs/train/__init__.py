@@ -75,6 +75,6 @@ def _lead(tab: TrainTab, services: Services) -> None:
     chosen = [tab.run, tab.compare]
     tab.table.list.select(None, None, chosen, js="() => [camelid.picked, '']", **PRIVATE)
     tab.table.list.input(None, chosen, chosen, js=f"(...held) => camelid.compared(...held, {MAX_RUNS})", **PRIVATE)
-    panel.again.click(again, tab.run, [tab.run, panel.said, *tab.form.inputs], **PRIVATE)
-    deleted = [tab.run, tab.compare, panel.said, panel.delete.option]
+    panel.again.click(again, tab.run, [tab.run, panel.notice, *tab.form.inputs], **PRIVATE)
+    deleted = [tab.run, tab.compare, panel.notice, panel.delete.option]
     panel.delete.yes.click(delete, [tab.run, tab.compare, panel.delete.option], deleted, **PRIVATE)

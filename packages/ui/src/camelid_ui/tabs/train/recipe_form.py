@@ -16,10 +16,10 @@ from camelid_train.config import Recipe
 from camelid_ui.config_fields import config_fields
 from camelid_ui.config_form import ConfigForm
 from camelid_ui.field_values import InvalidFields, non_default
+from camelid_ui.i18n import Translator, t, translator_for
 from camelid_ui.services import Services
 from camelid_ui.tabs import LATEST, PRIVATE
 from camelid_ui.tabs.components import message, panel, request_first
-from camelid_ui.text import Translator, t, translator_for
 from camelid_ui.views import code, error, note
 from camelid_ui.views.train import estimate as view
 
@@ -37,7 +37,7 @@ class RecipeForm:
     cards: tuple[gr.HTML, ...]
     name: gr.Textbox
     start: gr.Button
-    said: gr.HTML
+    notice: gr.HTML
     estimate: gr.HTML
     differs: gr.HTML
     command: gr.HTML
@@ -78,11 +78,11 @@ class RecipeForm:
             return str(job.id), "", [], *form.mark_errors(None, wrong)[1]
 
         inputs = [self.wrong, self.name, *form.inputs]
-        checked = [self.wrong, self.estimate, self.command, self.differs, self.said, self.start]
+        checked = [self.wrong, self.estimate, self.command, self.differs, self.notice, self.start]
         changes = [widget.change for widget in [*form.inputs, self.name, ended]]
         gr.on(changes, request_first(check), inputs, [*checked, *self.cards, *form.inputs],
               **LATEST)  # fmt: skip
-        self.start.click(request_first(begin), inputs, [run, self.said, self.wrong, *form.inputs], **PRIVATE)
+        self.start.click(request_first(begin), inputs, [run, self.notice, self.wrong, *form.inputs], **PRIVATE)
         form.show_chosen_variant(**PRIVATE)
 
 
@@ -98,14 +98,14 @@ def build_form(services: Services) -> RecipeForm:
                                       min_width=200, elem_classes="camelid-field")  # fmt: skip
                 with gr.Row(elem_classes="camelid-actions"):
                     start = gr.Button(t("train.start"), variant="primary", elem_id="train-start")
-                said = panel(elem_id="train-said")
+                notice = panel(elem_id="train-notice")
             with gr.Column(scale=4, min_width=260, elem_classes="camelid-card"):
                 panel(t("train.estimate"), elem_classes="camelid-cardname")
                 estimate = panel(elem_id="train-estimate")
         differs = panel(elem_id="train-differs")
         form.add_drawer(without=_NOT_HERE)
         command = panel(elem_id="train-command")
-    return RecipeForm(column, form, cards, name, start, said, estimate, differs, command, gr.State([]))
+    return RecipeForm(column, form, cards, name, start, notice, estimate, differs, command, gr.State([]))
 
 
 def _choices(services: Services) -> dict[str, Callable[[], Sequence[Any]]]:

@@ -11,20 +11,20 @@ from typing import Any
 import gradio as gr
 from camelid_core.errors import CamelidError
 
+from camelid_ui.i18n import Translator, t, translator_for
 from camelid_ui.services import Services
 from camelid_ui.services.training import RunDetails
 from camelid_ui.tabs import EACH, LATEST, PRIVATE
 from camelid_ui.tabs.components import (
     ConfirmedButton,
-    job_action_handler,
+    changed_field,
     confirmed_button,
     controls,
     hidden_box,
+    job_action_handler,
     message,
     panel,
-    changed_field,
 )
-from camelid_ui.text import Translator, t, translator_for
 from camelid_ui.views.train import run as view
 from camelid_ui.views.train.samples import samples
 
@@ -46,7 +46,7 @@ class RunPanel:
     again: gr.Button
     new: gr.Button
     delete: ConfirmedButton
-    said: gr.HTML
+    notice: gr.HTML
     result: gr.HTML
     plots: gr.HTML
     answers: gr.HTML
@@ -73,14 +73,14 @@ class RunPanel:
             self.delete.option, self.result, self.plots, self.answers, self.about,
             self.timer, self.seen, self.ended,
         ]  # fmt: skip
-        run.change(lambda: ("", ""), None, [self.step, self.said], **PRIVATE).then(show, inputs, outputs, **LATEST)
+        run.change(lambda: ("", ""), None, [self.step, self.notice], **PRIVATE).then(show, inputs, outputs, **LATEST)
         self.timer.tick(show, inputs, outputs, **PRIVATE)
         for button, action in (
             (self.finish, services.jobs.finish),
             (self.stop.yes, services.jobs.cancel),
             (self.retry, services.jobs.retry),
         ):
-            button.click(job_action_handler(action), run, self.said, **PRIVATE).then(show, inputs, outputs, **LATEST)
+            button.click(job_action_handler(action), run, self.notice, **PRIVATE).then(show, inputs, outputs, **LATEST)
         self.new.click(lambda: "", None, run, **PRIVATE)
         self.answers.input(choose, run, [self.step, self.answers], **EACH)
 
@@ -143,13 +143,14 @@ def build_run() -> RunPanel:
             delete = confirmed_button(
                 t("run.delete"), t("run.delete_sure"), t("run.delete"), "run-delete", option=t("run.delete_result")
             )
-        said = panel(elem_id="run-said")
+        notice = panel(elem_id="run-notice")
         result = panel(elem_id="run-result")
         plots = panel(elem_id="run-plots")
         answers = controls(elem_id="run-answers")
         about = panel(elem_id="run-about")
     return RunPanel(
         column=column, head=head, progress=progress, finish=finish, stop=stop, chat=chat, merge=merge, retry=retry,
-        again=again, new=new, delete=delete, said=said, result=result, plots=plots, answers=answers, about=about,
-        timer=gr.Timer(POLL_SECONDS, active=False), seen=hidden_box("run-seen"), step=hidden_box("run-step"), ended=gr.State(""),
+        again=again, new=new, delete=delete, notice=notice, result=result, plots=plots, answers=answers, about=about,
+        timer=gr.Timer(POLL_SECONDS, active=False), seen=hidden_box("run-seen"), step=hidden_box("run-step"),
+        ended=gr.State(""),
     )  # fmt: skip

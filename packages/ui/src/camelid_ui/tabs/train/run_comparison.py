@@ -10,11 +10,11 @@ from typing import Any
 
 import gradio as gr
 
+from camelid_ui.i18n import t, translator_for
 from camelid_ui.services import Services
-from camelid_ui.services.training.run_comparison import numbers
+from camelid_ui.services.training.run_comparison import job_ids_in
 from camelid_ui.tabs import PRIVATE
 from camelid_ui.tabs.components import panel
-from camelid_ui.text import t, translator_for
 from camelid_ui.views.train import runs as view
 
 POLL_SECONDS = 3.0
@@ -31,7 +31,7 @@ class ComparePanel:
         """Show the runs whose numbers are in `compare`, once there are two of them."""
 
         def show(chosen: str, request: gr.Request) -> tuple[Any, ...]:
-            wanted = numbers(chosen)
+            wanted = job_ids_in(chosen)
             if len(wanted) < 2:
                 return gr.update(visible=False), "", gr.Timer(active=False)
             found = services.training.compare(wanted)

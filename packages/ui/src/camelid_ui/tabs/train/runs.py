@@ -10,12 +10,12 @@ from typing import Any
 
 import gradio as gr
 
+from camelid_ui.i18n import t, translator_for
 from camelid_ui.services import Services
-from camelid_ui.services.training.run_comparison import numbers
+from camelid_ui.services.training.run_comparison import job_ids_in
 from camelid_ui.services.training.runs import FILTERS
 from camelid_ui.tabs import LATEST
 from camelid_ui.tabs.components import controls, panel
-from camelid_ui.text import t, translator_for
 from camelid_ui.views import empty
 from camelid_ui.views.train import runs as view
 
@@ -39,7 +39,7 @@ class RunTable:
             found = services.training.all(search or "", state or "")
             live = gr.Timer(active=any(each.view.running for each in found))
             if found:
-                return view.runs(found, say, opened.strip(), {str(each) for each in numbers(picked)}), live
+                return view.runs(found, say, opened.strip(), {str(each) for each in job_ids_in(picked)}), live
             searched = bool(search or state)
             words = ("runs.nothing", "runs.nothing_hint") if searched else ("runs.none", "runs.none_hint")
             return empty(*map(say, words)), live

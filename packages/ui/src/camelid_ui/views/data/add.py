@@ -7,8 +7,8 @@ from pathlib import Path
 from camelid_core.readers import Detection, Faults
 from camelid_core.records import Record
 
+from camelid_ui.i18n import Translator
 from camelid_ui.services.data.add import FilePreview, ImportedDataset
-from camelid_ui.text import Translator
 from camelid_ui.views import Cell, ListingRow, cell, error, esc, facts, listing, note
 from camelid_ui.views.conversation import bubbles
 from camelid_ui.views.numbers import count, size
@@ -60,7 +60,7 @@ def faults(found: Faults, head: str, bad: bool, say: Translator) -> str:
     """Counts and the first examples, each naming file, line and column as its reader does."""
     if not found.total:
         return ""
-    kinds = [f"{say.maybe(f'fault.{kind}', kind)}: {count(rows)}" for kind, rows in found.counts.most_common(6)]
+    kinds = [f"{say.optional(f'fault.{kind}', kind)}: {count(rows)}" for kind, rows in found.counts.most_common(6)]
     examples = "".join(f"<li>{esc(example)}</li>" for example in found.examples[:8])
     return (
         f'<div class="{"camelid-error" if bad else "camelid-warn"}" role="alert"><p><b>{esc(head)}</b> '

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from camelid_core.token_cache import CacheEntry
 
-from camelid_ui.text import Translator
+from camelid_ui.i18n import Translator
 from camelid_ui.views import ListingRow, cell, listing, note
 from camelid_ui.views.numbers import count, duration, size
 

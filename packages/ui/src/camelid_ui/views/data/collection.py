@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from urllib.parse import quote
 
+from camelid_ui.i18n import Translator
 from camelid_ui.services.data.dataset_entries import AVAILABILITIES, DatasetEntry
-from camelid_ui.text import Translator
 from camelid_ui.views import empty, esc
 from camelid_ui.views.numbers import count
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from camelid_ui.i18n import Translator
 from camelid_ui.services.data.lengths import CutoffEffect, TokenLengths
-from camelid_ui.text import Translator
 from camelid_ui.views import error as wrong
 from camelid_ui.views import esc, facts
 from camelid_ui.views.numbers import count

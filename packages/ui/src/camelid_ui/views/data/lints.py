@@ -9,8 +9,8 @@ from collections.abc import Mapping
 
 from camelid_core.quality import Account, Lint
 
+from camelid_ui.i18n import Translator
 from camelid_ui.services.data.lints import CleanedDataset, LintReport
-from camelid_ui.text import Translator
 from camelid_ui.views import esc, note
 from camelid_ui.views.numbers import count
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from camelid_ui.i18n import Translator
 from camelid_ui.services.data.mix import MixturePart, SavedMixture
-from camelid_ui.text import Translator
 from camelid_ui.views import Cell, ListingRow, cell, empty, esc, listing, note
 from camelid_ui.views.numbers import count
 

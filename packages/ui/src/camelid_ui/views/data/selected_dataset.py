@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from camelid_core.records import Record
 
+from camelid_ui.i18n import Translator
 from camelid_ui.services.data.dataset_entries import DatasetEntry
-from camelid_ui.text import Translator
 from camelid_ui.views import Cell, ListingRow, cell, code, esc, listing
 from camelid_ui.views.numbers import count
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from camelid_ui.i18n import Translator
 from camelid_ui.services.data.lengths import MAX_DROPPED_SHARE
 from camelid_ui.services.training import Estimate
 from camelid_ui.services.training.selection import DataChoice, ModelChoice, SectionChoice
-from camelid_ui.text import Translator
 from camelid_ui.views import error, esc, facts, note
 from camelid_ui.views.numbers import count, duration, short_count, size
 
@@ -83,7 +83,7 @@ def _settings(settings: Mapping[str, Any]) -> str:
 def _card(label: str, name: str, about: Sequence[str], more: str = "") -> str:
     line = " · ".join(part for part in about if part)
     return (
-        f'<div class="camelid-picked"><small>{esc(label)}</small><b>{esc(name)}</b>'
+        f'<div class="camelid-choice-card"><small>{esc(label)}</small><b>{esc(name)}</b>'
         + (f"<span>{esc(line)}</span>" if line else "")
         + (f"<span>{esc(more)}</span>" if more else "")
         + "</div>"

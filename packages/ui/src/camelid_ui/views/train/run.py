@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from camelid_ui.i18n import Translator
 from camelid_ui.services.training import RunDetails
-from camelid_ui.text import Translator
 from camelid_ui.views import error, esc, facts, note
 from camelid_ui.views.jobs import badge, bar
 from camelid_ui.views.numbers import count, duration, loss, size
@@ -37,7 +37,7 @@ def progress(run: RunDetails, say: Translator) -> str:
 def result(run: RunDetails, say: Translator) -> str:
     summary, report = run.job.summary, run.report
     before = report.curves.heldout_loss[0].value if report.curves.heldout_loss else None
-    best = report.best
+    best = report.best_heldout
     pairs = [
         (say("train.loss_before"), loss(summary.get("base_eval_loss", before))),
         (say("train.loss_after"), loss(summary.get("eval_loss"))),
@@ -99,7 +99,7 @@ def curves(run: RunDetails, say: Translator) -> str:
         kind="main",
     )
     rest = [
-        plot(say("train.rate"), [Curve(say("train.rate"), found.rate)], step, zero=True),
+        plot(say("train.rate"), [Curve(say("train.rate"), found.learning_rate)], step, zero=True),
         plot(say("train.norm"), [Curve(say("train.norm"), found.gradient_norm)], step, zero=True),
         plot(say("train.speed"), [Curve(say("progress.tokens_per_second"), found.tokens_per_second)], step, zero=True),
     ]
@@ -120,7 +120,7 @@ def _doing(run: RunDetails, say: Translator) -> list[tuple[str, object]]:
 
 def _said(run: RunDetails, say: Translator) -> str:
     lines = [f"<li>{esc(line)}</li>" for line in _sentences(run, say)]
-    return f'<ul class="camelid-story">{"".join(lines)}</ul>' if lines else ""
+    return f'<ul class="camelid-run-events">{"".join(lines)}</ul>' if lines else ""
 
 
 def _sentences(run: RunDetails, say: Translator) -> Iterator[str]:

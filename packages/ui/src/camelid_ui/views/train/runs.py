@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
+from camelid_ui.i18n import Translator
 from camelid_ui.services.training import RunComparison, RunDetails, RunSummary
-from camelid_ui.text import Translator
 from camelid_ui.views import Cell, ListingRow, cell, error, esc, listing, note
 from camelid_ui.views.jobs import badge
 from camelid_ui.views.numbers import count, duration, loss

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from camelid_ui.i18n import Translator
 from camelid_ui.services.training.run_events import SampleAnswers
-from camelid_ui.text import Translator
 from camelid_ui.views import esc
 from camelid_ui.views.numbers import count
 
@@ -47,7 +47,7 @@ def _sample(sample: SampleAnswers, first: int, step: int, say: Translator) -> st
         columns.append((say("samples.step", step=count(step)), sample.answers.get(step)))
     columns.append((say("samples.reference"), sample.reference))
     cells = "".join(_answer(head, text, say) for head, text in columns if text is not None)
-    return f'<article><p class="asked">{esc(sample.prompt)}</p><div class="columns">{cells}</div></article>'
+    return f'<article><p class="question">{esc(sample.prompt)}</p><div class="columns">{cells}</div></article>'
 
 
 def _answer(head: str, text: str, say: Translator) -> str:

@@ -8,8 +8,8 @@ import pytest
 from camelid_ui.access_profile import DEMO
 from camelid_ui.app import build_app
 from camelid_ui.disabled_controls import CHANGE_CONTROLS, _with_disabled
+from camelid_ui.i18n import Translator, strings
 from camelid_ui.pages import header
-from camelid_ui.text import Translator, strings
 
 
 @pytest.fixture

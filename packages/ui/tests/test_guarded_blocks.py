@@ -56,7 +56,7 @@ def profiled(
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "uploads"))
     monkeypatch.setenv("GRADIO_ANALYTICS_CACHE_FREQUENCY", "1000000")  # its tables of events warn
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
-    profile = request.param.model_copy(update={"client_requests": None})
+    profile = request.param.model_copy(update={"max_client_requests": None})
     enforce(services, profile)
     return replace(services, profile=profile)
 

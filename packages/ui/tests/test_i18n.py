@@ -14,9 +14,9 @@ from camelid_serve.presets import PRESETS
 from camelid_ui.app import FORMS, i18n
 from camelid_ui.config_fields import config_fields
 from camelid_ui.config_form import field_texts
+from camelid_ui.i18n import LOCALES, Translator, strings, t, translator_for
 from camelid_ui.pages import BUILT_IN_TABS
 from camelid_ui.services.training.selection import PLUGIN_SECTIONS
-from camelid_ui.text import LOCALES, Translator, strings, t, translator_for
 
 SOURCE = Path(camelid_ui.__file__).parent
 

@@ -9,8 +9,8 @@ from camelid_core.errors import UsageError
 from camelid_core.records import Message, check_roles
 from camelid_serve.engine import Sampling
 from camelid_ui.conversation_tree import MAX_TURNS, ConversationTree
+from camelid_ui.i18n import Translator
 from camelid_ui.services.streaming_answers import Answer, AnswerStats
-from camelid_ui.text import Translator
 from camelid_ui.views.chat import conversation_column
 from camelid_ui.views.markdown import ALL, TEXT, cost, formatted
 from hypothesis import given, settings

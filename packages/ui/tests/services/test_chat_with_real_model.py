@@ -63,7 +63,7 @@ def test_answers_of_two_go_on_where_they_were_cut(services, real_adapter):
         assert gone_on.last.answers[name].facts.tokens == 20
     assert whole.last.answers["tiny"].text != whole.last.answers[real_adapter].text
     room = services.chat.context_length(real_adapter)
-    used = services.models.count(real_adapter, asked.messages(real_adapter), room)
+    used = services.models.count_tokens(real_adapter, asked.messages(real_adapter), room)
     assert used == whole.last.answers[real_adapter].facts.prompt_tokens
 
     edited = whole.with_edited_answer(0, real_adapter, "Let me think.")

@@ -8,7 +8,7 @@ import pytest
 from camelid_core.datasets import library
 from camelid_core.errors import CamelidError, UsageError
 from camelid_core.records import alpaca
-from camelid_ui.services.data.lints import options, step
+from camelid_ui.services.data.lints import clean_command_options, clean_options
 
 ROWS = [
     alpaca("What is 2 + 2?", "It is four."),
@@ -95,5 +95,5 @@ def test_nothing_to_do_and_taken_names_are_said(checks):
 
 def test_copies_are_left_out_as_copies():
     given = {"duplicate": "drop", "near-duplicate": "drop", "refusal": "drop", "mojibake": "fix"}
-    assert options(given) == {"drop": ["refusal"], "fix": ["mojibake"], "deduplicate": "near"}
-    assert step(given) == "--drop refusal --fix mojibake --dedupe near"
+    assert clean_options(given) == {"drop": ["refusal"], "fix": ["mojibake"], "deduplicate": "near"}
+    assert clean_command_options(given) == "--drop refusal --fix mojibake --dedupe near"

@@ -16,13 +16,13 @@ from camelid_ui.services import Services, permissions
 from camelid_ui.services.chat import AnswerRequest, ChatService
 from camelid_ui.services.permissions import (
     CHANGING_METHODS,
-    NOT_SERVICES,
     LIMITED_METHODS,
+    NOT_SERVICES,
     READ_METHODS,
     SERVER_METHODS,
-    service_paths,
-    methods_in,
     methods,
+    methods_in,
+    service_paths,
 )
 
 CLOSED = [(path, name) for path, names in CHANGING_METHODS.items() for name in names.split()]
