@@ -40,14 +40,14 @@ def _accepts(path: Path) -> bool:
     return bool(set_of(path.stem))
 
 
-def _record(row: Row, number: int, reading: ReadContext) -> Record:
+def _record(row: Row, number: int, read_context: ReadContext) -> Record:
     """The same seed gives a row the same phrasing, whichever other rows are read."""
-    name = set_of(reading.source)
+    name = set_of(read_context.source)
     pairs = phrasings()[name]
-    ask, reply = pairs[choice(reading.seed, name, number, len(pairs))]
+    ask, reply = pairs[choice(read_context.seed, name, number, len(pairs))]
     said = Message("user", ask.replace("{question}", row["question"]))
     answered = Message("assistant", _fill(reply, row["rationale"], row["answer"]))
-    return build_record((said, answered), {"id": f"{name}-{number}", "source": f"cot-{name}"}, number, reading)
+    return build_record((said, answered), {"id": f"{name}-{number}", "source": f"cot-{name}"}, number, read_context)
 
 
 def _fill(reply: str, reasoning: str, answer: str) -> str:

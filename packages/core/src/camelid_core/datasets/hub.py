@@ -76,11 +76,11 @@ def records(rows: Iterable[Mapping[str, Any]], source: str) -> Iterator[Record]:
     """
     from camelid_core.readers import ReadContext, RowFault, reader_by_columns
 
-    reader, reading = reader_by_columns(), ReadContext(source)
+    reader, read_context = reader_by_columns(), ReadContext(source)
     number = 0
     for number, row in enumerate(rows, 1):
         try:
-            yield reader.record(row, number, reading)
+            yield reader.record(row, number, read_context)
         except RowFault as fault:
             raise fault.at(f"{source}, row {number}") from None
     if not number:

@@ -65,12 +65,12 @@ def read(
     """
     faults = faults or Faults()
     chosen = choose_reader(path, reader, columns)
-    reading = ReadContext(path.stem, columns, seed, keep_escapes, faults)
-    source = chosen.rows(path, reading)
+    read_context = ReadContext(path.stem, columns, seed, keep_escapes, faults)
+    source = chosen.rows(path, read_context)
     empty = True
     for number, row in source:
         try:
-            record = chosen.record(row, number, reading)
+            record = chosen.record(row, number, read_context)
         except RowFault as fault:
             faults.add(fault.at(source.where()))
         else:

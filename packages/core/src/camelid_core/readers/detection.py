@@ -98,10 +98,10 @@ def _why(names: Counter[str], columns: tuple[str, ...]) -> str:
     return f"{rows} {' and '.join(map(repr, keys))}, as {reader.name} has."
 
 
-def _first_fault(sample: Iterable[dict[str, Any]], reader: Reader, reading: ReadContext) -> str:
+def _first_fault(sample: Iterable[dict[str, Any]], reader: Reader, read_context: ReadContext) -> str:
     for number, row in enumerate(sample, 1):
         try:
-            reader.record(row, number, reading)
+            reader.record(row, number, read_context)
         except RowFault as fault:
             return str(fault.at(f"row {number} of those"))
     return ""

@@ -55,12 +55,12 @@ def _row_id(row: Row, number: int) -> str | int:
     return str(row[ID_KEY]) if row.get(ID_KEY) is not None else number
 
 
-def _rows(path: Path, reading: ReadContext) -> RowSource:
-    return LatestFeedbackRows(path, reading.faults)
+def _rows(path: Path, read_context: ReadContext) -> RowSource:
+    return LatestFeedbackRows(path, read_context.faults)
 
 
-def _record(row: Row, number: int, reading: ReadContext) -> Record:
-    return preference(row, number, reading) if CHOSEN in row else prompt_completion(row, number, reading)
+def _record(row: Row, number: int, read_context: ReadContext) -> Record:
+    return preference(row, number, read_context) if CHOSEN in row else prompt_completion(row, number, read_context)
 
 
 FEEDBACK = Reader(

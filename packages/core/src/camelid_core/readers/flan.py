@@ -44,14 +44,14 @@ class FlanRows:
             yield number, row
 
 
-def _rows(path: Path, reading: ReadContext) -> RowSource:
-    return FlanRows(path, reading.faults, reading.keep_escapes)
+def _rows(path: Path, read_context: ReadContext) -> RowSource:
+    return FlanRows(path, read_context.faults, read_context.keep_escapes)
 
 
-def _record(row: Row, number: int, reading: ReadContext) -> Record:
+def _record(row: Row, number: int, read_context: ReadContext) -> Record:
     question, answer, rationale = (text(row[name], name) for name in COLUMNS)
     turns = (Message("user", question), Message("assistant", f"{rationale}\nThe answer is {answer}."))
-    return build_record(turns, {}, number, reading)
+    return build_record(turns, {}, number, read_context)
 
 
 FLAN = Reader(

@@ -27,15 +27,15 @@ _LAST_ANSWER = "\n\nAssistant:"
 _TRUTHS = {"true": True, "false": False}
 
 
-def preference(row: Row, number: int, reading: ReadContext) -> Record:
+def preference(row: Row, number: int, read_context: ReadContext) -> Record:
     """The better answer is the record's own, the other its `rejected`."""
-    asked = _asked(row, reading)
-    better, worse = (_conversation(row[name], name, asked, reading) for name in (CHOSEN, REJECTED))
+    asked = _asked(row, read_context)
+    better, worse = (_conversation(row[name], name, asked, read_context) for name in (CHOSEN, REJECTED))
     if better[:-1] != worse[:-1]:
         raise RowFault("no_pair", f"{CHOSEN!r} and {REJECTED!r} must answer the same; they part before the last turn.")
     if better[-1] == worse[-1]:
-        reading.faults.note(SAME_ANSWERS)
-    return build_record(better, row, number, reading, rejected=worse[-1].content)
+        read_context.faults.note(SAME_ANSWERS)
+    return build_record(better, row, number, read_context, rejected=worse[-1].content)
 
 
 def label_of(row: Row) -> bool | None:
@@ -46,12 +46,12 @@ def label_of(row: Row) -> bool | None:
     return value if isinstance(value, bool) else None
 
 
-def _asked(row: Row, reading: ReadContext) -> list[Message]:
+def _asked(row: Row, read_context: ReadContext) -> list[Message]:
     """The turns before the answers, as far as they have columns of their own."""
     name = next((name for name in PROMPT_COLUMNS if row.get(name) is not None), "")
     value = parsed(row.get(name), name)
     if isinstance(value, list):
-        said = _turns(value, name, reading)
+        said = _turns(value, name, read_context)
     elif value is None:
         said = []
     else:
@@ -62,11 +62,11 @@ def _asked(row: Row, reading: ReadContext) -> list[Message]:
     return said if has_system or not system else [Message("system", text(system, "system")), *said]
 
 
-def _conversation(value: Any, name: str, asked: list[Message], reading: ReadContext) -> list[Message]:
+def _conversation(value: Any, name: str, asked: list[Message], read_context: ReadContext) -> list[Message]:
     """The whole conversation that ends with the answer in column `name`."""
     value = parsed(value, name)
     if isinstance(value, list | Mapping):
-        said = _joined(asked, _turns(value, name, reading))
+        said = _joined(asked, _turns(value, name, read_context))
     elif asked:
         said = [*asked, Message("assistant", text(value, name))]
     else:
@@ -76,10 +76,10 @@ def _conversation(value: Any, name: str, asked: list[Message], reading: ReadCont
     return said
 
 
-def _turns(value: Any, name: str, reading: ReadContext) -> list[Message]:
+def _turns(value: Any, name: str, read_context: ReadContext) -> list[Message]:
     """A list of turns, or one by itself."""
     try:
-        return turns([value] if isinstance(value, Mapping) else value, name, reading.faults)
+        return turns([value] if isinstance(value, Mapping) else value, name, read_context.faults)
     except RowFault as fault:
         raise fault.within(f", {name!r}") from None
 

@@ -32,8 +32,8 @@ class ReadContext:
     faults: Faults = field(default_factory=Faults)
 
 
-def _open(path: Path, reading: ReadContext) -> RowSource:
-    return FileRows(path, reading.faults)
+def _open(path: Path, read_context: ReadContext) -> RowSource:
+    return FileRows(path, read_context.faults)
 
 
 def _any(path: Path) -> bool:
@@ -65,7 +65,7 @@ def build_record(
     messages: Sequence[Message],
     row: Row,
     number: int,
-    reading: ReadContext,
+    read_context: ReadContext,
     names: Columns | None = None,
     rejected: str | None = None,
     label: bool | None = None,
@@ -75,7 +75,7 @@ def build_record(
     return Record(
         tuple(messages),
         _metadata_text(row.get(names.id), "id") or str(number),
-        _metadata_text(row.get(names.source) or row.get("dataset"), "source") or reading.source,
+        _metadata_text(row.get(names.source) or row.get("dataset"), "source") or read_context.source,
         _tags(row.get(names.tags) or row.get("category")),
         rejected,
         label,

@@ -39,59 +39,59 @@ LEADING_ANSWER = "conversations began with an answer, which was left out"
 NO_DIALOGUE = "instructions with 'Human:' and 'Assistant:' in them but no dialogue stayed one turn"
 
 
-def alpaca(row: Row, number: int, reading: ReadContext) -> Record:
+def alpaca(row: Row, number: int, read_context: ReadContext) -> Record:
     instruction = first_text(row, "instruction")
     context = first_text(row, *INPUT_COLUMNS)
     answer = Message("assistant", first_text(row, *OUTPUT_COLUMNS))
     asked = [Message("user", instruction, context)]
     if "Human:" in instruction and "Assistant:" in instruction:
-        asked = _dialogue(instruction, context, reading) or asked
+        asked = _dialogue(instruction, context, read_context) or asked
     earlier = pairs(row["history"], "history") if row.get("history") else []
     label = label_of(row) if "kto_tag" in row else None
-    return build_record([*_system(row), *earlier, *asked, answer], row, number, reading, label=label)
+    return build_record([*_system(row), *earlier, *asked, answer], row, number, read_context, label=label)
 
 
-def _dialogue(instruction: str, context: str, reading: ReadContext) -> list[Message]:
+def _dialogue(instruction: str, context: str, read_context: ReadContext) -> list[Message]:
     asked = dialogue(instruction)
     if not asked:
-        reading.faults.note(NO_DIALOGUE)
+        read_context.faults.note(NO_DIALOGUE)
     elif context:
         asked[-1] = Message("user", asked[-1].content, context)
     return asked
 
 
-def messages(row: Row, number: int, reading: ReadContext) -> Record:
-    said = turns(row["messages"], "messages", reading.faults)
+def messages(row: Row, number: int, read_context: ReadContext) -> Record:
+    said = turns(row["messages"], "messages", read_context.faults)
     rejected = row.get("rejected")  # as we write it
     worse = rejected if isinstance(rejected, str) else None
-    return build_record(said, row, number, reading, rejected=worse, label=label_of(row))
+    return build_record(said, row, number, read_context, rejected=worse, label=label_of(row))
 
 
-def sharegpt(row: Row, number: int, reading: ReadContext) -> Record:
+def sharegpt(row: Row, number: int, read_context: ReadContext) -> Record:
     name = "conversations" if "conversations" in row else "conversation"
-    said = [*_system(row), *turns(row[name], name, reading.faults)]
+    said = [*_system(row), *turns(row[name], name, read_context.faults)]
     first = next((index for index, turn in enumerate(said) if turn.role == "user"), len(said))
     kept = [turn for index, turn in enumerate(said) if index >= first or turn.role == "system"]
     if len(kept) < len(said):
         if first == len(said):
             raise RowFault("no_question", f"{name!r} holds no turn of a person.")
-        reading.faults.note(LEADING_ANSWER)
-    return build_record(kept, row, number, reading, label=label_of(row) if "kto_tag" in row else None)
+        read_context.faults.note(LEADING_ANSWER)
+    return build_record(kept, row, number, read_context, label=label_of(row) if "kto_tag" in row else None)
 
 
-def prompt_completion(row: Row, number: int, reading: ReadContext) -> Record:
+def prompt_completion(row: Row, number: int, read_context: ReadContext) -> Record:
     asked, answered = next(pair for pair in PROMPT_ANSWER_COLUMNS if all(name in row for name in pair))
-    said = _either(row[asked], asked, "user", reading)
-    reply = _either(row[answered], answered, "assistant", reading)
+    said = _either(row[asked], asked, "user", read_context)
+    reply = _either(row[answered], answered, "assistant", read_context)
     if len(reply) > len(said) and reply[: len(said)] == said:  # preference data repeat the prompt in the answer
         said = []
     label = label_of(row) if asked == "prompt" else None
-    return build_record([*_system(row), *said, *reply], row, number, reading, label=label)
+    return build_record([*_system(row), *said, *reply], row, number, read_context, label=label)
 
 
-def mapped(row: Row, number: int, reading: ReadContext) -> Record:
-    """By the columns that `reading` names."""
-    names = reading.columns or Columns()
+def mapped(row: Row, number: int, read_context: ReadContext) -> Record:
+    """By the columns that `read_context` names."""
+    names = read_context.columns or Columns()
     gone = [name for name in names.used().values() if name not in row]
     if gone:
         raise RowFault("no_column", f"there is no column {gone[0]!r}; the columns are {listed(row)}.")
@@ -101,13 +101,13 @@ def mapped(row: Row, number: int, reading: ReadContext) -> Record:
         source=names.source or METADATA_COLUMNS.source,
         tags=names.tags or METADATA_COLUMNS.tags,
     )
-    return build_record(_mapped(given, number, reading), row, number, reading, labels)
+    return build_record(_mapped(given, number, read_context), row, number, read_context, labels)
 
 
-def _mapped(given: dict[str, Any], number: int, reading: ReadContext) -> list[Message]:
+def _mapped(given: dict[str, Any], number: int, read_context: ReadContext) -> list[Message]:
     if "messages" in given:
-        return [*_system(given), *turns(given["messages"], "messages", reading.faults)]
-    return list(alpaca(given | {"id": None, "source": None, "tags": None}, number, reading).messages)
+        return [*_system(given), *turns(given["messages"], "messages", read_context.faults)]
+    return list(alpaca(given | {"id": None, "source": None, "tags": None}, number, read_context).messages)
 
 
 def first_text(row: Row, *names: str) -> str:
@@ -124,10 +124,10 @@ def _system(row: Row) -> list[Message]:
     return [Message("system", said)] if said else []
 
 
-def _either(value: Any, name: str, role: Any, reading: ReadContext) -> list[Message]:
+def _either(value: Any, name: str, role: Any, read_context: ReadContext) -> list[Message]:
     """A text, or a list of messages."""
     if isinstance(value, list):
-        return turns(value, name, reading.faults)
+        return turns(value, name, read_context.faults)
     return [Message(role, text("" if value is None else value, name))]
 
 

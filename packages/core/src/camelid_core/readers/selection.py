@@ -66,14 +66,14 @@ def reader_by_columns() -> Reader:
     candidates = tuple(reader for reader in all_readers().values() if reader.column_sets)
     by_keys: dict[tuple[str, ...], Reader] = {}  # most files have rows of one or two kinds
 
-    def record(row: Row, number: int, reading: ReadContext) -> Record:
+    def record(row: Row, number: int, read_context: ReadContext) -> Record:
         keys = tuple(row)
         reader = by_keys.get(keys)
         if reader is None:
             reader = reader_for_row(row, candidates)
             if len(by_keys) < _MAX_CACHED_COLUMN_SETS:
                 by_keys[keys] = reader
-        return reader.record(row, number, reading)
+        return reader.record(row, number, read_context)
 
     return Reader("", "Each row by its columns.", record)
 
@@ -134,9 +134,9 @@ def _requiring_columns(reader: Reader) -> Reader:
     """The reader, for files whose rows nobody has looked at."""
     wanted = ", or ".join(" and ".join(map(repr, keys)) for keys in reader.column_sets)
 
-    def record(row: Row, number: int, reading: ReadContext) -> Record:
+    def record(row: Row, number: int, read_context: ReadContext) -> Record:
         if not reader.fits(row):
             raise RowFault("unknown_format", f"reader {reader.name!r} needs {wanted}; the columns are {listed(row)}.")
-        return reader.record(row, number, reading)
+        return reader.record(row, number, read_context)
 
     return replace(reader, record=record)
