@@ -51,7 +51,7 @@ class Record:
         return self.messages[:-1] if self.messages and self.messages[-1].role == "assistant" else self.messages
 
     @property
-    def judgement(self) -> dict[str, str | bool]:
+    def feedback(self) -> dict[str, str | bool]:
         """`rejected` and `label`, where they are given."""
         given = {"rejected": self.rejected, "label": self.label}
         return {name: value for name, value in given.items() if value is not None}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from camelid_core.mixing.heldout import Choice, HeldOut
+from camelid_core.mixing.heldout import HeldOutSelection, HeldOut
 from camelid_core.quality import prompt_key
 from camelid_core.records import alpaca
 from hypothesis import given
@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 
 def heldout(rows, count: int, seed: int) -> HeldOut:
-    choice = Choice(count, seed)
+    choice = HeldOutSelection(count, seed)
     for number, record in enumerate(rows):
         choice.see(record, row=number)
-    return choice.made()
+    return choice.result()
 
 
 prompts = st.lists(st.integers(0, 60), max_size=150)

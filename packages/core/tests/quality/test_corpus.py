@@ -6,7 +6,7 @@ import sys
 
 import pytest
 from camelid_core.errors import DataError, MissingPackage
-from camelid_core.quality import LINTS, Contamination, LanguageSample, NearIndex
+from camelid_core.quality import LINTS, ContaminationIndex, LanguageSample, NearDuplicateIndex
 from camelid_core.records import alpaca
 from hypothesis import given
 from hypothesis import strategies as st
@@ -54,7 +54,7 @@ def test_near_copies_are_found_and_others_are_not():
 def test_without_the_extra_the_message_says_what_to_type(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasketch", None)
     with pytest.raises(MissingPackage, match=r'pip install "camelid-core\[quality\]"'):
-        NearIndex()
+        NearDuplicateIndex()
     monkeypatch.setitem(sys.modules, "py3langid", None)
     with pytest.raises(MissingPackage, match="telling languages apart needs py3langid"):
         LanguageSample().shares()
@@ -67,27 +67,27 @@ def test_rows_of_an_evaluation_set_are_found_whatever_stands_around_them():
         alpaca("Read: " + LONG.upper().replace(" ", ", "), "No."),
         alpaca("One", "Two " + LONG[:60]),  # only 12 of its words
     ]
-    finder = Contamination(evaluation)
+    finder = ContaminationIndex(evaluation)
     assert [number for number, row in enumerate(rows, 1) if finder.find(row)] == [2]
     assert "with row 2 of the evaluation set" in finder.find(rows[1])
     assert not finder.lint().find(rows[0])
 
 
 def test_chinese_counts_by_the_character_and_short_questions_as_a_whole():
-    known = Contamination([alpaca("小明有五个苹果，他又买了三个苹果，现在一共有几个？", "八")])
+    known = ContaminationIndex([alpaca("小明有五个苹果，他又买了三个苹果，现在一共有几个？", "八")])
     assert known.find(alpaca("请回答：小明有五个苹果，他又买了三个苹果，现在一共有几个？谢谢", "八个"))
     assert not known.find(alpaca("小红有五个苹果", "八"))
-    short = Contamination([alpaca("How many legs has a spider?", "8")])
+    short = ContaminationIndex([alpaca("How many legs has a spider?", "8")])
     assert short.find(alpaca("how many legs has a spider", "Eight."))
     assert not short.find(alpaca("Guess how many legs has a spider in total", "8"))
 
 
 def test_an_evaluation_set_must_fit(monkeypatch):
     with pytest.raises(DataError, match="holds no text"):
-        Contamination([])
-    monkeypatch.setattr("camelid_core.quality.contamination.MOST_RUNS", 3)
+        ContaminationIndex([])
+    monkeypatch.setattr("camelid_core.quality.contamination.MAX_NGRAMS", 3)
     with pytest.raises(DataError, match="over 3 runs of 13 words by row 1"):
-        Contamination([alpaca(LONG, LONG)])
+        ContaminationIndex([alpaca(LONG, LONG)])
 
 
 def test_languages_are_told_from_a_sample():

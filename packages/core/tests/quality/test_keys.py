@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from camelid_core.quality import KeyMap, fingerprint, prompt_key
-from camelid_core.quality.row_keys import mixed_key
+from camelid_core.quality.row_keys import seeded_hash
 from camelid_core.records import Message, Record, alpaca
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,8 +25,8 @@ def test_a_key_map_keeps_what_came_first(pairs, wide):
 def test_a_key_map_grows():
     found = KeyMap()
     for number in range(1, 50_001):
-        assert found.put(mixed_key(number, 0), number) == -1
-    assert all(found.get(mixed_key(number, 0)) == number for number in range(1, 50_001))
+        assert found.put(seeded_hash(number, 0), number) == -1
+    assert all(found.get(seeded_hash(number, 0)) == number for number in range(1, 50_001))
 
 
 def test_what_is_the_same():
@@ -54,4 +54,4 @@ def test_what_differs():
 
 @given(st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1), st.integers(0, 3))
 def test_scattering_tells_keys_apart(one, two, seed):
-    assert (mixed_key(one, seed) == mixed_key(two, seed)) == (one == two)
+    assert (seeded_hash(one, seed) == seeded_hash(two, seed)) == (one == two)

@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 from camelid_core.errors import UnknownName, UsageError
-from camelid_core.quality import LINTS, Account, clean, stats
+from camelid_core.quality import LINTS, RowAccount, clean, compute_stats
 from camelid_core.quality.statistics import Lengths
 from camelid_core.records import Message, Record, alpaca
 from hypothesis import given
@@ -27,7 +27,7 @@ records = st.lists(
 
 @given(records)
 def test_the_counts_are_those_of_a_plain_count(rows):
-    found = stats(iter(rows), languages=False)
+    found = compute_stats(iter(rows), languages=False)
     assert found.rows == len(rows)
     assert found.with_context == sum(bool(row.messages[0].context) for row in rows)
     assert found.tags == Counter(tag for row in rows for tag in row.tags)
@@ -53,24 +53,24 @@ def test_quantiles_are_near(lengths, share):
 
 def test_lints_are_chosen_by_name():
     rows = [alpaca("a", ""), alpaca("a", "")]
-    assert set(stats(rows, ["duplicate"], languages=False).findings) == {"duplicate"}
-    assert stats(rows, [], languages=False).findings == {}
+    assert set(compute_stats(rows, ["duplicate"], languages=False).findings) == {"duplicate"}
+    assert compute_stats(rows, [], languages=False).findings == {}
     with pytest.raises(UnknownName, match="Did you mean 'duplicate'"):
-        stats(rows, ["duplicat"])
+        compute_stats(rows, ["duplicat"])
 
 
 def test_without_the_extra_there_are_no_languages_but_a_note(monkeypatch):
     import sys
 
     monkeypatch.setitem(sys.modules, "py3langid", None)
-    found = stats([alpaca("a", "b")])
+    found = compute_stats([alpaca("a", "b")])
     assert found.languages is None
     assert "camelid-core[quality]" in found.notes[0]
 
 
 @given(records, st.sets(st.sampled_from(["refusal", "empty-output", "duplicate"])), st.booleans(), st.booleans())
 def test_cleaning_accounts_for_every_row_and_leaves_none_to_drop(rows, drop, exact, tagged):
-    account = Account("here")
+    account = RowAccount("here")
     given_tags = ["system"] if tagged else []
     deduplicate = "exact" if exact else "no"
     kept = list(clean(rows, drop, ["trailing-hashtags"], deduplicate, given_tags, account=account))
@@ -88,12 +88,12 @@ def test_what_has_no_fix_is_refused():
 
 def test_conversations_of_many_turns_are_counted_by_their_turns():
     chat = Record((Message("system", "s"), Message("user", "u"), Message("assistant", "a")))
-    found = stats([chat, alpaca("u", "a")], languages=False)
+    found = compute_stats([chat, alpaca("u", "a")], languages=False)
     assert found.turns == {3: 1, 2: 1}
     assert found.with_system == 1
 
 
 def test_names_of_tags_do_not_fill_the_memory():
-    found = stats((alpaca("a", "b", tags=(str(n),)) for n in range(1000)), [], languages=False)
+    found = compute_stats((alpaca("a", "b", tags=(str(n),)) for n in range(1000)), [], languages=False)
     assert len(found.tags) <= 201
     assert found.tags["…"] == 800

@@ -167,7 +167,7 @@ def test_a_reader_that_refines_another_is_taken_for_the_files_it_accepts(flan, m
     finer = dataclasses.replace(
         READERS["flan-tsv"], name="finer", refines="flan-tsv", accepts=lambda path: path.stem == "other_train"
     )
-    monkeypatch.setattr(selection, "known", lambda: dict(READERS) | {"finer": finer})
+    monkeypatch.setattr(selection, "all_readers", lambda: dict(READERS) | {"finer": finer})
     assert choose_reader(flan, "flan-tsv").name == "flan-tsv"
     other = flan.rename(flan.with_name("other_train.tsv"))
     assert choose_reader(other, "flan-tsv").name == choose_reader(other).name == "finer"

@@ -19,7 +19,7 @@ import psutil
 import pytest
 from camelid_core.errors import UsageError
 from camelid_serve.api import server, supervisor
-from camelid_serve.api.supervisor import split_label, models_by_label
+from camelid_serve.api.supervisor import models_by_label, split_label
 from camelid_serve.engine_process.client import EngineProcess
 
 KEY = "open-sesame"
@@ -88,10 +88,10 @@ def test_the_time_to_read_a_prompt_is_left_while_others_are_answered(serve: Call
     served = serve({"long": "tokens=100000,gap=0.02", "late": "tokens=8,first=600"})
     watched = served.state.supervisor
 
-    async def ask(model: str, characters: int) -> Any:
+    async def submit(model: str, characters: int) -> Any:
         sampling = {"max_new_tokens": 100_000}
         asked = {"model": model, "messages": [{"role": "user", "content": "Hi"}], "sampling": sampling, "stream": True}
-        return watched.ask(asked, 0, characters)
+        return watched.submit(asked, 0, characters)
 
     calls = [
         asyncio.run_coroutine_threadsafe(ask(*each), watched.loop).result() for each in (("late", 3000), ("long", 500))

@@ -19,7 +19,7 @@ LONG = {"long": "tokens=100000,gap=0.02", "second": "tokens=3,gap=0.1"}
 KEY = "open-sesame"
 
 
-def ask(served: Any, body: dict[str, Any]) -> http.client.HTTPConnection:
+def submit(served: Any, body: dict[str, Any]) -> http.client.HTTPConnection:
     """Send a request and do not wait for the answer."""
     connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=60)
     headers = {"authorization": f"Bearer {KEY}", "content-type": "application/json"}
@@ -61,7 +61,7 @@ def test_too_many_are_told_to_come_back_and_the_others_are_served_in_turn(serve:
     served = serve(LONG, slots=1, queue=3)
     first = ask(served, {"stream": True})
     served.until(lambda: busy(served))
-    served.state.supervisor.ask, begun = noting(served.state.supervisor.ask)
+    served.state.supervisor.submit, begun = noting(served.state.supervisor.submit)
     with ThreadPoolExecutor() as pool:
         waiting = []
         for number in "123":

@@ -13,7 +13,7 @@ from itertools import islice
 
 from camelid_core.artefacts import DatasetUse
 from camelid_core.errors import DataError, ModelError
-from camelid_core.mixing import Mixed, lines, mix
+from camelid_core.mixing import CountingProgress, MixedDataset, account_table, mix
 from camelid_core.models.reference import Reference
 from camelid_core.plugins import Host
 from camelid_core.records import Record
@@ -69,11 +69,11 @@ def prepare(
     def origin(example: int) -> Record:
         return next(islice(_DropNegatives().filter(mixed.records()), int(train.rows[example]), None))
 
-    uses, account = digests.uses(), lines(mixed.account)
+    uses, account = digests.uses(), account_table(mixed.account)
     return PreparedData(train, heldout, train.counts, uses, account, positives.notes(), mixed.heldout, origin)
 
 
-def _source_progress(progress: EncodingProgress | None) -> SourceProgress | None:
+def _source_progress(progress: EncodingProgress | None) -> CountingProgress | None:
     """While sources are counted, the rows looked at so far are the progress."""
     return None if progress is None else lambda source, done, total: progress(done, total or None)
 
@@ -101,7 +101,7 @@ class _DropNegatives:
 class SourceDigests:
     """Counts and hashes (SHA-256) the rows of each dataset as they pass."""
 
-    def __init__(self, mixed: Mixed) -> None:
+    def __init__(self, mixed: MixedDataset) -> None:
         self._mixed = mixed
         self._hashes = [hashlib.sha256() for _ in mixed.datasets]
         self._rows = [0 for _ in mixed.datasets]

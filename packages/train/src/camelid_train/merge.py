@@ -19,7 +19,7 @@ from camelid_core.tokenization.encoder import Encoder
 
 from .config import MergeConfig
 from .methods.registry import method_of
-from .monitoring.stop_rules import raise_if_stopping
+from .monitoring.stop_rules import raise_if_stop_requested
 from .saving.disk_space import removed_on_failure
 from .sections import read_method
 
@@ -117,7 +117,7 @@ def _dtype(config: MergeConfig, reference: Reference) -> Any:
 
 
 def _step(context: TaskContext, done: int, what: str) -> None:
-    raise_if_stopping(context)
+    raise_if_stop_requested(context)
     _tell(context, done, what)
 
 

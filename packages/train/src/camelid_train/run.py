@@ -37,7 +37,7 @@ from .monitoring.flops import mfu_per_token_rate
 from .monitoring.nan_guard import NanGuard
 from .monitoring.progress import ProgressReporter, RowProgress
 from .monitoring.samples import SampleAnswers
-from .monitoring.stop_rules import StopRules, raise_if_stopping
+from .monitoring.stop_rules import StopRules, raise_if_stop_requested
 from .objectives import LearningObjective, TrainingRun
 from .objectives.registry import objective_of
 from .objectives.steps import steps_of
@@ -83,7 +83,7 @@ def train(
     contract = make_contract(template, tokenizer, reference.template if recipe.data.template else "")
     context.emit("origin", **origin(recipe, reference, contract, data.datasets, host))
 
-    raise_if_stopping(context)
+    raise_if_stop_requested(context)
     set_seed(recipe.train.seed)
     method = method_of(recipe.method)
     method_context = _method_context(recipe, reference, data, tokenizer.pad_token_id)
@@ -98,7 +98,7 @@ def train(
     weights = model.get_input_embeddings().weight.dtype
     precision = acceleration.arguments(choose_dtype(recipe.model.dtype), weights, choose_device())
     arguments = partial(_training_arguments, recipe, context.directory / CHECKPOINT_DIRECTORY, **precision)
-    run = TrainingRun(recipe, method, model, data, encoder, arguments, partial(raise_if_stopping, context))
+    run = TrainingRun(recipe, method, model, data, encoder, arguments, partial(raise_if_stop_requested, context))
     run.raise_if_interrupted()
     trainer, progress, rules = _make_trainer(run, objective, context, resume)
     trainer.retention = CheckpointRetention(

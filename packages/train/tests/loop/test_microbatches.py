@@ -23,7 +23,7 @@ def full(rows: int) -> torch.OutOfMemoryError:
 
 @pytest.fixture
 def memory(monkeypatch):
-    """Memory for so many rows at once, 0 for one whose activations are computed again; with `backward` it is full only
+    """Memory for so many rows at once, 0 for one whose activations are recomputed; with `backward` it is full only
     on the way back, when most gradients are made."""
     compute = SftTrainer.compute_loss
     seen = []
@@ -163,7 +163,7 @@ def test_a_single_row_that_does_not_fit_computes_activations_again_and_then_says
     ):
         train(recipe("train.max_steps=1", "data.eval_rows=0", BLIND), run)
     assert [event["batch_size"] for event in run.events("micro_batch")] == [4, 2, 1, 1]
-    assert "computed again" in run.events("log")[-1]["text"]
+    assert "recomputed" in run.events("log")[-1]["text"]
 
 
 @pytest.mark.parametrize(

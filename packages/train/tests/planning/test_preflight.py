@@ -126,9 +126,9 @@ class Gigabytes:
 
 def test_on_a_processor_what_will_not_fit_is_not_tried(attempt, recipe, monkeypatch):
     """One row takes a gigabyte, as far as anyone can tell, and three are free."""
-    monkeypatch.setattr(step_measurement, "_held", lambda device: 1 << 30)
+    monkeypatch.setattr(step_measurement, "_allocated", lambda device: 1 << 30)
     monkeypatch.setattr(step_measurement, "_free", lambda device: 4 << 30)
-    monkeypatch.setattr(step_measurement, "Peak", Gigabytes)
+    monkeypatch.setattr(step_measurement, "PeakMemory", Gigabytes)
     run = attempt()
     train(recipe("train.max_steps=1"), run)
     (event,) = run.events("micro_batch")

@@ -15,7 +15,7 @@ from camelid_train.config import Recipe
 from camelid_train.methods.lora import Lora
 from camelid_train.methods.registry import methods
 from camelid_train.planning.plan import plan
-from camelid_train.planning.rehearsal import SUBSTITUTE_METHODS, rehearse, rehearsal_recipe
+from camelid_train.planning.rehearsal import SUBSTITUTE_METHODS, rehearsal_recipe, rehearse
 from camelid_train.run import train
 from hypothesis import given
 from hypothesis import strategies as st

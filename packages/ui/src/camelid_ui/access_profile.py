@@ -1,6 +1,6 @@
-"""What pages let people do, as data: everything on one's own machine, little where they are open to all.
+"""Access profiles of the pages, as data: everything allowed on one's own machine, little where they are public.
 
-Knows values. That they hold is `services.gate`; that pages say so is `closed`.
+Knows values. `services.permissions` enforces them; `disabled_controls` shows them.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from pydantic import Field
 
 
 class NotPermitted(UsageError):
-    """Something that these pages do not do for anybody."""
+    """The access profile of these pages does not allow it."""
 
 
 class Profile(Config):
-    """What these pages let people do."""
+    """What visitors of these pages may do."""
 
     name: str = "local"
-    """What it is called: `camelid ui --profile NAME`."""
+    """Its name: `camelid ui --profile NAME`."""
     allow_changes: bool = True
     """Whether anything on this machine may be changed, any work queued, and any file named by its path."""
     models: tuple[str, ...] | None = None
@@ -28,19 +28,19 @@ class Profile(Config):
     max_prompt_characters: int | None = Field(None, ge=1)
     """Longest conversation that is answered, in characters."""
     concurrent_answers: int | None = Field(None, ge=1)
-    """Conversations that are answered at once."""
+    """Conversations that are answered at the same time."""
     waiting_answers: int = Field(0, ge=0)
-    """Conversations that may wait for their turn; more are refused."""
+    """Conversations that may wait in the queue; more are refused."""
     queue_size: int = Field(64, ge=1)
     """Actions of all pages together that may wait."""
     max_upload_bytes: int = Field(200_000_000, ge=0)
-    """Largest file that the server takes."""
+    """Largest file that may be uploaded."""
     max_request_bytes: int = Field(16_000_000, ge=1000)
-    """Largest request besides files: a browser's whole history of conversations fits."""
+    """Largest request body besides files: a browser's whole history of conversations fits."""
     max_connections: int = Field(1000, ge=1)
-    """Connections at once; further ones are turned away."""
+    """Open connections; further ones are refused."""
     max_client_connections: int | None = Field(None, ge=1)
-    """Those of one address; behind a proxy this is not counted."""
+    """Open connections of one address; behind a proxy this is not counted."""
     max_client_requests: int | None = Field(None, ge=1)
     """Requests of one address in a minute, without the pages' own static files."""
 

@@ -1,6 +1,6 @@
-"""A conversation's answers as they are judged and as they are saved.
+"""The answers of a conversation as feedback (ratings) and as transcripts.
 
-Knows the tree of a `ConversationTree`. Knows nothing of files and widgets.
+Knows the `ConversationTree`. Knows nothing of files and widgets.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ def rated_answers(talk: ConversationTree, index: int, model: str) -> list[RatedA
 
 
 def answer_id(talk: ConversationTree, index: int, model: str) -> str:
-    """An answer's own."""
+    """Identifies one answer: conversation, turn and model."""
     return f"{talk.ident}/{index}/{model}"
 
 
 def transcripts(talk: ConversationTree, about: Mapping[str, Any]) -> list[Transcript]:
-    """What is on show of a conversation, once for each model that answered; `about` goes into each."""
+    """The shown path of a conversation, once for each model that answered; `about` goes into each."""
     turns = [talk.turns[index] for index in talk.path]
     models = list(dict.fromkeys(model for turn in turns for model, answer in turn.answers.items() if answer.text))
     tries = [turn.seed for turn in turns]
@@ -45,7 +45,7 @@ def transcripts(talk: ConversationTree, about: Mapping[str, Any]) -> list[Transc
 
 
 def conversation_json(transcript: Transcript) -> dict[str, Any]:
-    """The JSON form of the `ConversationTree` that a transcript tells of, under an ident of its own."""
+    """A transcript as the JSON of a `ConversationTree`, with a new ident."""
     said = list(transcript.messages)
     system = said.pop(0).text if said and said[0].role == "system" else ""
     turns: list[dict[str, Any]] = []

@@ -1,4 +1,4 @@
-"""All pages as one Gradio app, and what leads from page to page.
+"""All pages as one Gradio app, and the buttons that lead from page to page.
 
 Knows how it is put together. Knows nothing of what is on the pages.
 """
@@ -35,7 +35,7 @@ def build_app(services: Services) -> gr.Blocks:
         _link_pages(pages, services)
         deep_links.wire(demo, pages, services)
         disable_controls(demo, services.profile)
-    # one at a time of each handler: answers come in the order of what was asked, and each knows what the last one left
+    # concurrency 1 for each handler: responses come in the order of the requests, and each sees the state the last one left
     demo.queue(max_size=services.profile.queue_size, default_concurrency_limit=1, api_open=False)
     return demo
 
@@ -45,19 +45,19 @@ def browser_translations() -> Any:
 
 
 def _link_pages(pages: Pages, services: Services) -> None:
-    """What leads from one page to the next."""
+    """The buttons that lead from one page to the next."""
 
     def train_on_dataset(name: str) -> tuple[Any, ...]:
         try:
             return to_training(Mixture(sources=[services.data.collection.show(name).source]))
         except CamelidError:
-            return (gr.skip(),) * (len(mixed) + 3)  # it is gone, which the page says
+            return (gr.skip(),) * (len(mixed) + 3)  # the dataset is gone, which the page says
 
     def train_on_mixture(*values: Any) -> tuple[Any, ...]:
         try:
             return to_training(mix_handlers.mixture(*values))
         except CamelidError:
-            return (gr.skip(),) * (len(mixed) + 3)  # said where the mixture is
+            return (gr.skip(),) * (len(mixed) + 3)  # shown where the mixture is
 
     def to_training(mixture: Mixture) -> tuple[Any, ...]:
         return gr.Tabs(selected="train"), "", "", *(form.value_update(path, flat(mixture)[path[5:]]) for path in mixed)

@@ -1,4 +1,4 @@
-"""Sending a browser to the pages without their token on its command line, which everybody on the machine may read.
+"""Opening a browser at the pages without their token on its command line, which every user of the machine can read.
 
 Knows where a browser can read a file of ours. Knows nothing of the pages.
 """
@@ -23,9 +23,9 @@ _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Camelid</
 
 @contextmanager
 def browser_opened_at(url: str, port: int) -> Iterator[None]:
-    """Open a browser that is led to `url` by a page only its owner can read; the page is gone afterwards.
+    """Open a browser that a private HTML file redirects to `url`; the file is deleted afterwards.
 
-    It stays until then: nobody knows when a browser that is being started, or one that restores its tabs, reads it.
+    It stays until then: when a browser that is starting, or one that restores its tabs, reads it is not known.
     """
     page = _readable_directory() / f"camelid-{port}.html"
     page.unlink(missing_ok=True)  # left by a server that was killed
@@ -39,7 +39,7 @@ def browser_opened_at(url: str, port: int) -> Iterator[None]:
 
 
 def _readable_directory() -> Path:
-    """Home; but a browser that came as a snap may read nothing hidden: for it what lies in plain sight."""
+    """Camelid's home; but a browser installed as a snap may not read hidden directories: for it the user's home."""
     person = Path.home()
     hidden = any(part.startswith(".") for part in home().parts)
     seen = hidden and (person / "snap").is_dir() and os.access(person, os.W_OK)

@@ -1,4 +1,4 @@
-"""`camelid ui`: start the pages and say where they are.
+"""`camelid ui`: start the pages and print their address.
 
 Knows addresses, tokens and the process. Imports gradio only when it runs.
 """
@@ -55,7 +55,7 @@ def ui(
 def serve(
     listener: socket.socket, host: str, secret: str, allow_host: list[str], open_browser: bool, profile: Profile
 ) -> None:
-    """Run until interrupted, in a private place."""
+    """Run until interrupted, in a private working directory."""
     port = listener.getsockname()[1]
     directory = make_private_directory(home())
     staging.sweep_below(directory)
@@ -74,10 +74,10 @@ def _serve_guarded(listener: socket.socket, secret: str, hosts: frozenset[str], 
     from .services import Services
 
     app = guard_local(build_server(Services.open(profile=profile)), secret, hosts, port, profile)
-    signal.signal(signal.SIGTERM, _exit)  # uvicorn hands the signal on when it has shut down
+    signal.signal(signal.SIGTERM, _exit)  # uvicorn raises the signal again when it has shut down
     uvicorn_for(app, profile).run(sockets=[listener])
 
 
 def _exit(*_: object) -> None:
-    """End by unwinding, so that the address file and the uploads go too."""
+    """Exit by unwinding the stack, so that the address file and the uploads are deleted too."""
     raise SystemExit(0)

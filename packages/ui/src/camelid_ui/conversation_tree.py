@@ -1,8 +1,8 @@
-"""A conversation as plain data: a tree of turns, of which one way from the first to the last is shown.
+"""A conversation as plain data: a tree of turns, of which one path from root to leaf is shown.
 
-Knows turns, and how each next one comes about: asked, asked again, edited, undone, flipped, branched. Nothing
-said is ever lost: another try stands beside the first, under the same parent. Knows no engine and no widgets; a
-`ConversationTree` never changes, asking gives a new one.
+Knows turns, and how each next one comes about: question, retry, edit, undo, another version, branch. No text is ever
+lost: a retry is a sibling of the first attempt, under the same parent. Knows no engine and no widgets. A
+`ConversationTree` is immutable: each operation returns a new one.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from .services.streaming_answers import Answer, AnswerRequest
 
 _VERSION = 1
 MAX_TURNS = 5000
-"""Of one conversation that is read: each is drawn whole, with all its buttons."""
+"""Of one conversation that is read: all of them are drawn, each with its buttons."""
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A question and its answers by the names of those who gave them. `parent` is the turn before it, -1 for none;
-    `seed` counts how often the same was asked there before."""
+    """A question and its answers by model name. `parent` is the index of the turn before it, -1 for none; `seed` counts
+    how often the same question was asked there before."""
 
     question: str
     parent: int = -1
@@ -37,7 +37,7 @@ class Turn:
     answers: Mapping[str, Answer] = field(default_factory=dict)
 
     def answer(self, model: str) -> tuple[str, Answer]:
-        """This model's answer; where it gave none, another's; and whose it is."""
+        """This model's answer, else that of another model, with the name of the model that gave it."""
         if model in self.answers:
             return model, self.answers[model]
         return next(iter(self.answers.items()), (model, Answer("")))
@@ -45,7 +45,7 @@ class Turn:
 
 @dataclass(frozen=True)
 class ConversationTree:
-    """`at` is the last turn shown, -1 where none is."""
+    """`at` is the index of the last turn shown, -1 where none is."""
 
     turns: tuple[Turn, ...] = ()
     at: int = -1
@@ -53,7 +53,7 @@ class ConversationTree:
 
     @property
     def path(self) -> tuple[int, ...]:
-        """The turns shown, from the first to the last."""
+        """Indices of the turns shown, from the first to the last."""
         return self.path_to(self.at)
 
     @property
@@ -69,25 +69,25 @@ class ConversationTree:
         return self._with_turn_after(self.at, question, system)
 
     def with_retry(self, index: int, system: str = "") -> ConversationTree:
-        """That question once more, with another seed."""
+        """The question of that turn once more, with another seed."""
         return self._with_turn_after(self.turns[index].parent, self.turns[index].question, system)
 
     def with_edited_question(self, index: int, question: str, system: str = "") -> ConversationTree:
-        """Another question beside that one."""
+        """Another question as a sibling of that turn."""
         return self._with_turn_after(self.turns[index].parent, question, system)
 
     def with_edited_answer(self, index: int, model: str, text: str) -> ConversationTree:
-        """That turn as if `model` had answered so."""
+        """A copy of that turn in which `model` gave this answer."""
         turn = self.turns[index]
         answers = {**turn.answers, model: Answer(text, edited=True)}
         return self._with(replace(turn, answers=answers), len(self.turns))
 
     def undone(self) -> ConversationTree:
-        """Without the last turn, which can be flipped back to."""
+        """Without the last turn, which `redone` brings back."""
         return replace(self, at=self.last.parent)
 
     def with_answers(self, answers: Mapping[str, Answer]) -> ConversationTree:
-        """The last turn with these answers; those of other models stay."""
+        """With these answers to the last turn; those of other models stay."""
         turn = replace(self.last, answers={**self.last.answers, **answers})
         return self._with(turn, self.at)
 
@@ -108,7 +108,7 @@ class ConversationTree:
         return [each for each in given if each != (index, model)]
 
     def with_preferred_answer(self, index: int, model: str) -> ConversationTree:
-        """That answer as a good one, and all others to the same question as bad ones."""
+        """That answer rated good, and all others to the same question bad."""
         talk = self.with_rating(index, model, 1)
         for place, name in self.other_answers(index, model):
             talk = talk.with_rating(place, name, -1)
@@ -120,31 +120,31 @@ class ConversationTree:
         return beside.index(index) + 1, len(beside)
 
     def with_version(self, index: int, by: int) -> ConversationTree:
-        """The version before or after that one, as far as it went on."""
+        """The previous or next version of that turn (a sibling), with the turns that followed it."""
         beside = self._children(self.turns[index].parent)
         place = beside.index(index) + by
         return self._down_to_leaf(beside[place]) if 0 <= place < len(beside) else self
 
     def hidden_turns(self) -> int:
-        """How many turns were asked after the last one shown, and are not shown."""
+        """How many turns follow the last one shown, and are not shown."""
         return len(self._children(self.at))
 
     def redone(self) -> ConversationTree:
-        """On to what was asked last after the last turn shown."""
+        """With the newest turn after the last one shown."""
         return self._down_to_leaf(self._children(self.at)[-1]) if self.hidden_turns() else self
 
     def branched(self, index: int) -> ConversationTree:
-        """A conversation of its own: a copy up to and with that turn."""
+        """A new conversation: a copy up to and including that turn."""
         way = self.path_to(index)
         turns = tuple(replace(self.turns[each], parent=place - 1) for place, each in enumerate(way))
         return ConversationTree(turns, len(turns) - 1, uuid4().hex)
 
     def with_seed(self, sampling: Sampling) -> Sampling:
-        """Settings for the last turn: each try has a seed of its own."""
+        """Sampling settings for the last turn: each retry has a seed of its own."""
         return sampling.model_copy(update={"seed": sampling.seed + self.last.seed}) if self.last.seed else sampling
 
     def prompt(self, model: str, index: int | None = None) -> list[Message]:
-        """What `model` is asked at the last turn, or at that one."""
+        """The messages that `model` is given at the last turn, or at turn `index`."""
         way = self.path_to(self.at if index is None else index)
         asked = self.turns[way[-1]]
         said = [Message("system", asked.system.strip())] if asked.system.strip() else []
@@ -153,7 +153,7 @@ class ConversationTree:
         return [*said, Message("user", asked.question)]
 
     def messages(self, model: str = "", index: int | None = None) -> list[Message]:
-        """All that was said, the answer to the last question too where there is one."""
+        """All messages, with the answer to the last question where there is one."""
         end = self.at if index is None else index
         if end < 0:
             return []
@@ -161,11 +161,11 @@ class ConversationTree:
         return [*self.prompt(model, end), *([Message("assistant", answer.text)] if answer.text else [])]
 
     def answer_requests(self, models: Sequence[str]) -> list[AnswerRequest]:
-        """The last question for each of these."""
+        """A request to answer the last question, for each of these models."""
         return [AnswerRequest(self.prompt(model), model) for model in models]
 
     def continuations(self, models: Sequence[str]) -> list[AnswerRequest]:
-        """The last answers that are unfinished, to be gone on with."""
+        """Requests to continue the last answers, where they are unfinished."""
         befores = {model: self.last.answers.get(model) for model in models} if self.at >= 0 else {}
         return [
             AnswerRequest([*self.prompt(model), Message("assistant", before.text)], model, before)
@@ -179,7 +179,7 @@ class ConversationTree:
 
     @classmethod
     def from_json(cls, value: Any) -> ConversationTree:
-        """Raises UsageError: what `to_json` did not give."""
+        """Raises UsageError: not the output of `to_json`."""
         given = dict(value) if isinstance(value, Mapping) else {}
         version = given.pop("version", None)
         if version != _VERSION:
@@ -207,7 +207,7 @@ class ConversationTree:
         return ConversationTree(turns, index, self.ident or uuid4().hex)
 
     def path_to(self, index: int) -> tuple[int, ...]:
-        """The turns from the first to that one."""
+        """Indices of the turns from the first to that one."""
         way = []
         while index >= 0:
             way.append(index)
@@ -216,7 +216,7 @@ class ConversationTree:
 
     @cached_property
     def _children_of(self) -> Mapping[int, Sequence[int]]:
-        """The turns that follow each."""
+        """By index: the turns that follow directly."""
         found: dict[int, list[int]] = {}
         for place, turn in enumerate(self.turns):
             found.setdefault(turn.parent, []).append(place)

@@ -1,7 +1,7 @@
-"""Tabs as they are opened: the first time as the address says, and each time with all that has been made meanwhile.
+"""Deep links and lazy loading of tabs: a tab is filled when it is opened, the first time as the address says.
 
-Knows what each page has to be told then. Knows nothing of what is on it, and tells it nothing before it is looked at:
-whoever only chats does not pay for a form of eighty fields.
+Knows which data each page loads then. Knows nothing of what is on it, and loads nothing before a tab is opened: whoever
+only chats does not pay for a form of eighty fields.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ Updates = dict[Any, Any]
 
 @dataclass(frozen=True, slots=True)
 class TabVisit:
-    """`earlier_visits` says how often the tab was opened before, `query_values` what the address said at first, and `inputs` what is
-    chosen on it."""
+    """One opening of a tab: how often it was opened before, the query parameters of the first address, and the values
+    of its loader's `inputs`."""
 
     pages: Pages
     services: Services
@@ -37,23 +37,23 @@ class TabVisit:
     inputs: Mapping[Any, Any]
 
     def update_dropdown(self, widget: Any, names: Sequence[Any], first: Any) -> Updates:
-        """What can be chosen now; `first` is, at the first time and where nothing is yet."""
+        """The choices of a dropdown; at the first visit, and where nothing is chosen yet, `first` is."""
         if self.earlier_visits:
             return {widget: gr.update(choices=names)}
         chosen = {} if self.inputs.get(widget) else {"value": first}
         return {widget: gr.update(choices=names, interactive=True, **chosen)}
 
     def relist_jobs(self, ended: gr.State, job: gr.Textbox) -> Updates:
-        """The page lists its jobs anew."""
+        """Have the page list its jobs again."""
         return {ended: f"{self.inputs[job]} {self.earlier_visits}"}
 
 
 @dataclass(frozen=True, slots=True)
 class TabLoader:
-    """A page that is opened: what has to be known of it, what `load` says, and to whom.
+    """What opening a tab does: `load` is given the values of `inputs` and updates `outputs` and `dropdowns`.
 
-    In `dropdowns` nothing can be chosen before it is told what there is: an earlier choice would be lost to the answer
-    that is still on its way.
+    `dropdowns` are disabled until their choices are loaded: an earlier choice would be overwritten by the response that
+    is still on its way.
     """
 
     load: Callable[[TabVisit], Updates]
@@ -88,18 +88,15 @@ def _wire_tab(loader: TabLoader, pages: Pages, services: Services, opened: gr.Te
 
     for widget in loader.dropdowns:
         widget.interactive = False
-    outputs = [
-        *loader.dropdowns,
-        *loader.outputs,
-        opened,
-    ]  # two at least: Gradio takes no updates by their widgets for one
+    # two outputs at least: for a single one Gradio takes no dictionary of updates
+    outputs = [*loader.dropdowns, *loader.outputs, opened]
     opened.change(load, [opened, pages.query, *loader.inputs], outputs, **PRIVATE)
 
 
 def _address_fields(pages: Pages) -> dict[str, gr.Textbox]:
-    """What is in the address, but the set of data: that page takes the first one if none is named there."""
+    """Query parameters and the fields that hold them, but the dataset: its page takes the first if none is named."""
     return {
-        "row": pages.data.row, "room": pages.data.room, "mix": pages.data.mix.mix, "run": pages.train.run,
+        "row": pages.data.row, "room": pages.data.open_panel, "mix": pages.data.mix.mix, "run": pages.train.run,
         "compare": pages.train.compare, "job": pages.jobs.panel.job, "merge": pages.merge.panel.job,
         "predict": pages.predict.panel.job,
     }  # fmt: skip
@@ -127,11 +124,11 @@ def _query_values(query: str) -> dict[str, str]:
 
 def _data(now: TabVisit) -> Updates:
     page, names, models = now.pages.data, now.services.data.collection.names(), now.services.models.names()
-    dropdowns = now.update_dropdown(page.model, models, _first(models))
+    updates = now.update_dropdown(page.model, models, _first(models))
     if now.inputs[page.chosen]:
-        return dropdowns | {page.fresh: str(now.earlier_visits)}
+        return updates | {page.fresh: str(now.earlier_visits)}
     name = now.query_values.get("data", _first(names) or "")
-    return dropdowns | {page.chosen: name, page.current: name}
+    return updates | {page.chosen: name, page.current: name}
 
 
 def _train(now: TabVisit) -> Updates:
@@ -148,8 +145,8 @@ def _chat(now: TabVisit) -> Updates:
     page, services = now.pages.chat, now.services
     models = services.models
     first = services.chat.status.model or _first(models.names())
-    dropdowns = now.update_dropdown(page.model, models.grouped(), first)
-    return dropdowns | dict(zip(page.shown, status_of(services, now.say), strict=True))
+    updates = now.update_dropdown(page.model, models.grouped(), first)
+    return updates | dict(zip(page.shown, status_of(services, now.say), strict=True))
 
 
 def _predict(now: TabVisit) -> Updates:
@@ -180,7 +177,7 @@ def _first(names: Sequence[str]) -> str | None:
 
 
 def _base(services: Services) -> str:
-    """The model a new run starts from: the recipe's own default if it is here, else any that is."""
+    """The base model of a new run: the recipe's default if it is on this machine, else any that is."""
     here = [entry.name for entry in services.models.all() if entry.kind == "model"]
     default = Recipe().model.name
     return default if default in here or not here else here[-1]

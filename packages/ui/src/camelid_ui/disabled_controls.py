@@ -1,6 +1,6 @@
-"""Buttons and fields of what a profile closes: not to be used, and with the reason beside the buttons.
+"""Buttons and fields that an access profile disables, with the reason beside the buttons.
 
-Knows their names on the pages. That the deed itself is refused is `services.gate`.
+Knows their element ids. `services.permissions` refuses the action itself.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ CHANGE_CONTROLS = (
 
 
 def disable_controls(demo: gr.Blocks, profile: Profile) -> None:
-    """Once all handlers are there: whatever a handler says of a closed control, it stays closed."""
+    """Call once all handlers are there: whatever update a handler gives for a disabled control, it stays disabled."""
     if profile.allow_changes:
         return
     closed = {

@@ -1,4 +1,4 @@
-"""Gradio's app, closed where Gradio leaves it open: no file but an uploaded one, and errors that tell nothing.
+"""Gradio's app with two holes closed: handlers get no file that was not uploaded, and errors repeat no value.
 
 Gradio checks the paths that a browser names only in apps it launched itself, fetches addresses, and repeats in its
 errors what it was given. Knows files and errors. Knows nothing of pages.
@@ -27,7 +27,7 @@ class GuardedBlocks(gr.Blocks):
 
     @staticmethod
     def _format_processing_error(*_: Any, **__: Any) -> str:
-        """Gradio's own names the value, and so the places it went to."""
+        """Gradio's own text names the value, and so paths on this machine."""
         return "This field cannot hold what it was given; reload the page."
 
 

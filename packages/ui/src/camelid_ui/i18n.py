@@ -1,7 +1,7 @@
-"""Every word on the pages, in every language.
+"""Translations (i18n): every text on the pages, in every language.
 
-Knows keys and locales. Labels that stand still are translated in the browser (`t`); sentences with
-numbers in them are made here in the language the browser asked for (`voice`). Imports gradio only for `t`.
+Knows keys and locales. Fixed labels are translated in the browser (`t`); sentences with values in them are formatted
+here in the language the browser asked for (`Translator`). Imports gradio only for `t`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def strings(locale: str) -> dict[str, str]:
 
 
 class Translator:
-    """Says things in one language: `voice("jobs.running", count=2)`."""
+    """Texts of one language: `say("jobs.running", count=2)`."""
 
     def __init__(self, locale: str) -> None:
         self.locale = locale
@@ -32,12 +32,12 @@ class Translator:
         return strings(self.locale)[key].format(**values)
 
     def optional(self, key: str, default: str) -> str:
-        """The words for `key` if there are any: for names that plugins may add."""
+        """The text of `key` if there is one, else `default`: for names that plugins may add."""
         return strings(self.locale).get(key, default)
 
 
 def translator_for(request: Any) -> Translator:
-    """In the language the browser asked for first; English where there is no request."""
+    """For the language the browser asked for first; English where there is no request."""
     accepted = request.headers.get("accept-language", "") if request is not None else ""
     first = accepted.split(",")[0].split("-")[0].strip().lower()
     return Translator(first if first in LOCALES else "en")
@@ -56,14 +56,14 @@ def t_optional(key: str, default: str) -> Any:
 
 
 def t_field(path: str, part: str, english: str) -> Any:
-    """A field's `label` or `help`: what its class says, and where another language has words for it, those."""
+    """A field's `label` or `help`: the text of its class, or its translation where there is one."""
     key = f"{part}.{path}"
     return _browser_text(key) if any(key in strings(locale) for locale in LOCALES) else english
 
 
 def translations(english: Mapping[str, str], bounds: Mapping[str, str]) -> Any:
-    """What the browser is given; `english` has what the configuration classes say, by `part.path`;
-    `bounds` go behind the help of any language."""
+    """The texts for the browser; `english` has those of the configuration classes, by `part.path`; `bounds` are appended
+    to the help in any language."""
     import gradio as gr
 
     def table(locale: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Which pages there are, and the frame they stand in: header, tabs in the order of work, those of plugins after ours.
+"""Which pages there are, and their frame: header, tabs in the order of work, those of plugins after the built-in ones.
 
 Knows how they are laid out. Knows nothing of what is on them.
 """
@@ -23,7 +23,7 @@ HEADER_SECONDS = 4.0
 
 @dataclass(frozen=True)
 class Pages:
-    """Our tabs, and the frame they stand in. `query` is what the address said at first; `opened` says of each tab how
+    """The built-in tabs and their frame. `query` is the query string of the first address; `opened` has for each tab how
     often it was opened before."""
 
     header: gr.HTML
@@ -70,7 +70,7 @@ def _tab(name: str, label: Any, opened: gr.Textbox) -> gr.Tab:
 
 
 def header(services: Services, say: Translator) -> str:
-    """Name, device in words, and how many jobs are under way."""
+    """Name, device in words, and how many jobs are running."""
     running = services.jobs.count_running()
     words = say("header.running", count=running) if running else say("header.idle")
     return (
@@ -81,7 +81,7 @@ def header(services: Services, say: Translator) -> str:
 
 
 def _banner(services: Services, say: Translator) -> str:
-    """What these pages are, where they are not one's own."""
+    """What these pages are and their limits, where changes are not allowed."""
     profile = services.profile
     if profile.allow_changes:
         return ""

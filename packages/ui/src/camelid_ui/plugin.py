@@ -1,4 +1,4 @@
-"""What camelid-ui gives: one command and the hook for tabs. Imports no gradio."""
+"""Plugin of camelid-ui: one command and the hook for tabs. Imports no gradio."""
 
 from __future__ import annotations
 

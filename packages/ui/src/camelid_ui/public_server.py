@@ -1,6 +1,6 @@
-"""The pages for everybody, behind the proxy of a host: for a Space, where nobody is asked for a token.
+"""The pages as a public demo behind a host's proxy, as on a Hugging Face Space: no token, and nothing can be changed.
 
-Knows the demo profile, how its model gets there, and what the host says in the environment. Nothing can be changed.
+Knows the demo profile, how its model is pulled and loaded, and the host's environment variables.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 log = logging.getLogger("camelid.ui")
 
 FRAME_ANCESTORS = "'self' https://huggingface.co https://*.hf.space"
-"""Who may show these pages inside their own: the site where Spaces are looked at."""
+"""Sites that may show these pages in a frame (CSP `frame-ancestors`): where Spaces are shown."""
 
 
 def serve(profile: Profile = DEMO) -> None:
-    """Serve until ended. The model is fetched and loaded meanwhile.
+    """Serve until ended. The model is pulled and loaded in the background.
 
-    Where to listen is said as Gradio's hosts say it, by GRADIO_SERVER_NAME and GRADIO_SERVER_PORT. SPACE_ID says that a
-    proxy stands in front, which names the clients.
+    GRADIO_SERVER_NAME and GRADIO_SERVER_PORT say where to listen, as on Gradio's hosts. SPACE_ID says that a reverse
+    proxy is in front, which names the clients.
     """
     if profile.allow_changes:
         raise ValueError("these pages ask nobody for a token; a profile that lets people change things is not for them")
@@ -42,13 +42,13 @@ def serve(profile: Profile = DEMO) -> None:
 
         services, proxy = Services.open(profile=profile), "SPACE_ID" in os.environ
         threading.Thread(target=_load_models, args=(services, profile), name="prepare model", daemon=True).start()
-        signal.signal(signal.SIGTERM, _exit)  # uvicorn hands the signal on when it has shut down
+        signal.signal(signal.SIGTERM, _exit)  # uvicorn raises the signal again when it has shut down
         app = guard_public(build_server(services), profile, FRAME_ANCESTORS, proxy)
         uvicorn_for(app, profile, proxy).run(sockets=[listener])
 
 
 def _exit(*_: object) -> None:
-    """End by unwinding, so that the private directory goes too."""
+    """Exit by unwinding the stack, so that the private directory is deleted too."""
     raise SystemExit(0)
 
 

@@ -1,7 +1,7 @@
-"""Which addresses the pages have, and how many bytes each takes: what is not listed here is not there.
+"""Allow-list of the routes of the pages, with the largest request body of each: any other path is not found.
 
-Gradio brings many routes that no page of ours uses: a proxy, an editor of code, links to stored states. Knows paths.
-Knows nothing of what lies behind them.
+Gradio brings many routes that no page uses: a proxy, a code editor, links to stored states. Knows paths. Knows nothing
+of their handlers.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from .access_profile import Profile
 
 PUBLIC_PATHS = ("/health", "/favicon.ico")
 PUBLIC_PREFIXES = ("/assets/", "/static/")
-"""Open to all: these hold no one's data."""
+"""Served without a token: they hold nobody's data."""
 
 _API = "/gradio_api"
 _READ_PATHS = ("/", "/config", "/theme.css", "/manifest.json", "/robots.txt", *PUBLIC_PATHS, f"{_API}/startup-events")
@@ -21,19 +21,19 @@ _READ_PREFIXES = ("/svelte/", "/download/", f"{_API}/queue/data", f"{_API}/heart
 _PLUGIN_READ_PREFIXES = (f"{_API}/custom_component/", f"{_API}/stream/")
 _UPLOAD_READ_PREFIXES = (f"{_API}/file=", f"{_API}/upload_progress")
 _EVENT_PATHS = (f"{_API}/queue/join", f"{_API}/run/predict")
-"""Of handlers that wait for their turn, and of those that stop what runs and must not wait."""
+"""Of handlers that go through the queue, and of those that stop something and must not wait."""
 _UPLOAD_PATH = f"{_API}/upload"
 _SMALL_BODY_PATHS = (f"{_API}/cancel", f"{_API}/reset")
 _PLUGIN_WRITE_PREFIXES = (f"{_API}/component_server", f"{_API}/stream/")
-"""What components of plugins' pages may need."""
+"""What components on plugins' pages may need."""
 
 _SMALL_BODY_BYTES = 65_536
 _MULTIPART_OVERHEAD_BYTES = 1_000_000
-"""Bytes of a small message, and of a form around its files."""
+"""Largest small request body, and what a multipart form adds around its files."""
 
 
 def max_body_bytes(profile: Profile, method: str, path: str) -> int | None:
-    """Most bytes of a request's body; None where there is no such route."""
+    """Largest request body in bytes; None where there is no such route."""
     if method in SAFE:
         return _SMALL_BODY_BYTES if _is_read(profile, path) else None
     if method != "POST":
@@ -50,7 +50,7 @@ def max_body_bytes(profile: Profile, method: str, path: str) -> int | None:
 
 
 def is_static(scope: Scope) -> bool:
-    """What is the same for everybody: it costs little, and a page is made of a hundred files."""
+    """Static files: they cost little, and a page loads a hundred of them."""
     return scope["method"] in SAFE and scope["path"].startswith(
         (*PUBLIC_PATHS, *PUBLIC_PREFIXES, "/svelte/", "/theme.css")
     )

@@ -1,7 +1,6 @@
-"""How pages let people in: who is asked for a token, how a browser keeps it, and what a refusal looks like.
+"""Authentication and security headers of the pages: who needs the token, the cookie that holds it, error responses.
 
-Knows the pages' own address, cookie and headers. That the rules hold is `camelid_serve.http`; which routes there
-are is `routes`.
+Knows the pages' own address, cookie and headers. `camelid_serve.http` enforces the rules; `routes` lists the paths.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from .access_profile import Profile
 from .routes import PUBLIC_PATHS, PUBLIC_PREFIXES, is_static, max_body_bytes
 
 MAX_REQUEST_SECONDS, MIN_BYTES_PER_SECOND = 15.0, 16_000.0
-"""A request must come within so many seconds, and a file no slower than that."""
+"""A request must arrive within so many seconds, and a file no slower than that."""
 _CONTENT_SECURITY_POLICY = (
     "img-src 'self' data: blob:",  # model output is shown as Markdown: an image in it must not call anybody
     "media-src 'self' data: blob:",
@@ -33,7 +32,7 @@ _HEADERS = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"same
 
 
 def guard_local(app: App, token: str, hosts: frozenset[str], port: int, profile: Profile) -> Guard:
-    """Pages on one's own machine: they answer to `hosts`, and `token` is asked for unless it is empty."""
+    """Pages on one's own machine: for requests to `hosts`, with this `token` unless it is empty."""
     name = f"camelid-{port}"  # cookies know no ports, and two servers on one machine must not share one
     access = AccessRules((token,) if token else (), hosts, frozenset(), name, PUBLIC_PATHS, PUBLIC_PREFIXES, pages=True)
     inside = SignIn(_limit_requests(app, profile), token, name) if token else _limit_requests(app, profile)
@@ -41,20 +40,20 @@ def guard_local(app: App, token: str, hosts: frozenset[str], port: int, profile:
 
 
 def guard_public(app: App, profile: Profile, frames: str, forwarded: bool) -> Guard:
-    """Pages for everybody: no token, any name, and `frames` may show them inside their own. `forwarded` says that a
-    proxy stands in front and names the clients."""
+    """Public pages: no token, any host name, and `frames` may show them in a frame. `forwarded` says that a reverse proxy
+    is in front and names the clients."""
     access = AccessRules(hosts=None, open=PUBLIC_PATHS, open_under=PUBLIC_PREFIXES, pages=True)
     return Guard(_limit_requests(app, profile, forwarded), access, refusal_response, _headers(frames), forwarded)
 
 
 def connection_limits(profile: Profile, forwarded: bool = False) -> ConnectionLimits:
-    """Behind a proxy all connections are its own."""
+    """Limits on connections; behind a proxy there is none per client, for all come from the proxy."""
     per_client = None if forwarded else profile.max_client_connections
     return ConnectionLimits(profile.max_connections, per_client, MAX_REQUEST_SECONDS, MIN_BYTES_PER_SECOND)
 
 
 def _limit_requests(app: App, profile: Profile, forwarded: bool = False) -> App:
-    """The pages' own routes, with a bound for what each takes, and for how often one asks."""
+    """The app behind the allow-list of routes, with limits on request bodies and on requests per client."""
     inside: App = BodyLimits(app, lambda method, path: max_body_bytes(profile, method, path), refusal_response)
     if profile.max_client_requests is None:
         return inside
@@ -68,7 +67,7 @@ def _headers(frames: str) -> HeaderPairs:
 
 
 def refusal_response(refusal: Refusal) -> Response:
-    """A page where a person is asked for the token, and otherwise what Gradio's script shows as a message."""
+    """The login page where the token is missing, else JSON that Gradio's script shows as a message."""
     headers = {"cache-control": "no-store", **refusal.headers}
     if refusal.status == 401:
         return HTMLResponse(_LOGIN_PAGE, refusal.status, headers)
@@ -78,7 +77,7 @@ def refusal_response(refusal: Refusal) -> Response:
 
 @dataclass(frozen=True)
 class SignIn:
-    """A page opened with the printed address is given the cookie, and goes on without the token."""
+    """Sets the cookie when the page is opened with the token in its address, and reloads it without the token."""
 
     app: App
     token: str

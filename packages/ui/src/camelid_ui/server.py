@@ -1,4 +1,4 @@
-"""The pages as a web server: Gradio mounted beside our own few routes, all behind the guard.
+"""The pages as a web server: Gradio mounted beside a few routes of our own, all behind the guard.
 
 Knows routes and limits. Knows nothing of what the pages do.
 """
@@ -29,7 +29,7 @@ from .theme import head, stylesheet, theme
 
 
 def build_server(services: Services) -> FastAPI:
-    """Routes and pages, not yet guarded."""
+    """The FastAPI app with routes and pages, without the guard."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -45,7 +45,7 @@ def build_server(services: Services) -> FastAPI:
 
     @app.get("/download/predictions/{job_id}")
     def predictions(job_id: int) -> Response:
-        """By number, never by path, and never whole in memory."""
+        """The predictions of a job as JSON Lines: named by job number, never by path, and streamed."""
         try:
             lines = services.predictions.lines(job_id)
             first = next(lines, b"")
@@ -57,7 +57,7 @@ def build_server(services: Services) -> FastAPI:
 
     @app.get("/download/runs/{job_id}")
     def run(job_id: int) -> Response:
-        """All it takes to do a run again; small, for it holds no weights and no data."""
+        """The files needed to reproduce a run; small, for it holds no weights and no data."""
         with staging.scratch("camelid-bundle") as directory:
             try:
                 packed = services.training.bundle(job_id, directory)
@@ -74,7 +74,7 @@ def build_server(services: Services) -> FastAPI:
 
 
 def uvicorn_for(app: App, profile: Profile, forwarded: bool = False) -> uvicorn.Server:
-    """A server of guarded pages; `forwarded` where a proxy stands in front."""
+    """A uvicorn server for guarded pages; `forwarded` where a reverse proxy is in front."""
     config = uvicorn_config(
         app, connection_limits(profile, forwarded), refusal_response, timeout_keep_alive=5, timeout_graceful_shutdown=3
     )

@@ -1,7 +1,7 @@
-"""What the server keeps of each page that is open: the values of its states, and nothing else.
+"""Session state of each open page: the values of its `gr.State`s, and nothing else.
 
-Gradio also copies all components for each page, for links to stored states; we have no such links, and it took a
-megabyte and a tenth of a second of every visit. Knows Gradio's sessions. Knows nothing of pages.
+Gradio also copies all components for each session, for links to stored states; the pages have no such links, and it
+took a megabyte and a tenth of a second of every visit. Knows Gradio's sessions. Knows nothing of pages.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import gradio as gr
 from gradio.state_holder import SessionState, StateHolder
 
 MAX_SESSIONS = 2000
-"""Pages that are remembered; whoever was not heard of for longest begins anew."""
+"""Sessions that are kept; the least recently used is dropped."""
 
 
 class PageSession(SessionState):
-    """Without a copy of the components."""
+    """A session without a copy of the components."""
 
     def __init__(self, blocks: gr.Blocks) -> None:
         super().__init__(SimpleNamespace(default_config=blocks.default_config, blocks={}))

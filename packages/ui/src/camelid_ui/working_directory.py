@@ -1,6 +1,6 @@
-"""The private directory that the pages run in: empty, so that Gradio, which may serve what it finds, finds nothing.
+"""The private working directory of the pages: empty, because Gradio may serve files from it.
 
-Knows directories and the process's environment. Imports no gradio, which reads them as it is imported.
+Knows directories and environment variables. Imports no gradio, which reads them when it is imported.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _SETTINGS = {
 
 @contextmanager
 def private_working_directory() -> Iterator[Path]:
-    """Work in a directory of this process's own, with uploads beside it; both are gone afterwards.
+    """Work in a temporary directory of this process, with uploads beside it; both are deleted afterwards.
 
     Gradio serves files from three places: uploads, the working directory, and that for temporary files.
     """

@@ -28,7 +28,7 @@ def test_a_job_is_queued_and_a_worker_woken(services):
     job = submitted(services, "first")
     assert woken == [1]
     view = services.jobs.show(job.id)
-    assert (view.running, view.can, view.share) == (True, {"cancel"}, 0.0)
+    assert (view.running, view.allowed_actions, view.share) == (True, {"cancel"}, 0.0)
     assert services.jobs.count_running() == 1
 
 
@@ -40,26 +40,26 @@ def test_progress_is_what_the_newest_attempt_said_last(services):
     log.emit("progress", done=2, total=4, unit="steps", eta=6.0, tokens_per_second=100.0)
     view = services.jobs.show(hidden_box.id)
     assert (view.done, view.total, view.eta, view.rate) == (2, 4, 6.0, 100.0)
-    assert view.can == {"cancel", "finish"}
+    assert view.allowed_actions == {"cancel", "finish"}
     log.close()
 
 
 def test_what_was_asked_is_not_offered_again(services):
     hidden_box, _ = begin(services, submitted(services))
     services.jobs.finish(hidden_box.id)
-    assert services.jobs.show(hidden_box.id).can == {"cancel"}
+    assert services.jobs.show(hidden_box.id).allowed_actions == {"cancel"}
     services.jobs.cancel(hidden_box.id)
-    assert services.jobs.show(hidden_box.id).can == frozenset()
+    assert services.jobs.show(hidden_box.id).allowed_actions == frozenset()
 
 
 def test_an_ended_job_can_be_retried_unless_it_succeeded(services):
     job = submitted(services)
     services.jobs.cancel(job.id)
-    assert services.jobs.show(job.id).can == {"retry"}
+    assert services.jobs.show(job.id).allowed_actions == {"retry"}
     services.jobs.retry(job.id)
     hidden_box, _ = begin(services, job)
     services.jobs.store.finish(hidden_box, JobState.SUCCEEDED)
-    assert services.jobs.show(job.id).can == frozenset()
+    assert services.jobs.show(job.id).allowed_actions == frozenset()
     with pytest.raises(JobError):
         services.jobs.retry(job.id)
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from camelid_core.jobs import Job, JobState
-from camelid_core.quality import Finding, Stats
+from camelid_core.quality import DatasetStats, LintFinding
 from camelid_core.readers import Faults
 from camelid_core.records import Message, Record
 from camelid_core.tokenization.encoder import TokenArrays
@@ -48,7 +48,9 @@ ENTRY = DatasetEntry(
         selected_dataset.heading(ENTRY, SAY),
         selected_dataset.missing(ENTRY, SAY),
         selected_dataset.rows([RECORD], 0, 0, SAY),
-        lints.findings(LintReport(Stats(rows=1, findings={"refusal": Finding(1, [(1, EVIL)])}), True), {}, SAY),
+        lints.findings(
+            LintReport(DatasetStats(rows=1, findings={"refusal": LintFinding(1, [(1, EVIL)])}), True), {}, SAY
+        ),
         add.preview(FilePreview((RECORD,), 1, Faults()), True, SAY),
         add.preview(FilePreview((), 0, Faults(), EVIL), True, SAY),
         mix.sources([(EVIL, 1.0, None, 3)], SAY),

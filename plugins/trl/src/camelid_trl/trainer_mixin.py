@@ -37,7 +37,7 @@ class FullBatches(StepBatches):
 
 
 class TrlTrainerMixin(CheckpointMixin):
-    """Mixed in before a trl trainer, which is made with a `placeholder_dataset()`; `set_up` gives it the run's rows."""
+    """MixedDataset in before a trl trainer, which is made with a `placeholder_dataset()`; `set_up` gives it the run's rows."""
 
     train_dataset: Any
     control: Any

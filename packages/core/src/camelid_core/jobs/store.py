@@ -1,8 +1,8 @@
-"""The job table: the only truth about what is queued, under way and done.
+"""The job queue: one table is the single source of truth about what is queued, running and done.
 
-Knows states, epochs and leases, and changes a state by one conditional statement only. Knows
-nothing of processes or tasks, and of directories only which numbers they took. Accepted means
-committed to disk.
+Knows states, epochs (fencing tokens) and leases, and changes a state by one conditional statement
+only (compare-and-swap). Knows nothing of processes or tasks, and of directories only which job numbers
+they use. Accepted means committed to disk.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _LEASE_EXPIRED = "state IN ('claimed', 'running') AND (boot <> :boot OR lease < 
 class JobStore:
     """Jobs in one SQLite file. Every method may be called from any thread.
 
-    `backoff` are the seconds a lost job waits before its first, second … new attempt; after the
-    last it has failed.
+    `backoff` are the seconds that a lost job waits before its first, second … retry; after the
+    last one it has failed.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class JobStore:
         self._backoff = backoff
         self.database = Database(path, SCHEMA, VERSION, busy_seconds)
 
-    # -- what people and pages do
+    # -- for people and pages
 
     def submit(
         self,
@@ -58,12 +58,12 @@ class JobStore:
     ) -> Job:
         """Queue a job; when this returns, it is on disk.
 
-        The same `key` gives the same job, so that a repeated click submits once. For `hold_seconds`
-        seconds only `claim(only=…)` may take the job. Its number is above all that were ever given,
-        those of a table that was moved away included: their directories are another job's.
+        `key` is an idempotency key: the same key gives the same job, so that a repeated click submits
+        once. For `hold_seconds` only `claim(only=…)` may take the job. Its number is above all earlier
+        ones, those of a table that was moved away included: their directories belong to other jobs.
 
         Raises:
-            UsageError: the name cannot be that of a directory.
+            UsageError: the name is not valid for a directory.
             JobError: the key was used for something else, or the table cannot be written.
         """
         if name:
@@ -96,9 +96,9 @@ class JobStore:
             return [from_row(row) for row in db.execute(query, (wanted, limit))]
 
     def request(self, job_id: int, request: Literal["finish", "cancel"]) -> Job:
-        """Ask a job to end early and keep its result, or to save and stop.
+        """Request that a job finishes early and keeps its result, or saves and stops.
 
-        A job that is not under way is cancelled at once. Cancelling outranks finishing.
+        A job that is not running is cancelled at once. `cancel` outranks `finish`.
 
         Raises:
             JobError: it has ended, or has not started and thus cannot finish early.
@@ -116,7 +116,7 @@ class JobStore:
             )
 
     def retry(self, job_id: int) -> Job:
-        """Queue a failed, cancelled, paused or lost job again; it goes on from what its attempts saved."""
+        """Queue a failed, cancelled, paused or lost job again; it resumes from what its attempts saved."""
         with self.database.write() as db:
             job = _find(db, job_id)
             if job.state not in (JobState.FAILED, JobState.CANCELLED, JobState.PAUSED, JobState.LOST):
@@ -129,13 +129,13 @@ class JobStore:
             )
 
     def delete(self, job_id: int, clear: Callable[[], object]) -> Job:
-        """Forget a job that has ended; `clear()` takes its files out of the way, under the write lock.
+        """Delete the row of a job that has ended; `clear()` moves its files away, under the write lock.
 
         Until that is done nobody can retry the job. It must take no longer than a rename. Numbers are
-        never given again.
+        never reused.
 
         Raises:
-            JobError: it waits or runs.
+            JobError: it is queued or runs.
         """
         with self.database.write() as db:
             job = _find(db, job_id)
@@ -148,7 +148,7 @@ class JobStore:
             clear()
             return job
 
-    # -- what workers do
+    # -- for workers
 
     def claim(self, worker: str, lease_seconds: float, only: int | None = None) -> Job | None:
         """Take the next queued job, or the queued job `only`; None if there is none."""
@@ -174,7 +174,7 @@ class JobStore:
             return _transition(db, _row_held_by(db, job), JobState.RUNNING, process=process, started=self.clock.wall())
 
     def heartbeat(self, job: Job) -> Job:
-        """Renew the lease; the answer carries what people asked meanwhile.
+        """Renew the lease; the job that is returned carries what people requested meanwhile.
 
         Raises:
             StaleAttempt: the job was given to another attempt, or has ended.
@@ -200,10 +200,10 @@ class JobStore:
             )  # fmt: skip
 
     def publish(self, job: Job, place: Callable[[], Path], summary: Mapping[str, Any]) -> Job:
-        """The attempt succeeded: `place()` moves its result to where everyone finds it and says where.
+        """The attempt succeeded: `place()` moves its result to its final place and returns that.
 
-        `place` runs under the write lock, after the fence was checked: until it is done no other
-        attempt can begin, so at most one ever places its result. It must take no longer than a rename.
+        `place` runs under the write lock, after the epoch was checked: until it is done no other
+        attempt can begin, so at most one ever publishes. It must take no longer than a rename.
         """
         with self.database.write() as db:
             held = _row_held_by(db, job)
@@ -213,38 +213,40 @@ class JobStore:
             )
 
     def release(self, job: Job) -> Job:
-        """Give the job back because the worker leaves: queued at once, and not counted as a retry."""
+        """Give the job back because the worker stops: queued at once, and not counted as a retry."""
         with self.database.write() as db:
             return self._requeue(db, _transition(db, _row_held_by(db, job), JobState.LOST, not_before=0.0))
 
     def mark_lost(self, job: Job) -> Job:
-        """The attempt vanished while its worker lives on."""
+        """The attempt vanished while its worker is alive."""
         with self.database.write() as db:
-            return self._lose(db, _row_held_by(db, job))
+            return self._mark_lost(db, _row_held_by(db, job))
 
     def sweep_lost(self) -> tuple[Job, ...]:
-        """Take jobs from workers whose lease ran out, and queue lost ones whose wait is over."""
+        """Mark jobs whose lease has expired as lost, and queue lost ones whose backoff is over."""
         query = (
-            f"SELECT * FROM job WHERE ({_LEASE_EXPIRED})"  # noqa: S608 - our own words
+            f"SELECT * FROM job WHERE ({_LEASE_EXPIRED})"  # noqa: S608 - a constant
             " OR (state = 'lost' AND (boot <> :boot OR not_before <= :now))"
         )
-        values = self._time()
+        values = self._now()
         with self.database.read() as db:
             if db.execute(query, values).fetchone() is None:
                 return ()
         with self.database.write() as db:
             jobs = [from_row(row) for row in db.execute(query, values).fetchall()]
-            return tuple(self._requeue(db, job) if job.state == JobState.LOST else self._lose(db, job) for job in jobs)
+            return tuple(
+                self._requeue(db, job) if job.state == JobState.LOST else self._mark_lost(db, job) for job in jobs
+            )
 
     def has_expired_lease(self) -> bool:
-        """Whether a lease ran out that `sweep_lost` would take. Who woke up just now may renew his yet."""
+        """Whether `sweep_lost` would take a job. A worker that just woke from suspend may still renew its lease."""
         with self.database.read() as db:
-            return db.execute(f"SELECT 1 FROM job WHERE {_LEASE_EXPIRED}", self._time()).fetchone() is not None  # noqa: S608
+            return db.execute(f"SELECT 1 FROM job WHERE {_LEASE_EXPIRED}", self._now()).fetchone() is not None  # noqa: S608
 
-    def _time(self) -> dict[str, Any]:
+    def _now(self) -> dict[str, Any]:
         return {"boot": self.clock.boot(), "now": self.clock.now()}
 
-    def _lose(self, db: sqlite3.Connection, job: Job) -> Job:
+    def _mark_lost(self, db: sqlite3.Connection, job: Job) -> Job:
         lost = _transition(db, job, JobState.LOST, boot=self.clock.boot())
         if lost.request == "cancel":
             return self._requeue(db, lost)
@@ -279,7 +281,7 @@ def _find(db: sqlite3.Connection, job_id: int) -> Job:
 
 
 def _row_held_by(db: sqlite3.Connection, job: Job) -> Job:
-    """The row as it is now, if this attempt still holds it."""
+    """The current row, if this attempt still holds the job."""
     row = db.execute("SELECT * FROM job WHERE id = ? AND epoch = ?", (job.id, job.epoch)).fetchone()
     if row is None or row["state"] not in ACTIVE:
         raise StaleAttempt(f"Attempt {job.epoch} of job {job.id} does not hold the job any more.")
@@ -299,7 +301,7 @@ def _transition(db: sqlite3.Connection, job: Job, state: JobState, **changes: An
 
 
 def _update(db: sqlite3.Connection, job: Job, **changes: Any) -> Job:
-    """The one statement that changes a row: it does so only if state and epoch are still `job`'s."""
+    """The one statement that changes a row, and only if state and epoch are still `job`'s (compare-and-swap)."""
     values = to_values(replace(job, **changes)) | {"was": str(job.state), "at": job.epoch}
     rows = db.execute(UPDATE, values).fetchall()
     if len(rows) != 1:

@@ -1,6 +1,6 @@
-"""The worker: claim a job, run its attempt as a child, publish what came out.
+"""The worker: claim a job, run its attempt as a child process, publish the result.
 
-Knows the order of steps. Knows nothing of what tasks do, and holds no truth: kill it at any
+Knows the order of steps. Knows nothing of what tasks do, and has no state of its own: kill it at any
 moment and another worker goes on from the table and the attempt's directory.
 """
 
@@ -42,9 +42,9 @@ _MAX_FAILURES_IN_A_ROW = 3
 
 
 class Worker:
-    """Runs one job at a time; start several for several.
+    """Runs one job at a time; start several workers for several.
 
-    `executor_for` says where a job runs (default: its recipe's `launch.executor`, else here);
+    `executor_for` says where a job runs (default: its recipe's `launch.executor`, else locally);
     `verify` raises if a directory is not what its manifest says.
     """
 
@@ -67,7 +67,7 @@ class Worker:
         self._save_seconds = save_seconds
 
     def run_forever(self, stop: StopSignal) -> None:
-        """Work until `stop`; the job under way then saves and is queued again for the next worker."""
+        """Work until `stop`; the running job then saves and is queued again for the next worker."""
         failures = 0
         staging.sweep_below(self.home)
         with WorkerPresence(self.store, self.name):
@@ -88,41 +88,43 @@ class Worker:
         """Run the next job, if there is one, and return it as it is afterwards."""
         self.store.sweep_lost()
         job = self.store.claim(self.name, self._lease_seconds)
-        return None if job is None else self._hold(job, StopSignal() if stop is None else stop)
+        return None if job is None else self._run_under_lease(job, StopSignal() if stop is None else stop)
 
     def run_job(self, job_id: int, on_event: OnEvent | None = None, stop: StopSignal | None = None) -> Job:
-        """Run one queued job in the foreground; `stop` cancels it, so that nobody else goes on with it."""
+        """Run one queued job in the foreground; `stop` cancels it, so that no other worker resumes it."""
         self.store.sweep_lost()
         job = self.store.claim(self.name, self._lease_seconds, only=job_id)
         if job is None:
             raise JobError(f"Job {job_id} is {self.store.get(job_id).state}; only a queued job can be run.")
-        return self._hold(job, StopSignal() if stop is None else stop, on_event, cancel_on_stop=True)
+        return self._run_under_lease(job, StopSignal() if stop is None else stop, on_event, cancel_on_stop=True)
 
-    def _hold(self, job: Job, stop: StopSignal, on_event: OnEvent | None = None, cancel_on_stop: bool = False) -> Job:
+    def _run_under_lease(
+        self, job: Job, stop: StopSignal, on_event: OnEvent | None = None, cancel_on_stop: bool = False
+    ) -> Job:
         with JobLease(self.store, job, self._beat_seconds) as lease:
             try:
-                return self._attempt(lease, stop, on_event, cancel_on_stop)
+                return self._run_attempt(lease, stop, on_event, cancel_on_stop)
             except StaleAttempt:
                 return self.store.get(job.id)
             except TableUnavailable:
                 raise
-            except Exception as error:  # whatever else goes wrong here is the job's end, not the worker's
+            except Exception as error:  # any other error ends the job, not the worker
                 if not isinstance(error, CamelidError):
                     traceback.print_exc()
                 with suppress(StaleAttempt):
-                    return self._settle(job, AttemptResult.from_exception(error), stop)
+                    return self._record_end(job, AttemptResult.from_exception(error), stop)
                 return self.store.get(job.id)
 
-    def _attempt(self, lease: JobLease, stop: StopSignal, on_event: OnEvent | None, cancel_on_stop: bool) -> Job:
+    def _run_attempt(self, lease: JobLease, stop: StopSignal, on_event: OnEvent | None, cancel_on_stop: bool) -> Job:
         job = lease.job
         directory = attempt_directory(self.home, job.id, job.epoch)
         executor = self._executor_for(job)
-        for left in earlier_attempts(directory):
-            executor.kill_leftovers(left)
-            _delete_incomplete_output(left)
-        done = self._done_before(job)
-        if done is not None:
-            return publish(self.store, self.store.start(job), done[0], done[1], self._verify)
+        for earlier in earlier_attempts(directory):
+            executor.kill_leftovers(earlier)
+            _delete_incomplete_output(earlier)
+        success = self._earlier_success(job)
+        if success is not None:
+            return publish(self.store, self.store.start(job), *success, self._verify)
         make_private_directory(directory.parent, self.home)
         directory.mkdir(PRIVATE_DIRECTORY_MODE)
         kills = count_oom_kills()
@@ -133,7 +135,7 @@ class Worker:
         finally:
             handle.kill()
         if stop and cancel_on_stop:
-            with suppress(JobError):  # a person stays with this job: nobody else shall go on with it unasked
+            with suppress(JobError):  # it ran in the foreground: no other worker shall resume it unasked
                 self.store.request(job.id, "cancel")
         if code is None:
             raise StaleAttempt(f"Job {job.id} was taken over.")
@@ -142,21 +144,21 @@ class Worker:
         )
         if result.how == Outcome.SUCCEEDED:
             return publish(self.store, job, directory, result, self._verify)
-        return self._settle(job, result, stop)
+        return self._record_end(job, result, stop)
 
-    def _done_before(self, job: Job) -> tuple[Path, AttemptResult] | None:
-        """An earlier attempt that had succeeded when its worker died, or whose place was taken."""
+    def _earlier_success(self, job: Job) -> tuple[Path, AttemptResult] | None:
+        """An earlier attempt that had succeeded but was not published: its worker died, or the place was occupied."""
         for directory in attempts(self.home, job.id):
             result = AttemptResult.read(directory)
             if result is not None and result.how == Outcome.SUCCEEDED:
                 return directory, result
         return None
 
-    def _settle(self, job: Job, result: AttemptResult, stop: StopSignal) -> Job:
-        """Write down an end that is no success."""
+    def _record_end(self, job: Job, result: AttemptResult, stop: StopSignal) -> Job:
+        """Record the end of an attempt that did not succeed."""
         _delete_incomplete_output(attempt_directory(self.home, job.id, job.epoch))
         if self.store.get(job.id).request == "cancel":
-            return self._cancelled(job, result)
+            return self._record_cancelled(job, result)
         if result.how == Outcome.FENCED:
             return self.store.mark_lost(job)
         if stop and result.how in (Outcome.SAVED, Outcome.KILLED):
@@ -167,14 +169,14 @@ class Worker:
         state = JobState.PAUSED if result.how == Outcome.DISK_FULL else JobState.FAILED
         return self.store.finish(job, state, error=result.message, error_kind=result.kind)
 
-    def _cancelled(self, job: Job, result: AttemptResult) -> Job:
+    def _record_cancelled(self, job: Job, result: AttemptResult) -> Job:
         late = "" if result.how == Outcome.SAVED else "; it did not leave in time and was ended"
         message = f"Cancelled{late}. {resume_hint(self.home, job.id)}"
         return self.store.finish(job, JobState.CANCELLED, error=message, error_kind="cancelled")
 
 
 def chosen_executor(job: Job) -> Executor:
-    """The executor that the recipe names in `[launch] executor`; without one, a child process here."""
+    """The executor that the recipe names in `[launch] executor`; without one, a local child process."""
     launch = job.config.get("launch")
     name = launch.get("executor") if isinstance(launch, dict) else None
     if not name or name == LocalExecutor.name:
@@ -185,7 +187,7 @@ def chosen_executor(job: Job) -> Executor:
 
 
 def _delete_incomplete_output(attempt: Path) -> None:
-    """Who was killed at writing its result could not tidy up: half a model takes room and helps nobody."""
+    """Delete what an attempt that was killed while writing its output left: half a model only takes disk space."""
     result = AttemptResult.read(attempt)
     if result is None or result.how != Outcome.SUCCEEDED:
         shutil.rmtree(attempt / OUTPUT, ignore_errors=True)

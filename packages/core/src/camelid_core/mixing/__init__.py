@@ -11,8 +11,8 @@ held-out part of their own, and very long ones) are not counted: their first row
 from __future__ import annotations
 
 from .config import Mixture
-from .mixed_dataset import Mixed
-from .row_counts import counts
-from .row_selection import Progress, lines, mix
+from .mixed_dataset import MixedDataset
+from .row_counts import rows_per_source
+from .row_selection import CountingProgress, account_table, mix
 
-__all__ = ["Mixed", "Mixture", "Progress", "counts", "lines", "mix"]
+__all__ = ["MixedDataset", "Mixture", "CountingProgress", "counts", "lines", "mix"]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import heapq
 from dataclasses import dataclass, field
 
-from camelid_core.quality.row_keys import Normalise, mixed_key, normal_turns, prompt_key
+from camelid_core.quality.row_keys import Normalise, seeded_hash, normal_turns, prompt_key
 from camelid_core.records import Record
 
 SHARE = 10
@@ -33,7 +33,7 @@ class _Cluster:
     places: list[tuple[int, int]]
 
 
-class Choice:
+class HeldOutSelection:
     """Chooses exactly `min(count, clusters // 10)` clusters of the rows it is shown."""
 
     def __init__(self, count: int, seed: int = 0, normalise: Normalise = normal_turns) -> None:
@@ -45,7 +45,7 @@ class Choice:
         self._distinct: set[int] = set()  # only until there are enough for `count`
 
     @property
-    def wanted(self) -> bool:
+    def active(self) -> bool:
         """Whether there is anything to choose."""
         return self._count > 0
 
@@ -60,21 +60,21 @@ class Choice:
             return
         if len(self._distinct) < SHARE * self._count:
             self._distinct.add(key)
-        rank = mixed_key(key, self._seed)
+        rank = seeded_hash(key, self._seed)
         if len(self._heap) >= self._count and rank >= -self._heap[0][0]:
             return
         self._clusters[key] = _Cluster(record, [(source, row)])
         heapq.heappush(self._heap, (-rank, key))
         if len(self._heap) > self._count:
-            self._forget()
+            self._drop_worst()
 
-    def made(self) -> HeldOut:
+    def result(self) -> HeldOut:
         """The choice, once every row was seen; rows in the order in which they stood."""
         while len(self._heap) > len(self._distinct) // SHARE:
-            self._forget()
+            self._drop_worst()
         clusters = sorted(self._clusters.values(), key=lambda cluster: cluster.places[0])
         places = [place for cluster in clusters for place in cluster.places]
         return HeldOut([cluster.record for cluster in clusters], frozenset(self._clusters), places)
 
-    def _forget(self) -> None:
+    def _drop_worst(self) -> None:
         del self._clusters[heapq.heappop(self._heap)[1]]

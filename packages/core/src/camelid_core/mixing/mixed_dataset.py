@@ -1,4 +1,4 @@
-"""`Mixed`: a mixture made ready, streamed from any position. Knows which rows stay, not why."""
+"""`MixedDataset`: a mixture made ready, streamed from any position. Knows which rows stay, not why."""
 
 from __future__ import annotations
 
@@ -10,44 +10,44 @@ from itertools import compress, islice
 
 from camelid_core.datasets.dataset import Dataset, Source
 from camelid_core.errors import DataError
-from camelid_core.quality.row_filter import Account
+from camelid_core.quality.row_filter import RowAccount
 from camelid_core.quality.row_keys import prompt_key
 from camelid_core.records import Record
 
 from .config import Mixture
-from .interleaving import Schedule
+from .interleaving import InterleavingSchedule
 
 
 @dataclass(slots=True)
-class Part:
+class MixtureSource:
     """One source: what it is, which of its rows stay (None: not counted), and how many rows it gives."""
 
     source: Source
     dataset: Dataset
-    account: Account
+    account: RowAccount
     mask: bytearray | None
     size: int = 0
     count: int = 0
 
 
 @dataclass(slots=True)
-class Mixed:
+class MixedDataset:
     """A mixture made ready: `records` streams the training rows, `heldout` has those kept apart."""
 
     mixture: Mixture
     heldout: list[Record]
-    _parts: list[Part]
+    _parts: list[MixtureSource]
     _excluded: frozenset[int]
-    _schedule: Schedule = field(init=False)
+    _schedule: InterleavingSchedule = field(init=False)
 
     def __post_init__(self) -> None:
-        self._schedule = Schedule([part.count for part in self._parts], self.mixture.seed)
+        self._schedule = InterleavingSchedule([part.count for part in self._parts], self.mixture.seed)
 
     def __len__(self) -> int:
         return self._schedule.total
 
     @property
-    def account(self) -> list[Account]:
+    def account(self) -> list[RowAccount]:
         """Rows before and after for each source, in the order of the sources."""
         return [part.account for part in self._parts]
 
@@ -69,21 +69,21 @@ class Mixed:
 
     def items(self, start: int = 0) -> Iterator[tuple[int, Record]]:
         """Like `records`, with the number of the source each row comes from."""
-        passed = self._schedule.passed(start)
-        streams = [self._stream(part, skip) for part, skip in zip(self._parts, passed, strict=True)]
-        for number in self._schedule.turns(start):
+        consumed = self._schedule.consumed(start)
+        streams = [self._stream(part, skip) for part, skip in zip(self._parts, consumed, strict=True)]
+        for number in self._schedule.stream_indices(start):
             record = next(streams[number], None)
             if record is None:
                 raise DataError(f"{self._parts[number].source.name!r} has fewer rows than when they were counted.")
             yield number, record
 
-    def _stream(self, part: Part, skip: int) -> Iterator[Record]:
+    def _stream(self, part: MixtureSource, skip: int) -> Iterator[Record]:
         """The rows one source gives, in its own order, without the first `skip`."""
         whole = part.count // part.size if part.mask is not None and part.size else 0
         done = min(skip // part.size, whole) if whole else 0
         return islice(self._passes(part, whole, done), skip - done * part.size, None)
 
-    def _passes(self, part: Part, whole: int, done: int) -> Iterator[Record]:
+    def _passes(self, part: MixtureSource, whole: int, done: int) -> Iterator[Record]:
         """All of it as often as it goes, then an even spread of what is left."""
         if part.mask is None:
             yield from self._uncounted(part)
@@ -95,7 +95,7 @@ class Mixed:
             spread = self._spread(part, rest)
             yield from compress(compress(part.dataset.load("train", None), part.mask), spread)
 
-    def _spread(self, part: Part, rest: int) -> Iterator[bool]:
+    def _spread(self, part: MixtureSource, rest: int) -> Iterator[bool]:
         """`rest` of `size` places, evenly; the seed says where they begin."""
         place = random.Random(f"{self.mixture.seed} {part.source.name}").randrange(part.size)
         while True:
@@ -103,7 +103,7 @@ class Mixed:
             yield place >= part.size
             place %= part.size
 
-    def _uncounted(self, part: Part) -> Iterator[Record]:
+    def _uncounted(self, part: MixtureSource) -> Iterator[Record]:
         limit = None if self._excluded or part.count >= part.size else part.count
         while True:
             empty = True

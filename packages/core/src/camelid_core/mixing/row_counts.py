@@ -12,7 +12,7 @@ from .config import Mixture
 from .interleaving import apportion
 
 
-def counts(mixture: Mixture, sources: Sequence[Source], sizes: Sequence[int]) -> list[int]:
+def rows_per_source(mixture: Mixture, sources: Sequence[Source], sizes: Sequence[int]) -> list[int]:
     """How many rows each source of that size gives: weight, cap, temperature, cap again, and the total."""
     caps = [_cap(mixture, source) for source in sources]
     found = [

@@ -10,17 +10,17 @@ from typing import Any
 from camelid_core.datasets.dataset import Dataset
 from camelid_core.datasets.sources import open_source, parse_sources
 from camelid_core.errors import DataError
-from camelid_core.quality.row_filter import Account, Sieve
+from camelid_core.quality.row_filter import RowAccount, RowFilter
 from camelid_core.quality.row_keys import prompt_key
 from camelid_core.records import Record
 from camelid_core.registry import Registry
 
 from .config import Mixture
-from .heldout import Choice
-from .mixed_dataset import Mixed, Part
-from .row_counts import check_caps, counts
+from .heldout import HeldOutSelection
+from .mixed_dataset import MixedDataset, MixtureSource
+from .row_counts import check_caps, rows_per_source
 
-Progress = Callable[[str, int, int], None]
+CountingProgress = Callable[[str, int, int], None]
 """Called while sources are counted: which one, rows so far, rows expected (0 if nobody knows)."""
 
 _COUNT_UP_TO = 2_000_000
@@ -32,9 +32,9 @@ def mix(
     mixture: Mixture,
     datasets: Registry[Dataset],
     heldout: int = 0,
-    progress: Progress | None = None,
+    progress: CountingProgress | None = None,
     split_seed: int | None = None,
-) -> Mixed:
+) -> MixedDataset:
     """Open the sources, decide which rows stay, hold out at most `heldout` of them, and share out the rest.
 
     `split_seed` decides which rows are held out; without one, the mixture's own seed does.
@@ -46,28 +46,28 @@ def mix(
     """
     sources = parse_sources(mixture.sources, datasets)
     check_caps(mixture, sources)
-    parts = [Part(s, open_source(s.name, datasets), Account(s.name), None) for s in sources]
+    parts = [MixtureSource(s, open_source(s.name, datasets), RowAccount(s.name), None) for s in sources]
     for part in parts:
         next(iter(part.dataset.load("train", 1)), None)  # what is not here is said before hours of counting
     held, excluded = _own_heldout(parts, heldout)
-    sieve = Sieve(mixture.drop_tags, mixture.drop_lints, mixture.deduplicate)
+    sieve = RowFilter(mixture.drop_tags, mixture.drop_lints, mixture.deduplicate)
     seed = mixture.seed if split_seed is None else split_seed
-    choice = Choice(heldout - len(held), seed, sieve.normalise)
+    selection = HeldOutSelection(heldout - len(held), seed, sieve.normalise)
     for number, part in enumerate(parts):
-        _look(part, number, sieve, choice, excluded, progress)
-    chosen = choice.made()
+        _filter_source(part, number, sieve, selection, excluded, progress)
+    chosen = selection.result()
     for number, row in chosen.places:
         _hold_out(parts[number], row)
     for part in parts:
         _hold_out_copies(part, chosen.keys)
-    _share_out(mixture, parts)
-    mixed = Mixed(mixture, held + chosen.records, parts, excluded | chosen.keys)
+    _set_row_counts(mixture, parts)
+    mixed = MixedDataset(mixture, held + chosen.records, parts, excluded | chosen.keys)
     if not len(mixed):
-        raise DataError(f"{', '.join(mixture.sources)}: no rows to train on.{_why(parts)}")
+        raise DataError(f"{', '.join(mixture.sources)}: no rows to train on.{_drop_reasons(parts)}")
     return mixed
 
 
-def _own_heldout(parts: list[Part], count: int) -> tuple[list[Record], frozenset[int]]:
+def _own_heldout(parts: list[MixtureSource], count: int) -> tuple[list[Record], frozenset[int]]:
     """An equal share from every source that has a held-out part of its own, and the keys of those rows."""
     held: list[Record] = []
     for number, part in enumerate(parts):
@@ -77,20 +77,25 @@ def _own_heldout(parts: list[Part], count: int) -> tuple[list[Record], frozenset
     return held, frozenset(map(prompt_key, held))
 
 
-def _look(
-    part: Part, number: int, sieve: Sieve, choice: Choice, excluded: frozenset[int], progress: Progress | None
+def _filter_source(
+    part: MixtureSource,
+    number: int,
+    sieve: RowFilter,
+    selection: HeldOutSelection,
+    excluded: frozenset[int],
+    progress: CountingProgress | None,
 ) -> None:
     """Count a source and mark the rows that stay, or believe what it says of itself."""
     name, dataset, account = part.source.name, part.dataset, part.account
     firm = dataset.rows and (dataset.heldout_rows or dataset.rows > _COUNT_UP_TO)
     if firm and not sieve.active:
         part.size = account.read = account.kept = dataset.rows
-        if choice.wanted and not dataset.heldout_rows:
+        if selection.wanted and not dataset.heldout_rows:
             for row, record in enumerate(dataset.load("train", _COUNT_UP_TO // 20)):
-                choice.see(record, number, row)
+                selection.see(record, number, row)
         return
     part.mask = bytearray()
-    sieve.origin(name)
+    sieve.start_source(name)
     own = bool(dataset.heldout_rows)
     for row, record in enumerate(dataset.load("train", None)):
         if progress is not None and row % _EVERY == 0:
@@ -102,7 +107,7 @@ def _look(
         if reason:
             account.dropped[reason] += 1
         elif not own:
-            choice.see(record, number, row)
+            selection.see(record, number, row)
     account.read = len(part.mask)
     part.size = account.kept = sum(part.mask)
     if progress is not None:
@@ -113,7 +118,7 @@ HELD_OUT = "held out"
 """The reason in an account for rows that are measured on, and for their copies."""
 
 
-def _hold_out(part: Part, row: int) -> None:
+def _hold_out(part: MixtureSource, row: int) -> None:
     if part.mask is not None:
         part.mask[row] = 0
         part.size -= 1
@@ -121,7 +126,7 @@ def _hold_out(part: Part, row: int) -> None:
         part.account.dropped[HELD_OUT] += 1
 
 
-def _hold_out_copies(part: Part, keys: frozenset[int]) -> None:
+def _hold_out_copies(part: MixtureSource, keys: frozenset[int]) -> None:
     """Copies, in a source whose rows are not held out themselves, of rows held out from another."""
     if part.mask is None or not part.dataset.heldout_rows or not keys:
         return
@@ -130,20 +135,20 @@ def _hold_out_copies(part: Part, keys: frozenset[int]) -> None:
             _hold_out(part, row)
 
 
-def _share_out(mixture: Mixture, parts: list[Part]) -> None:
-    shares = counts(mixture, [part.source for part in parts], [part.size for part in parts])
+def _set_row_counts(mixture: Mixture, parts: list[MixtureSource]) -> None:
+    shares = rows_per_source(mixture, [part.source for part in parts], [part.size for part in parts])
     for part, count in zip(parts, shares, strict=True):
         part.count = part.account.taken = count
 
 
-def _why(parts: list[Part]) -> str:
+def _drop_reasons(parts: list[MixtureSource]) -> str:
     dropped: Counter[str] = Counter()
     for part in parts:
         dropped.update(part.account.dropped)
     return " Left out: " + ", ".join(f"{why} {rows:,}" for why, rows in dropped.most_common()) + "." if dropped else ""
 
 
-def lines(account: list[Account]) -> list[dict[str, Any]]:
+def account_table(account: list[RowAccount]) -> list[dict[str, Any]]:
     """The account as a table: rows before and after for each source, and why."""
     return [
         {

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from .contamination import Contamination
+from .contamination import ContaminationIndex
 from .corpus_lints import CORPUS_LINTS
 from .evaluation_lint import CONTAMINATION, evaluation_lint
 from .language import LanguageSample
-from .near_duplicates import NearIndex
-from .row_filter import Account, Deduplicate, Sieve, clean
+from .near_duplicates import NearDuplicateIndex
+from .row_filter import RowAccount, Deduplicate, RowFilter, clean
 from .row_keys import KeyMap, fingerprint, prompt_key, record_key
 from .row_lints import LINTS as _ROW_LINTS
 from .row_lints import Lint, control_tokens_of
-from .statistics import Finding, Stats, stats
+from .statistics import LintFinding, DatasetStats, compute_stats
 
 LINTS: dict[str, Lint] = {**_ROW_LINTS, **CORPUS_LINTS}
 """Every lint by name. `LINTS[name].find(record)` looks at one row; `.start()` gives a `find` for a run of rows."""
@@ -19,16 +19,16 @@ LINTS: dict[str, Lint] = {**_ROW_LINTS, **CORPUS_LINTS}
 __all__ = [
     "CONTAMINATION",
     "LINTS",
-    "Account",
-    "Contamination",
+    "RowAccount",
+    "ContaminationIndex",
     "Deduplicate",
-    "Finding",
+    "LintFinding",
     "KeyMap",
     "LanguageSample",
     "Lint",
-    "NearIndex",
-    "Sieve",
-    "Stats",
+    "NearDuplicateIndex",
+    "RowFilter",
+    "DatasetStats",
     "clean",
     "control_tokens_of",
     "evaluation_lint",

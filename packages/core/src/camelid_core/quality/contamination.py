@@ -1,4 +1,4 @@
-"""Contamination: training rows that hold a run of words of an evaluation set.
+"""ContaminationIndex: training rows that hold a run of words of an evaluation set.
 
 Knows runs of n words (Chinese by the character) and which evaluation row they come from.
 Knows nothing of benchmarks. Memory is bounded: 12–24 bytes for each run of the evaluation set.
@@ -13,40 +13,40 @@ from camelid_core.errors import DataError
 from camelid_core.records import Record
 
 from .near_duplicates import words
-from .row_keys import KeyMap, from_bytes
+from .row_keys import KeyMap, int_from_digest
 from .row_lints import Lint
 
-N = 13
+NGRAM = 13
 """Words in a row that two texts rarely share by chance (the length GPT-3's authors used)."""
-MOST_RUNS = 20_000_000
+MAX_NGRAMS = 20_000_000
 
 
-class Contamination:
+class ContaminationIndex:
     """The runs of an evaluation set, to compare training rows with.
 
     A text shorter than n words is one run of its own: it is found where a whole message equals it.
 
     Raises:
-        DataError: the evaluation set is empty or has more than `MOST_RUNS` runs.
+        DataError: the evaluation set is empty or has more than `MAX_NGRAMS` runs.
     """
 
-    def __init__(self, against: Iterable[Record], n: int = N) -> None:
+    def __init__(self, against: Iterable[Record], n: int = NGRAM) -> None:
         self.n = n
         self.rows = 0
         self._runs = KeyMap()
         for self.rows, record in enumerate(against, 1):
-            for run in self._of(record):
+            for run in self._ngrams(record):
                 self._runs.put(_key(run), self.rows)
-            if len(self._runs) > MOST_RUNS:
+            if len(self._runs) > MAX_NGRAMS:
                 raise DataError(
-                    f"the evaluation set has over {MOST_RUNS:,} runs of {n} words by row {self.rows:,}; "
+                    f"the evaluation set has over {MAX_NGRAMS:,} runs of {n} words by row {self.rows:,}; "
                     "compare with a part of it."
                 )
         if not len(self._runs):
             raise DataError("the evaluation set holds no text to compare with.")
 
     def find(self, record: Record) -> str:
-        for run in self._of(record):
+        for run in self._ngrams(record):
             row = self._runs.get(_key(run))
             if row >= 0:
                 return f"shares {len(run)} words with row {row} of the evaluation set: {' '.join(run)!r}"
@@ -56,7 +56,7 @@ class Contamination:
         """As a lint, to be counted and dropped like any other."""
         return Lint("contamination", f"A run of {self.n} words of the evaluation set.", self.find)
 
-    def _of(self, record: Record) -> Iterator[list[str]]:
+    def _ngrams(self, record: Record) -> Iterator[list[str]]:
         for message in record.messages:
             for text in (message.content, message.context):
                 tokens = words(text)
@@ -70,4 +70,4 @@ class Contamination:
 
 
 def _key(run: list[str]) -> int:
-    return from_bytes(blake2b(" ".join(run).encode("utf-8", "surrogatepass"), digest_size=8).digest())
+    return int_from_digest(blake2b(" ".join(run).encode("utf-8", "surrogatepass"), digest_size=8).digest())

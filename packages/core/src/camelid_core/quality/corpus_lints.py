@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from camelid_core.records import Record
 
-from .near_duplicates import NearIndex
+from .near_duplicates import NearDuplicateIndex
 from .row_keys import KeyMap, Normalise, answer_key, prompt_key, record_key
-from .row_lints import Find, Lint
+from .row_lints import LintFind, Lint
 
 
 def _single_row(record: Record) -> str:
@@ -17,7 +17,7 @@ def _single_row(record: Record) -> str:
     return ""
 
 
-def _duplicates(normalise: Normalise) -> Find:
+def _duplicates(normalise: Normalise) -> LintFind:
     seen, number = KeyMap(), 0
 
     def find(record: Record) -> str:
@@ -29,7 +29,7 @@ def _duplicates(normalise: Normalise) -> Find:
     return find
 
 
-def _same_prompt(normalise: Normalise) -> Find:
+def _same_prompt(normalise: Normalise) -> LintFind:
     """One number for each prompt: the row it stood in first and, in the low 32 bits, that row's answer key."""
     seen, number = KeyMap(wide=True), 0
 
@@ -45,8 +45,8 @@ def _same_prompt(normalise: Normalise) -> Find:
     return find
 
 
-def _near_duplicates(_: Normalise) -> Find:
-    seen, number = NearIndex(), 0
+def _near_duplicates(_: Normalise) -> LintFind:
+    seen, number = NearDuplicateIndex(), 0
 
     def find(record: Record) -> str:
         nonlocal number
@@ -60,13 +60,13 @@ def _near_duplicates(_: Normalise) -> Find:
 CORPUS_LINTS: dict[str, Lint] = {
     lint.name: lint
     for lint in (
-        Lint("duplicate", "A row that stands there already, white space aside.", _single_row, begin=_duplicates),
-        Lint("same-prompt", "A question asked before, with another answer.", _single_row, begin=_same_prompt),
+        Lint("duplicate", "A row that stands there already, white space aside.", _single_row, factory=_duplicates),
+        Lint("same-prompt", "A question asked before, with another answer.", _single_row, factory=_same_prompt),
         Lint(
             "near-duplicate",
             "A row whose words are mostly those of an earlier one.",
             _single_row,
-            begin=_near_duplicates,
+            factory=_near_duplicates,
             default=False,
             extra=True,
         ),

@@ -9,7 +9,7 @@ from camelid_core.datasets.dataset import Dataset
 from camelid_core.datasets.sources import open_source, parse_sources
 from camelid_core.registry import Registry
 
-from .contamination import Contamination
+from .contamination import ContaminationIndex
 from .row_lints import Lint
 
 CONTAMINATION = "contamination"
@@ -23,4 +23,4 @@ def evaluation_lint(name: str, datasets: Registry[Dataset]) -> Lint:
     """
     opened = [open_source(source.name, datasets) for source in parse_sources([name], datasets)]
     parts = (dataset.load("heldout" if dataset.heldout_rows else "train", None) for dataset in opened)
-    return Contamination(record for part in parts for record in part).lint()
+    return ContaminationIndex(record for part in parts for record in part).lint()

@@ -10,12 +10,12 @@ from collections import Counter
 
 from camelid_core.records import Record
 
-from .optional_packages import extra
+from .optional_packages import require_extra
 
 SAMPLE = 2000
 """Rows looked at: enough for shares within two percentage points."""
 _HEAD = 400
-_LEAST = 12
+_MIN_LETTERS = 12
 """Letters below which a text says nothing about its language."""
 
 
@@ -43,9 +43,9 @@ class LanguageSample:
         Raises:
             MissingPackage: py3langid is not installed.
         """
-        classify = extra("py3langid", "telling languages apart").classify
+        classify = require_extra("py3langid", "telling languages apart").classify
         counts: Counter[str] = Counter(
-            classify(text)[0] if sum(map(str.isalpha, text)) >= _LEAST or not text.isascii() else "und"
+            classify(text)[0] if sum(map(str.isalpha, text)) >= _MIN_LETTERS or not text.isascii() else "und"
             for text in self._texts
         )
         return {code: round(count / len(self._texts), 4) for code, count in counts.most_common()}

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from camelid_core.records import Record
 
-from .optional_packages import extra
+from .optional_packages import require_extra
 
 THRESHOLD = 0.8
 """Share of three-word runs two rows have in common to count as near copies."""
@@ -28,11 +28,11 @@ def words(text: str) -> list[str]:
     return _WORD.findall(text.lower())
 
 
-class NearIndex:
+class NearDuplicateIndex:
     """Remembers rows by their signatures and finds the first one that is nearly the same."""
 
     def __init__(self, threshold: float = THRESHOLD) -> None:
-        datasketch = extra("datasketch", "looking for near-duplicates")
+        datasketch = require_extra("datasketch", "looking for near-duplicates")
         self._threshold = threshold
         self._minhash = datasketch.MinHash
         self._index = datasketch.MinHashLSH(threshold=threshold, num_perm=_HASHES)

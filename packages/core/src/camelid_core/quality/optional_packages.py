@@ -11,7 +11,7 @@ from typing import Any
 from camelid_core.errors import MissingPackage
 
 
-def extra(module: str, what: str) -> Any:
+def require_extra(module: str, what: str) -> Any:
     """The module, or a sentence on how to get it.
 
     Raises:

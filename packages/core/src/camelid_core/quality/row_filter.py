@@ -13,7 +13,7 @@ from typing import Any, Literal
 from camelid_core.errors import UnknownName, UsageError
 from camelid_core.records import Record
 
-from .near_duplicates import NearIndex
+from .near_duplicates import NearDuplicateIndex
 from .row_keys import KeyMap, NormalTurnsCache, record_key
 from .row_lints import LINTS as ROW_LINTS
 from .row_lints import Lint
@@ -23,7 +23,7 @@ FIXABLE = tuple(name for name, lint in ROW_LINTS.items() if lint.fix)
 
 
 @dataclass(slots=True)
-class Account:
+class RowAccount:
     """What became of the rows of one source: `read` rows came in, `kept` are left, `dropped` says why the rest is not.
 
     `fixed` counts rows that a lint's fix changed; `taken` rows go out once weights, caps and totals are applied.
@@ -47,7 +47,7 @@ class Account:
         }
 
 
-class Sieve:
+class RowFilter:
     """Says of row after row why it is left out. One filter for all sources: the first of several copies stays.
 
     `normalise` is the cache of its keys, for whoever takes other keys of the same rows.
@@ -65,9 +65,9 @@ class Sieve:
     ) -> None:
         self._tags = frozenset(drop_tags)
         self.normalise = NormalTurnsCache()
-        self._finds = [(name, lint.start(self.normalise)) for name, lint in chosen(drop_lints, lints).items()]
+        self._finds = [(name, lint.start(self.normalise)) for name, lint in select_lints(drop_lints, lints).items()]
         self._exact = KeyMap() if deduplicate != "no" else None
-        self._near = NearIndex() if deduplicate == "near" else None
+        self._near = NearDuplicateIndex() if deduplicate == "near" else None
         self._origins: list[str] = []
 
     @property
@@ -75,7 +75,7 @@ class Sieve:
         """Whether any row could be left out."""
         return bool(self._tags or self._finds or self._exact is not None)
 
-    def origin(self, name: str) -> None:
+    def start_source(self, name: str) -> None:
         """The rows that follow come from here."""
         self._origins.append(name)
 
@@ -87,22 +87,22 @@ class Sieve:
         for name, find in self._finds:
             if find(record):
                 return f"lint {name}"
-        return self._copy(record)
+        return self._duplicate_reason(record)
 
-    def _copy(self, record: Record) -> str:
+    def _duplicate_reason(self, record: Record) -> str:
         if self._exact is None:
             return ""
         here = max(0, len(self._origins) - 1)
         earlier = self._exact.put(record_key(record, self.normalise), here)
         if earlier >= 0:
-            return self._copied("copy", earlier)
+            return self._duplicate_text("copy", earlier)
         if self._near is not None:
             earlier = self._near.put(record, here)
             if earlier >= 0:
-                return self._copied("near copy", earlier)
+                return self._duplicate_text("near copy", earlier)
         return ""
 
-    def _copied(self, what: str, earlier: int) -> str:
+    def _duplicate_text(self, what: str, earlier: int) -> str:
         return f"{what} of a row in {self._origins[earlier]}" if self._origins else what
 
 
@@ -113,7 +113,7 @@ def clean(
     deduplicate: Deduplicate = "no",
     drop_tags: Iterable[str] = (),
     lints: Mapping[str, Lint] | None = None,
-    account: Account | None = None,
+    account: RowAccount | None = None,
 ) -> Iterator[Record]:
     """The rows that stay, fixed first and filtered then; `account` is filled in as they are read.
 
@@ -121,15 +121,17 @@ def clean(
         UnknownName: a lint that is not known.
         UsageError: a lint without a fix among `fix`.
     """
-    account = Account() if account is None else account
-    fixes = chosen(fix, lints)
+    account = RowAccount() if account is None else account
+    fixes = select_lints(fix, lints)
     for name, lint in fixes.items():
         if lint.fix is None:
             raise UsageError(f"lint {name!r} has no fix; drop the rows it finds, or fix one of {', '.join(FIXABLE)}.")
-    return _clean(records, fixes, Sieve(drop_tags, drop, deduplicate, lints), account)
+    return _clean(records, fixes, RowFilter(drop_tags, drop, deduplicate, lints), account)
 
 
-def _clean(records: Iterable[Record], fixes: dict[str, Lint], sieve: Sieve, account: Account) -> Iterator[Record]:
+def _clean(
+    records: Iterable[Record], fixes: dict[str, Lint], sieve: RowFilter, account: RowAccount
+) -> Iterator[Record]:
     for record in records:
         account.read += 1
         for name, lint in fixes.items():
@@ -147,7 +149,7 @@ def _clean(records: Iterable[Record], fixes: dict[str, Lint], sieve: Sieve, acco
         yield record
 
 
-def chosen(names: Iterable[str] | None, lints: Mapping[str, Lint] | None = None) -> dict[str, Lint]:
+def select_lints(names: Iterable[str] | None, lints: Mapping[str, Lint] | None = None) -> dict[str, Lint]:
     """The lints of these names; all that run by default for None.
 
     Raises:

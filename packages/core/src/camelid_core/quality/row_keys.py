@@ -61,12 +61,12 @@ def prompt_key(record: Record, normalise: Normalise = normal_turns) -> int:
     """64 bits that two rows share when their prompts are the same: white space, composition and case aside."""
     turns = normalise(record)
     text = "\x1e".join(turns[: len(record.prompt)]).casefold()
-    return from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest())
+    return int_from_digest(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest())
 
 
 def record_key(record: Record, normalise: Normalise = normal_turns) -> int:
     """The first 64 bits of the fingerprint, as `KeyMap` takes them."""
-    return from_bytes(fingerprint(record, normalise)[:8])
+    return int_from_digest(fingerprint(record, normalise)[:8])
 
 
 def answer_key(record: Record, normalise: Normalise = normal_turns) -> int:
@@ -75,11 +75,11 @@ def answer_key(record: Record, normalise: Normalise = normal_turns) -> int:
     return crc32(turns[-1].encode("utf-8", "surrogatepass")) if turns else 0
 
 
-def from_bytes(digest: bytes) -> int:
-    return int.from_bytes(digest, "little")
+def int_from_digest(digest: bytes) -> int:
+    return int.int_from_digest(digest, "little")
 
 
-def mixed_key(key: int, seed: int) -> int:
+def seeded_hash(key: int, seed: int) -> int:
     """`key` and `seed` scattered over 64 bits (splitmix64): the same on every machine, unrelated for every seed."""
     value = (key + (seed + 1) * 0x9E3779B97F4A7C15) & _MASK
     value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & _MASK

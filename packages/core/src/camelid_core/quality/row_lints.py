@@ -15,8 +15,8 @@ from camelid_core.records import Message, Record, check_roles
 
 from .row_keys import Normalise, normal_turns
 
-Find = Callable[[Record], str]
-Fix = Callable[[Record], "Record | None"]
+LintFind = Callable[[Record], str]
+LintFix = Callable[[Record], "Record | None"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,17 +30,17 @@ class Lint:
 
     name: str
     help: str
-    find: Find
-    fix: Fix | None = None
-    begin: Callable[[Normalise], Find] | None = None
+    find: LintFind
+    fix: LintFix | None = None
+    factory: Callable[[Normalise], LintFind] | None = None
     default: bool = True
     extra: bool = False
 
-    def start(self, normalise: Normalise = normal_turns) -> Find:
-        return self.begin(normalise) if self.begin else self.find
+    def start(self, normalise: Normalise = normal_turns) -> LintFind:
+        return self.factory(normalise) if self.factory else self.find
 
 
-def excerpt(text: str, at: int = 0, width: int = 60) -> str:
+def snippet(text: str, at: int = 0, width: int = 60) -> str:
     """One line of `text` around `at`, short enough for a report."""
     start = max(0, at - width // 3)
     cut = text[start : start + width]
@@ -72,7 +72,7 @@ def _trailing_hashtags(record: Record) -> str:
     if "#" not in answer[-80:]:
         return ""
     found = _HASHTAGS.search(answer, max(0, len(answer) - 400))
-    return f"the answer ends in {excerpt(found[0].strip())}" if found else ""
+    return f"the answer ends in {snippet(found[0].strip())}" if found else ""
 
 
 def _without_hashtags(record: Record) -> Record | None:
@@ -119,7 +119,7 @@ def _tokens_in(record: Record, pattern: re.Pattern[str], only_brackets: bool = T
                 continue
             found = pattern.search(text)
             if found:
-                return f"turn {number} spells the control token {found[0]!r}: {excerpt(text, found.start())}"
+                return f"turn {number} spells the control token {found[0]!r}: {snippet(text, found.start())}"
     return ""
 
 
@@ -129,7 +129,7 @@ def _answer_is_prompt(record: Record) -> str:
         return ""
     for message in record.prompt:
         if message.role == "user" and (message.content.strip() == answer or message.context.strip() == answer):
-            return f"the answer repeats the question: {excerpt(answer)}"
+            return f"the answer repeats the question: {snippet(answer)}"
     return ""
 
 
@@ -165,7 +165,7 @@ def _escaped_newlines(record: Record) -> str:
             line = _escaped(text)
             if line:
                 at = _ESCAPED.search(line)
-                shown = excerpt(line, at.start() if at else 0)
+                shown = snippet(line, at.start() if at else 0)
                 return f"turn {number} has the two characters \\n instead of a new line: {shown}"
     return ""
 
@@ -207,7 +207,7 @@ def _mojibake(record: Record) -> str:
                 continue
             found = _MOJIBAKE.search(text)
             if found:
-                return f"turn {number} has damaged characters: {excerpt(text, found.start())}"
+                return f"turn {number} has damaged characters: {snippet(text, found.start())}"
     return ""
 
 
@@ -256,7 +256,7 @@ def _refusal(record: Record) -> str:
         if _may_refuse(text):
             found = _REFUSAL.search(text)
             if found:
-                return f"the answer refuses: {excerpt(message.content, found.start())}"
+                return f"the answer refuses: {snippet(message.content, found.start())}"
     return ""
 
 

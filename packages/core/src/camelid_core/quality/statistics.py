@@ -15,23 +15,23 @@ from camelid_core.errors import MissingPackage
 from camelid_core.records import Record
 
 from .language import LanguageSample
-from .row_filter import chosen
+from .row_filter import select_lints
 from .row_keys import NormalTurnsCache
 from .row_lints import Lint
 
 EXAMPLES = 3
 """Rows shown for each finding."""
-MOST_NAMES = 200
+MAX_NAMES = 200
 """Tags, and sources, counted one by one; the rest are counted together."""
 _EXACT = 4096
-"""Lengths up to here are counted one by one, longer ones by the 256: quantiles stay within 6 %."""
+"""LengthHistogram up to here are counted one by one, longer ones by the 256: quantiles stay within 6 %."""
 _EVERY = 2000
 
-Progress = Callable[[int], None]
+RowProgress = Callable[[int], None]
 
 
 @dataclass(slots=True)
-class Finding:
+class LintFinding:
     """How many rows a lint found, and the first of them."""
 
     rows: int = 0
@@ -39,7 +39,7 @@ class Finding:
 
 
 @dataclass(slots=True)
-class Lengths:
+class LengthHistogram:
     """How long texts are, in characters."""
 
     total: int = 0
@@ -80,18 +80,18 @@ class Lengths:
 
 
 @dataclass(slots=True)
-class Stats:
+class DatasetStats:
     """What one pass found. `languages` are shares of a sample; where they are None, `notes` says why."""
 
     rows: int = 0
     turns: Counter[int] = field(default_factory=Counter)
     with_system: int = 0
     with_context: int = 0
-    conversation: Lengths = field(default_factory=Lengths)
-    answer: Lengths = field(default_factory=Lengths)
+    conversation: LengthHistogram = field(default_factory=LengthHistogram)
+    answer: LengthHistogram = field(default_factory=LengthHistogram)
     tags: Counter[str] = field(default_factory=Counter)
     sources: Counter[str] = field(default_factory=Counter)
-    findings: dict[str, Finding] = field(default_factory=dict)
+    findings: dict[str, LintFinding] = field(default_factory=dict)
     languages: dict[str, float] | None = None
     notes: list[str] = field(default_factory=list)
     seconds: float = 0.0
@@ -117,23 +117,23 @@ class Stats:
         }
 
 
-def stats(
+def compute_stats(
     records: Iterable[Record],
     lints: Iterable[str] | None = None,
     known: Mapping[str, Lint] | None = None,
     languages: bool = True,
-    progress: Progress | None = None,
-) -> Stats:
+    progress: RowProgress | None = None,
+) -> DatasetStats:
     """Read `records` once. `lints` are names, None for those that run by default; `known` has further lints.
 
     Raises:
         UnknownName: a lint that is not known.
         MissingPackage: a lint was asked for that needs an extra.
     """
-    found = Stats()
+    found = DatasetStats()
     normalise = NormalTurnsCache()
-    finds = [(name, lint.start(normalise)) for name, lint in chosen(lints, known).items()]
-    found.findings = {name: Finding() for name, _ in finds}
+    finds = [(name, lint.start(normalise)) for name, lint in select_lints(lints, known).items()]
+    found.findings = {name: LintFinding() for name, _ in finds}
     sample = LanguageSample() if languages else None
     began = time.monotonic()
     for number, record in enumerate(records, 1):
@@ -155,7 +155,7 @@ def stats(
     return found
 
 
-def _count(found: Stats, record: Record) -> None:
+def _count(found: DatasetStats, record: Record) -> None:
     found.rows += 1
     messages = record.messages
     found.turns[len(messages)] += 1
@@ -176,10 +176,10 @@ def _count(found: Stats, record: Record) -> None:
 
 def _tally(counts: Counter[str], name: str) -> None:
     if name:
-        counts[name if name in counts or len(counts) < MOST_NAMES else "…"] += 1
+        counts[name if name in counts or len(counts) < MAX_NAMES else "…"] += 1
 
 
-def _note(finding: Finding, number: int, what: str) -> None:
+def _note(finding: LintFinding, number: int, what: str) -> None:
     finding.rows += 1
     if len(finding.examples) < EXAMPLES:
         finding.examples.append((number, what))

@@ -12,9 +12,9 @@ from pathlib import Path
 from camelid_core.readers.row_faults import Faults, RowFault
 from camelid_core.records import Record
 
-from .file_formats import whole
+from .file_formats import atomic_file
 from .row_formats import to_alpaca
-from .selection import WRITERS, Writer, choose
+from .selection import WRITERS, Writer, choose_writer
 
 __all__ = ["WRITERS", "Writer", "choose", "to_alpaca", "write", "write_alpaca"]
 
@@ -29,15 +29,15 @@ def write(records: Iterable[Record], path: Path, writer: str = "", faults: Fault
         DataError: such a record, with its row and the reason; or the file cannot be written.
         UnknownName, UsageError: no such writer, or a suffix that is not written.
     """
-    shape, form = choose(path, writer)
+    row_format, file_format = choose_writer(path, writer)
     faults = faults or Faults()
     count = 0
-    with whole(path) as file, contextlib.closing(form.open(file, shape)) as sink:
+    with atomic_file(path) as file, contextlib.closing(file_format.open(file, row_format)) as sink:
         for number, record in enumerate(records, 1):
             try:
-                sink.add(shape.checked(record, faults))
+                sink.add(row_format.checked_row(record, faults))
             except RowFault as fault:
-                faults.add(fault.at(f"row {number} cannot be written as {shape.name}"))
+                faults.add(fault.at(f"row {number} cannot be written as {row_format.name}"))
             else:
                 count += 1
     return count

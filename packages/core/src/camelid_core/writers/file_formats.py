@@ -22,31 +22,31 @@ from camelid_core.readers.parquet import BATCH, parquet_module
 from camelid_core.readers.row_faults import RowFault
 from camelid_core.readers.text_values import MAX_FIELD
 
-from .row_formats import TEXT, TEXTS, Row, Shape
+from .row_formats import TEXT_COLUMN, TEXT_LIST_COLUMN, OutputRow, RowFormat
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _encode = json.JSONEncoder(ensure_ascii=False).encode
 
 
-class Sink(Protocol):
+class RowSink(Protocol):
     """Takes rows. `close` writes what comes last, also when not all went well; it does not close the file."""
 
-    def add(self, row: Row) -> None: ...
+    def add(self, row: OutputRow) -> None: ...
     def close(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class OutputFileFormat:
     """A form of file, the suffixes that stand for it, and the format it holds unless another is asked for."""
 
     name: str
     suffixes: tuple[str, ...]
-    shape: str
-    open: Callable[[BinaryIO, Shape], Sink]
+    row_format: str
+    open: Callable[[BinaryIO, RowFormat], RowSink]
 
 
 @contextlib.contextmanager
-def whole(path: Path) -> Iterator[BinaryIO]:
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
     """A file that takes the place of `path` when all went well, and leaves no trace when it did not.
 
     Raises:
@@ -76,12 +76,12 @@ def whole(path: Path) -> Iterator[BinaryIO]:
             raise DataError(message, "no_file") from None
 
 
-class _Array:
-    def __init__(self, file: BinaryIO, shape: Shape) -> None:
+class _JsonArraySink:
+    def __init__(self, file: BinaryIO, row_format: RowFormat) -> None:
         self._file = file
         self._separator = "[\n  "
 
-    def add(self, row: Row) -> None:
+    def add(self, row: OutputRow) -> None:
         self._file.write(f"{self._separator}{_encode(row)}".encode())
         self._separator = ",\n  "
 
@@ -89,46 +89,46 @@ class _Array:
         self._file.write(b"[]\n" if self._separator.startswith("[") else b"\n]\n")
 
 
-class _Lines:
-    def __init__(self, file: BinaryIO, shape: Shape) -> None:
+class _JsonLinesSink:
+    def __init__(self, file: BinaryIO, row_format: RowFormat) -> None:
         self._file = file
 
-    def add(self, row: Row) -> None:
+    def add(self, row: OutputRow) -> None:
         self._file.write(f"{_encode(row)}\n".encode())
 
     def close(self) -> None:
         pass
 
 
-class _Table:
+class _TableSink:
     """Cells are texts; a list goes in as its JSON text."""
 
-    def __init__(self, file: BinaryIO, shape: Shape, dialect: str) -> None:
-        self._shape = shape
+    def __init__(self, file: BinaryIO, row_format: RowFormat, dialect: str) -> None:
+        self._shape = row_format
         self._text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
         self._writer = csv.writer(self._text, dialect)
-        self._writer.writerow(shape.columns)
+        self._writer.writerow(row_format.columns)
 
-    def add(self, row: Row) -> None:
+    def add(self, row: OutputRow) -> None:
         self._writer.writerow([_cell(value) for value in _in_columns(row, self._shape).values()])
 
     def close(self) -> None:
         self._text.detach()
 
 
-class _Parquet:
-    def __init__(self, file: BinaryIO, shape: Shape) -> None:
+class _ParquetSink:
+    def __init__(self, file: BinaryIO, row_format: RowFormat) -> None:
         parquet = parquet_module()
         import pyarrow
 
-        self._shape = shape
-        fields = [(name, _arrow_type(kind)) for name, kind in shape.columns.items()]
+        self._shape = row_format
+        fields = [(name, _arrow_type(kind)) for name, kind in row_format.columns.items()]
         self._batch: Callable[..., Any] = pyarrow.RecordBatch.from_pylist
         self._schema = pyarrow.schema(fields)
         self._writer = parquet.ParquetWriter(file, self._schema)
-        self._rows: list[Row] = []
+        self._rows: list[OutputRow] = []
 
-    def add(self, row: Row) -> None:
+    def add(self, row: OutputRow) -> None:
         self._rows.append(_in_columns(row, self._shape))
         if len(self._rows) >= 8 * BATCH:
             self._flush()
@@ -145,17 +145,21 @@ class _Parquet:
             self._rows.clear()
 
 
-def _in_columns(row: Row, shape: Shape) -> Row:
+def _in_columns(row: OutputRow, row_format: RowFormat) -> OutputRow:
     """The row with every column of the format, and none besides.
 
     Raises:
         RowFault: it has more, or a list where the column is a text.
     """
-    more = [name for name in row if name not in shape.columns]
-    more += [name for name, kind in shape.columns.items() if kind == TEXT and not isinstance(row.get(name, ""), str)]
+    more = [name for name in row if name not in row_format.columns]
+    more += [
+        name
+        for name, kind in row_format.columns.items()
+        if kind == TEXT_COLUMN and not isinstance(row.get(name, ""), str)
+    ]
     if more:
         raise RowFault("cannot_hold", f"a table has no place for {more[0]!r}. The writer 'messages' can hold it.")
-    return {name: row.get(name, "" if kind == TEXT else []) for name, kind in shape.columns.items()}
+    return {name: row.get(name, "" if kind == TEXT_COLUMN else []) for name, kind in row_format.columns.items()}
 
 
 def _cell(value: Any) -> str:
@@ -168,17 +172,19 @@ def _cell(value: Any) -> str:
 def _arrow_type(kind: tuple[str, ...]) -> Any:
     import pyarrow
 
-    if kind == TEXT:
+    if kind == TEXT_COLUMN:
         return pyarrow.string()
-    if kind == TEXTS:
+    if kind == TEXT_LIST_COLUMN:
         return pyarrow.list_(pyarrow.string())
     return pyarrow.list_(pyarrow.struct([(key, pyarrow.string()) for key in kind]))
 
 
-FORMS = (
-    Form("json", (".json",), "alpaca", _Array),
-    Form("jsonl", (".jsonl", ".ndjson"), "alpaca", _Lines),
-    Form("csv", (".csv",), "alpaca", lambda file, shape: _Table(file, shape, "excel")),
-    Form("tsv", (".tsv", ".tab"), "alpaca", lambda file, shape: _Table(file, shape, "excel-tab")),
-    Form("parquet", (".parquet",), "messages", _Parquet),
+OUTPUT_FILE_FORMATS = (
+    OutputFileFormat("json", (".json",), "alpaca", _JsonArraySink),
+    OutputFileFormat("jsonl", (".jsonl", ".ndjson"), "alpaca", _JsonLinesSink),
+    OutputFileFormat("csv", (".csv",), "alpaca", lambda file, row_format: _TableSink(file, row_format, "excel")),
+    OutputFileFormat(
+        "tsv", (".tsv", ".tab"), "alpaca", lambda file, row_format: _TableSink(file, row_format, "excel-tab")
+    ),
+    OutputFileFormat("parquet", (".parquet",), "messages", _ParquetSink),
 )

@@ -14,18 +14,20 @@ from camelid_core.readers.row_faults import Faults, RowFault
 from camelid_core.readers.text_values import text
 from camelid_core.records import Message, Record
 
-Row = dict[str, Any]
-TEXT, TEXTS = ("text",), ("texts",)
+OutputRow = dict[str, Any]
+TEXT_COLUMN, TEXT_LIST_COLUMN = ("text",), ("texts",)
 """Kinds of columns: a text, a list of texts. Anything else is a list of objects with these keys."""
 
-JOINED = "rows had an input, which was joined to the instruction: this format has no place for it"
-NO_TAGS = "rows had tags, which were left behind: this format has no place for them, the writer 'messages' has"
+INPUT_JOINED = "rows had an input, which was joined to the instruction: this format has no place for it"
+TAGS_DROPPED = "rows had tags, which were left behind: this format has no place for them, the writer 'messages' has"
 
-NO_JUDGEMENT = "rows had a rejected answer or a label, which was left behind: the writer 'messages' has a place for it"
+FEEDBACK_DROPPED = (
+    "rows had a rejected answer or a label, which was left behind: the writer 'messages' has a place for it"
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class RowFormat:
     """A format: its columns (those a table has) and how a record becomes a row.
 
     `row` raises RowFault for a record that the format cannot hold.
@@ -34,9 +36,9 @@ class Shape:
     name: str
     help: str
     columns: dict[str, tuple[str, ...]]
-    row: Callable[[Record, Faults], Row]
+    row: Callable[[Record, Faults], OutputRow]
 
-    def checked(self, record: Record, faults: Faults) -> Row:
+    def checked_row(self, record: Record, faults: Faults) -> OutputRow:
         """The row; every text in it can be read back."""
         for number, message in enumerate(record.messages, 1):
             try:
@@ -47,13 +49,13 @@ class Shape:
         for label in (record.id, record.source, *record.tags):
             text(label, "id, source or tags")
         if record.tags and "tags" not in self.columns:
-            faults.note(NO_TAGS)
-        if record.judgement and self.row is not _messages:
-            faults.note(NO_JUDGEMENT)
+            faults.note(TAGS_DROPPED)
+        if record.feedback and self.row is not _messages:
+            faults.note(FEEDBACK_DROPPED)
         return self.row(record, faults)
 
 
-def to_alpaca(record: Record) -> Row:
+def to_alpaca(record: Record) -> OutputRow:
     """`instruction`, `input` and `output`; `system` and `history` (pairs) only where there are such turns.
 
     Raises:
@@ -64,7 +66,7 @@ def to_alpaca(record: Record) -> Row:
         raise RowFault("cannot_hold", "an earlier turn has an input of its own. The writer 'messages' can hold it.")
     if dialogue(asked.content):
         raise RowFault("cannot_hold", "its instruction would be read as a dialogue. The writer 'messages' can hold it.")
-    row: Row = {"instruction": asked.content, "input": asked.context, "output": answered.content}
+    row: OutputRow = {"instruction": asked.content, "input": asked.context, "output": answered.content}
     if system:
         row["system"] = system
     if pairs:
@@ -72,42 +74,42 @@ def to_alpaca(record: Record) -> Row:
     return row
 
 
-def _alpaca(record: Record, faults: Faults) -> Row:
+def _alpaca(record: Record, faults: Faults) -> OutputRow:
     return to_alpaca(record)
 
 
-def _messages(record: Record, faults: Faults) -> Row:
+def _messages(record: Record, faults: Faults) -> OutputRow:
     """Everything that a record has."""
-    _some(record.messages)
-    row: Row = {"messages": [_turn(message) for message in record.messages]}
-    row |= record.judgement
+    _require_messages(record.messages)
+    row: OutputRow = {"messages": [_turn(message) for message in record.messages]}
+    row |= record.feedback
     labels = {"id": record.id, "source": record.source, "tags": list(record.tags)}
     return {name: value for name, value in labels.items() if value} | row
 
 
-def _turn(message: Message) -> Row:
+def _turn(message: Message) -> OutputRow:
     row = {"role": message.role, "content": message.content}
     return row | {"context": message.context} if message.context else row
 
 
-def _tulu(record: Record, faults: Faults) -> Row:
-    _some(record.messages)
+def _tulu(record: Record, faults: Faults) -> OutputRow:
+    _require_messages(record.messages)
     turns = [{"role": turn.role, "content": said} for turn, said in _joined(record.messages, faults)]
     return {"dataset": record.source, "id": record.id, "messages": turns}
 
 
-def _sharegpt(record: Record, faults: Faults) -> Row:
+def _sharegpt(record: Record, faults: Faults) -> OutputRow:
     said = [turn for turn in record.messages if turn.role != "system"]
     if not said or said[0].role != "user":
         raise RowFault("cannot_hold", "no person speaks first, and readers leave out what is said before.")
-    turns = [{"from": _SPEAKERS[turn.role], "value": words} for turn, words in _joined(record.messages, faults)]
+    turns = [{"from": _SHAREGPT_ROLES[turn.role], "value": words} for turn, words in _joined(record.messages, faults)]
     return {"id": record.id, "conversations": turns} if record.id else {"conversations": turns}
 
 
-_SPEAKERS = {"system": "system", "user": "human", "assistant": "gpt"}
+_SHAREGPT_ROLES = {"system": "system", "user": "human", "assistant": "gpt"}
 
 
-def _prompt_completion(record: Record, faults: Faults) -> Row:
+def _prompt_completion(record: Record, faults: Faults) -> OutputRow:
     """Two texts for a question and its answer, two lists of messages for anything longer."""
     if not record.messages or record.messages[-1].role != "assistant" or len(record.messages) < 2:
         raise RowFault("cannot_hold", "it does not end with an answer to something. Use the writer 'messages'.")
@@ -121,11 +123,11 @@ def _prompt_completion(record: Record, faults: Faults) -> Row:
 def _joined(messages: Sequence[Message], faults: Faults) -> list[tuple[Message, str]]:
     """Each turn with its text, an input joined to it. A text that is too long then cannot be read back."""
     if any(message.context for message in messages):
-        faults.note(JOINED)
+        faults.note(INPUT_JOINED)
     return [(message, text(message.text)) for message in messages]
 
 
-def _some(messages: Sequence[Message]) -> None:
+def _require_messages(messages: Sequence[Message]) -> None:
     if not messages:
         raise RowFault("cannot_hold", "it has no messages.")
 
@@ -142,35 +144,40 @@ def _in_pairs(record: Record) -> tuple[str, list[tuple[Message, Message]], tuple
     return system.content if system else "", pairs[:-1], pairs[-1]
 
 
-SHAPES = (
-    Shape(
+ROW_FORMATS = (
+    RowFormat(
         "alpaca",
         "Alpaca's 'instruction', 'input' and 'output'; 'system' and 'history' where there are such turns.",
-        {"instruction": TEXT, "input": TEXT, "output": TEXT},
+        {"instruction": TEXT_COLUMN, "input": TEXT_COLUMN, "output": TEXT_COLUMN},
         _alpaca,
     ),
-    Shape(
+    RowFormat(
         "messages",
         "'messages' with 'role' and 'content', and the row's id, source and tags; holds every record.",
-        {"id": TEXT, "source": TEXT, "tags": TEXTS, "messages": ("role", "content", "context")},
+        {
+            "id": TEXT_COLUMN,
+            "source": TEXT_COLUMN,
+            "tags": TEXT_LIST_COLUMN,
+            "messages": ("role", "content", "context"),
+        },
         _messages,
     ),
-    Shape(
+    RowFormat(
         "sharegpt",
         "ShareGPT's 'conversations' with 'from' and 'value'.",
-        {"id": TEXT, "conversations": ("from", "value")},
+        {"id": TEXT_COLUMN, "conversations": ("from", "value")},
         _sharegpt,
     ),
-    Shape(
+    RowFormat(
         "tulu",
         "Tulu's 'dataset', 'id' and 'messages'.",
-        {"dataset": TEXT, "id": TEXT, "messages": ("role", "content")},
+        {"dataset": TEXT_COLUMN, "id": TEXT_COLUMN, "messages": ("role", "content")},
         _tulu,
     ),
-    Shape(
+    RowFormat(
         "prompt-completion",
         "'prompt' and 'completion', as texts, or as lists of messages where there are more turns.",
-        {"prompt": TEXT, "completion": TEXT},
+        {"prompt": TEXT_COLUMN, "completion": TEXT_COLUMN},
         _prompt_completion,
     ),
 )

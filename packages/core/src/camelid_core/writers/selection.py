@@ -12,34 +12,37 @@ from types import MappingProxyType
 
 from camelid_core.errors import UnknownName, UsageError
 
-from .file_formats import FORMS, Form
-from .row_formats import SHAPES, Shape
+from .file_formats import OUTPUT_FILE_FORMATS, OutputFileFormat
+from .row_formats import ROW_FORMATS, RowFormat
 
 
 @dataclass(frozen=True, slots=True)
 class Writer:
-    """A name that can be asked for. With `form`, the file has that form whatever its suffix."""
+    """A name that can be asked for. With `file_format`, the file has that form whatever its suffix."""
 
     name: str
     help: str
-    shape: Shape
-    form: Form | None = None
+    row_format: RowFormat
+    file_format: OutputFileFormat | None = None
 
 
-_SHAPES = {shape.name: shape for shape in SHAPES}
+_ROW_FORMATS = {row_format.name: row_format for row_format in ROW_FORMATS}
 WRITERS: Mapping[str, Writer] = MappingProxyType(
-    {shape.name: Writer(shape.name, shape.help, shape) for shape in SHAPES}
+    {row_format.name: Writer(row_format.name, row_format.help, row_format) for row_format in ROW_FORMATS}
     | {
-        form.name: Writer(
-            form.name, f"A {form.name.upper()} file: {_SHAPES[form.shape].help}", _SHAPES[form.shape], form
+        file_format.name: Writer(
+            file_format.name,
+            f"A {file_format.name.upper()} file: {_ROW_FORMATS[file_format.row_format].help}",
+            _ROW_FORMATS[file_format.row_format],
+            file_format,
         )
-        for form in FORMS
-        if form.name in ("csv", "tsv", "parquet")
+        for file_format in OUTPUT_FILE_FORMATS
+        if file_format.name in ("csv", "tsv", "parquet")
     }
 )
 
 
-def choose(path: Path, name: str = "") -> tuple[Shape, Form]:
+def choose_writer(path: Path, name: str = "") -> tuple[RowFormat, OutputFileFormat]:
     """What to write and how.
 
     Raises:
@@ -49,9 +52,11 @@ def choose(path: Path, name: str = "") -> tuple[Shape, Form]:
     if name and name not in WRITERS:
         raise UnknownName("writer", name, WRITERS)
     writer = WRITERS[name] if name else None
-    by_suffix = next((form for form in FORMS if path.suffix.lower() in form.suffixes), None)
-    form = (writer.form if writer else None) or by_suffix
-    if form is None:
-        suffixes = [suffix for form in FORMS for suffix in form.suffixes]
+    by_suffix = next(
+        (file_format for file_format in OUTPUT_FILE_FORMATS if path.suffix.lower() in file_format.suffixes), None
+    )
+    file_format = (writer.file_format if writer else None) or by_suffix
+    if file_format is None:
+        suffixes = [suffix for file_format in OUTPUT_FILE_FORMATS for suffix in file_format.suffixes]
         raise UsageError(f"{str(path)!r} must end in {', '.join(suffixes[:-1])} or {suffixes[-1]}.")
-    return (writer.shape if writer else _SHAPES[form.shape]), form
+    return (writer.row_format if writer else _ROW_FORMATS[file_format.row_format]), file_format

@@ -99,7 +99,7 @@ class EngineResponse(Response):
         engine_request, state = self._engine_request, self._state
         started = time.monotonic()
         slot = await state.slots.take(engine_request.rows)
-        call = state.supervisor.ask(engine_request.request, engine_request.rows, engine_request.characters)
+        call = state.supervisor.submit(engine_request.request, engine_request.rows, engine_request.characters)
         call.ended.add_done_callback(lambda _: slot.release())
         try:
             await (

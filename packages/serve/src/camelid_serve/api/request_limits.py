@@ -11,7 +11,7 @@ from typing import Any
 from .errors import ApiError
 from .reply import EngineRequest
 from .response_formats import ChatFormat, CompletionFormat
-from .schemas import GenerationRequest, ChatRequest, CompletionRequest
+from .schemas import ChatRequest, CompletionRequest, GenerationRequest
 from .state import ServerState
 
 _COMPLETION_TOKENS = 16

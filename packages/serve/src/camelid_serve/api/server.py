@@ -21,7 +21,7 @@ _ABORT_BEFORE = 2.0
 """Seconds before the end of a drain when what still runs is ended, so that its client hears of it."""
 
 
-class Server(uvicorn.Server):
+class ApiServer(uvicorn.Server):
     """Told to stop, it takes nothing more, lets answers end, and tells the clients of those that do not."""
 
     def __init__(self, config: uvicorn.Config, state: ServerState) -> None:
@@ -38,7 +38,7 @@ class Server(uvicorn.Server):
             ending.cancel()
 
 
-def server(app: App, state: ServerState) -> Server:
+def server(app: App, state: ServerState) -> ApiServer:
     """A server for `app`; `run(sockets=[…])` it."""
     limits = state.limits
     config = uvicorn_config(
@@ -48,4 +48,4 @@ def server(app: App, state: ServerState) -> Server:
         timeout_keep_alive=20,  # aiohttp keeps a connection for 15 s, and must be the one that closes it
         timeout_graceful_shutdown=round(limits.drain_seconds),
     )
-    return Server(config, state)
+    return ApiServer(config, state)

@@ -123,7 +123,7 @@ class EngineSupervisor:
             if not self._process.alive or self.state == "restarting":
                 await self._restart()
 
-    def ask(self, request: dict[str, Any], weight: int, characters: int = 0) -> EngineCall:
+    def submit(self, request: dict[str, Any], weight: int, characters: int = 0) -> EngineCall:
         """Start on a request of `wire.CompleteCommand`'s form. What goes wrong comes as its last event."""
         call = EngineCall(self, weight)
         if not self.calls:
@@ -189,7 +189,7 @@ class EngineSupervisor:
             "messages": [{"role": "user", "content": "Hi"}],
             "sampling": sampling,
         }
-        call = self.ask(asked, 0)
+        call = self.submit(asked, 0)
         try:
             async with asyncio.timeout(_PROBE_SECONDS):
                 while (event := await call.next())["event"] not in _FINAL_EVENTS:

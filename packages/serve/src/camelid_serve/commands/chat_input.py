@@ -14,7 +14,7 @@ from io import TextIOWrapper
 import typer
 from camelid_core.errors import CamelidError, UsageError
 from camelid_core.paths import validated_path
-from camelid_core.writers.file_formats import whole
+from camelid_core.writers.file_formats import atomic_file
 
 from camelid_serve.chat.session import ChatSession
 from camelid_serve.chat.transcripts import jsonl, markdown
@@ -106,7 +106,7 @@ class Conversing:
         if path.exists():
             raise UsageError(f"{name!r} is there already; name another file.")
         text = _FORMS[path.suffix.lower()]([session.transcript() for session in self.sessions])
-        with whole(path) as file:
+        with atomic_file(path) as file:
             file.write(text.encode("utf-8", "backslashreplace"))
         note(f"Saved as {str(path)!r}.")
 

@@ -1,6 +1,6 @@
-"""The process that holds the models, from its start to its end: pipes, and who waits for which answer.
+"""The engine process as a child process: its start and end, its pipes, and which sink gets which events.
 
-Knows processes and lines of JSON. Knows nothing of what they say, save which events are the last.
+Knows processes and lines of JSON. Knows nothing of their content, save which events are final.
 Every method may be called from any thread.
 """
 
@@ -25,13 +25,13 @@ _FINAL_EVENTS = ("loaded", "done", "error")
 
 
 class EventSink(Protocol):
-    """Takes what comes back, on a thread of the pipe: it must neither wait nor raise."""
+    """Takes the events of one request, on the thread that reads the pipe: it must neither block nor raise."""
 
     def put(self, event: dict[str, Any], /) -> None: ...
 
 
 class ChildProcess:
-    """One life of the process: pipes, and who waits for which answer."""
+    """One run of the process: its pipes, and the sinks of the requests that it has not answered."""
 
     def __init__(self, module: str) -> None:
         self._process = subprocess.Popen(
@@ -45,7 +45,7 @@ class ChildProcess:
             errors="replace",
         )
         self._lock = threading.Lock()
-        self._write_lock = threading.Lock()  # apart: a long prompt on its way in holds up nothing that comes out
+        self._write_lock = threading.Lock()  # apart: writing a long prompt delays no event
         self._waiting: dict[int, EventSink] = {}
         self._ending = False
         self._stderr_tail: deque[str] = deque(maxlen=20)
@@ -89,9 +89,9 @@ class ChildProcess:
                 os.killpg(self._process.pid, signal.SIGKILL)
 
     def end(self) -> None:
-        """Ask it to end, and see to it: one that loads may hear nothing for minutes. Who waits is told."""
+        """Ask it to end, then kill it: one that loads a model may read nothing for minutes. Open requests get an error."""
         self._ending = True
-        if self._write_lock.acquire(timeout=_CLOSE_SECONDS):  # else the pipe is full, and nobody reads
+        if self._write_lock.acquire(timeout=_CLOSE_SECONDS):  # else the pipe is full, and the child does not read it
             self._close_stdin()
             self._write_lock.release()
             with suppress(subprocess.TimeoutExpired):
@@ -115,7 +115,7 @@ class ChildProcess:
             events.put(event)
 
     def _on_exit(self) -> None:
-        """The child is gone: tell everyone who still waits."""
+        """The child has ended: every open request gets an error."""
         self._process.wait()
         self._stderr_reader.join(1)
         with self._write_lock:
@@ -149,5 +149,5 @@ class ChildProcess:
 
 
 def _engine_key() -> dict[str, str]:
-    """The one credential that the child is to see, where it is set."""
+    """The one credential that the child may see, where it is set."""
     return {name: os.environ[name] for name in (ENGINE_KEY,) if name in os.environ}

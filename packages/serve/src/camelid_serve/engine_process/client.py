@@ -1,8 +1,8 @@
-"""Models in a process of their own, for programs that must never hold one: the web server above all.
+"""The client of the engine process, for programs that must never load a model themselves: the web servers above all.
 
-Knows what can be asked of it, and starts it when needed. Knows no torch and no text beyond what it passes on.
-Every method may be called from any thread. If the child dies, what waits on it gets a sentence,
-and the next `load` starts another.
+Knows its commands, and starts it when needed. Knows no torch and no text beyond what it passes on.
+Every method may be called from any thread. If the process dies, open requests get an error, and the next `load_all`
+starts another.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .child_process import ChildProcess, EventSink
 from .messages import LoadedModelInfo, to_error
 
 _INTERACTIVE = EngineConfig(slots=8)
-"""Who talks asks few things at once."""
+"""For a person who chats: few requests at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class ChatEvent:
 
 
 class ChatReply:
-    """One answer as it comes. Iterate it; `cancel` ends it with what is there; leaving or closing it cancels too."""
+    """One streamed answer. Iterate it; `cancel` ends it with the text so far; leaving or closing it cancels too."""
 
     def __init__(self, process: EngineProcess, number: int, events: SimpleQueue[dict[str, Any]]) -> None:
         self.id = number
@@ -97,10 +97,10 @@ class EngineProcess:
         return child is not None and child.alive
 
     def load_all(self, models: Mapping[str, str], how: EngineConfig = _INTERACTIVE) -> Iterator[str]:
-        """Make these models the resident ones, by label; yields what is being done. Done when it ends.
+        """Make these models the resident ones, by label; yields lines of progress, and is done when it ends.
 
-        What is there already stays: for another adapter of a resident base that adapter alone is loaded, and what is
-        being answered on the base ends properly.
+        What is loaded already stays: for another adapter of a resident base that adapter alone is loaded, and running
+        requests on the base are completed.
 
         Raises:
             CamelidError: as `load_model` does; nothing is loaded then.
@@ -120,7 +120,7 @@ class EngineProcess:
         return self.models[label]
 
     def remove(self, label: str, share: bool = False) -> None:
-        """Let go of a model. Under an adapter whose base stays, answers under way end first; others end with an error,
+        """Unload a model. Under an adapter whose base stays, running requests end first; others end with an error,
         unless it must `share` its base with one that stays. Then its memory is free.
 
         Raises:
@@ -157,7 +157,7 @@ class EngineProcess:
         model: str = "",
         prefix_ids: Sequence[int] = (),
     ) -> ChatReply:
-        """Answer a conversation that ends with the user's message, or go on with the answer that it ends with, whose
+        """Answer a conversation that ends with the user's message, or continue the answer that it ends with, whose
         tokens are `prefix_ids`. `tuned` False switches the adapter off; `model` is a label, empty for the first.
 
         Raises:
@@ -183,7 +183,7 @@ class EngineProcess:
         return self._send("complete", sink, **request)
 
     def cancel(self, number: int) -> None:
-        """End reply `number` with what is there; harmless when it has ended."""
+        """End request `number` with the tokens so far; harmless when it has ended."""
         child = self._child
         if child is not None:
             with suppress(CamelidError):
@@ -197,7 +197,7 @@ class EngineProcess:
             child.end()
 
     def kill(self) -> None:
-        """End the process at once, as one does that no longer answers; who waits on it is told."""
+        """End the process at once, for one that no longer answers; open requests get an error."""
         child = self._child
         if child is not None:
             child.kill()

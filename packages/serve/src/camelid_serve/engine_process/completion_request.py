@@ -1,6 +1,6 @@
-"""One request of the HTTP API, where the model is: prompts in, texts and probabilities out as events.
+"""One request of the HTTP API, in the engine process: prompts in, texts and log-probabilities out as events.
 
-Knows what such a request can ask for. Knows nothing of HTTP and of who listens.
+Knows the options of such a request. Knows nothing of HTTP and of clients.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import replace
 from typing import Any
 
@@ -25,38 +25,39 @@ Emit = Callable[..., None]
 _HEARTBEAT_SECONDS = 1.0
 _LONG_PROMPT = 20_000
 """Characters; longer prompts are encoded one at a time, as the memory that takes is kept per thread."""
-_long_prompts = ThreadPoolExecutor(1, "long prompts")
 
 
 class CompletionRun:
-    """One request on its way. `run` blocks until it has ended; `cancel` ends it from any thread."""
+    """One running request. `run` blocks until it has ended; `cancel` ends it from any thread. `emit` sends an event;
+    `long_prompts` is the one thread on which long prompts are encoded."""
 
-    def __init__(self, loaded: LoadedModel, command: CompleteCommand, emit: Emit) -> None:
+    def __init__(self, loaded: LoadedModel, command: CompleteCommand, emit: Emit, long_prompts: Executor) -> None:
         stops = loaded.stops | frozenset(command.stops)
         self._loaded = replace(loaded, stops=stops) if command.stops else loaded
         self._command = command
         self._emit = emit
+        self._long_prompts = long_prompts
         self._lock = threading.Lock()
         self._answers: AnswerStream | None = None
         self._cancelled = False
         self._last_event = time.monotonic()
 
     def run(self) -> None:
-        """Answer, and tell of it.
+        """Generate the answers, and send events.
 
         Raises:
-            UsageError, DataError, TemplateError: what was asked cannot be.
+            UsageError, DataError, TemplateError: the request cannot be answered.
             ModelError: a prompt too long among them, or the engine failed.
         """
         command = self._command
-        prompts = self._prompts() if self._characters < _LONG_PROMPT else _long_prompts.submit(self._prompts).result()
-        token_logprobs = (
-            [self._prompt_logprobs(ids) for ids in prompts] if command.echo and command.logprobs is not None else None
-        )
-        described = self._describe_prompts(prompts, token_logprobs)
+        is_long = self._characters >= _LONG_PROMPT
+        prompts = self._long_prompts.submit(self._prompts).result() if is_long else self._prompts()
+        with_logprobs = command.echo and command.logprobs is not None
+        prompt_logprobs = [self._prompt_logprobs(ids) for ids in prompts] if with_logprobs else None
+        described = self._describe_prompts(prompts, prompt_logprobs)
         if command.stream:
             self._emit(event="begun", prompts=described)
-        rows = self._generate(prompts, token_logprobs) if command.generate else self._empty_rows(prompts)
+        rows = self._generate(prompts, prompt_logprobs) if command.generate else self._empty_rows(prompts)
         self._emit(event="done", prompts=described, rows=rows)
 
     def cancel(self) -> None:
@@ -107,7 +108,7 @@ class CompletionRun:
         return scored
 
     def _describe_prompts(
-        self, prompts: Sequence[list[int]], token_logprobs: Sequence[list[TokenLogprob]] | None
+        self, prompts: Sequence[list[int]], prompt_logprobs: Sequence[list[TokenLogprob]] | None
     ) -> list[dict[str, Any]]:
         known = [{"tokens": len(ids), **({"ids": list(ids)} if self._command.ids else {})} for ids in prompts]
         if not self._command.echo:
@@ -117,16 +118,16 @@ class CompletionRun:
         for number, ids in enumerate(prompts):
             text = given[number] if isinstance(given[number], str) else self._text(ids)
             described.append({**known[number], "text": text})
-            if token_logprobs is not None:
+            if prompt_logprobs is not None:
                 first = self._logprobs_json([TokenLogprob(ids[0], 0.0)])[0]
-                first[1] = None  # nothing stands before it
-                described[-1]["scored"] = [first, *self._logprobs_json(token_logprobs[number][: len(ids) - 1])]
+                first[1] = None  # no token comes before it
+                described[-1]["scored"] = [first, *self._logprobs_json(prompt_logprobs[number][: len(ids) - 1])]
         return described
 
     def _generate(
-        self, prompts: list[list[int]], token_logprobs: list[list[TokenLogprob]] | None
+        self, prompts: list[list[int]], prompt_logprobs: list[list[TokenLogprob]] | None
     ) -> list[dict[str, Any]]:
-        """Every row; where prompts were read for their probabilities, one greedy token each is known already."""
+        """Every row; where the prompts' log-probabilities were computed, one greedy token each is known already."""
         command = self._command
         sampling = command.sampling
         plain = command.messages is None
@@ -141,17 +142,17 @@ class CompletionRun:
         rows: list[dict[str, Any]] = [{} for _ in many]
         with generate(self._loaded, many, each, plain=plain, logprobs=command.logprobs) as answers:
             self._set_stream(answers)
-            kept: list[list[TokenLogprob]] = [[] for _ in many]
+            logprobs: list[list[TokenLogprob]] = [[] for _ in many]
             for delta in answers:
                 delta = replace(delta, logprobs=self._answer_logprobs(delta.logprobs))
-                kept[delta.index] += delta.logprobs
+                logprobs[delta.index] += delta.logprobs
                 self._emit_delta(delta)
                 if delta.stats is not None:
-                    rows[delta.index] = self._row(delta.answer, delta.stats, kept[delta.index], delta.ids)
+                    rows[delta.index] = self._row(delta.answer, delta.stats, logprobs[delta.index], delta.ids)
         return rows
 
     def _answer_logprobs(self, scored: Sequence[TokenLogprob]) -> tuple[TokenLogprob, ...]:
-        """The token that ended an answer is no part of it. Who wants the prompts' probabilities wants its too:
+        """The token that ended an answer is no part of it. With the prompts' log-probabilities its own is included:
         evaluations cut the last one off and sum the rest."""
         return tuple(one for one in scored if self._command.echo or one.token not in self._loaded.stops)
 
@@ -206,7 +207,7 @@ class CompletionRun:
         return rows
 
     def _empty_rows(self, prompts: Sequence[list[int]]) -> list[dict[str, Any]]:
-        """No answers: an end of each row, for those who listen to a stream."""
+        """No answers: an end of each row, for clients of a stream."""
         rows = []
         for index in range(self._rows):
             stats = AnswerStats("length", 0, len(prompts[index // self._command.count]), 0.0, 0.0)
@@ -221,8 +222,7 @@ class CompletionRun:
     def _logprobs_json(self, scored: Sequence[TokenLogprob]) -> list[list[Any]]:
         named = (lambda token: f"token_id:{token}") if self._command.name_by_id else (lambda token: self._text([token]))
         return [
-            [named(one.token), one.logprob, [[named(token), token_logprobs] for token, token_logprobs in one.top]]
-            for one in scored
+            [named(one.token), one.logprob, [[named(token), logprob] for token, logprob in one.top]] for one in scored
         ]
 
 

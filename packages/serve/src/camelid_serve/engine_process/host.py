@@ -1,8 +1,8 @@
-"""The process that holds the model for somebody else: requests on stdin, events on stdout.
+"""The engine process: it holds the models, takes requests on stdin and sends events on stdout.
 
     python -m camelid_serve.engine_process.host
 
-Knows the resident models and the requests on them. Knows nothing of who asks; when stdin ends, so does it.
+Knows the resident models and the requests on them. Knows nothing of its clients; it ends when stdin ends.
 """
 
 from __future__ import annotations
@@ -35,22 +35,23 @@ from .messages import (
 )
 
 _THREADS = 4096
-"""Requests at once; those who ask bound them well below."""
+"""Most requests at once; clients limit them well below."""
 
 
 class _Cancellable(Protocol):
-    """What can be told to end with what is there."""
+    """A running request, which can be ended with the tokens generated so far."""
 
     def cancel(self) -> None: ...
 
 
 class EngineHost:
-    """Answers requests, each in a thread of its own, all on what `residents` holds."""
+    """Runs requests, each in a thread of its own, all on the models in `residents`."""
 
     def __init__(self, out: TextIO, residents: LoadedModels) -> None:
         self._residents = residents
         self._out = out
         self._threads = ThreadPoolExecutor(_THREADS, "request")  # kept: to start one takes as long as a short answer
+        self._long_prompts = ThreadPoolExecutor(1, "long prompts")  # one, as encoding keeps its memory per thread
         self._write_lock = threading.Lock()
         self._load_lock = threading.Lock()
         self._lock = threading.Lock()
@@ -58,7 +59,7 @@ class EngineHost:
         self._cancelled: set[int] = set()
 
     def handle(self, request: dict[str, Any]) -> None:
-        """Start on one request and return."""
+        """Start a request and return."""
         number = int(request.pop("id"))
         operation = request.pop("op")
         if operation == "cancel":
@@ -126,17 +127,19 @@ class EngineHost:
                 if delta.text:
                     self._emit(number, event="delta", text=delta.text)
                 if delta.stats is not None:
-                    stats = delta.stats.as_json()
-                    self._emit(number, event="done", answer=delta.answer, stats=stats, ids=delta.ids)
+                    facts = delta.stats.as_json()
+                    self._emit(number, event="done", answer=delta.answer, facts=facts, ids=delta.ids)
 
     def _complete(self, number: int, values: dict[str, Any]) -> None:
         command = validate(CompleteCommand, values, "the request")
-        completion = CompletionRun(self._model(command.model), command, lambda **event: self._emit(number, **event))
+        completion = CompletionRun(
+            self._model(command.model), command, lambda **event: self._emit(number, **event), self._long_prompts
+        )
         self._register(number, completion)
         completion.run()
 
     def _model(self, label: str) -> LoadedModel:
-        """The model of that label; the first for none."""
+        """The model of that label; the first one without a label."""
         models = self._residents.models
         if not models:
             raise ModelError("no model is loaded; load one first.")
@@ -145,7 +148,7 @@ class EngineHost:
         return models[label or next(iter(models))]
 
     def _register(self, number: int, running: _Cancellable) -> None:
-        """From here on the request can be cancelled; perhaps it was already."""
+        """From here on the request can be cancelled; if it was already, it is now."""
         with self._lock:
             self._running[number] = running
             if number in self._cancelled:
@@ -181,7 +184,7 @@ def _model_info(loaded: LoadedModel) -> LoadedModelInfo:
 
 
 def main(residents: LoadedModels | None = None) -> None:
-    """Serve until stdin ends. What libraries print goes to stderr: stdout is the pipe's."""
+    """Serve until stdin ends. What libraries print goes to stderr: stdout is the pipe."""
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     host = EngineHost(out, residents or LoadedModels())
@@ -190,7 +193,7 @@ def main(residents: LoadedModels | None = None) -> None:
             host.handle(json.loads(line))
         except (ValueError, KeyError, TypeError) as error:
             sys.stderr.write(f"{UsageError(f'not a request: {error!r}')}\n")
-    os._exit(0)  # at once, whatever is being computed: nobody listens any more
+    os._exit(0)  # at once, whatever is being computed: no client reads the events any more
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""What crosses the pipe between `remote` and `host`: one JSON object per line, each way.
+"""The messages between `client` and `host`: one JSON object per line, each way.
 
-    → {"id", "op": "load" | "add" | "remove" | "chat" | "complete", …}, see `LoadCommand`, `AddCommand`, `RemoveCommand`, `ChatCommand`, `CompleteCommand`
+    → {"id", "op": "load" | "add" | "remove" | "chat" | "complete", …}, see `LoadCommand`, `AddCommand` and so on
     → {"id", "op": "cancel"}
     ← {"id", "event": "progress" | "loaded" | "begun" | "alive" | "delta" | "done" | "error", …}
 
-Knows the shape of these. Knows nothing of processes. An error crosses as its class's name and a sentence.
+Knows the fields of these. Knows nothing of processes. An error is sent as its class's name and a sentence.
 """
 
 from __future__ import annotations

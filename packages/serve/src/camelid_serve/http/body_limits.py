@@ -10,7 +10,7 @@ from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
-from .asgi import App, Headers, Receive, Refusal, Scope, Send, RefusalFormat
+from .asgi import App, Headers, Receive, Refusal, RefusalFormat, Scope, Send
 
 _MAX_DRAINED_BYTES = 32_000_000
 """Most bytes of a refused body that are read and dropped: a client that is still sending would not hear the answer."""

@@ -34,7 +34,7 @@ class ConnectionLimits:
 
 
 class Connection(H11Protocol):
-    """Subclassed for each server by `connections`."""
+    """Subclassed for each server by `connection_class`."""
 
     connection_limits: ConnectionLimits
     refusal_response: RefusalFormat
@@ -130,7 +130,11 @@ class Connection(H11Protocol):
         self.transport.abort()
 
 
-def connections(connection_limits: ConnectionLimits, refusal_response: RefusalFormat) -> type[Connection]:
+def connection_class(connection_limits: ConnectionLimits, refusal_response: RefusalFormat) -> type[Connection]:
     """The connections of one server, counted together."""
-    kept = {"bounds": connection_limits, "shape": staticmethod(refusal_response), "clients": Counter[str]()}
+    kept = {
+        "connection_limits": connection_limits,
+        "refusal_response": staticmethod(refusal_response),
+        "clients": Counter[str](),
+    }
     return type("Connection", (Connection,), kept)

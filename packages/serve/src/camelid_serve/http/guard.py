@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from starlette.responses import Response
 
-from .asgi import App, Headers, HeaderPairs, Receive, Refusal, Scope, Send, RefusalFormat, with_headers
+from .asgi import App, HeaderPairs, Headers, Receive, Refusal, RefusalFormat, Scope, Send, with_headers
 from .rate_limits import client_address
 
 SAFE = ("GET", "HEAD")

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from .asgi import App, Headers, Receive, Refusal, Scope, Send, RefusalFormat
+from .asgi import App, Headers, Receive, Refusal, RefusalFormat, Scope, Send
 
 _MAX_CLIENTS = 10_000
 """Clients that are remembered; whoever was not heard of for longest is forgotten first."""

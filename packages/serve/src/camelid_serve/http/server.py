@@ -12,7 +12,7 @@ from typing import Any
 import uvicorn
 
 from .asgi import App, RefusalFormat
-from .connection import ConnectionLimits, connections
+from .connection import ConnectionLimits, connection_class
 
 
 def uvicorn_config(
@@ -22,7 +22,7 @@ def uvicorn_config(
     _allow_files(connection_limits.connections)
     return uvicorn.Config(
         app,
-        http=connections(connection_limits, refusal_response),
+        http=connection_class(connection_limits, refusal_response),
         ws="none",
         log_level="warning",
         access_log=False,

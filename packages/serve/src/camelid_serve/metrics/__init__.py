@@ -5,4 +5,4 @@ Knows pairs of texts. Knows nothing of files or models.
 
 from .scores import METRICS, Metric, ScoreMeans, available, missing, score
 
-__all__ = ["METRICS", "ScoreMeans", "Metric", "available", "missing", "score"]
+__all__ = ["METRICS", "Metric", "ScoreMeans", "available", "missing", "score"]

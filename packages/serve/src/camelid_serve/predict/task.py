@@ -77,8 +77,8 @@ def work_file_name(number: int) -> str:
 def recorded_answers(
     config: PredictConfig, directories: Sequence[Path], on_result: Mapping[str, OnResult] | None = None
 ) -> dict[str, RecordedResults]:
-    """What each model has answered. `directories` are those of the job's attempts, newest first; `on_result` has callbacks by
-    label."""
+    """What each model has answered. `directories` are those of the job's attempts, newest first; `on_result` has
+    callbacks by label."""
     return {
         label: RecordedResults(
             [directory / work_file_name(number) for directory in directories], on_result=(on_result or {}).get(label)

@@ -1,16 +1,18 @@
-"""What makes the loop fast on this machine, decided in one place.
+"""What makes training fast on this machine, decided in one place: mixed precision, attention, fused kernels, packing,
+gradient checkpointing, torch.compile.
 
-Knows devices, number formats and which packages are there. Knows nothing of data or of artefacts.
+Knows devices, dtypes and which packages are installed. Knows nothing of data or of artefacts.
 
-- Products are made in the number format that the device multiplies natively; what learns is float32. An adapter's
-  parameters are few and turned into their base's format for each product (`methods.low_rank`). Full fine-tuning keeps
-  float32 weights and makes its products under autocast. float16 has no room for small gradients: they are scaled.
+- Mixed precision: matrix products are computed in the dtype that the device multiplies natively; trainable weights are
+  float32. An adapter's weights are few and cast to their base's dtype for each product (`methods.lora_layers`). Full
+  fine-tuning keeps float32 weights and computes under autocast. In float16 small gradients underflow: loss scaling.
 - No attention mask: rows are padded on the right and attention is causal, so none is needed, and attention without a
-  mask is the fastest there is (`batching`, `loss`). Where attention takes rows of different lengths, by a kernel or
-  one after the other, the padding goes too (`packing`, `rowwise`).
-- AdamW in one kernel for all parameters is the Trainer's default. On CUDA, Liger's kernels for norms, positions and
-  gates are used where they are installed; its cross-entropy is not, since ours also leaves out unlabelled positions.
-- Activations are kept unless memory runs out: making them again costs a third of the speed.
+  mask is the fastest there is (`batches`, `loss`). Where attention takes rows of different lengths (varlen), by a
+  kernel or one after the other, the padding goes too (`packing`, `row_attention`).
+- Fused AdamW, one kernel for all parameters, is the Trainer's default. On CUDA, Liger's kernels for norms, rotary
+  positions and gates are used where they are installed; its cross-entropy is not, since ours also leaves out unlabelled
+  positions.
+- Activations are stored unless memory runs out: recomputing them (gradient checkpointing) costs a third of the speed.
 """
 
 from __future__ import annotations
@@ -35,7 +37,8 @@ _COMPILERS = {"cpu": "a C++ compiler and Python's headers", "cuda": "Triton, a C
 
 
 def arguments(compute_dtype: torch.dtype, weights: torch.dtype, device: str) -> dict[str, Any]:
-    """TrainingArguments for `compute_dtype` in that number format with `weights` on `device`."""
+    """TrainingArguments for products in `compute_dtype` with `weights` of that dtype on `device`: autocast, loss
+    scaling."""
     chosen: dict[str, Any] = {
         "bf16": compute_dtype == torch.bfloat16 and weights == torch.float32,
         "fp16": compute_dtype == torch.float16 and device == "cuda",
@@ -48,7 +51,7 @@ def arguments(compute_dtype: torch.dtype, weights: torch.dtype, device: str) -> 
 @contextmanager
 def without_liger() -> Iterator[None]:
     """Train without Liger, which changes transformers' own classes for whatever this process loads later: a model on a
-    processor would then ask for kernels that it cannot run."""
+    CPU would then ask for kernels that it cannot run."""
     token = _may_patch.set(False)
     try:
         yield
@@ -57,12 +60,12 @@ def without_liger() -> Iterator[None]:
 
 
 def autocast_dtype(args: Any) -> torch.dtype | None:
-    """The number format that products are made in whatever the weights are; None where it is the weights' own."""
+    """The dtype of autocast (mixed precision); None where products are computed in the dtype of the weights."""
     return torch.bfloat16 if args.bf16 else torch.float16 if args.fp16 else None
 
 
 def prepare(model: Any, section: TrainSection) -> None:
-    """What the recipe asks for and this machine has, done to a model that a method has prepared.
+    """Apply what the recipe asks for and this machine has to a model that a method has prepared.
 
     Raises:
         ConfigError: the model cannot do what the recipe asks for.
@@ -75,11 +78,11 @@ def prepare(model: Any, section: TrainSection) -> None:
 
 
 def use_fast_attention(model: Any, compiled: bool = False) -> None:
-    """Attention for rows of different lengths, where that is to be had without losing more elsewhere.
+    """Use attention for rows of different lengths (varlen), where that loses no more elsewhere.
 
-    On CUDA, flash attention where its package is there, the model knows it and its weights have 16 bits, the only
-    ones it takes. On a CPU, torch's own for one row after the other, unless layers are compiled, which would be done
-    anew for all lengths. Else torch's own stays, for padded rows.
+    On CUDA, flash attention where its package is installed, the model supports it and its weights have 16 bits, the
+    only ones it takes. On a CPU, torch's SDPA for one row after the other, unless layers are compiled, which would be
+    done anew for all lengths. Else SDPA stays, for padded rows.
     """
     from transformers.utils import is_flash_attn_2_available
 
@@ -93,28 +96,28 @@ def use_fast_attention(model: Any, compiled: bool = False) -> None:
         base.set_attn_implementation(ROWWISE)
 
 
-def should_pack(wanted: Literal["auto", "on", "off"], model: Any) -> bool:
-    """Whether rows are laid end to end: with auto, where attention takes rows apart and it is exact.
+def should_pack(setting: Literal["auto", "on", "off"], model: Any) -> bool:
+    """Whether to use sequence packing: with auto, where attention is varlen and packing is exact.
 
     Raises:
-        ConfigError: it is wanted, and the model or the method mixes up rows that way.
+        ConfigError: it is on, and the model or the method cannot keep packed rows apart.
     """
     from .packing import is_packing_exact
 
-    apart = transformers_model(model).config._attn_implementation in _VARLEN_ATTENTION
-    if wanted == "off" or (wanted == "auto" and not apart):
+    varlen = transformers_model(model).config._attn_implementation in _VARLEN_ATTENTION
+    if setting == "off" or (setting == "auto" and not varlen):
         return False
     exact = is_packing_exact(model)
-    if wanted == "on" and not exact:
+    if setting == "on" and not exact:
         raise ConfigError(
-            f"train.packing='on': {transformers_model(model).config.model_type!r} models, or this method, cannot tell rows apart "
-            "that lie end to end. Set train.packing='auto'."
+            f"train.packing='on': {transformers_model(model).config.model_type!r} models, or this method, cannot keep "
+            "packed rows apart. Set train.packing='auto'."
         )
     return exact
 
 
 def enable_gradient_checkpointing(model: Any) -> None:
-    """Keep only each layer's input, and make the rest again in the backward pass.
+    """Gradient checkpointing: store only each layer's input, and recompute the rest in the backward pass.
 
     Raises:
         ConfigError: the model cannot, or the method keeps virtual tokens where that leaves them out.
@@ -122,7 +125,7 @@ def enable_gradient_checkpointing(model: Any) -> None:
     virtual = getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False)
     if virtual or not transformers_model(model).supports_gradient_checkpointing:
         raise ConfigError(
-            "train.gradient_checkpointing='on': this model or method cannot make activations again. Set it to 'off'."
+            "train.gradient_checkpointing='on': this model or method cannot recompute activations. Set it to 'off'."
         )
     model.activation_checkpointing_enable()
 

@@ -18,8 +18,8 @@ class StepBatches:
 
     Which rows make an optimizer step does not depend on their lengths: length goes with the kind of task, and steps of
     one kind each teach less (`docs/decisions/0009-order-of-rows.md`). Within a step rows of like length go together.
-    `accumulation` batches from each of `world_size` processes make an optimizer step (gradient accumulation); these
-    are the batches of `rank`. Which rows a step takes depends on the global batch, not on how it is divided: one process
+    `accumulation` batches from each of `world_size` processes make an optimizer step (gradient accumulation); these are
+    the batches of `rank`. Which rows a step takes depends on the global batch, not on how it is divided: one process
     with one large batch and several with many small batches see the same rows in the same steps. What does not fill a
     step comes last, and a rank for which nothing is left of it gets an empty batch.
     """

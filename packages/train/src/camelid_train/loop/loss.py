@@ -38,8 +38,8 @@ def label_loss(
     """Sum of the cross-entropy over all labelled positions, in float32.
 
     `input_ids` and `labels` have shape (rows, length), padded on the right, or (1, length) with `position_ids` that
-    start anew at each row (packed) and `row_lengths`, which `rowwise` attention takes. Virtual tokens that a method puts
-    before a row come out in front of it: only the last `length` positions are the row's own. `positions` is
+    start anew at each row (packed) and `row_lengths`, which `rowwise` attention takes. Virtual tokens that a method
+    puts before a row come out in front of it: only the last `length` positions are the row's own. `positions` is
     `label_positions(labels)`, where that is known already.
     """
     positions = label_positions(labels) if positions is None else positions
@@ -109,7 +109,8 @@ def mean_loss(
     batch_size: int,
     raise_if_interrupted: Callable[[], None] = lambda: None,
 ) -> float:
-    """Mean loss per labelled token; the model is left in the mode it was in. `raise_if_interrupted` is called before each batch."""
+    """Mean loss per labelled token; the model keeps its train or eval mode. `raise_if_interrupted` is called before
+    each batch."""
     was_training, collate = model.training, Collator(pad_id)
     model.eval()
     total, count = 0.0, 0

@@ -1,4 +1,4 @@
-"""How many bytes of a model learn, and what AdamW keeps beside them. Knows parameters; measures nothing."""
+"""Bytes of the trainable parameters and of AdamW's optimizer state. Knows parameters; measures nothing."""
 
 from __future__ import annotations
 

@@ -1,14 +1,15 @@
-"""An optimizer step in micro-batches that shrink when memory runs out, at an equal global batch.
+"""Micro-batches: an optimizer step whose micro-batch is halved when memory runs out (OOM), at an equal global batch.
 
-Knows the Trainer's step and which errors mean that memory is full. Knows nothing of recipes, events or objectives.
+Knows the Trainer's step and which errors mean out of memory. Knows nothing of recipes, events or objectives.
 
 The loss of a micro-batch is divided by the labels of the whole accumulated batch, so how a batch is split changes
-neither the gradient (beyond rounding) nor the order of rows. What a failed attempt left in the gradients is thrown
-away, and the batches of the step are gone through again.
+neither the gradient (beyond rounding) nor the order of rows. What a failed attempt left in the gradients is
+discarded, and the batches of the step are computed again.
 
-Several processes that have the whole model each do so alone: gradients are exchanged when all rows of a step went
-through everywhere (`launching.gradients`), and after the step all go on in as small parts as any of them had to
-(`launching.together`). Where they fetch the model's shards from each other in every pass, none can stop alone.
+With data parallelism (DDP) each process does so alone: gradients are averaged once all rows of a step went through in
+every process (`distributed.gradient_average`), and after the step all take the smallest micro-batch of any of them
+(`distributed.agreement`). With a sharded model (FSDP, DeepSpeed) every pass takes all processes, so none can shrink
+alone.
 """
 
 from __future__ import annotations
@@ -42,17 +43,17 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def error_message(error: BaseException) -> str:
-    """The first sentence, without where in the library it was said and what else is on the card."""
+    """The first sentence of the error, without the place in the library and what else is on the GPU."""
     line = str(error).strip().partition("\n")[0] or type(error).__name__
     return line.rpartition("DefaultCPUAllocator: ")[2].partition(". GPU ")[0].rstrip(". ") + "."
 
 
 def _sharded_out_of_memory(args: Any, reason: str) -> str:
-    """What to say where processes share one model out."""
-    rows, sums = int(args.per_device_train_batch_size), int(args.gradient_accumulation_steps)
+    """The message where the model is sharded over processes."""
+    rows, steps = int(args.per_device_train_batch_size), int(args.gradient_accumulation_steps)
     change = (
-        f"Set train.batch_size={rows // 2} train.accumulation={2 * sums}{'' if rows % 2 == 0 else ' or the like'} for "
-        "the same global batch"
+        f"Set train.batch_size={rows // 2} train.accumulation={2 * steps}{'' if rows % 2 == 0 else ' or the like'} "
+        "for the same global batch"
         if rows > 1
         else 'Set train.gradient_checkpointing="on" or lower data.cutoff'
     )
@@ -63,12 +64,12 @@ def _sharded_out_of_memory(args: Any, reason: str) -> str:
 
 
 def _is_ddp(model: Any) -> bool:
-    """Whether this process has the whole model and exchanges gradients with others."""
+    """Whether this process has the whole model and averages gradients with others (DDP)."""
     return isinstance(model, DistributedDataParallel)
 
 
 def halved_on_out_of_memory(measure: Callable[[int], float], rows: int) -> float:
-    """`measure(rows)`, with half the rows at a time as often as memory runs out."""
+    """`measure(rows)`, with the batch halved each time memory runs out."""
     while True:
         try:
             return measure(rows)
@@ -81,20 +82,20 @@ def halved_on_out_of_memory(measure: Callable[[int], float], rows: int) -> float
 
 
 class MicroBatches(Base):
-    """Mixed into a Trainer whose batches are tensors with one entry per row. `totals` remembers what fitted, so that
-    a resumed run goes on in the same way."""
+    """Trainer mixin; batches are tensors with one entry per row. `totals` remembers the micro-batch that fitted, so
+    that a resumed run continues in the same way."""
 
     totals: RunTotals
     pad_id: int
     current_gradient_accumulation_steps: int
     on_micro_batch_change: MicroBatchListener = staticmethod(lambda rows, parts, reason: None)
     may_checkpoint_activations: bool = True
-    """Whether activations may be computed again in the backward pass when nothing else helps."""
+    """Whether gradient checkpointing may be turned on when nothing else helps."""
     _step_batches: list[Any]
 
     @property
     def micro_batch(self) -> int:
-        """Rows that go through the model at once."""
+        """Rows of one forward pass."""
         whole = int(self.args.per_device_train_batch_size)
         return whole if self.is_sharded_model else self.totals.micro_batch or whole
 
@@ -108,7 +109,7 @@ class MicroBatches(Base):
         return super().get_batch_samples(epoch_iterator, num_batches, device)
 
     def begin_step(self) -> None:
-        """What comes from here on belongs to one optimizer step."""
+        """The batches from here on belong to one optimizer step."""
         self._step_batches = []
         self._before = {name: getattr(self.totals, name) for name in _COUNTED}
 
@@ -160,7 +161,7 @@ class MicroBatches(Base):
         return {name: tensor[:, :length] for name, tensor in inputs.items()}
 
     def free_memory(self, model: Any, reason: str) -> None:
-        """Take less memory from here on, and forget what this optimizer step has come to so far.
+        """Use less memory from here on, and discard what this optimizer step has accumulated.
 
         Raises:
             TrainingError: there is nothing left to save memory with.
@@ -171,13 +172,13 @@ class MicroBatches(Base):
         clear_device_cache()
 
     def discard_step(self, model: Any) -> None:
-        """Forget the gradients and the counts since `begin_step`."""
+        """Discard the gradients and the token counts since `begin_step`."""
         model.zero_grad()
         for name, value in self._before.items():
             setattr(self.totals, name, value)
 
     def reduce_memory_use(self, reason: str) -> None:
-        """Half the micro-batch; where that is one row, activations that are computed again in the backward pass."""
+        """Halve the micro-batch; where it is one row, turn on gradient checkpointing."""
         if self.is_sharded_model:
             raise TrainingError(_sharded_out_of_memory(self.args, reason))
         rows = min(self.micro_batch, int(self.args.per_device_train_batch_size))
@@ -187,7 +188,7 @@ class MicroBatches(Base):
             self.totals.checkpointing = True
             self.enable_gradient_checkpointing()
             self.on_micro_batch_change(
-                1, self._micro_batches_per_step(1), f"{reason} Activations are computed again in the backward pass."
+                1, self._micro_batches_per_step(1), f"{reason} Activations are recomputed in the backward pass."
             )
         else:
             raise TrainingError(
@@ -204,7 +205,7 @@ class MicroBatches(Base):
         self.model.activation_checkpointing_enable()
 
     def _can_checkpoint_activations(self) -> bool:
-        """Not twice, and not where virtual tokens stand in a cache that activation checkpointing leaves out."""
+        """Not twice, and not where virtual tokens are in a KV cache that gradient checkpointing leaves out."""
         virtual = getattr(getattr(self.model, "active_peft_config", None), "is_prompt_learning", False)
         possible = self.may_checkpoint_activations and not virtual and self.model.supports_gradient_checkpointing
         return possible and not self.model.is_activation_checkpointing

@@ -1,7 +1,7 @@
-"""Padded rows → the same rows laid end to end, without the padding.
+"""Sequence packing (padding-free): padded rows → the same rows in one sequence, without the padding.
 
-Knows positions and labels. A kernel for rows of different lengths sees from positions that start anew where a row
-begins; which rows make a batch, and so what is learned, stays the same.
+Knows positions and labels. A varlen attention kernel sees from positions that start anew where a row begins; which
+rows make a batch, and so what is learned, stays the same.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from camelid_core.tokenization.encoder import IGNORE
 
-_NEAR = {torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 5e-2}
-"""How far results may lie apart by rounding, in standard deviations."""
+_TOLERANCE = {torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 5e-2}
+"""How far results may differ by rounding, in standard deviations."""
 
 
 def row_lengths(input_ids: torch.Tensor, labels: torch.Tensor, pad_id: int) -> torch.Tensor:
@@ -38,8 +38,8 @@ def pack_rows(input_ids: torch.Tensor, labels: torch.Tensor, lengths: torch.Tens
 
 @torch.no_grad()
 def is_packing_exact(model: Any) -> bool:
-    """Whether rows end to end give what each gives alone: tried, since it takes a model that reads positions, masks by
-    them, and keeps nothing else from one position to the next."""
+    """Whether packed rows give the logits that each gives alone: tried, since it takes a model that reads positions,
+    masks by them, and carries nothing else from one position to the next (no recurrent state)."""
     if getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False):
         return False  # virtual tokens stand before each row of the batch, and there would be one
     was_training, device = model.training, model.device
@@ -55,5 +55,5 @@ def is_packing_exact(model: Any) -> bool:
         return False
     finally:
         model.train(was_training)
-    near = _NEAR.get(next(model.parameters()).dtype, 5e-2)
-    return bool((alone - packed).abs().max() <= near * alone.std())
+    tolerance = _TOLERANCE.get(next(model.parameters()).dtype, 5e-2)
+    return bool((alone - packed).abs().max() <= tolerance * alone.std())

@@ -1,4 +1,4 @@
-"""Attention for rows that lie end to end, one row after the other: where no kernel takes rows of different lengths.
+"""Attention over packed rows, one row after the other: where no varlen kernel (flash attention) is available.
 
 Knows transformers' attention functions. Knows nothing of batches. All else in a model sees one long row without
 padding, so a batch of rows of any lengths costs what its tokens cost.

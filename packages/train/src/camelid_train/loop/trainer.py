@@ -1,6 +1,6 @@
-"""The transformers Trainer with our batches, our loss and our checkpoints.
+"""The transformers Trainer with Camelid's batches, loss and checkpoints.
 
-Knows how to hand the loop what is ours. Knows nothing of recipes, events or artefacts.
+Knows the Trainer's methods to override. Knows nothing of recipes, events or artefacts.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from .packing import pack_rows, row_lengths
 
 
 def longest_examples(examples: Sequence[Any], rows: int) -> list[Any]:
-    """The longest of them, the longest first."""
+    """The longest examples, the longest first."""
     lengths = lengths_of(examples)
     return [examples[index] for index in heapq.nlargest(rows, range(len(lengths)), key=lengths.__getitem__)]
 
 
 class EpochLoader(DataLoader[Any]):
-    """A loader that tells its batches which epoch it is, so that each has its own order."""
+    """A data loader that sets the epoch of its batch sampler, so that each epoch has its own order."""
 
     batch_sampler: StepBatches
 
@@ -57,7 +57,7 @@ class AfterStepCallback(TrainerCallback):
 
 
 class CheckpointMixin:
-    """Mixed in before a transformers Trainer: its checkpoints are ours, and the tuning method acts after each step."""
+    """Trainer mixin: checkpoints in Camelid's own format, and the tuning method acts after each optimizer step."""
 
     model: Any
     args: TrainingArguments
@@ -72,7 +72,7 @@ class CheckpointMixin:
     _globalstep_last_logged: int
 
     def init_checkpoints(self, method: TuningMethod[Any]) -> None:
-        """To be called at the end of `__init__`. `totals` counts what was done."""
+        """To be called at the end of `__init__`. `totals` counts tokens and losses of the run."""
         self.method = method
         self.totals = RunTotals()
         self.add_callback(AfterStepCallback(method))  # type: ignore[attr-defined]
@@ -132,8 +132,7 @@ class CheckpointMixin:
 
 
 class SftTrainer(CheckpointMixin, MicroBatches, Trainer):
-    """Supervised fine-tuning on tokenised examples. `totals` counts what was done; with `packing`, rows are laid end to
-    end instead of padded."""
+    """Supervised fine-tuning (SFT) on tokenised examples. With `packing`, rows are packed instead of padded."""
 
     packing = False
     sequences = 1
@@ -164,15 +163,16 @@ class SftTrainer(CheckpointMixin, MicroBatches, Trainer):
         return EpochLoader(self.train_dataset, batch_sampler=batches, collate_fn=Collator(self.pad_id))
 
     def longest_batch(self, rows: int) -> dict[str, torch.Tensor]:
-        """A batch of the longest rows that training will meet."""
+        """A batch of the longest rows of the training data: the one that takes the most memory."""
         return Collator(self.pad_id)(longest_examples(self.train_dataset, rows))
 
     def loss_divisor(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-        """What the sum of the losses of one batch is divided by."""
+        """What the summed loss of one batch is divided by: its labels."""
         return (inputs["labels"][:, 1:] != IGNORE).sum().to(self.args.device)
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        """Counted, laid end to end and searched for labels before the batch goes to its device: nothing waits there."""
+        """Count tokens, pack rows and find labels on the CPU, before the batch goes to its device: nothing waits
+        there."""
         lengths = row_lengths(inputs["input_ids"], inputs["labels"], self.pad_id)
         if self.packing:
             inputs = pack_rows(inputs["input_ids"], inputs["labels"], lengths)

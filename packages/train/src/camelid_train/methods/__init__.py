@@ -1,4 +1,4 @@
-"""Tuning methods, one file each: a `[method]` section with its knobs and the `TuningMethod` that reads it."""
+"""Tuning methods, one file each: a `[method]` section with its hyperparameters and the `TuningMethod` that reads it."""
 
 from camelid_train.sections import Method
 

@@ -81,7 +81,7 @@ class AdaLora(TuningMethod[AdaLoraMethod]):
         return set_base_path(get_peft_model(model, config), context)
 
     def penalty(self, model: Any) -> Any:
-        """Orthogonality regularisation. peft adds it only to losses that the model computes; Camelid's are computed outside."""
+        """Orthogonality regularisation; peft adds it only to a loss that the model itself computes."""
         import torch
 
         weight = _config(model).orth_reg_weight

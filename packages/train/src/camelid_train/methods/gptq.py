@@ -1,6 +1,6 @@
 """LoRA on a GPTQ base: adapters beside weights that are stored quantised, through GPTQModel.
 
-Knows what such a base needs to be loaded.
+Knows how such a base is loaded.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class GptqLora(BaseLora[GptqLoraMethod]):
             raise MissingPackage(
                 f"method.type='lora-gptq' needs {' and '.join(missing)}; type `pip install 'camelid-train[gptq]'`."
             )
-        # GPTQModel starts no fewer than two workers and refuses a machine that it thinks has one
+        # GPTQModel needs two workers, and refuses a machine where it counts one
         os.environ.setdefault("GPTQMODEL_CPU_WORKERS", "2")
         from transformers import GPTQConfig
 

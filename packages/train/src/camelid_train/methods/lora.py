@@ -1,6 +1,6 @@
 """LoRA: low-rank adapters beside frozen weights, through peft.
 
-Knows ranks, scales and starting values. Knows nothing of data or of the loop.
+Knows ranks, scales and initialisations. Knows nothing of data or of the loop.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .tuning_method import MethodContext, TuningMethod
 
 Initial = Literal["default", "gaussian", "orthogonal", "pissa", "olora", "eva"]
 _CHANGES_BASE = ("pissa", "olora")
-"""Starting values that are taken out of the base's weights; what is saved is set against the unchanged base."""
+"""Initialisations that subtract from the base's weights; the saved adapter is converted to fit the unchanged base."""
 
 
 class BaseLoraMethod(Method):
@@ -62,7 +62,7 @@ LoraT = TypeVar("LoraT", bound=BaseLoraMethod)
 
 
 class BaseLora(TuningMethod[LoraT]):
-    """LoRA on a base that a subclass loads."""
+    """LoRA on a base model that a subclass loads."""
 
     def initial(self, section: LoraT) -> Initial:
         return "default"
@@ -79,7 +79,7 @@ class BaseLora(TuningMethod[LoraT]):
             raise ConfigError(f"method.ranks does not go with method.initial={initial!r}; leave one of them out.")
         if section.dora and initial in _CHANGES_BASE:
             raise ConfigError(f"method.dora does not go with method.initial={initial!r}; leave one of them out.")
-        scale = section.alpha / section.r  # of every layer; rsLoRA's own hangs on the rank of each
+        scale = section.alpha / section.r  # the same in every layer; that of rsLoRA depends on the layer's rank
         config = LoraConfig(
             r=section.r,
             lora_alpha=section.alpha,
@@ -122,7 +122,7 @@ class Lora(BaseLora[LoraMethod]):
 
 
 def set_base_path(model: Any, context: MethodContext) -> Any:
-    """`model` with the path of its base in the configuration that is saved with it."""
+    """`model` with the path of its base in its peft configuration."""
     model.peft_config["default"].base_model_name_or_path = str(context.reference.base)
     return model
 
@@ -153,7 +153,7 @@ def rank_pattern(model: Any, section: BaseLoraMethod, targets: str | list[str]) 
 
 
 def _eva_initialised(model: Any, config: Any, context: MethodContext) -> Any:
-    """LoRA that starts along the directions in which the layers' inputs vary most on the training data."""
+    """EVA: LoRA initialised with the principal directions of the layers' inputs on the training data."""
     from peft import get_peft_model, initialize_lora_eva_weights
 
     batches = list(_first_batches(context.batches()))
@@ -163,7 +163,7 @@ def _eva_initialised(model: Any, config: Any, context: MethodContext) -> Any:
     batches = [{name: tensor.to(device) for name, tensor in batch.items()} for batch in batches]
     prepared = get_peft_model(model, config, low_cpu_mem_usage=True)
     initialize_lora_eva_weights(prepared, batches, show_progress_bar=False)
-    prepared.peft_config["default"].init_lora_weights = True  # what is saved needs no data to load
+    prepared.peft_config["default"].init_lora_weights = True  # loading the saved adapter needs no data
     prepared.peft_config["default"].eva_config = None
     return prepared
 
@@ -176,14 +176,14 @@ def _first_batches(batches: Iterable[Mapping[str, Any]], most: int = 64) -> Iter
 
 
 def _adapter_tensors(model: Any) -> Iterator[tuple[str, Any]]:
-    """The adapter's tensors under the names they are saved by."""
+    """The adapter's tensors, by the names they are saved under."""
     from peft import get_peft_model_state_dict
 
     yield from get_peft_model_state_dict(model).items()
 
 
 def _relative_to_base(directory: Path, initial: Mapping[str, Any]) -> None:
-    """W_rest + B·A = W + (B·A - B₀·A₀): twice the rank, and the saved adapter fits the base as it was."""
+    """W_rest + B·A = W + (B·A - B₀·A₀): at twice the rank, the saved adapter fits the unchanged base."""
     import torch
     from safetensors.torch import load_file, save_file
 

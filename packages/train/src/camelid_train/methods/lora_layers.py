@@ -1,8 +1,8 @@
-"""LoRA layers that compute in the number format of their base, and in fewer passes over memory than peft's.
+"""A fused LoRA forward that computes in the dtype of the base layer, in fewer passes over memory than peft's.
 
 Knows peft's LoRA layers. The adapter's parameters stay float32, so that small updates are not rounded away; their
-values are turned into the format of the layer's input for each product, and the gradients back. peft turns the
-input into float32 instead, which under a bfloat16 base costs more than the adapter's arithmetic itself.
+values are cast to the dtype of the layer's input for each product, and the gradients back. peft casts the
+input to float32 instead, which under a bfloat16 base costs more than the adapter's arithmetic itself.
 
 Layers that are more than a plain sum of two products (DoRA, several adapters at once, a bias of the adapter's own)
 stay with peft's forward, as do merged and disabled ones.
@@ -19,7 +19,7 @@ from torch.nn import functional
 
 
 def compute_in_base_dtype(model: Any) -> Any:
-    """Give every LoRA layer of `model` this forward; returns `model`."""
+    """Replace the forward of every LoRA layer of `model`; returns `model`."""
     from peft.tuners.lora.layer import LoraLayer
 
     for module in model.modules():
@@ -51,7 +51,7 @@ def _is_plain(layer: Any) -> bool:
 
 
 def _is_frozen(base: Any) -> bool:
-    """A linear layer of which nothing learns and whose weight is there: hooks may put it there only for its forward."""
+    """A frozen linear layer without hooks before its forward: such hooks may load the weight only then."""
     return type(base) is nn.Linear and not base.weight.requires_grad and not base._forward_pre_hooks
 
 
@@ -61,7 +61,7 @@ class _FusedLoraLinear(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, inputs: Any, weight: Any, bias: Any, down: Any, up: Any, scale: float) -> Any:
-        rows, ctx.learns = inputs.reshape(-1, inputs.shape[-1]), down.dtype
+        rows, ctx.adapter_dtype = inputs.reshape(-1, inputs.shape[-1]), down.dtype
         down, up = down.to(rows.dtype), up.to(rows.dtype)
         low = rows @ down.T
         result = functional.linear(rows, weight, bias).addmm_(low, up.T, alpha=scale)
@@ -73,10 +73,10 @@ class _FusedLoraLinear(torch.autograd.Function):
     def backward(ctx: Any, gradient: Any) -> Any:
         rows, weight, down, up, low = ctx.saved_tensors
         gradient = gradient.reshape(-1, gradient.shape[-1])
-        of_low = (gradient @ up).mul_(ctx.scale)
-        of_up = (gradient.T @ low).to(ctx.learns).mul_(ctx.scale)
-        of_down = (of_low.T @ rows).to(ctx.learns)
-        of_inputs = None
+        grad_low = (gradient @ up).mul_(ctx.scale)
+        grad_up = (gradient.T @ low).to(ctx.adapter_dtype).mul_(ctx.scale)
+        grad_down = (grad_low.T @ rows).to(ctx.adapter_dtype)
+        grad_inputs = None
         if ctx.needs_input_grad[0]:
-            of_inputs = (gradient @ weight).addmm_(of_low, down).view(ctx.shape)
-        return of_inputs, None, None, of_down, of_up, None
+            grad_inputs = (gradient @ weight).addmm_(grad_low, down).view(ctx.shape)
+        return grad_inputs, None, None, grad_down, grad_up, None

@@ -46,13 +46,13 @@ class Qlora(BaseLora[QloraMethod]):
             check_installed()
             from transformers import BitsAndBytesConfig
 
-            four = {
+            four_bit = {
                 "load_in_4bit": True,
                 "bnb_4bit_quant_type": "nf4",
                 "bnb_4bit_use_double_quant": section.double,
                 "bnb_4bit_compute_dtype": choose_dtype(dtype),
             }
-            quantization = BitsAndBytesConfig(**four if section.quantization == "nf4" else {"load_in_8bit": True})
+            quantization = BitsAndBytesConfig(**four_bit if section.quantization == "nf4" else {"load_in_8bit": True})
             model = load_base(reference, dtype, quantization_config=quantization, device_map={"": choose_device()})
             keep_trainable(model)
             return model
@@ -82,7 +82,8 @@ def check_installed() -> None:
 
 @contextmanager
 def library_warnings_off() -> Iterator[None]:
-    """bitsandbytes warns of faster kernels that it could fetch, and of every layer that int8 makes float16 for."""
+    """No warnings from bitsandbytes: of kernels it could fetch, and of every layer whose input int8 casts to
+    float16."""
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

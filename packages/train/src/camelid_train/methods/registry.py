@@ -1,6 +1,6 @@
-"""From a `[method]` section to the method it means, through the hook.
+"""The registry of tuning methods, filled through the hook: `[method] type` → `TuningMethod`.
 
-Knows the registry of methods. Knows no method.
+Knows no method.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""`TuningMethod`: what a way of fine-tuning must say, and `Method`, the recipe section that chooses one.
+"""`TuningMethod`: the interface of a tuning method; `Method` is the recipe section that chooses one.
 
 Knows the contract between a method and the loop. Imports no torch.
-A method is one file: a `Method` section with its knobs, a `TuningMethod` that reads it, one instance of that.
+A method is one file: a `Method` section with its hyperparameters, a `TuningMethod` that reads it, one instance of that.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ MethodT = TypeVar("MethodT", bound=Method)
 
 @dataclass(frozen=True, slots=True)
 class MethodContext:
-    """What a method may want to know of the run: the base it starts from and the number format asked for, the
-    optimizer steps to come, and `batches`, training batches as the loop will give them (`input_ids`, `labels`)."""
+    """What a method may need from the run: the base model and the recipe's dtype, the number of optimizer steps, and
+    `batches`, training batches in the order of the loop (`input_ids`, `labels`)."""
 
     reference: Reference
     dtype: Dtype = "auto"
@@ -41,10 +41,10 @@ class MethodContext:
 
 
 class TuningMethod(ABC, Generic[MethodT]):
-    """One way of fine-tuning. `prepare` is all that must be written; the rest is right for most.
+    """One tuning method. Only `prepare` must be written; the other defaults suit most methods.
 
-    `kind` is what comes out: an `adapter` that needs its base, or a whole `model`.
-    `mergeable` says whether an adapter can be folded into the weights of its base.
+    `kind` is the kind of the result: an `adapter` that needs its base, or a whole `model`.
+    `mergeable` says whether an adapter can be merged into the weights of its base.
     """
 
     name: str
@@ -54,11 +54,11 @@ class TuningMethod(ABC, Generic[MethodT]):
     mergeable: bool = True
 
     def keeps_base(self, section: MethodT) -> bool:
-        """Whether the base's weights stay what they were, so that without the adapter the model is the base."""
+        """Whether the base's weights stay unchanged, so that the model with its adapter disabled is the base."""
         return True
 
     def load(self, reference: Reference, dtype: Dtype, section: MethodT) -> Any:
-        """The base model, on its device, in the number format it is trained in.
+        """The base model, on its device, in the dtype it is trained in.
 
         Raises:
             ModelError: it cannot be trained this way.
@@ -69,36 +69,36 @@ class TuningMethod(ABC, Generic[MethodT]):
         return load_base(reference, dtype)
 
     def load_as_trained(self, reference: Reference, section: MethodT) -> Any:
-        """The base in float32 with the values that training saw, to merge into."""
+        """The base to merge into: float32, with the values that training used (dequantised, where it was quantised)."""
         from camelid_core.models.loading import load_base
 
         return load_base(reference, "float32")
 
     @abstractmethod
     def prepare(self, model: Any, section: MethodT, context: MethodContext) -> Any:
-        """The model to train; parameters that do not learn have `requires_grad` off."""
+        """The model to train; frozen parameters have `requires_grad` off."""
 
     def save(self, model: Any, section: MethodT, context: MethodContext, directory: Path) -> None:
         """Write the result: a plain PEFT directory for an adapter, a plain Transformers directory for a model."""
         model.save_pretrained(directory)
 
     def penalty(self, model: Any) -> Any:
-        """A tensor to add to the loss of each step, or None."""
+        """A regularisation term to add to the loss of each step, or None."""
         return None
 
     def after_step(self, model: Any, step: int) -> None:
         """Called after each optimizer step, before the gradients are cleared."""
 
     def state(self, model: Any) -> dict[str, Any]:
-        """Tensors beside the trained parameters that a checkpoint must keep."""
+        """Tensors beside the trainable parameters that a checkpoint must store."""
         return {}
 
     def restore(self, model: Any, state: Mapping[str, Any]) -> None:
-        """Put back what `state` gave."""
+        """Restore what `state` returned."""
 
 
 def refuse_quantised(reference: Reference) -> None:
-    """Raise ModelError if the base is stored quantised: only methods made for that can train on it."""
+    """Raise ModelError if the base is stored quantised: only methods for quantised bases can train on it."""
     quantised = (reference.config.get("quantization_config") or {}).get("quant_method")
     if quantised:
         raise ModelError(

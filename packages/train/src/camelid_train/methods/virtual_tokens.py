@@ -1,6 +1,6 @@
-"""What prompt, P-tuning and prefix have in common: virtual tokens before every row, frozen weights behind them.
+"""What prompt tuning, P-tuning and prefix tuning have in common: virtual tokens before every row, frozen weights.
 
-Knows how many and that they cannot be folded into weights. Padding stays on the right and needs no attention
+Knows their number and that they cannot be merged into weights. Padding stays on the right and needs no attention
 mask: virtual tokens stand on the left, and no position looks to its right.
 """
 
@@ -29,13 +29,13 @@ VirtualT = TypeVar("VirtualT", bound=VirtualTokensMethod)
 
 
 class VirtualTokens(TuningMethod[VirtualT]):
-    """A method whose peft configuration a subclass names."""
+    """A virtual-token method; a subclass gives its peft configuration."""
 
     mergeable = False
 
     @abstractmethod
     def peft_config(self, section: VirtualT, context: MethodContext) -> Any:
-        """What peft makes the virtual tokens from."""
+        """The peft configuration of the virtual tokens."""
 
     def prepare(self, model: Any, section: VirtualT, context: MethodContext) -> Any:
         from peft import get_peft_model

@@ -1,1 +1,1 @@
-"""What is looked at while a model learns, and what ends a run: events, evaluations, samples, trackers, guards."""
+"""Monitoring of a run: progress events, held-out loss, early stopping, sample answers, trackers, the NaN guard."""

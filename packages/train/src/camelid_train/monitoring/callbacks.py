@@ -1,4 +1,4 @@
-"""What plugins put into the training loop: transformers callbacks, each kept from ending a run.
+"""Trainer callbacks of plugins: transformers callbacks, none of which can end a run by failing.
 
 Knows the hook `camelid_trainer_callbacks` and transformers' callbacks. Knows nothing of what they do.
 """
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class LoopCallback:
-    """Something that listens to every run while its plugin is installed.
+    """A callback that every run gets while its plugin is installed.
 
-    `make(recipe, context)` gives the transformers callback for a run, or None where it has no business; the context's
+    `make(recipe, context)` gives the transformers callback for a run, or None where it has nothing to do; the context's
     `emit` writes events of its own. Where several processes share a run, each has one; `state.is_world_process_zero`
     tells which is first.
     """
@@ -32,7 +32,8 @@ class LoopCallback:
 
 
 def add_plugin_callbacks(trainer: Any, recipe: Recipe, context: TaskContext, host: Host) -> None:
-    """Add what the installed plugins give. One that fails is named in the log once, and left out from then on."""
+    """Add the callbacks of the installed plugins. One that fails is named in the log once, and left out from then
+    on."""
     registry = host.registry("camelid_trainer_callbacks")
     for item in registry:
         label = f"Callback {item.name!r} of plugin {registry.plugin_of(item.name)!r}"

@@ -1,4 +1,4 @@
-"""The loss on held-out rows while a run learns, and what follows from it: the best so far, and stopping early.
+"""Held-out loss (validation loss) during a run, and what follows from it: the best checkpoint and early stopping.
 
 Knows steps and losses. Knows nothing of how a loss is measured, of checkpoints or of the loop.
 """
@@ -16,10 +16,10 @@ from camelid_train.saving.run_totals import RunTotals
 
 
 class PeriodicEvaluation:
-    """Measures every `steps` steps; `on_evaluated` is called with the step after each. Emits `eval`: step, loss, best.
+    """Evaluates every `steps` optimizer steps, then calls `on_evaluated` with the step. Emits `eval`: step, loss, best.
 
-    `patience` is how many measurements in a row may bring no lower loss before the run stops; `save_best` asks for a
-    checkpoint of each that does.
+    `patience` (early stopping) is the number of evaluations in a row without a lower loss after which the run stops;
+    `save_best` requests a checkpoint at each lowest loss.
     """
 
     def __init__(
@@ -41,18 +41,18 @@ class PeriodicEvaluation:
         self.on_evaluated = on_evaluated
 
     def due(self, step: int, last: int) -> bool:
-        """Whether to measure after `step`; after the last one it is measured anyway. A run that was asked to leave
-        while it measured does so when it is taken up again."""
+        """Whether to evaluate after `step`; after the last one it is evaluated anyway. A run that was interrupted
+        during an evaluation repeats it when it resumes."""
         return bool(self.steps) and 0 < step < last and step % (self.steps or 1) == 0 and self.totals.measured != step
 
     def evaluate_before_training(self) -> None:
-        """The loss before the first step."""
+        """The held-out loss before the first step."""
         loss = self.totals.base_eval_loss = self.heldout_loss()
         self.context.emit("eval", step=0, loss=loss)
         self.on_evaluated(0)
 
     def evaluate(self, step: int) -> bool:
-        """The loss after `step`; True if it is the lowest so far."""
+        """The held-out loss after `step`; True if it is the lowest so far."""
         loss = self.heldout_loss()
         best = self.totals.note_measured(step, loss)
         self.context.emit("eval", step=step, loss=loss, best=best)
@@ -60,14 +60,14 @@ class PeriodicEvaluation:
         return best
 
     def evaluate_or_defer(self, step: int) -> bool:
-        """Measure in the middle of a run; True if a checkpoint is wanted, `totals.stopped` if it is time to stop."""
+        """Evaluate during training. True: a checkpoint is to be written; `totals.stopped` is set to end the run."""
         try:
             return self.evaluate_and_decide(step)
         except Interrupted:
-            return False  # what is saved now says that this measurement is still to come
+            return False  # the checkpoint written now records that this evaluation is still due
 
     def evaluate_and_decide(self, step: int) -> bool:
-        """The same, where whoever is asked to leave meanwhile has nothing to save."""
+        """The same without a checkpoint to write: raises Interrupted if the run is told to save and end meanwhile."""
         best = self.evaluate(step)
         if self.patience is not None and self.totals.worse >= self.patience:
             totals = self.totals
@@ -81,19 +81,19 @@ class PeriodicEvaluation:
 
 
 def check_recipe(recipe: Recipe) -> None:
-    """Raise ConfigError if something is asked for that needs measurements, and none are."""
-    wanted = _requiring_field(recipe)
-    if wanted and recipe.eval.steps is None:
-        raise ConfigError(f"{wanted} needs measurements to choose from: say how often, for example eval.steps=50.")
-    if wanted and not recipe.data.eval_rows:
-        raise ConfigError(f"{wanted} needs held-out rows: set data.eval_rows, for example data.eval_rows=64.")
+    """Raise ConfigError if a field needs evaluations during training, and the recipe has none."""
+    field = _requiring_field(recipe)
+    if field and recipe.eval.steps is None:
+        raise ConfigError(f"{field} needs measurements to choose from: say how often, for example eval.steps=50.")
+    if field and not recipe.data.eval_rows:
+        raise ConfigError(f"{field} needs held-out rows: set data.eval_rows, for example data.eval_rows=64.")
 
 
 def check_data(recipe: Recipe, data: PreparedData) -> None:
-    """Raise DataError if something is asked for that needs held-out rows, and the data is too small for any."""
-    wanted = _requiring_field(recipe)
-    if wanted and not data.heldout:
-        raise DataError(f"{wanted} needs held-out rows, and of {data.account.rows:,} rows none can be spared.")
+    """Raise DataError if a field needs held-out rows, and the data is too small for any."""
+    field = _requiring_field(recipe)
+    if field and not data.heldout:
+        raise DataError(f"{field} needs held-out rows, and of {data.account.rows:,} rows none can be spared.")
 
 
 def _requiring_field(recipe: Recipe) -> str:

@@ -1,15 +1,15 @@
-"""How much arithmetic training takes, and so how much of the machine's a run makes use of (MFU).
+"""Model FLOPs of training, and from them the model FLOPs utilisation (MFU) of a run.
 
 Knows layers and shapes. Knows nothing of recipes or events.
 
-Per token, a layer's weight matrix of n numbers costs 2n operations forward, 2n to hand the gradient on, and 2n
-more for its own gradient only where it learns: 6n for full fine-tuning, 4n for a frozen base under adapters.
+Per token, a layer's weight matrix of n numbers costs 2n operations forward, 2n for the gradient of its input, and
+2n more for its own gradient only where it learns: 6n for full fine-tuning, 4n for a frozen base under adapters.
 Attention adds 4·d per pair of positions and layer forward (scores and weighted sum, d = heads × head size) and twice
 that backward; a causal model has T(T+1)/2 pairs in a row of T tokens. This is the accounting of Kaplan et al. 2020
 (arXiv:2001.08361, §2.1: 6N) and of PaLM (arXiv:2204.02311, appendix B: the attention term and MFU), with three
-differences that keep the figure honest here: frozen weights are not charged for gradients nobody computes, the
-output layer is charged only at positions with a label (as the loss computes it), and only the causal half of attention
-counts. Work done again by activation checkpointing is no progress and does not count; nor does padding.
+differences: frozen weights are not charged for gradients that are not computed, the output layer is charged only at
+positions with a label (as the loss computes it), and only the causal half of attention counts. Recomputation by
+gradient checkpointing does not count; nor does padding.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ _FORWARD = _BACKWARD = _GRADIENT = 2.0
 
 @dataclass(frozen=True, slots=True)
 class TrainingFlops:
-    """Operations of a forward and a backward pass: for each token, each labelled position, and each pair of
-    positions of which one attends to the other."""
+    """FLOPs of a forward and a backward pass: for each token, each labelled position, and each pair of positions of
+    which one attends to the other."""
 
     token: float
     label: float
@@ -36,7 +36,7 @@ class TrainingFlops:
         return self.token * tokens + self.label * labels + self.pair * attention_pairs
 
     def per_token(self, lengths: Sequence[int], labels: int) -> float:
-        """Operations per token, on average, of rows with these `lengths` and so many labelled positions."""
+        """Mean FLOPs per token of rows with these `lengths` and so many labelled positions."""
         tokens = sum(lengths)
         return self.of(tokens, labels, attention_pairs(lengths)) / tokens if tokens else 0.0
 
@@ -49,9 +49,8 @@ def attention_pairs(lengths: Sequence[int]) -> int:
 def mfu_per_token_rate(
     model: Any, lengths: Sequence[int], labels: int, devices: int = 1, computed: Any = None
 ) -> float | None:
-    """MFU at one token per second in all: times the rate, it is the share of what `devices` of the model's kind can
-    do at best with products in the number format `computed`, else in the weights' own. None for a model whose layers
-    are not understood."""
+    """MFU at one token per second; multiplied by the token rate, it is the MFU of a run on `devices` devices whose
+    matrix products have the dtype `computed`, else that of the weights. None for a model whose layers are not understood."""
     try:
         operations = training_flops(model).per_token(lengths, labels)
         width = model.config.get_text_config().hidden_size
@@ -62,10 +61,10 @@ def mfu_per_token_rate(
 
 
 def training_flops(model: Any) -> TrainingFlops:
-    """What one training pass over `model` costs, read from its layers: adapters, quantised and shared ones included.
+    """FLOPs of a forward and backward pass, read from the model's layers: adapters, quantised and tied ones included.
 
-    Of a mixture of experts, the share of the experts counts that a token goes through. Sliding windows are not
-    known of: for rows longer than the window, attention is charged too much.
+    Of a mixture of experts, the share of experts counts that a token is routed to. Sliding windows are not
+    considered: for rows longer than the window, attention is charged too much.
     """
     head = model.get_output_embeddings()
     config = model.config.get_text_config()
@@ -83,11 +82,11 @@ def training_flops(model: Any) -> TrainingFlops:
 
 
 def _matrices(module: Any, config: Any) -> list[tuple[float, bool]]:
-    """Numbers in each weight matrix that this very module multiplies with, and whether it learns."""
+    """Size of each weight matrix of this module itself, and whether it is trainable."""
     weight: Any = getattr(module, "weight", None)
     if hasattr(module, "in_features") and hasattr(module, "out_features"):  # Linear, and every quantised stand-in
         if hasattr(module, "base_layer"):
-            return []  # peft's wrapper speaks for the layer inside, which comes by itself
+            return []  # peft's wrapper: the layer inside is counted by itself
         return [(module.in_features * module.out_features, _learns(weight))]
     if type(module).__name__ == "Conv1D":  # transformers' transposed Linear
         return [(weight.numel(), _learns(weight))]

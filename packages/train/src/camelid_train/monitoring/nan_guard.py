@@ -1,8 +1,8 @@
-"""A loss or gradient that is no number ends the run before it reaches the weights, and names the rows.
+"""NaN guard: a NaN or infinite loss or gradient ends the run before it reaches the weights, and names the rows.
 
-Knows the Trainer's step and how to find its rows again. Costs one comparison per step, and among several processes a
-few bytes; the search is for the failure. Each process looks at its own rows, but for a model in shards, which takes
-all of them for every row.
+Knows the Trainer's step and how to find its rows. Costs one comparison per step, and among several processes a few
+bytes; rows are searched only after the failure. Each process searches its own rows, but a sharded model (FSDP) needs
+all processes for every row.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from camelid_train.loop.loss import label_loss
 from camelid_train.saving.checkpoint import newest_valid
 
 Origin = Callable[[int], Record]
-"""The record that a training example was made of, by the example's number."""
+"""The record that a training example was made from, by the example's number."""
 
 _MAX_ROWS = 5
 _EXCERPT = 120
@@ -33,7 +33,7 @@ _EXCERPT = 120
 
 @dataclass(frozen=True, slots=True)
 class RowLoss:
-    """A row of the step: its number among the training rows, where it comes from, its loss alone, and how it begins."""
+    """A row of the step: its number among the training rows, its source, its own loss, and an excerpt of its text."""
 
     row: int
     source: str
@@ -47,7 +47,7 @@ class RowLoss:
 
 
 class NanGuard(TrainerCallback):
-    """Looks at each gradient before the optimizer does. Emits `stop`: reason, text, rows.
+    """Checks loss and gradient norm before each optimizer step. Emits `stop`: reason, text, rows.
 
     Raises:
         NanLoss: naming the rows of the step, those without a loss of their own first.
@@ -69,7 +69,7 @@ class NanGuard(TrainerCallback):
         worst_rows = self._worst_rows(state.global_step)
         rows = " Its rows: " + "; ".join(map(str, worst_rows)) + "." if worst_rows else ""
         lost = "nothing of that step was learnt"
-        if self.trainer.is_deepspeed_enabled:  # it has made its step already
+        if self.trainer.is_deepspeed_enabled:  # its optimizer step is done already
             lost = "no result is written; launch.strategy='fsdp' would say which rows did that"
         text = (
             f"the loss became {loss if not math.isfinite(loss) else 'too large'} (gradient norm {norm:g}) at step "
@@ -83,10 +83,12 @@ class NanGuard(TrainerCallback):
             return False
         scaler = getattr(self.trainer.accelerator, "scaler", None)
         scaled = scaler is not None and scaler.is_enabled()
-        return not (math.isfinite(loss) and scaled)  # it finds its scale by overflowing, and skips such steps
+        return not (
+            math.isfinite(loss) and scaled
+        )  # a gradient scaler finds its scale by overflowing, and skips such steps
 
     def _worst_rows(self, step: int) -> list[RowLoss]:
-        """The worst rows of all processes."""
+        """The rows with the highest loss, of all processes; those without a finite loss first."""
         if self.trainer.is_deepspeed_enabled:
             return []
         together = sharded_state.is_sharded(self.trainer.model)
@@ -95,7 +97,7 @@ class NanGuard(TrainerCallback):
             if together:
                 rows = sorted({row for part in group.gather_objects(rows) for row in part})
             found = find_worst_rows(self.trainer, rows, self.origin)
-        except Exception:  # whatever is wrong with the search, the reason to stop is another
+        except Exception:  # a failed search must not hide the NaN
             found = []
         parts = [found] if together else group.gather_objects(found)
         return sorted((each for part in parts for each in part), key=_worst_first)[:_MAX_ROWS]
@@ -116,7 +118,7 @@ def _advice(worst_rows: Sequence[RowLoss], args: TrainingArguments) -> str:
 
 
 def find_worst_rows(trainer: Any, rows: Sequence[int], origin: Origin | None) -> list[RowLoss]:
-    """The worst of `rows`, the worst first."""
+    """Those of `rows` with the highest loss, those without a finite one first."""
     losses = [(row, _loss(trainer, row)) for row in rows]
     found = sorted((RowLoss(row, "", "", loss, "") for row, loss in losses), key=_worst_first)[:_MAX_ROWS]
     return [_with_origin(each, origin) for each in found]
@@ -128,19 +130,19 @@ def _worst_first(row_loss: RowLoss) -> float:
 
 def rows_in_step(trainer: Any, step: int) -> list[int]:
     """Numbers of the examples that this process has in the optimizer step after `step` steps; none where the batches
-    are not ours to make again."""
+    cannot be reproduced."""
     batches: Any = getattr(trainer.get_train_dataloader(), "batch_sampler", None)
     if not hasattr(batches, "set_epoch"):
         return []
-    at_once = trainer.args.gradient_accumulation_steps
-    epoch, place = divmod(step, -(-len(batches) // at_once))
+    accumulation = trainer.args.gradient_accumulation_steps
+    epoch, place = divmod(step, -(-len(batches) // accumulation))
     batches.set_epoch(epoch)
-    return [row for batch in list(batches)[place * at_once : (place + 1) * at_once] for row in batch]
+    return [row for batch in list(batches)[place * accumulation : (place + 1) * accumulation] for row in batch]
 
 
 @torch.no_grad()
 def _loss(trainer: Any, row: int) -> float:
-    """Its mean loss alone, without dropout; a row that cannot even be computed has none."""
+    """The mean loss of one row without dropout; NaN if it cannot be computed."""
     model = trainer.model
     was_training = model.training
     model.eval()
@@ -157,7 +159,7 @@ def _loss(trainer: Any, row: int) -> float:
 def _with_origin(row_loss: RowLoss, origin: Origin | None) -> RowLoss:
     try:
         record = origin(row_loss.row) if origin is not None else None
-    except (CamelidError, LookupError, OSError):  # the source may be gone by now: the row's number must do
+    except (CamelidError, LookupError, OSError):  # the source may be gone by now: only the row's number is named
         record = None
     if record is None:
         return row_loss

@@ -1,8 +1,8 @@
-"""How fast a device multiplies matrices at best: known for common accelerators, measured elsewhere.
+"""Peak FLOPS of a device in matrix multiplication: from a table for common accelerators, measured for others.
 
-Knows names, number formats and a clock. Knows nothing of models or training.
+Knows names, dtypes and a clock. Knows nothing of models or training.
 
-The rates are the makers' own for dense matrices (not the doubled ones for sparse), in 10¹² operations per second,
+The rates are the vendors' own for dense matrices (not the doubled ones for sparse), in 10¹² operations per second,
 with sums kept in float32. Sources: NVIDIA's data sheets of T4, V100, A10, A30, A40, A100, H100, H200, H20, L4, L40,
 L40S, RTX A6000, RTX 6000 Ada and the B200; appendix A of the white papers on GA102 (RTX 30), AD102 (RTX 40)
 and GB202 (RTX 50); AMD's data sheets of MI210, MI250X (half of it: torch sees each of its two dies), MI300A, MI300X
@@ -20,11 +20,11 @@ _TERA = 1e12
 _SECONDS = 0.25
 _NARROWEST, _WIDEST, _MATRIX = 256, 1024, 1 << 20
 _ROWS = (64, 256)
-"""On a processor: many rows are faster, and few are over before somebody else's work interrupts on a busy machine."""
+"""On a CPU: many rows are faster, and few finish before other work interrupts on a busy machine."""
 _ON_CARD = 4096
 
 PEAKS: dict[str, tuple[float, float, float]] = {
-    # 16 bits, float32 with shortened factors (TF32, XF32), float32
+    # 16 bits, float32 with reduced precision (TF32, XF32), float32
     "T4": (65, 8.1, 8.1),
     "V100-SXM2": (125, 15.7, 15.7),
     "V100-PCIE": (112, 14, 14),
@@ -59,14 +59,14 @@ PEAKS: dict[str, tuple[float, float, float]] = {
 }
 
 _OTHER = re.compile(r"Laptop|Max-Q|SUPER|\bMIG\b|\bD\b", re.IGNORECASE)
-"""Versions that share a name and not the speed."""
+"""Variants that share a name and not the speed."""
 
 
 @cache
 def device_peak(device: Any, dtype: Any, width: int) -> float:
-    """Operations per second that matrix products in `dtype` reach on `device` at best.
+    """Peak FLOPS of matrix products in `dtype` on `device`.
 
-    What the table does not know is measured once, in a quarter of a second, with matrices as wide as the model: the
+    A device that is not in the table is measured once, in a quarter of a second, with matrices as wide as the model: the
     fastest of several products.
     """
     import torch
@@ -79,7 +79,7 @@ def device_peak(device: Any, dtype: Any, width: int) -> float:
 
 
 def table_peak(name: str, dtype: Any, shortened: bool = False) -> float | None:
-    """The table's rate for a card of this name; None for one it does not have. `shortened`: float32 may be TF32."""
+    """The table's peak FLOPS for a GPU of this name; None for one it does not have. `shortened`: float32 may be TF32."""
     if _OTHER.search(name):
         return None
     found = [key for key in PEAKS if re.search(rf"(?<![\w-]){re.escape(key)}(?!\w)", name, re.IGNORECASE)]
@@ -92,7 +92,7 @@ def table_peak(name: str, dtype: Any, shortened: bool = False) -> float | None:
 
 
 def measured_peak(device: Any, dtype: Any, width: int, seconds: float = _SECONDS) -> float:
-    """Operations per second of the fastest product of some rows with a matrix."""
+    """FLOPS of the fastest product of some rows with a matrix."""
     import torch
 
     inner = outer = _ON_CARD

@@ -1,4 +1,4 @@
-"""What the loop tells the world, and what the world tells the loop.
+"""Progress and training metrics as events: loss, gradient norm, learning rate, throughput, MFU, memory, time left.
 
 Knows the task context and the Trainer's callbacks. Computes nothing but rates.
 """
@@ -19,16 +19,16 @@ from camelid_train.loop.memory import optimizer_bytes, trainable_bytes
 from camelid_train.saving.run_totals import RunTotals
 
 from .evaluation import PeriodicEvaluation
-from .stop_rules import raise_if_stopping
+from .stop_rules import raise_if_stop_requested
 
 _SECOND = 1.0
 _SAVED_PER_SECOND = 50e6
-"""Bytes of a checkpoint that a slow disk takes, with their checksums."""
+"""Bytes of a checkpoint that a slow disk writes per second, checksums included."""
 
 
 class ProgressReporter(TrainerCallback):
     """Emits `progress` each step (done, total, unit, elapsed, eta and leaving in seconds, tokens_per_second, mfu,
-    trained_tokens, memory in bytes) and `train` with the loss; lets `evaluations` have their turn."""
+    trained_tokens, memory in bytes) and `train` with the loss; evaluates when `evaluations` are due."""
 
     def __init__(
         self,
@@ -37,7 +37,8 @@ class ProgressReporter(TrainerCallback):
         evaluations: PeriodicEvaluation,
         extra_metrics: Mapping[str, str] | None = None,
     ) -> None:
-        """`extra_metrics`: what else of the trainer's logs goes into `train` events, and under which names."""
+        """`extra_metrics`: further metrics of the trainer's logs that go into `train` events: key there → name in the
+        event."""
         self.context = context
         self.totals = totals
         self.evaluations = evaluations
@@ -61,14 +62,14 @@ class ProgressReporter(TrainerCallback):
             unit="steps",
             elapsed=round(seconds, 1),
             eta=round(seconds / state.global_step * (state.max_steps - state.global_step), 1),
-            leaving=round(2 * seconds / state.global_step + self._saving, 3),  # a step may have begun
+            leaving=round(2 * seconds / state.global_step + self._saving, 3),  # a step may be under way
             trained_tokens=self.totals.trained_tokens,
             memory=_memory(),
             **self.rates(),
         )
         if self.evaluations.due(state.global_step, state.max_steps):
             control.should_save |= self.evaluations.evaluate_or_defer(state.global_step)
-            self._began = time.monotonic() - seconds  # measuring is not training
+            self._began = time.monotonic() - seconds  # evaluating is not training
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **_: Any
@@ -90,12 +91,12 @@ class ProgressReporter(TrainerCallback):
         )
 
     def _others(self, logs: Mapping[str, Any]) -> dict[str, float]:
-        """What the trainer logs beside the loss; a mean of nothing is no number and left out."""
-        given = ((ours, logs.get(theirs)) for theirs, ours in self.extra_metrics.items())
-        return {ours: float(value) for ours, value in given if value is not None and math.isfinite(value)}
+        """What the trainer logs beside the loss; the mean of no values is NaN and left out."""
+        logged = ((name, logs.get(key)) for key, name in self.extra_metrics.items())
+        return {name: float(value) for name, value in logged if value is not None and math.isfinite(value)}
 
     def rates(self) -> dict[str, float]:
-        """Tokens per second over the whole run and, where known, the share of the machine's best that they take."""
+        """Tokens per second over the whole run and, where the peak is known, the model FLOPs utilisation (MFU)."""
         rate = self.totals.tokens_per_second
         return {"tokens_per_second": rate} | (
             {"mfu": min(1.0, round(rate * self.mfu_per_token_rate, 4))} if self.mfu_per_token_rate else {}
@@ -103,14 +104,14 @@ class ProgressReporter(TrainerCallback):
 
 
 class RowProgress:
-    """Emits `progress` in rows while data is prepared, once a second; leaves between shards when asked to save."""
+    """Emits `progress` in rows while data is prepared, once a second; ends between shards when told to save."""
 
     def __init__(self, context: TaskContext) -> None:
         self._context = context
         self._began = self._last = time.monotonic()
 
     def __call__(self, done: int, total: int | None) -> None:
-        raise_if_stopping(self._context)
+        raise_if_stop_requested(self._context)
         now = time.monotonic()
         if now - self._last < _SECOND:
             return
@@ -122,5 +123,5 @@ class RowProgress:
 
 
 def _memory() -> int:
-    """Bytes this run holds: the most on the graphics card, else of the process."""
+    """Bytes this run holds: peak of allocated GPU memory, else resident memory of the process."""
     return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else psutil.Process().memory_info().rss

@@ -1,6 +1,6 @@
-"""What the model answers to some held-out prompts while it learns.
+"""Sample answers: what the model generates for some held-out prompts during training.
 
-Knows prompts, greedy decoding, and how to leave the run as it was. Knows nothing of losses or of when to ask.
+Knows prompts, greedy decoding, and how to leave the run's state unchanged. Knows nothing of losses or of intervals.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _MAX_CHARACTERS = 4000
 
 @dataclass(frozen=True, slots=True)
 class SamplePrompt:
-    """A prompt's ids, what the user says in it, and the answer that the data has."""
+    """A prompt's token ids, the user's text in it, and the reference answer."""
 
     ids: list[int]
     text: str
@@ -30,7 +30,7 @@ class SamplePrompt:
 
 
 def sample_prompts(records: Sequence[Record], encoder: Encoder, count: int, longest: int) -> list[SamplePrompt]:
-    """`count` of the records, spread over them all, as prompts; those of over `longest` tokens are passed over."""
+    """`count` of the records, evenly spread, as prompts; those of over `longest` tokens are skipped."""
     found: list[SamplePrompt] = []
     for start in range(min(count, len(records))):
         for place in range(start * len(records) // count, (start + 1) * len(records) // count):
@@ -46,13 +46,13 @@ def _sample_prompt(record: Record, encoder: Encoder) -> SamplePrompt | None:
         return None
     try:
         return SamplePrompt(encoder.prompt_ids(record.prompt), record.prompt[-1].text, record.answer)
-    except CamelidError:  # the template has no form for it
+    except CamelidError:  # the template cannot render it
         return None
 
 
 class SampleAnswers:
-    """Called with a step: asks the model and emits a `sample` event for each prompt. Whatever goes wrong in it is
-    said once, and the run goes on without samples."""
+    """Called with a step: generates and emits a `sample` event for each prompt. An error is logged once, and the run
+    goes on without samples."""
 
     def __init__(
         self, context: TaskContext, model: Any, encoder: Encoder, records: Sequence[Record], count: int, tokens: int
@@ -82,9 +82,9 @@ class SampleAnswers:
 
 
 def greedy_answers(model: Any, encoder: Encoder, prompts: Sequence[Sequence[int]], tokens: int) -> list[str]:
-    """The likeliest answers of up to so many tokens, as the template reads them; all prompts in one batch.
+    """Greedy answers of up to `tokens` tokens, as the template parses them; all prompts in one batch.
 
-    Virtual tokens stand before a row's padding, which would push them away from its text: there, each goes alone.
+    Virtual tokens stand before a row's padding, which would separate them from its text: there, each goes alone.
     """
     import torch
     from transformers import GenerationConfig
@@ -112,11 +112,11 @@ def greedy_answers(model: Any, encoder: Encoder, prompts: Sequence[Sequence[int]
 
 @contextmanager
 def temporary_eval_mode(model: Any) -> Iterator[None]:
-    """The model as it answers; afterwards random numbers, dropout and positions are what they were."""
+    """The model in evaluation mode; afterwards random states, dropout and rotary positions are restored."""
     import torch
 
     modes = [(module, module.training) for module in model.modules()]
-    stretched = [  # these keep the angles of the longest text so far
+    stretched = [  # these store the rotary frequencies of the longest text so far
         (module, module.inv_freq, module.max_seq_len_cached)
         for module in model.modules()
         if getattr(module, "rope_type", None) == "dynamic"
@@ -135,7 +135,7 @@ def temporary_eval_mode(model: Any) -> Iterator[None]:
 
 
 def _stops(model: Any, encoder: Encoder) -> tuple[list[int], list[str]]:
-    """Token ids that end an answer, the model's own and the template's, and texts that do."""
+    """Token ids that end an answer, of the model and of the template, and stop texts."""
     own = getattr(model.generation_config, "eos_token_id", None)
     ids = {encoder.tokenizer.eos_token_id, *(own if isinstance(own, list) else [own])}
     stops = encoder.template.stops

@@ -1,7 +1,7 @@
-"""When the loop ends before its last step: asked to, or because the loss is low enough.
+"""When the loop ends before its last step: on request, or because the training loss is low enough.
 
-Knows requests, the tally and the Trainer's callbacks. Stopping early for the held-out loss is decided in `evaluating`,
-for a loss that is no number in `guarding`; here the loop is told.
+Knows requests, the run's totals and the Trainer's callbacks. Early stopping on the held-out loss is decided in
+`evaluation`, for a NaN loss in `nan_guard`; here the loop is ended.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from camelid_train.saving.run_totals import RunTotals
 
 
-def raise_if_stopping(context: TaskContext) -> None:
-    """Raise Interrupted if asked to save where there is nothing to save: what was done is done again, or is cached."""
+def raise_if_stop_requested(context: TaskContext) -> None:
+    """Raise Interrupted on a request to save and end, where there is no state to save: work is repeated, or cached."""
     if context.stop_requested() == "save":
         raise Interrupted
 
 
 class StopRules(TrainerCallback):
-    """Ends the loop; comes after the callbacks that report and measure. Emits `stop`: reason, text.
+    """Ends the loop; comes after the callbacks that report and evaluate. Emits `stop`: reason, text.
 
-    Every end but one that was asked to keep what there is leaves a checkpoint that says so: should the publishing
-    be killed, the run is not trained any further.
+    Every end but a request to finish writes a checkpoint that records it: if publishing is killed, the resumed run
+    trains no further.
     """
 
     def __init__(self, context: TaskContext, totals: RunTotals, stop_at_loss: float | None = None) -> None:

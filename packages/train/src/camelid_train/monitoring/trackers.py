@@ -1,7 +1,7 @@
-"""A run's numbers for trackers: TensorBoard, trackio, W&B, MLflow.
+"""Experiment trackers: a run's metrics go to TensorBoard, trackio, Weights & Biases (W&B) or MLflow.
 
-Knows events and transformers' own callbacks for each tracker. Knows nothing of training: whatever the events of a run
-say goes out, under the same names, with the recipe as the run's settings. A tracker that fails is dropped, and said so.
+Knows events and transformers' own callbacks for each tracker. Knows nothing of training: the metrics of a run's events
+go out under the same names, with the recipe as hyperparameters. A tracker that fails is dropped with a log entry.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from camelid_core.paths import home
 from camelid_core.tasks import StopRequest, TaskContext
 
 from camelid_train.config import Recipe
-from camelid_train.distributed.world import found
+from camelid_train.distributed.world import world_from_environment
 
 PROJECT = "camelid"
 _PREFIX = {"train": "", "eval": "eval_"}
@@ -30,8 +30,8 @@ _PREFIX = {"train": "", "eval": "eval_"}
 
 @dataclass(frozen=True, slots=True)
 class Tracker:
-    """A name in `train.report_to`: its package, how to look at what it got, and what its environment is unless a
-    person says otherwise. `{home}` is Camelid's home, `{run}` the run's name, `{id}` that and the machine."""
+    """A name in `train.report_to`: its package, how to view its curves, and environment variables that it gets
+    unless they are set. `{home}` is Camelid's home, `{run}` the run's name, `{id}` that and the machine."""
 
     name: str
     package: str
@@ -81,14 +81,16 @@ def check_trackers(names: Sequence[str]) -> None:
 
 @contextmanager
 def with_trackers(recipe: Recipe, context: TaskContext) -> Iterator[TaskContext]:
-    """The context of a run, with its numbers going to the trackers that the recipe names.
+    """The context of a run, whose metrics also go to the trackers that the recipe names.
 
     Raises:
         MissingPackage: a tracker is not installed.
     """
     names = list(dict.fromkeys(recipe.train.report_to))
     check_trackers(names)
-    if not names or found().node or os.environ.get("NODE_RANK", "0") != "0":  # the first machine speaks for all
+    if (
+        not names or world_from_environment().node or os.environ.get("NODE_RANK", "0") != "0"
+    ):  # the first node reports for all
         yield context
         return
     tracked = TrackedContext(recipe, context, [TRACKERS[name] for name in names])
@@ -99,7 +101,7 @@ def with_trackers(recipe: Recipe, context: TaskContext) -> Iterator[TaskContext]
 
 
 class TrackedContext:
-    """The context of a run that also tells trackers. They begin with the first number, so that a run that fails
+    """A run's context that also sends metrics to trackers. They start with the first metric, so that a run that fails
     before leaves nothing there."""
 
     def __init__(self, recipe: Recipe, context: TaskContext, trackers: Sequence[Tracker]) -> None:
@@ -167,7 +169,7 @@ class TrackedContext:
 
     @property
     def _run(self) -> str:
-        """The name a person gave it and the job's number: an attempt that resumes it goes on in the same place."""
+        """The run's name and the job's number: an attempt that resumes it continues the same tracker run."""
         name = getattr(self._context, "name", "") or Path(self._recipe.train.output).name or "train"
         name = re.sub(r"[^\w.-]", "-", name)
         return f"{name}-{self._context.directory.parent.name.lstrip('0')}"
@@ -193,7 +195,7 @@ class TrackedContext:
 
 
 def _arguments(recipe: Recipe, directory: Path, run: str) -> Any:
-    """What the callbacks ask of a trainer: where, under which name, and the settings, which are the recipe's."""
+    """What the callbacks read from TrainingArguments: directory, run name, and the recipe as hyperparameters."""
     from transformers import TrainingArguments
 
     settings = {
@@ -203,7 +205,7 @@ def _arguments(recipe: Recipe, directory: Path, run: str) -> Any:
     }
 
     class Arguments(TrainingArguments):
-        def __init__(self, **given: Any) -> None:  # without the original's: that one sets up devices anew
+        def __init__(self, **given: Any) -> None:  # without the original's, which sets up devices again
             for field in fields(TrainingArguments):
                 made = field.default if field.default_factory is MISSING else field.default_factory()
                 setattr(self, field.name, given.get(field.name, made))

@@ -1,4 +1,4 @@
-"""What a run learns from: an `[objective]` section with its knobs and the `LearningObjective` that reads it."""
+"""Objectives (what the loss rewards): an `[objective]` section with its hyperparameters and its `LearningObjective`."""
 
 from camelid_train.sections import Objective
 

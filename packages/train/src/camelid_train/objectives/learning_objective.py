@@ -1,8 +1,8 @@
-"""`LearningObjective`: what is learnt from and how the loss is made of it; `Objective`, the section that chooses one.
+"""`LearningObjective`: the training data and the loss of a run; `Objective` is the recipe section that chooses one.
 
 Knows the contract between an objective and the training task. Imports no torch.
-The tuning method says what learns, the objective what it learns from; everything else of a run (model, template,
-checkpoints, events, artefact) is the same for all.
+The tuning method says which weights learn, the objective what the loss rewards; everything else of a run (model,
+template, checkpoints, events, artefact) is the same for all.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ ObjectiveT = TypeVar("ObjectiveT", bound=Objective)
 
 @dataclass(frozen=True, slots=True)
 class TrainingRun:
-    """What a trainer is made of: the recipe, the model as the tuning method prepared it, and the rows.
+    """What a trainer is constructed from: the recipe, the model as the tuning method prepared it, and the rows.
 
-    `arguments()` makes the TrainingArguments that the recipe comes to, or a `kind` of them with more fields; whoever
-    measures for long calls `raise_if_interrupted()` now and then, which raises Interrupted if the run was asked to leave."""
+    `arguments()` makes the recipe's TrainingArguments, or a subclass `kind` of them with more fields. Long evaluations
+    call `raise_if_interrupted()` now and then, which raises Interrupted if the run was told to save and end."""
 
     recipe: Recipe
     method: TuningMethod[Any]
@@ -54,9 +54,9 @@ class TrainingRun:
 
 
 class LearningObjective(ABC, Generic[ObjectiveT]):
-    """One thing to learn from. `trainer` and `heldout_loss` are all that must be written where `prepare` fits the data.
+    """One objective. Only `trainer` and `heldout_loss` must be written where `prepare` fits the data.
 
-    `extra_metrics` names what the trainer logs beside the loss and should be told: its key there → ours in `train` events.
+    `extra_metrics` are what the trainer logs beside the loss: its key there → its name in `train` events.
     """
 
     name: str
@@ -65,7 +65,7 @@ class LearningObjective(ABC, Generic[ObjectiveT]):
     extra_metrics: Mapping[str, str] = {}
 
     def check(self, section: ObjectiveT, recipe: Recipe) -> None:
-        """Refuse what does not go together, before anything is loaded.
+        """Refuse settings that do not go together, before anything is loaded.
 
         Raises:
             ConfigError: naming the two fields.
@@ -79,7 +79,7 @@ class LearningObjective(ABC, Generic[ObjectiveT]):
         host: Host,
         progress: EncodingProgress | None = None,
     ) -> PreparedData:
-        """The rows, tokenised. Each is an `Example`: as if the better answer were learnt by heart.
+        """The tokenised rows. Each is an `Example`, labelled as for SFT on the chosen answer.
 
         Raises:
             DataError: no row that this objective can learn from.
@@ -89,13 +89,14 @@ class LearningObjective(ABC, Generic[ObjectiveT]):
         return prepare(data, encoder, host, progress)
 
     def one_epoch(self, section: ObjectiveT, rows: int, batch: int) -> tuple[int, int]:
-        """The optimizer steps of one pass over so many rows, and how many it takes in batches of so many."""
+        """Optimizer steps of one epoch over `rows` rows at a global batch of `batch`, and how many rows they use."""
         return math.ceil(rows / batch), rows
 
     @abstractmethod
     def trainer(self, section: ObjectiveT, run: TrainingRun) -> Any:
-        """A transformers Trainer that keeps a `totals` and writes our checkpoints (see `camelid_train.loop.trainer`)."""
+        """A transformers Trainer that has `totals` and writes Camelid's checkpoints (see
+        `camelid_train.loop.trainer`)."""
 
     @abstractmethod
     def heldout_loss(self, section: ObjectiveT, run: TrainingRun, trainer: Any) -> float:
-        """The loss on the held-out rows; less is better."""
+        """Loss on the held-out rows; lower is better."""

@@ -1,6 +1,6 @@
-"""From an `[objective]` section to the objective it means, through the hook.
+"""The registry of objectives, filled through the hook: `[objective] type` → `LearningObjective`.
 
-Knows the registry of objectives. Knows no objective.
+Knows no objective.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""From rows to optimizer steps. Knows how an objective divides a pass; knows no model."""
+"""From rows to optimizer steps. Knows how an objective divides an epoch; knows no model."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 
 
 def steps_of(recipe: Recipe, rows: int, processes: int) -> tuple[int, float, float]:
-    """Optimizer steps of a run over so many rows on so many processes, its passes, and how often it takes a row.
+    """Optimizer steps of a run over `rows` rows on `processes` processes, its epochs, and how often it uses a row.
 
     Raises:
         DataError: too few rows for a step.
     """
     train = recipe.train
     batch = train.batch_size * train.accumulation * processes
-    per_pass, taken = objective_of(recipe.objective).one_epoch(recipe.objective, rows, batch)
-    if not per_pass:
+    per_epoch, used_rows = objective_of(recipe.objective).one_epoch(recipe.objective, rows, batch)
+    if not per_epoch:
         raise DataError(f"{rows} rows are too few for a step of {batch}. Lower train.batch_size, or add rows.")
-    steps = train.max_steps or math.ceil(train.epochs * per_pass)
-    passes = steps / per_pass
-    return steps, passes, passes * taken / rows
+    steps = train.max_steps or math.ceil(train.epochs * per_epoch)
+    epochs = steps / per_epoch
+    return steps, epochs, epochs * used_rows / rows

@@ -56,8 +56,8 @@ class MeasurableTrainer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StepMeasurement:
-    """`peak` bytes of memory while `rows` rows of `length` tokens went through, `micro_batch_rows` at a time, with room for the
-    optimizer's state, of `free` that the run may have; `fixed` + n · `per_row` is expected of n rows at once.
+    """`peak` bytes of memory while `rows` rows of `length` tokens went through, `micro_batch_rows` at a time, with room
+    for the optimizer's state, of `free` that the run may have; `fixed` + n · `per_row` is expected of n rows at once.
     `seconds` for all `tokens`; each row is so many `sequences`."""
 
     peak: int
@@ -96,8 +96,8 @@ def measure_step(
 ) -> StepMeasurement:
     """One row, then the whole batch; the second is left out where the first took longer than `MAX_FIRST_STEP_SECONDS`.
 
-    `raise_if_interrupted` is called between the two. Where memory runs out the trainer halves its micro-batch and stays with that.
-    Layers that are `compiled` when they are first met are met once before.
+    `raise_if_interrupted` is called between the two. Where memory runs out the trainer halves its micro-batch and stays
+    with that. Layers that are `compiled` when they are first met are met once before.
 
     Raises:
         TrainingError: there is not enough memory, however little is put through at once.

@@ -22,7 +22,7 @@ from camelid_core.errors import JobError
 from camelid_core.events import read_events
 from camelid_core.jobs import Job, JobStore
 from camelid_core.jobs.run_directories import EVENTS, attempts
-from camelid_core.writers.file_formats import whole
+from camelid_core.writers.file_formats import atomic_file
 
 from camelid_train.config import Recipe
 from camelid_train.toml import to_toml
@@ -170,7 +170,7 @@ def _without_home(text: str) -> str:
 
 def _write(path: Path, members: Mapping[str, str], created: float) -> None:
     moment = time.gmtime(max(created, _DOS_EPOCH))[:6]
-    with whole(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+    with atomic_file(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, text in members.items():
             entry = zipfile.ZipInfo(name, moment)
             entry.external_attr = 0o644 << 16

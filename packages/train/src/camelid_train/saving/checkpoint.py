@@ -108,8 +108,8 @@ def prune(directories: Sequence[Path], step: int, keep: int, best: bool = False)
 def newest_valid(
     directories: Iterable[Path], damaged: Callable[[Path, str], object] = lambda path, why: None
 ) -> Path | None:
-    """The checkpoint with the most steps whose files are all intact; `damaged` is called with each that was skipped, and
-    why."""
+    """The checkpoint with the most steps whose files are all intact; `damaged` is called with each that was skipped,
+    and why."""
     found = (path for directory in directories for path in directory.glob(f"{_PREFIX}*"))
     for path in sorted(found, key=_newest_first):
         why = damage(path)

@@ -101,8 +101,8 @@ def is_finished(found: Path) -> bool:
 
 
 def load_best_weights(trainer: Any, context: TaskContext, step: int) -> bool:
-    """Load the weights with the lowest held-out loss into the model; False if they are those it has, of `step`, or their
-    checkpoint is gone."""
+    """Load the weights with the lowest held-out loss into the model; False if they are those it has, of `step`, or
+    their checkpoint is gone."""
     best = trainer.totals.best_step
     if best == step:
         return False

@@ -1,4 +1,4 @@
-"""Everything the pages can do, in plain Python, by topic.
+"""Services: everything the pages can do, in plain Python, by topic.
 
 Knows how the topics are put together. Knows nothing of gradio: all of it is tested without.
 """
@@ -31,7 +31,7 @@ from .training import TrainingService
 
 @dataclass(frozen=True)
 class Services:
-    """One of each, sharing the plugin host and the job table, and doing what `profile` lets them."""
+    """One of each, sharing the plugin host and the job table, limited by `profile`."""
 
     home: Path
     host: Host

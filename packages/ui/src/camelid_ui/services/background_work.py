@@ -1,7 +1,7 @@
-"""Work that takes a while and is no job: it goes on in a thread while pages look at it.
+"""Background work that is no job: it runs in a thread of the server while pages poll its progress.
 
-Knows threads and progress. Knows nothing of what is done. A page that closes changes nothing; a server that ends
-takes it along, and the next one says so.
+Knows threads and progress. Knows nothing of what is done. Closing a page changes nothing; when the server ends, the
+work ends too, and the next server says so.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from camelid_core.file_permissions import make_private_directory
 
 ReportProgress = Callable[[int], None]
 MAX_FINISHED = 64
-"""Finished pieces of work whose results are remembered."""
+"""Finished pieces of work whose results are kept."""
 INTERRUPTED = "the server was stopped before this was done; start it again."
 
 
 class Cancelled(CamelidError):
-    """Somebody stopped it."""
+    """The work was stopped."""
 
 
 @dataclass
 class BackgroundWork:
-    """One piece of work. `result` is there once it is done, `error` once it failed. `done` and `total` count rows, or
-    bytes of `item`."""
+    """One piece of work. `result` is set once it is done, `error` once it failed. `done` and `total` count rows, or
+    bytes of the file `item`."""
 
     key: str
     total: int = 0
@@ -59,7 +59,7 @@ class BackgroundWork:
 
     @property
     def eta(self) -> float | None:
-        """Seconds left, as far as the pace so far tells."""
+        """Estimated seconds left, at the speed so far."""
         if not self.running or not self.done or self.total <= self.done:
             return None
         return self.seconds / self.done * (self.total - self.done)
@@ -68,7 +68,7 @@ class BackgroundWork:
         self._stop = True
 
     def wait(self, seconds: float) -> BackgroundWork:
-        """Itself, once it is over or so many seconds have passed: short work needs no second look."""
+        """Itself, once it has ended or so many seconds have passed: short work needs no second poll."""
         self._ended.wait(seconds)
         return self
 
@@ -84,13 +84,13 @@ class BackgroundWork:
 
 
 class BackgroundRunner:
-    """Starts work, once per key, and remembers how the last of each key went. With a `place`, a later one knows what
-    was under way when the server ended."""
+    """Starts work, once per key, and keeps the last result of each key. With a `directory`, the next server knows which
+    work was interrupted."""
 
-    def __init__(self, place: Path | None = None) -> None:
+    def __init__(self, directory: Path | None = None) -> None:
         self._works: dict[str, BackgroundWork] = {}
         self._lock = threading.Lock()
-        self._keys_file = _RunningKeysFile(place) if place else None
+        self._keys_file = _RunningKeysFile(directory) if directory else None
         for key in self._keys_file.interrupted_keys() if self._keys_file else ():
             self._works[key] = BackgroundWork(key, state="failed", error=INTERRUPTED)
 
@@ -102,10 +102,10 @@ class BackgroundRunner:
         unit: Literal["rows", "bytes"] = "rows",
         busy_message: str = "",
     ) -> BackgroundWork:
-        """The work under way with this key if there is one, else `do(report)` in a new thread.
+        """The running work with this key if there is one, else `do(report)` in a new thread.
 
         Raises:
-            UsageError: there is one, and it need not be the same: what is said then is `busy_message`.
+            UsageError: there is one, which may be different work; with the text `busy_message`.
         """
         with self._lock:
             known = self._works.get(key)
@@ -124,13 +124,13 @@ class BackgroundRunner:
         return self._works.get(key)
 
     def forget(self, prefix: str = "") -> None:
-        """Drop what is over, and what it holds on to."""
+        """Drop ended work and its results."""
         with self._lock:
             for key in [key for key, work in self._works.items() if key.startswith(prefix) and not work.running]:
                 del self._works[key]
 
     def _drop_oldest_results(self) -> None:
-        """Results are kept for pages that look again, the oldest not for ever."""
+        """Results are kept for pages that ask again, up to a limit."""
         over = [key for key, work in self._works.items() if not work.running]
         for key in over[: max(0, len(over) - MAX_FINISHED)]:
             del self._works[key]
@@ -146,7 +146,7 @@ class BackgroundRunner:
             state = "done"
         except CamelidError as error:
             work.error = str(error)
-        except Exception as error:  # whatever it is, the page says it in a sentence
+        except Exception as error:  # whatever it is, the page shows it as a sentence
             work.error = f"{type(error).__name__}: {error}"
         finally:
             work.ended = time.monotonic()
@@ -157,26 +157,26 @@ class BackgroundRunner:
 
 
 class _RunningKeysFile:
-    """The keys of what is under way, in a file that is locked as long as its server lives."""
+    """The keys of running work, in a file that is locked as long as its server lives."""
 
-    def __init__(self, place: Path) -> None:
-        self._place = place
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
         self._file = -1
 
     def interrupted_keys(self) -> Iterator[str]:
-        """Keys in files whose servers are gone; the files go, too."""
-        for path in self._place.glob("*.json"):
+        """Keys in files whose servers have ended; the files are deleted."""
+        for path in self._directory.glob("*.json"):
             with suppress(OSError, ValueError), path.open("rb") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 path.unlink()
                 yield from map(str, json.load(file))
 
     def write(self, keys: Iterable[str]) -> None:
-        """A full disk is for the work itself to complain of."""
+        """Ignores a full disk: the work itself reports it."""
         with suppress(OSError):
             if self._file < 0:
-                make_private_directory(self._place)
-                path = self._place / f"{secrets.token_hex(8)}.json"
+                make_private_directory(self._directory)
+                path = self._directory / f"{secrets.token_hex(8)}.json"
                 self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.ftruncate(self._file, 0)

@@ -1,7 +1,7 @@
-"""Talking with models: one resident engine in a process of its own, shared by all pages.
+"""Chat with models: one resident engine in a process of its own, shared by all pages.
 
-Knows loading, asking and stopping. Knows nothing of how conversations look. No model is ever loaded
-in this process.
+Knows loading, generating and stopping. Knows nothing of how conversations look. No model is ever loaded in this
+process.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Literal
 
 from camelid_core.errors import CamelidError, ModelError
 from camelid_serve.engine import Sampling
-from camelid_serve.engine_process.client import EngineProcess, ChatReply
+from camelid_serve.engine_process.client import ChatReply, EngineProcess
 
 from .memory_check import check_memory
 from .models import ModelService
@@ -28,8 +28,8 @@ LoadState = Literal["empty", "loading", "ready", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class ChatStatus:
-    """What is resident: `model`, with `base` the one it is an adapter of, and `compare_with` it another to compare with.
-    `step` says what loading is at; `seconds` how long it takes or took. A `ready` one has an `error` where `compare_with`
+    """What is loaded: `model`, its base model `base` where it is an adapter, and another model to `compare_with`. `step`
+    says what loading is doing; `seconds` how long it takes or took. A `ready` one has an `error` where `compare_with`
     could not be loaded."""
 
     state: LoadState = "empty"
@@ -42,23 +42,23 @@ class ChatStatus:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Those that can be asked."""
+        """Models that can answer."""
         return self.model_names if self.state == "ready" else ()
 
     @property
     def model_names(self) -> tuple[str, ...]:
-        """Those whose files are read, or will be."""
+        """Models whose files are in use, or will be."""
         found = (self.model, self.base, self.compare_with) if self.state in ("loading", "ready") else ()
         return tuple(name for name in found if name)
 
 
 class PageLeft(Exception):
-    """The page has turned away from the answers it asked for."""
+    """The page shows another conversation and no longer wants the answers it requested."""
 
 
 WaitForTurn = Callable[[Callable[[], bool]], AbstractContextManager[None]]
-"""Where a question waits for its turn; what it is given says whether nobody waits for it any more, and then it
-raises Left."""
+"""Where a request waits for its turn. It is given a function that says whether the request was cancelled, and then
+raises PageLeft."""
 
 
 class ChatService:
@@ -83,8 +83,8 @@ class ChatService:
         return now
 
     def load(self, model: str, compare_with: str = "") -> None:
-        """Begin to make `model` resident, and `compare_with` too where it is another than the base that `model` brings
-        along; whatever else is resident goes. `status` tells how it goes.
+        """Begin to load `model`, and `compare_with` too unless it is the base of `model`, which is loaded anyway; all
+        other models are unloaded. `status` reports progress.
 
         Raises:
             CamelidError: there is no such model, the memory does not hold two, or others are being loaded.
@@ -113,28 +113,28 @@ class ChatService:
         self._engine.close()
         self._status = ChatStatus()
 
-    def ask(self, session: str, columns: Sequence[AnswerRequest], sampling: Sampling) -> Iterator[list[Answer]]:
-        """Answers as they grow, one per column.
+    def ask(self, session: str, requests: Sequence[AnswerRequest], sampling: Sampling) -> Iterator[list[Answer]]:
+        """Streaming answers, one per request.
 
-        Closing the iterator, or `stop(session)`, ends them with what is there.
+        Closing the iterator, or `stop(session)`, ends them with the text so far.
 
         Raises:
-            ModelError: a column's model is not loaded, the page is being answered already, or was stopped while it
+            ModelError: a request's model is not loaded, the page is being answered already, or was stopped while it
                 waited for its turn.
-            Left: the page has turned away.
+            PageLeft: the page shows another conversation.
         """
         if self.status.state != "ready":
             raise ModelError("no model is loaded; choose one and load it first.")
         if self.answering(session):
             raise ModelError("an answer is under way; wait for its end, or stop it.")
-        running = self._replies[session] = []
+        replies = self._replies[session] = []
         try:
             with self.wait_for_turn(lambda: session in self._left_sessions or session in self._stopped_sessions):
-                for column in columns:
-                    running.append(self._reply(column, sampling))
-                if session in self._stopped_sessions:  # while they were begun
+                for request in requests:
+                    replies.append(self._reply(request, sampling))
+                if session in self._stopped_sessions:  # while they were being started
                     self.stop(session)
-                for answers in stream_answers(running, columns):
+                for answers in stream_answers(replies, requests):
                     if session in self._left_sessions:
                         raise PageLeft
                     yield answers
@@ -146,18 +146,18 @@ class ChatService:
             self._replies.pop(session, None)
             self._left_sessions.discard(session)
             self._stopped_sessions.discard(session)
-            for reply in running:
+            for reply in replies:
                 reply.close()
 
     def stop(self, session: str) -> None:
-        """End the answers of one page with what is there."""
+        """End the answers of one page with the text so far."""
         if self.answering(session):
             self._stopped_sessions.add(session)
         for reply in self._replies.get(session, []):
             reply.cancel()
 
     def leave(self, session: str) -> None:
-        """End the answers of a page that shows another conversation now; returns once it gets none any more."""
+        """End the answers of a page that shows another conversation now; returns once they have ended."""
         if not self.answering(session):
             return
         self._left_sessions.add(session)
@@ -167,7 +167,7 @@ class ChatService:
             time.sleep(0.01)
 
     def answering(self, session: str) -> bool:
-        """Whether answers for this page are under way."""
+        """Whether answers for this page are being generated."""
         return session in self._replies
 
     def resident(self, name: str) -> tuple[str, bool]:
@@ -186,34 +186,34 @@ class ChatService:
         raise ModelError(f"{name!r} is not loaded; {loaded} is. Choose it and press Load.")
 
     def context_length(self, name: str) -> int:
-        """Most tokens that a conversation with `name` can have, the answer included."""
+        """Context length of `name` in tokens, the answer included."""
         return self._engine.models[self.resident(name)[0]].context_length
 
     def sampling(self, name: str) -> Sampling:
-        """What the makers of `name` recommend."""
+        """The sampling settings that the makers of `name` recommend."""
         return self._engine.models[self.resident(name)[0]].sampling
 
-    def _reply(self, column: AnswerRequest, sampling: Sampling) -> ChatReply:
-        label, tuned = self.resident(column.model or self.status.model)
-        prefix_ids = column.partial_answer.ids if column.partial_answer else ()
-        return self._engine.chat(column.messages, sampling, tuned, model=label, prefix_ids=prefix_ids)
+    def _reply(self, request: AnswerRequest, sampling: Sampling) -> ChatReply:
+        label, tuned = self.resident(request.model or self.status.model)
+        prefix_ids = request.partial_answer.ids if request.partial_answer else ()
+        return self._engine.chat(request.messages, sampling, tuned, model=label, prefix_ids=prefix_ids)
 
     def _load(self, model: str, base: str, compare_with: str) -> None:
         ready = ChatStatus("ready", model, base=base, compare_with=compare_with)
         try:
             for step in self._load_steps(model, compare_with):
                 self._status = replace(self._status, step=step)
-        except Exception as error:  # whatever an engine's library raises: the page must say so, and not wait for ever
-            said = str(error) if isinstance(error, CamelidError) else f"{type(error).__name__}: {error}"
+        except Exception as error:  # whatever an engine's library raises: the page must show it, and not wait for ever
+            message = str(error) if isinstance(error, CamelidError) else f"{type(error).__name__}: {error}"
             left = self._engine.alive and model in self._engine.models
             self._status = (
-                replace(ready, compare_with="", error=said) if left else ChatStatus("failed", model, error=said)
+                replace(ready, compare_with="", error=message) if left else ChatStatus("failed", model, error=message)
             )
         else:
             self._status = replace(ready, seconds=time.monotonic() - self._load_started)
 
     def _load_steps(self, model: str, compare_with: str) -> Iterator[str]:
-        """What stays is not loaded again, and answers as long as another joins it."""
+        """Load the models and yield each step. A model that stays is not loaded again, and answers while another is added."""
         resident = self._engine.models if self._engine.alive else {}
         if not compare_with or model not in resident:
             yield from self._engine.load_all({name: name for name in (model, compare_with) if name})

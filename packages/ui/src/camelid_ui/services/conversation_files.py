@@ -1,6 +1,6 @@
-"""Conversations as files, and files as conversations: what a page saves for its person, and what it is given.
+"""Conversations as files: export to Markdown and JSON Lines, import from data files.
 
-Knows transcripts. Keeps nothing: the history itself is in the browser.
+Knows transcripts. Stores nothing: the history itself is in the browser.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from camelid_core.readers import Faults
 from camelid_serve.chat.transcripts import Transcript, jsonl, markdown, parse
 
 MAX_CONVERSATIONS = 200
-"""Conversations that are read from a file, and kept in a browser."""
+"""Conversations that are imported from a file, and kept in a browser."""
 
 
 class HistoryService:
     def markdown(self, transcripts: Sequence[Transcript]) -> str:
-        """To read."""
+        """For people to read."""
         return markdown(transcripts)
 
     def records(self, transcripts: Sequence[Transcript]) -> tuple[str, int]:
-        """To train on: JSON Lines, one conversation each; of several, those that cannot be learnt from are counted.
+        """As training data: JSON Lines, one conversation each; of several, those that cannot be trained on are counted.
 
         Raises:
-            UsageError, DataError: a conversation without an answer, or the only one cannot be learnt from.
+            UsageError, DataError: a conversation without an answer, or the only one cannot be trained on.
         """
         faults = Faults(strict=len(transcripts) == 1)
         return jsonl(transcripts, faults), faults.total

@@ -1,6 +1,6 @@
-"""Whether the memory holds several models at once, before one of them is loaded for nothing.
+"""Memory check before loading: whether several models fit in memory at once.
 
-Knows weights as they are held in memory. What answering takes besides is little, and left out.
+Knows the size of weights in memory. KV caches and activations are small beside them, and left out.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .models import ModelService, parameters
 
 
 def check_memory(models: ModelService, wanted: Sequence[str], loaded: Iterable[str]) -> None:
-    """Refuse to load `wanted` where they do not fit beside each other; models on one base share it.
+    """Refuse to load `wanted` where they do not fit beside each other; adapters of one base share its weights.
 
     Raises:
         ModelError: with what they need and what is free.
@@ -39,5 +39,5 @@ def _bases(models: ModelService, names: Iterable[str]) -> set[Path]:
         try:
             found.add(models.resolve(name).base)
         except CamelidError:
-            continue  # what is gone from the disk is not counted as room
+            continue  # what is gone from the disk is not counted
     return found

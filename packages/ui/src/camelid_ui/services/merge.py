@@ -1,4 +1,4 @@
-"""Merging adapters into their bases: what it takes, and starting it.
+"""Merging adapters into their base models: estimate of disk and memory, and starting the job.
 
 Knows sizes and disks. Merges nothing itself.
 """
@@ -22,13 +22,13 @@ from .models import ModelEntry, ModelService, parameters, weights_size
 
 TASK = "merge"
 _OPTIONS = {"output": "--out"}
-"""Where `camelid merge` calls a field otherwise."""
+"""Fields whose flag of `camelid merge` has another name."""
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
 @dataclass(frozen=True, slots=True)
 class MergeEstimate:
-    """Bytes of the result, free on its disk, and needed in memory while merging."""
+    """Bytes of the merged model, free on its disk, and needed in memory while merging."""
 
     size: int
     free: int

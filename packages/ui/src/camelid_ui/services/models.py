@@ -1,4 +1,4 @@
-"""Models and artefacts on this machine, and how text becomes tokens with each.
+"""Models and artefacts on this machine, and tokenization with each.
 
 Knows directories and manifests. Loads tokenizers, never weights.
 """
@@ -26,15 +26,15 @@ from .tokenizers import LightTokenizer, light_tokenizer
 
 _INDENT = "\u2003"
 _MAX_TOKEN_CHARACTERS = 128
-"""Characters: no token of a known tokenizer is longer, save runs of spaces."""
+"""No token of a known tokenizer is longer, except runs of spaces."""
 
 TokenKind = Literal["trained", "ignored", "special", "special-trained"]
 
 
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
-    """A model one can choose. `kind` is `model`, `adapter`, or `gguf` for one that can be asked and nothing else;
-    `size` in bytes; `base` for adapters."""
+    """A model one can choose. `kind` is `model`, `adapter`, or `gguf` for one that can generate and nothing else; `size`
+    in bytes; `base` for adapters."""
 
     name: str
     kind: str
@@ -45,7 +45,7 @@ class ModelEntry:
 
 @dataclass(frozen=True, slots=True)
 class TokenSpan:
-    """A run of text that is one token, or several that only make a character together."""
+    """The text of one token, or of several that make a character only together."""
 
     text: str
     kind: TokenKind
@@ -54,7 +54,7 @@ class TokenSpan:
 
 @dataclass(frozen=True, slots=True)
 class TokenView:
-    """A conversation as the model sees it while training, or a prompt as it sees it when asked."""
+    """The tokens of a conversation with their loss mask, or of a prompt."""
 
     spans: tuple[TokenSpan, ...]
     template: str
@@ -64,7 +64,7 @@ class TokenView:
 
 
 class ModelService:
-    """What there is, and its tokenizers."""
+    """Lists models and tokenizes with them."""
 
     def __init__(self, host: Host) -> None:
         self.host = host
@@ -76,7 +76,7 @@ class ModelService:
         return [*artefacts, *sorted(_models(models_dir()), key=lambda entry: entry.name)]
 
     def bases(self) -> list[str]:
-        """What training can start from: full models here, then those that could be pulled."""
+        """Base models for training: full models on this machine, then those that can be pulled."""
         here = [entry.name for entry in self.all() if entry.kind == "model"]
         return here + [name for name in all_weights(self.host.adapters) if name not in here]
 
@@ -87,7 +87,7 @@ class ModelService:
         return [entry for entry in self.all() if entry.kind == "adapter"]
 
     def grouped(self) -> list[tuple[str, str]]:
-        """Labels and names, each base with its adapters indented below it; adapters of others are last."""
+        """Labels and names, each base model with its adapters indented below it; adapters of other bases are last."""
         every = self.all()
         below: dict[str, list[ModelEntry]] = {}
         for entry in every:
@@ -101,7 +101,7 @@ class ModelService:
         return rows + [(tuned.name, tuned.name) for rest in below.values() for tuned in rest]
 
     def base_of(self, name: str) -> str:
-        """What an adapter's base is called here; nothing for a model of its own.
+        """The name of an adapter's base model on this machine; empty for a full model.
 
         Raises:
             UnknownName, ModelError: as `resolve` does.
@@ -115,7 +115,7 @@ class ModelService:
     def _base_name(self, entry: ModelEntry) -> str:
         try:
             return self.base_of(entry.name)
-        except CamelidError:  # its base is gone
+        except CamelidError:  # its base model is gone
             return entry.base
 
     def count_tokens(self, name: str, messages: Sequence[Message], limit: int) -> int:
@@ -132,7 +132,7 @@ class ModelService:
         return self.host.templates.names()
 
     def resolve(self, name: str, gguf: bool = True) -> Reference:
-        """Raises UnknownName or ModelError; for a GGUF file too, if it is to do more than answer."""
+        """Raises UnknownName or ModelError; for a GGUF file too, unless `gguf` allows it."""
         return resolve_model(name, self.host, gguf)
 
     def template(self, name: str, chosen: str = "") -> PromptTemplate:
@@ -146,7 +146,7 @@ class ModelService:
         return self._encoder(name, template or reference.template, str(reference.peft or reference.base))
 
     def tokens(self, name: str, messages: Sequence[Message], template: str = "", cutoff: int = 0) -> TokenView:
-        """A conversation's tokens and which of them are trained on; a positive `cutoff` cuts as training does."""
+        """A conversation's tokens with their loss mask; a positive `cutoff` truncates as training does."""
         encoder = self.encoder(name, template)
         example = encoder.example(messages)
         end = cutoff or len(example.input_ids)
@@ -154,7 +154,7 @@ class ModelService:
         return self._view(encoder, example.input_ids[:end], trained)
 
     def prompt(self, name: str, messages: Sequence[Message], template: str = "") -> TokenView:
-        """What the model is given to answer the last message."""
+        """The prompt with which the model answers the last message."""
         encoder = self.encoder(name, template)
         ids = encoder.prompt_ids(messages)
         return self._view(encoder, ids, [False] * len(ids))
@@ -167,7 +167,7 @@ class ModelService:
 
 
 def _token_spans(tokenizer: LightTokenizer, ids: Sequence[int], trained: Sequence[bool]) -> Iterator[TokenSpan]:
-    """Token by token; tokens that are parts of one character are shown together."""
+    """Token by token; tokens that are parts of one character are joined."""
     special = tokenizer.special_ids
     held: list[int] = []
     for index, token in enumerate(ids):
@@ -217,7 +217,7 @@ def weights_size(directory: Path) -> int:
 
 
 def parameters(directory: Path) -> int:
-    """How many numbers the weights hold, read from the files' headers."""
+    """Number of parameters, read from the headers of the weight files."""
     from camelid_core.integrity import safetensors_header
 
     total = 0
@@ -235,7 +235,7 @@ def parameters(directory: Path) -> int:
 
 
 def dimensions(directory: Path) -> dict[str, int]:
-    """Layers, width and vocabulary, under whichever names the family uses."""
+    """Layers, hidden size (`width`) and vocabulary size, under whichever names the model family uses."""
     config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
     names = {
         "layers": ("num_hidden_layers", "n_layer"),

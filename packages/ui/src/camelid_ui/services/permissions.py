@@ -1,7 +1,7 @@
-"""What a profile lets the services do. Each method of each is listed here as one that looks or one that changes.
+"""Permissions: which methods of the services an access profile allows. Each is listed as reading or as changing.
 
-Knows every service's methods by name, and refuses whatever it does not know: a method that nobody listed is closed
-wherever changes are. What is refused is refused in the service itself, whoever calls it.
+Knows every service's methods by name, and denies by default: a method that is not listed is refused wherever changes
+are. The service itself refuses, whoever calls it.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ READ_METHODS = {
     "plugins": "all problems",
     "history": "markdown records",
 }
-"""Open to everybody: they read what is listed, and compute little."""
+"""Always allowed: they read what is listed, and compute little."""
 
 CHANGING_METHODS = {
     "jobs": "submit cancel finish retry",
@@ -58,7 +58,7 @@ CHANGING_METHODS = {
     "feedback": "rate",
     "history": "read",
 }
-"""Closed where nothing may be changed: they write, queue or compute much, or read a file by its path."""
+"""Refused where changes are not allowed: they write, queue or compute much, or read a file by its path."""
 
 LIMITED_METHODS = {
     "data.collection": "find dataset version facts",
@@ -66,16 +66,16 @@ LIMITED_METHODS = {
     "training": "check",
     "chat": "load ask",
 }
-"""Open for what the profile lists, and within its bounds."""
+"""Allowed for what the profile lists, and within its limits."""
 
 SERVER_METHODS = {"chat": "close"}
-"""The server's own: no page calls them."""
+"""For the server: no page calls them."""
 
 _POLL_SECONDS = 0.1
-"""Who waits looks this often whether anybody still waits for it."""
+"""A waiting request checks this often whether it was cancelled."""
 
 NOT_SERVICES = ("home", "host", "profile")
-"""Parts of `Services` that are no services."""
+"""Fields of `Services` that are no services."""
 
 
 def service_paths(part: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -90,7 +90,7 @@ def service_paths(part: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def methods(service: Any) -> list[str]:
-    """What anybody may call of it."""
+    """Its public methods."""
     found = inspect.getmembers_static(type(service), lambda member: inspect.isroutine(member))
     return [name for name, _ in found if not name.startswith("_")]
 
@@ -100,7 +100,7 @@ def methods_in(table: Mapping[str, str], path: str) -> frozenset[str]:
 
 
 def enforce(services: Services, profile: Profile) -> None:
-    """Close what `profile` closes, in the services themselves."""
+    """Replace the methods that `profile` refuses or limits, in the services themselves."""
     if profile.allow_changes:
         return
     services.jobs.wake = lambda: None  # no worker runs where nothing may be queued
@@ -184,17 +184,17 @@ def _chat(services: Services, profile: Profile) -> dict[str, Callable[..., Any]]
             raise NotPermitted("others are being answered by the model that is loaded; try again in a moment.")
         load(model, *more, **named)
 
-    def bounded(session: str, columns: Any, sampling: Any, *more: Any, **named: Any) -> Iterator[Any]:
-        for column in columns:
-            _check_length(column.messages, profile)
-            if column.partial_answer is not None and len(column.partial_answer.ids) > (
+    def bounded(session: str, requests: Any, sampling: Any, *more: Any, **named: Any) -> Iterator[Any]:
+        for request in requests:
+            _check_length(request.messages, profile)
+            if request.partial_answer is not None and len(request.partial_answer.ids) > (
                 profile.max_prompt_characters or math.inf
             ):
                 raise NotPermitted(
                     f"this {profile.name} does not go on with an answer of that length; begin a new one."
                 )
         most = min(sampling.max_new_tokens, profile.max_new_tokens or sampling.max_new_tokens)
-        yield from ask(session, columns, sampling.model_copy(update={"max_new_tokens": most}), *more, **named)
+        yield from ask(session, requests, sampling.model_copy(update={"max_new_tokens": most}), *more, **named)
 
     chat.wait_for_turn = line.place
     return {"load": unless_busy, "ask": bounded}
@@ -206,7 +206,7 @@ _LIMITS: Mapping[str, Callable[[Services, Profile], dict[str, Callable[..., Any]
 
 
 def _check_datasets(services: Services, profile: Profile, names: Iterable[str]) -> None:
-    """A set by its name, never a file by its path."""
+    """Raises NotPermitted: a dataset must be given by its name, never a file by its path."""
     known = {name for entry in services.data.collection.all() for name in (entry.name, entry.source)}
     for name in names:
         if name not in known:
@@ -223,7 +223,7 @@ def _check_length(messages: Any, profile: Profile) -> None:
 
 
 class _AnswerQueue:
-    """Who is answered and who waits; whoever comes later is told so at once."""
+    """A bounded queue: requests that are answered and that wait; any more are refused at once."""
 
     def __init__(self, profile: Profile) -> None:
         self._at_once = profile.concurrent_answers or 1

@@ -1,6 +1,6 @@
-"""Where the rows that a page shows come from: a published result, or what a job has answered so far.
+"""Sources of prediction rows for a page: a published result, or the answers of a running job so far.
 
-Knows files and where each row stands in them, never a whole file. Knows nothing of how rows look.
+Knows files and the offset of each row, and never reads a whole file into memory. Knows nothing of how rows look.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from .prediction_table import NumberedRow, PredictionTable, RowSelection, scores
 
 _KEPT = 1000
 _SEARCH_PAUSE_FACTOR = 10
-"""A page that looks again and again may spend a tenth of its time going through the input."""
+"""A page that polls may spend a tenth of its time reading the input."""
 
 
 class PublishedRows:
-    """A result as it was published, gone through once."""
+    """A published result, indexed once."""
 
     finished = True
 
@@ -61,7 +61,7 @@ class PublishedRows:
 
 
 class RunningRows:
-    """What a job has answered so far; each look reads on from where the last one ended."""
+    """The answers of a running job so far; each refresh reads on from where the last one ended."""
 
     finished = False
 
@@ -105,7 +105,7 @@ class RunningRows:
         return {label: done.get(number, {}) for label, done in self._done.items()}
 
     def _read(self, wanted: set[int]) -> None:
-        """Rows of the input by number: it can only be gone through from its beginning."""
+        """Read rows of the input by number: it can only be read from its beginning."""
         if not wanted:
             return
         began = time.monotonic()

@@ -1,6 +1,6 @@
-"""The rows of a prediction: how many, which to show, what the scores are.
+"""Prediction table: counts, filters and orders the rows of a prediction, with mean scores.
 
-Knows the columns of a result, and of each row only how good it is and whether it failed. Knows no files.
+Knows the columns of a result, and of each row only its score and whether it failed. Knows no files.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from camelid_serve.metrics import ScoreMeans
 from camelid_serve.predict.inputs import ANSWER_COLUMNS
 
 RowSelection = Literal["all", "failed", "worst"]
-"""In the input's order; of that, those with an error; or those with the lowest scores first."""
+"""All rows in the input's order; only those with an error; or all with scores, the lowest first."""
 PAGE_ROWS = 50
 """Rows on a page."""
 _ROW_ANSWERED, _ROW_FAILED = 1, 2
@@ -40,7 +40,7 @@ class PredictionPage:
 
 
 class PredictionTable:
-    """Of each row what pages count and sort by. Rows come in any order, each from every model."""
+    """State and score of each row, to count and sort by. Rows come in any order, each from every model."""
 
     def __init__(self) -> None:
         self.count = self.failed = 0
@@ -54,7 +54,7 @@ class PredictionTable:
         return {model: each.values() for model, each in self._means.items()}
 
     def add(self, number: int, failed: bool, scores: Mapping[str, Mapping[str, float]]) -> None:
-        """`scores` by model. The worst of several models' counts."""
+        """`scores` by model. Of several models the lowest score counts."""
         if number >= len(self._state):
             more = max(number + 1, len(self._state) * 5 // 4) - len(self._state)
             self._state.extend(bytes(more))
@@ -91,7 +91,7 @@ class PredictionTable:
 
 
 def scores_of(row: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    """By model, of which one that answered alone has no name, and metric."""
+    """Scores by model and metric; a single model has no name."""
     scores = row.get("scores")
     if not isinstance(scores, dict) or not scores:
         return {}
@@ -99,7 +99,7 @@ def scores_of(row: Mapping[str, Any]) -> dict[str, dict[str, float]]:
 
 
 def expected_of(row: Mapping[str, Any], reference: str) -> str:
-    """What a scored row was compared with: the text of that column, else the row's own answer."""
+    """The reference answer of a scored row: the text of that column, else the row's own answer."""
     if not row.get("scores"):
         return ""
     names = [reference] if reference else [name for names in ANSWER_COLUMNS.values() for name in names]
@@ -111,7 +111,7 @@ def expected_of(row: Mapping[str, Any], reference: str) -> str:
 
 
 def answers_of(row: Mapping[str, Any]) -> Iterator[tuple[str, str, bool]]:
-    """Model (without a name where there is one only), what it said, and whether that is an error."""
+    """Model (without a name where there is one only), its answer, and whether that is an error."""
     for name, failed in (("generate", False), ("error", True)):
         value = row.get(name)
         if isinstance(value, dict):
@@ -121,5 +121,5 @@ def answers_of(row: Mapping[str, Any]) -> Iterator[tuple[str, str, bool]]:
 
 
 def _sort_score(scores: Mapping[str, float]) -> float:
-    """One number to sort by: a right number counts for more than how the sentence around it is put."""
+    """One number to sort by: the right numeric answer counts more than the wording around it."""
     return scores.get("numeric", scores["exact"]) * 10 + scores.get("chrf", 0.0)

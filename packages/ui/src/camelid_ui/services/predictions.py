@@ -1,6 +1,6 @@
-"""Batch predict: what the first rows will look like to the model, starting a job, and its rows as they come.
+"""Batch prediction: a preview of the prompts, starting a job, and its rows as they come.
 
-Knows inputs and where the answers of a job's attempts lie. Answers nothing itself.
+Knows inputs and where the answers of a job's attempts are. Generates nothing itself.
 """
 
 from __future__ import annotations
@@ -39,18 +39,18 @@ from .prediction_table import PredictionPage, RowSelection
 
 TASK = "predict"
 _PREVIEW_ROWS = 20
-"""Rows whose columns are offered for a mapping."""
+"""Rows whose columns are offered for the column mapping."""
 _CACHED_JOBS = 8
-"""Jobs whose rows are known from an earlier look; a million rows take some twenty megabytes."""
+"""Jobs whose row tables are kept in memory; a million rows take some twenty megabytes."""
 
 S = TypeVar("S")
 
 
 @dataclass(frozen=True, slots=True)
 class InputPreview:
-    """An input's first rows. `prompts` is what the model sees of each, or why it cannot be asked; `columns` are a
-    file's, to be mapped; `referenced` says how many rows have an answer to score against; `problem` why none of the
-    rows can be asked as things stand."""
+    """An input's first rows. `prompts` has the prompt of each, or why there is none; `columns` are a file's, to be
+    mapped; `referenced` says how many rows have a reference answer to score against; `problem` why no row has a prompt
+    with these settings."""
 
     rows: int
     faulty: int
@@ -92,7 +92,7 @@ class PredictionService:
         return InputPreview(survey.rows, survey.invalid, prompts, names, survey.with_gold)
 
     def keep_upload(self, upload: str) -> Path:
-        """Copy an uploaded file to where it stays, so that a job can still read it tomorrow."""
+        """Copy an uploaded file to a permanent place, so that a job can still read it tomorrow."""
         source = Path(upload)
         place = self.jobs.home / "uploads" / secrets.token_hex(6)
         make_private_directory(place.parent, self.jobs.home)
@@ -163,7 +163,7 @@ class PredictionService:
         )
 
     def summary(self, job_id: int) -> PredictionPage:
-        """The same without any row. Raises as `answers` does."""
+        """The same without rows. Raises as `page` does."""
         source = self._source(job_id)
         if source is None:
             return PredictionPage()
@@ -171,7 +171,7 @@ class PredictionService:
         return PredictionPage(table.count, table.failed, means=table.means, finished=source.finished)
 
     def lines(self, job_id: int) -> Iterator[bytes]:
-        """The rows so far as JSON Lines, to download, piece by piece. Raises as `answers` does."""
+        """The rows so far as JSON Lines, to download, piece by piece. Raises as `page` does."""
         source = self._source(job_id)
         return source.lines() if source is not None else iter(())
 
@@ -179,8 +179,8 @@ class PredictionService:
         return PredictConfig.model_validate(dict(self.jobs.store.get(job_id).config))
 
     def _source(self, job_id: int) -> PublishedRows | RunningRows | None:
-        """What is known of a job's rows, kept for the next look; None where its input is gone or has changed, which
-        the job says itself."""
+        """A job's rows, cached for the next call; None where its input is gone or has changed, which the job itself
+        reports."""
         job = self.jobs.store.get(job_id)
         final = Path(job.published) / PREDICTIONS if job.published else None
         if final is not None and final.is_file():
@@ -220,7 +220,7 @@ def _required_input(source: str) -> str:
 
 
 def _file_version(source: str) -> tuple[float, int]:
-    """Tells whether a file has changed since."""
+    """Changes when the file does."""
     path = validated_path(source.strip(), "input")
     if not path.is_file():
         return 0.0, 0
@@ -236,5 +236,5 @@ def _survey(
 
 
 def safe_stem(stem: str) -> str:
-    """A file's name with only what is safe in one."""
+    """A file name with safe characters only."""
     return re.sub(r"[^A-Za-z0-9_]+", "-", stem).strip("-")[:60] or "rows"

@@ -1,6 +1,6 @@
-"""Answers as they grow, several side by side, given out no faster than a page can draw them.
+"""Streaming answers, several side by side, with updates no faster than a page can draw them.
 
-Knows what a page asks of a model and gets from it. Knows neither conversations nor how models are loaded.
+Knows requests and answers. Knows neither conversations nor how models are loaded.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from camelid_serve.engine_process.client import ChatReply
 
 _MIN_SECONDS_BETWEEN_UPDATES = 0.1
 _CHARACTERS_PER_SECOND = 40_000
-"""Characters: a browser draws the whole conversation anew each time, and must find time for a click on Stop."""
+"""A browser draws the whole conversation anew at each update, and must find time for a click on Stop."""
 _UNFINISHED_REASONS = ("length", "cancelled", "failed")
 
 
@@ -34,8 +34,8 @@ class AnswerStats:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer as far as it is; `facts` once it has ended. `ids` are its own tokens where they are known, `edited`
-    says that a person wrote it, `rating` is 1 for a good one, -1 for a bad one."""
+    """An answer so far; `facts` once it has ended. `ids` are its token ids where they are known, `edited` says that a
+    person wrote it, `rating` is 1 for a good one, -1 for a bad one."""
 
     text: str
     facts: AnswerStats | None = None
@@ -46,7 +46,7 @@ class Answer:
 
     @property
     def unfinished(self) -> bool:
-        """Whether a model can go on with it."""
+        """Whether a model can continue it."""
         cut = self.facts is not None and self.facts.finish in _UNFINISHED_REASONS
         return bool(self.text or self.ids) and (cut or self.edited)
 
@@ -60,19 +60,19 @@ class AnswerRequest:
     partial_answer: Answer | None = None
 
 
-def stream_answers(running: Sequence[ChatReply], columns: Sequence[AnswerRequest]) -> Iterator[list[Answer]]:
-    """Several answers at once, each read by a thread of its own."""
-    news: SimpleQueue[tuple[int, Answer | None]] = SimpleQueue()
-    partial_answers = [column.partial_answer or Answer("") for column in columns]
-    for index, reply in enumerate(running):
-        work = (index, reply, partial_answers[index], news)
+def stream_answers(replies: Sequence[ChatReply], requests: Sequence[AnswerRequest]) -> Iterator[list[Answer]]:
+    """Several replies at once, each read by a thread of its own."""
+    updates: SimpleQueue[tuple[int, Answer | None]] = SimpleQueue()
+    partial_answers = [request.partial_answer or Answer("") for request in requests]
+    for index, reply in enumerate(replies):
+        work = (index, reply, partial_answers[index], updates)
         threading.Thread(target=_read, args=work, name=f"answer {index}", daemon=True).start()
     answers = list(partial_answers)
-    left, given, fresh = len(running), 0.0, False
+    left, given, fresh = len(replies), 0.0, False
     while left:
         pace = max(_MIN_SECONDS_BETWEEN_UPDATES, sum(len(answer.text) for answer in answers) / _CHARACTERS_PER_SECOND)
         with suppress(Empty):
-            index, answer = news.get(timeout=pace)
+            index, answer = updates.get(timeout=pace)
             left -= answer is None
             fresh = fresh or answer is not None
             answers[index] = answer or answers[index]
@@ -81,23 +81,25 @@ def stream_answers(running: Sequence[ChatReply], columns: Sequence[AnswerRequest
             given, fresh = time.monotonic(), False
 
 
-def _read(index: int, reply: ChatReply, partial_answer: Answer, news: SimpleQueue[tuple[int, Answer | None]]) -> None:
-    """An answer that is gone on with comes as a whole: its first piece has all that was said before."""
+def _read(
+    index: int, reply: ChatReply, partial_answer: Answer, updates: SimpleQueue[tuple[int, Answer | None]]
+) -> None:
+    """Read one reply. A continued answer comes as a whole: its first delta has the partial answer, too."""
     growing, text = replace(partial_answer, facts=None, error="", rating=0), ""
     try:
         for delta in reply:
             text = delta.answer if delta.facts is not None else text + delta.text
             growing = replace(growing, text=text, ids=delta.ids, facts=_facts(delta.facts, partial_answer.facts))
-            news.put((index, growing))
-    except Exception as error:  # told in the page, at the answer it ended
+            updates.put((index, growing))
+    except Exception as error:  # shown in the page, at the answer it ended
         message = str(error) if isinstance(error, CamelidError) else f"{type(error).__name__}: {error}"
         ids = partial_answer.ids if growing.text == partial_answer.text else ()
-        news.put((index, replace(growing, facts=AnswerStats(0, 0.0, 0.0, "failed"), error=message, ids=ids)))
-    news.put((index, None))
+        updates.put((index, replace(growing, facts=AnswerStats(0, 0.0, 0.0, "failed"), error=message, ids=ids)))
+    updates.put((index, None))
 
 
 def _facts(facts: dict[str, Any] | None, partial_answer: AnswerStats | None) -> AnswerStats | None:
-    """What was computed now, with the tokens that were there before counted in."""
+    """Statistics of this reply, with the tokens of the partial answer added."""
     if facts is None:
         return None
     tokens = facts["tokens"] + (partial_answer.tokens if partial_answer else 0)

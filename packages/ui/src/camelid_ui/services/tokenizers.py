@@ -1,6 +1,6 @@
 """A tokenizer from `tokenizer.json` alone, light enough for the web process.
 
-Knows as much of a transformers tokenizer as `Encoder` asks for, and gives the same ids (a test
+Knows as much of a transformers tokenizer as `Encoder` needs, and gives the same ids (a test
 compares the two). Imports neither transformers nor torch: loading those would cost the pages 5 s and 400 MB.
 """
 
@@ -18,7 +18,7 @@ from camelid_core.templates.hf_chat_template import read_chat_template
 
 
 class LightTokenizer:
-    """What `tokenizer.json` and `tokenizer_config.json` of one directory say."""
+    """The tokenizer in one directory's `tokenizer.json` and `tokenizer_config.json`."""
 
     def __init__(self, directory: Path) -> None:
         from tokenizers import Tokenizer
@@ -55,7 +55,7 @@ class LightTokenizer:
 
 
 def light_tokenizer(reference: Reference) -> LightTokenizer:
-    """The adapter's own tokenizer if it brings one, else the base's.
+    """The adapter's own tokenizer if it has one, else the base model's.
 
     Raises:
         ModelError: the model has no `tokenizer.json`.

@@ -19,7 +19,7 @@ from camelid_ui.views.chat import context
 
 from . import EACH, LATEST, PRIVATE
 from .chat_stream import AnsweringModels, ConversationWidgets, button_press
-from .components import message
+from .components import error_message
 
 
 def wire_context(services: Services, ui: ConversationWidgets) -> None:
@@ -71,7 +71,7 @@ def _context_usage(
             limit = services.chat.context_length(name)
             found.append((services.models.count_tokens(label, asked.messages(name), limit), limit))
     except CamelidError as problem:
-        return message(problem), True
+        return error_message(problem), True
     used, limit = max(found, key=lambda pair: pair[0] / pair[1])
     return context(used, limit, say), used < limit
 
@@ -87,7 +87,7 @@ def _exact_prompt(services: Services, tree: ConversationTree, index: int, model:
     try:
         prompt = services.models.prompt(label, tree.prompt(model, index))
     except CamelidError as problem:
-        return message(problem)
+        return error_message(problem)
     number, count = len(tree.path_to(index)), prompt.count()
     words = say("chat.exact_of", number=number, model=model, template=prompt.template, count=count)
     return note(words) + view.tokens(prompt, say, legend=False)

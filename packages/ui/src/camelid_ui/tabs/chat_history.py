@@ -26,7 +26,7 @@ from camelid_ui.views import note
 
 from . import EACH, PRIVATE
 from .chat_stream import ConversationWidgets
-from .components import hidden_box, message, panel
+from .components import error_message, hidden_box, panel
 
 _MOUNT = "camelidHistory.mount(element, trigger, props.words);"
 _TITLE = 80
@@ -105,7 +105,7 @@ def _wire_list(
         try:
             found, skipped = services.history.read(path)
         except CamelidError as problem:
-            return gr.skip(), message(problem)
+            return gr.skip(), error_message(problem)
         entries = [_entry(form := conversation_json(each), ConversationTree.from_json(form), {}) for each in found]
         parts = [say("history.was_read", count=len(found))]
         parts += [say("history.odd", count=skipped)] * bool(skipped) + [
@@ -166,7 +166,7 @@ def _wire_feedback(tab: ChatHistory, conversation: ConversationWidgets, services
             index, model = int(last_rating["turn"]), str(last_rating["model"])
             stored = services.feedback.rate(rated_answers(tree, index, model), answer_id(tree, index, model))
         except CamelidError as problem:
-            return message(problem)
+            return error_message(problem)
         except (LookupError, ValueError):
             return note(say("history.broken"))
         if not last_rating.get("rating"):
@@ -225,7 +225,7 @@ def _file(services: Services, found: list[Transcript], kind: str, say: Translato
     try:
         text, skipped = (services.history.markdown(found), 0) if kind == "md" else services.history.records(found)
     except CamelidError as problem:
-        return "", message(problem)
+        return "", error_message(problem)
     file = {"name": f"{name}.{kind}", "type": _MIME_TYPES[kind], "text": text}
     left_out = " " + say("history.unlearnable", count=skipped) if skipped else ""
     return json.dumps(file), note(say("history.saved", name=file["name"]) + left_out)

@@ -19,7 +19,7 @@ from camelid_ui.views import error, esc, note, state
 from camelid_ui.views.numbers import duration
 
 from . import LATEST, PRIVATE
-from .components import address, hidden_box, message, panel
+from .components import address, error_message, hidden_box, panel
 
 _LOADING_POLL_SECONDS, _POLL_SECONDS = 0.7, 4.0
 
@@ -74,7 +74,7 @@ def wire(services: Services, ui: ModelPicker, message_box: gr.Textbox) -> None:
         try:
             services.chat.load(name or "", (other_model or "") if compare else "")
         except CamelidError as problem:
-            return message(problem), *[gr.skip()] * (len(outputs) - 1)
+            return error_message(problem), *[gr.skip()] * (len(outputs) - 1)
         return status_of(services, translator_for(request))
 
     def load_other(chosen: str, other_model: str | None, request: gr.Request) -> tuple[Any, ...]:

@@ -19,7 +19,7 @@ from camelid_ui.services import Services
 from camelid_ui.views import esc, note
 
 from . import EACH, LATEST, PRIVATE
-from .components import changed_field, controls, message, panel
+from .components import changed_field, controls, error_message, panel
 
 _PRESET_OF_TEXT = f"text => ({json.dumps({text.text: name for name, text in SYSTEMS.items()})})[text] ?? null"
 """The name of the system prompt preset that is in the field, if any."""
@@ -52,7 +52,7 @@ def build(services: Services, *, message_box: gr.Textbox, system: gr.Textbox, fo
         try:
             recommended = _recommended(services) if name == OWN else None
         except CamelidError as problem:
-            return message(problem), *[gr.skip()] * len(form.inputs)
+            return error_message(problem), *[gr.skip()] * len(form.inputs)
         about_preset = translator_for(request).optional(f"preset.{name}", PRESETS[name].help)
         return note(about_preset), *_filled(form, PRESETS[name].applied(Sampling(), recommended))
 

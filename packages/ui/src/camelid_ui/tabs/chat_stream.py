@@ -25,7 +25,7 @@ from camelid_ui.services.streaming_answers import AnswerRequest
 from camelid_ui.views import error
 from camelid_ui.views.chat import conversation_column
 
-from .components import changed_field, message
+from .components import changed_field, error_message
 
 Updates = tuple[Any, ...]
 
@@ -216,7 +216,7 @@ class AnswerStreamer:
         except InvalidFields as problem:
             yield self.idle(self.previous, error(str(problem)), self.draft, form.mark_errors(problem)[1])
         except CamelidError as problem:
-            yield self.idle(self.previous, message(problem), self.draft)
+            yield self.idle(self.previous, error_message(problem), self.draft)
         except PageLeft:
             return  # the page shows another conversation
         else:

@@ -1,4 +1,4 @@
-"""Pieces that pages share: selectable listings, addresses, errors, asking back.
+"""Components that pages share: selectable HTML, fields in HTML, addresses, errors, confirmation.
 
 Knows Gradio. Knows no page.
 """
@@ -24,28 +24,28 @@ element.addEventListener('click', event => {
   const row = event.target.closest('[data-key]');
   if (!row || event.metaKey || event.ctrlKey) return;
   event.preventDefault();
-  camelid.picked = row.dataset.key;
+  camelid.selectedKey = row.dataset.key;
   trigger('select', {value: row.dataset.key});
 });
 """
-SELECTED_KEY = "() => camelid.picked"
-"""The key of what was chosen last, for a handler in the browser alone."""
+SELECTED_KEY = "() => camelid.selectedKey"
+"""The key of the row selected last, for a handler that runs in the browser alone."""
 
 _CONTROLS = """
-let held = '';  // a field keeps the keyboard's attention when the page draws it anew
+let focused = '';  // a field keeps the focus when the page is redrawn
 element.addEventListener('focusin', event => {
   const {set, key} = event.target.dataset, value = CSS.escape(event.target.value ?? '');
-  held = set ? `[data-set="${CSS.escape(set)}"]:is(select, [value="${value}"])`
+  focused = set ? `[data-set="${CSS.escape(set)}"]:is(select, [value="${value}"])`
     : key ? `a[data-key="${CSS.escape(key)}"]` : '';
 });
-element.addEventListener('focusout', event => { if (event.target.isConnected) held = ''; });
+element.addEventListener('focusout', event => { if (event.target.isConnected) focused = ''; });
 new MutationObserver(() => {
-  if (held && document.activeElement === document.body) element.querySelector(held)?.focus({preventScroll: true});
+  if (focused && document.activeElement === document.body) element.querySelector(focused)?.focus({preventScroll: true});
 }).observe(element, {childList: true, subtree: true});
-const tell = field => {
+const report = field => {
   const fields = [...element.querySelectorAll('input[data-set], select[data-set]')];
   const filled = fields.filter(each => each.type !== 'radio' || each.checked);
-  camelid.told = {value: field.value, checked: field.checked};
+  camelid.changedField = {value: field.value, checked: field.checked};
   trigger('input', {value: {
     name: field.dataset.set, value: field.value,
     fields: Object.fromEntries(filled.map(each => [each.dataset.set, each.value])),
@@ -53,28 +53,28 @@ const tell = field => {
 };
 element.addEventListener('change', event => {
   const field = event.target.closest('input[data-set], select[data-set]');
-  if (field) tell(field);
+  if (field) report(field);
 });
 element.addEventListener('click', event => {
   const button = event.target.closest('button[data-set]');
-  if (button) tell(button);
+  if (button) report(button);
 });
 """
 
 
 def panel(value: str = "", **options: Any) -> gr.HTML:
-    """HTML of ours."""
+    """HTML made by `views`."""
     return gr.HTML(value, js_on_load=None, **options)
 
 
 def selectable(value: str = "", **options: Any) -> gr.HTML:
-    """HTML whose elements with `data-key` can be chosen; `.select` tells which through `SELECTED_KEY` or `selected_key`."""
+    """HTML whose elements with `data-key` can be selected; `.select` says which through `SELECTED_KEY` or `selected_key`."""
     return gr.HTML(value, js_on_load=_SELECT, **options)
 
 
 def controls(value: str = "", script: str = "", **options: Any) -> gr.HTML:
-    """HTML with keys to choose and with fields of its own: `.input` tells which through `changed_field` and what
-    all of them hold through `field_values_of`; `script` is what it does besides."""
+    """HTML with selectable keys and with fields of its own: `.input` says which changed through `changed_field` and what
+    all of them contain through `field_values_of`; `script` is JavaScript that it runs as well."""
     return gr.HTML(value, js_on_load=_SELECT + _CONTROLS + script, **options)
 
 
@@ -85,7 +85,7 @@ def changed_field(event: gr.EventData) -> tuple[str, str]:
 
 
 def field_values_of(event: gr.EventData) -> dict[str, str]:
-    """What all fields hold, by name. Who goes by this alone loses nothing, whichever events overlap."""
+    """The values of all fields, by name; complete in each event, so that overlapping events lose nothing."""
     value = _value(event)
     fields = value.get("fields") if isinstance(value, dict) else None
     return {str(name): str(each) for name, each in fields.items()} if isinstance(fields, dict) else {}
@@ -99,8 +99,8 @@ def _value(event: gr.EventData) -> Any:
     return event._data.get("value") if isinstance(event._data, dict) else None
 
 
-def working(work: BackgroundWork, say: Translator) -> str:
-    """How far some work is, and its error where it failed; nothing once it is done."""
+def progress_of(work: BackgroundWork, say: Translator) -> str:
+    """Progress of background work as HTML, or its error where it failed; empty once it is done."""
     if work.state == "failed":
         return views.error(work.error)
     if not work.running:
@@ -109,42 +109,42 @@ def working(work: BackgroundWork, say: Translator) -> str:
 
 
 def hidden_box(ident: str) -> gr.Textbox:
-    """A value that the browser holds and nobody sees.
+    """A hidden textbox: a value that the browser holds.
 
-    What a page polls with is held like this, not as a `gr.State`: an answer that comes late, after that to a later
-    question, puts both the page and this back, and so the next poll puts both right. A state would know better than
-    the page, and leave it wrong for ever.
+    What a page polls with is kept like this, not as a `gr.State`: a late response, after that to a later
+    request, resets both the page and this value, and so the next poll corrects both. A state would differ from
+    the page, and leave it wrong.
     """
     return gr.Textbox("", elem_classes="camelid-hidden", elem_id=ident, show_label=False, container=False)
 
 
 def address(name: str) -> gr.Textbox:
-    """What the page shows, kept where the address bar is kept in step with it."""
+    """A hidden value that is kept in step with the query of the page's address."""
     box = hidden_box(f"address-{name}")
     box.change(None, [box], None, js=f"value => {{ camelid.address({{{name}: value}}); }}", api_visibility="private")
     return box
 
 
-def message(error: BaseException) -> str:
-    """An error as a page shows it: ours as its sentence, anything else as one too, never as a traceback."""
+def error_message(error: BaseException) -> str:
+    """An error as HTML: one sentence, never a traceback."""
     return views.error(str(error) if isinstance(error, CamelidError) else f"{type(error).__name__}: {error}")
 
 
 def job_action_handler(action: Callable[[int], object]) -> Callable[[str], str]:
-    """A handler that asks something of the job whose number it gets, and says what went wrong."""
+    """A handler that performs `action` on the job whose number it gets; returns an error message or nothing."""
 
     def handler(number: str) -> str:
         try:
             action(int(number))
         except (CamelidError, ValueError) as problem:
-            return message(problem)
+            return error_message(problem)
         return ""
 
     return handler
 
 
 def request_first(handler: Callable[..., Any]) -> Callable[..., Any]:
-    """For handlers of a whole form: Gradio fills in the request, which must then stand before `*values`."""
+    """For handlers of a whole form: Gradio passes the request, which must come before `*values`."""
 
     def called(request: gr.Request, *values: Any) -> Any:
         return handler(*values, request=request)
@@ -154,8 +154,8 @@ def request_first(handler: Callable[..., Any]) -> Callable[..., Any]:
 
 @dataclass(frozen=True)
 class ConfirmedButton:
-    """A button that asks back before it does what cannot be undone; `yes.click` is the deed, and `option` what
-    may be ticked for it to do as well."""
+    """A button with a confirmation for what cannot be undone; `yes.click` is the action, and `option` what
+    may be ticked to be done as well."""
 
     ask: gr.Button
     row: gr.Row
@@ -163,7 +163,7 @@ class ConfirmedButton:
     option: gr.Checkbox
 
     def hidden(self) -> tuple[Any, Any]:
-        """Updates for `ask` and `row` where there is nothing to ask."""
+        """Updates for `ask` and `row` where there is nothing to confirm."""
         return gr.update(visible=False), gr.update(visible=False)
 
 

@@ -19,7 +19,7 @@ from camelid_ui.views import error, esc, note
 from camelid_ui.views.jobs import badge, bar
 
 from . import LATEST, PRIVATE
-from .components import ConfirmedButton, confirmed_button, hidden_box, job_action_handler, message, panel
+from .components import ConfirmedButton, confirmed_button, error_message, hidden_box, job_action_handler, panel
 
 POLL_SECONDS = 1.5
 Body = Callable[[Services, JobView, Translator], str]
@@ -68,8 +68,18 @@ class JobPanel:
             shown = body(services, view, say)
         except CamelidError as problem:
             hidden = gr.update(visible=False)
-            return (gr.update(visible=True), message(problem), "", hidden, *self.cancel.hidden(), hidden, still, "", "")
-        can, job = view.can, view.job
+            return (
+                gr.update(visible=True),
+                error_message(problem),
+                "",
+                hidden,
+                *self.cancel.hidden(),
+                hidden,
+                still,
+                "",
+                "",
+            )
+        can, job = view.allowed_actions, view.job
         phase = f"{job.id}:{job.epoch}:{job.state}:{job.request}"
         asked = (
             (gr.update(visible="cancel" in can), gr.update(visible=False)) if phase != seen else (gr.skip(), gr.skip())

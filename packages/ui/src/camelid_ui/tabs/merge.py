@@ -23,7 +23,7 @@ from camelid_ui.views import jobs as jobs_view
 from camelid_ui.views.numbers import size
 
 from . import LATEST, PRIVATE
-from .components import SELECTED_KEY, address, message, panel, selectable
+from .components import SELECTED_KEY, address, error_message, panel, selectable
 from .job import JobPanel, build_job
 
 
@@ -80,7 +80,7 @@ def _wire(tab: MergeTab, services: Services) -> None:
             config = tab.form.config(values)
             return _estimate(services, config, say), _command(services, config, say), gr.update(interactive=True)
         except CamelidError as problem:
-            return message(problem), "", gr.update(interactive=False)
+            return error_message(problem), "", gr.update(interactive=False)
 
     def begin(*values: Any) -> tuple[Any, ...]:
         try:
@@ -88,7 +88,7 @@ def _wire(tab: MergeTab, services: Services) -> None:
         except InvalidFields as problem:
             return gr.skip(), error(str(problem)), *tab.form.mark_errors(problem)[1]
         except CamelidError as problem:
-            return gr.skip(), message(problem), *tab.form.mark_errors(None)[1]
+            return gr.skip(), error_message(problem), *tab.form.mark_errors(None)[1]
         return str(job.id), "", *tab.form.mark_errors(None)[1]
 
     def listed(chosen: str, request: gr.Request) -> str:

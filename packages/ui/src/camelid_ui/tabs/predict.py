@@ -25,7 +25,7 @@ from camelid_ui.views import predict as view
 from camelid_ui.views.numbers import count
 
 from . import EACH, LATEST, PRIVATE
-from .components import SELECTED_KEY, address, message, panel, selectable
+from .components import SELECTED_KEY, address, error_message, panel, selectable
 from .job import JobPanel, build_job
 
 _NOT_HERE = ("output",)
@@ -147,7 +147,7 @@ def _wire(tab: PredictTab, services: Services) -> None:
         except InvalidFields as problem:
             return "", "", gr.update(interactive=False), *unmapped, *form.mark_errors(problem)[1]
         except CamelidError as problem:
-            return message(problem), "", gr.update(interactive=False), *unmapped, *form.mark_errors(None)[1]
+            return error_message(problem), "", gr.update(interactive=False), *unmapped, *form.mark_errors(None)[1]
         line = code(services.predictions.command(config), say("train.command"), say("copy"))
         shown = (view.preview(found, say), "" if found.problem else line, gr.update(interactive=not found.problem))
         columns = list(found.columns)
@@ -161,7 +161,7 @@ def _wire(tab: PredictTab, services: Services) -> None:
         except InvalidFields as problem:
             return gr.skip(), error(str(problem)), *form.mark_errors(problem)[1]
         except CamelidError as problem:
-            return gr.skip(), message(problem), *form.mark_errors(None)[1]
+            return gr.skip(), error_message(problem), *form.mark_errors(None)[1]
         return str(job.id), "", *form.mark_errors(None)[1]
 
     def listed(chosen: str, request: gr.Request) -> str:
@@ -209,7 +209,7 @@ def _wire_rows(tab: PredictTab, services: Services) -> None:
         try:
             found = services.predictions.page(int(number), showing, start)
         except CamelidError as problem:
-            return gr.update(visible=True), message(problem), *still
+            return gr.update(visible=True), error_message(problem), *still
         say, last = translator_for(request), found.start + len(found.rows)
         return (
             gr.update(visible=bool(found.count)),

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from camelid_serve.predict.inputs import ANSWER_COLUMNS
-from camelid_serve.predict.prediction_rows import OURS
+from camelid_serve.predict.prediction_rows import RESULT_COLUMNS
 
 from camelid_ui.i18n import Translator
 from camelid_ui.services.models import TokenView
@@ -108,5 +108,5 @@ def _question(row: dict[str, Any], asked: str) -> str:
             ),
             "",
         )
-    shown = [f"{name}: {value}" for name, value in row.items() if name not in OURS]
+    shown = [f"{name}: {value}" for name, value in row.items() if name not in RESULT_COLUMNS]
     return "\n".join(shown[:3])

@@ -8,7 +8,7 @@ import pytest
 from camelid_core.errors import CamelidError, UsageError
 from camelid_core.mixing import Mixture, mix
 from camelid_ui.services.data.mix import source_text
-from camelid_ui.tabs.data.mix_handlers import BETWEEN, mixture, set_as, sources_of, with_source
+from camelid_ui.tabs.data.mix_handlers import SEPARATOR, mixture, with_fields, sources_of, with_source
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -65,7 +65,7 @@ def test_what_cannot_be_mixed_is_said(services):
 
 @given(st.lists(st.tuples(NAMES, st.sampled_from([0.01, 0.25, 0.5, 1.0, 2.0, 7.25])), unique_by=lambda part: part[0]))
 def test_the_address_keeps_sources_and_weights(parts):
-    text = BETWEEN.join(source_text(name, weight) for name, weight in parts)
+    text = SEPARATOR.join(source_text(name, weight) for name, weight in parts)
     assert [(source.name, source.weight) for source in sources_of(text)] == parts
 
 
@@ -73,11 +73,11 @@ def test_fields_of_the_list_change_the_mixture():
     text = with_source(with_source("", "a"), "b")
     assert with_source(text, "a") == text == "a,b"
     fields = {"weight:a": "0.5", "cap:a": "", "weight:b": "1", "cap:b": "100"}
-    text, caps = set_as(text, fields)
+    text, caps = with_fields(text, fields)
     assert (text, caps) == ("a:0.5,b", {"b": 100})
-    assert set_as(text, fields | {"cap:b": ""}) == (text, {})
-    assert set_as(text, fields | {"weight:a": "-", "weight:b": "nan"}) == (text, caps)  # no number yet
-    assert set_as(with_source(text, "c"), fields) == ("a:0.5,b,c", caps)  # which was added just now
-    assert set_as(text, fields, without="a") == ("b", caps)
+    assert with_fields(text, fields | {"cap:b": ""}) == (text, {})
+    assert with_fields(text, fields | {"weight:a": "-", "weight:b": "nan"}) == (text, caps)  # no number yet
+    assert with_fields(with_source(text, "c"), fields) == ("a:0.5,b,c", caps)  # which was added just now
+    assert with_fields(text, fields, without="a") == ("b", caps)
     made = mixture(text, caps, 1, "", "no", [], [])
     assert (made.sources, made.caps, made.rows) == (["a:0.5", "b"], {"b": 100}, None)

@@ -47,7 +47,7 @@ def clean(
     datasets = load_host().datasets
     dataset = open_source(name, datasets)
     refuse_to_overwrite(out, [dataset.source, *_files([against] if against else [], datasets)])
-    account = quality.Account(name)
+    account = quality.RowAccount(name)
     drops, fixes = several(drop), several(fix)
     lints = dict(quality.LINTS)
     if against:
@@ -149,9 +149,9 @@ def _one_target(out: Path | None, new: str) -> None:
     if (out is None) == (not new):
         raise UsageError("say where the rows go: either --out FILE or --name NEW.")
     if out is not None:
-        from camelid_core.writers import choose
+        from camelid_core.writers import choose_writer
 
-        choose(out, "")
+        choose_writer(out, "")
     else:
         from camelid_core.datasets.library import refuse_taken
 

@@ -86,7 +86,7 @@ def record_json(record: Record) -> dict[str, Any]:
     messages = [
         {"role": m.role, "content": m.content, **({"context": m.context} if m.context else {})} for m in record.messages
     ]
-    return {"id": record.id, "messages": messages, "tags": record.tags, **record.judgement}
+    return {"id": record.id, "messages": messages, "tags": record.tags, **record.feedback}
 
 
 def story(dataset: Dataset) -> Iterator[str]:

@@ -163,7 +163,7 @@ def row_of(record: Record) -> dict[str, Any]:
         {"role": turn.role, "content": turn.content, **({"context": turn.context} if turn.context else {})}
         for turn in record.messages
     ]
-    return {"id": record.id, "messages": turns, "tags": list(record.tags), **record.judgement}
+    return {"id": record.id, "messages": turns, "tags": list(record.tags), **record.feedback}
 
 
 def _of_dataset(dataset: Dataset, split: str, rows: int | None) -> Iterator[Record]:

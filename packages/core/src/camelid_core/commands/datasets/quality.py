@@ -28,7 +28,7 @@ _EXAMPLES = 3
 
 @app.command()
 def lints(as_json: Json = False) -> None:
-    """What `stats` looks for and `clean` can fix or drop."""
+    """What `compute_stats` looks for and `clean` can fix or drop."""
     from camelid_core.quality import LINTS
 
     rows = [
@@ -58,7 +58,7 @@ def show_stats(
     languages: Annotated[bool, typer.Option(help="Tell the languages of a sample.")] = True,
 ) -> None:
     """Rows, lengths, languages, duplicates and what the lints find, from one pass over a dataset."""
-    from camelid_core.quality import CONTAMINATION, evaluation_lint, stats
+    from camelid_core.quality import CONTAMINATION, evaluation_lint, compute_stats
 
     from .report import report
 
@@ -73,7 +73,7 @@ def show_stats(
         names = list(dict.fromkeys([*names, CONTAMINATION]))
     total = sum(expected_rows(dataset) for dataset in opened)
     with Meter("read", quiet=as_json) as meter:
-        found = stats(_rows(opened, part), names, known, languages, progress=lambda done: meter(done, total))
+        found = compute_stats(_rows(opened, part), names, known, languages, progress=lambda done: meter(done, total))
         values: dict[str, Any] = {"dataset": name, **found.as_dict()}
         if encoder is not None:
             meter.restart()

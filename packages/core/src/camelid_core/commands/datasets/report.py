@@ -14,7 +14,7 @@ _NAMES = 8
 
 
 def report(values: Mapping[str, Any]) -> str:
-    """The values of `Stats.as_dict()`, and what becomes of their tokens under `tokens`, on one screen."""
+    """The values of `DatasetStats.as_dict()`, and what becomes of their tokens under `tokens`, on one screen."""
     return "\n".join(_lines(values))
 
 

@@ -36,9 +36,9 @@ class DataServices:
     cache: TokenCacheService
 
     @classmethod
-    def open(cls, host: Host, models: ModelService, place: Path | None = None) -> Self:
+    def open(cls, host: Host, models: ModelService, directory: Path | None = None) -> Self:
         """`availability` is a directory for notes on what is under way."""
-        collection, background = DatasetCollection(host), BackgroundRunner(place)
+        collection, background = DatasetCollection(host), BackgroundRunner(directory)
         return cls(
             collection=collection,
             add=AddService(collection, background),

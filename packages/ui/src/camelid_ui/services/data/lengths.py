@@ -116,7 +116,7 @@ class TokenLengths:
 
 
 class LengthService:
-    """Lengths of a set under a model's tokenizer and a template."""
+    """LengthHistogram of a set under a model's tokenizer and a template."""
 
     def __init__(self, collection: DatasetCollection, models: ModelService, background: BackgroundRunner) -> None:
         self.collection = collection

@@ -14,7 +14,16 @@ from typing import Any
 
 from camelid_core.datasets import library
 from camelid_core.errors import UsageError
-from camelid_core.quality import CONTAMINATION, LINTS, Account, Lint, Stats, clean, evaluation_lint, stats
+from camelid_core.quality import (
+    CONTAMINATION,
+    LINTS,
+    DatasetStats,
+    Lint,
+    RowAccount,
+    clean,
+    compute_stats,
+    evaluation_lint,
+)
 from camelid_core.records import Record
 
 from camelid_ui.services.background_work import BackgroundRunner, BackgroundWork, ReportProgress
@@ -35,7 +44,7 @@ class LintReport:
     """What lints found. `exact` where all rows were read, `thorough` where the costly lints ran too; `against` is the
     evaluation set whose texts were looked for."""
 
-    found: Stats
+    found: DatasetStats
     exact: bool
     thorough: bool = False
     against: str = ""
@@ -59,7 +68,7 @@ class CleanedDataset:
     """A set that was written from another, and what was left out of it."""
 
     entry: DatasetEntry
-    account: Account
+    account: RowAccount
 
 
 class LintService:
@@ -101,7 +110,7 @@ class LintService:
         def do(report: ReportProgress) -> LintReport:
             known = self._known(against)
             lints = [*all_lints(), *known.keys() - LINTS.keys()]
-            found = stats(records, lints, known, progress=report)
+            found = compute_stats(records, lints, known, progress=report)
             return LintReport(found, exact=True, thorough=True, against=against)
 
         return self.background.start(self._key(name), do, total)
@@ -123,7 +132,7 @@ class LintService:
         new_name = new_name.strip() or library.fresh_name(name)
         library.refuse_taken(new_name)
         records = self.collection.records(name)
-        account = Account(name)
+        account = RowAccount(name)
         against = self.known(name).against if CONTAMINATION in actions else ""
 
         def do(report: ReportProgress) -> CleanedDataset:
@@ -148,7 +157,7 @@ class LintService:
 
     def _lint_sample(self, name: str, _version: str) -> LintReport:
         records = self.collection.dataset(name).load("train", SAMPLE)
-        found = stats(islice(records, SAMPLE), languages=False)
+        found = compute_stats(islice(records, SAMPLE), languages=False)
         return LintReport(found, exact=found.rows < SAMPLE)
 
 

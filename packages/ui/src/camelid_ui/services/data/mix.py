@@ -15,7 +15,7 @@ from camelid_core.datasets import library
 from camelid_core.datasets.sources import parse_sources
 from camelid_core.errors import CamelidError
 from camelid_core.mixing import Mixture, counts, mix
-from camelid_core.quality import Account
+from camelid_core.quality import RowAccount
 
 from camelid_ui.services.background_work import BackgroundRunner, BackgroundWork, ReportProgress
 
@@ -45,7 +45,7 @@ class SavedMixture:
     """A mixture as a set, and what became of each source's rows."""
 
     entry: DatasetEntry
-    account: tuple[Account, ...]
+    account: tuple[RowAccount, ...]
 
 
 class MixService:

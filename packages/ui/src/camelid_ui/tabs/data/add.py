@@ -1,6 +1,6 @@
-"""Adding data: a file, what it looks like and why, its columns, its first rows, a name; then into the collection.
+"""Adding data: a file, its detected format, its column mapping, its first rows, a name; then into the collection.
 
-Knows its components; their handlers are in `taking`.
+Knows its components; their handlers are in `add_handlers`.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from camelid_ui.services.data.add import LICENCES, ROLES, readers
 from camelid_ui.tabs.components import panel
 
 FIRST_ROLES = ("instruction", "input", "output", "system", "messages")
-"""Columns that most files have; the others wait in a fold."""
+"""Columns that most files have; the others are folded away."""
 
 
 @dataclass(frozen=True)
 class AddPanel:
-    """`roles` are dropdowns of the file's columns; `seen` is the file that was looked at last, `working` the name
-    of the set that is being written."""
+    """`roles` are dropdowns of the file's columns; `seen` is the file that was read last, `working` the name
+    of the dataset that is being written."""
 
     file: gr.File
     path: gr.Textbox

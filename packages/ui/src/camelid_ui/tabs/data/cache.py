@@ -1,4 +1,4 @@
-"""The token cache: what is in it, and making it smaller. Knows its components and handlers."""
+"""The token cache: its entries, and deleting unused ones. Knows its components and handlers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from camelid_ui.views.numbers import size
 
 
 def build(services: Services) -> None:
-    """A fold with the table and one button; what runs are using stays."""
+    """An accordion with the table and one button; entries that runs are using stay."""
     with gr.Accordion(t("cache.title"), open=False, elem_id="data-cache") as fold:
         table = panel(elem_id="data-cache-list")
         with gr.Row(elem_classes="camelid-actions"):

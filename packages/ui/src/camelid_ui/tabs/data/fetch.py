@@ -1,4 +1,4 @@
-"""Where a set's rows are not here: what to fetch, and a button that does it. Knows its components and handlers."""
+"""Fetching: for a dataset whose rows are not on this machine, what to fetch, and a button that does it. Knows its components and handlers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from camelid_ui.i18n import Translator, t, translator_for
 from camelid_ui.services import Services
 from camelid_ui.services.data import DatasetEntry
 from camelid_ui.tabs import PRIVATE
-from camelid_ui.tabs.components import message, panel, working
+from camelid_ui.tabs.components import error_message, panel, progress_of
 from camelid_ui.views.data import selected_dataset as view
 
 WAIT = 1.0
@@ -20,7 +20,7 @@ WAIT = 1.0
 
 @dataclass(frozen=True)
 class FetchPanel:
-    """`fetched` changes once the rows of the shown set have come."""
+    """`fetched` changes once the rows of the shown dataset were fetched."""
 
     missing: gr.HTML
     fetch: gr.Button
@@ -54,25 +54,25 @@ def show(services: Services, entry: DatasetEntry, say: Translator) -> tuple[Any,
     return (
         view.missing(entry, say),
         gr.update(visible=entry.fetchable, interactive=not under_way),
-        working(work, say) if work is not None else "",
+        progress_of(work, say) if work is not None else "",
         gr.Timer(active=under_way),
     )
 
 
-def wire(room: FetchPanel, chosen: gr.State, services: Services) -> None:
+def wire(widgets: FetchPanel, chosen: gr.State, services: Services) -> None:
     def fetch(name: str, fetched: int, request: gr.Request) -> tuple[Any, ...]:
         try:
             services.data.fetch.start(name).wait(WAIT)
         except CamelidError as problem:
-            return gr.skip(), gr.skip(), message(problem), gr.skip(), fetched
+            return gr.skip(), gr.skip(), error_message(problem), gr.skip(), fetched
         return watch(name, fetched, request)
 
     def watch(name: str, fetched: int, request: gr.Request) -> tuple[Any, ...]:
         work = services.data.fetch.running(name)
-        came = work is not None and work.state == "done"
+        done = work is not None and work.state == "done"
         entry = services.data.collection.show(name)
-        return *show(services, entry, translator_for(request)), fetched + came
+        return *show(services, entry, translator_for(request)), fetched + done
 
-    outputs = [*room.shown, room.fetched]
-    room.fetch.click(fetch, [chosen, room.fetched], outputs, **PRIVATE)
-    room.timer.tick(watch, [chosen, room.fetched], outputs, **PRIVATE)
+    outputs = [*widgets.shown, widgets.fetched]
+    widgets.fetch.click(fetch, [chosen, widgets.fetched], outputs, **PRIVATE)
+    widgets.timer.tick(watch, [chosen, widgets.fetched], outputs, **PRIVATE)

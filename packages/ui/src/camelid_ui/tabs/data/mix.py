@@ -1,6 +1,6 @@
-"""The mix builder: sources with weights and caps, the shares they give, and where to go with them.
+"""The mixture builder: datasets with weights and caps, their shares, and buttons to use or save the mixture.
 
-Knows its components; their handlers are in `weighing`. The sources stand in the address.
+Knows its components; their handlers are in `mix_handlers`. The sources are in the address.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from camelid_ui.tabs.components import controls, panel
 
 @dataclass(frozen=True)
 class MixturePanel:
-    """`mix` has the sources as the address shows them; `caps` source → most rows."""
+    """`mix` has the sources as the address shows them; `caps` source → maximum rows."""
 
     mix: gr.Textbox
     caps: gr.State
@@ -40,7 +40,7 @@ class MixturePanel:
 
     @property
     def choices(self) -> list[Any]:
-        """Everything a mixture is made of, as inputs."""
+        """All settings of the mixture, as inputs."""
         return [
             self.mix, self.caps, self.temperature, self.rows, self.deduplicate, self.drop_tags, self.drop_lints
         ]  # fmt: skip

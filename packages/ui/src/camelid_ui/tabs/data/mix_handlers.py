@@ -1,6 +1,6 @@
-"""What the mix builder does: fields and address → a mixture, its shares at every change, training or a set from it.
+"""Handlers of the mixture builder: fields and address → a mixture, its shares at every change, saving it as a dataset.
 
-Knows handlers and how the address writes sources. The components are in `mixing`; what is done is
+Knows handlers and how the address writes sources. The components are in `mix`; what is done is
 `services.data.mix`.
 """
 
@@ -23,29 +23,29 @@ from camelid_ui.services import Services
 from camelid_ui.services.background_work import BackgroundWork
 from camelid_ui.services.data.mix import MAX_SOURCES, source_text
 from camelid_ui.tabs import EACH, LATEST, PRIVATE
-from camelid_ui.tabs.components import changed_field, field_values_of, message, request_first, working
+from camelid_ui.tabs.components import changed_field, error_message, field_values_of, progress_of, request_first
 from camelid_ui.views import code, error
 from camelid_ui.views.data import mix as view
 
 from .mix import MixturePanel
 
 WAIT = 1.5
-BETWEEN = ","
-"""Between sources in the address; no name of a set has one."""
+SEPARATOR = ","
+"""Between sources in the address; no dataset name contains it."""
 
 
 def mixture(
     mix: str, caps: dict[str, int], temperature: float | None, rows: str, deduplicate: str, tags: list[str],
     lints: list[str],
 ) -> Mixture:  # fmt: skip
-    """What the page has as a mixture.
+    """The page's settings as a mixture.
 
     Raises:
         ConfigError: naming what does not fit.
     """
     names = {source.name for source in sources_of(mix)}
     values = {
-        "sources": [part for part in mix.split(BETWEEN) if part],
+        "sources": [part for part in mix.split(SEPARATOR) if part],
         "caps": {name: cap for name, cap in caps.items() if name in names},
         "temperature": temperature or 1.0,
         "rows": rows.strip() or None,
@@ -58,7 +58,7 @@ def mixture(
 
 def sources_of(mix: str) -> list[Source]:
     """Raises UsageError: a weight that cannot be, in an address that was typed."""
-    return [Source.parse(part) for part in mix.split(BETWEEN) if part]
+    return [Source.parse(part) for part in mix.split(SEPARATOR) if part]
 
 
 def with_source(mix: str, name: str) -> str:
@@ -66,16 +66,16 @@ def with_source(mix: str, name: str) -> str:
     sources = sources_of(mix)
     if not name or len(sources) >= MAX_SOURCES or any(source.name == name for source in sources):
         return mix
-    return BETWEEN.join(part for part in (mix, name) if part)
+    return SEPARATOR.join(part for part in (mix, name) if part)
 
 
-def set_as(mix: str, fields: Mapping[str, str], without: str = "") -> tuple[str, dict[str, int]]:
+def with_fields(mix: str, fields: Mapping[str, str], without: str = "") -> tuple[str, dict[str, int]]:
     """The mix and its caps as the fields of the sources' list say, `weight:NAME` and `cap:NAME`: a source that has no
     fields yet, and a field that holds no number, leave all as it is."""
     sources = [source for source in sources_of(mix) if source.name != without]
     weights = {source.name: _number(fields.get(f"weight:{source.name}", ""), source.weight) for source in sources}
     caps = {source.name: _number(fields.get(f"cap:{source.name}", "")) for source in sources}
-    text = BETWEEN.join(source_text(name, min(100.0, max(0.01, weight))) for name, weight in weights.items())
+    text = SEPARATOR.join(source_text(name, min(100.0, max(0.01, weight))) for name, weight in weights.items())
     return text, {name: max(1, int(cap)) for name, cap in caps.items() if cap is not None}
 
 
@@ -89,27 +89,27 @@ def _number(text: str, otherwise: Any = None) -> Any:
 class _Handlers:
     services: Services
 
-    def lay_out(self, mix: str, caps: dict[str, int], laid: str, request: gr.Request) -> tuple[Any, ...]:
-        """The list of sources, where it holds others than before: fields keep what was typed, and the cursor."""
+    def lay_out(self, mix: str, caps: dict[str, int], laid_out: str, request: gr.Request) -> tuple[Any, ...]:
+        """The list of sources, redrawn only when its sources change: fields keep what was typed, and the cursor."""
         try:
             sources = sources_of(mix)
         except CamelidError as problem:
-            return message(problem), gr.skip(), gr.skip(), mix
+            return error_message(problem), gr.skip(), gr.skip(), mix
         names = [source.name for source in sources]
-        if BETWEEN.join(names) == laid:
-            return gr.skip(), gr.skip(), gr.skip(), laid
+        if SEPARATOR.join(names) == laid_out:
+            return gr.skip(), gr.skip(), gr.skip(), laid_out
         shown = [(s.name, s.weight, caps.get(s.name), self._rows(s.name)) for s in sources]
         free = [name for name in self.services.data.collection.names() if name not in names]
         pick = gr.update(choices=free, value=None)
         tags = gr.update(choices=self.services.data.mix.tags(names))
-        return view.sources(shown, translator_for(request)), pick, tags, BETWEEN.join(names)
+        return view.sources(shown, translator_for(request)), pick, tags, SEPARATOR.join(names)
 
     def set_part(self, mix: str, event: gr.EventData) -> tuple[str, dict[str, int]]:
         kind, _, name = changed_field(event)[0].partition(":")
-        return set_as(mix, field_values_of(event), without=name if kind == "remove" else "")
+        return with_fields(mix, field_values_of(event), without=name if kind == "remove" else "")
 
     def plan(self, *values: Any, request: gr.Request) -> tuple[Any, ...]:
-        """Shares, the same as a command, and whether it can be used and saved."""
+        """Shares, the equivalent command, and whether it can be used and saved."""
         off, say = gr.update(interactive=False), translator_for(request)
         if not values[0]:
             return "", "", off, off
@@ -117,7 +117,7 @@ class _Handlers:
             made = mixture(*values)
             parts = self.services.data.mix.plan(made)
         except CamelidError as problem:
-            return message(problem), "", off, off
+            return error_message(problem), "", off, off
         filtered = made.deduplicate != "no" or bool(made.drop_tags or made.drop_lints)
         can = gr.update(interactive=not any(part.missing for part in parts))
         line = code(self.services.data.mix.command(made), say("train.command"), say("copy"))
@@ -130,36 +130,42 @@ class _Handlers:
         try:
             work = self.services.data.mix.save(mixture(*values), name).wait(WAIT)
         except CamelidError as problem:
-            return message(problem), "", gr.Timer(active=False)
-        return _told(work, name.strip(), say)
+            return error_message(problem), "", gr.Timer(active=False)
+        return _progress_or_result(work, name.strip(), say)
 
     def watch(self, name: str, request: gr.Request) -> tuple[Any, ...]:
         work = self.services.data.mix.saving(name)
-        return ("", "", gr.Timer(active=False)) if work is None else _told(work, name, translator_for(request))
+        return (
+            ("", "", gr.Timer(active=False))
+            if work is None
+            else _progress_or_result(work, name, translator_for(request))
+        )
 
     def _rows(self, name: str) -> int:
         try:
             return self.services.data.collection.find(name).rows
         except CamelidError:
-            return 0  # the plan says what is wrong
+            return 0  # the plan reports it
 
 
-def _told(work: BackgroundWork, name: str, say: Translator) -> tuple[Any, ...]:
-    shown = view.saved(work.result, say) if work.state == "done" else working(work, say)
+def _progress_or_result(work: BackgroundWork, name: str, say: Translator) -> tuple[Any, ...]:
+    shown = view.saved(work.result, say) if work.state == "done" else progress_of(work, say)
     return shown, name, gr.Timer(active=work.running)
 
 
-def wire(room: MixturePanel, services: Services) -> None:
+def wire(widgets: MixturePanel, services: Services) -> None:
     do = _Handlers(services)
-    laid = gr.State(" ")
-    parts, result = [room.mix, room.caps], [room.shares, room.command, room.use, room.save]
+    laid_out = gr.State(" ")
+    parts, result = [widgets.mix, widgets.caps], [widgets.shares, widgets.command, widgets.use, widgets.save]
     plan = request_first(do.plan)
-    room.pick.input(with_source, [room.mix, room.pick], room.mix, **LATEST)
-    room.mix.change(do.lay_out, [*parts, laid], [room.sources, room.pick, room.drop_tags, laid], **PRIVATE)
-    room.sources.input(do.set_part, room.mix, parts, **EACH).then(plan, room.choices, result, **LATEST)
-    others = [room.temperature, room.rows, room.deduplicate, room.drop_tags, room.drop_lints]
-    changes = [room.mix.change, *(each.change for each in others)]
-    gr.on(changes, plan, room.choices, result, **LATEST)
-    saving = [room.notice, room.working, room.timer]
-    room.save.click(request_first(do.save), [room.name, *room.choices], saving, **PRIVATE)
-    room.timer.tick(do.watch, room.working, saving, **PRIVATE)
+    widgets.pick.input(with_source, [widgets.mix, widgets.pick], widgets.mix, **LATEST)
+    widgets.mix.change(
+        do.lay_out, [*parts, laid_out], [widgets.sources, widgets.pick, widgets.drop_tags, laid_out], **PRIVATE
+    )
+    widgets.sources.input(do.set_part, widgets.mix, parts, **EACH).then(plan, widgets.choices, result, **LATEST)
+    others = [widgets.temperature, widgets.rows, widgets.deduplicate, widgets.drop_tags, widgets.drop_lints]
+    changes = [widgets.mix.change, *(each.change for each in others)]
+    gr.on(changes, plan, widgets.choices, result, **LATEST)
+    saving = [widgets.notice, widgets.working, widgets.timer]
+    widgets.save.click(request_first(do.save), [widgets.name, *widgets.choices], saving, **PRIVATE)
+    widgets.timer.tick(do.watch, widgets.working, saving, **PRIVATE)

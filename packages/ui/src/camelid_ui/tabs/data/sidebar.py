@@ -1,6 +1,6 @@
-"""The left side of the Data page: search, filter chips, the collection, and what leads to the other rooms.
+"""The left side of the Data page: search, filter chips, the collection, and buttons for the other panels.
 
-Knows its components and handlers. What is listed, `services.data.collection` says.
+Knows its components and handlers. `services.data.collection` lists the datasets.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from camelid_ui.views.data import collection as view
 
 @dataclass(frozen=True)
 class CollectionSidebar:
-    """`facets` is what the listing is narrowed to: facet → value."""
+    """`facets` are the chosen filters: facet → value."""
 
     search: gr.Textbox
     chips: gr.HTML
@@ -36,7 +36,7 @@ class CollectionSidebar:
         return [self.chips, self.list, self.cache]
 
     @property
-    def asked(self) -> list[Any]:
+    def filters(self) -> list[Any]:
         return [self.search, self.facets]
 
 
@@ -52,7 +52,7 @@ def build() -> CollectionSidebar:
 
 
 def listed(services: Services, search: str, chosen: dict[str, str], name: str, say: Translator) -> tuple[str, str, str]:
-    """Chips, sets, and the line on the token cache."""
+    """Chips, datasets, and the line on the token cache."""
     collection = services.data.collection
     entries = collection.all(search, chosen)
     return (
@@ -62,8 +62,8 @@ def listed(services: Services, search: str, chosen: dict[str, str], name: str, s
     )
 
 
-def wire(side: CollectionSidebar, chosen: gr.Textbox, news: list[Any], services: Services) -> None:
-    """`news` are the events of a list that has become another: a set more, another one chosen, a cache that grew."""
+def wire(side: CollectionSidebar, chosen: gr.Textbox, changes: list[Any], services: Services) -> None:
+    """`changes` are the events after which the list differs: a new dataset, another one chosen, a larger cache."""
 
     def show(search: str, facets: dict[str, str], name: str, request: gr.Request) -> tuple[str, str, str]:
         return listed(services, search, facets, name, translator_for(request))
@@ -75,4 +75,4 @@ def wire(side: CollectionSidebar, chosen: gr.Textbox, news: list[Any], services:
         )
 
     side.chips.select(toggle, side.facets, side.facets, **EACH)
-    gr.on([side.search.change, side.facets.change, *news], show, [*side.asked, chosen], side.shown, **LATEST)
+    gr.on([side.search.change, side.facets.change, *changes], show, [*side.filters, chosen], side.shown, **LATEST)

@@ -16,7 +16,7 @@ from camelid_ui.config_form import ConfigForm
 from camelid_ui.services import Services
 from camelid_ui.services.training.run_comparison import MAX_RUNS, job_ids_in
 from camelid_ui.tabs import PRIVATE
-from camelid_ui.tabs.components import address, message
+from camelid_ui.tabs.components import address, error_message
 
 from .recipe_form import RecipeForm, build_form
 from .run import RunPanel, build_run
@@ -61,19 +61,19 @@ def _lead(tab: TrainTab, services: Services) -> None:
         try:
             return ("", "", *tab.form.fill(services.training.recipe_of(int(run))))
         except (CamelidError, ValueError) as problem:
-            return (gr.skip(), message(problem), *[gr.skip()] * len(tab.form.inputs))
+            return (gr.skip(), error_message(problem), *[gr.skip()] * len(tab.form.inputs))
 
     def delete(run: str, compare: str, result: bool) -> tuple[Any, ...]:
         try:
             services.training.delete(int(run), bool(result))
         except (CamelidError, ValueError) as problem:
-            return gr.skip(), gr.skip(), message(problem), gr.skip()
+            return gr.skip(), gr.skip(), error_message(problem), gr.skip()
         return "", ",".join(str(each) for each in job_ids_in(compare) if str(each) != run), "", False
 
     panel = tab.panel
     gr.on([tab.run.change, tab.compare.change], arrange, [tab.run, tab.compare], tab.recipe.column, **PRIVATE)
     chosen = [tab.run, tab.compare]
-    tab.table.list.select(None, None, chosen, js="() => [camelid.picked, '']", **PRIVATE)
+    tab.table.list.select(None, None, chosen, js="() => [camelid.selectedKey, '']", **PRIVATE)
     tab.table.list.input(None, chosen, chosen, js=f"(...held) => camelid.compared(...held, {MAX_RUNS})", **PRIVATE)
     panel.again.click(again, tab.run, [tab.run, panel.notice, *tab.form.inputs], **PRIVATE)
     deleted = [tab.run, tab.compare, panel.notice, panel.delete.option]

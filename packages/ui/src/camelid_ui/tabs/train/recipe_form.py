@@ -19,7 +19,7 @@ from camelid_ui.field_values import InvalidFields, non_default
 from camelid_ui.i18n import Translator, t, translator_for
 from camelid_ui.services import Services
 from camelid_ui.tabs import LATEST, PRIVATE
-from camelid_ui.tabs.components import message, panel, request_first
+from camelid_ui.tabs.components import error_message, panel, request_first
 from camelid_ui.views import code, error, note
 from camelid_ui.views.train import estimate as view
 
@@ -61,7 +61,7 @@ class RecipeForm:
                 return now, note(say("train.no_estimate")), gr.skip(), gr.skip(), other, _start(False), *cards, *marks
             except CamelidError as problem:
                 now, marks = form.mark_errors(None, wrong)
-                return now, message(problem), gr.skip(), gr.skip(), "", _start(True), *cards, *marks
+                return now, error_message(problem), gr.skip(), gr.skip(), "", _start(True), *cards, *marks
             now, marks = form.mark_errors(None, wrong)
             line = code(services.training.command(recipe, (name or "").strip()), say("train.command"), say("copy"))
             shown = view.estimate(found, services.jobs.count_running(), say)
@@ -74,7 +74,7 @@ class RecipeForm:
                 now, marks = form.mark_errors(problem, wrong)
                 return gr.skip(), error(str(problem)), now, *marks
             except CamelidError as problem:
-                return gr.skip(), message(problem), wrong, *form.mark_errors(None)[1]
+                return gr.skip(), error_message(problem), wrong, *form.mark_errors(None)[1]
             return str(job.id), "", [], *form.mark_errors(None, wrong)[1]
 
         inputs = [self.wrong, self.name, *form.inputs]

@@ -22,7 +22,6 @@ from camelid_ui.tabs.components import (
     controls,
     hidden_box,
     job_action_handler,
-    message,
     panel,
 )
 from camelid_ui.views.train import run as view
@@ -92,10 +91,10 @@ class RunPanel:
             return self._updates(services.training.show(int(number)), seen, step, say)
         except CamelidError as problem:
             hidden = [gr.update(visible=False)] * 10
-            return (gr.update(visible=True), message(problem), "", *hidden, "", "", "", "", still, "", "")
+            return (gr.update(visible=True), error_message(problem), "", *hidden, "", "", "", "", still, "", "")
 
     def _updates(self, run: RunDetails, seen: str, step: str, say: Translator) -> tuple[Any, ...]:
-        can, curves = run.view.can, run.report.curves
+        can, curves = run.view.allowed_actions, run.report.curves
         phase = f"{run.job.id}:{run.job.epoch}:{run.job.state}:{run.job.request}"
         ends = [points[-1].step if points else "" for points in (curves.loss, curves.heldout_loss)]
         answers = sum(len(sample.answers) for sample in run.report.samples)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from camelid_core.quality import Account, Lint
+from camelid_core.quality import Lint, RowAccount
 
 from camelid_ui.i18n import Translator
 from camelid_ui.services.data.lints import CleanedDataset, LintReport
@@ -81,7 +81,7 @@ def written(version: CleanedDataset, say: Translator) -> str:
     return f'<p class="camelid-good" role="status">{esc(head)}</p>{reasons(account, say)}'
 
 
-def reasons(account: Account, say: Translator) -> str:
+def reasons(account: RowAccount, say: Translator) -> str:
     """Why rows were left out or changed, one line each."""
     lines = [say("lints.left_out", rows=count(rows), why=worded(why, say)) for why, rows in account.dropped.items()]
     lines += [say("lints.was_fixed", rows=count(rows), why=title(why, say)) for why, rows in account.fixed.items()]
