@@ -48,8 +48,8 @@ class Table(RuleBasedStateMachine):
         self.directory.cleanup()
 
     @rule(key=st.sampled_from([None, "a", "b"]), hold_seconds=st.sampled_from([0.0, 10.0]))
-    def submit(self, key: str | None, hold: float) -> None:
-        job = self.store.submit("tick", {}, key=key, hold_seconds=hold)
+    def submit(self, key: str | None, hold_seconds: float) -> None:
+        job = self.store.submit("tick", {}, key=key, hold_seconds=hold_seconds)
         if job.id not in self.accepted:
             self.accepted.append(job.id)
 

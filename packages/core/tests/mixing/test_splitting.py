@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 
 def heldout(rows, count: int, seed: int) -> HeldOut:
-    choice = HeldOutSelection(count, seed)
+    selection = HeldOutSelection(count, seed)
     for number, record in enumerate(rows):
-        choice.see(record, row=number)
-    return choice.result()
+        selection.add_row(record, row=number)
+    return selection.result()
 
 
 prompts = st.lists(st.integers(0, 60), max_size=150)

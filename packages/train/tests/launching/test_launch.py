@@ -62,7 +62,7 @@ def test_what_is_said_is_passed_on_to_the_last_word_and_requests_arrive(ranks):
     order.emit("progress", done=1)
     assert order.stop_requested() == ""
     watched = type("Watched", (), {"done": staticmethod(over)})()
-    launch._stay(watched, directory, context)
+    launch._relay_until_done(watched, directory, context)
     assert [event["done"] for event in context.events("progress")] == [1]
     assert [event["text"] for event in context.events("log")] == ["the last word"]
     assert (directory / EVENTS).exists()
@@ -114,7 +114,7 @@ def be_two_machines(monkeypatch):
     meetings = []
     for number in "01":
         monkeypatch.setenv("NODE_RANK", number)
-        meetings.append(launch._meeting(2))
+        meetings.append(launch._rendezvous(2))
     monkeypatch.setattr(launch, "_meeting", lambda nodes: meetings.pop())
 
 

@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Any
 
 from camelid_core.errors import DataError
-from camelid_core.mixing import lines, mix
+from camelid_core.mixing import account_table, mix
 from camelid_core.plugins import Host
 from camelid_core.records import Message, Record
 from camelid_core.token_cache import TokenCache
@@ -61,7 +61,7 @@ def prepare(
     def origin(example: int) -> Record:
         return next(islice(builder.sides[0](mixed.records()), int(train.numbers[example]), None))
 
-    prepared = PreparedData(train, heldout, train.counts, digests.uses(), lines(mixed.account))
+    prepared = PreparedData(train, heldout, train.counts, digests.uses(), account_table(mixed.account))
     return replace(prepared, records=mixed.heldout, origin=origin)
 
 

@@ -15,4 +15,11 @@ from .mixed_dataset import MixedDataset
 from .row_counts import rows_per_source
 from .row_selection import CountingProgress, account_table, mix
 
-__all__ = ["MixedDataset", "Mixture", "CountingProgress", "counts", "lines", "mix"]
+__all__ = [
+    "CountingProgress",
+    "MixedDataset",
+    "Mixture",
+    "account_table",
+    "mix",
+    "rows_per_source",
+]

@@ -49,7 +49,7 @@ class HeldOutSelection:
         """Whether there is anything to choose."""
         return self._count > 0
 
-    def see(self, record: Record, source: int = 0, row: int = 0) -> None:
+    def add_row(self, record: Record, source: int = 0, row: int = 0) -> None:
         """Look at the row standing at `row` of `source`."""
         if not self._count:
             return

@@ -50,11 +50,11 @@ def mix(
     for part in parts:
         next(iter(part.dataset.load("train", 1)), None)  # what is not here is said before hours of counting
     held, excluded = _own_heldout(parts, heldout)
-    sieve = RowFilter(mixture.drop_tags, mixture.drop_lints, mixture.deduplicate)
+    row_filter = RowFilter(mixture.drop_tags, mixture.drop_lints, mixture.deduplicate)
     seed = mixture.seed if split_seed is None else split_seed
-    selection = HeldOutSelection(heldout - len(held), seed, sieve.normalise)
+    selection = HeldOutSelection(heldout - len(held), seed, row_filter.normalise)
     for number, part in enumerate(parts):
-        _filter_source(part, number, sieve, selection, excluded, progress)
+        _filter_source(part, number, row_filter, selection, excluded, progress)
     chosen = selection.result()
     for number, row in chosen.places:
         _hold_out(parts[number], row)
@@ -80,7 +80,7 @@ def _own_heldout(parts: list[MixtureSource], count: int) -> tuple[list[Record], 
 def _filter_source(
     part: MixtureSource,
     number: int,
-    sieve: RowFilter,
+    row_filter: RowFilter,
     selection: HeldOutSelection,
     excluded: frozenset[int],
     progress: CountingProgress | None,
@@ -88,26 +88,26 @@ def _filter_source(
     """Count a source and mark the rows that stay, or believe what it says of itself."""
     name, dataset, account = part.source.name, part.dataset, part.account
     firm = dataset.rows and (dataset.heldout_rows or dataset.rows > _COUNT_UP_TO)
-    if firm and not sieve.active:
+    if firm and not row_filter.active:
         part.size = account.read = account.kept = dataset.rows
-        if selection.wanted and not dataset.heldout_rows:
+        if selection.active and not dataset.heldout_rows:
             for row, record in enumerate(dataset.load("train", _COUNT_UP_TO // 20)):
-                selection.see(record, number, row)
+                selection.add_row(record, number, row)
         return
     part.mask = bytearray()
-    sieve.start_source(name)
+    row_filter.start_source(name)
     own = bool(dataset.heldout_rows)
     for row, record in enumerate(dataset.load("train", None)):
         if progress is not None and row % _EVERY == 0:
             progress(name, row, dataset.rows)
-        reason = sieve.reason(record)
-        if not reason and excluded and prompt_key(record, sieve.normalise) in excluded:
+        reason = row_filter.reason(record)
+        if not reason and excluded and prompt_key(record, row_filter.normalise) in excluded:
             reason = HELD_OUT
         part.mask.append(not reason)
         if reason:
             account.dropped[reason] += 1
         elif not own:
-            selection.see(record, number, row)
+            selection.add_row(record, number, row)
     account.read = len(part.mask)
     part.size = account.kept = sum(part.mask)
     if progress is not None:

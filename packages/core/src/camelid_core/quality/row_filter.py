@@ -130,7 +130,7 @@ def clean(
 
 
 def _clean(
-    records: Iterable[Record], fixes: dict[str, Lint], sieve: RowFilter, account: RowAccount
+    records: Iterable[Record], fixes: dict[str, Lint], row_filter: RowFilter, account: RowAccount
 ) -> Iterator[Record]:
     for record in records:
         account.read += 1
@@ -140,7 +140,7 @@ def _clean(
                 if fixed is not None and fixed != record:
                     account.fixed[name] += 1
                     record = fixed
-        reason = sieve.reason(record)
+        reason = row_filter.reason(record)
         if reason:
             account.dropped[reason] += 1
             continue

@@ -16,7 +16,14 @@ from .file_formats import atomic_file
 from .row_formats import to_alpaca
 from .selection import WRITERS, Writer, choose_writer
 
-__all__ = ["WRITERS", "Writer", "choose", "to_alpaca", "write", "write_alpaca"]
+__all__ = [
+    "WRITERS",
+    "Writer",
+    "choose_writer",
+    "to_alpaca",
+    "write",
+    "write_alpaca",
+]
 
 
 def write(records: Iterable[Record], path: Path, writer: str = "", faults: Faults | None = None) -> int:

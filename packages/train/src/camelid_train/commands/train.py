@@ -18,7 +18,7 @@ from camelid_core.paths import validated_path
 from camelid_core.plugins import load_host
 
 from camelid_train.config import Recipe
-from camelid_train.launching import follow, follows
+from camelid_train.launching import train_as_secondary, is_secondary_process
 
 app = typer.Typer(help="Fine-tune a model from a recipe.")
 _FOR_EXAMPLE = "`camelid train recipe.toml`, or `camelid train model.name=smollm2-135m train.max_steps=5`"
@@ -46,8 +46,10 @@ def train(
     datasets = load_host().datasets
     for source in parse_sources(config.data.sources, datasets):
         open_source(source.name, datasets)
-    if follows():  # torchrun or the like started this process beside another one on this machine, which has the job
-        follow(config)
+    if (
+        is_secondary_process()
+    ):  # torchrun or the like started this process beside another one on this machine, which has the job
+        train_as_secondary(config)
         return
     if rehearse:
         _rehearse(config, as_json)

@@ -41,12 +41,12 @@ def train(recipe: Recipe, context: TaskContext) -> Mapping[str, Any]:
         return _train(recipe, told)
 
 
-def follows() -> bool:
+def is_secondary_process() -> bool:
     """Whether a launcher started this process beside another one on this machine, which speaks for both."""
     return not world_from_environment().is_local_main_process
 
 
-def follow(recipe: Recipe) -> None:
+def train_as_secondary(recipe: Recipe) -> None:
     """Work along in silence."""
     from .checks import check
 

@@ -39,7 +39,7 @@ def check(recipe: Recipe, environment: Mapping[str, str] = os.environ) -> None:
         _check_strategy(recipe, world)
     if world.size == 1 and section.nodes > 1:
         _check_machines(section.nodes, environment)
-    cards = _cards() if processes > 1 else 0
+    cards = _gpu_count() if processes > 1 else 0
     if cards and processes > cards:
         raise ConfigError(
             f"launch.processes is {processes}, but this machine has {cards} graphics card{'s' * (cards > 1)}: each "
@@ -90,7 +90,7 @@ def _check_machines(nodes: int, environment: Mapping[str, str]) -> None:
         raise ConfigError(f"NODE_RANK is {rank!r}; with launch.nodes={nodes} it is one of 0 to {nodes - 1}.")
 
 
-def _cards() -> int:
+def _gpu_count() -> int:
     import torch
 
     return torch.cuda.device_count()

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from camelid_train.config import Recipe
 
 RANKS = "ranks"
-_TICK = 0.1
+_POLL_SECONDS = 0.1
 _PORT = "29400"
 
 
@@ -53,16 +53,16 @@ def launch(recipe: Recipe, context: TaskContext) -> Mapping[str, Any]:
         (ranks / str(number)).mkdir(parents=True, exist_ok=True)
     LaunchedContext.write(ranks, recipe.model_dump(mode="json"), context)
     with ThreadPoolExecutor(1, "launch") as pool:
-        running = pool.submit(_run, recipe, context.directory)
+        running = pool.submit(_run_agent, recipe, context.directory)
         try:
-            _stay(running, ranks, context)
+            _relay_until_done(running, ranks, context)
         except BaseException:
-            _end_children()  # the agent then sees them gone, and its thread ends
+            _kill_children()  # the agent then sees them gone, and its thread ends
             raise
     return _summary(running, ranks, recipe.launch.processes)
 
 
-def _stay(running: Future[None], ranks: Path, context: TaskContext) -> None:
+def _relay_until_done(running: Future[None], ranks: Path, context: TaskContext) -> None:
     """Pass on events and requests until all have ended."""
     asked: StopRequest = ""
     offset = 0
@@ -74,13 +74,13 @@ def _stay(running: Future[None], ranks: Path, context: TaskContext) -> None:
             context.emit(event.pop("kind"), **{name: value for name, value in event.items() if name != "time"})
         wanted = context.stop_requested()
         if wanted != asked:
-            _write_whole(ranks / STOP, wanted)
+            _write_atomically(ranks / STOP, wanted)
             asked = wanted
         if not over:
-            time.sleep(_TICK)
+            time.sleep(_POLL_SECONDS)
 
 
-def _run(recipe: Recipe, directory: Path) -> None:
+def _run_agent(recipe: Recipe, directory: Path) -> None:
     """The agent's life. It runs beside the main thread, which keeps the attempt's own answers to signals."""
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
@@ -101,13 +101,13 @@ def _run(recipe: Recipe, directory: Path) -> None:
         logs_specs=RankLogs(),
         run_id="camelid",
         max_restarts=0,
-        **_meeting(section.nodes),
+        **_rendezvous(section.nodes),
     )
     python, *arguments = module_command("camelid_train.launching.rank", str(directory / RANKS))
     elastic_launch(config, python)(*arguments)
 
 
-def _meeting(nodes: int) -> dict[str, Any]:
+def _rendezvous(nodes: int) -> dict[str, Any]:
     """Where the processes find each other: a free port of this machine, or the first machine of several."""
     if nodes == 1:
         return {"rdzv_backend": "c10d", "rdzv_endpoint": "localhost:0", "local_addr": "localhost"}
@@ -128,13 +128,13 @@ def _summary(running: Future[None], ranks: Path, processes: int) -> Mapping[str,
     return first.summary
 
 
-def _end_children() -> None:
+def _kill_children() -> None:
     for child in psutil.Process().children(recursive=True):
         with suppress(psutil.Error):
             child.kill()
 
 
-def _write_whole(path: Path, text: str) -> None:
+def _write_atomically(path: Path, text: str) -> None:
     staged = path.with_suffix(".tmp")
     staged.write_text(text, encoding="ascii")
     staged.replace(path)

@@ -238,7 +238,7 @@ class _AnswerQueue:
 
     @contextmanager
     def place(self, gone: Callable[[], bool]) -> Iterator[None]:
-        """Raises Left: nobody waits for this any more."""
+        """Raises PageLeft: the request was cancelled."""
         with self._lock:
             if self._inside >= self._most:
                 raise NotPermitted(f"{self._inside} conversations are being answered or wait; try again in a minute.")

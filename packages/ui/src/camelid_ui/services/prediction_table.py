@@ -24,9 +24,9 @@ NumberedRow = tuple[int, dict[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class PredictionPage:
-    """`rows` are rows with their numbers, the `start`-th on of `matching`; `means` are those of the scores so far, by
-    model where there are several; `finished` if these are all rows there will be; `reference` is the column that the
-    answers were to be like and `question` the one that was asked, where a person named them."""
+    """One page of numbered `rows`, from the `start`-th of `matching` on; `means` are the mean scores so far, by model
+    where there are several; `finished` if no more rows will come; `reference` is the column of the reference answers
+    and `question` that of the prompts, where a person named them."""
 
     count: int = 0
     failed: int = 0

@@ -27,7 +27,7 @@ from camelid_core.readers import Columns
 from camelid_serve.config import PredictConfig
 from camelid_serve.engine_spec import parse_engine_spec
 from camelid_serve.predict.inputs import PREDICTIONS, InputRow, InputSummary, open_input
-from camelid_serve.predict.prediction_rows import asked, labels
+from camelid_serve.predict.prediction_rows import model_labels, model_names
 from camelid_serve.predict.task import WORK
 
 from camelid_ui.field_values import InvalidFields, overrides
@@ -111,7 +111,7 @@ class PredictionService:
             ("model", lambda: self.models.resolve(config.model)),
             ("input", lambda: open_input(_required_input(config.input))),
             ("columns", lambda: open_input(config.input, config.columns)),
-            ("also", lambda: [self.models.resolve(name) for name in labels(asked(config)).values()]),
+            ("also", lambda: [self.models.resolve(name) for name in model_labels(model_names(config)).values()]),
             ("template", lambda: config.template and self.host.templates[config.template]),
             ("engine", lambda: parse_engine_spec(self.host.registry("camelid_engines"), config.engine)),
         ):

@@ -156,5 +156,5 @@ def readers() -> list[str]:
 
 def _check(plan: ImportPlan) -> None:
     """Raises UsageError: columns were not chosen that have to be."""
-    if plan.reader == MAPPED and (plan.mapping is None or not plan.mapping.enough):
+    if plan.reader == MAPPED and (plan.mapping is None or not plan.mapping.is_complete):
         raise UsageError("Choose the columns that hold instruction and output, or the one that holds messages.")

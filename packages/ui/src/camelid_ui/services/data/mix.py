@@ -14,7 +14,7 @@ from camelid_core.artefacts import effective_licence
 from camelid_core.datasets import library
 from camelid_core.datasets.sources import parse_sources
 from camelid_core.errors import CamelidError
-from camelid_core.mixing import Mixture, counts, mix
+from camelid_core.mixing import Mixture, mix, rows_per_source
 from camelid_core.quality import RowAccount
 
 from camelid_ui.services.background_work import BackgroundRunner, BackgroundWork, ReportProgress
@@ -63,7 +63,7 @@ class MixService:
         """
         sources = parse_sources(mixture.sources, self.collection.host.datasets)
         entries = [self.collection.find(source.name) for source in sources]
-        taken = counts(mixture, sources, sizes or [entry.rows for entry in entries])
+        taken = rows_per_source(mixture, sources, sizes or [entry.rows for entry in entries])
         total = max(1, sum(taken))
         return [
             MixturePart(source.name, source.weight, entry.rows, count, count / total, entry.missing)
