@@ -18,6 +18,8 @@ from camelid_core.models.pull import pull
 from camelid_core.models.reference import resolve_model
 from camelid_core.paths import absolute_if_path
 from camelid_core.plugins import load_host
+from camelid_core.readers import READERS, Reader, build_record, selection
+from camelid_core.records import Message
 from camelid_core.registry import Registry
 from camelid_core.testing import write_jsonl
 from hypothesis import given
@@ -154,6 +156,20 @@ def test_rows_stream_and_are_what_their_columns_say(repository, row, file):
         ("Why?", "So.", str(n)) for n in (1, 2, 3)
     ]
     assert list(dataset.load("heldout", None)) == []
+
+
+def test_a_plugins_reader_reads_rows_of_the_hub(repository, monkeypatch):
+    def record(row, number, read_context):
+        turns = (Message("user", row["frage"]), Message("assistant", row["antwort"]))
+        return build_record(turns, row, number, read_context)
+
+    german = Reader("german", "A question and its answer in German.", record, (("frage", "antwort"),))
+    monkeypatch.setattr(selection, "all_readers", lambda: {**READERS, german.name: german})
+    repository([{"frage": "Warum?", "antwort": "Darum."}] * 2)
+    found = list(open_source("hf:org/name", Registry("dataset")).load("train", None))
+    assert [(record.prompt[-1].content, record.answer, record.id, record.source) for record in found] == [
+        ("Warum?", "Darum.", number, "hf:org/name") for number in ("1", "2")
+    ]
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from camelid_core.plugins import Host, load_host
 from camelid_core.testing import write_jsonl
 from camelid_serve.engine import EngineKind, Request, TokenEvent
 from camelid_serve.engines.transformers import load
-from camelid_serve.evaluations.parity import PROMPTS, Compared, compare, conversations, entrants
+from camelid_serve.evaluations.parity import PROMPTS, EngineComparison, compare, conversations, parse_engines
 
 PARTS_AT, OTHER = 5, 77
 
@@ -71,9 +71,9 @@ def host() -> Host:
     return host
 
 
-def run(base: Path, engines: str, host: Host) -> list[Compared]:
+def run(base: Path, engines: str, host: Host) -> list[EngineComparison]:
     asked = conversations("", 3)
-    return compare(entrants(str(base), engines, [], host), asked, 12, host, dtype="float32")
+    return compare(parse_engines(str(base), engines, [], host), asked, 12, host, dtype="float32")
 
 
 def test_an_engine_beside_itself_says_the_same(base: Path, host: Host) -> None:
@@ -115,13 +115,13 @@ def test_rows_of_a_file_are_asked(base: Path, host: Host, tmp_path: Path) -> Non
 
 def test_what_cannot_be_compared_is_said(base: Path, host: Host) -> None:
     with pytest.raises(UsageError, match="names 1; give two or more"):
-        entrants(str(base), "transformers", [], host)
+        parse_engines(str(base), "transformers", [], host)
     with pytest.raises(UnknownName, match="engine 'transformer' is not known"):
-        entrants(str(base), "transformers,transformer", [], host)
+        parse_engines(str(base), "transformers,transformer", [], host)
     with pytest.raises(UsageError, match=r"write transformers\.url=x or deviant\.url=x"):
-        entrants(str(base), "transformers,deviant", ["url=x"], host)
+        parse_engines(str(base), "transformers,deviant", ["url=x"], host)
     with pytest.raises(UsageError, match="takes no settings"):
-        entrants(str(base), "transformers,deviant", ["deviant.url=x"], host)
+        parse_engines(str(base), "transformers,deviant", ["deviant.url=x"], host)
 
 
 @pytest.mark.slow

@@ -15,9 +15,9 @@ from camelid_core.errors import DataError, ModelError
 from camelid_core.records import Message
 from camelid_core.tasks import Interrupted
 from camelid_serve.evaluations import passkey as module
-from camelid_serve.evaluations.haystack import FILLING, found, haystack, key_of
+from camelid_serve.evaluations.haystack import FILLING, key_found, haystack, passkey_of
 from camelid_serve.evaluations.long_context_config import PasskeyConfig
-from camelid_serve.evaluations.plots import PLOT
+from camelid_serve.evaluations.plots import PLOT_SVG
 from camelid_serve.evaluations.result_files import RESULTS, read_results
 from camelid_serve.loaded_models import LoadedModel
 from hypothesis import given
@@ -48,7 +48,7 @@ def test_a_text_is_as_long_and_its_key_as_deep_as_asked(length: int, depth: floa
     def words(text: str) -> int:
         return len(text.split())
 
-    key = key_of(0, number)
+    key = passkey_of(0, number)
     hay = haystack(words, length, depth, key)
     assert 0 <= length - hay.tokens < max(map(words, FILLING))
     assert words(hay.text) == hay.tokens
@@ -72,10 +72,10 @@ def test_a_text_is_as_long_as_asked_in_a_tokenizers_own_tokens(tiny: LoadedModel
 
 
 def test_keys_are_told_by_seed_and_number() -> None:
-    keys = [key_of(seed, number) for seed in range(3) for number in range(200)]
+    keys = [passkey_of(seed, number) for seed in range(3) for number in range(200)]
     assert all(len(key) == 5 and key.isdigit() for key in keys)
     assert len(set(keys)) > 590
-    assert keys[:200] == [key_of(0, number) for number in range(200)]
+    assert keys[:200] == [passkey_of(0, number) for number in range(200)]
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_keys_are_told_by_seed_and_number() -> None:
     ],
 )
 def test_the_first_number_counts(answer: str, right: bool) -> None:
-    assert found(answer, "12345") is right
+    assert key_found(answer, "12345") is right
 
 
 def test_the_artefact_has_every_answer_and_a_panel_for_each_variant(asking: Ask, tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_the_artefact_has_every_answer_and_a_panel_for_each_variant(asking: Ask,
             (400, 0.5),
         ]
         assert all((cell["found"], cell["of"]) == (0, 2) for cell in variant["cells"])
-    ids = {element.get("id") for element in ElementTree.parse(attempt.output / PLOT).getroot().iter()}
+    ids = {element.get("id") for element in ElementTree.parse(attempt.output / PLOT_SVG).getroot().iter()}
     assert {"variant-0", "variant-1"} <= ids
 
 

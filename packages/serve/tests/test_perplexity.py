@@ -21,12 +21,12 @@ from camelid_core.plugins import load_host
 from camelid_core.tasks import Interrupted
 from camelid_core.testing import tiny_model, tiny_tokenizer, write_jsonl
 from camelid_serve.engines import logprobs
-from camelid_serve.evaluations import context as module
 from camelid_serve.evaluations import long_texts
-from camelid_serve.evaluations.chronicle import chronicle
+from camelid_serve.evaluations import perplexity as module
 from camelid_serve.evaluations.long_context_config import ContextConfig
-from camelid_serve.evaluations.plots import LOOK, PLOT
+from camelid_serve.evaluations.plots import PLOT_PNG, PLOT_SVG
 from camelid_serve.evaluations.result_files import RESULTS, read_results
+from camelid_serve.evaluations.synthetic_text import chronicle
 from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoConfig, AutoModelForCausalLM
@@ -82,7 +82,7 @@ def asking(sharp: Path, book: Path) -> Ask:
 
 def plainly(model: Any, ids: list[int], length: int) -> float:
     """Token by token: each from all that stands before it in its window."""
-    found = long_texts.places([ids], LENGTHS[-1], STRIDE, WINDOWS)
+    found = long_texts.window_ends([ids], LENGTHS[-1], STRIDE, WINDOWS)
     costs = []
     with torch.inference_mode():
         for end in (place.end for place in found):
@@ -155,8 +155,8 @@ def test_the_artefact_has_a_line_for_each_variant(asking: Ask, adapter: Path, ba
     assert {f"perplexity {label}" for label in labels} <= set(summary)
     manifest = verify_directory(attempt.output).manifest
     assert (manifest.kind, manifest.datasets[0].id) == ("evaluation", "book.txt")
-    assert {RESULTS, PLOT, LOOK} <= set(manifest.files)
-    drawn = ElementTree.parse(attempt.output / PLOT).getroot()
+    assert {RESULTS, PLOT_SVG, PLOT_PNG} <= set(manifest.files)
+    drawn = ElementTree.parse(attempt.output / PLOT_SVG).getroot()
     assert drawn.tag.endswith("svg")
     words = " ".join(element.text or "" for element in drawn.iter() if element.tag.endswith("text"))
     assert all(label in words for label in labels)
@@ -168,7 +168,7 @@ def test_the_same_results_give_the_same_plot(asking: Ask, tmp_path: Path) -> Non
     attempts = Attempt(tmp_path / "a"), Attempt(tmp_path / "b")
     for attempt in attempts:
         module.run(asking(lengths=[32]), attempt)
-    assert len({(attempt.output / PLOT).read_bytes() for attempt in attempts}) == 1
+    assert len({(attempt.output / PLOT_SVG).read_bytes() for attempt in attempts}) == 1
 
 
 def test_without_matplotlib_all_but_the_plot_is_there(asking: Ask, tmp_path: Path) -> None:
@@ -254,9 +254,9 @@ def test_no_token_is_predicted_twice_and_each_has_its_whole_context(
     read = [range(size) for size in sizes]
     if max(sizes) < longest:
         with pytest.raises(DataError, match=f"the longest has {max(sizes)}"):
-            long_texts.places(read, longest, stride, count)
+            long_texts.window_ends(read, longest, stride, count)
         return
-    found = long_texts.places(read, longest, stride, count)
+    found = long_texts.window_ends(read, longest, stride, count)
     predicted = [(place.text, at) for place in found for at in range(place.end - stride, place.end)]
     assert len(set(predicted)) == len(predicted)
     assert all(len(long_texts.window(read, place, longest)) == longest for place in found)

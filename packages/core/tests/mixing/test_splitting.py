@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from camelid_core.mixing.heldout import HeldOutSelection, HeldOut
+from camelid_core.mixing.heldout import HeldOut, HeldOutSelection
 from camelid_core.quality import prompt_key
 from camelid_core.records import alpaca
 from hypothesis import given

@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 from camelid_core.errors import UnknownName, UsageError
 from camelid_core.quality import LINTS, RowAccount, clean, compute_stats
-from camelid_core.quality.statistics import Lengths
+from camelid_core.quality.statistics import LengthHistogram
 from camelid_core.records import Message, Record, alpaca
 from hypothesis import given
 from hypothesis import strategies as st
@@ -42,7 +42,7 @@ def test_the_counts_are_those_of_a_plain_count(rows):
 
 @given(st.lists(st.integers(0, 20_000), min_size=1, max_size=60), st.floats(0.01, 1))
 def test_quantiles_are_near(lengths, share):
-    counted = Lengths()
+    counted = LengthHistogram()
     for length in lengths:
         counted.add(length)
     exact = sorted(lengths)[max(0, -int(-share * len(lengths) // 1) - 1)]

@@ -26,14 +26,14 @@ from camelid_core.plugins import load_host
 from .loaded_models import LoadedModel
 
 
-def manifest_of(
+def model_manifest(
     kind: ArtefactKind, loaded: LoadedModel, config: Config, metrics: Mapping[str, Any], datasets: Sequence[DatasetUse]
 ) -> Manifest:
     """The manifest of something this model produced: its base, template in force, settings and licences."""
-    return manifest_for(kind, loaded.reference, config, metrics, datasets, loaded.contract())
+    return result_manifest(kind, loaded.reference, config, metrics, datasets, loaded.contract())
 
 
-def manifest_for(
+def result_manifest(
     kind: ArtefactKind,
     reference: Reference,
     config: Config,
@@ -45,7 +45,7 @@ def manifest_for(
     source = reference.manifest
     return Manifest(
         kind=kind,
-        base=base_of(reference),
+        base=base_entry(reference),
         template=template,
         datasets=list(datasets),
         parameters=config.model_dump(mode="json"),
@@ -56,7 +56,7 @@ def manifest_for(
     )
 
 
-def base_of(reference: Reference) -> BaseModelEntry:
+def base_entry(reference: Reference) -> BaseModelEntry:
     """What it was made from, as its manifest says; else itself."""
     if reference.manifest is not None and reference.manifest.base is not None:
         return reference.manifest.base
@@ -68,16 +68,16 @@ def base_of(reference: Reference) -> BaseModelEntry:
     )
 
 
-def of_several(manifest: Manifest, references: Mapping[str, Reference]) -> Manifest:
+def with_all_models(manifest: Manifest, references: Mapping[str, Reference]) -> Manifest:
     """The same where several models had a part in it: the base of each by its label, and the strictest licence."""
     if len({(reference.base, reference.peft) for reference in references.values()}) < 2:
         return manifest
     licence = effective_licence({label: reference.licence for label, reference in references.items()})
-    bases = {label: base_of(reference) for label, reference in references.items()}
+    bases = {label: base_entry(reference) for label, reference in references.items()}
     return manifest.model_copy(update={"models": bases, "licences": Licences(base=licence, effective=licence)})
 
 
-def state_of(reference: Reference) -> list[str]:
+def weights_identity(reference: Reference) -> list[str]:
     """Tells the weights of one moment from those of another under the same name."""
     if reference.peft is None:
         return [fingerprint(reference.base)]

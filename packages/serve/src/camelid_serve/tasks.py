@@ -18,7 +18,7 @@ TASKS = (
         "context",
         "Measure perplexity against the length of the context.",
         "camelid_serve.evaluations.long_context_config:ContextConfig",
-        "camelid_serve.evaluations.context:run",
+        "camelid_serve.evaluations.perplexity:run",
     ),
     Task(
         "passkey",

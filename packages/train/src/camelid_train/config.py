@@ -225,10 +225,10 @@ def _with_absolute_paths(source: str) -> str:
     whole = Source.parse(source)
     texts = source.split("+") if "+" in source and not is_existing_path(whole.name) else [source]
     parts = [Source.parse(text.strip()) for text in texts]
-    return "+".join(_place(part.name) + (f":{part.weight!r}" if part.weight != 1 else "") for part in parts)
+    return "+".join(_anchored_name(part.name) + (f":{part.weight!r}" if part.weight != 1 else "") for part in parts)
 
 
-def _place(name: str) -> str:
+def _anchored_name(name: str) -> str:
     """A directory is no source: one that happens to be called like a dataset leaves the name alone."""
     return name if validated_path(name, "source").is_dir() else absolute_if_path(name)
 

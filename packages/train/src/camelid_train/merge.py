@@ -40,11 +40,13 @@ def merge(config: MergeConfig, context: TaskContext) -> Mapping[str, Any]:
         raise ModelError(f"{config.adapter!r} is a full model already; there is nothing to merge.")
     template = host.templates[reference.template]
     tokenizer = load_tokenizer(reference)
-    _step(context, 0, "loading base and adapter")
-    model = _adapted(config, reference)
-    _step(context, 1, "merging")
-    merged, metrics = _merged(model, Encoder(tokenizer, template).prompt_ids(REFERENCE_CONVERSATION), config.adapter)
-    _step(context, 2, "writing")
+    _begin_step(context, 0, "loading base and adapter")
+    model = _load_adapted(config, reference)
+    _begin_step(context, 1, "merging")
+    merged, metrics = _merge_and_compare(
+        model, Encoder(tokenizer, template).prompt_ids(REFERENCE_CONVERSATION), config.adapter
+    )
+    _begin_step(context, 2, "writing")
     with removed_on_failure(context.output):
         merged.to(_dtype(config, reference)).save_pretrained(context.output, max_shard_size=config.shard)
         tokenizer.save_pretrained(context.output)
@@ -55,11 +57,11 @@ def merge(config: MergeConfig, context: TaskContext) -> Mapping[str, Any]:
         update = {"kind": "model", "template": contract, "metrics": {**source.metrics, **metrics}, "files": {}}
         update["parameters"] = {**source.parameters, "merge": config.model_dump(mode="json")}
         write_manifest(context.output, source.model_copy(update=update))
-    _tell(context, 3, "done")
+    _emit_progress(context, 3, "done")
     return metrics
 
 
-def _merged(model: Any, prompt: Sequence[int], adapter: str) -> tuple[Any, dict[str, float]]:
+def _merge_and_compare(model: Any, prompt: Sequence[int], adapter: str) -> tuple[Any, dict[str, float]]:
     """The merged model, by how much its logits differ from base + adapter, and these from the base alone.
 
     Raises:
@@ -82,7 +84,7 @@ def _merged(model: Any, prompt: Sequence[int], adapter: str) -> tuple[Any, dict[
     return merged, {"logit_difference": difference, "adapter_effect": change}
 
 
-def _adapted(config: MergeConfig, reference: Reference) -> Any:
+def _load_adapted(config: MergeConfig, reference: Reference) -> Any:
     """Base and adapter in float32.
 
     Raises:
@@ -116,10 +118,10 @@ def _dtype(config: MergeConfig, reference: Reference) -> Any:
     return getattr(torch, name or "float32")
 
 
-def _step(context: TaskContext, done: int, what: str) -> None:
+def _begin_step(context: TaskContext, done: int, what: str) -> None:
     raise_if_stop_requested(context)
-    _tell(context, done, what)
+    _emit_progress(context, done, what)
 
 
-def _tell(context: TaskContext, done: int, what: str) -> None:
+def _emit_progress(context: TaskContext, done: int, what: str) -> None:
     context.emit("progress", done=done, total=3, unit="steps", what=what)

@@ -106,7 +106,7 @@ def train(
     )
     metrics = _train_and_evaluate(run, trainer, progress, rules, resume)
 
-    sharded_state.make_whole(model)
+    sharded_state.unshard(model)
     if not group.current_world().is_local_main_process:
         return metrics
     checkpoint.require_finite(model)

@@ -28,7 +28,7 @@ def small_recipe(model: Path, data: Path, overrides: Sequence[str] = ()) -> Reci
     return Recipe.model_validate(values).with_overrides(overrides)
 
 
-class Told:
+class AttemptRecord:
     """What an attempt said and left behind."""
 
     directory: Path
@@ -50,7 +50,7 @@ class Told:
         return json.loads((self.output / "camelid.json").read_text(encoding="utf-8"))
 
 
-class Attempt(Told, AttemptContext):
+class Attempt(AttemptRecord, AttemptContext):
     """The context of an attempt; it is asked to stop in a way once so many steps are done, as `stop_at` says."""
 
     stop_at: tuple[int, StopRequest] | None = None

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 from camelid_core.jobs.run_directories import OUTPUT, attempt_directory
 from camelid_train.config import Recipe
-from camelid_train.testing import Told
+from camelid_train.testing import AttemptRecord
 
 PAIR = Path(__file__).with_name("pair.py")
 MEETING = ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0", "--local-addr=localhost"]
 
 
-class Made(Told):
+class Made(AttemptRecord):
     """An attempt that was made elsewhere."""
 
     def __init__(self, directory: Path) -> None:

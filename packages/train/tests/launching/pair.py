@@ -48,12 +48,12 @@ class Stopping(SharedContext):
             os.kill(os.getpid(), signal.SIGTERM)
 
 
-make_whole = sharded_state.make_whole
+unshard = sharded_state.unshard
 
 
 def tell_and_make_whole(context: SharedContext, model: Any) -> None:
     context.emit("shards", found=sharded_state.is_sharded(model))
-    make_whole(model)
+    unshard(model)
 
 
 @contextmanager
@@ -92,7 +92,7 @@ def main(runs: Path) -> None:
         context.listen()
         AcceleratorState._reset_state()  # the strategy is settled once per process, and here are several runs
         os.environ.pop("ACCELERATE_USE_FSDP", None)
-        sharded_state.make_whole = partial(tell_and_make_whole, context)
+        sharded_state.unshard = partial(tell_and_make_whole, context)
         last = world.rank == world.size - 1
         with memory_for(run["room"] if run["room"] and last else sys.maxsize):
             try:

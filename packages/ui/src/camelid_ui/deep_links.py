@@ -43,9 +43,9 @@ class TabVisit:
         chosen = {} if self.inputs.get(widget) else {"value": first}
         return {widget: gr.update(choices=names, interactive=True, **chosen)}
 
-    def relist_jobs(self, ended: gr.State, job: gr.Textbox) -> Updates:
+    def relist_jobs(self, state_changed: gr.State, job: gr.Textbox) -> Updates:
         """Have the page list its jobs again."""
-        return {ended: f"{self.inputs[job]} {self.earlier_visits}"}
+        return {state_changed: f"{self.inputs[job]} {self.earlier_visits}"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +109,13 @@ def _tab_loaders(pages: Pages) -> dict[str, TabLoader]:
     widgets = train.form.widgets
     return {
         "data": TabLoader(_data, [data.chosen], [data.fresh, data.chosen, data.current], [data.model]),
-        "train": TabLoader(_train, [train.run], [widgets["data.sources"], train.panel.ended], [widgets["model.name"]]),
+        "train": TabLoader(
+            _train, [train.run], [widgets["data.sources"], train.panel.state_changed], [widgets["model.name"]]
+        ),
         "chat": TabLoader(_chat, [chat.model], chat.shown, [chat.model]),
-        "predict": TabLoader(_predict, [predict.panel.job], [predict.panel.ended], [predict.model]),
-        "merge": TabLoader(_merge, [merge.adapter, merge.panel.job], [merge.panel.ended], [merge.adapter]),
-        "jobs": TabLoader(_jobs, [jobs.panel.job], [jobs.panel.ended]),
+        "predict": TabLoader(_predict, [predict.panel.job], [predict.panel.state_changed], [predict.model]),
+        "merge": TabLoader(_merge, [merge.adapter, merge.panel.job], [merge.panel.state_changed], [merge.adapter]),
+        "jobs": TabLoader(_jobs, [jobs.panel.job], [jobs.panel.state_changed]),
         "plugins": TabLoader(_plugins, outputs=[pages.plugins.shown]),
     }
 
@@ -137,7 +139,7 @@ def _train(now: TabVisit) -> Updates:
     return (
         now.update_dropdown(model, services.models.bases(), _base(services))
         | {sources: gr.update(choices=services.data.collection.sources())}
-        | now.relist_jobs(page.panel.ended, page.run)
+        | now.relist_jobs(page.panel.state_changed, page.run)
     )
 
 
@@ -152,19 +154,19 @@ def _chat(now: TabVisit) -> Updates:
 def _predict(now: TabVisit) -> Updates:
     page, models = now.pages.predict, now.services.models.names()
     first = page.model.value if page.model.value in models else _first(models)
-    return now.update_dropdown(page.model, models, first) | now.relist_jobs(page.panel.ended, page.panel.job)
+    return now.update_dropdown(page.model, models, first) | now.relist_jobs(page.panel.state_changed, page.panel.job)
 
 
 def _merge(now: TabVisit) -> Updates:
     page, adapters = now.pages.merge, adapters_of(now.services)
     return now.update_dropdown(page.adapter, adapters, _first(adapters)) | now.relist_jobs(
-        page.panel.ended, page.panel.job
+        page.panel.state_changed, page.panel.job
     )
 
 
 def _jobs(now: TabVisit) -> Updates:
     page = now.pages.jobs
-    return now.relist_jobs(page.panel.ended, page.panel.job)
+    return now.relist_jobs(page.panel.state_changed, page.panel.job)
 
 
 def _plugins(now: TabVisit) -> Updates:

@@ -157,10 +157,10 @@ def test_pages_show_each_row_once_and_none_is_held(tmp_path):
     hidden_box, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert hidden_box < 200 * count
-    for showing, wanted in (("all", count), ("failed", count * 2 // 3), ("worst", -(-count // 3))):
-        pages = [found.rows(showing, start) for start in range(0, count, PAGE_ROWS)]
+    for selection, wanted in (("all", count), ("failed", count * 2 // 3), ("worst", -(-count // 3))):
+        pages = [found.rows(selection, start) for start in range(0, count, PAGE_ROWS)]
         numbers = [number for page in pages for number, _ in page]
-        assert len(numbers) == len(set(numbers)) == found.table.matching(showing) == wanted
+        assert len(numbers) == len(set(numbers)) == found.table.matching(selection) == wanted
         assert all(rows[number - 1] == row for page in pages for number, row in page)
         assert max(map(len, pages)) == PAGE_ROWS
 

@@ -18,7 +18,7 @@ import torch
 from accelerate.utils import is_peft_model
 from camelid_core.errors import DataError, TrainingError
 from camelid_train.loop.batches import StepBatches, lengths_of
-from camelid_train.loop.micro_batches import is_out_of_memory, said
+from camelid_train.loop.micro_batches import is_out_of_memory, error_message
 from camelid_train.loop.trainer import CheckpointMixin, EpochLoader, longest_examples
 from camelid_train.objectives import TrainingRun
 from torch.utils.data import DataLoader
@@ -30,14 +30,14 @@ class FullBatches(StepBatches):
     """Rows that do not fill a batch in every process wait for another epoch: trl gathers tensors of one size."""
 
     def __len__(self) -> int:
-        return len(self.lengths) // (self.batch_size * self.parts)
+        return len(self.lengths) // (self.batch_size * self.world_size)
 
     def __iter__(self) -> Iterator[list[int]]:
         return islice(super().__iter__(), len(self))  # incomplete batches come last
 
 
 class TrlTrainerMixin(CheckpointMixin):
-    """MixedDataset in before a trl trainer, which is made with a `placeholder_dataset()`; `set_up` gives it the run's rows."""
+    """Mixed in before a trl trainer, which is made with a `placeholder_dataset()`; `set_up` gives it the run's rows."""
 
     train_dataset: Any
     control: Any
@@ -75,7 +75,7 @@ class TrlTrainerMixin(CheckpointMixin):
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            reason = said(error)
+            reason = error_message(error)
         raise TrainingError(f"memory ran out ({reason}) {self._memory_advice()}")
 
     def _memory_advice(self) -> str:

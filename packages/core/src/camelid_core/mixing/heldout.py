@@ -11,7 +11,7 @@ from __future__ import annotations
 import heapq
 from dataclasses import dataclass, field
 
-from camelid_core.quality.row_keys import Normalise, seeded_hash, normal_turns, prompt_key
+from camelid_core.quality.row_keys import Normalise, normal_turns, prompt_key, seeded_hash
 from camelid_core.records import Record
 
 SHARE = 10

@@ -1,4 +1,4 @@
-"""ContaminationIndex: training rows that hold a run of words of an evaluation set.
+"""Contamination: training rows that hold a run of words of an evaluation set.
 
 Knows runs of n words (Chinese by the character) and which evaluation row they come from.
 Knows nothing of benchmarks. Memory is bounded: 12–24 bytes for each run of the evaluation set.

@@ -9,7 +9,7 @@ from camelid_core.records import Record
 
 from .near_duplicates import NearDuplicateIndex
 from .row_keys import KeyMap, Normalise, answer_key, prompt_key, record_key
-from .row_lints import LintFind, Lint
+from .row_lints import Lint, LintFind
 
 
 def _single_row(record: Record) -> str:

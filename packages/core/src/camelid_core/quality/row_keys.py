@@ -76,7 +76,7 @@ def answer_key(record: Record, normalise: Normalise = normal_turns) -> int:
 
 
 def int_from_digest(digest: bytes) -> int:
-    return int.int_from_digest(digest, "little")
+    return int.from_bytes(digest, "little")
 
 
 def seeded_hash(key: int, seed: int) -> int:

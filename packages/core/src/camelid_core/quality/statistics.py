@@ -24,7 +24,7 @@ EXAMPLES = 3
 MAX_NAMES = 200
 """Tags, and sources, counted one by one; the rest are counted together."""
 _EXACT = 4096
-"""LengthHistogram up to here are counted one by one, longer ones by the 256: quantiles stay within 6 %."""
+"""Lengths up to here are counted one by one, longer ones by the 256: quantiles stay within 6 %."""
 _EVERY = 2000
 
 RowProgress = Callable[[int], None]

@@ -1,4 +1,4 @@
-"""Data files → `Record`s, streaming: JSON, JSON JsonLinesRows, CSV, TSV and ParquetRows, in every format people share.
+"""Data files → `Record`s, streaming: JSON, JSON Lines, CSV, TSV and Parquet, in every format people share.
 
 Knows files and their faults, which it names by file, line and excerpt. Knows no template.
 """
@@ -84,7 +84,7 @@ def read(
 
 
 def rows(path: Path, faults: Faults | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
-    """RowSource as plain objects with their number (the line's in JSON JsonLinesRows, from 1 elsewhere)."""
+    """Rows as plain objects with their number (the line's in JSON Lines, from 1 elsewhere)."""
     return iter(FileRows(path, faults or Faults()))
 
 

@@ -27,7 +27,7 @@ class Columns:
 
     @classmethod
     def parse(cls, text: str, answered: bool = True) -> Columns:
-        """From `instruction=question,output=answer`; a comma may be part of a column's name. RowSource that are only
+        """From `instruction=question,output=answer`; a comma may be part of a column's name. Rows that are only
         asked need not be `answered`: `instruction=question` is enough.
 
         Raises:

@@ -1,4 +1,4 @@
-"""RowSource of a CSV or TSV file: the first line names the columns, every cell is text.
+"""Rows of a CSV or TSV file: the first line names the columns, every cell is text.
 
 Knows cells, quotes and lines. Knows nothing of what the columns mean.
 """
@@ -119,7 +119,7 @@ def _ragged(cells: Sequence[str], header: Sequence[str]) -> str:
 
 
 class _TextLines:
-    """JsonLinesRows of text out of bytes; `ended` once one more was asked for than there are."""
+    """Lines of text out of bytes; `ended` once one more was asked for than there are."""
 
     def __init__(self, file: BinaryIO, name: str) -> None:
         self._file = file

@@ -25,7 +25,7 @@ from .selection import all_readers, choose_reader, is_flan_file, matching_reader
 from .text_values import listed
 
 SAMPLE = 20
-"""RowSource that are looked at."""
+"""Rows that are looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ def detect(path: Path) -> Detection:
 
 
 _FLAN = "TSV; three cells a line and a first line that is no header: question, answer and rationale, as FLAN has."
-_JUDGEMENTS = "JSON JsonLinesRows; a journal of what people thought of answers, of which the last word counts."
+_JUDGEMENTS = "JSON Lines; a journal of what people thought of answers, of which the last word counts."
 
 
 def _by_itself(path: Path, name: str, reason: str) -> Detection:

@@ -1,4 +1,4 @@
-"""The journal of what people think of answers: JSON JsonLinesRows to which rows are only ever added.
+"""The journal of what people think of answers: JSON Lines to which rows are only ever added.
 
 A row says something of one `id`. Of several rows the last one counts, and one that is `retracted` takes them back.
 Knows the rows' order. What they hold is what the formats of preferences and of labelled answers hold.

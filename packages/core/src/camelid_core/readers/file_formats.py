@@ -25,7 +25,7 @@ _HEAD_BYTES = 1 << 16
 
 
 class RowSource(Protocol):
-    """RowSource of an open file with their numbers, and the place in the file of the one given last."""
+    """Rows of an open file with their numbers, and the place in the file of the one given last."""
 
     def __iter__(self) -> Iterator[tuple[int, dict[str, Any]]]: ...
     def where(self) -> str: ...
@@ -43,7 +43,7 @@ class InputFileFormat:
 
 INPUT_FILE_FORMATS = (
     InputFileFormat(
-        "ParquetRows", lambda file, name, start, faults: ParquetRows(file, name, faults), (".parquet",), b"PAR1"
+        "Parquet", lambda file, name, start, faults: ParquetRows(file, name, faults), (".parquet",), b"PAR1"
     ),
     InputFileFormat(
         "CSV", lambda file, name, start, faults: DelimitedRows(file, name, faults, delimiter_of(start, ",")), (".csv",)
@@ -57,7 +57,7 @@ INPUT_FILE_FORMATS = (
         "JSON array", lambda file, name, start, faults: JsonArrayRows(file, name, faults), (".json",), b"["
     ),
     InputFileFormat(
-        "JSON JsonLinesRows", lambda file, name, start, faults: JsonLinesRows(file, name, faults), (".jsonl", ".ndjson")
+        "JSON Lines", lambda file, name, start, faults: JsonLinesRows(file, name, faults), (".jsonl", ".ndjson")
     ),
 )
 SUFFIXES = tuple(suffix for form in INPUT_FILE_FORMATS for suffix in form.suffixes)
@@ -66,8 +66,8 @@ _NOT_DATA = (
     ((b"\xff\xfe", b"\xfe\xff"), "is UTF-16; save it as UTF-8."),
     ((b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ"), "is compressed; unpack it first."),
     ((b"PK\x03\x04",), "is a zip archive or an Excel file; unpack it, or save it as CSV."),
-    ((b"SQLite format 3",), "is a database; export the rows as CSV or JSON JsonLinesRows."),
-    ((b"ARROW1",), "is an Arrow file; save it as ParquetRows."),
+    ((b"SQLite format 3",), "is a database; export the rows as CSV or JSON Lines."),
+    ((b"ARROW1",), "is an Arrow file; save it as Parquet."),
 )
 """What a file begins with that is no data file, and what to do then."""
 
@@ -126,9 +126,9 @@ def _identify(file: BinaryIO, path: Path) -> tuple[InputFileFormat, bytes]:
 
 
 def _file_format(start: bytes, suffix: str) -> InputFileFormat:
-    """ParquetRows says so itself; a table's suffix must be believed; for JSON the first character counts."""
+    """Parquet says so itself; a table's suffix must be believed; for JSON the first character counts."""
     by_name = next((form for form in INPUT_FILE_FORMATS if suffix in form.suffixes), None)
-    if by_name is not None and not by_name.begins and by_name.name != "JSON JsonLinesRows":
+    if by_name is not None and not by_name.begins and by_name.name != "JSON Lines":
         return by_name
     return next(
         (form for form in INPUT_FILE_FORMATS if form.begins and start.startswith(form.begins)), INPUT_FILE_FORMATS[-1]

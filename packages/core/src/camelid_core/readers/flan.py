@@ -23,7 +23,7 @@ UNESCAPED = "rows had literal \\n un-escaped"
 
 
 class FlanRows:
-    """RowSource of such a file as objects with the three keys, their literal `\\n` as newlines unless told otherwise."""
+    """Rows of such a file as objects with the three keys, their literal `\\n` as newlines unless told otherwise."""
 
     def __init__(self, path: Path, faults: Faults, keep_escapes: bool = False) -> None:
         self._rows = FileRows(path, faults, COLUMNS)

@@ -1,4 +1,4 @@
-"""RowSource of one JSON array, without holding the file.
+"""Rows of one JSON array, without holding the file.
 
 Knows JSON texts that arrive in pieces. Knows nothing of what the rows mean.
 """

@@ -1,4 +1,4 @@
-"""RowSource of a JSON JsonLinesRows file, one line at a time.
+"""Rows of a JSON Lines file, one line at a time.
 
 Knows lines and JSON. Knows nothing of what the rows mean.
 """

@@ -1,4 +1,4 @@
-"""RowSource of a ParquetRows file, a batch at a time. Needs pyarrow, which is imported when the first file is opened.
+"""Rows of a Parquet file, a batch at a time. Needs pyarrow, which is imported when the first file is opened.
 
 Knows batches and dictionaries. Knows nothing of what the columns mean.
 """
@@ -139,7 +139,7 @@ def parquet_module() -> Any:
     try:
         import pyarrow.parquet
     except ImportError:
-        raise MissingPackage('ParquetRows files need pyarrow. Install it: pip install "camelid-core[data]"') from None
+        raise MissingPackage('Parquet files need pyarrow. Install it: pip install "camelid-core[data]"') from None
     return pyarrow.parquet
 
 

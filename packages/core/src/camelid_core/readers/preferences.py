@@ -1,4 +1,4 @@
-"""RowSource that say which of two answers is better, or whether an answer is good.
+"""Rows that say which of two answers is better, or whether an answer is good.
 
 Knows the columns such data have: a question (text, messages or a conversation) with `chosen` and `rejected`, and the
 labels of single answers. Knows nothing of files.

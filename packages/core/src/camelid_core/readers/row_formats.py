@@ -133,7 +133,7 @@ def _either(value: Any, name: str, role: Any, read_context: ReadContext) -> list
 
 FORMATS = (
     PREFERENCES,
-    Reader("tulu", "Tulu's JSON JsonLinesRows: 'dataset', 'id' and 'messages'.", messages, (("dataset", "messages"),)),
+    Reader("tulu", "Tulu's JSON Lines: 'dataset', 'id' and 'messages'.", messages, (("dataset", "messages"),)),
     Reader("messages", "OpenAI's 'messages', each with 'role' and 'content'.", messages, (("messages",),)),
     Reader(
         "sharegpt",

@@ -92,7 +92,7 @@ def reader_for_row(row: Row, readers: Iterable[Reader] = READERS.values()) -> Re
     raise RowFault(
         "unknown_format",
         f"no known format; the keys are [{listed(sorted(map(str, row)))}]. "
-        "RowSource need 'instruction' and 'output' (and may have 'input'), or 'messages'; "
+        "Rows need 'instruction' and 'output' (and may have 'input'), or 'messages'; "
         f"other names need a mapping: {proposed}.",
     )
 

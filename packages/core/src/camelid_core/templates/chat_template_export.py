@@ -1,7 +1,7 @@
 """A `RoleTemplate` as a Hugging Face chat template that renders the same bytes.
 
 Knows Jinja's syntax and the message dictionaries of `apply_chat_template`: `context` is an
-optional key beside `content`. Knows nothing of tokenizers. `chat_template_import` is the way back.
+optional key beside `content`. Knows nothing of tokenizers. `chat_template_import` is the inverse.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _CONTENT_AND_CONTEXT = "(m['content'] + ('\\n' + m['context'] if m['context'] el
 
 
 def export(template: RoleFields) -> str:
-    """Source of the chat template; `{% generation %}` marks what is trained."""
+    """Jinja source of the chat template; `{% generation %}` marks what is trained."""
     prompt = _literal(template.assistant)
     return (
         _system(template)
@@ -42,18 +42,18 @@ def export(template: RoleFields) -> str:
 
 def _system(template: RoleFields) -> str:
     """Sets `turns` and, where the template has a place for it, `system`; writes what comes before the turns."""
-    own = "messages[0]['role'] == 'system'"
-    split = f"{{%- set turns = messages[1:] if {own} else messages %}}"
+    has_system = "messages[0]['role'] == 'system'"
+    split = f"{{%- set turns = messages[1:] if {has_system} else messages %}}"
     if not (template.system or template.first_user):
         refusal = _jinja_string(f"template {template.name!r} has no place for a system message.")
-        return f"{split}{{%- if {own} %}}{{{{- raise_exception({refusal}) }}}}{{%- endif %}}{_literal(template.start)}"
+        return f"{split}{{%- if {has_system} %}}{{{{- raise_exception({refusal}) }}}}{{%- endif %}}{_literal(template.start)}"
     default = _jinja_string(template.default_system)
     if template.default_system_with_context:
         default = f"({_jinja_string(template.default_system_with_context)} if turns[0]['context'] else {default})"
     content = "messages[0]['content']" + (" | trim" if template.strips("system") else "")
-    choose = f"{{%- set system = ({content}) if {own} else {default} %}}"
-    form = _format_source(template.system, {"content": "system"})
-    return split + choose + _literal(template.start) + (f"{{%- if system %}}{form}{{%- endif %}}" if form else "")
+    choose = f"{{%- set system = ({content}) if {has_system} else {default} %}}"
+    source = _format_source(template.system, {"content": "system"})
+    return split + choose + _literal(template.start) + (f"{{%- if system %}}{source}{{%- endif %}}" if source else "")
 
 
 def _user(template: RoleFields) -> str:
@@ -64,13 +64,13 @@ def _user(template: RoleFields) -> str:
         "system": "system",
         "round": f"loop.index0 // 2 + {template.first_round}",
     }
-    apart = values | {"content": f"m['content']{trim}", "context": f"m['context']{trim}"}
-    forms = (
+    separate = values | {"content": f"m['content']{trim}", "context": f"m['context']{trim}"}
+    formats = (
         ("loop.first and system", template.first_user, values),
         ("turns | length <= 2", template.only_user, values),
-        ("m['context']", template.user_with_context, apart),
+        ("m['context']", template.user_with_context, separate),
     )
-    chosen = [(condition, _format_source(form, places)) for condition, form, places in forms if form]
+    chosen = [(condition, _format_source(text, places)) for condition, text, places in formats if text]
     plain = _format_source(template.user, values)
     if not chosen:
         return plain
@@ -87,6 +87,7 @@ def _last_or_between(closing: str, between: str) -> str:
 
 
 def _format_source(form: str, values: Mapping[str, str]) -> str:
+    """Jinja source that writes a format string with the expressions `values` for its placeholders."""
     return "".join(
         f"{{{{- {values[part]} }}}}" if number % 2 else _literal(part)
         for number, part in enumerate(PLACEHOLDER.split(form))
@@ -111,25 +112,20 @@ def _jinja_string(text: str) -> str:
 
 
 def to_chat_messages(messages: Sequence[Message]) -> list[dict[str, str]]:
-    """The dictionaries that a chat template is given; `context` is a key only where there is any."""
+    """The message dictionaries that a chat template is given; `context` is a key only where there is any."""
     return [
         {"role": message.role, "content": message.content, **({"context": message.context} if message.context else {})}
         for message in messages
     ]
 
 
-def render_jinja(source: str, messages: Sequence[Message], eos: str, generation_prompt: bool, bos: str = "<s>") -> str:
-    """What `source` renders to, in the sandbox."""
-    return render_chat_template(source, messages, eos, generation_prompt, bos).text
-
-
 def render_chat_template(
     source: str, messages: Sequence[Message], eos: str, generation_prompt: bool, bos: str = "<s>"
 ) -> Rendered:
-    """The text and the spans of it that `{% generation %}` marks.
+    """What `source` renders to in the sandbox, and the spans of it that `{% generation %}` marks.
 
     Raises:
-        TemplateError: no valid Jinja, or it refuses, or asks for what the sandbox does not have.
+        TemplateError: no valid Jinja, it raises an exception, or it uses what the sandbox does not have.
     """
     values = {"eos_token": eos, "bos_token": bos, "add_generation_prompt": generation_prompt}
     try:

@@ -1,6 +1,6 @@
-"""`own`: whatever chat template the model itself brings.
+"""The template `own`: the Hugging Face chat template that comes with a model's tokenizer.
 
-Knows where a model keeps it. Becomes a template only together with a tokenizer.
+Knows where a model stores it. Becomes a prompt template only together with a tokenizer.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ MODEL_TEMPLATE = "own"
 
 
 class ModelChatTemplate:
-    """Stands for the model's own template in lists and recipes; `for_tokenizer` gives the template itself."""
+    """Placeholder for the model's own chat template in lists and recipes; `for_tokenizer` returns the template itself."""
 
     name = MODEL_TEMPLATE
     help = "The model's own: the chat template that came with it, imported from its Jinja."
     stops: tuple[str, ...] = ()
 
     def for_tokenizer(self, tokenizer: Any) -> PromptTemplate:
-        """The tokenizer's chat template.
+        """The tokenizer's chat template, imported.
 
         Raises:
             TemplateError: it has none, or one that cannot be imported.
@@ -48,23 +48,23 @@ class ModelChatTemplate:
         return import_template(source, tokenizer.eos_token or "", tokenizer.bos_token or "", specials, self.name)
 
     def render(self, messages: Sequence[Message]) -> list[Segment]:
-        self._needs_a_model()
+        self._refuse_without_model()
 
     def prompt(self, messages: Sequence[Message]) -> list[Segment]:
-        self._needs_a_model()
+        self._refuse_without_model()
 
     def parse(self, text: str) -> str:
         return text.strip()
 
     def jinja(self) -> str:
-        self._needs_a_model()
+        self._refuse_without_model()
 
-    def _needs_a_model(self) -> NoReturn:
+    def _refuse_without_model(self) -> NoReturn:
         raise TemplateError(f"template {self.name!r} is a model's own: say which model (--model, --tokens).")
 
 
 def read_chat_template(directory: Path) -> str:
-    """The source of the chat template that the model in `directory` brings, empty if it brings none."""
+    """The Jinja source of the chat template of the model in `directory`, empty if it has none."""
     try:
         return (directory / "chat_template.jinja").read_text(encoding="utf-8")
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""`RoleTemplate`: a prompt template given as data. Renders conversations to segments; knows no token ids."""
+"""`RoleTemplate`: a prompt template as data. Renders conversations to segments; knows no token ids."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .segments import PLACEHOLDER, Segment, merge_segments
 
 @dataclass(frozen=True, slots=True)
 class RoleTemplate(RoleFields):
-    """A template given as data: one format per role."""
+    """A prompt template as data: one format string per role."""
 
     def render(self, messages: Sequence[Message]) -> list[Segment]:
         _check_turns(self.name, messages, last="assistant")
@@ -35,7 +35,7 @@ class RoleTemplate(RoleFields):
         return export(self)
 
     def system_text(self, messages: Sequence[Message]) -> str:
-        """The system text in force: the conversation's own, else the template's default."""
+        """The conversation's own system text, else the template's default."""
         if messages and messages[0].role == "system":
             return messages[0].content
         first = next((message for message in messages if message.role == "user"), None)
@@ -48,7 +48,7 @@ class RoleTemplate(RoleFields):
         if own_system and not (self.system or self.first_user):
             raise TemplateError(f"template {self.name!r} has no place for a system message.")
         text = self.system_text(messages)
-        system = self._said("system", text) if own_system else Segment(text, control=True)
+        system = self._message_segment("system", text) if own_system else Segment(text, control=True)
         yield Segment(self.start, control=True)
         if system.text and self.system:
             yield from _fill_format(self.system, {"content": system})
@@ -61,7 +61,7 @@ class RoleTemplate(RoleFields):
 
     def _user(self, message: Message, index: int, system: Segment, alone: bool) -> Iterator[Segment]:
         values = {
-            "content": self._said("user", message.text),
+            "content": self._message_segment("user", message.text),
             "system": system,
             "round": Segment(str(index // 2 + self.first_round), control=True),
         }
@@ -70,14 +70,17 @@ class RoleTemplate(RoleFields):
         if alone and self.only_user:
             return _fill_format(self.only_user, values)
         if message.context and self.user_with_context:
-            values |= {"content": self._said("user", message.content), "context": self._said("user", message.context)}
+            values |= {
+                "content": self._message_segment("user", message.content),
+                "context": self._message_segment("user", message.context),
+            }
             return _fill_format(self.user_with_context, values)
         return _fill_format(self.user, values)
 
     def _answer(self, message: Message, last: bool) -> Iterator[Segment]:
         yield Segment(self.assistant, control=True)
         yield Segment(self.lead, trained=True, control=True)
-        content = self._said("assistant", message.content).text
+        content = self._message_segment("assistant", message.content).text
         end = self.answer_end if last or self.turn_end is None else self.turn_end
         boundary = bool(self.lead)
         for text, control in ((self.answer_start, True), (content, False), (end, True)):
@@ -85,7 +88,7 @@ class RoleTemplate(RoleFields):
             boundary = boundary and not text
         yield Segment(self.closing if last else self.between, control=True)
 
-    def _said(self, role: str, text: str) -> Segment:
+    def _message_segment(self, role: str, text: str) -> Segment:
         return Segment(text.strip() if self.strips(role) else text)
 
 
@@ -98,7 +101,7 @@ def _check_turns(name: str, messages: Sequence[Message], last: str) -> None:
         raise TemplateError(f"template {name!r}: the last turn is from {messages[-1].role!r}, not from {last!r}.")
 
 
-def _fill_format(form: str, values: Mapping[str, Segment]) -> Iterator[Segment]:
-    """The parts of `form`: its own text as control segments, the values as they are."""
-    for number, part in enumerate(PLACEHOLDER.split(form)):
+def _fill_format(format_string: str, values: Mapping[str, Segment]) -> Iterator[Segment]:
+    """The parts of a format string: its own text as control segments, the values for its placeholders."""
+    for number, part in enumerate(PLACEHOLDER.split(format_string)):
         yield values[part] if number % 2 else Segment(part, control=True)

@@ -1,9 +1,9 @@
-"""Renders a chat template from anywhere in a sandbox like transformers' own, and in a child process with limits.
+"""Renders untrusted chat templates in a sandbox like transformers' own, and in a subprocess with resource limits.
 
     python -m camelid_core.templates.sandbox        a JSON request on stdin, the answers on stdout
 
-Knows Jinja and the `{% generation %}` tag; no template of ours. A chat template is a program: the sandbox keeps
-it away from Python, the child's limits keep it from eating time and memory.
+Knows Jinja and the `{% generation %}` tag; none of Camelid's templates. A chat template is a program: the sandbox
+keeps it away from Python, the subprocess's limits bound its time and memory.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from camelid_core.subprocesses import child_environment, module_command
 
 CPU_SECONDS = 2
 WALL_SECONDS = 30
-"""Longer than the limit on computing: the machine may be busy with something else."""
+"""Longer than the limit on CPU time: the machine may be busy with something else."""
 MEMORY_BYTES = 512 * 1024**2
 TEXT_LIMIT = 1024**2
 _NOW = "now"
@@ -37,7 +37,7 @@ class Rendered(NamedTuple):
 
 
 class RenderRequest(NamedTuple):
-    """Turns to render; `now` is the moment that the template sees (ISO 8601)."""
+    """Turns to render, with a generation prompt or not; `now` is the time that the template sees (ISO 8601)."""
 
     turns: list[dict[str, str]]
     prompt: bool
@@ -45,7 +45,7 @@ class RenderRequest(NamedTuple):
 
 
 def render_in_sandbox(source: str, turns: list[dict[str, str]], values: Mapping[str, Any]) -> Rendered:
-    """Render here, in this process: for templates that are our own."""
+    """Render in this process: for trusted templates, those that Camelid exports."""
     template = _compile(source)
     now = datetime.fromisoformat(values[_NOW]) if _NOW in values else datetime.now()
     pieces = template.generate(messages=turns, tools=None, documents=None, strftime_now=now.strftime, **values)
@@ -60,7 +60,7 @@ def render_in_sandbox(source: str, turns: list[dict[str, str]], values: Mapping[
 
 
 _SPAN_START, _SPAN_END = (f"<{secrets.token_hex(16)}>" for _ in range(2))
-"""They stand where a generation block begins and ends while a text is put together; nobody can write them."""
+"""They mark where a generation block begins and ends while a text is rendered; no message can contain them."""
 
 
 def _extract_spans(text: str) -> Rendered:
@@ -81,13 +81,13 @@ def _extract_spans(text: str) -> Rendered:
 
 @lru_cache(maxsize=64)
 def _compile(source: str) -> Any:
-    """In an environment as transformers builds it: the same white space, loop controls and functions."""
+    """Compile in an environment as transformers builds it: the same white space, loop controls and functions."""
     import jinja2
     from jinja2 import nodes
     from jinja2.ext import Extension, loopcontrols
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-    class Generation(Extension):
+    class GenerationTag(Extension):
         tags = {"generation"}
 
         def parse(self, parser: Any) -> Any:
@@ -103,7 +103,7 @@ def _compile(source: str) -> Any:
         return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, **options)
 
     environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols]
+        trim_blocks=True, lstrip_blocks=True, extensions=[GenerationTag, loopcontrols]
     )
     environment.filters["tojson"] = tojson
     environment.globals["raise_exception"] = refuse
@@ -111,17 +111,17 @@ def _compile(source: str) -> Any:
 
 
 def render_in_subprocess(source: str, requests: Sequence[RenderRequest], eos: str, bos: str) -> list[Rendered | str]:
-    """Render each request in one child process; a sentence stands for one that the template refused.
+    """Render all requests in one subprocess; an error message takes the place of each that the template refused.
 
     Raises:
-        TemplateError: it is no Jinja, or took more time or memory than a template needs.
+        TemplateError: it is no Jinja, or took more time or memory than the limits.
     """
-    work = {"source": source, "requests": requests, "eos": eos, "bos": bos}
+    job = {"source": source, "requests": requests, "eos": eos, "bos": bos}
     try:
         done = subprocess.run(
             module_command(__name__),
             env=child_environment(os.environ),
-            input=json.dumps(work),
+            input=json.dumps(job),
             capture_output=True,
             encoding="utf-8",
             timeout=WALL_SECONDS,
@@ -140,7 +140,7 @@ def _parse_answer(value: Any) -> Rendered | str:
 
 
 def _set_resource_limits() -> None:
-    """Where the system can: what a template may use up before the system ends this process."""
+    """Limit the CPU time and memory of this process, where the system can."""
     try:
         import resource
     except ImportError:
@@ -151,14 +151,14 @@ def _set_resource_limits() -> None:
 
 
 def main() -> None:
-    work = json.loads(sys.stdin.read())
+    job = json.loads(sys.stdin.read())
     _set_resource_limits()
-    tokens = {"eos_token": work["eos"], "bos_token": work["bos"]}
+    tokens = {"eos_token": job["eos"], "bos_token": job["bos"]}
     answers: list[Any] = []
-    for turns, prompt, now in work["requests"]:
+    for turns, prompt, now in job["requests"]:
         try:
             answers.append(
-                render_in_sandbox(work["source"], turns, {**tokens, "add_generation_prompt": prompt, _NOW: now})
+                render_in_sandbox(job["source"], turns, {**tokens, "add_generation_prompt": prompt, _NOW: now})
             )
         except Exception as error:
             answers.append(f"{error}"[:500])

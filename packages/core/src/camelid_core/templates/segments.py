@@ -1,4 +1,4 @@
-"""Segments of text: who wrote each and whether it is trained. Knows bytes; knows no roles and no token ids."""
+"""Segments of text: who wrote each and whether it is trained (the loss mask). Knows bytes; no roles, no token ids."""
 
 from __future__ import annotations
 
@@ -7,17 +7,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 EOS = "{eos}"
-"""Stands in a template's text for the tokenizer's own end-of-sequence token."""
-
+"""Placeholder in a template's text for the tokenizer's own end-of-sequence token."""
 
 BOS = "{bos}"
-"""The same for the beginning of sequence, in templates that write it again with every turn. The one
-at the start of the text is the encoder's: it puts there what the tokenizer itself would."""
+"""The same for the beginning of sequence, in templates that repeat it with every turn. The one at the start of the
+text is added by the encoder, as the tokenizer itself would."""
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A run of text. `control` text was written by the template: control tokens in it are tokens.
+    """A piece of text with one author. `control` text was written by the template: control tokens in it are tokens.
     Other text came from a person or a model: whatever it spells, it stays plain text.
     `token_boundary`: a prompt ends before it, so it never shares a token with what comes before."""
 
@@ -31,21 +30,21 @@ PLACEHOLDER = re.compile(r"\{(content|context|system|round)\}")
 
 
 def merge_segments(segments: Iterator[Segment] | Sequence[Segment]) -> list[Segment]:
-    """Neighbours of one kind as one segment; empty ones dropped."""
-    joined: list[Segment] = []
+    """Merge neighbours of the same author and loss mask; drop empty segments."""
+    merged: list[Segment] = []
     for segment in segments:
         if not segment.text:
             continue
-        last = joined[-1] if joined else None
+        last = merged[-1] if merged else None
         if (
             last is not None
             and not segment.token_boundary
             and (last.trained, last.control) == (segment.trained, segment.control)
         ):
-            joined[-1] = Segment(last.text + segment.text, last.trained, last.control, last.token_boundary)
+            merged[-1] = Segment(last.text + segment.text, last.trained, last.control, last.token_boundary)
         else:
-            joined.append(segment)
-    return joined
+            merged.append(segment)
+    return merged
 
 
 def text_of(segments: Sequence[Segment], eos: str = "</s>", bos: str = "<s>") -> str:
@@ -56,7 +55,7 @@ def text_of(segments: Sequence[Segment], eos: str = "</s>", bos: str = "<s>") ->
 
 
 def trained_spans(segments: Sequence[Segment], eos: str = "</s>", bos: str = "<s>") -> tuple[tuple[int, int], ...]:
-    """Where in the exact text what is trained begins and ends; neighbours as one."""
+    """(start, end) of every trained span in the exact text; adjacent ones as one."""
     spans: list[tuple[int, int]] = []
     end = 0
     for segment in segments:
@@ -69,5 +68,5 @@ def trained_spans(segments: Sequence[Segment], eos: str = "</s>", bos: str = "<s
 
 
 def fill_special_tokens(text: str, eos: str, bos: str) -> str:
-    """A template's own text with the tokenizer's tokens in it."""
+    """A template's own text with the tokenizer's tokens in place of the placeholders."""
     return text.replace(EOS, eos).replace(BOS, bos)

@@ -16,9 +16,9 @@ from .segments import Segment
 
 @runtime_checkable
 class PromptTemplate(Protocol):
-    """How one family of models is prompted. `assert_template_contract` in `camelid_core.testing` checks one.
+    """A prompt template. `assert_template_contract` in `camelid_core.testing` checks one.
 
-    `stops` are texts that end an answer although they are no end-of-sequence token.
+    `stops` are stop texts: they end an answer although they are no end-of-sequence token.
     """
 
     @property
@@ -31,11 +31,11 @@ class PromptTemplate(Protocol):
     def render(self, messages: Sequence[Message]) -> list[Segment]:
         """A whole conversation as trained on; the trained segments are the assistant's answers and their ends.
 
-        Raises TemplateError for conversations the template has no form for.
+        Raises TemplateError for conversations that the template cannot render.
         """
 
     def prompt(self, messages: Sequence[Message]) -> list[Segment]:
-        """What a model is given to answer the last user message: a prefix of `render`, up to the answer."""
+        """The prompt to generate an answer from (generation prompt included): a prefix of `render`, up to the answer."""
 
     def parse(self, text: str) -> str:
         """The answer in what the model generated after `prompt`."""

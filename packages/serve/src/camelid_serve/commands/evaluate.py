@@ -106,7 +106,7 @@ app.command()(parity)
 
 
 def _compared(job: Job, as_json: bool, table: Any) -> None:
-    from camelid_serve.evaluations.plots import PLOT
+    from camelid_serve.evaluations.plots import PLOT_SVG
     from camelid_serve.evaluations.result_files import read_results
 
     place = Path(job.published)
@@ -115,7 +115,7 @@ def _compared(job: Job, as_json: bool, table: Any) -> None:
         print_summary(job, True, results=results)
         return
     print_rows([row for variant in results["variants"] for row in table(variant)], False)
-    typer.echo(f"\n{place / PLOT if (place / PLOT).is_file() else place}")
+    typer.echo(f"\n{place / PLOT_SVG if (place / PLOT_SVG).is_file() else place}")
 
 
 def _perplexities(variant: Mapping[str, Any]) -> list[dict[str, str]]:

@@ -12,7 +12,7 @@ from camelid_core.commands.output import print_rows
 from camelid_serve.config import Dtype
 
 if TYPE_CHECKING:
-    from camelid_serve.evaluations.parity import Compared, Side
+    from camelid_serve.evaluations.parity import EngineComparison, TokenChoice
 
 UNEQUAL = 3
 """Exit code where engines part, so that a script can tell it from an error."""
@@ -53,7 +53,7 @@ def parity(
     from camelid_serve.evaluations import parity as evaluation
 
     host = load_host()
-    competing = evaluation.entrants(model, engines, engine_option or [], host)
+    competing = evaluation.parse_engines(model, engines, engine_option or [], host)
     asked = evaluation.conversations(source, limit)
     results = evaluation.compare(competing, asked, tokens, host, template, dtype, _note)
     if as_json:
@@ -64,7 +64,7 @@ def parity(
         raise typer.Exit(UNEQUAL)
 
 
-def _tell(first: str, results: list[Compared]) -> None:
+def _tell(first: str, results: list[EngineComparison]) -> None:
     print_rows(
         [
             {
@@ -81,7 +81,7 @@ def _tell(first: str, results: list[Compared]) -> None:
             typer.echo(line)
 
 
-def _partings(first: str, result: Compared) -> Iterator[str]:
+def _partings(first: str, result: EngineComparison) -> Iterator[str]:
     for parting in result.partings:
         asked = " ".join(parting.asked.split())
         shown = asked if len(asked) <= _WIDTH else f"{asked[:_WIDTH]} …"
@@ -90,7 +90,7 @@ def _partings(first: str, result: Compared) -> Iterator[str]:
         yield f"  {result.engine}: {_side(parting.other)}"
 
 
-def _side(side: Side) -> str:
+def _side(side: TokenChoice) -> str:
     if side.token is None:
         return side.text
     worth = "" if side.probability is None else f", probability {side.probability:.3g}"

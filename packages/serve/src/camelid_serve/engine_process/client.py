@@ -175,7 +175,7 @@ class EngineProcess:
         return ChatReply(self, self._send("chat", events, **wanted), events)
 
     def complete(self, request: Mapping[str, Any], sink: EventSink) -> int:
-        """Start on a request of `wire.CompleteCommand`'s form; the events go to `sink`. Gives what `cancel` takes.
+        """Start a request with the fields of `CompleteCommand`; its events go to `sink`. Returns what `cancel` takes.
 
         Raises:
             ModelError: no model is loaded, or its process has ended.

@@ -103,9 +103,9 @@ class CompletionRun:
             raise UsageError("this engine cannot tell probabilities of a prompt; leave out echo or logprobs.")
         if self._cancelled:
             return []
-        scored = engine.prompt_logprobs(ids, self._loaded.adapter, self._command.logprobs or 0)
+        logprobs = engine.prompt_logprobs(ids, self._loaded.adapter, self._command.logprobs or 0)
         self._heartbeat()
-        return scored
+        return logprobs
 
     def _describe_prompts(
         self, prompts: Sequence[list[int]], prompt_logprobs: Sequence[list[TokenLogprob]] | None
@@ -131,8 +131,8 @@ class CompletionRun:
         command = self._command
         sampling = command.sampling
         plain = command.messages is None
-        if token_logprobs is not None and plain and _is_one_greedy_token(sampling) and not self._cancelled:
-            return self._rows_from_prompt_logprobs(prompts, [scored[-1] for scored in token_logprobs])
+        if prompt_logprobs is not None and plain and _is_one_greedy_token(sampling) and not self._cancelled:
+            return self._rows_from_prompt_logprobs(prompts, [logprobs[-1] for logprobs in prompt_logprobs])
         many = [ids for ids in prompts for _ in range(command.count)]
         each = [
             sampling.model_copy(update={"seed": sampling.seed + number})
@@ -151,10 +151,10 @@ class CompletionRun:
                     rows[delta.index] = self._row(delta.answer, delta.stats, logprobs[delta.index], delta.ids)
         return rows
 
-    def _answer_logprobs(self, scored: Sequence[TokenLogprob]) -> tuple[TokenLogprob, ...]:
+    def _answer_logprobs(self, logprobs: Sequence[TokenLogprob]) -> tuple[TokenLogprob, ...]:
         """The token that ended an answer is no part of it. With the prompts' log-probabilities its own is included:
         evaluations cut the last one off and sum the rest."""
-        return tuple(one for one in scored if self._command.echo or one.token not in self._loaded.stops)
+        return tuple(one for one in logprobs if self._command.echo or one.token not in self._loaded.stops)
 
     def _set_stream(self, answers: AnswerStream) -> None:
         with self._lock:
@@ -183,13 +183,13 @@ class CompletionRun:
             self._emit(event="alive")
 
     def _row(
-        self, answer: str, stats: AnswerStats, scored: Sequence[TokenLogprob], ids: Sequence[int] = ()
+        self, answer: str, stats: AnswerStats, logprobs: Sequence[TokenLogprob], ids: Sequence[int] = ()
     ) -> dict[str, Any]:
         row: dict[str, Any] = {"answer": answer, "facts": stats.as_json()}
         if self._command.ids:
             row["ids"] = ids
         if self._command.logprobs is not None:
-            row["scored"] = self._logprobs_json(scored)
+            row["scored"] = self._logprobs_json(logprobs)
         return row
 
     def _rows_from_prompt_logprobs(
@@ -197,13 +197,13 @@ class CompletionRun:
     ) -> list[dict[str, Any]]:
         rows = []
         for index in range(self._rows):
-            ids, scored = prompts[index // self._command.count], chosen[index // self._command.count]
-            ends = scored.token in self._loaded.stops
-            text = "" if ends else self._loaded.decode([scored.token])
+            ids, logprob = prompts[index // self._command.count], chosen[index // self._command.count]
+            ends = logprob.token in self._loaded.stops
+            text = "" if ends else self._loaded.decode([logprob.token])
             stats = AnswerStats("stop" if ends else "length", 0 if ends else 1, len(ids), 0.0, 0.0)
-            said = () if ends else (scored.token,)
-            self._emit_delta(Delta(index, text, text, stats, (scored,), said, said))
-            rows.append(self._row(text, stats, [scored], said))
+            answer = () if ends else (logprob.token,)
+            self._emit_delta(Delta(index, text, text, stats, (logprob,), answer, answer))
+            rows.append(self._row(text, stats, [logprob], answer))
         return rows
 
     def _empty_rows(self, prompts: Sequence[list[int]]) -> list[dict[str, Any]]:
@@ -219,10 +219,10 @@ class CompletionRun:
     def _text(self, ids: Sequence[int]) -> str:
         return self._loaded.encoder.decode(ids)
 
-    def _logprobs_json(self, scored: Sequence[TokenLogprob]) -> list[list[Any]]:
+    def _logprobs_json(self, logprobs: Sequence[TokenLogprob]) -> list[list[Any]]:
         named = (lambda token: f"token_id:{token}") if self._command.name_by_id else (lambda token: self._text([token]))
         return [
-            [named(one.token), one.logprob, [[named(token), logprob] for token, logprob in one.top]] for one in scored
+            [named(one.token), one.logprob, [[named(token), logprob] for token, logprob in one.top]] for one in logprobs
         ]
 
 

@@ -21,16 +21,16 @@ from camelid_serve.engine import CannotShare, PromptTooLong, Sampling
 
 
 class LoadCommand(Config):
-    """Make these resident and no others; what is there and still wanted is not loaded again."""
+    """Make these models resident and no others; those that are loaded already are not loaded again."""
 
     models: dict[str, str]
     """Names or directories, each under a label that `chat` and `complete` name it by."""
     how: EngineConfig = DEFAULT_ENGINE
-    """The same for all."""
+    """Engine settings, the same for all."""
 
 
 class AddCommand(Config):
-    """Make one more model resident, in the number format and with the engine of those that are."""
+    """Make one more model resident, in the dtype and with the engine of those that are."""
 
     label: str
     """What `chat` and `complete` name it by."""
@@ -43,7 +43,7 @@ class AddCommand(Config):
 
 
 class RemoveCommand(Config):
-    """Let go of one model; under an adapter whose base stays, answers under way end first."""
+    """Unload one model; under an adapter whose base stays, running requests end first."""
 
     label: str
     """What it was loaded under."""
@@ -55,13 +55,13 @@ class ChatCommand(Config):
     """Answer a conversation; `messages` are `{"role", "content", "context"}`."""
 
     messages: list[dict[str, str]]
-    """Ends with the user's, or with an unfinished answer to go on with."""
+    """Ends with the user's message, or with an unfinished answer to continue."""
     begun: list[int] = []
-    """That answer's own tokens, where they are known: going on after them is as if it had not ended there."""
+    """The unfinished answer's token ids, where they are known: it is continued exactly as if it had not ended."""
     sampling: Sampling | None = None
-    """None takes the model's own."""
+    """Sampling settings; None takes those that the model's makers recommend."""
     tuned: bool = True
-    """With the adapter."""
+    """Use the adapter, not the base model alone."""
     template: str = ""
     """Overrides the loaded one."""
     model: str = ""
@@ -69,11 +69,12 @@ class ChatCommand(Config):
 
 
 class CompleteCommand(Config):
-    """Answer as the HTTP API is asked: a conversation in `messages`, or texts and token ids in `prompts`.
+    """Answer a request of the HTTP API: a conversation in `messages`, or texts and token ids in `prompts`.
 
-    Comes back: `begun` with `prompts` ({tokens, text, scored, ids}) and `delta`s (index, text, scored, ids, finish)
-    where `stream`, `alive` once a second where not, and `done` with `prompts` and `rows` (answer, facts, scored, ids).
-    Row `prompt * count + n` is the n-th answer to a prompt. Probabilities are [text, logprob, [[text, logprob], …]].
+    Events: `begun` with `prompts` ({tokens, text, scored, ids}) and `delta`s (index, text, scored, ids, finish) if
+    `stream`, else `alive` once a second, and `done` with `prompts` and `rows` (answer, facts, scored, ids).
+    Row `prompt * count + n` is the n-th answer to a prompt. Log-probabilities (`scored`) are
+    [text, logprob, [[text, logprob], …]].
     """
 
     model: str
@@ -83,27 +84,27 @@ class CompleteCommand(Config):
     prompts: list[str | list[int]] | None = None
     """Texts as they are, with the tokenizer's own control tokens read."""
     count: int = 1
-    """Answers to each, with seeds that count up."""
+    """Answers to each prompt, with seeds that count up."""
     sampling: Sampling
-    """How tokens are chosen."""
+    """Sampling settings."""
     generate: bool = True
-    """False wants the prompts' own probabilities alone."""
+    """False computes the prompts' log-probabilities alone."""
     echo: bool = False
-    """With the prompts, and their probabilities if `logprobs`."""
+    """Return the prompts too, with their log-probabilities if `logprobs`."""
     logprobs: int | None = None
-    """Probabilities of tokens, and of this many likeliest at each place."""
+    """Log-probabilities of tokens, and of this many likeliest ones at each position."""
     stops: list[int] = []
-    """Tokens that end an answer besides the model's own."""
+    """Stop token ids besides the model's own."""
     ids: bool = False
-    """With the tokens of prompts and answers."""
+    """Return the token ids of prompts and answers."""
     name_by_id: bool = False
-    """Tokens with probabilities are named by their numbers, not their texts."""
+    """Tokens with log-probabilities are named by their ids, not their texts."""
     stream: bool = False
-    """Tell of text as it comes."""
+    """Send `delta` events as text comes."""
 
 
 class LoadedModelInfo(BaseModel):
-    """What is resident. `own_template` is the one it was trained with, `template` the one in force."""
+    """A resident model. `own_template` is the one it was trained with, `template` the one in use."""
 
     model_config = ConfigDict(frozen=True)
 

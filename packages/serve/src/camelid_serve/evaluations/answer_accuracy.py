@@ -25,7 +25,7 @@ from camelid_serve.config import EvaluateConfig
 from camelid_serve.loaded_models import LoadedModel, load_model
 from camelid_serve.predict.batch_answers import TaskProgress, generate_all
 from camelid_serve.predict.work_log import WorkLog
-from camelid_serve.provenance import manifest_of, state_of
+from camelid_serve.provenance import model_manifest, weights_identity
 
 ANSWERS = "answers.jsonl"
 
@@ -76,7 +76,7 @@ def _score(
     progress: TaskProgress,
 ) -> Mapping[int, Mapping[str, Any]]:
     asked = config.model_dump(exclude={"base", "batch_size"}, mode="json")
-    asked_of = [_digest(records), state_of(loaded.reference)]
+    asked_of = [_digest(records), weights_identity(loaded.reference)]
     identity = hashlib.sha256(json.dumps([asked_of, asked], sort_keys=True).encode()).hexdigest()
     with WorkLog(f"{side}.work.jsonl", identity, context.directory, context.earlier_attempts) as work:
         items = [(index, record.prompt) for index, record in enumerate(records) if index not in work.done]
@@ -127,7 +127,7 @@ def _write(
         "tokens_per_second": progress.tokens_per_second,
     }
     use = DatasetUse(id=dataset.name, rows=len(records), sha256=_digest(records), licence=dataset.licence)
-    write_manifest(context.output, manifest_of("evaluation", loaded, config, metrics, [use]))
+    write_manifest(context.output, model_manifest("evaluation", loaded, config, metrics, [use]))
     return metrics
 
 

@@ -32,7 +32,7 @@ class Haystack:
     tokens: int
 
 
-def key_of(seed: int, number: int) -> str:
+def passkey_of(seed: int, number: int) -> str:
     """Five digits, by seed and number alone."""
     return str(random.Random(f"{seed}/{number}").randint(10_000, 99_999))
 
@@ -56,7 +56,7 @@ def haystack(count: Callable[[str], int], length: int, depth: float, key: str) -
     return Haystack(text, text.index(key), count(text))
 
 
-def found(answer: str, key: str) -> bool:
+def key_found(answer: str, key: str) -> bool:
     """Whether the first number of an answer is the key, to the letter."""
     first = _NUMBER.search(answer)
     return first is not None and first[0] == key

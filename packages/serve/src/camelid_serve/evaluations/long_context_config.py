@@ -18,7 +18,7 @@ from camelid_serve.config import Dtype
 Length = Annotated[int, Field(ge=16, le=1 << 20)]
 
 
-class _Compared(Config):
+class _LongContextConfig(Config):
     """Fields of both: models, each as it is and under RoPE scaling, at several context lengths."""
 
     models: list[str] = Field(["smollm2-135m"], min_length=1)
@@ -67,7 +67,7 @@ class _Compared(Config):
         return self.model_copy(update={"models": models, "output": absolute_if_path(self.output), **more})
 
 
-class ContextConfig(_Compared):
+class ContextConfig(_LongContextConfig):
     """Perplexity by context length, over a sliding window."""
 
     text: str = ""
@@ -87,7 +87,7 @@ class ContextConfig(_Compared):
         return min(self.predicted, self.lengths[0] // 2)
 
 
-class PasskeyConfig(_Compared):
+class PasskeyConfig(_LongContextConfig):
     """Passkey retrieval: models find a number that is hidden in long texts. Also: needle in a haystack."""
 
     depths: list[Annotated[float, Field(ge=0, le=1)]] = Field([0.0, 0.25, 0.5, 0.75, 1.0], min_length=1)

@@ -20,14 +20,14 @@ from camelid_core.readers.file_formats import SUFFIXES, FileRows
 from camelid_core.readers.row_faults import Faults
 from camelid_core.tokenization.plain_text import plain_encoders
 
-from . import chronicle
+from . import synthetic_text
 
 _BYTES = 8_000_000
 """Of one text, more are not read: some two million tokens, longer than any context here."""
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class WindowEnd:
     """The tokens before `end` of text `text`: the last of them are predicted, those before them are the context."""
 
     text: int
@@ -45,8 +45,8 @@ def long_texts(file: str, longest: int, tokens: int, seed: int) -> tuple[list[st
         texts = list(_rows(path) if path.suffix.lower() in SUFFIXES else _plain(path))
         name, licence = path.name, "unknown"
     else:
-        texts = [chronicle.chronicle(6 * (longest + tokens), seed)]
-        name, licence = chronicle.NAME, "cc0-1.0"
+        texts = [synthetic_text.chronicle(6 * (longest + tokens), seed)]
+        name, licence = synthetic_text.NAME, "cc0-1.0"
     if not any(text.strip() for text in texts):
         raise DataError(f"{file!r} holds no text.")
     digest = hashlib.sha256()
@@ -75,19 +75,19 @@ def _rows(path: Path) -> Iterator[str]:
         yield text[:_BYTES]
 
 
-def tokens_of(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
+def tokenize(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
     """Ids of each text, without control tokens: a text that spells one gives its letters."""
     encoder = plain_encoders(tokenizer.backend_tokenizer)[0]
     return [encoding.ids for encoding in encoder.encode_batch_fast(texts, add_special_tokens=False)]
 
 
-def first_token(tokenizer: Any) -> list[int]:
+def bos_ids(tokenizer: Any) -> list[int]:
     """The token that this tokenizer puts before every text, if it does."""
     ids = tokenizer("").input_ids
     return ids[:1] if ids and ids[0] == tokenizer.bos_token_id else []
 
 
-def places(texts: Sequence[Sequence[int]], longest: int, stride: int, count: int) -> list[Place]:
+def window_ends(texts: Sequence[Sequence[int]], longest: int, stride: int, count: int) -> list[WindowEnd]:
     """At most `count` places with `longest` tokens each, spread evenly over all texts; no token is predicted at two.
 
     Raises:
@@ -105,11 +105,11 @@ def places(texts: Sequence[Sequence[int]], longest: int, stride: int, count: int
     found = []
     for index in chosen:
         text = next(number for number, end in enumerate(starts[1:]) if index < end)
-        found.append(Place(text, longest + (index - starts[text]) * stride))
+        found.append(WindowEnd(text, longest + (index - starts[text]) * stride))
     return found
 
 
-def window(texts: Sequence[Sequence[int]], place: Place, length: int, before: Sequence[int] = ()) -> list[int]:
+def window(texts: Sequence[Sequence[int]], place: WindowEnd, length: int, before: Sequence[int] = ()) -> list[int]:
     """The `length` tokens that end at a place, of which `before` are the first."""
     start = place.end - length + len(before)
     return [*before, *texts[place.text][start : place.end]]

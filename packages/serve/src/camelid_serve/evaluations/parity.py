@@ -43,7 +43,7 @@ _SLOTS = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
+class TokenChoice:
     """What one engine chose: its token (None is the end of the answer), its probability, and what this engine gave
     the other's token; None where it does not say."""
 
@@ -54,29 +54,29 @@ class Side:
 
 
 @dataclass(frozen=True, slots=True)
-class Parting:
+class Divergence:
     """The first place where two answers to prompt number `prompt` differ; positions count from 0."""
 
     prompt: int
     asked: str
     position: int
-    first: Side
-    other: Side
+    first: TokenChoice
+    other: TokenChoice
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
+class EngineComparison:
     """One engine beside the first; `tokens` are equal before answers part or end."""
 
     engine: str
     equal: int
     prompts: int
     tokens: int
-    partings: tuple[Parting, ...]
+    partings: tuple[Divergence, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class GreedyAnswer:
     """A greedy answer. The last of `tokens` is None where it ended by itself."""
 
     tokens: tuple[int | None, ...]
@@ -84,7 +84,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Entrant:
+class ComparedEngine:
     """An engine, as typed with its settings, and the model it is given."""
 
     label: str
@@ -92,7 +92,7 @@ class Entrant:
     model: str
 
 
-def entrants(model: str, engines: str, settings: Sequence[str], host: Host) -> list[Entrant]:
+def parse_engines(model: str, engines: str, settings: Sequence[str], host: Host) -> list[ComparedEngine]:
     """`transformers,llamacpp=FILE`: engines, each with another form of the same model if it needs one. `settings` are
     `engine.field=value`.
 
@@ -112,7 +112,7 @@ def entrants(model: str, engines: str, settings: Sequence[str], host: Host) -> l
             raise UsageError(f"--engine-option {setting!r} is for none of the engines; write {known}.")
         given[name].append(rest)
     found = [
-        Entrant(part, format_engine_spec(name, given[name]), own or model)
+        ComparedEngine(part, format_engine_spec(name, given[name]), own or model)
         for part, (name, _, own) in zip(parts, named, strict=True)
     ]
     for entrant in found:
@@ -136,20 +136,20 @@ def conversations(source: str, limit: int) -> list[tuple[Message, ...]]:
 
 
 def compare(
-    competing: Sequence[Entrant],
+    competing: Sequence[ComparedEngine],
     asked: Sequence[Sequence[Message]],
     tokens: int,
     host: Host,
     template: str = "",
     dtype: Dtype = "auto",
     report: Callable[[str], None] = lambda text: None,
-) -> list[Compared]:
+) -> list[EngineComparison]:
     """Ask each engine the ids that the first one's tokenizer makes, and compare with the first.
 
     Raises:
         CamelidError: an engine or model that cannot be used.
     """
-    answers: list[list[Answer]] = []
+    answers: list[list[GreedyAnswer]] = []
     texts: Callable[[int | None], str] = str
     ids: list[list[int]] = []
     for entrant in competing:
@@ -167,7 +167,9 @@ def compare(
     ]
 
 
-def as_json(model: str, competing: Sequence[Entrant], results: Sequence[Compared], tokens: int) -> dict[str, Any]:
+def as_json(
+    model: str, competing: Sequence[ComparedEngine], results: Sequence[EngineComparison], tokens: int
+) -> dict[str, Any]:
     """For programs."""
     return {
         "model": model,
@@ -178,7 +180,9 @@ def as_json(model: str, competing: Sequence[Entrant], results: Sequence[Compared
     }
 
 
-def _answers(opened: LoadedModel, ids: Sequence[Sequence[int]], stops: frozenset[int], tokens: int) -> list[Answer]:
+def _answers(
+    opened: LoadedModel, ids: Sequence[Sequence[int]], stops: frozenset[int], tokens: int
+) -> list[GreedyAnswer]:
     """With probabilities where the engine tells them."""
     try:
         return list(_ask(opened, ids, stops, tokens, _LIKELIEST))
@@ -188,7 +192,7 @@ def _answers(opened: LoadedModel, ids: Sequence[Sequence[int]], stops: frozenset
 
 def _ask(
     opened: LoadedModel, ids: Sequence[Sequence[int]], stops: frozenset[int], tokens: int, likeliest: int | None
-) -> Iterator[Answer]:
+) -> Iterator[GreedyAnswer]:
     sampling = Sampling(max_new_tokens=tokens)
     requests = [Request(each, sampling, opened.adapter, stops, likeliest) for each in ids]
     said: list[list[tuple[int | None, TokenLogprob | None]]] = [[] for _ in requests]
@@ -196,16 +200,16 @@ def _ask(
         for event in stream:
             if event.token is not None or event.finish == "stop":
                 said[event.index].append((event.token, event.token_logprob))
-    return (Answer(tuple(token for token, _ in each), tuple(worth for _, worth in each)) for each in said)
+    return (GreedyAnswer(tuple(token for token, _ in each), tuple(worth for _, worth in each)) for each in said)
 
 
 def _compared(
     label: str,
     asked: Sequence[Sequence[Message]],
-    first: Sequence[Answer],
-    other: Sequence[Answer],
+    first: Sequence[GreedyAnswer],
+    other: Sequence[GreedyAnswer],
     texts: Callable[[int | None], str],
-) -> Compared:
+) -> EngineComparison:
     partings = []
     tokens = 0
     for number, (messages, ours, theirs) in enumerate(zip(asked, first, other, strict=True), 1):
@@ -214,25 +218,25 @@ def _compared(
         tokens += sum(token is not None for token in ours.tokens[:common])
         if place is not None:
             sides = _side(ours, theirs, place, texts), _side(theirs, ours, place, texts)
-            partings.append(Parting(number, messages[-1].content, place, *sides))
-    return Compared(label, len(asked) - len(partings), len(asked), tokens, tuple(partings))
+            partings.append(Divergence(number, messages[-1].content, place, *sides))
+    return EngineComparison(label, len(asked) - len(partings), len(asked), tokens, tuple(partings))
 
 
-def _first_difference(ours: Answer, theirs: Answer) -> int | None:
+def _first_difference(ours: GreedyAnswer, theirs: GreedyAnswer) -> int | None:
     """A shorter answer without an end of its own was cut: it differs where the other goes on."""
     missing = object()
     pairs = zip_longest(ours.tokens, theirs.tokens, fillvalue=missing)
     return next((place for place, (one, two) in enumerate(pairs) if one != two), None)
 
 
-def _side(own: Answer, other: Answer, place: int, texts: Callable[[int | None], str]) -> Side:
+def _side(own: GreedyAnswer, other: GreedyAnswer, place: int, texts: Callable[[int | None], str]) -> TokenChoice:
     token, theirs = (each.tokens[place] if place < len(each.tokens) else None for each in (own, other))
     scored = own.scored[place] if place < len(own.scored) else None
     if scored is None:
-        return Side(token, texts(token))
+        return TokenChoice(token, texts(token))
     worth = dict(scored.top) | {scored.token: scored.logprob}
     asked = worth.get(theirs) if theirs is not None else None
-    return Side(token, texts(token), exp(scored.logprob), None if asked is None else exp(asked))
+    return TokenChoice(token, texts(token), exp(scored.logprob), None if asked is None else exp(asked))
 
 
 def _texts(opened: LoadedModel) -> Callable[[int | None], str]:

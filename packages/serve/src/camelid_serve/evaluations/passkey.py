@@ -26,11 +26,11 @@ from camelid_serve.loaded_models import LoadedModel, load_resolved_model
 from camelid_serve.predict.batch_answers import TaskProgress
 from camelid_serve.predict.work_log import WorkLog
 
-from .haystack import found, haystack, key_of
+from .haystack import key_found, haystack, passkey_of
 from .long_context_config import PasskeyConfig
 from .model_variants import Variant, variants
 from .plots import passkey_figure
-from .result_files import identity_of, write_results
+from .result_files import work_identity, write_results
 
 WORK = "passkey.work.jsonl"
 ANSWERS = "answers.jsonl"
@@ -57,14 +57,14 @@ def run(config: PasskeyConfig, context: TaskContext) -> Mapping[str, Any]:
         Interrupted: asked to save; what was answered is kept for the next attempt.
     """
 
-    def say(text: str) -> None:
+    def log(text: str) -> None:
         context.emit("log", text=text)
 
     host = load_host()
-    compared = variants(config.models, config.rope, host, say)
+    compared = variants(config.models, config.rope, host, log)
     questions = list(_questions(config, len(compared)))
     contract = None
-    with WorkLog(WORK, identity_of(config, compared), context.directory, context.earlier_attempts) as work:
+    with WorkLog(WORK, work_identity(config, compared), context.directory, context.earlier_attempts) as work:
         total = sum(question.length for question in questions)
         progress = TaskProgress(
             context, total, sum(q.length for q in questions if q.number in work.done), unit="tokens"
@@ -127,12 +127,12 @@ def _asked(loaded: LoadedModel, question: _Question, seed: int) -> dict[str, Any
     def ids_of(text: str) -> list[int]:
         return loaded.encoder.prompt_ids([Message("user", text)])
 
-    key = key_of(seed, question.text)
+    key = passkey_of(seed, question.text)
     hay = haystack(lambda text: len(ids_of(text)), question.length - _SAMPLING.max_new_tokens, question.depth, key)
     with generate(loaded, [ids_of(hay.text)], _SAMPLING) as deltas:
         answer = "".join(delta.answer for delta in deltas if delta.stats is not None)
     at = round(hay.at / len(hay.text), 4)
-    return {"tokens": hay.tokens, "at": at, "key": key, "answer": answer, "found": found(answer, key)}
+    return {"tokens": hay.tokens, "at": at, "key": key, "answer": answer, "found": key_found(answer, key)}
 
 
 def _write(

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-PLOT = "plot.svg"
-LOOK = "plot.png"
+PLOT_SVG = "plot.svg"
+PLOT_PNG = "plot.png"
 
 Draw = Callable[[Mapping[str, Any]], "Figure"]
 
@@ -44,8 +44,8 @@ def save(draw: Draw, results: Mapping[str, Any], directory: Path) -> None:
         ) from None
     with matplotlib.rc_context(_STYLE):
         figure = draw(results)
-        figure.savefig(directory / PLOT, metadata={"Date": None})
-        figure.savefig(directory / LOOK, dpi=120, metadata={"Software": None})
+        figure.savefig(directory / PLOT_SVG, metadata={"Date": None})
+        figure.savefig(directory / PLOT_PNG, dpi=120, metadata={"Software": None})
 
 
 def _figure(width: float, height: float) -> Figure:

@@ -17,7 +17,7 @@ from camelid_core.errors import MissingPackage
 from camelid_core.integrity import fingerprint
 from camelid_core.tasks import TaskContext
 
-from camelid_serve.provenance import manifest_for, of_several
+from camelid_serve.provenance import result_manifest, with_all_models
 
 from .model_variants import Variant
 from .plots import Draw, save
@@ -44,8 +44,10 @@ def write_results(
     except MissingPackage as error:
         context.emit("log", text=str(error))
     used = [dataset] if dataset is not None else []
-    manifest = manifest_for("evaluation", variants[0].reference, config, metrics, used, template)
-    write_manifest(context.output, of_several(manifest, {variant.model: variant.reference for variant in variants}))
+    manifest = result_manifest("evaluation", variants[0].reference, config, metrics, used, template)
+    write_manifest(
+        context.output, with_all_models(manifest, {variant.model: variant.reference for variant in variants})
+    )
 
 
 def read_results(directory: Path) -> dict[str, Any]:
@@ -54,7 +56,7 @@ def read_results(directory: Path) -> dict[str, Any]:
     return values
 
 
-def identity_of(config: Config, variants: Sequence[Variant], *more: str) -> str:
+def work_identity(config: Config, variants: Sequence[Variant], *more: str) -> str:
     """Tells whether an earlier attempt measured the same things in the same way."""
     asked = config.model_dump(exclude={"output"}, mode="json")
     models = [[variant.label, fingerprint(variant.reference.base), _adapter(variant)] for variant in variants]

@@ -1,6 +1,6 @@
-"""How much a request may bring: a bound for each route, kept while the body arrives.
+"""Size limits of request bodies: one for each route, enforced while the body arrives.
 
-Knows bytes and where they go. Knows nothing of what they say.
+Knows bytes, methods and paths. Knows nothing of the content.
 """
 
 from __future__ import annotations

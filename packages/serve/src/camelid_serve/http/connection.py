@@ -1,7 +1,7 @@
-"""One connection to uvicorn, with deadlines: a request must have come within its time, however it trickles.
+"""One connection to uvicorn, with a deadline for receiving each request, however slowly its bytes come (slow loris).
 
-Knows sockets and clocks. Knows nothing of routes. (An ASGI layer is too late for this: it hears of a request when its
-headers are complete.)
+Knows sockets and clocks. Knows nothing of routes. (An ASGI layer is too late for this: it is called when the headers
+are complete.)
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from .rate_limits import client_address
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
-    """What all connections together, and each, may take."""
+    """Limits of all connections together, and of each."""
 
     connections: int = 1000
-    """At once; further ones are turned away."""
+    """Connections at once; further ones are refused."""
     per_client: int | None = None
-    """Those of one address."""
+    """Connections at once of one address; None is no limit."""
     receive_seconds: float = 15.0
-    """Longest that a client may take to send a request …"""
+    """Longest time in which a client must send a request …"""
     bytes_per_second: float = 0.0
-    """… and a second more for so many bytes that have come, where large files are sent; 0 grants none."""
+    """… and one second more for so many bytes received, where large files are sent; 0 grants none."""
 
 
 class Connection(H11Protocol):
@@ -80,7 +80,7 @@ class Connection(H11Protocol):
             self._start_deadline()  # the next request has begun already
 
     def send_400_response(self, msg: str) -> None:
-        """What is no HTTP is refused in the same shape as everything else."""
+        """What is no HTTP is refused with a response like all other refusals."""
         self._refuse(Refusal(400, "this is not an HTTP request that can be read.", "invalid_http"))
 
     def _client_over_limit(self) -> bool:
@@ -114,7 +114,7 @@ class Connection(H11Protocol):
             self._refuse(Refusal(408, "the request did not come in time.", "request_timeout"))
 
     def _refuse(self, refusal: Refusal) -> None:
-        """Answer past the application, and close."""
+        """Respond without the application, and close."""
         response = self.refusal_response(refusal)
         head = [(b"connection", b"close"), *response.raw_headers]
         with suppress(h11.LocalProtocolError, AttributeError):
@@ -132,9 +132,9 @@ class Connection(H11Protocol):
 
 def connection_class(connection_limits: ConnectionLimits, refusal_response: RefusalFormat) -> type[Connection]:
     """The connections of one server, counted together."""
-    kept = {
+    attributes = {
         "connection_limits": connection_limits,
         "refusal_response": staticmethod(refusal_response),
         "clients": Counter[str](),
     }
-    return type("Connection", (Connection,), kept)
+    return type("Connection", (Connection,), attributes)

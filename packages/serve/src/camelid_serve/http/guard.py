@@ -1,6 +1,6 @@
-"""Who may talk to a server: one ASGI layer around everything, closed by default.
+"""Access control of a server: one ASGI layer (middleware) around everything, closed by default.
 
-Knows keys, cookies, hosts and origins. Knows nothing of what it guards, nor how a refusal looks.
+Knows API keys, cookies, hosts and origins (CORS, CSRF). Knows nothing of what it guards, nor how a refusal looks.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ _PREFLIGHT = (
 
 @dataclass(frozen=True)
 class AccessRules:
-    """Who is let in.
+    """Which requests are let through.
 
-    `keys` empty means nobody is asked for one. `hosts` are the names that the server answers to; None stands for any
-    name and any origin, which only fits where nobody's key or cookie could be misused. `origins` are pages of other
-    sites that may call it. `cookie` names the cookie in which a browser shows the key. `open` and what lies under
-    `open_under` may be read by anybody. `pages` says that people follow links to it.
+    `keys` empty means that none is required. `hosts` are the names that the server answers to; None stands for any
+    name and any origin, which only fits where no key or cookie could be misused. `origins` are pages of other sites
+    that may call it (CORS). `cookie` names the cookie in which a browser sends the key. `open` and paths under
+    `open_under` may be read without a key. `pages` says that people follow links to it.
     """
 
     keys: tuple[str, ...] = ()
@@ -54,14 +54,14 @@ class AccessRules:
 
 @dataclass
 class Guard:
-    """Lets through to `app` whom `access` lets in; all answers get `headers`."""
+    """Passes to `app` the requests that `access` lets through; all responses get `headers`."""
 
     app: App
     access: AccessRules
     refusal_response: RefusalFormat
     headers: HeaderPairs = ()
     forwarded: bool = False
-    """Whether the client's address is what a proxy in front says."""
+    """Whether the client's address is taken from a reverse proxy's header."""
     _wrong_keys: dict[str, deque[float]] = field(default_factory=dict)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -85,7 +85,7 @@ class Guard:
             await self.app(scope, receive, send)
 
     def _cors_headers(self, headers: Headers) -> HeaderPairs:
-        """What lets a page of another site read the answer: only those that were named at the start."""
+        """CORS headers, which let a page of another site read the response: only the allowed origins get them."""
         origin = headers.one(b"origin")
         if origin.lower() not in self.access.origins:
             return ()
@@ -105,7 +105,8 @@ class Guard:
         return self._check_key(scope, headers)
 
     def _is_same_site(self, method: str, headers: Headers) -> bool:
-        """Browsers say where a request comes from; programs say nothing, and have no cookie."""
+        """Whether it comes from the server's own pages or from a program (no CSRF): browsers send the origin; programs
+        send none, and no cookie."""
         origin = headers.one(b"origin")
         if origin and origin.lower() in self.access.origins:
             return True
@@ -128,11 +129,11 @@ class Guard:
         return Refusal(401, "send your key as `Authorization: Bearer KEY`.", "invalid_api_key")
 
     def _sent_keys(self, scope: Scope, headers: Headers) -> list[str]:
-        """The keys that a request shows. One in the address counts for reading alone: a link must change nothing."""
+        """The keys that a request sends. One in the query counts for reading alone: a link must change nothing."""
         return [_bearer(headers), _cookie(headers, self.access.cookie), key_in_query(scope)]
 
     def _is_valid(self, given: str) -> bool:
-        """All keys are compared, as digests: neither their length nor their content shows in the time it takes."""
+        """All keys are compared, as digests: the time it takes reveals neither their length nor their content."""
         return sum(hmac.compare_digest(_digest(given), _digest(key)) for key in self.access.keys) > 0
 
     def _throttled(self, client: str) -> bool:

@@ -1,4 +1,4 @@
-"""How often a client may ask: so many requests a minute, and no faster once they are used up.
+"""Rate limits: so many requests a minute for each client (a token bucket).
 
 Knows addresses and the clock. Knows nothing of requests.
 """
@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from .asgi import App, Headers, Receive, Refusal, RefusalFormat, Scope, Send
 
 _MAX_CLIENTS = 10_000
-"""Clients that are remembered; whoever was not heard of for longest is forgotten first."""
+"""Clients that are remembered; the one that was idle for longest is forgotten first."""
 
 
 @dataclass
 class RateLimiter:
-    """Lets through to `app` up to `per_minute` requests of a client at once, and as many in each minute after that.
+    """Passes to `app` up to `per_minute` requests of a client at once, and as many in each minute after that.
 
     `free` says which requests do not count. `forwarded` takes the client's address from a proxy in front.
     """
@@ -52,9 +52,9 @@ class RateLimiter:
 
 
 def client_address(scope: Scope, forwarded: bool = False) -> str:
-    """Who asks, by address; of an IPv6 address the network, as one host has billions of them.
+    """The client's address; of an IPv6 address the /64 network, as one host has billions of addresses.
 
-    Behind a proxy it is the last public address in `X-Forwarded-For`: what stands before it is the client's own word.
+    Behind a proxy it is the last public address in `X-Forwarded-For`: those before it are the client's own claim.
     """
     address = (scope.get("client") or ("?", 0))[0]
     if forwarded:

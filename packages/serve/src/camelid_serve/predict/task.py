@@ -26,7 +26,7 @@ from camelid_serve.config import PredictConfig
 from camelid_serve.generation import Delta
 from camelid_serve.loaded_models import LoadedModel
 from camelid_serve.metrics import Metric, available, missing, score
-from camelid_serve.provenance import manifest_for, of_several, state_of
+from camelid_serve.provenance import result_manifest, with_all_models, weights_identity
 
 from .batch_answers import KeyedConversation, TaskProgress, generate_all
 from .inputs import InputSummary, PredictionInput, open_input
@@ -61,8 +61,8 @@ def run(config: PredictConfig, context: TaskContext) -> Mapping[str, Any]:
     figures = write_predictions(context.output, source.rows(config.limit), done, failures)
     speed = {"seconds": round(progress.seconds, 2), "tokens_per_second": progress.tokens_per_second}
     first, model = next(iter(models.items()))
-    manifest = manifest_for("predictions", model, config, figures | speed, [summary.use], loader.contract(first))
-    write_manifest(context.output, of_several(manifest, models))
+    manifest = result_manifest("predictions", model, config, figures | speed, [summary.use], loader.contract(first))
+    write_manifest(context.output, with_all_models(manifest, models))
     return figures | speed
 
 
@@ -214,5 +214,5 @@ def _identity(config: PredictConfig, model: Reference, use: DatasetUse, metrics:
     """Digest of model, rows and settings: answers of an earlier attempt are reused only where it is the same."""
     fields = {"template", "sampling", "base", "dtype", "engine", "columns", "reference"}
     settings = config.model_dump(include=fields, mode="json")
-    inputs = [state_of(model), [each.name for each in metrics], use.sha256]
+    inputs = [weights_identity(model), [each.name for each in metrics], use.sha256]
     return hashlib.sha256(json.dumps([settings, inputs], sort_keys=True).encode()).hexdigest()

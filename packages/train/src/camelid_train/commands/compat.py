@@ -24,8 +24,8 @@ from camelid_train.config import Recipe
 from camelid_train.toml import to_toml
 
 app = typer.Typer(help="Other tools' command lines, read as recipes and commands.")
-_MOST_ROWS = 2_000_000
-_AS_IT_IS: dict[str, Any] = {
+_MAX_ROWS_COUNTED = 2_000_000
+_PASS_THROUGH: dict[str, Any] = {
     "ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": ["--help"],
 }  # fmt: skip
 
@@ -43,7 +43,7 @@ _Name = Annotated[str, typer.Option(help="Name of the run and its result.")]
 _AsJson = Annotated[bool, typer.Option("--json", help="End with one line of JSON.")]
 
 
-@app.command("uniform_finetune", context_settings=_AS_IT_IS)
+@app.command("uniform_finetune", context_settings=_PASS_THROUGH)
 def _uniform_finetune(
     context: typer.Context, run: _Run = False, overrides: _Set = None, name: _Name = "", as_json: _AsJson = False
 ) -> None:
@@ -51,7 +51,7 @@ def _uniform_finetune(
     _show_or_train(uniform_finetune.read, context.args, run, overrides or [], name, as_json)
 
 
-@app.command("finetune", context_settings=_AS_IT_IS)
+@app.command("finetune", context_settings=_PASS_THROUGH)
 def _finetune(
     context: typer.Context, run: _Run = False, overrides: _Set = None, name: _Name = "", as_json: _AsJson = False
 ) -> None:
@@ -68,26 +68,28 @@ def _show_or_train(
     as_json: bool,
 ) -> None:
     world = int(os.environ.get("WORLD_SIZE") or 1)
-    meaning = read(arguments, world=world)
-    rows = count_rows(meaning.sources)
+    translated = read(arguments, world=world)
+    rows = count_rows(translated.sources)
     if rows is not None:
-        meaning = read(arguments, rows, world)
-    apply_overrides(meaning.values, overrides)
-    values = {section: {k: v for k, v in fields.items() if v is not None} for section, fields in meaning.values.items()}
+        translated = read(arguments, rows, world)
+    apply_overrides(translated.values, overrides)
+    values = {
+        section: {k: v for k, v in fields.items() if v is not None} for section, fields in translated.values.items()
+    }
     recipe = validate(Recipe, values, "the flags")
     if not run:
-        typer.echo(to_toml(meaning.values, comments(meaning)), nl=False)
+        typer.echo(to_toml(translated.values, comments(translated)), nl=False)
         return
     from camelid_train.recipe_checks import check
 
     check(recipe)
-    typer.echo("\n".join([*comments(meaning), "", *banner(recipe, rows, world)]), err=True)
+    typer.echo("\n".join([*comments(translated), "", *banner(recipe, rows, world)]), err=True)
     print_summary(
         run_job("train", recipe.with_absolute_paths(), name, recipe.with_absolute_paths().model.name), as_json
     )
 
 
-@app.command("merge", context_settings=_AS_IT_IS)
+@app.command("merge", context_settings=_PASS_THROUGH)
 def merge(
     context: typer.Context,
     run: Annotated[bool, typer.Option("--run", help="Merge instead of printing the command.")] = False,
@@ -97,7 +99,7 @@ def merge(
 
 
 for _command in load_host().registry("camelid_compat_commands"):
-    app.command(_command.name, help=_command.help, context_settings=_AS_IT_IS)(import_attribute(_command.target))
+    app.command(_command.name, help=_command.help, context_settings=_PASS_THROUGH)(import_attribute(_command.target))
 
 
 def count_rows(sources: Sequence[str]) -> int | None:
@@ -108,7 +110,7 @@ def count_rows(sources: Sequence[str]) -> int | None:
             dataset = open_source(source.name, registry)
             rows = dataset.rows
             if not rows and not dataset.missing():
-                rows = sum(1 for _ in islice(dataset.load("train", None), _MOST_ROWS))
+                rows = sum(1 for _ in islice(dataset.load("train", None), _MAX_ROWS_COUNTED))
             if not rows:
                 return None
             total += int(rows * source.weight)
@@ -117,11 +119,13 @@ def count_rows(sources: Sequence[str]) -> int | None:
     return total
 
 
-def comments(meaning: TranslatedRecipe) -> list[str]:
+def comments(translated: TranslatedRecipe) -> list[str]:
     ignored = (
-        [f"Ignored, because {meaning.tool} has no such flag: {' '.join(meaning.unknown)}"] if meaning.unknown else []
+        [f"Ignored, because {translated.tool} has no such flag: {' '.join(translated.unknown)}"]
+        if translated.unknown
+        else []
     )
-    return [*meaning.notes, *ignored]
+    return [*translated.notes, *ignored]
 
 
 def banner(recipe: Recipe, rows: int | None, world: int) -> list[str]:

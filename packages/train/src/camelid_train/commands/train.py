@@ -18,7 +18,7 @@ from camelid_core.paths import validated_path
 from camelid_core.plugins import load_host
 
 from camelid_train.config import Recipe
-from camelid_train.launching import train_as_secondary, is_secondary_process
+from camelid_train.launching import is_secondary_process, train_as_secondary
 
 app = typer.Typer(help="Fine-tune a model from a recipe.")
 _FOR_EXAMPLE = "`camelid train recipe.toml`, or `camelid train model.name=smollm2-135m train.max_steps=5`"

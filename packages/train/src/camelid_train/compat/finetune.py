@@ -15,7 +15,7 @@ from . import uniform_finetune
 from .uniform_finetune import TranslatedRecipe
 
 _FLAGS: tuple[Flag, ...] = (("size", str, "7", None), ("data", str, None, "+"), ("local_rank", int, -1, None))
-_ROWS, _AT_ONCE, _WARMUP = 128, 4, 100
+_GLOBAL_BATCH, _MICRO_BATCH, _WARMUP = 128, 4, 100
 _BUILT_IN = {"save_steps": 200, "keep": 3, "log_steps": 20}
 
 
@@ -29,17 +29,19 @@ def read(arguments: Sequence[str], rows: int | None = None, world: int = 1) -> T
     if not flags.data:
         raise UsageError("finetune: --data is needed; `camelid datasets list` shows what there is.")
     size = flags.size.lower().removesuffix("b")
-    sums = max(1, _ROWS // _AT_ONCE // world)
-    words = ["--model_type", "llama", "--size", f"{size}b", "--gradient_accumulation_steps", str(sums)]
-    meaning = uniform_finetune.read([*words, "--data", *flags.data], rows, world)
-    meaning.unknown, meaning.tool = unknown, "finetune"
-    train = meaning.values["train"]
+    accumulation = max(1, _GLOBAL_BATCH // _MICRO_BATCH // world)
+    words = ["--model_type", "llama", "--size", f"{size}b", "--gradient_accumulation_steps", str(accumulation)]
+    translated = uniform_finetune.read([*words, "--data", *flags.data], rows, world)
+    translated.unknown, translated.tool = unknown, "finetune"
+    train = translated.values["train"]
     data = "+".join(name.replace("\\", "/").rpartition("/")[2].removesuffix(".json") for name in flags.data)
     train |= {**_BUILT_IN, "output": f"./saved-{data}{size}b"}
     if rows is not None:
-        batches = math.ceil((rows - meaning.values["data"]["eval_rows"]) / (_AT_ONCE * sums * world))
+        batches = math.ceil((rows - translated.values["data"]["eval_rows"]) / (_MICRO_BATCH * accumulation * world))
         total = max(1, math.ceil(train["epochs"] * batches))
         train["warmup"] = math.floor(min(_WARMUP / total, 0.99) * 1e6) / 1e6  # the loop rounds up
-    meaning.values["eval"]["steps"] = _BUILT_IN["save_steps"]
-    meaning.notes = [note for note in meaning.notes if "saved and measured" not in note and "are left to" not in note]
-    return meaning
+    translated.values["eval"]["steps"] = _BUILT_IN["save_steps"]
+    translated.notes = [
+        note for note in translated.notes if "saved and measured" not in note and "are left to" not in note
+    ]
+    return translated

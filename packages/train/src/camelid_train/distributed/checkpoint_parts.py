@@ -17,7 +17,7 @@ def save(write: Callable[..., object], model: Any, optimizer: Any, rng_state: An
         write(model, optimizer, ())
         return
     cut = sharded_state.is_sharded(model)
-    whole = (sharded_state.whole_model(model), sharded_state.whole_optimizer(optimizer)) if cut else (model, optimizer)
+    whole = (sharded_state.full_model(model), sharded_state.full_optimizer(optimizer)) if cut else (model, optimizer)
     rng_states = group.gather_objects(rng_state)
     if group.current_world().is_local_main_process:
         write(*whole, rng_states)
@@ -25,9 +25,9 @@ def save(write: Callable[..., object], model: Any, optimizer: Any, rng_state: An
 
 def load_model(read: Callable[[Any], object], model: Any) -> None:
     """Call `read` with something whose `named_parameters` can be set, and take them over."""
-    whole = sharded_state.whole_model(model)
+    whole = sharded_state.full_model(model)
     read(whole)
-    sharded_state.take_parameters(model, whole)
+    sharded_state.load_parameters(model, whole)
 
 
 def load_optimizer(read: Callable[[Any], object], optimizer: Any, model: Any) -> None:

@@ -20,20 +20,20 @@ _BUCKET = 1 << 24
 """Numbers that travel at once: 64 MB in float32."""
 
 
-def average(parameters: Iterable[Any]) -> None:
+def average_gradients(parameters: Iterable[Any]) -> None:
     """Give each parameter that learns the mean of its gradients; what no process has a gradient for keeps none.
 
     All processes call this at once, with the same parameters.
     """
-    learning = [parameter for parameter in parameters if parameter.requires_grad]
-    if not learning:
+    trainable = [parameter for parameter in parameters if parameter.requires_grad]
+    if not trainable:
         return
-    mine = torch.tensor([parameter.grad is not None for parameter in learning], dtype=torch.uint8)
-    anyone = mine.to(learning[0].device)
+    mine = torch.tensor([parameter.grad is not None for parameter in trainable], dtype=torch.uint8)
+    anyone = mine.to(trainable[0].device)
     torch.distributed.all_reduce(anyone, torch.distributed.ReduceOp.MAX)
-    wanted = [parameter for parameter, found in zip(learning, anyone.tolist(), strict=True) if found]
-    for bucket in _buckets(wanted):
-        _exchange(bucket)
+    with_gradient = [parameter for parameter, found in zip(trainable, anyone.tolist(), strict=True) if found]
+    for bucket in _buckets(with_gradient):
+        _all_reduce(bucket)
 
 
 def _buckets(parameters: Iterable[Any]) -> Iterator[list[Any]]:
@@ -50,7 +50,7 @@ def _buckets(parameters: Iterable[Any]) -> Iterator[list[Any]]:
         yield bucket
 
 
-def _exchange(bucket: list[Any]) -> None:
+def _all_reduce(bucket: list[Any]) -> None:
     gradients = [parameter.grad for parameter in bucket]
     flat = torch.cat([
         (torch.zeros_like(parameter) if gradient is None else gradient).flatten()

@@ -18,7 +18,7 @@ def is_sharded(model: Any) -> bool:
     return any(isinstance(parameter, DTensor) for parameter in model.parameters())
 
 
-def whole_model(model: Any) -> Any:
+def full_model(model: Any) -> Any:
     """What has `named_parameters` as `model` has, all whole. They are copies."""
     if not is_sharded(model):
         return model
@@ -27,21 +27,23 @@ def whole_model(model: Any) -> Any:
     return SimpleNamespace(named_parameters=lambda: iter(named))
 
 
-def whole_optimizer(optimizer: Any) -> Any:
+def full_optimizer(optimizer: Any) -> Any:
     """What has a `state_dict` as `optimizer` has, all whole."""
     saved = optimizer.state_dict()
-    state = {key: {name: _whole(value) for name, value in values.items()} for key, values in saved["state"].items()}
+    state = {
+        key: {name: _full_tensor(value) for name, value in values.items()} for key, values in saved["state"].items()
+    }
     return SimpleNamespace(state_dict=lambda: {**saved, "state": state})
 
 
-def take_parameters(model: Any, whole: Any) -> None:
-    """Put whole parameters, as `whole_model` gave them and someone changed them, back into the shards."""
+def load_parameters(model: Any, whole: Any) -> None:
+    """Put whole parameters, as `full_model` gave them and someone changed them, back into the shards."""
     if whole is model:
         return
     changed = dict(whole.named_parameters())
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            parameter.copy_(_like(changed[name].detach(), parameter))
+            parameter.copy_(_shard_like(changed[name].detach(), parameter))
 
 
 def shard_optimizer(optimizer: Any) -> None:
@@ -49,10 +51,10 @@ def shard_optimizer(optimizer: Any) -> None:
     for parameter, values in optimizer.state.items():
         for name, value in values.items():
             if torch.is_tensor(value) and value.shape == parameter.shape:
-                values[name] = _like(value, parameter)
+                values[name] = _shard_like(value, parameter)
 
 
-def make_whole(model: Any) -> None:
+def unshard(model: Any) -> None:
     """Turn a model in shards into the plain one it was made of; it is not trained any more."""
     _gather_from_deepspeed(model)
     if not is_sharded(model):
@@ -94,15 +96,15 @@ def _reshard(model: Any) -> None:
             module.reshard()
 
 
-def _whole(value: Any) -> Any:
+def _full_tensor(value: Any) -> Any:
     return value.full_tensor() if isinstance(value, DTensor) else value
 
 
 def _parameter(parameter: Any) -> nn.Parameter:
-    return nn.Parameter(_whole(parameter.detach()), requires_grad=parameter.requires_grad)
+    return nn.Parameter(_full_tensor(parameter.detach()), requires_grad=parameter.requires_grad)
 
 
-def _like(value: torch.Tensor, parameter: Any) -> torch.Tensor:
+def _shard_like(value: torch.Tensor, parameter: Any) -> torch.Tensor:
     if not isinstance(parameter, DTensor):
         return value
     return distribute_tensor(value.to(parameter.device), parameter.device_mesh, parameter.placements)

@@ -31,14 +31,14 @@ def train(recipe: Recipe, context: TaskContext) -> Mapping[str, Any]:
     from .checks import check
 
     check(recipe)
-    with with_trackers(recipe, context) as told:
-        if not told.earlier_attempts:
-            told.emit("resume", step=0)  # now: should loading take too long for who stops it, this much is known
+    with with_trackers(recipe, context) as reporting:
+        if not reporting.earlier_attempts:
+            reporting.emit("resume", step=0)  # now: should loading take too long for who stops it, this much is known
         if world_from_environment().size == 1 and recipe.launch.processes * recipe.launch.nodes > 1:
             from .launch import launch
 
-            return launch(recipe, told)
-        return _train(recipe, told)
+            return launch(recipe, reporting)
+        return _train(recipe, reporting)
 
 
 def is_secondary_process() -> bool:
@@ -63,9 +63,9 @@ def _train(recipe: Recipe, context: TaskContext | None) -> Mapping[str, Any]:
     from camelid_train.distributed import group
     from camelid_train.distributed.context import SharedContext
 
-    shared = SharedContext(group.join(), context)
+    shared_context = SharedContext(group.join(), context)
     if context is None:
-        shared.listen()
-    summary = train(recipe, shared)
+        shared_context.listen()
+    summary = train(recipe, shared_context)
     group.leave()
     return summary

@@ -17,7 +17,7 @@ from camelid_train.distributed.world import World, world_from_environment
 if TYPE_CHECKING:
     from camelid_train.config import Recipe
 
-_MACHINES = ("MASTER_ADDR", "NODE_RANK")
+_NODE_VARIABLES = ("MASTER_ADDR", "NODE_RANK")
 _SHARDED = ("lora", "full")
 _REASONS = {
     "qlora": "its 4-bit and 8-bit weights are packed and cannot be cut in shards",
@@ -38,7 +38,7 @@ def check(recipe: Recipe, environment: Mapping[str, str] = os.environ) -> None:
     if section.strategy != "ddp":
         _check_strategy(recipe, world)
     if world.size == 1 and section.nodes > 1:
-        _check_machines(section.nodes, environment)
+        _check_nodes(section.nodes, environment)
     cards = _gpu_count() if processes > 1 else 0
     if cards and processes > cards:
         raise ConfigError(
@@ -77,8 +77,8 @@ def _check_strategy(recipe: Recipe, world: World) -> None:
         )
 
 
-def _check_machines(nodes: int, environment: Mapping[str, str]) -> None:
-    missing = [name for name in _MACHINES if not environment.get(name)]
+def _check_nodes(nodes: int, environment: Mapping[str, str]) -> None:
+    missing = [name for name in _NODE_VARIABLES if not environment.get(name)]
     if missing:
         raise ConfigError(
             f"launch.nodes is {nodes}, but {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set. On "

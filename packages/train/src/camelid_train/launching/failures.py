@@ -37,14 +37,14 @@ def first_error(error: BaseException, ranks: Path, processes: int) -> BaseExcept
     if not failures:
         return error if isinstance(error, CamelidError) else TrainingError(f"the processes did not start: {error}.")
     by_number = {failure.local_rank: failure.exitcode for failure in failures.values()}
-    number = min(by_number, key=lambda each: _blame(ranks / str(each), by_number[each]))
+    number = min(by_number, key=lambda each: _blame_order(ranks / str(each), by_number[each]))
     result = AttemptResult.read(ranks / str(number))
     if result is not None and result.kind != PEER_LOST:
-        return _as_raised(result, number, processes)
-    return TrainingError(_died(ranks, number, by_number[number], processes))
+        return _as_exception(result, number, processes)
+    return TrainingError(_death_message(ranks, number, by_number[number], processes))
 
 
-def _blame(directory: Path, code: int) -> tuple[int, float]:
+def _blame_order(directory: Path, code: int) -> tuple[int, float]:
     """Less is more to blame: an error of its own, the earliest; a signal from outside; what followed from either."""
     result = AttemptResult.read(directory)
     if result is not None and result.kind != PEER_LOST:
@@ -54,24 +54,24 @@ def _blame(directory: Path, code: int) -> tuple[int, float]:
     return 2, 0.0
 
 
-def _as_raised(result: AttemptResult, number: int, processes: int) -> BaseException:
+def _as_exception(result: AttemptResult, number: int, processes: int) -> BaseException:
     if result.how == Outcome.DISK_FULL:
         return errors.DiskFull(result.message)
     if result.kind == "out_of_memory":
         return MemoryError(f"in process {number} of {processes}")
-    known = {AttemptResult.from_exception(cls("")).kind: cls for cls in _plain_errors()}
+    known = {AttemptResult.from_exception(cls("")).kind: cls for cls in _message_only_errors()}
     cls = known.get(result.kind, TrainingError)
     message = result.message if result.kind in known else f"process {number} of {processes}: {result.message}"
     return cls(message)
 
 
-def _plain_errors() -> list[type[CamelidError]]:
+def _message_only_errors() -> list[type[CamelidError]]:
     """The errors that are made of a message alone."""
     found = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, CamelidError)]
     return [each for each in found if "__init__" not in vars(each)] + [errors.DataError]
 
 
-def _died(ranks: Path, number: int, code: int, processes: int) -> str:
+def _death_message(ranks: Path, number: int, code: int, processes: int) -> str:
     text = AttemptResult.from_exit_code(code, ranks / str(number)).message
     log = rank_log(ranks, number)
     last = last_lines(log, _LINES).strip()

@@ -64,7 +64,7 @@ def launch(recipe: Recipe, context: TaskContext) -> Mapping[str, Any]:
 
 def _relay_until_done(running: Future[None], ranks: Path, context: TaskContext) -> None:
     """Pass on events and requests until all have ended."""
-    asked: StopRequest = ""
+    requested: StopRequest = ""
     offset = 0
     over = False
     while not over:
@@ -72,10 +72,10 @@ def _relay_until_done(running: Future[None], ranks: Path, context: TaskContext) 
         events, offset = read_events(ranks / EVENTS, offset)
         for event in events:
             context.emit(event.pop("kind"), **{name: value for name, value in event.items() if name != "time"})
-        wanted = context.stop_requested()
-        if wanted != asked:
-            _write_atomically(ranks / STOP, wanted)
-            asked = wanted
+        now = context.stop_requested()
+        if now != requested:
+            _write_atomically(ranks / STOP, now)
+            requested = now
         if not over:
             time.sleep(_POLL_SECONDS)
 

@@ -35,12 +35,12 @@ def main(ranks: Path) -> int:
     if not world.is_local_main_process:
         redirect_output(rank_log(ranks, world.local_rank))
     threading.Thread(
-        target=_watch, args=(os.getppid(), not world.is_local_main_process), name="watch", daemon=True
+        target=_watch_parent, args=(os.getppid(), not world.is_local_main_process), name="watch", daemon=True
     ).start()
     directory = ranks / str(world.local_rank)
     code = None
     try:
-        result, code = _run(ranks), 0
+        result, code = _run_attempt(ranks), 0
     except Interrupted:
         result = AttemptResult(Outcome.SAVED)
     except BaseException as error:  # SystemExit too: whoever launched this must learn of it
@@ -52,13 +52,13 @@ def main(ranks: Path) -> int:
     return result.exit_code if code is None else code
 
 
-def _run(ranks: Path) -> AttemptResult:
+def _run_attempt(ranks: Path) -> AttemptResult:
     from camelid_train.config import Recipe
     from camelid_train.run import train
 
-    order = LaunchedContext(ranks)
-    recipe = Recipe.model_validate(order.recipe)
-    context = SharedContext(group.join(), order)
+    launched = LaunchedContext(ranks)
+    recipe = Recipe.model_validate(launched.recipe)
+    context = SharedContext(group.join(), launched)
     context.listen()
     try:
         summary = train(recipe, context)
@@ -70,7 +70,7 @@ def _run(ranks: Path) -> AttemptResult:
     return AttemptResult(Outcome.SUCCEEDED, summary=dict(summary))
 
 
-def _watch(parent: int, own_log: bool) -> None:
+def _watch_parent(parent: int, own_log: bool) -> None:
     while os.getppid() == parent:
         if own_log:
             cap_log(_STDOUT, _LOG_BYTES)

@@ -129,7 +129,7 @@ class MicroBatches(Base):
             self.free_memory(model, reason)
             todo = self._step_batches
         if _is_ddp(model) and self.accelerator.sync_gradients:
-            gradient_average.average(model.parameters())
+            gradient_average.average_gradients(model.parameters())
         return loss
 
     def _step_in_micro_batches(self, model: Any, inputs: dict[str, Any], labels: Any) -> torch.Tensor:

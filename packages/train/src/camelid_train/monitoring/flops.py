@@ -50,7 +50,7 @@ def mfu_per_token_rate(
     model: Any, lengths: Sequence[int], labels: int, devices: int = 1, computed: Any = None
 ) -> float | None:
     """MFU at one token per second; multiplied by the token rate, it is the MFU of a run on `devices` devices whose
-    matrix products have the dtype `computed`, else that of the weights. None for a model whose layers are not understood."""
+    matrix products have the dtype `computed`, else that of the weights. None for a model of unknown layers."""
     try:
         operations = training_flops(model).per_token(lengths, labels)
         width = model.config.get_text_config().hidden_size

@@ -83,9 +83,7 @@ class NanGuard(TrainerCallback):
             return False
         scaler = getattr(self.trainer.accelerator, "scaler", None)
         scaled = scaler is not None and scaler.is_enabled()
-        return not (
-            math.isfinite(loss) and scaled
-        )  # a gradient scaler finds its scale by overflowing, and skips such steps
+        return not (math.isfinite(loss) and scaled)  # a gradient scaler overflows on purpose, and skips such steps
 
     def _worst_rows(self, step: int) -> list[RowLoss]:
         """The rows with the highest loss, of all processes; those without a finite loss first."""

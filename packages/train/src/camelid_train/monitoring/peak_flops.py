@@ -66,8 +66,8 @@ _OTHER = re.compile(r"Laptop|Max-Q|SUPER|\bMIG\b|\bD\b", re.IGNORECASE)
 def device_peak(device: Any, dtype: Any, width: int) -> float:
     """Peak FLOPS of matrix products in `dtype` on `device`.
 
-    A device that is not in the table is measured once, in a quarter of a second, with matrices as wide as the model: the
-    fastest of several products.
+    A device that is not in the table is measured once, in a quarter of a second, with matrices as wide as the model:
+    the fastest of several products.
     """
     import torch
 
@@ -79,7 +79,7 @@ def device_peak(device: Any, dtype: Any, width: int) -> float:
 
 
 def table_peak(name: str, dtype: Any, shortened: bool = False) -> float | None:
-    """The table's peak FLOPS for a GPU of this name; None for one it does not have. `shortened`: float32 may be TF32."""
+    """The table's peak FLOPS for a GPU of this name; None for an unknown one. `shortened`: float32 may be TF32."""
     if _OTHER.search(name):
         return None
     found = [key for key in PEAKS if re.search(rf"(?<![\w-]){re.escape(key)}(?!\w)", name, re.IGNORECASE)]

@@ -1,6 +1,6 @@
-"""What a recipe comes to before anything is trained: rows, tokens and steps, counted rather than guessed.
+"""The plan of a recipe before anything is trained: rows, tokens and optimizer steps, counted rather than estimated.
 
-Knows data and how a pass is divided into steps. Loads no weights; what it tokenises stays in the cache for the run.
+Knows data and how an epoch is divided into steps. Loads no weights; the tokenised rows stay in the token cache.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from camelid_train.objectives.steps import steps_of
 
 
 def plan(recipe: Recipe) -> dict[str, Any]:
-    """Rows, tokens of the whole run, and its optimizer steps.
+    """Rows, tokens and optimizer steps of the whole run.
 
     Raises:
-        CamelidError: whatever would end the run before its first step, memory and disk apart.
+        CamelidError: anything that would end the run before its first step, except memory and disk space.
     """
     host = load_host()
     objective = objective_of(recipe.objective)
@@ -36,7 +36,7 @@ def plan(recipe: Recipe) -> dict[str, Any]:
     encoder = Encoder(load_tokenizer(reference), template)
     data = objective.prepare(recipe.objective, recipe.data, encoder, host)
     account, train, processes = data.account, recipe.train, recipe.launch.processes * recipe.launch.nodes
-    steps, passes, times = steps_of(recipe, len(data.train), processes)
+    steps, epochs, uses = steps_of(recipe, len(data.train), processes)
     return {
         "model": recipe.model.name,
         "template": template.name,
@@ -49,8 +49,8 @@ def plan(recipe: Recipe) -> dict[str, Any]:
         "longest row": max(lengths_of(data.train)),
         "global batch": train.batch_size * train.accumulation * processes,
         "steps": steps,
-        "passes": round(passes, 3),
-        "tokens": round(account.total_tokens * times),
-        "trained tokens": round(account.trained_tokens * times),
+        "passes": round(epochs, 3),
+        "tokens": round(account.total_tokens * uses),
+        "trained tokens": round(account.trained_tokens * uses),
         "checkpoints": max(0, math.ceil(steps / train.save_steps) - 1),
     }

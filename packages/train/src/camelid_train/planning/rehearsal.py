@@ -1,7 +1,7 @@
-"""A rehearsal: the whole recipe on a tiny random model of the same architecture, before hours go into the real one.
+"""Rehearsal (a smoke test): the whole recipe on a tiny random model of the same architecture.
 
 Knows the stages of a run and what each must show. Nothing is published, and of the base only its configuration and
-its tokenizer are needed. What is smaller than in the recipe stands in tables.
+its tokenizer are needed. The tables say which fields of the recipe are reduced.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ UPPER_LIMITS: Mapping[str, Mapping[str, int]] = {
     "eval": {"batch_size": 2, "samples": 1, "sample_tokens": 8},
     "method": {"r": 8, "initial_r": 8, "target_r": 4, "tokens": 8, "every": 1},
 }
-"""The most that these fields may be while rehearsing."""
+"""Upper limits of these fields in a rehearsal."""
 OVERRIDES: Mapping[str, Mapping[str, Any]] = {
     "train": {"max_steps": STEPS, "save_steps": STEPS // 2, "log_steps": 1, "output": "", "batch_size": 2}
     | {"best": False, "stop_at_loss": None, "report_to": []},
@@ -46,18 +46,18 @@ OVERRIDES: Mapping[str, Mapping[str, Any]] = {
     "launch": {"processes": 1, "nodes": 1, "strategy": "ddp"},
     "method": {"warmup_steps": None, "final_steps": None},
 }
-"""What these fields are while rehearsing."""
+"""Values of these fields in a rehearsal."""
 SUBSTITUTE_METHODS = {"lora-gptq": "lora"}
-"""Methods whose weights no random model has, and what their recipes are rehearsed with instead."""
+"""Methods that need weights no random model has, and the method that a rehearsal uses instead."""
 _OWN_DIRECTORIES = ("runs", "cache", "logs", "tiny")
-"""Directories of a home that a rehearsal writes into, and so has for itself."""
+"""Directories of a home that a rehearsal writes into, and so has its own of."""
 _TOLERANCES = {"float32": 1e-3, "float16": 0.02, "bfloat16": 0.1}
 _CAUGHT = (ArithmeticError, AttributeError, ImportError, LookupError, OSError, RuntimeError, TypeError, ValueError)
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One part of a run that worked: what it showed, in a sentence."""
+    """A stage of a run that succeeded: its name, its time, and its result as a sentence."""
 
     name: str
     seconds: float
@@ -65,7 +65,7 @@ class Stage:
 
 
 class Stages:
-    """What has been gone through; `on_stage` hears of each stage when it is done."""
+    """The stages done so far; `on_stage` is called with each when it is done."""
 
     def __init__(self, on_stage: Callable[[Stage], None] = lambda stage: None) -> None:
         self.done: list[Stage] = []
@@ -78,7 +78,7 @@ class Stages:
         return round(sum(stage.seconds for stage in self.done), 1)
 
     def finish(self, text: str, then: str = "") -> None:
-        """The current stage worked; another begins."""
+        """The current stage succeeded; another begins."""
         now = time.monotonic()
         self.done.append(Stage(self.current, round(now - self._since, 2), text))
         self.current, self._since = then, now
@@ -86,7 +86,7 @@ class Stages:
 
 
 class _RehearsalContext(AttemptContext):
-    """A run's context whose events say which stage it has come to; it is asked to leave after half of the steps."""
+    """A run's context that follows the stages through events, and interrupts the first run at half of its steps."""
 
     def __init__(self, directory: Path, stages: Stages, first: bool) -> None:
         directory.mkdir(parents=True)
@@ -109,14 +109,14 @@ class _RehearsalContext(AttemptContext):
             self.request_stop("save")
 
     def curves(self) -> str:
-        """How the losses went."""
+        """First and last values of the losses."""
         parts = {"loss": self.losses, "held-out loss": self.heldout}
         reason = [f"{name} {each[0]:.3f} → {each[-1]:.3f}" for name, each in parts.items() if each]
         return ", ".join(reason)
 
 
 def rehearse(recipe: Recipe, on_stage: Callable[[Stage], None] = lambda stage: None) -> Stages:
-    """Go through the whole of `recipe` in small.
+    """Run the whole of `recipe` on a tiny model.
 
     Raises:
         TrainingError: what went wrong, and in which stage.
@@ -145,7 +145,7 @@ def _run_stages(recipe: Recipe, home: Path, stages: Stages) -> None:
 
     from camelid_train.loop.acceleration import (
         without_liger,
-    )  # these bring torch: what is not here is said without waiting
+    )  # these import torch: missing files are reported before that
     from camelid_train.merge import merge
     from camelid_train.run import train
 
@@ -167,7 +167,7 @@ def _run_stages(recipe: Recipe, home: Path, stages: Stages) -> None:
         train(small, last, on_trained=lambda model: seen.append(_logits(model)))
     stages.finish(f"saved, taken up again, {len(last.losses)} more steps, {last.curves()}", "loading")
 
-    again = resolve_model(str(last.output), host)  # which knows of stretched positions, as the tiny model does not
+    again = resolve_model(str(last.output), host)  # with RoPE scaling, which the tiny model lacks
     difference = _difference(seen[0], _logits(_reloaded(small, again, last.output)))
     if difference > _TOLERANCES[_dtype(small)]:
         raise TrainingError(f"what was saved gives other logits than what was trained (by {difference:.2g}).")
@@ -194,7 +194,7 @@ def _same(difference: float) -> str:
 
 
 def rehearsal_recipe(recipe: Recipe, model: str, template: str = "") -> Recipe:
-    """The recipe for `model` with little of everything; `template` where the tiny model does not know its own."""
+    """The recipe for `model`, reduced by the tables; `template` where the tiny model does not name its own."""
     values = recipe.model_dump(mode="json")
     values["method"]["type"] = SUBSTITUTE_METHODS.get(recipe.method.type, recipe.method.type)
     for section, fields in UPPER_LIMITS.items():
@@ -213,7 +213,7 @@ def rehearsal_recipe(recipe: Recipe, model: str, template: str = "") -> Recipe:
 
 @contextmanager
 def _temporary_home() -> Iterator[Path]:
-    """A home of its own in which models, data and whatever else a plugin keeps in one are found where they are."""
+    """A temporary home with links to the models, data and other directories of the real one."""
     there = real_home()
     places = [place for place in there.glob("*") if place.is_dir() and place.name not in _OWN_DIRECTORIES]
     before = os.environ.get("CAMELID_HOME")
@@ -238,20 +238,20 @@ def _of_data(event: Mapping[str, Any]) -> str:
 
 
 def _reloaded(recipe: Recipe, reference: Any, output: Path) -> Any:
-    """The result as anybody would load it: with peft onto the base, or with transformers alone."""
+    """The result as plain libraries load it: with peft onto the base, or with transformers alone."""
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
     method = method_of(recipe.method)
     if method.kind == "model":
         return AutoModelForCausalLM.from_pretrained(output, local_files_only=True, dtype=_dtype(recipe))
-    with warnings.catch_warnings():  # AdaLoRA keeps its ranks where peft looks for LoRA's, and works all the same
+    with warnings.catch_warnings():  # AdaLoRA stores its ranks where peft expects LoRA's; harmless
         warnings.filterwarnings("ignore", "The following rank_pattern keys did not match", RuntimeWarning)
         return PeftModel.from_pretrained(method.load(reference, recipe.model.dtype, recipe.method), str(output))
 
 
 def _dtype(recipe: Recipe) -> str:
-    """The number format that the model is trained in."""
+    """The dtype that the model is trained in."""
     from camelid_core.models.loading import choose_dtype
 
     return str(choose_dtype(recipe.model.dtype)).removeprefix("torch.")

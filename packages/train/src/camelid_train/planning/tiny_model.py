@@ -32,21 +32,21 @@ MAX_SIZES: Mapping[str, int] = {
     **dict.fromkeys(("num_experts_per_tok", "num_experts_per_token", "moe_topk"), 2),
     **dict.fromkeys(("moe_intermediate_size", "shared_expert_intermediate_size"), WIDTH),
     **dict.fromkeys(("n_shared_experts", "n_group", "topk_group", "first_k_dense_replace"), 1),
-    # attention through a narrow middle, and states instead of attention
+    # low-rank attention (MLA), and state-space models
     **dict.fromkeys(("q_lora_rank", "kv_lora_rank", "time_step_rank"), HEAD),
     "qk_rope_head_dim": HEAD,
     "qk_head_dim": 2 * HEAD,
     "rotary_dim": HEAD // 2,
     "state_size": HEAD,
 }
-"""The most a number of this name may be in a tiny configuration."""
+"""Upper limits of the sizes in a tiny configuration, by name."""
 
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".h5", ".msgpack", ".onnx", ".index.json")
 
 
 def tiny_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration with small sizes; what its sizes do not say (kinds of layers, activations, positions, words)
-    stays. Of layers of several kinds, two different ones are left."""
+    """The configuration with small sizes; everything else (layer types, activations, positions, vocabulary) stays. Of
+    layers of several types, two different ones are left."""
     small = {key: _small(key, value) for key, value in config.items() if key != "quantization_config"}
     heads = next((small[name] for name in _HEADS if small.get(name)), HEADS)
     for name in _GROUPS:
@@ -63,7 +63,7 @@ def tiny_config(config: Mapping[str, Any]) -> dict[str, Any]:
 def _small(key: str, value: Any) -> Any:
     if isinstance(value, Mapping) and key.endswith("_config"):
         return tiny_config(value)
-    if isinstance(value, Mapping) and key.startswith("rope_"):  # factors for each pair of a head's numbers
+    if isinstance(value, Mapping) and key.startswith("rope_"):  # one factor for each pair of a head's dimensions
         return {name: item[: HEAD // 2] if isinstance(item, list) else item for name, item in value.items()}
     if key in MAX_SIZES and isinstance(value, int) and not isinstance(value, bool):
         return min(value, MAX_SIZES[key])

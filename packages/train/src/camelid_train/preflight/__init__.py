@@ -1,1 +1,1 @@
-"""Before step 1: what a run will take, measured, and whether it fits."""
+"""Preflight: memory, time and disk space of a run, measured before step 1, and whether they suffice."""

@@ -1,6 +1,6 @@
-"""Before step 1: what a run will take, measured, and whether it fits into memory and onto the disk.
+"""The preflight report: memory, time and disk space of a run before step 1, whether they suffice, and what to set.
 
-Knows a run's trainer, rows and recipe, and how to say it in sentences. How it is measured is `measuring`'s.
+Knows a run's trainer, rows and recipe, and the sentences of the report. `step_measurement` measures.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from camelid_train.objectives import TrainingRun
 
 from .step_measurement import MAX_FIRST_STEP_SECONDS, StepMeasurement, measure_step
 
-_COMFORTABLE = 0.85
-"""Share of the memory that a proposal may be expected to take."""
-_WASTEFUL = 0.5
-"""A card of which less than this share is used could take more rows at once."""
+_PROPOSED_SHARE = 0.85
+"""Share of the free memory that a proposed batch size is expected to use at most."""
+_IDLE_SHARE = 0.5
+"""A GPU of whose free memory less than this share is used could take a larger batch size."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunSize:
-    """What lies ahead: optimizer steps, passes over the rows, the tokens of all of it, and what shares a step."""
+    """Size of the whole run: optimizer steps, epochs (`passes`), tokens, and the factors of the global batch."""
 
     steps: int
     passes: float
@@ -45,7 +45,7 @@ class RunSize:
 
 @dataclass(frozen=True, slots=True)
 class DiskUse:
-    """Bytes on disk: of one checkpoint and of the result, how many checkpoints there are at once, and what is free."""
+    """Bytes on disk: one checkpoint, the result, the free space; and how many checkpoints exist at once."""
 
     checkpoint: int
     result: int
@@ -58,12 +58,12 @@ class DiskUse:
 
 
 class Preflight(TrainerCallback):
-    """Emits `preflight` when training begins; a run that is taken up again has been through it.
+    """Emits `preflight` when training begins; a resumed run has done it already.
 
     Raises:
         DiskFull: checkpoints and result do not fit onto the disk.
         TrainingError: not even one row fits into memory.
-        Interrupted: asked to leave; there is nothing to save yet.
+        Interrupted: told to save and end; there is nothing to save yet.
     """
 
     def __init__(self, context: TaskContext, run: TrainingRun, trainer: Any) -> None:
@@ -99,7 +99,7 @@ class Preflight(TrainerCallback):
 
 
 def _why_unmeasured(trainer: Any) -> list[str]:
-    """Why no step can be tried before the first one, if none can."""
+    """Why no step can be measured before step 1, if none can."""
     if trainer.is_deepspeed_enabled:
         return ["Memory and time are not measured: DeepSpeed makes no step that leaves no trace."]
     if not hasattr(trainer, "longest_batch"):
@@ -108,7 +108,7 @@ def _why_unmeasured(trainer: Any) -> list[str]:
 
 
 def report_micro_batches(trainer: Any, context: TaskContext, run: TrainingRun) -> None:
-    """Tell of every micro-batch that is halved, and go on with what an earlier attempt was forced to."""
+    """Emit an event for every halved micro-batch; enable gradient checkpointing if an earlier attempt had to."""
 
     def emit_micro_batch(rows: int, parts: int, reason: str) -> None:
         context.emit("micro_batch", batch_size=rows, accumulation=parts, reason=reason)
@@ -125,7 +125,7 @@ def report_micro_batches(trainer: Any, context: TaskContext, run: TrainingRun) -
 
 
 def preflight_event(size: RunSize, disk: DiskUse, measured: StepMeasurement | None, device: str) -> dict[str, Any]:
-    """The event: bytes and seconds as they are expected; what was not measured is absent."""
+    """The values of the event: expected bytes and seconds; what was not measured is absent."""
     event: dict[str, Any] = {
         "total_tokens": size.total_tokens,
         "trained_tokens": size.trained_tokens,
@@ -165,12 +165,12 @@ class BatchProposal:
 
 
 def propose_batch(size: RunSize, measured: StepMeasurement, device: str) -> BatchProposal | None:
-    """Another way to the same global batch: fewer rows at once where memory is short, more on a card that idles."""
+    """Another batch size for the same global batch: smaller where memory is short, larger on an idle GPU."""
     per_process = size.batch_size * size.accumulation
-    most = measured.max_rows(_COMFORTABLE)
+    most = measured.max_rows(_PROPOSED_SHARE)
     best = max((rows for rows in range(1, per_process + 1) if not per_process % rows and rows <= most), default=1)
     short = measured.micro_batch_rows < measured.rows or measured.expected_bytes(size.batch_size) > measured.free
-    idle = device == "cuda" and measured.peak < _WASTEFUL * measured.free
+    idle = device == "cuda" and measured.peak < _IDLE_SHARE * measured.free
     if (short and best < size.batch_size) or (idle and best > size.batch_size):
         return BatchProposal(best, per_process // best)
     return None
@@ -205,7 +205,7 @@ def _run_size(run: TrainingRun, trainer: Any, state: TrainerState, batches: int)
 
 
 def _disk_use(run: TrainingRun, directory: Path, steps: int) -> DiskUse:
-    """A checkpoint holds what learns and two numbers of AdamW's for each; one more is there while it is written."""
+    """A checkpoint holds trainable parameters and AdamW's two moments; one more exists while it is written."""
     train, learning = run.recipe.train, trainable_bytes(run.model)
     whole = run.method.kind == "model"
     result = sum(p.numel() * p.element_size() for p in run.model.parameters()) if whole else learning

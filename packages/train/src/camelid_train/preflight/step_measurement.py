@@ -1,9 +1,9 @@
-"""Two steps at the longest rows a run will meet: how much memory they take and how long, leaving no trace.
+"""Memory and time of trial steps at the longest rows of a run, without an effect on the run.
 
 Knows a trainer's step, clocks and memory. Knows nothing of recipes, events or disks.
 
-Weights, optimizer, random numbers, counts and the order of rows are afterwards what they were: a measured run ends
-with the same bits as one that was not measured.
+Weights, optimizer state, random states, counts and the order of rows are restored afterwards: a run with a preflight
+ends with the same bits as one without.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from camelid_train.loop.batches import lengths_of
 from camelid_train.loop.memory import optimizer_bytes
 
 MAX_FIRST_STEP_SECONDS = 30.0
-"""Seconds of a first step behind which there is no second."""
+"""After a first step (of one row) that took longer, there is no second."""
 _SAFE_SHARE = 0.95
-"""Share of the free memory that a step may be expected to take."""
+"""Share of the free memory that the second step is expected to use at most."""
 _SMALL = 1 << 16
 _SAMPLE_SECONDS = 0.005
 
 
 class MeasurableTrainer(Protocol):
-    """What is asked of a trainer: a batch of the longest rows, what its loss is divided by if it is a sum, and to go
-    through it as `MicroBatches` does. A row comes to so many `sequences` that learn."""
+    """What a trainer must offer: a batch of the longest rows, the divisor of its loss if it is a sum, and a step over
+    it in micro-batches, as `MicroBatches` does. Each row has `sequences` trained sequences (two in a preference pair)."""
 
     args: Any
     accelerator: Any
@@ -56,9 +56,9 @@ class MeasurableTrainer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StepMeasurement:
-    """`peak` bytes of memory while `rows` rows of `length` tokens went through, `micro_batch_rows` at a time, with room
-    for the optimizer's state, of `free` that the run may have; `fixed` + n · `per_row` is expected of n rows at once.
-    `seconds` for all `tokens`; each row is so many `sequences`."""
+    """`peak` bytes of memory in a step over `rows` rows of `length` tokens, in micro-batches of `micro_batch_rows`,
+    optimizer state included; `free` bytes are there for the run. A micro-batch of n rows is expected to need `fixed` +
+    n · `per_row` bytes. `seconds` for all `tokens`; each row has `sequences` sequences."""
 
     peak: int
     free: int
@@ -78,7 +78,7 @@ class StepMeasurement:
         return self.fixed + self.per_row * rows
 
     def max_rows(self, share: float) -> int:
-        """Rows at once that are expected to fit into a share of the memory; 0 where not even one is."""
+        """Rows of a micro-batch that are expected to fit into a share of the free memory; 0 if not even one."""
         return max(0, int((share * self.free - self.fixed) // max(1, self.per_row)))
 
 
@@ -94,10 +94,10 @@ def measure_step(
     raise_if_interrupted: Callable[[], None] = lambda: None,
     compiled: bool = False,
 ) -> StepMeasurement:
-    """One row, then the whole batch; the second is left out where the first took longer than `MAX_FIRST_STEP_SECONDS`.
+    """A step of one row, then of a whole batch; the second only if the first took at most `MAX_FIRST_STEP_SECONDS`.
 
-    `raise_if_interrupted` is called between the two. Where memory runs out the trainer halves its micro-batch and stays
-    with that. Layers that are `compiled` when they are first met are met once before.
+    `raise_if_interrupted` is called between the two. Where memory runs out the trainer halves its micro-batch for
+    good. Layers that are `compiled` at their first call are called once before.
 
     Raises:
         TrainingError: there is not enough memory, however little is put through at once.
@@ -128,7 +128,7 @@ def measure_step(
 
 
 def _limit_micro_batch(trainer: MeasurableTrainer, first: StepMeasurement) -> None:
-    """Do not try what one row says will not fit: a process that takes too much is ended, and nobody catches that."""
+    """Lower the micro-batch to what is expected to fit: a process that uses too much memory is killed, not told."""
     rows, fits = min(first.rows, trainer.micro_batch), max(1, first.max_rows(_SAFE_SHARE))
     if fits < rows:
         trainer.set_micro_batch(
@@ -137,8 +137,8 @@ def _limit_micro_batch(trainer: MeasurableTrainer, first: StepMeasurement) -> No
 
 
 def _stable_step(trainer: MeasurableTrainer, model: Any, batch: dict[str, Any], state: int) -> _StepCost:
-    """A step in which the micro-batch stayed as it was, in all processes: one that ran out of memory says nothing of
-    time."""
+    """A step in which the micro-batch stayed the same in all processes: the time of one that ran out of memory is
+    meaningless."""
     while True:
         before = trainer.micro_batch
         step = _step(trainer, model, batch, state)
@@ -148,7 +148,7 @@ def _stable_step(trainer: MeasurableTrainer, model: Any, batch: dict[str, Any], 
 
 
 def _step(trainer: MeasurableTrainer, model: Any, inputs: dict[str, Any], state: int) -> _StepCost:
-    """Forward and backward, while as much memory is taken as the optimizer will."""
+    """Forward and backward pass, while the memory of the optimizer state is reserved."""
     device = next(model.parameters()).device
     reserve = _reserve_optimizer_state(state, device) if device.type == "cuda" else None
     trainer.begin_step()
@@ -165,7 +165,7 @@ def _step(trainer: MeasurableTrainer, model: Any, inputs: dict[str, Any], state:
 
 
 def _reserve_optimizer_state(state: int, device: Any) -> Any:
-    """As much of the card as the optimizer will take."""
+    """GPU memory of the size of the optimizer state."""
     try:
         return torch.empty(state, dtype=torch.uint8, device=device)
     except torch.OutOfMemoryError:
@@ -178,7 +178,7 @@ def _reserve_optimizer_state(state: int, device: Any) -> Any:
 
 @contextmanager
 def restored_afterwards(trainer: Any, model: Any) -> Iterator[None]:
-    """Whatever happens inside leaves the model, the trainer and all random numbers as they were."""
+    """Restores the model, the trainer and all random states afterwards."""
     modules = [(module, dict(vars(module)), _buffers(module)) for module in model.modules()]
     python, numpy_state = random.getstate(), np.random.get_state()
     gradients = trainer.accelerator.gradient_state
@@ -201,7 +201,7 @@ def restored_afterwards(trainer: Any, model: Any) -> Iterator[None]:
 
 
 def _buffers(module: Any) -> dict[str, tuple[Any, Any]]:
-    """Dynamic positions grow with the longest row seen, some of them in place; only small ones are worth a copy."""
+    """The module's buffers, small ones with a copy: dynamic RoPE changes its frequencies in place."""
     return {
         name: (buffer, buffer.clone() if buffer is not None and buffer.numel() <= _SMALL else None)
         for name, buffer in module._buffers.items()
@@ -209,7 +209,7 @@ def _buffers(module: Any) -> dict[str, tuple[Any, Any]]:
 
 
 class PeakMemory:
-    """The most memory held while its block runs, in `bytes`: on the graphics card, else by this process."""
+    """Peak memory while its block runs, in `bytes`: allocated on the GPU, else resident in this process."""
 
     def __init__(self, device: Any) -> None:
         self._device = device
@@ -244,14 +244,14 @@ def _allocated(device: Any) -> int:
 
 
 def _free(device: Any) -> int:
-    """Bytes this run may hold in all: what is free, and what it holds already."""
+    """Bytes this run may use in all: the free ones, and those it uses already."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device))
     return min(psutil.virtual_memory().available, _left_in_container()) + _allocated(device)
 
 
 def _left_in_container(root: Path = Path("/sys/fs/cgroup")) -> int:
-    """What the container's limit leaves, where there is one."""
+    """Bytes that the container's memory limit (cgroup) leaves, where there is one."""
     try:
         limit, used = [(root / name).read_text(encoding="ascii").strip() for name in ("memory.max", "memory.current")]
         return max(0, int(limit) - int(used)) if limit.isdecimal() else psutil.virtual_memory().total

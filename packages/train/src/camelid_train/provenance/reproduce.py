@@ -32,7 +32,7 @@ _DOS_EPOCH = 315532800.0  # no zip knows an earlier time
 
 
 @dataclass(frozen=True, slots=True)
-class _Told:
+class _RunRecord:
     """What a job's row and events say of the run."""
 
     job: Job
@@ -58,16 +58,16 @@ def bundle(store: JobStore, job_id: int, target: Path) -> Path:
     origins = (event for event in reversed(events) if event.get("kind") == "origin")
     manifest = _manifest(job)
     recipe = validate(Recipe, job.config, f"job {job_id}")
-    told = _Told(job, recipe, next(origins, {}), _hashes(manifest))
+    record = _RunRecord(job, recipe, next(origins, {}), _hashes(manifest))
     members = {
-        "README.md": _readme(told),
-        "recipe.toml": _recipe(told),
+        "README.md": _readme(record),
+        "recipe.toml": _recipe(record),
         "requirements.txt": "".join(
-            f"{name}=={version}\n" for name, version in told.origin.get("packages", {}).items()
+            f"{name}=={version}\n" for name, version in record.origin.get("packages", {}).items()
         ),
-        "origin.json": _json({key: value for key, value in told.origin.items() if key not in ("kind", "time")}),
+        "origin.json": _json({key: value for key, value in record.origin.items() if key not in ("kind", "time")}),
         "result.json": _json(
-            {"state": job.state, "error": job.error, "summary": dict(job.summary), "files": dict(told.files)}
+            {"state": job.state, "error": job.error, "summary": dict(job.summary), "files": dict(record.files)}
         ),
         "events.jsonl": "".join(json.dumps(event, ensure_ascii=False) + "\n" for event in events),
     }
@@ -76,27 +76,27 @@ def bundle(store: JobStore, job_id: int, target: Path) -> Path:
     return path
 
 
-def _recipe(told: _Told) -> str:
+def _recipe(record: _RunRecord) -> str:
     """The settings, whole; where the result went is left to whoever runs it again."""
-    values = told.recipe.model_dump(mode="json")
+    values = record.recipe.model_dump(mode="json")
     values["train"]["output"] = ""
-    return to_toml(values, [f"The settings of {told.job.label}, complete.", f"Run: {_again(told)}"])
+    return to_toml(values, [f"The settings of {record.job.label}, complete.", f"Run: {_command(record)}"])
 
 
-def _again(told: _Told) -> str:
+def _command(record: _RunRecord) -> str:
     """The command; `auto` number formats depend on the machine, so the one it came to is named."""
-    fixed = [f"model.dtype={told.origin['dtype']}"] if told.origin.get("dtype") else []
+    fixed = [f"model.dtype={record.origin['dtype']}"] if record.origin.get("dtype") else []
     return shlex.join(["camelid", "train", "recipe.toml", *fixed])
 
 
-def _readme(told: _Told) -> str:
-    origin, machine = told.origin, told.origin.get("machine", {})
+def _readme(record: _RunRecord) -> str:
+    origin, machine = record.origin, record.origin.get("machine", {})
     lines = [
-        f"# {told.job.label}: run it again",
+        f"# {record.job.label}: run it again",
         "",
         "```sh",
         "pip install -r requirements.txt   # the versions it ran with",
-        _again(told),
+        _command(record),
         "```",
         "",
         "## What must be the same",
@@ -118,9 +118,9 @@ def _readme(told: _Told) -> str:
         "",
         "## What came out",
         "",
-        f"- state: {told.job.state}",
-        *(f"- {name}: {value}" for name, value in told.job.summary.items()),
-        *(f"- SHA-256 of {name}: {digest}" for name, digest in told.files.items() if name.endswith(".safetensors")),
+        f"- state: {record.job.state}",
+        *(f"- {name}: {value}" for name, value in record.job.summary.items()),
+        *(f"- SHA-256 of {name}: {digest}" for name, digest in record.files.items() if name.endswith(".safetensors")),
         "",
         "`origin.json` and `result.json` say the same for programs, `events.jsonl` is all that the run reported.",
     ]

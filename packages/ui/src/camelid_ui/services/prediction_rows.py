@@ -45,10 +45,10 @@ class PublishedRows:
                 row = _parsed(line, path)
                 self.table.add(number, "error" in row, scores_of(row))
 
-    def rows(self, showing: RowSelection, start: int) -> list[NumberedRow]:
+    def rows(self, selection: RowSelection, start: int) -> list[NumberedRow]:
         found = []
         with self._path.open("rb") as file:
-            for number in self.table.page(showing, start):
+            for number in self.table.page(selection, start):
                 file.seek(self._offsets[number])
                 found.append((number, _parsed(file.readline(), self._path)))
         return found
@@ -72,9 +72,9 @@ class RunningRows:
         self._done = recorded_answers(config, directories, seen)
         self._source = open_input(config.input, config.columns, config.reference)
         self._limit = config.limit
-        self._kept: dict[int, InputRow] = {}
-        self._last: tuple[RowSelection, int, list[int]] = ("all", 0, [])
-        self._again = 0.0
+        self._known_rows: dict[int, InputRow] = {}
+        self._last_page: tuple[RowSelection, int, list[int]] = ("all", 0, [])
+        self._next_search = 0.0
         self._lock = threading.Lock()
 
     def refresh(self) -> None:
@@ -82,14 +82,14 @@ class RunningRows:
             for done in self._done.values():
                 done.refresh()
 
-    def rows(self, showing: RowSelection, start: int) -> list[NumberedRow]:
+    def rows(self, selection: RowSelection, start: int) -> list[NumberedRow]:
         with self._lock:
-            numbers = self.table.page(showing, start)
-            if self._last[:2] == (showing, start) and time.monotonic() < self._again:
-                numbers = self._last[2] if set(numbers) - self._kept.keys() else numbers
-            self._read(set(numbers) - self._kept.keys())
-            self._last = (showing, start, numbers)
-            kept = [self._kept[number] for number in numbers if number in self._kept]
+            numbers = self.table.page(selection, start)
+            if self._last_page[:2] == (selection, start) and time.monotonic() < self._next_search:
+                numbers = self._last_page[2] if set(numbers) - self._known_rows.keys() else numbers
+            self._read(set(numbers) - self._known_rows.keys())
+            self._last_page = (selection, start, numbers)
+            kept = [self._known_rows[number] for number in numbers if number in self._known_rows]
             return [(row.number, merge_results(row, self._results(row.number))) for row in kept]
 
     def lines(self) -> Iterator[bytes]:
@@ -109,15 +109,15 @@ class RunningRows:
         if not wanted:
             return
         began = time.monotonic()
-        if len(self._kept) > _KEPT:
-            self._kept.clear()
+        if len(self._known_rows) > _KEPT:
+            self._known_rows.clear()
         left = set(wanted)
         for row in self._source.rows(max(wanted)):
             if row.number in left:
-                self._kept[row.number] = row
+                self._known_rows[row.number] = row
                 left.discard(row.number)
         now = time.monotonic()
-        self._again = now + _SEARCH_PAUSE_FACTOR * (now - began)
+        self._next_search = now + _SEARCH_PAUSE_FACTOR * (now - began)
 
 
 def _parsed(line: bytes, path: Path) -> dict[str, Any]:

@@ -70,24 +70,24 @@ class PredictionTable:
                 self._quality[number] = found
         self._orders.clear()
 
-    def matching(self, showing: RowSelection) -> int:
-        return len(self._order(showing))
+    def matching(self, selection: RowSelection) -> int:
+        return len(self._order(selection))
 
-    def page(self, showing: RowSelection, start: int) -> list[int]:
+    def page(self, selection: RowSelection, start: int) -> list[int]:
         """Numbers of rows."""
-        return [int(number) for number in self._order(showing)[start : start + PAGE_ROWS]]
+        return [int(number) for number in self._order(selection)[start : start + PAGE_ROWS]]
 
-    def _order(self, showing: RowSelection) -> Any:
+    def _order(self, selection: RowSelection) -> Any:
         import numpy as np
 
-        if showing not in self._orders:
+        if selection not in self._orders:
             state, quality = np.array(self._state, dtype="u1"), np.array(self._quality)
-            if showing == "worst":
+            if selection == "worst":
                 scored = np.flatnonzero(~np.isnan(quality))
-                self._orders[showing] = scored[np.argsort(quality[scored], kind="stable")]
+                self._orders[selection] = scored[np.argsort(quality[scored], kind="stable")]
             else:
-                self._orders[showing] = np.flatnonzero(state == _ROW_FAILED if showing == "failed" else state)
-        return self._orders[showing]
+                self._orders[selection] = np.flatnonzero(state == _ROW_FAILED if selection == "failed" else state)
+        return self._orders[selection]
 
 
 def scores_of(row: Mapping[str, Any]) -> dict[str, dict[str, float]]:

@@ -140,7 +140,7 @@ class PredictionService:
     def all(self) -> list[JobView]:
         return self.jobs.all(TASK, 20)
 
-    def page(self, job_id: int, showing: RowSelection = "all", start: int = 0) -> PredictionPage:
+    def page(self, job_id: int, selection: RowSelection = "all", start: int = 0) -> PredictionPage:
         """A page of rows.
 
         Raises:
@@ -155,9 +155,9 @@ class PredictionService:
         mapping = Columns.parse(config.columns, answered=False) if config.columns else Columns()
         return replace(
             found,
-            rows=source.rows(showing, start),
+            rows=source.rows(selection, start),
             start=start,
-            matching=source.table.matching(showing),
+            matching=source.table.matching(selection),
             reference=config.reference,
             question=mapping.instruction,
         )

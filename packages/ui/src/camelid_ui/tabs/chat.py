@@ -1,6 +1,6 @@
 """The Chat page: one conversation, or two models side by side with the same prompts and seed.
 
-Knows how the page is laid out. Who answers is `model_picker`, how answers come `conversation`, what can be done with them
+Knows the layout of the page. Choosing models is `chat_models`, streaming answers `chat_stream`, the buttons
 `chat_actions`.
 """
 
@@ -54,8 +54,10 @@ def build(services: Services) -> ChatTab:
             form = ConfigForm(Sampling, "sampling")
             chat_settings.build(services, message_box=parts["message_box"], system=system, form=form)
             conversation = ConversationWidgets(
-                services=services, tree=gr.State(ConversationTree()), snapshot=gr.State(None), last_rating=gr.State(None), system=system,
-                form=form, chosen=models.chosen, seen=models.seen, compare=models.compare, other_model=models.other_model,
+                services=services, tree=gr.State(ConversationTree()), snapshot=gr.State(None),
+                last_rating=gr.State(None), system=system,
+                form=form, chosen=models.chosen, seen=models.seen, compare=models.compare,
+                other_model=models.other_model,
                 **parts,
             )  # fmt: skip
             history = chat_history.build(services, conversation)
@@ -91,7 +93,8 @@ def _conversation(services: Services, models: ModelPicker) -> dict[str, Any]:
         exact = panel(elem_id="chat-exact-tokens")
     chat_models.wire_names(services, models, left, (left_name, right_name))
     return {
-        "base": base, "tuned": tuned, "notice": notice, "message_box": message_box, "context": context, "send": send, "clear": clear,
+        "base": base, "tuned": tuned, "notice": notice, "message_box": message_box, "context": context, "send": send,
+        "clear": clear,
         "prompt": prompt, "exact": exact, **buttons,
     }  # fmt: skip
 

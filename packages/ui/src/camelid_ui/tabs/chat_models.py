@@ -58,7 +58,8 @@ def build(services: Services) -> ModelPicker:
             elem_id="chat-compare",
         )  # fmt: skip
         other_model = gr.Dropdown(
-            models, value=None, label=t("chat.other_model"), allow_custom_value=True, visible=False, scale=4, min_width=200,
+            models, value=None, label=t("chat.other_model"), allow_custom_value=True, visible=False, scale=4,
+            min_width=200,
             elem_id="chat-other-model",
         )  # fmt: skip
     return ModelPicker(

@@ -68,13 +68,14 @@ def panel(value: str = "", **options: Any) -> gr.HTML:
 
 
 def selectable(value: str = "", **options: Any) -> gr.HTML:
-    """HTML whose elements with `data-key` can be selected; `.select` says which through `SELECTED_KEY` or `selected_key`."""
+    """HTML whose elements with `data-key` can be selected; `.select` says which through `SELECTED_KEY` or
+    `selected_key`."""
     return gr.HTML(value, js_on_load=_SELECT, **options)
 
 
 def controls(value: str = "", script: str = "", **options: Any) -> gr.HTML:
-    """HTML with selectable keys and with fields of its own: `.input` says which changed through `changed_field` and what
-    all of them contain through `field_values_of`; `script` is JavaScript that it runs as well."""
+    """HTML with selectable keys and with fields of its own: `.input` says which changed through `changed_field` and
+    what all of them contain through `field_values_of`; `script` is JavaScript that it runs as well."""
     return gr.HTML(value, js_on_load=_SELECT + _CONTROLS + script, **options)
 
 

@@ -1,6 +1,6 @@
-"""One job as a panel: state, progress, what can be asked of it, and a body that its page gives.
+"""One job as a panel: state, progress, buttons to stop or retry it, and a body that its page renders.
 
-Knows its components and polls while the job is under way. Knows nothing of what the task does.
+Knows its components and polls while the job runs. Knows nothing of what the task does.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from . import LATEST, PRIVATE
 from .components import ConfirmedButton, confirmed_button, error_message, hidden_box, job_action_handler, panel
 
 POLL_SECONDS = 1.5
-Body = Callable[[Services, JobView, Translator], str]
+BodyRenderer = Callable[[Services, JobView, Translator], str]
 
 
 @dataclass(frozen=True)
 class JobPanel:
-    """Shows the job whose number is in `job`; `ended` changes when its state does."""
+    """Shows the job whose number is in `job`; `state_changed` changes when its state does."""
 
     job: gr.Textbox
     column: gr.Column
@@ -39,14 +39,14 @@ class JobPanel:
     retry: gr.Button
     timer: gr.Timer
     seen: gr.Textbox
-    ended: gr.State
+    state_changed: gr.State
 
-    def wire(self, services: Services, body: Body) -> None:
+    def wire(self, services: Services, body: BodyRenderer) -> None:
         def show(number: str, seen: str, request: gr.Request) -> tuple[Any, ...]:
             return self._show(services, body, number, seen, translator_for(request))
 
         outputs = [self.column, self.head, self.body, self.finish, self.cancel.ask, self.cancel.row,
-                   self.retry, self.timer, self.seen, self.ended]  # fmt: skip
+                   self.retry, self.timer, self.seen, self.state_changed]  # fmt: skip
         self.job.change(lambda: "", None, self.notice, **PRIVATE).then(show, [self.job, self.seen], outputs, **LATEST)
         self.timer.tick(show, [self.job, self.seen], outputs, **PRIVATE)
         actions = (
@@ -59,10 +59,10 @@ class JobPanel:
                 show, [self.job, self.seen], outputs, **LATEST
             )
 
-    def _show(self, services: Services, body: Body, number: str, seen: str, say: Translator) -> tuple[Any, ...]:
-        still = gr.Timer(active=False)
+    def _show(self, services: Services, body: BodyRenderer, number: str, seen: str, say: Translator) -> tuple[Any, ...]:
+        stopped_timer = gr.Timer(active=False)
         if not number.isdecimal():
-            return (gr.update(visible=False), "", "", *[gr.skip()] * 4, still, "", "")
+            return (gr.update(visible=False), "", "", *[gr.skip()] * 4, stopped_timer, "", "")
         try:
             view = services.jobs.show(int(number))
             shown = body(services, view, say)
@@ -75,13 +75,13 @@ class JobPanel:
                 hidden,
                 *self.cancel.hidden(),
                 hidden,
-                still,
+                stopped_timer,
                 "",
                 "",
             )
         can, job = view.allowed_actions, view.job
         phase = f"{job.id}:{job.epoch}:{job.state}:{job.request}"
-        asked = (
+        cancel_updates = (
             (gr.update(visible="cancel" in can), gr.update(visible=False)) if phase != seen else (gr.skip(), gr.skip())
         )
         return (
@@ -89,7 +89,7 @@ class JobPanel:
             heading(view, say),
             shown,
             gr.update(visible="finish" in can),
-            *asked,
+            *cancel_updates,
             gr.update(visible="retry" in can),
             gr.Timer(active=view.running),
             phase,
@@ -108,7 +108,7 @@ def build_job(job: gr.Textbox, ident: str) -> JobPanel:
         body = panel(elem_id=f"{ident}-body")
     return JobPanel(
         job=job, column=column, head=head, body=body, notice=notice, finish=finish, cancel=cancel, retry=retry,
-        timer=gr.Timer(POLL_SECONDS, active=False), seen=hidden_box(f"{ident}-seen"), ended=gr.State(""),
+        timer=gr.Timer(POLL_SECONDS, active=False), seen=hidden_box(f"{ident}-seen"), state_changed=gr.State(""),
     )  # fmt: skip
 
 

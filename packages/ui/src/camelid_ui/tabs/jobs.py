@@ -1,4 +1,4 @@
-"""The Jobs page: everything that was asked for, and one job's log and events.
+"""The Jobs page: all jobs, and one job's log and events.
 
 Knows its components. What they show is `services.jobs`.
 """
@@ -45,7 +45,7 @@ def build(services: Services) -> JobsTab:
 
     shown.wire(services, _body)
     entries.select(None, None, job, js=SELECTED_KEY, **PRIVATE)
-    gr.on([job.change, shown.ended.change, tab.timer.tick], listed, job, [entries, tab.timer], **PRIVATE)
+    gr.on([job.change, shown.state_changed.change, tab.timer.tick], listed, job, [entries, tab.timer], **PRIVATE)
     return tab
 
 

@@ -1,4 +1,4 @@
-"""The Merge & export page: an adapter, what folding it in takes, and the results.
+"""The Merge & export page: an adapter to merge into its base model, the estimate, and the merged models.
 
 Knows its components. What they do is `services.merge`.
 """
@@ -43,7 +43,7 @@ class MergeTab:
 
 
 def adapters(services: Services) -> list[str]:
-    """What can be merged."""
+    """The adapters that can be merged."""
     return [entry.name for entry in services.merge.adapters()]
 
 
@@ -82,7 +82,7 @@ def _wire(tab: MergeTab, services: Services) -> None:
         except CamelidError as problem:
             return error_message(problem), "", gr.update(interactive=False)
 
-    def begin(*values: Any) -> tuple[Any, ...]:
+    def start_job(*values: Any) -> tuple[Any, ...]:
         try:
             job = services.merge.start(tab.form.config(values))
         except InvalidFields as problem:
@@ -104,10 +104,10 @@ def _wire(tab: MergeTab, services: Services) -> None:
         checked,
         **LATEST,
     )
-    tab.start.click(begin, tab.form.inputs, [tab.panel.job, tab.notice, *tab.form.inputs], **PRIVATE)
+    tab.start.click(start_job, tab.form.inputs, [tab.panel.job, tab.notice, *tab.form.inputs], **PRIVATE)
     tab.panel.wire(services, _result)
     tab.list.select(None, None, tab.panel.job, js=SELECTED_KEY, **PRIVATE)
-    gr.on([tab.panel.job.change, tab.panel.ended.change], listed, tab.panel.job, tab.list, **PRIVATE)
+    gr.on([tab.panel.job.change, tab.panel.state_changed.change], listed, tab.panel.job, tab.list, **PRIVATE)
 
 
 def _estimate(services: Services, config: MergeConfig, say: Translator) -> str:

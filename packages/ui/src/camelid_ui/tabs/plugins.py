@@ -1,4 +1,4 @@
-"""The Plugins page: what is installed, what each adds, and what is wrong. Knows only how to show it."""
+"""The Plugins page: installed plugins, what each adds, and their problems. Knows only how to show it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class PluginsTab:
         found = services.plugins.all()
         heads = [say("plugins.name"), say("plugins.version"), say("plugins.gives")]
         lines = [
-            ListingRow([cell(each.name, "main"), cell(each.version, "number quiet"), Cell(_gives(each))])
+            ListingRow([cell(each.name, "main"), cell(each.version, "number quiet"), Cell(_contributions(each))])
             for each in found
         ]
         problems = "".join(
@@ -51,7 +51,7 @@ def build(services: Services) -> PluginsTab:
     return tab
 
 
-def _gives(plugin: PluginView) -> str:
+def _contributions(plugin: PluginView) -> str:
     return "<br>".join(
         f'<span class="quiet">{esc(word)}</span> '
         + "".join(f'<span class="camelid-chip">{esc(name)}</span>' for name in names)

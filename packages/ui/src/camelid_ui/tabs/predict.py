@@ -1,4 +1,4 @@
-"""The Batch predict page: an input, its first rows as the model will see them, and answers as they come.
+"""The Batch predict page: an input file, a preview of its first prompts, and predictions while the job runs.
 
 Knows its components. What they do is `services.predictions`.
 """
@@ -28,10 +28,10 @@ from . import EACH, LATEST, PRIVATE
 from .components import SELECTED_KEY, address, error_message, panel, selectable
 from .job import JobPanel, build_job
 
-_NOT_HERE = ("output",)
+_HIDDEN_FIELDS = ("output",)
 ROLES = ("instruction", "input", "system", "messages")
-"""What a column may be of a row that is to be answered."""
-SHOWINGS = ("all", "failed", "worst")
+"""The roles that a column can have in a row to be answered."""
+ROW_VIEWS = ("all", "failed", "worst")
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,10 @@ class PredictTab:
     showing: gr.Radio
     answers: gr.HTML
     first: gr.State
-    turning: gr.Row
+    paging: gr.Row
     where: gr.HTML
-    back: gr.Button
-    on: gr.Button
+    previous: gr.Button
+    next: gr.Button
 
     @property
     def model(self) -> Any:
@@ -92,7 +92,7 @@ def build(services: Services) -> PredictTab:
             with gr.Row(elem_classes="camelid-actions"):
                 start = gr.Button(t("predict.start"), variant="primary", interactive=False, elem_id="predict-start")
             notice = panel(elem_id="predict-notice")
-            form.add_drawer(without=_NOT_HERE)
+            form.add_drawer(without=_HIDDEN_FIELDS)
         with gr.Column(scale=6, min_width=300, elem_classes="camelid-card"):
             panel(t("predict.preview"), elem_classes="camelid-cardname")
             preview = panel(elem_id="predict-preview")
@@ -100,20 +100,20 @@ def build(services: Services) -> PredictTab:
     shown = build_job(job, "predict-job")
     with gr.Column(visible=False, elem_classes="camelid-card") as rows:
         showing = gr.Radio(
-            [(t(f"predict.show.{name}"), name) for name in SHOWINGS],
+            [(t(f"predict.show.{name}"), name) for name in ROW_VIEWS],
             value="all", label=t("predict.showing"), elem_id="predict-showing",
         )  # fmt: skip
         answers = panel(elem_id="predict-rows")
-        with gr.Row(elem_classes="camelid-actions", visible=False) as turning:
-            back = gr.Button(t("data.back"), elem_id="predict-back")
-            on = gr.Button(t("data.next"), elem_id="predict-next")
+        with gr.Row(elem_classes="camelid-actions", visible=False) as paging:
+            previous = gr.Button(t("data.back"), elem_id="predict-back")
+            next_button = gr.Button(t("data.next"), elem_id="predict-next")
             where = panel(elem_id="predict-where")
     panel(t("predict.done"), elem_classes="camelid-heading")
     tab = PredictTab(
         form=form, panel=shown, file=file, preview=preview, command=command, start=start, notice=notice,
         list=selectable(elem_id="predict-list"),
         mapping=mapping, roles=roles, rows=rows, showing=showing, answers=answers,
-        first=gr.State(0), turning=turning, where=where, back=back, on=on,
+        first=gr.State(0), paging=paging, where=where, previous=previous, next=next_button,
     )  # fmt: skip
     _wire(tab, services)
     _wire_mapping(tab, services)
@@ -153,9 +153,9 @@ def _wire(tab: PredictTab, services: Services) -> None:
         columns = list(found.columns)
         offered = [gr.update(choices=columns)] * len(ROLES)
         mapping = gr.update(visible=bool(columns), **({"open": True} if found.problem else {}))
-        return *shown, mapping, *offered, *_offering(form, columns)
+        return *shown, mapping, *offered, *_unmarked(form, columns)
 
-    def begin(*values: Any) -> tuple[Any, ...]:
+    def start_job(*values: Any) -> tuple[Any, ...]:
         try:
             job = services.predictions.start(form.config(values))
         except InvalidFields as problem:
@@ -172,44 +172,44 @@ def _wire(tab: PredictTab, services: Services) -> None:
     tab.file.upload(keep_upload, tab.file, form.widgets["input"], **PRIVATE)
     outputs = [tab.preview, tab.command, tab.start, tab.mapping, *tab.roles.values(), *form.inputs]
     gr.on([widget.change for widget in form.inputs], check, form.inputs, outputs, **LATEST)
-    tab.start.click(begin, form.inputs, [tab.panel.job, tab.notice, *form.inputs], **PRIVATE)
+    tab.start.click(start_job, form.inputs, [tab.panel.job, tab.notice, *form.inputs], **PRIVATE)
     tab.panel.wire(services, _answers)
     tab.list.select(None, None, tab.panel.job, js=SELECTED_KEY, **PRIVATE)
-    gr.on([tab.panel.job.change, tab.panel.ended.change], listed, tab.panel.job, tab.list, **PRIVATE)
+    gr.on([tab.panel.job.change, tab.panel.state_changed.change], listed, tab.panel.job, tab.list, **PRIVATE)
 
 
 def _wire_mapping(tab: PredictTab, services: Services) -> None:
-    """The roles make the mapping; another input has other columns."""
+    """The roles make the column mapping; another input has other columns."""
     form = tab.form
 
     def mapped(*values: str | None) -> str:
         return str(Columns(**{role: name for role, name in zip(ROLES, values, strict=True) if name}))
 
-    def afresh() -> tuple[Any, ...]:
+    def reset_mapping() -> tuple[Any, ...]:
         """Columns of another file."""
         return (*[None] * len(ROLES), "", "")
 
     roles = list(tab.roles.values())
     gr.on([role.input for role in roles], mapped, roles, form.widgets["columns"], **LATEST)
-    now = gr.State("")  # a box says that it changed also when nothing did
-    form.widgets["input"].change(lambda path: path, form.widgets["input"], now, **PRIVATE)
-    now.change(afresh, None, [*roles, form.widgets["columns"], form.widgets["reference"]], **PRIVATE)
+    current_input = gr.State("")  # a textbox fires `change` even when nothing changed
+    form.widgets["input"].change(lambda path: path, form.widgets["input"], current_input, **PRIVATE)
+    current_input.change(reset_mapping, None, [*roles, form.widgets["columns"], form.widgets["reference"]], **PRIVATE)
     form.widgets["also"].focus(
         lambda: gr.update(choices=services.models.names()), None, form.widgets["also"], **PRIVATE
     )
 
 
 def _wire_rows(tab: PredictTab, services: Services) -> None:
-    """A page of the chosen job's rows, again whenever it may have got further."""
+    """A page of the chosen job's rows, updated while the job runs."""
 
     def shown(number: str, showing: RowSelection, start: int, request: gr.Request) -> tuple[Any, ...]:
-        still = [gr.skip()] * 4
+        unchanged = [gr.skip()] * 4
         if not number.isdecimal():
-            return gr.update(visible=False), "", *still
+            return gr.update(visible=False), "", *unchanged
         try:
             found = services.predictions.page(int(number), showing, start)
         except CamelidError as problem:
-            return gr.update(visible=True), error_message(problem), *still
+            return gr.update(visible=True), error_message(problem), *unchanged
         say, last = translator_for(request), found.start + len(found.rows)
         return (
             gr.update(visible=bool(found.count)),
@@ -221,13 +221,13 @@ def _wire_rows(tab: PredictTab, services: Services) -> None:
         )
 
     inputs = [tab.panel.job, tab.showing, tab.first]
-    outputs = [tab.rows, tab.answers, tab.turning, tab.where, tab.back, tab.on]
-    told = [tab.panel.timer.tick, tab.panel.ended.change, tab.first.change]
-    gr.on(told, shown, inputs, outputs, **LATEST)
+    outputs = [tab.rows, tab.answers, tab.paging, tab.where, tab.previous, tab.next]
+    changes = [tab.panel.timer.tick, tab.panel.state_changed.change, tab.first.change]
+    gr.on(changes, shown, inputs, outputs, **LATEST)
     gr.on([tab.panel.job.change, tab.showing.change], lambda: 0, None, tab.first, **PRIVATE).then(
         shown, inputs, outputs, **LATEST
     )
-    for button, step in ((tab.back, -PAGE_ROWS), (tab.on, PAGE_ROWS)):
+    for button, step in ((tab.previous, -PAGE_ROWS), (tab.next, PAGE_ROWS)):
         button.click(lambda start, step=step: max(0, start + step), tab.first, tab.first, **EACH)
 
 
@@ -241,8 +241,8 @@ def _role(role: str) -> gr.Dropdown:
     return gr.Dropdown([], value=None, label=t(f"role_of.{role}"), elem_id=f"predict-role-{role}", min_width=140)
 
 
-def _offering(form: ConfigForm[PredictConfig], columns: list[str]) -> list[Any]:
-    """No field is wrong, and the reference may be any of these columns."""
+def _unmarked(form: ConfigForm[PredictConfig], columns: list[str]) -> list[Any]:
+    """Updates without errors, with these columns as choices for the reference."""
     updates = dict(zip(form.widgets, form.mark_errors(None, list(form.widgets))[1], strict=True))
     updates["reference"] = gr.update(choices=["", *columns])
     return list(updates.values())

@@ -1,4 +1,4 @@
-"""LengthHistogram: a cut-off counts what training would do; all rows agree with the sample where it holds them all."""
+"""Lengths: a cut-off counts what training would do; all rows agree with the sample where it holds them all."""
 
 from __future__ import annotations
 

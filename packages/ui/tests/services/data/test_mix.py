@@ -8,7 +8,7 @@ import pytest
 from camelid_core.errors import CamelidError, UsageError
 from camelid_core.mixing import Mixture, mix
 from camelid_ui.services.data.mix import source_text
-from camelid_ui.tabs.data.mix_handlers import SEPARATOR, mixture, with_fields, sources_of, with_source
+from camelid_ui.tabs.data.mix_handlers import SEPARATOR, mixture, sources_of, with_fields, with_source
 from hypothesis import given
 from hypothesis import strategies as st
 

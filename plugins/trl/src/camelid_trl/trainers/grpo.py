@@ -28,13 +28,13 @@ from camelid_trl.trainer_mixin import (
 class GroupBatches:
     """Index batches of whole groups: each prompt `group` times, each batch `times` times, as trl splits it into steps.
 
-    Another order every epoch, the same for the same seed. Prompts left over wait for another epoch. Process `part` of
-    `parts` answers its share of each batch.
+    Another order every epoch, the same for the same seed. Prompts left over wait for another epoch. Process `rank` of
+    `world_size` answers its share of each batch.
     """
 
-    def __init__(self, count: int, prompts: int, group: int, times: int, seed: int, part: int, parts: int) -> None:
+    def __init__(self, count: int, prompts: int, group: int, times: int, seed: int, rank: int, world_size: int) -> None:
         self.count, self.prompts, self.group, self.times, self.seed = count, prompts, group, times, seed
-        self.part, self.share = part, prompts * group // parts
+        self.rank, self.share = rank, prompts * group // world_size
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -49,7 +49,7 @@ class GroupBatches:
         for start in range(0, self.count - self.prompts + 1, self.prompts):
             batch = [index for index in order[start : start + self.prompts] for _ in range(self.group)]
             for _ in range(self.times):
-                yield batch[self.part * self.share : (self.part + 1) * self.share]
+                yield batch[self.rank * self.share : (self.rank + 1) * self.share]
 
 
 class Trainer(TrlTrainerMixin, GRPOTrainer):

@@ -58,7 +58,7 @@ def show_stats(
     languages: Annotated[bool, typer.Option(help="Tell the languages of a sample.")] = True,
 ) -> None:
     """Rows, lengths, languages, duplicates and what the lints find, from one pass over a dataset."""
-    from camelid_core.quality import CONTAMINATION, evaluation_lint, compute_stats
+    from camelid_core.quality import CONTAMINATION, compute_stats, evaluation_lint
 
     from .report import report
 

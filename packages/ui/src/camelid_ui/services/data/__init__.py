@@ -1,4 +1,4 @@
-"""Everything the Data page can do, by room: collection, adding, fetching, lengths, checks, mixing, token cache."""
+"""Everything the Data page can do: collection, adding files, fetching, lengths, lints, mixtures, token cache."""
 
 from __future__ import annotations
 

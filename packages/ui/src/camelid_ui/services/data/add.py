@@ -1,4 +1,4 @@
-"""Files → sets of the collection: what a file looks like, how its columns map, and adding it.
+"""Files → datasets of the collection: detect the format, map columns, preview and add.
 
 Knows paths, readers and faults. Knows nothing of tokens. Files are streamed, whatever their size.
 """
@@ -34,7 +34,7 @@ LICENCES = (
 
 @dataclass(frozen=True, slots=True)
 class ImportPlan:
-    """How to read a file. `reader` empty takes what was detected; `columns` role → column, for `mapped`."""
+    """How to read a file. An empty `reader` takes the detected one; `columns` maps role → column, for `mapped`."""
 
     path: Path
     reader: str = ""
@@ -59,14 +59,14 @@ class FilePreview:
 
 @dataclass(frozen=True, slots=True)
 class ImportedDataset:
-    """A file that became a set; `faults` are the rows left out."""
+    """A file that became a dataset; `faults` are the rows left out."""
 
     entry: DatasetEntry
     faults: Faults
 
 
 class AddService:
-    """Looks at files and takes them in."""
+    """Previews files and adds them to the collection."""
 
     def __init__(self, collection: DatasetCollection, background: BackgroundRunner) -> None:
         self.collection = collection
@@ -94,7 +94,7 @@ class AddService:
         return detect(path)
 
     def preview(self, plan: ImportPlan, count: int = 3) -> FilePreview:
-        """The first rows as records; what is wrong with a row or with the whole is said, not raised."""
+        """The first rows as records; errors of a row or of the whole file are returned, not raised."""
         faults = Faults(strict=False)
         records: list[Record] = []
         rows = 0
@@ -109,7 +109,7 @@ class AddService:
         return FilePreview(tuple(records), rows, faults)
 
     def name_for(self, path: Path) -> str:
-        """The file's own name, made safe and free."""
+        """A free dataset name made from the file's name."""
         stem = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in path.stem).strip("-._")
         stem = stem[:60] or "data"
         return library.fresh_name(stem) if stem in self.collection.names() else stem
@@ -150,7 +150,7 @@ class AddService:
 
 
 def readers() -> list[str]:
-    """Every reader there is, those of plugins too."""
+    """Names of all readers, those of plugins too."""
     return list(all_readers())
 
 

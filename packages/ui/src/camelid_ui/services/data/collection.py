@@ -1,6 +1,6 @@
-"""The collection of instruction data: added sets, then what plugins give; and the rows of each.
+"""The collection of instruction data: added datasets, then those of plugins; and the rows of each.
 
-Knows where sets come from and how they are found. Knows nothing of tokens, lints or mixtures.
+Knows where datasets come from and how they are found. Knows nothing of tokens, lints or mixtures.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ COUNT_UP_TO = 100_000
 
 
 class DatasetCollection:
-    """What can be trained on."""
+    """Datasets that can be trained on."""
 
     def __init__(self, host: Host) -> None:
         self.host = host
@@ -33,7 +33,7 @@ class DatasetCollection:
         self._counts = functools.lru_cache(maxsize=64)(self._count_rows)
 
     def all(self, search: str = "", chosen: Mapping[str, str] | None = None) -> list[DatasetEntry]:
-        """Added sets first, the newest before the others, then what plugins give."""
+        """Added datasets first, the newest before the others, then those of plugins."""
         return [entry for entry in self._entries() if entry.matches(search, chosen or {})]
 
     def show(self, name: str) -> DatasetEntry:
@@ -44,18 +44,18 @@ class DatasetCollection:
         return entries[name]
 
     def facts(self, name: str) -> dict[str, str]:
-        """What else is true of a set here and now, as its plugin says it."""
+        """Further facts about a dataset on this machine, from its plugin."""
         return {key: text for key, text in open_source(name, self.host.datasets).facts().items() if text}
 
     def names(self) -> list[str]:
         return [entry.name for entry in self._entries()]
 
     def sources(self) -> list[tuple[str, str]]:
-        """Label and recipe value of each set whose rows are here."""
+        """Label and recipe value of each dataset whose rows are on this machine."""
         return [(entry.name, entry.source) for entry in self._entries() if entry.availability != "fetch"]
 
     def find(self, source: str) -> DatasetEntry:
-        """What a recipe calls `source`: a set by its name or an alias, or a file that is no set.
+        """The dataset that a recipe calls `source`: by its name or an alias, or a file outside the collection.
 
         Raises:
             UnknownName, DataError.
@@ -67,7 +67,7 @@ class DatasetCollection:
         return entry if entry.rows or entry.availability == "fetch" else replace(entry, rows=self._count(source))
 
     def dataset(self, name: str) -> Dataset:
-        """Raises UnknownName, and DataError that says what to fetch where the rows are not here."""
+        """Raises UnknownName, and DataError that says what to fetch where the rows are not on this machine."""
         found = open_source(name, self.host.datasets)
         missing = found.missing()
         if missing:
@@ -82,7 +82,7 @@ class DatasetCollection:
         """Rows `start` to `start + size`.
 
         Raises:
-            UnknownName, DataError: no such set, or a row that cannot be read.
+            UnknownName, DataError: no such dataset, or a row that cannot be read.
         """
         return self.rows(name).page(start, size)
 
@@ -96,13 +96,13 @@ class DatasetCollection:
         return found[0]
 
     def remove(self, name: str) -> None:
-        """Delete an added set."""
+        """Delete an added dataset."""
         if not self.show(name).added:
             raise UsageError(f"{name!r} comes with a plugin and cannot be removed here.")
         library.remove(name)
 
     def version(self, source: str) -> str:
-        """Changes when the rows do: what was read or measured before no longer holds."""
+        """Changes when the rows do: results for an older version are out of date."""
         about = _about(source)
         return about.sha256 if about else _file_version(Path(open_source(source, self.host.datasets).source))
 
@@ -119,14 +119,14 @@ class DatasetCollection:
                 yield replace(entry, parent=about.parent, step=about.step, created=about.created)
 
     def _count(self, source: str) -> int:
-        """Rows of a file, as far as they are worth counting for a listing."""
+        """Rows of a file, counted up to `COUNT_UP_TO` for a list."""
         return self._counts(source, self.version(source))
 
     def _count_rows(self, source: str, _version: str) -> int:
         try:
             return sum(1 for _ in islice(self.records(source), COUNT_UP_TO))
         except CamelidError:
-            return 0  # the rows themselves say what is wrong when they are looked at
+            return 0  # the error is shown when the rows are
 
     def _open_rows(self, name: str, _version: str) -> RowReader:
         return RowReader(lambda: self.records(name))

@@ -1,6 +1,6 @@
-"""What a listing says of a set: one `DatasetEntry`, whether the set was added, is at hand or must be fetched.
+"""List entries of datasets: one `DatasetEntry` each, whether it was added, is on this machine or must be fetched.
 
-Knows datasets and how people look for them. Knows no rows.
+Knows datasets and how people search for them. Knows no rows.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from camelid_core.datasets.dataset import Dataset
 Availability = Literal["added", "here", "fetch"]
 AVAILABILITIES: tuple[Availability, ...] = ("added", "here", "fetch")
 FACETS = ("language", "task", "generation")
-"""What a listing can be narrowed by."""
+"""What a list can be filtered by."""
 
 
 @dataclass(frozen=True, slots=True)
 class DatasetEntry:
-    """One set. `source` is what a recipe says for it; `missing` says what to fetch where its rows are not
-    here, `fetchable` whether that can be done from here."""
+    """One dataset. `source` is its name in a recipe; `missing` says what to fetch where its rows are not on this machine,
+    `fetchable` whether the page can do that."""
 
     name: str
     source: str
@@ -47,16 +47,16 @@ class DatasetEntry:
 
     @property
     def added(self) -> bool:
-        """Whether it is ours to remove."""
+        """Whether it was added here, and can be removed."""
         return self.availability == "added"
 
     def facet(self, name: str) -> tuple[str, ...]:
-        """The values it has of one facet."""
+        """Its values of one facet."""
         values = {"language": self.languages, "task": self.task, "generation": (self.generation,)}[name]
         return tuple(value for value in values if value)
 
     def matches(self, search: str, chosen: Mapping[str, str]) -> bool:
-        """Whether it has every chosen facet value and holds the searched words."""
+        """Whether it has every chosen facet value and contains the search words."""
         fits = all(not value or value in self.facet(name) for name, value in chosen.items())
         about = (self.name, self.help, self.kind, self.made_by, self.origin, *self.tags, *self.languages)
         text = " ".join(about).lower()
@@ -88,7 +88,7 @@ def entry_of(dataset: Dataset, availability: Availability | None = None) -> Data
 
 
 def facets(entries: Iterable[DatasetEntry]) -> dict[str, Counter[str]]:
-    """How many sets have each value of each facet."""
+    """How many datasets have each value of each facet."""
     found: dict[str, Counter[str]] = {name: Counter() for name in FACETS}
     for entry in entries:
         for name in FACETS:

@@ -1,4 +1,4 @@
-"""Bringing a set's files onto this machine, while pages look at it. Knows datasets that say how; knows no hub."""
+"""Fetching a dataset's files in the background. Knows datasets that can fetch themselves; knows no hub."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .dataset_entries import DatasetEntry
 
 
 class FetchService:
-    """What is interrupted goes on where it stopped: files that came whole stay."""
+    """Fetches datasets; an interrupted fetch continues, for complete files are kept."""
 
     def __init__(self, collection: DatasetCollection, background: BackgroundRunner) -> None:
         self.collection = collection
@@ -22,19 +22,19 @@ class FetchService:
         return self.background.get(_key(name))
 
     def start(self, name: str) -> BackgroundWork:
-        """Raises UnknownName; UsageError where the set cannot be fetched by itself."""
+        """Raises UnknownName; UsageError where the dataset cannot be fetched by the page."""
         fetch = open_source(name, self.collection.host.datasets).fetch
         if fetch is None:
             raise UsageError(f"{name!r} cannot be fetched from here. {self.collection.show(name).missing}")
 
         def do(report: ReportProgress) -> DatasetEntry:
-            def told(file: str, here: int, total: int) -> None:
+            def file_progress(file: str, here: int, total: int) -> None:
                 work = self.background.get(_key(name))
                 if work is not None:
                     work.item, work.total = file, total
                 report(here)
 
-            fetch("", told)
+            fetch("", file_progress)
             return self.collection.show(name)
 
         return self.background.start(_key(name), do, unit="bytes")

@@ -1,7 +1,7 @@
-"""How long rows are in tokens, and what a cut-off leaves of them.
+"""Lengths of rows in tokens, and the effect of a cut-off.
 
 Knows numbers per row, measured once and without any cut-off: moving the cut-off only counts again.
-Knows nothing of files; `LengthService` asks the collection for rows and the models for an encoder.
+Knows nothing of files; `LengthService` takes rows from the collection and an encoder from the models.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from .collection import DatasetCollection
 SAMPLE = 512
 """Rows that lengths are measured on until all of them are counted."""
 MAX_DROPPED_SHARE = 0.3
-"""A run in which a larger share of the rows loses its answer does not start."""
+"""A run in which a larger share of the rows has no trained token left does not start."""
 
 
 @dataclass(frozen=True, slots=True)
 class CutoffEffect:
-    """What one cut-off does to rows: `dropped` rows have no trained token left, `refused` rows are conversations
-    that the template has no form for. `trained_before` are the trained tokens without any cut-off."""
+    """What one cut-off does to rows: `dropped` rows have no trained token left, `refused` rows are conversations that the
+    prompt template cannot render. `trained_before` are the trained tokens without any cut-off."""
 
     rows: int
     shortened: int
@@ -45,13 +45,13 @@ class CutoffEffect:
 
     @property
     def too_many(self) -> bool:
-        """Whether a run would not start with so many rows left out."""
+        """Whether so many rows are dropped that a run would not start."""
         return self.dropped > MAX_DROPPED_SHARE * self.rows
 
 
 @dataclass(frozen=True, slots=True)
 class TokenLengths:
-    """Tokens and trained tokens of each row, uncut, and `within(cutoff)`, the trained ones before a cut-off.
+    """Tokens and trained tokens of each row without a cut-off, and `within(cutoff)`, the trained tokens before one.
     `exact` where these are all rows."""
 
     tokens: Any
@@ -87,7 +87,7 @@ class TokenLengths:
         return int((self.tokens > cutoff).sum())
 
     def at(self, cutoff: int, whole: bool = False) -> CutoffEffect:
-        """What `cutoff` leaves, of rows that are cut or, `whole`, left out where they are longer."""
+        """The effect of `cutoff`: longer rows are truncated or, with `whole`, left out."""
         import numpy as np
 
         trained = self.within(cutoff) * (self.tokens <= cutoff) if whole else self.within(cutoff)
@@ -103,7 +103,7 @@ class TokenLengths:
         )
 
     def bins(self, count: int = 48) -> list[tuple[int, int, int]]:
-        """`(from, to, rows)` in equal steps; few very long rows stand together in the last one."""
+        """`(from, to, rows)` in equal steps; few very long rows share the last one."""
         import numpy as np
 
         if not self.longest:
@@ -116,7 +116,7 @@ class TokenLengths:
 
 
 class LengthService:
-    """LengthHistogram of a set under a model's tokenizer and a template."""
+    """Lengths of a dataset's rows with a model's tokenizer and a prompt template."""
 
     def __init__(self, collection: DatasetCollection, models: ModelService, background: BackgroundRunner) -> None:
         self.collection = collection
@@ -138,7 +138,7 @@ class LengthService:
         return work.result if work is not None and work.state == "done" else self.sample(name, model, template)
 
     def counting(self, name: str, model: str, template: str = "") -> BackgroundWork | None:
-        """The count of all rows, under way or over."""
+        """The count of all rows, running or ended."""
         return self.background.get(self._key(name, model, template))
 
     def count(self, name: str, model: str, template: str = "") -> BackgroundWork:
@@ -160,7 +160,7 @@ class LengthService:
         return self.background.start(self._key(name, model, template), do, total)
 
     def forget(self) -> None:
-        """Let go of what was counted: it holds on to its part of the token cache."""
+        """Drop the counts: they keep their part of the token cache in use."""
         self.background.forget("count ")
 
     def _key(self, name: str, model: str, template: str) -> str:

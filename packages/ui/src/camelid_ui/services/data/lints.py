@@ -1,6 +1,6 @@
-"""Lints over a set, and a new version of it without what they find.
+"""Lints over a dataset, and a cleaned copy of it without the rows they find.
 
-Knows the first rows and, once asked, all of them. Knows nothing of tokens; the set itself is never changed.
+Knows the first rows and, on request, all of them. Knows nothing of tokens; the dataset itself is never changed.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from .collection import DatasetCollection
 from .dataset_entries import DatasetEntry
 
 SAMPLE = 2000
-"""Rows that are looked at when a set is opened."""
+"""Rows that are checked when a dataset is opened."""
 REPORT_EVERY = 500
 """Rows between two reports of progress."""
 DUPLICATES = {"duplicate": "exact", "near-duplicate": "near"}
@@ -41,8 +41,8 @@ DUPLICATES = {"duplicate": "exact", "near-duplicate": "near"}
 
 @dataclass(frozen=True, slots=True)
 class LintReport:
-    """What lints found. `exact` where all rows were read, `thorough` where the costly lints ran too; `against` is the
-    evaluation set whose texts were looked for."""
+    """Results of lints. `exact` where all rows were read, `thorough` where the costly lints ran too; `against` is the
+    evaluation set that was searched for (contamination)."""
 
     found: DatasetStats
     exact: bool
@@ -65,14 +65,14 @@ class LintReport:
 
 @dataclass(frozen=True, slots=True)
 class CleanedDataset:
-    """A set that was written from another, and what was left out of it."""
+    """A dataset that was written from another, and the account of rows left out."""
 
     entry: DatasetEntry
     account: RowAccount
 
 
 class LintService:
-    """Looks at rows and writes new versions."""
+    """Runs lints and writes cleaned datasets."""
 
     def __init__(self, collection: DatasetCollection, background: BackgroundRunner) -> None:
         self.collection = collection
@@ -96,8 +96,8 @@ class LintService:
         return self.background.get(self._key(name))
 
     def check(self, name: str, against: str = "") -> BackgroundWork:
-        """Start checking all rows, for near copies too where that can be done, and for texts of the evaluation set
-        `against`.
+        """Start checking all rows, for near-duplicates too where datasketch is installed, and for contamination with the
+        evaluation set `against`.
 
         Raises:
             UnknownName, DataError.
@@ -116,11 +116,11 @@ class LintService:
         return self.background.start(self._key(name), do, total)
 
     def writing(self, name: str) -> BackgroundWork | None:
-        """The new version of `name`, under way or written last."""
+        """The cleaned dataset of `name` that is being written or was written last."""
         return self.background.get(f"version {name}")
 
     def write(self, name: str, actions: Mapping[str, str], new_name: str = "") -> BackgroundWork:
-        """Start writing `name` without (`drop`) or with corrected (`fix`) rows as a new set.
+        """Start writing a new dataset: `name` without the rows to `drop`, and with the rows to `fix` corrected.
 
         Raises:
             UsageError: nothing is ticked, or the name cannot be used.
@@ -149,7 +149,7 @@ class LintService:
         return self.background.start(f"version {name}", do, entry.rows, busy_message=busy_message)
 
     def _known(self, against: str) -> dict[str, Lint]:
-        """All lints, with the one that finds texts of an evaluation set."""
+        """All lints, with the contamination lint where there is an evaluation set."""
         return LINTS | ({CONTAMINATION: evaluation_lint(against, self.collection.host.datasets)} if against else {})
 
     def _key(self, name: str) -> str:
@@ -162,13 +162,13 @@ class LintService:
 
 
 def all_lints() -> list[str]:
-    """Those that run by default, and those whose extra is installed."""
+    """Lints that run by default, and those whose optional dependency is installed."""
     extra = find_spec("datasketch") is not None
     return [name for name, lint in LINTS.items() if lint.default or (lint.extra and extra)]
 
 
 def clean_options(actions: Mapping[str, str]) -> dict[str, Any]:
-    """What `clean` is to be told: copies are left out as such, so that the first of them stays."""
+    """Arguments for `clean`: duplicates are deduplicated, not dropped, so that the first of them stays."""
     drop = [name for name, action in actions.items() if action == "drop"]
     copies = [DUPLICATES[name] for name in drop if name in DUPLICATES]
     return {
@@ -190,7 +190,7 @@ def clean_command_options(actions: Mapping[str, str], against: str = "") -> str:
 
 
 def _displayed_lint(name: str) -> Lint:
-    """What a page says of a lint; the one of an evaluation set is made anew for each."""
+    """The lint of this name, to display; the contamination lint is built anew for each evaluation set."""
     return LINTS.get(name) or Lint(name, "A run of words that stands in the evaluation set, too.", lambda record: "")
 
 

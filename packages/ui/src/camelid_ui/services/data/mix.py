@@ -1,6 +1,6 @@
-"""Mixtures: what shares they would give before anything runs, the same as a command, and as a set of their own.
+"""Mixtures: planned rows and shares of each source, the same as a command, and saving one as a dataset.
 
-Knows sizes as sets say them. Whether copies or lints leave rows out, only a run over the rows tells.
+Knows declared sizes of datasets. Rows left out as duplicates or by lints are known only after reading all rows.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from .lints import with_progress
 
 MAX_SOURCES = 60
 TAG_SAMPLE_ROWS = 200
-"""Rows of each set that tags are looked for in."""
+"""Rows of each dataset that are searched for tags."""
 
 
 @dataclass(frozen=True, slots=True)
 class MixturePart:
-    """One source of a mixture: its rows, how many of them (or of their copies) are taken, and their share."""
+    """One source of a mixture: its rows, how many are taken (with repeats), and their share."""
 
     name: str
     weight: float
@@ -42,21 +42,21 @@ class MixturePart:
 
 @dataclass(frozen=True, slots=True)
 class SavedMixture:
-    """A mixture as a set, and what became of each source's rows."""
+    """A mixture saved as a dataset, and the account of each source's rows."""
 
     entry: DatasetEntry
     account: tuple[RowAccount, ...]
 
 
 class MixService:
-    """Plans mixtures and writes them."""
+    """Plans mixtures and saves them."""
 
     def __init__(self, collection: DatasetCollection, background: BackgroundRunner) -> None:
         self.collection = collection
         self.background = background
 
     def plan(self, mixture: Mixture, sizes: Sequence[int] | None = None) -> list[MixturePart]:
-        """What each source would give, by the sizes that sets declare or by those given.
+        """The rows that each source would give, by the declared sizes of datasets or by those given.
 
         Raises:
             UnknownName, UsageError.
@@ -71,7 +71,7 @@ class MixService:
         ]
 
     def tags(self, names: Sequence[str]) -> list[str]:
-        """Tags of the first rows of these sets: what could be left out."""
+        """Tags of the first rows of these datasets, to choose which to leave out."""
         found: Counter[str] = Counter()
         for name in names:
             try:
@@ -80,7 +80,7 @@ class MixService:
                         tag for record in self.collection.page(name, 0, TAG_SAMPLE_ROWS) for tag in record.tags
                     )
             except CamelidError:
-                continue  # the plan says what is wrong with it
+                continue  # the plan shows the error
         return [tag for tag, _ in found.most_common(40)]
 
     def command(self, mixture: Mixture, name: str = "") -> str:
@@ -104,7 +104,7 @@ class MixService:
         return self.background.get(f"mix {name}")
 
     def save(self, mixture: Mixture, name: str) -> BackgroundWork:
-        """Start writing the mixture as a set called `name`.
+        """Start writing the mixture as a dataset called `name`.
 
         Raises:
             UsageError, UnknownName, DataError: the name is taken, or a source is not here.
@@ -131,7 +131,7 @@ class MixService:
 
 
 def source_text(name: str, weight: float) -> str:
-    """As a recipe writes it."""
+    """A source with its weight, in recipe notation."""
     return name if weight == 1 else f"{name}:{weight:g}"
 
 

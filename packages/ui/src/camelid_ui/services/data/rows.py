@@ -1,6 +1,6 @@
-"""Rows of a stream by number, in any order, without reading the beginning again for every page.
+"""Random access to the rows of a stream, without reading the beginning again for every page.
 
-Knows iterators. Keeps the first rows, up to a bound, and one place further on.
+Knows iterators. Caches the first rows, up to a limit, and keeps one open stream further on.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from itertools import islice
 from camelid_core.records import Record
 
 KEPT_CHARACTERS = 16_000_000
-"""What the kept rows may add up to; later rows are read anew."""
+"""Total size of the cached rows; later rows are read again."""
 
 
 class RowReader:

@@ -1,4 +1,4 @@
-"""Training runs: what a recipe would do, starting one, how each goes, and what becomes of it.
+"""Training runs: estimate, start, progress, comparison and deletion.
 
 Knows recipes and jobs. Trains nothing itself.
 """
@@ -39,14 +39,14 @@ class TrainingService:
     def __init__(
         self, host: Host, models: ModelService, jobs: JobService, resident: Callable[[], Sequence[str]] = tuple
     ) -> None:
-        """`resident` names the models that are loaded, or being loaded, to answer."""
+        """`resident` names the models that are loaded, or being loaded, for the chat."""
         self.host = host
         self.models = models
         self.jobs = jobs
         self.resident = resident
         self.reports = RunReports(jobs.home)
 
-    # -- before
+    # -- before a run
 
     def start(self, recipe: Recipe, name: str = "", key: str | None = None) -> Job:
         """Queue the run.
@@ -58,7 +58,7 @@ class TrainingService:
         return self.jobs.submit(TASK, recipe, name, key)
 
     def check(self, recipe: Recipe) -> None:
-        """Everything that would make the run fail at once.
+        """Check for everything that would make the run fail at its start.
 
         Raises:
             Invalid: naming the field.
@@ -87,10 +87,10 @@ class TrainingService:
     def section_choices(self, recipe: Recipe) -> list[selection.SectionChoice]:
         return selection.section_choices(self.host, recipe)
 
-    # -- after
+    # -- during and after a run
 
     def all(self, search: str = "", state: str = "", limit: int = MAX_LISTED_RUNS) -> list[RunSummary]:
-        """The newest first; only those in this state, with these words."""
+        """The newest first; only those in this state, with these search words."""
         found = [RunSummary(view, loss_summary(self.jobs.home, view.job.id)) for view in self.jobs.all(TASK, limit)]
         return [run for run in found if run.matches(search, state)]
 
@@ -102,15 +102,15 @@ class TrainingService:
         )
 
     def recipe_of(self, job_id: int) -> Recipe:
-        """A run's settings, to start another from.
+        """A run's recipe, to start another from.
 
         Raises:
-            ConfigError: they do not fit what is installed now.
+            ConfigError: it does not fit what is installed now.
         """
         return validate(Recipe, self.jobs.store.get(job_id).config, f"run {job_id}")
 
     def compare(self, job_ids: Sequence[int]) -> RunComparison:
-        """These runs side by side, without those that are gone."""
+        """These runs side by side, without those that were deleted."""
         runs, missing = [], []
         for job_id in job_ids:
             try:
@@ -123,7 +123,7 @@ class TrainingService:
         """Delete an ended run with its checkpoints; with `result` also what it published.
 
         Raises:
-            JobError: it is under way, or something else uses its result.
+            JobError: it is running, or something else uses its result.
         """
         published = self.jobs.store.get(job_id).published or ""
         if result and published and {published, Path(published).name} & {*self.resident()}:
@@ -135,7 +135,7 @@ class TrainingService:
         return job
 
     def bundle(self, job_id: int, directory: Path) -> Path:
-        """All that is needed to do the run again, as one file in `directory`.
+        """All that is needed to reproduce the run, as one file in `directory`.
 
         Raises:
             JobError: there is no such run.
@@ -155,7 +155,7 @@ class TrainingService:
                 raise DataError(f"{source.name}: {missing}")
 
     def _speed(self, recipe: Recipe) -> float:
-        """Tokens per second of the newest finished run here with this model, and with this method if there is one."""
+        """Tokens per second of the newest run here with this model, and with this tuning method if there is one."""
         found: dict[bool, float] = {}
         for view in self.jobs.all(TASK, 50):
             run, speed = view.job.config, view.job.summary.get("tokens_per_second")

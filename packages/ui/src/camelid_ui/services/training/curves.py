@@ -1,4 +1,4 @@
-"""Series of numbers against steps: smoothed, and thinned so that a page stays quick however long the run.
+"""Training curves: values by optimizer step, smoothed, and thinned so that a page stays quick however long the run.
 
 Knows points. Knows nothing of events or of how a curve is drawn.
 """
@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 MAX_POINTS = 500
-"""Most points that a page is given of one series: more than it has pixels to show them in."""
+"""Points of one series on a page: it has no pixels for more."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
-"""What a recipe will take: rows, steps, tokens, memory, time.
+"""Estimate of what a recipe will take: rows, optimizer steps, tokens, memory, time.
 
-Knows lengths, sizes and methods in broad strokes. Loads no weights; a run measures exactly before its first step.
+Knows lengths, sizes and tuning methods roughly. Loads no weights; the preflight of a run measures exactly.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from camelid_ui.services.data import DataServices
 from camelid_ui.services.models import ModelService, dimensions, parameters, weights_size
 
 _LIBRARY_BYTES = 400 << 20
-"""What the libraries themselves hold."""
+"""Memory that the libraries themselves take."""
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a recipe will take. `truncated` and `dropped` are shares of the rows: the largest of any source, and of
-    all of them. Bytes and seconds are rough; `seconds` is 0 where nothing similar ran here yet."""
+    """What a recipe will take. `truncated` and `dropped` are shares of the rows: the largest of any source, and of all
+    of them. Bytes and seconds are rough; `seconds` is 0 where no similar run was made here yet."""
 
     rows: int
     steps: int
@@ -63,8 +63,8 @@ def estimate(recipe: Recipe, data: DataServices, models: ModelService, speed: fl
 
 
 def memory(recipe: Recipe, base: Path, tokens: float) -> int:
-    """Weights, what learning them needs, and per token of a batch what the backward pass keeps: about 16 numbers
-    per layer and width (2 where activations are made again), and three per word of the vocabulary for the loss."""
+    """Weights, gradients and optimizer state, and activations: per token of a micro-batch about 16 numbers per layer and
+    hidden dimension (2 with gradient checkpointing), and three per entry of the vocabulary for logits and loss."""
     size = dimensions(base)
     short = recipe.model.dtype in ("bfloat16", "float16") or (recipe.model.dtype == "auto" and cpu_has_bf16())
     width = 2 if short else 4
@@ -75,7 +75,7 @@ def memory(recipe: Recipe, base: Path, tokens: float) -> int:
 
 
 def _weights(recipe: Recipe, base: Path, embeddings: int, width: int) -> float:
-    """Bytes of the weights as the method holds them, with gradients and two moments for those that learn."""
+    """Bytes of the weights as the method holds them; of trainable ones with gradients and AdamW's two moments."""
     section, count = recipe.method, parameters(base)
     if section.type == "full":
         width = 4 if recipe.model.dtype == "auto" else width
@@ -90,12 +90,12 @@ def _weights(recipe: Recipe, base: Path, embeddings: int, width: int) -> float:
 
 
 _BYTES_PER_QUANTISED_WEIGHT = {"nf4": 0.55, "int8": 1.05}
-"""Bytes per quantised weight, scales included; embeddings stay as they are."""
+"""Bytes per quantised weight, scales included; embeddings are not quantised."""
 
 
 @dataclass(frozen=True, slots=True)
 class _SourceShare:
-    """What one source gives: rows, the mean tokens and trained tokens of one, the shares that are cut and left out."""
+    """One source: its rows, mean tokens and trained tokens per row, and the shares of rows truncated and dropped."""
 
     rows: int
     tokens: float

@@ -12,12 +12,12 @@ from typing import Any
 from .runs import RunDetails
 
 MAX_RUNS = 8
-"""More runs than this no chart tells apart."""
+"""A chart cannot tell more runs apart."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunComparison:
-    """`settings` has by path the value of each run, in the runs' order; `missing` are numbers of no run."""
+    """`settings` has by path the value of each run, in the order of `runs`; `missing` are job ids of no run."""
 
     runs: tuple[RunDetails, ...]
     settings: Mapping[str, tuple[Any, ...]]
@@ -33,7 +33,7 @@ def differences(configs: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Any, ..
 
 
 def job_ids_in(text: str) -> list[int]:
-    """`12,9` → the numbers of runs, each once, what is none left out."""
+    """`12,9` → job ids, each once; what is no number is left out."""
     return list(dict.fromkeys(int(part) for part in text.split(",") if part.strip().isdecimal()))[:MAX_RUNS]
 
 

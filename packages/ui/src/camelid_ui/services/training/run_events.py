@@ -1,6 +1,6 @@
-"""What a run's events tell, gathered as they come: curves, samples, and what was said on the way.
+"""A run's events gathered into a report: curves, sample answers and messages.
 
-Knows kinds of events. Where a resumed attempt goes over a step again, its later value holds.
+Knows kinds of events. Where a resumed attempt repeats a step, the later value counts.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ SERIES = {
     "eval": {"loss": "heldout_loss"},
     "progress": {"tokens_per_second": "mean_tokens_per_second", "memory": "memory"},
 }  # fmt: skip
-"""By kind of event: which of its numbers belong to which series."""
+"""By kind of event: which of its values belong to which series."""
 LATEST_KINDS = frozenset({"data", "model", "preflight", "progress", "launch", "checkpoint"})
-"""Kinds of which the newest event is all that matters."""
+"""Kinds of which only the latest event is kept."""
 MESSAGE_KINDS = frozenset({"stop", "micro_batch", "log"})
-"""Kinds that are shown as sentences."""
+"""Kinds that are shown as messages."""
 MAX_MESSAGES = 8
 
 
 @dataclass(frozen=True, slots=True)
 class SampleAnswers:
-    """One prompt, what its record answers, and the model's answer by step, in the order of steps."""
+    """One prompt, its reference answer, and the model's answer by optimizer step, in order."""
 
     prompt: str
     reference: str
@@ -39,7 +39,8 @@ class SampleAnswers:
 
 @dataclass(frozen=True, slots=True)
 class RunReport:
-    """A story so far. `latest` has the last event of each kind that is `LATEST_KINDS`; `messages` events in the order they came."""
+    """A run so far. `latest` has the last event of each of the `LATEST_KINDS`; `messages` are events in their order;
+    `best_heldout` is the lowest held-out loss, `peak_memory` is in bytes."""
 
     curves: Curves = field(default_factory=Curves)
     samples: tuple[SampleAnswers, ...] = ()
@@ -47,14 +48,13 @@ class RunReport:
     messages: tuple[Mapping[str, Any], ...] = ()
     best_heldout: CurvePoint | None = None
     peak_memory: float = 0.0
-    """The lowest held-out loss, and the most memory in bytes."""
 
     def of(self, kind: str) -> Mapping[str, Any]:
         return self.latest.get(kind, {})
 
     @property
     def loss(self) -> float | None:
-        """The newest held-out loss, else the newest training loss."""
+        """The latest held-out loss, else the latest training loss."""
         points = self.curves.heldout_loss or self.curves.loss
         return points[-1].value if points else None
 

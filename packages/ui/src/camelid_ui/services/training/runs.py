@@ -1,6 +1,6 @@
-"""Runs as the page lists and shows them: settings in short, how far, how good.
+"""Training runs as the page lists and shows them: settings in short, progress, loss.
 
-Knows attempts' event files and reads no more of them than it must: a long run has many.
+Knows attempts' event files and reads no more of them than it must: a long run has many events.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ FILTERS: Mapping[str, frozenset[JobState]] = {
     "failed": frozenset({JobState.FAILED}),
     "cancelled": frozenset({JobState.CANCELLED, JobState.PAUSED}),
 }
-"""What a listing of runs can be narrowed to, and the states it means."""
+"""Filters of the list of runs, and the job states each means."""
 
 
 @dataclass(frozen=True, slots=True)
 class LossSummary:
-    """`loss` is the newest held-out loss, else the newest of training; `best` the lowest held-out loss."""
+    """`loss` is the latest held-out loss, else the latest training loss; `best` the lowest held-out loss."""
 
     loss: float | None = None
     best: float | None = None
@@ -61,7 +61,7 @@ class RunSummary:
 
     @property
     def method(self) -> str:
-        """The method, and the objective where it is not plain answers."""
+        """The tuning method, and the objective where it is not SFT."""
         objective = str(self._section("objective").get("type", "sft"))
         method = str(self._section("method").get("type", "lora"))
         return method if objective == "sft" else f"{method} · {objective}"
@@ -71,7 +71,7 @@ class RunSummary:
         return Path(self.job.published).name if self.job.published else ""
 
     def matches(self, search: str, state: str) -> bool:
-        """Whether it is in this state (of `FILTERS`) and holds the searched words."""
+        """Whether it passes this filter (of `FILTERS`) and contains the search words."""
         about = f"{self.job.id} {self.job.label} {self.model} {self.data} {self.method}".lower()
         fits = not state or self.job.state in FILTERS.get(state, frozenset())
         return fits and all(word in about for word in search.lower().split())
@@ -83,13 +83,13 @@ class RunSummary:
 
 @dataclass(frozen=True, slots=True)
 class RunDetails(RunSummary):
-    """A run with all that its events tell."""
+    """A run with the report of its events."""
 
     report: RunReport = field(default_factory=RunReport)
 
 
 class RunReports:
-    """The story of each run that is looked at; a look reads only what was written since the last."""
+    """Cached reports of the runs that are shown; each call reads only the events written since the last."""
 
     def __init__(self, home: Path, kept: int = 32) -> None:
         self._home = home
@@ -125,7 +125,7 @@ class _CachedReport:
 
 
 def loss_summary(home: Path, job_id: int) -> LossSummary:
-    """From the lines that matter alone: a listing has many runs."""
+    """From the evaluation events and the last training event alone: a list has many runs."""
     files = [path / EVENTS for path in reversed(attempts(home, job_id))]
     sizes = [path.stat().st_size if path.is_file() else 0 for path in files]
     return _brief(tuple(files), tuple(sizes))

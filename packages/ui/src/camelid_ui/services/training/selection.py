@@ -1,6 +1,6 @@
-"""What was chosen, in short: the model, the data and the method, as cards show them.
+"""The selection for a run in short: model, data, tuning method and objective, as cards show them.
 
-Knows registries, model files and sets. Loads no weights.
+Knows registries, model files and datasets. Loads no weights.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from camelid_ui.services.data import DataServices, DatasetEntry
 from camelid_ui.services.models import ModelService, parameters, weights_size
 
 PLUGIN_SECTIONS = {"method": "camelid_tuning_methods", "objective": "camelid_objectives"}
-"""Sections whose `type` names something that plugins give, and the hook they give it through."""
+"""Sections whose `type` names something that plugins provide, and the hook for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class ModelChoice:
 
 @dataclass(frozen=True, slots=True)
 class DataChoice:
-    """A source with its weight, and what is known of its set; nothing where there is no such set."""
+    """A source with its weight, and its dataset; None where there is no such dataset."""
 
     source: Source
     entry: DatasetEntry | None
@@ -46,7 +46,7 @@ class DataChoice:
 
 @dataclass(frozen=True, slots=True)
 class SectionChoice:
-    """A method or an objective: its `help` as the plugin says it, and the settings that differ from its defaults."""
+    """A tuning method or an objective: its `help` text, and the settings that differ from its defaults."""
 
     section: str
     name: str
@@ -80,7 +80,7 @@ def data_choices(data: DataServices, recipe: Recipe) -> list[DataChoice]:
 
 
 def section_choices(host: Host, recipe: Recipe) -> list[SectionChoice]:
-    """The method, and the objective where there is a choice of one."""
+    """The tuning method, and the objective where there are several."""
     changed = non_default(recipe)
     found = []
     for section in PLUGIN_SECTIONS:
@@ -95,7 +95,7 @@ def section_choices(host: Host, recipe: Recipe) -> list[SectionChoice]:
 
 
 def help_texts(host: Host, section: str) -> dict[str, str]:
-    """Every method or objective by name, with the sentence its plugin says of it."""
+    """Every tuning method or objective by name, with its help text."""
     try:
         return {way.name: str(way.help) for way in host.registry(PLUGIN_SECTIONS[section])}
     except (CamelidError, KeyError):

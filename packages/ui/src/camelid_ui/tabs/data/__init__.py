@@ -1,4 +1,4 @@
-"""The Data page: the collection on the side; on the right the chosen dataset, adding data, or the mixture builder.
+"""The Data page: the collection on the left; on the right the chosen dataset, adding data, or the mixture builder.
 
 Knows the panels and how one leads to another. Each panel is a module of its own.
 """
@@ -92,8 +92,8 @@ def build(services: Services) -> DataTab:
                 add = adding.build()
             with gr.Column(visible=False, elem_id="data-mixing") as panels["mix"]:
                 mixture = mixing.build(mix)
-    tab = DataTab(name, gr.State(""), row, open_panel, side, shown, fetch, lengths_panel, lint_panel, bottom, add, mixture,
-                  hidden_box("data-fresh"), panels)  # fmt: skip
+    tab = DataTab(name, gr.State(""), row, open_panel, side, shown, fetch, lengths_panel, lint_panel, bottom, add,
+                  mixture, hidden_box("data-fresh"), panels)  # fmt: skip
     _wire(tab, services)
     return tab
 

@@ -1,4 +1,7 @@
-"""Fetching: for a dataset whose rows are not on this machine, what to fetch, and a button that does it. Knows its components and handlers."""
+"""Fetching: for a dataset whose rows are not on this machine, what to fetch, and a button that does it.
+
+Knows its components and handlers.
+"""
 
 from __future__ import annotations
 

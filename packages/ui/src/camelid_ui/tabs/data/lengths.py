@@ -1,4 +1,4 @@
-"""LengthHistogram of the chosen set against the cut-off: from the first rows at once, from all of them when asked.
+"""Token lengths of the chosen dataset and the cut-off: of the first rows at once, of all rows on request.
 
 Knows its components and handlers. The page's script lets the cut-off be dragged in the histogram.
 """
@@ -82,7 +82,8 @@ def _cut(services: Services, found: TokenLengths, name: str, cutoff: int, say: T
 
 
 def wire(widgets: LengthsPanel, measured_as: list[Any], rows_changed: list[Any], services: Services) -> None:
-    """`measured_as` are the dataset, the model and the template; `rows_changed` the events after which other rows are shown."""
+    """`measured_as` are the dataset, the model and the template; `rows_changed` the events after which other rows are
+    shown."""
 
     def measured(
         name: str, model: str | None, template: str | None, cutoff: float | None, request: gr.Request

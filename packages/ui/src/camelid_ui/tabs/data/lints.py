@@ -122,7 +122,8 @@ def wire(
     version: gr.State,
     services: Services,
 ) -> None:
-    """`rows_changed` are the events after which other rows are shown; `version` gets a new version's name once it is written."""
+    """`rows_changed` are the events after which other rows are shown; `version` gets a new version's name
+    once it is written."""
 
     def dataset_changed(name: str, request: gr.Request) -> tuple[Any, ...]:
         return show(services, name, {}, translator_for(request))

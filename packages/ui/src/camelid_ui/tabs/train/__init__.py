@@ -1,6 +1,6 @@
 """The Train page: a recipe in three cards, the run it becomes, all runs, and runs side by side.
 
-Knows how the parts stand together and what leads from one to another. What they do is `services.training`.
+Knows the layout of the parts and how one leads to another. What they do is `services.training`.
 """
 
 from __future__ import annotations
@@ -44,20 +44,20 @@ class TrainTab:
 def build(services: Services) -> TrainTab:
     run, compare = address("run"), address("compare")
     tab = TrainTab(run, compare, build_form(services), build_run(), build_comparing(), build_runs())
-    tab.recipe.wire(services, run, tab.panel.ended)
+    tab.recipe.wire(services, run, tab.panel.state_changed)
     tab.panel.wire(run, services)
     tab.comparing.wire(compare, services)
-    tab.table.wire(services, run, compare, tab.panel.ended)
-    _lead(tab, services)
+    tab.table.wire(services, run, compare, tab.panel.state_changed)
+    _wire_navigation(tab, services)
     return tab
 
 
-def _lead(tab: TrainTab, services: Services) -> None:
+def _wire_navigation(tab: TrainTab, services: Services) -> None:
     def arrange(run: str, compare: str) -> Any:
         return gr.update(visible=not run.strip() and len(job_ids_in(compare)) < 2)
 
-    def again(run: str) -> tuple[Any, ...]:
-        """The form with a run's settings."""
+    def clone(run: str) -> tuple[Any, ...]:
+        """The form filled with the settings of a run."""
         try:
             return ("", "", *tab.form.fill(services.training.recipe_of(int(run))))
         except (CamelidError, ValueError) as problem:
@@ -75,6 +75,6 @@ def _lead(tab: TrainTab, services: Services) -> None:
     chosen = [tab.run, tab.compare]
     tab.table.list.select(None, None, chosen, js="() => [camelid.selectedKey, '']", **PRIVATE)
     tab.table.list.input(None, chosen, chosen, js=f"(...held) => camelid.compared(...held, {MAX_RUNS})", **PRIVATE)
-    panel.again.click(again, tab.run, [tab.run, panel.notice, *tab.form.inputs], **PRIVATE)
+    panel.again.click(clone, tab.run, [tab.run, panel.notice, *tab.form.inputs], **PRIVATE)
     deleted = [tab.run, tab.compare, panel.notice, panel.delete.option]
     panel.delete.yes.click(delete, [tab.run, tab.compare, panel.delete.option], deleted, **PRIVATE)

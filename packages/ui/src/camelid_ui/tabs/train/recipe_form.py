@@ -1,6 +1,6 @@
-"""The recipe's form: model, data and method as cards, what it will take, the drawer with the rest, the command.
+"""The recipe form: model, datasets and method as cards, the estimate, the drawer with all other settings, the command.
 
-Knows the form and its handlers. What they ask is `services.training`.
+Knows the form and its handlers. They call `services.training`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from camelid_ui.views.train import estimate as view
 
 CARDS = {"model": ("model.name",), "data": ("data.sources",), "method": ("method.type", "objective.type")}
 """What is chosen first, and the knobs that choose it; one that there is no choice of is no knob."""
-_NOT_HERE = ("train.output",)
+_HIDDEN_FIELDS = ("train.output",)
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,13 @@ class RecipeForm:
     command: gr.HTML
     wrong: gr.State
 
-    def wire(self, services: Services, run: gr.Textbox, ended: gr.State) -> None:
-        """Check what is typed, and start: the new run's number goes into `run`. `ended` changes when runs do."""
+    def wire(self, services: Services, run: gr.Textbox, state_changed: gr.State) -> None:
+        """Validate the settings, and start: the new run's number goes into `run`. `state_changed` changes with the
+        state of the shown run."""
         form = self.form
 
         def check(wrong: list[str], name: str, *values: Any, request: gr.Request) -> tuple[Any, ...]:
-            """What the settings would do, or what is wrong with them, at each field."""
+            """The estimate for the settings, or an error at each wrong field."""
             say = translator_for(request)
             cards: Sequence[Any] = [gr.skip()] * len(self.cards)
             try:
@@ -58,16 +59,25 @@ class RecipeForm:
             except InvalidFields as problem:
                 now, marks = form.mark_errors(problem, wrong)
                 other = error(form.other_errors(problem))
-                return now, note(say("train.no_estimate")), gr.skip(), gr.skip(), other, _start(False), *cards, *marks
+                return (
+                    now,
+                    note(say("train.no_estimate")),
+                    gr.skip(),
+                    gr.skip(),
+                    other,
+                    _start_button(False),
+                    *cards,
+                    *marks,
+                )
             except CamelidError as problem:
                 now, marks = form.mark_errors(None, wrong)
-                return now, error_message(problem), gr.skip(), gr.skip(), "", _start(True), *cards, *marks
+                return now, error_message(problem), gr.skip(), gr.skip(), "", _start_button(True), *cards, *marks
             now, marks = form.mark_errors(None, wrong)
             line = code(services.training.command(recipe, (name or "").strip()), say("train.command"), say("copy"))
             shown = view.estimate(found, services.jobs.count_running(), say)
-            return now, shown, line, _differs(recipe, say), "", _start(True), *cards, *marks
+            return now, shown, line, _differs(recipe, say), "", _start_button(True), *cards, *marks
 
-        def begin(wrong: list[str], name: str, *values: Any, request: gr.Request) -> tuple[Any, ...]:
+        def start(wrong: list[str], name: str, *values: Any, request: gr.Request) -> tuple[Any, ...]:
             try:
                 job = services.training.start(form.config(values), (name or "").strip())
             except InvalidFields as problem:
@@ -79,10 +89,10 @@ class RecipeForm:
 
         inputs = [self.wrong, self.name, *form.inputs]
         checked = [self.wrong, self.estimate, self.command, self.differs, self.notice, self.start]
-        changes = [widget.change for widget in [*form.inputs, self.name, ended]]
+        changes = [widget.change for widget in [*form.inputs, self.name, state_changed]]
         gr.on(changes, request_first(check), inputs, [*checked, *self.cards, *form.inputs],
               **LATEST)  # fmt: skip
-        self.start.click(request_first(begin), inputs, [run, self.notice, self.wrong, *form.inputs], **PRIVATE)
+        self.start.click(request_first(start), inputs, [run, self.notice, self.wrong, *form.inputs], **PRIVATE)
         form.show_chosen_variant(**PRIVATE)
 
 
@@ -103,7 +113,7 @@ def build_form(services: Services) -> RecipeForm:
                 panel(t("train.estimate"), elem_classes="camelid-cardname")
                 estimate = panel(elem_id="train-estimate")
         differs = panel(elem_id="train-differs")
-        form.add_drawer(without=_NOT_HERE)
+        form.add_drawer(without=_HIDDEN_FIELDS)
         command = panel(elem_id="train-command")
     return RecipeForm(column, form, cards, name, start, notice, estimate, differs, command, gr.State([]))
 
@@ -140,7 +150,7 @@ def _cards(services: Services, recipe: Recipe, say: Translator) -> tuple[str, ..
     )
 
 
-def _start(can: bool) -> Any:
+def _start_button(can: bool) -> Any:
     return gr.update(interactive=can)
 
 

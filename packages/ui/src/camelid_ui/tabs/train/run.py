@@ -1,4 +1,4 @@
-"""One training run: its progress, its curves, its answers, and what can be asked of it.
+"""One training run: progress, curves, sample answers, and buttons to stop, resume, clone or delete it.
 
 Knows its components and polls while the run is under way. What it shows is `services.training`.
 """
@@ -20,6 +20,7 @@ from camelid_ui.tabs.components import (
     changed_field,
     confirmed_button,
     controls,
+    error_message,
     hidden_box,
     job_action_handler,
     panel,
@@ -32,7 +33,8 @@ POLL_SECONDS = 1.5
 
 @dataclass(frozen=True)
 class RunPanel:
-    """`ended` changes when the run does, for whoever lists runs; `step` is whose answers are shown."""
+    """`state_changed` changes when the run's state does, for the table of runs; `step` is the step whose sample
+    answers are shown."""
 
     column: gr.Column
     head: gr.HTML
@@ -53,7 +55,7 @@ class RunPanel:
     timer: gr.Timer
     seen: gr.Textbox
     step: gr.Textbox
-    ended: gr.State
+    state_changed: gr.State
 
     def wire(self, run: gr.Textbox, services: Services) -> None:
         """Show the run whose number is in `run`."""
@@ -70,7 +72,7 @@ class RunPanel:
             self.column, self.head, self.progress, self.finish, self.stop.ask, self.stop.row, self.chat, self.merge,
             self.retry, self.again, self.delete.ask, self.delete.row,
             self.delete.option, self.result, self.plots, self.answers, self.about,
-            self.timer, self.seen, self.ended,
+            self.timer, self.seen, self.state_changed,
         ]  # fmt: skip
         run.change(lambda: ("", ""), None, [self.step, self.notice], **PRIVATE).then(show, inputs, outputs, **LATEST)
         self.timer.tick(show, inputs, outputs, **PRIVATE)
@@ -84,24 +86,24 @@ class RunPanel:
         self.answers.input(choose, run, [self.step, self.answers], **EACH)
 
     def _show(self, services: Services, number: str, seen: str, step: str, say: Translator) -> tuple[Any, ...]:
-        still = gr.Timer(active=False)
+        stopped_timer = gr.Timer(active=False)
         if not number.strip().isdecimal():
-            return (gr.update(visible=False), *[gr.skip()] * 16, still, "", "")
+            return (gr.update(visible=False), *[gr.skip()] * 16, stopped_timer, "", "")
         try:
             return self._updates(services.training.show(int(number)), seen, step, say)
         except CamelidError as problem:
             hidden = [gr.update(visible=False)] * 10
-            return (gr.update(visible=True), error_message(problem), "", *hidden, "", "", "", "", still, "", "")
+            return (gr.update(visible=True), error_message(problem), "", *hidden, "", "", "", "", stopped_timer, "", "")
 
     def _updates(self, run: RunDetails, seen: str, step: str, say: Translator) -> tuple[Any, ...]:
         can, curves = run.view.allowed_actions, run.report.curves
         phase = f"{run.job.id}:{run.job.epoch}:{run.job.state}:{run.job.request}"
-        ends = [points[-1].step if points else "" for points in (curves.loss, curves.heldout_loss)]
+        last_steps = [points[-1].step if points else "" for points in (curves.loss, curves.heldout_loss)]
         answers = sum(len(sample.answers) for sample in run.report.samples)
-        # what did not change is not drawn anew: somebody may be reading it
-        drawn, known = f"{phase}:{ends}:{answers}", f"{phase}:{'preflight' in run.report.latest}"
+        # what did not change is not redrawn: somebody may be reading it
+        drawn, known = f"{phase}:{last_steps}:{answers}", f"{phase}:{'preflight' in run.report.latest}"
         drawn_before, _, known_before = seen.partition("|")
-        asked = [
+        confirmations = [
             gr.update(visible="cancel" in can), gr.update(visible=False),
             gr.update(visible=not run.view.running), gr.update(visible=False),
         ] if not seen.startswith(f"{phase}:") else [gr.skip()] * 4  # fmt: skip
@@ -110,12 +112,12 @@ class RunPanel:
             view.heading(run, say),
             view.progress(run, say),
             gr.update(visible=run.view.running, interactive="finish" in can),
-            *asked[:2],
+            *confirmations[:2],
             gr.update(visible=bool(run.artefact)),
             gr.update(visible=bool(run.artefact)),
             gr.update(visible="retry" in can, value=t("run.resume" if run.report.of("checkpoint") else "run.retry")),
             gr.update(visible=True),
-            *asked[2:],
+            *confirmations[2:],
             gr.update(visible=bool(run.artefact)),
             view.result(run, say),
             gr.skip() if drawn == drawn_before else view.curves(run, say),
@@ -151,5 +153,5 @@ def build_run() -> RunPanel:
         column=column, head=head, progress=progress, finish=finish, stop=stop, chat=chat, merge=merge, retry=retry,
         again=again, new=new, delete=delete, notice=notice, result=result, plots=plots, answers=answers, about=about,
         timer=gr.Timer(POLL_SECONDS, active=False), seen=hidden_box("run-seen"), step=hidden_box("run-step"),
-        ended=gr.State(""),
+        state_changed=gr.State(""),
     )  # fmt: skip

@@ -31,8 +31,8 @@ class RunTable:
     list: gr.HTML
     timer: gr.Timer
 
-    def wire(self, services: Services, run: gr.Textbox, compare: gr.Textbox, ended: gr.State) -> None:
-        """`run` is marked, `compare` are ticked; `ended` changes when the shown run does."""
+    def wire(self, services: Services, run: gr.Textbox, compare: gr.Textbox, state_changed: gr.State) -> None:
+        """`run` is marked, `compare` are ticked; `state_changed` changes when the shown run does."""
 
         def listed(opened: str, picked: str, search: str, state: str, request: gr.Request) -> tuple[str, gr.Timer]:
             say = translator_for(request)
@@ -44,7 +44,14 @@ class RunTable:
             words = ("runs.nothing", "runs.nothing_hint") if searched else ("runs.none", "runs.none_hint")
             return empty(*map(say, words)), live
 
-        changes = [run.change, compare.change, ended.change, self.find.change, self.state.change, self.timer.tick]
+        changes = [
+            run.change,
+            compare.change,
+            state_changed.change,
+            self.find.change,
+            self.state.change,
+            self.timer.tick,
+        ]
         gr.on(changes, listed, [run, compare, self.find, self.state], [self.list, self.timer],
               **LATEST)  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""LengthHistogram as HTML: a histogram with the cut-off as a line to drag, and what the cut-off does to rows.
+"""Lengths as HTML: a histogram with the cut-off as a line to drag, and what the cut-off does to rows.
 
 Knows bins and counts. The page's script moves the line and writes to the number field it belongs to.
 """

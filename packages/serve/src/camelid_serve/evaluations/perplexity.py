@@ -26,10 +26,10 @@ from camelid_serve.predict.batch_answers import TaskProgress
 from camelid_serve.predict.work_log import WorkLog
 
 from .long_context_config import ContextConfig
-from .long_texts import Place, first_token, long_texts, places, tokens_of, window
+from .long_texts import WindowEnd, bos_ids, long_texts, window_ends, tokenize, window
 from .model_variants import Variant, variants
 from .plots import context_figure
-from .result_files import identity_of, write_results
+from .result_files import work_identity, write_results
 
 WORK = "context.work.jsonl"
 _PASS = 2048
@@ -39,31 +39,31 @@ _PREDICTED = 512
 
 
 @dataclass(frozen=True, slots=True)
-class _Group:
+class _WindowBatch:
     """Windows of one length that go through one model together: what is saved, or lost, as one."""
 
     number: int
     variant: int
     length: int
-    places: tuple[Place, ...]
+    window_ends: tuple[WindowEnd, ...]
 
     @property
     def tokens(self) -> int:
-        return self.length * len(self.places)
+        return self.length * len(self.window_ends)
 
 
 @dataclass(frozen=True, slots=True)
-class _Reading:
+class _TokenizedTexts:
     """Texts as the models read them."""
 
     texts: Sequence[Sequence[int]]
     before: Sequence[int]
     stride: int
 
-    def windows(self, group: _Group) -> Any:
+    def windows(self, group: _WindowBatch) -> Any:
         import torch
 
-        return torch.tensor([window(self.texts, place, group.length, self.before) for place in group.places])
+        return torch.tensor([window(self.texts, place, group.length, self.before) for place in group.window_ends])
 
 
 def run(config: ContextConfig, context: TaskContext) -> Mapping[str, Any]:
@@ -75,25 +75,25 @@ def run(config: ContextConfig, context: TaskContext) -> Mapping[str, Any]:
         Interrupted: asked to save; what was measured is kept for the next attempt.
     """
 
-    def say(text: str) -> None:
+    def log(text: str) -> None:
         context.emit("log", text=text)
 
-    compared = variants(config.models, config.rope, load_host(), say)
+    compared = variants(config.models, config.rope, load_host(), log)
     longest, stride = config.lengths[-1], config.stride
     texts, dataset = long_texts(config.text, longest, config.windows * stride, config.seed)
-    reading = _reading(compared, texts, stride)
-    chosen = places(reading.texts, longest, stride, config.windows)
-    say(f"{len(chosen) * stride:,} tokens of {dataset.id} are predicted, {stride} at each of {len(chosen)} places.")
+    tokenized = _tokenize_texts(compared, texts, stride)
+    chosen = window_ends(tokenized.texts, longest, stride, config.windows)
+    log(f"{len(chosen) * stride:,} tokens of {dataset.id} are predicted, {stride} at each of {len(chosen)} places.")
     groups = list(_groups(len(compared), config.lengths, chosen, stride))
     with WorkLog(
-        WORK, identity_of(config, compared, dataset.sha256), context.directory, context.earlier_attempts
+        WORK, work_identity(config, compared, dataset.sha256), context.directory, context.earlier_attempts
     ) as work:
         total, done = sum(g.tokens for g in groups), sum(g.tokens for g in groups if g.number in work.done)
         progress = TaskProgress(context, total, done, unit="tokens")
         progress.emit()
         for number, variant in enumerate(compared):
             left = [group for group in groups if group.variant == number and group.number not in work.done]
-            if left and not _measure(variant, left, reading, config, context, work, progress):
+            if left and not _measure(variant, left, tokenized, config, context, work, progress):
                 break
         curves = [_curve(number, groups, work.done, config.lengths) for number in range(len(compared))]
     if not any(point["loss"] is not None for curve in curves for point in curve):
@@ -111,34 +111,34 @@ def run(config: ContextConfig, context: TaskContext) -> Mapping[str, Any]:
     return metrics
 
 
-def _reading(compared: Sequence[Variant], texts: Sequence[str], stride: int) -> _Reading:
+def _tokenize_texts(compared: Sequence[Variant], texts: Sequence[str], stride: int) -> _TokenizedTexts:
     """The texts' tokens, which must be the same for all: a token costs what it costs only among its like."""
     first, *others = {variant.model: variant for variant in compared}.values()
     tokenizer = load_tokenizer(first.reference)
-    reading = _Reading(tokens_of(tokenizer, texts), first_token(tokenizer), stride)
+    tokenized = _TokenizedTexts(tokenize(tokenizer, texts), bos_ids(tokenizer), stride)
     for other in others:
-        if tokens_of(load_tokenizer(other.reference), texts) != reading.texts:
+        if tokenize(load_tokenizer(other.reference), texts) != tokenized.texts:
             raise DataError(
                 f"{first.label} and {other.label} cut texts into different tokens, so their perplexities cannot be "
                 "compared; evaluate them one at a time."
             )
-    return reading
+    return tokenized
 
 
-def _groups(count: int, lengths: Sequence[int], chosen: Sequence[Place], stride: int) -> Iterator[_Group]:
+def _groups(count: int, lengths: Sequence[int], chosen: Sequence[WindowEnd], stride: int) -> Iterator[_WindowBatch]:
     number = 0
     for variant in range(count):
         for length in lengths:  # ascending: too long for a model or the memory shows late, but what came before is kept
             size = max(1, min(_PASS // length, _PREDICTED // stride))
             for start in range(0, len(chosen), size):
-                yield _Group(number, variant, length, tuple(chosen[start : start + size]))
+                yield _WindowBatch(number, variant, length, tuple(chosen[start : start + size]))
                 number += 1
 
 
 def _measure(
     variant: Variant,
-    groups: Sequence[_Group],
-    reading: _Reading,
+    groups: Sequence[_WindowBatch],
+    tokenized: _TokenizedTexts,
     config: ContextConfig,
     context: TaskContext,
     work: WorkLog,
@@ -152,7 +152,7 @@ def _measure(
     context.emit("log", text=f"Loading {variant.label}")
     with progress.paused():
         model = load_adapted(variant.reference, config.dtype).eval()
-    _check_reach(model, variant, config.lengths[-1])
+    _check_position_table(model, variant, config.lengths[-1])
     with torch.inference_mode():
         for group in groups:
             stop = context.stop_requested()
@@ -160,13 +160,13 @@ def _measure(
                 raise Interrupted
             if stop == "finish":
                 return False
-            costs = token_losses(model, reading.windows(group), reading.stride).cpu().double()
+            costs = token_losses(model, tokenized.windows(group), tokenized.stride).cpu().double()
             work.add(group.number, {"cost": float(costs.sum()), "tokens": costs.numel()})
             progress.advance(group.tokens, group.tokens)
     return True
 
 
-def _check_reach(model: Any, variant: Variant, longest: int) -> None:
+def _check_position_table(model: Any, variant: Variant, longest: int) -> None:
     from camelid_serve.engines.positions import table_length
 
     rows = table_length(model)
@@ -178,7 +178,7 @@ def _check_reach(model: Any, variant: Variant, longest: int) -> None:
 
 
 def _curve(
-    variant: int, groups: Sequence[_Group], done: Mapping[int, Mapping[str, Any]], lengths: Sequence[int]
+    variant: int, groups: Sequence[_WindowBatch], done: Mapping[int, Mapping[str, Any]], lengths: Sequence[int]
 ) -> list[dict[str, Any]]:
     """Loss and perplexity at each length; None where not every place was measured, or where the model broke down."""
     curve = []
