@@ -15,7 +15,7 @@ from camelid_core.errors import DataError, ModelError
 from camelid_core.records import Message
 from camelid_core.tasks import Interrupted
 from camelid_serve.evaluations import passkey as module
-from camelid_serve.evaluations.haystack import FILLING, key_found, haystack, passkey_of
+from camelid_serve.evaluations.haystack import FILLING, haystack, key_found, passkey_of
 from camelid_serve.evaluations.long_context_config import PasskeyConfig
 from camelid_serve.evaluations.plots import PLOT_SVG
 from camelid_serve.evaluations.result_files import RESULTS, read_results

@@ -26,7 +26,7 @@ from camelid_serve.evaluations import perplexity as module
 from camelid_serve.evaluations.long_context_config import ContextConfig
 from camelid_serve.evaluations.plots import PLOT_PNG, PLOT_SVG
 from camelid_serve.evaluations.result_files import RESULTS, read_results
-from camelid_serve.evaluations.synthetic_text import chronicle
+from camelid_serve.evaluations.synthetic_text import synthetic_day_book
 from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoConfig, AutoModelForCausalLM
@@ -56,7 +56,7 @@ def sharp(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def book(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("texts") / "book.txt"
-    place.write_text(chronicle(3000), encoding="utf-8")
+    place.write_text(synthetic_day_book(3000), encoding="utf-8")
     return place
 
 
@@ -299,9 +299,9 @@ def test_nothing_read_before_changes_what_a_model_with_dynamic_positions_says(sh
 
 
 def test_the_day_book_says_the_same_of_everybody_for_ever() -> None:
-    assert chronicle(5000, 1).startswith(chronicle(1000, 1))
-    assert chronicle(1000, 1) != chronicle(1000, 2)
-    book = chronicle(20_000, 1)
+    assert synthetic_day_book(5000, 1).startswith(synthetic_day_book(1000, 1))
+    assert synthetic_day_book(1000, 1) != synthetic_day_book(1000, 2)
+    book = synthetic_day_book(20_000, 1)
     assert len(book) >= 20_000
     traders = [re.findall(r"[A-Z][a-z]+|\d+(?= crowns)", line.split(". ", 1)[1]) for line in book.splitlines()]
     stats = [frozenset(stats) - {"From"} for stats in traders]  # two names, a town and a price

@@ -51,7 +51,8 @@ def services(home: Path) -> Services:
     models = ModelService(host)
     return Services(
         home=home, host=host, jobs=jobs, data=DataServices.open(host, models), models=models,
-        training=TrainingService(host, models, jobs), chat=ChatService(models), predictions=PredictionService(host, models, jobs),
+        training=TrainingService(host, models, jobs), chat=ChatService(models),
+        predictions=PredictionService(host, models, jobs),
         merge=MergeService(models, jobs), plugins=PluginService(host),
     )  # fmt: skip
 

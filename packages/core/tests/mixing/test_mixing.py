@@ -9,7 +9,7 @@ import pytest
 from camelid_core.datasets.dataset import Dataset
 from camelid_core.errors import DataError, UnknownName, UsageError
 from camelid_core.mixing.interleaving import InterleavingSchedule, apportion
-from camelid_core.mixing.row_selection import HELD_OUT, Mixture, lines, mix
+from camelid_core.mixing.row_selection import HELD_OUT, Mixture, account_table, mix
 from camelid_core.quality import prompt_key
 from camelid_core.records import Record, alpaca
 from camelid_core.registry import Registry
@@ -136,7 +136,12 @@ def test_the_first_of_several_copies_stays_and_the_account_says_whose_were_lost(
         {"source": "a", "read": 6, "kept": 6, "taken": 6, "dropped": {}, "fixed": {}},
         {"source": "b", "read": 7, "kept": 3, "taken": 3, "dropped": {"copy of a row in a": 4}, "fixed": {}},
     ]
-    assert lines(mixed.account)[1] == {"source": "b", "before": 7, "after": 3, "left out": "copy of a row in a 4"}
+    assert account_table(mixed.account)[1] == {
+        "source": "b",
+        "before": 7,
+        "after": 3,
+        "left out": "copy of a row in a 4",
+    }
 
 
 def test_near_copies_go_too():

@@ -1,4 +1,4 @@
-"""What a result says about where it came from.
+"""Provenance of results: their manifests.
 
 Knows manifests. Knows nothing of how answers are made or scored.
 """
@@ -29,7 +29,7 @@ from .loaded_models import LoadedModel
 def model_manifest(
     kind: ArtefactKind, loaded: LoadedModel, config: Config, metrics: Mapping[str, Any], datasets: Sequence[DatasetUse]
 ) -> Manifest:
-    """The manifest of something this model produced: its base, template in force, settings and licences."""
+    """The manifest of a result of this model: its base, template, settings and licences."""
     return result_manifest(kind, loaded.reference, config, metrics, datasets, loaded.contract())
 
 
@@ -41,7 +41,7 @@ def result_manifest(
     datasets: Sequence[DatasetUse],
     template: TemplateContract | None = None,
 ) -> Manifest:
-    """The same where nothing was asked through a template, or where several models were."""
+    """The same for a result without a template, or of several models."""
     source = reference.manifest
     return Manifest(
         kind=kind,
@@ -57,7 +57,7 @@ def result_manifest(
 
 
 def base_entry(reference: Reference) -> BaseModelEntry:
-    """What it was made from, as its manifest says; else itself."""
+    """The base model that its manifest names; else the model itself."""
     if reference.manifest is not None and reference.manifest.base is not None:
         return reference.manifest.base
     return BaseModelEntry(
@@ -68,17 +68,17 @@ def base_entry(reference: Reference) -> BaseModelEntry:
     )
 
 
-def with_all_models(manifest: Manifest, references: Mapping[str, Reference]) -> Manifest:
-    """The same where several models had a part in it: the base of each by its label, and the strictest licence."""
-    if len({(reference.base, reference.peft) for reference in references.values()}) < 2:
+def with_all_models(manifest: Manifest, models: Mapping[str, Reference]) -> Manifest:
+    """The manifest with the base of each model by its label, and the strictest licence, where there are several."""
+    if len({(model.base, model.peft) for model in models.values()}) < 2:
         return manifest
-    licence = effective_licence({label: reference.licence for label, reference in references.items()})
-    bases = {label: base_entry(reference) for label, reference in references.items()}
+    licence = effective_licence({label: model.licence for label, model in models.items()})
+    bases = {label: base_entry(model) for label, model in models.items()}
     return manifest.model_copy(update={"models": bases, "licences": Licences(base=licence, effective=licence)})
 
 
 def weights_identity(reference: Reference) -> list[str]:
-    """Tells the weights of one moment from those of another under the same name."""
+    """Digests that identify the weights, whatever the model's name."""
     if reference.peft is None:
         return [fingerprint(reference.base)]
     files = reference.manifest.files.values() if reference.manifest else ()

@@ -1,4 +1,4 @@
-"""Serve's kinds of long work, described by import paths."""
+"""Serve's tasks, described by import paths."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from camelid_core.tasks import Task
 
 TASKS = (
     Task(
-        "predict", "Answer every row of a file.", "camelid_serve.config:PredictConfig", "camelid_serve.predict.task:run"
+        "predict",
+        "Batch prediction: answer every row of a file.",
+        "camelid_serve.config:PredictConfig",
+        "camelid_serve.predict.task:run",
     ),
     Task(
         "evaluate",
@@ -16,13 +19,13 @@ TASKS = (
     ),
     Task(
         "context",
-        "Measure perplexity against the length of the context.",
+        "Measure perplexity by context length.",
         "camelid_serve.evaluations.long_context_config:ContextConfig",
         "camelid_serve.evaluations.perplexity:run",
     ),
     Task(
         "passkey",
-        "Have models find a key that is hidden in long texts.",
+        "Measure passkey retrieval from long texts (needle in a haystack).",
         "camelid_serve.evaluations.long_context_config:PasskeyConfig",
         "camelid_serve.evaluations.passkey:run",
     ),

@@ -88,7 +88,7 @@ def test_the_time_to_read_a_prompt_is_left_while_others_are_answered(serve: Call
     served = serve({"long": "tokens=100000,gap=0.02", "late": "tokens=8,first=600"})
     watched = served.state.supervisor
 
-    async def submit(model: str, characters: int) -> Any:
+    async def ask(model: str, characters: int) -> Any:
         sampling = {"max_new_tokens": 100_000}
         asked = {"model": model, "messages": [{"role": "user", "content": "Hi"}], "sampling": sampling, "stream": True}
         return watched.submit(asked, 0, characters)

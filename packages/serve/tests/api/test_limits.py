@@ -19,7 +19,7 @@ LONG = {"long": "tokens=100000,gap=0.02", "second": "tokens=3,gap=0.1"}
 KEY = "open-sesame"
 
 
-def submit(served: Any, body: dict[str, Any]) -> http.client.HTTPConnection:
+def ask(served: Any, body: dict[str, Any]) -> http.client.HTTPConnection:
     """Send a request and do not wait for the answer."""
     connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=60)
     headers = {"authorization": f"Bearer {KEY}", "content-type": "application/json"}

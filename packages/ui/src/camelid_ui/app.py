@@ -35,7 +35,7 @@ def build_app(services: Services) -> gr.Blocks:
         _link_pages(pages, services)
         deep_links.wire(demo, pages, services)
         disable_controls(demo, services.profile)
-    # concurrency 1 for each handler: responses come in the order of the requests, and each sees the state the last one left
+    # concurrency 1 for each handler: responses come in the order of the requests, and each sees what the last one left
     demo.queue(max_size=services.profile.queue_size, default_concurrency_limit=1, api_open=False)
     return demo
 

@@ -12,4 +12,5 @@ if TYPE_CHECKING:
 
 @hookspec
 def camelid_tabs() -> list[Tab]:
-    """Pages to show after the built-in ones: a name for the address, a label, and `build(services)`, which lays out components."""
+    """Pages to show after the built-in ones: a name for the address, a label, and `build(services)`, which lays out
+    components."""

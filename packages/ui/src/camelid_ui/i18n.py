@@ -62,8 +62,8 @@ def t_field(path: str, part: str, english: str) -> Any:
 
 
 def translations(english: Mapping[str, str], bounds: Mapping[str, str]) -> Any:
-    """The texts for the browser; `english` has those of the configuration classes, by `part.path`; `bounds` are appended
-    to the help in any language."""
+    """The texts for the browser; `english` has those of the configuration classes, by `part.path`; `bounds` are
+    appended to the help in any language."""
     import gradio as gr
 
     def table(locale: str) -> dict[str, str]:

@@ -23,8 +23,8 @@ HEADER_SECONDS = 4.0
 
 @dataclass(frozen=True)
 class Pages:
-    """The built-in tabs and their frame. `query` is the query string of the first address; `opened` has for each tab how
-    often it was opened before."""
+    """The built-in tabs and their frame. `query` is the query string of the first address; `opened` has for each tab
+    how often it was opened before."""
 
     header: gr.HTML
     tabs: gr.Tabs

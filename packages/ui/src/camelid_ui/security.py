@@ -40,8 +40,8 @@ def guard_local(app: App, token: str, hosts: frozenset[str], port: int, profile:
 
 
 def guard_public(app: App, profile: Profile, frames: str, forwarded: bool) -> Guard:
-    """Public pages: no token, any host name, and `frames` may show them in a frame. `forwarded` says that a reverse proxy
-    is in front and names the clients."""
+    """Public pages: no token, any host name, and `frames` may show them in a frame. `forwarded` says that a reverse
+    proxy is in front and names the clients."""
     access = AccessRules(hosts=None, open=PUBLIC_PATHS, open_under=PUBLIC_PREFIXES, pages=True)
     return Guard(_limit_requests(app, profile, forwarded), access, refusal_response, _headers(frames), forwarded)
 

@@ -18,7 +18,7 @@ import torch
 from accelerate.utils import is_peft_model
 from camelid_core.errors import DataError, TrainingError
 from camelid_train.loop.batches import StepBatches, lengths_of
-from camelid_train.loop.micro_batches import is_out_of_memory, error_message
+from camelid_train.loop.micro_batches import error_message, is_out_of_memory
 from camelid_train.loop.trainer import CheckpointMixin, EpochLoader, longest_examples
 from camelid_train.objectives import TrainingRun
 from torch.utils.data import DataLoader
@@ -37,7 +37,7 @@ class FullBatches(StepBatches):
 
 
 class TrlTrainerMixin(CheckpointMixin):
-    """Mixed in before a trl trainer, which is made with a `placeholder_dataset()`; `set_up` gives it the run's rows."""
+    """Comes before a trl trainer, which is made with a `placeholder_dataset()`; `set_up` gives it the run's rows."""
 
     train_dataset: Any
     control: Any

@@ -1,4 +1,4 @@
-"""Adapters that clients load and unload while the server runs, by the routes that vLLM has for it.
+"""LoRA adapters that clients load and unload while the server runs, by the routes that vLLM has for it.
 
 Knows paths and which directories a client may name: those in Camelid's home, as `camelid serve` finds them by name.
 """
@@ -27,23 +27,23 @@ Label = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\x00-\x2
 
 
 class LoadAdapter(StrictModel):
-    """An adapter to serve."""
+    """Load an adapter and serve it."""
 
     lora_name: Label
-    """What `model` names it by."""
+    """The name by which requests select it in `model`."""
     lora_path: Annotated[str, Field(min_length=1, max_length=1024)]
     """A published artefact's name, or its directory in Camelid's home."""
     load_inplace: Literal[False] | None = None
-    """Not done here: unload it first."""
+    """Not supported: unload the adapter first."""
 
 
 class UnloadAdapter(StrictModel):
-    """An adapter to serve no more."""
+    """Unload an adapter."""
 
     lora_name: Label
-    """What it was loaded as."""
+    """The name under which it was loaded."""
     lora_int_id: int | None = None
-    """Changes nothing here."""
+    """Accepted and without effect."""
 
 
 @router.post("/load_lora_adapter", summary="Serve one more adapter of a served base")
@@ -81,7 +81,7 @@ async def unload(wanted: UnloadAdapter, request: Request) -> JSONResponse:
 
 
 def _state(request: Request) -> ServerState:
-    """The server's state, if clients may change it.
+    """The server's state, if clients may load adapters.
 
     Raises:
         ApiError: they may not (403), or nothing is ready (503).

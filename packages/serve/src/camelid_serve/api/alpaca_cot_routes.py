@@ -1,6 +1,6 @@
 """The three routes of Alpaca-CoT's `web.py`, answered by the first model.
 
-Knows their shapes and their settings. Its beams are not searched here: the likeliest token is taken each time.
+Knows their JSON and their settings. There is no beam search here: decoding is greedy.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _LONGEST = 512
 
 
 class Prompt(StrictModel):
-    """What to answer."""
+    """A prompt to answer."""
 
     prompt: Annotated[str, Field(min_length=1)]
     """The instruction."""

@@ -1,6 +1,6 @@
-"""The application: routes, errors and the guard, put together around one engine.
+"""The FastAPI application: routes, error handlers, metrics and the guard around one engine process.
 
-Knows what belongs together. Knows nothing of sockets and processes.
+Knows which parts belong together. Knows nothing of sockets and processes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from .state import ServerState
 from .supervisor import EngineSupervisor, ServedModels
 
 OPEN = ("/health", "/ready")
-"""Open to all, as they hold no one's data; the latter is what load balancers ask, and they have no key."""
+"""Readable without a key, as they hold nobody's data; load balancers poll the latter and have no key."""
 _HEADERS = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
 Started = Callable[[CamelidError | None], None]
 
@@ -36,7 +36,7 @@ Started = Callable[[CamelidError | None], None]
 def build_app(
     serving: ServedModels, limits: Limits, process: EngineProcess | None = None, started: Started = lambda error: None
 ) -> FastAPI:
-    """Routes, not yet guarded. The engine is started with the application and ends with it."""
+    """The application with its routes, without the guard. The engine process starts and ends with it."""
     supervisor = EngineSupervisor(serving, process or EngineProcess(), limits.stall_seconds)
     state = ServerState(supervisor, limits, Slots(limits.slots, limits.queue))
     supervisor.restarted = state.metrics.restarts.add
@@ -71,7 +71,7 @@ def build_app(
 
 
 def with_guard(app: FastAPI, keys: Iterable[str], hosts: Iterable[str], origins: Iterable[str] = ()) -> App:
-    """The application as it is served: every request is checked, then counted."""
+    """The application as it is served: every request is counted, and passes the guard and the body limit."""
     state: ServerState = app.state.serving
     access = AccessRules(tuple(keys), frozenset(hosts), frozenset(origin.lower() for origin in origins), open=OPEN)
     bodies = BodyLimits(app, lambda method, path: state.limits.body_bytes, refusal_response)
@@ -79,7 +79,7 @@ def with_guard(app: FastAPI, keys: Iterable[str], hosts: Iterable[str], origins:
 
 
 class _RequestCounter:
-    """Counts requests by path and status; what is no path of ours is counted together."""
+    """Counts requests by path and status; unknown paths are counted together."""
 
     def __init__(self, app: App, state: ServerState, paths: set[str]) -> None:
         self._app = app

@@ -1,4 +1,4 @@
-"""Errors as OpenAI's clients read them: one shape on every path, whatever went wrong.
+"""Errors as OpenAI's clients read them: one JSON form on every path, whatever went wrong.
 
 Knows status codes and sentences. Never repeats what a client sent, save a field's name.
 """
@@ -32,7 +32,7 @@ _UNION_BRANCHES = {"str", "int", "float", "bool", "none", "constrained-str", "co
 
 
 class ApiError(HTTPException):
-    """A refusal with its place in the request (`param`) and a word for programs (`code`)."""
+    """An error response with the field that it is about (`param`) and an error code for programs (`code`)."""
 
     def __init__(
         self, status: int, message: str, code: str = "", param: str | None = None, retry_after: float | None = None
@@ -55,7 +55,7 @@ class ApiError(HTTPException):
 
 
 def refusal_response(refusal: Refusal) -> Response:
-    """What the server refuses before any route hears of it, in the same form."""
+    """The response to a request that was refused before it reached a route, in the same form."""
     return ApiError(refusal.status, refusal.message, refusal.code, retry_after=refusal.retry_after).response()
 
 
@@ -65,12 +65,12 @@ def json_bytes(value: Any) -> bytes:
 
 
 def printable(text: str, longest: int = 64) -> str:
-    """Short enough to show, and free of lone surrogates."""
+    """Cut to `longest` characters, and free of lone surrogates."""
     return text[:longest].encode("utf-8", "replace").decode()
 
 
 def install_error_handlers(app: FastAPI) -> None:
-    """Every error of `app` in one shape."""
+    """Handlers that give every error of `app` the one form."""
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(Exception, _failed)
@@ -102,7 +102,7 @@ async def _failed(_: Request, error: Exception) -> Response:
 
 
 def invalid(detail: Mapping[str, Any]) -> ApiError:
-    """One of pydantic's findings as a sentence. What was given is not repeated."""
+    """One of pydantic's validation errors as a sentence. The value that was sent is not repeated."""
     place = [part for part in detail["loc"] if isinstance(part, int) or _is_field(part)]
     param = ".".join(str(part) for part in place[1:])
     kind = detail["type"]

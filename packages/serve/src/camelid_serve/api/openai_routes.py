@@ -1,6 +1,6 @@
 """OpenAI's routes: models, chat completions, completions.
 
-Knows paths. What is asked and answered is put together elsewhere.
+Knows paths. Requests are checked in `request_limits`, responses put together in `response_formats`.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ async def model(model: str, request: Request) -> JSONResponse:
 
 
 def model_entry(state: ServerState, label: str) -> dict[str, Any]:
-    """A model as OpenAI's lists have them."""
+    """A model's entry in OpenAI's list of models."""
     loaded = state.supervisor.models[label]
     return {
         "id": label,

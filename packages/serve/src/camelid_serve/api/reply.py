@@ -1,7 +1,8 @@
-"""One request from its turn in the line to its last byte: in one piece or as a stream.
+"""The response to one request, from the queue for a slot to the last byte: as one JSON body or as a stream (SSE).
 
-Knows slots, deadlines and clients that leave. Knows nothing of what is said: a `ResponseFormat` puts it into words.
-Whatever ends a reply early, its engine is told at once, and its slot is free when the engine has let go.
+Knows slots, deadlines and clients that disconnect. Knows nothing of the content: a `ResponseFormat` makes the JSON.
+Whatever ends a response early, the engine's request is cancelled at once, and its slot is free when the engine has ended
+it.
 """
 
 from __future__ import annotations
@@ -27,27 +28,27 @@ log = logging.getLogger("camelid.api")
 
 _KEEPALIVE_SECONDS = 15.0
 _MAX_CHUNKS = 64
-"""Chunks sent in one go when the client reads more slowly than the engine writes."""
+"""Chunks sent in one write when the client reads more slowly than the engine generates."""
 _BAD_REQUESTS = ("TemplateError", "DataError", "UsageError", "ConfigError")
 
 
 class _ClientStalled(Exception):
-    """The client takes nothing any more."""
+    """The client no longer reads its stream."""
 
 
 class ResponseFormat(Protocol):
-    """How a kind of request is answered, as JSON values."""
+    """The JSON of one kind of response."""
 
     def full_response(self, done: Mapping[str, Any], seconds: float) -> Any:
-        """The answer in one piece."""
+        """The body of a response without streaming."""
 
     def chunks(self, event: Mapping[str, Any]) -> list[Any]:
-        """What a stream says at an event."""
+        """The chunks of a stream for one event."""
 
 
 @dataclass(frozen=True, slots=True)
 class EngineRequest:
-    """A request as the engine takes it; `rows` answers in all, `characters` to read, `param` where they stand."""
+    """A request for the engine: `rows` answers in all, `characters` of prompts, which are in the field `param`."""
 
     request: dict[str, Any]
     rows: int
@@ -58,7 +59,7 @@ class EngineRequest:
 
 
 class EngineResponse(Response):
-    """Does the work when it is sent; refusals before the first byte are ordinary errors."""
+    """Runs the request when it is sent; an error before the first byte is an ordinary error response."""
 
     def __init__(self, state: ServerState, engine_request: EngineRequest) -> None:
         super().__init__()
@@ -153,7 +154,7 @@ class EngineResponse(Response):
         return event
 
     async def _write(self, body: bytes, scope: Scope, send: Send, more: bool = True) -> None:
-        """Send, unless the client leaves it unread for too long: then the connection is cut."""
+        """Send, unless the client leaves it unread for too long: then the connection is closed."""
         try:
             async with asyncio.timeout(self._state.limits.reader_seconds):
                 await send({"type": "http.response.body", "body": body, "more_body": more})
@@ -164,7 +165,7 @@ class EngineResponse(Response):
             raise _ClientStalled from None
 
     async def _end_with_error(self, error: ApiError, send: Send) -> None:
-        """An error before the first byte is the caller's; after it, it is the stream's last event."""
+        """An error before the first byte is raised; after it, it is the stream's last event."""
         if not self._response_started:
             raise error
         with suppress(OSError):
@@ -173,7 +174,7 @@ class EngineResponse(Response):
 
 
 async def _wait_for_disconnect(receive: Receive) -> None:
-    """Return when the client has left."""
+    """Return when the client has disconnected."""
     while (await receive())["type"] != "http.disconnect":
         pass
 

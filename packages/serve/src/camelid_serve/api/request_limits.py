@@ -1,6 +1,6 @@
-"""A request's fields → what the engine is asked, under the server's limits.
+"""A request's fields → a request for the engine, within the server's limits.
 
-Knows sampling settings and bounds. Knows nothing of connections.
+Knows sampling settings and limits. Knows nothing of connections.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _COMPLETION_TOKENS = 16
 
 
 def chat(state: ServerState, wanted: ChatRequest) -> EngineRequest:
-    """Raises ApiError for what is beyond the limits or not served."""
+    """Raises ApiError for values beyond the limits and for models that are not served."""
     label = state.model(wanted.model)
     count = _count(state, wanted)
     if wanted.top_logprobs and not wanted.logprobs:
@@ -39,7 +39,7 @@ def chat(state: ServerState, wanted: ChatRequest) -> EngineRequest:
 
 
 def completion(state: ServerState, wanted: CompletionRequest) -> EngineRequest:
-    """Raises ApiError for what is beyond the limits or not served."""
+    """Raises ApiError for values beyond the limits and for models that are not served."""
     label = state.model(wanted.model)
     count, prompts = _count(state, wanted), wanted.prompts
     if len(prompts) > state.limits.prompts:

@@ -1,6 +1,6 @@
-"""Answers in OpenAI's words: chat completions and completions, whole and in chunks.
+"""Responses in OpenAI's JSON: chat completions and completions, whole and in chunks.
 
-Knows JSON shapes. Knows nothing of requests, engines and connections.
+Knows JSON. Knows nothing of requests, engines and connections.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 _MIN_LOGPROB = -9999.0
-"""What stands for no probability at all: JSON has no infinity."""
+"""The log-probability of an impossible token: JSON has no infinity."""
 
 
 def usage(done: Mapping[str, Any]) -> dict[str, int]:
@@ -147,15 +147,15 @@ class CompletionFormat(_OpenAIFormat):
         ids: Sequence[int] | None = None,
         prompt: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """Token ids where they were asked for: of what is new, and of the prompt where it is told of."""
+        """One choice, with token ids where the request has them: of the new text, and of the prompt if it is given."""
         probabilities = self._probabilities(index, token_logprobs) if self._logprobs else None
         reason = finish_reason(finish) if finish else None
         choice = {"index": index, "text": text, "logprobs": probabilities, "finish_reason": reason}
-        asked = {"prompt_token_ids": (prompt or {}).get("ids"), "token_ids": ids}
-        return choice | {name: list(tokens) for name, tokens in asked.items() if tokens is not None}
+        token_ids = {"prompt_token_ids": (prompt or {}).get("ids"), "token_ids": ids}
+        return choice | {name: list(tokens) for name, tokens in token_ids.items() if tokens is not None}
 
     def _probabilities(self, index: int, token_logprobs: Sequence[Any]) -> dict[str, Any]:
-        """The chosen token stands among the likeliest of its place, as clients that look for the best expect."""
+        """The sampled token is also among its position's likeliest ones, as clients that look for the best expect."""
         offsets, offset = [], self._offsets.get(index, 0)
         for text, _, _ in token_logprobs:
             offsets.append(offset)
@@ -183,7 +183,7 @@ def _top_logprobs(text: str, logprob: float | None, top: Sequence[Sequence[Any]]
 
 
 def _token(text: str, logprob: float) -> dict[str, Any]:
-    """Half a character has no text of its own, and no bytes that we could tell."""
+    """A token that is a part of a character has no text of its own, and its bytes are unknown here."""
     return {"token": text, "logprob": _finite(logprob), "bytes": None if "\ufffd" in text else list(text.encode())}
 
 

@@ -1,4 +1,4 @@
-"""uvicorn, as the API ends it: answers under way may end, and the clients of those that do not are told.
+"""uvicorn with a graceful shutdown: running answers may end, and the clients of those that do not get an error.
 
 Knows draining. Knows nothing of routes.
 """
@@ -18,11 +18,12 @@ from .errors import refusal_response
 from .state import ServerState
 
 _ABORT_BEFORE = 2.0
-"""Seconds before the end of a drain when what still runs is ended, so that its client hears of it."""
+"""Seconds before the end of a drain when requests that still run are ended, so that their clients get an error."""
 
 
 class ApiServer(uvicorn.Server):
-    """Told to stop, it takes nothing more, lets answers end, and tells the clients of those that do not."""
+    """When it is stopped, it takes no more requests, lets answers end, and sends an error to clients of those that do
+    not."""
 
     def __init__(self, config: uvicorn.Config, state: ServerState) -> None:
         super().__init__(config)

@@ -1,6 +1,6 @@
-"""Who may run now: first come, first served, a bounded line, and the rest are told when to come back.
+"""Slots for running answers, and a bounded queue for them (FIFO); with a full queue, requests are refused with 429.
 
-Knows weights and waiting. Knows nothing of requests. Lives in one event loop.
+Knows weights and waiting. Knows nothing of requests. Used in one event loop.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from collections import deque
 from .errors import ApiError
 
 _SMOOTHING = 0.9
-"""Share of the past in the mean length of a run."""
+"""Weight of the past in the moving average of how long a slot is held."""
 
 
 class Slots:
-    """`size` units to take and give back; at most `queue` may wait."""
+    """`size` slots to take and release; at most `queue` requests may wait."""
 
     def __init__(self, size: int, queue: int) -> None:
         self.size, self.queue = size, queue
@@ -30,10 +30,10 @@ class Slots:
         return len(self._queue)
 
     async def take(self, weight: int) -> Slot:
-        """Wait for `weight` units (all of them, if there are fewer).
+        """Wait for `weight` slots (all of them, if there are fewer).
 
         Raises:
-            ApiError: the line is full (429), or closed.
+            ApiError: the queue is full (429), or closed.
         """
         weight = min(weight, self.size)
         if self._closed is not None:
@@ -50,7 +50,7 @@ class Slots:
             await turn
         except BaseException:
             if turn.done() and not turn.cancelled() and turn.exception() is None:
-                self.release(weight)  # its turn came while it was leaving
+                self.release(weight)  # its turn came while it was cancelled
             else:
                 self._queue = deque(each for each in self._queue if each[1] is not turn)
                 self._admit()
@@ -64,7 +64,7 @@ class Slots:
         self._admit()
 
     def close(self, reason: ApiError) -> None:
-        """Nobody takes any more; those who wait are told why."""
+        """Give out no more slots; waiting requests get `reason`."""
         self._closed = reason
         line, self._queue = self._queue, deque()
         for _, turn in line:
@@ -80,7 +80,7 @@ class Slots:
 
 
 class Slot:
-    """Taken units; giving them back twice is harmless."""
+    """Taken slots; releasing them twice is harmless."""
 
     def __init__(self, slots: Slots, weight: int) -> None:
         self._slots: Slots | None = slots

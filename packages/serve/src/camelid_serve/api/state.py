@@ -21,7 +21,7 @@ from .supervisor import EngineSupervisor
 
 @dataclass
 class ServerState:
-    """One server. `created` is when it started."""
+    """The state of one server. `created` is when it started."""
 
     supervisor: EngineSupervisor
     limits: Limits
@@ -51,19 +51,19 @@ class ServerState:
         return name
 
     def count(self, done: Mapping[str, Any]) -> None:
-        """Account for what the engine did, whoever still listens."""
+        """Count the tokens of a completed request, whether or not its client is still connected."""
         self.metrics.prompt_tokens.add(sum(prompt["tokens"] for prompt in done["prompts"]))
         for facts in (row["facts"] for row in done["rows"] if row):
             self.metrics.tokens.add(facts["tokens"])
             self.metrics.first.observe(facts["first_token"])
 
     def drain(self) -> None:
-        """Take nothing more; what runs may end."""
+        """Take no more requests; running ones may end."""
         self.draining = ApiError(503, "this server is being stopped.", "shutting_down", retry_after=30)
         self.slots.close(self.draining)
 
     def abort(self) -> None:
-        """End what still runs, with an error to its client."""
+        """End the requests that still run, with an error to their clients."""
         gone = {"event": "error", "type": "ShuttingDown", "message": "this server is being stopped."}
         for call in tuple(self.supervisor.calls):
             call.cancel()

@@ -1,6 +1,6 @@
-"""How the server is doing: for people, load balancers and Prometheus.
+"""Health, readiness and metrics: for people, load balancers and Prometheus.
 
-Knows paths. Reads what others count.
+Knows paths. Reads what other modules count.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ async def health() -> JSONResponse:
 @router.head("/ready", include_in_schema=False)
 @router.get("/ready", summary="The model answers")
 async def ready(request: Request) -> JSONResponse:
-    """A token came within the last half minute, or does so now."""
+    """The engine generated a token within the last 30 seconds, or does so now."""
     state: ServerState = request.app.state.serving
     if state.draining is not None:
         raise state.draining

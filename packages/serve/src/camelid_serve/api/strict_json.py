@@ -1,6 +1,6 @@
-"""Request bodies: in UTF-8, JSON to the letter.
+"""Request bodies: UTF-8 and strict JSON.
 
-Knows bytes and JSON. Knows nothing of what they mean.
+Knows bytes and JSON. Knows nothing of their content.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _INLINE = 65_536
 
 
 class StrictRequest(Request):
-    """How large a body may be is the server's own bound, whoever reads it."""
+    """A request whose body must be strict JSON. Its size is limited by `BodyLimits`."""
 
     async def body(self) -> bytes:
         if not hasattr(self, "_body"):

@@ -1,7 +1,7 @@
-"""The models' process, watched: started, asked, and started again when it dies or falls silent.
+"""Supervises the engine process: starts it, sends it requests, and restarts it when it dies or stalls.
 
-Knows its life. Knows nothing of HTTP and of what is asked. Lives in one event loop; the process's events come
-in on another thread.
+Knows its lifecycle. Knows nothing of HTTP and of the requests' content. Used in one event loop; the process's events
+come in on another thread.
 """
 
 from __future__ import annotations
@@ -36,27 +36,27 @@ _FINAL_EVENTS = ("done", "error")
 
 @dataclass(frozen=True, slots=True)
 class ServedModels:
-    """What to hold: label → name of a model or artefact, and how."""
+    """The models to serve: label → name of a model or artefact, and the engine's settings."""
 
     models: Mapping[str, str]
     how: EngineConfig = DEFAULT_ENGINE
 
 
 class EngineCall:
-    """One request on its way: iterate its events. `ended` is done when the process has let go of it."""
+    """One running request: `next` gives its events. `ended` is done when the engine process has ended it."""
 
     def __init__(self, supervisor: EngineSupervisor, weight: int) -> None:
         self.weight = weight
         self.ended = supervisor.loop.create_future()
         self.number = 0
         self.prefill_seconds = 0.0
-        """Seconds that its prompt may take; 0 once something was heard of it."""
+        """Seconds that its prefill may take; 0 once it has an event."""
         self._supervisor = supervisor
         self._events: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
 
     def put(self, event: dict[str, Any]) -> None:
-        """Called on the thread of the pipe."""
-        with suppress(RuntimeError):  # the loop is closed: nobody listens any more
+        """Called on the thread that reads the pipe."""
+        with suppress(RuntimeError):  # the loop is closed: nobody reads events any more
             self._supervisor.loop.call_soon_threadsafe(self.take, event)
 
     def take(self, event: dict[str, Any]) -> None:
@@ -70,7 +70,7 @@ class EngineCall:
 
     @property
     def waiting(self) -> bool:
-        """Whether more is here already."""
+        """Whether more events are here already."""
         return not self._events.empty()
 
     def cancel(self) -> None:
@@ -78,8 +78,8 @@ class EngineCall:
 
 
 class EngineSupervisor:
-    """`models` says what can be asked, `added` which of them came while it ran; `state` is loading, ready, restarting
-    or failed."""
+    """`models` are the served ones by label, `added` those of them that were loaded while it ran; `state` is loading,
+    ready, restarting or failed."""
 
     def __init__(self, served: ServedModels, process: EngineProcess, stall_seconds: float) -> None:
         self.served = served
@@ -105,7 +105,7 @@ class EngineSupervisor:
         return self.state == "ready" and self._process.alive
 
     async def run(self, started: Callable[[CamelidError | None], None]) -> None:
-        """Load, tell `started`, and watch until cancelled. A first load that fails is final."""
+        """Load the models, call `started`, and watch until cancelled. If the first load fails, it ends."""
         self.loop = asyncio.get_running_loop()
         self._writer.start()
         try:
@@ -124,7 +124,7 @@ class EngineSupervisor:
                 await self._restart()
 
     def submit(self, request: dict[str, Any], weight: int, characters: int = 0) -> EngineCall:
-        """Start on a request of `wire.CompleteCommand`'s form. What goes wrong comes as its last event."""
+        """Start a request with the fields of `CompleteCommand`. An error comes as its last event."""
         call = EngineCall(self, weight)
         if not self.calls:
             self._last_event_at = time.monotonic()
@@ -137,7 +137,7 @@ class EngineSupervisor:
         self._outbox.put(lambda: self._process.cancel(call.number))
 
     async def add(self, label: str, name: str) -> None:
-        """Serve one more adapter of a base that is served; `changing` is held meanwhile.
+        """Serve one more adapter of a served base; the caller holds `changing`.
 
         Raises:
             CamelidError: it cannot be; or the process has ended.
@@ -147,7 +147,7 @@ class EngineSupervisor:
         self.models = dict(self._process.models)
 
     async def remove(self, label: str) -> None:
-        """Serve a model no more; `changing` is held meanwhile.
+        """Stop serving a model; the caller holds `changing`.
 
         Raises:
             CamelidError: there is none of that label, or no other on its base; or the process has ended.
@@ -168,7 +168,7 @@ class EngineSupervisor:
             self.finished(event)
 
     async def ready(self) -> bool:
-        """Whether a token came in the last half minute, or comes now."""
+        """Whether a token was generated in the last 30 seconds, or is now."""
         if not self.alive:
             return False
         if time.monotonic() - self._last_token_at < FRESH_SECONDS:
@@ -222,7 +222,7 @@ class EngineSupervisor:
             log.error("the engine cannot be started again: %s", error)
 
     def _load(self) -> None:
-        """What was served at the start, and what came since as far as it still can be."""
+        """Load the models from the start, and the added adapters as far as they can still be loaded."""
         for step in self._process.load_all(self._wanted, self.served.how):
             log.info(step)
         for label, name in tuple(self.added.items()):
@@ -242,7 +242,7 @@ class EngineSupervisor:
             call.put(error_message(error))
 
     def _write(self) -> None:
-        """Requests go in on a thread: a pipe that is full must not hold up the loop."""
+        """Requests are written on a thread: a full pipe must not block the event loop."""
         while (action := self._outbox.get()) is not None:
             action()
 

@@ -89,7 +89,8 @@ class ChildProcess:
                 os.killpg(self._process.pid, signal.SIGKILL)
 
     def end(self) -> None:
-        """Ask it to end, then kill it: one that loads a model may read nothing for minutes. Open requests get an error."""
+        """Ask it to end, then kill it: one that loads a model may read nothing for minutes. Open requests get an
+        error."""
         self._ending = True
         if self._write_lock.acquire(timeout=_CLOSE_SECONDS):  # else the pipe is full, and the child does not read it
             self._close_stdin()

@@ -1,7 +1,7 @@
-"""The evaluate task: how many held-out problems a model answers exactly right.
+"""The evaluate task: answer accuracy (exact match of final answers) on held-out rows.
 
-Knows datasets, scoring and the report. Knows nothing of tokens. Tuned and base answer on one
-resident model, under the same template.
+Knows datasets, scoring and the report. Knows nothing of tokens. Tuned and base model share one engine and one
+template.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def run(config: EvaluateConfig, context: TaskContext) -> Mapping[str, Any]:
     """Answer held-out rows, score them, and write answers and scores to `context.output`.
 
     Raises:
-        DataError: no rows, or rows without an answer to compare with.
+        DataError: no rows, or rows without a gold answer.
         Interrupted: asked to save; scored rows are kept for the next attempt.
     """
     host = load_host()
@@ -63,7 +63,7 @@ def _records(config: EvaluateConfig, host: Host) -> tuple[Dataset, list[Record]]
 
 
 def _sides(config: EvaluateConfig, loaded: LoadedModel) -> list[str]:
-    """What is scored: a bare base has one side."""
+    """Which models are scored: tuned and base, or only the one that there is."""
     return ["tuned", "base"] if loaded.adapter and config.base else ["tuned"]
 
 
@@ -75,23 +75,23 @@ def _score(
     context: TaskContext,
     progress: TaskProgress,
 ) -> Mapping[int, Mapping[str, Any]]:
-    asked = config.model_dump(exclude={"base", "batch_size"}, mode="json")
-    asked_of = [_digest(records), weights_identity(loaded.reference)]
-    identity = hashlib.sha256(json.dumps([asked_of, asked], sort_keys=True).encode()).hexdigest()
+    settings = config.model_dump(exclude={"base", "batch_size"}, mode="json")
+    inputs = [_digest(records), weights_identity(loaded.reference)]
+    identity = hashlib.sha256(json.dumps([inputs, settings], sort_keys=True).encode()).hexdigest()
     with WorkLog(f"{side}.work.jsonl", identity, context.directory, context.earlier_attempts) as work:
         items = [(index, record.prompt) for index, record in enumerate(records) if index not in work.done]
         for _ in range(len(records) - len(items)):
             progress.row()
         if context.stop_requested() == "finish":
             return work.done
-        for index, news in generate_all(loaded, items, config.sampling, config.batch_size, side == "tuned"):
-            if isinstance(news, CamelidError):
-                work.add(index, {"answer": "", "correct": False, "error": str(news)})
+        for index, outcome in generate_all(loaded, items, config.sampling, config.batch_size, side == "tuned"):
+            if isinstance(outcome, CamelidError):
+                work.add(index, {"answer": "", "correct": False, "error": str(outcome)})
                 progress.row()
-            elif news.stats is not None:
-                correct = same_answer(news.answer, records[index].answer)
-                work.add(index, {"answer": news.answer, "correct": correct})
-                progress.row(news.stats.tokens)
+            elif outcome.stats is not None:
+                correct = same_answer(outcome.answer, records[index].answer)
+                work.add(index, {"answer": outcome.answer, "correct": correct})
+                progress.row(outcome.stats.tokens)
             stop = context.stop_requested()
             if stop == "save":
                 raise Interrupted
@@ -109,7 +109,9 @@ def _write(
     context: TaskContext,
     progress: TaskProgress,
 ) -> Mapping[str, Any]:
-    results = {side: done for side, done in results.items() if done}  # it may have been asked to finish before one
+    results = {
+        side: done for side, done in results.items() if done
+    }  # the job may have been asked to finish before one of them
     scored = [index for index in range(len(records)) if all(index in side for side in results.values())]
     if "tuned" not in results or not scored:
         raise DataError("the evaluation was asked to finish before a row was scored.")

@@ -1,4 +1,4 @@
-"""Long texts to be read, and the places in them where tokens are predicted.
+"""Long evaluation texts, and the sliding windows over them.
 
 Knows files, rows and tokenizers. Knows nothing of models.
 """
@@ -23,12 +23,12 @@ from camelid_core.tokenization.plain_text import plain_encoders
 from . import synthetic_text
 
 _BYTES = 8_000_000
-"""Of one text, more are not read: some two million tokens, longer than any context here."""
+"""Bytes read of one text at most: some two million tokens, longer than any context here."""
 
 
 @dataclass(frozen=True, slots=True)
 class WindowEnd:
-    """The tokens before `end` of text `text`: the last of them are predicted, those before them are the context."""
+    """Where a window ends: before token `end` of text number `text`. Its last tokens are predicted, the others context."""
 
     text: int
     end: int
@@ -45,7 +45,7 @@ def long_texts(file: str, longest: int, tokens: int, seed: int) -> tuple[list[st
         texts = list(_rows(path) if path.suffix.lower() in SUFFIXES else _plain(path))
         name, licence = path.name, "unknown"
     else:
-        texts = [synthetic_text.chronicle(6 * (longest + tokens), seed)]
+        texts = [synthetic_text.synthetic_day_book(6 * (longest + tokens), seed)]
         name, licence = synthetic_text.NAME, "cc0-1.0"
     if not any(text.strip() for text in texts):
         raise DataError(f"{file!r} holds no text.")
@@ -82,13 +82,13 @@ def tokenize(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
 
 
 def bos_ids(tokenizer: Any) -> list[int]:
-    """The token that this tokenizer puts before every text, if it does."""
+    """The beginning-of-sequence token, if this tokenizer puts it before every text."""
     ids = tokenizer("").input_ids
     return ids[:1] if ids and ids[0] == tokenizer.bos_token_id else []
 
 
 def window_ends(texts: Sequence[Sequence[int]], longest: int, stride: int, count: int) -> list[WindowEnd]:
-    """At most `count` places with `longest` tokens each, spread evenly over all texts; no token is predicted at two.
+    """At most `count` ends of windows of `longest` tokens, spread evenly over all texts; no token is predicted twice.
 
     Raises:
         DataError: no text is as long as that.
@@ -109,7 +109,7 @@ def window_ends(texts: Sequence[Sequence[int]], longest: int, stride: int, count
     return found
 
 
-def window(texts: Sequence[Sequence[int]], place: WindowEnd, length: int, before: Sequence[int] = ()) -> list[int]:
-    """The `length` tokens that end at a place, of which `before` are the first."""
-    start = place.end - length + len(before)
-    return [*before, *texts[place.text][start : place.end]]
+def window(texts: Sequence[Sequence[int]], end: WindowEnd, length: int, bos: Sequence[int] = ()) -> list[int]:
+    """The window of `length` tokens that ends there; `bos` are the first of them."""
+    start = end.end - length + len(bos)
+    return [*bos, *texts[end.text][start : end.end]]

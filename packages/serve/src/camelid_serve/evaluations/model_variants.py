@@ -1,6 +1,6 @@
-"""Models × ways of stretching their positions → what is compared, each under a label.
+"""Models × RoPE scalings → the variants to compare, each under a label.
 
-Knows references and rotary scaling. Loads no weights.
+Knows resolved models and RoPE scaling. Loads no weights.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from camelid_core.plugins import Host
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One curve of the plot. `rope` is empty for a model as it is."""
+    """One curve of the plot: a model, with a RoPE scaling in `rope` or, where that is empty, as it is."""
 
     label: str
     model: str
@@ -28,8 +28,8 @@ class Variant:
     reference: Reference
 
     @property
-    def takes(self) -> int | None:
-        """Positions it is meant for."""
+    def context_length(self) -> int | None:
+        """Context length that its configuration gives."""
         return context_length(self.reference.config)
 
     def as_json(self) -> dict[str, Any]:
@@ -40,29 +40,31 @@ class Variant:
             "fingerprint": fingerprint(self.reference.base),
             "rope": rope_parameters(self.reference.config),
             "base_context": context_length(read_config(self.reference.base)),
-            "context": self.takes,
+            "context": self.context_length,
         }
 
 
 def variants(models: Sequence[str], ropes: Sequence[str], host: Host, report: Callable[[str], None]) -> list[Variant]:
-    """Every model as it is and in each way of `ropes`; one that was trained stretched stays as it is.
+    """Every model as it is and under each scaling of `ropes`; one that was trained with a scaling stays as it is.
 
     Raises:
-        UnknownName, ModelError: no such model, or one without rotary positions to stretch.
+        UnknownName, ModelError: no such model, or one without rotary positions.
     """
     return [
         each
         for model, label in zip(models, _labels(models), strict=True)
-        for each in _of(model, label, ropes, host, report)
+        for each in _variants_of(model, label, ropes, host, report)
     ]
 
 
-def _of(model: str, label: str, ropes: Sequence[str], host: Host, report: Callable[[str], None]) -> Iterator[Variant]:
+def _variants_of(
+    model: str, label: str, ropes: Sequence[str], host: Host, report: Callable[[str], None]
+) -> Iterator[Variant]:
     reference = resolve_model(model, host)
     yield Variant(label, model, "", reference)
     own = rope_parameters(reference.config) or {}
     if ropes and own.get("rope_type", "default") != "default":
-        report(f"{label} is stretched already ({own['rope_type']}, factor {own.get('factor')}) and stays as it is.")
+        report(f"{label} has RoPE scaling already ({own['rope_type']}, factor {own.get('factor')}) and stays as it is.")
         return
     for rope in ropes:
         yield Variant(f"{label} {rope}", model, rope, scaled(reference, RopeScaling.parse(rope)))

@@ -1,6 +1,6 @@
-"""The passkey task: whether models find a key that is hidden in a long text, by the text's length and the key's depth.
+"""The passkey task (needle in a haystack): whether models find a key in a long text, by context length and depth.
 
-Knows prompts, answers and the report. Knows nothing of tokens beyond their number. Each text is asked about through the
+Knows prompts, answers and the report. Knows nothing of tokens beyond their number. Each text is prompted through the
 model's own template and answered greedily, one at a time: an answer depends on nothing but its own text.
 """
 
@@ -26,7 +26,7 @@ from camelid_serve.loaded_models import LoadedModel, load_resolved_model
 from camelid_serve.predict.batch_answers import TaskProgress
 from camelid_serve.predict.work_log import WorkLog
 
-from .haystack import key_found, haystack, passkey_of
+from .haystack import haystack, key_found, passkey_of
 from .long_context_config import PasskeyConfig
 from .model_variants import Variant, variants
 from .plots import passkey_figure
@@ -39,7 +39,7 @@ _SAMPLING = Sampling(max_new_tokens=20)
 
 @dataclass(frozen=True, slots=True)
 class _Question:
-    """One text, the `text`-th that each model is asked about: it decides the key."""
+    """One text for one model variant; its number `text` determines the key."""
 
     number: int
     variant: int
@@ -49,7 +49,7 @@ class _Question:
 
 
 def run(config: PasskeyConfig, context: TaskContext) -> Mapping[str, Any]:
-    """Ask, and write results, answers, plot and manifest to `context.output`.
+    """Generate answers, and write results, answers, plot and manifest to `context.output`.
 
     Raises:
         DataError: lengths that have no room for the question.
@@ -71,15 +71,15 @@ def run(config: PasskeyConfig, context: TaskContext) -> Mapping[str, Any]:
         )
         progress.emit()
         for number, variant in enumerate(compared):
-            left = [
+            pending = [
                 question for question in questions if question.variant == number and question.number not in work.done
             ]
-            if left or contract is None:
+            if pending or contract is None:
                 with progress.paused():
-                    opened = _open(variant, config, host, context)
-                with closing(opened) as loaded:
+                    model = _load(variant, config, host, context)
+                with closing(model) as loaded:
                     contract = contract or loaded.contract()
-                    if not _answer(loaded, variant, left, config, context, work, progress):
+                    if not _answer(loaded, variant, pending, config, context, work, progress):
                         break
         answers = {question: work.done[question.number] for question in questions if question.number in work.done}
     return _write(config, context, compared, answers, contract, progress)
@@ -91,7 +91,7 @@ def _questions(config: PasskeyConfig, models: int) -> Iterator[_Question]:
         yield _Question(number, variant, length, depth, text)
 
 
-def _open(variant: Variant, config: PasskeyConfig, host: Host, context: TaskContext) -> LoadedModel:
+def _load(variant: Variant, config: PasskeyConfig, host: Host, context: TaskContext) -> LoadedModel:
     context.emit("log", text=f"Loading {variant.label}")
     engine_config = EngineConfig(template=config.template, dtype=config.dtype, engine=config.engine, slots=1)
     return load_resolved_model(variant.reference, host, engine_config)
@@ -106,7 +106,7 @@ def _answer(
     work: WorkLog,
     progress: TaskProgress,
 ) -> bool:
-    """Ask one model all its questions; False if asked to finish."""
+    """Answer all questions of one model; False if asked to finish."""
     too_long = {question.length for question in questions if question.length > loaded.engine.context_length}
     if too_long:
         named = ", ".join(f"{length:,}" for length in sorted(too_long))
@@ -118,21 +118,21 @@ def _answer(
             raise Interrupted
         if stop == "finish":
             return False
-        work.add(question.number, {} if question.length in too_long else _asked(loaded, question, config.seed))
+        work.add(question.number, {} if question.length in too_long else _answered(loaded, question, config.seed))
         progress.advance(question.length, 0 if question.length in too_long else question.length)
     return True
 
 
-def _asked(loaded: LoadedModel, question: _Question, seed: int) -> dict[str, Any]:
+def _answered(loaded: LoadedModel, question: _Question, seed: int) -> dict[str, Any]:
     def ids_of(text: str) -> list[int]:
         return loaded.encoder.prompt_ids([Message("user", text)])
 
     key = passkey_of(seed, question.text)
-    hay = haystack(lambda text: len(ids_of(text)), question.length - _SAMPLING.max_new_tokens, question.depth, key)
-    with generate(loaded, [ids_of(hay.text)], _SAMPLING) as deltas:
+    prompt = haystack(lambda text: len(ids_of(text)), question.length - _SAMPLING.max_new_tokens, question.depth, key)
+    with generate(loaded, [ids_of(prompt.text)], _SAMPLING) as deltas:
         answer = "".join(delta.answer for delta in deltas if delta.stats is not None)
-    at = round(hay.at / len(hay.text), 4)
-    return {"tokens": hay.tokens, "at": at, "key": key, "answer": answer, "found": key_found(answer, key)}
+    at = round(prompt.at / len(prompt.text), 4)
+    return {"tokens": prompt.tokens, "at": at, "key": key, "answer": answer, "found": key_found(answer, key)}
 
 
 def _write(
@@ -143,12 +143,14 @@ def _write(
     contract: TemplateContract | None,
     progress: TaskProgress,
 ) -> Mapping[str, Any]:
-    asked = {question: answer for question, answer in answers.items() if answer}
+    answered = {question: answer for question, answer in answers.items() if answer}
     if not answers:
         raise DataError("the evaluation was asked to finish before a text was asked about.")
-    if not asked:
-        raise ModelError(f"no model takes {config.lengths[0]:,} tokens; take shorter lengths, or stretch it with rope.")
-    found_by = [_cells(number, config, asked) for number in range(len(compared))]
+    if not answered:
+        raise ModelError(
+            f"no model takes {config.lengths[0]:,} tokens; take shorter lengths, or a RoPE scaling (rope)."
+        )
+    found_by = [_cells(number, config, answered) for number in range(len(compared))]
     results = {
         "evaluation": "passkey",
         "lengths": config.lengths,
@@ -158,12 +160,12 @@ def _write(
     }
     context.output.mkdir(parents=True)
     with (context.output / ANSWERS).open("w", encoding="utf-8") as file:
-        for question, answer in asked.items():
+        for question, answer in answered.items():
             where = {"model": compared[question.variant].label, "length": question.length, "depth": question.depth}
             file.write(json.dumps({**where, **answer}, ensure_ascii=False) + "\n")
     metrics = {
-        **{f"found {variant.label}": _share(cells) for variant, cells in zip(compared, found_by, strict=True)},
-        "texts": len(asked),
+        **{f"found {variant.label}": _accuracy(cells) for variant, cells in zip(compared, found_by, strict=True)},
+        "texts": len(answered),
         "seconds": round(progress.seconds, 2),
         "tokens_per_second": progress.tokens_per_second,
     }
@@ -171,20 +173,22 @@ def _write(
     return metrics
 
 
-def _cells(variant: int, config: PasskeyConfig, asked: Mapping[_Question, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """By length and depth how many keys were found, of how many texts that were asked about."""
+def _cells(
+    variant: int, config: PasskeyConfig, answered: Mapping[_Question, Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """By context length and depth: keys found, and texts answered."""
     cells = []
     for length in config.lengths:
         for depth in config.depths:
             own = [
                 answer["found"]
-                for question, answer in asked.items()
+                for question, answer in answered.items()
                 if (question.variant, question.length, question.depth) == (variant, length, depth)
             ]
             cells.append({"length": length, "depth": depth, "found": sum(own), "of": len(own)})
     return cells
 
 
-def _share(cells: Sequence[Mapping[str, Any]]) -> float | None:
+def _accuracy(cells: Sequence[Mapping[str, Any]]) -> float | None:
     of = sum(cell["of"] for cell in cells)
     return round(sum(cell["found"] for cell in cells) / of, 4) if of else None

@@ -1,13 +1,13 @@
-"""The context task: perplexity against the length of the context, of several models at once.
+"""The context task: perplexity by context length over a sliding window, of several models at once.
 
-Knows windows and costs. Knows nothing of templates: texts are read as they are.
+Knows windows and losses. Knows nothing of templates: texts are tokenised as they are.
 
 The same tokens are predicted at every length, and none of them twice, so that curves can be compared point by point.
 At each of `windows` places the last `stride` tokens of a window are predicted, the window being the `length` tokens
 that end there: the sliding-window evaluation of Press et al. 2022 (ALiBi, arXiv:2108.12409), which Chen et al. 2023
 (position interpolation, arXiv:2306.15595, section 3.2) use too, with windows that reach back from fixed places. Every
 predicted token thus has at least `length - stride` tokens before it. A model that can use its context gets better with
-the length; one whose positions have run out gets worse.
+the length; one beyond its context length gets worse.
 """
 
 from __future__ import annotations
@@ -26,52 +26,52 @@ from camelid_serve.predict.batch_answers import TaskProgress
 from camelid_serve.predict.work_log import WorkLog
 
 from .long_context_config import ContextConfig
-from .long_texts import WindowEnd, bos_ids, long_texts, window_ends, tokenize, window
+from .long_texts import WindowEnd, bos_ids, long_texts, tokenize, window, window_ends
 from .model_variants import Variant, variants
 from .plots import context_figure
 from .result_files import work_identity, write_results
 
 WORK = "context.work.jsonl"
-_PASS = 2048
-"""Tokens that go through the model at once, where several windows fit in that."""
-_PREDICTED = 512
-"""Tokens whose logits are held at once, where several windows have that few."""
+_TOKENS_PER_PASS = 2048
+"""Tokens in one forward pass, where several windows fit in that."""
+_LOGITS_PER_PASS = 512
+"""Tokens whose logits are kept in one forward pass, where several windows have that few."""
 
 
 @dataclass(frozen=True, slots=True)
 class _WindowBatch:
-    """Windows of one length that go through one model together: what is saved, or lost, as one."""
+    """Windows of one length that one model evaluates in one forward pass; the work log has a result for each batch."""
 
     number: int
     variant: int
     length: int
-    window_ends: tuple[WindowEnd, ...]
+    ends: tuple[WindowEnd, ...]
 
     @property
     def tokens(self) -> int:
-        return self.length * len(self.window_ends)
+        return self.length * len(self.ends)
 
 
 @dataclass(frozen=True, slots=True)
 class _TokenizedTexts:
-    """Texts as the models read them."""
+    """Token ids of the texts; `bos` comes before each window."""
 
     texts: Sequence[Sequence[int]]
-    before: Sequence[int]
+    bos: Sequence[int]
     stride: int
 
-    def windows(self, group: _WindowBatch) -> Any:
+    def windows(self, batch: _WindowBatch) -> Any:
         import torch
 
-        return torch.tensor([window(self.texts, place, group.length, self.before) for place in group.window_ends])
+        return torch.tensor([window(self.texts, end, batch.length, self.bos) for end in batch.ends])
 
 
 def run(config: ContextConfig, context: TaskContext) -> Mapping[str, Any]:
     """Measure, and write results, plot and manifest to `context.output`.
 
     Raises:
-        DataError: no text, none as long as the longest length, or models whose tokens differ.
-        ModelError: a model whose positions are a table that ends before the longest length.
+        DataError: no text, none as long as the longest context length, or models whose tokens differ.
+        ModelError: a model with a position table shorter than the longest context length.
         Interrupted: asked to save; what was measured is kept for the next attempt.
     """
 
@@ -82,27 +82,27 @@ def run(config: ContextConfig, context: TaskContext) -> Mapping[str, Any]:
     longest, stride = config.lengths[-1], config.stride
     texts, dataset = long_texts(config.text, longest, config.windows * stride, config.seed)
     tokenized = _tokenize_texts(compared, texts, stride)
-    chosen = window_ends(tokenized.texts, longest, stride, config.windows)
-    log(f"{len(chosen) * stride:,} tokens of {dataset.id} are predicted, {stride} at each of {len(chosen)} places.")
-    groups = list(_groups(len(compared), config.lengths, chosen, stride))
+    ends = window_ends(tokenized.texts, longest, stride, config.windows)
+    log(f"{len(ends) * stride:,} tokens of {dataset.id} are predicted, {stride} at each of {len(ends)} places.")
+    batches = list(_batches(len(compared), config.lengths, ends, stride))
     with WorkLog(
         WORK, work_identity(config, compared, dataset.sha256), context.directory, context.earlier_attempts
     ) as work:
-        total, done = sum(g.tokens for g in groups), sum(g.tokens for g in groups if g.number in work.done)
+        total, done = sum(b.tokens for b in batches), sum(b.tokens for b in batches if b.number in work.done)
         progress = TaskProgress(context, total, done, unit="tokens")
         progress.emit()
         for number, variant in enumerate(compared):
-            left = [group for group in groups if group.variant == number and group.number not in work.done]
-            if left and not _measure(variant, left, tokenized, config, context, work, progress):
+            pending = [batch for batch in batches if batch.variant == number and batch.number not in work.done]
+            if pending and not _measure(variant, pending, tokenized, config, context, work, progress):
                 break
-        curves = [_curve(number, groups, work.done, config.lengths) for number in range(len(compared))]
+        curves = [_curve(number, batches, work.done, config.lengths) for number in range(len(compared))]
     if not any(point["loss"] is not None for curve in curves for point in curve):
         raise DataError("the evaluation was asked to finish before a length was measured.")
     results = {
         "evaluation": "context",
         "text": dataset.id,
         "lengths": config.lengths,
-        "tokens": len(chosen) * stride,
+        "tokens": len(ends) * stride,
         "stride": stride,
         "variants": [variant.as_json() | {"points": curve} for variant, curve in zip(compared, curves, strict=True)],
     }
@@ -112,7 +112,7 @@ def run(config: ContextConfig, context: TaskContext) -> Mapping[str, Any]:
 
 
 def _tokenize_texts(compared: Sequence[Variant], texts: Sequence[str], stride: int) -> _TokenizedTexts:
-    """The texts' tokens, which must be the same for all: a token costs what it costs only among its like."""
+    """The texts' token ids, which must be the same for all models: perplexities per token compare only then."""
     first, *others = {variant.model: variant for variant in compared}.values()
     tokenizer = load_tokenizer(first.reference)
     tokenized = _TokenizedTexts(tokenize(tokenizer, texts), bos_ids(tokenizer), stride)
@@ -125,26 +125,26 @@ def _tokenize_texts(compared: Sequence[Variant], texts: Sequence[str], stride: i
     return tokenized
 
 
-def _groups(count: int, lengths: Sequence[int], chosen: Sequence[WindowEnd], stride: int) -> Iterator[_WindowBatch]:
+def _batches(count: int, lengths: Sequence[int], ends: Sequence[WindowEnd], stride: int) -> Iterator[_WindowBatch]:
     number = 0
     for variant in range(count):
-        for length in lengths:  # ascending: too long for a model or the memory shows late, but what came before is kept
-            size = max(1, min(_PASS // length, _PREDICTED // stride))
-            for start in range(0, len(chosen), size):
-                yield _WindowBatch(number, variant, length, tuple(chosen[start : start + size]))
+        for length in lengths:  # ascending: a length that is too long fails last, and shorter ones are recorded
+            size = max(1, min(_TOKENS_PER_PASS // length, _LOGITS_PER_PASS // stride))
+            for start in range(0, len(ends), size):
+                yield _WindowBatch(number, variant, length, tuple(ends[start : start + size]))
                 number += 1
 
 
 def _measure(
     variant: Variant,
-    groups: Sequence[_WindowBatch],
+    batches: Sequence[_WindowBatch],
     tokenized: _TokenizedTexts,
     config: ContextConfig,
     context: TaskContext,
     work: WorkLog,
     progress: TaskProgress,
 ) -> bool:
-    """Cost every group under one model; False if asked to finish."""
+    """Compute the loss of every batch under one model; False if asked to finish."""
     import torch
 
     from camelid_serve.engines.logprobs import token_losses
@@ -154,15 +154,15 @@ def _measure(
         model = load_adapted(variant.reference, config.dtype).eval()
     _check_position_table(model, variant, config.lengths[-1])
     with torch.inference_mode():
-        for group in groups:
+        for batch in batches:
             stop = context.stop_requested()
             if stop == "save":
                 raise Interrupted
             if stop == "finish":
                 return False
-            costs = token_losses(model, tokenized.windows(group), tokenized.stride).cpu().double()
-            work.add(group.number, {"cost": float(costs.sum()), "tokens": costs.numel()})
-            progress.advance(group.tokens, group.tokens)
+            losses = token_losses(model, tokenized.windows(batch), tokenized.stride).cpu().double()
+            work.add(batch.number, {"cost": float(losses.sum()), "tokens": losses.numel()})
+            progress.advance(batch.tokens, batch.tokens)
     return True
 
 
@@ -178,16 +178,16 @@ def _check_position_table(model: Any, variant: Variant, longest: int) -> None:
 
 
 def _curve(
-    variant: int, groups: Sequence[_WindowBatch], done: Mapping[int, Mapping[str, Any]], lengths: Sequence[int]
+    variant: int, batches: Sequence[_WindowBatch], done: Mapping[int, Mapping[str, Any]], lengths: Sequence[int]
 ) -> list[dict[str, Any]]:
-    """Loss and perplexity at each length; None where not every place was measured, or where the model broke down."""
+    """Loss and perplexity at each length; None where not every window was measured, or where it is not finite."""
     curve = []
     for length in lengths:
-        own = [group for group in groups if group.variant == variant and group.length == length]
+        own = [batch for batch in batches if batch.variant == variant and batch.length == length]
         loss = None
-        if all(group.number in done for group in own):
-            cost = sum(done[group.number]["cost"] for group in own) / sum(done[g.number]["tokens"] for g in own)
-            loss = cost if math.isfinite(cost) else None
+        if all(batch.number in done for batch in own):
+            mean = sum(done[batch.number]["cost"] for batch in own) / sum(done[b.number]["tokens"] for b in own)
+            loss = mean if math.isfinite(mean) else None
         curve.append({"length": length, "loss": loss, "perplexity": None if loss is None else math.exp(min(loss, 700))})
     return curve
 
@@ -195,7 +195,7 @@ def _curve(
 def _metrics(
     compared: Sequence[Variant], curves: Sequence[Sequence[Mapping[str, Any]]], progress: TaskProgress
 ) -> dict[str, Any]:
-    """The last length's perplexity of each, and how fast it went."""
+    """Perplexity of each at the longest context length, and the speed."""
     last = {
         f"perplexity {variant.label}": curve[-1]["perplexity"] and round(curve[-1]["perplexity"], 4)
         for variant, curve in zip(compared, curves, strict=True)

@@ -29,8 +29,8 @@ _PANEL = 3.4
 """Inches."""
 
 
-def save(draw: Draw, results: Mapping[str, Any], directory: Path) -> None:
-    """Draw results: as SVG for documents, and as a picture for whatever shows pictures.
+def save_plots(draw: Draw, results: Mapping[str, Any], directory: Path) -> None:
+    """Plot results as SVG and as PNG.
 
     Raises:
         MissingPackage: matplotlib is not installed.
@@ -56,7 +56,7 @@ def _figure(width: float, height: float) -> Figure:
 
 
 def context_figure(results: Mapping[str, Any]) -> Figure:
-    """Perplexity against context length: a line per variant, and a dotted one where its positions end."""
+    """Perplexity against context length: a line per variant, and a dotted one at its context length."""
     figure = _figure(7.2, 4.4)
     axes = figure.subplots()
     for number, (variant, marker) in enumerate(zip(results["variants"], cycle(_MARKERS), strict=False)):

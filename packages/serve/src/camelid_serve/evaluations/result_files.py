@@ -1,4 +1,4 @@
-"""What an evaluation of several models leaves behind: results, a plot where one can be drawn, and a manifest.
+"""The result files of an evaluation of several models: results, a plot where matplotlib is installed, and a manifest.
 
 Knows files of the artefact. Knows nothing of how anything was measured.
 """
@@ -20,7 +20,7 @@ from camelid_core.tasks import TaskContext
 from camelid_serve.provenance import result_manifest, with_all_models
 
 from .model_variants import Variant
-from .plots import Draw, save
+from .plots import Draw, save_plots
 
 RESULTS = "results.json"
 
@@ -40,7 +40,7 @@ def write_results(
     text = json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     (context.output / RESULTS).write_text(text, encoding="utf-8")
     try:
-        save(draw, results, context.output)
+        save_plots(draw, results, context.output)
     except MissingPackage as error:
         context.emit("log", text=str(error))
     used = [dataset] if dataset is not None else []
@@ -57,14 +57,14 @@ def read_results(directory: Path) -> dict[str, Any]:
 
 
 def work_identity(config: Config, variants: Sequence[Variant], *more: str) -> str:
-    """Tells whether an earlier attempt measured the same things in the same way."""
-    asked = config.model_dump(exclude={"output"}, mode="json")
-    models = [[variant.label, fingerprint(variant.reference.base), _adapter(variant)] for variant in variants]
-    return hashlib.sha256(json.dumps([asked, models, more], sort_keys=True).encode()).hexdigest()
+    """Digest of settings and models: results of an earlier attempt are reused only where it is the same."""
+    settings = config.model_dump(exclude={"output"}, mode="json")
+    models = [[variant.label, fingerprint(variant.reference.base), _adapter_digests(variant)] for variant in variants]
+    return hashlib.sha256(json.dumps([settings, models, more], sort_keys=True).encode()).hexdigest()
 
 
-def _adapter(variant: Variant) -> list[str]:
-    """What tells one state of an adapter from another; nothing for whole models."""
+def _adapter_digests(variant: Variant) -> list[str]:
+    """Digests of an adapter's files; none for a whole model."""
     manifest = variant.reference.manifest
     if variant.reference.peft is None:
         return []

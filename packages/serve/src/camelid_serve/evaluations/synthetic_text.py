@@ -1,9 +1,9 @@
-"""A long text made from a seed, in which what was said long ago helps to tell what comes next.
+"""A synthetic long text with long-range dependencies: earlier entries help to predict later ones.
 
 Knows nothing of tokens or models. A market's day book: each entry names a trader, whose craft, town, ware and price are
 always the same. How many others were named since a trader was named last is spread evenly over the orders of
-magnitude, so that every doubling of the context lets a reader look up about as many more of them. All names are made
-up: nobody knows them by heart.
+magnitude, so that every doubling of the context holds about as many more of them. All names are made up: no model
+has memorised them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import random
 NAME = "generated day book"
 
 _NEW = 0.25
-"""Entries that name somebody for the first time."""
+"""Share of the entries that name a new trader."""
 
 _BEGINNINGS = [
     "Bar",
@@ -92,7 +92,7 @@ _FORMS = (
 )
 
 
-def chronicle(characters: int, seed: int = 0) -> str:
+def synthetic_day_book(characters: int, seed: int = 0) -> str:
     """At least that many characters; a longer one begins with the shorter ones."""
     rng = random.Random(seed)
     traders: list[dict[str, str]] = []  # who was named last stands last

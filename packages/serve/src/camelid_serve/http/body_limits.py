@@ -13,15 +13,15 @@ from typing import Any
 from .asgi import App, Headers, Receive, Refusal, RefusalFormat, Scope, Send
 
 _MAX_DRAINED_BYTES = 32_000_000
-"""Most bytes of a refused body that are read and dropped: a client that is still sending would not hear the answer."""
+"""Most bytes of a refused body that are read and dropped: a client that still sends would not read the response."""
 BodyLimit = Callable[[str, str], int | None]
 """Most bytes of a body by method and path; None where there is no such route."""
 
 
 @dataclass(frozen=True)
 class BodyLimits:
-    """Lets through to `app` what `body_limit` allows. A body that says its length is refused before it is read; one that
-    does not is cut off, and whatever the application makes of that is dropped."""
+    """Passes to `app` what `body_limit` allows. A body with a Content-Length is refused before it is read; one without
+    is cut off, and whatever the application responds to that is dropped."""
 
     app: App
     body_limit: BodyLimit
@@ -83,7 +83,7 @@ async def _drain(receive: Receive, most: int) -> None:
 
 
 def _content_length(header: str) -> float:
-    """What a body is said to have; nothing may stand there, and nonsense is more than anything."""
+    """The length in a Content-Length header: 0 if it is empty, infinite if it is no number."""
     if not header:
         return 0
     return int(header) if header.isascii() and header.isdecimal() and len(header) < 20 else math.inf

@@ -26,7 +26,7 @@ from camelid_serve.config import PredictConfig
 from camelid_serve.generation import Delta
 from camelid_serve.loaded_models import LoadedModel
 from camelid_serve.metrics import Metric, available, missing, score
-from camelid_serve.provenance import result_manifest, with_all_models, weights_identity
+from camelid_serve.provenance import result_manifest, weights_identity, with_all_models
 
 from .batch_answers import KeyedConversation, TaskProgress, generate_all
 from .inputs import InputSummary, PredictionInput, open_input

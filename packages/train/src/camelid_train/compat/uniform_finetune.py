@@ -182,15 +182,15 @@ def output_directory(flags: Namespace, given: set[str]) -> str:
 def _notes(flags: Namespace, given: set[str], world: int) -> list[str]:
     size, accumulation = flags.per_gpu_train_batch_size, flags.gradient_accumulation_steps
     whole = f" on each of {world} processes, {size * accumulation * world} in all" if world > 1 else ""
-    remarks = [f"An optimizer step sees {size} × {accumulation} = {size * accumulation} rows{whole}."]
+    notes = [f"An optimizer step sees {size} × {accumulation} = {size * accumulation} rows{whole}."]
     if "compute_dtype" not in given or flags.compute_dtype == "fp16":
-        remarks.append('fp16 is read as dtype = "auto": bfloat16 where the device has it.')
+        notes.append('fp16 is read as dtype = "auto": bfloat16 where the device has it.')
     if flags.lora_target_modules is None and flags.peft_type in ("lora", "qlora", "adalora"):
-        remarks.append("No --lora_target_modules: the model family's own are taken.")
+        notes.append("No --lora_target_modules: the model family's own are taken.")
     if flags.resume_from_checkpoint is not None:
-        remarks.append("--resume_from_checkpoint: a run here is a job and resumes itself; `camelid jobs retry`.")
+        notes.append("--resume_from_checkpoint: a run here is a job and resumes itself; `camelid jobs retry`.")
     if flags.report_to not in (None, "none", *TRACKERS):
-        remarks.append(f"--report_to {flags.report_to}: not sent; a run's curves are in its events and on the pages.")
+        notes.append(f"--report_to {flags.report_to}: not sent; a run's curves are in its events and on the pages.")
     if flags.local_rank != -1:
-        remarks.append("--local_rank is the launcher's business.")
-    return remarks
+        notes.append("--local_rank is the launcher's business.")
+    return notes

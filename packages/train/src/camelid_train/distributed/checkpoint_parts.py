@@ -1,6 +1,6 @@
-"""Checkpoints of a run in several processes: every one gives its part, one per machine writes, all read.
+"""Checkpoints of a distributed run: shards are gathered, the local main process of each machine writes, all read.
 
-Knows what must be whole before it is written, and cut again after it was read. Knows nothing of files.
+Knows which tensors must be full before they are written, and sharded again after. Knows nothing of files.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ def save(write: Callable[..., object], model: Any, optimizer: Any, rng_state: An
     if group.current_world().size == 1:
         write(model, optimizer, ())
         return
-    cut = sharded_state.is_sharded(model)
-    whole = (sharded_state.full_model(model), sharded_state.full_optimizer(optimizer)) if cut else (model, optimizer)
+    sharded = sharded_state.is_sharded(model)
+    full = (sharded_state.full_model(model), sharded_state.full_optimizer(optimizer)) if sharded else (model, optimizer)
     rng_states = group.gather_objects(rng_state)
     if group.current_world().is_local_main_process:
-        write(*whole, rng_states)
+        write(*full, rng_states)
 
 
 def load_model(read: Callable[[Any], object], model: Any) -> None:
-    """Call `read` with something whose `named_parameters` can be set, and take them over."""
-    whole = sharded_state.full_model(model)
-    read(whole)
-    sharded_state.load_parameters(model, whole)
+    """Call `read` with an object whose `named_parameters` it sets, and load them into `model`."""
+    full = sharded_state.full_model(model)
+    read(full)
+    sharded_state.load_parameters(model, full)
 
 
 def load_optimizer(read: Callable[[Any], object], optimizer: Any, model: Any) -> None:

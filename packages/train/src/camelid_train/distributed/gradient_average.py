@@ -1,11 +1,12 @@
-"""The gradients of several processes with a whole model each: their mean, once a step's rows went through everywhere.
+"""Data parallelism: gradients averaged over all processes by all-reduce, after the backward passes of an optimizer
+step.
 
 Knows torch.distributed and parameters. Knows nothing of losses.
 
-DistributedDataParallel exchanges them during the backward pass. A process that runs out of memory in the middle of
-that can neither go on nor begin again, and the others wait for it for ever. So each goes through its rows on its own,
-in parts as small as it must, and they meet only afterwards. What that costs is the overlap of the two: nothing that
-shows for adapters, an all-reduce per step for full fine-tuning.
+DistributedDataParallel reduces them during the backward pass. A process that runs out of memory in the middle of that
+can neither continue nor start again, and the others wait for it for ever. So each computes its rows on its own, in
+micro-batches as small as it must, and they synchronise only afterwards. What that costs is the overlap of the two:
+nothing measurable for adapters, an all-reduce per step for full fine-tuning.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ import torch
 import torch.distributed
 
 _BUCKET = 1 << 24
-"""Numbers that travel at once: 64 MB in float32."""
+"""Numbers of one all-reduce: 64 MB in float32."""
 
 
 def average_gradients(parameters: Iterable[Any]) -> None:
-    """Give each parameter that learns the mean of its gradients; what no process has a gradient for keeps none.
+    """Set the gradient of each trainable parameter to its mean over all processes; one without any keeps none.
 
-    All processes call this at once, with the same parameters.
+    All processes call this together, with the same parameters.
     """
     trainable = [parameter for parameter in parameters if parameter.requires_grad]
     if not trainable:
@@ -37,7 +38,7 @@ def average_gradients(parameters: Iterable[Any]) -> None:
 
 
 def _buckets(parameters: Iterable[Any]) -> Iterator[list[Any]]:
-    """Neighbours of one number format, few enough to travel together."""
+    """Buckets: neighbouring parameters of one dtype, few enough for one all-reduce."""
     bucket: list[Any] = []
     count = 0
     for parameter in parameters:

@@ -1,6 +1,6 @@
-"""Parameters and optimizer state that lie in shards across processes (FSDP2), as whole tensors and back.
+"""Sharded parameters and optimizer state (FSDP2, ZeRO-3) → full tensors, and back.
 
-Knows DTensors. Every function is called by all processes at once, and leaves what is not in shards as it is.
+Knows DTensors. Every function is called by all processes together, and leaves what is not sharded as it is.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def is_sharded(model: Any) -> bool:
 
 
 def full_model(model: Any) -> Any:
-    """What has `named_parameters` as `model` has, all whole. They are copies."""
+    """An object with the `named_parameters` of `model` as full tensors. They are copies."""
     if not is_sharded(model):
         return model
     _reshard(model)
@@ -28,7 +28,7 @@ def full_model(model: Any) -> Any:
 
 
 def full_optimizer(optimizer: Any) -> Any:
-    """What has a `state_dict` as `optimizer` has, all whole."""
+    """An object with the `state_dict` of `optimizer` as full tensors."""
     saved = optimizer.state_dict()
     state = {
         key: {name: _full_tensor(value) for name, value in values.items()} for key, values in saved["state"].items()
@@ -37,7 +37,7 @@ def full_optimizer(optimizer: Any) -> Any:
 
 
 def load_parameters(model: Any, whole: Any) -> None:
-    """Put whole parameters, as `full_model` gave them and someone changed them, back into the shards."""
+    """Load full parameters, from `full_model` and changed since, back into the shards."""
     if whole is model:
         return
     changed = dict(whole.named_parameters())
@@ -47,7 +47,7 @@ def load_parameters(model: Any, whole: Any) -> None:
 
 
 def shard_optimizer(optimizer: Any) -> None:
-    """Cut optimizer state that was loaded whole as its parameters are cut."""
+    """Shard optimizer state that was loaded full as its parameters are sharded."""
     for parameter, values in optimizer.state.items():
         for name, value in values.items():
             if torch.is_tensor(value) and value.shape == parameter.shape:
@@ -55,7 +55,7 @@ def shard_optimizer(optimizer: Any) -> None:
 
 
 def unshard(model: Any) -> None:
-    """Turn a model in shards into the plain one it was made of; it is not trained any more."""
+    """Turn a sharded model back into a plain one; it is not trained any more."""
     _gather_from_deepspeed(model)
     if not is_sharded(model):
         return
@@ -74,10 +74,10 @@ def unshard(model: Any) -> None:
 
 def _gather_from_deepspeed(model: Any) -> None:
     """ZeRO-3 leaves empty parameters behind; gathered once, they stay until the process ends."""
-    cut = [parameter for parameter in model.parameters() if hasattr(parameter, "ds_id")]
-    if cut:
+    sharded = [parameter for parameter in model.parameters() if hasattr(parameter, "ds_id")]
+    if sharded:
         deepspeed = importlib.import_module("deepspeed")
-        deepspeed.zero.GatheredParameters(cut).__enter__()
+        deepspeed.zero.GatheredParameters(sharded).__enter__()
 
 
 def _plain_class(cls: type) -> type:

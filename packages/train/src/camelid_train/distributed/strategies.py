@@ -1,10 +1,10 @@
-"""How the processes of a run share its model, as arguments of the Trainer.
+"""Distributed strategies: how the processes of a run share its model, as arguments of the Trainer.
 
 Knows the strategies' settings as data. Knows nothing of processes.
 
-- ddp: each process has the whole model, gradients are averaged.
-- fsdp: each holds a shard of every layer and fetches the rest when it is needed (FSDP2).
-- deepspeed: shards of optimizer and gradients (ZeRO-2), or of the weights too (ZeRO-3).
+- ddp (data parallelism): each process has the whole model, gradients are averaged.
+- fsdp: each process holds a shard of every layer and gathers the rest when it is needed (FSDP2).
+- deepspeed: optimizer state and gradients are sharded (ZeRO-2), or the weights too (ZeRO-3).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _AUTO = "auto"
 
 
 def arguments(section: LaunchSection) -> dict[str, Any]:
-    """What TrainingArguments need beside those of one process."""
+    """TrainingArguments beside those of a single process."""
     if group.current_world().size == 1:
         return {}
     common = {
@@ -40,7 +40,7 @@ def _deepspeed(section: LaunchSection) -> dict[str, Any]:
 
 
 def deepspeed_config(stage: int) -> dict[str, Any]:
-    """ZeRO of that stage; what the Trainer knows better is left to it."""
+    """The DeepSpeed configuration of a ZeRO stage; `auto` leaves a value to the Trainer."""
     zero: dict[str, Any] = {"stage": stage, "overlap_comm": True, "contiguous_gradients": True}
     if stage == 3:
         zero["stage3_gather_16bit_weights_on_model_save"] = True

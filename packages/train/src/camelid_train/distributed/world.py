@@ -1,7 +1,4 @@
-"""Which of several processes this one is.
-
-Knows the variables that torchrun sets. Imports no torch.
-"""
+"""Rank and world size of this process. Knows the environment variables that torchrun sets. Imports no torch."""
 
 from __future__ import annotations
 
@@ -10,12 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 LAUNCHER_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-"""What a launcher has set in every process it started."""
+"""Environment variables that a launcher such as torchrun sets in every process."""
 
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """This process among `size`; `local_size` of them, of which it is number `local_rank`, are on its machine."""
+    """The rank of this process in a world of `size`; its machine has `local_size` of them, and it is `local_rank`
+    there."""
 
     rank: int = 0
     size: int = 1
@@ -24,7 +22,7 @@ class World:
 
     @property
     def is_local_main_process(self) -> bool:
-        """Whether it speaks and writes for all processes on its machine."""
+        """Whether it emits events and writes files for all processes on its machine."""
         return self.local_rank == 0
 
     @property
@@ -40,7 +38,7 @@ SINGLE_PROCESS = World()
 
 
 def world_from_environment(environment: Mapping[str, str] = os.environ) -> World:
-    """The world a launcher put this process in; one of its own where there was none."""
+    """The world that a launcher set up for this process; a single process where there was none."""
     if not all(environment.get(name) for name in LAUNCHER_VARIABLES):
         return SINGLE_PROCESS
     return World(*(int(environment[name]) for name in LAUNCHER_VARIABLES[:4]))

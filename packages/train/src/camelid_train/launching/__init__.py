@@ -1,9 +1,9 @@
-"""A run in several processes: started here, or joined where a launcher such as torchrun has started them.
+"""Launching a run in several processes (distributed training), or joining those that torchrun or the like has started.
 
     train(recipe, context)     # the training task: here, or in as many processes as the recipe says
 
-In a run of several processes each takes its rows of every global batch; the first one on a machine speaks and writes
-for all of them there. Knows nothing of losses, checkpoints' files or artefacts. Imports no torch.
+Each process (rank) takes its rows of every global batch; the local main process of each machine emits events and writes
+files for all of them there. Knows nothing of losses, checkpoints' files or artefacts. Imports no torch.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def train(recipe: Recipe, context: TaskContext) -> Mapping[str, Any]:
     """Run `recipe` in as many processes as it says, or as there are; the adapter or model lands in `context.output`.
 
     Raises:
-        Interrupted: asked to save and leave.
+        Interrupted: a stop with saving was requested.
         CamelidError: the data, the model or the run is not sound.
     """
     from camelid_train.monitoring.trackers import with_trackers
@@ -33,7 +33,7 @@ def train(recipe: Recipe, context: TaskContext) -> Mapping[str, Any]:
     check(recipe)
     with with_trackers(recipe, context) as reporting:
         if not reporting.earlier_attempts:
-            reporting.emit("resume", step=0)  # now: should loading take too long for who stops it, this much is known
+            reporting.emit("resume", step=0)  # now: known even if the run is stopped while it loads
         if world_from_environment().size == 1 and recipe.launch.processes * recipe.launch.nodes > 1:
             from .launch import launch
 
@@ -42,12 +42,12 @@ def train(recipe: Recipe, context: TaskContext) -> Mapping[str, Any]:
 
 
 def is_secondary_process() -> bool:
-    """Whether a launcher started this process beside another one on this machine, which speaks for both."""
+    """Whether a launcher started this process, and it is not the local main process of this machine."""
     return not world_from_environment().is_local_main_process
 
 
 def train_as_secondary(recipe: Recipe) -> None:
-    """Work along in silence."""
+    """Train without printing or emitting anything: the local main process does."""
     from .checks import check
 
     check(recipe)

@@ -1,6 +1,6 @@
-"""What several processes cannot do, said before anything is started.
+"""Checks of the `[launch]` section before any process is started.
 
-Knows the recipe and this machine. Imports torch only to count graphics cards.
+Knows the recipe and this machine. Imports torch only to count GPUs.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _REASONS = {
 
 
 def check(recipe: Recipe, environment: Mapping[str, str] = os.environ) -> None:
-    """Refuse what cannot be launched.
+    """Refuse a recipe that cannot be launched.
 
     Raises:
         ConfigError: naming the field and what to type instead.

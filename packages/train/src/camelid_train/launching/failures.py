@@ -1,6 +1,6 @@
 """Which of several failed processes failed first, and its error as one process would have raised it.
 
-Knows how a process says how it ended, and what the others say once one is gone.
+Knows the result files of processes, and the errors of those that only lost a peer.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def first_error(error: BaseException, ranks: Path, processes: int) -> BaseExcept
 
 
 def _blame_order(directory: Path, code: int) -> tuple[int, float]:
-    """Less is more to blame: an error of its own, the earliest; a signal from outside; what followed from either."""
+    """The first in this order is the cause: an error of its own, the earliest; a signal from outside; a lost peer."""
     result = AttemptResult.read(directory)
     if result is not None and result.kind != PEER_LOST:
         return 0, (directory / RESULT).stat().st_mtime
@@ -66,7 +66,7 @@ def _as_exception(result: AttemptResult, number: int, processes: int) -> BaseExc
 
 
 def _message_only_errors() -> list[type[CamelidError]]:
-    """The errors that are made of a message alone."""
+    """The error classes that take a message alone."""
     found = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, CamelidError)]
     return [each for each in found if "__init__" not in vars(each)] + [errors.DataError]
 

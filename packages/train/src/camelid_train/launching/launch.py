@@ -1,11 +1,11 @@
-"""Starting the processes of a run, passing on what they say, and ending with the error of the one that failed.
+"""The launcher: starts the processes of a run, relays their events, and raises the error of the one that failed.
 
-Knows torch's elastic agent, which starts and watches them, and the files between it and them:
+Knows torch's elastic agent (torchrun), which starts and watches them, and the files between it and them:
 
-    <attempt>/ranks/order.json      what they are to do
-                    events.jsonl    what the first of them says
-                    stop            what they are asked
-                    <n>/log.txt     what process n of this machine prints (the first one prints into the attempt's log)
+    <attempt>/ranks/order.json      recipe and directories
+                    events.jsonl    events of the local main process
+                    stop            the stop request
+                    <n>/log.txt     output of rank n of this machine (that of rank 0 goes to the attempt's log)
                     <n>/result.json how it ended
 
 Knows nothing of training. They carry the attempt's mark in their environment, so whoever ends the attempt ends them.
@@ -45,8 +45,8 @@ def launch(recipe: Recipe, context: TaskContext) -> Mapping[str, Any]:
     """Run `recipe` in as many processes as it says; returns and raises what one process would.
 
     Raises:
-        Interrupted: all saved and left.
-        CamelidError: what ended the first one that failed.
+        Interrupted: all processes saved and stopped.
+        CamelidError: the error of the first process that failed.
     """
     ranks = context.directory / RANKS
     for number in range(recipe.launch.processes):
@@ -63,7 +63,7 @@ def launch(recipe: Recipe, context: TaskContext) -> Mapping[str, Any]:
 
 
 def _relay_until_done(running: Future[None], ranks: Path, context: TaskContext) -> None:
-    """Pass on events and requests until all have ended."""
+    """Relay events and stop requests until all processes have ended."""
     requested: StopRequest = ""
     offset = 0
     over = False
@@ -81,7 +81,7 @@ def _relay_until_done(running: Future[None], ranks: Path, context: TaskContext) 
 
 
 def _run_agent(recipe: Recipe, directory: Path) -> None:
-    """The agent's life. It runs beside the main thread, which keeps the attempt's own answers to signals."""
+    """Run the elastic agent. It runs beside the main thread, which keeps the attempt's own signal handlers."""
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     from .rank_logs import RankLogs
@@ -108,7 +108,7 @@ def _run_agent(recipe: Recipe, directory: Path) -> None:
 
 
 def _rendezvous(nodes: int) -> dict[str, Any]:
-    """Where the processes find each other: a free port of this machine, or the first machine of several."""
+    """The rendezvous of the processes: a free port of this machine, or the first of several nodes."""
     if nodes == 1:
         return {"rdzv_backend": "c10d", "rdzv_endpoint": "localhost:0", "local_addr": "localhost"}
     address = f"{os.environ['MASTER_ADDR']}:{os.environ.get('MASTER_PORT', _PORT)}"
@@ -119,12 +119,12 @@ def _rendezvous(nodes: int) -> dict[str, Any]:
 def _summary(running: Future[None], ranks: Path, processes: int) -> Mapping[str, Any]:
     results = [AttemptResult.read(ranks / str(number)) for number in range(processes)]
     if any(result is not None and result.how == Outcome.SAVED for result in results):
-        raise Interrupted  # also where one left before it met the others, who then were ended
+        raise Interrupted  # also where one stopped before it joined the others, which then were killed
     error = running.exception()
     if error is not None:
         raise failures.first_error(error, ranks, processes) from None
     first = results[0]
-    assert first is not None, "a process that ended well has written so"
+    assert first is not None, "a process that succeeded has written its result"
     return first.summary
 
 

@@ -1,8 +1,8 @@
-"""One of the processes of a run, as the launcher starts it.
+"""One process (rank) of a run, as the launcher starts it.
 
     python -m camelid_train.launching.rank RANKS
 
-Knows its orders, and how to say how it ended. Should the process that launched it be gone, it goes too.
+Knows the launcher's files, and writes its result there. It exits when the process that launched it is gone.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def main(ranks: Path) -> int:
         result, code = _run_attempt(ranks), 0
     except Interrupted:
         result = AttemptResult(Outcome.SAVED)
-    except BaseException as error:  # SystemExit too: whoever launched this must learn of it
+    except BaseException as error:  # SystemExit too: the launcher must learn of it
         traceback.print_exc()
         result = AttemptResult.from_exception(error)
         if is_lost_peer(error):
@@ -64,7 +64,7 @@ def _run_attempt(ranks: Path) -> AttemptResult:
         summary = train(recipe, context)
     except Interrupted:
         if not context.agreed:
-            raise  # the others do not know: the exit code has them ended
+            raise  # the others do not know: the exit code ends them
         return AttemptResult(Outcome.SAVED)  # with exit code 0, for others may still be at saving
     group.leave()
     return AttemptResult(Outcome.SUCCEEDED, summary=dict(summary))

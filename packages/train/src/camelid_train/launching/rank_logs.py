@@ -1,6 +1,6 @@
-"""Where launched processes print: the first into the attempt's own log, each other into a file of its own.
+"""Log files of launched processes: the attempt's own log for rank 0 of the machine, a file of its own for each other.
 
-Knows the elastic agent's contract for logs, and leaves none to it: each process turns to its own file when it starts.
+Knows the elastic agent's contract for logs, and leaves none to it: each process redirects its output when it starts.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _STDOUT, _STDERR = 1, 2
 
 
 class RankLogs(LogsSpecs):
-    """Every process begins with the streams of the agent."""
+    """Every process starts with the output streams of the agent."""
 
     def reify(self, envs: dict[int, dict[str, str]]) -> LogsDest:
         nowhere = dict.fromkeys(envs, "")
@@ -28,12 +28,12 @@ class RankLogs(LogsSpecs):
 
 
 def rank_log(ranks: Path, number: int) -> Path:
-    """What process `number` of this machine prints."""
+    """The log file of process `number` of this machine."""
     return ranks / str(number) / LOG if number else ranks.parent / LOG
 
 
 def redirect_output(log: Path) -> None:
-    """Both streams of this process at the end of one file, in the order things are said."""
+    """Append stdout and stderr of this process to one file, in order."""
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, PRIVATE_FILE_MODE)
     for stream in (_STDOUT, _STDERR):
         os.dup2(descriptor, stream)

@@ -38,7 +38,7 @@ class RunTotals:
     open_loss: float = 0.0
     reported: int = 0
     logged: int = 0
-    average_gradients: float = 0.0
+    average: float = 0.0
     micro_batch: int | None = None
     checkpointing: bool = False
 
@@ -49,13 +49,13 @@ class RunTotals:
     @property
     def smoothed(self) -> float | None:
         """The moving average of the reported training losses, unbiased from the first one on."""
-        return self.average_gradients / (1 - _SMOOTHING**self.logged) if self.logged else None
+        return self.average / (1 - _SMOOTHING**self.logged) if self.logged else None
 
     def note_loss(self, loss: float) -> float | None:
         """Add a reported training loss to the moving average, which is returned."""
         self.last_loss = loss
         self.logged += 1
-        self.average_gradients = _SMOOTHING * self.average_gradients + (1 - _SMOOTHING) * loss
+        self.average = _SMOOTHING * self.average + (1 - _SMOOTHING) * loss
         return self.smoothed
 
     def note_measured(self, step: int, loss: float) -> bool:

@@ -28,9 +28,9 @@ LoadState = Literal["empty", "loading", "ready", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class ChatStatus:
-    """What is loaded: `model`, its base model `base` where it is an adapter, and another model to `compare_with`. `step`
-    says what loading is doing; `seconds` how long it takes or took. A `ready` one has an `error` where `compare_with`
-    could not be loaded."""
+    """What is loaded: `model`, its base model `base` where it is an adapter, and another model to `compare_with`.
+    `step` says what loading is doing; `seconds` how long it takes or took. A `ready` one has an `error` where
+    `compare_with` could not be loaded."""
 
     state: LoadState = "empty"
     model: str = ""
@@ -213,7 +213,8 @@ class ChatService:
             self._status = replace(ready, seconds=time.monotonic() - self._load_started)
 
     def _load_steps(self, model: str, compare_with: str) -> Iterator[str]:
-        """Load the models and yield each step. A model that stays is not loaded again, and answers while another is added."""
+        """Load the models and yield each step. A model that stays is not loaded again, and answers while another is
+        added."""
         resident = self._engine.models if self._engine.alive else {}
         if not compare_with or model not in resident:
             yield from self._engine.load_all({name: name for name in (model, compare_with) if name})

@@ -33,8 +33,8 @@ TokenKind = Literal["trained", "ignored", "special", "special-trained"]
 
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
-    """A model one can choose. `kind` is `model`, `adapter`, or `gguf` for one that can generate and nothing else; `size`
-    in bytes; `base` for adapters."""
+    """A model one can choose. `kind` is `model`, `adapter`, or `gguf` for one that can generate and nothing else;
+    `size` in bytes; `base` for adapters."""
 
     name: str
     kind: str

@@ -53,7 +53,8 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class AnswerRequest:
-    """A conversation for one model to answer; `partial_answer` is the unfinished answer it ends with, to be gone on with."""
+    """A conversation for one model to answer; `partial_answer` is the unfinished answer it ends with, to be gone on
+    with."""
 
     messages: Sequence[Message]
     model: str = ""

@@ -20,8 +20,8 @@ FACETS = ("language", "task", "generation")
 
 @dataclass(frozen=True, slots=True)
 class DatasetEntry:
-    """One dataset. `source` is its name in a recipe; `missing` says what to fetch where its rows are not on this machine,
-    `fetchable` whether the page can do that."""
+    """One dataset. `source` is its name in a recipe; `missing` says what to fetch where its rows are not on this
+    machine, `fetchable` whether the page can do that."""
 
     name: str
     source: str

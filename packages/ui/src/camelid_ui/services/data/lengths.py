@@ -28,8 +28,8 @@ MAX_DROPPED_SHARE = 0.3
 
 @dataclass(frozen=True, slots=True)
 class CutoffEffect:
-    """What one cut-off does to rows: `dropped` rows have no trained token left, `refused` rows are conversations that the
-    prompt template cannot render. `trained_before` are the trained tokens without any cut-off."""
+    """What one cut-off does to rows: `dropped` rows have no trained token left, `refused` rows are conversations that
+    the prompt template cannot render. `trained_before` are the trained tokens without any cut-off."""
 
     rows: int
     shortened: int

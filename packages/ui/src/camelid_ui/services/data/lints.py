@@ -96,8 +96,8 @@ class LintService:
         return self.background.get(self._key(name))
 
     def check(self, name: str, against: str = "") -> BackgroundWork:
-        """Start checking all rows, for near-duplicates too where datasketch is installed, and for contamination with the
-        evaluation set `against`.
+        """Start checking all rows, for near-duplicates too where datasketch is installed, and for contamination with
+        the evaluation set `against`.
 
         Raises:
             UnknownName, DataError.

@@ -23,8 +23,8 @@ Points = tuple[CurvePoint, ...]
 
 @dataclass(frozen=True, slots=True)
 class Curves:
-    """Series of a run: `loss` as trained, the same `smoothed`, `heldout_loss` loss, `learning_rate` of learning, gradient
-    `gradient_norm`, `tokens_per_second` in tokens per second, `memory` in bytes."""
+    """Series of a run: `loss` as trained, the same `smoothed`, `heldout_loss` loss, `learning_rate` of learning,
+    gradient `gradient_norm`, `tokens_per_second` in tokens per second, `memory` in bytes."""
 
     loss: Points = ()
     smoothed: Points = ()

@@ -63,8 +63,8 @@ def estimate(recipe: Recipe, data: DataServices, models: ModelService, speed: fl
 
 
 def memory(recipe: Recipe, base: Path, tokens: float) -> int:
-    """Weights, gradients and optimizer state, and activations: per token of a micro-batch about 16 numbers per layer and
-    hidden dimension (2 with gradient checkpointing), and three per entry of the vocabulary for logits and loss."""
+    """Weights, gradients and optimizer state, and activations: per token of a micro-batch about 16 numbers per layer
+    and hidden dimension (2 with gradient checkpointing), and three per entry of the vocabulary for logits and loss."""
     size = dimensions(base)
     short = recipe.model.dtype in ("bfloat16", "float16") or (recipe.model.dtype == "auto" and cpu_has_bf16())
     width = 2 if short else 4

@@ -60,7 +60,7 @@ class RunReport:
 
 
 class RunReportBuilder:
-    """Takes events one by one; `told` is what they say so far."""
+    """Takes events one by one; `report()` is their state so far."""
 
     def __init__(self) -> None:
         self._series: defaultdict[str, dict[int, float]] = defaultdict(dict)
