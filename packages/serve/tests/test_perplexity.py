@@ -111,8 +111,8 @@ def test_losses_are_what_a_plain_computation_gives(
 def test_how_the_work_is_cut_changes_nothing(asking: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = []
     for number, (together, predicted, stride) in enumerate([(8192, 512, 256), (1, 1, 3), (200, 24, 7)]):
-        monkeypatch.setattr(module, "_PASS", together)
-        monkeypatch.setattr(module, "_PREDICTED", predicted)
+        monkeypatch.setattr(module, "_TOKENS_PER_PASS", together)
+        monkeypatch.setattr(module, "_LOGITS_PER_PASS", predicted)
         monkeypatch.setattr(logprobs, "_STRIDE", stride)
         attempt = Attempt(tmp_path / str(number))
         module.run(asking(), attempt)

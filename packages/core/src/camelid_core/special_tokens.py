@@ -1,4 +1,4 @@
-"""Which texts a tokenizer reads as control tokens. Knows tokenizers of transformers; encodes nothing."""
+"""Control tokens (transformers' special tokens): which texts a tokenizer reads as such. Encodes nothing."""
 
 from __future__ import annotations
 

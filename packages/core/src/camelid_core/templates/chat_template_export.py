@@ -75,7 +75,8 @@ def _user(template: RoleFields) -> str:
     if not chosen:
         return plain
     branches = "".join(
-        f"{{%- {'elif' if number else 'if'} {condition} %}}{form}" for number, (condition, form) in enumerate(chosen)
+        f"{{%- {'elif' if number else 'if'} {condition} %}}{source}"
+        for number, (condition, source) in enumerate(chosen)
     )
     return f"{branches}{{%- else %}}{plain}{{%- endif %}}"
 
@@ -86,11 +87,11 @@ def _last_or_between(closing: str, between: str) -> str:
     return f"{{%- if loop.last %}}{_literal(closing)}{{%- else %}}{_literal(between)}{{%- endif %}}"
 
 
-def _format_source(form: str, values: Mapping[str, str]) -> str:
+def _format_source(text: str, values: Mapping[str, str]) -> str:
     """Jinja source that writes a format string with the expressions `values` for its placeholders."""
     return "".join(
         f"{{{{- {values[part]} }}}}" if number % 2 else _literal(part)
-        for number, part in enumerate(PLACEHOLDER.split(form))
+        for number, part in enumerate(PLACEHOLDER.split(text))
     )
 
 

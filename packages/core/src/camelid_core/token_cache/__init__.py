@@ -1,9 +1,9 @@
-"""Tokenised examples on disk: made once, shared by runs and ranks, cut off only when read.
+"""The token cache: tokenised examples on disk, made once, shared by runs and ranks, cut off only when read.
 
 cache = TokenCache()
-encoded = cache.encode(records, Encoder(tokenizer, template))   # finished shards are taken from the disk
+encoded = cache.encode(records, Encoder(tokenizer, template))   # finished shards are read from disk
 view = encoded.view(cutoff=512)                                 # a sequence of examples, and view.counts
-counts = measure(dataset, encoder, cache, cutoff=512)           # what would become of a dataset
+counts = measure(dataset, encoder, cache, cutoff=512)           # token counts of a dataset
 """
 
 from .cache import CacheEntry, TokenCache

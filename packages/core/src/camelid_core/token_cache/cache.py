@@ -1,10 +1,10 @@
-"""The token cache: shards named by what they were made from, made in parallel, listed and pruned.
+"""The token cache: content-addressed shards, made in parallel, listed and pruned.
 
 Knows directories, threads and locks. Knows nothing of cut-offs, recipes or datasets.
 
-A shard holds the tokens of up to `SHARD_ROWS` conversations in a row and is named by their text, the
-template, the tokenizer and the code's version. So whoever needs the same rows under the same template
-finds them, and whoever was killed halfway goes on where the finished shards end.
+A shard holds the tokens of up to `SHARD_ROWS` consecutive conversations and is named by a digest of their
+text, the template, the tokenizer and the code's version. So a run with the same rows under the same template
+finds them, and one that was killed halfway resumes where the finished shards end.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ SHARD_CHARACTERS = 8_000_000
 _BATCH = 256
 
 EncodingProgress = Callable[[int, "int | None"], None]
-"""Told how many rows are done, and of how many if that is known."""
+"""Called with how many rows are done, and of how many if that is known."""
 
 
 @dataclass(frozen=True, slots=True)
 class CacheEntry:
-    """What the cache holds of some data under one template and tokenizer; `used` is in seconds since 1970."""
+    """What the cache holds of some data under one template and tokenizer; `used` is the last use in Unix time."""
 
     key: str
     template: str
@@ -57,9 +57,9 @@ class CacheEntry:
 
 @dataclass(frozen=True, slots=True)
 class _Shard:
-    """One finished shard as `encode` needs it: where it is, and two numbers for each of its rows."""
+    """One finished shard as `encode` needs it: its layout, and for each of its rows how many tokens and trained tokens."""
 
-    place: ShardLayout
+    layout: ShardLayout
     lengths: Any
     trained: Any
 
@@ -80,9 +80,9 @@ class TokenCache:
         total: int | None = None,
         lenient: bool = False,
     ) -> EncodedDataset:
-        """All `records`, tokenised; what is on disk already is only checked.
+        """Tokenise `records`; what is on disk already is only verified.
 
-        `lenient` gives a row without tokens where the template has no form for a conversation.
+        `lenient` gives a row without tokens where the template cannot render a conversation.
 
         Raises:
             DataError: such a conversation, by row and source.
@@ -90,8 +90,8 @@ class TokenCache:
         import numpy as np
 
         directory = self.directory / encoder_key(encoder)
-        lease = DirectoryInUse(directory)
-        made: list[_Shard] = []
+        in_use = DirectoryInUse(directory)
+        made: list[_Shard] = []  # in the order of the records
         done = 0
         for chunk, shard in _map_in_order(
             _chunks(records), partial(_read_or_write_shard, directory, encoder), workers or _cores()
@@ -105,21 +105,21 @@ class TokenCache:
         empty = np.zeros(0, np.int64)
         lengths = np.concatenate([empty, *(shard.lengths for shard in made)])
         trained = np.concatenate([empty, *(shard.trained for shard in made)])
-        return EncodedDataset([shard.place for shard in made], lengths, trained, lease)
+        return EncodedDataset([shard.layout for shard in made], lengths, trained, in_use)
 
     def entries(self) -> list[CacheEntry]:
-        """What is there, the last used first."""
+        """What the cache holds, the last used first."""
         groups: dict[tuple[str, str], list[tuple[dict[str, str], os.stat_result]]] = {}
         for path, stat in self._files():
-            facts = shards.read_metadata(path)
-            groups.setdefault((path.parent.name, facts.get("sources", "")), []).append((facts, stat))
+            metadata = shards.read_metadata(path)
+            groups.setdefault((path.parent.name, metadata.get("sources", "")), []).append((metadata, stat))
         found = [_entry(key, sources, members) for (key, sources), members in groups.items()]
         return sorted(found, key=lambda entry: entry.used, reverse=True)
 
     def prune(
         self, older_than_days: float | None = None, keep_bytes: int | None = None, *, dry_run: bool = False
     ) -> int:
-        """Delete what was not used for so long, then the longest unused until no more than `keep_bytes` are left.
+        """Delete shards not used for so long, then the least recently used until at most `keep_bytes` are left.
 
         What another process is using stays. Returns the bytes freed, or with `dry_run` those that would be.
         """
@@ -149,7 +149,7 @@ class TokenCache:
                 yield path, path.stat()
 
     def _sweep(self) -> None:
-        """Halves of shards that a kill left behind, and directories that nothing is left in."""
+        """Delete incomplete shards that a kill left behind, and empty directories."""
         staging.sweep_below(self.directory)
         for lock in self.directory.glob("*/.*.lock"):
             staging.discard_if_dead(lock)
@@ -178,9 +178,9 @@ def _chunks(records: Iterable[Record]) -> Iterator[list[Record]]:
 def _map_in_order(
     chunks: Iterator[list[Record]], make: Callable[[list[Record]], _Shard], workers: int
 ) -> Iterator[tuple[list[Record], _Shard]]:
-    """Each chunk with its shard, in order. Threads are enough: the tokenizer works outside the interpreter's lock.
+    """Each chunk with its shard, in order. Threads are enough: the tokenizer releases the GIL.
 
-    What was begun is finished even when the source breaks: it will be found the next time.
+    Shards under way are finished even when the source raises: the next call finds them.
     """
     waiting: deque[tuple[list[Record], Future[_Shard]]] = deque()
     with ThreadPoolExecutor(workers, "tokenize") as pool:
@@ -210,11 +210,11 @@ def _read_or_write_shard(directory: Path, encoder: Encoder, chunk: list[Record])
     return _with_counts(*found)
 
 
-def _with_counts(place: ShardLayout, tokens: TokenArrays) -> _Shard:
+def _with_counts(layout: ShardLayout, tokens: TokenArrays) -> _Shard:
     import numpy as np
 
     so_far = np.concatenate([[0], np.cumsum(tokens.trained)])
-    return _Shard(place, np.diff(tokens.offsets), np.diff(so_far[tokens.offsets]))
+    return _Shard(layout, np.diff(tokens.offsets), np.diff(so_far[tokens.offsets]))
 
 
 def _tokenise(encoder: Encoder, chunk: list[Record]) -> TokenArrays:
@@ -236,7 +236,7 @@ def _metadata(encoder: Encoder, chunk: list[Record]) -> dict[str, str]:
 
 
 def _raise_refused(chunk: list[Record], shard: _Shard, encoder: Encoder) -> None:
-    """Rows without tokens are those the template had no form for; it says why when asked again."""
+    """Rows without tokens are those that the template could not render; rendering one again gives the error."""
     if shard.lengths.all():
         return
     for record, length in zip(chunk, shard.lengths.tolist(), strict=True):
@@ -254,8 +254,8 @@ def _entry(key: str, sources: str, members: list[tuple[dict[str, str], os.stat_r
         template=first.get("template", "?"),
         tokenizer=first.get("tokenizer", "?"),
         sources=tuple(filter(None, sources.split("\n"))),
-        rows=sum(int(facts.get("rows", 0)) for facts, _ in members),
-        tokens=sum(int(facts.get("tokens", 0)) for facts, _ in members),
+        rows=sum(int(metadata.get("rows", 0)) for metadata, _ in members),
+        tokens=sum(int(metadata.get("tokens", 0)) for metadata, _ in members),
         bytes=sum(stat.st_size for _, stat in members),
         used=max(stat.st_mtime for _, stat in members),
     )
@@ -263,7 +263,7 @@ def _entry(key: str, sources: str, members: list[tuple[dict[str, str], os.stat_r
 
 @contextlib.contextmanager
 def _shard_lock(path: Path) -> Iterator[None]:
-    """Only one at a time makes a shard, among threads and processes; the lock goes with whoever is killed."""
+    """A lock for making one shard, among threads and processes; the system releases it when its holder is killed."""
     lock = path.with_name(f".{path.stem}.lock")
     descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
     try:
@@ -276,7 +276,7 @@ def _shard_lock(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _exclusive_use(directory: Path) -> Iterator[bool]:
-    """Whether nobody uses the directory; if so, nobody may begin to until this is over."""
+    """Whether no process uses the directory; if so, none may begin to until this is over."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

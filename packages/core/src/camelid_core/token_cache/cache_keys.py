@@ -1,4 +1,4 @@
-"""What a shard is called: a digest of everything its bytes depend on.
+"""Cache keys: digests of everything that a shard's bytes depend on.
 
 Knows records, templates and tokenizers. Knows no files.
 """
@@ -28,7 +28,7 @@ _PROBES: tuple[tuple[Message, ...], ...] = (
 
 
 def encoder_key(encoder: Encoder) -> str:
-    """The same for two encoders that give the same tokens: template, tokenizer, and the code that joins them."""
+    """The same for two encoders that give the same tokens: template, tokenizer, and this package's encoder."""
     import tokenizers
 
     backend = json.loads(encoder.tokenizer.backend_tokenizer.to_str())
@@ -48,7 +48,7 @@ def encoder_key(encoder: Encoder) -> str:
 
 
 def chunk_key(records: Iterable[Record]) -> str:
-    """Names what `records` say: every message, its role and its context, in order."""
+    """Digest of the contents of `records`: every message, its role and its context, in order."""
     digest = hashlib.sha256()
     for record in records:
         for message in record.messages:
@@ -64,7 +64,7 @@ def _bytes(text: str) -> bytes:
 
 
 def _template(template: PromptTemplate) -> list[Any]:
-    """Its Jinja tells bytes and mask; what it renders tells also which of them a person wrote."""
+    """The template's Jinja determines bytes and loss mask; rendered probes also show which bytes a person wrote."""
     return [_or_error(template.jinja), *(_or_error(partial(_segments, template, probe)) for probe in _PROBES)]
 
 
@@ -73,7 +73,7 @@ def _segments(template: PromptTemplate, probe: tuple[Message, ...]) -> list[Any]
 
 
 def _or_error(make: Callable[[], Any]) -> Any:
-    """What a template refuses is part of what it is."""
+    """What a template refuses is part of its identity."""
     try:
         return make()
     except CamelidError as error:

@@ -1,7 +1,7 @@
-"""Tokenised rows as sequences that stay on disk: whole rows, and rows cut off at a length.
+"""Tokenised rows as sequences that stay on disk (memory-mapped): whole rows, and rows cut off at a length.
 
-Only two numbers per row are held in memory, how long it is and how many of its tokens are learnt,
-so that lengths, order and counts need no reading. Knows shards. Knows nothing of how they are made.
+Only two numbers per row are held in memory, how many tokens and how many trained tokens it has, so
+that lengths, order and counts need no reading. Knows shards. Knows nothing of how they are made.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 RowT = TypeVar("RowT")
 
 _MAX_OPEN_SHARDS = 32
-"""Shards mapped at once: each costs a file descriptor."""
+"""Shards that are memory-mapped at once: each costs a file descriptor."""
 
 
 @dataclass(slots=True)
 class CutoffCounts:
-    """What becomes of rows under a cut-off: `truncated` rows are longer, `dropped` rows lose their whole answer to it
-    or are left out for their length, `refused` rows are conversations the template has no form for. Tokens are those
-    kept."""
+    """What a cut-off does to rows: `truncated` rows are longer, `dropped` rows lose their whole answer to it or are
+    left out for their length, `refused` rows are conversations that the template cannot render. Tokens are those that
+    are kept."""
 
     rows: int = 0
     truncated: int = 0
@@ -47,7 +47,7 @@ class CutoffCounts:
 
 
 class DirectoryInUse:
-    """A directory that is in use: it is not pruned. The lock goes with the process, however that ends."""
+    """A shared lock on a directory: while it is held the directory is not pruned. It ends with the process."""
 
     def __init__(self, directory: Path) -> None:
         make_private_directory(directory)
@@ -60,11 +60,11 @@ class DirectoryInUse:
 
 
 class RowSequence(Sequence[RowT]):
-    """Rows by number, from either end, and by slice."""
+    """A sequence of rows, by index or slice."""
 
     @abstractmethod
     def row(self, number: int) -> RowT:
-        """Row `number`, which is there."""
+        """Row `number`, which is in range."""
 
     @overload
     def __getitem__(self, index: int) -> RowT: ...
@@ -79,19 +79,19 @@ class RowSequence(Sequence[RowT]):
 
 
 class EncodedDataset(RowSequence[Example]):
-    """All rows, none of them cut, in the order they were given. `lengths` and `trained` count tokens per row."""
+    """All rows, none of them cut off, in the order they were given. `lengths` and `trained` count tokens per row."""
 
     def __init__(
-        self, places: Sequence[ShardLayout], lengths: IntArray, trained: IntArray, lease: DirectoryInUse | None = None
+        self, layouts: Sequence[ShardLayout], lengths: IntArray, trained: IntArray, in_use: DirectoryInUse | None = None
     ) -> None:
         import numpy as np
 
         self.lengths = lengths
         self.trained = trained
-        self._places = list(places)
-        self._starts = np.cumsum([0, *(place.rows for place in places)])
+        self._layouts = list(layouts)
+        self._starts = np.cumsum([0, *(layout.rows for layout in layouts)])
         self._open: OrderedDict[int, Any] = OrderedDict()
-        self._lease = lease
+        self._in_use = in_use
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -102,46 +102,46 @@ class EncodedDataset(RowSequence[Example]):
 
         shard = int(np.searchsorted(self._starts, number, side="right")) - 1
         data, offsets = self._shard(shard)
-        place, inside = self._places[shard], number - int(self._starts[shard])
+        layout, inside = self._layouts[shard], number - int(self._starts[shard])
         start, end = int(offsets[inside]), int(offsets[inside + 1])
         end = end if cutoff is None else min(end, start + cutoff)
-        ids = np.frombuffer(data, np.int32, end - start, place.ids + 4 * start)
-        trained = _bits(data, place.trained, start, end)
+        ids = np.frombuffer(data, np.int32, end - start, layout.ids + 4 * start)
+        trained = _bits(data, layout.trained, start, end)
         return Example(ids.tolist(), np.where(trained, ids, IGNORE).tolist())
 
     def view(self, cutoff: int, whole: bool = False) -> CutoffView:
-        """The rows that still have something to learn when cut off at `cutoff` tokens; `whole` leaves out longer ones
+        """The rows that still have trained tokens when cut off at `cutoff` tokens; `whole` leaves out longer rows
         instead of cutting them."""
         return CutoffView(self, cutoff, whole)
 
     def trained_within(self, cutoff: int) -> IntArray:
-        """How many of each row's first `cutoff` tokens are learnt."""
+        """How many of each row's first `cutoff` tokens are trained."""
         import numpy as np
 
         counts = self.trained.copy()
-        for shard, place in enumerate(self._places):
+        for shard, layout in enumerate(self._layouts):
             rows = slice(int(self._starts[shard]), int(self._starts[shard + 1]))
             if (self.lengths[rows] > cutoff).any():
                 data, offsets = self._shard(shard)
-                so_far = np.concatenate([[0], np.cumsum(_bits(data, place.trained, 0, place.tokens))])
+                so_far = np.concatenate([[0], np.cumsum(_bits(data, layout.trained, 0, layout.tokens))])
                 counts[rows] = so_far[np.minimum(offsets[:-1] + cutoff, offsets[1:])] - so_far[offsets[:-1]]
         return counts
 
     def _shard(self, index: int) -> tuple[Any, Any]:
-        """The mapped file of a shard and where its rows start; the longest unused is let go."""
+        """The memory-mapped file of a shard and where its rows start; the least recently used one is closed."""
         import numpy as np
 
         if index in self._open:
             self._open.move_to_end(index)
         else:
-            place = self._places[index]
+            layout = self._layouts[index]
             try:
-                data = np.memmap(place.path, np.uint8, "r")
+                data = np.memmap(layout.path, np.uint8, "r")
             except (OSError, ValueError):
                 raise DataError(
-                    f"{str(place.path)!r} is gone from the token cache while it was read. Start again: it is remade."
+                    f"{str(layout.path)!r} is gone from the token cache while it was read. Start again: it is remade."
                 ) from None
-            self._open[index] = data, np.frombuffer(data, np.int64, place.rows + 1, place.offsets)
+            self._open[index] = data, np.frombuffer(data, np.int64, layout.rows + 1, layout.offsets)
             if len(self._open) > _MAX_OPEN_SHARDS:
                 self._open.popitem(last=False)
         entry: tuple[Any, Any] = self._open[index]
@@ -149,9 +149,9 @@ class EncodedDataset(RowSequence[Example]):
 
 
 class CutoffView(RowSequence[Example]):
-    """Rows cut off at `cutoff` tokens; those with nothing left to learn are left out. `counts` says how many.
+    """Rows cut off at `cutoff` tokens; those without trained tokens are left out. `counts` says how many.
 
-    `lengths` are known without reading; `rows` says which row of the whole each one is.
+    `lengths` are known without reading; `rows` are the row numbers in the whole dataset.
     """
 
     def __init__(self, encoded: EncodedDataset, cutoff: int, whole: bool = False) -> None:
@@ -183,7 +183,7 @@ class CutoffView(RowSequence[Example]):
 
 
 def _bits(data: Any, at: int, start: int, end: int) -> Any:
-    """Bits `start` to `end` of those packed from byte `at` on, as booleans."""
+    """Bits `start` to `end` of those packed from byte `at` on, as a boolean array."""
     import numpy as np
 
     first = start // 8

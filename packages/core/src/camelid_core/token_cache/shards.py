@@ -1,6 +1,6 @@
 """One shard: the tokens of a few thousand conversations in one safetensors file.
 
-Tensors: `ids` (int32, all rows end to end), `trained` (one bit per token), `offsets` (int64, where
+Tensors: `ids` (int32, all rows concatenated), `trained` (one bit per token), `offsets` (int64, where
 each row starts, and the end). Metadata: rows, tokens, a SHA-256 of the tensors, and what a listing
 shows. Knows files. Knows nothing of templates or tokenizers.
 """
@@ -25,7 +25,7 @@ SUFFIX = ".safetensors"
 
 @dataclass(frozen=True, slots=True)
 class ShardLayout:
-    """Where in a file its tensors lie."""
+    """The byte offsets of a shard's tensors in its file, and its counts."""
 
     path: Path
     rows: int
@@ -35,34 +35,34 @@ class ShardLayout:
     offsets: int
 
 
-def write(path: Path, tokens: TokenArrays, described: dict[str, str]) -> None:
-    """Write a shard whole or not at all."""
+def write(path: Path, tokens: TokenArrays, metadata: dict[str, str]) -> None:
+    """Write a shard atomically, with `metadata` in its header."""
     import numpy as np
     from safetensors.numpy import save
 
     tensors = {"ids": tokens.ids, "trained": np.packbits(tokens.trained), "offsets": tokens.offsets}
     counts = {"rows": str(len(tokens.offsets) - 1), "tokens": str(len(tokens.ids))}
-    data = save(tensors, {**described, **counts, "sha256": _digest(tensors)})
+    data = save(tensors, {**metadata, **counts, "sha256": _digest(tensors)})
     write_durably(path, data, private=True)
 
 
 def read(path: Path) -> tuple[ShardLayout, TokenArrays] | None:
-    """A shard, checked to its last byte, or None if it is not there or not as it was written."""
+    """A shard, verified by its digest, or None if it is missing or damaged."""
     import numpy as np
 
     with contextlib.suppress(OSError, ArtefactError, ValueError, LookupError, TypeError):
-        place, digest = read_layout(path)
+        layout, digest = read_layout(path)
         data = path.read_bytes()
-        ids = np.frombuffer(data, np.int32, place.tokens, place.ids)
-        bits = np.frombuffer(data, np.uint8, -(-place.tokens // 8), place.trained)
-        offsets = np.frombuffer(data, np.int64, place.rows + 1, place.offsets)
+        ids = np.frombuffer(data, np.int32, layout.tokens, layout.ids)
+        bits = np.frombuffer(data, np.uint8, -(-layout.tokens // 8), layout.trained)
+        offsets = np.frombuffer(data, np.int64, layout.rows + 1, layout.offsets)
         if _digest({"ids": ids, "trained": bits, "offsets": offsets}) == digest:
-            return place, TokenArrays(ids, np.unpackbits(bits, count=place.tokens).view(np.bool_), offsets)
+            return layout, TokenArrays(ids, np.unpackbits(bits, count=layout.tokens).view(np.bool_), offsets)
     return None
 
 
 def read_layout(path: Path) -> tuple[ShardLayout, str]:
-    """Where the tensors lie, by the header alone, and the digest they should have.
+    """The layout of a shard, from its header alone, and the digest that its tensors should have.
 
     Raises:
         ArtefactError: no sound header.
@@ -76,7 +76,7 @@ def read_layout(path: Path) -> tuple[ShardLayout, str]:
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """What a shard says of itself, without reading its tensors; nothing if it cannot be read."""
+    """The metadata in a shard's header, without reading its tensors; empty if it cannot be read."""
     try:
         with path.open("rb") as file:
             length = struct.unpack("<Q", file.read(8))[0]
@@ -87,7 +87,7 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 
 def mark_used(path: Path) -> None:
-    """Remember that it was used now. A read-only cache stays usable."""
+    """Record the time of its last use. A read-only cache stays usable."""
     with contextlib.suppress(OSError):
         os.utime(path)
 

@@ -1,7 +1,7 @@
 """The task `measure`: every row of a dataset counted under a model's tokenizer and a template.
 
-Knows how to find them by name and how to tell a job's progress. What it tokenises stays in the cache,
-so a training run on the same rows, or the same job after a kill, begins with it.
+Knows how to find them by name and how to report progress. What it tokenises stays in the token cache,
+so a training run on the same rows, or the same job after a kill, starts from there.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ _PROGRESS_SECONDS = 0.5
 
 
 class MeasureConfig(Config):
-    """Which dataset to count, and under what."""
+    """Which dataset to count, and under which model, template and cut-off."""
 
     data: str
     """Dataset name or file."""
     model: str = "smollm2-135m"
-    """Model whose tokenizer counts: a registered name, a Hub id or a directory."""
+    """Model whose tokenizer is used: a registered name, a Hub id or a directory."""
     template: str = ""
     """Prompt template; empty takes the model's own."""
     cutoff: int = Field(512, ge=16, le=131072)
-    """Longest example in tokens."""
+    """Cut-off: longest example in tokens; longer ones are cut off."""
     limit: int | None = Field(None, ge=1)
     """Count at most this many rows."""
 
@@ -42,8 +42,8 @@ def run(config: MeasureConfig, context: TaskContext) -> Mapping[str, Any]:
     """Emits `progress` in rows; the summary is what `camelid_core.token_cache.token_counts` gives, with the names.
 
     Raises:
-        Interrupted: asked to save and leave.
-        CamelidError: something of that name is not there, or its rows cannot be read.
+        Interrupted: it was requested to save and exit.
+        CamelidError: a name is not known, or rows cannot be read.
     """
     from camelid_core.datasets.sources import open_source
     from camelid_core.models.loading import load_tokenizer
@@ -57,14 +57,14 @@ def run(config: MeasureConfig, context: TaskContext) -> Mapping[str, Any]:
     dataset = open_source(config.data, host.datasets)
     reference = resolve_model(config.model, host)
     encoder = Encoder(load_tokenizer(reference), host.templates[config.template or reference.template])
-    told = 0.0
+    emitted = 0.0
 
     def progress(done: int, total: int | None) -> None:
-        nonlocal told
+        nonlocal emitted
         if context.stop_requested():
             raise Interrupted
-        if time.monotonic() - told > _PROGRESS_SECONDS or done == total:
-            told = time.monotonic()
+        if time.monotonic() - emitted > _PROGRESS_SECONDS or done == total:
+            emitted = time.monotonic()
             context.emit("progress", done=done, total=total, unit="rows")
 
     counts = count_tokens(dataset, encoder, limit=config.limit, cutoff=config.cutoff, progress=progress)

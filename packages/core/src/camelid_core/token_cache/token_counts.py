@@ -1,4 +1,4 @@
-"""What would become of a dataset under a model, a template and a cut-off: every row counted, nothing trained.
+"""Token counts of a dataset under a tokenizer, a template and a cut-off: every row counted, nothing trained.
 
 Knows datasets, encoders and the token cache. Knows nothing of training.
 """
@@ -29,7 +29,7 @@ def count_tokens(
 ) -> dict[str, Any]:
     """Counts of a dataset's training rows, or its first `limit`, as plain values that JSON can hold:
 
-    - `rows`, of which `refused` are conversations the template has no form for, `truncated` are longer than
+    - `rows`, of which `refused` are conversations that the template cannot render, `truncated` are longer than
       `cutoff`, and `dropped` lose their whole answer to it; `kept` = rows - refused - dropped;
     - `total_tokens` and `trained_tokens` of what is kept, cut off; `cutoff` itself;
     - `longest`, and `median` and `p95`: lengths in tokens, uncut, of the rows that are not refused;
@@ -44,21 +44,21 @@ def count_tokens(
 
 
 def count_encoded(encoded: EncodedDataset, cutoff: int) -> dict[str, Any]:
-    """The counts that `count_tokens` gives, of rows that are encoded already; another cut-off costs nothing."""
+    """The same counts of rows that are encoded already; another cut-off costs nothing."""
     import numpy as np
 
     view = encoded.view(cutoff)
-    account = view.counts
+    cutoff_counts = view.counts
     lengths = encoded.lengths[encoded.lengths > 0]
     median, p95 = (int(value) for value in np.percentile(lengths, [50, 95])) if len(lengths) else (0, 0)
     return {
-        "rows": account.rows,
+        "rows": cutoff_counts.rows,
         "kept": len(view),
-        "refused": account.refused,
-        "truncated": account.truncated,
-        "dropped": account.dropped,
-        "total_tokens": account.total_tokens,
-        "trained_tokens": account.trained_tokens,
+        "refused": cutoff_counts.refused,
+        "truncated": cutoff_counts.truncated,
+        "dropped": cutoff_counts.dropped,
+        "total_tokens": cutoff_counts.total_tokens,
+        "trained_tokens": cutoff_counts.trained_tokens,
         "cutoff": cutoff,
         "longest": int(lengths.max(initial=0)),
         "median": median,
@@ -68,7 +68,7 @@ def count_encoded(encoded: EncodedDataset, cutoff: int) -> dict[str, Any]:
 
 
 def _histogram(lengths: Any) -> list[list[int]]:
-    """Equal steps of a round width, from 0 to past the longest row."""
+    """Bins of equal, round width, from 0 to past the longest row."""
     import numpy as np
 
     if not len(lengths):

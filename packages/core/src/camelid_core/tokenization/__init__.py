@@ -1,1 +1,1 @@
-"""Segments of text → token ids and labels."""
+"""Tokenization: segments of text → token ids and labels."""

@@ -1,12 +1,12 @@
-"""Segments + tokenizer → token ids and labels.
+"""The encoder: template segments + tokenizer → token ids and labels.
 
-Knows how text becomes ids and keeps two promises: the ids of a prompt are a prefix of the ids of
+Knows how text becomes token ids and keeps two promises: the ids of a prompt are a prefix of the ids of
 the whole conversation, and nothing a person wrote becomes a control token. Knows no template and
 no model. `tokenizer` is always a transformers tokenizer with a `tokenizers` backend.
 
-Text between two control tokens, or between a prompt and its answer, is encoded as one run, so the
-ids equal those of the whole text encoded at once; the one forced cut is where an answer starts,
-which is where generation starts too.
+Text between two control tokens, or between a prompt and its answer, is encoded as one span, so the
+ids equal those of the whole text encoded at once; the one forced token boundary is where an answer
+starts, which is where generation starts too.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ if TYPE_CHECKING:
     import numpy as np
 
 IGNORE = -100
-"""Label of a position that is not trained on (torch's convention)."""
+"""Label of a token that is not trained on: the `ignore_index` of torch's cross-entropy."""
 TOKENIZATION_VERSION = 1
-"""Raise it when this module gives other ids or labels than before: what is cached under the old number is not used."""
+"""Increment it when this module gives other ids or labels than before: it invalidates what is in the token cache."""
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One tokenised conversation; `labels` has the id where it is trained on, else `IGNORE`."""
+    """One tokenised conversation; `labels` has the token id where it is trained on, else `IGNORE`."""
 
     input_ids: list[int]
     labels: list[int]
 
 
 class TokenArrays(NamedTuple):
-    """Many examples end to end: row n is `ids[offsets[n]:offsets[n + 1]]`; `trained` says which tokens are learnt."""
+    """Many examples concatenated: row n is `ids[offsets[n]:offsets[n + 1]]`; `trained` is the loss mask."""
 
     ids: np.ndarray[Any, np.dtype[np.int32]]
     trained: np.ndarray[Any, np.dtype[np.bool_]]
@@ -62,8 +62,8 @@ class TokenArrays(NamedTuple):
 
 
 class _Span(NamedTuple):
-    """A stretch of one conversation: a control token, or text. `ids` are known already: the token's, or those of
-    the text's fixed beginning; `text` is what is left for one of the three encoders."""
+    """A control token or a piece of text of one conversation. `ids` are known already: the token's, or those of the
+    text's stable prefix; `text` is what is left for one of the three encoders."""
 
     trained: bool
     control: bool
@@ -73,16 +73,16 @@ class _Span(NamedTuple):
 
 
 AT_START, AFTER_TOKEN, INSIDE_TEXT = 0, 1, 2
-"""Where a run stands: at the very start, after a control token, or in the middle of text."""
+"""Position of a span: at the very start, after a control token, or in the middle of text."""
 
 _MAX_CACHED_TEXTS = 4096
-"""Texts of templates to keep the pieces of: more only come from templates that write something new every time."""
+"""Bound of the caches for template texts: only templates that write something new every time reach it."""
 
 
 class Encoder:
     """Encodes conversations under one template with one tokenizer. Threads may share one.
 
-    `special` has the id of every control token, `prefix` what the tokenizer itself puts before any text.
+    `special` has the id of every control token, `prefix` the ids that the tokenizer itself puts before any text.
 
     Raises:
         ModelError: the tokenizer has no `tokenizers` backend.
@@ -102,13 +102,13 @@ class Encoder:
         self._split = re.compile(f"({alternatives})") if alternatives else None
         self._eos, self._bos = tokenizer.eos_token or "", tokenizer.bos_token or ""
         self._splits_into_words = splits_into_words(backend)
-        self._remembered: dict[str, list[tuple[int, str]]] = {}
+        self._control_pieces: dict[str, list[tuple[int, str]]] = {}
         self._constants: dict[tuple[str, int], list[int]] = {}
-        self._heads: dict[tuple[str, int], tuple[int, list[int]]] = {}
+        self._stable_prefixes: dict[tuple[str, int], tuple[int, list[int]]] = {}
         self.prefix = _added_prefix(tokenizer)
 
     def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
-        """Ids to generate an answer from."""
+        """Token ids of the prompt to generate an answer from."""
         return self._encode([self._plan(self.template.prompt(messages))])[0].input_ids
 
     def answer_prefix_ids(self, messages: Sequence[Message]) -> list[int]:
@@ -125,15 +125,15 @@ class Encoder:
         return self.examples([messages])[0]
 
     def examples(self, conversations: Sequence[Sequence[Message]]) -> list[Example]:
-        """Many at once: one call into the tokenizer for all of them."""
+        """Batched: one call into the tokenizer for all of them."""
         return self._encode([self._example_plan(each) for each in conversations])
 
     def tokens(self, conversations: Sequence[Sequence[Message]]) -> TokenArrays:
-        """The same as `examples`, as arrays; a conversation that the template has no form for is a row of no tokens."""
+        """The same as `examples`, as arrays; a conversation that the template cannot render is a row of no tokens."""
         import numpy as np
 
         plans = [self._plan_or_none(each) for each in conversations]
-        pieces = self._pieces([run for plan in plans if plan for run in plan])
+        encoded = self._encode_spans([span for plan in plans if plan for span in plan])
         ids: list[int] = []
         trained: list[bool] = []
         counts: list[int] = []
@@ -144,11 +144,11 @@ class Encoder:
                 ids += prefix
                 trained.append(False)
                 counts.append(len(prefix))
-                for run in plan:
-                    piece = next(pieces)
-                    ids += piece
-                    trained.append(run.trained)
-                    counts.append(len(piece))
+                for span in plan:
+                    span_ids = next(encoded)
+                    ids += span_ids
+                    trained.append(span.trained)
+                    counts.append(len(span_ids))
             offsets.append(len(ids))
         return TokenArrays(np.array(ids, np.int32), np.repeat(np.array(trained, np.bool_), counts), np.array(offsets))
 
@@ -156,34 +156,34 @@ class Encoder:
         return str(self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
     def _encode(self, plans: Sequence[list[_Span]]) -> list[Example]:
-        pieces = self._pieces([run for plan in plans for run in plan])
+        encoded = self._encode_spans([span for plan in plans for span in plan])
         examples = []
         for plan in plans:
             input_ids = list(self._prefix_for(plan))
             labels = [IGNORE] * len(input_ids)
-            for run in plan:
-                piece = next(pieces)
-                input_ids += piece
-                labels += piece if run.trained else [IGNORE] * len(piece)
+            for span in plan:
+                span_ids = next(encoded)
+                input_ids += span_ids
+                labels += span_ids if span.trained else [IGNORE] * len(span_ids)
             examples.append(Example(input_ids, labels))
         return examples
 
-    def _pieces(self, runs: list[_Span]) -> Iterator[list[int]]:
-        """The ids of each run in order; all text for one encoder goes through it in one batch."""
+    def _encode_spans(self, spans: list[_Span]) -> Iterator[list[int]]:
+        """The ids of each span in order; all text for one encoder goes through it in one batch."""
         texts: list[list[str]] = [[], [], []]
-        for run in runs:
-            if run.text:
-                texts[run.encoder].append(run.text)
+        for span in spans:
+            if span.text:
+                texts[span.encoder].append(span.text)
         batches = [
             iter(encoder.encode_batch_fast(batch, add_special_tokens=False)) if batch else iter(())
             for encoder, batch in zip(self._encoders, texts, strict=True)
         ]
-        for run in runs:
-            if not run.text:
-                yield run.ids
+        for span in spans:
+            if not span.text:
+                yield span.ids
             else:
-                ids: list[int] = next(batches[run.encoder]).ids
-                yield run.ids + ids if run.ids else ids
+                ids: list[int] = next(batches[span.encoder]).ids
+                yield span.ids + ids if span.ids else ids
 
     def _example_plan(self, messages: Sequence[Message]) -> list[_Span]:
         return _until_last_answer(self._plan(self.template.render(messages)))
@@ -195,78 +195,79 @@ class Encoder:
             return None
 
     def _plan(self, segments: Sequence[Segment]) -> list[_Span]:
-        runs: list[_Span] = []
-        text: list[str] = []  # of the run that is being gathered
-        trained = constant = fixed = False  # of that run: is it learnt, is all of it the template's, is its first piece
+        """Split segments into spans: every control token is one, and so is all text between two of them."""
+        spans: list[_Span] = []
+        text: list[str] = []  # of the span that is being collected
+        trained = constant = fixed = False  # of that span: is it trained, is all of it template text, is its beginning
         for segment in segments:
-            for token, piece in self._control(segment.text) if segment.control else ((-1, segment.text),):
+            for token, piece in self._split_control_tokens(segment.text) if segment.control else ((-1, segment.text),):
                 if token < 0 and text and trained == segment.trained:
                     text.append(piece)
                     constant = constant and segment.control
                     continue
                 if text:
-                    runs.append(self._text_run(runs, text, trained, constant, fixed))
+                    spans.append(self._text_span(spans, text, trained, constant, fixed))
                     text = []
                 if token >= 0:
-                    runs.append(_Span(segment.trained, True, [token]))
+                    spans.append(_Span(segment.trained, True, [token]))
                 else:
                     text, trained, constant, fixed = [piece], segment.trained, segment.control, segment.control
         if text:
-            runs.append(self._text_run(runs, text, trained, constant, fixed))
-        return runs
+            spans.append(self._text_span(spans, text, trained, constant, fixed))
+        return spans
 
-    def _text_run(self, runs: list[_Span], text: list[str], trained: bool, constant: bool, fixed: bool) -> _Span:
-        place = AT_START if not runs else AFTER_TOKEN if runs[-1].control else INSIDE_TEXT
+    def _text_span(self, spans: list[_Span], text: list[str], trained: bool, constant: bool, fixed: bool) -> _Span:
+        position = AT_START if not spans else AFTER_TOKEN if spans[-1].control else INSIDE_TEXT
         whole = "".join(text)
         if constant:
-            return _Span(trained, False, self._constant(whole, place))
+            return _Span(trained, False, self._constant_ids(whole, position))
         if fixed and self._splits_into_words:
-            size, ids = self._head(text[0], place)
+            size, ids = self._stable_prefix(text[0], position)
             if size:
                 return _Span(trained, False, ids, whole[size:], INSIDE_TEXT)
-        return _Span(trained, False, [], whole, place)
+        return _Span(trained, False, [], whole, position)
 
-    def _constant(self, text: str, place: int) -> list[int]:
-        """The ids of a run that is the template's alone; encoded once."""
-        ids = self._constants.get((text, place))
+    def _constant_ids(self, text: str, position: int) -> list[int]:
+        """The ids of a span that is all template text; encoded once."""
+        ids = self._constants.get((text, position))
         if ids is None:
-            ids = list(self._encoders[place].encode(text, add_special_tokens=False).ids)
+            ids = list(self._encoders[position].encode(text, add_special_tokens=False).ids)
             if len(self._constants) < _MAX_CACHED_TEXTS:
-                self._constants[text, place] = ids
+                self._constants[text, position] = ids
         return ids
 
-    def _head(self, text: str, place: int) -> tuple[int, list[int]]:
-        """How much of `text`, with which a run begins, has ids that do not depend on what follows; and those ids."""
-        head = self._heads.get((text, place))
-        if head is None:
-            start, inside = self._encoders[place], self._encoders[INSIDE_TEXT]
+    def _stable_prefix(self, text: str, position: int) -> tuple[int, list[int]]:
+        """How much of `text`, with which a span begins, has ids that do not depend on what follows; and those ids."""
+        prefix = self._stable_prefixes.get((text, position))
+        if prefix is None:
+            start, inside = self._encoders[position], self._encoders[INSIDE_TEXT]
             size = stable_prefix_length(text, self.tokenizer.backend_tokenizer, start, inside)
-            head = size, list(start.encode(text[:size], add_special_tokens=False).ids) if size else []
-            if len(self._heads) < _MAX_CACHED_TEXTS:
-                self._heads[text, place] = head
-        return head
+            prefix = size, list(start.encode(text[:size], add_special_tokens=False).ids) if size else []
+            if len(self._stable_prefixes) < _MAX_CACHED_TEXTS:
+                self._stable_prefixes[text, position] = prefix
+        return prefix
 
-    def _control(self, text: str) -> list[tuple[int, str]]:
-        """A template's own text in pieces, each a control token's id or plain text; found once per text."""
-        pieces = self._remembered.get(text)
+    def _split_control_tokens(self, text: str) -> list[tuple[int, str]]:
+        """A template's own text in pieces, each a control token's id or plain text (-1); cached per text."""
+        pieces = self._control_pieces.get(text)
         if pieces is None:
             whole = fill_special_tokens(text, self._eos, self._bos)
             parts = self._split.split(whole) if self._split else [whole]
             pieces = [(self.special.get(part, -1), part) for part in parts if part]
-            if len(self._remembered) < _MAX_CACHED_TEXTS:
-                self._remembered[text] = pieces
+            if len(self._control_pieces) < _MAX_CACHED_TEXTS:
+                self._control_pieces[text] = pieces
         return pieces
 
     def _prefix_for(self, plan: list[_Span]) -> list[int]:
-        """What the tokenizer itself puts first, unless the template already wrote it."""
+        """The ids that the tokenizer itself puts first, unless the template already wrote them."""
         first = plan[0].ids[0] if plan and plan[0].control else -1
         return [] if first in self.prefix else self.prefix
 
 
-def _until_last_answer(runs: list[_Span]) -> list[_Span]:
-    """Without what follows the last trained run: no loss ever looks at it."""
-    last = max((index for index, run in enumerate(runs) if run.trained), default=len(runs) - 1)
-    return runs[: last + 1]
+def _until_last_answer(spans: list[_Span]) -> list[_Span]:
+    """Without what follows the last trained span: no loss depends on it."""
+    last = max((index for index, span in enumerate(spans) if span.trained), default=len(spans) - 1)
+    return spans[: last + 1]
 
 
 def _added_prefix(tokenizer: Any) -> list[int]:

@@ -1,4 +1,4 @@
-"""A tokenizer's own rules, edited so that no text spells a control token.
+"""Plain-text encoders: a tokenizer's own rules, edited so that no text spells a control token.
 
 Knows the JSON of `tokenizers`. Knows nothing of templates or conversations.
 """
@@ -11,7 +11,7 @@ from typing import Any
 
 
 def plain_encoders(backend: Any) -> tuple[Any, Any, Any]:
-    """Encoders for the three places a run can stand, none of which recognises control tokens.
+    """Encoders for the three positions of a span (`AT_START` …), none of which recognises control tokens.
 
     Tokenizers that put a space before text do so at the start (SentencePiece's dummy prefix), some
     also after each control token, and none in the middle of a text.
@@ -39,9 +39,9 @@ def plain_encoders(backend: Any) -> tuple[Any, Any, Any]:
 def _hide_control_tokens(spec: dict[str, Any]) -> None:
     """Edit a tokenizer's JSON so that no text spells a control token.
 
-    Not to look for them is not enough: where they stand in the model's own vocabulary (Unigram) or
-    where merges lead to them (BPE made from SentencePiece), the model itself would put them together.
-    They keep their ids under names that nobody can guess.
+    Not to split on them is not enough: where they are in the model's own vocabulary (Unigram) or
+    merges lead to them (BPE made from SentencePiece), the model itself would produce them. They keep
+    their ids under random names.
     """
     secret = secrets.token_hex(16)
     hidden = {token["content"]: secret + token["content"] for token in spec["added_tokens"] if token["special"]}

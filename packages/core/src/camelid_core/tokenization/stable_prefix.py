@@ -1,8 +1,8 @@
-"""How much of a text's fixed beginning has the same ids whatever follows it.
+"""The stable prefix: how much of a text's beginning has the same token ids whatever follows it.
 
-A template's preamble stands before every instruction. Where a tokenizer first splits text into words by
+A template's preamble comes before every instruction. Where a tokenizer first splits text into words by
 rules that look no further than the next word, all but the last words of the preamble keep their ids, so
-they need encoding once. Knows tokenizers' rules; where it does not know them, nothing is fixed.
+they are encoded once. Knows tokenizers' rules; where it does not know them, nothing is stable.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 _LOOKAROUND = re.compile(r"\(\?<|\(\?=|\(\?!(?!\\S\))")
 """Anything but `(?!\\S)`, which looks one character ahead."""
 _MIN_CHARACTERS = 24
-"""Characters: encoding less is no work worth saving."""
+"""Encoding a shorter text costs too little to save."""
 _FOLLOWERS = (
     "",
     "x",
@@ -39,7 +39,7 @@ _FOLLOWERS = (
 
 
 def splits_into_words(backend: Any) -> bool:
-    """Whether this tokenizer's words depend on nothing behind the word that follows them, and its ids on the word."""
+    """Whether this tokenizer's words depend on nothing after the next word, and token ids only on their word."""
     if type(backend.model).__name__ != "BPE" or backend.model.dropout:
         return False
     if backend.normalizer is not None and _state(backend.normalizer)["type"] != "NFC":
@@ -50,28 +50,28 @@ def splits_into_words(backend: Any) -> bool:
 
 
 def stable_prefix_length(text: str, backend: Any, start: Any, inside: Any) -> int:
-    """How many characters at the start of `text` may be encoded apart (by `start`) from the rest (by `inside`).
+    """How many characters at the start of `text` may be encoded (by `start`) apart from the rest (by `inside`).
 
-    Rules say so, and a number of texts that may follow are tried as well.
+    Inferred from the tokenizer's rules, and verified with a number of texts that may follow.
     """
     if len(text) < _MIN_CHARACTERS:
         return 0
     pieces = backend.pre_tokenizer.pre_tokenize_str(text)
     for _, (place, _) in reversed(pieces[1:-1]):
-        # the word that begins here is followed by another, so nothing before it can depend on what comes after both
+        # the word that begins here is followed by another, so what comes before it cannot depend on what follows both
         if text[place].isascii() and not text[place].isspace() and not _may_split_added_token(text, place, backend):
-            head = start.encode(text[:place], add_special_tokens=False).ids
+            prefix = start.encode(text[:place], add_special_tokens=False).ids
             for follower in _FOLLOWERS:
                 whole = start.encode(text + follower, add_special_tokens=False).ids
                 rest = inside.encode(text[place:] + follower, add_special_tokens=False).ids
-                if whole != head + rest:
+                if whole != prefix + rest:
                     return 0
             return int(place)
     return 0
 
 
 def _reads_left_to_right(rule: dict[str, Any]) -> bool:
-    """One splitting rule and then bytes, or digits and then words: each known to read from left to right."""
+    """One splitting rule and then bytes, or digits and then words: pre-tokenizers known to split from left to right."""
     rules = rule["pretokenizers"] if rule["type"] == "Sequence" else [rule]
     *before, last = rules
     if last["type"] != "ByteLevel":
@@ -87,12 +87,12 @@ def _isolates_without_lookaround(rule: dict[str, Any]) -> bool:
 
 
 def _added_text_tokens(backend: Any) -> list[Any]:
-    """Added tokens that are found in text too: those that are no control tokens."""
+    """Added tokens that are no control tokens: those are found in text, too."""
     return [token for token in backend.get_added_tokens_decoder().values() if not token.special]
 
 
 def _may_split_added_token(text: str, place: int, backend: Any) -> bool:
-    """Whether an added token might begin before `place` and end behind it."""
+    """Whether an added token might begin before `place` and end after it."""
     contents = [token.content for token in _added_text_tokens(backend)]
     return any(text[:place].endswith(each[:size]) for each in contents for size in range(1, len(each)))
 

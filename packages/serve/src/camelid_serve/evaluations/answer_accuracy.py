@@ -109,9 +109,7 @@ def _write(
     context: TaskContext,
     progress: TaskProgress,
 ) -> Mapping[str, Any]:
-    results = {
-        side: done for side, done in results.items() if done
-    }  # the job may have been asked to finish before one of them
+    results = {side: done for side, done in results.items() if done}  # it may have been asked to finish early
     scored = [index for index in range(len(records)) if all(index in side for side in results.values())]
     if "tuned" not in results or not scored:
         raise DataError("the evaluation was asked to finish before a row was scored.")

@@ -25,7 +25,7 @@ _NUMBER = re.compile(r"\d+")
 
 @dataclass(frozen=True, slots=True)
 class Haystack:
-    """`text` is the user message; `at` is the position of the key in it, in characters; `tokens` the prompt's length."""
+    """`text` is the user message, `at` the position of the key in it in characters, `tokens` the prompt's length."""
 
     text: str
     at: int

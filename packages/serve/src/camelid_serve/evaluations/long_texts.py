@@ -28,7 +28,7 @@ _BYTES = 8_000_000
 
 @dataclass(frozen=True, slots=True)
 class WindowEnd:
-    """Where a window ends: before token `end` of text number `text`. Its last tokens are predicted, the others context."""
+    """A window ends before token `end` of text number `text`: its last tokens are predicted, the others are context."""
 
     text: int
     end: int

@@ -147,9 +147,7 @@ def _write(
     if not answers:
         raise DataError("the evaluation was asked to finish before a text was asked about.")
     if not answered:
-        raise ModelError(
-            f"no model takes {config.lengths[0]:,} tokens; take shorter lengths, or a RoPE scaling (rope)."
-        )
+        raise ModelError(f"no model takes {config.lengths[0]:,} tokens; take shorter lengths, or RoPE scaling.")
     found_by = [_cells(number, config, answered) for number in range(len(compared))]
     results = {
         "evaluation": "passkey",
