@@ -21,7 +21,7 @@ from camelid_train.objectives.learning_objective import ObjectiveT
 
 
 class TrlObjective(LearningObjective[ObjectiveT]):
-    """`row_builder` names a `RowBuilder` in `preference_data`; the module of `trainers` with its name makes the trainer.
+    """`row_builder` names a `RowBuilder` in `preference_data`; the module in `trainers` of its name makes the trainer.
 
     `needs_reference` says whether the loss compares with a reference model (the model before training),
     `allows_virtual_tokens` whether the tuning method may put virtual tokens before each row.
