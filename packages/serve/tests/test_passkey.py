@@ -133,9 +133,9 @@ def test_an_interrupted_run_ends_with_the_same_results(asking: Ask, tmp_path: Pa
 def test_what_a_model_does_not_take_is_left_out_and_said(asking: Ask, tmp_path: Path) -> None:
     attempt = Attempt(tmp_path / "a")
     module.run(asking(lengths=[512, 900], depths=[0.5], rope=["linear:2"]), attempt)
-    plain, stretched = read_results(attempt.output)["variants"]
+    plain, scaled = read_results(attempt.output)["variants"]
     assert [cell["of"] for cell in plain["cells"]] == [1, 0]
-    assert [cell["of"] for cell in stretched["cells"]] == [1, 1]
+    assert [cell["of"] for cell in scaled["cells"]] == [1, 1]
     assert any("tiny takes 512 tokens at most; 900 left out." in event.get("text", "") for event in attempt.events)
     with pytest.raises(ModelError, match="no model takes 900 tokens"):
         module.run(asking(lengths=[900]), Attempt(tmp_path / "b"))

@@ -191,7 +191,7 @@ def test_a_table_of_positions_that_ends_is_a_sentence(asking: Ask, tmp_path: Pat
 
 
 def test_positions_that_are_computed_go_on_for_ever(asking: Ask, tmp_path: Path) -> None:
-    """Rotary ones go on beyond what the model was trained with; BLOOM's have no end at all, and nothing to stretch."""
+    """Rotary ones go on beyond what the model was trained with; BLOOM's have no end at all, and nothing to scale."""
     bloom = str(tiny_model(tmp_path / "bloom", "bloom"))
     attempt = Attempt(tmp_path / "a")
     module.run(asking(models=[*asking().models, bloom], lengths=[64, 640], windows=2), attempt)
@@ -200,17 +200,19 @@ def test_positions_that_are_computed_go_on_for_ever(asking: Ask, tmp_path: Path)
         module.run(asking(models=[bloom], rope=["linear:2"]), Attempt(tmp_path / "b"))
 
 
-def test_a_stretched_model_stays_as_it_is(asking: Ask, sharp: Path, tmp_path: Path) -> None:
+def test_a_model_with_rope_scaling_stays_as_it_is(asking: Ask, sharp: Path, tmp_path: Path) -> None:
     reference = resolve_model(str(sharp), load_host())
     long = tmp_path / "long"
     load_base(scaled(reference, RopeScaling("linear", 4.0)), "float32").save_pretrained(long)
     load_tokenizer(reference).save_pretrained(long)
     attempt = Attempt(tmp_path / "job")
     module.run(asking(models=[str(sharp), str(long)], rope=["linear:4"]), attempt)
-    stretched, trained = read_results(attempt.output)["variants"][1:]
-    assert (stretched["label"], trained["label"]) == ("sharp linear:4", "long")
-    assert stretched["points"] == trained["points"]
-    assert any("long is stretched already (linear, factor 4.0)" in event.get("text", "") for event in attempt.events)
+    scaled, trained = read_results(attempt.output)["variants"][1:]
+    assert (scaled["label"], trained["label"]) == ("sharp linear:4", "long")
+    assert scaled["points"] == trained["points"]
+    assert any(
+        "long has RoPE scaling already (linear, factor 4.0)" in event.get("text", "") for event in attempt.events
+    )
 
 
 def test_texts_come_as_rows_too(asking: Ask, book: Path, tmp_path: Path) -> None:

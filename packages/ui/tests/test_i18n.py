@@ -11,7 +11,7 @@ import camelid_ui
 import pytest
 from camelid_core.plugins import load_host
 from camelid_serve.presets import PRESETS
-from camelid_ui.app import FORMS, i18n
+from camelid_ui.app import CONFIG_CLASSES, i18n
 from camelid_ui.config_fields import config_fields
 from camelid_ui.config_form import field_texts
 from camelid_ui.i18n import LOCALES, Translator, strings, t, translator_for
@@ -36,7 +36,7 @@ def test_a_sentence_takes_the_same_values_in_every_language(key):
 
 
 def test_every_field_has_a_chinese_name_and_help():
-    every = [config_field for cls in FORMS for config_field in config_fields(cls)]
+    every = [config_field for cls in CONFIG_CLASSES for config_field in config_fields(cls)]
     labels, helps = (
         {f"label.{config_field.path}" for config_field in every},
         {f"help.{config_field.key}" for config_field in every},
@@ -57,7 +57,7 @@ def test_every_field_has_a_chinese_name_and_help():
 def test_a_text_that_two_forms_share_is_true_for_both():
     """The browser has one text for a field's name, whichever form it stands in."""
     said: dict[str, set[str]] = {}
-    for cls in FORMS:
+    for cls in CONFIG_CLASSES:
         for key, text in field_texts([cls]).items():
             said.setdefault(key, set()).add(text)
     assert {key for key, texts in said.items() if len(texts) > 1} - set(strings("en")) == set()

@@ -1,6 +1,6 @@
-"""Engines that are resident: those whose models have one base share one, and adapters come and go on it.
+"""The pool of resident engines: models with the same base share one, on which adapters are loaded and unloaded.
 
-Knows what lies on disk and who can share. Knows nothing of labels, templates and requests.
+Knows files on disk and which models can share an engine. Knows nothing of labels, templates and requests.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ Placement = tuple[Engine, str | None]
 """An engine, and the name that the model's adapter has there."""
 
 _WEIGHT_SUFFIXES = {".safetensors", ".json", ".gguf"}
-"""Files that say whether a model is still the one that was loaded."""
+"""Files that show whether a model on disk is still the one that was loaded."""
 
 
 @dataclass
 class _ResidentEngine:
-    """An engine, what its base is, and its adapters' names there by what they are."""
+    """An engine, the identity of its base, and the names of its adapters by their identities."""
 
     engine: Engine
     base: Any
@@ -39,12 +39,12 @@ class _ResidentEngine:
 
     @property
     def serves_base(self) -> bool:
-        """Whether others may use its base as it is."""
+        """Whether other models may use its base."""
         return not isinstance(self.engine, HotSwapsAdapters) or self.engine.serves_base
 
 
 class EnginePool:
-    """All models in one number format, each engine with `slots` requests at once."""
+    """Engines of one dtype, each with `slots` requests at once."""
 
     def __init__(self, dtype: str = "auto", slots: int = 16) -> None:
         self._dtype = dtype
@@ -52,23 +52,23 @@ class EnginePool:
         self._residents: list[_ResidentEngine] = []
 
     def place(self, reference: Reference, chosen: ChosenEngine, report: Report, share: bool = False) -> Placement:
-        """Where the model runs: on an engine that has its base, else on one of its own.
+        """Place a model: on an engine that has its base, else on a new one.
 
         Raises:
             ModelError: it cannot be loaded; or it must `share`, and no engine has its base.
         """
-        base, adapter = _base(reference), _adapter(reference)
-        there = [resident for resident in self._residents if resident.base == base and resident.alive]
-        for resident in there:
+        base, adapter = _base_identity(reference), _adapter_identity(reference)
+        candidates = [resident for resident in self._residents if resident.base == base and resident.alive]
+        for resident in candidates:
             if adapter is None and resident.serves_base:
                 return resident.engine, None
             if adapter in resident.adapters:
                 return resident.engine, resident.adapters[adapter]
         report(f"Loading {reference.base_id}" + (f" with adapter {reference.name}" if reference.peft else ""))
         why: ModelError = CannotShare(f"no model is resident that has the base of {reference.name!r}.")
-        for resident in there:
+        for resident in candidates:
             try:
-                return self._add(resident, reference, adapter, report)
+                return self._add_adapter(resident, reference, adapter, report)
             except CannotShare as error:
                 why = error
         if share:
@@ -82,9 +82,9 @@ class EnginePool:
         return engine, name
 
     def keep_for(self, references: Iterable[Reference]) -> None:
-        """Free what none of these models needs."""
+        """Free the engines and adapters that none of these models needs."""
         wanted = list(references)
-        bases, adapters = {_base(each) for each in wanted}, {_adapter(each) for each in wanted}
+        bases, adapters = {_base_identity(each) for each in wanted}, {_adapter_identity(each) for each in wanted}
         used: set[Placement] = set()
         for resident in self._residents:
             own = {name for adapter, name in resident.adapters.items() if adapter in adapters}
@@ -93,7 +93,7 @@ class EnginePool:
         self.keep(used)
 
     def keep(self, used: set[Placement]) -> None:
-        """Free engines and adapters that are not in use, or dead. What runs under an adapter ends first."""
+        """Free engines and adapters that are not in `used`, or dead. Running requests under an adapter end first."""
         engines = {engine for engine, _ in used}
         for resident in tuple(self._residents):
             idle = {adapter: name for adapter, name in resident.adapters.items() if (resident.engine, name) not in used}
@@ -109,7 +109,7 @@ class EnginePool:
     def close(self) -> None:
         self.keep(set())
 
-    def _add(self, resident: _ResidentEngine, reference: Reference, adapter: Any, report: Report) -> Placement:
+    def _add_adapter(self, resident: _ResidentEngine, reference: Reference, adapter: Any, report: Report) -> Placement:
         if not isinstance(resident.engine, HotSwapsAdapters):
             raise CannotShare(f"the engine that has the base of {reference.name!r} holds one adapter per base.")
         name = resident.adapters[adapter] = resident.engine.add_adapter(reference)
@@ -119,17 +119,17 @@ class EnginePool:
         return resident.engine, name
 
 
-def _base(reference: Reference) -> Any:
-    """Weights on disk and how their positions are scaled: what models must have in common to share an engine."""
-    return _files(reference.base), json.dumps(rope_parameters(reference.config), sort_keys=True)
+def _base_identity(reference: Reference) -> Any:
+    """Identity of a base, which models must have in common to share an engine: weights on disk and RoPE scaling."""
+    return _files_identity(reference.base), json.dumps(rope_parameters(reference.config), sort_keys=True)
 
 
-def _adapter(reference: Reference) -> Any:
-    return None if reference.peft is None else _files(reference.peft)
+def _adapter_identity(reference: Reference) -> Any:
+    return None if reference.peft is None else _files_identity(reference.peft)
 
 
-def _files(path: Path) -> Any:
-    """Changes when somebody writes another model there."""
+def _files_identity(path: Path) -> Any:
+    """A path, and sizes and times of its files: changes when another model is written there."""
     files = sorted(path.iterdir()) if path.is_dir() else [path]
     facts = [(file.name, file.stat()) for file in files if file.suffix in _WEIGHT_SUFFIXES and file.exists()]
     return path, tuple((name, found.st_size, found.st_mtime_ns) for name, found in facts)

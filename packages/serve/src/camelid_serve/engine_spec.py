@@ -1,7 +1,7 @@
-"""What a person types for an engine → its kind and its settings: `openai url=http://127.0.0.1:8000 flavour=vllm`.
+"""An engine spec → an engine's kind and its options: `openai url=http://127.0.0.1:8000 flavour=vllm`.
 
-The name comes first, `field=value` behind it, quoted as in a shell where a value has spaces. One text goes through
-configurations, job tables and pipes as it is, so that a result says how it came about; hence no setting is a secret.
+The name comes first, `field=value` behind it, quoted as in a shell where a value has spaces. The one text goes through
+configurations, job tables and pipes unchanged, and is stored with results; hence no option is a secret.
 Knows registries of kinds. Loads no engine.
 """
 
@@ -21,7 +21,7 @@ from .engine import Engine, EngineKind, Report
 
 @dataclass(frozen=True, slots=True)
 class ChosenEngine:
-    """A kind, with settings where it has any."""
+    """An engine kind, with its options if it has any."""
 
     kind: EngineKind
     options: Config | None = None
@@ -36,11 +36,11 @@ class ChosenEngine:
 
 
 def parse_engine_spec(kinds: Registry[EngineKind], text: str) -> ChosenEngine:
-    """The engine that `text` names.
+    """The engine that the spec `text` names.
 
     Raises:
         UnknownName: no engine of that name.
-        UsageError: settings that it does not have, or that do not fit.
+        UsageError: options that it does not have, or that are not valid.
     """
     try:
         words = shlex.split(text)
@@ -56,6 +56,6 @@ def parse_engine_spec(kinds: Registry[EngineKind], text: str) -> ChosenEngine:
 
 
 def format_engine_spec(name: str, settings: Iterable[str]) -> str:
-    """The text for a name and `field=value` pairs, quoted where needed."""
+    """The spec of a name and `field=value` pairs, quoted where needed."""
     given = list(settings)
     return f"{name} {shlex.join(given)}" if given else name

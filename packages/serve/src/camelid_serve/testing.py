@@ -36,21 +36,21 @@ def prompts(count: int, shared: int = 0, seed: int = 0) -> list[list[int]]:
 
 
 def collect(engine: Engine, requests: Sequence[Request]) -> tuple[list[list[int]], list[str | None]]:
-    """Each request's tokens, and how it ended."""
+    """Each request's tokens, and its finish reason."""
     tokens: list[list[int]] = [[] for _ in requests]
-    ends: list[str | None] = [None for _ in requests]
+    finish_reasons: list[str | None] = [None for _ in requests]
     for event in engine.stream(requests):
-        assert ends[event.index] is None, "something came after the end"
+        assert finish_reasons[event.index] is None, "an event came after the end"
         if event.token is not None:
             tokens[event.index].append(event.token)
-        ends[event.index] = event.finish
-    return tokens, ends
+        finish_reasons[event.index] = event.finish
+    return tokens, finish_reasons
 
 
 @dataclass(frozen=True, slots=True)
 class Behaviour:
-    """Answers of `tokens` tokens, the `first` and every next after `gap` seconds; nothing more comes after
-    `hang` tokens, the process dies after `die` tokens, and an error is raised after `fail`; 0 is never."""
+    """Answers of `tokens` tokens, the first after `first` seconds, the others `gap` seconds apart; the engine hangs after
+    `hang` tokens, its process dies after `die` tokens, and it raises an error after `fail`; 0 is never."""
 
     tokens: int = 8
     gap: float = 0.0
@@ -67,7 +67,7 @@ class Behaviour:
 
 
 class StubEngine:
-    """Says the prompt's tokens over and over, under each adapter as that one behaves."""
+    """Repeats the prompt's tokens; each adapter has a behaviour of its own."""
 
     context_length = 4096
     adapters: tuple[str, ...] = ()
@@ -85,7 +85,7 @@ class StubEngine:
 
 
 class StubStream:
-    """The rows take turns; time passes as if they ran together."""
+    """The events of its rows alternate, timed as if the rows ran in one batch."""
 
     def __init__(self, requests: Sequence[Request], behaviour: Behaviour) -> None:
         self._requests = requests

@@ -13,8 +13,8 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import Field
 
+from .engine_response import EngineRequest, EngineResponse
 from .errors import ApiError
-from .reply import EngineRequest, EngineResponse
 from .request_limits import chat
 from .schemas import ChatMessage, ChatRequest, StrictModel
 from .state import ServerState

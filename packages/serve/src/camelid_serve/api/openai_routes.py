@@ -11,8 +11,8 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from . import request_limits
+from .engine_response import EngineResponse
 from .errors import ApiError, printable
-from .reply import EngineResponse
 from .schemas import ChatRequest, CompletionRequest
 from .state import ServerState
 from .strict_json import StrictRoute

@@ -8,8 +8,8 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
+from .engine_response import EngineRequest
 from .errors import ApiError
-from .reply import EngineRequest
 from .response_formats import ChatFormat, CompletionFormat
 from .schemas import ChatRequest, CompletionRequest, GenerationRequest
 from .state import ServerState
