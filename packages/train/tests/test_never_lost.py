@@ -13,9 +13,9 @@ from camelid_core.integrity import sha256
 from camelid_core.jobs.resume_point import resume_hint
 from camelid_core.tasks import Interrupted
 from camelid_core.testing import write_jsonl
-from camelid_train import run as sft
+from camelid_train import run as run_module
 from camelid_train.launching import train as launch
-from camelid_train.objectives.sft import Sft
+from camelid_train.objectives.run_module import Sft
 from camelid_train.run import train
 from safetensors.torch import load_file, save_file
 
@@ -100,7 +100,7 @@ def test_a_run_that_was_over_when_its_publishing_was_killed_is_not_trained_again
     measured_as(monkeypatch, [5.0, 4.0, 3.0, 3.5, 3.25])
     first = attempt(1)
     with monkeypatch.context() as patch:
-        patch.setattr(sft, "write_manifest", lambda *_: (_ for _ in ()).throw(Killed))
+        patch.setattr(run_module, "write_manifest", lambda *_: (_ for _ in ()).throw(Killed))
         with pytest.raises(Killed):
             train(config, first)
     assert not first.output.exists(), "half a result takes room"

@@ -11,7 +11,7 @@ import camelid_ui
 import pytest
 from camelid_core.plugins import load_host
 from camelid_serve.presets import PRESETS
-from camelid_ui.app import CONFIG_CLASSES, i18n
+from camelid_ui.app import CONFIG_CLASSES, browser_translations
 from camelid_ui.config_fields import config_fields
 from camelid_ui.config_form import field_texts
 from camelid_ui.i18n import LOCALES, Translator, strings, t, translator_for
@@ -93,7 +93,7 @@ def test_names_that_plugins_add_are_said_as_they_are():
 
 
 def test_the_browser_gets_what_classes_say():
-    table = i18n().translations
+    table = browser_translations().translations
     assert table["en"]["label_train_seed"] == "Seed"
     assert table["zh"]["label_train_seed"] == "随机种子"
     assert (

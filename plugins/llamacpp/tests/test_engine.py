@@ -143,7 +143,7 @@ def test_a_full_cache_makes_texts_wait_and_changes_no_answer(
     file: Callable[[str], Path], plain: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Four texts of 300 tokens in a cache of 512: those that came last leave, and are read again."""
-    monkeypatch.setattr(native, "_SHARE_OF_MEMORY", 0.0)
+    monkeypatch.setattr(native, "_MEMORY_FRACTION", 0.0)
     small = load_model(str(file("f32")), load_host(), EngineConfig(dtype="float32", slots=4))
     try:
         assert small.engine.context_length == 512

@@ -15,12 +15,12 @@ import pytest
 from camelid_core.errors import CamelidError, ModelError, UnknownName
 from camelid_core.models.reference import resolve_model
 from camelid_core.plugins import load_host
-from camelid_openai_engine.adapters import Listed
-from camelid_openai_engine.engine import HttpEngine, Loop
+from camelid_openai_engine.adapters import ListedAdapters
+from camelid_openai_engine.engine import EventLoopThread, HttpEngine
 from camelid_openai_engine.flavours import FLAVOURS
 from camelid_openai_engine.loading import connect
 from camelid_openai_engine.options import ClientOptions
-from camelid_openai_engine.wire_formats import Piece
+from camelid_openai_engine.wire_formats import CompletionChunk
 from camelid_serve.commands.chat import chat
 from camelid_serve.config import Opening
 from camelid_serve.engine import PromptTooLong, Request, Sampling, TokenEvent
@@ -204,8 +204,8 @@ def test_an_adapter_goes_when_those_who_asked_for_it_are_answered(reference: Any
     """Who comes now is refused; whoever asks for something else notices nothing, nor does what is loaded meanwhile."""
     answer, told = threading.Event(), list[str]()
 
-    class Noting(Listed):
-        def unloading(self, name: str) -> tuple[str, dict[str, str]]:
+    class Noting(ListedAdapters):
+        def unload_request(self, name: str) -> tuple[str, dict[str, str]]:
             return "/unload", {"lora_name": name}
 
         def remove(self, name: str) -> None:
@@ -222,7 +222,7 @@ def test_an_adapter_goes_when_those_who_asked_for_it_are_answered(reference: Any
 
     with upstream(respond) as (url, asked):
         engine = connect(reference, "auto", 3, ClientOptions(url=url), lambda text: None)
-        engine._roster = Noting([], url)
+        engine._registry = Noting([], url)
         engine.name_adapter("mine", "mine")
         stream = engine.stream([Request([1], TOKEN, "mine"), Request([2], TOKEN, "mine")])
         until(lambda: sum(bool(body) and body["model"] == "mine" for _, body, _ in asked) == 2)
@@ -266,10 +266,10 @@ def test_nothing_comes_after_the_end_though_leaving_the_connection_is_cut_short(
         def __init__(self) -> None:
             self.cut = asyncio.Event()
 
-        async def answer(self, dialect: Any, body: Any, token_of: Any) -> AsyncGenerator[Piece, None]:
+        async def answer(self, wire_format: Any, body: Any, token_of: Any) -> AsyncGenerator[CompletionChunk, None]:
             if body["prompt"] == [1]:
                 try:
-                    yield Piece(ids=(7,), finish="length")
+                    yield CompletionChunk(ids=(7,), finish="length")
                 finally:
                     try:
                         await asyncio.Event().wait()
@@ -279,12 +279,12 @@ def test_nothing_comes_after_the_end_though_leaving_the_connection_is_cut_short(
                 await self.cut.wait()
                 for _ in range(9):
                     await asyncio.sleep(0)
-                yield Piece(ids=(8,), finish="length")
+                yield CompletionChunk(ids=(8,), finish="length")
 
         async def close(self) -> None: ...
 
-    roster, slow = Listed([], "there"), Slow()
-    engine = HttpEngine(Loop(), slow, FLAVOURS["vllm"], "tiny", None, 512, 2, roster)  # type: ignore[arg-type]
+    registry, slow = ListedAdapters([], "there"), Slow()
+    engine = HttpEngine(EventLoopThread(), slow, FLAVOURS["vllm"], "tiny", None, 512, 2, registry)  # type: ignore[arg-type]
     stream = engine.stream([Request([1], TOKEN), Request([2], TOKEN)])
     told = [next(stream), next(stream)]
     stream.cancel(0)

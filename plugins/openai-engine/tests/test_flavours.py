@@ -13,7 +13,7 @@ from camelid_core.errors import ModelError
 from camelid_openai_engine.flavours import FLAVOURS
 from camelid_openai_engine.loading import connect
 from camelid_openai_engine.options import ClientOptions
-from camelid_openai_engine.text_to_ids import Recoder, decode
+from camelid_openai_engine.text_to_ids import StreamingEncoder, decode
 from camelid_serve.engine import Request, Sampling, TokenLogprob
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -158,7 +158,7 @@ def test_a_line_within_a_text_is_no_end_of_a_line(reference: Any, tiny: Any) -> 
 def test_text_in_pieces_is_that_text_in_tokens(tiny: Any, text: str, cuts: list[int]) -> None:
     tokenizer = tiny.encoder.tokenizer
     text = "".join(char for char in text if not 0xD800 <= ord(char) < 0xE000)
-    recoder = Recoder(tokenizer)
+    recoder = StreamingEncoder(tokenizer)
     ends = sorted({0, len(text), *(min(cut, len(text)) for cut in cuts)})
     given_out: list[int] = []
     for start, end in pairwise(ends):

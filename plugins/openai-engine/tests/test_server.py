@@ -25,7 +25,7 @@ from camelid_openai_engine import server as module
 from camelid_openai_engine.flavours import FLAVOURS
 from camelid_openai_engine.loading import start_llama_server, start_ollama, start_vllm
 from camelid_openai_engine.options import ServerOptions
-from camelid_openai_engine.server import Server
+from camelid_openai_engine.server import ServerProcess
 from camelid_serve.engine import CannotShare, Request, Sampling
 from camelid_serve.loaded_models import LoadedModel
 
@@ -82,7 +82,7 @@ def test_a_server_is_started_asked_killed_and_started_again(
         address = told[1].rpartition(" ")[2]
         assert httpx.get(f"{address}/v1/models", timeout=60).status_code == 401  # nobody else on this machine may ask
 
-        server: Server = engine._on_close.__self__  # type: ignore[attr-defined]
+        server: ServerProcess = engine._on_close.__self__  # type: ignore[attr-defined]
         leash = psutil.Process(server.pid)
         (victim,) = leash.children()
         assert "--max-lora-rank" not in victim.cmdline()  # the shim has become the real server by now
@@ -151,13 +151,13 @@ def test_settings_that_no_program_can_be_given_are_said(reference: Any, program:
 
 
 @pytest.fixture
-def make(home: Path) -> Iterator[Callable[..., Server]]:
+def make(home: Path) -> Iterator[Callable[..., ServerProcess]]:
     """A server program of one line of Python."""
-    made: list[Server] = []
+    made: list[ServerProcess] = []
 
-    def make(code: str, start_seconds: float = 60) -> Server:
+    def make(code: str, start_seconds: float = 60) -> ServerProcess:
         command = [sys.executable, "-c", code]
-        server = Server(
+        server = ServerProcess(
             "tester",
             lambda port: [*command, str(port)],
             lambda port: {},
@@ -183,7 +183,7 @@ http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 
 
 def test_one_that_dies_too_often_stays_dead(
-    make: Callable[..., Server], until: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+    make: Callable[..., ServerProcess], until: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "RESTARTS", 1)
     server = make(SERVE)
@@ -198,7 +198,7 @@ def test_one_that_dies_too_often_stays_dead(
 
 
 def test_one_that_never_answers_is_given_up_on(
-    make: Callable[..., Server], home: Path, monkeypatch: pytest.MonkeyPatch
+    make: Callable[..., ServerProcess], home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def now() -> float:
         """An hour passes when it has spoken, and no sooner."""
@@ -211,7 +211,7 @@ def test_one_that_never_answers_is_given_up_on(
     assert server._process is None
 
 
-def test_all_it_started_ends_with_it(make: Callable[..., Server], until: Callable[..., None]) -> None:
+def test_all_it_started_ends_with_it(make: Callable[..., ServerProcess], until: Callable[..., None]) -> None:
     """Workers too, and those that do not listen to SIGTERM."""
     stubborn = "import signal,time; signal.signal(15, signal.SIG_IGN); time.sleep(600)"
     server = make(f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {stubborn!r}])\n{SERVE}")
@@ -222,7 +222,7 @@ def test_all_it_started_ends_with_it(make: Callable[..., Server], until: Callabl
 
 
 def test_neither_it_nor_its_workers_import_what_lies_where_we_are(
-    make: Callable[..., Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make: Callable[..., ServerProcess], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "downloaded").mkdir()
     monkeypatch.chdir(tmp_path / "downloaded")
@@ -247,35 +247,35 @@ def test_arguments_are_data_and_whole(name: str) -> None:
 
 
 def test_adapters_go_along_with_the_least_rank_that_fits(adapter: Path, tmp_path: Path) -> None:
-    from camelid_openai_engine.adapters import Managed
+    from camelid_openai_engine.adapters import ManagedAdapters
 
     reference: Reference = resolve_model(str(adapter), load_host())
     vllm, sglang = FLAVOURS["vllm"], FLAVOURS["sglang"]
     assert vllm.start is not None
     assert sglang.start is not None
-    roster = Managed("vLLM", vllm.start, "tiny", vllm.adapter_model)
-    assert roster.add(reference) == ("mine", "mine")
-    assert roster.arguments() == ["--enable-lora", "--max-lora-rank", "16", "--lora-modules", f"mine={adapter}"]
-    other = Managed("SGLang", sglang.start, "tiny", sglang.adapter_model)
+    registry = ManagedAdapters("vLLM", vllm.start, "tiny", vllm.adapter_model)
+    assert registry.add(reference) == ("mine", "mine")
+    assert registry.arguments() == ["--enable-lora", "--max-lora-rank", "16", "--lora-modules", f"mine={adapter}"]
+    other = ManagedAdapters("SGLang", sglang.start, "tiny", sglang.adapter_model)
     assert other.add(reference) == ("mine", "tiny:mine")
     posted: list[Any] = []
-    roster.post = lambda path, body: posted.append((path, body))
-    assert roster.add(reference) == ("mine-", "mine-")
-    assert roster.unloading("mine-") == ("/v1/unload_lora_adapter", {"lora_name": "mine-"})
-    roster.remove("mine-")
-    roster.remove("mine")
-    assert roster.add(reference) == ("mine", "mine"), "it was started to take them, if with none by now"
+    registry.post = lambda path, body: posted.append((path, body))
+    assert registry.add(reference) == ("mine-", "mine-")
+    assert registry.unload_request("mine-") == ("/v1/unload_lora_adapter", {"lora_name": "mine-"})
+    registry.remove("mine-")
+    registry.remove("mine")
+    assert registry.add(reference) == ("mine", "mine"), "it was started to take them, if with none by now"
     load = ("/v1/load_lora_adapter", {"lora_name": "mine-", "lora_path": str(adapter)})
     assert posted[:1] == [load]
-    bare = Managed("vLLM", vllm.start, "tiny", vllm.adapter_model)
+    bare = ManagedAdapters("vLLM", vllm.start, "tiny", vllm.adapter_model)
     assert bare.arguments() == []
-    bare.post = roster.post
+    bare.post = registry.post
     with pytest.raises(CannotShare, match="was started without adapters"):
         bare.add(reference)
     config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
     large = shutil.copytree(adapter, tmp_path / "large")
     (large / "adapter_config.json").write_text(json.dumps(config | {"r": 24}), encoding="utf-8")
     with pytest.raises(CannotShare, match="was started for adapters of rank 16 at most; start it with"):
-        roster.add(resolve_model(str(large), load_host()))
+        registry.add(resolve_model(str(large), load_host()))
     with pytest.raises(ModelError, match="takes no adapters here; merge"):
-        Managed("llama.cpp's server", FLAVOURS["llama-server"].start, "tiny", "").add(reference)  # type: ignore[arg-type]
+        ManagedAdapters("llama.cpp's server", FLAVOURS["llama-server"].start, "tiny", "").add(reference)  # type: ignore[arg-type]

@@ -12,7 +12,7 @@ from pathlib import Path
 from .errors import UsageError, shortened
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-HUB = "hf:"
+HUB_PREFIX = "hf:"
 """Prefix of a dataset on the Hub, whatever lies in the working directory."""
 _MAX_NAME, _MAX_PATH = 255, 4095
 """In bytes: what almost every file system takes."""
@@ -85,7 +85,7 @@ def _why_invalid(text: str) -> str:
 def is_existing_path(text: str) -> bool:
     """Whether `text` is the path of an existing file or directory, and no dataset of the Hub."""
     try:
-        return not text.startswith(HUB) and validated_path(text).exists()
+        return not text.startswith(HUB_PREFIX) and validated_path(text).exists()
     except (UsageError, OSError):
         return False
 
@@ -99,7 +99,7 @@ def absolute_if_path(text: str) -> str:
     Raises:
         UsageError: neither a name nor a path is like that.
     """
-    if not text or text.startswith(HUB):
+    if not text or text.startswith(HUB_PREFIX):
         return text
     path = validated_path(text)
     is_path = text.startswith((".", "/", "~")) or path.exists() or (os.sep in text and path.parent.exists())

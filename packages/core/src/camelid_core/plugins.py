@@ -82,6 +82,7 @@ class Host:
         self._manager = pluggy.PluginManager("camelid")
         self._manager.add_hookspecs(importlib.import_module("camelid_core.hookspecs"))
         self._registries: dict[str, Registry[Any]] = {}
+        self._lock = threading.RLock()  # a hook is collected once, whichever thread needs it first
 
     def load(self, plugins: Iterable[Plugin]) -> None:
         """Register plugins; those that do not fit are reported and left out."""
@@ -91,9 +92,10 @@ class Host:
 
     def registry(self, hook: str) -> Registry[Any]:
         """Everything that plugins provide through `hook`, by name; collected once."""
-        if hook not in self._registries:
-            self._registries[hook] = self._collect(hook)
-        return self._registries[hook]
+        with self._lock:
+            if hook not in self._registries:
+                self._registries[hook] = self._collect(hook)
+            return self._registries[hook]
 
     @property
     def adapters(self) -> Registry[Any]:

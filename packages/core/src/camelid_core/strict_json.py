@@ -21,29 +21,29 @@ def loads(text: str) -> Any:
     return DECODER.decode(text)
 
 
-def decoder(complain: Callable[[str], Any]) -> json.JSONDecoder:
-    """A decoder that tells `complain` what a lax one would take; if that returns, decoding goes on."""
+def decoder(report: Callable[[str], Any]) -> json.JSONDecoder:
+    """A decoder that tells `report` what a lax one would take; if that returns, decoding goes on."""
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         row = dict(pairs)
         if len(row) < len(pairs):
             times = Counter(key for key, _ in pairs)
-            complain(f"key {times.most_common(1)[0][0]!r} stands twice")
+            report(f"key {times.most_common(1)[0][0]!r} stands twice")
         return row
 
     def constant(name: str) -> None:
-        complain(f"{name} is no JSON value")
+        report(f"{name} is no JSON value")
 
     def integer(digits: str) -> int:
         if len(digits) > _DIGITS:
-            complain(f"Exceeds the limit of {_DIGITS:,} digits for a number: {len(digits):,}")
+            report(f"Exceeds the limit of {_DIGITS:,} digits for a number: {len(digits):,}")
             return 0
         return int(digits)
 
     def real(digits: str) -> float:
         value = float(digits)
         if math.isinf(value):
-            complain(f"{digits[:20]} is too large for a number")
+            report(f"{digits[:20]} is too large for a number")
         return value
 
     return json.JSONDecoder(object_pairs_hook=unique, parse_constant=constant, parse_int=integer, parse_float=real)

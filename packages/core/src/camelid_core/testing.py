@@ -18,7 +18,7 @@ from .models.adapters import ModelAdapter, infer_targets
 from .records import Message
 from .special_tokens import special_tokens
 from .templates.chat_template_export import render_chat_template
-from .templates.segments import text_of, trained_spans
+from .templates.segments import segments_text, trained_spans
 from .templates.template import PromptTemplate
 from .tokenization.encoder import IGNORE, Encoder
 
@@ -88,7 +88,7 @@ def _assert_only_answers_trained(template: PromptTemplate, messages: Sequence[Me
 
 
 def _assert_parse_inverts_render(template: PromptTemplate, messages: Sequence[Message]) -> None:
-    whole, prompt = text_of(template.render(messages)), text_of(template.prompt(messages[:-1]))
+    whole, prompt = segments_text(template.render(messages)), segments_text(template.prompt(messages[:-1]))
     generated = whole[len(prompt) :].split("</s>")[0]
     for stop in template.stops:
         generated = generated.split(stop)[0]
@@ -102,7 +102,10 @@ def _assert_jinja_export_agrees(template: PromptTemplate, tokenizer: Any, messag
     eos, bos = tokenizer.eos_token or "", tokenizer.bos_token or ""
     for turns, render, generation in ((messages, template.render, False), (messages[:-1], template.prompt, True)):
         segments = render(turns)
-        ours, theirs = text_of(segments, eos, bos), render_chat_template(template.jinja(), turns, eos, generation, bos)
+        ours, theirs = (
+            segments_text(segments, eos, bos),
+            render_chat_template(template.jinja(), turns, eos, generation, bos),
+        )
         assert ours == theirs.text, f"{template.name}: Jinja renders {theirs.text!r}, the template {ours!r}"
         if not generation:
             spans = trained_spans(segments, eos, bos)

@@ -23,7 +23,7 @@ def test_what_a_run_will_take(seconds, words):
         f"step takes about 0.25 s, all 80 of them {words}."
     )
     assert second == (
-        "  31,633 tokens will go through the model in 1 pass, 13,315 of them learnt. Global batch: 4 rows × "
+        "  31,633 tokens will go through the model in 1 pass, 13,315 of them trained. Global batch: 4 rows × "
         "2 accumulated × 2 processes = 16."
     )
     assert third == "  A checkpoint takes 58.6 MB; at most 0.20 GB are needed on the disk, and 64.27 GB are free."

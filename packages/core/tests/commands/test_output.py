@@ -106,6 +106,6 @@ def test_what_became_of_the_rows_is_a_sentence(capsys):
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == (
         "1,040 rows: 1,038 kept (5 of them shortened to the cut-off), 2 left out because no answer is left of them; "
-        "8 more are held out. 870 of 5,313 tokens are learnt."
+        "8 more are held out. 870 of 5,313 tokens are trained."
     )
     assert lines[1:] == ["  a.json: 1,000 of 1,100 rows (left out: copy 90, held out 8)", "  b: 40 of 40 rows"]

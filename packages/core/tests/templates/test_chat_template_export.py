@@ -7,7 +7,7 @@ from camelid_core.errors import TemplateError
 from camelid_core.records import Message
 from camelid_core.templates.chat_template_export import render_chat_template
 from camelid_core.templates.role_template import RoleTemplate
-from camelid_core.templates.segments import BOS, EOS, text_of, trained_spans
+from camelid_core.templates.segments import BOS, EOS, segments_text, trained_spans
 from camelid_core.testing import takes_system
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -29,9 +29,11 @@ def assert_same(template, messages):
         messages = messages[1:]
     segments = template.render(messages)
     whole = render_chat_template(source, messages, "</s>", False, "<s>")
-    assert whole.text == text_of(segments)
+    assert whole.text == segments_text(segments)
     assert whole.spans == trained_spans(segments)
-    assert render_chat_template(source, messages[:-1], "</s>", True).text == text_of(template.prompt(messages[:-1]))
+    assert render_chat_template(source, messages[:-1], "</s>", True).text == segments_text(
+        template.prompt(messages[:-1])
+    )
 
 
 @settings(max_examples=15)
@@ -84,12 +86,12 @@ def test_transformers_writes_the_same_bytes_and_marks_the_same_answers(template)
     turns = [{"role": message.role, "content": message.content} for message in messages]
     segments = template.render(messages)
     text = tokenizer.apply_chat_template(turns, chat_template=template.jinja(), tokenize=False)
-    assert text == text_of(segments, tokenizer.eos_token, bos="")
+    assert text == segments_text(segments, tokenizer.eos_token, bos="")
     encoded = tokenizer.apply_chat_template(
         turns, chat_template=template.jinja(), return_dict=True, return_assistant_tokens_mask=True
     )
     marked_ids = [token for token, mask in zip(encoded["input_ids"], encoded["assistant_masks"], strict=True) if mask]
-    trained = text_of([segment for segment in segments if segment.trained], tokenizer.eos_token, bos="")
+    trained = segments_text([segment for segment in segments if segment.trained], tokenizer.eos_token, bos="")
     # a token there may begin with the prompt's last space
     assert "".join(tokenizer.decode(marked_ids).split()) == "".join(trained.split())
 

@@ -8,7 +8,7 @@ from camelid_core.plugins import load_host
 from camelid_core.records import Message
 from camelid_core.templates.chat_template_export import render_chat_template
 from camelid_core.templates.chat_template_import import import_template
-from camelid_core.templates.segments import text_of, trained_spans
+from camelid_core.templates.segments import segments_text, trained_spans
 from camelid_core.testing import assert_template_contract, takes_system, tiny_tokenizer
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -85,7 +85,7 @@ def test_what_is_imported_writes_what_the_jinja_writes(family, messages):
         messages = messages[1:]
     for render, turns, prompt in ((template.render, messages, False), (template.prompt, messages[:-1], True)):
         theirs = render_chat_template(FAITHFUL[family], turns, "</s>", prompt, "<s>").text
-        assert text_of(render(turns)) == theirs
+        assert segments_text(render(turns)) == theirs
 
 
 ONE = (Message("user", "Hi"), Message("assistant", "Ho"), Message("user", "Hi"), Message("assistant", "Ha"))
@@ -103,7 +103,7 @@ ONE = (Message("user", "Hi"), Message("assistant", "Ho"), Message("user", "Hi"),
 )
 def test_answers_are_trained_up_to_and_with_the_token_that_ends_them(family, trained):
     segments = imported(FAITHFUL[family]).render(ONE)
-    assert text_of([segment for segment in segments if segment.trained]) == trained
+    assert segments_text([segment for segment in segments if segment.trained]) == trained
 
 
 def test_what_people_wrote_stays_theirs():
@@ -119,7 +119,7 @@ def test_a_templates_own_marks_are_taken():
         "{{'<|im_start|>' + message['role'] + '\n'}}{% if message['role'] == 'assistant' %}{% generation %}"
         "{{ message['content'] }}{% endgeneration %}{% else %}{{ message['content'] }}{% endif %}{{'<|im_end|>\n'}}",
     )
-    assert text_of([segment for segment in imported(source).render(ONE) if segment.trained]) == "HoHa"
+    assert segments_text([segment for segment in imported(source).render(ONE) if segment.trained]) == "HoHa"
 
 
 NUMBERED = {"chatglm", "chatglm-2"}
@@ -139,8 +139,8 @@ def test_our_own_templates_come_back_from_their_export(name):
         if messages[0].role == "system" and not takes_system(ours):
             continue
         one, other = ours.render(messages), back.render(messages)
-        assert (text_of(other), trained_spans(other)) == (text_of(one), trained_spans(one))
-        assert text_of(back.prompt(messages[:-1])) == text_of(ours.prompt(messages[:-1]))
+        assert (segments_text(other), trained_spans(other)) == (segments_text(one), trained_spans(one))
+        assert segments_text(back.prompt(messages[:-1])) == segments_text(ours.prompt(messages[:-1]))
 
 
 @pytest.mark.parametrize("family", FAITHFUL)

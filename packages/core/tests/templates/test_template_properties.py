@@ -9,7 +9,7 @@ import pytest
 from camelid_core.plugins import load_host
 from camelid_core.records import Message
 from camelid_core.templates.chat_template_export import render_chat_template
-from camelid_core.templates.segments import text_of, trained_spans
+from camelid_core.templates.segments import segments_text, trained_spans
 from camelid_core.testing import assert_template_contract, takes_system
 from camelid_core.tokenization.encoder import IGNORE, Encoder
 from hypothesis import HealthCheck, given, settings
@@ -78,16 +78,16 @@ def check_jinja(template: Any, tokenizer: Any, messages: tuple[Message, ...]) ->
     eos, bos = tokenizer.eos_token or "", tokenizer.bos_token or ""
     segments = template.render(messages)
     whole = render_chat_template(template.jinja(), messages, eos, False, bos)
-    assert whole == (text_of(segments, eos, bos), trained_spans(segments, eos, bos))
+    assert whole == (segments_text(segments, eos, bos), trained_spans(segments, eos, bos))
     asked = render_chat_template(template.jinja(), messages[:-1], eos, True, bos)
-    assert asked.text == text_of(template.prompt(messages[:-1]), eos, bos)
+    assert asked.text == segments_text(template.prompt(messages[:-1]), eos, bos)
 
 
 def check_parse(template: Any, messages: tuple[Message, ...]) -> None:
     answer = messages[-1].content
     if any(stop in answer for stop in (*template.stops, "</s>")):
         return  # what ends an answer cannot be said in one
-    whole, prompt = text_of(template.render(messages)), text_of(template.prompt(messages[:-1]))
+    whole, prompt = segments_text(template.render(messages)), segments_text(template.prompt(messages[:-1]))
     generated = whole[len(prompt) :]
     for stop in (*template.stops, "</s>"):
         generated = generated.split(stop)[0]

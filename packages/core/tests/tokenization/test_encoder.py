@@ -10,7 +10,7 @@ from camelid_core.errors import ModelError
 from camelid_core.plugins import load_host
 from camelid_core.records import Message
 from camelid_core.special_tokens import special_tokens
-from camelid_core.templates.segments import text_of
+from camelid_core.templates.segments import segments_text
 from camelid_core.testing import CONVERSATIONS, assert_template_contract
 from camelid_core.tokenization.encoder import IGNORE, Encoder
 from hypothesis import given, settings
@@ -65,7 +65,7 @@ def test_no_text_of_a_person_becomes_a_control_token(template, tokenizer, messag
 @given(conversations)
 def test_byte_level_ids_spell_the_whole_text(template, byte_level, messages):
     encoder = Encoder(byte_level, template)
-    prompt = text_of(template.prompt(messages[:-1]), byte_level.eos_token, bos="")
+    prompt = segments_text(template.prompt(messages[:-1]), byte_level.eos_token, bos="")
     ids = encoder.prompt_ids(messages[:-1])
     assert encoder.decode(ids).endswith(prompt)
     assert len(encoder.decode(ids)) - len(prompt) in (0, len("<|im_start|>"))
@@ -78,7 +78,7 @@ plain = st.text("abc xyz.,!?答案\n07", max_size=12)
 @given(plain, plain)
 def test_a_prompt_of_one_turn_has_the_ids_of_its_text_encoded_at_once(template, tokenizer, content, context):
     messages = [Message("user", content, context)]
-    prompt = text_of(template.prompt(messages), tokenizer.eos_token)
+    prompt = segments_text(template.prompt(messages), tokenizer.eos_token)
     expected = tokenizer(prompt)["input_ids"]
     if tokenizer.convert_ids_to_tokens(expected[:2]) == ["<|im_start|>"] * 2:
         expected = expected[1:]  # the template wrote what the tokenizer would have put first

@@ -58,11 +58,11 @@ def made(rule: str, normalizer: str = "null", added: tuple[str, ...] = ()):
 
 
 class Slow(Encoder):
-    """Encodes every run whole, every time."""
+    """Encodes every span whole, every time."""
 
-    def _text_run(self, runs, text, trained, constant, fixed):
-        place = super()._text_run(runs, text, trained, False, False).encoder
-        return _Span(trained, False, [], "".join(text), place)
+    def _text_span(self, spans, text, trained, constant, fixed):
+        position = super()._text_span(spans, text, trained, False, False).encoder
+        return _Span(trained, False, [], "".join(text), position)
 
 
 piece = st.sampled_from(
@@ -100,9 +100,9 @@ def test_a_preamble_is_encoded_once_where_the_rule_is_known(rule):
     tokenizer = made(json.dumps(rule))
     assert splits_into_words(tokenizer.backend_tokenizer)
     encoder = Encoder(tokenizer, ALPACA)
-    (run, *_) = encoder._plan(ALPACA.render(alpaca("q", "a").messages))
-    assert len(run.ids) >= 20
-    assert len(run.text) < 40
+    (span, *_) = encoder._plan(ALPACA.render(alpaca("q", "a").messages))
+    assert len(span.ids) >= 20
+    assert len(span.text) < 40
 
 
 @pytest.mark.parametrize("rule", UNKNOWN.values(), ids=UNKNOWN)

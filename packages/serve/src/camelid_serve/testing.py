@@ -49,8 +49,8 @@ def collect(engine: Engine, requests: Sequence[Request]) -> tuple[list[list[int]
 
 @dataclass(frozen=True, slots=True)
 class Behaviour:
-    """Answers of `tokens` tokens, the first after `first` seconds, the others `gap` seconds apart; the engine hangs after
-    `hang` tokens, its process dies after `die` tokens, and it raises an error after `fail`; 0 is never."""
+    """Answers of `tokens` tokens, the first after `first` seconds, the others `gap` seconds apart; the engine hangs
+    after `hang` tokens, its process dies after `die` tokens, and it raises an error after `fail`; 0 is never."""
 
     tokens: int = 8
     gap: float = 0.0

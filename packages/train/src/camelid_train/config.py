@@ -167,7 +167,7 @@ class LaunchSection(Config):
 if TYPE_CHECKING:
     AnyMethod = Method
     AnyObjective = Objective
-else:  # the section's `type` says which class reads it; forms show the default's knobs
+else:  # the section's `type` says which class reads it; forms show the default's fields
     AnyMethod = Annotated[LoraMethod | Any, PlainValidator(read_method)]
     AnyObjective = Annotated[SftObjective | Any, PlainValidator(read_objective)]
 
@@ -194,7 +194,7 @@ class Recipe(Config):
 
     @classmethod
     def forms(cls, field: str) -> list[type[Config]]:
-        """The classes that a section may be of, told apart by its `type`, the default's first; none for the others."""
+        """The classes of a section by its `type`, the default's first; none for sections of one class."""
         hooks = {"method": "camelid_tuning_methods", "objective": "camelid_objectives"}
         return [choice.config for choice in load_host().registry(hooks[field])] if field in hooks else []
 
@@ -263,7 +263,7 @@ class MergeConfig(Config):
 
     @property
     def default_name(self) -> str:
-        """What its job is called unless somebody says: after the adapter, in characters that a name may have."""
+        """The default name of its job: after the adapter, in characters that a name may have."""
         plain = re.sub(r"[^A-Za-z0-9._-]+|\.{2,}", "-", Path(self.adapter).name).strip("._-")
         return f"{plain[:56] or 'adapter'}-merged"
 

@@ -1,6 +1,6 @@
-"""The merge task: base + adapter in, plain model out, with the proof that they agree.
+"""The merge task: base model + adapter in, plain model out, after a comparison of their logits.
 
-Knows weights. Merging is computed in float32 and stored in the asked-for format.
+Knows weights. Merging is computed in float32 and stored in the requested dtype.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def merge(config: MergeConfig, context: TaskContext) -> Mapping[str, Any]:
     """Write the merged model to `context.output`.
 
     Raises:
-        Interrupted: asked to leave; a merge keeps nothing, and is done again from the beginning.
+        Interrupted: a stop was requested; a merge keeps nothing, and starts again from the beginning.
         ModelError: no adapter, an adapter that changes nothing, or a merge that does not give the same logits.
     """
     context.emit("resume", step=0)
@@ -62,10 +62,10 @@ def merge(config: MergeConfig, context: TaskContext) -> Mapping[str, Any]:
 
 
 def _merge_and_compare(model: Any, prompt: Sequence[int], adapter: str) -> tuple[Any, dict[str, float]]:
-    """The merged model, by how much its logits differ from base + adapter, and these from the base alone.
+    """The merged model, and as metrics how much its logits differ from base + adapter, and these from the base alone.
 
     Raises:
-        ModelError: too much, or not at all.
+        ModelError: the first differ too much, or the second not at all.
     """
     import torch
 

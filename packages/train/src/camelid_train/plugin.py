@@ -1,4 +1,4 @@
-"""What camelid-train gives: tasks and commands."""
+"""What camelid-train registers: tuning methods, objectives, rewards, tasks and commands."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""What is wrong with a recipe by itself, said before there is a job: settings that do not go together, and trackers
-that it names and this environment lacks.
+"""Validation of a recipe before there is a job: settings that do not go together, and trackers that are not installed.
 
-Knows whom to ask. Opens no data and no model, and imports no torch. What depends on the machine that the job will run
-on (`launching.checks`), its data and its model is said by the task.
+Knows which parts have checks. Opens no data and no model, and imports no torch. What depends on the machine that the
+job will run on (`launching.checks`), its data and its model is checked by the task.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from .objectives.registry import objective_of
 
 
 def check(recipe: Recipe) -> None:
-    """Whatever can be said at once; the task asks again.
+    """All checks that need no data; the task repeats them.
 
     Raises:
         ConfigError: naming the fields.

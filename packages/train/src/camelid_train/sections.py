@@ -1,7 +1,7 @@
 """The recipe's two sections that plugins add to: `[method]` and `[objective]`.
 
 A section's `type` names the class that reads it, through the registry of the hook. Knows the base classes, the default
-of each and how to say what does not fit. Knows nothing of tuning or of losses.
+of each and the messages for what does not fit. Knows nothing of tuning or of losses.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class SftObjective(Objective):
 DEFAULT_METHOD = "lora"
 DEFAULT_OBJECTIVE = "sft"
 ELSEWHERE = dict.fromkeys(("dpo", "kto", "orpo", "grpo"), "camelid-trl")
-"""Objectives that a distribution of ours gives, which may not be installed."""
+"""Objectives of a Camelid plugin, which may not be installed."""
 
 
 def read_method(value: Any) -> Method:
@@ -66,7 +66,7 @@ def _read(
 ) -> SectionT:
     """The section that `value` means. Each of `choices` has the class of its section as `config`.
 
-    `elsewhere` says which distribution to install for names that no installed one gives.
+    `elsewhere` maps names that no installed distribution gives to the distribution to install.
 
     Raises:
         ValidationError: no such choice, or a field that it does not have.

@@ -1,4 +1,4 @@
-"""What authors of methods and objectives test with: small recipes, and attempts as a worker would make them.
+"""Test helpers for authors of tuning methods and objectives: small recipes, and attempts without a worker.
 
 Knows attempts without a worker or a job table. Not imported by the product.
 """
@@ -29,7 +29,7 @@ def small_recipe(model: Path, data: Path, overrides: Sequence[str] = ()) -> Reci
 
 
 class AttemptRecord:
-    """What an attempt said and left behind."""
+    """The events and the result of an attempt."""
 
     directory: Path
     output: Path
@@ -51,7 +51,7 @@ class AttemptRecord:
 
 
 class Attempt(AttemptRecord, AttemptContext):
-    """The context of an attempt; it is asked to stop in a way once so many steps are done, as `stop_at` says."""
+    """The context of an attempt; `stop_at` requests a kind of stop once so many steps are done."""
 
     stop_at: tuple[int, StopRequest] | None = None
 

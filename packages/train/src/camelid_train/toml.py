@@ -1,7 +1,4 @@
-"""A recipe as TOML, to read and to keep.
-
-Knows sections of plain values: what a recipe is made of.
-"""
+"""A recipe written as TOML. Knows sections of plain values."""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ def be_two_machines(monkeypatch):
     for number in "01":
         monkeypatch.setenv("NODE_RANK", number)
         meetings.append(launch._rendezvous(2))
-    monkeypatch.setattr(launch, "_meeting", lambda nodes: meetings.pop())
+    monkeypatch.setattr(launch, "_rendezvous", lambda nodes: meetings.pop())
 
 
 @pytest.mark.slow

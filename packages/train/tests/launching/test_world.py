@@ -1,4 +1,4 @@
-"""Which of several processes one is, and what cannot be launched."""
+"""Rank and world size from the environment, the global batch, and launches that are refused."""
 
 from __future__ import annotations
 
@@ -73,11 +73,11 @@ def test_what_cannot_be_launched_is_refused_with_what_to_type(recipe, overrides,
 
 
 def test_more_processes_than_cards_are_refused(recipe, monkeypatch):
-    monkeypatch.setattr(checks, "_cards", lambda: 2)
+    monkeypatch.setattr(checks, "_gpu_count", lambda: 2)
     checks.check(recipe("launch.processes=2"), {})
-    with pytest.raises(ConfigError, match=r"this machine has 2 graphics cards: .* Type launch\.processes=2"):
+    with pytest.raises(ConfigError, match=r"this machine has 2 GPUs: .* Type launch\.processes=2"):
         checks.check(recipe("launch.processes=3"), {})
-    with pytest.raises(ConfigError, match="has 2 graphics cards"):
+    with pytest.raises(ConfigError, match="has 2 GPUs"):
         checks.check(recipe(), TORCHRUN)
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from camelid_core.tokenization.encoder import IGNORE
 from camelid_train.loop import cross_entropy
-from camelid_train.loop.loss import _is_last, label_loss
+from camelid_train.loop.loss import _ends_with_head, label_loss
 from torch.nn import functional
 from transformers import AutoModelForCausalLM, Gemma2Config, Gemma2ForCausalLM
 
@@ -77,9 +77,9 @@ def test_a_model_that_bends_its_logits_is_seen_and_gets_its_own_loss(base):
         num_key_value_heads=1, head_dim=8, final_logit_softcapping=0.5,
     )  # fmt: skip
     model = Gemma2ForCausalLM(config).eval()
-    assert not _is_last(model, model.get_output_embeddings())
+    assert not _ends_with_head(model, model.get_output_embeddings())
     plain = AutoModelForCausalLM.from_pretrained(base())
-    assert _is_last(plain, plain.get_output_embeddings())
+    assert _ends_with_head(plain, plain.get_output_embeddings())
     ids = torch.randint(3, 60, (2, 9))
     labels = ids.masked_fill(torch.arange(9) < 4, IGNORE)
     logits = model(input_ids=ids).logits[:, :-1].flatten(0, 1)

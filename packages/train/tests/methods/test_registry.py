@@ -1,4 +1,4 @@
-"""`[method] type` chooses through the hook: a plugin's method works in a recipe without a line changed."""
+"""`[method] type` chooses through the hook: a plugin's tuning method works in a recipe without a line changed."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from camelid_core.config import load
 from camelid_core.errors import ConfigError
 from camelid_core.hooks import hookimpl
 from camelid_core.plugins import Host, Plugin, load_host
+from camelid_train import sections
 from camelid_train.config import Recipe
 from camelid_train.methods import Method, TuningMethod, registry
 from camelid_train.methods.registry import methods
@@ -59,7 +60,8 @@ def host_with(hook, give):
 @pytest.fixture
 def plugin(monkeypatch):
     host = host_with("camelid_tuning_methods", lambda: [Norms()])
-    monkeypatch.setattr(registry, "load_host", lambda: host)
+    for module in (registry, sections):
+        monkeypatch.setattr(module, "load_host", lambda: host)
     return host
 
 
@@ -99,7 +101,7 @@ def test_a_plugins_method_trains_from_a_recipe_file(plugin, attempt, recipe, tmp
     assert (norm != 1).all()
 
 
-def test_its_knobs_are_bounded_and_named_like_ours(plugin):
+def test_its_hyperparameters_are_bounded_and_named_like_ours(plugin):
     for text, sentence in (
         ("method.gain=0", "method.gain: Input should be greater than 0"),
         ("method.gian=1", r"method.gian: unknown key for 'norms'\. Did you mean 'gain'\? Known: gain, type"),

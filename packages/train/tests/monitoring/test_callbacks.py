@@ -8,7 +8,7 @@ import pytest
 import torch
 from camelid_core import hookimpl
 from camelid_core.plugins import Host, Plugin, load_host
-from camelid_train import run as sft
+from camelid_train import run as run_module
 from camelid_train.config import Recipe
 from camelid_train.monitoring.callbacks import LoopCallback, add_plugin_callbacks
 from camelid_train.run import train
@@ -24,7 +24,7 @@ def plugin(monkeypatch):
         module = SimpleNamespace(camelid_trainer_callbacks=hookimpl(lambda: list(items)))
         host = Host()
         host.load([*load_host().plugins, Plugin("a-plugin", "1.0", module)])
-        monkeypatch.setattr(sft, "load_host", lambda: host)
+        monkeypatch.setattr(run_module, "load_host", lambda: host)
         return host
 
     return install

@@ -23,9 +23,9 @@ KNOWN = "2026.10.11549"
 
 AUTOMATIC, OFF = -1, 0
 F32, F16, BF16 = 0, 1, 30
-BYTE_PAIRS = 2
+BPE_VOCABULARY = 2
 """Kind of vocabulary: byte-level BPE."""
-NO_ROOM = 1
+CACHE_FULL = 1
 """Answer of `llama_decode` where the cache is full; nothing was read then."""
 _ERROR = 4
 
@@ -65,7 +65,7 @@ class ContextParameters(ctypes.Structure):
     ]
 
 
-class Batch(ctypes.Structure):
+class LlamaBatchStruct(ctypes.Structure):
     _fields_ = [
         ("n_tokens", c_int32),
         ("token", POINTER(c_int32)),
@@ -125,19 +125,19 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "llama_memory_seq_rm": (c_bool, [c_void_p, c_int32, c_int32, c_int32]),
     "llama_memory_seq_cp": (None, [c_void_p, c_int32, c_int32, c_int32, c_int32]),
     "llama_memory_clear": (None, [c_void_p, c_bool]),
-    "llama_batch_init": (Batch, [c_int32, c_int32, c_int32]),
-    "llama_batch_free": (None, [Batch]),
-    "llama_decode": (c_int32, [c_void_p, Batch]),
+    "llama_batch_init": (LlamaBatchStruct, [c_int32, c_int32, c_int32]),
+    "llama_batch_free": (None, [LlamaBatchStruct]),
+    "llama_decode": (c_int32, [c_void_p, LlamaBatchStruct]),
     "llama_get_logits_ith": (c_void_p, [c_void_p, c_int32]),
 }
 
-complaints: deque[str] = deque(maxlen=8)
+errors: deque[str] = deque(maxlen=8)
 """The last errors that the library told of, in its words."""
 
 
 def _listen(level: int, text: bytes, _: Any) -> None:
     if level == _ERROR:
-        complaints.append(text.decode("utf-8", "replace").strip())
+        errors.append(text.decode("utf-8", "replace").strip())
 
 
 _LISTENER = _LOG(_listen)
@@ -146,7 +146,7 @@ _LISTENER = _LOG(_listen)
 
 @cache
 def library() -> Any:
-    """The library, ready to be called. What it has to say goes to `complaints`, and none of it to the screen.
+    """The library, ready to be called. What it has to say goes to `errors`, and none of it to the screen.
 
     Raises:
         MissingPackage: it is not here, cannot be loaded, or is not of the layout that is known.
@@ -159,7 +159,7 @@ def library() -> Any:
             function.restype, function.argtypes = result, arguments
     except (OSError, AttributeError) as error:
         raise MissingPackage(f"llama.cpp cannot be loaded from {str(path)!r}: {error}. {_HELP}") from None
-    _check_layout(found)
+    _check_struct_layout(found)
     found.llama_log_set(_LISTENER, None)
     found.llama_backend_init()
     return found
@@ -171,13 +171,13 @@ _HELP = f"Type `pip install xllamacpp=={KNOWN}`; on Linux it needs the system's 
 def _path() -> Path:
     spec = find_spec("xllamacpp")
     places = spec.submodule_search_locations if spec else None
-    for place in places or ():
-        for path in Path(place).glob("xllamacpp*.so"):
+    for slot in places or ():
+        for path in Path(slot).glob("xllamacpp*.so"):
             return path
     raise MissingPackage(f"llama.cpp is not here. {_HELP}")
 
 
-def _check_layout(found: Any) -> None:
+def _check_struct_layout(found: Any) -> None:
     defaults = found.llama_context_default_params()
     wrong = [name for name, value in _DEFAULTS.items() if getattr(defaults, name) != value]
     if wrong:

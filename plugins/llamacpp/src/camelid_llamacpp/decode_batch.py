@@ -14,56 +14,56 @@ from camelid_serve.engines.decode_batch import DecodeRow
 from camelid_serve.engines.sampling import sample
 from camelid_serve.engines.token_stream import Events, Ticket
 
-from .kv_cells import Place, Places
-from .model import CHUNK, Entry, Native, NoRoom
+from .kv_cells import CacheSlot, CacheSlots
+from .model import MAX_BATCH_TOKENS, BatchToken, CacheFull, GgufModel
 
 
-class Text(Ticket):
-    """A request's prompt and its answer so far; `place` is where it is read, None while it waits."""
+class LlamaTicket(Ticket):
+    """A request's prompt and its answer so far; `slot` is where it is read, None while it waits."""
 
     def __init__(self, row: DecodeRow, index: int, events: Events) -> None:
         super().__init__(row, index, events)
         self.ids = list(row.request.ids)
-        self.place: Place | None = None
+        self.slot: CacheSlot | None = None
 
 
-class Reading:
-    """`slots` texts at once on a model that has one place more, for `read` of what is no text here."""
+class LlamaBatch:
+    """`slots` texts at once on a model that has one place more, for `decode` of what is no text here."""
 
-    def __init__(self, native: Native, slots: int) -> None:
-        self.texts: list[Text] = []
-        self.spare = slots
-        self._native = native
-        self._places = Places(native, slots)
+    def __init__(self, model: GgufModel, slots: int) -> None:
+        self.tickets: list[LlamaTicket] = []
+        self.spare_slot = slots
+        self._model = model
+        self._slots = CacheSlots(model, slots)
 
-    def begin(self, text: Text) -> bool:
+    def admit(self, ticket: LlamaTicket) -> bool:
         """Take a text in; False while there is no place or no room for it."""
-        full = sum(len(other.ids) for other in self.texts) + len(text.ids) >= self._native.room
-        place = None if full and self.texts else self._places.take(text.ids)
-        if place is None:
+        full = sum(len(other.ids) for other in self.tickets) + len(ticket.ids) >= self._model.cache_tokens
+        slot = None if full and self.tickets else self._slots.accept(ticket.ids)
+        if slot is None:
             return False
-        text.place = place
-        self.texts.append(text)
+        ticket.slot = slot
+        self.tickets.append(ticket)
         return True
 
-    def step(self) -> list[Text]:
+    def step(self) -> list[LlamaTicket]:
         """Go on with all texts, and tell who asked; gives back those that had to leave because the cache is full."""
-        for text in [text for text in self.texts if text.row.cancelled]:
-            self._take(text, 0)
-        left: list[Text] = []
-        while self.texts:
-            entries, ready = self._next()
+        for ticket in [ticket for ticket in self.tickets if ticket.row.cancelled]:
+            self._accept(ticket, 0)
+        left: list[LlamaTicket] = []
+        while self.tickets:
+            tokens, ready = self._next_tokens()
             try:
-                logits = self.read(entries)
-            except NoRoom:
-                left.append(self._youngest())
+                logits = self.decode(tokens)
+            except CacheFull:
+                left.append(self._preempt_youngest())
                 continue
-            self._hold(entries)
-            self._choose(ready, logits)
+            self._record_cached(tokens)
+            self._sample(ready, logits)
             break
         return left
 
-    def read(self, entries: Sequence[Entry]) -> torch.Tensor:
+    def decode(self, tokens: Sequence[BatchToken]) -> torch.Tensor:
         """Read tokens, forgetting texts that are done where there is no room.
 
         Raises:
@@ -71,67 +71,67 @@ class Reading:
         """
         while True:
             try:
-                return self._native.read(entries)
-            except NoRoom:
-                if not self._places.drop_oldest():
+                return self._model.decode(tokens)
+            except CacheFull:
+                if not self._slots.evict_oldest():
                     raise
 
-    def forget(self, place: int) -> None:
-        self._native.forget(place)
+    def evict(self, slot: int) -> None:
+        self._model.evict(slot)
 
-    def drop_all(self) -> list[Text]:
+    def clear_all(self) -> list[LlamaTicket]:
         """Forget everything; the texts that were under way."""
-        self._places.drop_all()
-        dropped, self.texts = self.texts, []
+        self._slots.clear_all()
+        dropped, self.tickets = self.tickets, []
         return dropped
 
-    def _next(self) -> tuple[list[Entry], list[Text]]:
+    def _next_tokens(self) -> tuple[list[BatchToken], list[LlamaTicket]]:
         """What to read in this step, and the texts that are read to their ends then, in this order."""
-        entries: list[Entry] = []
-        ready: list[Text] = []
-        for text in sorted(self.texts, key=lambda text: len(text.ids) - len(_place(text).held)):
-            place = _place(text)
-            start = len(place.held)
-            piece = text.ids[start : start + CHUNK - len(entries)]
-            end = start + len(piece) == len(text.ids)
+        tokens: list[BatchToken] = []
+        ready: list[LlamaTicket] = []
+        for ticket in sorted(self.tickets, key=lambda ticket: len(ticket.ids) - len(_slot(ticket).tokens)):
+            slot = _slot(ticket)
+            start = len(slot.tokens)
+            piece = ticket.ids[start : start + MAX_BATCH_TOKENS - len(tokens)]
+            end = start + len(piece) == len(ticket.ids)
             last = start + len(piece) - 1 if end else -1
-            entries += [Entry(token, at, place.number, at == last) for at, token in enumerate(piece, start)]
+            tokens += [BatchToken(token, at, slot.number, at == last) for at, token in enumerate(piece, start)]
             if piece and end:
-                ready.append(text)
-        return entries, ready
+                ready.append(ticket)
+        return tokens, ready
 
-    def _hold(self, entries: Sequence[Entry]) -> None:
-        held = {_place(text).number: _place(text).held for text in self.texts}
-        for entry in entries:
-            held[entry.place].append(entry.token)
+    def _record_cached(self, tokens: Sequence[BatchToken]) -> None:
+        held = {_slot(ticket).number: _slot(ticket).tokens for ticket in self.tickets}
+        for entry in tokens:
+            held[entry.slot].append(entry.token)
 
-    def _choose(self, ready: Sequence[Text], logits: torch.Tensor) -> None:
+    def _sample(self, ready: Sequence[LlamaTicket], logits: torch.Tensor) -> None:
         if not ready:
             return
-        tokens = sample(logits, [text.row.sampler for text in ready])
-        for index, (text, token) in enumerate(zip(ready, tokens, strict=True)):
-            text.row.keep_logprob(logits, index, token)
-            self._take(text, token)
+        tokens = sample(logits, [ticket.row.sampler for ticket in ready])
+        for index, (ticket, token) in enumerate(zip(ready, tokens, strict=True)):
+            ticket.row.keep_logprob(logits, index, token)
+            self._accept(ticket, token)
 
-    def _take(self, text: Text, token: int) -> None:
-        row = text.row
-        given = row.take(token)
+    def _accept(self, ticket: LlamaTicket, token: int) -> None:
+        row = ticket.row
+        given = row.accept(token)
         if row.finish is not None:
-            self.texts.remove(text)
-            self._places.leave(_place(text))
-        text.ids.append(token)
-        text.emit(given)
+            self.tickets.remove(ticket)
+            self._slots.release(_slot(ticket))
+        ticket.ids.append(token)
+        ticket.emit(given)
 
-    def _youngest(self) -> Text:
+    def _preempt_youngest(self) -> LlamaTicket:
         """Send the text that came last away: it is read again when there is room."""
-        if len(self.texts) == 1:
+        if len(self.tickets) == 1:
             raise ModelError("the model's cache has no room for this text.")
-        text = self.texts.pop()
-        self._places.drop(_place(text))
-        text.place = None
-        return text
+        ticket = self.tickets.pop()
+        self._slots.clear(_slot(ticket))
+        ticket.slot = None
+        return ticket
 
 
-def _place(text: Text) -> Place:
-    assert text.place is not None
-    return text.place
+def _slot(ticket: LlamaTicket) -> CacheSlot:
+    assert ticket.slot is not None
+    return ticket.slot

@@ -18,12 +18,12 @@ from camelid_serve.engines.logprobs import token_logprob
 from camelid_serve.engines.model_thread import ModelThread
 from camelid_serve.engines.token_stream import fail
 
-from .decode_batch import Reading, Text
-from .model import Entry, Native, NoRoom
+from .decode_batch import LlamaBatch, LlamaTicket
+from .model import BatchToken, CacheFull, GgufModel
 
-_MOST_SLOTS = 64
+_MAX_SLOTS = 64
 """Texts at once: llama.cpp takes 256, and long before that more of them are no faster."""
-_SCORED_AT_ONCE = 128
+_LOGPROBS_CHUNK = 128
 _PROBE = "Tom's 3 boxes hold 12,345 pens.\n\n  Größe: x_y = f(a[0]) != 7;\tI'LL say: 答案是7。 naïve — 😀\r\n"
 """Text that tokenizers cut at different places."""
 
@@ -37,19 +37,19 @@ def load(reference: Reference, dtype: Dtype = "auto", slots: int = 16) -> LlamaE
     """
     if not is_gguf(reference.base):
         raise ModelError(f"engine 'llamacpp' runs GGUF files, and {reference.name!r} is none; leave out the engine.")
-    slots = min(slots, _MOST_SLOTS)
-    native = Native(reference.base, slots + 1, dtype)
+    slots = min(slots, _MAX_SLOTS)
+    model = GgufModel(reference.base, slots + 1, dtype)
     try:
         if not brings_tokenizer(reference.base):
-            _check_tokenizer(reference, native)
+            _check_tokenizer(reference, model)
     except BaseException:
-        native.close()
+        model.close()
         raise
-    return LlamaEngine(native, slots)
+    return LlamaEngine(model, slots)
 
 
-def _check_tokenizer(reference: Reference, native: Native) -> None:
-    expected = native.tokenise(_PROBE)
+def _check_tokenizer(reference: Reference, model: GgufModel) -> None:
+    expected = model.tokenise(_PROBE)
     found: list[int] = load_tokenizer(reference)(_PROBE, add_special_tokens=False)["input_ids"]
     if expected is not None and found != expected:
         raise ModelError(
@@ -58,18 +58,18 @@ def _check_tokenizer(reference: Reference, native: Native) -> None:
         )
 
 
-class LlamaEngine(ModelThread[Text]):
+class LlamaEngine(ModelThread[LlamaTicket]):
     """Streams opened from several threads run together; the model lives as long as the thread that owns it."""
 
-    _ticket = Text
+    _ticket = LlamaTicket
     adapters: tuple[str, ...] = ()
 
-    def __init__(self, native: Native, slots: int) -> None:
+    def __init__(self, model: GgufModel, slots: int) -> None:
         super().__init__("llama.cpp")
-        self.context_length = native.context_length
-        self._vocabulary = native.vocabulary
-        self._native = native
-        self._reading = Reading(native, slots)
+        self.context_length = model.context_length
+        self._vocabulary = model.vocabulary
+        self._model = model
+        self._batch = LlamaBatch(model, slots)
         self._start()
 
     def prompt_logprobs(self, ids: Sequence[int], adapter: str | None, top: int) -> list[TokenLogprob]:
@@ -83,48 +83,50 @@ class LlamaEngine(ModelThread[Text]):
         if request.ids and not 0 <= min(request.ids) <= max(request.ids) < self._vocabulary:
             raise ModelError(f"the prompt has token ids that this model has not: it has {self._vocabulary:,}.")
 
-    def _running_tickets(self) -> Collection[Text]:
-        return self._reading.texts
+    def _running_tickets(self) -> Collection[LlamaTicket]:
+        return self._batch.tickets
 
     def _unload(self) -> None:
-        self._native.close()
+        self._model.close()
 
     def _step(self) -> None:
         try:
             self._admit()
-            self._put_back(self._reading.step())
+            self._requeue(self._batch.step())
         except Exception as error:  # it belongs to those who asked
-            fail(self._reading.drop_all(), error)
+            fail(self._batch.clear_all(), error)
 
     def _admit(self) -> None:
         """Let those in who have waited longest."""
         while True:
             with self._condition:
-                text = self._waiting.popleft() if self._waiting else None
-            if text is None:
+                ticket = self._waiting.popleft() if self._waiting else None
+            if ticket is None:
                 return
-            if not self._reading.begin(text):
-                self._put_back([text])
+            if not self._batch.admit(ticket):
+                self._requeue([ticket])
                 return
 
-    def _put_back(self, texts: Sequence[Text]) -> None:
+    def _requeue(self, tickets: Sequence[LlamaTicket]) -> None:
         with self._condition:
-            self._waiting.extendleft(texts)
+            self._waiting.extendleft(tickets)
 
     def _prompt_logprobs(self, ids: Sequence[int], top: int) -> list[TokenLogprob]:
-        place, found = self._reading.spare, list[TokenLogprob]()
+        slot, found = self._batch.spare_slot, list[TokenLogprob]()
         following = [*ids[1:], None]
         try:
-            for start in range(0, len(ids), _SCORED_AT_ONCE):
-                piece = ids[start : start + _SCORED_AT_ONCE]
-                logits = self._reading.read([Entry(token, at, place, True) for at, token in enumerate(piece, start)])
+            for start in range(0, len(ids), _LOGPROBS_CHUNK):
+                piece = ids[start : start + _LOGPROBS_CHUNK]
+                logits = self._batch.decode(
+                    [BatchToken(token, at, slot, True) for at, token in enumerate(piece, start)]
+                )
                 found += [
                     _token_logprob(row, token, top) for row, token in zip(logits, following[start:], strict=False)
                 ]
-        except NoRoom:
+        except CacheFull:
             raise ModelError("the model's cache is full of other requests; ask again.") from None
         finally:
-            self._reading.forget(place)
+            self._batch.evict(slot)
         return found
 
 

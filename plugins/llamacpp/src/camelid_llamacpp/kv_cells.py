@@ -9,76 +9,76 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
-from .model import Native
+from .model import GgufModel
 
-_WORTH_SHARING = 8
+_MIN_PREFIX_TOKENS = 8
 """Tokens that two texts must begin with alike before taking them over pays."""
 
 
-class Place:
-    """`held` are the tokens in the cache; `taken` says that a text is under way here."""
+class CacheSlot:
+    """`tokens` are the tokens in the cache; `in_use` says that a text is under way here."""
 
     def __init__(self, number: int) -> None:
         self.number = number
-        self.held: list[int] = []
-        self.taken = False
-        self.used = 0
+        self.tokens: list[int] = []
+        self.in_use = False
+        self.last_used = 0
 
 
-class Places:
-    def __init__(self, native: Native, count: int) -> None:
-        self._native = native
-        self._whole = native.forgets_whole
-        self._places = [Place(number) for number in range(count)]
+class CacheSlots:
+    def __init__(self, model: GgufModel, count: int) -> None:
+        self._model = model
+        self._evicts_whole = model.evicts_whole_sequences
+        self._slots = [CacheSlot(number) for number in range(count)]
         self._clock = itertools.count(1)
 
-    def take(self, ids: Sequence[int]) -> Place | None:
+    def take(self, ids: Sequence[int]) -> CacheSlot | None:
         """A free place for a text, with what is already read of it; None while there is none."""
-        free = [place for place in self._places if not place.taken]
+        free = [slot for slot in self._slots if not slot.in_use]
         if not free:
             return None
-        best = max(self._places, key=lambda place: (_common(place.held, ids), not place.taken))
-        known = 0 if self._whole else _common(best.held, ids)
-        if known < _WORTH_SHARING or best.taken:
-            place = min(free, key=lambda each: (bool(each.held), each.used))
-            self.drop(place)
+        best = max(self._slots, key=lambda slot: (_common_prefix_length(slot.tokens, ids), not slot.in_use))
+        known = 0 if self._evicts_whole else _common_prefix_length(best.tokens, ids)
+        if known < _MIN_PREFIX_TOKENS or best.in_use:
+            slot = min(free, key=lambda each: (bool(each.tokens), each.last_used))
+            self.clear(slot)
         else:
-            place = best
-            self._cut(place, known)
-        if best.taken and known >= _WORTH_SHARING:
-            self._native.share(best.number, place.number, known)
-            place.held = list(best.held[:known])
-        place.taken, place.used = True, next(self._clock)
-        return place
+            slot = best
+            self._truncate(slot, known)
+        if best.in_use and known >= _MIN_PREFIX_TOKENS:
+            self._model.copy_prefix(best.number, slot.number, known)
+            slot.tokens = list(best.tokens[:known])
+        slot.in_use, slot.last_used = True, next(self._clock)
+        return slot
 
-    def leave(self, place: Place) -> None:
+    def release(self, slot: CacheSlot) -> None:
         """The text is done. It stays as it is until somebody needs its room."""
-        place.taken, place.used = False, next(self._clock)
+        slot.in_use, slot.last_used = False, next(self._clock)
 
-    def drop(self, place: Place) -> None:
+    def clear(self, slot: CacheSlot) -> None:
         """Forget what is there and free the place."""
-        self._cut(place, 0)
-        place.taken = False
+        self._truncate(slot, 0)
+        slot.in_use = False
 
-    def drop_oldest(self) -> bool:
+    def evict_oldest(self) -> bool:
         """Make room by forgetting the text that was done longest ago; False if all that is held is under way."""
-        done = [place for place in self._places if place.held and not place.taken]
+        done = [slot for slot in self._slots if slot.tokens and not slot.in_use]
         if done:
-            self.drop(min(done, key=lambda place: place.used))
+            self.clear(min(done, key=lambda slot: slot.last_used))
         return bool(done)
 
-    def drop_all(self) -> None:
-        self._native.forget_all()
-        for place in self._places:
-            place.held, place.taken = [], False
+    def clear_all(self) -> None:
+        self._model.evict_all()
+        for slot in self._slots:
+            slot.tokens, slot.in_use = [], False
 
-    def _cut(self, place: Place, start: int) -> None:
-        if len(place.held) > start:
-            self._native.forget(place.number, start)
-            del place.held[start:]
+    def _truncate(self, slot: CacheSlot, start: int) -> None:
+        if len(slot.tokens) > start:
+            self._model.evict(slot.number, start)
+            del slot.tokens[start:]
 
 
-def _common(held: Sequence[int], ids: Sequence[int]) -> int:
+def _common_prefix_length(tokens: Sequence[int], ids: Sequence[int]) -> int:
     """How many tokens both begin with, the last of `ids` left out: something must be read to have an answer."""
-    limit = min(len(held), len(ids) - 1)
-    return next((index for index in range(limit) if held[index] != ids[index]), limit)
+    limit = min(len(tokens), len(ids) - 1)
+    return next((index for index in range(limit) if tokens[index] != ids[index]), limit)

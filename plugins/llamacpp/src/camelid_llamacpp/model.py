@@ -17,58 +17,58 @@ from camelid_core.models.gguf import check_gguf
 
 from . import c_api
 
-CHUNK = 256
+MAX_BATCH_TOKENS = 256
 """Most tokens that are read in one go: more are hardly quicker, and who cancels waits for these."""
-_LEAST_ROOM = 512
-_PER_PLACE = 1024
+_MIN_CACHE_TOKENS = 512
+_TOKENS_PER_SLOT = 1024
 """Tokens that the cache holds for each place at least, memory permitting; a single text may have all of it."""
-_SHARE_OF_MEMORY = 0.25
-_CACHE = {"auto": c_api.F16, "float16": c_api.F16, "bfloat16": c_api.BF16, "float32": c_api.F32}
-_BYTES = {c_api.F16: 2, c_api.BF16: 2, c_api.F32: 4}
+_MEMORY_FRACTION = 0.25
+_CACHE_TYPES = {"auto": c_api.F16, "float16": c_api.F16, "bfloat16": c_api.BF16, "float32": c_api.F32}
+_TYPE_BYTES = {c_api.F16: 2, c_api.BF16: 2, c_api.F32: 4}
 
 
-class NoRoom(Exception):
+class CacheFull(Exception):
     """The cache is full. Nothing was read."""
 
 
-class Entry(NamedTuple):
+class BatchToken(NamedTuple):
     """A token to read; `wanted` says that what may follow it is."""
 
     token: int
     position: int
-    place: int
+    slot: int
     wanted: bool
 
 
-class Native:
-    """`places` texts at once. `dtype` is the cache's: the weights are in whatever the file has."""
+class GgufModel:
+    """`slots` texts at once. `dtype` is the cache's: the weights are in whatever the file has."""
 
-    def __init__(self, path: Path, places: int, dtype: str = "auto") -> None:
+    def __init__(self, path: Path, slots: int, dtype: str = "auto") -> None:
         self._library = c_api.library()
         self._model = self._load(path)
         try:
-            self._context, self.room = self._open(path, places, dtype)
+            self._context, self.cache_tokens = self._create_context(path, slots, dtype)
         except BaseException:
             self._library.llama_model_free(self._model)
             raise
         self._memory = self._library.llama_get_memory(self._context)
-        self._batch = self._library.llama_batch_init(CHUNK, 0, 1)
+        self._batch = self._library.llama_batch_init(MAX_BATCH_TOKENS, 0, 1)
         self._vocabulary = self._library.llama_model_get_vocab(self._model)
         self.vocabulary: int = self._library.llama_vocab_n_tokens(self._vocabulary)
-        self.context_length = min(self._trained, self.room)
+        self.context_length = min(self._trained_context, self.cache_tokens)
 
     @property
-    def _trained(self) -> int:
+    def _trained_context(self) -> int:
         return int(self._library.llama_model_n_ctx_train(self._model))
 
     @property
-    def forgets_whole(self) -> bool:
+    def evicts_whole_sequences(self) -> bool:
         """Whether a text can only be forgotten as a whole, not from some token on: windows and states are like that."""
         library, model = self._library, self._model
         states = library.llama_model_is_recurrent(model) or library.llama_model_is_hybrid(model)
         return bool(states or library.llama_model_n_swa(model) > 0)
 
-    def read(self, entries: Sequence[Entry]) -> torch.Tensor:
+    def decode(self, tokens: Sequence[BatchToken]) -> torch.Tensor:
         """Read tokens; a row of float32 logits for each one that is wanted.
 
         Raises:
@@ -76,32 +76,32 @@ class Native:
             ModelError: the library cannot.
         """
         batch = self._batch
-        for index, (token, position, place, wanted) in enumerate(entries):
+        for index, (token, position, slot, wanted) in enumerate(tokens):
             batch.token[index], batch.pos[index], batch.logits[index] = token, position, wanted
-            batch.n_seq_id[index], batch.seq_id[index][0] = 1, place
-        batch.n_tokens = len(entries)
+            batch.n_seq_id[index], batch.seq_id[index][0] = 1, slot
+        batch.n_tokens = len(tokens)
         code = self._library.llama_decode(self._context, batch)
-        if code == c_api.NO_ROOM:
-            raise NoRoom
+        if code == c_api.CACHE_FULL:
+            raise CacheFull
         if code:
-            raise ModelError(f"llama.cpp could not read {len(entries)} tokens (code {code}){_said()}.")
-        rows = [self._logits(index) for index, entry in enumerate(entries) if entry.wanted]
+            raise ModelError(f"llama.cpp could not read {len(tokens)} tokens (code {code}){_library_errors()}.")
+        rows = [self._logits(index) for index, entry in enumerate(tokens) if entry.wanted]
         return torch.stack(rows) if rows else torch.empty((0, self.vocabulary))
 
-    def forget(self, place: int, start: int = 0) -> None:
+    def evict(self, slot: int, start: int = 0) -> None:
         """All that a place holds from this position on."""
-        self._library.llama_memory_seq_rm(self._memory, place, start, -1)
+        self._library.llama_memory_seq_rm(self._memory, slot, start, -1)
 
-    def share(self, source: int, target: int, end: int) -> None:
+    def copy_prefix(self, source: int, target: int, end: int) -> None:
         """Let an empty place hold the first tokens of another, without reading or copying them."""
         self._library.llama_memory_seq_cp(self._memory, source, target, 0, end)
 
-    def forget_all(self) -> None:
+    def evict_all(self) -> None:
         self._library.llama_memory_clear(self._memory, True)
 
     def tokenise(self, text: str) -> list[int] | None:
         """Ids of a text without control tokens, as llama.cpp has them; None of vocabularies where others may differ."""
-        if self._library.llama_vocab_type(self._vocabulary) != c_api.BYTE_PAIRS:
+        if self._library.llama_vocab_type(self._vocabulary) != c_api.BPE_VOCABULARY:
             return None
         given = text.encode()
         ids = (ctypes.c_int32 * (len(given) + 8))()
@@ -114,32 +114,32 @@ class Native:
         self._library.llama_model_free(self._model)
 
     def _load(self, path: Path) -> Any:
-        c_api.complaints.clear()
+        c_api.errors.clear()
         check_gguf(path)
         model = self._library.llama_model_load_from_file(str(path).encode(), self._library.llama_model_default_params())
         if not model:
-            raise ModelError(f"llama.cpp cannot load {str(path)!r}{_said()}.")
+            raise ModelError(f"llama.cpp cannot load {str(path)!r}{_library_errors()}.")
         return model
 
-    def _open(self, path: Path, places: int, dtype: str) -> tuple[Any, int]:
+    def _create_context(self, path: Path, slots: int, dtype: str) -> tuple[Any, int]:
         """A context, and how many tokens its cache holds."""
-        kind = _CACHE[dtype]
+        kind = _CACHE_TYPES[dtype]
         parameters = self._library.llama_context_default_params()
-        parameters.n_ctx = room = self._affordable(places, _BYTES[kind])
-        parameters.n_seq_max = places
-        parameters.n_batch = parameters.n_ubatch = CHUNK
+        parameters.n_ctx = cache_tokens = self._affordable_cache_tokens(slots, _TYPE_BYTES[kind])
+        parameters.n_seq_max = slots
+        parameters.n_batch = parameters.n_ubatch = MAX_BATCH_TOKENS
         parameters.n_threads = parameters.n_threads_batch = torch.get_num_threads()
         parameters.type_k = parameters.type_v = kind
         parameters.kv_unified = True
         if kind == c_api.F32:
             parameters.flash_attn_type = c_api.OFF  # it would add up in 16 bits
-        c_api.complaints.clear()
+        c_api.errors.clear()
         context = self._library.llama_init_from_model(self._model, parameters)
         if not context or not self._library.llama_model_has_decoder(self._model):
-            raise ModelError(f"llama.cpp cannot answer with {str(path)!r}{_said()}.")
-        return context, room
+            raise ModelError(f"llama.cpp cannot answer with {str(path)!r}{_library_errors()}.")
+        return context, cache_tokens
 
-    def _affordable(self, places: int, size: int) -> int:
+    def _affordable_cache_tokens(self, slots: int, size: int) -> int:
         """How many tokens the cache shall hold: what the model takes or more, within a share of the free memory."""
         import psutil
 
@@ -147,16 +147,16 @@ class Native:
         heads = max(1, library.llama_model_n_head(model))
         width = library.llama_model_n_embd(model) // heads * max(1, library.llama_model_n_head_kv(model))
         token = 2 * size * library.llama_model_n_layer(model) * width
-        most: int = int(psutil.virtual_memory().available * _SHARE_OF_MEMORY) // max(1, token)
-        return max(_LEAST_ROOM, min(max(self._trained, places * _PER_PLACE), most) // 256 * 256)
+        most: int = int(psutil.virtual_memory().available * _MEMORY_FRACTION) // max(1, token)
+        return max(_MIN_CACHE_TOKENS, min(max(self._trained_context, slots * _TOKENS_PER_SLOT), most) // 256 * 256)
 
     def _logits(self, index: int) -> torch.Tensor:
         address = self._library.llama_get_logits_ith(self._context, index)
         if not address:
-            raise ModelError(f"llama.cpp has no logits for token {index}{_said()}.")
+            raise ModelError(f"llama.cpp has no logits for token {index}{_library_errors()}.")
         return torch.frombuffer((ctypes.c_float * self.vocabulary).from_address(address), dtype=torch.float32)
 
 
-def _said() -> str:
+def _library_errors() -> str:
     """What the library complained of, as the end of a sentence."""
-    return f": {'; '.join(c_api.complaints)}" if c_api.complaints else ""
+    return f": {'; '.join(c_api.errors)}" if c_api.errors else ""

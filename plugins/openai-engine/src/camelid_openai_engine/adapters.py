@@ -15,7 +15,7 @@ from camelid_core.models.gguf import is_gguf
 from camelid_core.models.reference import Reference
 from camelid_serve.engine import CannotShare
 
-from .flavours import Start
+from .flavours import LaunchSpec
 
 
 def label(name: str) -> str:
@@ -23,7 +23,7 @@ def label(name: str) -> str:
     return name.rstrip("/").rpartition("/")[2] or "model"
 
 
-def weights_of(reference: Reference, title: str, start: Start) -> dict[str, str]:
+def weights_of(reference: Reference, title: str, start: LaunchSpec) -> dict[str, str]:
     """What {model} and {gguf} stand for.
 
     Raises:
@@ -48,11 +48,11 @@ def _gguf(reference: Reference, title: str) -> Path:
     return files[0]
 
 
-Post = tuple[str, Mapping[str, str]]
+PostRequest = tuple[str, Mapping[str, str]]
 """A path, and what is sent there."""
 
 
-class Roster(Protocol):
+class AdapterRegistry(Protocol):
     """The adapters that a server has: our name for each, and what requests call it there."""
 
     def add(self, reference: Reference) -> tuple[str, str]:
@@ -62,14 +62,14 @@ class Roster(Protocol):
             ModelError: the server has it not, or does not take it.
         """
 
-    def unloading(self, name: str) -> Post | None:
+    def unload_request(self, name: str) -> PostRequest | None:
         """What the server is to be told before the adapter is removed, if anything."""
 
     def remove(self, name: str) -> None:
         """Have it no more; another may take its name."""
 
 
-class Listed:
+class ListedAdapters:
     """Those of a server that is somebody else's: it has what it lists."""
 
     def __init__(self, names: Collection[str], where: str) -> None:
@@ -83,22 +83,22 @@ class Listed:
         listed = ", ".join(map(repr, self._names))
         raise ModelError(f"{self._where} has no adapter {label(reference.name)!r}; it lists {listed}. Load it there.")
 
-    def unloading(self, name: str) -> Post | None:
+    def unload_request(self, name: str) -> PostRequest | None:
         return None
 
     def remove(self, name: str) -> None:
         """It stays there."""
 
 
-class Managed:
+class ManagedAdapters:
     """Those of a server of ours: the first go with its start, others are posted. A new start gives it all of them."""
 
-    def __init__(self, title: str, start: Start, base: str, pattern: str) -> None:
+    def __init__(self, title: str, start: LaunchSpec, base: str, pattern: str) -> None:
         self._title = title
         self._start = start
         self._base = base
         self._pattern = pattern
-        self._there: dict[str, Reference] = {}
+        self._loaded: dict[str, Reference] = {}
         self._largest = 0
         """Rank up to which the server that runs takes adapters."""
         self.post: Callable[[str, Mapping[str, str]], None] | None = None
@@ -110,22 +110,22 @@ class Managed:
             began = f"for adapters of rank {self._largest} at most" if self._largest else "without adapters"
             raise CannotShare(f"{self._title} was started {began}; start it with {reference.name!r}.")
         name = label(reference.name)
-        while name in self._there or name == self._base:
+        while name in self._loaded or name == self._base:
             name += "-"
         if self.post is not None:
             self.post(self._start.add_adapter, {"lora_name": name, "lora_path": str(reference.peft)})
-        self._there[name] = reference
+        self._loaded[name] = reference
         return name, self._pattern.format(name=self._base, adapter=name)
 
-    def unloading(self, name: str) -> Post | None:
+    def unload_request(self, name: str) -> PostRequest | None:
         return (self._start.remove_adapter, {"lora_name": name}) if self.post is not None else None
 
     def remove(self, name: str) -> None:
-        self._there.pop(name, None)
+        self._loaded.pop(name, None)
 
     def arguments(self) -> list[str]:
         """For the start of the server, which takes more of them if it begins with some."""
-        there = dict(self._there)  # some may go meanwhile
+        there = dict(self._loaded)  # some may go meanwhile
         most = max(map(self._rank, there.values()), default=0)
         self._largest = rank = next((each for each in self._start.ranks if each >= most > 0), most)
         if not there:

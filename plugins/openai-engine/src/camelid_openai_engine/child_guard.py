@@ -17,7 +17,7 @@ _GRACE_SECONDS = 5.0
 _PR_SET_PDEATHSIG = 1
 
 
-_alone = threading.Event()
+_parent_gone = threading.Event()
 
 
 def main() -> int:
@@ -25,7 +25,7 @@ def main() -> int:
     program = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, preexec_fn=lambda: _die_with(ours))
     threading.Thread(target=_watch, args=(program,), daemon=True).start()
     code = program.wait()
-    if _alone.is_set():
+    if _parent_gone.is_set():
         signal_group(signal.SIGKILL)  # workers that outlived the program, and us
     return code if code >= 0 else 128 - code
 
@@ -34,7 +34,7 @@ def _watch(program: "subprocess.Popen[bytes]") -> None:
     """Until stdin ends; nothing is ever written there."""
     while os.read(0, 4096):
         pass
-    _alone.set()
+    _parent_gone.set()
     signal_group(signal.SIGTERM)
     until = time.monotonic() + _GRACE_SECONDS
     while program.poll() is None and time.monotonic() < until:

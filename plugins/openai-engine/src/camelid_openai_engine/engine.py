@@ -19,16 +19,16 @@ from camelid_core.models.reference import Reference
 from camelid_serve.engine import FinishReason, PromptTooLong, Request, TokenEvent, TokenLogprob
 from camelid_serve.engines.token_stream import Events, TokenStream
 
-from .adapters import Roster
+from .adapters import AdapterRegistry
 from .flavours import Flavour
-from .text_to_ids import Recoder, prompt_text, token_of
+from .text_to_ids import StreamingEncoder, prompt_text, token_of
 from .upstream import Upstream
-from .wire_formats import DIALECTS, Piece, Wanted
+from .wire_formats import WIRE_FORMATS, CompletionChunk, CompletionSpec
 
 T = TypeVar("T")
 
 
-class Loop:
+class EventLoopThread:
     """An event loop on a thread of its own."""
 
     def __init__(self) -> None:
@@ -40,12 +40,12 @@ class Loop:
         """Wait for `work`, from another thread."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
-    def soon(self, action: Callable[..., Any], *arguments: Any) -> None:
+    def call_soon(self, action: Callable[..., Any], *arguments: Any) -> None:
         with suppress(RuntimeError):  # closed: nothing runs any more
             self._loop.call_soon_threadsafe(action, *arguments)
 
     def close(self) -> None:
-        self.soon(self._loop.stop)
+        self.call_soon(self._loop.stop)
         self._thread.join()
         self._loop.close()
 
@@ -56,14 +56,14 @@ class HttpEngine:
 
     def __init__(
         self,
-        loop: Loop,
+        loop: EventLoopThread,
         upstream: Upstream,
         flavour: Flavour,
         base: str,
         tokenizer: Any,
         context_length: int,
         slots: int,
-        roster: Roster,
+        registry: AdapterRegistry,
         prompt_as: str = "ids",
         on_close: Callable[[], None] = lambda: None,
     ) -> None:
@@ -71,16 +71,16 @@ class HttpEngine:
         self._loop = loop
         self._upstream = upstream
         self._flavour = flavour
-        self._dialect = DIALECTS[flavour.dialect]
+        self._wire_format = WIRE_FORMATS[flavour.wire_format]
         self._models: dict[str | None, str] = {None: base}
         self._tokenizer = tokenizer
         self._token_of = partial(token_of, tokenizer)
-        self._roster = roster
+        self._registry = registry
         self._prompt_as = prompt_as
         self._on_close = on_close
         self._slots = asyncio.Semaphore(slots)
         self._tickets: set[_Ticket] = set()
-        self._leaving: set[asyncio.Future[None]] = set()
+        self._unloading: set[asyncio.Future[None]] = set()
         self._changing = threading.Lock()
         self._closed = False
 
@@ -99,8 +99,8 @@ class HttpEngine:
 
     def add_adapter(self, reference: Reference) -> str:
         """One that the server lists, or has loaded now; gives its name here."""
-        name, there = self._roster.add(reference)
-        self.name_adapter(name, there)
+        name, server_name = self._registry.add(reference)
+        self.name_adapter(name, server_name)
         return name
 
     def remove_adapter(self, name: str) -> None:
@@ -109,13 +109,13 @@ class HttpEngine:
         with self._changing:
             if name not in self.adapters:
                 raise UnknownName("adapter", name, self.adapters)
-            self._models = {other: there for other, there in self._models.items() if other != name}
-        self._loop.run(self._let_go(name))
+            self._models = {other: server_name for other, server_name in self._models.items() if other != name}
+        self._loop.run(self._unload_adapter(name))
 
-    def name_adapter(self, name: str, there: str) -> None:
+    def name_adapter(self, name: str, server_name: str) -> None:
         """One that the server has, and what it calls it."""
         with self._changing:
-            self._models = {**self._models, name: there}
+            self._models = {**self._models, name: server_name}
 
     def post(self, path: str, body: Mapping[str, str]) -> None:
         """Have the server do something."""
@@ -130,21 +130,21 @@ class HttpEngine:
         with self._changing:  # what is begun here is in the loop before anything is removed or closed
             if self._closed:
                 raise ModelError("the model was unloaded; load it again.")
-            bodies = [self._body(request) for request in requests]
+            bodies = [self._request_body(request) for request in requests]
             tickets = [_Ticket(*each, index, events) for index, each in enumerate(zip(requests, bodies, strict=True))]
-            self._loop.soon(self._begin, tickets)
-        return HttpStream(tickets, events, lambda: self._loop.soon(_cut, tickets))
+            self._loop.call_soon(self._start_tasks, tickets)
+        return HttpStream(tickets, events, lambda: self._loop.call_soon(_cancel_marked, tickets))
 
     def close(self) -> None:
         with self._changing:
             if self._closed:
                 return
             self._closed = True
-        self._loop.run(self._end())
+        self._loop.run(self._shut_down())
         self._loop.close()
         self._on_close()
 
-    def _body(self, request: Request) -> dict[str, Any]:
+    def _request_body(self, request: Request) -> dict[str, Any]:
         """What the server is asked.
 
         Raises:
@@ -162,16 +162,18 @@ class HttpEngine:
             raise ModelError(f"{self._flavour.title} tells no token ids, so no probabilities; leave out logprobs.")
         model = self._models[request.adapter]
         prompt = request.ids if self._prompt_as == "ids" else prompt_text(self._tokenizer, request.ids)
-        longest = min(request.sampling.max_new_tokens, self.context_length - len(request.ids))
-        wanted = Wanted(model, prompt, request.sampling, longest, request.stops, request.logprobs, self.context_length)
+        max_tokens = min(request.sampling.max_new_tokens, self.context_length - len(request.ids))
+        spec = CompletionSpec(
+            model, prompt, request.sampling, max_tokens, request.stops, request.logprobs, self.context_length
+        )
         try:
-            return self._dialect.ask(self._flavour, wanted)
+            return self._wire_format.build_request(self._flavour, spec)
         except KeyError as error:
             raise ModelError(
                 f"{self._flavour.title} has no setting {error.args[0]!r}; leave it off with this engine."
             ) from None
 
-    def _begin(self, tickets: Sequence[_Ticket]) -> None:
+    def _start_tasks(self, tickets: Sequence[_Ticket]) -> None:
         for ticket in tickets:
             ticket.task = asyncio.ensure_future(self._answer(ticket))
             ticket.task.add_done_callback(partial(self._done, ticket))
@@ -181,29 +183,29 @@ class HttpEngine:
 
     async def _answer(self, ticket: _Ticket) -> None:
         async with self._slots:
-            recoder = Recoder(self._tokenizer)
-            pieces = self._upstream.answer(self._dialect, ticket.body, self._token_of)
-            async with aclosing(pieces):
-                async for piece in pieces:
-                    if self._emit(ticket, piece, recoder):
+            encoder = StreamingEncoder(self._tokenizer)
+            chunks = self._upstream.answer(self._wire_format, ticket.body, self._token_of)
+            async with aclosing(chunks):
+                async for chunk in chunks:
+                    if self._emit(ticket, chunk, encoder):
                         return
         raise ModelError("the server ended an answer before it was complete.")
 
-    def _emit(self, ticket: _Ticket, piece: Piece, recoder: Recoder) -> bool:
+    def _emit(self, ticket: _Ticket, chunk: CompletionChunk, encoder: StreamingEncoder) -> bool:
         """Whether that was the end. A stop token ends the answer, whatever the server thinks of it."""
-        ids = piece.ids if piece.ids is not None else recoder.push(piece.text)
-        if piece.ids is None and piece.finish is not None:
-            ids += recoder.finish()
-        scored: Sequence[TokenLogprob | None] = piece.scored or [None] * len(ids)
+        ids = chunk.ids if chunk.ids is not None else encoder.push(chunk.text)
+        if chunk.ids is None and chunk.finish is not None:
+            ids += encoder.finish()
+        scored: Sequence[TokenLogprob | None] = chunk.token_logprobs or [None] * len(ids)
         wants = ticket.request.logprobs is not None
-        for token, worth in zip(ids, scored, strict=True):
+        for token, logprob in zip(ids, scored, strict=True):
             if token in ticket.request.stops:
-                ticket.tell(None, "stop", worth if wants else None)
+                ticket.tell(None, "stop", logprob if wants else None)
                 return True
-            ticket.tell(token, None, worth if wants else None)
-        if piece.finish is not None:
-            ticket.tell(None, piece.finish)
-        return piece.finish is not None
+            ticket.tell(token, None, logprob if wants else None)
+        if chunk.finish is not None:
+            ticket.tell(None, chunk.finish)
+        return chunk.finish is not None
 
     def _done(self, ticket: _Ticket, task: asyncio.Future[None]) -> None:
         self._tickets.discard(ticket)
@@ -212,40 +214,40 @@ class HttpEngine:
         elif (error := task.exception()) is not None:
             ticket.fail(error if isinstance(error, ModelError) else ModelError(f"the engine failed: {error!r}"))
 
-    async def _let_go(self, adapter: str) -> None:
+    async def _unload_adapter(self, adapter: str) -> None:
         """Raises ModelError where the server is told at once and does not do it; later it is only noted."""
         tasks = [ticket.task for ticket in self._tickets if ticket.request.adapter == adapter and ticket.task]
         if not tasks:
-            await self._forget(adapter)
+            await self._unload_now(adapter)
             return
-        leaving = asyncio.ensure_future(self._forget_after(adapter, tasks))
-        self._leaving.add(leaving)
-        leaving.add_done_callback(self._leaving.discard)
+        unloading = asyncio.ensure_future(self._unload_after(adapter, tasks))
+        self._unloading.add(unloading)
+        unloading.add_done_callback(self._unloading.discard)
 
-    async def _forget_after(self, adapter: str, tasks: Sequence[asyncio.Future[None]]) -> None:
+    async def _unload_after(self, adapter: str, tasks: Sequence[asyncio.Future[None]]) -> None:
         await asyncio.wait(tasks)
         try:
-            await self._forget(adapter)
+            await self._unload_now(adapter)
         except ModelError as error:
             sys.stderr.write(f"Adapter {adapter!r} may still be loaded: {error}\n")
 
-    async def _forget(self, adapter: str) -> None:
-        told = self._roster.unloading(adapter)
+    async def _unload_now(self, adapter: str) -> None:
+        told = self._registry.unload_request(adapter)
         try:
             if told is not None:
                 await self._upstream.post(*told)
         finally:
-            self._roster.remove(adapter)
+            self._registry.remove(adapter)
 
-    async def _end(self) -> None:
+    async def _shut_down(self) -> None:
         tickets = list(self._tickets)
         for ticket in tickets:
             ticket.fail(ModelError("the model was unloaded before the answer was complete."))
             ticket.cancelled = True
             ticket.cancel()
-        for leaving in self._leaving:
-            leaving.cancel()
-        ending = [*(ticket.task for ticket in tickets if ticket.task), *self._leaving]
+        for unloading in self._unloading:
+            unloading.cancel()
+        ending = [*(ticket.task for ticket in tickets if ticket.task), *self._unloading]
         await asyncio.gather(*ending, return_exceptions=True)
         await self._upstream.close()
 
@@ -258,7 +260,7 @@ class _Ticket:
 
     def __init__(self, request: Request, body: Mapping[str, Any], index: int, events: Events) -> None:
         self.request, self.body, self.index, self._events = request, body, index, events
-        self.cancelled = self._told = self._ended = False
+        self.cancelled = self._cancel_sent = self._ended = False
 
     def tell(self, token: int | None, finish: FinishReason | None, scored: TokenLogprob | None = None) -> None:
         if not self._ended:
@@ -272,12 +274,12 @@ class _Ticket:
 
     def cancel(self) -> None:
         """In the loop. Once: a second time would cut short how the connection is closed, and the pool lose it."""
-        if self.task is not None and not self._told:
-            self._told = True
+        if self.task is not None and not self._cancel_sent:
+            self._cancel_sent = True
             self.task.cancel()
 
 
-def _cut(tickets: Sequence[_Ticket]) -> None:
+def _cancel_marked(tickets: Sequence[_Ticket]) -> None:
     """In the loop: leave those that were cancelled."""
     for ticket in tickets:
         if ticket.cancelled:

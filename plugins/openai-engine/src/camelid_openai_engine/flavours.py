@@ -30,7 +30,7 @@ _LLAMA = {
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
+class LaunchSpec:
     """How a server is started. Texts may name {model} {name} {port} {dtype} {slots} {gguf}.
 
     `health` is the path that answers 200 once the model can be asked; `key_variable` the variable of its environment
@@ -58,7 +58,7 @@ class Start:
 class Flavour:
     """One kind of server.
 
-    `dialect` names the shape of requests and answers; `owned_by` is how the server's list of models tells it;
+    `wire_format` names the shape of requests and answers; `owned_by` is how the server's list of models tells it;
     `prompt` is how prompts are sent. `fields` maps our sampling settings to theirs, settings that are missing there
     must be off; `off` is what they write where we write 0. `always` goes with every request, `with_logprobs` with those
     that ask for probabilities, which is impossible where it is None. `stop_ids` is their field for stop tokens.
@@ -71,7 +71,7 @@ class Flavour:
     name: str
     title: str
     exact: str
-    dialect: Literal["openai", "llama", "ollama"] = "openai"
+    wire_format: Literal["openai", "llama", "ollama"] = "openai"
     owned_by: str = ""
     prompt: Literal["ids", "text"] = "ids"
     fields: Mapping[str, str] = field(default_factory=lambda: _OPENAI)
@@ -83,7 +83,7 @@ class Flavour:
     context_at: tuple[str, ...] = ()
     context_fields: tuple[str, ...] = ()
     context_most: int = 1 << 20
-    start: Start | None = None
+    launch: LaunchSpec | None = None
 
 
 _BOTH = "Prompts go out and answers come back as token ids"
@@ -101,7 +101,7 @@ FLAVOURS: Mapping[str, Flavour] = {
             always={"return_token_ids": True},
             with_logprobs={"return_tokens_as_token_ids": True},
             stop_ids="stop_token_ids",
-            start=Start(
+            launch=LaunchSpec(
                 program="vllm",
                 arguments=(
                     *("serve", "{model}", "--served-model-name", "{name}", "--host", "127.0.0.1", "--port", "{port}"),
@@ -129,7 +129,7 @@ FLAVOURS: Mapping[str, Flavour] = {
             with_logprobs={},
             stop_ids="stop_token_ids",
             adapter_model="{name}:{adapter}",
-            start=Start(
+            launch=LaunchSpec(
                 program="sglang",
                 arguments=(
                     *("serve", "--model-path", "{model}", "--served-model-name", "{name}"),
@@ -149,14 +149,14 @@ FLAVOURS: Mapping[str, Flavour] = {
             "llama-server",
             "llama.cpp's server",
             f"{_BOTH}; probabilities come by token id. Weights are what the GGUF file holds.",
-            dialect="llama",
+            wire_format="llama",
             owned_by="llamacpp",
             fields=_LLAMA,
             always={"return_tokens": True, "min_p": 0.0},
             context_fields=("repeat_last_n",),
             with_logprobs={},
             context_at=("/props", "default_generation_settings", "n_ctx"),
-            start=Start(
+            launch=LaunchSpec(
                 program="llama-server",
                 arguments=(
                     *("--model", "{gguf}", "--alias", "{name}", "--host", "127.0.0.1", "--port", "{port}"),
@@ -174,14 +174,14 @@ FLAVOURS: Mapping[str, Flavour] = {
             "Ollama",
             "Text both ways: prompts are written out with their control tokens, answers encoded again with the model's "
             "own tokenizer. Ids can differ from those it chose though the text is the same.",
-            dialect="ollama",
+            wire_format="ollama",
             owned_by="library",
             prompt="text",
             fields={**_LLAMA, "max_new_tokens": "num_predict"},
             always={"min_p": 0.0},
             context_fields=("num_ctx", "repeat_last_n"),
             context_most=8192,
-            start=Start(
+            launch=LaunchSpec(
                 program="ollama",
                 arguments=("serve",),
                 health="/api/version",
@@ -199,7 +199,7 @@ FLAVOURS: Mapping[str, Flavour] = {
             always={"return_token_ids": True},
             with_logprobs={"return_tokens_as_token_ids": True},
             stop_ids="stop_token_ids",
-            start=Start(
+            launch=LaunchSpec(
                 program="camelid",
                 arguments=(
                     *("serve", "{name}={model}", "--host", "127.0.0.1", "--port", "{port}"),

@@ -29,6 +29,6 @@ def read_key(path: Path | None) -> str:
     return key
 
 
-def without(secret: str, text: str) -> str:
+def redact(secret: str, text: str) -> str:
     """`text` as it may be shown."""
     return text.replace(secret, "…") if len(secret) > 3 else text

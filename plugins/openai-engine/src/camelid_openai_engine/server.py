@@ -29,7 +29,7 @@ from camelid_core.paths import validated_path
 from camelid_core.subprocesses import child_environment
 
 from . import child_guard
-from .keys import without
+from .keys import redact
 
 RESTARTS = 3
 RESTARTS_WITHIN = 600.0
@@ -43,8 +43,8 @@ _TAIL_BYTES = 8192
 _CLOSE_SECONDS = 8.0
 
 
-class Server:
-    """`command` and `environment` are for a port. An `Address` for `Upstream`: requests wait while it starts again."""
+class ServerProcess:
+    """`command` and `environment` are for a port. An `ServerAddress` for `Upstream`: requests wait while it starts again."""
 
     def __init__(
         self,
@@ -63,15 +63,15 @@ class Server:
         self._log_path = log
         self._start_seconds = start_seconds
         self._secret = secret
-        self._deaths: deque[float] = deque(maxlen=RESTARTS + 1)
+        self._exit_times: deque[float] = deque(maxlen=RESTARTS + 1)
         self._ready = threading.Event()
         self._closing = threading.Event()
         self._failure = ""
-        self._where = ""
+        self._url = ""
         self._log: IO[bytes] | None = None
-        self._began = 0
+        self._log_start = 0
         self._process: subprocess.Popen[bytes] | None = None
-        self._thread = threading.Thread(target=self._live, daemon=True, name=f"{name} supervisor")
+        self._thread = threading.Thread(target=self._supervise, daemon=True, name=f"{name} supervisor")
 
     def start(self, report: Callable[[str], None]) -> None:
         """Until it answers, with lines of progress.
@@ -91,7 +91,7 @@ class Server:
             if time.monotonic() - told >= _REPORT_SECONDS:
                 told = time.monotonic()
                 report(f"{self.name} is starting ({told - began:.0f} s): {self._last_words()}")
-        report(f"{self.name} answers at {self._where}")
+        report(f"{self.name} answers at {self._url}")
 
     @property
     def alive(self) -> bool:
@@ -105,7 +105,7 @@ class Server:
             if time.monotonic() > until:
                 raise ModelError(f"{self.name} ended and is being started again; ask again later.")
             await asyncio.sleep(_TICK)
-        return self._where
+        return self._url
 
     @property
     def pid(self) -> int:
@@ -120,7 +120,7 @@ class Server:
         if self._log is not None:
             self._log.close()
 
-    def _live(self) -> None:
+    def _supervise(self) -> None:
         """On one thread from first to last: start, watch, start again."""
         first = True
         while not self._closing.is_set():
@@ -137,15 +137,15 @@ class Server:
                 self._end()
             if self._closing.is_set():
                 return
-            self._failure = problem if first else self._gone_too_often(problem)
+            self._failure = problem if first else self._record_exit(problem)
             if self._failure:
                 return
 
     def _spawn(self) -> None:
         assert self._log is not None
         port = _free_port()
-        self._where = f"http://127.0.0.1:{port}"
-        self._began = self._log.seek(0, os.SEEK_END)
+        self._url = f"http://127.0.0.1:{port}"
+        self._log_start = self._log.seek(0, os.SEEK_END)
         environment = child_environment(os.environ) | dict(self._environment(port))
         environment.pop("PYTHONPATH", None)  # ours is none of its business: it has packages of its own
         self._process = subprocess.Popen(
@@ -166,7 +166,7 @@ class Server:
                     late = f"{self.name} did not answer within {self._start_seconds:g} s (start_seconds)"
                     return f"{ended or late}; it said last: {self._last_words()} All of it is in {self._log_path}."
                 with suppress(httpx.HTTPError):
-                    if client.get(self._where + self._health).status_code == 200:
+                    if client.get(self._url + self._health).status_code == 200:
                         return ""
         return "closing"
 
@@ -178,14 +178,14 @@ class Server:
                 cap_log(self._log.fileno(), _LOG_BYTES)
         return ""
 
-    def _gone_too_often(self, problem: str) -> str:
+    def _record_exit(self, problem: str) -> str:
         """Empty if it may be started again."""
-        self._deaths.append(time.monotonic())
+        self._exit_times.append(time.monotonic())
         self._note(f"{problem} It is started again.")
-        if len(self._deaths) <= RESTARTS or self._deaths[-1] - self._deaths[0] > RESTARTS_WITHIN:
+        if len(self._exit_times) <= RESTARTS or self._exit_times[-1] - self._exit_times[0] > RESTARTS_WITHIN:
             return ""
         minutes = RESTARTS_WITHIN / 60
-        return f"{self.name} ended {len(self._deaths)} times in {minutes:.0f} minutes and stays so. {problem}"
+        return f"{self.name} ended {len(self._exit_times)} times in {minutes:.0f} minutes and stays so. {problem}"
 
     def _ended(self) -> str:
         code = self._process.poll() if self._process else 0
@@ -215,10 +215,10 @@ class Server:
     def _last_words(self) -> str:
         with suppress(OSError), self._log_path.open("rb") as log:
             size = log.seek(0, os.SEEK_END)
-            log.seek(max(self._began, size - _TAIL_BYTES))
+            log.seek(max(self._log_start, size - _TAIL_BYTES))
             lines = [line.strip() for line in log.read().decode("utf-8", "replace").splitlines() if line.strip()]
             if lines:
-                return without(self._secret, lines[-1][:300])
+                return redact(self._secret, lines[-1][:300])
         return "nothing yet."
 
     def _note(self, text: str) -> None:

@@ -9,39 +9,39 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-_HELD = 4
+_HELD_BACK = 4
 """Tokens held back: more text may still change how the end is cut into tokens."""
 
 
-class Recoder:
+class StreamingEncoder:
     """Encodes a growing text. What was given out once is never taken back."""
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
         self._text = ""
-        self._given: list[int] = []
+        self._sent: list[int] = []
 
     def push(self, text: str) -> tuple[int, ...]:
         """Ids that no further text is likely to change."""
         self._text += text
         ids = encode(self._tokenizer, self._text)
-        return self._give(ids[: max(0, len(ids) - _HELD)])
+        return self._send(ids[: max(0, len(ids) - _HELD_BACK)])
 
     def finish(self) -> tuple[int, ...]:
         ids = encode(self._tokenizer, self._text)
-        if ids[: len(self._given)] == self._given:
-            return self._give(ids)
+        if ids[: len(self._sent)] == self._sent:
+            return self._send(ids)
         return tuple(encode(self._tokenizer, self._text[len(self._decoded()) :]))
 
-    def _give(self, ids: list[int]) -> tuple[int, ...]:
-        if ids[: len(self._given)] != self._given:
+    def _send(self, ids: list[int]) -> tuple[int, ...]:
+        if ids[: len(self._sent)] != self._sent:
             return ()  # cut another way by now; the end will see
-        news = ids[len(self._given) :]
-        self._given += news
+        news = ids[len(self._sent) :]
+        self._sent += news
         return tuple(news)
 
     def _decoded(self) -> str:
-        return decode(self._tokenizer, self._given)
+        return decode(self._tokenizer, self._sent)
 
 
 def encode(tokenizer: Any, text: str) -> list[int]:

@@ -18,20 +18,20 @@ import httpx
 from camelid_core.errors import ModelError
 from camelid_core.server_address import is_loopback
 
-from .keys import without
-from .wire_formats import Dialect, Garbage, Piece, TokenOf
+from .keys import redact
+from .wire_formats import CompletionChunk, MalformedAnswer, TokenOf, WireFormat
 
 _CONNECT_SECONDS = 10.0
-_SILENT_SECONDS = 300.0
+_READ_SECONDS = 300.0
 """Longest wait for the next piece: a long prompt on a slow machine takes minutes."""
-_PATIENCE = 120.0
+_BUSY_SECONDS = 120.0
 """Longest that a request waits for a server that says it is busy."""
-_LINE = 16_000_000
-_SHOWN = 300
+_MAX_LINE_BYTES = 16_000_000
+_MAX_MESSAGE = 300
 _BUSY = (429, 503)
 
 
-class Address(Protocol):
+class ServerAddress(Protocol):
     """Where a server is: it may be another place after a new start, or for ever none when it is not `alive`."""
 
     @property
@@ -48,12 +48,12 @@ class Refused(ModelError):
 class Upstream:
     """`key` is shown to the server and to nobody else."""
 
-    def __init__(self, address: Address, key: str, connections: int, loopback: bool) -> None:
+    def __init__(self, address: ServerAddress, key: str, connections: int, loopback: bool) -> None:
         self._address = address
         self._key = key
         self._client = httpx.AsyncClient(
             headers={"authorization": f"Bearer {key}"} if key else {},
-            timeout=httpx.Timeout(_SILENT_SECONDS, connect=_CONNECT_SECONDS, pool=None),
+            timeout=httpx.Timeout(_READ_SECONDS, connect=_CONNECT_SECONDS, pool=None),
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=connections),
             trust_env=not loopback,  # a proxy has no part in what is said on one machine
         )
@@ -98,43 +98,47 @@ class Upstream:
         if response.status_code != 200:
             raise self._error(url, response.status_code, response.content)
 
-    async def answer(self, dialect: Dialect, body: Mapping[str, Any], token_of: TokenOf) -> AsyncGenerator[Piece, None]:
+    async def answer(
+        self, wire_format: WireFormat, body: Mapping[str, Any], token_of: TokenOf
+    ) -> AsyncGenerator[CompletionChunk, None]:
         """Pieces as they come, the last with a `finish`. A busy server is waited for.
 
         Raises:
             Refused: the request itself is at fault.
             ModelError: everything else.
         """
-        until = time.monotonic() + _PATIENCE
+        until = time.monotonic() + _BUSY_SECONDS
         for turn in range(1 << 10):
             url = await self._address.url()
             try:
-                async with self._client.stream("POST", url + dialect.path, json=body) as response:
+                async with self._client.stream("POST", url + wire_format.path, json=body) as response:
                     if response.status_code == 200:
-                        async with aclosing(_values(response)) as values:
+                        async with aclosing(_json_values(response)) as values:
                             async for value in values:
-                                yield self._piece(url, dialect, value, token_of)
+                                yield self._parse(url, wire_format, value, token_of)
                         return
                     said = await response.aread()
             except httpx.HTTPError as error:
                 raise self._unreachable(url, error) from None
-            except (Garbage, json.JSONDecodeError, UnicodeDecodeError) as error:
-                raise ModelError(f"the server at {url} sends what is no completion: {self._shown(error)}.") from None
-            pause = _pause(response, turn)
+            except (MalformedAnswer, json.JSONDecodeError, UnicodeDecodeError) as error:
+                raise ModelError(
+                    f"the server at {url} sends what is no completion: {self._printable(error)}."
+                ) from None
+            pause = _retry_after(response, turn)
             if response.status_code not in _BUSY or time.monotonic() + pause > until:
                 raise self._error(url, response.status_code, said)
             await asyncio.sleep(pause)
 
-    def _piece(self, url: str, dialect: Dialect, value: Any, token_of: TokenOf) -> Piece:
+    def _parse(self, url: str, wire_format: WireFormat, value: Any, token_of: TokenOf) -> CompletionChunk:
         if isinstance(value, dict) and value.get("error"):
-            raise ModelError(f"the server at {url} gave up in the middle of an answer: {self._said(value)}")
+            raise ModelError(f"the server at {url} gave up in the middle of an answer: {self._server_message(value)}")
         try:
-            return dialect.read(value, token_of)
+            return wire_format.parse_chunk(value, token_of)
         except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
-            raise Garbage(error if isinstance(error, Garbage) else repr(value)[:_SHOWN]) from None
+            raise MalformedAnswer(error if isinstance(error, MalformedAnswer) else repr(value)[:_MAX_MESSAGE]) from None
 
     def _error(self, url: str, status: int, body: bytes) -> ModelError:
-        said = self._said(_value(body))
+        said = self._server_message(_json_or_text(body))
         if status == 401 or status == 403:
             asks = "does not take this key" if self._key else "asks for a key"
             return ModelError(f"the server at {url} {asks}; set CAMELID_ENGINE_KEY, or key_file=FILE with the key.")
@@ -144,31 +148,31 @@ class Upstream:
             return Refused(f"the server at {url} refuses this ({status}): {said}")
         return ModelError(f"the server at {url} failed ({status}): {said}")
 
-    def _said(self, value: Any) -> str:
+    def _server_message(self, value: Any) -> str:
         """The server's own words for an error, wherever it puts them."""
         for name in ("error", "message", "detail"):
             if isinstance(value, dict) and value.get(name):
                 value = value[name]
         text = value if isinstance(value, str) else json.dumps(value) if value else ""
-        return self._shown(text) or "it does not say why."
+        return self._printable(text) or "it does not say why."
 
-    def _shown(self, text: object) -> str:
+    def _printable(self, text: object) -> str:
         line = " ".join(str(text).split())
-        return without(self._key, line if len(line) <= _SHOWN else f"{line[:_SHOWN]} …")
+        return redact(self._key, line if len(line) <= _MAX_MESSAGE else f"{line[:_MAX_MESSAGE]} …")
 
     def _unreachable(self, url: str, error: httpx.HTTPError) -> ModelError:
         reasons = {
             httpx.ConnectTimeout: "it does not take connections",
             httpx.ConnectError: "nothing listens there, or it cannot be reached",
-            httpx.ReadTimeout: f"it said nothing for {_SILENT_SECONDS:.0f} s",
+            httpx.ReadTimeout: f"it said nothing for {_READ_SECONDS:.0f} s",
             httpx.RemoteProtocolError: "it closed the connection in the middle of an answer",
             httpx.ReadError: "the connection broke in the middle of an answer",
         }
-        why = next((text for kind, text in reasons.items() if isinstance(error, kind)), self._shown(error))
+        why = next((text for kind, text in reasons.items() if isinstance(error, kind)), self._printable(error))
         return ModelError(f"no answer from the server at {url}: {why}. Is it running, and is the address right?")
 
 
-async def _values(response: httpx.Response) -> AsyncGenerator[Any, None]:
+async def _json_values(response: httpx.Response) -> AsyncGenerator[Any, None]:
     """JSON values of a stream, one a line, with or without `data:` before it. Lines end at LF alone: httpx's own lines
     also end at characters that may stand within a text."""
     rest = bytearray()
@@ -176,8 +180,8 @@ async def _values(response: httpx.Response) -> AsyncGenerator[Any, None]:
         rest += chunk
         *lines, tail = rest.split(b"\n")
         rest = bytearray(tail)
-        if len(rest) > _LINE:
-            raise Garbage("a line without an end")
+        if len(rest) > _MAX_LINE_BYTES:
+            raise MalformedAnswer("a line without an end")
         for line in lines:
             value = _line_value(bytes(line))
             if value is not None:
@@ -195,14 +199,14 @@ def _line_value(line: bytes) -> Any:
     return json.loads(text)
 
 
-def _value(body: bytes) -> Any:
+def _json_or_text(body: bytes) -> Any:
     try:
         return json.loads(body)
     except ValueError:
         return body.decode("utf-8", "replace")
 
 
-def _pause(response: httpx.Response, turn: int) -> float:
+def _retry_after(response: httpx.Response, turn: int) -> float:
     """Seconds that a busy server asks to be left alone, or a growing guess."""
     asked = response.headers.get("retry-after", "")
     try:
@@ -213,7 +217,7 @@ def _pause(response: httpx.Response, turn: int) -> float:
         return float(min(30.0, 0.5 * 2 ** min(turn, 6)))
 
 
-class Fixed:
+class FixedAddress:
     """An address that never changes."""
 
     alive = True

@@ -1,4 +1,4 @@
-"""What events of long work mean, in sentences.
+"""Events of a job as sentences for people.
 
 Knows the events' fields. Knows nothing of terminals.
 """
@@ -10,7 +10,7 @@ from typing import Any
 
 
 def preflight_lines(event: Mapping[str, Any]) -> Iterator[str]:
-    """What a run will take, before its first step."""
+    """The preflight: memory, time and disk that a run will take, measured before its first step."""
     if "peak_memory" in event:
         yield (
             f"Pre-flight: the longest rows ({event['longest']:,} tokens) take {_bytes(event['peak_memory'])} of "
@@ -20,7 +20,7 @@ def preflight_lines(event: Mapping[str, Any]) -> Iterator[str]:
         )
     yield (
         f"  {event['total_tokens']:,} tokens will go through the model in {_passes(event['passes'])}, "
-        f"{event['trained_tokens']:,} of them learnt. Global batch: {event['batch_size']} rows × "
+        f"{event['trained_tokens']:,} of them trained. Global batch: {event['batch_size']} rows × "
         f"{event['accumulation']} accumulated × {event['processes']} process{'es' * (event['processes'] > 1)} = "
         f"{event['global_batch']}."
     )
@@ -40,7 +40,7 @@ def _bytes(count: float) -> str:
 
 
 def _seconds(count: float) -> str:
-    """Two figures that matter: 0.31 s, 12 s, 3 min 20 s, 5 h 12 min."""
+    """Two significant figures: 0.31 s, 12 s, 3 min 20 s, 5 h 12 min."""
     if count < 60:
         return f"{count:.2g} s" if count < 10 else f"{count:.0f} s"
     minutes, seconds = divmod(round(count), 60)

@@ -1,4 +1,4 @@
-"""`camelid jobs`: see what is queued, under way and done, and ask something of it.
+"""`camelid jobs`: list, show, follow, cancel, finish, retry and delete jobs.
 
 Knows how jobs look as text. Everything else is `camelid_core.jobs`.
 """
@@ -50,7 +50,7 @@ def list_jobs(
     as_json: AsJson = False,
     everything: Annotated[bool, typer.Option("--all", help="All jobs, not only the newest ones.")] = False,
 ) -> None:
-    """Jobs that wait or run, and those that ended last."""
+    """Jobs that are queued or running, and those that ended last."""
     store = _open()
     jobs = store.list(limit=sys.maxsize) if everything else _current(store)
     if as_json:
@@ -81,7 +81,7 @@ def show(job_id: JobId, as_json: AsJson = False) -> None:
 def logs(
     job_id: JobId, follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job ends.")] = False
 ) -> None:
-    """What the newest attempt printed."""
+    """The log of the newest attempt."""
     store = _open()
     _follow(store, job_id, follow)
 
@@ -102,10 +102,10 @@ def finish(job_id: JobId) -> None:
 def retry(
     job_id: JobId, here: Annotated[bool, typer.Option("--here", help="Run it in this terminal, at once.")] = False
 ) -> None:
-    """Queue a failed, cancelled, paused or lost job again; it goes on from what was saved."""
+    """Queue a failed, cancelled, paused or lost job again; it resumes from what was saved."""
     store = _open()
     job = store.get(job_id)
-    if job.state != JobState.QUEUED:  # a lost one may be queued by now: it was asked for all the same
+    if job.state != JobState.QUEUED:  # a lost one may be queued again by now
         job = store.retry(job_id)
     if here:
         _print_end(run_queued_job(store, job_id))
@@ -120,7 +120,7 @@ def delete(
     result: Annotated[bool, typer.Option("--result", help="Delete what it published, too.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask back.")] = False,
 ) -> None:
-    """Forget a job that has ended, with its log and checkpoints; what it published stays."""
+    """Delete a job that has ended, with its log and checkpoints; what it published stays."""
     store = _open()
     job = store.get(job_id)
     what = f"{job.label} and its result {job.published}" if result and job.published else job.label
@@ -172,24 +172,24 @@ def _open() -> JobStore:
 
 
 def _sweep(store: JobStore) -> None:
-    """Take jobs from those who died, for there may be no worker that does. After a suspend all leases ran out: whoever
-    still works gets a turn to renew his."""
-    with suppress(JobError):  # who may only read the table sees it as it is
+    """Take jobs from dead workers, for there may be no live worker that does. After a suspend all leases have expired:
+    workers that are alive get time to renew theirs."""
+    with suppress(JobError):  # a user who may only read the table sees it as it is
         if store.has_expired_lease():
             time.sleep(_RENEWAL_SECONDS)
         store.sweep_lost()
 
 
 def _current(store: JobStore) -> list[Job]:
-    under_way = store.list([state for state in JobState if state not in ENDED], limit=sys.maxsize)
-    return sorted(under_way + store.list(ENDED, limit=_MAX_ENDED_JOBS), key=lambda job: job.id, reverse=True)
+    unfinished = store.list([state for state in JobState if state not in ENDED], limit=sys.maxsize)
+    return sorted(unfinished + store.list(ENDED, limit=_MAX_ENDED_JOBS), key=lambda job: job.id, reverse=True)
 
 
 def _row(job: Job) -> dict[str, str]:
-    asked = f" ({job.request} asked)" if job.request and job.state not in ENDED else ""
+    requested = f" ({job.request} asked)" if job.request and job.state not in ENDED else ""
     return {
         "id": str(job.id),
-        "state": f"{job.state}{asked}",
+        "state": f"{job.state}{requested}",
         "task": job.task,
         "name": job.name,
         "created": _when(job.created),
@@ -208,7 +208,7 @@ def _when(seconds: float) -> str:
 
 
 def _follow(store: JobStore, job_id: int, follow: bool) -> None:
-    """Print the newest attempt's log; while following, go over to the next attempt when one begins."""
+    """Print the newest attempt's log; while following, switch to the next attempt when it begins."""
     shown: tuple[object, int] = (None, 0)
     while True:
         ended = store.get(job_id).state in ENDED
@@ -226,7 +226,7 @@ def _print_from(log: Any, offset: int, write: Callable[[bytes], object]) -> int:
     if not log.exists():
         return 0
     with log.open("rb") as file:
-        file.seek(offset if offset <= log.stat().st_size else 0)  # it was cut meanwhile
+        file.seek(offset if offset <= log.stat().st_size else 0)  # it was truncated meanwhile
         while block := file.read(1 << 16):
             write(block)
         return int(file.tell())
@@ -237,7 +237,7 @@ def _print_request(job: Job) -> None:
 
 
 def _print_end(job: Job) -> None:
-    said = filter(None, (f"Job {job.id} {job.state}.", job.published or job.error, advice(job)))
-    typer.echo(" ".join(said))
+    parts = filter(None, (f"Job {job.id} {job.state}.", job.published or job.error, advice(job)))
+    typer.echo(" ".join(parts))
     if job.state != JobState.SUCCEEDED:
         raise typer.Exit(JobStopped.exit_code if job.error_kind in STOPPED_KINDS else 1)

@@ -16,7 +16,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 @app.command("list")
 def list_plugins(as_json: Json = False) -> None:
-    """What is installed and what each plugin gives."""
+    """Installed plugins and what each provides."""
     host = load_host()
     rows = [
         {

@@ -1,4 +1,4 @@
-"""How commands run a job: here, with progress, and a summary when it succeeded.
+"""How commands run a job: in the foreground, with progress, and a summary when it succeeded.
 
 Knows jobs and terminals. Knows no task.
 """
@@ -23,17 +23,17 @@ from camelid_core.plugins import load_host
 from .output import ProgressPrinter
 
 STOPPED_KINDS = ("cancelled", "interrupted")
-"""Kinds of ends that somebody asked for."""
+"""Values of `error_kind` of jobs that were stopped on request."""
 
 
 def run_job(task: str, config: Config, name: str, *models: str) -> Job:
-    """Run a job here, with progress, and return it once it succeeded. `models` are those that it needs: a typing error
-    in them or in the template is said at once, and leaves no failed job behind.
+    """Run a job in the foreground, with progress, and return it once it succeeded. `models` are those that it needs: a
+    typing error in them or in the template is reported at once, and leaves no failed job behind.
 
     Raises:
         UnknownName, ModelError: there is no such model or template.
-        JobError: it did not, with what went wrong and how to go on.
-        JobStopped: a person or the system asked it to stop.
+        JobError: it failed, with what went wrong and how to resume.
+        JobStopped: a person or the system stopped it.
     """
     for model in models:
         resolve_model(model, load_host())
@@ -52,7 +52,7 @@ def run_job(task: str, config: Config, name: str, *models: str) -> Job:
 
 
 def print_summary(job: Job, as_json: bool, **more: Any) -> None:
-    """The job's summary: one line of JSON, or a line per fact."""
+    """Print the job's summary: one line of JSON, or a line per value."""
     summary: Mapping[str, Any] = {**job.summary, **more, "artefact": job.published}
     if as_json:
         typer.echo(json.dumps({**summary, "job": job.id}, ensure_ascii=False))

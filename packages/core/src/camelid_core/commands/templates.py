@@ -1,4 +1,4 @@
-"""`camelid templates list|show|render|check`."""
+"""`camelid templates list|show|render|check`: prompt templates."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from camelid_core.plugins import Host, load_host
 from camelid_core.readers import parse_message
 from camelid_core.records import Message
 from camelid_core.templates.hf_chat_template import MODEL_TEMPLATE
-from camelid_core.templates.segments import text_of
+from camelid_core.templates.segments import segments_text
 from camelid_core.templates.template import PromptTemplate
 
 from .output import print_rows
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="List, show and render prompt templates.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-_SAMPLE = (Message("user", "Add the numbers.", "2 and 3"), Message("assistant", "5"))
+_SAMPLE_CONVERSATION = (Message("user", "Add the numbers.", "2 and 3"), Message("assistant", "5"))
 
 
 @app.command("list")
 def list_templates(as_json: Json = False) -> None:
-    """Every prompt template and who gives it."""
+    """Every prompt template and the plugin that provides it."""
     templates = load_host().templates
     print_rows(
         [{"template": t.name, "plugin": templates.plugin_of(t.name), "help": t.help} for t in templates], as_json
@@ -44,7 +44,7 @@ def show_template(
     host = load_host()
     template = _encoder(name, model, host).template if model else host.templates[name]
     typer.echo(
-        f"{template.help}\n\n{text_of(template.render(_SAMPLE))}\n\nStops: {list(template.stops)}\n\n{template.jinja()}"
+        f"{template.help}\n\n{segments_text(template.render(_SAMPLE_CONVERSATION))}\n\nStops: {list(template.stops)}\n\n{template.jinja()}"
     )
 
 
@@ -60,7 +60,9 @@ def render(
     template = host.templates[name]
     messages = _read_messages(file)
     if not tokens:
-        typer.echo(text_of(template.prompt(messages) if generation_prompt else template.render(messages)), nl=False)
+        typer.echo(
+            segments_text(template.prompt(messages) if generation_prompt else template.render(messages)), nl=False
+        )
         return
     from camelid_core.tokenization.encoder import IGNORE
 
@@ -91,19 +93,19 @@ def check(
     host = load_host()
     tokenizer, of = _tokenizer(name if everything else model, host)
     names = (
-        [each for each in host.templates.names() if each != MODEL_TEMPLATE or _has_own(tokenizer)]
+        [each for each in host.templates.names() if each != MODEL_TEMPLATE or _has_chat_template(tokenizer)]
         if everything
         else [name]
     )
-    broken = [sentence for each in names if (sentence := _broken(host.templates[each], tokenizer))]
+    broken = [sentence for each in names if (sentence := _contract_violation(host.templates[each], tokenizer))]
     if broken:
         raise CamelidError(f"the contract is broken with {of}:\n" + "\n".join(broken))
     kept = f"template {name!r} keeps" if not everything else f"{len(names)} templates keep"
     typer.echo(f"{kept} the contract with {of}.")
 
 
-def _broken(template: PromptTemplate, tokenizer: Any) -> str:
-    """What a template does not hold with this tokenizer, in a line; empty if it holds."""
+def _contract_violation(template: PromptTemplate, tokenizer: Any) -> str:
+    """Where a template breaks the contract with this tokenizer, in a line; empty if it does not."""
     from camelid_core.testing import assert_template_contract
 
     try:
@@ -114,7 +116,7 @@ def _broken(template: PromptTemplate, tokenizer: Any) -> str:
 
 
 def _tokenizer(model: str, host: Host) -> tuple[Any, str]:
-    """A model's tokenizer, or a small one, and what to call it."""
+    """A model's tokenizer, or a small one, and what to call it in messages."""
     if not model:
         from camelid_core.testing import tiny_tokenizer
 
@@ -124,7 +126,7 @@ def _tokenizer(model: str, host: Host) -> tuple[Any, str]:
     return load_tokenizer(resolve_model(model, host)), f"the tokenizer of {model!r}"
 
 
-def _has_own(tokenizer: Any) -> bool:
+def _has_chat_template(tokenizer: Any) -> bool:
     return bool(getattr(tokenizer, "chat_template", None))
 
 

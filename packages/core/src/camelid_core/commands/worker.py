@@ -1,4 +1,4 @@
-"""`camelid worker`: run queued jobs until told to stop.
+"""`camelid worker`: run queued jobs until stopped.
 
 Knows options and signals. Everything else is `camelid_core.jobs.worker`.
 """
@@ -19,7 +19,7 @@ def worker(
     once: bool = typer.Option(False, "--once", help="Run one queued job, if there is one, and leave."),
     lease: float = typer.Option(30.0, min=1.0, help="Seconds without a sign of life after which a job is lost."),
 ) -> None:
-    """Run queued jobs. Ctrl-C lets the job under way save; it is queued again for the next worker."""
+    """Run queued jobs. Ctrl-C lets the running job save; it is queued again for the next worker."""
     runner = Worker(open_store(), lease_seconds=lease, heartbeat_seconds=lease / 6)
     with stop_on_signals(StopSignal()) as stop:
         if not once:

@@ -1,4 +1,4 @@
-"""A command line of Camelid that another tool's command line means: printed with remarks, or run.
+"""A command line of Camelid that is equivalent to another tool's: printed with remarks, or run.
 
 Knows the program's commands by name. Knows no other tool.
 """
@@ -16,7 +16,7 @@ from camelid_core.plugins import load_host
 
 @dataclass(slots=True)
 class CommandLine:
-    """What to type after `camelid`, what to say about it, and the flags that nobody knew."""
+    """The words after `camelid`, notes on the translation, and the unknown flags of the other tool."""
 
     tool: str
     words: list[str]
@@ -34,7 +34,7 @@ class CommandLine:
 
 
 def show_or_run(line: CommandLine, run: bool) -> None:
-    """Print the line under its remarks; with `run` do what it says, the remarks going to stderr."""
+    """Print the command line after its remarks; with `run` also run it, with the remarks on stderr."""
     for remark in line.remarks:
         typer.echo("# " + "".join(sign if sign.isprintable() else " " for sign in remark), err=run)
     if not run:

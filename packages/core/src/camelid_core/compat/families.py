@@ -1,6 +1,6 @@
-"""Alpaca-CoT's model types, as data: which weights a short name meant, and how they were loaded.
+"""Alpaca-CoT's model families (`--model_type`), as data: which weights a short name meant, and how they were loaded.
 
-Knows names. How Camelid itself recognises a family is an adapter's business.
+Knows names. How Camelid itself recognises a family is a model adapter's business.
 """
 
 from __future__ import annotations
@@ -51,12 +51,12 @@ FAMILIES = {
 
 
 def family_of(model_type: str) -> ModelFamily:
-    """A type nobody listed was loaded by the library's own means."""
+    """The family of a model type; one that is not listed was loaded by transformers' auto classes."""
     return FAMILIES.get(model_type, ModelFamily(model_type))
 
 
 def weights_of(model_type: str, size: str | None) -> str:
-    """`llama` and `7b`, or the short name `llama_7b` itself → the weights that were meant; empty if nobody knows."""
+    """`llama` and `7b`, or the short name `llama_7b` itself → the weights that were meant; empty if unknown."""
     name, _, own_size = model_type.partition("_")
     family, size = family_of(name), size or own_size
     if size:

@@ -14,7 +14,7 @@ from itertools import islice
 from typing import Any
 
 from camelid_core.errors import CamelidError, DataError, MissingPackage, UsageError
-from camelid_core.paths import HUB
+from camelid_core.paths import HUB_PREFIX
 from camelid_core.records import Record
 
 from .dataset import Dataset, Split
@@ -101,7 +101,7 @@ def _rows(name: HubName) -> Iterator[Mapping[str, Any]]:
     except Exception as error:  # every kind of file and network has its own; the library's sentences are good
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         reason = _reason(error).replace("REPO", name.repo) or first
-        raise DataError(f"{HUB}{name.repo} cannot be read: {reason}") from None
+        raise DataError(f"{HUB_PREFIX}{name.repo} cannot be read: {reason}") from None
 
 
 _OUT_OF_REACH = (

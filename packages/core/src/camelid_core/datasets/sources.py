@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from camelid_core.errors import DataError, UnknownName
-from camelid_core.paths import HUB, is_existing_path, validated_path
+from camelid_core.paths import HUB_PREFIX, is_existing_path, validated_path
 from camelid_core.registry import Registry
 
 from . import library
@@ -41,7 +41,7 @@ def open_source(name: str, datasets: Registry[Dataset]) -> Dataset:
         UnknownName: neither a dataset nor a file, with the nearest known name.
         DataError: the path is there but no data file.
     """
-    if name.startswith(HUB):
+    if name.startswith(HUB_PREFIX):
         from .hub import hub_dataset
 
         return hub_dataset(name)

@@ -86,7 +86,7 @@ class LocalExecutor:
                 )
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        handle = LocalHandle(process, ProcessIdentity.of(process.pid, mark))
+        handle = LocalAttemptHandle(process, ProcessIdentity.of(process.pid, mark))
         try:
             handle.record(directory)
         except BaseException:
@@ -100,7 +100,7 @@ class LocalExecutor:
             identity.kill()
 
 
-class LocalHandle:
+class LocalAttemptHandle:
     def __init__(self, process: subprocess.Popen[bytes], identity: ProcessIdentity) -> None:
         self._process = process
         self._identity = identity

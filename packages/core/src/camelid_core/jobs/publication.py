@@ -105,10 +105,12 @@ def _publish_to(store: JobStore, job: Job, output: Path, place: _ResultPlacement
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-    return _publish_across(store, job, output, place, result)
+    return _publish_across_file_systems(store, job, output, place, result)
 
 
-def _publish_across(store: JobStore, job: Job, output: Path, place: _ResultPlacement, result: AttemptResult) -> Job:
+def _publish_across_file_systems(
+    store: JobStore, job: Job, output: Path, place: _ResultPlacement, result: AttemptResult
+) -> Job:
     """The final place is on another file system: copy beside it first, outside the lock."""
     with staging.directory(place.target) as copy:
         shutil.copytree(output, copy, symlinks=True, dirs_exist_ok=True)

@@ -14,7 +14,7 @@ from typing import Any
 
 from camelid_core.artefacts import Manifest, is_artefact, read_artefact
 from camelid_core.errors import ModelError, UnknownName, UsageError
-from camelid_core.paths import HUB, artefacts_dir, models_dir, safe_name, validated_path
+from camelid_core.paths import HUB_PREFIX, artefacts_dir, models_dir, safe_name, validated_path
 from camelid_core.plugins import Host
 from camelid_core.templates.hf_chat_template import MODEL_TEMPLATE, read_chat_template
 
@@ -86,10 +86,10 @@ def resolve_model(name: str, host: Host, gguf: bool = True) -> Reference:
 
 
 def _refuse_prefix(name: str) -> None:
-    if name.startswith(HUB):
+    if name.startswith(HUB_PREFIX):
         raise UsageError(
-            f"{name!r} is how data of the Hub are named; a model's name there has no {HUB!r} before it: "
-            f"{name.removeprefix(HUB)!r}."
+            f"{name!r} is how data of the Hub are named; a model's name there has no {HUB_PREFIX!r} before it: "
+            f"{name.removeprefix(HUB_PREFIX)!r}."
         )
 
 

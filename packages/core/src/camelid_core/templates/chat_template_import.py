@@ -30,7 +30,7 @@ from .probes import (
 )
 from .role_template import RoleTemplate
 from .sandbox import Rendered, RenderRequest, render_in_subprocess
-from .segments import text_of, trained_spans
+from .segments import segments_text, trained_spans
 
 _LATER_DATE = "2031-11-23T22:21:20"
 
@@ -247,7 +247,7 @@ def _find_stripped_roles(results: _ProbeResults) -> bool | tuple[str, ...]:
 
 def _check_probe(template: RoleTemplate, probe: Probe, rendered: Rendered, results: _ProbeResults) -> None:
     segments = template.prompt(probe.messages) if probe.prompt else template.render(probe.messages)
-    ours = text_of(segments, results.eos, results.bos)
+    ours = segments_text(segments, results.eos, results.bos)
     if ours != rendered.text:
         at = _common_prefix_length(ours, rendered.text)
         _refuse(

@@ -47,7 +47,7 @@ def merge_segments(segments: Iterator[Segment] | Sequence[Segment]) -> list[Segm
     return merged
 
 
-def text_of(segments: Sequence[Segment], eos: str = "</s>", bos: str = "<s>") -> str:
+def segments_text(segments: Sequence[Segment], eos: str = "</s>", bos: str = "<s>") -> str:
     """The exact text, with the tokens that end and begin a sequence written as `eos` and `bos`."""
     return "".join(
         fill_special_tokens(segment.text, eos, bos) if segment.control else segment.text for segment in segments
@@ -59,7 +59,7 @@ def trained_spans(segments: Sequence[Segment], eos: str = "</s>", bos: str = "<s
     spans: list[tuple[int, int]] = []
     end = 0
     for segment in segments:
-        start, end = end, end + len(text_of([segment], eos, bos))
+        start, end = end, end + len(segments_text([segment], eos, bos))
         if segment.trained and spans and spans[-1][1] == start:
             spans[-1] = (spans[-1][0], end)
         elif segment.trained and end > start:

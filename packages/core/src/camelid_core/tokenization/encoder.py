@@ -112,7 +112,7 @@ class Encoder:
         return self._encode([self._plan(self.template.prompt(messages))])[0].input_ids
 
     def answer_prefix_ids(self, messages: Sequence[Message]) -> list[int]:
-        """Ids of the unfinished answer that a conversation ends with; they go on from `prompt_ids` of the rest."""
+        """Ids of the unfinished answer that a conversation ends with; they continue `prompt_ids` of the rest."""
         if not messages[-1].content.strip():
             return []
         segments = list(self.template.render(messages))

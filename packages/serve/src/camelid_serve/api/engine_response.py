@@ -1,7 +1,7 @@
 """The response to one request, from the queue for a slot to the last byte: as one JSON body or as a stream (SSE).
 
 Knows slots, deadlines and clients that disconnect. Knows nothing of the content: a `ResponseFormat` makes the JSON.
-Whatever ends a response early, the engine's request is cancelled at once; its slot is free when the engine has ended it.
+Whatever ends a response early, the engine's request is cancelled at once; its slot is free when the engine ended it.
 """
 
 from __future__ import annotations

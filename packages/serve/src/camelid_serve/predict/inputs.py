@@ -17,7 +17,7 @@ from camelid_core.datasets.dataset import Dataset
 from camelid_core.datasets.sources import open_source
 from camelid_core.errors import DataError, UsageError
 from camelid_core.integrity import sha256
-from camelid_core.paths import HUB, is_existing_path, validated_path
+from camelid_core.paths import HUB_PREFIX, is_existing_path, validated_path
 from camelid_core.readers import SUFFIXES, Columns, Faults, ReadContext, RowFault, choose_reader
 from camelid_core.records import Message, Record
 from camelid_core.writers.row_formats import to_alpaca
@@ -117,7 +117,7 @@ def open_input(source: str, columns: str = "", reference: str = "") -> Predictio
     mapping = Columns.parse(columns, answered=False) if columns.strip() else None
     if is_existing_path(source) and path.is_file():
         return PredictionInput(path.name, lambda: _read_file(path, mapping, reference), path=path)
-    if path.suffix.lower() in SUFFIXES and not source.startswith(HUB):
+    if path.suffix.lower() in SUFFIXES and not source.startswith(HUB_PREFIX):
         raise UsageError(f"{source!r} is no file here; give a data file or the name of a dataset.")
     from camelid_core.plugins import load_host
 

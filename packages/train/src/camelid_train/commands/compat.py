@@ -1,4 +1,4 @@
-"""`camelid compat uniform_finetune …` and its like: another tool's command line, read as a recipe."""
+"""`camelid compat uniform_finetune …` and its like: another tool's command line, translated to a recipe."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ for _command in load_host().registry("camelid_compat_commands"):
 
 
 def count_rows(sources: Sequence[str]) -> int | None:
-    """Rows of all sources together, or None where one is not at hand and says nothing."""
+    """Rows of all datasets together, or None where one is not on this machine and its size is unknown."""
     registry, total = load_host().datasets, 0
     try:
         for source in parse_sources(sources, registry):
@@ -115,7 +115,7 @@ def count_rows(sources: Sequence[str]) -> int | None:
                 return None
             total += int(rows * source.weight)
     except CamelidError:
-        return None  # training will say what is wrong with it
+        return None  # training will report what is wrong with it
     return total
 
 
@@ -129,7 +129,7 @@ def comments(translated: TranslatedRecipe) -> list[str]:
 
 
 def banner(recipe: Recipe, rows: int | None, world: int) -> list[str]:
-    """What the original says when it starts."""
+    """What the original prints when it starts."""
     train = recipe.train
     batch = train.batch_size * train.accumulation * world
     examples = None if rows is None else min(rows - recipe.data.eval_rows, recipe.data.rows or rows)

@@ -46,9 +46,7 @@ def train(
     datasets = load_host().datasets
     for source in parse_sources(config.data.sources, datasets):
         open_source(source.name, datasets)
-    if (
-        is_secondary_process()
-    ):  # torchrun or the like started this process beside another one on this machine, which has the job
+    if is_secondary_process():  # torchrun or the like started this process; the local main process has the job
         train_as_secondary(config)
         return
     if rehearse:

@@ -1,6 +1,6 @@
-"""What an argument list of Alpaca-CoT's first `finetune.py` means: LLaMA, and the settings that it had built in.
+"""Arguments of Alpaca-CoT's first `finetune.py` → a recipe: LLaMA, and the hyperparameters that it had built in.
 
-Knows both sides. Reads no data: how many rows there are is told to it.
+Knows both sides. Reads no data: the number of rows is a parameter.
 """
 
 from __future__ import annotations

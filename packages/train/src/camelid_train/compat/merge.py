@@ -1,7 +1,4 @@
-"""What an argument list of Alpaca-CoT's `merge.py` means: `camelid merge`.
-
-Knows both sides. Opens nothing.
-"""
+"""Arguments of Alpaca-CoT's `merge.py` → a `camelid merge` command. Knows both sides. Opens nothing."""
 
 from __future__ import annotations
 
@@ -26,7 +23,7 @@ def read(arguments: Sequence[str]) -> CommandLine:
         raise UsageError("merge: --lora_dir is needed: the directory of the adapter, or an artefact's name.")
     out = flags.merged_dir if flags.merged_dir.startswith((".", "/", "~")) else f"./{flags.merged_dir}"
     notes = [
-        "The weights are written in the base's own number format, in files of at most 4 GB; the original took "
+        "The weights are written in the base's own dtype, in files of at most 4 GB; the original took "
         "float16 and 400 MB."
     ]
     if given & {"model_type", "size"}:

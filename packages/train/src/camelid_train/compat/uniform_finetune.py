@@ -1,6 +1,6 @@
-"""What an argument list of Alpaca-CoT's `uniform_finetune.py` means: a recipe, and remarks on what has no word here.
+"""Arguments of Alpaca-CoT's `uniform_finetune.py` → a recipe, and notes on flags that have no equivalent here.
 
-Knows both sides. Reads no data: how many rows there are is told to it.
+Knows both sides. Reads no data: the number of rows is a parameter.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from .flags import LATER, parse
 
 _LARGEST_HELDOUT = 10_000
 _MAXIMA = {"epochs": 1000, "per_gpu_train_batch_size": 4096, "gradient_accumulation_steps": 4096}
-"""Flags that the schedule is reckoned from, and what a recipe allows."""
+"""Flags that the learning-rate schedule is computed from, and the largest value a recipe allows."""
 _METHODS = ("lora", "qlora", "adalora", "prompt", "p_tuning", "prefix")
 
 
 @dataclass(slots=True)
 class TranslatedRecipe:
-    """A recipe's `values` by section, what to say about them, and the flags that nobody knew."""
+    """A recipe's `values` by section, `notes` on the translation, and flags that are unknown to the tool itself."""
 
     values: dict[str, dict[str, Any]]
     notes: list[str] = field(default_factory=list)

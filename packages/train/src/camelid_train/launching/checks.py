@@ -39,11 +39,11 @@ def check(recipe: Recipe, environment: Mapping[str, str] = os.environ) -> None:
         _check_strategy(recipe, world)
     if world.size == 1 and section.nodes > 1:
         _check_nodes(section.nodes, environment)
-    cards = _gpu_count() if processes > 1 else 0
-    if cards and processes > cards:
+    gpus = _gpu_count() if processes > 1 else 0
+    if gpus and processes > gpus:
         raise ConfigError(
-            f"launch.processes is {processes}, but this machine has {cards} graphics card{'s' * (cards > 1)}: each "
-            f"process needs its own. Type launch.processes={cards}."
+            f"launch.processes is {processes}, but this machine has {gpus} GPU{'s' * (gpus > 1)}: each "
+            f"process needs its own. Type launch.processes={gpus}."
         )
 
 
@@ -51,7 +51,7 @@ def _check_strategy(recipe: Recipe, world: World) -> None:
     strategy, method = recipe.launch.strategy, recipe.method.type
     if world.size == 1 and recipe.launch.processes * recipe.launch.nodes == 1:
         raise ConfigError(
-            f"launch.strategy={strategy!r} shares a model out among processes, and there is one. "
+            f"launch.strategy={strategy!r} shards a model over processes, and there is one. "
             "Type launch.processes=2 or more, or launch.strategy=ddp."
         )
     if strategy == "deepspeed" and recipe.train.best:

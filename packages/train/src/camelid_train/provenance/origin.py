@@ -1,6 +1,6 @@
-"""What a run starts from and on: base, template, data, versions, machine.
+"""The origin of a run: base model, template, data, versions, machine.
 
-Knows how to ask each for a few words that tell it from others. Knows nothing of how a run goes.
+Knows how to identify each: fingerprints, digests, versions. Knows nothing of how a run goes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def origin(
     recipe: Recipe, reference: Reference, template: TemplateContract, datasets: Iterable[DatasetUse], host: Host
 ) -> dict[str, Any]:
-    """What a run starts from and on, for an event: base, template, data, versions, machine."""
+    """The `origin` event of a run: base model, template, data, versions, machine."""
     import torch
     from camelid_core.models.loading import choose_dtype
 
@@ -50,7 +50,7 @@ def origin(
 
 
 def _processor() -> str:
-    """The processor's name, where the system tells it."""
+    """The CPU's name, where the system knows it."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -60,7 +60,7 @@ def _processor() -> str:
 
 
 def installed(roots: Iterable[str]) -> dict[str, str]:
-    """These distributions and all that they are made with, with versions; what an extra would add too, where it is."""
+    """These distributions and all their dependencies, with versions; those of extras too, where they are installed."""
     from packaging.requirements import Requirement
 
     found: dict[str, str] = {}

@@ -1,6 +1,6 @@
-"""A small archive of a run, from which another person can run it again.
+"""The bundle of a run: a small archive from which another person can reproduce it.
 
-Knows jobs, their events and zip files. Puts in no weights, no rows of data, and nothing of the user's home but the
+Knows jobs, their events and zip files. Contains no weights, no rows of data, and nothing of the user's home but the
 paths that the recipe itself names, written from `~`.
 """
 
@@ -33,7 +33,7 @@ _DOS_EPOCH = 315532800.0  # no zip knows an earlier time
 
 @dataclass(frozen=True, slots=True)
 class _RunRecord:
-    """What a job's row and events say of the run."""
+    """A run as the job table and its events record it."""
 
     job: Job
     recipe: Recipe
@@ -44,7 +44,7 @@ class _RunRecord:
 def bundle(store: JobStore, job_id: int, target: Path) -> Path:
     """Write the archive for a training run: to `target`, or into it under the run's name if it is a directory.
 
-    The same run gives the same bytes. A run that is still going, or failed, gives what it has told so far.
+    The same run gives the same bytes. A run that is still going, or failed, gives its events so far.
 
     Raises:
         JobError: no such job, or no training.
@@ -77,14 +77,14 @@ def bundle(store: JobStore, job_id: int, target: Path) -> Path:
 
 
 def _recipe(record: _RunRecord) -> str:
-    """The settings, whole; where the result went is left to whoever runs it again."""
+    """The complete recipe, without the output directory."""
     values = record.recipe.model_dump(mode="json")
     values["train"]["output"] = ""
     return to_toml(values, [f"The settings of {record.job.label}, complete.", f"Run: {_command(record)}"])
 
 
 def _command(record: _RunRecord) -> str:
-    """The command; `auto` number formats depend on the machine, so the one it came to is named."""
+    """The command; `auto` dtypes depend on the machine, so the dtype of the run is named."""
     fixed = [f"model.dtype={record.origin['dtype']}"] if record.origin.get("dtype") else []
     return shlex.join(["camelid", "train", "recipe.toml", *fixed])
 
@@ -112,8 +112,8 @@ def _readme(record: _RunRecord) -> str:
         *(f"- {name}: {value}" for name, value in machine.items() if value),
         *([] if machine else ["Not known: the run ended before it had its data."]),
         "",
-        "With the same versions, number format and count of threads on the same kind of processor, a run on the CPU",
-        "ends with the same weights to the bit. Elsewhere, and on graphics cards, sums are added up in another order:",
+        "With the same versions, dtype and count of threads on the same kind of processor, a run on the CPU",
+        "ends with the same weights to the bit. Elsewhere, and on GPUs, sums are added up in another order:",
         "losses agree closely then, not to the bit.",
         "",
         "## What came out",
@@ -142,7 +142,7 @@ def _dataset(use: Mapping[str, Any]) -> str:
 
 
 def _manifest(job: Job) -> Mapping[str, Any]:
-    """What the published result says of itself, if it is still there."""
+    """The manifest of the published result, if it is still there."""
     published = Path(job.published)
     try:
         known = bool(job.published) and is_artefact(published)

@@ -37,7 +37,7 @@ class DataServices:
 
     @classmethod
     def open(cls, host: Host, models: ModelService, directory: Path | None = None) -> Self:
-        """`availability` is a directory for notes on what is under way."""
+        """`directory` is for notes on running background work."""
         collection, background = DatasetCollection(host), BackgroundRunner(directory)
         return cls(
             collection=collection,

@@ -1,4 +1,4 @@
-"""Several runs, one after the other, in the processes that torchrun started: `torchrun … pair.py RUNS`.
+"""Several runs, one after the other, in the processes that torchrun started: `torchrun … two_processes.py RUNS`.
 
 Starting processes takes longer than these runs, so tests share them. A run is `{recipe, job, epoch, stop_at, room}`:
 with `stop_at`, the last process is sent SIGTERM once that many steps are done; with `room`, it has memory for no more
@@ -51,7 +51,7 @@ class Stopping(SharedContext):
 unshard = sharded_state.unshard
 
 
-def tell_and_make_whole(context: SharedContext, model: Any) -> None:
+def report_and_unshard(context: SharedContext, model: Any) -> None:
     context.emit("shards", found=sharded_state.is_sharded(model))
     unshard(model)
 
@@ -92,7 +92,7 @@ def main(runs: Path) -> None:
         context.listen()
         AcceleratorState._reset_state()  # the strategy is settled once per process, and here are several runs
         os.environ.pop("ACCELERATE_USE_FSDP", None)
-        sharded_state.unshard = partial(tell_and_make_whole, context)
+        sharded_state.unshard = partial(report_and_unshard, context)
         last = world.rank == world.size - 1
         with memory_for(run["room"] if run["room"] and last else sys.maxsize):
             try:

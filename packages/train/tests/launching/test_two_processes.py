@@ -7,7 +7,7 @@ import torch
 from camelid_core.artefacts import verify_directory
 from camelid_core.integrity import sha256
 from camelid_train.run import train
-from camelid_train.saving.checkpoint import newest_valid, processes
+from camelid_train.saving.checkpoint import newest_valid, process_count
 from safetensors.torch import load_file
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -21,14 +21,14 @@ def farthest(one, other, name):
     return max(float((first[key] - second[key]).abs().max()) for key in first)
 
 
-def test_two_processes_do_what_one_does_and_go_on_to_the_bit(attempt, recipe, in_pairs, poisoned):
+def test_two_processes_do_what_one_does_and_go_on_to_the_bit(attempt, recipe, in_two_processes, poisoned):
     # 37 rows are 4 steps of 8 and a last one of 5: in batches of 2 × 2, one process has none left for the last batch
     steps = ("data.eval_rows=3", "train.epochs=2", "train.max_steps=9")
     shards = ("launch.processes=2", "launch.strategy=fsdp", "train.batch_size=2", "train.accumulation=2")
     full = ("method.type=full", "train.learning_rate=0.001")
     chance = ("method.dropout=0.1", "train.batch_size=4", "train.save_steps=100")
     poison = (*poisoned, "train.seed=4", "train.max_steps=8", "train.preflight=false")
-    ddp, sharded_lora, sharded_full, whole, _, resumed, cut, _, mended, moved, short, tried, *sick = in_pairs(
+    ddp, sharded_lora, sharded_full, whole, _, resumed, cut, _, mended, moved, short, tried, *sick = in_two_processes(
         (recipe(*steps, "train.batch_size=4"), 1, 1, 0, 0),
         (recipe(*steps, *shards), 2, 1, 0, 0),
         (recipe(*steps, *shards, *full), 3, 1, 0, 0),
@@ -75,9 +75,9 @@ def test_two_processes_do_what_one_does_and_go_on_to_the_bit(attempt, recipe, in
     assert sha256(resumed.output / ADAPTER) == sha256(whole.output / ADAPTER)
     assert sha256(mended.output / MODEL) == sha256(sharded_full.output / MODEL)
 
-    # in another number of processes, and from shards into one
+    # in another number of process_count, and from shards into one
     for earlier, job in ((cut, 6), (moved, 8)):
-        assert processes(newest_valid([earlier.directory / "checkpoints"])) == 2
+        assert process_count(newest_valid([earlier.directory / "checkpoints"])) == 2
         alone = attempt(2, job=job)
         train(recipe(*steps), alone)
         assert any("2 processes; now there are 1" in event["text"] for event in alone.events("log"))
