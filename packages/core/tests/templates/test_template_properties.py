@@ -107,7 +107,7 @@ def test_every_template_with_every_kind_of_tokenizer(name, kind, encoder_of):
     holds()
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("kind", MORE_KINDS)
 @pytest.mark.parametrize("name", NAMES)
 def test_every_template_with_every_kind_of_tokenizer_at_length(name, kind, encoder_of, tokenizer_of):

@@ -101,9 +101,9 @@ def loaded(case: Case, base, output) -> torch.Tensor:
 
 
 def pair(case: Case, family: str):
-    """The inner loop has every method once, and the most used one with every family."""
+    """The inner loop has every method once, and the most used one with every family; `make test-all` has every pair."""
     often = family == "llama" or (case.name, case.knobs) == ("lora", ())
-    return pytest.param(case, family, id=f"{case}-{family}", marks=() if often else pytest.mark.slow)
+    return pytest.param(case, family, id=f"{case}-{family}", marks=() if often else pytest.mark.exhaustive)
 
 
 PAIRS = [pair(case, family) for case in CASES for family in FAMILIES]

@@ -20,7 +20,7 @@ from camelid_ui.services.data.lints import LintReport
 from camelid_ui.services.data.mix import MixturePart
 from camelid_ui.services.jobs import JobView
 from camelid_ui.services.models import TokenSpan, TokenView
-from camelid_ui.services.prediction_table import Answers
+from camelid_ui.services.prediction_table import PredictionPage
 from camelid_ui.views import conversation, jobs, numbers, predict
 from camelid_ui.views.data import add, collection, lengths, lints, mix, selected_dataset
 
@@ -28,7 +28,7 @@ EVIL = '<img src=x onerror="alert(1)">'
 SAY = Translator("en")
 RECORD = Record((Message("user", EVIL), Message("assistant", EVIL)))
 ENTRY = DatasetEntry(
-    EVIL, "s", EVIL, EVIL, (EVIL,), 1, tags=(EVIL,), origin=EVIL, place="fetch", missing=f"{EVIL} `{EVIL}`",
+    EVIL, "s", EVIL, EVIL, (EVIL,), 1, tags=(EVIL,), origin=EVIL, availability="fetch", missing=f"{EVIL} `{EVIL}`",
     task=(EVIL,), generation=EVIL, kind=EVIL, made_by=EVIL, url=f"https://{EVIL}", citation=EVIL, parent=EVIL,
     step=EVIL,
 )  # fmt: skip
@@ -57,13 +57,15 @@ ENTRY = DatasetEntry(
         mix.shares([MixturePart(EVIL, 1.0, 3, 3, 1.0, EVIL)], False, SAY),
         jobs.table([JobView(Job(1, EVIL, {}, name="x", error=EVIL))], SAY),
         predict.answers(
-            Answers(2, 1, [(1, {"instruction": EVIL, "generate": EVIL}), (2, {EVIL: EVIL, "error": EVIL})]), SAY
+            PredictionPage(2, 1, [(1, {"instruction": EVIL, "generate": EVIL}), (2, {EVIL: EVIL, "error": EVIL})]), SAY
         ),
         predict.answers(
-            Answers(1, 0, [(1, {"generate": {EVIL: EVIL}, "scores": {EVIL: {EVIL: 1.0}}})], means={EVIL: {EVIL: 1.0}}),
+            PredictionPage(
+                1, 0, [(1, {"generate": {EVIL: EVIL}, "scores": {EVIL: {EVIL: 1.0}}})], means={EVIL: {EVIL: 1.0}}
+            ),
             SAY,
         ),
-        predict.summary(Answers(1, 0, [], means={EVIL: {EVIL: 1.0}}), 1, SAY),
+        predict.summary(PredictionPage(1, 0, [], means={EVIL: {EVIL: 1.0}}), 1, SAY),
     ],
 )
 def test_nothing_from_outside_is_markup(html):
