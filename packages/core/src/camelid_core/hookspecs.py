@@ -1,4 +1,4 @@
-"""Core's extension points (hook specifications). Each returns a list of objects with a `name`; calls are pure and cheap.
+"""Core's hook specifications. Each returns a list of objects with a `name`; calls are pure and cheap.
 
 Implement them in the module your entry point names (group `camelid`, entry-point name = distribution name):
 

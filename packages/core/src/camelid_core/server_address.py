@@ -31,7 +31,7 @@ def is_loopback(host: str) -> bool:
 
 
 def host_names(host: str, extra: Iterable[str] = ()) -> frozenset[str]:
-    """The values of the Host header to accept: loopback's, and for a public address this machine's names and addresses."""
+    """Values of the Host header to accept: loopback's, and for a public address this machine's names and addresses."""
     local = {"localhost", "127.0.0.1", "::1", *(name.lower() for name in extra)}
     if is_loopback(host):
         return frozenset(local)

@@ -38,7 +38,8 @@ class AcceleratorError(RuntimeError):
         (NanLoss("the loss became nan"), Outcome.FAILED, "nan_loss", "the loss became nan"),
         (AcceleratorError("CUDA error: unspecified launch failure\nmore"), Outcome.FAILED, "accelerator",
          "The graphics card failed: CUDA error: unspecified launch failure."),
-        (RuntimeError("NCCL error: unhandled system error."), Outcome.FAILED, "accelerator", "The graphics card failed"),
+        (RuntimeError("NCCL error: unhandled system error."), Outcome.FAILED, "accelerator",
+         "The graphics card failed"),
     ],
 )  # fmt: skip
 def test_an_error_has_a_kind_and_a_sentence(error, how, kind, sentence):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from itertools import cycle, product
 from typing import Any
 
 import pytest
@@ -96,8 +97,11 @@ def check_parse(template: Any, messages: tuple[Message, ...]) -> None:
         assert template.parse(generated) == answer.strip()
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", NAMES)
+PAIRS = [*product(NAMES, KINDS), *zip(NAMES, cycle(MORE_KINDS[len(KINDS) :]), strict=False)]
+"""Every template with the kinds that differ most, and with one of the others."""
+
+
+@pytest.mark.parametrize(("name", "kind"), PAIRS)
 def test_every_template_with_every_kind_of_tokenizer(name, kind, encoder_of):
     @settings(max_examples=12, database=None, suppress_health_check=list(HealthCheck))
     @given(conversations)

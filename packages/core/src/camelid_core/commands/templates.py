@@ -44,7 +44,8 @@ def show_template(
     host = load_host()
     template = _encoder(name, model, host).template if model else host.templates[name]
     typer.echo(
-        f"{template.help}\n\n{segments_text(template.render(_SAMPLE_CONVERSATION))}\n\nStops: {list(template.stops)}\n\n{template.jinja()}"
+        f"{template.help}\n\n{segments_text(template.render(_SAMPLE_CONVERSATION))}\n\n"
+        f"Stops: {list(template.stops)}\n\n{template.jinja()}"
     )
 
 

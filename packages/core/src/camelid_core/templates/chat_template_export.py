@@ -46,14 +46,17 @@ def _system(template: RoleFields) -> str:
     split = f"{{%- set turns = messages[1:] if {has_system} else messages %}}"
     if not (template.system or template.first_user):
         refusal = _jinja_string(f"template {template.name!r} has no place for a system message.")
-        return f"{split}{{%- if {has_system} %}}{{{{- raise_exception({refusal}) }}}}{{%- endif %}}{_literal(template.start)}"
+        refuse = f"{{%- if {has_system} %}}{{{{- raise_exception({refusal}) }}}}{{%- endif %}}"
+        return split + refuse + _literal(template.start)
     default = _jinja_string(template.default_system)
     if template.default_system_with_context:
-        default = f"({_jinja_string(template.default_system_with_context)} if turns[0]['context'] else {default})"
+        with_context = _jinja_string(template.default_system_with_context)
+        default = f"({with_context} if turns[0]['context'] else {default})"
     content = "messages[0]['content']" + (" | trim" if template.strips("system") else "")
     choose = f"{{%- set system = ({content}) if {has_system} else {default} %}}"
     source = _format_source(template.system, {"content": "system"})
-    return split + choose + _literal(template.start) + (f"{{%- if system %}}{source}{{%- endif %}}" if source else "")
+    system = f"{{%- if system %}}{source}{{%- endif %}}" if source else ""
+    return split + choose + _literal(template.start) + system
 
 
 def _user(template: RoleFields) -> str:

@@ -20,7 +20,7 @@ MODEL_TEMPLATE = "own"
 
 
 class ModelChatTemplate:
-    """Placeholder for the model's own chat template in lists and recipes; `for_tokenizer` returns the template itself."""
+    """Placeholder for the model's own chat template in lists and recipes; `for_tokenizer` returns the template."""
 
     name = MODEL_TEMPLATE
     help = "The model's own: the chat template that came with it, imported from its Jinja."

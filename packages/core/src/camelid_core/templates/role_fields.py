@@ -1,4 +1,4 @@
-"""`RoleFields`: a prompt template as data, one format string per role. Knows no conversation; `RoleTemplate` renders."""
+"""`RoleFields`: the data of a prompt template, one format string per role. Knows no conversation."""
 
 from __future__ import annotations
 

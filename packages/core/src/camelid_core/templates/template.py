@@ -35,7 +35,7 @@ class PromptTemplate(Protocol):
         """
 
     def prompt(self, messages: Sequence[Message]) -> list[Segment]:
-        """The prompt to generate an answer from (generation prompt included): a prefix of `render`, up to the answer."""
+        """The prompt to generate an answer from, with its generation prompt: a prefix of `render`, up to the answer."""
 
     def parse(self, text: str) -> str:
         """The answer in what the model generated after `prompt`."""

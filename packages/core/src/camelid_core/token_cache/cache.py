@@ -57,7 +57,7 @@ class CacheEntry:
 
 @dataclass(frozen=True, slots=True)
 class _Shard:
-    """One finished shard as `encode` needs it: its layout, and for each of its rows how many tokens and trained tokens."""
+    """One finished shard as `encode` needs it: its layout, and how many tokens and trained tokens each row has."""
 
     layout: ShardLayout
     lengths: Any

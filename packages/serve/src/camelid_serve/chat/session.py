@@ -1,6 +1,6 @@
-"""A conversation: its history, and the answers that go into it.
+"""A chat session: the message history of one conversation and the answers generated for it.
 
-Knows turns, retrying and stopping. Knows nothing of terminals or pages.
+Knows turns, regeneration and cancellation. Knows nothing of terminals or pages.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .transcripts import Transcript
 
 
 class ChatSession:
-    """One conversation with one model. `tuned` False talks to the bare base; `stats` tells of the last answer."""
+    """One conversation with one model. `tuned` False switches the adapter off; `stats` are those of the last answer."""
 
     def __init__(
         self, loaded: LoadedModel, sampling: Sampling | None = None, system: str = "", tuned: bool = True
@@ -31,19 +31,19 @@ class ChatSession:
         self.tuned = tuned
         self.turns: list[Message] = []
         self.stats: AnswerStats | None = None
-        self._ident = secrets.token_hex(16)
+        self._id = secrets.token_hex(16)
         self._answers: AnswerStream | None = None
 
     @property
     def messages(self) -> list[Message]:
-        """What the model is given: the system text, if any, and all turns."""
+        """What the model is given: the system message, if any, and all turns."""
         return [*([Message("system", self.system)] if self.system else []), *self.turns]
 
     def send(self, text: str, context: str = "") -> Generator[str, None, None]:
-        """Ask, and stream the answer. Closing the iterator stops it; what came stays in the history.
+        """Add a user message and stream the answer. Closing the iterator cancels it; the partial answer stays in the history.
 
         Raises:
-            ModelError: the conversation is longer than the model takes; the question is not kept.
+            ModelError: the conversation exceeds the context length; the message is not kept.
         """
         self.turns.append(Message("user", text, context))
         try:
@@ -54,7 +54,7 @@ class ChatSession:
         return self._stream(ids, self.sampling)
 
     def retry(self) -> Generator[str, None, None]:
-        """Answer the last question anew, with another seed.
+        """Regenerate the answer to the last user message, with another seed.
 
         Raises:
             UsageError: nothing was asked yet.
@@ -67,7 +67,7 @@ class ChatSession:
         return self._stream(self.loaded.prompt_ids(self.messages), self.sampling)
 
     def undo(self) -> None:
-        """Forget the last question and its answer.
+        """Remove the last user message and its answer.
 
         Raises:
             UsageError: nothing was asked yet.
@@ -77,51 +77,51 @@ class ChatSession:
         while self.turns.pop().role != "user":
             pass
 
-    def exact(self) -> tuple[str, int]:
-        """The last question as the model was given it, special tokens and all, and its tokens.
+    def last_prompt(self) -> tuple[str, int]:
+        """The last prompt as the model was given it, with control tokens, and its length in tokens.
 
         Raises:
             UsageError: nothing was asked yet.
         """
         if not self.turns:
             raise UsageError("nothing was asked yet; ask something first.")
-        asked = self.messages[:-1] if self.turns[-1].role == "assistant" else self.messages
-        ids = self.loaded.prompt_ids(asked)
+        messages = self.messages[:-1] if self.turns[-1].role == "assistant" else self.messages
+        ids = self.loaded.prompt_ids(messages)
         return prompt_text(self.loaded.encoder, ids), len(ids)
 
     def transcript(self) -> Transcript:
-        """What was said, by whom, and how it was sampled."""
+        """The messages, the model and the sampling parameters."""
         reference = self.loaded.reference
-        about = {
+        metadata = {
             "template": self.loaded.template.name,
             "sampling": self.sampling.model_dump(mode="json", exclude={"seed"}),
             "seed": self.sampling.seed,
         }
         name = reference.name if self.tuned else reference.base_id
-        return Transcript(tuple(self.messages), self._ident, name, about)
+        return Transcript(tuple(self.messages), self._id, name, metadata)
 
     def stop(self) -> None:
-        """End the answer under way with what is there. From any thread."""
+        """Cancel the running answer; the partial answer is kept. From any thread."""
         if self._answers is not None:
             self._answers.cancel()
 
     def clear(self) -> None:
-        """Forget the conversation; the system text stays."""
+        """Clear the history; the system message stays."""
         self.turns.clear()
         self.stats = None
-        self._ident = secrets.token_hex(16)
+        self._id = secrets.token_hex(16)
 
     def _stream(self, ids: list[int], sampling: Sampling) -> Generator[str, None, None]:
-        said = ""
+        answer = ""
         self.stats = None
         with generate(self.loaded, [ids], sampling, self.tuned) as self._answers:
             try:
                 for delta in self._answers:
-                    said += delta.text
+                    answer += delta.text
                     if delta.stats is not None:
-                        said, self.stats = delta.answer, delta.stats
+                        answer, self.stats = delta.answer, delta.stats
                     if delta.text:
                         yield delta.text
             finally:
                 self._answers = None
-                self.turns.append(Message("assistant", said))
+                self.turns.append(Message("assistant", answer))

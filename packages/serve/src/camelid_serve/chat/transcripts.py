@@ -20,32 +20,33 @@ from camelid_core.records import Message, Record, check_roles
 from camelid_core.writers import write
 
 SOURCE = "chat"
-"""Where records of conversations say they come from."""
-_TICKS = re.compile(r"`+")
+"""`source` of records made from conversations."""
+_BACKTICKS = re.compile(r"`+")
 
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """What was said, under an `ident` of its own, and by which model; `about` is what else is told of it."""
+    """The messages of one conversation, its `ident`, the model that answered, and further `metadata` such as sampling
+    parameters."""
 
     messages: tuple[Message, ...]
     ident: str = ""
     model: str = ""
-    about: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
 def markdown(transcripts: Sequence[Transcript]) -> str:
-    """Everything that anybody said stands in fences longer than any in it: nothing of it is markup, nothing is lost."""
+    """Every message is fenced by more backticks than it contains: none of it is markup, and nothing is lost."""
     return "\n".join(_markdown(transcript) for transcript in transcripts)
 
 
 def record(transcript: Transcript) -> Record:
-    """The conversation up to its last answer; questions without one are left out.
+    """The conversation up to its last answer; user messages without an answer are left out.
 
     Raises:
         UsageError: there is no answer in it.
     """
-    messages = _answered(transcript.messages)
+    messages = _answered_turns(transcript.messages)
     if not messages:
         raise UsageError("there is no answer in this conversation yet, so nothing could be learnt from it.")
     tags = (transcript.model,) if transcript.model else ()
@@ -65,39 +66,39 @@ def jsonl(transcripts: Iterable[Transcript], faults: Faults | None = None) -> st
         return path.read_text(encoding="utf-8")
 
 
-def parse(path: Path, most: int) -> tuple[list[Transcript], int]:
-    """The first `most` conversations of a data file, and how many rows of those read were left out as no conversation.
+def parse(path: Path, limit: int) -> tuple[list[Transcript], int]:
+    """The first `limit` conversations of a data file, and how many of the rows read are no conversation.
 
     Raises:
         DataError: the file cannot be read, or no row of it can.
     """
     faults = Faults(strict=False)
     found: list[Transcript] = []
-    odd = 0
-    for each in islice(read(path, faults=faults), most):
+    rejected = 0
+    for each in islice(read(path, faults=faults), limit):
         try:
             check_roles(each.messages)
         except CamelidError:
-            odd += 1
+            rejected += 1
             continue
         model = each.tags[0] if each.source == SOURCE and each.tags else ""
         ident = each.id if each.source == SOURCE else ""
         found.append(Transcript(each.messages, ident, model))
-    return found, odd + faults.total
+    return found, rejected + faults.total
 
 
-def _answered(messages: Sequence[Message]) -> list[Message]:
-    """Without questions that have no answer."""
+def _answered_turns(messages: Sequence[Message]) -> list[Message]:
+    """Without user messages that have no answer."""
     kept = [message for message in messages[:1] if message.role == "system" and message.content.strip()]
-    for asked, answered in pairwise(messages):
-        if (asked.role, answered.role) == ("user", "assistant") and answered.content.strip():
-            kept += [asked, answered]
+    for question, answer in pairwise(messages):
+        if (question.role, answer.role) == ("user", "assistant") and answer.content.strip():
+            kept += [question, answer]
     return kept if kept and kept[-1].role == "assistant" else []
 
 
 def _markdown(transcript: Transcript) -> str:
-    about = {"model": transcript.model, **transcript.about}
-    lines = [f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in about.items() if value != ""]
+    metadata = {"model": transcript.model, **transcript.metadata}
+    lines = [f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in metadata.items() if value != ""]
     parts = ["# Conversation", _fenced("\n".join(lines), "yaml")]
     for message in transcript.messages:
         parts += [f"## {message.role.capitalize()}", _fenced(message.text)]
@@ -105,6 +106,6 @@ def _markdown(transcript: Transcript) -> str:
 
 
 def _fenced(text: str, kind: str = "text") -> str:
-    longest = max((len(run) for run in _TICKS.findall(text)), default=0)
+    longest = max((len(run) for run in _BACKTICKS.findall(text)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}{kind}\n{text}\n{fence}"
