@@ -46,14 +46,14 @@ def test_retry_answers_the_last_question_with_another_seed(tiny: LoadedModel) ->
 
 def test_undoing_forgets_the_last_question_and_its_answer(tiny: LoadedModel) -> None:
     session = ChatSession(tiny, SHORT, system="Be kind.")
-    for nothing in (session.undo, session.exact):
+    for nothing in (session.undo, session.last_prompt):
         with pytest.raises(UsageError, match="nothing was asked"):
             nothing()
     list(session.send("Hello?"))
     before = list(session.turns)
     ident = session.transcript().ident
     list(session.send("And now?"))
-    text, tokens = session.exact()
+    text, tokens = session.last_prompt()
     assert text == tiny.encoder.tokenizer.decode(tiny.prompt_ids(session.messages[:-1]))
     assert "And now?" in text
     assert tokens == len(tiny.prompt_ids(session.messages[:-1]))

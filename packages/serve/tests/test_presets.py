@@ -13,7 +13,7 @@ from camelid_core.plugins import load_host
 from camelid_serve.commands.common_options import preset_of
 from camelid_serve.engine import Sampling
 from camelid_serve.loaded_models import recommended_sampling
-from camelid_serve.presets import PRESETS, SUFFIXES, SYSTEMS, has_suffix, named, with_suffix, without_suffix
+from camelid_serve.presets import PRESETS, SUFFIXES, SYSTEMS, by_name, has_suffix, with_suffix, without_suffix
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -46,7 +46,7 @@ def test_the_command_line_reads_what_a_model_recommends(base: Path, tmp_path: Pa
     assert preset_of("own", str(model)) == own
     assert preset_of("", "no such model") == preset_of("greedy", "no such model") == {}
     with pytest.raises(UnknownName, match="Did you mean 'greedy'"):
-        named("preset", "gredy", PRESETS)
+        by_name("preset", "gredy", PRESETS)
 
 
 @given(st.lists(st.sampled_from([*(each.text for each in SUFFIXES.values()), "What is 2 + 3?", "", "  x"])))

@@ -18,7 +18,7 @@ from typing import Any
 
 from camelid_core.errors import MissingPackage
 
-KNOWN = "2026.10.11549"
+KNOWN_BUILD = "2026.10.11549"
 """The build that this was written for; others do as long as the layout is the same."""
 
 AUTOMATIC, OFF = -1, 0
@@ -26,12 +26,13 @@ F32, F16, BF16 = 0, 1, 30
 BPE_VOCABULARY = 2
 """Kind of vocabulary: byte-level BPE."""
 CACHE_FULL = 1
-"""Answer of `llama_decode` where the cache is full; nothing was read then."""
+"""Return code of `llama_decode` when the KV cache is full; nothing was decoded then."""
 _ERROR = 4
 
 
-_SPARE = 128
-"""Bytes behind what is known: fields that a newer build has there come from its defaults and go back as they came."""
+_SPARE_BYTES = 128
+"""Bytes behind the known fields: those that a newer build has there come from its defaults and are passed back
+unchanged."""
 
 
 class ModelParameters(ctypes.Structure):
@@ -61,7 +62,7 @@ class ContextParameters(ctypes.Structure):
         ("samplers", c_void_p),
         ("n_samplers", c_size_t),
         ("ctx_other", c_void_p),
-        ("spare", ctypes.c_uint8 * _SPARE),
+        ("spare", ctypes.c_uint8 * _SPARE_BYTES),
     ]
 
 
@@ -94,14 +95,14 @@ _DEFAULTS = {
     "swa_full": True,
     "kv_unified": False,
 }
-"""What `llama_context_default_params` says where the layout is the library's; every part of it is touched."""
+"""What `llama_context_default_params` returns if our layout is the library's; fields from every part of it."""
 
-_LOG: Any = ctypes.CFUNCTYPE(None, c_int32, c_char_p, c_void_p)
+_LogFunction: Any = ctypes.CFUNCTYPE(None, c_int32, c_char_p, c_void_p)
 
 # result and arguments of each function; models, contexts and the like are addresses
 _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "llama_backend_init": (None, []),
-    "llama_log_set": (None, [_LOG, c_void_p]),
+    "llama_log_set": (None, [_LogFunction, c_void_p]),
     "llama_model_default_params": (ModelParameters, []),
     "llama_model_load_from_file": (c_void_p, [c_char_p, ModelParameters]),
     "llama_model_free": (None, [c_void_p]),
@@ -132,21 +133,21 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
 }
 
 errors: deque[str] = deque(maxlen=8)
-"""The last errors that the library told of, in its words."""
+"""The last errors that the library logged, in its words."""
 
 
-def _listen(level: int, text: bytes, _: Any) -> None:
+def _on_log(level: int, text: bytes, _: Any) -> None:
     if level == _ERROR:
         errors.append(text.decode("utf-8", "replace").strip())
 
 
-_LISTENER = _LOG(_listen)
+_LOG_CALLBACK = _LogFunction(_on_log)
 """Kept for as long as the library may call it: for good."""
 
 
 @cache
 def library() -> Any:
-    """The library, ready to be called. What it has to say goes to `errors`, and none of it to the screen.
+    """The library, ready to be called. Errors that it logs go to `errors`, and nothing to the screen.
 
     Raises:
         MissingPackage: it is not here, cannot be loaded, or is not of the layout that is known.
@@ -160,19 +161,19 @@ def library() -> Any:
     except (OSError, AttributeError) as error:
         raise MissingPackage(f"llama.cpp cannot be loaded from {str(path)!r}: {error}. {_HELP}") from None
     _check_struct_layout(found)
-    found.llama_log_set(_LISTENER, None)
+    found.llama_log_set(_LOG_CALLBACK, None)
     found.llama_backend_init()
     return found
 
 
-_HELP = f"Type `pip install xllamacpp=={KNOWN}`; on Linux it needs the system's libgomp1."
+_HELP = f"Type `pip install xllamacpp=={KNOWN_BUILD}`; on Linux it needs the system's libgomp1."
 
 
 def _path() -> Path:
     spec = find_spec("xllamacpp")
-    places = spec.submodule_search_locations if spec else None
-    for slot in places or ():
-        for path in Path(slot).glob("xllamacpp*.so"):
+    locations = spec.submodule_search_locations if spec else None
+    for location in locations or ():
+        for path in Path(location).glob("xllamacpp*.so"):
             return path
     raise MissingPackage(f"llama.cpp is not here. {_HELP}")
 

@@ -1,7 +1,8 @@
-"""Texts that are read and continued together: each step gives every text that is read to its end its next token.
+"""Continuous batching on llama.cpp: each step decodes one batch and samples a token for every prompt that is computed.
 
-Knows places, steps and what to do when the cache is full. Knows nothing of threads or who asked.
-Tokens of answers under way come first in a step, then as much of the new prompts as fits: who joins holds nobody up.
+Knows slots, steps and what to do when the KV cache is full. Knows nothing of threads or clients.
+Tokens of running answers come first in a step, then as much of the new prompts as fits (chunked prefill): a long prompt
+delays no other answer.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from .model import MAX_BATCH_TOKENS, BatchToken, CacheFull, GgufModel
 
 
 class LlamaTicket(Ticket):
-    """A request's prompt and its answer so far; `slot` is where it is read, None while it waits."""
+    """A request with the token ids of its prompt and its answer so far; `slot` is None while it waits."""
 
     def __init__(self, row: DecodeRow, index: int, events: Events) -> None:
         super().__init__(row, index, events)
@@ -28,7 +29,7 @@ class LlamaTicket(Ticket):
 
 
 class LlamaBatch:
-    """`slots` texts at once on a model that has one place more, for `decode` of what is no text here."""
+    """Up to `slots` running requests on a model that has one slot more, `spare_slot`, for other calls of `decode`."""
 
     def __init__(self, model: GgufModel, slots: int) -> None:
         self.tickets: list[LlamaTicket] = []
@@ -37,9 +38,9 @@ class LlamaBatch:
         self._slots = CacheSlots(model, slots)
 
     def admit(self, ticket: LlamaTicket) -> bool:
-        """Take a text in; False while there is no place or no room for it."""
+        """Start a request; False while there is no free slot or not enough KV cache for it."""
         full = sum(len(other.ids) for other in self.tickets) + len(ticket.ids) >= self._model.cache_tokens
-        slot = None if full and self.tickets else self._slots.accept(ticket.ids)
+        slot = None if full and self.tickets else self._slots.take(ticket.ids)
         if slot is None:
             return False
         ticket.slot = slot
@@ -47,27 +48,27 @@ class LlamaBatch:
         return True
 
     def step(self) -> list[LlamaTicket]:
-        """Go on with all texts, and tell who asked; gives back those that had to leave because the cache is full."""
+        """One step of all requests, with their events; returns those that were preempted because the cache is full."""
         for ticket in [ticket for ticket in self.tickets if ticket.row.cancelled]:
             self._accept(ticket, 0)
-        left: list[LlamaTicket] = []
+        preempted: list[LlamaTicket] = []
         while self.tickets:
             tokens, ready = self._next_tokens()
             try:
                 logits = self.decode(tokens)
             except CacheFull:
-                left.append(self._preempt_youngest())
+                preempted.append(self._preempt_youngest())
                 continue
             self._record_cached(tokens)
             self._sample(ready, logits)
             break
-        return left
+        return preempted
 
     def decode(self, tokens: Sequence[BatchToken]) -> torch.Tensor:
-        """Read tokens, forgetting texts that are done where there is no room.
+        """Decode tokens, evicting finished sequences while the KV cache is full.
 
         Raises:
-            NoRoom: all that is held is under way.
+            CacheFull: all cached tokens belong to running requests.
         """
         while True:
             try:
@@ -80,13 +81,13 @@ class LlamaBatch:
         self._model.evict(slot)
 
     def clear_all(self) -> list[LlamaTicket]:
-        """Forget everything; the texts that were under way."""
+        """Empty the KV cache; returns the requests that were running."""
         self._slots.clear_all()
         dropped, self.tickets = self.tickets, []
         return dropped
 
     def _next_tokens(self) -> tuple[list[BatchToken], list[LlamaTicket]]:
-        """What to read in this step, and the texts that are read to their ends then, in this order."""
+        """The tokens of this step, and the requests that get logits from it, in this order."""
         tokens: list[BatchToken] = []
         ready: list[LlamaTicket] = []
         for ticket in sorted(self.tickets, key=lambda ticket: len(ticket.ids) - len(_slot(ticket).tokens)):
@@ -101,9 +102,9 @@ class LlamaBatch:
         return tokens, ready
 
     def _record_cached(self, tokens: Sequence[BatchToken]) -> None:
-        held = {_slot(ticket).number: _slot(ticket).tokens for ticket in self.tickets}
-        for entry in tokens:
-            held[entry.slot].append(entry.token)
+        cached = {_slot(ticket).number: _slot(ticket).tokens for ticket in self.tickets}
+        for batch_token in tokens:
+            cached[batch_token.slot].append(batch_token.token)
 
     def _sample(self, ready: Sequence[LlamaTicket], logits: torch.Tensor) -> None:
         if not ready:
@@ -115,15 +116,15 @@ class LlamaBatch:
 
     def _accept(self, ticket: LlamaTicket, token: int) -> None:
         row = ticket.row
-        given = row.accept(token)
+        accepted = row.accept(token)
         if row.finish is not None:
             self.tickets.remove(ticket)
             self._slots.release(_slot(ticket))
         ticket.ids.append(token)
-        ticket.emit(given)
+        ticket.emit(accepted)
 
     def _preempt_youngest(self) -> LlamaTicket:
-        """Send the text that came last away: it is read again when there is room."""
+        """Preempt the request that was admitted last: it is computed again when there is memory."""
         if len(self.tickets) == 1:
             raise ModelError("the model's cache has no room for this text.")
         ticket = self.tickets.pop()

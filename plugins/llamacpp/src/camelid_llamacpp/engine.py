@@ -1,7 +1,7 @@
-"""The engine for GGUF files: many requests at once on one model, through llama.cpp.
+"""The engine for GGUF files: continuous batching on one model, through llama.cpp.
 
-Knows who joins and what happens when the cache is full. Knows nothing of threads, text or templates, save that a
-tokenizer that was made from a file's metadata must cut text as llama.cpp does.
+Knows which requests are admitted and which wait when the KV cache is full. Knows nothing of threads, text or templates,
+save that a tokenizer that was made from a file's metadata must tokenise as llama.cpp does.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from .decode_batch import LlamaBatch, LlamaTicket
 from .model import BatchToken, CacheFull, GgufModel
 
 _MAX_SLOTS = 64
-"""Texts at once: llama.cpp takes 256, and long before that more of them are no faster."""
+"""Most slots: llama.cpp allows 256, and long before that more of them are no faster. Also: `--parallel`."""
 _LOGPROBS_CHUNK = 128
 _PROBE = "Tom's 3 boxes hold 12,345 pens.\n\n  Größe: x_y = f(a[0]) != 7;\tI'LL say: 答案是7。 naïve — 😀\r\n"
-"""Text that tokenizers cut at different places."""
+"""Text that shows differences between tokenizers."""
 
 
 def load(reference: Reference, dtype: Dtype = "auto", slots: int = 16) -> LlamaEngine:
-    """The GGUF file of `reference`, ready to answer `slots` requests at once.
+    """The GGUF file of `reference`, ready to run `slots` requests at once.
 
     Raises:
         ModelError: it is none, llama.cpp cannot load it, or its tokenizer could not be made as it should be.
@@ -59,7 +59,7 @@ def _check_tokenizer(reference: Reference, model: GgufModel) -> None:
 
 
 class LlamaEngine(ModelThread[LlamaTicket]):
-    """Streams opened from several threads run together; the model lives as long as the thread that owns it."""
+    """Streams opened from several threads share a batch; the model lives as long as the thread that owns it."""
 
     _ticket = LlamaTicket
     adapters: tuple[str, ...] = ()
@@ -73,7 +73,7 @@ class LlamaEngine(ModelThread[LlamaTicket]):
         self._start()
 
     def prompt_logprobs(self, ids: Sequence[int], adapter: str | None, top: int) -> list[TokenLogprob]:
-        """Every token of `ids` after the first, and last what the model would choose to come next."""
+        """Of every token of `ids` after the first, and last of the token that the model would choose to come next."""
         self._check_all([Request(ids, adapter=adapter)])
         return self._call_between_steps(lambda: self._prompt_logprobs(ids, top))
 
@@ -93,11 +93,11 @@ class LlamaEngine(ModelThread[LlamaTicket]):
         try:
             self._admit()
             self._requeue(self._batch.step())
-        except Exception as error:  # it belongs to those who asked
+        except Exception as error:  # it goes to the streams of the running requests
             fail(self._batch.clear_all(), error)
 
     def _admit(self) -> None:
-        """Let those in who have waited longest."""
+        """Admit the requests that have waited longest."""
         while True:
             with self._condition:
                 ticket = self._waiting.popleft() if self._waiting else None

@@ -1,7 +1,7 @@
-"""Which place of the cache holds which tokens, and which of them the next text can use.
+"""The slots of the KV cache: which tokens each holds, and which prefix of them the next prompt can reuse.
 
-Knows tokens and places. Knows nothing of who asked. A text that is done stays until its place is needed: a conversation
-that goes on, or a prompt that begins like another, is read from where it differs.
+Knows tokens and slots. Knows nothing of requests. A finished sequence stays until its slot is needed (prefix cache): of
+a conversation that goes on, or a prompt that begins like another, only the tokens after the common prefix are computed.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from .model import GgufModel
 
 _MIN_PREFIX_TOKENS = 8
-"""Tokens that two texts must begin with alike before taking them over pays."""
+"""Shorter common prefixes are not worth reusing."""
 
 
 class CacheSlot:
-    """`tokens` are the tokens in the cache; `in_use` says that a text is under way here."""
+    """`tokens` are those in the KV cache; `in_use` says that a running request has this slot."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -26,6 +26,8 @@ class CacheSlot:
 
 
 class CacheSlots:
+    """All slots of a model's KV cache but the spare one."""
+
     def __init__(self, model: GgufModel, count: int) -> None:
         self._model = model
         self._evicts_whole = model.evicts_whole_sequences
@@ -33,7 +35,7 @@ class CacheSlots:
         self._clock = itertools.count(1)
 
     def take(self, ids: Sequence[int]) -> CacheSlot | None:
-        """A free place for a text, with what is already read of it; None while there is none."""
+        """A free slot for a prompt, holding its longest cached prefix; None while no slot is free."""
         free = [slot for slot in self._slots if not slot.in_use]
         if not free:
             return None
@@ -52,16 +54,16 @@ class CacheSlots:
         return slot
 
     def release(self, slot: CacheSlot) -> None:
-        """The text is done. It stays as it is until somebody needs its room."""
+        """Free a finished request's slot. Its tokens stay cached until their memory is needed."""
         slot.in_use, slot.last_used = False, next(self._clock)
 
     def clear(self, slot: CacheSlot) -> None:
-        """Forget what is there and free the place."""
+        """Evict a slot's tokens and free it."""
         self._truncate(slot, 0)
         slot.in_use = False
 
     def evict_oldest(self) -> bool:
-        """Make room by forgetting the text that was done longest ago; False if all that is held is under way."""
+        """Evict the sequence that finished longest ago; False if all cached tokens belong to running requests."""
         done = [slot for slot in self._slots if slot.tokens and not slot.in_use]
         if done:
             self.clear(min(done, key=lambda slot: slot.last_used))
@@ -79,6 +81,6 @@ class CacheSlots:
 
 
 def _common_prefix_length(tokens: Sequence[int], ids: Sequence[int]) -> int:
-    """How many tokens both begin with, the last of `ids` left out: something must be read to have an answer."""
+    """Length of the common prefix, the last of `ids` left out: its logits are needed, so it is always computed."""
     limit = min(len(tokens), len(ids) - 1)
     return next((index for index in range(limit) if tokens[index] != ids[index]), limit)

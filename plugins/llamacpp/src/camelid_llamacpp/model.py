@@ -1,7 +1,7 @@
-"""A GGUF model in memory and the cache of what it has read.
+"""A GGUF model in memory and its KV cache, as llama.cpp holds them.
 
 Knows addresses and how much memory a token takes. Knows nothing of requests. For one thread at a time.
-A place is one of several texts that the cache holds side by side.
+A slot is one of several sequences in the KV cache (llama.cpp's `seq_id`).
 """
 
 from __future__ import annotations
@@ -18,30 +18,30 @@ from camelid_core.models.gguf import check_gguf
 from . import c_api
 
 MAX_BATCH_TOKENS = 256
-"""Most tokens that are read in one go: more are hardly quicker, and who cancels waits for these."""
+"""Most tokens of one `llama_decode` call (`n_batch`): more are hardly faster, and a cancellation waits for these."""
 _MIN_CACHE_TOKENS = 512
 _TOKENS_PER_SLOT = 1024
-"""Tokens that the cache holds for each place at least, memory permitting; a single text may have all of it."""
+"""Tokens of KV cache for each slot at least, memory permitting; a single sequence may use all of it."""
 _MEMORY_FRACTION = 0.25
 _CACHE_TYPES = {"auto": c_api.F16, "float16": c_api.F16, "bfloat16": c_api.BF16, "float32": c_api.F32}
 _TYPE_BYTES = {c_api.F16: 2, c_api.BF16: 2, c_api.F32: 4}
 
 
 class CacheFull(Exception):
-    """The cache is full. Nothing was read."""
+    """The KV cache is full. Nothing was decoded."""
 
 
 class BatchToken(NamedTuple):
-    """A token to read; `wanted` says that what may follow it is."""
+    """A token of a batch; `needs_logits` says that the logits after it are needed."""
 
     token: int
     position: int
     slot: int
-    wanted: bool
+    needs_logits: bool
 
 
 class GgufModel:
-    """`slots` texts at once. `dtype` is the cache's: the weights are in whatever the file has."""
+    """Has `slots` sequences at once. `dtype` is the KV cache's: the weights are in whatever the file has."""
 
     def __init__(self, path: Path, slots: int, dtype: str = "auto") -> None:
         self._library = c_api.library()
@@ -63,21 +63,22 @@ class GgufModel:
 
     @property
     def evicts_whole_sequences(self) -> bool:
-        """Whether a text can only be forgotten as a whole, not from some token on: windows and states are like that."""
+        """Whether a sequence can only be evicted as a whole, not from some token on: so it is with sliding windows and
+        recurrent states."""
         library, model = self._library, self._model
         states = library.llama_model_is_recurrent(model) or library.llama_model_is_hybrid(model)
         return bool(states or library.llama_model_n_swa(model) > 0)
 
     def decode(self, tokens: Sequence[BatchToken]) -> torch.Tensor:
-        """Read tokens; a row of float32 logits for each one that is wanted.
+        """Decode tokens (prefill or decode step); returns a row of float32 logits for each one that needs them.
 
         Raises:
-            NoRoom: forget something first.
-            ModelError: the library cannot.
+            CacheFull: evict something first.
+            ModelError: the library failed.
         """
         batch = self._batch
-        for index, (token, position, slot, wanted) in enumerate(tokens):
-            batch.token[index], batch.pos[index], batch.logits[index] = token, position, wanted
+        for index, (token, position, slot, needs_logits) in enumerate(tokens):
+            batch.token[index], batch.pos[index], batch.logits[index] = token, position, needs_logits
             batch.n_seq_id[index], batch.seq_id[index][0] = 1, slot
         batch.n_tokens = len(tokens)
         code = self._library.llama_decode(self._context, batch)
@@ -85,22 +86,23 @@ class GgufModel:
             raise CacheFull
         if code:
             raise ModelError(f"llama.cpp could not read {len(tokens)} tokens (code {code}){_library_errors()}.")
-        rows = [self._logits(index) for index, entry in enumerate(tokens) if entry.wanted]
+        rows = [self._logits(index) for index, batch_token in enumerate(tokens) if batch_token.needs_logits]
         return torch.stack(rows) if rows else torch.empty((0, self.vocabulary))
 
     def evict(self, slot: int, start: int = 0) -> None:
-        """All that a place holds from this position on."""
+        """Evict the tokens of a slot from this position on."""
         self._library.llama_memory_seq_rm(self._memory, slot, start, -1)
 
     def copy_prefix(self, source: int, target: int, end: int) -> None:
-        """Let an empty place hold the first tokens of another, without reading or copying them."""
+        """Let an empty slot share the first tokens of another, without computing or copying them."""
         self._library.llama_memory_seq_cp(self._memory, source, target, 0, end)
 
     def evict_all(self) -> None:
         self._library.llama_memory_clear(self._memory, True)
 
     def tokenise(self, text: str) -> list[int] | None:
-        """Ids of a text without control tokens, as llama.cpp has them; None of vocabularies where others may differ."""
+        """Token ids of a text without control tokens, by llama.cpp's tokenizer; None for vocabularies other than BPE,
+        where correct tokenizers may differ."""
         if self._library.llama_vocab_type(self._vocabulary) != c_api.BPE_VOCABULARY:
             return None
         given = text.encode()
@@ -122,7 +124,7 @@ class GgufModel:
         return model
 
     def _create_context(self, path: Path, slots: int, dtype: str) -> tuple[Any, int]:
-        """A context, and how many tokens its cache holds."""
+        """A llama.cpp context, and how many tokens its KV cache holds."""
         kind = _CACHE_TYPES[dtype]
         parameters = self._library.llama_context_default_params()
         parameters.n_ctx = cache_tokens = self._affordable_cache_tokens(slots, _TYPE_BYTES[kind])
@@ -132,7 +134,7 @@ class GgufModel:
         parameters.type_k = parameters.type_v = kind
         parameters.kv_unified = True
         if kind == c_api.F32:
-            parameters.flash_attn_type = c_api.OFF  # it would add up in 16 bits
+            parameters.flash_attn_type = c_api.OFF  # it would accumulate in 16 bits
         c_api.errors.clear()
         context = self._library.llama_init_from_model(self._model, parameters)
         if not context or not self._library.llama_model_has_decoder(self._model):
@@ -140,7 +142,7 @@ class GgufModel:
         return context, cache_tokens
 
     def _affordable_cache_tokens(self, slots: int, size: int) -> int:
-        """How many tokens the cache shall hold: what the model takes or more, within a share of the free memory."""
+        """Size of the KV cache in tokens: the model's context length or more, within a fraction of the free memory."""
         import psutil
 
         library, model = self._library, self._model
@@ -158,5 +160,5 @@ class GgufModel:
 
 
 def _library_errors() -> str:
-    """What the library complained of, as the end of a sentence."""
+    """The library's last errors, as the end of a sentence."""
     return f": {'; '.join(c_api.errors)}" if c_api.errors else ""

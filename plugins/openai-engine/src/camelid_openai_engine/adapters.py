@@ -1,4 +1,4 @@
-"""Weights and adapters of a server: what it is given at its start, and what comes and goes while it runs.
+"""Weights and adapters of a server: those that it starts with, and adapters that it loads and unloads while it runs.
 
 Knows files on disk, and a flavour's arguments and paths for them. Knows nothing of requests.
 """
@@ -49,28 +49,28 @@ def _gguf(reference: Reference, title: str) -> Path:
 
 
 PostRequest = tuple[str, Mapping[str, str]]
-"""A path, and what is sent there."""
+"""A path, and the JSON body that is posted there."""
 
 
 class AdapterRegistry(Protocol):
-    """The adapters that a server has: our name for each, and what requests call it there."""
+    """The adapters that a server has: our name for each, and the name that requests use there."""
 
     def add(self, reference: Reference) -> tuple[str, str]:
-        """Have one more; gives both names.
+        """Add an adapter; returns both names.
 
         Raises:
-            ModelError: the server has it not, or does not take it.
+            ModelError: the server does not have it, or does not accept it.
         """
 
     def unload_request(self, name: str) -> PostRequest | None:
-        """What the server is to be told before the adapter is removed, if anything."""
+        """The request that unloads an adapter, to be posted before `remove`; None if none is needed."""
 
     def remove(self, name: str) -> None:
-        """Have it no more; another may take its name."""
+        """Remove an adapter; another may take its name."""
 
 
 class ListedAdapters:
-    """Those of a server that is somebody else's: it has what it lists."""
+    """The adapters of a server that runs already: those that it lists."""
 
     def __init__(self, names: Collection[str], where: str) -> None:
         self._names = names
@@ -87,11 +87,12 @@ class ListedAdapters:
         return None
 
     def remove(self, name: str) -> None:
-        """It stays there."""
+        """It stays loaded there."""
 
 
 class ManagedAdapters:
-    """Those of a server of ours: the first go with its start, others are posted. A new start gives it all of them."""
+    """The adapters of a server that we started: the first are arguments of its start, others are posted. A restart
+    passes all of them as arguments."""
 
     def __init__(self, title: str, start: LaunchSpec, base: str, pattern: str) -> None:
         self._title = title
@@ -100,7 +101,7 @@ class ManagedAdapters:
         self._pattern = pattern
         self._loaded: dict[str, Reference] = {}
         self._largest = 0
-        """Rank up to which the server that runs takes adapters."""
+        """Highest LoRA rank that the running server accepts."""
         self.post: Callable[[str, Mapping[str, str]], None] | None = None
 
     def add(self, reference: Reference) -> tuple[str, str]:
@@ -124,7 +125,7 @@ class ManagedAdapters:
         self._loaded.pop(name, None)
 
     def arguments(self) -> list[str]:
-        """For the start of the server, which takes more of them if it begins with some."""
+        """Arguments for the server's start: it accepts further adapters only if it starts with some."""
         there = dict(self._loaded)  # some may go meanwhile
         most = max(map(self._rank, there.values()), default=0)
         self._largest = rank = next((each for each in self._start.ranks if each >= most > 0), most)

@@ -1,8 +1,8 @@
-"""Runs a program and ends it, with all it started, when whoever holds our stdin is gone: killed, crashed or done.
+"""Runs a program and ends it, with its own children, when the parent that holds our stdin is gone.
 
-    python leash.py PROGRAM ARGUMENT…
+    python child_guard.py PROGRAM ARGUMENT…
 
-Knows processes and the standard library alone, so that it starts at once. It leads the group that it ends.
+Knows processes and the standard library alone, so that it starts at once. It leads the process group that it ends.
 """
 
 import contextlib
@@ -48,7 +48,7 @@ def signal_group(number: int) -> None:
 
 
 def _die_with(parent: int) -> None:
-    """Should we be killed alone, the kernel ends the program where it can (Linux)."""
+    """If this guard alone is killed, the kernel ends the program (on Linux)."""
     if sys.platform == "linux":
         import ctypes
 

@@ -51,8 +51,8 @@ class EventLoopThread:
 
 
 class HttpEngine:
-    """`base` is what the server calls the bare model, empty where it has it only with adapters; `prompt_as` says how
-    prompts are sent."""
+    """`base` is the server's name for the base model, empty where it has it only with adapters; `prompt_as` says how
+    prompts are sent: as token ids or as text."""
 
     def __init__(
         self,
@@ -94,18 +94,18 @@ class HttpEngine:
 
     @property
     def serves_base(self) -> bool:
-        """Whether the server has the bare base, too."""
+        """Whether the server has the base model without an adapter, too."""
         return bool(self._models[None])
 
     def add_adapter(self, reference: Reference) -> str:
-        """One that the server lists, or has loaded now; gives its name here."""
+        """One that the server lists, or loads now; returns its name here."""
         name, server_name = self._registry.add(reference)
         self.name_adapter(name, server_name)
         return name
 
     def remove_adapter(self, name: str) -> None:
-        """Have the server forget it, where it is ours: now, or when the requests under way have ended. They are not
-        waited for, as others may come and go meanwhile."""
+        """Have the server unload it, if we started the server: now, or when the running requests have ended. They are
+        not waited for, as other adapters may be loaded and unloaded meanwhile."""
         with self._changing:
             if name not in self.adapters:
                 raise UnknownName("adapter", name, self.adapters)
@@ -113,21 +113,21 @@ class HttpEngine:
         self._loop.run(self._unload_adapter(name))
 
     def name_adapter(self, name: str, server_name: str) -> None:
-        """One that the server has, and what it calls it."""
+        """Register an adapter of the server under our name for it."""
         with self._changing:
             self._models = {**self._models, name: server_name}
 
     def post(self, path: str, body: Mapping[str, str]) -> None:
-        """Have the server do something."""
+        """Post a JSON body to the server."""
         self._loop.run(self._upstream.post(path, body))
 
     def why_not_batched(self, name: str) -> str:
-        """Batches are the server's affair."""
+        """The server makes the batches."""
         return ""
 
     def stream(self, requests: Sequence[Request]) -> HttpStream:
         events: Events = SimpleQueue()
-        with self._changing:  # what is begun here is in the loop before anything is removed or closed
+        with self._changing:  # requests that start here are in the loop before an adapter is removed or all is closed
             if self._closed:
                 raise ModelError("the model was unloaded; load it again.")
             bodies = [self._request_body(request) for request in requests]
@@ -145,10 +145,10 @@ class HttpEngine:
         self._on_close()
 
     def _request_body(self, request: Request) -> dict[str, Any]:
-        """What the server is asked.
+        """The body of the HTTP request.
 
         Raises:
-            ModelError: it cannot be asked that.
+            ModelError: the server cannot answer such a request.
         """
         if request.adapter is not None and request.adapter not in self.adapters:
             raise UnknownName("adapter", request.adapter, self.adapters)
@@ -192,30 +192,30 @@ class HttpEngine:
         raise ModelError("the server ended an answer before it was complete.")
 
     def _emit(self, ticket: _Ticket, chunk: CompletionChunk, encoder: StreamingEncoder) -> bool:
-        """Whether that was the end. A stop token ends the answer, whatever the server thinks of it."""
+        """Emit a chunk's events; whether that was the end. A stop token ends the answer, whatever the server does."""
         ids = chunk.ids if chunk.ids is not None else encoder.push(chunk.text)
         if chunk.ids is None and chunk.finish is not None:
             ids += encoder.finish()
-        scored: Sequence[TokenLogprob | None] = chunk.token_logprobs or [None] * len(ids)
+        token_logprobs: Sequence[TokenLogprob | None] = chunk.token_logprobs or [None] * len(ids)
         wants = ticket.request.logprobs is not None
-        for token, logprob in zip(ids, scored, strict=True):
+        for token, logprob in zip(ids, token_logprobs, strict=True):
             if token in ticket.request.stops:
-                ticket.tell(None, "stop", logprob if wants else None)
+                ticket.emit(None, "stop", logprob if wants else None)
                 return True
-            ticket.tell(token, None, logprob if wants else None)
+            ticket.emit(token, None, logprob if wants else None)
         if chunk.finish is not None:
-            ticket.tell(None, chunk.finish)
+            ticket.emit(None, chunk.finish)
         return chunk.finish is not None
 
     def _done(self, ticket: _Ticket, task: asyncio.Future[None]) -> None:
         self._tickets.discard(ticket)
         if task.cancelled():
-            ticket.tell(None, "cancelled")
+            ticket.emit(None, "cancelled")
         elif (error := task.exception()) is not None:
             ticket.fail(error if isinstance(error, ModelError) else ModelError(f"the engine failed: {error!r}"))
 
     async def _unload_adapter(self, adapter: str) -> None:
-        """Raises ModelError where the server is told at once and does not do it; later it is only noted."""
+        """Raises ModelError where the server fails to unload at once; a later failure is only logged."""
         tasks = [ticket.task for ticket in self._tickets if ticket.request.adapter == adapter and ticket.task]
         if not tasks:
             await self._unload_now(adapter)
@@ -232,10 +232,10 @@ class HttpEngine:
             sys.stderr.write(f"Adapter {adapter!r} may still be loaded: {error}\n")
 
     async def _unload_now(self, adapter: str) -> None:
-        told = self._registry.unload_request(adapter)
+        request = self._registry.unload_request(adapter)
         try:
-            if told is not None:
-                await self._upstream.post(*told)
+            if request is not None:
+                await self._upstream.post(*request)
         finally:
             self._registry.remove(adapter)
 
@@ -253,8 +253,8 @@ class HttpEngine:
 
 
 class _Ticket:
-    """One request and what the server is asked, where its events go, and the task at work on it. Nothing is told
-    after the end: the connection is closed behind it, which can fail or be cancelled."""
+    """One request, its HTTP body, the queue of its events, and the task at work on it. No event comes after the end:
+    the connection is closed afterwards, which can fail or be cancelled."""
 
     task: asyncio.Future[None] | None = None
 
@@ -262,10 +262,10 @@ class _Ticket:
         self.request, self.body, self.index, self._events = request, body, index, events
         self.cancelled = self._cancel_sent = self._ended = False
 
-    def tell(self, token: int | None, finish: FinishReason | None, scored: TokenLogprob | None = None) -> None:
+    def emit(self, token: int | None, finish: FinishReason | None, token_logprobs: TokenLogprob | None = None) -> None:
         if not self._ended:
             self._ended = finish is not None
-            self._events.put(TokenEvent(self.index, token, finish, scored))
+            self._events.put(TokenEvent(self.index, token, finish, token_logprobs))
 
     def fail(self, error: ModelError) -> None:
         if not self._ended:
@@ -273,21 +273,21 @@ class _Ticket:
             self._events.put(error)
 
     def cancel(self) -> None:
-        """In the loop. Once: a second time would cut short how the connection is closed, and the pool lose it."""
+        """In the loop. Once: a second time would interrupt closing the connection, and the pool would lose it."""
         if self.task is not None and not self._cancel_sent:
             self._cancel_sent = True
             self.task.cancel()
 
 
 def _cancel_marked(tickets: Sequence[_Ticket]) -> None:
-    """In the loop: leave those that were cancelled."""
+    """In the loop: cancel the tasks of cancelled requests."""
     for ticket in tickets:
         if ticket.cancelled:
             ticket.cancel()
 
 
 class HttpStream(TokenStream):
-    """Forgetting it closes its connections, too: nothing else would look at them before the next token."""
+    """Dropping the last reference to it closes its connections, too: nothing else would before the next token."""
 
     def __del__(self) -> None:
         self.close()

@@ -1,4 +1,4 @@
-"""Kinds of servers, as data: what they are asked, what they give back, how they are started.
+"""Kinds of servers, as data: names of request fields, wire format, arguments of their start.
 
 Knows names of fields, paths and arguments, and what is exact with whom. Does nothing.
 
@@ -58,7 +58,7 @@ class LaunchSpec:
 class Flavour:
     """One kind of server.
 
-    `wire_format` names the shape of requests and answers; `owned_by` is how the server's list of models tells it;
+    `wire_format` names the form of requests and answers; `owned_by` is how the server's list of models tells it;
     `prompt` is how prompts are sent. `fields` maps our sampling settings to theirs, settings that are missing there
     must be off; `off` is what they write where we write 0. `always` goes with every request, `with_logprobs` with those
     that ask for probabilities, which is impossible where it is None. `stop_ids` is their field for stop tokens.

@@ -1,7 +1,7 @@
 """A model → an engine: connect to the server that has it, or start one that does.
 
-Knows what is asked of a server once, before the first request: who it is, what it calls the model, how long its
-context is, and whether it gives token ids. Knows nothing of requests and of how servers are kept alive.
+Knows what is found out once about a server, before the first request: its flavour, its name for the model, its context
+length, and whether it sends token ids. Knows nothing of requests and of how servers are kept alive.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from .wire_formats import WIRE_FORMATS, CompletionChunk, CompletionSpec
 
 
 def connect(reference: Reference, dtype: Dtype, slots: int, options: ClientOptions, report: Report) -> Engine:
-    """An engine on a server that runs already. What its weights are stored as is that server's affair."""
+    """An engine on a server that runs already. The dtype of its weights is chosen there."""
     with _ServerConnection(FixedAddress(options.url), options.key(), slots, on_loopback(options.url)) as connection:
         known = connection.models()
         names = [each.name for each in known]
@@ -71,7 +71,7 @@ def _start(
 
     log = home() / "logs" / f"{flavour.name}.log"
     server = ServerProcess(flavour.title, command, environment, start.health, log, options.start_seconds, key)
-    server.launch(report)
+    server.start(report)
     try:
         with _ServerConnection(server, key, slots, loopback=True, on_close=server.close) as connection:
             known = connection.models()
@@ -103,7 +103,7 @@ class _Model:
 
 @dataclass
 class _ServerConnection:
-    """A connection on its way to be an engine; closed again unless it becomes one."""
+    """A connection from which an engine is made; closed again if that fails."""
 
     address: ServerAddress
     key: str
@@ -141,12 +141,12 @@ class _ServerConnection:
         known: Sequence[_Model],
         registry: AdapterRegistry,
         report: Report,
-        asked: str = "",
+        probed: str = "",
     ) -> HttpEngine:
-        """`asked` is what is asked once for a token; empty is the base."""
+        """`probed` is the model that is probed for one token; empty is the base."""
         tokenizer = load_tokenizer(reference)
-        longest = self._context(reference, flavour, asked or base, known)
-        prompt_as = self._probe(flavour, asked or base, tokenizer, longest, report)
+        longest = self._context(reference, flavour, probed or base, known)
+        prompt_as = self._probe(flavour, probed or base, tokenizer, longest, report)
         return HttpEngine(
             self._loop,
             self._upstream,
@@ -161,7 +161,7 @@ class _ServerConnection:
         )
 
     def _context(self, reference: Reference, flavour: Flavour, name: str, known: Sequence[_Model]) -> int:
-        """The shortest that anybody names."""
+        """The context length: the shortest that the server, the model or the flavour names."""
         path, *keys = flavour.context_at or ("",)
         there: Any = self._loop.run(self._upstream.get(path)) if path else None
         for key in keys:
@@ -171,7 +171,7 @@ class _ServerConnection:
         return min(each for each in named if each)
 
     def _probe(self, flavour: Flavour, name: str, tokenizer: Any, longest: int, report: Report) -> str:
-        """One token, to see how prompts are taken and what comes back; says how prompts are to be sent."""
+        """Generate one token, to see which prompts the server takes and what it sends; returns how to send prompts."""
         ids = encode(tokenizer, "Hi") or [0]
         ways = {"ids": ids, "text": prompt_text(tokenizer, ids)}
         wanted = [flavour.prompt] if flavour is not GENERIC else ["ids", "text"]
@@ -200,7 +200,7 @@ class _ServerConnection:
 
 
 def _server_model_name(names: Sequence[str], reference: Reference, wanted: str, where: str) -> str:
-    """What the server calls the model.
+    """The server's name for the model.
 
     Raises:
         ModelError: it lists others alone, and more than one of them.

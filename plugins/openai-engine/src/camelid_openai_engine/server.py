@@ -1,7 +1,7 @@
-"""A server program as a child of ours: started on a free port, watched, started again when it dies, ended with us.
+"""A server program as a child process: started on a free port, watched, restarted when it dies, ended with us.
 
 Knows processes, ports, health paths and a log. Knows nothing of models and requests. However this process ends, the
-program ends too: it runs under `leash`, which sees our end of a pipe close.
+program ends too: it runs under `child_guard`, which sees our end of a pipe close.
 """
 
 from __future__ import annotations
@@ -37,14 +37,15 @@ RESTARTS_WITHIN = 600.0
 _TICK = 0.1
 _REPORT_SECONDS = 10.0
 _WAIT_SECONDS = 45.0
-"""Longest that a request waits for a server that is being started again; then its asker is told."""
+"""Longest that a request waits for a server that is being restarted; then it gets an error."""
 _LOG_BYTES = 50_000_000
 _TAIL_BYTES = 8192
 _CLOSE_SECONDS = 8.0
 
 
 class ServerProcess:
-    """`command` and `environment` are for a port. An `ServerAddress` for `Upstream`: requests wait while it starts again."""
+    """`command` and `environment` depend on the port. A `ServerAddress` for `Upstream`: requests wait while it
+    restarts."""
 
     def __init__(
         self,
@@ -74,10 +75,10 @@ class ServerProcess:
         self._thread = threading.Thread(target=self._supervise, daemon=True, name=f"{name} supervisor")
 
     def start(self, report: Callable[[str], None]) -> None:
-        """Until it answers, with lines of progress.
+        """Start it and wait until it answers, with lines of progress.
 
         Raises:
-            ModelError: it ended, or took too long; what it said last is in it.
+            ModelError: it ended, or took too long; the last line of its log is in the message.
         """
         make_private_directory(self._log_path.parent)
         self._log = open_private(self._log_path, "ab")
@@ -109,7 +110,7 @@ class ServerProcess:
 
     @property
     def pid(self) -> int:
-        """Of the leash, which leads the program's group."""
+        """Of the child guard, which leads the program's process group."""
         return self._process.pid if self._process else 0
 
     def close(self) -> None:
@@ -121,7 +122,7 @@ class ServerProcess:
             self._log.close()
 
     def _supervise(self) -> None:
-        """On one thread from first to last: start, watch, start again."""
+        """On one thread from first to last: start, watch, restart."""
         first = True
         while not self._closing.is_set():
             try:
@@ -130,7 +131,7 @@ class ServerProcess:
                 if not problem:
                     self._ready.set()
                     problem, first = self._watch(), False
-            except (OSError, ValueError) as error:  # settings that no program can be given, too
+            except (OSError, ValueError) as error:  # options that no program can be given, too
                 problem = f"{self.name} cannot be started: {error}."
             finally:
                 self._ready.clear()
@@ -147,7 +148,7 @@ class ServerProcess:
         self._url = f"http://127.0.0.1:{port}"
         self._log_start = self._log.seek(0, os.SEEK_END)
         environment = child_environment(os.environ) | dict(self._environment(port))
-        environment.pop("PYTHONPATH", None)  # ours is none of its business: it has packages of its own
+        environment.pop("PYTHONPATH", None)  # it has packages of its own
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-S", str(Path(child_guard.__file__)), *self._command(port)],
             stdin=subprocess.PIPE,
@@ -179,7 +180,7 @@ class ServerProcess:
         return ""
 
     def _record_exit(self, problem: str) -> str:
-        """Empty if it may be started again."""
+        """Empty if it may be restarted, else why not."""
         self._exit_times.append(time.monotonic())
         self._note(f"{problem} It is started again.")
         if len(self._exit_times) <= RESTARTS or self._exit_times[-1] - self._exit_times[0] > RESTARTS_WITHIN:
@@ -197,7 +198,7 @@ class ServerProcess:
         return f"{self.name} ended with exit code {code}"
 
     def _end(self) -> None:
-        """Close the pipe, which has the leash end everything; then make sure."""
+        """Close the pipe, on which the child guard ends everything; then kill what is left."""
         process, self._process = self._process, None
         if process is None:
             return
@@ -222,7 +223,7 @@ class ServerProcess:
         return "nothing yet."
 
     def _note(self, text: str) -> None:
-        """Into the log and to stderr, where what Camelid says of itself goes."""
+        """Write a line to the server's log and to stderr, where Camelid's own messages go."""
         sys.stderr.write(f"{text}\n")
         if self._log is not None:
             with suppress(OSError):
@@ -230,10 +231,10 @@ class ServerProcess:
 
 
 def find_program(program: str, name: str, install: str) -> str:
-    """Where a program is.
+    """The path of a program.
 
     Raises:
-        MissingPackage: nowhere; with what to do.
+        MissingPackage: it is not installed; the message says how to install it.
     """
     found = shutil.which(str(validated_path(program, "program")) if "/" in program else program)
     if found is None:

@@ -1,7 +1,7 @@
-"""Text → the ids it is encoded to, piece by piece, for servers that give text alone.
+"""Streamed text → token ids, for servers that send text alone.
 
-Knows a tokenizer. What it gives, decoded, is the text; the ids can be others than those the model chose, as several
-ways to write a text in tokens exist and only one is what encoding gives.
+Knows a tokenizer. The ids, decoded, are the text; they can be others than those the model generated, as there are
+several ways to write a text in tokens and encoding gives only one of them.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from typing import Any
 
 _HELD_BACK = 4
-"""Tokens held back: more text may still change how the end is cut into tokens."""
+"""Tokens held back: more text may still change the tokens at the end."""
 
 
 class StreamingEncoder:
-    """Encodes a growing text. What was given out once is never taken back."""
+    """Encodes a growing text. Ids that were given out are never taken back."""
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer

@@ -1,7 +1,7 @@
-"""One server over HTTP: what it has, and one answer as a stream of pieces. Every failure is a sentence.
+"""The HTTP client of one server: JSON values, and answers as streams of chunks. Every failure is a sentence.
 
-Knows status codes, lines of a stream, waiting and keys. Knows nothing of engines. Lives in one event loop; to leave an
-answer early is to close its connection, which is how servers are told to stop.
+Knows status codes, lines of a stream, retries and keys. Knows nothing of engines. Used in one event loop; an answer is
+cancelled by closing its connection, on which servers stop generating.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .wire_formats import CompletionChunk, MalformedAnswer, TokenOf, WireFormat
 
 _CONNECT_SECONDS = 10.0
 _READ_SECONDS = 300.0
-"""Longest wait for the next piece: a long prompt on a slow machine takes minutes."""
+"""Longest wait for the next chunk: prefill of a long prompt on a slow machine takes minutes."""
 _BUSY_SECONDS = 120.0
 """Longest that a request waits for a server that says it is busy."""
 _MAX_LINE_BYTES = 16_000_000
@@ -32,7 +32,7 @@ _BUSY = (429, 503)
 
 
 class ServerAddress(Protocol):
-    """Where a server is: it may be another place after a new start, or for ever none when it is not `alive`."""
+    """A server's address: it may change with a restart, and there is none any more when it is not `alive`."""
 
     @property
     def alive(self) -> bool: ...
@@ -42,11 +42,11 @@ class ServerAddress(Protocol):
 
 
 class Refused(ModelError):
-    """The server does not take the request as it is."""
+    """The server refuses the request itself (status 400, 404, 413 or 422)."""
 
 
 class Upstream:
-    """`key` is shown to the server and to nobody else."""
+    """`key` is sent to the server and appears nowhere else."""
 
     def __init__(self, address: ServerAddress, key: str, connections: int, loopback: bool) -> None:
         self._address = address
@@ -55,7 +55,7 @@ class Upstream:
             headers={"authorization": f"Bearer {key}"} if key else {},
             timeout=httpx.Timeout(_READ_SECONDS, connect=_CONNECT_SECONDS, pool=None),
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=connections),
-            trust_env=not loopback,  # a proxy has no part in what is said on one machine
+            trust_env=not loopback,  # no proxy between programs on one machine
         )
 
     @property
@@ -69,7 +69,7 @@ class Upstream:
         """A JSON value; None where the server has no such path.
 
         Raises:
-            ModelError: it cannot be reached, refuses, or says no JSON.
+            ModelError: it cannot be reached, refuses, or does not send JSON.
         """
         url = await self._address.url()
         try:
@@ -85,10 +85,10 @@ class Upstream:
             raise ModelError(f"the server at {url} answers {path} with something that is no JSON.") from None
 
     async def post(self, path: str, body: Mapping[str, Any]) -> None:
-        """Have something done.
+        """Post a JSON body.
 
         Raises:
-            ModelError: it was not.
+            ModelError: the server cannot be reached, or its status is not 200.
         """
         url = await self._address.url()
         try:
@@ -101,7 +101,7 @@ class Upstream:
     async def answer(
         self, wire_format: WireFormat, body: Mapping[str, Any], token_of: TokenOf
     ) -> AsyncGenerator[CompletionChunk, None]:
-        """Pieces as they come, the last with a `finish`. A busy server is waited for.
+        """Chunks as they come, the last with a `finish`. A busy server is asked again after a while.
 
         Raises:
             Refused: the request itself is at fault.
@@ -149,7 +149,7 @@ class Upstream:
         return ModelError(f"the server at {url} failed ({status}): {said}")
 
     def _server_message(self, value: Any) -> str:
-        """The server's own words for an error, wherever it puts them."""
+        """The server's own error message, wherever it puts it."""
         for name in ("error", "message", "detail"):
             if isinstance(value, dict) and value.get(name):
                 value = value[name]
@@ -207,7 +207,7 @@ def _json_or_text(body: bytes) -> Any:
 
 
 def _retry_after(response: httpx.Response, turn: int) -> float:
-    """Seconds that a busy server asks to be left alone, or a growing guess."""
+    """Seconds until the next try: the server's Retry-After, else exponential backoff."""
     asked = response.headers.get("retry-after", "")
     try:
         if asked.strip().isdecimal():

@@ -1,6 +1,6 @@
-"""The three shapes of requests and answers: OpenAI's completions, llama.cpp's own, Ollama's own.
+"""The three wire formats of requests and streamed answers: OpenAI's completions, llama.cpp's own, Ollama's own.
 
-Knows JSON values. Knows no connections and no tokenizer: where a server gives no ids, a piece has none.
+Knows JSON values. Knows no connections and no tokenizer: where a server sends no token ids, a chunk has none.
 """
 
 from __future__ import annotations
@@ -17,16 +17,17 @@ TokenOf = Callable[[str], int | None]
 """The token that a text is, where it is one."""
 _BY_ID = "token_id:"
 _SEED = 0x7FFFFFFF
-"""Seeds are positive everywhere: -1 asks some servers for chance."""
+"""Seeds are positive everywhere: -1 means a random seed to some servers."""
 
 
 class MalformedAnswer(ValueError):
-    """An answer that is not of the shape."""
+    """An answer that is not in the wire format."""
 
 
 @dataclass(frozen=True, slots=True)
 class CompletionChunk:
-    """What came at once. `ids` is None where the server gives text alone; `token_logprobs` goes with `ids`, one each."""
+    """One chunk of a streamed answer. `ids` is None where the server sends text alone; `token_logprobs` has one for
+    each of `ids`, or none."""
 
     text: str = ""
     ids: tuple[int, ...] | None = None
@@ -36,7 +37,7 @@ class CompletionChunk:
 
 @dataclass(frozen=True, slots=True)
 class CompletionSpec:
-    """One request in our words; `context` is how many tokens prompt and answer may have."""
+    """One request, before it is put into a wire format; `context` is how many tokens prompt and answer may have."""
 
     model: str
     prompt: Sequence[int] | str
@@ -49,7 +50,8 @@ class CompletionSpec:
 
 @dataclass(frozen=True, slots=True)
 class WireFormat:
-    """`path` to post to; `build_request` makes a request's body and `parse_chunk` a piece of each JSON value that comes back."""
+    """`path` to post to; `build_request` makes a request's body and `parse_chunk` a chunk of each JSON value that comes
+    back."""
 
     path: str
     build_request: Callable[[Flavour, CompletionSpec], dict[str, Any]]
@@ -57,10 +59,10 @@ class WireFormat:
 
 
 def sampling_fields(flavour: Flavour, spec: CompletionSpec) -> dict[str, Any]:
-    """Sampling settings in the server's words.
+    """Sampling settings under the server's names.
 
     Raises:
-        KeyError: one that is on and that it does not have; its name.
+        KeyError: one that is on and that the server does not have; its name.
     """
     values = spec.sampling.model_dump() | {
         "max_new_tokens": spec.max_tokens,
@@ -97,14 +99,14 @@ def _parse_openai(value: Any, token_of: TokenOf) -> CompletionChunk:
 
 
 def _openai_logprobs(logprobs: Any, ids: Sequence[int], token_of: TokenOf) -> tuple[TokenLogprob, ...]:
-    """Nothing where they do not go with the ids, one each."""
-    logprobs = (logprobs or {}).get("token_logprobs") or ()
-    likeliest = (logprobs or {}).get("top_logprobs") or [None] * len(logprobs)
-    if len(logprobs) != len(ids) or len(likeliest) != len(ids):
+    """Empty where there is not one for each of `ids`."""
+    sampled = (logprobs or {}).get("token_logprobs") or ()
+    likeliest = (logprobs or {}).get("top_logprobs") or [None] * len(sampled)
+    if len(sampled) != len(ids) or len(likeliest) != len(ids):
         return ()
     return tuple(
         TokenLogprob(int(token), float(logprob), _top(top or {}, token_of))
-        for token, logprob, top in zip(ids, logprobs, likeliest, strict=True)
+        for token, logprob, top in zip(ids, sampled, likeliest, strict=True)
     )
 
 
@@ -121,13 +123,13 @@ def _token(text: str, token_of: TokenOf) -> int | None:
 
 def _build_llama(flavour: Flavour, spec: CompletionSpec) -> dict[str, Any]:
     body = {"prompt": list(spec.prompt), "stream": True, **sampling_fields(flavour, spec)}
-    # one at least, or the chosen token's own probability is left out
+    # one at least, or the sampled token's own log-probability is left out
     return body | ({"n_probs": max(1, spec.logprobs)} if spec.logprobs is not None else {})
 
 
 def _parse_llama(value: Any, token_of: TokenOf) -> CompletionChunk:
     ended = value["stop"]
-    ids = () if ended else tuple(map(int, value["tokens"]))  # the last one repeats what was said
+    ids = () if ended else tuple(map(int, value["tokens"]))  # the last one repeats the tokens before
     token_logprobs = tuple(
         TokenLogprob(
             int(each["id"]),
@@ -153,12 +155,12 @@ def _parse_ollama(value: Any, token_of: TokenOf) -> CompletionChunk:
     return CompletionChunk(str(value["response"]), finish=finish)
 
 
-def _finish(fields: Any, kinds: Mapping[str, Any]) -> Any:
-    if fields is None:
+def _finish(reason: Any, kinds: Mapping[str, Any]) -> Any:
+    if reason is None:
         return None
-    if fields not in kinds:
-        raise MalformedAnswer(f"it ended an answer with {fields!r}")
-    return kinds[fields]
+    if reason not in kinds:
+        raise MalformedAnswer(f"it ended an answer with {reason!r}")
+    return kinds[reason]
 
 
 WIRE_FORMATS: Mapping[str, WireFormat] = {

@@ -1,6 +1,6 @@
-"""What can be typed in `camelid chat` besides questions, and the asking itself.
+"""The interactive loop of `camelid chat`: messages, slash commands, streamed answers.
 
-Knows a terminal or a pipe, and sessions. Knows nothing of options and of how models are loaded.
+Knows a terminal or a pipe, and chat sessions. Knows nothing of options and of how models are loaded.
 """
 
 from __future__ import annotations
@@ -19,54 +19,54 @@ from camelid_core.writers.file_formats import atomic_file
 from camelid_serve.chat.session import ChatSession
 from camelid_serve.chat.transcripts import jsonl, markdown
 from camelid_serve.generation import AnswerStats
-from camelid_serve.presets import PRESETS, named, with_suffix
+from camelid_serve.presets import PRESETS, by_name, with_suffix
 
-_ENDS = {"stop": "complete", "length": "cut at max_new_tokens", "cancelled": "stopped"}
+_FINISH_TEXTS = {"stop": "complete", "length": "cut at max_new_tokens", "cancelled": "stopped"}
 
 
 @dataclass(frozen=True)
-class Conversing:
-    """One conversation, with every session answering each question; `suffixes` go behind all of them."""
+class ChatLoop:
+    """One conversation, with every session answering each message; `suffixes` are appended to all messages."""
 
     sessions: Sequence[ChatSession]
     suffixes: Sequence[str] = ()
 
-    def talk(self, title: str) -> None:
-        """Ask what is typed until it ends."""
-        note(f"{title}. /help shows what you can type besides questions.")
+    def run(self, title: str) -> None:
+        """Answer what is typed until input ends."""
+        note(f"{title}. /help lists the commands.")
         for line in _lines():
             word, _, rest = line.partition(" ")
             if line in ("/stop", "stop"):
                 return
             try:
-                self._obey("/clear" if line == "clear" else word, rest.strip(), line)
+                self._execute("/clear" if line == "clear" else word, rest.strip(), line)
             except CamelidError as error:
                 note(str(error))
 
-    def ask(self, question: str | None) -> None:
-        """Stream every session's answer to a question, or to the last one again. Ctrl-C ends the answer alone."""
+    def answer(self, question: str | None) -> None:
+        """Stream every session's answer to a message, or to the last one again. Ctrl-C cancels the answer only."""
         for session in self.sessions:
             if len(self.sessions) > 1:
                 note("tuned:" if session.tuned else "base:")
-            answer = session.retry() if question is None else session.send(self._whole(question))
+            answer = session.retry() if question is None else session.send(self._with_suffixes(question))
             with contextlib.suppress(KeyboardInterrupt), contextlib.closing(answer):
                 for text in answer:
                     typer.echo(text, nl=False)
             typer.echo()
             note(_footer(session.stats))
 
-    def _whole(self, question: str) -> str:
+    def _with_suffixes(self, question: str) -> str:
         for suffix in self.suffixes:
             question = with_suffix(question, suffix)
         return question
 
-    def _obey(self, word: str, rest: str, line: str) -> None:
+    def _execute(self, word: str, rest: str, line: str) -> None:
         if word in _COMMANDS:
             _COMMANDS[word][0](self, rest)
         elif word.startswith("/") and word[1:].isalpha():
             note(f"There is no command {word!r}.\n{_help()}")
         else:
-            self.ask(line)
+            self.answer(line)
 
     def help(self, _: str) -> None:
         note(_help())
@@ -74,16 +74,16 @@ class Conversing:
     def clear(self, _: str) -> None:
         for session in self.sessions:
             session.clear()
-        note("The conversation begins anew.")
+        note("The conversation is cleared.")
 
     def retry(self, _: str) -> None:
-        self.ask(None)
+        self.answer(None)
 
     def undo(self, _: str) -> None:
         for session in self.sessions:
             session.undo()
         left = sum(message.role == "user" for message in self.sessions[0].turns)
-        note(f"The last question and its answer are forgotten; {left} {'is' if left == 1 else 'are'} left.")
+        note(f"The last message and its answer are removed; {left} {'is' if left == 1 else 'are'} left.")
 
     def system(self, text: str) -> None:
         for session in self.sessions:
@@ -94,51 +94,51 @@ class Conversing:
         if not name:
             note("\n".join(f"{preset.name:<12}{preset.help}" for preset in PRESETS.values()))
             return
-        preset = named("preset", name, PRESETS)
+        preset = by_name("preset", name, PRESETS)
         for session in self.sessions:
             session.sampling = preset.applied(session.sampling, session.loaded.sampling)
         note(f"Answers are now sampled as {name}.")
 
     def save(self, name: str) -> None:
         path = validated_path(name, "file")
-        if path.suffix.lower() not in _FORMS:
-            raise UsageError(f"{name!r}: /save takes a file that ends in {' or '.join(_FORMS)}.")
+        if path.suffix.lower() not in _WRITERS:
+            raise UsageError(f"{name!r}: /save takes a file that ends in {' or '.join(_WRITERS)}.")
         if path.exists():
             raise UsageError(f"{name!r} is there already; name another file.")
-        text = _FORMS[path.suffix.lower()]([session.transcript() for session in self.sessions])
+        text = _WRITERS[path.suffix.lower()]([session.transcript() for session in self.sessions])
         with atomic_file(path) as file:
             file.write(text.encode("utf-8", "backslashreplace"))
         note(f"Saved as {str(path)!r}.")
 
-    def exact(self, _: str) -> None:
+    def last_prompt(self, _: str) -> None:
         for session in self.sessions[:1]:
-            text, tokens = session.exact()
+            text, tokens = session.last_prompt()
             note(f"{text}\n({tokens} tokens)")
 
 
-_FORMS = {".md": markdown, ".jsonl": jsonl}
-_COMMANDS: dict[str, tuple[Callable[[Conversing, str], None], str, str]] = {
-    "/clear": (Conversing.clear, "", "forget the conversation; so does clear"),
-    "/retry": (Conversing.retry, "", "answer the last question anew"),
-    "/undo": (Conversing.undo, "", "forget the last question and its answer"),
-    "/system": (Conversing.system, "TEXT", "set the system text (without TEXT: remove it) and begin anew"),
-    "/preset": (Conversing.preset, "NAME", "sample as NAME says (without NAME: list them)"),
-    "/exact": (Conversing.exact, "", "the last question as the model was given it"),
-    "/save": (Conversing.save, "FILE", "keep the conversation: .md to read, .jsonl to train on"),
-    "/help": (Conversing.help, "", "this list"),
+_WRITERS = {".md": markdown, ".jsonl": jsonl}
+_COMMANDS: dict[str, tuple[Callable[[ChatLoop, str], None], str, str]] = {
+    "/clear": (ChatLoop.clear, "", "clear the conversation; so does clear"),
+    "/retry": (ChatLoop.retry, "", "regenerate the last answer"),
+    "/undo": (ChatLoop.undo, "", "remove the last message and its answer"),
+    "/system": (ChatLoop.system, "TEXT", "set the system message (without TEXT: remove it) and clear the conversation"),
+    "/preset": (ChatLoop.preset, "NAME", "use the sampling preset NAME (without NAME: list them)"),
+    "/exact": (ChatLoop.last_prompt, "", "the last prompt as the model was given it"),
+    "/save": (ChatLoop.save, "FILE", "save the conversation: .md to read, .jsonl to train on"),
+    "/help": (ChatLoop.help, "", "this list"),
 }
 
 
 def _help() -> str:
     lines = [f"{f'{word} {argument}':<14}{help}" for word, (_, argument, help) in _COMMANDS.items()]
-    return "\n".join([*lines, f"{'/stop':<14}end the program, as stop does; Ctrl-C ends only the answer under way"])
+    return "\n".join([*lines, f"{'/stop':<14}end the program, as stop does; Ctrl-C cancels only the running answer"])
 
 
 def _footer(stats: AnswerStats | None) -> str:
     if stats is None:
         return "(stopped)"
-    rate = f"{stats.tokens_per_second:.1f} tokens/s · first after {stats.first_token:.2f} s"
-    return f"({stats.tokens} tokens · {rate} · {_ENDS[stats.finish]})"
+    speed = f"{stats.tokens_per_second:.1f} tokens/s · first after {stats.first_token:.2f} s"
+    return f"({stats.tokens} tokens · {speed} · {_FINISH_TEXTS[stats.finish]})"
 
 
 def _lines() -> Iterator[str]:
@@ -147,7 +147,7 @@ def _lines() -> Iterator[str]:
     if terminal:
         import readline  # noqa: F401 - gives `input` editing and history
     if isinstance(sys.stdin, TextIOWrapper):
-        sys.stdin.reconfigure(errors="surrogateescape")  # so that a byte out of place spoils one line alone
+        sys.stdin.reconfigure(errors="surrogateescape")  # so that an invalid byte spoils one line only
     while True:
         try:
             line = input("> " if terminal else "").strip()
@@ -168,5 +168,5 @@ def _lines() -> Iterator[str]:
 
 
 def note(text: str) -> None:
-    """What is not an answer goes to stderr: a script reads answers alone."""
+    """Print to stderr what is not an answer: stdout has answers only."""
     typer.secho(text, err=True, dim=True)

@@ -1,4 +1,4 @@
-"""What `chat`, `predict`, `eval` and `serve` share: options for sampling and engines, and what is made of them.
+"""Options that `chat`, `predict`, `eval` and `serve` share: sampling and engines, and configurations made of them.
 
 Knows the command line. Loads no model.
 """
@@ -18,7 +18,7 @@ from camelid_core.errors import UsageError
 from camelid_serve.config import EngineConfig
 from camelid_serve.engine import Sampling
 from camelid_serve.engine_spec import format_engine_spec, parse_engine_spec
-from camelid_serve.presets import OWN, PRESETS, named
+from camelid_serve.presets import OWN, PRESETS, by_name
 
 ConfigT = TypeVar("ConfigT", bound=Config)
 
@@ -31,15 +31,15 @@ Temperature = Annotated[float | None, _option("temperature")]
 MaxNewTokens = Annotated[int | None, _option("max_new_tokens")]
 Seed = Annotated[int | None, _option("seed")]
 Preset = Annotated[
-    str, typer.Option(help=f"Ready-made sampling that other options change: {', '.join(PRESETS)}.", show_default=False)
+    str, typer.Option(help=f"Sampling preset, which other options override: {', '.join(PRESETS)}.", show_default=False)
 ]
 
 Engine = Annotated[
     str,
-    typer.Option("--engine", help="Engine that runs the models; `camelid plugins list` shows which there are."),
+    typer.Option("--engine", help="Inference engine (backend); `camelid plugins list` shows the installed ones."),
 ]
 EngineUrl = Annotated[
-    str, typer.Option("--engine-url", help="Where the server is that engine `openai` asks: http://HOST:PORT.")
+    str, typer.Option("--engine-url", help="URL of the server for engine `openai`: http://HOST:PORT.")
 ]
 EngineOption = Annotated[
     list[str] | None,
@@ -51,12 +51,12 @@ EngineOption = Annotated[
 
 
 def engine_of(name: str, url: str, options: list[str] | None) -> str:
-    """What was typed for an engine, as one text."""
+    """The engine spec of these options."""
     return format_engine_spec(name, [*([f"url={url}"] if url else []), *(options or [])])
 
 
 def check_names(models: Iterable[str], engine_config: EngineConfig) -> None:
-    """Loads nothing.
+    """Check names without loading anything.
 
     Raises:
         UnknownName, UsageError, ConfigError, ModelError: no such engine, template or model, or one that is not here.
@@ -73,26 +73,26 @@ def check_names(models: Iterable[str], engine_config: EngineConfig) -> None:
 
 
 def preset_of(name: str, model: str) -> dict[str, Any]:
-    """The sampling that a preset asks for, by field; `own` asks the model's makers. Nothing without a name.
+    """The sampling parameters of a preset, by field; `own` takes those of the model's makers. Empty without a name.
 
     Raises:
         UnknownName, ModelError: no such preset, or `own` of a model that is not here.
     """
     if not name:
         return {}
-    preset, own = named("preset", name, PRESETS), None
+    preset, recommended = by_name("preset", name, PRESETS), None
     if name == OWN:
         from camelid_core.models.reference import resolve_model
         from camelid_core.plugins import load_host
 
         from camelid_serve.loaded_models import recommended_sampling
 
-        own = recommended_sampling(resolve_model(model, load_host()))
-    return preset.applied(Sampling(), own).model_dump(mode="json", exclude_defaults=True)
+        recommended = recommended_sampling(resolve_model(model, load_host()))
+    return preset.applied(Sampling(), recommended).model_dump(mode="json", exclude_defaults=True)
 
 
 def given(**values: Any) -> dict[str, Any]:
-    """What was typed: options that were not are None."""
+    """The options that were given: others are None."""
     return {key: value for key, value in values.items() if value is not None}
 
 
@@ -107,8 +107,8 @@ def configure(cls: type[ConfigT], values: dict[str, Any], sampling: dict[str, An
     return validate(cls, merged, "the options")
 
 
-def place_for(target: Path) -> None:
-    """Make the directory of a file that is to be written later.
+def make_parent_directory(target: Path) -> None:
+    """Create the parent directory of a file that is to be written later.
 
     Raises:
         UsageError: it cannot be, or `target` is a directory itself.
@@ -124,10 +124,10 @@ def place_for(target: Path) -> None:
 
 
 def copy_file(source: Path, target: Path) -> None:
-    """Copy so that readers of `target` see the old file or the whole new one.
+    """Copy atomically: readers of `target` see the old file or the whole new one.
 
     Raises:
-        UsageError: it cannot be written; the copy that there is stays.
+        UsageError: it cannot be written; an existing file stays.
     """
     try:
         with staging.file(target) as staged:

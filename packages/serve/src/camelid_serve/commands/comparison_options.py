@@ -1,4 +1,4 @@
-"""What `camelid eval context` and `camelid eval passkey` share: several models, lengths and ways to stretch positions.
+"""Options that `camelid eval context` and `camelid eval passkey` share: several models, context lengths, RoPE scalings.
 
 Knows the command line. Knows nothing of models.
 """
@@ -16,12 +16,10 @@ from camelid_serve.evaluations.long_context_config import ContextConfig, Passkey
 ComparedT = TypeVar("ComparedT", ContextConfig, PasskeyConfig)
 
 Models = Annotated[
-    list[str], typer.Argument(metavar="MODEL...", help="Models and artefacts to compare, and any field=value.")
+    list[str], typer.Argument(metavar="MODEL...", help="Models and adapters to compare, and any field=value.")
 ]
 Lengths = Annotated[str, typer.Option(help="Context lengths in tokens: 256,512,1024.", show_default=False)]
-Rope = Annotated[
-    str, typer.Option(help="Stretch positions in these ways too: linear:2,dynamic:2,yarn:2.", show_default=False)
-]
+Rope = Annotated[str, typer.Option(help="RoPE scalings to compare too: linear:2,dynamic:2,yarn:2.", show_default=False)]
 _OVERRIDE = re.compile(r"[a-z_]+=")
 
 
@@ -36,8 +34,8 @@ def configure_comparison(
     overrides = [each for each in given if _OVERRIDE.match(each)]
     models = [each for each in given if each not in overrides]
     lists = {"models": models, "lengths": _parts(lengths), "rope": _parts(rope)}
-    asked = {key: value for key, value in lists.items() if value}
-    return validate(cls, asked | values | parse_overrides(overrides), "the options").with_absolute_paths()
+    given_lists = {key: value for key, value in lists.items() if value}
+    return validate(cls, given_lists | values | parse_overrides(overrides), "the options").with_absolute_paths()
 
 
 def _parts(text: str) -> list[str]:

@@ -9,7 +9,7 @@ from camelid_core.compat.command_lines import show_or_run
 
 from camelid_serve.compat.scripts import read
 
-Run = Annotated[bool, typer.Option("--run", help="Do it instead of printing the command.")]
+Run = Annotated[bool, typer.Option("--run", help="Run the command instead of printing it.")]
 
 
 def generate(context: typer.Context, run: Run = False) -> None:

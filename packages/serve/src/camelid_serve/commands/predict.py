@@ -16,31 +16,39 @@ from camelid_serve.engine_spec import parse_engine_spec
 from camelid_serve.predict.inputs import PREDICTIONS, open_input
 from camelid_serve.predict.prediction_rows import model_labels, model_names
 
-from .common_options import MaxNewTokens, Preset, Seed, Temperature, configure, copy_file, given, place_for, preset_of
+from .common_options import (
+    MaxNewTokens,
+    Preset,
+    Seed,
+    Temperature,
+    configure,
+    copy_file,
+    given,
+    make_parent_directory,
+    preset_of,
+)
 
-app = typer.Typer(help="Answer every row of a file.")
+app = typer.Typer(help="Batch prediction: answer every row of a file.")
 _ROWS_SHOWN = 3
 
 
 @app.command()
 def predict(
-    model: Annotated[str, typer.Argument(help="Model or artefact that answers.")],
+    model: Annotated[str, typer.Argument(help="Model or adapter that answers.")],
     source: Annotated[
-        str, typer.Argument(metavar="INPUT", help="File of questions (JSON, JSON Lines, CSV, TSV, Parquet) or dataset.")
+        str, typer.Argument(metavar="INPUT", help="Data file (JSON, JSON Lines, CSV, TSV, Parquet) or dataset.")
     ],
     overrides: Annotated[list[str] | None, typer.Argument(help="field=value, for example sampling.top_p=0.9.")] = None,
     out: Annotated[Path | None, typer.Option(help="File for the answered rows (JSON Lines).")] = None,
-    columns: Annotated[
-        str, typer.Option("--map", help="Which column is what: instruction=question,input=passage.")
-    ] = "",
-    reference: Annotated[str, typer.Option(help="Column with the right answers, to score against.")] = "",
+    columns: Annotated[str, typer.Option("--map", help="Column mapping: instruction=question,input=passage.")] = "",
+    reference: Annotated[str, typer.Option(help="Column with the gold answers, to score against.")] = "",
     also: Annotated[
         list[str] | None, typer.Option(help="A further model that answers the same rows; repeatable.")
     ] = None,
     template: Annotated[str, typer.Option(help="Prompt template; empty takes the model's own.")] = "",
-    limit: Annotated[int | None, typer.Option(help="Take at most this many rows.")] = None,
-    base: Annotated[bool, typer.Option(help="Answer without the adapter.")] = False,
-    batch_size: Annotated[int | None, typer.Option(help="Most rows that are answered at once.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Maximum number of rows.")] = None,
+    base: Annotated[bool, typer.Option(help="Answer with the base model, without the adapter.")] = False,
+    batch_size: Annotated[int | None, typer.Option(help="Maximum batch size in rows.")] = None,
     preset: Preset = "",
     temperature: Temperature = None,
     max_new_tokens: MaxNewTokens = None,
@@ -48,13 +56,14 @@ def predict(
     preview: Annotated[
         bool,
         typer.Option(
-            "--preview", help="Show what the first rows look like to the model (--limit says how many), and end."
+            "--preview",
+            help="Show the prompts of the first rows (--limit says how many) with control tokens, and exit.",
         ),
     ] = False,
     name: Annotated[str, typer.Option(help="Name of the job and its result.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="End with one line of JSON.")] = False,
 ) -> None:
-    """Answer every row. It is a job: killed or cancelled, `camelid jobs retry` goes on where it was.
+    """Batch prediction. It is a job: after a kill or a cancellation, `camelid jobs retry` resumes it.
 
     Rows keep their columns and their order and get `generate`, or `error`; with --also, each of these by model.
     """
@@ -79,7 +88,7 @@ def predict(
         _show(config, as_json)
         return
     if out is not None:
-        place_for(out)
+        make_parent_directory(out)
     job = run_job("predict", config, name, *model_names(config))
     if out is None:
         print_summary(job, as_json)
@@ -89,7 +98,7 @@ def predict(
 
 
 def _show(config: PredictConfig, as_json: bool) -> None:
-    """The first rows as each model is given them."""
+    """The prompts of the first rows as each model is given them."""
     from camelid_core.models.reference import resolve_model
     from camelid_core.models.rope import context_length
 

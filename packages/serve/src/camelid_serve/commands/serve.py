@@ -1,4 +1,4 @@
-"""`camelid serve ARTEFACT…`: start the HTTP API and say how to call it."""
+"""`camelid serve MODEL…`: start the OpenAI-compatible HTTP API and print how to call it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from camelid_serve.api.limits import Limits
     from camelid_serve.api.supervisor import ServedModels
 
-app = typer.Typer(help="Answer over HTTP, as OpenAI's API does.")
+app = typer.Typer(help="Serve models over an OpenAI-compatible HTTP API.")
 ADDRESS = "api.json"
 
 
@@ -31,8 +31,8 @@ def serve(
     artefacts: Annotated[
         list[str],
         typer.Argument(
-            help="Models or artefacts to serve; `label=NAME` gives one another name in the API. "
-            "Those with one base share it.",
+            help="Models or adapters to serve; `label=NAME` gives one another name in the API. "
+            "Those with one base model share it.",
         ),
     ],
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
@@ -52,9 +52,11 @@ def serve(
     engine_url: EngineUrl = "",
     engine_option: EngineOption = None,
     dtype: Annotated[
-        Literal["auto", "float32", "bfloat16", "float16"], typer.Option(help="Number format of the weights.")
+        Literal["auto", "float32", "bfloat16", "float16"], typer.Option(help="dtype of the weights.")
     ] = "auto",
-    slots: Annotated[int | None, typer.Option(help="Answers under way at once.", show_default=False)] = None,
+    slots: Annotated[
+        int | None, typer.Option(help="Slots: requests that run at once in the batch.", show_default=False)
+    ] = None,
     limit: Annotated[
         list[str] | None,
         typer.Option(help="A limit as field=value, for example queue=64 or request_seconds=60; repeat for more."),
@@ -62,7 +64,7 @@ def serve(
     allow_adapters: Annotated[
         int | None,
         typer.Option(
-            help="How many adapters of the served bases clients may load from Camelid's home while it runs.",
+            help="How many adapters of the served base models clients may load from Camelid's home while it runs.",
             show_default="none",
         ),
     ] = None,
@@ -97,7 +99,7 @@ def serve(
 
 
 def _serving(artefacts: list[str], engine_config: EngineConfig) -> ServedModels:
-    """What to load. Unknown names are said before anything starts."""
+    """What to load. Unknown names are refused before anything starts."""
     from camelid_serve.api.supervisor import ServedModels, models_by_label
 
     models = models_by_label([_with_absolute_paths(name) for name in artefacts])
