@@ -34,7 +34,7 @@ def main() -> None:
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     from camelid_core.models.loading import load_base
-    from camelid_core.models.reference import resolve_model
+    from camelid_core.models.resolved_model import resolve_model
     from camelid_core.plugins import load_host
     from camelid_serve.engines.decode_batch import DecodeBatch
     from camelid_serve.engines.memory_layout import with_transposed_weights

@@ -198,7 +198,7 @@ def roofline(task: dict[str, Any]) -> dict[str, Any]:
     """Seconds per token of this model's products: of prompts, of answers, and of the output matrix."""
     import torch
     from camelid_core.models.loading import choose_dtype, load_base
-    from camelid_core.models.reference import resolve_model
+    from camelid_core.models.resolved_model import resolve_model
     from camelid_core.plugins import load_host
 
     model = load_base(resolve_model(task["model"], load_host()), task["dtype"])

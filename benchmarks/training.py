@@ -52,7 +52,7 @@ def watched() -> dict[str, Any]:
 def rows(task: dict[str, Any]) -> dict[str, Any]:
     """The rows as Camelid tokenises them, to train on and held out."""
     from camelid_core.models.loading import load_tokenizer
-    from camelid_core.models.reference import resolve_model
+    from camelid_core.models.resolved_model import resolve_model
     from camelid_core.plugins import load_host
     from camelid_core.tokenization.encoder import Encoder
     from camelid_train.data import prepare
@@ -209,7 +209,7 @@ def measure(task: dict[str, Any]) -> dict[str, Any]:
     """The mean held-out loss of each one's adapters, the operations per token, and the rate of its products."""
     import torch
     from camelid_core.models.loading import choose_dtype, load_base
-    from camelid_core.models.reference import resolve_model
+    from camelid_core.models.resolved_model import resolve_model
     from camelid_core.plugins import load_host
     from camelid_core.tokenization.encoder import IGNORE, Example
     from camelid_train.loop.loss import mean_loss

@@ -1,4 +1,4 @@
-"""The `camelid` program: what it finds, how fast it answers, and how it leaves."""
+"""The `camelid` program: lazy commands, start-up time, error messages and exit codes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What lies in Camelid's home is for its owner alone, whatever the umask was and whoever made the home."""
+"""Camelid's home is private to its owner, whatever the umask was and whoever made it."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from camelid_core.datasets.hub import HubName
 from camelid_core.datasets.sources import open_source, parse_sources
 from camelid_core.errors import DataError, UsageError
 from camelid_core.models.pull import pull
-from camelid_core.models.reference import resolve_model
+from camelid_core.models.resolved_model import resolve_model
 from camelid_core.paths import absolute_if_path
 from camelid_core.plugins import load_host
 from camelid_core.readers import READERS, Reader, build_record, selection

@@ -1,4 +1,4 @@
-"""Which files may be loaded, and whether they are what they say."""
+"""File integrity: which formats may be loaded, and whether files are what they claim to be."""
 
 from __future__ import annotations
 

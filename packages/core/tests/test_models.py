@@ -9,7 +9,7 @@ import pytest
 from camelid_core.artefacts import BaseModelEntry, Licences, Manifest, TemplateContract, write_manifest
 from camelid_core.errors import ModelError, UnknownName
 from camelid_core.models.adapters import UNKNOWN
-from camelid_core.models.reference import all_weights, read_config, resolve_model
+from camelid_core.models.resolved_model import all_weights, read_config, resolve_model
 from camelid_core.paths import artefacts_dir, models_dir
 from camelid_core.plugins import load_host
 

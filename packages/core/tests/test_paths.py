@@ -1,4 +1,4 @@
-"""Which names may become files, and where things are kept."""
+"""Paths: valid names, and the directories below the home."""
 
 from __future__ import annotations
 

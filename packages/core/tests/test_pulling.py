@@ -15,7 +15,7 @@ from camelid_core.integrity import sha256
 from camelid_core.models import pull as pulling
 from camelid_core.models.adapters import ModelAdapter, Weights
 from camelid_core.models.pull import pull
-from camelid_core.models.reference import resolve_model
+from camelid_core.models.resolved_model import resolve_model
 from camelid_core.models.revisions import commit_of
 from camelid_core.paths import models_dir
 from huggingface_hub._local_folder import write_download_metadata

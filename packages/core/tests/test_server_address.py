@@ -1,4 +1,4 @@
-"""Where servers listen, under which names, and the file that says where."""
+"""The address of a server: socket, host names, and the file for other programs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a kill leaves half-made is taken away by the next one who makes such a thing, and by nobody while it is made."""
+"""Staging: what a kill leaves incomplete is swept by the next writer, and by nobody while it is being written."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ import shutil
 
 import pytest
 from camelid_core.errors import ModelError
-from camelid_core.models.reference import resolve_model
+from camelid_core.models.resolved_model import resolve_model
 from camelid_core.plugins import load_host
 
 READ = ("config.json", "tokenizer_config.json", "chat_template.jinja", "model.safetensors", "camelid.json")

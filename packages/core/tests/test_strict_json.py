@@ -1,4 +1,4 @@
-"""JSON as its standard has it."""
+"""Strict JSON: no repeated keys, no NaN or infinity."""
 
 from __future__ import annotations
 

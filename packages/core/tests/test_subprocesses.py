@@ -1,4 +1,4 @@
-"""What a process of ours gets from the directory it is started in: nothing."""
+"""Subprocesses import nothing from the directory in which they are started."""
 
 from __future__ import annotations
 

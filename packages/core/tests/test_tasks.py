@@ -1,4 +1,4 @@
-"""Tasks and commands are named by import paths; every path leads somewhere."""
+"""Tasks and commands are named by import paths; every path can be imported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The token cache: what comes out is what the encoder says, nothing is made twice, and nothing damaged is used."""
+"""The token cache: it returns what the encoder gives, makes nothing twice, and uses nothing damaged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The task `measure`, run as a worker runs it."""
+"""Token counts: the task `measure`, run as a worker runs it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is known to a proxy or a mirror is known to this process alone, and not to the jobs that it starts."""
+"""Credentials in the URLs of proxies and mirrors stay in this process: jobs do not get them."""
 
 from __future__ import annotations
 

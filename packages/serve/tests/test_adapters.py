@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 from camelid_core.errors import ModelError, UnknownName
-from camelid_core.models.reference import resolve_model
+from camelid_core.models.resolved_model import resolve_model
 from camelid_core.plugins import load_host
 from camelid_core.testing import tiny_model
 from camelid_serve.engine import CannotShare, Request, Sampling

@@ -61,7 +61,7 @@ def test_undoing_forgets_the_last_question_and_its_answer(tiny: LoadedModel) -> 
     assert session.turns == before
     said = session.transcript()
     assert (said.messages, said.ident) == (tuple(session.messages), ident)
-    assert said.about["sampling"]["max_new_tokens"] == SHORT.max_new_tokens
+    assert said.metadata["sampling"]["max_new_tokens"] == SHORT.max_new_tokens
     session.clear()
     assert session.transcript().ident != ident
 

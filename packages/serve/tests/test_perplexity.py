@@ -15,7 +15,7 @@ import torch
 from camelid_core.artefacts import verify_directory
 from camelid_core.errors import ConfigError, DataError, ModelError
 from camelid_core.models.loading import load_base, load_tokenizer, scaled
-from camelid_core.models.reference import resolve_model
+from camelid_core.models.resolved_model import resolve_model
 from camelid_core.models.rope import RopeScaling
 from camelid_core.plugins import load_host
 from camelid_core.tasks import Interrupted

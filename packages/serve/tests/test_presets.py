@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from camelid_core.errors import UnknownName
-from camelid_core.models.reference import resolve_model
+from camelid_core.models.resolved_model import resolve_model
 from camelid_core.plugins import load_host
 from camelid_serve.commands.common_options import preset_of
 from camelid_serve.engine import Sampling

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from camelid_core.errors import ModelError
-from camelid_core.models.reference import resolve_model
+from camelid_core.models.resolved_model import resolve_model
 from camelid_core.plugins import load_host
 from camelid_serve.config import EngineConfig
 from camelid_serve.engine import Request, Sampling, TokenEvent, TokenLogprob

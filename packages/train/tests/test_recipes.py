@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from camelid_core.artefacts import verify_directory
 from camelid_core.config import load
-from camelid_core.models.reference import resolve_model
+from camelid_core.models.resolved_model import resolve_model
 from camelid_core.models.rope import context_length
 from camelid_core.plugins import load_host
 from camelid_train.compat.uniform_finetune import read

@@ -8,7 +8,7 @@ import pytest
 import torch
 from camelid_core.errors import ModelError
 from camelid_core.models.loading import load_adapted
-from camelid_core.models.reference import resolve_model
+from camelid_core.models.resolved_model import resolve_model
 from camelid_core.models.rope import context_length
 from camelid_core.plugins import load_host
 from camelid_train.config import MergeConfig, Recipe

@@ -14,7 +14,7 @@ import torch
 from camelid_core.artefacts import verify_directory
 from camelid_core.errors import ConfigError, DataError, ModelError, TrainingError, UnknownName
 from camelid_core.integrity import PICKLE_SUFFIXES, fingerprint, sha256
-from camelid_core.models.reference import resolve_model
+from camelid_core.models.resolved_model import resolve_model
 from camelid_core.plugins import load_host
 from camelid_core.tasks import Interrupted
 from camelid_core.testing import write_jsonl

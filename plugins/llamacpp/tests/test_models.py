@@ -16,7 +16,7 @@ from camelid_core.errors import MissingPackage, ModelError
 from camelid_core.integrity import fingerprint
 from camelid_core.models.gguf import gguf_metadata
 from camelid_core.models.loading import load_tokenizer
-from camelid_core.models.reference import resolve_model
+from camelid_core.models.resolved_model import resolve_model
 from camelid_core.plugins import Host, load_host
 from camelid_core.records import Message
 from camelid_core.testing import CONVERSATIONS

@@ -13,7 +13,7 @@ from typing import Any
 import camelid_core.models.loading  # noqa: F401 - sets OMP_WAIT_POLICY before torch is imported
 import httpx
 import pytest
-from camelid_core.models.reference import resolve_model
+from camelid_core.models.resolved_model import resolve_model
 from camelid_core.plugins import load_host
 from camelid_core.testing import suppress_end_of_sequence, tiny_model
 from camelid_serve.config import Opening

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from camelid_core.errors import CamelidError, ModelError, UnknownName
-from camelid_core.models.reference import resolve_model
+from camelid_core.models.resolved_model import resolve_model
 from camelid_core.plugins import load_host
 from camelid_openai_engine.adapters import ListedAdapters
 from camelid_openai_engine.engine import EventLoopThread, HttpEngine

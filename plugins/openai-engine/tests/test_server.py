@@ -18,7 +18,7 @@ import httpx
 import psutil
 import pytest
 from camelid_core.errors import MissingPackage, ModelError
-from camelid_core.models.reference import Reference, resolve_model
+from camelid_core.models.resolved_model import Reference, resolve_model
 from camelid_core.plugins import load_host
 from camelid_core.testing import shadow_every_module
 from camelid_openai_engine import server as module

@@ -1,4 +1,4 @@
-"""Events in sentences."""
+"""Events of jobs as sentences."""
 
 from __future__ import annotations
 

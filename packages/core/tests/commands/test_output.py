@@ -1,4 +1,4 @@
-"""How commands print: aligned for people, exact for programs, progress that says when it will end."""
+"""Output of commands: tables for people, JSON for programs, progress with the time left."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A home directory, its table, workers in and out of this process, and a clock to turn."""
+"""A home directory, its job table, workers in and out of this process, and a fake clock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an end is called, and what a person is told to type."""
+"""How jobs end: outcomes, error kinds, and the advice that a person gets."""
 
 from __future__ import annotations
 

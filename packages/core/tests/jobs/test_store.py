@@ -1,4 +1,4 @@
-"""The table: transitions, fences, requests, and a file that is not as it should be."""
+"""The job table: transitions, fencing, requests, and a damaged or unavailable file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Any order of claims, beats, jumps of the clock, reboots, cancels and zombies: the promises hold."""
+"""State machine: any order of claims, heartbeats, clock jumps, reboots, cancellations and stale workers is safe."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Attempts in this process's worker: how each one ends, and where its result goes."""
+"""The worker in this process: how attempts end, and where their results are published."""
 
 from __future__ import annotations
 

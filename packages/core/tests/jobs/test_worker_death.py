@@ -1,4 +1,4 @@
-"""Real signals to real workers: the job goes on, and nobody publishes twice."""
+"""Real signals to real workers: the job is resumed, and published once."""
 
 from __future__ import annotations
 

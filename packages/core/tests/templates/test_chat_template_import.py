@@ -1,4 +1,4 @@
-"""A model's own chat template becomes data with the same bytes and the right mask, or is refused with the reason."""
+"""A model's chat template becomes data with the same bytes and the right loss mask, or is refused with the reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`own`: the template that a model brings is used wherever a template can be named."""
+"""`own`: a model's own chat template can be used wherever a template can be named."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 
 import pytest
 from camelid_core.errors import TemplateError
-from camelid_core.models.reference import resolve_model
+from camelid_core.models.resolved_model import resolve_model
 from camelid_core.plugins import load_host
 from camelid_core.records import Message
 from camelid_core.template_contract import check_contract, make_contract

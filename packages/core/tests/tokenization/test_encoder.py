@@ -1,4 +1,4 @@
-"""From segments to ids, with every kind of tokenizer: prompts are prefixes and people's text stays text."""
+"""The encoder, with every kind of tokenizer: prompts are prefixes, and people's text stays text."""
 
 from __future__ import annotations
 

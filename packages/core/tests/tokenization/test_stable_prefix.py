@@ -1,4 +1,4 @@
-"""What is encoded once must never change an id: with every splitting rule, whatever follows."""
+"""The stable prefix is encoded once and never changes a token id: with every splitting rule, whatever follows."""
 
 from __future__ import annotations
 

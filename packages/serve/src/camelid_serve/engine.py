@@ -13,7 +13,7 @@ from typing import Literal, Protocol, Self, runtime_checkable
 
 from camelid_core.config import Config
 from camelid_core.errors import ModelError
-from camelid_core.models.reference import Reference
+from camelid_core.models.resolved_model import Reference
 from camelid_core.tasks import import_attribute
 from pydantic import Field
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from camelid_core.errors import ModelError
-from camelid_core.models.reference import Reference
+from camelid_core.models.resolved_model import Reference
 from camelid_core.models.rope import rope_parameters
 
 from .engine import CanDie, CannotShare, Engine, HotSwapsAdapters, Report

@@ -17,7 +17,7 @@ from camelid_core.artefacts import TemplateContract
 from camelid_core.errors import MissingPackage, ModelError, UnknownName, UsageError
 from camelid_core.models.gguf import is_gguf
 from camelid_core.models.loading import load_tokenizer
-from camelid_core.models.reference import Reference, resolve_model
+from camelid_core.models.resolved_model import Reference, resolve_model
 from camelid_core.plugins import Host
 from camelid_core.records import Message
 from camelid_core.template_contract import check_contract, make_contract

@@ -26,7 +26,7 @@ class Preset:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def applied(self, sampling: Sampling, recommended: Sampling | None = None) -> Sampling:
-        """This preset with the seed and stop texts of `sampling`; `recommended` is the sampling of the model's makers."""
+        """This preset with the seed and stop texts of `sampling`; `recommended` is that of the model's makers."""
         kept = {"seed": sampling.seed, "stop": sampling.stop}
         if self.name == OWN:
             return (recommended or Sampling()).model_copy(update=kept)

@@ -19,7 +19,7 @@ from camelid_core.artefacts import (
 )
 from camelid_core.config import Config
 from camelid_core.integrity import fingerprint
-from camelid_core.models.reference import Reference
+from camelid_core.models.resolved_model import Reference
 from camelid_core.models.rope import rope_parameters
 from camelid_core.plugins import load_host
 

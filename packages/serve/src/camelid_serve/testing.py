@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from camelid_core.models.adapters import ModelAdapter
-from camelid_core.models.reference import Reference
+from camelid_core.models.resolved_model import Reference
 from camelid_core.plugins import Host
 from camelid_core.testing import tiny_tokenizer
 from camelid_core.tokenization.encoder import Encoder

@@ -14,7 +14,7 @@ from itertools import islice
 from camelid_core.artefacts import DatasetUse
 from camelid_core.errors import DataError, ModelError
 from camelid_core.mixing import CountingProgress, MixedDataset, account_table, mix
-from camelid_core.models.reference import Reference
+from camelid_core.models.resolved_model import Reference
 from camelid_core.plugins import Host
 from camelid_core.records import Record
 from camelid_core.special_tokens import special_tokens

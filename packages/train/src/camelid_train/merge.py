@@ -11,7 +11,7 @@ from typing import Any
 from camelid_core.artefacts import Manifest, write_manifest
 from camelid_core.errors import ModelError
 from camelid_core.models.loading import load_adapted, load_tokenizer
-from camelid_core.models.reference import Reference, resolve_model
+from camelid_core.models.resolved_model import Reference, resolve_model
 from camelid_core.plugins import load_host
 from camelid_core.tasks import TaskContext
 from camelid_core.template_contract import REFERENCE_CONVERSATION, make_contract

@@ -14,7 +14,7 @@ from camelid_core.artefacts import BaseModelEntry, Licences, Manifest, effective
 from camelid_core.errors import DataError
 from camelid_core.integrity import fingerprint
 from camelid_core.models.loading import choose_device, choose_dtype, load_tokenizer, scaled
-from camelid_core.models.reference import Reference, resolve_model
+from camelid_core.models.resolved_model import Reference, resolve_model
 from camelid_core.models.revisions import commit_of, require_commit
 from camelid_core.models.rope import RopeScaling, rope_parameters
 from camelid_core.plugins import Host, load_host

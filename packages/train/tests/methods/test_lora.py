@@ -9,7 +9,7 @@ import pytest
 import torch
 from camelid_core.errors import ConfigError, ModelError
 from camelid_core.models.adapters import UNKNOWN, ModelAdapter
-from camelid_core.models.reference import resolve_model
+from camelid_core.models.resolved_model import resolve_model
 from camelid_core.plugins import load_host
 from camelid_train.methods import MethodContext
 from camelid_train.methods.lora import LORA, LoraMethod

@@ -9,7 +9,7 @@ from importlib import util
 import pytest
 import torch
 from camelid_core.errors import ConfigError, MissingPackage, ModelError
-from camelid_core.models.reference import resolve_model
+from camelid_core.models.resolved_model import resolve_model
 from camelid_core.plugins import load_host
 from camelid_train.methods import MethodContext, gptq
 from camelid_train.methods.adalora import ADALORA, AdaLoraMethod, rank_schedule

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from camelid_core.errors import ModelError
-from camelid_core.models.reference import resolve_model
+from camelid_core.models.resolved_model import resolve_model
 from camelid_core.plugins import load_host
 from camelid_core.tokenization.encoder import IGNORE, Example
 from camelid_train.loop.batches import Collator

@@ -6,7 +6,7 @@ import pytest
 import torch
 from camelid_core.integrity import sha256
 from camelid_core.models.loading import load_tokenizer
-from camelid_core.models.reference import resolve_model
+from camelid_core.models.resolved_model import resolve_model
 from camelid_core.plugins import load_host
 from camelid_core.records import Message, Record, alpaca
 from camelid_core.tasks import Interrupted

@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 from camelid_core.errors import ModelError
-from camelid_core.models.reference import resolve_model
+from camelid_core.models.resolved_model import resolve_model
 from camelid_core.plugins import load_host
 from camelid_core.testing import tiny_tokenizer
 from camelid_train.planning.tiny_model import make_tiny_model, tiny_config

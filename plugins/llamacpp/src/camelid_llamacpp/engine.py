@@ -12,7 +12,7 @@ from typing import Any
 from camelid_core.errors import ModelError, UnknownName
 from camelid_core.models.gguf import brings_tokenizer, is_gguf
 from camelid_core.models.loading import Dtype, load_tokenizer
-from camelid_core.models.reference import Reference
+from camelid_core.models.resolved_model import Reference
 from camelid_serve.engine import Request, TokenLogprob
 from camelid_serve.engines.logprobs import token_logprob
 from camelid_serve.engines.model_thread import ModelThread

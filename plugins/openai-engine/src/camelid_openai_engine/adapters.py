@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from camelid_core.errors import ModelError
 from camelid_core.models.gguf import is_gguf
-from camelid_core.models.reference import Reference
+from camelid_core.models.resolved_model import Reference
 from camelid_serve.engine import CannotShare
 
 from .flavours import LaunchSpec

@@ -15,7 +15,7 @@ from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from camelid_core.errors import ModelError, UnknownName
-from camelid_core.models.reference import Reference
+from camelid_core.models.resolved_model import Reference
 from camelid_serve.engine import FinishReason, PromptTooLong, Request, TokenEvent, TokenLogprob
 from camelid_serve.engines.token_stream import Events, TokenStream
 

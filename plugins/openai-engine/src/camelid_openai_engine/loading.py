@@ -16,7 +16,7 @@ from typing import Any
 
 from camelid_core.errors import ModelError
 from camelid_core.models.loading import Dtype, load_tokenizer
-from camelid_core.models.reference import Reference
+from camelid_core.models.resolved_model import Reference
 from camelid_core.models.rope import context_length
 from camelid_core.paths import home
 from camelid_serve.engine import GREEDY, Engine, Report

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from camelid_core.models.reference import all_weights, resolve_model
+from camelid_core.models.resolved_model import all_weights, resolve_model
 from camelid_core.paths import artefacts_dir, models_dir
 from camelid_core.plugins import load_host
 

@@ -17,7 +17,7 @@ from camelid_core.jobs.advice import advice
 from camelid_core.jobs.foreground import run_in_foreground
 from camelid_core.jobs.job import Job, JobState
 from camelid_core.jobs.publication import destination
-from camelid_core.models.reference import resolve_model
+from camelid_core.models.resolved_model import resolve_model
 from camelid_core.plugins import load_host
 
 from .output import ProgressPrinter

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from camelid_core.errors import CamelidError, DataError, UsageError
-from camelid_core.models.reference import resolve_model
+from camelid_core.models.resolved_model import resolve_model
 from camelid_core.plugins import Host, load_host
 from camelid_core.readers import parse_message
 from camelid_core.records import Message

@@ -17,7 +17,7 @@ from camelid_core.integrity import fingerprint, refuse_pickles, safetensors_head
 
 from .devices import cpu_has_bf16
 from .gguf import gguf_tokenizer, is_gguf
-from .reference import Reference, with_rope_parameters
+from .resolved_model import Reference, with_rope_parameters
 from .rope import RopeScaling
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]

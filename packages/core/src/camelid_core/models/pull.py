@@ -24,7 +24,7 @@ from camelid_core.subprocesses import module_command, safe_environment
 
 from .adapters import Weights
 from .gguf import check_gguf
-from .reference import all_weights, pulled_dir, read_config
+from .resolved_model import all_weights, pulled_dir, read_config
 
 Report = Callable[[str], None]
 _PATTERNS = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model", "LICENSE*", "README.md"]

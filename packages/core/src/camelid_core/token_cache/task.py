@@ -47,7 +47,7 @@ def run(config: MeasureConfig, context: TaskContext) -> Mapping[str, Any]:
     """
     from camelid_core.datasets.sources import open_source
     from camelid_core.models.loading import load_tokenizer
-    from camelid_core.models.reference import resolve_model
+    from camelid_core.models.resolved_model import resolve_model
     from camelid_core.plugins import load_host
     from camelid_core.tokenization.encoder import Encoder
 

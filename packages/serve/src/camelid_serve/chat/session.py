@@ -40,7 +40,7 @@ class ChatSession:
         return [*([Message("system", self.system)] if self.system else []), *self.turns]
 
     def send(self, text: str, context: str = "") -> Generator[str, None, None]:
-        """Add a user message and stream the answer. Closing the iterator cancels it; the partial answer stays in the history.
+        """Add a user message and stream the answer. Closing the iterator cancels it; the partial answer is kept.
 
         Raises:
             ModelError: the conversation exceeds the context length; the message is not kept.

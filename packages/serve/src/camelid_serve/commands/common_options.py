@@ -61,7 +61,7 @@ def check_names(models: Iterable[str], engine_config: EngineConfig) -> None:
     Raises:
         UnknownName, UsageError, ConfigError, ModelError: no such engine, template or model, or one that is not here.
     """
-    from camelid_core.models.reference import resolve_model
+    from camelid_core.models.resolved_model import resolve_model
     from camelid_core.plugins import load_host
 
     host = load_host()
@@ -82,7 +82,7 @@ def preset_of(name: str, model: str) -> dict[str, Any]:
         return {}
     preset, recommended = by_name("preset", name, PRESETS), None
     if name == OWN:
-        from camelid_core.models.reference import resolve_model
+        from camelid_core.models.resolved_model import resolve_model
         from camelid_core.plugins import load_host
 
         from camelid_serve.loaded_models import recommended_sampling

@@ -99,7 +99,7 @@ def predict(
 
 def _show(config: PredictConfig, as_json: bool) -> None:
     """The prompts of the first rows as each model is given them."""
-    from camelid_core.models.reference import resolve_model
+    from camelid_core.models.resolved_model import resolve_model
     from camelid_core.models.rope import context_length
 
     from camelid_serve.loaded_models import load_encoder

@@ -15,7 +15,7 @@ from typing import Any
 from camelid_core.artefacts import verify_directory
 from camelid_core.errors import ModelError, UnknownName
 from camelid_core.models.loading import Dtype, check_base, check_files, load_adapted
-from camelid_core.models.reference import Reference
+from camelid_core.models.resolved_model import Reference
 
 from camelid_serve.engine import Engine, Request, TokenLogprob
 

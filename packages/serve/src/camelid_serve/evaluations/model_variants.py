@@ -13,7 +13,7 @@ from typing import Any
 
 from camelid_core.integrity import fingerprint
 from camelid_core.models.loading import scaled
-from camelid_core.models.reference import Reference, read_config, resolve_model
+from camelid_core.models.resolved_model import Reference, read_config, resolve_model
 from camelid_core.models.rope import RopeScaling, context_length, rope_parameters
 from camelid_core.plugins import Host
 

@@ -15,7 +15,7 @@ from math import exp
 from typing import Any
 
 from camelid_core.errors import DataError, ModelError, UsageError
-from camelid_core.models.reference import resolve_model
+from camelid_core.models.resolved_model import resolve_model
 from camelid_core.plugins import Host
 from camelid_core.records import Message
 

@@ -11,7 +11,7 @@ from typing import Self
 from camelid_core.artefacts import TemplateContract
 from camelid_core.errors import CamelidError
 from camelid_core.models.loading import load_tokenizer
-from camelid_core.models.reference import Reference
+from camelid_core.models.resolved_model import Reference
 from camelid_core.plugins import Host
 from camelid_core.template_contract import make_contract
 

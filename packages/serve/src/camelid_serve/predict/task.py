@@ -18,7 +18,7 @@ from typing import Any
 from camelid_core.artefacts import DatasetUse, write_manifest
 from camelid_core.errors import CamelidError, DataError
 from camelid_core.jobs.attempt_result import AttemptResult, Outcome
-from camelid_core.models.reference import Reference, resolve_model
+from camelid_core.models.resolved_model import Reference, resolve_model
 from camelid_core.plugins import load_host
 from camelid_core.tasks import Interrupted, TaskContext
 

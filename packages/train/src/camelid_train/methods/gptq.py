@@ -16,7 +16,7 @@ from .qlora import library_warnings_off
 
 if TYPE_CHECKING:
     from camelid_core.models.loading import Dtype
-    from camelid_core.models.reference import Reference
+    from camelid_core.models.resolved_model import Reference
 
 
 class GptqLoraMethod(BaseLoraMethod):

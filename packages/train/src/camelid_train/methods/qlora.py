@@ -18,7 +18,7 @@ from .tuning_method import refuse_quantised
 
 if TYPE_CHECKING:
     from camelid_core.models.loading import Dtype
-    from camelid_core.models.reference import Reference
+    from camelid_core.models.resolved_model import Reference
 
 
 class QloraMethod(BaseLoraMethod):

@@ -19,7 +19,7 @@ from camelid_train.sections import Method
 
 if TYPE_CHECKING:
     from camelid_core.models.loading import Dtype
-    from camelid_core.models.reference import Reference
+    from camelid_core.models.resolved_model import Reference
 
 
 MethodT = TypeVar("MethodT", bound=Method)

@@ -10,7 +10,7 @@ from typing import Any
 
 from camelid_core.errors import DataError
 from camelid_core.models.loading import load_tokenizer
-from camelid_core.models.reference import resolve_model
+from camelid_core.models.resolved_model import resolve_model
 from camelid_core.plugins import load_host
 from camelid_core.tokenization.encoder import Encoder
 

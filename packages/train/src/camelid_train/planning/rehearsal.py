@@ -19,7 +19,7 @@ from camelid_core import staging
 from camelid_core.errors import CamelidError, TrainingError
 from camelid_core.jobs.attempt import AttemptContext
 from camelid_core.jobs.run_directories import attempt_directory
-from camelid_core.models.reference import resolve_model
+from camelid_core.models.resolved_model import resolve_model
 from camelid_core.models.revisions import require_commit
 from camelid_core.paths import home as real_home
 from camelid_core.plugins import load_host

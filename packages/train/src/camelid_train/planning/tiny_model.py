@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from camelid_core.errors import ModelError
 
 if TYPE_CHECKING:
-    from camelid_core.models.reference import Reference
+    from camelid_core.models.resolved_model import Reference
 
 LAYERS, WIDTH, HEADS, HEAD = 2, 64, 4, 16
 

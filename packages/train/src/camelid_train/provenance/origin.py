@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from camelid_core.artefacts import DatasetUse, TemplateContract
 from camelid_core.integrity import fingerprint
 from camelid_core.models.devices import describe
-from camelid_core.models.reference import Reference
+from camelid_core.models.resolved_model import Reference
 from camelid_core.plugins import Host
 
 from camelid_train.config import Recipe

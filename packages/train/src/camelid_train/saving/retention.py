@@ -13,7 +13,7 @@ from typing import Any
 from camelid_core import staging
 from camelid_core.errors import TrainingError
 from camelid_core.integrity import fingerprint
-from camelid_core.models.reference import Reference
+from camelid_core.models.resolved_model import Reference
 from camelid_core.tasks import TaskContext
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 

@@ -15,7 +15,7 @@ from typing import Literal
 from camelid_core.artefacts import is_artefact, read_artefact
 from camelid_core.errors import ArtefactError, CamelidError
 from camelid_core.models.gguf import gguf_files
-from camelid_core.models.reference import Reference, all_weights, resolve_model
+from camelid_core.models.resolved_model import Reference, all_weights, resolve_model
 from camelid_core.paths import artefacts_dir, models_dir
 from camelid_core.plugins import Host
 from camelid_core.records import Message

@@ -13,7 +13,7 @@ from typing import Any
 
 from camelid_core.errors import ModelError
 from camelid_core.models.gguf import is_gguf
-from camelid_core.models.reference import Reference
+from camelid_core.models.resolved_model import Reference
 from camelid_core.templates.hf_chat_template import read_chat_template
 
 

@@ -118,7 +118,7 @@ def _tokens(records: Iterator[Record], encoder: Encoder, cutoff: int, rows: int,
 
 def _encoder(model: str, template: str, host: Host) -> Encoder:
     from camelid_core.models.loading import load_tokenizer
-    from camelid_core.models.reference import resolve_model
+    from camelid_core.models.resolved_model import resolve_model
     from camelid_core.tokenization.encoder import Encoder
 
     reference = resolve_model(model, host)

@@ -1,4 +1,4 @@
-"""Who is killed, and above all who is not."""
+"""Process identity: which processes are killed, and above all which are not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever a person gives as a name or a path, what no file can be called is one sentence and exit code 2."""
+"""Path arguments of every command: an invalid path is one message and exit code 2."""
 
 from __future__ import annotations
 
