@@ -104,12 +104,12 @@ def test_an_adapter_for_another_base_of_the_same_shape_is_refused(models):
             update={"base": resolve(models / "adapter").manifest.base.model_copy(update={"path": str(models / "base")})}
         ),
     )
-    reference = resolve(models / "adapter")
+    resolved = resolve(models / "adapter")
     for load in (check_base, load_adapted):
         with pytest.raises(
             ModelError, match=r"was trained on another base than .*weights, configuration or tokenizer differ"
         ):
-            load(reference)
+            load(resolved)
 
 
 def test_pickled_weights_are_not_loaded(models):

@@ -34,10 +34,10 @@ def resolve(name: object):
 
 def test_a_directory_is_a_model_of_the_family_its_config_names(home, tmp_path):
     path = make_model(tmp_path / "mine", "bloom", n_layer=2)
-    reference = resolve(path)
-    assert (reference.base, reference.adapter.name, reference.peft) == (path, "bloom", None)
-    assert reference.config["n_layer"] == 2
-    assert (reference.licence, reference.template) == ("unknown", "alpaca")
+    resolved = resolve(path)
+    assert (resolved.base, resolved.adapter.name, resolved.peft) == (path, "bloom", None)
+    assert resolved.config["n_layer"] == 2
+    assert (resolved.licence, resolved.template) == ("unknown", "alpaca")
 
 
 def test_an_architecture_nobody_claims_is_taken_all_the_same(home, tmp_path):
@@ -46,9 +46,9 @@ def test_an_architecture_nobody_claims_is_taken_all_the_same(home, tmp_path):
 
 def test_a_pulled_model_is_found_by_its_registered_name_with_licence_and_template(home):
     path = make_model(models_dir() / "smollm2-135m")
-    reference = resolve("smollm2-135m")
-    assert (reference.base, reference.licence, reference.template) == (path, "apache-2.0", "chatml")
-    assert reference.base_id == "HuggingFaceTB/SmolLM2-135M-Instruct"
+    resolved = resolve("smollm2-135m")
+    assert (resolved.base, resolved.licence, resolved.template) == (path, "apache-2.0", "chatml")
+    assert resolved.base_id == "HuggingFaceTB/SmolLM2-135M-Instruct"
 
 
 def test_a_directory_in_the_way_does_not_hide_a_registered_model(home):
@@ -62,8 +62,8 @@ def test_an_artefact_is_found_by_its_name(home):
     contract = TemplateContract(name="vicuna", jinja="", sha256="")
     base = BaseModelEntry(id="org/base")
     write_manifest(path, Manifest(kind="model", template=contract, base=base, licences=Licences(effective="mit")))
-    reference = resolve("my-run")
-    assert (reference.template, reference.licence, reference.base_id) == ("vicuna", "mit", "org/base")
+    resolved = resolve("my-run")
+    assert (resolved.template, resolved.licence, resolved.base_id) == ("vicuna", "mit", "org/base")
 
 
 def test_an_adapter_is_found_with_its_base(home, tmp_path):

@@ -22,9 +22,9 @@ def tiny(tmp_path_factory):
     return resolve_model(str(tiny_model(tmp_path_factory.mktemp("rope") / "llama")), load_host())
 
 
-def angles(reference, positions):
+def angles(resolved, positions):
     """Cosines and sines of the loaded model at `positions`."""
-    model = load_base(reference, "float32")
+    model = load_base(resolved, "float32")
     return torch.cat(model.model.rotary_emb(torch.zeros(1), torch.tensor([positions])))
 
 

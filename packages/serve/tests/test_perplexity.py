@@ -98,9 +98,9 @@ def test_losses_are_what_a_plain_computation_gives(
 ) -> None:
     attempt = Attempt(tmp_path)
     module.run(asking(rope=[rope] if rope else []), attempt)
-    reference = resolve_model(str(sharp), load_host())
-    ids = load_tokenizer(reference)(book.read_text(encoding="utf-8")).input_ids
-    model = load_base(scaled(reference, RopeScaling.parse(rope)) if rope else reference, "float32")
+    resolved = resolve_model(str(sharp), load_host())
+    ids = load_tokenizer(resolved)(book.read_text(encoding="utf-8")).input_ids
+    model = load_base(scaled(resolved, RopeScaling.parse(rope)) if rope else resolved, "float32")
     points = read_results(attempt.output)["variants"][-1]["points"]
     assert [point["length"] for point in points] == LENGTHS
     for point in points:
@@ -201,10 +201,10 @@ def test_positions_that_are_computed_go_on_for_ever(asking: Ask, tmp_path: Path)
 
 
 def test_a_model_with_rope_scaling_stays_as_it_is(asking: Ask, sharp: Path, tmp_path: Path) -> None:
-    reference = resolve_model(str(sharp), load_host())
+    resolved = resolve_model(str(sharp), load_host())
     long = tmp_path / "long"
-    load_base(scaled(reference, RopeScaling("linear", 4.0)), "float32").save_pretrained(long)
-    load_tokenizer(reference).save_pretrained(long)
+    load_base(scaled(resolved, RopeScaling("linear", 4.0)), "float32").save_pretrained(long)
+    load_tokenizer(resolved).save_pretrained(long)
     attempt = Attempt(tmp_path / "job")
     module.run(asking(models=[str(sharp), str(long)], rope=["linear:4"]), attempt)
     scaled, trained = read_results(attempt.output)["variants"][1:]
@@ -284,14 +284,14 @@ def test_what_is_asked_is_checked_at_once() -> None:
 
 
 def test_nothing_read_before_changes_what_a_model_with_dynamic_positions_says(sharp: Path) -> None:
-    reference = scaled(resolve_model(str(sharp), load_host()), RopeScaling("dynamic", 4.0))
-    model = load_base(reference, "float32").eval()
+    resolved = scaled(resolve_model(str(sharp), load_host()), RopeScaling("dynamic", 4.0))
+    model = load_base(resolved, "float32").eval()
     windows = {length: torch.arange(length)[None] % 300 for length in (100, 700, 1100)}
     with torch.inference_mode():
         upwards = [logprobs.token_losses(model, windows[length], 8) for length in windows]
         downwards = [logprobs.token_losses(model, windows[length], 8) for length in reversed(windows)]
     assert all(torch.equal(*pair) for pair in zip(upwards, reversed(downwards), strict=True))
-    plain = load_base(replace(reference, stretched=False), "float32").eval()
+    plain = load_base(replace(resolved, stretched=False), "float32").eval()
     with torch.inference_mode():
         same = [
             torch.equal(logprobs.token_losses(plain, windows[length], 8), upwards[at])

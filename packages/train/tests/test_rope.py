@@ -29,10 +29,10 @@ def test_what_was_trained_stretched_stays_stretched(attempt, recipe, method, kin
     train(recipe(f"model.rope={kind}:4", f"method.type={method}", "train.max_steps=2"), run)
     assert run.manifest["rope_scaling"]["rope_type"] == kind
     assert run.manifest["rope_scaling"]["factor"] == 4.0
-    reference = resolve_model(str(run.output), load_host())
-    assert context_length(reference.config) == 2048
+    resolved = resolve_model(str(run.output), load_host())
+    assert context_length(resolved.config) == 2048
     with torch.inference_mode():
-        tuned = load_adapted(reference, "float32")(input_ids=IDS).logits
+        tuned = load_adapted(resolved, "float32")(input_ids=IDS).logits
         if method != "full":
             merged = attempt(job=2)
             merge(MergeConfig(adapter=str(run.output)), merged)

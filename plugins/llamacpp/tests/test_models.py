@@ -32,10 +32,10 @@ from transformers import AutoTokenizer
 
 
 def test_a_file_says_all_that_is_needed(file: Callable[[str], Path], base: Path) -> None:
-    reference = resolve_model(str(file("f32")), load_host())
-    assert (reference.base, reference.template, reference.adapter.name) == (file("f32"), "own", "llama")
-    assert reference.config["max_position_embeddings"] == 512
-    ours, theirs = load_tokenizer(reference), AutoTokenizer.from_pretrained(base)
+    resolved = resolve_model(str(file("f32")), load_host())
+    assert (resolved.base, resolved.template, resolved.adapter.name) == (file("f32"), "own", "llama")
+    assert resolved.config["max_position_embeddings"] == 512
+    ours, theirs = load_tokenizer(resolved), AutoTokenizer.from_pretrained(base)
     template = load_host().templates["own"]
     for messages in CONVERSATIONS:
         assert Encoder(ours, template).prompt_ids(messages[:-1]) == Encoder(theirs, template).prompt_ids(messages[:-1])
@@ -61,10 +61,10 @@ def test_a_directory_with_one_file_is_that_file(
     if place == "beside a tokenizer":
         for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
             shutil.copy(base / name, directory / name)
-    reference = resolve_model("mine" if place == "in models" else str(directory), load_host())
-    assert reference.base == model.resolve()
-    assert reference.template == "own"
-    assert load_tokenizer(reference).chat_template
+    resolved = resolve_model("mine" if place == "in models" else str(directory), load_host())
+    assert resolved.base == model.resolve()
+    assert resolved.template == "own"
+    assert load_tokenizer(resolved).chat_template
 
 
 def test_a_link_may_lead_to_a_file_of_any_name(copied: Path) -> None:
@@ -168,8 +168,8 @@ def test_a_library_of_another_layout_is_refused(monkeypatch: pytest.MonkeyPatch)
 def test_a_tokenizer_that_metadata_cannot_tell_is_refused(
     file: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def clumsy(reference: Any) -> Any:
-        tokenizer = load_tokenizer(reference)
+    def clumsy(resolved: Any) -> Any:
+        tokenizer = load_tokenizer(resolved)
         return lambda text, **options: {"input_ids": tokenizer(text, **options)["input_ids"][1:]}
 
     monkeypatch.setattr("camelid_llamacpp.engine.load_tokenizer", clumsy)

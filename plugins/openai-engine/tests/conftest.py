@@ -16,7 +16,7 @@ import pytest
 from camelid_core.models.resolved_model import resolve_model
 from camelid_core.plugins import load_host
 from camelid_core.testing import suppress_end_of_sequence, tiny_model
-from camelid_serve.config import Opening
+from camelid_serve.config import EngineConfig
 from camelid_serve.loaded_models import LoadedModel, load_model
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported: tiny models gain nothing from more
@@ -40,7 +40,7 @@ def endless(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def reference(base: Path) -> Any:
+def resolved(base: Path) -> Any:
     return resolve_model(str(base), load_host())
 
 
@@ -58,7 +58,7 @@ def adapter(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny(base: Path) -> Iterator[LoadedModel]:
     """The same model in this process."""
-    loaded = load_model(str(base), load_host(), Opening(slots=4, dtype="float32"))
+    loaded = load_model(str(base), load_host(), EngineConfig(slots=4, dtype="float32"))
     yield loaded
     loaded.close()
 

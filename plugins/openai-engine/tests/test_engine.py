@@ -22,7 +22,7 @@ from camelid_openai_engine.loading import connect
 from camelid_openai_engine.options import ClientOptions
 from camelid_openai_engine.wire_formats import CompletionChunk
 from camelid_serve.commands.chat import chat
-from camelid_serve.config import Opening
+from camelid_serve.config import EngineConfig
 from camelid_serve.engine import PromptTooLong, Request, Sampling, TokenEvent
 from camelid_serve.generation import generate
 from camelid_serve.loaded_models import LoadedModel, LoadedModels, load_model
@@ -36,8 +36,8 @@ DONE = sse({"choices": [{"index": 0, "text": "", "token_ids": [65], "finish_reas
 
 
 @pytest.fixture(scope="module")
-def engine(served: str, reference: Any) -> Iterator[HttpEngine]:
-    engine = connect(reference, "auto", 4, ClientOptions(url=served), lambda text: None)
+def engine(served: str, resolved: Any) -> Iterator[HttpEngine]:
+    engine = connect(resolved, "auto", 4, ClientOptions(url=served), lambda text: None)
     yield engine
     engine.close()
 
@@ -45,15 +45,15 @@ def engine(served: str, reference: Any) -> Iterator[HttpEngine]:
 @pytest.fixture
 def talker(served: str, endless: Any) -> Iterator[HttpEngine]:
     """An engine whose model never ends an answer by itself."""
-    reference = resolve_model(str(endless), load_host())
-    engine = connect(reference, "auto", 4, ClientOptions(url=served), lambda text: None)
+    resolved = resolve_model(str(endless), load_host())
+    engine = connect(resolved, "auto", 4, ClientOptions(url=served), lambda text: None)
     yield engine
     engine.close()
 
 
-def test_who_the_server_is_and_how_long_its_context_is(served: str, reference: Any) -> None:
+def test_who_the_server_is_and_how_long_its_context_is(served: str, resolved: Any) -> None:
     told: list[str] = []
-    opened = connect(reference, "auto", 4, ClientOptions(url=served), told.append)
+    opened = connect(resolved, "auto", 4, ClientOptions(url=served), told.append)
     opened.close()
     assert opened.context_length == 512
     assert told[0].startswith(f"Camelid at {served.removesuffix('/v1')} answers as 'tiny'. Prompts go out and answers")
@@ -106,7 +106,7 @@ def test_a_stop_token_ends_an_answer_though_the_server_would_go_on(engine: HttpE
 
 
 def test_text_comes_as_it_does_from_the_model_itself(served: str, base: Any, tiny: LoadedModel) -> None:
-    other = load_model(str(base), load_host(), Opening(engine=f"openai url={served}", slots=4))
+    other = load_model(str(base), load_host(), EngineConfig(engine=f"openai url={served}", slots=4))
     try:
         prompts = [[40, 41, 42], [70, 71]]
         here, there = ([], [])
@@ -200,7 +200,7 @@ def test_an_engine_that_is_closed_says_so(talker: HttpEngine) -> None:
         talker.stream([Request([40])])
 
 
-def test_an_adapter_goes_when_those_who_asked_for_it_are_answered(reference: Any, until: Callable[..., None]) -> None:
+def test_an_adapter_goes_when_those_who_asked_for_it_are_answered(resolved: Any, until: Callable[..., None]) -> None:
     """Who comes now is refused; whoever asks for something else notices nothing, nor does what is loaded meanwhile."""
     answer, told = threading.Event(), list[str]()
 
@@ -221,7 +221,7 @@ def test_an_adapter_goes_when_those_who_asked_for_it_are_answered(reference: Any
         return DONE
 
     with upstream(respond) as (url, asked):
-        engine = connect(reference, "auto", 3, ClientOptions(url=url), lambda text: None)
+        engine = connect(resolved, "auto", 3, ClientOptions(url=url), lambda text: None)
         engine._registry = Noting([], url)
         engine.name_adapter("mine", "mine")
         stream = engine.stream([Request([1], TOKEN, "mine"), Request([2], TOKEN, "mine")])
@@ -249,7 +249,7 @@ def test_models_of_one_base_share_a_server_and_come_and_go(base: Any, adapter: A
     with upstream(lambda path, body: models("vllm", *names) if body is None else DONE) as (url, _):
         residents, host = LoadedModels(), load_host()
         wanted = {"bare": str(base), "one": str(adapter), "two": other}
-        residents.load(wanted, host, Opening(engine=f"openai url={url}", slots=2))
+        residents.load(wanted, host, EngineConfig(engine=f"openai url={url}", slots=2))
         (engine,) = {each.engine for each in residents.models.values()}
         assert engine.adapters == ("mine", "other")
         residents.remove("two")
@@ -259,7 +259,7 @@ def test_models_of_one_base_share_a_server_and_come_and_go(base: Any, adapter: A
         residents.close()
 
 
-def test_nothing_comes_after_the_end_though_leaving_the_connection_is_cut_short(reference: Any) -> None:
+def test_nothing_comes_after_the_end_though_leaving_the_connection_is_cut_short(resolved: Any) -> None:
     """The first answer is cancelled behind its end, while its connection is closed; the second is told whole."""
 
     class Slow:
@@ -317,6 +317,6 @@ def test_parity_of_the_model_here_and_there(served: str, base: Any) -> None:
     assert said["compared"][0]["equal"] == said["compared"][0]["prompts"] == 8
 
 
-def test_a_model_the_server_does_not_have(served: str, reference: Any) -> None:
+def test_a_model_the_server_does_not_have(served: str, resolved: Any) -> None:
     with pytest.raises(ModelError, match=r"no model 'other'; it lists 'tiny', 'endless'. Name one of them: model=NAME"):
-        connect(reference, "auto", 4, ClientOptions(url=served, model="other"), lambda text: None)
+        connect(resolved, "auto", 4, ClientOptions(url=served, model="other"), lambda text: None)

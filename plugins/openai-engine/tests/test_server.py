@@ -18,7 +18,7 @@ import httpx
 import psutil
 import pytest
 from camelid_core.errors import MissingPackage, ModelError
-from camelid_core.models.resolved_model import Reference, resolve_model
+from camelid_core.models.resolved_model import ResolvedModel, resolve_model
 from camelid_core.plugins import load_host
 from camelid_core.testing import shadow_every_module
 from camelid_openai_engine import server as module
@@ -68,9 +68,9 @@ def test_a_server_is_started_asked_killed_and_started_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
-    reference = resolve_model(str(adapter), load_host())
+    resolved = resolve_model(str(adapter), load_host())
     told: list[str] = []
-    engine = start_vllm(reference, "float32", 2, ServerOptions(), told.append)
+    engine = start_vllm(resolved, "float32", 2, ServerOptions(), told.append)
     try:
         assert told[0].endswith(f"its own words are in {home / 'logs' / 'vllm.log'}")
         assert told[1].startswith("vLLM answers at http://127.0.0.1:")
@@ -122,32 +122,32 @@ def test_camelid_serve_starts_one_and_takes_it_along_when_killed(
     until(lambda: not processes(mark))
 
 
-def test_a_program_that_is_not_here_is_said_with_what_to_do(reference: Any, tmp_path: Path) -> None:
+def test_a_program_that_is_not_here_is_said_with_what_to_do(resolved: Any, tmp_path: Path) -> None:
     with pytest.raises(
         MissingPackage, match=r"vLLM needs the program '/no/vllm', which is not here. To have it: install"
     ):
-        start_vllm(reference, "auto", 2, ServerOptions(program="/no/vllm"), lambda text: None)
+        start_vllm(resolved, "auto", 2, ServerOptions(program="/no/vllm"), lambda text: None)
     with pytest.raises(ModelError, match=r"llama\.cpp's server needs a GGUF file, and .* holds none"):
-        start_llama_server(reference, "auto", 2, ServerOptions(), lambda text: None)
+        start_llama_server(resolved, "auto", 2, ServerOptions(), lambda text: None)
     path = tmp_path / "not-executable"
     path.write_text("", encoding="utf-8")
     with pytest.raises(MissingPackage, match="Ollama needs the program"):
-        start_ollama(reference, "auto", 2, ServerOptions(program=str(path)), lambda text: None)
+        start_ollama(resolved, "auto", 2, ServerOptions(program=str(path)), lambda text: None)
 
 
-def test_a_program_that_ends_at_once_says_why_and_not_its_key(reference: Any, program: Path, home: Path) -> None:
+def test_a_program_that_ends_at_once_says_why_and_not_its_key(resolved: Any, program: Path, home: Path) -> None:
     options = ServerOptions(program=str(program), arguments="--fail")
     with pytest.raises(
         ModelError, match=r"vLLM ended with exit code 1; it said last: no graphics card .* key is …"
     ) as said:
-        start_vllm(reference, "auto", 2, options, lambda text: None)
+        start_vllm(resolved, "auto", 2, options, lambda text: None)
     assert str(home / "logs" / "vllm.log") in str(said.value)
 
 
-def test_settings_that_no_program_can_be_given_are_said(reference: Any, program: Path) -> None:
+def test_settings_that_no_program_can_be_given_are_said(resolved: Any, program: Path) -> None:
     options = ServerOptions(program=str(program), environment={"A=B": "1"})
     with pytest.raises(ModelError, match="vLLM cannot be started: illegal environment variable name"):
-        start_vllm(reference, "auto", 2, options, lambda text: None)
+        start_vllm(resolved, "auto", 2, options, lambda text: None)
 
 
 @pytest.fixture
@@ -249,33 +249,33 @@ def test_arguments_are_data_and_whole(name: str) -> None:
 def test_adapters_go_along_with_the_least_rank_that_fits(adapter: Path, tmp_path: Path) -> None:
     from camelid_openai_engine.adapters import ManagedAdapters
 
-    reference: Reference = resolve_model(str(adapter), load_host())
+    resolved: ResolvedModel = resolve_model(str(adapter), load_host())
     vllm, sglang = FLAVOURS["vllm"], FLAVOURS["sglang"]
     assert vllm.start is not None
     assert sglang.start is not None
     registry = ManagedAdapters("vLLM", vllm.start, "tiny", vllm.adapter_model)
-    assert registry.add(reference) == ("mine", "mine")
+    assert registry.add(resolved) == ("mine", "mine")
     assert registry.arguments() == ["--enable-lora", "--max-lora-rank", "16", "--lora-modules", f"mine={adapter}"]
     other = ManagedAdapters("SGLang", sglang.start, "tiny", sglang.adapter_model)
-    assert other.add(reference) == ("mine", "tiny:mine")
+    assert other.add(resolved) == ("mine", "tiny:mine")
     posted: list[Any] = []
     registry.post = lambda path, body: posted.append((path, body))
-    assert registry.add(reference) == ("mine-", "mine-")
+    assert registry.add(resolved) == ("mine-", "mine-")
     assert registry.unload_request("mine-") == ("/v1/unload_lora_adapter", {"lora_name": "mine-"})
     registry.remove("mine-")
     registry.remove("mine")
-    assert registry.add(reference) == ("mine", "mine"), "it was started to take them, if with none by now"
+    assert registry.add(resolved) == ("mine", "mine"), "it was started to take them, if with none by now"
     load = ("/v1/load_lora_adapter", {"lora_name": "mine-", "lora_path": str(adapter)})
     assert posted[:1] == [load]
     bare = ManagedAdapters("vLLM", vllm.start, "tiny", vllm.adapter_model)
     assert bare.arguments() == []
     bare.post = registry.post
     with pytest.raises(CannotShare, match="was started without adapters"):
-        bare.add(reference)
+        bare.add(resolved)
     config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
     large = shutil.copytree(adapter, tmp_path / "large")
     (large / "adapter_config.json").write_text(json.dumps(config | {"r": 24}), encoding="utf-8")
     with pytest.raises(CannotShare, match="was started for adapters of rank 16 at most; start it with"):
         registry.add(resolve_model(str(large), load_host()))
     with pytest.raises(ModelError, match="takes no adapters here; merge"):
-        ManagedAdapters("llama.cpp's server", FLAVOURS["llama-server"].start, "tiny", "").add(reference)  # type: ignore[arg-type]
+        ManagedAdapters("llama.cpp's server", FLAVOURS["llama-server"].start, "tiny", "").add(resolved)  # type: ignore[arg-type]

@@ -47,7 +47,7 @@ def working(store: JobStore, save_seconds: float = PATIENCE) -> Worker:
 
 
 @pytest.fixture
-def impatient(store: JobStore) -> Worker:
+def short_deadline(store: JobStore) -> Worker:
     """Gives a job a second to save and leave."""
     return working(store, save_seconds=1)
 

@@ -308,12 +308,12 @@ def test_a_deleted_file_does_not_come_back_empty(store):
 
 def test_a_short_lock_is_waited_for_and_a_long_one_is_told(tmp_path):
     patient = JobStore(tmp_path / "jobs.sqlite3")
-    hasty = JobStore(patient.path, busy_seconds=0.2)
+    short_timeout = JobStore(patient.path, busy_seconds=0.2)
     other = sqlite3.connect(patient.path, isolation_level=None, check_same_thread=False)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(TableUnavailable, match=r"was locked by another process for 0\.2 s"):
-        hasty.submit("tick", {})
-    assert hasty.list() == []
+        short_timeout.submit("tick", {})
+    assert short_timeout.list() == []
     leaving = threading.Timer(0.5, lambda: other.execute("COMMIT"))
     leaving.start()
     assert patient.submit("tick", {}).id == 1

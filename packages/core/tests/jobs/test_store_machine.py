@@ -32,7 +32,7 @@ class Turned(Clock):
 
 
 class Table(RuleBasedStateMachine):
-    """`attempts` are all attempts ever given out: most of them are zombies, and all keep trying."""
+    """`attempts` are all attempts ever given out: most of them are stale, and all keep trying."""
 
     def __init__(self) -> None:
         super().__init__()

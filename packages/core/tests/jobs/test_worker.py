@@ -205,7 +205,7 @@ def test_ctrl_c_in_the_foreground_cancels(store, worker):
 
 def test_ctrl_c_twice_does_not_wait(store, worker):
     stop = StopSignal()
-    job = worker.run_job(store.submit("tick", {"count": 100_000, "then": "deaf"}).id, stop, stop)
+    job = worker.run_job(store.submit("tick", {"count": 100_000, "then": "ignores_stop"}).id, stop, stop)
     assert job.state == JobState.CANCELLED
     assert "did not leave in time" in job.error
 
@@ -226,11 +226,11 @@ def test_cancel_ends_the_whole_group(store, worker, home, alive, until):
 
 @pytest.mark.parametrize(
     ("then", "told"),
-    [("deaf", "Cancelled; it did not leave in time and was ended. "), ("slow", "Cancelled. ")],
+    [("ignores_stop", "Cancelled; it did not leave in time and was ended. "), ("slow", "Cancelled. ")],
 )
-def test_the_deaf_are_killed_in_time_and_who_said_that_it_takes_longer_is_waited_for(store, impatient, then, told):
+def test_attempts_that_ignore_stop_are_killed_and_announced_seconds_are_waited_for(store, short_deadline, then, told):
     job, asked = store.submit("tick", {"count": 100_000, "then": then}), []
-    done = impatient.run_job(job.id, lambda event: asked or asked.append(store.request(job.id, "cancel")))
+    done = short_deadline.run_job(job.id, lambda event: asked or asked.append(store.request(job.id, "cancel")))
     assert done.state == JobState.CANCELLED
     assert done.error.startswith(f"{told}`camelid jobs retry")
 

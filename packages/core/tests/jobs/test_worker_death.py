@@ -67,7 +67,7 @@ def test_what_a_child_finished_alone_is_published_and_not_done_again(store, home
 
 def test_a_child_without_a_worker_ends_itself(store, home, start_worker, alive, until):
     """Its worker's lease runs out by the clock."""
-    job = store.submit("tick", {"count": ENDLESS, "then": "deaf"})
+    job = store.submit("tick", {"count": ENDLESS, "then": "ignores_stop"})
     worker = start_worker(lease=1.0)
     until(running(store, home, job))
     child = ProcessIdentity.read(attempt_directory(home, job.id, 1))

@@ -42,7 +42,7 @@ def run(config: Ticks, context: TaskContext) -> Mapping[str, Any]:
     done = first
     while done < config.count:
         stop = context.stop_requested()
-        if stop == "save" and config.then != "deaf":
+        if stop == "save" and config.then != "ignores_stop":
             time.sleep(1.5 if config.then == "slow" else 0)
             raise Interrupted
         if stop == "finish":

@@ -13,7 +13,7 @@ from typing import Literal, Protocol, Self, runtime_checkable
 
 from camelid_core.config import Config
 from camelid_core.errors import ModelError
-from camelid_core.models.resolved_model import Reference
+from camelid_core.models.resolved_model import ResolvedModel
 from camelid_core.tasks import import_attribute
 from pydantic import Field
 
@@ -176,8 +176,8 @@ class HotSwapsAdapters(Protocol):
     def serves_base(self) -> bool:
         """Whether the base model can be used without an adapter: no adapter has changed the base itself."""
 
-    def add_adapter(self, reference: Reference) -> str:
-        """Make the adapter of `reference` resident; returns the name that `Request.adapter` takes.
+    def add_adapter(self, resolved: ResolvedModel) -> str:
+        """Make the adapter of `resolved` resident; returns the name that `Request.adapter` takes.
 
         Raises:
             CannotShare: of a kind that needs a base of its own.
@@ -197,12 +197,12 @@ class HotSwapsAdapters(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class EngineKind:
-    """An engine to choose. `load` is the `module:attribute` of `(reference, dtype, slots) -> Engine`;
+    """An engine to choose. `load` is the `module:attribute` of `(resolved, dtype, slots) -> Engine`;
     `gguf` says that it runs GGUF files.
 
     An engine with options of its own names their class in `options`, the `module:attribute` of a `Config`. People
     write them behind its name (see `engine_spec`), and its `load` is
-    `(reference, dtype, slots, options, report) -> Engine`, where `report` takes lines of progress. Options are stored
+    `(resolved, dtype, slots, options, report) -> Engine`, where `report` takes lines of progress. Options are stored
     with results: none may be a secret.
     """
 
@@ -214,7 +214,7 @@ class EngineKind:
 
     def open(
         self,
-        reference: object,
+        resolved: object,
         dtype: str,
         slots: int,
         options: Config | None = None,
@@ -222,5 +222,5 @@ class EngineKind:
     ) -> Engine:
         """Load the model; `slots` is how many requests may run at once."""
         more = (options, report) if self.options else ()
-        engine: Engine = import_attribute(self.load)(reference, dtype, slots, *more)
+        engine: Engine = import_attribute(self.load)(resolved, dtype, slots, *more)
         return engine

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from camelid_core.errors import ModelError
-from camelid_core.models.resolved_model import Reference
+from camelid_core.models.resolved_model import ResolvedModel
 from camelid_core.models.rope import rope_parameters
 
 from .engine import CanDie, CannotShare, Engine, HotSwapsAdapters, Report
@@ -51,29 +51,29 @@ class EnginePool:
         self._slots = slots
         self._residents: list[_ResidentEngine] = []
 
-    def place(self, reference: Reference, chosen: ChosenEngine, report: Report, share: bool = False) -> Placement:
+    def place(self, resolved: ResolvedModel, chosen: ChosenEngine, report: Report, share: bool = False) -> Placement:
         """Place a model: on an engine that has its base, else on a new one.
 
         Raises:
             ModelError: it cannot be loaded; or it must `share`, and no engine has its base.
         """
-        base, adapter = _base_identity(reference), _adapter_identity(reference)
+        base, adapter = _base_identity(resolved), _adapter_identity(resolved)
         candidates = [resident for resident in self._residents if resident.base == base and resident.alive]
         for resident in candidates:
             if adapter is None and resident.serves_base:
                 return resident.engine, None
             if adapter in resident.adapters:
                 return resident.engine, resident.adapters[adapter]
-        report(f"Loading {reference.base_id}" + (f" with adapter {reference.name}" if reference.peft else ""))
-        why: ModelError = CannotShare(f"no model is resident that has the base of {reference.name!r}.")
+        report(f"Loading {resolved.base_id}" + (f" with adapter {resolved.name}" if resolved.peft else ""))
+        why: ModelError = CannotShare(f"no model is resident that has the base of {resolved.name!r}.")
         for resident in candidates:
             try:
-                return self._add_adapter(resident, reference, adapter, report)
+                return self._add_adapter(resident, resolved, adapter, report)
             except CannotShare as error:
                 why = error
         if share:
             raise why
-        engine = chosen.open(reference, self._dtype, self._slots, report)
+        engine = chosen.open(resolved, self._dtype, self._slots, report)
         resident = _ResidentEngine(engine, base)
         self._residents.append(resident)
         name = engine.adapters[0] if engine.adapters else None
@@ -81,7 +81,7 @@ class EnginePool:
             resident.adapters[adapter] = name
         return engine, name
 
-    def keep_for(self, references: Iterable[Reference]) -> None:
+    def keep_for(self, references: Iterable[ResolvedModel]) -> None:
         """Free the engines and adapters that none of these models needs."""
         wanted = list(references)
         bases, adapters = {_base_identity(each) for each in wanted}, {_adapter_identity(each) for each in wanted}
@@ -109,23 +109,25 @@ class EnginePool:
     def close(self) -> None:
         self.keep(set())
 
-    def _add_adapter(self, resident: _ResidentEngine, reference: Reference, adapter: Any, report: Report) -> Placement:
+    def _add_adapter(
+        self, resident: _ResidentEngine, resolved: ResolvedModel, adapter: Any, report: Report
+    ) -> Placement:
         if not isinstance(resident.engine, HotSwapsAdapters):
-            raise CannotShare(f"the engine that has the base of {reference.name!r} holds one adapter per base.")
-        name = resident.adapters[adapter] = resident.engine.add_adapter(reference)
+            raise CannotShare(f"the engine that has the base of {resolved.name!r} holds one adapter per base.")
+        name = resident.adapters[adapter] = resident.engine.add_adapter(resolved)
         turns = resident.engine.why_not_batched(name)
         if turns:
-            report(f"Requests to {reference.name} take turns with others, as {turns}")
+            report(f"Requests to {resolved.name} take turns with others, as {turns}")
         return resident.engine, name
 
 
-def _base_identity(reference: Reference) -> Any:
+def _base_identity(resolved: ResolvedModel) -> Any:
     """Identity of a base, which models must have in common to share an engine: weights on disk and RoPE scaling."""
-    return _files_identity(reference.base), json.dumps(rope_parameters(reference.config), sort_keys=True)
+    return _files_identity(resolved.base), json.dumps(rope_parameters(resolved.config), sort_keys=True)
 
 
-def _adapter_identity(reference: Reference) -> Any:
-    return None if reference.peft is None else _files_identity(reference.peft)
+def _adapter_identity(resolved: ResolvedModel) -> Any:
+    return None if resolved.peft is None else _files_identity(resolved.peft)
 
 
 def _files_identity(path: Path) -> Any:

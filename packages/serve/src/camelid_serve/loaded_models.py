@@ -17,7 +17,7 @@ from camelid_core.artefacts import TemplateContract
 from camelid_core.errors import MissingPackage, ModelError, UnknownName, UsageError
 from camelid_core.models.gguf import is_gguf
 from camelid_core.models.loading import load_tokenizer
-from camelid_core.models.resolved_model import Reference, resolve_model
+from camelid_core.models.resolved_model import ResolvedModel, resolve_model
 from camelid_core.plugins import Host
 from camelid_core.records import Message
 from camelid_core.template_contract import check_contract, make_contract
@@ -38,7 +38,7 @@ class LoadedModel:
     engine: Engine
     encoder: Encoder
     template: PromptTemplate
-    reference: Reference
+    resolved: ResolvedModel
     adapter: str | None
     stops: frozenset[int]
     stop_texts: tuple[str, ...]
@@ -76,7 +76,7 @@ class LoadedModel:
     def vocabulary(self) -> int:
         """Vocabulary size: ids of prompts are below it."""
         size = len(self.encoder.tokenizer)
-        return min(size, int(self.reference.config.get("vocab_size") or size))
+        return min(size, int(self.resolved.config.get("vocab_size") or size))
 
     def decode(self, ids: Sequence[int]) -> str:
         tokenizer = self.encoder.tokenizer
@@ -87,12 +87,12 @@ class LoadedModel:
         if template.name == self.template.name:
             return self
         encoder = Encoder(self.encoder.tokenizer, template)
-        stops, texts = _stops(self.reference, encoder)
+        stops, texts = _stops(self.resolved, encoder)
         return replace(self, encoder=encoder, template=encoder.template, stops=stops, stop_texts=texts)
 
     def contract(self) -> TemplateContract:
         """Contract of the template in use; its `overrides` names the model's own where a person chose another."""
-        own = self.reference.template
+        own = self.resolved.template
         overrides = own if own and own != self.template.name else ""
         return make_contract(self.template, self.encoder.tokenizer, overrides)
 
@@ -114,12 +114,12 @@ def load_model(
 
 
 def load_resolved_model(
-    reference: Reference, host: Host, config: EngineConfig, report: Report = lambda text: None
+    resolved: ResolvedModel, host: Host, config: EngineConfig, report: Report = lambda text: None
 ) -> LoadedModel:
     """The same for a resolved model, which may have RoPE scaling applied."""
     models = LoadedModels()
     try:
-        models.load_resolved({"": reference}, host, config, report)
+        models.load_resolved({"": resolved}, host, config, report)
     except BaseException:
         models.close()
         raise
@@ -155,22 +155,22 @@ class LoadedModels:
             raise
 
     def load_resolved(
-        self, references: Mapping[str, Reference], host: Host, config: EngineConfig, report: Report
+        self, references: Mapping[str, ResolvedModel], host: Host, config: EngineConfig, report: Report
     ) -> None:
         """The same for resolved models."""
         template, config = config.template, config.model_copy(update={"template": ""})  # no engine knows of templates
         if config != self._config:
             self._engines.close()
             self._engines, self._config = EnginePool(config.dtype, config.slots), config
-        engines = {label: _choose_engine(config.engine, reference, host) for label, reference in references.items()}
+        engines = {label: _choose_engine(config.engine, resolved, host) for label, resolved in references.items()}
         report("Reading the tokenizer")
-        encoders = {label: load_encoder(reference, host, template) for label, reference in references.items()}
+        encoders = {label: load_encoder(resolved, host, template) for label, resolved in references.items()}
         self._engines.keep_for(references.values())  # the others' memory is needed for what is loaded next
         models = {}
         # adapters first: some engines cannot load one later
-        for label, reference in sorted(references.items(), key=lambda item: item[1].peft is None):
-            placement = self._engines.place(reference, engines[label], report)
-            models[label] = _loaded(reference, encoders[label], *placement)
+        for label, resolved in sorted(references.items(), key=lambda item: item[1].peft is None):
+            placement = self._engines.place(resolved, engines[label], report)
+            models[label] = _loaded(resolved, encoders[label], *placement)
         self.models = {label: models[label] for label in references}
         self._close_unused()
 
@@ -191,11 +191,11 @@ class LoadedModels:
         """
         if label in self.models:
             raise UsageError(f"a model is loaded as {label!r} already; choose another label.")
-        reference = resolve_model(name, host)
-        engine, encoder = _choose_engine(self._config.engine, reference, host), load_encoder(reference, host, template)
+        resolved = resolve_model(name, host)
+        engine, encoder = _choose_engine(self._config.engine, resolved, host), load_encoder(resolved, host, template)
         try:
-            placement = self._engines.place(reference, engine, report, share)
-            self.models = {**self.models, label: _loaded(reference, encoder, *placement)}
+            placement = self._engines.place(resolved, engine, report, share)
+            self.models = {**self.models, label: _loaded(resolved, encoder, *placement)}
         finally:
             self._close_unused()
 
@@ -223,60 +223,60 @@ class LoadedModels:
         self._engines.keep({(each.engine, each.adapter) for each in self.models.values()})
 
 
-def _choose_engine(spec: str, reference: Reference, host: Host) -> ChosenEngine:
+def _choose_engine(spec: str, resolved: ResolvedModel, host: Host) -> ChosenEngine:
     """The engine of that spec; for a GGUF file one that runs those."""
     kinds = host.registry("camelid_engines")
     chosen = parse_engine_spec(kinds, spec)
-    if chosen.kind.gguf or not is_gguf(reference.base):
+    if chosen.kind.gguf or not is_gguf(resolved.base):
         return chosen
     for kind in kinds:
         if kind.gguf and not kind.options:
             return ChosenEngine(kind)
     raise MissingPackage(
-        f"{reference.name!r} is a GGUF file, and no engine for those is installed; pip install camelid-llamacpp."
+        f"{resolved.name!r} is a GGUF file, and no engine for those is installed; pip install camelid-llamacpp."
     )
 
 
-def load_encoder(reference: Reference, host: Host, template: str) -> Encoder:
+def load_encoder(resolved: ResolvedModel, host: Host, template: str) -> Encoder:
     """Its tokenizer under `template`; an empty one takes its own.
 
     Raises:
         ModelError: no template is known for it.
         UnknownName, ArtefactError: no such template, or not what the model was trained with.
     """
-    if not (template or reference.template):
+    if not (template or resolved.template):
         raise ModelError(
-            f"no template is known for {reference.name!r}; choose one: {', '.join(host.templates.names())}."
+            f"no template is known for {resolved.name!r}; choose one: {', '.join(host.templates.names())}."
         )
-    encoder = Encoder(load_tokenizer(reference), host.templates[template or reference.template])
-    _check_template(reference, encoder)
+    encoder = Encoder(load_tokenizer(resolved), host.templates[template or resolved.template])
+    _check_template(resolved, encoder)
     return encoder
 
 
-def _loaded(reference: Reference, encoder: Encoder, engine: Engine, adapter: str | None) -> LoadedModel:
-    stops, texts = _stops(reference, encoder)
+def _loaded(resolved: ResolvedModel, encoder: Encoder, engine: Engine, adapter: str | None) -> LoadedModel:
+    stops, texts = _stops(resolved, encoder)
     return LoadedModel(
         engine=engine,
         encoder=encoder,
         template=encoder.template,
-        reference=reference,
+        resolved=resolved,
         adapter=adapter,
         stops=stops,
         stop_texts=texts,
-        sampling=recommended_sampling(reference),
+        sampling=recommended_sampling(resolved),
     )
 
 
-def _check_template(reference: Reference, encoder: Encoder) -> None:
-    contract = reference.manifest.template if reference.manifest else None
+def _check_template(resolved: ResolvedModel, encoder: Encoder) -> None:
+    contract = resolved.manifest.template if resolved.manifest else None
     if contract is not None and contract.name == encoder.template.name:
         check_contract(contract, encoder.template, encoder.tokenizer)
 
 
-def _stops(reference: Reference, encoder: Encoder) -> tuple[frozenset[int], tuple[str, ...]]:
+def _stops(resolved: ResolvedModel, encoder: Encoder) -> tuple[frozenset[int], tuple[str, ...]]:
     """Token ids that end an answer: of the model, the tokenizer and the template; and the template's stop texts."""
     tokenizer = encoder.tokenizer
-    configs = (_read_json(reference.base / "generation_config.json"), reference.config)
+    configs = (_read_json(resolved.base / "generation_config.json"), resolved.config)
     eos = [config.get("eos_token_id") for config in configs]
     ids = {tokenizer.eos_token_id, *(token for each in eos for token in (each if isinstance(each, list) else [each]))}
     special = {token.content: number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
@@ -285,9 +285,9 @@ def _stops(reference: Reference, encoder: Encoder) -> tuple[frozenset[int], tupl
     return frozenset(token for token in ids if isinstance(token, int)), texts
 
 
-def recommended_sampling(reference: Reference) -> Sampling:
+def recommended_sampling(resolved: ResolvedModel) -> Sampling:
     """The sampling of `generation_config.json`; greedy where it does not sample."""
-    config = _read_json(reference.base / "generation_config.json")
+    config = _read_json(resolved.base / "generation_config.json")
     if not config.get("do_sample"):
         return Sampling()
     keys = ("temperature", "top_p", "top_k", "repetition_penalty", "no_repeat_ngram_size")

@@ -19,7 +19,7 @@ from camelid_core.artefacts import (
 )
 from camelid_core.config import Config
 from camelid_core.integrity import fingerprint
-from camelid_core.models.resolved_model import Reference
+from camelid_core.models.resolved_model import ResolvedModel
 from camelid_core.models.rope import rope_parameters
 from camelid_core.plugins import load_host
 
@@ -30,45 +30,45 @@ def model_manifest(
     kind: ArtefactKind, loaded: LoadedModel, config: Config, metrics: Mapping[str, Any], datasets: Sequence[DatasetUse]
 ) -> Manifest:
     """The manifest of a result of this model: its base, template, settings and licences."""
-    return result_manifest(kind, loaded.reference, config, metrics, datasets, loaded.contract())
+    return result_manifest(kind, loaded.resolved, config, metrics, datasets, loaded.contract())
 
 
 def result_manifest(
     kind: ArtefactKind,
-    reference: Reference,
+    resolved: ResolvedModel,
     config: Config,
     metrics: Mapping[str, Any],
     datasets: Sequence[DatasetUse],
     template: TemplateContract | None = None,
 ) -> Manifest:
     """The same for a result without a template, or of several models."""
-    source = reference.manifest
+    source = resolved.manifest
     return Manifest(
         kind=kind,
-        base=base_entry(reference),
+        base=base_entry(resolved),
         template=template,
         datasets=list(datasets),
         parameters=config.model_dump(mode="json"),
-        rope_scaling=rope_parameters(reference.config),
-        licences=source.licences if source else Licences(base=reference.licence, effective=reference.licence),
+        rope_scaling=rope_parameters(resolved.config),
+        licences=source.licences if source else Licences(base=resolved.licence, effective=resolved.licence),
         plugins={plugin.name: plugin.version for plugin in load_host().plugins},
         metrics=dict(metrics),
     )
 
 
-def base_entry(reference: Reference) -> BaseModelEntry:
+def base_entry(resolved: ResolvedModel) -> BaseModelEntry:
     """The base model that its manifest names; else the model itself."""
-    if reference.manifest is not None and reference.manifest.base is not None:
-        return reference.manifest.base
+    if resolved.manifest is not None and resolved.manifest.base is not None:
+        return resolved.manifest.base
     return BaseModelEntry(
-        id=reference.base_id,
-        path=str(reference.base),
-        fingerprint=fingerprint(reference.base),
-        model_type=str(reference.config.get("model_type", "")),
+        id=resolved.base_id,
+        path=str(resolved.base),
+        fingerprint=fingerprint(resolved.base),
+        model_type=str(resolved.config.get("model_type", "")),
     )
 
 
-def with_all_models(manifest: Manifest, models: Mapping[str, Reference]) -> Manifest:
+def with_all_models(manifest: Manifest, models: Mapping[str, ResolvedModel]) -> Manifest:
     """The manifest with the base of each model by its label, and the strictest licence, where there are several."""
     if len({(model.base, model.peft) for model in models.values()}) < 2:
         return manifest
@@ -77,9 +77,9 @@ def with_all_models(manifest: Manifest, models: Mapping[str, Reference]) -> Mani
     return manifest.model_copy(update={"models": bases, "licences": Licences(base=licence, effective=licence)})
 
 
-def weights_identity(reference: Reference) -> list[str]:
+def weights_identity(resolved: ResolvedModel) -> list[str]:
     """Digests that identify the weights, whatever the model's name."""
-    if reference.peft is None:
-        return [fingerprint(reference.base)]
-    files = reference.manifest.files.values() if reference.manifest else ()
-    return [fingerprint(reference.base), *(sorted(entry.sha256 for entry in files) or [str(reference.peft)])]
+    if resolved.peft is None:
+        return [fingerprint(resolved.base)]
+    files = resolved.manifest.files.values() if resolved.manifest else ()
+    return [fingerprint(resolved.base), *(sorted(entry.sha256 for entry in files) or [str(resolved.peft)])]

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from camelid_core.models.adapters import ModelAdapter
-from camelid_core.models.resolved_model import Reference
+from camelid_core.models.resolved_model import ResolvedModel
 from camelid_core.plugins import Host
 from camelid_core.testing import tiny_tokenizer
 from camelid_core.tokenization.encoder import Encoder
@@ -165,7 +165,7 @@ class StubModels(LoadedModels):
     def add(self, label: str, name: str, host: Host, *_: Any) -> None:
         added, first = _stub(name, host), next(iter(self.models.values()))
         first.engine.behaviours[label] = added.engine.behaviours[None]  # type: ignore[attr-defined]
-        self.models = {**self.models, label: replace(first, adapter=label, reference=added.reference)}
+        self.models = {**self.models, label: replace(first, adapter=label, resolved=added.resolved)}
 
 
 def _stub(name: str, host: Host) -> LoadedModel:
@@ -176,8 +176,8 @@ def _stub(name: str, host: Host) -> LoadedModel:
         raise ModelError(f"{name!r} cannot be loaded.")
     encoder = Encoder(tiny_tokenizer(), host.templates["chatml"])
     engine: Engine = StubEngine(Behaviour.parse(behaviour))
-    reference = Reference(name, Path(), ModelAdapter("stub", "Stub", (), encoder.template.name), {}, "stub")
-    return LoadedModel(engine, encoder, encoder.template, reference, None, frozenset(), (), Sampling())
+    resolved = ResolvedModel(name, Path(), ModelAdapter("stub", "Stub", (), encoder.template.name), {}, "stub")
+    return LoadedModel(engine, encoder, encoder.template, resolved, None, frozenset(), (), Sampling())
 
 
 if __name__ == "__main__":

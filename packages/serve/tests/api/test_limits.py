@@ -77,13 +77,13 @@ def test_too_many_are_told_to_come_back_and_the_others_are_served_in_turn(serve:
     assert [request["messages"][0]["content"] for request in begun] == ["1", "2", "3"]
 
 
-def noting(ask: Callable[..., Any]) -> tuple[Callable[..., Any], list[dict[str, Any]]]:
+def noting(submit: Callable[..., Any]) -> tuple[Callable[..., Any], list[dict[str, Any]]]:
     """The same, and what it is given, in turn."""
     given: list[dict[str, Any]] = []
 
     def noted(request: dict[str, Any], *more: Any) -> Any:
         given.append(request)
-        return ask(request, *more)
+        return submit(request, *more)
 
     return noted, given
 

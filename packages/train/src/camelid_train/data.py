@@ -14,7 +14,7 @@ from itertools import islice
 from camelid_core.artefacts import DatasetUse
 from camelid_core.errors import DataError, ModelError
 from camelid_core.mixing import CountingProgress, MixedDataset, account_table, mix
-from camelid_core.models.resolved_model import Reference
+from camelid_core.models.resolved_model import ResolvedModel
 from camelid_core.plugins import Host
 from camelid_core.records import Record
 from camelid_core.special_tokens import special_tokens
@@ -151,9 +151,9 @@ def too_many_dropped(account: CutoffCounts, section: DataSection) -> str:
     return f"{some} have no answer left {where}. Raise data.cutoff, or shorten the prompts."
 
 
-def check_vocabulary(encoder: Encoder, reference: Reference) -> None:
+def check_vocabulary(encoder: Encoder, resolved: ResolvedModel) -> None:
     """Raise ModelError if the tokenizer gives ids beyond the model's vocabulary, before its weights are loaded."""
-    config = reference.config
+    config = resolved.config
     size = config.get("vocab_size") or (config.get("text_config") or {}).get("vocab_size")
     tokenizer = encoder.tokenizer
     special = set(special_tokens(tokenizer))  # no text becomes one of these, so some models have no embedding for them
@@ -161,6 +161,6 @@ def check_vocabulary(encoder: Encoder, reference: Reference) -> None:
     highest = max([*known, tokenizer.eos_token_id or 0, tokenizer.pad_token_id or 0])
     if size and highest >= size:
         raise ModelError(
-            f"{reference.name!r}: its tokenizer has ids up to {highest:,} and the model a vocabulary of {size:,}, so "
+            f"{resolved.name!r}: its tokenizer has ids up to {highest:,} and the model a vocabulary of {size:,}, so "
             "some of its tokens have no place in the model. The two do not belong together; load them as published."
         )

@@ -11,7 +11,7 @@ from typing import Any
 from camelid_core.artefacts import Manifest, write_manifest
 from camelid_core.errors import ModelError
 from camelid_core.models.loading import load_adapted, load_tokenizer
-from camelid_core.models.resolved_model import Reference, resolve_model
+from camelid_core.models.resolved_model import ResolvedModel, resolve_model
 from camelid_core.plugins import load_host
 from camelid_core.tasks import TaskContext
 from camelid_core.template_contract import REFERENCE_CONVERSATION, make_contract
@@ -35,25 +35,25 @@ def merge(config: MergeConfig, context: TaskContext) -> Mapping[str, Any]:
     """
     context.emit("resume", step=0)
     host = load_host()
-    reference = resolve_model(config.adapter, host)
-    if reference.peft is None:
+    resolved = resolve_model(config.adapter, host)
+    if resolved.peft is None:
         raise ModelError(f"{config.adapter!r} is a full model already; there is nothing to merge.")
-    template = host.templates[reference.template]
-    tokenizer = load_tokenizer(reference)
+    template = host.templates[resolved.template]
+    tokenizer = load_tokenizer(resolved)
     _begin_step(context, 0, "loading base and adapter")
-    model = _load_adapted(config, reference)
+    model = _load_adapted(config, resolved)
     _begin_step(context, 1, "merging")
     merged, metrics = _merge_and_compare(
         model, Encoder(tokenizer, template).prompt_ids(REFERENCE_CONVERSATION), config.adapter
     )
     _begin_step(context, 2, "writing")
     with removed_on_failure(context.output):
-        merged.to(_dtype(config, reference)).save_pretrained(context.output, max_shard_size=config.shard)
+        merged.to(_dtype(config, resolved)).save_pretrained(context.output, max_shard_size=config.shard)
         tokenizer.save_pretrained(context.output)
-        contract = reference.manifest.template if reference.manifest and reference.manifest.template else None
+        contract = resolved.manifest.template if resolved.manifest and resolved.manifest.template else None
         contract = contract or make_contract(template, tokenizer)
         (context.output / "chat_template.jinja").write_text(contract.jinja, encoding="utf-8")
-        source = reference.manifest or Manifest(kind="adapter")
+        source = resolved.manifest or Manifest(kind="adapter")
         update = {"kind": "model", "template": contract, "metrics": {**source.metrics, **metrics}, "files": {}}
         update["parameters"] = {**source.parameters, "merge": config.model_dump(mode="json")}
         write_manifest(context.output, source.model_copy(update=update))
@@ -84,13 +84,13 @@ def _merge_and_compare(model: Any, prompt: Sequence[int], adapter: str) -> tuple
     return merged, {"logit_difference": difference, "adapter_effect": change}
 
 
-def _load_adapted(config: MergeConfig, reference: Reference) -> Any:
+def _load_adapted(config: MergeConfig, resolved: ResolvedModel) -> Any:
     """Base and adapter in float32.
 
     Raises:
         ModelError: this base or this kind of adapter cannot be merged.
     """
-    stored = (reference.config.get("quantization_config") or {}).get("quant_method")
+    stored = (resolved.config.get("quantization_config") or {}).get("quant_method")
     if stored:
         raise ModelError(
             f"the base of {config.adapter!r} is stored quantised ({stored}), and adapters cannot be folded into that. "
@@ -98,9 +98,9 @@ def _load_adapted(config: MergeConfig, reference: Reference) -> Any:
         )
     base = None
     if config.weights == "as-trained":
-        section = read_method(reference.manifest.parameters.get("method", {}) if reference.manifest else {})
-        base = method_of(section).load_as_trained(reference, section)
-    model = load_adapted(reference, "float32", base)
+        section = read_method(resolved.manifest.parameters.get("method", {}) if resolved.manifest else {})
+        base = method_of(section).load_as_trained(resolved, section)
+    model = load_adapted(resolved, "float32", base)
     if model.active_peft_config.is_prompt_learning:
         raise ModelError(
             f"{config.adapter!r} is virtual tokens before the text ({model.active_peft_config.peft_type.lower()}), "
@@ -109,11 +109,11 @@ def _load_adapted(config: MergeConfig, reference: Reference) -> Any:
     return model
 
 
-def _dtype(config: MergeConfig, reference: Reference) -> Any:
+def _dtype(config: MergeConfig, resolved: ResolvedModel) -> Any:
     import torch
 
     name = (
-        config.dtype if config.dtype != "auto" else reference.config.get("dtype") or reference.config.get("torch_dtype")
+        config.dtype if config.dtype != "auto" else resolved.config.get("dtype") or resolved.config.get("torch_dtype")
     )
     return getattr(torch, name or "float32")
 

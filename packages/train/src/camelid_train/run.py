@@ -14,7 +14,7 @@ from camelid_core.artefacts import BaseModelEntry, Licences, Manifest, effective
 from camelid_core.errors import DataError
 from camelid_core.integrity import fingerprint
 from camelid_core.models.loading import choose_device, choose_dtype, load_tokenizer, scaled
-from camelid_core.models.resolved_model import Reference, resolve_model
+from camelid_core.models.resolved_model import ResolvedModel, resolve_model
 from camelid_core.models.revisions import commit_of, require_commit
 from camelid_core.models.rope import RopeScaling, rope_parameters
 from camelid_core.plugins import Host, load_host
@@ -70,29 +70,29 @@ def train(
     host = load_host()
     objective = objective_of(recipe.objective)
     check_settings(recipe)
-    reference = _base_model(recipe, host)
-    template = host.templates[recipe.data.template or reference.template]
-    tokenizer = load_tokenizer(reference)
+    resolved = _base_model(recipe, host)
+    template = host.templates[recipe.data.template or resolved.template]
+    tokenizer = load_tokenizer(resolved)
     encoder = Encoder(tokenizer, template)
-    check_vocabulary(encoder, reference)
+    check_vocabulary(encoder, resolved)
     with agreement.local_main_process_first():
         data = objective.prepare(recipe.objective, recipe.data, encoder, host, RowProgress(context))
     _emit_data(context, data)
     check_data(recipe, data)
     agreement.report_global_batch(recipe, context)
-    contract = make_contract(template, tokenizer, reference.template if recipe.data.template else "")
-    context.emit("origin", **origin(recipe, reference, contract, data.datasets, host))
+    contract = make_contract(template, tokenizer, resolved.template if recipe.data.template else "")
+    context.emit("origin", **origin(recipe, resolved, contract, data.datasets, host))
 
     raise_if_stop_requested(context)
     set_seed(recipe.train.seed)
     method = method_of(recipe.method)
-    method_context = _method_context(recipe, reference, data, tokenizer.pad_token_id)
-    model = method.load(reference, recipe.model.dtype, recipe.method)
+    method_context = _method_context(recipe, resolved, data, tokenizer.pad_token_id)
+    model = method.load(resolved, recipe.model.dtype, recipe.method)
     model = method.prepare(model, recipe.method, method_context)
     acceleration.prepare(model, recipe.train)
     trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     context.emit("model", method=method.name, trainable_parameters=trainable, all_parameters=model.num_parameters())
-    identity = resume_identity(reference, data)
+    identity = resume_identity(resolved, data)
     resume = agreement.agreed_checkpoint(lambda: find_resume_checkpoint(context, identity), context)
     context.emit("resume", step=checkpoint.progress_of(resume)[0] if resume else 0)
     weights = model.get_input_embeddings().weight.dtype
@@ -115,22 +115,22 @@ def train(
         method.save(model, recipe.method, method_context, context.output)
         tokenizer.save_pretrained(context.output)
         (context.output / "chat_template.jinja").write_text(contract.jinja, encoding="utf-8")
-        manifest = _manifest(recipe, reference, data, metrics, host)
+        manifest = _manifest(recipe, resolved, data, metrics, host)
         manifest = manifest.model_copy(update={"kind": method.kind, "template": contract})
         write_manifest(context.output, manifest)
     return metrics
 
 
-def _base_model(recipe: Recipe, host: Host) -> Reference:
+def _base_model(recipe: Recipe, host: Host) -> ResolvedModel:
     """The base model, with RoPE scaling if the recipe has any."""
-    reference = resolve_model(recipe.model.name, host, gguf=False)
-    if reference.peft is not None:
+    resolved = resolve_model(recipe.model.name, host, gguf=False)
+    if resolved.peft is not None:
         raise DataError(f"{recipe.model.name!r} is an adapter; merge it first: `camelid merge {recipe.model.name}`.")
     if recipe.model.revision:
-        require_commit(reference.base, recipe.model.revision)
+        require_commit(resolved.base, recipe.model.revision)
     if recipe.model.rope:
-        return scaled(reference, RopeScaling.parse(recipe.model.rope))
-    return reference
+        return scaled(resolved, RopeScaling.parse(recipe.model.rope))
+    return resolved
 
 
 def _emit_data(context: TaskContext, data: PreparedData) -> None:
@@ -150,7 +150,7 @@ def _emit_data(context: TaskContext, data: PreparedData) -> None:
         context.emit("log", text=note)
 
 
-def _method_context(recipe: Recipe, reference: Reference, data: PreparedData, pad_id: int) -> MethodContext:
+def _method_context(recipe: Recipe, resolved: ResolvedModel, data: PreparedData, pad_id: int) -> MethodContext:
     train = recipe.train
     order = StepBatches(lengths_of(data.train), train.batch_size, train.seed)
     collate = Collator(pad_id)
@@ -159,7 +159,7 @@ def _method_context(recipe: Recipe, reference: Reference, data: PreparedData, pa
         return (collate([data.train[index] for index in indices]) for indices in order)
 
     steps, *_ = steps_of(recipe, len(data.train), group.current_world().size)
-    return MethodContext(reference, recipe.model.dtype, steps, batches)
+    return MethodContext(resolved, recipe.model.dtype, steps, batches)
 
 
 def _make_trainer(
@@ -281,23 +281,23 @@ def _train_loop(trainer: Any, evaluations: PeriodicEvaluation, resume: Path | No
 
 
 def _manifest(
-    recipe: Recipe, reference: Reference, data: PreparedData, metrics: dict[str, Any], host: Host
+    recipe: Recipe, resolved: ResolvedModel, data: PreparedData, metrics: dict[str, Any], host: Host
 ) -> Manifest:
-    licences = {"base": reference.licence, **{use.id: use.licence for use in data.datasets}}
+    licences = {"base": resolved.licence, **{use.id: use.licence for use in data.datasets}}
     return Manifest(
         kind="adapter",
         base=BaseModelEntry(
-            id=reference.base_id,
-            path=str(reference.base),
-            revision=commit_of(reference.base),
-            fingerprint=fingerprint(reference.base),
-            model_type=str(reference.config.get("model_type", "")),
+            id=resolved.base_id,
+            path=str(resolved.base),
+            revision=commit_of(resolved.base),
+            fingerprint=fingerprint(resolved.base),
+            model_type=str(resolved.config.get("model_type", "")),
         ),
         datasets=data.datasets,
         parameters=recipe.model_dump(mode="json"),
-        rope_scaling=rope_parameters(reference.config),
+        rope_scaling=rope_parameters(resolved.config),
         licences=Licences(
-            base=reference.licence,
+            base=resolved.licence,
             data=sorted({use.licence for use in data.datasets}),
             effective=effective_licence(licences),
         ),

@@ -27,9 +27,9 @@ def model(base):
 @pytest.fixture
 def method_context(base):
     def make(adapter=None, family="llama"):
-        reference = resolve_model(str(base(family)), load_host())
+        resolved = resolve_model(str(base(family)), load_host())
         rows = [{"input_ids": torch.arange(n, n + 16).reshape(2, 8), "labels": torch.ones(2, 8).long()} for n in (3, 9)]
-        return MethodContext(replace(reference, adapter=adapter or reference.adapter), batches=lambda: iter(rows))
+        return MethodContext(replace(resolved, adapter=adapter or resolved.adapter), batches=lambda: iter(rows))
 
     return make
 
@@ -149,7 +149,7 @@ def test_eva_without_data_is_a_sentence(model, method_context):
 
 
 def test_a_quantised_base_is_refused_with_what_to_do(method_context):
-    reference = method_context().reference
-    quantised = replace(reference, config={**reference.config, "quantization_config": {"quant_method": "gptq"}})
+    resolved = method_context().resolved
+    quantised = replace(resolved, config={**resolved.config, "quantization_config": {"quant_method": "gptq"}})
     with pytest.raises(ModelError, match=r"is stored quantised \(gptq\).*lora-gptq"):
         LORA.load(quantised, "float32", LoraMethod())

@@ -29,21 +29,21 @@ def method_context(base):
 
 def test_all_weights_learn_in_float32_and_are_stored_as_the_base_is(method_context, base, tmp_path):
     AutoModelForCausalLM.from_pretrained(base(), dtype=torch.bfloat16).save_pretrained(tmp_path / "half")
-    reference = resolve_model(str(tmp_path / "half"), load_host())
+    resolved = resolve_model(str(tmp_path / "half"), load_host())
     for dtype, trained, stored in (
         ("auto", torch.float32, "bfloat16"),
         ("float16", torch.float32, "float16"),
     ):
-        model = FULL.load(reference, dtype, FullMethod())
-        model = FULL.prepare(model, FullMethod(), MethodContext(reference, dtype))
+        model = FULL.load(resolved, dtype, FullMethod())
+        model = FULL.prepare(model, FullMethod(), MethodContext(resolved, dtype))
         assert {parameter.dtype for parameter in model.parameters() if parameter.requires_grad} == {trained}
-        FULL.save(model, FullMethod(), MethodContext(reference, dtype), tmp_path / dtype)
+        FULL.save(model, FullMethod(), MethodContext(resolved, dtype), tmp_path / dtype)
         assert json.loads((tmp_path / dtype / "config.json").read_text())["dtype"] == stored
 
 
 def test_a_large_model_is_stored_in_several_files(method_context, tmp_path):
     method = FullMethod(shard="100KB")
-    model = FULL.load(method_context().reference, "float32", method)
+    model = FULL.load(method_context().resolved, "float32", method)
     FULL.save(model, method, method_context(), tmp_path)
     assert len(list(tmp_path.glob("model-*.safetensors"))) > 2
     again = AutoModelForCausalLM.from_pretrained(tmp_path).state_dict()
@@ -52,7 +52,7 @@ def test_a_large_model_is_stored_in_several_files(method_context, tmp_path):
 
 def test_embeddings_can_stay_as_they_are(method_context):
     method = FullMethod(embeddings=False)
-    model = FULL.prepare(FULL.load(method_context().reference, "float32", method), method, method_context())
+    model = FULL.prepare(FULL.load(method_context().resolved, "float32", method), method, method_context())
     still = [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
     assert set(still) == {"model.embed_tokens.weight", "lm_head.weight"}
 
@@ -79,7 +79,7 @@ def test_a_schedule_that_cannot_be_is_a_sentence(knobs, sentence):
 
 def test_ranks_move_and_the_penalty_is_what_peft_adds_to_its_own_loss(method_context):
     method = AdaLoraMethod(every=1, initial_r=6, target_r=2, targets=["all-linear"])
-    model = ADALORA.load(method_context().reference, "float32", method)
+    model = ADALORA.load(method_context().resolved, "float32", method)
     model = ADALORA.prepare(model, method, method_context(steps=12))
     ids = torch.arange(5, 25).reshape(2, 10)
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.05)
@@ -107,7 +107,7 @@ def test_ranks_move_and_the_penalty_is_what_peft_adds_to_its_own_loss(method_con
     ],
 )
 def test_ia3_scales_keys_values_and_the_last_of_the_feed_forward(method_context, family, attention, feed_forward):
-    model = IA3.load(method_context(family).reference, "float32", Ia3Method())
+    model = IA3.load(method_context(family).resolved, "float32", Ia3Method())
     model = IA3.prepare(model, Ia3Method(), method_context(family))
     config = model.peft_config["default"]
     assert set(config.target_modules) == {*attention, *feed_forward}
@@ -125,11 +125,11 @@ def test_ia3_takes_what_it_is_told_and_says_what_it_does_not_find():
 
 
 def test_a_quantised_base_takes_a_fraction_and_only_adapters_learn(method_context):
-    plain = FULL.load(method_context().reference, "float32", FullMethod()).get_memory_footprint()
+    plain = FULL.load(method_context().resolved, "float32", FullMethod()).get_memory_footprint()
     sizes = {}
     for quantization in ("nf4", "int8"):
         method = QloraMethod(quantization=quantization)
-        model = QLORA.load(method_context().reference, "float32", method)
+        model = QLORA.load(method_context().resolved, "float32", method)
         sizes[quantization] = model.get_memory_footprint()
         prepared = QLORA.prepare(model, method, method_context())
         trained = {name: p for name, p in prepared.named_parameters() if p.requires_grad}
@@ -138,15 +138,15 @@ def test_a_quantised_base_takes_a_fraction_and_only_adapters_learn(method_contex
 
 
 def gptq_base(method_context):
-    reference = method_context().reference
-    return replace(reference, config={**reference.config, "quantization_config": {"quant_method": "gptq", "bits": 4}})
+    resolved = method_context().resolved
+    return replace(resolved, config={**resolved.config, "quantization_config": {"quant_method": "gptq", "bits": 4}})
 
 
 def test_an_evaluation_leaves_a_quantised_base_as_it_learned(method_context):
     """Gradients are the same before and after a pass that needs none."""
-    reference = method_context().reference
+    resolved = method_context().resolved
     section = QloraMethod(r=2)
-    model = QLORA.prepare(QLORA.load(reference, "float32", section), section, method_context())
+    model = QLORA.prepare(QLORA.load(resolved, "float32", section), section, method_context())
     ids = torch.arange(4, 12)[None]
 
     def gradients() -> list[torch.Tensor]:
@@ -171,7 +171,7 @@ def test_what_is_missing_for_a_quantised_base_is_named(method_context, monkeypat
     ):
         GPTQ_LORA.load(gptq_base(method_context), "float32", GptqLoraMethod())
     with pytest.raises(ModelError, match="is stored unquantised, not as GPTQ"):
-        GPTQ_LORA.load(method_context().reference, "float32", GptqLoraMethod())
+        GPTQ_LORA.load(method_context().resolved, "float32", GptqLoraMethod())
     with pytest.raises(ModelError, match=r"is stored quantised \(gptq\)"):
         QLORA.load(gptq_base(method_context), "float32", QloraMethod())
     assert util.find_spec("bitsandbytes")

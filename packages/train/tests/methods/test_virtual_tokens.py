@@ -29,9 +29,9 @@ def prepared(base):
     """A model with a method on it whose parameters have all moved."""
 
     def make(name: str, family: str = "llama", **knobs):
-        reference = resolve_model(str(base(family)), load_host())
+        resolved = resolve_model(str(base(family)), load_host())
         section, method = read_method({"type": name, **knobs}), methods()[name]
-        model = method.prepare(method.load(reference, "float32", section), section, MethodContext(reference))
+        model = method.prepare(method.load(resolved, "float32", section), section, MethodContext(resolved))
         generator = torch.Generator().manual_seed(1)
         with torch.no_grad():
             for parameter in model.parameters():

@@ -24,18 +24,18 @@ ON = ("eval.samples=2", "eval.sample_tokens=6")
 
 @pytest.fixture(scope="module")
 def encoder(base):
-    reference = resolve_model(str(base()), load_host())
-    return Encoder(load_tokenizer(reference), load_host().templates["chatml"])
+    resolved = resolve_model(str(base()), load_host())
+    return Encoder(load_tokenizer(resolved), load_host().templates["chatml"])
 
 
 def made(recipe, *overrides, family="llama"):
     """A model under the recipe's method, with parameters that are no longer where they began."""
     config = recipe(*overrides, family=family)
     method = method_of(config.method)
-    reference = resolve_model(config.model.name, load_host())
+    resolved = resolve_model(config.model.name, load_host())
     batch = {"input_ids": torch.tensor([[5, 6, 7]]), "labels": torch.tensor([[5, 6, 7]])}
-    method_context = MethodContext(reference, "float32", 10, lambda: iter([batch]))
-    model = method.prepare(method.load(reference, "float32", config.method), config.method, method_context)
+    method_context = MethodContext(resolved, "float32", 10, lambda: iter([batch]))
+    model = method.prepare(method.load(resolved, "float32", config.method), config.method, method_context)
     for parameter in model.parameters():
         if parameter.requires_grad:
             torch.nn.init.normal_(parameter, std=0.15)
@@ -46,12 +46,12 @@ def made(recipe, *overrides, family="llama"):
 def one_by_one(model, encoder, prompt: list[int], tokens: int) -> str:
     """Each next token from the whole text so far, as training computes it."""
     model.eval()
-    stops, texts = samples._ends(model, encoder)
+    stops, texts = samples._stops(model, encoder)
     ids = list(prompt)
     for _ in range(tokens):
         ids.append(int(model(input_ids=torch.tensor([ids]), use_cache=False).logits[0, -1].argmax()))
     model.train()
-    return samples._read(ids[len(prompt) :], stops, texts, encoder)
+    return samples._decode(ids[len(prompt) :], stops, texts, encoder)
 
 
 @pytest.mark.parametrize("method", [name for name in methods().names() if name != "lora-gptq"])

@@ -39,10 +39,10 @@ def bare(tmp_path, tokenizer):
 
 @pytest.mark.parametrize("family", [*FAMILIES, *(pytest.param(each, marks=pytest.mark.slow) for each in MORE)])
 def test_it_is_small_and_of_the_same_classes(bare, tmp_path, family):
-    reference = bare(family)
-    model = make_tiny_model(reference, tmp_path / "tiny")
+    resolved = bare(family)
+    model = make_tiny_model(resolved, tmp_path / "tiny")
     with torch.device("meta"):
-        whole = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(reference.base))
+        whole = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(resolved.base))
     assert type(model) is type(whole)
     assert classes(model) == classes(whole)
     assert last_parts(model) == last_parts(whole)

@@ -12,7 +12,7 @@ from typing import Any
 from camelid_core.errors import ModelError, UnknownName
 from camelid_core.models.gguf import brings_tokenizer, is_gguf
 from camelid_core.models.loading import Dtype, load_tokenizer
-from camelid_core.models.resolved_model import Reference
+from camelid_core.models.resolved_model import ResolvedModel
 from camelid_serve.engine import Request, TokenLogprob
 from camelid_serve.engines.logprobs import token_logprob
 from camelid_serve.engines.model_thread import ModelThread
@@ -28,32 +28,32 @@ _PROBE = "Tom's 3 boxes hold 12,345 pens.\n\n  Größe: x_y = f(a[0]) != 7;\tI'L
 """Text that shows differences between tokenizers."""
 
 
-def load(reference: Reference, dtype: Dtype = "auto", slots: int = 16) -> LlamaEngine:
-    """The GGUF file of `reference`, ready to run `slots` requests at once.
+def load(resolved: ResolvedModel, dtype: Dtype = "auto", slots: int = 16) -> LlamaEngine:
+    """The GGUF file of `resolved`, ready to run `slots` requests at once.
 
     Raises:
         ModelError: it is none, llama.cpp cannot load it, or its tokenizer could not be made as it should be.
         MissingPackage: llama.cpp is not here.
     """
-    if not is_gguf(reference.base):
-        raise ModelError(f"engine 'llamacpp' runs GGUF files, and {reference.name!r} is none; leave out the engine.")
+    if not is_gguf(resolved.base):
+        raise ModelError(f"engine 'llamacpp' runs GGUF files, and {resolved.name!r} is none; leave out the engine.")
     slots = min(slots, _MAX_SLOTS)
-    model = GgufModel(reference.base, slots + 1, dtype)
+    model = GgufModel(resolved.base, slots + 1, dtype)
     try:
-        if not brings_tokenizer(reference.base):
-            _check_tokenizer(reference, model)
+        if not brings_tokenizer(resolved.base):
+            _check_tokenizer(resolved, model)
     except BaseException:
         model.close()
         raise
     return LlamaEngine(model, slots)
 
 
-def _check_tokenizer(reference: Reference, model: GgufModel) -> None:
+def _check_tokenizer(resolved: ResolvedModel, model: GgufModel) -> None:
     expected = model.tokenise(_PROBE)
-    found: list[int] = load_tokenizer(reference)(_PROBE, add_special_tokens=False)["input_ids"]
+    found: list[int] = load_tokenizer(resolved)(_PROBE, add_special_tokens=False)["input_ids"]
     if expected is not None and found != expected:
         raise ModelError(
-            f"{str(reference.base)!r} cuts text in a way that its metadata alone does not tell; put the model's "
+            f"{str(resolved.base)!r} cuts text in a way that its metadata alone does not tell; put the model's "
             "tokenizer.json and tokenizer_config.json beside it."
         )
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from camelid_core.errors import ModelError
 from camelid_core.models.gguf import is_gguf
-from camelid_core.models.resolved_model import Reference
+from camelid_core.models.resolved_model import ResolvedModel
 from camelid_serve.engine import CannotShare
 
 from .flavours import LaunchSpec
@@ -23,28 +23,28 @@ def label(name: str) -> str:
     return name.rstrip("/").rpartition("/")[2] or "model"
 
 
-def weights_of(reference: Reference, title: str, start: LaunchSpec) -> dict[str, str]:
+def weights_of(resolved: ResolvedModel, title: str, start: LaunchSpec) -> dict[str, str]:
     """What {model} and {gguf} stand for.
 
     Raises:
         ModelError: weights of a kind that the program does not read.
     """
-    if reference.stretched:
-        raise ModelError(f"{title} reads positions from the model's own files; merge {reference.name!r} first.")
+    if resolved.stretched:
+        raise ModelError(f"{title} reads positions from the model's own files; merge {resolved.name!r} first.")
     if start.weights == "own":
         return {"model": "", "gguf": ""}
     if start.weights == "gguf":
-        return {"model": "", "gguf": str(_gguf(reference, title))}
-    if is_gguf(reference.base):
-        raise ModelError(f"{title} is given Transformers models here; {reference.name!r} is a GGUF file.")
-    return {"model": str(reference.base), "gguf": ""}
+        return {"model": "", "gguf": str(_gguf(resolved, title))}
+    if is_gguf(resolved.base):
+        raise ModelError(f"{title} is given Transformers models here; {resolved.name!r} is a GGUF file.")
+    return {"model": str(resolved.base), "gguf": ""}
 
 
-def _gguf(reference: Reference, title: str) -> Path:
-    files = [reference.base] if is_gguf(reference.base) else sorted(reference.base.glob("*.gguf"))
+def _gguf(resolved: ResolvedModel, title: str) -> Path:
+    files = [resolved.base] if is_gguf(resolved.base) else sorted(resolved.base.glob("*.gguf"))
     if len(files) != 1:
         found = "holds none" if not files else f"holds {len(files)}; name one of them"
-        raise ModelError(f"{title} needs a GGUF file, and {str(reference.base)!r} {found}.")
+        raise ModelError(f"{title} needs a GGUF file, and {str(resolved.base)!r} {found}.")
     return files[0]
 
 
@@ -55,7 +55,7 @@ PostRequest = tuple[str, Mapping[str, str]]
 class AdapterRegistry(Protocol):
     """The adapters that a server has: our name for each, and the name that requests use there."""
 
-    def add(self, reference: Reference) -> tuple[str, str]:
+    def add(self, resolved: ResolvedModel) -> tuple[str, str]:
         """Add an adapter; returns both names.
 
         Raises:
@@ -76,12 +76,12 @@ class ListedAdapters:
         self._names = names
         self._where = where
 
-    def add(self, reference: Reference) -> tuple[str, str]:
-        for name in (reference.name, label(reference.name)):
+    def add(self, resolved: ResolvedModel) -> tuple[str, str]:
+        for name in (resolved.name, label(resolved.name)):
             if name in self._names:
                 return name, name
         listed = ", ".join(map(repr, self._names))
-        raise ModelError(f"{self._where} has no adapter {label(reference.name)!r}; it lists {listed}. Load it there.")
+        raise ModelError(f"{self._where} has no adapter {label(resolved.name)!r}; it lists {listed}. Load it there.")
 
     def unload_request(self, name: str) -> PostRequest | None:
         return None
@@ -99,23 +99,23 @@ class ManagedAdapters:
         self._start = start
         self._base = base
         self._pattern = pattern
-        self._loaded: dict[str, Reference] = {}
+        self._loaded: dict[str, ResolvedModel] = {}
         self._largest = 0
         """Highest LoRA rank that the running server accepts."""
         self.post: Callable[[str, Mapping[str, str]], None] | None = None
 
-    def add(self, reference: Reference) -> tuple[str, str]:
+    def add(self, resolved: ResolvedModel) -> tuple[str, str]:
         if not self._start.adapters:
-            raise ModelError(f"{self._title} takes no adapters here; merge {reference.name!r} and serve the result.")
-        if self._rank(reference) > self._largest and self.post is not None:
+            raise ModelError(f"{self._title} takes no adapters here; merge {resolved.name!r} and serve the result.")
+        if self._rank(resolved) > self._largest and self.post is not None:
             began = f"for adapters of rank {self._largest} at most" if self._largest else "without adapters"
-            raise CannotShare(f"{self._title} was started {began}; start it with {reference.name!r}.")
-        name = label(reference.name)
+            raise CannotShare(f"{self._title} was started {began}; start it with {resolved.name!r}.")
+        name = label(resolved.name)
         while name in self._loaded or name == self._base:
             name += "-"
         if self.post is not None:
-            self.post(self._start.add_adapter, {"lora_name": name, "lora_path": str(reference.peft)})
-        self._loaded[name] = reference
+            self.post(self._start.add_adapter, {"lora_name": name, "lora_path": str(resolved.peft)})
+        self._loaded[name] = resolved
         return name, self._pattern.format(name=self._base, adapter=name)
 
     def unload_request(self, name: str) -> PostRequest | None:
@@ -134,11 +134,11 @@ class ManagedAdapters:
         each = [self._start.adapter.format(name=name, path=adapter.peft) for name, adapter in there.items()]
         return [*(part.format(rank=rank) for part in self._start.adapters), *each]
 
-    def _rank(self, reference: Reference) -> int:
-        if reference.peft is None:
-            raise ModelError(f"{reference.name!r} is a whole model, not an adapter.")
-        config: dict[str, Any] = json.loads((reference.peft / "adapter_config.json").read_text(encoding="utf-8"))
+    def _rank(self, resolved: ResolvedModel) -> int:
+        if resolved.peft is None:
+            raise ModelError(f"{resolved.name!r} is a whole model, not an adapter.")
+        config: dict[str, Any] = json.loads((resolved.peft / "adapter_config.json").read_text(encoding="utf-8"))
         if config.get("peft_type") != "LORA":
             kind = config.get("peft_type")
-            raise ModelError(f"{self._title} takes LoRA adapters alone; {reference.name!r} is {kind}. Merge it first.")
+            raise ModelError(f"{self._title} takes LoRA adapters alone; {resolved.name!r} is {kind}. Merge it first.")
         return max([int(config["r"]), *map(int, (config.get("rank_pattern") or {}).values())])

@@ -15,7 +15,7 @@ from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from camelid_core.errors import ModelError, UnknownName
-from camelid_core.models.resolved_model import Reference
+from camelid_core.models.resolved_model import ResolvedModel
 from camelid_serve.engine import FinishReason, PromptTooLong, Request, TokenEvent, TokenLogprob
 from camelid_serve.engines.token_stream import Events, TokenStream
 
@@ -97,9 +97,9 @@ class HttpEngine:
         """Whether the server has the base model without an adapter, too."""
         return bool(self._models[None])
 
-    def add_adapter(self, reference: Reference) -> str:
+    def add_adapter(self, resolved: ResolvedModel) -> str:
         """One that the server lists, or loads now; returns its name here."""
-        name, server_name = self._registry.add(reference)
+        name, server_name = self._registry.add(resolved)
         self.name_adapter(name, server_name)
         return name
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from camelid_core.errors import ModelError
 from camelid_core.models.loading import Dtype, load_tokenizer
-from camelid_core.models.resolved_model import Reference
+from camelid_core.models.resolved_model import ResolvedModel
 from camelid_core.models.rope import context_length
 from camelid_core.paths import home
 from camelid_serve.engine import GREEDY, Engine, Report
@@ -31,32 +31,32 @@ from .upstream import FixedAddress, Refused, ServerAddress, Upstream, on_loopbac
 from .wire_formats import WIRE_FORMATS, CompletionChunk, CompletionSpec
 
 
-def connect(reference: Reference, dtype: Dtype, slots: int, options: ClientOptions, report: Report) -> Engine:
+def connect(resolved: ResolvedModel, dtype: Dtype, slots: int, options: ClientOptions, report: Report) -> Engine:
     """An engine on a server that runs already. The dtype of its weights is chosen there."""
     with _ServerConnection(FixedAddress(options.url), options.key(), slots, on_loopback(options.url)) as connection:
         known = connection.models()
         names = [each.name for each in known]
         flavour = FLAVOURS[options.flavour] if options.flavour else flavour_of(known[0].owner if known else "")
         where = f"{flavour.title} at {options.url}"
-        name = _server_model_name(names, reference, options.model, where)
+        name = _server_model_name(names, resolved, options.model, where)
         report(f"{where} answers as {name!r}. {flavour.exact}")
-        if reference.peft is None:
-            return connection.engine(reference, flavour, name, known, ListedAdapters(names, where), report)
-        base = _server_base_name(names, reference, name)
-        engine = connection.engine(reference, flavour, base, known, ListedAdapters(names, where), report, name)
+        if resolved.peft is None:
+            return connection.engine(resolved, flavour, name, known, ListedAdapters(names, where), report)
+        base = _server_base_name(names, resolved, name)
+        engine = connection.engine(resolved, flavour, base, known, ListedAdapters(names, where), report, name)
         engine.name_adapter(name, name)
         return engine
 
 
 def _start(
-    flavour: Flavour, reference: Reference, dtype: Dtype, slots: int, options: ServerOptions, report: Report
+    flavour: Flavour, resolved: ResolvedModel, dtype: Dtype, slots: int, options: ServerOptions, report: Report
 ) -> Engine:
     start = flavour.launch
     assert start is not None
-    name = options.model or label(reference.base_id)
-    values = {"name": name, "dtype": dtype, "slots": slots, **weights_of(reference, flavour.title, start)}
+    name = options.model or label(resolved.base_id)
+    values = {"name": name, "dtype": dtype, "slots": slots, **weights_of(resolved, flavour.title, start)}
     registry = ManagedAdapters(flavour.title, start, name, flavour.adapter_model)
-    adapter = registry.add(reference) if reference.peft is not None else None
+    adapter = registry.add(resolved) if resolved.peft is not None else None
     program = find_program(options.program or start.program, flavour.title, start.install)
     more = shlex.split(options.arguments)
     key = secrets.token_urlsafe(24) if start.key_variable else ""
@@ -75,8 +75,8 @@ def _start(
     try:
         with _ServerConnection(server, key, slots, loopback=True, on_close=server.close) as connection:
             known = connection.models()
-            there = _server_model_name([each.name for each in known], reference, name, flavour.title)
-            engine = connection.engine(reference, flavour, there, known, registry, report)
+            there = _server_model_name([each.name for each in known], resolved, name, flavour.title)
+            engine = connection.engine(resolved, flavour, there, known, registry, report)
     except BaseException:
         server.close()
         raise
@@ -135,7 +135,7 @@ class _ServerConnection:
 
     def engine(
         self,
-        reference: Reference,
+        resolved: ResolvedModel,
         flavour: Flavour,
         base: str,
         known: Sequence[_Model],
@@ -144,8 +144,8 @@ class _ServerConnection:
         probed: str = "",
     ) -> HttpEngine:
         """`probed` is the model that is probed for one token; empty is the base."""
-        tokenizer = load_tokenizer(reference)
-        longest = self._context(reference, flavour, probed or base, known)
+        tokenizer = load_tokenizer(resolved)
+        longest = self._context(resolved, flavour, probed or base, known)
         prompt_as = self._probe(flavour, probed or base, tokenizer, longest, report)
         return HttpEngine(
             self._loop,
@@ -160,14 +160,14 @@ class _ServerConnection:
             self.on_close,
         )
 
-    def _context(self, reference: Reference, flavour: Flavour, name: str, known: Sequence[_Model]) -> int:
+    def _context(self, resolved: ResolvedModel, flavour: Flavour, name: str, known: Sequence[_Model]) -> int:
         """The context length: the shortest that the server, the model or the flavour names."""
         path, *keys = flavour.context_at or ("",)
         there: Any = self._loop.run(self._upstream.get(path)) if path else None
         for key in keys:
             there = there.get(key) if isinstance(there, dict) else None
         listed = next((each.context for each in known if each.name == name), None)
-        named = [flavour.context_most, context_length(reference.config), _positive_int(there), listed]
+        named = [flavour.context_most, context_length(resolved.config), _positive_int(there), listed]
         return min(each for each in named if each)
 
     def _probe(self, flavour: Flavour, name: str, tokenizer: Any, longest: int, report: Report) -> str:
@@ -199,25 +199,25 @@ class _ServerConnection:
         return last
 
 
-def _server_model_name(names: Sequence[str], reference: Reference, wanted: str, where: str) -> str:
+def _server_model_name(names: Sequence[str], resolved: ResolvedModel, wanted: str, where: str) -> str:
     """The server's name for the model.
 
     Raises:
         ModelError: it lists others alone, and more than one of them.
     """
-    ours = [wanted] if wanted else [reference.name, label(reference.name), reference.base_id]
-    for name in ours[: 3 if reference.peft is None else 2]:
+    ours = [wanted] if wanted else [resolved.name, label(resolved.name), resolved.base_id]
+    for name in ours[: 3 if resolved.peft is None else 2]:
         if name in names or not names:
             return name
-    if len(names) == 1 and not wanted and reference.peft is None:
+    if len(names) == 1 and not wanted and resolved.peft is None:
         return names[0]
     listed = ", ".join(map(repr, names[:8]))
     raise ModelError(f"{where} has no model {wanted or ours[1]!r}; it lists {listed}. Name one of them: model=NAME.")
 
 
-def _server_base_name(names: Sequence[str], reference: Reference, adapter: str) -> str:
+def _server_base_name(names: Sequence[str], resolved: ResolvedModel, adapter: str) -> str:
     """Empty where the server does not list it."""
-    ours = (reference.base_id, label(reference.base_id), str(reference.base), label(str(reference.base)))
+    ours = (resolved.base_id, label(resolved.base_id), str(resolved.base), label(str(resolved.base)))
     return next((name for name in ours if name in names and name != adapter), "")
 
 

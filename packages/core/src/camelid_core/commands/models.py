@@ -49,15 +49,15 @@ def list_models(as_json: Json = False) -> None:
 @app.command("show")
 def show_model(name: str, as_json: Json = False) -> None:
     """Where a model or adapter is, its family, template, base and licence."""
-    reference = resolve_model(name, load_host())
+    resolved = resolve_model(name, load_host())
     row = {
-        "name": reference.name,
-        "base": str(reference.base),
-        "adapter": str(reference.peft or ""),
-        "family": reference.adapter.name,
-        "template": reference.template,
-        "lora_targets": list(reference.adapter.lora_targets) or "inferred",
-        "licence": reference.licence,
+        "name": resolved.name,
+        "base": str(resolved.base),
+        "adapter": str(resolved.peft or ""),
+        "family": resolved.adapter.name,
+        "template": resolved.template,
+        "lora_targets": list(resolved.adapter.lora_targets) or "inferred",
+        "licence": resolved.licence,
     }
     if as_json:
         typer.echo(json.dumps(row, ensure_ascii=False, indent=2))

@@ -1,4 +1,4 @@
-"""Tokenizers and models from a `Reference`, the one place that calls `from_pretrained`.
+"""Tokenizers and models from a `ResolvedModel`, the one place that calls `from_pretrained`.
 
 Knows dtypes, devices and safety. Knows nothing of training or generating. Imports torch inside;
 whoever imports torch imports this module first.
@@ -17,7 +17,7 @@ from camelid_core.integrity import fingerprint, refuse_pickles, safetensors_head
 
 from .devices import cpu_has_bf16
 from .gguf import gguf_tokenizer, is_gguf
-from .resolved_model import Reference, with_rope_parameters
+from .resolved_model import ResolvedModel, with_rope_parameters
 from .rope import RopeScaling
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
@@ -47,13 +47,13 @@ def choose_device() -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def load_tokenizer(reference: Reference) -> Any:
+def load_tokenizer(resolved: ResolvedModel) -> Any:
     """The tokenizer of the adapter's directory if it brings one, else of the base; a padding token is made sure of."""
     from transformers import AutoTokenizer
 
-    directory = reference.base
-    if reference.peft is not None and (reference.peft / "tokenizer.json").is_file():
-        directory = reference.peft
+    directory = resolved.base
+    if resolved.peft is not None and (resolved.peft / "tokenizer.json").is_file():
+        directory = resolved.peft
     try:
         tokenizer = (
             gguf_tokenizer(directory)
@@ -70,11 +70,11 @@ def load_tokenizer(reference: Reference) -> Any:
             reason = "it would run code that came with the model, which is never done."
         raise ModelError(f"{str(directory)!r} has no tokenizer that can be loaded: {reason}") from error
     if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = reference.adapter.pad_token or tokenizer.eos_token
+        tokenizer.pad_token = resolved.adapter.pad_token or tokenizer.eos_token
     return tokenizer
 
 
-def load_base(reference: Reference, dtype: Dtype = "auto", **options: Any) -> Any:
+def load_base(resolved: ResolvedModel, dtype: Dtype = "auto", **options: Any) -> Any:
     """The base model, on its device, ready for adapters; `options` go to `from_pretrained` (quantisation).
 
     Raises:
@@ -85,19 +85,19 @@ def load_base(reference: Reference, dtype: Dtype = "auto", **options: Any) -> An
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
-    check_files(reference.base)
+    check_files(resolved.base)
     logging.disable_progress_bar()
-    options = {"dtype": choose_dtype(dtype), **reference.adapter.model_options, **options}
-    if reference.stretched:
-        options["config"] = _stretched(reference)
+    options = {"dtype": choose_dtype(dtype), **resolved.adapter.model_options, **options}
+    if resolved.stretched:
+        options["config"] = _stretched(resolved)
     try:
-        model = AutoModelForCausalLM.from_pretrained(reference.base, local_files_only=True, **options)
+        model = AutoModelForCausalLM.from_pretrained(resolved.base, local_files_only=True, **options)
     except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise ModelError(f"{reference.name!r} cannot be loaded: {str(error).splitlines()[0]}") from error
+        raise ModelError(f"{resolved.name!r} cannot be loaded: {str(error).splitlines()[0]}") from error
     return model if "device_map" in options else model.to(choose_device())
 
 
-def load_config(reference: Reference) -> Any:
+def load_config(resolved: ResolvedModel) -> Any:
     """The base's configuration as Transformers reads it: complete, whichever version wrote the file.
 
     Raises:
@@ -106,20 +106,20 @@ def load_config(reference: Reference) -> Any:
     from transformers import AutoConfig
 
     try:
-        return AutoConfig.from_pretrained(reference.base, local_files_only=True)
+        return AutoConfig.from_pretrained(resolved.base, local_files_only=True)
     except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"{reference.name!r} cannot be loaded: {str(error).splitlines()[0]}") from error
+        raise ModelError(f"{resolved.name!r} cannot be loaded: {str(error).splitlines()[0]}") from error
 
 
-def _stretched(reference: Reference) -> Any:
+def _stretched(resolved: ResolvedModel) -> Any:
     """The file's configuration with the reference's positions."""
-    config = load_config(reference)
-    config.rope_parameters = dict(reference.config["rope_parameters"])
-    config.max_position_embeddings = reference.config["max_position_embeddings"]
+    config = load_config(resolved)
+    config.rope_parameters = dict(resolved.config["rope_parameters"])
+    config.max_position_embeddings = resolved.config["max_position_embeddings"]
     return config
 
 
-def load_adapted(reference: Reference, dtype: Dtype = "auto", base: Any = None) -> Any:
+def load_adapted(resolved: ResolvedModel, dtype: Dtype = "auto", base: Any = None) -> Any:
     """The base with the reference's adapter on it (frozen), or the bare base if it is no adapter.
 
     `base` is the base's model if it is loaded already.
@@ -128,18 +128,18 @@ def load_adapted(reference: Reference, dtype: Dtype = "auto", base: Any = None) 
         ArtefactError: the adapter is not the one that was written.
         ModelError: it was trained on another base.
     """
-    if reference.peft is None:
-        return load_base(reference, dtype)
+    if resolved.peft is None:
+        return load_base(resolved, dtype)
     from peft import PeftModel
 
-    check_files(reference.peft)
-    if reference.manifest is not None:
-        verify_directory(reference.peft)
-    check_base(reference)
-    model = load_base(reference, dtype) if base is None else base
+    check_files(resolved.peft)
+    if resolved.manifest is not None:
+        verify_directory(resolved.peft)
+    check_base(resolved)
+    model = load_base(resolved, dtype) if base is None else base
     with warnings.catch_warnings():  # AdaLoRA keeps its ranks where peft looks for LoRA's, and works all the same
         warnings.filterwarnings("ignore", "The following rank_pattern keys did not match", RuntimeWarning)
-        return PeftModel.from_pretrained(model, str(reference.peft)).eval()
+        return PeftModel.from_pretrained(model, str(resolved.peft)).eval()
 
 
 def check_files(directory: Path) -> None:
@@ -149,39 +149,39 @@ def check_files(directory: Path) -> None:
         safetensors_header(path)
 
 
-def check_base(reference: Reference) -> None:
+def check_base(resolved: ResolvedModel) -> None:
     """Raise ModelError if the adapter was trained on another base than the one found."""
-    base = reference.manifest.base if reference.manifest else None
-    if base is not None and base.fingerprint and base.fingerprint != fingerprint(reference.base):
+    base = resolved.manifest.base if resolved.manifest else None
+    if base is not None and base.fingerprint and base.fingerprint != fingerprint(resolved.base):
         raise ModelError(
-            f"adapter {reference.name!r} was trained on another base than {str(reference.base)!r} "
+            f"adapter {resolved.name!r} was trained on another base than {str(resolved.base)!r} "
             f"({base.id}): weights, configuration or tokenizer differ. Point it at the original base."
         )
 
 
-def scaled(reference: Reference, scaling: RopeScaling) -> Reference:
+def scaled(resolved: ResolvedModel, scaling: RopeScaling) -> ResolvedModel:
     """The model with its positions stretched: its configuration says so, its files are as they were.
 
     Raises:
         ModelError: the model has no rotary positions, or they are scaled already.
     """
 
-    config = load_config(reference)
+    config = load_config(resolved)
     there = getattr(config, "rope_parameters", None)
-    longest = reference.config.get("max_position_embeddings")
+    longest = resolved.config.get("max_position_embeddings")
     if not there or not isinstance(longest, int) or getattr(config, "alibi", False):
-        raise ModelError(f"{reference.name!r} has no rotary positions to scale; leave model.rope empty.")
+        raise ModelError(f"{resolved.name!r} has no rotary positions to scale; leave model.rope empty.")
     if any(isinstance(value, dict) for value in there.values()):
         raise ModelError(
-            f"{reference.name!r} has rotary positions of several kinds ({', '.join(there)}), which cannot be scaled; "
+            f"{resolved.name!r} has rotary positions of several kinds ({', '.join(there)}), which cannot be scaled; "
             "leave model.rope empty."
         )
     if there.get("rope_type", "default") != "default":
         raise ModelError(
-            f"{reference.name!r} is scaled already ({there['rope_type']}, factor {there.get('factor')}); "
+            f"{resolved.name!r} is scaled already ({there['rope_type']}, factor {there.get('factor')}); "
             "leave model.rope empty to keep that."
         )
     parameters = {**there, "rope_type": scaling.kind, "factor": scaling.factor}
     if scaling.kind == "yarn":
         parameters["original_max_position_embeddings"] = longest
-    return with_rope_parameters(reference, parameters, longest)
+    return with_rope_parameters(resolved, parameters, longest)

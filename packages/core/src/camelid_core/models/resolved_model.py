@@ -27,7 +27,7 @@ _ADAPTER_CONFIG = "adapter_config.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Reference:
+class ResolvedModel:
     """A model on disk. `peft` is the adapter's directory where `name` is an adapter; `base` always
     holds full weights: a directory, or a GGUF file. `template` is the template's registered name, empty if
     none is known. `config` is what the model is loaded with: its file's, or where `stretched` with scaled positions."""
@@ -54,7 +54,7 @@ def pulled_dir(hub_id: str) -> Path:
     return models_dir() / safe_name(hub_id.replace("/", "--"), "model")
 
 
-def resolve_model(name: str, host: Host, gguf: bool = True) -> Reference:
+def resolve_model(name: str, host: Host, gguf: bool = True) -> ResolvedModel:
     """Find what `name` means: a directory, a published artefact, a registered model, or a Hub id already fetched;
     or a GGUF file, unless what is wanted is more than its answers.
 
@@ -68,13 +68,13 @@ def resolve_model(name: str, host: Host, gguf: bool = True) -> Reference:
     known = all_weights(host.adapters)
     found = _find(name, known)
     if found is not None:
-        reference = _from_directory(name, found, host)
-        if is_gguf(reference.base) and not gguf:
+        resolved = _from_directory(name, found, host)
+        if is_gguf(resolved.base) and not gguf:
             raise ModelError(
                 f"{name!r} is a GGUF file, which can be talked to, served and asked, but neither trained nor merged; "
                 "name the Transformers directory that it was made from."
             )
-        return reference
+        return resolved
     if name.lower().endswith(SUFFIX):
         raise ModelError(f"there is no file {name!r}.")
     if name in known:
@@ -108,7 +108,7 @@ def _find(name: str, known: Mapping[str, tuple[Weights, ModelAdapter]]) -> Path 
     return None
 
 
-def _from_directory(name: str, path: Path, host: Host) -> Reference:
+def _from_directory(name: str, path: Path, host: Host) -> ResolvedModel:
     refuse_strays(path)
     if path.is_file():
         return _gguf_reference(name, path, None, host)
@@ -127,7 +127,7 @@ def _from_directory(name: str, path: Path, host: Host) -> Reference:
     adapter = adapter_for(str(config.get("model_type", "")), host.adapters)
     known = all_weights(host.adapters).values()
     weights = next((weights for weights, _ in known if name in (weights.name, weights.hub_id)), None)
-    return Reference(
+    return ResolvedModel(
         name=name,
         base=path,
         adapter=adapter,
@@ -139,13 +139,13 @@ def _from_directory(name: str, path: Path, host: Host) -> Reference:
     )
 
 
-def _gguf_reference(name: str, path: Path, manifest: Manifest | None, host: Host) -> Reference:
+def _gguf_reference(name: str, path: Path, manifest: Manifest | None, host: Host) -> ResolvedModel:
     metadata = gguf_metadata(path)
     config = gguf_config(metadata)
     adapter = adapter_for(str(config["model_type"]), host.adapters)
     brought = read_chat_template(path.parent) if brings_tokenizer(path) else ""
     own = MODEL_TEMPLATE if brought or metadata.get("tokenizer.chat_template") else adapter.template
-    return Reference(
+    return ResolvedModel(
         name=name,
         base=path,
         adapter=adapter,
@@ -157,7 +157,7 @@ def _gguf_reference(name: str, path: Path, manifest: Manifest | None, host: Host
     )
 
 
-def _adapter_reference(name: str, path: Path, manifest: Manifest | None, host: Host) -> Reference:
+def _adapter_reference(name: str, path: Path, manifest: Manifest | None, host: Host) -> ResolvedModel:
     config = _read_object(path / _ADAPTER_CONFIG)
     candidates = [config.get("base_model_name_or_path") or ""]
     if manifest is not None and manifest.base is not None:
@@ -177,7 +177,7 @@ def _adapter_reference(name: str, path: Path, manifest: Manifest | None, host: H
                 f"adapter {name!r} sits on {candidate!r}, a GGUF file, which takes no adapters; name the Transformers "
                 "directory that the file was made from, or merge the adapter and make a GGUF file of the result."
             )
-        reference = Reference(
+        resolved = ResolvedModel(
             name=name,
             base=base.base,
             adapter=base.adapter,
@@ -188,7 +188,7 @@ def _adapter_reference(name: str, path: Path, manifest: Manifest | None, host: H
             template=manifest.template.name if manifest and manifest.template else base.template,
             manifest=manifest,
         )
-        return as_trained(reference)
+        return as_trained(resolved)
     raise ModelError(
         f"adapter {name!r} needs its base model {candidates[0]!r}, which is not here; pull or copy it first."
     )
@@ -238,20 +238,20 @@ def _template_name(path: Path, manifest: Manifest | None, weights: Weights | Non
     return MODEL_TEMPLATE if read_chat_template(path) else adapter.template
 
 
-def as_trained(reference: Reference) -> Reference:
+def as_trained(resolved: ResolvedModel) -> ResolvedModel:
     """An adapter's model with the scaling that the adapter was trained with; any other as it is."""
-    manifest = reference.manifest
-    trained = manifest.rope_scaling if manifest is not None and reference.peft is not None else None
-    if not trained or trained.get("rope_type", "default") == "default" or trained == rope_parameters(reference.config):
-        return reference
-    return with_rope_parameters(reference, trained, reference.config.get("max_position_embeddings", 0))
+    manifest = resolved.manifest
+    trained = manifest.rope_scaling if manifest is not None and resolved.peft is not None else None
+    if not trained or trained.get("rope_type", "default") == "default" or trained == rope_parameters(resolved.config):
+        return resolved
+    return with_rope_parameters(resolved, trained, resolved.config.get("max_position_embeddings", 0))
 
 
-def with_rope_parameters(reference: Reference, parameters: dict[str, Any], longest: int) -> Reference:
+def with_rope_parameters(resolved: ResolvedModel, parameters: dict[str, Any], longest: int) -> ResolvedModel:
     """`longest` is what the base has."""
     if parameters["rope_type"] != "dynamic":
         longest = int(longest * float(parameters.get("factor", 1)))
-    config = {key: value for key, value in reference.config.items() if key not in ("rope_scaling", "rope_theta")}
+    config = {key: value for key, value in resolved.config.items() if key not in ("rope_scaling", "rope_theta")}
     return replace(
-        reference, config={**config, "rope_parameters": parameters, "max_position_embeddings": longest}, stretched=True
+        resolved, config={**config, "rope_parameters": parameters, "max_position_embeddings": longest}, stretched=True
     )

@@ -55,8 +55,8 @@ def run(config: MeasureConfig, context: TaskContext) -> Mapping[str, Any]:
 
     host = load_host()
     dataset = open_source(config.data, host.datasets)
-    reference = resolve_model(config.model, host)
-    encoder = Encoder(load_tokenizer(reference), host.templates[config.template or reference.template])
+    resolved = resolve_model(config.model, host)
+    encoder = Encoder(load_tokenizer(resolved), host.templates[config.template or resolved.template])
     emitted = 0.0
 
     def progress(done: int, total: int | None) -> None:

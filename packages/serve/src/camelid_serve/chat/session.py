@@ -91,13 +91,13 @@ class ChatSession:
 
     def transcript(self) -> Transcript:
         """The messages, the model and the sampling parameters."""
-        reference = self.loaded.reference
+        resolved = self.loaded.resolved
         metadata = {
             "template": self.loaded.template.name,
             "sampling": self.sampling.model_dump(mode="json", exclude={"seed"}),
             "seed": self.sampling.seed,
         }
-        name = reference.name if self.tuned else reference.base_id
+        name = resolved.name if self.tuned else resolved.base_id
         return Transcript(tuple(self.messages), self._id, name, metadata)
 
     def stop(self) -> None:

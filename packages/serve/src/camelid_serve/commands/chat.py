@@ -78,6 +78,6 @@ def chat(
         if question is not None:
             loop.answer(question)
         else:
-            loop.run(f"{loaded.reference.name} ({loaded.template.name})")
+            loop.run(f"{loaded.resolved.name} ({loaded.template.name})")
     finally:
         loaded.close()

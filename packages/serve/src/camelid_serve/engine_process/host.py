@@ -170,15 +170,15 @@ class EngineHost:
 
 
 def _model_info(loaded: LoadedModel) -> LoadedModelInfo:
-    reference = loaded.reference
+    resolved = loaded.resolved
     return LoadedModelInfo(
-        model=reference.name,
-        base=reference.base_id,
+        model=resolved.name,
+        base=resolved.base_id,
         has_adapter=loaded.adapter is not None,
         template=loaded.template.name,
-        own_template=reference.template,
+        own_template=resolved.template,
         context_length=loaded.engine.context_length,
-        licence=reference.licence,
+        licence=resolved.licence,
         sampling=loaded.sampling,
     )
 

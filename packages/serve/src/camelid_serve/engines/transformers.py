@@ -15,7 +15,7 @@ from typing import Any
 from camelid_core.artefacts import verify_directory
 from camelid_core.errors import ModelError, UnknownName
 from camelid_core.models.loading import Dtype, check_base, check_files, load_adapted
-from camelid_core.models.resolved_model import Reference
+from camelid_core.models.resolved_model import ResolvedModel
 
 from camelid_serve.engine import Engine, Request, TokenLogprob
 
@@ -35,9 +35,9 @@ _DEFAULT_CONTEXT = 1 << 20
 """Context length of models that name none, in tokens."""
 
 
-def load(reference: Reference, dtype: Dtype = "auto", slots: int = 16) -> Engine:
-    """The model of `reference` with its adapter, ready to run `slots` requests at once."""
-    return TransformersEngine(with_transposed_weights(load_adapted(reference, dtype)), slots, reference.base)
+def load(resolved: ResolvedModel, dtype: Dtype = "auto", slots: int = 16) -> Engine:
+    """The model of `resolved` with its adapter, ready to run `slots` requests at once."""
+    return TransformersEngine(with_transposed_weights(load_adapted(resolved, dtype)), slots, resolved.base)
 
 
 class TransformersEngine(ModelThread[Ticket]):
@@ -76,17 +76,17 @@ class TransformersEngine(ModelThread[Ticket]):
         self._check_all([Request(ids, adapter=adapter)])
         return self._call_between_steps(lambda: self._prompt_logprobs(ids, adapter, top))
 
-    def add_adapter(self, reference: Reference) -> str:
+    def add_adapter(self, resolved: ResolvedModel) -> str:
         """Make a further adapter of this base resident; returns its name here."""
-        directory = reference.peft
+        directory = resolved.peft
         if directory is None:
-            raise ModelError(f"{reference.name!r} is a whole model, not an adapter.")
-        if self._base is not None and reference.base != self._base:
-            raise ModelError(f"adapter {reference.name!r} is for {str(reference.base)!r}, not for {str(self._base)!r}.")
+            raise ModelError(f"{resolved.name!r} is a whole model, not an adapter.")
+        if self._base is not None and resolved.base != self._base:
+            raise ModelError(f"adapter {resolved.name!r} is for {str(resolved.base)!r}, not for {str(self._base)!r}.")
         check_files(directory)
-        if reference.manifest is not None:
+        if resolved.manifest is not None:
             verify_directory(directory)
-        check_base(reference)
+        check_base(resolved)
         return self._call_between_steps(lambda: self._adapters.add(directory))
 
     def remove_adapter(self, name: str) -> None:

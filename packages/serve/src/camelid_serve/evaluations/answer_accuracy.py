@@ -76,7 +76,7 @@ def _score(
     progress: TaskProgress,
 ) -> Mapping[int, Mapping[str, Any]]:
     settings = config.model_dump(exclude={"base", "batch_size"}, mode="json")
-    inputs = [_digest(records), weights_identity(loaded.reference)]
+    inputs = [_digest(records), weights_identity(loaded.resolved)]
     identity = hashlib.sha256(json.dumps([inputs, settings], sort_keys=True).encode()).hexdigest()
     with WorkLog(f"{side}.work.jsonl", identity, context.directory, context.earlier_attempts) as work:
         items = [(index, record.prompt) for index, record in enumerate(records) if index not in work.done]

@@ -13,7 +13,7 @@ from typing import Any
 
 from camelid_core.integrity import fingerprint
 from camelid_core.models.loading import scaled
-from camelid_core.models.resolved_model import Reference, read_config, resolve_model
+from camelid_core.models.resolved_model import ResolvedModel, read_config, resolve_model
 from camelid_core.models.rope import RopeScaling, context_length, rope_parameters
 from camelid_core.plugins import Host
 
@@ -25,21 +25,21 @@ class Variant:
     label: str
     model: str
     rope: str
-    reference: Reference
+    resolved: ResolvedModel
 
     @property
     def context_length(self) -> int | None:
         """Context length that its configuration gives."""
-        return context_length(self.reference.config)
+        return context_length(self.resolved.config)
 
     def as_json(self) -> dict[str, Any]:
         return {
             "label": self.label,
             "model": self.model,
-            "base": self.reference.base_id,
-            "fingerprint": fingerprint(self.reference.base),
-            "rope": rope_parameters(self.reference.config),
-            "base_context": context_length(read_config(self.reference.base)),
+            "base": self.resolved.base_id,
+            "fingerprint": fingerprint(self.resolved.base),
+            "rope": rope_parameters(self.resolved.config),
+            "base_context": context_length(read_config(self.resolved.base)),
             "context": self.context_length,
         }
 
@@ -60,14 +60,14 @@ def variants(models: Sequence[str], ropes: Sequence[str], host: Host, report: Ca
 def _variants_of(
     model: str, label: str, ropes: Sequence[str], host: Host, report: Callable[[str], None]
 ) -> Iterator[Variant]:
-    reference = resolve_model(model, host)
-    yield Variant(label, model, "", reference)
-    own = rope_parameters(reference.config) or {}
+    resolved = resolve_model(model, host)
+    yield Variant(label, model, "", resolved)
+    own = rope_parameters(resolved.config) or {}
     if ropes and own.get("rope_type", "default") != "default":
         report(f"{label} has RoPE scaling already ({own['rope_type']}, factor {own.get('factor')}) and stays as it is.")
         return
     for rope in ropes:
-        yield Variant(f"{label} {rope}", model, rope, scaled(reference, RopeScaling.parse(rope)))
+        yield Variant(f"{label} {rope}", model, rope, scaled(resolved, RopeScaling.parse(rope)))
 
 
 def _labels(models: Sequence[str]) -> list[str]:

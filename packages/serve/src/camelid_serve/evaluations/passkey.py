@@ -94,7 +94,7 @@ def _questions(config: PasskeyConfig, models: int) -> Iterator[_Question]:
 def _load(variant: Variant, config: PasskeyConfig, host: Host, context: TaskContext) -> LoadedModel:
     context.emit("log", text=f"Loading {variant.label}")
     engine_config = EngineConfig(template=config.template, dtype=config.dtype, engine=config.engine, slots=1)
-    return load_resolved_model(variant.reference, host, engine_config)
+    return load_resolved_model(variant.resolved, host, engine_config)
 
 
 def _answer(

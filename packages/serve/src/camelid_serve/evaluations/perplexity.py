@@ -114,10 +114,10 @@ def run(config: ContextConfig, context: TaskContext) -> Mapping[str, Any]:
 def _tokenize_texts(compared: Sequence[Variant], texts: Sequence[str], stride: int) -> _TokenizedTexts:
     """The texts' token ids, which must be the same for all models: perplexities per token compare only then."""
     first, *others = {variant.model: variant for variant in compared}.values()
-    tokenizer = load_tokenizer(first.reference)
+    tokenizer = load_tokenizer(first.resolved)
     tokenized = _TokenizedTexts(tokenize(tokenizer, texts), bos_ids(tokenizer), stride)
     for other in others:
-        if tokenize(load_tokenizer(other.reference), texts) != tokenized.texts:
+        if tokenize(load_tokenizer(other.resolved), texts) != tokenized.texts:
             raise DataError(
                 f"{first.label} and {other.label} cut texts into different tokens, so their perplexities cannot be "
                 "compared; evaluate them one at a time."
@@ -151,7 +151,7 @@ def _measure(
 
     context.emit("log", text=f"Loading {variant.label}")
     with progress.paused():
-        model = load_adapted(variant.reference, config.dtype).eval()
+        model = load_adapted(variant.resolved, config.dtype).eval()
     _check_position_table(model, variant, config.lengths[-1])
     with torch.inference_mode():
         for batch in batches:

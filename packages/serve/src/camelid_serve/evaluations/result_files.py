@@ -44,10 +44,8 @@ def write_results(
     except MissingPackage as error:
         context.emit("log", text=str(error))
     used = [dataset] if dataset is not None else []
-    manifest = result_manifest("evaluation", variants[0].reference, config, metrics, used, template)
-    write_manifest(
-        context.output, with_all_models(manifest, {variant.model: variant.reference for variant in variants})
-    )
+    manifest = result_manifest("evaluation", variants[0].resolved, config, metrics, used, template)
+    write_manifest(context.output, with_all_models(manifest, {variant.model: variant.resolved for variant in variants}))
 
 
 def read_results(directory: Path) -> dict[str, Any]:
@@ -59,13 +57,13 @@ def read_results(directory: Path) -> dict[str, Any]:
 def work_identity(config: Config, variants: Sequence[Variant], *more: str) -> str:
     """Digest of settings and models: results of an earlier attempt are reused only where it is the same."""
     settings = config.model_dump(exclude={"output"}, mode="json")
-    models = [[variant.label, fingerprint(variant.reference.base), _adapter_digests(variant)] for variant in variants]
+    models = [[variant.label, fingerprint(variant.resolved.base), _adapter_digests(variant)] for variant in variants]
     return hashlib.sha256(json.dumps([settings, models, more], sort_keys=True).encode()).hexdigest()
 
 
 def _adapter_digests(variant: Variant) -> list[str]:
     """Digests of an adapter's files; none for a whole model."""
-    manifest = variant.reference.manifest
-    if variant.reference.peft is None:
+    manifest = variant.resolved.manifest
+    if variant.resolved.peft is None:
         return []
-    return sorted(entry.sha256 for entry in manifest.files.values()) if manifest else [str(variant.reference.peft)]
+    return sorted(entry.sha256 for entry in manifest.files.values()) if manifest else [str(variant.resolved.peft)]

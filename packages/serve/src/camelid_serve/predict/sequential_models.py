@@ -11,7 +11,7 @@ from typing import Self
 from camelid_core.artefacts import TemplateContract
 from camelid_core.errors import CamelidError
 from camelid_core.models.loading import load_tokenizer
-from camelid_core.models.resolved_model import Reference
+from camelid_core.models.resolved_model import ResolvedModel
 from camelid_core.plugins import Host
 from camelid_core.template_contract import make_contract
 
@@ -23,7 +23,7 @@ from camelid_serve.loaded_models import LoadedModel, LoadedModels
 class SequentialModels:
     """Resolved `models` by label; `config` says how they are loaded."""
 
-    def __init__(self, models: Mapping[str, Reference], config: PredictConfig, host: Host, report: Report) -> None:
+    def __init__(self, models: Mapping[str, ResolvedModel], config: PredictConfig, host: Host, report: Report) -> None:
         self._models = models
         self._config = config
         self._host = host

@@ -18,7 +18,7 @@ from typing import Any
 from camelid_core.artefacts import DatasetUse, write_manifest
 from camelid_core.errors import CamelidError, DataError
 from camelid_core.jobs.attempt_result import AttemptResult, Outcome
-from camelid_core.models.resolved_model import Reference, resolve_model
+from camelid_core.models.resolved_model import ResolvedModel, resolve_model
 from camelid_core.plugins import load_host
 from camelid_core.tasks import Interrupted, TaskContext
 
@@ -98,7 +98,7 @@ def _log_summary(config: PredictConfig, summary: InputSummary, context: TaskCont
 
 def _model_runs(
     config: PredictConfig,
-    models: Mapping[str, Reference],
+    models: Mapping[str, ResolvedModel],
     source: PredictionInput,
     summary: InputSummary,
     metrics: Sequence[Metric],
@@ -210,7 +210,7 @@ def _result(outcome: Delta | CamelidError) -> dict[str, Any] | None:
     return {"generate": outcome.answer, "finish": outcome.stats.finish, "tokens": outcome.stats.tokens}
 
 
-def _identity(config: PredictConfig, model: Reference, use: DatasetUse, metrics: Sequence[Metric]) -> str:
+def _identity(config: PredictConfig, model: ResolvedModel, use: DatasetUse, metrics: Sequence[Metric]) -> str:
     """Digest of model, rows and settings: answers of an earlier attempt are reused only where it is the same."""
     fields = {"template", "sampling", "base", "dtype", "engine", "columns", "reference"}
     settings = config.model_dump(include=fields, mode="json")

@@ -15,7 +15,7 @@ from .tuning_method import MethodContext, TuningMethod, refuse_quantised
 
 if TYPE_CHECKING:
     from camelid_core.models.loading import Dtype
-    from camelid_core.models.resolved_model import Reference
+    from camelid_core.models.resolved_model import ResolvedModel
 
 
 class FullMethod(Method):
@@ -36,11 +36,11 @@ class Full(TuningMethod[FullMethod]):
     kind = "model"
     mergeable = False
 
-    def load(self, reference: Reference, dtype: Dtype, section: FullMethod) -> Any:
+    def load(self, resolved: ResolvedModel, dtype: Dtype, section: FullMethod) -> Any:
         from camelid_core.models.loading import load_base
 
-        refuse_quantised(reference)
-        return load_base(reference, "float32")
+        refuse_quantised(resolved)
+        return load_base(resolved, "float32")
 
     def prepare(self, model: Any, section: FullMethod, context: MethodContext) -> Any:
         model.requires_grad_(True)
@@ -53,7 +53,7 @@ class Full(TuningMethod[FullMethod]):
         """Save in the recipe's dtype, else in the base's own."""
         import torch
 
-        base = context.reference.config
+        base = context.resolved.config
         stored = base.get("dtype") or base.get("torch_dtype") or "float32"
         model.to(getattr(torch, stored if context.dtype == "auto" else context.dtype))
         model.save_pretrained(directory, max_shard_size=section.shard)

@@ -16,7 +16,7 @@ from .qlora import library_warnings_off
 
 if TYPE_CHECKING:
     from camelid_core.models.loading import Dtype
-    from camelid_core.models.resolved_model import Reference
+    from camelid_core.models.resolved_model import ResolvedModel
 
 
 class GptqLoraMethod(BaseLoraMethod):
@@ -31,13 +31,13 @@ class GptqLora(BaseLora[GptqLoraMethod]):
     config = GptqLoraMethod
     mergeable = False
 
-    def load(self, reference: Reference, dtype: Dtype, section: GptqLoraMethod) -> Any:
+    def load(self, resolved: ResolvedModel, dtype: Dtype, section: GptqLoraMethod) -> Any:
         from camelid_core.models.loading import choose_device, load_base
 
-        stored = (reference.config.get("quantization_config") or {}).get("quant_method")
+        stored = (resolved.config.get("quantization_config") or {}).get("quant_method")
         if stored != "gptq":
             raise ModelError(
-                f"{reference.name!r} is stored {stored or 'unquantised'}, not as GPTQ. "
+                f"{resolved.name!r} is stored {stored or 'unquantised'}, not as GPTQ. "
                 'Use method.type="lora" or "qlora", or quantise it first.'
             )
         missing = [name for name in ("gptqmodel", "optimum") if find_spec(name) is None]
@@ -49,11 +49,11 @@ class GptqLora(BaseLora[GptqLoraMethod]):
         os.environ.setdefault("GPTQMODEL_CPU_WORKERS", "2")
         from transformers import GPTQConfig
 
-        stored = reference.config["quantization_config"]
+        stored = resolved.config["quantization_config"]
         # the plain torch kernel: the faster ones for processors cannot be differentiated
         quantization = GPTQConfig(bits=stored["bits"], backend="torch")
         with library_warnings_off():
-            return load_base(reference, dtype, quantization_config=quantization, device_map={"": choose_device()})
+            return load_base(resolved, dtype, quantization_config=quantization, device_map={"": choose_device()})
 
 
 GPTQ_LORA = GptqLora()

@@ -123,7 +123,7 @@ class Lora(BaseLora[LoraMethod]):
 
 def set_base_path(model: Any, context: MethodContext) -> Any:
     """`model` with the path of its base in its peft configuration."""
-    model.peft_config["default"].base_model_name_or_path = str(context.reference.base)
+    model.peft_config["default"].base_model_name_or_path = str(context.resolved.base)
     return model
 
 

@@ -37,7 +37,7 @@ class Prompt(VirtualTokens[PromptMethod]):
             num_virtual_tokens=section.tokens,
             prompt_tuning_init="TEXT" if section.text else starts[section.initial],
             prompt_tuning_init_text=section.text or None,
-            tokenizer_name_or_path=str(context.reference.base) if section.text else None,
+            tokenizer_name_or_path=str(context.resolved.base) if section.text else None,
         )
 
 

@@ -18,7 +18,7 @@ from .tuning_method import refuse_quantised
 
 if TYPE_CHECKING:
     from camelid_core.models.loading import Dtype
-    from camelid_core.models.resolved_model import Reference
+    from camelid_core.models.resolved_model import ResolvedModel
 
 
 class QloraMethod(BaseLoraMethod):
@@ -38,10 +38,10 @@ class Qlora(BaseLora[QloraMethod]):
     help = "QLoRA: LoRA on a base quantised to 4 or 8 bits; the least memory, slower than LoRA where that fits."
     config = QloraMethod
 
-    def load(self, reference: Reference, dtype: Dtype, section: QloraMethod) -> Any:
+    def load(self, resolved: ResolvedModel, dtype: Dtype, section: QloraMethod) -> Any:
         from camelid_core.models.loading import choose_device, choose_dtype, load_base
 
-        refuse_quantised(reference)
+        refuse_quantised(resolved)
         with library_warnings_off():
             check_installed()
             from transformers import BitsAndBytesConfig
@@ -53,13 +53,13 @@ class Qlora(BaseLora[QloraMethod]):
                 "bnb_4bit_compute_dtype": choose_dtype(dtype),
             }
             quantization = BitsAndBytesConfig(**four_bit if section.quantization == "nf4" else {"load_in_8bit": True})
-            model = load_base(reference, dtype, quantization_config=quantization, device_map={"": choose_device()})
+            model = load_base(resolved, dtype, quantization_config=quantization, device_map={"": choose_device()})
             keep_trainable(model)
             return model
 
-    def load_as_trained(self, reference: Reference, section: QloraMethod) -> Any:
+    def load_as_trained(self, resolved: ResolvedModel, section: QloraMethod) -> Any:
         with library_warnings_off():
-            return self.load(reference, "float32", section).dequantize()
+            return self.load(resolved, "float32", section).dequantize()
 
 
 def keep_trainable(model: Any) -> None:

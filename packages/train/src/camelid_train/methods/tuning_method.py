@@ -19,7 +19,7 @@ from camelid_train.sections import Method
 
 if TYPE_CHECKING:
     from camelid_core.models.loading import Dtype
-    from camelid_core.models.resolved_model import Reference
+    from camelid_core.models.resolved_model import ResolvedModel
 
 
 MethodT = TypeVar("MethodT", bound=Method)
@@ -30,14 +30,14 @@ class MethodContext:
     """What a method may need from the run: the base model and the recipe's dtype, the number of optimizer steps, and
     `batches`, training batches in the order of the loop (`input_ids`, `labels`)."""
 
-    reference: Reference
+    resolved: ResolvedModel
     dtype: Dtype = "auto"
     steps: int = 1
     batches: Callable[[], Iterator[dict[str, Any]]] = lambda: iter(())
 
     @property
     def adapter(self) -> ModelAdapter:
-        return self.reference.adapter
+        return self.resolved.adapter
 
 
 class TuningMethod(ABC, Generic[MethodT]):
@@ -57,7 +57,7 @@ class TuningMethod(ABC, Generic[MethodT]):
         """Whether the base's weights stay unchanged, so that the model with its adapter disabled is the base."""
         return True
 
-    def load(self, reference: Reference, dtype: Dtype, section: MethodT) -> Any:
+    def load(self, resolved: ResolvedModel, dtype: Dtype, section: MethodT) -> Any:
         """The base model, on its device, in the dtype it is trained in.
 
         Raises:
@@ -65,14 +65,14 @@ class TuningMethod(ABC, Generic[MethodT]):
         """
         from camelid_core.models.loading import load_base
 
-        refuse_quantised(reference)
-        return load_base(reference, dtype)
+        refuse_quantised(resolved)
+        return load_base(resolved, dtype)
 
-    def load_as_trained(self, reference: Reference, section: MethodT) -> Any:
+    def load_as_trained(self, resolved: ResolvedModel, section: MethodT) -> Any:
         """The base to merge into: float32, with the values that training used (dequantised, where it was quantised)."""
         from camelid_core.models.loading import load_base
 
-        return load_base(reference, "float32")
+        return load_base(resolved, "float32")
 
     @abstractmethod
     def prepare(self, model: Any, section: MethodT, context: MethodContext) -> Any:
@@ -97,11 +97,11 @@ class TuningMethod(ABC, Generic[MethodT]):
         """Restore what `state` returned."""
 
 
-def refuse_quantised(reference: Reference) -> None:
+def refuse_quantised(resolved: ResolvedModel) -> None:
     """Raise ModelError if the base is stored quantised: only methods for quantised bases can train on it."""
-    quantised = (reference.config.get("quantization_config") or {}).get("quant_method")
+    quantised = (resolved.config.get("quantization_config") or {}).get("quant_method")
     if quantised:
         raise ModelError(
-            f"{reference.name!r} is stored quantised ({quantised}), and this method needs plain weights. "
+            f"{resolved.name!r} is stored quantised ({quantised}), and this method needs plain weights. "
             'Name the original model, or set method.type="lora-gptq" for a GPTQ base.'
         )

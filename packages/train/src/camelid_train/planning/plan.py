@@ -29,11 +29,11 @@ def plan(recipe: Recipe) -> dict[str, Any]:
     host = load_host()
     objective = objective_of(recipe.objective)
     objective.check(recipe.objective, recipe)
-    reference = resolve_model(recipe.model.name, host, gguf=False)
-    if reference.peft is not None:
+    resolved = resolve_model(recipe.model.name, host, gguf=False)
+    if resolved.peft is not None:
         raise DataError(f"{recipe.model.name!r} is an adapter; merge it first: `camelid merge {recipe.model.name}`.")
-    template = host.templates[recipe.data.template or reference.template]
-    encoder = Encoder(load_tokenizer(reference), template)
+    template = host.templates[recipe.data.template or resolved.template]
+    encoder = Encoder(load_tokenizer(resolved), template)
     data = objective.prepare(recipe.objective, recipe.data, encoder, host)
     account, train, processes = data.account, recipe.train, recipe.launch.processes * recipe.launch.nodes
     steps, epochs, uses = steps_of(recipe, len(data.train), processes)

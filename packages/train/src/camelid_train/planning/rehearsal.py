@@ -138,10 +138,10 @@ def _run_stages(recipe: Recipe, home: Path, stages: Stages) -> None:
     from camelid_core.models.loading import check_files
 
     host = load_host()
-    reference = resolve_model(recipe.model.name, host, gguf=False)
-    check_files(reference.base)
+    resolved = resolve_model(recipe.model.name, host, gguf=False)
+    check_files(resolved.base)
     if recipe.model.revision:
-        require_commit(reference.base, recipe.model.revision)
+        require_commit(resolved.base, recipe.model.revision)
 
     from camelid_train.loop.acceleration import (
         without_liger,
@@ -151,9 +151,9 @@ def _run_stages(recipe: Recipe, home: Path, stages: Stages) -> None:
 
     from .tiny_model import make_tiny_model
 
-    model = make_tiny_model(reference, home / "tiny")
+    model = make_tiny_model(resolved, home / "tiny")
     tiny = resolve_model(str(home / "tiny"), host)
-    small = rehearsal_recipe(recipe, tiny.name, reference.template if tiny.template != reference.template else "")
+    small = rehearsal_recipe(recipe, tiny.name, resolved.template if tiny.template != resolved.template else "")
     words = model.get_input_embeddings().num_embeddings
     size = f"{model.num_parameters() / 1e6:.1f} million random parameters, {words:,} words"
     stages.finish(f"{type(model).__name__} made small: {size}", "data")
@@ -237,7 +237,7 @@ def _of_data(event: Mapping[str, Any]) -> str:
     )
 
 
-def _reloaded(recipe: Recipe, reference: Any, output: Path) -> Any:
+def _reloaded(recipe: Recipe, resolved: Any, output: Path) -> Any:
     """The result as plain libraries load it: with peft onto the base, or with transformers alone."""
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
@@ -247,7 +247,7 @@ def _reloaded(recipe: Recipe, reference: Any, output: Path) -> Any:
         return AutoModelForCausalLM.from_pretrained(output, local_files_only=True, dtype=_dtype(recipe))
     with warnings.catch_warnings():  # AdaLoRA stores its ranks where peft expects LoRA's; harmless
         warnings.filterwarnings("ignore", "The following rank_pattern keys did not match", RuntimeWarning)
-        return PeftModel.from_pretrained(method.load(reference, recipe.model.dtype, recipe.method), str(output))
+        return PeftModel.from_pretrained(method.load(resolved, recipe.model.dtype, recipe.method), str(output))
 
 
 def _dtype(recipe: Recipe) -> str:

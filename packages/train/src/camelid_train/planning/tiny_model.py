@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from camelid_core.errors import ModelError
 
 if TYPE_CHECKING:
-    from camelid_core.models.resolved_model import Reference
+    from camelid_core.models.resolved_model import ResolvedModel
 
 LAYERS, WIDTH, HEADS, HEAD = 2, 64, 4, 16
 
@@ -70,7 +70,7 @@ def _small(key: str, value: Any) -> Any:
     return value
 
 
-def make_tiny_model(reference: Reference, directory: Path, seed: int = 0) -> Any:
+def make_tiny_model(resolved: ResolvedModel, directory: Path, seed: int = 0) -> Any:
     """Write a tiny model like the reference's to `directory`, with all small files that lie beside its weights.
 
     Returns the model.
@@ -84,16 +84,16 @@ def make_tiny_model(reference: Reference, directory: Path, seed: int = 0) -> Any
 
     logging.disable_progress_bar()
     directory.mkdir(parents=True)
-    for path in sorted(reference.base.iterdir()):
+    for path in sorted(resolved.base.iterdir()):
         if path.is_file() and not path.name.endswith(_WEIGHTS):
             shutil.copy(path, directory / path.name)
     try:
-        config = AutoConfig.from_pretrained(reference.base, local_files_only=True)
+        config = AutoConfig.from_pretrained(resolved.base, local_files_only=True)
         tiny = type(config).from_dict(tiny_config(config.to_dict()))
         torch.manual_seed(seed)
         model = AutoModelForCausalLM.from_config(tiny, dtype=torch.float32)
     except (OSError, ValueError, KeyError, AttributeError, TypeError, RuntimeError) as error:
         reason = str(error).strip().partition("\n")[0]
-        raise ModelError(f"{reference.name!r} cannot be made small: {reason}") from error
+        raise ModelError(f"{resolved.name!r} cannot be made small: {reason}") from error
     model.save_pretrained(directory)
     return model

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from camelid_core.artefacts import DatasetUse, TemplateContract
 from camelid_core.integrity import fingerprint
 from camelid_core.models.devices import describe
-from camelid_core.models.resolved_model import Reference
+from camelid_core.models.resolved_model import ResolvedModel
 from camelid_core.plugins import Host
 
 from camelid_train.config import Recipe
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
 
 def origin(
-    recipe: Recipe, reference: Reference, template: TemplateContract, datasets: Iterable[DatasetUse], host: Host
+    recipe: Recipe, resolved: ResolvedModel, template: TemplateContract, datasets: Iterable[DatasetUse], host: Host
 ) -> dict[str, Any]:
     """The `origin` event of a run: base model, template, data, versions, machine."""
     import torch
     from camelid_core.models.loading import choose_dtype
 
     return {
-        "base": {"id": reference.base_id, "fingerprint": fingerprint(reference.base)},
+        "base": {"id": resolved.base_id, "fingerprint": fingerprint(resolved.base)},
         "template": {"name": template.name, "sha256": template.sha256},
         "datasets": [use.model_dump(mode="json") for use in datasets],
         "dtype": str(choose_dtype(recipe.model.dtype)).removeprefix("torch."),

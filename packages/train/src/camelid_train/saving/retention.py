@@ -13,7 +13,7 @@ from typing import Any
 from camelid_core import staging
 from camelid_core.errors import TrainingError
 from camelid_core.integrity import fingerprint
-from camelid_core.models.resolved_model import Reference
+from camelid_core.models.resolved_model import ResolvedModel
 from camelid_core.tasks import TaskContext
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
@@ -51,10 +51,10 @@ def earlier_checkpoints(context: TaskContext) -> tuple[Path, ...]:
     return tuple(directory / CHECKPOINT_DIRECTORY for directory in context.earlier_attempts)
 
 
-def resume_identity(reference: Reference, data: PreparedData) -> dict[str, Any]:
+def resume_identity(resolved: ResolvedModel, data: PreparedData) -> dict[str, Any]:
     """The base model and the rows: resuming with others would be neither the old run nor a new one."""
     rows = {use.id: [use.rows, use.sha256] for use in data.datasets}
-    return {"base": fingerprint(reference.base), "data": rows, "kept": [len(data.train), len(data.heldout)]}
+    return {"base": fingerprint(resolved.base), "data": rows, "kept": [len(data.train), len(data.heldout)]}
 
 
 def find_resume_checkpoint(context: TaskContext, identity: Mapping[str, Any]) -> Path | None:

@@ -50,12 +50,12 @@ class MergeService:
 
     def estimate(self, config: MergeConfig) -> MergeEstimate:
         """Raises UnknownName, ModelError: no adapter of that name, or its base is not here."""
-        reference = self.models.resolve(config.adapter)
-        if reference.peft is None:
+        resolved = self.models.resolve(config.adapter)
+        if resolved.peft is None:
             raise ModelError(f"{config.adapter!r} is a full model already; there is nothing to merge.")
-        count = parameters(reference.base)
-        size = count * _BYTES[config.dtype] if config.dtype != "auto" else weights_size(reference.base)
-        return MergeEstimate(size, shutil.disk_usage(_existing(artefacts_dir())).free, count * 4, reference.base_id)
+        count = parameters(resolved.base)
+        size = count * _BYTES[config.dtype] if config.dtype != "auto" else weights_size(resolved.base)
+        return MergeEstimate(size, shutil.disk_usage(_existing(artefacts_dir())).free, count * 4, resolved.base_id)
 
     def start(self, config: MergeConfig, name: str = "", key: str | None = None) -> Job:
         """Raises UsageError: not enough disk."""

@@ -15,7 +15,7 @@ from typing import Literal
 from camelid_core.artefacts import is_artefact, read_artefact
 from camelid_core.errors import ArtefactError, CamelidError
 from camelid_core.models.gguf import gguf_files
-from camelid_core.models.resolved_model import Reference, all_weights, resolve_model
+from camelid_core.models.resolved_model import ResolvedModel, all_weights, resolve_model
 from camelid_core.paths import artefacts_dir, models_dir
 from camelid_core.plugins import Host
 from camelid_core.records import Message
@@ -131,7 +131,7 @@ class ModelService:
     def templates(self) -> list[str]:
         return self.host.templates.names()
 
-    def resolve(self, name: str, gguf: bool = True) -> Reference:
+    def resolve(self, name: str, gguf: bool = True) -> ResolvedModel:
         """Raises UnknownName or ModelError; for a GGUF file too, unless `gguf` allows it."""
         return resolve_model(name, self.host, gguf)
 
@@ -142,8 +142,8 @@ class ModelService:
 
     def encoder(self, name: str, template: str = "") -> Encoder:
         """Raises UnknownName, ModelError: no such model, or one without a fast tokenizer."""
-        reference = self.resolve(name)
-        return self._encoder(name, template or reference.template, str(reference.peft or reference.base))
+        resolved = self.resolve(name)
+        return self._encoder(name, template or resolved.template, str(resolved.peft or resolved.base))
 
     def tokens(self, name: str, messages: Sequence[Message], template: str = "", cutoff: int = 0) -> TokenView:
         """A conversation's tokens with their loss mask; a positive `cutoff` truncates as training does."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from camelid_core.errors import ModelError
 from camelid_core.models.gguf import is_gguf
-from camelid_core.models.resolved_model import Reference
+from camelid_core.models.resolved_model import ResolvedModel
 from camelid_core.templates.hf_chat_template import read_chat_template
 
 
@@ -54,17 +54,17 @@ class LightTokenizer:
         return {"input_ids": ids if bos is None or ids[:1] == [bos] else [bos, *ids]}
 
 
-def light_tokenizer(reference: Reference) -> LightTokenizer:
+def light_tokenizer(resolved: ResolvedModel) -> LightTokenizer:
     """The adapter's own tokenizer if it has one, else the base model's.
 
     Raises:
         ModelError: the model has no `tokenizer.json`.
     """
-    beside = reference.base.parent if is_gguf(reference.base) else reference.base
-    for directory in (reference.peft, beside):
+    beside = resolved.base.parent if is_gguf(resolved.base) else resolved.base
+    for directory in (resolved.peft, beside):
         if directory is not None and (directory / "tokenizer.json").is_file():
             return LightTokenizer(directory)
-    raise ModelError(f"{reference.name!r} has no tokenizer.json; its tokens cannot be shown.")
+    raise ModelError(f"{resolved.name!r} has no tokenizer.json; its tokens cannot be shown.")
 
 
 def _read(path: Path) -> dict[str, Any]:

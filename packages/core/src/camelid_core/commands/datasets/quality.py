@@ -121,8 +121,8 @@ def _encoder(model: str, template: str, host: Host) -> Encoder:
     from camelid_core.models.resolved_model import resolve_model
     from camelid_core.tokenization.encoder import Encoder
 
-    reference = resolve_model(model, host)
-    return Encoder(load_tokenizer(reference), host.templates[template or reference.template])
+    resolved = resolve_model(model, host)
+    return Encoder(load_tokenizer(resolved), host.templates[template or resolved.template])
 
 
 def _known_lints(encoder: Encoder | None) -> dict[str, Lint]:
