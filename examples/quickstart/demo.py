@@ -1,4 +1,4 @@
-"""The whole path with a real model: pull, generate data, train, score, merge, ask, predict.
+"""End to end with a real model: pull, generate data, fine-tune, evaluate, merge, chat, batch prediction.
 
 Every long step is a job that a worker runs in a process of its own; a second run takes up what the
 first one left. Ends with a table and `demo/report.json` in Camelid's home.
@@ -15,7 +15,7 @@ from typing import Any
 
 from camelid_core.commands.run_job import run_job
 from camelid_core.config import Config, load
-from camelid_core.datasets.sources import open_source
+from camelid_core.datasets.sources import open_dataset
 from camelid_core.errors import CamelidError
 from camelid_core.file_permissions import make_private_directory
 from camelid_core.integrity import write_durably
@@ -44,7 +44,7 @@ def main() -> None:
     pull(recipe.model.name, host, print)
 
     say("2/6  Data: cot-arithmetic, generated from a seed")
-    dataset = open_source(recipe.data.sources[0], host.datasets)
+    dataset = open_dataset(recipe.data.sources[0], host.datasets)
     questions = folder / "questions.jsonl"
     write_alpaca(dataset.load("heldout", 16), questions)
     print(f"{dataset.rows:,} training rows, {dataset.heldout_rows} held out; 16 questions in {questions}")

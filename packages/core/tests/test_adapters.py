@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from camelid_core.errors import ModelError
-from camelid_core.models.adapters import UNKNOWN, ModelAdapter, adapter_for, infer_targets
+from camelid_core.models.adapters import UNKNOWN, ModelAdapter, adapter_for, infer_lora_targets
 from camelid_core.plugins import load_host
 from camelid_core.testing import assert_adapter_contract
 
@@ -34,13 +34,13 @@ def blocks(*names: str, count: int = 2) -> list[str]:
     ],
 )
 def test_attention_projections_come_first_then_whatever_repeats(names, targets):
-    assert infer_targets(names) == targets
+    assert infer_lora_targets(names) == targets
 
 
 @pytest.mark.parametrize("names", [[], ["head"], ["a.first", "b.second"]])
 def test_a_model_where_nothing_repeats_asks_for_targets(names):
     with pytest.raises(ModelError, match=r"name its linear layers in method\.targets"):
-        infer_targets(names)
+        infer_lora_targets(names)
 
 
 def test_the_family_that_claims_a_model_type_is_found_and_others_are_unknown():
@@ -62,6 +62,6 @@ def test_every_registered_adapter_keeps_the_contract(adapter):
 
 @pytest.mark.parametrize("adapter", load_host().adapters, ids=lambda adapter: adapter.name)
 def test_every_model_that_can_be_pulled_names_a_template_and_a_licence(adapter):
-    for weights in adapter.weights:
-        assert weights.licence
-        assert not weights.template or weights.template in load_host().templates
+    for pullable in adapter.pullable:
+        assert pullable.licence
+        assert not pullable.template or pullable.template in load_host().templates

@@ -11,8 +11,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 from camelid_core.datasets.dataset import Dataset, Source
-from camelid_core.datasets.hub import HubName
-from camelid_core.datasets.sources import open_source, parse_sources
+from camelid_core.datasets.hub import HubDatasetName
+from camelid_core.datasets.sources import open_dataset, parse_sources
 from camelid_core.errors import DataError, UsageError
 from camelid_core.models.pull import pull
 from camelid_core.models.resolved_model import resolve_model
@@ -32,14 +32,14 @@ WHERE, COMMIT = "/datasets/org/name", "c0" * 20
 @given(part, part, st.one_of(st.just(""), part), st.one_of(st.just(""), part))
 def test_a_name_is_taken_apart_and_weighs_what_a_source_weighs(org, name, revision, config):
     text = f"hf:{org}/{name}" + (f"@{revision}" if revision else "") + (f"/{config}" if config else "")
-    assert HubName.parse(text) == HubName(f"{org}/{name}", revision, config)
+    assert HubDatasetName.parse(text) == HubDatasetName(f"{org}/{name}", revision, config)
     assert Source.parse(f"{text}:0.5") == Source(text, 0.5)
 
 
 @pytest.mark.parametrize("text", ["hf:", "hf:gsm8k", "hf:a/b/c/d", "hf:../b", "hf:a/b@", "hf:a b/c"])
 def test_another_way_of_writing_is_refused_with_the_right_one(text):
     with pytest.raises(UsageError, match="write hf:ORG/NAME"):
-        open_source(text, Registry("dataset"))
+        open_dataset(text, Registry("dataset"))
 
 
 class _Hub(BaseHTTPRequestHandler):
@@ -149,7 +149,7 @@ def repository(home, tmp_path, monkeypatch):
 )
 def test_rows_stream_and_are_what_their_columns_say(repository, row, file):
     repository([row] * 5, file)
-    dataset = open_source("hf:org/name", Registry("dataset"))
+    dataset = open_dataset("hf:org/name", Registry("dataset"))
     assert dataset.missing() == ""
     found = list(dataset.load("train", 3))
     assert [(record.prompt[-1].content, record.answer, record.id) for record in found] == [
@@ -166,7 +166,7 @@ def test_a_plugins_reader_reads_rows_of_the_hub(repository, monkeypatch):
     german = Reader("german", "A question and its answer in German.", record, (("frage", "antwort"),))
     monkeypatch.setattr(selection, "all_readers", lambda: {**READERS, german.name: german})
     repository([{"frage": "Warum?", "antwort": "Darum."}] * 2)
-    found = list(open_source("hf:org/name", Registry("dataset")).load("train", None))
+    found = list(open_dataset("hf:org/name", Registry("dataset")).load("train", None))
     assert [(record.prompt[-1].content, record.answer, record.id, record.source) for record in found] == [
         ("Warum?", "Darum.", number, "hf:org/name") for number in ("1", "2")
     ]
@@ -190,7 +190,7 @@ def test_a_name_of_the_hub_never_means_what_is_called_so_here(repository, lures,
     repository([{"instruction": "of the Hub", "output": "yes"}])
     assert absolute_if_path(source) == source
     for part in parse_sources([source], load_host().datasets):
-        found = open_source(part.name, load_host().datasets).load("train", None)
+        found = open_dataset(part.name, load_host().datasets).load("train", None)
         assert [record.prompt[-1].content for record in found] == ["of the Hub"]
     if "+" not in source:
         done = camelid("datasets", "convert", source, "--out", "out.jsonl")
@@ -201,7 +201,7 @@ def test_a_name_of_the_hub_never_means_what_is_called_so_here(repository, lures,
 def test_no_plugin_and_nobody_who_adds_a_set_can_take_a_name_of_the_hub(home):
     registry = Registry("dataset")
     registry.add(Dataset("hf:org/name", "", "cc0-1.0", (), 1, lambda split, limit: iter(())), "somebody")
-    assert open_source("hf:org/name", registry).url == "https://huggingface.co/datasets/org/name"
+    assert open_dataset("hf:org/name", registry).url == "https://huggingface.co/datasets/org/name"
 
 
 @pytest.mark.parametrize("ask", [resolve_model, lambda name, host: pull(name, host, print)], ids=["resolve", "pull"])
@@ -213,10 +213,10 @@ def test_a_model_is_not_named_as_data_are(lures, ask):
 def test_a_hub_out_of_reach_is_a_sentence_at_once(lures, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(DataError, match=r"cannot be reached from here\..* dataset org/name`\), copy"):
-        list(open_source("hf:org/name@v1", Registry("dataset")).load("train", 1))
+        list(open_dataset("hf:org/name@v1", Registry("dataset")).load("train", 1))
 
 
 def test_what_cannot_be_read_is_a_sentence(repository):
     repository([{"a": 1}])
     with pytest.raises(DataError, match=r"hf:org/name, row 1: no known format"):
-        list(open_source("hf:org/name", Registry("dataset")).load("train", None))
+        list(open_dataset("hf:org/name", Registry("dataset")).load("train", None))

@@ -12,7 +12,7 @@ import torch
 from camelid_core.artefacts import BaseModelEntry, Manifest, write_manifest
 from camelid_core.errors import ArtefactError, ModelError, UnsafeFormat
 from camelid_core.integrity import fingerprint
-from camelid_core.models.loading import check_base, choose_dtype, load_adapted, load_base, load_tokenizer
+from camelid_core.models.loading import check_adapter_base, choose_dtype, load_with_adapter, load_base, load_tokenizer
 from camelid_core.models.resolved_model import resolve_model
 from camelid_core.plugins import load_host
 from camelid_core.testing import tiny_model, tiny_tokenizer
@@ -90,8 +90,8 @@ def test_idle_threads_sleep_wherever_torch_is_loaded():
 
 def test_an_adapter_changes_its_own_base(models):
     ids = torch.tensor([[1, 2, 3]])
-    adapted = load_adapted(resolve(models / "adapter"), "float32")
-    base = load_adapted(resolve(models / "base"), "float32")
+    adapted = load_with_adapter(resolve(models / "adapter"), "float32")
+    base = load_with_adapter(resolve(models / "base"), "float32")
     assert (adapted(input_ids=ids).logits - base(input_ids=ids).logits).abs().max() > 1e-3
 
 
@@ -105,7 +105,7 @@ def test_an_adapter_for_another_base_of_the_same_shape_is_refused(models):
         ),
     )
     resolved = resolve(models / "adapter")
-    for load in (check_base, load_adapted):
+    for load in (check_adapter_base, load_with_adapter):
         with pytest.raises(
             ModelError, match=r"was trained on another base than .*weights, configuration or tokenizer differ"
         ):
@@ -121,7 +121,7 @@ def test_pickled_weights_are_not_loaded(models):
 def test_pickled_adapters_are_not_loaded(models):
     torch.save({}, models / "adapter" / "adapter_model.bin")
     with pytest.raises(UnsafeFormat):
-        load_adapted(resolve(models / "adapter"))
+        load_with_adapter(resolve(models / "adapter"))
 
 
 @pytest.mark.parametrize(("name", "file"), [("base", "model"), ("adapter", "adapter_model")])
@@ -129,7 +129,7 @@ def test_weights_cut_short_are_named(models, name, file):
     path = models / name / f"{file}.safetensors"
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(ArtefactError, match=rf"'{file}\.safetensors' has .* bytes where its header needs .* damaged"):
-        load_adapted(resolve(models / name))
+        load_with_adapter(resolve(models / name))
 
 
 def test_weights_that_are_gone_are_a_sentence(models):

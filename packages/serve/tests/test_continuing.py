@@ -7,14 +7,17 @@ from camelid_core.errors import ModelError, UsageError
 from camelid_core.plugins import load_host
 from camelid_core.records import Message
 from camelid_core.tokenization.encoder import Encoder
+from camelid_serve.answers import AnswerDelta
 from camelid_serve.engine import Sampling
-from camelid_serve.generation import Delta, continuation_ids, generate
+from camelid_serve.generation import continuation_ids, generate
 from camelid_serve.loaded_models import LoadedModel
 
 ASKED = [Message("system", "Be kind."), Message("user", "Hello?")]
 
 
-def answer(loaded: LoadedModel, messages: list[Message], tokens: int, prefix_ids: tuple[int, ...] = ()) -> list[Delta]:
+def answer(
+    loaded: LoadedModel, messages: list[Message], tokens: int, prefix_ids: tuple[int, ...] = ()
+) -> list[AnswerDelta]:
     ids, known = continuation_ids(loaded, messages, prefix_ids)
     with generate(loaded, [ids], Sampling(max_new_tokens=tokens), prefix_ids=[known]) as answers:
         return list(answers)

@@ -14,7 +14,7 @@ import pytest
 import torch
 from camelid_core.artefacts import verify_directory
 from camelid_core.errors import ConfigError, DataError, ModelError
-from camelid_core.models.loading import load_base, load_tokenizer, scaled
+from camelid_core.models.loading import load_base, load_tokenizer, with_rope_scaling
 from camelid_core.models.resolved_model import resolve_model
 from camelid_core.models.rope import RopeScaling
 from camelid_core.plugins import load_host
@@ -100,7 +100,7 @@ def test_losses_are_what_a_plain_computation_gives(
     module.run(asking(rope=[rope] if rope else []), attempt)
     resolved = resolve_model(str(sharp), load_host())
     ids = load_tokenizer(resolved)(book.read_text(encoding="utf-8")).input_ids
-    model = load_base(scaled(resolved, RopeScaling.parse(rope)) if rope else resolved, "float32")
+    model = load_base(with_rope_scaling(resolved, RopeScaling.parse(rope)) if rope else resolved, "float32")
     points = read_results(attempt.output)["variants"][-1]["points"]
     assert [point["length"] for point in points] == LENGTHS
     for point in points:
@@ -203,7 +203,7 @@ def test_positions_that_are_computed_go_on_for_ever(asking: Ask, tmp_path: Path)
 def test_a_model_with_rope_scaling_stays_as_it_is(asking: Ask, sharp: Path, tmp_path: Path) -> None:
     resolved = resolve_model(str(sharp), load_host())
     long = tmp_path / "long"
-    load_base(scaled(resolved, RopeScaling("linear", 4.0)), "float32").save_pretrained(long)
+    load_base(with_rope_scaling(resolved, RopeScaling("linear", 4.0)), "float32").save_pretrained(long)
     load_tokenizer(resolved).save_pretrained(long)
     attempt = Attempt(tmp_path / "job")
     module.run(asking(models=[str(sharp), str(long)], rope=["linear:4"]), attempt)
@@ -268,7 +268,7 @@ def test_no_token_is_predicted_twice_and_each_has_its_whole_context(
 
 def test_a_tokenizers_first_token_stands_first_in_each_window(sharp: Path, tmp_path: Path) -> None:
     tokenizer = load_tokenizer(resolve_model(str(sharp), load_host()))
-    assert long_texts.first_token(tokenizer) == []
+    assert long_texts.bos_ids(tokenizer) == []
     ids = list(range(100))
     assert long_texts.window([ids], long_texts.Place(0, 50), 8, [7]) == [7, *ids[43:50]]
     assert long_texts.window([ids], long_texts.Place(0, 50), 8) == ids[42:50]
@@ -284,14 +284,14 @@ def test_what_is_asked_is_checked_at_once() -> None:
 
 
 def test_nothing_read_before_changes_what_a_model_with_dynamic_positions_says(sharp: Path) -> None:
-    resolved = scaled(resolve_model(str(sharp), load_host()), RopeScaling("dynamic", 4.0))
+    resolved = with_rope_scaling(resolve_model(str(sharp), load_host()), RopeScaling("dynamic", 4.0))
     model = load_base(resolved, "float32").eval()
     windows = {length: torch.arange(length)[None] % 300 for length in (100, 700, 1100)}
     with torch.inference_mode():
         upwards = [logprobs.token_losses(model, windows[length], 8) for length in windows]
         downwards = [logprobs.token_losses(model, windows[length], 8) for length in reversed(windows)]
     assert all(torch.equal(*pair) for pair in zip(upwards, reversed(downwards), strict=True))
-    plain = load_base(replace(resolved, stretched=False), "float32").eval()
+    plain = load_base(replace(resolved, rope_scaled=False), "float32").eval()
     with torch.inference_mode():
         same = [
             torch.equal(logprobs.token_losses(plain, windows[length], 8), upwards[at])

@@ -223,7 +223,7 @@ def test_models_of_one_base_share_it_and_one_that_fails_harms_no_other(
 
     def answering(model: Any, *rest: Any, **more: Any) -> Any:
         for count, each in enumerate(real(model, *rest, **more)):
-            if model.reference.name == str(fragile) and count == 40:
+            if model.resolved.name == str(fragile) and count == 40:
                 raise RuntimeError("the device fell over")
             yield each
 

@@ -75,8 +75,8 @@ def test_it_answers_as_an_engine_here_does(process: EngineProcess, tuned: Loaded
     events = list(process.chat(HELLO, sampling, tuned=with_adapter))
     here = list(generate(tuned, [tuned.prompt_ids(HELLO)], sampling, with_adapter))[-1]
     assert "".join(event.text for event in events) == events[-1].answer == here.answer
-    assert events[-1].facts is not None
-    assert events[-1].facts["tokens"] == 20
+    assert events[-1].stats is not None
+    assert events[-1].stats.tokens == 20
 
 
 def test_several_answers_at_once(process: EngineProcess) -> None:
@@ -100,10 +100,10 @@ def test_cancel_ends_an_answer_with_what_is_there(process: EngineProcess, talkin
     for event in reply:
         events.append(event)
         reply.cancel()
-    facts = events[-1].facts
-    assert facts is not None
-    assert facts["finish"] == "cancelled"
-    assert facts["tokens"] < ENDLESS.max_new_tokens
+    stats = events[-1].stats
+    assert stats is not None
+    assert stats.finish == "cancelled"
+    assert stats.tokens < ENDLESS.max_new_tokens
 
 
 def test_errors_cross_as_sentences_of_their_kind(process: EngineProcess) -> None:
@@ -137,9 +137,9 @@ def test_models_come_and_go_beside_each_other(process: EngineProcess, base: Path
     process.add(str(adapter), str(adapter))
     process.remove("plain")
     assert list(process.chat(HELLO, Sampling(max_new_tokens=9)))[-1].answer == tuned
-    facts = list(running)[-1].facts
-    assert facts is not None
-    assert facts["tokens"] > 400
+    stats = list(running)[-1].stats
+    assert stats is not None
+    assert stats.tokens > 400
 
 
 def test_it_runs_in_a_session_of_its_own_without_secrets(

@@ -15,7 +15,7 @@ from camelid_core.tasks import Interrupted
 from camelid_core.testing import write_jsonl
 from camelid_train import run as run_module
 from camelid_train.launching import train as launch
-from camelid_train.objectives.run_module import Sft
+from camelid_train.objectives.sft import Sft
 from camelid_train.run import train
 from safetensors.torch import load_file, save_file
 

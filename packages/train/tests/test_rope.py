@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 from camelid_core.errors import ModelError
-from camelid_core.models.loading import load_adapted
+from camelid_core.models.loading import load_with_adapter
 from camelid_core.models.resolved_model import resolve_model
 from camelid_core.models.rope import context_length
 from camelid_core.plugins import load_host
@@ -32,7 +32,7 @@ def test_what_was_trained_stretched_stays_stretched(attempt, recipe, method, kin
     resolved = resolve_model(str(run.output), load_host())
     assert context_length(resolved.config) == 2048
     with torch.inference_mode():
-        tuned = load_adapted(resolved, "float32")(input_ids=IDS).logits
+        tuned = load_with_adapter(resolved, "float32")(input_ids=IDS).logits
         if method != "full":
             merged = attempt(job=2)
             merge(MergeConfig(adapter=str(run.output)), merged)

@@ -7,16 +7,17 @@ import json
 import pytest
 from camelid_core.errors import UsageError
 from camelid_core.records import Message, check_roles
+from camelid_serve.answers import AnswerStats
 from camelid_serve.engine import Sampling
 from camelid_ui.conversation_tree import MAX_TURNS, ConversationTree
 from camelid_ui.i18n import Translator
-from camelid_ui.services.streaming_answers import Answer, AnswerStats
+from camelid_ui.services.streaming_answers import Answer
 from camelid_ui.views.chat import conversation_column
 from camelid_ui.views.markdown import ALL, TEXT, cost, formatted
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-DONE, CUT = AnswerStats(5, 20.0, 0.5, "stop", 7), AnswerStats(5, 20.0, 0.5, "length", 7)
+DONE, CUT = (AnswerStats(finish, 5, 7, first_token=0.5, tokens_per_second=20.0) for finish in ("stop", "length"))
 SAID = st.text("ab é\n<", max_size=6)
 CHAT_ACTIONS = ("ask", "again", "edit", "reword", "undo", "redo", "flip", "branch", "rate", "prefer")
 STEPS = st.lists(st.tuples(st.sampled_from(CHAT_ACTIONS), st.integers(0, 9), SAID), max_size=14)
@@ -173,9 +174,7 @@ def test_a_column_says_whose_answer_it_is_and_how_it_came_about():
 def test_nothing_said_becomes_markup(text):
     evil = f'<img src=x onerror=a>{text}<script>a</script>[x](javascript:a) ![x](http://x/y.png) <a href="x" onclick=a>'
     talk = (
-        ConversationTree()
-        .with_question(evil)
-        .with_answers({"<b>": Answer(evil, AnswerStats(0, 0, 0, "failed"), error=evil)})
+        ConversationTree().with_question(evil).with_answers({"<b>": Answer(evil, AnswerStats("failed", 0), error=evil)})
     )
     shown = conversation_column(talk, "<b>", Translator("en"))
     for forbidden in ("<img", "<script", "<b>", 'href="javascript', '<a href="x"'):

@@ -10,7 +10,7 @@ from camelid_alpaca_cot import cot
 from camelid_alpaca_cot.catalogue import datasets
 from camelid_alpaca_cot.collection_table import table
 from camelid_alpaca_cot.local_files import mirrors
-from camelid_core.datasets.sources import open_source, parse_sources
+from camelid_core.datasets.sources import open_dataset, parse_sources
 from camelid_core.errors import DataError, UsageError
 from camelid_core.plugins import load_host
 
@@ -39,7 +39,7 @@ PLACES = {
 
 
 def opened(name):
-    return open_source(name, load_host().datasets)
+    return open_dataset(name, load_host().datasets)
 
 
 def instructions(name):

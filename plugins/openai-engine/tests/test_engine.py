@@ -112,7 +112,7 @@ def test_text_comes_as_it_does_from_the_model_itself(served: str, base: Any, tin
         here, there = ([], [])
         for loaded, said in ((tiny, here), (other, there)):
             with generate(loaded, prompts, Sampling(max_new_tokens=20)) as answers:
-                said += sorted((delta.index, delta.answer, delta.ids) for delta in answers if delta.facts)
+                said += sorted((delta.index, delta.answer, delta.ids) for delta in answers if delta.stats)
         assert there == here
     finally:
         other.close()

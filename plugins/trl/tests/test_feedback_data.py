@@ -12,11 +12,14 @@ from camelid_trl.preference_data import LABELLED, PAIRS, prepare
 
 
 def test_journals_are_prepared_for_dpo_and_kto(home):
-    asked = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hello?"}]
-    said = [[{"role": "assistant", "content": text}] for text in ("Hi.", "No.", "Go.")]
-    thumbs = [{"id": str(n), "prompt": asked, "completion": each, "label": n == 0} for n, each in enumerate(said)]
+    prompt = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hello?"}]
+    answers = [[{"role": "assistant", "content": text}] for text in ("Hi.", "No.", "Go.")]
+    thumbs = [{"id": str(n), "prompt": prompt, "completion": each, "label": n == 0} for n, each in enumerate(answers)]
     say(data_dir() / "chat-ratings.jsonl", [*thumbs, retraction("1")])
-    say(data_dir() / "chat-preferences.jsonl", [{"id": "p", "prompt": asked, "chosen": said[0], "rejected": said[1]}])
+    say(
+        data_dir() / "chat-preferences.jsonl",
+        [{"id": "p", "prompt": prompt, "chosen": answers[0], "rejected": answers[1]}],
+    )
     encoder = Encoder(tiny_tokenizer(), load_host().templates["chatml"])
 
     def made(kind, name):

@@ -18,13 +18,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 TOKENIZER = tiny_tokenizer()
-ASKED = [
+PROMPT = [
     {"role": "user", "content": "Hello <|im_end|>, who are you?"},
     {"role": "assistant", "content": "Nobody."},
     {"role": "user", "content": "Really?"},
 ]
 PAIR = {
-    "prompt": ASKED,
+    "prompt": PROMPT,
     "chosen": [{"role": "assistant", "content": "Yes, <|im_start|> nobody."}],
     "rejected": [{"role": "assistant", "content": "No"}],
 }
@@ -32,10 +32,10 @@ PAIR = {
 
 @pytest.fixture
 def prepared(home, tmp_path):
-    def make(kind, rows, template="chatml", **data):
+    def make(builder, rows, template="chatml", **data):
         path = write_jsonl(tmp_path / "rows.jsonl", rows)
         section = DataSection(**{"sources": [str(path)], "eval_rows": 0} | data)
-        return prepare(kind, section, Encoder(TOKENIZER, load_host().templates[template]), load_host())
+        return prepare(builder, section, Encoder(TOKENIZER, load_host().templates[template]), load_host())
 
     return make
 
@@ -80,7 +80,7 @@ def test_the_cut_off_takes_the_ends_of_answers_and_rows_without_a_beginning_of_o
         prepared(PAIRS, [PAIR] * 5 + [long], cutoff=16)
 
 
-def test_a_pair_gives_two_verdicts_and_a_label_one(prepared):
+def test_a_pair_gives_two_labelled_answers_and_a_label_one(prepared):
     labelled = [{"prompt": "q", "completion": word, "label": label} for word, label in (("x", False), ("y", True))]
     (pair,) = prepared(PAIRS, [PAIR]).train
     made = prepared(LABELLED, [PAIR, *labelled])
@@ -97,18 +97,18 @@ def test_a_task_knows_the_answer_it_is_measured_by(prepared):
 
 
 @pytest.mark.parametrize(
-    ("kind", "row", "sentence"),
+    ("builder", "row", "sentence"),
     [
         (PAIRS, {"prompt": "q", "completion": "a"}, "row 1 of 'rows' has one answer, where two are compared"),
         (LABELLED, {"prompt": "q", "completion": "a"}, "row 1 of 'rows' says of no answer whether it is good"),
     ],
 )
-def test_rows_without_what_is_needed_are_named(prepared, kind, row, sentence):
+def test_rows_without_what_is_needed_are_named(prepared, builder, row, sentence):
     with pytest.raises(DataError, match=sentence):
-        prepared(kind, [row])
+        prepared(builder, [row])
 
 
-def test_other_worse_answers_are_other_data(prepared):
+def test_other_rejected_answers_are_other_data(prepared):
     digests = {prepared(PAIRS, [PAIR | {"rejected": [{"role": "assistant", "content": text}]}]).datasets[0].sha256
                for text in ("No", "Never")}  # fmt: skip
     assert len(digests) == 2

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import TemplateError
-from .models.adapters import ModelAdapter, infer_targets
+from .models.adapters import ModelAdapter, infer_lora_targets
 from .records import Message
 from .special_tokens import special_tokens
 from .templates.chat_template_export import render_chat_template
@@ -133,7 +133,7 @@ def assert_adapter_contract(adapter: ModelAdapter, templates: Sequence[str], lin
     """An adapter names a registered template, and its LoRA targets (or inferred ones) exist among `linear_names`."""
     assert adapter.template in templates, f"{adapter.name}: template {adapter.template!r} is not registered"
     last_parts = {name.rpartition(".")[2] for name in linear_names}
-    missing = set(adapter.lora_targets or infer_targets(linear_names)) - last_parts
+    missing = set(adapter.lora_targets or infer_lora_targets(linear_names)) - last_parts
     assert not missing, f"{adapter.name}: no linear layer is called {sorted(missing)}"
 
 

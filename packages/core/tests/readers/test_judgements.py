@@ -8,17 +8,17 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from camelid_core.datasets.feedback import retraction, say
+from camelid_core.datasets.feedback import retraction, append_feedback
 from camelid_core.errors import DataError
 from camelid_core.readers import detect, read
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 
-def thumb(ident: str, label: bool, answer: str = "Yes.") -> dict[str, object]:
+def thumb(row_id: str, label: bool, answer: str = "Yes.") -> dict[str, object]:
     prompt = [{"role": "user", "content": "[1, 2"}]
     completion = [{"role": "assistant", "content": answer}]
-    return {"id": ident, "prompt": prompt, "completion": completion, "label": label}
+    return {"id": row_id, "prompt": prompt, "completion": completion, "label": label}
 
 
 WORDS = st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from([True, False, None])), max_size=20)
@@ -28,14 +28,14 @@ WORDS = st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from([True, False,
 @given(words=WORDS)
 def test_the_last_word_counts_and_nothing_is_ever_taken_out(words, tmp_path):
     path, last, before = tmp_path / f"{secrets.token_hex(8)}.jsonl", {}, b""
-    for ident, label in words:
-        news = last.get(ident) != label
-        assert say(path, [retraction(ident) if label is None else thumb(ident, label)]) == news
+    for row_id, label in words:
+        news = last.get(row_id) != label
+        assert append_feedback(path, [retraction(row_id) if label is None else thumb(row_id, label)]) == news
         now = path.read_bytes() if path.exists() else b""
         assert now.startswith(before)
         assert (len(now) > len(before)) == news
-        last[ident], before = label, now
-    left = {ident: label for ident, label in last.items() if label is not None}
+        last[row_id], before = label, now
+    left = {row_id: label for row_id, label in last.items() if label is not None}
     if left:
         assert {record.id: record.label for record in read(path)} == left
         assert detect(path).fits
@@ -47,39 +47,41 @@ def test_the_last_word_counts_and_nothing_is_ever_taken_out(words, tmp_path):
 def test_two_tabs_at_once_lose_nothing(tmp_path):
     path = tmp_path / "ratings.jsonl"
     with ThreadPoolExecutor(8) as tabs:
-        list(tabs.map(lambda number: say(path, [thumb(str(number), number % 2 == 0, "x" * 5000)]), range(40)))
+        list(
+            tabs.map(lambda number: append_feedback(path, [thumb(str(number), number % 2 == 0, "x" * 5000)]), range(40))
+        )
     assert {record.id: record.label for record in read(path)} == {str(n): n % 2 == 0 for n in range(40)}
 
 
 def test_what_a_power_cut_tore_goes_and_what_was_removed_begins_anew(tmp_path):
     path = tmp_path / "deep" / "ratings.jsonl"
-    say(path, [thumb("a", True)])
+    append_feedback(path, [thumb("a", True)])
     with path.open("ab") as file:
         file.write(b'{"judged": "2026')
-    say(path, [thumb("b", False)])
+    append_feedback(path, [thumb("b", False)])
     assert [record.id for record in read(path)] == ["a", "b"]
     assert "judged" in json.loads(path.read_text("utf-8").splitlines()[1])
     path.unlink()
-    assert say(path, [thumb("a", True)]) == 1
+    assert append_feedback(path, [thumb("a", True)]) == 1
 
 
 def test_what_cannot_be_kept_is_said(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match=r"ratings\.jsonl' cannot be written"):
-        say(tmp_path / "file" / "ratings.jsonl", [thumb("a", True)])
+        append_feedback(tmp_path / "file" / "ratings.jsonl", [thumb("a", True)])
     path = tmp_path / "ratings.jsonl"
     with pytest.raises(DataError, match="half a surrogate"):
-        say(path, [thumb("a", True), thumb("b", True, "\ud800")])
-    assert say(path, [retraction("a")]) == 0
+        append_feedback(path, [thumb("a", True), thumb("b", True, "\ud800")])
+    assert append_feedback(path, [retraction("a")]) == 0
     assert not path.exists()
 
 
 def test_rows_that_somebody_added_by_hand_stand_for_themselves(tmp_path):
     path = tmp_path / "ratings.jsonl"
-    say(path, [thumb("a", True)])
+    append_feedback(path, [thumb("a", True)])
     with path.open("a", encoding="utf-8") as file:
         file.write('{"prompt": "q", "completion": "r", "label": false}\n' * 2)
     assert [(record.id, record.label) for record in read(path)] == [("a", True), ("2", False), ("3", False)]
-    assert say(path, [retraction("a")]) == 1
+    assert append_feedback(path, [retraction("a")]) == 1
     assert [record.id for record in read(path)] == ["2", "3"]
     assert Path(path).read_bytes().count(b"\n") == 4

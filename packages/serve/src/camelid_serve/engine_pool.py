@@ -64,7 +64,7 @@ class EnginePool:
                 return resident.engine, None
             if adapter in resident.adapters:
                 return resident.engine, resident.adapters[adapter]
-        report(f"Loading {resolved.base_id}" + (f" with adapter {resolved.name}" if resolved.peft else ""))
+        report(f"Loading {resolved.base_id}" + (f" with adapter {resolved.name}" if resolved.adapter_dir else ""))
         why: ModelError = CannotShare(f"no model is resident that has the base of {resolved.name!r}.")
         for resident in candidates:
             try:
@@ -81,9 +81,9 @@ class EnginePool:
             resident.adapters[adapter] = name
         return engine, name
 
-    def keep_for(self, references: Iterable[ResolvedModel]) -> None:
+    def keep_for(self, resolved_models: Iterable[ResolvedModel]) -> None:
         """Free the engines and adapters that none of these models needs."""
-        wanted = list(references)
+        wanted = list(resolved_models)
         bases, adapters = {_base_identity(each) for each in wanted}, {_adapter_identity(each) for each in wanted}
         used: set[Placement] = set()
         for resident in self._residents:
@@ -127,7 +127,7 @@ def _base_identity(resolved: ResolvedModel) -> Any:
 
 
 def _adapter_identity(resolved: ResolvedModel) -> Any:
-    return None if resolved.peft is None else _files_identity(resolved.peft)
+    return None if resolved.adapter_dir is None else _files_identity(resolved.adapter_dir)
 
 
 def _files_identity(path: Path) -> Any:

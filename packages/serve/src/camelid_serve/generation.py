@@ -7,51 +7,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Self
+from dataclasses import replace
+from typing import Self
 
 from camelid_core.errors import UsageError
 from camelid_core.records import Message
 
+from .answers import AnswerDelta, AnswerStats
 from .engine import FinishReason, PromptTooLong, Request, Sampling, TokenEvent, TokenLogprob
 from .loaded_models import LoadedModel
 from .text_stream import TextStream
-
-
-@dataclass(frozen=True, slots=True)
-class AnswerStats:
-    """Token counts, finish reason and times of one answer. `seconds` is the latency from the request to the end,
-    `first_token` that to the first token (time to first token)."""
-
-    finish: FinishReason
-    tokens: int
-    prompt_tokens: int
-    seconds: float
-    first_token: float
-
-    @property
-    def tokens_per_second(self) -> float:
-        """Decoding speed: tokens after the first one by the time they took, so that prefill is not counted."""
-        took = self.seconds - self.first_token
-        return (self.tokens - 1) / took if self.tokens > 1 and took > 0 else 0.0
-
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self) | {"tokens_per_second": round(self.tokens_per_second, 2)}
-
-
-@dataclass(frozen=True, slots=True)
-class Delta:
-    """New text of the answer to prompt `index`, its token ids since the last delta (`new_ids`), and their
-    log-probabilities where those were requested. The last delta has `stats`, the whole `answer` as the template parses
-    it, and all its token `ids`."""
-
-    index: int
-    text: str
-    answer: str = ""
-    stats: AnswerStats | None = None
-    logprobs: tuple[TokenLogprob, ...] = ()
-    ids: tuple[int, ...] = ()
-    new_ids: tuple[int, ...] = ()
 
 
 class AnswerStream:
@@ -79,10 +44,10 @@ class AnswerStream:
         )
         self._deltas = self._run()
 
-    def __iter__(self) -> Iterator[Delta]:
+    def __iter__(self) -> Iterator[AnswerDelta]:
         return self
 
-    def __next__(self) -> Delta:
+    def __next__(self) -> AnswerDelta:
         return next(self._deltas)
 
     def cancel(self, index: int = 0) -> None:
@@ -98,7 +63,7 @@ class AnswerStream:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def _run(self) -> Iterator[Delta]:
+    def _run(self) -> Iterator[AnswerDelta]:
         for event in self._stream:
             answer = self._answers[event.index]
             delta = answer.take(event)
@@ -132,7 +97,7 @@ class StreamingAnswer:
     def stopped(self) -> bool:
         return self._text.stopped
 
-    def take(self, event: TokenEvent) -> Delta | None:
+    def take(self, event: TokenEvent) -> AnswerDelta | None:
         """The delta for an event of the engine, if there is one."""
         if self._done:
             return None
@@ -147,17 +112,21 @@ class StreamingAnswer:
         if finish is not None:
             return self._end(finish, event.at)
         text = self._new_text()
-        return Delta(0, text, logprobs=self._new_logprobs(), new_ids=self._new_ids()) if text else None
+        return AnswerDelta(0, text, logprobs=self._new_logprobs(), new_ids=self._new_ids()) if text else None
 
-    def _end(self, finish: FinishReason, at: float) -> Delta:
+    def _end(self, finish: FinishReason, at: float) -> AnswerDelta:
         self._done = True
         self._raw += self._text.finish()
         text = self._new_text()
         seconds = at - self._started
-        stats = AnswerStats(finish, self._tokens, self._prompt_tokens, seconds, self._first_token or seconds)
+        first_token = self._first_token or seconds
+        speed = _decoding_speed(self._tokens, seconds - first_token)
+        stats = AnswerStats(finish, self._tokens, self._prompt_tokens, seconds, first_token, speed)
         if self.stopped and not text:
             self._logprobs.clear()  # tokens of the stop text, of which nothing is shown
-        return Delta(0, text, self._parse(self._raw), stats, self._new_logprobs(), tuple(self._ids), self._new_ids())
+        return AnswerDelta(
+            0, text, self._parse(self._raw), stats, self._new_logprobs(), tuple(self._ids), self._new_ids()
+        )
 
     def _new_ids(self) -> tuple[int, ...]:
         ids = tuple(self._ids[self._ids_sent :])
@@ -175,6 +144,11 @@ class StreamingAnswer:
             return ""
         text, self._text_sent = answer[len(self._text_sent) :], answer
         return text
+
+
+def _decoding_speed(tokens: int, seconds: float) -> float:
+    """Tokens after the first one by the time they took, so that prefill is not counted."""
+    return (tokens - 1) / seconds if tokens > 1 and seconds > 0 else 0.0
 
 
 def generate(

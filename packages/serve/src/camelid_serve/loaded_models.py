@@ -148,30 +148,30 @@ class LoadedModels:
         """
         try:
             self.models = {}  # from now on nothing is answered by what may be unloaded
-            references = {label: resolve_model(name, host) for label, name in names.items()}
-            self.load_resolved(references, host, config, report)
+            resolved_models = {label: resolve_model(name, host) for label, name in names.items()}
+            self.load_resolved(resolved_models, host, config, report)
         except BaseException:
             self.close()
             raise
 
     def load_resolved(
-        self, references: Mapping[str, ResolvedModel], host: Host, config: EngineConfig, report: Report
+        self, resolved_models: Mapping[str, ResolvedModel], host: Host, config: EngineConfig, report: Report
     ) -> None:
         """The same for resolved models."""
         template, config = config.template, config.model_copy(update={"template": ""})  # no engine knows of templates
         if config != self._config:
             self._engines.close()
             self._engines, self._config = EnginePool(config.dtype, config.slots), config
-        engines = {label: _choose_engine(config.engine, resolved, host) for label, resolved in references.items()}
+        engines = {label: _choose_engine(config.engine, resolved, host) for label, resolved in resolved_models.items()}
         report("Reading the tokenizer")
-        encoders = {label: load_encoder(resolved, host, template) for label, resolved in references.items()}
-        self._engines.keep_for(references.values())  # the others' memory is needed for what is loaded next
+        encoders = {label: load_encoder(resolved, host, template) for label, resolved in resolved_models.items()}
+        self._engines.keep_for(resolved_models.values())  # the others' memory is needed for what is loaded next
         models = {}
         # adapters first: some engines cannot load one later
-        for label, resolved in sorted(references.items(), key=lambda item: item[1].peft is None):
+        for label, resolved in sorted(resolved_models.items(), key=lambda item: item[1].adapter_dir is None):
             placement = self._engines.place(resolved, engines[label], report)
             models[label] = _loaded(resolved, encoders[label], *placement)
-        self.models = {label: models[label] for label in references}
+        self.models = {label: models[label] for label in resolved_models}
         self._close_unused()
 
     def add(

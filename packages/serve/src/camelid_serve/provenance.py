@@ -70,7 +70,7 @@ def base_entry(resolved: ResolvedModel) -> BaseModelEntry:
 
 def with_all_models(manifest: Manifest, models: Mapping[str, ResolvedModel]) -> Manifest:
     """The manifest with the base of each model by its label, and the strictest licence, where there are several."""
-    if len({(model.base, model.peft) for model in models.values()}) < 2:
+    if len({(model.base, model.adapter_dir) for model in models.values()}) < 2:
         return manifest
     licence = effective_licence({label: model.licence for label, model in models.items()})
     bases = {label: base_entry(model) for label, model in models.items()}
@@ -79,7 +79,7 @@ def with_all_models(manifest: Manifest, models: Mapping[str, ResolvedModel]) -> 
 
 def weights_identity(resolved: ResolvedModel) -> list[str]:
     """Digests that identify the weights, whatever the model's name."""
-    if resolved.peft is None:
+    if resolved.adapter_dir is None:
         return [fingerprint(resolved.base)]
     files = resolved.manifest.files.values() if resolved.manifest else ()
-    return [fingerprint(resolved.base), *(sorted(entry.sha256 for entry in files) or [str(resolved.peft)])]
+    return [fingerprint(resolved.base), *(sorted(entry.sha256 for entry in files) or [str(resolved.adapter_dir)])]

@@ -28,7 +28,7 @@ def test_no_minute_has_more_than_twice_what_it_may(most: int, pauses: list[float
         else:
             assert wait <= 60 / most
             again = RateLimiter(served, most, refusal_response)
-            again._left = rates._left.copy()
+            again._left = rates._buckets.copy()
             assert again.take("a", now + wait + 1e-6) == 0
     for start in taken:
         assert sum(start <= each < start + 60 for each in taken) <= 2 * most
@@ -75,5 +75,5 @@ def test_as_many_clients_are_remembered_as_fit(monkeypatch: pytest.MonkeyPatch) 
     rates = RateLimiter(served, 1, refusal_response)
     for client in "abc":
         assert rates.take(client, 0) == 0
-    assert len(rates._left) == 2
+    assert len(rates._buckets) == 2
     assert rates.take("c", 0) > 0

@@ -10,7 +10,7 @@ from typing import Any
 
 from camelid_core.artefacts import Manifest, write_manifest
 from camelid_core.errors import ModelError
-from camelid_core.models.loading import load_adapted, load_tokenizer
+from camelid_core.models.loading import load_with_adapter, load_tokenizer
 from camelid_core.models.resolved_model import ResolvedModel, resolve_model
 from camelid_core.plugins import load_host
 from camelid_core.tasks import TaskContext
@@ -36,7 +36,7 @@ def merge(config: MergeConfig, context: TaskContext) -> Mapping[str, Any]:
     context.emit("resume", step=0)
     host = load_host()
     resolved = resolve_model(config.adapter, host)
-    if resolved.peft is None:
+    if resolved.adapter_dir is None:
         raise ModelError(f"{config.adapter!r} is a full model already; there is nothing to merge.")
     template = host.templates[resolved.template]
     tokenizer = load_tokenizer(resolved)
@@ -100,7 +100,7 @@ def _load_adapted(config: MergeConfig, resolved: ResolvedModel) -> Any:
     if config.weights == "as-trained":
         section = read_method(resolved.manifest.parameters.get("method", {}) if resolved.manifest else {})
         base = method_of(section).load_as_trained(resolved, section)
-    model = load_adapted(resolved, "float32", base)
+    model = load_with_adapter(resolved, "float32", base)
     if model.active_peft_config.is_prompt_learning:
         raise ModelError(
             f"{config.adapter!r} is virtual tokens before the text ({model.active_peft_config.peft_type.lower()}), "

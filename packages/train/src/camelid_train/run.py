@@ -13,9 +13,9 @@ from typing import Any
 from camelid_core.artefacts import BaseModelEntry, Licences, Manifest, effective_licence, write_manifest
 from camelid_core.errors import DataError
 from camelid_core.integrity import fingerprint
-from camelid_core.models.loading import choose_device, choose_dtype, load_tokenizer, scaled
+from camelid_core.models.loading import choose_device, choose_dtype, load_tokenizer, with_rope_scaling
 from camelid_core.models.resolved_model import ResolvedModel, resolve_model
-from camelid_core.models.revisions import commit_of, require_commit
+from camelid_core.models.revisions import hub_commit, require_commit
 from camelid_core.models.rope import RopeScaling, rope_parameters
 from camelid_core.plugins import Host, load_host
 from camelid_core.tasks import Interrupted, TaskContext
@@ -124,12 +124,12 @@ def train(
 def _base_model(recipe: Recipe, host: Host) -> ResolvedModel:
     """The base model, with RoPE scaling if the recipe has any."""
     resolved = resolve_model(recipe.model.name, host, gguf=False)
-    if resolved.peft is not None:
+    if resolved.adapter_dir is not None:
         raise DataError(f"{recipe.model.name!r} is an adapter; merge it first: `camelid merge {recipe.model.name}`.")
     if recipe.model.revision:
         require_commit(resolved.base, recipe.model.revision)
     if recipe.model.rope:
-        return scaled(resolved, RopeScaling.parse(recipe.model.rope))
+        return with_rope_scaling(resolved, RopeScaling.parse(recipe.model.rope))
     return resolved
 
 
@@ -289,7 +289,7 @@ def _manifest(
         base=BaseModelEntry(
             id=resolved.base_id,
             path=str(resolved.base),
-            revision=commit_of(resolved.base),
+            revision=hub_commit(resolved.base),
             fingerprint=fingerprint(resolved.base),
             model_type=str(resolved.config.get("model_type", "")),
         ),

@@ -110,8 +110,8 @@ def test_any_start_is_saved_as_plain_lora_for_the_unchanged_base(model, method_c
 @pytest.mark.parametrize(("rslora", "scales"), [(False, [2, 2, 2]), (True, [4 / 6**0.5, 4 / 3**0.5, 4 / 2**0.5])])
 def test_single_layers_can_have_a_rank_of_their_own(model, method_context, rslora, scales):
     """The scale is the same for all; that of rsLoRA is alpha / √rank of each."""
-    knobs = {"targets": ["q_proj", "down_proj"], "ranks": ["down_proj=6", "layers.0.self_attn.q_proj=3"]}
-    prepared = LORA.prepare(model(), LoraMethod(r=2, alpha=4, rslora=rslora, **knobs), method_context())
+    fields = {"targets": ["q_proj", "down_proj"], "ranks": ["down_proj=6", "layers.0.self_attn.q_proj=3"]}
+    prepared = LORA.prepare(model(), LoraMethod(r=2, alpha=4, rslora=rslora, **fields), method_context())
     layers = prepared.base_model.model.model.layers
     assert layers[0].mlp.down_proj.r["default"] == 6
     assert (layers[0].self_attn.q_proj.r["default"], layers[1].self_attn.q_proj.r["default"]) == (3, 2)
@@ -137,10 +137,10 @@ def test_a_rank_for_a_layer_that_is_no_target_is_refused(model, method_context):
     LORA.prepare(model(), LoraMethod(ranks=ranks, targets=["all-linear"]), method_context())
 
 
-@pytest.mark.parametrize("knobs", [{"ranks": ["q_proj=4"]}, {"dora": True}])
-def test_what_does_not_go_together_is_said(model, method_context, knobs):
+@pytest.mark.parametrize("fields", [{"ranks": ["q_proj=4"]}, {"dora": True}])
+def test_what_does_not_go_together_is_said(model, method_context, fields):
     with pytest.raises(ConfigError, match=r"does not go with method\.initial='pissa'"):
-        LORA.prepare(model(), LoraMethod(initial="pissa", **knobs), method_context())
+        LORA.prepare(model(), LoraMethod(initial="pissa", **fields), method_context())
 
 
 def test_eva_without_data_is_a_sentence(model, method_context):

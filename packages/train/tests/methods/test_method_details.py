@@ -1,4 +1,4 @@
-"""What is particular to single methods: number formats, schedules, layers, and what they refuse."""
+"""What is particular to single methods: dtypes, rank schedules, layers, and what they refuse."""
 
 from __future__ import annotations
 
@@ -66,15 +66,15 @@ def test_ranks_have_time_to_move_in_any_run(steps):
 
 
 @pytest.mark.parametrize(
-    ("knobs", "sentence"),
+    ("fields", "sentence"),
     [
         ({"warmup_steps": 200, "final_steps": 1000}, "leave none of the 500 steps to move ranks in"),
         ({"target_r": 16}, r"target_r=16 is above method\.initial_r=12"),
     ],
 )
-def test_a_schedule_that_cannot_be_is_a_sentence(knobs, sentence):
+def test_a_schedule_that_cannot_be_is_a_sentence(fields, sentence):
     with pytest.raises(ConfigError, match=sentence):
-        rank_schedule(AdaLoraMethod(**knobs), 500)
+        rank_schedule(AdaLoraMethod(**fields), 500)
 
 
 def test_ranks_move_and_the_penalty_is_what_peft_adds_to_its_own_loss(method_context):

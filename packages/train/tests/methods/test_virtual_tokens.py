@@ -28,9 +28,9 @@ ROWS = [
 def prepared(base):
     """A model with a method on it whose parameters have all moved."""
 
-    def make(name: str, family: str = "llama", **knobs):
+    def make(name: str, family: str = "llama", **fields):
         resolved = resolve_model(str(base(family)), load_host())
-        section, method = read_method({"type": name, **knobs}), methods()[name]
+        section, method = read_method({"type": name, **fields}), methods()[name]
         model = method.prepare(method.load(resolved, "float32", section), section, MethodContext(resolved))
         generator = torch.Generator().manual_seed(1)
         with torch.no_grad():

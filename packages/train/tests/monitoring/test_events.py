@@ -19,9 +19,9 @@ def smoothed(losses: list[float]) -> list[float]:
 def test_each_step_tells_how_it_goes_and_what_it_takes(attempt, recipe):
     run = attempt()
     metrics = train(recipe("train.max_steps=3"), run)
-    told = run.events("train")
-    assert [event["smoothed"] for event in told] == pytest.approx(smoothed(run.losses))
-    for event in (*told, *(event for event in run.events("progress") if event["unit"] == "steps")):
+    train_events = run.events("train")
+    assert [event["smoothed"] for event in train_events] == pytest.approx(smoothed(run.losses))
+    for event in (*train_events, *(event for event in run.events("progress") if event["unit"] == "steps")):
         assert event["memory"] > 0
         assert event["tokens_per_second"] > 0
         assert 0 <= event["mfu"] <= 1

@@ -57,9 +57,9 @@ def one_by_one(model, encoder, prompt: list[int], tokens: int) -> str:
 @pytest.mark.parametrize("method", [name for name in methods().names() if name != "lora-gptq"])
 def test_every_method_answers_as_it_would_token_by_token(recipe, encoder, home, method):
     model = made(recipe, f"method.type={method}", family="qwen2" if method == "prompt" else "llama")
-    asked = samples.sample_prompts(RECORDS, encoder, 3, 400)
-    answers = samples.greedy_answers(model, encoder, [question.ids for question in asked], 8)
-    assert answers == [one_by_one(model, encoder, question.ids, 8) for question in asked]
+    prompts = samples.sample_prompts(RECORDS, encoder, 3, 400)
+    answers = samples.greedy_answers(model, encoder, [prompt.ids for prompt in prompts], 8)
+    assert answers == [one_by_one(model, encoder, prompt.ids, 8) for prompt in prompts]
 
 
 SLOW = pytest.mark.slow
@@ -95,8 +95,8 @@ def test_an_interrupted_run_with_samples_goes_on_bit_for_bit(attempt, recipe):
         train(config, first)
     train(config, last)
     assert sha256(last.output / "adapter_model.safetensors") == sha256(whole.output / "adapter_model.safetensors")
-    said = first.events("sample") + last.events("sample")
-    strip = [{key: value for key, value in event.items() if key != "time"} for event in said]
+    sample_events = first.events("sample") + last.events("sample")
+    strip = [{key: value for key, value in event.items() if key != "time"} for event in sample_events]
     assert strip == [{key: value for key, value in event.items() if key != "time"} for event in whole.events("sample")]
 
 
@@ -145,8 +145,8 @@ def test_questions_are_as_many_as_can_be_had_of_all_parts_of_the_data(encoder, e
     records = [alpaca("x" + " y" * more, str(place)) for place, more in enumerate(extra)]
     found = samples.sample_prompts(records, encoder, count, longest)
     assert len(found) <= min(count, len(records))
-    assert all(len(question.ids) <= longest for question in found)
-    places = [int(question.reference) for question in found]
+    assert all(len(prompt.ids) <= longest for prompt in found)
+    places = [int(prompt.reference) for prompt in found]
     assert places == sorted(set(places))
     if longest == 120 and records:
         assert len(found) == min(count, len(records))
@@ -155,5 +155,5 @@ def test_questions_are_as_many_as_can_be_had_of_all_parts_of_the_data(encoder, e
 def test_conversations_that_the_template_has_no_form_for_are_passed_over(encoder):
     odd = Record((Message("user", "a"), Message("user", "b"), Message("assistant", "c")))
     assert samples.sample_prompts([odd, Record((Message("assistant", "x"),)), Record(())], encoder, 3, 100) == []
-    (question,) = samples.sample_prompts([odd, RECORDS[0]], encoder, 1, 100)
-    assert question.reference == "It is 0."
+    (prompt,) = samples.sample_prompts([odd, RECORDS[0]], encoder, 1, 100)
+    assert prompt.reference == "It is 0."

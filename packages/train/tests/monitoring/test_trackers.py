@@ -17,8 +17,8 @@ from transformers import TrainerCallback
 
 
 @pytest.fixture
-def told(monkeypatch):
-    """What a tracker was told; it stands in for trackio, whose callback transformers would look up."""
+def tracked(monkeypatch):
+    """What a tracker was sent; it stands in for trackio, whose callback transformers would look up."""
     calls = []
 
     class Recorder(TrainerCallback):
@@ -58,18 +58,18 @@ def test_tensorboard_shows_the_events(attempt, recipe, home, monkeypatch):
     assert f"tensorboard --logdir {home}/tensorboard" in "".join(event["text"] for event in run.events("log"))
 
 
-def test_numbers_go_out_with_their_step_and_settings_with_the_run(home, told):
+def test_numbers_go_out_with_their_step_and_settings_with_the_run(home, tracked):
     directory = attempt_directory(home, 12, 1)
     directory.mkdir(parents=True)
     recipe = Recipe.model_validate({"train": {"report_to": ["trackio"], "learning_rate": 0.25}})
     context = AttemptContext(directory, "my run/1")
     with trackers.with_trackers(recipe, context) as context_told:
         context_told.emit("progress", done=1)
-        assert not told  # nothing to show yet
+        assert not tracked  # nothing to show yet
         context_told.emit("eval", step=0, loss=2.0)
         context_told.emit("train", step=3, loss=1.0, smoothed=1.5, note="no number")
         context_told.emit("eval", step=3, loss=0.5, best=True)
-    assert told == [
+    assert tracked == [
         ("begin", "my-run-1-12", 0.25),
         (0, {"eval_loss": 2.0}),
         (3, {"loss": 1.0, "smoothed": 1.5}),
@@ -81,7 +81,7 @@ def test_numbers_go_out_with_their_step_and_settings_with_the_run(home, told):
     context.close()
 
 
-def test_a_run_without_trackers_is_told_to_nobody(home, told):
+def test_a_run_without_trackers_is_sent_to_none(home, tracked):
     directory = attempt_directory(home, 1, 1)
     directory.mkdir(parents=True)
     context = AttemptContext(directory)
@@ -104,9 +104,9 @@ def test_a_tracker_that_fails_is_dropped_and_the_run_goes_on(attempt, monkeypatc
         for step in (1, 2):
             context.emit("train", step=step, loss=1.0)
     assert len(run.events("train")) == 2
-    said = [each["text"] for each in run.events("log")]
-    assert [text for text in said if "without" in text] == ["The run goes on without wandb: no route to host"]
-    assert any("curves go to wandb" in text for text in said) == (event in ("on_log", "on_train_end"))
+    log_texts = [each["text"] for each in run.events("log")]
+    assert [text for text in log_texts if "without" in text] == ["The run goes on without wandb: no route to host"]
+    assert any("curves go to wandb" in text for text in log_texts) == (event in ("on_log", "on_train_end"))
 
 
 def test_a_missing_package_is_said_before_anything_runs(attempt, recipe, monkeypatch):

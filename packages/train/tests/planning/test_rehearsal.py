@@ -82,11 +82,11 @@ def test_the_whole_recipe_is_gone_through_and_nothing_is_left(home, large, sums,
     (home / "mirror" / "dolly").mkdir(parents=True)
     (home / "mirror" / "dolly" / "dolly.json").write_text(json.dumps(rows))
     before = sorted(home.rglob("*"))
-    told = []
-    stages = rehearse(large('data.sources=["dolly"]', "model.rope=linear:4"), told.append)
-    assert [stage.name for stage in told] == [*STAGES, "merging"]
-    assert told == stages.done
-    text = {stage.name: stage.text for stage in told}
+    stages_done = []
+    stages = rehearse(large('data.sources=["dolly"]', "model.rope=linear:4"), stages_done.append)
+    assert [stage.name for stage in stages_done] == [*STAGES, "merging"]
+    assert stages_done == stages.done
+    text = {stage.name: stage.text for stage in stages_done}
     assert "LlamaForCausalLM made small" in text["model"]
     assert text["data"].startswith("24 rows (0 of them cut off, 0 left out), 4 held out")
     assert text["training"].startswith("2 steps, loss ")

@@ -174,7 +174,7 @@ class ConversationTree:
         ]
 
     def to_json(self) -> dict[str, Any]:
-        said: dict[str, Any] = _form().dump_python(self, mode="json")
+        said: dict[str, Any] = _form().dump_python(self, mode="json", by_alias=True)
         return {"version": _VERSION, **said}
 
     @classmethod

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
-from camelid_core.models.devices import describe
+from camelid_core.models.devices import describe_device
 
 from .i18n import Translator, t, translator_for
 from .services import Services
@@ -74,7 +74,7 @@ def header(services: Services, say: Translator) -> str:
     running = services.jobs.count_running()
     words = say("header.running", count=running) if running else say("header.idle")
     return (
-        f'<header class="camelid-header"><h1>Camelid</h1><span class="device">{esc(describe().words)}</span>'
+        f'<header class="camelid-header"><h1>Camelid</h1><span class="device">{esc(describe_device().description)}</span>'
         f'<a class="running{" some" if running else ""}" href="/?tab=jobs" data-open-tab="jobs">{esc(words)}</a>'
         f"</header>{_banner(services, say)}"
     )

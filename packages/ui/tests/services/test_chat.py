@@ -12,20 +12,13 @@ import pytest
 from camelid_core.errors import ModelError, UnknownName
 from camelid_core.models.devices import Device
 from camelid_core.records import Message
+from camelid_serve.answers import AnswerDelta, AnswerStats
 from camelid_serve.engine import Sampling
-from camelid_serve.engine_process.client import ChatEvent
 from camelid_ui.access_profile import DEMO, NotPermitted
 from camelid_ui.services.chat import ChatService, PageLeft
-from camelid_ui.services.streaming_answers import Answer, AnswerRequest, AnswerStats
+from camelid_ui.services.streaming_answers import Answer, AnswerRequest
 
-FACTS = {
-    "finish": "stop",
-    "tokens": 2,
-    "prompt_tokens": 3,
-    "seconds": 0.1,
-    "first_token": 0.05,
-    "tokens_per_second": 20.0,
-}
+STATS = AnswerStats("stop", tokens=2, prompt_tokens=3, seconds=0.1, first_token=0.05, tokens_per_second=20.0)
 ASKED = [Message("user", "hello")]
 
 
@@ -38,14 +31,14 @@ class Reply:
         said = ""
         while self.endless and not self.cancelled.wait(0.01):
             said += "x"
-            yield ChatEvent("x")
+            yield AnswerDelta(0, "x")
         for letter in self.text:
             said += letter
-            yield ChatEvent(letter)
+            yield AnswerDelta(0, letter)
         if self.error:
             raise self.error
         finish = "cancelled" if self.cancelled.is_set() else "stop"
-        yield ChatEvent(answer=said, facts=FACTS | {"finish": finish}, ids=(7, 8))
+        yield AnswerDelta(0, "", said, replace(STATS, finish=finish), ids=(7, 8))
 
     def cancel(self):
         self.cancelled.set()
@@ -138,9 +131,9 @@ def test_what_cannot_be_loaded_is_said(services):
     assert loaded(services, errors={"tiny": ZeroDivisionError("odd")}).status.error == "ZeroDivisionError: odd"
 
 
-def test_an_answer_grows_and_ends_with_its_facts(services):
+def test_an_answer_grows_and_ends_with_its_statistics(services):
     seen = [answers[0] for answers in loaded(services).ask("s", [AnswerRequest(ASKED)], Sampling())]
-    assert seen[-1] == Answer("tiny:tuned:hello", AnswerStats(2, 20.0, 0.05, "stop", 3), ids=(7, 8))
+    assert seen[-1] == Answer("tiny:tuned:hello", STATS, ids=(7, 8))
     assert all(seen[-1].text.startswith(answer.text) for answer in seen)
 
 
@@ -173,7 +166,7 @@ def test_two_that_do_not_fit_are_refused_before_they_are_loaded(services, adapte
 
     other = tiny_model(services.home / "models" / "other", "gpt_neox")
     chat = loaded(services)
-    monkeypatch.setattr(camelid_ui.services.memory_check, "describe", lambda: Device("cpu", "", 10**9, 1000))
+    monkeypatch.setattr(camelid_ui.services.memory_check, "describe_device", lambda: Device("cpu", "", 10**9, 1000))
     chat.load("tiny", adapter)  # they share their base
     wait(lambda: chat.status.state == "ready")
     with pytest.raises(ModelError, match=r"tiny and other need 0.0 GB more memory, and 0.0 GB are free; compare with"):
@@ -182,15 +175,15 @@ def test_two_that_do_not_fit_are_refused_before_they_are_loaded(services, adapte
 
 
 def test_an_answer_is_gone_on_with_as_a_whole(services):
-    before = Answer("hel", AnswerStats(3, 9.0, 0.1, "length"), ids=(5, 6), rating=1)
+    before = Answer("hel", AnswerStats("length", 3, first_token=0.1, tokens_per_second=9.0), ids=(5, 6), rating=1)
     column = AnswerRequest([*ASKED, Message("assistant", "hel")], "tiny", before)
     first, *_, last = [answers[0] for answers in loaded(services).ask("s", [column], Sampling())]
     assert last.text == "tiny:tuned:hel56"
-    assert (last.facts.tokens, last.rating, last.ids) == (5, 0, (7, 8))
+    assert (last.stats.tokens, last.rating, last.ids) == (5, 0, (7, 8))
     failed = loaded(services, fails=ModelError("gone")).ask("s", [column], Sampling())
     *_, last = [answers[0] for answers in failed]
-    assert (last.facts.finish, last.error, last.ids) == ("failed", "gone", ())
-    assert first.facts is None
+    assert (last.stats.finish, last.error, last.ids) == ("failed", "gone", ())
+    assert first.stats is None
 
 
 def test_stop_ends_only_that_pages_answers(services):
@@ -204,7 +197,7 @@ def test_stop_ends_only_that_pages_answers(services):
     next(stream)
     chat.stop("mine")
     *_, last = stream
-    assert last[0].facts.finish == "cancelled"
+    assert last[0].stats.finish == "cancelled"
     assert not chat.answering("mine")
 
 

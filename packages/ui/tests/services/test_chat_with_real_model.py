@@ -60,11 +60,11 @@ def test_answers_of_two_go_on_where_they_were_cut(services, real_adapter):
     for name in sides:
         assert gone_on.last.answers[name].ids == whole.last.answers[name].ids
         assert gone_on.last.answers[name].text == whole.last.answers[name].text
-        assert gone_on.last.answers[name].facts.tokens == 20
+        assert gone_on.last.answers[name].stats.tokens == 20
     assert whole.last.answers["tiny"].text != whole.last.answers[real_adapter].text
     room = services.chat.context_length(real_adapter)
     used = services.models.count_tokens(real_adapter, asked.messages(real_adapter), room)
-    assert used == whole.last.answers[real_adapter].facts.prompt_tokens
+    assert used == whole.last.answers[real_adapter].stats.prompt_tokens
 
     edited = whole.with_edited_answer(0, real_adapter, "Let me think.")
     thought = answered(services, edited, (real_adapter,), 8, begun=True).last.answers[real_adapter]
@@ -74,7 +74,7 @@ def test_answers_of_two_go_on_where_they_were_cut(services, real_adapter):
     bring(services, real_adapter, "other")
     both = answered(services, asked, ("other", real_adapter), 7)
     assert both.last.answers[real_adapter].text == cut.last.answers[real_adapter].text
-    assert both.last.answers["other"].facts.tokens > 0
+    assert both.last.answers["other"].stats.tokens > 0
 
     os.kill(services.chat._engine._child.pid, signal.SIGKILL)
     until = time.monotonic() + 20

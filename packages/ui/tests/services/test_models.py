@@ -48,7 +48,7 @@ def test_models_and_artefacts_are_told_apart(services, adapter, home):
     assert "small" not in services.models.bases()
     assert "small" in dict(services.models.grouped()).values()
     assert [entry.name for entry in services.models.adapters()] == ["tuned"]
-    assert services.models.resolve("tuned").peft is not None
+    assert services.models.resolve("tuned").adapter_dir is not None
 
 
 def test_a_model_that_is_not_here_says_how_to_get_it(services):

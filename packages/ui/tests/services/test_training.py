@@ -11,7 +11,7 @@ from camelid_core.jobs import JobState
 from camelid_core.jobs.run_directories import EVENTS, attempt_directory
 from camelid_train.config import Recipe
 from camelid_ui.field_values import InvalidFields, flat, values_of
-from camelid_ui.services.training.run_comparison import differences, numbers
+from camelid_ui.services.training.run_comparison import differences
 
 
 def recipe(*overrides):
@@ -192,8 +192,8 @@ def test_same_settings_differ_in_nothing():
 
 
 def test_what_is_compared_is_a_list_of_numbers():
-    assert numbers("12, 9,x,12,") == [12, 9]
-    assert numbers("1,2,3,4,5,6,7,8,9") == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert job_ids_in("12, 9,x,12,") == [12, 9]
+    assert job_ids_in("1,2,3,4,5,6,7,8,9") == [1, 2, 3, 4, 5, 6, 7, 8]
 
 
 def test_a_run_that_ended_is_deleted_and_no_other(services):

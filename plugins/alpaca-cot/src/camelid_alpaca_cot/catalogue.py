@@ -11,7 +11,7 @@ from itertools import chain, islice
 from pathlib import Path
 
 from camelid_core.artefacts import effective_licence
-from camelid_core.datasets.dataset import Dataset, Load, Progress, Split
+from camelid_core.datasets.dataset import Dataset, LoadRecords, DownloadProgress, Split
 from camelid_core.records import Record
 
 from . import local_files
@@ -64,7 +64,7 @@ def facts(row: Row) -> dict[str, str]:
     }
 
 
-def loader(row: Row) -> Load:
+def loader(row: Row) -> LoadRecords:
     """Mirror and fetched files first, then the Hub: a few rows are streamed, more are fetched and kept."""
 
     def load(split: Split, limit: int | None) -> Iterator[Record]:
@@ -183,5 +183,5 @@ def _mixed(mix: Mix, rows: Mapping[str, Dataset], licence: str) -> Dataset:
     )
 
 
-def _fetch_all(parts: list[Dataset], revision: str, progress: Progress) -> list[Path]:
+def _fetch_all(parts: list[Dataset], revision: str, progress: DownloadProgress) -> list[Path]:
     return [path for part in parts if part.fetch for path in part.fetch(revision, progress)]

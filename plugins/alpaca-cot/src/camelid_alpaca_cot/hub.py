@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from camelid_core.datasets.dataset import Fetch, Progress
+from camelid_core.datasets.dataset import FetchFiles, DownloadProgress
 from camelid_core.errors import CamelidError, DataError, MissingPackage
 from camelid_core.file_permissions import make_private_directory
 from camelid_core.integrity import write_durably
@@ -81,7 +81,7 @@ def listing(row: Row, revision: str = "") -> Listing:
     return Listing(row.repo, wanted, commit, files)
 
 
-def fetch(row: Row, revision: str = "", progress: Progress | None = None) -> list[Path]:
+def fetch(row: Row, revision: str = "", progress: DownloadProgress | None = None) -> list[Path]:
     """The row's files, fetched into the mirror directory unless they are there as they should be.
 
     Raises:
@@ -123,7 +123,7 @@ def _partial(file: Remote) -> Path:
     return local_files.downloads() / ".camelid" / f"{file.digest}.part"
 
 
-def _transfer(row: Row, listed: Listing, file: Remote, path: Path, progress: Progress) -> None:
+def _transfer(row: Row, listed: Listing, file: Remote, path: Path, progress: DownloadProgress) -> None:
     """Whatever came earlier of this very content is kept, and the rest asked for."""
     partial = _partial(file)
     make_private_directory(path.parent)
@@ -242,10 +242,10 @@ def _silent(name: str, have: int, size: int) -> None:
     pass
 
 
-def fetcher(row: Row) -> Fetch:
+def fetcher(row: Row) -> FetchFiles:
     """How a `Dataset` of this row brings its files here."""
 
-    def fetch_row(revision: str, progress: Progress) -> list[Path]:
+    def fetch_row(revision: str, progress: DownloadProgress) -> list[Path]:
         return fetch(row, revision, progress)
 
     return fetch_row

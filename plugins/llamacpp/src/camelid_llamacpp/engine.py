@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from camelid_core.errors import ModelError, UnknownName
-from camelid_core.models.gguf import brings_tokenizer, is_gguf
+from camelid_core.models.gguf import has_tokenizer_file, is_gguf
 from camelid_core.models.loading import Dtype, load_tokenizer
 from camelid_core.models.resolved_model import ResolvedModel
 from camelid_serve.engine import Request, TokenLogprob
@@ -40,7 +40,7 @@ def load(resolved: ResolvedModel, dtype: Dtype = "auto", slots: int = 16) -> Lla
     slots = min(slots, _MAX_SLOTS)
     model = GgufModel(resolved.base, slots + 1, dtype)
     try:
-        if not brings_tokenizer(resolved.base):
+        if not has_tokenizer_file(resolved.base):
             _check_tokenizer(resolved, model)
     except BaseException:
         model.close()

@@ -29,7 +29,7 @@ def weights_of(resolved: ResolvedModel, title: str, start: LaunchSpec) -> dict[s
     Raises:
         ModelError: weights of a kind that the program does not read.
     """
-    if resolved.stretched:
+    if resolved.rope_scaled:
         raise ModelError(f"{title} reads positions from the model's own files; merge {resolved.name!r} first.")
     if start.weights == "own":
         return {"model": "", "gguf": ""}
@@ -114,7 +114,7 @@ class ManagedAdapters:
         while name in self._loaded or name == self._base:
             name += "-"
         if self.post is not None:
-            self.post(self._start.add_adapter, {"lora_name": name, "lora_path": str(resolved.peft)})
+            self.post(self._start.add_adapter, {"lora_name": name, "lora_path": str(resolved.adapter_dir)})
         self._loaded[name] = resolved
         return name, self._pattern.format(name=self._base, adapter=name)
 
@@ -131,13 +131,13 @@ class ManagedAdapters:
         self._largest = rank = next((each for each in self._start.ranks if each >= most > 0), most)
         if not there:
             return []
-        each = [self._start.adapter.format(name=name, path=adapter.peft) for name, adapter in there.items()]
+        each = [self._start.adapter.format(name=name, path=adapter.adapter_dir) for name, adapter in there.items()]
         return [*(part.format(rank=rank) for part in self._start.adapters), *each]
 
     def _rank(self, resolved: ResolvedModel) -> int:
-        if resolved.peft is None:
+        if resolved.adapter_dir is None:
             raise ModelError(f"{resolved.name!r} is a whole model, not an adapter.")
-        config: dict[str, Any] = json.loads((resolved.peft / "adapter_config.json").read_text(encoding="utf-8"))
+        config: dict[str, Any] = json.loads((resolved.adapter_dir / "adapter_config.json").read_text(encoding="utf-8"))
         if config.get("peft_type") != "LORA":
             kind = config.get("peft_type")
             raise ModelError(f"{self._title} takes LoRA adapters alone; {resolved.name!r} is {kind}. Merge it first.")

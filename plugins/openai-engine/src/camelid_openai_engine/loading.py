@@ -40,7 +40,7 @@ def connect(resolved: ResolvedModel, dtype: Dtype, slots: int, options: ClientOp
         where = f"{flavour.title} at {options.url}"
         name = _server_model_name(names, resolved, options.model, where)
         report(f"{where} answers as {name!r}. {flavour.exact}")
-        if resolved.peft is None:
+        if resolved.adapter_dir is None:
             return connection.engine(resolved, flavour, name, known, ListedAdapters(names, where), report)
         base = _server_base_name(names, resolved, name)
         engine = connection.engine(resolved, flavour, base, known, ListedAdapters(names, where), report, name)
@@ -56,7 +56,7 @@ def _start(
     name = options.model or label(resolved.base_id)
     values = {"name": name, "dtype": dtype, "slots": slots, **weights_of(resolved, flavour.title, start)}
     registry = ManagedAdapters(flavour.title, start, name, flavour.adapter_model)
-    adapter = registry.add(resolved) if resolved.peft is not None else None
+    adapter = registry.add(resolved) if resolved.adapter_dir is not None else None
     program = find_program(options.program or start.program, flavour.title, start.install)
     more = shlex.split(options.arguments)
     key = secrets.token_urlsafe(24) if start.key_variable else ""
@@ -206,10 +206,10 @@ def _server_model_name(names: Sequence[str], resolved: ResolvedModel, wanted: st
         ModelError: it lists others alone, and more than one of them.
     """
     ours = [wanted] if wanted else [resolved.name, label(resolved.name), resolved.base_id]
-    for name in ours[: 3 if resolved.peft is None else 2]:
+    for name in ours[: 3 if resolved.adapter_dir is None else 2]:
         if name in names or not names:
             return name
-    if len(names) == 1 and not wanted and resolved.peft is None:
+    if len(names) == 1 and not wanted and resolved.adapter_dir is None:
         return names[0]
     listed = ", ".join(map(repr, names[:8]))
     raise ModelError(f"{where} has no model {wanted or ours[1]!r}; it lists {listed}. Name one of them: model=NAME.")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from camelid_core.models.resolved_model import all_weights, resolve_model
+from camelid_core.models.resolved_model import pullable_models, resolve_model
 from camelid_core.paths import artefacts_dir, models_dir
 from camelid_core.plugins import load_host
 
@@ -21,16 +21,16 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def list_models(as_json: Json = False) -> None:
     """Model families, the models known by name, and what lies in Camelid's home."""
     host = load_host()
-    known = all_weights(host.adapters)
+    known = pullable_models(host.adapters)
     rows = [
         {
             "model": name,
             "family": adapter.name,
-            "licence": weights.licence,
+            "licence": pullable.licence,
             "here": "yes" if (models_dir() / name).is_dir() else "no",
-            "source": weights.hub_id,
+            "source": pullable.hub_id,
         }
-        for name, (weights, adapter) in known.items()
+        for name, (pullable, adapter) in known.items()
     ]
     for root, source in ((models_dir(), "pulled"), (artefacts_dir(), "made here")):
         for path in sorted(root.iterdir()) if root.is_dir() else ():
@@ -53,7 +53,7 @@ def show_model(name: str, as_json: Json = False) -> None:
     row = {
         "name": resolved.name,
         "base": str(resolved.base),
-        "adapter": str(resolved.peft or ""),
+        "adapter": str(resolved.adapter_dir or ""),
         "family": resolved.adapter.name,
         "template": resolved.template,
         "lora_targets": list(resolved.adapter.lora_targets) or "inferred",

@@ -14,10 +14,10 @@ from camelid_core.errors import UsageError
 from camelid_core.records import Record
 
 Split = Literal["train", "heldout"]
-Load = Callable[[Split, int | None], Iterator[Record]]
-Progress = Callable[[str, int, int], None]
+LoadRecords = Callable[[Split, int | None], Iterator[Record]]
+DownloadProgress = Callable[[str, int, int], None]
 """Called with a file's name, the bytes that are here, and the bytes there are."""
-Fetch = Callable[[str, Progress], list[Path]]
+FetchFiles = Callable[[str, DownloadProgress], list[Path]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Dataset:
     licence: str
     languages: tuple[str, ...]
     rows: int
-    load: Load = field(repr=False)
+    load: LoadRecords = field(repr=False)
     heldout_rows: int = 0
     tags: tuple[str, ...] = ()
     source: str = ""
@@ -54,7 +54,7 @@ class Dataset:
     title: str = ""
     collection: str = ""
     later_rows: int = 0
-    fetch: Fetch | None = field(default=None, repr=False)
+    fetch: FetchFiles | None = field(default=None, repr=False)
     facts: Callable[[], Mapping[str, str]] = field(default=dict, repr=False)
 
 

@@ -18,15 +18,15 @@ from camelid_core.errors import DataError
 from camelid_core.file_permissions import make_private_directory, open_private
 from camelid_core.readers.feedback import ID_KEY, RETRACTED_KEY, TIME_KEY
 
-Row = Mapping[str, Any]
+FeedbackRow = Mapping[str, Any]
 
 
-def retraction(ident: str) -> dict[str, Any]:
-    """What takes back all that was said of `ident`."""
-    return {ID_KEY: ident, RETRACTED_KEY: True}
+def retraction(row_id: str) -> dict[str, Any]:
+    """What takes back all that was said of `row_id`."""
+    return {ID_KEY: row_id, RETRACTED_KEY: True}
 
 
-def say(path: Path, rows: Sequence[Row]) -> int:
+def append_feedback(path: Path, rows: Sequence[FeedbackRow]) -> int:
     """Add those of `rows` that say something new of their id; how many there were.
 
     Raises:
@@ -40,13 +40,13 @@ def say(path: Path, rows: Sequence[Row]) -> int:
         if all(row.get(RETRACTED_KEY) for row in rows) and not path.exists():
             return 0
         make_private_directory(path.parent)
-        with _alone(path) as file:
-            return _add(file, list(_news(rows, _last_words(file))))
+        with _locked(path) as file:
+            return _append(file, list(_changed_rows(rows, _latest_rows(file))))
     except OSError as error:
         raise DataError(f"{str(path)!r} cannot be written: {error.strerror or error}.", "no_file") from None
 
 
-def _add(file: BinaryIO, rows: Sequence[Row]) -> int:
+def _append(file: BinaryIO, rows: Sequence[FeedbackRow]) -> int:
     if rows:
         now = datetime.now(UTC).isoformat(timespec="seconds")
         file.write("".join(f"{json.dumps({TIME_KEY: now, **row}, ensure_ascii=False)}\n" for row in rows).encode())
@@ -56,7 +56,7 @@ def _add(file: BinaryIO, rows: Sequence[Row]) -> int:
 
 
 @contextlib.contextmanager
-def _alone(path: Path) -> Iterator[BinaryIO]:
+def _locked(path: Path) -> Iterator[BinaryIO]:
     """The file, for one writer at a time among all threads and processes."""
     while True:
         with open_private(path, "a+b") as file:
@@ -66,9 +66,9 @@ def _alone(path: Path) -> Iterator[BinaryIO]:
                 return  # else it was removed while we waited
 
 
-def _last_words(file: BinaryIO) -> dict[str, Row]:
+def _latest_rows(file: BinaryIO) -> dict[str, FeedbackRow]:
     """What was said last of each id. A line that a power cut tore is taken away: it was never acknowledged."""
-    known: dict[str, Row] = {}
+    known: dict[str, FeedbackRow] = {}
     end = 0
     file.seek(0)
     for line in file:
@@ -83,13 +83,13 @@ def _last_words(file: BinaryIO) -> dict[str, Row]:
     return known
 
 
-def _news(rows: Sequence[Row], known: dict[str, Row]) -> Iterator[Row]:
+def _changed_rows(rows: Sequence[FeedbackRow], known: dict[str, FeedbackRow]) -> Iterator[FeedbackRow]:
     """Those that are not what was said last."""
     for row in rows:
-        ident = str(row[ID_KEY])
-        before, now = known.get(ident), json.loads(json.dumps(row))
+        row_id = str(row[ID_KEY])
+        before, now = known.get(row_id), json.loads(json.dumps(row))
         if row.get(RETRACTED_KEY) and (before is None or before.get(RETRACTED_KEY)):
             continue
         if before != now:
-            known[ident] = now
+            known[row_id] = now
             yield row

@@ -22,11 +22,11 @@ from .dataset import Dataset, Split
 _PART = r"[A-Za-z0-9][\w.-]*"
 _NAME = re.compile(rf"hf:(?P<repo>{_PART}/{_PART})(@(?P<revision>[\w.-]+))?(/(?P<config>[\w.-]+))?")
 _SECONDS = 10.0
-_NEEDED = "Datasets of the Hub need the `datasets` library. Type: pip install 'camelid-core[data]'"
+_PACKAGE_MISSING = "Datasets of the Hub need the `datasets` library. Type: pip install 'camelid-core[data]'"
 
 
 @dataclass(frozen=True, slots=True)
-class HubName:
+class HubDatasetName:
     """A name taken apart. Without revision it is the newest; without configuration the dataset's default."""
 
     repo: str
@@ -34,7 +34,7 @@ class HubName:
     config: str = ""
 
     @classmethod
-    def parse(cls, text: str) -> HubName:
+    def parse(cls, text: str) -> HubDatasetName:
         found = _NAME.fullmatch(text)
         if found is None:
             raise UsageError(
@@ -50,10 +50,10 @@ def hub_dataset(text: str) -> Dataset:
     Raises:
         UsageError: the name is not written as it must be.
     """
-    name = HubName.parse(text)
+    name = HubDatasetName.parse(text)
 
     def load(split: Split, limit: int | None) -> Iterator[Record]:
-        return iter(()) if split == "heldout" else islice(records(_rows(name), text), limit)
+        return iter(()) if split == "heldout" else islice(records(_stream_rows(name), text), limit)
 
     return Dataset(
         name=text,
@@ -64,7 +64,7 @@ def hub_dataset(text: str) -> Dataset:
         load=load,
         source=text,
         url=f"https://huggingface.co/datasets/{name.repo}",
-        missing=lambda: "" if find_spec("datasets") else _NEEDED,
+        missing=lambda: "" if find_spec("datasets") else _PACKAGE_MISSING,
     )
 
 
@@ -87,14 +87,14 @@ def records(rows: Iterable[Mapping[str, Any]], source: str) -> Iterator[Record]:
         raise DataError(f"{source} holds no rows.", "dataset_empty")
 
 
-def _rows(name: HubName) -> Iterator[Mapping[str, Any]]:
+def _stream_rows(name: HubDatasetName) -> Iterator[Mapping[str, Any]]:
     try:
         import datasets
     except ImportError:
-        raise MissingPackage(_NEEDED) from None
+        raise MissingPackage(_PACKAGE_MISSING) from None
     try:
         where = f"hf://datasets/{name.repo}"  # the plain name would mean a directory here before it means the Hub
-        parts: Any = datasets.load_dataset(where, name.config or None, revision=_commit(name), streaming=True)
+        parts: Any = datasets.load_dataset(where, name.config or None, revision=_resolve_commit(name), streaming=True)
         yield from parts["train"] if "train" in parts else next(iter(parts.values()))
     except CamelidError:
         raise
@@ -104,7 +104,7 @@ def _rows(name: HubName) -> Iterator[Mapping[str, Any]]:
         raise DataError(f"{HUB_PREFIX}{name.repo} cannot be read: {reason}") from None
 
 
-_OUT_OF_REACH = (
+_UNREACHABLE = (
     "the Hub cannot be reached from here. Without a network, fetch its files elsewhere "
     "(`hf download --repo-type dataset REPO`), copy them here and name a file."
 )
@@ -115,9 +115,9 @@ _REASONS = {
     "RepositoryNotFoundError": _NOT_FOUND,
     "DatasetNotFoundError": _NOT_FOUND,
     "OfflineModeIsEnabled": "HF_HUB_OFFLINE is set, so that the Hub is not asked; unset it, or name a file.",
-    "TransportError": _OUT_OF_REACH,
-    "ConnectionError": _OUT_OF_REACH,
-    "TimeoutError": _OUT_OF_REACH,
+    "TransportError": _UNREACHABLE,
+    "ConnectionError": _UNREACHABLE,
+    "TimeoutError": _UNREACHABLE,
 }
 """What the Hub's libraries raise, by name of its kind and the nearest first, in words for somebody who has no use for
 an error number."""
@@ -128,7 +128,7 @@ def _reason(error: BaseException) -> str:
     return next((sentence for name, sentence in _REASONS.items() if name in kinds), "")
 
 
-def _commit(name: HubName) -> str:
+def _resolve_commit(name: HubDatasetName) -> str:
     """What the revision means now, so that all files are of one commit; asked once, and not for half a minute."""
     from huggingface_hub import HfApi
 

@@ -31,7 +31,7 @@ _VERSION = re.compile(r"(.+)-v(\d+)")
 
 
 @dataclass(frozen=True, slots=True)
-class Description:
+class DatasetDescription:
     """What is known of an added dataset. `parent` and `step` say what it was made from, and by which change."""
 
     name: str
@@ -71,7 +71,7 @@ def add(
         rows = write(records, staged / ROWS, "messages", faults)
         if not rows:
             raise DataError(f"there are no rows to make dataset {name!r} from.", "dataset_empty")
-        about = Description(
+        description = DatasetDescription(
             name,
             rows,
             sha256(staged / ROWS),
@@ -84,7 +84,7 @@ def add(
             reader,
             time.time(),
         )
-        (staged / ABOUT).write_text(json.dumps(asdict(about), ensure_ascii=False, indent=2) + "\n", "utf-8")
+        (staged / ABOUT).write_text(json.dumps(asdict(description), ensure_ascii=False, indent=2) + "\n", "utf-8")
         for path in staged.iterdir():
             path.chmod(PRIVATE_FILE_MODE)
         refuse_taken(name)  # it may have come meanwhile
@@ -94,25 +94,25 @@ def add(
 
 def added() -> list[Dataset]:
     """The latest first; what cannot be read is left out."""
-    found = [(_when(path), path) for path in _places()]
+    found = [(_added_at(path), path) for path in _dataset_paths()]
     return [dataset for _, path in sorted(found, reverse=True) if (dataset := _dataset(path)) is not None]
 
 
 def get(name: str) -> Dataset:
     """Raises UnknownName, with the nearest known name."""
-    dataset = _dataset(_place(name))
+    dataset = _dataset(_dataset_path(name))
     if dataset is None:
-        raise DataError(f"dataset {name!r} cannot be read: {str(_place(name) / ABOUT)!r} is damaged.")
+        raise DataError(f"dataset {name!r} cannot be read: {str(_dataset_path(name) / ABOUT)!r} is damaged.")
     return dataset
 
 
 def has(name: str) -> bool:
-    return any(_name(path) == name for path in _places())
+    return any(_name(path) == name for path in _dataset_paths())
 
 
 def remove(name: str) -> None:
     """Raises UnknownName."""
-    path = _place(name)
+    path = _dataset_path(name)
     if path.is_file():
         path.unlink()
         return
@@ -120,15 +120,15 @@ def remove(name: str) -> None:
         pass
 
 
-def describe(name: str) -> Description:
+def read_description(name: str) -> DatasetDescription:
     """Raises UnknownName; DataError where the description is damaged or, for a plain file, was never written."""
-    about = _about(_place(name))
-    if about is None:
+    description = _read_description_file(_dataset_path(name))
+    if description is None:
         raise DataError(f"dataset {name!r} has no description; remove it and add it again.")
-    return about
+    return description
 
 
-def fresh_name(name: str) -> str:
+def next_version_name(name: str) -> str:
     """The next free version of a name: data → data-v2, data-v2 → data-v3."""
     versioned = _VERSION.fullmatch(name)
     base, number = (versioned[1], int(versioned[2])) if versioned else (name, 1)
@@ -148,18 +148,18 @@ def refuse_taken(name: str) -> None:
     """Raises UsageError: the name cannot be used, or a dataset has it already."""
     safe_name(name, "dataset name")
     if is_taken(name):
-        raise UsageError(f"there is a dataset {name!r} already; {fresh_name(name)!r} would be free.")
+        raise UsageError(f"there is a dataset {name!r} already; {next_version_name(name)!r} would be free.")
 
 
-def _places() -> Iterator[Path]:
+def _dataset_paths() -> Iterator[Path]:
     """Directories of added datasets, and data files that were put there by hand."""
     for path in data_dir().iterdir() if data_dir().is_dir() else ():
         if not path.name.startswith(".") and ((path / ABOUT).is_file() or (path.suffix in SUFFIXES and path.is_file())):
             yield path
 
 
-def _place(name: str) -> Path:
-    places = {_name(path): path for path in _places()}
+def _dataset_path(name: str) -> Path:
+    places = {_name(path): path for path in _dataset_paths()}
     if name not in places:
         raise UnknownName("added dataset", name, places)
     return places[name]
@@ -169,16 +169,16 @@ def _name(path: Path) -> str:
     return path.name if path.is_dir() else path.stem
 
 
-def _when(path: Path) -> float:
-    about = _about(path)
-    return about.created if about else path.stat().st_mtime
+def _added_at(path: Path) -> float:
+    description = _read_description_file(path)
+    return description.created if description else path.stat().st_mtime
 
 
-def _about(path: Path) -> Description | None:
+def _read_description_file(path: Path) -> DatasetDescription | None:
     try:
         values = strict_json.loads((path / ABOUT).read_text("utf-8"))
         values["languages"] = tuple(values["languages"])
-        return Description(**values)
+        return DatasetDescription(**values)
     except (OSError, ValueError, TypeError, LookupError, RecursionError):
         return None
 
@@ -186,8 +186,8 @@ def _about(path: Path) -> Description | None:
 def _dataset(path: Path) -> Dataset | None:
     if path.is_file():
         return file_dataset(path, path.stem)
-    about = _about(path)
-    if about is None:
+    description = _read_description_file(path)
+    if description is None:
         return None
 
     def load(split: Split, limit: int | None) -> Iterator[Record]:
@@ -198,11 +198,11 @@ def _dataset(path: Path) -> Dataset | None:
 
     return Dataset(
         name=path.name,
-        help=about.help or f"Added from {about.source or about.parent or 'a file'}.",
-        licence=about.licence,
-        languages=about.languages,
-        rows=about.rows,
+        help=description.help or f"Added from {description.source or description.parent or 'a file'}.",
+        licence=description.licence,
+        languages=description.languages,
+        rows=description.rows,
         load=load,
         tags=("added",),
-        source=about.source or about.parent,
+        source=description.source or description.parent,
     )

@@ -18,21 +18,21 @@ from .files import file_dataset
 
 def parse_sources(texts: Iterable[str], datasets: Registry[Dataset]) -> list[Source]:
     """Every source that `texts` name. `a+b:0.5` names two, unless a dataset or a file has that very name."""
-    return [source for text in texts for source in _parts(text, datasets)]
+    return [source for text in texts for source in _split_sources(text, datasets)]
 
 
-def _parts(text: str, datasets: Registry[Dataset]) -> list[Source]:
+def _split_sources(text: str, datasets: Registry[Dataset]) -> list[Source]:
     whole = Source.parse(text)
-    if "+" not in text or _is_there(whole.name, datasets):
+    if "+" not in text or _exists(whole.name, datasets):
         return [whole]
     return [Source.parse(part.strip()) for part in text.split("+")]
 
 
-def _is_there(name: str, datasets: Registry[Dataset]) -> bool:
+def _exists(name: str, datasets: Registry[Dataset]) -> bool:
     return name in datasets or is_existing_path(name)
 
 
-def open_source(name: str, datasets: Registry[Dataset]) -> Dataset:
+def open_dataset(name: str, datasets: Registry[Dataset]) -> Dataset:
     """The dataset of that name, registered or added; else the file at that path; else who answers to the file name.
 
     `hf:ORG/NAME` is a dataset of the Hub and nothing else.
@@ -57,9 +57,9 @@ def open_source(name: str, datasets: Registry[Dataset]) -> Dataset:
     for dataset in datasets:
         if path.name in dataset.aliases:
             return dataset
-    raise UnknownName("dataset", name, [item.name for item in everything(datasets)], datasets.listing)
+    raise UnknownName("dataset", name, [item.name for item in all_datasets(datasets)], datasets.listing)
 
 
-def everything(datasets: Registry[Dataset]) -> list[Dataset]:
+def all_datasets(datasets: Registry[Dataset]) -> list[Dataset]:
     """What people added, the latest first, then what plugins give."""
     return [*(item for item in library.added() if item.name not in datasets), *datasets]

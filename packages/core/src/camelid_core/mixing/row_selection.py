@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any
 
 from camelid_core.datasets.dataset import Dataset
-from camelid_core.datasets.sources import open_source, parse_sources
+from camelid_core.datasets.sources import open_dataset, parse_sources
 from camelid_core.errors import DataError
 from camelid_core.quality.row_filter import RowAccount, RowFilter
 from camelid_core.quality.row_keys import prompt_key
@@ -46,7 +46,7 @@ def mix(
     """
     sources = parse_sources(mixture.sources, datasets)
     check_caps(mixture, sources)
-    parts = [MixtureSource(s, open_source(s.name, datasets), RowAccount(s.name), None) for s in sources]
+    parts = [MixtureSource(s, open_dataset(s.name, datasets), RowAccount(s.name), None) for s in sources]
     for part in parts:
         next(iter(part.dataset.load("train", 1)), None)  # what is not here is said before hours of counting
     held, excluded = _own_heldout(parts, heldout)

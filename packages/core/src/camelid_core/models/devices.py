@@ -22,22 +22,22 @@ class Device:
     """`memory` and `free` are bytes: of the graphics cards together, else of the machine."""
 
     kind: str
-    words: str
+    description: str
     memory: int
     free: int
 
 
-def describe() -> Device:
+def describe_device() -> Device:
     """The device work will run on, for example `CPU, 2 cores · 21 GB free`."""
-    cards = _cards()
-    if cards:
-        name, free = cards[0][0], sum(card[2] for card in cards)
-        return Device("cuda", f"{len(cards)} × {name}, {free >> 30} GB free", sum(card[1] for card in cards), free)
+    gpus = _nvidia_gpus()
+    if gpus:
+        name, free = gpus[0][0], sum(gpu[2] for gpu in gpus)
+        return Device("cuda", f"{len(gpus)} × {name}, {free >> 30} GB free", sum(gpu[1] for gpu in gpus), free)
     memory = psutil.virtual_memory()
-    return Device("cpu", f"CPU, {cores()} cores · {memory.available >> 30} GB free", memory.total, memory.available)
+    return Device("cpu", f"CPU, {cpu_cores()} cores · {memory.available >> 30} GB free", memory.total, memory.available)
 
 
-def cores() -> int:
+def cpu_cores() -> int:
     """Processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -53,7 +53,7 @@ def cpu_has_bf16() -> bool:
     return bool(_BF16_FLAGS & set(flags.split()))
 
 
-def _cards() -> list[tuple[str, int, int]]:
+def _nvidia_gpus() -> list[tuple[str, int, int]]:
     """Name, memory and free memory of each NVIDIA card, asked of its driver's own tool."""
     if not shutil.which("nvidia-smi"):
         return []

@@ -23,8 +23,8 @@ _FIRST_PART = re.compile(r"-00001-of-(\d{5})\.gguf$")
 _LATER_PART = re.compile(r"-(?!00001)\d{5}-of-\d{5}\.gguf$")
 _NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _STRING, _ARRAY = 8, 9
-_MAX_ENTRIES, _MAX_TENSORS, _MAX_WORDS = 10_000, 200_000, 2_000_000
-_MAX_TEXTS, _MAX_BYTES = 3_000_000, 100_000_000
+_MAX_ENTRIES, _MAX_TENSORS, _MAX_ARRAY_LENGTH = 10_000, 200_000, 2_000_000
+_MAX_STRINGS, _MAX_BYTES = 3_000_000, 100_000_000
 """What no real file reaches: entries, tensors and words of a list; and of all lists together, and bytes before the
 weights. A vocabulary of a million words with its merges is two million texts in some 50 MB."""
 _MAX_NAME, _MAX_DIMENSIONS = 65_535, 8
@@ -70,7 +70,7 @@ def check_gguf(path: Path) -> None:
 
 
 @lru_cache(maxsize=16)
-def _metadata(path: Path, _changed: int, size: int) -> dict[str, Any]:
+def _metadata(path: Path, _modified_ns: int, size: int) -> dict[str, Any]:
     found = _read(path, size)
     if not isinstance(found.get("general.architecture"), str):
         raise ModelError(f"{str(path)!r} is a GGUF file that names no architecture; it holds no language model.")
@@ -84,90 +84,90 @@ def _read(path: Path, size: int) -> dict[str, Any]:
         if data[:4] != b"GGUF":
             raise ModelError(f"{str(path)!r} is no GGUF file: it begins with {data[:4]!r}, not with b'GGUF'.")
         try:
-            return _Reader(data).entries()
+            return _MetadataReader(data).entries()
         except ValueError as error:
             raise ModelError(f"{str(path)!r} is a damaged GGUF file: {error}. Copy it again.") from None
 
 
-class _Reader:
+class _MetadataReader:
     """Goes through a file's metadata. What it claims is bounded before it is read."""
 
     def __init__(self, data: mmap.mmap) -> None:
         self._data = data
-        self._at = 4
+        self._offset = 4
         self._end = min(len(data), _MAX_BYTES)
-        self._texts = 0
+        self._string_count = 0
 
     def entries(self) -> dict[str, Any]:
-        version, tensors, count = self._take("IQQ")
+        version, tensors, count = self._unpack("IQQ")
         if version not in (2, 3):
             raise ValueError(f"version {version} is unknown; 2 and 3 are read")
         _bounded(count, _MAX_ENTRIES, "entries")
         _bounded(tensors, _MAX_TENSORS, "tensors")
-        found = {self._name(): self._value(*self._take("I")) for _ in range(count)}
+        found = {self._name(): self._value(*self._unpack("I")) for _ in range(count)}
         last = max((self._tensor() for _ in range(tensors)), default=-1)
-        if last >= len(self._data) - self._at:
+        if last >= len(self._data) - self._offset:
             raise ValueError(f"it ends at byte {len(self._data):,}, before its last tensor begins")
         return found
 
     def _tensor(self) -> int:
         """Where a tensor begins, counted from the end of this table."""
         self._name()
-        (dimensions,) = self._take("I")
+        (dimensions,) = self._unpack("I")
         self._skip(8 * _bounded(dimensions, _MAX_DIMENSIONS, "dimensions of one tensor"))
-        return int(self._take("IQ")[1])
+        return int(self._unpack("IQ")[1])
 
-    def _take(self, form: str) -> tuple[Any, ...]:
+    def _unpack(self, form: str) -> tuple[Any, ...]:
         start = self._skip(struct.calcsize(f"<{form}"))
         return struct.unpack_from(f"<{form}", self._data, start)
 
     def _skip(self, length: int) -> int:
         """Where what is skipped begins."""
-        start = self._at
+        start = self._offset
         if length > self._end - start:
             if length <= len(self._data) - start:
                 raise ValueError(f"it has more than {_MAX_BYTES:,} bytes before its weights")
             raise ValueError(f"it ends at byte {len(self._data):,}, where {length:,} should follow byte {start:,}")
-        self._at += length
+        self._offset += length
         return start
 
     def _name(self) -> str:
-        start = self._skip(_bounded(self._take("Q")[0], _MAX_NAME, "bytes of one name"))
-        return self._data[start : self._at].decode("utf-8", "replace")
+        start = self._skip(_bounded(self._unpack("Q")[0], _MAX_NAME, "bytes of one name"))
+        return self._data[start : self._offset].decode("utf-8", "replace")
 
     def _string(self) -> str:
-        start = self._skip(*self._take("Q"))
-        return self._data[start : self._at].decode("utf-8", "replace")
+        start = self._skip(*self._unpack("Q"))
+        return self._data[start : self._offset].decode("utf-8", "replace")
 
     def _value(self, kind: int) -> Any:
         if kind == _STRING:
             return self._string()
         if kind == _ARRAY:
             return self._length_of_array()
-        return self._take(_number(kind))[0]
+        return self._unpack(_number(kind))[0]
 
     def _length_of_array(self) -> int:
-        kind, count = self._take("IQ")
-        _bounded(count, _MAX_WORDS, "values in one list")
+        kind, count = self._unpack("IQ")
+        _bounded(count, _MAX_ARRAY_LENGTH, "values in one list")
         if kind == _STRING:
-            self._texts = _bounded(self._texts + count, _MAX_TEXTS, "texts in lists")
-            self._skip_texts(count)
+            self._string_count = _bounded(self._string_count + count, _MAX_STRINGS, "texts in lists")
+            self._skip_strings(count)
         elif kind == _ARRAY:
             raise ValueError("it has arrays of arrays")
         else:
             self._skip(count * struct.calcsize(_number(kind)))
         return int(count)
 
-    def _skip_texts(self, count: int) -> None:
+    def _skip_strings(self, count: int) -> None:
         """In few steps each: a vocabulary has hundreds of thousands."""
-        at, end, length = self._at, self._end, struct.Struct("<Q").unpack_from
+        at, end, length = self._offset, self._end, struct.Struct("<Q").unpack_from
         for _ in range(count):
             at += 8
             if at <= end:
                 at += length(self._data, at - 8)[0]
             if at > end:
                 break
-        self._skip(at - self._at)
+        self._skip(at - self._offset)
 
 
 def _number(kind: int) -> str:
@@ -205,7 +205,7 @@ def gguf_tokenizer(path: Path) -> Any:
 
     template = gguf_metadata(path).get("tokenizer.chat_template")
     try:
-        if brings_tokenizer(path):
+        if has_tokenizer_file(path):
             tokenizer = AutoTokenizer.from_pretrained(path.parent, local_files_only=True, trust_remote_code=False)
         else:
             tokenizer = PreTrainedTokenizerFast.from_pretrained(
@@ -222,18 +222,18 @@ def gguf_tokenizer(path: Path) -> Any:
     return tokenizer
 
 
-def brings_tokenizer(path: Path) -> bool:
+def has_tokenizer_file(path: Path) -> bool:
     return (path.parent / "tokenizer.json").is_file()
 
 
-_DIGITS_APART: Sequence[str] = ("smollm", "starcoder", "refact", "command-r", "codeshell", "exaone")
+_DIGIT_SPLITTING: Sequence[str] = ("smollm", "starcoder", "refact", "command-r", "codeshell", "exaone")
 """Ways to split text that transformers takes for GPT-2's, and that keep digits apart besides."""
 
 
 def _split_digits(tokenizer: Any, split: Any) -> None:
     from tokenizers import pre_tokenizers
 
-    if split in _DIGITS_APART:
+    if split in _DIGIT_SPLITTING:
         digits = pre_tokenizers.Digits(individual_digits=True)
         words = pre_tokenizers.ByteLevel(add_prefix_space=False)
         tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence([digits, words])

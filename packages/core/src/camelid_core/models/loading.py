@@ -52,8 +52,8 @@ def load_tokenizer(resolved: ResolvedModel) -> Any:
     from transformers import AutoTokenizer
 
     directory = resolved.base
-    if resolved.peft is not None and (resolved.peft / "tokenizer.json").is_file():
-        directory = resolved.peft
+    if resolved.adapter_dir is not None and (resolved.adapter_dir / "tokenizer.json").is_file():
+        directory = resolved.adapter_dir
     try:
         tokenizer = (
             gguf_tokenizer(directory)
@@ -85,11 +85,11 @@ def load_base(resolved: ResolvedModel, dtype: Dtype = "auto", **options: Any) ->
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
-    check_files(resolved.base)
+    check_weight_files(resolved.base)
     logging.disable_progress_bar()
     options = {"dtype": choose_dtype(dtype), **resolved.adapter.model_options, **options}
-    if resolved.stretched:
-        options["config"] = _stretched(resolved)
+    if resolved.rope_scaled:
+        options["config"] = _config_with_rope_scaling(resolved)
     try:
         model = AutoModelForCausalLM.from_pretrained(resolved.base, local_files_only=True, **options)
     except (OSError, ValueError, RuntimeError, KeyError) as error:
@@ -111,7 +111,7 @@ def load_config(resolved: ResolvedModel) -> Any:
         raise ModelError(f"{resolved.name!r} cannot be loaded: {str(error).splitlines()[0]}") from error
 
 
-def _stretched(resolved: ResolvedModel) -> Any:
+def _config_with_rope_scaling(resolved: ResolvedModel) -> Any:
     """The file's configuration with the reference's positions."""
     config = load_config(resolved)
     config.rope_parameters = dict(resolved.config["rope_parameters"])
@@ -119,7 +119,7 @@ def _stretched(resolved: ResolvedModel) -> Any:
     return config
 
 
-def load_adapted(resolved: ResolvedModel, dtype: Dtype = "auto", base: Any = None) -> Any:
+def load_with_adapter(resolved: ResolvedModel, dtype: Dtype = "auto", base: Any = None) -> Any:
     """The base with the reference's adapter on it (frozen), or the bare base if it is no adapter.
 
     `base` is the base's model if it is loaded already.
@@ -128,28 +128,28 @@ def load_adapted(resolved: ResolvedModel, dtype: Dtype = "auto", base: Any = Non
         ArtefactError: the adapter is not the one that was written.
         ModelError: it was trained on another base.
     """
-    if resolved.peft is None:
+    if resolved.adapter_dir is None:
         return load_base(resolved, dtype)
     from peft import PeftModel
 
-    check_files(resolved.peft)
+    check_weight_files(resolved.adapter_dir)
     if resolved.manifest is not None:
-        verify_directory(resolved.peft)
-    check_base(resolved)
+        verify_directory(resolved.adapter_dir)
+    check_adapter_base(resolved)
     model = load_base(resolved, dtype) if base is None else base
     with warnings.catch_warnings():  # AdaLoRA keeps its ranks where peft looks for LoRA's, and works all the same
         warnings.filterwarnings("ignore", "The following rank_pattern keys did not match", RuntimeWarning)
-        return PeftModel.from_pretrained(model, str(resolved.peft)).eval()
+        return PeftModel.from_pretrained(model, str(resolved.adapter_dir)).eval()
 
 
-def check_files(directory: Path) -> None:
+def check_weight_files(directory: Path) -> None:
     """Raise UnsafeFormat for a pickle, ArtefactError for weights that were cut short or damaged."""
     refuse_pickles(directory)
     for path in sorted(directory.glob("*.safetensors")):
         safetensors_header(path)
 
 
-def check_base(resolved: ResolvedModel) -> None:
+def check_adapter_base(resolved: ResolvedModel) -> None:
     """Raise ModelError if the adapter was trained on another base than the one found."""
     base = resolved.manifest.base if resolved.manifest else None
     if base is not None and base.fingerprint and base.fingerprint != fingerprint(resolved.base):
@@ -159,8 +159,8 @@ def check_base(resolved: ResolvedModel) -> None:
         )
 
 
-def scaled(resolved: ResolvedModel, scaling: RopeScaling) -> ResolvedModel:
-    """The model with its positions stretched: its configuration says so, its files are as they were.
+def with_rope_scaling(resolved: ResolvedModel, scaling: RopeScaling) -> ResolvedModel:
+    """The model with its positions rope_scaled: its configuration says so, its files are as they were.
 
     Raises:
         ModelError: the model has no rotary positions, or they are scaled already.

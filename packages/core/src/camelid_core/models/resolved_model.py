@@ -18,19 +18,19 @@ from camelid_core.paths import HUB_PREFIX, artefacts_dir, models_dir, safe_name,
 from camelid_core.plugins import Host
 from camelid_core.templates.hf_chat_template import MODEL_TEMPLATE, read_chat_template
 
-from .adapters import ModelAdapter, Weights, adapter_for
-from .gguf import SUFFIX, brings_tokenizer, gguf_config, gguf_files, gguf_metadata, is_gguf
+from .adapters import ModelAdapter, PullableModel, adapter_for
+from .gguf import SUFFIX, has_tokenizer_file, gguf_config, gguf_files, gguf_metadata, is_gguf
 from .rope import rope_parameters
-from .stray_files import refuse_strays
+from .stray_files import refuse_stray_files
 
 _ADAPTER_CONFIG = "adapter_config.json"
 
 
 @dataclass(frozen=True, slots=True)
 class ResolvedModel:
-    """A model on disk. `peft` is the adapter's directory where `name` is an adapter; `base` always
+    """A model on disk. `adapter_dir` is the adapter's directory where `name` is an adapter; `base` always
     holds full weights: a directory, or a GGUF file. `template` is the template's registered name, empty if
-    none is known. `config` is what the model is loaded with: its file's, or where `stretched` with scaled positions."""
+    none is known. `config` is what the model is loaded with: its file's, or where `rope_scaled` with scaled positions."""
 
     name: str
     base: Path
@@ -38,14 +38,14 @@ class ResolvedModel:
     config: dict[str, Any]
     base_id: str
     licence: str = "unknown"
-    peft: Path | None = None
+    adapter_dir: Path | None = None
     template: str = ""
     manifest: Manifest | None = None
-    stretched: bool = False
+    rope_scaled: bool = False
 
 
-def all_weights(adapters: Iterable[ModelAdapter]) -> dict[str, tuple[Weights, ModelAdapter]]:
-    return {weights.name: (weights, adapter) for adapter in adapters for weights in adapter.weights}
+def pullable_models(adapters: Iterable[ModelAdapter]) -> dict[str, tuple[PullableModel, ModelAdapter]]:
+    return {pullable.name: (pullable, adapter) for adapter in adapters for pullable in adapter.pullable}
 
 
 def pulled_dir(hub_id: str) -> Path:
@@ -65,7 +65,7 @@ def resolve_model(name: str, host: Host, gguf: bool = True) -> ResolvedModel:
             its base.
     """
     _refuse_prefix(name)
-    known = all_weights(host.adapters)
+    known = pullable_models(host.adapters)
     found = _find(name, known)
     if found is not None:
         resolved = _from_directory(name, found, host)
@@ -93,7 +93,7 @@ def _refuse_prefix(name: str) -> None:
         )
 
 
-def _find(name: str, known: Mapping[str, tuple[Weights, ModelAdapter]]) -> Path | None:
+def _find(name: str, known: Mapping[str, tuple[PullableModel, ModelAdapter]]) -> Path | None:
     """The directory or GGUF file that `name` means; a registered name means the pulled model alone.
 
     A Hub id is what was pulled by it, else what was pulled by the name it is registered under.
@@ -101,7 +101,7 @@ def _find(name: str, known: Mapping[str, tuple[Weights, ModelAdapter]]) -> Path 
     paths = [validated_path(name, "model"), artefacts_dir() / name, models_dir() / name]
     with suppress(UsageError):  # no Hub id, but perhaps a path
         paths.append(pulled_dir(name))
-    paths += [models_dir() / weights.name for weights, _ in known.values() if weights.hub_id == name]
+    paths += [models_dir() / pullable.name for pullable, _ in known.values() if pullable.hub_id == name]
     for path in paths:
         if (path.is_dir() or is_gguf(path)) and (name not in known or path.parent == models_dir()):
             return path.resolve() if path.is_dir() else path.absolute()  # a link's target may be named otherwise
@@ -109,7 +109,7 @@ def _find(name: str, known: Mapping[str, tuple[Weights, ModelAdapter]]) -> Path 
 
 
 def _from_directory(name: str, path: Path, host: Host) -> ResolvedModel:
-    refuse_strays(path)
+    refuse_stray_files(path)
     if path.is_file():
         return _gguf_reference(name, path, None, host)
     manifest = read_artefact(path).manifest if is_artefact(path) else None
@@ -125,16 +125,16 @@ def _from_directory(name: str, path: Path, host: Host) -> ResolvedModel:
         raise ModelError(f"{str(path)!r} is neither a model (config.json) nor an adapter ({_ADAPTER_CONFIG}).")
     config = read_config(path)
     adapter = adapter_for(str(config.get("model_type", "")), host.adapters)
-    known = all_weights(host.adapters).values()
-    weights = next((weights for weights, _ in known if name in (weights.name, weights.hub_id)), None)
+    known = pullable_models(host.adapters).values()
+    pullable = next((pullable for pullable, _ in known if name in (pullable.name, pullable.hub_id)), None)
     return ResolvedModel(
         name=name,
         base=path,
         adapter=adapter,
         config=config,
-        base_id=weights.hub_id if weights else (manifest.base.id if manifest and manifest.base else name),
-        licence=weights.licence if weights else (manifest.licences.effective if manifest else "unknown"),
-        template=_template_name(path, manifest, weights, adapter),
+        base_id=pullable.hub_id if pullable else (manifest.base.id if manifest and manifest.base else name),
+        licence=pullable.licence if pullable else (manifest.licences.effective if manifest else "unknown"),
+        template=_template_name(path, manifest, pullable, adapter),
         manifest=manifest,
     )
 
@@ -143,7 +143,7 @@ def _gguf_reference(name: str, path: Path, manifest: Manifest | None, host: Host
     metadata = gguf_metadata(path)
     config = gguf_config(metadata)
     adapter = adapter_for(str(config["model_type"]), host.adapters)
-    brought = read_chat_template(path.parent) if brings_tokenizer(path) else ""
+    brought = read_chat_template(path.parent) if has_tokenizer_file(path) else ""
     own = MODEL_TEMPLATE if brought or metadata.get("tokenizer.chat_template") else adapter.template
     return ResolvedModel(
         name=name,
@@ -162,7 +162,7 @@ def _adapter_reference(name: str, path: Path, manifest: Manifest | None, host: H
     candidates = [config.get("base_model_name_or_path") or ""]
     if manifest is not None and manifest.base is not None:
         candidates = [manifest.base.path, manifest.base.id, *candidates]
-    known = all_weights(host.adapters)
+    known = pullable_models(host.adapters)
     for candidate in filter(None, candidates):
         found = _find(candidate, known)
         if found is None:
@@ -184,11 +184,11 @@ def _adapter_reference(name: str, path: Path, manifest: Manifest | None, host: H
             config=base.config,
             base_id=base.base_id,
             licence=manifest.licences.effective if manifest else base.licence,
-            peft=path,
+            adapter_dir=path,
             template=manifest.template.name if manifest and manifest.template else base.template,
             manifest=manifest,
         )
-        return as_trained(resolved)
+        return with_trained_rope(resolved)
     raise ModelError(
         f"adapter {name!r} needs its base model {candidates[0]!r}, which is not here; pull or copy it first."
     )
@@ -229,19 +229,19 @@ def _keys(value: Any) -> Iterable[str]:
             yield from _keys(item)
 
 
-def _template_name(path: Path, manifest: Manifest | None, weights: Weights | None, adapter: ModelAdapter) -> str:
+def _template_name(path: Path, manifest: Manifest | None, pullable: PullableModel | None, adapter: ModelAdapter) -> str:
     """The template it was trained with; else the registered one; else its own; else its family's."""
     if manifest is not None and manifest.template is not None:
         return manifest.template.name
-    if weights and weights.template:
-        return weights.template
+    if pullable and pullable.template:
+        return pullable.template
     return MODEL_TEMPLATE if read_chat_template(path) else adapter.template
 
 
-def as_trained(resolved: ResolvedModel) -> ResolvedModel:
+def with_trained_rope(resolved: ResolvedModel) -> ResolvedModel:
     """An adapter's model with the scaling that the adapter was trained with; any other as it is."""
     manifest = resolved.manifest
-    trained = manifest.rope_scaling if manifest is not None and resolved.peft is not None else None
+    trained = manifest.rope_scaling if manifest is not None and resolved.adapter_dir is not None else None
     if not trained or trained.get("rope_type", "default") == "default" or trained == rope_parameters(resolved.config):
         return resolved
     return with_rope_parameters(resolved, trained, resolved.config.get("max_position_embeddings", 0))
@@ -253,5 +253,5 @@ def with_rope_parameters(resolved: ResolvedModel, parameters: dict[str, Any], lo
         longest = int(longest * float(parameters.get("factor", 1)))
     config = {key: value for key, value in resolved.config.items() if key not in ("rope_scaling", "rope_theta")}
     return replace(
-        resolved, config={**config, "rope_parameters": parameters, "max_position_embeddings": longest}, stretched=True
+        resolved, config={**config, "rope_parameters": parameters, "max_position_embeddings": longest}, rope_scaled=True
     )

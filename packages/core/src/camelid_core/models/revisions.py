@@ -14,17 +14,17 @@ from camelid_core.errors import ConfigError
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
-def commit_of(directory: Path) -> str:
+def hub_commit(directory: Path) -> str:
     """The commit that configuration and weights are of; empty if none is known, or not one for all of them."""
     if directory.parent.name == "snapshots" and _COMMIT.fullmatch(directory.name):  # in the Hub's own cache
         return directory.name
-    found = {_noted(path) for path in (directory / "config.json", *directory.glob("*.safetensors"))}
+    found = {_noted_commit(path) for path in (directory / "config.json", *directory.glob("*.safetensors"))}
     return found.pop() if len(found) == 1 else ""
 
 
 def require_commit(directory: Path, revision: str) -> None:
     """Raise ConfigError unless the model in `directory` is known to be of this commit, or of one that begins so."""
-    commit = commit_of(directory)
+    commit = hub_commit(directory)
     if len(revision) >= 7 and commit.startswith(revision):
         return
     known = f"is of commit {commit}" if commit else "does not say of which commit it is"
@@ -35,7 +35,7 @@ def require_commit(directory: Path, revision: str) -> None:
     )
 
 
-def _noted(path: Path) -> str:
+def _noted_commit(path: Path) -> str:
     """What the note beside a file says, if nobody wrote the file after the note."""
     note = path.parent / ".cache" / "huggingface" / "download" / f"{path.name}.metadata"
     try:

@@ -19,7 +19,7 @@ from typing import Any, Self
 
 from camelid_core.errors import UsageError
 
-KINDS = ("linear", "dynamic", "yarn")
+ROPE_TYPES = ("linear", "dynamic", "yarn")
 MAX_FACTOR = 1024
 
 
@@ -42,9 +42,9 @@ class RopeScaling:
             factor = float(number)
         except ValueError:
             factor = 0.0
-        if kind not in KINDS or not 1 < factor <= MAX_FACTOR:
+        if kind not in ROPE_TYPES or not 1 < factor <= MAX_FACTOR:
             raise UsageError(
-                f"rope {text!r} is not understood; give {', '.join(f'{each}:4' for each in KINDS)} or the like, "
+                f"rope {text!r} is not understood; give {', '.join(f'{each}:4' for each in ROPE_TYPES)} or the like, "
                 f"with a factor above 1 and at most {MAX_FACTOR}."
             )
         return cls(kind, factor)

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from camelid_core.errors import ModelError
 
-_TEXTS = (".json", ".jinja", ".txt", ".model")
-_WEIGHTS = (".safetensors", ".gguf")
-_MORE_TEMPLATES = "additional_chat_templates"
+_TEXT_SUFFIXES = (".json", ".jinja", ".txt", ".model")
+_WEIGHT_SUFFIXES = (".safetensors", ".gguf")
+_TEMPLATE_DIRECTORY = "additional_chat_templates"
 
 
-def refuse_strays(model: Path) -> None:
+def refuse_stray_files(model: Path) -> None:
     """Raise ModelError for the first such thing among the files that are read with a model; for a GGUF file these are
     the texts beside it.
 
@@ -24,7 +24,7 @@ def refuse_strays(model: Path) -> None:
     lie elsewhere, being large; and a snapshot in the Hub's cache has its files among the cache's blobs. A link to
     nothing counts as no file, but for weights, without which there is no model.
     """
-    for path in sorted(_read_with(model)):
+    for path in sorted(_files_read_with(model)):
         try:
             mode = path.stat().st_mode
         except FileNotFoundError:
@@ -33,29 +33,29 @@ def refuse_strays(model: Path) -> None:
             raise ModelError(f"{str(path)!r} is a link to nothing: its weights are gone. Fetch them again.") from None
         except OSError as error:
             raise ModelError(f"{str(path)!r} cannot be read: {error.strerror}. Remove it, or copy it anew.") from None
-        if not (stat.S_ISREG(mode) or (stat.S_ISDIR(mode) and path.suffix.lower() not in _WEIGHTS)):
+        if not (stat.S_ISREG(mode) or (stat.S_ISDIR(mode) and path.suffix.lower() not in _WEIGHT_SUFFIXES)):
             raise ModelError(f"{str(path)!r} is no file, but a directory, a pipe or a device. Remove it.")
-        if path.is_symlink() and path.suffix.lower() not in _WEIGHTS and not _at_home(path):
+        if path.is_symlink() and path.suffix.lower() not in _WEIGHT_SUFFIXES and not _stays_inside(path):
             raise ModelError(
                 f"{str(path)!r} is a link out of its directory, to {str(path.resolve())!r}, whose text would go into "
                 "all that is made from this model. If it belongs to the model, copy it there."
             )
 
 
-def _read_with(model: Path) -> Iterator[Path]:
+def _files_read_with(model: Path) -> Iterator[Path]:
     if model.is_file():
         yield from model.parent.glob("*token*.json")
         yield from (model.with_name(name) for name in ("config.json", "chat_template.jinja"))
         return
     for path in model.iterdir():
-        if path.name == _MORE_TEMPLATES:
+        if path.name == _TEMPLATE_DIRECTORY:
             yield path
             yield from path.iterdir() if path.is_dir() else ()
-        elif path.suffix.lower() in (*_TEXTS, *_WEIGHTS):
+        elif path.suffix.lower() in (*_TEXT_SUFFIXES, *_WEIGHT_SUFFIXES):
             yield path
 
 
-def _at_home(link: Path) -> bool:
+def _stays_inside(link: Path) -> bool:
     """Whether it leads to a file of the same directory, or of the Hub's cache that the directory is part of."""
     homes = [link.parent, *(each.parent / "blobs" for each in link.parents if each.name == "snapshots")]
     return any(link.resolve().is_relative_to(home.resolve()) for home in homes)

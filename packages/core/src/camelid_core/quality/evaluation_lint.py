@@ -6,7 +6,7 @@ Knows which part of a set is the one to compare with. How texts are compared is 
 from __future__ import annotations
 
 from camelid_core.datasets.dataset import Dataset
-from camelid_core.datasets.sources import open_source, parse_sources
+from camelid_core.datasets.sources import open_dataset, parse_sources
 from camelid_core.registry import Registry
 
 from .contamination import ContaminationIndex
@@ -21,6 +21,6 @@ def evaluation_lint(name: str, datasets: Registry[Dataset]) -> Lint:
     Raises:
         UnknownName, DataError: no such set, or one that cannot be compared with.
     """
-    opened = [open_source(source.name, datasets) for source in parse_sources([name], datasets)]
+    opened = [open_dataset(source.name, datasets) for source in parse_sources([name], datasets)]
     parts = (dataset.load("heldout" if dataset.heldout_rows else "train", None) for dataset in opened)
     return ContaminationIndex(record for part in parts for record in part).lint()

@@ -45,7 +45,7 @@ def run(config: MeasureConfig, context: TaskContext) -> Mapping[str, Any]:
         Interrupted: it was requested to save and exit.
         CamelidError: a name is not known, or rows cannot be read.
     """
-    from camelid_core.datasets.sources import open_source
+    from camelid_core.datasets.sources import open_dataset
     from camelid_core.models.loading import load_tokenizer
     from camelid_core.models.resolved_model import resolve_model
     from camelid_core.plugins import load_host
@@ -54,7 +54,7 @@ def run(config: MeasureConfig, context: TaskContext) -> Mapping[str, Any]:
     from .token_counts import count_tokens
 
     host = load_host()
-    dataset = open_source(config.data, host.datasets)
+    dataset = open_dataset(config.data, host.datasets)
     resolved = resolve_model(config.model, host)
     encoder = Encoder(load_tokenizer(resolved), host.templates[config.template or resolved.template])
     emitted = 0.0

@@ -11,8 +11,9 @@ from collections.abc import Generator
 from camelid_core.errors import UsageError
 from camelid_core.records import Message
 
+from camelid_serve.answers import AnswerStats
 from camelid_serve.engine import Sampling
-from camelid_serve.generation import AnswerStats, AnswerStream, generate
+from camelid_serve.generation import AnswerStream, generate
 from camelid_serve.loaded_models import LoadedModel
 from camelid_serve.predict.previews import prompt_text
 

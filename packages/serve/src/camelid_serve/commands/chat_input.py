@@ -16,9 +16,9 @@ from camelid_core.errors import CamelidError, UsageError
 from camelid_core.paths import validated_path
 from camelid_core.writers.file_formats import atomic_file
 
+from camelid_serve.answers import AnswerStats
 from camelid_serve.chat.session import ChatSession
 from camelid_serve.chat.transcripts import jsonl, markdown
-from camelid_serve.generation import AnswerStats
 from camelid_serve.presets import PRESETS, by_name, with_suffix
 
 _FINISH_TEXTS = {"stop": "complete", "length": "cut at max_new_tokens", "cancelled": "stopped"}

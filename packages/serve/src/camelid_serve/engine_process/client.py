@@ -11,13 +11,13 @@ import itertools
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any, Self
 
 from camelid_core.errors import CamelidError, ModelError
 from camelid_core.records import Message
 
+from camelid_serve.answers import AnswerDelta, AnswerStats
 from camelid_serve.config import EngineConfig
 from camelid_serve.engine import Sampling
 
@@ -26,17 +26,6 @@ from .messages import LoadedModelInfo, to_error
 
 _INTERACTIVE = EngineConfig(slots=8)
 """For a person who chats: few requests at once."""
-
-
-@dataclass(frozen=True, slots=True)
-class ChatEvent:
-    """New text; the last event has the whole `answer`, the `ids` of its tokens and the `facts` about it
-    (finish, tokens, prompt_tokens, seconds, first_token, tokens_per_second)."""
-
-    text: str = ""
-    answer: str = ""
-    facts: dict[str, Any] | None = None
-    ids: tuple[int, ...] = ()
 
 
 class ChatReply:
@@ -48,19 +37,20 @@ class ChatReply:
         self._events = events
         self._ended = False
 
-    def __iter__(self) -> Iterator[ChatEvent]:
+    def __iter__(self) -> Iterator[AnswerDelta]:
         return self
 
-    def __next__(self) -> ChatEvent:
+    def __next__(self) -> AnswerDelta:
         if self._ended:
             raise StopIteration
         event = self._events.get()
         if event["event"] == "delta":
-            return ChatEvent(event["text"])
+            return AnswerDelta(0, event["text"])
         self._ended = True
         if event["event"] == "error":
             raise to_error(event)
-        return ChatEvent(answer=event["answer"], facts=event["facts"], ids=tuple(event["ids"]))
+        stats = AnswerStats.from_json(event["facts"])
+        return AnswerDelta(0, "", event["answer"], stats, ids=tuple(event["ids"]))
 
     def cancel(self) -> None:
         self._process.cancel(self.id)

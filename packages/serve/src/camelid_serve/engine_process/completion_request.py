@@ -15,8 +15,9 @@ from typing import Any
 from camelid_core.errors import UsageError
 from camelid_core.readers import parse_message
 
+from camelid_serve.answers import AnswerDelta, AnswerStats
 from camelid_serve.engine import ComputesPromptLogprobs, PromptTooLong, Sampling, TokenLogprob
-from camelid_serve.generation import AnswerStats, AnswerStream, Delta, generate
+from camelid_serve.generation import AnswerStream, generate
 from camelid_serve.loaded_models import LoadedModel
 
 from .messages import CompleteCommand
@@ -163,7 +164,7 @@ class CompletionRun:
         if cancelled:
             self.cancel()
 
-    def _emit_delta(self, delta: Delta) -> None:
+    def _emit_delta(self, delta: AnswerDelta) -> None:
         if not self._command.stream:
             self._heartbeat()
             return
@@ -200,9 +201,9 @@ class CompletionRun:
             ids, logprob = prompts[index // self._command.count], chosen[index // self._command.count]
             ends = logprob.token in self._loaded.stops
             text = "" if ends else self._loaded.decode([logprob.token])
-            stats = AnswerStats("stop" if ends else "length", 0 if ends else 1, len(ids), 0.0, 0.0)
+            stats = AnswerStats("stop" if ends else "length", 0 if ends else 1, len(ids))
             answer = () if ends else (logprob.token,)
-            self._emit_delta(Delta(index, text, text, stats, (logprob,), answer, answer))
+            self._emit_delta(AnswerDelta(index, text, text, stats, (logprob,), answer, answer))
             rows.append(self._row(text, stats, [logprob], answer))
         return rows
 
@@ -210,10 +211,10 @@ class CompletionRun:
         """No answers: an end of each row, for clients of a stream."""
         rows = []
         for index in range(self._rows):
-            stats = AnswerStats("length", 0, len(prompts[index // self._command.count]), 0.0, 0.0)
+            stats = AnswerStats("length", 0, len(prompts[index // self._command.count]))
             rows.append(self._row("", stats, []))
             if self._command.stream:
-                self._emit_delta(Delta(index, "", "", stats))
+                self._emit_delta(AnswerDelta(index, "", "", stats))
         return rows
 
     def _text(self, ids: Sequence[int]) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 from camelid_core.artefacts import verify_directory
 from camelid_core.errors import ModelError, UnknownName
-from camelid_core.models.loading import Dtype, check_base, check_files, load_adapted
+from camelid_core.models.loading import Dtype, check_adapter_base, check_weight_files, load_with_adapter
 from camelid_core.models.resolved_model import ResolvedModel
 
 from camelid_serve.engine import Engine, Request, TokenLogprob
@@ -37,7 +37,7 @@ _DEFAULT_CONTEXT = 1 << 20
 
 def load(resolved: ResolvedModel, dtype: Dtype = "auto", slots: int = 16) -> Engine:
     """The model of `resolved` with its adapter, ready to run `slots` requests at once."""
-    return TransformersEngine(with_transposed_weights(load_adapted(resolved, dtype)), slots, resolved.base)
+    return TransformersEngine(with_transposed_weights(load_with_adapter(resolved, dtype)), slots, resolved.base)
 
 
 class TransformersEngine(ModelThread[Ticket]):
@@ -78,15 +78,15 @@ class TransformersEngine(ModelThread[Ticket]):
 
     def add_adapter(self, resolved: ResolvedModel) -> str:
         """Make a further adapter of this base resident; returns its name here."""
-        directory = resolved.peft
+        directory = resolved.adapter_dir
         if directory is None:
             raise ModelError(f"{resolved.name!r} is a whole model, not an adapter.")
         if self._base is not None and resolved.base != self._base:
             raise ModelError(f"adapter {resolved.name!r} is for {str(resolved.base)!r}, not for {str(self._base)!r}.")
-        check_files(directory)
+        check_weight_files(directory)
         if resolved.manifest is not None:
             verify_directory(directory)
-        check_base(resolved)
+        check_adapter_base(resolved)
         return self._call_between_steps(lambda: self._adapters.add(directory))
 
     def remove_adapter(self, name: str) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from camelid_core.artefacts import DatasetUse, write_manifest
 from camelid_core.datasets.dataset import Dataset
-from camelid_core.datasets.sources import open_source
+from camelid_core.datasets.sources import open_dataset
 from camelid_core.errors import CamelidError, DataError, UsageError
 from camelid_core.final_answers import same_answer
 from camelid_core.plugins import Host, load_host
@@ -50,7 +50,7 @@ def run(config: EvaluateConfig, context: TaskContext) -> Mapping[str, Any]:
 
 
 def _records(config: EvaluateConfig, host: Host) -> tuple[Dataset, list[Record]]:
-    dataset = open_source(config.data, host.datasets)
+    dataset = open_dataset(config.data, host.datasets)
     if dataset.name in host.datasets and not dataset.heldout_rows:
         raise UsageError(f"dataset {dataset.name!r} has no held-out part; name a file, or a dataset that has one.")
     records = list(islice(dataset.load("heldout", config.rows), config.rows))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from camelid_core.integrity import fingerprint
-from camelid_core.models.loading import scaled
+from camelid_core.models.loading import with_rope_scaling
 from camelid_core.models.resolved_model import ResolvedModel, read_config, resolve_model
 from camelid_core.models.rope import RopeScaling, context_length, rope_parameters
 from camelid_core.plugins import Host
@@ -67,7 +67,7 @@ def _variants_of(
         report(f"{label} has RoPE scaling already ({own['rope_type']}, factor {own.get('factor')}) and stays as it is.")
         return
     for rope in ropes:
-        yield Variant(f"{label} {rope}", model, rope, scaled(resolved, RopeScaling.parse(rope)))
+        yield Variant(f"{label} {rope}", model, rope, with_rope_scaling(resolved, RopeScaling.parse(rope)))
 
 
 def _labels(models: Sequence[str]) -> list[str]:

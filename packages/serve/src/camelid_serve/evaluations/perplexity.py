@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from camelid_core.errors import DataError, ModelError
-from camelid_core.models.loading import load_adapted, load_tokenizer
+from camelid_core.models.loading import load_tokenizer, load_with_adapter
 from camelid_core.plugins import load_host
 from camelid_core.tasks import Interrupted, TaskContext
 
@@ -151,7 +151,7 @@ def _measure(
 
     context.emit("log", text=f"Loading {variant.label}")
     with progress.paused():
-        model = load_adapted(variant.resolved, config.dtype).eval()
+        model = load_with_adapter(variant.resolved, config.dtype).eval()
     _check_position_table(model, variant, config.lengths[-1])
     with torch.inference_mode():
         for batch in batches:

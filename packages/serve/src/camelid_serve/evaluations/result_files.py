@@ -64,6 +64,8 @@ def work_identity(config: Config, variants: Sequence[Variant], *more: str) -> st
 def _adapter_digests(variant: Variant) -> list[str]:
     """Digests of an adapter's files; none for a whole model."""
     manifest = variant.resolved.manifest
-    if variant.resolved.peft is None:
+    if variant.resolved.adapter_dir is None:
         return []
-    return sorted(entry.sha256 for entry in manifest.files.values()) if manifest else [str(variant.resolved.peft)]
+    return (
+        sorted(entry.sha256 for entry in manifest.files.values()) if manifest else [str(variant.resolved.adapter_dir)]
+    )

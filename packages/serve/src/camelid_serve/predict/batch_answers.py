@@ -16,8 +16,9 @@ from camelid_core.errors import CamelidError
 from camelid_core.records import Message
 from camelid_core.tasks import TaskContext
 
+from camelid_serve.answers import AnswerDelta
 from camelid_serve.engine import Sampling
-from camelid_serve.generation import Delta, generate
+from camelid_serve.generation import generate
 from camelid_serve.loaded_models import LoadedModel
 
 _BATCHES_PER_WINDOW = 16
@@ -29,7 +30,7 @@ KeyedConversation = tuple[int, Sequence[Message]]
 
 def generate_all(
     loaded: LoadedModel, items: Iterable[KeyedConversation], sampling: Sampling, slots: int, tuned: bool = True
-) -> Generator[tuple[int, Delta | CamelidError], None, None]:
+) -> Generator[tuple[int, AnswerDelta | CamelidError], None, None]:
     """Deltas and errors by the items' keys. Each key has a seed of its own; closing the iterator cancels the requests.
     No more than `slots` × 16 items are read ahead."""
     waiting = iter(items)

@@ -14,7 +14,7 @@ from typing import Any
 
 from camelid_core.artefacts import DatasetUse
 from camelid_core.datasets.dataset import Dataset
-from camelid_core.datasets.sources import open_source
+from camelid_core.datasets.sources import open_dataset
 from camelid_core.errors import DataError, UsageError
 from camelid_core.integrity import sha256
 from camelid_core.paths import HUB_PREFIX, is_existing_path, validated_path
@@ -121,7 +121,7 @@ def open_input(source: str, columns: str = "", reference: str = "") -> Predictio
         raise UsageError(f"{source!r} is no file here; give a data file or the name of a dataset.")
     from camelid_core.plugins import load_host
 
-    dataset = open_source(source, load_host().datasets)
+    dataset = open_dataset(source, load_host().datasets)
     if mapping is not None:
         raise UsageError(f"{source!r} is a dataset, whose columns are known; a mapping is for files.")
     if missing := dataset.missing():

@@ -22,8 +22,8 @@ from camelid_core.models.resolved_model import ResolvedModel, resolve_model
 from camelid_core.plugins import load_host
 from camelid_core.tasks import Interrupted, TaskContext
 
+from camelid_serve.answers import AnswerDelta
 from camelid_serve.config import PredictConfig
-from camelid_serve.generation import Delta
 from camelid_serve.loaded_models import LoadedModel
 from camelid_serve.metrics import Metric, available, missing, score
 from camelid_serve.provenance import result_manifest, weights_identity, with_all_models
@@ -201,7 +201,7 @@ class _ModelRun:
             yield row.number, row.messages
 
 
-def _result(outcome: Delta | CamelidError) -> dict[str, Any] | None:
+def _result(outcome: AnswerDelta | CamelidError) -> dict[str, Any] | None:
     """What the work log records of a finished row; None while its answer is incomplete."""
     if isinstance(outcome, CamelidError):
         return {"error": str(outcome)}

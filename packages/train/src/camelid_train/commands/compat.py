@@ -12,7 +12,7 @@ import typer
 from camelid_core.commands.run_job import print_summary, run_job
 from camelid_core.compat.command_lines import show_or_run
 from camelid_core.config import apply_overrides, validate
-from camelid_core.datasets.sources import open_source, parse_sources
+from camelid_core.datasets.sources import open_dataset, parse_sources
 from camelid_core.errors import CamelidError
 from camelid_core.plugins import load_host
 from camelid_core.tasks import import_attribute
@@ -107,7 +107,7 @@ def count_rows(sources: Sequence[str]) -> int | None:
     registry, total = load_host().datasets, 0
     try:
         for source in parse_sources(sources, registry):
-            dataset = open_source(source.name, registry)
+            dataset = open_dataset(source.name, registry)
             rows = dataset.rows
             if not rows and not dataset.missing():
                 rows = sum(1 for _ in islice(dataset.load("train", None), _MAX_ROWS_COUNTED))

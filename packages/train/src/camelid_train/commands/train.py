@@ -11,7 +11,7 @@ import typer
 from camelid_core.commands.output import print_values
 from camelid_core.commands.run_job import print_summary, run_job
 from camelid_core.config import load, parse_overrides, validate
-from camelid_core.datasets.sources import open_source, parse_sources
+from camelid_core.datasets.sources import open_dataset, parse_sources
 from camelid_core.errors import UsageError
 from camelid_core.jobs.foreground import open_store
 from camelid_core.paths import validated_path
@@ -20,11 +20,13 @@ from camelid_core.plugins import load_host
 from camelid_train.config import Recipe
 from camelid_train.launching import is_secondary_process, train_as_secondary
 
+from .recipe_help import RecipeHelp
+
 app = typer.Typer(help="Fine-tune a model from a recipe.")
 _FOR_EXAMPLE = "`camelid train recipe.toml`, or `camelid train model.name=smollm2-135m train.max_steps=5`"
 
 
-@app.command()
+@app.command(cls=RecipeHelp)
 def train(
     recipe: Annotated[str, typer.Argument(help="A recipe (.toml, .yaml or .json), or a first override.")] = "",
     overrides: Annotated[
@@ -45,7 +47,7 @@ def train(
     check(config)
     datasets = load_host().datasets
     for source in parse_sources(config.data.sources, datasets):
-        open_source(source.name, datasets)
+        open_dataset(source.name, datasets)
     if is_secondary_process():  # torchrun or the like started this process; the local main process has the job
         train_as_secondary(config)
         return

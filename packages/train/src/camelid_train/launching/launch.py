@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 from camelid_core.events import read_events
 from camelid_core.jobs.attempt_result import AttemptResult, Outcome
-from camelid_core.models.devices import cores
+from camelid_core.models.devices import cpu_cores
 from camelid_core.subprocesses import module_command
 from camelid_core.tasks import Interrupted, StopRequest, TaskContext
 
@@ -89,7 +89,7 @@ def _run_agent(recipe: Recipe, directory: Path) -> None:
     section = recipe.launch
     logging.getLogger("torch.distributed.elastic").setLevel(logging.ERROR)  # that it handles no signals here is meant
     environment = {
-        "OMP_NUM_THREADS": str(max(1, cores() // section.processes)),
+        "OMP_NUM_THREADS": str(max(1, cpu_cores() // section.processes)),
         "OMP_WAIT_POLICY": "PASSIVE",
     }
     for name, value in environment.items():

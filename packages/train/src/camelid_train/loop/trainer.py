@@ -88,7 +88,7 @@ class CheckpointMixin:
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         if self.is_deepspeed_enabled:  # type: ignore[attr-defined]
-            return  # its optimizer lies in shards that only it can read: such a run begins anew
+            return  # its optimizer lies in shards that only it can read: such a run starts again from step 1
         extra, retention, directory = self.method.state(self.model), self.retention, Path(self.args.output_dir)
         self.totals.open_loss, self.totals.reported = (
             group.mean_over_processes(float(self.open_loss)),

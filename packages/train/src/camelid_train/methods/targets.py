@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from camelid_core.errors import ModelError
-from camelid_core.models.adapters import ModelAdapter, infer_targets
+from camelid_core.models.adapters import ModelAdapter, infer_lora_targets
 
 ALL_LINEAR = "all-linear"
 
@@ -23,7 +23,7 @@ def choose_targets(model: Any, requested: list[str], adapter: ModelAdapter) -> s
     if requested == [ALL_LINEAR]:
         return ALL_LINEAR
     names = linear_names(model)
-    chosen = list(requested or adapter.lora_targets or infer_targets(names))
+    chosen = list(requested or adapter.lora_targets or infer_lora_targets(names))
     check_targets(names, chosen)
     return chosen
 

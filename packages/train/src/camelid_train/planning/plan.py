@@ -30,7 +30,7 @@ def plan(recipe: Recipe) -> dict[str, Any]:
     objective = objective_of(recipe.objective)
     objective.check(recipe.objective, recipe)
     resolved = resolve_model(recipe.model.name, host, gguf=False)
-    if resolved.peft is not None:
+    if resolved.adapter_dir is not None:
         raise DataError(f"{recipe.model.name!r} is an adapter; merge it first: `camelid merge {recipe.model.name}`.")
     template = host.templates[recipe.data.template or resolved.template]
     encoder = Encoder(load_tokenizer(resolved), template)

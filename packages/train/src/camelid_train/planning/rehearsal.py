@@ -135,11 +135,11 @@ def rehearse(recipe: Recipe, on_stage: Callable[[Stage], None] = lambda stage: N
 
 
 def _run_stages(recipe: Recipe, home: Path, stages: Stages) -> None:
-    from camelid_core.models.loading import check_files
+    from camelid_core.models.loading import check_weight_files
 
     host = load_host()
     resolved = resolve_model(recipe.model.name, host, gguf=False)
-    check_files(resolved.base)
+    check_weight_files(resolved.base)
     if recipe.model.revision:
         require_commit(resolved.base, recipe.model.revision)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from camelid_core.artefacts import DatasetUse, TemplateContract
 from camelid_core.integrity import fingerprint
-from camelid_core.models.devices import describe
+from camelid_core.models.devices import describe_device
 from camelid_core.models.resolved_model import ResolvedModel
 from camelid_core.plugins import Host
 
@@ -39,7 +39,7 @@ def origin(
         "machine": {
             "python": platform.python_version(),
             "system": platform.platform(),
-            "device": re.sub(r"\W*\d+ GB free$", "", describe().words),
+            "device": re.sub(r"\W*\d+ GB free$", "", describe_device().description),
             "processor": _processor(),
             "threads": torch.get_num_threads(),
             "cuda": torch.version.cuda or "",

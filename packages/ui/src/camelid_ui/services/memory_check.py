@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from camelid_core.errors import CamelidError, ModelError
-from camelid_core.models.devices import cpu_has_bf16, describe
+from camelid_core.models.devices import cpu_has_bf16, describe_device
 
 from .models import ModelService, parameters
 
@@ -22,7 +22,7 @@ def check_memory(models: ModelService, wanted: Sequence[str], loaded: Iterable[s
     """
     here = _bases(models, loaded)
     needed = _bases(models, wanted)
-    device = describe()
+    device = describe_device()
     width = 2 if device.kind != "cpu" or cpu_has_bf16() else 4
     needs = sum(parameters(base) for base in needed - here) * width
     free = device.free + sum(parameters(base) for base in here - needed) * width

@@ -51,7 +51,7 @@ class MergeService:
     def estimate(self, config: MergeConfig) -> MergeEstimate:
         """Raises UnknownName, ModelError: no adapter of that name, or its base is not here."""
         resolved = self.models.resolve(config.adapter)
-        if resolved.peft is None:
+        if resolved.adapter_dir is None:
             raise ModelError(f"{config.adapter!r} is a full model already; there is nothing to merge.")
         count = parameters(resolved.base)
         size = count * _BYTES[config.dtype] if config.dtype != "auto" else weights_size(resolved.base)

@@ -15,7 +15,7 @@ from typing import Literal
 from camelid_core.artefacts import is_artefact, read_artefact
 from camelid_core.errors import ArtefactError, CamelidError
 from camelid_core.models.gguf import gguf_files
-from camelid_core.models.resolved_model import ResolvedModel, all_weights, resolve_model
+from camelid_core.models.resolved_model import ResolvedModel, pullable_models, resolve_model
 from camelid_core.paths import artefacts_dir, models_dir
 from camelid_core.plugins import Host
 from camelid_core.records import Message
@@ -78,7 +78,7 @@ class ModelService:
     def bases(self) -> list[str]:
         """Base models for training: full models on this machine, then those that can be pulled."""
         here = [entry.name for entry in self.all() if entry.kind == "model"]
-        return here + [name for name in all_weights(self.host.adapters) if name not in here]
+        return here + [name for name in pullable_models(self.host.adapters) if name not in here]
 
     def names(self) -> list[str]:
         return [entry.name for entry in self.all()]
@@ -107,7 +107,7 @@ class ModelService:
             UnknownName, ModelError: as `resolve` does.
         """
         found = self.resolve(name)
-        if found.peft is None:
+        if found.adapter_dir is None:
             return ""
         here = {entry.name for entry in self.all() if entry.kind == "model"}
         return found.base.name if found.base.name in here else found.base_id
@@ -143,7 +143,7 @@ class ModelService:
     def encoder(self, name: str, template: str = "") -> Encoder:
         """Raises UnknownName, ModelError: no such model, or one without a fast tokenizer."""
         resolved = self.resolve(name)
-        return self._encoder(name, template or resolved.template, str(resolved.peft or resolved.base))
+        return self._encoder(name, template or resolved.template, str(resolved.adapter_dir or resolved.base))
 
     def tokens(self, name: str, messages: Sequence[Message], template: str = "", cutoff: int = 0) -> TokenView:
         """A conversation's tokens with their loss mask; a positive `cutoff` truncates as training does."""

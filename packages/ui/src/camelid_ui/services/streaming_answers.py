@@ -11,11 +11,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import Annotated
 
 from camelid_core.errors import CamelidError
 from camelid_core.records import Message
+from camelid_serve.answers import AnswerStats
 from camelid_serve.engine_process.client import ChatReply
+from pydantic import Field
 
 _MIN_SECONDS_BETWEEN_UPDATES = 0.1
 _CHARACTERS_PER_SECOND = 40_000
@@ -24,21 +26,12 @@ _UNFINISHED_REASONS = ("length", "cancelled", "failed")
 
 
 @dataclass(frozen=True, slots=True)
-class AnswerStats:
-    tokens: int
-    tokens_per_second: float
-    first_token: float
-    finish: str
-    prompt_tokens: int = 0
-
-
-@dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer so far; `facts` once it has ended. `ids` are its token ids where they are known, `edited` says that a
-    person wrote it, `rating` is 1 for a good one, -1 for a bad one."""
+    """An answer so far; `stats` once it has ended (`facts` in stored conversations). `ids` are its token ids where they
+    are known, `edited` says that a person wrote it, `rating` is 1 for a good one, -1 for a bad one."""
 
     text: str
-    facts: AnswerStats | None = None
+    stats: Annotated[AnswerStats | None, Field(alias="facts")] = None
     error: str = ""
     ids: tuple[int, ...] = ()
     edited: bool = False
@@ -47,14 +40,14 @@ class Answer:
     @property
     def unfinished(self) -> bool:
         """Whether a model can continue it."""
-        cut = self.facts is not None and self.facts.finish in _UNFINISHED_REASONS
+        cut = self.stats is not None and self.stats.finish in _UNFINISHED_REASONS
         return bool(self.text or self.ids) and (cut or self.edited)
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerRequest:
-    """A conversation for one model to answer; `partial_answer` is the unfinished answer it ends with, to be gone on
-    with."""
+    """A conversation for one model to answer; `partial_answer` is the unfinished answer it ends with, to be
+    continued."""
 
     messages: Sequence[Message]
     model: str = ""
@@ -86,24 +79,20 @@ def _read(
     index: int, reply: ChatReply, partial_answer: Answer, updates: SimpleQueue[tuple[int, Answer | None]]
 ) -> None:
     """Read one reply. A continued answer comes as a whole: its first delta has the partial answer, too."""
-    growing, text = replace(partial_answer, facts=None, error="", rating=0), ""
+    growing, text = replace(partial_answer, stats=None, error="", rating=0), ""
     try:
         for delta in reply:
-            text = delta.answer if delta.facts is not None else text + delta.text
-            growing = replace(growing, text=text, ids=delta.ids, facts=_facts(delta.facts, partial_answer.facts))
+            text = delta.answer if delta.stats is not None else text + delta.text
+            stats = _with_tokens_before(delta.stats, partial_answer.stats)
+            growing = replace(growing, text=text, ids=delta.ids, stats=stats)
             updates.put((index, growing))
     except Exception as error:  # shown in the page, at the answer it ended
         message = str(error) if isinstance(error, CamelidError) else f"{type(error).__name__}: {error}"
         ids = partial_answer.ids if growing.text == partial_answer.text else ()
-        updates.put((index, replace(growing, facts=AnswerStats(0, 0.0, 0.0, "failed"), error=message, ids=ids)))
+        updates.put((index, replace(growing, stats=AnswerStats("failed", 0), error=message, ids=ids)))
     updates.put((index, None))
 
 
-def _facts(facts: dict[str, Any] | None, partial_answer: AnswerStats | None) -> AnswerStats | None:
+def _with_tokens_before(stats: AnswerStats | None, before: AnswerStats | None) -> AnswerStats | None:
     """Statistics of this reply, with the tokens of the partial answer added."""
-    if facts is None:
-        return None
-    tokens = facts["tokens"] + (partial_answer.tokens if partial_answer else 0)
-    return AnswerStats(
-        tokens, facts["tokens_per_second"], facts["first_token"], facts["finish"], facts.get("prompt_tokens", 0)
-    )
+    return replace(stats, tokens=stats.tokens + before.tokens) if stats and before else stats

@@ -61,7 +61,7 @@ def light_tokenizer(resolved: ResolvedModel) -> LightTokenizer:
         ModelError: the model has no `tokenizer.json`.
     """
     beside = resolved.base.parent if is_gguf(resolved.base) else resolved.base
-    for directory in (resolved.peft, beside):
+    for directory in (resolved.adapter_dir, beside):
         if directory is not None and (directory / "tokenizer.json").is_file():
             return LightTokenizer(directory)
     raise ModelError(f"{resolved.name!r} has no tokenizer.json; its tokens cannot be shown.")

@@ -113,9 +113,9 @@ def _wire_list(
         ] * (len(found) >= MAX_CONVERSATIONS)
         return json.dumps({"entries": entries}), note(" ".join(parts))
 
-    outputs = [tab.notice, tab.metadata, conversation.system, *conversation.conversation_outputs]
+    outputs = [tab.notice, tab.about, conversation.system, *conversation.conversation_outputs]
     conversation.snapshot.change(
-        store, [conversation.snapshot, tab.metadata, *conversation.form.inputs], [tab.store, tab.about], **PRIVATE
+        store, [conversation.snapshot, tab.about, *conversation.form.inputs], [tab.store, tab.about], **PRIVATE
     )
     tab.listed.select(open_, None, outputs, **EACH)
     new.click(new_conversation, None, outputs, **PRIVATE)
@@ -150,7 +150,7 @@ def _wire_saving(
 
     written = {"fn": None, "inputs": tab.file, "outputs": None, "js": "text => { camelidHistory.save(text); }"}
     for kind, button in saves.items():
-        button.click(saving(kind), [conversation.tree, tab.metadata], [tab.file, tab.notice], **PRIVATE).then(
+        button.click(saving(kind), [conversation.tree, tab.about], [tab.file, tab.notice], **PRIVATE).then(
             **written, **PRIVATE
         )
     found = "() => camelidHistory.found()"

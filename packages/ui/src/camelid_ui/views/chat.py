@@ -102,7 +102,7 @@ class _ConversationRenderer:
             self._action("branch", index),
             self._action("exact", index),
             self._script_button("data-copy-answer", "copy") if mine else "",
-            self._rating_buttons(index, answer) if mine and answer.facts and self._can_rate else "",
+            self._rating_buttons(index, answer) if mine and answer.stats and self._can_rate else "",
         ]
         return "".join(parts)
 
@@ -164,14 +164,14 @@ def footer(answer: Answer, say: Translator) -> str:
     """How an answer came about, in words."""
     if answer.error:
         return f'<small class="bad">{esc(answer.error)}</small>'
-    facts = answer.facts
-    if facts is None:
+    stats = answer.stats
+    if stats is None:
         return f"<small>{esc(say('chat.finish.edited'))}</small>" if answer.edited else ""
     parts = [
-        say("chat.tokens" if facts.tokens != 1 else "chat.token", count=count(facts.tokens)),
-        *([say("chat.speed", rate=f"{facts.tokens_per_second:.1f}")] if facts.tokens_per_second else []),
-        say("chat.first", seconds=f"{facts.first_token:.2f}"),
-        say.optional(f"chat.finish.{facts.finish}", facts.finish),
+        say("chat.tokens" if stats.tokens != 1 else "chat.token", count=count(stats.tokens)),
+        *([say("chat.speed", rate=f"{stats.tokens_per_second:.1f}")] if stats.tokens_per_second else []),
+        say("chat.first", seconds=f"{stats.first_token:.2f}"),
+        say.optional(f"chat.finish.{stats.finish}", stats.finish),
         *([say("chat.finish.edited")] if answer.edited else []),
     ]
     return f"<small>{esc(' · '.join(parts))}</small>"

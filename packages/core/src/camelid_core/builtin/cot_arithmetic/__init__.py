@@ -16,7 +16,7 @@ from typing import Literal, get_args
 from camelid_core.errors import DataError
 from camelid_core.records import Record, alpaca
 
-from .shapes import SHAPES, Numbers, Shape
+from .shapes import PROBLEM_SHAPES, Numbers, ProblemShape
 from .shapes_en import ENGLISH
 from .shapes_zh import CHINESE
 from .wording import Language
@@ -78,7 +78,7 @@ def _generate(split: Split, rows: int, seed: int, languages: tuple[str, ...]) ->
 def _stream(split: Split, seed: int, language: str) -> Iterator[Record]:
     """All records of a split in one language; each draw picks any shape that is not used up yet."""
     rng = random.Random(f"{SOURCE}/{split}/{seed}/{language}")
-    live = [(shape, _solved(shape, shape.walk(rng), split)) for shape in SHAPES]
+    live = [(shape, _solved(shape, shape.shuffled_assignments(rng), split)) for shape in PROBLEM_SHAPES]
     while live:
         pick = rng.randrange(len(live))
         shape, problems = live[pick]
@@ -89,13 +89,15 @@ def _stream(split: Split, seed: int, language: str) -> Iterator[Record]:
             yield _record(shape, problem, language)
 
 
-def _solved(shape: Shape, walk: Iterator[Numbers], split: Split) -> Iterator[dict[str, int | str]]:
-    for numbers in walk:
+def _solved(
+    shape: ProblemShape, shuffled_assignments: Iterator[Numbers], split: Split
+) -> Iterator[dict[str, int | str]]:
+    for numbers in shuffled_assignments:
         if split_of(shape.name, numbers.values()) == split and (solved := shape.solve(numbers)):
             yield solved
 
 
-def _record(shape: Shape, solved: dict[str, int | str], code: str) -> Record:
+def _record(shape: ProblemShape, solved: dict[str, int | str], code: str) -> Record:
     language = LANGUAGES[code]
     wording = language.wordings[shape.name]
     numbers = [solved[name] for name in shape.given]
@@ -115,11 +117,13 @@ def _record(shape: Shape, solved: dict[str, int | str], code: str) -> Record:
         id=key,
         source=SOURCE,
         tags=(code, shape.name, f"steps-{len(shape.steps)}"),
-        rejected=answer.format(**_miscalculated(shape, solved, words)),
+        rejected=answer.format(**_with_wrong_result(shape, solved, words)),
     )
 
 
-def _miscalculated(shape: Shape, solved: dict[str, int | str], words: dict[str, int | str]) -> dict[str, int | str]:
+def _with_wrong_result(
+    shape: ProblemShape, solved: dict[str, int | str], words: dict[str, int | str]
+) -> dict[str, int | str]:
     """Everything as it is but the last step's result, which is off by 1 to 3."""
     last = len(shape.steps)
     off = _checksum("slip", shape.name, [solved[name] for name in shape.given])

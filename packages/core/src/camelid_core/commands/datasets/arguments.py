@@ -16,7 +16,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Name = Annotated[str, typer.Argument(help="Dataset name or file.")]
 
 
-def split_named(text: str) -> Split:
+def parse_split(text: str) -> Split:
     """Raises UsageError: neither train nor heldout."""
     if text not in ("train", "heldout"):
         raise UsageError(f"split {text!r} is not known; use train or heldout.")
@@ -37,6 +37,6 @@ def refuse_to_overwrite(out: Path | None, sources: Iterable[str]) -> None:
             raise UsageError(f"{str(out)!r} is what is read; give another file.")
 
 
-def several(texts: list[str] | None) -> list[str]:
+def split_values(texts: list[str] | None) -> list[str]:
     """What a repeatable option was given, each with commas between if one likes: `--drop a,b --drop c`."""
     return [part.strip() for text in texts or () for part in text.split(",") if part.strip()]

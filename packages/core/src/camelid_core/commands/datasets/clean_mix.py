@@ -11,14 +11,14 @@ import typer
 
 from camelid_core.commands.output import print_rows
 from camelid_core.datasets.dataset import Dataset
-from camelid_core.datasets.sources import open_source, parse_sources
+from camelid_core.datasets.sources import open_dataset, parse_sources
 from camelid_core.errors import UsageError
 from camelid_core.plugins import load_host
 from camelid_core.records import Record
 from camelid_core.registry import Registry
 
-from .arguments import Json, Name, refuse_to_overwrite, several
-from .progress_meter import Meter, expected_rows
+from .arguments import Json, Name, refuse_to_overwrite, split_values
+from .progress_meter import RowProgressMeter, expected_rows
 
 app = typer.Typer()
 Out = Annotated[Path | None, typer.Option(help="The file to write; its suffix says the format.")]
@@ -43,24 +43,24 @@ def clean(
     """Write a dataset without the rows, or with the faults put right, that lints find."""
     from camelid_core import quality
 
-    _one_target(out, new)
+    _check_target(out, new)
     datasets = load_host().datasets
-    dataset = open_source(name, datasets)
+    dataset = open_dataset(name, datasets)
     refuse_to_overwrite(out, [dataset.source, *_files([against] if against else [], datasets)])
     account = quality.RowAccount(name)
-    drops, fixes = several(drop), several(fix)
+    drops, fixes = split_values(drop), split_values(fix)
     lints = dict(quality.LINTS)
     if against:
         drops.append(quality.CONTAMINATION)
         lints[quality.CONTAMINATION] = quality.evaluation_lint(against, datasets)
     total = expected_rows(dataset)
-    with Meter("read", quiet=as_json) as meter:
-        rows = _metered(dataset.load("train", None), meter, total)
-        kept = quality.clean(rows, drops, fixes, _deduplicate(dedupe), several(drop_tag), lints, account)
+    with RowProgressMeter("read", quiet=as_json) as meter:
+        rows = _with_progress(dataset.load("train", None), meter, total)
+        kept = quality.clean(rows, drops, fixes, _deduplicate(dedupe), split_values(drop_tag), lints, account)
         step = "clean" + "".join(f" drop {n}" for n in drops) + "".join(f" fix {n}" for n in fixes)
         step += f" dedupe {dedupe}" if dedupe != "no" else ""
         step += f" against {against}" if against else ""
-        _keep(kept, out, new, [dataset], step, parent=name)
+        _save(kept, out, new, [dataset], step, parent=name)
     _show_account([account.as_dict()], out, new, as_json)
 
 
@@ -83,7 +83,7 @@ def mix(
     """Merge datasets, without copies and categories, in shares and an order that the seed fixes."""
     from camelid_core import mixing
 
-    _one_target(out, new)
+    _check_target(out, new)
     mixture = mixing.Mixture(
         sources=sources,
         temperature=temperature,
@@ -91,17 +91,17 @@ def mix(
         rows=rows,
         seed=seed,
         deduplicate=_deduplicate(dedupe),
-        drop_tags=several(drop_tag),
-        drop_lints=several(drop),
+        drop_tags=split_values(drop_tag),
+        drop_lints=split_values(drop),
     )
     datasets = load_host().datasets
     refuse_to_overwrite(out, _files(sources, datasets))
-    with Meter("written", quiet=as_json) as meter:
+    with RowProgressMeter("written", quiet=as_json) as meter:
         mixed = mixing.mix(mixture, datasets, progress=meter.per_source())
         meter.restart()
         step = "mix " + mixture.model_dump_json(exclude_defaults=True)
-        records = _metered(mixed.records(), meter, len(mixed))
-        _keep(records, out, new, mixed.datasets, step, parent=" + ".join(sources))
+        records = _with_progress(mixed.records(), meter, len(mixed))
+        _save(records, out, new, mixed.datasets, step, parent=" + ".join(sources))
     _show_account([part.as_dict() for part in mixed.account], out, new, as_json)
 
 
@@ -127,7 +127,7 @@ def _show_account(parts: list[dict[str, Any]], out: Path | None, new: str, as_js
     typer.echo(f"{sum(part['taken'] for part in parts):,} rows written to {out or new}")
 
 
-def _keep(
+def _save(
     records: Iterable[Record], out: Path | None, new: str, datasets: list[Dataset], step: str, parent: str
 ) -> None:
     """To a file, or to the library of added datasets."""
@@ -144,7 +144,7 @@ def _keep(
     library.add(records, new, licence=licence, languages=languages, parent=parent, step=step)
 
 
-def _one_target(out: Path | None, new: str) -> None:
+def _check_target(out: Path | None, new: str) -> None:
     """Said before any row is read: where they go, and that they can go there."""
     if (out is None) == (not new):
         raise UsageError("say where the rows go: either --out FILE or --name NEW.")
@@ -159,10 +159,10 @@ def _one_target(out: Path | None, new: str) -> None:
 
 
 def _files(names: Iterable[str], datasets: Registry[Dataset]) -> list[str]:
-    return [open_source(source.name, datasets).source for source in parse_sources(names, datasets)]
+    return [open_dataset(source.name, datasets).source for source in parse_sources(names, datasets)]
 
 
-def _metered(records: Iterable[Record], meter: Meter, total: int) -> Iterator[Record]:
+def _with_progress(records: Iterable[Record], meter: RowProgressMeter, total: int) -> Iterator[Record]:
     for number, record in enumerate(records, 1):
         if number % 2000 == 0:
             meter(number, total)
@@ -177,7 +177,7 @@ def _deduplicate(text: str) -> Any:
 
 def _caps(texts: list[str] | None) -> dict[str, int]:
     caps = {}
-    for text in several(texts):
+    for text in split_values(texts):
         name, equals, count = text.rpartition("=")
         if not equals or not count.isdecimal():
             raise UsageError(f"--cap {text!r} is no cap; write name=N, for example alpaca=1000.")

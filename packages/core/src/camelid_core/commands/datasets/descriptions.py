@@ -14,9 +14,9 @@ from typing import Any
 from camelid_core.datasets.dataset import Dataset
 from camelid_core.records import Record
 
-TAGS = {"en": "EN", "zh": "CN", "mul": "ML"}
+LANGUAGE_TAGS = {"en": "EN", "zh": "CN", "mul": "ML"}
 """The tags of instruction collections for ISO 639 codes."""
-WORDS = {
+TAG_MEANINGS = {
     "MT": "multi-task",
     "TS": "task-specific",
     "HG": "human generated",
@@ -29,16 +29,16 @@ _COLUMNS = 80
 
 def languages(dataset: Dataset) -> str:
     """`EN/CN`, as collections write it."""
-    return "/".join(TAGS.get(code, code) for code in dataset.languages)
+    return "/".join(LANGUAGE_TAGS.get(code, code) for code in dataset.languages)
 
 
 def matches(value: str, wanted: str) -> bool:
     """Whether one part of a compound value is what is wanted, by tag or by code; nothing wanted fits all."""
-    tag = TAGS.get(wanted.lower(), wanted)
+    tag = LANGUAGE_TAGS.get(wanted.lower(), wanted)
     return not wanted or tag.lower() in value.lower().split("/")
 
 
-def entry(dataset: Dataset) -> dict[str, Any]:
+def dataset_json(dataset: Dataset) -> dict[str, Any]:
     """Everything a program may want to know. `nums` is null where the collection gives no number."""
     return {
         "dataset": dataset.name,
@@ -65,7 +65,7 @@ def entry(dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def fitted(dataset: Dataset) -> dict[str, Any]:
+def listing_row(dataset: Dataset) -> dict[str, Any]:
     """The columns that fit on a terminal; the last one is cut to it."""
     row = {
         "dataset": dataset.name,
@@ -89,7 +89,7 @@ def record_json(record: Record) -> dict[str, Any]:
     return {"id": record.id, "messages": messages, "tags": record.tags, **record.feedback}
 
 
-def story(dataset: Dataset) -> Iterator[str]:
+def dataset_summary(dataset: Dataset) -> Iterator[str]:
     """A heading, then a line a fact; what there is nothing to say of is left out."""
     title = f" ({dataset.title})" if dataset.title and dataset.title != dataset.name else ""
     yield f"{dataset.name}{title}: {_size(dataset)}"
@@ -121,7 +121,7 @@ def _size(dataset: Dataset) -> str:
 def _tagged(dataset: Dataset) -> Iterator[str]:
     yield from (code for code in (languages(dataset),) if code)
     for text in (dataset.task, dataset.generation):
-        yield from (f"{tag} {WORDS.get(tag, '')}".strip() for tag in text.split("/") if tag)
+        yield from (f"{tag} {TAG_MEANINGS.get(tag, '')}".strip() for tag in text.split("/") if tag)
     yield from dataset.tags
 
 

@@ -15,7 +15,7 @@ import typer
 from camelid_core.commands.output import print_values
 from camelid_core.datasets import library
 from camelid_core.datasets.dataset import Dataset
-from camelid_core.datasets.sources import open_source
+from camelid_core.datasets.sources import open_dataset
 from camelid_core.errors import DataError, UsageError
 from camelid_core.paths import is_existing_path, validated_path
 from camelid_core.plugins import load_host
@@ -24,7 +24,7 @@ from camelid_core.readers.text_values import listed
 from camelid_core.records import Record
 from camelid_core.writers import write
 
-from .arguments import Json, Name, refuse_to_overwrite, split_named
+from .arguments import Json, Name, refuse_to_overwrite, parse_split
 
 app = typer.Typer()
 
@@ -54,19 +54,19 @@ def convert(
     path = validated_path(name, "dataset")
     is_file = is_existing_path(name) and path.is_file() and (reader or mapping or name not in load_host().datasets)
     if is_file:
-        if split_named(split) != "train":
+        if parse_split(split) != "train":
             raise UsageError(f"{name!r} is a file and has no held-out part; leave --split out.")
         refuse_to_overwrite(out, [str(path)])
         records = read(path, reader, columns_of(mapping), faults, seed=seed, keep_escapes=keep_escapes)
     elif reader or mapping or keep_escapes:
         raise UsageError(f"{name!r} is no file; --reader, --map and --keep-escapes are for files.")
     else:
-        dataset = open_source(name, load_host().datasets)
+        dataset = open_dataset(name, load_host().datasets)
         refuse_to_overwrite(out, [dataset.source])
-        records = _of_dataset(dataset, split, rows)
+        records = _records_of_dataset(dataset, split, rows)
     count = write(itertools.islice(records, rows), out, writer, faults)
     typer.echo(f"{count:,} rows written to {out}")
-    say(faults)
+    print_faults(faults)
 
 
 @app.command()
@@ -133,7 +133,7 @@ def add(
         reader=mapping or reader or detect(path).reader,
     )
     typer.echo(f"{added.rows:,} rows added as {name!r}; a recipe may name it now.")
-    say(faults)
+    print_faults(faults)
 
 
 @app.command()
@@ -147,7 +147,7 @@ def columns_of(mapping: str) -> Columns | None:
     return Columns.parse(mapping) if mapping else None
 
 
-def say(faults: Faults) -> None:
+def print_faults(faults: Faults) -> None:
     """What was changed and what was left out, beside the result."""
     for sentence in faults.sentences():
         typer.echo(sentence, err=True)
@@ -166,8 +166,8 @@ def row_of(record: Record) -> dict[str, Any]:
     return {"id": record.id, "messages": turns, "tags": list(record.tags), **record.feedback}
 
 
-def _of_dataset(dataset: Dataset, split: str, rows: int | None) -> Iterator[Record]:
-    wanted = split_named(split)
+def _records_of_dataset(dataset: Dataset, split: str, rows: int | None) -> Iterator[Record]:
+    wanted = parse_split(split)
     if wanted == "heldout" and not dataset.heldout_rows:
         raise UsageError(f"{dataset.name!r} has no held-out part of its own; leave --split out.")
     return dataset.load(wanted, rows)

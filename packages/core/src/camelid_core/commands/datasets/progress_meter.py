@@ -14,19 +14,19 @@ from camelid_core.commands.output import ProgressPrinter
 from camelid_core.datasets.dataset import Dataset
 
 _BLOCK = 1 << 20
-_PATIENCE = 1.0
+_SILENT_SECONDS = 1.0
 """Seconds of work that need no progress."""
 
 
-class Meter:
-    """Prints `done` of `total` rows with rate and time left; used as `with Meter(…) as meter`."""
+class RowProgressMeter:
+    """Prints `done` of `total` rows with rate and time left; used as `with RowProgressMeter(…) as meter`."""
 
     def __init__(self, what: str, quiet: bool = False) -> None:
         self._what = what
         self._printer = ProgressPrinter(quiet)
         self._began = time.monotonic()
 
-    def __enter__(self) -> Meter:
+    def __enter__(self) -> RowProgressMeter:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -34,7 +34,7 @@ class Meter:
 
     def __call__(self, done: int, total: int, what: str = "") -> None:
         spent = time.monotonic() - self._began
-        if spent < _PATIENCE:
+        if spent < _SILENT_SECONDS:
             return
         rate = done / spent
         left = (total - done) / rate if total > done and rate else None

@@ -11,12 +11,12 @@ import typer
 
 from camelid_core.commands.output import print_rows
 from camelid_core.datasets.dataset import Dataset, Split
-from camelid_core.datasets.sources import open_source, parse_sources
+from camelid_core.datasets.sources import open_dataset, parse_sources
 from camelid_core.plugins import Host, load_host
 from camelid_core.records import Record
 
-from .arguments import Json, Name, several, split_named
-from .progress_meter import Meter, expected_rows
+from .arguments import Json, Name, split_values, parse_split
+from .progress_meter import RowProgressMeter, expected_rows
 
 if TYPE_CHECKING:
     from camelid_core.quality import Lint
@@ -63,16 +63,16 @@ def show_stats(
     from .report import report
 
     host = load_host()
-    part = split_named(split)
+    part = parse_split(split)
     opened = _open(name, host)
     encoder = _encoder(model, template, host) if model else None
     known = _known_lints(encoder)
-    names = _names(several(lint), known)
+    names = _names(split_values(lint), known)
     if against:
         known[CONTAMINATION] = evaluation_lint(against, host.datasets)
         names = list(dict.fromkeys([*names, CONTAMINATION]))
     total = sum(expected_rows(dataset) for dataset in opened)
-    with Meter("read", quiet=as_json) as meter:
+    with RowProgressMeter("read", quiet=as_json) as meter:
         found = compute_stats(_rows(opened, part), names, known, languages, progress=lambda done: meter(done, total))
         values: dict[str, Any] = {"dataset": name, **found.as_dict()}
         if encoder is not None:
@@ -82,14 +82,16 @@ def show_stats(
 
 
 def _open(name: str, host: Host) -> list[Dataset]:
-    return [open_source(source.name, host.datasets) for source in parse_sources([name], host.datasets)]
+    return [open_dataset(source.name, host.datasets) for source in parse_sources([name], host.datasets)]
 
 
 def _rows(datasets: list[Dataset], split: Split) -> Iterator[Record]:
     return chain.from_iterable(dataset.load(split, None) for dataset in datasets)
 
 
-def _tokens(records: Iterator[Record], encoder: Encoder, cutoff: int, rows: int, meter: Meter) -> dict[str, Any]:
+def _tokens(
+    records: Iterator[Record], encoder: Encoder, cutoff: int, rows: int, meter: RowProgressMeter
+) -> dict[str, Any]:
     """What becomes of the rows under the cut-off, and the first that lose their answer to it."""
     import numpy as np
 

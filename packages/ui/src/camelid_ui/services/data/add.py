@@ -112,7 +112,7 @@ class AddService:
         """A free dataset name made from the file's name."""
         stem = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in path.stem).strip("-._")
         stem = stem[:60] or "data"
-        return library.fresh_name(stem) if stem in self.collection.names() else stem
+        return library.next_version_name(stem) if stem in self.collection.names() else stem
 
     def running(self, name: str) -> BackgroundWork | None:
         return self.background.get(f"add {name}")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from camelid_core.datasets import library
 from camelid_core.datasets.dataset import Dataset
-from camelid_core.datasets.sources import everything, open_source
+from camelid_core.datasets.sources import all_datasets, open_dataset
 from camelid_core.errors import CamelidError, DataError, UnknownName, UsageError
 from camelid_core.plugins import Host
 from camelid_core.records import Record
@@ -45,7 +45,7 @@ class DatasetCollection:
 
     def facts(self, name: str) -> dict[str, str]:
         """Further facts about a dataset on this machine, from its plugin."""
-        return {key: text for key, text in open_source(name, self.host.datasets).facts().items() if text}
+        return {key: text for key, text in open_dataset(name, self.host.datasets).facts().items() if text}
 
     def names(self) -> list[str]:
         return [entry.name for entry in self._entries()]
@@ -63,12 +63,12 @@ class DatasetCollection:
         known = next((entry for entry in self._entries() if source in (entry.name, entry.source)), None)
         if known is not None:
             return known
-        entry = entry_of(open_source(source, self.host.datasets))
+        entry = entry_of(open_dataset(source, self.host.datasets))
         return entry if entry.rows or entry.availability == "fetch" else replace(entry, rows=self._count(source))
 
     def dataset(self, name: str) -> Dataset:
         """Raises UnknownName, and DataError that says what to fetch where the rows are not on this machine."""
-        found = open_source(name, self.host.datasets)
+        found = open_dataset(name, self.host.datasets)
         missing = found.missing()
         if missing:
             raise DataError(missing)
@@ -104,10 +104,10 @@ class DatasetCollection:
     def version(self, source: str) -> str:
         """Changes when the rows do: results for an older version are out of date."""
         about = _about(source)
-        return about.sha256 if about else _file_version(Path(open_source(source, self.host.datasets).source))
+        return about.sha256 if about else _file_version(Path(open_dataset(source, self.host.datasets).source))
 
     def _entries(self) -> Iterable[DatasetEntry]:
-        for dataset in everything(self.host.datasets):
+        for dataset in all_datasets(self.host.datasets):
             if dataset.name in self.host.datasets:
                 yield entry_of(dataset)
                 continue
@@ -132,9 +132,9 @@ class DatasetCollection:
         return RowReader(lambda: self.records(name))
 
 
-def _about(name: str) -> library.Description | None:
+def _about(name: str) -> library.DatasetDescription | None:
     try:
-        return library.describe(name)
+        return library.read_description(name)
     except CamelidError:
         return None
 

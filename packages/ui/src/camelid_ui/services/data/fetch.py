@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from camelid_core.datasets.sources import open_source
+from camelid_core.datasets.sources import open_dataset
 from camelid_core.errors import UsageError
 
 from camelid_ui.services.background_work import BackgroundRunner, BackgroundWork, ReportProgress
@@ -23,7 +23,7 @@ class FetchService:
 
     def start(self, name: str) -> BackgroundWork:
         """Raises UnknownName; UsageError where the dataset cannot be fetched by the page."""
-        fetch = open_source(name, self.collection.host.datasets).fetch
+        fetch = open_dataset(name, self.collection.host.datasets).fetch
         if fetch is None:
             raise UsageError(f"{name!r} cannot be fetched from here. {self.collection.show(name).missing}")
 

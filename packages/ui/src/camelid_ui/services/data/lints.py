@@ -129,7 +129,7 @@ class LintService:
         if not actions:
             raise UsageError("Tick drop or fix at one of the checks first.")
         entry = self.collection.show(name)
-        new_name = new_name.strip() or library.fresh_name(name)
+        new_name = new_name.strip() or library.next_version_name(name)
         library.refuse_taken(new_name)
         records = self.collection.records(name)
         account = RowAccount(name)

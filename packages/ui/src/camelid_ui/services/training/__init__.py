@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from camelid_core.config import validate
-from camelid_core.datasets.sources import open_source, parse_sources
+from camelid_core.datasets.sources import open_dataset, parse_sources
 from camelid_core.errors import CamelidError, DataError, JobError, ModelError
 from camelid_core.jobs import Job
 from camelid_core.jobs.deletion import delete
@@ -145,12 +145,12 @@ class TrainingService:
         return bundle(self.jobs.store, job_id, directory)
 
     def _base(self, name: str) -> None:
-        if self.models.resolve(name, gguf=False).peft is not None:
+        if self.models.resolve(name, gguf=False).adapter_dir is not None:
             raise ModelError(f"{name!r} is an adapter; merge it first, then train the merged model.")
 
     def _sources(self, recipe: Recipe) -> None:
         for source in parse_sources(recipe.data.sources, self.host.datasets):
-            missing = open_source(source.name, self.host.datasets).missing()
+            missing = open_dataset(source.name, self.host.datasets).missing()
             if missing:
                 raise DataError(f"{source.name}: {missing}")
 

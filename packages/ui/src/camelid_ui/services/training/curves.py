@@ -23,7 +23,7 @@ Points = tuple[CurvePoint, ...]
 
 @dataclass(frozen=True, slots=True)
 class Curves:
-    """Series of a run: `loss` as trained, the same `smoothed`, `heldout_loss` loss, `learning_rate` of learning,
+    """Series of a run: training `loss`, the same `smoothed`, `heldout_loss`, `learning_rate`,
     gradient `gradient_norm`, `tokens_per_second` in tokens per second, `memory` in bytes."""
 
     loss: Points = ()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from camelid_core.datasets.sources import parse_sources
-from camelid_core.models.devices import cpu_has_bf16, describe
+from camelid_core.models.devices import cpu_has_bf16, describe_device
 from camelid_train.config import Recipe
 from camelid_train.objectives.steps import steps_of
 
@@ -57,7 +57,7 @@ def estimate(recipe: Recipe, data: DataServices, models: ModelService, speed: fl
         truncated=max((share.over for share in shares), default=0.0),
         dropped=sum(share.rows * share.dropped for share in shares) / weight,
         memory=memory(recipe, models.resolve(recipe.model.name).base, tokens),
-        free=describe().free,
+        free=describe_device().free,
         seconds=seen * tokens / speed if speed else 0.0,
     )
 

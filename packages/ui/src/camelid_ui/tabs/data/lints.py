@@ -100,7 +100,7 @@ def planned(services: Services, name: str, actions: dict[str, str], say: Transla
     checked = services.data.lints.known(name)
     if not checked.problems:
         return "", gr.update(visible=False), gr.update(visible=False)
-    fresh = library.fresh_name(name)
+    fresh = library.next_version_name(name)
     return (
         view.plan(checked, actions, fresh, say),
         gr.update(visible=True, placeholder=fresh),
