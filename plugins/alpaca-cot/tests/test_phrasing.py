@@ -6,7 +6,7 @@ import json
 from collections import Counter
 
 import pytest
-from camelid_alpaca_cot.collection_table import table
+from camelid_alpaca_cot.collection_table import load_collection
 from camelid_alpaca_cot.cot import read_set
 from camelid_alpaca_cot.phrasings import choice, phrasings, set_of
 from camelid_core.readers import Faults, read
@@ -14,7 +14,7 @@ from camelid_core.writers import write_alpaca
 from hypothesis import given
 from hypothesis import strategies as st
 
-SETS = [part.name for part in table().cot]
+SETS = [part.name for part in load_collection().cot]
 COUNTS = {name: 15 if name in ("aqua", "qed") else 10 for name in SETS}
 
 

@@ -234,7 +234,7 @@ def test_neither_it_nor_its_workers_import_what_lies_where_we_are(
 
 @pytest.mark.parametrize("name", ["vllm", "sglang", "llama-server", "ollama"])
 def test_arguments_are_data_and_whole(name: str) -> None:
-    start = FLAVOURS[name].start
+    start = FLAVOURS[name].launch
     assert start is not None
     values = {key: f"<{key}>" for key in ("model", "name", "port", "dtype", "slots", "gguf")}
     filled = [part.format(**values) for part in start.arguments]
@@ -251,12 +251,12 @@ def test_adapters_go_along_with_the_least_rank_that_fits(adapter: Path, tmp_path
 
     resolved: ResolvedModel = resolve_model(str(adapter), load_host())
     vllm, sglang = FLAVOURS["vllm"], FLAVOURS["sglang"]
-    assert vllm.start is not None
-    assert sglang.start is not None
-    registry = ManagedAdapters("vLLM", vllm.start, "tiny", vllm.adapter_model)
+    assert vllm.launch is not None
+    assert sglang.launch is not None
+    registry = ManagedAdapters("vLLM", vllm.launch, "tiny", vllm.adapter_model)
     assert registry.add(resolved) == ("mine", "mine")
     assert registry.arguments() == ["--enable-lora", "--max-lora-rank", "16", "--lora-modules", f"mine={adapter}"]
-    other = ManagedAdapters("SGLang", sglang.start, "tiny", sglang.adapter_model)
+    other = ManagedAdapters("SGLang", sglang.launch, "tiny", sglang.adapter_model)
     assert other.add(resolved) == ("mine", "tiny:mine")
     posted: list[Any] = []
     registry.post = lambda path, body: posted.append((path, body))
@@ -267,7 +267,7 @@ def test_adapters_go_along_with_the_least_rank_that_fits(adapter: Path, tmp_path
     assert registry.add(resolved) == ("mine", "mine"), "it was started to take them, if with none by now"
     load = ("/v1/load_lora_adapter", {"lora_name": "mine-", "lora_path": str(adapter)})
     assert posted[:1] == [load]
-    bare = ManagedAdapters("vLLM", vllm.start, "tiny", vllm.adapter_model)
+    bare = ManagedAdapters("vLLM", vllm.launch, "tiny", vllm.adapter_model)
     assert bare.arguments() == []
     bare.post = registry.post
     with pytest.raises(CannotShare, match="was started without adapters"):

@@ -15,7 +15,7 @@ from camelid_core.datasets.dataset import Dataset, LoadRecords, DownloadProgress
 from camelid_core.records import Record
 
 from . import local_files
-from .collection_table import Mix, Row, Table, table
+from .collection_table import MixtureEntry, CollectionRow, CollectionTable, load_collection
 from .hub import fetcher
 from .local_files import instructions, web_address
 
@@ -31,28 +31,28 @@ def datasets() -> list[Dataset]:
     """Everything this plugin gives. Pure and quick: no file but our own table is opened."""
     from .cot import cot_datasets
 
-    entries = {row.name: row for row in table().every}
-    rows = {name: _dataset(row, table()) for name, row in entries.items()}
-    nine = cot_datasets(table())
+    entries = {row.name: row for row in load_collection().every}
+    rows = {name: _dataset(row, load_collection()) for name, row in entries.items()}
+    nine = cot_datasets(load_collection())
     rows["cot"] = _whole_cot(rows["cot"], nine)
-    mixes = [_mixed(mix, rows, _licences(mix, entries)) for mix in table().mixes]
+    mixes = [_mixed(mix, rows, _licences(mix, entries)) for mix in load_collection().mixes]
     return [*rows.values(), *nine, *mixes]
 
 
-def at_hand(row: Row) -> list[Path]:
-    return local_files.find(row, table().repo)
+def local_paths(row: CollectionRow) -> list[Path]:
+    return local_files.find(row, load_collection().repo)
 
 
-def needed(row: Row) -> str:
+def missing_files(row: CollectionRow) -> str:
     """What to fetch and where to put it; nothing if the row's files are here."""
-    return "" if at_hand(row) else instructions(row)
+    return "" if local_paths(row) else instructions(row)
 
 
-def facts(row: Row) -> dict[str, str]:
+def facts(row: CollectionRow) -> dict[str, str]:
     """Where its files are, the commit they are of, and what else is to be known."""
-    found = at_hand(row)
+    found = local_paths(row)
     commit = (
-        local_files.fetched(row).get("commit", "")
+        local_files.fetch_log(row).get("commit", "")
         if any(local_files.downloads() in path.parents for path in found)
         else ""
     )
@@ -60,11 +60,11 @@ def facts(row: Row) -> dict[str, str]:
         "files": ", ".join(map(str, found[:5])) + (f" and {len(found) - 5} more" if len(found) > 5 else ""),
         "commit": str(commit),
         "note": row.note,
-        "terms": table().licence_note if row.repo == table().repo else "",
+        "terms": load_collection().licence_note if row.repo == load_collection().repo else "",
     }
 
 
-def loader(row: Row) -> LoadRecords:
+def loader(row: CollectionRow) -> LoadRecords:
     """Mirror and fetched files first, then the Hub: a few rows are streamed, more are fetched and kept."""
 
     def load(split: Split, limit: int | None) -> Iterator[Record]:
@@ -72,7 +72,7 @@ def loader(row: Row) -> LoadRecords:
 
         if split == "heldout":
             return iter(())
-        found = at_hand(row)
+        found = local_paths(row)
         if found:
             return islice(records(row, found), limit)
         from . import hub, previews
@@ -84,7 +84,7 @@ def loader(row: Row) -> LoadRecords:
     return load
 
 
-def _dataset(row: Row, all_rows: Table) -> Dataset:
+def _dataset(row: CollectionRow, all_rows: CollectionTable) -> Dataset:
     later = row.later
     lang = row.lang or str(later.get("lang", ""))
     kind, made_by = (getattr(row, key) or str(later.get(key, "")) for key in ("type", "src"))
@@ -97,7 +97,7 @@ def _dataset(row: Row, all_rows: Table) -> Dataset:
         rows=row.nums,
         later_rows=int(later.get("nums", 0)),
         load=loader(row),
-        missing=partial(needed, row),
+        missing=partial(missing_files, row),
         tags=tuple(tag for tag, holds in _tags(row, made_by) if holds),
         source=row.upstream,
         aliases=_aliases(row),
@@ -113,13 +113,13 @@ def _dataset(row: Row, all_rows: Table) -> Dataset:
     )
 
 
-def _tags(row: Row, made_by: str) -> Iterator[tuple[str, bool]]:
+def _tags(row: CollectionRow, made_by: str) -> Iterator[tuple[str, bool]]:
     yield "cot", "cot" in row.name.split("-")
     yield "machine-output", any(name in made_by.lower() for name in _MACHINES)
     yield "non-commercial", "-nc" in row.licence
 
 
-def _aliases(row: Row) -> tuple[str, ...]:
+def _aliases(row: CollectionRow) -> tuple[str, ...]:
     """Every other name, and the name of its file if it has but one."""
     files = row.files if len(row.files) == 1 else ()
     titles = (row.title, str(row.later.get("title", "")), row.title.lower(), row.title.replace(" ", "_"))
@@ -142,11 +142,11 @@ def _whole_cot(dataset: Dataset, nine: list[Dataset]) -> Dataset:
     return replace(dataset, missing=missing, load=load)
 
 
-def _licences(mix: Mix, rows: Mapping[str, Row]) -> str:
+def _licences(mix: MixtureEntry, rows: Mapping[str, CollectionRow]) -> str:
     return effective_licence({name: licence for part in mix.parts for name, licence in rows[part].licences.items()})
 
 
-def _mixed(mix: Mix, rows: Mapping[str, Dataset], licence: str) -> Dataset:
+def _mixed(mix: MixtureEntry, rows: Mapping[str, Dataset], licence: str) -> Dataset:
     """Composed as it is read. The original's merged file stands for it where one is at hand."""
     parts = [rows[name] for name in mix.parts]
     merged: Callable[[], Path | None] = partial(

@@ -24,7 +24,7 @@ def _nothing() -> Mapping[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class CollectionRow:
     """One set. The columns from `title` to `path` are the published table's, byte for byte; `path` "-" means none.
 
     `nums` 0 means that the table gives no size yet. `later` is what a later edition of the table says instead.
@@ -75,7 +75,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Mix:
+class MixtureEntry:
     """A name for several sets at once, and the merged files of the original that stand for them."""
 
     name: str
@@ -97,47 +97,47 @@ class CotSet:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class CollectionTable:
     """`rows` are the 31 of the published table; `additions` came later; `extras` are asked for by mixtures."""
 
     repo: str
     revision: str
     licence: str
     licence_note: str
-    rows: tuple[Row, ...]
-    additions: tuple[Row, ...]
-    extras: tuple[Row, ...]
-    mixes: tuple[Mix, ...]
+    rows: tuple[CollectionRow, ...]
+    additions: tuple[CollectionRow, ...]
+    extras: tuple[CollectionRow, ...]
+    mixes: tuple[MixtureEntry, ...]
     cot: tuple[CotSet, ...]
     citations: Mapping[str, str]
 
     @property
-    def every(self) -> tuple[Row, ...]:
+    def every(self) -> tuple[CollectionRow, ...]:
         return self.rows + self.additions + self.extras
 
-    def citation(self, row: Row) -> str:
+    def citation(self, row: CollectionRow) -> str:
         return "\n\n".join(self.citations[key].strip() for key in row.cite)
 
 
 @functools.cache
-def table() -> Table:
+def load_collection() -> CollectionTable:
     """Read once, when a listing or a name first asks for it."""
     values = tomllib.loads((files(__package__) / "collection.toml").read_text(encoding="utf-8"))
     cot = tuple(CotSet(**row) for row in values["cot"])
     hub = values["hub"]
     rows = tuple(_row(row, hub, COLLECTION, cot) for row in values["row"])
-    return Table(
+    return CollectionTable(
         **hub,
         rows=rows,
         additions=tuple(_row(row, hub, LATER, cot) for row in values["addition"]),
         extras=tuple(_row(row, hub, "", cot) for row in values["extra"]),
-        mixes=tuple(Mix(**_frozen(mix)) for mix in values["mix"]),
+        mixes=tuple(MixtureEntry(**_frozen(mix)) for mix in values["mix"]),
         cot=cot,
         citations=MappingProxyType(values["citations"]),
     )
 
 
-def _row(values: dict[str, Any], hub: dict[str, Any], collection: str, cot: tuple[CotSet, ...]) -> Row:
+def _row(values: dict[str, Any], hub: dict[str, Any], collection: str, cot: tuple[CotSet, ...]) -> CollectionRow:
     licence = values.pop("licence", "unknown")
     if values["name"] == "cot":
         licence = {f"cot-{part.name}": part.licence for part in cot}
@@ -148,7 +148,7 @@ def _row(values: dict[str, Any], hub: dict[str, Any], collection: str, cot: tupl
         "revision": values.get("revision", hub["revision"]),
         "collection": collection,
     }
-    return Row(**_frozen(complete))
+    return CollectionRow(**_frozen(complete))
 
 
 def _frozen(values: dict[str, Any]) -> dict[str, Any]:

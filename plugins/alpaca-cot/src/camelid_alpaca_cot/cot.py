@@ -16,7 +16,7 @@ from camelid_core.errors import DataError
 from camelid_core.records import Record
 
 from . import hub, local_files
-from .collection_table import CotSet, Row, Table
+from .collection_table import CotSet, CollectionRow, CollectionTable
 from .hub import fetcher
 from .local_files import instructions
 from .rows import records
@@ -29,13 +29,13 @@ _ORIGIN = "Chain-of-Thought/origin_cot_data"
 _FORMATTED = ("Chain-of-Thought/formatted_cot_data", "formatted_cot_data", "formated_cot_data")
 
 
-def cot_datasets(table: Table) -> list[Dataset]:
+def cot_datasets(table: CollectionTable) -> list[Dataset]:
     return [_dataset(part, table) for part in table.cot]
 
 
-def origin(part: CotSet, table: Table) -> Row:
+def origin(part: CotSet, table: CollectionTable) -> CollectionRow:
     """The set's own file in the repository, as a row of the table."""
-    return Row(
+    return CollectionRow(
         name=f"cot-{part.name}",
         path=_ORIGIN,
         files=(f"{part.name}_train.tsv",),
@@ -44,7 +44,7 @@ def origin(part: CotSet, table: Table) -> Row:
     )
 
 
-def unphrased(part: CotSet, table: Table) -> Path | None:
+def unphrased(part: CotSet, table: CollectionTable) -> Path | None:
     """FLAN's file of the set, if it is on this machine."""
     found = local_files.find(origin(part, table), table.repo)
     return found[0] if found else local_files.first([f"origin_cot_data/{part.name}_train.tsv"])
@@ -83,7 +83,7 @@ def merged(nine: list[Dataset]) -> Iterator[Record]:
         raise DataError(f"the nine sets should have {total:,} rows: {'; '.join(wrong)}. A file is not as published.")
 
 
-def _dataset(part: CotSet, table: Table) -> Dataset:
+def _dataset(part: CotSet, table: CollectionTable) -> Dataset:
     row = origin(part, table)
 
     def load(split: Split, limit: int | None) -> Iterator[Record]:
@@ -112,18 +112,18 @@ def _dataset(part: CotSet, table: Table) -> Dataset:
     )
 
 
-def _facts(part: CotSet, table: Table) -> dict[str, str]:
+def _facts(part: CotSet, table: CollectionTable) -> dict[str, str]:
     own = unphrased(part, table)
     here = own or phrased(part)
     phrasing = "one of several, by seed and row" if own else "the original's" if here else ""
     return {"files": str(here or ""), "phrasing": phrasing, "terms": table.licence_note}
 
 
-def _missing(part: CotSet, table: Table) -> str:
+def _missing(part: CotSet, table: CollectionTable) -> str:
     return "" if unphrased(part, table) or phrased(part) else instructions(origin(part, table))
 
 
-def _records(part: CotSet, table: Table) -> Iterator[Record]:
+def _records(part: CotSet, table: CollectionTable) -> Iterator[Record]:
     path = unphrased(part, table)
     if path is not None:
         yield from read_set(path)

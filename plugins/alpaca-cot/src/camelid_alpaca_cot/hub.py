@@ -22,7 +22,7 @@ from camelid_core.file_permissions import make_private_directory
 from camelid_core.integrity import write_durably
 
 from . import local_files
-from .collection_table import Row, table
+from .collection_table import CollectionRow, load_collection
 from .local_files import instructions
 
 REVISION = "CAMELID_DATA_REVISION"
@@ -36,7 +36,7 @@ _SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Remote:
+class RemoteFile:
     """A file at a commit. `digest` is its SHA-256 where the Hub knows it (large files), else git's blob id."""
 
     name: str
@@ -48,20 +48,20 @@ class Remote:
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
+class RemoteListing:
     """A row's files at one commit."""
 
     repo: str
     revision: str
     commit: str
-    files: tuple[Remote, ...]
+    files: tuple[RemoteFile, ...]
 
     @property
     def size(self) -> int:
         return sum(file.size for file in self.files)
 
 
-def listing(row: Row, revision: str = "") -> Listing:
+def listing(row: CollectionRow, revision: str = "") -> RemoteListing:
     """Ask the Hub for the row's files. The commit is found first, so that all files are of one.
 
     Raises:
@@ -78,10 +78,10 @@ def listing(row: Row, revision: str = "") -> Listing:
     files = tuple(_remote(every[name]) for name in local_files.chosen(row, every))
     if not files or (row.exact and len(files) < len(row.files)):
         raise DataError(f"{row.repo} at {wanted!r} does not have the files of {row.name}. {instructions(row)}")
-    return Listing(row.repo, wanted, commit, files)
+    return RemoteListing(row.repo, wanted, commit, files)
 
 
-def fetch(row: Row, revision: str = "", progress: DownloadProgress | None = None) -> list[Path]:
+def fetch(row: CollectionRow, revision: str = "", progress: DownloadProgress | None = None) -> list[Path]:
     """The row's files, fetched into the mirror directory unless they are there as they should be.
 
     Raises:
@@ -90,8 +90,8 @@ def fetch(row: Row, revision: str = "", progress: DownloadProgress | None = None
     remote = listing(row, revision)
     from filelock import FileLock  # comes with huggingface_hub, which has just been there
 
-    top = local_files.repository(row, local_files.downloads(), table().repo)
-    known = local_files.fetched(row).get("files", {})
+    top = local_files.repository(row, local_files.downloads(), load_collection().repo)
+    known = local_files.fetch_log(row).get("files", {})
     note = local_files.note(row)
     make_private_directory(note.parent)
     here: list[str] = []
@@ -107,7 +107,7 @@ def fetch(row: Row, revision: str = "", progress: DownloadProgress | None = None
     return [top / file.name for file in remote.files]
 
 
-def _check_room(row: Row, file: Remote) -> None:
+def _check_room(row: CollectionRow, file: RemoteFile) -> None:
     disk = local_files.downloads()
     free = shutil.disk_usage(disk).free
     partial = _partial(file)
@@ -119,11 +119,13 @@ def _check_room(row: Row, file: Remote) -> None:
         )
 
 
-def _partial(file: Remote) -> Path:
+def _partial(file: RemoteFile) -> Path:
     return local_files.downloads() / ".camelid" / f"{file.digest}.part"
 
 
-def _transfer(row: Row, listed: Listing, file: Remote, path: Path, progress: DownloadProgress) -> None:
+def _transfer(
+    row: CollectionRow, listed: RemoteListing, file: RemoteFile, path: Path, progress: DownloadProgress
+) -> None:
     """Whatever came earlier of this very content is kept, and the rest asked for."""
     partial = _partial(file)
     make_private_directory(path.parent)
@@ -151,7 +153,7 @@ def _transfer(row: Row, listed: Listing, file: Remote, path: Path, progress: Dow
     partial.replace(path)
 
 
-def stream(row: Row, commit: str, name: str, start: int, stop: int) -> Iterator[bytes]:
+def stream(row: CollectionRow, commit: str, name: str, start: int, stop: int) -> Iterator[bytes]:
     """The bytes `start` to `stop` of a file, as they come."""
     if start >= stop:
         return
@@ -175,12 +177,12 @@ def stream(row: Row, commit: str, name: str, start: int, stop: int) -> Iterator[
                     return
 
 
-def _remote(entry: Any) -> Remote:
+def _remote(entry: Any) -> RemoteFile:
     large = getattr(entry, "lfs", None)
-    return Remote(entry.path, entry.size, large.sha256 if large else entry.blob_id)
+    return RemoteFile(entry.path, entry.size, large.sha256 if large else entry.blob_id)
 
 
-def _digest(path: Path, file: Remote) -> str:
+def _digest(path: Path, file: RemoteFile) -> str:
     if len(file.digest) == 64:
         with path.open("rb") as source:
             return hashlib.file_digest(source, "sha256").hexdigest()
@@ -195,7 +197,7 @@ def _inside(path: Path) -> str:
     return path.relative_to(local_files.downloads()).as_posix()
 
 
-def _write_note(note: Path, remote: Listing, top: Path, here: list[str]) -> None:
+def _write_note(note: Path, remote: RemoteListing, top: Path, here: list[str]) -> None:
     values = {
         "repo": remote.repo,
         "revision": remote.revision,
@@ -218,7 +220,7 @@ def _endpoint() -> str | None:
 
 
 @contextmanager
-def _reaching(row: Row) -> Iterator[None]:
+def _reaching(row: CollectionRow) -> Iterator[None]:
     """Whatever a network library raises becomes a sentence with what else can be done."""
     if not row.published:
         raise DataError(instructions(row))
@@ -242,7 +244,7 @@ def _silent(name: str, have: int, size: int) -> None:
     pass
 
 
-def fetcher(row: Row) -> FetchFiles:
+def fetcher(row: CollectionRow) -> FetchFiles:
     """How a `Dataset` of this row brings its files here."""
 
     def fetch_row(revision: str, progress: DownloadProgress) -> list[Path]:

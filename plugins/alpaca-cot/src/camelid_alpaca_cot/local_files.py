@@ -14,7 +14,7 @@ from typing import Any
 
 from camelid_core import paths
 
-from .collection_table import Row, table
+from .collection_table import CollectionRow, load_collection
 
 MIRROR = "CAMELID_DATA_MIRROR"
 SUFFIXES = (".json", ".jsonl", ".parquet")
@@ -31,12 +31,12 @@ def mirrors() -> list[Path]:
     return [*([paths.validated_path(named, MIRROR)] if named else []), downloads(), Path("data")]
 
 
-def repository(row: Row, mirror: Path, collection: str) -> Path:
+def repository(row: CollectionRow, mirror: Path, collection: str) -> Path:
     """The part of `mirror` that holds the row's repository: the collection's is the top, others have their own."""
     return mirror if row.repo == collection else mirror / row.repo
 
 
-def find(row: Row, collection: str) -> list[Path]:
+def find(row: CollectionRow, collection: str) -> list[Path]:
     """The row's files, all from one mirror; none if no mirror has them all."""
     for mirror in mirrors():
         found = _by_note(row, mirror)
@@ -53,21 +53,21 @@ def first(names: Iterable[str]) -> Path | None:
     return next((path for mirror in mirrors() for name in wanted if (path := mirror / name).is_file()), None)
 
 
-def chosen(row: Row, names: Iterable[str]) -> list[str]:
+def chosen(row: CollectionRow, names: Iterable[str]) -> list[str]:
     """Which of a repository's files are the row's."""
     top = "" if row.directory == "" else f"{row.directory}/"
     return sorted(name for name in names if name.startswith(top) and _fits(row, name.removeprefix(top)))
 
 
-def _by_note(row: Row, mirror: Path) -> list[Path] | None:
+def _by_note(row: CollectionRow, mirror: Path) -> list[Path] | None:
     """What a fetch put here: nothing while it is unfinished, lest half a set pass for a small one. None: no fetch."""
     done, total = progress(row) if mirror == downloads() else (0, 0)
     if not total:
         return None
-    return [mirror / name for name in sorted(fetched(row)["files"])] if done == total else []
+    return [mirror / name for name in sorted(fetch_log(row)["files"])] if done == total else []
 
 
-def _by_layout(row: Row, top: Path) -> list[Path]:
+def _by_layout(row: CollectionRow, top: Path) -> list[Path]:
     directories = {row.directory, row.path, row.name} - {"-"}
     for directory in sorted(directories, key=len, reverse=True):
         here = top / directory
@@ -80,7 +80,7 @@ def _by_layout(row: Row, top: Path) -> list[Path]:
     return []
 
 
-def _by_name(row: Row, mirror: Path) -> list[Path]:
+def _by_name(row: CollectionRow, mirror: Path) -> list[Path]:
     """The original kept all files in one flat directory, and some under another name."""
     if row.exact and all((mirror / name).is_file() for name in row.files):
         return [mirror / name for name in row.files]
@@ -95,38 +95,38 @@ def _below(directory: Path) -> Iterator[str]:
             yield name.as_posix()
 
 
-def _fits(row: Row, name: str) -> bool:
+def _fits(row: CollectionRow, name: str) -> bool:
     patterns = row.files or tuple(f"*{suffix}" for suffix in SUFFIXES)
     last = PurePosixPath(name).name
     return any(fnmatch(name, pattern) for pattern in patterns) and not any(fnmatch(last, out) for out in row.skip)
 
 
-def progress(row: Row) -> tuple[int, int]:
+def progress(row: CollectionRow) -> tuple[int, int]:
     """Of what a fetch wrote down: how many files are here, and how many there are to be."""
-    values = fetched(row)
+    values = fetch_log(row)
     return sum((downloads() / name).is_file() for name in values.get("here", ())), len(values.get("files", ()))
 
 
-def note(row: Row) -> Path:
+def fetch_log_path(row: CollectionRow) -> Path:
     """Where a fetch writes down what it takes and from which commit. Sets that share files share it."""
     name = f"{row.repo}--{row.directory}".replace("/", "--") if row.keep else row.name
     return downloads() / ".camelid" / f"{name}.json"
 
 
-def fetched(row: Row) -> dict[str, Any]:
+def fetch_log(row: CollectionRow) -> dict[str, Any]:
     """What a fetch wrote down: `repo`, `revision`, `commit`, `files` (path in the mirror → digest), and of those
     the ones that are `here` as they should be."""
     try:
-        values = json.loads(note(row).read_text(encoding="utf-8"))
+        values = json.loads(fetch_log_path(row).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return values if isinstance(values, dict) else {}
 
 
-def instructions(row: Row) -> str:
+def instructions(row: CollectionRow) -> str:
     """How to get the row's files, as a person would do it."""
     mirror = downloads()
-    top = repository(row, mirror, table().repo)
+    top = repository(row, mirror, load_collection().repo)
     if not row.published:
         return (
             f"{row.name} is not on this machine, and the collection never published it. Take its files from "
@@ -143,7 +143,7 @@ def instructions(row: Row) -> str:
     )
 
 
-def web_address(row: Row) -> str:
+def web_address(row: CollectionRow) -> str:
     """Where a browser shows the row's files."""
     if not row.published:
         return row.upstream

@@ -24,7 +24,7 @@ from .wording import Language
 Split = Literal["train", "heldout"]
 SOURCE = "cot-arithmetic"
 LANGUAGES: dict[str, Language] = {"en": ENGLISH, "zh": CHINESE}
-HELD_OUT_IN = 10
+HELD_OUT_ONE_IN = 10
 """One problem in this many is held out."""
 
 
@@ -47,7 +47,7 @@ def generate(
 
 def split_of(shape: str, numbers: Iterable[int]) -> Split:
     """The split of a problem: the same in every language, and for the same numbers in another order."""
-    return "train" if _checksum(shape, sorted(numbers)) % HELD_OUT_IN else "heldout"
+    return "train" if _checksum(shape, sorted(numbers)) % HELD_OUT_ONE_IN else "heldout"
 
 
 def _check(split: str, rows: int, languages: tuple[str, ...]) -> None:
