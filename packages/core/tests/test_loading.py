@@ -12,7 +12,7 @@ import torch
 from camelid_core.artefacts import BaseModelEntry, Manifest, write_manifest
 from camelid_core.errors import ArtefactError, ModelError, UnsafeFormat
 from camelid_core.integrity import fingerprint
-from camelid_core.models.loading import check_adapter_base, choose_dtype, load_with_adapter, load_base, load_tokenizer
+from camelid_core.models.loading import check_adapter_base, choose_dtype, load_base, load_tokenizer, load_with_adapter
 from camelid_core.models.resolved_model import resolve_model
 from camelid_core.plugins import load_host
 from camelid_core.testing import tiny_model, tiny_tokenizer

@@ -9,7 +9,7 @@ import torch
 from camelid_core.artefacts import Manifest
 from camelid_core.errors import ModelError, UsageError
 from camelid_core.models.loading import load_base, with_rope_scaling
-from camelid_core.models.resolved_model import with_trained_rope, resolve_model
+from camelid_core.models.resolved_model import resolve_model, with_trained_rope
 from camelid_core.models.rope import RopeScaling, context_length, rope_parameters
 from camelid_core.plugins import load_host
 from camelid_core.testing import tiny_model

@@ -90,7 +90,7 @@ def test_a_connection_that_breaks_is_tried_again_as_long_as_it_brings_anything(h
 
 def test_a_disk_too_small_is_said_before_anything_comes(hub, pinned, code_alpaca, monkeypatch, alpaca_file):
     pinned({FILE: alpaca_file(50)})
-    monkeypatch.setattr(hub_module, "SPARE", 1 << 60)
+    monkeypatch.setattr(hub_module, "SPARE_DISK_BYTES", 1 << 60)
     with pytest.raises(DataError, match=r"needs 0\.0 GB, and .* has [0-9.]+ GB free"):
         hub_module.fetch(code_alpaca)
     assert hub.ranges == []

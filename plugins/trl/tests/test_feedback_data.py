@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from camelid_core.datasets.feedback import retraction, say
+from camelid_core.datasets.feedback import append_feedback, retraction
 from camelid_core.paths import data_dir
 from camelid_core.plugins import load_host
 from camelid_core.testing import tiny_tokenizer
@@ -15,8 +15,8 @@ def test_journals_are_prepared_for_dpo_and_kto(home):
     prompt = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hello?"}]
     answers = [[{"role": "assistant", "content": text}] for text in ("Hi.", "No.", "Go.")]
     thumbs = [{"id": str(n), "prompt": prompt, "completion": each, "label": n == 0} for n, each in enumerate(answers)]
-    say(data_dir() / "chat-ratings.jsonl", [*thumbs, retraction("1")])
-    say(
+    append_feedback(data_dir() / "chat-ratings.jsonl", [*thumbs, retraction("1")])
+    append_feedback(
         data_dir() / "chat-preferences.jsonl",
         [{"id": "p", "prompt": prompt, "chosen": answers[0], "rejected": answers[1]}],
     )

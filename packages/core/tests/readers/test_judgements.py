@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from camelid_core.datasets.feedback import retraction, append_feedback
+from camelid_core.datasets.feedback import append_feedback, retraction
 from camelid_core.errors import DataError
 from camelid_core.readers import detect, read
 from hypothesis import HealthCheck, given, settings

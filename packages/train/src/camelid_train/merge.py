@@ -10,7 +10,7 @@ from typing import Any
 
 from camelid_core.artefacts import Manifest, write_manifest
 from camelid_core.errors import ModelError
-from camelid_core.models.loading import load_with_adapter, load_tokenizer
+from camelid_core.models.loading import load_tokenizer, load_with_adapter
 from camelid_core.models.resolved_model import ResolvedModel, resolve_model
 from camelid_core.plugins import load_host
 from camelid_core.tasks import TaskContext

@@ -11,15 +11,15 @@ from itertools import chain, islice
 from pathlib import Path
 
 from camelid_core.artefacts import effective_licence
-from camelid_core.datasets.dataset import Dataset, LoadRecords, DownloadProgress, Split
+from camelid_core.datasets.dataset import Dataset, DownloadProgress, LoadRecords, Split
 from camelid_core.records import Record
 
 from . import local_files
-from .collection_table import MixtureEntry, CollectionRow, CollectionTable, load_collection
+from .collection_table import CollectionRow, CollectionTable, MixtureEntry, load_collection
 from .hub import fetcher
 from .local_files import instructions, web_address
 
-PREVIEW = 1000
+PREVIEW_ROWS = 1000
 """So many rows or fewer are read from the Hub without fetching whole files."""
 
 _LANGUAGES = {"EN": "en", "CN": "zh", "ML": "mul"}
@@ -77,7 +77,7 @@ def loader(row: CollectionRow) -> LoadRecords:
             return islice(records(row, found), limit)
         from . import hub, previews
 
-        if limit is not None and limit <= PREVIEW:
+        if limit is not None and limit <= PREVIEW_ROWS:
             return previews.preview(row, limit)
         return islice(records(row, hub.fetch(row)), limit)
 
@@ -150,7 +150,7 @@ def _mixed(mix: MixtureEntry, rows: Mapping[str, Dataset], licence: str) -> Data
     """Composed as it is read. The original's merged file stands for it where one is at hand."""
     parts = [rows[name] for name in mix.parts]
     merged: Callable[[], Path | None] = partial(
-        local_files.first, [f"{mix.path}/{name}" for name in mix.files] + [*mix.files, *mix.aliases]
+        local_files.first_existing, [f"{mix.path}/{name}" for name in mix.files] + [*mix.files, *mix.aliases]
     )
 
     def missing() -> str:

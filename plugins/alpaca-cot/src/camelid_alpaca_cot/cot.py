@@ -16,7 +16,7 @@ from camelid_core.errors import DataError
 from camelid_core.records import Record
 
 from . import hub, local_files
-from .collection_table import CotSet, CollectionRow, CollectionTable
+from .collection_table import CollectionRow, CollectionTable, CotSet
 from .hub import fetcher
 from .local_files import instructions
 from .rows import records
@@ -24,7 +24,7 @@ from .rows import records
 if TYPE_CHECKING:
     from camelid_core.readers import Faults
 
-PLAIN = "flan-tsv"
+FLAN_READER = "flan-tsv"
 _ORIGIN = "Chain-of-Thought/origin_cot_data"
 _FORMATTED = ("Chain-of-Thought/formatted_cot_data", "formatted_cot_data", "formated_cot_data")
 
@@ -47,19 +47,19 @@ def origin(part: CotSet, table: CollectionTable) -> CollectionRow:
 def unphrased(part: CotSet, table: CollectionTable) -> Path | None:
     """FLAN's file of the set, if it is on this machine."""
     found = local_files.find(origin(part, table), table.repo)
-    return found[0] if found else local_files.first([f"origin_cot_data/{part.name}_train.tsv"])
+    return found[0] if found else local_files.first_existing([f"origin_cot_data/{part.name}_train.tsv"])
 
 
 def phrased(part: CotSet) -> Path | None:
     """The file the original made of it, under either spelling of its directory."""
-    return local_files.first(f"{directory}/{part.name}_train.json" for directory in _FORMATTED)
+    return local_files.first_existing(f"{directory}/{part.name}_train.json" for directory in _FORMATTED)
 
 
 def read_set(path: Path, seed: int = 0, keep_escapes: bool = False, faults: Faults | None = None) -> Iterator[Record]:
     """The set's records from FLAN's file. With `keep_escapes` they are as the original has them (parity)."""
     from camelid_core.readers import read
 
-    return read(path, PLAIN, faults=faults, seed=seed, keep_escapes=keep_escapes)
+    return read(path, FLAN_READER, faults=faults, seed=seed, keep_escapes=keep_escapes)
 
 
 def merged(nine: list[Dataset]) -> Iterator[Record]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from camelid_core.datasets.dataset import FetchFiles, DownloadProgress
+from camelid_core.datasets.dataset import DownloadProgress, FetchFiles
 from camelid_core.errors import CamelidError, DataError, MissingPackage
 from camelid_core.file_permissions import make_private_directory
 from camelid_core.integrity import write_durably
@@ -25,10 +25,10 @@ from . import local_files
 from .collection_table import CollectionRow, load_collection
 from .local_files import instructions
 
-REVISION = "CAMELID_DATA_REVISION"
+REVISION_VARIABLE = "CAMELID_DATA_REVISION"
 """Another branch, tag or commit than the pinned one, for every set."""
 
-SPARE = 256 << 20
+SPARE_DISK_BYTES = 256 << 20
 """Bytes of disk to leave free."""
 
 _CHUNK = 1 << 20
@@ -67,15 +67,15 @@ def listing(row: CollectionRow, revision: str = "") -> RemoteListing:
     Raises:
         DataError: the Hub is out of reach, refuses, or has no such files; says what else can be done.
     """
-    wanted = revision or os.environ.get(REVISION, "") or row.revision
-    with _reaching(row):
+    wanted = revision or os.environ.get(REVISION_VARIABLE, "") or row.revision
+    with _hub_errors(row):
         api = _api()
         commit = str(api.dataset_info(row.repo, revision=wanted, timeout=_SECONDS).sha)
         tree = api.list_repo_tree(
             row.repo, row.directory or None, recursive=not row.exact, revision=commit, repo_type="dataset"
         )
         every = {entry.path: entry for entry in tree if hasattr(entry, "blob_id")}
-    files = tuple(_remote(every[name]) for name in local_files.chosen(row, every))
+    files = tuple(_remote(every[name]) for name in local_files.select_files(row, every))
     if not files or (row.exact and len(files) < len(row.files)):
         raise DataError(f"{row.repo} at {wanted!r} does not have the files of {row.name}. {instructions(row)}")
     return RemoteListing(row.repo, wanted, commit, files)
@@ -92,7 +92,7 @@ def fetch(row: CollectionRow, revision: str = "", progress: DownloadProgress | N
 
     top = local_files.repository(row, local_files.downloads(), load_collection().repo)
     known = local_files.fetch_log(row).get("files", {})
-    note = local_files.note(row)
+    note = local_files.fetch_log_path(row)
     make_private_directory(note.parent)
     here: list[str] = []
     with FileLock(note.with_suffix(".lock")):  # two runs that want one set fetch it once
@@ -101,7 +101,7 @@ def fetch(row: CollectionRow, revision: str = "", progress: DownloadProgress | N
             if not (known.get(_inside(path)) == file.digest and path.is_file()) and not file.matches(path):
                 _write_note(note, remote, top, here)
                 _check_room(row, file)
-                _transfer(row, remote, file, path, progress or _silent)
+                _download(row, remote, file, path, progress or _no_progress)
             here.append(_inside(path))
         _write_note(note, remote, top, here)
     return [top / file.name for file in remote.files]
@@ -112,7 +112,7 @@ def _check_room(row: CollectionRow, file: RemoteFile) -> None:
     free = shutil.disk_usage(disk).free
     partial = _partial(file)
     wanted = file.size - (partial.stat().st_size if partial.exists() else 0)
-    if wanted + SPARE > free:
+    if wanted + SPARE_DISK_BYTES > free:
         raise DataError(
             f"{file.name} of {row.name} needs {wanted / 1e9:.1f} GB, and {str(disk)!r} has {free / 1e9:.1f} GB free. "
             "Make room, or let CAMELID_HOME be on a larger disk."
@@ -123,7 +123,7 @@ def _partial(file: RemoteFile) -> Path:
     return local_files.downloads() / ".camelid" / f"{file.digest}.part"
 
 
-def _transfer(
+def _download(
     row: CollectionRow, listed: RemoteListing, file: RemoteFile, path: Path, progress: DownloadProgress
 ) -> None:
     """Whatever came earlier of this very content is kept, and the rest asked for."""
@@ -157,7 +157,7 @@ def stream(row: CollectionRow, commit: str, name: str, start: int, stop: int) ->
     """The bytes `start` to `stop` of a file, as they come."""
     if start >= stop:
         return
-    with _reaching(row):
+    with _hub_errors(row):
         from huggingface_hub import hf_hub_url
         from huggingface_hub.utils import build_hf_headers, get_session
 
@@ -220,7 +220,7 @@ def _endpoint() -> str | None:
 
 
 @contextmanager
-def _reaching(row: CollectionRow) -> Iterator[None]:
+def _hub_errors(row: CollectionRow) -> Iterator[None]:
     """Whatever a network library raises becomes a sentence with what else can be done."""
     if not row.published:
         raise DataError(instructions(row))
@@ -240,7 +240,7 @@ def _reaching(row: CollectionRow) -> Iterator[None]:
         raise DataError(f"The Hub {reason}. {instructions(row)}") from None
 
 
-def _silent(name: str, have: int, size: int) -> None:
+def _no_progress(name: str, have: int, size: int) -> None:
     pass
 
 

@@ -16,7 +16,7 @@ from camelid_core import paths
 
 from .collection_table import CollectionRow, load_collection
 
-MIRROR = "CAMELID_DATA_MIRROR"
+MIRROR_VARIABLE = "CAMELID_DATA_MIRROR"
 SUFFIXES = (".json", ".jsonl", ".parquet")
 
 
@@ -27,8 +27,8 @@ def downloads() -> Path:
 
 def mirrors() -> list[Path]:
     """Directories to look in, first come first served: the one that is named, ours, and the original's `./data`."""
-    named = os.environ.get(MIRROR, "")
-    return [*([paths.validated_path(named, MIRROR)] if named else []), downloads(), Path("data")]
+    named = os.environ.get(MIRROR_VARIABLE, "")
+    return [*([paths.validated_path(named, MIRROR_VARIABLE)] if named else []), downloads(), Path("data")]
 
 
 def repository(row: CollectionRow, mirror: Path, collection: str) -> Path:
@@ -47,13 +47,13 @@ def find(row: CollectionRow, collection: str) -> list[Path]:
     return []
 
 
-def first(names: Iterable[str]) -> Path | None:
+def first_existing(names: Iterable[str]) -> Path | None:
     """The first file of one of these names in any mirror, wherever a mirror is wont to keep such files."""
     wanted = list(names)
     return next((path for mirror in mirrors() for name in wanted if (path := mirror / name).is_file()), None)
 
 
-def chosen(row: CollectionRow, names: Iterable[str]) -> list[str]:
+def select_files(row: CollectionRow, names: Iterable[str]) -> list[str]:
     """Which of a repository's files are the row's."""
     top = "" if row.directory == "" else f"{row.directory}/"
     return sorted(name for name in names if name.startswith(top) and _fits(row, name.removeprefix(top)))
@@ -139,7 +139,7 @@ def instructions(row: CollectionRow) -> str:
     return (
         f"{row.name} is not on this machine.{begun} Type `camelid datasets fetch {row.name}`, or take {files} "
         f"from {web_address(row)} and put it into {directory} "
-        f"(or into the same place under a directory that {MIRROR} names)."
+        f"(or into the same place under a directory that {MIRROR_VARIABLE} names)."
     )
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from camelid_core.readers import READERS, ReadContext, Reader, Row, build_record
 from camelid_core.records import Message, Record
 
-PLAIN = "flan-tsv"
+FLAN_READER = "flan-tsv"
 
 
 @functools.cache
@@ -24,27 +24,27 @@ def phrasings() -> dict[str, tuple[tuple[str, str], ...]]:
     return {name: tuple((pair[0], pair[1]) for pair in pairs) for name, pairs in values.items()}
 
 
-def set_of(stem: str) -> str:
+def cot_set_name(stem: str) -> str:
     """Which of the nine a file is of: `gsm8k_train.tsv` and `gsm8k.tsv` are of gsm8k. Empty: of none."""
     name = stem.lower().removesuffix("_train")
     return name if name in phrasings() else ""
 
 
-def choice(seed: int, name: str, number: int, count: int) -> int:
+def phrasing_index(seed: int, name: str, number: int, count: int) -> int:
     """Which of `count` pairs a row gets: a hash, so that it is the same on every machine and Python."""
     digest = hashlib.blake2b(f"{seed}\0{name}\0{number}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") % count
 
 
 def _accepts(path: Path) -> bool:
-    return bool(set_of(path.stem))
+    return bool(cot_set_name(path.stem))
 
 
 def _record(row: Row, number: int, read_context: ReadContext) -> Record:
     """The same seed gives a row the same phrasing, whichever other rows are read."""
-    name = set_of(read_context.source)
+    name = cot_set_name(read_context.source)
     pairs = phrasings()[name]
-    ask, reply = pairs[choice(read_context.seed, name, number, len(pairs))]
+    ask, reply = pairs[phrasing_index(read_context.seed, name, number, len(pairs))]
     said = Message("user", ask.replace("{question}", row["question"]))
     answered = Message("assistant", _fill(reply, row["rationale"], row["answer"]))
     return build_record((said, answered), {"id": f"{name}-{number}", "source": f"cot-{name}"}, number, read_context)
@@ -60,7 +60,7 @@ READER = Reader(
     "cot-phrased",
     "FLAN's chain of thought in one of several phrasings a row, for the nine sets of the Alpaca-CoT collection.",
     _record,
-    rows=READERS[PLAIN].rows,
-    refines=PLAIN,
+    rows=READERS[FLAN_READER].rows,
+    refines=FLAN_READER,
     accepts=_accepts,
 )

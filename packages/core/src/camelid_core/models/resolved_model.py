@@ -19,7 +19,7 @@ from camelid_core.plugins import Host
 from camelid_core.templates.hf_chat_template import MODEL_TEMPLATE, read_chat_template
 
 from .adapters import ModelAdapter, PullableModel, adapter_for
-from .gguf import SUFFIX, has_tokenizer_file, gguf_config, gguf_files, gguf_metadata, is_gguf
+from .gguf import SUFFIX, gguf_config, gguf_files, gguf_metadata, has_tokenizer_file, is_gguf
 from .rope import rope_parameters
 from .stray_files import refuse_stray_files
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
-from camelid_core.datasets.feedback import retraction, say
+from camelid_core.datasets.feedback import append_feedback, retraction
 from camelid_core.errors import UsageError
 from camelid_core.paths import data_dir
 from camelid_core.readers.row_faults import RowFault
@@ -60,11 +60,13 @@ class FeedbackService:
         for answer in written:
             if answer.rating:
                 _check(answer)
-        thumbs = say(data_dir() / f"{THUMBS}.jsonl", [_thumb(answer) for answer in written])
+        thumbs = append_feedback(data_dir() / f"{THUMBS}.jsonl", [_thumb(answer) for answer in written])
         pairs = list(_pairs(written))
         retracted = [row for row in pairs if "chosen" not in row]
-        say(data_dir() / f"{PAIRS}.jsonl", retracted)
-        return RowsWritten(thumbs, say(data_dir() / f"{PAIRS}.jsonl", [row for row in pairs if "chosen" in row]))
+        append_feedback(data_dir() / f"{PAIRS}.jsonl", retracted)
+        return RowsWritten(
+            thumbs, append_feedback(data_dir() / f"{PAIRS}.jsonl", [row for row in pairs if "chosen" in row])
+        )
 
 
 def _check(rated: RatedAnswer) -> None:

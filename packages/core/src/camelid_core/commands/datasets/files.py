@@ -24,7 +24,7 @@ from camelid_core.readers.text_values import listed
 from camelid_core.records import Record
 from camelid_core.writers import write
 
-from .arguments import Json, Name, refuse_to_overwrite, parse_split
+from .arguments import Json, Name, parse_split, refuse_to_overwrite
 
 app = typer.Typer()
 

@@ -17,7 +17,7 @@ from camelid_core.plugins import load_host
 
 from .arguments import Json, Name, parse_split
 from .chart import chart
-from .descriptions import TAG_MEANINGS, dataset_json, listing_row, languages, matches, record_json, dataset_summary
+from .descriptions import TAG_MEANINGS, dataset_json, dataset_summary, languages, listing_row, matches, record_json
 
 app = typer.Typer()
 _MEGABYTE = 1 << 20
@@ -96,7 +96,7 @@ def fetch(
 
 
 def _progress_in_megabytes(printer: ProgressPrinter) -> DownloadProgress:
-    """DownloadProgress in megabytes, with the time left by the speed of this run alone."""
+    """Progress in megabytes, with the time left by the speed of this run alone."""
     began: dict[str, tuple[float, int]] = {}
 
     def progress(name: str, done: int, total: int) -> None:

@@ -15,7 +15,7 @@ from camelid_core.datasets.sources import open_dataset, parse_sources
 from camelid_core.plugins import Host, load_host
 from camelid_core.records import Record
 
-from .arguments import Json, Name, split_values, parse_split
+from .arguments import Json, Name, parse_split, split_values
 from .progress_meter import RowProgressMeter, expected_rows
 
 if TYPE_CHECKING:
