@@ -32,7 +32,7 @@ def pick(page: Page, ident: str, value: str) -> None:
 def test_columns_are_mapped_and_the_worst_come_first(eyes, table):
     page = eyes.open("?tab=predict")
     page.locator("#predict-file input[type=file]").set_input_files(str(table))
-    expect(page.locator("#predict-preview")).to_contain_text("no row can be asked", timeout=60_000)
+    expect(page.locator("#predict-preview")).to_contain_text("no row can be answered", timeout=60_000)
     expect(page.locator("#predict-start")).to_be_disabled()
     expect(page.locator("#predict-role-instruction")).to_be_visible()
     eyes.shoot(page, "predict-unmapped-wide")

@@ -21,7 +21,7 @@ from camelid_core.errors import CamelidError, DataError
 from camelid_core.integrity import safetensors_header
 from camelid_core.records import Message, Record, alpaca
 from camelid_core.testing import tiny_tokenizer
-from camelid_core.token_cache import TokenCache, cache, token_counts
+from camelid_core.token_cache import TokenCache, cache, count_tokens
 from camelid_core.token_cache.cache_keys import chunk_key, encoder_key
 from camelid_core.tokenization.encoder import IGNORE, Encoder
 from hypothesis import given, settings
@@ -347,7 +347,7 @@ def test_what_is_gone_while_it_is_read_is_a_sentence(store):
 def test_measuring_a_dataset_counts_every_row(store):
     rows = [*made(30), alpaca("x " * 200, "late"), Record((Message("user", "?"),)), alpaca("q", "y " * 100)]
     dataset = Dataset("d", "", "mit", (), 33, lambda split, limit: iter(rows[:limit]))
-    found = token_counts(dataset, ENCODER, store, cutoff=40)
+    found = count_tokens(dataset, ENCODER, store, cutoff=40)
     assert json.loads(json.dumps(found)) == found
     assert (found["rows"], found["kept"], found["refused"], found["truncated"], found["dropped"]) == (33, 31, 1, 2, 1)
     assert sum(rows for _, _, rows in found["lengths"]) == 32
@@ -355,6 +355,6 @@ def test_measuring_a_dataset_counts_every_row(store):
     for start, end, count in found["lengths"]:
         assert count == sum(start <= length < end for length in lengths)
     assert (found["longest"], found["cutoff"]) == (max(lengths), 40)
-    assert token_counts(dataset, ENCODER, store, limit=5)["rows"] == 5
-    assert token_counts([], ENCODER, store) == {**dict.fromkeys(found, 0), "cutoff": 512, "lengths": []}
-    assert token_counts(iter(made(3)), ENCODER, store)["rows"] == 3
+    assert count_tokens(dataset, ENCODER, store, limit=5)["rows"] == 5
+    assert count_tokens([], ENCODER, store) == {**dict.fromkeys(found, 0), "cutoff": 512, "lengths": []}
+    assert count_tokens(iter(made(3)), ENCODER, store)["rows"] == 3

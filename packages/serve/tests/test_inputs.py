@@ -86,7 +86,7 @@ def test_rows_need_no_answer(tmp_path: Path, asks: str) -> None:
 
 def test_a_mapping_names_the_columns(tmp_path: Path) -> None:
     path = str(write_jsonl(tmp_path / "odd.jsonl", [{"Frage": "Why?", "text": "Because.", "n": 4}]))
-    with pytest.raises(DataError, match="no row can be asked"):
+    with pytest.raises(DataError, match="no row can be answered"):
         open_input(path).summary()
     row = next(open_input(path, "instruction=Frage,input=text", "n").rows())
     assert (row.messages[0].content, row.messages[0].context, row.gold) == ("Why?", "Because.", "4")

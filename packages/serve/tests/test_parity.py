@@ -109,7 +109,7 @@ def test_a_model_of_its_own_for_an_engine(base: Path, adapter: Path, host: Host)
 def test_rows_of_a_file_are_prompts(base: Path, host: Host, tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "rows.jsonl", [{"instruction": "One?"}, {"nothing": 1}, {"instruction": "Two?"}])
     assert [messages[-1].content for messages in conversations(str(path), 9)] == ["One?", "Two?"]
-    with pytest.raises(DataError, match="no row that can be asked"):
+    with pytest.raises(DataError, match="no row that can be answered"):
         conversations(str(write_jsonl(tmp_path / "none.jsonl", [{"nothing": 1}])), 9)
 
 

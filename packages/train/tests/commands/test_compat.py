@@ -106,7 +106,7 @@ def test_rows_are_counted_where_they_are_at_hand(sums, tmp_path):
 @pytest.mark.parametrize("world", [1, 4])
 def test_the_whole_batch_is_said(world):
     """Batch 4 hides 32 sums: 128 rows a step, and 512 on four processes."""
-    meaning = read(["--data", "cot"], 100_000, world)
-    text = "\n".join([*comments(meaning), *banner(Recipe.model_validate(meaning.values), 100_000, world)])
+    translated = read(["--data", "cot"], 100_000, world)
+    text = "\n".join([*comments(translated), *banner(Recipe.model_validate(translated.values), 100_000, world)])
     assert f"accumulation) = {128 * world}" in text
     assert (f"on each of {world} processes, 512 in all" in text) == (world == 4)

@@ -184,10 +184,10 @@ def test_who_holds_a_shard_of_the_model_cannot_halve_alone_and_says_what_to_set(
 def test_micro_batches_hold_every_row_once_in_order_and_no_label_is_lost(lengths, rows):
     from camelid_core.tokenization.encoder import IGNORE, Example
     from camelid_train.loop.batches import Collator
-    from camelid_train.loop.micro_batches import MicroBatches
+    from camelid_train.loop.micro_batches import MicroBatchMixin
 
     examples = [Example(list(range(1, n + 1)), [IGNORE, *range(2, n + 1)]) for n in lengths]
-    splitter = MicroBatches()
+    splitter = MicroBatchMixin()
     splitter.pad_id = 2  # a token that the text uses, too
     batch = Collator(2)(examples)
     parts = splitter.parts(batch, rows)

@@ -60,7 +60,7 @@ def test_other_columns_are_mapped(services, tmp_path):
         write_jsonl(tmp_path / "odd.jsonl", [{"Frage": "Why?", "right": "So."}, {"Frage": "How?", "right": "So."}])
     )
     found = services.predictions.preview(path, "tiny")
-    assert "no row can be asked" in found.problem
+    assert "no row can be answered" in found.problem
     assert found.columns == ["Frage", "right"]
     found = services.predictions.preview(path, "tiny", columns="instruction=Frage", reference="right")
     assert (found.problem, found.rows, found.referenced) == ("", 2, 2)

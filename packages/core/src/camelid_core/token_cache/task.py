@@ -39,7 +39,7 @@ class MeasureConfig(Config):
 
 
 def run(config: MeasureConfig, context: TaskContext) -> Mapping[str, Any]:
-    """Emits `progress` in rows; the summary is what `camelid_core.token_cache.token_counts` gives, with the names.
+    """Emits `progress` in rows; the summary is what `count_tokens` returns, with the names.
 
     Raises:
         Interrupted: it was requested to save and exit.

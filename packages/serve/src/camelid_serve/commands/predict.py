@@ -108,9 +108,9 @@ def _show(config: PredictConfig, as_json: bool) -> None:
     host, source = load_host(), open_input(config.input, config.columns, config.reference)
     shown: dict[str, list[Any]] = {}
     for label, name in model_labels(model_names(config)).items():
-        reference = resolve_model(name, host)
-        encoder = load_encoder(reference, host, config.template)
-        found = preview_prompts(source, encoder, config.limit or _ROWS_SHOWN, context_length(reference.config))
+        resolved = resolve_model(name, host)
+        encoder = load_encoder(resolved, host, config.template)
+        found = preview_prompts(source, encoder, config.limit or _ROWS_SHOWN, context_length(resolved.config))
         shown[label] = [asdict(each) for each in found]
     if as_json:
         typer.echo(json.dumps(shown, ensure_ascii=False))

@@ -126,13 +126,13 @@ def conversations(source: str, limit: int) -> list[tuple[Message, ...]]:
     """The prompts: rows of a file or dataset, or built-in ones.
 
     Raises:
-        DataError, UsageError: as `open_input` does, or no row can be asked.
+        DataError, UsageError: as `open_input` does, or no row can be answered.
     """
     if not source:
         return [(Message("user", text),) for text in PROMPTS[:limit]]
     found = [row.messages for row in open_input(source).rows(limit) if not row.error]
     if not found:
-        raise DataError(f"{source!r} has no row that can be asked.")
+        raise DataError(f"{source!r} has no row that can be answered.")
     return found
 
 

@@ -172,7 +172,7 @@ def _check_position_table(model: Any, variant: Variant, longest: int) -> None:
     rows = table_length(model)
     if rows is not None and longest > rows:
         raise ModelError(
-            f"{variant.label} has a table of {rows:,} positions and cannot be asked about {longest:,}; "
+            f"{variant.label} has a table of {rows:,} positions and cannot be evaluated at {longest:,}; "
             f"take lengths up to {rows:,}."
         )
 

@@ -97,16 +97,16 @@ class PredictionInput:
         if not count:
             raise DataError(f"{self.name} holds no rows.", "dataset_empty")
         if invalid == count:
-            raise DataError(f"{self.name}: no row can be asked. {first_error}")
+            raise DataError(f"{self.name}: no row can be answered. {first_error}")
         whole = sha256(self.path) if self.path else digest.hexdigest()
         return InputSummary(
             DatasetUse(id=self.name, rows=count, sha256=whole, licence=self.licence), invalid, with_gold, first_error
         )
 
 
-def open_input(source: str, columns: str = "", reference: str = "") -> PredictionInput:
+def open_input(source: str, columns: str = "", gold_column: str = "") -> PredictionInput:
     """A data file, or a dataset by name: its held-out rows where it has some. `columns` is a file's column mapping;
-    `reference` names the column of the gold answers, empty for the answers of the rows themselves.
+    `gold_column` names the column of the gold answers, empty for the answers of the rows themselves.
 
     Raises:
         DataError: the file cannot be read.
@@ -116,7 +116,7 @@ def open_input(source: str, columns: str = "", reference: str = "") -> Predictio
     path = validated_path(source, "input")
     mapping = Columns.parse(columns, answered=False) if columns.strip() else None
     if is_existing_path(source) and path.is_file():
-        return PredictionInput(path.name, lambda: _read_file(path, mapping, reference), path=path)
+        return PredictionInput(path.name, lambda: _read_file(path, mapping, gold_column), path=path)
     if path.suffix.lower() in SUFFIXES and not source.startswith(HUB_PREFIX):
         raise UsageError(f"{source!r} is no file here; give a data file or the name of a dataset.")
     from camelid_core.plugins import load_host
@@ -126,10 +126,10 @@ def open_input(source: str, columns: str = "", reference: str = "") -> Predictio
         raise UsageError(f"{source!r} is a dataset, whose columns are known; a mapping is for files.")
     if missing := dataset.missing():
         raise DataError(missing)
-    return PredictionInput(dataset.name, lambda: _read_dataset(dataset, reference), dataset.licence)
+    return PredictionInput(dataset.name, lambda: _read_dataset(dataset, gold_column), dataset.licence)
 
 
-def _read_file(path: Path, mapping: Columns | None, reference: str) -> Iterator[InputRow]:
+def _read_file(path: Path, mapping: Columns | None, gold_column: str) -> Iterator[InputRow]:
     faults = _PendingFaults()
     reader = choose_reader(path, "", mapping)
     reading = ReadContext(path.stem, mapping, faults=faults)
@@ -146,17 +146,17 @@ def _read_file(path: Path, mapping: Columns | None, reference: str) -> Iterator[
         except RowFault as fault:
             yield InputRow(count, fields, error=str(fault.at(source.where())))
         else:
-            yield InputRow(count, fields, record.prompt, gold=_gold(record, fields, reference))
+            yield InputRow(count, fields, record.prompt, gold=_gold(record, fields, gold_column))
     for error in faults.take():
         count += 1
         yield InputRow(count, {}, error=error)
 
 
-def _read_dataset(dataset: Dataset, reference: str) -> Iterator[InputRow]:
+def _read_dataset(dataset: Dataset, gold_column: str) -> Iterator[InputRow]:
     records = dataset.load("heldout" if dataset.heldout_rows else "train", None)
     for number, record in enumerate(records, 1):
         fields = _dataset_fields(record)
-        yield InputRow(number, fields, record.prompt, gold=_gold(record, fields, reference))
+        yield InputRow(number, fields, record.prompt, gold=_gold(record, fields, gold_column))
 
 
 def _refuse_empty(record: Record) -> None:

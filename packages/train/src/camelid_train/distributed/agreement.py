@@ -31,10 +31,10 @@ def local_main_process_first() -> Iterator[None]:
     """The local main process goes first; the others wait, and find what it left in caches."""
     is_local_main_process = group.current_world().is_local_main_process
     if not is_local_main_process:
-        group.wait_for_all()
+        group.barrier()
     yield
     if is_local_main_process:
-        group.wait_for_all()
+        group.barrier()
 
 
 def report_global_batch(recipe: Recipe, context: TaskContext) -> None:
@@ -65,13 +65,12 @@ def agreed_checkpoint(newest: Callable[[], Path | None], context: TaskContext) -
     world = group.current_world()
     if world.size == 1:
         return _warn_if_world_changed(newest(), context)
-    leaders = group.gather_objects(newest() if world.is_local_main_process else None)[:: world.local_size]
-    if not all(leaders):
+    newest_per_machine = group.gather_objects(newest() if world.is_local_main_process else None)[:: world.local_size]
+    if not all(newest_per_machine):
         return None
-    name = min(path.name for path in leaders)
-    found = group.gather_objects(_checkpoint_named(name, leaders[world.node]) if world.is_local_main_process else None)[
-        :: world.local_size
-    ]
+    name = min(path.name for path in newest_per_machine)
+    mine = _checkpoint_named(name, newest_per_machine[world.node]) if world.is_local_main_process else None
+    found = group.gather_objects(mine)[:: world.local_size]
     return _warn_if_world_changed(found[world.node], context) if all(found) else None
 
 
@@ -89,7 +88,7 @@ def _warn_if_world_changed(resume: Path | None, context: TaskContext) -> Path | 
 
 
 def _checkpoint_named(name: str, newest: Path) -> Path | None:
-    """The checkpoint of that name beside `newest` that is as it was written."""
+    """The valid checkpoint of that name beside `newest`."""
     from camelid_train.saving.checkpoint import is_valid
 
     path = newest.with_name(name)
@@ -104,8 +103,8 @@ def attach(trainer: Any, seed: int, context: TaskContext) -> None:
         trainer.add_callback(StepAgreement(context, trainer))
         _enable_fsdp_on_cpu(trainer)
         _enable_deepspeed_on_cpu(trainer)
-        learning = (name for name, parameter in trainer.model.named_parameters() if parameter.requires_grad)
-        if any("expert" in name for name in learning):  # a batch may leave some of them alone
+        trainable = (name for name, parameter in trainer.model.named_parameters() if parameter.requires_grad)
+        if any("expert" in name for name in trainable):  # a batch may leave some of them alone
             trainer.accelerator.ddp_handler.find_unused_parameters = True
     if world.rank:
         torch.manual_seed(seed + _RANK_SEED_STRIDE * world.rank)  # dropout: the rows differ, so must what is dropped

@@ -51,7 +51,7 @@ def leave() -> None:
     _control_group.cache_clear()
 
 
-def wait_for_all() -> None:
+def barrier() -> None:
     if current_world().size > 1:
         import torch.distributed
 

@@ -35,7 +35,7 @@ else:
 
 _COUNTED = ("total_tokens", "trained_tokens")
 MicroBatchListener = Callable[[int, int, str], None]
-"""MicroBatchListener the rows of a micro-batch from now on, the micro-batches of an optimizer step, and why."""
+"""Called with the rows of a micro-batch from now on, the micro-batches of an optimizer step, and the reason."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -81,7 +81,7 @@ def halved_on_out_of_memory(measure: Callable[[int], float], rows: int) -> float
         clear_device_cache()
 
 
-class MicroBatches(Base):
+class MicroBatchMixin(Base):
     """Trainer mixin; batches are tensors with one entry per row. `totals` remembers the micro-batch that fitted, so
     that a resumed run continues in the same way."""
 
@@ -96,8 +96,8 @@ class MicroBatches(Base):
     @property
     def micro_batch(self) -> int:
         """Rows of one forward pass."""
-        whole = int(self.args.per_device_train_batch_size)
-        return whole if self.is_sharded_model else self.totals.micro_batch or whole
+        batch_size = int(self.args.per_device_train_batch_size)
+        return batch_size if self.is_sharded_model else self.totals.micro_batch or batch_size
 
     @property
     def is_sharded_model(self) -> bool:

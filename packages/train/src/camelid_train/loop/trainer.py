@@ -25,7 +25,7 @@ from camelid_train.saving.run_totals import RunTotals
 
 from .batches import Collator, StepBatches, lengths_of
 from .loss import label_loss, label_positions
-from .micro_batches import MicroBatches
+from .micro_batches import MicroBatchMixin
 from .packing import pack_rows, row_lengths
 
 
@@ -131,7 +131,7 @@ class CheckpointMixin:
             self._globalstep_last_logged = self.totals.reported
 
 
-class SftTrainer(CheckpointMixin, MicroBatches, Trainer):
+class SftTrainer(CheckpointMixin, MicroBatchMixin, Trainer):
     """Supervised fine-tuning (SFT) on tokenised examples. With `packing`, rows are packed instead of padded."""
 
     packing = False

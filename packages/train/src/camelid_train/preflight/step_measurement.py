@@ -36,7 +36,8 @@ _SAMPLE_SECONDS = 0.005
 
 class MeasurableTrainer(Protocol):
     """What a trainer must offer: a batch of the longest rows, the divisor of its loss if it is a sum, and a step over
-    it in micro-batches, as `MicroBatches` does. Each row has `sequences` trained sequences: a preference pair two."""
+    it in micro-batches, as `MicroBatchMixin` does. Each row has `sequences` trained sequences: a preference pair
+    two."""
 
     args: Any
     accelerator: Any
