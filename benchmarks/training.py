@@ -213,7 +213,7 @@ def measure(task: dict[str, Any]) -> dict[str, Any]:
     from camelid_core.plugins import load_host
     from camelid_core.tokenization.encoder import IGNORE, Example
     from camelid_train.loop.loss import mean_loss
-    from camelid_train.monitoring.flops import cost_of
+    from camelid_train.monitoring.flops import training_flops
     from peft import PeftModel
 
     base = load_base(resolve_model(task["model"], load_host()), task["dtype"])
@@ -230,7 +230,7 @@ def measure(task: dict[str, Any]) -> dict[str, Any]:
     shapes = Counter(tuple(layer.weight.shape) for layer in layers if layer is not model.get_output_embeddings())
     at_once = round(sum(lengths) / len(lengths) * task["batch"])
     rate, per_cpu = _rate(shapes, at_once, choose_dtype(task["dtype"]), base.device)
-    operations = cost_of(model).per_token(lengths, labels)
+    operations = training_flops(model).per_token(lengths, labels)
     return {
         "losses": {who: statistics.mean(found) for who, found in losses.items()},
         "labels": labels,

@@ -66,7 +66,7 @@ def test_greedy_equals_generate_for_other_families(tmp_path: Path, family: str) 
     assert tokens == [generated(model, request.ids, request.sampling.max_new_tokens) for request in asked]
 
 
-def test_windows_of_attention_are_served_too(tmp_path: Path) -> None:
+def test_sliding_window_attention(tmp_path: Path) -> None:
     """A cache that forgets old positions cannot be joined or cut: rows then start and end together."""
     from transformers import AutoConfig
 
@@ -83,7 +83,7 @@ def test_windows_of_attention_are_served_too(tmp_path: Path) -> None:
         engine.close()
 
 
-def test_stop_tokens_end_an_answer_and_are_not_given_out(tiny: LoadedModel, plain: Any) -> None:
+def test_stop_tokens_end_an_answer_and_are_not_returned(tiny: LoadedModel, plain: Any) -> None:
     ids = prompts(1)[0]
     whole = generated(plain, ids, 20)
     stop = whole[7]
@@ -139,7 +139,7 @@ def test_cancel_ends_one_request_within_a_token(talker: LoadedModel) -> None:
     assert after == 0
 
 
-def test_errands_that_never_end_hold_no_answer_up(talker: LoadedModel) -> None:
+def test_calls_between_steps_delay_no_answer(talker: LoadedModel) -> None:
     """Two who score without a pause: whenever one text is done, the next has come."""
     engine, during = talker.engine, []
     assert isinstance(engine, TransformersEngine)
@@ -166,7 +166,7 @@ def test_closing_a_stream_frees_its_slots(talker: LoadedModel) -> None:
     assert len(tokens[0]) == 2
 
 
-def test_the_context_is_never_left(tiny: LoadedModel) -> None:
+def test_answers_end_at_the_context_length(tiny: LoadedModel) -> None:
     ids = [7] * (tiny.engine.context_length - 3)
     tokens, ends = collect(tiny.engine, [Request(ids, Sampling(max_new_tokens=50))])
     assert (len(tokens[0]), ends) == (3, ["length"])
@@ -210,7 +210,7 @@ def made(family: str, **options: Any) -> Any:
         ),
     ],
 )
-def test_who_is_at_the_end_of_a_table_of_positions_harms_no_other(family: str, options: dict[str, Any]) -> None:
+def test_a_row_at_the_end_of_the_position_table_affects_no_other(family: str, options: dict[str, Any]) -> None:
     """Of many rows one that has ended is stepped on for a while; GPT-Neo has a table of columns, too."""
     engine = TransformersEngine(made(family, vocab_size=400, **options), slots=32)
     asked = [Request([9 + n] * 5, Sampling(max_new_tokens=20)) for n in range(31)]
@@ -245,7 +245,7 @@ NATIVE = 64
     ],
     ids=["dynamic", "longrope"],
 )
-def test_where_positions_depend_on_the_length_they_do_on_ones_own_alone(model: dict[str, Any]) -> None:
+def test_dynamic_rope_depends_on_the_rows_own_length_alone(model: dict[str, Any]) -> None:
     """Beside one that is long at once and one that grows so; before, between and after them."""
     engine = TransformersEngine(made(**SIZES, **model), slots=4)
     ids = [*range(5, 35)]
@@ -277,12 +277,12 @@ def test_where_positions_depend_on_the_length_they_do_on_ones_own_alone(model: d
         (Request([1], adapter="nope"), UnknownName, "nope"),
     ],
 )
-def test_what_cannot_be_asked_is_said(tiny: LoadedModel, request_: Request, error: type[Exception], words: str) -> None:
+def test_invalid_requests_raise(tiny: LoadedModel, request_: Request, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         tiny.engine.stream([request_])
 
 
-def test_a_failure_reaches_those_who_asked_and_nobody_else(endless: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_reaches_the_streams_of_its_batch_alone(endless: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wherever it comes: as a batch is made, as a request that was taken up begins, or in the model."""
     model = AutoModelForCausalLM.from_pretrained(endless)
     engine = TransformersEngine(model)

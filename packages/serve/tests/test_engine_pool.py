@@ -20,10 +20,10 @@ from camelid_serve.loaded_models import LoadedModel, LoadedModels
 
 
 @pytest.fixture
-def residents() -> Iterator[LoadedModels]:
-    residents = LoadedModels()
-    yield residents
-    residents.close()
+def loaded_models() -> Iterator[LoadedModels]:
+    loaded_models = LoadedModels()
+    yield loaded_models
+    loaded_models.close()
 
 
 @pytest.fixture(scope="module")
@@ -38,102 +38,103 @@ def ia3(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-def said(loaded: LoadedModel, tokens: int = 5) -> list[int]:
+def answer_ids(loaded: LoadedModel, tokens: int = 5) -> list[int]:
     request = Request([5, 6, 7], Sampling(max_new_tokens=tokens), loaded.adapter)
     return [event.token for event in loaded.engine.stream([request]) if event.token is not None]
 
 
-def test_what_is_there_and_still_wanted_stays(
-    residents: LoadedModels, base: Path, adapter: Path, tmp_path: Path
+def test_loaded_models_are_not_loaded_again(
+    loaded_models: LoadedModels, base: Path, adapter: Path, tmp_path: Path
 ) -> None:
     host = load_host()
-    residents.load({"bare": str(base)}, host)
-    engine, alone = residents.models["bare"].engine, said(residents.models["bare"])
+    loaded_models.load({"bare": str(base)}, host)
+    engine, alone = loaded_models.models["bare"].engine, answer_ids(loaded_models.models["bare"])
     running = engine.stream([Request([5], Sampling(max_new_tokens=100))])
-    residents.load({"tuned": str(adapter)}, host)
-    tuned = residents.models["tuned"]
+    loaded_models.load({"tuned": str(adapter)}, host)
+    tuned = loaded_models.models["tuned"]
     assert tuned.engine is engine
-    assert said(tuned) != alone
+    assert answer_ids(tuned) != alone
     assert sum(event.token is not None for event in running) == 100
-    residents.load({"tuned": str(adapter), "bare": str(base)}, host, EngineConfig(template="vicuna"))
-    again = residents.models["tuned"]
+    loaded_models.load({"tuned": str(adapter), "bare": str(base)}, host, EngineConfig(template="vicuna"))
+    again = loaded_models.models["tuned"]
     assert (again.engine, again.adapter, again.template.name) == (engine, tuned.adapter, "vicuna")
-    assert said(residents.models["bare"]) == alone
-    residents.load({"bare": str(base)}, host)
+    assert answer_ids(loaded_models.models["bare"]) == alone
+    loaded_models.load({"bare": str(base)}, host)
     assert engine.adapters == ()
-    residents.add("tuned", str(adapter), host)
-    residents.models["bare"].engine.close()  # as one does whose thread has come to an end
-    residents.load({"bare": str(base)}, host)
-    assert said(residents.models["bare"]) == alone
-    residents.load({"bare": str(base)}, host, EngineConfig(slots=3))
-    assert residents.models["bare"].engine is not engine
+    loaded_models.add("tuned", str(adapter), host)
+    loaded_models.models["bare"].engine.close()  # as one does whose thread has come to an end
+    loaded_models.load({"bare": str(base)}, host)
+    assert answer_ids(loaded_models.models["bare"]) == alone
+    loaded_models.load({"bare": str(base)}, host, EngineConfig(slots=3))
+    assert loaded_models.models["bare"].engine is not engine
     with pytest.raises(ModelError, match="unloaded"):
         engine.stream([Request([5])])
     with pytest.raises(UnknownName):
-        residents.load({"bare": str(base), "other": "no-such-model"}, host)
-    assert residents.models == {}
+        loaded_models.load({"bare": str(base), "other": "no-such-model"}, host)
+    assert loaded_models.models == {}
 
 
-def test_what_was_written_anew_is_loaded_anew(residents: LoadedModels, base: Path, tmp_path: Path) -> None:
+def test_a_model_that_changed_on_disk_is_loaded_again(loaded_models: LoadedModels, base: Path, tmp_path: Path) -> None:
     directory = shutil.copytree(base, tmp_path / "model")
     (directory / "gone.json").symlink_to("nowhere")  # no file, as in a cache from which blobs were deleted
-    residents.load({"m": str(directory)}, load_host())
-    before = said(residents.models["m"])
+    loaded_models.load({"m": str(directory)}, load_host())
+    before = answer_ids(loaded_models.models["m"])
     tiny_model(directory, seed=9)
-    residents.load({"m": str(directory)}, load_host())
-    assert said(residents.models["m"]) != before
+    loaded_models.load({"m": str(directory)}, load_host())
+    assert answer_ids(loaded_models.models["m"]) != before
 
 
-def test_one_more_shares_a_base_or_has_its_own(
-    residents: LoadedModels, base: Path, adapter: Path, ia3: Path, tmp_path: Path
+def test_an_added_model_shares_a_base_or_has_its_own(
+    loaded_models: LoadedModels, base: Path, adapter: Path, ia3: Path, tmp_path: Path
 ) -> None:
     host = load_host()
-    residents.load({"bare": str(base)}, host)
-    engine = residents.models["bare"].engine
-    residents.add("tuned", str(adapter), host, share=True)
+    loaded_models.load({"bare": str(base)}, host)
+    engine = loaded_models.models["bare"].engine
+    loaded_models.add("tuned", str(adapter), host, share=True)
     with pytest.raises(UsageError, match="'tuned' already"):
-        residents.add("tuned", str(adapter), host)
+        loaded_models.add("tuned", str(adapter), host)
     other = tiny_model(tmp_path / "other", seed=3)
     for name, words in ((str(other), "no model is resident"), (str(ia3), "kinds IA3 and LORA")):
         with pytest.raises(CannotShare, match=words):
-            residents.add("more", name, host, share=True)
-    assert (list(residents.models), engine.adapters) == (["bare", "tuned"], (residents.models["tuned"].adapter,))
-    residents.add("other", str(other), host)
-    residents.add("scaled", str(ia3), host)
-    engines = {label: each.engine for label, each in residents.models.items()}
+            loaded_models.add("more", name, host, share=True)
+    tuned_name = loaded_models.models["tuned"].adapter
+    assert (list(loaded_models.models), engine.adapters) == (["bare", "tuned"], (tuned_name,))
+    loaded_models.add("other", str(other), host)
+    loaded_models.add("scaled", str(ia3), host)
+    engines = {label: each.engine for label, each in loaded_models.models.items()}
     assert engines["bare"] is engines["tuned"] is engine
     assert len(set(engines.values())) == 3
-    assert len({tuple(said(residents.models[label])) for label in ("bare", "tuned", "other")}) == 3
+    assert len({tuple(answer_ids(loaded_models.models[label])) for label in ("bare", "tuned", "other")}) == 3
     with pytest.raises(CannotShare, match="'other' is all that is served of its base"):
-        residents.remove("other", share=True)
-    assert "other" in residents.models
-    gone = weakref.ref(residents.models["other"].engine)
+        loaded_models.remove("other", share=True)
+    assert "other" in loaded_models.models
+    gone = weakref.ref(loaded_models.models["other"].engine)
     engines.clear()
-    residents.remove("tuned", share=True)
+    loaded_models.remove("tuned", share=True)
     for label in ("scaled", "other"):
-        residents.remove(label)
+        loaded_models.remove(label)
     with pytest.raises(UnknownName, match="other"):
-        residents.remove("other")
+        loaded_models.remove("other")
     gc.collect()
     assert gone() is None
     assert engine.adapters == ()
-    residents.add("scaled", str(ia3), host, share=True)
-    assert residents.models["scaled"].engine is engine
+    loaded_models.add("scaled", str(ia3), host, share=True)
+    assert loaded_models.models["scaled"].engine is engine
 
 
 def test_an_adapter_of_another_base_is_refused_with_the_reason(
-    residents: LoadedModels, base: Path, adapter: Path, tmp_path: Path
+    loaded_models: LoadedModels, base: Path, adapter: Path, tmp_path: Path
 ) -> None:
     foreign = shutil.copytree(adapter, tmp_path / "foreign")
     origin = BaseModelEntry(id="another", path=str(base), fingerprint="0" * 64)
     write_manifest(foreign, Manifest(kind="adapter", base=origin))
-    residents.load({"bare": str(base)}, load_host())
+    loaded_models.load({"bare": str(base)}, load_host())
     with pytest.raises(ModelError, match="trained on another base"):
-        residents.add("foreign", str(foreign), load_host(), share=True)
+        loaded_models.add("foreign", str(foreign), load_host(), share=True)
     moved = shutil.copytree(adapter, tmp_path / "moved")
     config = json.loads((moved / "adapter_config.json").read_text(encoding="utf-8"))
     config["base_model_name_or_path"] = str(tiny_model(tmp_path / "twin"))
     (moved / "adapter_config.json").write_text(json.dumps(config), encoding="utf-8")
     with pytest.raises(CannotShare, match="no model is resident"):
-        residents.add("moved", str(moved), load_host(), share=True)
-    assert list(residents.models) == ["bare"]
+        loaded_models.add("moved", str(moved), load_host(), share=True)
+    assert list(loaded_models.models) == ["bare"]

@@ -33,7 +33,7 @@ ENDLESS = Sampling(max_new_tokens=60_000)
 
 
 @pytest.fixture(scope="module")
-def sprung(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], set[str]]]:
+def sprung_traps(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], set[str]]]:
     """The traps of the working directory that were stepped on."""
     there = tmp_path_factory.mktemp("downloaded")
     with chdir(there):
@@ -41,16 +41,16 @@ def sprung(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], se
 
 
 @pytest.fixture(scope="module")
-def process(adapter: Path, sprung: Callable[[], set[str]]) -> Iterator[EngineProcess]:
+def process(adapter: Path, sprung_traps: Callable[[], set[str]]) -> Iterator[EngineProcess]:
     with EngineProcess() as process:
         progress = list(process.load_all({str(adapter): str(adapter)}))
         assert any("Loading" in text for text in progress)
-        assert sprung() == set()
+        assert sprung_traps() == set()
         yield process
 
 
 @pytest.fixture
-def talking(process: EngineProcess, endless: Path) -> Iterator[str]:
+def endless_label(process: EngineProcess, endless: Path) -> Iterator[str]:
     """The label of a model that never ends, beside the others."""
     process.add("endless", str(endless))
     yield "endless"
@@ -62,7 +62,7 @@ def pid_of(process: EngineProcess) -> int:
     return process._child.pid
 
 
-def test_it_says_what_is_loaded(process: EngineProcess, adapter: Path) -> None:
+def test_loaded_models_are_reported(process: EngineProcess, adapter: Path) -> None:
     assert process.loaded is not None
     assert process.loaded.model == str(adapter)
     assert process.loaded.has_adapter
@@ -70,7 +70,9 @@ def test_it_says_what_is_loaded(process: EngineProcess, adapter: Path) -> None:
 
 
 @pytest.mark.parametrize("with_adapter", [True, False])
-def test_it_answers_as_an_engine_here_does(process: EngineProcess, tuned: LoadedModel, with_adapter: bool) -> None:
+def test_answers_equal_those_of_an_engine_in_this_process(
+    process: EngineProcess, tuned: LoadedModel, with_adapter: bool
+) -> None:
     sampling = Sampling(max_new_tokens=20)
     events = list(process.chat(HELLO, sampling, tuned=with_adapter))
     here = list(generate(tuned, [tuned.prompt_ids(HELLO)], sampling, with_adapter))[-1]
@@ -94,8 +96,8 @@ def test_several_answers_at_once(process: EngineProcess) -> None:
     assert sorted(answers).count(alone) == 4
 
 
-def test_cancel_ends_an_answer_with_what_is_there(process: EngineProcess, talking: str) -> None:
-    reply = process.chat(HELLO, ENDLESS, model=talking)
+def test_cancel_ends_an_answer_with_the_text_so_far(process: EngineProcess, endless_label: str) -> None:
+    reply = process.chat(HELLO, ENDLESS, model=endless_label)
     events = []
     for event in reply:
         events.append(event)
@@ -106,7 +108,7 @@ def test_cancel_ends_an_answer_with_what_is_there(process: EngineProcess, talkin
     assert stats.tokens < ENDLESS.max_new_tokens
 
 
-def test_errors_cross_as_sentences_of_their_kind(process: EngineProcess) -> None:
+def test_errors_cross_the_pipe_with_their_class(process: EngineProcess) -> None:
     with pytest.raises(TemplateError):
         list(process.chat([*HELLO, *HELLO]))
     with pytest.raises(CamelidError, match="alpaca"):
@@ -116,7 +118,7 @@ def test_errors_cross_as_sentences_of_their_kind(process: EngineProcess) -> None
     assert list(process.chat(HELLO, Sampling(max_new_tokens=2), template="vicuna"))
 
 
-def test_models_come_and_go_beside_each_other(process: EngineProcess, base: Path, adapter: Path) -> None:
+def test_models_are_added_and_removed(process: EngineProcess, base: Path, adapter: Path) -> None:
     tuned, bare = (
         list(process.chat(HELLO, Sampling(max_new_tokens=9), tuned=side))[-1].answer for side in (True, False)
     )
@@ -156,7 +158,7 @@ def test_it_runs_in_a_session_of_its_own_without_secrets(
     assert seen["OMP_WAIT_POLICY"] == "PASSIVE"
 
 
-def test_nothing_loaded_is_said() -> None:
+def test_no_model_loaded_is_an_error() -> None:
     with EngineProcess() as process:
         with pytest.raises(ModelError, match="load one first"):
             process.chat(HELLO)
@@ -165,7 +167,7 @@ def test_nothing_loaded_is_said() -> None:
         assert process.loaded is None
 
 
-def test_death_is_a_sentence_and_loading_begins_a_new_life(endless: Path) -> None:
+def test_a_dead_process_is_an_error_and_loading_starts_another(endless: Path) -> None:
     with EngineProcess() as process:
         list(process.load_all({"it": str(endless)}))
         reply = process.chat(HELLO, ENDLESS)
@@ -195,7 +197,7 @@ main(Deaf())
 """
 
 
-def test_closing_while_a_model_is_loaded_leaves_nobody_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_closing_during_loading_ends_all_requests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The child hears nothing, not even its stdin end, and reads no more of what is sent."""
     (tmp_path / "deaf.py").write_text(DEAF, encoding="utf-8")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))

@@ -25,29 +25,29 @@ IDS = [7, 80, 19, 33, 201, 5, 44]
 def logits(base: Path) -> Any:
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).eval()
 
-    def shares(ids: list[int]) -> torch.Tensor:
+    def logprobs_of(ids: list[int]) -> torch.Tensor:
         with torch.inference_mode():
             return model(torch.tensor([ids])).logits[0].log_softmax(-1)
 
-    return shares
+    return logprobs_of
 
 
 @pytest.mark.parametrize("stride", [2, 3, 7, 256])
-def test_a_texts_probabilities_are_the_models(
+def test_prompt_logprobs_are_the_models(
     tiny: LoadedModel, logits: Any, stride: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logprobs, "_STRIDE", stride)
-    shares = logits(IDS)
+    logprobs_of = logits(IDS)
     found = tiny.engine.prompt_logprobs(IDS, None, 4)  # type: ignore[attr-defined]
-    assert [one.token for one in found] == [*IDS[1:], int(shares[-1].argmax())]
+    assert [one.token for one in found] == [*IDS[1:], int(logprobs_of[-1].argmax())]
     for at, one in enumerate(found):
-        assert one.logprob == pytest.approx(float(shares[at, one.token]), abs=1e-4)
-        best = shares[at].topk(4)
+        assert one.logprob == pytest.approx(float(logprobs_of[at, one.token]), abs=1e-4)
+        best = logprobs_of[at].topk(4)
         assert [token for token, _ in one.top] == best.indices.tolist()
         assert [worth for _, worth in one.top] == pytest.approx(best.values.tolist(), abs=1e-4)
 
 
-def test_chosen_tokens_come_with_their_probabilities_where_asked_for(tiny: LoadedModel, logits: Any) -> None:
+def test_sampled_tokens_have_logprobs_on_request(tiny: LoadedModel, logits: Any) -> None:
     asked = [
         Request(IDS, Sampling(max_new_tokens=5), logprobs=2),
         Request(IDS[:3], Sampling(max_new_tokens=5)),
@@ -67,7 +67,7 @@ def test_chosen_tokens_come_with_their_probabilities_where_asked_for(tiny: Loade
             ids.append(event.token_logprob.token)
 
 
-def test_a_token_that_ends_an_answer_is_scored_and_not_given_out(tiny: LoadedModel, logits: Any) -> None:
+def test_a_stop_token_has_a_logprob_and_is_not_returned(tiny: LoadedModel, logits: Any) -> None:
     stop = int(logits(IDS)[-1].argmax())
     request = Request(IDS, Sampling(max_new_tokens=5), stops=frozenset({stop}), logprobs=0)
     (event,) = tiny.engine.stream([request])
@@ -76,7 +76,7 @@ def test_a_token_that_ends_an_answer_is_scored_and_not_given_out(tiny: LoadedMod
     assert event.token_logprob.token == stop
 
 
-def test_probabilities_add_up_over_the_pieces_of_an_answer(tiny: LoadedModel) -> None:
+def test_every_token_of_an_answer_has_one_logprob(tiny: LoadedModel) -> None:
     """Text may wait for the rest of a character; no token's probability is lost or told twice."""
     with generate(tiny, [IDS, IDS[:4]], Sampling(max_new_tokens=30), logprobs=0, plain=True) as answers:
         pieces = list(answers)
@@ -101,23 +101,23 @@ def second(base: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def family(base: Path, adapter: Path, second: Path) -> Iterator[dict[str, LoadedModel]]:
-    residents = LoadedModels()
-    residents.load(
+    loaded_models = LoadedModels()
+    loaded_models.load(
         {"bare": str(base), "one": str(adapter), "two": str(second)},
         load_host(),
         EngineConfig(slots=8, dtype="float32"),
     )
-    several = residents.models
+    several = loaded_models.models
     yield several
     several["bare"].close()
 
 
-def said(loaded: LoadedModel, ids: list[int] = IDS) -> list[int]:
+def answer_ids(loaded: LoadedModel, ids: list[int] = IDS) -> list[int]:
     stream = loaded.engine.stream([Request(ids, Sampling(max_new_tokens=12), loaded.adapter)])
     return [event.token for event in stream if event.token is not None]
 
 
-def test_models_with_one_base_share_it_and_each_says_what_it_says_alone(
+def test_models_with_one_base_share_it_and_answer_as_alone(
     family: dict[str, LoadedModel], base: Path, adapter: Path, second: Path
 ) -> None:
     assert list(family) == ["bare", "one", "two"]
@@ -125,10 +125,10 @@ def test_models_with_one_base_share_it_and_each_says_what_it_says_alone(
     alone = {}
     for label, path in (("bare", base), ("one", adapter), ("two", second)):
         loaded = load_model(str(path), load_host(), EngineConfig(dtype="float32"))
-        alone[label] = said(loaded)
+        alone[label] = answer_ids(loaded)
         loaded.close()
     assert len({tuple(tokens) for tokens in alone.values()}) == 3
-    latest_first = {label: said(family[label]) for label in reversed(alone)}
+    latest_first = {label: answer_ids(family[label]) for label in reversed(alone)}
     assert latest_first == alone
     requests = [Request(IDS, Sampling(max_new_tokens=12), family[label].adapter) for label in alone]
     together: list[list[int]] = [[], [], []]

@@ -67,7 +67,7 @@ class Family:
     expected: Mapping[Path | None, list[list[int]]]
 
 
-def said(model: Any, prompts: Sequence[Sequence[int]]) -> list[list[int]]:
+def generated_alone(model: Any, prompts: Sequence[Sequence[int]]) -> list[list[int]]:
     """What a model says by itself, token by token and all read anew each time."""
     answers = []
     for prompt in prompts:
@@ -84,10 +84,10 @@ def family_of(root: Path, family: str, configs: Sequence[Any]) -> Family:
     base = base_model(directory)
     numbers = random.Random(family)
     prompts = [[numbers.randrange(5, 300) for _ in range(length)] for length in (3, 12)]
-    expected: dict[Path | None, list[list[int]]] = {None: said(base, prompts)}
+    expected: dict[Path | None, list[list[int]]] = {None: generated_alone(base, prompts)}
     for number, config in enumerate(configs):
         model = tuned(config, base, number)
-        expected[root / f"{number}"] = said(model, prompts)
+        expected[root / f"{number}"] = generated_alone(model, prompts)
         model.save_pretrained(root / f"{number}", save_embedding_layers=False)
     return Family(directory, [path for path in expected if path is not None], prompts, expected)
 
@@ -130,29 +130,27 @@ def asked(ids: Sequence[int], adapter: str | None, tokens: int = TOKENS) -> Requ
     return Request(ids, Sampling(max_new_tokens=tokens), adapter, logprobs=0)
 
 
-def held(engine: TransformersEngine) -> int:
+def weight_bytes(engine: TransformersEngine) -> int:
     """Bytes of all that the model's weights lie in, counted once."""
     model = engine._model
     stores = {tensor.untyped_storage() for tensor in (*model.parameters(), *model.buffers())}
     return sum({store.data_ptr(): store.nbytes() for store in stores}.values())
 
 
-def bytes_of(directory: Path) -> int:
+def adapter_bytes(directory: Path) -> int:
     from safetensors import safe_open
 
     with safe_open(directory / "adapter_model.safetensors", "pt") as tensors:
         return sum(tensors.get_tensor(key).nbytes for key in tensors.keys())  # noqa: SIM118 - not a mapping
 
 
-def test_sixteen_adapters_take_their_own_memory_alone_and_share_a_batch(
-    sixteen: Family, engine: TransformersEngine
-) -> None:
-    bare, modules = held(engine), [name for name, _ in engine._model.named_modules()]
+def test_sixteen_adapters_share_one_base_and_one_batch(sixteen: Family, engine: TransformersEngine) -> None:
+    bare, modules = weight_bytes(engine), [name for name, _ in engine._model.named_modules()]
     names: list[str | None] = [None]
     for directory in sixteen.adapters:
-        before = held(engine)
+        before = weight_bytes(engine)
         names.append(add(engine, directory))
-        assert held(engine) - before == bytes_of(directory)
+        assert weight_bytes(engine) - before == adapter_bytes(directory)
     calls: list[int] = []
     engine._model.register_forward_pre_hook(
         lambda model, given, options: calls.append(len(options["input_ids"])), with_kwargs=True
@@ -167,7 +165,7 @@ def test_sixteen_adapters_take_their_own_memory_alone_and_share_a_batch(
         assert together == pytest.approx(alone, abs=1e-4)
     for name in names[1:]:
         engine.remove_adapter(str(name))
-    assert (held(engine), engine.adapters) == (bare, ())
+    assert (weight_bytes(engine), engine.adapters) == (bare, ())
     assert [name for name, _ in engine._model.named_modules()] == modules
     assert collect(engine, [asked(sixteen.prompts[0], None)])[0] == [sixteen.expected[None][0]]
 
@@ -200,7 +198,7 @@ ALONE: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("kinds", ALONE, ids=lambda kinds: next(iter(kinds)))
-def test_what_cannot_share_a_batch_takes_turns_and_answers_the_same(tmp_path: Path, kinds: dict[str, Any]) -> None:
+def test_adapters_that_cannot_share_a_batch_answer_the_same(tmp_path: Path, kinds: dict[str, Any]) -> None:
     made = family_of(tmp_path, "llama", list(kinds.values()))
     engine = opened(made.base, slots=4)
     try:
@@ -225,7 +223,7 @@ def written(directory: Path, base: Path, **fields: Any) -> Path:
     return directory
 
 
-def test_a_bare_base_stays_bare_when_an_adapter_does_not_fit(
+def test_the_base_is_unchanged_when_an_adapter_does_not_fit(
     sixteen: Family, engine: TransformersEngine, tmp_path: Path
 ) -> None:
     before = str(engine._model)
@@ -235,7 +233,7 @@ def test_a_bare_base_stays_bare_when_an_adapter_does_not_fit(
         assert str(engine._model) == before
 
 
-def test_what_cannot_be_put_on_a_base_is_said(sixteen: Family, engine: TransformersEngine, tmp_path: Path) -> None:
+def test_adapters_that_do_not_fit_are_refused(sixteen: Family, engine: TransformersEngine, tmp_path: Path) -> None:
     first = add(engine, sixteen.adapters[0])
     for number, (config, words) in enumerate(
         [
@@ -263,10 +261,10 @@ def test_what_cannot_be_put_on_a_base_is_said(sixteen: Family, engine: Transform
     assert tokens == [sixteen.expected[sixteen.adapters[0]][1], sixteen.expected[None][1]]
 
 
-def test_adapters_come_and_go_while_others_answer(sixteen: Family, engine: TransformersEngine) -> None:
+def test_adapters_are_loaded_and_unloaded_during_answers(sixteen: Family, engine: TransformersEngine) -> None:
     one, two, three = sixteen.adapters[:3]
     first = add(engine, one)
-    bare = held(engine)
+    bare = weight_bytes(engine)
     long = Sampling(max_new_tokens=200)
     running = engine.stream([Request(sixteen.prompts[0], long, name) for name in (first, None)])
     began: list[list[int]] = [[], []]
@@ -289,7 +287,7 @@ def test_adapters_come_and_go_while_others_answer(sixteen: Family, engine: Trans
     assert [tokens[:TOKENS] for tokens in began] == [sixteen.expected[one][0], sixteen.expected[None][0]]
     engine.remove_adapter(third)
     assert collect(engine, [asked(sixteen.prompts[1], None)])[0] == [sixteen.expected[None][1]]
-    assert held(engine) == bare - bytes_of(one)
+    assert weight_bytes(engine) == bare - adapter_bytes(one)
 
 
 @dataclass
@@ -309,7 +307,7 @@ def mixed(sixteen: Family, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     dora.save_pretrained(directory)
     chosen = [*sixteen.adapters[::4], directory]
     names = [None, *(add(engine, each) for each in chosen)]
-    expected = {**sixteen.expected, directory: said(dora, sixteen.prompts)}
+    expected = {**sixteen.expected, directory: generated_alone(dora, sixteen.prompts)}
     yield Mixed(engine, names, [expected[each] for each in (None, *chosen)])
     engine.close()
 
@@ -320,7 +318,7 @@ REQUESTS = st.tuples(st.integers(0, 5), st.integers(0, 1), st.integers(1, TOKENS
 
 @settings(max_examples=12, deadline=None)
 @given(st.lists(st.lists(REQUESTS, min_size=1, max_size=6), min_size=1, max_size=4), st.integers(0, 3))
-def test_whoever_joins_and_leaves_each_answer_is_its_own(
+def test_batching_changes_no_answer(
     sixteen: Family, mixed: Mixed, waves: list[list[tuple[int, int, int]]], cancelled: int
 ) -> None:
     requests = [[asked(sixteen.prompts[prompt], mixed.names[a], count) for a, prompt, count in wave] for wave in waves]

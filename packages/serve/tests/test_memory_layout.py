@@ -14,20 +14,20 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 
 @pytest.mark.parametrize("family", ["llama", "bloom"])
-def test_turned_weights_are_the_same_weights(tmp_path: Path, family: str) -> None:
+def test_transposed_weights_are_the_same_weights(tmp_path: Path, family: str) -> None:
     tiny_model(tmp_path, family)
-    model, turned = (AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32).eval() for _ in range(2))
-    with_transposed_weights(turned)
-    weights = dict(turned.named_parameters())
+    model, transposed = (AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32).eval() for _ in range(2))
+    with_transposed_weights(transposed)
+    weights = dict(transposed.named_parameters())
     assert any(not weight.is_contiguous() for weight in weights.values())
     assert all(torch.equal(weight, weights[name]) for name, weight in model.named_parameters())
-    assert turned.get_input_embeddings().weight.is_contiguous(), "its rows are looked up one by one"
+    assert transposed.get_input_embeddings().weight.is_contiguous(), "its rows are looked up one by one"
     ids = torch.arange(5, 30)[None]
     with torch.inference_mode():
-        assert torch.allclose(model(ids).logits, turned(ids).logits, atol=1e-5)
+        assert torch.allclose(model(ids).logits, transposed(ids).logits, atol=1e-5)
 
 
-def test_no_more_rows_than_memory_has_room_for(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_more_rows_than_fit_into_memory(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = AutoModelForCausalLM.from_pretrained(base)
     config = model.config
     row = 2 * 1024 * 4 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim

@@ -34,12 +34,12 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     }
 
 
-def asked(ids: Sequence[int], seed: int = 0, sampled: bool = False, length: int = LONGEST) -> DecodeRow:
+def make_row(ids: Sequence[int], seed: int = 0, sampled: bool = False, length: int = LONGEST) -> DecodeRow:
     sampling = Sampling(temperature=1.0 if sampled else 0.0, top_p=0.9, seed=seed, max_new_tokens=length)
     return DecodeRow(Request(ids, sampling), length)
 
 
-def answered(batch: DecodeBatch, rows: Sequence[DecodeRow]) -> list[list[int]]:
+def answer_ids(batch: DecodeBatch, rows: Sequence[DecodeRow]) -> list[list[int]]:
     """The answers of rows that join together, and leave when they are done."""
     with torch.inference_mode():
         batch.add(rows)
@@ -50,7 +50,7 @@ def answered(batch: DecodeBatch, rows: Sequence[DecodeRow]) -> list[list[int]]:
 
 
 @contextmanager
-def reading(model: Any) -> Iterator[list[int]]:
+def count_input_tokens(model: Any) -> Iterator[list[int]]:
     """How many tokens the model was given, call by call."""
     calls: list[int] = []
     hook = model.register_forward_pre_hook(
@@ -60,7 +60,7 @@ def reading(model: Any) -> Iterator[list[int]]:
     hook.remove()
 
 
-class Talks:
+class RandomConversations:
     """Conversations that begin alike, go on after their answers, and are asked at any time."""
 
     def __init__(self, seed: int, draws: bool) -> None:
@@ -68,10 +68,10 @@ class Talks:
         self._draws = draws
         self._texts = [self._words(20), self._words(30)]
 
-    def ask(self) -> list[DecodeRow]:
+    def next_rows(self) -> list[DecodeRow]:
         return [self._row() for _ in range(self._random.randrange(1, 5))]
 
-    def heard(self, row: DecodeRow) -> None:
+    def continue_from(self, row: DecodeRow) -> None:
         self._texts.append(row.tokens)
 
     def _row(self) -> DecodeRow:
@@ -79,7 +79,7 @@ class Talks:
         cut = self._random.randrange(1, len(start) + 1) if self._random.random() < 0.3 else len(start)
         length = self._random.randrange(1, LONGEST + 1)
         ids = start[:cut] + self._words(self._random.randrange(1, 15))
-        return asked(ids, self._random.randrange(100), self._draws and self._random.random() < 0.5, length)
+        return make_row(ids, self._random.randrange(100), self._draws and self._random.random() < 0.5, length)
 
     def _words(self, count: int) -> list[int]:
         return [self._random.randrange(5, 300) for _ in range(count)]
@@ -88,55 +88,55 @@ class Talks:
 @pytest.mark.parametrize("family", FAMILIES)
 @given(seed=st.integers(0, 2**32))
 @settings(max_examples=4, deadline=None)
-def test_whoever_shares_a_start_is_answered_as_if_alone(models: dict[str, Any], family: str, seed: int) -> None:
+def test_rows_with_a_common_prefix_are_answered_as_alone(models: dict[str, Any], family: str, seed: int) -> None:
     model, numbers = models[family], random.Random(seed)
-    talks = Talks(seed, FAMILIES[family] == torch.float64)
+    conversations = RandomConversations(seed, FAMILIES[family] == torch.float64)
     prefixes = PrefixCache(numbers.choice([40_000, 2_000_000]))
     batch = DecodeBatch(model, prefixes)
     rows: list[DecodeRow] = []
     with torch.inference_mode():
         for _ in range(30):
             if not batch.running or numbers.random() < 0.2:
-                joining = talks.ask()
+                joining = conversations.next_rows()
                 rows += joining
                 batch.add(joining)
             batch.step()
             if numbers.random() < 0.3:
                 batch.evict_finished()
-            talks.heard(numbers.choice(rows))
+            conversations.continue_from(numbers.choice(rows))
             assert prefixes.bytes <= prefixes.limit
         while batch.running:
             batch.step()
     for row in rows:
         alone = DecodeRow(row.request, row.request.sampling.max_new_tokens)
-        assert answered(DecodeBatch(model, PrefixCache(0)), [alone]) == [row.tokens[len(row.request.ids) :]]
+        assert answer_ids(DecodeBatch(model, PrefixCache(0)), [alone]) == [row.tokens[len(row.request.ids) :]]
 
 
-def test_the_next_turn_reads_what_is_new(models: dict[str, Any]) -> None:
+def test_the_next_turn_computes_new_tokens_alone(models: dict[str, Any]) -> None:
     """The question, the answer's last token, which nothing was made of yet, and one call for each token after."""
     model, batch = models["llama"], DecodeBatch(models["llama"])
-    first = asked(range(5, 105))
-    answered(batch, [first])
-    with reading(model) as calls:
-        answered(batch, [asked([*first.tokens, 7, 8, 9])])
+    first = make_row(range(5, 105))
+    answer_ids(batch, [first])
+    with count_input_tokens(model) as calls:
+        answer_ids(batch, [make_row([*first.tokens, 7, 8, 9])])
     assert calls == [4] + [1] * (LONGEST - 1)
-    with reading(model) as calls:
-        answered(batch, [asked(range(5, 85))])
+    with count_input_tokens(model) as calls:
+        answer_ids(batch, [make_row(range(5, 85))])
     assert calls[0] == 1, "a part of what is known is known, too"
 
 
-def test_what_all_begin_with_is_read_once(models: dict[str, Any]) -> None:
+def test_a_shared_prefix_is_computed_once(models: dict[str, Any]) -> None:
     batch = DecodeBatch(models["llama"])
     for numbers, expected in (((60, 61, 62), [50, 3 * 2]), ((63, 64), [2 * 2])):
-        with reading(models["llama"]) as calls:
-            answered(batch, [asked([*range(5, 55), number, 9]) for number in numbers])
+        with count_input_tokens(models["llama"]) as calls:
+            answer_ids(batch, [make_row([*range(5, 55), number, 9]) for number in numbers])
         assert calls[: len(expected)] == expected, "and not again for those who come later"
 
 
-def test_nothing_is_left_of_what_is_to_be_forgotten(models: dict[str, Any]) -> None:
+def test_forgetting_an_adapter_drops_its_entries(models: dict[str, Any]) -> None:
     batch = DecodeBatch(models["llama"])
-    answered(batch, [asked(range(5, 55))])
-    row = asked(range(5, 75))
+    answer_ids(batch, [make_row(range(5, 55))])
+    row = make_row(range(5, 75))
     with torch.inference_mode():
         batch.add([row])
         batch.forget_adapter(None)
@@ -147,19 +147,19 @@ def test_nothing_is_left_of_what_is_to_be_forgotten(models: dict[str, Any]) -> N
     assert batch.prefix_cache.bytes == 0, "what was on its way is not kept either"
 
 
-def test_what_was_used_longest_ago_goes_first(models: dict[str, Any]) -> None:
+def test_the_least_recently_used_entry_is_evicted_first(models: dict[str, Any]) -> None:
     batch = DecodeBatch(models["llama"])
     one, two, three = ([number, *range(5, 55)] for number in (1, 2, 3))
-    answered(batch, [asked(one)])
+    answer_ids(batch, [make_row(one)])
     batch.prefix_cache.limit = 2 * batch.prefix_cache.bytes
-    answered(batch, [asked(two)])
+    answer_ids(batch, [make_row(two)])
     batch.prefix_cache.longest_match(None, one)
-    answered(batch, [asked(three)])
+    answer_ids(batch, [make_row(three)])
     known = [batch.prefix_cache.longest_match(None, ids)[0] for ids in (one, two, three)]
     assert known == [50, 0, 50]
     assert batch.prefix_cache.bytes <= batch.prefix_cache.limit
     batch.prefix_cache.limit //= 4
-    answered(batch, [asked([4, *range(5, 55)])])
+    answer_ids(batch, [make_row([4, *range(5, 55)])])
     assert batch.prefix_cache.longest_match(None, one)[0] == 50, (
         "what is larger than all there is room for drives nothing out"
     )
@@ -177,12 +177,12 @@ def test_what_was_used_longest_ago_goes_first(models: dict[str, Any]) -> None:
     ],
     ids=["windows", "dynamic"],
 )
-def test_where_the_past_depends_on_the_length_nothing_is_kept(options: dict[str, Any]) -> None:
+def test_nothing_is_cached_where_keys_depend_on_the_length(options: dict[str, Any]) -> None:
     sizes = {"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 64}
     config = AutoConfig.for_model(**options, hidden_size=32, vocab_size=400, **sizes)
     batch = DecodeBatch(AutoModelForCausalLM.from_config(config).eval())
     for _ in range(2):
-        with reading(batch._model) as calls:
-            answered(batch, [asked(range(5, 45)), asked(range(5, 46))])
+        with count_input_tokens(batch._model) as calls:
+            answer_ids(batch, [make_row(range(5, 45)), make_row(range(5, 46))])
         assert calls[0] == 2 * 41
     assert batch.prefix_cache.bytes == 0

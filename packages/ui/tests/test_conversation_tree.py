@@ -23,114 +23,114 @@ CHAT_ACTIONS = ("ask", "again", "edit", "reword", "undo", "redo", "flip", "branc
 STEPS = st.lists(st.tuples(st.sampled_from(CHAT_ACTIONS), st.integers(0, 9), SAID), max_size=14)
 
 
-def said(talk):
+def said(tree):
     """Every question with its way there, and who answered what."""
     return {
-        (tuple(talk.turns[each].question for each in talk.path_to(index)), name, answer.text)
-        for index, turn in enumerate(talk.turns)
+        (tuple(tree.turns[each].question for each in tree.path_to(index)), name, answer.text)
+        for index, turn in enumerate(tree.turns)
         for name, answer in turn.answers.items()
     }
 
 
-def step(talk, deed, number, text):
-    if deed == "ask" or not talk.path:
-        return talk.with_question(text, "system").with_answers({"m": Answer(text, CUT), "other": Answer("o", DONE)})
-    index = talk.path[number % len(talk.path)]
+def step(tree, deed, number, text):
+    if deed == "ask" or not tree.path:
+        return tree.with_question(text, "system").with_answers({"m": Answer(text, CUT), "other": Answer("o", DONE)})
+    index = tree.path[number % len(tree.path)]
     return {
-        "again": lambda: talk.with_retry(index).with_answers({"m": Answer(f"{text}2", DONE, ids=(1, 2))}),
-        "edit": lambda: talk.with_edited_question(index, text).with_answers({"m": Answer(text, DONE)}),
-        "reword": lambda: talk.with_edited_answer(index, "m", text),
-        "undo": talk.undone,
-        "redo": talk.redone,
-        "flip": lambda: talk.with_version(index, 1 if number % 2 else -1),
-        "branch": lambda: talk.branched(index),
-        "rate": lambda: talk.with_rating(index, "m", 1),
-        "prefer": lambda: talk.with_preferred_answer(index, "m"),
+        "again": lambda: tree.with_retry(index).with_answers({"m": Answer(f"{text}2", DONE, ids=(1, 2))}),
+        "edit": lambda: tree.with_edited_question(index, text).with_answers({"m": Answer(text, DONE)}),
+        "reword": lambda: tree.with_edited_answer(index, "m", text),
+        "undo": tree.undone,
+        "redo": tree.redone,
+        "flip": lambda: tree.with_version(index, 1 if number % 2 else -1),
+        "branch": lambda: tree.branched(index),
+        "rate": lambda: tree.with_rating(index, "m", 1),
+        "prefer": lambda: tree.with_preferred_answer(index, "m"),
     }[deed]()
 
 
-def shown_somewhere(talk):
+def shown_somewhere(tree):
     """The turns that flipping, undoing and bringing back lead to."""
-    waiting, seen = [talk.at], set()
+    waiting, seen = [tree.at], set()
     while waiting:
-        now = ConversationTree(talk.turns, waiting.pop(), talk.ident)
+        now = ConversationTree(tree.turns, waiting.pop(), tree.ident)
         seen.add(now.at)
         moves = [now.redone(), *([now.undone()] if now.path else [])]
         moves += [now.with_version(index, by) for index in now.path for by in (-1, 1)]
         waiting += [each.at for each in moves if each.at not in seen]
-    return {index for at in seen for index in talk.path_to(at)}
+    return {index for at in seen for index in tree.path_to(at)}
 
 
 @given(STEPS)
 @settings(max_examples=60, deadline=None)
 def test_nothing_said_is_ever_lost(steps):
-    talk = ConversationTree()
+    tree = ConversationTree()
     for deed, number, text in steps:
-        before, talk = talk, step(talk, deed, number, text)
+        before, tree = tree, step(tree, deed, number, text)
         if deed == "branch" and before.path:
-            assert talk.ident != before.ident
-            assert talk.messages("m") == before.messages("m", before.path[len(talk.path) - 1])
+            assert tree.ident != before.ident
+            assert tree.messages("m") == before.messages("m", before.path[len(tree.path) - 1])
         else:
-            assert said(before) <= said(talk)
-            assert talk.ident == before.ident or not before.turns
-        for index in talk.path:
-            place, of = talk.versions(index)
+            assert said(before) <= said(tree)
+            assert tree.ident == before.ident or not before.turns
+        for index in tree.path:
+            place, of = tree.versions(index)
             assert 1 <= place <= of
-            check_roles(talk.prompt("m", index))
-    assert shown_somewhere(talk) == set(range(len(talk.turns)))
-    assert ConversationTree.from_json(json.loads(json.dumps(talk.to_json()))) == talk
+            check_roles(tree.prompt("m", index))
+    assert shown_somewhere(tree) == set(range(len(tree.turns)))
+    assert ConversationTree.from_json(json.loads(json.dumps(tree.to_json()))) == tree
 
 
 def test_each_model_goes_on_with_its_own_answers_and_with_anothers_where_it_gave_none():
-    talk = (
+    tree = (
         ConversationTree()
         .with_question("one", " Be brief. ")
         .with_answers({"base": Answer("base 1", DONE), "tuned": Answer("t 1", DONE)})
     )
-    talk = talk.with_question("two", "Be brief.")
-    base, tuned, late = talk.answer_requests(("base", "tuned", "late"))
+    tree = tree.with_question("two", "Be brief.")
+    base, tuned, late = tree.answer_requests(("base", "tuned", "late"))
     assert [message.content for message in base.messages] == ["Be brief.", "one", "base 1", "two"]
     assert tuned.messages[2] == Message("assistant", "t 1")
     assert late.messages[2] == Message("assistant", "base 1")
 
 
 def test_only_the_cut_off_are_gone_on_with():
-    talk = (
+    tree = (
         ConversationTree()
         .with_question("one")
         .with_answers({"cut": Answer("half", CUT, ids=(3,)), "whole": Answer("all", DONE)})
     )
-    (column_,) = talk.continuations(("cut", "whole", "absent"))
+    (column_,) = tree.continuations(("cut", "whole", "absent"))
     assert (column_.model, column_.messages[-1], column_.partial_answer.ids) == (
         "cut",
         Message("assistant", "half"),
         (3,),
     )
-    assert [each.model for each in talk.with_edited_answer(0, "whole", "But").continuations(("whole",))] == ["whole"]
+    assert [each.model for each in tree.with_edited_answer(0, "whole", "But").continuations(("whole",))] == ["whole"]
     assert ConversationTree().continuations(("cut",)) == []
 
 
 def test_asking_the_same_again_takes_another_seed():
-    talk = ConversationTree().with_question("one")
-    assert talk.with_seed(Sampling(seed=3)).seed == 3
-    assert talk.with_retry(0).with_retry(0).with_seed(Sampling(seed=3)).seed == 5
-    assert talk.with_edited_question(0, "uno").with_seed(Sampling(seed=3)).seed == 3
+    tree = ConversationTree().with_question("one")
+    assert tree.with_seed(Sampling(seed=3)).seed == 3
+    assert tree.with_retry(0).with_retry(0).with_seed(Sampling(seed=3)).seed == 5
+    assert tree.with_edited_question(0, "uno").with_seed(Sampling(seed=3)).seed == 3
 
 
 def test_a_preferred_answer_makes_its_rivals_bad():
-    talk = (
+    tree = (
         ConversationTree()
         .with_question("q")
         .with_answers({"a": Answer("1", DONE), "b": Answer("2", DONE)})
         .with_retry(0)
     )
-    talk = (
-        talk.with_answers({"a": Answer("3", DONE)})
+    tree = (
+        tree.with_answers({"a": Answer("3", DONE)})
         .with_edited_question(0, "else")
         .with_answers({"a": Answer("4", DONE)})
     )
-    talk = talk.with_preferred_answer(1, "a")
-    ratings = [{name: answer.rating for name, answer in turn.answers.items()} for turn in talk.turns]
+    tree = tree.with_preferred_answer(1, "a")
+    ratings = [{name: answer.rating for name, answer in turn.answers.items()} for turn in tree.turns]
     assert ratings == [{"a": -1, "b": -1}, {"a": 1}, {"a": 0}]
 
 
@@ -151,21 +151,21 @@ def test_what_is_no_conversation_is_refused_in_a_sentence(wrong):
 
 
 def test_a_column_says_whose_answer_it_is_and_how_it_came_about():
-    talk = ConversationTree().with_question("one").with_answers({"tuned": Answer("**text**", DONE)})
+    tree = ConversationTree().with_question("one").with_answers({"tuned": Answer("**text**", DONE)})
     mine, others = (
-        conversation_column(talk, "tuned", Translator("en")),
-        conversation_column(talk, "base", Translator("en")),
+        conversation_column(tree, "tuned", Translator("en")),
+        conversation_column(tree, "base", Translator("en")),
     )
     assert "<strong>text</strong>" in mine
     assert "<small>5 tokens · 20.0 tokens/s · 0.50 s to first token · complete</small>" in mine
     assert "said:" not in mine
     assert "tuned said:" in others
     assert 'data-set="rate"' in mine
-    assert 'data-set="rate"' not in conversation_column(talk, "tuned", Translator("en"), can_rate=False)
+    assert 'data-set="rate"' not in conversation_column(tree, "tuned", Translator("en"), can_rate=False)
     assert 'data-set="retry"' in mine
-    assert "<button" in conversation_column(talk, "tuned", Translator("en"), ["tuned"])
-    assert conversation_column(talk, "tuned", Translator("en"), ["tuned"]).count("<button") == (
-        conversation_column(talk, "tuned", Translator("en"), ["tuned"]).count("disabled") + 2  # to close an editor
+    assert "<button" in conversation_column(tree, "tuned", Translator("en"), ["tuned"])
+    assert conversation_column(tree, "tuned", Translator("en"), ["tuned"]).count("<button") == (
+        conversation_column(tree, "tuned", Translator("en"), ["tuned"]).count("disabled") + 2  # to close an editor
     )
 
 
@@ -173,10 +173,10 @@ def test_a_column_says_whose_answer_it_is_and_how_it_came_about():
 @settings(max_examples=60, deadline=None)
 def test_nothing_said_becomes_markup(text):
     evil = f'<img src=x onerror=a>{text}<script>a</script>[x](javascript:a) ![x](http://x/y.png) <a href="x" onclick=a>'
-    talk = (
+    tree = (
         ConversationTree().with_question(evil).with_answers({"<b>": Answer(evil, AnswerStats("failed", 0), error=evil)})
     )
-    shown = conversation_column(talk, "<b>", Translator("en"))
+    shown = conversation_column(tree, "<b>", Translator("en"))
     for forbidden in ("<img", "<script", "<b>", 'href="javascript', '<a href="x"'):
         assert forbidden not in shown
 
@@ -195,22 +195,22 @@ def test_no_page_is_longer_at_markdown_than_it_may_be(texts, at, many):
 
 def test_a_text_that_would_take_too_long_is_shown_as_it_is_written():
     hostile = "[" * 400_000
-    talk = (
+    tree = (
         ConversationTree()
         .with_question("Why?")
         .with_answers({"m": Answer(f"{hostile}<b>", DONE)})
         .with_question("And?")
     )
-    talk = talk.with_answers({"m": Answer("**because**", DONE)})
-    shown = conversation_column(talk, "m", Translator("en"))
+    tree = tree.with_answers({"m": Answer("**because**", DONE)})
+    shown = conversation_column(tree, "m", Translator("en"))
     assert f'<pre class="unformatted">{hostile}&lt;b&gt;</pre>' in shown
     assert "too many brackets" in shown
     assert "<strong>because</strong>" in shown
 
 
 def test_a_conversation_of_more_turns_than_are_drawn_is_refused():
-    talk = ConversationTree().with_question("Why?").with_answers({"m": Answer("x", DONE)}).to_json()
-    turn = talk["turns"][0]
-    talk["turns"] = [{**turn, "parent": -1} for _ in range(MAX_TURNS + 1)]
+    tree = ConversationTree().with_question("Why?").with_answers({"m": Answer("x", DONE)}).to_json()
+    turn = tree["turns"][0]
+    tree["turns"] = [{**turn, "parent": -1} for _ in range(MAX_TURNS + 1)]
     with pytest.raises(UsageError, match="5,001 turns; at most 5,000"):
-        ConversationTree.from_json(talk)
+        ConversationTree.from_json(tree)

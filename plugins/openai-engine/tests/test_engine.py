@@ -247,16 +247,16 @@ def test_models_of_one_base_share_a_server_and_come_and_go(base: Any, adapter: A
     other = str(shutil.copytree(adapter, tmp_path / "other"))
     names = [base.name, "mine", "other"]
     with upstream(lambda path, body: models("vllm", *names) if body is None else DONE) as (url, _):
-        residents, host = LoadedModels(), load_host()
+        loaded_models, host = LoadedModels(), load_host()
         wanted = {"bare": str(base), "one": str(adapter), "two": other}
-        residents.load(wanted, host, EngineConfig(engine=f"openai url={url}", slots=2))
-        (engine,) = {each.engine for each in residents.models.values()}
+        loaded_models.load(wanted, host, EngineConfig(engine=f"openai url={url}", slots=2))
+        (engine,) = {each.engine for each in loaded_models.models.values()}
         assert engine.adapters == ("mine", "other")
-        residents.remove("two")
+        loaded_models.remove("two")
         assert engine.adapters == ("mine",)
-        residents.add("two", other, host, share=True)
-        assert residents.models["two"].engine is engine
-        residents.close()
+        loaded_models.add("two", other, host, share=True)
+        assert loaded_models.models["two"].engine is engine
+        loaded_models.close()
 
 
 def test_nothing_comes_after_the_end_though_leaving_the_connection_is_cut_short(resolved: Any) -> None:

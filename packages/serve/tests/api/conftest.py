@@ -24,13 +24,13 @@ KEY = "open-sesame"
 ASK = [{"role": "user", "content": "Hello there"}]
 
 
-class KeptProcess(EngineProcess):
+class SharedEngineProcess(EngineProcess):
     """Outlives the servers that use it, one after the other."""
 
     def close(self) -> None:
         """Not yet."""
 
-    def really_close(self) -> None:
+    def close_for_good(self) -> None:
         super().close()
 
 
@@ -111,14 +111,14 @@ class Served:
 
 
 @pytest.fixture(scope="session")
-def process() -> Iterator[KeptProcess]:
-    process = KeptProcess("camelid_serve.testing")
+def process() -> Iterator[SharedEngineProcess]:
+    process = SharedEngineProcess("camelid_serve.testing")
     yield process
-    process.really_close()
+    process.close_for_good()
 
 
 @pytest.fixture
-def serve(process: KeptProcess) -> Iterator[Callable[..., Served]]:
+def serve(process: SharedEngineProcess) -> Iterator[Callable[..., Served]]:
     """Start a server: `serve({"label": "tokens=8"}, queue=2)`."""
     with contextlib.ExitStack() as stack:
 
@@ -135,7 +135,7 @@ MODELS = {"fast": "tokens=8", "long": "tokens=100000,gap=0.02", "failing": "toke
 
 
 @pytest.fixture(scope="module")
-def api(process: KeptProcess) -> Iterator[Served]:
+def api(process: SharedEngineProcess) -> Iterator[Served]:
     """One server for all tests of a module that leave it as it was."""
     served = Served(MODELS, Limits(max_tokens=100_000, body_bytes=200_000), process, [KEY])
     served.start()

@@ -32,7 +32,7 @@ def labels(served: Any) -> list[str]:
     return [model["id"] for model in served.get("/v1/models").json()["data"]]
 
 
-def test_nobody_may_unless_that_is_said(serve: Callable[..., Any], home: Path) -> None:
+def test_loading_adapters_is_off_by_default(serve: Callable[..., Any], home: Path) -> None:
     publish(home, "tokens=3")
     served = serve({"fast": "tokens=8"})
     refused = served.post(LOAD, {"lora_name": "mine", "lora_path": "tokens=3"})
@@ -43,7 +43,7 @@ def test_nobody_may_unless_that_is_said(serve: Callable[..., Any], home: Path) -
     assert labels(served) == ["fast"]
 
 
-def test_adapters_come_and_go(serve: Callable[..., Any], home: Path) -> None:
+def test_adapters_are_loaded_and_unloaded(serve: Callable[..., Any], home: Path) -> None:
     served = serve({"fast": "tokens=8"}, adapters=2)
     for number in (1, 2, 3):
         publish(home, f"tokens={number}")
@@ -87,7 +87,7 @@ def test_adapters_come_and_go(serve: Callable[..., Any], home: Path) -> None:
         "é" * 300,
     ],
 )
-def test_only_what_is_in_home_can_be_named(serve: Callable[..., Any], home: Path, path: str) -> None:
+def test_only_adapters_in_home_can_be_loaded(serve: Callable[..., Any], home: Path, path: str) -> None:
     publish(home, "tokens=1")
     outside = home.parent / "outside"
     outside.mkdir()
@@ -99,7 +99,7 @@ def test_only_what_is_in_home_can_be_named(serve: Callable[..., Any], home: Path
 
 
 @pytest.mark.slow
-def test_a_restart_brings_back_what_can_be_and_no_more(serve: Callable[..., Any], home: Path) -> None:
+def test_a_restart_loads_the_added_adapters_again(serve: Callable[..., Any], home: Path) -> None:
     own = EngineProcess("camelid_serve.testing")
     served = serve({"fast": "tokens=8", "mortal": "tokens=9,die=3"}, own=own, adapters=3)
     for name in ("tokens=1", "tokens=2"):

@@ -41,7 +41,7 @@ def client(real: Any) -> Iterator[openai.OpenAI]:
 
 
 @pytest.mark.parametrize("model", ["tuned", "plain"])
-def test_openais_client_hears_what_the_engine_says(client: openai.OpenAI, tuned: LoadedModel, model: str) -> None:
+def test_openais_client_gets_the_engines_answers(client: openai.OpenAI, tuned: LoadedModel, model: str) -> None:
     sampling = Sampling(max_new_tokens=12)
     prompt = tuned.prompt_ids([Message("user", "Hello?")])
     said = list(generate(tuned, [prompt], sampling, model == "tuned"))[-1].answer

@@ -18,7 +18,7 @@ def test_every_route_asks_for_the_key_but_the_two_that_hold_nothing(api: Any) ->
     assert set(OPEN) == {"/health", "/ready"}
 
 
-def test_a_page_that_was_named_may_ask_and_read(serve: Any) -> None:
+def test_cors_allows_named_origins(serve: Any) -> None:
     page = {"origin": "https://app.example", "sec-fetch-site": "cross-site"}
     asking = {"access-control-request-method": "POST", "access-control-request-headers": "authorization"}
     served = serve(origins=("https://app.example",))

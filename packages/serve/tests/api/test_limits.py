@@ -47,7 +47,7 @@ def test_a_client_that_leaves_frees_its_slot(serve: Callable[..., Any], stream: 
     assert served.chat(model="second").status_code == 200
 
 
-def test_a_client_that_leaves_the_line_is_never_asked_for(serve: Callable[..., Any]) -> None:
+def test_a_client_that_leaves_the_queue_is_never_run(serve: Callable[..., Any]) -> None:
     served = serve(LONG, slots=1)
     first, second = ask(served, {"stream": True}), ask(served, {"stream": True})
     served.until(lambda: served.state.slots.waiting == 1)
@@ -57,11 +57,11 @@ def test_a_client_that_leaves_the_line_is_never_asked_for(serve: Callable[..., A
     served.until(lambda: not busy(served))
 
 
-def test_too_many_are_told_to_come_back_and_the_others_are_served_in_turn(serve: Callable[..., Any]) -> None:
+def test_a_full_queue_is_429_and_the_others_run_in_order(serve: Callable[..., Any]) -> None:
     served = serve(LONG, slots=1, queue=3)
     first = ask(served, {"stream": True})
     served.until(lambda: busy(served))
-    served.state.supervisor.submit, begun = noting(served.state.supervisor.submit)
+    served.state.supervisor.submit, begun = record_requests(served.state.supervisor.submit)
     with ThreadPoolExecutor() as pool:
         waiting = []
         for number in "123":
@@ -77,15 +77,15 @@ def test_too_many_are_told_to_come_back_and_the_others_are_served_in_turn(serve:
     assert [request["messages"][0]["content"] for request in begun] == ["1", "2", "3"]
 
 
-def noting(submit: Callable[..., Any]) -> tuple[Callable[..., Any], list[dict[str, Any]]]:
+def record_requests(submit: Callable[..., Any]) -> tuple[Callable[..., Any], list[dict[str, Any]]]:
     """The same, and what it is given, in turn."""
     given: list[dict[str, Any]] = []
 
-    def noted(request: dict[str, Any], *more: Any) -> Any:
+    def recording(request: dict[str, Any], *more: Any) -> Any:
         given.append(request)
         return submit(request, *more)
 
-    return noted, given
+    return recording, given
 
 
 def test_several_answers_take_several_slots(serve: Callable[..., Any]) -> None:
@@ -99,7 +99,7 @@ def test_several_answers_take_several_slots(serve: Callable[..., Any]) -> None:
     served.until(lambda: not busy(served))
 
 
-def test_what_takes_too_long_is_ended(serve: Callable[..., Any]) -> None:
+def test_the_request_timeout_ends_an_answer(serve: Callable[..., Any]) -> None:
     served = serve(LONG, request_seconds=0.3)
     response = served.chat(model="long")
     assert response.status_code == 503
@@ -112,7 +112,7 @@ def test_what_takes_too_long_is_ended(serve: Callable[..., Any]) -> None:
     served.until(lambda: not busy(served))
 
 
-def test_a_client_that_does_not_read_is_cut_off(serve: Callable[..., Any]) -> None:
+def test_a_client_that_does_not_read_is_disconnected(serve: Callable[..., Any]) -> None:
     served = serve({"flood": "tokens=1000000"}, reader_seconds=0.5)
     with socket.socket() as reader:
         reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -188,7 +188,7 @@ def test_connections_are_bounded(serve: Callable[..., Any]) -> None:
     assert served.chat().status_code == 200
 
 
-def test_others_are_served_while_a_huge_prompt_is_read(serve: Callable[..., Any]) -> None:
+def test_others_are_served_while_a_huge_prompt_is_sent_to_the_engine(serve: Callable[..., Any]) -> None:
     """Nobody reads it yet: it is much more than a pipe holds."""
     served = serve()
     said = [{"role": "user", "content": "word " * 190_000}]

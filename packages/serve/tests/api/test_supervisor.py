@@ -36,7 +36,7 @@ def code(response: httpx.Response) -> str:
 
 
 @pytest.mark.slow
-def test_an_engine_that_dies_is_started_again(serve: Callable[..., Any], own: EngineProcess) -> None:
+def test_a_dead_engine_is_restarted(serve: Callable[..., Any], own: EngineProcess) -> None:
     served = serve({"mortal": "tokens=9,die=3", "fast": "tokens=8"}, own=own)
     assert served.get("/ready").status_code == 200
     supervisor = served.state.supervisor
@@ -56,7 +56,7 @@ def test_an_engine_that_dies_is_started_again(serve: Callable[..., Any], own: En
 
 
 @pytest.mark.slow
-def test_an_engine_that_falls_silent_is_started_again_and_given_up_on(
+def test_a_stalled_engine_is_restarted_and_given_up_after_too_many(
     serve: Callable[..., Any], own: EngineProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each start is a process; the rule is the same with fewer of them, and with less patience for the stuck."""
@@ -84,7 +84,7 @@ def test_an_engine_that_falls_silent_is_started_again_and_given_up_on(
     assert served.get("/health").status_code == 200
 
 
-def test_the_time_to_read_a_prompt_is_left_while_others_are_answered(serve: Callable[..., Any]) -> None:
+def test_prefill_extends_the_stall_timeout(serve: Callable[..., Any]) -> None:
     served = serve({"long": "tokens=100000,gap=0.02", "late": "tokens=8,first=600"})
     watched = served.state.supervisor
 
@@ -105,7 +105,7 @@ def test_the_time_to_read_a_prompt_is_left_while_others_are_answered(serve: Call
     assert watched._allowed_silence() == watched._stall_seconds
 
 
-def test_ready_means_that_a_token_came_lately(serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ready_means_a_recent_token(serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervisor, "_PROBE_SECONDS", 60)
     monkeypatch.setattr(supervisor, "FRESH_SECONDS", 600)
     served = serve({"fast": "tokens=8"})
@@ -117,14 +117,14 @@ def test_ready_means_that_a_token_came_lately(serve: Callable[..., Any], monkeyp
     assert served.metric("camelid_generated_tokens_total") == before + 1
 
 
-def test_a_model_that_cannot_be_loaded_is_said(serve: Callable[..., Any]) -> None:
+def test_a_model_that_cannot_be_loaded_is_an_error(serve: Callable[..., Any]) -> None:
     served = serve({"broken": "broken"})
     assert "'broken' cannot be loaded" in str(served.failure[0])
     assert served.get("/ready").status_code == 503
     assert code(served.chat()) == "not_ready"
 
 
-def test_a_server_that_is_stopped_lets_answers_end_and_takes_no_more(serve: Callable[..., Any]) -> None:
+def test_graceful_shutdown_completes_running_answers(serve: Callable[..., Any]) -> None:
     served = serve(drain_seconds=60, slots=1)
     with ThreadPoolExecutor() as pool:
         with served.engine_stopped():
@@ -138,9 +138,7 @@ def test_a_server_that_is_stopped_lets_answers_end_and_takes_no_more(serve: Call
         assert running.result().status_code == 200
 
 
-def test_who_is_answered_for_too_long_when_it_stops_is_told(
-    serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_shutdown_ends_long_answers_with_an_error(serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "_ABORT_BEFORE", 60)
     served = serve({"long": "tokens=100000,gap=0.02"}, drain_seconds=60.2)
     ask = {"messages": [{"role": "user", "content": "Hello?"}], "stream": True}

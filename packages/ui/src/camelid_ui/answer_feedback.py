@@ -18,28 +18,28 @@ IMPORTED = "imported"
 """Stands for the model of an answer that came from a file."""
 
 
-def rated_answers(talk: ConversationTree, index: int, model: str) -> list[RatedAnswer]:
+def rated_answers(tree: ConversationTree, index: int, model: str) -> list[RatedAnswer]:
     """That answer, and all others to the same question: of each model, in each of its tries."""
     return [
-        RatedAnswer(answer_id(talk, at, name), tuple(talk.prompt(name, at)), answer.text, name, answer.rating)
-        for at, name in ((index, model), *talk.other_answers(index, model))
-        if (answer := talk.turns[at].answers.get(name)) is not None
+        RatedAnswer(answer_id(tree, at, name), tuple(tree.prompt(name, at)), answer.text, name, answer.rating)
+        for at, name in ((index, model), *tree.other_answers(index, model))
+        if (answer := tree.turns[at].answers.get(name)) is not None
     ]
 
 
-def answer_id(talk: ConversationTree, index: int, model: str) -> str:
+def answer_id(tree: ConversationTree, index: int, model: str) -> str:
     """Identifies one answer: conversation, turn and model."""
-    return f"{talk.ident}/{index}/{model}"
+    return f"{tree.ident}/{index}/{model}"
 
 
-def transcripts(talk: ConversationTree, about: Mapping[str, Any]) -> list[Transcript]:
+def transcripts(tree: ConversationTree, about: Mapping[str, Any]) -> list[Transcript]:
     """The shown path of a conversation, once for each model that answered; `about` goes into each."""
-    turns = [talk.turns[index] for index in talk.path]
+    turns = [tree.turns[index] for index in tree.path]
     models = list(dict.fromkeys(model for turn in turns for model, answer in turn.answers.items() if answer.text))
     tries = [turn.seed for turn in turns]
     shared = {**about, "try": [seed + 1 for seed in tries]} if any(tries) else about
     return [
-        Transcript(tuple(talk.messages(model)), talk.ident + (f"-{number}" if number else ""), model, shared)
+        Transcript(tuple(tree.messages(model)), tree.ident + (f"-{number}" if number else ""), model, shared)
         for number, model in enumerate(models)
     ]
 

@@ -109,10 +109,10 @@ class ConversationTree:
 
     def with_preferred_answer(self, index: int, model: str) -> ConversationTree:
         """That answer rated good, and all others to the same question bad."""
-        talk = self.with_rating(index, model, 1)
+        tree = self.with_rating(index, model, 1)
         for place, name in self.other_answers(index, model):
-            talk = talk.with_rating(place, name, -1)
-        return talk
+            tree = tree.with_rating(place, name, -1)
+        return tree
 
     def versions(self, index: int) -> tuple[int, int]:
         """Which of how many versions of its turn that is, counted from 1."""
@@ -185,18 +185,18 @@ class ConversationTree:
         if version != _VERSION:
             raise UsageError(f"this is no conversation of version {_VERSION}, but of {version!r}.")
         try:
-            talk = _form().validate_python(given)
+            tree = _form().validate_python(given)
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(map(str, first["loc"]))
             raise UsageError(f"this conversation cannot be read: {place}: {first['msg']}.") from None
-        if len(talk.turns) > MAX_TURNS:
-            raise UsageError(f"this conversation has {len(talk.turns):,} turns; at most {MAX_TURNS:,} are read.")
-        if any(not -1 <= turn.parent < index for index, turn in enumerate(talk.turns)) or not (
-            -1 <= talk.at < len(talk.turns)
+        if len(tree.turns) > MAX_TURNS:
+            raise UsageError(f"this conversation has {len(tree.turns):,} turns; at most {MAX_TURNS:,} are read.")
+        if any(not -1 <= turn.parent < index for index, turn in enumerate(tree.turns)) or not (
+            -1 <= tree.at < len(tree.turns)
         ):
             raise UsageError("this conversation cannot be read: a turn follows one that comes later.")
-        return talk
+        return tree
 
     def _with_turn_after(self, parent: int, question: str, system: str) -> ConversationTree:
         same = [each for each in self._children(parent) if self.turns[each].question == question]

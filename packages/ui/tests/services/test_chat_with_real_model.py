@@ -24,11 +24,11 @@ def bring(services: Services, name: str, beside: str = "") -> None:
 
 
 def answered(
-    services: Services, talk: ConversationTree, names: tuple[str, ...], tokens: int, begun: bool = False
+    services: Services, tree: ConversationTree, names: tuple[str, ...], tokens: int, begun: bool = False
 ) -> ConversationTree:
-    columns = talk.continuations(names) if begun else talk.answer_requests(names)
+    columns = tree.continuations(names) if begun else tree.answer_requests(names)
     *_, answers = services.chat.ask("page", columns, Sampling(max_new_tokens=tokens))
-    return talk.with_answers(dict(zip([column.model for column in columns], answers, strict=True)))
+    return tree.with_answers(dict(zip([column.model for column in columns], answers, strict=True)))
 
 
 @pytest.fixture

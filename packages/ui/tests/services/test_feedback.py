@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 
-def talk() -> ConversationTree:
+def tree() -> ConversationTree:
     """Two columns, then a second try of the same question."""
     first = (
         ConversationTree()
@@ -40,7 +40,7 @@ def rows(services, name: str) -> list[tuple[str, str | None, bool | None]]:
 
 
 def test_thumbs_and_pairs_are_sets_that_can_be_trained_on(services):
-    now = press(services, talk(), 0, "tuned", 1)
+    now = press(services, tree(), 0, "tuned", 1)
     assert rows(services, THUMBS) == [("Yes.", None, True)]
     assert PAIRS not in services.data.collection.names()
     now = press(services, now, 0, "base", -1)
@@ -64,7 +64,7 @@ def test_thumbs_and_pairs_are_sets_that_can_be_trained_on(services):
 
 
 def test_answers_to_another_prompt_are_no_pair(services):
-    now = talk().with_edited_question(0, "Three?", "Be brief.").with_answers({"tuned": Answer("Four.")})
+    now = tree().with_edited_question(0, "Three?", "Be brief.").with_answers({"tuned": Answer("Four.")})
     for index, model, rating in ((0, "tuned", 1), (2, "tuned", -1)):
         now = press(services, now, index, model, rating)
     assert rows(services, PAIRS) == []
@@ -104,7 +104,7 @@ def test_a_conversation_that_is_saved_and_read_says_the_same(turns, system, tmp_
 
 
 def test_each_model_has_a_transcript_of_its_own():
-    now = talk().with_version(1, -1)
+    now = tree().with_version(1, -1)
     told = transcripts(now, {"template": "chatml"})
     assert [(each.model, each.messages[-1].content) for each in told] == [("base", "No."), ("tuned", "Yes.")]
     assert len({each.ident for each in told}) == 2

@@ -45,10 +45,10 @@ class _Cancellable(Protocol):
 
 
 class EngineHost:
-    """Runs requests, each in a thread of its own, all on the models in `residents`."""
+    """Runs requests, each in a thread of its own, all on the models in `loaded_models`."""
 
-    def __init__(self, out: TextIO, residents: LoadedModels) -> None:
-        self._residents = residents
+    def __init__(self, out: TextIO, loaded_models: LoadedModels) -> None:
+        self._loaded_models = loaded_models
         self._out = out
         self._threads = ThreadPoolExecutor(_THREADS, "request")  # kept: to start one takes as long as a short answer
         self._long_prompts = ThreadPoolExecutor(1, "long prompts")  # one, as encoding keeps its memory per thread
@@ -89,27 +89,29 @@ class EngineHost:
     def _load(self, number: int, values: dict[str, Any]) -> None:
         command = validate(LoadCommand, values, "the request")
         with self._load_lock:
-            self._residents.load(command.models, load_host(), command.how, self._progress(number))
+            self._loaded_models.load(command.models, load_host(), command.how, self._progress(number))
             self._emit_loaded(number)
 
     def _add(self, number: int, values: dict[str, Any]) -> None:
         command = validate(AddCommand, values, "the request")
         with self._load_lock:
             report = self._progress(number)
-            self._residents.add(command.label, command.model, load_host(), command.template, command.share, report)
+            self._loaded_models.add(command.label, command.model, load_host(), command.template, command.share, report)
             self._emit_loaded(number)
 
     def _remove(self, number: int, values: dict[str, Any]) -> None:
         command = validate(RemoveCommand, values, "the request")
         with self._load_lock:
-            self._residents.remove(command.label, command.share)
+            self._loaded_models.remove(command.label, command.share)
             self._emit_loaded(number)
 
     def _progress(self, number: int) -> Callable[[str], None]:
         return lambda text: self._emit(number, event="progress", text=text)
 
     def _emit_loaded(self, number: int) -> None:
-        loaded = {label: _model_info(each).model_dump(mode="json") for label, each in self._residents.models.items()}
+        loaded = {
+            label: _model_info(each).model_dump(mode="json") for label, each in self._loaded_models.models.items()
+        }
         self._emit(number, event="loaded", loaded=loaded)
 
     def _chat(self, number: int, values: dict[str, Any]) -> None:
@@ -140,7 +142,7 @@ class EngineHost:
 
     def _model(self, label: str) -> LoadedModel:
         """The model of that label; the first one without a label."""
-        models = self._residents.models
+        models = self._loaded_models.models
         if not models:
             raise ModelError("no model is loaded; load one first.")
         if label and label not in models:
@@ -183,11 +185,11 @@ def _model_info(loaded: LoadedModel) -> LoadedModelInfo:
     )
 
 
-def main(residents: LoadedModels | None = None) -> None:
+def main(loaded_models: LoadedModels | None = None) -> None:
     """Serve until stdin ends. What libraries print goes to stderr: stdout is the pipe."""
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    host = EngineHost(out, residents or LoadedModels())
+    host = EngineHost(out, loaded_models or LoadedModels())
     for line in sys.stdin:
         try:
             host.handle(json.loads(line))

@@ -23,8 +23,8 @@ Points = tuple[CurvePoint, ...]
 
 @dataclass(frozen=True, slots=True)
 class Curves:
-    """Series of a run: training `loss`, the same `smoothed`, `heldout_loss`, `learning_rate`,
-    gradient `gradient_norm`, `tokens_per_second` in tokens per second, `memory` in bytes."""
+    """Series of a run: training `loss`, the same `smoothed`, `heldout_loss`, `learning_rate`, `gradient_norm`,
+    `tokens_per_second`, and `memory` in bytes."""
 
     loss: Points = ()
     smoothed: Points = ()
