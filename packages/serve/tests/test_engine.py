@@ -1,4 +1,4 @@
-"""The embedded engine: the same tokens as `generate`, whoever shares the batch; cancelling; one base for all."""
+"""The embedded engine: the same tokens as `generate`, whatever else is in the batch; cancellation; one base for all."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_greedy_equals_generate_for_other_families(tmp_path: Path, family: str) 
 
 
 def test_sliding_window_attention(tmp_path: Path) -> None:
-    """A cache that forgets old positions cannot be joined or cut: rows then start and end together."""
+    """Rows cannot join a KV cache with a sliding window: rows then start and end together."""
     from transformers import AutoConfig
 
     options = {"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 64}
@@ -140,7 +140,7 @@ def test_cancel_ends_one_request_within_a_token(talker: LoadedModel) -> None:
 
 
 def test_calls_between_steps_delay_no_answer(talker: LoadedModel) -> None:
-    """Two who score without a pause: whenever one text is done, the next has come."""
+    """Prompt log-probabilities without a pause: whenever one call is done, the next is queued."""
     engine, during = talker.engine, []
     assert isinstance(engine, TransformersEngine)
     stream = engine.stream([Request(prompts(1)[0], Sampling(max_new_tokens=50))])
@@ -211,7 +211,7 @@ def made(family: str, **options: Any) -> Any:
     ],
 )
 def test_a_row_at_the_end_of_the_position_table_affects_no_other(family: str, options: dict[str, Any]) -> None:
-    """Of many rows one that has ended is stepped on for a while; GPT-Neo has a table of columns, too."""
+    """A finished row stays in the batch for a while; GPT-Neo has a table of columns, too."""
     engine = TransformersEngine(made(family, vocab_size=400, **options), slots=32)
     asked = [Request([9 + n] * 5, Sampling(max_new_tokens=20)) for n in range(31)]
     try:
@@ -283,7 +283,7 @@ def test_invalid_requests_raise(tiny: LoadedModel, request_: Request, error: typ
 
 
 def test_an_error_reaches_the_streams_of_its_batch_alone(endless: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wherever it comes: as a batch is made, as a request that was taken up begins, or in the model."""
+    """Wherever it is raised: when a batch is created, when an admitted request starts, or in the model."""
     model = AutoModelForCausalLM.from_pretrained(endless)
     engine = TransformersEngine(model)
 

@@ -1,4 +1,4 @@
-"""Models come and go, and what stays resident is not loaded again."""
+"""Models are loaded and unloaded, and those that stay resident are not loaded again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model in another process: streaming, cancelling, dying."""
+"""A model in the engine process: streaming, cancellation, a process that dies."""
 
 from __future__ import annotations
 
@@ -198,7 +198,7 @@ main(Deaf())
 
 
 def test_closing_during_loading_ends_all_requests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The child hears nothing, not even its stdin end, and reads no more of what is sent."""
+    """The child does not read its stdin any more, nor see that it ends."""
     (tmp_path / "deaf.py").write_text(DEAF, encoding="utf-8")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setattr(child_process, "_CLOSE_SECONDS", 0.3)

@@ -1,4 +1,4 @@
-"""Probabilities are the model's own, whoever shares the batch; adapters that come later are the ones on disk."""
+"""Log-probabilities are the model's own, whatever shares the batch; adapters loaded later are the ones on disk."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_a_stop_token_has_a_logprob_and_is_not_returned(tiny: LoadedModel, logit
 
 
 def test_every_token_of_an_answer_has_one_logprob(tiny: LoadedModel) -> None:
-    """Text may wait for the rest of a character; no token's probability is lost or told twice."""
+    """Text may wait for the rest of a character; no token's log-probability is lost or sent twice."""
     with generate(tiny, [IDS, IDS[:4]], Sampling(max_new_tokens=30), logprobs=0, plain=True) as answers:
         pieces = list(answers)
     for index in (0, 1):
@@ -85,7 +85,7 @@ def test_every_token_of_an_answer_has_one_logprob(tiny: LoadedModel) -> None:
         stats = own[-1].stats
         assert stats is not None
         ended_by_a_token = stats.finish == "stop"
-        assert sum(len(delta.token_logprob) for delta in own) == stats.tokens + ended_by_a_token
+        assert sum(len(delta.logprobs) for delta in own) == stats.tokens + ended_by_a_token
 
 
 @pytest.fixture

@@ -1,4 +1,5 @@
-"""Adapters on one base: each answers as it does alone, whoever shares its batch, and takes its own memory alone."""
+"""Adapters on one base (multi-LoRA): each answers as it does alone, whatever shares its batch, and takes memory for its
+own weights alone."""
 
 from __future__ import annotations
 
@@ -59,7 +60,7 @@ def lora(number: int, family: str = "llama", **more: Any) -> LoraConfig:
 
 @dataclass
 class Family:
-    """A base, its adapters' directories, and what it says under each of them (and None, bare) to each prompt."""
+    """A base, its adapters' directories, and its answers under each of them (and under None) to each prompt."""
 
     base: Path
     adapters: list[Path]
@@ -68,7 +69,7 @@ class Family:
 
 
 def generated_alone(model: Any, prompts: Sequence[Sequence[int]]) -> list[list[int]]:
-    """What a model says by itself, token by token and all read anew each time."""
+    """A model's greedy answers, one token after the other, without a KV cache."""
     answers = []
     for prompt in prompts:
         ids = list(prompt)
@@ -99,7 +100,7 @@ def sixteen(tmp_path_factory: pytest.TempPathFactory) -> Family:
 
 @pytest.fixture
 def engine(sixteen: Family) -> Iterator[TransformersEngine]:
-    """The bare base, ready for adapters."""
+    """The base without adapters, ready for them."""
     engine = opened(sixteen.base)
     yield engine
     engine.close()
@@ -131,7 +132,7 @@ def asked(ids: Sequence[int], adapter: str | None, tokens: int = TOKENS) -> Requ
 
 
 def weight_bytes(engine: TransformersEngine) -> int:
-    """Bytes of all that the model's weights lie in, counted once."""
+    """Memory of the model's weights, each storage counted once."""
     model = engine._model
     stores = {tensor.untyped_storage() for tensor in (*model.parameters(), *model.buffers())}
     return sum({store.data_ptr(): store.nbytes() for store in stores}.values())
@@ -217,7 +218,7 @@ def test_adapters_that_cannot_share_a_batch_answer_the_same(tmp_path: Path, kind
 
 
 def written(directory: Path, base: Path, **fields: Any) -> Path:
-    """An adapter whose configuration says something else than its weights."""
+    """An adapter whose configuration does not fit its weights."""
     config = write(lora(1, r=9), base, directory) / "adapter_config.json"
     config.write_text(json.dumps(json.loads(config.read_text(encoding="utf-8")) | fields), encoding="utf-8")
     return directory

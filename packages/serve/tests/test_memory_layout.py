@@ -1,4 +1,4 @@
-"""What is done to suit the machine changes nothing that a model says."""
+"""Transposed weights and memory limits change no answer."""
 
 from __future__ import annotations
 

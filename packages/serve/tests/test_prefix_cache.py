@@ -1,4 +1,4 @@
-"""What was read before is not read again, and nobody's answer changes for it."""
+"""The prefix cache: a cached prefix is not computed again, and no answer changes for it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def make_row(ids: Sequence[int], seed: int = 0, sampled: bool = False, length: i
 
 
 def answer_ids(batch: DecodeBatch, rows: Sequence[DecodeRow]) -> list[list[int]]:
-    """The answers of rows that join together, and leave when they are done."""
+    """The answers of rows that join together, and are evicted when they have finished."""
     with torch.inference_mode():
         batch.add(rows)
         while batch.running:
@@ -51,7 +51,7 @@ def answer_ids(batch: DecodeBatch, rows: Sequence[DecodeRow]) -> list[list[int]]
 
 @contextmanager
 def count_input_tokens(model: Any) -> Iterator[list[int]]:
-    """How many tokens the model was given, call by call."""
+    """How many tokens each forward pass computes."""
     calls: list[int] = []
     hook = model.register_forward_pre_hook(
         lambda _, __, given: calls.append(given["input_ids"].numel()), with_kwargs=True
@@ -61,7 +61,7 @@ def count_input_tokens(model: Any) -> Iterator[list[int]]:
 
 
 class RandomConversations:
-    """Conversations that begin alike, go on after their answers, and are asked at any time."""
+    """Conversations with common prefixes, which continue after their answers."""
 
     def __init__(self, seed: int, draws: bool) -> None:
         self._random = random.Random(seed)
@@ -113,7 +113,7 @@ def test_rows_with_a_common_prefix_are_answered_as_alone(models: dict[str, Any],
 
 
 def test_the_next_turn_computes_new_tokens_alone(models: dict[str, Any]) -> None:
-    """The question, the answer's last token, which nothing was made of yet, and one call for each token after."""
+    """The question and the answer's last token, which is not in the KV cache yet; then one pass for each token."""
     model, batch = models["llama"], DecodeBatch(models["llama"])
     first = make_row(range(5, 105))
     answer_ids(batch, [first])
@@ -122,7 +122,7 @@ def test_the_next_turn_computes_new_tokens_alone(models: dict[str, Any]) -> None
     assert calls == [4] + [1] * (LONGEST - 1)
     with count_input_tokens(model) as calls:
         answer_ids(batch, [make_row(range(5, 85))])
-    assert calls[0] == 1, "a part of what is known is known, too"
+    assert calls[0] == 1, "a part of a cached prefix is cached, too"
 
 
 def test_a_shared_prefix_is_computed_once(models: dict[str, Any]) -> None:
@@ -130,7 +130,7 @@ def test_a_shared_prefix_is_computed_once(models: dict[str, Any]) -> None:
     for numbers, expected in (((60, 61, 62), [50, 3 * 2]), ((63, 64), [2 * 2])):
         with count_input_tokens(models["llama"]) as calls:
             answer_ids(batch, [make_row([*range(5, 55), number, 9]) for number in numbers])
-        assert calls[: len(expected)] == expected, "and not again for those who come later"
+        assert calls[: len(expected)] == expected, "and not again for later rows"
 
 
 def test_forgetting_an_adapter_drops_its_entries(models: dict[str, Any]) -> None:
@@ -144,7 +144,7 @@ def test_forgetting_an_adapter_drops_its_entries(models: dict[str, Any]) -> None
         while batch.running:
             batch.step()
         batch.evict_finished()
-    assert batch.prefix_cache.bytes == 0, "what was on its way is not kept either"
+    assert batch.prefix_cache.bytes == 0, "what was running is not cached either"
 
 
 def test_the_least_recently_used_entry_is_evicted_first(models: dict[str, Any]) -> None:

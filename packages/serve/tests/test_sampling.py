@@ -1,4 +1,4 @@
-"""Sampling takes from the tokens that the settings leave, in the right shares."""
+"""The sampler draws from the tokens that the settings leave, in proportion to their probabilities."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def sampled_frequencies(sampling: Sampling, count: int = 4000) -> dict[int, floa
 
 
 @pytest.mark.parametrize(
-    ("sampling", "shares"),
+    ("sampling", "frequencies"),
     [
         (Sampling(temperature=1), {0: 0.5, 1: 0.3, 2: 0.15, 3: 0.05}),
         (Sampling(temperature=1, top_k=2), {0: 0.625, 1: 0.375}),

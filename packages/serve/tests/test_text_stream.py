@@ -1,4 +1,4 @@
-"""Whatever tokens a text is cut into, the pieces join to the text, without half characters or stop texts."""
+"""Whatever tokens a text consists of, the streamed pieces join to it, without partial characters or stop texts."""
 
 from __future__ import annotations
 

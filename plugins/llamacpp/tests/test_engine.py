@@ -1,4 +1,4 @@
-"""llama.cpp as an engine: the same tokens as Transformers with the same weights, whoever shares the cache."""
+"""llama.cpp as an engine: the same tokens as Transformers with the same weights, whatever shares the KV cache."""
 
 from __future__ import annotations
 

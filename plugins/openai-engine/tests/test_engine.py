@@ -1,4 +1,4 @@
-"""The engine against a real server with a tiny model: what it answers is what the model answers in this process."""
+"""The engine against a real server with a tiny model: its answers are those of the model in this process."""
 
 from __future__ import annotations
 

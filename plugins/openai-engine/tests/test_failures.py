@@ -28,7 +28,7 @@ def said(status: int, message: str, **headers: str) -> Answer:
 
 
 def sentence(resolved: Any, *answers: Answer, first: Answer = DONE) -> str:
-    """What is raised where a request is answered so, after a probe that went well; empty where one answer is good."""
+    """The error of a request that is answered so, after a successful probe; empty where one answer is good."""
     turns = itertools.chain([first], answers, itertools.repeat(DONE))
 
     def respond(path: str, body: Any) -> Answer:

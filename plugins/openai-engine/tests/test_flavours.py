@@ -1,4 +1,4 @@
-"""Every kind of server is asked in its own words and understood in its own words.
+"""Every kind of server gets requests in its own wire format, and its answers are read.
 
 vLLM, SGLang and Ollama do not run here: these are the shapes of their sources and documentation.
 """
@@ -29,7 +29,7 @@ def choice(text: str, finish: str | None = None, **more: Any) -> dict[str, Any]:
 
 
 def ask(resolved: Any, owner: str, stream: Answer, request: Request, context: dict[str, Any] | None = None) -> Any:
-    """What a server was asked, and what came of its answer, for the last request of two: the first one is a probe."""
+    """Path and body of a request, and the events of its answer. It is the second one: the first is a probe."""
 
     def respond(path: str, body: Any) -> Answer:
         return models(owner, "tiny", max_model_len=256) if path == "/v1/models" else ok(context) if not body else stream

@@ -1,4 +1,4 @@
-"""A server as a child of ours: a real one, found, started, asked, killed, started again, and gone when we are."""
+"""A server as a child process: a real one, found, started, used, killed, restarted, and ended with us."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ ASK = [{"role": "user", "content": "Hello there"}]
 
 
 class SharedEngineProcess(EngineProcess):
-    """Outlives the servers that use it, one after the other."""
+    """Shared by the servers of all tests, one after the other."""
 
     def close(self) -> None:
         """Not yet."""
@@ -35,7 +35,7 @@ class SharedEngineProcess(EngineProcess):
 
 
 class Served:
-    """A running server. `post` and `get` show the key; `state` is what its routes share."""
+    """A running server. `post` and `get` send the key; `state` is what its routes share."""
 
     def __init__(
         self, models: dict[str, str], limits: Limits, process: EngineProcess, keys: list[str], origins: Any = ()
@@ -91,7 +91,7 @@ class Served:
 
     @contextlib.contextmanager
     def engine_stopped(self) -> Iterator[None]:
-        """Meanwhile the engine's process says nothing and reads nothing: what is asked is under way until the end."""
+        """Meanwhile the engine process is stopped: requests run until the end of this."""
         pid = self.state.supervisor._process._child.pid
         os.kill(pid, signal.SIGSTOP)
         try:
@@ -101,7 +101,7 @@ class Served:
 
     @contextlib.contextmanager
     def loop_stopped(self) -> Iterator[None]:
-        """Meanwhile the server looks at nothing: what is sent is there all at once, however long that takes."""
+        """Meanwhile the server's event loop is blocked: what is sent arrives all at once."""
         go_on = threading.Event()
         self.state.supervisor.loop.call_soon_threadsafe(go_on.wait)
         try:

@@ -1,4 +1,4 @@
-"""Adapters that clients load and unload: only where that is allowed, only from home, and a restart forgets none."""
+"""Adapters that clients load and unload: only where that is allowed, only from home, and a restart keeps them."""
 
 from __future__ import annotations
 

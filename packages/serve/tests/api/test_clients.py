@@ -1,4 +1,4 @@
-"""A real model behind the API, asked by those who will ask it: openai's client, lm-eval's requests, curl."""
+"""A real model behind the API, with its usual clients: openai's, lm-eval's requests, curl."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every route of the API lies behind the guard; pages elsewhere that were named may call it, and others may not."""
+"""Every route of the API is behind the guard; pages of allowed origins (CORS) may call it, and others may not."""
 
 from __future__ import annotations
 

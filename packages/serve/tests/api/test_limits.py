@@ -1,4 +1,4 @@
-"""Too much, too slow, gone: the server keeps its bounds, and slots come back."""
+"""Too many requests, slow clients, disconnects: the server keeps its limits, and slots are released."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_a_full_queue_is_429_and_the_others_run_in_order(serve: Callable[..., An
 
 
 def record_requests(submit: Callable[..., Any]) -> tuple[Callable[..., Any], list[dict[str, Any]]]:
-    """The same, and what it is given, in turn."""
+    """The same function, and the list of requests that it gets."""
     given: list[dict[str, Any]] = []
 
     def recording(request: dict[str, Any], *more: Any) -> Any:
@@ -127,7 +127,7 @@ def test_a_client_that_does_not_read_is_disconnected(serve: Callable[..., Any]) 
 
 
 def trickle(port: int, first: bytes) -> bytes:
-    """Send a byte at a time until the server bears it no more; what it says."""
+    """Send a byte at a time until the server closes the connection; returns its response."""
     with socket.create_connection(("127.0.0.1", port)) as connection:
         connection.settimeout(0.05)
         connection.sendall(first)
@@ -189,7 +189,7 @@ def test_connections_are_bounded(serve: Callable[..., Any]) -> None:
 
 
 def test_others_are_served_while_a_huge_prompt_is_sent_to_the_engine(serve: Callable[..., Any]) -> None:
-    """Nobody reads it yet: it is much more than a pipe holds."""
+    """The engine does not read it yet: it is much more than a pipe holds."""
     served = serve()
     said = [{"role": "user", "content": "word " * 190_000}]
     with ThreadPoolExecutor() as pool:

@@ -1,4 +1,4 @@
-"""What the routes take, what they say, and how they refuse: never with a 500, always in one shape."""
+"""The routes' requests, responses and errors: never a 500, and errors always in one form."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_token_ids_are_returned_on_request(api: Any) -> None:
 
 
 def test_a_prompt_gets_no_template(api: Any) -> None:
-    """The stub says the prompt over: there is no template around it."""
+    """The stub repeats the prompt: there is no template around it."""
     choice = api.post(COMPLETIONS, {"prompt": "ab", "max_tokens": 4}).json()["choices"][0]
     assert set(choice["text"]) <= set("ab")
 

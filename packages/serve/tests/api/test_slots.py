@@ -1,4 +1,4 @@
-"""First come, first served; a bounded line; nothing is lost when somebody leaves it."""
+"""Slots: FIFO, a bounded queue, and no slot is lost when a waiting request is cancelled."""
 
 from __future__ import annotations
 

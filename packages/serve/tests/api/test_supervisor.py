@@ -1,4 +1,4 @@
-"""Engines that die or fall silent, and the end of the server: clients are told, and what can go on goes on."""
+"""Engines that die or stall, and the shutdown of the server: clients get errors, and the engine is restarted."""
 
 from __future__ import annotations
 

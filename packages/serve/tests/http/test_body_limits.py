@@ -31,7 +31,7 @@ class Reader:
 
 
 def ask(chunks: list[bytes], app: Any = None, length: str | None = None, path: str = "/there") -> list[Any]:
-    """What is sent when these chunks come."""
+    """The messages that are sent when these chunks are received."""
     parts: Iterator[Any] = iter(chunks)
     left = len(chunks)
     sent: list[Any] = []

@@ -1,4 +1,4 @@
-"""A client may ask so often in a minute, and no client takes from another."""
+"""Rate limits: so many requests of a client in a minute, and each client has its own."""
 
 from __future__ import annotations
 

@@ -36,8 +36,8 @@ def transcripts(tree: ConversationTree, about: Mapping[str, Any]) -> list[Transc
     """The shown path of a conversation, once for each model that answered; `about` goes into each."""
     turns = [tree.turns[index] for index in tree.path]
     models = list(dict.fromkeys(model for turn in turns for model, answer in turn.answers.items() if answer.text))
-    tries = [turn.seed for turn in turns]
-    shared = {**about, "try": [seed + 1 for seed in tries]} if any(tries) else about
+    seeds = [turn.seed for turn in turns]
+    shared = {**about, "try": [seed + 1 for seed in seeds]} if any(seeds) else about
     return [
         Transcript(tuple(tree.messages(model)), tree.ident + (f"-{number}" if number else ""), model, shared)
         for number, model in enumerate(models)
@@ -46,10 +46,10 @@ def transcripts(tree: ConversationTree, about: Mapping[str, Any]) -> list[Transc
 
 def conversation_json(transcript: Transcript) -> dict[str, Any]:
     """A transcript as the JSON of a `ConversationTree`, with a new ident."""
-    said = list(transcript.messages)
-    system = said.pop(0).text if said and said[0].role == "system" else ""
+    messages = list(transcript.messages)
+    system = messages.pop(0).text if messages and messages[0].role == "system" else ""
     turns: list[dict[str, Any]] = []
-    for message in said:
+    for message in messages:
         if message.role == "user":
             parent = len(turns) - 1
             turns.append({"question": message.text, "parent": parent, "system": system, "seed": 0, "answers": {}})

@@ -98,32 +98,32 @@ class ConversationTree:
 
     def other_answers(self, index: int, model: str) -> list[tuple[int, str]]:
         """Turns and models with other answers to the same question."""
-        asked = self.turns[index]
+        current = self.turns[index]
         same = [
-            place
-            for place in self._children(asked.parent)
-            if (self.turns[place].question, self.turns[place].system) == (asked.question, asked.system)
+            sibling
+            for sibling in self._children(current.parent)
+            if (self.turns[sibling].question, self.turns[sibling].system) == (current.question, current.system)
         ]
-        given = [(place, name) for place in same for name in self.turns[place].answers]
-        return [each for each in given if each != (index, model)]
+        answers = [(sibling, name) for sibling in same for name in self.turns[sibling].answers]
+        return [each for each in answers if each != (index, model)]
 
     def with_preferred_answer(self, index: int, model: str) -> ConversationTree:
         """That answer rated good, and all others to the same question bad."""
         tree = self.with_rating(index, model, 1)
-        for place, name in self.other_answers(index, model):
-            tree = tree.with_rating(place, name, -1)
+        for other, name in self.other_answers(index, model):
+            tree = tree.with_rating(other, name, -1)
         return tree
 
     def versions(self, index: int) -> tuple[int, int]:
         """Which of how many versions of its turn that is, counted from 1."""
-        beside = self._children(self.turns[index].parent)
-        return beside.index(index) + 1, len(beside)
+        siblings = self._children(self.turns[index].parent)
+        return siblings.index(index) + 1, len(siblings)
 
     def with_version(self, index: int, by: int) -> ConversationTree:
         """The previous or next version of that turn (a sibling), with the turns that followed it."""
-        beside = self._children(self.turns[index].parent)
-        place = beside.index(index) + by
-        return self._down_to_leaf(beside[place]) if 0 <= place < len(beside) else self
+        siblings = self._children(self.turns[index].parent)
+        position = siblings.index(index) + by
+        return self._down_to_leaf(siblings[position]) if 0 <= position < len(siblings) else self
 
     def hidden_turns(self) -> int:
         """How many turns follow the last one shown, and are not shown."""
@@ -135,8 +135,8 @@ class ConversationTree:
 
     def branched(self, index: int) -> ConversationTree:
         """A new conversation: a copy up to and including that turn."""
-        way = self.path_to(index)
-        turns = tuple(replace(self.turns[each], parent=place - 1) for place, each in enumerate(way))
+        path = self.path_to(index)
+        turns = tuple(replace(self.turns[each], parent=position - 1) for position, each in enumerate(path))
         return ConversationTree(turns, len(turns) - 1, uuid4().hex)
 
     def with_seed(self, sampling: Sampling) -> Sampling:
@@ -145,12 +145,12 @@ class ConversationTree:
 
     def prompt(self, model: str, index: int | None = None) -> list[Message]:
         """The messages that `model` is given at the last turn, or at turn `index`."""
-        way = self.path_to(self.at if index is None else index)
-        asked = self.turns[way[-1]]
-        said = [Message("system", asked.system.strip())] if asked.system.strip() else []
-        for turn in (self.turns[each] for each in way[:-1]):
-            said += [Message("user", turn.question), Message("assistant", turn.answer(model)[1].text)]
-        return [*said, Message("user", asked.question)]
+        path = self.path_to(self.at if index is None else index)
+        current = self.turns[path[-1]]
+        messages = [Message("system", current.system.strip())] if current.system.strip() else []
+        for turn in (self.turns[each] for each in path[:-1]):
+            messages += [Message("user", turn.question), Message("assistant", turn.answer(model)[1].text)]
+        return [*messages, Message("user", current.question)]
 
     def messages(self, model: str = "", index: int | None = None) -> list[Message]:
         """All messages, with the answer to the last question where there is one."""
@@ -166,30 +166,30 @@ class ConversationTree:
 
     def continuations(self, models: Sequence[str]) -> list[AnswerRequest]:
         """Requests to continue the last answers, where they are unfinished."""
-        befores = {model: self.last.answers.get(model) for model in models} if self.at >= 0 else {}
+        answers = {model: self.last.answers.get(model) for model in models} if self.at >= 0 else {}
         return [
-            AnswerRequest([*self.prompt(model), Message("assistant", before.text)], model, before)
-            for model, before in befores.items()
-            if before is not None and before.unfinished
+            AnswerRequest([*self.prompt(model), Message("assistant", answer.text)], model, answer)
+            for model, answer in answers.items()
+            if answer is not None and answer.unfinished
         ]
 
     def to_json(self) -> dict[str, Any]:
-        said: dict[str, Any] = _form().dump_python(self, mode="json", by_alias=True)
-        return {"version": _VERSION, **said}
+        values: dict[str, Any] = _type_adapter().dump_python(self, mode="json", by_alias=True)
+        return {"version": _VERSION, **values}
 
     @classmethod
     def from_json(cls, value: Any) -> ConversationTree:
         """Raises UsageError: not the output of `to_json`."""
-        given = dict(value) if isinstance(value, Mapping) else {}
-        version = given.pop("version", None)
+        values = dict(value) if isinstance(value, Mapping) else {}
+        version = values.pop("version", None)
         if version != _VERSION:
             raise UsageError(f"this is no conversation of version {_VERSION}, but of {version!r}.")
         try:
-            tree = _form().validate_python(given)
+            tree = _type_adapter().validate_python(values)
         except ValidationError as error:
             first = error.errors()[0]
-            place = ".".join(map(str, first["loc"]))
-            raise UsageError(f"this conversation cannot be read: {place}: {first['msg']}.") from None
+            location = ".".join(map(str, first["loc"]))
+            raise UsageError(f"this conversation cannot be read: {location}: {first['msg']}.") from None
         if len(tree.turns) > MAX_TURNS:
             raise UsageError(f"this conversation has {len(tree.turns):,} turns; at most {MAX_TURNS:,} are read.")
         if any(not -1 <= turn.parent < index for index, turn in enumerate(tree.turns)) or not (
@@ -208,18 +208,18 @@ class ConversationTree:
 
     def path_to(self, index: int) -> tuple[int, ...]:
         """Indices of the turns from the first to that one."""
-        way = []
+        path = []
         while index >= 0:
-            way.append(index)
+            path.append(index)
             index = self.turns[index].parent
-        return tuple(reversed(way))
+        return tuple(reversed(path))
 
     @cached_property
     def _children_of(self) -> Mapping[int, Sequence[int]]:
         """By index: the turns that follow directly."""
         found: dict[int, list[int]] = {}
-        for place, turn in enumerate(self.turns):
-            found.setdefault(turn.parent, []).append(place)
+        for index, turn in enumerate(self.turns):
+            found.setdefault(turn.parent, []).append(index)
         return found
 
     def _children(self, index: int) -> Sequence[int]:
@@ -232,5 +232,5 @@ class ConversationTree:
 
 
 @cache
-def _form() -> TypeAdapter[ConversationTree]:
+def _type_adapter() -> TypeAdapter[ConversationTree]:
     return TypeAdapter(ConversationTree)

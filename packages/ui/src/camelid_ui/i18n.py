@@ -23,7 +23,7 @@ def strings(locale: str) -> dict[str, str]:
 
 
 class Translator:
-    """Texts of one language: `say("jobs.running", count=2)`."""
+    """Texts of one language: `say("header.running", count=2)`."""
 
     def __init__(self, locale: str) -> None:
         self.locale = locale

@@ -28,9 +28,11 @@ _ADAPTER_CONFIG = "adapter_config.json"
 
 @dataclass(frozen=True, slots=True)
 class ResolvedModel:
-    """A model on disk. `adapter_dir` is the adapter's directory where `name` is an adapter; `base` always
-    holds full weights: a directory, or a GGUF file. `template` is the template's registered name, empty if
-    none is known. `config` is what the model is loaded with: its file's, or where `rope_scaled` with scaled positions."""
+    """A model found on disk for the name that was typed. `base` always holds full weights: a directory, or a GGUF file.
+    `adapter_dir` is the adapter's directory where `name` is an adapter; `adapter` is the model family. `template` is
+    the registered name of the prompt template, empty if none is known. `config` is what the model is loaded with: its
+    file's, or where `rope_scaled` with RoPE scaling applied.
+    """
 
     name: str
     base: Path

@@ -1,5 +1,5 @@
-// The address says what is shown; copying works; a row can be chosen by click and by keyboard;
-// the line in a histogram can be dragged, and writes to the number field it belongs to; curves say their values.
+// The address says what is shown; texts can be copied; a row can be selected by click and by keyboard;
+// the line in a histogram can be dragged, and writes to the number field it belongs to; curves show their values.
 window.camelid = {
   arrived: location.search,
   selectedKey: '',  // of the row selected last

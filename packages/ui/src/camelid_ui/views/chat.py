@@ -58,7 +58,7 @@ class _ConversationRenderer:
         return self._question(turn, index) + self._answer(turn, index, model, answer, pending)
 
     def undone(self) -> str:
-        """A way back to what was undone."""
+        """The Redo button for undone turns."""
         hidden = 0 if self._running else self._tree.hidden_turns()
         if not hidden:
             return ""
@@ -92,7 +92,7 @@ class _ConversationRenderer:
         return f'{plain(text)}<p class="camelid-note">{esc(self._say("chat.unformatted"))}</p>'
 
     def _actions(self, index: int, answer: Answer, mine: bool) -> str:
-        """What can be done with an answer; only the last one can be gone on with."""
+        """The action buttons of an answer; only the last answer can be continued."""
         can_continue = mine and answer.unfinished and index == self._tree.at
         parts = [
             self._versions(index),
@@ -140,14 +140,14 @@ class _ConversationRenderer:
         return f'<button type="button" data-set="{name}" value="{self._value(index)}"{self._disabled}>{words}</button>'
 
     def _value(self, index: int, to: Any = None) -> str:
-        """What a button says of itself; the script adds the text where one was edited."""
+        """The value of a button as JSON; the script adds the edited text."""
         return esc(json.dumps({"at": index, "by": self._model, "to": to}))
 
     def _edit(self) -> str:
         return self._script_button("data-edit", "edit")
 
     def _script_button(self, mark: str, name: str) -> str:
-        """What the page's script does."""
+        """A button that the page's script handles."""
         return f'<button type="button" {mark}{self._disabled}>{esc(self._say(f"chat.action.{name}"))}</button>'
 
     def _editor(self, text: str, action: str) -> str:
@@ -161,7 +161,7 @@ class _ConversationRenderer:
 
 
 def footer(answer: Answer, say: Translator) -> str:
-    """How an answer came about, in words."""
+    """The statistics of an answer: tokens, speed, time to first token, finish reason."""
     if answer.error:
         return f'<small class="bad">{esc(answer.error)}</small>'
     stats = answer.stats
@@ -178,7 +178,7 @@ def footer(answer: Answer, say: Translator) -> str:
 
 
 def context(used: int, limit: int, say: Translator) -> str:
-    """How much of what a model can read at once is taken, and what is left for the answer."""
+    """The used part of the context length, and what is left for the answer."""
     over, near = used >= limit, used >= 0.8 * limit
     left = max(0, limit - used)
     kind = "over" if over else "near" if near else "fits"

@@ -26,7 +26,8 @@ def _bubble(message: Message, say: Translator) -> str:
 
 
 def tokens(view: TokenView, say: Translator, legend: bool = True, cutoff: int = 0) -> str:
-    """Token by token, coloured by what training does with each; what stands behind a positive `cutoff` is struck."""
+    """The tokens, coloured by the loss mask: trained, ignored or special; tokens beyond a positive `cutoff`
+    are struck through."""
     spans, at = [], 0
     for piece in view.spans:
         if 0 < cutoff <= at < cutoff + piece.tokens:
@@ -61,5 +62,5 @@ def _title(count: int) -> str:
 
 
 def _visible(text: str) -> str:
-    """A line break is shown and made; a leading space keeps its width."""
+    """A line break is shown as a sign and as a break; a leading space keeps its width."""
     return esc(text).replace("\n", '<i class="nl">↵</i><br>')

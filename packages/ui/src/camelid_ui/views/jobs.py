@@ -1,4 +1,4 @@
-"""Jobs and runs: progress, states, tables. Knows job views; asks nobody."""
+"""Jobs and runs: progress, states, tables. Knows job views; calls no service."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .numbers import count, duration
 
 
 def word(view: JobView, say: Translator) -> str:
-    """The state as a person would say it."""
+    """The state in words."""
     if view.running and view.job.request:
         return say(f"state.{view.job.request}ing")
     return say(f"state.{view.job.state}")
@@ -23,7 +23,7 @@ def badge(view: JobView, say: Translator) -> str:
 
 
 def bar(view: JobView, say: Translator, more: Sequence[tuple[str, object]] = ()) -> str:
-    """How far it is: a bar, and beside it the numbers, and `more` of them."""
+    """The progress of a job: a bar, beside it the numbers, and `more` of them."""
     numbers = facts(
         [
             (

@@ -1,4 +1,4 @@
-"""Curves as SVG: a page that polls can draw them anew at once, in any width, light or dark.
+"""Curves as SVG: a page that polls can redraw them at once, in any width, light or dark.
 
 Knows points, ticks and classes of lines. The page's script reads values off where the pointer is.
 """
@@ -28,7 +28,7 @@ class Curve:
 
 
 def plot(title: str, lines: Sequence[Curve], step: str, zero: bool = False, kind: str = "") -> str:
-    """A figure, or nothing without points; `step` says what stands below, `zero` begins the scale there."""
+    """A figure, or nothing without points; `step` labels the x-axis, `zero` makes the y-axis begin at zero."""
     shown = [line for line in lines if line.points]
     if not shown:
         return ""
@@ -47,7 +47,7 @@ def plot(title: str, lines: Sequence[Curve], step: str, zero: bool = False, kind
     return (
         f'<figure class="camelid-plot {esc(kind)}" role="group" tabindex="0" '
         f'data-x="{x[0]:.0f},{x[1]:.0f}" data-y="{y[0]!r},{y[1]!r}" '
-        f'data-step="{esc(step)}" aria-label="{esc(_words(title, shown))}">'
+        f'data-step="{esc(step)}" aria-label="{esc(_text_alternative(title, shown))}">'
         f"<figcaption><b>{esc(title)}</b>{_legend(title, shown)}</figcaption>"
         f'<div class="frame"><div class="ys">{_labels(ticks(*y), y, "bottom")}</div>'
         f'<div class="area">{area}</div><div class="xs">{across}</div></div>'
@@ -111,12 +111,12 @@ def _labels(values: Sequence[float], ends: tuple[float, float], side: str) -> st
 
 
 def _whole(values: Sequence[float]) -> list[float]:
-    """There are no halves of steps."""
+    """Whole numbers only: there are no half steps."""
     return [value for value in values if abs(value - round(value)) < 1e-9]
 
 
 def _legend(title: str, lines: Sequence[Curve]) -> str:
-    """Each line's name and newest value; one line alone needs no colour to be told by."""
+    """Each line's name and newest value; a single line needs no colour."""
     if len(lines) == 1:
         unit = lines[0].name if lines[0].name != title else ""
         return f'<span class="now"><b>{number(lines[0].points[-1].value)}</b> {esc(unit)}</span>'
@@ -126,8 +126,8 @@ def _legend(title: str, lines: Sequence[Curve]) -> str:
     return f"<ul>{items}</ul>"
 
 
-def _words(title: str, lines: Sequence[Curve]) -> str:
-    """For those who do not see the curves."""
+def _text_alternative(title: str, lines: Sequence[Curve]) -> str:
+    """The text alternative of a plot, for screen readers."""
     return f"{title}: " + "; ".join(
         f"{line.name} {number(line.points[0].value)} → {number(line.points[-1].value)}" for line in lines
     )

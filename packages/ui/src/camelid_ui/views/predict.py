@@ -36,7 +36,7 @@ def _prompt(prompt: TokenView | str, say: Translator) -> str:
 
 
 def summary(found: PredictionPage, job: int, say: Translator) -> str:
-    """What there is so far, to download, and how it scores."""
+    """The predictions so far: a download link, and the mean scores."""
     if not found.count:
         return ""
     key = "predict.all" if found.finished else "predict.so_far"
@@ -71,10 +71,10 @@ def _cells(number: int, row: dict[str, Any], found: PredictionPage, scored: bool
 
 def _answers(row: dict[str, Any]) -> str:
     """By model where there are several."""
-    said = []
+    answers_html = []
     for model, text, failed in answers_of(row):
         name = f'<span class="camelid-note">{esc(model)}</span>' if model else ""
-        said.append(
+        answers_html.append(
             name
             + (
                 f'<span class="camelid-state failed" style="white-space: normal">{esc(text)}</span>'
@@ -82,7 +82,7 @@ def _answers(row: dict[str, Any]) -> str:
                 else _clip(text)
             )
         )
-    return "".join(f"<div>{each}</div>" for each in said)
+    return "".join(f"<div>{each}</div>" for each in answers_html)
 
 
 def _scores(model: str, scores: Mapping[str, float]) -> str:
@@ -94,8 +94,8 @@ def _clip(text: str) -> str:
     return f'<span class="clip">{esc(text)}</span>'
 
 
-def _question(row: dict[str, Any], asked: str) -> str:
-    asks = next((name for name in (asked, *ANSWER_COLUMNS) if name in row), "")
+def _question(row: dict[str, Any], question_column: str) -> str:
+    asks = next((name for name in (question_column, *ANSWER_COLUMNS) if name in row), "")
     if asks:
         return "\n".join(filter(None, [str(row[asks]), str(row.get("input") or "")]))
     turns = row.get("messages")

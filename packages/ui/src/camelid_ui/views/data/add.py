@@ -1,4 +1,7 @@
-"""Adding a file as HTML: what it looks like and why, its first records, its faults. Knows detections and previews."""
+"""Adding a file as HTML: its detected format and why, its first records, its malformed rows.
+
+Knows detections and previews.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ SHOWN_ROWS = 3
 
 
 def detected(path: Path, found: Detection, say: Translator) -> str:
-    """What we think it is, and why; the raw first rows where it fits nothing."""
+    """The detected format, and why; the raw first rows where no format fits."""
     pairs = [(say("add.file"), path.name), (say("add.size"), size(path.stat().st_size))]
     kind = say.optional(f"reader.{found.reader}", found.reader or say("add.unknown"))
     head = f'<p class="camelid-found{"" if found.fits else " unsure"}"><b>{esc(kind)}</b> {esc(found.reason)}</p>'
@@ -44,7 +47,7 @@ def _values(found: Detection, name: str) -> str:
 
 
 def preview(shown: FilePreview, strict: bool, say: Translator) -> str:
-    """The first records as conversations, above them what does not fit."""
+    """The first records as conversations, above them the malformed rows."""
     rows = count(shown.faults.total)
     head = say("add.faults_strict" if strict else "add.faults", rows=rows)
     found = error(shown.error) if shown.error else faults(shown.faults, head, strict, say)
@@ -69,7 +72,7 @@ def faults(found: Faults, head: str, bad: bool, say: Translator) -> str:
 
 
 def added(done: ImportedDataset, say: Translator) -> str:
-    """How it went: rows that are there, and rows that were left out and why."""
+    """The result: rows that were added, and rows that were skipped and why."""
     left_out = count(done.faults.total)
     key = "data.added_some" if done.faults.total else "data.added"
     head = say(key, name=done.entry.name, rows=count(done.entry.rows), faults=left_out)

@@ -1,4 +1,4 @@
-"""The token cache as HTML. Knows what is in it by name and size."""
+"""The token cache as HTML. Knows its entries by name and size."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from camelid_ui.views.numbers import count, duration, size
 
 
 def line(entries: Sequence[CacheEntry], say: Translator) -> str:
-    """How much there is, in one line."""
+    """The size of the cache, in one line."""
     if not entries:
         return note(say("cache.empty"))
     return note(say("cache.line", size=size(sum(entry.bytes for entry in entries))))

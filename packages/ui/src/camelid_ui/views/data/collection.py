@@ -1,4 +1,4 @@
-"""The collection as HTML: filter chips, and every set with its size. Knows entries; knows no rows."""
+"""The collection as HTML: filter chips, and every dataset with its size. Knows entries; knows no rows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from camelid_ui.views.numbers import count
 
 MOST_CHIPS = 8
 FOLDED_FROM = 12
-"""A group of sets to fetch this long is folded until somebody looks for something."""
+"""A group of datasets to fetch of this size is folded unless a search or a filter is set."""
 _LARGEST = 100_000_000
 
 
@@ -50,7 +50,7 @@ def worded(facet: str, value: str, say: Translator) -> str:
 
 
 def collection(entries: Sequence[DatasetEntry], chosen: str, say: Translator, narrowed: bool = False) -> str:
-    """Added sets first, then what is at hand, then what must be fetched."""
+    """Added datasets first, then those on this machine, then those to fetch."""
     if not entries:
         return empty(say("data.none"), say("data.none_hint"))
     return "".join(
@@ -82,7 +82,7 @@ def _item(entry: DatasetEntry, chosen: bool, say: Translator) -> str:
 
 
 def link(name: str) -> str:
-    """Where a set is shown, for a new tab of the browser."""
+    """The address of a dataset, for a new browser tab."""
     return esc(f"/?tab=data&data={quote(name)}")
 
 
@@ -92,5 +92,5 @@ def _about(entry: DatasetEntry, say: Translator) -> str:
 
 
 def scale(rows: int) -> float:
-    """Between 0 and 1, by the logarithm: the collection's sets differ by a factor of a hundred thousand."""
+    """Between 0 and 1, by the logarithm: the collection's datasets differ by a factor of a hundred thousand."""
     return min(1.0, math.log10(rows + 1) / math.log10(_LARGEST)) if rows > 0 else 0.0

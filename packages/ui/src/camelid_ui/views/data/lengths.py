@@ -1,4 +1,4 @@
-"""Lengths as HTML: a histogram with the cut-off as a line to drag, and what the cut-off does to rows.
+"""Token lengths as HTML: a histogram with the cut-off as a draggable line, and how many rows the cut-off truncates.
 
 Knows bins and counts. The page's script moves the line and writes to the number field it belongs to.
 """
@@ -70,10 +70,10 @@ def cut(found: CutoffEffect, cutoff: int, exact: bool, rows: int, say: Translato
         (say("data.tokens_total"), _about(found.tokens * scale, exact, say)),
         (say("data.tokens_trained"), f"{_about(found.trained * scale, exact, say)} ({100 * kept:.1f} %)"),
     ]
-    said = wrong(say("data.refused_rows", rows=count(found.refused))) if found.refused else ""
+    errors = wrong(say("data.refused_rows", rows=count(found.refused))) if found.refused else ""
     if found.too_many:
-        said += wrong(say("data.cut_refused", share=f"{100 * found.dropped / found.rows:.0f}", cutoff=cutoff))
-    return f'<div class="camelid-split" aria-hidden="true">{bar}</div>{facts(pairs)}{said}'
+        errors += wrong(say("data.cut_refused", share=f"{100 * found.dropped / found.rows:.0f}", cutoff=cutoff))
+    return f'<div class="camelid-split" aria-hidden="true">{bar}</div>{facts(pairs)}{errors}'
 
 
 def _of(number: int, rows: int, exact: bool, scale: float, say: Translator) -> str:

@@ -1,6 +1,6 @@
-"""Checks as HTML: what was found how often, examples that lead to their row, and what to do about each.
+"""Lint findings as HTML: counts, examples that link to their row, and an action for each.
 
-Knows lints and findings. What is ticked is told to the page by the elements' `data-set`.
+Knows lints and findings. Choices reach the page through the elements' `data-set`.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from camelid_ui.views.numbers import count
 
 def findings(checked: LintReport, actions: Mapping[str, str], say: Translator) -> str:
     rows = checked.found.rows
-    said = note(say("lints.all" if checked.exact else "lints.sample", rows=count(rows)))
+    scope_note = note(say("lints.all" if checked.exact else "lints.sample", rows=count(rows)))
     sound = [title(name, say) for name in checked.passed]
     if not checked.problems:
-        return f'{said}<p class="camelid-good">{esc(say("lints.passed", count=len(sound)))}</p>'
+        return f'{scope_note}<p class="camelid-good">{esc(say("lints.passed", count=len(sound)))}</p>'
     items = "".join(
         _finding(lint, number, examples, rows, actions.get(lint.name, ""), say)
         for lint, number, examples in checked.problems
     )
     rest = note(say("lints.rest", names=", ".join(sound))) if sound else ""
-    return f'{said}<ul class="camelid-findings">{items}</ul>{rest}'
+    return f'{scope_note}<ul class="camelid-findings">{items}</ul>{rest}'
 
 
 def title(name: str, say: Translator) -> str:
@@ -61,7 +61,7 @@ def _actions(lint: Lint, chosen: str, say: Translator) -> str:
 
 
 def plan(checked: LintReport, actions: Mapping[str, str], name: str, say: Translator) -> str:
-    """What the ticked actions would do, before anything is written."""
+    """The effect of the chosen actions, before anything is written."""
     found = checked.found.findings
     dropped = [name for name, action in actions.items() if action == "drop" and name in found]
     fixed = [name for name, action in actions.items() if action == "fix" and name in found]
@@ -75,14 +75,14 @@ def plan(checked: LintReport, actions: Mapping[str, str], name: str, say: Transl
 
 
 def written(version: CleanedDataset, say: Translator) -> str:
-    """Rows before and after, and what became of the rest."""
+    """Rows before and after, and why the others were dropped."""
     account = version.account
     head = say("lints.written", name=version.entry.name, before=count(account.read), after=count(account.kept))
     return f'<p class="camelid-good" role="status">{esc(head)}</p>{reasons(account, say)}'
 
 
 def reasons(account: RowAccount, say: Translator) -> str:
-    """Why rows were left out or changed, one line each."""
+    """Why rows were dropped or changed, one line each."""
     lines = [say("lints.left_out", rows=count(rows), why=worded(why, say)) for why, rows in account.dropped.items()]
     lines += [say("lints.was_fixed", rows=count(rows), why=title(why, say)) for why, rows in account.fixed.items()]
     return "".join(note(line) for line in lines)

@@ -1,4 +1,4 @@
-"""The mix builder as HTML: sources with weight and cap, and the shares they give. Knows plans; knows no rows."""
+"""The mixture builder as HTML: sources with weight and cap, and their shares. Knows plans; knows no rows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COLOURS = 8
 
 
 def sources(parts: Sequence[tuple[str, float, int | None, int]], say: Translator) -> str:
-    """Name, weight, cap and rows of each source; weight and cap are fields, told to the page by `data-set`."""
+    """Name, weight, cap and rows of each source; weight and cap are fields, read by the page through `data-set`."""
     if not parts:
         return empty(say("mix.none"), say("mix.none_hint"))
     items = "".join(_source(number, *part, say) for number, part in enumerate(parts))
@@ -57,17 +57,17 @@ def shares(parts: Sequence[MixturePart], filtered: bool, say: Translator) -> str
         for number, part in enumerate(parts)
     ]
     heads = [say("mix.source"), say("mix.before"), say("mix.after"), say("mix.share")]
-    said = say("mix.total_filtered" if filtered else "mix.total", rows=count(total))
+    total_text = say("mix.total_filtered" if filtered else "mix.total", rows=count(total))
     missing = [part.name for part in parts if part.missing]
     absent = f'<div class="camelid-warn">{esc(say("mix.missing", names=", ".join(missing)))}</div>' if missing else ""
     return (
-        f'<div class="camelid-split shares" role="img" aria-label="{esc(said)}">{bar}</div>'
-        f"{listing(heads, lines, say('mix.shares'))}{note(said)}{absent}"
+        f'<div class="camelid-split shares" role="img" aria-label="{esc(total_text)}">{bar}</div>'
+        f"{listing(heads, lines, say('mix.shares'))}{note(total_text)}{absent}"
     )
 
 
 def saved(found: SavedMixture, say: Translator) -> str:
-    """The set that was written, and before and after for each source."""
+    """The dataset that was written, and rows before and after for each source."""
     head = say("mix.saved", name=found.entry.name, rows=count(found.entry.rows))
     parts = "".join(
         note(say("mix.account", source=each.source, before=count(each.read), after=count(each.taken)))

@@ -1,4 +1,4 @@
-"""The chosen set as HTML: what it is, what to fetch, its rows, and one of them. Knows entries and records."""
+"""The chosen dataset as HTML: its facts, what to fetch, and its rows. Knows entries and records."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .collection import link, worded
 
 
 def heading(entry: DatasetEntry, say: Translator, more: Mapping[str, str] | None = None) -> str:
-    """Name, what it is for, and the facts one asks for first; `more` are those that a plugin says."""
+    """Name, what it is for, and its most important facts; `more` are those that a plugin gives."""
     pairs = [
         (say("data.rows"), esc(count(entry.rows)) if entry.rows else esc(say("data.unknown"))),
         (say("data.heldout"), esc(count(entry.heldout) if entry.heldout else say("data.cut"))),

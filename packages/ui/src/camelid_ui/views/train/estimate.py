@@ -1,4 +1,4 @@
-"""The estimate, and the cards of what was chosen. Knows estimates and choices."""
+"""The estimate, and the cards of the chosen model, datasets and method. Knows estimates and choices."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One run as HTML: heading, progress, result, what was said on the way, and its curves. Knows opened runs."""
+"""One run as HTML: heading, progress, result, events on the way, and its curves. Knows run details."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def heading(run: RunDetails, say: Translator) -> str:
 def progress(run: RunDetails, say: Translator) -> str:
     job, report = run.job, run.report
     if run.view.total:
-        said = bar(run.view, say, _doing(run, say))
+        shown = bar(run.view, say, _live_facts(run, say))
     else:
-        said = note(say(f"train.waiting.{job.state}") if run.view.running else "")
+        shown = note(say(f"train.waiting.{job.state}") if run.view.running else "")
     if report.of("launch").get("processes", 1) > 1:
-        said += note(say("story.launch", **_numbers(report.of("launch"), "processes", "nodes", "global_batch")))
+        shown += note(say("story.launch", **_numbers(report.of("launch"), "processes", "nodes", "global_batch")))
     if job.error:
-        said += error(job.error) if not run.view.running else note(job.error)
-    return said + _said(run, say)
+        shown += error(job.error) if not run.view.running else note(job.error)
+    return shown + _event_list(run, say)
 
 
 def result(run: RunDetails, say: Translator) -> str:
@@ -44,7 +44,7 @@ def result(run: RunDetails, say: Translator) -> str:
         (say("train.loss_best"), say("train.at_step", value=loss(best.value), step=count(best.step)) if best else ""),
         (say("train.loss_train"), loss(summary.get("final_loss"))),
         (say("train.trained_tokens"), count(summary["trained_tokens"]) if summary.get("trained_tokens") else ""),
-        (say("train.trainable"), _learning(report.of("model"), say)),
+        (say("train.trainable"), _trainable_parameters(report.of("model"), say)),
         (say("train.artefact"), run.artefact),
         (say("train.dropped"), _dropped(report.of("data"), say)),
     ]
@@ -52,7 +52,7 @@ def result(run: RunDetails, say: Translator) -> str:
 
 
 def measured(run: RunDetails, say: Translator) -> str:
-    """What was measured before the first step."""
+    """The preflight: what was measured before the first step."""
     found = run.report.of("preflight")
     if not found:
         return ""
@@ -77,7 +77,7 @@ def measured(run: RunDetails, say: Translator) -> str:
 
 
 def about(run: RunDetails, say: Translator) -> str:
-    """What was measured first, and a file from which to do the run again."""
+    """The preflight, and a download with everything needed to reproduce the run."""
     link = (
         f'<p class="camelid-again"><a class="camelid-download" href="/download/runs/{run.job.id}" download>'
         f"{esc(say('run.bundle'))}</a> <small>{esc(say('run.bundle_help'))}</small></p>"
@@ -107,7 +107,7 @@ def curves(run: RunDetails, say: Translator) -> str:
     return f'<div class="camelid-plots">{drawn}</div>' if drawn else ""
 
 
-def _doing(run: RunDetails, say: Translator) -> list[tuple[str, object]]:
+def _live_facts(run: RunDetails, say: Translator) -> list[tuple[str, object]]:
     """Memory, how much of the machine is used, and the last checkpoint."""
     now, saved = run.report.of("progress"), run.report.of("checkpoint")
     share = now.get("mfu")
@@ -118,7 +118,7 @@ def _doing(run: RunDetails, say: Translator) -> list[tuple[str, object]]:
     ]
 
 
-def _said(run: RunDetails, say: Translator) -> str:
+def _event_list(run: RunDetails, say: Translator) -> str:
     lines = [f"<li>{esc(line)}</li>" for line in _sentences(run, say)]
     return f'<ul class="camelid-run-events">{"".join(lines)}</ul>' if lines else ""
 
@@ -128,9 +128,9 @@ def _sentences(run: RunDetails, say: Translator) -> Iterator[str]:
     for event in run.report.messages:
         text = str(event.get("text") or "")
         if text and text in run.job.error:
-            text = ""  # said as the error
+            text = ""  # shown as the error
         if halved and halved in text:
-            continue  # the log of what was said just now
+            continue  # the log entry of the event shown just now
         halved = str(event.get("reason") or "") if event["kind"] == "micro_batch" else ""
         if event["kind"] == "micro_batch":
             size_now = _numbers(event, "batch_size", "accumulation")
@@ -152,11 +152,11 @@ def _of_free(value: Any, free: Any, say: Translator) -> str:
     return say("story.of_free", value=size(value), free=size(free)) if free else size(value)
 
 
-def _learning(model: Mapping[str, Any], say: Translator) -> str:
-    learning, all_of_them = model.get("trainable_parameters"), model.get("all_parameters")
-    if not learning or not all_of_them:
+def _trainable_parameters(model: Mapping[str, Any], say: Translator) -> str:
+    trainable, total = model.get("trainable_parameters"), model.get("all_parameters")
+    if not trainable or not total:
         return ""
-    return say("train.of_parameters", count=count(learning), share=f"{100 * learning / all_of_them:.3g}")
+    return say("train.of_parameters", count=count(trainable), share=f"{100 * trainable / total:.3g}")
 
 
 def _dropped(rows: Mapping[str, Any], say: Translator) -> str:

@@ -1,4 +1,4 @@
-"""The table of runs, and runs side by side. Knows runs and comparisons."""
+"""The table of runs, and the comparison of runs. Knows runs and comparisons."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers of the model as it learns: before and newest side by side, beside what the record says."""
+"""Sample answers during training: before training, at the newest step, and the reference answer side by side."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MOST_CHOICES = 60
 
 
 def samples(found: Sequence[SampleAnswers], chosen: str, say: Translator) -> str:
-    """`chosen` is the step whose answers stand beside the first ones; the newest unless it is there."""
+    """`chosen` is the step whose answers are compared with the first ones; the newest if there is none of that step."""
     steps = sorted({step for sample in found for step in sample.answers})
     if not steps:
         return ""
@@ -51,5 +51,5 @@ def _sample(sample: SampleAnswers, first: int, step: int, say: Translator) -> st
 
 
 def _answer(head: str, text: str, say: Translator) -> str:
-    said = esc(text) if text.strip() else f'<i class="nothing">{esc(say("role.nothing"))}</i>'
-    return f'<div><small>{esc(head)}</small><p tabindex="0">{said}</p></div>'
+    shown = esc(text) if text.strip() else f'<i class="nothing">{esc(say("role.nothing"))}</i>'
+    return f'<div><small>{esc(head)}</small><p tabindex="0">{shown}</p></div>'
