@@ -271,8 +271,8 @@ def test_a_tokenizers_first_token_stands_first_in_each_window(sharp: Path, tmp_p
     tokenizer = load_tokenizer(resolve_model(str(sharp), load_host()))
     assert long_texts.bos_ids(tokenizer) == []
     ids = list(range(100))
-    assert long_texts.window([ids], long_texts.Place(0, 50), 8, [7]) == [7, *ids[43:50]]
-    assert long_texts.window([ids], long_texts.Place(0, 50), 8) == ids[42:50]
+    assert long_texts.window([ids], long_texts.WindowEnd(0, 50), 8, [7]) == [7, *ids[43:50]]
+    assert long_texts.window([ids], long_texts.WindowEnd(0, 50), 8) == ids[42:50]
 
 
 def test_what_is_asked_is_checked_at_once() -> None:
