@@ -38,23 +38,23 @@ def test_eval_alone_means_answers() -> None:
     def help_of(*arguments: str) -> str:
         return CliRunner().invoke(evaluate.app, [*arguments, "--help"]).output
 
-    assert "count exact answers" in help_of("some-model")
-    assert "count exact answers" in help_of("--rows", "3", "some-model")
-    assert "count exact answers" in help_of("answers")
+    assert "Answer accuracy on held-out rows" in help_of("some-model")
+    assert "Answer accuracy on held-out rows" in help_of("--rows", "3", "some-model")
+    assert "Answer accuracy on held-out rows" in help_of("answers")
     assert "with a plot" in help_of("context")
     assert all(name in help_of() for name in ("answers", "context", "passkey"))
 
 
 def test_tables_have_a_column_for_each_length() -> None:
     points = [{"length": 64, "perplexity": 12.3456}, {"length": 128, "perplexity": None}]
-    assert evaluate._perplexities({"label": "mine", "points": points}) == [
+    assert evaluate._perplexity_rows({"label": "mine", "points": points}) == [
         {"perplexity": "mine", "64": "12.35", "128": "–"}
     ]
     cells = [
         {"length": length, "depth": depth, "found": 1, "of": of}
         for length, depth, of in [(64, 0.0, 2), (64, 0.5, 1), (128, 0.0, 0), (128, 0.5, 3)]
     ]
-    assert evaluate._keys({"label": "mine", "cells": cells}) == [
+    assert evaluate._passkey_rows({"label": "mine", "cells": cells}) == [
         {"keys found": "mine", "depth": "0%", "64": "1/2", "128": "–"},
         {"keys found": "mine", "depth": "50%", "64": "1/1", "128": "1/3"},
     ]

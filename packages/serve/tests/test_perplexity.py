@@ -85,7 +85,7 @@ def plainly(model: Any, ids: list[int], length: int) -> float:
     found = long_texts.window_ends([ids], LENGTHS[-1], STRIDE, WINDOWS)
     costs = []
     with torch.inference_mode():
-        for end in (place.end for place in found):
+        for end in (each.end for each in found):
             for at in range(end - STRIDE, end):
                 logits = model(torch.tensor([ids[end - length : at]])).logits[0, -1]
                 costs.append(-float(logits.double().log_softmax(-1)[ids[at]]))
@@ -260,9 +260,9 @@ def test_no_token_is_predicted_twice_and_each_has_its_whole_context(
             long_texts.window_ends(read, longest, stride, count)
         return
     found = long_texts.window_ends(read, longest, stride, count)
-    predicted = [(place.text, at) for place in found for at in range(place.end - stride, place.end)]
+    predicted = [(each.text, at) for each in found for at in range(each.end - stride, each.end)]
     assert len(set(predicted)) == len(predicted)
-    assert all(len(long_texts.window(read, place, longest)) == longest for place in found)
+    assert all(len(long_texts.window(read, each, longest)) == longest for each in found)
     room = sum(max(0, (size - longest) // stride + 1) for size in sizes)
     assert len(found) == min(count, room)
 

@@ -1,7 +1,7 @@
 """The slots of the KV cache: which tokens each holds, and which prefix of them the next prompt can reuse.
 
 Knows tokens and slots. Knows nothing of requests. A finished sequence stays until its slot is needed (prefix cache): of
-a conversation that goes on, or a prompt that begins like another, only the tokens after the common prefix are computed.
+a conversation's next turn, or a prompt that begins like another, only the tokens after the common prefix are computed.
 """
 
 from __future__ import annotations

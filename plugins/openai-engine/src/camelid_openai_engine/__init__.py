@@ -1,4 +1,4 @@
-"""What this plugin gives to Camelid: engines in processes of their own, asked over HTTP."""
+"""What this plugin gives to Camelid: engines over HTTP, such as vLLM, SGLang, llama.cpp's server and Ollama."""
 
 from __future__ import annotations
 

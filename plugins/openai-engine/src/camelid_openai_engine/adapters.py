@@ -23,7 +23,7 @@ def label(name: str) -> str:
     return name.rstrip("/").rpartition("/")[2] or "model"
 
 
-def weights_of(resolved: ResolvedModel, title: str, start: LaunchSpec) -> dict[str, str]:
+def weights_for(resolved: ResolvedModel, title: str, start: LaunchSpec) -> dict[str, str]:
     """What {model} and {gguf} stand for.
 
     Raises:
@@ -108,8 +108,8 @@ class ManagedAdapters:
         if not self._start.adapters:
             raise ModelError(f"{self._title} takes no adapters here; merge {resolved.name!r} and serve the result.")
         if self._rank(resolved) > self._largest and self.post is not None:
-            began = f"for adapters of rank {self._largest} at most" if self._largest else "without adapters"
-            raise CannotShare(f"{self._title} was started {began}; start it with {resolved.name!r}.")
+            condition = f"for adapters of rank {self._largest} at most" if self._largest else "without adapters"
+            raise CannotShare(f"{self._title} was started {condition}; start it with {resolved.name!r}.")
         name = label(resolved.name)
         while name in self._loaded or name == self._base:
             name += "-"
@@ -126,12 +126,12 @@ class ManagedAdapters:
 
     def arguments(self) -> list[str]:
         """Arguments for the server's start: it accepts further adapters only if it starts with some."""
-        there = dict(self._loaded)  # some may go meanwhile
-        most = max(map(self._rank, there.values()), default=0)
+        loaded = dict(self._loaded)  # some may go meanwhile
+        most = max(map(self._rank, loaded.values()), default=0)
         self._largest = rank = next((each for each in self._start.ranks if each >= most > 0), most)
-        if not there:
+        if not loaded:
             return []
-        each = [self._start.adapter.format(name=name, path=adapter.adapter_dir) for name, adapter in there.items()]
+        each = [self._start.adapter.format(name=name, path=adapter.adapter_dir) for name, adapter in loaded.items()]
         return [*(part.format(rank=rank) for part in self._start.adapters), *each]
 
     def _rank(self, resolved: ResolvedModel) -> int:

@@ -33,7 +33,7 @@ _LLAMA = {
 class LaunchSpec:
     """How a server is started. Texts may name {model} {name} {port} {dtype} {slots} {gguf}.
 
-    `health` is the path that answers 200 once the model can be asked; `key_variable` the variable of its environment
+    `health` is the path that responds 200 once the model is loaded; `key_variable` the variable of its environment
     that holds the key it is to ask for; `adapters` are the arguments where there are any, followed by `adapter` for
     each, and {rank} is the least of `ranks` that all fit in; `add_adapter` and `remove_adapter` are the paths to post
     to while it runs; `weights` is what the program reads: a Transformers directory, a GGUF file, or models of its own.
@@ -62,10 +62,10 @@ class Flavour:
     `prompt` is how prompts are sent. `fields` maps our sampling settings to theirs, settings that are missing there
     must be off; `off` is what they write where we write 0. `always` goes with every request, `with_logprobs` with those
     that ask for probabilities, which is impossible where it is None. `stop_ids` is their field for stop tokens.
-    `exact` says what comes back as the server made it. `adapter_model` is what a request calls an adapter.
-    `context_at` is the path, and keys in its JSON, that tell how long a context is where the list of models does not.
-    `context_fields` are told how long it is: Ollama else cuts prompts short in silence, and penalties else look back
-    over the last few tokens alone. `context_most` bounds what is asked for.
+    `exact` says whether token ids and log-probabilities are exactly the server's. `adapter_model` is the model name of
+    an adapter in a request. `context_at` is the path, and keys in its JSON, of the context length where the list of
+    models has none. `context_fields` are set to the context length: else Ollama truncates prompts silently, and
+    penalties count the last few tokens alone. `context_most` limits it.
     """
 
     name: str

@@ -1,6 +1,6 @@
 """A model → an engine: connect to the server that has it, or start one that does.
 
-Knows what is found out once about a server, before the first request: its flavour, its name for the model, its context
+Knows what is queried once from a server, before the first request: its flavour, its name for the model, its context
 length, and whether it sends token ids. Knows nothing of requests and of how servers are kept alive.
 """
 
@@ -21,7 +21,7 @@ from camelid_core.models.rope import context_length
 from camelid_core.paths import home
 from camelid_serve.engine import GREEDY, Engine, Report
 
-from .adapters import AdapterRegistry, ListedAdapters, ManagedAdapters, label, weights_of
+from .adapters import AdapterRegistry, ListedAdapters, ManagedAdapters, label, weights_for
 from .engine import EventLoopThread, HttpEngine
 from .flavours import FLAVOURS, GENERIC, Flavour, flavour_of
 from .options import ClientOptions, ServerOptions
@@ -54,7 +54,7 @@ def _start(
     start = flavour.launch
     assert start is not None
     name = options.model or label(resolved.base_id)
-    values = {"name": name, "dtype": dtype, "slots": slots, **weights_of(resolved, flavour.title, start)}
+    values = {"name": name, "dtype": dtype, "slots": slots, **weights_for(resolved, flavour.title, start)}
     registry = ManagedAdapters(flavour.title, start, name, flavour.adapter_model)
     adapter = registry.add(resolved) if resolved.adapter_dir is not None else None
     program = find_program(options.program or start.program, flavour.title, start.install)
@@ -125,8 +125,8 @@ class _ServerConnection:
 
     def models(self) -> list[_Model]:
         """What the server lists; nothing where it has no list."""
-        said = self._loop.run(self._upstream.get("/v1/models"))
-        entries = said.get("data") if isinstance(said, dict) else None
+        listing = self._loop.run(self._upstream.get("/v1/models"))
+        entries = listing.get("data") if isinstance(listing, dict) else None
         return [
             _Model(str(each["id"]), str(each.get("owned_by", "")), _positive_int(each.get("max_model_len")))
             for each in entries or ()

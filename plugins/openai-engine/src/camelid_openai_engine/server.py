@@ -83,15 +83,15 @@ class ServerProcess:
         make_private_directory(self._log_path.parent)
         self._log = open_private(self._log_path, "ab")
         report(f"Starting {self.name}; its own words are in {self._log_path}")
-        began = told = time.monotonic()
+        started = last_report = time.monotonic()
         self._thread.start()
         while not self._ready.wait(_TICK):
             if self._failure:
                 self.close()
                 raise ModelError(self._failure)
-            if time.monotonic() - told >= _REPORT_SECONDS:
-                told = time.monotonic()
-                report(f"{self.name} is starting ({told - began:.0f} s): {self._last_words()}")
+            if time.monotonic() - last_report >= _REPORT_SECONDS:
+                last_report = time.monotonic()
+                report(f"{self.name} is starting ({last_report - started:.0f} s): {self._last_words()}")
         report(f"{self.name} answers at {self._url}")
 
     @property

@@ -117,7 +117,7 @@ class Upstream:
                             async for value in values:
                                 yield self._parse(url, wire_format, value, token_of)
                         return
-                    said = await response.aread()
+                    message = await response.aread()
             except httpx.HTTPError as error:
                 raise self._unreachable(url, error) from None
             except (MalformedAnswer, json.JSONDecodeError, UnicodeDecodeError) as error:
@@ -126,7 +126,7 @@ class Upstream:
                 ) from None
             pause = _retry_after(response, turn)
             if response.status_code not in _BUSY or time.monotonic() + pause > until:
-                raise self._error(url, response.status_code, said)
+                raise self._error(url, response.status_code, message)
             await asyncio.sleep(pause)
 
     def _parse(self, url: str, wire_format: WireFormat, value: Any, token_of: TokenOf) -> CompletionChunk:
@@ -138,15 +138,17 @@ class Upstream:
             raise MalformedAnswer(error if isinstance(error, MalformedAnswer) else repr(value)[:_MAX_MESSAGE]) from None
 
     def _error(self, url: str, status: int, body: bytes) -> ModelError:
-        said = self._server_message(_json_or_text(body))
+        message = self._server_message(_json_or_text(body))
         if status == 401 or status == 403:
             asks = "does not take this key" if self._key else "asks for a key"
             return ModelError(f"the server at {url} {asks}; set CAMELID_ENGINE_KEY, or key_file=FILE with the key.")
         if status in _BUSY:
-            return ModelError(f"the server at {url} is busy ({status}): {said} Ask again later, or with fewer at once.")
+            return ModelError(
+                f"the server at {url} is busy ({status}): {message} Ask again later, or with fewer at once."
+            )
         if status in (400, 404, 413, 422):
-            return Refused(f"the server at {url} refuses this ({status}): {said}")
-        return ModelError(f"the server at {url} failed ({status}): {said}")
+            return Refused(f"the server at {url} refuses this ({status}): {message}")
+        return ModelError(f"the server at {url} failed ({status}): {message}")
 
     def _server_message(self, value: Any) -> str:
         """The server's own error message, wherever it puts it."""
@@ -208,11 +210,11 @@ def _json_or_text(body: bytes) -> Any:
 
 def _retry_after(response: httpx.Response, turn: int) -> float:
     """Seconds until the next try: the server's Retry-After, else exponential backoff."""
-    asked = response.headers.get("retry-after", "")
+    retry_after = response.headers.get("retry-after", "")
     try:
-        if asked.strip().isdecimal():
-            return float(asked)
-        return max(0.0, parsedate_to_datetime(asked).timestamp() - time.time())
+        if retry_after.strip().isdecimal():
+            return float(retry_after)
+        return max(0.0, parsedate_to_datetime(retry_after).timestamp() - time.time())
     except (ValueError, TypeError):
         return float(min(30.0, 0.5 * 2 ** min(turn, 6)))
 

@@ -66,7 +66,7 @@ async def load(wanted: LoadAdapter, request: Request) -> JSONResponse:
         return JSONResponse(model_entry(state, name))
 
 
-@router.post("/unload_lora_adapter", summary="Serve an adapter no more, once its answers under way have ended")
+@router.post("/unload_lora_adapter", summary="Unload an adapter, once its running answers have ended")
 async def unload(wanted: UnloadAdapter, request: Request) -> JSONResponse:
     state = _state(request)
     async with state.supervisor.changing:

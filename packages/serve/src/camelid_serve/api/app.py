@@ -102,7 +102,7 @@ class _RequestCounter:
 
 def _gauges(state: ServerState) -> None:
     metrics, slots, supervisor = state.metrics, state.slots, state.supervisor
-    metrics.gauge("camelid_slots", "Answers that may be under way at once.", lambda: slots.size)
-    metrics.gauge("camelid_slots_taken", "Answers under way.", lambda: slots.taken)
+    metrics.gauge("camelid_slots", "Slots: answers that may run at once.", lambda: slots.size)
+    metrics.gauge("camelid_slots_taken", "Running answers.", lambda: slots.taken)
     metrics.gauge("camelid_waiting", "Requests waiting for a slot.", lambda: slots.waiting)
     metrics.gauge("camelid_engine_up", "Whether the engine runs.", lambda: supervisor.alive)

@@ -224,7 +224,7 @@ class CompletionRequest(GenerationRequest):
     @model_validator(mode="before")
     @classmethod
     def _all_given_out(cls, values: Any) -> Any:
-        """The best of as many as are asked for are all of them."""
+        """`best_of` equal to `n` changes nothing: all answers are returned."""
         if isinstance(values, dict) and _same(values.get("best_of"), values.get("n")):
             return {name: value for name, value in values.items() if name != "best_of"}
         return values

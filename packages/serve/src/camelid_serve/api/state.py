@@ -31,7 +31,7 @@ class ServerState:
     draining: ApiError | None = None
 
     def model(self, name: str | None, param: str = "model") -> str:
-        """The label that `name`, the request's field `param`, asks for.
+        """The label of the model that `name`, the request's field `param`, selects.
 
         Raises:
             ApiError: there is no such model (404), or none yet (503).

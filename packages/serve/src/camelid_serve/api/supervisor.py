@@ -184,12 +184,12 @@ class EngineSupervisor:
 
     async def _probe(self) -> bool:
         sampling = {"max_new_tokens": 1}
-        asked = {
+        probe = {
             "model": next(iter(self.models)),
             "messages": [{"role": "user", "content": "Hi"}],
             "sampling": sampling,
         }
-        call = self.submit(asked, 0)
+        call = self.submit(probe, 0)
         try:
             async with asyncio.timeout(_PROBE_SECONDS):
                 while (event := await call.next())["event"] not in _FINAL_EVENTS:

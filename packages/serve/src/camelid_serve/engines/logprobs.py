@@ -40,7 +40,7 @@ def prompt_logprobs(model: Any, ids: Sequence[int], top: int) -> list[TokenLogpr
         if len(following) < len(logits):  # the end: the next token is the likeliest
             following = torch.cat([following.long(), logits[-1:].argmax(-1)])
         found += _token_logprobs(logits, following, top)
-    forget_lengths(dynamic)  # an answer under way goes on with its own
+    forget_lengths(dynamic)  # a running answer continues with its own
     return found
 
 
