@@ -132,7 +132,7 @@ def test_asked_to_leave_while_it_measures_it_measures_when_it_is_taken_up(attemp
 
     def leave(run):
         if len(first.events("progress")) and first.events("progress")[-1]["done"] == 4:
-            first.ask("save")
+            first.request_stop("save")
 
     with monkeypatch.context() as patch:
         measured_as(patch, [5.0, 4.0, 9.0], leave)
@@ -150,9 +150,9 @@ def test_asked_to_leave_while_it_measures_it_measures_when_it_is_taken_up(attemp
 def test_asked_to_leave_where_there_is_nothing_new_to_save(attempt, recipe, home):
     """What is told of it is true: before a first checkpoint the run begins anew, after one it goes on from there."""
     early, saved, again = attempt(1), attempt(2), attempt(3)
-    early.ask("save")
+    early.request_stop("save")
     saved.stop_at = (2, "save")
-    again.ask("save")
+    again.request_stop("save")
     begins = "`camelid jobs retry 1` begins anew: nothing was saved yet."
     goes_on = "`camelid jobs retry 1` goes on from step 2, where it was saved."
     for run, told in ((early, begins), (saved, goes_on), (again, goes_on)):

@@ -136,7 +136,7 @@ def test_asked_to_leave_while_the_model_loads_it_leaves_nothing_half_written(att
     def emit_and_ask(kind, **values):
         emit(kind, **values)
         if kind == moment:
-            run.ask("save")
+            run.request_stop("save")
 
     run.emit = emit_and_ask
     with pytest.raises(Interrupted):

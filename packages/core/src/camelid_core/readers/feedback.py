@@ -64,7 +64,7 @@ def _record(row: Row, number: int, read_context: ReadContext) -> Record:
 
 
 FEEDBACK = Reader(
-    "judgements",
+    "feedback",
     "What people thought of answers, as the chat keeps it: the last word on each answer or pair counts.",
     _record,
     rows=_rows,
