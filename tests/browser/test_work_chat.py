@@ -121,7 +121,7 @@ def test_a_conversation_is_tried_edited_gone_on_with_undone_and_branched(eyes):
     settled(page, 1)
     expect(footer).to_contain_text("edited")
     expect(said).to_contain_text("Let me think.")
-    expect(page.locator("#chat-tuned .user textarea")).to_have_value("What is 2 + 3?")  # drawn anew around it
+    expect(page.locator("#chat-tuned .user textarea")).to_have_value("What is 2 + 3?")  # redrawn around it
     page.locator("#chat-tuned .user [data-save]").click()
     expect(which).to_have_text("4/4")
     settled(page, 1)

@@ -32,8 +32,8 @@ def said(tree):
     }
 
 
-def step(tree, deed, number, text):
-    if deed == "ask" or not tree.path:
+def step(tree, action, number, text):
+    if action == "ask" or not tree.path:
         return tree.with_question(text, "system").with_answers({"m": Answer(text, CUT), "other": Answer("o", DONE)})
     index = tree.path[number % len(tree.path)]
     return {
@@ -46,7 +46,7 @@ def step(tree, deed, number, text):
         "branch": lambda: tree.branched(index),
         "rate": lambda: tree.with_rating(index, "m", 1),
         "prefer": lambda: tree.with_preferred_answer(index, "m"),
-    }[deed]()
+    }[action]()
 
 
 def shown_somewhere(tree):
@@ -65,9 +65,9 @@ def shown_somewhere(tree):
 @settings(max_examples=60, deadline=None)
 def test_nothing_said_is_ever_lost(steps):
     tree = ConversationTree()
-    for deed, number, text in steps:
-        before, tree = tree, step(tree, deed, number, text)
-        if deed == "branch" and before.path:
+    for action, number, text in steps:
+        before, tree = tree, step(tree, action, number, text)
+        if action == "branch" and before.path:
             assert tree.ident != before.ident
             assert tree.messages("m") == before.messages("m", before.path[len(tree.path) - 1])
         else:

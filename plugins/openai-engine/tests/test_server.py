@@ -83,11 +83,11 @@ def test_a_server_is_started_asked_killed_and_started_again(
         assert httpx.get(f"{address}/v1/models", timeout=60).status_code == 401  # nobody else on this machine may ask
 
         server: ServerProcess = engine._on_close.__self__  # type: ignore[attr-defined]
-        leash = psutil.Process(server.pid)
-        (victim,) = leash.children()
+        guard = psutil.Process(server.pid)
+        (victim,) = guard.children()
         assert "--max-lora-rank" not in victim.cmdline()  # the shim has become the real server by now
         victim.kill()
-        until(lambda: server.pid not in (0, leash.pid))
+        until(lambda: server.pid not in (0, guard.pid))
         until(server._ready.is_set)
         assert said(engine, request) == bare
         assert "[Camelid: vLLM was killed" in (home / "logs" / "vllm.log").read_text(encoding="utf-8")
@@ -117,7 +117,7 @@ def test_camelid_serve_starts_one_and_takes_it_along_when_killed(
             serve.kill()
         log = serve.stderr.read()
     assert '"finish_reason":"length"' in said, said + log
-    assert running == 3  # camelid serve, the leash, the server
+    assert running == 3  # camelid serve, the guard, the server
     assert "INFO: vLLM answers at http://127.0.0.1:" in log
     until(lambda: not processes(mark))
 
@@ -216,7 +216,7 @@ def test_all_it_started_ends_with_it(make: Callable[..., ServerProcess], until: 
     stubborn = "import signal,time; signal.signal(15, signal.SIG_IGN); time.sleep(600)"
     server = make(f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {stubborn!r}])\n{SERVE}")
     server.start(lambda text: None)
-    assert len(processes(stubborn)) == 3  # the leash, the server, its worker
+    assert len(processes(stubborn)) == 3  # the guard, the server, its worker
     server.close()
     until(lambda: not processes(stubborn))
 

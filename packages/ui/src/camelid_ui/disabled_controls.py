@@ -22,7 +22,7 @@ CHANGE_CONTROLS = (
     "data-count-all", "data-against", "data-check-all", "data-write", "data-cache-prune", "mix-save",
     "train-start", "run-finish", "run-stop", "run-stop-yes", "run-retry", "run-delete", "run-delete-yes",
     "predict-file", "predict-start", "merge-start", "history-read",
-    *(f"{job}-{deed}" for job in _JOBS for deed in ("finish", "cancel", "cancel-yes", "retry")),
+    *(f"{job}-{action}" for job in _JOBS for action in ("finish", "cancel", "cancel-yes", "retry")),
 )  # fmt: skip
 
 

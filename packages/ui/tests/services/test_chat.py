@@ -234,8 +234,8 @@ def test_who_comes_when_the_line_is_full_is_told_so(services):
     assert not chat.answering("third")  # its iterator is gone
 
 
-@pytest.mark.parametrize("deed", ["stop", "leave"])
-def test_who_waits_in_the_line_is_known_and_can_turn_away(services, deed):
+@pytest.mark.parametrize("action", ["stop", "leave"])
+def test_who_waits_in_the_line_is_known_and_can_turn_away(services, action):
     chat = in_line(services, answers=1, waiting=2)
     first = chat.ask("first", [AnswerRequest(ASKED)], Sampling())
     next(first)
@@ -252,10 +252,10 @@ def test_who_waits_in_the_line_is_known_and_can_turn_away(services, deed):
     wait(lambda: chat.answering("mine"))
     with pytest.raises(ModelError, match="under way"):
         next(chat.ask("mine", [AnswerRequest(ASKED)], Sampling()))
-    getattr(chat, deed)("mine")
+    getattr(chat, action)("mine")
     waiting.join(5)
     (problem,) = ended
-    assert isinstance(problem, PageLeft if deed == "leave" else ModelError)
+    assert isinstance(problem, PageLeft if action == "leave" else ModelError)
     assert not chat.answering("mine")
     assert next(first)
     first.close()

@@ -101,8 +101,8 @@ def check(
     broken = [sentence for each in names if (sentence := _contract_violation(host.templates[each], tokenizer))]
     if broken:
         raise CamelidError(f"the contract is broken with {of}:\n" + "\n".join(broken))
-    kept = f"template {name!r} keeps" if not everything else f"{len(names)} templates keep"
-    typer.echo(f"{kept} the contract with {of}.")
+    subject = f"template {name!r} keeps" if not everything else f"{len(names)} templates keep"
+    typer.echo(f"{subject} the contract with {of}.")
 
 
 def _contract_violation(template: PromptTemplate, tokenizer: Any) -> str:

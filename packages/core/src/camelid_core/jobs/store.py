@@ -76,8 +76,8 @@ class JobStore:
         with self.database.write() as db:
             row = db.execute("SELECT * FROM job WHERE key = ?", (key,)).fetchone() if key is not None else None
             if row is None:
-                given = db.execute("SELECT max(seq) FROM sqlite_sequence WHERE name = 'job'").fetchone()[0]
-                number = 1 + max(given or 0, highest_job_number(self.path.parent))
+                last = db.execute("SELECT max(seq) FROM sqlite_sequence WHERE name = 'job'").fetchone()[0]
+                number = 1 + max(last or 0, highest_job_number(self.path.parent))
                 row = db.execute(INSERT, to_values(replace(job, id=number))).fetchall()[0]
         stored = from_row(row)
         if (stored.task, stored.config) != (job.task, job.config):

@@ -230,7 +230,7 @@ def _file(services: Services, found: list[Transcript], kind: str, say: Translato
     except CamelidError as problem:
         return "", error_message(problem)
     file = {"name": f"{name}.{kind}", "type": _MIME_TYPES[kind], "text": text}
-    left_out = " " + say("history.unlearnable", count=skipped) if skipped else ""
+    left_out = " " + say("history.untrainable", count=skipped) if skipped else ""
     return json.dumps(file), note(say("history.saved", name=file["name"]) + left_out)
 
 
