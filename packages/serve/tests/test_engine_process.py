@@ -184,7 +184,7 @@ def test_a_dead_process_is_an_error_and_loading_starts_another(endless: Path) ->
 
 DEAF = """
 import ctypes, os
-from camelid_serve.host import main
+from camelid_serve.engine_process.host import main
 from camelid_serve.testing import StubModels
 
 class Deaf(StubModels):

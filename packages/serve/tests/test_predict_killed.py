@@ -28,7 +28,7 @@ ATTEMPT = """
 import sys
 from pathlib import Path
 from camelid_serve.config import PredictConfig
-from camelid_serve.predict import run
+from camelid_serve.predict.task import run
 sys.path.insert(0, here)
 from context import Attempt
 run(PredictConfig.model_validate_json(config), Attempt(Path(root), number, hold_after=hold))

@@ -278,4 +278,4 @@ def test_adapters_go_along_with_the_least_rank_that_fits(adapter: Path, tmp_path
     with pytest.raises(CannotShare, match="was started for adapters of rank 16 at most; start it with"):
         registry.add(resolve_model(str(large), load_host()))
     with pytest.raises(ModelError, match="takes no adapters here; merge"):
-        ManagedAdapters("llama.cpp's server", FLAVOURS["llama-server"].start, "tiny", "").add(resolved)  # type: ignore[arg-type]
+        ManagedAdapters("llama.cpp's server", FLAVOURS["llama-server"].launch, "tiny", "").add(resolved)  # type: ignore[arg-type]

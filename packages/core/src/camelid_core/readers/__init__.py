@@ -1,4 +1,4 @@
-"""Data files → `Record`s, streaming: JSON, JSON Lines, CSV, TSV and Parquet, in every format people share.
+"""Data files → `Record`s, streaming: JSON, JSON Lines, CSV, TSV and Parquet, in the row formats in common use.
 
 Knows files and their faults, which it names by file, line and excerpt. Knows no template.
 """
@@ -55,10 +55,10 @@ def read(
     seed: int = 0,
     keep_escapes: bool = False,
 ) -> Iterator[Record]:
-    """Every record of a file. Without `reader` and `columns`, each row is read as what its columns say it is.
+    """Every record of a file. Without `reader` and `columns`, each row is read by the reader whose columns it has.
 
-    `faults` says whether the first fault stops (it does by default) or all are counted and their rows left out.
-    `seed` is for readers that choose among phrasings; `keep_escapes` leaves FLAN's literal `\\n` as they are.
+    `faults` decides whether the first malformed row stops (the default) or all are counted and skipped.
+    `seed` is for readers that choose among phrasings; `keep_escapes` keeps FLAN's literal `\\n`.
 
     Raises:
         DataError: naming file, place and excerpt; also for a file without a row that can be read.
@@ -89,7 +89,7 @@ def rows(path: Path, faults: Faults | None = None) -> Iterator[tuple[int, dict[s
 
 
 def to_record(row: Row, where: str, source: str = "", number: int = 0) -> Record:
-    """One row of any known format. `where` opens every message about it."""
+    """One row of a format that core knows. Every error message begins with `where`."""
     try:
         return reader_for_row(row).record(row, number, ReadContext(source))
     except RowFault as fault:

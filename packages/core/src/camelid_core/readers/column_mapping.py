@@ -1,4 +1,4 @@
-"""`Columns`: which column of a file holds what, for files that no reader knows by their names.
+"""`Columns`, the column mapping: which column of a file holds what, for files whose column names no reader knows.
 
 Knows names of columns and how they are written on a command line. Knows nothing of rows.
 """
@@ -13,7 +13,7 @@ from camelid_core.errors import UsageError, did_you_mean
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Our name → the file's name. Either `instruction` and `output`, or `messages`, must be given."""
+    """Field of a record → column of the file. Either `instruction` and `output`, or `messages`, must be given."""
 
     instruction: str = ""
     input: str = ""

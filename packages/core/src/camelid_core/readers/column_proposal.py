@@ -1,6 +1,6 @@
-"""A mapping for columns that no reader knows: by the words people give to columns, else by what the columns hold.
+"""Proposes a column mapping for columns that no reader knows: by usual column names, else by what the columns hold.
 
-Knows words. Decides nothing: a person confirms.
+Knows usual names. Decides nothing: a person confirms.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ COLUMN_NAMES: dict[str, tuple[str, ...]] = {
     "tags": ("category", "tags", "topic", "kind", "type"),
     "messages": ("messages", "conversations", "conversation", "dialogue", "dialog", "turns", "chat"),
 }  # fmt: skip
-"""Our column → what people call it, the likeliest first."""
+"""Field of a record → usual names of its column, the likeliest first."""
 
 
 def propose(columns: Sequence[str], sample: Sequence[Mapping[str, Any]]) -> Columns | None:
@@ -40,14 +40,14 @@ def propose(columns: Sequence[str], sample: Sequence[Mapping[str, Any]]) -> Colu
     rest = [name for name in texts if name not in labels]
     if len(rest) < 2:
         return None
-    asked = found["instruction"] or next(name for name in rest if name != found["output"])
-    answered = found["output"] or next(name for name in reversed(rest) if name != asked)
-    if asked == answered:
+    instruction = found["instruction"] or next(name for name in rest if name != found["output"])
+    output = found["output"] or next(name for name in reversed(rest) if name != instruction)
+    if instruction == output:
         return None
     return Columns(
-        instruction=asked,
-        input=found["input"] if found["input"] not in (asked, answered) else "",
-        output=answered,
+        instruction=instruction,
+        input=found["input"] if found["input"] not in (instruction, output) else "",
+        output=output,
         system=found["system"],
         id=found["id"],
         tags=found["tags"],

@@ -21,7 +21,7 @@ DELIMITERS = ",;\t|"
 
 
 class DelimitedCells:
-    """The cells of each row, with the number of the line the row begins on. Blank lines are passed over."""
+    """The cells of each row, with the number of the line the row begins on. Blank lines are skipped."""
 
     def __init__(self, file: BinaryIO, name: str, faults: Faults, delimiter: str = ",") -> None:
         csv.field_size_limit(MAX_FIELD)  # one for the whole process; nobody else here reads CSV
@@ -63,7 +63,7 @@ class DelimitedCells:
 
 
 class DelimitedRows:
-    """`(number, row)` with the header's names as keys; rows are numbered from 1 behind the header."""
+    """`(number, row)` with the header's names as keys; rows are numbered from 1 after the header."""
 
     def __init__(self, file: BinaryIO, name: str, faults: Faults, delimiter: str, header: Sequence[str] = ()) -> None:
         """With `header`, the file has none of its own."""
@@ -74,7 +74,7 @@ class DelimitedRows:
         self._number = 0
 
     def where(self) -> str:
-        """The place of the row that was given last."""
+        """The place of the row that was yielded last."""
         return f"{self._name}, row {self._number} (line {self._cells.begins})"
 
     def __iter__(self) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -104,7 +104,7 @@ def column_names(cells: Sequence[str], where: str) -> tuple[str, ...]:
 
 
 def delimiter_of(start: bytes, default: str) -> str:
-    """What separates the cells: comma, semicolon, tab or bar, whichever the first line has most of outside quotes."""
+    """The delimiter: comma, semicolon, tab or bar, whichever the first line has most of outside quotes."""
     line = start.decode("utf-8", errors="replace").split("\n", 1)[0]
     outside = "".join(line.split('"')[::2])
     counts = {delimiter: outside.count(delimiter) for delimiter in DELIMITERS}
@@ -119,7 +119,7 @@ def _ragged(cells: Sequence[str], header: Sequence[str]) -> str:
 
 
 class _TextLines:
-    """Lines of text out of bytes; `ended` once one more was asked for than there are."""
+    """Decodes lines of text; `ended` once a read went past the end of the file."""
 
     def __init__(self, file: BinaryIO, name: str) -> None:
         self._file = file

@@ -1,4 +1,4 @@
-"""What a file is taken for, and why: form, reader, columns, and a mapping to propose where no reader fits.
+"""Detects a file's format, and says why: file format, reader, columns, and a proposed mapping where no reader fits.
 
 Reads the first rows only. Knows no format.
 """
@@ -25,7 +25,7 @@ from .selection import all_readers, choose_reader, is_flan_file, matching_reader
 from .text_values import listed
 
 SAMPLE = 20
-"""Rows that are looked at."""
+"""Rows that are examined."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ def detect(path: Path) -> Detection:
     if is_flan_file(path):
         return _by_itself(path, FLAN.name, _FLAN)
     if is_feedback_file(path):
-        return _by_itself(path, FEEDBACK.name, _JUDGEMENTS)
+        return _by_itself(path, FEEDBACK.name, _FEEDBACK)
     faults = Faults(strict=False)
     sample = [row for _, row in islice(FileRows(path, faults), SAMPLE)]
     if not sample:
@@ -65,7 +65,7 @@ def detect(path: Path) -> Detection:
 
 
 _FLAN = "TSV; three cells a line and a first line that is no header: question, answer and rationale, as FLAN has."
-_JUDGEMENTS = "JSON Lines; a journal of what people thought of answers, of which the last word counts."
+_FEEDBACK = "JSON Lines; feedback on answers, of which the last row of each counts."
 
 
 def _by_itself(path: Path, name: str, reason: str) -> Detection:

@@ -1,6 +1,6 @@
-"""The journal of what people think of answers: JSON Lines to which rows are only ever added.
+"""The feedback file: an append-only JSON Lines journal of people's verdicts on answers (preference annotation).
 
-A row says something of one `id`. Of several rows the last one counts, and one that is `retracted` takes them back.
+A row is feedback on one `id`. Of several rows the last one counts, and one that is `retracted` withdraws them.
 Knows the rows' order. What they hold is what the formats of preferences and of labelled answers hold.
 """
 
@@ -23,18 +23,18 @@ _MAGIC = f'{{"{TIME_KEY}":'.encode()
 
 
 def is_feedback_file(path: Path) -> bool:
-    """Whether the file's first row is one of a journal."""
+    """Whether the file's first row is a row of feedback."""
     if path.suffix.lower() != ".jsonl":
         return False
     try:
         with path.open("rb") as file:
             return file.read(len(_MAGIC)) == _MAGIC
     except OSError:
-        return False  # which the reading itself says
+        return False  # reading the file reports the error
 
 
 class LatestFeedbackRows:
-    """Of each id the last row, unless that takes it back."""
+    """The last row of each id, unless it is a retraction."""
 
     def __init__(self, path: Path, faults: Faults) -> None:
         self._path = path
@@ -51,7 +51,7 @@ class LatestFeedbackRows:
 
 
 def _row_id(row: Row, number: int) -> str | int:
-    """A row that somebody added by hand may have none, and then stands for itself."""
+    """A row that was added by hand may have no id; its number is used then."""
     return str(row[ID_KEY]) if row.get(ID_KEY) is not None else number
 
 
@@ -65,7 +65,7 @@ def _record(row: Row, number: int, read_context: ReadContext) -> Record:
 
 FEEDBACK = Reader(
     "feedback",
-    "What people thought of answers, as the chat keeps it: the last word on each answer or pair counts.",
+    "Feedback on answers, as the chat saves it; the last row of each answer or pair counts.",
     _record,
     rows=_rows,
 )

@@ -1,6 +1,6 @@
-"""A data file → its rows: which form the file has is told by its first bytes and its suffix.
+"""A data file → its rows: its first bytes and its suffix tell the file format.
 
-Knows forms of files and how each is opened. Knows nothing of what the rows mean.
+Knows file formats and how each is opened. Knows nothing of what the rows mean.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _HEAD_BYTES = 1 << 16
 
 
 class RowSource(Protocol):
-    """Rows of an open file with their numbers, and the place in the file of the one given last."""
+    """Rows of an open file with their numbers, and the place in the file of the one yielded last."""
 
     def __iter__(self) -> Iterator[tuple[int, dict[str, Any]]]: ...
     def where(self) -> str: ...
@@ -33,7 +33,7 @@ class RowSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class InputFileFormat:
-    """How rows lie in a file: `begins` or one of `suffixes` tells it. `open(file, name, start, faults)`."""
+    """A file format, known by its magic bytes `begins` or one of its `suffixes`. `open(file, name, start, faults)`."""
 
     name: str
     open: Callable[[BinaryIO, str, bytes, Faults], RowSource]
@@ -69,13 +69,13 @@ _NOT_DATA = (
     ((b"SQLite format 3",), "is a database; export the rows as CSV or JSON Lines."),
     ((b"ARROW1",), "is an Arrow file; save it as Parquet."),
 )
-"""What a file begins with that is no data file, and what to do then."""
+"""Magic bytes of files that are no data files, and what to do then."""
 
 
 class FileRows:
-    """The rows of one file, in whichever form it has. Iterating opens the file and closes it at the end.
+    """The rows of one file, in whichever format it has. Iterating opens the file and closes it at the end.
 
-    `header` stands for a first line that the file, a table then, does not have.
+    `header` names the columns of a table that has no header line.
     """
 
     def __init__(self, path: Path, faults: Faults, header: Sequence[str] = ()) -> None:
@@ -85,7 +85,7 @@ class FileRows:
         self._rows: RowSource | None = None
 
     def where(self) -> str:
-        """The place of the row that was given last."""
+        """The place of the row that was yielded last."""
         return self._rows.where() if self._rows else self.path.name
 
     def __iter__(self) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -111,7 +111,7 @@ def file_format_of(path: Path) -> InputFileFormat:
 
 
 def _identify(file: BinaryIO, path: Path) -> tuple[InputFileFormat, bytes]:
-    """The form and the first bytes; the file then stands behind its byte order mark."""
+    """The format and the first bytes; the file is then positioned after its byte order mark."""
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode) or path.resolve().is_relative_to("/proc"):
         raise DataError(f"{str(path)!r} is no data file.", "not_data")
     start = file.read(_HEAD_BYTES)
@@ -126,7 +126,7 @@ def _identify(file: BinaryIO, path: Path) -> tuple[InputFileFormat, bytes]:
 
 
 def _file_format(start: bytes, suffix: str) -> InputFileFormat:
-    """Parquet says so itself; a table's suffix must be believed; for JSON the first character counts."""
+    """Parquet has magic bytes; a table is known by its suffix alone; for JSON the first character counts."""
     by_name = next((form for form in INPUT_FILE_FORMATS if suffix in form.suffixes), None)
     if by_name is not None and not by_name.begins and by_name.name != "JSON Lines":
         return by_name

@@ -1,7 +1,7 @@
 """FLAN's chain-of-thought TSVs: question, answer and rationale, without a header.
 
-Knows the three cells and their escaped newlines. Knows no phrasing but the plainest: a plugin's reader
-may refine this one with its own.
+Knows the three cells and their escaped newlines. Knows only the plain phrasing: a plugin's reader may refine this one
+with its own.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ UNESCAPED = "rows had literal \\n un-escaped"
 
 
 class FlanRows:
-    """Rows of such a file as objects with the three keys, their literal `\\n` as newlines unless told otherwise."""
+    """Rows of such a file as objects with the three keys; literal `\\n` become newlines unless `keep_escapes`."""
 
     def __init__(self, path: Path, faults: Faults, keep_escapes: bool = False) -> None:
         self._rows = FileRows(path, faults, COLUMNS)

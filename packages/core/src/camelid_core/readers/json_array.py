@@ -1,6 +1,6 @@
-"""Rows of one JSON array, without holding the file.
+"""Rows of one JSON array, parsed in chunks so that the file is never held in memory.
 
-Knows JSON texts that arrive in pieces. Knows nothing of what the rows mean.
+Knows JSON that arrives in chunks. Knows nothing of what the rows mean.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class JsonArrayRows:
         self._faults = faults
 
     def where(self) -> str:
-        """The place of the row that was given last."""
+        """The place of the row that was yielded last."""
         return self._text.where()
 
     def __iter__(self) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -58,9 +58,9 @@ class JsonArrayRows:
 
 
 class _JsonStream:
-    """The text of a file around the place being read: decoded as far as needed, forgotten behind.
+    """A sliding window over a file's text: decoded as far as needed, dropped once parsed.
 
-    `strict_faults` are faults of the last value that a plain JSON parser would not see; its end is known all the same.
+    `strict_faults` are faults of the last value that a plain JSON parser accepts, such as a key given twice.
     """
 
     def __init__(self, file: BinaryIO, name: str) -> None:

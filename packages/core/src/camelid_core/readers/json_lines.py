@@ -29,7 +29,7 @@ class JsonLinesRows:
         self._number = 0
 
     def where(self) -> str:
-        """The place of the row that was given last."""
+        """The place of the row that was yielded last."""
         return f"{self._name}, line {self._number}"
 
     def __iter__(self) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -18,7 +18,7 @@ from .row_faults import Faults, RowFault
 
 BATCH = 512
 MAX_EXPANDED_BYTES = 4 * LINE_LIMIT
-"""Bytes that rows held at once may come to by repeating what stands in the file but once."""
+"""Bytes that the rows of one batch may take once dictionary-encoded texts, stored once in the file, are repeated."""
 _DICTIONARY_PAGE = 2
 _UNREADABLE = (ArithmeticError, ValueError)  # a date that Python has not, a text that is not UTF-8
 
@@ -35,7 +35,7 @@ class ParquetRows:
         self._varint = 0
 
     def where(self) -> str:
-        """The place of the row that was given last."""
+        """The place of the row that was yielded last."""
         return f"{self._name}, row {self._varint}"
 
     def __iter__(self) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -72,13 +72,13 @@ class ParquetRows:
 
 
 def _rows_per_batch(longest: int) -> int:
-    """How many rows to hold, each of which may have so many bytes out of dictionaries."""
+    """Rows per batch, when each may take so many bytes from dictionaries."""
     return max(1, min(BATCH, MAX_EXPANDED_BYTES // longest)) if longest else BATCH
 
 
 def _dictionary_decoded(batch: Any) -> Iterator[Any]:
-    """The batch with the texts themselves where columns have the numbers of texts in a dictionary: only so is known
-    how long a row is. In several parts if it comes to much."""
+    """The batch with dictionary-encoded columns decoded to their texts: only then is the size of a row known.
+    In several parts if it is large."""
     coded = [number for number, column in enumerate(batch.columns) if hasattr(column, "dictionary")]
     size = _rows_per_batch(sum(batch.column(number).dictionary.nbytes for number in coded))
     for start in range(0, batch.num_rows, size):
@@ -89,7 +89,7 @@ def _dictionary_decoded(batch: Any) -> Iterator[Any]:
 
 
 def _dictionary_bytes(file: BinaryIO, column: Any) -> int:
-    """Bytes of the column's dictionary, which no text out of it can exceed, as the header of its page says."""
+    """Size of the column's dictionary page, which no text in it can exceed, read from the page header."""
     if column.physical_type not in ("BYTE_ARRAY", "FIXED_LEN_BYTE_ARRAY"):
         return 0
     file.seek(column.dictionary_page_offset or column.data_page_offset)
@@ -98,8 +98,8 @@ def _dictionary_bytes(file: BinaryIO, column: Any) -> int:
 
 
 def _page_header(header: bytes) -> tuple[int, int]:
-    """The first two fields of a page's header, what it is and how long: each a byte 21, and a number in groups of
-    seven bits of which the very last is the sign. Zeros where that is not there: reading on says what is wrong."""
+    """Page type and uncompressed size, the first two fields of a page header (Thrift compact protocol: a byte 21, then a
+    zigzag varint). Zeros where they are missing: the read that follows reports what is wrong."""
     kind, size, *_ = *re.findall(rb"\x15([\x80-\xff]*[\x00-\x7f])", header), b"\0", b"\0"
     return _varint(kind), _varint(size)
 
@@ -109,7 +109,7 @@ def _varint(groups: bytes) -> int:
 
 
 def _rows(batch: Any) -> Iterable[_Row]:
-    """The rows as objects, or why one cannot be made an object of; one by one where they are large."""
+    """The rows as objects, or why one cannot be converted; one by one where they are large."""
     if batch.nbytes <= LINE_LIMIT:
         with suppress(*_UNREADABLE):
             objects: list[_Row] = batch.to_pylist()

@@ -23,7 +23,7 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class ReadContext:
-    """What a reader may want to know beside the row. `source` goes into records that name none themselves."""
+    """What a reader may need beside the row. `source` goes into records that name none themselves."""
 
     source: str = ""
     columns: Columns | None = None
@@ -44,9 +44,9 @@ def _any(path: Path) -> bool:
 class Reader:
     """One format. `record(row, number, reading)` makes a record or raises RowFault.
 
-    A row fits if it has all columns of one of `column_sets`; without `column_sets` the reader is only taken by name.
-    `rows` cuts the file where suffix and first bytes do not tell how.
-    A reader that `refines` another is taken in its place for the files it `accepts`.
+    A row fits if it has all columns of one of `column_sets`; without `column_sets` the reader is used only when named.
+    `rows` splits the file into rows where suffix and first bytes do not tell how.
+    A reader that `refines` another is used in its place for the files it `accepts`.
     """
 
     name: str
@@ -70,7 +70,7 @@ def build_record(
     rejected: str | None = None,
     label: bool | None = None,
 ) -> Record:
-    """A record with what the row says about itself: its id, source (`dataset` too) and tags (`category` too)."""
+    """A record with the row's metadata: its id, source (`dataset` too) and tags (`category` too)."""
     names = names or METADATA_COLUMNS
     return Record(
         tuple(messages),
@@ -102,7 +102,7 @@ def _tags(value: Any) -> tuple[str, ...]:
 
 
 def _listed(value: str) -> Any:
-    """A table has lists as their JSON text; a tag may begin with a bracket all the same."""
+    """A table holds lists as JSON text; a plain tag may begin with a bracket too."""
     try:
         return loads(value)
     except (ValueError, RecursionError):

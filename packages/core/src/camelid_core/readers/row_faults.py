@@ -1,4 +1,4 @@
-"""What is wrong with the rows of a file: the first fault stops (strict), or all are counted (lenient).
+"""Malformed rows of a file: the first fault stops (strict), or all are counted and skipped (lenient).
 
 Knows kinds, counts and the first few sentences. Knows nothing of files or formats.
 """
@@ -15,7 +15,7 @@ class Faults:
 
     `counts` has how many of each kind, `examples` the first `keep` sentences. `notes` counts what was
     changed on the way without being wrong ("rows had literal \\n un-escaped"), so that it can be said.
-    A fault that ends the reading of a file (broken JSON array, not UTF-8) raises in both modes.
+    A fault that makes the rest of a file unreadable (broken JSON array, not UTF-8) raises in both modes.
     """
 
     def __init__(self, strict: bool = True, keep: int = 20) -> None:
@@ -42,7 +42,7 @@ class Faults:
         self.notes[what] += count
 
     def sentences(self) -> list[str]:
-        """The notes as they are said: "2,728 rows had …", "1 row had …"."""
+        """The notes as sentences: "2,728 rows had …", "1 row had …"."""
         return [f"{count:,} {what if count != 1 else _of_one(what)}" for what, count in self.notes.most_common()]
 
 
@@ -52,7 +52,7 @@ def _of_one(what: str) -> str:
 
 
 class RowFault(Exception):
-    """A fault as the code sees it that knows the row but not where the row is: `at` makes it a DataError."""
+    """A fault found by code that has the row but not its place in the file: `at` makes it a DataError."""
 
     def __init__(self, kind: str, text: str, place: str = "") -> None:
         super().__init__(text)
@@ -61,7 +61,7 @@ class RowFault(Exception):
         self.place = place
 
     def within(self, place: str) -> RowFault:
-        """The same, one step further out."""
+        """The same fault with an outer place put before its own."""
         return RowFault(self.kind, self.text, place + self.place)
 
     def at(self, where: str) -> DataError:

@@ -1,4 +1,4 @@
-"""The formats whose rows are known by their columns: what makes a record of each.
+"""Row formats known by their columns (Alpaca, ShareGPT, OpenAI messages, Tulu, prompt and completion) → records.
 
 Knows names of columns. Knows nothing of files.
 """
@@ -33,7 +33,7 @@ PROMPT_ANSWER_COLUMNS = (
     ("input", "target"),
     ("input", "output"),
 )
-"""What is asked and what is answered, in the words of the formats."""
+"""Columns of prompt and answer, in the names of the formats."""
 
 LEADING_ANSWER = "conversations began with an answer, which was left out"
 NO_DIALOGUE = "instructions with 'Human:' and 'Assistant:' in them but no dialogue stayed one turn"
@@ -43,59 +43,59 @@ def alpaca(row: Row, number: int, read_context: ReadContext) -> Record:
     instruction = first_text(row, "instruction")
     context = first_text(row, *INPUT_COLUMNS)
     answer = Message("assistant", first_text(row, *OUTPUT_COLUMNS))
-    asked = [Message("user", instruction, context)]
+    prompt = [Message("user", instruction, context)]
     if "Human:" in instruction and "Assistant:" in instruction:
-        asked = _dialogue(instruction, context, read_context) or asked
+        prompt = _dialogue(instruction, context, read_context) or prompt
     earlier = pairs(row["history"], "history") if row.get("history") else []
     label = label_of(row) if "kto_tag" in row else None
-    return build_record([*_system(row), *earlier, *asked, answer], row, number, read_context, label=label)
+    return build_record([*_system(row), *earlier, *prompt, answer], row, number, read_context, label=label)
 
 
 def _dialogue(instruction: str, context: str, read_context: ReadContext) -> list[Message]:
-    asked = dialogue(instruction)
-    if not asked:
+    prompt = dialogue(instruction)
+    if not prompt:
         read_context.faults.note(NO_DIALOGUE)
     elif context:
-        asked[-1] = Message("user", asked[-1].content, context)
-    return asked
+        prompt[-1] = Message("user", prompt[-1].content, context)
+    return prompt
 
 
 def messages(row: Row, number: int, read_context: ReadContext) -> Record:
-    said = turns(row["messages"], "messages", read_context.faults)
+    conversation = turns(row["messages"], "messages", read_context.faults)
     rejected = row.get("rejected")  # as we write it
     worse = rejected if isinstance(rejected, str) else None
-    return build_record(said, row, number, read_context, rejected=worse, label=label_of(row))
+    return build_record(conversation, row, number, read_context, rejected=worse, label=label_of(row))
 
 
 def sharegpt(row: Row, number: int, read_context: ReadContext) -> Record:
     name = "conversations" if "conversations" in row else "conversation"
-    said = [*_system(row), *turns(row[name], name, read_context.faults)]
-    first = next((index for index, turn in enumerate(said) if turn.role == "user"), len(said))
-    kept = [turn for index, turn in enumerate(said) if index >= first or turn.role == "system"]
-    if len(kept) < len(said):
-        if first == len(said):
+    conversation = [*_system(row), *turns(row[name], name, read_context.faults)]
+    first = next((index for index, turn in enumerate(conversation) if turn.role == "user"), len(conversation))
+    kept = [turn for index, turn in enumerate(conversation) if index >= first or turn.role == "system"]
+    if len(kept) < len(conversation):
+        if first == len(conversation):
             raise RowFault("no_question", f"{name!r} holds no turn of a person.")
         read_context.faults.note(LEADING_ANSWER)
     return build_record(kept, row, number, read_context, label=label_of(row) if "kto_tag" in row else None)
 
 
 def prompt_completion(row: Row, number: int, read_context: ReadContext) -> Record:
-    asked, answered = next(pair for pair in PROMPT_ANSWER_COLUMNS if all(name in row for name in pair))
-    said = _either(row[asked], asked, "user", read_context)
-    reply = _either(row[answered], answered, "assistant", read_context)
-    if len(reply) > len(said) and reply[: len(said)] == said:  # preference data repeat the prompt in the answer
-        said = []
-    label = label_of(row) if asked == "prompt" else None
-    return build_record([*_system(row), *said, *reply], row, number, read_context, label=label)
+    prompt_column, answer_column = next(pair for pair in PROMPT_ANSWER_COLUMNS if all(name in row for name in pair))
+    prompt = _either(row[prompt_column], prompt_column, "user", read_context)
+    answer = _either(row[answer_column], answer_column, "assistant", read_context)
+    if len(answer) > len(prompt) and answer[: len(prompt)] == prompt:  # preference data repeat the prompt in the answer
+        prompt = []
+    label = label_of(row) if prompt_column == "prompt" else None
+    return build_record([*_system(row), *prompt, *answer], row, number, read_context, label=label)
 
 
 def mapped(row: Row, number: int, read_context: ReadContext) -> Record:
     """By the columns that `read_context` names."""
     names = read_context.columns or Columns()
-    gone = [name for name in names.used().values() if name not in row]
-    if gone:
-        raise RowFault("no_column", f"there is no column {gone[0]!r}; the columns are {listed(row)}.")
-    given = {ours: row[theirs] for ours, theirs in names.used().items()}
+    missing = [name for name in names.used().values() if name not in row]
+    if missing:
+        raise RowFault("no_column", f"there is no column {missing[0]!r}; the columns are {listed(row)}.")
+    given = {name: row[column] for name, column in names.used().items()}
     labels = Columns(
         id=names.id or METADATA_COLUMNS.id,
         source=names.source or METADATA_COLUMNS.source,
@@ -120,8 +120,8 @@ def first_text(row: Row, *names: str) -> str:
 
 
 def _system(row: Row) -> list[Message]:
-    said = first_text(row, *SYSTEM_COLUMNS)
-    return [Message("system", said)] if said else []
+    system = first_text(row, *SYSTEM_COLUMNS)
+    return [Message("system", system)] if system else []
 
 
 def _either(value: Any, name: str, role: Any, read_context: ReadContext) -> list[Message]:

@@ -1,6 +1,6 @@
-"""Which reader reads a file: the one that was named, the one that was mapped, or each row's own.
+"""Which reader reads a file: the one that was named, the column mapping, or for each row the one whose columns it has.
 
-Knows all readers, those of plugins too. Knows nothing of formats.
+Knows all readers, plugins' too. Knows nothing of formats.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _COLUMN_NAME = re.compile(r"[^\W\d][\w .#-]{0,39}")
 
 
 def all_readers() -> dict[str, Reader]:
-    """All readers by name: ours first, then those that plugins give."""
+    """All readers by name: core's first, then those of plugins."""
     from camelid_core.plugins import load_host
 
     return {reader.name: reader for reader in load_host().readers}
@@ -62,7 +62,7 @@ def choose_reader(path: Path, name: str = "", columns: Columns | None = None) ->
 
 
 def reader_by_columns() -> Reader:
-    """Each row by the first reader whose columns it has; rows of several formats may stand in one file."""
+    """Each row by the first reader whose columns it has; one file may hold rows of several formats."""
     candidates = tuple(reader for reader in all_readers().values() if reader.column_sets)
     by_keys: dict[tuple[str, ...], Reader] = {}  # most files have rows of one or two kinds
 
@@ -79,7 +79,7 @@ def reader_by_columns() -> Reader:
 
 
 def matching_reader(row: Row, readers: Iterable[Reader]) -> Reader | None:
-    """The first reader whose columns the row has. Quick, where `reader_for_row` thinks of a mapping to propose."""
+    """The first reader whose columns the row has. Quick, where `reader_for_row` proposes a mapping."""
     return next((reader for reader in readers if reader.column_sets and reader.fits(row)), None)
 
 
@@ -112,7 +112,7 @@ def looks_like_header(cells: Iterable[str]) -> bool:
 
 
 def first_cells(path: Path, delimiter: str, count: int) -> list[list[str]]:
-    """The cells of the first rows of a table; what cannot be read is for the reading itself to say."""
+    """The cells of the first rows of a table; none if it cannot be read, which reading it reports."""
     try:
         with path.open("rb") as file:
             return list(islice(DelimitedCells(file, path.name, Faults(), delimiter), count))
@@ -131,12 +131,12 @@ def _reader_by_name(name: str, path: Path) -> Reader:
 
 
 def _requiring_columns(reader: Reader) -> Reader:
-    """The reader, for files whose rows nobody has looked at."""
-    wanted = ", or ".join(" and ".join(map(repr, keys)) for keys in reader.column_sets)
+    """The reader with a check of the columns, for rows that were not matched to it."""
+    required = ", or ".join(" and ".join(map(repr, keys)) for keys in reader.column_sets)
 
     def record(row: Row, number: int, read_context: ReadContext) -> Record:
         if not reader.fits(row):
-            raise RowFault("unknown_format", f"reader {reader.name!r} needs {wanted}; the columns are {listed(row)}.")
+            raise RowFault("unknown_format", f"reader {reader.name!r} needs {required}; the columns are {listed(row)}.")
         return reader.record(row, number, read_context)
 
     return replace(reader, record=record)

@@ -1,4 +1,4 @@
-"""The checks every text of a row passes, and how a value is quoted in a message.
+"""The checks every text of a row passes, and how a value is quoted in an error message.
 
 Knows single values. Knows nothing of rows, files or formats.
 """
@@ -11,7 +11,7 @@ from typing import Any
 from .row_faults import RowFault
 
 MAX_FIELD = 1_000_000
-"""Characters one text may have; a longer one is a damaged file far more often than data."""
+"""Characters that one text may have; a longer one is mostly a damaged file."""
 _NAMES = 20
 _NAME = 60
 

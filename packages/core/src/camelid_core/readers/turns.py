@@ -1,6 +1,6 @@
-"""Turns of a conversation as files have them → `Message`s: role and content, from and value, pairs.
+"""Turns of a conversation as files hold them → `Message`s: role and content, from and value, pairs.
 
-Knows the words for roles. Knows nothing of rows or files.
+Knows the names of roles. Knows nothing of rows or files.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ ROLE_NAMES: dict[str, Role] = {
     "bard": "assistant",
     "claude": "assistant",
 }
-"""Who speaks, in the words of the formats; capitals do not matter."""
+"""Names of roles in the formats → ours; capitals do not matter."""
 
 TOOL_ROLES = ("tool", "function", "tool_call", "function_call", "observation", "ipython")
 
 
 def parse_message(turn: Any, where: str) -> Message:
-    """One `{"role", "content"}` object; `context` is read where we wrote it.
+    """One `{"role", "content"}` object; `context` is read where Camelid wrote it.
 
     Raises:
-        DataError: no such object; `where` opens the sentence.
+        DataError: no such object; the sentence begins with `where`.
     """
     try:
         return openai_turn(turn)
@@ -93,13 +93,13 @@ def pairs(value: Any, name: str) -> list[Message]:
     for number, pair in enumerate(value if isinstance(value, list) else [value], 1):
         if not isinstance(pair, list | tuple) or len(pair) != 2:
             raise RowFault("no_turns", f"expected a question and its answer, not {excerpt(pair)}.", f", {name!r}")
-        asked, answered = (text(part, f"{name} {number}") for part in pair)
-        found += [Message("user", asked), Message("assistant", answered)]
+        question, answer = (text(part, f"{name} {number}") for part in pair)
+        found += [Message("user", question), Message("assistant", answer)]
     return found
 
 
 def parsed(value: Any, name: str) -> Any:
-    """The value; where it is the text of a JSON list, what that says."""
+    """The value; where it is the text of a JSON list, that list."""
     if not isinstance(value, str) or value.lstrip()[:1] != "[":
         return value
     try:

@@ -1,6 +1,6 @@
-"""`Record`s → data files, streaming: JSON, JSON Lines, CSV, TSV and Parquet, in the formats that others read.
+"""`Record`s → data files, streaming: JSON, JSON Lines, CSV, TSV and Parquet, in the row formats in common use.
 
-Knows files. Knows no templates. A record that a format cannot hold is a fault of its row, never lost in silence.
+Knows files. Knows no templates. A record that a format cannot hold is a fault of its row, never dropped silently.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ __all__ = [
 
 
 def write(records: Iterable[Record], path: Path, writer: str = "", faults: Faults | None = None) -> int:
-    """Stream `records` to `path`, which is there whole or not at all; how many were written.
+    """Stream `records` to `path`, written atomically; returns how many were written.
 
-    Without `writer`, the suffix chooses: Alpaca's columns for JSON and tables, messages for Parquet.
-    `faults` says whether a record that the format cannot hold stops (it does by default) or is counted and left out.
+    Without `writer`, the suffix decides: Alpaca's columns for JSON and tables, messages for Parquet.
+    `faults` decides whether a record that the format cannot hold stops (the default) or is counted and skipped.
 
     Raises:
         DataError: such a record, with its row and the reason; or the file cannot be written.

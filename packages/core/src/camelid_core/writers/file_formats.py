@@ -1,6 +1,6 @@
-"""Rows → the bytes of a file: a JSON array, JSON Lines, CSV, TSV, Parquet. A file is there whole or not at all.
+"""Rows → the bytes of a file: a JSON array, JSON Lines, CSV, TSV, Parquet. Files are written atomically.
 
-Knows forms of files. Knows nothing of what the rows mean.
+Knows file formats. Knows nothing of what the rows mean.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _encode = json.JSONEncoder(ensure_ascii=False).encode
 
 
 class RowSink(Protocol):
-    """Takes rows. `close` writes what comes last, also when not all went well; it does not close the file."""
+    """Takes rows. `close` writes the end, also after an error; it does not close the file."""
 
     def add(self, row: OutputRow) -> None: ...
     def close(self) -> None: ...
@@ -37,7 +37,7 @@ class RowSink(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class OutputFileFormat:
-    """A form of file, the suffixes that stand for it, and the format it holds unless another is asked for."""
+    """A file format, its suffixes, and the name of its default row format."""
 
     name: str
     suffixes: tuple[str, ...]
@@ -47,7 +47,7 @@ class OutputFileFormat:
 
 @contextlib.contextmanager
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
-    """A file that takes the place of `path` when all went well, and leaves no trace when it did not.
+    """A file that replaces `path` on success and is removed on failure (atomic write).
 
     Raises:
         DataError: the directory is not there, may not be written to, or is full, or a directory has the file's name.
@@ -71,7 +71,7 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
             staged.replace(path)
         except OSError as error:
             if not complete and error.errno not in _FULL:
-                raise  # of something that the rows are read from
+                raise  # from reading the rows
             message = f"{str(path)!r} cannot be written: {error.strerror}; nothing was kept."
             raise DataError(message, "no_file") from None
 

@@ -16,7 +16,7 @@ from camelid_core.records import Message, Record
 
 OutputRow = dict[str, Any]
 TEXT_COLUMN, TEXT_LIST_COLUMN = ("text",), ("texts",)
-"""Kinds of columns: a text, a list of texts. Anything else is a list of objects with these keys."""
+"""Types of columns: a text, a list of texts. Any other type is a list of objects with these keys."""
 
 INPUT_JOINED = "rows had an input, which was joined to the instruction: this format has no place for it"
 TAGS_DROPPED = "rows had tags, which were left behind: this format has no place for them, the writer 'messages' has"
@@ -28,7 +28,7 @@ FEEDBACK_DROPPED = (
 
 @dataclass(frozen=True, slots=True)
 class RowFormat:
-    """A format: its columns (those a table has) and how a record becomes a row.
+    """A row format: its columns in a table, and how a record becomes a row.
 
     `row` raises RowFault for a record that the format cannot hold.
     """
@@ -39,7 +39,7 @@ class RowFormat:
     row: Callable[[Record, Faults], OutputRow]
 
     def checked_row(self, record: Record, faults: Faults) -> OutputRow:
-        """The row; every text in it can be read back."""
+        """The row, after a check that every text in it can be read back."""
         for number, message in enumerate(record.messages, 1):
             try:
                 text(message.content)
@@ -61,16 +61,16 @@ def to_alpaca(record: Record) -> OutputRow:
     Raises:
         RowFault: the turns are not a question and its answer, with pairs of them before.
     """
-    system, pairs, (asked, answered) = _in_pairs(record)
-    if any(turn.context for pair in pairs for turn in pair) or answered.context:
+    system, pairs, (question, answer) = _in_pairs(record)
+    if any(turn.context for pair in pairs for turn in pair) or answer.context:
         raise RowFault("cannot_hold", "an earlier turn has an input of its own. The writer 'messages' can hold it.")
-    if dialogue(asked.content):
+    if dialogue(question.content):
         raise RowFault("cannot_hold", "its instruction would be read as a dialogue. The writer 'messages' can hold it.")
-    row: OutputRow = {"instruction": asked.content, "input": asked.context, "output": answered.content}
+    row: OutputRow = {"instruction": question.content, "input": question.context, "output": answer.content}
     if system:
         row["system"] = system
     if pairs:
-        row["history"] = [[question.content, answer.content] for question, answer in pairs]
+        row["history"] = [[earlier.content, reply.content] for earlier, reply in pairs]
     return row
 
 
@@ -94,15 +94,17 @@ def _turn(message: Message) -> OutputRow:
 
 def _tulu(record: Record, faults: Faults) -> OutputRow:
     _require_messages(record.messages)
-    turns = [{"role": turn.role, "content": said} for turn, said in _joined(record.messages, faults)]
+    turns = [{"role": turn.role, "content": content} for turn, content in _joined(record.messages, faults)]
     return {"dataset": record.source, "id": record.id, "messages": turns}
 
 
 def _sharegpt(record: Record, faults: Faults) -> OutputRow:
-    said = [turn for turn in record.messages if turn.role != "system"]
-    if not said or said[0].role != "user":
-        raise RowFault("cannot_hold", "no person speaks first, and readers leave out what is said before.")
-    turns = [{"from": _SHAREGPT_ROLES[turn.role], "value": words} for turn, words in _joined(record.messages, faults)]
+    conversation = [turn for turn in record.messages if turn.role != "system"]
+    if not conversation or conversation[0].role != "user":
+        raise RowFault("cannot_hold", "its first turn is not the user's, and readers leave out what comes before that.")
+    turns = [
+        {"from": _SHAREGPT_ROLES[turn.role], "value": content} for turn, content in _joined(record.messages, faults)
+    ]
     return {"id": record.id, "conversations": turns} if record.id else {"conversations": turns}
 
 
@@ -113,10 +115,10 @@ def _prompt_completion(record: Record, faults: Faults) -> OutputRow:
     """Two texts for a question and its answer, two lists of messages for anything longer."""
     if not record.messages or record.messages[-1].role != "assistant" or len(record.messages) < 2:
         raise RowFault("cannot_hold", "it does not end with an answer to something. Use the writer 'messages'.")
-    said = _joined(record.messages, faults)
-    if len(said) == 2 and said[0][0].role == "user":
-        return {"prompt": said[0][1], "completion": said[1][1]}
-    turns = [{"role": turn.role, "content": words} for turn, words in said]
+    joined = _joined(record.messages, faults)
+    if len(joined) == 2 and joined[0][0].role == "user":
+        return {"prompt": joined[0][1], "completion": joined[1][1]}
+    turns = [{"role": turn.role, "content": content} for turn, content in joined]
     return {"prompt": turns[:-1], "completion": turns[-1:]}
 
 
@@ -138,8 +140,8 @@ def _in_pairs(record: Record) -> tuple[str, list[tuple[Message, Message]], tuple
     system = turns.pop(0) if turns and turns[0].role == "system" else None
     pairs = list(zip(turns[::2], turns[1::2], strict=False))
     in_turn = len(turns) % 2 == 0 and all((q.role, a.role) == ("user", "assistant") for q, a in pairs)
-    says_something = system is None or (system.content and not system.context)
-    if not pairs or not in_turn or not says_something:
+    valid_system = system is None or (system.content and not system.context)
+    if not pairs or not in_turn or not valid_system:
         raise RowFault("cannot_hold", "it is not a question and its answer in turn. The writer 'messages' can hold it.")
     return system.content if system else "", pairs[:-1], pairs[-1]
 

@@ -1,6 +1,6 @@
-"""Which writer writes a file: the name says the format, the suffix says the form of the file.
+"""Which writer writes a file: the name decides the row format, the suffix the file format.
 
-Knows names and suffixes. Knows neither formats nor forms from within.
+Knows names and suffixes. Knows nothing of how either format is written.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .row_formats import ROW_FORMATS, RowFormat
 
 @dataclass(frozen=True, slots=True)
 class Writer:
-    """A name that can be asked for. With `file_format`, the file has that form whatever its suffix."""
+    """A writer by its name. With `file_format`, the file has that format whatever its suffix."""
 
     name: str
     help: str
@@ -43,11 +43,11 @@ WRITERS: Mapping[str, Writer] = MappingProxyType(
 
 
 def choose_writer(path: Path, name: str = "") -> tuple[RowFormat, OutputFileFormat]:
-    """What to write and how.
+    """The row format and the file format.
 
     Raises:
         UnknownName: no writer is called `name`.
-        UsageError: the suffix stands for no form of file.
+        UsageError: the suffix is of no file format that is written.
     """
     if name and name not in WRITERS:
         raise UnknownName("writer", name, WRITERS)
