@@ -21,7 +21,7 @@ from camelid_core.jobs.store import JobStore
 from camelid_core.testing import tiny_model, write_jsonl
 from camelid_train.config import DataSection, ModelSection, Recipe, TrainSection
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 STEPS = 60
 GATE = Path(__file__).parents[1] / "packages" / "train" / "tests" / "stepgate.py"
 

@@ -32,7 +32,7 @@ _ARGUMENTS = [
     "--disable-sync", "--no-first-run", "--disable-features=Translate,OptimizationHints,MediaRouter",
 ]  # fmt: skip
 
-expect.set_options(timeout=20_000)
+expect.set_options(timeout=60_000)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -152,7 +152,7 @@ class Eyes:
         page.on("console", lambda message: self.complaints.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.goto(self.server.url + where.replace("?", "&"))
-        expect(page.locator(".camelid-header h1")).to_be_visible(timeout=30_000)
+        expect(page.locator(".camelid-header h1")).to_be_visible(timeout=300_000)
         return page
 
     def shoot(self, page: Page, name: str) -> None:

@@ -9,7 +9,7 @@ def test_its_dataset_template_and_family_are_offered(plugin_server, browser: Bro
     """The dataset is in the collection, rendered by the plugin's template, which its family prefers."""
     page = browser.new_page()
     page.goto(plugin_server.url + "&tab=data&data=greetings")
-    expect(page.locator("#data-head h2")).to_have_text("greetings", timeout=30_000)
+    expect(page.locator("#data-head h2")).to_have_text("greetings", timeout=300_000)
     box = page.locator("#data-model input")
     box.click()
     box.fill("pythia")

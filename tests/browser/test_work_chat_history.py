@@ -12,7 +12,7 @@ from camelid_core.records import Record
 from camelid_core.testing import write_jsonl
 from playwright.sync_api import Page, Route, expect
 
-pytestmark = pytest.mark.timeout(600)  # whole flows, each in one go
+pytestmark = pytest.mark.timeout(1800)  # whole flows, each in one go
 
 NARROW = {"width": 375, "height": 812}
 ASKED = "What is 2 + 3?\n先思考，再决定"
@@ -59,12 +59,12 @@ def _no_trace(server) -> Iterator[None]:
 @pytest.mark.usefixtures("_no_trace")
 def test_conversations_are_kept_found_saved_and_judged(eyes, server, tmp_path):
     page = eyes.open()
-    page.set_default_timeout(90_000)
+    page.set_default_timeout(300_000)
     _opened_late(page)
     expect(page.locator("#chat-history .camelid-note")).to_contain_text("in this browser only")
     pick(page, "chat-model", "tiny")
     page.locator("#chat-load").click()
-    expect(page.locator("#chat-status")).to_contain_text("tiny is ready", timeout=90_000)
+    expect(page.locator("#chat-status")).to_contain_text("tiny is ready", timeout=300_000)
 
     pick(page, "chat-preset", "firefly")
     expect(page.locator("#chat-preset-about")).to_contain_text("Firefly")
@@ -158,7 +158,7 @@ def _list(page: Page, eyes) -> None:
     page.evaluate("text => localStorage.setItem('camelid.talk.odd', text)", json.dumps(foreign))
     page.evaluate("localStorage.setItem('camelid.talk.torn', '{')")
     page.reload()
-    expect(listed).to_have_count(3, timeout=60_000)
+    expect(listed).to_have_count(3, timeout=300_000)
     expect(listed.first).to_contain_text("Mine")
     listed.last.locator(".open").click()
     expect(page.locator("#history-notice")).to_contain_text("cannot be read")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-pytestmark = pytest.mark.timeout(600)  # whole flows, each in one go
+pytestmark = pytest.mark.timeout(1800)  # whole flows, each in one go
 
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 375, "height": 812}
 ROWS = 56
@@ -32,7 +32,7 @@ def pick(page: Page, ident: str, value: str) -> None:
 def test_columns_are_mapped_and_the_worst_come_first(eyes, table):
     page = eyes.open("?tab=predict")
     page.locator("#predict-file input[type=file]").set_input_files(str(table))
-    expect(page.locator("#predict-preview")).to_contain_text("no row can be answered", timeout=60_000)
+    expect(page.locator("#predict-preview")).to_contain_text("no row can be answered", timeout=300_000)
     expect(page.locator("#predict-start")).to_be_disabled()
     expect(page.locator("#predict-role-instruction")).to_be_visible()
     eyes.shoot(page, "predict-unmapped-wide")
@@ -56,7 +56,7 @@ def test_columns_are_mapped_and_the_worst_come_first(eyes, table):
     page.set_viewport_size(WIDE)
 
     page.locator("#predict-start").click()
-    expect(page.locator("#predict-job .camelid-state.succeeded")).to_be_visible(timeout=120_000)
+    expect(page.locator("#predict-job .camelid-state.succeeded")).to_be_visible(timeout=300_000)
     rows = page.locator("#predict-rows tbody tr")
     expect(rows).to_have_count(ON_A_PAGE)
     expect(page.locator("#predict-job-body")).to_contain_text("talker: exact")

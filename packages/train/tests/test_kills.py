@@ -17,7 +17,7 @@ from camelid_core.jobs.run_directories import EVENTS, attempt_directory, attempt
 from camelid_train.config import Recipe
 from camelid_train.run import train
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 SCRIPTS = Path(__file__).parents[3] / "benchmarks"
 
 

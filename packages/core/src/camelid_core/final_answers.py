@@ -1,4 +1,4 @@
-"""The exact answer that a text states.
+"""The final answer that a text states, as a normalised number (exact match on GSM8K-like tasks).
 
 Knows English and Chinese ways to state a number. Knows nothing of how the number came about:
 it neither computes nor reads fractions, units or number words.

@@ -28,7 +28,7 @@ def test_no_minute_has_more_than_twice_what_it_may(most: int, pauses: list[float
         else:
             assert wait <= 60 / most
             again = RateLimiter(served, most, refusal_response)
-            again._left = rates._buckets.copy()
+            again._buckets = rates._buckets.copy()
             assert again.take("a", now + wait + 1e-6) == 0
     for start in taken:
         assert sum(start <= each < start + 60 for each in taken) <= 2 * most

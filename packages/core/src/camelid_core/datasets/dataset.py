@@ -26,12 +26,12 @@ class Dataset:
 
     `rows` is 0 where nobody has counted them, as in a file. With `heldout_rows` 0 the dataset has no held-out part
     of its own and one is cut from `train`.
-    `aliases` are other names and file names it answers to. `missing()` says what to fetch and where to
-    put it, and nothing when the rows are at hand. The texts from `task` on describe the set in listings:
+    `aliases` are other names and file names that mean it. `missing()` says what to fetch and where to
+    put it, and is empty when the rows are on this machine. The texts from `task` on describe the set in listings:
     `title` is the name its makers write, `collection` the list it is part of, and `later_rows` a newer count
     than the one that list was published with. `fetch(revision, progress)` brings the files onto this machine
-    and returns where they are; `facts()` are more things to say about the set here and now. Neither `missing`
-    nor `facts` ever asks the network.
+    and returns where they are; `facts()` are more details of the set, by name. Neither `missing`
+    nor `facts` ever uses the network.
     """
 
     name: str

@@ -1,6 +1,6 @@
-"""Adding to a journal of judgements: each row whole and on the disk, whoever else writes to it at the same time.
+"""Appends rows to a feedback file: each durable and whole, with a lock against other writers.
 
-Knows rows and their ids. What a row holds is its writer's choice; reading one is `readers.judgements`.
+Knows rows and their ids. What a row holds is its writer's choice; reading them is `readers.feedback`.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ FeedbackRow = Mapping[str, Any]
 
 
 def retraction(row_id: str) -> dict[str, Any]:
-    """What takes back all that was said of `row_id`."""
+    """The row that withdraws all feedback on `row_id`."""
     return {ID_KEY: row_id, RETRACTED_KEY: True}
 
 
 def append_feedback(path: Path, rows: Sequence[FeedbackRow]) -> int:
-    """Add those of `rows` that say something new of their id; how many there were.
+    """Append those of `rows` that differ from the last row of their id; how many there were.
 
     Raises:
         DataError: the file cannot be written; what it held before is as it was.
@@ -57,17 +57,17 @@ def _append(file: BinaryIO, rows: Sequence[FeedbackRow]) -> int:
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[BinaryIO]:
-    """The file, for one writer at a time among all threads and processes."""
+    """The file under an exclusive lock among all threads and processes."""
     while True:
         with open_private(path, "a+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
                 yield file
-                return  # else it was removed while we waited
+                return  # else it was removed while waiting for the lock
 
 
 def _latest_rows(file: BinaryIO) -> dict[str, FeedbackRow]:
-    """What was said last of each id. A line that a power cut tore is taken away: it was never acknowledged."""
+    """The last row of each id. A line torn by a power cut is removed: it was never acknowledged."""
     known: dict[str, FeedbackRow] = {}
     end = 0
     file.seek(0)
@@ -76,7 +76,7 @@ def _latest_rows(file: BinaryIO) -> dict[str, FeedbackRow]:
             file.truncate(end)
             break
         end += len(line)
-        with contextlib.suppress(ValueError, TypeError, KeyError):  # somebody else's line, which stays as it is
+        with contextlib.suppress(ValueError, TypeError, KeyError):  # a line in another format, which is left alone
             row = json.loads(line)
             known[str(row[ID_KEY])] = {name: value for name, value in row.items() if name != TIME_KEY}
     file.seek(0, os.SEEK_END)
@@ -84,7 +84,7 @@ def _latest_rows(file: BinaryIO) -> dict[str, FeedbackRow]:
 
 
 def _changed_rows(rows: Sequence[FeedbackRow], known: dict[str, FeedbackRow]) -> Iterator[FeedbackRow]:
-    """Those that are not what was said last."""
+    """Rows that differ from the last one of their id."""
     for row in rows:
         row_id = str(row[ID_KEY])
         before, now = known.get(row_id), json.loads(json.dumps(row))

@@ -11,7 +11,7 @@ from .dataset import Dataset, Split
 
 
 def file_dataset(path: Path, name: str = "") -> Dataset:
-    """A file as a dataset, read as what its rows say they are. `rows` is 0: nobody has counted them."""
+    """A file as a dataset, each row read by the reader whose columns it has. `rows` is 0: not counted."""
     from camelid_core.readers import read
 
     def load(split: Split, limit: int | None) -> Iterator[Record]:

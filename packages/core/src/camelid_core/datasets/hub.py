@@ -1,6 +1,6 @@
 """`hf:ORG/NAME[@REVISION][/CONFIG]`: any dataset of the Hub as a source, streamed; nothing is kept on disk.
 
-Knows how such a name is written and the `datasets` library. What a row means is the readers' to say.
+Knows how such a name is written and the `datasets` library. What a row means, the readers know.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _PACKAGE_MISSING = "Datasets of the Hub need the `datasets` library. Type: pip i
 
 @dataclass(frozen=True, slots=True)
 class HubDatasetName:
-    """A name taken apart. Without revision it is the newest; without configuration the dataset's default."""
+    """A parsed name. Without revision it is the newest; without configuration the dataset's default."""
 
     repo: str
     revision: str = ""
@@ -45,7 +45,7 @@ class HubDatasetName:
 
 
 def hub_dataset(text: str) -> Dataset:
-    """The dataset as a source. Nothing is asked of the Hub before rows are.
+    """The dataset as a source. No request is made to the Hub before rows are read.
 
     Raises:
         UsageError: the name is not written as it must be.
@@ -98,7 +98,7 @@ def _stream_rows(name: HubDatasetName) -> Iterator[Mapping[str, Any]]:
         yield from parts["train"] if "train" in parts else next(iter(parts.values()))
     except CamelidError:
         raise
-    except Exception as error:  # every kind of file and network has its own; the library's sentences are good
+    except Exception as error:  # each file format and network library has its own; their messages are good
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         reason = _reason(error).replace("REPO", name.repo) or first
         raise DataError(f"{HUB_PREFIX}{name.repo} cannot be read: {reason}") from None
@@ -119,17 +119,16 @@ _REASONS = {
     "ConnectionError": _UNREACHABLE,
     "TimeoutError": _UNREACHABLE,
 }
-"""What the Hub's libraries raise, by name of its kind and the nearest first, in words for somebody who has no use for
-an error number."""
+"""Exceptions of the Hub's libraries by class name, the most specific first, and what to do then."""
 
 
 def _reason(error: BaseException) -> str:
-    kinds = {kind.__name__ for kind in type(error).__mro__}
-    return next((sentence for name, sentence in _REASONS.items() if name in kinds), "")
+    classes = {each.__name__ for each in type(error).__mro__}
+    return next((sentence for name, sentence in _REASONS.items() if name in classes), "")
 
 
 def _resolve_commit(name: HubDatasetName) -> str:
-    """What the revision means now, so that all files are of one commit; asked once, and not for half a minute."""
+    """The commit of the revision, so that all files are of one commit; one request with a short timeout."""
     from huggingface_hub import HfApi
 
     api = HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None)

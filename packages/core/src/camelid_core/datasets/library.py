@@ -1,7 +1,7 @@
 """The library: datasets that people added, each a directory with its rows in one format and a description.
 
-Knows where they lie, their names and versions. Knows nothing of how their rows were read or changed.
-The directory appears when all rows are written, so that a dataset is there whole or not at all.
+Knows where they are, their names and versions. Knows nothing of how their rows were read or changed.
+The directory appears when all rows are written (staging), so that no half-written dataset is ever found.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _VERSION = re.compile(r"(.+)-v(\d+)")
 
 @dataclass(frozen=True, slots=True)
 class DatasetDescription:
-    """What is known of an added dataset. `parent` and `step` say what it was made from, and by which change."""
+    """Metadata of an added dataset. `parent` and `step`: the dataset it was made from, and how."""
 
     name: str
     rows: int
@@ -87,7 +87,7 @@ def add(
         (staged / ABOUT).write_text(json.dumps(asdict(description), ensure_ascii=False, indent=2) + "\n", "utf-8")
         for path in staged.iterdir():
             path.chmod(PRIVATE_FILE_MODE)
-        refuse_taken(name)  # it may have come meanwhile
+        refuse_taken(name)  # it may have been added meanwhile
         staged.rename(data_dir() / name)
     return get(name)
 
@@ -138,7 +138,7 @@ def next_version_name(name: str) -> str:
 
 
 def is_taken(name: str) -> bool:
-    """Whether an added or a registered dataset is called so."""
+    """Whether an added or a registered dataset has this name."""
     from camelid_core.plugins import load_host
 
     return has(name) or name in load_host().datasets

@@ -33,7 +33,7 @@ def _exists(name: str, datasets: Registry[Dataset]) -> bool:
 
 
 def open_dataset(name: str, datasets: Registry[Dataset]) -> Dataset:
-    """The dataset of that name, registered or added; else the file at that path; else who answers to the file name.
+    """The dataset of that name, registered or added; else the file at that path; else the dataset with that alias.
 
     `hf:ORG/NAME` is a dataset of the Hub and nothing else.
 
@@ -61,5 +61,5 @@ def open_dataset(name: str, datasets: Registry[Dataset]) -> Dataset:
 
 
 def all_datasets(datasets: Registry[Dataset]) -> list[Dataset]:
-    """What people added, the latest first, then what plugins give."""
+    """The library, the latest first, then the datasets of core and plugins."""
     return [*(item for item in library.added() if item.name not in datasets), *datasets]

@@ -1,10 +1,11 @@
-"""Several sources as one stream: weights, temperature, caps, a total, without copies, and an account of it all.
+"""Dataset mixing (interleaving): several sources as one stream, with weights, temperature, caps, a total and
+deduplication, and an account of every row.
 
 Knows sizes and order. Knows nothing of templates, tokens or batches.
 
-One pass over the sources decides which rows stay (a byte a row), so that the stream itself only reads.
+One pass over the sources decides which rows are kept (one byte per row), so that the stream itself only reads.
 The stream is the same for the same mixture and seed, and begins at any position: `records(start=k)` is
-`list(records())[k:]`. Sources that nothing is left out of and that say how long they are (those with a
+`list(records())[k:]`. Sources that nothing is left out of and that declare their size (those with a
 held-out part of their own, and very long ones) are not counted: their first rows are taken.
 """
 

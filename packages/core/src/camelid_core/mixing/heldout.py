@@ -1,8 +1,8 @@
-"""Which rows are held out: whole clusters of copies, so that nothing measured on was trained on.
+"""Held-out split: which rows are held out, in whole clusters of duplicates, so that no held-out row is trained on.
 
 Knows keys and hashes. Knows nothing of files, weights or templates.
 
-A cluster is all rows that ask the same (`quality.prompt_key`), in whichever source they stand. It is
+A cluster is all rows with the same prompt (`quality.prompt_key`), whichever source they are in. It is
 held out when a seeded hash of its key is among the lowest: one pass, and memory only for those.
 """
 
@@ -34,23 +34,23 @@ class _Cluster:
 
 
 class HeldOutSelection:
-    """Chooses exactly `min(count, clusters // 10)` clusters of the rows it is shown."""
+    """Selects exactly `min(count, clusters // 10)` clusters of the rows that are added."""
 
     def __init__(self, count: int, seed: int = 0, normalise: Normalise = normal_turns) -> None:
         self._count = count
         self._seed = seed
         self._normalise = normalise
-        self._heap: list[tuple[int, int]] = []  # (-hash, key): the worst candidate first
+        self._heap: list[tuple[int, int]] = []  # (-hash, key): the candidate with the highest hash first
         self._clusters: dict[int, _Cluster] = {}
         self._distinct: set[int] = set()  # only until there are enough for `count`
 
     @property
     def active(self) -> bool:
-        """Whether there is anything to choose."""
+        """Whether there is anything to select."""
         return self._count > 0
 
     def add_row(self, record: Record, source: int = 0, row: int = 0) -> None:
-        """Look at the row standing at `row` of `source`."""
+        """Consider the row at position `row` of `source`."""
         if not self._count:
             return
         key = prompt_key(record, self._normalise)
@@ -69,7 +69,7 @@ class HeldOutSelection:
             self._drop_worst()
 
     def result(self) -> HeldOut:
-        """The choice, once every row was seen; rows in the order in which they stood."""
+        """The selection, once every row was added; rows in their original order."""
         while len(self._heap) > len(self._distinct) // SHARE:
             self._drop_worst()
         clusters = sorted(self._clusters.values(), key=lambda cluster: cluster.places[0])

@@ -1,9 +1,9 @@
-"""In which order several streams take turns: fixed by a seed, evenly mixed, and known from any position on.
+"""Interleaves several streams: an order fixed by a seed, evenly mixed, and computable from any position on.
 
 Knows counts. Knows nothing of what the streams hold.
 
-Element k of a stream of n stands at (k + u) / n on a line from 0 to 1, where u is a hash of seed, stream and k.
-So every stretch of the line has each stream's share, and how many elements stand before a place needs no walk.
+Element k of a stream of n is at (k + u) / n on a line from 0 to 1, where u is a hash of seed, stream and k.
+So every stretch of the line has each stream's share, and how many elements come before a place is computed without iterating.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ class InterleavingSchedule:
         self._keys = [seeded_hash(number, seed) for number in range(len(self.rows_per_source))]
 
     def stream_indices(self, start: int = 0) -> Iterator[int]:
-        """Which stream each position takes its element from, from position `start` on."""
+        """The stream that each position takes its element from, from position `start` on."""
         consumed, left = self._near(start)
         return islice(self._from(consumed), left, None)
 
     def consumed(self, start: int) -> list[int]:
-        """How many elements each stream has given before position `start`."""
+        """How many elements of each stream come before position `start`."""
         consumed, left = self._near(start)
         for number in islice(self._from(list(consumed)), left):
             consumed[number] += 1

@@ -1,4 +1,4 @@
-"""`MixedDataset`: a mixture made ready, streamed from any position. Knows which rows stay, not why."""
+"""`MixedDataset`: a prepared mixture, streamed from any position. Knows which rows are kept, not why."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .interleaving import InterleavingSchedule
 
 @dataclass(slots=True)
 class MixtureSource:
-    """One source: what it is, which of its rows stay (None: not counted), and how many rows it gives."""
+    """One source: its dataset, which of its rows are kept (None: not counted), and how many rows it contributes."""
 
     source: Source
     dataset: Dataset
@@ -32,7 +32,7 @@ class MixtureSource:
 
 @dataclass(slots=True)
 class MixedDataset:
-    """A mixture made ready: `records` streams the training rows, `heldout` has those kept apart."""
+    """A prepared mixture: `records` streams the training rows, `heldout` has the held-out ones."""
 
     mixture: Mixture
     heldout: list[Record]
@@ -78,13 +78,13 @@ class MixedDataset:
             yield number, record
 
     def _stream(self, part: MixtureSource, skip: int) -> Iterator[Record]:
-        """The rows one source gives, in its own order, without the first `skip`."""
+        """The rows that one source contributes, in its own order, without the first `skip`."""
         whole = part.count // part.size if part.mask is not None and part.size else 0
         done = min(skip // part.size, whole) if whole else 0
         return islice(self._passes(part, whole, done), skip - done * part.size, None)
 
     def _passes(self, part: MixtureSource, whole: int, done: int) -> Iterator[Record]:
-        """All of it as often as it goes, then an even spread of what is left."""
+        """As many whole passes as fit, then an even spread of the rest."""
         if part.mask is None:
             yield from self._uncounted(part)
             return

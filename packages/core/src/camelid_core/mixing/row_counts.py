@@ -1,4 +1,4 @@
-"""How many rows each source gives: weights, caps, temperature, a total. Knows sizes alone."""
+"""How many rows each source contributes: weights, caps, temperature sampling, a total. Knows only sizes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .interleaving import apportion
 
 
 def rows_per_source(mixture: Mixture, sources: Sequence[Source], sizes: Sequence[int]) -> list[int]:
-    """How many rows each source of that size gives: weight, cap, temperature, cap again, and the total."""
+    """How many rows each source of that size contributes: weight, cap, temperature, cap again, and the total."""
     caps = [_cap(mixture, source) for source in sources]
     found = [
         _capped(int(size * source.weight + 1e-9), cap) for size, source, cap in zip(sizes, sources, caps, strict=True)
@@ -27,7 +27,7 @@ def rows_per_source(mixture: Mixture, sources: Sequence[Source], sizes: Sequence
 
 
 def _cap(mixture: Mixture, source: Source) -> int | None:
-    """A file answers to its own name too: recipes are made absolute before they run."""
+    """A cap may also name a file without its directory: recipes are made absolute before they run."""
     return mixture.caps.get(source.name, mixture.caps.get(Path(source.name).name))
 
 

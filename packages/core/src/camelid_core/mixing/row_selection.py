@@ -1,4 +1,4 @@
-"""`mix`: one pass over the sources that decides which rows stay, and the account of it."""
+"""`mix`: one pass over the sources that decides which rows are kept, and the account of it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CountingProgress = Callable[[str, int, int], None]
 """Called while sources are counted: which one, rows so far, rows expected (0 if nobody knows)."""
 
 _COUNT_UP_TO = 2_000_000
-"""Declared sizes above this are believed: counting would download or read tens of gigabytes."""
+"""Declared sizes above this are trusted: counting would download or read tens of gigabytes."""
 _EVERY = 2000
 
 
@@ -35,7 +35,7 @@ def mix(
     progress: CountingProgress | None = None,
     split_seed: int | None = None,
 ) -> MixedDataset:
-    """Open the sources, decide which rows stay, hold out at most `heldout` of them, and share out the rest.
+    """Open the sources, decide which rows are kept, hold out at most `heldout` of them, and set the counts of the rest.
 
     `split_seed` decides which rows are held out; without one, the mixture's own seed does.
 
@@ -48,7 +48,7 @@ def mix(
     check_caps(mixture, sources)
     parts = [MixtureSource(s, open_dataset(s.name, datasets), RowAccount(s.name), None) for s in sources]
     for part in parts:
-        next(iter(part.dataset.load("train", 1)), None)  # what is not here is said before hours of counting
+        next(iter(part.dataset.load("train", 1)), None)  # missing data is reported before hours of counting
     held, excluded = _own_heldout(parts, heldout)
     row_filter = RowFilter(mixture.drop_tags, mixture.drop_lints, mixture.deduplicate)
     seed = mixture.seed if split_seed is None else split_seed
@@ -85,10 +85,10 @@ def _filter_source(
     excluded: frozenset[int],
     progress: CountingProgress | None,
 ) -> None:
-    """Count a source and mark the rows that stay, or believe what it says of itself."""
+    """Count a source and mark the rows that are kept, or trust its declared size."""
     name, dataset, account = part.source.name, part.dataset, part.account
-    firm = dataset.rows and (dataset.heldout_rows or dataset.rows > _COUNT_UP_TO)
-    if firm and not row_filter.active:
+    trusted = dataset.rows and (dataset.heldout_rows or dataset.rows > _COUNT_UP_TO)
+    if trusted and not row_filter.active:
         part.size = account.read = account.kept = dataset.rows
         if selection.active and not dataset.heldout_rows:
             for row, record in enumerate(dataset.load("train", _COUNT_UP_TO // 20)):
@@ -115,7 +115,7 @@ def _filter_source(
 
 
 HELD_OUT = "held out"
-"""The reason in an account for rows that are measured on, and for their copies."""
+"""The reason in an account for held-out rows and for their duplicates."""
 
 
 def _hold_out(part: MixtureSource, row: int) -> None:

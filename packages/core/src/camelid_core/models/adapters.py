@@ -1,7 +1,7 @@
-"""What differs per model family, as data.
+"""Model adapters: what differs per model family, as data.
 
-Knows how a family is recognised and what it prefers. Loads nothing.
-Nowhere else may code ask which model family it has.
+Knows how a family is recognised and its defaults. Loads nothing.
+No other code may branch on the model family.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class PullableModel:
 @dataclass(frozen=True, slots=True)
 class ModelAdapter:
     """One family. `model_types` are values of `model_type` in a model's `config.json`;
-    `template` is for models that bring no template of their own; empty `lora_targets` are inferred.
+    `template` is for models without a chat template of their own; empty `lora_targets` are inferred.
     """
 
     name: str
@@ -64,7 +64,7 @@ _ATTENTION = ("q_proj", "v_proj"), ("query_key_value",), ("qkv_proj",), ("c_attn
 
 
 def infer_lora_targets(linear_names: Iterable[str]) -> tuple[str, ...]:
-    """LoRA targets for an architecture nobody described, from the dotted names of its linear layers.
+    """LoRA target modules for an architecture without an adapter, from the dotted names of its linear layers.
 
     The usual names of attention projections come first; failing those, every linear layer that
     repeats in each block.

@@ -1,4 +1,4 @@
-"""What this machine computes with, in words and numbers.
+"""The device that this machine computes on: kind, description and memory.
 
 Knows cores, memory and processor flags. Imports no torch, so that pages and listings stay light.
 """
@@ -19,7 +19,7 @@ _BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """`memory` and `free` are bytes: of the graphics cards together, else of the machine."""
+    """`memory` and `free` are bytes: of all GPUs together, else of the machine."""
 
     kind: str
     description: str
@@ -44,7 +44,7 @@ def cpu_cores() -> int:
 
 @functools.cache
 def cpu_has_bf16() -> bool:
-    """Whether the processor multiplies bfloat16 itself; emulated it is up to 90 times slower than float32."""
+    """Whether the processor has bfloat16 instructions; emulated it is up to 90 times slower than float32."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -54,7 +54,7 @@ def cpu_has_bf16() -> bool:
 
 
 def _nvidia_gpus() -> list[tuple[str, int, int]]:
-    """Name, memory and free memory of each NVIDIA card, asked of its driver's own tool."""
+    """Name, memory and free memory of each NVIDIA GPU, from nvidia-smi."""
     if not shutil.which("nvidia-smi"):
         return []
     query = ["nvidia-smi", "--query-gpu=name,memory.total,memory.free", "--format=csv,noheader,nounits"]
@@ -66,5 +66,5 @@ def _nvidia_gpus() -> list[tuple[str, int, int]]:
     return [
         (name.removeprefix("NVIDIA "), int(total) << 20, int(free) << 20)
         for name, total, free in (row for row in rows if len(row) == 3)
-        if total.isdecimal() and free.isdecimal()  # cards that share the machine's memory say [N/A]
+        if total.isdecimal() and free.isdecimal()  # GPUs that share the machine's memory report [N/A]
     ]

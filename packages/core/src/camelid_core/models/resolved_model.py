@@ -1,4 +1,4 @@
-"""From a name a person types to a model on disk: registry names, artefacts, directories, Hub ids.
+"""Resolves the name of a model to a model on disk: registered names, artefacts, directories, Hub ids.
 
 Knows where models live and what a directory is. Loads no weights.
 """
@@ -51,7 +51,7 @@ def pullable_models(adapters: Iterable[ModelAdapter]) -> dict[str, tuple[Pullabl
 
 
 def pulled_dir(hub_id: str) -> Path:
-    """Where the Hub's `org/name` lies once it was pulled. Raises UsageError: not as a name of one directory."""
+    """The directory of the Hub's `org/name` once it was pulled. Raises UsageError: not as a name of one directory."""
     _refuse_prefix(hub_id)
     return models_dir() / safe_name(hub_id.replace("/", "--"), "model")
 
@@ -241,7 +241,7 @@ def _template_name(path: Path, manifest: Manifest | None, pullable: PullableMode
 
 
 def with_trained_rope(resolved: ResolvedModel) -> ResolvedModel:
-    """An adapter's model with the scaling that the adapter was trained with; any other as it is."""
+    """An adapter's base model with the RoPE scaling that the adapter was trained with; any other model unchanged."""
     manifest = resolved.manifest
     trained = manifest.rope_scaling if manifest is not None and resolved.adapter_dir is not None else None
     if not trained or trained.get("rope_type", "default") == "default" or trained == rope_parameters(resolved.config):
@@ -250,7 +250,7 @@ def with_trained_rope(resolved: ResolvedModel) -> ResolvedModel:
 
 
 def with_rope_parameters(resolved: ResolvedModel, parameters: dict[str, Any], longest: int) -> ResolvedModel:
-    """`longest` is what the base has."""
+    """The model under these rotary parameters; `longest` is the context length of the base model."""
     if parameters["rope_type"] != "dynamic":
         longest = int(longest * float(parameters.get("factor", 1)))
     config = {key: value for key, value in resolved.config.items() if key not in ("rope_scaling", "rope_theta")}

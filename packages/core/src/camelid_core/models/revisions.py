@@ -1,7 +1,7 @@
-"""Which commit of the Hub a model's directory is of.
+"""The Hub commit (revision) that a model's directory was downloaded at.
 
-Knows the notes that huggingface_hub leaves beside files that it fetched. What was copied or made here has none, and
-whether the Hub has such a commit is not asked.
+Knows the metadata that huggingface_hub writes beside downloaded files. Files that were copied or made here have none,
+and the Hub is not asked whether it has such a commit.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def require_commit(directory: Path, revision: str) -> None:
 
 
 def _noted_commit(path: Path) -> str:
-    """What the note beside a file says, if nobody wrote the file after the note."""
+    """The commit in the metadata beside a file, if the file was not written after it."""
     note = path.parent / ".cache" / "huggingface" / "download" / f"{path.name}.metadata"
     try:
         commit, _, noted = note.read_text(encoding="utf-8").splitlines()

@@ -1,14 +1,14 @@
-"""Longer contexts by scaling rotary positions: what a recipe says, and the model configuration it means.
+"""RoPE scaling (longer contexts by scaling rotary positions): the recipe's text and the model configuration it means.
 
 Knows configuration dictionaries of Transformers 5 (`rope_parameters`). Loads no model; what an older file leaves unsaid
-(LLaMA's theta, Pythia's part of the head) Transformers knows, and is asked for where a model is stretched.
+(LLaMA's theta, Pythia's part of the head) Transformers knows, and is asked for where a model is scaled.
 
 `linear` is position interpolation (Chen et al. 2023, arXiv:2306.15595): positions are divided by the factor, so 8192
 of them lie where 2048 were learned. `dynamic` changes the base with the length (NTK-aware); `yarn` is arXiv:2309.00071.
 A model works only with the scaling it was trained with, so every artefact records it.
 
-`max_position_embeddings` of a stretched model is the longer context, save under `dynamic`: there it stays what the base
-has, for Transformers reads from it where stretching begins. `context_length` knows the difference.
+`max_position_embeddings` of a scaled model is the longer context, save under `dynamic`: there it stays what the base
+has, for Transformers reads from it where scaling begins. `context_length` knows the difference.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def context_length(config: Mapping[str, Any]) -> int | None:
 
 
 def rope_parameters(config: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What a configuration says of rotary positions, in the words of Transformers 5; nothing if it has none."""
+    """The rotary parameters of a configuration, under the names of Transformers 5; None if it has none."""
     found = config.get("rope_parameters") or config.get("rope_scaling")
     theta = config.get("rope_theta")
     if not found and theta is None:

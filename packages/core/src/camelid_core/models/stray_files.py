@@ -1,6 +1,6 @@
-"""What must not lie in a model's directory: pipes, devices, links in a circle, and links to texts elsewhere.
+"""Files that a model's directory must not hold: pipes, devices, cyclic links, and links to text files outside of it.
 
-Knows kinds of files and where links lead. Opens nothing: who opens a pipe waits for ever, and a device may have no end.
+Knows types of files and targets of links. Opens nothing: opening a pipe blocks for ever, and a device may be endless.
 """
 
 from __future__ import annotations

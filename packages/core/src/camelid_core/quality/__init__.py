@@ -1,4 +1,4 @@
-"""Is this data good? Lints as data, duplicates, languages, contamination, and one pass that reports them all."""
+"""Data quality: lints, duplicates and near-duplicates, languages, contamination, and one pass that reports them all."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Contamination: training rows that hold a run of words of an evaluation set.
+"""Contamination (decontamination): training rows that share an n-gram of words with an evaluation set.
 
-Knows runs of n words (Chinese by the character) and which evaluation row they come from.
-Knows nothing of benchmarks. Memory is bounded: 12–24 bytes for each run of the evaluation set.
+Knows n-grams of words (Chinese by the character) and which evaluation row they come from.
+Knows nothing of benchmarks. Memory is bounded: 12–24 bytes for each n-gram of the evaluation set.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from .row_keys import KeyMap, int_from_digest
 from .row_lints import Lint
 
 NGRAM = 13
-"""Words in a row that two texts rarely share by chance (the length GPT-3's authors used)."""
+"""Length of an n-gram that two texts rarely share by chance (13, as in the GPT-3 paper)."""
 MAX_NGRAMS = 20_000_000
 
 
 class ContaminationIndex:
-    """The runs of an evaluation set, to compare training rows with.
+    """The n-grams of an evaluation set, to compare training rows with.
 
-    A text shorter than n words is one run of its own: it is found where a whole message equals it.
+    A text shorter than n words is one n-gram of its own: it is found where a whole message equals it.
 
     Raises:
-        DataError: the evaluation set is empty or has more than `MAX_NGRAMS` runs.
+        DataError: the evaluation set is empty or has more than `MAX_NGRAMS` n-grams.
     """
 
     def __init__(self, against: Iterable[Record], n: int = NGRAM) -> None:

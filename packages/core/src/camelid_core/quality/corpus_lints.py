@@ -1,6 +1,6 @@
-"""Lints that compare a row with the rows before it: duplicates, near-duplicates, one question with two answers.
+"""Lints that compare a row with the rows before it: duplicates, near-duplicates, one prompt with two answers.
 
-Knows keys and what was seen. Knows nothing of files. Each `start` begins with nothing seen.
+Knows keys of earlier rows. Knows nothing of files. Each `start` begins without any.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def _near_duplicates(_: Normalise) -> LintFind:
 CORPUS_LINTS: dict[str, Lint] = {
     lint.name: lint
     for lint in (
-        Lint("duplicate", "A row that stands there already, white space aside.", _single_row, factory=_duplicates),
+        Lint("duplicate", "A row that occurred already, white space aside.", _single_row, factory=_duplicates),
         Lint("same-prompt", "A question asked before, with another answer.", _single_row, factory=_same_prompt),
         Lint(
             "near-duplicate",

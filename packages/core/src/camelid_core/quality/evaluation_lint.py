@@ -1,6 +1,6 @@
 """An evaluation set by its name → the lint that finds its texts in other rows.
 
-Knows which part of a set is the one to compare with. How texts are compared is `ngrams`.
+Knows which part of a set is the one to compare with. How texts are compared is in `contamination`.
 """
 
 from __future__ import annotations

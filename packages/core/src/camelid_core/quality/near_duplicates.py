@@ -15,7 +15,7 @@ from camelid_core.records import Record
 from .optional_packages import require_extra
 
 THRESHOLD = 0.8
-"""Share of three-word runs two rows have in common to count as near copies."""
+"""Jaccard similarity of three-word shingles from which two rows are near-duplicates."""
 _HASHES = 64
 _SHINGLE = 3
 # Scripts written without spaces count by the character, all others by the word.
@@ -29,26 +29,26 @@ def words(text: str) -> list[str]:
 
 
 class NearDuplicateIndex:
-    """Remembers rows by their signatures and finds the first one that is nearly the same."""
+    """Keeps the MinHash signatures of rows and finds the first near-duplicate of a row."""
 
     def __init__(self, threshold: float = THRESHOLD) -> None:
         datasketch = require_extra("datasketch", "looking for near-duplicates")
         self._threshold = threshold
         self._minhash = datasketch.MinHash
         self._index = datasketch.MinHashLSH(threshold=threshold, num_perm=_HASHES)
-        self._kept: dict[int, tuple[object, int]] = {}
+        self._signatures: dict[int, tuple[object, int]] = {}
 
     def put(self, record: Record, value: int) -> int:
-        """The value of an earlier row that is nearly this one; else -1, and the row is remembered."""
+        """The value of an earlier near-duplicate; else -1, and the row is added."""
         signature = self._minhash(num_perm=_HASHES, hashfunc=zlib.crc32)
         signature.update_batch(list(_shingles(record)))
         for key in sorted(self._index.query(signature)):
-            other, earlier = self._kept[key]
+            other, earlier = self._signatures[key]
             if signature.jaccard(other) >= self._threshold:
                 return earlier
-        key = len(self._kept)
+        key = len(self._signatures)
         self._index.insert(key, signature)
-        self._kept[key] = (signature, value)
+        self._signatures[key] = (signature, value)
         return -1
 
 

@@ -1,6 +1,6 @@
-"""The optional packages behind `camelid-core[quality]`, imported when first needed.
+"""The optional packages of `camelid-core[quality]`, imported when first needed.
 
-Knows how to say what to install. Knows nothing of what they do.
+Knows what to install. Knows nothing of what they do.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from camelid_core.errors import MissingPackage
 
 
 def require_extra(module: str, what: str) -> Any:
-    """The module, or a sentence on how to get it.
+    """Import the module.
 
     Raises:
-        MissingPackage: it is not installed.
+        MissingPackage: it is not installed; says what to type.
     """
     try:
         return importlib.import_module(module)

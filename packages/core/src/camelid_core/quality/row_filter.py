@@ -1,4 +1,4 @@
-"""What is left out of a dataset, and the account of it: by tag, by lint, as a copy.
+"""The row filter: leaves rows out by tag, by lint or as duplicates, and accounts for each.
 
 Knows reasons and counts. Knows nothing of files, weights or order.
 """
@@ -24,9 +24,9 @@ FIXABLE = tuple(name for name, lint in ROW_LINTS.items() if lint.fix)
 
 @dataclass(slots=True)
 class RowAccount:
-    """What became of the rows of one source: `read` rows came in, `kept` are left, `dropped` says why the rest is not.
+    """What became of the rows of one source: `read` rows came in, `kept` are left, `dropped` counts the rest by reason.
 
-    `fixed` counts rows that a lint's fix changed; `taken` rows go out once weights, caps and totals are applied.
+    `fixed` counts rows that a lint's fix changed; `taken` rows remain once weights, caps and totals are applied.
     """
 
     source: str = ""
@@ -48,9 +48,9 @@ class RowAccount:
 
 
 class RowFilter:
-    """Says of row after row why it is left out. One filter for all sources: the first of several copies stays.
+    """Decides for each row whether it is left out, and why. One filter for all sources: of duplicates the first stays.
 
-    `normalise` is the cache of its keys, for whoever takes other keys of the same rows.
+    `normalise` is its cache of normalised turns, for code that takes other keys of the same rows.
 
     Raises:
         UnknownName: a lint that is not known.
@@ -68,7 +68,7 @@ class RowFilter:
         self._finds = [(name, lint.start(self.normalise)) for name, lint in select_lints(drop_lints, lints).items()]
         self._exact = KeyMap() if deduplicate != "no" else None
         self._near = NearDuplicateIndex() if deduplicate == "near" else None
-        self._origins: list[str] = []
+        self._sources: list[str] = []
 
     @property
     def active(self) -> bool:
@@ -76,8 +76,8 @@ class RowFilter:
         return bool(self._tags or self._finds or self._exact is not None)
 
     def start_source(self, name: str) -> None:
-        """The rows that follow come from here."""
-        self._origins.append(name)
+        """The rows that follow come from this source."""
+        self._sources.append(name)
 
     def reason(self, record: Record) -> str:
         """Why this row is left out; empty if it stays."""
@@ -92,7 +92,7 @@ class RowFilter:
     def _duplicate_reason(self, record: Record) -> str:
         if self._exact is None:
             return ""
-        here = max(0, len(self._origins) - 1)
+        here = max(0, len(self._sources) - 1)
         earlier = self._exact.put(record_key(record, self.normalise), here)
         if earlier >= 0:
             return self._duplicate_text("copy", earlier)
@@ -103,7 +103,7 @@ class RowFilter:
         return ""
 
     def _duplicate_text(self, what: str, earlier: int) -> str:
-        return f"{what} of a row in {self._origins[earlier]}" if self._origins else what
+        return f"{what} of a row in {self._sources[earlier]}" if self._sources else what
 
 
 def clean(
@@ -115,7 +115,7 @@ def clean(
     lints: Mapping[str, Lint] | None = None,
     account: RowAccount | None = None,
 ) -> Iterator[Record]:
-    """The rows that stay, fixed first and filtered then; `account` is filled in as they are read.
+    """The rows that are kept, first fixed, then filtered; `account` is filled in as they are read.
 
     Raises:
         UnknownName: a lint that is not known.

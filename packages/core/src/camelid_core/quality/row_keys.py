@@ -1,4 +1,4 @@
-"""What makes two rows the same, and a compact memory of what was seen.
+"""Keys for exact deduplication: when two rows are the same, and a compact hash map of keys.
 
 Knows normal forms and hashes. Knows nothing of files, lints or mixtures.
 """
@@ -80,7 +80,7 @@ def int_from_digest(digest: bytes) -> int:
 
 
 def seeded_hash(key: int, seed: int) -> int:
-    """`key` and `seed` scattered over 64 bits (splitmix64): the same on every machine, unrelated for every seed."""
+    """A hash of `key` and `seed` over 64 bits (splitmix64): the same on every machine, unrelated for every seed."""
     value = (key + (seed + 1) * 0x9E3779B97F4A7C15) & _MASK
     value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
     value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & _MASK
@@ -103,7 +103,7 @@ class KeyMap:
         return self._count
 
     def put(self, key: int, value: int) -> int:
-        """Remember `value` (below 2³², or 2⁶⁴ if wide) for a new key and say -1; the earlier value for a known key."""
+        """Store `value` (below 2³², or 2⁶⁴ if wide) for a new key and return -1; the earlier value for a known key."""
         key = key or 1  # zero marks a free slot
         keys, mask = self._keys, self._mask
         place = key & mask

@@ -1,7 +1,7 @@
-"""Lints that look at one row: each is data, with a name, what it finds and, where there is one, a fix.
+"""Lints of single rows: each is data, with a name, a check and, where there is one, a fix.
 
-Knows texts and what is often wrong with them. Knows nothing of files or of other rows (`corpus` does).
-They run over millions of rows, so each first asks the cheapest question that rules it out.
+Knows texts and their common faults. Knows nothing of files or of other rows (`corpus_lints` does).
+They run over millions of rows, so each begins with the cheapest check that rules it out.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ LintFix = Callable[[Record], "Record | None"]
 
 @dataclass(frozen=True, slots=True)
 class Lint:
-    """`find` says what is wrong with a row, and nothing if it is sound; `fix` gives the row put right, or None.
+    """`find` returns what is wrong with a row, empty if nothing is; `fix` returns the corrected row, or None.
 
-    A lint that compares rows keeps what it has seen: `start` gives a `find` that has seen none yet. Several that go
-    over the same rows may share one `NormalTurnsCache`.
+    A lint that compares rows has state: `start` returns a `find` that has seen no row yet. Several that go over the
+    same rows may share one `NormalTurnsCache`.
     `default` lints run unless others are asked for; `extra` ones need `camelid-core[quality]`.
     """
 
@@ -193,7 +193,7 @@ def _unescape(text: str) -> str:
     return "\n".join(_ESCAPED.sub("\n", line) if _means_newline(line, only) else line for line in text.split("\n"))
 
 
-# What UTF-8 looks like when it was read as Windows-1252: a lead byte's letter and a continuation byte's sign.
+# UTF-8 decoded as Windows-1252: a lead byte's letter and a continuation byte's character.
 _MOJIBAKE = re.compile(
     "\ufffd|[\u00c2\u00c3][\u0080-\u00bf\u20ac\u201a\u0192\u201e\u2026\u2020\u2021\u02c6\u2030\u0160\u0152\u017d"
     "\u2018\u2019\u201c\u201d\u2022\u2013\u2014\u02dc\u2122\u0161\u0153\u017e\u0178]|\u00e2\u20ac.|\u00ef\u00bb\u00bf"
@@ -236,7 +236,7 @@ _REFUSAL = re.compile("|".join(map(re.escape, REFUSALS)))
 
 
 def _may_refuse(text: str) -> bool:
-    """Whether one of the refusals can be there at all. Written out: a loop over the signs takes twice as long."""
+    """Whether one of the refusals can be there at all. Written out: a loop over the substrings takes twice as long."""
     return (
         "an ai" in text
         or "language model" in text

@@ -1,4 +1,4 @@
-"""Everything worth knowing about a dataset from one pass over it, in bounded memory.
+"""Statistics of a dataset from one pass over it, in bounded memory.
 
 Knows how to count. Knows nothing of files, templates or terminals.
 """
@@ -32,7 +32,7 @@ RowProgress = Callable[[int], None]
 
 @dataclass(slots=True)
 class LintFinding:
-    """How many rows a lint found, and the first of them."""
+    """How many rows a lint found, and examples."""
 
     rows: int = 0
     examples: list[tuple[int, str]] = field(default_factory=list)
@@ -40,7 +40,7 @@ class LintFinding:
 
 @dataclass(slots=True)
 class LengthHistogram:
-    """How long texts are, in characters."""
+    """A histogram of text lengths in characters."""
 
     total: int = 0
     longest: int = 0
@@ -57,7 +57,7 @@ class LengthHistogram:
         return self.counts.total()
 
     def quantile(self, share: float) -> int:
-        """The length that this share of the texts does not exceed."""
+        """The quantile: the length that this share of the texts does not exceed."""
         left = share * self.rows
         for length in sorted(self.counts):
             left -= self.counts[length]
@@ -81,7 +81,7 @@ class LengthHistogram:
 
 @dataclass(slots=True)
 class DatasetStats:
-    """What one pass found. `languages` are shares of a sample; where they are None, `notes` says why."""
+    """The statistics. `languages` are shares of a sample; where they are None, `notes` says why."""
 
     rows: int = 0
     turns: Counter[int] = field(default_factory=Counter)

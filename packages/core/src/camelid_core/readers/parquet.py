@@ -98,7 +98,7 @@ def _dictionary_bytes(file: BinaryIO, column: Any) -> int:
 
 
 def _page_header(header: bytes) -> tuple[int, int]:
-    """Page type and uncompressed size, the first two fields of a page header (Thrift compact protocol: a byte 21, then a
+    """Page type and uncompressed size, the first two fields of a page header (Thrift compact protocol: byte 21, then a
     zigzag varint). Zeros where they are missing: the read that follows reports what is wrong."""
     kind, size, *_ = *re.findall(rb"\x15([\x80-\xff]*[\x00-\x7f])", header), b"\0", b"\0"
     return _varint(kind), _varint(size)

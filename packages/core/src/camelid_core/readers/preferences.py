@@ -1,4 +1,4 @@
-"""Preference pairs (`chosen` and `rejected` answers to one prompt, as DPO takes them) and labels of single answers (KTO).
+"""Preference pairs (`chosen` and `rejected` answers to one prompt, for DPO) and labels of single answers (for KTO).
 
 Knows the columns such data have: a prompt (text, messages or a conversation) with `chosen` and `rejected`, and
 labels. Knows nothing of files.
