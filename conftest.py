@@ -18,6 +18,7 @@ settings.register_profile("camelid", deadline=None, derandomize="CAMELID_SAME_EX
 settings.load_profile("camelid")
 
 
+@pytest.hookimpl(trylast=True)  # when every directory has marked its own
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     long = {item.path for item in items if any(item.get_closest_marker(mark) for mark in LONG)}
     items.sort(key=lambda item: item.path not in long)

@@ -147,6 +147,7 @@ class Eyes:
         if LATE:
             context.add_init_script(_LATE)
         page = context.new_page()
+        page.set_default_timeout(120_000)
         if SLOW:
             context.new_cdp_session(page).send("Emulation.setCPUThrottlingRate", {"rate": float(SLOW)})
         page.on("console", lambda message: self.complaints.append(message.text) if message.type == "error" else None)

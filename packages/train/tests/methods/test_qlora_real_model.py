@@ -11,7 +11,7 @@ from camelid_train.run import train
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
-pytestmark = [pytest.mark.model, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.model, pytest.mark.timeout(3600)]
 IDS = torch.tensor([[504, 1759, 282, 260, 3725, 314]])
 QUANTISED = {
     "nf4": BitsAndBytesConfig(

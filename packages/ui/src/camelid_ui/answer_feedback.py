@@ -19,7 +19,7 @@ IMPORTED = "imported"
 
 
 def rated_answers(tree: ConversationTree, index: int, model: str) -> list[RatedAnswer]:
-    """That answer, and all others to the same question: of each model, in each of its tries."""
+    """That answer, and all others to the same question: of each model, with each seed."""
     return [
         RatedAnswer(answer_id(tree, at, name), tuple(tree.prompt(name, at)), answer.text, name, answer.rating)
         for at, name in ((index, model), *tree.other_answers(index, model))

@@ -86,8 +86,8 @@ def _section_fields(cls: type[Config], prefix: str, variant: str = "") -> list[C
 
 def _variant_classes(cls: type[Config], name: str, field: FieldInfo) -> Sequence[type[Config]]:
     """The classes a section may be of: as `cls.forms` says, for those that plugins add to, else as annotated."""
-    given = cls.forms(name) if hasattr(cls, "forms") else ()
-    return given or section_classes(field.annotation)
+    classes = cls.forms(name) if hasattr(cls, "forms") else ()
+    return classes or section_classes(field.annotation)
 
 
 def _union_fields(path: str, variants: Sequence[type[Config]], about: str) -> list[ConfigField]:

@@ -42,29 +42,29 @@ def disable_controls(demo: gr.Blocks, profile: Profile) -> None:
             with row:
                 panel(t("demo.closed"), elem_classes="camelid-note camelid-closed")
     for handler in demo.fns.values():
-        places = [place for place, output in enumerate(handler.outputs) if output._id in closed]
-        if places and handler.fn is not None:
-            handler.fn = _keep_disabled(handler.fn, places, len(handler.outputs))
+        positions = [position for position, output in enumerate(handler.outputs) if output._id in closed]
+        if positions and handler.fn is not None:
+            handler.fn = _keep_disabled(handler.fn, positions, len(handler.outputs))
 
 
-def _keep_disabled(fn: Callable[..., Any], places: list[int], count: int) -> Callable[..., Any]:
+def _keep_disabled(fn: Callable[..., Any], positions: list[int], count: int) -> Callable[..., Any]:
     @functools.wraps(fn)
     def called(*values: Any, **named: Any) -> Any:
-        return _with_disabled(fn(*values, **named), places, count)
+        return _with_disabled(fn(*values, **named), positions, count)
 
     @functools.wraps(fn)
     def streaming(*values: Any, **named: Any) -> Iterator[Any]:
         for result in fn(*values, **named):
-            yield _with_disabled(result, places, count)
+            yield _with_disabled(result, positions, count)
 
     return streaming if inspect.isgeneratorfunction(fn) else called
 
 
-def _with_disabled(result: Any, places: list[int], count: int) -> Any:
+def _with_disabled(result: Any, positions: list[int], count: int) -> Any:
     if count > 1 and isinstance(result, dict):
         return result  # nothing changes
-    given = list(result) if count > 1 else [result]
-    for place in places:
-        said = given[place] if isinstance(given[place], dict) else gr.update(value=given[place])
-        given[place] = {**said, "interactive": False}
-    return tuple(given) if count > 1 else given[0]
+    updates = list(result) if count > 1 else [result]
+    for position in positions:
+        update = updates[position] if isinstance(updates[position], dict) else gr.update(value=updates[position])
+        updates[position] = {**update, "interactive": False}
+    return tuple(updates) if count > 1 else updates[0]

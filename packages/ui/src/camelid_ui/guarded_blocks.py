@@ -22,8 +22,8 @@ class GuardedBlocks(gr.Blocks):
     ) -> list[Any]:
         """Raises gr.Error: a file is named that nobody uploaded here."""
         traverse(inputs, _check_uploaded, is_file_obj_with_meta)
-        given: list[Any] = await super().preprocess_data(block_fn, inputs, state, explicit_call)
-        return given
+        values: list[Any] = await super().preprocess_data(block_fn, inputs, state, explicit_call)
+        return values
 
     @staticmethod
     def _format_processing_error(*_: Any, **__: Any) -> str:

@@ -86,8 +86,8 @@ class SignIn:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] == "/" and key_in_query(scope):
             cookie = f"{self.cookie}={self.token}; Path=/; HttpOnly; SameSite=Strict"
-            given = {"set-cookie": cookie, "cache-control": "no-store"}
-            await HTMLResponse(_COOKIE_PAGE, headers=given)(scope, receive, send)
+            headers = {"set-cookie": cookie, "cache-control": "no-store"}
+            await HTMLResponse(_COOKIE_PAGE, headers=headers)(scope, receive, send)
         else:
             await self.app(scope, receive, send)
 

@@ -1,4 +1,4 @@
-"""What this plugin gives to Camelid: the Alpaca-CoT collection by name. The table is read when first asked for."""
+"""The hooks of this plugin: the datasets of the Alpaca-CoT collection, and a reader. The table is read when needed."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The table's rows as datasets: their names, what is missing, and their records from wherever the files are.
 
-Knows what a `Dataset` wants. Leaves places to `local_files`, the network to `hub`, and the nine sets to `cot`.
+Knows the fields of `Dataset`. Leaves directories to `local_files`, the network to `hub`, and the nine sets to `cot`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _MACHINES = ("gpt", "davinci")
 
 
 def datasets() -> list[Dataset]:
-    """Everything this plugin gives. Pure and quick: no file but our own table is opened."""
+    """All datasets of this plugin. Pure and quick: only the table's own file is opened."""
     from .cot import cot_datasets
 
     entries = {row.name: row for row in load_collection().every}
@@ -147,7 +147,7 @@ def _licences(mix: MixtureEntry, rows: Mapping[str, CollectionRow]) -> str:
 
 
 def _mixed(mix: MixtureEntry, rows: Mapping[str, Dataset], licence: str) -> Dataset:
-    """Composed as it is read. The original's merged file stands for it where one is at hand."""
+    """Composed as it is read. The original's merged file is used instead if it is on this machine."""
     parts = [rows[name] for name in mix.parts]
     merged: Callable[[], Path | None] = partial(
         local_files.first_existing, [f"{mix.path}/{name}" for name in mix.files] + [*mix.files, *mix.aliases]

@@ -1,4 +1,4 @@
-"""The nine chain-of-thought sets as datasets: phrased here from FLAN's files, or as the original phrased them.
+"""The nine chain-of-thought sets as datasets: phrased from FLAN's files, or as the original collection phrased them.
 
 Knows which of a set's files to prefer. Knows nothing of the phrasings themselves.
 """

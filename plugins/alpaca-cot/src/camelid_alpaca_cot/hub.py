@@ -1,7 +1,7 @@
-"""Files of the Hub: which ones at which commit, fetched so that an interrupted fetch goes on where it stopped.
+"""Files of the Hub: lists them at a commit and downloads them; an interrupted download is resumed.
 
-Knows the Hub's API and what a fetch writes down. The library's own download begins anew in a new process
-(huggingface_hub 2.4 removes its partial file), which 80 GB do not forgive; hence the transfer here.
+Knows the Hub's API and the fetch log. The library's own download begins anew in a new process (huggingface_hub 2.4
+removes its partial file), which does not do for 80 GB; hence the download here.
 """
 
 from __future__ import annotations
@@ -92,18 +92,18 @@ def fetch(row: CollectionRow, revision: str = "", progress: DownloadProgress | N
 
     top = local_files.repository(row, local_files.downloads(), load_collection().repo)
     known = local_files.fetch_log(row).get("files", {})
-    note = local_files.fetch_log_path(row)
-    make_private_directory(note.parent)
+    fetch_log = local_files.fetch_log_path(row)
+    make_private_directory(fetch_log.parent)
     here: list[str] = []
-    with FileLock(note.with_suffix(".lock")):  # two runs that want one set fetch it once
+    with FileLock(fetch_log.with_suffix(".lock")):  # two runs that want one set fetch it once
         for file in remote.files:
             path = top / file.name
             if not (known.get(_inside(path)) == file.digest and path.is_file()) and not file.matches(path):
-                _write_note(note, remote, top, here)
+                _write_fetch_log(fetch_log, remote, top, here)
                 _check_room(row, file)
                 _download(row, remote, file, path, progress or _no_progress)
             here.append(_inside(path))
-        _write_note(note, remote, top, here)
+        _write_fetch_log(fetch_log, remote, top, here)
     return [top / file.name for file in remote.files]
 
 
@@ -126,7 +126,7 @@ def _partial(file: RemoteFile) -> Path:
 def _download(
     row: CollectionRow, listed: RemoteListing, file: RemoteFile, path: Path, progress: DownloadProgress
 ) -> None:
-    """Whatever came earlier of this very content is kept, and the rest asked for."""
+    """Resumes a partial file of the same content."""
     partial = _partial(file)
     make_private_directory(path.parent)
     have = partial.stat().st_size if partial.exists() else 0
@@ -143,7 +143,7 @@ def _download(
                     have += len(chunk)
                     progress(file.name, have, file.size)
             except DataError:
-                if have == before:  # a connection that breaks is tried again as long as it brings anything
+                if have == before:  # a broken connection is retried as long as there is progress
                     raise
         target.flush()
         os.fsync(target.fileno())
@@ -197,7 +197,7 @@ def _inside(path: Path) -> str:
     return path.relative_to(local_files.downloads()).as_posix()
 
 
-def _write_note(note: Path, remote: RemoteListing, top: Path, here: list[str]) -> None:
+def _write_fetch_log(fetch_log: Path, remote: RemoteListing, top: Path, here: list[str]) -> None:
     values = {
         "repo": remote.repo,
         "revision": remote.revision,
@@ -205,7 +205,7 @@ def _write_note(note: Path, remote: RemoteListing, top: Path, here: list[str]) -
         "files": {_inside(top / file.name): file.digest for file in remote.files},
         "here": here,
     }
-    write_durably(note, json.dumps(values, indent=1, ensure_ascii=False).encode())
+    write_durably(fetch_log, json.dumps(values, indent=1, ensure_ascii=False).encode())
 
 
 def _api() -> Any:
@@ -221,7 +221,7 @@ def _endpoint() -> str | None:
 
 @contextmanager
 def _hub_errors(row: CollectionRow) -> Iterator[None]:
-    """Whatever a network library raises becomes a sentence with what else can be done."""
+    """Turns any error of a network library into a DataError that says what else can be done."""
     if not row.published:
         raise DataError(instructions(row))
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):

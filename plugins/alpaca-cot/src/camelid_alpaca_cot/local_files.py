@@ -1,6 +1,6 @@
-"""Where files may be on this machine: the mirror directories, and every name a file has gone by.
+"""Finds a set's files on this machine: the mirror directories, and every name that a file has had.
 
-Knows directories and file names. Never asks the network, so that listings can ask it about every row.
+Knows directories and file names. Never uses the network, so that listings can call it for every row.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def repository(row: CollectionRow, mirror: Path, collection: str) -> Path:
 def find(row: CollectionRow, collection: str) -> list[Path]:
     """The row's files, all from one mirror; none if no mirror has them all."""
     for mirror in mirrors():
-        found = _by_note(row, mirror)
+        found = _by_fetch_log(row, mirror)
         if found is None:
             found = _by_layout(row, repository(row, mirror, collection)) or _by_name(row, mirror)
         if found:
@@ -48,7 +48,7 @@ def find(row: CollectionRow, collection: str) -> list[Path]:
 
 
 def first_existing(names: Iterable[str]) -> Path | None:
-    """The first file of one of these names in any mirror, wherever a mirror is wont to keep such files."""
+    """The first file of one of these names in any mirror, at the usual places in a mirror."""
     wanted = list(names)
     return next((path for mirror in mirrors() for name in wanted if (path := mirror / name).is_file()), None)
 
@@ -59,8 +59,8 @@ def select_files(row: CollectionRow, names: Iterable[str]) -> list[str]:
     return sorted(name for name in names if name.startswith(top) and _fits(row, name.removeprefix(top)))
 
 
-def _by_note(row: CollectionRow, mirror: Path) -> list[Path] | None:
-    """What a fetch put here: nothing while it is unfinished, lest half a set pass for a small one. None: no fetch."""
+def _by_fetch_log(row: CollectionRow, mirror: Path) -> list[Path] | None:
+    """Files that a fetch downloaded: none while it is unfinished, so that half a set is never used. None: no fetch."""
     done, total = progress(row) if mirror == downloads() else (0, 0)
     if not total:
         return None
@@ -102,19 +102,19 @@ def _fits(row: CollectionRow, name: str) -> bool:
 
 
 def progress(row: CollectionRow) -> tuple[int, int]:
-    """Of what a fetch wrote down: how many files are here, and how many there are to be."""
+    """From the fetch log: how many files are here, and how many there are."""
     values = fetch_log(row)
     return sum((downloads() / name).is_file() for name in values.get("here", ())), len(values.get("files", ()))
 
 
 def fetch_log_path(row: CollectionRow) -> Path:
-    """Where a fetch writes down what it takes and from which commit. Sets that share files share it."""
+    """Path of the fetch log: files, digests and commit of a fetch. Sets that share files share it."""
     name = f"{row.repo}--{row.directory}".replace("/", "--") if row.keep else row.name
     return downloads() / ".camelid" / f"{name}.json"
 
 
 def fetch_log(row: CollectionRow) -> dict[str, Any]:
-    """What a fetch wrote down: `repo`, `revision`, `commit`, `files` (path in the mirror → digest), and of those
+    """The fetch log: `repo`, `revision`, `commit`, `files` (path in the mirror → digest), and of those
     the ones that are `here` as they should be."""
     try:
         values = json.loads(fetch_log_path(row).read_text(encoding="utf-8"))
@@ -124,7 +124,7 @@ def fetch_log(row: CollectionRow) -> dict[str, Any]:
 
 
 def instructions(row: CollectionRow) -> str:
-    """How to get the row's files, as a person would do it."""
+    """How a person can get the row's files."""
     mirror = downloads()
     top = repository(row, mirror, load_collection().repo)
     if not row.published:

@@ -1,6 +1,6 @@
-"""Question, answer and reasoning → one of several phrasings: which one is a matter of seed and row, never of chance.
+"""Question, answer and reasoning → one of several prompt phrasings, chosen by a hash of seed and row.
 
-Knows `phrasings.toml` and the nine sets by the names of their files. How such a file is cut is core's to know.
+Knows `phrasings.toml` and the nine sets by the names of their files. How such a file is parsed, core knows.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ def phrasings() -> dict[str, tuple[tuple[str, str], ...]]:
 
 
 def cot_set_name(stem: str) -> str:
-    """Which of the nine a file is of: `gsm8k_train.tsv` and `gsm8k.tsv` are of gsm8k. Empty: of none."""
+    """The chain-of-thought set of a file: `gsm8k_train.tsv` and `gsm8k.tsv` are of gsm8k. Empty: of none."""
     name = stem.lower().removesuffix("_train")
     return name if name in phrasings() else ""
 
 
 def phrasing_index(seed: int, name: str, number: int, count: int) -> int:
-    """Which of `count` pairs a row gets: a hash, so that it is the same on every machine and Python."""
+    """Index of the phrasing of a row among `count`: a hash, so that it is the same on every machine and Python."""
     digest = hashlib.blake2b(f"{seed}\0{name}\0{number}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") % count
 
@@ -45,13 +45,13 @@ def _record(row: Row, number: int, read_context: ReadContext) -> Record:
     name = cot_set_name(read_context.source)
     pairs = phrasings()[name]
     ask, reply = pairs[phrasing_index(read_context.seed, name, number, len(pairs))]
-    said = Message("user", ask.replace("{question}", row["question"]))
-    answered = Message("assistant", _fill(reply, row["rationale"], row["answer"]))
-    return build_record((said, answered), {"id": f"{name}-{number}", "source": f"cot-{name}"}, number, read_context)
+    question = Message("user", ask.replace("{question}", row["question"]))
+    answer = Message("assistant", _fill(reply, row["rationale"], row["answer"]))
+    return build_record((question, answer), {"id": f"{name}-{number}", "source": f"cot-{name}"}, number, read_context)
 
 
 def _fill(reply: str, reasoning: str, answer: str) -> str:
-    """Both at once: a reasoning that happens to hold `{answer}` is no place to put one."""
+    """Both are filled in at once, because a reasoning may hold the text `{answer}` itself."""
     before, _, after = reply.partition("{chain_of_thought}")
     return before.replace("{answer}", answer) + reasoning + after.replace("{answer}", answer)
 

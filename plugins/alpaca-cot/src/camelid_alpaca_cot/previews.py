@@ -1,4 +1,4 @@
-"""The first rows of a set on the Hub, without fetching its files: as many bytes as the rows take, and few more.
+"""The first rows of a set on the Hub without downloading its files: range requests for as many bytes as needed.
 
 Knows how the beginning of a file is read. Knows nothing of where fetched files go.
 """
@@ -40,7 +40,7 @@ def preview(row: CollectionRow, limit: int) -> Iterator[Record]:
 def _grow_until_enough(
     row: CollectionRow, listing: hub.RemoteListing, file: hub.RemoteFile, beginning: Path, limit: int
 ) -> list[Record]:
-    """Read ever more of the file until it holds enough rows, or is here as a whole."""
+    """Download more of the file until the part holds enough rows, or the whole file is here."""
     have, wanted = 0, _FIRST
     while True:
         stop = min(wanted, file.size)
@@ -55,7 +55,7 @@ def _grow_until_enough(
 
 
 def _complete_records(row: CollectionRow, beginning: Path, limit: int, complete: bool) -> list[Record]:
-    """The records before the place where the beginning breaks off, which is a fault only in a complete file."""
+    """The records before the end of a partial file; a record cut off is a fault only in a complete file."""
     found: list[Record] = []
     try:
         for record in islice(records(row, [beginning]), limit):

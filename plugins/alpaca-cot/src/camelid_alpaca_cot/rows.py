@@ -1,4 +1,4 @@
-"""A row's files → records, with what is peculiar to a set: its columns, or which rows of a shared file are its own.
+"""A set's files → records, with the set's own columns, or its own rows of a shared file.
 
 Knows files on this machine. Knows nothing of where they came from.
 """
@@ -22,8 +22,8 @@ def records(row: CollectionRow, files: Iterable[Path]) -> Iterator[Record]:
     paths = list(files)
     for path in paths:
         before = f"{path.stem}-" if len(paths) > 1 else ""
-        peculiar = row.fields or row.keep
-        for record in _special_rows(row, path) if peculiar else read(path):
+        special = row.fields or row.keep
+        for record in _special_rows(row, path) if special else read(path):
             yield replace(record, source=row.name, id=f"{before}{record.id}")
 
 

@@ -1,4 +1,4 @@
-"""The datasets that come with Camelid: made by our own code, so that learning can be scored offline."""
+"""The datasets that come with Camelid: generated, so that training can be tried and scored offline."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def list_models(as_json: Json = False) -> None:
 
 @app.command("show")
 def show_model(name: str, as_json: Json = False) -> None:
-    """Where a model or adapter is, its family, template, base and licence."""
+    """Where a model or adapter is, its family, prompt template, base model and licence."""
     resolved = resolve_model(name, load_host())
     row = {
         "name": resolved.name,

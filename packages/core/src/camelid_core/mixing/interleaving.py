@@ -3,7 +3,8 @@
 Knows counts. Knows nothing of what the streams hold.
 
 Element k of a stream of n is at (k + u) / n on a line from 0 to 1, where u is a hash of seed, stream and k.
-So every stretch of the line has each stream's share, and how many elements come before a place is computed without iterating.
+So every part of the line has each stream's share, and how many elements come before a place is computed without
+iterating.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from .rope import RopeScaling
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
-# Read by OpenMP when torch is first imported: idle threads must sleep, not spin (10 times faster on a busy 2-core machine).
+# Read by OpenMP when torch is first imported: idle threads must sleep, not spin (10 times faster on 2 busy cores).
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 

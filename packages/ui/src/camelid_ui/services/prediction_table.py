@@ -115,7 +115,7 @@ def answers_of(row: Mapping[str, Any]) -> Iterator[tuple[str, str, bool]]:
     for name, failed in (("generate", False), ("error", True)):
         value = row.get(name)
         if isinstance(value, dict):
-            yield from ((model, str(said), failed) for model, said in value.items())
+            yield from ((model, str(answer), failed) for model, answer in value.items())
         elif value is not None:
             yield "", str(value), failed
 

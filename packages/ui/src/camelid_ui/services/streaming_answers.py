@@ -62,17 +62,17 @@ def stream_answers(replies: Sequence[ChatReply], requests: Sequence[AnswerReques
         work = (index, reply, partial_answers[index], updates)
         threading.Thread(target=_read, args=work, name=f"answer {index}", daemon=True).start()
     answers = list(partial_answers)
-    left, given, fresh = len(replies), 0.0, False
-    while left:
+    open_replies, last_update, changed = len(replies), 0.0, False
+    while open_replies:
         pace = max(_MIN_SECONDS_BETWEEN_UPDATES, sum(len(answer.text) for answer in answers) / _CHARACTERS_PER_SECOND)
         with suppress(Empty):
             index, answer = updates.get(timeout=pace)
-            left -= answer is None
-            fresh = fresh or answer is not None
+            open_replies -= answer is None
+            changed = changed or answer is not None
             answers[index] = answer or answers[index]
-        if fresh and (not left or time.monotonic() - given >= pace):
+        if changed and (not open_replies or time.monotonic() - last_update >= pace):
             yield list(answers)
-            given, fresh = time.monotonic(), False
+            last_update, changed = time.monotonic(), False
 
 
 def _read(

@@ -1,7 +1,7 @@
 """The built-in dataset `cot-arithmetic`: word problems of 2 to 4 steps, each with a rationale and an exact answer.
 
-Knows how to draw, split and word problems. Knows nothing of templates, tokenizers or files;
-how an answer is read back from a text is in `camelid_core.final_answers`.
+Knows how problems are drawn, split and worded. Knows nothing of templates, tokenizers or files;
+`camelid_core.final_answers` extracts the answer from a text.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ HELD_OUT_ONE_IN = 10
 def generate(
     split: Split, rows: int, seed: int = 0, languages: tuple[str, ...] = ("en", "zh"), rejected: bool = False
 ) -> Iterator[Record]:
-    """`rows` different records of a split, the languages in turn, each made when it is taken.
+    """`rows` different records of a split, alternating between the languages, generated lazily.
 
     A problem belongs to one split in all languages. The text of a record follows from its id;
-    the seed decides which are drawn, and in what order. With `rejected`, each has a worse answer too,
-    whose last step is wrong.
+    the seed decides which are drawn, and in what order. With `rejected`, each has a rejected answer
+    too, whose last step is wrong.
 
     Raises:
         DataError: at once if an argument does not fit; after the last record if there are fewer than `rows`.
@@ -76,7 +76,7 @@ def _generate(split: Split, rows: int, seed: int, languages: tuple[str, ...]) ->
 
 
 def _stream(split: Split, seed: int, language: str) -> Iterator[Record]:
-    """All records of a split in one language; each draw picks any shape that is not used up yet."""
+    """All records of a split in one language; each draw picks a shape that is not exhausted yet."""
     rng = random.Random(f"{SOURCE}/{split}/{seed}/{language}")
     live = [(shape, _solved(shape, shape.shuffled_assignments(rng), split)) for shape in PROBLEM_SHAPES]
     while live:
@@ -124,7 +124,7 @@ def _record(shape: ProblemShape, solved: dict[str, int | str], code: str) -> Rec
 def _with_wrong_result(
     shape: ProblemShape, solved: dict[str, int | str], words: dict[str, int | str]
 ) -> dict[str, int | str]:
-    """Everything as it is but the last step's result, which is off by 1 to 3."""
+    """The same values, but the last step's result is off by 1 to 3."""
     last = len(shape.steps)
     off = _checksum("slip", shape.name, [solved[name] for name in shape.given])
     result = int(solved[f"r{last}"])

@@ -20,7 +20,7 @@ OPERATORS: dict[str, Callable[[int, int], int]] = {
     "/": operator.floordiv,
 }
 SMALLEST, LARGEST = 2, 40
-"""What a result may be: never 1, so that plurals hold, and short enough for a small model to copy."""
+"""Bounds of a result: never 1, so that plurals are right, and short enough for a small model to copy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class ProblemShape:
 
     @property
     def size(self) -> int:
-        """Number of assignments, sensible or not."""
+        """Number of assignments, with or without a valid solution."""
         return math.prod(map(len, self.given.values()))
 
     def assignment(self, index: int) -> Numbers:

@@ -1,4 +1,4 @@
-"""`camelid datasets`: one module for looking, one for files, one for quality and mixing."""
+"""`camelid datasets`: listing, files, quality, and cleaning and mixing, a module each."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ def parse_split(text: str) -> Split:
 
 
 def refuse_to_overwrite(out: Path | None, sources: Iterable[str]) -> None:
-    """The original is never changed. `sources` may name other things than files.
+    """Inputs are never overwritten. `sources` may also name datasets.
 
     Raises:
         UsageError: `out` is one of the files.
@@ -38,5 +38,5 @@ def refuse_to_overwrite(out: Path | None, sources: Iterable[str]) -> None:
 
 
 def split_values(texts: list[str] | None) -> list[str]:
-    """What a repeatable option was given, each with commas between if one likes: `--drop a,b --drop c`."""
+    """The values of a repeatable option, each of which may hold several, separated by commas: `--drop a,b --drop c`."""
     return [part.strip() for text in texts or () for part in text.split(",") if part.strip()]

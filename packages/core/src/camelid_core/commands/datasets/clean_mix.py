@@ -1,4 +1,4 @@
-"""`camelid datasets clean|mix`: datasets made from datasets."""
+"""`camelid datasets clean|mix`: new datasets from existing ones."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from .progress_meter import RowProgressMeter, expected_rows
 
 app = typer.Typer()
 Out = Annotated[Path | None, typer.Option(help="The file to write; its suffix says the format.")]
-New = Annotated[str, typer.Option("--name", help="Keep the result as an added dataset of this name.")]
-Dedupe = Annotated[str, typer.Option(help="Leave out copies: no, exact or near.")]
+New = Annotated[str, typer.Option("--name", help="Add the result to the library under this name.")]
+Dedupe = Annotated[str, typer.Option(help="Deduplicate: no, exact or near (near-duplicates too).")]
 Drop = Annotated[list[str] | None, typer.Option(help="Leave out rows that this lint finds. Repeatable.")]
 DropTag = Annotated[list[str] | None, typer.Option(help="Leave out rows with this tag (category). Repeatable.")]
 
@@ -34,13 +34,13 @@ def clean(
     out: Out = None,
     new: New = "",
     drop: Drop = None,
-    fix: Annotated[list[str] | None, typer.Option(help="Put right what this lint finds. Repeatable.")] = None,
+    fix: Annotated[list[str] | None, typer.Option(help="Fix what this lint finds. Repeatable.")] = None,
     dedupe: Dedupe = "no",
     drop_tag: DropTag = None,
-    against: Annotated[str, typer.Option(help="Leave out rows that hold texts of this evaluation set.")] = "",
+    against: Annotated[str, typer.Option(help="Leave out rows that share n-grams with this evaluation set.")] = "",
     as_json: Json = False,
 ) -> None:
-    """Write a dataset without the rows, or with the faults put right, that lints find."""
+    """Clean a dataset: drop or fix the rows that lints find, deduplicate, decontaminate."""
     from camelid_core import quality
 
     _check_target(out, new)
@@ -74,13 +74,13 @@ def mix(
     dedupe: Dedupe = "no",
     drop_tag: DropTag = None,
     drop: Drop = None,
-    temperature: Annotated[float, typer.Option(min=1, max=1000, help="Even out the sources' shares.")] = 1.0,
+    temperature: Annotated[float, typer.Option(min=1, max=1000, help="Temperature sampling; 1 keeps shares.")] = 1.0,
     cap: Annotated[list[str] | None, typer.Option(help="At most N rows of a source: name=N. Repeatable.")] = None,
     rows: Annotated[int | None, typer.Option(min=1, help="At most this many rows in total.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Decides which rows are taken and their order.")] = 0,
     as_json: Json = False,
 ) -> None:
-    """Merge datasets, without copies and categories, in shares and an order that the seed fixes."""
+    """Mix datasets: interleave them by weight, cap and temperature, without duplicates and dropped tags."""
     from camelid_core import mixing
 
     _check_target(out, new)
@@ -145,7 +145,7 @@ def _save(
 
 
 def _check_target(out: Path | None, new: str) -> None:
-    """Said before any row is read: where they go, and that they can go there."""
+    """Checked before any row is read: there is one target, and it can be written."""
     if (out is None) == (not new):
         raise UsageError("say where the rows go: either --out FILE or --name NEW.")
     if out is not None:

@@ -1,6 +1,6 @@
 """A dataset as a row of the listing, as a JSON object, and as a few lines to read.
 
-Knows what a listing says. Knows nothing of commands.
+Knows the fields of a listing. Knows nothing of commands.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ def languages(dataset: Dataset) -> str:
 
 
 def matches(value: str, wanted: str) -> bool:
-    """Whether one part of a compound value is what is wanted, by tag or by code; nothing wanted fits all."""
+    """Whether one part of a compound value equals the filter, by tag or by code; an empty filter matches all."""
     tag = LANGUAGE_TAGS.get(wanted.lower(), wanted)
     return not wanted or tag.lower() in value.lower().split("/")
 
 
 def dataset_json(dataset: Dataset) -> dict[str, Any]:
-    """Everything a program may want to know. `nums` is null where the collection gives no number."""
+    """All fields, for programs. `nums` is null where the collection gives no number."""
     return {
         "dataset": dataset.name,
         "title": dataset.title or dataset.name,
@@ -66,7 +66,7 @@ def dataset_json(dataset: Dataset) -> dict[str, Any]:
 
 
 def listing_row(dataset: Dataset) -> dict[str, Any]:
-    """The columns that fit on a terminal; the last one is cut to it."""
+    """The columns that fit on a terminal; the last one is shortened to its width."""
     row = {
         "dataset": dataset.name,
         "nums": dataset.rows or "–",
@@ -83,14 +83,15 @@ def listing_row(dataset: Dataset) -> dict[str, Any]:
 
 
 def record_json(record: Record) -> dict[str, Any]:
+    """A record as JSON."""
     messages = [
         {"role": m.role, "content": m.content, **({"context": m.context} if m.context else {})} for m in record.messages
     ]
-    return {"id": record.id, "messages": messages, "tags": record.tags, **record.feedback}
+    return {"id": record.id, "messages": messages, "tags": list(record.tags), **record.feedback}
 
 
 def dataset_summary(dataset: Dataset) -> Iterator[str]:
-    """A heading, then a line a fact; what there is nothing to say of is left out."""
+    """A heading, then a line for each fact that is not empty."""
     title = f" ({dataset.title})" if dataset.title and dataset.title != dataset.name else ""
     yield f"{dataset.name}{title}: {_size(dataset)}"
     facts = {

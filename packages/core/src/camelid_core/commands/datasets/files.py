@@ -1,6 +1,6 @@
 """`camelid datasets convert|inspect|add|remove`: data files in, out, and into the library.
 
-Knows how a file is asked for and what is said about it. Knows nothing of formats.
+Knows options and reports. Knows nothing of formats.
 """
 
 from __future__ import annotations
@@ -25,13 +25,14 @@ from camelid_core.records import Record
 from camelid_core.writers import write
 
 from .arguments import Json, Name, parse_split, refuse_to_overwrite
+from .descriptions import record_json
 
 app = typer.Typer()
 
 File = Annotated[Path, typer.Argument(help="A data file: JSON, JSON Lines, CSV, TSV or Parquet.")]
 ReaderName = Annotated[str, typer.Option("--reader", help="Format of the rows; told by their columns if not given.")]
 Map = Annotated[str, typer.Option("--map", help="Which column holds what: instruction=question,output=answer.")]
-Lenient = Annotated[bool, typer.Option("--lenient", help="Leave out and count rows with faults; else the first stops.")]
+Lenient = Annotated[bool, typer.Option("--lenient", help="Skip and count malformed rows; else the first one stops.")]
 Seed = Annotated[int, typer.Option(help="For readers that choose among phrasings.")]
 KeepEscapes = Annotated[bool, typer.Option("--keep-escapes", help="FLAN's files: keep a literal \\n as it is.")]
 
@@ -77,7 +78,7 @@ def inspect(
     rows: Annotated[int, typer.Option(min=0, max=1000, help="How many first rows to show.")] = 3,
     as_json: Json = False,
 ) -> None:
-    """Say what a file is taken for and why, show its first rows, and count the faults in all of it."""
+    """Show the detected format of a file and why, its first rows, and all malformed rows."""
     file = validated_path(file, "file")
     found = detect(file)
     faults = Faults(strict=False)
@@ -98,7 +99,7 @@ def inspect(
         "examples": faults.examples,
         "notes": faults.sentences(),
         "stopped": stopped,
-        "first": [row_of(record) for record in first],
+        "first": [record_json(record) for record in first],
     }
     print_values(report, as_json)
     if stopped:
@@ -108,7 +109,7 @@ def inspect(
 @app.command()
 def add(
     file: Annotated[str, typer.Argument(help="A data file: JSON, JSON Lines, CSV, TSV or Parquet.")],
-    name: Annotated[str, typer.Option(help="What to call it; the file's own name if not given.")] = "",
+    name: Annotated[str, typer.Option(help="Name of the dataset; the file's name if not given.")] = "",
     reader: ReaderName = "",
     mapping: Map = "",
     licence: Annotated[str, typer.Option(help="Under which licence the data are.")] = "unknown",
@@ -148,22 +149,13 @@ def columns_of(mapping: str) -> Columns | None:
 
 
 def print_faults(faults: Faults) -> None:
-    """What was changed and what was left out, beside the result."""
+    """Print what was changed and what was skipped, to standard error."""
     for sentence in faults.sentences():
         typer.echo(sentence, err=True)
     if faults.total:
         kinds = ", ".join(f"{count:,} {kind}" for kind, count in faults.counts.most_common())
         rows = "row" if faults.total == 1 else "rows"
         typer.echo(f"{faults.total:,} {rows} left out: {kinds}. The first: {faults.examples[0]}", err=True)
-
-
-def row_of(record: Record) -> dict[str, Any]:
-    """A record as JSON shows it."""
-    turns = [
-        {"role": turn.role, "content": turn.content, **({"context": turn.context} if turn.context else {})}
-        for turn in record.messages
-    ]
-    return {"id": record.id, "messages": turns, "tags": list(record.tags), **record.feedback}
 
 
 def _records_of_dataset(dataset: Dataset, split: str, rows: int | None) -> Iterator[Record]:

@@ -1,4 +1,4 @@
-"""`camelid datasets list|show|fetch`: what there is, what it is, and how to have it here."""
+"""`camelid datasets list|show|fetch`: list datasets, describe one, download its files."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def show_dataset(
     split: Annotated[str, typer.Option(help="train or heldout.")] = "train",
     as_json: Json = False,
 ) -> None:
-    """What a dataset is, and its first rows if they are here; of a collection, the relative sizes."""
+    """Describe a dataset and show its first rows if they are on this machine; of a collection, the relative sizes."""
     part = parse_split(split)
     members = [item for item in load_host().datasets if item.collection and item.collection == _collection(name)]
     if members and name not in load_host().datasets:
@@ -82,7 +82,7 @@ def fetch(
     name: Name,
     revision: Annotated[str, typer.Option(help="Branch, tag or commit; the pinned one if not given.")] = "",
 ) -> None:
-    """Bring a dataset's files onto this machine. What was interrupted goes on where it stopped."""
+    """Download a dataset's files. An interrupted download is resumed."""
     dataset = open_dataset(name, load_host().datasets)
     if dataset.fetch is None:
         raise UsageError(f"dataset {dataset.name!r} has nothing to fetch. {dataset.missing() or 'It is here.'}")
@@ -122,6 +122,6 @@ def _collection(name: str) -> str:
 def _legend(found: list[Dataset]) -> None:
     """What the tags mean, for a person at a terminal."""
     tags = dict.fromkeys(tag for item in found for text in (item.task, item.generation) for tag in text.split("/"))
-    said = [f"{tag} {TAG_MEANINGS[tag]}" for tag in tags if tag in TAG_MEANINGS]
-    if said:
-        typer.echo("; ".join(said) + ".", err=True)
+    meanings = [f"{tag} {TAG_MEANINGS[tag]}" for tag in tags if tag in TAG_MEANINGS]
+    if meanings:
+        typer.echo("; ".join(meanings) + ".", err=True)

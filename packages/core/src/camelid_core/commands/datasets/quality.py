@@ -1,4 +1,4 @@
-"""`camelid datasets lints|stats`: what is in a dataset, and what is wrong with it."""
+"""`camelid datasets lints|stats`: statistics and quality checks of a dataset."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ def show_stats(
     lint: Annotated[
         list[str] | None, typer.Option("--lints", help="Only these lints, with commas between; all or none.")
     ] = None,
-    against: Annotated[str, typer.Option(help="Evaluation set whose texts must not stand in the rows.")] = "",
+    against: Annotated[str, typer.Option(help="Evaluation set to check for contamination.")] = "",
     model: Annotated[str, typer.Option(help="Also count tokens, with this model's tokenizer.")] = "",
     template: Annotated[str, typer.Option(help="Prompt template for --model; its own if not given.")] = "",
     cutoff: Annotated[int, typer.Option(min=16, help="Longest example in tokens, for --model.")] = 512,
     split: Annotated[str, typer.Option(help="train or heldout.")] = "train",
-    languages: Annotated[bool, typer.Option(help="Tell the languages of a sample.")] = True,
+    languages: Annotated[bool, typer.Option(help="Identify the languages of a sample.")] = True,
 ) -> None:
     """Rows, lengths, languages, duplicates and what the lints find, from one pass over a dataset."""
     from camelid_core.quality import CONTAMINATION, compute_stats, evaluation_lint
@@ -92,7 +92,7 @@ def _rows(datasets: list[Dataset], split: Split) -> Iterator[Record]:
 def _tokens(
     records: Iterator[Record], encoder: Encoder, cutoff: int, rows: int, meter: RowProgressMeter
 ) -> dict[str, Any]:
-    """What becomes of the rows under the cut-off, and the first that lose their answer to it."""
+    """Token counts under the cut-off, and the first rows whose answer is cut off."""
     import numpy as np
 
     from camelid_core.token_cache import TokenCache
@@ -128,7 +128,7 @@ def _encoder(model: str, template: str, host: Host) -> Encoder:
 
 
 def _known_lints(encoder: Encoder | None) -> dict[str, Lint]:
-    """All lints; with a tokenizer at hand, control tokens are its own."""
+    """All lints; with a tokenizer, `control-tokens` looks for that tokenizer's."""
     from camelid_core.quality import LINTS, control_tokens_of
 
     if encoder is None:

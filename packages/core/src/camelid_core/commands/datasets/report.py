@@ -1,6 +1,6 @@
 """The statistics of a dataset as text for people.
 
-Knows widths and bars. Knows nothing of how the numbers came about.
+Knows widths and bars. Knows nothing of how the numbers are computed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _NAMES = 8
 
 
 def report(values: Mapping[str, Any]) -> str:
-    """The values of `DatasetStats.as_dict()`, and what becomes of their tokens under `tokens`, on one screen."""
+    """The values of `DatasetStats.as_dict()`, and token counts under `tokens`, on one screen."""
     return "\n".join(_lines(values))
 
 

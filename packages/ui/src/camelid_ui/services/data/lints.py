@@ -180,10 +180,10 @@ def clean_options(actions: Mapping[str, str]) -> dict[str, Any]:
 
 def clean_command_options(actions: Mapping[str, str], against: str = "") -> str:
     """The same as options of `camelid datasets clean`."""
-    given = clean_options({lint: action for lint, action in actions.items() if lint != CONTAMINATION})
-    parts = [f"--{name} {each}" for name in ("drop", "fix") for each in given[name]]
-    if given["deduplicate"] != "no":
-        parts.append(f"--dedupe {given['deduplicate']}")
+    arguments = clean_options({lint: action for lint, action in actions.items() if lint != CONTAMINATION})
+    parts = [f"--{name} {each}" for name in ("drop", "fix") for each in arguments[name]]
+    if arguments["deduplicate"] != "no":
+        parts.append(f"--dedupe {arguments['deduplicate']}")
     if CONTAMINATION in actions:
         parts.append(f"--against {against}")
     return " ".join(parts)

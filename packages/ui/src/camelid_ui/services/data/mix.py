@@ -35,7 +35,7 @@ class MixturePart:
     name: str
     weight: float
     rows: int
-    taken: int
+    counts: int
     share: float
     missing: str = ""
 
@@ -63,11 +63,11 @@ class MixService:
         """
         sources = parse_sources(mixture.sources, self.collection.host.datasets)
         entries = [self.collection.find(source.name) for source in sources]
-        taken = rows_per_source(mixture, sources, sizes or [entry.rows for entry in entries])
-        total = max(1, sum(taken))
+        counts = rows_per_source(mixture, sources, sizes or [entry.rows for entry in entries])
+        total = max(1, sum(counts))
         return [
             MixturePart(source.name, source.weight, entry.rows, count, count / total, entry.missing)
-            for source, entry, count in zip(sources, entries, taken, strict=True)
+            for source, entry, count in zip(sources, entries, counts, strict=True)
         ]
 
     def tags(self, names: Sequence[str]) -> list[str]:

@@ -109,8 +109,8 @@ def _source_shares(data: DataServices, recipe: Recipe) -> list[_SourceShare]:
     entries = [
         data.collection.find(source.name) for source in parse_sources(section.sources, data.collection.host.datasets)
     ]
-    held = -(-section.eval_rows // max(1, len(entries)))
-    sizes = [entry.rows - (0 if entry.heldout else min(held, entry.rows // 10)) for entry in entries]
+    heldout_rows = -(-section.eval_rows // max(1, len(entries)))
+    sizes = [entry.rows - (0 if entry.heldout else min(heldout_rows, entry.rows // 10)) for entry in entries]
     shares = []
     for part in data.mix.plan(section, sizes):
         lengths = data.lengths.known(part.name, recipe.model.name, section.template)
