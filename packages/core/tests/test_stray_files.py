@@ -31,7 +31,7 @@ def resolve(name: object):
     return resolve_model(str(name), load_host())
 
 
-@pytest.mark.timeout(30)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", READ)
 @pytest.mark.parametrize("make", STRAYS.values(), ids=STRAYS)
 def test_a_pipe_a_device_and_a_circle_are_named_and_not_opened(model, name, make):

@@ -35,7 +35,7 @@ class MixturePart:
     name: str
     weight: float
     rows: int
-    counts: int
+    taken: int
     share: float
     missing: str = ""
 
