@@ -55,7 +55,7 @@ FAULTY = {
 
 
 def compares(lint: Lint) -> bool:
-    return lint.begin is not None
+    return lint.factory is not None
 
 
 def test_every_lint_of_one_row_is_tried_here():

@@ -11,28 +11,26 @@ from pathlib import Path
 from typing import Any
 
 from camelid_core.artefacts import BaseModelEntry, Licences, Manifest, effective_licence, write_manifest
-from camelid_core.errors import DataError
 from camelid_core.integrity import fingerprint
-from camelid_core.models.loading import choose_device, choose_dtype, load_tokenizer, with_rope_scaling
-from camelid_core.models.resolved_model import ResolvedModel, resolve_model
-from camelid_core.models.revisions import hub_commit, require_commit
-from camelid_core.models.rope import RopeScaling, rope_parameters
+from camelid_core.models.loading import choose_device, choose_dtype
+from camelid_core.models.resolved_model import ResolvedModel
+from camelid_core.models.revisions import hub_commit
+from camelid_core.models.rope import rope_parameters
 from camelid_core.plugins import Host, load_host
 from camelid_core.tasks import Interrupted, TaskContext
 from camelid_core.template_contract import make_contract
-from camelid_core.tokenization.encoder import Encoder
 from transformers import TrainingArguments, set_seed
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from .config import Recipe
-from .data import PreparedData, check_vocabulary
+from .data import PreparedData
 from .distributed import agreement, group, sharded_state, strategies
 from .loop import acceleration
 from .loop.batches import Collator, StepBatches, lengths_of
 from .methods import MethodContext
 from .methods.registry import method_of
 from .monitoring import callbacks
-from .monitoring.evaluation import PeriodicEvaluation, check_data
+from .monitoring.evaluation import PeriodicEvaluation
 from .monitoring.flops import mfu_per_token_rate
 from .monitoring.nan_guard import NanGuard
 from .monitoring.progress import ProgressReporter, RowProgress
@@ -43,7 +41,7 @@ from .objectives.registry import objective_of
 from .objectives.steps import steps_of
 from .preflight.report import Preflight, report_micro_batches
 from .provenance.origin import origin
-from .recipe_checks import check_settings
+from .run_preparation import prepare_run
 from .saving import checkpoint
 from .saving.disk_space import removed_on_failure
 from .saving.retention import (
@@ -69,16 +67,9 @@ def train(
     """
     host = load_host()
     objective = objective_of(recipe.objective)
-    check_settings(recipe)
-    resolved = _base_model(recipe, host)
-    template = host.templates[recipe.data.template or resolved.template]
-    tokenizer = load_tokenizer(resolved)
-    encoder = Encoder(tokenizer, template)
-    check_vocabulary(encoder, resolved)
-    with agreement.local_main_process_first():
-        data = objective.prepare(recipe.objective, recipe.data, encoder, host, RowProgress(context))
+    ready = prepare_run(recipe, host, RowProgress(context), agreement.local_main_process_first())
+    resolved, template, data, tokenizer = ready.resolved, ready.template, ready.data, ready.encoder.tokenizer
     _emit_data(context, data)
-    check_data(recipe, data)
     agreement.report_global_batch(recipe, context)
     contract = make_contract(template, tokenizer, resolved.template if recipe.data.template else "")
     context.emit("origin", **origin(recipe, resolved, contract, data.datasets, host))
@@ -98,7 +89,7 @@ def train(
     weights = model.get_input_embeddings().weight.dtype
     precision = acceleration.arguments(choose_dtype(recipe.model.dtype), weights, choose_device())
     arguments = partial(_training_arguments, recipe, context.directory / CHECKPOINT_DIRECTORY, **precision)
-    run = TrainingRun(recipe, method, model, data, encoder, arguments, partial(raise_if_stop_requested, context))
+    run = TrainingRun(recipe, method, model, data, ready.encoder, arguments, partial(raise_if_stop_requested, context))
     run.raise_if_interrupted()
     trainer, progress, rules = _make_trainer(run, objective, context, resume)
     trainer.retention = CheckpointRetention(
@@ -119,18 +110,6 @@ def train(
         manifest = manifest.model_copy(update={"kind": method.kind, "template": contract})
         write_manifest(context.output, manifest)
     return metrics
-
-
-def _base_model(recipe: Recipe, host: Host) -> ResolvedModel:
-    """The base model, with RoPE scaling if the recipe has any."""
-    resolved = resolve_model(recipe.model.name, host, gguf=False)
-    if resolved.adapter_dir is not None:
-        raise DataError(f"{recipe.model.name!r} is an adapter; merge it first: `camelid merge {recipe.model.name}`.")
-    if recipe.model.revision:
-        require_commit(resolved.base, recipe.model.revision)
-    if recipe.model.rope:
-        return with_rope_scaling(resolved, RopeScaling.parse(recipe.model.rope))
-    return resolved
 
 
 def _emit_data(context: TaskContext, data: PreparedData) -> None:

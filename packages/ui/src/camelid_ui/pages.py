@@ -71,10 +71,10 @@ def _tab(name: str, label: Any, opened: gr.Textbox) -> gr.Tab:
 
 def header(services: Services, say: Translator) -> str:
     """Name, device in words, and how many jobs are running."""
-    running = services.jobs.count_running()
+    running, device = services.jobs.count_running(), esc(describe_device().description)
     words = say("header.running", count=running) if running else say("header.idle")
     return (
-        f'<header class="camelid-header"><h1>Camelid</h1><span class="device">{esc(describe_device().description)}</span>'
+        f'<header class="camelid-header"><h1>Camelid</h1><span class="device">{device}</span>'
         f'<a class="running{" some" if running else ""}" href="/?tab=jobs" data-open-tab="jobs">{esc(words)}</a>'
         f"</header>{_banner(services, say)}"
     )

@@ -131,7 +131,7 @@ class Resident(ChatService):
 def test_a_chat_has_bounds(demo):
     demo = replace(demo, chat=Resident(demo.models))
     assert len(list(demo.chat.ask("me", QUESTION, Sampling(max_new_tokens=4096)))) == 2
-    assert demo.chat.asked.max_new_tokens == DEMO.new_tokens
+    assert demo.chat.asked.max_new_tokens == DEMO.max_new_tokens
     long = [AnswerRequest([Message("user", "a" * 3000), Message("assistant", "b" * 3000)])]
     with pytest.raises(NotPermitted, match="6,000 characters"):
         next(demo.chat.ask("me", long, Sampling()))

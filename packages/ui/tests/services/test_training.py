@@ -11,7 +11,7 @@ from camelid_core.jobs import JobState
 from camelid_core.jobs.run_directories import EVENTS, attempt_directory
 from camelid_train.config import Recipe
 from camelid_ui.field_values import InvalidFields, flat, values_of
-from camelid_ui.services.training.run_comparison import differences
+from camelid_ui.services.training.run_comparison import differences, job_ids_in
 
 
 def recipe(*overrides):

@@ -17,12 +17,12 @@ from camelid_core.quality.row_keys import seeded_hash
 
 
 class InterleavingSchedule:
-    """Streams with `rows_per_source` elements each, merged into one order of `total`."""
+    """Streams with `counts` elements each, merged into one order of `total`."""
 
-    def __init__(self, rows_per_source: Sequence[int], seed: int = 0) -> None:
-        self.rows_per_source = list(rows_per_source)
-        self.total = sum(rows_per_source)
-        self._keys = [seeded_hash(number, seed) for number in range(len(self.rows_per_source))]
+    def __init__(self, counts: Sequence[int], seed: int = 0) -> None:
+        self.counts = list(counts)
+        self.total = sum(counts)
+        self._keys = [seeded_hash(number, seed) for number in range(len(self.counts))]
 
     def stream_indices(self, start: int = 0) -> Iterator[int]:
         """The stream that each position takes its element from, from position `start` on."""
@@ -39,32 +39,32 @@ class InterleavingSchedule:
     def _near(self, start: int) -> tuple[list[int], int]:
         """Elements given by a place a little before position `start`, and how many are missing to it."""
         start = max(0, min(start, self.total))
-        place = max(0.0, (start - len(self.rows_per_source) - 1) / self.total) if self.total else 0.0
-        consumed = [self._before(number, place) for number in range(len(self.rows_per_source))]
+        place = max(0.0, (start - len(self.counts) - 1) / self.total) if self.total else 0.0
+        consumed = [self._before(number, place) for number in range(len(self.counts))]
         return consumed, start - sum(consumed)
 
     def _before(self, number: int, place: float) -> int:
-        """Elements of a stream that stand before `place`: all but at most one of the last are sure."""
-        count = self.rows_per_source[number]
+        """How many elements of a stream come before `place`."""
+        count = self.counts[number]
         element = max(0, min(count, int(place * count) - 1))
         while element < count and self._place(number, element) < place:
             element += 1
         return element
 
     def _place(self, number: int, element: int) -> float:
-        return (element + seeded_hash(element, self._keys[number]) / 2**64) / self.rows_per_source[number]
+        return (element + seeded_hash(element, self._keys[number]) / 2**64) / self.counts[number]
 
     def _from(self, consumed: list[int]) -> Iterator[int]:
         heap = [
             (self._place(number, element), number, element)
             for number, element in enumerate(consumed)
-            if element < self.rows_per_source[number]
+            if element < self.counts[number]
         ]
         heapq.heapify(heap)
         while heap:
             _, number, element = heap[0]
             yield number
-            if element + 1 < self.rows_per_source[number]:
+            if element + 1 < self.counts[number]:
                 heapq.heapreplace(heap, (self._place(number, element + 1), number, element + 1))
             else:
                 heapq.heappop(heap)

@@ -160,7 +160,7 @@ def check_adapter_base(resolved: ResolvedModel) -> None:
 
 
 def with_rope_scaling(resolved: ResolvedModel, scaling: RopeScaling) -> ResolvedModel:
-    """The model with its positions rope_scaled: its configuration says so, its files are as they were.
+    """The model with scaled positions: its configuration says so, its files stay as they are.
 
     Raises:
         ModelError: the model has no rotary positions, or they are scaled already.

@@ -1,7 +1,7 @@
 """RoPE scaling (longer contexts by scaling rotary positions): the recipe's text and the model configuration it means.
 
 Knows configuration dictionaries of Transformers 5 (`rope_parameters`). Loads no model; what an older file leaves unsaid
-(LLaMA's theta, Pythia's part of the head) Transformers knows, and is asked for where a model is scaled.
+(LLaMA's theta, Pythia's part of the head) Transformers knows and adds where a model is scaled.
 
 `linear` is position interpolation (Chen et al. 2023, arXiv:2306.15595): positions are divided by the factor, so 8192
 of them lie where 2048 were learned. `dynamic` changes the base with the length (NTK-aware); `yarn` is arXiv:2309.00071.

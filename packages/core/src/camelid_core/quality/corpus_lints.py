@@ -61,7 +61,7 @@ CORPUS_LINTS: dict[str, Lint] = {
     lint.name: lint
     for lint in (
         Lint("duplicate", "A row that occurred already, white space aside.", _single_row, factory=_duplicates),
-        Lint("same-prompt", "A question asked before, with another answer.", _single_row, factory=_same_prompt),
+        Lint("same-prompt", "A prompt that occurred already, with another answer.", _single_row, factory=_same_prompt),
         Lint(
             "near-duplicate",
             "A row whose words are mostly those of an earlier one.",

@@ -25,7 +25,7 @@ class Lint:
 
     A lint that compares rows has state: `start` returns a `find` that has seen no row yet. Several that go over the
     same rows may share one `NormalTurnsCache`.
-    `default` lints run unless others are asked for; `extra` ones need `camelid-core[quality]`.
+    `default` lints run unless others are named; `extra` ones need `camelid-core[quality]`.
     """
 
     name: str

@@ -26,9 +26,9 @@ class Columns:
     tags: str = ""
 
     @classmethod
-    def parse(cls, text: str, answered: bool = True) -> Columns:
-        """From `instruction=question,output=answer`; a comma may be part of a column's name. Rows that are only
-        asked need not be `answered`: `instruction=question` is enough.
+    def parse(cls, text: str, needs_output: bool = True) -> Columns:
+        """From `instruction=question,output=answer`; a comma may be part of a column's name. Rows to predict
+        need no output: without `needs_output`, `instruction=question` is enough.
 
         Raises:
             UsageError: an unknown word, one given twice, or too little to make a record from.
@@ -47,7 +47,7 @@ class Columns:
                 raise UsageError(f"mapping {text!r}: {ours!r} is given twice.")
             given[ours] = theirs
         columns = cls(**given)
-        if not answered and (columns.messages or columns.instruction):
+        if not needs_output and (columns.messages or columns.instruction):
             return columns
         if not columns.is_complete:
             raise UsageError(f"mapping {text!r}: it must name 'instruction' and 'output', or 'messages'.")

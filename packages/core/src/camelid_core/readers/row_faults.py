@@ -14,7 +14,7 @@ class Faults:
     """Collects faults of rows. Strict: the first one raises. Lenient: the row is left out and counted.
 
     `counts` has how many of each kind, `examples` the first `keep` sentences. `notes` counts what was
-    changed on the way without being wrong ("rows had literal \\n un-escaped"), so that it can be said.
+    changed without being malformed ("rows had literal \\n un-escaped"), so that it can be reported.
     A fault that makes the rest of a file unreadable (broken JSON array, not UTF-8) raises in both modes.
     """
 

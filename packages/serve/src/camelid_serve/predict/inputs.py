@@ -114,7 +114,7 @@ def open_input(source: str, columns: str = "", gold_column: str = "") -> Predict
         UsageError: no such file, a mapping that says too little, or one for a dataset.
     """
     path = validated_path(source, "input")
-    mapping = Columns.parse(columns, answered=False) if columns.strip() else None
+    mapping = Columns.parse(columns, needs_output=False) if columns.strip() else None
     if is_existing_path(source) and path.is_file():
         return PredictionInput(path.name, lambda: _read_file(path, mapping, gold_column), path=path)
     if path.suffix.lower() in SUFFIXES and not source.startswith(HUB_PREFIX):

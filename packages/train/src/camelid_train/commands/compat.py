@@ -80,9 +80,9 @@ def _show_or_train(
     if not run:
         typer.echo(to_toml(translated.values, comments(translated)), nl=False)
         return
-    from camelid_train.recipe_checks import check
+    from camelid_train.run_preparation import check
 
-    check(recipe)
+    check(recipe, load_host())
     typer.echo("\n".join([*comments(translated), "", *banner(recipe, rows, world)]), err=True)
     print_summary(
         run_job("train", recipe.with_absolute_paths(), name, recipe.with_absolute_paths().model.name), as_json

@@ -11,7 +11,6 @@ import typer
 from camelid_core.commands.output import print_values
 from camelid_core.commands.run_job import print_summary, run_job
 from camelid_core.config import load, parse_overrides, validate
-from camelid_core.datasets.sources import open_dataset, parse_sources
 from camelid_core.errors import UsageError
 from camelid_core.jobs.foreground import open_store
 from camelid_core.paths import validated_path
@@ -41,13 +40,10 @@ def train(
     as_json: Annotated[bool, typer.Option("--json", help="End with one line of JSON.")] = False,
 ) -> None:
     """Fine-tune a model. The run is a job: it is listed, it survives a kill, and Ctrl-C saves it."""
-    from camelid_train.recipe_checks import check
+    from camelid_train.run_preparation import check
 
     config = read_recipe(recipe, overrides or []).with_absolute_paths()
-    check(config)
-    datasets = load_host().datasets
-    for source in parse_sources(config.data.sources, datasets):
-        open_dataset(source.name, datasets)
+    check(config, load_host())
     if is_secondary_process():  # torchrun or the like started this process; the local main process has the job
         train_as_secondary(config)
         return

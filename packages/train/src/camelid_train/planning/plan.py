@@ -8,38 +8,27 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from camelid_core.errors import DataError
-from camelid_core.models.loading import load_tokenizer
-from camelid_core.models.resolved_model import resolve_model
 from camelid_core.plugins import load_host
-from camelid_core.tokenization.encoder import Encoder
 
 from camelid_train.config import Recipe
 from camelid_train.loop.batches import lengths_of
-from camelid_train.objectives.registry import objective_of
 from camelid_train.objectives.steps import steps_of
+from camelid_train.run_preparation import prepare_run
 
 
 def plan(recipe: Recipe) -> dict[str, Any]:
     """Rows, tokens and optimizer steps of the whole run.
 
     Raises:
-        CamelidError: anything that would end the run before its first step, except memory and disk space.
+        CamelidError: anything that would end the run before its first step, except memory, disk space and the launch.
     """
-    host = load_host()
-    objective = objective_of(recipe.objective)
-    objective.check(recipe.objective, recipe)
-    resolved = resolve_model(recipe.model.name, host, gguf=False)
-    if resolved.adapter_dir is not None:
-        raise DataError(f"{recipe.model.name!r} is an adapter; merge it first: `camelid merge {recipe.model.name}`.")
-    template = host.templates[recipe.data.template or resolved.template]
-    encoder = Encoder(load_tokenizer(resolved), template)
-    data = objective.prepare(recipe.objective, recipe.data, encoder, host)
+    ready = prepare_run(recipe, load_host())
+    data = ready.data
     account, train, processes = data.account, recipe.train, recipe.launch.processes * recipe.launch.nodes
     steps, epochs, uses = steps_of(recipe, len(data.train), processes)
     return {
         "model": recipe.model.name,
-        "template": template.name,
+        "template": ready.template.name,
         "method": recipe.method.type,
         "rows": account.rows,
         "kept": len(data.train),

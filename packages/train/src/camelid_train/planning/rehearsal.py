@@ -20,13 +20,13 @@ from camelid_core.errors import CamelidError, TrainingError
 from camelid_core.jobs.attempt import AttemptContext
 from camelid_core.jobs.run_directories import attempt_directory
 from camelid_core.models.resolved_model import resolve_model
-from camelid_core.models.revisions import require_commit
 from camelid_core.paths import home as real_home
 from camelid_core.plugins import load_host
 from camelid_core.tasks import Interrupted
 
 from camelid_train.config import MergeConfig, Recipe
 from camelid_train.methods.registry import method_of, methods
+from camelid_train.run_preparation import base_model, check
 
 ROWS, STEPS = 24, 4
 
@@ -138,14 +138,12 @@ def _run_stages(recipe: Recipe, home: Path, stages: Stages) -> None:
     from camelid_core.models.loading import check_weight_files
 
     host = load_host()
-    resolved = resolve_model(recipe.model.name, host, gguf=False)
+    check(recipe, host)
+    resolved = base_model(recipe, host)
     check_weight_files(resolved.base)
-    if recipe.model.revision:
-        require_commit(resolved.base, recipe.model.revision)
 
-    from camelid_train.loop.acceleration import (
-        without_liger,
-    )  # these import torch: missing files are reported before that
+    # these import torch: missing files are reported before that
+    from camelid_train.loop.acceleration import without_liger
     from camelid_train.merge import merge
     from camelid_train.run import train
 

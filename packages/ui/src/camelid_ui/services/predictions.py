@@ -152,7 +152,7 @@ class PredictionService:
         if source is None or not found.count:
             return found
         config = self._config(job_id)
-        mapping = Columns.parse(config.columns, answered=False) if config.columns else Columns()
+        mapping = Columns.parse(config.columns, needs_output=False) if config.columns else Columns()
         return replace(
             found,
             rows=source.rows(selection, start),

@@ -9,13 +9,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from camelid_core.config import validate
-from camelid_core.datasets.sources import open_dataset, parse_sources
-from camelid_core.errors import CamelidError, DataError, JobError, ModelError
+from camelid_core.errors import CamelidError, JobError
 from camelid_core.jobs import Job
 from camelid_core.jobs.deletion import delete
 from camelid_core.plugins import Host
-from camelid_train import recipe_checks
 from camelid_train.config import Recipe
+from camelid_train.run_preparation import checks
 
 from camelid_ui.field_values import InvalidFields, command_line
 from camelid_ui.services.data import DataServices
@@ -63,11 +62,8 @@ class TrainingService:
         Raises:
             Invalid: naming the field.
         """
-        _at("model.name", lambda: self._base(recipe.model.name))
-        _at("data.sources", lambda: self._sources(recipe))
-        if recipe.data.template:
-            _at("data.template", lambda: self.host.templates[recipe.data.template])
-        recipe_checks.check(recipe)
+        for field, each in checks(recipe, self.host, at_hand=True):
+            _at(field, each)
 
     def estimate(self, recipe: Recipe, data: DataServices) -> Estimate:
         """Raises CamelidError: a model or dataset that is not here."""
@@ -144,16 +140,6 @@ class TrainingService:
 
         return bundle(self.jobs.store, job_id, directory)
 
-    def _base(self, name: str) -> None:
-        if self.models.resolve(name, gguf=False).adapter_dir is not None:
-            raise ModelError(f"{name!r} is an adapter; merge it first, then train the merged model.")
-
-    def _sources(self, recipe: Recipe) -> None:
-        for source in parse_sources(recipe.data.sources, self.host.datasets):
-            missing = open_dataset(source.name, self.host.datasets).missing()
-            if missing:
-                raise DataError(f"{source.name}: {missing}")
-
     def _speed(self, recipe: Recipe) -> float:
         """Tokens per second of the newest run here with this model, and with this tuning method if there is one."""
         found: dict[bool, float] = {}
@@ -165,7 +151,10 @@ class TrainingService:
 
 
 def _at(path: str, check: Callable[[], object]) -> None:
+    """Run a check whose error belongs to the field at `path`; errors about several fields say so themselves."""
     try:
         check()
     except CamelidError as error:
+        if not path:
+            raise
         raise InvalidFields(str(error), {path: str(error)}) from None
