@@ -135,7 +135,7 @@ READ = """
 import resource, sys
 from pathlib import Path
 from camelid_core.errors import CamelidError
-from camelid_core.gguf_files import gguf_metadata
+from camelid_core.models.gguf import gguf_metadata
 from camelid_core.integrity import safetensors_header
 path = Path(sys.argv[1])
 before = resource.getrusage(resource.RUSAGE_SELF)
