@@ -6,7 +6,7 @@
 Both get the same token ids and labels (Camelid's, of problems of `cot-arithmetic` or of an Alpaca JSON file), the same
 base (stored in the number format that all compute in), seed, learning rate, schedule and LoRA, one epoch, batches
 of 4. They take turns, each time in a
-fresh process. The rival is as it comes: both make activations again in the backward pass by default, which Camelid
+fresh process. The rival is as it comes: both recompute activations in the backward pass by default, which Camelid
 does only where memory runs out; `--keep-activations` switches that off for them. Rows are in an order of the
 program's own, another in each round (the round's number is the seed).
 
@@ -179,7 +179,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rival", choices=["llamafactory", "trl"], help="none runs Camelid alone")
     parser.add_argument("--rival-env", type=Path, help="its environment, made there if it is missing")
-    parser.add_argument("--keep-activations", action="store_true", help="the rival does not make activations again")
+    parser.add_argument(
+        "--keep-activations", action="store_true", help="the rival stores activations instead of recomputing them"
+    )
     parser.add_argument("--as-stored", action="store_true", help="all read the base's files in the format they are in")
     parser.add_argument("--rows", type=int, default=200)
     parser.add_argument("--rows-from", type=Path, help="an Alpaca JSON file instead of generated problems")

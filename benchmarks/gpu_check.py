@@ -36,7 +36,7 @@ METHODS: dict[str, dict[str, Any]] = {
 DTYPES = {"cuda": ("float32", "bfloat16", "float16"), "cpu": ("float32", "bfloat16")}
 PACKING = ("off", "on")
 PADDED_ONLY = ("prefix", "p-tuning", "prompt")
-"""Virtual tokens stand before each row of a batch, and rows laid end to end are one."""
+"""Virtual tokens stand before each row of a batch, and packed rows are one."""
 NEAR = {"float32": 2e-3, "bfloat16": 3e-2, "float16": 1e-2}
 """Largest relative difference of a step's loss; float32 of packed rows differs by the order of sums."""
 WARM = 3

@@ -11,15 +11,17 @@ ROOT = Path(__file__).parent.parent
 SOURCES = sorted([*ROOT.glob("packages/*/src/*/**/*.py"), *ROOT.glob("plugins/*/src/*/**/*.py")])
 RETIRED = ROOT / "docs/retired-words.txt"
 
-VAGUE = {
-    "acting", "answered", "base", "checking", "choosing", "closed", "common", "comparing", "completing", "fitting",
-    "forms", "helpers", "kept", "keeping", "kinds", "knobs", "making", "manager", "many", "misc", "opening", "ours", "own",
-    "parts", "picking", "place", "places", "predicted", "preparing", "reading", "room", "running", "sharing", "taking",
-    "talk", "talking", "telling", "together", "utils", "watching", "weighing",
-}  # fmt: skip
+VAGUE = set(
+    """acting answered base checking choosing closed common comparing completing fitting forms helpers kept keeping kinds
+    knobs making manager many misc opening ours own parts picking place places predicted preparing reading room running
+    sharing taking talk talking telling together utils watching weighing""".split()
+)
 """Names of modules that do not say what is inside."""
 
-GERUNDS = {"mixing", "interleaving", "packing", "sampling", "launching", "planning", "monitoring", "saving", "loading"}
+GERUNDS = set(
+    """interleaving launching listing loading mixing monitoring packing planning sampling saving staging testing
+    training wording""".split()
+)
 """Terms of the field, or names of folders that say what is done in them."""
 
 PARALLEL = {"services", "tabs", "views", "commands", "compat", "trainers", "readers", "writers"}
@@ -70,7 +72,7 @@ def test_names_of_modules_say_what_is_inside():
 
 
 def test_a_name_that_is_there_twice_is_one_subject():
-    """No package has three modules of one name outside of parallel layers; two only for one subject, with the reason."""
+    """Outside of parallel layers no package has three modules of one name, and two only with the reason."""
     for key, paths in module_names().items():
         apart = [path for path in paths if not set(path.parts) & PARALLEL]
         stem = key.split(":")[1]

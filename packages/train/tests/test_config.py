@@ -1,4 +1,4 @@
-"""The recipe: every knob explained, bounded, and the same wherever it is read."""
+"""The recipe: every field explained, bounded, and the same wherever it is read."""
 
 from __future__ import annotations
 

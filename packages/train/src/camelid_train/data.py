@@ -20,11 +20,10 @@ from camelid_core.records import Record
 from camelid_core.special_tokens import special_tokens
 from camelid_core.token_cache import CutoffCounts, CutoffView, TokenCache
 from camelid_core.token_cache.cache import EncodingProgress
+from camelid_core.token_cache.encoded_dataset import drops_too_many
 from camelid_core.tokenization.encoder import Encoder, Example
 
 from .config import DataSection
-
-_MAX_DROPPED_SHARE = 0.3
 
 
 @dataclass(slots=True)
@@ -131,7 +130,7 @@ def _check_kept(view: CutoffView, section: DataSection, encoder: Encoder) -> Non
     names, account = ", ".join(section.sources), view.counts
     if not account.rows:
         raise DataError(f"{names}: no rows to train on.")
-    if account.dropped <= _MAX_DROPPED_SHARE * account.rows and len(view):
+    if len(view) and not drops_too_many(account.dropped, account.rows):
         return
     unlabelled = int((view.encoded.trained == 0).sum())  # whatever the cut-off: the template marks nothing of them
     if 2 * unlabelled > account.dropped:
@@ -139,10 +138,10 @@ def _check_kept(view: CutoffView, section: DataSection, encoder: Encoder) -> Non
             f"{names}: template {encoder.template.name!r} marks nothing to learn in {unlabelled:,} of {account.rows:,} "
             "rows. Choose another template in data.template."
         )
-    raise DataError(f"{names}: {too_many_dropped(account, section)}")
+    raise DataError(f"{names}: {dropped_rows_message(account, section)}")
 
 
-def too_many_dropped(account: CutoffCounts, section: DataSection) -> str:
+def dropped_rows_message(account: CutoffCounts, section: DataSection) -> str:
     """The message for a cut-off that drops so many rows, and what to do."""
     some = f"{account.dropped:,} of {account.rows:,} rows"
     if section.too_long == "skip":

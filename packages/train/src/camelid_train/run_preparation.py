@@ -1,8 +1,8 @@
 """What makes a run ready: one routine for the training task, `--plan`, `--rehearse`, the command line and the page.
 
 `checks` are what can be said of a recipe before there is a job. `prepare_run` repeats them where the run is, then goes
-on to tokenizer, encoder and tokenised rows. Imports torch only with the tokenizer; loads no weights. What depends on the
-devices and machines of a launch is checked in `launching.checks`.
+on to tokenizer, encoder and tokenised rows. Imports torch only with the tokenizer; loads no weights. What depends on
+the devices and machines of a launch is checked in `launching.checks`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Rows laid end to end teach what padded rows teach, and models that mix them up are found out."""
+"""Packed rows teach what padded rows teach, and models that mix them up are found out."""
 
 from __future__ import annotations
 

@@ -18,14 +18,12 @@ from camelid_core.plugins import Host
 from camelid_core.records import Message, Record
 from camelid_core.token_cache import TokenCache
 from camelid_core.token_cache.cache import EncodingProgress
-from camelid_core.token_cache.encoded_dataset import EncodedDataset
+from camelid_core.token_cache.encoded_dataset import EncodedDataset, drops_too_many
 from camelid_core.tokenization.encoder import Encoder
 from camelid_train.config import DataSection
-from camelid_train.data import PreparedData, SourceDigests, too_many_dropped
+from camelid_train.data import PreparedData, SourceDigests, dropped_rows_message
 
 from .preference_rows import AnswerRows, LabelledRows, PairRows, PromptRows
-
-_MAX_DROPPED_SHARE = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +73,8 @@ def _check(rows: AnswerRows[Any], data: DataSection) -> None:
     names, account = ", ".join(data.sources), rows.counts
     if not account.rows:
         raise DataError(f"{names}: no rows to train on.")
-    if not len(rows) or account.dropped > _MAX_DROPPED_SHARE * account.rows:
-        raise DataError(f"{names}: {too_many_dropped(account, data)}")
+    if not len(rows) or drops_too_many(account.dropped, account.rows):
+        raise DataError(f"{names}: {dropped_rows_message(account, data)}")
 
 
 def _with_chosen(records: Iterable[Record]) -> Iterator[Record]:

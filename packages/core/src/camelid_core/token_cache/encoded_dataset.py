@@ -31,6 +31,14 @@ RowT = TypeVar("RowT")
 _MAX_OPEN_SHARDS = 32
 """Shards that are memory-mapped at once: each costs a file descriptor."""
 
+MAX_DROPPED_SHARE = 0.3
+"""The largest share of its rows that a dataset may lose to the cut-off."""
+
+
+def drops_too_many(dropped: float, rows: float) -> bool:
+    """Whether a cut-off loses so many rows that training refuses the dataset and pages warn of it."""
+    return dropped > MAX_DROPPED_SHARE * rows
+
 
 @dataclass(slots=True)
 class CutoffCounts:

@@ -26,7 +26,7 @@ from camelid_core.tasks import Interrupted
 
 from camelid_train.config import MergeConfig, Recipe
 from camelid_train.methods.registry import method_of, methods
-from camelid_train.run_preparation import base_model, check
+from camelid_train.run_preparation import base_model
 
 ROWS, STEPS = 24, 4
 
@@ -138,7 +138,6 @@ def _run_stages(recipe: Recipe, home: Path, stages: Stages) -> None:
     from camelid_core.models.loading import check_weight_files
 
     host = load_host()
-    check(recipe, host)
     resolved = base_model(recipe, host)
     check_weight_files(resolved.base)
 

@@ -10,7 +10,7 @@ ODD = 'Frage,Notiz,Loesung\n"Was ist 2 + 2?",x,4\n"Und 3 + 3?",,6\n'
 
 
 @pytest.fixture
-def running(services):
+def adding(services):
     return services.data.add
 
 

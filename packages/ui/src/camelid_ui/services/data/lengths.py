@@ -13,6 +13,7 @@ from itertools import islice
 from typing import Any
 
 from camelid_core.token_cache import EncodedDataset, TokenCache
+from camelid_core.token_cache.encoded_dataset import drops_too_many
 from camelid_core.tokenization.encoder import TokenArrays
 
 from camelid_ui.services.background_work import BackgroundRunner, BackgroundWork, ReportProgress
@@ -22,8 +23,6 @@ from .collection import DatasetCollection
 
 SAMPLE = 512
 """Rows that lengths are measured on until all of them are counted."""
-MAX_DROPPED_SHARE = 0.3
-"""A run in which a larger share of the rows has no trained token left does not start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +45,7 @@ class CutoffEffect:
     @property
     def too_many(self) -> bool:
         """Whether so many rows are dropped that a run would not start."""
-        return self.dropped > MAX_DROPPED_SHARE * self.rows
+        return drops_too_many(self.dropped, self.rows)
 
 
 @dataclass(frozen=True, slots=True)

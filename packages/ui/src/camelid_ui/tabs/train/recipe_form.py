@@ -24,13 +24,13 @@ from camelid_ui.views import code, error, note
 from camelid_ui.views.train import estimate as view
 
 CARDS = {"model": ("model.name",), "data": ("data.sources",), "method": ("method.type", "objective.type")}
-"""What is chosen first, and the knobs that choose it; one that there is no choice of is no knob."""
+"""What is chosen first, and the fields that choose it; one without a choice is no field."""
 _HIDDEN_FIELDS = ("train.output",)
 
 
 @dataclass(frozen=True)
 class RecipeForm:
-    """`wrong` are the knobs that are marked, `column` is all of it."""
+    """`wrong` are the fields that are marked, `column` is all of it."""
 
     column: gr.Column
     form: ConfigForm[Recipe]
@@ -128,7 +128,7 @@ def _choices(services: Services) -> dict[str, Callable[[], Sequence[Any]]]:
 
 
 def _card(form: ConfigForm[Recipe], name: str, keys: Sequence[str]) -> gr.HTML:
-    """What is chosen, and behind a button the knobs to choose something else."""
+    """What is chosen, and behind a button the fields to choose something else."""
     ident = f"train-card-{name}"
     present = {config_field.key for config_field in config_fields(Recipe)}
     with gr.Column(elem_id=ident, elem_classes="camelid-choose"):

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from camelid_core.token_cache.encoded_dataset import drops_too_many
+
 from camelid_ui.i18n import Translator
-from camelid_ui.services.data.lengths import MAX_DROPPED_SHARE
 from camelid_ui.services.training import Estimate
 from camelid_ui.services.training.selection import DataChoice, ModelChoice, SectionChoice
 from camelid_ui.views import error, esc, facts, note
@@ -28,7 +29,7 @@ def estimate(found: Estimate, running: int, say: Translator) -> str:
     state = "failed" if not found.fits else ""
     meter = f'<div class="camelid-bar {state}" aria-hidden="true"><span style="width:{share:.1f}%"></span></div>'
     warnings = [] if found.fits else [error(say("train.too_big", value=size(found.memory), free=size(found.free)))]
-    if found.dropped > MAX_DROPPED_SHARE:
+    if drops_too_many(found.dropped, 1):
         warnings.append(error(say("train.refused", share=f"{found.dropped * 100:.0f}")))
     if found.truncated > 0:
         warnings.append(note(say("train.truncated", share=f"{found.truncated * 100:.0f}")))
