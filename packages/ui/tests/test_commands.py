@@ -1,4 +1,4 @@
-"""`camelid ui`: what it refuses, and the file that says where it is."""
+"""`camelid ui`: what it refuses, and its address file."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_open_to_all_without_a_token_is_refused(host):
     assert "ssh -L" in str(caught.value)
 
 
-def test_a_profile_that_is_not_there_is_refused_before_anything_starts():
+def test_an_unknown_profile_is_refused_before_anything_starts():
     with pytest.raises(UsageError, match="local or demo"):
         commands.ui(port=0, profile="demos")
 
@@ -69,7 +69,7 @@ def test_the_server_starts_answers_and_leaves_nothing_behind(home, tmp_path, mon
     _end_workers(home)
 
 
-def test_a_browser_that_reads_nothing_hidden_is_shown_what_it_can_read(tmp_path, monkeypatch):
+def test_a_browser_that_reads_no_hidden_directory_is_given_a_file_it_can_read(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("CAMELID_HOME", str(tmp_path / ".camelid"))
     monkeypatch.setenv("BROWSER", str(_browser(tmp_path)))

@@ -19,7 +19,7 @@ REQUIRED = {Recipe: {}, Sampling: {}, MergeConfig: {"adapter": "a"}, PredictConf
 
 
 class Small(Config):
-    """One form of a section."""
+    """One variant of a section."""
 
     type: Literal["small"] = "small"
     """Which method."""
@@ -28,7 +28,7 @@ class Small(Config):
 
 
 class Large(Config):
-    """Another form."""
+    """Another variant."""
 
     type: Literal["large"] = "large"
     """Which method."""
@@ -37,7 +37,7 @@ class Large(Config):
 
 
 class Choice(Config):
-    """A section with two forms."""
+    """A section with two variants."""
 
     method: Annotated[Small | Large, Field(discriminator="type")] = Small()
     """How."""
@@ -52,7 +52,7 @@ def test_defaults_make_the_default_configuration(cls):
 
 
 @pytest.mark.parametrize("cls", REQUIRED)
-def test_every_knob_says_what_it_is(cls):
+def test_every_field_has_a_help_text(cls):
     assert [config_field.path for config_field in config_fields(cls) if not config_field.help] == []
     assert [
         config_field.path
@@ -108,13 +108,13 @@ def test_an_error_names_its_field(path, value, words):
     assert words in caught.value.errors[path]
 
 
-def test_several_errors_are_told_at_once():
+def test_several_errors_are_reported_at_once():
     with pytest.raises(InvalidFields) as caught:
         build(Recipe, {"data.cutoff": 1, "train.epochs": 0})
     assert set(caught.value.errors) == {"data.cutoff", "train.epochs"}
 
 
-def test_a_section_of_two_forms_is_a_choice_and_its_fields():
+def test_a_section_of_two_variants_is_a_choice_and_its_fields():
     found = {config_field.path: config_field for config_field in config_fields(Choice)}
     assert found["method.type"].choices == ("small", "large")
     assert found["method.size"].variants == {"small"}
@@ -123,7 +123,7 @@ def test_a_section_of_two_forms_is_a_choice_and_its_fields():
     assert built.method == Large(weight=2.5)
 
 
-def test_a_field_that_forms_mean_differently_is_a_knob_for_each():
+def test_a_field_that_variants_mean_differently_is_listed_for_each():
     found = {
         config_field.key: config_field
         for config_field in config_fields(Recipe)
@@ -145,7 +145,7 @@ def test_every_method_comes_back_from_its_widgets_and_its_command_line(method):
     assert set(overrides(recipe)) == {"train.seed=3", *([f"method.type={method}"] if method != "lora" else [])}
 
 
-def test_an_error_in_a_chosen_forms_field_is_found_there():
+def test_an_error_in_a_chosen_variants_field_is_found_there():
     with pytest.raises(InvalidFields) as caught:
         build(Recipe, {"method.type": "adalora", "method.every": 0, "method.r": 0})
     assert list(caught.value.errors) == ["method.every"]
@@ -158,7 +158,7 @@ def test_several_of_a_few_names_are_chosen_and_not_typed():
     assert build(Recipe, {"train.report_to": ["tensorboard"]}).train.report_to == ["tensorboard"]
 
 
-def test_bounds_are_said_in_signs():
+def test_bounds_are_written_in_signs():
     found = {config_field.path: config_field.bounds for config_field in config_fields(Recipe)}
     assert found["method.r"] == "1–1024"
     assert found["train.learning_rate"] == "> 0, < 10"

@@ -13,7 +13,7 @@ from camelid_ui.field_values import InvalidFields
 
 
 @pytest.mark.parametrize("cls", [Recipe, MergeConfig, PredictConfig, Sampling])
-def test_the_drawer_has_every_knob_once(cls):
+def test_the_drawer_has_every_field_once(cls):
     with gr.Blocks(analytics_enabled=False):
         form = ConfigForm(cls, "f")
         form.add_fields(config_fields(cls)[0].key)
@@ -48,13 +48,13 @@ def test_an_error_is_put_at_its_widget_and_taken_away_again():
     assert "camelid-invalid" not in cleared[paths.index("method.r")]["elem_classes"]
 
 
-def test_what_classes_say_is_in_the_table_of_words():
+def test_labels_and_help_of_fields_are_in_the_table_of_texts():
     table = field_texts([Recipe])
     assert table["label.train.batch_size"] == "Batch size"
     assert "(1–4096)" in table["help.train.batch_size"]
 
 
-def test_only_the_chosen_methods_knobs_are_shown():
+def test_only_the_chosen_methods_fields_are_shown():
     with gr.Blocks(analytics_enabled=False) as demo:
         form = ConfigForm(Recipe, "f")
         form.add_drawer()

@@ -1,4 +1,4 @@
-"""A conversation as a tree: whatever is done with it, nothing said is lost, and one way through it is shown."""
+"""A conversation as a tree: whatever is done with it, no text is lost, and one path through it is shown."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 DONE, CUT = (AnswerStats(finish, 5, 7, first_token=0.5, tokens_per_second=20.0) for finish in ("stop", "length"))
-SAID = st.text("ab é\n<", max_size=6)
+TEXTS = st.text("ab é\n<", max_size=6)
 CHAT_ACTIONS = ("ask", "again", "edit", "reword", "undo", "redo", "flip", "branch", "rate", "prefer")
-STEPS = st.lists(st.tuples(st.sampled_from(CHAT_ACTIONS), st.integers(0, 9), SAID), max_size=14)
+STEPS = st.lists(st.tuples(st.sampled_from(CHAT_ACTIONS), st.integers(0, 9), TEXTS), max_size=14)
 
 
-def said(tree):
-    """Every question with its way there, and who answered what."""
+def texts(tree):
+    """Every question with its path, and the answers of each model."""
     return {
         (tuple(tree.turns[each].question for each in tree.path_to(index)), name, answer.text)
         for index, turn in enumerate(tree.turns)
@@ -50,7 +50,7 @@ def step(tree, action, number, text):
 
 
 def shown_somewhere(tree):
-    """The turns that flipping, undoing and bringing back lead to."""
+    """The turns that changing versions, undo and redo lead to."""
     waiting, seen = [tree.at], set()
     while waiting:
         now = ConversationTree(tree.turns, waiting.pop(), tree.ident)
@@ -63,7 +63,7 @@ def shown_somewhere(tree):
 
 @given(STEPS)
 @settings(max_examples=60, deadline=None)
-def test_nothing_said_is_ever_lost(steps):
+def test_no_text_is_ever_lost(steps):
     tree = ConversationTree()
     for action, number, text in steps:
         before, tree = tree, step(tree, action, number, text)
@@ -71,7 +71,7 @@ def test_nothing_said_is_ever_lost(steps):
             assert tree.ident != before.ident
             assert tree.messages("m") == before.messages("m", before.path[len(tree.path) - 1])
         else:
-            assert said(before) <= said(tree)
+            assert texts(before) <= texts(tree)
             assert tree.ident == before.ident or not before.turns
         for index in tree.path:
             place, of = tree.versions(index)
@@ -81,7 +81,7 @@ def test_nothing_said_is_ever_lost(steps):
     assert ConversationTree.from_json(json.loads(json.dumps(tree.to_json()))) == tree
 
 
-def test_each_model_goes_on_with_its_own_answers_and_with_anothers_where_it_gave_none():
+def test_each_model_continues_with_its_own_answers_and_with_anothers_where_it_gave_none():
     tree = (
         ConversationTree()
         .with_question("one", " Be brief. ")
@@ -94,7 +94,7 @@ def test_each_model_goes_on_with_its_own_answers_and_with_anothers_where_it_gave
     assert late.messages[2] == Message("assistant", "base 1")
 
 
-def test_only_the_cut_off_are_gone_on_with():
+def test_only_unfinished_answers_are_continued():
     tree = (
         ConversationTree()
         .with_question("one")
@@ -110,14 +110,14 @@ def test_only_the_cut_off_are_gone_on_with():
     assert ConversationTree().continuations(("cut",)) == []
 
 
-def test_asking_the_same_again_takes_another_seed():
+def test_a_retry_has_another_seed():
     tree = ConversationTree().with_question("one")
     assert tree.with_seed(Sampling(seed=3)).seed == 3
     assert tree.with_retry(0).with_retry(0).with_seed(Sampling(seed=3)).seed == 5
     assert tree.with_edited_question(0, "uno").with_seed(Sampling(seed=3)).seed == 3
 
 
-def test_a_preferred_answer_makes_its_rivals_bad():
+def test_a_preferred_answer_rates_the_others_bad():
     tree = (
         ConversationTree()
         .with_question("q")
@@ -171,7 +171,7 @@ def test_a_column_says_whose_answer_it_is_and_how_it_came_about():
 
 @given(st.text("<>&\"'`{}$[]()!*_#|\n abjs:/", max_size=60))
 @settings(max_examples=60, deadline=None)
-def test_nothing_said_becomes_markup(text):
+def test_no_text_becomes_markup(text):
     evil = f'<img src=x onerror=a>{text}<script>a</script>[x](javascript:a) ![x](http://x/y.png) <a href="x" onclick=a>'
     tree = (
         ConversationTree().with_question(evil).with_answers({"<b>": Answer(evil, AnswerStats("failed", 0), error=evil)})

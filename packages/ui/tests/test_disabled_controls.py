@@ -1,4 +1,4 @@
-"""Pages of the demo: what is closed is there, switched off, explained, and stays so whatever a handler says."""
+"""Pages of the demo: disabled controls are there, with the reason, and stay disabled whatever a handler says."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def components(demo, ident):
     return [each for each in demo.get_config_file()["components"] if each["props"].get("elem_id") == ident]
 
 
-def test_every_closed_control_is_there_and_off(demo):
+def test_every_change_control_is_there_and_disabled(demo):
     for ident in CHANGE_CONTROLS:
         assert [each["props"]["interactive"] for each in components(demo, ident)] == [False], ident
 
@@ -31,12 +31,12 @@ def test_the_reason_stands_beside(demo):
     assert len(notes) >= 8
 
 
-def test_what_is_open_stays_open(demo):
+def test_other_controls_stay_enabled(demo):
     (load,) = components(demo, "chat-load")
     assert load["props"]["interactive"] is not False
 
 
-def test_no_handler_opens_what_is_closed():
+def test_no_handler_enables_a_disabled_control():
     update = {"__type__": "update", "interactive": True, "visible": True}
     assert _with_disabled(("text", update), [1], 2) == ("text", {**update, "interactive": False})
     assert _with_disabled(update, [0], 1)["interactive"] is False

@@ -1,5 +1,5 @@
-"""No file of the machine goes out through the pages: whatever a handler is given for a file, nothing is copied to where
-it would be served, and no answer names a place. What a person uploaded works."""
+"""No file of the machine is served through the pages: whatever a handler is given for a file, nothing is copied to
+where it would be served, and no response names a path. Uploaded files work."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from gradio.exceptions import InvalidPathError
 
 SECRET = "the-secret-of-this-machine"
 TOGETHER = 12
-"""Events of one session that wait at once: the demo's line is short."""
+"""Events of one session that wait at once: the demo's queue is short."""
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Both languages say everything, with the same values in each sentence; every key in the code exists."""
+"""Both languages have every text, with the same values in each sentence; every key in the code exists."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ def test_every_field_has_a_chinese_name_and_help():
     assert stale == set()  # a plugin of ours that is not here gives objectives, too
 
 
-def test_a_text_that_two_forms_share_is_true_for_both():
-    """The browser has one text for a field's name, whichever form it stands in."""
+def test_a_text_that_two_variants_share_is_true_for_both():
+    """The browser has one text for a field's name, whichever variant it is in."""
     said: dict[str, set[str]] = {}
     for cls in CONFIG_CLASSES:
         for key, text in field_texts([cls]).items():
@@ -88,11 +88,11 @@ def test_the_browser_chooses_the_language(header, locale):
     assert translator_for(SimpleNamespace(headers={"accept-language": header})).locale == locale
 
 
-def test_names_that_plugins_add_are_said_as_they_are():
+def test_names_that_plugins_add_are_shown_as_they_are():
     assert Translator("zh").optional("task.theirs", "theirs") == "theirs"
 
 
-def test_the_browser_gets_what_classes_say():
+def test_the_browser_gets_labels_and_help_of_the_classes():
     table = browser_translations().translations
     assert table["en"]["label_train_seed"] == "Seed"
     assert table["zh"]["label_train_seed"] == "随机种子"

@@ -1,4 +1,4 @@
-"""The guard: who gets in, from where, under which name; everything is closed unless it is said to be open."""
+"""The guard: tokens, origins and host names; everything is denied unless it is listed as public."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_a_websocket_is_closed_to_strangers(client):
         pass
 
 
-def test_a_page_for_everybody_asks_for_nothing_and_has_limits(touched):
+def test_public_pages_need_no_token_and_have_limits(touched):
     async def handler(request: Request) -> PlainTextResponse:
         touched.append(request.method)
         return PlainTextResponse("in")

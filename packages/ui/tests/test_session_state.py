@@ -1,4 +1,4 @@
-"""What the server keeps of an open page: its states, each page's own, and no copy of the components."""
+"""Session state on the server: the states of each open page, and no copy of the components."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_states_are_each_pages_own_and_nothing_else_is_kept(client):
     assert [session.config_values for session in client.kept.values()] == [{}, {}]
 
 
-def test_the_page_not_heard_of_for_longest_is_forgotten(client, monkeypatch):
+def test_the_least_recently_used_session_is_dropped(client, monkeypatch):
     client.app.routes[-1].app.state_holder.capacity = 2
     for session in "abac":
         say(client, session, "x")

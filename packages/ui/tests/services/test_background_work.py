@@ -1,4 +1,4 @@
-"""Work in the background: once per key, its end is seen, its failure is a sentence, and it can be stopped."""
+"""Background work: once per key, its end is reported, its failure is a sentence, and it can be stopped."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ def test_results_are_not_kept_for_ever():
     assert background.get(f"count {2 * MAX_FINISHED - 1}") is None
 
 
-def test_what_was_under_way_when_a_server_ended_is_told_by_the_next(tmp_path):
-    """Of a server that lives nothing is told."""
+def test_work_that_a_servers_end_interrupted_is_reported_by_the_next(tmp_path):
+    """The work of a server that lives is not reported."""
     script = """
 import sys, threading
 from pathlib import Path

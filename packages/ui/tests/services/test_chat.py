@@ -1,4 +1,4 @@
-"""Chat over an engine that is only pretended: loading, streaming, stopping, columns, going on, failing."""
+"""Chat over a fake engine: loading, streaming, stopping, several models, continuing, failing."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Reply:
 
 
 class Engine:
-    """Answers with what it was asked. `errors` by name: what cannot be loaded."""
+    """Answers with the prompt it was given. `errors` by name: what cannot be loaded."""
 
     def __init__(self, errors=None, endless=False, fails=None):
         self.models, self.errors, self.endless, self.fails = {}, errors or {}, endless, fails
@@ -106,7 +106,7 @@ def texts(chat, *models):
     return [answer.text for answer in last]
 
 
-def test_loading_tells_how_it_goes(services, adapter):
+def test_loading_reports_its_progress(services, adapter):
     engine = Engine()
     chat = ChatService(services.models, engine)
     assert chat.status.state == "empty"
@@ -124,7 +124,7 @@ def test_loading_tells_how_it_goes(services, adapter):
     assert engine.loads == [adapter, adapter]
 
 
-def test_what_cannot_be_loaded_is_said(services):
+def test_what_cannot_be_loaded_is_reported(services):
     with pytest.raises(UnknownName):
         ChatService(services.models, Engine()).load("tinny")
     assert loaded(services, errors={"tiny": ModelError("too big")}).status.error == "too big"
@@ -174,7 +174,7 @@ def test_two_that_do_not_fit_are_refused_before_they_are_loaded(services, adapte
     assert chat.status.names == ("tiny", adapter)
 
 
-def test_an_answer_is_gone_on_with_as_a_whole(services):
+def test_an_answer_is_continued_as_a_whole(services):
     before = Answer("hel", AnswerStats("length", 3, first_token=0.1, tokens_per_second=9.0), ids=(5, 6), rating=1)
     column = AnswerRequest([*ASKED, Message("assistant", "hel")], "tiny", before)
     first, *_, last = [answers[0] for answers in loaded(services).ask("s", [column], Sampling())]
@@ -191,7 +191,7 @@ def test_stop_ends_only_that_pages_answers(services):
     stream = chat.ask("mine", [AnswerRequest(ASKED)], Sampling())
     next(stream)
     assert chat.answering("mine")
-    with pytest.raises(ModelError, match="under way"):
+    with pytest.raises(ModelError, match="being generated"):
         next(chat.ask("mine", [AnswerRequest(ASKED)], Sampling()))
     chat.stop("somebody else")
     next(stream)
@@ -201,7 +201,7 @@ def test_stop_ends_only_that_pages_answers(services):
     assert not chat.answering("mine")
 
 
-def test_a_page_that_turns_away_gets_nothing_more(services):
+def test_a_page_that_shows_another_conversation_gets_nothing_more(services):
     chat = loaded(services, endless=True)
     stream = chat.ask("mine", [AnswerRequest(ASKED)], Sampling())
     next(stream)
@@ -213,15 +213,15 @@ def test_a_page_that_turns_away_gets_nothing_more(services):
     assert not chat.answering("mine")
 
 
-def in_line(services, answers, waiting):
-    """The demo's chat, where one is answered after the other."""
+def queued(services, answers, waiting):
+    """The demo's chat, with a queue."""
     limits = {"models": ("tiny",), "concurrent_answers": answers, "waiting_answers": waiting}
     chat = loaded(services, endless=True)
     return replace(services, chat=chat, profile=DEMO.model_copy(update=limits)).chat
 
 
-def test_who_comes_when_the_line_is_full_is_told_so(services):
-    chat = in_line(services, answers=2, waiting=0)
+def test_a_full_queue_refuses(services):
+    chat = queued(services, answers=2, waiting=0)
     under_way = [chat.ask(str(number), [AnswerRequest(ASKED)], Sampling()) for number in range(2)]
     for each in under_way:
         next(each)
@@ -235,22 +235,22 @@ def test_who_comes_when_the_line_is_full_is_told_so(services):
 
 
 @pytest.mark.parametrize("action", ["stop", "leave"])
-def test_who_waits_in_the_line_is_known_and_can_turn_away(services, action):
-    chat = in_line(services, answers=1, waiting=2)
+def test_a_waiting_request_is_known_and_can_be_cancelled(services, action):
+    chat = queued(services, answers=1, waiting=2)
     first = chat.ask("first", [AnswerRequest(ASKED)], Sampling())
     next(first)
     ended = []
 
-    def wait_in_line():
+    def wait_in_queue():
         try:
             ended.extend(chat.ask("mine", [AnswerRequest(ASKED)], Sampling()))
         except (ModelError, PageLeft) as problem:
             ended.append(problem)
 
-    waiting = threading.Thread(target=wait_in_line)
+    waiting = threading.Thread(target=wait_in_queue)
     waiting.start()
     wait(lambda: chat.answering("mine"))
-    with pytest.raises(ModelError, match="under way"):
+    with pytest.raises(ModelError, match="being generated"):
         next(chat.ask("mine", [AnswerRequest(ASKED)], Sampling()))
     getattr(chat, action)("mine")
     waiting.join(5)
@@ -262,13 +262,13 @@ def test_who_waits_in_the_line_is_known_and_can_turn_away(services, action):
     assert next(chat.ask("mine", [AnswerRequest(ASKED)], Sampling()))
 
 
-def test_a_failure_is_told_at_the_answer(services):
+def test_a_failure_is_shown_at_the_answer(services):
     *_, last = loaded(services, fails=ModelError("the model's process ended")).ask(
         "s", [AnswerRequest(ASKED)], Sampling()
     )
     assert last[0].error == "the model's process ended"
 
 
-def test_nothing_is_asked_without_a_model(services):
+def test_nothing_is_generated_without_a_model(services):
     with pytest.raises(ModelError, match="no model is loaded"):
         next(ChatService(services.models, Engine()).ask("s", [AnswerRequest(ASKED)], Sampling()))

@@ -1,4 +1,4 @@
-"""Conversations with real models in a real engine's process: cut off and gone on with, compared, exchanged, killed."""
+"""Conversations with real models in a real engine's process: cut off and continued, compared, exchanged, killed."""
 
 from __future__ import annotations
 

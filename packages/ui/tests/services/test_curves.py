@@ -24,15 +24,15 @@ def test_thinning_keeps_ends_extremes_and_order(values, most):
         assert max(values) == max(point.value for point in kept)
 
 
-def told(*events):
-    story = RunReportBuilder()
+def report_of(*events):
+    builder = RunReportBuilder()
     for kind, values in events:
-        story.add({"kind": kind, **values})
-    return story.report()
+        builder.add({"kind": kind, **values})
+    return builder.report()
 
 
-def test_a_steps_last_value_holds_and_what_is_no_number_is_left_out():
-    found = told(
+def test_a_steps_last_value_counts_and_what_is_no_number_is_left_out():
+    found = report_of(
         ("eval", {"step": 0, "loss": 3.0}),
         ("train", {"step": 5, "loss": 2.0, "learning_rate": 1e-3}),
         ("train", {"step": 10, "loss": 9.0, "learning_rate": 1e-3}),
@@ -48,7 +48,7 @@ def test_a_steps_last_value_holds_and_what_is_no_number_is_left_out():
 
 
 def test_what_the_run_smoothed_itself_is_taken():
-    found = told(("train", {"step": 1, "loss": 2.0, "smoothed": 5.0, "tokens_per_second": 7.0, "memory": 10}),
+    found = report_of(("train", {"step": 1, "loss": 2.0, "smoothed": 5.0, "tokens_per_second": 7.0, "memory": 10}),
                  ("progress", {"done": 2, "unit": "steps", "tokens_per_second": 1.0, "memory": 30}))  # fmt: skip
     assert [point.value for point in found.curves.smoothed] == [5.0]
     assert [point.value for point in found.curves.tokens_per_second] == [7.0]
@@ -60,13 +60,14 @@ def test_smoothing_leaves_a_level_line_level():
 
 
 def test_a_long_run_is_thinned():
-    found = told(*(("progress", {"done": step, "unit": "steps", "tokens_per_second": 1.0}) for step in range(20_000)))
+    events = (("progress", {"done": step, "unit": "steps", "tokens_per_second": 1.0}) for step in range(20_000))
+    found = report_of(*events)
     assert len(found.curves.tokens_per_second) <= 500
 
 
 def test_samples_are_gathered_by_prompt_and_step():
     event = {"index": 1, "prompt": "2 + 2?", "reference": "4"}
-    found = told(
+    found = report_of(
         ("sample", {**event, "step": 0, "answer": "no"}),
         ("sample", {"index": 0, "step": 0, "prompt": "a", "answer": "b", "reference": "c"}),
         ("sample", {**event, "step": 20, "answer": "5"}),
@@ -77,8 +78,8 @@ def test_samples_are_gathered_by_prompt_and_step():
     assert found.samples[1].answers == {0: "no", 20: "4"}
 
 
-def test_what_was_said_is_kept_in_order_and_the_newest_facts():
-    found = told(
+def test_messages_are_kept_in_order_and_the_latest_event_of_each_kind():
+    found = report_of(
         ("preflight", {"batch_size": 8}), ("micro_batch", {"batch_size": 4}), ("preflight", {"batch_size": 4}),
         ("log", {"text": "hello"}), ("stop", {"reason": "early"}),
     )  # fmt: skip

@@ -1,4 +1,5 @@
-"""Thumbs and pairs from a conversation: what is judged is what the model was asked, and the last word counts."""
+"""Thumbs and preference pairs from a conversation: with the prompt that the model was given, and the last rating
+counts."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 
 def tree() -> ConversationTree:
-    """Two columns, then a second try of the same question."""
+    """Two models, then a retry of the same question."""
     first = (
         ConversationTree()
         .with_question("Two?", "Be brief.")
@@ -39,7 +40,7 @@ def rows(services, name: str) -> list[tuple[str, str | None, bool | None]]:
     return [(row.answer, row.rejected, row.label) for row in services.data.collection.records(name)]
 
 
-def test_thumbs_and_pairs_are_sets_that_can_be_trained_on(services):
+def test_thumbs_and_pairs_are_datasets_that_can_be_trained_on(services):
     now = press(services, tree(), 0, "tuned", 1)
     assert rows(services, THUMBS) == [("Yes.", None, True)]
     assert PAIRS not in services.data.collection.names()
@@ -74,7 +75,7 @@ def test_answers_to_another_prompt_are_no_pair(services):
     assert rows(services, PAIRS) == [("So.", "Because.", None)]
 
 
-def test_what_teaches_nothing_is_refused(services):
+def test_what_cannot_be_trained_on_is_refused(services):
     now = ConversationTree().with_question("Two?").with_answers({"a": Answer(" "), "b": Answer("\ud800", rating=1)})
     for model, sentence in (("a", "empty"), ("b", "surrogate"), ("c", "not there")):
         with pytest.raises(UsageError, match=sentence):
@@ -82,8 +83,8 @@ def test_what_teaches_nothing_is_refused(services):
     assert rows(services, THUMBS) == []
 
 
-SAID = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1).filter(str.strip)
-TURNS = st.lists(st.tuples(SAID, SAID), min_size=1, max_size=4)
+TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1).filter(str.strip)
+TURNS = st.lists(st.tuples(TEXTS, TEXTS), min_size=1, max_size=4)
 
 
 @settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -105,7 +106,7 @@ def test_a_conversation_that_is_saved_and_read_says_the_same(turns, system, tmp_
 
 def test_each_model_has_a_transcript_of_its_own():
     now = tree().with_version(1, -1)
-    told = transcripts(now, {"template": "chatml"})
-    assert [(each.model, each.messages[-1].content) for each in told] == [("base", "No."), ("tuned", "Yes.")]
-    assert len({each.ident for each in told}) == 2
+    saved = transcripts(now, {"template": "chatml"})
+    assert [(each.model, each.messages[-1].content) for each in saved] == [("base", "No."), ("tuned", "Yes.")]
+    assert len({each.ident for each in saved}) == 2
     assert transcripts(ConversationTree(), {}) == []

@@ -1,4 +1,4 @@
-"""Jobs as pages see them: progress from events, what may be asked, the end of the log."""
+"""Jobs as pages show them: progress from events, allowed actions, the end of the log."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_a_job_is_queued_and_a_worker_woken(services):
     assert services.jobs.count_running() == 1
 
 
-def test_progress_is_what_the_newest_attempt_said_last(services):
+def test_progress_is_the_last_event_of_the_newest_attempt(services):
     hidden_box, directory = begin(services, submitted(services))
     log = EventLog(directory / EVENTS)
     log.emit("progress", done=1, total=4, unit="steps", eta=9.0)
@@ -44,7 +44,7 @@ def test_progress_is_what_the_newest_attempt_said_last(services):
     log.close()
 
 
-def test_what_was_asked_is_not_offered_again(services):
+def test_a_requested_action_is_not_offered_again(services):
     hidden_box, _ = begin(services, submitted(services))
     services.jobs.finish(hidden_box.id)
     assert services.jobs.show(hidden_box.id).allowed_actions == {"cancel"}

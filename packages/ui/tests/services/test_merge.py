@@ -1,4 +1,4 @@
-"""Merging: what it takes, refusals, the command line."""
+"""Merging: estimates, refusals, the command line."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def test_tokens_are_shown_as_what_training_does_with_them(services):
     assert "三 🙂<|im_end|>" in inert
 
 
-def test_the_cut_off_cuts(services):
+def test_the_cut_off_truncates(services):
     assert services.models.tokens("tiny", ASKED, "chatml", cutoff=5).count() == 5
 
 

@@ -1,4 +1,4 @@
-"""The demo profile: every method that changes anything refuses, and whatever nobody listed is closed."""
+"""The demo profile: every method that changes anything refuses, and a method that is not listed is denied."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def files(home: Path) -> dict[str, bytes]:
 
 
 def test_every_method_of_every_service_is_listed_once(services):
-    """A new method is a look, a change, or open within limits: say so in `services.gate`."""
+    """A new method reads, changes, or is limited: list it in `services.permissions`."""
     there = {(path, name) for path, service in service_paths(services) for name in methods(service)}
     tables = [
         {(path, name) for path in table for name in methods_in(table, path)}
@@ -71,7 +71,7 @@ def test_services_that_hold_one_another_refuse_too(demo):
         demo.data.lints.collection.remove("x")
 
 
-def test_a_method_that_nobody_listed_is_closed(services):
+def test_a_method_that_is_not_listed_is_denied(services):
     class Newer(type(services.jobs)):
         def wipe(self) -> None:
             raise AssertionError
@@ -88,7 +88,7 @@ def test_no_worker_is_woken(services):
     assert woken == []
 
 
-def test_looking_goes_on(demo):
+def test_reading_is_allowed(demo):
     assert demo.models.names() == demo.models.bases() == ["tiny"]
     name = demo.data.collection.names()[0]
     here = next(value for _, value in demo.data.collection.sources())
@@ -99,7 +99,7 @@ def test_looking_goes_on(demo):
     assert demo.plugins.all()
 
 
-def test_only_listed_models_and_sets_are_opened(demo, tiny, questions):
+def test_only_listed_models_and_datasets_are_opened(demo, tiny, questions):
     recipe = validate(Recipe, {"model": {"name": "tiny"}, "data": {"sources": [str(questions)]}}, "it")
     openings = [
         lambda: demo.models.resolve(str(tiny)),
@@ -121,14 +121,14 @@ def test_only_listed_models_and_sets_are_opened(demo, tiny, questions):
 
 
 class Resident(ChatService):
-    """Answers without a model, and says what it was asked for."""
+    """Answers without a model, and keeps the request."""
 
     def ask(self, session, columns, sampling):
         self.asked = sampling
         yield from ([], [])
 
 
-def test_a_chat_has_bounds(demo):
+def test_a_chat_has_limits(demo):
     demo = replace(demo, chat=Resident(demo.models))
     assert len(list(demo.chat.ask("me", QUESTION, Sampling(max_new_tokens=4096)))) == 2
     assert demo.chat.asked.max_new_tokens == DEMO.max_new_tokens
@@ -139,7 +139,7 @@ def test_a_chat_has_bounds(demo):
         demo.models.prompt("tiny", long[0].messages)
 
 
-def test_the_local_profile_closes_nothing(services):
+def test_the_local_profile_allows_everything(services):
     before = {
         (path, name): getattr(service, name) for path, service in service_paths(services) for name in methods(service)
     }
@@ -147,7 +147,7 @@ def test_the_local_profile_closes_nothing(services):
     assert all(getattr(dict(service_paths(services))[path], name) == method for (path, name), method in before.items())
 
 
-def test_a_profile_that_is_not_there_is_named():
+def test_an_unknown_profile_is_named():
     with pytest.raises(UsageError, match=r"'demos'.*local or demo.*Did you mean 'demo'"):
         find_profile("demos")
     assert issubclass(NotPermitted, CamelidError)

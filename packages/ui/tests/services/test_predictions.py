@@ -1,4 +1,4 @@
-"""Batch predict: previews, refusals, rows as they come."""
+"""Batch prediction: previews, refusals, rows as they come."""
 
 from __future__ import annotations
 

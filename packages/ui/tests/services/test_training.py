@@ -59,7 +59,7 @@ def test_the_mixture_decides_how_many_rows(services, overrides, rows):
     assert services.training.estimate(recipe(*overrides), services.data).rows == rows
 
 
-def test_a_file_that_is_no_set_is_estimated_too(services, questions):
+def test_a_file_outside_the_collection_is_estimated_too(services, questions):
     found = services.training.estimate(recipe(f"data.sources=['{questions}']", "data.eval_rows=0"), services.data)
     assert found.rows == 5
 
@@ -83,7 +83,7 @@ def test_what_would_fail_is_refused_at_its_field(services, home, override, path)
     assert services.jobs.all() == []
 
 
-def test_an_adapter_is_no_base(services, adapter):
+def test_an_adapter_is_no_base_model(services, adapter):
     with pytest.raises(InvalidFields, match="merge it first"):
         services.training.start(recipe(f"model.name={adapter}"))
 
@@ -104,7 +104,7 @@ def test_the_command_line_says_the_same(services):
 
 
 def begin(services, job, *events):
-    """What a worker does first, and what the attempt told."""
+    """What a worker does first, and the events of the attempt."""
     hidden_box = services.jobs.store.start(services.jobs.store.claim("w", 30.0, only=job.id))
     directory = attempt_directory(services.home, hidden_box.id, hidden_box.epoch)
     directory.mkdir(parents=True)
@@ -139,7 +139,7 @@ def test_the_time_is_that_of_the_same_method_where_there_is_one(services):
     assert [round(found.tokens / found.seconds) for found in estimates] == [100, 10, 10]
 
 
-def test_a_story_is_told_as_it_is_written(services):
+def test_a_report_grows_with_the_events(services):
     job = services.training.start(recipe())
     begin(services, job, *losses(1, 2), ("eval", {"step": 2, "loss": 3.0}))
     assert services.training.show(job.id).report.curves.loss[-1].step == 2
@@ -225,7 +225,7 @@ def test_a_runs_settings_fill_the_form_whatever_its_method(services):
     assert flat(again)["method.targets"] == ["v_proj"]
 
 
-def test_what_was_chosen_is_said_in_short(services):
+def test_the_selection_is_shown_in_short(services):
     training, chosen = services.training, recipe("method.type=full", "method.shard=1GB")
     model = training.model_choice(chosen)
     assert (model.name, model.family) == ("tiny", "llama")

@@ -126,7 +126,7 @@ class ChatService:
         if self.status.state != "ready":
             raise ModelError("no model is loaded; choose one and load it first.")
         if self.answering(session):
-            raise ModelError("an answer is under way; wait for its end, or stop it.")
+            raise ModelError("an answer is being generated; wait for its end, or stop it.")
         replies = self._replies[session] = []
         try:
             with self.wait_for_turn(lambda: session in self._left_sessions or session in self._stopped_sessions):

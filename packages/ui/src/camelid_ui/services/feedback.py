@@ -54,7 +54,7 @@ class FeedbackService:
         if rated is None:
             raise UsageError("this answer is not there any more.")
         if not rated.answer.strip():
-            raise UsageError("an empty answer teaches nothing.")
+            raise UsageError("an empty answer cannot be trained on.")
         check_roles(rated.prompt)
         written = [answer for answer in answers if answer.answer.strip()]
         for answer in written:
@@ -74,7 +74,7 @@ def _check(rated: RatedAnswer) -> None:
         for content in (rated.answer, rated.model, *(message.text for message in rated.prompt)):
             text(content)
     except RowFault as fault:
-        raise UsageError(f"this cannot be learnt from: {fault.text}") from None
+        raise UsageError(f"this cannot be trained on: {fault.text}") from None
 
 
 def _thumb(rated: RatedAnswer) -> dict[str, Any]:

@@ -176,11 +176,11 @@ def _training(services: Services, profile: Profile) -> dict[str, Callable[..., A
 
 
 def _chat(services: Services, profile: Profile) -> dict[str, Callable[..., Any]]:
-    chat, line = services.chat, _AnswerQueue(profile)
+    chat, queue = services.chat, _AnswerQueue(profile)
     load, ask = chat.load, chat.ask
 
     def unless_busy(model: str, *more: Any, **named: Any) -> None:
-        if line.busy and model != chat.status.model:
+        if queue.busy and model != chat.status.model:
             raise NotPermitted("others are being answered by the model that is loaded; try again in a moment.")
         load(model, *more, **named)
 
@@ -190,13 +190,11 @@ def _chat(services: Services, profile: Profile) -> dict[str, Callable[..., Any]]
             if request.partial_answer is not None and len(request.partial_answer.ids) > (
                 profile.max_prompt_characters or math.inf
             ):
-                raise NotPermitted(
-                    f"this {profile.name} does not go on with an answer of that length; begin a new one."
-                )
+                raise NotPermitted(f"this {profile.name} does not continue an answer of that length; begin a new one.")
         most = min(sampling.max_new_tokens, profile.max_new_tokens or sampling.max_new_tokens)
         yield from ask(session, requests, sampling.model_copy(update={"max_new_tokens": most}), *more, **named)
 
-    chat.wait_for_turn = line.place
+    chat.wait_for_turn = queue.turn
     return {"load": unless_busy, "ask": bounded}
 
 
@@ -210,7 +208,9 @@ def _check_datasets(services: Services, profile: Profile, names: Iterable[str]) 
     known = {name for entry in services.data.collection.all() for name in (entry.name, entry.source)}
     for name in names:
         if name not in known:
-            raise NotPermitted(f"{name!r} is not a set of this {profile.name}; choose one that the Data page lists.")
+            raise NotPermitted(
+                f"{name!r} is not a dataset of this {profile.name}; choose one that the Data page lists."
+            )
 
 
 def _check_length(messages: Any, profile: Profile) -> None:
@@ -226,23 +226,23 @@ class _AnswerQueue:
     """A bounded queue: requests that are answered and that wait; any more are refused at once."""
 
     def __init__(self, profile: Profile) -> None:
-        self._at_once = profile.concurrent_answers or 1
-        self._most = self._at_once + profile.waiting_answers
-        self._inside = 0
-        self._turn = threading.Semaphore(self._at_once)
+        self._concurrent = profile.concurrent_answers or 1
+        self._capacity = self._concurrent + profile.waiting_answers
+        self._requests = 0
+        self._turn = threading.Semaphore(self._concurrent)
         self._lock = threading.Lock()
 
     @property
     def busy(self) -> bool:
-        return self._inside > 0
+        return self._requests > 0
 
     @contextmanager
-    def place(self, gone: Callable[[], bool]) -> Iterator[None]:
+    def turn(self, gone: Callable[[], bool]) -> Iterator[None]:
         """Raises PageLeft: the request was cancelled."""
         with self._lock:
-            if self._inside >= self._most:
-                raise NotPermitted(f"{self._inside} conversations are being answered or wait; try again in a minute.")
-            self._inside += 1
+            if self._requests >= self._capacity:
+                raise NotPermitted(f"{self._requests} conversations are being answered or wait; try again in a minute.")
+            self._requests += 1
         try:
             while not self._turn.acquire(timeout=_POLL_SECONDS):
                 if gone():
@@ -253,4 +253,4 @@ class _AnswerQueue:
                 self._turn.release()
         finally:
             with self._lock:
-                self._inside -= 1
+                self._requests -= 1

@@ -1,4 +1,4 @@
-"""Adding files: what they are taken for, how columns map, which rows are left out, which names are refused."""
+"""Adding files: detected formats, column mapping, rows left out, names refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The collection: searching and narrowing, rows in any order, removing."""
+"""The collection: search and filters, rows in any order, removing."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_facets_count_what_choosing_them_gives(collection):
             assert len(collection.all("", {name: value})) == number
 
 
-def test_sets_whose_rows_are_elsewhere_say_what_to_fetch(collection):
+def test_datasets_whose_rows_are_elsewhere_say_what_to_fetch(collection):
     away = [entry for entry in collection.all() if entry.availability == "fetch"]
     assert all(entry.missing for entry in away)
     assert not {entry.source for entry in away} & {source for _, source in collection.sources()}
@@ -65,7 +65,7 @@ def test_any_page_is_what_stands_there(size, room, asked):
         assert rows.total in (None, size)
 
 
-def test_added_sets_come_first_and_can_be_removed(collection, home):
+def test_added_datasets_come_first_and_can_be_removed(collection, home):
     library.add([alpaca("a", "b")], "mine", parent="cot-arithmetic", step="--drop refusal", licence="mit")
     entry = collection.all()[0]
     assert (entry.name, entry.rows, entry.added, entry.parent, entry.licence) == (
@@ -93,8 +93,8 @@ def test_sources_are_found_by_name_and_by_path(collection, questions):
         collection.find("no-such-set")
 
 
-def test_a_set_is_fetched_in_the_background_and_then_here(services):
-    """A set of a plugin that brings its own files, as the collection does."""
+def test_a_dataset_is_fetched_in_the_background_and_then_here(services):
+    """A dataset of a plugin that fetches its own files, as the collection does."""
     here: list[str] = []
 
     def fetch(revision, progress):

@@ -15,7 +15,7 @@ ROWS = st.lists(st.lists(st.booleans(), max_size=30), max_size=20)
 
 @given(ROWS, st.integers(1, 40))
 def test_a_cut_off_counts_each_row_once(masks, cutoff):
-    """Against the plain definition: kept if a trained token stands before the cut-off."""
+    """Against the plain definition: kept if there is a trained token before the cut-off."""
     offsets = np.cumsum([0, *map(len, masks)])
     flat = np.array([each for mask in masks for each in mask], dtype=bool)
     found = TokenLengths.of_sample(TokenArrays(np.zeros(len(flat), np.int32), flat, offsets)).at(cutoff)
@@ -65,6 +65,6 @@ def test_counting_twice_takes_the_tokens_from_the_cache(services):
     assert services.data.cache.prune(older_than_days=0) == entry.bytes
 
 
-def test_a_model_that_is_not_here_is_said(services):
+def test_a_model_that_is_not_here_is_reported(services):
     with pytest.raises(CamelidError):
         services.data.lengths.sample("cot-arithmetic-en", "tinny")

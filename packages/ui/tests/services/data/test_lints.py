@@ -1,4 +1,4 @@
-"""Checks: what is found, what a new version leaves out, and that the set itself never changes."""
+"""Lints: what is found, what a cleaned dataset leaves out, and that the dataset itself never changes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ROWS = [
 
 
 @pytest.fixture
-def checks(services):
+def lints(services):
     library.add(ROWS, "dirty", licence="mit", languages=("en",))
     return services.data.lints
 
@@ -28,23 +28,23 @@ def found(checked):
     return {lint.name: rows for lint, rows, _ in checked.problems}
 
 
-def test_the_first_rows_are_looked_at_at_once(checks):
-    checked = checks.sample("dirty")
+def test_the_first_rows_are_checked_at_once(lints):
+    checked = lints.sample("dirty")
     assert checked.exact
     assert {"duplicate", "empty-output", "trailing-hashtags"} <= set(found(checked))
     assert not set(found(checked)) & set(checked.passed)
 
 
-def test_all_rows_are_checked_when_asked(checks):
-    work = checks.check("dirty").wait(30)
+def test_all_rows_are_checked_on_request(lints):
+    work = lints.check("dirty").wait(30)
     assert work.state == "done", work.error
-    assert checks.known("dirty").thorough
-    assert found(checks.known("dirty")).items() >= found(checks.sample("dirty")).items()
+    assert lints.known("dirty").thorough
+    assert found(lints.known("dirty")).items() >= found(lints.sample("dirty")).items()
 
 
-def test_a_new_version_is_written_and_the_set_stays(checks, services):
+def test_a_cleaned_dataset_is_written_and_the_original_stays(lints, services):
     before = services.data.collection.page("dirty", 0, 10)
-    work = checks.write("dirty", {"duplicate": "drop", "empty-output": "drop", "trailing-hashtags": "fix"}).wait(30)
+    work = lints.write("dirty", {"duplicate": "drop", "empty-output": "drop", "trailing-hashtags": "fix"}).wait(30)
     assert work.state == "done", work.error
     made = work.result
     assert (made.entry.name, made.entry.rows, made.entry.parent, made.entry.licence) == (
@@ -59,41 +59,41 @@ def test_a_new_version_is_written_and_the_set_stays(checks, services):
     assert services.data.lints.write("dirty", {"duplicate": "drop"}).wait(30).result.entry.name == "dirty-v3"
 
 
-def test_texts_of_an_evaluation_set_are_found_and_left_out(checks, services):
+def test_texts_of_an_evaluation_set_are_found_and_left_out(lints, services):
     asked = "How many apples are left in the basket now?"
     library.add([alpaca(asked, "Three."), *ROWS[:3]], "mine")
     library.add([alpaca(asked, "3")], "exam")
     with pytest.raises(CamelidError, match="exma"):
-        checks.check("mine", "exma")
-    work = checks.check("mine", "exam").wait(30)
+        lints.check("mine", "exma")
+    work = lints.check("mine", "exam").wait(30)
     assert work.state == "done", work.error
-    assert (checks.known("mine").against, found(work.result)["contamination"]) == ("exam", 1)
-    made = checks.write("mine", {"contamination": "drop", "duplicate": "drop"}).wait(30).result
+    assert (lints.known("mine").against, found(work.result)["contamination"]) == ("exam", 1)
+    made = lints.write("mine", {"contamination": "drop", "duplicate": "drop"}).wait(30).result
     assert made.entry.step == "--dedupe exact --against exam"
     assert [record.prompt[-1].content for record in services.data.collection.page(made.entry.name, 0, 9)] == [
         "What is 2 + 2?", "Say hello to all.",
     ]  # fmt: skip
-    assert "contamination" not in found(checks.check("mine").wait(30).result)
+    assert "contamination" not in found(lints.check("mine").wait(30).result)
 
 
-def test_a_second_version_is_not_taken_for_the_first(checks):
+def test_a_second_cleaned_dataset_is_not_taken_for_the_first(lints):
     over = threading.Event()
-    checks.background.start("version dirty", lambda report: over.wait(30))
+    lints.background.start("version dirty", lambda report: over.wait(30))
     try:
         with pytest.raises(UsageError, match="is being written"):
-            checks.write("dirty", {"refusal": "drop"}, "another")
+            lints.write("dirty", {"refusal": "drop"}, "another")
     finally:
         over.set()
 
 
-def test_nothing_to_do_and_taken_names_are_said(checks):
+def test_nothing_to_do_and_taken_names_are_said(lints):
     with pytest.raises(UsageError, match="drop or fix"):
-        checks.write("dirty", {})
+        lints.write("dirty", {})
     with pytest.raises(UsageError, match="already"):
-        checks.write("dirty", {"refusal": "drop"}, "cot-arithmetic")
+        lints.write("dirty", {"refusal": "drop"}, "cot-arithmetic")
 
 
-def test_copies_are_left_out_as_copies():
+def test_duplicates_are_deduplicated_not_dropped():
     given = {"duplicate": "drop", "near-duplicate": "drop", "refusal": "drop", "mojibake": "fix"}
     assert clean_options(given) == {"drop": ["refusal"], "fix": ["mojibake"], "deduplicate": "near"}
     assert clean_command_options(given) == "--drop refusal --fix mojibake --dedupe near"

@@ -1,4 +1,4 @@
-"""Mixtures: shares before anything runs are the shares there are; the command says the same; a mix can be kept."""
+"""Mixtures: planned shares are the actual ones; the command says the same; a mixture can be saved."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_the_command_says_everything(services):
     assert "a b" in words
 
 
-def test_a_mixture_becomes_a_set(services):
+def test_a_mixture_becomes_a_dataset(services):
     made = Mixture(sources=[EN, ZH], caps={EN: 30, ZH: 10})
     work = services.data.mix.save(made, "both").wait(60)
     assert work.state == "done", work.error
@@ -56,7 +56,7 @@ def test_a_mixture_becomes_a_set(services):
         services.data.mix.save(made, "both")
 
 
-def test_what_cannot_be_mixed_is_said(services):
+def test_what_cannot_be_mixed_is_reported(services):
     with pytest.raises(CamelidError, match="no-such"):
         services.data.mix.plan(Mixture(sources=["no-such"]))
     with pytest.raises(CamelidError):

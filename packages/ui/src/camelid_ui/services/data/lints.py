@@ -127,7 +127,7 @@ class LintService:
             UnknownName, DataError.
         """
         if not actions:
-            raise UsageError("Tick drop or fix at one of the checks first.")
+            raise UsageError("Tick drop or fix at one of the lints first.")
         entry = self.collection.show(name)
         new_name = new_name.strip() or library.next_version_name(name)
         library.refuse_taken(new_name)
