@@ -29,7 +29,7 @@ MAX_MESSAGES = 8
 
 
 @dataclass(frozen=True, slots=True)
-class SampleAnswers:
+class AnswersByStep:
     """One prompt, its reference answer, and the model's answer by optimizer step, in order."""
 
     prompt: str
@@ -43,7 +43,7 @@ class RunReport:
     `best_heldout` is the lowest held-out loss, `peak_memory` is in bytes."""
 
     curves: Curves = field(default_factory=Curves)
-    samples: tuple[SampleAnswers, ...] = ()
+    samples: tuple[AnswersByStep, ...] = ()
     latest: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     messages: tuple[Mapping[str, Any], ...] = ()
     best_heldout: CurvePoint | None = None
@@ -66,7 +66,7 @@ class RunReportBuilder:
         self._series: defaultdict[str, dict[int, float]] = defaultdict(dict)
         self._latest: dict[str, Mapping[str, Any]] = {}
         self._messages: list[Mapping[str, Any]] = []
-        self._samples: dict[int, SampleAnswers] = {}
+        self._samples: dict[int, AnswersByStep] = {}
 
     def add(self, event: Mapping[str, Any]) -> None:
         kind = str(event.get("kind"))
@@ -115,7 +115,7 @@ class RunReportBuilder:
             return
         known = self._samples.get(index)
         answers = {**(known.answers if known else {}), step: str(event.get("answer", ""))}
-        self._samples[index] = SampleAnswers(
+        self._samples[index] = AnswersByStep(
             prompt=str(event.get("prompt", "")),
             reference=str(event.get("reference", "")),
             answers={step: answers[step] for step in sorted(answers)},

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from camelid_ui.i18n import Translator
-from camelid_ui.services.training.run_events import SampleAnswers
+from camelid_ui.services.training.run_events import AnswersByStep
 from camelid_ui.views import esc
 from camelid_ui.views.numbers import count
 
 MOST_CHOICES = 60
 
 
-def samples(found: Sequence[SampleAnswers], chosen: str, say: Translator) -> str:
+def samples(found: Sequence[AnswersByStep], chosen: str, say: Translator) -> str:
     """`chosen` is the step whose answers are compared with the first ones; the newest if there is none of that step."""
     steps = sorted({step for sample in found for step in sample.answers})
     if not steps:
@@ -39,7 +39,7 @@ def _chooser(steps: Sequence[int], chosen: int, say: Translator) -> str:
     return f'<label>{esc(say("samples.choose"))} <select data-set="sample">{options}</select></label>'
 
 
-def _sample(sample: SampleAnswers, first: int, step: int, say: Translator) -> str:
+def _sample(sample: AnswersByStep, first: int, step: int, say: Translator) -> str:
     columns = [
         (say("samples.before") if first == 0 else say("samples.step", step=count(first)), sample.answers.get(first))
     ]
