@@ -63,6 +63,16 @@ def test_a_text_that_two_variants_share_is_true_for_both():
     assert {key for key, texts in said.items() if len(texts) > 1} - set(strings("en")) == set()
 
 
+@pytest.mark.parametrize("locale", LOCALES)
+def test_no_help_text_repeats_its_label(locale):
+    texts = browser_translations().translations[locale]
+    for key in [key for key in texts if key.startswith("help_") and "@" not in key]:
+        label = texts.get(key.replace("help_", "label_", 1))
+        if label:
+            assert not texts[key].lower().startswith((f"{label.lower()}:", f"{label.lower()}："))
+    assert texts["help_train_accumulation"] and texts["help_train_accumulation"] != texts["label_train_accumulation"]
+
+
 def test_every_preset_is_explained_in_chinese():
     assert {key for key in strings("zh") if key.startswith("preset.")} == {f"preset.{name}" for name in PRESETS}
 

@@ -7,6 +7,7 @@ here in the language the browser asked for (`Translator`). Imports gradio only f
 from __future__ import annotations
 
 import functools
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from importlib.resources import files
@@ -68,9 +69,20 @@ def translations(english: Mapping[str, str], bounds: Mapping[str, str]) -> Any:
 
     def table(locale: str) -> dict[str, str]:
         own = {key: f"{text} ({bounds[key]})" if key in bounds else text for key, text in strings(locale).items()}
-        return {_browser_key(key): text for key, text in {**english, **own}.items()}
+        texts = {**english, **own}
+        for key in english:
+            part, _, field = key.partition(".")
+            if part == "help":
+                texts[key] = _without_label(texts[key], texts.get(f"label.{field.partition('@')[0]}", ""))
+        return {_browser_key(key): text for key, text in texts.items()}
 
     return gr.I18n(**{locale: table(locale) for locale in LOCALES})
+
+
+def _without_label(text: str, label: str) -> str:
+    """A help text begins with the term, for the command line; below a label that is the same term it does not."""
+    term = re.match(re.escape(re.split(r"\s*[(（]", label)[0]) + r"\s*[:：]\s*", text, re.IGNORECASE) if label else None
+    return text[term.end() :][:1].upper() + text[term.end() + 1 :] if term else text
 
 
 def _browser_text(key: str) -> Any:
