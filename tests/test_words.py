@@ -11,17 +11,18 @@ ROOT = Path(__file__).parent.parent
 SOURCES = sorted([*ROOT.glob("packages/*/src/*/**/*.py"), *ROOT.glob("plugins/*/src/*/**/*.py")])
 RETIRED = ROOT / "docs/retired-words.txt"
 
-VAGUE = set(
-    """acting answered base checking choosing closed common comparing completing fitting forms helpers kept keeping kinds
-    knobs making manager many misc opening ours own parts picking place places predicted preparing reading room running
-    sharing taking talk talking telling together utils watching weighing""".split()
-)
+VAGUE = {
+    "acting", "answered", "base", "checking", "choosing", "closed", "common", "comparing", "completing", "fitting",
+    "forms", "helpers", "keeping", "kept", "kinds", "knobs", "making", "manager", "many", "misc", "opening", "ours",
+    "own", "parts", "picking", "place", "places", "predicted", "preparing", "reading", "room", "running", "sharing",
+    "taking", "talk", "talking", "telling", "together", "utils", "watching", "weighing",
+}  # fmt: skip
 """Names of modules that do not say what is inside."""
 
-GERUNDS = set(
-    """interleaving launching listing loading mixing monitoring packing planning sampling saving staging testing
-    training wording""".split()
-)
+GERUNDS = {
+    "interleaving", "launching", "listing", "loading", "mixing", "monitoring", "packing", "planning", "sampling",
+    "saving", "staging", "testing", "training", "wording",
+}  # fmt: skip
 """Terms of the field, or names of folders that say what is done in them."""
 
 PARALLEL = {"services", "tabs", "views", "commands", "compat", "trainers", "readers", "writers"}

@@ -70,7 +70,7 @@ def test_no_help_text_repeats_its_label(locale):
         label = texts.get(key.replace("help_", "label_", 1))
         if label:
             assert not texts[key].lower().startswith((f"{label.lower()}:", f"{label.lower()}："))
-    assert texts["help_train_accumulation"] and texts["help_train_accumulation"] != texts["label_train_accumulation"]
+    assert len(texts["help_train_accumulation"]) > 20
 
 
 def test_every_preset_is_explained_in_chinese():
