@@ -114,7 +114,7 @@ def test_a_bad_file_is_refused_beside_the_field_that_names_it(eyes, tmp_path):
     expect(page.locator("#data-preview .camelid-warn")).to_contain_text("1 of the first rows")
     fill(page, "data-name", "half")
     page.locator("#data-add-button").click()
-    expect(page.locator("#data-notice")).to_contain_text("1 were left out")
+    expect(page.locator("#data-notice")).to_contain_text("1 were skipped")
     expect(page.locator("#data-head h2")).to_have_text("half")
 
 

@@ -39,7 +39,9 @@ def test_columns_are_mapped_and_the_worst_come_first(eyes, table):
     pick(page, "predict-role-instruction", "Frage")
     expect(page.locator("#predict-preview .camelid-tokens")).to_have_count(3)
     pick(page, "predict-reference", "right")
-    expect(page.locator("#predict-preview")).to_contain_text(f"{ROWS - 1} rows have an answer to score against")
+    expect(page.locator("#predict-preview")).to_contain_text(
+        f"{ROWS - 1} rows have a reference answer to score against"
+    )
     pick(page, "predict-model", "tiny")
     pick(page, "predict-also", "talker")
     page.keyboard.press("Escape")

@@ -12,7 +12,7 @@ from . import group, sharded_state
 
 
 def save(write: Callable[..., object], model: Any, optimizer: Any, rng_state: Any) -> None:
-    """Have the leading process call `write(model, optimizer, chances)` with everything whole; all call this."""
+    """Have the leading process call `write(model, optimizer, rng_states)` with everything whole; all call this."""
     if group.current_world().size == 1:
         write(model, optimizer, ())
         return
