@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 UI ?= 1
 PLUGINS := plugins/alpaca-cot plugins/llamacpp plugins/openai-engine plugins/trl
 PYTEST := OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest
+# In two runs: Playwright keeps an event loop running in a process that had a browser, where no other can start.
+WHOLE_FILES = $(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help install dev demo ui lint format types contracts docs docs-check unit test test-all gpu-check space constraints coverage clean
@@ -63,11 +65,13 @@ unit: $(VENV)/.dev  ## The inner loop, without slow tests; IN=packages/core for 
 test test-all: export CAMELID_SAME_EXAMPLES = 1
 test: $(VENV)/.dev lint types contracts docs-check  ## Everything CI checks
 	tests/find-browser
-	$(PYTEST) -m "not exhaustive" -n 2 --dist loadfile --no-loadscope-reorder
+	$(WHOLE_FILES) -m "(model or install or browser) and not exhaustive"
+	$(WHOLE_FILES) -m "not (model or install or browser) and not exhaustive"
 
 test-all: $(VENV)/.dev lint types contracts docs-check  ## The same, and every combination of templates, tokenizers, methods and models
 	tests/find-browser
-	$(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder
+	$(WHOLE_FILES) -m "model or install or browser"
+	$(WHOLE_FILES) -m "not (model or install or browser)"
 
 gpu-check: $(VENV)/.installed  ## Check training on this machine's graphics card against float32, and how fast it is
 	$(BIN)/python benchmarks/gpu_check.py

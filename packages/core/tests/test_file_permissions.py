@@ -34,7 +34,7 @@ def test_who_writes_first_makes_a_home_for_its_owner_alone(home, tmp_path, camel
     with umask(bits):
         assert camelid("datasets", "add", rows, "--name", "mine").err == ""
         open_store().submit("sleep", {})
-        feedback.say(data_dir() / "judged.jsonl", [{"id": "1", "verdict": "good"}])
+        feedback.append_feedback(data_dir() / "judged.jsonl", [{"id": "1", "verdict": "good"}])
     assert {path.name for path in home.rglob("*")} >= {"jobs.sqlite3", "judged.jsonl", "records.jsonl", "about.json"}
     for path in (home, *home.rglob("*")):
         assert mode(path) == (0o700 if path.is_dir() else 0o600), path

@@ -162,8 +162,8 @@ def test_a_fault_early_in_a_long_array_is_found_there(file, monkeypatch):
     monkeypatch.setattr(json_array, "CHUNK", 1000)
     path = file(f"[{LINE}, {{instruction: 1}}, " + ", ".join([LINE] * 1000) + "]")
     reads = []
-    original = json_array._Text._read_on
-    monkeypatch.setattr(json_array._Text, "_read_on", lambda self: (reads.append(1), original(self)))
+    original = json_array._JsonStream._read_chunk
+    monkeypatch.setattr(json_array._JsonStream, "_read_chunk", lambda self: (reads.append(1), original(self)))
     with pytest.raises(DataError, match=r"row 2 \(line 1, column 40\): Expecting property name .*instruction: 1"):
         list(read(path))
     assert len(reads) == 1
