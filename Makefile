@@ -6,9 +6,11 @@ BIN := $(VENV)/bin
 UI ?= 1
 PLUGINS := plugins/alpaca-cot plugins/llamacpp plugins/openai-engine plugins/trl
 PYTEST := OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest
+# In two runs: Playwright keeps an event loop running in a process that had a browser, where no other can start.
+WHOLE_FILES = $(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev demo ui lint format types contracts docs docs-check unit test gpu-check space constraints coverage clean
+.PHONY: help install dev demo ui lint format types contracts docs docs-check unit test test-all gpu-check space constraints coverage clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,13 +60,18 @@ docs-check: $(VENV)/.dev  ## Check that the generated pages are fresh
 	$(BIN)/python docs/generate.py --check
 
 unit: $(VENV)/.dev  ## The inner loop, without slow tests; IN=packages/core for the part you work on
-	$(PYTEST) -m "not model and not browser and not install and not slow" -n 2 $(IN)
+	$(PYTEST) -m "not model and not browser and not install and not slow and not exhaustive" -n 2 $(IN)
 
-test: export CAMELID_SAME_EXAMPLES = 1
+test test-all: export CAMELID_SAME_EXAMPLES = 1
 test: $(VENV)/.dev lint types contracts docs-check  ## Everything CI checks
 	tests/find-browser
-	$(PYTEST) -m "model or install or browser" -n 2 --dist loadfile --no-loadscope-reorder
-	$(PYTEST) -m "not model and not install and not browser" -n 2 --dist loadfile --no-loadscope-reorder
+	$(WHOLE_FILES) -m "(model or install or browser) and not exhaustive"
+	$(WHOLE_FILES) -m "not (model or install or browser) and not exhaustive"
+
+test-all: $(VENV)/.dev lint types contracts docs-check  ## The same, and every combination of templates, tokenizers, methods and models
+	tests/find-browser
+	$(WHOLE_FILES) -m "model or install or browser"
+	$(WHOLE_FILES) -m "not (model or install or browser)"
 
 gpu-check: $(VENV)/.installed  ## Check training on this machine's graphics card against float32, and how fast it is
 	$(BIN)/python benchmarks/gpu_check.py
@@ -76,7 +83,7 @@ constraints: $(VENV)/.dev  ## Write constraints-cpu.txt from what .venv holds
 	@$(BIN)/python -m pip freeze --exclude-editable --disable-pip-version-check | sed 's/+cpu$$//' | grep -v '^-e' > constraints-cpu.txt
 
 coverage: $(VENV)/.dev  ## Which lines the inner loop never runs
-	$(BIN)/python -m coverage run -m pytest -m "not model and not browser and not install and not slow"
+	$(BIN)/python -m coverage run -m pytest -m "not model and not browser and not install and not slow and not exhaustive"
 	$(BIN)/python -m coverage combine -q || true
 	$(BIN)/python -m coverage report --skip-covered
 

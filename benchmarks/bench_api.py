@@ -47,18 +47,20 @@ TARGETS = {
 
 def serve(port: int, limits: dict[str, Any]) -> None:
     """The server's process."""
-    from camelid_core.listening import listening
-    from camelid_serve.api.app import build, guarded
-    from camelid_serve.api.resident import Serving
+    from camelid_core.server_address import listening_socket
+    from camelid_serve.api.app import build_app, with_guard
+    from camelid_serve.api.limits import Limits
     from camelid_serve.api.server import server
-    from camelid_serve.api.settings import Limits
-    from camelid_serve.config import Opening
-    from camelid_serve.remote import EngineProcess
+    from camelid_serve.api.supervisor import ServedModels
+    from camelid_serve.config import EngineConfig
+    from camelid_serve.engine_process.client import EngineProcess
 
     bounds = Limits(**limits)
-    app = build(Serving(MODELS, Opening(slots=bounds.slots)), bounds, EngineProcess("camelid_serve.testing"))
-    with listening(HOST, port) as listener:
-        server(guarded(app, [KEY], [HOST]), app.state.serving).run(sockets=[listener])
+    app = build_app(
+        ServedModels(MODELS, EngineConfig(slots=bounds.slots)), bounds, EngineProcess("camelid_serve.testing")
+    )
+    with listening_socket(HOST, port) as listener:
+        server(with_guard(app, [KEY], [HOST]), app.state.serving).run(sockets=[listener])
 
 
 class Connection:

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
-from camelid_core.testing import never_ending, tiny_model
+from camelid_core.testing import suppress_end_of_sequence, tiny_model
 from playwright.sync_api import Browser, Page, sync_playwright
 from rivals import machine, python_of
 
@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def compare(browser: Browser, home: Path, arguments: argparse.Namespace) -> dict[str, Any]:
-    never_ending(tiny_model(home / "models" / "talker"))
+    suppress_end_of_sequence(tiny_model(home / "models" / "talker"))
     found: dict[str, list[dict[str, float]]] = {name: [] for name in [*PAGES, "answering", arguments.rival] if name}
     with ours(home) as url:
         for _ in range(arguments.rounds):
@@ -88,13 +88,13 @@ def answering(browser: Browser, url: str) -> dict[str, float]:
         page.locator("#chat-status .succeeded").wait_for(timeout=120_000)
         page.locator(".camelid-aside .camelid-drawer > button").first.click()
         page.locator("#sampling-max_new_tokens input").fill("60000")
-        page.locator("#chat-ask textarea").fill("Tell me a long story.")
+        page.locator("#chat-message textarea").fill("Tell me a long story.")
         page.keyboard.press("Enter")
-        page.locator("#chat-tuned .bot .said").wait_for()
+        page.locator("#chat-tuned .bot .content").wait_for()
         before = busy()
         page.wait_for_timeout(WATCHED_SECONDS * 1000)
         spent = busy() - before
-        characters = page.locator("#chat-tuned .bot .said").inner_text()
+        characters = page.locator("#chat-tuned .bot .content").inner_text()
         began = time.monotonic()
         page.locator("#chat-stop").click()
         page.locator("#chat-tuned .bot small").wait_for()

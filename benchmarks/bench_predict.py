@@ -71,7 +71,7 @@ def _sides(arguments: argparse.Namespace) -> dict[str, Side]:
 
 def _task(arguments: argparse.Namespace, scratch: Path) -> dict[str, Any]:
     """Everything that all sides are told."""
-    from camelid_core.loading import choose_device, choose_dtype
+    from camelid_core.models.loading import choose_device, choose_dtype
 
     rows = scratch / "rows.jsonl"
     with rows.open("w", encoding="utf-8") as file:

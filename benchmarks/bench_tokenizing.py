@@ -104,8 +104,8 @@ def ours(data: Path, model: Path, workers: int, out: Path) -> dict[str, Any]:
     import tokenizers
     import transformers
     from camelid_core.readers import read
-    from camelid_core.tokencache import TokenCache
-    from camelid_core.tokenizing import Encoder
+    from camelid_core.token_cache import TokenCache
+    from camelid_core.tokenization.encoder import Encoder
 
     encoder = Encoder(transformers.AutoTokenizer.from_pretrained(model, local_files_only=True), _same_bytes())
     with tempfile.TemporaryDirectory(dir=out) as cache:
@@ -123,7 +123,8 @@ def ours(data: Path, model: Path, workers: int, out: Path) -> dict[str, Any]:
 
 
 def _same_bytes() -> Any:
-    from camelid_core.templates import EOS, RoleTemplate
+    from camelid_core.templates.role_template import RoleTemplate
+    from camelid_core.templates.segments import EOS
 
     return RoleTemplate(
         name="llamafactory-alpaca",
@@ -141,8 +142,8 @@ def memory(rows: int, model: Path, workers: int) -> dict[str, Any]:
     """Tokenise `rows` generated rows as a stream; the most memory the process held, before and after."""
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     from camelid_core.records import alpaca
-    from camelid_core.tokencache import TokenCache
-    from camelid_core.tokenizing import Encoder
+    from camelid_core.token_cache import TokenCache
+    from camelid_core.tokenization.encoder import Encoder
     from transformers import AutoTokenizer
 
     encoder = Encoder(AutoTokenizer.from_pretrained(model, local_files_only=True), _same_bytes())
@@ -156,7 +157,7 @@ def memory(rows: int, model: Path, workers: int) -> dict[str, Any]:
         for _ in range(min(rows, 20_000)):
             view[order.randrange(len(view))]
     figures = {"before": before, "tokenised": made, "and_20000_rows_read_at_random": _peak_megabytes()}
-    tokens = view.account.total_tokens
+    tokens = view.counts.total_tokens
     return {"rows": rows, "tokens": tokens, "megabytes_on_disk": round(on_disk / 1e6), "peak_megabytes": figures}
 
 

@@ -6,7 +6,7 @@
 Both get the same token ids and labels (Camelid's, of problems of `cot-arithmetic` or of an Alpaca JSON file), the same
 base (stored in the number format that all compute in), seed, learning rate, schedule and LoRA, one epoch, batches
 of 4. They take turns, each time in a
-fresh process. The rival is as it comes: both make activations again in the backward pass by default, which Camelid
+fresh process. The rival is as it comes: both recompute activations in the backward pass by default, which Camelid
 does only where memory runs out; `--keep-activations` switches that off for them. Rows are in an order of the
 program's own, another in each round (the round's number is the seed).
 
@@ -17,7 +17,7 @@ is that of the finished adapters on the same held-out rows, measured by the same
 
 The roofline is what the machine's matrix products allow: their measured rate at this model's shapes and this batch's
 number of tokens (forward and for the gradient of the input, fastest of several, weighted by how often each shape
-occurs), divided by the operations per token as `camelid_train.watching.flops` counts them (Kaplan et al. 2020,
+occurs), divided by the operations per token as `camelid_train.monitoring.flops` counts them (Kaplan et al. 2020,
 with frozen weights, labelled positions and the causal half of attention taken into account). `of_roofline` is the share
 reached by the clock, `of_roofline_by_cpu` by the processor's seconds, which other work does not take part of.
 
@@ -75,7 +75,7 @@ def _run(who: str, python: Any, task: dict[str, Any], scratch: Path, number: int
 
 
 def _task(arguments: argparse.Namespace, scratch: Path, count: int) -> dict[str, Any]:
-    from camelid_core.loading import choose_device, choose_dtype
+    from camelid_core.models.loading import choose_device, choose_dtype
 
     found = _some(arguments, count)
     files = {"train": found[:count], "heldout": found[count:]}
@@ -179,7 +179,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rival", choices=["llamafactory", "trl"], help="none runs Camelid alone")
     parser.add_argument("--rival-env", type=Path, help="its environment, made there if it is missing")
-    parser.add_argument("--keep-activations", action="store_true", help="the rival does not make activations again")
+    parser.add_argument(
+        "--keep-activations", action="store_true", help="the rival stores activations instead of recomputing them"
+    )
     parser.add_argument("--as-stored", action="store_true", help="all read the base's files in the format they are in")
     parser.add_argument("--rows", type=int, default=200)
     parser.add_argument("--rows-from", type=Path, help="an Alpaca JSON file instead of generated problems")

@@ -33,19 +33,21 @@ def main() -> None:
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
-    from camelid_core.loading import load_base
-    from camelid_core.models import resolve_model
+    from camelid_core.models.loading import load_base
+    from camelid_core.models.resolved_model import resolve_model
     from camelid_core.plugins import load_host
-    from camelid_serve.engines.batch import Batch
-    from camelid_serve.engines.fitting import laid_out
-    from camelid_serve.engines.prefixes import Prefixes
+    from camelid_serve.engines.decode_batch import DecodeBatch
+    from camelid_serve.engines.memory_layout import with_transposed_weights
+    from camelid_serve.engines.prefix_cache import PrefixCache
 
-    model = laid_out(load_base(resolve_model(str(arguments.model.resolve()), load_host()), arguments.dtype).eval())
+    model = with_transposed_weights(
+        load_base(resolve_model(str(arguments.model.resolve()), load_host()), arguments.dtype).eval()
+    )
     numbers = random.Random(0)
     found: dict[str, list[dict[str, Any]]] = {"with": [], "without": []}
     for _ in range(arguments.rounds):
         words = [numbers.randrange(100, 10_000) for _ in range(arguments.tokens + arguments.question)]
-        for how, batch in (("with", Batch(model)), ("without", Batch(model, Prefixes(0)))):
+        for how, batch in (("with", DecodeBatch(model)), ("without", DecodeBatch(model, PrefixCache(0)))):
             found[how].append(_second_turn(batch, words, arguments))
     firsts = [{run["first"] for run in runs} for runs in zip(*found.values(), strict=True)]
     ratios = {
@@ -69,17 +71,17 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
 def _second_turn(batch: Any, words: Sequence[int], arguments: argparse.Namespace) -> dict[str, Any]:
     import torch
     from camelid_serve.engine import Request, Sampling
-    from camelid_serve.engines.batch import Row
+    from camelid_serve.engines.decode_batch import DecodeRow
 
     asked, question = words[: arguments.tokens - arguments.answer], words[arguments.tokens :]
     with torch.inference_mode():
-        first = Row(Request(asked, Sampling(max_new_tokens=arguments.answer)), arguments.answer)
+        first = DecodeRow(Request(asked, Sampling(max_new_tokens=arguments.answer)), arguments.answer)
         batch.add([first])
         while batch.running:
             batch.step()
-        batch.compact()
+        batch.evict_finished()
         began, spent = time.perf_counter(), time.process_time()
-        [(_, token)] = batch.add([Row(Request([*first.tokens, *question]), 2)])
+        [(_, token)] = batch.add([DecodeRow(Request([*first.tokens, *question]), 2)])
         return {"seconds": time.perf_counter() - began, "cpu": time.process_time() - spent, "first": token}
 
 

@@ -36,7 +36,7 @@ METHODS: dict[str, dict[str, Any]] = {
 DTYPES = {"cuda": ("float32", "bfloat16", "float16"), "cpu": ("float32", "bfloat16")}
 PACKING = ("off", "on")
 PADDED_ONLY = ("prefix", "p-tuning", "prompt")
-"""Virtual tokens stand before each row of a batch, and rows laid end to end are one."""
+"""Virtual tokens stand before each row of a batch, and packed rows are one."""
 NEAR = {"float32": 2e-3, "bfloat16": 3e-2, "float16": 1e-2}
 """Largest relative difference of a step's loss; float32 of packed rows differs by the order of sums."""
 WARM = 3
@@ -107,13 +107,13 @@ def _recipe(model: Path, data: Path, method: dict[str, Any], dtype: str, packing
 def _train(recipe: Any, directory: Path) -> tuple[list[float], float]:
     """The loss of each step, and tokens per second once warm."""
     from camelid_core.events import read_events
-    from camelid_core.jobs.attempt import Context
-    from camelid_core.jobs.files import EVENTS, attempt_directory
-    from camelid_train.sft import train
+    from camelid_core.jobs.attempt import AttemptContext
+    from camelid_core.jobs.run_directories import EVENTS, attempt_directory
+    from camelid_train.run import train
 
     directory = attempt_directory(directory, 1, 1)
     directory.mkdir(parents=True)
-    context = Context(directory)
+    context = AttemptContext(directory)
     metrics = train(recipe, context)
     context.close()
     steps = [event for event in read_events(directory / EVENTS)[0] if event["kind"] == "train"]

@@ -213,8 +213,8 @@ def brackets(pages: Pages, seconds: float) -> dict[str, Any]:
     return {"opened": len(took), "longest_ms": round(1000 * max(took))}
 
 
-def _together(deeds: list[Callable[[], None]]) -> None:
-    threads = [threading.Thread(target=deed) for deed in deeds]
+def _together(actions: list[Callable[[], None]]) -> None:
+    threads = [threading.Thread(target=action) for action in actions]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -25,10 +25,10 @@ from pathlib import Path
 from typing import Any
 
 from camelid_core.integrity import sha256
-from camelid_core.jobs.files import attempts
-from camelid_core.jobs.model import Job, State
-from camelid_serve.inputs import PREDICTIONS
-from camelid_serve.predict import WORK
+from camelid_core.jobs.job import Job, JobState
+from camelid_core.jobs.run_directories import attempts
+from camelid_serve.predict.inputs import PREDICTIONS
+from camelid_serve.predict.task import WORK
 from killing import VICTIMS, Harness
 
 
@@ -115,7 +115,7 @@ class Predicting(Harness):
         return found
 
     def outcome(self, job: Job) -> dict[str, Any]:
-        if job.state is not State.SUCCEEDED:
+        if job.state is not JobState.SUCCEEDED:
             raise SystemExit(f"job {job.id} ended as {job.state}: {job.error}")
         path = Path(job.published) / PREDICTIONS
         lines = path.read_bytes().count(b"\n")

@@ -25,8 +25,8 @@ from typing import Any
 
 from camelid_core.events import read_events
 from camelid_core.integrity import sha256
-from camelid_core.jobs.files import EVENTS, attempt_directory
-from camelid_core.jobs.model import Job, State
+from camelid_core.jobs.job import Job, JobState
+from camelid_core.jobs.run_directories import EVENTS, attempt_directory
 from killing import PAGES, VICTIMS, Harness
 
 
@@ -134,7 +134,7 @@ class Training(Harness):
 
 def fingerprint(job: Job) -> str:
     """Of the parameters that were published, or how the job ended instead."""
-    if job.state is not State.SUCCEEDED:
+    if job.state is not JobState.SUCCEEDED:
         return f"{job.state}: {job.error}"
     return sha256(Path(job.published) / "adapter_model.safetensors")
 

@@ -17,11 +17,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from camelid_core.jobs.files import attempt_directory
-from camelid_core.jobs.model import ENDED, Job, State
+from camelid_core.jobs.job import ENDED, Job, JobState
 from camelid_core.jobs.presence import live_workers
-from camelid_core.jobs.process import Identity
-from camelid_core.jobs.stopping import Stop, on_signals
+from camelid_core.jobs.process_identity import ProcessIdentity
+from camelid_core.jobs.run_directories import attempt_directory
+from camelid_core.jobs.stop_signals import StopSignal, stop_on_signals
 from camelid_core.jobs.store import JobStore
 from camelid_core.jobs.worker import Worker
 
@@ -61,14 +61,14 @@ class Harness:
         if victim in ("worker", "both"):
             self._end_worker(job, worker)
         if victim in ("run", "both") and identity is not None:
-            identity.end()
+            identity.kill()
         if victim == "run":
             self.until(job_id, lambda: self.over(job_id))
-            if self.store.get(job_id).state is not State.SUCCEEDED:
+            if self.store.get(job_id).state is not JobState.SUCCEEDED:
                 self.store.retry(job_id)
 
-    def _identity(self, job_id: int) -> Identity | None:
-        return Identity.read(attempt_directory(self.home, job_id, self.store.get(job_id).epoch))
+    def _identity(self, job_id: int) -> ProcessIdentity | None:
+        return ProcessIdentity.read(attempt_directory(self.home, job_id, self.store.get(job_id).epoch))
 
     def _end_worker(self, job: Job, worker: subprocess.Popen[bytes]) -> None:
         """Ours, or the one that pages started, if that one has the job."""
@@ -81,7 +81,9 @@ class Harness:
 
     def over(self, job_id: int) -> bool:
         job = self.store.get(job_id)
-        if job.state is State.FAILED and job.error_kind == "lost":  # a worker of the pages gives up after four deaths
+        if (
+            job.state is JobState.FAILED and job.error_kind == "lost"
+        ):  # a worker of the pages gives up after four deaths
             self.store.retry(job_id)
             return False
         return job.state in ENDED
@@ -146,8 +148,8 @@ def _store(home: Path) -> JobStore:
 
 
 def _work(home: Path) -> None:
-    with on_signals(Stop()) as stop:
-        Worker(_store(home), lease_seconds=LEASE, beat_seconds=LEASE / 6).run_forever(stop)
+    with stop_on_signals(StopSignal()) as stop:
+        Worker(_store(home), lease_seconds=LEASE, heartbeat_seconds=LEASE / 6).run_forever(stop)
 
 
 if __name__ == "__main__":

@@ -40,35 +40,35 @@ def converted(task: dict[str, Any]) -> dict[str, Any]:
 def prompts(task: dict[str, Any]) -> dict[str, Any]:
     """The rows' prompts as Camelid encodes them, and the tokens that end an answer."""
     from camelid_core.plugins import load_host
-    from camelid_serve.assemble import assemble
-    from camelid_serve.config import Opening
-    from camelid_serve.inputs import open_input
+    from camelid_serve.config import EngineConfig
+    from camelid_serve.loaded_models import load_model
+    from camelid_serve.predict.inputs import open_input
 
-    assembled = assemble(task["model"], load_host(), Opening(template=task["template"], dtype=task["dtype"]))
-    ids = [assembled.prompt_ids(row.messages) for row in open_input(task["input"]).rows() if not row.error]
-    return {"prompts": ids, "stops": sorted(assembled.stops), "template": assembled.template.name}
+    loaded = load_model(task["model"], load_host(), EngineConfig(template=task["template"], dtype=task["dtype"]))
+    ids = [loaded.prompt_ids(row.messages) for row in open_input(task["input"]).rows() if not row.error]
+    return {"prompts": ids, "stops": sorted(loaded.stops), "template": loaded.template.name}
 
 
 def ours(task: dict[str, Any]) -> dict[str, Any]:
     """A run of Camelid's predict task."""
-    from camelid_core.jobs.attempt import Context
-    from camelid_core.jobs.files import attempt_directory
-    from camelid_serve import predict
+    from camelid_core.jobs.attempt import AttemptContext
+    from camelid_core.jobs.run_directories import attempt_directory
     from camelid_serve.config import PredictConfig
-    from camelid_serve.inputs import PREDICTIONS
+    from camelid_serve.predict import task as predict
+    from camelid_serve.predict.inputs import PREDICTIONS
 
     figures: dict[str, Any] = {}
-    answering = predict.answer_many
+    answering = predict.generate_all
 
     def timed(*arguments: Any, **options: Any) -> Any:
         began, spent = time.perf_counter(), time.process_time()
         yield from answering(*arguments, **options)
         figures["seconds"], figures["cpu_seconds"] = time.perf_counter() - began, time.process_time() - spent
 
-    predict.answer_many = timed  # type: ignore[assignment]
+    predict.generate_all = timed  # type: ignore[assignment]
     directory = attempt_directory(Path(task["output"]), 1, 1)
     directory.mkdir(parents=True)
-    context = Context(directory)
+    context = AttemptContext(directory)
     names = ("model", "input", "template", "dtype")
     sampling = {"max_new_tokens": task["new_tokens"]}
     given = {name: task[name] for name in names} | {"sampling": sampling}
@@ -197,8 +197,8 @@ def llamacpp(task: dict[str, Any]) -> dict[str, Any]:
 def roofline(task: dict[str, Any]) -> dict[str, Any]:
     """Seconds per token of this model's products: of prompts, of answers, and of the output matrix."""
     import torch
-    from camelid_core.loading import choose_dtype, load_base
-    from camelid_core.models import resolve_model
+    from camelid_core.models.loading import choose_dtype, load_base
+    from camelid_core.models.resolved_model import resolve_model
     from camelid_core.plugins import load_host
 
     model = load_base(resolve_model(task["model"], load_host()), task["dtype"])

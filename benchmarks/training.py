@@ -51,10 +51,10 @@ def watched() -> dict[str, Any]:
 
 def rows(task: dict[str, Any]) -> dict[str, Any]:
     """The rows as Camelid tokenises them, to train on and held out."""
-    from camelid_core.loading import load_tokenizer
-    from camelid_core.models import resolve_model
+    from camelid_core.models.loading import load_tokenizer
+    from camelid_core.models.resolved_model import resolve_model
     from camelid_core.plugins import load_host
-    from camelid_core.tokenizing import Encoder
+    from camelid_core.tokenization.encoder import Encoder
     from camelid_train.data import prepare
 
     host, recipe = load_host(), _recipe(task, task["train"])
@@ -91,13 +91,13 @@ def _in_format(task: dict[str, Any], tokenizer: Any) -> str:
 def ours(task: dict[str, Any]) -> dict[str, Any]:
     """A run of Camelid: the recipe's, whole."""
     figures = watched()
-    from camelid_core.jobs.attempt import Context
-    from camelid_core.jobs.files import attempt_directory
-    from camelid_train.sft import train
+    from camelid_core.jobs.attempt import AttemptContext
+    from camelid_core.jobs.run_directories import attempt_directory
+    from camelid_train.run import train
 
     directory = attempt_directory(Path(task["output"]), 1, 1)
     directory.mkdir(parents=True)
-    context = Context(directory)
+    context = AttemptContext(directory)
     train(_recipe(task, task["train"]), context)
     context.close()
     return figures | {"adapter": str(context.output), "versions": versions("torch", "transformers", "peft")}
@@ -208,12 +208,12 @@ def _common(task: dict[str, Any]) -> dict[str, Any]:
 def measure(task: dict[str, Any]) -> dict[str, Any]:
     """The mean held-out loss of each one's adapters, the operations per token, and the rate of its products."""
     import torch
-    from camelid_core.loading import choose_dtype, load_base
-    from camelid_core.models import resolve_model
+    from camelid_core.models.loading import choose_dtype, load_base
+    from camelid_core.models.resolved_model import resolve_model
     from camelid_core.plugins import load_host
-    from camelid_core.tokenizing import IGNORE, Example
+    from camelid_core.tokenization.encoder import IGNORE, Example
     from camelid_train.loop.loss import mean_loss
-    from camelid_train.watching.flops import cost_of
+    from camelid_train.monitoring.flops import training_flops
     from peft import PeftModel
 
     base = load_base(resolve_model(task["model"], load_host()), task["dtype"])
@@ -230,7 +230,7 @@ def measure(task: dict[str, Any]) -> dict[str, Any]:
     shapes = Counter(tuple(layer.weight.shape) for layer in layers if layer is not model.get_output_embeddings())
     at_once = round(sum(lengths) / len(lengths) * task["batch"])
     rate, per_cpu = _rate(shapes, at_once, choose_dtype(task["dtype"]), base.device)
-    operations = cost_of(model).per_token(lengths, labels)
+    operations = training_flops(model).per_token(lengths, labels)
     return {
         "losses": {who: statistics.mean(found) for who, found in losses.items()},
         "labels": labels,

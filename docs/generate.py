@@ -1,8 +1,10 @@
-"""Write docs/reference/{cli,hooks,config}.md from the code; with `--check`, fail if they are not fresh."""
+"""Write docs/reference/{cli,hooks,config,modules}.md from the code; with `--check`, fail if they are not fresh."""
 
 from __future__ import annotations
 
+import ast
 import inspect
+import re
 import sys
 from collections.abc import Callable, Iterator
 from importlib import import_module
@@ -10,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from camelid_core.cli import load_command
-from camelid_core.config import Config
+from camelid_core.config_help import Section, allowed, sections, text_of
 from camelid_core.plugins import load_host
 
 HERE = Path(__file__).parent / "reference"
@@ -50,33 +52,55 @@ def config() -> Iterator[str]:
     for task in load_host().tasks:
         if load_host().tasks.plugin_of(task.name) in FIRST_PARTY:
             yield f"## {task.name}\n\n{task.help}\n"
-            yield from _section(task.load_config(), "")
+            for section in sections(task.load_config()):
+                if section.cls.__module__.partition(".")[0].replace("_", "-") in FIRST_PARTY:
+                    yield from _section(section)
 
 
-def _section(cls: type[Config], path: str, which: str = "") -> Iterator[str]:
-    plain = {name: field for name, field in cls.model_fields.items() if not _is_config(field.annotation)}
-    if plain:
-        yield f"{'### `[' + path + ']`' + which if path else '### Keys'}\n\n{inspect.getdoc(cls) or ''}\n"
-        yield "| key | default | what it is |\n| --- | --- | --- |"
-        for name, field in plain.items():
-            default = "required" if field.is_required() else f"`{field.get_default(call_default_factory=True)!r}`"
-            yield f"| `{name}` | {default} | {(field.description or '').replace(chr(10), ' ')} |"
+def _section(section: Section) -> Iterator[str]:
+    if not section.fields:
+        return
+    which = f' with `type = "{section.type}"`' if section.type else ""
+    yield f"{'### `[' + section.path + ']`' + which if section.path else '### Keys'}\n"
+    yield "\n\n".join(text for text in (section.about, inspect.getdoc(section.cls)) if text) + "\n"
+    yield "| key | default | allowed | what it is |\n| --- | --- | --- | --- |"
+    for name, field in section.fields.items():
+        default = "required" if field.is_required() else f"`{field.get_default(call_default_factory=True)!r}`"
+        yield f"| `{name}` | {default} | {allowed(field)} | {text_of(field)} |"
+    yield ""
+
+
+def modules() -> Iterator[str]:
+    yield "# Modules\n\nMade from the code by `make docs`: the first sentence of every module, folder by folder.\n"
+    for source in sorted([*HERE.parent.parent.glob("packages/*/src/*"), *HERE.parent.parent.glob("plugins/*/src/*")]):
+        if (source / "__init__.py").is_file():
+            yield from _folder(source, source.name)
+
+
+def _folder(folder: Path, name: str) -> Iterator[str]:
+    yield f"## {name}\n\n{_first_sentence(folder / '__init__.py')}\n"
+    files = [path for path in sorted(folder.glob("*.py")) if path.name != "__init__.py"]
+    if files:
+        yield "| module | what it does |\n| --- | --- |"
+        yield from (f"| `{path.stem}` | {_first_sentence(path)} |" for path in files)
         yield ""
-    for name, field in cls.model_fields.items():
-        if _is_config(field.annotation):
-            inner = f"{path}.{name}".strip(".")
-            forms = cls.forms(name) if hasattr(cls, "forms") else []
-            for form in forms:
-                yield from _section(form, inner, f' with `type = "{form.model_fields["type"].default}"`')
-            if not forms:
-                yield from _section(field.annotation, inner)  # type: ignore[arg-type]
+    for child in sorted(folder.iterdir()):
+        if (child / "__init__.py").is_file():
+            yield from _folder(child, f"{name}.{child.name}")
 
 
-def _is_config(annotation: Any) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, Config)
+def _first_sentence(path: Path) -> str:
+    """The first paragraph of the docstring, up to where it says what the module knows."""
+    text = (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").split("\n\n")[0]
+    return re.split(r"(?<=[.:]) (?=Knows\b)", " ".join(text.split()))[0].replace("|", "\\|")
 
 
-PAGES: dict[str, Callable[[], Iterator[str]]] = {"cli.md": cli, "hooks.md": hooks, "config.md": config}
+PAGES: dict[str, Callable[[], Iterator[str]]] = {
+    "cli.md": cli,
+    "hooks.md": hooks,
+    "config.md": config,
+    "modules.md": modules,
+}
 
 
 def main() -> int:

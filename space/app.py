@@ -1,7 +1,7 @@
 """Camelid's demo pages on a Hugging Face Space: everything to look at, one small model to chat with.
 
-The packages lie beside this file as sources. Nothing is installed, so plugins are named here one by one; what
-processes of ours start, finds both through its environment.
+The packages are beside this file as sources. Nothing is installed, so plugins are listed in `plugins.json`; child
+processes find both through environment variables.
 """
 
 from __future__ import annotations
@@ -23,6 +23,6 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 sys.path.insert(0, SOURCES)
 
 if __name__ == "__main__":
-    from camelid_ui.public import serve
+    from camelid_ui.public_server import serve
 
     serve()

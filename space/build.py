@@ -1,4 +1,4 @@
-"""Write a Space that holds all it needs: `python space/build.py OUT`.
+"""Build a self-contained Hugging Face Space: `python space/build.py OUT`.
 
 Copies `app.py`, the packages' sources and the versions this repository pins. Needs nothing but Python.
 """
@@ -22,12 +22,12 @@ PACKAGES = (
 )
 EXTRAS = {"camelid-core": ("torch",)}
 NOT_NEEDED = {"gradio"}
-"""The Space's own `sdk_version` brings it."""
+"""Installed by the Space itself (`sdk_version`)."""
 TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
 
 
 def build(out: Path) -> None:
-    """Fill the new or empty directory `out`."""
+    """Write the Space into the new or empty directory `out`."""
     if out.exists() and any(out.iterdir()):
         raise SystemExit(f"{str(out)!r} is not empty; name a new directory.")
     projects = [tomllib.loads((package / "pyproject.toml").read_text(encoding="utf-8")) for package in PACKAGES]
@@ -46,7 +46,7 @@ def build(out: Path) -> None:
 
 
 def pinned() -> dict[str, str]:
-    """Versions by name, as this repository was tested with."""
+    """Pinned versions by name: those this repository is tested with."""
     text = (ROOT / "constraints-cpu.txt").read_text(encoding="utf-8")
     return {name_of(line): line.partition("==")[2].split()[0] for line in text.splitlines() if "==" in line}
 
@@ -57,7 +57,7 @@ def entries(project: dict[str, Any]) -> Iterator[dict[str, str]]:
 
 
 def requirements(projects: list[dict[str, Any]], pins: dict[str, str]) -> list[str]:
-    """What our packages need of others, at the pinned versions."""
+    """The dependencies of our packages, at the pinned versions."""
     needed: set[str] = set()
     for each in projects:
         project = each["project"]

@@ -81,16 +81,16 @@ def test_a_second_run_reuses_what_is_there(home, report):
 def test_plain_libraries_load_what_it_made(home, report):
     """peft loads the adapter, transformers the merged model, and in float32 their logits agree within 1e-3."""
     import torch
-    from camelid_core.contract import REFERENCE
     from camelid_core.plugins import load_host
-    from camelid_core.tokenizing import Encoder
+    from camelid_core.template_contract import REFERENCE_CONVERSATION
+    from camelid_core.tokenization.encoder import Encoder
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     merged_path = home / "merged-fp32"
     camelid(home, "merge", report["adapter"], "--out", str(merged_path), "--dtype", "float32")
     tokenizer = AutoTokenizer.from_pretrained(merged_path)
-    ids = torch.tensor([Encoder(tokenizer, load_host().templates["chatml"]).prompt_ids(REFERENCE)])
+    ids = torch.tensor([Encoder(tokenizer, load_host().templates["chatml"]).prompt_ids(REFERENCE_CONVERSATION)])
     base = AutoModelForCausalLM.from_pretrained(home / "models" / "smollm2-135m", dtype=torch.float32)
     with torch.inference_mode():
         merged = AutoModelForCausalLM.from_pretrained(merged_path, dtype=torch.float32)(input_ids=ids).logits

@@ -81,7 +81,7 @@ def test_its_own_tests_pass_where_it_is_installed(environment):
     assert "6 passed" in done.stdout
 
 
-HOOK = "from camelid_core import hookimpl\nfrom camelid_core.templates import RoleTemplate\n"
+HOOK = "from camelid_core import hookimpl\nfrom camelid_core.templates.role_template import RoleTemplate\n"
 TEMPLATES = """
 @hookimpl
 def camelid_prompt_templates():
@@ -120,13 +120,13 @@ BROKEN = {
 HASTY = """
 from camelid_core import cli, plugins
 
-load = plugins._load_guarded
+load = plugins._import_with_timeout
 
 def hasty(entry):
-    plugins.IMPORT_SECONDS = 0.5 if entry.name == "camelid-hangs" else 60.0
+    plugins.IMPORT_TIMEOUT_SECONDS = 0.5 if entry.name == "camelid-hangs" else 60.0
     return load(entry)
 
-plugins._load_guarded = hasty
+plugins._import_with_timeout = hasty
 cli.main()
 """
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from camelid_core.config import load
-from camelid_core.datasets import open_source, parse_sources
+from camelid_core.datasets.sources import open_dataset, parse_sources
 from camelid_core.plugins import load_host
 from camelid_core.quality import LINTS
 from camelid_train.config import Recipe
@@ -18,7 +18,7 @@ RECIPES = [Path(__file__).parent.parent / f"examples/recipes/{name}.toml" for na
 def test_a_recipe_names_datasets_templates_and_lints_that_are_there(path):
     recipe, host = load(Recipe, path), load_host()
     sources = parse_sources(recipe.data.sources, host.datasets)
-    assert all(open_source(source.name, host.datasets).name == source.name for source in sources)
+    assert all(open_dataset(source.name, host.datasets).name == source.name for source in sources)
     assert set(recipe.data.caps) <= {source.name for source in sources}
     assert set(recipe.data.drop_lints) <= set(LINTS)
     assert recipe.data.template in host.templates

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from camelid_core.artefacts import verify_directory
 from camelid_core.events import read_events
-from camelid_core.jobs.files import JOBS, attempt_directory
 from camelid_core.jobs.foreground import open_store
-from camelid_core.jobs.model import State
-from camelid_core.jobs.process import Identity
+from camelid_core.jobs.job import JobState
+from camelid_core.jobs.process_identity import ProcessIdentity
+from camelid_core.jobs.run_directories import JOBS_DATABASE, attempt_directory
 from camelid_core.jobs.store import JobStore
 from camelid_core.testing import tiny_model, write_jsonl
 from camelid_train.config import DataSection, ModelSection, Recipe, TrainSection
@@ -67,17 +67,17 @@ def run_to_the_end(home: Path, recipe: Recipe) -> str:
 
 def adapter_hash(home: Path) -> str:
     job = open_store(home).get(1)
-    assert job.state is State.SUCCEEDED, job.error
+    assert job.state is JobState.SUCCEEDED, job.error
     verify_directory(Path(job.published))
     return hashlib.sha256((Path(job.published) / "adapter_model.safetensors").read_bytes()).hexdigest()
 
 
 def lose(home: Path) -> None:
     """As if the lease of the job's dead worker, and the wait before it is taken up again, were over."""
-    store = JobStore(home / JOBS, backoff=(0.0,))
+    store = JobStore(home / JOBS_DATABASE, backoff=(0.0,))
     with store.database.write() as db:
         db.execute("UPDATE job SET lease = 0")
-    assert [job.state for job in store.sweep_lost()] == [State.LOST]
+    assert [job.state for job in store.sweep_lost()] == [JobState.LOST]
 
 
 def test_a_killed_worker_costs_nothing(recipe, tmp_path):
@@ -100,9 +100,9 @@ def test_a_killed_worker_costs_nothing(recipe, tmp_path):
 
     second, third = worker(home, once=False), worker(home, once=False)
     try:
-        wait_for(lambda: Identity.read(attempt_directory(home, 1, 2)))  # then the first attempt is ended
+        wait_for(lambda: ProcessIdentity.read(attempt_directory(home, 1, 2)))  # then the first attempt is ended
         (home / "steps").unlink()
-        wait_for(lambda: store.get(1).state is State.SUCCEEDED)
+        wait_for(lambda: store.get(1).state is JobState.SUCCEEDED)
     finally:
         for process in (second, third):
             process.terminate()

@@ -17,7 +17,7 @@ import psutil
 import pytest
 from camelid_core.jobs.foreground import open_store
 from camelid_core.jobs.presence import live_workers
-from camelid_core.testing import lay_traps, tiny_model, write_jsonl
+from camelid_core.testing import shadow_every_module, tiny_model, write_jsonl
 
 pytestmark = pytest.mark.slow
 
@@ -79,7 +79,7 @@ def there(tmp_path_factory) -> Downloaded:
     path = tiny_model(tmp_path_factory.mktemp("downloaded") / "model")
     (path / "chat_template.jinja").write_text(OWN_TEMPLATE)
     write_jsonl(path / "rows.jsonl", [{"instruction": f"Add {n}.", "output": "Seven."} for n in range(8)])
-    return Downloaded(path, lay_traps(path))
+    return Downloaded(path, shadow_every_module(path))
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""The whole path with a real model: pull, generate data, train, score, merge, ask, predict.
+"""End to end with a real model: pull, generate data, fine-tune, evaluate, merge, chat, batch prediction.
 
 Every long step is a job that a worker runs in a process of its own; a second run takes up what the
 first one left. Ends with a table and `demo/report.json` in Camelid's home.
@@ -13,18 +13,18 @@ import time
 from pathlib import Path
 from typing import Any
 
-from camelid_core.children import module_command
-from camelid_core.commands.running import run_job
+from camelid_core.commands.run_job import run_job
 from camelid_core.config import Config, load
-from camelid_core.datasets import open_source
+from camelid_core.datasets.sources import open_dataset
 from camelid_core.errors import CamelidError
+from camelid_core.file_permissions import make_private_directory
 from camelid_core.integrity import write_durably
 from camelid_core.jobs.foreground import open_store
-from camelid_core.jobs.model import Job, State
+from camelid_core.jobs.job import Job, JobState
+from camelid_core.models.pull import pull
 from camelid_core.paths import home
 from camelid_core.plugins import load_host
-from camelid_core.private import make_private
-from camelid_core.pulling import pull
+from camelid_core.subprocesses import module_command
 from camelid_core.writers import write_alpaca
 from camelid_serve.config import EvaluateConfig, PredictConfig
 from camelid_serve.engine import Sampling
@@ -38,13 +38,13 @@ GREEDY = Sampling(temperature=0.0, max_new_tokens=80)
 def main() -> None:
     started = time.monotonic()
     recipe = load(Recipe, RECIPE)
-    host, folder = load_host(), make_private(home() / "demo")
+    host, folder = load_host(), make_private_directory(home() / "demo")
 
     say("1/6  Model")
     pull(recipe.model.name, host, print)
 
     say("2/6  Data: cot-arithmetic, generated from a seed")
-    dataset = open_source(recipe.data.sources[0], host.datasets)
+    dataset = open_dataset(recipe.data.sources[0], host.datasets)
     questions = folder / "questions.jsonl"
     write_alpaca(dataset.load("heldout", 16), questions)
     print(f"{dataset.rows:,} training rows, {dataset.heldout_rows} held out; 16 questions in {questions}")
@@ -89,7 +89,7 @@ def stage(task: str, config: Config, name: str) -> Job:
     wanted = config.model_dump(mode="json")
     for job in open_store().list():
         same = (job.task, job.name, job.config) == (task, name, wanted)
-        if same and job.state is State.SUCCEEDED and job.published and Path(job.published).is_dir():
+        if same and job.state is JobState.SUCCEEDED and job.published and Path(job.published).is_dir():
             print(f"Already there: {job.published}")
             return job
     return run_job(task, config, name)

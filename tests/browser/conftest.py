@@ -20,7 +20,7 @@ from typing import Any
 from urllib.request import urlopen
 
 import pytest
-from camelid_core.testing import never_ending, tiny_model, write_jsonl
+from camelid_core.testing import suppress_end_of_sequence, tiny_model, write_jsonl
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 375, "height": 812}
@@ -59,7 +59,7 @@ class Server:
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("home")
     tiny = tiny_model(directory / "models" / "tiny")
-    never_ending(Path(shutil.copytree(tiny, directory / "models" / "talker")))
+    suppress_end_of_sequence(Path(shutil.copytree(tiny, directory / "models" / "talker")))
     return directory
 
 

@@ -14,7 +14,7 @@ def test_its_dataset_template_and_family_are_offered(plugin_server, browser: Bro
     box.click()
     box.fill("pythia")
     page.get_by_role("option", name="pythia", exact=True).first.click()
-    expect(page.locator("#data-tokens")).to_contain_text("template question-answer")
+    expect(page.locator("#data-tokens")).to_contain_text("prompt template question-answer")
     page.locator("#data-template input").click()
     expect(page.get_by_role("option", name="question-answer", exact=True).first).to_be_visible()
     page.locator("#tab-plugins-button").click()

@@ -33,7 +33,7 @@ def test_closed_buttons_are_off_and_say_why(visitor):
 def test_the_model_answers_a_visitor(visitor):
     page = visitor.open("?tab=chat")
     expect(page.locator("#chat-status")).to_contain_text("smollm2-135m is ready", timeout=300_000)
-    page.locator("#chat-ask textarea").fill("Hello?")
+    page.locator("#chat-message textarea").fill("Hello?")
     page.locator("#chat-send").click()
     expect(page.locator("#chat-tuned")).to_contain_text("tokens/s", timeout=300_000)
     visitor.shoot(page, "space-chat")
@@ -97,7 +97,7 @@ def test_the_model_answers(space):
     while "smollm2-135m is ready" not in (said := press(space, "chat-load", chat_model="smollm2-135m")):
         assert time.monotonic() < deadline, said
         time.sleep(1)
-    said = press(space, "chat-send", chat_ask="Hello?")
+    said = press(space, "chat-send", chat_message="Hello?")
     assert "tokens/s" in said
     assert "process_completed" in said
 

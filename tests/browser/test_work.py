@@ -157,7 +157,7 @@ def test_a_run_is_stopped_early_and_keeps_its_result(eyes):
     page.locator("#train-start").click()
     expect(page.locator("#run-progress")).to_contain_text("/ 5", timeout=300_000)
     other = eyes.open("?tab=train", size=NARROW)
-    expect(other.locator("#train-estimate")).to_contain_text("Under way now: 1")
+    expect(other.locator("#train-estimate")).to_contain_text("Jobs running: 1")
     expect(other.locator("#train-runs tr[data-key='3']")).to_contain_text("Running")
     eyes.shoot(other, "train-other-narrow")
     page.locator("#run-finish").click()
@@ -192,7 +192,7 @@ def test_runs_are_found_compared_cloned_and_deleted(eyes):
     page.locator("#run-delete").click()
     eyes.shoot(page, "train-delete-wide")
     page.locator("#run-delete-yes").click()
-    expect(page.locator("#train-runs")).to_contain_text("No run fits.")
+    expect(page.locator("#train-runs")).to_contain_text("No matching runs.")
     expect(page.locator("#train-form")).to_be_visible()
 
 

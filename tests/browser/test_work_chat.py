@@ -22,7 +22,7 @@ EVIL = (
 def models(home: Path) -> None:
     """An adapter on the tiny model, and a model of another family."""
     import torch
-    from camelid_core.artefacts import Base, Manifest, write_manifest
+    from camelid_core.artefacts import BaseModelEntry, Manifest, write_manifest
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
@@ -30,7 +30,7 @@ def models(home: Path) -> None:
     base, directory = home / "models" / "tiny", home / "artefacts" / "sharper"
     shape = LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False, task_type="CAUSAL_LM")
     get_peft_model(AutoModelForCausalLM.from_pretrained(base), shape).save_pretrained(directory)
-    write_manifest(directory, Manifest(kind="adapter", base=Base(id="tiny", path=str(base))))
+    write_manifest(directory, Manifest(kind="adapter", base=BaseModelEntry(id="tiny", path=str(base))))
     tiny_model(home / "models" / "pythia", "gpt_neox")
 
 
@@ -54,7 +54,7 @@ def load(page: Page, name: str) -> None:
 
 
 def ask(page: Page, text: str, count: int, side: str = "tuned") -> None:
-    page.locator("#chat-ask textarea").fill(text)
+    page.locator("#chat-message textarea").fill(text)
     page.keyboard.press("Enter")
     settled(page, count, side)
 
@@ -92,15 +92,15 @@ def test_a_conversation_is_tried_edited_gone_on_with_undone_and_branched(eyes):
     load(page, "sharper")
     short(page, "6")
     ask(page, EVIL, 1)
-    said, footer = page.locator("#chat-tuned .bot .said"), page.locator("#chat-tuned .bot small")
-    expect(page.locator("#chat-tuned .user .said")).to_have_text(EVIL)
+    said, footer = page.locator("#chat-tuned .bot .content"), page.locator("#chat-tuned .bot small")
+    expect(page.locator("#chat-tuned .user .content")).to_have_text(EVIL)
     assert page.title() == "Camelid"
     assert page.locator("#chat-tuned :is([onload], script, img, [href^=javascript])").count() == 0
-    expect(page.locator("#chat-context")).to_contain_text("of 512 tokens of context")
+    expect(page.locator("#chat-context")).to_contain_text("of 512 tokens of context length")
 
     expect(footer).to_contain_text("6 tokens")
     begun = said.inner_text()
-    page.locator("#chat-go-on").click()
+    page.locator("#chat-continue-answer").click()
     expect(footer).to_contain_text("12 tokens")
     assert said.inner_text().startswith(begun)
     page.locator("#chat-tuned [data-set=retry]").click()
@@ -121,26 +121,26 @@ def test_a_conversation_is_tried_edited_gone_on_with_undone_and_branched(eyes):
     settled(page, 1)
     expect(footer).to_contain_text("edited")
     expect(said).to_contain_text("Let me think.")
-    expect(page.locator("#chat-tuned .user textarea")).to_have_value("What is 2 + 3?")  # drawn anew around it
+    expect(page.locator("#chat-tuned .user textarea")).to_have_value("What is 2 + 3?")  # redrawn around it
     page.locator("#chat-tuned .user [data-save]").click()
     expect(which).to_have_text("4/4")
     settled(page, 1)
 
     page.locator("#chat-tuned [data-set=exact]").click()
     expect(page.locator("#chat-exact-tokens .tok").first).to_be_visible()
-    expect(page.locator("#chat-exact-tokens")).to_contain_text("Question 1 as sharper is given it")
+    expect(page.locator("#chat-exact-tokens")).to_contain_text("Prompt 1 as sharper receives it")
     ask(page, "And 4 + 4?", 2)
     eyes.shoot(page, "chat-done-wide")
     page.locator("#chat-undo").click()
-    expect(page.locator("#chat-ask textarea")).to_have_value("And 4 + 4?")
+    expect(page.locator("#chat-message textarea")).to_have_value("And 4 + 4?")
     settled(page, 1)
     page.locator("#chat-tuned [data-set=redo]").click()
     settled(page, 2)
     page.locator("#chat-tuned [data-set=branch]").first.click()
     settled(page, 1)
-    expect(page.locator("#chat-said")).to_contain_text("a conversation of its own")
-    page.locator("#chat-ask textarea").fill("word " * 600)
-    expect(page.locator("#chat-context")).to_contain_text("this model takes 512")
+    expect(page.locator("#chat-notice")).to_contain_text("a copy of the conversation")
+    page.locator("#chat-message textarea").fill("word " * 600)
+    expect(page.locator("#chat-context")).to_contain_text("the context length of this model is 512")
     expect(page.locator("#chat-send")).to_be_disabled()
     page.locator("#chat-clear").click()
     expect(page.locator("#chat-tuned article")).to_have_count(0)
@@ -155,7 +155,7 @@ def test_two_models_answer_side_by_side_and_one_is_stopped(eyes):
     expect(page.locator("#chat-base")).to_be_visible()
     ask(page, "What is 2 + 3?", 1, "base")
     settled(page, 1)
-    pick(page, "chat-beside", "pythia")
+    pick(page, "chat-other-model", "pythia")
     expect(page.locator("#chat-status")).to_contain_text("sharper + pythia is ready", timeout=300_000)
     expect(page.locator("#chat-base-name")).to_contain_text("pythia")
     ask(page, "And 4 + 4?", 2, "base")
@@ -176,14 +176,14 @@ def test_two_models_answer_side_by_side_and_one_is_stopped(eyes):
     other.wait_for_timeout(500)  # the page has taken it in
     expect(page.locator("#chat-status")).to_contain_text("talker is ready")  # the other page's doing
     short(other, "30000")
-    other.locator("#chat-ask textarea").fill("Tell me a long story.")
+    other.locator("#chat-message textarea").fill("Tell me a long story.")
     other.keyboard.press("Enter")
     expect(other.locator("#chat-stop")).to_be_enabled()
-    expect(other.locator("#chat-tuned .bot .said")).not_to_have_text("")
-    other.locator("#chat-ask textarea").fill("And then?")
+    expect(other.locator("#chat-tuned .bot .content")).not_to_have_text("")
+    other.locator("#chat-message textarea").fill("And then?")
     other.keyboard.press("Enter")  # too early, which is said, and nothing is lost
-    expect(other.locator("#chat-said")).to_contain_text("An answer is under way")
-    expect(other.locator("#chat-ask textarea")).to_have_value("And then?")
+    expect(other.locator("#chat-notice")).to_contain_text("An answer is being generated")
+    expect(other.locator("#chat-message textarea")).to_have_value("And then?")
     other.locator("#chat-stop").click()
     expect(other.locator("#chat-tuned .bot small")).to_contain_text("stopped")
     expect(other.locator("#chat-send")).to_be_enabled()

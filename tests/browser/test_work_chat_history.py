@@ -61,7 +61,7 @@ def test_conversations_are_kept_found_saved_and_judged(eyes, server, tmp_path):
     page = eyes.open()
     page.set_default_timeout(300_000)
     _opened_late(page)
-    expect(page.locator("#chat-history .camelid-note")).to_contain_text("in this browser alone")
+    expect(page.locator("#chat-history .camelid-note")).to_contain_text("in this browser only")
     pick(page, "chat-model", "tiny")
     page.locator("#chat-load").click()
     expect(page.locator("#chat-status")).to_contain_text("tiny is ready", timeout=300_000)
@@ -76,7 +76,7 @@ def test_conversations_are_kept_found_saved_and_judged(eyes, server, tmp_path):
     page.locator(".camelid-aside .camelid-drawer > button").first.click()
     pick(page, "chat-system-preset", "Short answers")
     expect(page.locator("#chat-system textarea")).to_have_value("Answer in one or two sentences.")
-    draft = page.locator("#chat-ask textarea")
+    draft = page.locator("#chat-message textarea")
     draft.fill(ASKED.splitlines()[0])
     chip = page.locator("#chat-suffixes button", has_text="先思考")
     for wanted in (ASKED, ASKED.splitlines()[0], ASKED):
@@ -89,12 +89,12 @@ def test_conversations_are_kept_found_saved_and_judged(eyes, server, tmp_path):
 
     page.locator("#chat-tuned [data-set=retry]").last.click()  # another try, and which is better
     page.locator("#chat-tuned [data-set=better]").click()
-    expect(page.locator("#chat-said")).to_contain_text("chat-preferences")
+    expect(page.locator("#chat-notice")).to_contain_text("chat-preferences")
     (pair,) = judgements(server, "chat-preferences")
     assert [message.role for message in pair.prompt] == ["system", "user"]
     assert pair.rejected != pair.answer
     page.locator("#chat-tuned .thumb[aria-pressed=true]").click()
-    expect(page.locator("#chat-said")).to_contain_text("Taken back")
+    expect(page.locator("#chat-notice")).to_contain_text("Feedback removed")
     assert [record.label for record in judgements(server, "chat-ratings")] == [False]
 
     head = saved(page, "history-md").read_text(encoding="utf-8")
@@ -120,11 +120,11 @@ def _opened_late(page: Page) -> None:
 def _files(page: Page, eyes, rows: Path) -> None:
     """Conversations come from a file and go into one as they were."""
     listed = page.locator("#chat-history li")
-    with page.expect_file_chooser() as chooser:
+    with page.expect_file_chooser() as selectable:
         page.locator("#history-read").click()
-    chooser.value.set_files(str(rows))
+    selectable.value.set_files(str(rows))
     expect(listed).to_have_count(3)
-    expect(page.locator("#history-said")).to_contain_text("Left out as no conversations: 1.")
+    expect(page.locator("#history-notice")).to_contain_text("Skipped, as they are no conversations: 1.")
     listed.locator(".open", has_text="Hello <b>you</b>?").click()
     expect(page.locator("#chat-tuned .bot")).to_contain_text("<script>alert(1)</script>")
     expect(page.locator("#chat-system textarea")).to_have_value("Be kind.")
@@ -140,7 +140,7 @@ def _list(page: Page, eyes) -> None:
     expect(listed).to_have_count(1)
     assert len(saved(page, "history-every").read_text(encoding="utf-8").splitlines()) == 1
     search.fill("no such words")
-    expect(page.locator("#chat-history .camelid-note")).to_contain_text("No conversation has all")
+    expect(page.locator("#chat-history .camelid-note")).to_contain_text("No conversation contains all")
     search.fill("")
     page.locator("#chat-history .rename").first.click()
     page.keyboard.press("Control+A")
@@ -148,7 +148,7 @@ def _list(page: Page, eyes) -> None:
     page.keyboard.press("Enter")
     expect(listed.first).to_contain_text("Mine")
     page.locator("#chat-history .delete").last.click()
-    expect(listed.last).to_contain_text("It is gone then.")
+    expect(listed.last).to_contain_text("This cannot be undone.")
     page.set_viewport_size(NARROW)
     page.wait_for_timeout(400)
     eyes.shoot(page, "chat-history-narrow")
@@ -161,6 +161,6 @@ def _list(page: Page, eyes) -> None:
     expect(listed).to_have_count(3, timeout=300_000)
     expect(listed.first).to_contain_text("Mine")
     listed.last.locator(".open").click()
-    expect(page.locator("#history-said")).to_contain_text("cannot be read")
+    expect(page.locator("#history-notice")).to_contain_text("cannot be read")
     listed.first.locator(".open").click()
     expect(page.locator("#chat-tuned .user")).to_have_count(1)

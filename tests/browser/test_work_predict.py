@@ -32,14 +32,16 @@ def pick(page: Page, ident: str, value: str) -> None:
 def test_columns_are_mapped_and_the_worst_come_first(eyes, table):
     page = eyes.open("?tab=predict")
     page.locator("#predict-file input[type=file]").set_input_files(str(table))
-    expect(page.locator("#predict-preview")).to_contain_text("no row can be asked", timeout=300_000)
+    expect(page.locator("#predict-preview")).to_contain_text("no row can be answered", timeout=300_000)
     expect(page.locator("#predict-start")).to_be_disabled()
     expect(page.locator("#predict-role-instruction")).to_be_visible()
     eyes.shoot(page, "predict-unmapped-wide")
     pick(page, "predict-role-instruction", "Frage")
     expect(page.locator("#predict-preview .camelid-tokens")).to_have_count(3)
     pick(page, "predict-reference", "right")
-    expect(page.locator("#predict-preview")).to_contain_text(f"{ROWS - 1} rows have an answer to score against")
+    expect(page.locator("#predict-preview")).to_contain_text(
+        f"{ROWS - 1} rows have a reference answer to score against"
+    )
     pick(page, "predict-model", "tiny")
     pick(page, "predict-also", "talker")
     page.keyboard.press("Escape")

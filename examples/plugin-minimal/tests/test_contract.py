@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 from camelid_core.plugins import load_host
 from camelid_core.records import Message
-from camelid_core.templates import text_of
+from camelid_core.templates.segments import segments_text
 from camelid_core.testing import assert_adapter_contract, assert_template_contract, tiny_tokenizer
 from camelid_minimal.adapter import PYTHIA
 from camelid_minimal.callback import HALFWAY
@@ -21,7 +21,7 @@ def test_the_template_keeps_the_contract():
 
 def test_the_template_reads_as_it_should():
     messages = [Message("user", "Why?"), Message("assistant", "Because.")]
-    assert text_of(QUESTION_ANSWER.render(messages)) == "Question: Why?\nAnswer: Because.</s>"
+    assert segments_text(QUESTION_ANSWER.render(messages)) == "Question: Why?\nAnswer: Because.</s>"
 
 
 def test_the_adapter_keeps_the_contract():
@@ -49,7 +49,7 @@ def test_camelid_finds_it():
     host = load_host()
     assert "camelid-minimal" in [plugin.name for plugin in host.plugins], "install it first: pip install -e ."
     assert host.check() == []
-    assert host.gives("camelid-minimal") == {
+    assert host.provided_by("camelid-minimal") == {
         "camelid_model_adapters": ["pythia"],
         "camelid_prompt_templates": ["question-answer"],
         "camelid_datasets": ["greetings"],

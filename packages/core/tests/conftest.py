@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 from camelid_core.plugins import load_host
-from camelid_core.testing import own_home, tiny_tokenizer
+from camelid_core.testing import isolated_home, tiny_tokenizer
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported: tiny models gain nothing from more
 
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    return own_home(tmp_path, monkeypatch)
+    return isolated_home(tmp_path, monkeypatch)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The `camelid` program: what it finds, how fast it answers, and how it leaves."""
+"""The `camelid` program: lazy commands, start-up time, error messages and exit codes."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def command(monkeypatch):
         commands = Registry("command")
         commands.add(Command("go", "Go.", "here:app"), "test")
         monkeypatch.setattr(cli, "load_host", lambda: SimpleNamespace(commands=commands))
-        monkeypatch.setattr(cli, "resolve", lambda target: app)
+        monkeypatch.setattr(cli, "import_attribute", lambda target: app)
 
     return make
 

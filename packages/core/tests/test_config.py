@@ -1,4 +1,4 @@
-"""Recipes: one meaning in three formats, and a sentence for whatever does not fit."""
+"""Recipes: one meaning in three formats, and a message for whatever does not validate."""
 
 from __future__ import annotations
 

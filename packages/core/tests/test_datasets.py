@@ -7,7 +7,8 @@ import json
 
 import pytest
 from camelid_core.builtin.datasets import DATASETS
-from camelid_core.datasets import Dataset, Source, open_source, parse_sources
+from camelid_core.datasets.dataset import Dataset, Source
+from camelid_core.datasets.sources import open_dataset, parse_sources
 from camelid_core.errors import DataError, UnknownName, UsageError
 from camelid_core.plugins import load_host
 from camelid_core.registry import Registry
@@ -60,7 +61,7 @@ def test_no_held_out_row_is_a_training_row(dataset):
 def test_a_file_is_a_dataset_too(tmp_path, datasets):
     path = tmp_path / "mine.jsonl"
     path.write_text(3 * (json.dumps({"instruction": "a", "output": "b"}) + "\n"))
-    dataset = open_source(str(path), datasets)
+    dataset = open_dataset(str(path), datasets)
     assert (dataset.name, dataset.licence, dataset.heldout_rows) == (str(path), "unknown", 0)
     assert len(list(dataset.load("train", None))) == 3
     assert len(list(dataset.load("train", 2))) == 2
@@ -73,19 +74,19 @@ def test_an_alias_is_answered_to_by_name_or_file_name_unless_there_is_such_a_fil
     )
     monkeypatch.chdir(tmp_path)
     for name in ("sums", "adding", "s.json", "./data/s.json"):
-        assert open_source(name, registry).name == "sums"
+        assert open_dataset(name, registry).name == "sums"
     write_jsonl(tmp_path / "s.json", [{"instruction": "a", "output": "b"}])
-    assert open_source("s.json", registry).name == "s.json"
+    assert open_dataset("s.json", registry).name == "s.json"
 
 
 def test_a_name_that_is_neither_suggests_the_nearest(datasets):
     with pytest.raises(UnknownName, match=r"dataset 'cot-arithmetik' is not known\. Did you mean 'cot-arithmetic'\?"):
-        open_source("cot-arithmetik", datasets)
+        open_dataset("cot-arithmetik", datasets)
 
 
 def test_a_directory_asks_for_a_file_in_it(tmp_path, datasets):
     with pytest.raises(DataError, match=r"is a directory; name a data file in it"):
-        open_source(str(tmp_path), datasets)
+        open_dataset(str(tmp_path), datasets)
 
 
 def test_a_plus_joins_sources_unless_something_has_that_very_name(tmp_path, datasets):

@@ -99,7 +99,7 @@ def test_a_device_without_room_never_stops_the_work(tmp_path):
     assert log.lost == 5
 
 
-@pytest.mark.timeout(30)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     "make",
     [

@@ -1,4 +1,4 @@
-"""Which files may be loaded, and whether they are what they say."""
+"""File integrity: which formats may be loaded, and whether files are what they claim to be."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ import pytest
 import torch
 from camelid_core import integrity
 from camelid_core.errors import ArtefactError, ModelError, UnsafeFormat
-from camelid_core.gguf_files import gguf_metadata
 from camelid_core.integrity import fingerprint, refuse_pickles, safetensors_header, sha256, write_durably
+from camelid_core.models.gguf import gguf_metadata
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
@@ -135,7 +135,7 @@ READ = """
 import resource, sys
 from pathlib import Path
 from camelid_core.errors import CamelidError
-from camelid_core.gguf_files import gguf_metadata
+from camelid_core.models.gguf import gguf_metadata
 from camelid_core.integrity import safetensors_header
 path = Path(sys.argv[1])
 before = resource.getrusage(resource.RUSAGE_SELF)

@@ -6,8 +6,8 @@ import hashlib
 import json
 
 import pytest
-from camelid_core import library
-from camelid_core.datasets import everything, open_source
+from camelid_core.datasets import library
+from camelid_core.datasets.sources import all_datasets, open_dataset
 from camelid_core.errors import DataError, UnknownName, UsageError
 from camelid_core.paths import data_dir
 from camelid_core.plugins import load_host
@@ -29,19 +29,19 @@ def test_what_is_added_comes_back_as_it_was():
     assert (added.name, added.rows, added.licence, added.languages) == ("mine", 2, "cc0-1.0", ("en",))
     assert list(added.load("train", None)) == RECORDS
     assert list(added.load("train", 1)) == RECORDS[:1]
-    found = open_source("mine", load_host().datasets)
+    found = open_dataset("mine", load_host().datasets)
     assert (found.rows, found.help) == (2, "Two rows.")
-    assert [item.name for item in everything(load_host().datasets)] == ["mine", *load_host().datasets.names()]
+    assert [item.name for item in all_datasets(load_host().datasets)] == ["mine", *load_host().datasets.names()]
 
 
 def test_an_added_dataset_is_described():
     library.add(RECORDS, "mine", source="/x.csv", reader="alpaca")
     library.add(RECORDS[:1], "mine-v2", parent="mine", step="clean: dropped 1")
-    about = library.describe("mine-v2")
+    description = library.read_description("mine-v2")
     content = (data_dir() / "mine-v2" / library.ROWS).read_bytes()
-    assert (about.rows, about.parent, about.step) == (1, "mine", "clean: dropped 1")
-    assert about.sha256 == hashlib.sha256(content).hexdigest()
-    assert (library.describe("mine").source, library.describe("mine").reader) == ("/x.csv", "alpaca")
+    assert (description.rows, description.parent, description.step) == (1, "mine", "clean: dropped 1")
+    assert description.sha256 == hashlib.sha256(content).hexdigest()
+    assert (library.read_description("mine").source, library.read_description("mine").reader) == ("/x.csv", "alpaca")
     assert [item.name for item in library.added()] == ["mine-v2", "mine"]
 
 
@@ -53,10 +53,10 @@ def test_a_taken_name_is_refused_with_a_free_one(name):
 
 
 def test_versions_count_on():
-    assert library.fresh_name("mine") == "mine-v2"
+    assert library.next_version_name("mine") == "mine-v2"
     library.add(RECORDS, "mine-v2")
-    assert library.fresh_name("mine") == library.fresh_name("mine-v2") == "mine-v3"
-    assert len(library.fresh_name("x" * 64)) == 64
+    assert library.next_version_name("mine") == library.next_version_name("mine-v2") == "mine-v3"
+    assert len(library.next_version_name("x" * 64)) == 64
 
 
 @pytest.mark.parametrize("name", ["../x", "", "a/b", ".hidden", "CON", "x" * 65])
@@ -81,7 +81,7 @@ def test_removing_takes_it_away():
     library.add(RECORDS, "mine")
     library.remove("mine")
     assert list(data_dir().iterdir()) == []
-    for gone in (library.remove, library.get, library.describe):
+    for gone in (library.remove, library.get, library.read_description):
         with pytest.raises(UnknownName, match="added dataset 'mine' is not known"):
             gone("mine")
 

@@ -9,11 +9,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from camelid_core.artefacts import Base, Manifest, write_manifest
+from camelid_core.artefacts import BaseModelEntry, Manifest, write_manifest
 from camelid_core.errors import ArtefactError, ModelError, UnsafeFormat
 from camelid_core.integrity import fingerprint
-from camelid_core.loading import check_base, choose_dtype, load_adapted, load_base, load_tokenizer
-from camelid_core.models import resolve_model
+from camelid_core.models.loading import check_adapter_base, choose_dtype, load_base, load_tokenizer, load_with_adapter
+from camelid_core.models.resolved_model import resolve_model
 from camelid_core.plugins import load_host
 from camelid_core.testing import tiny_model, tiny_tokenizer
 
@@ -37,7 +37,7 @@ def made(tmp_path_factory):
     )
     model.peft_config["default"].base_model_name_or_path = str(base)
     model.save_pretrained(root / "adapter")
-    manifest = Manifest(kind="adapter", base=Base(id="base", path=str(base), fingerprint=fingerprint(base)))
+    manifest = Manifest(kind="adapter", base=BaseModelEntry(id="base", path=str(base), fingerprint=fingerprint(base)))
     write_manifest(root / "adapter", manifest)
     return root
 
@@ -67,7 +67,7 @@ def test_the_number_format_is_the_one_asked_for(models, dtype):
 
 @pytest.mark.parametrize("native", [True, False])
 def test_auto_is_bfloat16_only_where_the_processor_has_it(monkeypatch, native):
-    monkeypatch.setattr("camelid_core.loading.cpu_has_bf16", lambda: native)
+    monkeypatch.setattr("camelid_core.models.loading.cpu_has_bf16", lambda: native)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert choose_dtype("auto") == (torch.bfloat16 if native else torch.float32)
 
@@ -90,8 +90,8 @@ def test_idle_threads_sleep_wherever_torch_is_loaded():
 
 def test_an_adapter_changes_its_own_base(models):
     ids = torch.tensor([[1, 2, 3]])
-    adapted = load_adapted(resolve(models / "adapter"), "float32")
-    base = load_adapted(resolve(models / "base"), "float32")
+    adapted = load_with_adapter(resolve(models / "adapter"), "float32")
+    base = load_with_adapter(resolve(models / "base"), "float32")
     assert (adapted(input_ids=ids).logits - base(input_ids=ids).logits).abs().max() > 1e-3
 
 
@@ -104,12 +104,12 @@ def test_an_adapter_for_another_base_of_the_same_shape_is_refused(models):
             update={"base": resolve(models / "adapter").manifest.base.model_copy(update={"path": str(models / "base")})}
         ),
     )
-    reference = resolve(models / "adapter")
-    for load in (check_base, load_adapted):
+    resolved = resolve(models / "adapter")
+    for load in (check_adapter_base, load_with_adapter):
         with pytest.raises(
             ModelError, match=r"was trained on another base than .*weights, configuration or tokenizer differ"
         ):
-            load(reference)
+            load(resolved)
 
 
 def test_pickled_weights_are_not_loaded(models):
@@ -121,7 +121,7 @@ def test_pickled_weights_are_not_loaded(models):
 def test_pickled_adapters_are_not_loaded(models):
     torch.save({}, models / "adapter" / "adapter_model.bin")
     with pytest.raises(UnsafeFormat):
-        load_adapted(resolve(models / "adapter"))
+        load_with_adapter(resolve(models / "adapter"))
 
 
 @pytest.mark.parametrize(("name", "file"), [("base", "model"), ("adapter", "adapter_model")])
@@ -129,7 +129,7 @@ def test_weights_cut_short_are_named(models, name, file):
     path = models / name / f"{file}.safetensors"
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(ArtefactError, match=rf"'{file}\.safetensors' has .* bytes where its header needs .* damaged"):
-        load_adapted(resolve(models / name))
+        load_with_adapter(resolve(models / name))
 
 
 def test_weights_that_are_gone_are_a_sentence(models):

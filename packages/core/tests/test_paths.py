@@ -1,4 +1,4 @@
-"""Which names may become files, and where things are kept."""
+"""Paths: valid names, and the directories below the home."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from camelid_core import paths
 from camelid_core.errors import UsageError
-from camelid_core.paths import anchor, given_path, is_here, safe_name
+from camelid_core.paths import absolute_if_path, is_existing_path, safe_name, validated_path
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -60,18 +60,18 @@ NO_NAMES = {
 @pytest.mark.parametrize("text", NO_NAMES, ids=lambda text: ascii(text[:20]))
 def test_what_nothing_can_be_called_is_said_in_a_sentence(text):
     with pytest.raises(UsageError, match=f"^output '.*' cannot be used: {NO_NAMES[text]}.$") as told:
-        given_path(text, "output")
+        validated_path(text, "output")
     assert len(str(told.value)) < 600
     with pytest.raises(UsageError):
-        anchor(text)
-    assert not is_here(text)
+        absolute_if_path(text)
+    assert not is_existing_path(text)
 
 
 def test_what_a_file_can_be_called_is_taken_as_it_is(home):
     for text in ("x" * 255, "ü" * 127, "/x" * 2047, ".", "..", "", "a b\n", os.fsdecode(b"caf\xe9")):
-        assert given_path(text) == Path(text)
-        assert given_path(Path(text)) == Path(text)
-    assert given_path("~/x") == Path.home() / "x"
+        assert validated_path(text) == Path(text)
+        assert validated_path(Path(text)) == Path(text)
+    assert validated_path("~/x") == Path.home() / "x"
 
 
 def test_where_no_home_is_known_it_is_said(monkeypatch):
@@ -82,7 +82,7 @@ def test_where_no_home_is_known_it_is_said(monkeypatch):
 
 
 def test_all_state_is_below_the_home_that_the_environment_names(home):
-    places = (paths.models_dir(), paths.artefacts_dir(), paths.data_dir(), paths.runs_dir(), paths.jobs_file())
+    places = (paths.models_dir(), paths.artefacts_dir(), paths.data_dir())
     assert paths.home() == home
     assert {place.parent for place in places} == {home}
 
@@ -96,13 +96,13 @@ def test_what_is_a_path_means_the_same_elsewhere_and_a_plain_name_stays(home, mo
     Path("here.jsonl").touch()
     Path("folder").mkdir()
     here = Path.cwd()
-    assert anchor("here.jsonl") == str(here / "here.jsonl")
-    assert anchor("./soon") == str(here / "soon")
-    assert anchor("folder/soon") == str(here / "folder/soon")
-    assert anchor("/abs/x") == "/abs/x"
-    assert anchor("~/x") == str(Path.home() / "x")
+    assert absolute_if_path("here.jsonl") == str(here / "here.jsonl")
+    assert absolute_if_path("./soon") == str(here / "soon")
+    assert absolute_if_path("folder/soon") == str(here / "folder/soon")
+    assert absolute_if_path("/abs/x") == "/abs/x"
+    assert absolute_if_path("~/x") == str(Path.home() / "x")
     for name in ("", "cot-arithmetic", "HuggingFaceTB/SmolLM2-135M"):
-        assert anchor(name) == name
-    anchored = anchor("here.jsonl")
+        assert absolute_if_path(name) == name
+    absolute = absolute_if_path("here.jsonl")
     monkeypatch.chdir("/")
-    assert anchor(anchored) == anchored
+    assert absolute_if_path(absolute) == absolute

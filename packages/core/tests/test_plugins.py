@@ -15,7 +15,7 @@ from camelid_core.plugins import FIRST_PARTY, Host, Plugin, discover
 
 TEMPLATE = """
 from camelid_core import hookimpl
-from camelid_core.templates import RoleTemplate
+from camelid_core.templates.role_template import RoleTemplate
 """
 
 
@@ -79,7 +79,7 @@ def test_what_a_plugin_gives_is_there_under_its_name(install):
     host = load()
     assert host.problems == []
     assert host.templates.plugin_of("mine") == "camelid-mine"
-    assert host.gives("camelid-mine") == {"camelid_prompt_templates": ["mine"]}
+    assert host.provided_by("camelid-mine") == {"camelid_prompt_templates": ["mine"]}
     assert {plugin.name: plugin.version for plugin in host.plugins}["camelid-mine"] == "1.2"
 
 
@@ -161,13 +161,13 @@ def test_where_code_failed_the_traceback_is_kept(install):
 def test_a_plugin_that_hangs_is_given_up(install, monkeypatch, tmp_path):
     over = tmp_path / "over"
     install("broken", f"import pathlib, time\nwhile not pathlib.Path({str(over)!r}).exists(): time.sleep(0.01)")
-    load_guarded = plugins._load_guarded
+    import_with_timeout = plugins._import_with_timeout
 
     def hasty(entry):
-        monkeypatch.setattr(plugins, "IMPORT_SECONDS", 0.2 if entry.name == "broken" else 60.0)
-        return load_guarded(entry)
+        monkeypatch.setattr(plugins, "IMPORT_TIMEOUT_SECONDS", 0.2 if entry.name == "broken" else 60.0)
+        return import_with_timeout(entry)
 
-    monkeypatch.setattr(plugins, "_load_guarded", hasty)
+    monkeypatch.setattr(plugins, "_import_with_timeout", hasty)
     host = load()
     over.touch()
     assert complaints(host, "broken") == "importing 'broken' took over 0.2 s and was given up."
@@ -280,7 +280,7 @@ def test_copied_sources_are_named_by_the_environment(tmp_path, monkeypatch):
     """No distribution is there; a name that is already taken by one stays with it."""
     (tmp_path / "copied_plugin.py").write_text(SOUND)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setenv(plugins.NAMED, "camelid-copied==3.2=copied_plugin camelid-gone==1=no_such_module")
+    monkeypatch.setenv(plugins.PLUGINS_VARIABLE, "camelid-copied==3.2=copied_plugin camelid-gone==1=no_such_module")
     problems: list[plugins.Problem] = []
     found = {plugin.name: plugin.version for plugin in discover(problems)}
     assert found["camelid-copied"] == "3.2"

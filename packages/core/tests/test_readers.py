@@ -7,7 +7,7 @@ import resource
 
 import pytest
 from camelid_core.errors import DataError
-from camelid_core.readers import MAX_FIELD, arrays, read, rows, to_record
+from camelid_core.readers import MAX_FIELD, json_array, read, rows, to_record
 from camelid_core.records import Message, Record, alpaca
 from camelid_core.writers import write
 from hypothesis import given
@@ -43,7 +43,7 @@ def test_what_is_written_is_read_back_whatever_the_chunk_size(tmp_path_factory, 
     path = tmp_path_factory.mktemp("data") / f"rows{suffix}"
     assert write(records, path, "messages") == len(records)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(arrays, "CHUNK", chunk)
+        patch.setattr(json_array, "CHUNK", chunk)
         assert messages_of(path) == [record.messages for record in records]
 
 
@@ -58,7 +58,7 @@ def test_an_array_is_read_the_same_however_it_is_laid_out(tmp_path_factory, valu
         "  \n" + json.dumps(values, indent=indent, ensure_ascii=data.draw(st.booleans())) + " \r\n", "utf-8"
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(arrays, "CHUNK", data.draw(st.integers(1, 9)))
+        patch.setattr(json_array, "CHUNK", data.draw(st.integers(1, 9)))
         assert list(rows(path)) == list(enumerate(values, 1))
 
 
@@ -140,7 +140,7 @@ FAULTS = {
 @pytest.mark.parametrize(("content", "sentence"), FAULTS.values(), ids=FAULTS)
 @pytest.mark.parametrize("chunk", [7, 1 << 20])
 def test_a_fault_is_named_by_file_and_row(file, monkeypatch, content, sentence, chunk):
-    monkeypatch.setattr(arrays, "CHUNK", chunk)
+    monkeypatch.setattr(json_array, "CHUNK", chunk)
     with pytest.raises(DataError, match=rf"^data\.json.*{sentence}"):
         list(read(file(content)))
 
@@ -159,11 +159,11 @@ def test_rows_before_a_fault_are_given_and_the_fault_is_not_passed_over(file):
 
 
 def test_a_fault_early_in_a_long_array_is_found_there(file, monkeypatch):
-    monkeypatch.setattr(arrays, "CHUNK", 1000)
+    monkeypatch.setattr(json_array, "CHUNK", 1000)
     path = file(f"[{LINE}, {{instruction: 1}}, " + ", ".join([LINE] * 1000) + "]")
     reads = []
-    original = arrays._Text._read_on
-    monkeypatch.setattr(arrays._Text, "_read_on", lambda self: (reads.append(1), original(self)))
+    original = json_array._JsonStream._read_chunk
+    monkeypatch.setattr(json_array._JsonStream, "_read_chunk", lambda self: (reads.append(1), original(self)))
     with pytest.raises(DataError, match=r"row 2 \(line 1, column 40\): Expecting property name .*instruction: 1"):
         list(read(path))
     assert len(reads) == 1

@@ -1,4 +1,4 @@
-"""Names and who claims them."""
+"""Registries: names and which plugin claims them."""
 
 from __future__ import annotations
 

@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
-from camelid_core.adapters import ModelAdapter
 from camelid_core.builtin.templates import ALPACA, CHATML, VICUNA
 from camelid_core.integrity import fingerprint
-from camelid_core.templates import RoleTemplate, Segment, text_of
+from camelid_core.models.adapters import ModelAdapter
+from camelid_core.templates.role_template import RoleTemplate
+from camelid_core.templates.segments import Segment, segments_text
 from camelid_core.testing import (
     CONVERSATIONS,
     assert_adapter_contract,
@@ -150,4 +151,4 @@ def test_rows_written_for_a_test_are_one_object_a_line(tmp_path):
 
 
 def test_the_text_of_a_wrapped_template_is_that_of_the_inner_one():
-    assert text_of(Wrapped().render(CONVERSATIONS[0])) == text_of(VICUNA.render(CONVERSATIONS[0]))
+    assert segments_text(Wrapped().render(CONVERSATIONS[0])) == segments_text(VICUNA.render(CONVERSATIONS[0]))

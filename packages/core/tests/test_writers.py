@@ -76,7 +76,7 @@ def test_a_written_file_is_known_for_what_it_is(tmp_path, writer, suffix):
     write([Record(alpaca("q", "a").messages, "1", "s")] * 3, path, writer)
     found = detect(path)
     assert found.fits
-    assert found.reader == WRITERS[writer].shape.name
+    assert found.reader == WRITERS[writer].row_format.name
 
 
 def test_a_single_turn_is_alpacas_three_columns():
@@ -115,8 +115,8 @@ CANNOT = {
 def test_a_record_that_a_format_cannot_hold_is_named_by_row_and_reason(tmp_path, turns, writers):
     good = alpaca("q", "a")
     for writer in writers:
-        form = WRITERS[writer].form
-        path = tmp_path / f"{writer}{form.suffixes[0] if form else '.jsonl'}"
+        file_format = WRITERS[writer].file_format
+        path = tmp_path / f"{writer}{file_format.suffixes[0] if file_format else '.jsonl'}"
         records = [good, Record(tuple(turns)), good]
         with pytest.raises(DataError, match=r"^row 2 cannot be written as [a-z-]+(, message \d)?: \w.*\.$"):
             write(records, path, writer)

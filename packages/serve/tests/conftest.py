@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import camelid_core.loading  # noqa: F401 - sets OMP_WAIT_POLICY before torch is imported
+import camelid_core.models.loading  # noqa: F401 - sets OMP_WAIT_POLICY before torch is imported
 import pytest
 from camelid_core.plugins import load_host
-from camelid_core.testing import never_ending, tiny_model
-from camelid_serve.assemble import Assembled, assemble
-from camelid_serve.config import Opening
+from camelid_core.testing import suppress_end_of_sequence, tiny_model
+from camelid_serve.config import EngineConfig
+from camelid_serve.loaded_models import LoadedModel, load_model
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -41,7 +41,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def endless(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Goes on until it is told to end, however late that is: for what is done while an answer is under way."""
-    return never_ending(tiny_model(tmp_path_factory.mktemp("models") / "endless"))
+    return suppress_end_of_sequence(tiny_model(tmp_path_factory.mktemp("models") / "endless"))
 
 
 @pytest.fixture(scope="session")
@@ -60,21 +60,21 @@ def adapter(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny(base: Path) -> Iterator[Assembled]:
-    assembled = assemble(str(base), load_host(), Opening(slots=4, dtype="float32"))
-    yield assembled
-    assembled.close()
+def tiny(base: Path) -> Iterator[LoadedModel]:
+    loaded = load_model(str(base), load_host(), EngineConfig(slots=4, dtype="float32"))
+    yield loaded
+    loaded.close()
 
 
 @pytest.fixture(scope="session")
-def talker(endless: Path) -> Iterator[Assembled]:
-    assembled = assemble(str(endless), load_host(), Opening(slots=4, dtype="float32"))
-    yield assembled
-    assembled.close()
+def talker(endless: Path) -> Iterator[LoadedModel]:
+    loaded = load_model(str(endless), load_host(), EngineConfig(slots=4, dtype="float32"))
+    yield loaded
+    loaded.close()
 
 
 @pytest.fixture(scope="session")
-def tuned(adapter: Path) -> Iterator[Assembled]:
-    assembled = assemble(str(adapter), load_host(), Opening(slots=4, dtype="float32"))
-    yield assembled
-    assembled.close()
+def tuned(adapter: Path) -> Iterator[LoadedModel]:
+    loaded = load_model(str(adapter), load_host(), EngineConfig(slots=4, dtype="float32"))
+    yield loaded
+    loaded.close()

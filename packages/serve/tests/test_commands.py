@@ -53,7 +53,7 @@ def test_chat_is_scripted_through_a_pipe(adapter: Path, tmp_path: Path) -> None:
     assert "file '~nobody-of-that-name/x.md' cannot be used" in notes
     assert "no command '/nonsense'" in notes
     assert "nothing to undo" in notes
-    assert notes.count("begins anew") == 3
+    assert notes.count("conversation is cleared") == 3
     assert "never asked" not in notes
     assert "## Assistant" in saved[0].read_text(encoding="utf-8")
     records = list(read(saved[1]))
@@ -65,7 +65,7 @@ def test_chat_says_what_is_wrong_before_it_loads(base: Path) -> None:
     assert "temperature" in camelid("chat", str(base), "temperatur=1", "--ask", "x", code=2).stderr
     assert "is not known" in camelid("chat", "no-such-model", "--ask", "x", code=2).stderr
     assert "Known: alpaca-cot, firefly" in camelid("chat", str(base), "--preset", "warm", code=2).stderr
-    assert "--ask takes a question" in camelid("chat", str(base), "--ask", " ", code=2).stderr
+    assert "--ask takes a message" in camelid("chat", str(base), "--ask", " ", code=2).stderr
 
 
 def test_predict_runs_as_a_job(base: Path, home: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 from camelid_core.cli import load_command
-from camelid_core.compat.lines import show_or_run
+from camelid_core.compat.command_lines import show_or_run
 from camelid_core.errors import UsageError
 from camelid_core.plugins import load_host
 from camelid_core.testing import tiny_model, write_jsonl

@@ -1,4 +1,4 @@
-"""The embedded engine: the same tokens as `generate`, whoever shares the batch; cancelling; one base for all."""
+"""The embedded engine: the same tokens as `generate`, whatever else is in the batch; cancellation; one base for all."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import pytest
 import torch
 from camelid_core.errors import ModelError, UnknownName
 from camelid_core.testing import tiny_model
-from camelid_serve.assemble import Assembled
 from camelid_serve.engine import Request, Sampling
 from camelid_serve.engines import transformers
 from camelid_serve.engines.transformers import TransformersEngine
+from camelid_serve.loaded_models import LoadedModel
 from camelid_serve.testing import collect, prompts
 from transformers import AutoModelForCausalLM
 
@@ -42,7 +42,7 @@ def plain(base: Path) -> Any:
 
 
 @pytest.mark.parametrize("shared", [0, 20])
-def test_greedy_equals_generate_for_mixed_lengths(tiny: Assembled, plain: Any, shared: int) -> None:
+def test_greedy_equals_generate_for_mixed_lengths(tiny: LoadedModel, plain: Any, shared: int) -> None:
     """Ten requests on four slots: rows join and leave a running batch."""
     lengths = [3, 17, 8, 1, 30, 12, 5, 9, 21, 2]
     asked = [
@@ -66,8 +66,8 @@ def test_greedy_equals_generate_for_other_families(tmp_path: Path, family: str) 
     assert tokens == [generated(model, request.ids, request.sampling.max_new_tokens) for request in asked]
 
 
-def test_windows_of_attention_are_served_too(tmp_path: Path) -> None:
-    """A cache that forgets old positions cannot be joined or cut: rows then start and end together."""
+def test_sliding_window_attention(tmp_path: Path) -> None:
+    """Rows cannot join a KV cache with a sliding window: rows then start and end together."""
     from transformers import AutoConfig
 
     options = {"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 64}
@@ -83,7 +83,7 @@ def test_windows_of_attention_are_served_too(tmp_path: Path) -> None:
         engine.close()
 
 
-def test_stop_tokens_end_an_answer_and_are_not_given_out(tiny: Assembled, plain: Any) -> None:
+def test_stop_tokens_end_an_answer_and_are_not_returned(tiny: LoadedModel, plain: Any) -> None:
     ids = prompts(1)[0]
     whole = generated(plain, ids, 20)
     stop = whole[7]
@@ -92,13 +92,13 @@ def test_stop_tokens_end_an_answer_and_are_not_given_out(tiny: Assembled, plain:
     assert ends == ["stop"]
 
 
-def test_repetition_penalty_equals_generate(tiny: Assembled, plain: Any) -> None:
+def test_repetition_penalty_equals_generate(tiny: LoadedModel, plain: Any) -> None:
     ids = prompts(1)[0]
     tokens, _ = collect(tiny.engine, [Request(ids, Sampling(max_new_tokens=16, repetition_penalty=1.3))])
     assert tokens[0] == generated(plain, ids, 16, repetition_penalty=1.3)
 
 
-def test_a_sampled_answer_depends_on_its_own_seed_alone(tiny: Assembled) -> None:
+def test_a_sampled_answer_depends_on_its_own_seed_alone(tiny: LoadedModel) -> None:
     ids = prompts(6)
     settings = [Sampling(temperature=1.0, top_p=0.9, seed=seed, max_new_tokens=12) for seed in (1, 1, 2, 3, 4, 5)]
     together, _ = collect(tiny.engine, [Request(one, s) for one, s in zip([ids[0], *ids[:5]], settings, strict=True)])
@@ -108,7 +108,7 @@ def test_a_sampled_answer_depends_on_its_own_seed_alone(tiny: Assembled) -> None
     assert other != alone
 
 
-def test_adapter_on_and_off_share_one_base(tuned: Assembled, adapter: Path, base: Path) -> None:
+def test_adapter_on_and_off_share_one_base(tuned: LoadedModel, adapter: Path, base: Path) -> None:
     from peft import PeftModel
 
     model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), str(adapter))
@@ -122,7 +122,7 @@ def test_adapter_on_and_off_share_one_base(tuned: Assembled, adapter: Path, base
     assert tokens == [with_adapter[n] if n % 2 else without[n] for n in range(6)]
 
 
-def test_cancel_ends_one_request_within_a_token(talker: Assembled) -> None:
+def test_cancel_ends_one_request_within_a_token(talker: LoadedModel) -> None:
     ids = prompts(2)
     after = 0
     stream = talker.engine.stream([Request(ids[0], LONG), Request(ids[1], Sampling(max_new_tokens=30))])
@@ -139,25 +139,25 @@ def test_cancel_ends_one_request_within_a_token(talker: Assembled) -> None:
     assert after == 0
 
 
-def test_errands_that_never_end_hold_no_answer_up(talker: Assembled) -> None:
-    """Two who score without a pause: whenever one text is done, the next has come."""
+def test_calls_between_steps_delay_no_answer(talker: LoadedModel) -> None:
+    """Prompt log-probabilities without a pause: whenever one call is done, the next is queued."""
     engine, during = talker.engine, []
     assert isinstance(engine, TransformersEngine)
     stream = engine.stream([Request(prompts(1)[0], Sampling(max_new_tokens=50))])
     next(stream)
 
     def score() -> None:
-        if engine._under_way() and len(during) < 500:
-            engine._score([5, 6, 7], None, 0)
+        if engine._running_tickets() and len(during) < 500:
+            engine._prompt_logprobs([5, 6, 7], None, 0)
             during.append(1)
-            engine._errands.append(score)
+            engine._calls.append(score)
 
-    engine._between_turns(score)
+    engine._call_between_steps(score)
     assert sum(event.token is not None for event in stream) == 49
     assert len(during) < 50, "one for each token"
 
 
-def test_closing_a_stream_frees_its_slots(talker: Assembled) -> None:
+def test_closing_a_stream_frees_its_slots(talker: LoadedModel) -> None:
     stream = talker.engine.stream([Request(ids, LONG) for ids in prompts(6)])
     next(iter(stream))
     stream.close()
@@ -166,7 +166,7 @@ def test_closing_a_stream_frees_its_slots(talker: Assembled) -> None:
     assert len(tokens[0]) == 2
 
 
-def test_the_context_is_never_left(tiny: Assembled) -> None:
+def test_answers_end_at_the_context_length(tiny: LoadedModel) -> None:
     ids = [7] * (tiny.engine.context_length - 3)
     tokens, ends = collect(tiny.engine, [Request(ids, Sampling(max_new_tokens=50))])
     assert (len(tokens[0]), ends) == (3, ["length"])
@@ -210,8 +210,8 @@ def made(family: str, **options: Any) -> Any:
         ),
     ],
 )
-def test_who_is_at_the_end_of_a_table_of_positions_harms_no_other(family: str, options: dict[str, Any]) -> None:
-    """Of many rows one that has ended is stepped on for a while; GPT-Neo has a table of columns, too."""
+def test_a_row_at_the_end_of_the_position_table_affects_no_other(family: str, options: dict[str, Any]) -> None:
+    """A finished row stays in the batch for a while; GPT-Neo has a table of columns, too."""
     engine = TransformersEngine(made(family, vocab_size=400, **options), slots=32)
     asked = [Request([9 + n] * 5, Sampling(max_new_tokens=20)) for n in range(31)]
     try:
@@ -245,7 +245,7 @@ NATIVE = 64
     ],
     ids=["dynamic", "longrope"],
 )
-def test_where_positions_depend_on_the_length_they_do_on_ones_own_alone(model: dict[str, Any]) -> None:
+def test_dynamic_rope_depends_on_the_rows_own_length_alone(model: dict[str, Any]) -> None:
     """Beside one that is long at once and one that grows so; before, between and after them."""
     engine = TransformersEngine(made(**SIZES, **model), slots=4)
     ids = [*range(5, 35)]
@@ -262,7 +262,7 @@ def test_where_positions_depend_on_the_length_they_do_on_ones_own_alone(model: d
         for event in stream:
             said.append(event.token)
             if len(said) == 3:
-                engine.score([*range(5, 385)], None, 0)
+                engine.prompt_logprobs([*range(5, 385)], None, 0)
         assert said == alone[id(long)]
     finally:
         engine.close()
@@ -277,20 +277,20 @@ def test_where_positions_depend_on_the_length_they_do_on_ones_own_alone(model: d
         (Request([1], adapter="nope"), UnknownName, "nope"),
     ],
 )
-def test_what_cannot_be_asked_is_said(tiny: Assembled, request_: Request, error: type[Exception], words: str) -> None:
+def test_invalid_requests_raise(tiny: LoadedModel, request_: Request, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         tiny.engine.stream([request_])
 
 
-def test_a_failure_reaches_those_who_asked_and_nobody_else(endless: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wherever it comes: as a batch is made, as a request that was taken up begins, or in the model."""
+def test_an_error_reaches_the_streams_of_its_batch_alone(endless: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever it is raised: when a batch is created, when an admitted request starts, or in the model."""
     model = AutoModelForCausalLM.from_pretrained(endless)
     engine = TransformersEngine(model)
 
     def fails(*_: Any, **__: Any) -> Any:
         raise RuntimeError("out of memory")
 
-    for place, name in ((transformers, "Batch"), (engine._adapters, "use"), (model, "forward")):
+    for place, name in ((transformers, "DecodeBatch"), (engine._adapters, "activate"), (model, "forward")):
         with monkeypatch.context() as broken:
             broken.setattr(place, name, fails)
             with pytest.raises(RuntimeError, match="out of memory"):

@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from camelid_core import library
+from camelid_core.datasets import library
 from camelid_core.errors import DataError, UnknownName, UsageError
 from camelid_core.records import alpaca
 from camelid_core.testing import write_jsonl
-from camelid_serve import worklog
-from camelid_serve.inputs import open_input
-from camelid_serve.jsonlines import line_of
+from camelid_serve.json_lines import to_json_line
 from camelid_serve.metrics import METRICS, score
-from camelid_serve.predictions import write_predictions
-from camelid_serve.worklog import Done, WorkLog
+from camelid_serve.predict import work_log
+from camelid_serve.predict.inputs import open_input
+from camelid_serve.predict.prediction_rows import write_predictions
+from camelid_serve.predict.work_log import RecordedResults, WorkLog
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -52,7 +52,7 @@ def test_every_form_of_file_gives_the_same_rows(tmp_path: Path, suffix: str) -> 
     assert [dict(row.fields) for row in found] == ROWS
     assert [row.number for row in found] == [1, 2, 3, 4, 5]
     assert [row.messages[-1].content for row in found] == [row["question"] for row in ROWS]
-    assert [row.reference for row in found] == [row["answer"] for row in ROWS]
+    assert [row.gold for row in found] == [row["answer"] for row in ROWS]
 
 
 @pytest.mark.parametrize(
@@ -74,22 +74,22 @@ def test_a_bad_row_stands_where_it_was(tmp_path: Path, name: str, text: str, bad
     rows = list(source.rows())
     assert [row.number for row in rows] == list(range(1, len(rows) + 1))
     assert [row.number for row in rows if row.error] == bad
-    survey = source.survey()
-    assert (survey.rows, survey.bad) == (len(rows), len(bad))
+    summary = source.summary()
+    assert (summary.rows, summary.invalid) == (len(rows), len(bad))
 
 
 @pytest.mark.parametrize("asks", ["instruction", "prompt", "question", "query", "problem", "inputs"])
 def test_rows_need_no_answer(tmp_path: Path, asks: str) -> None:
     row = next(open_input(str(write_jsonl(tmp_path / "q.jsonl", [{asks: "Why?"}]))).rows())
-    assert (row.error, row.messages[-1].content, row.reference) == ("", "Why?", "")
+    assert (row.error, row.messages[-1].content, row.gold) == ("", "Why?", "")
 
 
 def test_a_mapping_names_the_columns(tmp_path: Path) -> None:
     path = str(write_jsonl(tmp_path / "odd.jsonl", [{"Frage": "Why?", "text": "Because.", "n": 4}]))
-    with pytest.raises(DataError, match="no row can be asked"):
-        open_input(path).survey()
+    with pytest.raises(DataError, match="no row can be answered"):
+        open_input(path).summary()
     row = next(open_input(path, "instruction=Frage,input=text", "n").rows())
-    assert (row.messages[0].content, row.messages[0].context, row.reference) == ("Why?", "Because.", "4")
+    assert (row.messages[0].content, row.messages[0].context, row.gold) == ("Why?", "Because.", "4")
     missing = next(open_input(path, "instruction=Fragen").rows())
     assert "'Fragen'" in missing.error
     with pytest.raises(UsageError, match="mapping"):
@@ -100,11 +100,11 @@ def test_a_dataset_is_an_input_too() -> None:
     library.add([alpaca(f"Say {n}.", str(n), id=f"r{n}") for n in range(3)], "mine", licence="mit")
     source = open_input("mine")
     rows = list(source.rows(2))
-    assert [(row.fields["id"], row.fields["instruction"], row.reference) for row in rows] == [
+    assert [(row.fields["id"], row.fields["instruction"], row.gold) for row in rows] == [
         ("r0", "Say 0.", "0"),
         ("r1", "Say 1.", "1"),
     ]
-    assert source.survey().use.licence == "mit"
+    assert source.summary().use.licence == "mit"
     with pytest.raises(UsageError, match="dataset"):
         open_input("mine", "instruction=x")
     with pytest.raises(UnknownName, match="mine"):
@@ -122,9 +122,9 @@ def test_a_name_of_the_hub_is_no_file(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_the_digest_is_that_of_what_is_read(tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "q.jsonl", ROWS)
-    first = open_input(str(path)).survey().use.sha256
+    first = open_input(str(path)).summary().use.sha256
     write_jsonl(path, ROWS[::-1])
-    assert open_input(str(path)).survey().use.sha256 != first
+    assert open_input(str(path)).summary().use.sha256 != first
 
 
 TEXT = st.text(st.sampled_from('a"\n\r\0\u2028é你\ud800'), max_size=5)
@@ -133,13 +133,13 @@ JSON = st.none() | st.booleans() | st.floats() | TEXT
 
 @given(st.dictionaries(TEXT, JSON | st.lists(JSON, max_size=3), max_size=4))
 def test_every_row_is_one_line_of_json(row: dict[str, Any]) -> None:
-    line = line_of(row)
+    line = to_json_line(row)
     assert line.count(b"\n") == 1
     assert len(json.loads(line)) == len(row)
 
 
 def test_what_json_has_no_word_for_becomes_text_or_null() -> None:
-    line = line_of({"when": date(2026, 1, 2), "what": float("nan"), "half": "\ud800", "raw": b"x"})
+    line = to_json_line({"when": date(2026, 1, 2), "what": float("nan"), "half": "\ud800", "raw": b"x"})
     assert json.loads(line) == {"when": "2026-01-02", "what": None, "half": "\ud800", "raw": "x"}
 
 
@@ -158,8 +158,8 @@ def test_a_work_log_knows_what_was_added_to_any_attempt(tmp_path_factory: Any, a
             with (place / "w").open("ab") as torn:
                 torn.write(b'{"row": 7, "resu')
         assert dict(work.done) == expected
-    assert dict(Done([place / "w" for place in places[::-1]], "same")) == expected
-    assert not Done([places[0] / "w"], "another")
+    assert dict(RecordedResults([place / "w" for place in places[::-1]], "same")) == expected
+    assert not RecordedResults([places[0] / "w"], "another")
 
 
 def test_rows_reach_the_disk_in_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,11 +173,11 @@ def test_rows_reach_the_disk_in_groups(tmp_path: Path, monkeypatch: pytest.Monke
         synced.append(os.fstat(descriptor).st_size)
 
     monkeypatch.setattr(os, "fsync", noting)
-    monkeypatch.setattr(worklog.time, "monotonic", lambda: clock)
+    monkeypatch.setattr(work_log.time, "monotonic", lambda: clock)
     with WorkLog("w", "same", tmp_path) as work:
         synced.clear()
         for row in range(40):
-            clock += worklog.SYNC_SECONDS / 8
+            clock += work_log.SYNC_SECONDS / 8
             work.add(row, {"generate": "x" * row})
         assert 5 <= len(synced) <= 6
         on_disk = synced[-1]
@@ -185,7 +185,7 @@ def test_rows_reach_the_disk_in_groups(tmp_path: Path, monkeypatch: pytest.Monke
     assert synced[-1] == len(whole)
     for left in (whole[:on_disk], whole[:on_disk] + bytes(len(whole) - on_disk), whole[: on_disk + 9]):
         (tmp_path / "w").write_bytes(left)
-        assert len(Done([tmp_path / "w"], "same")) == 8 * len(synced[:-1])
+        assert len(RecordedResults([tmp_path / "w"], "same")) == 8 * len(synced[:-1])
 
 
 def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
         directory.mkdir()
         tracemalloc.start()
         source = open_input(str(path))
-        source.survey()
+        source.summary()
         with WorkLog("w", "same", directory) as work:
             for row in source.rows():
                 answer = row.messages[0].content

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from camelid_serve.metrics import METRICS, Means, available, missing, score
+from camelid_serve.metrics import METRICS, ScoreMeans, available, missing, score
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -35,7 +35,7 @@ def test_an_answer_may_say_more_around_its_number() -> None:
 
 
 def test_means_are_of_the_rows_that_were_scored() -> None:
-    means = Means()
+    means = ScoreMeans()
     for scores in ({"exact": 1.0, "numeric": 1.0}, {"exact": 0.0}, {"exact": 0.0}, {}):
         means.add(scores)
     assert means.values() == {"exact": 0.3333, "numeric": 1.0}

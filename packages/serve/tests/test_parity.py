@@ -1,4 +1,4 @@
-"""Engines beside each other: where their greedy answers part, and by how much."""
+"""Engines beside each other: where their greedy answers diverge, and by how much."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from camelid_core.plugins import Host, load_host
 from camelid_core.testing import write_jsonl
 from camelid_serve.engine import EngineKind, Request, TokenEvent
 from camelid_serve.engines.transformers import load
-from camelid_serve.evaluations.parity import PROMPTS, Compared, compare, conversations, entrants
+from camelid_serve.evaluations.parity import PROMPTS, EngineComparison, compare, conversations, parse_engines
 
-PARTS_AT, OTHER = 5, 77
+DIVERGES_AT, OTHER = 5, 77
 
 
 class Deviant:
-    """The real engine, but the token at one place is another, and prompts of an odd length are cut short there."""
+    """The real engine, but the token at one position is another, and prompts of an odd length are cut short there."""
 
     def __init__(self, real: Any) -> None:
         self._real = real
@@ -46,11 +46,11 @@ class _Stream:
     def _events(self) -> Iterator[TokenEvent]:
         seen = [0] * len(self._requests)
         for event in self._real:
-            place, odd = seen[event.index], len(self._requests[event.index].ids) % 2
+            position, odd = seen[event.index], len(self._requests[event.index].ids) % 2
             seen[event.index] += 1
-            if place == PARTS_AT:
-                yield TokenEvent(event.index, None, "stop") if odd else replace(event, token=OTHER, scored=None)
-            elif place < PARTS_AT or not odd:
+            if position == DIVERGES_AT:
+                yield TokenEvent(event.index, None, "stop") if odd else replace(event, token=OTHER, token_logprob=None)
+            elif position < DIVERGES_AT or not odd:
                 yield event
 
 
@@ -67,61 +67,61 @@ def host() -> Host:
     host = Host()
     host.load(load_host().plugins)
     kinds = host.registry("camelid_engines")
-    kinds.add(EngineKind("deviant", "Parts.", "camelid_test_deviant:load"), "test")
+    kinds.add(EngineKind("deviant", "Diverges.", "camelid_test_deviant:load"), "test")
     return host
 
 
-def run(base: Path, engines: str, host: Host) -> list[Compared]:
-    asked = conversations("", 3)
-    return compare(entrants(str(base), engines, [], host), asked, 12, host, dtype="float32")
+def run(base: Path, engines: str, host: Host) -> list[EngineComparison]:
+    prompts = conversations("", 3)
+    return compare(parse_engines(str(base), engines, [], host), prompts, 12, host, dtype="float32")
 
 
-def test_an_engine_beside_itself_says_the_same(base: Path, host: Host) -> None:
+def test_an_engine_compared_with_itself_is_equal(base: Path, host: Host) -> None:
     (result,) = run(base, "transformers,transformers", host)
     assert (result.equal, result.prompts, result.partings) == (3, 3, ())
     assert 0 < result.tokens <= 36
 
 
-def test_where_engines_part_is_told_with_both_tokens_and_what_each_was_worth(base: Path, host: Host) -> None:
+def test_a_divergence_has_both_tokens_and_their_probabilities(base: Path, host: Host) -> None:
     (result,) = run(base, "transformers,deviant", host)
-    assert (result.engine, result.equal, result.tokens) == ("deviant", 0, 3 * PARTS_AT)
-    assert [parting.prompt for parting in result.partings] == [1, 2, 3]
-    assert {parting.position for parting in result.partings} == {PARTS_AT}
-    assert {parting.other.token for parting in result.partings} == {OTHER, None}
-    for parting in result.partings:
-        assert parting.asked == PROMPTS[parting.prompt - 1]
-        assert 0 < parting.first.probability <= 1  # type: ignore[operator]
-        assert parting.first.text
-        ended = parting.other.token is None
-        assert (parting.other.text == "end of the answer") == ended
-        assert parting.other.probability is None  # this engine does not say
+    assert (result.engine, result.equal, result.tokens) == ("deviant", 0, 3 * DIVERGES_AT)
+    assert [divergence.prompt for divergence in result.partings] == [1, 2, 3]
+    assert {divergence.position for divergence in result.partings} == {DIVERGES_AT}
+    assert {divergence.other.token for divergence in result.partings} == {OTHER, None}
+    for divergence in result.partings:
+        assert divergence.asked == PROMPTS[divergence.prompt - 1]
+        assert 0 < divergence.first.probability <= 1  # type: ignore[operator]
+        assert divergence.first.text
+        ended = divergence.other.token is None
+        assert (divergence.other.text == "end of the answer") == ended
+        assert divergence.other.probability is None  # this engine does not say
 
 
 def test_a_model_of_its_own_for_an_engine(base: Path, adapter: Path, host: Host) -> None:
     (result,) = run(base, f"transformers,transformers={adapter}", host)
     assert result.engine == f"transformers={adapter}"
     assert result.equal < 3
-    parting = result.partings[0]
-    assert parting.other.probability is not None
-    assert parting.first.token != parting.other.token
+    divergence = result.partings[0]
+    assert divergence.other.probability is not None
+    assert divergence.first.token != divergence.other.token
 
 
-def test_rows_of_a_file_are_asked(base: Path, host: Host, tmp_path: Path) -> None:
+def test_rows_of_a_file_are_prompts(base: Path, host: Host, tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "rows.jsonl", [{"instruction": "One?"}, {"nothing": 1}, {"instruction": "Two?"}])
     assert [messages[-1].content for messages in conversations(str(path), 9)] == ["One?", "Two?"]
-    with pytest.raises(DataError, match="no row that can be asked"):
+    with pytest.raises(DataError, match="no row that can be answered"):
         conversations(str(write_jsonl(tmp_path / "none.jsonl", [{"nothing": 1}])), 9)
 
 
 def test_what_cannot_be_compared_is_said(base: Path, host: Host) -> None:
     with pytest.raises(UsageError, match="names 1; give two or more"):
-        entrants(str(base), "transformers", [], host)
+        parse_engines(str(base), "transformers", [], host)
     with pytest.raises(UnknownName, match="engine 'transformer' is not known"):
-        entrants(str(base), "transformers,transformer", [], host)
+        parse_engines(str(base), "transformers,transformer", [], host)
     with pytest.raises(UsageError, match=r"write transformers\.url=x or deviant\.url=x"):
-        entrants(str(base), "transformers,deviant", ["url=x"], host)
+        parse_engines(str(base), "transformers,deviant", ["url=x"], host)
     with pytest.raises(UsageError, match="takes no settings"):
-        entrants(str(base), "transformers,deviant", ["deviant.url=x"], host)
+        parse_engines(str(base), "transformers,deviant", ["deviant.url=x"], host)
 
 
 @pytest.mark.slow
@@ -130,4 +130,4 @@ def test_the_command_ends_with_3_where_engines_part(base: Path, adapter: Path) -
     command = [sys.executable, "-m", "camelid_core.cli", "eval", "parity", str(base), *options]
     parted = subprocess.run(command, capture_output=True, text=True)
     assert parted.returncode == 3, parted.stderr
-    assert "parts at token 0: What is the capital of France?" in parted.stdout
+    assert "diverges at token 0: What is the capital of France?" in parted.stdout

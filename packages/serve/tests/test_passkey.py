@@ -14,12 +14,12 @@ from camelid_core.artefacts import verify_directory
 from camelid_core.errors import DataError, ModelError
 from camelid_core.records import Message
 from camelid_core.tasks import Interrupted
-from camelid_serve.assemble import Assembled
 from camelid_serve.evaluations import passkey as module
-from camelid_serve.evaluations.config import PasskeyConfig
-from camelid_serve.evaluations.haystack import FILLING, found, haystack, key_of
-from camelid_serve.evaluations.plots import PLOT
-from camelid_serve.evaluations.results import RESULTS, read_results
+from camelid_serve.evaluations.haystack import FILLING, haystack, key_found, passkey_of
+from camelid_serve.evaluations.long_context_config import PasskeyConfig
+from camelid_serve.evaluations.plots import PLOT_SVG
+from camelid_serve.evaluations.result_files import RESULTS, read_results
+from camelid_serve.loaded_models import LoadedModel
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -48,7 +48,7 @@ def test_a_text_is_as_long_and_its_key_as_deep_as_asked(length: int, depth: floa
     def words(text: str) -> int:
         return len(text.split())
 
-    key = key_of(0, number)
+    key = passkey_of(0, number)
     hay = haystack(words, length, depth, key)
     assert 0 <= length - hay.tokens < max(map(words, FILLING))
     assert words(hay.text) == hay.tokens
@@ -60,7 +60,7 @@ def test_a_text_is_as_long_and_its_key_as_deep_as_asked(length: int, depth: floa
     assert before + after == sentences + 6
 
 
-def test_a_text_is_as_long_as_asked_in_a_tokenizers_own_tokens(tiny: Assembled) -> None:
+def test_a_text_is_as_long_as_asked_in_a_tokenizers_own_tokens(tiny: LoadedModel) -> None:
     def count(text: str) -> int:
         return len(tiny.encoder.prompt_ids([Message("user", text)]))
 
@@ -72,10 +72,10 @@ def test_a_text_is_as_long_as_asked_in_a_tokenizers_own_tokens(tiny: Assembled) 
 
 
 def test_keys_are_told_by_seed_and_number() -> None:
-    keys = [key_of(seed, number) for seed in range(3) for number in range(200)]
+    keys = [passkey_of(seed, number) for seed in range(3) for number in range(200)]
     assert all(len(key) == 5 and key.isdigit() for key in keys)
     assert len(set(keys)) > 590
-    assert keys[:200] == [key_of(0, number) for number in range(200)]
+    assert keys[:200] == [passkey_of(0, number) for number in range(200)]
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_keys_are_told_by_seed_and_number() -> None:
     ],
 )
 def test_the_first_number_counts(answer: str, right: bool) -> None:
-    assert found(answer, "12345") is right
+    assert key_found(answer, "12345") is right
 
 
 def test_the_artefact_has_every_answer_and_a_panel_for_each_variant(asking: Ask, tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_the_artefact_has_every_answer_and_a_panel_for_each_variant(asking: Ask,
             (400, 0.5),
         ]
         assert all((cell["found"], cell["of"]) == (0, 2) for cell in variant["cells"])
-    ids = {element.get("id") for element in ElementTree.parse(attempt.output / PLOT).getroot().iter()}
+    ids = {element.get("id") for element in ElementTree.parse(attempt.output / PLOT_SVG).getroot().iter()}
     assert {"variant-0", "variant-1"} <= ids
 
 
@@ -133,9 +133,9 @@ def test_an_interrupted_run_ends_with_the_same_results(asking: Ask, tmp_path: Pa
 def test_what_a_model_does_not_take_is_left_out_and_said(asking: Ask, tmp_path: Path) -> None:
     attempt = Attempt(tmp_path / "a")
     module.run(asking(lengths=[512, 900], depths=[0.5], rope=["linear:2"]), attempt)
-    plain, stretched = read_results(attempt.output)["variants"]
+    plain, scaled = read_results(attempt.output)["variants"]
     assert [cell["of"] for cell in plain["cells"]] == [1, 0]
-    assert [cell["of"] for cell in stretched["cells"]] == [1, 1]
+    assert [cell["of"] for cell in scaled["cells"]] == [1, 1]
     assert any("tiny takes 512 tokens at most; 900 left out." in event.get("text", "") for event in attempt.events)
     with pytest.raises(ModelError, match="no model takes 900 tokens"):
         module.run(asking(lengths=[900]), Attempt(tmp_path / "b"))

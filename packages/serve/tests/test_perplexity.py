@@ -14,19 +14,19 @@ import pytest
 import torch
 from camelid_core.artefacts import verify_directory
 from camelid_core.errors import ConfigError, DataError, ModelError
-from camelid_core.loading import load_base, load_tokenizer
-from camelid_core.models import resolve_model
+from camelid_core.models.loading import load_base, load_tokenizer, with_rope_scaling
+from camelid_core.models.resolved_model import resolve_model
+from camelid_core.models.rope import RopeScaling
 from camelid_core.plugins import load_host
-from camelid_core.rope import RopeScaling, scaled
 from camelid_core.tasks import Interrupted
 from camelid_core.testing import tiny_model, tiny_tokenizer, write_jsonl
-from camelid_serve.engines import scoring
-from camelid_serve.evaluations import context as module
-from camelid_serve.evaluations import texts
-from camelid_serve.evaluations.chronicle import chronicle
-from camelid_serve.evaluations.config import ContextConfig
-from camelid_serve.evaluations.plots import LOOK, PLOT
-from camelid_serve.evaluations.results import RESULTS, read_results
+from camelid_serve.engines import logprobs
+from camelid_serve.evaluations import long_texts
+from camelid_serve.evaluations import perplexity as module
+from camelid_serve.evaluations.long_context_config import ContextConfig
+from camelid_serve.evaluations.plots import PLOT_PNG, PLOT_SVG
+from camelid_serve.evaluations.result_files import RESULTS, read_results
+from camelid_serve.evaluations.synthetic_text import synthetic_day_book
 from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoConfig, AutoModelForCausalLM
@@ -56,7 +56,7 @@ def sharp(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def book(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("texts") / "book.txt"
-    place.write_text(chronicle(3000), encoding="utf-8")
+    place.write_text(synthetic_day_book(3000), encoding="utf-8")
     return place
 
 
@@ -82,10 +82,10 @@ def asking(sharp: Path, book: Path) -> Ask:
 
 def plainly(model: Any, ids: list[int], length: int) -> float:
     """Token by token: each from all that stands before it in its window."""
-    found = texts.places([ids], LENGTHS[-1], STRIDE, WINDOWS)
+    found = long_texts.window_ends([ids], LENGTHS[-1], STRIDE, WINDOWS)
     costs = []
     with torch.inference_mode():
-        for end in (place.end for place in found):
+        for end in (each.end for each in found):
             for at in range(end - STRIDE, end):
                 logits = model(torch.tensor([ids[end - length : at]])).logits[0, -1]
                 costs.append(-float(logits.double().log_softmax(-1)[ids[at]]))
@@ -98,9 +98,9 @@ def test_losses_are_what_a_plain_computation_gives(
 ) -> None:
     attempt = Attempt(tmp_path)
     module.run(asking(rope=[rope] if rope else []), attempt)
-    reference = resolve_model(str(sharp), load_host())
-    ids = load_tokenizer(reference)(book.read_text(encoding="utf-8")).input_ids
-    model = load_base(scaled(reference, RopeScaling.parse(rope)) if rope else reference, "float32")
+    resolved = resolve_model(str(sharp), load_host())
+    ids = load_tokenizer(resolved)(book.read_text(encoding="utf-8")).input_ids
+    model = load_base(with_rope_scaling(resolved, RopeScaling.parse(rope)) if rope else resolved, "float32")
     points = read_results(attempt.output)["variants"][-1]["points"]
     assert [point["length"] for point in points] == LENGTHS
     for point in points:
@@ -111,9 +111,9 @@ def test_losses_are_what_a_plain_computation_gives(
 def test_how_the_work_is_cut_changes_nothing(asking: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = []
     for number, (together, predicted, stride) in enumerate([(8192, 512, 256), (1, 1, 3), (200, 24, 7)]):
-        monkeypatch.setattr(module, "_PASS", together)
-        monkeypatch.setattr(module, "_PREDICTED", predicted)
-        monkeypatch.setattr(scoring, "_STRIDE", stride)
+        monkeypatch.setattr(module, "_TOKENS_PER_PASS", together)
+        monkeypatch.setattr(module, "_LOGITS_PER_PASS", predicted)
+        monkeypatch.setattr(logprobs, "_STRIDE", stride)
         attempt = Attempt(tmp_path / str(number))
         module.run(asking(), attempt)
         found.append([point["loss"] for point in read_results(attempt.output)["variants"][0]["points"]])
@@ -155,8 +155,8 @@ def test_the_artefact_has_a_line_for_each_variant(asking: Ask, adapter: Path, ba
     assert {f"perplexity {label}" for label in labels} <= set(summary)
     manifest = verify_directory(attempt.output).manifest
     assert (manifest.kind, manifest.datasets[0].id) == ("evaluation", "book.txt")
-    assert {RESULTS, PLOT, LOOK} <= set(manifest.files)
-    drawn = ElementTree.parse(attempt.output / PLOT).getroot()
+    assert {RESULTS, PLOT_SVG, PLOT_PNG} <= set(manifest.files)
+    drawn = ElementTree.parse(attempt.output / PLOT_SVG).getroot()
     assert drawn.tag.endswith("svg")
     words = " ".join(element.text or "" for element in drawn.iter() if element.tag.endswith("text"))
     assert all(label in words for label in labels)
@@ -168,7 +168,7 @@ def test_the_same_results_give_the_same_plot(asking: Ask, tmp_path: Path) -> Non
     attempts = Attempt(tmp_path / "a"), Attempt(tmp_path / "b")
     for attempt in attempts:
         module.run(asking(lengths=[32]), attempt)
-    assert len({(attempt.output / PLOT).read_bytes() for attempt in attempts}) == 1
+    assert len({(attempt.output / PLOT_SVG).read_bytes() for attempt in attempts}) == 1
 
 
 def test_without_matplotlib_all_but_the_plot_is_there(asking: Ask, tmp_path: Path) -> None:
@@ -183,7 +183,8 @@ def test_a_table_of_positions_that_ends_is_a_sentence(asking: Ask, tmp_path: Pat
     config = AutoConfig.for_model("gpt2", vocab_size=len(tokenizer), n_positions=64, n_embd=32, n_layer=1, n_head=2)
     AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "gpt2")
     tokenizer.save_pretrained(tmp_path / "gpt2")
-    with pytest.raises(ModelError, match=r"gpt2 has a table of 64 positions and cannot be asked about 128; .* to 64\."):
+    says = r"gpt2 has a table of 64 positions and cannot be evaluated at 128; .* to 64\."
+    with pytest.raises(ModelError, match=says):
         module.run(asking(models=[str(tmp_path / "gpt2")]), Attempt(tmp_path / "a"))
     attempt = Attempt(tmp_path / "b")
     module.run(asking(models=[str(tmp_path / "gpt2")], lengths=[32, 64]), attempt)
@@ -191,7 +192,7 @@ def test_a_table_of_positions_that_ends_is_a_sentence(asking: Ask, tmp_path: Pat
 
 
 def test_positions_that_are_computed_go_on_for_ever(asking: Ask, tmp_path: Path) -> None:
-    """Rotary ones go on beyond what the model was trained with; BLOOM's have no end at all, and nothing to stretch."""
+    """Rotary ones go on beyond what the model was trained with; BLOOM's have no end at all, and nothing to scale."""
     bloom = str(tiny_model(tmp_path / "bloom", "bloom"))
     attempt = Attempt(tmp_path / "a")
     module.run(asking(models=[*asking().models, bloom], lengths=[64, 640], windows=2), attempt)
@@ -200,17 +201,19 @@ def test_positions_that_are_computed_go_on_for_ever(asking: Ask, tmp_path: Path)
         module.run(asking(models=[bloom], rope=["linear:2"]), Attempt(tmp_path / "b"))
 
 
-def test_a_stretched_model_stays_as_it_is(asking: Ask, sharp: Path, tmp_path: Path) -> None:
-    reference = resolve_model(str(sharp), load_host())
+def test_a_model_with_rope_scaling_stays_as_it_is(asking: Ask, sharp: Path, tmp_path: Path) -> None:
+    resolved = resolve_model(str(sharp), load_host())
     long = tmp_path / "long"
-    load_base(scaled(reference, RopeScaling("linear", 4.0)), "float32").save_pretrained(long)
-    load_tokenizer(reference).save_pretrained(long)
+    load_base(with_rope_scaling(resolved, RopeScaling("linear", 4.0)), "float32").save_pretrained(long)
+    load_tokenizer(resolved).save_pretrained(long)
     attempt = Attempt(tmp_path / "job")
     module.run(asking(models=[str(sharp), str(long)], rope=["linear:4"]), attempt)
-    stretched, trained = read_results(attempt.output)["variants"][1:]
-    assert (stretched["label"], trained["label"]) == ("sharp linear:4", "long")
-    assert stretched["points"] == trained["points"]
-    assert any("long is stretched already (linear, factor 4.0)" in event.get("text", "") for event in attempt.events)
+    scaled, trained = read_results(attempt.output)["variants"][1:]
+    assert (scaled["label"], trained["label"]) == ("sharp linear:4", "long")
+    assert scaled["points"] == trained["points"]
+    assert any(
+        "long has RoPE scaling already (linear, factor 4.0)" in event.get("text", "") for event in attempt.events
+    )
 
 
 def test_texts_come_as_rows_too(asking: Ask, book: Path, tmp_path: Path) -> None:
@@ -254,22 +257,22 @@ def test_no_token_is_predicted_twice_and_each_has_its_whole_context(
     read = [range(size) for size in sizes]
     if max(sizes) < longest:
         with pytest.raises(DataError, match=f"the longest has {max(sizes)}"):
-            texts.places(read, longest, stride, count)
+            long_texts.window_ends(read, longest, stride, count)
         return
-    found = texts.places(read, longest, stride, count)
-    predicted = [(place.text, at) for place in found for at in range(place.end - stride, place.end)]
+    found = long_texts.window_ends(read, longest, stride, count)
+    predicted = [(each.text, at) for each in found for at in range(each.end - stride, each.end)]
     assert len(set(predicted)) == len(predicted)
-    assert all(len(texts.window(read, place, longest)) == longest for place in found)
+    assert all(len(long_texts.window(read, each, longest)) == longest for each in found)
     room = sum(max(0, (size - longest) // stride + 1) for size in sizes)
     assert len(found) == min(count, room)
 
 
 def test_a_tokenizers_first_token_stands_first_in_each_window(sharp: Path, tmp_path: Path) -> None:
     tokenizer = load_tokenizer(resolve_model(str(sharp), load_host()))
-    assert texts.first_token(tokenizer) == []
+    assert long_texts.bos_ids(tokenizer) == []
     ids = list(range(100))
-    assert texts.window([ids], texts.Place(0, 50), 8, [7]) == [7, *ids[43:50]]
-    assert texts.window([ids], texts.Place(0, 50), 8) == ids[42:50]
+    assert long_texts.window([ids], long_texts.WindowEnd(0, 50), 8, [7]) == [7, *ids[43:50]]
+    assert long_texts.window([ids], long_texts.WindowEnd(0, 50), 8) == ids[42:50]
 
 
 def test_what_is_asked_is_checked_at_once() -> None:
@@ -282,29 +285,30 @@ def test_what_is_asked_is_checked_at_once() -> None:
 
 
 def test_nothing_read_before_changes_what_a_model_with_dynamic_positions_says(sharp: Path) -> None:
-    reference = scaled(resolve_model(str(sharp), load_host()), RopeScaling("dynamic", 4.0))
-    model = load_base(reference, "float32").eval()
+    resolved = with_rope_scaling(resolve_model(str(sharp), load_host()), RopeScaling("dynamic", 4.0))
+    model = load_base(resolved, "float32").eval()
     windows = {length: torch.arange(length)[None] % 300 for length in (100, 700, 1100)}
     with torch.inference_mode():
-        upwards = [scoring.losses(model, windows[length], 8) for length in windows]
-        downwards = [scoring.losses(model, windows[length], 8) for length in reversed(windows)]
+        upwards = [logprobs.token_losses(model, windows[length], 8) for length in windows]
+        downwards = [logprobs.token_losses(model, windows[length], 8) for length in reversed(windows)]
     assert all(torch.equal(*pair) for pair in zip(upwards, reversed(downwards), strict=True))
-    plain = load_base(replace(reference, stretched=False), "float32").eval()
+    plain = load_base(replace(resolved, rope_scaled=False), "float32").eval()
     with torch.inference_mode():
         same = [
-            torch.equal(scoring.losses(plain, windows[length], 8), upwards[at]) for at, length in enumerate(windows)
+            torch.equal(logprobs.token_losses(plain, windows[length], 8), upwards[at])
+            for at, length in enumerate(windows)
         ]
     assert same == [True, False, False]
 
 
 def test_the_day_book_says_the_same_of_everybody_for_ever() -> None:
-    assert chronicle(5000, 1).startswith(chronicle(1000, 1))
-    assert chronicle(1000, 1) != chronicle(1000, 2)
-    book = chronicle(20_000, 1)
+    assert synthetic_day_book(5000, 1).startswith(synthetic_day_book(1000, 1))
+    assert synthetic_day_book(1000, 1) != synthetic_day_book(1000, 2)
+    book = synthetic_day_book(20_000, 1)
     assert len(book) >= 20_000
     traders = [re.findall(r"[A-Z][a-z]+|\d+(?= crowns)", line.split(". ", 1)[1]) for line in book.splitlines()]
-    facts = [frozenset(facts) - {"From"} for facts in traders]  # two names, a town and a price
-    by_names = {tuple(sorted(each)) for each in facts}
-    assert all(len(each) == 4 for each in facts)
-    assert 10 < len(by_names) < len(facts) / 2
-    assert len({name for name, *_ in map(sorted, facts)}) <= len(by_names)
+    stats = [frozenset(stats) - {"From"} for stats in traders]  # two names, a town and a price
+    by_names = {tuple(sorted(each)) for each in stats}
+    assert all(len(each) == 4 for each in stats)
+    assert 10 < len(by_names) < len(stats) / 2
+    assert len({name for name, *_ in map(sorted, stats)}) <= len(by_names)

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import camelid_serve.predict as module
+import camelid_serve.predict.task as module
 import pytest
 from camelid_core.artefacts import verify_directory
 from camelid_core.errors import ArtefactError, DataError, UsageError
@@ -17,9 +17,9 @@ from camelid_core.testing import write_jsonl
 from camelid_serve.config import PredictConfig
 from camelid_serve.engine import Sampling
 from camelid_serve.engines.transformers import TransformersEngine
-from camelid_serve.inputs import PREDICTIONS, open_input
-from camelid_serve.predict import WORK, run, work_so_far
-from camelid_serve.predictions import so_far
+from camelid_serve.predict.inputs import PREDICTIONS, open_input
+from camelid_serve.predict.prediction_rows import answered_rows
+from camelid_serve.predict.task import WORK, recorded_answers, run
 
 from .context import Attempt
 
@@ -81,26 +81,26 @@ def test_a_killed_attempt_is_gone_on_with(
 
     asked: list[int] = []
 
-    def answering(assembled: Any, items: Any, *rest: Any, **more: Any) -> Any:
+    def answering(model: Any, items: Any, *rest: Any, **more: Any) -> Any:
         left = list(items)
         asked.extend(number for number, _ in left)
-        return real(assembled, left, *rest, **more)
+        return real(model, left, *rest, **more)
 
-    monkeypatch.setattr(module, "answer_many", answering)
+    monkeypatch.setattr(module, "generate_all", answering)
     second = Attempt(tmp_path / "job", 2)
     run(config, second)
     assert len(asked) == 7
     assert results(second) == results(whole)
 
 
-real = module.answer_many
+real = module.generate_all
 
 
 def test_asked_to_save_it_leaves_and_goes_on(config: PredictConfig, tmp_path: Path) -> None:
     first = Attempt(tmp_path / "job", 1, "save", stop_after=2)
     with pytest.raises(Interrupted):
         run(config, first)
-    shown = list(so_far(open_input(config.input).rows(), work_so_far(config, [first.directory])))
+    shown = list(answered_rows(open_input(config.input).rows(), recorded_answers(config, [first.directory])))
     assert 2 <= len(shown) < 12
     second = Attempt(tmp_path / "job", 2)
     run(config, second)
@@ -221,14 +221,14 @@ def test_models_of_one_base_share_it_and_one_that_fails_harms_no_other(
         loaded.append(base.name)
         load(self, model, slots, base)
 
-    def answering(assembled: Any, *rest: Any, **more: Any) -> Any:
-        for count, each in enumerate(real(assembled, *rest, **more)):
-            if assembled.reference.name == str(fragile) and count == 40:
+    def answering(model: Any, *rest: Any, **more: Any) -> Any:
+        for count, each in enumerate(real(model, *rest, **more)):
+            if model.resolved.name == str(fragile) and count == 40:
                 raise RuntimeError("the device fell over")
             yield each
 
     monkeypatch.setattr(TransformersEngine, "__init__", loading)
-    monkeypatch.setattr(module, "answer_many", answering)
+    monkeypatch.setattr(module, "generate_all", answering)
     alone, attempt = Attempt(tmp_path / "alone"), Attempt(tmp_path / "several")
     run(config.model_copy(update={"model": str(adapter)}), alone)
     loaded.clear()

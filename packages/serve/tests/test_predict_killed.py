@@ -14,8 +14,8 @@ import pytest
 from camelid_core.testing import write_jsonl
 from camelid_serve.config import PredictConfig
 from camelid_serve.engine import Sampling
-from camelid_serve.inputs import PREDICTIONS
-from camelid_serve.predict import WORK, run
+from camelid_serve.predict.inputs import PREDICTIONS
+from camelid_serve.predict.task import WORK, run
 
 from .context import Attempt
 
@@ -28,13 +28,13 @@ ATTEMPT = """
 import sys
 from pathlib import Path
 from camelid_serve.config import PredictConfig
-from camelid_serve.predict import run
+from camelid_serve.predict.task import run
 sys.path.insert(0, here)
 from context import Attempt
 run(PredictConfig.model_validate_json(config), Attempt(Path(root), number, hold_after=hold))
 """
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["camelid_core.loading", "torch", "transformers", "camelid_serve.predict"])
+PROCESSES.set_forkserver_preload(["camelid_core.models.loading", "torch", "transformers", "camelid_serve.predict.task"])
 """Real processes to kill, of which only the first waits for torch to be imported."""
 
 

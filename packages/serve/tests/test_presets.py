@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 from camelid_core.errors import UnknownName
-from camelid_core.models import resolve_model
+from camelid_core.models.resolved_model import resolve_model
 from camelid_core.plugins import load_host
-from camelid_serve.assemble import recommended
-from camelid_serve.commands.answering import preset_of
+from camelid_serve.commands.common_options import preset_of
 from camelid_serve.engine import Sampling
-from camelid_serve.presets import PRESETS, SUFFIXES, SYSTEMS, has_suffix, named, with_suffix, without_suffix
+from camelid_serve.loaded_models import recommended_sampling
+from camelid_serve.presets import PRESETS, SUFFIXES, SYSTEMS, by_name, has_suffix, with_suffix, without_suffix
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -42,11 +42,11 @@ def test_the_command_line_reads_what_a_model_recommends(base: Path, tmp_path: Pa
     wanted = {"do_sample": True, "temperature": 0.6, "no_repeat_ngram_size": 3}
     (model / "generation_config.json").write_text(json.dumps(wanted), "utf-8")
     own = {"temperature": 0.6, "no_repeat_ngram_size": 3}
-    assert recommended(resolve_model(str(model), load_host())).model_dump(exclude_defaults=True) == own
+    assert recommended_sampling(resolve_model(str(model), load_host())).model_dump(exclude_defaults=True) == own
     assert preset_of("own", str(model)) == own
     assert preset_of("", "no such model") == preset_of("greedy", "no such model") == {}
     with pytest.raises(UnknownName, match="Did you mean 'greedy'"):
-        named("preset", "gredy", PRESETS)
+        by_name("preset", "gredy", PRESETS)
 
 
 @given(st.lists(st.sampled_from([*(each.text for each in SUFFIXES.values()), "What is 2 + 3?", "", "  x"])))

@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 from camelid_core.jobs.foreground import open_store
 from camelid_core.testing import write_jsonl
-from camelid_serve.assemble import Assembled
 from camelid_serve.commands.predict import predict
-from camelid_serve.inputs import open_input
+from camelid_serve.loaded_models import LoadedModel
+from camelid_serve.predict.inputs import open_input
 
 ASKED = {"Frage": "Why <|im_end|>?", "text": "Because\n中文.", "n": 4}
 
 
 def test_a_preview_is_what_the_model_is_given(
-    tiny: Assembled, base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny: LoadedModel, base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = str(
         write_jsonl(tmp_path / "in.jsonl", [ASKED, {"Frage": " ", "text": ""}, {"Frage": "x " * 900, "text": ""}])

@@ -9,7 +9,7 @@ import pytest
 from camelid_core.errors import DataError, UsageError
 from camelid_core.readers import detect, read
 from camelid_core.records import Message
-from camelid_serve.transcripts import Transcript, jsonl, markdown, parse, record
+from camelid_serve.chat.transcripts import Transcript, jsonl, markdown, parse, record
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
@@ -39,7 +39,7 @@ def test_markdown_holds_what_was_said_and_nothing_of_it_is_markup(found: list[Tr
         told = {
             key: json.loads(value) for key, _, value in (line.partition(": ") for line in head.rstrip("\n").split("\n"))
         }
-        assert told == {"model": talk.model, **talk.about}
+        assert told == {"model": talk.model, **talk.metadata}
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)

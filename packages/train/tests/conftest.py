@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from camelid_core.plugins import load_host
-from camelid_core.testing import own_home, tiny_models, write_jsonl
+from camelid_core.testing import isolated_home, tiny_models, write_jsonl
 from camelid_train.config import Recipe
 from camelid_train.testing import Attempt, attempts, small_recipe
 
@@ -26,7 +26,7 @@ def seeded() -> None:
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    return own_home(tmp_path, monkeypatch)
+    return isolated_home(tmp_path, monkeypatch)
 
 
 @pytest.fixture(scope="session")

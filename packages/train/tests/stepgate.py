@@ -13,7 +13,7 @@ import time
 
 from camelid_core import hookimpl
 from camelid_core.paths import home
-from camelid_train.watching.callbacks import LoopCallback
+from camelid_train.monitoring.callbacks import LoopCallback
 
 sys.dont_write_bytecode = True  # a disk that a test has fill up would keep halves of modules
 ENDLESS = 10**9
@@ -33,7 +33,7 @@ def make(_, context):
         def on_step_begin(self, args, state, control, **more):
             if state.global_step == 3 and os.environ.get("CAMELID_FALLS", "") == os.environ.get("RANK"):
                 os.kill(os.getpid(), signal.SIGKILL)
-            while state.global_step >= permitted() and not context.stopping():
+            while state.global_step >= permitted() and not context.stop_requested():
                 time.sleep(0.01)
 
     return Gate()

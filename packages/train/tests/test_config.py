@@ -1,4 +1,4 @@
-"""The recipe: every knob explained, bounded, and the same wherever it is read."""
+"""The recipe: every field explained, bounded, and the same wherever it is read."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from camelid_core.config import Config, load, validate
 from camelid_core.errors import ConfigError
 from camelid_core.paths import safe_name
 from camelid_train.config import MergeConfig, Recipe
-from camelid_train.methods.choosing import methods
+from camelid_train.methods.registry import methods
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -88,12 +88,12 @@ def test_a_recipe_of_relative_paths_means_the_same_elsewhere(home, monkeypatch):
             "train.output=./out",
         ]
     )
-    anchored = recipe.anchored()
+    anchored = recipe.with_absolute_paths()
     assert anchored.data.sources == [f"{here}/mine.jsonl:0.5", "cot-arithmetic", "cot-arithmetic-zh:2.0"]
     assert (anchored.model.name, anchored.publish_to) == (str(here / "model"), str(here / "out"))
     monkeypatch.chdir("/")
-    assert anchored.anchored() == anchored
-    merge = MergeConfig(adapter="my-run", output="merged").anchored()
+    assert anchored.with_absolute_paths() == anchored
+    merge = MergeConfig(adapter="my-run", output="merged").with_absolute_paths()
     assert (merge.adapter, merge.publish_to) == ("my-run", "merged")
 
 
@@ -102,14 +102,14 @@ def test_a_name_of_the_hub_stays_one_where_something_is_called_so(home):
     for path in map(Path, ("hf:a/b", "hf:a/b+hf:a/c")):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-    assert Recipe.model_validate({"data": {"sources": sources}}).anchored().data.sources == sources
+    assert Recipe.model_validate({"data": {"sources": sources}}).with_absolute_paths().data.sources == sources
 
 
 @given(st.floats(0.001, 100))
 def test_anchoring_keeps_a_weight_exactly(weight):
-    from camelid_core.datasets import Source
+    from camelid_core.datasets.dataset import Source
 
-    recipe = Recipe.model_validate({"data": {"sources": [f"cot-arithmetic:{weight!r}"]}}).anchored()
+    recipe = Recipe.model_validate({"data": {"sources": [f"cot-arithmetic:{weight!r}"]}}).with_absolute_paths()
     assert Source.parse(recipe.data.sources[0]).weight == weight
 
 

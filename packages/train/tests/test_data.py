@@ -9,16 +9,16 @@ from types import SimpleNamespace
 
 import pytest
 from camelid_core.builtin.templates import CHATML
-from camelid_core.datasets import Dataset
+from camelid_core.datasets.dataset import Dataset
 from camelid_core.errors import DataError
 from camelid_core.plugins import load_host
 from camelid_core.records import alpaca
-from camelid_core.templates import Segment
+from camelid_core.templates.segments import Segment
 from camelid_core.testing import tiny_tokenizer, write_jsonl
-from camelid_core.tokenizing import IGNORE, Encoder
+from camelid_core.tokenization.encoder import IGNORE, Encoder
 from camelid_train.config import DataSection
 from camelid_train.data import prepare
-from camelid_train.loop.batching import lengths_of
+from camelid_train.loop.batches import lengths_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -46,7 +46,7 @@ class Box:
 
 
 def texts(examples) -> list[str]:
-    return [ENCODER.text_of(example.input_ids).split("\n")[1].removesuffix("<|im_end|>") for example in examples]
+    return [ENCODER.decode(example.input_ids).split("\n")[1].removesuffix("<|im_end|>") for example in examples]
 
 
 def section(*sources: str, **fields) -> DataSection:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from camelid_train.methods.choosing import methods
-from camelid_train.methods.virtual import Virtual
+from camelid_train.methods.registry import methods
+from camelid_train.methods.virtual_tokens import VirtualTokens
 
 SCRIPT = Path(__file__).parents[3] / "benchmarks" / "gpu_check.py"
 
@@ -38,7 +38,7 @@ def test_every_cell_is_sound_on_a_processor(gpu_check, base, home, tmp_path, met
 
 def test_every_method_is_checked_but_the_one_that_needs_a_base_of_its_own(gpu_check):
     assert {each["type"] for each in gpu_check.METHODS.values()} == set(methods().names()) - {"lora-gptq"}
-    assert set(gpu_check.PADDED_ONLY) == {method.name for method in methods() if isinstance(method, Virtual)}
+    assert set(gpu_check.PADDED_ONLY) == {method.name for method in methods() if isinstance(method, VirtualTokens)}
 
 
 def test_a_difference_and_a_failure_are_found(gpu_check, tmp_path, monkeypatch):

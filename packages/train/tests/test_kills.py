@@ -11,11 +11,11 @@ from pathlib import Path
 import psutil
 import pytest
 from camelid_core.events import read_events
-from camelid_core.jobs.files import EVENTS, attempt_directory, attempts
-from camelid_core.jobs.model import State
-from camelid_core.jobs.process import Identity
+from camelid_core.jobs.job import JobState
+from camelid_core.jobs.process_identity import ProcessIdentity
+from camelid_core.jobs.run_directories import EVENTS, attempt_directory, attempts
 from camelid_train.config import Recipe
-from camelid_train.sft import train
+from camelid_train.run import train
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 SCRIPTS = Path(__file__).parents[3] / "benchmarks"
@@ -56,7 +56,7 @@ def test_five_deaths_of_one_run_leave_no_trace_in_its_result(harness, home, atte
         fill_the_disk(harness, home, job.id, epoch)
         permit(home, 40)
         paused = harness.ended(job)
-    assert (paused.state, paused.error_kind) == (State.PAUSED, "disk_full")
+    assert (paused.state, paused.error_kind) == (JobState.PAUSED, "disk_full")
     assert "Free some space" in paused.error
     told = subprocess.run(camelid("jobs", "show", str(job.id)), capture_output=True, text=True).stdout
     assert f"Then `camelid jobs retry {job.id}` goes on from step " in told
@@ -74,7 +74,7 @@ def test_five_deaths_of_one_run_leave_no_trace_in_its_result(harness, home, atte
     with harness.worker():
         done = harness.ended(job)
 
-    assert (done.state, done.error) == (State.SUCCEEDED, "")
+    assert (done.state, done.error) == (JobState.SUCCEEDED, "")
     adapter = "adapter_model.safetensors"
     assert (Path(done.published) / adapter).read_bytes() == (undisturbed.output / adapter).read_bytes()
     kept = [path for each in attempts(home, job.id) for path in (each / "checkpoints").iterdir()]
@@ -95,4 +95,4 @@ def fill_the_disk(harness, home: Path, job_id: int, epoch: int) -> None:
     what Python compiles before that would stay behind, cut off."""
     directory = attempt_directory(home, job_id, epoch)
     harness.until(job_id, lambda: read_events(directory / EVENTS)[0])
-    psutil.Process(Identity.read(directory).pid).rlimit(psutil.RLIMIT_FSIZE, (3000, 3000))
+    psutil.Process(ProcessIdentity.read(directory).pid).rlimit(psutil.RLIMIT_FSIZE, (3000, 3000))

@@ -9,11 +9,11 @@ import pytest
 import torch
 from camelid_core.artefacts import verify_directory, write_manifest
 from camelid_core.errors import ArtefactError, ModelError, UnknownName
-from camelid_core.jobs.kept import kept
+from camelid_core.jobs.resume_point import resume_step
 from camelid_core.tasks import Interrupted
 from camelid_train.config import MergeConfig
 from camelid_train.merge import merge
-from camelid_train.sft import train
+from camelid_train.run import train
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -186,7 +186,7 @@ def test_asked_to_leave_it_leaves_before_the_next_part_and_without_a_half(attemp
         merge(MergeConfig(adapter=str(directory)), run)
     assert [event["what"] for event in run.events("progress")] == ["loading base and adapter", "merging"]
     assert not run.output.exists()
-    assert kept(home, 2) == 0
+    assert resume_step(home, 2) == 0
 
 
 def test_what_was_trained_on_a_quantised_base_merges_into_the_plain_one_or_into_what_training_saw(

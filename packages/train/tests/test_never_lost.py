@@ -10,13 +10,13 @@ import pytest
 import torch
 from camelid_core.errors import ConfigError, DataError, ModelError, NanLoss, TrainingError
 from camelid_core.integrity import sha256
-from camelid_core.jobs.kept import going_on
+from camelid_core.jobs.resume_point import resume_hint
 from camelid_core.tasks import Interrupted
 from camelid_core.testing import write_jsonl
-from camelid_train import sft
+from camelid_train import run as run_module
 from camelid_train.launching import train as launch
 from camelid_train.objectives.sft import Sft
-from camelid_train.sft import train
+from camelid_train.run import train
 from safetensors.torch import load_file, save_file
 
 ADAPTER = "adapter_model.safetensors"
@@ -45,14 +45,14 @@ def kill_at(run, step):
 
 def measured_as(monkeypatch, losses, before=lambda run: None):
     """The held-out loss, as if it were the next of `losses`; the rows are gone through all the same."""
-    left, measure = list(losses), Sft.measure
+    left, heldout_loss = list(losses), Sft.heldout_loss
 
     def measured(self, section, run, trainer):
         before(run)
-        measure(self, section, run, trainer)
+        heldout_loss(self, section, run, trainer)
         return left.pop(0)
 
-    monkeypatch.setattr(Sft, "measure", measured)
+    monkeypatch.setattr(Sft, "heldout_loss", measured)
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_a_run_that_was_over_when_its_publishing_was_killed_is_not_trained_again
     measured_as(monkeypatch, [5.0, 4.0, 3.0, 3.5, 3.25])
     first = attempt(1)
     with monkeypatch.context() as patch:
-        patch.setattr(sft, "write_manifest", lambda *_: (_ for _ in ()).throw(Killed))
+        patch.setattr(run_module, "write_manifest", lambda *_: (_ for _ in ()).throw(Killed))
         with pytest.raises(Killed):
             train(config, first)
     assert not first.output.exists(), "half a result takes room"
@@ -132,7 +132,7 @@ def test_asked_to_leave_while_it_measures_it_measures_when_it_is_taken_up(attemp
 
     def leave(run):
         if len(first.events("progress")) and first.events("progress")[-1]["done"] == 4:
-            first.ask("save")
+            first.request_stop("save")
 
     with monkeypatch.context() as patch:
         measured_as(patch, [5.0, 4.0, 9.0], leave)
@@ -150,15 +150,15 @@ def test_asked_to_leave_while_it_measures_it_measures_when_it_is_taken_up(attemp
 def test_asked_to_leave_where_there_is_nothing_new_to_save(attempt, recipe, home):
     """What is told of it is true: before a first checkpoint the run begins anew, after one it goes on from there."""
     early, saved, again = attempt(1), attempt(2), attempt(3)
-    early.ask("save")
+    early.request_stop("save")
     saved.stop_at = (2, "save")
-    again.ask("save")
+    again.request_stop("save")
     begins = "`camelid jobs retry 1` begins anew: nothing was saved yet."
     goes_on = "`camelid jobs retry 1` goes on from step 2, where it was saved."
     for run, told in ((early, begins), (saved, goes_on), (again, goes_on)):
         with pytest.raises(Interrupted):
             launch(recipe(), run)
-        assert going_on(home, 1) == told
+        assert resume_hint(home, 1) == told
         assert (run.directory / "checkpoints").exists() == (run is saved)
 
 

@@ -1,18 +1,21 @@
-"""What a run learns from: chosen by name, refused with what to type, and never an answer that was called bad."""
+"""Objectives: chosen by name, refused with what to type; SFT never trains on answers that are labelled bad."""
 
 from __future__ import annotations
+
+from types import SimpleNamespace
 
 import pytest
 from camelid_core.errors import ConfigError
 from camelid_core.plugins import load_host
 from camelid_core.registry import Registry
 from camelid_core.testing import tiny_tokenizer, write_jsonl
-from camelid_core.tokenizing import Encoder
+from camelid_core.tokenization.encoder import Encoder
+from camelid_train import sections
 from camelid_train.config import DataSection, Recipe
 from camelid_train.data import prepare
-from camelid_train.objectives import choosing
 from camelid_train.objectives.rewards import rewards
-from camelid_train.objectives.sft import SFT, SftObjective
+from camelid_train.objectives.sft import SFT
+from camelid_train.sections import SftObjective
 
 
 @pytest.fixture
@@ -20,10 +23,13 @@ def alone(monkeypatch):
     """No other objective is installed."""
     registry = Registry("objective")
     registry.add(SFT, "camelid-train")
-    monkeypatch.setattr(choosing, "objectives", lambda: registry)
+    host = SimpleNamespace(
+        registry=lambda hook: registry if hook == "camelid_objectives" else load_host().registry(hook)
+    )
+    monkeypatch.setattr(sections, "load_host", lambda: host)
 
 
-def test_learning_by_heart_is_the_default():
+def test_sft_is_the_default():
     assert Recipe().objective == SftObjective()
     assert Recipe.forms("objective")[0] is SftObjective
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from camelid_core.artefacts import verify_directory
 from camelid_core.config import load
-from camelid_core.models import resolve_model
+from camelid_core.models.resolved_model import resolve_model
+from camelid_core.models.rope import context_length
 from camelid_core.plugins import load_host
-from camelid_core.rope import context_length
 from camelid_train.compat.uniform_finetune import read
 from camelid_train.config import Recipe
-from camelid_train.sft import train
+from camelid_train.run import train
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 OURS = {

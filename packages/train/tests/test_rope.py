@@ -7,13 +7,13 @@ import json
 import pytest
 import torch
 from camelid_core.errors import ModelError
-from camelid_core.loading import load_adapted
-from camelid_core.models import resolve_model
+from camelid_core.models.loading import load_with_adapter
+from camelid_core.models.resolved_model import resolve_model
+from camelid_core.models.rope import context_length
 from camelid_core.plugins import load_host
-from camelid_core.rope import context_length
 from camelid_train.config import MergeConfig, Recipe
 from camelid_train.merge import merge
-from camelid_train.sft import train
+from camelid_train.run import train
 from pydantic import ValidationError
 from transformers import AutoModelForCausalLM
 
@@ -29,10 +29,10 @@ def test_what_was_trained_stretched_stays_stretched(attempt, recipe, method, kin
     train(recipe(f"model.rope={kind}:4", f"method.type={method}", "train.max_steps=2"), run)
     assert run.manifest["rope_scaling"]["rope_type"] == kind
     assert run.manifest["rope_scaling"]["factor"] == 4.0
-    reference = resolve_model(str(run.output), load_host())
-    assert context_length(reference.config) == 2048
+    resolved = resolve_model(str(run.output), load_host())
+    assert context_length(resolved.config) == 2048
     with torch.inference_mode():
-        tuned = load_adapted(reference, "float32")(input_ids=IDS).logits
+        tuned = load_with_adapter(resolved, "float32")(input_ids=IDS).logits
         if method != "full":
             merged = attempt(job=2)
             merge(MergeConfig(adapter=str(run.output)), merged)

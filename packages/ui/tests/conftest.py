@@ -12,14 +12,14 @@ from camelid_core.jobs.foreground import open_store
 from camelid_core.plugins import load_host
 from camelid_core.testing import tiny_model, write_jsonl
 from camelid_ui.services import Services
-from camelid_ui.services.chat import Chat
-from camelid_ui.services.data import Data
-from camelid_ui.services.jobs import Jobs
-from camelid_ui.services.merging import Merging
-from camelid_ui.services.models import Models
-from camelid_ui.services.plugins import Plugins
-from camelid_ui.services.predictions import Predictions
-from camelid_ui.services.training import Training
+from camelid_ui.services.chat import ChatService
+from camelid_ui.services.data import DataServices
+from camelid_ui.services.jobs import JobService
+from camelid_ui.services.merge import MergeService
+from camelid_ui.services.models import ModelService
+from camelid_ui.services.plugins import PluginService
+from camelid_ui.services.predictions import PredictionService
+from camelid_ui.services.training import TrainingService
 
 
 @pytest.fixture(autouse=True)
@@ -47,12 +47,13 @@ def home(tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def services(home: Path) -> Services:
     host = load_host()
-    jobs = Jobs(open_store(home), lambda: None)
-    models = Models(host)
+    jobs = JobService(open_store(home), lambda: None)
+    models = ModelService(host)
     return Services(
-        home=home, host=host, jobs=jobs, data=Data.open(host, models), models=models,
-        training=Training(host, models, jobs), chat=Chat(models), predictions=Predictions(host, models, jobs),
-        merging=Merging(models, jobs), plugins=Plugins(host),
+        home=home, host=host, jobs=jobs, data=DataServices.open(host, models), models=models,
+        training=TrainingService(host, models, jobs), chat=ChatService(models),
+        predictions=PredictionService(host, models, jobs),
+        merge=MergeService(models, jobs), plugins=PluginService(host),
     )  # fmt: skip
 
 
@@ -61,12 +62,12 @@ def adapter(home: Path, tiny: Path) -> str:
     """A trained-looking adapter artefact on the tiny model."""
     import json
 
-    from camelid_core.artefacts import Base, Manifest, write_manifest
+    from camelid_core.artefacts import BaseModelEntry, Manifest, write_manifest
 
     directory = home / "artefacts" / "tuned"
     directory.mkdir(parents=True)
     (directory / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(tiny)}))
-    write_manifest(directory, Manifest(kind="adapter", base=Base(id="tiny", path=str(tiny))))
+    write_manifest(directory, Manifest(kind="adapter", base=BaseModelEntry(id="tiny", path=str(tiny))))
     return "tuned"
 
 

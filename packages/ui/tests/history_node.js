@@ -20,8 +20,8 @@ readline.createInterface({input: process.stdin}).on('line', line => {
   const {room, limits, foreign, steps} = JSON.parse(line), store = new Storage(room);
   Object.assign(history.limits, limits);
   Object.entries(foreign).forEach(([key, text]) => store.map.set(key, text));
-  const said = steps.map(([deed, ...rest]) => {
-    const result = history[deed](store, ...rest);
+  const said = steps.map(([action, ...rest]) => {
+    const result = history[action](store, ...rest);
     return {result: result ?? null, all: history.all(store).map(({ident, title, when, talk}) => ({ident, title, when, talk}))};
   });
   console.log(JSON.stringify({said, keys: [...store.map.keys()]}));

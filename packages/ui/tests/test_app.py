@@ -1,4 +1,4 @@
-"""The frame: tabs in the order of work, and those of plugins after ours."""
+"""The frame of the pages: tabs in the order of work, and those of plugins after the built-in ones."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import gradio as gr
 from camelid_core.registry import Registry
 from camelid_train.config import MergeConfig
 from camelid_ui.app import build_app
-from camelid_ui.pages import OURS, header
+from camelid_ui.i18n import Translator
+from camelid_ui.pages import BUILT_IN_TABS, header
 from camelid_ui.tabs import Tab
-from camelid_ui.text import Voice
 
 
 def tabs_of(demo: gr.Blocks) -> list[str]:
@@ -18,17 +18,17 @@ def tabs_of(demo: gr.Blocks) -> list[str]:
 
 
 def test_tabs_stand_in_the_order_of_work(services):
-    assert tabs_of(build_app(services)) == list(OURS)
+    assert tabs_of(build_app(services)) == list(BUILT_IN_TABS)
 
 
-def test_a_plugins_tab_comes_after_ours_and_cannot_take_a_name_of_ours(services, monkeypatch):
+def test_a_plugins_tab_comes_after_the_built_in_ones_and_cannot_take_their_names(services, monkeypatch):
     given: Registry[Tab] = Registry("tab")
     built = []
     given.add(Tab("theirs", "Theirs", built.append), "camelid-theirs")
     given.add(Tab("train", "Mine now", built.append), "camelid-greedy")
     registry = services.host.registry
     monkeypatch.setattr(services.host, "registry", lambda hook: given if hook == "camelid_tabs" else registry(hook))
-    assert tabs_of(build_app(services)) == [*OURS, "theirs"]
+    assert tabs_of(build_app(services)) == [*BUILT_IN_TABS, "theirs"]
     assert built == [services]
 
 
@@ -52,15 +52,15 @@ def test_no_choice_is_lost_however_quickly_the_next_one_comes(services):
             assert each["trigger_mode"] != "once", (handler, events)
 
 
-def test_every_page_is_told_when_it_is_opened(services):
+def test_every_tab_is_loaded_when_it_is_opened(services):
     config = build_app(services).get_config_file()
     names = {block["id"]: block["props"].get("elem_id") for block in config["components"]}
     told = {names[ident] for each in config["dependencies"] for ident, event in each["targets"] if event == "change"}
-    assert {f"opened-{name}" for name in OURS} <= told
+    assert {f"opened-{name}" for name in BUILT_IN_TABS} <= told
 
 
-def test_what_makes_the_chosen_set_another_lists_all_anew(services):
-    """A set that was fetched is no longer one to fetch, on its own page and in the list beside it."""
+def test_what_changes_the_chosen_dataset_updates_the_list(services):
+    """A dataset that was fetched is no longer one to fetch, on its own page and in the list beside it."""
     config = build_app(services).get_config_file()
     ids = {block["props"].get("elem_id"): block["id"] for block in config["components"]}
 
@@ -73,6 +73,6 @@ def test_what_makes_the_chosen_set_another_lists_all_anew(services):
 
 
 def test_the_header_counts_what_runs(services):
-    assert "No jobs running" in header(services, Voice("en"))
+    assert "No jobs running" in header(services, Translator("en"))
     services.jobs.submit("merge", MergeConfig(adapter="x"))
-    assert "1 running" in header(services, Voice("en"))
+    assert "1 running" in header(services, Translator("en"))

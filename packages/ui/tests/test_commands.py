@@ -1,4 +1,4 @@
-"""`camelid ui`: what it refuses, and the file that says where it is."""
+"""`camelid ui`: what it refuses, and its address file."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
-from camelid_core import drafts
+from camelid_core import staging
 from camelid_core.errors import UsageError
 from camelid_ui import commands
-from camelid_ui.browsing import browser_at
+from camelid_ui.browser import browser_opened_at
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.5", "::", "example.org"])
@@ -28,7 +28,7 @@ def test_open_to_all_without_a_token_is_refused(host):
     assert "ssh -L" in str(caught.value)
 
 
-def test_a_profile_that_is_not_there_is_refused_before_anything_starts():
+def test_an_unknown_profile_is_refused_before_anything_starts():
     with pytest.raises(UsageError, match="local or demo"):
         commands.ui(port=0, profile="demos")
 
@@ -64,17 +64,17 @@ def test_the_server_starts_answers_and_leaves_nothing_behind(home, tmp_path, mon
     assert (home / "ui.json").exists() == page.exists() == killed
     assert len(list(tmp_path.glob(".camelid-ui.*"))) == killed
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    with drafts.scratch("camelid-ui"):
+    with staging.scratch("camelid-ui"):
         assert len(list(tmp_path.glob(".camelid-ui.*"))) == 1
     _end_workers(home)
 
 
-def test_a_browser_that_reads_nothing_hidden_is_shown_what_it_can_read(tmp_path, monkeypatch):
+def test_a_browser_that_reads_no_hidden_directory_is_given_a_file_it_can_read(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("CAMELID_HOME", str(tmp_path / ".camelid"))
     monkeypatch.setenv("BROWSER", str(_browser(tmp_path)))
     for snaps in (False, True):
-        with browser_at("http://127.0.0.1:1/?token=a%22&b='<c>", 1):
+        with browser_opened_at("http://127.0.0.1:1/?token=a%22&b='<c>", 1):
             page = _page(tmp_path / "browsed", "a%22&b='<c>")
             assert page.parent == (tmp_path if snaps else tmp_path / ".camelid")
         assert not page.exists()

@@ -1,11 +1,11 @@
-"""The guard: who gets in, from where, under which name; everything is closed unless it is said to be open."""
+"""The guard: tokens, origins and host names; everything is denied unless it is listed as public."""
 
 from __future__ import annotations
 
 import pytest
-from camelid_core.listening import names
-from camelid_ui.profile import DEMO, LOCAL
-from camelid_ui.security import guarded, guarded_for_all
+from camelid_core.server_address import host_names
+from camelid_ui.access_profile import DEMO, LOCAL
+from camelid_ui.security import guard_local, guard_public
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
@@ -28,7 +28,7 @@ def client(touched):
         return PlainTextResponse("in")
 
     app = Starlette(routes=[Route("/{path:path}", handler, methods=METHODS)])
-    return TestClient(guarded(app, TOKEN, names("127.0.0.1"), 7860, LOCAL), base_url="http://localhost:7860")
+    return TestClient(guard_local(app, TOKEN, host_names("127.0.0.1"), 7860, LOCAL), base_url="http://localhost:7860")
 
 
 def signed_in(client: TestClient) -> TestClient:
@@ -115,7 +115,7 @@ def test_without_asking_for_tokens_origins_and_hosts_still_count(touched):
         return PlainTextResponse("in")
 
     app = Starlette(routes=[Route("/", handler, methods=METHODS)])
-    client = TestClient(guarded(app, "", names("127.0.0.1"), 7860, LOCAL), base_url="http://localhost:7860")
+    client = TestClient(guard_local(app, "", host_names("127.0.0.1"), 7860, LOCAL), base_url="http://localhost:7860")
     assert client.get("/").status_code == 200
     assert client.post("/gradio_api/cancel", headers={"origin": "http://evil.example"}).status_code == 403
     assert client.get("/", headers={"host": "evil.example"}).status_code == 403
@@ -129,14 +129,14 @@ def test_a_websocket_is_closed_to_strangers(client):
         pass
 
 
-def test_a_page_for_everybody_asks_for_nothing_and_has_limits(touched):
+def test_public_pages_need_no_token_and_have_limits(touched):
     async def handler(request: Request) -> PlainTextResponse:
         touched.append(request.method)
         return PlainTextResponse("in")
 
     app = Starlette(routes=[Route("/{path:path}", handler, methods=METHODS)])
-    few = DEMO.model_copy(update={"client_requests": 3})
-    client = TestClient(guarded_for_all(app, few, "'self' https://host.example", forwarded=True))
+    few = DEMO.model_copy(update={"max_client_requests": 3})
+    client = TestClient(guard_public(app, few, "'self' https://host.example", forwarded=True))
     headers = {"host": "some-space.example", "origin": "https://some-space.example", "x-forwarded-for": "8.8.8.8"}
     answers = [client.post("/gradio_api/queue/join", headers=headers) for _ in range(4)]
     assert [answer.status_code for answer in answers] == [200] * 3 + [429]
@@ -177,7 +177,9 @@ def test_there_is_no_route_but_those_that_pages_use(touched, method, path, local
 
     app = Starlette(routes=[Route("/{path:path}", handler, methods=METHODS)])
     for profile, status in ((LOCAL, local), (DEMO, demo)):
-        client = TestClient(guarded(app, TOKEN, names("127.0.0.1"), 7860, profile), base_url="http://localhost:7860")
+        client = TestClient(
+            guard_local(app, TOKEN, host_names("127.0.0.1"), 7860, profile), base_url="http://localhost:7860"
+        )
         assert client.request(method, path, headers={"authorization": f"Bearer {TOKEN}"}).status_code == status
     assert len(touched) == (local == 200) + (demo == 200)
 
@@ -189,13 +191,15 @@ def test_a_request_larger_than_its_route_takes_is_refused(touched, profile):
         return PlainTextResponse("in")
 
     app = Starlette(routes=[Route("/{path:path}", handler, methods=METHODS)])
-    client = TestClient(guarded(app, TOKEN, names("127.0.0.1"), 7860, profile), base_url="http://localhost:7860")
+    client = TestClient(
+        guard_local(app, TOKEN, host_names("127.0.0.1"), 7860, profile), base_url="http://localhost:7860"
+    )
 
     def status(path: str, size: int) -> int:
         headers = {"authorization": f"Bearer {TOKEN}"}
         return client.post(f"/gradio_api/{path}", content=bytes(size), headers=headers).status_code
 
-    most = profile.request_bytes
+    most = profile.max_request_bytes
     assert [status("queue/join", size) for size in (most, most + 1)] == [200, 413]
     assert [status("cancel", size) for size in (65_536, 65_537)] == [200, 413]
     assert touched == [most, 65_536]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from camelid_core.listening import names
-from camelid_ui.profile import LOCAL
-from camelid_ui.routes import OPEN, OPEN_UNDER
-from camelid_ui.security import guarded
+from camelid_core.server_address import host_names
+from camelid_ui.access_profile import LOCAL
+from camelid_ui.routes import PUBLIC_PATHS, PUBLIC_PREFIXES
+from camelid_ui.security import guard_local
 from camelid_ui.server import build_server
 from starlette.testclient import TestClient
 
@@ -21,7 +21,7 @@ def app(services, monkeypatch, tmp_path):
 
 @pytest.fixture
 def client(app):
-    return TestClient(guarded(app, TOKEN, names("127.0.0.1"), 80, LOCAL), base_url="http://localhost")
+    return TestClient(guard_local(app, TOKEN, host_names("127.0.0.1"), 80, LOCAL), base_url="http://localhost")
 
 
 def paths(routes, prefix=""):
@@ -47,7 +47,7 @@ def test_every_route_asks_for_the_token(app, client):
             status = client.request(method, address).status_code
             if status not in (401, 403):
                 assert method in ("GET", "HEAD")
-                assert address in OPEN or address.startswith(OPEN_UNDER), address
+                assert address in PUBLIC_PATHS or address.startswith(PUBLIC_PREFIXES), address
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 from camelid_alpaca_cot import hub as hub_module
-from camelid_alpaca_cot import places
-from camelid_alpaca_cot.catalogue import datasets, needed
-from camelid_alpaca_cot.table import table
+from camelid_alpaca_cot import local_files
+from camelid_alpaca_cot.catalogue import datasets, missing_files
+from camelid_alpaca_cot.collection_table import load_collection
 from camelid_core.errors import DataError
 
 FILE = "CodeAlpaca/code_alpaca.json"
@@ -17,7 +17,7 @@ FILE = "CodeAlpaca/code_alpaca.json"
 
 @pytest.fixture
 def code_alpaca():
-    return next(row for row in table().rows if row.name == "code-alpaca")
+    return next(row for row in load_collection().rows if row.name == "code-alpaca")
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_an_interrupted_fetch_goes_on_where_it_stopped(hub, pinned, code_alpaca,
     with pytest.raises(DataError, match="out of reach"):
         hub_module.fetch(code_alpaca)
     assert "0 of 1 files are here already" in ours.missing(), "half a file must not pass for the set"
-    assert list(places.find(code_alpaca, table().repo)) == []
+    assert list(local_files.find(code_alpaca, load_collection().repo)) == []
     hub.budget = None
     hub.ranges.clear()
     seen = []
@@ -90,7 +90,7 @@ def test_a_connection_that_breaks_is_tried_again_as_long_as_it_brings_anything(h
 
 def test_a_disk_too_small_is_said_before_anything_comes(hub, pinned, code_alpaca, monkeypatch, alpaca_file):
     pinned({FILE: alpaca_file(50)})
-    monkeypatch.setattr(hub_module, "SPARE", 1 << 60)
+    monkeypatch.setattr(hub_module, "SPARE_DISK_BYTES", 1 << 60)
     with pytest.raises(DataError, match=r"needs 0\.0 GB, and .* has [0-9.]+ GB free"):
         hub_module.fetch(code_alpaca)
     assert hub.ranges == []
@@ -109,7 +109,7 @@ def test_a_damaged_file_is_thrown_away(hub, pinned, code_alpaca, home, alpaca_fi
 
 
 def test_a_set_of_many_files_is_whole_or_not_there(hub, alpaca_file):
-    row = next(row for row in table().rows if row.name == "xp3")
+    row = next(row for row in load_collection().rows if row.name == "xp3")
     files = {f"xP3/en/part-{n}.json": alpaca_file(10, f"part {n}") for n in range(3)}
     hub.commit(files | {"xP3/README.md": b"#", "alpaca/other.json": b"[]"}, row.revision)
     ours = dataset("xp3")
@@ -136,7 +136,7 @@ def test_a_preview_fetches_no_more_than_it_needs(hub, pinned, alpaca_file):
 
 
 def test_a_preview_goes_on_in_the_next_file(hub, alpaca_file):
-    row = next(row for row in table().rows if row.name == "xp3")
+    row = next(row for row in load_collection().rows if row.name == "xp3")
     hub.commit({f"xP3/{n}.json": alpaca_file(2, f"part {n}") for n in range(9)}, row.revision)
     found = [record.messages[0].content for record in dataset("xp3").load("train", 3)]
     assert found == ["part 0 1?", "part 0 2?", "part 1 1?"]
@@ -182,7 +182,7 @@ def test_offline_and_out_of_reach_are_told_apart(monkeypatch, hub):
 
 
 def test_a_mixture_fetches_its_parts(hub, home, alpaca_file):
-    revision = table().revision
+    revision = load_collection().revision
     hub.commit(
         {"alpaca/alpaca_data_cleaned.json": alpaca_file(1), "Chain-of-Thought/CoT_data.json": alpaca_file(2)}, revision
     )
@@ -192,10 +192,12 @@ def test_a_mixture_fetches_its_parts(hub, home, alpaca_file):
 
 
 def test_a_row_that_was_never_published_says_where_upstream_is(hub, home):
-    row = replace(table().rows[0], name="unpublished", path="-", upstream="https://example.org/rows", files=())
+    row = replace(
+        load_collection().rows[0], name="unpublished", path="-", upstream="https://example.org/rows", files=()
+    )
     with pytest.raises(DataError) as refused:
         hub_module.fetch(row)
-    for said in (needed(row), str(refused.value)):
+    for said in (missing_files(row), str(refused.value)):
         assert "https://example.org/rows" in said
         assert str(home / "mirror" / "unpublished") in said
     assert hub.requests == []

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 from camelid_alpaca_cot import cot
 from camelid_alpaca_cot.catalogue import datasets
-from camelid_alpaca_cot.places import mirrors
-from camelid_alpaca_cot.table import table
-from camelid_core.datasets import open_source, parse_sources
+from camelid_alpaca_cot.collection_table import load_collection
+from camelid_alpaca_cot.local_files import mirrors
+from camelid_core.datasets.sources import open_dataset, parse_sources
 from camelid_core.errors import DataError, UsageError
 from camelid_core.plugins import load_host
 
@@ -39,7 +39,7 @@ PLACES = {
 
 
 def opened(name):
-    return open_source(name, load_host().datasets)
+    return open_dataset(name, load_host().datasets)
 
 
 def instructions(name):
@@ -77,7 +77,7 @@ def test_a_mirror_of_the_hub_is_accepted(name, place, mirror, alpaca_file):
     assert instructions(name) == [f"{name} 1?", f"{name} 2?"]
 
 
-@pytest.mark.parametrize("row", table().every, ids=lambda row: row.name)
+@pytest.mark.parametrize("row", load_collection().every, ids=lambda row: row.name)
 def test_every_row_is_read_from_its_place_in_a_mirror(row, mirror, alpaca_file):
     if row.keep or row.fields:
         return  # their rows look otherwise; the tests of `fields` and `keep` have them
@@ -161,14 +161,14 @@ def test_a_cot_set_is_phrased_from_flans_file_or_read_as_the_original_has_it(mir
 
 
 def test_the_whole_is_merged_from_the_nine_and_a_wrong_number_is_named(mirror):
-    for part in table().cot:
+    for part in load_collection().cot:
         put(mirror, f"Chain-of-Thought/origin_cot_data/{part.name}_train.tsv", flan(part.name))
     whole = opened("cot")
     assert whole.missing() == ""
     assert len(list(whole.load("train", 25))) == 25
     with pytest.raises(DataError, match=r"should have 74,771 rows: cot-aqua 3 instead of 2,728; .*strategyqa"):
         list(whole.load("train", None))
-    nine = {f"cot-{part.name}" for part in table().cot}
+    nine = {f"cot-{part.name}" for part in load_collection().cot}
     small = [replace(item, rows=3) for item in datasets() if item.name in nine]
     assert len(list(cot.merged(small))) == 27
 

@@ -6,15 +6,15 @@ import json
 from collections import Counter
 
 import pytest
+from camelid_alpaca_cot.collection_table import load_collection
 from camelid_alpaca_cot.cot import read_set
-from camelid_alpaca_cot.phrasing import choice, phrasings, set_of
-from camelid_alpaca_cot.table import table
+from camelid_alpaca_cot.phrasings import cot_set_name, phrasing_index, phrasings
 from camelid_core.readers import Faults, read
 from camelid_core.writers import write_alpaca
 from hypothesis import given
 from hypothesis import strategies as st
 
-SETS = [part.name for part in table().cot]
+SETS = [part.name for part in load_collection().cot]
 COUNTS = {name: 15 if name in ("aqua", "qed") else 10 for name in SETS}
 
 
@@ -48,13 +48,13 @@ def test_the_fourth_pair_of_strategyqa_has_the_known_shape():
 
 @given(st.integers(0, 2**31), st.sampled_from(SETS), st.integers(1, 10**6))
 def test_the_choice_is_a_matter_of_seed_set_and_row(seed, name, number):
-    chosen = choice(seed, name, number, COUNTS[name])
-    assert chosen == choice(seed, name, number, COUNTS[name])
+    chosen = phrasing_index(seed, name, number, COUNTS[name])
+    assert chosen == phrasing_index(seed, name, number, COUNTS[name])
     assert 0 <= chosen < COUNTS[name]
 
 
 def test_the_choice_stays_the_same_in_every_release():
-    assert [choice(0, "gsm8k", row, 10) for row in range(1, 9)] == CHOICES
+    assert [phrasing_index(0, "gsm8k", row, 10) for row in range(1, 9)] == CHOICES
 
 
 CHOICES = [7, 2, 4, 9, 1, 5, 5, 2]
@@ -98,7 +98,7 @@ def test_escaped_line_breaks_are_put_right_and_counted_or_kept(flan_file):
     ("stem", "name"), [("gsm8k_train", "gsm8k"), ("GSM8K", "gsm8k"), ("gsm8k_test", ""), ("mine", ""), ("_train", "")]
 )
 def test_a_set_is_known_by_the_name_of_its_file(stem, name):
-    assert set_of(stem) == name
+    assert cot_set_name(stem) == name
 
 
 def test_another_tsv_is_left_to_core(flan_file):

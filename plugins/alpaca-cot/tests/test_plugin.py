@@ -8,7 +8,7 @@ import sys
 
 import camelid_alpaca_cot
 import pytest
-from camelid_alpaca_cot.table import table
+from camelid_alpaca_cot.collection_table import load_collection
 from camelid_core.cli import app
 from camelid_core.plugins import Host, Plugin, load_host
 from typer.testing import CliRunner
@@ -27,9 +27,9 @@ def test_camelid_finds_it_and_it_is_sound():
     host = load_host()
     assert "camelid-alpaca-cot" in [plugin.name for plugin in host.plugins], "install it: pip install -e ."
     assert [problem for problem in host.problems if problem.plugin == "camelid-alpaca-cot"] == []
-    given = host.gives("camelid-alpaca-cot")
+    given = host.provided_by("camelid-alpaca-cot")
     assert set(given) == {"camelid_datasets", "camelid_readers"}
-    assert {row.name for row in table().rows} <= set(given["camelid_datasets"])
+    assert {row.name for row in load_collection().rows} <= set(given["camelid_datasets"])
 
 
 def test_its_names_are_nobody_elses():
@@ -52,7 +52,7 @@ def test_list_has_the_31_rows_with_every_column(camelid):
     rows = [row for row in listed(camelid("list", "--json")) if row["collection"] == "alpaca-cot"]
     assert len(rows) == 31
     assert sum(row["nums"] or 0 for row in rows) == 93_353_725
-    by_title = {row.title: row for row in table().rows}
+    by_title = {row.title: row for row in load_collection().rows}
     for row in rows:
         published = by_title[row["title"]]
         assert row["dataset"] == published.name
@@ -65,7 +65,7 @@ def test_list_has_the_31_rows_with_every_column(camelid):
 
 def test_the_nine_sets_are_listed(camelid):
     names = [row["dataset"] for row in listed(camelid("list", "--json"))]
-    assert {f"cot-{part.name}" for part in table().cot} <= set(names)
+    assert {f"cot-{part.name}" for part in load_collection().cot} <= set(names)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_show_gives_first_rows_when_they_are_here(camelid, mirror, alpaca_file):
 
 
 def test_fetch_prints_where_the_files_are(camelid, hub, home, alpaca_file):
-    row = next(row for row in table().rows if row.name == "dolly-2.0")
+    row = next(row for row in load_collection().rows if row.name == "dolly-2.0")
     hub.commit({"dolly/dolly.json": alpaca_file(4)}, row.revision)
     done = camelid("fetch", "dolly-2.0")
     assert done.stdout.strip() == str(home / "mirror" / "dolly" / "dolly.json")

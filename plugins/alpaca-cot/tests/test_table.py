@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from camelid_alpaca_cot.catalogue import datasets
-from camelid_alpaca_cot.table import table
+from camelid_alpaca_cot.collection_table import load_collection
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,7 +13,7 @@ PERMISSIVE = ("apache-2.0", "mit", "odc-by", "cc0-1.0")
 
 
 def test_31_rows_whose_sizes_sum_to_what_is_published():
-    rows = table().rows
+    rows = load_collection().rows
     assert (len(rows), sum(row.nums for row in rows)) == (31, 93_353_725)
     assert sum(row.nums > 0 for row in rows) == 26
 
@@ -32,32 +32,32 @@ def test_31_rows_whose_sizes_sum_to_what_is_published():
     ],
 )
 def test_columns_are_as_published(name, columns):
-    row = next(row for row in table().rows if row.name == name)
+    row = next(row for row in load_collection().rows if row.name == name)
     assert (row.title, row.nums, row.lang, row.task, row.gen, row.type, row.path) == columns
 
 
 def test_tags_are_of_the_vocabulary():
-    for row in table().every:
+    for row in load_collection().every:
         assert set(row.lang.split("/")) <= LANGUAGES
         assert set(row.task.split("/")) <= TASKS
         assert set(row.gen.split("/")) <= GENERATIONS
 
 
 def test_a_later_edition_adds_counts_without_changing_the_published_ones():
-    later = {row.title: row.later["nums"] for row in table().rows if "nums" in row.later}
+    later = {row.title: row.later["nums"] for row in load_collection().rows if "nums" in row.later}
     assert later == {"ShareChat": 1663241, "Auto CoT": 5816, "MOSS": 1583595, "ultrachat": 28247446}
-    assert {row.title: row.nums for row in table().additions} == {
+    assert {row.title: row.nums for row in load_collection().additions} == {
         "Chinese-medical": 792099,
         "CSL": 396206,
         "pCLUE": 1200705,
         "news_commentary": 252776,
     }
-    assert next(row for row in table().rows if row.title == "COIG").later["title"] == "COIG(FlagInstruct)"
+    assert next(row for row in load_collection().rows if row.title == "COIG").later["title"] == "COIG(FlagInstruct)"
 
 
 def test_the_nine_sets_sum_to_the_whole():
-    assert len(table().cot) == 9
-    assert sum(part.nums for part in table().cot) == 74771
+    assert len(load_collection().cot) == 9
+    assert sum(part.nums for part in load_collection().cot) == 74771
 
 
 def test_names_are_kebab_case_and_no_alias_is_claimed_twice():
@@ -75,15 +75,21 @@ def test_names_are_kebab_case_and_no_alias_is_claimed_twice():
 @given(st.sampled_from([item.name for item in datasets()]))
 def test_no_set_states_the_most_permissive_of_several_licences(name):
     item = next(item for item in datasets() if item.name == name)
-    parts = {licence for row in table().every if row.name == name for licence in row.licences.values()}
-    parts |= {licence for mix in table().mixes if mix.name == name for part in mix.parts for licence in _licences(part)}
+    parts = {licence for row in load_collection().every if row.name == name for licence in row.licences.values()}
+    parts |= {
+        licence
+        for mix in load_collection().mixes
+        if mix.name == name
+        for part in mix.parts
+        for licence in _licences(part)
+    }
     if len(parts) > 1:
         assert item.licence not in PERMISSIVE
         assert all(licence in item.licence for licence in parts)
 
 
 def _licences(part):
-    return next(row for row in table().every if row.name == part).licences.values()
+    return next(row for row in load_collection().every if row.name == part).licences.values()
 
 
 def test_citations_are_given_for_what_they_cite():

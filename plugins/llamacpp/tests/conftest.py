@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 from camelid_core.plugins import load_host
-from camelid_core.testing import never_ending, tiny_model
-from camelid_serve.assemble import Assembled, assemble
-from camelid_serve.config import Opening
+from camelid_core.testing import suppress_end_of_sequence, tiny_model
+from camelid_serve.config import EngineConfig
+from camelid_serve.loaded_models import LoadedModel, load_model
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported: tiny models gain nothing from more
 
@@ -58,26 +58,26 @@ def file(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str]
 
 
 @pytest.fixture(scope="session")
-def tiny(file: Callable[[str], Path]) -> Iterator[Assembled]:
+def tiny(file: Callable[[str], Path]) -> Iterator[LoadedModel]:
     """In float32 throughout, on four places."""
-    assembled = assemble(str(file("f32")), load_host(), Opening(dtype="float32", slots=4))
-    yield assembled
-    assembled.close()
+    loaded = load_model(str(file("f32")), load_host(), EngineConfig(dtype="float32", slots=4))
+    yield loaded
+    loaded.close()
 
 
 @pytest.fixture(scope="session")
 def endless(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Goes on until it is told to end, however late that is: for what is done while an answer is under way."""
-    directory = never_ending(tiny_model(tmp_path_factory.mktemp("models") / "endless"))
+    directory = suppress_end_of_sequence(tiny_model(tmp_path_factory.mktemp("models") / "endless"))
     (directory / "chat_template.jinja").write_text(CHATML, encoding="utf-8")
     return _converter().write_gguf(directory, tmp_path_factory.mktemp("endless") / "endless.gguf", "f32")
 
 
 @pytest.fixture(scope="session")
-def talker(endless: Path) -> Iterator[Assembled]:
-    assembled = assemble(str(endless), load_host(), Opening(dtype="float32", slots=4))
-    yield assembled
-    assembled.close()
+def talker(endless: Path) -> Iterator[LoadedModel]:
+    loaded = load_model(str(endless), load_host(), EngineConfig(dtype="float32", slots=4))
+    yield loaded
+    loaded.close()
 
 
 @pytest.fixture(scope="session")

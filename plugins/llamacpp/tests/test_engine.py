@@ -1,4 +1,4 @@
-"""llama.cpp as an engine: the same tokens as Transformers with the same weights, whoever shares the cache."""
+"""llama.cpp as an engine: the same tokens as Transformers with the same weights, whatever shares the KV cache."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import pytest
 import torch
 from camelid_core.errors import ModelError, UnknownName
 from camelid_core.plugins import load_host
-from camelid_llamacpp import native
-from camelid_serve.assemble import Assembled, assemble
-from camelid_serve.config import Opening
+from camelid_llamacpp import model as native
+from camelid_serve.config import EngineConfig
 from camelid_serve.engine import Request, Sampling
 from camelid_serve.engines.transformers import TransformersEngine
+from camelid_serve.loaded_models import LoadedModel, load_model
 from camelid_serve.testing import collect, prompts
 
 LONG = Sampling(max_new_tokens=60_000)
@@ -33,7 +33,7 @@ def assert_greedy(model: Any, ids: Sequence[int], answer: Sequence[int]) -> None
 
 
 @pytest.mark.parametrize("shared", [0, 20])
-def test_greedy_equals_transformers_for_mixed_lengths(tiny: Assembled, plain: Any, shared: int) -> None:
+def test_greedy_equals_transformers_for_mixed_lengths(tiny: LoadedModel, plain: Any, shared: int) -> None:
     """Ten requests on four places: prompts are read while other answers go on, some begin with what is read already."""
     lengths = [3, 17, 8, 1, 30, 12, 5, 9, 21, 2]
     asked = [Request(ids, Sampling(max_new_tokens=n)) for ids, n in zip(prompts(10, shared), lengths, strict=True)]
@@ -44,7 +44,7 @@ def test_greedy_equals_transformers_for_mixed_lengths(tiny: Assembled, plain: An
         assert_greedy(plain, request.ids, answer)
 
 
-def test_a_conversation_that_goes_on_is_answered_as_if_it_were_new(tiny: Assembled, plain: Any) -> None:
+def test_a_conversation_that_goes_on_is_answered_as_if_it_were_new(tiny: LoadedModel, plain: Any) -> None:
     ids = prompts(1)[0] * 3
     for _ in range(3):
         answer = collect(tiny.engine, [Request(ids, Sampling(max_new_tokens=9))])[0][0]
@@ -52,7 +52,7 @@ def test_a_conversation_that_goes_on_is_answered_as_if_it_were_new(tiny: Assembl
         ids = [*ids, *answer, 7, 8]
 
 
-def test_what_is_drawn_with_a_seed_equals_transformers(tiny: Assembled, plain: Any) -> None:
+def test_what_is_drawn_with_a_seed_equals_transformers(tiny: LoadedModel, plain: Any) -> None:
     """Both engines choose with the same random numbers from the same probabilities."""
     drawn = Sampling(temperature=0.9, top_p=0.9, top_k=40, repetition_penalty=1.2, max_new_tokens=12)
     asked = [Request(ids, drawn.model_copy(update={"seed": n})) for n, ids in enumerate(prompts(8))]
@@ -66,7 +66,7 @@ def test_what_is_drawn_with_a_seed_equals_transformers(tiny: Assembled, plain: A
     assert collect(tiny.engine, asked[3:4])[0] == together[3:4]
 
 
-def test_probabilities_are_the_models_own(tiny: Assembled, plain: Any) -> None:
+def test_probabilities_are_the_models_own(tiny: LoadedModel, plain: Any) -> None:
     ids = prompts(1)[0]
     sampling = Sampling(temperature=1.0, max_new_tokens=5)
     events = list(tiny.engine.stream([Request(ids, sampling, logprobs=3)]))
@@ -74,15 +74,15 @@ def test_probabilities_are_the_models_own(tiny: Assembled, plain: Any) -> None:
     with torch.inference_mode():
         shares = plain(torch.tensor([[*ids, *answer]])).logits[0].log_softmax(-1)
     for place, event in enumerate(events, len(ids) - 1):
-        assert event.scored.logprob == pytest.approx(float(shares[place, event.token]), abs=CLOSE)
-        assert [token for token, _ in event.scored.top] == shares[place].topk(3).indices.tolist()
-    scored = tiny.engine.score([*ids, *answer], None, 1)
+        assert event.token_logprob.logprob == pytest.approx(float(shares[place, event.token]), abs=CLOSE)
+        assert [token for token, _ in event.token_logprob.top] == shares[place].topk(3).indices.tolist()
+    scored = tiny.engine.prompt_logprobs([*ids, *answer], None, 1)
     assert [each.token for each in scored[:-1]] == [*ids[1:], *answer]
     expected = [float(shares[place, each.token]) for place, each in enumerate(scored)]
     assert [each.logprob for each in scored] == pytest.approx(expected, abs=CLOSE)
 
 
-def test_a_stop_token_ends_an_answer_and_is_not_given_out(tiny: Assembled) -> None:
+def test_a_stop_token_ends_an_answer_and_is_not_given_out(tiny: LoadedModel) -> None:
     ids = prompts(1)[0]
     whole = collect(tiny.engine, [Request(ids, Sampling(max_new_tokens=20))])[0][0]
     stop = whole[7]
@@ -90,7 +90,7 @@ def test_a_stop_token_ends_an_answer_and_is_not_given_out(tiny: Assembled) -> No
     assert found == ([whole[: whole.index(stop)]], ["stop"])
 
 
-def test_cancel_ends_one_request_within_a_token(talker: Assembled) -> None:
+def test_cancel_ends_one_request_within_a_token(talker: LoadedModel) -> None:
     first, second = prompts(2)
     stream = talker.engine.stream([Request(first, LONG), Request(second, Sampling(max_new_tokens=30))])
     ends, after = {}, 0
@@ -104,7 +104,7 @@ def test_cancel_ends_one_request_within_a_token(talker: Assembled) -> None:
     assert (ends, after) == ({0: "cancelled", 1: "length"}, 0)
 
 
-def test_closing_a_stream_frees_its_places(talker: Assembled) -> None:
+def test_closing_a_stream_frees_its_places(talker: LoadedModel) -> None:
     stream = talker.engine.stream([Request(ids, LONG) for ids in prompts(9)])
     next(stream)
     stream.close()
@@ -113,7 +113,7 @@ def test_closing_a_stream_frees_its_places(talker: Assembled) -> None:
     assert len(tokens[0]) == 2
 
 
-def test_who_is_cancelled_while_waiting_waits_no_more(talker: Assembled) -> None:
+def test_who_is_cancelled_while_waiting_waits_no_more(talker: LoadedModel) -> None:
     """Nor behind others that wait, too."""
     asked = [Request(ids, LONG) for ids in prompts(6)]
     with talker.engine.stream(asked[:4]), talker.engine.stream(asked) as waiting:
@@ -122,7 +122,7 @@ def test_who_is_cancelled_while_waiting_waits_no_more(talker: Assembled) -> None
     assert (event.index, event.finish) == (5, "cancelled")
 
 
-def test_streams_of_several_threads_run_together(tiny: Assembled, plain: Any) -> None:
+def test_streams_of_several_threads_run_together(tiny: LoadedModel, plain: Any) -> None:
     found: dict[int, list[int]] = {}
 
     def ask(number: int, ids: list[int]) -> None:
@@ -143,8 +143,8 @@ def test_a_full_cache_makes_texts_wait_and_changes_no_answer(
     file: Callable[[str], Path], plain: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Four texts of 300 tokens in a cache of 512: those that came last leave, and are read again."""
-    monkeypatch.setattr(native, "_SHARE_OF_MEMORY", 0.0)
-    small = assemble(str(file("f32")), load_host(), Opening(dtype="float32", slots=4))
+    monkeypatch.setattr(native, "_MEMORY_FRACTION", 0.0)
+    small = load_model(str(file("f32")), load_host(), EngineConfig(dtype="float32", slots=4))
     try:
         assert small.engine.context_length == 512
         asked = [Request(ids, Sampling(max_new_tokens=300 - len(ids))) for ids in prompts(4)]
@@ -156,7 +156,7 @@ def test_a_full_cache_makes_texts_wait_and_changes_no_answer(
         assert_greedy(plain, request.ids, answer)
 
 
-def test_the_context_is_never_left(tiny: Assembled) -> None:
+def test_the_context_is_never_left(tiny: LoadedModel) -> None:
     ids = [7] * (tiny.engine.context_length - 3)
     tokens, ends = collect(tiny.engine, [Request(ids, Sampling(max_new_tokens=50))])
     assert (len(tokens[0]), ends) == (3, ["length"])
@@ -171,31 +171,31 @@ def test_the_context_is_never_left(tiny: Assembled) -> None:
         (Request([1], adapter="nope"), UnknownName, "nope"),
     ],
 )
-def test_what_cannot_be_asked_is_said(tiny: Assembled, request_: Request, error: type[Exception], words: str) -> None:
+def test_what_cannot_be_asked_is_said(tiny: LoadedModel, request_: Request, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         tiny.engine.stream([request_])
 
 
 def test_closing_ends_what_is_under_way(endless: Path) -> None:
-    assembled = assemble(str(endless), load_host(), Opening(slots=2))
-    streams = [assembled.engine.stream([Request(ids, LONG)]) for ids in prompts(4)]
+    loaded = load_model(str(endless), load_host(), EngineConfig(slots=2))
+    streams = [loaded.engine.stream([Request(ids, LONG)]) for ids in prompts(4)]
     next(streams[0])
-    assembled.close()
+    loaded.close()
     for stream in streams:
         with pytest.raises(ModelError, match="unloaded"):
             list(stream)
     with pytest.raises(ModelError, match="unloaded"):
-        assembled.engine.stream([Request([5])])
+        loaded.engine.stream([Request([5])])
 
 
 @pytest.mark.parametrize("kind", ["f16", "q8_0"])
 def test_smaller_numbers_give_nearly_the_same_probabilities(file: Callable[[str], Path], plain: Any, kind: str) -> None:
     ids = prompts(1)[0] * 4
-    assembled = assemble(str(file(kind)), load_host(), Opening(slots=1))
+    loaded = load_model(str(file(kind)), load_host(), EngineConfig(slots=1))
     try:
-        scored = assembled.engine.score(ids, None, 0)
+        scored = loaded.engine.prompt_logprobs(ids, None, 0)
     finally:
-        assembled.close()
+        loaded.close()
     with torch.inference_mode():
         shares = plain(torch.tensor([ids])).logits[0].log_softmax(-1)
     expected = [float(shares[place, each.token]) for place, each in enumerate(scored)]

@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import camelid_core.loading  # noqa: F401 - sets OMP_WAIT_POLICY before torch is imported
+import camelid_core.models.loading  # noqa: F401 - sets OMP_WAIT_POLICY before torch is imported
 import httpx
 import pytest
-from camelid_core.models import resolve_model
+from camelid_core.models.resolved_model import resolve_model
 from camelid_core.plugins import load_host
-from camelid_core.testing import never_ending, tiny_model
-from camelid_serve.assemble import Assembled, assemble
-from camelid_serve.config import Opening
+from camelid_core.testing import suppress_end_of_sequence, tiny_model
+from camelid_serve.config import EngineConfig
+from camelid_serve.loaded_models import LoadedModel, load_model
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported: tiny models gain nothing from more
 
@@ -36,11 +36,11 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def endless(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Goes on until it is told to end, however late that is: for what is done while an answer is under way."""
-    return never_ending(tiny_model(tmp_path_factory.mktemp("models") / "endless"))
+    return suppress_end_of_sequence(tiny_model(tmp_path_factory.mktemp("models") / "endless"))
 
 
 @pytest.fixture(scope="session")
-def reference(base: Path) -> Any:
+def resolved(base: Path) -> Any:
     return resolve_model(str(base), load_host())
 
 
@@ -56,11 +56,11 @@ def adapter(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny(base: Path) -> Iterator[Assembled]:
+def tiny(base: Path) -> Iterator[LoadedModel]:
     """The same model in this process."""
-    assembled = assemble(str(base), load_host(), Opening(slots=4, dtype="float32"))
-    yield assembled
-    assembled.close()
+    loaded = load_model(str(base), load_host(), EngineConfig(slots=4, dtype="float32"))
+    yield loaded
+    loaded.close()
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""The engine against a real server with a tiny model: what it answers is what the model answers in this process."""
+"""The engine against a real server with a tiny model: its answers are those of the model in this process."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from typing import Any
 
 import pytest
 from camelid_core.errors import CamelidError, ModelError, UnknownName
-from camelid_core.models import resolve_model
+from camelid_core.models.resolved_model import resolve_model
 from camelid_core.plugins import load_host
-from camelid_openai_engine.adapters import Listed
-from camelid_openai_engine.dialects import Piece
-from camelid_openai_engine.engine import HttpEngine, Loop
+from camelid_openai_engine.adapters import ListedAdapters
+from camelid_openai_engine.engine import EventLoopThread, HttpEngine
 from camelid_openai_engine.flavours import FLAVOURS
 from camelid_openai_engine.loading import connect
 from camelid_openai_engine.options import ClientOptions
-from camelid_serve.answering import ask
-from camelid_serve.assemble import Assembled, Residents, assemble
+from camelid_openai_engine.wire_formats import CompletionChunk
 from camelid_serve.commands.chat import chat
-from camelid_serve.config import Opening
+from camelid_serve.config import EngineConfig
 from camelid_serve.engine import PromptTooLong, Request, Sampling, TokenEvent
+from camelid_serve.generation import generate
+from camelid_serve.loaded_models import LoadedModel, LoadedModels, load_model
 
 from .upstreams import Answer, models, sse, upstream
 
@@ -36,8 +36,8 @@ DONE = sse({"choices": [{"index": 0, "text": "", "token_ids": [65], "finish_reas
 
 
 @pytest.fixture(scope="module")
-def engine(served: str, reference: Any) -> Iterator[HttpEngine]:
-    engine = connect(reference, "auto", 4, ClientOptions(url=served), lambda text: None)
+def engine(served: str, resolved: Any) -> Iterator[HttpEngine]:
+    engine = connect(resolved, "auto", 4, ClientOptions(url=served), lambda text: None)
     yield engine
     engine.close()
 
@@ -45,15 +45,15 @@ def engine(served: str, reference: Any) -> Iterator[HttpEngine]:
 @pytest.fixture
 def talker(served: str, endless: Any) -> Iterator[HttpEngine]:
     """An engine whose model never ends an answer by itself."""
-    reference = resolve_model(str(endless), load_host())
-    engine = connect(reference, "auto", 4, ClientOptions(url=served), lambda text: None)
+    resolved = resolve_model(str(endless), load_host())
+    engine = connect(resolved, "auto", 4, ClientOptions(url=served), lambda text: None)
     yield engine
     engine.close()
 
 
-def test_who_the_server_is_and_how_long_its_context_is(served: str, reference: Any) -> None:
+def test_who_the_server_is_and_how_long_its_context_is(served: str, resolved: Any) -> None:
     told: list[str] = []
-    opened = connect(reference, "auto", 4, ClientOptions(url=served), told.append)
+    opened = connect(resolved, "auto", 4, ClientOptions(url=served), told.append)
     opened.close()
     assert opened.context_length == 512
     assert told[0].startswith(f"Camelid at {served.removesuffix('/v1')} answers as 'tiny'. Prompts go out and answers")
@@ -67,14 +67,18 @@ def test_who_the_server_is_and_how_long_its_context_is(served: str, reference: A
     ],
 )
 def test_tokens_and_probabilities_are_those_of_the_model(
-    engine: HttpEngine, tiny: Assembled, sampling: Sampling
+    engine: HttpEngine, tiny: LoadedModel, sampling: Sampling
 ) -> None:
     requests = [Request(ids, sampling, None, tiny.stops, 3) for ids in ([40, 41, 42], [50], list(range(60, 90)))]
     ours, theirs = collect(tiny.engine, requests), collect(engine, requests)
     assert [[event.token for event in row] for row in theirs] == [[event.token for event in row] for row in ours]
     assert [row[-1].finish for row in theirs] == [row[-1].finish for row in ours]
     for mine, other in zip(ours, theirs, strict=True):
-        pairs = [(one.scored, two.scored) for one, two in zip(mine, other, strict=True) if one.token is not None]
+        pairs = [
+            (one.token_logprob, two.token_logprob)
+            for one, two in zip(mine, other, strict=True)
+            if one.token is not None
+        ]
         assert all(two is not None and two.token == one.token for one, two in pairs)
         assert all(two.logprob == pytest.approx(one.logprob, abs=1e-4) for one, two in pairs)
         assert all([token for token, _ in two.top][:3] == [token for token, _ in one.top] for one, two in pairs)
@@ -86,13 +90,13 @@ def collect(engine: Any, requests: list[Request]) -> list[list[TokenEvent]]:
     with engine.stream(requests) as stream:
         for event in stream:
             if event.token is not None:
-                rows[event.index].append(TokenEvent(event.index, event.token, None, event.scored))
+                rows[event.index].append(TokenEvent(event.index, event.token, None, event.token_logprob))
             if event.finish is not None:
                 rows[event.index].append(TokenEvent(event.index, None, event.finish))
     return rows
 
 
-def test_a_stop_token_ends_an_answer_though_the_server_would_go_on(engine: HttpEngine, tiny: Assembled) -> None:
+def test_a_stop_token_ends_an_answer_though_the_server_would_go_on(engine: HttpEngine, tiny: LoadedModel) -> None:
     ids = [40, 41, 42]
     said = [event.token for event in collect(engine, [Request(ids, Sampling(max_new_tokens=12))])[0]]
     stop = said[5]
@@ -101,14 +105,14 @@ def test_a_stop_token_ends_an_answer_though_the_server_would_go_on(engine: HttpE
     assert row[-1].finish == "stop"
 
 
-def test_text_comes_as_it_does_from_the_model_itself(served: str, base: Any, tiny: Assembled) -> None:
-    other = assemble(str(base), load_host(), Opening(engine=f"openai url={served}", slots=4))
+def test_text_comes_as_it_does_from_the_model_itself(served: str, base: Any, tiny: LoadedModel) -> None:
+    other = load_model(str(base), load_host(), EngineConfig(engine=f"openai url={served}", slots=4))
     try:
         prompts = [[40, 41, 42], [70, 71]]
         here, there = ([], [])
-        for assembled, said in ((tiny, here), (other, there)):
-            with ask(assembled, prompts, Sampling(max_new_tokens=20)) as answers:
-                said += sorted((delta.index, delta.answer, delta.ids) for delta in answers if delta.facts)
+        for loaded, said in ((tiny, here), (other, there)):
+            with generate(loaded, prompts, Sampling(max_new_tokens=20)) as answers:
+                said += sorted((delta.index, delta.answer, delta.ids) for delta in answers if delta.stats)
         assert there == here
     finally:
         other.close()
@@ -123,7 +127,7 @@ def test_the_chat_command_asks_a_server_too(
         said.append(capsys.readouterr())
     assert said[0].out == said[1].out != ""
     assert "Camelid at" in said[1].err
-    monkeypatch.setattr("camelid_serve.assemble.assemble", None)  # none of these comes to load anything
+    monkeypatch.setattr("camelid_serve.loaded_models.load_model", None)  # none of these comes to load anything
     for options, words in (
         ({"engine": "openay"}, "mean 'openai'"),
         ({"engine": "openai"}, "url: required"),
@@ -196,12 +200,12 @@ def test_an_engine_that_is_closed_says_so(talker: HttpEngine) -> None:
         talker.stream([Request([40])])
 
 
-def test_an_adapter_goes_when_those_who_asked_for_it_are_answered(reference: Any, until: Callable[..., None]) -> None:
+def test_an_adapter_goes_when_those_who_asked_for_it_are_answered(resolved: Any, until: Callable[..., None]) -> None:
     """Who comes now is refused; whoever asks for something else notices nothing, nor does what is loaded meanwhile."""
     answer, told = threading.Event(), list[str]()
 
-    class Noting(Listed):
-        def unloading(self, name: str) -> tuple[str, dict[str, str]]:
+    class Noting(ListedAdapters):
+        def unload_request(self, name: str) -> tuple[str, dict[str, str]]:
             return "/unload", {"lora_name": name}
 
         def remove(self, name: str) -> None:
@@ -217,8 +221,8 @@ def test_an_adapter_goes_when_those_who_asked_for_it_are_answered(reference: Any
         return DONE
 
     with upstream(respond) as (url, asked):
-        engine = connect(reference, "auto", 3, ClientOptions(url=url), lambda text: None)
-        engine._roster = Noting([], url)
+        engine = connect(resolved, "auto", 3, ClientOptions(url=url), lambda text: None)
+        engine._registry = Noting([], url)
         engine.name_adapter("mine", "mine")
         stream = engine.stream([Request([1], TOKEN, "mine"), Request([2], TOKEN, "mine")])
         until(lambda: sum(bool(body) and body["model"] == "mine" for _, body, _ in asked) == 2)
@@ -243,29 +247,29 @@ def test_models_of_one_base_share_a_server_and_come_and_go(base: Any, adapter: A
     other = str(shutil.copytree(adapter, tmp_path / "other"))
     names = [base.name, "mine", "other"]
     with upstream(lambda path, body: models("vllm", *names) if body is None else DONE) as (url, _):
-        residents, host = Residents(), load_host()
+        loaded_models, host = LoadedModels(), load_host()
         wanted = {"bare": str(base), "one": str(adapter), "two": other}
-        residents.load(wanted, host, Opening(engine=f"openai url={url}", slots=2))
-        (engine,) = {each.engine for each in residents.models.values()}
+        loaded_models.load(wanted, host, EngineConfig(engine=f"openai url={url}", slots=2))
+        (engine,) = {each.engine for each in loaded_models.models.values()}
         assert engine.adapters == ("mine", "other")
-        residents.remove("two")
+        loaded_models.remove("two")
         assert engine.adapters == ("mine",)
-        residents.add("two", other, host, share=True)
-        assert residents.models["two"].engine is engine
-        residents.close()
+        loaded_models.add("two", other, host, share=True)
+        assert loaded_models.models["two"].engine is engine
+        loaded_models.close()
 
 
-def test_nothing_comes_after_the_end_though_leaving_the_connection_is_cut_short(reference: Any) -> None:
+def test_nothing_comes_after_the_end_though_leaving_the_connection_is_cut_short(resolved: Any) -> None:
     """The first answer is cancelled behind its end, while its connection is closed; the second is told whole."""
 
     class Slow:
         def __init__(self) -> None:
             self.cut = asyncio.Event()
 
-        async def answer(self, dialect: Any, body: Any, token_of: Any) -> AsyncGenerator[Piece, None]:
+        async def answer(self, wire_format: Any, body: Any, token_of: Any) -> AsyncGenerator[CompletionChunk, None]:
             if body["prompt"] == [1]:
                 try:
-                    yield Piece(ids=(7,), finish="length")
+                    yield CompletionChunk(ids=(7,), finish="length")
                 finally:
                     try:
                         await asyncio.Event().wait()
@@ -275,12 +279,12 @@ def test_nothing_comes_after_the_end_though_leaving_the_connection_is_cut_short(
                 await self.cut.wait()
                 for _ in range(9):
                     await asyncio.sleep(0)
-                yield Piece(ids=(8,), finish="length")
+                yield CompletionChunk(ids=(8,), finish="length")
 
         async def close(self) -> None: ...
 
-    roster, slow = Listed([], "there"), Slow()
-    engine = HttpEngine(Loop(), slow, FLAVOURS["vllm"], "tiny", None, 512, 2, roster)  # type: ignore[arg-type]
+    registry, slow = ListedAdapters([], "there"), Slow()
+    engine = HttpEngine(EventLoopThread(), slow, FLAVOURS["vllm"], "tiny", None, 512, 2, registry)  # type: ignore[arg-type]
     stream = engine.stream([Request([1], TOKEN), Request([2], TOKEN)])
     told = [next(stream), next(stream)]
     stream.cancel(0)
@@ -313,6 +317,6 @@ def test_parity_of_the_model_here_and_there(served: str, base: Any) -> None:
     assert said["compared"][0]["equal"] == said["compared"][0]["prompts"] == 8
 
 
-def test_a_model_the_server_does_not_have(served: str, reference: Any) -> None:
+def test_a_model_the_server_does_not_have(served: str, resolved: Any) -> None:
     with pytest.raises(ModelError, match=r"no model 'other'; it lists 'tiny', 'endless'. Name one of them: model=NAME"):
-        connect(reference, "auto", 4, ClientOptions(url=served, model="other"), lambda text: None)
+        connect(resolved, "auto", 4, ClientOptions(url=served, model="other"), lambda text: None)

@@ -15,7 +15,7 @@ from camelid_openai_engine.loading import connect
 from camelid_openai_engine.options import ClientOptions
 from camelid_openai_engine.server import find_program
 from camelid_serve.engine import ENGINE_KEY, Request, Sampling
-from camelid_serve.kinds import choose_engine, engine_text
+from camelid_serve.engine_spec import format_engine_spec, parse_engine_spec
 
 from .upstreams import Answer, models, ok, sse, upstream
 
@@ -27,15 +27,15 @@ def said(status: int, message: str, **headers: str) -> Answer:
     return status, headers, b'{"error": {"message": "%s", "code": 1}}' % message.encode()
 
 
-def sentence(reference: Any, *answers: Answer, first: Answer = DONE) -> str:
-    """What is raised where a request is answered so, after a probe that went well; empty where one answer is good."""
+def sentence(resolved: Any, *answers: Answer, first: Answer = DONE) -> str:
+    """The error of a request that is answered so, after a successful probe; empty where one answer is good."""
     turns = itertools.chain([first], answers, itertools.repeat(DONE))
 
     def respond(path: str, body: Any) -> Answer:
         return models("vllm", "tiny") if body is None else next(turns)
 
     with upstream(respond) as (url, _):
-        engine = connect(reference, "auto", 2, ClientOptions(url=url), lambda text: None)
+        engine = connect(resolved, "auto", 2, ClientOptions(url=url), lambda text: None)
         try:
             list(engine.stream([Request([1], Sampling(max_new_tokens=1))]))
         except ModelError as error:
@@ -65,27 +65,27 @@ def sentence(reference: Any, *answers: Answer, first: Answer = DONE) -> str:
         ((200, {"content-length": "999"}, b'data: {"choices": []}\n\n'), "closed the connection in the middle"),
     ],
 )
-def test_every_failure_is_a_sentence(reference: Any, answer: Answer, expected: str) -> None:
-    assert re.search(expected, text := sentence(reference, answer)), text
+def test_every_failure_is_a_sentence(resolved: Any, answer: Answer, expected: str) -> None:
+    assert re.search(expected, text := sentence(resolved, answer)), text
     assert KEY not in text or "Incorrect" in text
 
 
-def test_a_busy_server_is_waited_for_as_long_as_it_asks(reference: Any) -> None:
+def test_a_busy_server_is_waited_for_as_long_as_it_asks(resolved: Any) -> None:
     soon = "Sat, 01 Jan 2000 00:00:00 GMT"
     busy = said(429, "later", **{"retry-after": "0"}), said(503, "loading"), said(503, "later", **{"retry-after": soon})
-    assert sentence(reference, *busy) == ""
+    assert sentence(resolved, *busy) == ""
 
 
-def test_nobody_there(reference: Any) -> None:
+def test_nobody_there(resolved: Any) -> None:
     with upstream(lambda path, body: DONE) as (url, _):
         pass
     with pytest.raises(ModelError, match="nothing listens there, or it cannot be reached"):
-        connect(reference, "auto", 2, ClientOptions(url=url), lambda text: None)
+        connect(resolved, "auto", 2, ClientOptions(url=url), lambda text: None)
 
 
-def test_a_server_that_goes_away_between_two_requests(reference: Any) -> None:
+def test_a_server_that_goes_away_between_two_requests(resolved: Any) -> None:
     with upstream(lambda path, body: models("vllm", "tiny") if body is None else DONE) as (url, _):
-        engine = connect(reference, "auto", 2, ClientOptions(url=url), lambda text: None)
+        engine = connect(resolved, "auto", 2, ClientOptions(url=url), lambda text: None)
     with pytest.raises(ModelError, match="no answer from the server at http://127"):
         list(engine.stream([Request([1])]))
     engine.close()
@@ -93,7 +93,7 @@ def test_a_server_that_goes_away_between_two_requests(reference: Any) -> None:
 
 @pytest.mark.parametrize("from_file", [True, False])
 def test_the_key_is_shown_to_the_server_and_to_nobody_else(
-    reference: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, from_file: bool
+    resolved: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, from_file: bool
 ) -> None:
     caplog.set_level(logging.DEBUG)
     path = tmp_path / "key"
@@ -108,7 +108,7 @@ def test_the_key_is_shown_to_the_server_and_to_nobody_else(
 
     with upstream(respond) as (url, asked):
         options = ClientOptions(url=url, key_file=str(path) if from_file else "")
-        engine = connect(reference, "auto", 2, options, told.append)
+        engine = connect(resolved, "auto", 2, options, told.append)
         with pytest.raises(ModelError, match="does not take this key") as refused:
             list(engine.stream([Request([1])]))
         engine.close()
@@ -128,19 +128,21 @@ def test_the_key_is_shown_to_the_server_and_to_nobody_else(
 )
 def test_settings_that_do_not_fit_are_said_before_anything_is_asked(settings: list[str], expected: str) -> None:
     with pytest.raises(CamelidError, match=re.escape(expected)) as refused:
-        choose_engine(load_host().registry("camelid_engines"), engine_text("openai", settings))
+        parse_engine_spec(load_host().registry("camelid_engines"), format_engine_spec("openai", settings))
     assert "secret@" not in str(refused.value)
 
 
 def test_settings_are_written_behind_the_name() -> None:
     kinds = load_host().registry("camelid_engines")
-    chosen = choose_engine(kinds, engine_text("vllm", ["arguments=--tensor-parallel-size 2", "environment.A=b c"]))
+    chosen = parse_engine_spec(
+        kinds, format_engine_spec("vllm", ["arguments=--tensor-parallel-size 2", "environment.A=b c"])
+    )
     assert (chosen.name, chosen.options.arguments) == ("vllm", "--tensor-parallel-size 2")  # type: ignore[union-attr]
     assert chosen.options.environment == {"A": "b c"}  # type: ignore[union-attr]
     with pytest.raises(UsageError, match="engine 'transformers' takes no settings; leave out url=x"):
-        choose_engine(kinds, "transformers url=x")
+        parse_engine_spec(kinds, "transformers url=x")
     with pytest.raises(UsageError, match="cannot be read: No closing quotation"):
-        choose_engine(kinds, "openai 'url=x")
+        parse_engine_spec(kinds, "openai 'url=x")
 
 
 @pytest.mark.parametrize("name", ["x" * 300, "~nobody-of-that-name/x", "a\0/b"])
@@ -151,7 +153,7 @@ def test_what_no_file_can_be_called_is_no_key_file_and_no_program(name: str) -> 
         find_program(f"{name}/vllm", "vLLM", "pip install vllm")
 
 
-def test_a_key_file_that_holds_none(tmp_path: Path, reference: Any) -> None:
+def test_a_key_file_that_holds_none(tmp_path: Path, resolved: Any) -> None:
     path = tmp_path / "key"
     with pytest.raises(ConfigError, match="cannot be read"):
         ClientOptions(url="http://h", key_file=str(path)).key()

@@ -1,4 +1,4 @@
-"""Every kind of server is asked in its own words and understood in its own words.
+"""Every kind of server gets requests in its own wire format, and its answers are read.
 
 vLLM, SGLang and Ollama do not run here: these are the shapes of their sources and documentation.
 """
@@ -13,8 +13,8 @@ from camelid_core.errors import ModelError
 from camelid_openai_engine.flavours import FLAVOURS
 from camelid_openai_engine.loading import connect
 from camelid_openai_engine.options import ClientOptions
-from camelid_openai_engine.recoding import Recoder, decode
-from camelid_serve.engine import Request, Sampling, Scored
+from camelid_openai_engine.text_to_ids import StreamingEncoder, decode
+from camelid_serve.engine import Request, Sampling, TokenLogprob
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -28,14 +28,14 @@ def choice(text: str, finish: str | None = None, **more: Any) -> dict[str, Any]:
     return {"choices": [{"index": 0, "text": text, "finish_reason": finish, "logprobs": None, **more}]}
 
 
-def ask(reference: Any, owner: str, stream: Answer, request: Request, context: dict[str, Any] | None = None) -> Any:
-    """What a server was asked, and what came of its answer, for the last request of two: the first one is a probe."""
+def ask(resolved: Any, owner: str, stream: Answer, request: Request, context: dict[str, Any] | None = None) -> Any:
+    """Path and body of a request, and the events of its answer. It is the second one: the first is a probe."""
 
     def respond(path: str, body: Any) -> Answer:
         return models(owner, "tiny", max_model_len=256) if path == "/v1/models" else ok(context) if not body else stream
 
     with upstream(respond) as (url, asked):
-        engine = connect(reference, "auto", 2, ClientOptions(url=url), lambda text: None)
+        engine = connect(resolved, "auto", 2, ClientOptions(url=url), lambda text: None)
         try:
             events = list(engine.stream([request]))
         finally:
@@ -43,7 +43,7 @@ def ask(reference: Any, owner: str, stream: Answer, request: Request, context: d
         return asked[-1][0], asked[-1][1], events, engine
 
 
-def test_vllm(reference: Any) -> None:
+def test_vllm(resolved: Any) -> None:
     likely = {"token_id:65": -0.5, "token_id:7": -1.5}
     logprobs = {"tokens": ["token_id:65"], "token_logprobs": [-0.5], "top_logprobs": [likely]}
     stream = sse(
@@ -52,7 +52,7 @@ def test_vllm(reference: Any) -> None:
         {"choices": [], "usage": {"total_tokens": 4}},
     )
     request = Request([1, 2], SAMPLING, None, frozenset({9, 8}), 1)
-    path, body, events, engine = ask(reference, "vllm", stream, request)
+    path, body, events, engine = ask(resolved, "vllm", stream, request)
     assert path == "/v1/completions"
     assert body == {
         "model": "tiny", "prompt": [1, 2], "stream": True, "max_tokens": 3, "temperature": 0.5, "top_p": 0.9,
@@ -60,22 +60,22 @@ def test_vllm(reference: Any) -> None:
         "return_tokens_as_token_ids": True, "stop_token_ids": [8, 9],
     }  # fmt: skip
     assert [(event.token, event.finish) for event in events] == [(65, None), (66, None), (None, "length")]
-    assert events[0].scored == Scored(65, -0.5, ((65, -0.5), (7, -1.5)))
+    assert events[0].token_logprob == TokenLogprob(65, -0.5, ((65, -0.5), (7, -1.5)))
     assert engine.context_length == 256
 
 
-def test_sglang(reference: Any, tiny: Any) -> None:
-    text = tiny.encoder.text_of([70])
+def test_sglang(resolved: Any, tiny: Any) -> None:
+    text = tiny.encoder.decode([70])
     logprobs = {"tokens": ["?"], "token_logprobs": [-0.5], "top_logprobs": [{text: -0.5, "no such token at all": -2.0}]}
     stream = sse(choice("", token_ids=[]), choice(text, "stop", token_ids=[70], logprobs=logprobs))
-    _, body, events, _ = ask(reference, "sglang", stream, Request([1, 2], SAMPLING, None, frozenset({9}), 2))
+    _, body, events, _ = ask(resolved, "sglang", stream, Request([1, 2], SAMPLING, None, frozenset({9}), 2))
     assert (body["top_k"], body["prompt"], body["logprobs"], body["stop_token_ids"]) == (-1, [1, 2], 2, [9])
     assert body["return_token_ids"] is True
     assert [(event.token, event.finish) for event in events] == [(70, None), (None, "stop")]
-    assert events[0].scored == Scored(70, -0.5, ((70, -0.5),))
+    assert events[0].token_logprob == TokenLogprob(70, -0.5, ((70, -0.5),))
 
 
-def test_llama_server(reference: Any) -> None:
+def test_llama_server(resolved: Any) -> None:
     worth = {"id": 65, "token": "A", "logprob": -0.5, "top_logprobs": [{"id": 65, "token": "A", "logprob": -0.5}]}
     stream = sse(
         {"content": "A", "tokens": [65], "stop": False, "completion_probabilities": [worth]},
@@ -84,7 +84,7 @@ def test_llama_server(reference: Any) -> None:
     )
     props = {"default_generation_settings": {"n_ctx": 128}}
     path, body, events, engine = ask(
-        reference, "llamacpp", stream, Request([1, 2], SAMPLING, None, frozenset(), 0), props
+        resolved, "llamacpp", stream, Request([1, 2], SAMPLING, None, frozenset(), 0), props
     )
     assert path == "/completion"
     assert body == {
@@ -92,18 +92,18 @@ def test_llama_server(reference: Any) -> None:
         "repeat_penalty": 1.1, "seed": SEED, "return_tokens": True, "min_p": 0.0, "repeat_last_n": 128, "n_probs": 1,
     }  # fmt: skip
     assert [(event.token, event.finish) for event in events] == [(65, None), (66, None), (None, "length")]
-    assert events[0].scored == Scored(65, -0.5, ((65, -0.5),))
+    assert events[0].token_logprob == TokenLogprob(65, -0.5, ((65, -0.5),))
     assert engine.context_length == 128
 
 
-def test_ollama(reference: Any, tiny: Any) -> None:
+def test_ollama(resolved: Any, tiny: Any) -> None:
     prompt = tiny.encoder.tokenizer("How many pens?")["input_ids"]
     stream = lines(
         {"model": "tiny", "response": "The answer", "done": False},
         {"model": "tiny", "response": " is 7.", "done": False},
         {"model": "tiny", "response": "", "done": True, "done_reason": "stop", "eval_count": 5},
     )
-    path, body, events, _ = ask(reference, "library", stream, Request(prompt, SAMPLING))
+    path, body, events, _ = ask(resolved, "library", stream, Request(prompt, SAMPLING))
     assert path == "/api/generate"
     assert (body["prompt"], body["raw"], body["stream"], body["model"]) == ("How many pens?", True, True, "tiny")
     assert body["options"] == {
@@ -114,10 +114,10 @@ def test_ollama(reference: Any, tiny: Any) -> None:
     assert said == tiny.encoder.tokenizer("The answer is 7.")["input_ids"]
     assert events[-1].finish == "stop"
     with pytest.raises(ModelError, match="Ollama tells no token ids, so no probabilities"):
-        ask(reference, "library", stream, Request(prompt, logprobs=1))
+        ask(resolved, "library", stream, Request(prompt, logprobs=1))
 
 
-def test_any_other_server_gets_text_where_it_refuses_ids(reference: Any, tiny: Any) -> None:
+def test_any_other_server_gets_text_where_it_refuses_ids(resolved: Any, tiny: Any) -> None:
     told: list[str] = []
 
     def respond(path: str, body: Any) -> Answer:
@@ -128,7 +128,7 @@ def test_any_other_server_gets_text_where_it_refuses_ids(reference: Any, tiny: A
         return sse(choice("pens"), choice("", "stop"))
 
     with upstream(respond) as (url, asked):
-        engine = connect(reference, "auto", 2, ClientOptions(url=url), told.append)
+        engine = connect(resolved, "auto", 2, ClientOptions(url=url), told.append)
         ids = tiny.encoder.tokenizer("How many")["input_ids"]
         events = list(engine.stream([Request(ids)]))
         with pytest.raises(ModelError, match="has no setting 'repetition_penalty'; leave it off"):
@@ -142,14 +142,14 @@ def test_any_other_server_gets_text_where_it_refuses_ids(reference: Any, tiny: A
     assert told[-1] == "any server like OpenAI's takes no token ids; prompts are written out as text."
 
 
-def test_a_server_too_old_for_ids_is_treated_as_text(reference: Any, tiny: Any) -> None:
-    _, _, events, _ = ask(reference, "vllm", sse(choice("pens", "length")), Request([1]))
+def test_a_server_too_old_for_ids_is_treated_as_text(resolved: Any, tiny: Any) -> None:
+    _, _, events, _ = ask(resolved, "vllm", sse(choice("pens", "length")), Request([1]))
     assert [event.token for event in events[:-1]] == tiny.encoder.tokenizer("pens")["input_ids"]
 
 
-def test_a_line_within_a_text_is_no_end_of_a_line(reference: Any, tiny: Any) -> None:
+def test_a_line_within_a_text_is_no_end_of_a_line(resolved: Any, tiny: Any) -> None:
     text = "a\u2028b\x85c"
-    _, _, events, _ = ask(reference, "", sse(choice(text, "stop")), Request([1]))
+    _, _, events, _ = ask(resolved, "", sse(choice(text, "stop")), Request([1]))
     assert decode(tiny.encoder.tokenizer, [event.token for event in events[:-1]]) == text
 
 
@@ -158,7 +158,7 @@ def test_a_line_within_a_text_is_no_end_of_a_line(reference: Any, tiny: Any) -> 
 def test_text_in_pieces_is_that_text_in_tokens(tiny: Any, text: str, cuts: list[int]) -> None:
     tokenizer = tiny.encoder.tokenizer
     text = "".join(char for char in text if not 0xD800 <= ord(char) < 0xE000)
-    recoder = Recoder(tokenizer)
+    recoder = StreamingEncoder(tokenizer)
     ends = sorted({0, len(text), *(min(cut, len(text)) for cut in cuts)})
     given_out: list[int] = []
     for start, end in pairwise(ends):
@@ -172,6 +172,6 @@ def test_the_table_is_whole() -> None:
     for flavour in FLAVOURS.values():
         assert flavour.exact.endswith(".")
         assert {"max_new_tokens", "temperature", "top_p", "seed"} <= set(flavour.fields)
-        assert (flavour.start is None) == (flavour.name == "openai")
+        assert (flavour.launch is None) == (flavour.name == "openai")
     owners = [flavour.owned_by for flavour in FLAVOURS.values() if flavour.owned_by]
     assert len(owners) == len(set(owners))

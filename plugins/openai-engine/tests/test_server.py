@@ -1,4 +1,4 @@
-"""A server as a child of ours: a real one, found, started, asked, killed, started again, and gone when we are."""
+"""A server as a child process: a real one, found, started, used, killed, restarted, and ended with us."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ import httpx
 import psutil
 import pytest
 from camelid_core.errors import MissingPackage, ModelError
-from camelid_core.models import Reference, resolve_model
+from camelid_core.models.resolved_model import ResolvedModel, resolve_model
 from camelid_core.plugins import load_host
-from camelid_core.testing import lay_traps
+from camelid_core.testing import shadow_every_module
 from camelid_openai_engine import server as module
 from camelid_openai_engine.flavours import FLAVOURS
 from camelid_openai_engine.loading import start_llama_server, start_ollama, start_vllm
 from camelid_openai_engine.options import ServerOptions
-from camelid_openai_engine.server import Server
-from camelid_serve.assemble import Assembled
+from camelid_openai_engine.server import ServerProcess
 from camelid_serve.engine import CannotShare, Request, Sampling
+from camelid_serve.loaded_models import LoadedModel
 
 TOKENS = Sampling(max_new_tokens=8)
 
@@ -62,15 +62,15 @@ def said(engine: Any, request: Request) -> list[int]:
 def test_a_server_is_started_asked_killed_and_started_again(
     program: Path,
     adapter: Path,
-    tiny: Assembled,
+    tiny: LoadedModel,
     home: Path,
     until: Callable[..., None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
-    reference = resolve_model(str(adapter), load_host())
+    resolved = resolve_model(str(adapter), load_host())
     told: list[str] = []
-    engine = start_vllm(reference, "float32", 2, ServerOptions(), told.append)
+    engine = start_vllm(resolved, "float32", 2, ServerOptions(), told.append)
     try:
         assert told[0].endswith(f"its own words are in {home / 'logs' / 'vllm.log'}")
         assert told[1].startswith("vLLM answers at http://127.0.0.1:")
@@ -82,12 +82,12 @@ def test_a_server_is_started_asked_killed_and_started_again(
         address = told[1].rpartition(" ")[2]
         assert httpx.get(f"{address}/v1/models", timeout=60).status_code == 401  # nobody else on this machine may ask
 
-        server: Server = engine._on_close.__self__  # type: ignore[attr-defined]
-        leash = psutil.Process(server.pid)
-        (victim,) = leash.children()
+        server: ServerProcess = engine._on_close.__self__  # type: ignore[attr-defined]
+        guard = psutil.Process(server.pid)
+        (victim,) = guard.children()
         assert "--max-lora-rank" not in victim.cmdline()  # the shim has become the real server by now
         victim.kill()
-        until(lambda: server.pid not in (0, leash.pid))
+        until(lambda: server.pid not in (0, guard.pid))
         until(server._ready.is_set)
         assert said(engine, request) == bare
         assert "[Camelid: vLLM was killed" in (home / "logs" / "vllm.log").read_text(encoding="utf-8")
@@ -117,47 +117,47 @@ def test_camelid_serve_starts_one_and_takes_it_along_when_killed(
             serve.kill()
         log = serve.stderr.read()
     assert '"finish_reason":"length"' in said, said + log
-    assert running == 3  # camelid serve, the leash, the server
+    assert running == 3  # camelid serve, the guard, the server
     assert "INFO: vLLM answers at http://127.0.0.1:" in log
     until(lambda: not processes(mark))
 
 
-def test_a_program_that_is_not_here_is_said_with_what_to_do(reference: Any, tmp_path: Path) -> None:
+def test_a_program_that_is_not_here_is_said_with_what_to_do(resolved: Any, tmp_path: Path) -> None:
     with pytest.raises(
         MissingPackage, match=r"vLLM needs the program '/no/vllm', which is not here. To have it: install"
     ):
-        start_vllm(reference, "auto", 2, ServerOptions(program="/no/vllm"), lambda text: None)
+        start_vllm(resolved, "auto", 2, ServerOptions(program="/no/vllm"), lambda text: None)
     with pytest.raises(ModelError, match=r"llama\.cpp's server needs a GGUF file, and .* holds none"):
-        start_llama_server(reference, "auto", 2, ServerOptions(), lambda text: None)
+        start_llama_server(resolved, "auto", 2, ServerOptions(), lambda text: None)
     path = tmp_path / "not-executable"
     path.write_text("", encoding="utf-8")
     with pytest.raises(MissingPackage, match="Ollama needs the program"):
-        start_ollama(reference, "auto", 2, ServerOptions(program=str(path)), lambda text: None)
+        start_ollama(resolved, "auto", 2, ServerOptions(program=str(path)), lambda text: None)
 
 
-def test_a_program_that_ends_at_once_says_why_and_not_its_key(reference: Any, program: Path, home: Path) -> None:
+def test_a_program_that_ends_at_once_says_why_and_not_its_key(resolved: Any, program: Path, home: Path) -> None:
     options = ServerOptions(program=str(program), arguments="--fail")
     with pytest.raises(
         ModelError, match=r"vLLM ended with exit code 1; it said last: no graphics card .* key is …"
     ) as said:
-        start_vllm(reference, "auto", 2, options, lambda text: None)
+        start_vllm(resolved, "auto", 2, options, lambda text: None)
     assert str(home / "logs" / "vllm.log") in str(said.value)
 
 
-def test_settings_that_no_program_can_be_given_are_said(reference: Any, program: Path) -> None:
+def test_settings_that_no_program_can_be_given_are_said(resolved: Any, program: Path) -> None:
     options = ServerOptions(program=str(program), environment={"A=B": "1"})
     with pytest.raises(ModelError, match="vLLM cannot be started: illegal environment variable name"):
-        start_vllm(reference, "auto", 2, options, lambda text: None)
+        start_vllm(resolved, "auto", 2, options, lambda text: None)
 
 
 @pytest.fixture
-def make(home: Path) -> Iterator[Callable[..., Server]]:
+def make(home: Path) -> Iterator[Callable[..., ServerProcess]]:
     """A server program of one line of Python."""
-    made: list[Server] = []
+    made: list[ServerProcess] = []
 
-    def make(code: str, start_seconds: float = 60) -> Server:
+    def make(code: str, start_seconds: float = 60) -> ServerProcess:
         command = [sys.executable, "-c", code]
-        server = Server(
+        server = ServerProcess(
             "tester",
             lambda port: [*command, str(port)],
             lambda port: {},
@@ -183,7 +183,7 @@ http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 
 
 def test_one_that_dies_too_often_stays_dead(
-    make: Callable[..., Server], until: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+    make: Callable[..., ServerProcess], until: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "RESTARTS", 1)
     server = make(SERVE)
@@ -198,7 +198,7 @@ def test_one_that_dies_too_often_stays_dead(
 
 
 def test_one_that_never_answers_is_given_up_on(
-    make: Callable[..., Server], home: Path, monkeypatch: pytest.MonkeyPatch
+    make: Callable[..., ServerProcess], home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def now() -> float:
         """An hour passes when it has spoken, and no sooner."""
@@ -211,22 +211,22 @@ def test_one_that_never_answers_is_given_up_on(
     assert server._process is None
 
 
-def test_all_it_started_ends_with_it(make: Callable[..., Server], until: Callable[..., None]) -> None:
+def test_all_it_started_ends_with_it(make: Callable[..., ServerProcess], until: Callable[..., None]) -> None:
     """Workers too, and those that do not listen to SIGTERM."""
     stubborn = "import signal,time; signal.signal(15, signal.SIG_IGN); time.sleep(600)"
     server = make(f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {stubborn!r}])\n{SERVE}")
     server.start(lambda text: None)
-    assert len(processes(stubborn)) == 3  # the leash, the server, its worker
+    assert len(processes(stubborn)) == 3  # the guard, the server, its worker
     server.close()
     until(lambda: not processes(stubborn))
 
 
 def test_neither_it_nor_its_workers_import_what_lies_where_we_are(
-    make: Callable[..., Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make: Callable[..., ServerProcess], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "downloaded").mkdir()
     monkeypatch.chdir(tmp_path / "downloaded")
-    sprung = lay_traps(Path.cwd())
+    sprung = shadow_every_module(Path.cwd())
     server = make(f"import subprocess, sys; subprocess.run([sys.executable, '-c', 'import json, psutil'])\n{SERVE}")
     server.start(lambda text: None)
     assert sprung() == set()
@@ -234,7 +234,7 @@ def test_neither_it_nor_its_workers_import_what_lies_where_we_are(
 
 @pytest.mark.parametrize("name", ["vllm", "sglang", "llama-server", "ollama"])
 def test_arguments_are_data_and_whole(name: str) -> None:
-    start = FLAVOURS[name].start
+    start = FLAVOURS[name].launch
     assert start is not None
     values = {key: f"<{key}>" for key in ("model", "name", "port", "dtype", "slots", "gguf")}
     filled = [part.format(**values) for part in start.arguments]
@@ -247,35 +247,35 @@ def test_arguments_are_data_and_whole(name: str) -> None:
 
 
 def test_adapters_go_along_with_the_least_rank_that_fits(adapter: Path, tmp_path: Path) -> None:
-    from camelid_openai_engine.adapters import Managed
+    from camelid_openai_engine.adapters import ManagedAdapters
 
-    reference: Reference = resolve_model(str(adapter), load_host())
+    resolved: ResolvedModel = resolve_model(str(adapter), load_host())
     vllm, sglang = FLAVOURS["vllm"], FLAVOURS["sglang"]
-    assert vllm.start is not None
-    assert sglang.start is not None
-    roster = Managed("vLLM", vllm.start, "tiny", vllm.adapter_model)
-    assert roster.add(reference) == ("mine", "mine")
-    assert roster.arguments() == ["--enable-lora", "--max-lora-rank", "16", "--lora-modules", f"mine={adapter}"]
-    other = Managed("SGLang", sglang.start, "tiny", sglang.adapter_model)
-    assert other.add(reference) == ("mine", "tiny:mine")
+    assert vllm.launch is not None
+    assert sglang.launch is not None
+    registry = ManagedAdapters("vLLM", vllm.launch, "tiny", vllm.adapter_model)
+    assert registry.add(resolved) == ("mine", "mine")
+    assert registry.arguments() == ["--enable-lora", "--max-lora-rank", "16", "--lora-modules", f"mine={adapter}"]
+    other = ManagedAdapters("SGLang", sglang.launch, "tiny", sglang.adapter_model)
+    assert other.add(resolved) == ("mine", "tiny:mine")
     posted: list[Any] = []
-    roster.post = lambda path, body: posted.append((path, body))
-    assert roster.add(reference) == ("mine-", "mine-")
-    assert roster.unloading("mine-") == ("/v1/unload_lora_adapter", {"lora_name": "mine-"})
-    roster.remove("mine-")
-    roster.remove("mine")
-    assert roster.add(reference) == ("mine", "mine"), "it was started to take them, if with none by now"
+    registry.post = lambda path, body: posted.append((path, body))
+    assert registry.add(resolved) == ("mine-", "mine-")
+    assert registry.unload_request("mine-") == ("/v1/unload_lora_adapter", {"lora_name": "mine-"})
+    registry.remove("mine-")
+    registry.remove("mine")
+    assert registry.add(resolved) == ("mine", "mine"), "it was started to take them, if with none by now"
     load = ("/v1/load_lora_adapter", {"lora_name": "mine-", "lora_path": str(adapter)})
     assert posted[:1] == [load]
-    bare = Managed("vLLM", vllm.start, "tiny", vllm.adapter_model)
+    bare = ManagedAdapters("vLLM", vllm.launch, "tiny", vllm.adapter_model)
     assert bare.arguments() == []
-    bare.post = roster.post
+    bare.post = registry.post
     with pytest.raises(CannotShare, match="was started without adapters"):
-        bare.add(reference)
+        bare.add(resolved)
     config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
     large = shutil.copytree(adapter, tmp_path / "large")
     (large / "adapter_config.json").write_text(json.dumps(config | {"r": 24}), encoding="utf-8")
     with pytest.raises(CannotShare, match="was started for adapters of rank 16 at most; start it with"):
-        roster.add(resolve_model(str(large), load_host()))
+        registry.add(resolve_model(str(large), load_host()))
     with pytest.raises(ModelError, match="takes no adapters here; merge"):
-        Managed("llama.cpp's server", FLAVOURS["llama-server"].start, "tiny", "").add(reference)  # type: ignore[arg-type]
+        ManagedAdapters("llama.cpp's server", FLAVOURS["llama-server"].launch, "tiny", "").add(resolved)  # type: ignore[arg-type]

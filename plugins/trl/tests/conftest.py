@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from camelid_core.testing import own_home, tiny_models, write_jsonl
+from camelid_core.testing import isolated_home, tiny_models, write_jsonl
 from camelid_train.config import Recipe
 from camelid_train.testing import Attempt, attempts, small_recipe
 
@@ -16,7 +16,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported: ti
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    return own_home(tmp_path, monkeypatch)
+    return isolated_home(tmp_path, monkeypatch)
 
 
 @pytest.fixture(scope="session")

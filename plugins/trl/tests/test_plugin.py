@@ -11,11 +11,11 @@ from camelid_core.errors import ConfigError
 from camelid_core.plugins import Host, Plugin, load_host
 from camelid_core.testing import tiny_tokenizer
 from camelid_train.config import Recipe
-from camelid_train.objectives.choosing import objective_of
+from camelid_train.objectives.registry import objective_of
 from camelid_train.objectives.rewards import EXACT_ANSWER
 from camelid_trl.grpo import GRPO, GrpoObjective
-from camelid_trl.ours import FullBatches
-from camelid_trl.trainers.grpo import Groups, scorer
+from camelid_trl.trainer_mixin import FullBatches
+from camelid_trl.trainers.grpo import GroupBatches, scorer
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,7 +25,7 @@ NAMES = ["dpo", "kto", "orpo", "grpo"]
 def test_camelid_finds_it_and_it_is_sound():
     host = load_host()
     assert [problem for problem in host.problems if problem.plugin == "camelid-trl"] == []
-    assert host.gives("camelid-trl") == {"camelid_objectives": NAMES}, "install it: pip install -e ."
+    assert host.provided_by("camelid-trl") == {"camelid_objectives": NAMES}, "install it: pip install -e ."
 
 
 def test_its_names_are_nobody_elses():
@@ -137,12 +137,12 @@ def test_processes_exchange_batches_of_one_size(count, size, accumulation, parts
 )
 def test_groups_are_whole_and_every_process_has_its_share(count, prompts, group, times, epoch):
     parts = 2 if prompts * group % 2 == 0 else 1
-    shares = [Groups(count, prompts, group, times, 7, part, parts) for part in range(parts)]
+    shares = [GroupBatches(count, prompts, group, times, 7, part, parts) for part in range(parts)]
     for share in shares:
         share.set_epoch(epoch)
     whole = [[index for piece in pieces for index in piece] for pieces in zip(*shares, strict=True)]
     assert len(whole) == len(shares[0]) == count // prompts * times
-    steps, taken = GRPO.one_pass(GrpoObjective(group=group), count, prompts * group)
+    steps, taken = GRPO.one_epoch(GrpoObjective(group=group), count, prompts * group)
     assert (steps * times, taken) == (len(whole), sum(map(len, whole[::times])))
     assert all(len(batch) == prompts * group for batch in whole)
     assert all(batch.count(index) == group for batch in whole for index in batch)

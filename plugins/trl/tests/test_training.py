@@ -16,8 +16,8 @@ from camelid_train.config import MergeConfig, Recipe
 from camelid_train.merge import merge
 from camelid_train.objectives.rewards import Reward, rewards
 from camelid_train.planning.plan import plan
-from camelid_train.sft import train
-from camelid_trl.ours import Ours
+from camelid_train.run import train
+from camelid_trl.trainer_mixin import TrlTrainerMixin
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
@@ -123,7 +123,7 @@ def test_full_memory_is_a_sentence_that_says_what_to_set(attempt, recipe, monkey
     def full(*_, **__):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 3 GiB. GPU 0 has a total capacity of 1.")
 
-    monkeypatch.setattr(Ours, "compute_loss", full)
+    monkeypatch.setattr(TrlTrainerMixin, "compute_loss", full)
     with pytest.raises(TrainingError, match=rf"memory ran out \(CUDA out of memory\. .* GiB\.\) {sentence}"):
         train(recipe(*settings, "data.eval_rows=0", "train.preflight=false"), attempt())
 
@@ -136,7 +136,7 @@ def test_asked_to_leave_while_the_model_loads_it_leaves_nothing_half_written(att
     def emit_and_ask(kind, **values):
         emit(kind, **values)
         if kind == moment:
-            run.ask("save")
+            run.request_stop("save")
 
     run.emit = emit_and_ask
     with pytest.raises(Interrupted):

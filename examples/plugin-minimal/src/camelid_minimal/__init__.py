@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from camelid_core import hookimpl
-from camelid_core.adapters import ModelAdapter
-from camelid_core.datasets import Dataset
-from camelid_core.templates import PromptTemplate
-from camelid_train.watching.callbacks import LoopCallback
+from camelid_core.datasets.dataset import Dataset
+from camelid_core.models.adapters import ModelAdapter
+from camelid_core.templates.template import PromptTemplate
+from camelid_train.monitoring.callbacks import LoopCallback
 
 from .adapter import PYTHIA
 from .callback import HALFWAY

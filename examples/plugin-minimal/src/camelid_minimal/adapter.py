@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from camelid_core.adapters import ModelAdapter
+from camelid_core.models.adapters import ModelAdapter
 
 PYTHIA = ModelAdapter(
     name="pythia",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from camelid_train.watching.callbacks import LoopCallback
+from camelid_train.monitoring.callbacks import LoopCallback
 
 if TYPE_CHECKING:
     from camelid_core.tasks import TaskContext

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice, product
 
-from camelid_core.datasets import Dataset, Split
+from camelid_core.datasets.dataset import Dataset, Split
 from camelid_core.records import Record, alpaca
 
 _NAMES = ("Ada", "Ben", "Chen", "Dora", "Emil", "Fay", "Gita", "Hugo", "Ines", "Jun")

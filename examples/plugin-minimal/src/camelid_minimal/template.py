@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from camelid_core.templates import RoleTemplate
+from camelid_core.templates.role_template import RoleTemplate
 
 QUESTION_ANSWER = RoleTemplate(
     name="question-answer",

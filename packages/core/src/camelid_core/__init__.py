@@ -1,7 +1,7 @@
 """Camelid's core: what training, serving and the pages agree on."""
 
 from .errors import CamelidError
-from .hookspecs import hookimpl
+from .hooks import hookimpl
 from .records import Message, Record
 
 __version__ = "0.1.0"

@@ -1,6 +1,6 @@
-"""The artefact: a directory with `camelid.json`, written last. The only contract between train and serve.
+"""The artefact: a directory with a manifest, `camelid.json`, written last. The only contract between train and serve.
 
-Knows the manifest and how to check a directory against it. Knows nothing of how artefacts are made.
+Knows the manifest and how to verify a directory against it. Knows nothing of how artefacts are made.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from .integrity import refuse_pickles, safetensors_header, sha256, write_durably
 
 MANIFEST = "camelid.json"
 SCHEMA = 1
-Kind = Literal["adapter", "model", "gptq", "gguf", "diff", "predictions", "evaluation"]
+ArtefactKind = Literal["adapter", "model", "gptq", "gguf", "diff", "predictions", "evaluation"]
 _PACKAGES = ("camelid-core", "camelid-train", "camelid-serve", "torch", "transformers", "peft", "tokenizers")
 
 
-class _Part(BaseModel):
+class _ManifestPart(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Base(_Part):
-    """The model an artefact was made from. `fingerprint` as of `integrity.fingerprint`."""
+class BaseModelEntry(_ManifestPart):
+    """The base model of an artefact. `fingerprint` as of `integrity.fingerprint`."""
 
     id: str
     path: str = ""
@@ -38,8 +38,8 @@ class Base(_Part):
     model_type: str = ""
 
 
-class TemplateContract(_Part):
-    """How the model must be prompted; `reference_ids` are the ids of a fixed conversation's prompt."""
+class TemplateContract(_ManifestPart):
+    """How the model must be prompted: its prompt template; `reference_ids` are the token ids of a fixed prompt."""
 
     name: str
     jinja: str
@@ -48,8 +48,8 @@ class TemplateContract(_Part):
     overrides: str = ""
 
 
-class DatasetUse(_Part):
-    """A dataset as it went in; `sha256` is over the records used."""
+class DatasetUse(_ManifestPart):
+    """A dataset as it was trained on; `sha256` is over the records used."""
 
     id: str
     rows: int
@@ -57,8 +57,8 @@ class DatasetUse(_Part):
     licence: str = "unknown"
 
 
-class Licences(_Part):
-    """Kept apart; `effective` is the strictest reading and never the most permissive of the parts."""
+class Licences(_ManifestPart):
+    """Licences of base model, data and generator apart; `effective` is the strictest, never the most permissive."""
 
     base: str = "unknown"
     data: list[str] = []
@@ -66,20 +66,20 @@ class Licences(_Part):
     effective: str = "unknown"
 
 
-class FileEntry(_Part):
+class FileEntry(_ManifestPart):
     size: int
     sha256: str
 
 
-class Manifest(_Part):
-    """The whole record. Every card and README is made from it. `models` are the bases by label where several models
-    had a part in it; `base` is then that of the first."""
+class Manifest(_ManifestPart):
+    """How an artefact was made. Every model card and README is made from it. `models` are the base models by label
+    where there are several; `base` is then that of the first."""
 
     schema_version: int = SCHEMA
-    kind: Kind
+    kind: ArtefactKind
     created: str = Field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
-    base: Base | None = None
-    models: dict[str, Base] = {}
+    base: BaseModelEntry | None = None
+    models: dict[str, BaseModelEntry] = {}
     template: TemplateContract | None = None
     datasets: list[DatasetUse] = []
     parameters: dict[str, Any] = {}
@@ -100,7 +100,7 @@ class Artefact:
 
 
 def write_manifest(directory: Path, manifest: Manifest) -> Artefact:
-    """List and hash every file of `directory`, record the versions, and write the manifest last and durably.
+    """List and hash every file of `directory`, record package versions, and write the manifest last and durably.
 
     Raises:
         UnsafeFormat: a pickle is among the files.

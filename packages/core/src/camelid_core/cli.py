@@ -1,6 +1,6 @@
-"""The `camelid` program: a group of commands that plugins add, imported only when they run.
+"""The `camelid` program: a group of commands that plugins add, each imported lazily when it runs.
 
-Knows how commands are found and how errors become sentences and exit codes
+Knows how commands are found and how errors become messages and exit codes
 (0 done, 1 failed, 2 usage, 130 interrupted). Knows no command.
 """
 
@@ -17,16 +17,16 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from .children import SAFE_PATH
 from .commands import Command
 from .errors import CamelidError, UsageError, did_you_mean, shortened
-from .paths import given_path, home
+from .file_permissions import restrict_to_owner
+from .paths import home, validated_path
 from .plugins import load_host
-from .private import close
-from .tasks import resolve
+from .subprocesses import SAFE_PATH
+from .tasks import import_attribute
 
 
-class _Lazy(TyperGroup):
+class _LazyCommandGroup(TyperGroup):
     """Lists commands from their descriptions; imports the one that is called."""
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -49,33 +49,33 @@ class _Lazy(TyperGroup):
 
 
 def load_command(command: Command) -> Any:
-    """The click command that a description stands for; its help is plain text wherever it is shown."""
-    commands: typer.Typer = resolve(command.target)
+    """Import the click command that a description names; its help is plain text wherever it is shown."""
+    commands: typer.Typer = import_attribute(command.target)
     commands.rich_markup_mode = None
     commands._add_completion = False
     loaded = typer.main.get_command(commands)
     loaded.name = command.name
-    _look_at_paths(loaded)
+    _validate_path_parameters(loaded)
     return loaded
 
 
-def _look_at_paths(command: Any) -> None:
-    """Have whatever a command takes as a path looked at before the command begins."""
+def _validate_path_parameters(command: Any) -> None:
+    """Validate every path argument and option of a command before the command runs."""
     for parameter in command.params:
-        parameter.callback = parameter.callback or _looked_at
+        parameter.callback = parameter.callback or _validate_path_parameter
     for each in getattr(command, "commands", {}).values():
-        _look_at_paths(each)
+        _validate_path_parameters(each)
 
 
-def _looked_at(context: Any, parameter: Any, value: Any) -> Any:
+def _validate_path_parameter(context: Any, parameter: Any, value: Any) -> Any:
     if isinstance(value, list | tuple):
-        return type(value)(_looked_at(context, parameter, each) for each in value)
+        return type(value)(_validate_path_parameter(context, parameter, each) for each in value)
     what = parameter.name if parameter.param_type_name == "argument" else parameter.opts[0]
-    return given_path(value, what) if isinstance(value, Path) else value
+    return validated_path(value, what) if isinstance(value, Path) else value
 
 
 app = typer.Typer(
-    cls=_Lazy,
+    cls=_LazyCommandGroup,
     name="camelid",
     help="Collect instruction data, fine-tune language models, merge, chat, predict and serve.",
     no_args_is_help=True,
@@ -88,11 +88,11 @@ app = typer.Typer(
 @app.callback()
 def _root() -> None:
     """Collect instruction data, fine-tune language models, merge, chat, predict and serve."""
-    close(home())
+    restrict_to_owner(home())
 
 
-def _check_text(arguments: Sequence[str]) -> None:
-    """Raise UsageError if an argument is no text: neither a message nor a job's configuration could hold it."""
+def _check_utf8(arguments: Sequence[str]) -> None:
+    """Raise UsageError if an argument is not UTF-8: neither a message nor a job's configuration could hold it."""
     for number, argument in enumerate(arguments, 1):
         try:
             argument.encode()
@@ -101,23 +101,24 @@ def _check_text(arguments: Sequence[str]) -> None:
             raise UsageError(f"argument {number}, {shown!r}, is not UTF-8; type it so, or rename the file.") from None
 
 
-def _sentence(error: OSError) -> str:
-    """What the system refused, and where that is our home, how to choose another."""
+def _os_error_message(error: OSError) -> str:
+    """The operating system's error; where Camelid's home is the cause, how to choose another."""
     if not isinstance(error.filename, str | bytes | os.PathLike):
         return error.strerror or str(error) or type(error).__name__
-    place = Path(os.fsdecode(error.filename)).absolute()
-    lives = home()
-    no_home = not (os.path.isdir(lives) and os.access(lives, os.W_OK))  # noqa: PTH112 - Path's raises for a long name
-    ours = no_home and (place.is_relative_to(lives) or lives.is_relative_to(place))
-    choose = ". CAMELID_HOME chooses another directory." if ours else ""
-    return f"{error.strerror}: {shortened(os.fsdecode(error.filename))!r}{choose}"
+    path = Path(os.fsdecode(error.filename)).absolute()
+    directory = home()
+    # os.path: Path's method raises for a long name
+    unusable = not (os.path.isdir(directory) and os.access(directory, os.W_OK))  # noqa: PTH112
+    home_is_cause = unusable and (path.is_relative_to(directory) or directory.is_relative_to(path))
+    hint = ". CAMELID_HOME chooses another directory." if home_is_cause else ""
+    return f"{error.strerror}: {shortened(os.fsdecode(error.filename))!r}{hint}"
 
 
 def main() -> None:
     """Entry point of the `camelid` program."""
     os.environ.update(SAFE_PATH)  # for what libraries start, such as multiprocessing's helpers
     try:
-        _check_text(sys.argv[1:])
+        _check_utf8(sys.argv[1:])
         app(prog_name="camelid")
     except CamelidError as error:
         sys.stderr.write(f"camelid: {error}\n")
@@ -129,7 +130,7 @@ def main() -> None:
         raise SystemExit(0) from None
     except OSError as error:
         with suppress(OSError):  # it may be the terminal that is gone
-            sys.stderr.write(f"camelid: {_sentence(error)}\n")
+            sys.stderr.write(f"camelid: {_os_error_message(error)}\n")
         raise SystemExit(2 if error.errno == errno.ENAMETOOLONG else 1) from None
 
 

@@ -1,6 +1,6 @@
-"""The base of every configuration class, and how recipes are read.
+"""The base class of every configuration, and how recipes (TOML, YAML, JSON) are read and overridden.
 
-Knows files, overrides and messages about them. Knows no particular recipe.
+Knows files, overrides and validation messages. Knows no particular recipe.
 A field's docstring is its help on the command line, in the docs and in the pages.
 """
 
@@ -18,7 +18,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
-from . import strictjson
+from . import strict_json
 from .errors import ConfigError, did_you_mean, shortened
 
 _MAX_BYTES = 1_000_000
@@ -52,7 +52,7 @@ def validate(cls: type[ConfigT], values: Mapping[str, Any], where: str) -> Confi
     try:
         return cls.model_validate(values)
     except ValidationError as error:
-        lines = [_sentence(cls, detail) for detail in error.errors()]
+        lines = [_error_message(cls, detail) for detail in error.errors()]
         raise ConfigError(f"{where}: this does not fit:\n  " + "\n  ".join(lines)) from None
 
 
@@ -60,7 +60,7 @@ def read_values(path: Path) -> dict[str, Any]:
     """The file as plain values; the suffix says which format."""
     readers: dict[str, Callable[[str], Any]] = {
         ".toml": tomllib.loads,
-        ".json": strictjson.loads,
+        ".json": strict_json.loads,
         ".yaml": _yaml,
         ".yml": _yaml,
     }
@@ -136,7 +136,7 @@ def _yaml(text: str) -> Any:
     return yaml.load(text, Loader=_SafeLoader)  # noqa: S506 - derived from SafeLoader
 
 
-def _sentence(cls: type[BaseModel], detail: ErrorDetails) -> str:
+def _error_message(cls: type[BaseModel], detail: ErrorDetails) -> str:
     path = ".".join(str(part) for part in detail["loc"]) or "the recipe"
     if detail["type"] == "extra_forbidden":
         known = _fields_at(cls, detail["loc"][:-1])

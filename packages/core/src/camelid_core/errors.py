@@ -16,11 +16,10 @@
     ├── JobError            a job that cannot do what was asked        (RuntimeError)
     │   ├── StaleAttempt    another attempt owns the job by now
     │   └── JobStopped      a person or the system stopped it          (exit code 130)
-    ├── PluginError         a plugin that cannot be used               (RuntimeError)
     └── MissingPackage      an optional package is not installed       (ImportError)
 
 A message says what was given, what is allowed, and what to type next. The library raises;
-only the command line and the pages turn errors into sentences.
+only the command line and the pages turn errors into messages.
 """
 
 from __future__ import annotations
@@ -110,16 +109,12 @@ class JobStopped(JobError):
     exit_code = 130
 
 
-class PluginError(CamelidError, RuntimeError):
-    pass
-
-
 class MissingPackage(CamelidError, ImportError):
     pass
 
 
 def shortened(text: str) -> str:
-    """What was given, for a message that stays a sentence: of what is long the beginning and the end."""
+    """`text` for a one-sentence message: of a long one only the beginning and the end."""
     return text if len(text) <= _LONG else f"{text[: _LONG - 21]}…{text[-20:]}"
 
 

@@ -1,7 +1,7 @@
-"""Append-only JSON Lines of progress, and reading them while they grow.
+"""The event log of an attempt: append-only JSON Lines, and reading them while they grow.
 
-Knows lines in a file. Knows nothing of jobs or of what a task reports. A full disk loses lines and never the work
-that they tell of.
+Knows lines in a file. Knows nothing of jobs or of what a task reports. On a full disk events are lost and never the
+work that they report.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from .errors import JobError
-from .private import open_private
+from .file_permissions import open_private
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class EventLog:
     """Writes events; each line is one JSON object with `kind` and `time` (Unix seconds).
 
-    `lost` counts those there was no space for; the next one that fits says so.
+    `lost` counts events for which the disk had no space; the next one that fits reports how many.
     """
 
     def __init__(self, path: Path) -> None:
@@ -45,16 +45,16 @@ class EventLog:
 
     def _write(self, event: dict[str, Any]) -> bool:
         line = {"kind": event["kind"], "time": round(time.time(), 3), **event}
-        text = json.dumps(_finite(line), ensure_ascii=False) + "\n"
+        text = json.dumps(_json_safe(line), ensure_ascii=False) + "\n"
         data = (b"\n" if self._torn else b"") + text.encode("utf-8", "backslashreplace")
         try:
             written = self._file.write(data)
         except OSError as error:
-            if error.errno not in _FULL:
+            if error.errno not in _DISK_FULL_ERRNOS:
                 raise
             return False
         if written:
-            self._torn = written < len(data)  # the next line begins anew, so that only this one cannot be read
+            self._torn = written < len(data)  # the next event starts a new line, so that only this one is unreadable
         return written == len(data)
 
 
@@ -65,7 +65,7 @@ def read_events(path: Path, offset: int = 0) -> tuple[list[dict[str, Any]], int]
     A missing file has no events yet.
 
     Raises:
-        JobError: it is a link, which could lead to what is nobody's to see, or no file: a pipe would never end.
+        JobError: it is a link, which could point outside the job, or no regular file: a pipe would never end.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -95,12 +95,12 @@ def _parse(data: bytes) -> Iterator[dict[str, Any]]:
                 continue
 
 
-def _finite(value: Any) -> Any:
-    """JSON has no NaN or infinity; a diverged loss is written as its name."""
+def _json_safe(value: Any) -> Any:
+    """JSON has no NaN or infinity; such a number, as of a diverged loss, is written as its name."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: _json_safe(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [_json_safe(item) for item in value]
     return value

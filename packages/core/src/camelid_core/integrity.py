@@ -1,6 +1,6 @@
-"""Which files may be loaded, and whether they are the ones that were written.
+"""File integrity: which formats may be loaded, whether files are the ones that were written, and atomic writes.
 
-Knows file names, magic bytes and SHA-256. Knows nothing of manifests or models.
+Knows file names, magic bytes, safetensors headers and SHA-256. Knows nothing of manifests.
 safetensors is no checksum: a flipped bit or a zeroed tail loads without error.
 """
 
@@ -13,16 +13,16 @@ import struct
 from pathlib import Path
 from typing import Any
 
-from . import drafts
+from . import staging
 from .errors import ArtefactError, ModelError, UnsafeFormat
-from .private import FILE
+from .file_permissions import PRIVATE_FILE_MODE
 
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".mdl", ".joblib")
 _MAX_HEADER = 25_000_000
 _MAX_TENSORS = 200_000
 """Several times what the largest models have in one file: 100,000 tensors take some 12 MB to list."""
-_COMMAS = 8
-"""Of a tensor with five dimensions: a list has no more values than commas."""
+_MAX_COMMAS_PER_TENSOR = 8
+"""That of a tensor with five dimensions: a list has no more values than commas."""
 _MAX_NAME, _MAX_RANK, _MAX_NUMBER = 1000, 16, 2**63
 
 
@@ -75,12 +75,13 @@ def safetensors_header(path: Path) -> dict[str, Any]:
 
 
 def _header(path: Path, text: bytes) -> dict[str, Any]:
-    """What a header says. How much that is, is counted before any of it becomes an object."""
+    """The parsed header. Its size is bounded by counting before any of it becomes an object."""
     tensors, commas = text.count(b"{") - 1, text.count(b",")
     if tensors > _MAX_TENSORS:
         raise ArtefactError(_too_large(path, f"{tensors:,} tensors", f"{_MAX_TENSORS:,}"))
-    if commas > _COMMAS * _MAX_TENSORS:
-        raise ArtefactError(_too_large(path, f"{commas:,} values in its header", f"{_COMMAS * _MAX_TENSORS:,}"))
+    most = _MAX_COMMAS_PER_TENSOR * _MAX_TENSORS
+    if commas > most:
+        raise ArtefactError(_too_large(path, f"{commas:,} values in its header", f"{most:,}"))
     try:
         header = json.loads(text)
         sound = all(_is_tensor(name, item) for name, item in header.items() if name != "__metadata__")
@@ -115,8 +116,8 @@ def sha256(path: Path) -> str:
 
 
 def fingerprint(directory: Path) -> str:
-    """Identity of a base model: configuration, tensor names and shapes, tokenizer, and a sample of the weights;
-    of a model in one file its size and a sample.
+    """Digest that identifies a base model: configuration, tensor names and shapes, tokenizer, and a sample of the
+    weights; of a model in one file its size and a sample.
 
     Raises:
         ModelError: no configuration or no safetensors weights there.
@@ -141,7 +142,7 @@ def fingerprint(directory: Path) -> str:
 
 
 def _sample(path: Path, pieces: int = 16, size: int = 4096) -> bytes:
-    """A few pages spread over a file: equal shapes with other weights still differ."""
+    """A few blocks spread over a file, so that models of equal shapes with other weights differ."""
     total = path.stat().st_size
     with path.open("rb") as file:
         sample = bytearray()
@@ -161,12 +162,12 @@ def fsync_directory(directory: Path) -> None:
 
 
 def write_durably(path: Path, data: bytes, private: bool = False) -> None:
-    """Write `data` so that readers see the old file or the new one, and never half of either; `private` is for its
-    owner alone."""
-    with drafts.file(path, FILE if private else 0o666) as draft:
-        with draft.open("wb") as file:
+    """Write atomically and durably: readers see the old file or the new one, never half of either. A `private` file
+    can be read by its owner alone."""
+    with staging.file(path, PRIVATE_FILE_MODE if private else 0o666) as staged:
+        with staged.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        draft.replace(path)
+        staged.replace(path)
         fsync_directory(path.parent)

@@ -12,16 +12,16 @@ from pathlib import Path
 from .errors import UsageError, shortened
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-HUB = "hf:"
-"""What begins so is a dataset of the Hub, whatever lies in the working directory."""
+HUB_PREFIX = "hf:"
+"""Prefix of a dataset on the Hub, whatever lies in the working directory."""
 _MAX_NAME, _MAX_PATH = 255, 4095
-"""Bytes that file systems take, almost all of them."""
+"""In bytes: what almost every file system takes."""
 _RESERVED = {"con", "prn", "aux", "nul", *(f"{device}{n}" for device in ("com", "lpt") for n in range(1, 10))}
 
 
 def home() -> Path:
     """The directory that holds all state: `CAMELID_HOME`, else `~/.camelid`."""
-    return given_path(os.environ.get("CAMELID_HOME") or "~/.camelid", "CAMELID_HOME").resolve()
+    return validated_path(os.environ.get("CAMELID_HOME") or "~/.camelid", "CAMELID_HOME").resolve()
 
 
 def models_dir() -> Path:
@@ -34,14 +34,6 @@ def artefacts_dir() -> Path:
 
 def data_dir() -> Path:
     return home() / "data"
-
-
-def runs_dir() -> Path:
-    return home() / "runs"
-
-
-def jobs_file() -> Path:
-    return home() / "jobs.sqlite3"
 
 
 def safe_name(name: str, what: str = "name") -> str:
@@ -58,20 +50,20 @@ def safe_name(name: str, what: str = "name") -> str:
     return name
 
 
-def given_path(given: str | Path, what: str = "path") -> Path:
-    """What a person gave as a path, with `~` filled in. Everything that a person gives comes in through here.
+def validated_path(given: str | Path, what: str = "path") -> Path:
+    """A path from user input, validated and with `~` expanded. Every path that a person types comes in through here.
 
     Raises:
-        UsageError: no file can be called so.
+        UsageError: no file can have that name.
     """
     text = str(given)
-    if why := _why_no_path(text):
-        raise UsageError(f"{what} {shortened(text)!r} cannot be used: {why}.")
+    if reason := _why_invalid(text):
+        raise UsageError(f"{what} {shortened(text)!r} cannot be used: {reason}.")
     return Path(text).expanduser()
 
 
-def _why_no_path(text: str) -> str:
-    """What is wrong and what to do about it; nothing if a file can be called so."""
+def _why_invalid(text: str) -> str:
+    """What is wrong with a path and what to do about it; empty if it is valid."""
     if "\0" in text:
         return "it has a character of value zero, as no name has. Leave that out"
     try:
@@ -90,15 +82,15 @@ def _why_no_path(text: str) -> str:
     return ""
 
 
-def is_here(text: str) -> bool:
-    """Whether `text` is the path of something that is there."""
+def is_existing_path(text: str) -> bool:
+    """Whether `text` is the path of an existing file or directory, and no dataset of the Hub."""
     try:
-        return not text.startswith(HUB) and given_path(text).exists()
+        return not text.startswith(HUB_PREFIX) and validated_path(text).exists()
     except (UsageError, OSError):
         return False
 
 
-def anchor(text: str) -> str:
+def absolute_if_path(text: str) -> str:
     """`text` as an absolute path if it is a path, so that it means the same in another working directory.
 
     A plain name (no separator) is left alone unless such a file or directory is right here, and a name of the Hub is
@@ -107,8 +99,8 @@ def anchor(text: str) -> str:
     Raises:
         UsageError: neither a name nor a path is like that.
     """
-    if not text or text.startswith(HUB):
+    if not text or text.startswith(HUB_PREFIX):
         return text
-    path = given_path(text)
+    path = validated_path(text)
     is_path = text.startswith((".", "/", "~")) or path.exists() or (os.sep in text and path.parent.exists())
     return str(path.absolute()) if is_path else text

@@ -1,19 +1,19 @@
-"""What camelid-core itself gives, through the same hooks as anyone else."""
+"""camelid-core's own plugin: what it provides, through the same hooks as any other plugin."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .hookspecs import hookimpl
+from .hooks import hookimpl
 
 if TYPE_CHECKING:
-    from .adapters import ModelAdapter
     from .commands import Command
-    from .datasets import Dataset
+    from .datasets.dataset import Dataset
     from .jobs.executors import Executor
+    from .models.adapters import ModelAdapter
     from .readers import Reader
     from .tasks import Task
-    from .templates import PromptTemplate
+    from .templates.template import PromptTemplate
 
 
 @hookimpl
@@ -52,8 +52,8 @@ def camelid_tasks() -> list[Task]:
         Task(
             "measure",
             "Count a dataset's tokens under a model and a template.",
-            "camelid_core.tokencache.task:MeasureConfig",
-            "camelid_core.tokencache.task:run",
+            "camelid_core.token_cache.task:MeasureConfig",
+            "camelid_core.token_cache.task:run",
         )
     ]
 

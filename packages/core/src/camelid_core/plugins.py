@@ -1,6 +1,6 @@
-"""Find, load and check plugins; collect what they give into registries.
+"""Discover, load and check plugins; collect what they provide into registries.
 
-Knows entry points, pluggy and how a plugin can be broken. Knows nothing of what plugins give.
+Knows entry points, pluggy and how a plugin can be broken. Knows nothing of what plugins provide.
 A broken plugin becomes a `Problem` in the report: never silent, never fatal to the rest.
 """
 
@@ -20,14 +20,14 @@ from typing import Any
 
 import pluggy
 
-from . import hookspecs
 from .errors import CamelidError, did_you_mean
+from .hooks import API_VERSION
 from .registry import Registry
 
-GROUP = "camelid"
-NAMED = "CAMELID_PLUGINS"
+ENTRY_POINT_GROUP = "camelid"
+PLUGINS_VARIABLE = "CAMELID_PLUGINS"
 """Environment variable: `NAME==VERSION=MODULE …`, plugins that are on the path without being installed."""
-IMPORT_SECONDS = 10.0
+IMPORT_TIMEOUT_SECONDS = 10.0
 FIRST_PARTY = ("camelid-core", "camelid-train", "camelid-serve", "camelid-ui")
 
 
@@ -42,7 +42,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Plugin:
-    """A distribution that gives things to Camelid."""
+    """An installed distribution that extends Camelid."""
 
     name: str
     version: str
@@ -50,38 +50,39 @@ class Plugin:
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
-    """What one hook collects: the word for it in messages and the command that lists it."""
+class HookDescription:
+    """One hook: the word for what it collects, used in messages, and the command that lists it."""
 
     hook: str
     word: str
     listing: str = ""
 
 
-_KINDS = {
+_HOOKS = {
     kind.hook: kind
     for kind in (
-        Kind("camelid_model_adapters", "model adapter", "camelid models list"),
-        Kind("camelid_prompt_templates", "template", "camelid templates list"),
-        Kind("camelid_datasets", "dataset", "camelid datasets list"),
-        Kind("camelid_readers", "reader"),
-        Kind("camelid_commands", "command", "camelid --help"),
-        Kind("camelid_compat_commands", "compat command", "camelid compat --help"),
-        Kind("camelid_tasks", "task"),
-        Kind("camelid_executors", "executor"),
+        HookDescription("camelid_model_adapters", "model adapter", "camelid models list"),
+        HookDescription("camelid_prompt_templates", "template", "camelid templates list"),
+        HookDescription("camelid_datasets", "dataset", "camelid datasets list"),
+        HookDescription("camelid_readers", "reader"),
+        HookDescription("camelid_commands", "command", "camelid --help"),
+        HookDescription("camelid_compat_commands", "compat command", "camelid compat --help"),
+        HookDescription("camelid_tasks", "task"),
+        HookDescription("camelid_executors", "executor"),
     )
 }
 
 
 class Host:
-    """All loaded plugins. `registry(hook)` has what they give; `problems` what is wrong with any."""
+    """All loaded plugins. `registry(hook)` has what they provide; `problems` what is wrong with any."""
 
     def __init__(self) -> None:
         self.plugins: list[Plugin] = []
         self.problems: list[Problem] = []
         self._manager = pluggy.PluginManager("camelid")
-        self._manager.add_hookspecs(hookspecs)
+        self._manager.add_hookspecs(importlib.import_module("camelid_core.hookspecs"))
         self._registries: dict[str, Registry[Any]] = {}
+        self._lock = threading.RLock()  # a hook is collected once, whichever thread needs it first
 
     def load(self, plugins: Iterable[Plugin]) -> None:
         """Register plugins; those that do not fit are reported and left out."""
@@ -90,10 +91,11 @@ class Host:
             self._register(plugin)
 
     def registry(self, hook: str) -> Registry[Any]:
-        """Everything that `hook` gives, by name; collected once."""
-        if hook not in self._registries:
-            self._registries[hook] = self._collect(hook)
-        return self._registries[hook]
+        """Everything that plugins provide through `hook`, by name; collected once."""
+        with self._lock:
+            if hook not in self._registries:
+                self._registries[hook] = self._collect(hook)
+            return self._registries[hook]
 
     @property
     def adapters(self) -> Registry[Any]:
@@ -133,15 +135,15 @@ class Host:
     def hooks(self) -> list[str]:
         return sorted(name for name in vars(self._manager.hook) if name.startswith("camelid_") and self._spec(name))
 
-    def gives(self, plugin: str) -> dict[str, list[str]]:
-        """What a plugin gives: hook → names."""
-        given = {}
+    def provided_by(self, plugin: str) -> dict[str, list[str]]:
+        """What a plugin provides: hook → names."""
+        provided = {}
         for hook in self.hooks():
             registry = self.registry(hook) if hook != "camelid_hookspecs" else Registry[Any]("hook specification")
             names = [item.name for item in registry if registry.plugin_of(item.name) == plugin]
             if names:
-                given[hook] = names
-        return given
+                provided[hook] = names
+        return provided
 
     def _spec(self, hook: str) -> Any:
         return getattr(self._manager.hook, hook).spec
@@ -166,7 +168,7 @@ class Host:
                 self._manager.unregister(plugin.module)
             self._report(plugin.name, f"a hook does not fit its specification: {error}")
             return
-        except ValueError:  # pluggy's word for one module registered twice
+        except ValueError:  # pluggy raises it for one module registered twice
             self._report(plugin.name, "another distribution names the same module; uninstall one of them.")
             return
         unknown = [hook for hook in self._hooks_of(plugin) if self._spec(hook) is None]
@@ -186,8 +188,10 @@ class Host:
         ]
 
     def _collect(self, hook: str) -> Registry[Any]:
-        kind = _KINDS.get(hook) or Kind(hook, hook.removeprefix("camelid_").replace("_", " ").removesuffix("s"))
-        registry: Registry[Any] = Registry(kind.word, kind.listing)
+        description = _HOOKS.get(hook) or HookDescription(
+            hook, hook.removeprefix("camelid_").replace("_", " ").removesuffix("s")
+        )
+        registry: Registry[Any] = Registry(description.word, description.listing)
         implementations = {impl.plugin_name: impl for impl in getattr(self._manager.hook, hook).get_hookimpls()}
         for plugin in self.plugins:
             if plugin.name in implementations:
@@ -224,12 +228,14 @@ def load_host() -> Host:
 
 
 def discover(problems: list[Problem]) -> list[Plugin]:
-    """Import what the entry points of group `camelid` name, and what `CAMELID_PLUGINS` does: ours first, then by
+    """Import what the entry points of group `camelid` and `CAMELID_PLUGINS` name: first-party plugins first, then by
     name."""
     found: dict[str, Plugin] = {}
-    for entry, distribution, version in sorted([*_entry_points(), *_named()], key=lambda found: _order(found[0].name)):
-        owner = _normal(distribution)
-        if _normal(entry.name) != owner:
+    for entry, distribution, version in sorted(
+        [*_entry_points(), *_plugins_from_environment()], key=lambda found: _load_order(found[0].name)
+    ):
+        owner = _normalized_name(distribution)
+        if _normalized_name(entry.name) != owner:
             problems.append(
                 Problem(
                     owner,
@@ -244,50 +250,51 @@ def discover(problems: list[Problem]) -> list[Plugin]:
 
 
 def _entry_points() -> list[tuple[EntryPoint, str, str]]:
-    """Half-removed distributions have no name; nothing can be said about them."""
+    """Half-removed distributions have no name and are skipped."""
     return [
         (entry, dist.name, dist.version)
         for dist in distributions()
         if dist.name
         for entry in dist.entry_points
-        if entry.group == GROUP
+        if entry.group == ENTRY_POINT_GROUP
     ]
 
 
-def _named() -> list[tuple[EntryPoint, str, str]]:
+def _plugins_from_environment() -> list[tuple[EntryPoint, str, str]]:
     """Copied sources have no metadata that could name them; the environment reaches child processes too."""
     found = []
-    for text in os.environ.get(NAMED, "").split():
+    for text in os.environ.get(PLUGINS_VARIABLE, "").split():
         requirement, _, module = text.rpartition("=")
         name, _, version = requirement.partition("==")
-        found.append((EntryPoint(name, module, GROUP), name, version))
+        found.append((EntryPoint(name, module, ENTRY_POINT_GROUP), name, version))
     return found
 
 
-def _order(name: str) -> tuple[int, str]:
+def _load_order(name: str) -> tuple[int, str]:
     return (FIRST_PARTY.index(name) if name in FIRST_PARTY else len(FIRST_PARTY), name)
 
 
-def _normal(name: str) -> str:
+def _normalized_name(name: str) -> str:
     return name.lower().replace("_", "-").replace(".", "-")
 
 
 def _import(entry: EntryPoint, owner: str, version: str, problems: list[Problem]) -> Plugin | None:
-    module, error = _load_guarded(entry)
+    module, error = _import_with_timeout(entry)
     if error is not None:
         problems.append(Problem(owner, *error))
         return None
-    api = getattr(module, "CAMELID_API", hookspecs.API_VERSION)
-    if api != hookspecs.API_VERSION:
-        wanted = hookspecs.API_VERSION
+    api = getattr(module, "CAMELID_API", API_VERSION)
+    if api != API_VERSION:
+        wanted = API_VERSION
         message = f"it was built for plugin API {api!r}; this Camelid has {wanted}. Install a matching release."
         problems.append(Problem(owner, message))
         return None
     return Plugin(owner, version, module)
 
 
-def _load_guarded(entry: EntryPoint) -> tuple[Any, tuple[str, str] | None]:
-    """Import in a thread of its own, so that what hangs does not hang us; what it prints is no output of ours."""
+def _import_with_timeout(entry: EntryPoint) -> tuple[Any, tuple[str, str] | None]:
+    """Import in a thread with a timeout, so that an import that hangs does not hang the program; what it prints goes
+    to stderr."""
     result: list[Any] = []
     failure: list[tuple[str, str]] = []
 
@@ -300,9 +307,9 @@ def _load_guarded(entry: EntryPoint) -> tuple[Any, tuple[str, str] | None]:
     thread = threading.Thread(target=run, daemon=True, name=f"import {entry.name}")
     with contextlib.redirect_stdout(sys.stderr):
         thread.start()
-        thread.join(IMPORT_SECONDS)
+        thread.join(IMPORT_TIMEOUT_SECONDS)
     if thread.is_alive():
-        return None, (f"importing {entry.value!r} took over {IMPORT_SECONDS:g} s and was given up.", "")
+        return None, (f"importing {entry.value!r} took over {IMPORT_TIMEOUT_SECONDS:g} s and was given up.", "")
     return (None, failure[0]) if failure else (result[0], None)
 
 

@@ -26,7 +26,7 @@ class Message:
 
     @property
     def text(self) -> str:
-        """Content and context as one text, for templates that know no separate context."""
+        """Content and context as one text, for templates without a place for the context."""
         return f"{self.content}\n{self.context}" if self.context else self.content
 
 
@@ -34,8 +34,8 @@ class Message:
 class Record:
     """A conversation to learn from; the last message is the assistant's.
 
-    `id` is stable across runs and unique within `source`. Where people judged: `rejected` is a worse answer to the
-    same, and `label` says whether the last message is a good one.
+    `id` is stable across runs and unique within `source`. With feedback: `rejected` is the rejected answer of a
+    preference pair, and `label` says whether the last message is a good answer (KTO).
     """
 
     messages: tuple[Message, ...]
@@ -47,18 +47,18 @@ class Record:
 
     @property
     def prompt(self) -> tuple[Message, ...]:
-        """All messages before the last answer: what a model is asked."""
+        """All messages before the last answer: what a model is given."""
         return self.messages[:-1] if self.messages and self.messages[-1].role == "assistant" else self.messages
 
     @property
-    def judgement(self) -> dict[str, str | bool]:
+    def feedback(self) -> dict[str, str | bool]:
         """`rejected` and `label`, where they are given."""
         given = {"rejected": self.rejected, "label": self.label}
         return {name: value for name, value in given.items() if value is not None}
 
     @property
     def answer(self) -> str:
-        """The last message's text if the assistant said it, else nothing."""
+        """The last message's text if it is the assistant's, else empty."""
         last = self.messages[-1] if self.messages else None
         return last.content if last is not None and last.role == "assistant" else ""
 

@@ -1,6 +1,6 @@
-"""Name → item, and which plugin gave it.
+"""A registry: name → item, and which plugin provided it.
 
-Knows names and who claims them. Knows nothing of hooks or of what the items are.
+Knows names and which plugin claims them. Knows nothing of hooks or of what the items are.
 """
 
 from __future__ import annotations

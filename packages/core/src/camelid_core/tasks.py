@@ -1,6 +1,6 @@
-"""What a worker can run: a named task, its configuration class, and the context a run gets.
+"""What a worker can run: a named task, its configuration class, and the context that it runs with.
 
-Knows the contract between a task and whoever runs it. Knows nothing of queues or processes.
+Knows the contract between a task and its caller. Knows nothing of queues or processes.
 A task is described by import paths, so listing tasks imports none of them.
 """
 
@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 if TYPE_CHECKING:
     from .config import Config
 
-Stop = Literal["", "finish", "save"]
-"""What a running task is asked: nothing; end early and keep the result; save its state and leave."""
+StopRequest = Literal["", "finish", "save"]
+"""What a running task is asked to do: nothing; finish early and keep the result; save its state and exit."""
 
 
 class TaskContext(Protocol):
@@ -31,36 +31,36 @@ class TaskContext(Protocol):
         """Where to write the result. It does not exist yet; publication moves it to its final place."""
 
     @property
-    def earlier(self) -> tuple[Path, ...]:
+    def earlier_attempts(self) -> tuple[Path, ...]:
         """Directories of earlier attempts at the same job, newest first, to resume from."""
 
     def emit(self, kind: str, **values: Any) -> None:
-        """Append an event: `progress` (done, total, unit, and what else), `log` (text), or a kind of the task's own.
+        """Append an event: `progress` (done, total, unit, and more), `log` (text), or a kind of the task's own.
 
-        Where saving and leaving may take long, `progress` says how long: `leaving`, in seconds.
-        A task that goes on from steps says from which: `resume` (step, 0 for the beginning) once it knows, and
+        Where saving and exiting may take long, `progress` says how long: `leaving`, in seconds.
+        A task that resumes from steps says from which: `resume` (step, 0 for the beginning) once it knows, and
         `checkpoint` (step) after each that it saved.
         """
 
-    def stopping(self) -> Stop:
-        """Ask between steps. `save`: save state, raise `Interrupted`. `finish`: end now as if done."""
+    def stop_requested(self) -> StopRequest:
+        """To be called between steps. `save`: save state, raise `Interrupted`. `finish`: end now as if done."""
 
 
 class Interrupted(Exception):
-    """A task saved what there was to save, and left because `stopping()` said `save`."""
+    """A task saved its state and ended because `stop_requested()` returned `save`."""
 
 
-Run = Callable[[Any, TaskContext], Mapping[str, Any]]
-Bundle = Callable[[Any, int, Path], Path]
+RunFunction = Callable[[Any, TaskContext], Mapping[str, Any]]
+BundleFunction = Callable[[Any, int, Path], Path]
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A kind of long work. `config` and `run` are `module:attribute` paths.
+    """A kind of job. `config`, `run` and `bundle` are `module:attribute` import paths.
 
     `run(config, context)` writes a directory with a manifest at `context.output` and returns a
     small JSON-able summary. `bundle(store, job_id, target)`, where a task has it, writes an archive
-    to run such a job again from, and returns its path.
+    from which such a job can be reproduced, and returns its path.
     """
 
     name: str
@@ -70,16 +70,16 @@ class Task:
     bundle: str = ""
 
     def load_config(self) -> type[Config]:
-        return resolve(self.config)  # type: ignore[no-any-return]
+        return import_attribute(self.config)  # type: ignore[no-any-return]
 
-    def load_run(self) -> Run:
-        return resolve(self.run)  # type: ignore[no-any-return]
+    def load_run(self) -> RunFunction:
+        return import_attribute(self.run)  # type: ignore[no-any-return]
 
-    def load_bundle(self) -> Bundle | None:
-        return resolve(self.bundle) if self.bundle else None
+    def load_bundle(self) -> BundleFunction | None:
+        return import_attribute(self.bundle) if self.bundle else None
 
 
-def resolve(path: str) -> Any:
+def import_attribute(path: str) -> Any:
     """The attribute that `module:attribute` names."""
     module, _, attribute = path.partition(":")
     return getattr(importlib.import_module(module), attribute)

@@ -1,6 +1,6 @@
-"""What plugin authors test with: contracts for templates and adapters, a tiny tokenizer, tiny random models.
+"""Test helpers for plugin authors: contracts for templates and model adapters, a tiny tokenizer, tiny random models.
 
-Knows how to make real, small things in seconds without a network. Not imported by the product.
+Knows how to make real, small models in seconds without a network. Not imported by the product.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from .adapters import ModelAdapter, infer_targets
 from .errors import TemplateError
+from .models.adapters import ModelAdapter, infer_lora_targets
 from .records import Message
-from .templates import PromptTemplate, text_of, trained_spans
-from .templates.jinja import marked
-from .tokenizing import IGNORE, Encoder, special_tokens
+from .special_tokens import special_tokens
+from .templates.chat_template_export import render_chat_template
+from .templates.segments import segments_text, trained_spans
+from .templates.template import PromptTemplate
+from .tokenization.encoder import IGNORE, Encoder
 
 CONVERSATIONS: tuple[tuple[Message, ...], ...] = (
     (Message("user", "What is 2 + 3?"), Message("assistant", "2 + 3 = 5. The answer is 5.")),
@@ -46,7 +48,7 @@ def assert_template_contract(
     """
     encoder = Encoder(tokenizer, template)
     template = encoder.template
-    _assert_inert(template, encoder, tokenizer)
+    _assert_no_control_token_injection(template, encoder, tokenizer)
     known = [each for each in conversations if each[0].role != "system" or takes_system(template)]
     for messages in known:
         example = encoder.example(messages)
@@ -57,9 +59,9 @@ def assert_template_contract(
         assert example.labels[len(prompt)] != IGNORE, f"{template.name}: the answer's first token is not trained"
         first = encoder.prompt_ids(messages[: [message.role for message in messages].index("assistant")])
         _assert_only_end_trained(template, example.labels[: len(first)])
-        _assert_answers_alone(template, messages)
-        _assert_parses(template, messages)
-        _assert_same_bytes(template, tokenizer, messages)
+        _assert_only_answers_trained(template, messages)
+        _assert_parse_inverts_render(template, messages)
+        _assert_jinja_export_agrees(template, tokenizer, messages)
 
 
 def takes_system(template: PromptTemplate) -> bool:
@@ -78,14 +80,15 @@ def _assert_only_end_trained(template: PromptTemplate, labels: Sequence[int]) ->
     assert not any(trained[:ignored]), f"{template.name}: the prompt is trained before its end"
 
 
-def _assert_answers_alone(template: PromptTemplate, messages: Sequence[Message]) -> None:
-    said = [segment.text.strip() for segment in template.render(messages) if segment.trained and not segment.control]
+def _assert_only_answers_trained(template: PromptTemplate, messages: Sequence[Message]) -> None:
+    trained = [segment.text.strip() for segment in template.render(messages) if segment.trained and not segment.control]
     answers = [message.content.strip() for message in messages if message.role == "assistant"]
-    assert said == [answer for answer in answers if answer], f"{template.name}: trained are {said!r}, not {answers!r}"
+    expected = [answer for answer in answers if answer]
+    assert trained == expected, f"{template.name}: trained are {trained!r}, not {answers!r}"
 
 
-def _assert_parses(template: PromptTemplate, messages: Sequence[Message]) -> None:
-    whole, prompt = text_of(template.render(messages)), text_of(template.prompt(messages[:-1]))
+def _assert_parse_inverts_render(template: PromptTemplate, messages: Sequence[Message]) -> None:
+    whole, prompt = segments_text(template.render(messages)), segments_text(template.prompt(messages[:-1]))
     generated = whole[len(prompt) :].split("</s>")[0]
     for stop in template.stops:
         generated = generated.split(stop)[0]
@@ -95,39 +98,42 @@ def _assert_parses(template: PromptTemplate, messages: Sequence[Message]) -> Non
     )
 
 
-def _assert_same_bytes(template: PromptTemplate, tokenizer: Any, messages: Sequence[Message]) -> None:
+def _assert_jinja_export_agrees(template: PromptTemplate, tokenizer: Any, messages: Sequence[Message]) -> None:
     eos, bos = tokenizer.eos_token or "", tokenizer.bos_token or ""
     for turns, render, generation in ((messages, template.render, False), (messages[:-1], template.prompt, True)):
         segments = render(turns)
-        ours, theirs = text_of(segments, eos, bos), marked(template.jinja(), turns, eos, generation, bos)
+        ours, theirs = (
+            segments_text(segments, eos, bos),
+            render_chat_template(template.jinja(), turns, eos, generation, bos),
+        )
         assert ours == theirs.text, f"{template.name}: Jinja renders {theirs.text!r}, the template {ours!r}"
         if not generation:
             spans = trained_spans(segments, eos, bos)
             assert spans == theirs.spans, f"{template.name}: Jinja marks {theirs.spans}, the template trains {spans}"
 
 
-def _assert_inert(template: PromptTemplate, encoder: Encoder, tokenizer: Any) -> None:
+def _assert_no_control_token_injection(template: PromptTemplate, encoder: Encoder, tokenizer: Any) -> None:
     specials = special_tokens(tokenizer)
     system = takes_system(template)
-    quiet = (Message("system", "w"), Message("user", "x"), Message("assistant", "y"))[not system :]
+    plain = (Message("system", "w"), Message("user", "x"), Message("assistant", "y"))[not system :]
     words = "".join(specials), "".join(specials), " ".join(specials)
-    loud = [
+    spelling = [
         Message(message.role, message.content + spelled)
-        for message, spelled in zip(quiet, words[not system :], strict=True)
+        for message, spelled in zip(plain, words[not system :], strict=True)
     ]
     ids = set(tokenizer.convert_tokens_to_ids(specials)) - {tokenizer.unk_token_id}
 
     def count(messages: Sequence[Message]) -> int:
         return sum(token in ids for token in encoder.example(messages).input_ids)
 
-    assert count(loud) == count(quiet), f"{template.name}: text of a person became a control token"
+    assert count(spelling) == count(plain), f"{template.name}: text of a person became a control token"
 
 
 def assert_adapter_contract(adapter: ModelAdapter, templates: Sequence[str], linear_names: Sequence[str]) -> None:
     """An adapter names a registered template, and its LoRA targets (or inferred ones) exist among `linear_names`."""
     assert adapter.template in templates, f"{adapter.name}: template {adapter.template!r} is not registered"
     last_parts = {name.rpartition(".")[2] for name in linear_names}
-    missing = set(adapter.lora_targets or infer_targets(linear_names)) - last_parts
+    missing = set(adapter.lora_targets or infer_lora_targets(linear_names)) - last_parts
     assert not missing, f"{adapter.name}: no linear layer is called {sorted(missing)}"
 
 
@@ -190,9 +196,9 @@ def tiny_model(directory: Path, family: str = "llama", seed: int = 0, tokenizer:
     return directory
 
 
-def never_ending(directory: Path) -> Path:
-    """Has the tiny model in `directory` never end an answer by itself: sampled or not, the likeliest token wins, and
-    it is not the end's."""
+def suppress_end_of_sequence(directory: Path) -> Path:
+    """Edit the tiny model in `directory` so that it never generates its end-of-sequence token: sampled or not, the
+    likeliest token wins, and that is another one."""
     from safetensors.torch import load_file, save_file
 
     config = json.loads((directory / "config.json").read_text())
@@ -214,8 +220,8 @@ def tiny_models(root: Path) -> Callable[..., Path]:
     return make
 
 
-def own_home(folder: Path, monkeypatch: Any) -> Path:
-    """An empty home for Camelid in `folder`, and a working directory beside it; pytest's `monkeypatch` undoes it."""
+def isolated_home(folder: Path, monkeypatch: Any) -> Path:
+    """An empty CAMELID_HOME in `folder`, and a working directory beside it; pytest's `monkeypatch` undoes both."""
     work = folder / "work"
     work.mkdir()
     monkeypatch.chdir(work)
@@ -223,25 +229,27 @@ def own_home(folder: Path, monkeypatch: Any) -> Path:
     return folder / "home"
 
 
-_TRAP = """
+_SHADOW_MODULE = """
 import posix
-_file = posix.open({sprung!r}, posix.O_WRONLY | posix.O_APPEND | posix.O_CREAT)
+_file = posix.open({imported!r}, posix.O_WRONLY | posix.O_APPEND | posix.O_CREAT)
 posix.write(_file, b"{name} ")
 posix.close(_file)
 """
-"""Of what is built into the interpreter alone: the first that is imported from there may be `encodings`."""
+"""It uses only what is built into the interpreter: the first module that is imported may be `encodings`."""
 
 
-def lay_traps(directory: Path) -> Callable[[], set[str]]:
-    """Put a file `NAME.py` into `directory` for every module that anything may import.
+def shadow_every_module(directory: Path) -> Callable[[], set[str]]:
+    """Put a file `NAME.py` into `directory` for every installed or standard module, to shadow it.
 
-    What is started there must import none of them: the result gives the names of those that were.
+    A program that runs there must import none of them: calling the result gives the names of those it did import.
     """
-    sprung = directory / "sprung.txt"
+    imported = directory / "imported.txt"
     installed = {module.name for module in pkgutil.iter_modules()}
     for name in installed | sys.stdlib_module_names | {"sitecustomize", "usercustomize"}:
-        (directory / f"{name}.py").write_text(_TRAP.format(sprung=str(sprung), name=name), encoding="utf-8")
-    return lambda: set(sprung.read_text(encoding="utf-8").split()) if sprung.exists() else set()
+        (directory / f"{name}.py").write_text(
+            _SHADOW_MODULE.format(imported=str(imported), name=name), encoding="utf-8"
+        )
+    return lambda: set(imported.read_text(encoding="utf-8").split()) if imported.exists() else set()
 
 
 def write_jsonl(path: Path, rows: Sequence[dict[str, Any]]) -> Path:

@@ -8,11 +8,11 @@ from collections import defaultdict
 from itertools import islice
 
 import pytest
-from camelid_core.answers import final_answer
 from camelid_core.builtin import cot_arithmetic
-from camelid_core.builtin.cot_arithmetic import LANGUAGES, SHAPES, SOURCE, count_problems, generate, split_of
-from camelid_core.builtin.cot_arithmetic.shapes import Shape
+from camelid_core.builtin.cot_arithmetic import LANGUAGES, PROBLEM_SHAPES, SOURCE, generate, split_of
+from camelid_core.builtin.cot_arithmetic.shapes import ProblemShape
 from camelid_core.errors import DataError
+from camelid_core.final_answers import final_answer
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -39,6 +39,12 @@ def problem(record):
     """The shape and numbers of a record, whatever its language."""
     _, shape, *numbers = record.id.split("-")
     return shape, tuple(map(int, numbers))
+
+
+def count_problems(split, shapes=PROBLEM_SHAPES) -> int:
+    """How many different problems a split has, in any one language."""
+    every = ((shape, numbers) for shape in shapes for numbers in shape.shuffled_assignments(random.Random(0)))
+    return sum(split_of(shape.name, numbers.values()) == split for shape, numbers in every if shape.solve(numbers))
 
 
 @given(SPLITS, SEEDS)
@@ -127,13 +133,13 @@ def test_about_a_tenth_is_held_out_and_both_splits_are_large():
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_each_language_has_all_shapes_and_two_to_four_steps(language):
     tags = {record.tags for record in generate("train", 500, languages=(language,))}
-    assert {shape for _, shape, _ in tags} == {shape.name for shape in SHAPES} == set(INDEPENDENT)
-    assert len(SHAPES) >= 8
+    assert {shape for _, shape, _ in tags} == {shape.name for shape in PROBLEM_SHAPES} == set(INDEPENDENT)
+    assert len(PROBLEM_SHAPES) >= 8
     assert {steps for *_, steps in tags} == {"steps-2", "steps-3", "steps-4"}
     assert set(LANGUAGES[language].wordings) == set(INDEPENDENT)
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
+@pytest.mark.parametrize("shape", PROBLEM_SHAPES, ids=lambda shape: shape.name)
 def test_every_thing_and_name_of_a_wording_is_used(shape):
     texts = defaultdict(str)
     for record in islice((r for r in generate("train", 12000) if r.tags[1] == shape.name), 400):
@@ -151,9 +157,10 @@ def test_ages_are_never_those_of_a_person_and_themselves():
 
 
 @given(st.integers(1, 300), SEEDS)
-def test_a_walk_visits_every_assignment_once(size, seed):
-    walk = [numbers["x"] for numbers in Shape("line", {"x": range(size)}, ()).walk(random.Random(f"{seed}"))]
-    assert sorted(walk) == list(range(size))
+def test_shuffled_assignments_hold_every_assignment_once(size, seed):
+    shape = ProblemShape("line", {"x": range(size)}, ())
+    found = [numbers["x"] for numbers in shape.shuffled_assignments(random.Random(f"{seed}"))]
+    assert sorted(found) == list(range(size))
 
 
 def test_rows_are_made_when_they_are_taken(monkeypatch):
@@ -165,8 +172,9 @@ def test_rows_are_made_when_they_are_taken(monkeypatch):
 
 
 def test_no_row_repeats_until_the_split_is_used_up_and_the_error_says_how_many_there_are(monkeypatch):
-    monkeypatch.setattr(cot_arithmetic, "SHAPES", [shape for shape in SHAPES if shape.name in ("packing", "ages")])
-    total = 2 * count_problems("train")
+    shapes = [shape for shape in PROBLEM_SHAPES if shape.name in ("packing", "ages")]
+    monkeypatch.setattr(cot_arithmetic, "PROBLEM_SHAPES", shapes)
+    total = 2 * count_problems("train", shapes)
     rows = generate("train", total + 1)
     ids = [record.id for record in islice(rows, total)]
     assert len(set(ids)) == total

@@ -9,7 +9,7 @@ from __future__ import annotations
 import pytest
 from camelid_core.builtin.templates import AIROBOROS, ALPACA, CHATML, TEMPLATES, TULU, VICUNA
 from camelid_core.records import Message
-from camelid_core.templates import text_of
+from camelid_core.templates.segments import segments_text
 from camelid_core.testing import takes_system
 
 TWO_TURNS = (
@@ -187,7 +187,7 @@ BY_NAME = {template.name: template for template in TEMPLATES}
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_a_variants_prompt_is_byte_exact(name):
-    assert text_of(BY_NAME[name].prompt((Message("user", "Hi"),))) == VARIANTS[name]
+    assert segments_text(BY_NAME[name].prompt((Message("user", "Hi"),))) == VARIANTS[name]
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -195,19 +195,19 @@ def test_a_familys_conversation_is_byte_exact(name):
     template = BY_NAME[name]
     placed = takes_system(template)
     assert placed == ("Be brief." in FAMILIES[name])
-    assert text_of(template.render((SYSTEM, *TWO_TURNS) if placed else TWO_TURNS)) == FAMILIES[name]
+    assert segments_text(template.render((SYSTEM, *TWO_TURNS) if placed else TWO_TURNS)) == FAMILIES[name]
 
 
 def test_alpaca_cots_dialogue_trains_headers_and_the_ends_of_both_sides():
     segments = BY_NAME["alpaca-dialogue"].render(TWO_TURNS)
     spoken = "### Human: Hi\n</s>### Assistant: Hello!\n</s>### Human: How are you?\n</s>### Assistant: Fine.</s>"
-    assert text_of(segments) == DIALOGUE + spoken
-    trained = text_of([segment for segment in segments if segment.trained])
+    assert segments_text(segments) == DIALOGUE + spoken
+    trained = segments_text([segment for segment in segments if segment.trained])
     assert trained == "</s>### Assistant: Hello!\n</s></s>### Assistant: Fine.</s>"
 
 
 def test_moss_with_an_adapter_is_told_alpacas_preamble_behind_its_own():
-    text = text_of(BY_NAME["moss-alpaca"].prompt((Message("user", "Hi"),)))
+    text = segments_text(BY_NAME["moss-alpaca"].prompt((Message("user", "Hi"),)))
     assert text.startswith("You are an AI assistant whose name is MOSS.\n")
     assert text.endswith("tools that MOSS can possess.\n" + ALPACA_PLAIN)
 
@@ -216,7 +216,7 @@ def test_every_variant_is_told_apart_from_every_other():
     """But airoboros-1, which is airoboros under the name of its first versions."""
     asked = (Message("user", "Hi", "there"),), (Message("user", "Hi"),), TWO_TURNS[:3]
     prompts = {
-        template.name: [text_of(template.prompt(each)) for each in asked]
+        template.name: [segments_text(template.prompt(each)) for each in asked]
         for template in TEMPLATES
         if template.name != "own"
     }
@@ -230,17 +230,17 @@ def _ids(cases):
 
 @pytest.mark.parametrize(("template", "messages", "text"), PROMPTS, ids=_ids(PROMPTS))
 def test_a_prompt_is_byte_exact(template, messages, text):
-    assert text_of(template.prompt(messages)) == text
+    assert segments_text(template.prompt(messages)) == text
 
 
 @pytest.mark.parametrize(("template", "messages", "text"), WHOLE, ids=_ids(WHOLE))
 def test_a_conversation_is_byte_exact(template, messages, text):
-    assert text_of(template.render(messages)) == text
+    assert segments_text(template.render(messages)) == text
 
 
 @pytest.mark.parametrize(("template", "messages", "text"), TRAINED, ids=_ids(TRAINED))
 def test_exactly_the_answers_and_their_ends_are_trained(template, messages, text):
-    assert text_of([segment for segment in template.render(messages) if segment.trained]) == text
+    assert segments_text([segment for segment in template.render(messages) if segment.trained]) == text
 
 
 def test_an_answer_that_quotes_the_prompt_is_not_cut():
@@ -248,6 +248,6 @@ def test_an_answer_that_quotes_the_prompt_is_not_cut():
 
 
 def test_tulu_ends_in_exactly_one_newline():
-    text = text_of(TULU.prompt((Message("user", "Hi\n\n"),)))
+    text = segments_text(TULU.prompt((Message("user", "Hi\n\n"),)))
     assert text.endswith("<|assistant|>\n")
     assert not text.endswith("\n\n")

@@ -9,8 +9,8 @@ import pytest
 from camelid_core.builtin.templates import CHATML
 from camelid_core.records import alpaca
 from camelid_core.testing import tiny_tokenizer
-from camelid_core.tokencache import TokenCache
-from camelid_core.tokenizing import Encoder
+from camelid_core.token_cache import TokenCache
+from camelid_core.tokenization.encoder import Encoder
 
 
 @pytest.fixture

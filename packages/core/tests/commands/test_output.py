@@ -1,4 +1,4 @@
-"""How commands print: aligned for people, exact for programs, progress that says when it will end."""
+"""Output of commands: tables for people, JSON for programs, progress with the time left."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ import io
 import json
 
 import pytest
-from camelid_core.commands.output import ProgressPrinter, show
+from camelid_core.commands.output import ProgressPrinter, print_rows
 
 ROWS = [{"name": "a", "rows": 12345, "tags": ["x", "y"]}, {"name": "中文名", "rows": 7, "tags": []}]
 
 
 def test_json_is_the_rows_themselves(capsys):
-    show(ROWS, True)
+    print_rows(ROWS, True)
     assert json.loads(capsys.readouterr().out) == ROWS
 
 
 def test_a_table_is_aligned_by_what_a_terminal_shows(capsys):
-    show(ROWS, False)
+    print_rows(ROWS, False)
     lines = capsys.readouterr().out.splitlines()
     assert lines == ["name    rows    tags", "a       12,345  x, y", "中文名  7"]
 
 
 @pytest.mark.parametrize(("as_json", "printed"), [(False, "Nobody.\n"), (True, "[]\n")])
 def test_nothing_to_list_is_said(capsys, as_json, printed):
-    show([], as_json, empty="Nobody.")
+    print_rows([], as_json, empty="Nobody.")
     assert capsys.readouterr().out == printed
 
 
@@ -106,6 +106,6 @@ def test_what_became_of_the_rows_is_a_sentence(capsys):
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == (
         "1,040 rows: 1,038 kept (5 of them shortened to the cut-off), 2 left out because no answer is left of them; "
-        "8 more are held out. 870 of 5,313 tokens are learnt."
+        "8 more are held out. 870 of 5,313 tokens are trained."
     )
     assert lines[1:] == ["  a.json: 1,000 of 1,100 rows (left out: copy 90, held out 8)", "  b: 40 of 40 rows"]

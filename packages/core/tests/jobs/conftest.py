@@ -1,4 +1,4 @@
-"""A home directory, its table, workers in and out of this process, and a clock to turn."""
+"""A home directory, its job table, workers in and out of this process, and a fake clock."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import camelid_core
 import psutil
 import pytest
 from camelid_core.jobs.executors import LocalExecutor
-from camelid_core.jobs.model import Job
+from camelid_core.jobs.job import Job
 from camelid_core.jobs.store import JobStore
 from camelid_core.jobs.worker import Worker
 
@@ -47,7 +47,7 @@ def working(store: JobStore, save_seconds: float = PATIENCE) -> Worker:
 
 
 @pytest.fixture
-def impatient(store: JobStore) -> Worker:
+def short_deadline(store: JobStore) -> Worker:
     """Gives a job a second to save and leave."""
     return working(store, save_seconds=1)
 

@@ -4,12 +4,12 @@ import sys
 from pathlib import Path
 
 from camelid_core.jobs.executors import LocalExecutor
-from camelid_core.jobs.stopping import Stop, on_signals
+from camelid_core.jobs.stop_signals import StopSignal, stop_on_signals
 from camelid_core.jobs.store import JobStore
 from camelid_core.jobs.worker import Worker
 
 store = JobStore(Path(sys.argv[1]) / "jobs.sqlite3", backoff=(0.2, 0.2, 0.2))
 lease = float(sys.argv[2])
 executor = LocalExecutor("ticking")
-with on_signals(Stop()) as stop:
-    Worker(store, lambda job: executor, lease_seconds=lease, beat_seconds=lease / 6).run_forever(stop)
+with stop_on_signals(StopSignal()) as stop:
+    Worker(store, lambda job: executor, lease_seconds=lease, heartbeat_seconds=lease / 6).run_forever(stop)

@@ -14,12 +14,12 @@ import psutil
 import pytest
 from camelid_core.commands import jobs, worker
 from camelid_core.errors import CamelidError
-from camelid_core.jobs.files import attempt_directory
 from camelid_core.jobs.foreground import ensure_worker
-from camelid_core.jobs.model import State
+from camelid_core.jobs.job import JobState
 from camelid_core.jobs.presence import live_workers
-from camelid_core.jobs.process import Identity
-from camelid_core.testing import lay_traps
+from camelid_core.jobs.process_identity import ProcessIdentity
+from camelid_core.jobs.run_directories import attempt_directory
+from camelid_core.testing import shadow_every_module
 from typer.testing import CliRunner
 
 PLUGIN = """
@@ -102,7 +102,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(store, installed):
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=60)
     assert "cancelled Cancelled. `camelid jobs retry 1`" in out
-    assert store.get(1).state == State.CANCELLED
+    assert store.get(1).state == JobState.CANCELLED
 
 
 @pytest.fixture
@@ -122,7 +122,7 @@ def test_a_command_that_was_killed_is_retried_as_its_help_says(store, installed,
         pass
     process.kill()
     process.communicate()
-    Identity.read(attempt_directory(home, 1, 1)).end()  # as when the machine went down
+    ProcessIdentity.read(attempt_directory(home, 1, 1)).kill()  # as when the machine went down
     run_out(store.get(1))
     asleep(lambda: None)
     assert "lost" in camelid("jobs", "list")
@@ -174,11 +174,11 @@ def test_waiting_without_a_worker_says_so_once(store, asleep):
 
 
 def test_somebody_works_and_imports_nothing_from_our_home(store, installed, home, until):
-    sprung = lay_traps(home)
+    sprung = shadow_every_module(home)
     store.submit("tick", {"count": 1})
     assert ensure_worker(home)
     assert not ensure_worker(home)
-    until(lambda: store.get(1).state == State.SUCCEEDED)
+    until(lambda: store.get(1).state == JobState.SUCCEEDED)
     until(lambda: len(live_workers(store)) == 1)
     (name,) = live_workers(store)
     process = psutil.Process(int(name.split(":")[1]))

@@ -1,4 +1,4 @@
-"""The table: transitions, fences, requests, and a file that is not as it should be."""
+"""The job table: transitions, fencing, requests, and a damaged or unavailable file."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import pytest
 from camelid_core.errors import JobError, StaleAttempt, UsageError
 from camelid_core.jobs.clock import Clock
 from camelid_core.jobs.database import TableUnavailable
-from camelid_core.jobs.model import ENDED, NEXT, State
-from camelid_core.jobs.presence import Presence, live_workers, reserve
+from camelid_core.jobs.job import ENDED, TRANSITIONS, JobState
+from camelid_core.jobs.presence import WorkerPresence, live_workers, reserve_worker_start
 from camelid_core.jobs.store import JobStore
 
 
@@ -45,7 +45,7 @@ def store(tmp_path: Path, clock: Turned) -> JobStore:
 
 def test_submitted_is_stored_as_given(store):
     job = store.submit("tick", {"count": 3, "文": [1.5, None]}, name="run-1", priority=2)
-    assert (job.state, job.epoch, job.task, job.name, job.priority) == (State.QUEUED, 0, "tick", "run-1", 2)
+    assert (job.state, job.epoch, job.task, job.name, job.priority) == (JobState.QUEUED, 0, "tick", "run-1", 2)
     assert JobStore(store.path).get(job.id).config == {"count": 3, "文": [1.5, None]}
     assert stat.S_IMODE(store.path.stat().st_mode) == 0o600
 
@@ -72,33 +72,33 @@ def test_priority_then_age(store):
 
 
 def test_held_jobs_go_to_who_asks_for_them(store, clock):
-    job = store.submit("tick", {}, hold=10)
+    job = store.submit("tick", {}, hold_seconds=10)
     assert store.claim("other", 30) is None
     assert store.claim("here", 30, only=job.id).owner == "here"
     assert store.claim("here", 30, only=job.id) is None
-    store.submit("tick", {}, hold=10)
+    store.submit("tick", {}, hold_seconds=10)
     clock.time += 11
     assert store.claim("other", 30).id == 2
 
 
 def test_a_reboot_forgets_waits(store, clock):
-    store.submit("tick", {}, hold=10)
+    store.submit("tick", {}, hold_seconds=10)
     clock.time, clock.started = 5.0, "boot 2"
     assert store.claim("w", 30).id == 1
 
 
 def test_every_state_is_reached_and_every_move_is_allowed(store, clock):
     ways = {
-        State.QUEUED: lambda job: job,
-        State.CLAIMED: lambda job: store.claim("w", 30),
-        State.RUNNING: lambda job: store.start(store.claim("w", 30)),
-        State.SUCCEEDED: lambda job: store.publish(store.start(store.claim("w", 30)), lambda: Path("/x"), {"a": 1}),
-        State.FAILED: lambda job: store.finish(store.start(store.claim("w", 30)), State.FAILED, error="No."),
-        State.PAUSED: lambda job: store.finish(store.start(store.claim("w", 30)), State.PAUSED),
-        State.CANCELLED: lambda job: store.request(job.id, "cancel"),
-        State.LOST: lambda job: store.lose(store.start(store.claim("w", 30))),
+        JobState.QUEUED: lambda job: job,
+        JobState.CLAIMED: lambda job: store.claim("w", 30),
+        JobState.RUNNING: lambda job: store.start(store.claim("w", 30)),
+        JobState.SUCCEEDED: lambda job: store.publish(store.start(store.claim("w", 30)), lambda: Path("/x"), {"a": 1}),
+        JobState.FAILED: lambda job: store.finish(store.start(store.claim("w", 30)), JobState.FAILED, error="No."),
+        JobState.PAUSED: lambda job: store.finish(store.start(store.claim("w", 30)), JobState.PAUSED),
+        JobState.CANCELLED: lambda job: store.request(job.id, "cancel"),
+        JobState.LOST: lambda job: store.mark_lost(store.start(store.claim("w", 30))),
     }
-    assert set(ways) == set(State) == set(NEXT)
+    assert set(ways) == set(JobState) == set(TRANSITIONS)
     for state, way in ways.items():
         assert way(store.submit("tick", {}, priority=len(store.list()))).state == state
         assert len(store.list([state])) == 1
@@ -112,15 +112,15 @@ def test_lost_waits_longer_each_time_and_then_has_failed(store, clock):
         assert not store.sweep_lost()
         clock.time += 2
         (job,) = store.sweep_lost()
-        assert (job.state, job.not_before) == (State.LOST, clock.time + wait)
+        assert (job.state, job.not_before) == (JobState.LOST, clock.time + wait)
         clock.time += wait - 1
         assert not store.sweep_lost()
         clock.time += 1
-        assert [job.state for job in store.sweep_lost()] == [State.QUEUED]
+        assert [job.state for job in store.sweep_lost()] == [JobState.QUEUED]
     store.claim("w", 30)
     clock.time += 31
     (job,) = store.sweep_lost()
-    assert (job.state, job.error_kind) == (State.FAILED, "lost")
+    assert (job.state, job.error_kind) == (JobState.FAILED, "lost")
     assert "camelid jobs retry 1" in job.error
     assert (store.retry(1).retries, store.claim("w", 30).epoch) == (0, 5)
 
@@ -129,7 +129,7 @@ def test_release_costs_nothing(store):
     store.submit("tick", {})
     for _ in range(5):
         job = store.release(store.start(store.claim("w", 30)))
-        assert (job.state, job.retries, job.owner) == (State.QUEUED, 0, "")
+        assert (job.state, job.retries, job.owner) == (JobState.QUEUED, 0, "")
 
 
 def test_stale_attempts_change_nothing(store, clock):
@@ -144,10 +144,10 @@ def test_stale_attempts_change_nothing(store, clock):
     attempts = [
         lambda: store.heartbeat(old),
         lambda: store.start(old),
-        lambda: store.finish(old, State.FAILED),
+        lambda: store.finish(old, JobState.FAILED),
         lambda: store.publish(old, lambda: placed.append(1), {}),
         lambda: store.release(old),
-        lambda: store.lose(old),
+        lambda: store.mark_lost(old),
     ]
     for attempt in attempts:
         with pytest.raises(StaleAttempt):
@@ -179,7 +179,7 @@ def test_requests(store):
     assert store.request(1, "finish").request == "cancel"
     with pytest.raises(JobError, match=r"only failed, cancelled, paused or lost.* that shows 30 s later"):
         store.retry(1)
-    store.finish(job, State.CANCELLED)
+    store.finish(job, JobState.CANCELLED)
     for request in ("cancel", "finish"):
         with pytest.raises(JobError, match="has already ended"):
             store.request(1, request)
@@ -194,29 +194,29 @@ def test_cancel_reaches_a_job_whose_worker_died(store, clock):
     store.start(store.claim("w", 30))
     store.request(1, "cancel")
     clock.time += 31
-    assert [job.state for job in store.sweep_lost()] == [State.CANCELLED]
+    assert [job.state for job in store.sweep_lost()] == [JobState.CANCELLED]
 
 
 def test_a_person_need_not_wait_for_what_a_dead_worker_held(store, clock):
     store.submit("tick", {})
     store.start(store.claim("w", 30))
-    assert not store.overdue()
+    assert not store.has_expired_lease()
     clock.time += 31
-    assert store.overdue()
+    assert store.has_expired_lease()
     store.sweep_lost()
-    assert not store.overdue()
+    assert not store.has_expired_lease()
     again = store.retry(1)
-    assert (again.state, again.retries, again.error) == (State.QUEUED, 0, "")
-    store.lose(store.claim("w", 30))
+    assert (again.state, again.retries, again.error) == (JobState.QUEUED, 0, "")
+    store.mark_lost(store.claim("w", 30))
     cancelled = store.request(1, "cancel")
-    assert (cancelled.state, cancelled.error) == (State.CANCELLED, "Cancelled; its worker had died.")
+    assert (cancelled.state, cancelled.error) == (JobState.CANCELLED, "Cancelled; its worker had died.")
 
 
 def test_only_allowed_moves(store):
     store.submit("tick", {})
     with pytest.raises(JobError, match="claimed; it cannot become succeeded"):
         store.publish(store.claim("w", 30), lambda: pytest.fail("it was placed"), {})
-    assert all(NEXT[state] <= {State.QUEUED} for state in ENDED)
+    assert all(TRANSITIONS[state] <= {JobState.QUEUED} for state in ENDED)
 
 
 def test_four_processes_never_claim_the_same_job(tmp_path):
@@ -248,13 +248,13 @@ def test_threads_share_a_store(tmp_path):
 
 
 def test_one_of_many_starts_the_worker(store, clock):
-    assert [reserve(store) for _ in range(3)] == [True, False, False]
-    with Presence(store, "w"):
+    assert [reserve_worker_start(store) for _ in range(3)] == [True, False, False]
+    with WorkerPresence(store, "w"):
         assert live_workers(store) == ["w"]
-    assert reserve(store)
+    assert reserve_worker_start(store)
     clock.time += 16
     assert live_workers(store) == []
-    assert reserve(store)
+    assert reserve_worker_start(store)
     clock.time, clock.started = clock.time - 10, "boot 2"
     assert live_workers(store) == []
 
@@ -308,12 +308,12 @@ def test_a_deleted_file_does_not_come_back_empty(store):
 
 def test_a_short_lock_is_waited_for_and_a_long_one_is_told(tmp_path):
     patient = JobStore(tmp_path / "jobs.sqlite3")
-    hasty = JobStore(patient.path, busy_seconds=0.2)
+    short_timeout = JobStore(patient.path, busy_seconds=0.2)
     other = sqlite3.connect(patient.path, isolation_level=None, check_same_thread=False)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(TableUnavailable, match=r"was locked by another process for 0\.2 s"):
-        hasty.submit("tick", {})
-    assert hasty.list() == []
+        short_timeout.submit("tick", {})
+    assert short_timeout.list() == []
     leaving = threading.Timer(0.5, lambda: other.execute("COMMIT"))
     leaving.start()
     assert patient.submit("tick", {}).id == 1

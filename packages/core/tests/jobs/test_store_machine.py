@@ -1,4 +1,4 @@
-"""Any order of claims, beats, jumps of the clock, reboots, cancels and zombies: the promises hold."""
+"""State machine: any order of claims, heartbeats, clock jumps, reboots, cancellations and stale workers is safe."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from camelid_core.errors import JobError, StaleAttempt
 from camelid_core.jobs.clock import Clock
-from camelid_core.jobs.model import ENDED, NEXT, Job, State
+from camelid_core.jobs.job import ENDED, TRANSITIONS, Job, JobState
 from camelid_core.jobs.store import JobStore
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -32,7 +32,7 @@ class Turned(Clock):
 
 
 class Table(RuleBasedStateMachine):
-    """`attempts` are all attempts ever given out: most of them are zombies, and all keep trying."""
+    """`attempts` are all attempts ever given out: most of them are stale, and all keep trying."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -47,9 +47,9 @@ class Table(RuleBasedStateMachine):
     def teardown(self) -> None:
         self.directory.cleanup()
 
-    @rule(key=st.sampled_from([None, "a", "b"]), hold=st.sampled_from([0.0, 10.0]))
-    def submit(self, key: str | None, hold: float) -> None:
-        job = self.store.submit("tick", {}, key=key, hold=hold)
+    @rule(key=st.sampled_from([None, "a", "b"]), hold_seconds=st.sampled_from([0.0, 10.0]))
+    def submit(self, key: str | None, hold_seconds: float) -> None:
+        job = self.store.submit("tick", {}, key=key, hold_seconds=hold_seconds)
         if job.id not in self.accepted:
             self.accepted.append(job.id)
 
@@ -68,10 +68,10 @@ class Table(RuleBasedStateMachine):
         does = {
             "start": lambda: self.store.start(job),
             "beat": lambda: self.store.heartbeat(job),
-            "fail": lambda: self.store.finish(job, State.FAILED),
-            "pause": lambda: self.store.finish(job, State.PAUSED),
+            "fail": lambda: self.store.finish(job, JobState.FAILED),
+            "pause": lambda: self.store.finish(job, JobState.PAUSED),
             "release": lambda: self.store.release(job),
-            "lose": lambda: self.store.lose(job),
+            "mark_lost": lambda: self.store.mark_lost(job),
             "publish": lambda: self.store.publish(job, lambda: self.place(job), {}),
         }
         newest = max(old.epoch for old in self.attempts if old.id == job.id)
@@ -126,14 +126,14 @@ class Table(RuleBasedStateMachine):
         for job_id, job in jobs.items():
             before = self.seen.get(job_id, job)
             assert job.epoch >= before.epoch
-            assert before.state != State.SUCCEEDED or job == before
-            assert job.state == before.state or NEXT[before.state]
+            assert before.state != JobState.SUCCEEDED or job == before
+            assert job.state == before.state or TRANSITIONS[before.state]
             assert (job.state in ENDED) == (job.ended is not None)
         self.seen = jobs
 
     @invariant()
     def no_lease_is_eternal(self) -> None:
-        for job in self.store.list([State.CLAIMED, State.RUNNING]):
+        for job in self.store.list([JobState.CLAIMED, JobState.RUNNING]):
             assert job.boot != self.clock.boot() or job.lease <= self.clock.now() + LEASE
 
 

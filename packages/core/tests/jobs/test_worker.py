@@ -1,4 +1,4 @@
-"""Attempts in this process's worker: how each one ends, and where its result goes."""
+"""The worker in this process: how attempts end, and where their results are published."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from types import SimpleNamespace
 
 import pytest
 from camelid_core.errors import JobError
-from camelid_core.jobs.files import EVENTS, LOG, OUTPUT, PLACED, RESULT, attempt_directory
-from camelid_core.jobs.model import State
-from camelid_core.jobs.publishing import destination
-from camelid_core.jobs.stopping import Stop
+from camelid_core.jobs.job import JobState
+from camelid_core.jobs.publication import destination
+from camelid_core.jobs.run_directories import EVENTS, LOG, OUTPUT, PLACEMENT, RESULT, attempt_directory
+from camelid_core.jobs.stop_signals import StopSignal
 from camelid_core.jobs.store import JobStore
 from camelid_core.jobs.watchdog import cap_log
 
@@ -33,7 +33,7 @@ def attempt_of(home: Path, job) -> Path:
 def test_success_is_published_under_its_name(store, worker, home):
     events = []
     job = worker.run_job(store.submit("tick", {"count": 3}, "mine").id, events.append)
-    assert (job.state, job.error, job.summary) == (State.SUCCEEDED, "", {"ticks": 3, "first": 0})
+    assert (job.state, job.error, job.summary) == (JobState.SUCCEEDED, "", {"ticks": 3, "first": 0})
     assert Path(job.published) == home / "artefacts" / "mine"
     assert json.loads((Path(job.published) / "ticks.json").read_text()) == 3
     assert [event["done"] for event in events if event["kind"] == "progress"] == [1, 2, 3]
@@ -48,7 +48,7 @@ def test_names_we_chose_count_up_and_given_ones_are_refused_before_the_work(stor
     (tmp_path / "empty").mkdir()
     assert run(store, worker, output=str(tmp_path / "empty")).published == str(tmp_path / "empty")
     job = run(store, worker, output=str(tmp_path / "empty"))
-    assert (job.state, job.error_kind) == (State.FAILED, "job_error")
+    assert (job.state, job.error_kind) == (JobState.FAILED, "job_error")
     assert "exists already" in job.error
     assert not (attempt_of(home, job) / "state.json").exists()
     assert run(store, worker, output="../x").error_kind == "usage_error"
@@ -62,7 +62,7 @@ def test_an_attempt_is_for_its_owner_alone_and_what_it_publishes_is_not(store, w
     finally:
         os.umask(before)
     attempt = attempt_of(home, job)
-    told = [attempt / name for name in (LOG, EVENTS, RESULT, PLACED, "process.json")]
+    told = [attempt / name for name in (LOG, EVENTS, RESULT, PLACEMENT, "process.json")]
     modes = {path: path.stat().st_mode & 0o777 for path in (home, *home.rglob("*"), *(tmp_path / "for").rglob("*"))}
     assert {modes[path] for path in (home, home / "runs", attempt.parent, attempt)} == {0o700}
     assert {modes[path] for path in (store.path, *told)} == {0o600}
@@ -78,11 +78,11 @@ def test_a_place_taken_meanwhile_keeps_the_result_for_a_retry(store, worker, hom
         (place / "note").touch()
 
     job = worker.run_job(store.submit("tick", {"output": str(place)}).id, take)
-    assert (job.state, "exists already" in job.error) == (State.FAILED, True)
+    assert (job.state, "exists already" in job.error) == (JobState.FAILED, True)
     (place / "note").unlink()
     store.retry(job.id)
     again = worker.run_job(job.id)
-    assert (again.state, again.published) == (State.SUCCEEDED, str(place))
+    assert (again.state, again.published) == (JobState.SUCCEEDED, str(place))
     assert not attempt_of(home, again).exists(), "the work was done again"
 
 
@@ -113,12 +113,12 @@ def test_a_place_that_went_bad_meanwhile_keeps_the_result_for_a_retry(store, wor
     job = worker.run_job(
         store.submit("tick", {"output": str(place)}).id, lambda event: (tmp_path / "deep").touch(exist_ok=True)
     )
-    assert (job.state, job.error_kind) == (State.FAILED, "job_error")
+    assert (job.state, job.error_kind) == (JobState.FAILED, "job_error")
     assert job.error.startswith(f"the result cannot be put to {str(place)!r}: File exists. It is kept: mend that, and")
     (tmp_path / "deep").unlink()
     store.retry(job.id)
     again = worker.run_job(job.id)
-    assert (again.state, again.published) == (State.SUCCEEDED, str(place))
+    assert (again.state, again.published) == (JobState.SUCCEEDED, str(place))
     assert not attempt_of(home, again).exists(), "the work was done again"
 
 
@@ -131,7 +131,7 @@ def test_another_file_system(store, worker, tmp_path):
     place = memory / f"camelid-{tmp_path.name}-{threading.get_ident()}"
     try:
         job = run(store, worker, output=str(place / "out"))
-        assert (job.state, job.error) == (State.SUCCEEDED, "")
+        assert (job.state, job.error) == (JobState.SUCCEEDED, "")
         assert [path.name for path in place.iterdir()] == ["out"]
         assert (place / "out" / "camelid.json").exists()
     finally:
@@ -141,15 +141,15 @@ def test_another_file_system(store, worker, tmp_path):
 @pytest.mark.parametrize(
     ("then", "state", "kind", "sentence"),
     [
-        ("crash", State.FAILED, "crash", "ZeroDivisionError: the bug"),
-        ("exit", State.FAILED, "crash", "SystemExit: 3"),
-        ("hard exit", State.FAILED, "crash", "exit code 9"),
-        ("bad data", State.FAILED, "data_error", "Row 3 is bad; mend it."),
-        ("memory", State.FAILED, "out_of_memory", "smaller batch size"),
-        ("disk", State.PAUSED, "disk_full", "Free some space"),
-        ("kill", State.FAILED, "killed_by_signal_9", "ran out of memory"),
-        ("damaged", State.FAILED, "artefact_error", "ticks.json"),
-        ("nothing", State.SUCCEEDED, "", ""),
+        ("crash", JobState.FAILED, "crash", "ZeroDivisionError: the bug"),
+        ("exit", JobState.FAILED, "crash", "SystemExit: 3"),
+        ("hard exit", JobState.FAILED, "crash", "exit code 9"),
+        ("bad data", JobState.FAILED, "data_error", "Row 3 is bad; mend it."),
+        ("memory", JobState.FAILED, "out_of_memory", "smaller batch size"),
+        ("disk", JobState.PAUSED, "disk_full", "Free some space"),
+        ("kill", JobState.FAILED, "killed_by_signal_9", "ran out of memory"),
+        ("damaged", JobState.FAILED, "artefact_error", "ticks.json"),
+        ("nothing", JobState.SUCCEEDED, "", ""),
     ],
 )
 def test_ends(store, worker, home, then, state, kind, sentence):
@@ -168,7 +168,7 @@ def test_ends(store, worker, home, then, state, kind, sentence):
 def test_what_is_wrong_before_the_task_begins(store, worker):
     assert "count: Input should be a valid integer" in run(store, worker, count="many").error
     job = worker.run_job(store.submit("tock", {}).id)
-    assert job.state == State.FAILED
+    assert job.state == JobState.FAILED
 
 
 def test_a_damaged_result_is_made_anew(store, worker):
@@ -187,26 +187,26 @@ def test_cancel_saves_and_retry_goes_on(store, worker):
             asked.append(store.request(job.id, "cancel"))
 
     done = worker.run_job(job.id, cancel)
-    assert (done.state, done.error_kind) == (State.CANCELLED, "cancelled")
+    assert (done.state, done.error_kind) == (JobState.CANCELLED, "cancelled")
     assert done.error == f"Cancelled. `camelid jobs retry {job.id}` goes on from what it kept, if anything."
     store.retry(job.id)
     done = worker.run_job(job.id, lambda event: store.request(job.id, "finish"))
-    assert (done.state, done.epoch) == (State.SUCCEEDED, 2)
+    assert (done.state, done.epoch) == (JobState.SUCCEEDED, 2)
     assert 3 < done.summary["first"] < done.summary["ticks"] < 100_000
 
 
 def test_ctrl_c_in_the_foreground_cancels(store, worker):
-    stop = Stop()
+    stop = StopSignal()
     job = store.submit("tick", {"count": 100_000})
     job = worker.run_job(job.id, lambda event: stop() if not stop else None, stop)
-    assert job.state == State.CANCELLED
+    assert job.state == JobState.CANCELLED
     assert job.error.startswith("Cancelled. `camelid jobs retry")
 
 
 def test_ctrl_c_twice_does_not_wait(store, worker):
-    stop = Stop()
-    job = worker.run_job(store.submit("tick", {"count": 100_000, "then": "deaf"}).id, stop, stop)
-    assert job.state == State.CANCELLED
+    stop = StopSignal()
+    job = worker.run_job(store.submit("tick", {"count": 100_000, "then": "ignores_stop"}).id, stop, stop)
+    assert job.state == JobState.CANCELLED
     assert "did not leave in time" in job.error
 
 
@@ -220,18 +220,18 @@ def test_cancel_ends_the_whole_group(store, worker, home, alive, until):
     assert all(map(alive, sleepers))
     store.request(job.id, "cancel")
     thread.join()
-    assert store.get(job.id).state == State.CANCELLED
+    assert store.get(job.id).state == JobState.CANCELLED
     until(lambda: not any(map(alive, sleepers)))
 
 
 @pytest.mark.parametrize(
     ("then", "told"),
-    [("deaf", "Cancelled; it did not leave in time and was ended. "), ("slow", "Cancelled. ")],
+    [("ignores_stop", "Cancelled; it did not leave in time and was ended. "), ("slow", "Cancelled. ")],
 )
-def test_the_deaf_are_killed_in_time_and_who_said_that_it_takes_longer_is_waited_for(store, impatient, then, told):
+def test_attempts_that_ignore_stop_are_killed_and_announced_seconds_are_waited_for(store, short_deadline, then, told):
     job, asked = store.submit("tick", {"count": 100_000, "then": then}), []
-    done = impatient.run_job(job.id, lambda event: asked or asked.append(store.request(job.id, "cancel")))
-    assert done.state == State.CANCELLED
+    done = short_deadline.run_job(job.id, lambda event: asked or asked.append(store.request(job.id, "cancel")))
+    assert done.state == JobState.CANCELLED
     assert done.error.startswith(f"{told}`camelid jobs retry")
 
 
@@ -241,7 +241,7 @@ def test_a_worker_that_died_between_rename_and_commit(store, worker, home):
     with store.database.write() as db:
         db.execute("UPDATE job SET state = 'queued', published = '', ended = NULL")
     again = worker.run_job(job.id)
-    assert (again.state, again.published) == (State.SUCCEEDED, job.published)
+    assert (again.state, again.published) == (JobState.SUCCEEDED, job.published)
     assert [path.name for path in (home / "artefacts").iterdir()] == ["mine"]
 
 
@@ -252,7 +252,7 @@ def test_a_new_table_takes_nothing_of_an_old_one(store, worker, home):
     store.path.rename(home / "damaged")
     JobStore(store.path)
     job = run(store, worker, count=3)
-    assert (job.id, job.state, job.summary) == (old.id + 1, State.SUCCEEDED, {"ticks": 3, "first": 0})
+    assert (job.id, job.state, job.summary) == (old.id + 1, JobState.SUCCEEDED, {"ticks": 3, "first": 0})
     assert job.published != old.published
     assert attempt_of(home, old).exists()
     store.path.write_bytes((home / "damaged").read_bytes())  # and a copy from before
@@ -262,7 +262,7 @@ def test_a_new_table_takes_nothing_of_an_old_one(store, worker, home):
 def test_a_directory_that_exists_is_no_attempt(store, worker, home):
     job = store.submit("tick", {})
     attempt_directory(home, job.id, 1).mkdir(parents=True)
-    assert (worker.run_job(job.id).state, store.get(job.id).error_kind) == (State.FAILED, "crash")
+    assert (worker.run_job(job.id).state, store.get(job.id).error_kind) == (JobState.FAILED, "crash")
 
 
 def test_a_long_log_is_cut(tmp_path):

@@ -16,13 +16,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from camelid_core import drafts
+from camelid_core import staging
 from camelid_core.artefacts import Manifest, write_manifest
 from camelid_core.config import Config
 from camelid_core.errors import DataError
 from camelid_core.integrity import write_durably
 from camelid_core.jobs import attempt
-from camelid_core.jobs.files import home_of
+from camelid_core.jobs.run_directories import home_of
 from camelid_core.tasks import Interrupted, Task, TaskContext
 
 
@@ -38,11 +38,11 @@ class Ticks(Config):
 
 
 def run(config: Ticks, context: TaskContext) -> Mapping[str, Any]:
-    first = saved(context.earlier)
+    first = saved(context.earlier_attempts)
     done = first
     while done < config.count:
-        stop = context.stopping()
-        if stop == "save" and config.then != "deaf":
+        stop = context.stop_requested()
+        if stop == "save" and config.then != "ignores_stop":
             time.sleep(1.5 if config.then == "slow" else 0)
             raise Interrupted
         if stop == "finish":
@@ -58,7 +58,7 @@ def run(config: Ticks, context: TaskContext) -> Mapping[str, Any]:
     if config.then == "kill":
         context.output.mkdir()
         (context.output / "half").touch()
-        with drafts.directory(context.directory / "step"):
+        with staging.directory(context.directory / "step"):
             go_wrong("kill")
     go_wrong(config.then)
     if config.then != "nothing":

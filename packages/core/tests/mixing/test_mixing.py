@@ -6,10 +6,10 @@ from collections import Counter
 from itertools import pairwise
 
 import pytest
-from camelid_core.datasets import Dataset
+from camelid_core.datasets.dataset import Dataset
 from camelid_core.errors import DataError, UnknownName, UsageError
-from camelid_core.mixing.interleaving import Schedule, apportion
-from camelid_core.mixing.making import HELD_OUT, Mixture, lines, mix
+from camelid_core.mixing.interleaving import InterleavingSchedule, apportion
+from camelid_core.mixing.row_selection import HELD_OUT, Mixture, account_table, mix
 from camelid_core.quality import prompt_key
 from camelid_core.records import Record, alpaca
 from camelid_core.registry import Registry
@@ -39,7 +39,7 @@ def sized(**sizes: int) -> Registry[Dataset]:
     return registry(*(dataset(name, rows(name, size)) for name, size in sizes.items()))
 
 
-def counts(mixed) -> dict[str, int]:
+def rows_per_source(mixed) -> dict[str, int]:
     return dict(Counter(record.source for record in mixed.records()))
 
 
@@ -49,11 +49,11 @@ weights = st.sampled_from(["", ":0.5", ":2", ":1.5", ":0.1", ":3.25"])
 
 @given(counts_of_streams, st.integers(0, 5), st.integers(0, 320))
 def test_a_schedule_gives_every_element_once_and_begins_anywhere(sizes, seed, start):
-    schedule = Schedule(sizes, seed)
-    turns = list(schedule.turns())
-    assert [turns.count(number) for number in range(len(sizes))] == sizes
-    assert list(schedule.turns(start)) == turns[start:]
-    assert schedule.passed(start) == [turns[:start].count(number) for number in range(len(sizes))]
+    schedule = InterleavingSchedule(sizes, seed)
+    stream_indices = list(schedule.stream_indices())
+    assert [stream_indices.count(number) for number in range(len(sizes))] == sizes
+    assert list(schedule.stream_indices(start)) == stream_indices[start:]
+    assert schedule.consumed(start) == [stream_indices[:start].count(number) for number in range(len(sizes))]
 
 
 @given(st.integers(0, 1000), st.lists(st.floats(0, 1e6), min_size=1, max_size=6))
@@ -103,7 +103,7 @@ def test_records_from_any_position_are_the_rest_of_all_records(
 
 def test_a_weight_of_a_half_takes_every_second_row_and_two_takes_all_twice():
     mixed = mix(Mixture(sources=["a:0.5", "b:2"]), sized(a=10, b=3))
-    assert counts(mixed) == {"a": 5, "b": 6}
+    assert rows_per_source(mixed) == {"a": 5, "b": 6}
     taken = [int(record.id) for record in mixed.records() if record.source == "a"]
     assert {later - earlier for earlier, later in pairwise(taken)} == {2}
     assert Counter(record.id for record in mixed.records() if record.source == "b") == {"0": 2, "1": 2, "2": 2}
@@ -111,14 +111,14 @@ def test_a_weight_of_a_half_takes_every_second_row_and_two_takes_all_twice():
 
 @pytest.mark.parametrize(("temperature", "shares"), [(1, (800, 200)), (2, (667, 333)), (1000, (501, 499))])
 def test_temperature_evens_out(temperature, shares):
-    found = counts(mix(Mixture(sources=["a", "b"], temperature=temperature), sized(a=800, b=200)))
+    found = rows_per_source(mix(Mixture(sources=["a", "b"], temperature=temperature), sized(a=800, b=200)))
     assert found == pytest.approx(dict(zip("ab", shares, strict=True)), abs=1)
 
 
 def test_caps_and_a_total_hold():
     mixture = Mixture(sources=["a", "b:3"], caps={"b": 20}, temperature=3)
-    assert counts(mix(mixture, sized(a=100, b=10)))["b"] <= 20
-    assert counts(mix(Mixture(sources=["a", "b"], rows=10), sized(a=80, b=20))) == {"a": 8, "b": 2}
+    assert rows_per_source(mix(mixture, sized(a=100, b=10)))["b"] <= 20
+    assert rows_per_source(mix(Mixture(sources=["a", "b"], rows=10), sized(a=80, b=20))) == {"a": 8, "b": 2}
     with pytest.raises(UsageError, match=r"'aa' is no source of this mixture\. Did you mean 'a'"):
         mix(Mixture(sources=["a"], caps={"aa": 1}), sized(a=1))
 
@@ -136,7 +136,12 @@ def test_the_first_of_several_copies_stays_and_the_account_says_whose_were_lost(
         {"source": "a", "read": 6, "kept": 6, "taken": 6, "dropped": {}, "fixed": {}},
         {"source": "b", "read": 7, "kept": 3, "taken": 3, "dropped": {"copy of a row in a": 4}, "fixed": {}},
     ]
-    assert lines(mixed.account)[1] == {"source": "b", "before": 7, "after": 3, "left out": "copy of a row in a 4"}
+    assert account_table(mixed.account)[1] == {
+        "source": "b",
+        "before": 7,
+        "after": 3,
+        "left out": "copy of a row in a 4",
+    }
 
 
 def test_near_copies_go_too():
@@ -152,7 +157,7 @@ def test_categories_and_lints_are_dropped():
     refusing = [alpaca("Can you?", "As an AI language model, I cannot.", source="r")]
     datasets = registry(dataset("a", rows("a", 3) + rows("s", 2, tags=("system",)) + refusing))
     mixed = mix(Mixture(sources=["a"], drop_tags=["system"], drop_lints=["refusal"]), datasets)
-    assert counts(mixed) == {"a": 3}
+    assert rows_per_source(mixed) == {"a": 3}
     assert mixed.account[0].dropped == {"tag system": 2, "lint refusal": 1}
     with pytest.raises(UnknownName, match="'refusals' is not known"):
         mix(Mixture(sources=["a"], drop_lints=["refusals"]), datasets)

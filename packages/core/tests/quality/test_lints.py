@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from camelid_core.quality import LINTS, Lint, control_tokens_of
-from camelid_core.quality.lints import REFUSALS
+from camelid_core.quality.row_lints import REFUSALS
 from camelid_core.records import Message, Record, alpaca
 from hypothesis import given
 from hypothesis import strategies as st
@@ -55,7 +55,7 @@ FAULTY = {
 
 
 def compares(lint: Lint) -> bool:
-    return lint.begin is not None
+    return lint.factory is not None
 
 
 def test_every_lint_of_one_row_is_tried_here():

@@ -7,9 +7,10 @@ import json
 
 import pytest
 from camelid_core.errors import DataError
-from camelid_core.readers import Columns, Faults, detect, flan_rows, read
-from camelid_core.readers.choosing import choose, looks_like_header
-from camelid_core.readers.proposing import propose
+from camelid_core.readers import Columns, Faults, detect, read
+from camelid_core.readers.column_proposal import propose
+from camelid_core.readers.flan import FlanRows
+from camelid_core.readers.selection import choose_reader, looks_like_header
 
 CHAT = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
 
@@ -139,7 +140,8 @@ def test_flan_can_keep_what_is_escaped(flan):
     kept = list(read(flan, faults=faults, keep_escapes=True))
     assert kept[0].messages[0].content == "What is 2 + 3?\\nOptions:\\n(A) 5"
     assert not faults.notes
-    assert list(flan_rows(flan, keep_escapes=True)) == [(n, *row) for n, row in enumerate(FLAN, 1)]
+    found = [(n, *row.values()) for n, row in FlanRows(flan, Faults(), keep_escapes=True)]
+    assert found == [(n, *row) for n, row in enumerate(FLAN, 1)]
 
 
 def test_a_tsv_with_a_header_is_a_table(tmp_path):
@@ -160,15 +162,15 @@ def test_a_flan_file_of_other_width_names_the_line(tmp_path):
 def test_a_reader_that_refines_another_is_taken_for_the_files_it_accepts(flan, monkeypatch):
     import dataclasses
 
-    from camelid_core.readers import READERS, choosing
+    from camelid_core.readers import READERS, selection
 
     finer = dataclasses.replace(
         READERS["flan-tsv"], name="finer", refines="flan-tsv", accepts=lambda path: path.stem == "other_train"
     )
-    monkeypatch.setattr(choosing, "known", lambda: dict(READERS) | {"finer": finer})
-    assert choose(flan, "flan-tsv").name == "flan-tsv"
+    monkeypatch.setattr(selection, "all_readers", lambda: dict(READERS) | {"finer": finer})
+    assert choose_reader(flan, "flan-tsv").name == "flan-tsv"
     other = flan.rename(flan.with_name("other_train.tsv"))
-    assert choose(other, "flan-tsv").name == choose(other).name == "finer"
+    assert choose_reader(other, "flan-tsv").name == choose_reader(other).name == "finer"
 
 
 def test_columns_say_what_they_use():

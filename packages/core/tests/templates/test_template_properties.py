@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from functools import cache
+from itertools import cycle, product
 from typing import Any
 
 import pytest
 from camelid_core.plugins import load_host
 from camelid_core.records import Message
-from camelid_core.templates import text_of, trained_spans
-from camelid_core.templates.jinja import marked
+from camelid_core.templates.chat_template_export import render_chat_template
+from camelid_core.templates.segments import segments_text, trained_spans
 from camelid_core.testing import assert_template_contract, takes_system
-from camelid_core.tokenizing import IGNORE, Encoder
+from camelid_core.tokenization.encoder import IGNORE, Encoder
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -77,17 +78,17 @@ def check_inert(encoder: Encoder, messages: tuple[Message, ...], ids: list[int])
 def check_jinja(template: Any, tokenizer: Any, messages: tuple[Message, ...]) -> None:
     eos, bos = tokenizer.eos_token or "", tokenizer.bos_token or ""
     segments = template.render(messages)
-    whole = marked(template.jinja(), messages, eos, False, bos)
-    assert whole == (text_of(segments, eos, bos), trained_spans(segments, eos, bos))
-    asked = marked(template.jinja(), messages[:-1], eos, True, bos)
-    assert asked.text == text_of(template.prompt(messages[:-1]), eos, bos)
+    whole = render_chat_template(template.jinja(), messages, eos, False, bos)
+    assert whole == (segments_text(segments, eos, bos), trained_spans(segments, eos, bos))
+    asked = render_chat_template(template.jinja(), messages[:-1], eos, True, bos)
+    assert asked.text == segments_text(template.prompt(messages[:-1]), eos, bos)
 
 
 def check_parse(template: Any, messages: tuple[Message, ...]) -> None:
     answer = messages[-1].content
     if any(stop in answer for stop in (*template.stops, "</s>")):
         return  # what ends an answer cannot be said in one
-    whole, prompt = text_of(template.render(messages)), text_of(template.prompt(messages[:-1]))
+    whole, prompt = segments_text(template.render(messages)), segments_text(template.prompt(messages[:-1]))
     generated = whole[len(prompt) :]
     for stop in (*template.stops, "</s>"):
         generated = generated.split(stop)[0]
@@ -96,8 +97,11 @@ def check_parse(template: Any, messages: tuple[Message, ...]) -> None:
         assert template.parse(generated) == answer.strip()
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", NAMES)
+PAIRS = [*product(NAMES, KINDS), *zip(NAMES, cycle(MORE_KINDS[len(KINDS) :]), strict=False)]
+"""Every template with the kinds that differ most, and with one of the others."""
+
+
+@pytest.mark.parametrize(("name", "kind"), PAIRS)
 def test_every_template_with_every_kind_of_tokenizer(name, kind, encoder_of):
     @settings(max_examples=12, database=None, suppress_health_check=list(HealthCheck))
     @given(conversations)
@@ -107,7 +111,7 @@ def test_every_template_with_every_kind_of_tokenizer(name, kind, encoder_of):
     holds()
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("kind", MORE_KINDS)
 @pytest.mark.parametrize("name", NAMES)
 def test_every_template_with_every_kind_of_tokenizer_at_length(name, kind, encoder_of, tokenizer_of):

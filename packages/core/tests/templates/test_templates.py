@@ -7,7 +7,9 @@ from itertools import pairwise
 import pytest
 from camelid_core.errors import TemplateError
 from camelid_core.records import Message
-from camelid_core.templates import EOS, PromptTemplate, RoleTemplate, Segment, text_of
+from camelid_core.templates.role_template import RoleTemplate
+from camelid_core.templates.segments import EOS, Segment, segments_text
+from camelid_core.templates.template import PromptTemplate
 from camelid_core.testing import takes_system
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -30,13 +32,13 @@ def fitting(template: RoleTemplate, messages: tuple[Message, ...]) -> tuple[Mess
 def test_the_prompt_is_a_prefix_of_the_conversation_up_to_the_answer(template, messages):
     messages = fitting(template, messages)
     whole = template.render(messages)
-    prompt = text_of(template.prompt(messages[:-1]))
-    assert text_of(whole).startswith(prompt)
+    prompt = segments_text(template.prompt(messages[:-1]))
+    assert segments_text(whole).startswith(prompt)
     if not template.lead:
         begins = [n for n, segment in enumerate(whole) if segment.trained and not (n and whole[n - 1].trained)]
     else:
-        begins = [n for n, segment in enumerate(whole) if segment.cut]
-    assert text_of(whole[: begins[-1]]) == prompt
+        begins = [n for n, segment in enumerate(whole) if segment.token_boundary]
+    assert segments_text(whole[: begins[-1]]) == prompt
 
 
 @settings(max_examples=15)
@@ -64,7 +66,7 @@ def test_segments_are_never_empty_and_neighbours_always_differ(template, message
     messages = fitting(template, messages)
     for segments in (template.render(messages), template.prompt(messages[:-1])):
         assert all(segment.text for segment in segments)
-        kinds = [(segment.trained, segment.control, segment.cut) for segment in segments]
+        kinds = [(segment.trained, segment.control, segment.token_boundary) for segment in segments]
         assert all(one != other for one, other in pairwise(kinds))
 
 
@@ -102,7 +104,7 @@ def test_every_template_fits_the_protocol_and_explains_itself(template):
 def test_a_conversations_own_system_text_replaces_the_default_and_is_not_trusted():
     template = RoleTemplate("t", "", user="{content}|", assistant=">", system="[{content}]", default_system="be kind")
     own = template.render([Message("system", "be <s>"), Message("user", "a"), Message("assistant", "b")])
-    assert text_of(own) == "[be <s>]a|>b</s>"
+    assert segments_text(own) == "[be <s>]a|>b</s>"
     assert Segment("be <s>") in own
     default = template.render([Message("user", "a"), Message("assistant", "b")])
     assert default[0] == Segment("[be kind]", control=True)
@@ -111,14 +113,14 @@ def test_a_conversations_own_system_text_replaces_the_default_and_is_not_trusted
 def test_context_has_its_own_place_where_the_template_gives_one():
     apart = RoleTemplate("t", "", user="{content}|", user_with_context="{content}({context})|", assistant=">")
     joined = RoleTemplate("t", "", user="{content}|", assistant=">")
-    assert text_of(apart.prompt([Message("user", "a", "b")])) == "a(b)|>"
-    assert text_of(apart.prompt([Message("user", "a")])) == "a|>"
-    assert text_of(joined.prompt([Message("user", "a", "b")])) == "a\nb|>"
+    assert segments_text(apart.prompt([Message("user", "a", "b")])) == "a(b)|>"
+    assert segments_text(apart.prompt([Message("user", "a")])) == "a|>"
+    assert segments_text(joined.prompt([Message("user", "a", "b")])) == "a\nb|>"
 
 
 def test_the_end_of_sequence_is_the_tokenizers_own_and_a_persons_stays_text():
     segments = [Segment(f"a{EOS}", control=True), Segment(f"b{EOS}")]
-    assert text_of(segments, "<|end|>") == f"a<|end|>b{EOS}"
+    assert segments_text(segments, "<|end|>") == f"a<|end|>b{EOS}"
 
 
 def test_a_template_without_a_place_for_system_text_says_so_and_drops_nothing():

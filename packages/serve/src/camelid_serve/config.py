@@ -1,4 +1,4 @@
-"""How models are opened, and what batch predict and evaluation can be told.
+"""Configuration of engines, of batch prediction and of answer-accuracy evaluation.
 
 Knows fields, bounds and their help. Imports no torch.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Literal, Self
 
 from camelid_core.config import Config
-from camelid_core.paths import anchor
+from camelid_core.paths import absolute_if_path
 from pydantic import Field
 
 from .engine import Sampling
@@ -16,84 +16,90 @@ from .engine import Sampling
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
 
-class Opening(Config):
-    """How models are made resident."""
+class EngineConfig(Config):
+    """How models are loaded into an engine."""
 
     template: str = ""
-    """Overrides the models' own."""
+    """Prompt template; empty takes the model's own. Also: chat template."""
     dtype: Dtype = "auto"
-    """Number format."""
+    """dtype of the weights; auto is bfloat16 where the device multiplies it natively, else float32."""
     engine: str = "transformers"
-    """What runs them."""
+    """Engine that runs the models, with its settings behind its name. Also: backend."""
     slots: int = 16
-    """Answers at once."""
+    """Slots: requests that run at once in the batch. Also: `max_num_seqs`, `--parallel`."""
 
 
-USUAL = Opening()
+DEFAULT_ENGINE = EngineConfig()
 
 
-class _Answering(Config):
-    """What every task that answers many prompts shares."""
+class _GenerationConfig(Config):
+    """Fields shared by the tasks that generate answers to many prompts."""
 
     model: str = "smollm2-135m"
-    """Model or artefact that answers: a name or a directory."""
+    """Model or adapter that answers: a name or an artefact's directory. Also: `model_name_or_path`."""
     template: str = ""
-    """Prompt template; empty takes the model's own, another one is recorded in the result."""
+    """Prompt template; empty takes the model's own, another one is recorded in the result. Also: chat template."""
     sampling: Sampling = Sampling()
-    """How answers are chosen and when they end."""
+    """Sampling parameters."""
     batch_size: int = Field(128, ge=1, le=4096)
-    """Most rows that are answered at once; fewer where memory has no room for their keys and values."""
+    """Maximum batch size in rows; the engine runs fewer at once where memory has no room for their KV cache.
+    Also: `per_device_eval_batch_size`."""
     dtype: Dtype = "auto"
-    """Number format of the weights; auto is bfloat16 where the device multiplies it natively, else float32."""
+    """dtype of the weights; auto is bfloat16 where the device multiplies it natively, else float32.
+    Also: `torch_dtype`, precision."""
     engine: str = "transformers"
-    """Engine that runs the model."""
+    """Inference engine that runs the model, with its settings behind its name. Also: backend."""
     output: str = ""
-    """Directory for the result; empty publishes under the job's name in Camelid's home."""
+    """Output directory of the result; empty publishes under the job's name in Camelid's home. Also: `output_dir`."""
 
     @property
-    def opening(self) -> Opening:
-        return Opening(template=self.template, dtype=self.dtype, engine=self.engine, slots=self.batch_size)
+    def engine_config(self) -> EngineConfig:
+        return EngineConfig(template=self.template, dtype=self.dtype, engine=self.engine, slots=self.batch_size)
 
     @property
     def publish_to(self) -> str:
         """Where the result goes."""
         return self.output
 
-    def _anchored(self, *fields: str) -> Self:
+    def _with_absolute_paths(self, *fields: str) -> Self:
         """With relative paths made absolute: a job runs in another directory than the one it is typed in."""
-        return self.model_copy(update={field: anchor(getattr(self, field)) for field in ("model", "output", *fields)})
+        return self.model_copy(
+            update={field: absolute_if_path(getattr(self, field)) for field in ("model", "output", *fields)}
+        )
 
 
-class PredictConfig(_Answering):
-    """Answer every row of a file."""
+class PredictConfig(_GenerationConfig):
+    """Batch prediction: answer every row of a file."""
 
     input: str
-    """Data file (JSON, JSON Lines, CSV, TSV or Parquet) or dataset; rows need no answer."""
+    """Data file (JSON, JSON Lines, CSV, TSV or Parquet) or dataset name; rows need no answer."""
     columns: str = ""
-    """Which column of a file is what, such as instruction=question; empty reads rows by the names of their columns."""
+    """Column mapping of a file, such as instruction=question; empty recognises the format by its columns."""
     reference: str = ""
-    """Column with the right answer, for scores; empty takes the answer that a row of a known format has itself."""
+    """Column with the gold answers, for scores; empty takes the answer that rows of a known format have. Also: label,
+    ground truth."""
     also: list[str] = []
-    """Further models or artefacts that answer the same rows, one after the other."""
+    """Further models or adapters that answer the same rows, one after the other."""
     limit: int | None = Field(None, ge=1)
-    """Take at most this many rows."""
+    """Maximum number of rows; empty takes all. Also: `max_samples`, `max_predict_samples`."""
     base: bool = False
-    """Answer with the base model, without its adapter."""
+    """Answer with the base model, with the adapter switched off."""
 
-    def anchored(self) -> Self:
-        anchored = self._anchored("input")
-        return anchored.model_copy(update={"also": [anchor(name) for name in self.also]})
+    def with_absolute_paths(self) -> Self:
+        anchored = self._with_absolute_paths("input")
+        return anchored.model_copy(update={"also": [absolute_if_path(name) for name in self.also]})
 
 
-class EvaluateConfig(_Answering):
-    """Score a model's answers on held-out rows."""
+class EvaluateConfig(_GenerationConfig):
+    """Answer accuracy: the share of held-out rows that a model answers exactly right."""
 
     data: str = "cot-arithmetic-en"
-    """Dataset with a held-out part, or a file; each row's answer must state a number."""
+    """Evaluation set: a dataset with held-out rows, or a file; each gold answer must state a number.
+    Also: `eval_dataset`."""
     rows: int = Field(32, ge=1, le=100_000)
-    """Rows to score."""
+    """Number of rows to score, from the first. Also: `limit`, `max_eval_samples`."""
     base: bool = False
-    """Score the base model without its adapter too, to compare."""
+    """Score the base model too, with the adapter switched off, as a baseline."""
 
-    def anchored(self) -> Self:
-        return self._anchored("data")
+    def with_absolute_paths(self) -> Self:
+        return self._with_absolute_paths("data")

@@ -1,7 +1,7 @@
 """What an engine is: token ids in, a stream of token ids out.
 
-Knows requests, sampling settings and how an answer can end. Knows no text, no template and no torch.
-Stop texts stand in `Sampling` because people set them there; `streaming` acts on them, engines do not.
+Knows requests, sampling settings and finish reasons. Knows no text, no template and no torch.
+Stop texts are in `Sampling` because people set them there; `text_stream` acts on them, engines do not.
 """
 
 from __future__ import annotations
@@ -13,33 +13,37 @@ from typing import Literal, Protocol, Self, runtime_checkable
 
 from camelid_core.config import Config
 from camelid_core.errors import ModelError
-from camelid_core.models import Reference
-from camelid_core.tasks import resolve
+from camelid_core.models.resolved_model import ResolvedModel
+from camelid_core.tasks import import_attribute
 from pydantic import Field
 
-Finish = Literal["stop", "length", "cancelled"]
-"""How an answer ended: by itself, at its length limit, or because somebody asked."""
+FinishReason = Literal["stop", "length", "cancelled"]
+"""Finish reason: an end-of-sequence token or a stop text, the length limit, or a cancellation."""
 
 
 class Sampling(Config):
-    """How the next token is chosen, and when to stop."""
+    """Sampling parameters: how the next token is picked from the logits, and when generation stops."""
 
     temperature: float = Field(0.0, ge=0, le=5)
-    """0 always takes the likeliest token; above it tokens are drawn by chance, the higher the unlikelier ones too."""
+    """Sampling temperature, by which logits are divided: below 1 sharpens their distribution, above 1 flattens it; 0 is
+    greedy decoding, the default, as its answers can be repeated. Also: `do_sample=False` for 0."""
     top_p: float = Field(1.0, gt=0, le=1)
-    """Draw among the likeliest tokens that together reach this probability: lower keeps to the point; 1 is off."""
+    """Nucleus sampling (top-p): sample among the likeliest tokens whose probabilities add up to this; 1 is off."""
     top_k: int = Field(0, ge=0)
-    """Draw among this many likeliest tokens; 0 is off."""
+    """Top-k sampling: sample among this many likeliest tokens; 0 is off. Also: -1 for off."""
     repetition_penalty: float = Field(1.0, gt=0, le=10)
-    """Above 1 makes tokens that already occurred, in the question too, less likely; much of it harms code; 1 is off."""
+    """Repetition penalty: above 1 lowers the logits of tokens that occurred in the prompt or the answer; high values
+    harm code; 1 is off. Also: `repeat_penalty`."""
     no_repeat_ngram_size: int = Field(0, ge=0, le=100)
-    """No run of this many tokens may occur twice, the question counted; few allow no code and no lists; 0 is off."""
+    """N-gram blocking: no n-gram of this many tokens may occur twice, the prompt counted; small values break code and
+    lists; 0 is off."""
     max_new_tokens: int = Field(256, ge=1, le=131072)
-    """Longest answer, in tokens."""
+    """Maximum length of the answer in tokens, without the prompt. Also: `max_tokens`, `n_predict`."""
     seed: int = 0
-    """The same seed, prompt and settings give the same answer."""
+    """Random seed of the sampler: the same seed, prompt and settings give the same answer; unused at temperature 0."""
     stop: tuple[str, ...] = ()
-    """Texts that end the answer; none of them is shown."""
+    """Stop texts: the first of these that is generated ends the answer and is left out of it. Also: stop sequences,
+    `stop_strings`."""
 
 
 GREEDY = Sampling()
@@ -63,8 +67,8 @@ class PromptTooLong(ModelError):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One prompt. `adapter` None is the bare base; `stops` are the token ids that end the answer;
-    `logprobs` asks for each token's probability and those of this many likeliest ones."""
+    """One prompt. `adapter` None is the base model alone; `stops` are the token ids that end the answer;
+    `logprobs` asks for each token's log-probability and those of this many likeliest tokens."""
 
     ids: Sequence[int]
     sampling: Sampling = GREEDY
@@ -74,9 +78,9 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
-    """A token's natural logarithm of probability as the model has it, before any sampling setting, and the
-    likeliest tokens' at its place, likeliest first."""
+class TokenLogprob:
+    """A token's log-probability (natural logarithm) under the model, before any sampling setting, and those of the
+    likeliest tokens at its position, likeliest first."""
 
     token: int
     logprob: float
@@ -85,17 +89,17 @@ class Scored:
 
 @dataclass(frozen=True, slots=True)
 class TokenEvent:
-    """Something happened to request `index`: a token, an end, or (at a length limit) both.
+    """An event of request `index`: a token, its end, or (at a length limit) both.
 
-    A stop token ends an answer and is not given out, save in `scored`, which comes where it was asked for.
-    After `finish` nothing more comes for that request. `at` is when it happened, by the monotonic clock: whoever takes
-    it may be late.
+    A stop token ends an answer and is not given out, save in `token_logprob`, which comes if the request has
+    `logprobs`. After `finish` nothing more comes for that request. `at` is when it happened, by the monotonic clock:
+    the reader may be late.
     """
 
     index: int
     token: int | None = None
-    finish: Finish | None = None
-    scored: Scored | None = None
+    finish: FinishReason | None = None
+    token_logprob: TokenLogprob | None = None
     at: float = field(default_factory=time.monotonic, compare=False)
 
 
@@ -118,18 +122,18 @@ class Stream(Protocol):
 
 
 class Engine(Protocol):
-    """A resident base model, possibly with adapters. Streams opened from several threads run together."""
+    """A resident base model, possibly with adapters. Streams opened from several threads share its batches."""
 
     @property
     def context_length(self) -> int:
-        """Most tokens a prompt and its answer can have together."""
+        """Context length: most tokens that a prompt and its answer can have together."""
 
     @property
     def adapters(self) -> tuple[str, ...]:
         """Names that `Request.adapter` may have."""
 
     def stream(self, requests: Sequence[Request]) -> Stream:
-        """Start answering.
+        """Start to generate answers.
 
         Raises:
             ModelError: an unknown adapter, or an empty or too long prompt.
@@ -140,11 +144,11 @@ class Engine(Protocol):
 
 
 @runtime_checkable
-class ScoresPrompts(Protocol):
-    """An engine that can say how likely a given text is."""
+class ComputesPromptLogprobs(Protocol):
+    """An engine that can tell the log-probabilities of a given prompt's tokens."""
 
-    def score(self, ids: Sequence[int], adapter: str | None, top: int) -> list[Scored]:
-        """Every token of `ids` after the first, and last what the model would choose to come next.
+    def prompt_logprobs(self, ids: Sequence[int], adapter: str | None, top: int) -> list[TokenLogprob]:
+        """Of every token of `ids` after the first, and last of the token that the model would choose to come next.
 
         Raises:
             ModelError: as `stream` does.
@@ -152,12 +156,12 @@ class ScoresPrompts(Protocol):
 
 
 @runtime_checkable
-class CanFail(Protocol):
-    """An engine that may come to an end by itself."""
+class CanDie(Protocol):
+    """An engine that may end by itself, such as one in another process."""
 
     @property
     def alive(self) -> bool:
-        """Whether it will answer again; if not, it is opened anew when its model is loaded again."""
+        """Whether it can still answer; if not, it is opened anew when its model is loaded again."""
 
 
 class CannotShare(ModelError):
@@ -165,15 +169,15 @@ class CannotShare(ModelError):
 
 
 @runtime_checkable
-class TakesAdapters(Protocol):
-    """An engine whose adapters come and go while it runs."""
+class HotSwapsAdapters(Protocol):
+    """An engine that loads and unloads adapters while it runs."""
 
     @property
-    def shares(self) -> bool:
-        """Whether its base is as it was: an adapter that changes the base itself must have it for itself alone."""
+    def serves_base(self) -> bool:
+        """Whether the base model can be used without an adapter: no adapter has changed the base itself."""
 
-    def add_adapter(self, reference: Reference) -> str:
-        """Make the adapter of `reference` resident; gives the name that `Request.adapter` takes.
+    def add_adapter(self, resolved: ResolvedModel) -> str:
+        """Make the adapter of `resolved` resident; returns the name that `Request.adapter` takes.
 
         Raises:
             CannotShare: of a kind that needs a base of its own.
@@ -181,24 +185,25 @@ class TakesAdapters(Protocol):
         """
 
     def remove_adapter(self, name: str) -> None:
-        """Take no more requests under `name`; when those under way have ended its memory is free.
+        """Take no more requests under `name`; when the running ones have ended, its memory is free.
 
         Raises:
             UnknownName: there is no such adapter.
         """
 
-    def takes_turns(self, name: str) -> str:
-        """Why requests under `name` do not run in one batch with others; empty if they do."""
+    def why_not_batched(self, name: str) -> str:
+        """Why requests under `name` cannot share a batch with others; empty if they can."""
 
 
 @dataclass(frozen=True, slots=True)
 class EngineKind:
-    """An engine to choose. `load` is the `module:attribute` of `(reference, dtype, slots) -> Engine`;
+    """An engine to choose. `load` is the `module:attribute` of `(resolved, dtype, slots) -> Engine`;
     `gguf` says that it runs GGUF files.
 
-    An engine with settings of its own names their class in `options`, the `module:attribute` of a `Config`. People
-    write them behind its name (see `kinds`), and its `load` is `(reference, dtype, slots, options, report) -> Engine`,
-    where `report` takes lines of progress. Settings are kept with results: none may be a secret.
+    An engine with options of its own names their class in `options`, the `module:attribute` of a `Config`. People
+    write them behind its name (see `engine_spec`), and its `load` is
+    `(resolved, dtype, slots, options, report) -> Engine`, where `report` takes lines of progress. Options are stored
+    with results: none may be a secret.
     """
 
     name: str
@@ -209,7 +214,7 @@ class EngineKind:
 
     def open(
         self,
-        reference: object,
+        resolved: object,
         dtype: str,
         slots: int,
         options: Config | None = None,
@@ -217,5 +222,5 @@ class EngineKind:
     ) -> Engine:
         """Load the model; `slots` is how many requests may run at once."""
         more = (options, report) if self.options else ()
-        engine: Engine = resolve(self.load)(reference, dtype, slots, *more)
+        engine: Engine = import_attribute(self.load)(resolved, dtype, slots, *more)
         return engine

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from camelid_core.hookspecs import hookspec
+from camelid_core.hooks import hookspec
 
 if TYPE_CHECKING:
     from .engine import EngineKind

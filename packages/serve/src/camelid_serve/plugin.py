@@ -1,11 +1,11 @@
-"""What camelid-serve gives. Imports no model library."""
+"""Hook implementations of camelid-serve. Imports no model library."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from camelid_core.commands import Command
-from camelid_core.hookspecs import hookimpl
+from camelid_core.hooks import hookimpl
 from camelid_core.tasks import Task
 
 if TYPE_CHECKING:
@@ -38,11 +38,13 @@ def camelid_tasks() -> list[Task]:
 @hookimpl
 def camelid_commands() -> list[Command]:
     return [
-        Command("chat", "Talk with a model or artefact.", "camelid_serve.commands.chat:app"),
-        Command("predict", "Answer every row of a file.", "camelid_serve.commands.predict:app"),
-        Command("serve", "Answer over HTTP, as OpenAI's API does.", "camelid_serve.commands.serve:app"),
+        Command("chat", "Chat with a model or adapter in the terminal.", "camelid_serve.commands.chat:app"),
+        Command("predict", "Batch prediction: answer every row of a file.", "camelid_serve.commands.predict:app"),
+        Command("serve", "Serve models over an OpenAI-compatible HTTP API.", "camelid_serve.commands.serve:app"),
         Command(
-            "eval", "Score answers, and measure what long contexts are worth.", "camelid_serve.commands.evaluate:app"
+            "eval",
+            "Evaluate: answer accuracy, perplexity and passkey retrieval by context length, engine parity.",
+            "camelid_serve.commands.evaluate:app",
         ),
     ]
 
@@ -54,7 +56,7 @@ def camelid_compat_commands() -> list[Command]:
     return [
         Command(
             name,
-            f"Read an argument list of Alpaca-CoT's {name}.py as it is, and print the command it means.",
+            f"Read an argument list of Alpaca-CoT's {name}.py, and print the equivalent command.",
             f"camelid_serve.commands.compat:{name}",
         )
         for name in SCRIPTS

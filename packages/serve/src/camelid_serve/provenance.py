@@ -1,4 +1,4 @@
-"""What a result says about where it came from.
+"""Provenance of results: their manifests.
 
 Knows manifests. Knows nothing of how answers are made or scored.
 """
@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from camelid_core.artefacts import (
-    Base,
+    ArtefactKind,
+    BaseModelEntry,
     DatasetUse,
-    Kind,
     Licences,
     Manifest,
     TemplateContract,
@@ -19,67 +19,67 @@ from camelid_core.artefacts import (
 )
 from camelid_core.config import Config
 from camelid_core.integrity import fingerprint
-from camelid_core.models import Reference
+from camelid_core.models.resolved_model import ResolvedModel
+from camelid_core.models.rope import rope_parameters
 from camelid_core.plugins import load_host
-from camelid_core.rope import rope_parameters
 
-from .assemble import Assembled
+from .loaded_models import LoadedModel
 
 
-def manifest_of(
-    kind: Kind, assembled: Assembled, config: Config, metrics: Mapping[str, Any], datasets: Sequence[DatasetUse]
+def model_manifest(
+    kind: ArtefactKind, loaded: LoadedModel, config: Config, metrics: Mapping[str, Any], datasets: Sequence[DatasetUse]
 ) -> Manifest:
-    """The manifest of something this model produced: its base, template in force, settings and licences."""
-    return manifest_for(kind, assembled.reference, config, metrics, datasets, assembled.contract())
+    """The manifest of a result of this model: its base, template, settings and licences."""
+    return result_manifest(kind, loaded.resolved, config, metrics, datasets, loaded.contract())
 
 
-def manifest_for(
-    kind: Kind,
-    reference: Reference,
+def result_manifest(
+    kind: ArtefactKind,
+    resolved: ResolvedModel,
     config: Config,
     metrics: Mapping[str, Any],
     datasets: Sequence[DatasetUse],
     template: TemplateContract | None = None,
 ) -> Manifest:
-    """The same where nothing was asked through a template, or where several models were."""
-    source = reference.manifest
+    """The same for a result without a template, or of several models."""
+    source = resolved.manifest
     return Manifest(
         kind=kind,
-        base=base_of(reference),
+        base=base_entry(resolved),
         template=template,
         datasets=list(datasets),
         parameters=config.model_dump(mode="json"),
-        rope_scaling=rope_parameters(reference.config),
-        licences=source.licences if source else Licences(base=reference.licence, effective=reference.licence),
+        rope_scaling=rope_parameters(resolved.config),
+        licences=source.licences if source else Licences(base=resolved.licence, effective=resolved.licence),
         plugins={plugin.name: plugin.version for plugin in load_host().plugins},
         metrics=dict(metrics),
     )
 
 
-def base_of(reference: Reference) -> Base:
-    """What it was made from, as its manifest says; else itself."""
-    if reference.manifest is not None and reference.manifest.base is not None:
-        return reference.manifest.base
-    return Base(
-        id=reference.base_id,
-        path=str(reference.base),
-        fingerprint=fingerprint(reference.base),
-        model_type=str(reference.config.get("model_type", "")),
+def base_entry(resolved: ResolvedModel) -> BaseModelEntry:
+    """The base model that its manifest names; else the model itself."""
+    if resolved.manifest is not None and resolved.manifest.base is not None:
+        return resolved.manifest.base
+    return BaseModelEntry(
+        id=resolved.base_id,
+        path=str(resolved.base),
+        fingerprint=fingerprint(resolved.base),
+        model_type=str(resolved.config.get("model_type", "")),
     )
 
 
-def of_several(manifest: Manifest, references: Mapping[str, Reference]) -> Manifest:
-    """The same where several models had a part in it: the base of each by its label, and the strictest licence."""
-    if len({(reference.base, reference.peft) for reference in references.values()}) < 2:
+def with_all_models(manifest: Manifest, models: Mapping[str, ResolvedModel]) -> Manifest:
+    """The manifest with the base of each model by its label, and the strictest licence, where there are several."""
+    if len({(model.base, model.adapter_dir) for model in models.values()}) < 2:
         return manifest
-    licence = effective_licence({label: reference.licence for label, reference in references.items()})
-    bases = {label: base_of(reference) for label, reference in references.items()}
+    licence = effective_licence({label: model.licence for label, model in models.items()})
+    bases = {label: base_entry(model) for label, model in models.items()}
     return manifest.model_copy(update={"models": bases, "licences": Licences(base=licence, effective=licence)})
 
 
-def state_of(reference: Reference) -> list[str]:
-    """Tells the weights of one moment from those of another under the same name."""
-    if reference.peft is None:
-        return [fingerprint(reference.base)]
-    files = reference.manifest.files.values() if reference.manifest else ()
-    return [fingerprint(reference.base), *(sorted(entry.sha256 for entry in files) or [str(reference.peft)])]
+def weights_identity(resolved: ResolvedModel) -> list[str]:
+    """Digests that identify the weights, whatever the model's name."""
+    if resolved.adapter_dir is None:
+        return [fingerprint(resolved.base)]
+    files = resolved.manifest.files.values() if resolved.manifest else ()
+    return [fingerprint(resolved.base), *(sorted(entry.sha256 for entry in files) or [str(resolved.adapter_dir)])]

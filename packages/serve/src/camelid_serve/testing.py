@@ -1,6 +1,6 @@
 """An engine without a model, for tests and load measurements; and the process that holds it.
 
-    python -m camelid_serve.testing        # what `camelid_serve.host` is, with stub engines
+    python -m camelid_serve.testing        # what `camelid_serve.engine_process.host` is, with stub engines
 
 A model's name says how its engine behaves: `tokens=8,gap=0.01,first=0.1,hang=3` (see `Behaviour`).
 Knows engines and how they fail. Not imported by the product.
@@ -18,14 +18,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
-from camelid_core.adapters import ModelAdapter
-from camelid_core.models import Reference
+from camelid_core.models.adapters import ModelAdapter
+from camelid_core.models.resolved_model import ResolvedModel
 from camelid_core.plugins import Host
 from camelid_core.testing import tiny_tokenizer
-from camelid_core.tokenizing import Encoder
+from camelid_core.tokenization.encoder import Encoder
 
-from .assemble import Assembled, Residents
-from .engine import Engine, Finish, PromptTooLong, Request, Sampling, TokenEvent
+from .engine import Engine, FinishReason, PromptTooLong, Request, Sampling, TokenEvent
+from .loaded_models import LoadedModel, LoadedModels
 
 
 def prompts(count: int, shared: int = 0, seed: int = 0) -> list[list[int]]:
@@ -36,21 +36,21 @@ def prompts(count: int, shared: int = 0, seed: int = 0) -> list[list[int]]:
 
 
 def collect(engine: Engine, requests: Sequence[Request]) -> tuple[list[list[int]], list[str | None]]:
-    """Each request's tokens, and how it ended."""
+    """Each request's tokens, and its finish reason."""
     tokens: list[list[int]] = [[] for _ in requests]
-    ends: list[str | None] = [None for _ in requests]
+    finish_reasons: list[str | None] = [None for _ in requests]
     for event in engine.stream(requests):
-        assert ends[event.index] is None, "something came after the end"
+        assert finish_reasons[event.index] is None, "an event came after the end"
         if event.token is not None:
             tokens[event.index].append(event.token)
-        ends[event.index] = event.finish
-    return tokens, ends
+        finish_reasons[event.index] = event.finish
+    return tokens, finish_reasons
 
 
 @dataclass(frozen=True, slots=True)
 class Behaviour:
-    """Answers of `tokens` tokens, the `first` and every next after `gap` seconds; nothing more comes after
-    `hang` tokens, the process dies after `die` tokens, and an error is raised after `fail`; 0 is never."""
+    """Answers of `tokens` tokens, the first after `first` seconds, the others `gap` seconds apart; the engine hangs
+    after `hang` tokens, its process dies after `die` tokens, and it raises an error after `fail`; 0 is never."""
 
     tokens: int = 8
     gap: float = 0.0
@@ -67,7 +67,7 @@ class Behaviour:
 
 
 class StubEngine:
-    """Says the prompt's tokens over and over, under each adapter as that one behaves."""
+    """Repeats the prompt's tokens; each adapter has a behaviour of its own."""
 
     context_length = 4096
     adapters: tuple[str, ...] = ()
@@ -85,7 +85,7 @@ class StubEngine:
 
 
 class StubStream:
-    """The rows take turns; time passes as if they ran together."""
+    """The events of its rows alternate, timed as if the rows ran in one batch."""
 
     def __init__(self, requests: Sequence[Request], behaviour: Behaviour) -> None:
         self._requests = requests
@@ -137,7 +137,7 @@ class StubStream:
         limit = request.sampling.max_new_tokens
         if count == self._behaviour.tokens:
             return TokenEvent(index, None, "stop")
-        finish: Finish | None = "length" if count + 1 == limit else None
+        finish: FinishReason | None = "length" if count + 1 == limit else None
         return TokenEvent(index, request.ids[count % len(request.ids)], finish)
 
     def _wait(self, until: float) -> None:
@@ -154,7 +154,7 @@ class StubStream:
             threading.Event().wait()
 
 
-class StubResidents(Residents):
+class StubModels(LoadedModels):
     """Holds stubs. A name that begins with `broken` cannot be loaded; one that ends in a directory, as adapters do,
     behaves as that directory's name says."""
 
@@ -165,10 +165,10 @@ class StubResidents(Residents):
     def add(self, label: str, name: str, host: Host, *_: Any) -> None:
         added, first = _stub(name, host), next(iter(self.models.values()))
         first.engine.behaviours[label] = added.engine.behaviours[None]  # type: ignore[attr-defined]
-        self.models = {**self.models, label: replace(first, adapter=label, reference=added.reference)}
+        self.models = {**self.models, label: replace(first, adapter=label, resolved=added.resolved)}
 
 
-def _stub(name: str, host: Host) -> Assembled:
+def _stub(name: str, host: Host) -> LoadedModel:
     from camelid_core.errors import ModelError
 
     behaviour = name.rpartition("/")[2]
@@ -176,11 +176,11 @@ def _stub(name: str, host: Host) -> Assembled:
         raise ModelError(f"{name!r} cannot be loaded.")
     encoder = Encoder(tiny_tokenizer(), host.templates["chatml"])
     engine: Engine = StubEngine(Behaviour.parse(behaviour))
-    reference = Reference(name, Path(), ModelAdapter("stub", "Stub", (), encoder.template.name), {}, "stub")
-    return Assembled(engine, encoder, encoder.template, reference, None, frozenset(), (), Sampling())
+    resolved = ResolvedModel(name, Path(), ModelAdapter("stub", "Stub", (), encoder.template.name), {}, "stub")
+    return LoadedModel(engine, encoder, encoder.template, resolved, None, frozenset(), (), Sampling())
 
 
 if __name__ == "__main__":
-    from .host import main
+    from .engine_process.host import main
 
-    main(StubResidents())
+    main(StubModels())

@@ -12,43 +12,45 @@ from typing import Any
 
 import httpx
 import pytest
-from camelid_core.listening import listening
-from camelid_serve.api.app import build, guarded
-from camelid_serve.api.resident import Serving
+from camelid_core.server_address import listening_socket
+from camelid_serve.api.app import build_app, with_guard
+from camelid_serve.api.limits import Limits
 from camelid_serve.api.server import server
-from camelid_serve.api.settings import Limits
-from camelid_serve.config import Opening
-from camelid_serve.remote import EngineProcess
+from camelid_serve.api.supervisor import ServedModels
+from camelid_serve.config import EngineConfig
+from camelid_serve.engine_process.client import EngineProcess
 
 KEY = "open-sesame"
 ASK = [{"role": "user", "content": "Hello there"}]
 
 
-class KeptProcess(EngineProcess):
-    """Outlives the servers that use it, one after the other."""
+class SharedEngineProcess(EngineProcess):
+    """Shared by the servers of all tests, one after the other."""
 
     def close(self) -> None:
         """Not yet."""
 
-    def really_close(self) -> None:
+    def close_for_good(self) -> None:
         super().close()
 
 
 class Served:
-    """A running server. `post` and `get` show the key; `state` is what its routes share."""
+    """A running server. `post` and `get` send the key; `state` is what its routes share."""
 
     def __init__(
         self, models: dict[str, str], limits: Limits, process: EngineProcess, keys: list[str], origins: Any = ()
     ) -> None:
         self.failure: list[Any] = []
         self._started = threading.Event()
-        app = build(Serving(models, Opening(slots=limits.slots, dtype="float32")), limits, process, self._note)
+        app = build_app(
+            ServedModels(models, EngineConfig(slots=limits.slots, dtype="float32")), limits, process, self._note
+        )
         self.state = app.state.serving
         self._stack = contextlib.ExitStack()
-        self._listener = self._stack.enter_context(listening("127.0.0.1", 0))
+        self._listener = self._stack.enter_context(listening_socket("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
-        self.server = server(guarded(app, keys, {"127.0.0.1", "localhost"}, origins), self.state)
+        self.server = server(with_guard(app, keys, {"127.0.0.1", "localhost"}, origins), self.state)
         self._thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self._listener]})
         self.client = httpx.Client(base_url=self.url, headers={"authorization": f"Bearer {KEY}"}, timeout=60)
 
@@ -89,8 +91,8 @@ class Served:
 
     @contextlib.contextmanager
     def engine_stopped(self) -> Iterator[None]:
-        """Meanwhile the engine's process says nothing and reads nothing: what is asked is under way until the end."""
-        pid = self.state.resident._process._child.pid
+        """Meanwhile the engine process is stopped: requests run until the end of this."""
+        pid = self.state.supervisor._process._child.pid
         os.kill(pid, signal.SIGSTOP)
         try:
             yield
@@ -99,9 +101,9 @@ class Served:
 
     @contextlib.contextmanager
     def loop_stopped(self) -> Iterator[None]:
-        """Meanwhile the server looks at nothing: what is sent is there all at once, however long that takes."""
+        """Meanwhile the server's event loop is blocked: what is sent arrives all at once."""
         go_on = threading.Event()
-        self.state.resident.loop.call_soon_threadsafe(go_on.wait)
+        self.state.supervisor.loop.call_soon_threadsafe(go_on.wait)
         try:
             yield
         finally:
@@ -109,14 +111,14 @@ class Served:
 
 
 @pytest.fixture(scope="session")
-def process() -> Iterator[KeptProcess]:
-    process = KeptProcess("camelid_serve.testing")
+def process() -> Iterator[SharedEngineProcess]:
+    process = SharedEngineProcess("camelid_serve.testing")
     yield process
-    process.really_close()
+    process.close_for_good()
 
 
 @pytest.fixture
-def serve(process: KeptProcess) -> Iterator[Callable[..., Served]]:
+def serve(process: SharedEngineProcess) -> Iterator[Callable[..., Served]]:
     """Start a server: `serve({"label": "tokens=8"}, queue=2)`."""
     with contextlib.ExitStack() as stack:
 
@@ -133,7 +135,7 @@ MODELS = {"fast": "tokens=8", "long": "tokens=100000,gap=0.02", "failing": "toke
 
 
 @pytest.fixture(scope="module")
-def api(process: KeptProcess) -> Iterator[Served]:
+def api(process: SharedEngineProcess) -> Iterator[Served]:
     """One server for all tests of a module that leave it as it was."""
     served = Served(MODELS, Limits(max_tokens=100_000, body_bytes=200_000), process, [KEY])
     served.start()

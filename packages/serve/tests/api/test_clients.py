@@ -1,4 +1,4 @@
-"""A real model behind the API, asked by those who will ask it: openai's client, lm-eval's requests, curl."""
+"""A real model behind the API, with its usual clients: openai's, lm-eval's requests, curl."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ import openai
 import pytest
 import torch
 from camelid_core.records import Message
-from camelid_serve.answering import ask
-from camelid_serve.api.settings import Limits
-from camelid_serve.assemble import Assembled
+from camelid_serve.api.limits import Limits
 from camelid_serve.engine import Sampling
-from camelid_serve.remote import EngineProcess
+from camelid_serve.engine_process.client import EngineProcess
+from camelid_serve.generation import generate
+from camelid_serve.loaded_models import LoadedModel
 
 pytestmark = pytest.mark.slow
 
@@ -41,10 +41,10 @@ def client(real: Any) -> Iterator[openai.OpenAI]:
 
 
 @pytest.mark.parametrize("model", ["tuned", "plain"])
-def test_openais_client_hears_what_the_engine_says(client: openai.OpenAI, tuned: Assembled, model: str) -> None:
+def test_openais_client_gets_the_engines_answers(client: openai.OpenAI, tuned: LoadedModel, model: str) -> None:
     sampling = Sampling(max_new_tokens=12)
     prompt = tuned.prompt_ids([Message("user", "Hello?")])
-    said = list(ask(tuned, [prompt], sampling, model == "tuned"))[-1].answer
+    said = list(generate(tuned, [prompt], sampling, model == "tuned"))[-1].answer
     answer = client.chat.completions.create(model=model, messages=HELLO, max_tokens=12, temperature=0)
     assert answer.choices[0].message.content == said
     assert answer.usage is not None
@@ -81,7 +81,7 @@ def test_openais_client_reads_our_errors(client: openai.OpenAI) -> None:
     assert [model.id for model in client.models.list()] == ["tuned", "plain"]
 
 
-def test_probabilities_of_a_chat_are_the_models(client: openai.OpenAI, tuned: Assembled, plain_logits: Any) -> None:
+def test_probabilities_of_a_chat_are_the_models(client: openai.OpenAI, tuned: LoadedModel, plain_logits: Any) -> None:
     answer = client.chat.completions.create(
         model="plain", messages=HELLO, max_tokens=6, temperature=0, logprobs=True, top_logprobs=3
     )
@@ -169,7 +169,7 @@ def test_lm_evals_generate_until(real: Any) -> None:
     assert "".join(logprobs["tokens"])[: logprobs["text_offset"][-1]] == "".join(logprobs["tokens"][:-1])
 
 
-def test_text_prompts_are_read_as_the_tokenizer_reads_them(real: Any, tuned: Assembled) -> None:
+def test_text_prompts_are_read_as_the_tokenizer_reads_them(real: Any, tuned: LoadedModel) -> None:
     """Control tokens in a prompt for completions are the caller's own; in a chat they would be text."""
     eos = tuned.encoder.tokenizer.eos_token
     body = {"model": "plain", "max_tokens": 1, "temperature": 0}

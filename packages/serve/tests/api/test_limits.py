@@ -1,4 +1,4 @@
-"""Too much, too slow, gone: the server keeps its bounds, and slots come back."""
+"""Too many requests, slow clients, disconnects: the server keeps its limits, and slots are released."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_a_client_that_leaves_frees_its_slot(serve: Callable[..., Any], stream: 
     assert served.chat(model="second").status_code == 200
 
 
-def test_a_client_that_leaves_the_line_is_never_asked_for(serve: Callable[..., Any]) -> None:
+def test_a_client_that_leaves_the_queue_is_never_run(serve: Callable[..., Any]) -> None:
     served = serve(LONG, slots=1)
     first, second = ask(served, {"stream": True}), ask(served, {"stream": True})
     served.until(lambda: served.state.slots.waiting == 1)
@@ -57,11 +57,11 @@ def test_a_client_that_leaves_the_line_is_never_asked_for(serve: Callable[..., A
     served.until(lambda: not busy(served))
 
 
-def test_too_many_are_told_to_come_back_and_the_others_are_served_in_turn(serve: Callable[..., Any]) -> None:
+def test_a_full_queue_is_429_and_the_others_run_in_order(serve: Callable[..., Any]) -> None:
     served = serve(LONG, slots=1, queue=3)
     first = ask(served, {"stream": True})
     served.until(lambda: busy(served))
-    served.state.resident.ask, begun = noting(served.state.resident.ask)
+    served.state.supervisor.submit, begun = record_requests(served.state.supervisor.submit)
     with ThreadPoolExecutor() as pool:
         waiting = []
         for number in "123":
@@ -77,15 +77,15 @@ def test_too_many_are_told_to_come_back_and_the_others_are_served_in_turn(serve:
     assert [request["messages"][0]["content"] for request in begun] == ["1", "2", "3"]
 
 
-def noting(ask: Callable[..., Any]) -> tuple[Callable[..., Any], list[dict[str, Any]]]:
-    """The same, and what it is given, in turn."""
+def record_requests(submit: Callable[..., Any]) -> tuple[Callable[..., Any], list[dict[str, Any]]]:
+    """The same function, and the list of requests that it gets."""
     given: list[dict[str, Any]] = []
 
-    def noted(request: dict[str, Any], *more: Any) -> Any:
+    def recording(request: dict[str, Any], *more: Any) -> Any:
         given.append(request)
-        return ask(request, *more)
+        return submit(request, *more)
 
-    return noted, given
+    return recording, given
 
 
 def test_several_answers_take_several_slots(serve: Callable[..., Any]) -> None:
@@ -99,7 +99,7 @@ def test_several_answers_take_several_slots(serve: Callable[..., Any]) -> None:
     served.until(lambda: not busy(served))
 
 
-def test_what_takes_too_long_is_ended(serve: Callable[..., Any]) -> None:
+def test_the_request_timeout_ends_an_answer(serve: Callable[..., Any]) -> None:
     served = serve(LONG, request_seconds=0.3)
     response = served.chat(model="long")
     assert response.status_code == 503
@@ -112,7 +112,7 @@ def test_what_takes_too_long_is_ended(serve: Callable[..., Any]) -> None:
     served.until(lambda: not busy(served))
 
 
-def test_a_client_that_does_not_read_is_cut_off(serve: Callable[..., Any]) -> None:
+def test_a_client_that_does_not_read_is_disconnected(serve: Callable[..., Any]) -> None:
     served = serve({"flood": "tokens=1000000"}, reader_seconds=0.5)
     with socket.socket() as reader:
         reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -127,7 +127,7 @@ def test_a_client_that_does_not_read_is_cut_off(serve: Callable[..., Any]) -> No
 
 
 def trickle(port: int, first: bytes) -> bytes:
-    """Send a byte at a time until the server bears it no more; what it says."""
+    """Send a byte at a time until the server closes the connection; returns its response."""
     with socket.create_connection(("127.0.0.1", port)) as connection:
         connection.settimeout(0.05)
         connection.sendall(first)
@@ -188,14 +188,14 @@ def test_connections_are_bounded(serve: Callable[..., Any]) -> None:
     assert served.chat().status_code == 200
 
 
-def test_others_are_served_while_a_huge_prompt_is_read(serve: Callable[..., Any]) -> None:
-    """Nobody reads it yet: it is much more than a pipe holds."""
+def test_others_are_served_while_a_huge_prompt_is_sent_to_the_engine(serve: Callable[..., Any]) -> None:
+    """The engine does not read it yet: it is much more than a pipe holds."""
     served = serve()
     said = [{"role": "user", "content": "word " * 190_000}]
     with ThreadPoolExecutor() as pool:
         with served.engine_stopped():
             huge = pool.submit(served.chat, messages=said)
-            served.until(lambda: served.state.resident._process._child._writing.locked())
+            served.until(lambda: served.state.supervisor._process._child._write_lock.locked())
             assert served.get("/health").status_code == 200
             assert not huge.done()
         assert huge.result().json()["error"]["code"] == "context_length_exceeded"

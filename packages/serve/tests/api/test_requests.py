@@ -1,4 +1,4 @@
-"""What the routes take, what they say, and how they refuse: never with a 500, always in one shape."""
+"""The routes' requests, responses and errors: never a 500, and errors always in one form."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def events_of(response: httpx.Response) -> list[Any]:
 
 
 @pytest.mark.parametrize("with_usage", [True, False])
-def test_a_stream_says_what_the_whole_says(api: Any, with_usage: bool) -> None:
+def test_a_stream_equals_the_whole_response(api: Any, with_usage: bool) -> None:
     whole = api.chat(model="fast", n=2).json()
     response = api.chat(model="fast", n=2, stream=True, stream_options={"include_usage": with_usage})
     assert response.headers["content-type"].startswith("text/event-stream")
@@ -76,7 +76,7 @@ def test_completions_take_texts_and_ids(api: Any, prompt: Any) -> None:
     assert texts == [choice["text"] for choice in echoed]
 
 
-def test_token_ids_come_where_they_are_asked_for(api: Any) -> None:
+def test_token_ids_are_returned_on_request(api: Any) -> None:
     body = {"prompt": [[65, 66], [67]], "model": "fast", "max_tokens": 3, "return_token_ids": True, "n": 2}
     whole = api.post(COMPLETIONS, body).json()["choices"]
     assert [choice["prompt_token_ids"] for choice in whole] == [[65, 66], [65, 66], [67], [67]]
@@ -92,8 +92,8 @@ def test_token_ids_come_where_they_are_asked_for(api: Any) -> None:
     assert "token_ids" not in api.post(COMPLETIONS, body | {"return_token_ids": False}).text
 
 
-def test_a_prompt_is_taken_as_it_is(api: Any) -> None:
-    """The stub says the prompt over: there is no template around it."""
+def test_a_prompt_gets_no_template(api: Any) -> None:
+    """The stub repeats the prompt: there is no template around it."""
     choice = api.post(COMPLETIONS, {"prompt": "ab", "max_tokens": 4}).json()["choices"][0]
     assert set(choice["text"]) <= set("ab")
 
@@ -149,7 +149,7 @@ HARMLESS = [
 
 
 @pytest.mark.parametrize("fields", HARMLESS)
-def test_what_changes_nothing_is_taken(api: Any, fields: dict[str, Any]) -> None:
+def test_fields_without_effect_are_accepted(api: Any, fields: dict[str, Any]) -> None:
     assert api.chat(**fields).status_code == 200
 
 
@@ -195,7 +195,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("fields", "param"), REFUSED)
-def test_what_would_change_the_answer_is_refused_by_name(api: Any, fields: dict[str, Any], param: str) -> None:
+def test_unsupported_fields_are_refused_by_name(api: Any, fields: dict[str, Any], param: str) -> None:
     assert_error(api.chat(**fields), 400, param)
 
 
@@ -246,7 +246,7 @@ def test_a_prompt_longer_than_the_context_is_refused_with_both_counts(api: Any) 
         {},
     ],
 )
-def test_completions_that_cannot_be(api: Any, body: dict[str, Any]) -> None:
+def test_invalid_completions_are_refused(api: Any, body: dict[str, Any]) -> None:
     """The last but one: a stub has no probabilities to give."""
     assert_error(api.post(COMPLETIONS, body), 400)
 
@@ -361,7 +361,7 @@ FIELDS = [
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.dictionaries(st.sampled_from(FIELDS) | st.text(max_size=8), values, max_size=4), st.booleans())
-def test_whatever_is_sent_is_no_failure_of_ours(api: Any, fields: dict[str, Any], chat: bool) -> None:
+def test_random_requests_never_give_500(api: Any, fields: dict[str, Any], chat: bool) -> None:
     body = ({"messages": ASK} if chat else {"prompt": "x", "max_tokens": 2}) | fields
     text = json.dumps(body)  # NaN, infinities and lone surrogates go out as they are
     response = api.client.post(

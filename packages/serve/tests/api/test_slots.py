@@ -1,4 +1,4 @@
-"""First come, first served; a bounded line; nothing is lost when somebody leaves it."""
+"""Slots: FIFO, a bounded queue, and no slot is lost when a waiting request is cancelled."""
 
 from __future__ import annotations
 
@@ -21,9 +21,7 @@ def run(work: Coroutine[Any, Any, Any]) -> Any:
     st.integers(1, 4),
     st.lists(st.tuples(st.integers(1, 6), st.booleans(), st.integers(0, 3)), max_size=12),
 )
-def test_whoever_comes_and_leaves_all_slots_come_back_and_nobody_is_overtaken(
-    size: int, visitors: list[tuple[int, bool, int]]
-) -> None:
+def test_all_slots_are_released_and_the_queue_is_fifo(size: int, visitors: list[tuple[int, bool, int]]) -> None:
     async def scenario() -> None:
         slots = Slots(size, 100)
         served: list[int] = []
@@ -49,7 +47,7 @@ def test_whoever_comes_and_leaves_all_slots_come_back_and_nobody_is_overtaken(
     run(scenario())
 
 
-def test_a_full_line_is_said_with_when_to_come_back() -> None:
+def test_a_full_queue_is_429_with_retry_after() -> None:
     async def scenario() -> None:
         slots = Slots(1, 2)
         held = await slots.take(1)
@@ -67,7 +65,7 @@ def test_a_full_line_is_said_with_when_to_come_back() -> None:
     run(scenario())
 
 
-def test_leaving_at_the_very_turn_gives_the_slot_on() -> None:
+def test_a_cancellation_at_its_turn_passes_the_slot_on() -> None:
     async def scenario() -> None:
         slots = Slots(1, 5)
         held = await slots.take(1)
@@ -81,7 +79,7 @@ def test_leaving_at_the_very_turn_gives_the_slot_on() -> None:
     run(scenario())
 
 
-def test_closing_tells_those_who_wait() -> None:
+def test_closing_ends_waiting_requests() -> None:
     async def scenario() -> None:
         slots = Slots(1, 5)
         held = await slots.take(1)

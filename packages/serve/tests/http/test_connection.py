@@ -12,12 +12,12 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
-from camelid_core.listening import listening
-from camelid_serve.api.errors import shape
+from camelid_core.server_address import listening_socket
+from camelid_serve.api.errors import refusal_response
 from camelid_serve.http.asgi import App
-from camelid_serve.http.bodies import Bodies
-from camelid_serve.http.connection import Bounds
-from camelid_serve.http.server import configured
+from camelid_serve.http.body_limits import BodyLimits
+from camelid_serve.http.connection import ConnectionLimits
+from camelid_serve.http.server import uvicorn_config
 
 pytestmark = pytest.mark.slow
 HEAD = b"POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100000\r\n\r\n"
@@ -36,9 +36,11 @@ async def counting(scope: Any, receive: Any, send: Any) -> None:
 
 
 @contextmanager
-def served(bounds: Bounds, app: App = counting) -> Iterator[tuple[int, uvicorn.Server]]:
-    with listening("127.0.0.1", 0) as listener:
-        server = uvicorn.Server(configured(app, bounds, shape, lifespan="off", timeout_graceful_shutdown=1))
+def served(connection_limits: ConnectionLimits, app: App = counting) -> Iterator[tuple[int, uvicorn.Server]]:
+    with listening_socket("127.0.0.1", 0) as listener:
+        server = uvicorn.Server(
+            uvicorn_config(app, connection_limits, refusal_response, lifespan="off", timeout_graceful_shutdown=1)
+        )
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:
@@ -71,13 +73,13 @@ def answer(port: int, first: bytes, piece: bytes, gap: float) -> bytes:
 @pytest.mark.parametrize("first", [b"", b"GET / HTTP/1.1\r\nhost: localhost\r\nx-", HEAD])
 @pytest.mark.parametrize("rate", [0.0, 1_000_000.0])
 def test_what_trickles_is_ended(first: bytes, rate: float) -> None:
-    with served(Bounds(receive_seconds=0.5, bytes_per_second=rate)) as (port, _):
+    with served(ConnectionLimits(receive_seconds=0.5, bytes_per_second=rate)) as (port, _):
         assert b" 408 " in answer(port, first, b"x", 0.05)
 
 
 def test_a_file_may_take_as_long_as_it_keeps_coming() -> None:
     """20 pieces, one each 0.05 s: a second at least, of which half a second is granted to any request."""
-    with served(Bounds(receive_seconds=0.5, bytes_per_second=100)) as (port, _):
+    with served(ConnectionLimits(receive_seconds=0.5, bytes_per_second=100)) as (port, _):
         begun = time.monotonic()
         said = answer(port, HEAD, b"x" * 5000, 0.05)
         assert b" 200 " in said
@@ -85,7 +87,7 @@ def test_a_file_may_take_as_long_as_it_keeps_coming() -> None:
 
 
 def test_no_client_has_more_connections_than_it_may(holding: Callable[[int, int], list[socket.socket]]) -> None:
-    with served(Bounds(connections=100, per_client=3, receive_seconds=300)) as (port, server):
+    with served(ConnectionLimits(connections=100, per_client=3, receive_seconds=300)) as (port, server):
         held = holding(port, 3)
         until(lambda: len(server.server_state.connections) == 3)
         [refused] = holding(port, 1)
@@ -100,7 +102,7 @@ def test_no_client_has_more_connections_than_it_may(holding: Callable[[int, int]
 @pytest.mark.parametrize("chunked", [False, True])
 def test_who_sends_too_much_still_hears_why(chunked: bool) -> None:
     body = b"x" * 3_000_000
-    with served(Bounds(), Bodies(counting, lambda method, path: 1000, shape)) as (port, _):
+    with served(ConnectionLimits(), BodyLimits(counting, lambda method, path: 1000, refusal_response)) as (port, _):
         content = iter([body[:1_000_000]] * 3) if chunked else body
         refused = httpx.post(f"http://127.0.0.1:{port}/", content=content, timeout=60)
         assert refused.status_code == 413

@@ -7,9 +7,9 @@ import hmac
 from typing import Any
 
 import pytest
-from camelid_serve.api.errors import shape
+from camelid_serve.api.errors import refusal_response
 from camelid_serve.http import guard
-from camelid_serve.http.guard import Access, Guard, host_name
+from camelid_serve.http.guard import AccessRules, Guard, host_without_port
 
 KEY = "open-sesame"
 
@@ -20,7 +20,11 @@ async def nothing(scope: Any, receive: Any, send: Any) -> None:
 
 
 def watching(app: Any = nothing, keys: Any = (KEY,), **more: Any) -> Guard:
-    return Guard(app, Access(tuple(keys), frozenset({"localhost"}), frozenset({"https://app.example"}), **more), shape)
+    return Guard(
+        app,
+        AccessRules(tuple(keys), frozenset({"localhost"}), frozenset({"https://app.example"}), **more),
+        refusal_response,
+    )
 
 
 def ask(method: str = "POST", path: str = "/v1/models", headers: Any = (), keys: Any = (KEY,), **more: Any) -> int:
@@ -138,7 +142,7 @@ def test_keys_are_compared_in_constant_time_and_all_of_them(monkeypatch: pytest.
     [("localhost:80", "localhost"), ("[::1]:80", "::1"), ("[::1]", "::1"), ("EXAMPLE.org", "example.org"), ("", "")],
 )
 def test_the_name_in_a_host_header(header: str, name: str) -> None:
-    assert host_name(header) == name
+    assert host_without_port(header) == name
 
 
 @pytest.mark.parametrize(

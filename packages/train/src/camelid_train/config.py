@@ -1,43 +1,42 @@
-"""The recipe: seven small sections, and what a merge needs.
+"""The recipe: the configuration of a training run in seven sections, and that of a merge.
 
-Knows fields, bounds and their help. Imports no torch.
+Knows fields, bounds and their help, which ends with the names of other tools: `Also: …`. Imports no torch.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from camelid_core.config import Config, apply_overrides, validate
-from camelid_core.datasets import Source
+from camelid_core.datasets.dataset import Source
 from camelid_core.errors import CamelidError
 from camelid_core.mixing import Mixture
-from camelid_core.paths import anchor, given_path, is_here
-from camelid_core.registry import Registry
-from camelid_core.rope import RopeScaling
+from camelid_core.models.rope import RopeScaling
+from camelid_core.paths import absolute_if_path, is_existing_path, validated_path
+from camelid_core.plugins import load_host
 from pydantic import Field, PlainValidator, field_validator
 
-from .methods.base import Method
-from .methods.choosing import methods, read_section
 from .methods.lora import LoraMethod
-from .objectives import choosing as objective_choosing
-from .objectives.base import Objective
-from .objectives.sft import SftObjective
+from .sections import Method, Objective, SftObjective, read_method, read_objective
 
 
 class ModelSection(Config):
-    """Which model to start from."""
+    """The base model."""
 
     name: str = "smollm2-135m"
-    """Registered name, Hub id or directory of the base model."""
+    """Base model: a registered name, a Hub id or a directory. Also: `model_name_or_path`, `base_model`."""
     revision: str = ""
-    """Commit on the Hub that the model on disk must be of (7 of its digits or more); empty takes what is on disk."""
+    """Commit on the Hub, by 7 of its digits or more, that the model on disk must be of; empty accepts any.
+    Also: `model_revision`."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Number format of the base weights; auto is bfloat16 where the device multiplies it natively, else float32."""
+    """Dtype (precision) of the base weights: auto is bfloat16 where the device computes in it natively, else float32.
+    Also: `torch_dtype`, `bf16`, `fp16`."""
     rope: str = ""
-    """Stretch the context: linear:4 (position interpolation), dynamic:4 or yarn:4; empty leaves positions alone."""
+    """RoPE scaling for a longer context, as type:factor: linear:4 (position interpolation), dynamic:4 (NTK) or yarn:4;
+    empty leaves positions unscaled. Also: `rope_scaling`."""
 
     @field_validator("rope")
     @classmethod
@@ -51,116 +50,139 @@ class ModelSection(Config):
 
 
 class DataSection(Mixture):
-    """What to learn from."""
+    """The training data: datasets, how they are mixed, the cut-off, and the held-out rows."""
 
     sources: list[str] = Field(["cot-arithmetic-en"], min_length=1)
-    """Dataset names or files, each optionally with a weight: cot-arithmetic:0.5."""
+    """Datasets: names or files, each optionally with a weight, as in cot-arithmetic:0.5. The default is built in,
+    without a download. Also: `dataset`, `datasets`."""
     template: str = ""
-    """Prompt template; empty takes the model's own."""
+    """Prompt template by name; empty takes the base model's own. Also: `chat_template`, `prompt_template_name`."""
     cutoff: int = Field(512, ge=16, le=131072)
-    """Longest example in tokens; longer ones are cut, and left out if no answer remains."""
+    """Cut-off: maximum sequence length of a training row in tokens, prompt included; longer rows are cut, and left out
+    if no answer remains. Also: `cutoff_len`, `max_seq_length`, `sequence_len`."""
     too_long: Literal["cut", "skip"] = "cut"
-    """Whether rows longer than the cut-off are cut, or skipped."""
+    """Rows longer than the cut-off: cut truncates them, skip leaves them out. Also: `excess_length_strategy`."""
     eval_rows: int = Field(64, ge=0, le=10000)
-    """Rows held out to measure the loss on; 0 measures none."""
+    """Held-out rows (validation set): never trained on, the held-out loss is measured on them; 0 holds out none.
+    Also: `val_size`, `val_set_size`."""
     split_seed: int = 0
-    """Decides which rows are held out where a dataset has no held-out part of its own."""
+    """Split seed: decides which rows are held out where a dataset has no validation split of its own."""
 
 
 class TrainSection(Config):
-    """How to train."""
+    """Hyperparameters of the training loop. The optimizer is AdamW."""
 
     epochs: float = Field(1.0, gt=0, le=1000)
-    """Passes over the data."""
+    """Epochs: passes over the training rows; fractions are allowed. Also: `num_train_epochs`, `num_epochs`."""
     max_steps: int | None = Field(None, ge=1)
-    """Stop after this many optimizer steps, whatever the epochs say."""
+    """Maximum optimizer steps, which overrides epochs; empty trains all epochs. Also: global steps."""
     batch_size: int = Field(4, ge=1, le=4096)
-    """Rows that go through the model at once, in each process: global batch = this × accumulation × processes."""
+    """Batch size per device: rows in one forward pass of each process. Global batch = batch_size × accumulation ×
+    processes. Also: `per_device_train_batch_size`, `micro_batch_size`."""
     accumulation: int = Field(1, ge=1, le=4096)
-    """Batches summed up before each optimizer step."""
+    """Gradient accumulation steps: micro-batches whose gradients are summed before one optimizer step.
+    Also: `gradient_accumulation_steps`."""
     learning_rate: float = Field(3e-4, gt=0, lt=10)
-    """Highest learning rate."""
+    """Peak learning rate, reached at the end of warm-up; the default suits LoRA, full fine-tuning takes about a tenth.
+    Also: `lr`."""
     schedule: Literal["linear", "cosine", "constant"] = "linear"
-    """How the learning rate falls after warm-up."""
+    """Learning-rate schedule after warm-up: linear or cosine decay to zero, or constant.
+    Also: `lr_scheduler_type`, `lr_scheduler`."""
     warmup: float = Field(0.03, ge=0, lt=1)
-    """Share of the steps over which the learning rate rises from zero; schedule="constant" has no warm-up."""
+    """Warm-up ratio: share of the steps over which the learning rate rises from zero; schedule="constant" has no
+    warm-up. Also: `warmup_ratio`."""
     weight_decay: float = Field(0.0, ge=0, le=1)
-    """AdamW's weight decay."""
+    """Weight decay of AdamW, decoupled from the gradient; 0 is none."""
     max_grad_norm: float = Field(1.0, gt=0)
-    """Gradients longer than this are shortened to it."""
+    """Gradient-norm clipping: gradients with a larger norm are scaled down to this threshold.
+    Also: `gradient_clipping`."""
     seed: int = 0
-    """Seed of initialisation, order and dropout."""
+    """Random seed of adapter initialisation, row order and dropout."""
     save_steps: int = Field(50, ge=1)
-    """Write a checkpoint every this many steps."""
+    """Checkpoint interval: optimizer steps between two checkpoints, from which an interrupted run resumes."""
     keep: int = Field(2, ge=1, le=1000)
-    """Checkpoints kept; should the newest be damaged, the run goes on from the one before."""
+    """Checkpoints kept, the newest ones; should the newest be damaged, the run resumes from the one before.
+    Also: `save_total_limit`."""
     best: bool = False
-    """Publish the parameters with the lowest held-out loss, not the last ones; needs eval.steps."""
+    """Publish the checkpoint with the lowest held-out loss, not the last weights; needs eval.steps.
+    Also: `load_best_model_at_end`."""
     stop_at_loss: float | None = Field(None, gt=0)
-    """Stop once the smoothed training loss is this low; empty trains to the end."""
+    """Training-loss threshold: stop once the smoothed training loss is this low; empty trains to the end."""
     log_steps: int = Field(5, ge=1)
-    """Report the loss every this many steps."""
+    """Logging interval: report the training loss every this many optimizer steps. Also: `logging_steps`."""
     packing: Literal["auto", "on", "off"] = "auto"
-    """Lay a batch's rows end to end instead of padding them: auto does it on a CPU and with flash attention."""
+    """Sequence packing: the rows of a batch in one sequence without padding, kept apart by their positions; auto packs
+    on a CPU and with flash attention. Also: `sample_packing`, `neat_packing`, padding-free."""
     gradient_checkpointing: Literal["auto", "on", "off"] = "auto"
-    """Make activations again instead of keeping them: less memory, a third slower; auto does it if memory runs out."""
+    """Gradient checkpointing: recompute activations in the backward pass instead of storing them, for less memory and a
+    third less speed; auto does it if memory runs out. Also: activation checkpointing."""
     compile: bool = False
-    """Compile the layers with torch.compile: a minute's wait for a faster step, for long runs."""
+    """Compile the layers with torch.compile: a minute's wait for faster steps, for long runs. Also: `torch_compile`."""
     preflight: bool = True
-    """Before step 1, try two steps at the longest rows: say what they take, and whether memory and disk are enough."""
+    """Preflight: two trial steps at the longest rows before step 1, to measure memory and time and check the disk.
+    Also: memory estimate, dry run."""
     output: str = ""
-    """Directory for the result; empty publishes under the job's name in Camelid's home."""
+    """Output directory of the result; empty publishes under the job's name in Camelid's home. Also: `output_dir`."""
     report_to: list[Literal["tensorboard", "trackio", "wandb", "mlflow"]] = []
-    """Trackers that get the curves too: tensorboard, trackio, wandb or mlflow; only wandb sends them to the net."""
+    """Trackers (loggers) that get the curves too: tensorboard, trackio, wandb or mlflow; only wandb sends them to the
+    net."""
 
 
 class EvalSection(Config):
-    """How to look at the model while it learns."""
+    """Evaluation during training: held-out loss, early stopping, sample answers."""
 
     steps: int | None = Field(None, ge=1)
-    """Measure the held-out loss every this many steps; empty measures before and after only."""
+    """Evaluation interval: measure the held-out loss (validation loss) every this many optimizer steps; empty measures
+    before and after only. Also: `eval_steps`."""
     patience: int | None = Field(None, ge=1)
-    """Stop after this many measurements in a row without a new lowest loss; empty never does, else needs eval.steps."""
+    """Early-stopping patience: stop after this many evaluations in a row without a new lowest held-out loss; needs
+    eval.steps; empty never stops early. Also: `early_stopping_patience`."""
     batch_size: int = Field(16, ge=1, le=4096)
-    """Rows measured at once."""
+    """Evaluation batch size: held-out rows in one forward pass.
+    Also: `per_device_eval_batch_size`, `eval_batch_size`."""
     samples: int = Field(2, ge=0, le=32)
-    """Held-out prompts that the model answers at each measurement, before the first step and after the last."""
+    """Sample generations: held-out prompts that the model answers at each evaluation, also before the first step and
+    after the last; 0 is none. Also: `eval_table_size`."""
     sample_tokens: int = Field(64, ge=1, le=4096)
-    """Longest of these answers, in tokens."""
+    """Maximum new tokens of each sample generation. Also: `max_new_tokens`."""
 
 
 class LaunchSection(Config):
-    """Where to run."""
+    """Distributed training: processes, machines, and how they share the model."""
 
     executor: str = "local"
-    """Executor that runs the job."""
+    """Executor that runs the job: local, or one from a plugin, such as a cluster. Also: launcher, scheduler."""
     processes: int = Field(1, ge=1, le=1024)
-    """Processes per machine that share the work, each with its own graphics card and its own rows of every step."""
+    """Processes per machine (data parallelism), each with a GPU of its own and its own rows of every step.
+    Also: `nproc_per_node`, `num_processes`."""
     nodes: int = Field(1, ge=1, le=1024)
-    """Machines that share the work: run the same command on each, with MASTER_ADDR and NODE_RANK set."""
+    """Nodes: machines that share the run; type the same command on each, with MASTER_ADDR and NODE_RANK set.
+    Also: `nnodes`, `num_machines`."""
     strategy: Literal["ddp", "fsdp", "deepspeed"] = "ddp"
-    """How processes share the model: ddp gives each a whole one, fsdp and deepspeed cut it in shards."""
+    """Distributed strategy: ddp gives each process the whole model, fsdp and deepspeed (ZeRO) cut it in shards."""
     zero: Literal[2, 3] = 2
-    """What deepspeed cuts in shards: 2 is gradients and optimizer, 3 is the weights as well."""
+    """ZeRO stage of deepspeed: 2 shards gradients and optimizer state, 3 the weights as well. Also: `zero_stage`."""
 
 
 if TYPE_CHECKING:
     AnyMethod = Method
     AnyObjective = Objective
-else:  # the section's `type` says which class reads it; forms show the default's knobs
-    AnyMethod = Annotated[LoraMethod | Any, PlainValidator(read_section)]
-    AnyObjective = Annotated[SftObjective | Any, PlainValidator(objective_choosing.read_section)]
+else:  # the section's `type` says which class reads it; forms show the default's fields
+    AnyMethod = Annotated[LoraMethod | Any, PlainValidator(read_method)]
+    AnyObjective = Annotated[SftObjective | Any, PlainValidator(read_objective)]
 
 
 class Recipe(Config):
-    """A training run, whole."""
+    """The configuration of a training run."""
 
     model: ModelSection = ModelSection()
     data: DataSection = DataSection()
     method: AnyMethod = LoraMethod()
-    """How to tune: which weights learn, and in what form the result is kept."""
+    """Tuning method: which weights are trained, as in lora, qlora or full, and how they are saved.
+    Also: `finetuning_type`, `adapter`, `peft_type`."""
     objective: AnyObjective = SftObjective()
-    """What to learn: whole answers, better ones against worse ones, or what earns a reward."""
+    """Training objective: sft (supervised fine-tuning), dpo, kto or orpo (preference optimisation), or grpo (rewards).
+    Also: `stage`, `rl`."""
     train: TrainSection = TrainSection()
     eval: EvalSection = EvalSection()
     launch: LaunchSection = LaunchSection()
@@ -172,10 +194,9 @@ class Recipe(Config):
 
     @classmethod
     def forms(cls, field: str) -> list[type[Config]]:
-        """The classes that a section may be of, told apart by its `type`, the default's first; none for the others."""
-        known = objective_choosing.objectives
-        choices: dict[str, Callable[[], Registry[Any]]] = {"method": methods, "objective": known}
-        return [choice.config for choice in choices[field]()] if field in choices else []
+        """The classes of a section by its `type`, the default's first; none for sections of one class."""
+        hooks = {"method": "camelid_tuning_methods", "objective": "camelid_objectives"}
+        return [choice.config for choice in load_host().registry(hooks[field])] if field in hooks else []
 
     def with_overrides(self, overrides: Sequence[str]) -> Recipe:
         """A copy with overrides; another `type` of method or objective starts from its own defaults."""
@@ -187,44 +208,46 @@ class Recipe(Config):
             return validate(Recipe, values, "the overrides")
         return super().with_overrides(overrides)
 
-    def anchored(self) -> Recipe:
+    def with_absolute_paths(self) -> Recipe:
         """With relative paths made absolute: a job runs in another directory than the one it is typed in."""
-        data = {"sources": [_anchored(text) for text in self.data.sources]}
+        data = {"sources": [_with_absolute_paths(text) for text in self.data.sources]}
         return self.model_copy(
             update={
-                "model": self.model.model_copy(update={"name": anchor(self.model.name)}),
+                "model": self.model.model_copy(update={"name": absolute_if_path(self.model.name)}),
                 "data": self.data.model_copy(update=data),
-                "train": self.train.model_copy(update={"output": anchor(self.train.output)}),
+                "train": self.train.model_copy(update={"output": absolute_if_path(self.train.output)}),
             }
         )
 
 
-def _anchored(source: str) -> str:
+def _with_absolute_paths(source: str) -> str:
     """One source or several joined with a plus, each with its weight."""
     whole = Source.parse(source)
-    texts = source.split("+") if "+" in source and not is_here(whole.name) else [source]
+    texts = source.split("+") if "+" in source and not is_existing_path(whole.name) else [source]
     parts = [Source.parse(text.strip()) for text in texts]
-    return "+".join(_place(part.name) + (f":{part.weight!r}" if part.weight != 1 else "") for part in parts)
+    return "+".join(_anchored_name(part.name) + (f":{part.weight!r}" if part.weight != 1 else "") for part in parts)
 
 
-def _place(name: str) -> str:
+def _anchored_name(name: str) -> str:
     """A directory is no source: one that happens to be called like a dataset leaves the name alone."""
-    return name if given_path(name, "source").is_dir() else anchor(name)
+    return name if validated_path(name, "source").is_dir() else absolute_if_path(name)
 
 
 class MergeConfig(Config):
-    """Fold an adapter into its base model."""
+    """Merge an adapter into its base model."""
 
     adapter: str
-    """Adapter to merge: an artefact's name or a directory."""
+    """Adapter to merge: an artefact's name or a directory. Also: `adapter_name_or_path`, `lora_model_dir`."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Number format of the merged weights; auto keeps that of the base."""
+    """Dtype of the merged weights; auto keeps that of the base model. Also: `torch_dtype`."""
     weights: Literal["plain", "as-trained"] = "plain"
-    """Fold into the base as it is stored, or as training saw it: quantised by qlora and made plain again."""
+    """Base weights to merge into: plain, as they are stored, or as-trained, as qlora saw them: quantised and
+    dequantised."""
     shard: str = "4GB"
-    """Largest file of the merged model."""
+    """Maximum shard size: the largest weights file of the merged model. Also: `max_shard_size`, `export_size`."""
     output: str = ""
-    """Directory for the merged model; empty publishes under the job's name in Camelid's home."""
+    """Output directory of the merged model; empty publishes under the job's name in Camelid's home.
+    Also: `export_dir`."""
 
     @field_validator("shard")
     @classmethod
@@ -240,10 +263,12 @@ class MergeConfig(Config):
 
     @property
     def default_name(self) -> str:
-        """What its job is called unless somebody says: after the adapter, in characters that a name may have."""
+        """The default name of its job: after the adapter, in characters that a name may have."""
         plain = re.sub(r"[^A-Za-z0-9._-]+|\.{2,}", "-", Path(self.adapter).name).strip("._-")
         return f"{plain[:56] or 'adapter'}-merged"
 
-    def anchored(self) -> MergeConfig:
+    def with_absolute_paths(self) -> MergeConfig:
         """With relative paths made absolute."""
-        return self.model_copy(update={"adapter": anchor(self.adapter), "output": anchor(self.output)})
+        return self.model_copy(
+            update={"adapter": absolute_if_path(self.adapter), "output": absolute_if_path(self.output)}
+        )

@@ -1,4 +1,4 @@
-"""A recipe's data section → tokenised examples, and an honest account of what was kept.
+"""A recipe's data section → tokenised examples, and an account of which rows were kept, truncated or dropped.
 
 Knows mixtures, the token cache and the cut-off. Knows nothing of batches or models. Rows stay on disk:
 memory does not grow with them.
@@ -13,30 +13,30 @@ from itertools import islice
 
 from camelid_core.artefacts import DatasetUse
 from camelid_core.errors import DataError, ModelError
-from camelid_core.mixing import Mixed, lines, mix
-from camelid_core.mixing import Progress as Counting
-from camelid_core.models import Reference
+from camelid_core.mixing import CountingProgress, MixedDataset, account_table, mix
+from camelid_core.models.resolved_model import ResolvedModel
 from camelid_core.plugins import Host
 from camelid_core.records import Record
-from camelid_core.tokencache import Account, TokenCache, View
-from camelid_core.tokencache.cache import Progress
-from camelid_core.tokenizing import Encoder, Example, special_tokens
+from camelid_core.special_tokens import special_tokens
+from camelid_core.token_cache import CutoffCounts, CutoffView, TokenCache
+from camelid_core.token_cache.cache import EncodingProgress
+from camelid_core.token_cache.encoded_dataset import drops_too_many
+from camelid_core.tokenization.encoder import Encoder, Example
 
 from .config import DataSection
 
-_MOST_DROPPED = 0.3
-
 
 @dataclass(slots=True)
-class Prepared:
-    """Examples to train and to measure on; `account` is of the training rows, `mixture` of each source's.
+class PreparedData:
+    """Training and held-out examples; `account` counts the training rows, `mixture` those of each dataset.
 
-    `notes` are sentences for people on what was done with the rows; `records` the held-out rows as they read. `origin`
-    finds the record that training example n was made of: it goes through the sources again, so it is for failures."""
+    `notes` are sentences for people on what was done with the rows; `records` the held-out rows before tokenisation.
+    `origin` finds the record that training example n was made of: it reads the datasets again, so it is for failures.
+    """
 
     train: Sequence[Example]
     heldout: Sequence[Example]
-    account: Account
+    account: CutoffCounts
     datasets: list[DatasetUse] = field(default_factory=list)
     mixture: list[dict[str, object]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -48,66 +48,66 @@ def prepare(
     section: DataSection,
     encoder: Encoder,
     host: Host,
-    progress: Progress | None = None,
+    progress: EncodingProgress | None = None,
     cache: TokenCache | None = None,
-) -> Prepared:
-    """Mix, split, render and tokenise what the section names; what the cache has is not made again.
+) -> PreparedData:
+    """Mix, split, render and tokenise the datasets of the section; what is in the token cache is not tokenised again.
 
     Raises:
         DataError: no rows, no row with an answer left, or too many rows lost to the cut-off.
     """
     cache = cache or TokenCache()
-    mixed = mix(section, host.datasets, section.eval_rows, _counting(progress), section.split_seed)
-    digests, good = Digests(mixed), _Good()
-    encoded = cache.encode(good.of(digests.records()), encoder, progress=progress, total=len(mixed))
-    whole = section.too_long == "skip"
-    train = encoded.view(section.cutoff, whole)
-    _check(train, section, encoder)
-    heldout = cache.encode(_Good().of(mixed.heldout), encoder).view(section.cutoff, whole)
+    mixed = mix(section, host.datasets, section.eval_rows, _source_progress(progress), section.split_seed)
+    digests, positives = SourceDigests(mixed), _DropNegatives()
+    encoded = cache.encode(positives.filter(digests.records()), encoder, progress=progress, total=len(mixed))
+    skip_long = section.too_long == "skip"
+    train = encoded.view(section.cutoff, skip_long)
+    _check_kept(train, section, encoder)
+    heldout = cache.encode(_DropNegatives().filter(mixed.heldout), encoder).view(section.cutoff, skip_long)
 
     def origin(example: int) -> Record:
-        return next(islice(_Good().of(mixed.records()), int(train.rows[example]), None))
+        return next(islice(_DropNegatives().filter(mixed.records()), int(train.rows[example]), None))
 
-    uses, account = digests.uses(), lines(mixed.account)
-    return Prepared(train, heldout, train.account, uses, account, good.notes(), mixed.heldout, origin)
+    uses, account = digests.uses(), account_table(mixed.account)
+    return PreparedData(train, heldout, train.counts, uses, account, positives.notes(), mixed.heldout, origin)
 
 
-def _counting(progress: Progress | None) -> Counting | None:
+def _source_progress(progress: EncodingProgress | None) -> CountingProgress | None:
     """While sources are counted, the rows looked at so far are the progress."""
     return None if progress is None else lambda source, done, total: progress(done, total or None)
 
 
-class _Good:
-    """Passes on what may be learnt by heart; answers that somebody marked as bad may not."""
+class _DropNegatives:
+    """Drops rows whose answer is labelled bad: supervised fine-tuning would imitate it."""
 
     def __init__(self) -> None:
-        self._bad = 0
+        self._dropped = 0
 
-    def of(self, records: Iterable[Record]) -> Iterator[Record]:
+    def filter(self, records: Iterable[Record]) -> Iterator[Record]:
         for record in records:
             if record.label is not False:
                 yield record
             else:
-                self._bad += 1
+                self._dropped += 1
 
     def notes(self) -> list[str]:
-        if not self._bad:
+        if not self._dropped:
             return []
-        told = f"{self._bad:,} rows are marked as bad answers and were left out;"
-        return [f'{told} objective.type="kto" learns from them.']
+        dropped = f"{self._dropped:,} rows are marked as bad answers and were left out;"
+        return [f'{dropped} objective.type="kto" learns from them.']
 
 
-class Digests:
-    """What went in from each source: its rows are counted and hashed as they pass."""
+class SourceDigests:
+    """Counts and hashes (SHA-256) the rows of each dataset as they pass."""
 
-    def __init__(self, mixed: Mixed) -> None:
+    def __init__(self, mixed: MixedDataset) -> None:
         self._mixed = mixed
-        self._sums = [hashlib.sha256() for _ in mixed.datasets]
+        self._hashes = [hashlib.sha256() for _ in mixed.datasets]
         self._rows = [0 for _ in mixed.datasets]
 
     def records(self) -> Iterator[Record]:
         for number, record in self._mixed.items():
-            digest = self._sums[number]
+            digest = self._hashes[number]
             for message in record.messages:
                 text = "\x1f".join((message.role, message.content, message.context, ""))
                 digest.update(text.encode("utf-8", "surrogatepass"))
@@ -121,28 +121,28 @@ class Digests:
         return [
             DatasetUse(id=account.source, rows=rows, sha256=digest.hexdigest(), licence=dataset.licence)
             for account, dataset, digest, rows in zip(
-                self._mixed.account, self._mixed.datasets, self._sums, self._rows, strict=True
+                self._mixed.account, self._mixed.datasets, self._hashes, self._rows, strict=True
             )
         ]
 
 
-def _check(view: View, section: DataSection, encoder: Encoder) -> None:
-    names, account = ", ".join(section.sources), view.account
+def _check_kept(view: CutoffView, section: DataSection, encoder: Encoder) -> None:
+    names, account = ", ".join(section.sources), view.counts
     if not account.rows:
         raise DataError(f"{names}: no rows to train on.")
-    if account.dropped <= _MOST_DROPPED * account.rows and len(view):
+    if len(view) and not drops_too_many(account.dropped, account.rows):
         return
-    never = int((view.encoded.trained == 0).sum())  # whatever the cut-off: the template marks nothing of them
-    if 2 * never > account.dropped:
+    unlabelled = int((view.encoded.trained == 0).sum())  # whatever the cut-off: the template marks nothing of them
+    if 2 * unlabelled > account.dropped:
         raise DataError(
-            f"{names}: template {encoder.template.name!r} marks nothing to learn in {never:,} of {account.rows:,} "
+            f"{names}: template {encoder.template.name!r} marks nothing to learn in {unlabelled:,} of {account.rows:,} "
             "rows. Choose another template in data.template."
         )
-    raise DataError(f"{names}: {too_many_lost(account, section)}")
+    raise DataError(f"{names}: {dropped_rows_message(account, section)}")
 
 
-def too_many_lost(account: Account, section: DataSection) -> str:
-    """What is wrong with a cut-off that leaves so few rows, and what to do."""
+def dropped_rows_message(account: CutoffCounts, section: DataSection) -> str:
+    """The message for a cut-off that drops so many rows, and what to do."""
     some = f"{account.dropped:,} of {account.rows:,} rows"
     if section.too_long == "skip":
         return f'{some} are longer than {section.cutoff} tokens. Raise data.cutoff, or set data.too_long="cut".'
@@ -150,16 +150,16 @@ def too_many_lost(account: Account, section: DataSection) -> str:
     return f"{some} have no answer left {where}. Raise data.cutoff, or shorten the prompts."
 
 
-def check_vocabulary(encoder: Encoder, reference: Reference) -> None:
-    """Raise ModelError if the tokenizer gives ids that the model has no place for, before its weights are loaded."""
-    config = reference.config
+def check_vocabulary(encoder: Encoder, resolved: ResolvedModel) -> None:
+    """Raise ModelError if the tokenizer gives ids beyond the model's vocabulary, before its weights are loaded."""
+    config = resolved.config
     size = config.get("vocab_size") or (config.get("text_config") or {}).get("vocab_size")
     tokenizer = encoder.tokenizer
-    never = set(special_tokens(tokenizer))  # no text becomes one of these, so some models have no place for them
-    known = [number for token, number in tokenizer.get_vocab().items() if token not in never]
+    special = set(special_tokens(tokenizer))  # no text becomes one of these, so some models have no embedding for them
+    known = [number for token, number in tokenizer.get_vocab().items() if token not in special]
     highest = max([*known, tokenizer.eos_token_id or 0, tokenizer.pad_token_id or 0])
     if size and highest >= size:
         raise ModelError(
-            f"{reference.name!r}: its tokenizer has ids up to {highest:,} and the model a vocabulary of {size:,}, so "
+            f"{resolved.name!r}: its tokenizer has ids up to {highest:,} and the model a vocabulary of {size:,}, so "
             "some of its tokens have no place in the model. The two do not belong together; load them as published."
         )

@@ -1,6 +1,6 @@
-"""The merge task: base + adapter in, plain model out, with the proof that they agree.
+"""The merge task: base model + adapter in, plain model out, after a comparison of their logits.
 
-Knows weights. Merging is computed in float32 and stored in the asked-for format.
+Knows weights. Merging is computed in float32 and stored in the requested dtype.
 """
 
 from __future__ import annotations
@@ -9,18 +9,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from camelid_core.artefacts import Manifest, write_manifest
-from camelid_core.contract import REFERENCE, contract_of
 from camelid_core.errors import ModelError
-from camelid_core.loading import load_adapted, load_tokenizer
-from camelid_core.models import Reference, resolve_model
+from camelid_core.models.loading import load_tokenizer, load_with_adapter
+from camelid_core.models.resolved_model import ResolvedModel, resolve_model
 from camelid_core.plugins import load_host
 from camelid_core.tasks import TaskContext
-from camelid_core.tokenizing import Encoder
+from camelid_core.template_contract import REFERENCE_CONVERSATION, make_contract
+from camelid_core.tokenization.encoder import Encoder
 
 from .config import MergeConfig
-from .methods.choosing import method_of, read_section
-from .saving.diskspace import whole_or_gone
-from .watching.stopping import leave_if_asked
+from .methods.registry import method_of
+from .monitoring.stop_rules import raise_if_stop_requested
+from .saving.disk_space import removed_on_failure
+from .sections import read_method
 
 _TOLERANCE = 1e-3
 
@@ -29,40 +30,42 @@ def merge(config: MergeConfig, context: TaskContext) -> Mapping[str, Any]:
     """Write the merged model to `context.output`.
 
     Raises:
-        Interrupted: asked to leave; a merge keeps nothing, and is done again from the beginning.
+        Interrupted: a stop was requested; a merge keeps nothing, and starts again from the beginning.
         ModelError: no adapter, an adapter that changes nothing, or a merge that does not give the same logits.
     """
     context.emit("resume", step=0)
     host = load_host()
-    reference = resolve_model(config.adapter, host)
-    if reference.peft is None:
+    resolved = resolve_model(config.adapter, host)
+    if resolved.adapter_dir is None:
         raise ModelError(f"{config.adapter!r} is a full model already; there is nothing to merge.")
-    template = host.templates[reference.template]
-    tokenizer = load_tokenizer(reference)
-    _step(context, 0, "loading base and adapter")
-    model = _adapted(config, reference)
-    _step(context, 1, "merging")
-    merged, metrics = _merged(model, Encoder(tokenizer, template).prompt_ids(REFERENCE), config.adapter)
-    _step(context, 2, "writing")
-    with whole_or_gone(context.output):
-        merged.to(_dtype(config, reference)).save_pretrained(context.output, max_shard_size=config.shard)
+    template = host.templates[resolved.template]
+    tokenizer = load_tokenizer(resolved)
+    _begin_step(context, 0, "loading base and adapter")
+    model = _load_adapted(config, resolved)
+    _begin_step(context, 1, "merging")
+    merged, metrics = _merge_and_compare(
+        model, Encoder(tokenizer, template).prompt_ids(REFERENCE_CONVERSATION), config.adapter
+    )
+    _begin_step(context, 2, "writing")
+    with removed_on_failure(context.output):
+        merged.to(_dtype(config, resolved)).save_pretrained(context.output, max_shard_size=config.shard)
         tokenizer.save_pretrained(context.output)
-        contract = reference.manifest.template if reference.manifest and reference.manifest.template else None
-        contract = contract or contract_of(template, tokenizer)
+        contract = resolved.manifest.template if resolved.manifest and resolved.manifest.template else None
+        contract = contract or make_contract(template, tokenizer)
         (context.output / "chat_template.jinja").write_text(contract.jinja, encoding="utf-8")
-        source = reference.manifest or Manifest(kind="adapter")
+        source = resolved.manifest or Manifest(kind="adapter")
         update = {"kind": "model", "template": contract, "metrics": {**source.metrics, **metrics}, "files": {}}
         update["parameters"] = {**source.parameters, "merge": config.model_dump(mode="json")}
         write_manifest(context.output, source.model_copy(update=update))
-    _tell(context, 3, "done")
+    _emit_progress(context, 3, "done")
     return metrics
 
 
-def _merged(model: Any, prompt: Sequence[int], adapter: str) -> tuple[Any, dict[str, float]]:
-    """The merged model, by how much its logits differ from base + adapter, and these from the base alone.
+def _merge_and_compare(model: Any, prompt: Sequence[int], adapter: str) -> tuple[Any, dict[str, float]]:
+    """The merged model, and as metrics how much its logits differ from base + adapter, and these from the base alone.
 
     Raises:
-        ModelError: too much, or not at all.
+        ModelError: the first differ too much, or the second not at all.
     """
     import torch
 
@@ -81,13 +84,13 @@ def _merged(model: Any, prompt: Sequence[int], adapter: str) -> tuple[Any, dict[
     return merged, {"logit_difference": difference, "adapter_effect": change}
 
 
-def _adapted(config: MergeConfig, reference: Reference) -> Any:
+def _load_adapted(config: MergeConfig, resolved: ResolvedModel) -> Any:
     """Base and adapter in float32.
 
     Raises:
         ModelError: this base or this kind of adapter cannot be merged.
     """
-    stored = (reference.config.get("quantization_config") or {}).get("quant_method")
+    stored = (resolved.config.get("quantization_config") or {}).get("quant_method")
     if stored:
         raise ModelError(
             f"the base of {config.adapter!r} is stored quantised ({stored}), and adapters cannot be folded into that. "
@@ -95,9 +98,9 @@ def _adapted(config: MergeConfig, reference: Reference) -> Any:
         )
     base = None
     if config.weights == "as-trained":
-        section = read_section(reference.manifest.parameters.get("method", {}) if reference.manifest else {})
-        base = method_of(section).load_as_trained(reference, section)
-    model = load_adapted(reference, "float32", base)
+        section = read_method(resolved.manifest.parameters.get("method", {}) if resolved.manifest else {})
+        base = method_of(section).load_as_trained(resolved, section)
+    model = load_with_adapter(resolved, "float32", base)
     if model.active_peft_config.is_prompt_learning:
         raise ModelError(
             f"{config.adapter!r} is virtual tokens before the text ({model.active_peft_config.peft_type.lower()}), "
@@ -106,19 +109,19 @@ def _adapted(config: MergeConfig, reference: Reference) -> Any:
     return model
 
 
-def _dtype(config: MergeConfig, reference: Reference) -> Any:
+def _dtype(config: MergeConfig, resolved: ResolvedModel) -> Any:
     import torch
 
     name = (
-        config.dtype if config.dtype != "auto" else reference.config.get("dtype") or reference.config.get("torch_dtype")
+        config.dtype if config.dtype != "auto" else resolved.config.get("dtype") or resolved.config.get("torch_dtype")
     )
     return getattr(torch, name or "float32")
 
 
-def _step(context: TaskContext, done: int, what: str) -> None:
-    leave_if_asked(context)
-    _tell(context, done, what)
+def _begin_step(context: TaskContext, done: int, what: str) -> None:
+    raise_if_stop_requested(context)
+    _emit_progress(context, done, what)
 
 
-def _tell(context: TaskContext, done: int, what: str) -> None:
+def _emit_progress(context: TaskContext, done: int, what: str) -> None:
     context.emit("progress", done=done, total=3, unit="steps", what=what)

@@ -1,4 +1,4 @@
-"""What camelid-train gives: tasks and commands."""
+"""What camelid-train registers: tuning methods, objectives, rewards, tasks and commands."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def camelid_tuning_methods() -> list[TuningMethod[Any]]:
     from .methods.ia3 import IA3
     from .methods.lora import LORA
     from .methods.p_tuning import P_TUNING
-    from .methods.prefix import PREFIX
-    from .methods.prompt import PROMPT
+    from .methods.prefix_tuning import PREFIX
+    from .methods.prompt_tuning import PROMPT
     from .methods.qlora import QLORA
 
     return [LORA, QLORA, FULL, ADALORA, IA3, PREFIX, P_TUNING, PROMPT, GPTQ_LORA]
@@ -62,7 +62,10 @@ def camelid_tasks() -> list[Task]:
             bundle="camelid_train.provenance.reproduce:bundle",
         ),
         Task(
-            "merge", "Fold an adapter into its base.", "camelid_train.config:MergeConfig", "camelid_train.merge:merge"
+            "merge",
+            "Merge an adapter into its base model.",
+            "camelid_train.config:MergeConfig",
+            "camelid_train.merge:merge",
         ),
     ]
 
@@ -74,5 +77,5 @@ def camelid_commands() -> list[Command]:
     return [
         Command("train", "Fine-tune a model from a recipe.", "camelid_train.commands.train:app"),
         Command("compat", "Read other tools' command lines.", "camelid_train.commands.compat:app"),
-        Command("merge", "Fold an adapter into its base model.", "camelid_train.commands.merge:app"),
+        Command("merge", "Merge an adapter into its base model.", "camelid_train.commands.merge:app"),
     ]

@@ -1,15 +1,17 @@
-"""From a section of the recipe to the class that reads it: the section's `type` says which, through a registry.
+"""The recipe's two sections that plugins add to: `[method]` and `[objective]`.
 
-Knows how to say what does not fit. Knows no section.
+A section's `type` names the class that reads it, through the registry of the hook. Knows the base classes, the default
+of each and the messages for what does not fit. Knows nothing of tuning or of losses.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from camelid_core.config import Config
 from camelid_core.errors import UnknownName, did_you_mean
+from camelid_core.plugins import load_host
 from camelid_core.registry import Registry
 from pydantic import ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
@@ -17,37 +19,79 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 SectionT = TypeVar("SectionT", bound=Config)
 
 
-def read(
+class Method(Config):
+    """Base of every `[method]` section. `type` is a `Literal` of the method's name, and its default."""
+
+    type: str
+
+
+class Objective(Config):
+    """Base of every `[objective]` section. `type` is a `Literal` of the objective's name, and its default."""
+
+    type: str
+
+
+class SftObjective(Objective):
+    """Supervised fine-tuning (SFT): cross-entropy on the assistant's tokens."""
+
+    type: Literal["sft"] = "sft"
+
+
+DEFAULT_METHOD = "lora"
+DEFAULT_OBJECTIVE = "sft"
+ELSEWHERE = dict.fromkeys(("dpo", "kto", "orpo", "grpo"), "camelid-trl")
+"""Objectives of a Camelid plugin, which may not be installed."""
+
+
+def read_method(value: Any) -> Method:
+    """The `[method]` section that `value` means.
+
+    Raises:
+        ValidationError: no such method, or a field that it does not have.
+    """
+    return _read(value, Method, load_host().registry("camelid_tuning_methods"), DEFAULT_METHOD, {})
+
+
+def read_objective(value: Any) -> Objective:
+    """The `[objective]` section that `value` means.
+
+    Raises:
+        ValidationError: no such objective, or a field that it does not have.
+    """
+    return _read(value, Objective, load_host().registry("camelid_objectives"), DEFAULT_OBJECTIVE, ELSEWHERE)
+
+
+def _read(
     value: Any, base: type[SectionT], choices: Registry[Any], default: str, elsewhere: Mapping[str, str]
 ) -> SectionT:
     """The section that `value` means. Each of `choices` has the class of its section as `config`.
 
-    `elsewhere` says which distribution to install for names that no installed one gives.
+    `elsewhere` maps names that no installed distribution gives to the distribution to install.
 
     Raises:
-        ValidationError: no such choice, or a knob that does not fit it.
+        ValidationError: no such choice, or a field that it does not have.
     """
     if isinstance(value, base):
         return value
     if not isinstance(value, Mapping):
-        raise error((), "a section with a type is needed", value)
+        raise _error((), "a section with a type is needed", value)
     name = value.get("type", default)
     try:
         config = choices[str(name)].config
     except UnknownName as unknown_name:
         missing = elsewhere.get(str(name))
         text = f"needs a plugin that is not installed; type: pip install {missing}" if missing else str(unknown_name)
-        raise error(("type",), text.rstrip("."), name) from None
+        raise _error(("type",), text.rstrip("."), name) from None
     unknown = sorted(str(key) for key in set(value) - set(config.model_fields))
     if unknown:
         known = sorted(config.model_fields)
         hint = f"unknown key for {name!r}.{did_you_mean(unknown[0], known)} Known: {', '.join(known)}"
-        raise error((unknown[0],), hint, value[unknown[0]])
+        raise _error((unknown[0],), hint, value[unknown[0]])
     section: SectionT = config.model_validate(dict(value))
     return section
 
 
-def error(loc: tuple[str, ...], text: str, given: Any) -> ValidationError:
+def _error(loc: tuple[str, ...], text: str, given: Any) -> ValidationError:
     escaped = text.replace("{", "{{").replace("}", "}}")
     detail = InitErrorDetails(type=PydanticCustomError("section", escaped), loc=loc, input=given)
     return ValidationError.from_exception_data("section", [detail])

@@ -1,4 +1,4 @@
-"""What authors of methods and objectives test with: small recipes, and attempts as a worker would make them.
+"""Test helpers for authors of tuning methods and objectives: small recipes, and attempts without a worker.
 
 Knows attempts without a worker or a job table. Not imported by the product.
 """
@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from camelid_core.events import read_events
-from camelid_core.jobs.attempt import Context
-from camelid_core.jobs.files import EVENTS, attempt_directory
-from camelid_core.tasks import Stop
+from camelid_core.jobs.attempt import AttemptContext
+from camelid_core.jobs.run_directories import EVENTS, attempt_directory
+from camelid_core.tasks import StopRequest
 
 from .config import Recipe
 
@@ -28,8 +28,8 @@ def small_recipe(model: Path, data: Path, overrides: Sequence[str] = ()) -> Reci
     return Recipe.model_validate(values).with_overrides(overrides)
 
 
-class Told:
-    """What an attempt said and left behind."""
+class AttemptRecord:
+    """The events and the result of an attempt."""
 
     directory: Path
     output: Path
@@ -50,15 +50,15 @@ class Told:
         return json.loads((self.output / "camelid.json").read_text(encoding="utf-8"))
 
 
-class Attempt(Told, Context):
-    """The context of an attempt; it is asked to stop in a way once so many steps are done, as `stop_at` says."""
+class Attempt(AttemptRecord, AttemptContext):
+    """The context of an attempt; `stop_at` requests a kind of stop once so many steps are done."""
 
-    stop_at: tuple[int, Stop] | None = None
+    stop_at: tuple[int, StopRequest] | None = None
 
     def emit(self, kind: str, **values: Any) -> None:
         super().emit(kind, **values)
         if self.stop_at and kind == "progress" and values["done"] >= self.stop_at[0]:
-            self.ask(self.stop_at[1])
+            self.request_stop(self.stop_at[1])
 
 
 def attempts(home: Path) -> Iterator[Callable[..., Attempt]]:

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from camelid_core.artefacts import verify_directory
 from camelid_train.commands.compat import banner, comments, count_rows
-from camelid_train.compat.toml import to_toml
 from camelid_train.compat.uniform_finetune import read
 from camelid_train.config import Recipe
-from camelid_train.sft import train
+from camelid_train.run import train
+from camelid_train.toml import to_toml
 
 README = Path(__file__).parents[1] / "compat" / "readme.json"
 WEIGHTS = {
@@ -78,7 +78,7 @@ def test_the_manuals_commands_train_word_for_word(readme, attempt):
     for job, name in ((11, "chatglm"), (12, "bloom")):
         run = attempt(job=job)
         recipe = Recipe.model_validate(tomllib.loads(to_toml(read(readme[name], 40).values)))
-        metrics = train(recipe.anchored(), run)
+        metrics = train(recipe.with_absolute_paths(), run)
         method = verify_directory(run.output).manifest.parameters["method"]
         assert (metrics["steps"], metrics["stopped"]) == (1, "")
         assert (method["type"], method["targets"]) == ({"chatglm": "lora", "bloom": "qlora"}[name], ["query_key_value"])
@@ -106,7 +106,7 @@ def test_rows_are_counted_where_they_are_at_hand(sums, tmp_path):
 @pytest.mark.parametrize("world", [1, 4])
 def test_the_whole_batch_is_said(world):
     """Batch 4 hides 32 sums: 128 rows a step, and 512 on four processes."""
-    meaning = read(["--data", "cot"], 100_000, world)
-    text = "\n".join([*comments(meaning), *banner(Recipe.model_validate(meaning.values), 100_000, world)])
+    translated = read(["--data", "cot"], 100_000, world)
+    text = "\n".join([*comments(translated), *banner(Recipe.model_validate(translated.values), 100_000, world)])
     assert f"accumulation) = {128 * world}" in text
     assert (f"on each of {world} processes, 512 in all" in text) == (world == 4)

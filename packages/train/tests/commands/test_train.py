@@ -12,11 +12,11 @@ import pytest
 from camelid_core.artefacts import verify_directory
 from camelid_core.errors import ConfigError, MissingPackage, UnknownName, UsageError
 from camelid_core.jobs.foreground import open_store
-from camelid_core.jobs.model import State
+from camelid_core.jobs.job import JobState
 from camelid_train.commands.merge import merge
 from camelid_train.commands.train import read_recipe, train
 from camelid_train.config import Recipe
-from camelid_train.watching import reporting
+from camelid_train.monitoring import trackers
 
 RECIPE = """
 [model]
@@ -67,7 +67,7 @@ def test_from_a_recipe_to_an_adapter_to_a_model(written):
     assert len(list(Path("merged").glob("model-*.safetensors"))) > 1
     assert merged["artefact"] == str(Path("merged").absolute())
     assert verify_directory(Path("merged")).manifest.kind == "model"
-    assert [job.state for job in open_store().list()] == [State.SUCCEEDED] * 2
+    assert [job.state for job in open_store().list()] == [JobState.SUCCEEDED] * 2
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_what_does_not_fit_is_a_sentence(written, override, code, sentence):
 
 @pytest.mark.parametrize("detach", [False, True])
 def test_a_tracker_that_is_not_here_is_refused_before_there_is_a_job(written, monkeypatch, detach):
-    monkeypatch.setattr(reporting, "find_spec", lambda name: None)
+    monkeypatch.setattr(trackers, "find_spec", lambda name: None)
     with pytest.raises(MissingPackage, match=r"type `pip install 'camelid-train\[wandb\]'`"):
         train(str(written), ['train.report_to=["wandb"]'], detach=detach)
     assert list(open_store().list()) == []
@@ -96,8 +96,8 @@ def test_a_queued_run_waits_for_a_worker_with_every_path_made_absolute(written):
     done = camelid("train", written, "--detach", "--name", "later")
     job = open_store().get(1)
     assert f"Job {job.id} is queued. `camelid jobs logs {job.id} --follow` shows it" in done.stdout
-    assert (job.task, job.name, job.state) == ("train", "later", State.QUEUED)
-    assert job.config == read_recipe(str(written), []).anchored().model_dump(mode="json")
+    assert (job.task, job.name, job.state) == ("train", "later", JobState.QUEUED)
+    assert job.config == read_recipe(str(written), []).with_absolute_paths().model_dump(mode="json")
     assert job.config["train"]["output"] == str(Path("my-adapter").absolute())
     assert not Path("my-adapter").exists()
 
@@ -122,3 +122,12 @@ def test_a_recipe_is_a_file_or_overrides(written):
         read_recipe("gone", [])
     with pytest.raises(UsageError, match=r"say what to train: `camelid train recipe\.toml`"):
         read_recipe("", [])
+
+
+def test_help_lists_every_field_with_default_range_and_other_tools_names():
+    text = " ".join(camelid("train", "--help").stdout.split())
+    for section in Recipe.model_fields:
+        for field in type(getattr(Recipe(), section)).model_fields:
+            assert f" {section}.{field}" in text
+    assert "train.accumulation=1 Gradient accumulation steps:" in text
+    assert "Also: `gradient_accumulation_steps`. [1–4096]" in text

@@ -13,9 +13,9 @@ from camelid_core.config import validate
 from camelid_core.errors import UsageError
 from camelid_train.compat import finetune
 from camelid_train.compat.flags import LATER, parse
-from camelid_train.compat.toml import to_toml
 from camelid_train.compat.uniform_finetune import read
 from camelid_train.config import Recipe
+from camelid_train.toml import to_toml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,8 +27,8 @@ BATCH = ("per_gpu_train_batch_size", "gradient_accumulation_steps")
 
 def recipe_of(text: str, *more, reader=read) -> Recipe:
     """Through the TOML that is printed."""
-    meaning = reader(shlex.split(text), *more)
-    return validate(Recipe, tomllib.loads(to_toml(meaning.values, meaning.notes)), "the flags")
+    translated = reader(shlex.split(text), *more)
+    return validate(Recipe, tomllib.loads(to_toml(translated.values, translated.notes)), "the flags")
 
 
 @pytest.mark.parametrize(
@@ -77,9 +77,9 @@ def test_short_names_and_paths_name_weights(model, weights):
 
 
 def test_unknown_weights_are_the_default_and_it_is_said():
-    meaning = read(["--data", "cot", "--model_type", "chatglm", "--size", "7b"])
-    assert meaning.values["model"]["name"] == "decapoda-research/llama-7b-hf"
-    assert any("No weights are known as chatglm 7b" in note for note in meaning.notes)
+    translated = read(["--data", "cot", "--model_type", "chatglm", "--size", "7b"])
+    assert translated.values["model"]["name"] == "decapoda-research/llama-7b-hf"
+    assert any("No weights are known as chatglm 7b" in note for note in translated.notes)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Two processes that make several runs, and what these left behind."""
+"""Several runs in two processes, and their recorded attempts."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from camelid_core.jobs.files import OUTPUT, attempt_directory
+from camelid_core.jobs.run_directories import OUTPUT, attempt_directory
 from camelid_train.config import Recipe
-from camelid_train.testing import Told
+from camelid_train.testing import AttemptRecord
 
-PAIR = Path(__file__).with_name("pair.py")
-MEETING = ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0", "--local-addr=localhost"]
+SCRIPT = Path(__file__).with_name("two_processes.py")
+RENDEZVOUS = ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0", "--local-addr=localhost"]
 
 
-class Made(Told):
+class RecordedAttempt(AttemptRecord):
     """An attempt that was made elsewhere."""
 
     def __init__(self, directory: Path) -> None:
@@ -26,18 +26,26 @@ class Made(Told):
 
 
 @pytest.fixture
-def in_pairs(home: Path, tmp_path: Path) -> Callable[..., list[Made]]:
+def in_two_processes(home: Path, tmp_path: Path) -> Callable[..., list[RecordedAttempt]]:
     """Make runs in two processes, each `(recipe, job, epoch, step to stop at, rows there is room for)`, 0 for none."""
 
-    def make(*runs: tuple[Recipe, int, int, int, int]) -> list[Made]:
+    def make(*runs: tuple[Recipe, int, int, int, int]) -> list[RecordedAttempt]:
         names = ("recipe", "job", "epoch", "stop_at", "room")
         values = [dict(zip(names, (run[0].model_dump(mode="json"), *run[1:]), strict=True)) for run in runs]
         file = tmp_path / "runs.json"
         file.write_text(json.dumps(values))
-        command = [sys.executable, "-m", "torch.distributed.run", *MEETING, "--nproc-per-node=2", str(PAIR), str(file)]
+        command = [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            *RENDEZVOUS,
+            "--nproc-per-node=2",
+            str(SCRIPT),
+            str(file),
+        ]
         environment = dict(os.environ, OMP_NUM_THREADS="1")
         done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=840, check=False)
         assert done.returncode == 0, done.stderr.partition("Traceback")[2][:6000]
-        return [Made(attempt_directory(home, job, epoch)) for _, job, epoch, *_ in runs]
+        return [RecordedAttempt(attempt_directory(home, job, epoch)) for _, job, epoch, *_ in runs]
 
     return make

@@ -16,16 +16,16 @@ import pytest
 from camelid_core.artefacts import verify_directory
 from camelid_core.errors import TrainingError
 from camelid_core.integrity import sha256
-from camelid_core.jobs.files import attempt_directory
 from camelid_core.jobs.foreground import open_store
-from camelid_core.jobs.model import State
-from camelid_core.jobs.process import Identity
+from camelid_core.jobs.job import JobState
+from camelid_core.jobs.process_identity import ProcessIdentity
+from camelid_core.jobs.run_directories import attempt_directory
 from camelid_core.jobs.worker import Worker
 from camelid_core.tasks import Interrupted
-from camelid_core.testing import lay_traps
+from camelid_core.testing import shadow_every_module
+from camelid_train.distributed.context import EVENTS, LaunchedContext, SharedContext
+from camelid_train.distributed.world import SINGLE_PROCESS
 from camelid_train.launching import launch, train
-from camelid_train.launching.context import EVENTS, Order, Shared
-from camelid_train.launching.world import ALONE
 
 
 @pytest.fixture
@@ -33,15 +33,19 @@ def ranks(attempt):
     context = attempt()
     ranks = context.directory / "ranks"
     ranks.mkdir()
-    Order.write(ranks, {"a": 1}, context)
-    with contextlib.closing(Order(ranks)) as order:
+    LaunchedContext.write(ranks, {"a": 1}, context)
+    with contextlib.closing(LaunchedContext(ranks)) as order:
         yield ranks, order, context
 
 
 def test_orders_arrive_as_they_were_given(ranks):
     _, order, context = ranks
     assert order.recipe == {"a": 1}
-    assert (order.directory, order.output, order.earlier) == (context.directory, context.output, context.earlier)
+    assert (order.directory, order.output, order.earlier_attempts) == (
+        context.directory,
+        context.output,
+        context.earlier_attempts,
+    )
 
 
 def test_what_is_said_is_passed_on_to_the_last_word_and_requests_arrive(ranks):
@@ -50,15 +54,15 @@ def test_what_is_said_is_passed_on_to_the_last_word_and_requests_arrive(ranks):
     context.stop_at = (1, "save")
 
     def over():
-        if order.stopping() == "save" and not running.done():
+        if order.stop_requested() == "save" and not running.done():
             order.emit("log", text="the last word")
             running.set_result(None)
         return Future.done(running)
 
     order.emit("progress", done=1)
-    assert order.stopping() == ""
+    assert order.stop_requested() == ""
     watched = type("Watched", (), {"done": staticmethod(over)})()
-    launch._stay(watched, directory, context)
+    launch._relay_until_done(watched, directory, context)
     assert [event["done"] for event in context.events("progress")] == [1]
     assert [event["text"] for event in context.events("log")] == ["the last word"]
     assert (directory / EVENTS).exists()
@@ -66,25 +70,25 @@ def test_what_is_said_is_passed_on_to_the_last_word_and_requests_arrive(ranks):
 
 def test_saving_outranks_finishing_and_one_answer_holds_until_the_next_step(attempt):
     context = attempt()
-    shared = Shared(ALONE, context)
+    shared = SharedContext(SINGLE_PROCESS, context)
     assert (shared.directory, shared.output) == (context.directory, context.output)
     assert shared.agree(7) == [[7]]
-    context.ask("finish")
-    assert shared.stopping() == ""
+    context.request_stop("finish")
+    assert shared.stop_requested() == ""
     assert not shared.agreed
     shared.agree()
-    context.ask("save")
-    assert shared.stopping() == "finish"
+    context.request_stop("save")
+    assert shared.stop_requested() == "finish"
     shared.agree()
-    assert shared.stopping() == "save"
+    assert shared.stop_requested() == "save"
     assert shared.agreed
 
 
 def test_who_saved_and_left_is_interrupted_whatever_became_of_the_others(tmp_path):
-    from camelid_core.jobs.result import How, Result
+    from camelid_core.jobs.attempt_result import AttemptResult, Outcome
 
     (tmp_path / "0").mkdir()
-    Result(How.SAVED).write(tmp_path / "0")
+    AttemptResult(Outcome.SAVED).write(tmp_path / "0")
     running = Future()
     running.set_exception(RuntimeError("the others were ended"))
     with pytest.raises(Interrupted):
@@ -110,8 +114,8 @@ def be_two_machines(monkeypatch):
     meetings = []
     for number in "01":
         monkeypatch.setenv("NODE_RANK", number)
-        meetings.append(launch._meeting(2))
-    monkeypatch.setattr(launch, "_meeting", lambda nodes: meetings.pop())
+        meetings.append(launch._rendezvous(2))
+    monkeypatch.setattr(launch, "_rendezvous", lambda nodes: meetings.pop())
 
 
 @pytest.mark.slow
@@ -122,7 +126,7 @@ def test_a_killed_process_ends_the_run_by_name_leaves_none_and_two_machines_go_o
     steps = ("train.batch_size=2", "train.accumulation=2", "train.max_steps=30")
     steps += ("train.save_steps=1", "train.preflight=false")
     first = attempt(1)
-    sprung = lay_traps(Path.cwd())
+    sprung = shadow_every_module(Path.cwd())
     monkeypatch.setenv("CAMELID_FALLS", "1")
     config = recipe(*steps, "launch.processes=2")
     with pytest.raises(
@@ -175,11 +179,11 @@ def test_cancelled_while_loading_takes_longer_than_it_is_given_nobody_and_nothin
 
     done = store.get(job.id)
     assert (done.state, done.error) == (
-        State.CANCELLED,
+        JobState.CANCELLED,
         "Cancelled; it did not leave in time and was ended. `camelid jobs retry 1` begins anew: nothing was saved yet.",
     )
     assert not processes(home)
     directory = attempt_directory(home, job.id, 1)
-    assert not Identity.read(directory).alive
+    assert not ProcessIdentity.read(directory).alive
     assert {path.name for path in directory.iterdir()} == {"events.jsonl", "log.txt", "process.json", "ranks"}
     assert [path for path in scratch.rglob("*") if path.is_file()] == []

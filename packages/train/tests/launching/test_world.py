@@ -1,12 +1,13 @@
-"""Which of several processes one is, and what cannot be launched."""
+"""Rank and world size from the environment, the global batch, and launches that are refused."""
 
 from __future__ import annotations
 
 import pytest
 from camelid_core.errors import ConfigError, MissingPackage
-from camelid_train.launching import checks, together
-from camelid_train.launching.strategies import deepspeed_config
-from camelid_train.launching.world import ALONE, World, found
+from camelid_train.distributed import agreement
+from camelid_train.distributed.strategies import deepspeed_config
+from camelid_train.distributed.world import SINGLE_PROCESS, World, world_from_environment
+from camelid_train.launching import checks
 
 TORCHRUN = {
     "RANK": "5",
@@ -19,25 +20,27 @@ TORCHRUN = {
 
 
 def test_one_process_is_all_there_is_without_a_launcher():
-    assert found({}) == ALONE
-    assert (ALONE.leads, ALONE.nodes, ALONE.node) == (True, 1, 0)
+    assert world_from_environment({}) == SINGLE_PROCESS
+    assert (SINGLE_PROCESS.is_local_main_process, SINGLE_PROCESS.nodes, SINGLE_PROCESS.node) == (True, 1, 0)
 
 
 def test_what_torchrun_says_is_believed():
-    world = found(TORCHRUN)
+    world = world_from_environment(TORCHRUN)
     assert world == World(rank=5, size=8, local_rank=1, local_size=4)
-    assert (world.leads, world.nodes, world.node) == (False, 2, 1)
+    assert (world.is_local_main_process, world.nodes, world.node) == (False, 2, 1)
 
 
 @pytest.mark.parametrize("missing", sorted(TORCHRUN))
 def test_a_cluster_that_sets_some_of_these_for_whole_machines_is_no_launcher(missing):
-    assert found({name: value for name, value in TORCHRUN.items() if name != missing}) == ALONE
+    assert (
+        world_from_environment({name: value for name, value in TORCHRUN.items() if name != missing}) == SINGLE_PROCESS
+    )
 
 
 @pytest.mark.parametrize(
     ("overrides", "world", "text"),
     [
-        (("train.batch_size=4",), ALONE, "global batch 4 = 4"),
+        (("train.batch_size=4",), SINGLE_PROCESS, "global batch 4 = 4"),
         (("train.batch_size=4", "train.accumulation=2"), World(0, 2, 0, 2), "global batch 16 = 4 × 2 × 2 processes"),
         (
             ("train.batch_size=128", "train.accumulation=8"),
@@ -47,7 +50,7 @@ def test_a_cluster_that_sets_some_of_these_for_whole_machines_is_no_launcher(mis
     ],
 )
 def test_the_global_batch_is_stated_with_its_factors(recipe, overrides, world, text):
-    assert together.global_batch(recipe(*overrides).train, world) == text
+    assert agreement.global_batch(recipe(*overrides).train, world) == text
 
 
 @pytest.mark.parametrize(
@@ -70,11 +73,11 @@ def test_what_cannot_be_launched_is_refused_with_what_to_type(recipe, overrides,
 
 
 def test_more_processes_than_cards_are_refused(recipe, monkeypatch):
-    monkeypatch.setattr(checks, "_cards", lambda: 2)
+    monkeypatch.setattr(checks, "_gpu_count", lambda: 2)
     checks.check(recipe("launch.processes=2"), {})
-    with pytest.raises(ConfigError, match=r"this machine has 2 graphics cards: .* Type launch\.processes=2"):
+    with pytest.raises(ConfigError, match=r"this machine has 2 GPUs: .* Type launch\.processes=2"):
         checks.check(recipe("launch.processes=3"), {})
-    with pytest.raises(ConfigError, match="has 2 graphics cards"):
+    with pytest.raises(ConfigError, match="has 2 GPUs"):
         checks.check(recipe(), TORCHRUN)
 
 

@@ -6,8 +6,8 @@ import random
 
 import pytest
 import torch
-from camelid_core.tokenizing import IGNORE, Example
-from camelid_train.loop.batching import Collator
+from camelid_core.tokenization.encoder import IGNORE, Example
+from camelid_train.loop.batches import Collator
 from camelid_train.loop.loss import label_loss, mean_loss
 from torch.nn import functional
 from transformers import AutoModelForCausalLM

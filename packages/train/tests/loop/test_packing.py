@@ -1,4 +1,4 @@
-"""Rows laid end to end teach what padded rows teach, and models that mix them up are found out."""
+"""Packed rows teach what padded rows teach, and models that mix them up are found out."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import torch
 from camelid_core.errors import ConfigError
-from camelid_core.tokenizing import IGNORE, Example
-from camelid_train.loop.batching import Collator
+from camelid_core.tokenization.encoder import IGNORE, Example
+from camelid_train.loop.acceleration import should_pack, use_fast_attention
+from camelid_train.loop.batches import Collator
 from camelid_train.loop.loss import label_loss
-from camelid_train.loop.packing import end_to_end, packs_exactly, row_lengths
-from camelid_train.loop.speed import packs, use_fast_attention
+from camelid_train.loop.packing import is_packing_exact, pack_rows, row_lengths
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from peft import PromptTuningConfig, get_peft_model
@@ -36,7 +36,7 @@ def test_padding_goes_and_everything_else_stays(lengths):
     padded = batch(lengths)
     found = row_lengths(**padded, pad_id=PAD)
     assert found.tolist() == lengths
-    packed = end_to_end(**padded, lengths=found)
+    packed = pack_rows(**padded, lengths=found)
     assert packed["input_ids"].shape == packed["labels"].shape == (1, sum(lengths))
     assert packed["position_ids"].tolist() == [[place for length in lengths for place in range(length)]]
     rows = [ids[:length] for ids, length in zip(padded["input_ids"].tolist(), lengths, strict=True)]
@@ -47,7 +47,7 @@ def test_padding_goes_and_everything_else_stays(lengths):
 
 def test_of_no_rows_a_token_stays_so_that_there_is_a_step():
     empty = Collator(PAD)([])
-    packed = end_to_end(**empty, lengths=row_lengths(**empty, pad_id=PAD))
+    packed = pack_rows(**empty, lengths=row_lengths(**empty, pad_id=PAD))
     assert packed["input_ids"].shape == (1, 1)
     assert (packed["labels"] == IGNORE).all()
 
@@ -62,7 +62,7 @@ def model(request, base):
 def test_loss_and_gradients_are_those_of_padded_rows(model, lengths):
     """Right padding without a mask is itself tested against a mask, in test_loss."""
     padded = batch([length + 2 for length in lengths], first_labelled=True)
-    packed = end_to_end(**padded, lengths=row_lengths(**padded, pad_id=PAD))
+    packed = pack_rows(**padded, lengths=row_lengths(**padded, pad_id=PAD))
     results = []
     for inputs in (padded, packed):
         loss = label_loss(model, **inputs) / 10
@@ -71,7 +71,7 @@ def test_loss_and_gradients_are_those_of_padded_rows(model, lengths):
 
 
 def test_a_block_diagonal_mask_written_out_gives_the_same(model):
-    packed = end_to_end(**batch([5, 3, 6]), lengths=torch.tensor([5, 3, 6]))
+    packed = pack_rows(**batch([5, 3, 6]), lengths=torch.tensor([5, 3, 6]))
     blocks = torch.block_diag(*(torch.ones(length, length).tril() for length in (5, 3, 6)))
     mask = torch.zeros(1, 1, 14, 14).masked_fill(blocks == 0, torch.finfo(torch.float32).min)
     ids, positions = packed["input_ids"], packed["position_ids"]
@@ -85,23 +85,23 @@ def test_models_that_tell_rows_apart_are_told_from_those_that_do_not(base):
     def of(family: str):
         return AutoModelForCausalLM.from_pretrained(base(family), dtype=torch.float32)
 
-    assert all(packs_exactly(of(family)) for family in ("llama", "qwen2", "gpt_neox", "gemma"))
+    assert all(is_packing_exact(of(family)) for family in ("llama", "qwen2", "gpt_neox", "gemma"))
     bloom = of("bloom")
-    assert not packs_exactly(bloom)
+    assert not is_packing_exact(bloom)
     virtual = get_peft_model(of("llama"), PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3))
-    assert not packs_exactly(virtual)
-    assert not packs("auto", bloom)
-    assert not packs("off", bloom)
+    assert not is_packing_exact(virtual)
+    assert not should_pack("auto", bloom)
+    assert not should_pack("off", bloom)
     with pytest.raises(ConfigError, match="'bloom' models"):
-        packs("on", bloom)
-    assert packs("on", of("llama"))
+        should_pack("on", bloom)
+    assert should_pack("on", of("llama"))
     plain = of("llama")
-    assert not packs("auto", plain)
+    assert not should_pack("auto", plain)
     use_fast_attention(plain)
-    assert packs("auto", plain)
+    assert should_pack("auto", plain)
     compiled = of("llama")
     use_fast_attention(compiled, compiled=True)
-    assert not packs("auto", compiled)
+    assert not should_pack("auto", compiled)
 
 
 def windowed() -> Any:
@@ -120,7 +120,7 @@ def test_one_row_after_the_other_is_what_each_row_gives_alone(base, family):
     for packed in (False, True):
         if packed:
             use_fast_attention(model)
-        inputs = end_to_end(**padded, lengths=row_lengths(**padded, pad_id=PAD)) if packed else padded
+        inputs = pack_rows(**padded, lengths=row_lengths(**padded, pad_id=PAD)) if packed else padded
         loss = label_loss(model, **inputs)
         results.append([loss, *torch.autograd.grad(loss, list(model.parameters()))])
     torch.testing.assert_close(*results, rtol=1e-5, atol=1e-5)

@@ -14,9 +14,9 @@ from camelid_core.integrity import sha256
 from camelid_core.tasks import Interrupted
 from camelid_train.config import MergeConfig
 from camelid_train.merge import merge
-from camelid_train.methods.choosing import methods
 from camelid_train.methods.qlora import keep_trainable
-from camelid_train.sft import train
+from camelid_train.methods.registry import methods
+from camelid_train.run import train
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
@@ -26,15 +26,15 @@ FAMILIES = ("llama", "bloom", "gpt_neox", "qwen2", "gemma")
 
 @dataclass(frozen=True)
 class Case:
-    """A method with knobs and a learning rate that suit a model of 2 layers."""
+    """A method with overrides and a learning rate that suit a model of 2 layers."""
 
     name: str
     rate: float
-    knobs: tuple[str, ...] = ()
+    overrides: tuple[str, ...] = ()
     plain: BitsAndBytesConfig | None = None
 
     def __str__(self) -> str:
-        return "-".join([self.name, *(knob.partition(".")[2] for knob in self.knobs)])
+        return "-".join([self.name, *(override.partition(".")[2] for override in self.overrides)])
 
 
 NF4 = BitsAndBytesConfig(
@@ -70,8 +70,8 @@ def test_every_method_that_can_run_here_is_in_the_matrix():
 
 
 @pytest.fixture
-def said(monkeypatch):
-    """What the trained model said at the moment it was written."""
+def trained_outputs(monkeypatch):
+    """The logits of the trained model at the moment it was saved."""
     kept = {}
     for kind in {type(method) for method in methods()}:
         save = kind.save
@@ -101,9 +101,9 @@ def loaded(case: Case, base, output) -> torch.Tensor:
 
 
 def pair(case: Case, family: str):
-    """The inner loop has every method once, and the most used one with every family."""
-    often = family == "llama" or (case.name, case.knobs) == ("lora", ())
-    return pytest.param(case, family, id=f"{case}-{family}", marks=() if often else pytest.mark.slow)
+    """The inner loop has every method once, and the most used one with every family; `make test-all` has every pair."""
+    often = family == "llama" or (case.name, case.overrides) == ("lora", ())
+    return pytest.param(case, family, id=f"{case}-{family}", marks=() if often else pytest.mark.exhaustive)
 
 
 PAIRS = [pair(case, family) for case in CASES for family in FAMILIES]
@@ -112,18 +112,22 @@ PAIRS += [pytest.param(case, "llama", id=f"{case}-llama", marks=pytest.mark.slow
 
 @pytest.mark.filterwarnings("ignore:The following rank_pattern keys did not match:RuntimeWarning")  # AdaLoRA's differ
 @pytest.mark.parametrize(("case", "family"), PAIRS)
-def test_it_learns_and_plain_libraries_load_it(attempt, recipe, base, said, case, family):
+def test_it_learns_and_plain_libraries_load_it(attempt, recipe, base, trained_outputs, case, family):
     run = attempt()
     config = recipe(
-        f"method.type={case.name}", *case.knobs, "train.max_steps=8", f"train.learning_rate={case.rate}", family=family
+        f"method.type={case.name}",
+        *case.overrides,
+        "train.max_steps=8",
+        f"train.learning_rate={case.rate}",
+        family=family,
     )
     metrics = train(config, run)
     assert metrics["eval_loss"] < metrics["base_eval_loss"] - 0.001
     manifest = verify_directory(run.output).manifest
     assert manifest.kind == methods()[case.name].kind
     assert manifest.parameters["method"]["type"] == case.name
-    assert torch.allclose(loaded(case, base(family), run.output), said["logits"], atol=2e-4)
-    mergeable(attempt, case, run.output, said["logits"])
+    assert torch.allclose(loaded(case, base(family), run.output), trained_outputs["logits"], atol=2e-4)
+    mergeable(attempt, case, run.output, trained_outputs["logits"])
 
 
 def mergeable(attempt, case, output, wanted) -> None:
@@ -153,7 +157,7 @@ RESUMED = [
 def test_an_interrupted_run_ends_with_the_same_bits(attempt, recipe, case):
     """Dropout, ranks and networks that are not saved with the result go on as they would have."""
     config = recipe(
-        f"method.type={case.name}", *case.knobs, "train.max_steps=8", f"train.learning_rate={case.rate}"
+        f"method.type={case.name}", *case.overrides, "train.max_steps=8", f"train.learning_rate={case.rate}"
     ).with_overrides(["data.eval_rows=0"])
     whole = attempt(1, job=1)
     train(config, whole)

@@ -12,11 +12,11 @@ import pytest
 from camelid_core.errors import TrainingError
 from camelid_core.testing import tiny_tokenizer
 from camelid_train.config import Recipe
-from camelid_train.methods.choosing import methods
 from camelid_train.methods.lora import Lora
+from camelid_train.methods.registry import methods
 from camelid_train.planning.plan import plan
-from camelid_train.planning.rehearsal import STAND_INS, rehearse, smaller
-from camelid_train.sft import train
+from camelid_train.planning.rehearsal import SUBSTITUTE_METHODS, rehearsal_recipe, rehearse
+from camelid_train.run import train
 from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoConfig
@@ -82,11 +82,11 @@ def test_the_whole_recipe_is_gone_through_and_nothing_is_left(home, large, sums,
     (home / "mirror" / "dolly").mkdir(parents=True)
     (home / "mirror" / "dolly" / "dolly.json").write_text(json.dumps(rows))
     before = sorted(home.rglob("*"))
-    told = []
-    stages = rehearse(large('data.sources=["dolly"]', "model.rope=linear:4"), told.append)
-    assert [stage.name for stage in told] == [*STAGES, "merging"]
-    assert told == stages.done
-    text = {stage.name: stage.text for stage in told}
+    stages_done = []
+    stages = rehearse(large('data.sources=["dolly"]', "model.rope=linear:4"), stages_done.append)
+    assert [stage.name for stage in stages_done] == [*STAGES, "merging"]
+    assert stages_done == stages.done
+    text = {stage.name: stage.text for stage in stages_done}
     assert "LlamaForCausalLM made small" in text["model"]
     assert text["data"].startswith("24 rows (0 of them cut off, 0 left out), 4 held out")
     assert text["training"].startswith("2 steps, loss ")
@@ -116,7 +116,7 @@ def test_every_method_is_rehearsed_here():
 @pytest.mark.parametrize(("method", "family"), EACH.items())
 def test_every_method_and_every_family(home, large, method, family):
     stages = rehearse(large(f"method.type={method}", "data.rows=6", family=family))
-    merged = methods()[STAND_INS.get(method, method)].mergeable
+    merged = methods()[SUBSTITUTE_METHODS.get(method, method)].mergeable
     assert [stage.name for stage in stages.done] == [*STAGES, *(["merging"] if merged else [])]
 
 
@@ -160,13 +160,13 @@ def test_a_fault_of_a_library_is_one_sentence(home, large, monkeypatch):
 def test_small_is_never_more_than_the_recipe_and_always_a_recipe(rows, batch, held, method):
     overrides = [f"data.rows={rows}", f"train.batch_size={batch}", f"data.eval_rows={held}", f"method.type={method}"]
     recipe = Recipe().with_overrides([*overrides, "train.output=precious", "launch.processes=4"])
-    small = smaller(recipe, "/tmp/tiny", "alpaca")
+    small = rehearsal_recipe(recipe, "/tmp/tiny", "alpaca")
     assert small.data.rows <= rows
     assert (small.train.batch_size, small.launch.processes) == (2, 1)
     assert small.data.eval_rows <= held
     assert (small.train.max_steps, small.train.output, small.train.report_to) == (4, "", [])
     assert (small.model.name, small.data.template) == ("/tmp/tiny", "alpaca")
-    assert small.method.type == STAND_INS.get(method, method)
+    assert small.method.type == SUBSTITUTE_METHODS.get(method, method)
     assert small.data.cutoff == recipe.data.cutoff
 
 

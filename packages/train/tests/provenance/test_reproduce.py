@@ -13,13 +13,13 @@ from camelid_core.commands import jobs
 from camelid_core.errors import CamelidError, JobError
 from camelid_core.events import EventLog
 from camelid_core.integrity import sha256
-from camelid_core.jobs.files import EVENTS, attempt_directory
 from camelid_core.jobs.foreground import open_store
+from camelid_core.jobs.run_directories import EVENTS, attempt_directory
 from camelid_train.config import Recipe
 from camelid_train.provenance import reproduce
 from camelid_train.provenance.origin import installed
 from camelid_train.provenance.reproduce import bundle
-from camelid_train.sft import train
+from camelid_train.run import train
 from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
@@ -120,7 +120,7 @@ def test_the_users_home_is_not_in_it_and_the_recipe_still_finds_its_files(submit
     texts = read(bundle(open_store(), job.id, tmp_path / "x.zip"))
     assert f"wrote ~/x, not {person}-2/x, and '~'" in texts["events.jsonl"]
     assert not [name for name, text in texts.items() if f"{person}/" in text]
-    again = Recipe.model_validate(tomllib.loads(texts["recipe.toml"])).anchored()
+    again = Recipe.model_validate(tomllib.loads(texts["recipe.toml"])).with_absolute_paths()
     assert again == recipe
 
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 from camelid_core.errors import ArtefactError
 from camelid_core.integrity import PICKLE_SUFFIXES
-from camelid_train.loop.tally import Tally
 from camelid_train.saving import checkpoint
+from camelid_train.saving.run_totals import RunTotals
 from transformers import TrainerState
 
 
@@ -44,7 +44,9 @@ def work(model, optimizer, scheduler, steps: int = 2) -> None:
 def saved(parts, tmp_path):
     made = parts()
     work(*made)
-    return checkpoint.save(tmp_path / "checkpoints", 2, *made, TrainerState(global_step=2), Tally(seconds=1.5)), made
+    return checkpoint.save(
+        tmp_path / "checkpoints", 2, *made, TrainerState(global_step=2), RunTotals(seconds=1.5)
+    ), made
 
 
 def weights(model) -> dict[str, torch.Tensor]:
@@ -74,10 +76,10 @@ def test_chance_goes_on_where_it_was(saved):
         )
 
     path, _ = saved
-    checkpoint.load_random(path)
+    checkpoint.load_rng_state(path)
     first = draw()
     draw()
-    checkpoint.load_random(path)
+    checkpoint.load_rng_state(path)
     assert draw() == first
 
 
@@ -123,7 +125,7 @@ def damages(path):
 
 def test_a_damaged_one_is_never_picked_up_and_an_older_sound_one_is(saved, tmp_path):
     path, made = saved
-    older = checkpoint.save(tmp_path / "earlier" / "checkpoints", 1, *made, TrainerState(global_step=1), Tally())
+    older = checkpoint.save(tmp_path / "earlier" / "checkpoints", 1, *made, TrainerState(global_step=1), RunTotals())
     directories = [path.parent, older.parent]
     for name, data in list(damages(path)):
         whole = (path / name).read_bytes()
@@ -136,14 +138,14 @@ def test_a_damaged_one_is_never_picked_up_and_an_older_sound_one_is(saved, tmp_p
 def test_one_that_was_never_finished_is_not_there(parts, tmp_path, monkeypatch):
     made = parts()
     work(*made)
-    for step in ("_save_optimizer", "_save_random", "write_durably", "fsync_directory"):
+    for step in ("_save_optimizer", "_save_rng_state", "write_durably", "fsync_directory"):
         with monkeypatch.context() as patch:
             patch.setattr(checkpoint, step, lambda *args: (_ for _ in ()).throw(OSError("full")))
             with pytest.raises(OSError):
-                checkpoint.save(tmp_path / step, 1, *made, TrainerState(), Tally())
+                checkpoint.save(tmp_path / step, 1, *made, TrainerState(), RunTotals())
         found = checkpoint.newest_valid([tmp_path / step])
         assert found is None or step == "fsync_directory"
-        assert checkpoint.save(tmp_path / step, 1, *made, TrainerState(), Tally()).is_dir()
+        assert checkpoint.save(tmp_path / step, 1, *made, TrainerState(), RunTotals()).is_dir()
         assert checkpoint.newest_valid([tmp_path / step]).name == "step-00000001"
         assert [item.name for item in (tmp_path / step).iterdir()] == ["step-00000001"]
 
@@ -152,7 +154,7 @@ def test_only_the_newest_are_kept_and_saving_twice_is_no_fault(parts, tmp_path):
     made = parts()
     work(*made)
     for step in (1, 5, 5, 10, 100):
-        checkpoint.save(tmp_path, step, *made, TrainerState(), Tally())
+        checkpoint.save(tmp_path, step, *made, TrainerState(), RunTotals())
         checkpoint.prune([tmp_path], step, keep=2)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000010", "step-00000100"]
 
@@ -177,7 +179,7 @@ def test_weights_of_another_method_are_refused(saved, base):
 
 
 def test_a_tally_comes_back_with_its_checkpoint(saved):
-    assert checkpoint.load_tally(saved[0]) == Tally(seconds=1.5)
+    assert checkpoint.load_totals(saved[0]) == RunTotals(seconds=1.5)
 
 
 def test_many_weights_come_back_from_several_files(base, tmp_path, monkeypatch):
@@ -191,11 +193,11 @@ def test_many_weights_come_back_from_several_files(base, tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint, "_SHARD", "100KB")
     first, other = made(0), made(1)
     extra = {"ranks": torch.tensor([1, 0, 1], dtype=torch.uint8)}
-    path = checkpoint.save(tmp_path, 1, *first, TrainerState(), Tally(), extra=extra)
+    path = checkpoint.save(tmp_path, 1, *first, TrainerState(), RunTotals(), extra=extra)
     assert len(list(path.glob("weights-*.safetensors"))) > 2
     checkpoint.load_weights(path, other[0])
     assert all(torch.equal(tensor, weights(other[0])[name]) for name, tensor in weights(first[0]).items())
-    assert torch.equal(checkpoint.load_extra(path)["ranks"], extra["ranks"])
+    assert torch.equal(checkpoint.load_method_state(path)["ranks"], extra["ranks"])
 
 
 def test_weights_that_do_not_fit_or_are_too_few_are_refused(saved, base):

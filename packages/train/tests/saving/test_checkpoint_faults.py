@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from camelid_core import drafts, integrity
+from camelid_core import integrity, staging
 from camelid_core.errors import ArtefactError, DiskFull, NanLoss
-from camelid_train.loop.tally import Tally
-from camelid_train.saving import checkpoint, diskspace
+from camelid_train.saving import checkpoint, disk_space
+from camelid_train.saving.run_totals import RunTotals
 from transformers import TrainerState
 
 
@@ -30,10 +30,10 @@ def save(tmp_path):
     model(torch.ones(1, 4)).sum().backward()
     optimizer.step()
 
-    def save(step, value=None, tally=None, **more):
+    def save(step, value=None, totals=None, **more):
         with torch.no_grad():
             model.weight.fill_(step if value is None else value)
-        parts = (model, optimizer, scheduler, TrainerState(global_step=step), tally or Tally())
+        parts = (model, optimizer, scheduler, TrainerState(global_step=step), totals or RunTotals())
         return checkpoint.save(tmp_path / "checkpoints", step, *parts, **more)
 
     save.model, save.directory = model, tmp_path / "checkpoints"
@@ -54,7 +54,7 @@ def in_child(action) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-def kill_at_line(number: int, modules=(checkpoint, integrity, diskspace, drafts)) -> None:
+def kill_at_line(number: int, modules=(checkpoint, integrity, disk_space, staging)) -> None:
     """Kill this process when it comes to the `number`-th line of these modules that it had not been to."""
     files, seen = {module.__file__ for module in modules}, set()
 
@@ -79,7 +79,7 @@ def test_killed_at_any_line_of_a_save_the_old_one_or_the_new_one_is_there(save, 
         ends.add(found.name)
         checkpoint.load_weights(found, save.model)
         assert save.model.weight[0, 0].item() == int(found.name[-1])
-        drafts.sweep(save.directory)
+        staging.sweep(save.directory)
         assert {path.name for path in save.directory.iterdir()} <= {"step-00000001", "step-00000002"}
         shutil.rmtree(save.directory / "step-00000002", ignore_errors=True)
         assert checkpoint.is_valid(old)
@@ -192,7 +192,7 @@ def test_a_header_that_claims_the_moon_is_refused_at_once(save):
     for load in (
         lambda: checkpoint.load_weights(path, save.model),
         lambda: checkpoint.load_optimizer(path, None, None),
-        lambda: checkpoint.load_random(path),
+        lambda: checkpoint.load_rng_state(path),
     ):
         with pytest.raises(ArtefactError, match="is no safetensors file"):
             load()
@@ -201,14 +201,14 @@ def test_a_header_that_claims_the_moon_is_refused_at_once(save):
 def test_the_newest_are_kept_over_all_attempts_and_so_is_the_best(save, tmp_path):
     earlier = tmp_path / "earlier"
     for step in (2, 4, 6):
-        save(step, tally=Tally(best_step=2))
+        save(step, totals=RunTotals(best_step=2))
     save.directory.rename(earlier)
     (earlier / "step-00000006" / "tally.json").write_text("{")
-    save(5, tally=Tally(best_step=2))
+    save(5, totals=RunTotals(best_step=2))
     both = [save.directory, earlier]
     checkpoint.prune(both, 5, keep=2, best=True)
     assert sorted(path.name[-1] for each in both for path in each.iterdir()) == ["2", "4", "5"]
-    save(6, tally=Tally(best_step=6))
+    save(6, totals=RunTotals(best_step=6))
     checkpoint.prune(both, 6, keep=1, best=True)
     assert [path.name[-1] for each in both for path in each.iterdir()] == ["6"]
 

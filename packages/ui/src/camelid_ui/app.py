@@ -1,4 +1,4 @@
-"""All pages as one Gradio app, and what leads from page to page.
+"""All pages as one Gradio app, and the buttons that lead from page to page.
 
 Knows how it is put together. Knows nothing of what is on the pages.
 """
@@ -14,66 +14,66 @@ from camelid_serve.config import PredictConfig
 from camelid_serve.engine import Sampling
 from camelid_train.config import MergeConfig, Recipe
 
-from . import opening
-from .closed import close_controls
-from .closed_blocks import ClosedBlocks
-from .fields import flat
-from .forms import limits, words
-from .pages import Pages, lay_out
+from . import deep_links
+from .config_form import field_bounds, field_texts
+from .disabled_controls import disable_controls
+from .field_values import flat
+from .guarded_blocks import GuardedBlocks
+from .i18n import translations
+from .pages import Pages, build_pages
 from .services import Services
 from .tabs import PRIVATE, merge
-from .tabs.data import weighing
-from .text import translations
+from .tabs.data import mix_handlers
 
-FORMS = (Recipe, MergeConfig, PredictConfig, Sampling)
+CONFIG_CLASSES = (Recipe, MergeConfig, PredictConfig, Sampling)
 
 
 def build_app(services: Services) -> gr.Blocks:
-    """The whole app; `words` of all forms are in `i18n()`."""
-    with ClosedBlocks(title="Camelid", analytics_enabled=False, fill_width=True) as demo:
-        pages = lay_out(services)
-        _lead(pages, services)
-        opening.wire(demo, pages, services)
-        close_controls(demo, services.profile)
-    # one at a time of each handler: answers come in the order of what was asked, and each knows what the last one left
-    demo.queue(max_size=services.profile.queue, default_concurrency_limit=1, api_open=False)
+    """The whole app; `field_texts` of all forms are in `browser_translations()`."""
+    with GuardedBlocks(title="Camelid", analytics_enabled=False, fill_width=True) as demo:
+        pages = build_pages(services)
+        _link_pages(pages, services)
+        deep_links.wire(demo, pages, services)
+        disable_controls(demo, services.profile)
+    # concurrency 1 for each handler: responses come in the order of the requests, and each sees what the last one left
+    demo.queue(max_size=services.profile.queue_size, default_concurrency_limit=1, api_open=False)
     return demo
 
 
-def i18n() -> Any:
-    return translations(words(FORMS), limits(FORMS))
+def browser_translations() -> Any:
+    return translations(field_texts(CONFIG_CLASSES), field_bounds(CONFIG_CLASSES))
 
 
-def _lead(pages: Pages, services: Services) -> None:
-    """What leads from one page to the next."""
+def _link_pages(pages: Pages, services: Services) -> None:
+    """The buttons that lead from one page to the next."""
 
-    def use(name: str) -> tuple[Any, ...]:
+    def train_on_dataset(name: str) -> tuple[Any, ...]:
         try:
             return to_training(Mixture(sources=[services.data.collection.show(name).source]))
         except CamelidError:
-            return (gr.skip(),) * (len(mixed) + 3)  # it is gone, which the page says
+            return (gr.skip(),) * (len(mixed) + 3)  # the dataset is gone, which the page says
 
-    def use_mix(*values: Any) -> tuple[Any, ...]:
+    def train_on_mixture(*values: Any) -> tuple[Any, ...]:
         try:
-            return to_training(weighing.mixture(*values))
+            return to_training(mix_handlers.mixture(*values))
         except CamelidError:
-            return (gr.skip(),) * (len(mixed) + 3)  # said where the mixture is
+            return (gr.skip(),) * (len(mixed) + 3)  # shown where the mixture is
 
     def to_training(mixture: Mixture) -> tuple[Any, ...]:
-        return gr.Tabs(selected="train"), "", "", *(form.show(path, flat(mixture)[path[5:]]) for path in mixed)
+        return gr.Tabs(selected="train"), "", "", *(form.value_update(path, flat(mixture)[path[5:]]) for path in mixed)
 
-    def talk(run: str) -> tuple[Any, Any]:
+    def open_chat(run: str) -> tuple[Any, Any]:
         artefact = services.training.show(int(run)).artefact
         return gr.Tabs(selected="chat"), gr.update(value=artefact, choices=services.models.grouped())
 
-    def fold(run: str) -> tuple[Any, Any]:
+    def open_merge(run: str) -> tuple[Any, Any]:
         artefact = services.training.show(int(run)).artefact
         return gr.Tabs(selected="merge"), gr.update(value=artefact, choices=merge.adapters(services))
 
     form, widgets = pages.train.form, pages.train.form.widgets
     mixed = [path for name in Mixture.model_fields if (path := f"data.{name}") in widgets]
     training = [pages.tabs, pages.train.run, pages.train.compare, *(widgets[path] for path in mixed)]
-    pages.data.bottom.use.click(use, pages.data.chosen, training, **PRIVATE)
-    pages.data.mix.use.click(use_mix, pages.data.mix.choices, training, **PRIVATE)
-    pages.train.panel.chat.click(talk, pages.train.run, [pages.tabs, pages.chat.model], **PRIVATE)
-    pages.train.panel.merge.click(fold, pages.train.run, [pages.tabs, pages.merge.adapter], **PRIVATE)
+    pages.data.bottom.use.click(train_on_dataset, pages.data.chosen, training, **PRIVATE)
+    pages.data.mix.use.click(train_on_mixture, pages.data.mix.choices, training, **PRIVATE)
+    pages.train.panel.chat.click(open_chat, pages.train.run, [pages.tabs, pages.chat.model], **PRIVATE)
+    pages.train.panel.merge.click(open_merge, pages.train.run, [pages.tabs, pages.merge.adapter], **PRIVATE)

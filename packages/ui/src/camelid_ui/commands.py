@@ -1,4 +1,4 @@
-"""`camelid ui`: start the pages and say where they are.
+"""`camelid ui`: start the pages and print their address.
 
 Knows addresses, tokens and the process. Imports gradio only when it runs.
 """
@@ -12,19 +12,19 @@ from contextlib import nullcontext
 from typing import Annotated
 
 import typer
-from camelid_core import drafts
+from camelid_core import staging
 from camelid_core.errors import UsageError
-from camelid_core.listening import address_file, is_loopback, listening, names, shown
+from camelid_core.file_permissions import make_private_directory
 from camelid_core.paths import home
-from camelid_core.private import make_private
+from camelid_core.server_address import address_file, host_names, is_loopback, listening_socket, url_host
 
-from .browsing import browser_at
-from .place import private_place
-from .profile import Profile, profile_of
+from .access_profile import Profile, find_profile
+from .browser import browser_opened_at
+from .working_directory import private_working_directory
 
 app = typer.Typer(help="Open the pages in a browser.", add_completion=False, rich_markup_mode=None)
 
-ADDRESS = "ui.json"
+ADDRESS_FILE = "ui.json"
 
 
 @app.command()
@@ -41,43 +41,43 @@ def ui(
     ] = "local",
 ) -> None:
     """Serve the pages: Data, Train, Chat, Batch predict, Merge & export, Jobs, Plugins."""
-    allowed = profile_of(profile)
+    allowed = find_profile(profile)
     if not token and not is_loopback(host):
         raise UsageError(
             f"--host {host} lets other machines in, and --no-token lets anyone do anything. "
             "Leave out --no-token, or listen on 127.0.0.1 and forward the port (ssh -L)."
         )
     secret = secrets.token_urlsafe(24) if token else ""
-    with listening(host, port) as listener:
+    with listening_socket(host, port) as listener:
         serve(listener, host, secret, allow_host or [], open_, allowed)
 
 
 def serve(
     listener: socket.socket, host: str, secret: str, allow_host: list[str], open_browser: bool, profile: Profile
 ) -> None:
-    """Run until interrupted, in a private place."""
+    """Run until interrupted, in a private working directory."""
     port = listener.getsockname()[1]
-    directory = make_private(home())
-    drafts.sweep_below(directory)
-    with private_place():
-        url = f"http://{shown(host)}:{port}/" + (f"?token={secret}" if secret else "")
-        with address_file(directory / ADDRESS, {"url": url, "port": port, "token": secret}):
+    directory = make_private_directory(home())
+    staging.sweep_below(directory)
+    with private_working_directory():
+        url = f"http://{url_host(host)}:{port}/" + (f"?token={secret}" if secret else "")
+        with address_file(directory / ADDRESS_FILE, {"url": url, "port": port, "token": secret}):
             typer.echo(f"Camelid is at {url}")
             typer.echo("Ctrl-C ends the pages; jobs go on.")
-            with browser_at(url, port) if open_browser else nullcontext():
-                _run(listener, secret, names(host, allow_host), port, profile)
+            with browser_opened_at(url, port) if open_browser else nullcontext():
+                _serve_guarded(listener, secret, host_names(host, allow_host), port, profile)
 
 
-def _run(listener: socket.socket, secret: str, hosts: frozenset[str], port: int, profile: Profile) -> None:
-    from .security import guarded
+def _serve_guarded(listener: socket.socket, secret: str, hosts: frozenset[str], port: int, profile: Profile) -> None:
+    from .security import guard_local
     from .server import build_server, uvicorn_for
     from .services import Services
 
-    app = guarded(build_server(Services.open(profile=profile)), secret, hosts, port, profile)
-    signal.signal(signal.SIGTERM, _leave)  # uvicorn hands the signal on when it has shut down
+    app = guard_local(build_server(Services.open(profile=profile)), secret, hosts, port, profile)
+    signal.signal(signal.SIGTERM, _exit)  # uvicorn raises the signal again when it has shut down
     uvicorn_for(app, profile).run(sockets=[listener])
 
 
-def _leave(*_: object) -> None:
-    """End by unwinding, so that the address file and the uploads go too."""
+def _exit(*_: object) -> None:
+    """Exit by unwinding the stack, so that the address file and the uploads are deleted too."""
     raise SystemExit(0)

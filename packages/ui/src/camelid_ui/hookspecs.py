@@ -1,10 +1,10 @@
-"""The pages' extension point: tabs that plugins add after ours."""
+"""The extension point of the pages: tabs that plugins add after the built-in ones."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from camelid_core.hookspecs import hookspec
+from camelid_core.hooks import hookspec
 
 if TYPE_CHECKING:
     from .tabs import Tab
@@ -12,4 +12,5 @@ if TYPE_CHECKING:
 
 @hookspec
 def camelid_tabs() -> list[Tab]:
-    """Pages to show after ours: a name for the address, a label, and `build(services)`, which lays out components."""
+    """Pages to show after the built-in ones: a name for the address, a label, and `build(services)`, which lays out
+    components."""

@@ -1,4 +1,4 @@
-"""Which pages there are, and the frame they stand in: header, tabs in the order of work, those of plugins after ours.
+"""Which pages there are, and their frame: header, tabs in the order of work, those of plugins after the built-in ones.
 
 Knows how they are laid out. Knows nothing of what is on them.
 """
@@ -9,22 +9,22 @@ from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
-from camelid_core.devices import describe
+from camelid_core.models.devices import describe_device
 
+from .i18n import Translator, t, translator_for
 from .services import Services
 from .tabs import PRIVATE, chat, data, jobs, merge, plugins, predict, train
-from .tabs.parts import held, panel
-from .text import Voice, t, voice_of
+from .tabs.components import hidden_box, panel
 from .views import esc
 
-OURS = ("data", "train", "chat", "predict", "merge", "jobs", "plugins")
+BUILT_IN_TABS = ("data", "train", "chat", "predict", "merge", "jobs", "plugins")
 HEADER_SECONDS = 4.0
 
 
 @dataclass(frozen=True)
 class Pages:
-    """Our tabs, and the frame they stand in. `query` is what the address said at first; `opened` says of each tab how
-    often it was opened before."""
+    """The built-in tabs and their frame. `query` is the query string of the first address; `opened` has for each tab
+    how often it was opened before."""
 
     header: gr.HTML
     tabs: gr.Tabs
@@ -39,22 +39,22 @@ class Pages:
     plugins: plugins.PluginsTab
 
 
-def lay_out(services: Services) -> Pages:
+def build_pages(services: Services) -> Pages:
     def show(request: gr.Request) -> str:
-        return header(services, voice_of(request))
+        return header(services, translator_for(request))
 
     head = panel(elem_id="header")
     gr.Timer(HEADER_SECONDS).tick(show, None, head, **PRIVATE)
-    query = held("query")
-    theirs = [tab for tab in services.host.registry("camelid_tabs") if tab.name not in OURS]
-    opened = {name: held(f"opened-{name}") for name in (*OURS, *(tab.name for tab in theirs))}
+    query = hidden_box("query")
+    theirs = [tab for tab in services.host.registry("camelid_tabs") if tab.name not in BUILT_IN_TABS]
+    opened = {name: hidden_box(f"opened-{name}") for name in (*BUILT_IN_TABS, *(tab.name for tab in theirs))}
     built: dict[str, Any] = {}
     builders = {
         "data": data.build, "train": train.build, "chat": chat.build, "predict": predict.build,
         "merge": merge.build, "jobs": jobs.build, "plugins": plugins.build,
     }  # fmt: skip
-    with gr.Tabs(selected=OURS[0], elem_id="tabs", overflow_behavior="wrap") as tabs:
-        for name in OURS:
+    with gr.Tabs(selected=BUILT_IN_TABS[0], elem_id="tabs", overflow_behavior="wrap") as tabs:
+        for name in BUILT_IN_TABS:
             with _tab(name, t(f"tab.{name}"), opened[name]):
                 built[name] = builders[name](services)
         for plugin in theirs:
@@ -69,22 +69,22 @@ def _tab(name: str, label: Any, opened: gr.Textbox) -> gr.Tab:
     return tab
 
 
-def header(services: Services, say: Voice) -> str:
-    """Name, device in words, and how many jobs are under way."""
-    running = services.jobs.count_running()
+def header(services: Services, say: Translator) -> str:
+    """Name, device in words, and how many jobs are running."""
+    running, device = services.jobs.count_running(), esc(describe_device().description)
     words = say("header.running", count=running) if running else say("header.idle")
     return (
-        f'<header class="camelid-header"><h1>Camelid</h1><span class="device">{esc(describe().words)}</span>'
+        f'<header class="camelid-header"><h1>Camelid</h1><span class="device">{device}</span>'
         f'<a class="running{" some" if running else ""}" href="/?tab=jobs" data-open-tab="jobs">{esc(words)}</a>'
         f"</header>{_banner(services, say)}"
     )
 
 
-def _banner(services: Services, say: Voice) -> str:
-    """What these pages are, where they are not one's own."""
+def _banner(services: Services, say: Translator) -> str:
+    """What these pages are and their limits, where changes are not allowed."""
     profile = services.profile
-    if profile.changes:
+    if profile.allow_changes:
         return ""
-    models, limit = ", ".join(profile.models or ()), profile.prompt_characters or 0
-    words = say("demo.banner", models=models, tokens=profile.new_tokens or 0, characters=f"{limit:,}")
+    models, limit = ", ".join(profile.models or ()), profile.max_prompt_characters or 0
+    words = say("demo.banner", models=models, tokens=profile.max_new_tokens or 0, characters=f"{limit:,}")
     return f'<p class="camelid-note camelid-demo">{esc(words)}</p>'

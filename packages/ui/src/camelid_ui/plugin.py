@@ -1,10 +1,10 @@
-"""What camelid-ui gives: one command and the hook for tabs. Imports no gradio."""
+"""Plugin of camelid-ui: one command and the hook for tabs. Imports no gradio."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from camelid_core.hookspecs import hookimpl
+from camelid_core.hooks import hookimpl
 
 if TYPE_CHECKING:
     from camelid_core.commands import Command

@@ -1,4 +1,4 @@
-"""The pages as a web server: Gradio mounted beside our own few routes, all behind the guard.
+"""The pages as a web server: Gradio mounted beside a few routes of our own, all behind the guard.
 
 Knows routes and limits. Knows nothing of what the pages do.
 """
@@ -12,24 +12,24 @@ from typing import Any
 
 import gradio as gr
 import uvicorn
-from camelid_core import drafts
+from camelid_core import staging
 from camelid_core.errors import CamelidError
 from camelid_serve.http.asgi import App
-from camelid_serve.http.server import configured
+from camelid_serve.http.server import uvicorn_config
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 
-from .app import build_app, i18n
-from .closed_blocks import mark_launched
-from .profile import Profile
-from .security import bounds, refused
+from .access_profile import Profile
+from .app import browser_translations, build_app
+from .guarded_blocks import mark_launched
+from .security import connection_limits, refusal_response
 from .services import Services
-from .sessions import keep_little
+from .session_state import limit_session_state
 from .theme import head, stylesheet, theme
 
 
 def build_server(services: Services) -> FastAPI:
-    """Routes and pages, not yet guarded."""
+    """The FastAPI app with routes and pages, without the guard."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -45,7 +45,7 @@ def build_server(services: Services) -> FastAPI:
 
     @app.get("/download/predictions/{job_id}")
     def predictions(job_id: int) -> Response:
-        """By number, never by path, and never whole in memory."""
+        """The predictions of a job as JSON Lines: named by job number, never by path, and streamed."""
         try:
             lines = services.predictions.lines(job_id)
             first = next(lines, b"")
@@ -57,8 +57,8 @@ def build_server(services: Services) -> FastAPI:
 
     @app.get("/download/runs/{job_id}")
     def run(job_id: int) -> Response:
-        """All it takes to do a run again; small, for it holds no weights and no data."""
-        with drafts.scratch("camelid-bundle") as directory:
+        """The files needed to reproduce a run; small, for it holds no weights and no data."""
+        with staging.scratch("camelid-bundle") as directory:
             try:
                 packed = services.training.bundle(job_id, directory)
             except CamelidError as error:
@@ -67,28 +67,30 @@ def build_server(services: Services) -> FastAPI:
             return Response(packed.read_bytes(), media_type="application/zip", headers={"content-disposition": name})
 
     pages = build_app(services)
-    gr.mount_gradio_app(app, pages, path="/", **_looks(services))
+    gr.mount_gradio_app(app, pages, path="/", **_mount_options(services))
     mark_launched(pages)
-    keep_little(app.routes[-1].app, pages)  # type: ignore[attr-defined]  # what was mounted
+    limit_session_state(app.routes[-1].app, pages)  # type: ignore[attr-defined]  # what was mounted
     return app
 
 
 def uvicorn_for(app: App, profile: Profile, forwarded: bool = False) -> uvicorn.Server:
-    """A server of guarded pages; `forwarded` where a proxy stands in front."""
-    config = configured(app, bounds(profile, forwarded), refused, timeout_keep_alive=5, timeout_graceful_shutdown=3)
+    """A uvicorn server for guarded pages; `forwarded` where a reverse proxy is in front."""
+    config = uvicorn_config(
+        app, connection_limits(profile, forwarded), refusal_response, timeout_keep_alive=5, timeout_graceful_shutdown=3
+    )
     return uvicorn.Server(config)
 
 
-def _looks(services: Services) -> dict[str, Any]:
+def _mount_options(services: Services) -> dict[str, Any]:
     return {
         "allowed_paths": [],
-        "max_file_size": services.profile.upload_bytes,
+        "max_file_size": services.profile.max_upload_bytes,
         "show_error": False,
         "ssr_mode": False,
         "enable_monitoring": False,
         "footer_links": [],
         "run_history": False,
-        "i18n": i18n(),
+        "i18n": browser_translations(),
         "theme": theme(),
         "css": stylesheet(),
         "head": head(),

@@ -1,4 +1,4 @@
-"""One quiet look: a theme on `gr.themes.Base`, our stylesheet and the page's script.
+"""The look of the pages: a theme on `gr.themes.Base`, the stylesheet and the page's script.
 
 Knows colours and files. Knows nothing of what is on the pages.
 """

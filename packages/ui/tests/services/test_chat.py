@@ -1,4 +1,4 @@
-"""Chat over an engine that is only pretended: loading, streaming, stopping, columns, going on, failing."""
+"""Chat over a fake engine: loading, streaming, stopping, several models, continuing, failing."""
 
 from __future__ import annotations
 
@@ -7,25 +7,18 @@ import time
 from dataclasses import replace
 from types import SimpleNamespace
 
-import camelid_ui.services.room
+import camelid_ui.services.memory_check
 import pytest
-from camelid_core.devices import Device
 from camelid_core.errors import ModelError, UnknownName
+from camelid_core.models.devices import Device
 from camelid_core.records import Message
+from camelid_serve.answers import AnswerDelta, AnswerStats
 from camelid_serve.engine import Sampling
-from camelid_serve.remote import ChatEvent
-from camelid_ui.profile import DEMO, Refused
-from camelid_ui.services.answers import Answer, Column, Facts
-from camelid_ui.services.chat import Chat, Left
+from camelid_ui.access_profile import DEMO, NotPermitted
+from camelid_ui.services.chat import ChatService, PageLeft
+from camelid_ui.services.streaming_answers import Answer, AnswerRequest
 
-FACTS = {
-    "finish": "stop",
-    "tokens": 2,
-    "prompt_tokens": 3,
-    "seconds": 0.1,
-    "first_token": 0.05,
-    "tokens_per_second": 20.0,
-}
+STATS = AnswerStats("stop", tokens=2, prompt_tokens=3, seconds=0.1, first_token=0.05, tokens_per_second=20.0)
 ASKED = [Message("user", "hello")]
 
 
@@ -38,14 +31,14 @@ class Reply:
         said = ""
         while self.endless and not self.cancelled.wait(0.01):
             said += "x"
-            yield ChatEvent("x")
+            yield AnswerDelta(0, "x")
         for letter in self.text:
             said += letter
-            yield ChatEvent(letter)
+            yield AnswerDelta(0, letter)
         if self.error:
             raise self.error
         finish = "cancelled" if self.cancelled.is_set() else "stop"
-        yield ChatEvent(answer=said, facts=FACTS | {"finish": finish}, ids=(7, 8))
+        yield AnswerDelta(0, "", said, replace(STATS, finish=finish), ids=(7, 8))
 
     def cancel(self):
         self.cancelled.set()
@@ -54,7 +47,7 @@ class Reply:
 
 
 class Engine:
-    """Answers with what it was asked. `errors` by name: what cannot be loaded."""
+    """Answers with the prompt it was given. `errors` by name: what cannot be loaded."""
 
     def __init__(self, errors=None, endless=False, fails=None):
         self.models, self.errors, self.endless, self.fails = {}, errors or {}, endless, fails
@@ -78,9 +71,11 @@ class Engine:
     def remove(self, label):
         del self.models[label]
 
-    def chat(self, messages, sampling, tuned, model, begun):
-        begun = "".join(map(str, begun))
-        return Reply(f"{model}:{'tuned' if tuned else 'base'}:{messages[-1].content}{begun}", self.fails, self.endless)
+    def chat(self, messages, sampling, tuned, model, prefix_ids):
+        prefix_ids = "".join(map(str, prefix_ids))
+        return Reply(
+            f"{model}:{'tuned' if tuned else 'base'}:{messages[-1].content}{prefix_ids}", self.fails, self.endless
+        )
 
     def close(self):
         self.alive = False
@@ -89,7 +84,7 @@ class Engine:
 def loaded(services, name="tiny", beside="", **options):
     engine = Engine(**options)
     engine.may_load.set()
-    chat = Chat(services.models, engine)
+    chat = ChatService(services.models, engine)
     bring(chat, name, beside)
     return chat
 
@@ -107,13 +102,13 @@ def wait(condition):
 
 
 def texts(chat, *models):
-    *_, last = chat.ask("s", [Column(ASKED, model) for model in models], Sampling())
+    *_, last = chat.ask("s", [AnswerRequest(ASKED, model) for model in models], Sampling())
     return [answer.text for answer in last]
 
 
-def test_loading_tells_how_it_goes(services, adapter):
+def test_loading_reports_its_progress(services, adapter):
     engine = Engine()
-    chat = Chat(services.models, engine)
+    chat = ChatService(services.models, engine)
     assert chat.status.state == "empty"
     chat.load(adapter)
     wait(lambda: chat.status.step)
@@ -129,16 +124,16 @@ def test_loading_tells_how_it_goes(services, adapter):
     assert engine.loads == [adapter, adapter]
 
 
-def test_what_cannot_be_loaded_is_said(services):
+def test_what_cannot_be_loaded_is_reported(services):
     with pytest.raises(UnknownName):
-        Chat(services.models, Engine()).load("tinny")
+        ChatService(services.models, Engine()).load("tinny")
     assert loaded(services, errors={"tiny": ModelError("too big")}).status.error == "too big"
     assert loaded(services, errors={"tiny": ZeroDivisionError("odd")}).status.error == "ZeroDivisionError: odd"
 
 
-def test_an_answer_grows_and_ends_with_its_facts(services):
-    seen = [answers[0] for answers in loaded(services).ask("s", [Column(ASKED)], Sampling())]
-    assert seen[-1] == Answer("tiny:tuned:hello", Facts(2, 20.0, 0.05, "stop", 3), ids=(7, 8))
+def test_an_answer_grows_and_ends_with_its_statistics(services):
+    seen = [answers[0] for answers in loaded(services).ask("s", [AnswerRequest(ASKED)], Sampling())]
+    assert seen[-1] == Answer("tiny:tuned:hello", STATS, ids=(7, 8))
     assert all(seen[-1].text.startswith(answer.text) for answer in seen)
 
 
@@ -171,7 +166,7 @@ def test_two_that_do_not_fit_are_refused_before_they_are_loaded(services, adapte
 
     other = tiny_model(services.home / "models" / "other", "gpt_neox")
     chat = loaded(services)
-    monkeypatch.setattr(camelid_ui.services.room, "describe", lambda: Device("cpu", "", 10**9, 1000))
+    monkeypatch.setattr(camelid_ui.services.memory_check, "describe_device", lambda: Device("cpu", "", 10**9, 1000))
     chat.load("tiny", adapter)  # they share their base
     wait(lambda: chat.status.state == "ready")
     with pytest.raises(ModelError, match=r"tiny and other need 0.0 GB more memory, and 0.0 GB are free; compare with"):
@@ -179,99 +174,101 @@ def test_two_that_do_not_fit_are_refused_before_they_are_loaded(services, adapte
     assert chat.status.names == ("tiny", adapter)
 
 
-def test_an_answer_is_gone_on_with_as_a_whole(services):
-    before = Answer("hel", Facts(3, 9.0, 0.1, "length"), ids=(5, 6), rating=1)
-    column = Column([*ASKED, Message("assistant", "hel")], "tiny", before)
+def test_an_answer_is_continued_as_a_whole(services):
+    before = Answer("hel", AnswerStats("length", 3, first_token=0.1, tokens_per_second=9.0), ids=(5, 6), rating=1)
+    column = AnswerRequest([*ASKED, Message("assistant", "hel")], "tiny", before)
     first, *_, last = [answers[0] for answers in loaded(services).ask("s", [column], Sampling())]
     assert last.text == "tiny:tuned:hel56"
-    assert (last.facts.tokens, last.rating, last.ids) == (5, 0, (7, 8))
+    assert (last.stats.tokens, last.rating, last.ids) == (5, 0, (7, 8))
     failed = loaded(services, fails=ModelError("gone")).ask("s", [column], Sampling())
     *_, last = [answers[0] for answers in failed]
-    assert (last.facts.finish, last.error, last.ids) == ("failed", "gone", ())
-    assert first.facts is None
+    assert (last.stats.finish, last.error, last.ids) == ("failed", "gone", ())
+    assert first.stats is None
 
 
 def test_stop_ends_only_that_pages_answers(services):
     chat = loaded(services, endless=True)
-    stream = chat.ask("mine", [Column(ASKED)], Sampling())
+    stream = chat.ask("mine", [AnswerRequest(ASKED)], Sampling())
     next(stream)
     assert chat.answering("mine")
-    with pytest.raises(ModelError, match="under way"):
-        next(chat.ask("mine", [Column(ASKED)], Sampling()))
+    with pytest.raises(ModelError, match="being generated"):
+        next(chat.ask("mine", [AnswerRequest(ASKED)], Sampling()))
     chat.stop("somebody else")
     next(stream)
     chat.stop("mine")
     *_, last = stream
-    assert last[0].facts.finish == "cancelled"
+    assert last[0].stats.finish == "cancelled"
     assert not chat.answering("mine")
 
 
-def test_a_page_that_turns_away_gets_nothing_more(services):
+def test_a_page_that_shows_another_conversation_gets_nothing_more(services):
     chat = loaded(services, endless=True)
-    stream = chat.ask("mine", [Column(ASKED)], Sampling())
+    stream = chat.ask("mine", [AnswerRequest(ASKED)], Sampling())
     next(stream)
     leaving = threading.Thread(target=chat.leave, args=("mine",))
     leaving.start()
-    with pytest.raises(Left):
+    with pytest.raises(PageLeft):
         list(stream)
     leaving.join()
     assert not chat.answering("mine")
 
 
-def in_line(services, answers, waiting):
-    """The demo's chat, where one is answered after the other."""
-    limits = {"models": ("tiny",), "answers": answers, "waiting": waiting}
+def queued(services, answers, waiting):
+    """The demo's chat, with a queue."""
+    limits = {"models": ("tiny",), "concurrent_answers": answers, "waiting_answers": waiting}
     chat = loaded(services, endless=True)
     return replace(services, chat=chat, profile=DEMO.model_copy(update=limits)).chat
 
 
-def test_who_comes_when_the_line_is_full_is_told_so(services):
-    chat = in_line(services, answers=2, waiting=0)
-    under_way = [chat.ask(str(number), [Column(ASKED)], Sampling()) for number in range(2)]
+def test_a_full_queue_refuses(services):
+    chat = queued(services, answers=2, waiting=0)
+    under_way = [chat.ask(str(number), [AnswerRequest(ASKED)], Sampling()) for number in range(2)]
     for each in under_way:
         next(each)
-    with pytest.raises(Refused, match="try again"):
-        next(chat.ask("third", [Column(ASKED)], Sampling()))
-    with pytest.raises(Refused, match="try again"):
+    with pytest.raises(NotPermitted, match="try again"):
+        next(chat.ask("third", [AnswerRequest(ASKED)], Sampling()))
+    with pytest.raises(NotPermitted, match="try again"):
         chat.load("another")
     under_way[0].close()
-    assert next(chat.ask("third", [Column(ASKED)], Sampling()))
+    assert next(chat.ask("third", [AnswerRequest(ASKED)], Sampling()))
     assert not chat.answering("third")  # its iterator is gone
 
 
-@pytest.mark.parametrize("deed", ["stop", "leave"])
-def test_who_waits_in_the_line_is_known_and_can_turn_away(services, deed):
-    chat = in_line(services, answers=1, waiting=2)
-    first = chat.ask("first", [Column(ASKED)], Sampling())
+@pytest.mark.parametrize("action", ["stop", "leave"])
+def test_a_waiting_request_is_known_and_can_be_cancelled(services, action):
+    chat = queued(services, answers=1, waiting=2)
+    first = chat.ask("first", [AnswerRequest(ASKED)], Sampling())
     next(first)
     ended = []
 
-    def wait_in_line():
+    def wait_in_queue():
         try:
-            ended.extend(chat.ask("mine", [Column(ASKED)], Sampling()))
-        except (ModelError, Left) as problem:
+            ended.extend(chat.ask("mine", [AnswerRequest(ASKED)], Sampling()))
+        except (ModelError, PageLeft) as problem:
             ended.append(problem)
 
-    waiting = threading.Thread(target=wait_in_line)
+    waiting = threading.Thread(target=wait_in_queue)
     waiting.start()
     wait(lambda: chat.answering("mine"))
-    with pytest.raises(ModelError, match="under way"):
-        next(chat.ask("mine", [Column(ASKED)], Sampling()))
-    getattr(chat, deed)("mine")
+    with pytest.raises(ModelError, match="being generated"):
+        next(chat.ask("mine", [AnswerRequest(ASKED)], Sampling()))
+    getattr(chat, action)("mine")
     waiting.join(5)
     (problem,) = ended
-    assert isinstance(problem, Left if deed == "leave" else ModelError)
+    assert isinstance(problem, PageLeft if action == "leave" else ModelError)
     assert not chat.answering("mine")
     assert next(first)
     first.close()
-    assert next(chat.ask("mine", [Column(ASKED)], Sampling()))
+    assert next(chat.ask("mine", [AnswerRequest(ASKED)], Sampling()))
 
 
-def test_a_failure_is_told_at_the_answer(services):
-    *_, last = loaded(services, fails=ModelError("the model's process ended")).ask("s", [Column(ASKED)], Sampling())
+def test_a_failure_is_shown_at_the_answer(services):
+    *_, last = loaded(services, fails=ModelError("the model's process ended")).ask(
+        "s", [AnswerRequest(ASKED)], Sampling()
+    )
     assert last[0].error == "the model's process ended"
 
 
-def test_nothing_is_asked_without_a_model(services):
+def test_nothing_is_generated_without_a_model(services):
     with pytest.raises(ModelError, match="no model is loaded"):
-        next(Chat(services.models, Engine()).ask("s", [Column(ASKED)], Sampling()))
+        next(ChatService(services.models, Engine()).ask("s", [AnswerRequest(ASKED)], Sampling()))

@@ -7,10 +7,10 @@ import sys
 
 import pytest
 from camelid_core.errors import ModelError, UnknownName
-from camelid_core.loading import load_tokenizer
+from camelid_core.models.loading import load_tokenizer
 from camelid_core.records import Message
 from camelid_core.testing import CONVERSATIONS
-from camelid_core.tokenizing import Encoder
+from camelid_core.tokenization.encoder import Encoder
 
 ASKED = (Message("user", "Wie viel? 三 🙂<|im_end|>"), Message("assistant", "2 + 3 = 5 🙂"))
 
@@ -27,15 +27,15 @@ def test_light_tokens_are_the_tokens_training_uses(services, template):
 
 def test_tokens_are_shown_as_what_training_does_with_them(services):
     view = services.models.tokens("tiny", ASKED, "chatml")
-    assert "".join(piece.text for piece in view.pieces if piece.kind == "trained") == "2 + 3 = 5 🙂"
+    assert "".join(piece.text for piece in view.spans if piece.kind == "trained") == "2 + 3 = 5 🙂"
     assert view.count("special-trained") == 1
     assert view.count("special") == 3
-    assert view.count() == sum(piece.tokens for piece in view.pieces)
-    inert = "".join(piece.text for piece in view.pieces if piece.kind == "ignored")
+    assert view.count() == sum(piece.tokens for piece in view.spans)
+    inert = "".join(piece.text for piece in view.spans if piece.kind == "ignored")
     assert "三 🙂<|im_end|>" in inert
 
 
-def test_the_cut_off_cuts(services):
+def test_the_cut_off_truncates(services):
     assert services.models.tokens("tiny", ASKED, "chatml", cutoff=5).count() == 5
 
 
@@ -48,7 +48,7 @@ def test_models_and_artefacts_are_told_apart(services, adapter, home):
     assert "small" not in services.models.bases()
     assert "small" in dict(services.models.grouped()).values()
     assert [entry.name for entry in services.models.adapters()] == ["tuned"]
-    assert services.models.resolve("tuned").peft is not None
+    assert services.models.resolve("tuned").adapter_dir is not None
 
 
 def test_a_model_that_is_not_here_says_how_to_get_it(services):

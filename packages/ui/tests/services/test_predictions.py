@@ -1,4 +1,4 @@
-"""Batch predict: previews, refusals, rows as they come."""
+"""Batch prediction: previews, refusals, rows as they come."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import warnings
 import pytest
 from camelid_core.errors import DataError, UsageError
 from camelid_core.testing import write_jsonl
-from camelid_serve.commands.answering import configure
+from camelid_serve.commands.common_options import configure
 from camelid_serve.config import PredictConfig
 from camelid_serve.engine import Sampling
-from camelid_ui.fields import Invalid
-from camelid_ui.services.answered import Finished
-from camelid_ui.services.predicted import SHOWN
+from camelid_ui.field_values import InvalidFields
+from camelid_ui.services.prediction_rows import PublishedRows
+from camelid_ui.services.prediction_table import PAGE_ROWS
 
 NO_NAMES = ("/x" * 2500, "/" + "x" * 300, "~nobody-of-that-name/x.jsonl", "/a\0b.jsonl", "/\ud800")
 
@@ -26,7 +26,7 @@ NO_NAMES = ("/x" * 2500, "/" + "x" * 300, "~nobody-of-that-name/x.jsonl", "/a\0b
 def test_the_first_rows_as_the_model_will_see_them(services, questions):
     found = services.predictions.preview(str(questions), "tiny", "chatml")
     assert (found.rows, found.faulty, len(found.prompts)) == (5, 0, 3)
-    text = "".join(piece.text for piece in found.prompts[0].pieces)
+    text = "".join(piece.text for piece in found.prompts[0].spans)
     assert "What is 1 + 1?" in text
     assert text.endswith("<|im_start|>assistant\n")
 
@@ -47,7 +47,7 @@ def test_files_that_cannot_be_used_are_sentences(services, tmp_path):
         with pytest.raises(UsageError, match="cannot be used"):
             services.predictions.preview(f" {name} ", "tiny")
         with pytest.raises(UsageError, match="cannot be used"):
-            services.data.adding.find(f" {name} ")
+            services.data.add.find(f" {name} ")
         with pytest.raises(UsageError, match="cannot be used"):
             services.models.resolve(name)
     (tmp_path / "empty.jsonl").write_text("")
@@ -60,11 +60,11 @@ def test_other_columns_are_mapped(services, tmp_path):
         write_jsonl(tmp_path / "odd.jsonl", [{"Frage": "Why?", "right": "So."}, {"Frage": "How?", "right": "So."}])
     )
     found = services.predictions.preview(path, "tiny")
-    assert "no row can be asked" in found.problem
+    assert "no row can be answered" in found.problem
     assert found.columns == ["Frage", "right"]
     found = services.predictions.preview(path, "tiny", columns="instruction=Frage", reference="right")
     assert (found.problem, found.rows, found.referenced) == ("", 2, 2)
-    assert "Why?" in "".join(piece.text for piece in found.prompts[0].pieces)
+    assert "Why?" in "".join(piece.text for piece in found.prompts[0].spans)
 
 
 def test_an_upload_is_kept_whole_or_not_at_all(services, tmp_path):
@@ -74,17 +74,17 @@ def test_an_upload_is_kept_whole_or_not_at_all(services, tmp_path):
         pid = os.fork()
     if pid == 0:
         sys.addaudithook(lambda event, _: event == "shutil.copyfile" and os.kill(os.getpid(), signal.SIGKILL))
-        services.predictions.keep(str(tmp_path / "rows.jsonl"))
+        services.predictions.keep_upload(str(tmp_path / "rows.jsonl"))
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
     (half,) = (services.home / "uploads").iterdir()
-    kept = services.predictions.keep(str(tmp_path / "rows.jsonl"))
+    kept = services.predictions.keep_upload(str(tmp_path / "rows.jsonl"))
     assert list((services.home / "uploads").iterdir()) == [kept.parent] != [half]
 
 
 def test_an_upload_is_kept_under_a_safe_name(services, tmp_path):
     upload = tmp_path / "my rows; rm -rf.JSONL"
     upload.write_text("{}")
-    kept = services.predictions.keep(str(upload))
+    kept = services.predictions.keep_upload(str(upload))
     assert kept.name == "my-rows-rm-rf.jsonl"
     assert kept.is_relative_to(services.home / "uploads")
 
@@ -103,74 +103,72 @@ def test_an_upload_is_kept_under_a_safe_name(services, tmp_path):
 )
 def test_what_would_fail_is_refused_at_its_field(services, questions, field, value):
     given = {"model": "tiny", "input": str(questions)} | {field: value}
-    with pytest.raises(Invalid) as caught:
+    with pytest.raises(InvalidFields) as caught:
         services.predictions.start(PredictConfig(**given))
     assert list(caught.value.errors) == [field]
 
 
 def test_answers_so_far_are_there_to_download(services, questions):
-    from camelid_core.jobs.files import attempt_directory
-    from camelid_serve.predict import WORK
-    from camelid_serve.worklog import WorkLog
+    from camelid_core.jobs.run_directories import attempt_directory
+    from camelid_serve.predict.task import WORK
+    from camelid_serve.predict.work_log import WorkLog
 
     job = services.predictions.start(PredictConfig(model="tiny", input=str(questions)))
-    held = services.jobs.store.claim("w", 30.0, only=job.id)
-    directory = attempt_directory(services.home, job.id, held.epoch)
+    hidden_box = services.jobs.store.claim("w", 30.0, only=job.id)
+    directory = attempt_directory(services.home, job.id, hidden_box.epoch)
     directory.mkdir(parents=True)
-    assert services.predictions.answers(job.id).count == 0
+    assert services.predictions.page(job.id).count == 0
     with WorkLog(WORK, "same", directory) as work:
         work.add(2, {"generate": "four", "scores": {"exact": 0.0}})
-        assert services.predictions.answers(job.id).count == 1
+        assert services.predictions.page(job.id).count == 1
         work.add(1, {"error": "too long"})
         work.add(5, {"generate": "ten", "scores": {"exact": 1.0}})
-        found = services.predictions.answers(job.id)
+        found = services.predictions.page(job.id)
         assert (found.count, found.failed, found.finished, found.matching) == (3, 1, False, 3)
         assert found.means == {"": {"exact": 0.5}}
-        assert [
-            (number, row["instruction"]) for number, row in services.predictions.answers(job.id, "worst").shown
-        ] == [
+        assert [(number, row["instruction"]) for number, row in services.predictions.page(job.id, "worst").rows] == [
             (2, "What is 2 + 2?"),
             (5, "What is 5 + 5?"),
         ]
-        assert [number for number, _ in services.predictions.answers(job.id, "failed").shown] == [1]
+        assert [number for number, _ in services.predictions.page(job.id, "failed").rows] == [1]
     lines = [json.loads(line) for line in b"".join(services.predictions.lines(job.id)).splitlines()]
     assert [line.get("generate") for line in lines] == [None, "four", "ten"]
 
 
 def test_the_worst_come_first(tmp_path):
     rows = [{"generate": "x", "scores": {"exact": float(n % 2), "chrf": n / 10}} for n in range(6)]
-    found = Finished(write_jsonl(tmp_path / "one.jsonl", [*rows, {"error": "too long"}]))
+    found = PublishedRows(write_jsonl(tmp_path / "one.jsonl", [*rows, {"error": "too long"}]))
     assert [number for number, _ in found.rows("worst", 0)] == [1, 3, 5, 2, 4, 6]
     assert found.table.means == {"": {"exact": 0.5, "chrf": 0.25}}
     several = [
         {"generate": {"a": "x", "b": "y"}, "scores": {"a": {"exact": 1.0}, "b": {"exact": float(n)}}} for n in (1, 0)
     ]
-    found = Finished(write_jsonl(tmp_path / "several.jsonl", several))
+    found = PublishedRows(write_jsonl(tmp_path / "several.jsonl", several))
     assert [number for number, _ in found.rows("worst", 0)] == [2, 1]
 
 
 def test_pages_show_each_row_once_and_none_is_held(tmp_path):
-    count = 5 * SHOWN + 7
+    count = 5 * PAGE_ROWS + 7
     rows = [
         {"error": "x" * 2000} if n % 3 else {"generate": "y" * 2000, "scores": {"exact": n % 2}} for n in range(count)
     ]
     tracemalloc.start()
-    found = Finished(write_jsonl(tmp_path / "rows.jsonl", rows))
-    held, _ = tracemalloc.get_traced_memory()
+    found = PublishedRows(write_jsonl(tmp_path / "rows.jsonl", rows))
+    hidden_box, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert held < 200 * count
-    for showing, wanted in (("all", count), ("failed", count * 2 // 3), ("worst", -(-count // 3))):
-        pages = [found.rows(showing, start) for start in range(0, count, SHOWN)]
+    assert hidden_box < 200 * count
+    for selection, wanted in (("all", count), ("failed", count * 2 // 3), ("worst", -(-count // 3))):
+        pages = [found.rows(selection, start) for start in range(0, count, PAGE_ROWS)]
         numbers = [number for page in pages for number, _ in page]
-        assert len(numbers) == len(set(numbers)) == found.table.matching(showing) == wanted
+        assert len(numbers) == len(set(numbers)) == found.table.matching(selection) == wanted
         assert all(rows[number - 1] == row for page in pages for number, row in page)
-        assert max(map(len, pages)) == SHOWN
+        assert max(map(len, pages)) == PAGE_ROWS
 
 
 def test_a_damaged_result_is_a_sentence(tmp_path):
     (tmp_path / "rows.jsonl").write_text('{"generate": "x"}\nno row\n')
     with pytest.raises(DataError, match="not as it was written"):
-        Finished(tmp_path / "rows.jsonl")
+        PublishedRows(tmp_path / "rows.jsonl")
 
 
 def test_the_command_line_shown_means_the_same_settings(services):

@@ -7,11 +7,11 @@ import json
 import pytest
 from camelid_core.errors import JobError
 from camelid_core.events import EventLog
-from camelid_core.jobs import State
-from camelid_core.jobs.files import EVENTS, attempt_directory
+from camelid_core.jobs import JobState
+from camelid_core.jobs.run_directories import EVENTS, attempt_directory
 from camelid_train.config import Recipe
-from camelid_ui.fields import Invalid, flat, values_of
-from camelid_ui.services.training.comparing import differences, numbers
+from camelid_ui.field_values import InvalidFields, flat, values_of
+from camelid_ui.services.training.run_comparison import differences, job_ids_in
 
 
 def recipe(*overrides):
@@ -59,7 +59,7 @@ def test_the_mixture_decides_how_many_rows(services, overrides, rows):
     assert services.training.estimate(recipe(*overrides), services.data).rows == rows
 
 
-def test_a_file_that_is_no_set_is_estimated_too(services, questions):
+def test_a_file_outside_the_collection_is_estimated_too(services, questions):
     found = services.training.estimate(recipe(f"data.sources=['{questions}']", "data.eval_rows=0"), services.data)
     assert found.rows == 5
 
@@ -77,21 +77,21 @@ def test_a_file_that_is_no_set_is_estimated_too(services, questions):
 def test_what_would_fail_is_refused_at_its_field(services, home, override, path):
     (home / "models" / "small").mkdir()
     (home / "models" / "small" / "q8_0.gguf").write_bytes(b"GGUF")
-    with pytest.raises(Invalid) as caught:
+    with pytest.raises(InvalidFields) as caught:
         services.training.start(recipe(override))
     assert list(caught.value.errors) == [path]
     assert services.jobs.all() == []
 
 
-def test_an_adapter_is_no_base(services, adapter):
-    with pytest.raises(Invalid, match="merge it first"):
+def test_an_adapter_is_no_base_model(services, adapter):
+    with pytest.raises(InvalidFields, match="merge it first"):
         services.training.start(recipe(f"model.name={adapter}"))
 
 
 def test_a_run_is_a_job_with_its_settings(services):
     job = services.training.start(recipe("train.max_steps=3"), "mine")
     run = services.training.show(job.id)
-    assert (run.model, run.data, run.brief.loss, run.artefact) == ("tiny", "cot-arithmetic-en", None, "")
+    assert (run.model, run.data, run.loss_summary.loss, run.artefact) == ("tiny", "cot-arithmetic-en", None, "")
     assert services.training.recipe_of(job.id).train.max_steps == 3
     assert [each.job.name for each in services.training.all()] == ["mine"]
 
@@ -104,15 +104,15 @@ def test_the_command_line_says_the_same(services):
 
 
 def begin(services, job, *events):
-    """What a worker does first, and what the attempt told."""
-    held = services.jobs.store.start(services.jobs.store.claim("w", 30.0, only=job.id))
-    directory = attempt_directory(services.home, held.id, held.epoch)
+    """What a worker does first, and the events of the attempt."""
+    hidden_box = services.jobs.store.start(services.jobs.store.claim("w", 30.0, only=job.id))
+    directory = attempt_directory(services.home, hidden_box.id, hidden_box.epoch)
     directory.mkdir(parents=True)
     log = EventLog(directory / EVENTS)
     for kind, values in events:
         log.emit(kind, **values)
     log.close()
-    return held
+    return hidden_box
 
 
 def losses(*steps):
@@ -132,29 +132,29 @@ def test_memory_depends_on_the_method(services, override, lighter):
 def test_the_time_is_that_of_the_same_method_where_there_is_one(services):
     for method, speed in (("lora", 100.0), ("full", 10.0)):
         job = services.training.start(recipe(f"method.type={method}"))
-        services.jobs.store.finish(begin(services, job), State.SUCCEEDED, summary={"tokens_per_second": speed})
+        services.jobs.store.finish(begin(services, job), JobState.SUCCEEDED, summary={"tokens_per_second": speed})
     estimates = [
         services.training.estimate(recipe(f"method.type={method}"), services.data) for method in ("lora", "full", "ia3")
     ]
     assert [round(found.tokens / found.seconds) for found in estimates] == [100, 10, 10]
 
 
-def test_a_story_is_told_as_it_is_written(services):
+def test_a_report_grows_with_the_events(services):
     job = services.training.start(recipe())
     begin(services, job, *losses(1, 2), ("eval", {"step": 2, "loss": 3.0}))
-    assert services.training.show(job.id).told.curves.loss[-1].step == 2
+    assert services.training.show(job.id).report.curves.loss[-1].step == 2
     path = attempt_directory(services.home, job.id, 1) / EVENTS
     with path.open("a") as file:
         file.write(json.dumps({"kind": "train", "step": 3, "loss": 9.0}) + "\n" + '{"kind": "tra')
-    assert [point.value for point in services.training.show(job.id).told.curves.loss] == [1.0, 0.5, 9.0]
-    assert services.training.show(job.id).brief.loss == 3.0
+    assert [point.value for point in services.training.show(job.id).report.curves.loss] == [1.0, 0.5, 9.0]
+    assert services.training.show(job.id).loss_summary.loss == 3.0
 
 
 def test_attempts_read_as_one_run(services):
     job = services.training.start(recipe())
     services.jobs.store.release(begin(services, job, *losses(1, 2, 4)))
     begin(services, job, ("train", {"step": 4, "loss": 7.0}), *losses(5))
-    assert [(point.step, point.value) for point in services.training.show(job.id).told.curves.loss] == [
+    assert [(point.step, point.value) for point in services.training.show(job.id).report.curves.loss] == [
         (1, 1.0), (2, 0.5), (4, 7.0), (5, 0.2),
     ]  # fmt: skip
 
@@ -163,7 +163,7 @@ def test_runs_are_found_by_words_and_state(services):
     one = services.training.start(recipe("method.type=full"), "one")
     services.training.start(recipe(), "two")
     events = [*losses(1), ("eval", {"step": 1, "loss": 2.0}), ("eval", {"step": 2, "loss": 3.0})]
-    services.jobs.store.finish(begin(services, one, *events), State.FAILED, error="no")
+    services.jobs.store.finish(begin(services, one, *events), JobState.FAILED, error="no")
     names = lambda *asked: [run.job.name for run in services.training.all(*asked)]  # noqa: E731
     assert names() == ["two", "one"]
     assert names("FULL tiny") == ["one"]
@@ -171,7 +171,7 @@ def test_runs_are_found_by_words_and_state(services):
     assert names("", "running") == ["two"]
     assert names("nothing") == []
     found = services.training.all("one")[0]
-    assert (found.brief.loss, found.brief.best, found.method) == (3.0, 2.0, "full")
+    assert (found.loss_summary.loss, found.loss_summary.best, found.method) == (3.0, 2.0, "full")
 
 
 def test_runs_are_compared_by_what_differs(services):
@@ -192,8 +192,8 @@ def test_same_settings_differ_in_nothing():
 
 
 def test_what_is_compared_is_a_list_of_numbers():
-    assert numbers("12, 9,x,12,") == [12, 9]
-    assert numbers("1,2,3,4,5,6,7,8,9") == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert job_ids_in("12, 9,x,12,") == [12, 9]
+    assert job_ids_in("1,2,3,4,5,6,7,8,9") == [1, 2, 3, 4, 5, 6, 7, 8]
 
 
 def test_a_run_that_ended_is_deleted_and_no_other(services):
@@ -207,8 +207,8 @@ def test_a_run_that_ended_is_deleted_and_no_other(services):
 
 def test_a_result_that_the_chat_has_loaded_stays(services, adapter):
     job = services.training.start(recipe())
-    held = services.jobs.store.start(services.jobs.store.claim("w", 30.0, only=job.id))
-    services.jobs.store.publish(held, lambda: services.home / "artefacts" / adapter, {})
+    hidden_box = services.jobs.store.start(services.jobs.store.claim("w", 30.0, only=job.id))
+    services.jobs.store.publish(hidden_box, lambda: services.home / "artefacts" / adapter, {})
     services.training.resident = lambda: ("tiny", adapter)
     with pytest.raises(JobError, match=r"'tuned' is loaded in the chat.*Nothing was deleted"):
         services.training.delete(job.id, result=True)
@@ -225,7 +225,7 @@ def test_a_runs_settings_fill_the_form_whatever_its_method(services):
     assert flat(again)["method.targets"] == ["v_proj"]
 
 
-def test_what_was_chosen_is_said_in_short(services):
+def test_the_selection_is_shown_in_short(services):
     training, chosen = services.training, recipe("method.type=full", "method.shard=1GB")
     model = training.model_choice(chosen)
     assert (model.name, model.family) == ("tiny", "llama")
@@ -233,7 +233,7 @@ def test_what_was_chosen_is_said_in_short(services):
     assert [(each.source.name, each.entry.rows) for each in training.data_choices(chosen, services.data)] == [
         ("cot-arithmetic-en", 4000)
     ]
-    way = training.way_choices(chosen)[0]
+    way = training.section_choices(chosen)[0]
     assert (way.name, way.settings) == ("full", {"shard": "1GB"})
     assert "weight learns" in way.help
     gone = recipe("model.name=gone", "data.sources=['gone']")

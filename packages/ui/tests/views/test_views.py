@@ -6,29 +6,29 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from camelid_core.jobs import Job, State
-from camelid_core.quality import Finding, Stats
+from camelid_core.jobs import Job, JobState
+from camelid_core.quality import DatasetStats, LintFinding
 from camelid_core.readers import Faults
 from camelid_core.records import Message, Record
-from camelid_core.tokenizing import Tokens
+from camelid_core.tokenization.encoder import TokenArrays
 from camelid_ui import views
-from camelid_ui.services.data.adding import Preview
-from camelid_ui.services.data.checks import Checked
-from camelid_ui.services.data.entries import Entry
-from camelid_ui.services.data.lengths import Cut, Lengths
-from camelid_ui.services.data.mixing import Part
+from camelid_ui.i18n import Translator
+from camelid_ui.services.data.add import FilePreview
+from camelid_ui.services.data.dataset_entries import DatasetEntry
+from camelid_ui.services.data.lengths import CutoffEffect, TokenLengths
+from camelid_ui.services.data.lints import LintReport
+from camelid_ui.services.data.mix import MixturePart
 from camelid_ui.services.jobs import JobView
-from camelid_ui.services.models import Piece, TokenView
-from camelid_ui.services.predicted import Answers
-from camelid_ui.text import Voice
+from camelid_ui.services.models import TokenSpan, TokenView
+from camelid_ui.services.prediction_table import PredictionPage
 from camelid_ui.views import conversation, jobs, numbers, predict
-from camelid_ui.views.data import adding, chosen, collection, lengths, lints, mixing
+from camelid_ui.views.data import add, collection, lengths, lints, mix, selected_dataset
 
 EVIL = '<img src=x onerror="alert(1)">'
-SAY = Voice("en")
+SAY = Translator("en")
 RECORD = Record((Message("user", EVIL), Message("assistant", EVIL)))
-ENTRY = Entry(
-    EVIL, "s", EVIL, EVIL, (EVIL,), 1, tags=(EVIL,), origin=EVIL, place="fetch", missing=f"{EVIL} `{EVIL}`",
+ENTRY = DatasetEntry(
+    EVIL, "s", EVIL, EVIL, (EVIL,), 1, tags=(EVIL,), origin=EVIL, availability="fetch", missing=f"{EVIL} `{EVIL}`",
     task=(EVIL,), generation=EVIL, kind=EVIL, made_by=EVIL, url=f"https://{EVIL}", citation=EVIL, parent=EVIL,
     step=EVIL,
 )  # fmt: skip
@@ -42,26 +42,30 @@ ENTRY = Entry(
         views.empty(EVIL, EVIL),
         views.facts([(EVIL, EVIL)]),
         conversation.bubbles([Message("user", EVIL, EVIL)], SAY),
-        conversation.tokens(TokenView((Piece(EVIL, "trained"),), EVIL), SAY),
+        conversation.tokens(TokenView((TokenSpan(EVIL, "trained"),), EVIL), SAY),
         collection.collection([ENTRY], EVIL, SAY),
         collection.chips({"language": {EVIL: 1, "b": 2}}, {}, SAY),
-        chosen.heading(ENTRY, SAY),
-        chosen.missing(ENTRY, SAY),
-        chosen.rows([RECORD], 0, 0, SAY),
-        lints.findings(Checked(Stats(rows=1, findings={"refusal": Finding(1, [(1, EVIL)])}), True), {}, SAY),
-        adding.preview(Preview((RECORD,), 1, Faults()), True, SAY),
-        adding.preview(Preview((), 0, Faults(), EVIL), True, SAY),
-        mixing.sources([(EVIL, 1.0, None, 3)], SAY),
-        mixing.shares([Part(EVIL, 1.0, 3, 3, 1.0, EVIL)], False, SAY),
+        selected_dataset.heading(ENTRY, SAY),
+        selected_dataset.missing(ENTRY, SAY),
+        selected_dataset.rows([RECORD], 0, 0, SAY),
+        lints.findings(
+            LintReport(DatasetStats(rows=1, findings={"refusal": LintFinding(1, [(1, EVIL)])}), True), {}, SAY
+        ),
+        add.preview(FilePreview((RECORD,), 1, Faults()), True, SAY),
+        add.preview(FilePreview((), 0, Faults(), EVIL), True, SAY),
+        mix.sources([(EVIL, 1.0, None, 3)], SAY),
+        mix.shares([MixturePart(EVIL, 1.0, 3, 3, 1.0, EVIL)], False, SAY),
         jobs.table([JobView(Job(1, EVIL, {}, name="x", error=EVIL))], SAY),
         predict.answers(
-            Answers(2, 1, [(1, {"instruction": EVIL, "generate": EVIL}), (2, {EVIL: EVIL, "error": EVIL})]), SAY
+            PredictionPage(2, 1, [(1, {"instruction": EVIL, "generate": EVIL}), (2, {EVIL: EVIL, "error": EVIL})]), SAY
         ),
         predict.answers(
-            Answers(1, 0, [(1, {"generate": {EVIL: EVIL}, "scores": {EVIL: {EVIL: 1.0}}})], means={EVIL: {EVIL: 1.0}}),
+            PredictionPage(
+                1, 0, [(1, {"generate": {EVIL: EVIL}, "scores": {EVIL: {EVIL: 1.0}}})], means={EVIL: {EVIL: 1.0}}
+            ),
             SAY,
         ),
-        predict.summary(Answers(1, 0, [], means={EVIL: {EVIL: 1.0}}), 1, SAY),
+        predict.summary(PredictionPage(1, 0, [], means={EVIL: {EVIL: 1.0}}), 1, SAY),
     ],
 )
 def test_nothing_from_outside_is_markup(html):
@@ -70,16 +74,16 @@ def test_nothing_from_outside_is_markup(html):
 
 
 def test_every_state_has_words_in_both_languages():
-    for state in State:
+    for state in JobState:
         view = JobView(Job(1, "train", {}, state=state))
         assert jobs.word(view, SAY)
-        assert jobs.word(view, Voice("zh"))
+        assert jobs.word(view, Translator("zh"))
 
 
 def test_an_asked_for_end_is_said():
-    running = Job(1, "train", {}, state=State.RUNNING, request="finish")
+    running = Job(1, "train", {}, state=JobState.RUNNING, request="finish")
     assert jobs.word(JobView(running), SAY) == "Finishing early"
-    assert jobs.word(JobView(Job(1, "train", {}, state=State.RUNNING, request="cancel")), SAY) == "Stopping"
+    assert jobs.word(JobView(Job(1, "train", {}, state=JobState.RUNNING, request="cancel")), SAY) == "Stopping"
 
 
 @pytest.mark.parametrize(
@@ -95,9 +99,9 @@ def test_sizes(size, words):
     assert numbers.size(size) == words
 
 
-def lengths_of(*counts: int) -> Lengths:
+def lengths_of(*counts: int) -> TokenLengths:
     offsets = np.cumsum([0, *counts])
-    return Lengths.of_sample(Tokens(np.zeros(offsets[-1], np.int32), np.ones(offsets[-1], np.bool_), offsets))
+    return TokenLengths.of_sample(TokenArrays(np.zeros(offsets[-1], np.int32), np.ones(offsets[-1], np.bool_), offsets))
 
 
 def test_the_histogram_has_a_line_that_a_keyboard_reaches():
@@ -109,15 +113,17 @@ def test_the_histogram_has_a_line_that_a_keyboard_reaches():
 
 
 def test_a_cut_that_takes_too_much_is_an_error():
-    assert "refuses to start" in lengths.cut(Cut(10, 0, 4, 0, 5, 5, 9), 64, True, 10, SAY)
-    sound = lengths.cut(Cut(10, 1, 2, 0, 5, 5, 9), 64, True, 10, SAY)
+    assert "refuses to start" in lengths.cut(CutoffEffect(10, 0, 4, 0, 5, 5, 9), 64, True, 10, SAY)
+    sound = lengths.cut(CutoffEffect(10, 1, 2, 0, 5, 5, 9), 64, True, 10, SAY)
     assert "refuses" not in sound
     assert "2 (20.0 %)" in sound
-    assert "about 200 (20.0 %)" in lengths.cut(Cut(10, 1, 2, 0, 5, 5, 9), 64, False, 1000, SAY)
+    assert "about 200 (20.0 %)" in lengths.cut(CutoffEffect(10, 1, 2, 0, 5, 5, 9), 64, False, 1000, SAY)
 
 
 def test_what_to_fetch_is_a_sentence_and_a_command_to_copy():
-    html = chosen.missing(replace(ENTRY, missing="x is not here. Type `camelid datasets fetch x`, or take it."), SAY)
+    html = selected_dataset.missing(
+        replace(ENTRY, missing="x is not here. Type `camelid datasets fetch x`, or take it."), SAY
+    )
     assert 'data-copy="camelid datasets fetch x"' in html
     assert "Type camelid datasets fetch x, or take it." in html
 

@@ -1,4 +1,4 @@
-"""What this plugin gives to Camelid: the Alpaca-CoT collection by name. The table is read when first asked for."""
+"""The hooks of this plugin: the datasets of the Alpaca-CoT collection, and a reader. The table is read when needed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from camelid_core import hookimpl
 
 if TYPE_CHECKING:
-    from camelid_core.datasets import Dataset
+    from camelid_core.datasets.dataset import Dataset
     from camelid_core.readers import Reader
 
 CAMELID_API = 1
@@ -22,6 +22,6 @@ def camelid_datasets() -> list[Dataset]:
 
 @hookimpl
 def camelid_readers() -> list[Reader]:
-    from .phrasing import READER
+    from .phrasings import READER
 
     return [READER]

@@ -1,6 +1,6 @@
 """The table's rows as datasets: their names, what is missing, and their records from wherever the files are.
 
-Knows what a `Dataset` wants. Leaves places to `places`, the network to `hub`, and the nine sets to `cot`.
+Knows the fields of `Dataset`. Leaves directories to `local_files`, the network to `hub`, and the nine sets to `cot`.
 """
 
 from __future__ import annotations
@@ -11,13 +11,15 @@ from itertools import chain, islice
 from pathlib import Path
 
 from camelid_core.artefacts import effective_licence
-from camelid_core.datasets import Dataset, Fetch, Load, Progress, Split
+from camelid_core.datasets.dataset import Dataset, DownloadProgress, LoadRecords, Split
 from camelid_core.records import Record
 
-from . import places
-from .table import Mix, Row, Table, table
+from . import local_files
+from .collection_table import CollectionRow, CollectionTable, MixtureEntry, load_collection
+from .hub import fetcher
+from .local_files import instructions, web_address
 
-PREVIEW = 1000
+PREVIEW_ROWS = 1000
 """So many rows or fewer are read from the Hub without fetching whole files."""
 
 _LANGUAGES = {"EN": "en", "CN": "zh", "ML": "mul"}
@@ -26,76 +28,43 @@ _MACHINES = ("gpt", "davinci")
 
 
 def datasets() -> list[Dataset]:
-    """Everything this plugin gives. Pure and quick: no file but our own table is opened."""
+    """All datasets of this plugin. Pure and quick: only the table's own file is opened."""
     from .cot import cot_datasets
 
-    entries = {row.name: row for row in table().every}
-    rows = {name: _dataset(row, table()) for name, row in entries.items()}
-    nine = cot_datasets(table())
+    entries = {row.name: row for row in load_collection().every}
+    rows = {name: _dataset(row, load_collection()) for name, row in entries.items()}
+    nine = cot_datasets(load_collection())
     rows["cot"] = _whole_cot(rows["cot"], nine)
-    mixes = [_mixed(mix, rows, _licences(mix, entries)) for mix in table().mixes]
+    mixes = [_mixed(mix, rows, _licences(mix, entries)) for mix in load_collection().mixes]
     return [*rows.values(), *nine, *mixes]
 
 
-def at_hand(row: Row) -> list[Path]:
-    return places.find(row, table().repo)
+def local_paths(row: CollectionRow) -> list[Path]:
+    return local_files.find(row, load_collection().repo)
 
 
-def needed(row: Row) -> str:
+def missing_files(row: CollectionRow) -> str:
     """What to fetch and where to put it; nothing if the row's files are here."""
-    return "" if at_hand(row) else instructions(row)
+    return "" if local_paths(row) else instructions(row)
 
 
-def instructions(row: Row) -> str:
-    """How to get the row's files, as a person would do it."""
-    mirror = places.downloads()
-    top = places.repository(row, mirror, table().repo)
-    if not row.published:
-        return (
-            f"{row.name} is not on this machine, and the collection never published it. Take its files from "
-            f"{row.upstream} and put them, as rows with instruction, input and output, into {mirror / row.name}"
-        )
-    directory = top / row.directory if row.directory else top
-    files = ", ".join(row.files) if row.exact else "its .json, .jsonl or .parquet files"
-    done, total = places.progress(row)
-    begun = f" {done} of {total} files are here already." if total else ""
-    return (
-        f"{row.name} is not on this machine.{begun} Type `camelid datasets fetch {row.name}`, or take {files} "
-        f"from {web_address(row)} and put it into {directory} "
-        f"(or into the same place under a directory that {places.MIRROR} names)."
-    )
-
-
-def web_address(row: Row) -> str:
-    """Where a browser shows the row's files."""
-    if not row.published:
-        return row.upstream
-    tail = f"/{row.directory}" if row.directory else ""
-    return f"https://huggingface.co/datasets/{row.repo}/tree/{row.revision}{tail}"
-
-
-def fetcher(row: Row) -> Fetch:
-    def fetch(revision: str, progress: Progress) -> list[Path]:
-        from . import hub
-
-        return hub.fetch(row, revision, progress)
-
-    return fetch
-
-
-def facts(row: Row) -> dict[str, str]:
+def facts(row: CollectionRow) -> dict[str, str]:
     """Where its files are, the commit they are of, and what else is to be known."""
-    found = at_hand(row)
-    commit = places.fetched(row).get("commit", "") if any(places.downloads() in path.parents for path in found) else ""
+    found = local_paths(row)
+    commit = (
+        local_files.fetch_log(row).get("commit", "")
+        if any(local_files.downloads() in path.parents for path in found)
+        else ""
+    )
     return {
         "files": ", ".join(map(str, found[:5])) + (f" and {len(found) - 5} more" if len(found) > 5 else ""),
         "commit": str(commit),
         "note": row.note,
-        "terms": table().licence_note if row.repo == table().repo else "",
+        "terms": load_collection().licence_note if row.repo == load_collection().repo else "",
     }
 
 
-def loader(row: Row) -> Load:
+def loader(row: CollectionRow) -> LoadRecords:
     """Mirror and fetched files first, then the Hub: a few rows are streamed, more are fetched and kept."""
 
     def load(split: Split, limit: int | None) -> Iterator[Record]:
@@ -103,19 +72,19 @@ def loader(row: Row) -> Load:
 
         if split == "heldout":
             return iter(())
-        found = at_hand(row)
+        found = local_paths(row)
         if found:
             return islice(records(row, found), limit)
         from . import hub, previews
 
-        if limit is not None and limit <= PREVIEW:
+        if limit is not None and limit <= PREVIEW_ROWS:
             return previews.preview(row, limit)
         return islice(records(row, hub.fetch(row)), limit)
 
     return load
 
 
-def _dataset(row: Row, all_rows: Table) -> Dataset:
+def _dataset(row: CollectionRow, all_rows: CollectionTable) -> Dataset:
     later = row.later
     lang = row.lang or str(later.get("lang", ""))
     kind, made_by = (getattr(row, key) or str(later.get(key, "")) for key in ("type", "src"))
@@ -128,7 +97,7 @@ def _dataset(row: Row, all_rows: Table) -> Dataset:
         rows=row.nums,
         later_rows=int(later.get("nums", 0)),
         load=loader(row),
-        missing=partial(needed, row),
+        missing=partial(missing_files, row),
         tags=tuple(tag for tag, holds in _tags(row, made_by) if holds),
         source=row.upstream,
         aliases=_aliases(row),
@@ -144,13 +113,13 @@ def _dataset(row: Row, all_rows: Table) -> Dataset:
     )
 
 
-def _tags(row: Row, made_by: str) -> Iterator[tuple[str, bool]]:
+def _tags(row: CollectionRow, made_by: str) -> Iterator[tuple[str, bool]]:
     yield "cot", "cot" in row.name.split("-")
     yield "machine-output", any(name in made_by.lower() for name in _MACHINES)
     yield "non-commercial", "-nc" in row.licence
 
 
-def _aliases(row: Row) -> tuple[str, ...]:
+def _aliases(row: CollectionRow) -> tuple[str, ...]:
     """Every other name, and the name of its file if it has but one."""
     files = row.files if len(row.files) == 1 else ()
     titles = (row.title, str(row.later.get("title", "")), row.title.lower(), row.title.replace(" ", "_"))
@@ -173,15 +142,15 @@ def _whole_cot(dataset: Dataset, nine: list[Dataset]) -> Dataset:
     return replace(dataset, missing=missing, load=load)
 
 
-def _licences(mix: Mix, rows: Mapping[str, Row]) -> str:
+def _licences(mix: MixtureEntry, rows: Mapping[str, CollectionRow]) -> str:
     return effective_licence({name: licence for part in mix.parts for name, licence in rows[part].licences.items()})
 
 
-def _mixed(mix: Mix, rows: Mapping[str, Dataset], licence: str) -> Dataset:
-    """Composed as it is read. The original's merged file stands for it where one is at hand."""
+def _mixed(mix: MixtureEntry, rows: Mapping[str, Dataset], licence: str) -> Dataset:
+    """Composed as it is read. The original's merged file is used instead if it is on this machine."""
     parts = [rows[name] for name in mix.parts]
     merged: Callable[[], Path | None] = partial(
-        places.first, [f"{mix.path}/{name}" for name in mix.files] + [*mix.files, *mix.aliases]
+        local_files.first_existing, [f"{mix.path}/{name}" for name in mix.files] + [*mix.files, *mix.aliases]
     )
 
     def missing() -> str:
@@ -214,5 +183,5 @@ def _mixed(mix: Mix, rows: Mapping[str, Dataset], licence: str) -> Dataset:
     )
 
 
-def _fetch_all(parts: list[Dataset], revision: str, progress: Progress) -> list[Path]:
+def _fetch_all(parts: list[Dataset], revision: str, progress: DownloadProgress) -> list[Path]:
     return [path for part in parts if part.fetch for path in part.fetch(revision, progress)]

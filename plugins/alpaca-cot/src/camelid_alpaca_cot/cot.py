@@ -1,4 +1,4 @@
-"""The nine chain-of-thought sets as datasets: phrased here from FLAN's files, or as the original phrased them.
+"""The nine chain-of-thought sets as datasets: phrased from FLAN's files, or as the original collection phrased them.
 
 Knows which of a set's files to prefer. Knows nothing of the phrasings themselves.
 """
@@ -11,28 +11,31 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from camelid_core.datasets import Dataset, Split
+from camelid_core.datasets.dataset import Dataset, Split
 from camelid_core.errors import DataError
 from camelid_core.records import Record
 
-from . import places
-from .table import CotSet, Row, Table
+from . import hub, local_files
+from .collection_table import CollectionRow, CollectionTable, CotSet
+from .hub import fetcher
+from .local_files import instructions
+from .rows import records
 
 if TYPE_CHECKING:
     from camelid_core.readers import Faults
 
-PLAIN = "flan-tsv"
+FLAN_READER = "flan-tsv"
 _ORIGIN = "Chain-of-Thought/origin_cot_data"
 _FORMATTED = ("Chain-of-Thought/formatted_cot_data", "formatted_cot_data", "formated_cot_data")
 
 
-def cot_datasets(table: Table) -> list[Dataset]:
+def cot_datasets(table: CollectionTable) -> list[Dataset]:
     return [_dataset(part, table) for part in table.cot]
 
 
-def origin(part: CotSet, table: Table) -> Row:
+def origin(part: CotSet, table: CollectionTable) -> CollectionRow:
     """The set's own file in the repository, as a row of the table."""
-    return Row(
+    return CollectionRow(
         name=f"cot-{part.name}",
         path=_ORIGIN,
         files=(f"{part.name}_train.tsv",),
@@ -41,22 +44,22 @@ def origin(part: CotSet, table: Table) -> Row:
     )
 
 
-def unphrased(part: CotSet, table: Table) -> Path | None:
+def unphrased(part: CotSet, table: CollectionTable) -> Path | None:
     """FLAN's file of the set, if it is on this machine."""
-    found = places.find(origin(part, table), table.repo)
-    return found[0] if found else places.first([f"origin_cot_data/{part.name}_train.tsv"])
+    found = local_files.find(origin(part, table), table.repo)
+    return found[0] if found else local_files.first_existing([f"origin_cot_data/{part.name}_train.tsv"])
 
 
 def phrased(part: CotSet) -> Path | None:
     """The file the original made of it, under either spelling of its directory."""
-    return places.first(f"{directory}/{part.name}_train.json" for directory in _FORMATTED)
+    return local_files.first_existing(f"{directory}/{part.name}_train.json" for directory in _FORMATTED)
 
 
 def read_set(path: Path, seed: int = 0, keep_escapes: bool = False, faults: Faults | None = None) -> Iterator[Record]:
     """The set's records from FLAN's file. With `keep_escapes` they are as the original has them (parity)."""
     from camelid_core.readers import read
 
-    return read(path, PLAIN, faults=faults, seed=seed, keep_escapes=keep_escapes)
+    return read(path, FLAN_READER, faults=faults, seed=seed, keep_escapes=keep_escapes)
 
 
 def merged(nine: list[Dataset]) -> Iterator[Record]:
@@ -80,9 +83,7 @@ def merged(nine: list[Dataset]) -> Iterator[Record]:
         raise DataError(f"the nine sets should have {total:,} rows: {'; '.join(wrong)}. A file is not as published.")
 
 
-def _dataset(part: CotSet, table: Table) -> Dataset:
-    from .catalogue import fetcher
-
+def _dataset(part: CotSet, table: CollectionTable) -> Dataset:
     row = origin(part, table)
 
     def load(split: Split, limit: int | None) -> Iterator[Record]:
@@ -111,30 +112,24 @@ def _dataset(part: CotSet, table: Table) -> Dataset:
     )
 
 
-def _facts(part: CotSet, table: Table) -> dict[str, str]:
+def _facts(part: CotSet, table: CollectionTable) -> dict[str, str]:
     own = unphrased(part, table)
     here = own or phrased(part)
     phrasing = "one of several, by seed and row" if own else "the original's" if here else ""
     return {"files": str(here or ""), "phrasing": phrasing, "terms": table.licence_note}
 
 
-def _missing(part: CotSet, table: Table) -> str:
-    from .catalogue import instructions
-
+def _missing(part: CotSet, table: CollectionTable) -> str:
     return "" if unphrased(part, table) or phrased(part) else instructions(origin(part, table))
 
 
-def _records(part: CotSet, table: Table) -> Iterator[Record]:
+def _records(part: CotSet, table: CollectionTable) -> Iterator[Record]:
     path = unphrased(part, table)
     if path is not None:
         yield from read_set(path)
         return
     original = phrased(part)
     if original is not None:
-        from .rows import records
-
         yield from records(origin(part, table), [original])
         return
-    from . import hub
-
     yield from read_set(hub.fetch(origin(part, table))[0])

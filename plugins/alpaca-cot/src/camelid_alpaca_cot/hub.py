@@ -1,7 +1,7 @@
-"""Files of the Hub: which ones at which commit, fetched so that an interrupted fetch goes on where it stopped.
+"""Files of the Hub: lists them at a commit and downloads them; an interrupted download is resumed.
 
-Knows the Hub's API and what a fetch writes down. The library's own download begins anew in a new process
-(huggingface_hub 2.4 removes its partial file), which 80 GB do not forgive; hence the transfer here.
+Knows the Hub's API and the fetch log. The library's own download begins anew in a new process (huggingface_hub 2.4
+removes its partial file), which does not do for 80 GB; hence the download here.
 """
 
 from __future__ import annotations
@@ -16,18 +16,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from camelid_core.datasets import Progress
+from camelid_core.datasets.dataset import DownloadProgress, FetchFiles
 from camelid_core.errors import CamelidError, DataError, MissingPackage
+from camelid_core.file_permissions import make_private_directory
 from camelid_core.integrity import write_durably
-from camelid_core.private import make_private
 
-from . import places
-from .table import Row, table
+from . import local_files
+from .collection_table import CollectionRow, load_collection
+from .local_files import instructions
 
-REVISION = "CAMELID_DATA_REVISION"
+REVISION_VARIABLE = "CAMELID_DATA_REVISION"
 """Another branch, tag or commit than the pinned one, for every set."""
 
-SPARE = 256 << 20
+SPARE_DISK_BYTES = 256 << 20
 """Bytes of disk to leave free."""
 
 _CHUNK = 1 << 20
@@ -35,7 +36,7 @@ _SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Remote:
+class RemoteFile:
     """A file at a commit. `digest` is its SHA-256 where the Hub knows it (large files), else git's blob id."""
 
     name: str
@@ -47,40 +48,40 @@ class Remote:
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
+class RemoteListing:
     """A row's files at one commit."""
 
     repo: str
     revision: str
     commit: str
-    files: tuple[Remote, ...]
+    files: tuple[RemoteFile, ...]
 
     @property
     def size(self) -> int:
         return sum(file.size for file in self.files)
 
 
-def listing(row: Row, revision: str = "") -> Listing:
+def listing(row: CollectionRow, revision: str = "") -> RemoteListing:
     """Ask the Hub for the row's files. The commit is found first, so that all files are of one.
 
     Raises:
         DataError: the Hub is out of reach, refuses, or has no such files; says what else can be done.
     """
-    wanted = revision or os.environ.get(REVISION, "") or row.revision
-    with _reaching(row):
+    wanted = revision or os.environ.get(REVISION_VARIABLE, "") or row.revision
+    with _hub_errors(row):
         api = _api()
         commit = str(api.dataset_info(row.repo, revision=wanted, timeout=_SECONDS).sha)
         tree = api.list_repo_tree(
             row.repo, row.directory or None, recursive=not row.exact, revision=commit, repo_type="dataset"
         )
         every = {entry.path: entry for entry in tree if hasattr(entry, "blob_id")}
-    files = tuple(_remote(every[name]) for name in places.chosen(row, every))
+    files = tuple(_remote(every[name]) for name in local_files.select_files(row, every))
     if not files or (row.exact and len(files) < len(row.files)):
-        raise DataError(f"{row.repo} at {wanted!r} does not have the files of {row.name}. {_otherwise(row)}")
-    return Listing(row.repo, wanted, commit, files)
+        raise DataError(f"{row.repo} at {wanted!r} does not have the files of {row.name}. {instructions(row)}")
+    return RemoteListing(row.repo, wanted, commit, files)
 
 
-def fetch(row: Row, revision: str = "", progress: Progress | None = None) -> list[Path]:
+def fetch(row: CollectionRow, revision: str = "", progress: DownloadProgress | None = None) -> list[Path]:
     """The row's files, fetched into the mirror directory unless they are there as they should be.
 
     Raises:
@@ -89,43 +90,45 @@ def fetch(row: Row, revision: str = "", progress: Progress | None = None) -> lis
     remote = listing(row, revision)
     from filelock import FileLock  # comes with huggingface_hub, which has just been there
 
-    top = places.repository(row, places.downloads(), table().repo)
-    known = places.fetched(row).get("files", {})
-    note = places.note(row)
-    make_private(note.parent)
+    top = local_files.repository(row, local_files.downloads(), load_collection().repo)
+    known = local_files.fetch_log(row).get("files", {})
+    fetch_log = local_files.fetch_log_path(row)
+    make_private_directory(fetch_log.parent)
     here: list[str] = []
-    with FileLock(note.with_suffix(".lock")):  # two runs that want one set fetch it once
+    with FileLock(fetch_log.with_suffix(".lock")):  # two runs that want one set fetch it once
         for file in remote.files:
             path = top / file.name
             if not (known.get(_inside(path)) == file.digest and path.is_file()) and not file.matches(path):
-                _write_note(note, remote, top, here)
+                _write_fetch_log(fetch_log, remote, top, here)
                 _check_room(row, file)
-                _transfer(row, remote, file, path, progress or _silent)
+                _download(row, remote, file, path, progress or _no_progress)
             here.append(_inside(path))
-        _write_note(note, remote, top, here)
+        _write_fetch_log(fetch_log, remote, top, here)
     return [top / file.name for file in remote.files]
 
 
-def _check_room(row: Row, file: Remote) -> None:
-    disk = places.downloads()
+def _check_room(row: CollectionRow, file: RemoteFile) -> None:
+    disk = local_files.downloads()
     free = shutil.disk_usage(disk).free
     partial = _partial(file)
     wanted = file.size - (partial.stat().st_size if partial.exists() else 0)
-    if wanted + SPARE > free:
+    if wanted + SPARE_DISK_BYTES > free:
         raise DataError(
             f"{file.name} of {row.name} needs {wanted / 1e9:.1f} GB, and {str(disk)!r} has {free / 1e9:.1f} GB free. "
             "Make room, or let CAMELID_HOME be on a larger disk."
         )
 
 
-def _partial(file: Remote) -> Path:
-    return places.downloads() / ".camelid" / f"{file.digest}.part"
+def _partial(file: RemoteFile) -> Path:
+    return local_files.downloads() / ".camelid" / f"{file.digest}.part"
 
 
-def _transfer(row: Row, listed: Listing, file: Remote, path: Path, progress: Progress) -> None:
-    """Whatever came earlier of this very content is kept, and the rest asked for."""
+def _download(
+    row: CollectionRow, listed: RemoteListing, file: RemoteFile, path: Path, progress: DownloadProgress
+) -> None:
+    """Resumes a partial file of the same content."""
     partial = _partial(file)
-    make_private(path.parent)
+    make_private_directory(path.parent)
     have = partial.stat().st_size if partial.exists() else 0
     if have > file.size:
         have = 0
@@ -140,7 +143,7 @@ def _transfer(row: Row, listed: Listing, file: Remote, path: Path, progress: Pro
                     have += len(chunk)
                     progress(file.name, have, file.size)
             except DataError:
-                if have == before:  # a connection that breaks is tried again as long as it brings anything
+                if have == before:  # a broken connection is retried as long as there is progress
                     raise
         target.flush()
         os.fsync(target.fileno())
@@ -150,11 +153,11 @@ def _transfer(row: Row, listed: Listing, file: Remote, path: Path, progress: Pro
     partial.replace(path)
 
 
-def stream(row: Row, commit: str, name: str, start: int, stop: int) -> Iterator[bytes]:
+def stream(row: CollectionRow, commit: str, name: str, start: int, stop: int) -> Iterator[bytes]:
     """The bytes `start` to `stop` of a file, as they come."""
     if start >= stop:
         return
-    with _reaching(row):
+    with _hub_errors(row):
         from huggingface_hub import hf_hub_url
         from huggingface_hub.utils import build_hf_headers, get_session
 
@@ -174,12 +177,12 @@ def stream(row: Row, commit: str, name: str, start: int, stop: int) -> Iterator[
                     return
 
 
-def _remote(entry: Any) -> Remote:
+def _remote(entry: Any) -> RemoteFile:
     large = getattr(entry, "lfs", None)
-    return Remote(entry.path, entry.size, large.sha256 if large else entry.blob_id)
+    return RemoteFile(entry.path, entry.size, large.sha256 if large else entry.blob_id)
 
 
-def _digest(path: Path, file: Remote) -> str:
+def _digest(path: Path, file: RemoteFile) -> str:
     if len(file.digest) == 64:
         with path.open("rb") as source:
             return hashlib.file_digest(source, "sha256").hexdigest()
@@ -191,10 +194,10 @@ def _digest(path: Path, file: Remote) -> str:
 
 
 def _inside(path: Path) -> str:
-    return path.relative_to(places.downloads()).as_posix()
+    return path.relative_to(local_files.downloads()).as_posix()
 
 
-def _write_note(note: Path, remote: Listing, top: Path, here: list[str]) -> None:
+def _write_fetch_log(fetch_log: Path, remote: RemoteListing, top: Path, here: list[str]) -> None:
     values = {
         "repo": remote.repo,
         "revision": remote.revision,
@@ -202,7 +205,7 @@ def _write_note(note: Path, remote: Listing, top: Path, here: list[str]) -> None
         "files": {_inside(top / file.name): file.digest for file in remote.files},
         "here": here,
     }
-    write_durably(note, json.dumps(values, indent=1, ensure_ascii=False).encode())
+    write_durably(fetch_log, json.dumps(values, indent=1, ensure_ascii=False).encode())
 
 
 def _api() -> Any:
@@ -216,19 +219,13 @@ def _endpoint() -> str | None:
     return os.environ.get("HF_ENDPOINT") or None
 
 
-def _otherwise(row: Row) -> str:
-    from .catalogue import instructions
-
-    return instructions(row)
-
-
 @contextmanager
-def _reaching(row: Row) -> Iterator[None]:
-    """Whatever a network library raises becomes a sentence with what else can be done."""
+def _hub_errors(row: CollectionRow) -> Iterator[None]:
+    """Turns any error of a network library into a DataError that says what else can be done."""
     if not row.published:
-        raise DataError(_otherwise(row))
+        raise DataError(instructions(row))
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
-        raise DataError(f"The Hub is not asked (HF_HUB_OFFLINE is set). {_otherwise(row)}")
+        raise DataError(f"The Hub is not asked (HF_HUB_OFFLINE is set). {instructions(row)}")
     try:
         yield
     except CamelidError:
@@ -240,8 +237,17 @@ def _reaching(row: Row) -> Iterator[None]:
     except Exception as error:  # the kinds differ between releases of the library and of what it stands on
         status = getattr(getattr(error, "response", None), "status_code", None)
         reason = f"refused ({status})" if status else f"is out of reach ({type(error).__name__})"
-        raise DataError(f"The Hub {reason}. {_otherwise(row)}") from None
+        raise DataError(f"The Hub {reason}. {instructions(row)}") from None
 
 
-def _silent(name: str, have: int, size: int) -> None:
+def _no_progress(name: str, have: int, size: int) -> None:
     pass
+
+
+def fetcher(row: CollectionRow) -> FetchFiles:
+    """How a `Dataset` of this row brings its files here."""
+
+    def fetch_row(revision: str, progress: DownloadProgress) -> list[Path]:
+        return fetch(row, revision, progress)
+
+    return fetch_row

@@ -1,4 +1,4 @@
-"""The first rows of a set on the Hub, without fetching its files: as many bytes as the rows take, and few more.
+"""The first rows of a set on the Hub without downloading its files: range requests for as many bytes as needed.
 
 Knows how the beginning of a file is read. Knows nothing of where fetched files go.
 """
@@ -9,18 +9,18 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
-from camelid_core import drafts
+from camelid_core import staging
 from camelid_core.errors import DataError
 from camelid_core.records import Record
 
 from . import hub
+from .collection_table import CollectionRow
 from .rows import records
-from .table import Row
 
 _FIRST = 256 << 10
 
 
-def preview(row: Row, limit: int) -> Iterator[Record]:
+def preview(row: CollectionRow, limit: int) -> Iterator[Record]:
     """At most `limit` records, from one file after the other. Parquet is fetched: its index is at the end."""
     listing = hub.listing(row)
     if row.keep or any(PurePosixPath(file.name).suffix == ".parquet" for file in listing.files):
@@ -30,15 +30,17 @@ def preview(row: Row, limit: int) -> Iterator[Record]:
     for file in listing.files:
         if left <= 0:
             return
-        with drafts.scratch("camelid-preview") as directory:
+        with staging.scratch("camelid-preview") as directory:
             beginning = directory / PurePosixPath(file.name).name
-            found = _grown(row, listing, file, beginning, left)
+            found = _grow_until_enough(row, listing, file, beginning, left)
         left -= len(found)
         yield from found
 
 
-def _grown(row: Row, listing: hub.Listing, file: hub.Remote, beginning: Path, limit: int) -> list[Record]:
-    """Read ever more of the file until it holds enough rows, or is here as a whole."""
+def _grow_until_enough(
+    row: CollectionRow, listing: hub.RemoteListing, file: hub.RemoteFile, beginning: Path, limit: int
+) -> list[Record]:
+    """Download more of the file until the part holds enough rows, or the whole file is here."""
     have, wanted = 0, _FIRST
     while True:
         stop = min(wanted, file.size)
@@ -46,14 +48,14 @@ def _grown(row: Row, listing: hub.Listing, file: hub.Remote, beginning: Path, li
             for chunk in hub.stream(row, listing.commit, file.name, have, stop):
                 target.write(chunk)
         have = stop
-        found = _whole_ones(row, beginning, limit, complete=have == file.size)
+        found = _complete_records(row, beginning, limit, complete=have == file.size)
         if len(found) >= limit or have == file.size:
             return found
         wanted *= 4
 
 
-def _whole_ones(row: Row, beginning: Path, limit: int, complete: bool) -> list[Record]:
-    """The records before the place where the beginning breaks off, which is a fault only in a complete file."""
+def _complete_records(row: CollectionRow, beginning: Path, limit: int, complete: bool) -> list[Record]:
+    """The records before the end of a partial file; a record cut off is a fault only in a complete file."""
     found: list[Record] = []
     try:
         for record in islice(records(row, [beginning]), limit):

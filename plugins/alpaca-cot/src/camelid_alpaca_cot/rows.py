@@ -1,4 +1,4 @@
-"""A row's files → records, with what is peculiar to a set: its columns, or which rows of a shared file are its own.
+"""A set's files → records, with the set's own columns, or its own rows of a shared file.
 
 Knows files on this machine. Knows nothing of where they came from.
 """
@@ -14,20 +14,20 @@ from camelid_core.errors import DataError
 from camelid_core.readers import read, rows, to_record
 from camelid_core.records import Record
 
-from .table import Row
+from .collection_table import CollectionRow
 
 
-def records(row: Row, files: Iterable[Path]) -> Iterator[Record]:
+def records(row: CollectionRow, files: Iterable[Path]) -> Iterator[Record]:
     """Every record of the row, from one file after the other. Ids are unique within the row."""
     paths = list(files)
     for path in paths:
         before = f"{path.stem}-" if len(paths) > 1 else ""
-        peculiar = row.fields or row.keep
-        for record in _peculiar(row, path) if peculiar else read(path):
+        special = row.fields or row.keep
+        for record in _special_rows(row, path) if special else read(path):
             yield replace(record, source=row.name, id=f"{before}{record.id}")
 
 
-def _peculiar(row: Row, path: Path) -> Iterator[Record]:
+def _special_rows(row: CollectionRow, path: Path) -> Iterator[Record]:
     empty = True
     for number, values in rows(path):
         if all(str(values.get(key)) == wanted for key, wanted in row.keep.items()):
@@ -37,7 +37,7 @@ def _peculiar(row: Row, path: Path) -> Iterator[Record]:
         raise DataError(f"{path.name} holds no rows of {row.name} ({dict(row.keep)}).")
 
 
-def _mapped(row: Row, values: dict[str, Any]) -> Mapping[str, Any]:
+def _mapped(row: CollectionRow, values: dict[str, Any]) -> Mapping[str, Any]:
     """The first of a field's columns that has a value."""
     if not row.fields:
         return values

@@ -1,7 +1,7 @@
-"""The engine for GGUF files: many requests at once on one model, through llama.cpp.
+"""The engine for GGUF files: continuous batching on one model, through llama.cpp.
 
-Knows who joins and what happens when the cache is full. Knows nothing of threads, text or templates, save that a
-tokenizer that was made from a file's metadata must cut text as llama.cpp does.
+Knows which requests are admitted and which wait when the KV cache is full. Knows nothing of threads, text or templates,
+save that a tokenizer that was made from a file's metadata must tokenise as llama.cpp does.
 """
 
 from __future__ import annotations
@@ -10,72 +10,72 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from camelid_core.errors import ModelError, UnknownName
-from camelid_core.gguf_files import brings_tokenizer, is_gguf
-from camelid_core.loading import Dtype, load_tokenizer
-from camelid_core.models import Reference
-from camelid_serve.engine import Request, Scored
-from camelid_serve.engines.loop import ModelThread
-from camelid_serve.engines.scoring import scored
-from camelid_serve.engines.tickets import fail
+from camelid_core.models.gguf import has_tokenizer_file, is_gguf
+from camelid_core.models.loading import Dtype, load_tokenizer
+from camelid_core.models.resolved_model import ResolvedModel
+from camelid_serve.engine import Request, TokenLogprob
+from camelid_serve.engines.logprobs import token_logprob
+from camelid_serve.engines.model_thread import ModelThread
+from camelid_serve.engines.token_stream import fail
 
-from .native import Entry, Native, NoRoom
-from .reading import Reading, Text
+from .decode_batch import LlamaBatch, LlamaTicket
+from .model import BatchToken, CacheFull, GgufModel
 
-_MOST_SLOTS = 64
-"""Texts at once: llama.cpp takes 256, and long before that more of them are no faster."""
-_SCORED_AT_ONCE = 128
+_MAX_SLOTS = 64
+"""Most slots: llama.cpp allows 256, and long before that more of them are no faster. Also: `--parallel`."""
+_LOGPROBS_CHUNK = 128
 _PROBE = "Tom's 3 boxes hold 12,345 pens.\n\n  Größe: x_y = f(a[0]) != 7;\tI'LL say: 答案是7。 naïve — 😀\r\n"
-"""Text that tokenizers cut at different places."""
+"""Text that shows differences between tokenizers."""
 
 
-def load(reference: Reference, dtype: Dtype = "auto", slots: int = 16) -> LlamaEngine:
-    """The GGUF file of `reference`, ready to answer `slots` requests at once.
+def load(resolved: ResolvedModel, dtype: Dtype = "auto", slots: int = 16) -> LlamaEngine:
+    """The GGUF file of `resolved`, ready to run `slots` requests at once.
 
     Raises:
         ModelError: it is none, llama.cpp cannot load it, or its tokenizer could not be made as it should be.
         MissingPackage: llama.cpp is not here.
     """
-    if not is_gguf(reference.base):
-        raise ModelError(f"engine 'llamacpp' runs GGUF files, and {reference.name!r} is none; leave out the engine.")
-    slots = min(slots, _MOST_SLOTS)
-    native = Native(reference.base, slots + 1, dtype)
+    if not is_gguf(resolved.base):
+        raise ModelError(f"engine 'llamacpp' runs GGUF files, and {resolved.name!r} is none; leave out the engine.")
+    slots = min(slots, _MAX_SLOTS)
+    model = GgufModel(resolved.base, slots + 1, dtype)
     try:
-        if not brings_tokenizer(reference.base):
-            _check_tokenizer(reference, native)
+        if not has_tokenizer_file(resolved.base):
+            _check_tokenizer(resolved, model)
     except BaseException:
-        native.close()
+        model.close()
         raise
-    return LlamaEngine(native, slots)
+    return LlamaEngine(model, slots)
 
 
-def _check_tokenizer(reference: Reference, native: Native) -> None:
-    expected = native.tokenise(_PROBE)
-    found: list[int] = load_tokenizer(reference)(_PROBE, add_special_tokens=False)["input_ids"]
+def _check_tokenizer(resolved: ResolvedModel, model: GgufModel) -> None:
+    expected = model.tokenise(_PROBE)
+    found: list[int] = load_tokenizer(resolved)(_PROBE, add_special_tokens=False)["input_ids"]
     if expected is not None and found != expected:
         raise ModelError(
-            f"{str(reference.base)!r} cuts text in a way that its metadata alone does not tell; put the model's "
+            f"{str(resolved.base)!r} cuts text in a way that its metadata alone does not tell; put the model's "
             "tokenizer.json and tokenizer_config.json beside it."
         )
 
 
-class LlamaEngine(ModelThread[Text]):
-    """Streams opened from several threads run together; the model lives as long as the thread that owns it."""
+class LlamaEngine(ModelThread[LlamaTicket]):
+    """Streams opened from several threads share a batch; the model lives as long as the thread that owns it."""
 
-    _ticket = Text
+    _ticket = LlamaTicket
     adapters: tuple[str, ...] = ()
 
-    def __init__(self, native: Native, slots: int) -> None:
+    def __init__(self, model: GgufModel, slots: int) -> None:
         super().__init__("llama.cpp")
-        self.context_length = native.context_length
-        self._vocabulary = native.vocabulary
-        self._native = native
-        self._reading = Reading(native, slots)
+        self.context_length = model.context_length
+        self._vocabulary = model.vocabulary
+        self._model = model
+        self._batch = LlamaBatch(model, slots)
         self._start()
 
-    def score(self, ids: Sequence[int], adapter: str | None, top: int) -> list[Scored]:
-        """Every token of `ids` after the first, and last what the model would choose to come next."""
+    def prompt_logprobs(self, ids: Sequence[int], adapter: str | None, top: int) -> list[TokenLogprob]:
+        """Of every token of `ids` after the first, and last of the token that the model would choose to come next."""
         self._check_all([Request(ids, adapter=adapter)])
-        return self._between_turns(lambda: self._score(ids, top))
+        return self._call_between_steps(lambda: self._prompt_logprobs(ids, top))
 
     def _check(self, request: Request) -> None:
         if request.adapter is not None:
@@ -83,48 +83,52 @@ class LlamaEngine(ModelThread[Text]):
         if request.ids and not 0 <= min(request.ids) <= max(request.ids) < self._vocabulary:
             raise ModelError(f"the prompt has token ids that this model has not: it has {self._vocabulary:,}.")
 
-    def _under_way(self) -> Collection[Text]:
-        return self._reading.texts
+    def _running_tickets(self) -> Collection[LlamaTicket]:
+        return self._batch.tickets
 
     def _unload(self) -> None:
-        self._native.close()
+        self._model.close()
 
-    def _turn(self) -> None:
+    def _step(self) -> None:
         try:
             self._admit()
-            self._put_back(self._reading.step())
-        except Exception as error:  # it belongs to those who asked
-            fail(self._reading.drop_all(), error)
+            self._requeue(self._batch.step())
+        except Exception as error:  # it goes to the streams of the running requests
+            fail(self._batch.clear_all(), error)
 
     def _admit(self) -> None:
-        """Let those in who have waited longest."""
+        """Admit the requests that have waited longest."""
         while True:
-            with self._changed:
-                text = self._waiting.popleft() if self._waiting else None
-            if text is None:
+            with self._condition:
+                ticket = self._waiting.popleft() if self._waiting else None
+            if ticket is None:
                 return
-            if not self._reading.begin(text):
-                self._put_back([text])
+            if not self._batch.admit(ticket):
+                self._requeue([ticket])
                 return
 
-    def _put_back(self, texts: Sequence[Text]) -> None:
-        with self._changed:
-            self._waiting.extendleft(texts)
+    def _requeue(self, tickets: Sequence[LlamaTicket]) -> None:
+        with self._condition:
+            self._waiting.extendleft(tickets)
 
-    def _score(self, ids: Sequence[int], top: int) -> list[Scored]:
-        place, found = self._reading.spare, list[Scored]()
+    def _prompt_logprobs(self, ids: Sequence[int], top: int) -> list[TokenLogprob]:
+        slot, found = self._batch.spare_slot, list[TokenLogprob]()
         following = [*ids[1:], None]
         try:
-            for start in range(0, len(ids), _SCORED_AT_ONCE):
-                piece = ids[start : start + _SCORED_AT_ONCE]
-                logits = self._reading.read([Entry(token, at, place, True) for at, token in enumerate(piece, start)])
-                found += [_scored(row, token, top) for row, token in zip(logits, following[start:], strict=False)]
-        except NoRoom:
+            for start in range(0, len(ids), _LOGPROBS_CHUNK):
+                piece = ids[start : start + _LOGPROBS_CHUNK]
+                logits = self._batch.decode(
+                    [BatchToken(token, at, slot, True) for at, token in enumerate(piece, start)]
+                )
+                found += [
+                    _token_logprob(row, token, top) for row, token in zip(logits, following[start:], strict=False)
+                ]
+        except CacheFull:
             raise ModelError("the model's cache is full of other requests; ask again.") from None
         finally:
-            self._reading.forget(place)
+            self._batch.evict(slot)
         return found
 
 
-def _scored(logits: Any, token: int | None, top: int) -> Scored:
-    return scored(logits, int(logits.argmax()) if token is None else token, top)
+def _token_logprob(logits: Any, token: int | None, top: int) -> TokenLogprob:
+    return token_logprob(logits, int(logits.argmax()) if token is None else token, top)

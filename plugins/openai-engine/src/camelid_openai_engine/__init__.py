@@ -1,4 +1,4 @@
-"""What this plugin gives to Camelid: engines in processes of their own, asked over HTTP."""
+"""What this plugin gives to Camelid: engines over HTTP, such as vLLM, SGLang, llama.cpp's server and Ollama."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def camelid_engines() -> list[EngineKind]:
             flavour.name,
             f"{flavour.title}, started and ended with Camelid.",
             f"{here}.loading:start_{flavour.name.replace('-', '_')}",
-            gguf=flavour.start.weights != "transformers",
+            gguf=flavour.launch.weights != "transformers",
             options=f"{here}.options:ServerOptions",
         )
         for flavour in FLAVOURS.values()
-        if flavour.start is not None and flavour.start.offered
+        if flavour.launch is not None and flavour.launch.offered
     ]
     return [running, *started]

@@ -1,4 +1,4 @@
-"""Kinds of servers, as data: what they are asked, what they give back, how they are started.
+"""Kinds of servers, as data: names of request fields, wire format, arguments of their start.
 
 Knows names of fields, paths and arguments, and what is exact with whom. Does nothing.
 
@@ -30,10 +30,10 @@ _LLAMA = {
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
+class LaunchSpec:
     """How a server is started. Texts may name {model} {name} {port} {dtype} {slots} {gguf}.
 
-    `health` is the path that answers 200 once the model can be asked; `key_variable` the variable of its environment
+    `health` is the path that responds 200 once the model is loaded; `key_variable` the variable of its environment
     that holds the key it is to ask for; `adapters` are the arguments where there are any, followed by `adapter` for
     each, and {rank} is the least of `ranks` that all fit in; `add_adapter` and `remove_adapter` are the paths to post
     to while it runs; `weights` is what the program reads: a Transformers directory, a GGUF file, or models of its own.
@@ -58,20 +58,20 @@ class Start:
 class Flavour:
     """One kind of server.
 
-    `dialect` names the shape of requests and answers; `owned_by` is how the server's list of models tells it;
+    `wire_format` names the form of requests and answers; `owned_by` is how the server's list of models tells it;
     `prompt` is how prompts are sent. `fields` maps our sampling settings to theirs, settings that are missing there
     must be off; `off` is what they write where we write 0. `always` goes with every request, `with_logprobs` with those
     that ask for probabilities, which is impossible where it is None. `stop_ids` is their field for stop tokens.
-    `exact` says what comes back as the server made it. `adapter_model` is what a request calls an adapter.
-    `context_at` is the path, and keys in its JSON, that tell how long a context is where the list of models does not.
-    `context_fields` are told how long it is: Ollama else cuts prompts short in silence, and penalties else look back
-    over the last few tokens alone. `context_most` bounds what is asked for.
+    `exact` says whether token ids and log-probabilities are exactly the server's. `adapter_model` is the model name of
+    an adapter in a request. `context_at` is the path, and keys in its JSON, of the context length where the list of
+    models has none. `context_fields` are set to the context length: else Ollama truncates prompts silently, and
+    penalties count the last few tokens alone. `context_most` limits it.
     """
 
     name: str
     title: str
     exact: str
-    dialect: Literal["openai", "llama", "ollama"] = "openai"
+    wire_format: Literal["openai", "llama", "ollama"] = "openai"
     owned_by: str = ""
     prompt: Literal["ids", "text"] = "ids"
     fields: Mapping[str, str] = field(default_factory=lambda: _OPENAI)
@@ -83,7 +83,7 @@ class Flavour:
     context_at: tuple[str, ...] = ()
     context_fields: tuple[str, ...] = ()
     context_most: int = 1 << 20
-    start: Start | None = None
+    launch: LaunchSpec | None = None
 
 
 _BOTH = "Prompts go out and answers come back as token ids"
@@ -101,7 +101,7 @@ FLAVOURS: Mapping[str, Flavour] = {
             always={"return_token_ids": True},
             with_logprobs={"return_tokens_as_token_ids": True},
             stop_ids="stop_token_ids",
-            start=Start(
+            launch=LaunchSpec(
                 program="vllm",
                 arguments=(
                     *("serve", "{model}", "--served-model-name", "{name}", "--host", "127.0.0.1", "--port", "{port}"),
@@ -129,7 +129,7 @@ FLAVOURS: Mapping[str, Flavour] = {
             with_logprobs={},
             stop_ids="stop_token_ids",
             adapter_model="{name}:{adapter}",
-            start=Start(
+            launch=LaunchSpec(
                 program="sglang",
                 arguments=(
                     *("serve", "--model-path", "{model}", "--served-model-name", "{name}"),
@@ -149,14 +149,14 @@ FLAVOURS: Mapping[str, Flavour] = {
             "llama-server",
             "llama.cpp's server",
             f"{_BOTH}; probabilities come by token id. Weights are what the GGUF file holds.",
-            dialect="llama",
+            wire_format="llama",
             owned_by="llamacpp",
             fields=_LLAMA,
             always={"return_tokens": True, "min_p": 0.0},
             context_fields=("repeat_last_n",),
             with_logprobs={},
             context_at=("/props", "default_generation_settings", "n_ctx"),
-            start=Start(
+            launch=LaunchSpec(
                 program="llama-server",
                 arguments=(
                     *("--model", "{gguf}", "--alias", "{name}", "--host", "127.0.0.1", "--port", "{port}"),
@@ -174,14 +174,14 @@ FLAVOURS: Mapping[str, Flavour] = {
             "Ollama",
             "Text both ways: prompts are written out with their control tokens, answers encoded again with the model's "
             "own tokenizer. Ids can differ from those it chose though the text is the same.",
-            dialect="ollama",
+            wire_format="ollama",
             owned_by="library",
             prompt="text",
             fields={**_LLAMA, "max_new_tokens": "num_predict"},
             always={"min_p": 0.0},
             context_fields=("num_ctx", "repeat_last_n"),
             context_most=8192,
-            start=Start(
+            launch=LaunchSpec(
                 program="ollama",
                 arguments=("serve",),
                 health="/api/version",
@@ -199,7 +199,7 @@ FLAVOURS: Mapping[str, Flavour] = {
             always={"return_token_ids": True},
             with_logprobs={"return_tokens_as_token_ids": True},
             stop_ids="stop_token_ids",
-            start=Start(
+            launch=LaunchSpec(
                 program="camelid",
                 arguments=(
                     *("serve", "{name}={model}", "--host", "127.0.0.1", "--port", "{port}"),

@@ -1,4 +1,4 @@
-"""The key that a server asks for, and keeping it out of what is said.
+"""The API key of a server, and keeping it out of messages and logs.
 
 Knows where it may come from. Never shows it.
 """
@@ -29,6 +29,6 @@ def read_key(path: Path | None) -> str:
     return key
 
 
-def without(secret: str, text: str) -> str:
-    """`text` as it may be shown."""
+def redact(secret: str, text: str) -> str:
+    """`text` without the secret."""
     return text.replace(secret, "…") if len(secret) > 3 else text

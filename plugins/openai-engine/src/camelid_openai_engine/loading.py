@@ -1,7 +1,7 @@
 """A model → an engine: connect to the server that has it, or start one that does.
 
-Knows what is asked of a server once, before the first request: who it is, what it calls the model, how long its
-context is, and whether it gives token ids. Knows nothing of requests and of how servers are kept alive.
+Knows what is queried once from a server, before the first request: its flavour, its name for the model, its context
+length, and whether it sends token ids. Knows nothing of requests and of how servers are kept alive.
 """
 
 from __future__ import annotations
@@ -15,74 +15,74 @@ from functools import partial
 from typing import Any
 
 from camelid_core.errors import ModelError
-from camelid_core.loading import Dtype, load_tokenizer
-from camelid_core.models import Reference
+from camelid_core.models.loading import Dtype, load_tokenizer
+from camelid_core.models.resolved_model import ResolvedModel
+from camelid_core.models.rope import context_length
 from camelid_core.paths import home
-from camelid_core.rope import context_length
 from camelid_serve.engine import GREEDY, Engine, Report
 
-from .adapters import Listed, Managed, Roster, label, weights_of
-from .dialects import DIALECTS, Piece, Wanted
-from .engine import HttpEngine, Loop
+from .adapters import AdapterRegistry, ListedAdapters, ManagedAdapters, label, weights_for
+from .engine import EventLoopThread, HttpEngine
 from .flavours import FLAVOURS, GENERIC, Flavour, flavour_of
 from .options import ClientOptions, ServerOptions
-from .recoding import encode, prompt_text
-from .server import Server, find_program
-from .upstream import Address, Fixed, Refused, Upstream, on_loopback
+from .server import ServerProcess, find_program
+from .text_to_ids import encode, prompt_text
+from .upstream import FixedAddress, Refused, ServerAddress, Upstream, on_loopback
+from .wire_formats import WIRE_FORMATS, CompletionChunk, CompletionSpec
 
 
-def connect(reference: Reference, dtype: Dtype, slots: int, options: ClientOptions, report: Report) -> Engine:
-    """An engine on a server that runs already. What its weights are stored as is that server's affair."""
-    with _Opening(Fixed(options.url), options.key(), slots, on_loopback(options.url)) as opening:
-        known = opening.models()
+def connect(resolved: ResolvedModel, dtype: Dtype, slots: int, options: ClientOptions, report: Report) -> Engine:
+    """An engine on a server that runs already. The dtype of its weights is chosen there."""
+    with _ServerConnection(FixedAddress(options.url), options.key(), slots, on_loopback(options.url)) as connection:
+        known = connection.models()
         names = [each.name for each in known]
         flavour = FLAVOURS[options.flavour] if options.flavour else flavour_of(known[0].owner if known else "")
         where = f"{flavour.title} at {options.url}"
-        name = _name_there(names, reference, options.model, where)
+        name = _server_model_name(names, resolved, options.model, where)
         report(f"{where} answers as {name!r}. {flavour.exact}")
-        if reference.peft is None:
-            return opening.engine(reference, flavour, name, known, Listed(names, where), report)
-        base = _name_of_base(names, reference, name)
-        engine = opening.engine(reference, flavour, base, known, Listed(names, where), report, name)
+        if resolved.adapter_dir is None:
+            return connection.engine(resolved, flavour, name, known, ListedAdapters(names, where), report)
+        base = _server_base_name(names, resolved, name)
+        engine = connection.engine(resolved, flavour, base, known, ListedAdapters(names, where), report, name)
         engine.name_adapter(name, name)
         return engine
 
 
 def _start(
-    flavour: Flavour, reference: Reference, dtype: Dtype, slots: int, options: ServerOptions, report: Report
+    flavour: Flavour, resolved: ResolvedModel, dtype: Dtype, slots: int, options: ServerOptions, report: Report
 ) -> Engine:
-    start = flavour.start
+    start = flavour.launch
     assert start is not None
-    name = options.model or label(reference.base_id)
-    values = {"name": name, "dtype": dtype, "slots": slots, **weights_of(reference, flavour.title, start)}
-    roster = Managed(flavour.title, start, name, flavour.adapter_model)
-    adapter = roster.add(reference) if reference.peft is not None else None
+    name = options.model or label(resolved.base_id)
+    values = {"name": name, "dtype": dtype, "slots": slots, **weights_for(resolved, flavour.title, start)}
+    registry = ManagedAdapters(flavour.title, start, name, flavour.adapter_model)
+    adapter = registry.add(resolved) if resolved.adapter_dir is not None else None
     program = find_program(options.program or start.program, flavour.title, start.install)
     more = shlex.split(options.arguments)
     key = secrets.token_urlsafe(24) if start.key_variable else ""
 
     def command(port: int) -> Sequence[str]:
         filled = (part.format(port=port, **values) for part in start.arguments)
-        return [program, *filled, *roster.arguments(), *more]
+        return [program, *filled, *registry.arguments(), *more]
 
     def environment(port: int) -> Mapping[str, str]:
         own = {variable: text.format(port=port, **values) for variable, text in start.environment.items()}
         return own | options.environment | ({start.key_variable: key} if key else {})
 
     log = home() / "logs" / f"{flavour.name}.log"
-    server = Server(flavour.title, command, environment, start.health, log, options.start_seconds, key)
+    server = ServerProcess(flavour.title, command, environment, start.health, log, options.start_seconds, key)
     server.start(report)
     try:
-        with _Opening(server, key, slots, loopback=True, on_close=server.close) as opening:
-            known = opening.models()
-            there = _name_there([each.name for each in known], reference, name, flavour.title)
-            engine = opening.engine(reference, flavour, there, known, roster, report)
+        with _ServerConnection(server, key, slots, loopback=True, on_close=server.close) as connection:
+            known = connection.models()
+            there = _server_model_name([each.name for each in known], resolved, name, flavour.title)
+            engine = connection.engine(resolved, flavour, there, known, registry, report)
     except BaseException:
         server.close()
         raise
     if adapter is not None:
         engine.name_adapter(*adapter)
-    roster.post = engine.post
+    registry.post = engine.post
     return engine
 
 
@@ -102,19 +102,19 @@ class _Model:
 
 
 @dataclass
-class _Opening:
-    """A connection on its way to be an engine; closed again unless it becomes one."""
+class _ServerConnection:
+    """A connection from which an engine is made; closed again if that fails."""
 
-    address: Address
+    address: ServerAddress
     key: str
     slots: int
     loopback: bool
     on_close: Callable[[], None] = lambda: None
-    _loop: Loop = field(init=False)
+    _loop: EventLoopThread = field(init=False)
     _upstream: Upstream = field(init=False)
 
-    def __enter__(self) -> _Opening:
-        self._loop = Loop()
+    def __enter__(self) -> _ServerConnection:
+        self._loop = EventLoopThread()
         self._upstream = Upstream(self.address, self.key, self.slots, self.loopback)
         return self
 
@@ -125,28 +125,28 @@ class _Opening:
 
     def models(self) -> list[_Model]:
         """What the server lists; nothing where it has no list."""
-        said = self._loop.run(self._upstream.get("/v1/models"))
-        entries = said.get("data") if isinstance(said, dict) else None
+        listing = self._loop.run(self._upstream.get("/v1/models"))
+        entries = listing.get("data") if isinstance(listing, dict) else None
         return [
-            _Model(str(each["id"]), str(each.get("owned_by", "")), _whole(each.get("max_model_len")))
+            _Model(str(each["id"]), str(each.get("owned_by", "")), _positive_int(each.get("max_model_len")))
             for each in entries or ()
             if isinstance(each, dict) and "id" in each
         ]
 
     def engine(
         self,
-        reference: Reference,
+        resolved: ResolvedModel,
         flavour: Flavour,
         base: str,
         known: Sequence[_Model],
-        roster: Roster,
+        registry: AdapterRegistry,
         report: Report,
-        asked: str = "",
+        probed: str = "",
     ) -> HttpEngine:
-        """`asked` is what is asked once for a token; empty is the base."""
-        tokenizer = load_tokenizer(reference)
-        longest = self._context(reference, flavour, asked or base, known)
-        prompt_as = self._probe(flavour, asked or base, tokenizer, longest, report)
+        """`probed` is the model that is probed for one token; empty is the base."""
+        tokenizer = load_tokenizer(resolved)
+        longest = self._context(resolved, flavour, probed or base, known)
+        prompt_as = self._probe(flavour, probed or base, tokenizer, longest, report)
         return HttpEngine(
             self._loop,
             self._upstream,
@@ -155,71 +155,71 @@ class _Opening:
             tokenizer,
             longest,
             self.slots,
-            roster,
+            registry,
             prompt_as,
             self.on_close,
         )
 
-    def _context(self, reference: Reference, flavour: Flavour, name: str, known: Sequence[_Model]) -> int:
-        """The shortest that anybody names."""
+    def _context(self, resolved: ResolvedModel, flavour: Flavour, name: str, known: Sequence[_Model]) -> int:
+        """The context length: the shortest that the server, the model or the flavour names."""
         path, *keys = flavour.context_at or ("",)
         there: Any = self._loop.run(self._upstream.get(path)) if path else None
         for key in keys:
             there = there.get(key) if isinstance(there, dict) else None
         listed = next((each.context for each in known if each.name == name), None)
-        named = [flavour.context_most, context_length(reference.config), _whole(there), listed]
+        named = [flavour.context_most, context_length(resolved.config), _positive_int(there), listed]
         return min(each for each in named if each)
 
     def _probe(self, flavour: Flavour, name: str, tokenizer: Any, longest: int, report: Report) -> str:
-        """One token, to see how prompts are taken and what comes back; says how prompts are to be sent."""
+        """Generate one token, to see which prompts the server takes and what it sends; returns how to send prompts."""
         ids = encode(tokenizer, "Hi") or [0]
         ways = {"ids": ids, "text": prompt_text(tokenizer, ids)}
         wanted = [flavour.prompt] if flavour is not GENERIC else ["ids", "text"]
         for way in wanted:
             try:
-                piece = self._loop.run(self._first(flavour, name, ways[way], longest))
+                chunk = self._loop.run(self._first(flavour, name, ways[way], longest))
             except Refused:
                 if way == wanted[-1]:
                     raise
                 report(f"{flavour.title} takes no token ids; prompts are written out as text.")
                 continue
-            if piece.ids is None and flavour.always.get("return_token_ids"):
+            if chunk.ids is None and flavour.always.get("return_token_ids"):
                 report(f"{flavour.title} gives no token ids (an older version?); answers are encoded again.")
             return way
         raise AssertionError
 
-    async def _first(self, flavour: Flavour, name: str, prompt: Any, longest: int) -> Piece:
+    async def _first(self, flavour: Flavour, name: str, prompt: Any, longest: int) -> CompletionChunk:
         sampling = GREEDY.model_copy(update={"max_new_tokens": 1})
-        dialect = DIALECTS[flavour.dialect]
-        body = dialect.ask(flavour, Wanted(name, prompt, sampling, 1, frozenset(), None, longest))
-        last = Piece()
-        async with aclosing(self._upstream.answer(dialect, body, lambda text: None)) as pieces:
-            async for piece in pieces:
-                last = piece if piece.text or piece.ids else last
+        wire_format = WIRE_FORMATS[flavour.wire_format]
+        body = wire_format.build_request(flavour, CompletionSpec(name, prompt, sampling, 1, frozenset(), None, longest))
+        last = CompletionChunk()
+        async with aclosing(self._upstream.answer(wire_format, body, lambda text: None)) as chunks:
+            async for chunk in chunks:
+                last = chunk if chunk.text or chunk.ids else last
         return last
 
 
-def _name_there(names: Sequence[str], reference: Reference, wanted: str, where: str) -> str:
-    """What the server calls the model.
+def _server_model_name(names: Sequence[str], resolved: ResolvedModel, wanted: str, where: str) -> str:
+    """The server's name for the model.
 
     Raises:
         ModelError: it lists others alone, and more than one of them.
     """
-    ours = [wanted] if wanted else [reference.name, label(reference.name), reference.base_id]
-    for name in ours[: 3 if reference.peft is None else 2]:
+    ours = [wanted] if wanted else [resolved.name, label(resolved.name), resolved.base_id]
+    for name in ours[: 3 if resolved.adapter_dir is None else 2]:
         if name in names or not names:
             return name
-    if len(names) == 1 and not wanted and reference.peft is None:
+    if len(names) == 1 and not wanted and resolved.adapter_dir is None:
         return names[0]
     listed = ", ".join(map(repr, names[:8]))
     raise ModelError(f"{where} has no model {wanted or ours[1]!r}; it lists {listed}. Name one of them: model=NAME.")
 
 
-def _name_of_base(names: Sequence[str], reference: Reference, adapter: str) -> str:
+def _server_base_name(names: Sequence[str], resolved: ResolvedModel, adapter: str) -> str:
     """Empty where the server does not list it."""
-    ours = (reference.base_id, label(reference.base_id), str(reference.base), label(str(reference.base)))
+    ours = (resolved.base_id, label(resolved.base_id), str(resolved.base), label(str(resolved.base)))
     return next((name for name in ours if name in names and name != adapter), "")
 
 
-def _whole(value: Any) -> int | None:
+def _positive_int(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None

@@ -1,7 +1,7 @@
-"""What can be set for these engines.
+"""Options of these engines.
 
-Knows fields and their help. Imports no torch and no httpx. No field holds a secret: settings are written down with
-results, so a key comes from the environment or from a file.
+Knows fields and their help. Imports no torch and no httpx. No field holds a secret: options are stored with results, so
+an API key comes from the environment or from a file.
 """
 
 from __future__ import annotations
@@ -11,21 +11,23 @@ from urllib.parse import urlsplit
 
 from camelid_core.config import Config
 from camelid_core.errors import CamelidError
-from camelid_core.paths import given_path
+from camelid_core.paths import validated_path
 from pydantic import Field, field_validator
 
 
 class ClientOptions(Config):
-    """A server that runs already."""
+    """Options of the engine `openai`: a server that runs already."""
 
     url: str
-    """Where it is: http://HOST:PORT, with or without /v1."""
+    """Base URL of the server: http://HOST:PORT, with or without /v1. Also: `base_url`, `api_base`."""
     flavour: str = ""
-    """What it is: vllm, sglang, llama-server, ollama, camelid or openai; empty asks it."""
+    """Kind of server: vllm, sglang, llama-server, ollama, camelid or openai; empty detects it."""
     model: str = ""
-    """The name it knows the model by; empty takes the name it has here, or the only one there."""
+    """Model name on the server; empty takes the name it has here, or the only one there. Also: `--served-model-name`,
+    `--alias`."""
     key_file: str = ""
-    """File that holds its key; empty takes the environment's CAMELID_ENGINE_KEY, which jobs do not see."""
+    """File with the server's API key; empty takes the environment's CAMELID_ENGINE_KEY, which jobs do not see. Also:
+    `--api-key`."""
 
     @field_validator("url")
     @classmethod
@@ -52,22 +54,23 @@ class ClientOptions(Config):
         """Raises ConfigError where the file cannot be read."""
         from .keys import read_key
 
-        return read_key(given_path(self.key_file, "key_file") if self.key_file else None)
+        return read_key(validated_path(self.key_file, "key_file") if self.key_file else None)
 
 
 class ServerOptions(Config):
-    """A server that is started here."""
+    """Options of an engine whose server is started with it: vLLM, SGLang, llama.cpp's server, Ollama."""
 
     program: str = ""
-    """Program to start; empty looks for it on the PATH."""
+    """Path of the server program; empty looks for it on the PATH."""
     arguments: str = ""
-    """Further arguments for it, as on a command line."""
+    """Further command-line arguments for it, such as --gpu-memory-utilization 0.8 or --n-gpu-layers 99."""
     environment: dict[str, str] = {}
-    """Variables it is to see; of Camelid's own it sees none with a credential."""
+    """Environment variables for it; of Camelid's own it gets none with a credential."""
     model: str = ""
-    """The name it is to know the model by, or for Ollama the one it knows it by; empty takes ours."""
+    """Model name on the server, for Ollama the name of one of its models; empty takes the name it has here. Also:
+    `--served-model-name`, `--alias`."""
     start_seconds: float = Field(900, gt=0)
-    """Longest that it may take until it answers."""
+    """Start timeout, in seconds: the longest that the server may take until it answers."""
 
     @field_validator("arguments")
     @classmethod

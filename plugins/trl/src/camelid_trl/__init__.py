@@ -1,4 +1,4 @@
-"""What this plugin gives to Camelid: four objectives beside learning by heart. trl is imported when one is run."""
+"""The objectives that this plugin adds: DPO, KTO, ORPO and GRPO, through trl, which is imported when one runs."""
 
 from __future__ import annotations
 

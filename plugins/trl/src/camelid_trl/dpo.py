@@ -1,4 +1,4 @@
-"""DPO: the better of two answers becomes likelier than the worse, measured against the model as it was."""
+"""DPO: the chosen of two answers becomes likelier than the rejected one, relative to the reference model."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import Field
 
 from .objective import TrlObjective
 
-MARGINS = {
+REWARD_METRICS = {
     "rewards/margins": "reward_margin",
     "rewards/accuracies": "reward_accuracy",
     "rewards/chosen": "reward_chosen",
@@ -18,25 +18,28 @@ MARGINS = {
 
 
 class DpoObjective(Objective):
-    """Prefer the better of two answers (direct preference optimisation)."""
+    """Direct preference optimisation (DPO): prefer the chosen of two answers over the rejected one."""
 
     type: Literal["dpo"] = "dpo"
     beta: float = Field(0.1, gt=0, le=100)
-    """How strongly the model is held to what it was; higher changes it less."""
+    """DPO beta: strength of the implicit KL penalty to the reference model; higher changes the model less, the default
+    is the paper's. Also: `pref_beta`, `dpo_beta`, `rl_beta`."""
     loss: Literal["sigmoid", "hinge", "ipo", "robust"] = "sigmoid"
-    """sigmoid is DPO as published; ipo aims at a set margin, robust allows for pairs that are the wrong way round."""
+    """Loss on a preference pair: sigmoid is DPO as published, hinge is SLiC's, ipo aims at a fixed margin, robust
+    allows for label noise. Also: `loss_type`, `pref_loss`."""
     label_smoothing: float = Field(0.0, ge=0, lt=0.5)
-    """Share of pairs that may be the wrong way round; sigmoid and robust heed it."""
+    """Label smoothing: expected share of pairs with chosen and rejected exchanged; only sigmoid and robust use it.
+    Also: `dpo_label_smoothing`."""
 
 
 class Dpo(TrlObjective[DpoObjective]):
     name = "dpo"
-    help = "Prefer the better of two answers, measured against the model as it was."
+    help = "DPO: make the chosen of two answers likelier than the rejected one, relative to the reference model."
     config = DpoObjective
-    numbers = MARGINS
-    rows = "PAIRS"
-    compares = True
-    prefixed = True
+    extra_metrics = REWARD_METRICS
+    row_builder = "PAIRS"
+    needs_reference = True
+    allows_virtual_tokens = True
 
 
 DPO = Dpo()

@@ -1,4 +1,4 @@
-"""GRPO: the model answers each prompt several times, and what scores above its group's mean becomes likelier."""
+"""GRPO: several answers are sampled for each prompt, and those rewarded above their group's mean become likelier."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from camelid_core.errors import CamelidError, ConfigError
 from camelid_train.config import Recipe
-from camelid_train.objectives import Objective, Run
+from camelid_train.objectives import Objective, TrainingRun
 from camelid_train.objectives.rewards import rewards
 from pydantic import Field, field_validator
 
@@ -14,17 +14,20 @@ from .objective import TrlObjective
 
 
 class GrpoObjective(Objective):
-    """Learn from the model's own answers and a reward that can be checked (group relative policy optimisation)."""
+    """Group relative policy optimisation (GRPO): reinforcement learning on sampled answers with a verifiable reward."""
 
     type: Literal["grpo"] = "grpo"
     reward: str = "exact-answer"
-    """What scores an answer against the row's own: exact-answer gives 1 for the same final number, else 0."""
+    """Reward function, which scores a sampled answer against the row's own: exact-answer gives 1 for the same final
+    number, else 0. Also: `reward_funcs`."""
     group: int = Field(4, ge=2, le=1024)
-    """Answers to each prompt; batch_size × accumulation × processes must be a multiple of it."""
+    """Group size: answers sampled per prompt; batch_size × accumulation × processes must be a multiple of it.
+    Also: `num_generations`."""
     answer_tokens: int = Field(128, ge=1, le=32768)
-    """Longest answer that is sampled."""
+    """Maximum length of a sampled answer in tokens. Also: `max_completion_length`, `max_new_tokens`."""
     temperature: float = Field(1.0, gt=0, le=10)
-    """How varied the sampled answers are."""
+    """Sampling temperature; higher makes the answers of a group more varied, 1 samples from the model's own
+    distribution."""
 
     @field_validator("reward")
     @classmethod
@@ -37,15 +40,15 @@ class GrpoObjective(Objective):
 
 class Grpo(TrlObjective[GrpoObjective]):
     name = "grpo"
-    help = "Learn from the model's own answers and a reward that can be checked."
+    help = "GRPO: reinforcement learning on the model's own sampled answers with a verifiable reward."
     config = GrpoObjective
-    numbers = {
+    extra_metrics = {
         "reward": "reward",
         "reward_std": "reward_spread",
         "completions/mean_length": "answer_length",
         "completions/clipped_ratio": "answers_cut",
     }
-    rows = "TASKS"
+    row_builder = "PROMPTS"
 
     def check(self, section: GrpoObjective, recipe: Recipe) -> None:
         super().check(section, recipe)
@@ -58,13 +61,13 @@ class Grpo(TrlObjective[GrpoObjective]):
                 "the other."
             )
 
-    def one_pass(self, section: GrpoObjective, rows: int, batch: int) -> tuple[int, int]:
-        """Each prompt is as many rows of a batch as it has answers; what fills none waits for another pass."""
+    def one_epoch(self, section: GrpoObjective, rows: int, batch: int) -> tuple[int, int]:
+        """Each prompt is as many rows of a batch as it has answers; prompts left over wait for another epoch."""
         steps = rows * section.group // batch
         return steps, steps * batch
 
-    def measure(self, section: GrpoObjective, run: Run, trainer: Any) -> float:
-        """One minus the mean reward of the likeliest answers: less is better, as of a loss."""
+    def heldout_loss(self, section: GrpoObjective, run: TrainingRun, trainer: Any) -> float:
+        """One minus the mean reward of the greedy answers: lower is better, as with a loss."""
         return 1.0 - float(trainer.mean_reward(run.data.heldout))
 
 

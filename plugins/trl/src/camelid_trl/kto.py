@@ -1,4 +1,4 @@
-"""KTO: answers that somebody called good become likelier, those called bad less so; no pairs are needed."""
+"""KTO: answers labelled good become likelier, those labelled bad less likely; no preference pairs are needed."""
 
 from __future__ import annotations
 
@@ -13,30 +13,33 @@ from .objective import TrlObjective
 
 
 class KtoObjective(Objective):
-    """Learn from answers that were called good or bad, one by one (Kahneman-Tversky optimisation)."""
+    """Kahneman-Tversky optimisation (KTO): learn from single answers labelled good or bad, without pairs."""
 
     type: Literal["kto"] = "kto"
     beta: float = Field(0.1, gt=0, le=100)
-    """How strongly the model is held to what it was; higher changes it less."""
+    """KTO beta: strength of the implicit KL penalty to the reference model; higher changes the model less, the default
+    is the paper's. Also: `pref_beta`, `rl_beta`."""
     good_weight: float = Field(1.0, gt=0, le=100)
-    """Weight of good answers; raise it where they are few."""
+    """Loss weight of good answers; raise it where they are the fewer. Also: `desirable_weight`, `kto_chosen_weight`,
+    `kto_desirable_weight`."""
     bad_weight: float = Field(1.0, gt=0, le=100)
-    """Weight of bad answers; raise it where they are few."""
+    """Loss weight of bad answers; raise it where they are the fewer. Also: `undesirable_weight`, `kto_rejected_weight`,
+    `kto_undesirable_weight`."""
 
 
 class Kto(TrlObjective[KtoObjective]):
     name = "kto"
-    help = "Learn from answers that were called good or bad, one by one."
+    help = "KTO: learn from single answers labelled good or bad, relative to the reference model."
     config = KtoObjective
-    numbers = {
+    extra_metrics = {
         "rewards/margins": "reward_margin",
         "rewards/chosen": "reward_chosen",
         "rewards/rejected": "reward_rejected",
         "kl": "kl",
     }
-    rows = "VERDICTS"
-    compares = True
-    prefixed = True
+    row_builder = "LABELLED"
+    needs_reference = True
+    allows_virtual_tokens = True
 
     def check(self, section: KtoObjective, recipe: Recipe) -> None:
         super().check(section, recipe)

@@ -1,4 +1,4 @@
-"""ORPO: the better answer is learnt by heart while the odds of the worse fall; no reference model is needed."""
+"""ORPO: SFT on the chosen answer while the odds of the rejected one fall; no reference model is needed."""
 
 from __future__ import annotations
 
@@ -7,24 +7,25 @@ from typing import Literal
 from camelid_train.objectives import Objective
 from pydantic import Field
 
-from .dpo import MARGINS
+from .dpo import REWARD_METRICS
 from .objective import TrlObjective
 
 
 class OrpoObjective(Objective):
-    """Learn the better answer by heart and push the worse away, in one go (odds ratio preference optimisation)."""
+    """Odds ratio preference optimisation (ORPO): SFT on the chosen answer, lower odds of the rejected one."""
 
     type: Literal["orpo"] = "orpo"
     beta: float = Field(0.1, gt=0, le=100)
-    """Weight of the odds ratio beside the plain loss."""
+    """ORPO beta: weight of the odds-ratio loss beside the SFT loss (lambda in the paper); the default is the paper's.
+    Also: `pref_beta`, `orpo_alpha`."""
 
 
 class Orpo(TrlObjective[OrpoObjective]):
     name = "orpo"
-    help = "Learn the better answer by heart and push the worse away, without a reference model."
+    help = "ORPO: SFT on the chosen answer plus a penalty on the rejected one, without a reference model."
     config = OrpoObjective
-    numbers = {**MARGINS, "nll_loss": "chosen_loss"}
-    rows = "PAIRS"
+    extra_metrics = {**REWARD_METRICS, "nll_loss": "chosen_loss"}
+    row_builder = "PAIRS"
 
 
 ORPO = Orpo()

@@ -1,1 +1,1 @@
-"""What comes with Camelid, registered through the same hooks as anyone else's."""
+"""Datasets, templates and model adapters that come with Camelid, registered through the same hooks as a plugin's."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from camelid_core.adapters import ModelAdapter, Weights
+from camelid_core.models.adapters import ModelAdapter, PullableModel
 
-SMOLLM2 = Weights(
+SMOLLM2 = PullableModel(
     name="smollm2-135m",
     hub_id="HuggingFaceTB/SmolLM2-135M-Instruct",
     licence="apache-2.0",
@@ -19,7 +19,7 @@ LLAMA = ModelAdapter(
     help="Llama 1 to 3 and models of that architecture, SmolLM2 among them.",
     model_types=("llama",),
     lora_targets=("q_proj", "v_proj"),
-    weights=(SMOLLM2,),
+    pullable=(SMOLLM2,),
 )
 
 BLOOM = ModelAdapter(

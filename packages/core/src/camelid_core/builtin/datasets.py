@@ -1,10 +1,10 @@
-"""The datasets that come with Camelid: made by our own code, so that learning can be scored offline."""
+"""The datasets that come with Camelid: generated, so that training can be tried and scored offline."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from camelid_core.datasets import Dataset, Split
+from camelid_core.datasets.dataset import Dataset, Split
 from camelid_core.records import Record
 
 ROWS = 4000

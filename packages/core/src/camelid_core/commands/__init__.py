@@ -1,6 +1,6 @@
-"""What the `camelid` program is made of: a name, one line of help, and where the code lives.
+"""Descriptions of the `camelid` program's commands: a name, one line of help, and an import path.
 
-Knows how commands are described. Imports none of them: `camelid --help` must answer at once.
+Knows how commands are described. Imports none of them: `camelid --help` must be fast.
 """
 
 from __future__ import annotations

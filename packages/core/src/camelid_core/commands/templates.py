@@ -1,4 +1,4 @@
-"""`camelid templates list|show|render|check`."""
+"""`camelid templates list|show|render|check`: prompt templates."""
 
 from __future__ import annotations
 
@@ -9,28 +9,31 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from camelid_core.errors import CamelidError, DataError, UsageError
-from camelid_core.models import resolve_model
+from camelid_core.models.resolved_model import resolve_model
 from camelid_core.plugins import Host, load_host
-from camelid_core.readers import message
+from camelid_core.readers import parse_message
 from camelid_core.records import Message
-from camelid_core.templates import PromptTemplate, text_of
-from camelid_core.templates.own import OWN
+from camelid_core.templates.hf_chat_template import MODEL_TEMPLATE
+from camelid_core.templates.segments import segments_text
+from camelid_core.templates.template import PromptTemplate
 
-from .output import show
+from .output import print_rows
 
 if TYPE_CHECKING:
-    from camelid_core.tokenizing import Encoder
+    from camelid_core.tokenization.encoder import Encoder
 
 app = typer.Typer(help="List, show and render prompt templates.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-_SAMPLE = (Message("user", "Add the numbers.", "2 and 3"), Message("assistant", "5"))
+_SAMPLE_CONVERSATION = (Message("user", "Add the numbers.", "2 and 3"), Message("assistant", "5"))
 
 
 @app.command("list")
 def list_templates(as_json: Json = False) -> None:
-    """Every prompt template and who gives it."""
+    """Every prompt template and the plugin that provides it."""
     templates = load_host().templates
-    show([{"template": t.name, "plugin": templates.plugin_of(t.name), "help": t.help} for t in templates], as_json)
+    print_rows(
+        [{"template": t.name, "plugin": templates.plugin_of(t.name), "help": t.help} for t in templates], as_json
+    )
 
 
 @app.command("show")
@@ -41,7 +44,8 @@ def show_template(
     host = load_host()
     template = _encoder(name, model, host).template if model else host.templates[name]
     typer.echo(
-        f"{template.help}\n\n{text_of(template.render(_SAMPLE))}\n\nStops: {list(template.stops)}\n\n{template.jinja()}"
+        f"{template.help}\n\n{segments_text(template.render(_SAMPLE_CONVERSATION))}\n\n"
+        f"Stops: {list(template.stops)}\n\n{template.jinja()}"
     )
 
 
@@ -57,9 +61,11 @@ def render(
     template = host.templates[name]
     messages = _read_messages(file)
     if not tokens:
-        typer.echo(text_of(template.prompt(messages) if generation_prompt else template.render(messages)), nl=False)
+        typer.echo(
+            segments_text(template.prompt(messages) if generation_prompt else template.render(messages)), nl=False
+        )
         return
-    from camelid_core.tokenizing import IGNORE
+    from camelid_core.tokenization.encoder import IGNORE
 
     encoder = _encoder(name, tokens, host)
     if generation_prompt:
@@ -69,7 +75,7 @@ def render(
         example = encoder.example(messages)
         ids, labels = example.input_ids, example.labels
     for token, label in zip(ids, labels, strict=True):
-        typer.echo(f"{token:>8}  {'trained' if label != IGNORE else 'ignored'}  {encoder.text_of([token])!r}")
+        typer.echo(f"{token:>8}  {'trained' if label != IGNORE else 'ignored'}  {encoder.decode([token])!r}")
 
 
 @app.command()
@@ -87,16 +93,20 @@ def check(
         raise UsageError("name a template, or all of them with --all; `camelid templates list` shows them.")
     host = load_host()
     tokenizer, of = _tokenizer(name if everything else model, host)
-    names = [each for each in host.templates.names() if each != OWN or _has_own(tokenizer)] if everything else [name]
-    broken = [sentence for each in names if (sentence := _broken(host.templates[each], tokenizer))]
+    names = (
+        [each for each in host.templates.names() if each != MODEL_TEMPLATE or _has_chat_template(tokenizer)]
+        if everything
+        else [name]
+    )
+    broken = [sentence for each in names if (sentence := _contract_violation(host.templates[each], tokenizer))]
     if broken:
         raise CamelidError(f"the contract is broken with {of}:\n" + "\n".join(broken))
-    kept = f"template {name!r} keeps" if not everything else f"{len(names)} templates keep"
-    typer.echo(f"{kept} the contract with {of}.")
+    subject = f"template {name!r} keeps" if not everything else f"{len(names)} templates keep"
+    typer.echo(f"{subject} the contract with {of}.")
 
 
-def _broken(template: PromptTemplate, tokenizer: Any) -> str:
-    """What a template does not hold with this tokenizer, in a line; empty if it holds."""
+def _contract_violation(template: PromptTemplate, tokenizer: Any) -> str:
+    """Where a template breaks the contract with this tokenizer, in a line; empty if it does not."""
     from camelid_core.testing import assert_template_contract
 
     try:
@@ -107,22 +117,22 @@ def _broken(template: PromptTemplate, tokenizer: Any) -> str:
 
 
 def _tokenizer(model: str, host: Host) -> tuple[Any, str]:
-    """A model's tokenizer, or a small one, and what to call it."""
+    """A model's tokenizer, or a small one, and what to call it in messages."""
     if not model:
         from camelid_core.testing import tiny_tokenizer
 
         return tiny_tokenizer(), "a small byte-level tokenizer"
-    from camelid_core.loading import load_tokenizer
+    from camelid_core.models.loading import load_tokenizer
 
     return load_tokenizer(resolve_model(model, host)), f"the tokenizer of {model!r}"
 
 
-def _has_own(tokenizer: Any) -> bool:
+def _has_chat_template(tokenizer: Any) -> bool:
     return bool(getattr(tokenizer, "chat_template", None))
 
 
 def _encoder(name: str, model: str, host: Host) -> Encoder:
-    from camelid_core.tokenizing import Encoder
+    from camelid_core.tokenization.encoder import Encoder
 
     return Encoder(_tokenizer(model, host)[0], host.templates[name])
 
@@ -134,4 +144,4 @@ def _read_messages(file: Path) -> list[Message]:
         raise DataError(f"{str(file)!r} cannot be read as JSON: {error}") from None
     if not isinstance(values, list):
         raise DataError(f'{str(file)!r} must hold a JSON list of messages: [{{"role": "user", "content": "…"}}].')
-    return [message(value, f"{file.name}, message {number}") for number, value in enumerate(values, 1)]
+    return [parse_message(value, f"{file.name}, message {number}") for number, value in enumerate(values, 1)]

@@ -1,4 +1,4 @@
-"""`camelid worker`: run queued jobs until told to stop.
+"""`camelid worker`: run queued jobs until stopped.
 
 Knows options and signals. Everything else is `camelid_core.jobs.worker`.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import typer
 
 from camelid_core.jobs.foreground import open_store
-from camelid_core.jobs.stopping import Stop, on_signals
+from camelid_core.jobs.stop_signals import StopSignal, stop_on_signals
 from camelid_core.jobs.worker import Worker
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -19,9 +19,9 @@ def worker(
     once: bool = typer.Option(False, "--once", help="Run one queued job, if there is one, and leave."),
     lease: float = typer.Option(30.0, min=1.0, help="Seconds without a sign of life after which a job is lost."),
 ) -> None:
-    """Run queued jobs. Ctrl-C lets the job under way save; it is queued again for the next worker."""
-    runner = Worker(open_store(), lease_seconds=lease, beat_seconds=lease / 6)
-    with on_signals(Stop()) as stop:
+    """Run queued jobs. Ctrl-C lets the running job save; it is queued again for the next worker."""
+    runner = Worker(open_store(), lease_seconds=lease, heartbeat_seconds=lease / 6)
+    with stop_on_signals(StopSignal()) as stop:
         if not once:
             runner.run_forever(stop)
             return

@@ -1,1 +1,1 @@
-"""Other tools' command lines: reading their flags, and saying in Camelid's words what was meant."""
+"""Compatibility with other tools' command lines: parsing their flags and translating them to Camelid's."""

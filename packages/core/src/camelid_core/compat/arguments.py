@@ -1,6 +1,6 @@
-"""Flags of another tool's script, read as its own parser did.
+"""The flags of another tool's script, parsed as its own parser did.
 
-Knows names, types and defaults as data. Knows nothing of what they mean here.
+Knows names, types and defaults as data. Knows nothing of what they mean in Camelid.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 from camelid_core.errors import UsageError
 
 Flag = tuple[str, type, Any, str | None]
-"""Name, type, default, how many values."""
+"""Name, type, default, number of values (`nargs`)."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -22,14 +22,14 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parse(tool: str, flags: Sequence[Flag], arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str], set[str]]:
-    """The values, what was ignored because nobody knew it, and which flags were given.
+    """The values, the unknown flags that were ignored, and the names of the flags that were given.
 
-    Both `--local_rank` and `--local-rank` are taken, and `---model_type`, which a manual had.
+    Both `--local_rank` and `--local-rank` are accepted, and `---model_type`, which a manual had.
 
     Raises:
         UsageError: a flag without its value, or with one that does not fit.
     """
-    words = [_plain(word) for word in arguments]
+    words = [_normalized_flag(word) for word in arguments]
     parser = _Parser(prog=tool, add_help=False, allow_abbrev=False)
     for name, kind, default, count in flags:
         parser.add_argument(
@@ -40,7 +40,7 @@ def parse(tool: str, flags: Sequence[Flag], arguments: Sequence[str]) -> tuple[a
     return values, unknown, given
 
 
-def _plain(word: str) -> str:
+def _normalized_flag(word: str) -> str:
     if not re.match(r"-{2,}[A-Za-z]", word):
         return word
     name, equals, value = word.lstrip("-").partition("=")

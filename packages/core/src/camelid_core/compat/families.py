@@ -1,6 +1,6 @@
-"""Alpaca-CoT's model types, as data: which weights a short name meant, and how they were loaded.
+"""Alpaca-CoT's model families (`--model_type`), as data: which weights a short name meant, and how they were loaded.
 
-Knows names. How Camelid itself recognises a family is an adapter's business.
+Knows names. How Camelid itself recognises a family is a model adapter's business.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ DEFAULT_WEIGHTS = "decapoda-research/llama-7b-hf"
 
 
 @dataclass(frozen=True, slots=True)
-class Family:
+class ModelFamily:
     """`weights` by size, the first being the default; `eight_bit` types were loaded in 8 bits."""
 
     name: str
@@ -25,38 +25,38 @@ _OWN_CODE = "The code of these weights comes with them, and Camelid runs no code
 FAMILIES = {
     family.name: family
     for family in (
-        Family(
+        ModelFamily(
             "llama",
             {"7b": DEFAULT_WEIGHTS, "13b": "decapoda-research/llama-13b-hf"},
             eight_bit=True,
         ),
-        Family(
+        ModelFamily(
             "chatglm", {"6b": "THUDM/chatglm-6b"}, notes=(f"{_OWN_CODE}: name GLM weights that Transformers reads.",)
         ),
-        Family("bloom", {"7b": "bigscience/bloomz-7b1-mt"}, eight_bit=True),
-        Family(
+        ModelFamily("bloom", {"7b": "bigscience/bloomz-7b1-mt"}, eight_bit=True),
+        ModelFamily(
             "moss",
             {"": "fnlp/moss-moon-003-sft"},
             eight_bit=True,
             notes=(f"{_OWN_CODE}: name weights that Transformers reads.",),
         ),
-        Family("chatglm2", notes=(f"{_OWN_CODE}: name GLM weights that Transformers reads.",)),
-        Family("baichuan", notes=(f"{_OWN_CODE}: name weights that Transformers reads.",)),
-        Family(
+        ModelFamily("chatglm2", notes=(f"{_OWN_CODE}: name GLM weights that Transformers reads.",)),
+        ModelFamily("baichuan", notes=(f"{_OWN_CODE}: name weights that Transformers reads.",)),
+        ModelFamily(
             "internlm", {"7b": "internlm/internlm-7b"}, notes=(f"{_OWN_CODE}: name weights that Transformers reads.",)
         ),
-        Family("vicuna", eight_bit=True),
+        ModelFamily("vicuna", eight_bit=True),
     )
 }
 
 
-def family_of(model_type: str) -> Family:
-    """A type nobody listed was loaded by the library's own means."""
-    return FAMILIES.get(model_type, Family(model_type))
+def family_of(model_type: str) -> ModelFamily:
+    """The family of a model type; one that is not listed was loaded by transformers' auto classes."""
+    return FAMILIES.get(model_type, ModelFamily(model_type))
 
 
 def weights_of(model_type: str, size: str | None) -> str:
-    """`llama` and `7b`, or the short name `llama_7b` itself → the weights that were meant; empty if nobody knows."""
+    """`llama` and `7b`, or the short name `llama_7b` itself → the weights that were meant; empty if unknown."""
     name, _, own_size = model_type.partition("_")
     family, size = family_of(name), size or own_size
     if size:

@@ -1,6 +1,6 @@
-"""Long work that outlives the page or terminal that asked for it: one table, leases, and fenced attempts."""
+"""The job queue: work that outlives the page or terminal that submitted it. One table, leases, and fencing tokens."""
 
-from .model import Job, State
+from .job import Job, JobState
 from .store import JobStore
 
-__all__ = ["Job", "JobStore", "State"]
+__all__ = ["Job", "JobState", "JobStore"]

@@ -1,6 +1,6 @@
-"""What a person can type when a job waits or has ended without a result.
+"""Advice: what a person can type after a job has ended without a result.
 
-Knows states and kinds of errors. Knows nothing of terminals or pages.
+Knows job states and kinds of errors. Knows nothing of terminals or pages.
 """
 
 from __future__ import annotations
@@ -9,19 +9,21 @@ from pathlib import Path
 
 from camelid_core.paths import home as default_home
 
-from .kept import going_on
-from .model import Job, State
+from .job import Job, JobState
+from .resume_point import resume_hint
 
-_SAID = "`camelid jobs retry "
-_HELPS: dict[str, str] = {
-    "disk_full": "Then {going_on}",
+_RETRY_COMMAND = "`camelid jobs retry "
+_ADVICE_BY_ERROR_KIND: dict[str, str] = {
+    "disk_full": "Then {resume_hint}",
     "nan_loss": "Change the recipe or the data and start a new run: `camelid jobs retry {id}` would meet the same.",
 }
-_ELSE = "`camelid jobs logs {id}` shows what it printed; {going_on}"
+_DEFAULT_ADVICE = "`camelid jobs logs {id}` shows what it printed; {resume_hint}"
 
 
 def advice(job: Job, home: Path | None = None) -> str:
-    """One sentence, or nothing where there is nothing to do or its error says it already."""
-    if job.state not in (State.FAILED, State.PAUSED, State.CANCELLED) or _SAID in job.error:
+    """One sentence, or empty where nothing can be done or the job's error says it already."""
+    if job.state not in (JobState.FAILED, JobState.PAUSED, JobState.CANCELLED) or _RETRY_COMMAND in job.error:
         return ""
-    return _HELPS.get(job.error_kind, _ELSE).format(id=job.id, going_on=going_on(home or default_home(), job.id))
+    return _ADVICE_BY_ERROR_KIND.get(job.error_kind, _DEFAULT_ADVICE).format(
+        id=job.id, resume_hint=resume_hint(home or default_home(), job.id)
+    )

@@ -3,7 +3,7 @@
     python -m camelid_core.jobs.attempt --home HOME JOB_ID EPOCH
 
 Knows the task, the attempt's own directory, and how it is asked to stop. It writes nowhere else;
-publishing is the worker's. Knows nothing of who supervises it: should that one die, the watchdog ends it.
+publishing is the worker's. Knows nothing of the worker that supervises it: if that dies, the watchdog ends the attempt.
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ from typing import Any, Protocol
 
 from camelid_core.config import validate
 from camelid_core.events import EventLog
-from camelid_core.tasks import Interrupted, Stop, Task
+from camelid_core.tasks import Interrupted, StopRequest, Task
 
-from .files import EVENTS, JOBS, OUTPUT, attempt_directory, earlier
-from .model import ACTIVE, Job
-from .publishing import destination
-from .result import Exit, How, Result
+from .attempt_result import AttemptResult, ExitCode, Outcome
+from .job import ACTIVE, Job
+from .publication import destination
+from .run_directories import EVENTS, JOBS_DATABASE, OUTPUT, attempt_directory, earlier_attempts
 from .store import JobStore
 from .watchdog import Watchdog
 
 
-class Tasks(Protocol):
+class TaskRegistry(Protocol):
     def __getitem__(self, name: str, /) -> Task: ...
 
 
-class Context:
-    """The `TaskContext` of a job's attempt. `name` is what a person called the job."""
+class AttemptContext:
+    """The `TaskContext` of a job's attempt. `name` is the job's name."""
 
     def __init__(self, directory: Path, name: str = "") -> None:
         self.name = name
         self._directory = directory
         self._events = EventLog(directory / EVENTS)
-        self._stop: Stop = ""
+        self._stop: StopRequest = ""
 
     @property
     def directory(self) -> Path:
@@ -52,17 +52,17 @@ class Context:
         return self._directory / OUTPUT
 
     @property
-    def earlier(self) -> tuple[Path, ...]:
-        return earlier(self._directory)
+    def earlier_attempts(self) -> tuple[Path, ...]:
+        return earlier_attempts(self._directory)
 
     def emit(self, kind: str, **values: Any) -> None:
         self._events.emit(kind, **values)
 
-    def stopping(self) -> Stop:
+    def stop_requested(self) -> StopRequest:
         return self._stop
 
-    def ask(self, stop: Stop) -> None:
-        """Saving outranks finishing."""
+    def request_stop(self, stop: StopRequest) -> None:
+        """Called by signal handlers and the watchdog. `save` outranks `finish`."""
         if self._stop != "save" and stop:
             self._stop = stop
 
@@ -70,29 +70,29 @@ class Context:
         self._events.close()
 
 
-def main(arguments: Sequence[str] | None = None, tasks: Callable[[], Tasks] | None = None) -> int:
-    """Run the attempt; the exit code is one of `Exit`."""
-    given = _parse(arguments)
-    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # before anything loads torch: 10 times on a busy machine
-    os.environ["CAMELID_HOME"] = str(given.home)
-    store = JobStore(given.home / JOBS)
-    job = store.get(given.job)
-    if job.epoch != given.epoch or job.state not in ACTIVE:
-        return Exit.FENCED
-    directory = attempt_directory(given.home, job.id, job.epoch)
-    context = Context(directory, job.name)
-    _listen(context)
-    watchdog = Watchdog(store, job, context.ask)
+def main(arguments: Sequence[str] | None = None, tasks: Callable[[], TaskRegistry] | None = None) -> int:
+    """Run the attempt; the exit code is one of `ExitCode`."""
+    options = _parse(arguments)
+    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # before anything loads torch: up to 10 times faster on a busy machine
+    os.environ["CAMELID_HOME"] = str(options.home)
+    store = JobStore(options.home / JOBS_DATABASE)
+    job = store.get(options.job)
+    if job.epoch != options.epoch or job.state not in ACTIVE:
+        return ExitCode.FENCED
+    directory = attempt_directory(options.home, job.id, job.epoch)
+    context = AttemptContext(directory, job.name)
+    _install_signal_handlers(context)
+    watchdog = Watchdog(store, job, context.request_stop)
     watchdog.start()
-    result = _run(job, context, tasks or _installed)
-    if watchdog.fenced and result.how == How.SAVED:
-        result = Result(How.FENCED)
-    watchdog.leaving(result.exit_code)
-    _leave_word(result, directory)
+    result = _run(job, context, tasks or _installed_tasks)
+    if watchdog.fenced and result.how == Outcome.SAVED:
+        result = AttemptResult(Outcome.FENCED)
+    watchdog.task_ended(result.exit_code)
+    _write_result(result, directory)
     return result.exit_code
 
 
-def _run(job: Job, context: Context, tasks: Callable[[], Tasks]) -> Result:
+def _run(job: Job, context: AttemptContext, tasks: Callable[[], TaskRegistry]) -> AttemptResult:
     try:
         task = tasks()[job.task]
         config = validate(task.load_config(), job.config, f"job {job.id}")
@@ -100,32 +100,32 @@ def _run(job: Job, context: Context, tasks: Callable[[], Tasks]) -> Result:
         summary: Mapping[str, Any] = task.load_run()(config, context)
         context.close()
     except Interrupted:
-        return Result(How.SAVED)
-    except BaseException as error:  # SystemExit too: whatever ends the task, the worker must learn of it
-        _tell()
-        return Result.of(error)
-    return Result(How.SUCCEEDED, summary=dict(summary), publish_to=str(target) if target else None)
+        return AttemptResult(Outcome.SAVED)
+    except BaseException as error:  # SystemExit too: whatever ends the task must reach the worker
+        _print_traceback()
+        return AttemptResult.from_exception(error)
+    return AttemptResult(Outcome.SUCCEEDED, summary=dict(summary), publish_to=str(target) if target else None)
 
 
-def _leave_word(result: Result, directory: Path) -> None:
+def _write_result(result: AttemptResult, directory: Path) -> None:
     try:
         result.write(directory)
     except OSError:
-        _tell()  # a full disk, most likely; the exit code says as much
+        _print_traceback()  # a full disk, most likely; the exit code says as much
 
 
-def _tell() -> None:
+def _print_traceback() -> None:
     with suppress(OSError):  # the log may lie on a full disk, too
         traceback.print_exc()
 
 
-def _listen(context: Context) -> None:
-    signal.signal(signal.SIGTERM, lambda *_: context.ask("save"))
-    signal.signal(signal.SIGUSR1, lambda *_: context.ask("finish"))
+def _install_signal_handlers(context: AttemptContext) -> None:
+    signal.signal(signal.SIGTERM, lambda *_: context.request_stop("save"))
+    signal.signal(signal.SIGUSR1, lambda *_: context.request_stop("finish"))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGUSR1})
 
 
-def _installed() -> Tasks:
+def _installed_tasks() -> TaskRegistry:
     from camelid_core.plugins import load_host
 
     return load_host().tasks

@@ -1,7 +1,7 @@
-"""The clocks jobs are timed by.
+"""The clocks that jobs are timed by: a monotonic one for leases, wall-clock time for people.
 
-Leases run on time since boot, which goes on through sleep and ignores every change of the wall
-clock; a new boot voids them. Wall time is for people. Knows nothing of jobs.
+Leases run on time since boot, which includes suspend and ignores every change of the wall clock; a
+reboot voids them. Knows nothing of jobs.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def boot_id() -> str:
 
 
 class Clock:
-    """The machine's clocks; tests put their own in its place."""
+    """The machine's clocks; tests pass a fake."""
 
     def now(self) -> float:
         """Seconds since boot."""

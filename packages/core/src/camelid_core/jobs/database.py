@@ -1,6 +1,6 @@
-"""One SQLite file that survives power cuts, many writers and careless hands.
+"""One SQLite file that survives power cuts, concurrent writers and being moved or deleted.
 
-Knows SQLite: how to create, check, open and lock the file, and how to say what is wrong with it.
+Knows SQLite: how to create, check, open and lock the file, and how to explain its errors.
 Knows nothing of what the tables hold. A connection lives for one call, so any thread may call.
 """
 
@@ -15,10 +15,10 @@ from urllib.parse import quote
 
 import psutil
 
-from camelid_core import drafts
+from camelid_core import staging
 from camelid_core.errors import JobError
+from camelid_core.file_permissions import make_private_directory
 from camelid_core.integrity import fsync_directory
-from camelid_core.private import make_private
 
 # before 3.51.3 a write-ahead log can corrupt the file when it is reset (sqlite.org, 2026-03-13)
 _JOURNAL = "wal" if sqlite3.sqlite_version_info >= (3, 51, 3) else "delete"
@@ -36,20 +36,20 @@ class Database:
         self.path = path
         self._version = version
         self._busy_seconds = busy_seconds
-        with self._sentences():
+        with self._translate_errors():
             if not path.exists():
                 self._create(schema)
             self._check()
 
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
-        with self._sentences(), closing(self._connect(self.path)) as connection:
+        with self._translate_errors(), closing(self._connect(self.path)) as connection:
             yield connection
 
     @contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
         """A transaction that holds the write lock from its first moment; an exception undoes it."""
-        with self._sentences(), closing(self._connect(self.path)) as connection:
+        with self._translate_errors(), closing(self._connect(self.path)) as connection:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
@@ -70,11 +70,11 @@ class Database:
         return connection
 
     def _create(self, schema: str) -> None:
-        """Built beside and linked into place, so that the file is complete or absent."""
+        """Built in a staging directory and hard-linked into place, so that the file is complete or absent."""
         _refuse_network(self.path.parent)
-        make_private(self.path.parent, self.path.parent)
-        with drafts.directory(self.path) as draft:  # not a file: its lock might be in the way of SQLite's own
-            built = draft / self.path.name
+        make_private_directory(self.path.parent, self.path.parent)
+        with staging.directory(self.path) as staged:  # not a file: its lock might be in the way of SQLite's own
+            built = staged / self.path.name
             built.touch(0o600)
             with closing(self._connect(built)) as connection:
                 connection.execute(f"PRAGMA journal_mode={_JOURNAL}")
@@ -98,13 +98,13 @@ class Database:
                 connection.execute(f"PRAGMA journal_mode={_JOURNAL}")
 
     @contextmanager
-    def _sentences(self) -> Iterator[None]:
+    def _translate_errors(self) -> Iterator[None]:
         try:
             yield
         except sqlite3.DatabaseError as error:
-            raise TableUnavailable(self._sentence(error)) from error
+            raise TableUnavailable(self._error_message(error)) from error
 
-    def _sentence(self, error: sqlite3.DatabaseError) -> str:
+    def _error_message(self, error: sqlite3.DatabaseError) -> str:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             return f"{self.path} was locked by another process for {self._busy_seconds:g} s; try again."

@@ -1,6 +1,6 @@
-"""Where an attempt runs: a protocol, and the local child process.
+"""Executors: where an attempt runs. The protocol, and the local child process.
 
-Knows how to start, ask and end a process. Knows nothing of states or of what the attempt does.
+Knows how to start, signal and kill a process. Knows nothing of job states or of what the attempt does.
 """
 
 from __future__ import annotations
@@ -13,31 +13,31 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, Protocol
 
-from camelid_core.children import child_environment, module_command, withheld_from_addresses
-from camelid_core.private import open_private
+from camelid_core.file_permissions import open_private
+from camelid_core.subprocesses import child_environment, module_command, variables_with_credentials
 
-from .files import LOG, home_of
-from .model import Job
-from .process import MARK, Identity
+from .job import Job
+from .process_identity import ATTEMPT_VARIABLE, ProcessIdentity
+from .run_directories import LOG, home_of
 
-_HELD_BACK = {signal.SIGTERM, signal.SIGUSR1}
+_BLOCKED_SIGNALS = {signal.SIGTERM, signal.SIGUSR1}
 
 
-class Handle(Protocol):
+class AttemptHandle(Protocol):
     """One started attempt."""
 
     @property
     def identity(self) -> str:
-        """Where it runs, in words for a page."""
+        """Where it runs, in words for people."""
 
     def poll(self) -> int | None:
         """Its exit code (negative: the signal that ended it), or None while it runs."""
 
-    def ask(self, stop: Literal["finish", "save"]) -> None:
-        """Ask it to end early with its result, or to save and leave."""
+    def request_stop(self, stop: Literal["finish", "save"]) -> None:
+        """Ask it to finish early with its result, or to save and exit."""
 
-    def end(self) -> None:
-        """End it and all it started, at once; harmless when nothing is left."""
+    def kill(self) -> None:
+        """Kill it and all processes it started, at once; harmless when nothing is left."""
 
 
 class Executor(Protocol):
@@ -46,17 +46,17 @@ class Executor(Protocol):
     @property
     def name(self) -> str: ...
 
-    def start(self, job: Job, directory: Path) -> Handle:
+    def start(self, job: Job, directory: Path) -> AttemptHandle:
         """Start the claimed job's attempt in `directory`, which exists and is empty."""
 
-    def clear(self, directory: Path) -> None:
-        """End whatever an earlier attempt, whose directory this is, left running."""
+    def kill_leftovers(self, directory: Path) -> None:
+        """Kill whatever an earlier attempt, whose directory this is, left running."""
 
 
 class LocalExecutor:
-    """A child process in a session of its own: it outlives neither its lease nor a cancel.
+    """A child process in a session of its own: it outlives neither its lease nor a cancellation.
 
-    `module` is what `python -m` runs; tests bring their own with their own tasks.
+    `module` is what `python -m` runs; tests pass a module with their own tasks.
     """
 
     name = "local"
@@ -64,16 +64,16 @@ class LocalExecutor:
     def __init__(self, module: str = "camelid_core.jobs.attempt") -> None:
         self._module = module
 
-    def start(self, job: Job, directory: Path) -> Handle:
+    def start(self, job: Job, directory: Path) -> AttemptHandle:
         home = home_of(directory)
         mark = secrets.token_hex(16)
         command = module_command(self._module, "--home", str(home), str(job.id), str(job.epoch))
-        environment = child_environment(os.environ) | {"CAMELID_HOME": str(home), MARK: mark}
-        # the child inherits the block and lifts it once it listens, so that no request finds it deaf
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD_BACK)
+        environment = child_environment(os.environ) | {"CAMELID_HOME": str(home), ATTEMPT_VARIABLE: mark}
+        # the child inherits the blocked signals and unblocks them once its handlers are installed: none gets lost
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED_SIGNALS)
         try:
             with open_private(directory / LOG, "ab") as log:
-                log.write(_told(withheld_from_addresses(os.environ)).encode())
+                log.write(_withheld_credentials_note(variables_with_credentials(os.environ)).encode())
                 log.flush()
                 process = subprocess.Popen(
                     command,
@@ -86,22 +86,22 @@ class LocalExecutor:
                 )
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        handle = LocalHandle(process, Identity.of(process.pid, mark))
+        handle = LocalAttemptHandle(process, ProcessIdentity.of(process.pid, mark))
         try:
             handle.record(directory)
         except BaseException:
-            handle.end()
+            handle.kill()
             raise
         return handle
 
-    def clear(self, directory: Path) -> None:
-        identity = Identity.read(directory)
+    def kill_leftovers(self, directory: Path) -> None:
+        identity = ProcessIdentity.read(directory)
         if identity is not None:
-            identity.end()
+            identity.kill()
 
 
-class LocalHandle:
-    def __init__(self, process: subprocess.Popen[bytes], identity: Identity) -> None:
+class LocalAttemptHandle:
+    def __init__(self, process: subprocess.Popen[bytes], identity: ProcessIdentity) -> None:
         self._process = process
         self._identity = identity
 
@@ -110,23 +110,23 @@ class LocalHandle:
         return f"pid {self._process.pid}"
 
     def record(self, directory: Path) -> None:
-        """Note who runs here, so that a later attempt can end this one."""
+        """Record the process, so that a later attempt can kill it."""
         self._identity.write(directory)
 
     def poll(self) -> int | None:
         return self._process.poll()
 
-    def ask(self, stop: Literal["finish", "save"]) -> None:
-        # only the child itself: it still needs its own helpers to save
+    def request_stop(self, stop: Literal["finish", "save"]) -> None:
+        # only the child itself, not its group: it still needs its own subprocesses to save
         self._process.send_signal(signal.SIGUSR1 if stop == "finish" else signal.SIGTERM)
 
-    def end(self) -> None:
-        self._identity.end()
+    def kill(self) -> None:
+        self._identity.kill()
         self._process.wait()
 
 
-def _told(withheld: Sequence[str]) -> str:
-    """The first line of a log where something may be missed."""
+def _withheld_credentials_note(withheld: Sequence[str]) -> str:
+    """The first line of the log, if credentials were withheld from the attempt."""
     if not withheld:
         return ""
     return (

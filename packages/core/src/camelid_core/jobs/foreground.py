@@ -1,6 +1,6 @@
-"""Running a job from the command line, and making sure somebody works.
+"""Running a job in the foreground of a command, and starting a background worker if there is none.
 
-Knows how a command submits a job and stays with it. Knows nothing of any task.
+Knows how a command submits a job and waits for it. Knows nothing of any task.
 """
 
 from __future__ import annotations
@@ -12,25 +12,25 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from camelid_core.children import module_command, safe_environment
 from camelid_core.config import Config
+from camelid_core.file_permissions import open_private
 from camelid_core.paths import home as default_home
-from camelid_core.private import open_private
+from camelid_core.subprocesses import module_command, safe_environment
 
-from .files import JOBS
-from .model import Job
-from .presence import reserve
-from .stopping import Stop, on_signals
+from .job import Job
+from .presence import reserve_worker_start
+from .run_directories import JOBS_DATABASE
+from .stop_signals import StopSignal, stop_on_signals
 from .store import JobStore
 from .supervision import OnEvent
 from .worker import Worker
 
-_HOLD_SECONDS = 10.0
+_RESERVED_SECONDS = 10.0
 
 
 def open_store(home: Path | None = None) -> JobStore:
-    """The job table of a home directory, made where there is none."""
-    return JobStore((home or default_home()) / JOBS)
+    """The job table of a home directory, created where there is none."""
+    return JobStore((home or default_home()) / JOBS_DATABASE)
 
 
 def run_in_foreground(
@@ -42,26 +42,26 @@ def run_in_foreground(
 ) -> Job:
     """Submit a job, run it here, and return it once it has ended.
 
-    It is a job like any other: listed, logged, and taken up by a worker should this process die.
-    Ctrl-C once saves and cancels (`job.error` says how to go on), as does a terminal that is closed; Ctrl-C
-    twice ends it at once.
+    It is a job like any other: listed, logged, and resumed by a worker should this process die.
+    Ctrl-C once saves and cancels (`job.error` says how to resume), as does closing the terminal; Ctrl-C
+    twice kills it at once.
     """
     store = open_store(home)
     values = config.model_dump(mode="json") if isinstance(config, Config) else config
-    job = store.submit(task, values, name, hold=_HOLD_SECONDS)
-    return stay_with(store, job.id, on_event)
+    job = store.submit(task, values, name, hold_seconds=_RESERVED_SECONDS)
+    return run_queued_job(store, job.id, on_event)
 
 
-def stay_with(store: JobStore, job_id: int, on_event: OnEvent | None = None) -> Job:
+def run_queued_job(store: JobStore, job_id: int, on_event: OnEvent | None = None) -> Job:
     """Run a queued job here, with its events going to `on_event`."""
-    with on_signals(Stop()) as stop:
+    with stop_on_signals(StopSignal()) as stop:
         return Worker(store).run_job(job_id, on_event, stop)
 
 
 def ensure_worker(home: Path | None = None) -> bool:
-    """Start a worker that outlives this process, unless one lives; True if one was started."""
+    """Start a worker that outlives this process, unless one is alive; True if one was started."""
     store = open_store(home)
-    if not reserve(store):
+    if not reserve_worker_start(store):
         return False
     directory = store.path.parent
     with open_private(directory / "worker.log", "ab") as log:

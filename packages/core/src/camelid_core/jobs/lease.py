@@ -1,4 +1,4 @@
-"""Holding a job: a thread that renews its lease and reads what people ask meanwhile.
+"""The lease on a job: a thread that renews it (heartbeat) and reads what people request meanwhile.
 
 Knows the table. Knows nothing of processes. Renewing goes on while a child trains, while gigabytes
 are verified and while the caller waits for anything else.
@@ -13,23 +13,23 @@ from typing import Self
 
 from camelid_core.errors import JobError, StaleAttempt
 
-from .model import Job
+from .job import Job
 from .store import JobStore
 
-_LOOK_SECONDS = 1.0
+_POLL_SECONDS = 1.0
 
 
-class Lease:
+class JobLease:
     """While entered, the claimed `job` stays ours, unless `lost` says otherwise."""
 
-    def __init__(self, store: JobStore, job: Job, beat_seconds: float) -> None:
+    def __init__(self, store: JobStore, job: Job, heartbeat_seconds: float) -> None:
         self._store = store
         self._job = job
-        self._beat = min(beat_seconds, job.lease_seconds / 4)
-        self._give_up = job.lease_seconds * 5 / 6  # 25 of 30 s
+        self._heartbeat = min(heartbeat_seconds, job.lease_seconds / 4)
+        self._give_up_seconds = job.lease_seconds * 5 / 6  # 25 of 30 s
         self._renewed = store.clock.now()
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._keep, name=f"lease of job {job.id}", daemon=True)
+        self._released = threading.Event()
+        self._thread = threading.Thread(target=self._renew_until_over, name=f"lease of job {job.id}", daemon=True)
         self.lost = False
 
     @property
@@ -42,25 +42,25 @@ class Lease:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._over.set()
+        self._released.set()
         self._thread.join()
 
-    def _keep(self) -> None:
-        while not self.lost and not self._over.wait(min(_LOOK_SECONDS, self._beat)):
+    def _renew_until_over(self) -> None:
+        while not self.lost and not self._released.wait(min(_POLL_SECONDS, self._heartbeat)):
             try:
-                self._turn()
+                self._renew_or_refresh()
             except StaleAttempt:
                 self.lost = True
             except JobError:
                 # locked or unreadable; after 25 s without renewal another worker may take the job
-                self.lost = self._store.clock.now() - self._renewed > self._give_up
+                self.lost = self._store.clock.now() - self._renewed > self._give_up_seconds
 
-    def _turn(self) -> None:
+    def _renew_or_refresh(self) -> None:
         now = self._store.clock.now()
-        if now - self._renewed >= self._beat:
+        if now - self._renewed >= self._heartbeat:
             self._job = self._store.heartbeat(self._job)
             self._renewed = now
         else:
-            with suppress(JobError):  # the next beat tells whether this matters
+            with suppress(JobError):  # the next heartbeat tells whether this matters
                 job = self._store.get(self._job.id)
                 self._job = job if job.epoch == self._job.epoch else self._job

@@ -1,6 +1,6 @@
-"""Which workers live: each renews a row while it runs.
+"""Which workers are alive: each renews a row while it runs (heartbeat).
 
-Knows the worker table. Knows nothing of jobs. Only for finding out whether to start a worker;
+Knows the worker table. Knows nothing of jobs. Only for deciding whether to start a worker;
 what a worker may do rests on its leases alone.
 """
 
@@ -26,8 +26,8 @@ def live_workers(store: JobStore) -> list[str]:
         return [row["name"] for row in db.execute(query, (store.clock.boot(), store.clock.now()))]
 
 
-def reserve(store: JobStore) -> bool:
-    """True for one caller if no worker lives or is about to: that caller starts one."""
+def reserve_worker_start(store: JobStore) -> bool:
+    """True for one caller if no worker is alive or being started: that caller starts one."""
     with store.database.write() as db:
         now = store.clock.now()
         if db.execute("SELECT 1 FROM worker WHERE boot = ? AND until > ?", (store.clock.boot(), now)).fetchone():
@@ -37,34 +37,34 @@ def reserve(store: JobStore) -> bool:
         return True
 
 
-class Presence:
-    """While entered, the worker `name` counts as living."""
+class WorkerPresence:
+    """While entered, the worker `name` counts as alive."""
 
     def __init__(self, store: JobStore, name: str) -> None:
         self._store = store
         self._name = name
-        self._left = threading.Event()
+        self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._renew, name="presence", daemon=True)
 
     def __enter__(self) -> Self:
-        self._appear()
+        self._write_row()
         self._thread.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._left.set()
+        self._stopped.set()
         self._thread.join()
         with self._store.database.write() as db:
             db.execute("DELETE FROM worker WHERE name = ?", (self._name,))
 
     def _renew(self) -> None:
-        while not self._left.wait(_FRESH_SECONDS / 3):
+        while not self._stopped.wait(_FRESH_SECONDS / 3):
             try:
-                self._appear()
+                self._write_row()
             except JobError:
-                continue  # locked for long; the next turn may do better, and no job depends on this
+                continue  # locked for long; the next renewal may succeed, and no job depends on this
 
-    def _appear(self) -> None:
+    def _write_row(self) -> None:
         now = self._store.clock.now()
         values = (self._name, os.getpid(), self._store.clock.boot(), now + _FRESH_SECONDS)
         with self._store.database.write() as db:

@@ -1,8 +1,8 @@
-"""The job table: the only truth about what is queued, under way and done.
+"""The job queue: one table is the single source of truth about what is queued, running and done.
 
-Knows states, epochs and leases, and changes a state by one conditional statement only. Knows
-nothing of processes or tasks, and of directories only which numbers they took. Accepted means
-committed to disk.
+Knows states, epochs (fencing tokens) and leases, and changes a state by one conditional statement
+only (compare-and-swap). Knows nothing of processes or tasks, and of directories only which job numbers
+they use. Accepted means committed to disk.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from camelid_core.paths import safe_name
 
 from .clock import Clock
 from .database import Database
-from .files import newest_number
-from .model import ACTIVE, ENDED, NEXT, Job, State
-from .rows import INSERT, SCHEMA, UPDATE, VERSION, from_row, to_values
+from .job import ACTIVE, ENDED, TRANSITIONS, Job, JobState
+from .job_rows import INSERT, SCHEMA, UPDATE, VERSION, from_row, to_values
+from .run_directories import highest_job_number
 
-_LATE = "state IN ('claimed', 'running') AND (boot <> :boot OR lease < :now)"
+_LEASE_EXPIRED = "state IN ('claimed', 'running') AND (boot <> :boot OR lease < :now)"
 
 
 class JobStore:
     """Jobs in one SQLite file. Every method may be called from any thread.
 
-    `backoff` are the seconds a lost job waits before its first, second … new attempt; after the
-    last it has failed.
+    `backoff` are the seconds that a lost job waits before its first, second … retry; after the
+    last one it has failed.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class JobStore:
         self._backoff = backoff
         self.database = Database(path, SCHEMA, VERSION, busy_seconds)
 
-    # -- what people and pages do
+    # -- for people and pages
 
     def submit(
         self,
@@ -54,16 +54,16 @@ class JobStore:
         name: str = "",
         priority: int = 0,
         key: str | None = None,
-        hold: float = 0.0,
+        hold_seconds: float = 0.0,
     ) -> Job:
         """Queue a job; when this returns, it is on disk.
 
-        The same `key` gives the same job, so that a repeated click submits once. For `hold`
-        seconds only `claim(only=…)` may take the job. Its number is above all that were ever given,
-        those of a table that was moved away included: their directories are another job's.
+        `key` is an idempotency key: the same key gives the same job, so that a repeated click submits
+        once. For `hold_seconds` only `claim(only=…)` may take the job. Its number is above all earlier
+        ones, those of a table that was moved away included: their directories belong to other jobs.
 
         Raises:
-            UsageError: the name cannot be that of a directory.
+            UsageError: the name is not valid for a directory.
             JobError: the key was used for something else, or the table cannot be written.
         """
         if name:
@@ -71,13 +71,13 @@ class JobStore:
         now = self.clock.now()
         job = Job(
             id=0, task=task, config=json.loads(json.dumps(config)), name=name, priority=priority, key=key,
-            boot=self.clock.boot(), not_before=now + hold if hold else 0.0, created=self.clock.wall(),
+            boot=self.clock.boot(), not_before=now + hold_seconds if hold_seconds else 0.0, created=self.clock.wall(),
         )  # fmt: skip
         with self.database.write() as db:
             row = db.execute("SELECT * FROM job WHERE key = ?", (key,)).fetchone() if key is not None else None
             if row is None:
-                given = db.execute("SELECT max(seq) FROM sqlite_sequence WHERE name = 'job'").fetchone()[0]
-                number = 1 + max(given or 0, newest_number(self.path.parent))
+                last = db.execute("SELECT max(seq) FROM sqlite_sequence WHERE name = 'job'").fetchone()[0]
+                number = 1 + max(last or 0, highest_job_number(self.path.parent))
                 row = db.execute(INSERT, to_values(replace(job, id=number))).fetchall()[0]
         stored = from_row(row)
         if (stored.task, stored.config) != (job.task, job.config):
@@ -88,17 +88,17 @@ class JobStore:
         with self.database.read() as db:
             return _find(db, job_id)
 
-    def list(self, states: Iterable[State] | None = None, limit: int = 100) -> list[Job]:
+    def list(self, states: Iterable[JobState] | None = None, limit: int = 100) -> list[Job]:
         """Jobs in these states (or all), the newest first."""
-        wanted = json.dumps([str(state) for state in (State if states is None else states)])
+        wanted = json.dumps([str(state) for state in (JobState if states is None else states)])
         query = "SELECT * FROM job WHERE state IN (SELECT value FROM json_each(?)) ORDER BY id DESC LIMIT ?"
         with self.database.read() as db:
             return [from_row(row) for row in db.execute(query, (wanted, limit))]
 
     def request(self, job_id: int, request: Literal["finish", "cancel"]) -> Job:
-        """Ask a job to end early and keep its result, or to save and stop.
+        """Request that a job finishes early and keeps its result, or saves and stops.
 
-        A job that is not under way is cancelled at once. Cancelling outranks finishing.
+        A job that is not running is cancelled at once. `cancel` outranks `finish`.
 
         Raises:
             JobError: it has ended, or has not started and thus cannot finish early.
@@ -108,32 +108,34 @@ class JobStore:
             if job.state in ENDED:
                 raise JobError(f"Job {job_id} has already ended ({job.state}); there is nothing to {request}.")
             if job.state in ACTIVE:
-                return _change(db, job, request="cancel" if job.request == "cancel" else request)
+                return _update(db, job, request="cancel" if job.request == "cancel" else request)
             if request == "finish":
                 raise JobError(f"Job {job_id} is {job.state} and has no result yet; `camelid jobs cancel {job_id}`.")
-            return self._cancel(db, job, "; its worker had died" if job.state == State.LOST else " before it started")
+            return self._cancel(
+                db, job, "; its worker had died" if job.state == JobState.LOST else " before it started"
+            )
 
     def retry(self, job_id: int) -> Job:
-        """Queue a failed, cancelled, paused or lost job again; it goes on from what its attempts saved."""
+        """Queue a failed, cancelled, paused or lost job again; it resumes from what its attempts saved."""
         with self.database.write() as db:
             job = _find(db, job_id)
-            if job.state not in (State.FAILED, State.CANCELLED, State.PAUSED, State.LOST):
+            if job.state not in (JobState.FAILED, JobState.CANCELLED, JobState.PAUSED, JobState.LOST):
                 died = f" If its process died, that shows {job.lease_seconds:g} s later." if job.state in ACTIVE else ""
                 raise JobError(
                     f"Job {job_id} is {job.state}; only failed, cancelled, paused or lost jobs can be retried.{died}"
                 )
-            return _move(
-                db, job, State.QUEUED, request="", retries=0, not_before=0.0, error="", error_kind="", ended=None
+            return _transition(
+                db, job, JobState.QUEUED, request="", retries=0, not_before=0.0, error="", error_kind="", ended=None
             )
 
     def delete(self, job_id: int, clear: Callable[[], object]) -> Job:
-        """Forget a job that has ended; `clear()` takes its files out of the way, under the write lock.
+        """Delete the row of a job that has ended; `clear()` moves its files away, under the write lock.
 
         Until that is done nobody can retry the job. It must take no longer than a rename. Numbers are
-        never given again.
+        never reused.
 
         Raises:
-            JobError: it waits or runs.
+            JobError: it is queued or runs.
         """
         with self.database.write() as db:
             job = _find(db, job_id)
@@ -146,7 +148,7 @@ class JobStore:
             clear()
             return job
 
-    # -- what workers do
+    # -- for workers
 
     def claim(self, worker: str, lease_seconds: float, only: int | None = None) -> Job | None:
         """Take the next queued job, or the queued job `only`; None if there is none."""
@@ -158,33 +160,33 @@ class JobStore:
                 return None
         with self.database.write() as db:
             row = db.execute(query, values).fetchone()
-            if row is None or row["state"] != State.QUEUED:
+            if row is None or row["state"] != JobState.QUEUED:
                 return None
             job = from_row(row)
-            return _move(
-                db, job, State.CLAIMED, epoch=job.epoch + 1, owner=worker, boot=boot, process="",
+            return _transition(
+                db, job, JobState.CLAIMED, epoch=job.epoch + 1, owner=worker, boot=boot, process="",
                 lease=now + lease_seconds, lease_seconds=lease_seconds, error="", error_kind="",
             )  # fmt: skip
 
     def start(self, job: Job, process: str = "") -> Job:
         """The claimed job runs now, in `process`."""
         with self.database.write() as db:
-            return _move(db, _held(db, job), State.RUNNING, process=process, started=self.clock.wall())
+            return _transition(db, _row_held_by(db, job), JobState.RUNNING, process=process, started=self.clock.wall())
 
     def heartbeat(self, job: Job) -> Job:
-        """Renew the lease; the answer carries what people asked meanwhile.
+        """Renew the lease; the job that is returned carries what people requested meanwhile.
 
         Raises:
             StaleAttempt: the job was given to another attempt, or has ended.
         """
         with self.database.write() as db:
-            held = _held(db, job)
-            return _change(db, held, lease=self.clock.now() + held.lease_seconds, boot=self.clock.boot())
+            held = _row_held_by(db, job)
+            return _update(db, held, lease=self.clock.now() + held.lease_seconds, boot=self.clock.boot())
 
     def finish(
         self,
         job: Job,
-        state: State,
+        state: JobState,
         *,
         error: str = "",
         error_kind: str = "",
@@ -192,58 +194,60 @@ class JobStore:
     ) -> Job:
         """The attempt is over: failed, cancelled, paused, or succeeded without anything to publish."""
         with self.database.write() as db:
-            return _move(
-                db, _held(db, job), state, error=error, error_kind=error_kind,
+            return _transition(
+                db, _row_held_by(db, job), state, error=error, error_kind=error_kind,
                 summary=dict(summary or {}), ended=self.clock.wall(),
             )  # fmt: skip
 
     def publish(self, job: Job, place: Callable[[], Path], summary: Mapping[str, Any]) -> Job:
-        """The attempt succeeded: `place()` moves its result to where everyone finds it and says where.
+        """The attempt succeeded: `place()` moves its result to its final place and returns that.
 
-        `place` runs under the write lock, after the fence was checked: until it is done no other
-        attempt can begin, so at most one ever places its result. It must take no longer than a rename.
+        `place` runs under the write lock, after the epoch was checked: until it is done no other
+        attempt can begin, so at most one ever publishes. It must take no longer than a rename.
         """
         with self.database.write() as db:
-            held = _held(db, job)
-            _allow(held, State.SUCCEEDED)  # before anything moves on disk
-            return _move(
-                db, held, State.SUCCEEDED, published=str(place()), summary=dict(summary), ended=self.clock.wall()
+            held = _row_held_by(db, job)
+            _check_transition(held, JobState.SUCCEEDED)  # before anything moves on disk
+            return _transition(
+                db, held, JobState.SUCCEEDED, published=str(place()), summary=dict(summary), ended=self.clock.wall()
             )
 
     def release(self, job: Job) -> Job:
-        """Give the job back because the worker leaves: queued at once, and not counted as a retry."""
+        """Give the job back because the worker stops: queued at once, and not counted as a retry."""
         with self.database.write() as db:
-            return self._requeue(db, _move(db, _held(db, job), State.LOST, not_before=0.0))
+            return self._requeue(db, _transition(db, _row_held_by(db, job), JobState.LOST, not_before=0.0))
 
-    def lose(self, job: Job) -> Job:
-        """The attempt vanished while its worker lives on."""
+    def mark_lost(self, job: Job) -> Job:
+        """The attempt vanished while its worker is alive."""
         with self.database.write() as db:
-            return self._lose(db, _held(db, job))
+            return self._mark_lost(db, _row_held_by(db, job))
 
     def sweep_lost(self) -> tuple[Job, ...]:
-        """Take jobs from workers whose lease ran out, and queue lost ones whose wait is over."""
+        """Mark jobs whose lease has expired as lost, and queue lost ones whose backoff is over."""
         query = (
-            f"SELECT * FROM job WHERE ({_LATE})"  # noqa: S608 - our own words
+            f"SELECT * FROM job WHERE ({_LEASE_EXPIRED})"  # noqa: S608 - a constant
             " OR (state = 'lost' AND (boot <> :boot OR not_before <= :now))"
         )
-        values = self._time()
+        values = self._now()
         with self.database.read() as db:
             if db.execute(query, values).fetchone() is None:
                 return ()
         with self.database.write() as db:
             jobs = [from_row(row) for row in db.execute(query, values).fetchall()]
-            return tuple(self._requeue(db, job) if job.state == State.LOST else self._lose(db, job) for job in jobs)
+            return tuple(
+                self._requeue(db, job) if job.state == JobState.LOST else self._mark_lost(db, job) for job in jobs
+            )
 
-    def overdue(self) -> bool:
-        """Whether a lease ran out that `sweep_lost` would take. Who woke up just now may renew his yet."""
+    def has_expired_lease(self) -> bool:
+        """Whether `sweep_lost` would take a job. A worker that just woke from suspend may still renew its lease."""
         with self.database.read() as db:
-            return db.execute(f"SELECT 1 FROM job WHERE {_LATE}", self._time()).fetchone() is not None  # noqa: S608
+            return db.execute(f"SELECT 1 FROM job WHERE {_LEASE_EXPIRED}", self._now()).fetchone() is not None  # noqa: S608
 
-    def _time(self) -> dict[str, Any]:
+    def _now(self) -> dict[str, Any]:
         return {"boot": self.clock.boot(), "now": self.clock.now()}
 
-    def _lose(self, db: sqlite3.Connection, job: Job) -> Job:
-        lost = _move(db, job, State.LOST, boot=self.clock.boot())
+    def _mark_lost(self, db: sqlite3.Connection, job: Job) -> Job:
+        lost = _transition(db, job, JobState.LOST, boot=self.clock.boot())
         if lost.request == "cancel":
             return self._requeue(db, lost)
         if lost.retries >= len(self._backoff):
@@ -251,9 +255,9 @@ class JobStore:
                 f"Its worker died {lost.retries + 1} times; see `camelid jobs logs {job.id}`, "
                 f"then `camelid jobs retry {job.id}`."
             )
-            return _move(db, lost, State.FAILED, error=error, error_kind="lost", ended=self.clock.wall())
+            return _transition(db, lost, JobState.FAILED, error=error, error_kind="lost", ended=self.clock.wall())
         wait = self._backoff[lost.retries]
-        return _change(
+        return _update(
             db, lost, retries=lost.retries + 1, not_before=self.clock.now() + wait,
             error_kind="lost", error=f"Its worker died; another takes it up again in {wait:g} s, "
             f"`camelid jobs retry {job.id} --here` at once.",
@@ -262,10 +266,10 @@ class JobStore:
     def _requeue(self, db: sqlite3.Connection, job: Job) -> Job:
         if job.request == "cancel":
             return self._cancel(db, job, "; its worker had died")
-        return _move(db, job, State.QUEUED)
+        return _transition(db, job, JobState.QUEUED)
 
     def _cancel(self, db: sqlite3.Connection, job: Job, why: str) -> Job:
-        return _move(db, job, State.CANCELLED, error=f"Cancelled{why}.", ended=self.clock.wall())
+        return _transition(db, job, JobState.CANCELLED, error=f"Cancelled{why}.", ended=self.clock.wall())
 
 
 def _find(db: sqlite3.Connection, job_id: int) -> Job:
@@ -276,28 +280,28 @@ def _find(db: sqlite3.Connection, job_id: int) -> Job:
     return from_row(row)
 
 
-def _held(db: sqlite3.Connection, job: Job) -> Job:
-    """The row as it is now, if this attempt still holds it."""
+def _row_held_by(db: sqlite3.Connection, job: Job) -> Job:
+    """The current row, if this attempt still holds the job."""
     row = db.execute("SELECT * FROM job WHERE id = ? AND epoch = ?", (job.id, job.epoch)).fetchone()
     if row is None or row["state"] not in ACTIVE:
         raise StaleAttempt(f"Attempt {job.epoch} of job {job.id} does not hold the job any more.")
     return from_row(row)
 
 
-def _allow(job: Job, state: State) -> None:
-    if state not in NEXT[job.state]:
+def _check_transition(job: Job, state: JobState) -> None:
+    if state not in TRANSITIONS[job.state]:
         raise JobError(f"Job {job.id} is {job.state}; it cannot become {state}.")
 
 
-def _move(db: sqlite3.Connection, job: Job, state: State, **changes: Any) -> Job:
-    _allow(job, state)
+def _transition(db: sqlite3.Connection, job: Job, state: JobState, **changes: Any) -> Job:
+    _check_transition(job, state)
     if state not in ACTIVE:
         changes = {"owner": "", "lease": 0.0, **changes}
-    return _change(db, job, state=state, **changes)
+    return _update(db, job, state=state, **changes)
 
 
-def _change(db: sqlite3.Connection, job: Job, **changes: Any) -> Job:
-    """The one statement that changes a row: it does so only if state and epoch are still `job`'s."""
+def _update(db: sqlite3.Connection, job: Job, **changes: Any) -> Job:
+    """The one statement that changes a row, and only if state and epoch are still `job`'s (compare-and-swap)."""
     values = to_values(replace(job, **changes)) | {"was": str(job.state), "at": job.epoch}
     rows = db.execute(UPDATE, values).fetchall()
     if len(rows) != 1:

@@ -1,4 +1,4 @@
-"""Watching over a running attempt until it has ended.
+"""Supervising a running attempt until it has ended: passing on stop requests, killing it after a deadline.
 
 Knows requests, deadlines and events. Knows nothing of results or publication.
 """
@@ -12,62 +12,65 @@ from typing import Any
 
 from camelid_core.events import read_events
 
-from .executors import Handle
-from .files import EVENTS
-from .lease import Lease
-from .stopping import Stop
+from .executors import AttemptHandle
+from .lease import JobLease
+from .run_directories import EVENTS
+from .stop_signals import StopSignal
 
 OnEvent = Callable[[dict[str, Any]], None]
 
 SAVE_SECONDS = 20.0
-_MOST_SECONDS = 600.0
+_MAX_SAVE_SECONDS = 600.0
 _TICK_SECONDS = 0.1
 
 
-class Relay:
-    """Hands an attempt's new events to a callback; `leaving` are the seconds it said that it may take to leave."""
+class EventRelay:
+    """Passes an attempt's new events to a callback; `exit_seconds` is how long it announced that saving and exiting
+    may take."""
 
     def __init__(self, directory: Path, on_event: OnEvent | None) -> None:
         self._path = directory / EVENTS
         self._on_event = on_event
         self._offset = 0
-        self.leaving = 0.0
+        self.exit_seconds = 0.0
 
     def __call__(self) -> None:
         events, self._offset = read_events(self._path, self._offset)
         for event in events:
             if event["kind"] == "progress" and isinstance(seconds := event.get("leaving"), int | float):
-                self.leaving = min(seconds, _MOST_SECONDS)
+                self.exit_seconds = min(seconds, _MAX_SAVE_SECONDS)
             if self._on_event is not None:
-                self._tell(self._on_event, event)
+                self._call(self._on_event, event)
 
-    def _tell(self, on_event: OnEvent, event: dict[str, Any]) -> None:
+    def _call(self, on_event: OnEvent, event: dict[str, Any]) -> None:
         try:
             on_event(event)
         except OSError:
-            self._on_event = None  # a terminal that was closed: the job goes on without it, or saves as it is asked to
+            self._on_event = None  # a terminal that was closed: the job goes on without it, or saves as requested
 
 
-def supervise(handle: Handle, lease: Lease, stop: Stop, relay: Relay, save_seconds: float = SAVE_SECONDS) -> int | None:
-    """Wait until the attempt ends: its exit code, or None if the job is not ours any more.
+def supervise(
+    handle: AttemptHandle, lease: JobLease, stop: StopSignal, relay: EventRelay, save_seconds: float = SAVE_SECONDS
+) -> int | None:
+    """Wait until the attempt ends: its exit code, or None if another attempt holds the job by now.
 
-    Whoever is asked to save has `save_seconds` for it, or as long as it said before that it may take; to finish there
-    is no deadline, for that is still the work that was wanted.
+    An attempt that is to save has `save_seconds` for it, or as long as it announced before; one that is to finish has
+    no deadline, for that is still the requested work.
     """
-    asked = ""
-    since = float("inf")
+    sent = ""
+    sent_at = float("inf")
     while (code := handle.poll()) is None:
         if lease.lost:
             return None
-        wanted = "save" if stop or lease.job.request == "cancel" else lease.job.request
-        if wanted == "save" and asked != "save":
-            handle.ask("save")
-            asked, since = wanted, time.monotonic()
-        elif wanted == "finish" and not asked:
-            handle.ask("finish")
-            asked = wanted
-        if time.monotonic() > since + max(save_seconds, relay.leaving) or stop.impatient:
-            handle.end()
+        requested = "save" if stop or lease.job.request == "cancel" else lease.job.request
+        if requested == "save" and sent != "save":
+            handle.request_stop("save")
+            sent, sent_at = requested, time.monotonic()
+        elif requested == "finish" and not sent:
+            handle.request_stop("finish")
+            sent = requested
+        if time.monotonic() > sent_at + max(save_seconds, relay.exit_seconds) or stop.immediate:
+            handle.kill()
         relay()
         time.sleep(_TICK_SECONDS)
     relay()

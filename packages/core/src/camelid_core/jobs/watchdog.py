@@ -1,6 +1,6 @@
-"""A thread in the attempt that looks at the job's row: is this attempt still wanted?
+"""The watchdog: a thread in the attempt that polls the job's row to see whether the attempt still holds the job.
 
-Knows the fence and the lease. It passes on what people ask, ends an attempt whose worker is gone
+Knows the epoch and the lease. It passes on what people request, ends an attempt whose worker died
 or that another one replaced, and keeps the log from filling the disk. Knows nothing of the task.
 """
 
@@ -15,68 +15,70 @@ from contextlib import suppress
 import psutil
 
 from camelid_core.errors import JobError
-from camelid_core.tasks import Stop
+from camelid_core.tasks import StopRequest
 
-from .model import ACTIVE, Job, Request
-from .result import Exit
+from .attempt_result import ExitCode
+from .job import ACTIVE, Job, JobRequest
 from .store import JobStore
 
 _LOG_BYTES = 50_000_000
 _GRACE_SECONDS = 20.0
 _STDOUT = 1
-_STOPS: dict[Request, Stop] = {"": "", "finish": "finish", "cancel": "save"}
+_STOP_REQUESTS: dict[JobRequest, StopRequest] = {"": "", "finish": "finish", "cancel": "save"}
 
 
 class Watchdog(threading.Thread):
-    def __init__(self, store: JobStore, job: Job, ask: Callable[[Stop], None]) -> None:
+    """`fenced` once another attempt holds the job, or the lease has expired."""
+
+    def __init__(self, store: JobStore, job: Job, request_stop: Callable[[StopRequest], None]) -> None:
         super().__init__(name="watchdog", daemon=True)
         self._store = store
         self._job = job
-        self._ask = ask
+        self._request_stop = request_stop
         self._interval = min(2.0, job.lease_seconds / 4)
-        self._grace = min(_GRACE_SECONDS, job.lease_seconds * 2 / 3)
+        self._grace_seconds = min(_GRACE_SECONDS, job.lease_seconds * 2 / 3)
         self._exit_code: int | None = None
         self.fenced = False
 
-    def leaving(self, exit_code: int) -> None:
-        """The task is over; should the interpreter hang on its way out, end it."""
+    def task_ended(self, exit_code: int) -> None:
+        """The task has ended; should the interpreter hang at exit, the watchdog kills it."""
         self._exit_code = exit_code
 
     def run(self) -> None:
-        bad = 0
+        failures = 0
         while self._exit_code is None:
             time.sleep(self._interval)
             cap_log(_STDOUT, _LOG_BYTES)
-            # twice in a row: after a suspend the worker gets one turn to renew before we give up
-            bad = 0 if self._wanted() else bad + 1
-            if bad >= 2:
+            # twice in a row: after a suspend the worker gets the time to renew its lease
+            failures = 0 if self._holds_job() else failures + 1
+            if failures >= 2:
                 self.fenced = True
-                self._ask("save")
-                time.sleep(self._grace)
-                _end(Exit.FENCED)
+                self._request_stop("save")
+                time.sleep(self._grace_seconds)
+                _exit_with_children(ExitCode.FENCED)
         time.sleep(_GRACE_SECONDS)
-        _end(self._exit_code)
+        _exit_with_children(self._exit_code)
 
-    def _wanted(self) -> bool:
-        with suppress(JobError):  # unreadable for a while: the lease we know of decides
+    def _holds_job(self) -> bool:
+        with suppress(JobError):  # unreadable for a while: the last known lease decides
             job = self._store.get(self._job.id)
             if job.epoch != self._job.epoch or job.state not in ACTIVE:
                 return False
             self._job = job
-            self._ask(_STOPS[job.request])
+            self._request_stop(_STOP_REQUESTS[job.request])
         clock = self._store.clock
         return self._job.boot == clock.boot() and self._job.lease >= clock.now()
 
 
 def cap_log(descriptor: int, limit: int) -> None:
-    """Cut a log that was opened for appending to half its limit, and say so in it."""
+    """Truncate a log that was opened for appending to half its limit, and say so in it."""
     with suppress(OSError):
         if os.fstat(descriptor).st_size > limit:
             os.ftruncate(descriptor, limit // 2)
             os.write(descriptor, f"\n[the log was over {limit // 1_000_000} MB; the rest was cut here]\n".encode())
 
 
-def _end(exit_code: int) -> None:
+def _exit_with_children(exit_code: int) -> None:
     with suppress(psutil.Error):
         for child in psutil.Process().children(recursive=True):
             with suppress(psutil.Error):

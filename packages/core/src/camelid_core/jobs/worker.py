@@ -1,6 +1,6 @@
-"""The worker: claim a job, run its attempt as a child, publish what came out.
+"""The worker: claim a job, run its attempt as a child process, publish the result.
 
-Knows the order of steps. Knows nothing of what tasks do, and holds no truth: kill it at any
+Knows the order of steps. Knows nothing of what tasks do, and has no state of its own: kill it at any
 moment and another worker goes on from the table and the attempt's directory.
 """
 
@@ -17,34 +17,34 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from camelid_core import drafts
+from camelid_core import staging
 from camelid_core.errors import CamelidError, JobError, StaleAttempt
-from camelid_core.private import DIRECTORY, make_private
+from camelid_core.file_permissions import PRIVATE_DIRECTORY_MODE, make_private_directory
 
+from .attempt_result import AttemptResult, Outcome
 from .database import TableUnavailable
 from .executors import Executor, LocalExecutor
-from .files import OUTPUT, attempt_directory, attempts, earlier
-from .kept import going_on
-from .lease import Lease
-from .memory import memory_kills
-from .model import Job, State
-from .presence import Presence
-from .publishing import Verify, publish
-from .result import How, Result
-from .stopping import Stop
+from .job import Job, JobState
+from .lease import JobLease
+from .oom_kills import count_oom_kills
+from .presence import WorkerPresence
+from .publication import Verify, publish
+from .resume_point import resume_hint
+from .run_directories import OUTPUT, attempt_directory, attempts, earlier_attempts
+from .stop_signals import StopSignal
 from .store import JobStore
-from .supervision import SAVE_SECONDS, OnEvent, Relay, supervise
+from .supervision import SAVE_SECONDS, EventRelay, OnEvent, supervise
 
 ExecutorFor = Callable[[Job], Executor]
 
 _IDLE_SECONDS = 1.0
-_PATIENCE = 3
+_MAX_FAILURES_IN_A_ROW = 3
 
 
 class Worker:
-    """Runs one job at a time; start several for several.
+    """Runs one job at a time; start several workers for several.
 
-    `executor_for` says where a job runs (default: its recipe's `launch.executor`, else here);
+    `executor_for` says where a job runs (default: its recipe's `launch.executor`, else locally);
     `verify` raises if a directory is not what its manifest says.
     """
 
@@ -54,125 +54,129 @@ class Worker:
         executor_for: ExecutorFor | None = None,
         verify: Verify | None = None,
         lease_seconds: float = 30.0,
-        beat_seconds: float = 5.0,
+        heartbeat_seconds: float = 5.0,
         save_seconds: float = SAVE_SECONDS,
     ) -> None:
         self.store = store
         self.home = store.path.parent
         self.name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
         self._executor_for = executor_for or chosen_executor
-        self._verify = verify or _verify
+        self._verify = verify or _verify_artefact
         self._lease_seconds = lease_seconds
-        self._beat_seconds = beat_seconds
+        self._beat_seconds = heartbeat_seconds
         self._save_seconds = save_seconds
 
-    def run_forever(self, stop: Stop) -> None:
-        """Work until `stop`; the job under way then saves and is queued again for the next worker."""
+    def run_forever(self, stop: StopSignal) -> None:
+        """Work until `stop`; the running job then saves and is queued again for the next worker."""
         failures = 0
-        drafts.sweep_below(self.home)
-        with Presence(self.store, self.name):
+        staging.sweep_below(self.home)
+        with WorkerPresence(self.store, self.name):
             while not stop:
                 try:
                     idle = self.run_once(stop) is None
                     failures = 0
                 except TableUnavailable as error:
                     failures += 1
-                    if failures == _PATIENCE:
+                    if failures == _MAX_FAILURES_IN_A_ROW:
                         raise
                     sys.stderr.write(f"camelid worker: {error}\n")
                     idle = True
                 if idle and not stop:
                     time.sleep(_IDLE_SECONDS)
 
-    def run_once(self, stop: Stop | None = None) -> Job | None:
+    def run_once(self, stop: StopSignal | None = None) -> Job | None:
         """Run the next job, if there is one, and return it as it is afterwards."""
         self.store.sweep_lost()
         job = self.store.claim(self.name, self._lease_seconds)
-        return None if job is None else self._hold(job, Stop() if stop is None else stop)
+        return None if job is None else self._run_under_lease(job, StopSignal() if stop is None else stop)
 
-    def run_job(self, job_id: int, on_event: OnEvent | None = None, stop: Stop | None = None) -> Job:
-        """Run one queued job in the foreground; `stop` cancels it, so that nobody else goes on with it."""
+    def run_job(self, job_id: int, on_event: OnEvent | None = None, stop: StopSignal | None = None) -> Job:
+        """Run one queued job in the foreground; `stop` cancels it, so that no other worker resumes it."""
         self.store.sweep_lost()
         job = self.store.claim(self.name, self._lease_seconds, only=job_id)
         if job is None:
             raise JobError(f"Job {job_id} is {self.store.get(job_id).state}; only a queued job can be run.")
-        return self._hold(job, Stop() if stop is None else stop, on_event, cancel_on_stop=True)
+        return self._run_under_lease(job, StopSignal() if stop is None else stop, on_event, cancel_on_stop=True)
 
-    def _hold(self, job: Job, stop: Stop, on_event: OnEvent | None = None, cancel_on_stop: bool = False) -> Job:
-        with Lease(self.store, job, self._beat_seconds) as lease:
+    def _run_under_lease(
+        self, job: Job, stop: StopSignal, on_event: OnEvent | None = None, cancel_on_stop: bool = False
+    ) -> Job:
+        with JobLease(self.store, job, self._beat_seconds) as lease:
             try:
-                return self._attempt(lease, stop, on_event, cancel_on_stop)
+                return self._run_attempt(lease, stop, on_event, cancel_on_stop)
             except StaleAttempt:
                 return self.store.get(job.id)
             except TableUnavailable:
                 raise
-            except Exception as error:  # whatever else goes wrong here is the job's end, not the worker's
+            except Exception as error:  # any other error ends the job, not the worker
                 if not isinstance(error, CamelidError):
                     traceback.print_exc()
                 with suppress(StaleAttempt):
-                    return self._settle(job, Result.of(error), stop)
+                    return self._record_end(job, AttemptResult.from_exception(error), stop)
                 return self.store.get(job.id)
 
-    def _attempt(self, lease: Lease, stop: Stop, on_event: OnEvent | None, cancel_on_stop: bool) -> Job:
+    def _run_attempt(self, lease: JobLease, stop: StopSignal, on_event: OnEvent | None, cancel_on_stop: bool) -> Job:
         job = lease.job
         directory = attempt_directory(self.home, job.id, job.epoch)
         executor = self._executor_for(job)
-        for left in earlier(directory):
-            executor.clear(left)
-            _take_half_away(left)
-        done = self._done_before(job)
-        if done is not None:
-            return publish(self.store, self.store.start(job), done[0], done[1], self._verify)
-        make_private(directory.parent, self.home)
-        directory.mkdir(DIRECTORY)
-        kills = memory_kills()
+        for earlier in earlier_attempts(directory):
+            executor.kill_leftovers(earlier)
+            _delete_incomplete_output(earlier)
+        success = self._earlier_success(job)
+        if success is not None:
+            return publish(self.store, self.store.start(job), *success, self._verify)
+        make_private_directory(directory.parent, self.home)
+        directory.mkdir(PRIVATE_DIRECTORY_MODE)
+        kills = count_oom_kills()
         handle = executor.start(job, directory)
         try:
             self.store.start(job, handle.identity)
-            code = supervise(handle, lease, stop, Relay(directory, on_event), self._save_seconds)
+            code = supervise(handle, lease, stop, EventRelay(directory, on_event), self._save_seconds)
         finally:
-            handle.end()
+            handle.kill()
         if stop and cancel_on_stop:
-            with suppress(JobError):  # a person stays with this job: nobody else shall go on with it unasked
+            with suppress(JobError):  # it ran in the foreground: no other worker shall resume it unasked
                 self.store.request(job.id, "cancel")
         if code is None:
             raise StaleAttempt(f"Job {job.id} was taken over.")
-        result = Result.read(directory) or Result.of_exit(code, directory, memory_kills() > kills)
-        if result.how == How.SUCCEEDED:
+        result = AttemptResult.read(directory) or AttemptResult.from_exit_code(
+            code, directory, count_oom_kills() > kills
+        )
+        if result.how == Outcome.SUCCEEDED:
             return publish(self.store, job, directory, result, self._verify)
-        return self._settle(job, result, stop)
+        return self._record_end(job, result, stop)
 
-    def _done_before(self, job: Job) -> tuple[Path, Result] | None:
-        """An earlier attempt that had succeeded when its worker died, or whose place was taken."""
+    def _earlier_success(self, job: Job) -> tuple[Path, AttemptResult] | None:
+        """An earlier attempt that had succeeded but was not published: its worker died, or the place was occupied."""
         for directory in attempts(self.home, job.id):
-            result = Result.read(directory)
-            if result is not None and result.how == How.SUCCEEDED:
+            result = AttemptResult.read(directory)
+            if result is not None and result.how == Outcome.SUCCEEDED:
                 return directory, result
         return None
 
-    def _settle(self, job: Job, result: Result, stop: Stop) -> Job:
-        """Write down an end that is no success."""
-        _take_half_away(attempt_directory(self.home, job.id, job.epoch))
+    def _record_end(self, job: Job, result: AttemptResult, stop: StopSignal) -> Job:
+        """Record the end of an attempt that did not succeed."""
+        _delete_incomplete_output(attempt_directory(self.home, job.id, job.epoch))
         if self.store.get(job.id).request == "cancel":
-            return self._cancelled(job, result)
-        if result.how == How.FENCED:
-            return self.store.lose(job)
-        if stop and result.how in (How.SAVED, How.KILLED):
+            return self._record_cancelled(job, result)
+        if result.how == Outcome.FENCED:
+            return self.store.mark_lost(job)
+        if stop and result.how in (Outcome.SAVED, Outcome.KILLED):
             return self.store.release(job)
-        if result.how == How.SAVED:
-            message = f"It was asked from outside to stop, and left. {going_on(self.home, job.id)}"
-            return self.store.finish(job, State.PAUSED, error=message, error_kind="interrupted")
-        state = State.PAUSED if result.how == How.DISK_FULL else State.FAILED
+        if result.how == Outcome.SAVED:
+            message = f"It was asked from outside to stop, and left. {resume_hint(self.home, job.id)}"
+            return self.store.finish(job, JobState.PAUSED, error=message, error_kind="interrupted")
+        state = JobState.PAUSED if result.how == Outcome.DISK_FULL else JobState.FAILED
         return self.store.finish(job, state, error=result.message, error_kind=result.kind)
 
-    def _cancelled(self, job: Job, result: Result) -> Job:
-        late = "" if result.how == How.SAVED else "; it did not leave in time and was ended"
-        message = f"Cancelled{late}. {going_on(self.home, job.id)}"
-        return self.store.finish(job, State.CANCELLED, error=message, error_kind="cancelled")
+    def _record_cancelled(self, job: Job, result: AttemptResult) -> Job:
+        late = "" if result.how == Outcome.SAVED else "; it did not leave in time and was ended"
+        message = f"Cancelled{late}. {resume_hint(self.home, job.id)}"
+        return self.store.finish(job, JobState.CANCELLED, error=message, error_kind="cancelled")
 
 
 def chosen_executor(job: Job) -> Executor:
-    """The executor that the recipe names in `[launch] executor`; without one, a child process here."""
+    """The executor that the recipe names in `[launch] executor`; without one, a local child process."""
     launch = job.config.get("launch")
     name = launch.get("executor") if isinstance(launch, dict) else None
     if not name or name == LocalExecutor.name:
@@ -182,15 +186,15 @@ def chosen_executor(job: Job) -> Executor:
     return load_host().executors[name]  # type: ignore[no-any-return]
 
 
-def _take_half_away(attempt: Path) -> None:
-    """Who was killed at writing its result could not tidy up: half a model takes room and helps nobody."""
-    result = Result.read(attempt)
-    if result is None or result.how != How.SUCCEEDED:
+def _delete_incomplete_output(attempt: Path) -> None:
+    """Delete what an attempt that was killed while writing its output left: half a model only takes disk space."""
+    result = AttemptResult.read(attempt)
+    if result is None or result.how != Outcome.SUCCEEDED:
         shutil.rmtree(attempt / OUTPUT, ignore_errors=True)
-    drafts.sweep_below(attempt)
+    staging.sweep_below(attempt)
 
 
-def _verify(directory: Path) -> object:
+def _verify_artefact(directory: Path) -> object:
     from camelid_core.artefacts import verify_directory
 
     return verify_directory(directory)

@@ -1,17 +1,17 @@
-"""Is this data good? Lints as data, duplicates, languages, contamination, and one pass that reports them all."""
+"""Data quality: lints, duplicates and near-duplicates, languages, contamination, and one pass that reports them all."""
 
 from __future__ import annotations
 
-from .corpus import CORPUS_LINTS
-from .evaluation import CONTAMINATION, evaluation_lint
-from .keys import KeyMap, fingerprint, prompt_key, record_key
+from .contamination import ContaminationIndex
+from .corpus_lints import CORPUS_LINTS
+from .evaluation_lint import CONTAMINATION, evaluation_lint
 from .language import LanguageSample
-from .lints import LINTS as _ROW_LINTS
-from .lints import Lint, control_tokens_of
-from .near import NearIndex
-from .ngrams import Contamination, contamination
-from .sieve import Account, Deduplicate, Sieve, clean
-from .summary import Finding, Stats, stats
+from .near_duplicates import NearDuplicateIndex
+from .row_filter import Deduplicate, RowAccount, RowFilter, clean
+from .row_keys import KeyMap, fingerprint, prompt_key, record_key
+from .row_lints import LINTS as _ROW_LINTS
+from .row_lints import Lint, control_tokens_of
+from .statistics import DatasetStats, LintFinding, compute_stats
 
 LINTS: dict[str, Lint] = {**_ROW_LINTS, **CORPUS_LINTS}
 """Every lint by name. `LINTS[name].find(record)` looks at one row; `.start()` gives a `find` for a run of rows."""
@@ -19,22 +19,21 @@ LINTS: dict[str, Lint] = {**_ROW_LINTS, **CORPUS_LINTS}
 __all__ = [
     "CONTAMINATION",
     "LINTS",
-    "Account",
-    "Contamination",
+    "ContaminationIndex",
+    "DatasetStats",
     "Deduplicate",
-    "Finding",
     "KeyMap",
     "LanguageSample",
     "Lint",
-    "NearIndex",
-    "Sieve",
-    "Stats",
+    "LintFinding",
+    "NearDuplicateIndex",
+    "RowAccount",
+    "RowFilter",
     "clean",
-    "contamination",
+    "compute_stats",
     "control_tokens_of",
     "evaluation_lint",
     "fingerprint",
     "prompt_key",
     "record_key",
-    "stats",
 ]

@@ -1,4 +1,4 @@
-"""Which languages rows are in: a sample of them, classified at the end.
+"""Language identification: which languages rows are in, from a sample that is classified at the end.
 
 Knows sampling and py3langid. Knows nothing of lints. Needs `camelid-core[quality]`.
 """
@@ -10,13 +10,13 @@ from collections import Counter
 
 from camelid_core.records import Record
 
-from .extra import extra
+from .optional_packages import require_extra
 
 SAMPLE = 2000
-"""Rows looked at: enough for shares within two percentage points."""
+"""Sample size: enough for shares within two percentage points."""
 _HEAD = 400
-_LEAST = 12
-"""Letters below which a text says nothing about its language."""
+_MIN_LETTERS = 12
+"""A text with fewer letters tells nothing about its language."""
 
 
 class LanguageSample:
@@ -43,9 +43,9 @@ class LanguageSample:
         Raises:
             MissingPackage: py3langid is not installed.
         """
-        classify = extra("py3langid", "telling languages apart").classify
+        classify = require_extra("py3langid", "telling languages apart").classify
         counts: Counter[str] = Counter(
-            classify(text)[0] if sum(map(str.isalpha, text)) >= _LEAST or not text.isascii() else "und"
+            classify(text)[0] if sum(map(str.isalpha, text)) >= _MIN_LETTERS or not text.isascii() else "und"
             for text in self._texts
         )
         return {code: round(count / len(self._texts), 4) for code, count in counts.most_common()}
@@ -53,5 +53,5 @@ class LanguageSample:
 
 def _text(record: Record) -> str:
     """The beginning of the question and of the answer."""
-    asked = next((message.text for message in record.messages if message.role == "user"), "")
-    return f"{asked[: _HEAD // 2]}\n{record.answer[: _HEAD // 2]}"
+    question = next((message.text for message in record.messages if message.role == "user"), "")
+    return f"{question[: _HEAD // 2]}\n{record.answer[: _HEAD // 2]}"

@@ -1,4 +1,4 @@
-"""Data files → `Record`s, streaming: JSON, JSON Lines, CSV, TSV and Parquet, in every format people share.
+"""Data files → `Record`s, streaming: JSON, JSON Lines, CSV, TSV and Parquet, in the row formats in common use.
 
 Knows files and their faults, which it names by file, line and excerpt. Knows no template.
 """
@@ -12,15 +12,14 @@ from typing import Any
 from camelid_core.errors import DataError
 from camelid_core.records import Record
 
-from .choosing import READERS, choose, known, reader_of
-from .columns import Columns
+from .column_mapping import Columns
 from .detection import Detection, detect
-from .faults import Faults, RowFault
-from .files import SUFFIXES, OpenRows, form_of
-from .flan import flan_rows
-from .reading import Reader, Reading, Row, build
-from .text import MAX_FIELD
-from .turns import message
+from .file_formats import SUFFIXES, FileRows, file_format_of
+from .reader import ReadContext, Reader, Row, build_record
+from .row_faults import Faults, RowFault
+from .selection import READERS, all_readers, choose_reader, reader_by_columns, reader_for_row
+from .text_values import MAX_FIELD
+from .turns import parse_message
 
 __all__ = [
     "MAX_FIELD",
@@ -29,18 +28,19 @@ __all__ = [
     "Columns",
     "Detection",
     "Faults",
+    "ReadContext",
     "Reader",
-    "Reading",
     "Row",
     "RowFault",
-    "build",
-    "choose",
+    "all_readers",
+    "build_record",
+    "choose_reader",
     "detect",
-    "flan_rows",
-    "form_of",
-    "known",
-    "message",
+    "file_format_of",
+    "parse_message",
     "read",
+    "reader_by_columns",
+    "reader_for_row",
     "rows",
     "to_record",
 ]
@@ -55,23 +55,23 @@ def read(
     seed: int = 0,
     keep_escapes: bool = False,
 ) -> Iterator[Record]:
-    """Every record of a file. Without `reader` and `columns`, each row is read as what its columns say it is.
+    """Every record of a file. Without `reader` and `columns`, each row is read by the reader whose columns it has.
 
-    `faults` says whether the first fault stops (it does by default) or all are counted and their rows left out.
-    `seed` is for readers that choose among phrasings; `keep_escapes` leaves FLAN's literal `\\n` as they are.
+    `faults` decides whether the first malformed row stops (the default) or all are counted and skipped.
+    `seed` is for readers that choose among phrasings; `keep_escapes` keeps FLAN's literal `\\n`.
 
     Raises:
         DataError: naming file, place and excerpt; also for a file without a row that can be read.
         UnknownName, UsageError: no such reader, or a mapping that does not go with it.
     """
     faults = faults or Faults()
-    chosen = choose(path, reader, columns)
-    reading = Reading(path.stem, columns, seed, keep_escapes, faults)
-    source = chosen.rows(path, reading)
+    chosen = choose_reader(path, reader, columns)
+    read_context = ReadContext(path.stem, columns, seed, keep_escapes, faults)
+    source = chosen.rows(path, read_context)
     empty = True
     for number, row in source:
         try:
-            record = chosen.record(row, number, reading)
+            record = chosen.record(row, number, read_context)
         except RowFault as fault:
             faults.add(fault.at(source.where()))
         else:
@@ -85,12 +85,12 @@ def read(
 
 def rows(path: Path, faults: Faults | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
     """Rows as plain objects with their number (the line's in JSON Lines, from 1 elsewhere)."""
-    return iter(OpenRows(path, faults or Faults()))
+    return iter(FileRows(path, faults or Faults()))
 
 
 def to_record(row: Row, where: str, source: str = "", number: int = 0) -> Record:
-    """One row of any known format. `where` opens every message about it."""
+    """One row of a format that core knows. Every error message begins with `where`."""
     try:
-        return reader_of(row).record(row, number, Reading(source))
+        return reader_for_row(row).record(row, number, ReadContext(source))
     except RowFault as fault:
         raise fault.at(where) from None

@@ -1,4 +1,4 @@
-"""What a file is taken for, and why: form, reader, columns, and a mapping to propose where no reader fits.
+"""Detects a file's format, and says why: file format, reader, columns, and a proposed mapping where no reader fits.
 
 Reads the first rows only. Knows no format.
 """
@@ -14,18 +14,18 @@ from typing import Any
 
 from camelid_core.errors import DataError
 
-from .choosing import automatic, choose, fitting, is_flan, known
-from .columns import Columns
-from .faults import Faults, RowFault
-from .files import OpenRows, form_of
+from .column_mapping import Columns
+from .column_proposal import propose
+from .feedback import FEEDBACK, is_feedback_file
+from .file_formats import FileRows, file_format_of
 from .flan import FLAN
-from .judgements import JUDGEMENTS, is_judgements
-from .proposing import propose
-from .reading import Reader, Reading
-from .text import listed
+from .reader import ReadContext, Reader
+from .row_faults import Faults, RowFault
+from .selection import all_readers, choose_reader, is_flan_file, matching_reader, reader_by_columns
+from .text_values import listed
 
 SAMPLE = 20
-"""Rows that are looked at."""
+"""Rows that are examined."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +42,13 @@ class Detection:
 
 def detect(path: Path) -> Detection:
     """Raises DataError: the file cannot be read, or is no data file, or holds no row at all."""
-    form = form_of(path)
-    if is_flan(path):
+    form = file_format_of(path)
+    if is_flan_file(path):
         return _by_itself(path, FLAN.name, _FLAN)
-    if is_judgements(path):
-        return _by_itself(path, JUDGEMENTS.name, _JUDGEMENTS)
+    if is_feedback_file(path):
+        return _by_itself(path, FEEDBACK.name, _FEEDBACK)
     faults = Faults(strict=False)
-    sample = [row for _, row in islice(OpenRows(path, faults), SAMPLE)]
+    sample = [row for _, row in islice(FileRows(path, faults), SAMPLE)]
     if not sample:
         first = f" that can be read: {faults.examples[0]}" if faults.examples else "."
         raise DataError(f"{path.name} holds no rows{first}", "dataset_empty")
@@ -57,7 +57,7 @@ def detect(path: Path) -> Detection:
     if "" in names:
         return _unknown(form.name, columns, sample)
     reader = names.most_common(1)[0][0] if len(names) == 1 else ""
-    fault = _first_fault(sample, automatic(known().values()), Reading(faults=faults))
+    fault = _first_fault(sample, reader_by_columns(), ReadContext(faults=faults))
     reason = f"{form.name}; {_why(names, columns)}"
     if fault or faults.total:
         reason += f" But {fault or faults.examples[0]}"
@@ -65,13 +65,13 @@ def detect(path: Path) -> Detection:
 
 
 _FLAN = "TSV; three cells a line and a first line that is no header: question, answer and rationale, as FLAN has."
-_JUDGEMENTS = "JSON Lines; a journal of what people thought of answers, of which the last word counts."
+_FEEDBACK = "JSON Lines; feedback on answers, of which the last row of each counts."
 
 
 def _by_itself(path: Path, name: str, reason: str) -> Detection:
     """A file that its reader cuts into rows itself."""
-    reader = choose(path, name)
-    sample = tuple(row for _, row in islice(reader.rows(path, Reading()), SAMPLE))
+    reader = choose_reader(path, name)
+    sample = tuple(row for _, row in islice(reader.rows(path, ReadContext()), SAMPLE))
     return Detection(reader.name, reason, tuple(sample[0]) if sample else (), None, sample, bool(sample))
 
 
@@ -83,7 +83,7 @@ def _unknown(form: str, columns: tuple[str, ...], sample: list[dict[str, Any]]) 
 
 
 def _reader_name(row: dict[str, Any]) -> str:
-    reader = fitting(row, known().values())
+    reader = matching_reader(row, all_readers().values())
     return reader.name if reader else ""
 
 
@@ -93,15 +93,15 @@ def _why(names: Counter[str], columns: tuple[str, ...]) -> str:
     if len(names) > 1:
         parts = ", ".join(f"{count} are {name}" for name, count in names.most_common())
         return f"rows of several formats: of the first {total}, {parts}; each is read as its own."
-    reader = known()[next(iter(names))]
-    keys = next((keys for keys in reader.needs if set(keys) <= set(columns)), reader.needs[0])
+    reader = all_readers()[next(iter(names))]
+    keys = next((keys for keys in reader.column_sets if set(keys) <= set(columns)), reader.column_sets[0])
     return f"{rows} {' and '.join(map(repr, keys))}, as {reader.name} has."
 
 
-def _first_fault(sample: Iterable[dict[str, Any]], reader: Reader, reading: Reading) -> str:
+def _first_fault(sample: Iterable[dict[str, Any]], reader: Reader, read_context: ReadContext) -> str:
     for number, row in enumerate(sample, 1):
         try:
-            reader.record(row, number, reading)
+            reader.record(row, number, read_context)
         except RowFault as fault:
             return str(fault.at(f"row {number} of those"))
     return ""

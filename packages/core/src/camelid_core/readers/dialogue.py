@@ -1,6 +1,6 @@
 """Alpaca instructions that hold a whole dialogue: `Human:` and `Assistant:` in turn.
 
-Knows how such a text is cut into turns, and when it is none. Knows nothing of rows.
+Knows how such a text is split into turns, and when it is no dialogue. Knows nothing of rows.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ _ANYWHERE = re.compile(r"\b(Human|Assistant):")
 def dialogue(instruction: str) -> list[Message]:
     """The turns before the answer; nothing unless the text is a dialogue from its first word on.
 
-    A dialogue begins with `Human:`, goes on in turn, and ends with an empty `Assistant:` or with what the human
-    said. A text that only speaks of such words, or quotes them, stays one instruction.
+    A dialogue begins with `Human:`, goes on in turn, and ends with an empty `Assistant:` or with the human's
+    turn. A text that only mentions or quotes such words stays one instruction.
     """
     if "Human" not in instruction or "Assistant" not in instruction:
         return []

@@ -1,7 +1,7 @@
 """FLAN's chain-of-thought TSVs: question, answer and rationale, without a header.
 
-Knows the three cells and their escaped newlines. Knows no phrasing but the plainest: a plugin's reader
-may refine this one with its own.
+Knows the three cells and their escaped newlines. Knows only the plain phrasing: a plugin's reader may refine this one
+with its own.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from typing import Any
 from camelid_core.errors import DataError
 from camelid_core.records import Message, Record
 
-from .faults import Faults
-from .files import OpenRows, Rows
-from .reading import Reader, Reading, Row, build
-from .text import text
+from .file_formats import FileRows, RowSource
+from .reader import ReadContext, Reader, Row, build_record
+from .row_faults import Faults
+from .text_values import text
 
 COLUMNS = ("question", "answer", "rationale")
 UNESCAPED = "rows had literal \\n un-escaped"
 
 
 class FlanRows:
-    """Rows of such a file as objects with the three keys, their literal `\\n` as newlines unless told otherwise."""
+    """Rows of such a file as objects with the three keys; literal `\\n` become newlines unless `keep_escapes`."""
 
     def __init__(self, path: Path, faults: Faults, keep_escapes: bool = False) -> None:
-        self._rows = OpenRows(path, faults, COLUMNS)
+        self._rows = FileRows(path, faults, COLUMNS)
         self._faults = faults
         self._keep = keep_escapes
 
@@ -44,22 +44,14 @@ class FlanRows:
             yield number, row
 
 
-def flan_rows(
-    path: Path, faults: Faults | None = None, keep_escapes: bool = False
-) -> Iterator[tuple[int, str, str, str]]:
-    """Number, question, answer and rationale of each row."""
-    for number, row in FlanRows(path, faults or Faults(), keep_escapes):
-        yield number, row["question"], row["answer"], row["rationale"]
+def _rows(path: Path, read_context: ReadContext) -> RowSource:
+    return FlanRows(path, read_context.faults, read_context.keep_escapes)
 
 
-def _rows(path: Path, reading: Reading) -> Rows:
-    return FlanRows(path, reading.faults, reading.keep_escapes)
-
-
-def _record(row: Row, number: int, reading: Reading) -> Record:
+def _record(row: Row, number: int, read_context: ReadContext) -> Record:
     question, answer, rationale = (text(row[name], name) for name in COLUMNS)
     turns = (Message("user", question), Message("assistant", f"{rationale}\nThe answer is {answer}."))
-    return build(turns, {}, number, reading)
+    return build_record(turns, {}, number, read_context)
 
 
 FLAN = Reader(

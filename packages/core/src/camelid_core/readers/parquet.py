@@ -13,30 +13,30 @@ from typing import Any, BinaryIO
 
 from camelid_core.errors import DataError, MissingPackage
 
-from .faults import Faults, RowFault
-from .lines import LINE_LIMIT
+from .json_lines import LINE_LIMIT
+from .row_faults import Faults, RowFault
 
 BATCH = 512
-MOST = 4 * LINE_LIMIT
-"""Bytes that rows held at once may come to by repeating what stands in the file but once."""
+MAX_EXPANDED_BYTES = 4 * LINE_LIMIT
+"""Bytes that the rows of one batch may take once dictionary-encoded texts, stored once in the file, are repeated."""
 _DICTIONARY_PAGE = 2
 _UNREADABLE = (ArithmeticError, ValueError)  # a date that Python has not, a text that is not UTF-8
 
 _Row = dict[str, Any] | RowFault
 
 
-class Parquet:
+class ParquetRows:
     """`(number, row)`, numbered from 1."""
 
     def __init__(self, file: BinaryIO, name: str, faults: Faults) -> None:
         self._file = file
         self._name = name
         self._faults = faults
-        self._number = 0
+        self._varint = 0
 
     def where(self) -> str:
-        """The place of the row that was given last."""
-        return f"{self._name}, row {self._number}"
+        """The place of the row that was yielded last."""
+        return f"{self._name}, row {self._varint}"
 
     def __iter__(self) -> Iterator[tuple[int, dict[str, Any]]]:
         batches = self._batches()
@@ -44,15 +44,15 @@ class Parquet:
             try:
                 batch = next(batches, None)
             except (OSError, ValueError, MemoryError) as error:  # pyarrow's own are of these
-                raise DataError(f"{self._name}, behind row {self._number}: {_first_line(error)}", "bad_table") from None
+                raise DataError(f"{self._name}, behind row {self._varint}: {_first_line(error)}", "bad_table") from None
             if batch is None:
                 return
             for row in _rows(batch):
-                self._number += 1
+                self._varint += 1
                 if isinstance(row, RowFault):
                     self._faults.add(row.at(self.where()))
                 else:
-                    yield self._number, row
+                    yield self._varint, row
 
     def _batches(self) -> Iterator[Any]:
         table = open_parquet(self._file)
@@ -64,21 +64,23 @@ class Parquet:
         for number in range(table.num_row_groups):
             group = table.metadata.row_group(number)
             columns = (group.column(each) for each in range(group.num_columns))
-            longest = sum(_longest(self._file, column) for column in columns if column.path_in_schema not in coded)
-            for batch in table.iter_batches(batch_size=_at_once(longest), row_groups=[number]):
-                yield from _spelled_out(batch)
+            longest = sum(
+                _dictionary_bytes(self._file, column) for column in columns if column.path_in_schema not in coded
+            )
+            for batch in table.iter_batches(batch_size=_rows_per_batch(longest), row_groups=[number]):
+                yield from _dictionary_decoded(batch)
 
 
-def _at_once(longest: int) -> int:
-    """How many rows to hold, each of which may have so many bytes out of dictionaries."""
-    return max(1, min(BATCH, MOST // longest)) if longest else BATCH
+def _rows_per_batch(longest: int) -> int:
+    """Rows per batch, when each may take so many bytes from dictionaries."""
+    return max(1, min(BATCH, MAX_EXPANDED_BYTES // longest)) if longest else BATCH
 
 
-def _spelled_out(batch: Any) -> Iterator[Any]:
-    """The batch with the texts themselves where columns have the numbers of texts in a dictionary: only so is known
-    how long a row is. In several parts if it comes to much."""
+def _dictionary_decoded(batch: Any) -> Iterator[Any]:
+    """The batch with dictionary-encoded columns decoded to their texts: only then is the size of a row known.
+    In several parts if it is large."""
     coded = [number for number, column in enumerate(batch.columns) if hasattr(column, "dictionary")]
-    size = _at_once(sum(batch.column(number).dictionary.nbytes for number in coded))
+    size = _rows_per_batch(sum(batch.column(number).dictionary.nbytes for number in coded))
     for start in range(0, batch.num_rows, size):
         part = batch.slice(start, size)
         for number in coded:
@@ -86,28 +88,28 @@ def _spelled_out(batch: Any) -> Iterator[Any]:
         yield part
 
 
-def _longest(file: BinaryIO, column: Any) -> int:
-    """Bytes of the column's dictionary, which no text out of it can exceed, as the header of its page says."""
+def _dictionary_bytes(file: BinaryIO, column: Any) -> int:
+    """Size of the column's dictionary page, which no text in it can exceed, read from the page header."""
     if column.physical_type not in ("BYTE_ARRAY", "FIXED_LEN_BYTE_ARRAY"):
         return 0
     file.seek(column.dictionary_page_offset or column.data_page_offset)
-    kind, size = _first_numbers(file.read(16))
+    kind, size = _page_header(file.read(16))
     return size if kind == _DICTIONARY_PAGE else 0
 
 
-def _first_numbers(header: bytes) -> tuple[int, int]:
-    """The first two fields of a page's header, what it is and how long: each a byte 21, and a number in groups of
-    seven bits of which the very last is the sign. Zeros where that is not there: reading on says what is wrong."""
+def _page_header(header: bytes) -> tuple[int, int]:
+    """Page type and uncompressed size, the first two fields of a page header (Thrift compact protocol: byte 21, then a
+    zigzag varint). Zeros where they are missing: the read that follows reports what is wrong."""
     kind, size, *_ = *re.findall(rb"\x15([\x80-\xff]*[\x00-\x7f])", header), b"\0", b"\0"
-    return _number(kind), _number(size)
+    return _varint(kind), _varint(size)
 
 
-def _number(groups: bytes) -> int:
+def _varint(groups: bytes) -> int:
     return sum((byte & 0x7F) << 7 * place for place, byte in enumerate(groups)) >> 1
 
 
 def _rows(batch: Any) -> Iterable[_Row]:
-    """The rows as objects, or why one cannot be made an object of; one by one where they are large."""
+    """The rows as objects, or why one cannot be converted; one by one where they are large."""
     if batch.nbytes <= LINE_LIMIT:
         with suppress(*_UNREADABLE):
             objects: list[_Row] = batch.to_pylist()

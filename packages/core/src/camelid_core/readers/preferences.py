@@ -1,7 +1,7 @@
-"""Rows that say which of two answers is better, or whether an answer is good.
+"""Preference pairs (`chosen` and `rejected` answers to one prompt, for DPO) and labels of single answers (for KTO).
 
-Knows the columns such data have: a question (text, messages or a conversation) with `chosen` and `rejected`, and the
-labels of single answers. Knows nothing of files.
+Knows the columns such data have: a prompt (text, messages or a conversation) with `chosen` and `rejected`, and
+labels. Knows nothing of files.
 """
 
 from __future__ import annotations
@@ -12,98 +12,100 @@ from typing import Any
 from camelid_core.records import Message, Record
 
 from .dialogue import dialogue
-from .faults import RowFault
-from .reading import Reader, Reading, Row, build
-from .text import excerpt, text
+from .reader import ReadContext, Reader, Row, build_record
+from .row_faults import RowFault
+from .text_values import excerpt, text
 from .turns import parsed, turns
 
 CHOSEN, REJECTED = "chosen", "rejected"
-ASKED = ("conversations", "conversation", "prompt", "instruction", "question", "query", "input")
-"""Where the question stands, in the words of the formats."""
-LABELS = ("label", "kto_tag")
-ALIKE = "rows had the same answer chosen and rejected, which teaches nothing"
+PROMPT_COLUMNS = ("conversations", "conversation", "prompt", "instruction", "question", "query", "input")
+"""Columns that hold the prompt, in the names of the formats."""
+LABEL_COLUMNS = ("label", "kto_tag")
+SAME_ANSWERS = "rows had the same answer chosen and rejected, which teaches nothing"
 
 _LAST_ANSWER = "\n\nAssistant:"
 _TRUTHS = {"true": True, "false": False}
 
 
-def preference(row: Row, number: int, reading: Reading) -> Record:
-    """The better answer is the record's own, the other its `rejected`."""
-    asked = _asked(row, reading)
-    better, worse = (_conversation(row[name], name, asked, reading) for name in (CHOSEN, REJECTED))
-    if better[:-1] != worse[:-1]:
+def preference(row: Row, number: int, read_context: ReadContext) -> Record:
+    """The chosen answer is the record's own, the other its `rejected`."""
+    prompt = _prompt(row, read_context)
+    chosen, rejected = (_conversation(row[name], name, prompt, read_context) for name in (CHOSEN, REJECTED))
+    if chosen[:-1] != rejected[:-1]:
         raise RowFault("no_pair", f"{CHOSEN!r} and {REJECTED!r} must answer the same; they part before the last turn.")
-    if better[-1] == worse[-1]:
-        reading.faults.note(ALIKE)
-    return build(better, row, number, reading, rejected=worse[-1].content)
+    if chosen[-1] == rejected[-1]:
+        read_context.faults.note(SAME_ANSWERS)
+    return build_record(chosen, row, number, read_context, rejected=rejected[-1].content)
 
 
 def label_of(row: Row) -> bool | None:
-    """What the row says of its answer; nothing where the column holds no truth value, as those of classes do."""
-    value = next((row[name] for name in LABELS if row.get(name) is not None), None)
+    """The label of the row's answer; None where the column holds no truth value but, for example, a class."""
+    value = next((row[name] for name in LABEL_COLUMNS if row.get(name) is not None), None)
     if isinstance(value, str):
         return _TRUTHS.get(value.strip().lower())
     return value if isinstance(value, bool) else None
 
 
-def _asked(row: Row, reading: Reading) -> list[Message]:
-    """The turns before the answers, as far as they have columns of their own."""
-    name = next((name for name in ASKED if row.get(name) is not None), "")
+def _prompt(row: Row, read_context: ReadContext) -> list[Message]:
+    """The messages before the answers, as far as they have columns of their own."""
+    name = next((name for name in PROMPT_COLUMNS if row.get(name) is not None), "")
     value = parsed(row.get(name), name)
     if isinstance(value, list):
-        said = _turns(value, name, reading)
+        messages = _turns(value, name, read_context)
     elif value is None:
-        said = []
+        messages = []
     else:
         context = text(row.get("input") or "", "input") if name == "instruction" else ""
-        said = [Message("user", text(value, name), context)]
+        messages = [Message("user", text(value, name), context)]
     system = next((row[key] for key in ("system", "system_prompt") if row.get(key)), "")
-    has_system = bool(said) and said[0].role == "system"
-    return said if has_system or not system else [Message("system", text(system, "system")), *said]
+    has_system = bool(messages) and messages[0].role == "system"
+    return messages if has_system or not system else [Message("system", text(system, "system")), *messages]
 
 
-def _conversation(value: Any, name: str, asked: list[Message], reading: Reading) -> list[Message]:
+def _conversation(value: Any, name: str, prompt: list[Message], read_context: ReadContext) -> list[Message]:
     """The whole conversation that ends with the answer in column `name`."""
     value = parsed(value, name)
     if isinstance(value, list | Mapping):
-        said = _joined(asked, _turns(value, name, reading))
-    elif asked:
-        said = [*asked, Message("assistant", text(value, name))]
+        messages = _joined(prompt, _turns(value, name, read_context))
+    elif prompt:
+        messages = [*prompt, Message("assistant", text(value, name))]
     else:
-        said = _transcript(text(value, name), name)
-    if said[-1].role != "assistant" or len(said) < 2:
+        messages = _transcript(text(value, name), name)
+    if messages[-1].role != "assistant" or len(messages) < 2:
         raise RowFault("no_pair", f"{name!r} must end with an answer to something, not {excerpt(value)}.")
-    return said
+    return messages
 
 
-def _turns(value: Any, name: str, reading: Reading) -> list[Message]:
+def _turns(value: Any, name: str, read_context: ReadContext) -> list[Message]:
     """A list of turns, or one by itself."""
     try:
-        return turns([value] if isinstance(value, Mapping) else value, name, reading.faults)
+        return turns([value] if isinstance(value, Mapping) else value, name, read_context.faults)
     except RowFault as fault:
         raise fault.within(f", {name!r}") from None
 
 
-def _joined(asked: list[Message], said: list[Message]) -> list[Message]:
-    """A list that does not begin with an answer is the whole conversation; its question is not asked twice."""
-    if said[0].role == "assistant":
-        return [*asked, *said]
-    system = [turn for turn in asked[:1] if turn.role == "system" and said[0].role != "system"]
-    return [*system, *said]
+def _joined(prompt: list[Message], messages: list[Message]) -> list[Message]:
+    """A list that does not begin with an answer is the whole conversation; its prompt is not repeated."""
+    if messages[0].role == "assistant":
+        return [*prompt, *messages]
+    system = [turn for turn in prompt[:1] if turn.role == "system" and messages[0].role != "system"]
+    return [*system, *messages]
 
 
 def _transcript(value: str, name: str) -> list[Message]:
     """`Human:` and `Assistant:` in turn, the answer last."""
     before, marker, answer = value.rpartition(_LAST_ANSWER)
-    asked = dialogue(before + marker) if marker else []
-    if not asked:
-        raise RowFault("no_pair", f"{name!r} answers nothing: there is no column {', '.join(map(repr, ASKED))}.")
-    return [*asked, Message("assistant", answer.strip())]
+    prompt = dialogue(before + marker) if marker else []
+    if not prompt:
+        raise RowFault(
+            "no_pair", f"{name!r} answers nothing: there is no column {', '.join(map(repr, PROMPT_COLUMNS))}."
+        )
+    return [*prompt, Message("assistant", answer.strip())]
 
 
 PREFERENCES = Reader(
     "preferences",
-    "A better and a worse answer: 'chosen' and 'rejected', with 'prompt', 'conversations' or nothing beside them.",
+    "Preference pairs: 'chosen' and 'rejected', with 'prompt', 'conversations' or nothing beside them.",
     preference,
     ((CHOSEN, REJECTED),),
 )

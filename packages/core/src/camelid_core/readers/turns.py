@@ -1,6 +1,6 @@
-"""Turns of a conversation as files have them → `Message`s: role and content, from and value, pairs.
+"""Turns of a conversation as files hold them → `Message`s: role and content, from and value, pairs.
 
-Knows the words for roles. Knows nothing of rows or files.
+Knows the names of roles. Knows nothing of rows or files.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from camelid_core.records import ROLES, Message, Role
-from camelid_core.strictjson import loads
+from camelid_core.strict_json import loads
 
-from .faults import Faults, RowFault
-from .text import excerpt, text
+from .row_faults import Faults, RowFault
+from .text_values import excerpt, text
 
-SPEAKERS: dict[str, Role] = {
+ROLE_NAMES: dict[str, Role] = {
     "system": "system",
     "developer": "system",
     "user": "user",
@@ -29,28 +29,28 @@ SPEAKERS: dict[str, Role] = {
     "bard": "assistant",
     "claude": "assistant",
 }
-"""Who speaks, in the words of the formats; capitals do not matter."""
+"""Names of roles in the formats → ours; capitals do not matter."""
 
-TOOLS = ("tool", "function", "tool_call", "function_call", "observation", "ipython")
+TOOL_ROLES = ("tool", "function", "tool_call", "function_call", "observation", "ipython")
 
 
-def message(turn: Any, where: str) -> Message:
-    """One `{"role", "content"}` object; `context` is read where we wrote it.
+def parse_message(turn: Any, where: str) -> Message:
+    """One `{"role", "content"}` object; `context` is read where Camelid wrote it.
 
     Raises:
-        DataError: no such object; `where` opens the sentence.
+        DataError: no such object; the sentence begins with `where`.
     """
     try:
-        return chat_turn(turn)
+        return openai_turn(turn)
     except RowFault as fault:
         raise fault.at(where) from None
 
 
-def chat_turn(turn: Any, faults: Faults | None = None) -> Message:
+def openai_turn(turn: Any, faults: Faults | None = None) -> Message:
     """One turn with `role` and `content`, the content as text or as a list of text parts."""
     if not isinstance(turn, Mapping) or not isinstance(turn.get("role"), str):
         raise _no_turn(turn, "'role' and 'content'")
-    role = speaker(turn["role"], turn, "role")
+    role = role_named(turn["role"], turn, "role")
     if turn.get("tool_calls") or turn.get("function_call"):
         raise RowFault("tool_turn", _NO_TOOLS)
     if turn.get("weight") == 0 and faults is not None:
@@ -62,12 +62,12 @@ def sharegpt_turn(turn: Any) -> Message:
     """One turn with `from` and `value`."""
     if not isinstance(turn, Mapping) or not isinstance(turn.get("from"), str):
         raise _no_turn(turn, "'from' and 'value'")
-    return Message(speaker(turn["from"], turn, "from"), text(turn.get("value")))
+    return Message(role_named(turn["from"], turn, "from"), text(turn.get("value")))
 
 
 def any_turn(turn: Any, faults: Faults | None = None) -> Message:
     """Either of the two."""
-    return sharegpt_turn(turn) if isinstance(turn, Mapping) and "from" in turn else chat_turn(turn, faults)
+    return sharegpt_turn(turn) if isinstance(turn, Mapping) and "from" in turn else openai_turn(turn, faults)
 
 
 def turns(value: Any, name: str, faults: Faults | None = None) -> list[Message]:
@@ -93,13 +93,13 @@ def pairs(value: Any, name: str) -> list[Message]:
     for number, pair in enumerate(value if isinstance(value, list) else [value], 1):
         if not isinstance(pair, list | tuple) or len(pair) != 2:
             raise RowFault("no_turns", f"expected a question and its answer, not {excerpt(pair)}.", f", {name!r}")
-        asked, answered = (text(part, f"{name} {number}") for part in pair)
-        found += [Message("user", asked), Message("assistant", answered)]
+        question, answer = (text(part, f"{name} {number}") for part in pair)
+        found += [Message("user", question), Message("assistant", answer)]
     return found
 
 
 def parsed(value: Any, name: str) -> Any:
-    """The value; where it is the text of a JSON list, what that says."""
+    """The value; where it is the text of a JSON list, that list."""
     if not isinstance(value, str) or value.lstrip()[:1] != "[":
         return value
     try:
@@ -108,13 +108,13 @@ def parsed(value: Any, name: str) -> Any:
         raise RowFault("not_json", f"{name!r} begins like a JSON list and is none: {error}") from None
 
 
-def speaker(word: str, turn: Any, key: str) -> Role:
-    role = SPEAKERS.get(word) or SPEAKERS.get(word.strip().lower())
+def role_named(word: str, turn: Any, key: str) -> Role:
+    role = ROLE_NAMES.get(word) or ROLE_NAMES.get(word.strip().lower())
     if role is not None:
         return role
-    if word.strip().lower() in TOOLS:
+    if word.strip().lower() in TOOL_ROLES:
         raise RowFault("tool_turn", _NO_TOOLS)
-    raise RowFault("unknown_role", f"expected an object with {key!r} one of {_words(key)}, not {excerpt(turn)}.")
+    raise RowFault("unknown_role", f"expected an object with {key!r} one of {_role_names(key)}, not {excerpt(turn)}.")
 
 
 _NO_TOOLS = "a tool is called or answers here; only what people and models say can be learnt from."
@@ -137,5 +137,5 @@ def _no_turn(turn: Any, keys: str) -> RowFault:
     return RowFault("unknown_role", f"expected an object with {keys}, not {excerpt(turn)}.")
 
 
-def _words(key: str) -> str:
-    return ", ".join(ROLES if key == "role" else SPEAKERS)
+def _role_names(key: str) -> str:
+    return ", ".join(ROLES if key == "role" else ROLE_NAMES)

@@ -1,7 +1,7 @@
-"""The conversations that a chat template is tried on to learn its form and to check that it keeps to it.
+"""Probes: the conversations that a chat template is rendered with, to infer its layout and to verify it.
 
-Knows what chat templates do differently from what they seem to: white space, markup, thinking, control
-tokens, dates. Knows no Jinja.
+Knows what chat templates are known to treat specially: white space, markup, thinking, control tokens,
+dates. Knows no Jinja.
 """
 
 from __future__ import annotations
@@ -11,45 +11,45 @@ from typing import NamedTuple
 
 from camelid_core.records import Message
 
-SYSTEM = "Zq0system0qZ"
+SENTINEL_SYSTEM = "Zq0system0qZ"
 ROUNDS = 3
 
 
-def question(number: int) -> str:
+def sentinel_question(number: int) -> str:
     return f"Zq{number}question{number}qZ"
 
 
-def answer(number: int) -> str:
+def sentinel_answer(number: int) -> str:
     return f"Zq{number}answer{number}qZ"
 
 
 class Probe(NamedTuple):
-    """A conversation to its last answer (or to its last question, as a prompt); `what` names it in a sentence."""
+    """A conversation up to its last answer (or its last question, as a prompt); `what` names it in messages."""
 
     what: str
     messages: tuple[Message, ...]
     prompt: bool
 
 
-def plain(rounds: int, system: bool, prompt: bool) -> Probe:
-    """Questions and answers that no text has by chance: where they land is where contents land."""
-    turns = [Message("system", SYSTEM)] if system else []
+def sentinel_probe(rounds: int, system: bool, prompt: bool) -> Probe:
+    """A conversation of sentinels, texts that occur nowhere by chance: where they land is where contents land."""
+    turns = [Message("system", SENTINEL_SYSTEM)] if system else []
     for number in range(1, rounds + 1):
-        turns += [Message("user", question(number)), Message("assistant", answer(number))]
+        turns += [Message("user", sentinel_question(number)), Message("assistant", sentinel_answer(number))]
     turns = turns[:-1] if prompt else turns
     what = f"{rounds} question{'s' if rounds > 1 else ''}{' after a system message' if system else ''}"
     return Probe(what, tuple(turns), prompt)
 
 
-def padded(system: bool) -> Probe:
-    """The same with white space around every message."""
-    whole = plain(2, system, prompt=False)
+def padded_probe(system: bool) -> Probe:
+    """Sentinels with white space around every message."""
+    whole = sentinel_probe(2, system, prompt=False)
     turns = tuple(Message(message.role, f"\n {message.content} \n") for message in whole.messages)
     return Probe("messages with white space around them", turns, prompt=False)
 
 
-def odd(specials: Sequence[str], system: bool) -> list[Probe]:
-    """Contents that templates are known to change."""
+def edge_case_probes(specials: Sequence[str], system: bool) -> list[Probe]:
+    """Contents that templates are known to rewrite."""
     contents = {
         "answers that hold <think>…</think>": ("Why?", "<think>\nBecause.\n</think>\n\nThat is why."),
         "messages that hold Jinja or HTML": ("{{ 1 }}{% if x %} <b>&amp;</b>", "{# no #} 'a' \"b\" \\n"),
@@ -58,10 +58,10 @@ def odd(specials: Sequence[str], system: bool) -> list[Probe]:
         "the same text said twice": ("again", "again"),
     }
     probes = []
-    for what, (asked, said) in contents.items():
-        turns = (Message("user", asked), Message("assistant", said)) * 2
+    for what, (user, assistant) in contents.items():
+        turns = (Message("user", user), Message("assistant", assistant)) * 2
         probes += [Probe(what, turns, prompt=False), Probe(what, turns[:-1], prompt=True)]
     if system:
-        told = (Message("system", "Be {{ brief }}.\n\nNow."), Message("user", "Hi"), Message("assistant", "Ho"))
-        probes.append(Probe("a system message of two lines", told, prompt=False))
+        two_lines = (Message("system", "Be {{ brief }}.\n\nNow."), Message("user", "Hi"), Message("assistant", "Ho"))
+        probes.append(Probe("a system message of two lines", two_lines, prompt=False))
     return probes

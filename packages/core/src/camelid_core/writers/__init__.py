@@ -1,6 +1,6 @@
-"""`Record`s → data files, streaming: JSON, JSON Lines, CSV, TSV and Parquet, in the formats that others read.
+"""`Record`s → data files, streaming: JSON, JSON Lines, CSV, TSV and Parquet, in the row formats in common use.
 
-Knows files. Knows no templates. A record that a format cannot hold is a fault of its row, never lost in silence.
+Knows files. Knows no templates. A record that a format cannot hold is a fault of its row, never dropped silently.
 """
 
 from __future__ import annotations
@@ -9,35 +9,42 @@ import contextlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from camelid_core.readers.faults import Faults, RowFault
+from camelid_core.readers.row_faults import Faults, RowFault
 from camelid_core.records import Record
 
-from .choosing import WRITERS, Writer, choose
-from .files import whole
-from .shapes import to_alpaca
+from .file_formats import atomic_file
+from .row_formats import to_alpaca
+from .selection import WRITERS, Writer, choose_writer
 
-__all__ = ["WRITERS", "Writer", "choose", "to_alpaca", "write", "write_alpaca"]
+__all__ = [
+    "WRITERS",
+    "Writer",
+    "choose_writer",
+    "to_alpaca",
+    "write",
+    "write_alpaca",
+]
 
 
 def write(records: Iterable[Record], path: Path, writer: str = "", faults: Faults | None = None) -> int:
-    """Stream `records` to `path`, which is there whole or not at all; how many were written.
+    """Stream `records` to `path`, written atomically; returns how many were written.
 
-    Without `writer`, the suffix chooses: Alpaca's columns for JSON and tables, messages for Parquet.
-    `faults` says whether a record that the format cannot hold stops (it does by default) or is counted and left out.
+    Without `writer`, the suffix decides: Alpaca's columns for JSON and tables, messages for Parquet.
+    `faults` decides whether a record that the format cannot hold stops (the default) or is counted and skipped.
 
     Raises:
         DataError: such a record, with its row and the reason; or the file cannot be written.
         UnknownName, UsageError: no such writer, or a suffix that is not written.
     """
-    shape, form = choose(path, writer)
+    row_format, file_format = choose_writer(path, writer)
     faults = faults or Faults()
     count = 0
-    with whole(path) as file, contextlib.closing(form.open(file, shape)) as sink:
+    with atomic_file(path) as file, contextlib.closing(file_format.open(file, row_format)) as sink:
         for number, record in enumerate(records, 1):
             try:
-                sink.add(shape.checked(record, faults))
+                sink.add(row_format.checked_row(record, faults))
             except RowFault as fault:
-                faults.add(fault.at(f"row {number} cannot be written as {shape.name}"))
+                faults.add(fault.at(f"row {number} cannot be written as {row_format.name}"))
             else:
                 count += 1
     return count

@@ -1,4 +1,4 @@
-"""The HTTP API: OpenAI's routes, Alpaca-CoT's three, and how the server is doing.
+"""The HTTP API: OpenAI's routes, Alpaca-CoT's three, adapter loading, health and metrics.
 
-Holds no model: requests go to a process that does. Imports no torch. Needs the extra `camelid-serve[api]`.
+Holds no model: requests go to the engine process. Imports no torch. Needs the extra `camelid-serve[api]`.
 """

@@ -1,6 +1,6 @@
-"""The application: routes, errors and the guard, put together around one engine.
+"""The FastAPI application: routes, error handlers, metrics and the guard around one engine process.
 
-Knows what belongs together. Knows nothing of sockets and processes.
+Knows which parts belong together. Knows nothing of sockets and processes.
 """
 
 from __future__ import annotations
@@ -14,45 +14,45 @@ from typing import Any
 from camelid_core.errors import CamelidError
 from fastapi import FastAPI
 
+from camelid_serve.engine_process.client import EngineProcess
 from camelid_serve.http.asgi import App, Receive, Scope, Send
-from camelid_serve.http.bodies import Bodies
-from camelid_serve.http.guard import Access, Guard
-from camelid_serve.remote import EngineProcess
+from camelid_serve.http.body_limits import BodyLimits
+from camelid_serve.http.guard import AccessRules, Guard
 
-from . import adapters, compat, openai, status
-from .errors import install, shape
-from .resident import Resident, Serving
+from . import adapter_routes, alpaca_cot_routes, openai_routes, status_routes
+from .errors import install_error_handlers, refusal_response
+from .limits import Limits
 from .schemas import ErrorBody
-from .settings import Limits
 from .slots import Slots
-from .state import State
+from .state import ServerState
+from .supervisor import EngineSupervisor, ServedModels
 
 OPEN = ("/health", "/ready")
-"""Open to all, as they hold no one's data; the latter is what load balancers ask, and they have no key."""
+"""Readable without a key, as they hold nobody's data; load balancers poll the latter and have no key."""
 _HEADERS = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
 Started = Callable[[CamelidError | None], None]
 
 
-def build(
-    serving: Serving, limits: Limits, process: EngineProcess | None = None, started: Started = lambda error: None
+def build_app(
+    serving: ServedModels, limits: Limits, process: EngineProcess | None = None, started: Started = lambda error: None
 ) -> FastAPI:
-    """Routes, not yet guarded. The engine is started with the application and ends with it."""
-    resident = Resident(serving, process or EngineProcess(), limits.stall_seconds)
-    state = State(resident, limits, Slots(limits.slots, limits.queue))
-    resident.restarted = state.metrics.restarts.add
-    resident.finished = state.count
+    """The application with its routes, without the guard. The engine process starts and ends with it."""
+    supervisor = EngineSupervisor(serving, process or EngineProcess(), limits.stall_seconds)
+    state = ServerState(supervisor, limits, Slots(limits.slots, limits.queue))
+    supervisor.restarted = state.metrics.restarts.add
+    supervisor.finished = state.count
     _gauges(state)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        watching = asyncio.create_task(resident.run(started))
+        watching = asyncio.create_task(supervisor.run(started))
         try:
             yield
         finally:
             watching.cancel()
             with suppress(asyncio.CancelledError):
                 await watching
-            await resident.close()
+            await supervisor.close()
 
     app = FastAPI(
         title="Camelid",
@@ -64,24 +64,24 @@ def build(
         responses={"4XX": {"model": ErrorBody}, "503": {"model": ErrorBody}},
     )
     app.state.serving = state
-    install(app)
-    for routes in (openai, adapters, status, compat):
+    install_error_handlers(app)
+    for routes in (openai_routes, adapter_routes, status_routes, alpaca_cot_routes):
         app.include_router(routes.router)
     return app
 
 
-def guarded(app: FastAPI, keys: Iterable[str], hosts: Iterable[str], origins: Iterable[str] = ()) -> App:
-    """The application as it is served: every request is checked, then counted."""
-    state: State = app.state.serving
-    access = Access(tuple(keys), frozenset(hosts), frozenset(origin.lower() for origin in origins), open=OPEN)
-    bodies = Bodies(app, lambda method, path: state.limits.body_bytes, shape)
-    return _Counted(Guard(bodies, access, shape, _HEADERS), state, set(app.openapi()["paths"]))
+def with_guard(app: FastAPI, keys: Iterable[str], hosts: Iterable[str], origins: Iterable[str] = ()) -> App:
+    """The application as it is served: every request is counted, and passes the guard and the body limit."""
+    state: ServerState = app.state.serving
+    access = AccessRules(tuple(keys), frozenset(hosts), frozenset(origin.lower() for origin in origins), open=OPEN)
+    bodies = BodyLimits(app, lambda method, path: state.limits.body_bytes, refusal_response)
+    return _RequestCounter(Guard(bodies, access, refusal_response, _HEADERS), state, set(app.openapi()["paths"]))
 
 
-class _Counted:
-    """Counts requests by path and status; what is no path of ours is counted together."""
+class _RequestCounter:
+    """Counts requests by path and status; unknown paths are counted together."""
 
-    def __init__(self, app: App, state: State, paths: set[str]) -> None:
+    def __init__(self, app: App, state: ServerState, paths: set[str]) -> None:
         self._app = app
         self._state = state
         self._paths = paths
@@ -100,9 +100,9 @@ class _Counted:
         await self._app(scope, receive, counted)
 
 
-def _gauges(state: State) -> None:
-    metrics, slots, resident = state.metrics, state.slots, state.resident
-    metrics.gauge("camelid_slots", "Answers that may be under way at once.", lambda: slots.size)
-    metrics.gauge("camelid_slots_taken", "Answers under way.", lambda: slots.taken)
+def _gauges(state: ServerState) -> None:
+    metrics, slots, supervisor = state.metrics, state.slots, state.supervisor
+    metrics.gauge("camelid_slots", "Slots: answers that may run at once.", lambda: slots.size)
+    metrics.gauge("camelid_slots_taken", "Running answers.", lambda: slots.taken)
     metrics.gauge("camelid_waiting", "Requests waiting for a slot.", lambda: slots.waiting)
-    metrics.gauge("camelid_engine_up", "Whether the engine runs.", lambda: resident.alive)
+    metrics.gauge("camelid_engine_up", "Whether the engine runs.", lambda: supervisor.alive)

@@ -1,6 +1,6 @@
-"""What happened, counted, in Prometheus' text form.
+"""The server's metrics in Prometheus' text format.
 
-Knows counters, gauges and histograms. Knows nothing of who asks for them.
+Knows counters, gauges and histograms. Knows nothing of the code that updates them.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Histogram:
 
 
 class Metrics:
-    """All of the server's; `text` is what `/metrics` says."""
+    """All metrics of the server; `text` is the body of `/metrics`."""
 
     def __init__(self) -> None:
         self.requests = Counter("camelid_requests_total", "Requests by route and status.")

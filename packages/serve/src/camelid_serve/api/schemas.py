@@ -1,7 +1,7 @@
-"""What the OpenAI-shaped routes take, field by field.
+"""Request bodies of the routes that are like OpenAI's, field by field.
 
-Knows shapes and bounds. Knows nothing of models. A field that clients send and that changes nothing here is
-left out in silence; one that would change the answer is refused by name, unless it says "off".
+Knows types and bounds. Knows nothing of models. A field that clients send and that changes nothing here is
+ignored; one that would change the answer is refused by name, unless its value is "off".
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from camelid_core.errors import did_you_mean
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from .errors import ApiError, plain
+from .errors import ApiError, printable
 
 TokenId = Annotated[int, Field(ge=0, le=10_000_000)]
 TokenIds = Annotated[list[TokenId], Field(fail_fast=True, min_length=1, max_length=131_072)]
@@ -45,16 +45,16 @@ OFF: Mapping[str, tuple[tuple[Any, ...], str]] = {
     "best_of": ((1,), "every answer is given out; use n"),
     "suffix": (("",), "these models write on, not in between"),
 }
-"""Fields that would change the answer, what they may say nevertheless (null is always fine), and why not more."""
+"""Fields that would change the answer, the values that are allowed nevertheless (null always is), and why no others."""
 
 
-class Wire(BaseModel):
+class StrictModel(BaseModel):
     model_config = ConfigDict(
         extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True, frozen=True
     )
 
 
-class Error(Wire):
+class Error(StrictModel):
     """What went wrong."""
 
     message: str
@@ -67,52 +67,52 @@ class Error(Wire):
     """For programs."""
 
 
-class ErrorBody(Wire):
+class ErrorBody(StrictModel):
     """Every error of this server."""
 
     error: Error
     """What went wrong."""
 
 
-class StreamOptions(Wire):
-    """What a stream tells besides text."""
+class StreamOptions(StrictModel):
+    """What a stream contains besides text."""
 
     include_usage: bool | None = None
-    """Counts tokens in a last chunk."""
+    """Send token counts (`usage`) in a last chunk."""
     include_obfuscation: bool | None = None
-    """Taken and without effect."""
+    """Accepted and without effect."""
 
 
-class Asking(Wire):
-    """What both kinds of request share."""
+class GenerationRequest(StrictModel):
+    """Fields that chat and completion requests share."""
 
     model: Annotated[str, Field(max_length=1024)] | None = None
     """One of `/v1/models`; without it the first."""
     temperature: Annotated[float, Field(ge=0, le=5)] | None = None
-    """0 always takes the likeliest token; without it, what the model's makers recommend."""
+    """Sampling temperature: 0 is greedy decoding; without it, the model's recommended one."""
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
-    """Choose among the likeliest tokens that together reach this probability."""
+    """Nucleus sampling (top-p): sample among the likeliest tokens that together reach this probability."""
     top_k: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
-    """Choose among this many likeliest tokens; 0 is off."""
+    """Top-k sampling: sample among this many likeliest tokens; 0 is off."""
     repetition_penalty: Annotated[float, Field(gt=0, le=10)] | None = None
-    """Above 1 makes tokens that already occurred less likely."""
+    """Repetition penalty: above 1, tokens that already occurred become less likely."""
     no_repeat_ngram_size: Annotated[int, Field(ge=0, le=100)] | None = None
-    """No run of this many tokens may occur twice, the question counted; 0 is off."""
+    """No n-gram of this many tokens may occur twice, the prompt counted; 0 is off."""
     n: Annotated[int, Field(ge=1, le=128)] | None = None
     """Answers to each prompt, with seeds that count up."""
     seed: Annotated[int, Field(ge=-(2**63), le=2**63 - 1)] | None = None
-    """The same seed, prompt and settings give the same answer."""
+    """Random seed of the sampler: the same seed, prompt and settings give the same answer."""
     stop: Stop | Annotated[list[Stop], Field(max_length=16)] | None = None
-    """Texts that end the answer; none of them is shown."""
+    """Stop texts (stop sequences): each ends the answer; none of them is shown."""
     stream: bool | None = None
-    """Send text as it comes, as server-sent events."""
+    """Send text as it is generated, as server-sent events (SSE)."""
     stream_options: StreamOptions | None = None
-    """What a stream tells besides text."""
+    """What a stream contains besides text."""
 
     @model_validator(mode="before")
     @classmethod
-    def _settled(cls, values: Any) -> Any:
-        return settle(cls, values, "") if isinstance(values, dict) else values
+    def _checked(cls, values: Any) -> Any:
+        return check_fields(cls, values, "") if isinstance(values, dict) else values
 
     @property
     def stops(self) -> tuple[str, ...]:
@@ -124,22 +124,22 @@ class Asking(Wire):
         return bool(self.stream_options and self.stream_options.include_usage)
 
 
-class TextPart(Wire):
-    """A piece of a message."""
+class TextPart(StrictModel):
+    """A part of a message."""
 
     type: Literal["text"]
-    """Only text is taken."""
+    """Only text is supported."""
     text: str
-    """What it says."""
+    """The text."""
 
     @model_validator(mode="before")
     @classmethod
-    def _settled(cls, values: Any) -> Any:
-        return settle(cls, values, "messages.content.") if isinstance(values, dict) else values
+    def _checked(cls, values: Any) -> Any:
+        return check_fields(cls, values, "messages.content.") if isinstance(values, dict) else values
 
 
-class ChatMessage(Wire):
-    """One turn."""
+class ChatMessage(StrictModel):
+    """One message of a conversation."""
 
     OFF: ClassVar[Mapping[str, tuple[tuple[Any, ...], str]]] = {
         "tool_calls": (([],), _NO_TOOLS),
@@ -149,13 +149,13 @@ class ChatMessage(Wire):
         "audio": ((), "this server speaks text alone"),
     }
     role: Literal["system", "developer", "user", "assistant"]
-    """Who speaks; developer means system."""
+    """Role of the author; developer means system."""
     content: str | Annotated[list[TextPart], Field(fail_fast=True, min_length=1, max_length=256)]
-    """What they say."""
+    """The message's text."""
 
     @model_validator(mode="before")
     @classmethod
-    def _settled(cls, values: Any) -> Any:
+    def _checked(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
         if values.get("role") in ("tool", "function"):
@@ -164,7 +164,7 @@ class ChatMessage(Wire):
         for part in parts if isinstance(parts, list) else ():
             if isinstance(part, dict) and isinstance(part.get("type"), str) and part["type"] != "text":
                 raise ApiError(400, "only text can be sent in a message.", "unsupported_content", "messages")
-        return settle(cls, {key: value for key, value in values.items() if key != "name"}, "messages.")
+        return check_fields(cls, {key: value for key, value in values.items() if key != "name"}, "messages.")
 
     @property
     def text(self) -> str:
@@ -174,19 +174,19 @@ class ChatMessage(Wire):
         return {"role": "system" if self.role == "developer" else self.role, "content": self.text}
 
 
-class ChatRequest(Asking):
+class ChatRequest(GenerationRequest):
     """A conversation to answer. It ends with the user's message."""
 
     messages: Annotated[list[ChatMessage], Field(fail_fast=True, min_length=1, max_length=1024)]
-    """Turns, oldest first."""
+    """Messages, oldest first."""
     max_tokens: Annotated[int, Field(ge=1, le=131_072)] | None = None
-    """Longest answer, in tokens."""
+    """Maximum new tokens of the answer."""
     max_completion_tokens: Annotated[int, Field(ge=1, le=131_072)] | None = None
-    """Longest answer, in tokens; the newer name."""
+    """Maximum new tokens of the answer; the newer name."""
     logprobs: bool | None = None
-    """With the probability of every token."""
+    """Return the log-probability of every token."""
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
-    """And those of this many likeliest tokens at each place; needs logprobs."""
+    """And those of this many likeliest tokens at each position; needs logprobs."""
 
     @property
     def longest(self) -> int | None:
@@ -198,8 +198,8 @@ class ChatRequest(Asking):
         return newer if newer is not None else older
 
 
-class CompletionRequest(Asking):
-    """Texts to go on from, or token ids, as they are: no template is put around them."""
+class CompletionRequest(GenerationRequest):
+    """Texts or token ids to continue, without a prompt template around them."""
 
     prompt: (
         Annotated[str, Field(min_length=1)]
@@ -209,22 +209,22 @@ class CompletionRequest(Asking):
     )
     """A text, a list of token ids, or a list of either."""
     max_tokens: Annotated[int, Field(ge=0, le=131_072)] | None = None
-    """Longest answer, in tokens; 16 if not given. 0, with echo, only looks at the prompt."""
+    """Maximum new tokens of the answer; 16 if not given. 0, with echo, computes the prompt alone."""
     echo: bool | None = None
-    """Give the prompt back before the answer; with logprobs, with the probabilities of its tokens."""
+    """Return the prompt before the answer; with logprobs, with the log-probabilities of its tokens."""
     logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
-    """With the probability of every token and those of this many likeliest ones."""
+    """Return the log-probability of every token and those of this many likeliest ones."""
     stop_token_ids: Annotated[list[TokenId], Field(fail_fast=True, max_length=1024)] | None = None
-    """Tokens that end the answer besides the model's own; none of them is given out."""
+    """Stop token ids besides the model's own; none of them is returned."""
     return_token_ids: bool | None = None
-    """With `token_ids` of what is new in each choice, and its `prompt_token_ids` the first time, as vLLM has them."""
+    """Return the new `token_ids` of each choice, and its `prompt_token_ids` the first time, as vLLM does."""
     return_tokens_as_token_ids: bool | None = None
-    """Name tokens in logprobs `token_id:NUMBER`, as vLLM does: not every token is a text of its own."""
+    """Name tokens in logprobs `token_id:NUMBER`, as vLLM does: not every token has a text of its own."""
 
     @model_validator(mode="before")
     @classmethod
     def _all_given_out(cls, values: Any) -> Any:
-        """The best of as many as are asked for are all of them."""
+        """`best_of` equal to `n` changes nothing: all answers are returned."""
         if isinstance(values, dict) and _same(values.get("best_of"), values.get("n")):
             return {name: value for name, value in values.items() if name != "best_of"}
         return values
@@ -235,8 +235,8 @@ class CompletionRequest(Asking):
         return [given] if isinstance(given, str) or isinstance(given[0], int) else list(given)
 
 
-def settle(cls: type[BaseModel], values: dict[Any, Any], place: str) -> dict[Any, Any]:
-    """The fields that count, once those that do not are out and those that may not be are refused."""
+def check_fields(cls: type[BaseModel], values: dict[Any, Any], place: str) -> dict[Any, Any]:
+    """The fields of `cls`, without ignored ones. Raises ApiError for fields that are not supported or unknown."""
     off = getattr(cls, "OFF", None) or OFF
     kept = {}
     for name, value in values.items():
@@ -247,7 +247,7 @@ def settle(cls: type[BaseModel], values: dict[Any, Any], place: str) -> dict[Any
             if value is not None and not any(_same(value, each) for each in allowed):
                 raise ApiError(400, f"{place + name!r} is not supported: {why}.", "unsupported_parameter", place + name)
         elif name not in IGNORED:
-            shown = plain(str(name))
+            shown = printable(str(name))
             known = did_you_mean(shown, cls.model_fields)
             raise ApiError(
                 400, f"{place + shown!r} is no field of this request.{known}", "unknown_field", place + shown

@@ -1,4 +1,4 @@
-"""uvicorn, as the API ends it: answers under way may end, and the clients of those that do not are told.
+"""uvicorn with a graceful shutdown: running answers may end, and the clients of those that do not get an error.
 
 Knows draining. Knows nothing of routes.
 """
@@ -11,20 +11,21 @@ import socket
 import uvicorn
 
 from camelid_serve.http.asgi import App
-from camelid_serve.http.connection import Bounds
-from camelid_serve.http.server import configured
+from camelid_serve.http.connection import ConnectionLimits
+from camelid_serve.http.server import uvicorn_config
 
-from .errors import shape
-from .state import State
+from .errors import refusal_response
+from .state import ServerState
 
 _ABORT_BEFORE = 2.0
-"""Seconds before the end of a drain when what still runs is ended, so that its client hears of it."""
+"""Seconds before the end of a drain when requests that still run are ended, so that their clients get an error."""
 
 
-class Server(uvicorn.Server):
-    """Told to stop, it takes nothing more, lets answers end, and tells the clients of those that do not."""
+class ApiServer(uvicorn.Server):
+    """When it is stopped, it takes no more requests, lets answers end, and sends an error to clients of those that do
+    not."""
 
-    def __init__(self, config: uvicorn.Config, state: State) -> None:
+    def __init__(self, config: uvicorn.Config, state: ServerState) -> None:
         super().__init__(config)
         self._state = state
 
@@ -38,14 +39,14 @@ class Server(uvicorn.Server):
             ending.cancel()
 
 
-def server(app: App, state: State) -> Server:
+def server(app: App, state: ServerState) -> ApiServer:
     """A server for `app`; `run(sockets=[…])` it."""
     limits = state.limits
-    config = configured(
+    config = uvicorn_config(
         app,
-        Bounds(limits.connections, receive_seconds=limits.receive_seconds),
-        shape,
+        ConnectionLimits(limits.connections, receive_seconds=limits.receive_seconds),
+        refusal_response,
         timeout_keep_alive=20,  # aiohttp keeps a connection for 15 s, and must be the one that closes it
         timeout_graceful_shutdown=round(limits.drain_seconds),
     )
-    return Server(config, state)
+    return ApiServer(config, state)

@@ -1,6 +1,6 @@
-"""Who may run now: first come, first served, a bounded line, and the rest are told when to come back.
+"""Slots for running answers, and a bounded queue for them (FIFO); with a full queue, requests are refused with 429.
 
-Knows weights and waiting. Knows nothing of requests. Lives in one event loop.
+Knows weights and waiting. Knows nothing of requests. Used in one event loop.
 """
 
 from __future__ import annotations
@@ -11,76 +11,76 @@ from collections import deque
 
 from .errors import ApiError
 
-_MEMORY = 0.9
-"""Share of the past in the mean length of a run."""
+_SMOOTHING = 0.9
+"""Weight of the past in the moving average of how long a slot is held."""
 
 
 class Slots:
-    """`size` units to take and give back; at most `queue` may wait."""
+    """`size` slots to take and release; at most `queue` requests may wait."""
 
     def __init__(self, size: int, queue: int) -> None:
         self.size, self.queue = size, queue
         self.taken = 0
-        self._line: deque[tuple[int, asyncio.Future[None]]] = deque()
-        self._mean = 1.0
+        self._queue: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._mean_seconds = 1.0
         self._closed: ApiError | None = None
 
     @property
     def waiting(self) -> int:
-        return len(self._line)
+        return len(self._queue)
 
     async def take(self, weight: int) -> Slot:
-        """Wait for `weight` units (all of them, if there are fewer).
+        """Wait for `weight` slots (all of them, if there are fewer).
 
         Raises:
-            ApiError: the line is full (429), or closed.
+            ApiError: the queue is full (429), or closed.
         """
         weight = min(weight, self.size)
         if self._closed is not None:
             raise self._closed
-        if not self._line and self.taken + weight <= self.size:
+        if not self._queue and self.taken + weight <= self.size:
             self.taken += weight
             return Slot(self, weight)
-        if len(self._line) >= self.queue:
-            seconds = min(60.0, self._mean * (1 + len(self._line) / self.size))
+        if len(self._queue) >= self.queue:
+            seconds = min(60.0, self._mean_seconds * (1 + len(self._queue) / self.size))
             raise ApiError(429, "too many requests are waiting; try again later.", "queue_full", retry_after=seconds)
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._line.append((weight, turn))
+        self._queue.append((weight, turn))
         try:
             await turn
         except BaseException:
             if turn.done() and not turn.cancelled() and turn.exception() is None:
-                self.give_back(weight)  # its turn came while it was leaving
+                self.release(weight)  # its turn came while it was cancelled
             else:
-                self._line = deque(each for each in self._line if each[1] is not turn)
-                self._call()
+                self._queue = deque(each for each in self._queue if each[1] is not turn)
+                self._admit()
             raise
         return Slot(self, weight)
 
-    def give_back(self, weight: int, seconds: float | None = None) -> None:
+    def release(self, weight: int, seconds: float | None = None) -> None:
         self.taken -= weight
         if seconds is not None:
-            self._mean = _MEMORY * self._mean + (1 - _MEMORY) * seconds
-        self._call()
+            self._mean_seconds = _SMOOTHING * self._mean_seconds + (1 - _SMOOTHING) * seconds
+        self._admit()
 
     def close(self, reason: ApiError) -> None:
-        """Nobody takes any more; those who wait are told why."""
+        """Give out no more slots; waiting requests get `reason`."""
         self._closed = reason
-        line, self._line = self._line, deque()
+        line, self._queue = self._queue, deque()
         for _, turn in line:
             if not turn.done():
                 turn.set_exception(reason)
 
-    def _call(self) -> None:
-        while self._line and self.taken + self._line[0][0] <= self.size:
-            weight, turn = self._line.popleft()
+    def _admit(self) -> None:
+        while self._queue and self.taken + self._queue[0][0] <= self.size:
+            weight, turn = self._queue.popleft()
             if not turn.done():
                 self.taken += weight
                 turn.set_result(None)
 
 
 class Slot:
-    """Taken units; giving them back twice is harmless."""
+    """Taken slots; releasing them twice is harmless."""
 
     def __init__(self, slots: Slots, weight: int) -> None:
         self._slots: Slots | None = slots
@@ -90,4 +90,4 @@ class Slot:
     def release(self) -> None:
         slots, self._slots = self._slots, None
         if slots is not None:
-            slots.give_back(self._weight, time.monotonic() - self._since)
+            slots.release(self._weight, time.monotonic() - self._since)

@@ -1,4 +1,4 @@
-"""`camelid chat MODEL`: talk with a model in the terminal, or from a script through a pipe."""
+"""`camelid chat MODEL`: chat with a model in the terminal, or from a script through a pipe."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import typer
 from camelid_core.config import parse_overrides, validate
 from camelid_core.errors import UsageError
 
-from camelid_serve.chat import ChatSession
+from camelid_serve.chat.session import ChatSession
 from camelid_serve.engine import Sampling
-from camelid_serve.presets import OWN, PRESETS, SUFFIXES, named
+from camelid_serve.presets import OWN, PRESETS, SUFFIXES, by_name
 
-from .answering import (
+from .chat_input import ChatLoop, note
+from .common_options import (
     Engine,
     EngineOption,
     EngineUrl,
@@ -24,22 +25,21 @@ from .answering import (
     engine_of,
     given,
 )
-from .conversing import Conversing, note
 
-app = typer.Typer(help="Talk with a model or artefact.")
+app = typer.Typer(help="Chat with a model or adapter in the terminal.")
 
 
 @app.command()
 def chat(
-    model: Annotated[str, typer.Argument(help="Model or artefact to talk with.")],
+    model: Annotated[str, typer.Argument(help="Model or adapter to chat with.")],
     overrides: Annotated[
-        list[str] | None, typer.Argument(help="Sampling as field=value, for example top_p=0.9.")
+        list[str] | None, typer.Argument(help="Sampling parameters as field=value, for example top_p=0.9.")
     ] = None,
     question: Annotated[
-        str | None, typer.Option("--ask", help="Answer this one question and end.", show_default=False)
+        str | None, typer.Option("--ask", help="Answer this one message and exit.", show_default=False)
     ] = None,
-    system: Annotated[str, typer.Option(help="System text.")] = "",
-    base: Annotated[bool, typer.Option(help="Let the base without its adapter answer too, to compare.")] = False,
+    system: Annotated[str, typer.Option(help="System message.")] = "",
+    base: Annotated[bool, typer.Option(help="Let the base model, without the adapter, answer too.")] = False,
     template: Annotated[str, typer.Option(help="Prompt template; empty takes the model's own.")] = "",
     engine: Engine = "transformers",
     engine_url: EngineUrl = "",
@@ -47,37 +47,37 @@ def chat(
     preset: Preset = "",
     suffix: Annotated[
         list[str] | None,
-        typer.Option(help=f"Ask for reasoning behind every question; repeatable: {', '.join(SUFFIXES)}."),
+        typer.Option(help=f"Chain-of-thought suffix for every message; repeatable: {', '.join(SUFFIXES)}."),
     ] = None,
     temperature: Temperature = None,
     max_new_tokens: MaxNewTokens = None,
     seed: Seed = None,
 ) -> None:
-    """Talk with a model. It is prompted as it was trained."""
+    """Chat with a model, through the prompt template that it was trained with."""
     from camelid_core.plugins import load_host
 
-    from camelid_serve.assemble import assemble
-    from camelid_serve.config import Opening
+    from camelid_serve.config import EngineConfig
+    from camelid_serve.loaded_models import load_model
 
     options = given(temperature=temperature, max_new_tokens=max_new_tokens, seed=seed) | parse_overrides(
         overrides or []
     )
     validate(Sampling, options, "the options")  # before the model is loaded, which takes a while
     if question is not None and not question.strip():
-        raise UsageError("--ask takes a question; leave it out to talk.")
-    chosen = named("preset", preset or OWN, PRESETS)
-    suffixes = [named("suffix", name, SUFFIXES).text for name in suffix or []]
-    how = Opening(template=template, engine=engine_of(engine, engine_url, engine_option), slots=2)
-    check_names([model], how)
-    assembled = assemble(model, load_host(), how, note)
+        raise UsageError("--ask takes a message; leave it out to chat.")
+    chosen = by_name("preset", preset or OWN, PRESETS)
+    suffixes = [by_name("suffix", name, SUFFIXES).text for name in suffix or []]
+    engine_config = EngineConfig(template=template, engine=engine_of(engine, engine_url, engine_option), slots=2)
+    check_names([model], engine_config)
+    loaded = load_model(model, load_host(), engine_config, note)
     try:
-        start = chosen.applied(assembled.sampling, assembled.sampling)
+        start = chosen.applied(loaded.sampling, loaded.sampling)
         sampling = validate(Sampling, start.model_dump() | options, "the options")
-        sides = [True, False] if base and assembled.adapter else [True]
-        talk = Conversing([ChatSession(assembled, sampling, system, tuned) for tuned in sides], suffixes)
+        variants = [True, False] if base and loaded.adapter else [True]
+        loop = ChatLoop([ChatSession(loaded, sampling, system, tuned) for tuned in variants], suffixes)
         if question is not None:
-            talk.ask(question)
+            loop.answer(question)
         else:
-            talk.talk(f"{assembled.reference.name} ({assembled.template.name})")
+            loop.run(f"{loaded.resolved.name} ({loaded.template.name})")
     finally:
-        assembled.close()
+        loaded.close()

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from camelid_core.compat.lines import show_or_run
+from camelid_core.compat.command_lines import show_or_run
 
 from camelid_serve.compat.scripts import read
 
-Run = Annotated[bool, typer.Option("--run", help="Do it instead of printing the command.")]
+Run = Annotated[bool, typer.Option("--run", help="Run the command instead of printing it.")]
 
 
 def generate(context: typer.Context, run: Run = False) -> None:

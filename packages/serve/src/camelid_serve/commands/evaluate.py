@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from camelid_core.commands.output import show
-from camelid_core.commands.running import report, run_job
-from camelid_core.jobs.model import Job
+from camelid_core.commands.output import print_rows
+from camelid_core.commands.run_job import print_summary, run_job
+from camelid_core.jobs.job import Job
 from typer.core import TyperGroup
 
 from camelid_serve.config import EvaluateConfig
-from camelid_serve.evaluations.config import ContextConfig, PasskeyConfig
+from camelid_serve.evaluations.long_context_config import ContextConfig, PasskeyConfig
 
-from .answering import MaxNewTokens, Seed, Temperature, configure, given
-from .comparing import Lengths, Models, Rope, configure_comparison
+from .common_options import MaxNewTokens, Seed, Temperature, configure, given
+from .comparison_options import Lengths, Models, Rope, configure_comparison
 from .parity import parity
 
 
@@ -32,7 +32,8 @@ class _Evaluations(TyperGroup):
 app = typer.Typer(
     cls=_Evaluations,
     no_args_is_help=True,
-    help="Score answers, and measure what long contexts are worth. `eval MODEL` means `eval answers MODEL`.",
+    help="Evaluate: answer accuracy, perplexity and passkey retrieval by context length, engine parity. "
+    "`eval MODEL` means `eval answers MODEL`.",
 )
 
 Name = Annotated[str, typer.Option(help="Name of the job and its result.")]
@@ -42,13 +43,13 @@ Template = Annotated[str, typer.Option(help="Prompt template; empty takes the mo
 
 @app.command()
 def answers(
-    model: Annotated[str, typer.Argument(help="Model or artefact to score.")],
+    model: Annotated[str, typer.Argument(help="Model or adapter to score.")],
     overrides: Annotated[list[str] | None, typer.Argument(help="field=value, for example sampling.top_p=0.9.")] = None,
     data: Annotated[
-        str | None, typer.Option(help="Dataset with a held-out part, or a file.", show_default=False)
+        str | None, typer.Option(help="Evaluation set: dataset with held-out rows, or a file.", show_default=False)
     ] = None,
-    rows: Annotated[int | None, typer.Option(help="Rows to score.", show_default=False)] = None,
-    base: Annotated[bool, typer.Option(help="Score the base without its adapter too.")] = False,
+    rows: Annotated[int | None, typer.Option(help="Number of rows to score.", show_default=False)] = None,
+    base: Annotated[bool, typer.Option(help="Score the base model, without the adapter, too.")] = False,
     template: Template = "",
     temperature: Temperature = None,
     max_new_tokens: MaxNewTokens = None,
@@ -56,11 +57,11 @@ def answers(
     name: Name = "",
     as_json: Json = False,
 ) -> None:
-    """Answer held-out rows and count exact answers."""
+    """Answer accuracy on held-out rows: the share of exactly right final answers."""
     values = given(model=model, data=data, rows=rows, base=base, template=template)
     sampling = given(temperature=temperature, max_new_tokens=max_new_tokens, seed=seed)
-    config = configure(EvaluateConfig, values, sampling, overrides or []).anchored()
-    report(run_job("evaluate", config, name, config.model), as_json)
+    config = configure(EvaluateConfig, values, sampling, overrides or []).with_absolute_paths()
+    print_summary(run_job("evaluate", config, name, config.model), as_json)
 
 
 @app.command()
@@ -68,20 +69,20 @@ def context(
     models: Models,
     lengths: Lengths = "",
     rope: Rope = "",
-    text: Annotated[
-        str, typer.Option(help="Text file, or rows with a `text` column; empty generates a text of its own.")
-    ] = "",
-    windows: Annotated[int | None, typer.Option(help="Places where tokens are predicted.", show_default=False)] = None,
+    text: Annotated[str, typer.Option(help="Text file, or rows with a `text` column; empty generates a text.")] = "",
+    windows: Annotated[
+        int | None, typer.Option(help="Number of windows in which tokens are predicted.", show_default=False)
+    ] = None,
     name: Name = "",
     as_json: Json = False,
 ) -> None:
-    """Perplexity against the length of the context, with a plot.
+    """Perplexity by context length, with a plot.
 
-    It falls with the length as long as a model can use its context, and rises where its positions have run out.
+    It falls with the length as long as a model can use its context, and rises beyond its context length.
     """
     config = configure_comparison(ContextConfig, models, lengths, rope, given(text=text or None, windows=windows))
     job = run_job("context", config, name, *config.models)
-    _compared(job, as_json, _perplexities)
+    _report_comparison(job, as_json, _perplexity_rows)
 
 
 @app.command()
@@ -89,41 +90,41 @@ def passkey(
     models: Models,
     lengths: Lengths = "",
     rope: Rope = "",
-    depths: Annotated[str, typer.Option(help="Where the key stands, 0 to 1: 0,0.5,1.", show_default=False)] = "",
-    trials: Annotated[int | None, typer.Option(help="Texts per length and depth.", show_default=False)] = None,
+    depths: Annotated[str, typer.Option(help="Depths of the passkey, 0 to 1: 0,0.5,1.", show_default=False)] = "",
+    trials: Annotated[int | None, typer.Option(help="Trials per context length and depth.", show_default=False)] = None,
     template: Template = "",
     name: Name = "",
     as_json: Json = False,
 ) -> None:
-    """Hide a key in long texts and ask for it: which lengths and depths a model can use."""
+    """Passkey retrieval from long texts (needle in a haystack), by context length and depth."""
     values = given(depths=depths.split(",") if depths else None, trials=trials, template=template)
     config = configure_comparison(PasskeyConfig, models, lengths, rope, values)
     job = run_job("passkey", config, name, *config.models)
-    _compared(job, as_json, _keys)
+    _report_comparison(job, as_json, _passkey_rows)
 
 
 app.command()(parity)
 
 
-def _compared(job: Job, as_json: bool, table: Any) -> None:
-    from camelid_serve.evaluations.plots import PLOT
-    from camelid_serve.evaluations.results import read_results
+def _report_comparison(job: Job, as_json: bool, table: Any) -> None:
+    from camelid_serve.evaluations.plots import PLOT_SVG
+    from camelid_serve.evaluations.result_files import read_results
 
-    place = Path(job.published)
-    results = read_results(place)
+    directory = Path(job.published)
+    results = read_results(directory)
     if as_json:
-        report(job, True, results=results)
+        print_summary(job, True, results=results)
         return
-    show([row for variant in results["variants"] for row in table(variant)], False)
-    typer.echo(f"\n{place / PLOT if (place / PLOT).is_file() else place}")
+    print_rows([row for variant in results["variants"] for row in table(variant)], False)
+    typer.echo(f"\n{directory / PLOT_SVG if (directory / PLOT_SVG).is_file() else directory}")
 
 
-def _perplexities(variant: Mapping[str, Any]) -> list[dict[str, str]]:
+def _perplexity_rows(variant: Mapping[str, Any]) -> list[dict[str, str]]:
     cells = {str(p["length"]): "–" if p["perplexity"] is None else f"{p['perplexity']:.4g}" for p in variant["points"]}
     return [{"perplexity": variant["label"], **cells}]
 
 
-def _keys(variant: Mapping[str, Any]) -> list[dict[str, str]]:
+def _passkey_rows(variant: Mapping[str, Any]) -> list[dict[str, str]]:
     rows: dict[float, dict[str, str]] = {}
     for cell in variant["cells"]:
         row = rows.setdefault(cell["depth"], {"keys found": variant["label"], "depth": f"{cell['depth']:.0%}"})

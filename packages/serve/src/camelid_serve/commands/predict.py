@@ -8,39 +8,47 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from camelid_core.commands.running import report, run_job
+from camelid_core.commands.run_job import print_summary, run_job
 from camelid_core.plugins import load_host
 
 from camelid_serve.config import PredictConfig
-from camelid_serve.inputs import PREDICTIONS, open_input
-from camelid_serve.kinds import choose_engine
-from camelid_serve.predictions import asked, labels
+from camelid_serve.engine_spec import parse_engine_spec
+from camelid_serve.predict.inputs import PREDICTIONS, open_input
+from camelid_serve.predict.prediction_rows import model_labels, model_names
 
-from .answering import MaxNewTokens, Preset, Seed, Temperature, configure, copy_file, given, place_for, preset_of
+from .common_options import (
+    MaxNewTokens,
+    Preset,
+    Seed,
+    Temperature,
+    configure,
+    copy_file,
+    given,
+    make_parent_directory,
+    preset_of,
+)
 
-app = typer.Typer(help="Answer every row of a file.")
+app = typer.Typer(help="Batch prediction: answer every row of a file.")
 _ROWS_SHOWN = 3
 
 
 @app.command()
 def predict(
-    model: Annotated[str, typer.Argument(help="Model or artefact that answers.")],
+    model: Annotated[str, typer.Argument(help="Model or adapter that answers.")],
     source: Annotated[
-        str, typer.Argument(metavar="INPUT", help="File of questions (JSON, JSON Lines, CSV, TSV, Parquet) or dataset.")
+        str, typer.Argument(metavar="INPUT", help="Data file (JSON, JSON Lines, CSV, TSV, Parquet) or dataset.")
     ],
     overrides: Annotated[list[str] | None, typer.Argument(help="field=value, for example sampling.top_p=0.9.")] = None,
     out: Annotated[Path | None, typer.Option(help="File for the answered rows (JSON Lines).")] = None,
-    columns: Annotated[
-        str, typer.Option("--map", help="Which column is what: instruction=question,input=passage.")
-    ] = "",
-    reference: Annotated[str, typer.Option(help="Column with the right answers, to score against.")] = "",
+    columns: Annotated[str, typer.Option("--map", help="Column mapping: instruction=question,input=passage.")] = "",
+    reference: Annotated[str, typer.Option(help="Column with the gold answers, to score against.")] = "",
     also: Annotated[
         list[str] | None, typer.Option(help="A further model that answers the same rows; repeatable.")
     ] = None,
     template: Annotated[str, typer.Option(help="Prompt template; empty takes the model's own.")] = "",
-    limit: Annotated[int | None, typer.Option(help="Take at most this many rows.")] = None,
-    base: Annotated[bool, typer.Option(help="Answer without the adapter.")] = False,
-    batch_size: Annotated[int | None, typer.Option(help="Most rows that are answered at once.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Maximum number of rows.")] = None,
+    base: Annotated[bool, typer.Option(help="Answer with the base model, without the adapter.")] = False,
+    batch_size: Annotated[int | None, typer.Option(help="Maximum batch size in rows.")] = None,
     preset: Preset = "",
     temperature: Temperature = None,
     max_new_tokens: MaxNewTokens = None,
@@ -48,13 +56,14 @@ def predict(
     preview: Annotated[
         bool,
         typer.Option(
-            "--preview", help="Show what the first rows look like to the model (--limit says how many), and end."
+            "--preview",
+            help="Show the prompts of the first rows (--limit says how many) with control tokens, and exit.",
         ),
     ] = False,
     name: Annotated[str, typer.Option(help="Name of the job and its result.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="End with one line of JSON.")] = False,
 ) -> None:
-    """Answer every row. It is a job: killed or cancelled, `camelid jobs retry` goes on where it was.
+    """Batch prediction. It is a job: after a kill or a cancellation, `camelid jobs retry` resumes it.
 
     Rows keep their columns and their order and get `generate`, or `error`; with --also, each of these by model.
     """
@@ -71,37 +80,37 @@ def predict(
     )
     sampling = given(temperature=temperature, max_new_tokens=max_new_tokens, seed=seed)
     sampling = preset_of(preset, model) | sampling
-    config = configure(PredictConfig, values, sampling, overrides or []).anchored()
+    config = configure(PredictConfig, values, sampling, overrides or []).with_absolute_paths()
     open_input(config.input, config.columns)
-    labels(asked(config))
-    choose_engine(load_host().registry("camelid_engines"), config.engine)
+    model_labels(model_names(config))
+    parse_engine_spec(load_host().registry("camelid_engines"), config.engine)
     if preview:
         _show(config, as_json)
         return
     if out is not None:
-        place_for(out)
-    job = run_job("predict", config, name, *asked(config))
+        make_parent_directory(out)
+    job = run_job("predict", config, name, *model_names(config))
     if out is None:
-        report(job, as_json)
+        print_summary(job, as_json)
         return
     copy_file(Path(job.published) / PREDICTIONS, out)
-    report(job, as_json, output=str(out))
+    print_summary(job, as_json, output=str(out))
 
 
 def _show(config: PredictConfig, as_json: bool) -> None:
-    """The first rows as each model is given them."""
-    from camelid_core.models import resolve_model
-    from camelid_core.rope import context_length
+    """The prompts of the first rows as each model is given them."""
+    from camelid_core.models.resolved_model import resolve_model
+    from camelid_core.models.rope import context_length
 
-    from camelid_serve.assemble import encoder_of
-    from camelid_serve.previews import previews
+    from camelid_serve.loaded_models import load_encoder
+    from camelid_serve.predict.previews import preview_prompts
 
     host, source = load_host(), open_input(config.input, config.columns, config.reference)
     shown: dict[str, list[Any]] = {}
-    for label, name in labels(asked(config)).items():
-        reference = resolve_model(name, host)
-        encoder = encoder_of(reference, host, config.template)
-        found = previews(source, encoder, config.limit or _ROWS_SHOWN, context_length(reference.config))
+    for label, name in model_labels(model_names(config)).items():
+        resolved = resolve_model(name, host)
+        encoder = load_encoder(resolved, host, config.template)
+        found = preview_prompts(source, encoder, config.limit or _ROWS_SHOWN, context_length(resolved.config))
         shown[label] = [asdict(each) for each in found]
     if as_json:
         typer.echo(json.dumps(shown, ensure_ascii=False))

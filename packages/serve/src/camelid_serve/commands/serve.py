@@ -1,4 +1,4 @@
-"""`camelid serve ARTEFACT…`: start the HTTP API and say how to call it."""
+"""`camelid serve MODEL…`: start the OpenAI-compatible HTTP API and print how to call it."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from camelid_core.config import parse_overrides, validate
 from camelid_core.errors import CamelidError, MissingPackage, UsageError
-from camelid_core.gguf_files import is_gguf
-from camelid_core.paths import given_path, home
+from camelid_core.models.gguf import is_gguf
+from camelid_core.paths import home, validated_path
 
-from camelid_serve.config import Opening
+from camelid_serve.config import EngineConfig
 
-from .answering import Engine, EngineOption, EngineUrl, check_names, engine_of, given
+from .common_options import Engine, EngineOption, EngineUrl, check_names, engine_of, given
 
 if TYPE_CHECKING:
-    from camelid_serve.api.resident import Serving
-    from camelid_serve.api.settings import Limits
+    from camelid_serve.api.limits import Limits
+    from camelid_serve.api.supervisor import ServedModels
 
-app = typer.Typer(help="Answer over HTTP, as OpenAI's API does.")
+app = typer.Typer(help="Serve models over an OpenAI-compatible HTTP API.")
 ADDRESS = "api.json"
 
 
@@ -31,8 +31,8 @@ def serve(
     artefacts: Annotated[
         list[str],
         typer.Argument(
-            help="Models or artefacts to serve; `label=NAME` gives one another name in the API. "
-            "Those with one base share it.",
+            help="Models or adapters to serve; `label=NAME` gives one another name in the API. "
+            "Those with one base model share it.",
         ),
     ],
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
@@ -52,9 +52,11 @@ def serve(
     engine_url: EngineUrl = "",
     engine_option: EngineOption = None,
     dtype: Annotated[
-        Literal["auto", "float32", "bfloat16", "float16"], typer.Option(help="Number format of the weights.")
+        Literal["auto", "float32", "bfloat16", "float16"], typer.Option(help="dtype of the weights.")
     ] = "auto",
-    slots: Annotated[int | None, typer.Option(help="Answers under way at once.", show_default=False)] = None,
+    slots: Annotated[
+        int | None, typer.Option(help="Slots: requests that run at once in the batch.", show_default=False)
+    ] = None,
     limit: Annotated[
         list[str] | None,
         typer.Option(help="A limit as field=value, for example queue=64 or request_seconds=60; repeat for more."),
@@ -62,7 +64,7 @@ def serve(
     allow_adapters: Annotated[
         int | None,
         typer.Option(
-            help="How many adapters of the served bases clients may load from Camelid's home while it runs.",
+            help="How many adapters of the served base models clients may load from Camelid's home while it runs.",
             show_default="none",
         ),
     ] = None,
@@ -71,9 +73,9 @@ def serve(
     for package in ("fastapi", "uvicorn"):
         if importlib.util.find_spec(package) is None:
             raise MissingPackage(f"the API needs {package}, which is not here; pip install 'camelid-serve[api]'.")
-    from camelid_core.listening import is_loopback, listening
+    from camelid_core.server_address import is_loopback, listening_socket
 
-    from camelid_serve.api.settings import Limits
+    from camelid_serve.api.limits import Limits
 
     keys = [key for key in api_key or [] if key]
     made = token and not keys
@@ -85,34 +87,34 @@ def serve(
             "Leave out --no-token, give an --api-key, or listen on 127.0.0.1 and forward the port (ssh -L)."
         )
     limits = validate(Limits, parse_overrides(limit or []) | given(slots=slots, adapters=allow_adapters), "the limits")
-    how = Opening(
+    engine_config = EngineConfig(
         template=template,
         dtype=dtype,
         engine=engine_of(engine, engine_url, engine_option),
         slots=limits.slots,
     )
-    serving = _serving(artefacts, how)
-    with listening(host, port) as listener:
+    serving = _serving(artefacts, engine_config)
+    with listening_socket(host, port) as listener:
         _run(listener, serving, limits, keys, made, host, allow_host or [], allow_origin or [])
 
 
-def _serving(artefacts: list[str], how: Opening) -> Serving:
-    """What to load. Unknown names are said before anything starts."""
-    from camelid_serve.api.resident import Serving, unique
+def _serving(artefacts: list[str], engine_config: EngineConfig) -> ServedModels:
+    """What to load. Unknown names are refused before anything starts."""
+    from camelid_serve.api.supervisor import ServedModels, models_by_label
 
-    models = unique([_anchored(name) for name in artefacts])
-    check_names(models.values(), how)
-    return Serving(models, how)
+    models = models_by_label([_with_absolute_paths(name) for name in artefacts])
+    check_names(models.values(), engine_config)
+    return ServedModels(models, engine_config)
 
 
-def _anchored(given_name: str) -> str:
+def _with_absolute_paths(given_name: str) -> str:
     """A directory or file by its whole path, under the name it was given by."""
     label, equals, name = given_name.rpartition("=")
     if not name or (equals and not label):
         raise UsageError(
             f"{given_name!r} names no model; write MODEL, or LABEL=MODEL to give it another name in the API."
         )
-    place = given_path(name, "model")
+    place = validated_path(name, "model")
     if is_gguf(place):
         path = place.absolute()
     elif place.is_dir():
@@ -123,11 +125,11 @@ def _anchored(given_name: str) -> str:
 
 
 def _run(
-    listener: Any, serving: Serving, limits: Limits, keys: list[str], made: bool, host: str, *more: list[str]
+    listener: Any, serving: ServedModels, limits: Limits, keys: list[str], made: bool, host: str, *more: list[str]
 ) -> None:
-    from camelid_core.listening import address_file, names, shown
+    from camelid_core.server_address import address_file, host_names, url_host
 
-    from camelid_serve.api.app import build, guarded
+    from camelid_serve.api.app import build_app, with_guard
     from camelid_serve.api.server import server
 
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
@@ -142,10 +144,10 @@ def _run(
         else:
             typer.echo(f"Ready: {', '.join(serving.models)}.")
 
-    application = build(serving, limits, started=started)
+    application = build_app(serving, limits, started=started)
     hosts, origins = more
-    running = server(guarded(application, keys, names(host, hosts), origins), application.state.serving)
-    url = f"http://{shown(host)}:{port}/v1"
+    running = server(with_guard(application, keys, host_names(host, hosts), origins), application.state.serving)
+    url = f"http://{url_host(host)}:{port}/v1"
     _announce(url, next(iter(serving.models)), keys, made)
     signal.signal(signal.SIGTERM, _leave)  # uvicorn hands the signal on when it has shut down
     with address_file(home() / ADDRESS, {"url": url, "port": port, "token": keys[0] if keys else ""}):

@@ -1,6 +1,6 @@
-"""What argument lists of Alpaca-CoT's `generate.py`, `server.py`, `predict.py` and `web.py` mean.
+"""Argument lists of Alpaca-CoT's `generate.py`, `server.py`, `predict.py` and `web.py` → Camelid commands.
 
-Knows both sides, and where the original kept its files. Opens nothing; it only looks what is there.
+Knows both command lines, and where the original kept its files. Opens no file; it only checks which exist.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from camelid_core.compat.arguments import Flag, parse
+from camelid_core.compat.command_lines import CommandLine
 from camelid_core.compat.families import DEFAULT_WEIGHTS, family_of, weights_of
-from camelid_core.compat.lines import Line
 
 TEMPLATE = ["--template", "alpaca"]
-_LONGEST = "512"
+_MAX_NEW_TOKENS = "512"
 _MODEL: tuple[Flag, ...] = (
     ("llm", str, None, None),
     ("size", str, None, None),
@@ -29,13 +29,13 @@ _MODEL: tuple[Flag, ...] = (
     ("quantization_bit", int, None, None),
     ("local_rank", int, -1, None),
 )
-_NO_BEAMS = "The original searched with 4 beams and did not sample; here the likeliest token is taken each time."
+_NO_BEAMS = "The original used beam search with 4 beams; here decoding is greedy."
 
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """One of the original's programs: its own `flags`, the `words` and remarks (`notes`) that they mean, and the type
-    of model it took where none was named."""
+    """One of the original's programs: its own `flags`, the command (`words`) and `notes` for them, and the model type
+    that it used by default."""
 
     flags: tuple[Flag, ...]
     words: Callable[[str, Namespace], list[str]]
@@ -43,7 +43,7 @@ class Script:
     model_type: str = "llama"
 
 
-def read(name: str, arguments: Sequence[str]) -> Line:
+def read(name: str, arguments: Sequence[str]) -> CommandLine:
     """Raises UsageError: a flag without its value, or no model."""
     script = SCRIPTS[name]
     flags, unknown, given = parse(
@@ -52,7 +52,7 @@ def read(name: str, arguments: Sequence[str]) -> Line:
     notes: list[str] = []
     model = _model(name, flags, notes)
     notes += [*_remarks(flags, given), *script.notes(flags)]
-    return Line(name, script.words(model, flags), notes, unknown)
+    return CommandLine(name, script.words(model, flags), notes, unknown)
 
 
 def _model(name: str, flags: Namespace, notes: list[str]) -> str:
@@ -89,7 +89,7 @@ def _remarks(flags: Namespace, given: set[str]) -> Iterator[str]:
     if given & {"lora_r", "lora_alpha", "lora_dropout"}:
         yield "--lora_r, --lora_alpha and --lora_dropout: the adapter itself says them."
     if flags.quantization_bit:
-        yield f"--quantization_bit {flags.quantization_bit}: models answer in their own number format."
+        yield f"--quantization_bit {flags.quantization_bit}: models are loaded in the dtype of their files."
     if flags.local_rank != -1:
         yield "--local_rank: one process answers."
 
@@ -99,13 +99,13 @@ def _generate(model: str, _: Namespace) -> list[str]:
 
 
 def _server(model: str, _: Namespace) -> list[str]:
-    return ["chat", model, *TEMPLATE, "--temperature", "0", "--max-new-tokens", _LONGEST]
+    return ["chat", model, *TEMPLATE, "--temperature", "0", "--max-new-tokens", _MAX_NEW_TOKENS]
 
 
 def _predict(model: str, flags: Namespace) -> list[str]:
     size = ["--batch-size", str(flags.predict_batch_size)]
     words = ["predict", model, _file(flags.data), "--out", _result(flags.result_dir)]
-    return [*words, *TEMPLATE, *size, "--temperature", "0", "--max-new-tokens", _LONGEST]
+    return [*words, *TEMPLATE, *size, "--temperature", "0", "--max-new-tokens", _MAX_NEW_TOKENS]
 
 
 def _web(model: str, flags: Namespace) -> list[str]:

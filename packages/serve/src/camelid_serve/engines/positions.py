@@ -1,4 +1,4 @@
-"""How far a model's positions reach, and positions that depend on nothing that was read before.
+"""How far a model's positions reach, and rotary positions (RoPE) that do not depend on earlier requests.
 
 Knows Transformers' rotary modules, position tables and configurations. Knows nothing of requests or texts.
 """
@@ -8,21 +8,21 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from camelid_core.rope import context_length
+from camelid_core.models.rope import context_length
 
 _SPARE = 8
 """Rows a table may have beyond the positions that the configuration names: OPT's has two."""
 
 
 def longest_context(config: Any) -> int | None:
-    """Positions that a loaded model's configuration allows; None if it names no limit."""
+    """Context length: positions that a loaded model's configuration allows; None if it names no limit."""
     text = config.get_text_config()
     longest = getattr(text, "max_position_embeddings", None)  # whatever the family calls it in its file
     return context_length({**text.to_dict(), "max_position_embeddings": longest})
 
 
 def table_length(model: Any) -> int | None:
-    """Rows of the model's table of positions, beyond which it cannot be asked at all; None if it computes them."""
+    """Rows of the model's table of learned positions, beyond which it cannot compute; None if it has no table."""
     longest = longest_context(model.config)
     if longest is None:
         return None
@@ -34,13 +34,14 @@ def table_length(model: Any) -> int | None:
 
 
 def dynamic_positions(model: Any) -> list[Any]:
-    """The model's rotary modules that change with the length of what is read."""
+    """The model's rotary modules with dynamic (NTK) RoPE scaling: they change with the length of the sequence."""
     return [module for module in model.modules() if getattr(module, "rope_type", None) == "dynamic"]
 
 
 def native_length(model: Any) -> int | None:
-    """Tokens of a text up to which its positions are as trained, where those of a longer one depend on how long it is:
-    a start of it then serves no other text, nor does it share a call with another. None if lengths never matter.
+    """Tokens up to which positions are as trained, where those of a longer sequence depend on its length (dynamic and
+    longrope scaling): its prefix then serves no other sequence, and it cannot share a batch. None if lengths never
+    matter.
     """
     for module in model.modules():
         kind = getattr(module, "rope_type", None)
@@ -52,10 +53,10 @@ def native_length(model: Any) -> int | None:
 
 
 def forget_lengths(modules: Iterable[Any]) -> None:
-    """Make dynamic rotary modules as they are in a fresh model.
+    """Reset dynamic rotary modules to the state of a fresh model.
 
-    Transformers keeps the angles of the longest text so far until one comes that is shorter than the trained length:
-    without this, what a model says would depend on what it was asked before.
+    Transformers keeps the angles of the longest sequence so far until one comes that is shorter than the trained
+    length: without this, an answer would depend on earlier requests.
     """
     for module in modules:
         if module.max_seq_len_cached != module.original_max_seq_len:

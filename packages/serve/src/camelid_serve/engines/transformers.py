@@ -1,7 +1,8 @@
-"""The embedded engine: any Transformers model, many requests at once, adapters on one resident base.
+"""The embedded engine: continuous batching and multi-LoRA on any Transformers model.
 
-Knows whose turn it is. Knows nothing of threads, text or templates, and of adapters only who shares a batch. Requests
-join and leave the running batch between two tokens; those whose adapters cannot share one take turns.
+Knows which requests are scheduled next. Knows nothing of threads, text or templates, and of adapters only which can
+share a batch. Requests join and leave the running batch between two decode steps; those whose adapters cannot share one
+have batches of their own, which take turns.
 """
 
 from __future__ import annotations
@@ -13,207 +14,207 @@ from typing import Any
 
 from camelid_core.artefacts import verify_directory
 from camelid_core.errors import ModelError, UnknownName
-from camelid_core.loading import Dtype, check_base, check_files, load_adapted
-from camelid_core.models import Reference
+from camelid_core.models.loading import Dtype, check_adapter_base, check_weight_files, load_with_adapter
+from camelid_core.models.resolved_model import ResolvedModel
 
-from camelid_serve.engine import Engine, Request, Scored
+from camelid_serve.engine import Engine, Request, TokenLogprob
 
-from .adapters import Adapters
-from .batch import Batch, Row
-from .fitting import laid_out, room_for_rows
-from .loop import ModelThread
+from .decode_batch import DecodeBatch, DecodeRow
+from .logprobs import prompt_logprobs
+from .lora_adapters import ResidentAdapters
+from .memory_layout import max_rows, with_transposed_weights
+from .model_thread import ModelThread
 from .positions import longest_context, native_length
-from .prefixes import Prefixes, room_for
-from .scoring import score
-from .tickets import Ticket, fail
+from .prefix_cache import PrefixCache, prefix_cache_bytes
+from .token_stream import Ticket, fail
 
-_PROMPT_TOKENS = 16384
-"""Most prompt tokens read in one go, padding included: bounds the memory that reading takes."""
+_MAX_PREFILL_TOKENS = 16384
+"""Most prompt tokens that join at once, padding included: bounds the memory that prefill takes."""
 
-_UNBOUNDED = 1 << 20
-"""Context of models that name none."""
+_DEFAULT_CONTEXT = 1 << 20
+"""Context length of models that name none, in tokens."""
 
 
-def load(reference: Reference, dtype: Dtype = "auto", slots: int = 16) -> Engine:
-    """The model of `reference` with its adapter, ready to answer `slots` requests at once."""
-    return TransformersEngine(laid_out(load_adapted(reference, dtype)), slots, reference.base)
+def load(resolved: ResolvedModel, dtype: Dtype = "auto", slots: int = 16) -> Engine:
+    """The model of `resolved` with its adapter, ready to run `slots` requests at once."""
+    return TransformersEngine(with_transposed_weights(load_with_adapter(resolved, dtype)), slots, resolved.base)
 
 
 class TransformersEngine(ModelThread[Ticket]):
-    """`model` is a causal language model or a `PeftModel` around one, on its device; `base` is where it lies."""
+    """`model` is a causal language model or a `PeftModel` around one, on its device; `base` is its path on disk."""
 
     _ticket = Ticket
 
     def __init__(self, model: Any, slots: int = 16, base: Path | None = None) -> None:
         super().__init__("engine")
-        self._adapters = Adapters(model.eval())
+        self._adapters = ResidentAdapters(model.eval())
         self._base = base
         self._model = self._adapters.model
-        self.context_length = longest_context(self._model.config) or _UNBOUNDED
-        self._native = native_length(self._model)
-        self._slots = min(slots, room_for_rows(self._model) or slots)
-        self._tickets: dict[Row, Ticket] = {}
-        self._batches: dict[str | None, Batch] = {}
-        self._prefixes = Prefixes(room_for(self._model.device))
-        self._leaving: frozenset[str] = frozenset()
+        self.context_length = longest_context(self._model.config) or _DEFAULT_CONTEXT
+        self._native_length = native_length(self._model)
+        self._slots = min(slots, max_rows(self._model) or slots)
+        self._tickets: dict[DecodeRow, Ticket] = {}
+        self._batches: dict[str | None, DecodeBatch] = {}
+        self._prefix_cache = PrefixCache(prefix_cache_bytes(self._model.device))
+        self._removing: frozenset[str] = frozenset()
         self._start()
 
     @property
     def adapters(self) -> tuple[str, ...]:
-        leaving = self._leaving
-        return tuple(name for name in self._adapters.names if name not in leaving)
+        removing = self._removing
+        return tuple(name for name in self._adapters.names if name not in removing)
 
     @property
-    def shares(self) -> bool:
-        return not self._adapters.spoils_base
+    def serves_base(self) -> bool:
+        return not self._adapters.base_change
 
-    def takes_turns(self, name: str) -> str:
-        return self._adapters.why_alone(name)
+    def why_not_batched(self, name: str) -> str:
+        return self._adapters.why_not_batched(name)
 
-    def score(self, ids: Sequence[int], adapter: str | None, top: int) -> list[Scored]:
-        """Every token of `ids` after the first, and last what the model would choose to come next."""
+    def prompt_logprobs(self, ids: Sequence[int], adapter: str | None, top: int) -> list[TokenLogprob]:
+        """Of every token of `ids` after the first, and last of the token that the model would choose to come next."""
         self._check_all([Request(ids, adapter=adapter)])
-        return self._between_turns(lambda: self._score(ids, adapter, top))
+        return self._call_between_steps(lambda: self._prompt_logprobs(ids, adapter, top))
 
-    def add_adapter(self, reference: Reference) -> str:
-        """Make a further adapter of this base resident; gives its name here."""
-        directory = reference.peft
+    def add_adapter(self, resolved: ResolvedModel) -> str:
+        """Make a further adapter of this base resident; returns its name here."""
+        directory = resolved.adapter_dir
         if directory is None:
-            raise ModelError(f"{reference.name!r} is a whole model, not an adapter.")
-        if self._base is not None and reference.base != self._base:
-            raise ModelError(f"adapter {reference.name!r} is for {str(reference.base)!r}, not for {str(self._base)!r}.")
-        check_files(directory)
-        if reference.manifest is not None:
+            raise ModelError(f"{resolved.name!r} is a whole model, not an adapter.")
+        if self._base is not None and resolved.base != self._base:
+            raise ModelError(f"adapter {resolved.name!r} is for {str(resolved.base)!r}, not for {str(self._base)!r}.")
+        check_weight_files(directory)
+        if resolved.manifest is not None:
             verify_directory(directory)
-        check_base(reference)
-        return self._between_turns(lambda: self._adapters.add(directory))
+        check_adapter_base(resolved)
+        return self._call_between_steps(lambda: self._adapters.add(directory))
 
     def remove_adapter(self, name: str) -> None:
-        """Requests under way end first; memory is free when they have."""
-        with self._changed:
+        """Running requests end first; then the adapter's memory is free."""
+        with self._condition:
             self._check_open()
             if name not in self.adapters:
                 raise UnknownName("adapter", name, self.adapters)
-            self._leaving |= {name}
-        self._between_turns(self._let_go)
+            self._removing |= {name}
+        self._call_between_steps(self._free_removed)
 
     def _check(self, request: Request) -> None:
-        spoilt, known = self._adapters.spoils_base, self.adapters
-        if request.adapter is None and spoilt:
-            raise ModelError(f"its adapter {spoilt}, so that the base cannot answer alone here.")
+        base_change, known = self._adapters.base_change, self.adapters
+        if request.adapter is None and base_change:
+            raise ModelError(f"its adapter {base_change}, so that the base cannot answer alone here.")
         if request.adapter is not None and request.adapter not in known:
             raise UnknownName("adapter", request.adapter, known)
 
-    def _under_way(self) -> Collection[Ticket]:
+    def _running_tickets(self) -> Collection[Ticket]:
         return self._tickets.values()
 
     def _unload(self) -> None:
         self._tickets.clear()
         self._batches.clear()
-        del self._model, self._adapters, self._prefixes
+        del self._model, self._adapters, self._prefix_cache
 
-    def _turn(self) -> None:
-        for group in self._wanted():
+    def _step(self) -> None:
+        for key in self._active_batch_keys():
             try:
-                self._group_turn(group)
-            except Exception as error:  # out of memory, say: it belongs to those who asked
-                self._fail(group, error)
-        self._let_go()
+                self._step_batch(key)
+            except Exception as error:  # out of memory, say: it goes to the streams of this batch
+                self._fail(key, error)
+        self._free_removed()
 
-    def _let_go(self) -> None:
-        """Free the adapters that were removed and have no requests any more."""
-        if not self._leaving:
+    def _free_removed(self) -> None:
+        """Unload the removed adapters that have no requests any more."""
+        if not self._removing:
             return
-        with self._changed:
+        with self._condition:
             busy = {ticket.adapter for ticket in (*self._tickets.values(), *self._waiting)}
-        for name in self._leaving - busy:
+        for name in self._removing - busy:
             self._batches.pop(name, None)
             for batch in self._batches.values():
-                batch.forget(name)
+                batch.forget_adapter(name)
             self._adapters.remove(name)
-            with self._changed:
-                self._leaving -= {name}
+            with self._condition:
+                self._removing -= {name}
 
-    def _score(self, ids: Sequence[int], adapter: str | None, top: int) -> list[Scored]:
+    def _prompt_logprobs(self, ids: Sequence[int], adapter: str | None, top: int) -> list[TokenLogprob]:
         self._check_all([Request(ids, adapter=adapter)])  # again: it may have been removed meanwhile
-        self._adapters.use([adapter])
-        return score(self._model, ids, top)
+        self._adapters.activate([adapter])
+        return prompt_logprobs(self._model, ids, top)
 
-    def _wanted(self) -> list[str | None]:
-        """Groups that have a turn now."""
-        with self._changed:
+    def _active_batch_keys(self) -> list[str | None]:
+        """The batches that have running or waiting requests, by key."""
+        with self._condition:
             tickets = (*self._tickets.values(), *self._waiting)
-        return list(dict.fromkeys(self._group(ticket) for ticket in tickets))
+        return list(dict.fromkeys(self._batch_key(ticket) for ticket in tickets))
 
-    def _group(self, ticket: Ticket) -> str | None:
-        return self._adapters.group(ticket.adapter)
+    def _batch_key(self, ticket: Ticket) -> str | None:
+        return self._adapters.batch_key(ticket.adapter)
 
-    def _group_turn(self, group: str | None) -> None:
-        """The prompts of rows that join, or one token for every running row of a group."""
-        if group not in self._batches:
-            self._batches[group] = Batch(self._model, self._prefixes)
-        batch = self._batches[group]
-        free, joined = self._free(group), False
-        while batch.open and (joining := self._admit(group, free)):
+    def _step_batch(self, key: str | None) -> None:
+        """Prefill of the rows that join a batch, or one decode step of its running rows."""
+        if key not in self._batches:
+            self._batches[key] = DecodeBatch(self._model, self._prefix_cache)
+        batch = self._batches[key]
+        free, joined = self._free_slots(key), False
+        while batch.accepts_rows and (joining := self._admit(key, free)):
             free, joined = free - len(joining), True
             self._tickets.update({ticket.row: ticket for ticket in joining})
-            self._adapters.use([joining[0].adapter])
-            self._tell(batch.add([ticket.row for ticket in joining]))
+            self._adapters.activate([joining[0].adapter])
+            self._emit(batch.add([ticket.row for ticket in joining]))
         if not joined and batch.running:
-            self._adapters.use([row.request.adapter for row in batch.rows])
-            self._tell(batch.step())
+            self._adapters.activate([row.request.adapter for row in batch.rows])
+            self._emit(batch.step())
         if 16 * batch.running <= 15 * len(batch.rows) or batch.width >= self.context_length:
-            batch.compact()
+            batch.evict_finished()
 
-    def _free(self, group: str | None) -> int:
-        """How many may join now: at once while few wait, else in groups, as a call costs something itself."""
-        with self._changed:
-            waiting = sum(self._group(ticket) == group for ticket in self._waiting)
+    def _free_slots(self, key: str | None) -> int:
+        """How many requests may join now: at once while few wait, else in groups: a prefill pass has a fixed cost."""
+        with self._condition:
+            waiting = sum(self._batch_key(ticket) == key for ticket in self._waiting)
         free = self._slots - len(self._tickets)
         return free if free >= min(waiting, max(1, self._slots // 16)) else 0
 
-    def _admit(self, group: str | None, free: int) -> list[Ticket]:
-        """Those of a group that have waited longest and join together: under one adapter, and not too long to read.
-        One that must be alone waits until all others have ended, and those behind it wait for it."""
+    def _admit(self, key: str | None, free: int) -> list[Ticket]:
+        """The longest waiting requests of a batch that join together: under one adapter, and together within the
+        prefill limit. One that needs a batch of its own waits until all others have ended, and those behind it wait."""
         joining: list[Ticket] = []
-        if any(map(self._alone, self._tickets)):
+        if any(map(self._needs_own_batch, self._tickets)):
             return joining
         longest = 0
-        with self._changed:
+        with self._condition:
             for ticket in self._waiting:
                 if len(joining) >= free:
                     break
-                ours = self._group(ticket) == group
-                if self._alone(ticket.row):
+                ours = self._batch_key(ticket) == key
+                if self._needs_own_batch(ticket.row):
                     joining += [ticket] if ours and not joining and not self._tickets else []
                     break
                 if not ours or (joining and ticket.adapter != joining[0].adapter):
                     continue
                 longest = max(longest, len(ticket.row.request.ids))
-                if joining and longest * (len(joining) + 1) > _PROMPT_TOKENS:
+                if joining and longest * (len(joining) + 1) > _MAX_PREFILL_TOKENS:
                     break
                 joining.append(ticket)
             chosen = set(map(id, joining))
             self._waiting = deque(ticket for ticket in self._waiting if id(ticket) not in chosen)
         return joining
 
-    def _alone(self, row: Row) -> bool:
-        """Whether it may grow so long that the positions of all in its batch would become others."""
-        return self._native is not None and len(row.request.ids) + row.limit > self._native
+    def _needs_own_batch(self, row: DecodeRow) -> bool:
+        """Whether it may grow so long that RoPE scaling by length would change the positions of its whole batch."""
+        return self._native_length is not None and len(row.request.ids) + row.limit > self._native_length
 
-    def _tell(self, steps: Sequence[tuple[Row, int | None]]) -> None:
+    def _emit(self, steps: Sequence[tuple[DecodeRow, int | None]]) -> None:
         for row, token in steps:
-            self._tickets[row].tell(token)
+            self._tickets[row].emit(token)
             if row.finish is not None:
                 del self._tickets[row]
 
-    def _fail(self, group: str | None, error: Exception) -> None:
-        self._batches.pop(group, None)
-        failed = [ticket for ticket in self._tickets.values() if self._group(ticket) == group]
-        if not failed:  # not even a batch could be made
-            with self._changed:
-                failed = [ticket for ticket in self._waiting if self._group(ticket) == group]
-                self._waiting = deque(ticket for ticket in self._waiting if self._group(ticket) != group)
+    def _fail(self, key: str | None, error: Exception) -> None:
+        self._batches.pop(key, None)
+        failed = [ticket for ticket in self._tickets.values() if self._batch_key(ticket) == key]
+        if not failed:  # the batch itself could not be created
+            with self._condition:
+                failed = [ticket for ticket in self._waiting if self._batch_key(ticket) == key]
+                self._waiting = deque(ticket for ticket in self._waiting if self._batch_key(ticket) != key)
         for ticket in failed:
             self._tickets.pop(ticket.row, None)
         fail(failed, error)

@@ -1,4 +1,4 @@
-"""A key hidden in a text that says nothing, of a wanted length in tokens.
+"""Passkey prompts: a key (the needle) in filler text (the haystack) of a given length in tokens.
 
 Knows the wording of Mohtashami & Jaggi 2023 (Landmark Attention, arXiv:2305.16300), which Chen et al. 2023 and others
 took over. Knows no tokenizer: whoever calls says how long a text is.
@@ -25,20 +25,20 @@ _NUMBER = re.compile(r"\d+")
 
 @dataclass(frozen=True, slots=True)
 class Haystack:
-    """`text` is what a person asks; `at` is where the key first stands in it, in characters; `tokens` its length."""
+    """`text` is the user message, `at` the position of the key in it in characters, `tokens` the prompt's length."""
 
     text: str
     at: int
     tokens: int
 
 
-def key_of(seed: int, number: int) -> str:
-    """Five digits, by seed and number alone."""
+def passkey_of(seed: int, number: int) -> str:
+    """Five digits, determined by seed and number."""
     return str(random.Random(f"{seed}/{number}").randint(10_000, 99_999))
 
 
 def haystack(count: Callable[[str], int], length: int, depth: float, key: str) -> Haystack:
-    """The longest such text that `count` says has `length` tokens at most, the key standing at `depth` (0 to 1).
+    """The longest such text with at most `length` tokens by `count`, the key at `depth` (0 to 1).
 
     Raises:
         DataError: not even the question is that short.
@@ -56,8 +56,8 @@ def haystack(count: Callable[[str], int], length: int, depth: float, key: str) -
     return Haystack(text, text.index(key), count(text))
 
 
-def found(answer: str, key: str) -> bool:
-    """Whether the first number of an answer is the key, to the letter."""
+def key_found(answer: str, key: str) -> bool:
+    """Whether the first number of an answer is exactly the key."""
     first = _NUMBER.search(answer)
     return first is not None and first[0] == key
 

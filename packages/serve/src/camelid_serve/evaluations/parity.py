@@ -1,8 +1,8 @@
-"""Whether engines say the same: greedy tokens of each for the same token ids, and where they part.
+"""Engine parity: greedy tokens of several engines for the same prompt ids, and where they diverge.
 
-Knows engines, one after the other, and how to compare what they gave. Knows nothing of why: a parting where both
-tokens are about as likely is rounding, which other kernels and number formats do in other places; one where an engine
-gives its token far more than the other's is a difference of weights, positions or prompts.
+Knows engines, one after the other, and how to compare their tokens. Knows nothing of causes: a divergence where both
+tokens are about as likely is rounding, which differs by kernel and dtype; one where an engine gives its token far more
+probability than the other's is a difference of weights, positions or prompts.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from math import exp
 from typing import Any
 
 from camelid_core.errors import DataError, ModelError, UsageError
-from camelid_core.models import resolve_model
+from camelid_core.models.resolved_model import resolve_model
 from camelid_core.plugins import Host
 from camelid_core.records import Message
 
-from camelid_serve.assemble import Assembled, assemble
-from camelid_serve.config import Dtype, Opening
-from camelid_serve.engine import Request, Sampling, Scored
-from camelid_serve.inputs import open_input
-from camelid_serve.kinds import choose_engine, engine_text
+from camelid_serve.config import Dtype, EngineConfig
+from camelid_serve.engine import Request, Sampling, TokenLogprob
+from camelid_serve.engine_spec import format_engine_spec, parse_engine_spec
+from camelid_serve.loaded_models import LoadedModel, load_model
+from camelid_serve.predict.inputs import open_input
 
 PROMPTS = (
     "What is the capital of France?",
@@ -35,17 +35,17 @@ PROMPTS = (
     "Once upon a time, in a village by the sea,",
     "1, 1, 2, 3, 5, 8,",
 )
-"""Asked where no file is given: question, steps, code, Chinese, list, translation, story, numbers."""
+"""Prompts where no file is given: question, steps, code, Chinese, list, translation, story, numbers."""
 
-_LIKELIEST = 8
-"""Tokens whose probabilities are asked for at each place, among which the other engine's is looked for."""
+_TOP_LOGPROBS = 8
+"""Log-probabilities requested at each position, among which the other engine's token is looked up."""
 _SLOTS = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
-    """What one engine chose: its token (None is the end of the answer), its probability, and what this engine gave
-    the other's token; None where it does not say."""
+class TokenChoice:
+    """One engine's token at a divergence (None is the end of the answer), its probability, and the probability that
+    this engine gives the other's token; None where it is unknown."""
 
     token: int | None
     text: str
@@ -54,46 +54,47 @@ class Side:
 
 
 @dataclass(frozen=True, slots=True)
-class Parting:
-    """The first place where two answers to prompt number `prompt` differ; positions count from 0."""
+class Divergence:
+    """The first position, from 0, where two answers to prompt number `prompt` differ."""
 
     prompt: int
     asked: str
     position: int
-    first: Side
-    other: Side
+    first: TokenChoice
+    other: TokenChoice
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
-    """One engine beside the first; `tokens` are equal before answers part or end."""
+class EngineComparison:
+    """One engine compared with the first: prompts with equal answers, tokens before answers diverge or end, and
+    divergences (`partings`)."""
 
     engine: str
     equal: int
     prompts: int
     tokens: int
-    partings: tuple[Parting, ...]
+    partings: tuple[Divergence, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class GreedyAnswer:
     """A greedy answer. The last of `tokens` is None where it ended by itself."""
 
     tokens: tuple[int | None, ...]
-    scored: tuple[Scored | None, ...]
+    logprobs: tuple[TokenLogprob | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Entrant:
-    """An engine, as typed with its settings, and the model it is given."""
+class ComparedEngine:
+    """An engine spec and the model that it loads."""
 
     label: str
     engine: str
     model: str
 
 
-def entrants(model: str, engines: str, settings: Sequence[str], host: Host) -> list[Entrant]:
-    """`transformers,llamacpp=FILE`: engines, each with another form of the same model if it needs one. `settings` are
+def parse_engines(model: str, engines: str, settings: Sequence[str], host: Host) -> list[ComparedEngine]:
+    """`transformers,llamacpp=FILE`: engines, each with another file of the same model if it needs one. `settings` are
     `engine.field=value`.
 
     Raises:
@@ -112,129 +113,133 @@ def entrants(model: str, engines: str, settings: Sequence[str], host: Host) -> l
             raise UsageError(f"--engine-option {setting!r} is for none of the engines; write {known}.")
         given[name].append(rest)
     found = [
-        Entrant(part, engine_text(name, given[name]), own or model)
+        ComparedEngine(part, format_engine_spec(name, given[name]), own or model)
         for part, (name, _, own) in zip(parts, named, strict=True)
     ]
-    for entrant in found:
-        choose_engine(host.registry("camelid_engines"), entrant.engine)
-        resolve_model(entrant.model, host)
+    for each in found:
+        parse_engine_spec(host.registry("camelid_engines"), each.engine)
+        resolve_model(each.model, host)
     return found
 
 
 def conversations(source: str, limit: int) -> list[tuple[Message, ...]]:
-    """What to ask: rows of a file or dataset, or what is built in.
+    """The prompts: rows of a file or dataset, or built-in ones.
 
     Raises:
-        DataError, UsageError: as `open_input` does, or no row can be asked.
+        DataError, UsageError: as `open_input` does, or no row can be answered.
     """
     if not source:
         return [(Message("user", text),) for text in PROMPTS[:limit]]
-    asked = [row.messages for row in open_input(source).rows(limit) if not row.error]
-    if not asked:
-        raise DataError(f"{source!r} has no row that can be asked.")
-    return asked
+    found = [row.messages for row in open_input(source).rows(limit) if not row.error]
+    if not found:
+        raise DataError(f"{source!r} has no row that can be answered.")
+    return found
 
 
 def compare(
-    competing: Sequence[Entrant],
-    asked: Sequence[Sequence[Message]],
+    engines: Sequence[ComparedEngine],
+    prompts: Sequence[Sequence[Message]],
     tokens: int,
     host: Host,
     template: str = "",
     dtype: Dtype = "auto",
     report: Callable[[str], None] = lambda text: None,
-) -> list[Compared]:
-    """Ask each engine the ids that the first one's tokenizer makes, and compare with the first.
+) -> list[EngineComparison]:
+    """Generate with each engine from the first one's token ids, and compare with the first.
 
     Raises:
         CamelidError: an engine or model that cannot be used.
     """
-    answers: list[list[Answer]] = []
-    texts: Callable[[int | None], str] = str
+    answers: list[list[GreedyAnswer]] = []
+    text_of: Callable[[int | None], str] = str
     ids: list[list[int]] = []
-    for entrant in competing:
-        report(f"{entrant.label}: {len(asked)} prompts")
-        how = Opening(template=template, dtype=dtype, engine=entrant.engine, slots=_SLOTS)
-        opened = assemble(entrant.model, host, how, report)
-        with closing(opened):
+    for each in engines:
+        report(f"{each.label}: {len(prompts)} prompts")
+        engine_config = EngineConfig(template=template, dtype=dtype, engine=each.engine, slots=_SLOTS)
+        loaded = load_model(each.model, host, engine_config, report)
+        with closing(loaded):
             if not answers:
-                ids = [opened.prompt_ids(messages) for messages in asked]
-                stops, texts = opened.stops, _texts(opened)
-            answers.append(_answers(opened, ids, stops, tokens))
+                ids = [loaded.prompt_ids(messages) for messages in prompts]
+                stops, text_of = loaded.stops, _token_text(loaded)
+            answers.append(_answers(loaded, ids, stops, tokens))
     return [
-        _compared(entrant.label, asked, answers[0], given, texts)
-        for entrant, given in zip(competing[1:], answers[1:], strict=True)
+        _compare_answers(each.label, prompts, answers[0], given, text_of)
+        for each, given in zip(engines[1:], answers[1:], strict=True)
     ]
 
 
-def as_json(model: str, competing: Sequence[Entrant], results: Sequence[Compared], tokens: int) -> dict[str, Any]:
-    """For programs."""
+def as_json(
+    model: str, engines: Sequence[ComparedEngine], results: Sequence[EngineComparison], tokens: int
+) -> dict[str, Any]:
+    """The results as JSON values."""
     return {
         "model": model,
-        "engines": [entrant.label for entrant in competing],
+        "engines": [each.label for each in engines],
         "tokens": tokens,
         "equal": all(not result.partings for result in results),
         "compared": [asdict(result) for result in results],
     }
 
 
-def _answers(opened: Assembled, ids: Sequence[Sequence[int]], stops: frozenset[int], tokens: int) -> list[Answer]:
-    """With probabilities where the engine tells them."""
+def _answers(
+    loaded: LoadedModel, ids: Sequence[Sequence[int]], stops: frozenset[int], tokens: int
+) -> list[GreedyAnswer]:
+    """With log-probabilities where the engine supports them."""
     try:
-        return list(_ask(opened, ids, stops, tokens, _LIKELIEST))
+        return list(_generate(loaded, ids, stops, tokens, _TOP_LOGPROBS))
     except ModelError:
-        return list(_ask(opened, ids, stops, tokens, None))
+        return list(_generate(loaded, ids, stops, tokens, None))
 
 
-def _ask(
-    opened: Assembled, ids: Sequence[Sequence[int]], stops: frozenset[int], tokens: int, likeliest: int | None
-) -> Iterator[Answer]:
+def _generate(
+    loaded: LoadedModel, ids: Sequence[Sequence[int]], stops: frozenset[int], tokens: int, top_logprobs: int | None
+) -> Iterator[GreedyAnswer]:
     sampling = Sampling(max_new_tokens=tokens)
-    requests = [Request(each, sampling, opened.adapter, stops, likeliest) for each in ids]
-    said: list[list[tuple[int | None, Scored | None]]] = [[] for _ in requests]
-    with opened.engine.stream(requests) as stream:
+    requests = [Request(each, sampling, loaded.adapter, stops, top_logprobs) for each in ids]
+    pairs: list[list[tuple[int | None, TokenLogprob | None]]] = [[] for _ in requests]
+    with loaded.engine.stream(requests) as stream:
         for event in stream:
             if event.token is not None or event.finish == "stop":
-                said[event.index].append((event.token, event.scored))
-    return (Answer(tuple(token for token, _ in each), tuple(worth for _, worth in each)) for each in said)
+                pairs[event.index].append((event.token, event.token_logprob))
+    return (GreedyAnswer(tuple(token for token, _ in each), tuple(logprob for _, logprob in each)) for each in pairs)
 
 
-def _compared(
+def _compare_answers(
     label: str,
-    asked: Sequence[Sequence[Message]],
-    first: Sequence[Answer],
-    other: Sequence[Answer],
-    texts: Callable[[int | None], str],
-) -> Compared:
-    partings = []
+    prompts: Sequence[Sequence[Message]],
+    first: Sequence[GreedyAnswer],
+    other: Sequence[GreedyAnswer],
+    text_of: Callable[[int | None], str],
+) -> EngineComparison:
+    divergences = []
     tokens = 0
-    for number, (messages, ours, theirs) in enumerate(zip(asked, first, other, strict=True), 1):
-        place = _first_difference(ours, theirs)
-        common = len(ours.tokens) if place is None else place
+    for number, (messages, ours, theirs) in enumerate(zip(prompts, first, other, strict=True), 1):
+        position = _first_difference(ours, theirs)
+        common = len(ours.tokens) if position is None else position
         tokens += sum(token is not None for token in ours.tokens[:common])
-        if place is not None:
-            sides = _side(ours, theirs, place, texts), _side(theirs, ours, place, texts)
-            partings.append(Parting(number, messages[-1].content, place, *sides))
-    return Compared(label, len(asked) - len(partings), len(asked), tokens, tuple(partings))
+        if position is not None:
+            choices = _choice(ours, theirs, position, text_of), _choice(theirs, ours, position, text_of)
+            divergences.append(Divergence(number, messages[-1].content, position, *choices))
+    return EngineComparison(label, len(prompts) - len(divergences), len(prompts), tokens, tuple(divergences))
 
 
-def _first_difference(ours: Answer, theirs: Answer) -> int | None:
-    """A shorter answer without an end of its own was cut: it differs where the other goes on."""
+def _first_difference(ours: GreedyAnswer, theirs: GreedyAnswer) -> int | None:
+    """A shorter answer that did not end by itself was truncated: it differs where the other continues."""
     missing = object()
     pairs = zip_longest(ours.tokens, theirs.tokens, fillvalue=missing)
-    return next((place for place, (one, two) in enumerate(pairs) if one != two), None)
+    return next((position for position, (one, two) in enumerate(pairs) if one != two), None)
 
 
-def _side(own: Answer, other: Answer, place: int, texts: Callable[[int | None], str]) -> Side:
-    token, theirs = (each.tokens[place] if place < len(each.tokens) else None for each in (own, other))
-    scored = own.scored[place] if place < len(own.scored) else None
-    if scored is None:
-        return Side(token, texts(token))
-    worth = dict(scored.top) | {scored.token: scored.logprob}
-    asked = worth.get(theirs) if theirs is not None else None
-    return Side(token, texts(token), exp(scored.logprob), None if asked is None else exp(asked))
+def _choice(own: GreedyAnswer, other: GreedyAnswer, position: int, text_of: Callable[[int | None], str]) -> TokenChoice:
+    token, theirs = (each.tokens[position] if position < len(each.tokens) else None for each in (own, other))
+    logprob = own.logprobs[position] if position < len(own.logprobs) else None
+    if logprob is None:
+        return TokenChoice(token, text_of(token))
+    logprobs = dict(logprob.top) | {logprob.token: logprob.logprob}
+    of_other = logprobs.get(theirs) if theirs is not None else None
+    return TokenChoice(token, text_of(token), exp(logprob.logprob), None if of_other is None else exp(of_other))
 
 
-def _texts(opened: Assembled) -> Callable[[int | None], str]:
-    encoder = opened.encoder
-    return lambda token: "end of the answer" if token is None else encoder.text_of([token])
+def _token_text(loaded: LoadedModel) -> Callable[[int | None], str]:
+    encoder = loaded.encoder
+    return lambda token: "end of the answer" if token is None else encoder.decode([token])

@@ -1,6 +1,6 @@
-"""The passkey task: whether models find a key that is hidden in a long text, by the text's length and the key's depth.
+"""The passkey task (needle in a haystack): whether models find a key in a long text, by context length and depth.
 
-Knows prompts, answers and the report. Knows nothing of tokens beyond their number. Each text is asked about through the
+Knows prompts, answers and the report. Knows nothing of tokens beyond their number. Each text is prompted through the
 model's own template and answered greedily, one at a time: an answer depends on nothing but its own text.
 """
 
@@ -19,18 +19,18 @@ from camelid_core.plugins import Host, load_host
 from camelid_core.records import Message
 from camelid_core.tasks import Interrupted, TaskContext
 
-from camelid_serve.answering import ask
-from camelid_serve.assemble import Assembled, assemble_reference
-from camelid_serve.config import Opening
+from camelid_serve.config import EngineConfig
 from camelid_serve.engine import Sampling
-from camelid_serve.many import Progress
-from camelid_serve.worklog import WorkLog
+from camelid_serve.generation import generate
+from camelid_serve.loaded_models import LoadedModel, load_resolved_model
+from camelid_serve.predict.batch_answers import TaskProgress
+from camelid_serve.predict.work_log import WorkLog
 
-from .config import PasskeyConfig
-from .haystack import found, haystack, key_of
+from .haystack import haystack, key_found, passkey_of
+from .long_context_config import PasskeyConfig
+from .model_variants import Variant, variants
 from .plots import passkey_figure
-from .results import identity_of, write_results
-from .variants import Variant, variants
+from .result_files import work_identity, write_results
 
 WORK = "passkey.work.jsonl"
 ANSWERS = "answers.jsonl"
@@ -39,7 +39,7 @@ _SAMPLING = Sampling(max_new_tokens=20)
 
 @dataclass(frozen=True, slots=True)
 class _Question:
-    """One text, the `text`-th that each model is asked about: it decides the key."""
+    """One text for one model variant; its number `text` determines the key."""
 
     number: int
     variant: int
@@ -49,7 +49,7 @@ class _Question:
 
 
 def run(config: PasskeyConfig, context: TaskContext) -> Mapping[str, Any]:
-    """Ask, and write results, answers, plot and manifest to `context.output`.
+    """Generate answers, and write results, answers, plot and manifest to `context.output`.
 
     Raises:
         DataError: lengths that have no room for the question.
@@ -57,27 +57,29 @@ def run(config: PasskeyConfig, context: TaskContext) -> Mapping[str, Any]:
         Interrupted: asked to save; what was answered is kept for the next attempt.
     """
 
-    def say(text: str) -> None:
+    def log(text: str) -> None:
         context.emit("log", text=text)
 
     host = load_host()
-    compared = variants(config.models, config.rope, host, say)
+    compared = variants(config.models, config.rope, host, log)
     questions = list(_questions(config, len(compared)))
     contract = None
-    with WorkLog(WORK, identity_of(config, compared), context.directory, context.earlier) as work:
+    with WorkLog(WORK, work_identity(config, compared), context.directory, context.earlier_attempts) as work:
         total = sum(question.length for question in questions)
-        progress = Progress(context, total, sum(q.length for q in questions if q.number in work.done), unit="tokens")
+        progress = TaskProgress(
+            context, total, sum(q.length for q in questions if q.number in work.done), unit="tokens"
+        )
         progress.emit()
         for number, variant in enumerate(compared):
-            left = [
+            pending = [
                 question for question in questions if question.variant == number and question.number not in work.done
             ]
-            if left or contract is None:
+            if pending or contract is None:
                 with progress.paused():
-                    opened = _open(variant, config, host, context)
-                with closing(opened) as assembled:
-                    contract = contract or assembled.contract()
-                    if not _answer(assembled, variant, left, config, context, work, progress):
+                    model = _load(variant, config, host, context)
+                with closing(model) as loaded:
+                    contract = contract or loaded.contract()
+                    if not _answer(loaded, variant, pending, config, context, work, progress):
                         break
         answers = {question: work.done[question.number] for question in questions if question.number in work.done}
     return _write(config, context, compared, answers, contract, progress)
@@ -89,48 +91,48 @@ def _questions(config: PasskeyConfig, models: int) -> Iterator[_Question]:
         yield _Question(number, variant, length, depth, text)
 
 
-def _open(variant: Variant, config: PasskeyConfig, host: Host, context: TaskContext) -> Assembled:
+def _load(variant: Variant, config: PasskeyConfig, host: Host, context: TaskContext) -> LoadedModel:
     context.emit("log", text=f"Loading {variant.label}")
-    how = Opening(template=config.template, dtype=config.dtype, engine=config.engine, slots=1)
-    return assemble_reference(variant.reference, host, how)
+    engine_config = EngineConfig(template=config.template, dtype=config.dtype, engine=config.engine, slots=1)
+    return load_resolved_model(variant.resolved, host, engine_config)
 
 
 def _answer(
-    assembled: Assembled,
+    loaded: LoadedModel,
     variant: Variant,
     questions: Sequence[_Question],
     config: PasskeyConfig,
     context: TaskContext,
     work: WorkLog,
-    progress: Progress,
+    progress: TaskProgress,
 ) -> bool:
-    """Ask one model all its questions; False if asked to finish."""
-    too_long = {question.length for question in questions if question.length > assembled.engine.context_length}
+    """Answer all questions of one model; False if asked to finish."""
+    too_long = {question.length for question in questions if question.length > loaded.engine.context_length}
     if too_long:
         named = ", ".join(f"{length:,}" for length in sorted(too_long))
-        text = f"{variant.label} takes {assembled.engine.context_length:,} tokens at most; {named} left out."
+        text = f"{variant.label} takes {loaded.engine.context_length:,} tokens at most; {named} left out."
         context.emit("log", text=text)
     for question in questions:
-        stop = context.stopping()
+        stop = context.stop_requested()
         if stop == "save":
             raise Interrupted
         if stop == "finish":
             return False
-        work.add(question.number, {} if question.length in too_long else _asked(assembled, question, config.seed))
+        work.add(question.number, {} if question.length in too_long else _answered(loaded, question, config.seed))
         progress.advance(question.length, 0 if question.length in too_long else question.length)
     return True
 
 
-def _asked(assembled: Assembled, question: _Question, seed: int) -> dict[str, Any]:
+def _answered(loaded: LoadedModel, question: _Question, seed: int) -> dict[str, Any]:
     def ids_of(text: str) -> list[int]:
-        return assembled.encoder.prompt_ids([Message("user", text)])
+        return loaded.encoder.prompt_ids([Message("user", text)])
 
-    key = key_of(seed, question.text)
-    hay = haystack(lambda text: len(ids_of(text)), question.length - _SAMPLING.max_new_tokens, question.depth, key)
-    with ask(assembled, [ids_of(hay.text)], _SAMPLING) as deltas:
-        answer = "".join(delta.answer for delta in deltas if delta.facts is not None)
-    at = round(hay.at / len(hay.text), 4)
-    return {"tokens": hay.tokens, "at": at, "key": key, "answer": answer, "found": found(answer, key)}
+    key = passkey_of(seed, question.text)
+    prompt = haystack(lambda text: len(ids_of(text)), question.length - _SAMPLING.max_new_tokens, question.depth, key)
+    with generate(loaded, [ids_of(prompt.text)], _SAMPLING) as deltas:
+        answer = "".join(delta.answer for delta in deltas if delta.stats is not None)
+    at = round(prompt.at / len(prompt.text), 4)
+    return {"tokens": prompt.tokens, "at": at, "key": key, "answer": answer, "found": key_found(answer, key)}
 
 
 def _write(
@@ -139,14 +141,14 @@ def _write(
     compared: Sequence[Variant],
     answers: Mapping[_Question, Mapping[str, Any]],
     contract: TemplateContract | None,
-    progress: Progress,
+    progress: TaskProgress,
 ) -> Mapping[str, Any]:
-    asked = {question: answer for question, answer in answers.items() if answer}
+    answered = {question: answer for question, answer in answers.items() if answer}
     if not answers:
         raise DataError("the evaluation was asked to finish before a text was asked about.")
-    if not asked:
-        raise ModelError(f"no model takes {config.lengths[0]:,} tokens; take shorter lengths, or stretch it with rope.")
-    found_by = [_cells(number, config, asked) for number in range(len(compared))]
+    if not answered:
+        raise ModelError(f"no model takes {config.lengths[0]:,} tokens; take shorter lengths, or RoPE scaling.")
+    found_by = [_cells(number, config, answered) for number in range(len(compared))]
     results = {
         "evaluation": "passkey",
         "lengths": config.lengths,
@@ -156,12 +158,12 @@ def _write(
     }
     context.output.mkdir(parents=True)
     with (context.output / ANSWERS).open("w", encoding="utf-8") as file:
-        for question, answer in asked.items():
+        for question, answer in answered.items():
             where = {"model": compared[question.variant].label, "length": question.length, "depth": question.depth}
             file.write(json.dumps({**where, **answer}, ensure_ascii=False) + "\n")
     metrics = {
-        **{f"found {variant.label}": _share(cells) for variant, cells in zip(compared, found_by, strict=True)},
-        "texts": len(asked),
+        **{f"found {variant.label}": _accuracy(cells) for variant, cells in zip(compared, found_by, strict=True)},
+        "texts": len(answered),
         "seconds": round(progress.seconds, 2),
         "tokens_per_second": progress.tokens_per_second,
     }
@@ -169,20 +171,22 @@ def _write(
     return metrics
 
 
-def _cells(variant: int, config: PasskeyConfig, asked: Mapping[_Question, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """By length and depth how many keys were found, of how many texts that were asked about."""
+def _cells(
+    variant: int, config: PasskeyConfig, answered: Mapping[_Question, Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """By context length and depth: keys found, and texts answered."""
     cells = []
     for length in config.lengths:
         for depth in config.depths:
             own = [
                 answer["found"]
-                for question, answer in asked.items()
+                for question, answer in answered.items()
                 if (question.variant, question.length, question.depth) == (variant, length, depth)
             ]
             cells.append({"length": length, "depth": depth, "found": sum(own), "of": len(own)})
     return cells
 
 
-def _share(cells: Sequence[Mapping[str, Any]]) -> float | None:
+def _accuracy(cells: Sequence[Mapping[str, Any]]) -> float | None:
     of = sum(cell["of"] for cell in cells)
     return round(sum(cell["found"] for cell in cells) / of, 4) if of else None

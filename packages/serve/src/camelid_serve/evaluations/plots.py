@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-PLOT = "plot.svg"
-LOOK = "plot.png"
+PLOT_SVG = "plot.svg"
+PLOT_PNG = "plot.png"
 
 Draw = Callable[[Mapping[str, Any]], "Figure"]
 
@@ -29,8 +29,8 @@ _PANEL = 3.4
 """Inches."""
 
 
-def save(draw: Draw, results: Mapping[str, Any], directory: Path) -> None:
-    """Draw results: as SVG for documents, and as a picture for whatever shows pictures.
+def save_plots(draw: Draw, results: Mapping[str, Any], directory: Path) -> None:
+    """Plot results as SVG and as PNG.
 
     Raises:
         MissingPackage: matplotlib is not installed.
@@ -44,8 +44,8 @@ def save(draw: Draw, results: Mapping[str, Any], directory: Path) -> None:
         ) from None
     with matplotlib.rc_context(_STYLE):
         figure = draw(results)
-        figure.savefig(directory / PLOT, metadata={"Date": None})
-        figure.savefig(directory / LOOK, dpi=120, metadata={"Software": None})
+        figure.savefig(directory / PLOT_SVG, metadata={"Date": None})
+        figure.savefig(directory / PLOT_PNG, dpi=120, metadata={"Software": None})
 
 
 def _figure(width: float, height: float) -> Figure:
@@ -56,7 +56,7 @@ def _figure(width: float, height: float) -> Figure:
 
 
 def context_figure(results: Mapping[str, Any]) -> Figure:
-    """Perplexity against context length: a line per variant, and a dotted one where its positions end."""
+    """Perplexity against context length: a line per variant, and a dotted one at its context length."""
     figure = _figure(7.2, 4.4)
     axes = figure.subplots()
     for number, (variant, marker) in enumerate(zip(results["variants"], cycle(_MARKERS), strict=False)):

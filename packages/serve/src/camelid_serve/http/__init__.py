@@ -1,5 +1,6 @@
-"""What every HTTP server of ours has in common, whatever it serves: one guard for the API and for the pages.
+"""What the HTTP API and the pages share: access control and limits as ASGI middleware, and uvicorn's configuration.
 
-`guard` says who may come in, `bodies` how much a request may bring, `rates` how often, and `connection` how long it
-may take. `asgi` is what they are made of, and `server` starts uvicorn with them. None knows what is served.
+`guard` checks keys, hosts and origins, `body_limits` the size of a request, `rate_limits` how many come in a minute,
+and `connection` how long one may take. `asgi` has their common types, and `server` configures uvicorn with them. None
+knows what is served.
 """

@@ -1,6 +1,6 @@
-"""ASGI in a few words: its types, headers as text, and how a layer refuses a request.
+"""ASGI helpers: its types, headers as text, and how a layer (middleware) refuses a request.
 
-Knows messages. Knows nothing of who is refused, or why.
+Knows messages. Knows nothing of the reasons for a refusal.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
-Pairs = Sequence[tuple[bytes, bytes]]
+HeaderPairs = Sequence[tuple[bytes, bytes]]
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a request is not served: a status, a sentence for people, a word for programs."""
+    """A refused request: a status, a sentence for people, an error code for programs."""
 
     status: int
     message: str
@@ -32,14 +32,14 @@ class Refusal:
         return {} if self.retry_after is None else {"retry-after": str(max(1, round(self.retry_after)))}
 
 
-Shape = Callable[[Refusal], Response]
-"""How a server's refusals look: JSON to programs, a page to people."""
+RefusalFormat = Callable[[Refusal], Response]
+"""Turns a refusal into a response: JSON for programs, a page for people."""
 
 
 class Headers:
     """Header values as text, by lower-case name."""
 
-    def __init__(self, pairs: Pairs) -> None:
+    def __init__(self, pairs: HeaderPairs) -> None:
         self._pairs = pairs
 
     def all(self, name: bytes) -> list[str]:
@@ -50,13 +50,13 @@ class Headers:
         return next(iter(self.all(name)), "")
 
     def only(self, name: bytes) -> str:
-        """The only one of that name; an empty text where there are several, as who reads another one is misled."""
+        """The only one of that name; an empty text where there are several, as another reader may take another one."""
         found = self.all(name)
         return found[0] if len(found) == 1 else ""
 
 
-def with_headers(send: Send, added: Pairs) -> Send:
-    """Answers get these headers too, where they have none of that name."""
+def with_headers(send: Send, added: HeaderPairs) -> Send:
+    """Responses get these headers too, where they have none of that name."""
 
     async def wrapped(message: MutableMapping[str, Any]) -> None:
         if message["type"] == "http.response.start":

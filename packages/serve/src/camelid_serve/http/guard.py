@@ -1,6 +1,6 @@
-"""Who may talk to a server: one ASGI layer around everything, closed by default.
+"""Access control of a server: one ASGI layer (middleware) around everything, closed by default.
 
-Knows keys, cookies, hosts and origins. Knows nothing of what it guards, nor how a refusal looks.
+Knows API keys, cookies, hosts and origins (CORS, CSRF). Knows nothing of what it guards, nor how a refusal looks.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from urllib.parse import parse_qs, urlsplit
 
 from starlette.responses import Response
 
-from .asgi import App, Headers, Pairs, Receive, Refusal, Scope, Send, Shape, with_headers
-from .rates import client_of
+from .asgi import App, HeaderPairs, Headers, Receive, Refusal, RefusalFormat, Scope, Send, with_headers
+from .rate_limits import client_address
 
 SAFE = ("GET", "HEAD")
 _WRONG_PER_MINUTE = 5
-_CLIENTS = 1000
+_MAX_CLIENTS = 1000
 _PREFLIGHT = (
     (b"access-control-allow-methods", b"GET, POST"),
     (b"access-control-allow-headers", b"authorization, content-type"),
@@ -29,13 +29,13 @@ _PREFLIGHT = (
 
 
 @dataclass(frozen=True)
-class Access:
-    """Who is let in.
+class AccessRules:
+    """Which requests are let through.
 
-    `keys` empty means nobody is asked for one. `hosts` are the names that the server answers to; None stands for any
-    name and any origin, which only fits where nobody's key or cookie could be misused. `origins` are pages of other
-    sites that may call it. `cookie` names the cookie in which a browser shows the key. `open` and what lies under
-    `open_under` may be read by anybody. `pages` says that people follow links to it.
+    `keys` empty means that none is required. `hosts` are the names that the server answers to; None stands for any
+    name and any origin, which only fits where no key or cookie could be misused. `origins` are pages of other sites
+    that may call it (CORS). `cookie` names the cookie in which a browser sends the key. `open` and paths under
+    `open_under` may be read without a key. `pages` says that people follow links to it.
     """
 
     keys: tuple[str, ...] = ()
@@ -54,15 +54,15 @@ class Access:
 
 @dataclass
 class Guard:
-    """Lets through to `app` whom `access` lets in; all answers get `headers`."""
+    """Passes to `app` the requests that `access` lets through; all responses get `headers`."""
 
     app: App
-    access: Access
-    shape: Shape
-    headers: Pairs = ()
+    access: AccessRules
+    refusal_response: RefusalFormat
+    headers: HeaderPairs = ()
     forwarded: bool = False
-    """Whether the client's address is what a proxy in front says."""
-    _wrong: dict[str, deque[float]] = field(default_factory=dict)
+    """Whether the client's address is taken from a reverse proxy's header."""
+    _wrong_keys: dict[str, deque[float]] = field(default_factory=dict)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -75,17 +75,17 @@ class Guard:
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope["headers"])
         refusal = self._refusal(scope, headers)
-        shared = self._shared_with(headers)
-        send = with_headers(send, [*self.headers, *shared])
+        cors = self._cors_headers(headers)
+        send = with_headers(send, [*self.headers, *cors])
         if refusal is not None:
-            await self.shape(refusal)(scope, receive, send)
-        elif scope["method"] == "OPTIONS" and shared:
+            await self.refusal_response(refusal)(scope, receive, send)
+        elif scope["method"] == "OPTIONS" and cors:
             await Response(status_code=204)(scope, receive, with_headers(send, _PREFLIGHT))
         else:
             await self.app(scope, receive, send)
 
-    def _shared_with(self, headers: Headers) -> Pairs:
-        """What lets a page of another site read the answer: only those that were named at the start."""
+    def _cors_headers(self, headers: Headers) -> HeaderPairs:
+        """CORS headers, which let a page of another site read the response: only the allowed origins get them."""
         origin = headers.one(b"origin")
         if origin.lower() not in self.access.origins:
             return ()
@@ -94,18 +94,19 @@ class Guard:
     def _refusal(self, scope: Scope, headers: Headers) -> Refusal | None:
         """None lets the request through."""
         access, method = self.access, scope["method"]
-        if access.hosts is not None and host_name(headers.only(b"host")) not in access.hosts:
+        if access.hosts is not None and host_without_port(headers.only(b"host")) not in access.hosts:
             return Refusal(403, "this server does not answer to that name; start it with --allow-host.", "wrong_host")
         if access.is_open(scope):
             return None
-        if access.hosts is not None and not self._from_here(method, headers):
+        if access.hosts is not None and not self._is_same_site(method, headers):
             return Refusal(403, "this request comes from a page of another site.", "wrong_origin")
         if method == "OPTIONS" and headers.one(b"access-control-request-method"):
-            return None if self._shared_with(headers) else Refusal(403, "no page may ask this.", "wrong_origin")
-        return self._unknown(scope, headers)
+            return None if self._cors_headers(headers) else Refusal(403, "no page may ask this.", "wrong_origin")
+        return self._check_key(scope, headers)
 
-    def _from_here(self, method: str, headers: Headers) -> bool:
-        """Browsers say where a request comes from; programs say nothing, and have no cookie."""
+    def _is_same_site(self, method: str, headers: Headers) -> bool:
+        """Whether it comes from the server's own pages or from a program (no CSRF): browsers send the origin; programs
+        send none, and no cookie."""
         origin = headers.one(b"origin")
         if origin and origin.lower() in self.access.origins:
             return True
@@ -117,36 +118,36 @@ class Guard:
         parts = urlsplit(origin) if origin.isprintable() and "[" not in origin else urlsplit("")
         return parts.scheme in ("http", "https") and parts.netloc.lower() == headers.one(b"host").lower()
 
-    def _unknown(self, scope: Scope, headers: Headers) -> Refusal | None:
+    def _check_key(self, scope: Scope, headers: Headers) -> Refusal | None:
         if not self.access.keys:
             return None
-        shown = [key for key in self._shown(scope, headers) if key]
-        if any(self._knows(key) for key in shown):
+        sent = [key for key in self._sent_keys(scope, headers) if key]
+        if any(self._is_valid(key) for key in sent):
             return None
-        if shown and self._throttled(client_of(scope, self.forwarded)):
+        if sent and self._throttled(client_address(scope, self.forwarded)):
             return Refusal(429, "too many wrong keys; wait a minute.", "too_many_wrong_keys", retry_after=60)
         return Refusal(401, "send your key as `Authorization: Bearer KEY`.", "invalid_api_key")
 
-    def _shown(self, scope: Scope, headers: Headers) -> list[str]:
-        """The keys that a request shows. One in the address counts for reading alone: a link must change nothing."""
-        return [_bearer(headers), _cookie(headers, self.access.cookie), key_in_address(scope)]
+    def _sent_keys(self, scope: Scope, headers: Headers) -> list[str]:
+        """The keys that a request sends. One in the query counts for reading alone: a link must change nothing."""
+        return [_bearer(headers), _cookie(headers, self.access.cookie), key_in_query(scope)]
 
-    def _knows(self, given: str) -> bool:
-        """All keys are compared, as digests: neither their length nor their content shows in the time it takes."""
+    def _is_valid(self, given: str) -> bool:
+        """All keys are compared, as digests: the time it takes reveals neither their length nor their content."""
         return sum(hmac.compare_digest(_digest(given), _digest(key)) for key in self.access.keys) > 0
 
     def _throttled(self, client: str) -> bool:
         now = time.monotonic()
-        times = self._wrong.setdefault(client, deque(maxlen=_WRONG_PER_MINUTE))
+        times = self._wrong_keys.setdefault(client, deque(maxlen=_WRONG_PER_MINUTE))
         if len(times) == _WRONG_PER_MINUTE and now - times[0] < 60:
             return True
         times.append(now)
-        if len(self._wrong) > _CLIENTS:
-            self._wrong.pop(next(iter(self._wrong)))
+        if len(self._wrong_keys) > _MAX_CLIENTS:
+            self._wrong_keys.pop(next(iter(self._wrong_keys)))
         return False
 
 
-def host_name(header: str) -> str:
+def host_without_port(header: str) -> str:
     """The name in a Host header without its port, in lower case."""
     if header.startswith("["):
         return header[1:].partition("]")[0].lower()
@@ -154,7 +155,7 @@ def host_name(header: str) -> str:
     return (name if colon and port.isdecimal() else header).lower()
 
 
-def key_in_address(scope: Scope) -> str:
+def key_in_query(scope: Scope) -> str:
     """`?token=…` of a GET."""
     if scope["method"] != "GET":
         return ""

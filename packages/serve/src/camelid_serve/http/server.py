@@ -1,4 +1,4 @@
-"""How uvicorn is set up, whatever it serves: our connections, no surprises, a file descriptor for each connection.
+"""uvicorn's configuration for all servers: connections with deadlines, a file descriptor for each connection.
 
 Knows uvicorn's settings. Knows nothing of applications.
 """
@@ -11,28 +11,30 @@ from typing import Any
 
 import uvicorn
 
-from .asgi import App, Shape
-from .connection import Bounds, connections
+from .asgi import App, RefusalFormat
+from .connection import ConnectionLimits, connection_class
 
 
-def configured(app: App, bounds: Bounds, shape: Shape, **more: Any) -> uvicorn.Config:
-    """Settings for a server of `app`; `more` are uvicorn's own."""
-    _allow_files(bounds.connections)
+def uvicorn_config(
+    app: App, connection_limits: ConnectionLimits, refusal_response: RefusalFormat, **more: Any
+) -> uvicorn.Config:
+    """The configuration of a server of `app`; `more` are settings of uvicorn."""
+    _allow_files(connection_limits.connections)
     return uvicorn.Config(
         app,
-        http=connections(bounds, shape),
+        http=connection_class(connection_limits, refusal_response),
         ws="none",
         log_level="warning",
         access_log=False,
         server_header=False,
-        proxy_headers=False,  # who asks is who connects: a header cannot say otherwise
-        backlog=min(4096, bounds.connections),
+        proxy_headers=False,  # the client is who connects: no header changes that
+        backlog=min(4096, connection_limits.connections),
         **more,
     )
 
 
 def _allow_files(connections: int) -> None:
-    """A file descriptor per connection, as far as the system lets us."""
+    """Raise the limit of open files to one per connection, as far as the system allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = connections + 200
     if soft != resource.RLIM_INFINITY and soft < wanted:

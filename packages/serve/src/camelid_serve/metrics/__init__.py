@@ -1,8 +1,8 @@
-"""How near an answer is to a reference: a number from 0 to 1, or none where a metric says nothing of the pair.
+"""Text metrics (exact match, numeric match, BLEU, chrF): a number from 0 to 1, or none where one does not apply.
 
 Knows pairs of texts. Knows nothing of files or models.
 """
 
-from .scoring import METRICS, Means, Metric, available, missing, score
+from .scores import METRICS, Metric, ScoreMeans, available, missing, score
 
-__all__ = ["METRICS", "Means", "Metric", "available", "missing", "score"]
+__all__ = ["METRICS", "Metric", "ScoreMeans", "available", "missing", "score"]

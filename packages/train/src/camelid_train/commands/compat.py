@@ -1,4 +1,4 @@
-"""`camelid compat uniform_finetune …` and its like: another tool's command line, read as a recipe."""
+"""`camelid compat uniform_finetune …` and its like: another tool's command line, translated to a recipe."""
 
 from __future__ import annotations
 
@@ -9,22 +9,23 @@ from itertools import islice
 from typing import Annotated, Any
 
 import typer
-from camelid_core.commands.running import report, run_job
-from camelid_core.compat.lines import show_or_run
+from camelid_core.commands.run_job import print_summary, run_job
+from camelid_core.compat.command_lines import show_or_run
 from camelid_core.config import apply_overrides, validate
-from camelid_core.datasets import open_source, parse_sources
+from camelid_core.datasets.sources import open_dataset, parse_sources
 from camelid_core.errors import CamelidError
 from camelid_core.plugins import load_host
-from camelid_core.tasks import resolve
+from camelid_core.tasks import import_attribute
 
-from camelid_train.compat import finetune, merging, uniform_finetune
-from camelid_train.compat.toml import to_toml
-from camelid_train.compat.uniform_finetune import Meaning
+from camelid_train.compat import finetune, uniform_finetune
+from camelid_train.compat import merge as merging
+from camelid_train.compat.uniform_finetune import TranslatedRecipe
 from camelid_train.config import Recipe
+from camelid_train.toml import to_toml
 
 app = typer.Typer(help="Other tools' command lines, read as recipes and commands.")
-_MOST_ROWS = 2_000_000
-_AS_IT_IS: dict[str, Any] = {
+_MAX_ROWS_COUNTED = 2_000_000
+_PASS_THROUGH: dict[str, Any] = {
     "ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": ["--help"],
 }  # fmt: skip
 
@@ -42,7 +43,7 @@ _Name = Annotated[str, typer.Option(help="Name of the run and its result.")]
 _AsJson = Annotated[bool, typer.Option("--json", help="End with one line of JSON.")]
 
 
-@app.command("uniform_finetune", context_settings=_AS_IT_IS)
+@app.command("uniform_finetune", context_settings=_PASS_THROUGH)
 def _uniform_finetune(
     context: typer.Context, run: _Run = False, overrides: _Set = None, name: _Name = "", as_json: _AsJson = False
 ) -> None:
@@ -50,7 +51,7 @@ def _uniform_finetune(
     _show_or_train(uniform_finetune.read, context.args, run, overrides or [], name, as_json)
 
 
-@app.command("finetune", context_settings=_AS_IT_IS)
+@app.command("finetune", context_settings=_PASS_THROUGH)
 def _finetune(
     context: typer.Context, run: _Run = False, overrides: _Set = None, name: _Name = "", as_json: _AsJson = False
 ) -> None:
@@ -59,7 +60,7 @@ def _finetune(
 
 
 def _show_or_train(
-    read: Callable[..., Meaning],
+    read: Callable[..., TranslatedRecipe],
     arguments: Sequence[str],
     run: bool,
     overrides: Sequence[str],
@@ -67,24 +68,28 @@ def _show_or_train(
     as_json: bool,
 ) -> None:
     world = int(os.environ.get("WORLD_SIZE") or 1)
-    meaning = read(arguments, world=world)
-    rows = count_rows(meaning.sources)
+    translated = read(arguments, world=world)
+    rows = count_rows(translated.sources)
     if rows is not None:
-        meaning = read(arguments, rows, world)
-    apply_overrides(meaning.values, overrides)
-    values = {section: {k: v for k, v in fields.items() if v is not None} for section, fields in meaning.values.items()}
+        translated = read(arguments, rows, world)
+    apply_overrides(translated.values, overrides)
+    values = {
+        section: {k: v for k, v in fields.items() if v is not None} for section, fields in translated.values.items()
+    }
     recipe = validate(Recipe, values, "the flags")
     if not run:
-        typer.echo(to_toml(meaning.values, comments(meaning)), nl=False)
+        typer.echo(to_toml(translated.values, comments(translated)), nl=False)
         return
-    from camelid_train.checking import check
+    from camelid_train.run_preparation import check
 
-    check(recipe)
-    typer.echo("\n".join([*comments(meaning), "", *banner(recipe, rows, world)]), err=True)
-    report(run_job("train", recipe.anchored(), name, recipe.anchored().model.name), as_json)
+    check(recipe, load_host())
+    typer.echo("\n".join([*comments(translated), "", *banner(recipe, rows, world)]), err=True)
+    print_summary(
+        run_job("train", recipe.with_absolute_paths(), name, recipe.with_absolute_paths().model.name), as_json
+    )
 
 
-@app.command("merge", context_settings=_AS_IT_IS)
+@app.command("merge", context_settings=_PASS_THROUGH)
 def merge(
     context: typer.Context,
     run: Annotated[bool, typer.Option("--run", help="Merge instead of printing the command.")] = False,
@@ -94,35 +99,37 @@ def merge(
 
 
 for _command in load_host().registry("camelid_compat_commands"):
-    app.command(_command.name, help=_command.help, context_settings=_AS_IT_IS)(resolve(_command.target))
+    app.command(_command.name, help=_command.help, context_settings=_PASS_THROUGH)(import_attribute(_command.target))
 
 
 def count_rows(sources: Sequence[str]) -> int | None:
-    """Rows of all sources together, or None where one is not at hand and says nothing."""
+    """Rows of all datasets together, or None where one is not on this machine and its size is unknown."""
     registry, total = load_host().datasets, 0
     try:
         for source in parse_sources(sources, registry):
-            dataset = open_source(source.name, registry)
+            dataset = open_dataset(source.name, registry)
             rows = dataset.rows
             if not rows and not dataset.missing():
-                rows = sum(1 for _ in islice(dataset.load("train", None), _MOST_ROWS))
+                rows = sum(1 for _ in islice(dataset.load("train", None), _MAX_ROWS_COUNTED))
             if not rows:
                 return None
             total += int(rows * source.weight)
     except CamelidError:
-        return None  # training will say what is wrong with it
+        return None  # training will report what is wrong with it
     return total
 
 
-def comments(meaning: Meaning) -> list[str]:
+def comments(translated: TranslatedRecipe) -> list[str]:
     ignored = (
-        [f"Ignored, because {meaning.tool} has no such flag: {' '.join(meaning.unknown)}"] if meaning.unknown else []
+        [f"Ignored, because {translated.tool} has no such flag: {' '.join(translated.unknown)}"]
+        if translated.unknown
+        else []
     )
-    return [*meaning.notes, *ignored]
+    return [*translated.notes, *ignored]
 
 
 def banner(recipe: Recipe, rows: int | None, world: int) -> list[str]:
-    """What the original says when it starts."""
+    """What the original prints when it starts."""
     train = recipe.train
     batch = train.batch_size * train.accumulation * world
     examples = None if rows is None else min(rows - recipe.data.eval_rows, recipe.data.rows or rows)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
-from camelid_core.commands.running import report, run_job
+from camelid_core.commands.run_job import print_summary, run_job
 from camelid_core.config import validate
 
 from camelid_train.config import MergeConfig
@@ -15,7 +15,7 @@ def _option(field: str, allowed: str = "") -> Any:
     return typer.Option(help=f"{allowed}{MergeConfig.model_fields[field].description}")
 
 
-app = typer.Typer(help="Fold an adapter into its base model.")
+app = typer.Typer(help="Merge an adapter into its base model.")
 
 
 @app.command()
@@ -29,5 +29,5 @@ def merge(
 ) -> None:
     """Write base + adapter as one plain Transformers model, and check that it gives the same logits."""
     values = {"adapter": adapter, "output": out, "dtype": dtype, "weights": weights, "shard": shard}
-    config = validate(MergeConfig, values, "the options").anchored()
-    report(run_job("merge", config, config.default_name, config.adapter), as_json)
+    config = validate(MergeConfig, values, "the options").with_absolute_paths()
+    print_summary(run_job("merge", config, config.default_name, config.adapter), as_json)

@@ -8,23 +8,24 @@ from dataclasses import asdict
 from typing import Annotated
 
 import typer
-from camelid_core.commands.output import show_values
-from camelid_core.commands.running import report, run_job
+from camelid_core.commands.output import print_values
+from camelid_core.commands.run_job import print_summary, run_job
 from camelid_core.config import load, parse_overrides, validate
-from camelid_core.datasets import open_source, parse_sources
 from camelid_core.errors import UsageError
 from camelid_core.jobs.foreground import open_store
-from camelid_core.paths import given_path
+from camelid_core.paths import validated_path
 from camelid_core.plugins import load_host
 
 from camelid_train.config import Recipe
-from camelid_train.launching import follow, follows
+from camelid_train.launching import is_secondary_process, train_as_secondary
+
+from .recipe_help import RecipeHelp
 
 app = typer.Typer(help="Fine-tune a model from a recipe.")
 _FOR_EXAMPLE = "`camelid train recipe.toml`, or `camelid train model.name=smollm2-135m train.max_steps=5`"
 
 
-@app.command()
+@app.command(cls=RecipeHelp)
 def train(
     recipe: Annotated[str, typer.Argument(help="A recipe (.toml, .yaml or .json), or a first override.")] = "",
     overrides: Annotated[
@@ -39,15 +40,12 @@ def train(
     as_json: Annotated[bool, typer.Option("--json", help="End with one line of JSON.")] = False,
 ) -> None:
     """Fine-tune a model. The run is a job: it is listed, it survives a kill, and Ctrl-C saves it."""
-    from camelid_train.checking import check
+    from camelid_train.run_preparation import check
 
-    config = read_recipe(recipe, overrides or []).anchored()
-    check(config)
-    datasets = load_host().datasets
-    for source in parse_sources(config.data.sources, datasets):
-        open_source(source.name, datasets)
-    if follows():  # torchrun or the like started this process beside another one on this machine, which has the job
-        follow(config)
+    config = read_recipe(recipe, overrides or []).with_absolute_paths()
+    check(config, load_host())
+    if is_secondary_process():  # torchrun or the like started this process; the local main process has the job
+        train_as_secondary(config)
         return
     if rehearse:
         _rehearse(config, as_json)
@@ -59,7 +57,7 @@ def train(
         job = open_store().submit("train", config.model_dump(mode="json"), name)
         typer.echo(f"Job {job.id} is queued. `camelid jobs logs {job.id} --follow` shows it; `camelid worker` runs it.")
         return
-    report(run_job("train", config, name, config.model.name), as_json)
+    print_summary(run_job("train", config, name, config.model.name), as_json)
 
 
 def _rehearse(config: Recipe, as_json: bool) -> None:
@@ -80,7 +78,7 @@ def _rehearse(config: Recipe, as_json: bool) -> None:
 def _plan(config: Recipe, as_json: bool) -> None:
     from camelid_train.planning.plan import plan
 
-    show_values(plan(config), as_json)
+    print_values(plan(config), as_json)
 
 
 def read_recipe(recipe: str, overrides: list[str]) -> Recipe:
@@ -94,7 +92,7 @@ def read_recipe(recipe: str, overrides: list[str]) -> Recipe:
         raise UsageError(f"say what to train: {_FOR_EXAMPLE}.")
     if "=" in recipe:
         return validate(Recipe, parse_overrides([recipe, *overrides]), "the overrides")
-    path = given_path(recipe, "recipe")
+    path = validated_path(recipe, "recipe")
     if not path.suffix:
         raise UsageError(f"{recipe!r} is neither a recipe (.toml, .yaml or .json) nor an override: {_FOR_EXAMPLE}.")
     return load(Recipe, path, overrides)

@@ -1,1 +1,1 @@
-"""Other tools' command lines, read as recipes: what their flags mean here, and what they have no word for."""
+"""Other tools' command lines, translated to recipes: what their flags mean here, and which have no equivalent."""

@@ -1,6 +1,6 @@
-"""What an argument list of Alpaca-CoT's first `finetune.py` means: LLaMA, and the settings that it had built in.
+"""Arguments of Alpaca-CoT's first `finetune.py` → a recipe: LLaMA, and the hyperparameters that it had built in.
 
-Knows both sides. Reads no data: how many rows there are is told to it.
+Knows both sides. Reads no data: the number of rows is a parameter.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from camelid_core.compat.arguments import Flag, parse
 from camelid_core.errors import UsageError
 
 from . import uniform_finetune
-from .uniform_finetune import Meaning
+from .uniform_finetune import TranslatedRecipe
 
 _FLAGS: tuple[Flag, ...] = (("size", str, "7", None), ("data", str, None, "+"), ("local_rank", int, -1, None))
-_ROWS, _AT_ONCE, _WARMUP = 128, 4, 100
+_GLOBAL_BATCH, _MICRO_BATCH, _WARMUP = 128, 4, 100
 _BUILT_IN = {"save_steps": 200, "keep": 3, "log_steps": 20}
 
 
-def read(arguments: Sequence[str], rows: int | None = None, world: int = 1) -> Meaning:
+def read(arguments: Sequence[str], rows: int | None = None, world: int = 1) -> TranslatedRecipe:
     """The recipe that `arguments` mean for so many training and held-out rows on so many processes.
 
     Raises:
@@ -29,17 +29,19 @@ def read(arguments: Sequence[str], rows: int | None = None, world: int = 1) -> M
     if not flags.data:
         raise UsageError("finetune: --data is needed; `camelid datasets list` shows what there is.")
     size = flags.size.lower().removesuffix("b")
-    sums = max(1, _ROWS // _AT_ONCE // world)
-    words = ["--model_type", "llama", "--size", f"{size}b", "--gradient_accumulation_steps", str(sums)]
-    meaning = uniform_finetune.read([*words, "--data", *flags.data], rows, world)
-    meaning.unknown, meaning.tool = unknown, "finetune"
-    train = meaning.values["train"]
+    accumulation = max(1, _GLOBAL_BATCH // _MICRO_BATCH // world)
+    words = ["--model_type", "llama", "--size", f"{size}b", "--gradient_accumulation_steps", str(accumulation)]
+    translated = uniform_finetune.read([*words, "--data", *flags.data], rows, world)
+    translated.unknown, translated.tool = unknown, "finetune"
+    train = translated.values["train"]
     data = "+".join(name.replace("\\", "/").rpartition("/")[2].removesuffix(".json") for name in flags.data)
     train |= {**_BUILT_IN, "output": f"./saved-{data}{size}b"}
     if rows is not None:
-        batches = math.ceil((rows - meaning.values["data"]["eval_rows"]) / (_AT_ONCE * sums * world))
+        batches = math.ceil((rows - translated.values["data"]["eval_rows"]) / (_MICRO_BATCH * accumulation * world))
         total = max(1, math.ceil(train["epochs"] * batches))
         train["warmup"] = math.floor(min(_WARMUP / total, 0.99) * 1e6) / 1e6  # the loop rounds up
-    meaning.values["eval"]["steps"] = _BUILT_IN["save_steps"]
-    meaning.notes = [note for note in meaning.notes if "saved and measured" not in note and "are left to" not in note]
-    return meaning
+    translated.values["eval"]["steps"] = _BUILT_IN["save_steps"]
+    translated.notes = [
+        note for note in translated.notes if "saved and measured" not in note and "are left to" not in note
+    ]
+    return translated

@@ -47,5 +47,5 @@ LATER = frozenset(
 
 
 def parse(arguments: Sequence[str]) -> tuple[Namespace, list[str], set[str]]:
-    """The values, what was ignored because nobody knew it, and which flags were given."""
+    """The values, unknown flags (ignored), and which flags were given."""
     return arguments_of.parse("uniform_finetune", _FLAGS, arguments)

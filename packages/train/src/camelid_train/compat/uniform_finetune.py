@@ -1,6 +1,6 @@
-"""What an argument list of Alpaca-CoT's `uniform_finetune.py` means: a recipe, and remarks on what has no word here.
+"""Arguments of Alpaca-CoT's `uniform_finetune.py` → a recipe, and notes on flags that have no equivalent here.
 
-Knows both sides. Reads no data: how many rows there are is told to it.
+Knows both sides. Reads no data: the number of rows is a parameter.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from typing import Any
 from camelid_core.compat.families import DEFAULT_WEIGHTS, family_of, weights_of
 from camelid_core.errors import UsageError
 
-from camelid_train.watching.reporting import TRACKERS
+from camelid_train.monitoring.trackers import TRACKERS
 
 from .flags import LATER, parse
 
 _LARGEST_HELDOUT = 10_000
-_MOST = {"epochs": 1000, "per_gpu_train_batch_size": 4096, "gradient_accumulation_steps": 4096}
-"""Flags that the schedule is reckoned from, and what a recipe allows."""
+_MAXIMA = {"epochs": 1000, "per_gpu_train_batch_size": 4096, "gradient_accumulation_steps": 4096}
+"""Flags that the learning-rate schedule is computed from, and the largest value a recipe allows."""
 _METHODS = ("lora", "qlora", "adalora", "prompt", "p_tuning", "prefix")
 
 
 @dataclass(slots=True)
-class Meaning:
-    """A recipe's `values` by section, what to say about them, and the flags that nobody knew."""
+class TranslatedRecipe:
+    """A recipe's `values` by section, `notes` on the translation, and flags that are unknown to the tool itself."""
 
     values: dict[str, dict[str, Any]]
     notes: list[str] = field(default_factory=list)
@@ -38,7 +38,7 @@ class Meaning:
         return list(self.values["data"]["sources"])
 
 
-def read(arguments: Sequence[str], rows: int | None = None, world: int = 1) -> Meaning:
+def read(arguments: Sequence[str], rows: int | None = None, world: int = 1) -> TranslatedRecipe:
     """The recipe that `arguments` mean for so many training and held-out rows on so many processes.
 
     Raises:
@@ -47,14 +47,14 @@ def read(arguments: Sequence[str], rows: int | None = None, world: int = 1) -> M
     flags, unknown, given = parse(arguments)
     if not flags.data:
         raise UsageError("uniform_finetune: --data is needed; `camelid datasets list` shows what there is.")
-    for name, most in _MOST.items():
+    for name, most in _MAXIMA.items():
         if not 0 < getattr(flags, name) <= most:  # nan is neither
             raise UsageError(f"uniform_finetune: --{name} {getattr(flags, name)}; use more than 0, at most {most}.")
-    meaning = Meaning({}, unknown=unknown)
-    heldout = _heldout(flags, rows, meaning)
-    train = _train(flags, given, None if rows is None else rows - heldout, world, meaning)
-    meaning.values |= {
-        "model": _model(flags, given, meaning),
+    translated = TranslatedRecipe({}, unknown=unknown)
+    heldout = _heldout(flags, rows, translated)
+    train = _train(flags, given, None if rows is None else rows - heldout, world, translated)
+    translated.values |= {
+        "model": _model(flags, given, translated),
         "data": {
             "sources": flags.data,
             "template": "alpaca",
@@ -62,29 +62,29 @@ def read(arguments: Sequence[str], rows: int | None = None, world: int = 1) -> M
             "eval_rows": heldout,
             "split_seed": 42,
         },
-        "method": _method(flags, meaning),
+        "method": _method(flags, translated),
         "train": train,
         "eval": {"steps": train.get("save_steps"), "batch_size": flags.per_gpu_train_batch_size},
     }
-    meaning.notes += _remarks(flags, given, world)
-    return meaning
+    translated.notes += _notes(flags, given, world)
+    return translated
 
 
-def _model(flags: Namespace, given: set[str], meaning: Meaning) -> dict[str, Any]:
+def _model(flags: Namespace, given: set[str], translated: TranslatedRecipe) -> dict[str, Any]:
     kind = flags.model_type.partition("_")[0]
     name = flags.model_name_or_path or weights_of(flags.model_type, flags.size)
     if not name:
         name = DEFAULT_WEIGHTS
         size = f" {flags.size}" if flags.size else ""
-        meaning.notes.append(f"No weights are known as {flags.model_type}{size}; {name} is the original's default.")
-    meaning.notes += family_of(kind).notes
+        translated.notes.append(f"No weights are known as {flags.model_type}{size}; {name} is the original's default.")
+    translated.notes += family_of(kind).notes
     formats = {"fp32": "float32", "bf16": "bfloat16", "fp16": "auto"}
     if flags.compute_dtype not in formats:
         raise UsageError(f"uniform_finetune: --compute_dtype {flags.compute_dtype!r}; use {', '.join(formats)}.")
     return {"name": name, "dtype": formats[flags.compute_dtype]}
 
 
-def _method(flags: Namespace, meaning: Meaning) -> dict[str, Any]:
+def _method(flags: Namespace, translated: TranslatedRecipe) -> dict[str, Any]:
     if flags.peft_type not in _METHODS:
         raise UsageError(f"uniform_finetune: --peft_type {flags.peft_type!r}; use {', '.join(_METHODS)}.")
     targets = list(flags.lora_target_modules or [])
@@ -98,15 +98,21 @@ def _method(flags: Namespace, meaning: Meaning) -> dict[str, Any]:
             return {"type": "lora", "r": flags.lora_r, **lora}
         return {"type": "qlora", "quantization": "int8" if bits == 8 else "nf4", "r": flags.lora_r, **lora}
     if flags.quantization_bit:
-        meaning.notes.append(f"{flags.peft_type} trains on plain weights here; --quantization_bit is left out.")
+        translated.notes.append(f"{flags.peft_type} trains on plain weights here; --quantization_bit is left out.")
     if flags.peft_type == "adalora":
-        return {"type": "adalora", "initial_r": flags.adalora_init_r, "target_r": flags.lora_r, **lora, **_ranks(flags)}
+        return {
+            "type": "adalora",
+            "initial_r": flags.adalora_init_r,
+            "target_r": flags.lora_r,
+            **lora,
+            **_adalora_schedule(flags),
+        }
     if flags.peft_type == "p_tuning":
         return {"type": "p-tuning", **virtual, "hidden": flags.prompt_encoder_hidden_size}
     return {"type": flags.peft_type, **virtual}
 
 
-def _ranks(flags: Namespace) -> dict[str, Any]:
+def _adalora_schedule(flags: Namespace) -> dict[str, Any]:
     return {
         "warmup_steps": flags.adalora_tinit,
         "final_steps": flags.adalora_tfinal,
@@ -116,17 +122,21 @@ def _ranks(flags: Namespace) -> dict[str, Any]:
     }
 
 
-def _heldout(flags: Namespace, rows: int | None, meaning: Meaning) -> int:
+def _heldout(flags: Namespace, rows: int | None, translated: TranslatedRecipe) -> int:
     """No more than a tenth of the rows, which is also what the data allows."""
     wanted = min(max(flags.val_set_size, 0), _LARGEST_HELDOUT)
     if rows is not None and wanted > rows // 10:
         wanted = rows // 10
     if wanted < flags.val_set_size:
-        meaning.notes.append(f"--val_set_size {flags.val_set_size}: {wanted:,} rows are held out, as many as can be.")
+        translated.notes.append(
+            f"--val_set_size {flags.val_set_size}: {wanted:,} rows are held out, as many as can be."
+        )
     return wanted
 
 
-def _train(flags: Namespace, given: set[str], rows: int | None, world: int, meaning: Meaning) -> dict[str, Any]:
+def _train(
+    flags: Namespace, given: set[str], rows: int | None, world: int, translated: TranslatedRecipe
+) -> dict[str, Any]:
     values = {
         "epochs": flags.epochs,
         "batch_size": flags.per_gpu_train_batch_size,
@@ -139,15 +149,19 @@ def _train(flags: Namespace, given: set[str], rows: int | None, world: int, mean
     if flags.report_to in TRACKERS:
         values["report_to"] = [flags.report_to]
     if rows is None:
-        meaning.notes.append("How many rows there are is not known here: save and eval steps are left to the defaults.")
+        translated.notes.append(
+            "How many rows there are is not known here: save and eval steps are left to the defaults."
+        )
         return values | {"warmup": math.floor(min(0.1 / flags.epochs, 0.99) * 1e6) / 1e6}
     batch = flags.per_gpu_train_batch_size * flags.gradient_accumulation_steps * world
     every = max(1, int(rows // batch / 10))  # the original divides small sets down to 0 and fails
     if int(rows // batch / 10) == 0:
-        meaning.notes.append(f"{rows:,} rows are under ten batches of {batch}: saved and measured every step.")
+        translated.notes.append(f"{rows:,} rows are under ten batches of {batch}: saved and measured every step.")
     total = max(1, math.ceil(flags.epochs * math.ceil(rows / batch)))
     if flags.peft_type == "adalora" and flags.adalora_tinit + flags.adalora_tfinal >= total:
-        meaning.notes.append(f"{total} steps are too few for AdaLoRA's 200 + 1000: its schedule is fitted to the run.")
+        translated.notes.append(
+            f"{total} steps are too few for AdaLoRA's 200 + 1000: its schedule is fitted to the run."
+        )
         flags.adalora_tinit = flags.adalora_tfinal = None
     warmup = math.floor(min(every / total, 0.99) * 1e6) / 1e6  # the loop rounds up: exactly `every` steps
     return values | {"warmup": warmup, "save_steps": every, "log_steps": min(20, every)}
@@ -165,18 +179,18 @@ def output_directory(flags: Namespace, given: set[str]) -> str:
     return f"./saved_models/{model}_{data}"
 
 
-def _remarks(flags: Namespace, given: set[str], world: int) -> list[str]:
-    size, sums = flags.per_gpu_train_batch_size, flags.gradient_accumulation_steps
-    whole = f" on each of {world} processes, {size * sums * world} in all" if world > 1 else ""
-    remarks = [f"An optimizer step sees {size} × {sums} = {size * sums} rows{whole}."]
+def _notes(flags: Namespace, given: set[str], world: int) -> list[str]:
+    size, accumulation = flags.per_gpu_train_batch_size, flags.gradient_accumulation_steps
+    whole = f" on each of {world} processes, {size * accumulation * world} in all" if world > 1 else ""
+    notes = [f"An optimizer step sees {size} × {accumulation} = {size * accumulation} rows{whole}."]
     if "compute_dtype" not in given or flags.compute_dtype == "fp16":
-        remarks.append('fp16 is read as dtype = "auto": bfloat16 where the device has it.')
+        notes.append('fp16 is read as dtype = "auto": bfloat16 where the device has it.')
     if flags.lora_target_modules is None and flags.peft_type in ("lora", "qlora", "adalora"):
-        remarks.append("No --lora_target_modules: the model family's own are taken.")
+        notes.append("No --lora_target_modules: the model family's own are taken.")
     if flags.resume_from_checkpoint is not None:
-        remarks.append("--resume_from_checkpoint: a run here is a job and resumes itself; `camelid jobs retry`.")
+        notes.append("--resume_from_checkpoint: a run here is a job and resumes itself; `camelid jobs retry`.")
     if flags.report_to not in (None, "none", *TRACKERS):
-        remarks.append(f"--report_to {flags.report_to}: not sent; a run's curves are in its events and on the pages.")
+        notes.append(f"--report_to {flags.report_to}: not sent; a run's curves are in its events and on the pages.")
     if flags.local_rank != -1:
-        remarks.append("--local_rank is the launcher's business.")
-    return remarks
+        notes.append("--local_rank is the launcher's business.")
+    return notes

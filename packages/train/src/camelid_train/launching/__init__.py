@@ -1,9 +1,9 @@
-"""A run in several processes: started here, or joined where a launcher such as torchrun has started them.
+"""Launching a run in several processes (distributed training), or joining those that torchrun or the like has started.
 
     train(recipe, context)     # the training task: here, or in as many processes as the recipe says
 
-In a run of several processes each takes its rows of every global batch; the first one on a machine speaks and writes
-for all of them there. Knows nothing of losses, checkpoints' files or artefacts. Imports no torch.
+Each process (rank) takes its rows of every global batch; the local main process of each machine emits events and writes
+files for all of them there. Knows nothing of losses, checkpoints' files or artefacts. Imports no torch.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from .world import found
+from camelid_train.distributed.world import world_from_environment
 
 if TYPE_CHECKING:
     from camelid_core.tasks import TaskContext
@@ -23,31 +23,31 @@ def train(recipe: Recipe, context: TaskContext) -> Mapping[str, Any]:
     """Run `recipe` in as many processes as it says, or as there are; the adapter or model lands in `context.output`.
 
     Raises:
-        Interrupted: asked to save and leave.
+        Interrupted: a stop with saving was requested.
         CamelidError: the data, the model or the run is not sound.
     """
-    from camelid_train.watching.reporting import reported
+    from camelid_train.monitoring.trackers import with_trackers
 
     from .checks import check
 
     check(recipe)
-    with reported(recipe, context) as told:
-        if not told.earlier:
-            told.emit("resume", step=0)  # now: should loading take too long for who stops it, this much is known
-        if found().size == 1 and recipe.launch.processes * recipe.launch.nodes > 1:
+    with with_trackers(recipe, context) as reporting:
+        if not reporting.earlier_attempts:
+            reporting.emit("resume", step=0)  # now: known even if the run is stopped while it loads
+        if world_from_environment().size == 1 and recipe.launch.processes * recipe.launch.nodes > 1:
             from .launch import launch
 
-            return launch(recipe, told)
-        return _train(recipe, told)
+            return launch(recipe, reporting)
+        return _train(recipe, reporting)
 
 
-def follows() -> bool:
-    """Whether a launcher started this process beside another one on this machine, which speaks for both."""
-    return not found().leads
+def is_secondary_process() -> bool:
+    """Whether a launcher started this process, and it is not the local main process of this machine."""
+    return not world_from_environment().is_local_main_process
 
 
-def follow(recipe: Recipe) -> None:
-    """Work along in silence."""
+def train_as_secondary(recipe: Recipe) -> None:
+    """Train without printing or emitting anything: the local main process does."""
     from .checks import check
 
     check(recipe)
@@ -55,17 +55,17 @@ def follow(recipe: Recipe) -> None:
 
 
 def _train(recipe: Recipe, context: TaskContext | None) -> Mapping[str, Any]:
-    from camelid_train.sft import train
+    from camelid_train.run import train
 
-    if found().size == 1:
+    if world_from_environment().size == 1:
         assert context is not None, "who is alone leads"
         return train(recipe, context)
-    from . import group
-    from .context import Shared
+    from camelid_train.distributed import group
+    from camelid_train.distributed.context import SharedContext
 
-    shared = Shared(group.join(), context)
+    shared_context = SharedContext(group.join(), context)
     if context is None:
-        shared.listen()
-    summary = train(recipe, shared)
+        shared_context.listen()
+    summary = train(recipe, shared_context)
     group.leave()
     return summary

@@ -1,6 +1,6 @@
-"""What several processes cannot do, said before anything is started.
+"""Checks of the `[launch]` section before any process is started.
 
-Knows the recipe and this machine. Imports torch only to count graphics cards.
+Knows the recipe and this machine. Imports torch only to count GPUs.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 from camelid_core.errors import ConfigError, MissingPackage
 
-from .world import World, found
+from camelid_train.distributed.world import World, world_from_environment
 
 if TYPE_CHECKING:
     from camelid_train.config import Recipe
 
-_MACHINES = ("MASTER_ADDR", "NODE_RANK")
+_NODE_VARIABLES = ("MASTER_ADDR", "NODE_RANK")
 _SHARDED = ("lora", "full")
 _REASONS = {
     "qlora": "its 4-bit and 8-bit weights are packed and cannot be cut in shards",
@@ -27,23 +27,23 @@ _REASONS = {
 
 
 def check(recipe: Recipe, environment: Mapping[str, str] = os.environ) -> None:
-    """Refuse what cannot be launched.
+    """Refuse a recipe that cannot be launched.
 
     Raises:
         ConfigError: naming the field and what to type instead.
         MissingPackage: the strategy needs one that is not installed.
     """
-    section, world = recipe.launch, found(environment)
+    section, world = recipe.launch, world_from_environment(environment)
     processes = world.local_size if world.size > 1 else section.processes
     if section.strategy != "ddp":
         _check_strategy(recipe, world)
     if world.size == 1 and section.nodes > 1:
-        _check_machines(section.nodes, environment)
-    cards = _cards() if processes > 1 else 0
-    if cards and processes > cards:
+        _check_nodes(section.nodes, environment)
+    gpus = _gpu_count() if processes > 1 else 0
+    if gpus and processes > gpus:
         raise ConfigError(
-            f"launch.processes is {processes}, but this machine has {cards} graphics card{'s' * (cards > 1)}: each "
-            f"process needs its own. Type launch.processes={cards}."
+            f"launch.processes is {processes}, but this machine has {gpus} GPU{'s' * (gpus > 1)}: each "
+            f"process needs its own. Type launch.processes={gpus}."
         )
 
 
@@ -51,7 +51,7 @@ def _check_strategy(recipe: Recipe, world: World) -> None:
     strategy, method = recipe.launch.strategy, recipe.method.type
     if world.size == 1 and recipe.launch.processes * recipe.launch.nodes == 1:
         raise ConfigError(
-            f"launch.strategy={strategy!r} shares a model out among processes, and there is one. "
+            f"launch.strategy={strategy!r} shards a model over processes, and there is one. "
             "Type launch.processes=2 or more, or launch.strategy=ddp."
         )
     if strategy == "deepspeed" and recipe.train.best:
@@ -77,8 +77,8 @@ def _check_strategy(recipe: Recipe, world: World) -> None:
         )
 
 
-def _check_machines(nodes: int, environment: Mapping[str, str]) -> None:
-    missing = [name for name in _MACHINES if not environment.get(name)]
+def _check_nodes(nodes: int, environment: Mapping[str, str]) -> None:
+    missing = [name for name in _NODE_VARIABLES if not environment.get(name)]
     if missing:
         raise ConfigError(
             f"launch.nodes is {nodes}, but {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set. On "
@@ -90,7 +90,7 @@ def _check_machines(nodes: int, environment: Mapping[str, str]) -> None:
         raise ConfigError(f"NODE_RANK is {rank!r}; with launch.nodes={nodes} it is one of 0 to {nodes - 1}.")
 
 
-def _cards() -> int:
+def _gpu_count() -> int:
     import torch
 
     return torch.cuda.device_count()

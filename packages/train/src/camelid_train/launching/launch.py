@@ -1,11 +1,11 @@
-"""Starting the processes of a run, passing on what they say, and ending with the error of the one that failed.
+"""The launcher: starts the processes of a run, relays their events, and raises the error of the one that failed.
 
-Knows torch's elastic agent, which starts and watches them, and the files between it and them:
+Knows torch's elastic agent (torchrun), which starts and watches them, and the files between it and them:
 
-    <attempt>/ranks/order.json      what they are to do
-                    events.jsonl    what the first of them says
-                    stop            what they are asked
-                    <n>/log.txt     what process n of this machine prints (the first one prints into the attempt's log)
+    <attempt>/ranks/order.json      recipe and directories
+                    events.jsonl    events of the local main process
+                    stop            the stop request
+                    <n>/log.txt     output of rank n of this machine (that of rank 0 goes to the attempt's log)
                     <n>/result.json how it ended
 
 Knows nothing of training. They carry the attempt's mark in their environment, so whoever ends the attempt ends them.
@@ -23,20 +23,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
-from camelid_core.children import module_command
-from camelid_core.devices import cores
 from camelid_core.events import read_events
-from camelid_core.jobs.result import How, Result
-from camelid_core.tasks import Interrupted, Stop, TaskContext
+from camelid_core.jobs.attempt_result import AttemptResult, Outcome
+from camelid_core.models.devices import cpu_cores
+from camelid_core.subprocesses import module_command
+from camelid_core.tasks import Interrupted, StopRequest, TaskContext
 
-from . import failing
-from .context import EVENTS, STOP, Order
+from camelid_train.distributed.context import EVENTS, STOP, LaunchedContext
+
+from . import failures
 
 if TYPE_CHECKING:
     from camelid_train.config import Recipe
 
 RANKS = "ranks"
-_TICK = 0.1
+_POLL_SECONDS = 0.1
 _PORT = "29400"
 
 
@@ -44,26 +45,26 @@ def launch(recipe: Recipe, context: TaskContext) -> Mapping[str, Any]:
     """Run `recipe` in as many processes as it says; returns and raises what one process would.
 
     Raises:
-        Interrupted: all saved and left.
-        CamelidError: what ended the first one that failed.
+        Interrupted: all processes saved and stopped.
+        CamelidError: the error of the first process that failed.
     """
     ranks = context.directory / RANKS
     for number in range(recipe.launch.processes):
         (ranks / str(number)).mkdir(parents=True, exist_ok=True)
-    Order.write(ranks, recipe.model_dump(mode="json"), context)
+    LaunchedContext.write(ranks, recipe.model_dump(mode="json"), context)
     with ThreadPoolExecutor(1, "launch") as pool:
-        running = pool.submit(_run, recipe, context.directory)
+        running = pool.submit(_run_agent, recipe, context.directory)
         try:
-            _stay(running, ranks, context)
+            _relay_until_done(running, ranks, context)
         except BaseException:
-            _end_children()  # the agent then sees them gone, and its thread ends
+            _kill_children()  # the agent then sees them gone, and its thread ends
             raise
     return _summary(running, ranks, recipe.launch.processes)
 
 
-def _stay(running: Future[None], ranks: Path, context: TaskContext) -> None:
-    """Pass on events and requests until all have ended."""
-    asked: Stop = ""
+def _relay_until_done(running: Future[None], ranks: Path, context: TaskContext) -> None:
+    """Relay events and stop requests until all processes have ended."""
+    requested: StopRequest = ""
     offset = 0
     over = False
     while not over:
@@ -71,24 +72,24 @@ def _stay(running: Future[None], ranks: Path, context: TaskContext) -> None:
         events, offset = read_events(ranks / EVENTS, offset)
         for event in events:
             context.emit(event.pop("kind"), **{name: value for name, value in event.items() if name != "time"})
-        wanted = context.stopping()
-        if wanted != asked:
-            _write_whole(ranks / STOP, wanted)
-            asked = wanted
+        now = context.stop_requested()
+        if now != requested:
+            _write_atomically(ranks / STOP, now)
+            requested = now
         if not over:
-            time.sleep(_TICK)
+            time.sleep(_POLL_SECONDS)
 
 
-def _run(recipe: Recipe, directory: Path) -> None:
-    """The agent's life. It runs beside the main thread, which keeps the attempt's own answers to signals."""
+def _run_agent(recipe: Recipe, directory: Path) -> None:
+    """Run the elastic agent. It runs beside the main thread, which keeps the attempt's own signal handlers."""
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    from .logs import OwnLogs
+    from .rank_logs import RankLogs
 
     section = recipe.launch
     logging.getLogger("torch.distributed.elastic").setLevel(logging.ERROR)  # that it handles no signals here is meant
     environment = {
-        "OMP_NUM_THREADS": str(max(1, cores() // section.processes)),
+        "OMP_NUM_THREADS": str(max(1, cpu_cores() // section.processes)),
         "OMP_WAIT_POLICY": "PASSIVE",
     }
     for name, value in environment.items():
@@ -97,17 +98,17 @@ def _run(recipe: Recipe, directory: Path) -> None:
         min_nodes=section.nodes,
         max_nodes=section.nodes,
         nproc_per_node=section.processes,
-        logs_specs=OwnLogs(),
+        logs_specs=RankLogs(),
         run_id="camelid",
         max_restarts=0,
-        **_meeting(section.nodes),
+        **_rendezvous(section.nodes),
     )
     python, *arguments = module_command("camelid_train.launching.rank", str(directory / RANKS))
     elastic_launch(config, python)(*arguments)
 
 
-def _meeting(nodes: int) -> dict[str, Any]:
-    """Where the processes find each other: a free port of this machine, or the first machine of several."""
+def _rendezvous(nodes: int) -> dict[str, Any]:
+    """The rendezvous of the processes: a free port of this machine, or the first of several nodes."""
     if nodes == 1:
         return {"rdzv_backend": "c10d", "rdzv_endpoint": "localhost:0", "local_addr": "localhost"}
     address = f"{os.environ['MASTER_ADDR']}:{os.environ.get('MASTER_PORT', _PORT)}"
@@ -116,24 +117,24 @@ def _meeting(nodes: int) -> dict[str, Any]:
 
 
 def _summary(running: Future[None], ranks: Path, processes: int) -> Mapping[str, Any]:
-    results = [Result.read(ranks / str(number)) for number in range(processes)]
-    if any(result is not None and result.how == How.SAVED for result in results):
-        raise Interrupted  # also where one left before it met the others, who then were ended
+    results = [AttemptResult.read(ranks / str(number)) for number in range(processes)]
+    if any(result is not None and result.how == Outcome.SAVED for result in results):
+        raise Interrupted  # also where one stopped before it joined the others, which then were killed
     error = running.exception()
     if error is not None:
-        raise failing.error_of(error, ranks, processes) from None
+        raise failures.first_error(error, ranks, processes) from None
     first = results[0]
-    assert first is not None, "a process that ended well has written so"
+    assert first is not None, "a process that succeeded has written its result"
     return first.summary
 
 
-def _end_children() -> None:
+def _kill_children() -> None:
     for child in psutil.Process().children(recursive=True):
         with suppress(psutil.Error):
             child.kill()
 
 
-def _write_whole(path: Path, text: str) -> None:
+def _write_atomically(path: Path, text: str) -> None:
     staged = path.with_suffix(".tmp")
     staged.write_text(text, encoding="ascii")
     staged.replace(path)

@@ -1,8 +1,8 @@
-"""One of the processes of a run, as the launcher starts it.
+"""One process (rank) of a run, as the launcher starts it.
 
     python -m camelid_train.launching.rank RANKS
 
-Knows its orders, and how to say how it ended. Should the process that launched it be gone, it goes too.
+Knows the launcher's files, and writes its result there. It exits when the process that launched it is gone.
 """
 
 from __future__ import annotations
@@ -15,59 +15,62 @@ import traceback
 from dataclasses import replace
 from pathlib import Path
 
-from camelid_core.jobs.result import How, Result
+from camelid_core.jobs.attempt_result import AttemptResult, Outcome
 from camelid_core.jobs.watchdog import cap_log
 from camelid_core.tasks import Interrupted
 
-from . import group
-from .context import Order, Shared
-from .failing import LOST, is_lost_peer
-from .logs import log_of, print_into
-from .world import found
+from camelid_train.distributed import group
+from camelid_train.distributed.context import LaunchedContext, SharedContext
+from camelid_train.distributed.world import world_from_environment
+
+from .failures import PEER_LOST, is_lost_peer
+from .rank_logs import rank_log, redirect_output
 
 _LOG_BYTES = 50_000_000
 _STDOUT = 1
 
 
 def main(ranks: Path) -> int:
-    world = found()
-    if not world.leads:
-        print_into(log_of(ranks, world.local_rank))
-    threading.Thread(target=_watch, args=(os.getppid(), not world.leads), name="watch", daemon=True).start()
+    world = world_from_environment()
+    if not world.is_local_main_process:
+        redirect_output(rank_log(ranks, world.local_rank))
+    threading.Thread(
+        target=_watch_parent, args=(os.getppid(), not world.is_local_main_process), name="watch", daemon=True
+    ).start()
     directory = ranks / str(world.local_rank)
     code = None
     try:
-        result, code = _run(ranks), 0
+        result, code = _run_attempt(ranks), 0
     except Interrupted:
-        result = Result(How.SAVED)
-    except BaseException as error:  # SystemExit too: whoever launched this must learn of it
+        result = AttemptResult(Outcome.SAVED)
+    except BaseException as error:  # SystemExit too: the launcher must learn of it
         traceback.print_exc()
-        result = Result.of(error)
+        result = AttemptResult.from_exception(error)
         if is_lost_peer(error):
-            result = replace(result, kind=LOST)
+            result = replace(result, kind=PEER_LOST)
     result.write(directory)
     return result.exit_code if code is None else code
 
 
-def _run(ranks: Path) -> Result:
+def _run_attempt(ranks: Path) -> AttemptResult:
     from camelid_train.config import Recipe
-    from camelid_train.sft import train
+    from camelid_train.run import train
 
-    order = Order(ranks)
-    recipe = Recipe.model_validate(order.recipe)
-    context = Shared(group.join(), order)
+    launched = LaunchedContext(ranks)
+    recipe = Recipe.model_validate(launched.recipe)
+    context = SharedContext(group.join(), launched)
     context.listen()
     try:
         summary = train(recipe, context)
     except Interrupted:
         if not context.agreed:
-            raise  # the others do not know: the exit code has them ended
-        return Result(How.SAVED)  # with exit code 0, for others may still be at saving
+            raise  # the others do not know: the exit code ends them
+        return AttemptResult(Outcome.SAVED)  # with exit code 0, for others may still be at saving
     group.leave()
-    return Result(How.SUCCEEDED, summary=dict(summary))
+    return AttemptResult(Outcome.SUCCEEDED, summary=dict(summary))
 
 
-def _watch(parent: int, own_log: bool) -> None:
+def _watch_parent(parent: int, own_log: bool) -> None:
     while os.getppid() == parent:
         if own_log:
             cap_log(_STDOUT, _LOG_BYTES)

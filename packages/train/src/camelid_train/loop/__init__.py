@@ -1,1 +1,1 @@
-"""The loop: batches, loss, micro-batches and the transformers Trainer around them."""
+"""The training loop: batches, loss, micro-batches (gradient accumulation), packing and the transformers Trainer."""

@@ -1,7 +1,7 @@
 """Cross-entropy over a large vocabulary in bounded memory.
 
-Knows rows of hidden states or of logits. Logits in float32, and what is derived from them, exist for one chunk of rows
-at a time, whatever the batch.
+Knows rows of hidden states or of logits. Chunked: logits in float32, and what is derived from them, exist for one chunk
+of rows at a time, whatever the batch. Fused: from hidden states the gradient is computed with the loss.
 """
 
 from __future__ import annotations
@@ -13,32 +13,31 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 _CHUNK = 1 << 25
-"""Logits worked on at once: 128 MB in float32. Smaller chunks would read the output layer's weights more often."""
+"""Logits of one chunk: 128 MB in float32. Smaller chunks would read the output layer's weights more often."""
 
 
-def from_hidden(hidden: torch.Tensor, weight: Any, bias: Any, targets: torch.Tensor) -> torch.Tensor:
+def sum_from_hidden(hidden: torch.Tensor, weight: Any, bias: Any, targets: torch.Tensor) -> torch.Tensor:
     """Sum of the cross-entropy of `hidden @ weight.T + bias`, shape (rows, width), against `targets`, shape (rows,).
 
-    The gradient is worked out together with the loss, while the logits are there: they are neither kept nor made
-    twice.
+    The gradient is computed together with the loss, while the logits exist: they are neither stored nor computed twice.
     """
     return _FromHidden.apply(hidden, weight, bias, targets, torch.is_grad_enabled())
 
 
-def from_logits(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """The same of logits that are there already; more than one chunk is made float32 again in the backward pass."""
+def sum_from_logits(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """The same from logits; more than one chunk is cast to float32 again in the backward pass."""
     rows = _rows(logits.shape[-1])
     if len(targets) <= rows:
         return _sum(logits, targets)
     parts = zip(logits.split(rows), targets.split(rows), strict=True)
-    return torch.stack([_again(logits, targets) for logits, targets in parts]).sum()
+    return torch.stack([_recomputed_sum(logits, targets) for logits, targets in parts]).sum()
 
 
 def _sum(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     return functional.cross_entropy(logits.float(), targets, reduction="sum")
 
 
-def _again(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+def _recomputed_sum(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     result: torch.Tensor = checkpoint(_sum, logits, targets, use_reentrant=False, preserve_rng_state=False)
     return result
 
@@ -52,26 +51,26 @@ class _FromHidden(torch.autograd.Function):
     def forward(
         ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, bias: Any, targets: torch.Tensor, learning: bool
     ) -> torch.Tensor:
-        wanted = [learning and needed for needed in ctx.needs_input_grad[:3]]
-        of_hidden = torch.empty_like(hidden) if wanted[0] else None
-        of_weight = torch.zeros_like(weight) if wanted[1] else None
-        of_bias = torch.zeros_like(bias) if wanted[2] else None
+        needed = [learning and needs for needs in ctx.needs_input_grad[:3]]
+        grad_hidden = torch.empty_like(hidden) if needed[0] else None
+        grad_weight = torch.zeros_like(weight) if needed[1] else None
+        grad_bias = torch.zeros_like(bias) if needed[2] else None
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
         rows = _rows(weight.shape[0])
         for start in range(0, len(hidden), rows):
-            part, wish = hidden[start : start + rows], targets[start : start + rows, None]
+            part, target = hidden[start : start + rows], targets[start : start + rows, None]
             logs = torch.log_softmax(functional.linear(part, weight, bias).float(), dim=-1)
-            total -= logs.gather(1, wish).sum()
-            if not any(wanted):
+            total -= logs.gather(1, target).sum()
+            if not any(needed):
                 continue
-            errors = logs.exp_().scatter_add_(1, wish, torch.full_like(wish, -1, dtype=logs.dtype)).to(part.dtype)
-            if of_hidden is not None:
-                of_hidden[start : start + rows] = errors @ weight
-            if of_weight is not None:
-                of_weight += errors.T @ part
-            if of_bias is not None:
-                of_bias += errors.sum(0)
-        ctx.gradients = of_hidden, of_weight, of_bias
+            errors = logs.exp_().scatter_add_(1, target, torch.full_like(target, -1, dtype=logs.dtype)).to(part.dtype)
+            if grad_hidden is not None:
+                grad_hidden[start : start + rows] = errors @ weight
+            if grad_weight is not None:
+                grad_weight += errors.T @ part
+            if grad_bias is not None:
+                grad_bias += errors.sum(0)
+        ctx.gradients = grad_hidden, grad_weight, grad_bias
         return total
 
     @staticmethod

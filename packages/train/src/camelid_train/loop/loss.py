@@ -1,8 +1,8 @@
-"""Cross-entropy at the labelled positions only.
+"""Training loss and held-out loss: cross-entropy at the labelled positions only.
 
-Knows hidden states and the output layer. The output layer is the widest of a small model, and most
-positions have no label: it is handed just the rows that do, for any architecture. Where its output is what the model
-gives back, the loss is worked out inside it and logits are never kept.
+Knows hidden states and the output layer (LM head). The head is the widest layer of a small model, and most positions
+have no label: it gets only those that do, for any architecture. Where its output is the model's output, the loss is
+computed inside it and logits are never stored.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
-from camelid_core.tokenizing import IGNORE
+from camelid_core.tokenization.encoder import IGNORE
 from torch import nn
 from torch.nn import functional
 
-from camelid_train.launching import group
+from camelid_train.distributed import group
 
-from .batching import Collator, by_length
-from .cross_entropy import from_hidden, from_logits
-from .rowwise import ROWWISE
+from .batches import Collator, batches_by_length
+from .cross_entropy import sum_from_hidden, sum_from_logits
+from .row_attention import ROWWISE
 
-_last: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
-"""Of each output layer: whether what it gives is what the model gives."""
+_head_is_last: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
+"""For each output layer, whether its output is the model's logits."""
 
 
 def label_loss(
@@ -32,32 +32,32 @@ def label_loss(
     input_ids: torch.Tensor,
     labels: torch.Tensor,
     position_ids: torch.Tensor | None = None,
-    wanted: torch.Tensor | None = None,
+    positions: torch.Tensor | None = None,
     row_lengths: tuple[int, ...] = (),
 ) -> torch.Tensor:
     """Sum of the cross-entropy over all labelled positions, in float32.
 
     `input_ids` and `labels` have shape (rows, length), padded on the right, or (1, length) with `position_ids` that
-    start anew at each row and `row_lengths`, which `rowwise` attention takes. Virtual tokens that a method puts before
-    a row come out in front of it: only the last `length` positions are the row's own. `wanted` is
-    `wanted_positions(labels)`, where that is known already.
+    start anew at each row (packed) and `row_lengths`, which `rowwise` attention takes. Virtual tokens that a method
+    puts before a row come out in front of it: only the last `length` positions are the row's own. `positions` is
+    `label_positions(labels)`, where that is known already.
     """
-    wanted = wanted_positions(labels) if wanted is None else wanted
-    targets = functional.pad(labels[:, 1:], (0, 1), value=IGNORE).flatten()[wanted]
+    positions = label_positions(labels) if positions is None else positions
+    targets = functional.pad(labels[:, 1:], (0, 1), value=IGNORE).flatten()[positions]
     head = getattr(model, "module", model).get_output_embeddings()  # of what DistributedDataParallel wraps
     inputs: dict[str, Any] = {"input_ids": input_ids} | ({} if position_ids is None else {"position_ids": position_ids})
     if row_lengths and _is_rowwise(model):
         inputs["row_lengths"] = row_lengths
 
     def rows(hidden: torch.Tensor) -> torch.Tensor:
-        return hidden[:, -labels.shape[1] :].flatten(0, 1)[wanted]
+        return hidden[:, -labels.shape[1] :].flatten(0, 1)[positions]
 
-    if _is_last(model, head):
-        with _instead(head, lambda hidden: from_hidden(rows(hidden), head.weight, head.bias, targets)):
+    if _ends_with_head(model, head):
+        with _replaced_forward(head, lambda hidden: sum_from_hidden(rows(hidden), head.weight, head.bias, targets)):
             return model(**inputs, use_cache=False).logits
     hook = head.register_forward_pre_hook(lambda _, inputs: (rows(inputs[0]), *inputs[1:]))
     try:
-        return from_logits(model(**inputs, use_cache=False).logits, targets)
+        return sum_from_logits(model(**inputs, use_cache=False).logits, targets)
     finally:
         hook.remove()
 
@@ -66,21 +66,21 @@ def _is_rowwise(model: Any) -> bool:
     return getattr(model, "module", model).config._attn_implementation == ROWWISE
 
 
-def wanted_positions(labels: torch.Tensor) -> torch.Tensor:
+def label_positions(labels: torch.Tensor) -> torch.Tensor:
     """The positions whose next token has a label, counted through all rows."""
     return (functional.pad(labels[:, 1:], (0, 1), value=IGNORE) != IGNORE).flatten().nonzero()[:, 0]
 
 
-def _is_last(model: Any, head: Any) -> bool:
-    """Whether `head` is a plain linear layer and nothing is done to its output (some models scale it, or bend it)."""
-    if head not in _last:
-        plain = type(head).forward is nn.Linear.forward  # so is one that lies in shards
-        _last[head] = plain and "forward" not in vars(head) and _gives_what(model, head)
-    return _last[head]
+def _ends_with_head(model: Any, head: Any) -> bool:
+    """Whether `head` is a plain linear layer and the model's last (some models scale its output, or cap it)."""
+    if head not in _head_is_last:
+        plain = type(head).forward is nn.Linear.forward  # so is a sharded one
+        _head_is_last[head] = plain and "forward" not in vars(head) and _head_gives_logits(model, head)
+    return _head_is_last[head]
 
 
 @torch.no_grad()
-def _gives_what(model: Any, head: Any) -> bool:
+def _head_gives_logits(model: Any, head: Any) -> bool:
     seen: list[torch.Tensor] = []
     hook = head.register_forward_hook(lambda _, __, output: seen.append(output.clone()))
     try:
@@ -93,7 +93,7 @@ def _gives_what(model: Any, head: Any) -> bool:
 
 
 @contextmanager
-def _instead(layer: Any, forward: Callable[[torch.Tensor], torch.Tensor]) -> Iterator[None]:
+def _replaced_forward(layer: Any, forward: Callable[[torch.Tensor], torch.Tensor]) -> Iterator[None]:
     layer.forward = forward
     try:
         yield
@@ -103,19 +103,24 @@ def _instead(layer: Any, forward: Callable[[torch.Tensor], torch.Tensor]) -> Ite
 
 @torch.no_grad()
 def mean_loss(
-    model: Any, examples: Sequence[Any], pad_id: int, batch_size: int, pause: Callable[[], None] = lambda: None
+    model: Any,
+    examples: Sequence[Any],
+    pad_id: int,
+    batch_size: int,
+    raise_if_interrupted: Callable[[], None] = lambda: None,
 ) -> float:
-    """Mean loss per labelled token; the model is left in the mode it was in. `pause` is called before each batch."""
+    """Mean loss per labelled token; the model keeps its train or eval mode. `raise_if_interrupted` is called before
+    each batch."""
     was_training, collate = model.training, Collator(pad_id)
     model.eval()
     total, count = 0.0, 0
-    for batch, counts in group.dealt(by_length(examples, batch_size)):
-        pause()
+    for batch, counts in group.shard_with_padding(batches_by_length(examples, batch_size)):
+        raise_if_interrupted()
         tensors = {name: tensor.to(model.device) for name, tensor in collate(batch).items()}
         loss = float(label_loss(model, **tensors))
         if counts:
             total += loss
             count += int((tensors["labels"][:, 1:] != IGNORE).sum())
     model.train(was_training)
-    everywhere, labels = group.total((total, count))
+    everywhere, labels = group.sum_over_processes((total, count))
     return everywhere / max(labels, 1)

@@ -1,7 +1,7 @@
-"""Padded rows → the same rows laid end to end, without the padding.
+"""Sequence packing (padding-free): padded rows → the same rows in one sequence, without the padding.
 
-Knows positions and labels. A kernel for rows of different lengths sees from positions that start anew where a row
-begins; which rows make a batch, and so what is learned, stays the same.
+Knows positions and labels. A varlen attention kernel sees from positions that start anew where a row begins; which
+rows make a batch, and so what is learned, stays the same.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from camelid_core.tokenizing import IGNORE
+from camelid_core.tokenization.encoder import IGNORE
 
-_NEAR = {torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 5e-2}
-"""How far results may lie apart by rounding, in standard deviations."""
+_TOLERANCE = {torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 5e-2}
+"""How far results may differ by rounding, in standard deviations."""
 
 
 def row_lengths(input_ids: torch.Tensor, labels: torch.Tensor, pad_id: int) -> torch.Tensor:
@@ -21,7 +21,7 @@ def row_lengths(input_ids: torch.Tensor, labels: torch.Tensor, pad_id: int) -> t
     return (used * torch.arange(1, used.shape[1] + 1, device=used.device)).amax(1)
 
 
-def end_to_end(input_ids: torch.Tensor, labels: torch.Tensor, lengths: torch.Tensor) -> dict[str, Any]:
+def pack_rows(input_ids: torch.Tensor, labels: torch.Tensor, lengths: torch.Tensor) -> dict[str, Any]:
     """`input_ids`, `labels` and `position_ids` of shape (1, tokens), and the rows' lengths as plain numbers. The last
     token of a row does not predict the first of the next."""
     places = torch.arange(input_ids.shape[1], device=input_ids.device).expand_as(input_ids)
@@ -37,9 +37,9 @@ def end_to_end(input_ids: torch.Tensor, labels: torch.Tensor, lengths: torch.Ten
 
 
 @torch.no_grad()
-def packs_exactly(model: Any) -> bool:
-    """Whether rows end to end give what each gives alone: tried, since it takes a model that reads positions, masks by
-    them, and keeps nothing else from one position to the next."""
+def is_packing_exact(model: Any) -> bool:
+    """Whether packed rows give the logits that each gives alone: tried, since it takes a model that reads positions,
+    masks by them, and carries nothing else from one position to the next (no recurrent state)."""
     if getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False):
         return False  # virtual tokens stand before each row of the batch, and there would be one
     was_training, device = model.training, model.device
@@ -55,5 +55,5 @@ def packs_exactly(model: Any) -> bool:
         return False
     finally:
         model.train(was_training)
-    near = _NEAR.get(next(model.parameters()).dtype, 5e-2)
-    return bool((alone - packed).abs().max() <= near * alone.std())
+    tolerance = _TOLERANCE.get(next(model.parameters()).dtype, 5e-2)
+    return bool((alone - packed).abs().max() <= tolerance * alone.std())

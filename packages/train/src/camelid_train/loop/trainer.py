@@ -1,6 +1,6 @@
-"""The transformers Trainer with our batches, our loss and our checkpoints.
+"""The transformers Trainer with Camelid's batches, loss and checkpoints.
 
-Knows how to hand the loop what is ours. Knows nothing of recipes, events or artefacts.
+Knows the Trainer's methods to override. Knows nothing of recipes, events or artefacts.
 """
 
 from __future__ import annotations
@@ -12,31 +12,31 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from camelid_core.tokenizing import IGNORE, Example
+from camelid_core.tokenization.encoder import IGNORE, Example
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from camelid_train.launching import gathering, group
+from camelid_train.distributed import checkpoint_parts, group
 from camelid_train.methods import TuningMethod
 from camelid_train.methods.full import FULL
 from camelid_train.saving import checkpoint
-from camelid_train.saving.keeping import Keeping
+from camelid_train.saving.retention import CheckpointRetention
+from camelid_train.saving.run_totals import RunTotals
 
-from .batching import Collator, StepBatches, lengths_of
-from .loss import label_loss, wanted_positions
-from .microbatches import MicroBatches
-from .packing import end_to_end, row_lengths
-from .tally import Tally
+from .batches import Collator, StepBatches, lengths_of
+from .loss import label_loss, label_positions
+from .micro_batches import MicroBatchMixin
+from .packing import pack_rows, row_lengths
 
 
-def longest(examples: Sequence[Any], rows: int) -> list[Any]:
-    """The longest of them, the longest first."""
+def longest_examples(examples: Sequence[Any], rows: int) -> list[Any]:
+    """The longest examples, the longest first."""
     lengths = lengths_of(examples)
     return [examples[index] for index in heapq.nlargest(rows, range(len(lengths)), key=lengths.__getitem__)]
 
 
 class EpochLoader(DataLoader[Any]):
-    """A loader that tells its batches which epoch it is, so that each has its own order."""
+    """A data loader that sets the epoch of its batch sampler, so that each epoch has its own order."""
 
     batch_sampler: StepBatches
 
@@ -44,7 +44,7 @@ class EpochLoader(DataLoader[Any]):
         self.batch_sampler.set_epoch(epoch)
 
 
-class AfterStep(TrainerCallback):
+class AfterStepCallback(TrainerCallback):
     """Lets the tuning method act between the optimizer's step and the clearing of the gradients."""
 
     def __init__(self, method: TuningMethod[Any]) -> None:
@@ -56,8 +56,8 @@ class AfterStep(TrainerCallback):
         self.method.after_step(model, state.global_step + 1)
 
 
-class OurCheckpoints:
-    """Mixed in before a transformers Trainer: its checkpoints are ours, and the tuning method acts after each step."""
+class CheckpointMixin:
+    """Trainer mixin: checkpoints in Camelid's own format, and the tuning method acts after each optimizer step."""
 
     model: Any
     args: TrainingArguments
@@ -65,17 +65,17 @@ class OurCheckpoints:
     optimizer: Any
     lr_scheduler: Any
     method: TuningMethod[Any]
-    tally: Tally
-    keeping: Keeping = Keeping()
+    totals: RunTotals
+    retention: CheckpointRetention = CheckpointRetention()
     gradient_norm: Any = 0.0
     _tr_loss: torch.Tensor
     _globalstep_last_logged: int
 
-    def keep_ours(self, method: TuningMethod[Any]) -> None:
-        """To be called at the end of `__init__`. `tally` counts what was done."""
+    def init_checkpoints(self, method: TuningMethod[Any]) -> None:
+        """To be called at the end of `__init__`. `totals` counts tokens and losses of the run."""
         self.method = method
-        self.tally = Tally()
-        self.add_callback(AfterStep(method))  # type: ignore[attr-defined]
+        self.totals = RunTotals()
+        self.add_callback(AfterStepCallback(method))  # type: ignore[attr-defined]
 
     @property
     def open_loss(self) -> torch.Tensor:
@@ -88,11 +88,14 @@ class OurCheckpoints:
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         if self.is_deepspeed_enabled:  # type: ignore[attr-defined]
-            return  # its optimizer lies in shards that only it can read: such a run begins anew
-        extra, keeping, directory = self.method.state(self.model), self.keeping, Path(self.args.output_dir)
-        self.tally.open_loss, self.tally.reported = group.mean(float(self.open_loss)), self._globalstep_last_logged
+            return  # its optimizer lies in shards that only it can read: such a run starts again from step 1
+        extra, retention, directory = self.method.state(self.model), self.retention, Path(self.args.output_dir)
+        self.totals.open_loss, self.totals.reported = (
+            group.mean_over_processes(float(self.open_loss)),
+            self._globalstep_last_logged,
+        )
 
-        def write(model: Any, optimizer: Any, chances: Sequence[Any]) -> None:
+        def write(model: Any, optimizer: Any, rng_states: Sequence[Any]) -> None:
             checkpoint.save(
                 directory,
                 self.state.global_step,
@@ -100,37 +103,36 @@ class OurCheckpoints:
                 optimizer,
                 self.lr_scheduler,
                 self.state,
-                self.tally,
+                self.totals,
                 extra=extra,
-                identity=keeping.identity,
-                chances=chances,
+                identity=retention.identity,
+                rng_states=rng_states,
             )
-            checkpoint.prune([directory, *keeping.earlier], self.state.global_step, keeping.keep, keeping.best)
+            checkpoint.prune([directory, *retention.earlier], self.state.global_step, retention.keep, retention.best)
 
-        gathering.save(write, self.model, self.optimizer, checkpoint.random_state())
+        checkpoint_parts.save(write, self.model, self.optimizer, checkpoint.capture_rng_state())
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         path = Path(resume_from_checkpoint)
-        gathering.load_model(lambda whole: checkpoint.load_weights(path, whole), self.model)
-        self.method.restore(self.model, checkpoint.load_extra(Path(resume_from_checkpoint)))
+        checkpoint_parts.load_model(lambda whole: checkpoint.load_weights(path, whole), self.model)
+        self.method.restore(self.model, checkpoint.load_method_state(Path(resume_from_checkpoint)))
 
     def _load_optimizer_and_scheduler(self, resume_from_checkpoint: str | None) -> None:
         if resume_from_checkpoint is not None:
             path = Path(resume_from_checkpoint)
             read = partial(checkpoint.load_optimizer, path, scheduler=self.lr_scheduler)
-            gathering.load_optimizer(read, self.optimizer, self.model)
+            checkpoint_parts.load_optimizer(read, self.optimizer, self.model)
 
     def _load_rng_state(self, resume_from_checkpoint: str | None) -> None:
         if resume_from_checkpoint is not None:
-            checkpoint.load_random(Path(resume_from_checkpoint), self.args.process_index)
+            checkpoint.load_rng_state(Path(resume_from_checkpoint), self.args.process_index)
             # nothing is loaded after this: losses are reported from here on as if the run had never stopped
-            self._tr_loss.fill_(self.tally.open_loss)
-            self._globalstep_last_logged = self.tally.reported
+            self._tr_loss.fill_(self.totals.open_loss)
+            self._globalstep_last_logged = self.totals.reported
 
 
-class SftTrainer(OurCheckpoints, MicroBatches, Trainer):
-    """Supervised fine-tuning on tokenised examples. `tally` counts what was done; with `packing`, rows are laid end to
-    end instead of padded."""
+class SftTrainer(CheckpointMixin, MicroBatchMixin, Trainer):
+    """Supervised fine-tuning (SFT) on tokenised examples. With `packing`, rows are packed instead of padded."""
 
     packing = False
     sequences = 1
@@ -146,7 +148,7 @@ class SftTrainer(OurCheckpoints, MicroBatches, Trainer):
     ) -> None:
         super().__init__(model=model, args=args, train_dataset=examples, **options)
         self.pad_id = pad_id
-        self.keep_ours(method)
+        self.init_checkpoints(method)
         self.model_accepts_loss_kwargs = True  # our loss divides by the labels of the whole accumulated batch
 
     def get_train_dataloader(self) -> EpochLoader:
@@ -160,29 +162,30 @@ class SftTrainer(OurCheckpoints, MicroBatches, Trainer):
         )
         return EpochLoader(self.train_dataset, batch_sampler=batches, collate_fn=Collator(self.pad_id))
 
-    def worst_batch(self, rows: int) -> dict[str, torch.Tensor]:
-        """A batch of the longest rows that training will meet."""
-        return Collator(self.pad_id)(longest(self.train_dataset, rows))
+    def longest_batch(self, rows: int) -> dict[str, torch.Tensor]:
+        """A batch of the longest rows of the training data: the one that takes the most memory."""
+        return Collator(self.pad_id)(longest_examples(self.train_dataset, rows))
 
-    def divisor(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-        """What the sum of the losses of one batch is divided by."""
+    def loss_divisor(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        """What the summed loss of one batch is divided by: its labels."""
         return (inputs["labels"][:, 1:] != IGNORE).sum().to(self.args.device)
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        """Counted, laid end to end and searched for labels before the batch goes to its device: nothing waits there."""
+        """Count tokens, pack rows and find labels on the CPU, before the batch goes to its device: nothing waits
+        there."""
         lengths = row_lengths(inputs["input_ids"], inputs["labels"], self.pad_id)
         if self.packing:
-            inputs = end_to_end(inputs["input_ids"], inputs["labels"], lengths)
-        wanted = wanted_positions(inputs["labels"])
-        self.tally.total_tokens += int(lengths.sum())
-        self.tally.trained_tokens += len(wanted)
-        prepared: dict[str, Any] = super()._prepare_inputs({**inputs, "wanted": wanted})
+            inputs = pack_rows(inputs["input_ids"], inputs["labels"], lengths)
+        positions = label_positions(inputs["labels"])
+        self.totals.total_tokens += int(lengths.sum())
+        self.totals.trained_tokens += len(positions)
+        prepared: dict[str, Any] = super()._prepare_inputs({**inputs, "positions": positions})
         return prepared
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> torch.Tensor:
-        labels = len(inputs["wanted"]) if num_items_in_batch is None else num_items_in_batch
+        labels = len(inputs["positions"]) if num_items_in_batch is None else num_items_in_batch
         loss = label_loss(model, **inputs) / labels
         loss = loss * self.args.world_size  # the labels are of all processes, and gradients are averaged over them
         penalty = self.method.penalty(model) if model.training else None

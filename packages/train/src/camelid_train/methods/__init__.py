@@ -1,5 +1,7 @@
-"""Tuning methods, one file each: a `[method]` section with its knobs and the `TuningMethod` that reads it."""
+"""Tuning methods, one file each: a `[method]` section with its hyperparameters and the `TuningMethod` that reads it."""
 
-from .base import Method, Situation, TuningMethod
+from camelid_train.sections import Method
 
-__all__ = ["Method", "Situation", "TuningMethod"]
+from .tuning_method import MethodContext, TuningMethod
+
+__all__ = ["Method", "MethodContext", "TuningMethod"]

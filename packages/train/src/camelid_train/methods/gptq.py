@@ -1,6 +1,6 @@
-"""LoRA on a GPTQ base: adapters beside weights that were quantised before, through GPTQModel.
+"""LoRA on a GPTQ base: adapters beside weights that are stored quantised, through GPTQModel.
 
-Knows what such a base needs to be loaded.
+Knows how such a base is loaded.
 """
 
 from __future__ import annotations
@@ -11,33 +11,33 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from camelid_core.errors import MissingPackage, ModelError
 
-from .lora import LoraFields, LoraOn
-from .qlora import quiet
+from .lora import BaseLora, BaseLoraMethod
+from .qlora import library_warnings_off
 
 if TYPE_CHECKING:
-    from camelid_core.loading import Dtype
-    from camelid_core.models import Reference
+    from camelid_core.models.loading import Dtype
+    from camelid_core.models.resolved_model import ResolvedModel
 
 
-class GptqLoraMethod(LoraFields):
-    """Low-rank adapters on a base that is stored as GPTQ."""
+class GptqLoraMethod(BaseLoraMethod):
+    """LoRA on a base model whose weights are stored GPTQ-quantised."""
 
     type: Literal["lora-gptq"] = "lora-gptq"
 
 
-class GptqLora(LoraOn[GptqLoraMethod]):
+class GptqLora(BaseLora[GptqLoraMethod]):
     name = "lora-gptq"
-    help = "LoRA on a base stored as GPTQ; the adapter cannot be merged into it."
+    help = "LoRA on a GPTQ-quantised base; the adapter cannot be merged into it."
     config = GptqLoraMethod
     mergeable = False
 
-    def load(self, reference: Reference, dtype: Dtype, section: GptqLoraMethod) -> Any:
-        from camelid_core.loading import choose_device, load_base
+    def load(self, resolved: ResolvedModel, dtype: Dtype, section: GptqLoraMethod) -> Any:
+        from camelid_core.models.loading import choose_device, load_base
 
-        stored = (reference.config.get("quantization_config") or {}).get("quant_method")
+        stored = (resolved.config.get("quantization_config") or {}).get("quant_method")
         if stored != "gptq":
             raise ModelError(
-                f"{reference.name!r} is stored {stored or 'unquantised'}, not as GPTQ. "
+                f"{resolved.name!r} is stored {stored or 'unquantised'}, not as GPTQ. "
                 'Use method.type="lora" or "qlora", or quantise it first.'
             )
         missing = [name for name in ("gptqmodel", "optimum") if find_spec(name) is None]
@@ -45,15 +45,15 @@ class GptqLora(LoraOn[GptqLoraMethod]):
             raise MissingPackage(
                 f"method.type='lora-gptq' needs {' and '.join(missing)}; type `pip install 'camelid-train[gptq]'`."
             )
-        # GPTQModel starts no fewer than two workers and refuses a machine that it thinks has one
+        # GPTQModel needs two workers, and refuses a machine where it counts one
         os.environ.setdefault("GPTQMODEL_CPU_WORKERS", "2")
         from transformers import GPTQConfig
 
-        stored = reference.config["quantization_config"]
+        stored = resolved.config["quantization_config"]
         # the plain torch kernel: the faster ones for processors cannot be differentiated
         quantization = GPTQConfig(bits=stored["bits"], backend="torch")
-        with quiet():
-            return load_base(reference, dtype, quantization_config=quantization, device_map={"": choose_device()})
+        with library_warnings_off():
+            return load_base(resolved, dtype, quantization_config=quantization, device_map={"": choose_device()})
 
 
 GPTQ_LORA = GptqLora()

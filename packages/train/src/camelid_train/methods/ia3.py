@@ -1,4 +1,4 @@
-"""IA3: learned factors on keys, values and the feed-forward's last layer.
+"""IA3: learned scaling vectors on keys, values and the input of the feed-forward's last layer.
 
 Knows which layers those are by their usual names.
 """
@@ -9,41 +9,45 @@ from typing import Any, Literal
 
 from camelid_core.errors import ModelError
 
-from .base import Method, Situation, TuningMethod
-from .lora import with_base
+from camelid_train.sections import Method
+
+from .lora import set_base_path
 from .targets import check_targets, linear_names
+from .tuning_method import MethodContext, TuningMethod
 
 _ATTENTION = ("k_proj", "v_proj"), ("query_key_value",), ("qkv_proj",), ("c_attn",), ("W_pack",), ("Wqkv",), ("k", "v")
 _FEED_FORWARD = "down_proj", "dense_4h_to_h", "mlp.c_proj", "fc2", "fc_out", "w2", "wo"
 
 
 class Ia3Method(Method):
-    """Factors on activations: fewer numbers than LoRA by far."""
+    """IA3: learned scaling vectors on activations; far fewer parameters than LoRA."""
 
     type: Literal["ia3"] = "ia3"
     targets: list[str] = []
-    """Linear layers whose outputs are scaled; empty takes those that make keys and values."""
+    """Target modules: the linear layers whose outputs are scaled; empty takes the key and value projections.
+    Also: `target_modules`."""
     feed_forward: list[str] = []
-    """Linear layers whose inputs are scaled; empty takes the last one of each feed-forward block."""
+    """Feed-forward modules: the linear layers whose inputs are scaled; empty takes the last one of each feed-forward
+    block. Also: `feedforward_modules`."""
 
 
 class Ia3(TuningMethod[Ia3Method]):
     name = "ia3"
-    help = "Learned factors on keys, values and the feed-forward: the fewest numbers; wants a high learning rate."
+    help = "IA3: scaling vectors on keys, values and feed-forward; the fewest parameters, needs a high learning rate."
     config = Ia3Method
 
-    def prepare(self, model: Any, section: Ia3Method, situation: Situation) -> Any:
+    def prepare(self, model: Any, section: Ia3Method, context: MethodContext) -> Any:
         from peft import IA3Config, get_peft_model
 
         attention, feed_forward = ia3_targets(linear_names(model), section)
         config = IA3Config(
             task_type="CAUSAL_LM", target_modules=[*attention, *feed_forward], feedforward_modules=feed_forward
         )
-        return with_base(get_peft_model(model, config), situation)
+        return set_base_path(get_peft_model(model, config), context)
 
 
 def ia3_targets(names: list[str], section: Ia3Method) -> tuple[list[str], list[str]]:
-    """Layers scaled behind and before: the recipe's, else those with the usual names.
+    """Layers whose outputs and layers whose inputs are scaled: the recipe's, else those with the usual names.
 
     Raises:
         ModelError: a named layer is not there, or none has a usual name.

@@ -1,6 +1,6 @@
 """LoRA: low-rank adapters beside frozen weights, through peft.
 
-Knows ranks, scales and starting values. Knows nothing of data or of the loop.
+Knows ranks, scales and initialisations. Knows nothing of data or of the loop.
 """
 
 from __future__ import annotations
@@ -13,64 +13,73 @@ from typing import Any, Literal, TypeVar
 from camelid_core.errors import ConfigError, ModelError
 from pydantic import Field
 
-from .base import Method, Situation, TuningMethod
+from camelid_train.sections import Method
+
 from .targets import check_targets, choose_targets, linear_names
+from .tuning_method import MethodContext, TuningMethod
 
 Initial = Literal["default", "gaussian", "orthogonal", "pissa", "olora", "eva"]
 _CHANGES_BASE = ("pissa", "olora")
-"""Starting values that are taken out of the base's weights; what is saved is set against the unchanged base."""
+"""Initialisations that subtract from the base's weights; the saved adapter is converted to fit the unchanged base."""
 
 
-class LoraFields(Method):
-    """What LoRA needs, on whatever base."""
+class BaseLoraMethod(Method):
+    """Hyperparameters of LoRA that do not depend on how the base is stored."""
 
     r: int = Field(8, ge=1, le=1024)
-    """Rank of the update matrices; more learns more and weighs more."""
+    """LoRA rank: inner size r of the two adapter matrices; a higher rank learns more, and takes more memory and disk.
+    Also: `lora_r`, `lora_rank`."""
     alpha: float = Field(16, gt=0)
-    """Scale of the update: it is multiplied by alpha / r."""
+    """LoRA alpha: the update is multiplied by alpha / r; the default is twice the default rank. Also: `lora_alpha`."""
     dropout: float = Field(0.0, ge=0, lt=1)
-    """Share of adapter inputs dropped while training."""
+    """LoRA dropout: probability with which an input of the adapter is zeroed while training; 0 turns it off.
+    Also: `lora_dropout`."""
     targets: list[str] = []
-    """Linear layers to adapt; empty takes the model family's own, ["all-linear"] takes all."""
+    """Target modules: the linear layers that get an adapter; empty takes the model family's own, ["all-linear"] takes
+    every linear layer but the output layer. Also: `target_modules`, `lora_target_modules`, `lora_target`."""
     rslora: bool = False
-    """Scale by alpha / √r instead, which keeps high ranks learning."""
+    """Rank-stabilised LoRA (rsLoRA): scale by alpha / √r instead of alpha / r, so that high ranks learn as fast as low
+    ones. Also: `use_rslora`, `peft_use_rslora`."""
     dora: bool = False
-    """Learn the length of each weight column apart from its direction (DoRA); slower, often better at low rank."""
+    """Weight-decomposed LoRA (DoRA): magnitude and direction of the weights learn apart; slower, often better at low
+    rank. Also: `use_dora`, `peft_use_dora`."""
     ranks: list[str] = []
-    """Other ranks for some of the targets, as layer=rank: q_proj=16."""
+    """Rank pattern: another rank for some of the target modules, as layer=rank, for example q_proj=16; alpha follows,
+    so that the scale stays the same. Also: `rank_pattern`."""
 
 
-class LoraMethod(LoraFields):
-    """Low-rank adapters beside the frozen weights."""
+class LoraMethod(BaseLoraMethod):
+    """LoRA: low-rank adapters beside the frozen weights of the base."""
 
     type: Literal["lora"] = "lora"
     initial: Initial = "default"
-    """Starting values: default changes nothing at first; pissa and olora start from the base's own weights, eva from
-    what the data makes the layers see."""
+    """Initialisation of the adapter matrices: default, gaussian and orthogonal are random, eva takes the principal
+    directions of the layers' inputs on the training data, pissa and olora a decomposition of the base's weights.
+    Also: `init_lora_weights`, `peft_init_lora_weights`, `pissa_init`."""
 
 
-LoraT = TypeVar("LoraT", bound=LoraFields)
+LoraT = TypeVar("LoraT", bound=BaseLoraMethod)
 
 
-class LoraOn(TuningMethod[LoraT]):
-    """LoRA on a base that a subclass loads."""
+class BaseLora(TuningMethod[LoraT]):
+    """LoRA on a base model that a subclass loads."""
 
     def initial(self, section: LoraT) -> Initial:
         return "default"
 
-    def prepare(self, model: Any, section: LoraT, situation: Situation) -> Any:
+    def prepare(self, model: Any, section: LoraT, context: MethodContext) -> Any:
         from peft import EvaConfig, LoraConfig, get_peft_model
 
-        from .low_rank import compute_as_base
+        from .lora_layers import compute_in_base_dtype
 
         initial = self.initial(section)
-        targets = choose_targets(model, section.targets, situation.adapter)
+        targets = choose_targets(model, section.targets, context.adapter)
         ranks = rank_pattern(model, section, targets)
         if ranks and initial != "default":
             raise ConfigError(f"method.ranks does not go with method.initial={initial!r}; leave one of them out.")
         if section.dora and initial in _CHANGES_BASE:
             raise ConfigError(f"method.dora does not go with method.initial={initial!r}; leave one of them out.")
-        scale = section.alpha / section.r  # of every layer; rsLoRA's own hangs on the rank of each
+        scale = section.alpha / section.r  # the same in every layer; that of rsLoRA depends on the layer's rank
         config = LoraConfig(
             r=section.r,
             lora_alpha=section.alpha,
@@ -85,13 +94,13 @@ class LoraOn(TuningMethod[LoraT]):
             task_type="CAUSAL_LM",
         )
         if initial == "eva":
-            return with_base(compute_as_base(_eva(model, config, situation)), situation)
-        return with_base(compute_as_base(get_peft_model(model, config)), situation)
+            return set_base_path(compute_in_base_dtype(_eva_initialised(model, config, context)), context)
+        return set_base_path(compute_in_base_dtype(get_peft_model(model, config)), context)
 
 
-class Lora(LoraOn[LoraMethod]):
+class Lora(BaseLora[LoraMethod]):
     name = "lora"
-    help = "Low-rank adapters beside the frozen weights: little memory, a small file, close to full quality."
+    help = "LoRA: low-rank adapters beside frozen weights; little memory, a small file, close to the quality of full."
     config = LoraMethod
 
     def initial(self, section: LoraMethod) -> Initial:
@@ -100,25 +109,25 @@ class Lora(LoraOn[LoraMethod]):
     def keeps_base(self, section: LoraMethod) -> bool:
         return section.initial not in _CHANGES_BASE
 
-    def prepare(self, model: Any, section: LoraMethod, situation: Situation) -> Any:
-        prepared = super().prepare(model, section, situation)
+    def prepare(self, model: Any, section: LoraMethod, context: MethodContext) -> Any:
+        prepared = super().prepare(model, section, context)
         if section.initial in _CHANGES_BASE:
-            prepared.camelid_initial = {name: tensor.detach().clone() for name, tensor in _matrices(prepared)}
+            prepared.camelid_initial = {name: tensor.detach().clone() for name, tensor in _adapter_tensors(prepared)}
         return prepared
 
-    def save(self, model: Any, section: LoraMethod, situation: Situation, directory: Path) -> None:
+    def save(self, model: Any, section: LoraMethod, context: MethodContext, directory: Path) -> None:
         model.save_pretrained(directory)
         if hasattr(model, "camelid_initial"):
-            _against_plain_base(directory, model.camelid_initial)
+            _relative_to_base(directory, model.camelid_initial)
 
 
-def with_base(model: Any, situation: Situation) -> Any:
-    """`model` with the path of its base in the configuration that is saved with it."""
-    model.peft_config["default"].base_model_name_or_path = str(situation.reference.base)
+def set_base_path(model: Any, context: MethodContext) -> Any:
+    """`model` with the path of its base in its peft configuration."""
+    model.peft_config["default"].base_model_name_or_path = str(context.resolved.base)
     return model
 
 
-def rank_pattern(model: Any, section: LoraFields, targets: str | list[str]) -> dict[str, int]:
+def rank_pattern(model: Any, section: BaseLoraMethod, targets: str | list[str]) -> dict[str, int]:
     """`["q_proj=16"]` → `{"q_proj": 16}`.
 
     Raises:
@@ -143,38 +152,38 @@ def rank_pattern(model: Any, section: LoraFields, targets: str | list[str]) -> d
     return pattern
 
 
-def _eva(model: Any, config: Any, situation: Situation) -> Any:
-    """LoRA that starts along the directions in which the layers' inputs vary most on the training data."""
+def _eva_initialised(model: Any, config: Any, context: MethodContext) -> Any:
+    """EVA: LoRA initialised with the principal directions of the layers' inputs on the training data."""
     from peft import get_peft_model, initialize_lora_eva_weights
 
-    batches = list(_some(situation.batches()))
+    batches = list(_first_batches(context.batches()))
     if not batches:
         raise ModelError("method.initial='eva' needs training rows to look at, and there are none.")
     device = next(model.parameters()).device
     batches = [{name: tensor.to(device) for name, tensor in batch.items()} for batch in batches]
     prepared = get_peft_model(model, config, low_cpu_mem_usage=True)
     initialize_lora_eva_weights(prepared, batches, show_progress_bar=False)
-    prepared.peft_config["default"].init_lora_weights = True  # what is saved needs no data to load
+    prepared.peft_config["default"].init_lora_weights = True  # loading the saved adapter needs no data
     prepared.peft_config["default"].eva_config = None
     return prepared
 
 
-def _some(batches: Iterable[Mapping[str, Any]], most: int = 64) -> Iterator[dict[str, Any]]:
+def _first_batches(batches: Iterable[Mapping[str, Any]], most: int = 64) -> Iterator[dict[str, Any]]:
     for count, batch in enumerate(batches):
         if count == most:
             return
         yield {"input_ids": batch["input_ids"], "labels": batch["labels"]}
 
 
-def _matrices(model: Any) -> Iterator[tuple[str, Any]]:
-    """The adapter's tensors under the names they are saved by."""
+def _adapter_tensors(model: Any) -> Iterator[tuple[str, Any]]:
+    """The adapter's tensors, by the names they are saved under."""
     from peft import get_peft_model_state_dict
 
     yield from get_peft_model_state_dict(model).items()
 
 
-def _against_plain_base(directory: Path, initial: Mapping[str, Any]) -> None:
-    """W_rest + B·A = W + (B·A - B₀·A₀): twice the rank, and the saved adapter fits the base as it was."""
+def _relative_to_base(directory: Path, initial: Mapping[str, Any]) -> None:
+    """W_rest + B·A = W + (B·A - B₀·A₀): at twice the rank, the saved adapter fits the unchanged base."""
     import torch
     from safetensors.torch import load_file, save_file
 

@@ -1,6 +1,6 @@
-"""P-tuning: a small network writes the embeddings of a few virtual tokens.
+"""P-tuning: a small network, the prompt encoder, produces the embeddings of a few virtual tokens.
 
-Knows the network. What is saved is what it wrote; only a checkpoint keeps the network itself.
+Knows the prompt encoder. The adapter holds the embeddings it produced; only a checkpoint has the encoder itself.
 """
 
 from __future__ import annotations
@@ -9,30 +9,31 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from .base import Situation
-from .virtual import Virtual, VirtualFields
+from .tuning_method import MethodContext
+from .virtual_tokens import VirtualTokens, VirtualTokensMethod
 
 
-class PTuningMethod(VirtualFields):
-    """Virtual tokens written by a small network, which learns more steadily than bare embeddings."""
+class PTuningMethod(VirtualTokensMethod):
+    """P-tuning: a prompt encoder produces the virtual tokens, which trains more stably than bare embeddings."""
 
     type: Literal["p-tuning"] = "p-tuning"
     hidden: int = Field(128, ge=1, le=65536)
-    """Width of the network that writes the virtual tokens."""
+    """Hidden size of the prompt encoder. Also: `encoder_hidden_size`, `prompt_encoder_hidden_size`."""
     network: Literal["mlp", "lstm"] = "mlp"
-    """Its kind."""
+    """Architecture of the prompt encoder. Also: `encoder_reparameterization_type`."""
     layers: int = Field(2, ge=1, le=16)
-    """Layers of an lstm; an mlp always has two."""
+    """Number of layers of an lstm prompt encoder; an mlp always has two. Also: `encoder_num_layers`."""
     dropout: float = Field(0.0, ge=0, lt=1)
-    """Share of the network's values dropped while training, where it has several lstm layers."""
+    """Dropout between the layers of an lstm prompt encoder while training; without effect on an mlp or a single layer.
+    Also: `encoder_dropout`."""
 
 
-class PTuning(Virtual[PTuningMethod]):
+class PTuning(VirtualTokens[PTuningMethod]):
     name = "p-tuning"
-    help = "A small network writes virtual tokens: kilobytes, for use through peft alone; steadier than prompt."
+    help = "P-tuning: a prompt encoder produces virtual tokens; kilobytes, peft only, more stable than prompt."
     config = PTuningMethod
 
-    def peft_config(self, section: PTuningMethod, situation: Situation) -> Any:
+    def peft_config(self, section: PTuningMethod, context: MethodContext) -> Any:
         from peft import PromptEncoderConfig
 
         return PromptEncoderConfig(

@@ -1,6 +1,6 @@
 """QLoRA: LoRA on a base that is quantised while it is loaded, by bitsandbytes.
 
-Knows 4 and 8 bits. Works without a graphics card, too.
+Knows 4-bit NormalFloat and 8-bit integers. Works on a CPU, too.
 """
 
 from __future__ import annotations
@@ -13,51 +13,53 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from camelid_core.errors import MissingPackage
 
-from .base import refuse_quantised
-from .lora import LoraFields, LoraOn
+from .lora import BaseLora, BaseLoraMethod
+from .tuning_method import refuse_quantised
 
 if TYPE_CHECKING:
-    from camelid_core.loading import Dtype
-    from camelid_core.models import Reference
+    from camelid_core.models.loading import Dtype
+    from camelid_core.models.resolved_model import ResolvedModel
 
 
-class QloraMethod(LoraFields):
-    """Low-rank adapters on a base in 4 or 8 bits: a quarter to a half of the memory."""
+class QloraMethod(BaseLoraMethod):
+    """QLoRA: LoRA on a base model quantised to 4 or 8 bits on loading: a quarter to a half of its memory."""
 
     type: Literal["qlora"] = "qlora"
     quantization: Literal["nf4", "int8"] = "nf4"
-    """Number format of the frozen weights: nf4 takes 4 bits, int8 takes 8 and keeps more."""
+    """Quantisation of the frozen base weights (bitsandbytes): nf4 is 4-bit NormalFloat, int8 takes twice the memory and
+    is more exact. Also: `load_in_4bit`, `load_in_8bit`, `quantization_bit`."""
     double: bool = True
-    """Quantise the scales of nf4 as well, which saves another 0.4 bits per weight."""
+    """Double quantisation: quantise the scales of nf4 as well, which saves another 0.4 bits per weight.
+    Also: `bnb_4bit_use_double_quant`, `double_quantization`."""
 
 
-class Qlora(LoraOn[QloraMethod]):
+class Qlora(BaseLora[QloraMethod]):
     name = "qlora"
-    help = "LoRA on a base in 4 or 8 bits: the least memory; slower than LoRA where that fits."
+    help = "QLoRA: LoRA on a base quantised to 4 or 8 bits; the least memory, slower than LoRA where that fits."
     config = QloraMethod
 
-    def load(self, reference: Reference, dtype: Dtype, section: QloraMethod) -> Any:
-        from camelid_core.loading import choose_device, choose_dtype, load_base
+    def load(self, resolved: ResolvedModel, dtype: Dtype, section: QloraMethod) -> Any:
+        from camelid_core.models.loading import choose_device, choose_dtype, load_base
 
-        refuse_quantised(reference)
-        with quiet():
+        refuse_quantised(resolved)
+        with library_warnings_off():
             check_installed()
             from transformers import BitsAndBytesConfig
 
-            four = {
+            four_bit = {
                 "load_in_4bit": True,
                 "bnb_4bit_quant_type": "nf4",
                 "bnb_4bit_use_double_quant": section.double,
                 "bnb_4bit_compute_dtype": choose_dtype(dtype),
             }
-            quantization = BitsAndBytesConfig(**four if section.quantization == "nf4" else {"load_in_8bit": True})
-            model = load_base(reference, dtype, quantization_config=quantization, device_map={"": choose_device()})
+            quantization = BitsAndBytesConfig(**four_bit if section.quantization == "nf4" else {"load_in_8bit": True})
+            model = load_base(resolved, dtype, quantization_config=quantization, device_map={"": choose_device()})
             keep_trainable(model)
             return model
 
-    def load_as_trained(self, reference: Reference, section: QloraMethod) -> Any:
-        with quiet():
-            return self.load(reference, "float32", section).dequantize()
+    def load_as_trained(self, resolved: ResolvedModel, section: QloraMethod) -> Any:
+        with library_warnings_off():
+            return self.load(resolved, "float32", section).dequantize()
 
 
 def keep_trainable(model: Any) -> None:
@@ -79,8 +81,9 @@ def check_installed() -> None:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """bitsandbytes warns of faster kernels that it could fetch, and of every layer that int8 makes float16 for."""
+def library_warnings_off() -> Iterator[None]:
+    """No warnings from bitsandbytes: of kernels it could fetch, and of every layer whose input int8 casts to
+    float16."""
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

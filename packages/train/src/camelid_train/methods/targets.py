@@ -1,4 +1,4 @@
-"""Which layers an adapter goes to: the recipe's, else the family's, else inferred.
+"""Target modules: which layers get an adapter: the recipe's, else the model family's, else inferred.
 
 Knows names of linear layers. Knows no method and no model family.
 """
@@ -8,33 +8,33 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from camelid_core.adapters import ModelAdapter, infer_targets
 from camelid_core.errors import ModelError
+from camelid_core.models.adapters import ModelAdapter, infer_lora_targets
 
 ALL_LINEAR = "all-linear"
 
 
-def choose_targets(model: Any, wanted: list[str], adapter: ModelAdapter) -> str | list[str]:
+def choose_targets(model: Any, requested: list[str], adapter: ModelAdapter) -> str | list[str]:
     """The layers to adapt.
 
     Raises:
         ModelError: a named layer is not in the model.
     """
-    if wanted == [ALL_LINEAR]:
+    if requested == [ALL_LINEAR]:
         return ALL_LINEAR
     names = linear_names(model)
-    chosen = list(wanted or adapter.lora_targets or infer_targets(names))
+    chosen = list(requested or adapter.lora_targets or infer_lora_targets(names))
     check_targets(names, chosen)
     return chosen
 
 
 def check_targets(names: Iterable[str], chosen: Iterable[str]) -> None:
     """Raise ModelError for a layer that the model does not have."""
-    there = {name.rpartition(".")[2] for name in names}
-    missing = sorted(set(chosen) - there)
+    present = {name.rpartition(".")[2] for name in names}
+    missing = sorted(set(chosen) - present)
     if missing:
         raise ModelError(
-            f"method.targets: this model has no linear layer {missing[0]!r}; it has {', '.join(sorted(there))}, "
+            f"method.targets: this model has no linear layer {missing[0]!r}; it has {', '.join(sorted(present))}, "
             f'or use ["{ALL_LINEAR}"].'
         )
 

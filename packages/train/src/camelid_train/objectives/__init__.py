@@ -1,5 +1,7 @@
-"""What a run learns from: an `[objective]` section with its knobs and the `LearningObjective` that reads it."""
+"""Objectives (what the loss rewards): an `[objective]` section with its hyperparameters and its `LearningObjective`."""
 
-from .base import LearningObjective, Objective, Run
+from camelid_train.sections import Objective
 
-__all__ = ["LearningObjective", "Objective", "Run"]
+from .learning_objective import LearningObjective, TrainingRun
+
+__all__ = ["LearningObjective", "Objective", "TrainingRun"]

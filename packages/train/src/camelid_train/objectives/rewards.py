@@ -1,6 +1,6 @@
-"""`Reward`: what an answer is worth, by a rule that anyone can check.
+"""`Reward`: a verifiable reward function, which scores an answer by a rule that anyone can check.
 
-Knows texts. Knows nothing of how answers come about.
+Knows texts. Knows nothing of sampling or of models.
 """
 
 from __future__ import annotations
@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from camelid_core.answers import same_answer
+from camelid_core.final_answers import same_answer
 from camelid_core.plugins import load_host
 from camelid_core.registry import Registry
 
 
 @dataclass(frozen=True, slots=True)
 class Reward:
-    """`score(answer, reference)`: the reference is the answer that the row itself has."""
+    """`score(answer, reference)`: the reference is the row's own answer."""
 
     name: str
     help: str

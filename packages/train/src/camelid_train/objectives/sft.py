@@ -1,37 +1,33 @@
-"""Supervised fine-tuning: every answer is learnt by heart."""
+"""Supervised fine-tuning (SFT): cross-entropy on the assistant's tokens."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
-from .base import LearningObjective, Objective, Run
+from camelid_train.sections import SftObjective
 
-
-class SftObjective(Objective):
-    """Learn the answers as they stand."""
-
-    type: Literal["sft"] = "sft"
+from .learning_objective import LearningObjective, TrainingRun
 
 
 class Sft(LearningObjective[SftObjective]):
     name = "sft"
-    help = "Learn the answers as they stand."
+    help = "Supervised fine-tuning (SFT): cross-entropy on the assistant's tokens."
     config = SftObjective
 
-    def trainer(self, section: SftObjective, run: Run) -> Any:
-        from camelid_train.loop.speed import packs
+    def trainer(self, section: SftObjective, run: TrainingRun) -> Any:
+        from camelid_train.loop.acceleration import should_pack
         from camelid_train.loop.trainer import SftTrainer
 
         trainer = SftTrainer(run.model, run.arguments(), run.data.train, run.pad_id, run.method)
-        trainer.packing = packs(run.recipe.train.packing, run.model)
+        trainer.packing = should_pack(run.recipe.train.packing, run.model)
         return trainer
 
-    def measure(self, section: SftObjective, run: Run, trainer: Any) -> float:
+    def heldout_loss(self, section: SftObjective, run: TrainingRun, trainer: Any) -> float:
         from camelid_train.loop.loss import mean_loss
-        from camelid_train.loop.microbatches import measured_in_parts
+        from camelid_train.loop.micro_batches import halved_on_out_of_memory
 
-        return measured_in_parts(
-            lambda rows: mean_loss(run.model, run.data.heldout, run.pad_id, rows, run.pause),
+        return halved_on_out_of_memory(
+            lambda rows: mean_loss(run.model, run.data.heldout, run.pad_id, rows, run.raise_if_interrupted),
             run.recipe.eval.batch_size,
         )
 

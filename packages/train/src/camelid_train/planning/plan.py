@@ -1,6 +1,6 @@
-"""What a recipe comes to before anything is trained: rows, tokens and steps, counted rather than guessed.
+"""The plan of a recipe before anything is trained: rows, tokens and optimizer steps, counted rather than estimated.
 
-Knows data and how a pass is divided into steps. Loads no weights; what it tokenises stays in the cache for the run.
+Knows data and how an epoch is divided into steps. Loads no weights; the tokenised rows stay in the token cache.
 """
 
 from __future__ import annotations
@@ -8,53 +8,27 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from camelid_core.errors import DataError
-from camelid_core.loading import load_tokenizer
-from camelid_core.models import resolve_model
 from camelid_core.plugins import load_host
-from camelid_core.tokenizing import Encoder
 
 from camelid_train.config import Recipe
-from camelid_train.loop.batching import lengths_of
-from camelid_train.objectives.choosing import objective_of
-
-
-def steps_of(recipe: Recipe, rows: int, processes: int) -> tuple[int, float, float]:
-    """Optimizer steps of a run over so many rows on so many processes, its passes, and how often it takes a row.
-
-    Raises:
-        DataError: too few rows for a step.
-    """
-    train = recipe.train
-    batch = train.batch_size * train.accumulation * processes
-    per_pass, taken = objective_of(recipe.objective).one_pass(recipe.objective, rows, batch)
-    if not per_pass:
-        raise DataError(f"{rows} rows are too few for a step of {batch}. Lower train.batch_size, or add rows.")
-    steps = train.max_steps or math.ceil(train.epochs * per_pass)
-    passes = steps / per_pass
-    return steps, passes, passes * taken / rows
+from camelid_train.loop.batches import lengths_of
+from camelid_train.objectives.steps import steps_of
+from camelid_train.run_preparation import prepare_run
 
 
 def plan(recipe: Recipe) -> dict[str, Any]:
-    """Rows, tokens of the whole run, and its optimizer steps.
+    """Rows, tokens and optimizer steps of the whole run.
 
     Raises:
-        CamelidError: whatever would end the run before its first step, memory and disk apart.
+        CamelidError: anything that would end the run before its first step, except memory, disk space and the launch.
     """
-    host = load_host()
-    objective = objective_of(recipe.objective)
-    objective.check(recipe.objective, recipe)
-    reference = resolve_model(recipe.model.name, host, gguf=False)
-    if reference.peft is not None:
-        raise DataError(f"{recipe.model.name!r} is an adapter; merge it first: `camelid merge {recipe.model.name}`.")
-    template = host.templates[recipe.data.template or reference.template]
-    encoder = Encoder(load_tokenizer(reference), template)
-    data = objective.prepare(recipe.objective, recipe.data, encoder, host)
+    ready = prepare_run(recipe, load_host())
+    data = ready.data
     account, train, processes = data.account, recipe.train, recipe.launch.processes * recipe.launch.nodes
-    steps, passes, times = steps_of(recipe, len(data.train), processes)
+    steps, epochs, uses = steps_of(recipe, len(data.train), processes)
     return {
         "model": recipe.model.name,
-        "template": template.name,
+        "template": ready.template.name,
         "method": recipe.method.type,
         "rows": account.rows,
         "kept": len(data.train),
@@ -64,8 +38,8 @@ def plan(recipe: Recipe) -> dict[str, Any]:
         "longest row": max(lengths_of(data.train)),
         "global batch": train.batch_size * train.accumulation * processes,
         "steps": steps,
-        "passes": round(passes, 3),
-        "tokens": round(account.total_tokens * times),
-        "trained tokens": round(account.trained_tokens * times),
+        "passes": round(epochs, 3),
+        "tokens": round(account.total_tokens * uses),
+        "trained tokens": round(account.trained_tokens * uses),
         "checkpoints": max(0, math.ceil(steps / train.save_steps) - 1),
     }

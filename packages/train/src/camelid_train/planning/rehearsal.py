@@ -1,7 +1,7 @@
-"""A rehearsal: the whole recipe on a tiny random model of the same architecture, before hours go into the real one.
+"""Rehearsal (a smoke test): the whole recipe on a tiny random model of the same architecture.
 
 Knows the stages of a run and what each must show. Nothing is published, and of the base only its configuration and
-its tokenizer are needed. What is smaller than in the recipe stands in tables.
+its tokenizer are needed. The tables say which fields of the recipe are reduced.
 """
 
 from __future__ import annotations
@@ -15,30 +15,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from camelid_core import drafts
-from camelid_core.commits import require_commit
+from camelid_core import staging
 from camelid_core.errors import CamelidError, TrainingError
-from camelid_core.jobs.attempt import Context
-from camelid_core.jobs.files import attempt_directory
-from camelid_core.models import resolve_model
+from camelid_core.jobs.attempt import AttemptContext
+from camelid_core.jobs.run_directories import attempt_directory
+from camelid_core.models.resolved_model import resolve_model
 from camelid_core.paths import home as real_home
 from camelid_core.plugins import load_host
 from camelid_core.tasks import Interrupted
 
 from camelid_train.config import MergeConfig, Recipe
-from camelid_train.methods.choosing import method_of, methods
+from camelid_train.methods.registry import method_of, methods
+from camelid_train.run_preparation import base_model
 
 ROWS, STEPS = 24, 4
 
-SMALLER: Mapping[str, Mapping[str, int]] = {
+UPPER_LIMITS: Mapping[str, Mapping[str, int]] = {
     "data": {"rows": ROWS, "eval_rows": 4},
     "train": {"accumulation": 2},
     "objective": {"answer_tokens": 16},
     "eval": {"batch_size": 2, "samples": 1, "sample_tokens": 8},
     "method": {"r": 8, "initial_r": 8, "target_r": 4, "tokens": 8, "every": 1},
 }
-"""The most that these fields may be while rehearsing."""
-INSTEAD: Mapping[str, Mapping[str, Any]] = {
+"""Upper limits of these fields in a rehearsal."""
+OVERRIDES: Mapping[str, Mapping[str, Any]] = {
     "train": {"max_steps": STEPS, "save_steps": STEPS // 2, "log_steps": 1, "output": "", "batch_size": 2}
     | {"best": False, "stop_at_loss": None, "report_to": []},
     "objective": {"group": 2},
@@ -46,18 +46,18 @@ INSTEAD: Mapping[str, Mapping[str, Any]] = {
     "launch": {"processes": 1, "nodes": 1, "strategy": "ddp"},
     "method": {"warmup_steps": None, "final_steps": None},
 }
-"""What these fields are while rehearsing."""
-STAND_INS = {"lora-gptq": "lora"}
-"""Methods whose weights no random model has, and what their recipes are rehearsed with instead."""
-_OWN = ("runs", "cache", "logs", "tiny")
-"""Directories of a home that a rehearsal writes into, and so has for itself."""
+"""Values of these fields in a rehearsal."""
+SUBSTITUTE_METHODS = {"lora-gptq": "lora"}
+"""Methods that need weights no random model has, and the method that a rehearsal uses instead."""
+_OWN_DIRECTORIES = ("runs", "cache", "logs", "tiny")
+"""Directories of a home that a rehearsal writes into, and so has its own of."""
 _TOLERANCES = {"float32": 1e-3, "float16": 0.02, "bfloat16": 0.1}
-_FAULTS = (ArithmeticError, AttributeError, ImportError, LookupError, OSError, RuntimeError, TypeError, ValueError)
+_CAUGHT = (ArithmeticError, AttributeError, ImportError, LookupError, OSError, RuntimeError, TypeError, ValueError)
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One part of a run that worked: what it showed, in a sentence."""
+    """A stage of a run that succeeded: its name, its time, and its result as a sentence."""
 
     name: str
     seconds: float
@@ -65,12 +65,12 @@ class Stage:
 
 
 class Stages:
-    """What has been gone through; `tell` hears of each stage when it is done."""
+    """The stages done so far; `on_stage` is called with each when it is done."""
 
-    def __init__(self, tell: Callable[[Stage], None] = lambda stage: None) -> None:
+    def __init__(self, on_stage: Callable[[Stage], None] = lambda stage: None) -> None:
         self.done: list[Stage] = []
         self.current = "model"
-        self._tell = tell
+        self._on_stage = on_stage
         self._since = time.monotonic()
 
     @property
@@ -78,15 +78,15 @@ class Stages:
         return round(sum(stage.seconds for stage in self.done), 1)
 
     def finish(self, text: str, then: str = "") -> None:
-        """The current stage worked; another begins."""
+        """The current stage succeeded; another begins."""
         now = time.monotonic()
         self.done.append(Stage(self.current, round(now - self._since, 2), text))
         self.current, self._since = then, now
-        self._tell(self.done[-1])
+        self._on_stage(self.done[-1])
 
 
-class _Watched(Context):
-    """A run's context whose events say which stage it has come to; it is asked to leave after half of the steps."""
+class _RehearsalContext(AttemptContext):
+    """A run's context that follows the stages through events, and interrupts the first run at half of its steps."""
 
     def __init__(self, directory: Path, stages: Stages, first: bool) -> None:
         directory.mkdir(parents=True)
@@ -106,66 +106,65 @@ class _Watched(Context):
             learning, all_ = values["trainable_parameters"], values["all_parameters"]
             self._stages.finish(f"{values['method']}: {learning:,} of {all_:,} parameters learn", "training")
         if self._first and kind == "progress" and values.get("unit") == "steps" and values["done"] >= STEPS // 2:
-            self.ask("save")
+            self.request_stop("save")
 
     def curves(self) -> str:
-        """How the losses went."""
+        """First and last values of the losses."""
         parts = {"loss": self.losses, "held-out loss": self.heldout}
-        said = [f"{name} {each[0]:.3f} → {each[-1]:.3f}" for name, each in parts.items() if each]
-        return ", ".join(said)
+        reason = [f"{name} {each[0]:.3f} → {each[-1]:.3f}" for name, each in parts.items() if each]
+        return ", ".join(reason)
 
 
-def rehearse(recipe: Recipe, tell: Callable[[Stage], None] = lambda stage: None) -> Stages:
-    """Go through the whole of `recipe` in small.
+def rehearse(recipe: Recipe, on_stage: Callable[[Stage], None] = lambda stage: None) -> Stages:
+    """Run the whole of `recipe` on a tiny model.
 
     Raises:
         TrainingError: what went wrong, and in which stage.
     """
-    stages = Stages(tell)
+    stages = Stages(on_stage)
     try:
         with _temporary_home() as home:
-            _go_through(recipe, home, stages)
+            _run_stages(recipe, home, stages)
     except CamelidError as error:
         raise TrainingError(f"the rehearsal failed at its stage {stages.current!r}: {error}") from error
-    except _FAULTS as error:
-        said = str(error).strip().partition("\n")[0] or "no reason given"
-        text = f"the rehearsal failed at its stage {stages.current!r} with a {type(error).__name__}: {said}"
+    except _CAUGHT as error:
+        reason = str(error).strip().partition("\n")[0] or "no reason given"
+        text = f"the rehearsal failed at its stage {stages.current!r} with a {type(error).__name__}: {reason}"
         raise TrainingError(text) from error
     return stages
 
 
-def _go_through(recipe: Recipe, home: Path, stages: Stages) -> None:
-    from camelid_core.loading import check_files
+def _run_stages(recipe: Recipe, home: Path, stages: Stages) -> None:
+    from camelid_core.models.loading import check_weight_files
 
     host = load_host()
-    reference = resolve_model(recipe.model.name, host, gguf=False)
-    check_files(reference.base)
-    if recipe.model.revision:
-        require_commit(reference.base, recipe.model.revision)
+    resolved = base_model(recipe, host)
+    check_weight_files(resolved.base)
 
-    from camelid_train.loop.speed import unpatched  # these bring torch: what is not here is said without waiting
+    # these import torch: missing files are reported before that
+    from camelid_train.loop.acceleration import without_liger
     from camelid_train.merge import merge
-    from camelid_train.sft import train
+    from camelid_train.run import train
 
-    from .shrinking import shrink
+    from .tiny_model import make_tiny_model
 
-    model = shrink(reference, home / "tiny")
+    model = make_tiny_model(resolved, home / "tiny")
     tiny = resolve_model(str(home / "tiny"), host)
-    small = smaller(recipe, tiny.name, reference.template if tiny.template != reference.template else "")
+    small = rehearsal_recipe(recipe, tiny.name, resolved.template if tiny.template != resolved.template else "")
     words = model.get_input_embeddings().num_embeddings
     size = f"{model.num_parameters() / 1e6:.1f} million random parameters, {words:,} words"
     stages.finish(f"{type(model).__name__} made small: {size}", "data")
 
-    with unpatched(), _attempt(home, 1, 1, stages, first=True) as first, suppress(Interrupted):
+    with without_liger(), _attempt(home, 1, 1, stages, first=True) as first, suppress(Interrupted):
         train(small, first)
     stages.finish(f"{len(first.losses)} steps, {first.curves()}", "checkpoint")
 
     seen: list[Any] = []
-    with unpatched(), _attempt(home, 1, 2, stages) as last:
-        train(small, last, look=lambda model: seen.append(_logits(model)))
+    with without_liger(), _attempt(home, 1, 2, stages) as last:
+        train(small, last, on_trained=lambda model: seen.append(_logits(model)))
     stages.finish(f"saved, taken up again, {len(last.losses)} more steps, {last.curves()}", "loading")
 
-    again = resolve_model(str(last.output), host)  # which knows of stretched positions, as the tiny model does not
+    again = resolve_model(str(last.output), host)  # with RoPE scaling, which the tiny model lacks
     difference = _difference(seen[0], _logits(_reloaded(small, again, last.output)))
     if difference > _TOLERANCES[_dtype(small)]:
         raise TrainingError(f"what was saved gives other logits than what was trained (by {difference:.2g}).")
@@ -179,8 +178,8 @@ def _go_through(recipe: Recipe, home: Path, stages: Stages) -> None:
 
 
 @contextmanager
-def _attempt(home: Path, job: int, epoch: int, stages: Stages, first: bool = False) -> Iterator[_Watched]:
-    context = _Watched(attempt_directory(home, job, epoch), stages, first)
+def _attempt(home: Path, job: int, epoch: int, stages: Stages, first: bool = False) -> Iterator[_RehearsalContext]:
+    context = _RehearsalContext(attempt_directory(home, job, epoch), stages, first)
     try:
         yield context
     finally:
@@ -191,16 +190,16 @@ def _same(difference: float) -> str:
     return f"the same within {difference:.0e}" if difference else "the same to the bit"
 
 
-def smaller(recipe: Recipe, model: str, template: str = "") -> Recipe:
-    """The recipe for `model` with little of everything; `template` where the tiny model does not know its own."""
+def rehearsal_recipe(recipe: Recipe, model: str, template: str = "") -> Recipe:
+    """The recipe for `model`, reduced by the tables; `template` where the tiny model does not name its own."""
     values = recipe.model_dump(mode="json")
-    values["method"]["type"] = STAND_INS.get(recipe.method.type, recipe.method.type)
-    for section, fields in SMALLER.items():
+    values["method"]["type"] = SUBSTITUTE_METHODS.get(recipe.method.type, recipe.method.type)
+    for section, fields in UPPER_LIMITS.items():
         for name, most in fields.items():
             if name in values[section]:
                 given = values[section][name]
                 values[section][name] = most if given is None else min(given, most)
-    for section, changes in INSTEAD.items():
+    for section, changes in OVERRIDES.items():
         values[section] |= {name: value for name, value in changes.items() if name in values[section]}
     if not recipe.data.eval_rows:
         values["eval"]["steps"] = None
@@ -211,11 +210,11 @@ def smaller(recipe: Recipe, model: str, template: str = "") -> Recipe:
 
 @contextmanager
 def _temporary_home() -> Iterator[Path]:
-    """A home of its own in which models, data and whatever else a plugin keeps in one are found where they are."""
+    """A temporary home with links to the models, data and other directories of the real one."""
     there = real_home()
-    places = [place for place in there.glob("*") if place.is_dir() and place.name not in _OWN]
+    places = [place for place in there.glob("*") if place.is_dir() and place.name not in _OWN_DIRECTORIES]
     before = os.environ.get("CAMELID_HOME")
-    with drafts.scratch("camelid-rehearsal") as directory:
+    with staging.scratch("camelid-rehearsal") as directory:
         home = directory.resolve()
         for place in places:
             (home / place.name).symlink_to(place)
@@ -235,22 +234,22 @@ def _of_data(event: Mapping[str, Any]) -> str:
     )
 
 
-def _reloaded(recipe: Recipe, reference: Any, output: Path) -> Any:
-    """The result as anybody would load it: with peft onto the base, or with transformers alone."""
+def _reloaded(recipe: Recipe, resolved: Any, output: Path) -> Any:
+    """The result as plain libraries load it: with peft onto the base, or with transformers alone."""
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
     method = method_of(recipe.method)
     if method.kind == "model":
         return AutoModelForCausalLM.from_pretrained(output, local_files_only=True, dtype=_dtype(recipe))
-    with warnings.catch_warnings():  # AdaLoRA keeps its ranks where peft looks for LoRA's, and works all the same
+    with warnings.catch_warnings():  # AdaLoRA stores its ranks where peft expects LoRA's; harmless
         warnings.filterwarnings("ignore", "The following rank_pattern keys did not match", RuntimeWarning)
-        return PeftModel.from_pretrained(method.load(reference, recipe.model.dtype, recipe.method), str(output))
+        return PeftModel.from_pretrained(method.load(resolved, recipe.model.dtype, recipe.method), str(output))
 
 
 def _dtype(recipe: Recipe) -> str:
-    """The number format that the model is trained in."""
-    from camelid_core.loading import choose_dtype
+    """The dtype that the model is trained in."""
+    from camelid_core.models.loading import choose_dtype
 
     return str(choose_dtype(recipe.model.dtype)).removeprefix("torch.")
 

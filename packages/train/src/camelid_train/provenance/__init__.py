@@ -1,1 +1,1 @@
-"""Where a result comes from, and what it takes to make it again."""
+"""Provenance of a result, and the bundle that reproduces it."""

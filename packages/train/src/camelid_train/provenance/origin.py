@@ -1,6 +1,6 @@
-"""What a run starts from and on: base, template, data, versions, machine.
+"""The origin of a run: base model, template, data, versions, machine.
 
-Knows how to ask each for a few words that tell it from others. Knows nothing of how a run goes.
+Knows how to identify each: fingerprints, digests, versions. Knows nothing of how a run goes.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from camelid_core.artefacts import DatasetUse, TemplateContract
-from camelid_core.devices import describe
 from camelid_core.integrity import fingerprint
-from camelid_core.models import Reference
+from camelid_core.models.devices import describe_device
+from camelid_core.models.resolved_model import ResolvedModel
 from camelid_core.plugins import Host
 
 from camelid_train.config import Recipe
@@ -25,21 +25,21 @@ if TYPE_CHECKING:
 
 
 def origin(
-    recipe: Recipe, reference: Reference, template: TemplateContract, datasets: Iterable[DatasetUse], host: Host
+    recipe: Recipe, resolved: ResolvedModel, template: TemplateContract, datasets: Iterable[DatasetUse], host: Host
 ) -> dict[str, Any]:
-    """What a run starts from and on, for an event: base, template, data, versions, machine."""
+    """The `origin` event of a run: base model, template, data, versions, machine."""
     import torch
-    from camelid_core.loading import choose_dtype
+    from camelid_core.models.loading import choose_dtype
 
     return {
-        "base": {"id": reference.base_id, "fingerprint": fingerprint(reference.base)},
+        "base": {"id": resolved.base_id, "fingerprint": fingerprint(resolved.base)},
         "template": {"name": template.name, "sha256": template.sha256},
         "datasets": [use.model_dump(mode="json") for use in datasets],
         "dtype": str(choose_dtype(recipe.model.dtype)).removeprefix("torch."),
         "machine": {
             "python": platform.python_version(),
             "system": platform.platform(),
-            "device": re.sub(r"\W*\d+ GB free$", "", describe().words),
+            "device": re.sub(r"\W*\d+ GB free$", "", describe_device().description),
             "processor": _processor(),
             "threads": torch.get_num_threads(),
             "cuda": torch.version.cuda or "",
@@ -50,7 +50,7 @@ def origin(
 
 
 def _processor() -> str:
-    """The processor's name, where the system tells it."""
+    """The CPU's name, where the system knows it."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -60,7 +60,7 @@ def _processor() -> str:
 
 
 def installed(roots: Iterable[str]) -> dict[str, str]:
-    """These distributions and all that they are made with, with versions; what an extra would add too, where it is."""
+    """These distributions and all their dependencies, with versions; those of extras too, where they are installed."""
     from packaging.requirements import Requirement
 
     found: dict[str, str] = {}

@@ -1,6 +1,6 @@
-"""A small archive of a run, from which another person can run it again.
+"""The bundle of a run: a small archive from which another person can reproduce it.
 
-Knows jobs, their events and zip files. Puts in no weights, no rows of data, and nothing of the user's home but the
+Knows jobs, their events and zip files. Contains no weights, no rows of data, and nothing of the user's home but the
 paths that the recipe itself names, written from `~`.
 """
 
@@ -21,19 +21,19 @@ from camelid_core.config import validate
 from camelid_core.errors import JobError
 from camelid_core.events import read_events
 from camelid_core.jobs import Job, JobStore
-from camelid_core.jobs.files import EVENTS, attempts
-from camelid_core.writers.files import whole
+from camelid_core.jobs.run_directories import EVENTS, attempts
+from camelid_core.writers.file_formats import atomic_file
 
-from camelid_train.compat.toml import to_toml
 from camelid_train.config import Recipe
+from camelid_train.toml import to_toml
 
 TASK = "train"
 _DOS_EPOCH = 315532800.0  # no zip knows an earlier time
 
 
 @dataclass(frozen=True, slots=True)
-class _Told:
-    """What a job's row and events say of the run."""
+class _RunRecord:
+    """A run as the job table and its events record it."""
 
     job: Job
     recipe: Recipe
@@ -44,7 +44,7 @@ class _Told:
 def bundle(store: JobStore, job_id: int, target: Path) -> Path:
     """Write the archive for a training run: to `target`, or into it under the run's name if it is a directory.
 
-    The same run gives the same bytes. A run that is still going, or failed, gives what it has told so far.
+    The same run gives the same bytes. A run that is still going, or failed, gives its events so far.
 
     Raises:
         JobError: no such job, or no training.
@@ -58,16 +58,16 @@ def bundle(store: JobStore, job_id: int, target: Path) -> Path:
     origins = (event for event in reversed(events) if event.get("kind") == "origin")
     manifest = _manifest(job)
     recipe = validate(Recipe, job.config, f"job {job_id}")
-    told = _Told(job, recipe, next(origins, {}), _hashes(manifest))
+    record = _RunRecord(job, recipe, next(origins, {}), _hashes(manifest))
     members = {
-        "README.md": _readme(told),
-        "recipe.toml": _recipe(told),
+        "README.md": _readme(record),
+        "recipe.toml": _recipe(record),
         "requirements.txt": "".join(
-            f"{name}=={version}\n" for name, version in told.origin.get("packages", {}).items()
+            f"{name}=={version}\n" for name, version in record.origin.get("packages", {}).items()
         ),
-        "origin.json": _json({key: value for key, value in told.origin.items() if key not in ("kind", "time")}),
+        "origin.json": _json({key: value for key, value in record.origin.items() if key not in ("kind", "time")}),
         "result.json": _json(
-            {"state": job.state, "error": job.error, "summary": dict(job.summary), "files": dict(told.files)}
+            {"state": job.state, "error": job.error, "summary": dict(job.summary), "files": dict(record.files)}
         ),
         "events.jsonl": "".join(json.dumps(event, ensure_ascii=False) + "\n" for event in events),
     }
@@ -76,27 +76,27 @@ def bundle(store: JobStore, job_id: int, target: Path) -> Path:
     return path
 
 
-def _recipe(told: _Told) -> str:
-    """The settings, whole; where the result went is left to whoever runs it again."""
-    values = told.recipe.model_dump(mode="json")
+def _recipe(record: _RunRecord) -> str:
+    """The complete recipe, without the output directory."""
+    values = record.recipe.model_dump(mode="json")
     values["train"]["output"] = ""
-    return to_toml(values, [f"The settings of {told.job.label}, complete.", f"Run: {_again(told)}"])
+    return to_toml(values, [f"The settings of {record.job.label}, complete.", f"Run: {_command(record)}"])
 
 
-def _again(told: _Told) -> str:
-    """The command; `auto` number formats depend on the machine, so the one it came to is named."""
-    fixed = [f"model.dtype={told.origin['dtype']}"] if told.origin.get("dtype") else []
+def _command(record: _RunRecord) -> str:
+    """The command; `auto` dtypes depend on the machine, so the dtype of the run is named."""
+    fixed = [f"model.dtype={record.origin['dtype']}"] if record.origin.get("dtype") else []
     return shlex.join(["camelid", "train", "recipe.toml", *fixed])
 
 
-def _readme(told: _Told) -> str:
-    origin, machine = told.origin, told.origin.get("machine", {})
+def _readme(record: _RunRecord) -> str:
+    origin, machine = record.origin, record.origin.get("machine", {})
     lines = [
-        f"# {told.job.label}: run it again",
+        f"# {record.job.label}: run it again",
         "",
         "```sh",
         "pip install -r requirements.txt   # the versions it ran with",
-        _again(told),
+        _command(record),
         "```",
         "",
         "## What must be the same",
@@ -112,15 +112,15 @@ def _readme(told: _Told) -> str:
         *(f"- {name}: {value}" for name, value in machine.items() if value),
         *([] if machine else ["Not known: the run ended before it had its data."]),
         "",
-        "With the same versions, number format and count of threads on the same kind of processor, a run on the CPU",
-        "ends with the same weights to the bit. Elsewhere, and on graphics cards, sums are added up in another order:",
+        "With the same versions, dtype and count of threads on the same kind of processor, a run on the CPU",
+        "ends with the same weights to the bit. Elsewhere, and on GPUs, sums are added up in another order:",
         "losses agree closely then, not to the bit.",
         "",
         "## What came out",
         "",
-        f"- state: {told.job.state}",
-        *(f"- {name}: {value}" for name, value in told.job.summary.items()),
-        *(f"- SHA-256 of {name}: {digest}" for name, digest in told.files.items() if name.endswith(".safetensors")),
+        f"- state: {record.job.state}",
+        *(f"- {name}: {value}" for name, value in record.job.summary.items()),
+        *(f"- SHA-256 of {name}: {digest}" for name, digest in record.files.items() if name.endswith(".safetensors")),
         "",
         "`origin.json` and `result.json` say the same for programs, `events.jsonl` is all that the run reported.",
     ]
@@ -142,7 +142,7 @@ def _dataset(use: Mapping[str, Any]) -> str:
 
 
 def _manifest(job: Job) -> Mapping[str, Any]:
-    """What the published result says of itself, if it is still there."""
+    """The manifest of the published result, if it is still there."""
     published = Path(job.published)
     try:
         known = bool(job.published) and is_artefact(published)
@@ -170,7 +170,7 @@ def _without_home(text: str) -> str:
 
 def _write(path: Path, members: Mapping[str, str], created: float) -> None:
     moment = time.gmtime(max(created, _DOS_EPOCH))[:6]
-    with whole(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+    with atomic_file(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, text in members.items():
             entry = zipfile.ZipInfo(name, moment)
             entry.external_attr = 0o644 << 16

@@ -1,8 +1,8 @@
-"""Save and resume training state: what learns, optimizer, schedule, random states, position.
+"""Checkpoints: trainable weights, optimizer state, learning-rate schedule, random states, position in the data.
 
 Knows files: safetensors and JSON, no pickles, the manifest last, published by one rename. A torn
-checkpoint is never picked up again. Parameters are kept raw, as they are trained: what a method writes
-as its result may be rounded, pruned or folded, and a resumed run must go on to the bit.
+checkpoint is never resumed from. Weights are kept raw, as they are trained: what a method writes
+as its result may be rounded, pruned or merged, and a resumed run must continue bit for bit.
 """
 
 from __future__ import annotations
@@ -19,15 +19,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from camelid_core import drafts
+from camelid_core import staging
 from camelid_core.errors import ArtefactError, NanLoss
 from camelid_core.integrity import fsync_directory, safetensors_header, sha256, write_durably
 from huggingface_hub import split_torch_state_dict_into_shards
 from safetensors.torch import load_file, save_file
 
-from camelid_train.loop.tally import Tally
-
-from . import diskspace
+from . import disk_space
+from .run_totals import RunTotals
 
 _MANIFEST = "checkpoint.json"
 _WEIGHTS = "weights"
@@ -36,8 +35,8 @@ _EXTRA = "method.safetensors"
 _PREFIX = "step-"
 _IDENTITY = "identity.json"
 
-RandomState = tuple[dict[str, Any], dict[str, torch.Tensor]]
-"""What JSON holds, and what tensors hold."""
+RngState = tuple[dict[str, Any], dict[str, torch.Tensor]]
+"""Random states: the part kept as JSON, and the part kept as tensors."""
 
 
 def save(
@@ -47,35 +46,39 @@ def save(
     optimizer: Any,
     scheduler: Any,
     state: Any,
-    tally: Tally,
+    totals: RunTotals,
     extra: Mapping[str, Any] | None = None,
     identity: Mapping[str, Any] | None = None,
-    chances: Sequence[RandomState] = (),
+    rng_states: Sequence[RngState] = (),
 ) -> Path:
     """Write `directory/step-N`, complete or not at all.
 
-    `extra` are tensors that the tuning method needs beside the parameters that learn; `identity` is what must be
-    the same for a run to go on from here; `chances` the `random_state` of each process, where there are several.
+    `extra` are tensors that the tuning method needs beside the trainable parameters; `identity` is what must be the
+    same for a run to resume from here; `rng_states` are those of each process, where there are several.
 
     Raises:
         DiskFull: no room; nothing was written.
         NanLoss: a parameter is no number; nothing was written.
     """
-    target = directory / name_of(step)
+    target = directory / directory_name(step)
     if is_valid(target):
         return target
     require_finite(model)
     directory.mkdir(parents=True, exist_ok=True)
-    needed = _size(_learning(model)) + _size(extra or {}) + sum(map(_size, optimizer.state_dict()["state"].values()))
-    diskspace.require(directory, needed, f"the checkpoint of step {step}")
-    with drafts.directory(target) as staged:  # on a full disk its room is what the job needs to say so
+    needed = (
+        _size(_trainable_parameters(model))
+        + _size(extra or {})
+        + sum(map(_size, optimizer.state_dict()["state"].values()))
+    )
+    disk_space.require(directory, needed, f"the checkpoint of step {step}")
+    with staging.directory(target) as staged:  # on a full disk its room is what the job needs to say so
         _save_weights(staged, model)
         _save_tensors(staged / _EXTRA, extra or {})
         _save_optimizer(staged, optimizer)
         (staged / "scheduler.json").write_text(json.dumps(scheduler.state_dict(), default=_plain), encoding="utf-8")
-        for number, chance in enumerate(chances or [random_state()]):
-            _save_random(staged, number, chance)
-        (staged / "tally.json").write_text(json.dumps(asdict(tally)), encoding="utf-8")
+        for number, rng_state in enumerate(rng_states or [capture_rng_state()]):
+            _save_rng_state(staged, number, rng_state)
+        (staged / "tally.json").write_text(json.dumps(asdict(totals)), encoding="utf-8")
         (staged / _IDENTITY).write_text(json.dumps(dict(identity or {})), encoding="utf-8")
         state.save_to_json(str(staged / "trainer_state.json"))
         files = {path.name: sha256(path) for path in sorted(staged.iterdir()) if path.is_file()}
@@ -92,11 +95,11 @@ def prune(directories: Sequence[Path], step: int, keep: int, best: bool = False)
     """Delete all but the `keep` checkpoints with the most steps, up to `step`; with `best`, what was the best when
     they were written stays as well. Any beyond `step` is damaged, or the run would have gone on from there."""
     found = sorted((path for each in directories for path in each.glob(f"{_PREFIX}*")), key=_newest_first)
-    kept = [path for path in found if path.name <= name_of(step)][:keep]
+    kept = [path for path in found if path.name <= directory_name(step)][:keep]
     spared = {path.name for path in kept}
     for path in kept if best else ():
         with suppress(OSError, ValueError, TypeError):  # a damaged one has no say
-            spared.add(name_of(load_tally(path).best_step))
+            spared.add(directory_name(load_totals(path).best_step))
     for path in found:
         if path.name not in spared:
             shutil.rmtree(path, ignore_errors=True)
@@ -105,8 +108,8 @@ def prune(directories: Sequence[Path], step: int, keep: int, best: bool = False)
 def newest_valid(
     directories: Iterable[Path], damaged: Callable[[Path, str], object] = lambda path, why: None
 ) -> Path | None:
-    """The checkpoint with the most steps whose files are all as they were written; `damaged` is told of each that
-    was passed over, and why."""
+    """The checkpoint with the most steps whose files are all intact; `damaged` is called with each that was skipped,
+    and why."""
     found = (path for directory in directories for path in directory.glob(f"{_PREFIX}*"))
     for path in sorted(found, key=_newest_first):
         why = damage(path)
@@ -117,11 +120,11 @@ def newest_valid(
 
 
 def at_step(directories: Iterable[Path], step: int) -> Path | None:
-    """A sound checkpoint of that very step."""
-    return next((each for directory in directories if is_valid(each := directory / name_of(step))), None)
+    """A valid checkpoint of that step."""
+    return next((each for directory in directories if is_valid(each := directory / directory_name(step))), None)
 
 
-def name_of(step: int) -> str:
+def directory_name(step: int) -> str:
     return f"{_PREFIX}{step:08d}"
 
 
@@ -147,13 +150,13 @@ def damage(checkpoint: Path) -> str:
 
 def require_finite(model: Any) -> None:
     """Raise NanLoss if a parameter that learns holds a value that is no number."""
-    for name, parameter in _learning(model).items():
+    for name, parameter in _trainable_parameters(model).items():
         if not bool(torch.isfinite(parameter.detach()).all()):
             raise NanLoss(f"the parameter {name!r} became NaN or infinite; the last checkpoint is kept.")
 
 
 def progress_of(checkpoint: Path) -> tuple[int, int]:
-    """The step it is of, and the last one that the run was to have."""
+    """The checkpoint's step, and the run's last step."""
     state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
     return int(state["global_step"]), int(state["max_steps"])
 
@@ -162,8 +165,8 @@ def load_identity(checkpoint: Path) -> dict[str, Any]:
     return dict(json.loads((checkpoint / _IDENTITY).read_text(encoding="utf-8")))
 
 
-def load_tally(checkpoint: Path) -> Tally:
-    return Tally(**json.loads((checkpoint / "tally.json").read_text(encoding="utf-8")))
+def load_totals(checkpoint: Path) -> RunTotals:
+    return RunTotals(**json.loads((checkpoint / "tally.json").read_text(encoding="utf-8")))
 
 
 def load_weights(checkpoint: Path, model: Any) -> None:
@@ -172,7 +175,7 @@ def load_weights(checkpoint: Path, model: Any) -> None:
     Raises:
         ArtefactError: they are not the ones that learn in `model`.
     """
-    there = _learning(model)
+    there = _trainable_parameters(model)
     for path in sorted(checkpoint.glob(f"{_WEIGHTS}*.safetensors")):
         for name, tensor in _load_tensors(path).items():
             parameter = there.pop(name, None)
@@ -184,7 +187,7 @@ def load_weights(checkpoint: Path, model: Any) -> None:
         raise ArtefactError(f"{str(checkpoint)!r} is from another method or model: it lacks {next(iter(there))!r}.")
 
 
-def load_extra(checkpoint: Path) -> dict[str, Any]:
+def load_method_state(checkpoint: Path) -> dict[str, Any]:
     return _load_tensors(checkpoint / _EXTRA)
 
 
@@ -198,9 +201,9 @@ def load_optimizer(checkpoint: Path, optimizer: Any, scheduler: Any) -> None:
     scheduler.load_state_dict(json.loads((checkpoint / "scheduler.json").read_text(encoding="utf-8")))
 
 
-def load_random(checkpoint: Path, number: int = 0) -> bool:
-    """Chance as it was in process `number`; False if there was none of that number."""
-    name = _random_name(number)
+def load_rng_state(checkpoint: Path, number: int = 0) -> bool:
+    """Restore the random states of process `number`; False if the run had no process of that number."""
+    name = _rng_state_name(number)
     if not (checkpoint / f"{name}.json").exists():
         return False
     saved = json.loads((checkpoint / f"{name}.json").read_text(encoding="utf-8"))
@@ -214,13 +217,13 @@ def load_random(checkpoint: Path, number: int = 0) -> bool:
     return True
 
 
-def processes(checkpoint: Path) -> int:
-    """How many processes the run had."""
+def process_count(checkpoint: Path) -> int:
+    """How many processes (world size) the run had."""
     return len(list(checkpoint.glob("random*.json")))
 
 
-def random_state() -> RandomState:
-    """Chance as it is in this process."""
+def capture_rng_state() -> RngState:
+    """The random states of this process: Python, NumPy, torch, CUDA."""
     version, numbers, gauss = random.getstate()
     tensors = {"torch": torch.get_rng_state()}
     tensors |= {f"cuda{index}": torch.cuda.get_rng_state(index) for index in range(torch.cuda.device_count())}
@@ -229,13 +232,13 @@ def random_state() -> RandomState:
     return {"python": [version, list(numbers), gauss], "numpy": numpy_state}, tensors
 
 
-def _learning(model: Any) -> dict[str, Any]:
-    """Every parameter that learns, once each where layers share one."""
+def _trainable_parameters(model: Any) -> dict[str, Any]:
+    """Every trainable parameter, once each where layers share one."""
     return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
 def _save_weights(directory: Path, model: Any) -> None:
-    tensors = {name: parameter.detach() for name, parameter in _learning(model).items()}
+    tensors = {name: parameter.detach() for name, parameter in _trainable_parameters(model).items()}
     split = split_torch_state_dict_into_shards(
         tensors, filename_pattern=_WEIGHTS + "{suffix}.safetensors", max_shard_size=_SHARD
     )
@@ -272,14 +275,14 @@ def _save_optimizer(directory: Path, optimizer: Any) -> None:
     (directory / "optimizer.json").write_text(text, encoding="utf-8")
 
 
-def _save_random(directory: Path, number: int, state: RandomState) -> None:
+def _save_rng_state(directory: Path, number: int, state: RngState) -> None:
     saved, tensors = state
-    save_file(tensors, directory / f"{_random_name(number)}.safetensors")
+    save_file(tensors, directory / f"{_rng_state_name(number)}.safetensors")
     text = json.dumps(saved, default=_plain)
-    (directory / f"{_random_name(number)}.json").write_text(text, encoding="utf-8")
+    (directory / f"{_rng_state_name(number)}.json").write_text(text, encoding="utf-8")
 
 
-def _random_name(number: int) -> str:
+def _rng_state_name(number: int) -> str:
     return f"random-{number}" if number else "random"
 
 

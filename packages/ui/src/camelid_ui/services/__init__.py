@@ -1,4 +1,4 @@
-"""Everything the pages can do, in plain Python, by topic.
+"""Services: everything the pages can do, in plain Python, by topic.
 
 Knows how the topics are put together. Knows nothing of gradio: all of it is tested without.
 """
@@ -14,37 +14,37 @@ from camelid_core.jobs.foreground import ensure_worker, open_store
 from camelid_core.paths import home as default_home
 from camelid_core.plugins import Host, load_host
 
-from camelid_ui.profile import LOCAL, Profile
+from camelid_ui.access_profile import LOCAL, Profile
 
-from .chat import Chat
-from .data import Data
-from .feedback import Feedback
-from .gate import enforce
-from .history import History
-from .jobs import Jobs
-from .merging import Merging
-from .models import Models
-from .plugins import Plugins
-from .predictions import Predictions
-from .training import Training
+from .chat import ChatService
+from .conversation_files import HistoryService
+from .data import DataServices
+from .feedback import FeedbackService
+from .jobs import JobService
+from .merge import MergeService
+from .models import ModelService
+from .permissions import enforce
+from .plugins import PluginService
+from .predictions import PredictionService
+from .training import TrainingService
 
 
 @dataclass(frozen=True)
 class Services:
-    """One of each, sharing the plugin host and the job table, and doing what `profile` lets them."""
+    """One of each, sharing the plugin host and the job table, limited by `profile`."""
 
     home: Path
     host: Host
-    jobs: Jobs
-    data: Data
-    models: Models
-    training: Training
-    chat: Chat
-    predictions: Predictions
-    merging: Merging
-    plugins: Plugins
-    feedback: Feedback = field(default_factory=Feedback)
-    history: History = field(default_factory=History)
+    jobs: JobService
+    data: DataServices
+    models: ModelService
+    training: TrainingService
+    chat: ChatService
+    predictions: PredictionService
+    merge: MergeService
+    plugins: PluginService
+    feedback: FeedbackService = field(default_factory=FeedbackService)
+    history: HistoryService = field(default_factory=HistoryService)
     profile: Profile = LOCAL
 
     def __post_init__(self) -> None:
@@ -60,20 +60,20 @@ class Services:
     ) -> Self:
         home = home or default_home()
         host = host or load_host()
-        jobs = Jobs(store or open_store(home), lambda: ensure_worker(home))
-        models = Models(host)
-        chat = Chat(models)
-        data = Data.open(host, models, home / "under-way")
+        jobs = JobService(store or open_store(home), lambda: ensure_worker(home))
+        models = ModelService(host)
+        chat = ChatService(models)
+        data = DataServices.open(host, models, home / "under-way")
         return cls(
             home=home,
             host=host,
             jobs=jobs,
             data=data,
             models=models,
-            training=Training(host, models, jobs, lambda: chat.status.held),
+            training=TrainingService(host, models, jobs, lambda: chat.status.model_names),
             chat=chat,
-            predictions=Predictions(host, models, jobs),
-            merging=Merging(models, jobs),
-            plugins=Plugins(host),
+            predictions=PredictionService(host, models, jobs),
+            merge=MergeService(models, jobs),
+            plugins=PluginService(host),
             profile=profile,
         )

@@ -1,7 +1,7 @@
-"""Talking with models: one resident engine in a process of its own, shared by all pages.
+"""Chat with models: one resident engine in a process of its own, shared by all pages.
 
-Knows loading, asking and stopping. Knows nothing of how conversations look. No model is ever loaded
-in this process.
+Knows loading, generating and stopping. Knows nothing of how conversations look. No model is ever loaded in this
+process.
 """
 
 from __future__ import annotations
@@ -15,160 +15,160 @@ from typing import Literal
 
 from camelid_core.errors import CamelidError, ModelError
 from camelid_serve.engine import Sampling
-from camelid_serve.remote import EngineProcess, Reply
+from camelid_serve.engine_process.client import ChatReply, EngineProcess
 
-from .answers import Answer, Column, together
-from .models import Models
-from .room import check_room
+from .memory_check import check_memory
+from .models import ModelService
+from .streaming_answers import Answer, AnswerRequest, stream_answers
 
 _LEAVE_SECONDS = 2.0
 
-State = Literal["empty", "loading", "ready", "failed"]
+LoadState = Literal["empty", "loading", "ready", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
-    """What is resident: `model`, with `base` the one it is an adapter of, and `beside` it another to compare with.
-    `step` says what loading is at; `seconds` how long it takes or took. A `ready` one has an `error` where `beside`
-    could not be loaded."""
+class ChatStatus:
+    """What is loaded: `model`, its base model `base` where it is an adapter, and another model to `compare_with`.
+    `step` says what loading is doing; `seconds` how long it takes or took. A `ready` one has an `error` where
+    `compare_with` could not be loaded."""
 
-    state: State = "empty"
+    state: LoadState = "empty"
     model: str = ""
     step: str = ""
     seconds: float = 0.0
     error: str = ""
     base: str = ""
-    beside: str = ""
+    compare_with: str = ""
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Those that can be asked."""
-        return self.held if self.state == "ready" else ()
+        """Models that can answer."""
+        return self.model_names if self.state == "ready" else ()
 
     @property
-    def held(self) -> tuple[str, ...]:
-        """Those whose files are read, or will be."""
-        found = (self.model, self.base, self.beside) if self.state in ("loading", "ready") else ()
+    def model_names(self) -> tuple[str, ...]:
+        """Models whose files are in use, or will be."""
+        found = (self.model, self.base, self.compare_with) if self.state in ("loading", "ready") else ()
         return tuple(name for name in found if name)
 
 
-class Left(Exception):
-    """The page has turned away from the answers it asked for."""
+class PageLeft(Exception):
+    """The page shows another conversation and no longer wants the answers it requested."""
 
 
-Line = Callable[[Callable[[], bool]], AbstractContextManager[None]]
-"""Where a question waits for its turn; what it is given says whether nobody waits for it any more, and then it
-raises Left."""
+WaitForTurn = Callable[[Callable[[], bool]], AbstractContextManager[None]]
+"""Where a request waits for its turn. It is given a function that says whether the request was cancelled, and then
+raises PageLeft."""
 
 
-class Chat:
-    def __init__(self, models: Models, engine: EngineProcess | None = None) -> None:
+class ChatService:
+    def __init__(self, models: ModelService, engine: EngineProcess | None = None) -> None:
         self.models = models
         self._engine = engine or EngineProcess()
         self._lock = threading.Lock()
-        self._status = Status()
-        self._began = 0.0
-        self._asked: dict[str, list[Reply]] = {}
-        self._left: set[str] = set()
-        self._stopped: set[str] = set()
-        self.line: Line = lambda _gone: nullcontext()
+        self._status = ChatStatus()
+        self._load_started = 0.0
+        self._replies: dict[str, list[ChatReply]] = {}
+        self._left_sessions: set[str] = set()
+        self._stopped_sessions: set[str] = set()
+        self.wait_for_turn: WaitForTurn = lambda _gone: nullcontext()
 
     @property
-    def status(self) -> Status:
+    def status(self) -> ChatStatus:
         now = self._status
         if now.state == "loading":
-            return replace(now, seconds=time.monotonic() - self._began)
+            return replace(now, seconds=time.monotonic() - self._load_started)
         if now.state == "ready" and not self._engine.alive:
-            return Status("failed", now.model, error="its process has ended; load it again.")
+            return ChatStatus("failed", now.model, error="its process has ended; load it again.")
         return now
 
-    def load(self, model: str, beside: str = "") -> None:
-        """Begin to make `model` resident, and `beside` too where it is another than the base that `model` brings
-        along; whatever else is resident goes. `status` tells how it goes.
+    def load(self, model: str, compare_with: str = "") -> None:
+        """Begin to load `model`, and `compare_with` too unless it is the base of `model`, which is loaded anyway; all
+        other models are unloaded. `status` reports progress.
 
         Raises:
             CamelidError: there is no such model, the memory does not hold two, or others are being loaded.
         """
         base = self.models.base_of(model)
-        if beside:
-            self.models.resolve(beside)
-        if beside == model:
+        if compare_with:
+            self.models.resolve(compare_with)
+        if compare_with == model:
             raise ModelError(f"{model!r} is on both sides; choose another model to compare it with.")
-        beside = "" if beside == base else beside
+        compare_with = "" if compare_with == base else compare_with
         with self._lock:
             now = self.status
             if now.state == "loading":
                 raise ModelError(f"{now.model!r} is being loaded; wait for it.")
-            if now.state == "ready" and now.model == model and (not beside or now.beside == beside):
+            if now.state == "ready" and now.model == model and (not compare_with or now.compare_with == compare_with):
                 self._status = replace(now, error="")
                 return
-            if beside:
-                check_room(self.models, [model, beside], list(self._engine.models))
-            self._began = time.monotonic()
-            self._status = Status("loading", model, base=base, beside=beside)
-        threading.Thread(target=self._load, args=(model, base, beside), name="load model", daemon=True).start()
+            if compare_with:
+                check_memory(self.models, [model, compare_with], list(self._engine.models))
+            self._load_started = time.monotonic()
+            self._status = ChatStatus("loading", model, base=base, compare_with=compare_with)
+        threading.Thread(target=self._load, args=(model, base, compare_with), name="load model", daemon=True).start()
 
     def close(self) -> None:
         """End the engine's process."""
         self._engine.close()
-        self._status = Status()
+        self._status = ChatStatus()
 
-    def ask(self, session: str, columns: Sequence[Column], sampling: Sampling) -> Iterator[list[Answer]]:
-        """Answers as they grow, one per column.
+    def ask(self, session: str, requests: Sequence[AnswerRequest], sampling: Sampling) -> Iterator[list[Answer]]:
+        """Streaming answers, one per request.
 
-        Closing the iterator, or `stop(session)`, ends them with what is there.
+        Closing the iterator, or `stop(session)`, ends them with the text so far.
 
         Raises:
-            ModelError: a column's model is not loaded, the page is being answered already, or was stopped while it
+            ModelError: a request's model is not loaded, the page is being answered already, or was stopped while it
                 waited for its turn.
-            Left: the page has turned away.
+            PageLeft: the page shows another conversation.
         """
         if self.status.state != "ready":
             raise ModelError("no model is loaded; choose one and load it first.")
         if self.answering(session):
-            raise ModelError("an answer is under way; wait for its end, or stop it.")
-        running = self._asked[session] = []
+            raise ModelError("an answer is being generated; wait for its end, or stop it.")
+        replies = self._replies[session] = []
         try:
-            with self.line(lambda: session in self._left or session in self._stopped):
-                for column in columns:
-                    running.append(self._reply(column, sampling))
-                if session in self._stopped:  # while they were begun
+            with self.wait_for_turn(lambda: session in self._left_sessions or session in self._stopped_sessions):
+                for request in requests:
+                    replies.append(self._reply(request, sampling))
+                if session in self._stopped_sessions:  # while they were being started
                     self.stop(session)
-                for answers in together(running, columns):
-                    if session in self._left:
-                        raise Left
+                for answers in stream_answers(replies, requests):
+                    if session in self._left_sessions:
+                        raise PageLeft
                     yield answers
-        except Left:
-            if session in self._left:
+        except PageLeft:
+            if session in self._left_sessions:
                 raise
             raise ModelError("stopped before its turn came; send it again when you like.") from None
         finally:
-            self._asked.pop(session, None)
-            self._left.discard(session)
-            self._stopped.discard(session)
-            for reply in running:
+            self._replies.pop(session, None)
+            self._left_sessions.discard(session)
+            self._stopped_sessions.discard(session)
+            for reply in replies:
                 reply.close()
 
     def stop(self, session: str) -> None:
-        """End the answers of one page with what is there."""
+        """End the answers of one page with the text so far."""
         if self.answering(session):
-            self._stopped.add(session)
-        for reply in self._asked.get(session, []):
+            self._stopped_sessions.add(session)
+        for reply in self._replies.get(session, []):
             reply.cancel()
 
     def leave(self, session: str) -> None:
-        """End the answers of a page that shows another conversation now; returns once it gets none any more."""
+        """End the answers of a page that shows another conversation now; returns once they have ended."""
         if not self.answering(session):
             return
-        self._left.add(session)
+        self._left_sessions.add(session)
         self.stop(session)
         until = time.monotonic() + _LEAVE_SECONDS
         while self.answering(session) and time.monotonic() < until:
             time.sleep(0.01)
 
     def answering(self, session: str) -> bool:
-        """Whether answers for this page are under way."""
-        return session in self._asked
+        """Whether answers for this page are being generated."""
+        return session in self._replies
 
     def resident(self, name: str) -> tuple[str, bool]:
         """Which loaded model answers as `name`, and whether with its adapter: a base answers in the form of the one
@@ -185,39 +185,42 @@ class Chat:
         loaded = " and ".join(now.names) or "no model"
         raise ModelError(f"{name!r} is not loaded; {loaded} is. Choose it and press Load.")
 
-    def room(self, name: str) -> int:
-        """Most tokens that a conversation with `name` can have, the answer included."""
+    def context_length(self, name: str) -> int:
+        """Context length of `name` in tokens, the answer included."""
         return self._engine.models[self.resident(name)[0]].context_length
 
     def sampling(self, name: str) -> Sampling:
-        """What the makers of `name` recommend."""
+        """The sampling settings that the makers of `name` recommend."""
         return self._engine.models[self.resident(name)[0]].sampling
 
-    def _reply(self, column: Column, sampling: Sampling) -> Reply:
-        label, tuned = self.resident(column.model or self.status.model)
-        begun = column.before.ids if column.before else ()
-        return self._engine.chat(column.messages, sampling, tuned, model=label, begun=begun)
+    def _reply(self, request: AnswerRequest, sampling: Sampling) -> ChatReply:
+        label, tuned = self.resident(request.model or self.status.model)
+        prefix_ids = request.partial_answer.ids if request.partial_answer else ()
+        return self._engine.chat(request.messages, sampling, tuned, model=label, prefix_ids=prefix_ids)
 
-    def _load(self, model: str, base: str, beside: str) -> None:
-        ready = Status("ready", model, base=base, beside=beside)
+    def _load(self, model: str, base: str, compare_with: str) -> None:
+        ready = ChatStatus("ready", model, base=base, compare_with=compare_with)
         try:
-            for step in self._bring(model, beside):
+            for step in self._load_steps(model, compare_with):
                 self._status = replace(self._status, step=step)
-        except Exception as error:  # whatever an engine's library raises: the page must say so, and not wait for ever
-            said = str(error) if isinstance(error, CamelidError) else f"{type(error).__name__}: {error}"
+        except Exception as error:  # whatever an engine's library raises: the page must show it, and not wait for ever
+            message = str(error) if isinstance(error, CamelidError) else f"{type(error).__name__}: {error}"
             left = self._engine.alive and model in self._engine.models
-            self._status = replace(ready, beside="", error=said) if left else Status("failed", model, error=said)
+            self._status = (
+                replace(ready, compare_with="", error=message) if left else ChatStatus("failed", model, error=message)
+            )
         else:
-            self._status = replace(ready, seconds=time.monotonic() - self._began)
+            self._status = replace(ready, seconds=time.monotonic() - self._load_started)
 
-    def _bring(self, model: str, beside: str) -> Iterator[str]:
-        """What stays is not loaded again, and answers as long as another joins it."""
+    def _load_steps(self, model: str, compare_with: str) -> Iterator[str]:
+        """Load the models and yield each step. A model that stays is not loaded again, and answers while another is
+        added."""
         resident = self._engine.models if self._engine.alive else {}
-        if not beside or model not in resident:
-            yield from self._engine.load_all({name: name for name in (model, beside) if name})
+        if not compare_with or model not in resident:
+            yield from self._engine.load_all({name: name for name in (model, compare_with) if name})
             return
-        for name in set(resident) - {model, beside}:
+        for name in set(resident) - {model, compare_with}:
             self._engine.remove(name)
-        if beside not in resident:
-            yield f"Loading {beside}"
-            self._engine.add(beside, beside)
+        if compare_with not in resident:
+            yield f"Loading {compare_with}"
+            self._engine.add(compare_with, compare_with)

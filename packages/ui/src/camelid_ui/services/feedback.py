@@ -1,7 +1,7 @@
-"""What people think of answers, kept as data to train on: thumbs for KTO, pairs of a better and a worse one for DPO.
+"""Feedback on answers as training data: thumbs up and down for KTO, preference pairs for DPO.
 
-Knows judged answers and where the journals lie. Knows nothing of pages. Nothing is ever overwritten: who takes a thumb
-back adds a row that says so, and readers go by the last word.
+Knows rated answers and their journal files. Knows nothing of pages. Journals are append-only: taking a thumb back
+appends a retraction, and readers use the last row.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
+from camelid_core.datasets.feedback import append_feedback, retraction
 from camelid_core.errors import UsageError
-from camelid_core.judgements import retraction, say
 from camelid_core.paths import data_dir
-from camelid_core.readers.faults import RowFault
-from camelid_core.readers.text import text
+from camelid_core.readers.row_faults import RowFault
+from camelid_core.readers.text_values import text
 from camelid_core.records import Message, check_roles
 
 THUMBS, PAIRS = "chat-ratings", "chat-preferences"
-"""Sets by these names appear on the Data and Train pages with the first row."""
+"""Datasets of these names appear on the Data and Train pages with the first row."""
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """An answer, what it answers, and what is thought of it: 1 good, -1 bad, 0 nothing. `ident` is its own for ever."""
+class RatedAnswer:
+    """An answer, its prompt and its rating: 1 good, -1 bad, 0 none. `ident` identifies it for ever."""
 
     ident: str
     prompt: tuple[Message, ...]
@@ -35,61 +35,63 @@ class Judged:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """How many rows each journal got that it did not have."""
+class RowsWritten:
+    """How many new rows were appended to each journal."""
 
     thumbs: int
     pairs: int
 
 
-class Feedback:
-    def rate(self, answers: Sequence[Judged], changed: str) -> Kept:
-        """Keep what is thought of the answer `changed` and the others to the same question, and how they compare.
+class FeedbackService:
+    def rate(self, answers: Sequence[RatedAnswer], changed: str) -> RowsWritten:
+        """Write the ratings of the answer `changed` and of the others to the same question, and the pairs they make.
 
         Raises:
             UsageError: there is no such answer, or nothing in it.
-            DataError: a text that cannot be learnt from, or the disk is full; nothing was kept then.
+            DataError: a text that cannot be trained on, or the disk is full; nothing was written then.
         """
-        judged = next((answer for answer in answers if answer.ident == changed), None)
-        if judged is None:
+        rated = next((answer for answer in answers if answer.ident == changed), None)
+        if rated is None:
             raise UsageError("this answer is not there any more.")
-        if not judged.answer.strip():
-            raise UsageError("an empty answer teaches nothing.")
-        check_roles(judged.prompt)
-        said = [answer for answer in answers if answer.answer.strip()]
-        for answer in said:
+        if not rated.answer.strip():
+            raise UsageError("an empty answer cannot be trained on.")
+        check_roles(rated.prompt)
+        written = [answer for answer in answers if answer.answer.strip()]
+        for answer in written:
             if answer.rating:
                 _check(answer)
-        thumbs = say(data_dir() / f"{THUMBS}.jsonl", [_thumb(answer) for answer in said])
-        pairs = list(_pairs(said))
-        taken_back = [row for row in pairs if "chosen" not in row]
-        say(data_dir() / f"{PAIRS}.jsonl", taken_back)
-        return Kept(thumbs, say(data_dir() / f"{PAIRS}.jsonl", [row for row in pairs if "chosen" in row]))
+        thumbs = append_feedback(data_dir() / f"{THUMBS}.jsonl", [_thumb(answer) for answer in written])
+        pairs = list(_pairs(written))
+        retracted = [row for row in pairs if "chosen" not in row]
+        append_feedback(data_dir() / f"{PAIRS}.jsonl", retracted)
+        return RowsWritten(
+            thumbs, append_feedback(data_dir() / f"{PAIRS}.jsonl", [row for row in pairs if "chosen" in row])
+        )
 
 
-def _check(judged: Judged) -> None:
+def _check(rated: RatedAnswer) -> None:
     try:
-        for said in (judged.answer, judged.model, *(message.text for message in judged.prompt)):
-            text(said)
+        for content in (rated.answer, rated.model, *(message.text for message in rated.prompt)):
+            text(content)
     except RowFault as fault:
-        raise UsageError(f"this cannot be learnt from: {fault.text}") from None
+        raise UsageError(f"this cannot be trained on: {fault.text}") from None
 
 
-def _thumb(judged: Judged) -> dict[str, Any]:
-    ident = _digest(judged.ident)
-    if not judged.rating:
+def _thumb(rated: RatedAnswer) -> dict[str, Any]:
+    ident = _digest(rated.ident)
+    if not rated.rating:
         return retraction(ident)
     return {
         "id": ident,
-        "prompt": _turns(judged.prompt),
-        "completion": _turns([Message("assistant", judged.answer)]),
-        "label": judged.rating > 0,
-        "model": judged.model,
+        "prompt": _turns(rated.prompt),
+        "completion": _turns([Message("assistant", rated.answer)]),
+        "label": rated.rating > 0,
+        "model": rated.model,
     }
 
 
-def _pairs(answers: Sequence[Judged]) -> Iterator[dict[str, Any]]:
-    """A row for every two answers to the very same prompt: which is better, or that neither is."""
+def _pairs(answers: Sequence[RatedAnswer]) -> Iterator[dict[str, Any]]:
+    """A preference pair for every two answers to the same prompt, or its retraction where neither is better."""
     for one, other in combinations(answers, 2):
         if one.prompt != other.prompt:
             continue
@@ -108,7 +110,7 @@ def _pairs(answers: Sequence[Judged]) -> Iterator[dict[str, Any]]:
 
 
 def _turns(messages: Sequence[Message]) -> list[dict[str, str]]:
-    """As messages, never as one text: a question that begins with a bracket stays a question."""
+    """As messages, never as one text: a question that begins with a bracket is not read as JSON."""
     return [{"role": message.role, "content": message.text} for message in messages]
 
 

@@ -1,4 +1,4 @@
-"""Jobs as pages see them: state, progress, log, and what can be asked of each.
+"""Jobs as pages show them: state, progress, log, and the actions each allows.
 
 Knows the job table and the files of an attempt. Knows nothing of what a task does.
 """
@@ -17,19 +17,19 @@ from typing import Any
 
 from camelid_core.config import Config
 from camelid_core.events import read_events
-from camelid_core.jobs import Job, JobStore, State
-from camelid_core.jobs.files import EVENTS, LOG, attempts
-from camelid_core.jobs.model import ACTIVE
-from camelid_core.jobs.result import last_lines
+from camelid_core.jobs import Job, JobState, JobStore
+from camelid_core.jobs.attempt_result import last_lines
+from camelid_core.jobs.job import ACTIVE
+from camelid_core.jobs.run_directories import EVENTS, LOG, attempts
 
 LOG_BYTES = 64_000
-RUNNING = frozenset({State.QUEUED, State.CLAIMED, State.RUNNING, State.LOST})
-"""Not over yet: a page that shows one keeps looking."""
+RUNNING = frozenset({JobState.QUEUED, JobState.CLAIMED, JobState.RUNNING, JobState.LOST})
+"""States that have not ended: a page that shows such a job keeps polling."""
 
 
 @dataclass(frozen=True, slots=True)
 class JobView:
-    """A job with what its newest attempt last reported. `eta` and `rate` are seconds and tokens per second."""
+    """A job with the last progress of its newest attempt. `eta` is in seconds, `rate` in tokens per second."""
 
     job: Job
     done: int = 0
@@ -56,8 +56,8 @@ class JobView:
         return max(0.0, (self.job.ended or time.time()) - self.job.started) if self.job.started else 0.0
 
     @property
-    def can(self) -> frozenset[str]:
-        """What may be asked: `cancel`, `finish`, `retry`."""
+    def allowed_actions(self) -> frozenset[str]:
+        """Allowed actions: `cancel`, `finish`, `retry`."""
         if self.job.state in ACTIVE:
             return (
                 frozenset()
@@ -66,11 +66,11 @@ class JobView:
             )
         if self.running:
             return frozenset({"cancel"})
-        return frozenset() if self.job.state == State.SUCCEEDED else frozenset({"retry"})
+        return frozenset() if self.job.state == JobState.SUCCEEDED else frozenset({"retry"})
 
 
-class Jobs:
-    """Submits jobs and looks at them. `wake` makes sure that a worker lives."""
+class JobService:
+    """Submits and shows jobs. `wake` makes sure that a worker runs."""
 
     def __init__(self, store: JobStore, wake: Callable[[], object]) -> None:
         self.store = store
@@ -82,14 +82,14 @@ class Jobs:
         return self.store.path.parent
 
     def submit(self, task: str, config: Config | Mapping[str, Any], name: str = "", key: str | None = None) -> Job:
-        """Queue a job and see to it that somebody works; the same `key` gives the same job."""
+        """Queue a job and make sure that a worker runs; the same `key` gives the same job."""
         values = config.model_dump(mode="json") if isinstance(config, Config) else config
         job = self.store.submit(task, values, name, key=key)
         self.wake()
         return job
 
     def all(self, task: str = "", limit: int = 50) -> list[JobView]:
-        """The newest first; of one kind of task where `task` says so."""
+        """The newest first; only those of `task` where one is given."""
         jobs = [job for job in self.store.list(limit=1000 if task else limit) if not task or job.task == task]
         return [self.view(job) for job in jobs[:limit]]
 
@@ -112,7 +112,7 @@ class Jobs:
         )
 
     def _progress(self, job_id: int) -> dict[str, Any]:
-        """What the newest attempt last reported: from the end of its events, since a listing has many jobs."""
+        """The newest attempt's last progress event: read from the end of the file, since a listing has many jobs."""
         directory = self.attempt(job_id)
         if directory is None:
             return {}

@@ -1,4 +1,4 @@
-"""Models and artefacts on this machine, and how text becomes tokens with each.
+"""Models and artefacts on this machine, and tokenization with each.
 
 Knows directories and manifests. Loads tokenizers, never weights.
 """
@@ -14,26 +14,26 @@ from typing import Literal
 
 from camelid_core.artefacts import is_artefact, read_artefact
 from camelid_core.errors import ArtefactError, CamelidError
-from camelid_core.gguf_files import gguf_files
-from camelid_core.models import Reference, all_weights, resolve_model
+from camelid_core.models.gguf import gguf_files
+from camelid_core.models.resolved_model import ResolvedModel, pullable_models, resolve_model
 from camelid_core.paths import artefacts_dir, models_dir
 from camelid_core.plugins import Host
 from camelid_core.records import Message
-from camelid_core.templates import PromptTemplate
-from camelid_core.tokenizing import IGNORE, Encoder
+from camelid_core.templates.template import PromptTemplate
+from camelid_core.tokenization.encoder import IGNORE, Encoder
 
 from .tokenizers import LightTokenizer, light_tokenizer
 
 _INDENT = "\u2003"
-_LONGEST_TOKEN = 128
-"""Characters: no token of a known tokenizer is longer, save runs of spaces."""
+_MAX_TOKEN_CHARACTERS = 128
+"""No token of a known tokenizer is longer, except runs of spaces."""
 
 TokenKind = Literal["trained", "ignored", "special", "special-trained"]
 
 
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
-    """A model one can choose. `kind` is `model`, `adapter`, or `gguf` for one that can be asked and nothing else;
+    """A model one can choose. `kind` is `model`, `adapter`, or `gguf` for one that can generate and nothing else;
     `size` in bytes; `base` for adapters."""
 
     name: str
@@ -44,8 +44,8 @@ class ModelEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
-    """A run of text that is one token, or several that only make a character together."""
+class TokenSpan:
+    """The text of one token, or of several that make a character only together."""
 
     text: str
     kind: TokenKind
@@ -54,17 +54,17 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class TokenView:
-    """A conversation as the model sees it while training, or a prompt as it sees it when asked."""
+    """The tokens of a conversation with their loss mask, or of a prompt."""
 
-    pieces: tuple[Piece, ...]
+    spans: tuple[TokenSpan, ...]
     template: str
 
     def count(self, *kinds: TokenKind) -> int:
-        return sum(piece.tokens for piece in self.pieces if not kinds or piece.kind in kinds)
+        return sum(piece.tokens for piece in self.spans if not kinds or piece.kind in kinds)
 
 
-class Models:
-    """What there is, and its tokenizers."""
+class ModelService:
+    """Lists models and tokenizes with them."""
 
     def __init__(self, host: Host) -> None:
         self.host = host
@@ -76,9 +76,9 @@ class Models:
         return [*artefacts, *sorted(_models(models_dir()), key=lambda entry: entry.name)]
 
     def bases(self) -> list[str]:
-        """What training can start from: full models here, then those that could be pulled."""
+        """Base models for training: full models on this machine, then those that can be pulled."""
         here = [entry.name for entry in self.all() if entry.kind == "model"]
-        return here + [name for name in all_weights(self.host.adapters) if name not in here]
+        return here + [name for name in pullable_models(self.host.adapters) if name not in here]
 
     def names(self) -> list[str]:
         return [entry.name for entry in self.all()]
@@ -87,7 +87,7 @@ class Models:
         return [entry for entry in self.all() if entry.kind == "adapter"]
 
     def grouped(self) -> list[tuple[str, str]]:
-        """Labels and names, each base with its adapters indented below it; adapters of others are last."""
+        """Labels and names, each base model with its adapters indented below it; adapters of other bases are last."""
         every = self.all()
         below: dict[str, list[ModelEntry]] = {}
         for entry in every:
@@ -101,13 +101,13 @@ class Models:
         return rows + [(tuned.name, tuned.name) for rest in below.values() for tuned in rest]
 
     def base_of(self, name: str) -> str:
-        """What an adapter's base is called here; nothing for a model of its own.
+        """The name of an adapter's base model on this machine; empty for a full model.
 
         Raises:
             UnknownName, ModelError: as `resolve` does.
         """
         found = self.resolve(name)
-        if found.peft is None:
+        if found.adapter_dir is None:
             return ""
         here = {entry.name for entry in self.all() if entry.kind == "model"}
         return found.base.name if found.base.name in here else found.base_id
@@ -115,24 +115,24 @@ class Models:
     def _base_name(self, entry: ModelEntry) -> str:
         try:
             return self.base_of(entry.name)
-        except CamelidError:  # its base is gone
+        except CamelidError:  # its base model is gone
             return entry.base
 
-    def count(self, name: str, messages: Sequence[Message], most: int) -> int:
+    def count_tokens(self, name: str, messages: Sequence[Message], limit: int) -> int:
         """Tokens of a conversation as `name` reads it, ended by a question or by an answer; what is longer than
-        `most` whatever its tokens are is not counted to the end."""
-        if sum(len(message.content) for message in messages) > most * _LONGEST_TOKEN:
-            return most
+        `limit` whatever its tokens are is not counted to the end."""
+        if sum(len(message.content) for message in messages) > limit * _MAX_TOKEN_CHARACTERS:
+            return limit
         encoder = self.encoder(name)
         if messages[-1].role == "user":
             return len(encoder.prompt_ids(messages))
-        return len(encoder.prompt_ids(messages[:-1])) + len(encoder.begun_ids(messages))
+        return len(encoder.prompt_ids(messages[:-1])) + len(encoder.answer_prefix_ids(messages))
 
     def templates(self) -> list[str]:
         return self.host.templates.names()
 
-    def resolve(self, name: str, gguf: bool = True) -> Reference:
-        """Raises UnknownName or ModelError; for a GGUF file too, if it is to do more than answer."""
+    def resolve(self, name: str, gguf: bool = True) -> ResolvedModel:
+        """Raises UnknownName or ModelError; for a GGUF file too, unless `gguf` allows it."""
         return resolve_model(name, self.host, gguf)
 
     def template(self, name: str, chosen: str = "") -> PromptTemplate:
@@ -142,11 +142,11 @@ class Models:
 
     def encoder(self, name: str, template: str = "") -> Encoder:
         """Raises UnknownName, ModelError: no such model, or one without a fast tokenizer."""
-        reference = self.resolve(name)
-        return self._encoder(name, template or reference.template, str(reference.peft or reference.base))
+        resolved = self.resolve(name)
+        return self._encoder(name, template or resolved.template, str(resolved.adapter_dir or resolved.base))
 
     def tokens(self, name: str, messages: Sequence[Message], template: str = "", cutoff: int = 0) -> TokenView:
-        """A conversation's tokens and which of them are trained on; a positive `cutoff` cuts as training does."""
+        """A conversation's tokens with their loss mask; a positive `cutoff` truncates as training does."""
         encoder = self.encoder(name, template)
         example = encoder.example(messages)
         end = cutoff or len(example.input_ids)
@@ -154,32 +154,32 @@ class Models:
         return self._view(encoder, example.input_ids[:end], trained)
 
     def prompt(self, name: str, messages: Sequence[Message], template: str = "") -> TokenView:
-        """What the model is given to answer the last message."""
+        """The prompt with which the model answers the last message."""
         encoder = self.encoder(name, template)
         ids = encoder.prompt_ids(messages)
         return self._view(encoder, ids, [False] * len(ids))
 
     def _view(self, encoder: Encoder, ids: Sequence[int], trained: Sequence[bool]) -> TokenView:
-        return TokenView(tuple(_pieces(encoder.tokenizer, ids, trained)), encoder.template.name)
+        return TokenView(tuple(_token_spans(encoder.tokenizer, ids, trained)), encoder.template.name)
 
     def _load_encoder(self, name: str, template: str, _path: str) -> Encoder:
         return Encoder(light_tokenizer(self.resolve(name)), self.host.templates[template])
 
 
-def _pieces(tokenizer: LightTokenizer, ids: Sequence[int], trained: Sequence[bool]) -> Iterator[Piece]:
-    """Token by token; tokens that are parts of one character are shown together."""
+def _token_spans(tokenizer: LightTokenizer, ids: Sequence[int], trained: Sequence[bool]) -> Iterator[TokenSpan]:
+    """Token by token; tokens that are parts of one character are joined."""
     special = tokenizer.special_ids
     held: list[int] = []
     for index, token in enumerate(ids):
         if token in special:
             text = tokenizer.decode([token])
-            yield Piece(text, "special-trained" if trained[index] else "special")
+            yield TokenSpan(text, "special-trained" if trained[index] else "special")
             continue
         held.append(token)
         text = tokenizer.decode(held)
         last = index + 1 == len(ids) or trained[index + 1] != trained[index] or ids[index + 1] in special
         if not text.endswith("\ufffd") or last or len(held) >= 8:
-            yield Piece(text, "trained" if trained[index] else "ignored", len(held))
+            yield TokenSpan(text, "trained" if trained[index] else "ignored", len(held))
             held = []
 
 
@@ -217,7 +217,7 @@ def weights_size(directory: Path) -> int:
 
 
 def parameters(directory: Path) -> int:
-    """How many numbers the weights hold, read from the files' headers."""
+    """Number of parameters, read from the headers of the weight files."""
     from camelid_core.integrity import safetensors_header
 
     total = 0
@@ -235,7 +235,7 @@ def parameters(directory: Path) -> int:
 
 
 def dimensions(directory: Path) -> dict[str, int]:
-    """Layers, width and vocabulary, under whichever names the family uses."""
+    """Layers, hidden size (`width`) and vocabulary size, under whichever names the model family uses."""
     config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
     names = {
         "layers": ("num_hidden_layers", "n_layer"),

@@ -1,6 +1,6 @@
-"""What is installed, what each plugin gives, and what is wrong: in the doctor's words.
+"""Installed plugins, what each provides, and problems, as `camelid doctor` reports them.
 
-Knows the plugin host. Knows nothing of what plugins give.
+Knows the plugin host. Knows nothing of what plugins provide.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from camelid_core.plugins import FIRST_PARTY, Host, Problem
 
 @dataclass(frozen=True, slots=True)
 class PluginView:
-    """`gives` maps the word for a kind of thing to the names given."""
+    """`gives` maps each hook, in words, to the names provided through it."""
 
     name: str
     version: str
@@ -21,7 +21,7 @@ class PluginView:
     gives: Mapping[str, Sequence[str]]
 
 
-class Plugins:
+class PluginService:
     def __init__(self, host: Host) -> None:
         self.host = host
 
@@ -31,13 +31,13 @@ class Plugins:
                 plugin.name,
                 plugin.version,
                 plugin.name in FIRST_PARTY,
-                {_word(hook): names for hook, names in self.host.gives(plugin.name).items()},
+                {_word(hook): names for hook, names in self.host.provided_by(plugin.name).items()},
             )
             for plugin in self.host.plugins
         ]
 
     def problems(self) -> list[Problem]:
-        """Everything the doctor finds; each hook of each plugin was called."""
+        """Everything that `camelid doctor` finds; each hook of each plugin was called."""
         return list(dict.fromkeys(self.host.check()))
 
 

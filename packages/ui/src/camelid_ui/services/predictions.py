@@ -1,6 +1,6 @@
-"""Batch predict: what the first rows will look like to the model, starting a job, and its rows as they come.
+"""Batch prediction: a preview of the prompts, starting a job, and its rows as they come.
 
-Knows inputs and where the answers of a job's attempts lie. Answers nothing itself.
+Knows inputs and where the answers of a job's attempts are. Generates nothing itself.
 """
 
 from __future__ import annotations
@@ -16,41 +16,41 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from camelid_core import drafts
+from camelid_core import staging
 from camelid_core.errors import CamelidError, DataError, UsageError
+from camelid_core.file_permissions import PRIVATE_DIRECTORY_MODE, PRIVATE_FILE_MODE, make_private_directory
 from camelid_core.jobs import Job
-from camelid_core.jobs.files import attempts
-from camelid_core.paths import given_path
+from camelid_core.jobs.run_directories import attempts
+from camelid_core.paths import validated_path
 from camelid_core.plugins import Host
-from camelid_core.private import DIRECTORY, FILE, make_private
 from camelid_core.readers import Columns
 from camelid_serve.config import PredictConfig
-from camelid_serve.inputs import PREDICTIONS, Row, Survey, open_input
-from camelid_serve.kinds import choose_engine
-from camelid_serve.predict import WORK
-from camelid_serve.predictions import asked, labels
+from camelid_serve.engine_spec import parse_engine_spec
+from camelid_serve.predict.inputs import PREDICTIONS, InputRow, InputSummary, open_input
+from camelid_serve.predict.prediction_rows import model_labels, model_names
+from camelid_serve.predict.task import WORK
 
-from camelid_ui.fields import Invalid, overrides
+from camelid_ui.field_values import InvalidFields, overrides
 
-from .answered import Finished, UnderWay
-from .jobs import Jobs, JobView
-from .models import Models, TokenView
-from .predicted import Answers, Showing
+from .jobs import JobService, JobView
+from .models import ModelService, TokenView
+from .prediction_rows import PublishedRows, RunningRows
+from .prediction_table import PredictionPage, RowSelection
 
 TASK = "predict"
-_LOOKED_AT = 20
-"""Rows whose columns are offered for a mapping."""
-_SOURCES = 8
-"""Jobs whose rows are known from an earlier look; a million rows take some twenty megabytes."""
+_PREVIEW_ROWS = 20
+"""Rows whose columns are offered for the column mapping."""
+_CACHED_JOBS = 8
+"""Jobs whose row tables are kept in memory; a million rows take some twenty megabytes."""
 
 S = TypeVar("S")
 
 
 @dataclass(frozen=True, slots=True)
-class Preview:
-    """An input's first rows. `prompts` is what the model sees of each, or why it cannot be asked; `columns` are a
-    file's, to be mapped; `referenced` says how many rows have an answer to score against; `problem` why none of the
-    rows can be asked as things stand."""
+class InputPreview:
+    """An input's first rows. `prompts` has the prompt of each, or why there is none; `columns` are a file's, to be
+    mapped; `referenced` says how many rows have a reference answer to score against; `problem` why no row has a prompt
+    with these settings."""
 
     rows: int
     faulty: int
@@ -60,8 +60,8 @@ class Preview:
     problem: str = ""
 
 
-class Predictions:
-    def __init__(self, host: Host, models: Models, jobs: Jobs) -> None:
+class PredictionService:
+    def __init__(self, host: Host, models: ModelService, jobs: JobService) -> None:
         self.host = host
         self.models = models
         self.jobs = jobs
@@ -77,29 +77,29 @@ class Predictions:
         reference: str = "",
         limit: int | None = None,
         count: int = 3,
-    ) -> Preview:
+    ) -> InputPreview:
         """Raises DataError, UnknownName, UsageError, ModelError: the input, mapping or model cannot be used."""
-        found = open_input(_named(source), columns, reference)
-        first = list(found.rows(min(_LOOKED_AT, limit or _LOOKED_AT)))
+        found = open_input(_required_input(source), columns, reference)
+        first = list(found.rows(min(_PREVIEW_ROWS, limit or _PREVIEW_ROWS)))
         names = list(dict.fromkeys(name for row in first for name in row.fields)) if found.path else []
         try:
-            survey = _survey(_named(source), columns, reference, limit, _stamp(source))
+            survey = _survey(_required_input(source), columns, reference, limit, _file_version(source))
         except DataError as error:
             if not names:
                 raise
-            return Preview(0, 0, [], names, problem=str(error))
+            return InputPreview(0, 0, [], names, problem=str(error))
         prompts = [self._prompt(row, model, template) for row in first[:count]]
-        return Preview(survey.rows, survey.bad, prompts, names, survey.referenced)
+        return InputPreview(survey.rows, survey.invalid, prompts, names, survey.with_gold)
 
-    def keep(self, upload: str) -> Path:
-        """Copy an uploaded file to where it stays, so that a job can still read it tomorrow."""
+    def keep_upload(self, upload: str) -> Path:
+        """Copy an uploaded file to a permanent place, so that a job can still read it tomorrow."""
         source = Path(upload)
         place = self.jobs.home / "uploads" / secrets.token_hex(6)
-        make_private(place.parent, self.jobs.home)
+        make_private_directory(place.parent, self.jobs.home)
         name = f"{safe_stem(source.stem)}{source.suffix.lower()}"
-        with drafts.directory(place, DIRECTORY) as draft:
-            Path(shutil.copyfile(source, draft / name)).chmod(FILE)
-            return draft.rename(place) / name
+        with staging.directory(place, PRIVATE_DIRECTORY_MODE) as staged:
+            Path(shutil.copyfile(source, staged / name)).chmod(PRIVATE_FILE_MODE)
+            return staged.rename(place) / name
 
     def start(self, config: PredictConfig, name: str = "", key: str | None = None) -> Job:
         """Queue the job.
@@ -109,16 +109,16 @@ class Predictions:
         """
         for path, check in (
             ("model", lambda: self.models.resolve(config.model)),
-            ("input", lambda: open_input(_named(config.input))),
+            ("input", lambda: open_input(_required_input(config.input))),
             ("columns", lambda: open_input(config.input, config.columns)),
-            ("also", lambda: [self.models.resolve(name) for name in labels(asked(config)).values()]),
+            ("also", lambda: [self.models.resolve(name) for name in model_labels(model_names(config)).values()]),
             ("template", lambda: config.template and self.host.templates[config.template]),
-            ("engine", lambda: choose_engine(self.host.registry("camelid_engines"), config.engine)),
+            ("engine", lambda: parse_engine_spec(self.host.registry("camelid_engines"), config.engine)),
         ):
             try:
                 check()
             except CamelidError as error:
-                raise Invalid(str(error), {path: str(error)}) from None
+                raise InvalidFields(str(error), {path: str(error)}) from None
         return self.jobs.submit(TASK, config, name, key)
 
     def command(self, config: PredictConfig) -> str:
@@ -140,71 +140,71 @@ class Predictions:
     def all(self) -> list[JobView]:
         return self.jobs.all(TASK, 20)
 
-    def answers(self, job_id: int, showing: Showing = "all", start: int = 0) -> Answers:
+    def page(self, job_id: int, selection: RowSelection = "all", start: int = 0) -> PredictionPage:
         """A page of rows.
 
         Raises:
             JobError: no such job.
             DataError: the result is damaged.
         """
-        found = self.figures(job_id)
+        found = self.summary(job_id)
         source = self._source(job_id)
         if source is None or not found.count:
             return found
         config = self._config(job_id)
-        mapping = Columns.parse(config.columns, answered=False) if config.columns else Columns()
+        mapping = Columns.parse(config.columns, needs_output=False) if config.columns else Columns()
         return replace(
             found,
-            shown=source.rows(showing, start),
+            rows=source.rows(selection, start),
             start=start,
-            matching=source.table.matching(showing),
+            matching=source.table.matching(selection),
             reference=config.reference,
             question=mapping.instruction,
         )
 
-    def figures(self, job_id: int) -> Answers:
-        """The same without any row. Raises as `answers` does."""
+    def summary(self, job_id: int) -> PredictionPage:
+        """The same without rows. Raises as `page` does."""
         source = self._source(job_id)
         if source is None:
-            return Answers()
+            return PredictionPage()
         table = source.table
-        return Answers(table.count, table.failed, means=table.means, finished=source.finished)
+        return PredictionPage(table.count, table.failed, means=table.means, finished=source.finished)
 
     def lines(self, job_id: int) -> Iterator[bytes]:
-        """The rows so far as JSON Lines, to download, piece by piece. Raises as `answers` does."""
+        """The rows so far as JSON Lines, to download, piece by piece. Raises as `page` does."""
         source = self._source(job_id)
         return source.lines() if source is not None else iter(())
 
     def _config(self, job_id: int) -> PredictConfig:
         return PredictConfig.model_validate(dict(self.jobs.store.get(job_id).config))
 
-    def _source(self, job_id: int) -> Finished | UnderWay | None:
-        """What is known of a job's rows, kept for the next look; None where its input is gone or has changed, which
-        the job says itself."""
+    def _source(self, job_id: int) -> PublishedRows | RunningRows | None:
+        """A job's rows, cached for the next call; None where its input is gone or has changed, which the job itself
+        reports."""
         job = self.jobs.store.get(job_id)
         final = Path(job.published) / PREDICTIONS if job.published else None
         if final is not None and final.is_file():
             found = final.stat()
-            return self._opened(job_id, (final, found.st_mtime_ns, found.st_size), lambda: Finished(final))
+            return self._cached_source(job_id, (final, found.st_mtime_ns, found.st_size), lambda: PublishedRows(final))
         directories = tuple(path for path in attempts(self.jobs.home, job_id) if (path / WORK).is_file())
         try:
-            source = self._opened(job_id, directories, lambda: UnderWay(self._config(job_id), directories))
+            source = self._cached_source(job_id, directories, lambda: RunningRows(self._config(job_id), directories))
             source.refresh()
         except CamelidError:
             return None
         return source
 
-    def _opened(self, job_id: int, version: object, open_it: Callable[[], S]) -> S:
+    def _cached_source(self, job_id: int, version: object, open_it: Callable[[], S]) -> S:
         with self._lock:
             known, source = self._sources.pop(job_id, (None, None))
             if known != version:
                 source = open_it()
             self._sources[job_id] = (version, source)
-            while len(self._sources) > _SOURCES:
+            while len(self._sources) > _CACHED_JOBS:
                 self._sources.pop(next(iter(self._sources)))
             return source
 
-    def _prompt(self, row: Row, model: str, template: str) -> TokenView | str:
+    def _prompt(self, row: InputRow, model: str, template: str) -> TokenView | str:
         if row.error:
             return row.error
         try:
@@ -213,15 +213,15 @@ class Predictions:
             return str(error)
 
 
-def _named(source: str) -> str:
+def _required_input(source: str) -> str:
     if not source.strip():
         raise UsageError("Choose a file first.")
     return source.strip()
 
 
-def _stamp(source: str) -> tuple[float, int]:
-    """Tells whether a file has changed since."""
-    path = given_path(source.strip(), "input")
+def _file_version(source: str) -> tuple[float, int]:
+    """Changes when the file does."""
+    path = validated_path(source.strip(), "input")
     if not path.is_file():
         return 0.0, 0
     found = path.stat()
@@ -229,10 +229,12 @@ def _stamp(source: str) -> tuple[float, int]:
 
 
 @functools.lru_cache(maxsize=16)
-def _survey(source: str, columns: str, reference: str, limit: int | None, _stamp: tuple[float, int]) -> Survey:
-    return open_input(source, columns, reference).survey(limit)
+def _survey(
+    source: str, columns: str, reference: str, limit: int | None, _file_version: tuple[float, int]
+) -> InputSummary:
+    return open_input(source, columns, reference).summary(limit)
 
 
 def safe_stem(stem: str) -> str:
-    """A file's name with only what is safe in one."""
+    """A file name with safe characters only."""
     return re.sub(r"[^A-Za-z0-9_]+", "-", stem).strip("-")[:60] or "rows"

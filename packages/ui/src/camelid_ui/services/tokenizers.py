@@ -1,6 +1,6 @@
 """A tokenizer from `tokenizer.json` alone, light enough for the web process.
 
-Knows as much of a transformers tokenizer as `Encoder` asks for, and gives the same ids (a test
+Knows as much of a transformers tokenizer as `Encoder` needs, and gives the same ids (a test
 compares the two). Imports neither transformers nor torch: loading those would cost the pages 5 s and 400 MB.
 """
 
@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from camelid_core.errors import ModelError
-from camelid_core.gguf_files import is_gguf
-from camelid_core.models import Reference
-from camelid_core.templates.own import chat_template_of
+from camelid_core.models.gguf import is_gguf
+from camelid_core.models.resolved_model import ResolvedModel
+from camelid_core.templates.hf_chat_template import read_chat_template
 
 
 class LightTokenizer:
-    """What `tokenizer.json` and `tokenizer_config.json` of one directory say."""
+    """The tokenizer in one directory's `tokenizer.json` and `tokenizer_config.json`."""
 
     def __init__(self, directory: Path) -> None:
         from tokenizers import Tokenizer
@@ -33,7 +33,7 @@ class LightTokenizer:
             _read(directory / "special_tokens_map.json").get("eos_token")
         )
         self.bos_token = _text(config.get("bos_token"))
-        self.chat_template = chat_template_of(directory)
+        self.chat_template = read_chat_template(directory)
         self._bos = self.bos_token if config.get("add_bos_token") else ""
         self.added_tokens_decoder = self.backend_tokenizer.get_added_tokens_decoder()
 
@@ -54,17 +54,17 @@ class LightTokenizer:
         return {"input_ids": ids if bos is None or ids[:1] == [bos] else [bos, *ids]}
 
 
-def light_tokenizer(reference: Reference) -> LightTokenizer:
-    """The adapter's own tokenizer if it brings one, else the base's.
+def light_tokenizer(resolved: ResolvedModel) -> LightTokenizer:
+    """The adapter's own tokenizer if it has one, else the base model's.
 
     Raises:
         ModelError: the model has no `tokenizer.json`.
     """
-    beside = reference.base.parent if is_gguf(reference.base) else reference.base
-    for directory in (reference.peft, beside):
+    beside = resolved.base.parent if is_gguf(resolved.base) else resolved.base
+    for directory in (resolved.adapter_dir, beside):
         if directory is not None and (directory / "tokenizer.json").is_file():
             return LightTokenizer(directory)
-    raise ModelError(f"{reference.name!r} has no tokenizer.json; its tokens cannot be shown.")
+    raise ModelError(f"{resolved.name!r} has no tokenizer.json; its tokens cannot be shown.")
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-// Conversations kept in this browser, each under a key of its own: two tabs never write over each other's, and where
+// Conversations stored in this browser, each under a key of its own: two tabs never overwrite each other's, and where
 // both go on with the same one, it becomes two.
 // Knows entries {version, ident, title, named, when, talk, …} and how they are listed. What a talk holds is the pages'.
 window.camelidHistory = (() => {
@@ -29,11 +29,11 @@ window.camelidHistory = (() => {
       .filter(({entry}) => entry).map(({entry, size}) => ({...entry, size}))
       .sort((a, b) => b.when - a.when || (a.ident < b.ident ? -1 : 1));
   }
-  const told = turn => JSON.stringify([turn?.question, turn?.parent, turn?.system]);
+  const fingerprint = turn => JSON.stringify([turn?.question, turn?.parent, turn?.system]);
   function put(store, entry, now, evict = true) {  // {kept, dropped, full}: the oldest others make room, if they may
     const key = PREFIX + entry.ident, before = parsed(key, store.getItem(key));
     if (before && JSON.stringify(before.talk) === JSON.stringify(entry.talk)) return {kept: true, dropped: 0};
-    const forked = before && before.talk.turns.find((turn, at) => told(turn) !== told(entry.talk.turns[at]));
+    const forked = before && before.talk.turns.find((turn, at) => fingerprint(turn) !== fingerprint(entry.talk.turns[at]));
     const title = before && before.named ? before.title : entry.title;
     const text = JSON.stringify({...entry, version: VERSION, title, named: Boolean(before && before.named), when: now});
     if (key.length + text.length > limits.room) return {kept: false, dropped: 0};
@@ -57,9 +57,9 @@ window.camelidHistory = (() => {
     }
     return {kept: true, dropped: gone.length + (forked && !apart(store, before, forked) ? 1 : 0)};
   }
-  function apart(store, entry, turn) {  // this tab never had that turn: another one went on with the conversation
-    const mark = [...told(turn)].reduce((sum, letter) => (sum * 31 + letter.codePointAt(0)) >>> 0, 7).toString(36);
-    const ident = `${entry.ident}-${mark}`;  // the same as long as that tab goes on
+  function apart(store, entry, turn) {  // this tab never had that turn: another tab continued the conversation
+    const mark = [...fingerprint(turn)].reduce((sum, letter) => (sum * 31 + letter.codePointAt(0)) >>> 0, 7).toString(36);
+    const ident = `${entry.ident}-${mark}`;  // the same as long as that tab continues
     return put(store, {...entry, ident, talk: {...entry.talk, ident}}, entry.when, false).kept;
   }
   function rename(store, ident, title) {
@@ -69,9 +69,9 @@ window.camelidHistory = (() => {
   }
   function remove(store, ident) { store.removeItem(PREFIX + ident); }
   function textOf(entry) {
-    const said = (entry.talk.turns || []).flatMap(turn => [
+    const texts = (entry.talk.turns || []).flatMap(turn => [
       turn && turn.question, turn && turn.system, ...Object.values((turn && turn.answers) || {}).map(answer => answer && answer.text)]);
-    return [entry.title, ...said].filter(text => typeof text === 'string').join('\n').toLowerCase();
+    return [entry.title, ...texts].filter(text => typeof text === 'string').join('\n').toLowerCase();
   }
   function find(entries, query) {  // every word somewhere in it
     const words = query.toLowerCase().split(/\s+/).filter(Boolean);
@@ -82,7 +82,7 @@ window.camelidHistory = (() => {
   function say(key, values = {}) {
     return (ui.words[key] || key).replace(/\{(\w+)\}/g, (_, name) => values[name] ?? '');
   }
-  function make(tag, options = {}, ...children) {  // text only: nothing that was said is ever markup
+  function make(tag, options = {}, ...children) {  // text only: no message is ever markup
     const {on = {}, data = {}, ...rest} = options, made = document.createElement(tag);
     Object.entries(rest).forEach(([name, value]) => name in made ? made[name] = value : made.setAttribute(name, value));
     Object.assign(made.dataset, data);
@@ -102,7 +102,7 @@ window.camelidHistory = (() => {
         if (event.key === 'Enter') { event.preventDefault(); event.stopPropagation(); keep(); }
         if (event.key === 'Escape') done();
       });
-      item.append(field, make('span', {className: 'deeds'}, make('button', {type: 'button', textContent: say('keep_name'), on: {click: keep}})));
+      item.append(field, make('span', {className: 'actions'}, make('button', {type: 'button', textContent: say('keep_name'), on: {click: keep}})));
     } else if (ui.asking === entry.ident) {
       const gone = () => {
         remove(store, entry.ident);
@@ -110,7 +110,7 @@ window.camelidHistory = (() => {
         draw();
         ui.element.querySelector('input')?.focus();
       };
-      item.append(make('span', {className: 'asked', textContent: say('sure', {title: entry.title})}), make('span', {className: 'deeds'},
+      item.append(make('span', {className: 'question', textContent: say('sure', {title: entry.title})}), make('span', {className: 'actions'},
         make('button', {type: 'button', className: 'stop', textContent: say('delete'), on: {click: gone}}),
         make('button', {type: 'button', textContent: say('no'), on: {click: done}})));
     } else {
@@ -119,18 +119,18 @@ window.camelidHistory = (() => {
         ui[state] = value;
         draw();
         const made = ui.element.querySelector(`[data-ident="${entry.ident}"]`);
-        (made?.querySelector('input') || made?.querySelector('.deeds button'))?.focus();
+        (made?.querySelector('input') || made?.querySelector('.actions button'))?.focus();
       };
       const name = make('button', {type: 'button', className: 'open', on: {click: open}},
         make('b', {textContent: entry.title || say('untitled')}), make('small', {textContent: date}));
       if (entry.ident === ui.current) name.setAttribute('aria-current', 'true');
-      const sign = (deed, state) => {
-        const made = make('button', {type: 'button', className: deed, title: say(deed), 'aria-label': `${say(deed)}: ${entry.title}`,
+      const iconButton = (action, state) => {
+        const made = make('button', {type: 'button', className: action, title: say(action), 'aria-label': `${say(action)}: ${entry.title}`,
           on: {click: turn(state, entry.ident)}});
-        made.innerHTML = ICONS[deed];
+        made.innerHTML = ICONS[action];
         return made;
       };
-      item.append(name, make('span', {className: 'deeds'}, sign('rename', 'naming'), sign('delete', 'asking')));
+      item.append(name, make('span', {className: 'actions'}, iconButton('rename', 'naming'), iconButton('delete', 'asking')));
     }
     return item;
   }
@@ -145,7 +145,7 @@ window.camelidHistory = (() => {
     status.textContent = !store ? say('no_store') : ui.notice || (!entries.length ? say('none') : !found.length ? say('none_found')
       : more > 0 ? say('more', {count: more}) : ui.query ? say('found', {count: found.length}) : '');
   }
-  function keep(entries, evict) {  // what was said takes the oldest's place, what comes from a file takes nobody's
+  function keep(entries, evict) {  // a new conversation may evict the oldest, an imported one evicts none
     const store = storage();
     if (!store || !entries.length) { draw(); return; }
     const now = Date.now(), results = entries.map((entry, at) => put(store, entry, now - at, evict));
@@ -166,7 +166,7 @@ window.camelidHistory = (() => {
       window.addEventListener('storage', event => { if (!event.key || event.key.startsWith(PREFIX)) draw(); });
       draw();
     },
-    take(text) {  // what the page wants kept: an entry with `current`, or a list of them
+    take(text) {  // what the page wants stored: an entry with `current`, or a list of them
       const news = text ? JSON.parse(text) : {current: '', entries: []};
       if ('current' in news) ui.current = news.current;
       keep(news.entries, 'current' in news);

@@ -1,17 +1,17 @@
-// The address says what is shown; copying works; a row can be chosen by click and by keyboard;
-// the line in a histogram can be dragged, and writes to the number field it belongs to; curves say their values.
+// The address says what is shown; texts can be copied; a row can be selected by click and by keyboard;
+// the line in a histogram can be dragged, and writes to the number field it belongs to; curves show their values.
 window.camelid = {
   arrived: location.search,
-  picked: '',  // in a list, last
-  told: {},  // the field of ours that was changed last
-  compared(run, compare, most) {  // what is ticked; two or more take the page
-    const {value, checked} = this.told, rest = compare.split(',').filter(each => each && each !== value);
+  selectedKey: '',  // of the row selected last
+  changedField: {},  // the last changed field in our HTML
+  compared(run, compare, most) {  // the ticked runs; two or more show the comparison
+    const {value, checked} = this.changedField, rest = compare.split(',').filter(each => each && each !== value);
     const chosen = checked ? [...rest, value].slice(-most) : rest;
     return [chosen.length > 1 ? '' : run, chosen.join(',')];
   },
-  tab: '',  // which is open, once it is the one that the address says
+  tab: '',  // the open one, once it is the one in the address
   routed(query) { this.tab = new URLSearchParams(query).get('tab') || 'data'; },
-  opened(tab, times) {  // how often before
+  opened(tab, times) {  // how often it was opened before
     if (!this.tab || this.tab === tab) return times;
     this.tab = tab;
     this.address({tab});
@@ -46,15 +46,15 @@ window.camelid = {
   },
 };
 
-// Gradio shows an answer once it hears that its question has arrived: it hears that in the order of the questions, so
-// that an earlier answer never stands where a later one was.
+// Gradio shows a result once its request was accepted: requests are confirmed in the order they were sent, so that an
+// earlier result never replaces a later one.
 const fetched = window.fetch;
-let heard = Promise.resolve();
-window.fetch = (...asked) => {
-  const answer = fetched(...asked);
-  if (!String(asked[0]?.url ?? asked[0]).includes('/queue/join')) return answer;
-  const inTurn = heard.then(() => answer);
-  heard = inTurn.catch(() => {});
+let lastJoin = Promise.resolve();
+window.fetch = (...args) => {
+  const answer = fetched(...args);
+  if (!String(args[0]?.url ?? args[0]).includes('/queue/join')) return answer;
+  const inTurn = lastJoin.then(() => answer);
+  lastJoin = inTurn.catch(() => {});
   return inTurn;
 };
 
@@ -137,7 +137,7 @@ const curves = {
   ends: text => text.split(',').map(Number),
   show(figure, share) {
     const [x0, x1] = this.ends(figure.dataset.x), [y0, y1] = this.ends(figure.dataset.y);
-    const at = x0 + Math.min(1, Math.max(0, share)) * (x1 - x0), said = [];
+    const at = x0 + Math.min(1, Math.max(0, share)) * (x1 - x0), readings = [];
     let step = null;
     for (const line of figure.querySelectorAll('polyline')) {
       const places = line.getAttribute('points').split(' ').map(pair => this.ends(pair));
@@ -145,18 +145,18 @@ const curves = {
         < Math.abs(best[0] / 1000 * (x1 - x0) + x0 - at) ? place : best);
       step ??= Math.round(near[0] / 1000 * (x1 - x0) + x0);
       const value = y1 - near[1] / 1000 * (y1 - y0);
-      said.push(`${line.dataset.name} ${Math.abs(value) < 1e-3 ? value.toExponential(1) : Number(value.toPrecision(4))}`);
+      readings.push(`${line.dataset.name} ${Math.abs(value) < 1e-3 ? value.toExponential(1) : Number(value.toPrecision(4))}`);
     }
     figure.dataset.at = (step - x0) / (x1 - x0);
     figure.style.setProperty('--at', `${100 * figure.dataset.at}%`);
-    figure.querySelector('output').textContent = `${figure.dataset.step} ${step} · ${said.join(' · ')}`;
+    figure.querySelector('output').textContent = `${figure.dataset.step} ${step} · ${readings.join(' · ')}`;
   },
   hide(figure) {
     figure.style.removeProperty('--at');
     figure.querySelector('output').textContent = '';
   },
 };
-document.addEventListener('animationstart', event => {  // drawn anew under a pointer that rests
+document.addEventListener('animationstart', event => {  // redrawn under a resting pointer
   const figure = event.animationName === 'camelid-drawn' ? event.target : null, area = figure?.querySelector('.area');
   if (area?.matches(':hover') && curves.x !== undefined) {
     const box = area.getBoundingClientRect();

@@ -1,4 +1,4 @@
-"""What a page of the app is, and what every page of ours is laid out with.
+"""`Tab`: a page of the app, and the options of Gradio event handlers that our pages share.
 
 Knows the shape of a tab. Knows no tab.
 """
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Tab:
-    """A page that a plugin adds: `name` stands in the address, `label` on the tab.
+    """A page that a plugin adds: `name` is in the address, `label` on the tab.
 
     `build(services)` is called inside the tab and lays out Gradio components with their handlers.
     """
@@ -26,11 +26,11 @@ class Tab:
 
 
 PRIVATE: Mapping[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "show_progress_on": []}
-"""For every handler: no page's action is anybody's API, and no veil falls over the page while it runs. Gradio's own
-signs of work are off too, as every one of them costs a walk through the whole page, at each event anew. A deed that is
-asked for again while it is done is not done twice."""
+"""For every handler: it is not part of an API, and no progress overlay covers the page while it runs. Gradio's own
+progress indicators are off too, as each of them walks through the whole page at every event. An event that comes while
+its handler still runs is dropped."""
 LATEST: Mapping[str, Any] = {**PRIVATE, "trigger_mode": "always_last"}
-"""For handlers that show what is chosen: a choice made while one is under way is shown after it."""
+"""For handlers that show what is chosen: the last event that came while the handler ran is handled after it."""
 EACH: Mapping[str, Any] = {**PRIVATE, "trigger_mode": "multiple"}
-"""For handlers of events that say something of their own: none is dropped. (One that waited for its turn would be given
-what the one before it said: so Gradio does it.)"""
+"""For handlers of events with data of their own: none is dropped. (Gradio gives an event that waited the data of the
+one before it.)"""

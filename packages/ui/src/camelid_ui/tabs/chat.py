@@ -1,7 +1,7 @@
-"""The Chat page: one conversation, or two side by side with the same questions and seed.
+"""The Chat page: one conversation, or two models side by side with the same prompts and seed.
 
-Knows how the page is laid out. Who answers is `picking`, how answers come `talking`, what can be done with them
-`acting`.
+Knows the layout of the page. Choosing models is `chat_models`, streaming answers `chat_stream`, the buttons
+`chat_actions`.
 """
 
 from __future__ import annotations
@@ -13,80 +13,88 @@ from typing import Any
 import gradio as gr
 from camelid_serve.engine import Sampling
 
-from camelid_ui.conversation import Talk
-from camelid_ui.forms import Form
+from camelid_ui.config_form import ConfigForm
+from camelid_ui.conversation_tree import ConversationTree
+from camelid_ui.i18n import t
 from camelid_ui.services import Services
-from camelid_ui.text import t
 
-from . import acting, chat_history, chat_settings, picking
-from .parts import controls, panel
-from .picking import Picking, status_of
-from .talking import Talking
+from . import chat_actions, chat_history, chat_models, chat_settings
+from .chat_models import ModelPicker, status_of
+from .chat_stream import ConversationWidgets
+from .components import controls, panel
 
 __all__ = ["ChatTab", "build", "status_of"]
 
 
 @dataclass(frozen=True)
 class ChatTab:
-    picking: Picking
-    talking: Talking
+    model_picker: ModelPicker
+    conversation: ConversationWidgets
     history: chat_history.ChatHistory
 
     @property
     def model(self) -> gr.Dropdown:
-        return self.picking.model
+        return self.model_picker.model
 
     @property
     def shown(self) -> list[Any]:
-        """What depends on the resident model; `status_of` gives updates for it."""
-        return [*self.picking.shown, self.talking.ask]
+        """What depends on the loaded model; `status_of` gives updates for it."""
+        return [*self.model_picker.shown, self.conversation.message_box]
 
 
 def build(services: Services) -> ChatTab:
-    models = picking.build(services)
-    with gr.Row(elem_classes="camelid-talk", equal_height=False):
-        with gr.Column(elem_classes="camelid-spoken", min_width=280):
+    models = chat_models.build(services)
+    with gr.Row(elem_classes="camelid-conversation", equal_height=False):
+        with gr.Column(elem_classes="camelid-conversation-main", min_width=280):
             parts = _conversation(services, models)
         with gr.Column(elem_classes="camelid-aside", min_width=240):
             system = gr.Textbox(
                 label=t("chat.system"), info=t("chat.system_help"), lines=1, max_lines=6, elem_id="chat-system"
             )
-            form = Form(Sampling, "sampling")
-            chat_settings.build(services, ask=parts["ask"], system=system, form=form)
-            talking = Talking(
-                services=services, talk=gr.State(Talk()), kept=gr.State(None), rated=gr.State(None), system=system,
-                form=form, chosen=models.chosen, seen=models.seen, compare=models.compare, beside=models.beside,
+            form = ConfigForm(Sampling, "sampling")
+            chat_settings.build(services, message_box=parts["message_box"], system=system, form=form)
+            conversation = ConversationWidgets(
+                services=services, tree=gr.State(ConversationTree()), snapshot=gr.State(None),
+                last_rating=gr.State(None), system=system,
+                form=form, chosen=models.chosen, seen=models.seen, compare=models.compare,
+                other_model=models.other_model,
                 **parts,
             )  # fmt: skip
-            history = chat_history.build(services, talking)
-    acting.wire(services, talking)
-    picking.wire(services, models, talking.ask)
-    return ChatTab(models, talking, history)
+            history = chat_history.build(services, conversation)
+    chat_actions.wire(services, conversation)
+    chat_models.wire(services, models, conversation.message_box)
+    return ChatTab(models, conversation, history)
 
 
-def _conversation(services: Services, models: Picking) -> dict[str, Any]:
-    """What is said, and what says more; by their names in `Talking`."""
-    with gr.Row(equal_height=True, elem_classes="camelid-sides"):
+def _conversation(services: Services, models: ModelPicker) -> dict[str, Any]:
+    """The conversation's columns, the message box and the buttons, by their names in `ConversationWidgets`."""
+    with gr.Row(equal_height=True, elem_classes="camelid-columns"):
         with gr.Column(visible=False, min_width=260) as left:
             left_name = panel(elem_classes="camelid-cardname", elem_id="chat-base-name")
             base = _panel("chat-base")
         with gr.Column(min_width=260):
             right_name = panel(elem_classes="camelid-cardname", elem_id="chat-tuned-name")
             tuned = _panel("chat-tuned")
-    said = panel(elem_id="chat-said")
-    ask = gr.Textbox(
-        label=t("chat.ask"), placeholder=t("chat.ask_hint"), lines=1, max_lines=8, interactive=False, elem_id="chat-ask"
+    notice = panel(elem_id="chat-notice")
+    message_box = gr.Textbox(
+        label=t("chat.ask"),
+        placeholder=t("chat.ask_hint"),
+        lines=1,
+        max_lines=8,
+        interactive=False,
+        elem_id="chat-message",
     )
     context = panel(elem_id="chat-context")
     with gr.Row(elem_classes="camelid-actions"):
         send = gr.Button(t("chat.send"), variant="primary", interactive=False, elem_id="chat-send")
-        buttons = {name: _button(name) for name in ("stop", "retry", "go_on", "undo")}
+        buttons = {name: _button(name) for name in ("stop", "retry", "continue_answer", "undo")}
         clear = gr.Button(t("chat.clear"), elem_id="chat-clear")
     with gr.Accordion(t("chat.exact"), open=False, elem_id="chat-exact") as prompt:
         exact = panel(elem_id="chat-exact-tokens")
-    picking.wire_names(services, models, left, (left_name, right_name))
+    chat_models.wire_names(services, models, left, (left_name, right_name))
     return {
-        "base": base, "tuned": tuned, "said": said, "ask": ask, "context": context, "send": send, "clear": clear,
+        "base": base, "tuned": tuned, "notice": notice, "message_box": message_box, "context": context, "send": send,
+        "clear": clear,
         "prompt": prompt, "exact": exact, **buttons,
     }  # fmt: skip
 
@@ -96,7 +104,7 @@ def _button(name: str) -> gr.Button:
 
 
 def _panel(ident: str) -> gr.HTML:
-    script = files("camelid_ui").joinpath("static", "talk.js").read_text(encoding="utf-8")
+    script = files("camelid_ui").joinpath("static", "conversation.js").read_text(encoding="utf-8")
     return controls(
         t("chat.empty"), script, elem_id=ident, elem_classes="camelid-chat", max_height=520, autoscroll=True
     )

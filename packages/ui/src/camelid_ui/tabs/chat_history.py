@@ -1,4 +1,4 @@
-"""The conversations that this browser keeps: the list, opening, saving as files, reading files; and judging answers.
+"""Chat history: the conversations stored in this browser, export and import of files, and feedback on answers.
 
 Knows its widgets, and what passes between them and the browser's own store, which is `static/history.js`: the server
 sees a conversation only when it is opened or saved.
@@ -13,39 +13,39 @@ from typing import Any
 
 import gradio as gr
 from camelid_core.errors import CamelidError
-from camelid_serve.transcripts import Transcript
+from camelid_serve.chat.transcripts import Transcript
 
-from camelid_ui.conversation import Talk
-from camelid_ui.fields import Invalid
-from camelid_ui.judging import conversation, ident, judged, transcripts
+from camelid_ui.answer_feedback import answer_id, conversation_json, rated_answers, transcripts
+from camelid_ui.conversation_tree import ConversationTree
+from camelid_ui.field_values import InvalidFields
+from camelid_ui.i18n import LOCALES, Translator, strings, t, translator_for
 from camelid_ui.services import Services
+from camelid_ui.services.conversation_files import MAX_CONVERSATIONS
 from camelid_ui.services.feedback import PAIRS, THUMBS
-from camelid_ui.services.history import MOST
-from camelid_ui.text import LOCALES, Voice, strings, t, voice_of
 from camelid_ui.views import note
 
 from . import EACH, PRIVATE
-from .parts import held, message, panel
-from .talking import Talking
+from .chat_stream import ConversationWidgets
+from .components import error_message, hidden_box, panel
 
 _MOUNT = "camelidHistory.mount(element, trigger, props.words);"
 _TITLE = 80
-_FORMS = {"md": "text/markdown", "jsonl": "application/x-ndjson"}
+_MIME_TYPES = {"md": "text/markdown", "jsonl": "application/x-ndjson"}
 
 
 @dataclass(frozen=True)
 class ChatHistory:
-    """`about` is how the answers of the conversation on show were sampled; `store` tells the browser what to keep,
-    `file` what to save."""
+    """`about` is how the answers of the shown conversation were sampled; `store` tells the browser what to store,
+    `file` what to download."""
 
     about: gr.State
     listed: gr.HTML
-    said: gr.HTML
+    notice: gr.HTML
     store: gr.Textbox
     file: gr.Textbox
 
 
-def build(services: Services, talking: Talking) -> ChatHistory:
+def build(services: Services, conversation: ConversationWidgets) -> ChatHistory:
     with gr.Row(elem_classes="camelid-actions"):
         panel(t("history.title"), elem_classes="camelid-cardname")
         new = gr.Button(t("history.new"), size="sm", elem_id="history-new")
@@ -58,12 +58,12 @@ def build(services: Services, talking: Talking) -> ChatHistory:
         read = gr.UploadButton(
             t("history.read"), size="sm", file_types=[".jsonl", ".json", ".csv", ".parquet"], elem_id="history-read"
         )
-    said = panel(elem_id="history-said")
-    tab = ChatHistory(gr.State({}), listed, said, *(held(f"history-{name}") for name in ("store", "file")))
+    notice = panel(elem_id="history-notice")
+    tab = ChatHistory(gr.State({}), listed, notice, *(hidden_box(f"history-{name}") for name in ("store", "file")))
     tab.store.change(None, tab.store, None, js="text => { camelidHistory.take(text); }", **PRIVATE)
-    _wire_list(tab, talking, new, read, services)
-    _wire_saving(tab, talking, saves, every, services)
-    _wire_judging(tab, talking, services)
+    _wire_list(tab, conversation, new, read, services)
+    _wire_saving(tab, conversation, saves, every, services)
+    _wire_feedback(tab, conversation, services)
     return tab
 
 
@@ -75,129 +75,142 @@ def _words() -> dict[str, dict[str, str]]:
     }
 
 
-def _wire_list(tab: ChatHistory, talking: Talking, new: gr.Button, read: gr.UploadButton, services: Services) -> None:
-    def keep(kept: Any, about: dict[str, Any], *values: Any) -> tuple[str, dict[str, Any]]:
-        """The conversation has come to rest: the browser keeps it, if anybody answered in it."""
-        talk = _talk(kept)
-        if talk is None or not any(turn.answers for turn in talk.turns):
+def _wire_list(
+    tab: ChatHistory, conversation: ConversationWidgets, new: gr.Button, read: gr.UploadButton, services: Services
+) -> None:
+    def store(snapshot: Any, about: dict[str, Any], *values: Any) -> tuple[str, dict[str, Any]]:
+        """No answer is being generated: the browser stores the conversation, if it has an answer."""
+        tree = _tree_of(snapshot)
+        if tree is None or not any(turn.answers for turn in tree.turns):
             return json.dumps({"current": "", "entries": []}), about
-        if (about.get("ident"), about.get("turns")) != (talk.ident, len(talk.turns)):
-            about = {"ident": talk.ident, "turns": len(talk.turns), "sampling": _sampling(talking, values)}
-        return json.dumps({"current": talk.ident, "entries": [_entry(kept, talk, about)]}), about
+        if (about.get("ident"), about.get("turns")) != (tree.ident, len(tree.turns)):
+            about = {"ident": tree.ident, "turns": len(tree.turns), "sampling": _sampling(conversation, values)}
+        return json.dumps({"current": tree.ident, "entries": [_entry(snapshot, tree, about)]}), about
 
     def open_(event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
         try:
             given = json.loads(event._data["value"])
-            talk = Talk.from_json(given["talk"])
+            tree = ConversationTree.from_json(given["talk"])
         except (CamelidError, ValueError, TypeError, LookupError, RecursionError):
-            return note(voice_of(request)("history.broken")), *[gr.skip()] * (len(talking.rest) + 2)
+            return note(translator_for(request)("history.broken")), *[gr.skip()] * (len(outputs) - 1)
         about = given.get("about") if isinstance(given.get("about"), dict) else {}
-        system = talk.turns[talk.at].system if talk.path else ""
-        return "", about, system, *talking.open(talk, request)
+        system = tree.turns[tree.at].system if tree.path else ""
+        return "", about, system, *conversation.open(tree, request)
 
-    def begin(request: gr.Request) -> tuple[Any, ...]:
-        return "", {}, gr.skip(), *talking.open(Talk(), request)
+    def new_conversation(request: gr.Request) -> tuple[Any, ...]:
+        return "", {}, gr.skip(), *conversation.open(ConversationTree(), request)
 
-    def take(path: str, request: gr.Request) -> tuple[Any, str]:
-        say = voice_of(request)
+    def import_file(path: str, request: gr.Request) -> tuple[Any, str]:
+        say = translator_for(request)
         try:
-            found, odd = services.history.read(path)
+            found, skipped = services.history.read(path)
         except CamelidError as problem:
-            return gr.skip(), message(problem)
-        entries = [_entry(form := conversation(each), Talk.from_json(form), {}) for each in found]
+            return gr.skip(), error_message(problem)
+        entries = [_entry(form := conversation_json(each), ConversationTree.from_json(form), {}) for each in found]
         parts = [say("history.was_read", count=len(found))]
-        parts += [say("history.odd", count=odd)] * bool(odd) + [say("history.most", count=MOST)] * (len(found) >= MOST)
+        parts += [say("history.odd", count=skipped)] * bool(skipped) + [
+            say("history.most", count=MAX_CONVERSATIONS)
+        ] * (len(found) >= MAX_CONVERSATIONS)
         return json.dumps({"entries": entries}), note(" ".join(parts))
 
-    outputs = [tab.said, tab.about, talking.system, *talking.rest]
-    talking.kept.change(keep, [talking.kept, tab.about, *talking.form.inputs], [tab.store, tab.about], **PRIVATE)
+    outputs = [tab.notice, tab.about, conversation.system, *conversation.conversation_outputs]
+    conversation.snapshot.change(
+        store, [conversation.snapshot, tab.about, *conversation.form.inputs], [tab.store, tab.about], **PRIVATE
+    )
     tab.listed.select(open_, None, outputs, **EACH)
-    new.click(begin, None, outputs, **PRIVATE)
-    read.upload(take, read, [tab.store, tab.said], **PRIVATE)
+    new.click(new_conversation, None, outputs, **PRIVATE)
+    read.upload(import_file, read, [tab.store, tab.notice], **PRIVATE)
 
 
 def _wire_saving(
-    tab: ChatHistory, talking: Talking, saves: dict[str, gr.Button], every: gr.Button, services: Services
+    tab: ChatHistory,
+    conversation: ConversationWidgets,
+    saves: dict[str, gr.Button],
+    every: gr.Button,
+    services: Services,
 ) -> None:
     def saving(kind: str) -> Callable[..., tuple[str, str]]:
-        def save(talk: Talk, about: dict[str, Any], request: gr.Request) -> tuple[str, str]:
-            say = voice_of(request)
-            found = _told(talk, about, services)
+        def save(tree: ConversationTree, about: dict[str, Any], request: gr.Request) -> tuple[str, str]:
+            say = translator_for(request)
+            found = _transcripts(tree, about, services)
             if not found:
                 return "", note(say("history.nothing"))
-            return _file(services, found, kind, say, _slug(talk.title))
+            return _file(services, found, kind, say, _slug(tree.title))
 
         return save
 
     def save_every(text: str, request: gr.Request) -> tuple[str, str]:
-        say = voice_of(request)
+        say = translator_for(request)
         try:
-            talks = [Talk.from_json(entry["talk"]) for entry in json.loads(text)]
+            trees = [ConversationTree.from_json(entry["talk"]) for entry in json.loads(text)]
         except (CamelidError, ValueError, TypeError, LookupError, RecursionError):
             return "", note(say("history.broken"))
-        found = [transcript for talk in talks for transcript in transcripts(talk, {})]
+        found = [transcript for tree in trees for transcript in transcripts(tree, {})]
         return _file(services, found, "jsonl", say, "conversations") if found else ("", note(say("history.nothing")))
 
     written = {"fn": None, "inputs": tab.file, "outputs": None, "js": "text => { camelidHistory.save(text); }"}
     for kind, button in saves.items():
-        button.click(saving(kind), [talking.talk, tab.about], [tab.file, tab.said], **PRIVATE).then(
+        button.click(saving(kind), [conversation.tree, tab.about], [tab.file, tab.notice], **PRIVATE).then(
             **written, **PRIVATE
         )
     found = "() => camelidHistory.found()"
-    every.click(save_every, tab.file, [tab.file, tab.said], js=found, **PRIVATE).then(**written, **PRIVATE)
+    every.click(save_every, tab.file, [tab.file, tab.notice], js=found, **PRIVATE).then(**written, **PRIVATE)
 
 
-def _wire_judging(tab: ChatHistory, talking: Talking, services: Services) -> None:
-    def judge(rated: Any, talk: Talk, request: gr.Request) -> str:
-        if not isinstance(rated, dict):
+def _wire_feedback(tab: ChatHistory, conversation: ConversationWidgets, services: Services) -> None:
+    def rate(last_rating: Any, tree: ConversationTree, request: gr.Request) -> str:
+        if not isinstance(last_rating, dict):
             return ""
-        say = voice_of(request)
+        say = translator_for(request)
         try:
-            index, model = int(rated["turn"]), str(rated["model"])
-            kept = services.feedback.rate(judged(talk, index, model), ident(talk, index, model))
+            index, model = int(last_rating["turn"]), str(last_rating["model"])
+            stored = services.feedback.rate(rated_answers(tree, index, model), answer_id(tree, index, model))
         except CamelidError as problem:
-            return message(problem)
+            return error_message(problem)
         except (LookupError, ValueError):
             return note(say("history.broken"))
-        if not rated.get("rating"):
-            return note(say("feedback.taken_back"))
-        words = say("feedback.thumb", set=THUMBS) + (say("feedback.pair", set=PAIRS) if kept.pairs else "")
+        if not last_rating.get("rating"):
+            return note(say("feedback.removed"))
+        words = say("feedback.thumb", set=THUMBS) + (say("feedback.pair", set=PAIRS) if stored.pairs else "")
         return note(words)
 
-    talking.rated.change(judge, [talking.rated, talking.talk], talking.said, **PRIVATE)
+    conversation.last_rating.change(rate, [conversation.last_rating, conversation.tree], conversation.notice, **PRIVATE)
 
 
-def _talk(kept: Any) -> Talk | None:
+def _tree_of(snapshot: Any) -> ConversationTree | None:
     try:
-        return Talk.from_json(kept) if kept else None
+        return ConversationTree.from_json(snapshot) if snapshot else None
     except CamelidError:
         return None
 
 
-def _entry(form: dict[str, Any], talk: Talk, about: dict[str, Any]) -> dict[str, Any]:
-    """As the browser keeps it; it adds the time."""
-    words = " ".join(talk.title.split())
+def _entry(form: dict[str, Any], tree: ConversationTree, about: dict[str, Any]) -> dict[str, Any]:
+    """As the browser stores it; it adds the time."""
+    words = " ".join(tree.title.split())
     title = words if len(words) <= _TITLE else words[: _TITLE - 1].rstrip() + "…"
-    return {"ident": talk.ident, "title": title, "talk": form, "about": about}
+    return {"ident": tree.ident, "title": title, "talk": form, "about": about}
 
 
-def _sampling(talking: Talking, values: Sequence[Any]) -> dict[str, Any]:
+def _sampling(conversation: ConversationWidgets, values: Sequence[Any]) -> dict[str, Any]:
     try:
-        return talking.form.config(values).model_dump(mode="json")
-    except Invalid:
+        return conversation.form.config(values).model_dump(mode="json")
+    except InvalidFields:
         return {}
 
 
-def _told(talk: Talk, about: dict[str, Any], services: Services) -> list[Transcript]:
-    """The conversation on show, with all that is known of how its answers came about."""
+def _transcripts(tree: ConversationTree, about: dict[str, Any], services: Services) -> list[Transcript]:
+    """The shown conversation, with everything known of how its answers were generated."""
     sampling = dict(about.get("sampling") or {})
     head: dict[str, Any] = {"seed": sampling.pop("seed", ""), "sampling": sampling or ""}
     found = []
-    for transcript in transcripts(talk, head):
+    for transcript in transcripts(tree, head):
         template = _template(services, transcript.model)
         found.append(
             Transcript(
-                transcript.messages, transcript.ident, transcript.model, {"template": template} | dict(transcript.about)
+                transcript.messages,
+                transcript.ident,
+                transcript.model,
+                {"template": template} | dict(transcript.metadata),
             )
         )
     return found
@@ -207,17 +220,17 @@ def _template(services: Services, model: str) -> str:
     try:
         return services.models.template(model).name
     except CamelidError:
-        return ""  # it is gone, or came from a file
+        return ""  # the model is gone, or the conversation came from a file
 
 
-def _file(services: Services, found: list[Transcript], kind: str, say: Voice, name: str) -> tuple[str, str]:
-    """For the browser to save, and what to say."""
+def _file(services: Services, found: list[Transcript], kind: str, say: Translator, name: str) -> tuple[str, str]:
+    """The file for the browser to download, and a notice."""
     try:
-        text, odd = (services.history.markdown(found), 0) if kind == "md" else services.history.records(found)
+        text, skipped = (services.history.markdown(found), 0) if kind == "md" else services.history.records(found)
     except CamelidError as problem:
-        return "", message(problem)
-    file = {"name": f"{name}.{kind}", "type": _FORMS[kind], "text": text}
-    left_out = " " + say("history.unlearnable", count=odd) if odd else ""
+        return "", error_message(problem)
+    file = {"name": f"{name}.{kind}", "type": _MIME_TYPES[kind], "text": text}
+    left_out = " " + say("history.untrainable", count=skipped) if skipped else ""
     return json.dumps(file), note(say("history.saved", name=file["name"]) + left_out)
 
 

@@ -1,6 +1,6 @@
-"""What stands beside a conversation to set it up: system texts, suffixes as chips, and sampling.
+"""Settings beside a conversation: system prompt presets, reasoning prompts as chips, and sampling parameters.
 
-Knows its widgets and the form of sampling. What there is to choose is in `camelid_serve.presets`.
+Knows its widgets and the sampling form. The presets are in `camelid_serve.presets`.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from camelid_core.errors import CamelidError
 from camelid_serve.engine import Sampling
 from camelid_serve.presets import OWN, PRESETS, SUFFIXES, SYSTEMS, has_suffix, with_suffix, without_suffix
 
-from camelid_ui.forms import Form
+from camelid_ui.config_form import ConfigForm
+from camelid_ui.i18n import t, translator_for
 from camelid_ui.services import Services
-from camelid_ui.text import t, voice_of
 from camelid_ui.views import esc, note
 
 from . import EACH, LATEST, PRIVATE
-from .parts import controls, message, panel, set_of
+from .components import changed_field, controls, error_message, panel
 
-_WHOSE = f"text => ({json.dumps({text.text: name for name, text in SYSTEMS.items()})})[text] ?? null"
-"""Which of the ready-made system prompts stands in the field, if any."""
-_KEPT = ("seed", "stop")
-"""What a preset leaves as it is."""
+_PRESET_OF_TEXT = f"text => ({json.dumps({text.text: name for name, text in SYSTEMS.items()})})[text] ?? null"
+"""The name of the system prompt preset that is in the field, if any."""
+_UNCHANGED = ("seed", "stop")
+"""Sampling parameters that a preset does not change."""
 
 
-def build(services: Services, *, ask: gr.Textbox, system: gr.Textbox, form: Form[Sampling]) -> None:
+def build(services: Services, *, message_box: gr.Textbox, system: gr.Textbox, form: ConfigForm[Sampling]) -> None:
     """Lays the drawer of `form` out too: a preset fills it."""
     texts = gr.Dropdown(
         [(t(f"systems.{name}"), name) for name in SYSTEMS], value=None, label=t("settings.system"),
@@ -37,10 +37,10 @@ def build(services: Services, *, ask: gr.Textbox, system: gr.Textbox, form: Form
     chips = controls(_chips(), elem_id="chat-suffixes")
     preset = gr.Dropdown(list(PRESETS), value=None, label=t("settings.preset"), elem_id="chat-preset")
     about = panel(elem_id="chat-preset-about")
-    form.drawer()
+    form.add_drawer()
 
     def toggle(draft: str, event: gr.EventData) -> Any:
-        suffix = SUFFIXES.get(set_of(event)[1])
+        suffix = SUFFIXES.get(changed_field(event)[1])
         if suffix is None:
             return gr.skip()
         add = without_suffix if has_suffix(draft, suffix.text) else with_suffix
@@ -50,34 +50,35 @@ def build(services: Services, *, ask: gr.Textbox, system: gr.Textbox, form: Form
         if name is None or name not in PRESETS:
             return "", *[gr.skip()] * len(form.inputs)
         try:
-            own = _own(services) if name == OWN else None
+            recommended = _recommended(services) if name == OWN else None
         except CamelidError as problem:
-            return message(problem), *[gr.skip()] * len(form.inputs)
-        said = voice_of(request).maybe(f"preset.{name}", PRESETS[name].help)
-        return note(said), *_filled(form, PRESETS[name].applied(Sampling(), own))
+            return error_message(problem), *[gr.skip()] * len(form.inputs)
+        about_preset = translator_for(request).optional(f"preset.{name}", PRESETS[name].help)
+        return note(about_preset), *_filled(form, PRESETS[name].applied(Sampling(), recommended))
 
-    chips.input(toggle, ask, ask, **EACH)
+    chips.input(toggle, message_box, message_box, **EACH)
     texts.input(lambda name: SYSTEMS[name].text if name in SYSTEMS else "", texts, system, **LATEST)
-    system.change(None, system, texts, js=_WHOSE, **PRIVATE)
+    system.change(None, system, texts, js=_PRESET_OF_TEXT, **PRIVATE)
     preset.input(choose, preset, [about, *form.inputs], **LATEST)
-    changed = [widget.input for key, widget in form.widgets.items() if key not in _KEPT]
+    changed = [widget.input for key, widget in form.widgets.items() if key not in _UNCHANGED]
     gr.on(changed, None, None, [preset, about], js="() => [null, '']", **PRIVATE)
 
 
-def _own(services: Services) -> Sampling:
-    """What the makers of the resident model recommend; without one, the likeliest token each time."""
-    resident = services.chat.status.model
-    return services.chat.sampling(resident) if resident else Sampling()
+def _recommended(services: Services) -> Sampling:
+    """The sampling parameters that the makers of the loaded model recommend; greedy decoding without a model."""
+    loaded = services.chat.status.model
+    return services.chat.sampling(loaded) if loaded else Sampling()
 
 
-def _filled(form: Form[Sampling], sampling: Sampling) -> list[Any]:
+def _filled(form: ConfigForm[Sampling], sampling: Sampling) -> list[Any]:
     return [
-        gr.skip() if key in _KEPT else update for key, update in zip(form.widgets, form.fill(sampling), strict=True)
+        gr.skip() if key in _UNCHANGED else update
+        for key, update in zip(form.widgets, form.fill(sampling), strict=True)
     ]
 
 
 def _chips() -> str:
-    """Their texts are what is sent, in whichever language, and so they are never translated."""
+    """Their texts are sent to the model, and so they are never translated."""
     texts = {esc(name): esc(suffix.text) for name, suffix in SUFFIXES.items()}
     buttons = "".join(
         f'<button type="button" data-set="suffix" value="{name}" title="{text}">{text}</button>'

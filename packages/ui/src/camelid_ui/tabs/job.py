@@ -1,6 +1,6 @@
-"""One job as a panel: state, progress, what can be asked of it, and a body that its page gives.
+"""One job as a panel: state, progress, buttons to stop or retry it, and a body that its page renders.
 
-Knows its components and polls while the job is under way. Knows nothing of what the task does.
+Knows its components and polls while the job runs. Knows nothing of what the task does.
 """
 
 from __future__ import annotations
@@ -12,42 +12,42 @@ from typing import Any
 import gradio as gr
 from camelid_core.errors import CamelidError
 
+from camelid_ui.i18n import Translator, t, translator_for
 from camelid_ui.services import Services
 from camelid_ui.services.jobs import JobView
-from camelid_ui.text import Voice, t, voice_of
 from camelid_ui.views import error, esc, note
 from camelid_ui.views.jobs import badge, bar
 
 from . import LATEST, PRIVATE
-from .parts import Confirmed, asking, confirmed, held, message, panel
+from .components import ConfirmedButton, confirmed_button, error_message, hidden_box, job_action_handler, panel
 
 POLL_SECONDS = 1.5
-Body = Callable[[Services, JobView, Voice], str]
+BodyRenderer = Callable[[Services, JobView, Translator], str]
 
 
 @dataclass(frozen=True)
 class JobPanel:
-    """Shows the job whose number is in `job`; `ended` changes when its state does."""
+    """Shows the job whose number is in `job`; `state_changed` changes when its state does."""
 
     job: gr.Textbox
     column: gr.Column
     head: gr.HTML
     body: gr.HTML
-    said: gr.HTML
+    notice: gr.HTML
     finish: gr.Button
-    cancel: Confirmed
+    cancel: ConfirmedButton
     retry: gr.Button
     timer: gr.Timer
     seen: gr.Textbox
-    ended: gr.State
+    state_changed: gr.State
 
-    def wire(self, services: Services, body: Body) -> None:
+    def wire(self, services: Services, body: BodyRenderer) -> None:
         def show(number: str, seen: str, request: gr.Request) -> tuple[Any, ...]:
-            return self._show(services, body, number, seen, voice_of(request))
+            return self._show(services, body, number, seen, translator_for(request))
 
         outputs = [self.column, self.head, self.body, self.finish, self.cancel.ask, self.cancel.row,
-                   self.retry, self.timer, self.seen, self.ended]  # fmt: skip
-        self.job.change(lambda: "", None, self.said, **PRIVATE).then(show, [self.job, self.seen], outputs, **LATEST)
+                   self.retry, self.timer, self.seen, self.state_changed]  # fmt: skip
+        self.job.change(lambda: "", None, self.notice, **PRIVATE).then(show, [self.job, self.seen], outputs, **LATEST)
         self.timer.tick(show, [self.job, self.seen], outputs, **PRIVATE)
         actions = (
             (self.finish, services.jobs.finish),
@@ -55,23 +55,33 @@ class JobPanel:
             (self.retry, services.jobs.retry),
         )
         for button, action in actions:
-            button.click(asking(action), self.job, self.said, **PRIVATE).then(
+            button.click(job_action_handler(action), self.job, self.notice, **PRIVATE).then(
                 show, [self.job, self.seen], outputs, **LATEST
             )
 
-    def _show(self, services: Services, body: Body, number: str, seen: str, say: Voice) -> tuple[Any, ...]:
-        still = gr.Timer(active=False)
+    def _show(self, services: Services, body: BodyRenderer, number: str, seen: str, say: Translator) -> tuple[Any, ...]:
+        stopped_timer = gr.Timer(active=False)
         if not number.isdecimal():
-            return (gr.update(visible=False), "", "", *[gr.skip()] * 4, still, "", "")
+            return (gr.update(visible=False), "", "", *[gr.skip()] * 4, stopped_timer, "", "")
         try:
             view = services.jobs.show(int(number))
             shown = body(services, view, say)
         except CamelidError as problem:
             hidden = gr.update(visible=False)
-            return (gr.update(visible=True), message(problem), "", hidden, *self.cancel.hidden(), hidden, still, "", "")
-        can, job = view.can, view.job
+            return (
+                gr.update(visible=True),
+                error_message(problem),
+                "",
+                hidden,
+                *self.cancel.hidden(),
+                hidden,
+                stopped_timer,
+                "",
+                "",
+            )
+        can, job = view.allowed_actions, view.job
         phase = f"{job.id}:{job.epoch}:{job.state}:{job.request}"
-        asked = (
+        cancel_updates = (
             (gr.update(visible="cancel" in can), gr.update(visible=False)) if phase != seen else (gr.skip(), gr.skip())
         )
         return (
@@ -79,7 +89,7 @@ class JobPanel:
             heading(view, say),
             shown,
             gr.update(visible="finish" in can),
-            *asked,
+            *cancel_updates,
             gr.update(visible="retry" in can),
             gr.Timer(active=view.running),
             phase,
@@ -92,17 +102,17 @@ def build_job(job: gr.Textbox, ident: str) -> JobPanel:
         head = panel(elem_id=f"{ident}-head")
         with gr.Row(elem_classes="camelid-actions"):
             finish = gr.Button(t("run.finish"), elem_id=f"{ident}-finish")
-            cancel = confirmed(t("run.stop"), t("run.stop_sure"), t("run.stop"), f"{ident}-cancel")
+            cancel = confirmed_button(t("run.stop"), t("run.stop_sure"), t("run.stop"), f"{ident}-cancel")
             retry = gr.Button(t("run.retry"), elem_id=f"{ident}-retry")
-        said = panel()
+        notice = panel()
         body = panel(elem_id=f"{ident}-body")
     return JobPanel(
-        job=job, column=column, head=head, body=body, said=said, finish=finish, cancel=cancel, retry=retry,
-        timer=gr.Timer(POLL_SECONDS, active=False), seen=held(f"{ident}-seen"), ended=gr.State(""),
+        job=job, column=column, head=head, body=body, notice=notice, finish=finish, cancel=cancel, retry=retry,
+        timer=gr.Timer(POLL_SECONDS, active=False), seen=hidden_box(f"{ident}-seen"), state_changed=gr.State(""),
     )  # fmt: skip
 
 
-def heading(view: JobView, say: Voice) -> str:
+def heading(view: JobView, say: Translator) -> str:
     job = view.job
     head = f'<div class="camelid-runhead"><h2>{esc(job.id)} · {esc(job.label)}</h2>{badge(view, say)}</div>'
     waiting = note(say(f"train.waiting.{job.state}")) if view.running and not view.total else ""

@@ -1,4 +1,4 @@
-"""The Jobs page: everything that was asked for, and one job's log and events.
+"""The Jobs page: all jobs, and one job's log and events.
 
 Knows its components. What they show is `services.jobs`.
 """
@@ -10,15 +10,15 @@ from dataclasses import dataclass
 
 import gradio as gr
 
+from camelid_ui.i18n import Translator, t, translator_for
 from camelid_ui.services import Services
 from camelid_ui.services.jobs import JobView
-from camelid_ui.text import Voice, t, voice_of
 from camelid_ui.views import empty, esc, facts
 from camelid_ui.views import jobs as view
 
 from . import PRIVATE
+from .components import SELECTED_KEY, address, panel, selectable
 from .job import JobPanel, build_job
-from .parts import PICKED, address, chooser, panel
 
 _EVENTS = 40
 
@@ -34,22 +34,22 @@ def build(services: Services) -> JobsTab:
     job = address("job")
     shown = build_job(job, "job")
     panel(t("jobs.title"), elem_classes="camelid-heading")
-    entries = chooser(elem_id="jobs-list")
+    entries = selectable(elem_id="jobs-list")
     tab = JobsTab(shown, entries, gr.Timer(3, active=False))
 
     def listed(chosen: str, request: gr.Request) -> tuple[str, gr.Timer]:
-        say = voice_of(request)
+        say = translator_for(request)
         views = services.jobs.all()
         html = view.table(views, say, chosen) if views else empty(say("jobs.none"), say("jobs.none_hint"))
         return html, gr.Timer(active=any(each.running for each in views))
 
     shown.wire(services, _body)
-    entries.select(None, None, job, js=PICKED, **PRIVATE)
-    gr.on([job.change, shown.ended.change, tab.timer.tick], listed, job, [entries, tab.timer], **PRIVATE)
+    entries.select(None, None, job, js=SELECTED_KEY, **PRIVATE)
+    gr.on([job.change, shown.state_changed.change, tab.timer.tick], listed, job, [entries, tab.timer], **PRIVATE)
     return tab
 
 
-def _body(services: Services, job: JobView, say: Voice) -> str:
+def _body(services: Services, job: JobView, say: Translator) -> str:
     log = services.jobs.log(job.job.id)
     events = services.jobs.events(job.job.id)[-_EVENTS:]
     about = facts([(say("jobs.result"), job.job.published), (say("jobs.worker"), job.job.owner or job.job.process)])

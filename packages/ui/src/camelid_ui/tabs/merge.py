@@ -1,6 +1,6 @@
-"""The Merge & export page: an adapter, what folding it in takes, and the results.
+"""The Merge & export page: an adapter to merge into its base model, the estimate, and the merged models.
 
-Knows its components. What they do is `services.merging`.
+Knows its components. What they do is `services.merge`.
 """
 
 from __future__ import annotations
@@ -12,29 +12,29 @@ import gradio as gr
 from camelid_core.errors import CamelidError
 from camelid_train.config import MergeConfig
 
-from camelid_ui.fields import Invalid
-from camelid_ui.forms import Form
+from camelid_ui.config_form import ConfigForm
+from camelid_ui.field_values import InvalidFields
+from camelid_ui.i18n import Translator, t, translator_for
 from camelid_ui.services import Services
 from camelid_ui.services.jobs import JobView
-from camelid_ui.services.merging import load_line
-from camelid_ui.text import Voice, t, voice_of
+from camelid_ui.services.merge import load_line
 from camelid_ui.views import code, empty, error, facts
 from camelid_ui.views import jobs as jobs_view
 from camelid_ui.views.numbers import size
 
 from . import LATEST, PRIVATE
+from .components import SELECTED_KEY, address, error_message, panel, selectable
 from .job import JobPanel, build_job
-from .parts import PICKED, address, chooser, message, panel
 
 
 @dataclass(frozen=True)
 class MergeTab:
-    form: Form[MergeConfig]
+    form: ConfigForm[MergeConfig]
     panel: JobPanel
     estimate: gr.HTML
     command: gr.HTML
     start: gr.Button
-    said: gr.HTML
+    notice: gr.HTML
     list: gr.HTML
 
     @property
@@ -43,35 +43,36 @@ class MergeTab:
 
 
 def adapters(services: Services) -> list[str]:
-    """What can be merged."""
-    return [entry.name for entry in services.merging.adapters()]
+    """The adapters that can be merged."""
+    return [entry.name for entry in services.merge.adapters()]
 
 
 def build(services: Services) -> MergeTab:
     job = address("merge")
-    form = Form(MergeConfig, "merge", {"adapter": lambda: adapters(services)})
+    form = ConfigForm(MergeConfig, "merge", {"adapter": lambda: adapters(services)})
     with gr.Row(equal_height=False):
         with gr.Column(scale=7, min_width=320):
-            form.place("adapter", "dtype")
+            form.add_fields("adapter")
+            form.add_fields("dtype", label=t("merge.dtype"))
             with gr.Row(elem_classes="camelid-actions"):
                 start = gr.Button(t("merge.start"), variant="primary", interactive=False, elem_id="merge-start")
-            said = panel(elem_id="merge-said")
-            form.drawer()
+            notice = panel(elem_id="merge-notice")
+            form.add_drawer()
         with gr.Column(scale=4, min_width=260, elem_classes="camelid-card"):
             panel(t("merge.estimate"), elem_classes="camelid-cardname")
             estimate = panel(elem_id="merge-estimate")
     command = panel(elem_id="merge-command")
     shown = build_job(job, "merge-job")
     panel(t("merge.done"), elem_classes="camelid-heading")
-    tab = MergeTab(form, shown, estimate, command, start, said, chooser(elem_id="merge-list"))
+    tab = MergeTab(form, shown, estimate, command, start, notice, selectable(elem_id="merge-list"))
     _wire(tab, services)
     return tab
 
 
 def _wire(tab: MergeTab, services: Services) -> None:
     def check(request: gr.Request, *values: Any) -> tuple[Any, ...]:
-        say = voice_of(request)
-        if not services.merging.adapters() and not values[0]:
+        say = translator_for(request)
+        if not services.merge.adapters() and not values[0]:
             return empty(say("merge.none"), say("merge.none_hint")), "", gr.update(interactive=False)
         if not values[0]:
             return empty(say("merge.choose")), "", gr.update(interactive=False)
@@ -79,20 +80,20 @@ def _wire(tab: MergeTab, services: Services) -> None:
             config = tab.form.config(values)
             return _estimate(services, config, say), _command(services, config, say), gr.update(interactive=True)
         except CamelidError as problem:
-            return message(problem), "", gr.update(interactive=False)
+            return error_message(problem), "", gr.update(interactive=False)
 
-    def begin(*values: Any) -> tuple[Any, ...]:
+    def start_job(*values: Any) -> tuple[Any, ...]:
         try:
-            job = services.merging.start(tab.form.config(values))
-        except Invalid as problem:
-            return gr.skip(), error(str(problem)), *tab.form.mark(problem)[1]
+            job = services.merge.start(tab.form.config(values))
+        except InvalidFields as problem:
+            return gr.skip(), error(str(problem)), *tab.form.mark_errors(problem)[1]
         except CamelidError as problem:
-            return gr.skip(), message(problem), *tab.form.mark(None)[1]
-        return str(job.id), "", *tab.form.mark(None)[1]
+            return gr.skip(), error_message(problem), *tab.form.mark_errors(None)[1]
+        return str(job.id), "", *tab.form.mark_errors(None)[1]
 
     def listed(chosen: str, request: gr.Request) -> str:
-        say = voice_of(request)
-        views = services.merging.all()
+        say = translator_for(request)
+        views = services.merge.all()
         return jobs_view.table(views, say, chosen) if views else empty(say("merge.no_jobs"))
 
     checked = [tab.estimate, tab.command, tab.start]
@@ -103,14 +104,14 @@ def _wire(tab: MergeTab, services: Services) -> None:
         checked,
         **LATEST,
     )
-    tab.start.click(begin, tab.form.inputs, [tab.panel.job, tab.said, *tab.form.inputs], **PRIVATE)
+    tab.start.click(start_job, tab.form.inputs, [tab.panel.job, tab.notice, *tab.form.inputs], **PRIVATE)
     tab.panel.wire(services, _result)
-    tab.list.select(None, None, tab.panel.job, js=PICKED, **PRIVATE)
-    gr.on([tab.panel.job.change, tab.panel.ended.change], listed, tab.panel.job, tab.list, **PRIVATE)
+    tab.list.select(None, None, tab.panel.job, js=SELECTED_KEY, **PRIVATE)
+    gr.on([tab.panel.job.change, tab.panel.state_changed.change], listed, tab.panel.job, tab.list, **PRIVATE)
 
 
-def _estimate(services: Services, config: MergeConfig, say: Voice) -> str:
-    found = services.merging.estimate(config)
+def _estimate(services: Services, config: MergeConfig, say: Translator) -> str:
+    found = services.merge.estimate(config)
     shown = facts(
         [
             (say("merge.base"), found.base),
@@ -125,11 +126,11 @@ def _estimate(services: Services, config: MergeConfig, say: Voice) -> str:
     )
 
 
-def _command(services: Services, config: MergeConfig, say: Voice) -> str:
-    return code(services.merging.command(config), say("train.command"), say("copy"))
+def _command(services: Services, config: MergeConfig, say: Translator) -> str:
+    return code(services.merge.command(config), say("train.command"), say("copy"))
 
 
-def _result(services: Services, view: JobView, say: Voice) -> str:
+def _result(services: Services, view: JobView, say: Translator) -> str:
     job = view.job
     if not job.published:
         return ""

@@ -1,4 +1,4 @@
-"""The Plugins page: what is installed, what each adds, and what is wrong. Knows only how to show it."""
+"""The Plugins page: installed plugins, what each adds, and their problems. Knows only how to show it."""
 
 from __future__ import annotations
 
@@ -6,32 +6,33 @@ from dataclasses import dataclass
 
 import gradio as gr
 
+from camelid_ui.i18n import Translator, t, translator_for
 from camelid_ui.services import Services
 from camelid_ui.services.plugins import PluginView
-from camelid_ui.text import Voice, t, voice_of
-from camelid_ui.views import Cell, Line, cell, empty, esc, listing
+from camelid_ui.views import Cell, ListingRow, cell, empty, esc, listing
 
 from . import PRIVATE
-from .parts import panel
+from .components import panel
 
 
 @dataclass(frozen=True)
 class PluginsTab:
     shown: gr.HTML
 
-    def show(self, services: Services, say: Voice) -> str:
+    def show(self, services: Services, say: Translator) -> str:
         found = services.plugins.all()
         heads = [say("plugins.name"), say("plugins.version"), say("plugins.gives")]
         lines = [
-            Line([cell(each.name, "main"), cell(each.version, "number quiet"), Cell(_gives(each))]) for each in found
+            ListingRow([cell(each.name, "main"), cell(each.version, "number quiet"), Cell(_contributions(each))])
+            for each in found
         ]
         problems = "".join(
             f'<div class="camelid-error"><b>{esc(problem.plugin)}</b>: {esc(problem.message)}</div>'
             for problem in services.plugins.problems()
         )
-        sound = f'<p class="camelid-note">{esc(say("plugins.sound"))}</p>'
+        no_problems = f'<p class="camelid-note">{esc(say("plugins.no_problems"))}</p>'
         return (
-            (problems or sound)
+            (problems or no_problems)
             + '<div style="height:16px"></div>'
             + (listing(heads, lines, say("plugins.caption")) or empty(""))
         )
@@ -44,13 +45,13 @@ def build(services: Services) -> PluginsTab:
         again = gr.Button(t("plugins.check"), elem_id="plugins-check")
 
     def check(request: gr.Request) -> str:
-        return tab.show(services, voice_of(request))
+        return tab.show(services, translator_for(request))
 
     again.click(check, None, tab.shown, **PRIVATE)
     return tab
 
 
-def _gives(plugin: PluginView) -> str:
+def _contributions(plugin: PluginView) -> str:
     return "<br>".join(
         f'<span class="quiet">{esc(word)}</span> '
         + "".join(f'<span class="camelid-chip">{esc(name)}</span>' for name in names)

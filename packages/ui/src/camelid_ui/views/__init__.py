@@ -1,6 +1,6 @@
-"""Pure functions from what services say to HTML. They know looks; they know no state and no gradio.
+"""Pure functions from what services return to HTML. They know markup; they know no state and no gradio.
 
-Everything that did not come from us passes through `esc`.
+All text from outside is escaped by `esc`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import html
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from camelid_ui.text import Voice
+from camelid_ui.i18n import Translator
 
 from .numbers import count, duration, size
 
@@ -19,7 +19,7 @@ def esc(value: object) -> str:
 
 
 def error(message: str, action: str = "") -> str:
-    """A sentence about what is wrong; nothing where nothing is."""
+    """An error message; nothing for an empty one."""
     if not message:
         return ""
     lines = "<br>".join(esc(line) for line in message.splitlines() if line.strip())
@@ -27,7 +27,7 @@ def error(message: str, action: str = "") -> str:
 
 
 def empty(message: str, hint: str = "") -> str:
-    """What to say where there is nothing yet, and what to do next."""
+    """The text of an empty list or panel, and a hint what to do next."""
     return f'<div class="camelid-empty"><p>{esc(message)}</p>{f"<p>{esc(hint)}</p>" if hint else ""}</div>'
 
 
@@ -41,7 +41,7 @@ def facts(pairs: Iterable[tuple[str, object]], wide: bool = False) -> str:
     return f'<dl class="camelid-facts{" wide" if wide else ""}">{items}</dl>' if items else ""
 
 
-def progress(done: int, total: int, eta: float | None, say: Voice, of: str = "") -> str:
+def progress(done: int, total: int, eta: float | None, say: Translator, of: str = "") -> str:
     """Rows so far as a bar and in words, or bytes of a file; without a total only in words."""
     number = size if of else count
     words = say("progress.of" if total else "progress.rows", done=number(done), total=number(total))
@@ -61,7 +61,7 @@ def state(name: str, word: str) -> str:
 
 
 def code(text: str, label: str, copy: str = "Copy") -> str:
-    """A line to copy; the page's script does the copying."""
+    """A command or path with a copy button; the page's script copies it."""
     return (
         f'<div class="camelid-code"><code aria-label="{esc(label)}" tabindex="0">{esc(text)}</code>'
         f'<button type="button" class="camelid-copy" data-copy="{esc(text)}">{esc(copy)}</button></div>'
@@ -70,7 +70,7 @@ def code(text: str, label: str, copy: str = "Copy") -> str:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """`html` is ours; `kind` is a class: `number`, `quiet`, `wide`, `main`."""
+    """`html` is escaped already; `kind` is a CSS class: `number`, `quiet`, `wide`, `main`."""
 
     html: str
     kind: str = ""
@@ -81,8 +81,8 @@ def cell(value: object, kind: str = "") -> Cell:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """A row of a listing; `key` is what selecting it says, `href` where it leads without a script."""
+class ListingRow:
+    """A row of a listing; `key` is the value that selecting it gives, `href` its link without a script."""
 
     cells: Sequence[Cell]
     key: str = ""
@@ -90,23 +90,23 @@ class Line:
     chosen: bool = False
 
 
-def listing(heads: Sequence[str], lines: Sequence[Line], caption: str) -> str:
-    """A table that becomes cards on a narrow page; rows with a key can be chosen by click and by keyboard."""
+def listing(heads: Sequence[str], rows: Sequence[ListingRow], caption: str) -> str:
+    """A table that becomes cards on a narrow page; rows with a key can be selected by click and by keyboard."""
     head = "".join(f'<th scope="col">{esc(text)}</th>' for text in heads)
-    body = "".join(_line(heads, line) for line in lines)
+    body = "".join(_row_html(heads, row) for row in rows)
     return (
         f'<table class="camelid-list"><caption>{esc(caption)}</caption>'
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
     )
 
 
-def _line(heads: Sequence[str], line: Line) -> str:
+def _row_html(heads: Sequence[str], row: ListingRow) -> str:
     cells = []
-    for index, (head, item) in enumerate(zip(heads, line.cells, strict=True)):
+    for index, (head, item) in enumerate(zip(heads, row.cells, strict=True)):
         inner = item.html
-        if line.key and index == 0:
-            inner = f'<a href="{esc(line.href or "#")}" data-key="{esc(line.key)}">{inner}</a>'
+        if row.key and index == 0:
+            inner = f'<a href="{esc(row.href or "#")}" data-key="{esc(row.key)}">{inner}</a>'
         cells.append(f'<td class="{item.kind}" data-head="{esc(head)}">{inner}</td>')
-    chosen = ' class="chosen" aria-current="true"' if line.chosen else ""
-    key = f' data-key="{esc(line.key)}"' if line.key else ""
+    chosen = ' class="chosen" aria-current="true"' if row.chosen else ""
+    key = f' data-key="{esc(row.key)}"' if row.key else ""
     return f"<tr{chosen}{key}>{''.join(cells)}</tr>"

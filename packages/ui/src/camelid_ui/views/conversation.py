@@ -6,29 +6,30 @@ from collections.abc import Sequence
 
 from camelid_core.records import Message
 
+from camelid_ui.i18n import Translator
 from camelid_ui.services.models import TokenView
-from camelid_ui.text import Voice
 
 from . import esc
 
 
-def bubbles(messages: Sequence[Message], say: Voice) -> str:
+def bubbles(messages: Sequence[Message], say: Translator) -> str:
     return f'<div class="camelid-bubbles">{"".join(_bubble(message, say) for message in messages)}</div>'
 
 
-def _bubble(message: Message, say: Voice) -> str:
+def _bubble(message: Message, say: Translator) -> str:
     context = f'<div class="context">{esc(message.context)}</div>' if message.context else ""
-    said = esc(message.content) or f'<span class="nothing">{esc(say("role.nothing"))}</span>'
+    content = esc(message.content) or f'<span class="nothing">{esc(say("role.nothing"))}</span>'
     return (
-        f'<div class="turn {message.role}"><span class="who">{esc(say(f"role.{message.role}"))}</span>'
-        f'<div class="said">{said}</div>{context}</div>'
+        f'<div class="turn {message.role}"><span class="role">{esc(say(f"role.{message.role}"))}</span>'
+        f'<div class="content">{content}</div>{context}</div>'
     )
 
 
-def tokens(view: TokenView, say: Voice, legend: bool = True, cutoff: int = 0) -> str:
-    """Token by token, coloured by what training does with each; what stands behind a positive `cutoff` is struck."""
+def tokens(view: TokenView, say: Translator, legend: bool = True, cutoff: int = 0) -> str:
+    """The tokens, coloured by the loss mask: trained, ignored or special; tokens beyond a positive `cutoff`
+    are struck through."""
     spans, at = [], 0
-    for piece in view.pieces:
+    for piece in view.spans:
         if 0 < cutoff <= at < cutoff + piece.tokens:
             spans.append(f'<span class="cutmark">{esc(say("tokens.cut", cutoff=cutoff))}</span>')
         struck = " cut" if 0 < cutoff <= at else ""
@@ -38,7 +39,7 @@ def tokens(view: TokenView, say: Voice, legend: bool = True, cutoff: int = 0) ->
     return f'{head}<div class="camelid-tokens" tabindex="0">{"".join(spans)}</div>'
 
 
-def _legend(view: TokenView, say: Voice, cutoff: int) -> str:
+def _legend(view: TokenView, say: Translator, cutoff: int) -> str:
     counts = {
         "trained": view.count("trained"),
         "ignored": view.count("ignored"),
@@ -52,7 +53,7 @@ def _legend(view: TokenView, say: Voice, cutoff: int) -> str:
     trained = view.count("trained", "special-trained")
     total = esc(say("tokens.total", total=view.count(), trained=trained, template=view.template))
     if 0 < cutoff < view.count():
-        total += " " + esc(say("tokens.behind", count=view.count() - cutoff))
+        total += " " + esc(say("tokens.beyond", count=view.count() - cutoff))
     return f'<ul class="camelid-legend">{parts}</ul><p class="camelid-note">{total}</p>'
 
 
@@ -61,5 +62,5 @@ def _title(count: int) -> str:
 
 
 def _visible(text: str) -> str:
-    """A line break is shown and made; a leading space keeps its width."""
+    """A line break is shown as a sign and as a break; a leading space keeps its width."""
     return esc(text).replace("\n", '<i class="nl">↵</i><br>')

@@ -1,29 +1,29 @@
-"""Jobs and runs: progress, states, tables. Knows job views; asks nobody."""
+"""Jobs and runs: progress, states, tables. Knows job views; calls no service."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from camelid_ui.i18n import Translator
 from camelid_ui.services.jobs import JobView
-from camelid_ui.text import Voice
 
-from . import Cell, Line, cell, esc, facts, listing, state
+from . import Cell, ListingRow, cell, esc, facts, listing, state
 from .numbers import count, duration
 
 
-def word(view: JobView, say: Voice) -> str:
-    """The state as a person would say it."""
+def word(view: JobView, say: Translator) -> str:
+    """The state in words."""
     if view.running and view.job.request:
         return say(f"state.{view.job.request}ing")
     return say(f"state.{view.job.state}")
 
 
-def badge(view: JobView, say: Voice) -> str:
+def badge(view: JobView, say: Translator) -> str:
     return state(str(view.job.state), word(view, say))
 
 
-def bar(view: JobView, say: Voice, more: Sequence[tuple[str, object]] = ()) -> str:
-    """How far it is: a bar, and beside it the numbers, and `more` of them."""
+def bar(view: JobView, say: Translator, more: Sequence[tuple[str, object]] = ()) -> str:
+    """The progress of a job: a bar, beside it the numbers, and `more` of them."""
     numbers = facts(
         [
             (
@@ -45,14 +45,14 @@ def bar(view: JobView, say: Voice, more: Sequence[tuple[str, object]] = ()) -> s
     return meter + numbers
 
 
-def table(views: Sequence[JobView], say: Voice, chosen: str = "") -> str:
+def table(views: Sequence[JobView], say: Translator, chosen: str = "") -> str:
     heads = [say(f"jobs.{head}") for head in ("name", "state", "what", "progress", "eta", "age")]
     lines = [
-        Line(
+        ListingRow(
             [
                 Cell(esc(f"{view.job.id} · {view.job.label}"), "main"),
                 Cell(badge(view, say)),
-                cell(say.maybe(f"task.{view.job.task}", view.job.task)),
+                cell(say.optional(f"task.{view.job.task}", view.job.task)),
                 Cell(_progress(view, say), "number"),
                 cell(duration(view.eta) if view.running else "", "number"),
                 cell(say("jobs.ago", age=duration(view.age)), "number quiet"),
@@ -66,11 +66,11 @@ def table(views: Sequence[JobView], say: Voice, chosen: str = "") -> str:
     return listing(heads, lines, say("jobs.caption"))
 
 
-def unit(name: str, say: Voice) -> str:
-    return say.maybe(f"unit.{name}", name)
+def unit(name: str, say: Translator) -> str:
+    return say.optional(f"unit.{name}", name)
 
 
-def _progress(view: JobView, say: Voice) -> str:
+def _progress(view: JobView, say: Translator) -> str:
     if not view.total:
         return ""
     bar = f'<span class="camelid-mini"><span style="width:{view.share * 100:.0f}%"></span></span>'

@@ -1,8 +1,8 @@
-"""What a model says as Markdown → HTML that is only text.
+"""Markdown that a model generated → safe HTML.
 
 Knows nothing of models. Whatever it is given, the result holds no markup but Markdown's own: HTML is shown as it
 is written, a link leads only where a link may, and an image is a link. What would take too long to read as Markdown is
-shown as it is written too.
+shown as plain text too.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ def formatted(texts: Iterable[str]) -> list[bool]:
 
 
 def plain(text: str) -> str:
-    """As it is written."""
+    """As plain text, not rendered."""
     return f'<pre class="unformatted">{esc(text)}</pre>'
 
 
 @lru_cache(maxsize=512)
 def markdown(text: str) -> str:
-    """Kept for as long as a conversation is drawn anew with each piece of its last answer."""
+    """Rendered Markdown; cached, as a conversation is redrawn with every new piece of its last answer."""
     return str(_renderer().render(text))
 
 

@@ -32,7 +32,7 @@ def count(number: float) -> str:
 
 
 def short_count(number: float) -> str:
-    """`135 M`, `7.2 B`: how many numbers a model has."""
+    """`135 M`, `7.2 B`: a number of parameters."""
     for unit, scale in (("B", 1e9), ("M", 1e6), ("k", 1e3)):
         if number >= scale:
             return f"{number / scale:.3g} {unit}"

@@ -1,4 +1,4 @@
-"""Curves as SVG: a page that polls can draw them anew at once, in any width, light or dark.
+"""Curves as SVG: a page that polls can redraw them at once, in any width, light or dark.
 
 Knows points, ticks and classes of lines. The page's script reads values off where the pointer is.
 """
@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from camelid_ui.services.training.curves import Point
+from camelid_ui.services.training.curves import CurvePoint
 
 from . import esc
 
@@ -19,16 +19,16 @@ _DOTS = 80
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class Curve:
     """`kind` is a class of the stylesheet: `raw`, `smooth`, `held`, or `c0` … `c7`."""
 
     name: str
-    points: Sequence[Point]
+    points: Sequence[CurvePoint]
     kind: str = "smooth"
 
 
-def plot(title: str, lines: Sequence[Line], step: str, zero: bool = False, kind: str = "") -> str:
-    """A figure, or nothing without points; `step` says what stands below, `zero` begins the scale there."""
+def plot(title: str, lines: Sequence[Curve], step: str, zero: bool = False, kind: str = "") -> str:
+    """A figure, or nothing without points; `step` labels the x-axis, `zero` makes the y-axis begin at zero."""
     shown = [line for line in lines if line.points]
     if not shown:
         return ""
@@ -47,7 +47,7 @@ def plot(title: str, lines: Sequence[Line], step: str, zero: bool = False, kind:
     return (
         f'<figure class="camelid-plot {esc(kind)}" role="group" tabindex="0" '
         f'data-x="{x[0]:.0f},{x[1]:.0f}" data-y="{y[0]!r},{y[1]!r}" '
-        f'data-step="{esc(step)}" aria-label="{esc(_words(title, shown))}">'
+        f'data-step="{esc(step)}" aria-label="{esc(_text_alternative(title, shown))}">'
         f"<figcaption><b>{esc(title)}</b>{_legend(title, shown)}</figcaption>"
         f'<div class="frame"><div class="ys">{_labels(ticks(*y), y, "bottom")}</div>'
         f'<div class="area">{area}</div><div class="xs">{across}</div></div>'
@@ -92,7 +92,7 @@ def _at(value: float, ends: tuple[float, float], down: bool = False) -> float:
     return _SIZE * (1 - share if down else share)
 
 
-def _line(line: Line, x: tuple[float, float], y: tuple[float, float]) -> str:
+def _line(line: Curve, x: tuple[float, float], y: tuple[float, float]) -> str:
     places = [(f"{_at(point.step, x):.1f}", f"{_at(point.value, y, True):.1f}") for point in line.points]
     path = " ".join(f"{left},{top}" for left, top in places)
     dots = "".join(f"M{left} {top}h0" for left, top in places) if len(places) <= _DOTS else ""
@@ -111,12 +111,12 @@ def _labels(values: Sequence[float], ends: tuple[float, float], side: str) -> st
 
 
 def _whole(values: Sequence[float]) -> list[float]:
-    """There are no halves of steps."""
+    """Whole numbers only: there are no half steps."""
     return [value for value in values if abs(value - round(value)) < 1e-9]
 
 
-def _legend(title: str, lines: Sequence[Line]) -> str:
-    """Each line's name and newest value; one line alone needs no colour to be told by."""
+def _legend(title: str, lines: Sequence[Curve]) -> str:
+    """Each line's name and newest value; a single line needs no colour."""
     if len(lines) == 1:
         unit = lines[0].name if lines[0].name != title else ""
         return f'<span class="now"><b>{number(lines[0].points[-1].value)}</b> {esc(unit)}</span>'
@@ -126,8 +126,8 @@ def _legend(title: str, lines: Sequence[Line]) -> str:
     return f"<ul>{items}</ul>"
 
 
-def _words(title: str, lines: Sequence[Line]) -> str:
-    """For those who do not see the curves."""
+def _text_alternative(title: str, lines: Sequence[Curve]) -> str:
+    """The text alternative of a plot, for screen readers."""
     return f"{title}: " + "; ".join(
         f"{line.name} {number(line.points[0].value)} → {number(line.points[-1].value)}" for line in lines
     )

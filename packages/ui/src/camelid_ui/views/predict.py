@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from camelid_serve.inputs import ANSWERED_BY
-from camelid_serve.predictions import OURS
+from camelid_serve.predict.inputs import ANSWER_COLUMNS
+from camelid_serve.predict.prediction_rows import RESULT_COLUMNS
 
+from camelid_ui.i18n import Translator
 from camelid_ui.services.models import TokenView
-from camelid_ui.services.predicted import Answers, answers_of, expected_of, scores_of
-from camelid_ui.services.predictions import Preview
-from camelid_ui.text import Voice
+from camelid_ui.services.prediction_table import PredictionPage, answers_of, expected_of, scores_of
+from camelid_ui.services.predictions import InputPreview
 
-from . import Cell, Line, cell, empty, error, esc, listing, note
+from . import Cell, ListingRow, cell, empty, error, esc, listing, note
 from .conversation import tokens
 
 
-def preview(found: Preview, say: Voice) -> str:
+def preview(found: InputPreview, say: Translator) -> str:
     if found.problem:
         return error(found.problem) + note(say("predict.map_them"))
     rows = note(say("predict.rows", rows=found.rows))
@@ -31,12 +31,12 @@ def preview(found: Preview, say: Voice) -> str:
     return rows + scored + faulty + prompts
 
 
-def _prompt(prompt: TokenView | str, say: Voice) -> str:
+def _prompt(prompt: TokenView | str, say: Translator) -> str:
     return error(prompt) if isinstance(prompt, str) else tokens(prompt, say, legend=False)
 
 
-def summary(found: Answers, job: int, say: Voice) -> str:
-    """What there is so far, to download, and how it scores."""
+def summary(found: PredictionPage, job: int, say: Translator) -> str:
+    """The predictions so far: a download link, and the mean scores."""
     if not found.count:
         return ""
     key = "predict.all" if found.finished else "predict.so_far"
@@ -48,20 +48,20 @@ def summary(found: Answers, job: int, say: Voice) -> str:
     return f'<div class="camelid-runhead">{link}</div>{means}'
 
 
-def answers(found: Answers, say: Voice) -> str:
+def answers(found: PredictionPage, say: Translator) -> str:
     """The rows of one page."""
     if not found.count:
         return ""
-    if not found.shown:
+    if not found.rows:
         return empty(say("predict.none_such"))
     scored = bool(found.means)
     heads = [say("data.row"), say("data.question"), say("data.answer")]
     heads += [say("predict.expected"), say("predict.scores")] if scored else []
-    lines = [Line(_cells(number, row, found, scored)) for number, row in found.shown]
+    lines = [ListingRow(_cells(number, row, found, scored)) for number, row in found.rows]
     return listing(heads, lines, say("predict.caption"))
 
 
-def _cells(number: int, row: dict[str, Any], found: Answers, scored: bool) -> list[Cell]:
+def _cells(number: int, row: dict[str, Any], found: PredictionPage, scored: bool) -> list[Cell]:
     cells = [cell(number, "number quiet"), Cell(_clip(_question(row, found.question))), Cell(_answers(row))]
     if scored:
         scores = "".join(f"<div>{esc(_scores(model, each))}</div>" for model, each in scores_of(row).items())
@@ -71,10 +71,10 @@ def _cells(number: int, row: dict[str, Any], found: Answers, scored: bool) -> li
 
 def _answers(row: dict[str, Any]) -> str:
     """By model where there are several."""
-    said = []
+    answers_html = []
     for model, text, failed in answers_of(row):
         name = f'<span class="camelid-note">{esc(model)}</span>' if model else ""
-        said.append(
+        answers_html.append(
             name
             + (
                 f'<span class="camelid-state failed" style="white-space: normal">{esc(text)}</span>'
@@ -82,7 +82,7 @@ def _answers(row: dict[str, Any]) -> str:
                 else _clip(text)
             )
         )
-    return "".join(f"<div>{each}</div>" for each in said)
+    return "".join(f"<div>{each}</div>" for each in answers_html)
 
 
 def _scores(model: str, scores: Mapping[str, float]) -> str:
@@ -94,8 +94,8 @@ def _clip(text: str) -> str:
     return f'<span class="clip">{esc(text)}</span>'
 
 
-def _question(row: dict[str, Any], asked: str) -> str:
-    asks = next((name for name in (asked, *ANSWERED_BY) if name in row), "")
+def _question(row: dict[str, Any], question_column: str) -> str:
+    asks = next((name for name in (question_column, *ANSWER_COLUMNS) if name in row), "")
     if asks:
         return "\n".join(filter(None, [str(row[asks]), str(row.get("input") or "")]))
     turns = row.get("messages")
@@ -108,5 +108,5 @@ def _question(row: dict[str, Any], asked: str) -> str:
             ),
             "",
         )
-    shown = [f"{name}: {value}" for name, value in row.items() if name not in OURS]
+    shown = [f"{name}: {value}" for name, value in row.items() if name not in RESULT_COLUMNS]
     return "\n".join(shown[:3])

@@ -1,15 +1,15 @@
-"""The collection: searching and narrowing, rows in any order, removing."""
+"""The collection: search and filters, rows in any order, removing."""
 
 from __future__ import annotations
 
 import pytest
-from camelid_core import library
-from camelid_core.datasets import Dataset
+from camelid_core.datasets import library
+from camelid_core.datasets.dataset import Dataset
 from camelid_core.errors import DataError, UnknownName, UsageError
 from camelid_core.records import alpaca
 from camelid_core.testing import write_jsonl
-from camelid_ui.services.data.entries import facets
-from camelid_ui.services.data.rows import Rows
+from camelid_ui.services.data.dataset_entries import facets
+from camelid_ui.services.data.rows import RowReader
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -34,8 +34,8 @@ def test_facets_count_what_choosing_them_gives(collection):
             assert len(collection.all("", {name: value})) == number
 
 
-def test_sets_whose_rows_are_elsewhere_say_what_to_fetch(collection):
-    away = [entry for entry in collection.all() if entry.place == "fetch"]
+def test_datasets_whose_rows_are_elsewhere_say_what_to_fetch(collection):
+    away = [entry for entry in collection.all() if entry.availability == "fetch"]
     assert all(entry.missing for entry in away)
     assert not {entry.source for entry in away} & {source for _, source in collection.sources()}
     for entry in away[:1]:
@@ -58,14 +58,14 @@ def test_rows_come_in_pages(collection):
 )
 def test_any_page_is_what_stands_there(size, room, asked):
     records = [alpaca(f"question {number}", "answer") for number in range(size)]
-    rows = Rows(lambda: iter(records))
+    rows = RowReader(lambda: iter(records))
     rows._room = room
     for start, length in asked:
         assert rows.page(start, length) == records[start : start + length]
         assert rows.total in (None, size)
 
 
-def test_added_sets_come_first_and_can_be_removed(collection, home):
+def test_added_datasets_come_first_and_can_be_removed(collection, home):
     library.add([alpaca("a", "b")], "mine", parent="cot-arithmetic", step="--drop refusal", licence="mit")
     entry = collection.all()[0]
     assert (entry.name, entry.rows, entry.added, entry.parent, entry.licence) == (
@@ -93,8 +93,8 @@ def test_sources_are_found_by_name_and_by_path(collection, questions):
         collection.find("no-such-set")
 
 
-def test_a_set_is_fetched_in_the_background_and_then_here(services):
-    """A set of a plugin that brings its own files, as the collection does."""
+def test_a_dataset_is_fetched_in_the_background_and_then_here(services):
+    """A dataset of a plugin that fetches its own files, as the collection does."""
     here: list[str] = []
 
     def fetch(revision, progress):
@@ -108,12 +108,12 @@ def test_a_set_is_fetched_in_the_background_and_then_here(services):
     )  # fmt: skip
     services.host.datasets.add(given, "camelid-test")
     collection = services.data.collection
-    assert (collection.show("far").place, collection.show("far").fetchable) == ("fetch", True)
+    assert (collection.show("far").availability, collection.show("far").fetchable) == ("fetch", True)
     with pytest.raises(DataError):
         collection.records("far")
-    work = services.data.fetching.start("far").wait(10)
-    assert (work.state, work.unit, work.what, work.total) == ("done", "bytes", "rows.json", 10)
-    assert collection.show("far").place == "here"
+    work = services.data.fetch.start("far").wait(10)
+    assert (work.state, work.unit, work.item, work.total) == ("done", "bytes", "rows.json", 10)
+    assert collection.show("far").availability == "here"
     assert len(collection.page("far", 0, 9)) == 1
     with pytest.raises(UsageError, match="cannot be fetched"):
-        services.data.fetching.start("cot-arithmetic")
+        services.data.fetch.start("cot-arithmetic")

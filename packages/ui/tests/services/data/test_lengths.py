@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from camelid_core.errors import CamelidError
-from camelid_core.tokenizing import Tokens
-from camelid_ui.services.data.lengths import SAMPLE, Lengths
+from camelid_core.tokenization.encoder import TokenArrays
+from camelid_ui.services.data.lengths import SAMPLE, TokenLengths
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,10 +15,10 @@ ROWS = st.lists(st.lists(st.booleans(), max_size=30), max_size=20)
 
 @given(ROWS, st.integers(1, 40))
 def test_a_cut_off_counts_each_row_once(masks, cutoff):
-    """Against the plain definition: kept if a trained token stands before the cut-off."""
+    """Against the plain definition: kept if there is a trained token before the cut-off."""
     offsets = np.cumsum([0, *map(len, masks)])
     flat = np.array([each for mask in masks for each in mask], dtype=bool)
-    found = Lengths.of_sample(Tokens(np.zeros(len(flat), np.int32), flat, offsets)).at(cutoff)
+    found = TokenLengths.of_sample(TokenArrays(np.zeros(len(flat), np.int32), flat, offsets)).at(cutoff)
     kept = [mask for mask in masks if any(mask[:cutoff])]
     assert found.refused == sum(not mask for mask in masks)
     assert found.dropped == len(masks) - len(kept) - found.refused
@@ -31,7 +31,9 @@ def test_a_cut_off_counts_each_row_once(masks, cutoff):
 @given(st.lists(st.integers(1, 3000), min_size=1, max_size=60))
 def test_every_row_stands_in_one_bar(lengths):
     offsets = np.cumsum([0, *lengths])
-    bins = Lengths.of_sample(Tokens(np.zeros(offsets[-1], np.int32), np.zeros(offsets[-1], bool), offsets)).bins()
+    bins = TokenLengths.of_sample(
+        TokenArrays(np.zeros(offsets[-1], np.int32), np.zeros(offsets[-1], bool), offsets)
+    ).bins()
     assert sum(rows for _, _, rows in bins) == len(lengths)
     assert bins[-1][1] >= max(lengths)
     assert len(bins) <= 49
@@ -63,6 +65,6 @@ def test_counting_twice_takes_the_tokens_from_the_cache(services):
     assert services.data.cache.prune(older_than_days=0) == entry.bytes
 
 
-def test_a_model_that_is_not_here_is_said(services):
+def test_a_model_that_is_not_here_is_reported(services):
     with pytest.raises(CamelidError):
         services.data.lengths.sample("cot-arithmetic-en", "tinny")

@@ -1,1 +1,1 @@
-"""trl's trainers, made of a run. Importing one imports trl, torch and datasets."""
+"""trl's trainers, constructed for a run. Importing one imports trl, torch and datasets."""

@@ -1,42 +1,47 @@
-"""trl's KTOTrainer on our rows."""
+"""trl's KTOTrainer on labelled answers."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from camelid_train.objectives import Run
+from camelid_train.objectives import TrainingRun
 from trl import KTOConfig, KTOTrainer
 from trl.trainer.kto_trainer import DataCollatorForUnpairedPreference
 
 from camelid_trl.kto import KtoObjective
-from camelid_trl.ours import Tried, placeholder, plainly, with_reference
-from camelid_trl.rows import Judged
+from camelid_trl.preference_rows import LabelledAnswer
+from camelid_trl.trainer_mixin import (
+    MeasurableTrainerMixin,
+    placeholder_dataset,
+    with_reference_model,
+    with_transformers_defaults,
+)
 
 
-class Trainer(Tried, KTOTrainer):
-    """Good and bad answers in one batch; bad ones are often shorter, so rows of one length would be all of one kind."""
+class Trainer(MeasurableTrainerMixin, KTOTrainer):
+    """Good and bad answers in one batch. Bad ones are often shorter: batches by length would have one label."""
 
-    by_length = False
-    fewest = 2
+    group_by_length = False
+    min_rows = 2
 
 
-def trainer(section: KtoObjective, run: Run) -> Trainer:
+def trainer(section: KtoObjective, run: TrainingRun) -> Trainer:
     arguments = run.arguments(
-        plainly(KTOConfig),
+        with_transformers_defaults(KTOConfig),
         beta=section.beta,
         desirable_weight=section.good_weight,
         undesirable_weight=section.bad_weight,
         max_length=None,  # the rows are cut already
     )
     pad = DataCollatorForUnpairedPreference(run.pad_id)
-    made: Trainer = with_reference(Trainer, run, arguments, placeholder(prompt_ids=[0]))
-    made.begin(run, lambda rows: pad(_columns(rows)))
+    made: Trainer = with_reference_model(Trainer, run, arguments, placeholder_dataset(prompt_ids=[0]))
+    made.set_up(run, lambda rows: pad(_columns(rows)))
     return made
 
 
-def _columns(rows: Sequence[Judged]) -> list[dict[str, Any]]:
-    """Each prompt is also shown with its neighbour's answer: how far the model has moved is measured on those."""
+def _columns(rows: Sequence[LabelledAnswer]) -> list[dict[str, Any]]:
+    """Each prompt also comes with the answer of another row: the KL to the reference model is estimated on those."""
     others = [rows[-1], *rows[:-1]]
     return [
         {

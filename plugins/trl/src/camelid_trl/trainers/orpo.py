@@ -1,4 +1,4 @@
-"""trl's ORPOTrainer on our rows. trl keeps it among what may still change."""
+"""trl's ORPOTrainer on preference pairs; experimental in trl."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import warnings
 from typing import Any
 
 import datasets
-from camelid_core.tokenizing import IGNORE
-from camelid_train.objectives import Run
+from camelid_core.tokenization.encoder import IGNORE
+from camelid_train.objectives import TrainingRun
 from trl.import_utils import TRLExperimentalWarning
 
 from camelid_trl.orpo import OrpoObjective
-from camelid_trl.ours import Tried, plainly, unchanged
-from camelid_trl.rows import Pair
+from camelid_trl.preference_rows import PreferencePair
+from camelid_trl.trainer_mixin import MeasurableTrainerMixin, make_keeping_dtypes, with_transformers_defaults
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", TRLExperimentalWarning)
@@ -20,8 +20,8 @@ with warnings.catch_warnings():
     from trl.experimental.utils import DPODataCollatorWithPadding
 
 
-class Trainer(Tried, ORPOTrainer):
-    """Better and worse answers side by side."""
+class Trainer(MeasurableTrainerMixin, ORPOTrainer):
+    """Chosen and rejected answers side by side."""
 
     sequences = 2
 
@@ -31,18 +31,18 @@ class Trainer(Tried, ORPOTrainer):
         return total, sum(int((inputs[f"{side}_labels"] != IGNORE).sum()) for side in sides)
 
 
-def trainer(section: OrpoObjective, run: Run) -> Trainer:
-    arguments = run.arguments(plainly(ORPOConfig), beta=section.beta)
-    nothing = datasets.Dataset.from_dict({"prompt": []})  # what trl would tokenise
+def trainer(section: OrpoObjective, run: TrainingRun) -> Trainer:
+    arguments = run.arguments(with_transformers_defaults(ORPOConfig), beta=section.beta)
+    empty = datasets.Dataset.from_dict({"prompt": []})  # trl would tokenise it
     pad = DPODataCollatorWithPadding(pad_token_id=run.pad_id)
-    options = {"args": arguments, "train_dataset": nothing, "processing_class": run.tokenizer, "data_collator": pad}
-    made: Trainer = unchanged(lambda: Trainer(run.model, **options), run.model)
-    made.use_dpo_data_collator = True  # ours gives what its own does
-    made.begin(run, lambda pairs: pad([_columns(pair) for pair in pairs]))
+    options = {"args": arguments, "train_dataset": empty, "processing_class": run.tokenizer, "data_collator": pad}
+    made: Trainer = make_keeping_dtypes(lambda: Trainer(run.model, **options), run.model)
+    made.use_dpo_data_collator = True  # this collator gives the same columns
+    made.set_up(run, lambda pairs: pad([_columns(pair) for pair in pairs]))
     return made
 
 
-def _columns(pair: Pair) -> dict[str, Any]:
+def _columns(pair: PreferencePair) -> dict[str, Any]:
     columns = {}
     for side, answer in (("chosen", pair.answer_ids), ("rejected", pair.rejected_ids)):
         ids = pair.prompt_ids + answer

@@ -1,7 +1,7 @@
 """The built-in dataset `cot-arithmetic`: word problems of 2 to 4 steps, each with a rationale and an exact answer.
 
-Knows how to draw, split and word problems. Knows nothing of templates, tokenizers or files;
-how an answer is read back from a text is in `camelid_core.answers`.
+Knows how problems are drawn, split and worded. Knows nothing of templates, tokenizers or files;
+`camelid_core.final_answers` extracts the answer from a text.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Literal, get_args
 from camelid_core.errors import DataError
 from camelid_core.records import Record, alpaca
 
-from .shapes import SHAPES, Numbers, Shape
+from .shapes import PROBLEM_SHAPES, Numbers, ProblemShape
 from .shapes_en import ENGLISH
 from .shapes_zh import CHINESE
 from .wording import Language
@@ -24,18 +24,18 @@ from .wording import Language
 Split = Literal["train", "heldout"]
 SOURCE = "cot-arithmetic"
 LANGUAGES: dict[str, Language] = {"en": ENGLISH, "zh": CHINESE}
-HELD_OUT_IN = 10
+HELD_OUT_ONE_IN = 10
 """One problem in this many is held out."""
 
 
 def generate(
     split: Split, rows: int, seed: int = 0, languages: tuple[str, ...] = ("en", "zh"), rejected: bool = False
 ) -> Iterator[Record]:
-    """`rows` different records of a split, the languages in turn, each made when it is taken.
+    """`rows` different records of a split, alternating between the languages, generated lazily.
 
     A problem belongs to one split in all languages. The text of a record follows from its id;
-    the seed decides which are drawn, and in what order. With `rejected`, each has a worse answer too,
-    whose last step is wrong.
+    the seed decides which are drawn, and in what order. With `rejected`, each has a rejected answer
+    too, whose last step is wrong.
 
     Raises:
         DataError: at once if an argument does not fit; after the last record if there are fewer than `rows`.
@@ -45,16 +45,9 @@ def generate(
     return records if rejected else (replace(record, rejected=None) for record in records)
 
 
-def count_problems(split: Split) -> int:
-    """How many different problems a split has, in any one language. Takes a second: it looks at all."""
-    _check(split, 0, tuple(LANGUAGES))
-    rng = random.Random(SOURCE)
-    return sum(1 for shape in SHAPES for _ in _solved(shape, shape.walk(rng), split))
-
-
 def split_of(shape: str, numbers: Iterable[int]) -> Split:
     """The split of a problem: the same in every language, and for the same numbers in another order."""
-    return "train" if _checksum(shape, sorted(numbers)) % HELD_OUT_IN else "heldout"
+    return "train" if _checksum(shape, sorted(numbers)) % HELD_OUT_ONE_IN else "heldout"
 
 
 def _check(split: str, rows: int, languages: tuple[str, ...]) -> None:
@@ -83,9 +76,9 @@ def _generate(split: Split, rows: int, seed: int, languages: tuple[str, ...]) ->
 
 
 def _stream(split: Split, seed: int, language: str) -> Iterator[Record]:
-    """All records of a split in one language; each draw picks any shape that is not used up yet."""
+    """All records of a split in one language; each draw picks a shape that is not exhausted yet."""
     rng = random.Random(f"{SOURCE}/{split}/{seed}/{language}")
-    live = [(shape, _solved(shape, shape.walk(rng), split)) for shape in SHAPES]
+    live = [(shape, _solved(shape, shape.shuffled_assignments(rng), split)) for shape in PROBLEM_SHAPES]
     while live:
         pick = rng.randrange(len(live))
         shape, problems = live[pick]
@@ -96,13 +89,15 @@ def _stream(split: Split, seed: int, language: str) -> Iterator[Record]:
             yield _record(shape, problem, language)
 
 
-def _solved(shape: Shape, walk: Iterator[Numbers], split: Split) -> Iterator[dict[str, int | str]]:
-    for numbers in walk:
+def _solved(
+    shape: ProblemShape, shuffled_assignments: Iterator[Numbers], split: Split
+) -> Iterator[dict[str, int | str]]:
+    for numbers in shuffled_assignments:
         if split_of(shape.name, numbers.values()) == split and (solved := shape.solve(numbers)):
             yield solved
 
 
-def _record(shape: Shape, solved: dict[str, int | str], code: str) -> Record:
+def _record(shape: ProblemShape, solved: dict[str, int | str], code: str) -> Record:
     language = LANGUAGES[code]
     wording = language.wordings[shape.name]
     numbers = [solved[name] for name in shape.given]
@@ -122,12 +117,14 @@ def _record(shape: Shape, solved: dict[str, int | str], code: str) -> Record:
         id=key,
         source=SOURCE,
         tags=(code, shape.name, f"steps-{len(shape.steps)}"),
-        rejected=answer.format(**_miscalculated(shape, solved, words)),
+        rejected=answer.format(**_with_wrong_result(shape, solved, words)),
     )
 
 
-def _miscalculated(shape: Shape, solved: dict[str, int | str], words: dict[str, int | str]) -> dict[str, int | str]:
-    """Everything as it is but the last step's result, which is off by 1 to 3."""
+def _with_wrong_result(
+    shape: ProblemShape, solved: dict[str, int | str], words: dict[str, int | str]
+) -> dict[str, int | str]:
+    """The same values, but the last step's result is off by 1 to 3."""
     last = len(shape.steps)
     off = _checksum("slip", shape.name, [solved[name] for name in shape.given])
     result = int(solved[f"r{last}"])

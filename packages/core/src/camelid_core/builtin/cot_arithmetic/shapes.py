@@ -20,11 +20,11 @@ OPERATORS: dict[str, Callable[[int, int], int]] = {
     "/": operator.floordiv,
 }
 SMALLEST, LARGEST = 2, 40
-"""What a result may be: never 1, so that plurals hold, and short enough for a small model to copy."""
+"""Bounds of a result: never 1, so that plurals are right, and short enough for a small model to copy."""
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class ProblemShape:
     """`given` says which values each number may take; the step at index i computes `r{i + 1}` as "left op right"."""
 
     name: str
@@ -33,7 +33,7 @@ class Shape:
 
     @property
     def size(self) -> int:
-        """Number of assignments, sensible or not."""
+        """Number of assignments, with or without a valid solution."""
         return math.prod(map(len, self.given.values()))
 
     def assignment(self, index: int) -> Numbers:
@@ -58,7 +58,7 @@ class Shape:
             shown[f"s{count}"] = f"{a} {sign} {b} = {result}"
         return {**known, **shown}
 
-    def walk(self, rng: random.Random) -> Iterator[Numbers]:
+    def shuffled_assignments(self, rng: random.Random) -> Iterator[Numbers]:
         """Every assignment once, in an order drawn from `rng`, without listing them first."""
         return map(self.assignment, _shuffled(self.size, rng))
 
@@ -79,22 +79,24 @@ def _shuffled(size: int, rng: random.Random) -> Iterator[int]:
 
 _FEW, _SOME = range(2, 7), range(2, 10)
 
-SHAPES: tuple[Shape, ...] = (
-    Shape("buying", {"n": _SOME, "p": _SOME, "m": range(12, 41)}, ("n * p", "m - r1")),
-    Shape("sharing", {"a": range(2, 31), "b": range(2, 21), "k": _SOME}, ("a + b", "r1 / k")),
-    Shape("travel", {"h": _SOME, "v": _SOME, "d": range(2, 31)}, ("h * v", "r1 + d")),
-    Shape("saving", {"goal": range(12, 41), "m": range(2, 21), "w": _SOME}, ("goal - m", "r1 / w")),
-    Shape("packing", {"n": range(2, 13), "e": range(2, 13), "k": range(2, 13)}, ("n * e", "r1 / k")),
-    Shape("ages", {"a": range(2, 21), "k": range(2, 5), "y": range(2, 21)}, ("k * a", "r1 + y")),
-    Shape("discount", {"p": range(5, 13), "off": _FEW, "n": _FEW, "m": range(12, 41)}, ("p - off", "n * r1", "m - r2")),
-    Shape("harvest", {"a": _FEW, "b": _SOME, "c": _FEW, "d": _SOME}, ("a * b", "c * d", "r1 + r2")),
-    Shape("tank", {"i": range(4, 13), "o": _SOME, "t": _SOME, "s": range(2, 21)}, ("i - o", "r1 * t", "r2 + s")),
-    Shape(
+PROBLEM_SHAPES: tuple[ProblemShape, ...] = (
+    ProblemShape("buying", {"n": _SOME, "p": _SOME, "m": range(12, 41)}, ("n * p", "m - r1")),
+    ProblemShape("sharing", {"a": range(2, 31), "b": range(2, 21), "k": _SOME}, ("a + b", "r1 / k")),
+    ProblemShape("travel", {"h": _SOME, "v": _SOME, "d": range(2, 31)}, ("h * v", "r1 + d")),
+    ProblemShape("saving", {"goal": range(12, 41), "m": range(2, 21), "w": _SOME}, ("goal - m", "r1 / w")),
+    ProblemShape("packing", {"n": range(2, 13), "e": range(2, 13), "k": range(2, 13)}, ("n * e", "r1 / k")),
+    ProblemShape("ages", {"a": range(2, 21), "k": range(2, 5), "y": range(2, 21)}, ("k * a", "r1 + y")),
+    ProblemShape(
+        "discount", {"p": range(5, 13), "off": _FEW, "n": _FEW, "m": range(12, 41)}, ("p - off", "n * r1", "m - r2")
+    ),
+    ProblemShape("harvest", {"a": _FEW, "b": _SOME, "c": _FEW, "d": _SOME}, ("a * b", "c * d", "r1 + r2")),
+    ProblemShape("tank", {"i": range(4, 13), "o": _SOME, "t": _SOME, "s": range(2, 21)}, ("i - o", "r1 * t", "r2 + s")),
+    ProblemShape(
         "party",
         {"a": _FEW, "b": _SOME, "c": _FEW, "d": _SOME, "e": range(2, 21)},
         ("a * b", "c * d", "r1 + r2", "r3 - e"),
     ),
-    Shape(
+    ProblemShape(
         "moving",
         {"a": _FEW, "b": _SOME, "c": range(2, 13), "d": range(2, 13), "k": _FEW},
         ("a * b", "r1 + c", "r2 - d", "r3 / k"),

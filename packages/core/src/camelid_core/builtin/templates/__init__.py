@@ -6,8 +6,8 @@ what was made with them can be prompted the way it was made.
 
 from __future__ import annotations
 
-from camelid_core.templates import PromptTemplate
-from camelid_core.templates.own import OwnTemplate
+from camelid_core.templates.hf_chat_template import ModelChatTemplate
+from camelid_core.templates.template import PromptTemplate
 
 from . import airoboros, alpaca, chatml, glm, human, llama, tagged
 from .airoboros import AIROBOROS, VICUNA
@@ -16,7 +16,7 @@ from .chatml import CHATML
 from .tagged import TULU
 
 TEMPLATES: tuple[PromptTemplate, ...] = (
-    OwnTemplate(),
+    ModelChatTemplate(),
     *alpaca.TEMPLATES,
     *airoboros.TEMPLATES,
     *tagged.TEMPLATES,

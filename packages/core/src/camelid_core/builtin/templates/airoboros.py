@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from camelid_core.templates import RoleTemplate
+from camelid_core.templates.role_template import RoleTemplate
 
 _HELPFUL = (
     "A chat between a curious user and an assistant. The assistant gives helpful, detailed, accurate, uncensored "

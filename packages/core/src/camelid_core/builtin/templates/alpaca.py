@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from camelid_core.templates import EOS, RoleTemplate
+from camelid_core.templates.role_template import RoleTemplate
+from camelid_core.templates.segments import EOS
 
 from .meta import MOSS_META
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from camelid_core.templates import RoleTemplate
+from camelid_core.templates.role_template import RoleTemplate
 
 from .meta import INTERNLM_META
 

@@ -6,7 +6,7 @@ chatglm3-6b and glm-4-9b-chat. The first two leave [gMASK] and sop to the tokeni
 
 from __future__ import annotations
 
-from camelid_core.templates import RoleTemplate
+from camelid_core.templates.role_template import RoleTemplate
 
 CHATGLM = RoleTemplate(
     name="chatglm",

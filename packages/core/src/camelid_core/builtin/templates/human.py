@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from camelid_core.templates import RoleTemplate
+from camelid_core.templates.role_template import RoleTemplate
 
 from .meta import MOSS_META
 

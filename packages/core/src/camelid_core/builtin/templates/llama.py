@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from camelid_core.templates import BOS, EOS, RoleTemplate
+from camelid_core.templates.role_template import RoleTemplate
+from camelid_core.templates.segments import BOS, EOS
 
 LLAMA_2 = RoleTemplate(
     name="llama-2",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from camelid_core.datasets import Dataset
+from camelid_core.datasets.dataset import Dataset
 
 
 def chart(datasets: Iterable[Dataset]) -> None:

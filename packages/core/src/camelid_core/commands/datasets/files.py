@@ -1,6 +1,6 @@
 """`camelid datasets convert|inspect|add|remove`: data files in, out, and into the library.
 
-Knows how a file is asked for and what is said about it. Knows nothing of formats.
+Knows options and reports. Knows nothing of formats.
 """
 
 from __future__ import annotations
@@ -12,25 +12,27 @@ from typing import Annotated, Any
 
 import typer
 
-from camelid_core import library
-from camelid_core.commands.output import show_values
-from camelid_core.datasets import Dataset, open_source
+from camelid_core.commands.output import print_values
+from camelid_core.datasets import library
+from camelid_core.datasets.dataset import Dataset
+from camelid_core.datasets.sources import open_dataset
 from camelid_core.errors import DataError, UsageError
-from camelid_core.paths import given_path, is_here
+from camelid_core.paths import is_existing_path, validated_path
 from camelid_core.plugins import load_host
 from camelid_core.readers import Columns, Detection, Faults, detect, read
-from camelid_core.readers.text import listed
+from camelid_core.readers.text_values import listed
 from camelid_core.records import Record
 from camelid_core.writers import write
 
-from .parts import Json, Name, refuse_to_overwrite, split_named
+from .arguments import Json, Name, parse_split, refuse_to_overwrite
+from .descriptions import record_json
 
 app = typer.Typer()
 
 File = Annotated[Path, typer.Argument(help="A data file: JSON, JSON Lines, CSV, TSV or Parquet.")]
 ReaderName = Annotated[str, typer.Option("--reader", help="Format of the rows; told by their columns if not given.")]
 Map = Annotated[str, typer.Option("--map", help="Which column holds what: instruction=question,output=answer.")]
-Lenient = Annotated[bool, typer.Option("--lenient", help="Leave out and count rows with faults; else the first stops.")]
+Lenient = Annotated[bool, typer.Option("--lenient", help="Skip and count malformed rows; else the first one stops.")]
 Seed = Annotated[int, typer.Option(help="For readers that choose among phrasings.")]
 KeepEscapes = Annotated[bool, typer.Option("--keep-escapes", help="FLAN's files: keep a literal \\n as it is.")]
 
@@ -50,22 +52,22 @@ def convert(
 ) -> None:
     """Write a dataset or a data file in another format."""
     faults = Faults(strict=not lenient)
-    path = given_path(name, "dataset")
-    is_file = is_here(name) and path.is_file() and (reader or mapping or name not in load_host().datasets)
+    path = validated_path(name, "dataset")
+    is_file = is_existing_path(name) and path.is_file() and (reader or mapping or name not in load_host().datasets)
     if is_file:
-        if split_named(split) != "train":
+        if parse_split(split) != "train":
             raise UsageError(f"{name!r} is a file and has no held-out part; leave --split out.")
         refuse_to_overwrite(out, [str(path)])
         records = read(path, reader, columns_of(mapping), faults, seed=seed, keep_escapes=keep_escapes)
     elif reader or mapping or keep_escapes:
         raise UsageError(f"{name!r} is no file; --reader, --map and --keep-escapes are for files.")
     else:
-        dataset = open_source(name, load_host().datasets)
+        dataset = open_dataset(name, load_host().datasets)
         refuse_to_overwrite(out, [dataset.source])
-        records = _of_dataset(dataset, split, rows)
+        records = _records_of_dataset(dataset, split, rows)
     count = write(itertools.islice(records, rows), out, writer, faults)
     typer.echo(f"{count:,} rows written to {out}")
-    say(faults)
+    print_faults(faults)
 
 
 @app.command()
@@ -76,8 +78,8 @@ def inspect(
     rows: Annotated[int, typer.Option(min=0, max=1000, help="How many first rows to show.")] = 3,
     as_json: Json = False,
 ) -> None:
-    """Say what a file is taken for and why, show its first rows, and count the faults in all of it."""
-    file = given_path(file, "file")
+    """Show the detected format of a file and why, its first rows, and all malformed rows."""
+    file = validated_path(file, "file")
     found = detect(file)
     faults = Faults(strict=False)
     columns = columns_of(mapping) or (found.proposed if not reader else None)
@@ -97,9 +99,9 @@ def inspect(
         "examples": faults.examples,
         "notes": faults.sentences(),
         "stopped": stopped,
-        "first": [row_of(record) for record in first],
+        "first": [record_json(record) for record in first],
     }
-    show_values(report, as_json)
+    print_values(report, as_json)
     if stopped:
         raise typer.Exit(1)
 
@@ -107,7 +109,7 @@ def inspect(
 @app.command()
 def add(
     file: Annotated[str, typer.Argument(help="A data file: JSON, JSON Lines, CSV, TSV or Parquet.")],
-    name: Annotated[str, typer.Option(help="What to call it; the file's own name if not given.")] = "",
+    name: Annotated[str, typer.Option(help="Name of the dataset; the file's name if not given.")] = "",
     reader: ReaderName = "",
     mapping: Map = "",
     licence: Annotated[str, typer.Option(help="Under which licence the data are.")] = "unknown",
@@ -119,7 +121,7 @@ def add(
     """Put a data file into the library, in one format, so that recipes can name it."""
     if "://" in file:
         raise UsageError(f"{file!r} is no file here. Download it first (curl -LO {file}), then add the file.")
-    path = given_path(file, "file")
+    path = validated_path(file, "file")
     faults = Faults(strict=not lenient)
     name = name or path.stem
     library.refuse_taken(name)
@@ -132,7 +134,7 @@ def add(
         reader=mapping or reader or detect(path).reader,
     )
     typer.echo(f"{added.rows:,} rows added as {name!r}; a recipe may name it now.")
-    say(faults)
+    print_faults(faults)
 
 
 @app.command()
@@ -146,8 +148,8 @@ def columns_of(mapping: str) -> Columns | None:
     return Columns.parse(mapping) if mapping else None
 
 
-def say(faults: Faults) -> None:
-    """What was changed and what was left out, beside the result."""
+def print_faults(faults: Faults) -> None:
+    """Print what was changed and what was skipped, to standard error."""
     for sentence in faults.sentences():
         typer.echo(sentence, err=True)
     if faults.total:
@@ -156,17 +158,8 @@ def say(faults: Faults) -> None:
         typer.echo(f"{faults.total:,} {rows} left out: {kinds}. The first: {faults.examples[0]}", err=True)
 
 
-def row_of(record: Record) -> dict[str, Any]:
-    """A record as JSON shows it."""
-    turns = [
-        {"role": turn.role, "content": turn.content, **({"context": turn.context} if turn.context else {})}
-        for turn in record.messages
-    ]
-    return {"id": record.id, "messages": turns, "tags": list(record.tags), **record.judgement}
-
-
-def _of_dataset(dataset: Dataset, split: str, rows: int | None) -> Iterator[Record]:
-    wanted = split_named(split)
+def _records_of_dataset(dataset: Dataset, split: str, rows: int | None) -> Iterator[Record]:
+    wanted = parse_split(split)
     if wanted == "heldout" and not dataset.heldout_rows:
         raise UsageError(f"{dataset.name!r} has no held-out part of its own; leave --split out.")
     return dataset.load(wanted, rows)

@@ -1,4 +1,4 @@
-"""`camelid datasets list|show|fetch`: what there is, what it is, and how to have it here."""
+"""`camelid datasets list|show|fetch`: list datasets, describe one, download its files."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from typing import Annotated
 
 import typer
 
-from camelid_core.commands.output import ProgressPrinter, show
-from camelid_core.datasets import Dataset, Progress, everything, open_source
+from camelid_core.commands.output import ProgressPrinter, print_rows
+from camelid_core.datasets.dataset import Dataset, DownloadProgress
+from camelid_core.datasets.sources import all_datasets, open_dataset
 from camelid_core.errors import UsageError
 from camelid_core.plugins import load_host
 
+from .arguments import Json, Name, parse_split
 from .chart import chart
-from .describing import WORDS, entry, fitted, languages, matches, record_json, story
-from .parts import Json, Name, split_named
+from .descriptions import TAG_MEANINGS, dataset_json, dataset_summary, languages, listing_row, matches, record_json
 
 app = typer.Typer()
 _MEGABYTE = 1 << 20
@@ -35,7 +36,7 @@ def list_datasets(
     """Datasets that can be named in a recipe."""
     found = [
         item
-        for item in everything(load_host().datasets)
+        for item in all_datasets(load_host().datasets)
         if matches(languages(item), lang)
         and matches(item.task, task)
         and matches(item.generation, gen)
@@ -45,9 +46,9 @@ def list_datasets(
     if as_chart:
         chart(found)
     elif as_json:
-        show([entry(item) for item in found], as_json=True)
+        print_rows([dataset_json(item) for item in found], as_json=True)
     else:
-        show([fitted(item) for item in found], as_json=False)
+        print_rows([listing_row(item) for item in found], as_json=False)
         _legend(found)
 
 
@@ -58,18 +59,20 @@ def show_dataset(
     split: Annotated[str, typer.Option(help="train or heldout.")] = "train",
     as_json: Json = False,
 ) -> None:
-    """What a dataset is, and its first rows if they are here; of a collection, the relative sizes."""
-    part = split_named(split)
+    """Describe a dataset and show its first rows if they are on this machine; of a collection, the relative sizes."""
+    part = parse_split(split)
     members = [item for item in load_host().datasets if item.collection and item.collection == _collection(name)]
     if members and name not in load_host().datasets:
-        show([entry(item) for item in members], as_json=True) if as_json else chart(members)
+        print_rows([dataset_json(item) for item in members], as_json=True) if as_json else chart(members)
         return
-    dataset = open_source(name, load_host().datasets)
+    dataset = open_dataset(name, load_host().datasets)
     first = [] if dataset.missing() else [record_json(item) for item in islice(dataset.load(part, rows), rows)]
     if as_json:
-        typer.echo(json.dumps({**entry(dataset), **dataset.facts(), "first": first}, ensure_ascii=False, indent=2))
+        typer.echo(
+            json.dumps({**dataset_json(dataset), **dataset.facts(), "first": first}, ensure_ascii=False, indent=2)
+        )
         return
-    typer.echo("\n".join(story(dataset)), err=True)  # so that what is piped on is rows and nothing else
+    typer.echo("\n".join(dataset_summary(dataset)), err=True)  # so that what is piped on is rows and nothing else
     for row in first:
         typer.echo(json.dumps(row, ensure_ascii=False))
 
@@ -79,20 +82,20 @@ def fetch(
     name: Name,
     revision: Annotated[str, typer.Option(help="Branch, tag or commit; the pinned one if not given.")] = "",
 ) -> None:
-    """Bring a dataset's files onto this machine. What was interrupted goes on where it stopped."""
-    dataset = open_source(name, load_host().datasets)
+    """Download a dataset's files. An interrupted download is resumed."""
+    dataset = open_dataset(name, load_host().datasets)
     if dataset.fetch is None:
         raise UsageError(f"dataset {dataset.name!r} has nothing to fetch. {dataset.missing() or 'It is here.'}")
     printer = ProgressPrinter()
     try:
-        files = dataset.fetch(revision, _told(printer))
+        files = dataset.fetch(revision, _progress_in_megabytes(printer))
     finally:
         printer.close()
     for path in files:
         typer.echo(str(path))
 
 
-def _told(printer: ProgressPrinter) -> Progress:
+def _progress_in_megabytes(printer: ProgressPrinter) -> DownloadProgress:
     """Progress in megabytes, with the time left by the speed of this run alone."""
     began: dict[str, tuple[float, int]] = {}
 
@@ -119,6 +122,6 @@ def _collection(name: str) -> str:
 def _legend(found: list[Dataset]) -> None:
     """What the tags mean, for a person at a terminal."""
     tags = dict.fromkeys(tag for item in found for text in (item.task, item.generation) for tag in text.split("/"))
-    said = [f"{tag} {WORDS[tag]}" for tag in tags if tag in WORDS]
-    if said:
-        typer.echo("; ".join(said) + ".", err=True)
+    meanings = [f"{tag} {TAG_MEANINGS[tag]}" for tag in tags if tag in TAG_MEANINGS]
+    if meanings:
+        typer.echo("; ".join(meanings) + ".", err=True)

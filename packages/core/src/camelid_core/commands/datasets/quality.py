@@ -1,4 +1,4 @@
-"""`camelid datasets lints|stats`: what is in a dataset, and what is wrong with it."""
+"""`camelid datasets lints|stats`: statistics and quality checks of a dataset."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from camelid_core.commands.output import show
-from camelid_core.datasets import Dataset, Split, open_source, parse_sources
+from camelid_core.commands.output import print_rows
+from camelid_core.datasets.dataset import Dataset, Split
+from camelid_core.datasets.sources import open_dataset, parse_sources
 from camelid_core.plugins import Host, load_host
 from camelid_core.records import Record
 
-from .meter import Meter, expected_rows
-from .parts import Json, Name, several, split_named
+from .arguments import Json, Name, parse_split, split_values
+from .progress_meter import RowProgressMeter, expected_rows
 
 if TYPE_CHECKING:
     from camelid_core.quality import Lint
-    from camelid_core.tokenizing import Encoder
+    from camelid_core.tokenization.encoder import Encoder
 
 app = typer.Typer()
 _EXAMPLES = 3
@@ -27,7 +28,7 @@ _EXAMPLES = 3
 
 @app.command()
 def lints(as_json: Json = False) -> None:
-    """What `stats` looks for and `clean` can fix or drop."""
+    """What `compute_stats` looks for and `clean` can fix or drop."""
     from camelid_core.quality import LINTS
 
     rows = [
@@ -39,7 +40,7 @@ def lints(as_json: Json = False) -> None:
         }
         for each in LINTS.values()
     ]
-    show(rows, as_json)
+    print_rows(rows, as_json)
 
 
 @app.command("stats")
@@ -49,30 +50,30 @@ def show_stats(
     lint: Annotated[
         list[str] | None, typer.Option("--lints", help="Only these lints, with commas between; all or none.")
     ] = None,
-    against: Annotated[str, typer.Option(help="Evaluation set whose texts must not stand in the rows.")] = "",
+    against: Annotated[str, typer.Option(help="Evaluation set to check for contamination.")] = "",
     model: Annotated[str, typer.Option(help="Also count tokens, with this model's tokenizer.")] = "",
     template: Annotated[str, typer.Option(help="Prompt template for --model; its own if not given.")] = "",
     cutoff: Annotated[int, typer.Option(min=16, help="Longest example in tokens, for --model.")] = 512,
     split: Annotated[str, typer.Option(help="train or heldout.")] = "train",
-    languages: Annotated[bool, typer.Option(help="Tell the languages of a sample.")] = True,
+    languages: Annotated[bool, typer.Option(help="Identify the languages of a sample.")] = True,
 ) -> None:
     """Rows, lengths, languages, duplicates and what the lints find, from one pass over a dataset."""
-    from camelid_core.quality import CONTAMINATION, evaluation_lint, stats
+    from camelid_core.quality import CONTAMINATION, compute_stats, evaluation_lint
 
     from .report import report
 
     host = load_host()
-    part = split_named(split)
+    part = parse_split(split)
     opened = _open(name, host)
     encoder = _encoder(model, template, host) if model else None
     known = _known_lints(encoder)
-    names = _names(several(lint), known)
+    names = _names(split_values(lint), known)
     if against:
         known[CONTAMINATION] = evaluation_lint(against, host.datasets)
         names = list(dict.fromkeys([*names, CONTAMINATION]))
     total = sum(expected_rows(dataset) for dataset in opened)
-    with Meter("read", quiet=as_json) as meter:
-        found = stats(_rows(opened, part), names, known, languages, progress=lambda done: meter(done, total))
+    with RowProgressMeter("read", quiet=as_json) as meter:
+        found = compute_stats(_rows(opened, part), names, known, languages, progress=lambda done: meter(done, total))
         values: dict[str, Any] = {"dataset": name, **found.as_dict()}
         if encoder is not None:
             meter.restart()
@@ -81,19 +82,21 @@ def show_stats(
 
 
 def _open(name: str, host: Host) -> list[Dataset]:
-    return [open_source(source.name, host.datasets) for source in parse_sources([name], host.datasets)]
+    return [open_dataset(source.name, host.datasets) for source in parse_sources([name], host.datasets)]
 
 
 def _rows(datasets: list[Dataset], split: Split) -> Iterator[Record]:
     return chain.from_iterable(dataset.load(split, None) for dataset in datasets)
 
 
-def _tokens(records: Iterator[Record], encoder: Encoder, cutoff: int, rows: int, meter: Meter) -> dict[str, Any]:
-    """What becomes of the rows under the cut-off, and the first that lose their answer to it."""
+def _tokens(
+    records: Iterator[Record], encoder: Encoder, cutoff: int, rows: int, meter: RowProgressMeter
+) -> dict[str, Any]:
+    """Token counts under the cut-off, and the first rows whose answer is cut off."""
     import numpy as np
 
-    from camelid_core.tokencache import TokenCache
-    from camelid_core.tokencache.measure import counts
+    from camelid_core.token_cache import TokenCache
+    from camelid_core.token_cache.token_counts import count_encoded
 
     def step(done: int, total: int | None) -> None:
         meter(done, total or rows, "tokenised")
@@ -109,28 +112,28 @@ def _tokens(records: Iterator[Record], encoder: Encoder, cutoff: int, rows: int,
     examples = [
         {"row": int(row) + 1, "what": what} for what, mask in why.items() for row in np.flatnonzero(mask)[:_EXAMPLES]
     ]
-    found = counts(encoded, cutoff)
+    found = count_encoded(encoded, cutoff)
     unlabelled_rows = int(unlabelled.sum())
     found["dropped"] -= unlabelled_rows
     return {**found, "unlabelled": unlabelled_rows, "examples": examples}
 
 
 def _encoder(model: str, template: str, host: Host) -> Encoder:
-    from camelid_core.loading import load_tokenizer
-    from camelid_core.models import resolve_model
-    from camelid_core.tokenizing import Encoder
+    from camelid_core.models.loading import load_tokenizer
+    from camelid_core.models.resolved_model import resolve_model
+    from camelid_core.tokenization.encoder import Encoder
 
-    reference = resolve_model(model, host)
-    return Encoder(load_tokenizer(reference), host.templates[template or reference.template])
+    resolved = resolve_model(model, host)
+    return Encoder(load_tokenizer(resolved), host.templates[template or resolved.template])
 
 
 def _known_lints(encoder: Encoder | None) -> dict[str, Lint]:
-    """All lints; with a tokenizer at hand, control tokens are its own."""
+    """All lints; with a tokenizer, `control-tokens` looks for that tokenizer's."""
     from camelid_core.quality import LINTS, control_tokens_of
 
     if encoder is None:
         return dict(LINTS)
-    from camelid_core.tokenizing import special_tokens
+    from camelid_core.special_tokens import special_tokens
 
     return {**LINTS, "control-tokens": control_tokens_of(special_tokens(encoder.tokenizer))}
 

@@ -1,6 +1,6 @@
 """The statistics of a dataset as text for people.
 
-Knows widths and bars. Knows nothing of how the numbers came about.
+Knows widths and bars. Knows nothing of how the numbers are computed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _NAMES = 8
 
 
 def report(values: Mapping[str, Any]) -> str:
-    """The values of `Stats.as_dict()`, and what becomes of their tokens under `tokens`, on one screen."""
+    """The values of `DatasetStats.as_dict()`, and token counts under `tokens`, on one screen."""
     return "\n".join(_lines(values))
 
 
@@ -23,18 +23,18 @@ def _lines(values: Mapping[str, Any]) -> Iterator[str]:
     yield f"{values['dataset']}: {rows:,} rows in {values['seconds']:.1f} s"
     if not rows:
         return
-    yield _line("turns", ", ".join(f"{turns}: {count:,}" for turns, count in _most(values["turns"])))
+    yield _line("turns", ", ".join(f"{turns}: {count:,}" for turns, count in _most_common(values["turns"])))
     yield _line("characters", _lengths(values["characters"]))
     yield _line("answers", _lengths(values["answer_characters"]))
     for name in ("with_system", "with_context"):
         if values[name]:
             yield _line(name.replace("_", " "), f"{values[name]:,} rows ({_share(values[name], rows)})")
     if values["languages"]:
-        shares = ((code, f"{share:.1%}") for code, share in _most(values["languages"]))
+        shares = ((code, f"{share:.1%}") for code, share in _most_common(values["languages"]))
         yield _line("languages", ", ".join(f"{code} {share}" for code, share in shares))
     for name in ("sources", "tags"):
         if len(values[name]) > (name == "sources"):
-            yield _line(name, ", ".join(f"{each} {count:,}" for each, count in _most(values[name])))
+            yield _line(name, ", ".join(f"{each} {count:,}" for each, count in _most_common(values[name])))
     yield from _histogram("characters of a row", values["characters"]["bins"])
     if "tokens" in values:
         yield from _tokens(values["tokens"], rows)
@@ -92,7 +92,7 @@ def _lengths(lengths: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {lengths[name]:,}" for name in names) + f"; {lengths['total']:,} in all"
 
 
-def _most(counts: Mapping[str, Any]) -> list[tuple[str, Any]]:
+def _most_common(counts: Mapping[str, Any]) -> list[tuple[str, Any]]:
     return sorted(counts.items(), key=lambda item: -item[1])[:_NAMES]
 
 

@@ -1,4 +1,4 @@
-"""Everything the Data page can do, by room: collection, adding, fetching, lengths, checks, mixing, token cache."""
+"""Everything the Data page can do: collection, adding files, fetching, lengths, lints, mixtures, token cache."""
 
 from __future__ import annotations
 
@@ -8,43 +8,43 @@ from typing import Self
 
 from camelid_core.plugins import Host
 
-from camelid_ui.services.background import Background
-from camelid_ui.services.models import Models
+from camelid_ui.services.background_work import BackgroundRunner
+from camelid_ui.services.models import ModelService
 
-from .adding import Adding
-from .cache import Cache
-from .checks import Checks
-from .collection import Collection
-from .entries import Entry
-from .fetching import Fetching
-from .lengths import Lengths, Measure
-from .mixing import Mixing
+from .add import AddService
+from .cache import TokenCacheService
+from .collection import DatasetCollection
+from .dataset_entries import DatasetEntry
+from .fetch import FetchService
+from .lengths import LengthService, TokenLengths
+from .lints import LintService
+from .mix import MixService
 
-__all__ = ["Collection", "Data", "Entry", "Lengths"]
+__all__ = ["DataServices", "DatasetCollection", "DatasetEntry", "TokenLengths"]
 
 
 @dataclass(frozen=True)
-class Data:
+class DataServices:
     """One of each, over the same collection."""
 
-    collection: Collection
-    adding: Adding
-    fetching: Fetching
-    lengths: Measure
-    checks: Checks
-    mixing: Mixing
-    cache: Cache
+    collection: DatasetCollection
+    add: AddService
+    fetch: FetchService
+    lengths: LengthService
+    lints: LintService
+    mix: MixService
+    cache: TokenCacheService
 
     @classmethod
-    def open(cls, host: Host, models: Models, place: Path | None = None) -> Self:
-        """`place` is a directory for notes on what is under way."""
-        collection, background = Collection(host), Background(place)
+    def open(cls, host: Host, models: ModelService, directory: Path | None = None) -> Self:
+        """`directory` is for notes on running background work."""
+        collection, background = DatasetCollection(host), BackgroundRunner(directory)
         return cls(
             collection=collection,
-            adding=Adding(collection, background),
-            fetching=Fetching(collection, background),
-            lengths=Measure(collection, models, background),
-            checks=Checks(collection, background),
-            mixing=Mixing(collection, background),
-            cache=Cache(),
+            add=AddService(collection, background),
+            fetch=FetchService(collection, background),
+            lengths=LengthService(collection, models, background),
+            lints=LintService(collection, background),
+            mix=MixService(collection, background),
+            cache=TokenCacheService(),
         )

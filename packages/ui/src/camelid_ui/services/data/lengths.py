@@ -1,7 +1,7 @@
-"""How long rows are in tokens, and what a cut-off leaves of them.
+"""Lengths of rows in tokens, and the effect of a cut-off.
 
 Knows numbers per row, measured once and without any cut-off: moving the cut-off only counts again.
-Knows nothing of files; `Measure` asks the collection for rows and the models for an encoder.
+Knows nothing of files; `LengthService` takes rows from the collection and an encoder from the models.
 """
 
 from __future__ import annotations
@@ -12,24 +12,23 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from camelid_core.tokencache import Encoded, TokenCache
-from camelid_core.tokenizing import Tokens
+from camelid_core.token_cache import EncodedDataset, TokenCache
+from camelid_core.token_cache.encoded_dataset import drops_too_many
+from camelid_core.tokenization.encoder import TokenArrays
 
-from camelid_ui.services.background import Background, Report, Work
-from camelid_ui.services.models import Models
+from camelid_ui.services.background_work import BackgroundRunner, BackgroundWork, ReportProgress
+from camelid_ui.services.models import ModelService
 
-from .collection import Collection
+from .collection import DatasetCollection
 
 SAMPLE = 512
 """Rows that lengths are measured on until all of them are counted."""
-MOST_DROPPED = 0.3
-"""A run in which a larger share of the rows loses its answer does not start."""
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
-    """What one cut-off does to rows: `dropped` rows have no trained token left, `refused` rows are conversations
-    that the template has no form for. `trained_before` are the trained tokens without any cut-off."""
+class CutoffEffect:
+    """What one cut-off does to rows: `dropped` rows have no trained token left, `refused` rows are conversations that
+    the prompt template cannot render. `trained_before` are the trained tokens without any cut-off."""
 
     rows: int
     shortened: int
@@ -45,13 +44,13 @@ class Cut:
 
     @property
     def too_many(self) -> bool:
-        """Whether a run would not start with so many rows left out."""
-        return self.dropped > MOST_DROPPED * self.rows
+        """Whether so many rows are dropped that a run would not start."""
+        return drops_too_many(self.dropped, self.rows)
 
 
 @dataclass(frozen=True, slots=True)
-class Lengths:
-    """Tokens and trained tokens of each row, uncut, and `within(cutoff)`, the trained ones before a cut-off.
+class TokenLengths:
+    """Tokens and trained tokens of each row without a cut-off, and `within(cutoff)`, the trained tokens before one.
     `exact` where these are all rows."""
 
     tokens: Any
@@ -60,7 +59,7 @@ class Lengths:
     exact: bool = False
 
     @classmethod
-    def of_sample(cls, tokens: Tokens, exact: bool = False) -> Lengths:
+    def of_sample(cls, tokens: TokenArrays, exact: bool = False) -> TokenLengths:
         import numpy as np
 
         so_far = np.concatenate([[0], np.cumsum(tokens.trained)])
@@ -72,7 +71,7 @@ class Lengths:
         return cls(np.diff(tokens.offsets), so_far[ends] - so_far[starts], within, exact)
 
     @classmethod
-    def of_all(cls, encoded: Encoded) -> Lengths:
+    def of_all(cls, encoded: EncodedDataset) -> TokenLengths:
         return cls(encoded.lengths, encoded.trained, encoded.trained_within, exact=True)
 
     @property
@@ -86,13 +85,13 @@ class Lengths:
     def over(self, cutoff: int) -> int:
         return int((self.tokens > cutoff).sum())
 
-    def at(self, cutoff: int, whole: bool = False) -> Cut:
-        """What `cutoff` leaves, of rows that are cut or, `whole`, left out where they are longer."""
+    def at(self, cutoff: int, whole: bool = False) -> CutoffEffect:
+        """The effect of `cutoff`: longer rows are truncated or, with `whole`, left out."""
         import numpy as np
 
         trained = self.within(cutoff) * (self.tokens <= cutoff) if whole else self.within(cutoff)
         kept, refused = trained > 0, int((self.tokens == 0).sum())
-        return Cut(
+        return CutoffEffect(
             rows=self.rows,
             shortened=int((kept & (self.tokens > cutoff)).sum()),
             dropped=self.rows - int(kept.sum()) - refused,
@@ -103,7 +102,7 @@ class Lengths:
         )
 
     def bins(self, count: int = 48) -> list[tuple[int, int, int]]:
-        """`(from, to, rows)` in equal steps; few very long rows stand together in the last one."""
+        """`(from, to, rows)` in equal steps; few very long rows share the last one."""
         import numpy as np
 
         if not self.longest:
@@ -115,16 +114,16 @@ class Lengths:
         return [*found[:-1], (found[-1][0], max(found[-1][1], self.longest), found[-1][2])]
 
 
-class Measure:
-    """Lengths of a set under a model's tokenizer and a template."""
+class LengthService:
+    """Lengths of a dataset's rows with a model's tokenizer and a prompt template."""
 
-    def __init__(self, collection: Collection, models: Models, background: Background) -> None:
+    def __init__(self, collection: DatasetCollection, models: ModelService, background: BackgroundRunner) -> None:
         self.collection = collection
         self.models = models
         self.background = background
         self._sample = functools.lru_cache(maxsize=32)(self._measure)
 
-    def sample(self, name: str, model: str, template: str = "") -> Lengths:
+    def sample(self, name: str, model: str, template: str = "") -> TokenLengths:
         """Of the first `SAMPLE` rows.
 
         Raises:
@@ -132,16 +131,16 @@ class Measure:
         """
         return self._sample(name, model, template, self.collection.version(name))
 
-    def known(self, name: str, model: str, template: str = "") -> Lengths:
+    def known(self, name: str, model: str, template: str = "") -> TokenLengths:
         """All rows where they were counted, else the sample."""
         work = self.counting(name, model, template)
         return work.result if work is not None and work.state == "done" else self.sample(name, model, template)
 
-    def counting(self, name: str, model: str, template: str = "") -> Work | None:
-        """The count of all rows, under way or over."""
+    def counting(self, name: str, model: str, template: str = "") -> BackgroundWork | None:
+        """The count of all rows, running or ended."""
         return self.background.get(self._key(name, model, template))
 
-    def count(self, name: str, model: str, template: str = "") -> Work:
+    def count(self, name: str, model: str, template: str = "") -> BackgroundWork:
         """Start counting all rows.
 
         Raises:
@@ -151,22 +150,22 @@ class Measure:
         total = self.collection.show(name).rows
         records = self.collection.records(name)
 
-        def do(report: Report) -> Lengths:
+        def do(report: ReportProgress) -> TokenLengths:
             """Through the token cache: a training run on the same rows finds them tokenised."""
-            return Lengths.of_all(
+            return TokenLengths.of_all(
                 TokenCache().encode(records, encoder, progress=lambda done, _total: report(done), lenient=True)
             )
 
         return self.background.start(self._key(name, model, template), do, total)
 
     def forget(self) -> None:
-        """Let go of what was counted: it holds on to its part of the token cache."""
+        """Drop the counts: they keep their part of the token cache in use."""
         self.background.forget("count ")
 
     def _key(self, name: str, model: str, template: str) -> str:
         return f"count {name} {self.collection.version(name)} {model} {template}"
 
-    def _measure(self, name: str, model: str, template: str, _version: str) -> Lengths:
+    def _measure(self, name: str, model: str, template: str, _version: str) -> TokenLengths:
         encoder = self.models.encoder(model, template)
         records = list(islice(self.collection.dataset(name).load("train", SAMPLE), SAMPLE))
-        return Lengths.of_sample(encoder.tokens([record.messages for record in records]), len(records) < SAMPLE)
+        return TokenLengths.of_sample(encoder.tokens([record.messages for record in records]), len(records) < SAMPLE)

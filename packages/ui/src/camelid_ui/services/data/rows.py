@@ -1,6 +1,6 @@
-"""Rows of a stream by number, in any order, without reading the beginning again for every page.
+"""Random access to the rows of a stream, without reading the beginning again for every page.
 
-Knows iterators. Keeps the first rows, up to a bound, and one place further on.
+Knows iterators. Caches the first rows, up to a limit, and keeps one open stream further on.
 """
 
 from __future__ import annotations
@@ -12,35 +12,35 @@ from itertools import islice
 from camelid_core.records import Record
 
 KEPT_CHARACTERS = 16_000_000
-"""What the kept rows may add up to; later rows are read anew."""
+"""Total size of the cached rows; later rows are read again."""
 
 
-class Rows:
+class RowReader:
     """`open` starts the stream from its beginning; `total` is known once its end was seen."""
 
     def __init__(self, open: Callable[[], Iterator[Record]]) -> None:
         self._open = open
-        self._kept: list[Record] = []
-        self._room = KEPT_CHARACTERS
+        self._first_rows: list[Record] = []
+        self._free_characters = KEPT_CHARACTERS
         self._stream: Iterator[Record] | None = None
-        self._at = 0
+        self._next = 0
         self._lock = threading.Lock()
         self.total: int | None = None
 
     def page(self, start: int, size: int) -> list[Record]:
         """Rows `start` to `start + size`, fewer at the end."""
         with self._lock:
-            if start + size <= len(self._kept):
-                return self._kept[start : start + size]
+            if start + size <= len(self._first_rows):
+                return self._first_rows[start : start + size]
             return self._read(start, size)
 
     def _read(self, start: int, size: int) -> list[Record]:
-        head = self._kept[start:]
+        head = self._first_rows[start:]
         wanted = start + len(head)
-        if self._stream is None or self._at > wanted:
-            self._stream, self._at = self._open(), 0
+        if self._stream is None or self._next > wanted:
+            self._stream, self._next = self._open(), 0
         try:
-            for record in islice(self._stream, wanted - self._at):
+            for record in islice(self._stream, wanted - self._next):
                 self._keep(record)
             rest = []
             for record in islice(self._stream, size - len(head)):
@@ -50,11 +50,11 @@ class Rows:
             self._stream = None
             raise
         if len(rest) < size - len(head):
-            self.total, self._stream = self._at, None
+            self.total, self._stream = self._next, None
         return head + rest
 
     def _keep(self, record: Record) -> None:
-        if self._at == len(self._kept) and self._room > 0:
-            self._kept.append(record)
-            self._room -= sum(len(message.content) + len(message.context) for message in record.messages)
-        self._at += 1
+        if self._next == len(self._first_rows) and self._free_characters > 0:
+            self._first_rows.append(record)
+            self._free_characters -= sum(len(message.content) + len(message.context) for message in record.messages)
+        self._next += 1

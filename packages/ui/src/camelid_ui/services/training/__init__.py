@@ -1,4 +1,4 @@
-"""Training runs: what a recipe would do, starting one, how each goes, and what becomes of it.
+"""Training runs: estimate, start, progress, comparison and deletion.
 
 Knows recipes and jobs. Trains nothing itself.
 """
@@ -9,42 +9,43 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from camelid_core.config import validate
-from camelid_core.datasets import open_source, parse_sources
-from camelid_core.errors import CamelidError, DataError, JobError, ModelError
+from camelid_core.errors import CamelidError, JobError
 from camelid_core.jobs import Job
-from camelid_core.jobs.deleting import delete
+from camelid_core.jobs.deletion import delete
 from camelid_core.plugins import Host
-from camelid_train import checking
 from camelid_train.config import Recipe
+from camelid_train.run_preparation import checks
 
-from camelid_ui.fields import Invalid, command_line
-from camelid_ui.services.data import Data
-from camelid_ui.services.jobs import Jobs
-from camelid_ui.services.models import Models
+from camelid_ui.field_values import InvalidFields, command_line
+from camelid_ui.services.data import DataServices
+from camelid_ui.services.jobs import JobService
+from camelid_ui.services.models import ModelService
 
-from . import choices
-from .comparing import Comparison, differences
+from . import selection
 from .estimate import Estimate, estimate
-from .runs import Brief, Opened, Run, Stories, brief
+from .run_comparison import RunComparison, differences
+from .runs import LossSummary, RunDetails, RunReports, RunSummary, loss_summary
 
 TASK = "train"
-MOST_RUNS = 200
+MAX_LISTED_RUNS = 200
 
-__all__ = ["TASK", "Comparison", "Estimate", "Opened", "Run", "Training"]
+__all__ = ["TASK", "Estimate", "RunComparison", "RunDetails", "RunSummary", "TrainingService"]
 
 
-class Training:
+class TrainingService:
     """Recipes and runs."""
 
-    def __init__(self, host: Host, models: Models, jobs: Jobs, resident: Callable[[], Sequence[str]] = tuple) -> None:
-        """`resident` names the models that are loaded, or being loaded, to answer."""
+    def __init__(
+        self, host: Host, models: ModelService, jobs: JobService, resident: Callable[[], Sequence[str]] = tuple
+    ) -> None:
+        """`resident` names the models that are loaded, or being loaded, for the chat."""
         self.host = host
         self.models = models
         self.jobs = jobs
         self.resident = resident
-        self.stories = Stories(jobs.home)
+        self.reports = RunReports(jobs.home)
 
-    # -- before
+    # -- before a run
 
     def start(self, recipe: Recipe, name: str = "", key: str | None = None) -> Job:
         """Queue the run.
@@ -56,18 +57,15 @@ class Training:
         return self.jobs.submit(TASK, recipe, name, key)
 
     def check(self, recipe: Recipe) -> None:
-        """Everything that would make the run fail at once.
+        """Check for everything that would make the run fail at its start.
 
         Raises:
             Invalid: naming the field.
         """
-        _at("model.name", lambda: self._base(recipe.model.name))
-        _at("data.sources", lambda: self._sources(recipe))
-        if recipe.data.template:
-            _at("data.template", lambda: self.host.templates[recipe.data.template])
-        checking.check(recipe)
+        for field, each in checks(recipe, self.host, at_hand=True):
+            _at(field, each)
 
-    def estimate(self, recipe: Recipe, data: Data) -> Estimate:
+    def estimate(self, recipe: Recipe, data: DataServices) -> Estimate:
         """Raises CamelidError: a model or dataset that is not here."""
         self.check(recipe)
         return estimate(recipe, data, self.models, self._speed(recipe))
@@ -76,50 +74,52 @@ class Training:
         line = command_line("camelid train", recipe)
         return f"{line} --name {name}" if name else line
 
-    def model_choice(self, recipe: Recipe) -> choices.ModelChoice:
-        return choices.model_choice(self.models, recipe.model.name)
+    def model_choice(self, recipe: Recipe) -> selection.ModelChoice:
+        return selection.model_choice(self.models, recipe.model.name)
 
-    def data_choices(self, recipe: Recipe, data: Data) -> list[choices.DataChoice]:
-        return choices.data_choices(data, recipe)
+    def data_choices(self, recipe: Recipe, data: DataServices) -> list[selection.DataChoice]:
+        return selection.data_choices(data, recipe)
 
-    def way_choices(self, recipe: Recipe) -> list[choices.WayChoice]:
-        return choices.way_choices(self.host, recipe)
+    def section_choices(self, recipe: Recipe) -> list[selection.SectionChoice]:
+        return selection.section_choices(self.host, recipe)
 
-    # -- after
+    # -- during and after a run
 
-    def all(self, search: str = "", state: str = "", limit: int = MOST_RUNS) -> list[Run]:
-        """The newest first; only those in this state, with these words."""
-        found = [Run(view, brief(self.jobs.home, view.job.id)) for view in self.jobs.all(TASK, limit)]
-        return [run for run in found if run.answers(search, state)]
+    def all(self, search: str = "", state: str = "", limit: int = MAX_LISTED_RUNS) -> list[RunSummary]:
+        """The newest first; only those in this state, with these search words."""
+        found = [RunSummary(view, loss_summary(self.jobs.home, view.job.id)) for view in self.jobs.all(TASK, limit)]
+        return [run for run in found if run.matches(search, state)]
 
-    def show(self, job_id: int) -> Opened:
+    def show(self, job_id: int) -> RunDetails:
         """Raises JobError: no such run."""
-        view, told = self.jobs.show(job_id), self.stories.of(job_id)
-        return Opened(view, Brief(told.loss, told.best.value if told.best else None), told)
+        view, report = self.jobs.show(job_id), self.reports.of(job_id)
+        return RunDetails(
+            view, LossSummary(report.loss, report.best_heldout.value if report.best_heldout else None), report
+        )
 
     def recipe_of(self, job_id: int) -> Recipe:
-        """A run's settings, to start another from.
+        """A run's recipe, to start another from.
 
         Raises:
-            ConfigError: they do not fit what is installed now.
+            ConfigError: it does not fit what is installed now.
         """
         return validate(Recipe, self.jobs.store.get(job_id).config, f"run {job_id}")
 
-    def compare(self, job_ids: Sequence[int]) -> Comparison:
-        """These runs side by side, without those that are gone."""
+    def compare(self, job_ids: Sequence[int]) -> RunComparison:
+        """These runs side by side, without those that were deleted."""
         runs, missing = [], []
         for job_id in job_ids:
             try:
                 runs.append(self.show(job_id))
             except CamelidError:
                 missing.append(job_id)
-        return Comparison(tuple(runs), differences([run.job.config for run in runs]), tuple(missing))
+        return RunComparison(tuple(runs), differences([run.job.config for run in runs]), tuple(missing))
 
     def delete(self, job_id: int, result: bool = False) -> Job:
         """Delete an ended run with its checkpoints; with `result` also what it published.
 
         Raises:
-            JobError: it is under way, or something else uses its result.
+            JobError: it is running, or something else uses its result.
         """
         published = self.jobs.store.get(job_id).published or ""
         if result and published and {published, Path(published).name} & {*self.resident()}:
@@ -127,11 +127,11 @@ class Training:
                 f"{Path(published).name!r} is loaded in the chat; load another model there first. Nothing was deleted."
             )
         job = delete(self.jobs.store, job_id, result)
-        self.stories.forget(job_id)
+        self.reports.forget(job_id)
         return job
 
     def bundle(self, job_id: int, directory: Path) -> Path:
-        """All that is needed to do the run again, as one file in `directory`.
+        """All that is needed to reproduce the run, as one file in `directory`.
 
         Raises:
             JobError: there is no such run.
@@ -140,18 +140,8 @@ class Training:
 
         return bundle(self.jobs.store, job_id, directory)
 
-    def _base(self, name: str) -> None:
-        if self.models.resolve(name, gguf=False).peft is not None:
-            raise ModelError(f"{name!r} is an adapter; merge it first, then train the merged model.")
-
-    def _sources(self, recipe: Recipe) -> None:
-        for source in parse_sources(recipe.data.sources, self.host.datasets):
-            missing = open_source(source.name, self.host.datasets).missing()
-            if missing:
-                raise DataError(f"{source.name}: {missing}")
-
     def _speed(self, recipe: Recipe) -> float:
-        """Tokens per second of the newest finished run here with this model, and with this method if there is one."""
+        """Tokens per second of the newest run here with this model, and with this tuning method if there is one."""
         found: dict[bool, float] = {}
         for view in self.jobs.all(TASK, 50):
             run, speed = view.job.config, view.job.summary.get("tokens_per_second")
@@ -161,7 +151,10 @@ class Training:
 
 
 def _at(path: str, check: Callable[[], object]) -> None:
+    """Run a check whose error belongs to the field at `path`; errors about several fields say so themselves."""
     try:
         check()
     except CamelidError as error:
-        raise Invalid(str(error), {path: str(error)}) from None
+        if not path:
+            raise
+        raise InvalidFields(str(error), {path: str(error)}) from None

@@ -1,4 +1,4 @@
-"""Series of numbers against steps: smoothed, and thinned so that a page stays quick however long the run.
+"""Training curves: values by optimizer step, smoothed, and thinned so that a page stays quick however long the run.
 
 Knows points. Knows nothing of events or of how a curve is drawn.
 """
@@ -8,43 +8,43 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-POINTS = 500
-"""Most points that a page is given of one series: more than it has pixels to show them in."""
+MAX_POINTS = 500
+"""Points of one series on a page: it has no pixels for more."""
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class CurvePoint:
     step: int
     value: float
 
 
-Points = tuple[Point, ...]
+Points = tuple[CurvePoint, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Curves:
-    """Series of a run: `loss` as trained, the same `smoothed`, `heldout` loss, `rate` of learning, gradient
-    `norm`, `speed` in tokens per second, `memory` in bytes."""
+    """Series of a run: training `loss`, the same `smoothed`, `heldout_loss`, `learning_rate`, `gradient_norm`,
+    `tokens_per_second`, and `memory` in bytes."""
 
     loss: Points = ()
     smoothed: Points = ()
-    heldout: Points = ()
-    rate: Points = ()
-    norm: Points = ()
-    speed: Points = ()
+    heldout_loss: Points = ()
+    learning_rate: Points = ()
+    gradient_norm: Points = ()
+    tokens_per_second: Points = ()
     memory: Points = ()
 
 
-def smooth(points: Sequence[Point], weight: float = 0.8) -> Points:
+def smooth(points: Sequence[CurvePoint], weight: float = 0.8) -> Points:
     """An exponential average, corrected for its start."""
     average, found = 0.0, []
     for count, point in enumerate(points, 1):
         average = weight * average + (1 - weight) * point.value
-        found.append(Point(point.step, average / (1 - weight**count)))
+        found.append(CurvePoint(point.step, average / (1 - weight**count)))
     return tuple(found)
 
 
-def thin(points: Sequence[Point], most: int = POINTS) -> Points:
+def thin(points: Sequence[CurvePoint], most: int = MAX_POINTS) -> Points:
     """At most `most` of the points: the first, the last, and of each stretch between them the lowest and the
     highest, so that no spike is lost."""
     if len(points) <= most:
@@ -52,7 +52,7 @@ def thin(points: Sequence[Point], most: int = POINTS) -> Points:
     return (points[0], *_extremes(points[1:-1], (most - 2) // 2), points[-1])
 
 
-def _extremes(points: Sequence[Point], stretches: int) -> Iterator[Point]:
+def _extremes(points: Sequence[CurvePoint], stretches: int) -> Iterator[CurvePoint]:
     count = len(points)
     for index in range(stretches):
         part = points[index * count // stretches : (index + 1) * count // stretches]
@@ -60,5 +60,5 @@ def _extremes(points: Sequence[Point], stretches: int) -> Iterator[Point]:
         yield from sorted(ends, key=lambda point: point.step)
 
 
-def _value(point: Point) -> float:
+def _value(point: CurvePoint) -> float:
     return point.value

@@ -1,6 +1,6 @@
-"""What a recipe will take: rows, steps, tokens, memory, time.
+"""Estimate of what a recipe will take: rows, optimizer steps, tokens, memory, time.
 
-Knows lengths, sizes and methods in broad strokes. Loads no weights; a run measures exactly before its first step.
+Knows lengths, sizes and tuning methods roughly. Loads no weights; the preflight of a run measures exactly.
 """
 
 from __future__ import annotations
@@ -8,22 +8,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from camelid_core.datasets import parse_sources
-from camelid_core.devices import cpu_has_bf16, describe
+from camelid_core.datasets.sources import parse_sources
+from camelid_core.models.devices import cpu_has_bf16, describe_device
 from camelid_train.config import Recipe
-from camelid_train.planning.plan import steps_of
+from camelid_train.objectives.steps import steps_of
 
-from camelid_ui.services.data import Data
-from camelid_ui.services.models import Models, dimensions, parameters, weights_size
+from camelid_ui.services.data import DataServices
+from camelid_ui.services.models import ModelService, dimensions, parameters, weights_size
 
-_PROGRAM = 400 << 20
-"""What the libraries themselves hold."""
+_LIBRARY_BYTES = 400 << 20
+"""Memory that the libraries themselves take."""
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a recipe will take. `truncated` and `dropped` are shares of the rows: the largest of any source, and of
-    all of them. Bytes and seconds are rough; `seconds` is 0 where nothing similar ran here yet."""
+    """What a recipe will take. `truncated` and `dropped` are shares of the rows: the largest of any source, and of all
+    of them. Bytes and seconds are rough; `seconds` is 0 where no similar run was made here yet."""
 
     rows: int
     steps: int
@@ -40,9 +40,9 @@ class Estimate:
         return self.memory < self.free
 
 
-def estimate(recipe: Recipe, data: Data, models: Models, speed: float) -> Estimate:
+def estimate(recipe: Recipe, data: DataServices, models: ModelService, speed: float) -> Estimate:
     """`speed` is in tokens per second; 0 where it is not known."""
-    shares = _shares(data, recipe)
+    shares = _source_shares(data, recipe)
     rows = sum(share.rows for share in shares)
     weight = rows or 1
     tokens = sum(share.rows * share.tokens for share in shares) / weight
@@ -57,25 +57,25 @@ def estimate(recipe: Recipe, data: Data, models: Models, speed: float) -> Estima
         truncated=max((share.over for share in shares), default=0.0),
         dropped=sum(share.rows * share.dropped for share in shares) / weight,
         memory=memory(recipe, models.resolve(recipe.model.name).base, tokens),
-        free=describe().free,
+        free=describe_device().free,
         seconds=seen * tokens / speed if speed else 0.0,
     )
 
 
 def memory(recipe: Recipe, base: Path, tokens: float) -> int:
-    """Weights, what learning them needs, and per token of a batch what the backward pass keeps: about 16 numbers
-    per layer and width (2 where activations are made again), and three per word of the vocabulary for the loss."""
+    """Weights, gradients and optimizer state, and activations: per token of a micro-batch about 16 numbers per layer
+    and hidden dimension (2 with gradient checkpointing), and three per entry of the vocabulary for logits and loss."""
     size = dimensions(base)
     short = recipe.model.dtype in ("bfloat16", "float16") or (recipe.model.dtype == "auto" and cpu_has_bf16())
     width = 2 if short else 4
     batch = recipe.train.batch_size * min(recipe.data.cutoff, tokens * 1.5)
     each = 2 if getattr(recipe.train, "gradient_checkpointing", "auto") == "on" else 16
     kept = each * size["layers"] * size["width"] * width + 3 * size["vocabulary"] * 4
-    return int(_weights(recipe, base, size["vocabulary"] * size["width"], width) + batch * kept) + _PROGRAM
+    return int(_weights(recipe, base, size["vocabulary"] * size["width"], width) + batch * kept) + _LIBRARY_BYTES
 
 
 def _weights(recipe: Recipe, base: Path, embeddings: int, width: int) -> float:
-    """Bytes of the weights as the method holds them, with gradients and two moments for those that learn."""
+    """Bytes of the weights as the method holds them; of trainable ones with gradients and AdamW's two moments."""
     section, count = recipe.method, parameters(base)
     if section.type == "full":
         width = 4 if recipe.model.dtype == "auto" else width
@@ -83,19 +83,19 @@ def _weights(recipe: Recipe, base: Path, embeddings: int, width: int) -> float:
         return count * width + learning * 3 * width
     if section.type == "lora-gptq":
         return weights_size(base)
-    packed = _PACKED.get(str(getattr(section, "quantization", "")))
+    packed = _BYTES_PER_QUANTISED_WEIGHT.get(str(getattr(section, "quantization", "")))
     if packed is not None:
         return max(0, count - embeddings) * packed + embeddings * width
     return count * width
 
 
-_PACKED = {"nf4": 0.55, "int8": 1.05}
-"""Bytes per quantised weight, scales included; embeddings stay as they are."""
+_BYTES_PER_QUANTISED_WEIGHT = {"nf4": 0.55, "int8": 1.05}
+"""Bytes per quantised weight, scales included; embeddings are not quantised."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Share:
-    """What one source gives: rows, the mean tokens and trained tokens of one, the shares that are cut and left out."""
+class _SourceShare:
+    """One source: its rows, mean tokens and trained tokens per row, and the shares of rows truncated and dropped."""
 
     rows: int
     tokens: float
@@ -104,19 +104,19 @@ class _Share:
     dropped: float
 
 
-def _shares(data: Data, recipe: Recipe) -> list[_Share]:
+def _source_shares(data: DataServices, recipe: Recipe) -> list[_SourceShare]:
     section = recipe.data
     entries = [
         data.collection.find(source.name) for source in parse_sources(section.sources, data.collection.host.datasets)
     ]
-    held = -(-section.eval_rows // max(1, len(entries)))
-    sizes = [entry.rows - (0 if entry.heldout else min(held, entry.rows // 10)) for entry in entries]
+    heldout_rows = -(-section.eval_rows // max(1, len(entries)))
+    sizes = [entry.rows - (0 if entry.heldout else min(heldout_rows, entry.rows // 10)) for entry in entries]
     shares = []
-    for part in data.mixing.plan(section, sizes):
+    for part in data.mix.plan(section, sizes):
         lengths = data.lengths.known(part.name, recipe.model.name, section.template)
         cut, count = lengths.at(section.cutoff, section.too_long == "skip"), max(1, lengths.rows)
         shares.append(
-            _Share(
+            _SourceShare(
                 rows=part.taken,
                 tokens=cut.tokens / count,
                 trained=cut.trained / count,

@@ -1,6 +1,6 @@
-"""Runs as the page lists and shows them: settings in short, how far, how good.
+"""Training runs as the page lists and shows them: settings in short, progress, loss.
 
-Knows attempts' event files and reads no more of them than it must: a long run has many.
+Knows attempts' event files and reads no more of them than it must: a long run has many events.
 """
 
 from __future__ import annotations
@@ -16,36 +16,36 @@ from typing import Any
 
 from camelid_core.events import read_events
 from camelid_core.jobs import Job
-from camelid_core.jobs.files import EVENTS, attempts
-from camelid_core.jobs.model import State
+from camelid_core.jobs.job import JobState
+from camelid_core.jobs.run_directories import EVENTS, attempts
 
 from camelid_ui.services.jobs import RUNNING, JobView
 
-from .story import Story, Told
+from .run_events import RunReport, RunReportBuilder
 
-FILTERS: Mapping[str, frozenset[State]] = {
+FILTERS: Mapping[str, frozenset[JobState]] = {
     "running": RUNNING,
-    "succeeded": frozenset({State.SUCCEEDED}),
-    "failed": frozenset({State.FAILED}),
-    "cancelled": frozenset({State.CANCELLED, State.PAUSED}),
+    "succeeded": frozenset({JobState.SUCCEEDED}),
+    "failed": frozenset({JobState.FAILED}),
+    "cancelled": frozenset({JobState.CANCELLED, JobState.PAUSED}),
 }
-"""What a listing of runs can be narrowed to, and the states it means."""
+"""Filters of the list of runs, and the job states each means."""
 
 
 @dataclass(frozen=True, slots=True)
-class Brief:
-    """`loss` is the newest held-out loss, else the newest of training; `best` the lowest held-out loss."""
+class LossSummary:
+    """`loss` is the latest held-out loss, else the latest training loss; `best` the lowest held-out loss."""
 
     loss: float | None = None
     best: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class RunSummary:
     """A run in short."""
 
     view: JobView
-    brief: Brief = field(default_factory=Brief)
+    loss_summary: LossSummary = field(default_factory=LossSummary)
 
     @property
     def job(self) -> Job:
@@ -61,7 +61,7 @@ class Run:
 
     @property
     def method(self) -> str:
-        """The method, and the objective where it is not plain answers."""
+        """The tuning method, and the objective where it is not SFT."""
         objective = str(self._section("objective").get("type", "sft"))
         method = str(self._section("method").get("type", "lora"))
         return method if objective == "sft" else f"{method} · {objective}"
@@ -70,8 +70,8 @@ class Run:
     def artefact(self) -> str:
         return Path(self.job.published).name if self.job.published else ""
 
-    def answers(self, search: str, state: str) -> bool:
-        """Whether it is in this state (of `FILTERS`) and holds the searched words."""
+    def matches(self, search: str, state: str) -> bool:
+        """Whether it passes this filter (of `FILTERS`) and contains the search words."""
         about = f"{self.job.id} {self.job.label} {self.model} {self.data} {self.method}".lower()
         fits = not state or self.job.state in FILTERS.get(state, frozenset())
         return fits and all(word in about for word in search.lower().split())
@@ -82,57 +82,57 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class Opened(Run):
-    """A run with all that its events tell."""
+class RunDetails(RunSummary):
+    """A run with the report of its events."""
 
-    told: Told = field(default_factory=Told)
+    report: RunReport = field(default_factory=RunReport)
 
 
-class Stories:
-    """The story of each run that is looked at; a look reads only what was written since the last."""
+class RunReports:
+    """Cached reports of the runs that are shown; each call reads only the events written since the last."""
 
     def __init__(self, home: Path, kept: int = 32) -> None:
         self._home = home
         self._kept = kept
-        self._known: dict[int, _Known] = {}
+        self._cache: dict[int, _CachedReport] = {}
         self._lock = threading.Lock()
 
-    def of(self, job_id: int) -> Told:
+    def of(self, job_id: int) -> RunReport:
         with self._lock:
-            known = self._known.pop(job_id, None) or _Known()
-            self._known[job_id] = known
-            while len(self._known) > self._kept:
-                self._known.pop(next(iter(self._known)))
+            known = self._cache.pop(job_id, None) or _CachedReport()
+            self._cache[job_id] = known
+            while len(self._cache) > self._kept:
+                self._cache.pop(next(iter(self._cache)))
             for attempt in reversed(attempts(self._home, job_id)):
                 new, offset = read_events(attempt / EVENTS, known.read.get(attempt, 0))
                 known.read[attempt] = offset
                 for event in new:
-                    known.story.add(event)
-                    known.told = None
-            known.told = known.told or known.story.told()
-            return known.told
+                    known.builder.add(event)
+                    known.report = None
+            known.report = known.report or known.builder.report()
+            return known.report
 
     def forget(self, job_id: int) -> None:
         with self._lock:
-            self._known.pop(job_id, None)
+            self._cache.pop(job_id, None)
 
 
 @dataclass
-class _Known:
-    story: Story = field(default_factory=Story)
+class _CachedReport:
+    builder: RunReportBuilder = field(default_factory=RunReportBuilder)
     read: dict[Path, int] = field(default_factory=dict)
-    told: Told | None = None
+    report: RunReport | None = None
 
 
-def brief(home: Path, job_id: int) -> Brief:
-    """From the lines that matter alone: a listing has many runs."""
+def loss_summary(home: Path, job_id: int) -> LossSummary:
+    """From the evaluation events and the last training event alone: a list has many runs."""
     files = [path / EVENTS for path in reversed(attempts(home, job_id))]
     sizes = [path.stat().st_size if path.is_file() else 0 for path in files]
     return _brief(tuple(files), tuple(sizes))
 
 
 @lru_cache(maxsize=1024)
-def _brief(files: tuple[Path, ...], _sizes: tuple[int, ...]) -> Brief:
+def _brief(files: tuple[Path, ...], _sizes: tuple[int, ...]) -> LossSummary:
     held: list[float] = []
     trained: float | None = None
     for path in files:
@@ -140,7 +140,7 @@ def _brief(files: tuple[Path, ...], _sizes: tuple[int, ...]) -> Brief:
         held += [value for line in lines if line.startswith(b'{"kind": "eval"') for value in _loss(line)]
         newest = next((line for line in reversed(lines) if line.startswith(b'{"kind": "train"')), b"")
         trained = next(iter(_loss(newest)), trained)
-    return Brief(held[-1] if held else trained, min(held, default=None))
+    return LossSummary(held[-1] if held else trained, min(held, default=None))
 
 
 def _loss(line: bytes) -> list[float]:

@@ -1,4 +1,4 @@
-"""Lengths of the chosen set against the cut-off: from the first rows at once, from all of them when asked.
+"""Token lengths of the chosen dataset and the cut-off: of the first rows at once, of all rows on request.
 
 Knows its components and handlers. The page's script lets the cut-off be dragged in the histogram.
 """
@@ -11,21 +11,21 @@ from typing import Any
 import gradio as gr
 from camelid_core.errors import CamelidError
 
+from camelid_ui.i18n import Translator, t, translator_for
 from camelid_ui.services import Services
-from camelid_ui.services.data import Lengths
+from camelid_ui.services.data import TokenLengths
 from camelid_ui.tabs import LATEST, PRIVATE
-from camelid_ui.tabs.parts import message, panel, working
-from camelid_ui.text import Voice, t, voice_of
+from camelid_ui.tabs.components import error_message, panel, progress_of
 from camelid_ui.views.data import lengths as view
 
 CUTOFF_FIELD = "data-cutoff"
 WAIT = 1.0
-"""Seconds that a click waits for short work before the page begins to watch it."""
+"""Seconds that a click waits for short work before the page polls its progress."""
 
 
 @dataclass(frozen=True)
-class LengthsRoom:
-    """`cutoff` is the number that the histogram's line writes to; `busy` says how far the count of all rows is."""
+class LengthsPanel:
+    """`cutoff` is the number that the histogram's line writes to; `busy` shows the progress of counting all rows."""
 
     cutoff: gr.Number
     histogram: gr.HTML
@@ -39,7 +39,7 @@ class LengthsRoom:
         return [self.histogram, self.cut, self.busy, self.all, self.timer]
 
 
-def build() -> LengthsRoom:
+def build() -> LengthsPanel:
     with gr.Row(elem_classes="camelid-section-row"):
         panel(t("data.lengths_title"), elem_classes="camelid-heading")
         cutoff = gr.Number(
@@ -51,10 +51,10 @@ def build() -> LengthsRoom:
     with gr.Row(elem_classes="camelid-actions"):
         every = gr.Button(t("data.count_all"), elem_id="data-count-all")
         busy = panel(elem_id="data-counting")
-    return LengthsRoom(cutoff, histogram, cut, every, busy, gr.Timer(1.0, active=False))
+    return LengthsPanel(cutoff, histogram, cut, every, busy, gr.Timer(1.0, active=False))
 
 
-def show(services: Services, name: str, model: str, template: str, cutoff: int, say: Voice) -> tuple[Any, ...]:
+def show(services: Services, name: str, model: str, template: str, cutoff: int, say: Translator) -> tuple[Any, ...]:
     """Updates for `shown`."""
     nothing = ("", "", "", gr.update(visible=False), gr.Timer(active=False))
     if not (name and model):
@@ -64,38 +64,41 @@ def show(services: Services, name: str, model: str, template: str, cutoff: int, 
         found = measure.known(name, model, template)
         work = measure.counting(name, model, template)
     except CamelidError as problem:
-        return (message(problem), *nothing[1:])
+        return (error_message(problem), *nothing[1:])
     counting = work is not None and work.running
     return (
         view.histogram(found, cutoff, CUTOFF_FIELD, say),
         _cut(services, found, name, cutoff, say),
-        working(work, say) if work is not None else "",
+        progress_of(work, say) if work is not None else "",
         gr.update(visible=not found.exact, interactive=not counting),
         gr.Timer(active=counting),
     )
 
 
-def _cut(services: Services, found: Lengths, name: str, cutoff: int, say: Voice) -> str:
+def _cut(services: Services, found: TokenLengths, name: str, cutoff: int, say: Translator) -> str:
     if cutoff < 1:
         return ""
     return view.cut(found.at(cutoff), cutoff, found.exact, services.data.collection.show(name).rows, say)
 
 
-def wire(room: LengthsRoom, seen_as: list[Any], arrived: list[Any], services: Services) -> None:
-    """`seen_as` are the set, the model and the template; `arrived` the events of rows that are new here."""
+def wire(widgets: LengthsPanel, measured_as: list[Any], rows_changed: list[Any], services: Services) -> None:
+    """`measured_as` are the dataset, the model and the template; `rows_changed` the events after which other rows are
+    shown."""
 
     def measured(
         name: str, model: str | None, template: str | None, cutoff: float | None, request: gr.Request
     ) -> tuple[Any, ...]:
-        return show(services, name, model or "", template or "", int(cutoff or 0), voice_of(request))
+        return show(services, name, model or "", template or "", int(cutoff or 0), translator_for(request))
 
-    def moved(name: str, model: str | None, template: str | None, cutoff: float | None, request: gr.Request) -> str:
-        """Another cut-off: nothing is tokenised, only counted again."""
+    def cutoff_changed(
+        name: str, model: str | None, template: str | None, cutoff: float | None, request: gr.Request
+    ) -> str:
+        """Another cut-off: rows are counted again, none is tokenised."""
         try:
             found = services.data.lengths.known(name, model or "", template or "")
-            return _cut(services, found, name, int(cutoff or 0), voice_of(request))
+            return _cut(services, found, name, int(cutoff or 0), translator_for(request))
         except CamelidError:
-            return ""  # said where the histogram would be
+            return ""  # reported where the histogram would be
 
     def count(
         name: str, model: str | None, template: str | None, cutoff: float | None, request: gr.Request
@@ -103,7 +106,7 @@ def wire(room: LengthsRoom, seen_as: list[Any], arrived: list[Any], services: Se
         try:
             services.data.lengths.count(name, model or "", template or "").wait(WAIT)
         except CamelidError as problem:
-            return gr.skip(), gr.skip(), message(problem), gr.skip(), gr.Timer(active=False)
+            return gr.skip(), gr.skip(), error_message(problem), gr.skip(), gr.Timer(active=False)
         return measured(name, model, template, cutoff, request)
 
     def watch(
@@ -112,12 +115,12 @@ def wire(room: LengthsRoom, seen_as: list[Any], arrived: list[Any], services: Se
         """While it runs only its progress changes; when it is over everything does."""
         work = services.data.lengths.counting(name, model or "", template or "")
         if work is not None and work.running:
-            return gr.skip(), gr.skip(), working(work, voice_of(request)), gr.skip(), gr.skip()
+            return gr.skip(), gr.skip(), progress_of(work, translator_for(request)), gr.skip(), gr.skip()
         return measured(name, model, template, cutoff, request)
 
-    inputs = [*seen_as, room.cutoff]
-    seen = [widget.change for widget in seen_as[1:]]
-    gr.on([*arrived, *seen], measured, inputs, room.shown, **LATEST)
-    room.cutoff.change(moved, inputs, room.cut, **LATEST)
-    room.all.click(count, inputs, room.shown, **PRIVATE)
-    room.timer.tick(watch, inputs, room.shown, **PRIVATE)
+    inputs = [*measured_as, widgets.cutoff]
+    seen = [widget.change for widget in measured_as[1:]]
+    gr.on([*rows_changed, *seen], measured, inputs, widgets.shown, **LATEST)
+    widgets.cutoff.change(cutoff_changed, inputs, widgets.cut, **LATEST)
+    widgets.all.click(count, inputs, widgets.shown, **PRIVATE)
+    widgets.timer.tick(watch, inputs, widgets.shown, **PRIVATE)

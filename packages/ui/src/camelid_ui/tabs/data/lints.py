@@ -1,6 +1,6 @@
-"""Checks of the chosen set: what lints found, what to do about each, and a new version of the set without it.
+"""Data quality checks of the chosen dataset: lint findings, an action for each, and a new version of the dataset.
 
-Knows its components and handlers. What they do is `services.data.checks`.
+Knows its components and handlers. What they do is `services.data.lints`.
 """
 
 from __future__ import annotations
@@ -9,24 +9,24 @@ from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
-from camelid_core import library
+from camelid_core.datasets import library
 from camelid_core.errors import CamelidError
 
+from camelid_ui.i18n import Translator, t, translator_for
 from camelid_ui.services import Services
 from camelid_ui.tabs import EACH, PRIVATE
-from camelid_ui.tabs.parts import controls, fields_of, message, panel, working
-from camelid_ui.text import Voice, t, voice_of
+from camelid_ui.tabs.components import controls, error_message, field_values_of, panel, progress_of
 from camelid_ui.views.data import lints as view
 
 WAIT = 1.0
 _TO_ROW = "() => document.getElementById('data-rows')?.scrollIntoView({block: 'start', behavior: 'smooth'})"
 
-_ROW = "row => camelid.picked.startsWith('row:') ? camelid.picked.slice(4) : row"
+_ROW = "row => camelid.selectedKey.startsWith('row:') ? camelid.selectedKey.slice(4) : row"
 
 
 @dataclass(frozen=True)
-class LintsRoom:
-    """`actions` says of each lint whether its rows are to be dropped or fixed."""
+class LintsPanel:
+    """`actions` says for each lint whether its rows are dropped or fixed."""
 
     findings: gr.HTML
     actions: gr.State
@@ -36,17 +36,17 @@ class LintsRoom:
     plan: gr.HTML
     name: gr.Textbox
     write: gr.Button
-    said: gr.HTML
+    notice: gr.HTML
     timer: gr.Timer
 
     @property
     def shown(self) -> list[Any]:
         return [
-            self.findings, self.all, self.busy, self.plan, self.name, self.write, self.said, self.timer, self.actions
+            self.findings, self.all, self.busy, self.plan, self.name, self.write, self.notice, self.timer, self.actions
         ]  # fmt: skip
 
 
-def build() -> LintsRoom:
+def build() -> LintsPanel:
     panel(t("lints.title"), elem_classes="camelid-heading")
     findings = controls(elem_id="data-lints")
     with gr.Row(elem_classes="camelid-actions"):
@@ -63,20 +63,22 @@ def build() -> LintsRoom:
             elem_classes="camelid-inline",
         )  # fmt: skip
         write = gr.Button(t("lints.write"), elem_id="data-write", visible=False)
-    said = panel(elem_id="data-version-said")
-    return LintsRoom(findings, gr.State({}), against, every, busy, plan, name, write, said, gr.Timer(1.0, active=False))
+    notice = panel(elem_id="data-version-notice")
+    return LintsPanel(
+        findings, gr.State({}), against, every, busy, plan, name, write, notice, gr.Timer(1.0, active=False)
+    )
 
 
-def show(services: Services, name: str, actions: dict[str, str], say: Voice) -> tuple[Any, ...]:
+def show(services: Services, name: str, actions: dict[str, str], say: Translator) -> tuple[Any, ...]:
     """Updates for `shown`."""
     hidden = gr.update(visible=False)
-    checks = services.data.checks
+    checks = services.data.lints
     try:
-        if services.data.collection.show(name).place == "fetch":
+        if services.data.collection.show(name).availability == "fetch":
             return "", hidden, "", "", hidden, hidden, "", gr.Timer(active=False), {}
         checked, work, writing = checks.known(name), checks.checking(name), checks.writing(name)
     except CamelidError as problem:
-        return message(problem), hidden, "", "", hidden, hidden, "", gr.Timer(active=False), {}
+        return error_message(problem), hidden, "", "", hidden, hidden, "", gr.Timer(active=False), {}
     running = [each for each in (work, writing) if each is not None and each.running]
     return (
         view.findings(checked, actions, say),
@@ -85,7 +87,7 @@ def show(services: Services, name: str, actions: dict[str, str], say: Voice) -> 
             interactive=work is None or not work.running,
             value=say("lints.check_near" if checked.exact else "lints.check_all"),
         ),
-        working(work, say) if work is not None else "",
+        progress_of(work, say) if work is not None else "",
         *planned(services, name, actions, say),
         _written(writing, say),
         gr.Timer(active=bool(running)),
@@ -93,12 +95,12 @@ def show(services: Services, name: str, actions: dict[str, str], say: Voice) -> 
     )
 
 
-def planned(services: Services, name: str, actions: dict[str, str], say: Voice) -> tuple[Any, Any, Any]:
-    """What would be done, the new version's name, and the button: the latter two only where there is anything to do."""
-    checked = services.data.checks.known(name)
+def planned(services: Services, name: str, actions: dict[str, str], say: Translator) -> tuple[Any, Any, Any]:
+    """The plan, the new version's name, and the button: the latter two only where there is anything to do."""
+    checked = services.data.lints.known(name)
     if not checked.problems:
         return "", gr.update(visible=False), gr.update(visible=False)
-    fresh = library.fresh_name(name)
+    fresh = library.next_version_name(name)
     return (
         view.plan(checked, actions, fresh, say),
         gr.update(visible=True, placeholder=fresh),
@@ -106,70 +108,78 @@ def planned(services: Services, name: str, actions: dict[str, str], say: Voice) 
     )
 
 
-def _written(work: Any, say: Voice) -> str:
+def _written(work: Any, say: Translator) -> str:
     if work is None:
         return ""
-    return view.written(work.result, say) if work.state == "done" else working(work, say)
+    return view.written(work.result, say) if work.state == "done" else progress_of(work, say)
 
 
 def wire(
-    room: LintsRoom, chosen: gr.State, arrived: list[Any], row: gr.Textbox, version: gr.State, services: Services
+    widgets: LintsPanel,
+    chosen: gr.State,
+    rows_changed: list[Any],
+    row: gr.Textbox,
+    version: gr.State,
+    services: Services,
 ) -> None:
-    """`arrived` are the events of rows that are new here; `version` is told a version's name once it is written."""
+    """`rows_changed` are the events after which other rows are shown; `version` gets a new version's name
+    once it is written."""
 
-    def opened(name: str, request: gr.Request) -> tuple[Any, ...]:
-        return show(services, name, {}, voice_of(request))
+    def dataset_changed(name: str, request: gr.Request) -> tuple[Any, ...]:
+        return show(services, name, {}, translator_for(request))
 
-    def ticked(name: str, request: gr.Request, event: gr.EventData) -> tuple[Any, ...]:
-        actions = {lint: action for lint, action in fields_of(event).items() if action}
-        return actions, *planned(services, name, actions, voice_of(request))
+    def action_changed(name: str, request: gr.Request, event: gr.EventData) -> tuple[Any, ...]:
+        actions = {lint: action for lint, action in field_values_of(event).items() if action}
+        return actions, *planned(services, name, actions, translator_for(request))
 
-    def offer(name: str, against: str | None, request: gr.Request) -> Any:
-        return _offered(services, name, against or "", voice_of(request))
+    def evaluation_set_changed(name: str, against: str | None, request: gr.Request) -> Any:
+        return _check_button(services, name, against or "", translator_for(request))
 
     def check(name: str, actions: dict[str, str], against: str | None, request: gr.Request) -> tuple[Any, ...]:
         try:
-            services.data.checks.check(name, against or "").wait(WAIT)
+            services.data.lints.check(name, against or "").wait(WAIT)
         except CamelidError as problem:
-            return (gr.skip(), gr.skip(), message(problem), *[gr.skip()] * 6)
-        return show(services, name, actions, voice_of(request))
+            return (gr.skip(), gr.skip(), error_message(problem), *[gr.skip()] * 6)
+        return show(services, name, actions, translator_for(request))
 
     def write(name: str, actions: dict[str, str], called: str, request: gr.Request) -> tuple[Any, ...]:
         skipped = [gr.skip()] * 6
         try:
-            work = services.data.checks.write(name, actions, called).wait(WAIT)
+            work = services.data.lints.write(name, actions, called).wait(WAIT)
         except CamelidError as problem:
-            return *skipped, message(problem), gr.skip(), gr.skip(), gr.skip()
+            return *skipped, error_message(problem), gr.skip(), gr.skip(), gr.skip()
         made = work.result.entry.name if work.state == "done" else gr.skip()
-        return *skipped, _written(work, voice_of(request)), gr.Timer(active=work.running), gr.skip(), made
+        return *skipped, _written(work, translator_for(request)), gr.Timer(active=work.running), gr.skip(), made
 
     def watch(name: str, actions: dict[str, str], request: gr.Request) -> tuple[Any, ...]:
         """While anything runs only progress changes."""
-        checks, say = services.data.checks, voice_of(request)
+        checks, say = services.data.lints, translator_for(request)
         work, writing = checks.checking(name), checks.writing(name)
         if (work is not None and work.running) or (writing is not None and writing.running):
-            busy = working(work, say) if work is not None else ""
+            busy = progress_of(work, say) if work is not None else ""
             return gr.skip(), gr.skip(), busy, *[gr.skip()] * 3, _written(writing, say), gr.skip(), gr.skip(), gr.skip()
         made = writing.result.entry.name if writing is not None and writing.state == "done" else gr.skip()
         return *show(services, name, actions, say), made
 
-    inputs = [chosen, room.actions]
-    gr.on(arrived, opened, chosen, room.shown, **PRIVATE)
-    room.findings.input(ticked, chosen, [room.actions, room.plan, room.name, room.write], **EACH)
-    room.findings.select(None, row, row, js=_ROW, **PRIVATE).then(None, None, None, js=_TO_ROW, **PRIVATE)
-    room.against.focus(lambda: gr.update(choices=services.data.collection.sources()), None, room.against, **PRIVATE)
-    room.against.change(offer, [chosen, room.against], room.all, **PRIVATE)
-    room.all.click(check, [*inputs, room.against], room.shown, **PRIVATE)
-    room.write.click(write, [*inputs, room.name], [*room.shown, version], **PRIVATE)
-    room.timer.tick(watch, inputs, [*room.shown, version], **PRIVATE)
+    inputs = [chosen, widgets.actions]
+    gr.on(rows_changed, dataset_changed, chosen, widgets.shown, **PRIVATE)
+    widgets.findings.input(action_changed, chosen, [widgets.actions, widgets.plan, widgets.name, widgets.write], **EACH)
+    widgets.findings.select(None, row, row, js=_ROW, **PRIVATE).then(None, None, None, js=_TO_ROW, **PRIVATE)
+    widgets.against.focus(
+        lambda: gr.update(choices=services.data.collection.sources()), None, widgets.against, **PRIVATE
+    )
+    widgets.against.change(evaluation_set_changed, [chosen, widgets.against], widgets.all, **PRIVATE)
+    widgets.all.click(check, [*inputs, widgets.against], widgets.shown, **PRIVATE)
+    widgets.write.click(write, [*inputs, widgets.name], [*widgets.shown, version], **PRIVATE)
+    widgets.timer.tick(watch, inputs, [*widgets.shown, version], **PRIVATE)
 
 
-def _offered(services: Services, name: str, against: str, say: Voice) -> Any:
-    """The button: another evaluation set makes a check that was not made yet."""
+def _check_button(services: Services, name: str, against: str, say: Translator) -> Any:
+    """The button: with another evaluation set there is a check that was not made yet."""
     try:
-        checked = services.data.checks.known(name)
+        checked = services.data.lints.known(name)
     except CamelidError:
-        return gr.skip()  # said where the findings would be
+        return gr.skip()  # reported where the findings would be
     if against and against != checked.against:
         return gr.update(visible=True, value=say("lints.check_all"))
     return gr.update(visible=not (checked.exact and checked.thorough))

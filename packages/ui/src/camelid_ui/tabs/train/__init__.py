@@ -1,6 +1,6 @@
 """The Train page: a recipe in three cards, the run it becomes, all runs, and runs side by side.
 
-Knows how the parts stand together and what leads from one to another. What they do is `services.training`.
+Knows the layout of the parts and how one leads to another. What they do is `services.training`.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ import gradio as gr
 from camelid_core.errors import CamelidError
 from camelid_train.config import Recipe
 
-from camelid_ui.forms import Form
+from camelid_ui.config_form import ConfigForm
 from camelid_ui.services import Services
-from camelid_ui.services.training.comparing import MOST, numbers
+from camelid_ui.services.training.run_comparison import MAX_RUNS, job_ids_in
 from camelid_ui.tabs import PRIVATE
-from camelid_ui.tabs.parts import address, message
+from camelid_ui.tabs.components import address, error_message
 
-from .comparing import ComparePanel, build_comparing
-from .form import RecipeForm, build_form
+from .recipe_form import RecipeForm, build_form
 from .run import RunPanel, build_run
+from .run_comparison import ComparePanel, build_comparing
 from .runs import RunTable, build_runs
 
 
@@ -37,44 +37,44 @@ class TrainTab:
     table: RunTable
 
     @property
-    def form(self) -> Form[Recipe]:
+    def form(self) -> ConfigForm[Recipe]:
         return self.recipe.form
 
 
 def build(services: Services) -> TrainTab:
     run, compare = address("run"), address("compare")
     tab = TrainTab(run, compare, build_form(services), build_run(), build_comparing(), build_runs())
-    tab.recipe.wire(services, run, tab.panel.ended)
+    tab.recipe.wire(services, run, tab.panel.state_changed)
     tab.panel.wire(run, services)
     tab.comparing.wire(compare, services)
-    tab.table.wire(services, run, compare, tab.panel.ended)
-    _lead(tab, services)
+    tab.table.wire(services, run, compare, tab.panel.state_changed)
+    _wire_navigation(tab, services)
     return tab
 
 
-def _lead(tab: TrainTab, services: Services) -> None:
+def _wire_navigation(tab: TrainTab, services: Services) -> None:
     def arrange(run: str, compare: str) -> Any:
-        return gr.update(visible=not run.strip() and len(numbers(compare)) < 2)
+        return gr.update(visible=not run.strip() and len(job_ids_in(compare)) < 2)
 
-    def again(run: str) -> tuple[Any, ...]:
-        """The form with a run's settings."""
+    def clone(run: str) -> tuple[Any, ...]:
+        """The form filled with the settings of a run."""
         try:
             return ("", "", *tab.form.fill(services.training.recipe_of(int(run))))
         except (CamelidError, ValueError) as problem:
-            return (gr.skip(), message(problem), *[gr.skip()] * len(tab.form.inputs))
+            return (gr.skip(), error_message(problem), *[gr.skip()] * len(tab.form.inputs))
 
     def delete(run: str, compare: str, result: bool) -> tuple[Any, ...]:
         try:
             services.training.delete(int(run), bool(result))
         except (CamelidError, ValueError) as problem:
-            return gr.skip(), gr.skip(), message(problem), gr.skip()
-        return "", ",".join(str(each) for each in numbers(compare) if str(each) != run), "", False
+            return gr.skip(), gr.skip(), error_message(problem), gr.skip()
+        return "", ",".join(str(each) for each in job_ids_in(compare) if str(each) != run), "", False
 
     panel = tab.panel
     gr.on([tab.run.change, tab.compare.change], arrange, [tab.run, tab.compare], tab.recipe.column, **PRIVATE)
     chosen = [tab.run, tab.compare]
-    tab.table.list.select(None, None, chosen, js="() => [camelid.picked, '']", **PRIVATE)
-    tab.table.list.input(None, chosen, chosen, js=f"(...held) => camelid.compared(...held, {MOST})", **PRIVATE)
-    panel.again.click(again, tab.run, [tab.run, panel.said, *tab.form.inputs], **PRIVATE)
-    deleted = [tab.run, tab.compare, panel.said, panel.delete.option]
+    tab.table.list.select(None, None, chosen, js="() => [camelid.selectedKey, '']", **PRIVATE)
+    tab.table.list.input(None, chosen, chosen, js=f"(...held) => camelid.compared(...held, {MAX_RUNS})", **PRIVATE)
+    panel.again.click(clone, tab.run, [tab.run, panel.notice, *tab.form.inputs], **PRIVATE)
+    deleted = [tab.run, tab.compare, panel.notice, panel.delete.option]
     panel.delete.yes.click(delete, [tab.run, tab.compare, panel.delete.option], deleted, **PRIVATE)

@@ -1,4 +1,4 @@
-"""One training run: its progress, its curves, its answers, and what can be asked of it.
+"""One training run: progress, curves, sample answers, and buttons to stop, resume, clone or delete it.
 
 Knows its components and polls while the run is under way. What it shows is `services.training`.
 """
@@ -11,11 +11,20 @@ from typing import Any
 import gradio as gr
 from camelid_core.errors import CamelidError
 
+from camelid_ui.i18n import Translator, t, translator_for
 from camelid_ui.services import Services
-from camelid_ui.services.training import Opened
+from camelid_ui.services.training import RunDetails
 from camelid_ui.tabs import EACH, LATEST, PRIVATE
-from camelid_ui.tabs.parts import Confirmed, asking, confirmed, controls, held, message, panel, set_of
-from camelid_ui.text import Voice, t, voice_of
+from camelid_ui.tabs.components import (
+    ConfirmedButton,
+    changed_field,
+    confirmed_button,
+    controls,
+    error_message,
+    hidden_box,
+    job_action_handler,
+    panel,
+)
 from camelid_ui.views.train import run as view
 from camelid_ui.views.train.samples import samples
 
@@ -24,20 +33,21 @@ POLL_SECONDS = 1.5
 
 @dataclass(frozen=True)
 class RunPanel:
-    """`ended` changes when the run does, for whoever lists runs; `step` is whose answers are shown."""
+    """`state_changed` changes when the run's state does, for the table of runs; `step` is the step whose sample
+    answers are shown."""
 
     column: gr.Column
     head: gr.HTML
     progress: gr.HTML
     finish: gr.Button
-    stop: Confirmed
+    stop: ConfirmedButton
     chat: gr.Button
     merge: gr.Button
     retry: gr.Button
     again: gr.Button
     new: gr.Button
-    delete: Confirmed
-    said: gr.HTML
+    delete: ConfirmedButton
+    notice: gr.HTML
     result: gr.HTML
     plots: gr.HTML
     answers: gr.HTML
@@ -45,55 +55,55 @@ class RunPanel:
     timer: gr.Timer
     seen: gr.Textbox
     step: gr.Textbox
-    ended: gr.State
+    state_changed: gr.State
 
     def wire(self, run: gr.Textbox, services: Services) -> None:
         """Show the run whose number is in `run`."""
 
         def show(number: str, seen: str, step: str, request: gr.Request) -> tuple[Any, ...]:
-            return self._show(services, number, seen, step, voice_of(request))
+            return self._show(services, number, seen, step, translator_for(request))
 
         def choose(number: str, event: gr.EventData, request: gr.Request) -> tuple[str, str]:
-            step = set_of(event)[1]
-            return step, samples(services.training.show(int(number)).told.samples, step, voice_of(request))
+            step = changed_field(event)[1]
+            return step, samples(services.training.show(int(number)).report.samples, step, translator_for(request))
 
         inputs = [run, self.seen, self.step]
         outputs = [
             self.column, self.head, self.progress, self.finish, self.stop.ask, self.stop.row, self.chat, self.merge,
             self.retry, self.again, self.delete.ask, self.delete.row,
             self.delete.option, self.result, self.plots, self.answers, self.about,
-            self.timer, self.seen, self.ended,
+            self.timer, self.seen, self.state_changed,
         ]  # fmt: skip
-        run.change(lambda: ("", ""), None, [self.step, self.said], **PRIVATE).then(show, inputs, outputs, **LATEST)
+        run.change(lambda: ("", ""), None, [self.step, self.notice], **PRIVATE).then(show, inputs, outputs, **LATEST)
         self.timer.tick(show, inputs, outputs, **PRIVATE)
         for button, action in (
             (self.finish, services.jobs.finish),
             (self.stop.yes, services.jobs.cancel),
             (self.retry, services.jobs.retry),
         ):
-            button.click(asking(action), run, self.said, **PRIVATE).then(show, inputs, outputs, **LATEST)
+            button.click(job_action_handler(action), run, self.notice, **PRIVATE).then(show, inputs, outputs, **LATEST)
         self.new.click(lambda: "", None, run, **PRIVATE)
         self.answers.input(choose, run, [self.step, self.answers], **EACH)
 
-    def _show(self, services: Services, number: str, seen: str, step: str, say: Voice) -> tuple[Any, ...]:
-        still = gr.Timer(active=False)
+    def _show(self, services: Services, number: str, seen: str, step: str, say: Translator) -> tuple[Any, ...]:
+        stopped_timer = gr.Timer(active=False)
         if not number.strip().isdecimal():
-            return (gr.update(visible=False), *[gr.skip()] * 16, still, "", "")
+            return (gr.update(visible=False), *[gr.skip()] * 16, stopped_timer, "", "")
         try:
             return self._updates(services.training.show(int(number)), seen, step, say)
         except CamelidError as problem:
             hidden = [gr.update(visible=False)] * 10
-            return (gr.update(visible=True), message(problem), "", *hidden, "", "", "", "", still, "", "")
+            return (gr.update(visible=True), error_message(problem), "", *hidden, "", "", "", "", stopped_timer, "", "")
 
-    def _updates(self, run: Opened, seen: str, step: str, say: Voice) -> tuple[Any, ...]:
-        can, curves = run.view.can, run.told.curves
+    def _updates(self, run: RunDetails, seen: str, step: str, say: Translator) -> tuple[Any, ...]:
+        can, curves = run.view.allowed_actions, run.report.curves
         phase = f"{run.job.id}:{run.job.epoch}:{run.job.state}:{run.job.request}"
-        ends = [points[-1].step if points else "" for points in (curves.loss, curves.heldout)]
-        answers = sum(len(sample.answers) for sample in run.told.samples)
-        # what did not change is not drawn anew: somebody may be reading it
-        drawn, known = f"{phase}:{ends}:{answers}", f"{phase}:{'preflight' in run.told.newest}"
+        last_steps = [points[-1].step if points else "" for points in (curves.loss, curves.heldout_loss)]
+        answers = sum(len(sample.answers) for sample in run.report.samples)
+        # what did not change is not redrawn: somebody may be reading it
+        drawn, known = f"{phase}:{last_steps}:{answers}", f"{phase}:{'preflight' in run.report.latest}"
         drawn_before, _, known_before = seen.partition("|")
-        asked = [
+        confirmations = [
             gr.update(visible="cancel" in can), gr.update(visible=False),
             gr.update(visible=not run.view.running), gr.update(visible=False),
         ] if not seen.startswith(f"{phase}:") else [gr.skip()] * 4  # fmt: skip
@@ -102,16 +112,16 @@ class RunPanel:
             view.heading(run, say),
             view.progress(run, say),
             gr.update(visible=run.view.running, interactive="finish" in can),
-            *asked[:2],
+            *confirmations[:2],
             gr.update(visible=bool(run.artefact)),
             gr.update(visible=bool(run.artefact)),
-            gr.update(visible="retry" in can, value=t("run.resume" if run.told.of("checkpoint") else "run.retry")),
+            gr.update(visible="retry" in can, value=t("run.resume" if run.report.of("checkpoint") else "run.retry")),
             gr.update(visible=True),
-            *asked[2:],
+            *confirmations[2:],
             gr.update(visible=bool(run.artefact)),
             view.result(run, say),
             gr.skip() if drawn == drawn_before else view.curves(run, say),
-            gr.skip() if drawn == drawn_before else samples(run.told.samples, step, say),
+            gr.skip() if drawn == drawn_before else samples(run.report.samples, step, say),
             gr.skip() if known == known_before else view.about(run, say),
             gr.Timer(active=run.view.running),
             f"{drawn}|{known}",
@@ -125,22 +135,23 @@ def build_run() -> RunPanel:
         progress = panel(elem_id="run-progress")
         with gr.Row(elem_classes="camelid-actions"):
             finish = gr.Button(t("run.finish"), elem_id="run-finish")
-            stop = confirmed(t("run.stop"), t("run.stop_sure"), t("run.stop"), "run-stop")
+            stop = confirmed_button(t("run.stop"), t("run.stop_sure"), t("run.stop"), "run-stop")
             chat = gr.Button(t("run.chat"), variant="primary", elem_id="run-chat")
             merge = gr.Button(t("run.merge"), elem_id="run-merge")
             retry = gr.Button(t("run.retry"), elem_id="run-retry")
             again = gr.Button(t("run.again"), elem_id="run-again")
             new = gr.Button(t("run.new"), elem_id="run-new")
-            delete = confirmed(
+            delete = confirmed_button(
                 t("run.delete"), t("run.delete_sure"), t("run.delete"), "run-delete", option=t("run.delete_result")
             )
-        said = panel(elem_id="run-said")
+        notice = panel(elem_id="run-notice")
         result = panel(elem_id="run-result")
         plots = panel(elem_id="run-plots")
         answers = controls(elem_id="run-answers")
         about = panel(elem_id="run-about")
     return RunPanel(
         column=column, head=head, progress=progress, finish=finish, stop=stop, chat=chat, merge=merge, retry=retry,
-        again=again, new=new, delete=delete, said=said, result=result, plots=plots, answers=answers, about=about,
-        timer=gr.Timer(POLL_SECONDS, active=False), seen=held("run-seen"), step=held("run-step"), ended=gr.State(""),
+        again=again, new=new, delete=delete, notice=notice, result=result, plots=plots, answers=answers, about=about,
+        timer=gr.Timer(POLL_SECONDS, active=False), seen=hidden_box("run-seen"), step=hidden_box("run-step"),
+        state_changed=gr.State(""),
     )  # fmt: skip

@@ -10,12 +10,12 @@ from typing import Any
 
 import gradio as gr
 
+from camelid_ui.i18n import t, translator_for
 from camelid_ui.services import Services
-from camelid_ui.services.training.comparing import numbers
+from camelid_ui.services.training.run_comparison import job_ids_in
 from camelid_ui.services.training.runs import FILTERS
 from camelid_ui.tabs import LATEST
-from camelid_ui.tabs.parts import controls, panel
-from camelid_ui.text import t, voice_of
+from camelid_ui.tabs.components import controls, panel
 from camelid_ui.views import empty
 from camelid_ui.views.train import runs as view
 
@@ -31,20 +31,27 @@ class RunTable:
     list: gr.HTML
     timer: gr.Timer
 
-    def wire(self, services: Services, run: gr.Textbox, compare: gr.Textbox, ended: gr.State) -> None:
-        """`run` is marked, `compare` are ticked; `ended` changes when the shown run does."""
+    def wire(self, services: Services, run: gr.Textbox, compare: gr.Textbox, state_changed: gr.State) -> None:
+        """`run` is marked, `compare` are ticked; `state_changed` changes when the shown run does."""
 
         def listed(opened: str, picked: str, search: str, state: str, request: gr.Request) -> tuple[str, gr.Timer]:
-            say = voice_of(request)
+            say = translator_for(request)
             found = services.training.all(search or "", state or "")
             live = gr.Timer(active=any(each.view.running for each in found))
             if found:
-                return view.runs(found, say, opened.strip(), {str(each) for each in numbers(picked)}), live
+                return view.runs(found, say, opened.strip(), {str(each) for each in job_ids_in(picked)}), live
             searched = bool(search or state)
             words = ("runs.nothing", "runs.nothing_hint") if searched else ("runs.none", "runs.none_hint")
             return empty(*map(say, words)), live
 
-        changes = [run.change, compare.change, ended.change, self.find.change, self.state.change, self.timer.tick]
+        changes = [
+            run.change,
+            compare.change,
+            state_changed.change,
+            self.find.change,
+            self.state.change,
+            self.timer.tick,
+        ]
         gr.on(changes, listed, [run, compare, self.find, self.state], [self.list, self.timer],
               **LATEST)  # fmt: skip
 

@@ -1,1 +1,1 @@
-"""The Data page's pieces as HTML, one module for each of its rooms."""
+"""The Data page's pieces as HTML, one module for each of its panels."""

@@ -1,25 +1,25 @@
-"""The token cache as HTML. Knows what is in it by name and size."""
+"""The token cache as HTML. Knows its entries by name and size."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
 
-from camelid_core.tokencache import Entry
+from camelid_core.token_cache import CacheEntry
 
-from camelid_ui.text import Voice
-from camelid_ui.views import Line, cell, listing, note
+from camelid_ui.i18n import Translator
+from camelid_ui.views import ListingRow, cell, listing, note
 from camelid_ui.views.numbers import count, duration, size
 
 
-def line(entries: Sequence[Entry], say: Voice) -> str:
-    """How much there is, in one line."""
+def line(entries: Sequence[CacheEntry], say: Translator) -> str:
+    """The size of the cache, in one line."""
     if not entries:
         return note(say("cache.empty"))
     return note(say("cache.line", size=size(sum(entry.bytes for entry in entries))))
 
 
-def table(entries: Sequence[Entry], say: Voice) -> str:
+def table(entries: Sequence[CacheEntry], say: Translator) -> str:
     if not entries:
         return note(say("cache.empty"))
     heads = [
@@ -31,7 +31,7 @@ def table(entries: Sequence[Entry], say: Voice) -> str:
         say("cache.used"),
     ]
     lines = [
-        Line(
+        ListingRow(
             [
                 cell(", ".join(entry.sources) or "–", "main"),
                 cell(entry.template, "quiet"),

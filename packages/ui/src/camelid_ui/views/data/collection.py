@@ -1,4 +1,4 @@
-"""The collection as HTML: filter chips, and every set with its size. Knows entries; knows no rows."""
+"""The collection as HTML: filter chips, and every dataset with its size. Knows entries; knows no rows."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from urllib.parse import quote
 
-from camelid_ui.services.data.entries import PLACES, Entry
-from camelid_ui.text import Voice
+from camelid_ui.i18n import Translator
+from camelid_ui.services.data.dataset_entries import AVAILABILITIES, DatasetEntry
 from camelid_ui.views import empty, esc
 from camelid_ui.views.numbers import count
 
 MOST_CHIPS = 8
 FOLDED_FROM = 12
-"""A group of sets to fetch this long is folded until somebody looks for something."""
+"""A group of datasets to fetch of this size is folded unless a search or a filter is set."""
 _LARGEST = 100_000_000
 
 
-def chips(found: Mapping[str, Mapping[str, int]], chosen: Mapping[str, str], say: Voice) -> str:
+def chips(found: Mapping[str, Mapping[str, int]], chosen: Mapping[str, str], say: Translator) -> str:
     """One line of chips per facet that has anything to choose between."""
     lines = [
         _chips(name, _most(values, chosen.get(name, "")), chosen.get(name, ""), say)
@@ -33,7 +33,7 @@ def _most(values: Mapping[str, int], chosen: str) -> list[tuple[str, int]]:
     return ranked[:MOST_CHIPS] + [item for item in ranked[MOST_CHIPS:] if item[0] == chosen]
 
 
-def _chips(name: str, values: Iterable[tuple[str, int]], chosen: str, say: Voice) -> str:
+def _chips(name: str, values: Iterable[tuple[str, int]], chosen: str, say: Translator) -> str:
     label = esc(say(f"data.{name}"))
     buttons = "".join(
         f'<button type="button" class="camelid-choice" data-key="{esc(f"{name}:{value}")}" '
@@ -44,23 +44,23 @@ def _chips(name: str, values: Iterable[tuple[str, int]], chosen: str, say: Voice
     return f'<div role="group" aria-label="{label}"><span class="facet">{label}</span>{buttons}</div>'
 
 
-def worded(facet: str, value: str, say: Voice) -> str:
+def worded(facet: str, value: str, say: Translator) -> str:
     """A tag in words where there are any."""
-    return say.maybe(f"{facet}.{value}", value)
+    return say.optional(f"{facet}.{value}", value)
 
 
-def collection(entries: Sequence[Entry], chosen: str, say: Voice, narrowed: bool = False) -> str:
-    """Added sets first, then what is at hand, then what must be fetched."""
+def collection(entries: Sequence[DatasetEntry], chosen: str, say: Translator, narrowed: bool = False) -> str:
+    """Added datasets first, then those on this machine, then those to fetch."""
     if not entries:
         return empty(say("data.none"), say("data.none_hint"))
     return "".join(
-        _group(place, [entry for entry in entries if entry.place == place], chosen, narrowed, say)
-        for place in PLACES
-        if any(entry.place == place for entry in entries)
+        _group(place, [entry for entry in entries if entry.availability == place], chosen, narrowed, say)
+        for place in AVAILABILITIES
+        if any(entry.availability == place for entry in entries)
     )
 
 
-def _group(place: str, entries: Sequence[Entry], chosen: str, narrowed: bool, say: Voice) -> str:
+def _group(place: str, entries: Sequence[DatasetEntry], chosen: str, narrowed: bool, say: Translator) -> str:
     folded = place == "fetch" and len(entries) >= FOLDED_FROM and not narrowed
     opened = not folded or any(entry.name == chosen for entry in entries)
     items = "".join(_item(entry, entry.name == chosen, say) for entry in entries)
@@ -70,7 +70,7 @@ def _group(place: str, entries: Sequence[Entry], chosen: str, narrowed: bool, sa
     )
 
 
-def _item(entry: Entry, chosen: bool, say: Voice) -> str:
+def _item(entry: DatasetEntry, chosen: bool, say: Translator) -> str:
     mark = ' aria-current="true"' if chosen else ""
     number = count(entry.rows) if entry.rows else ""
     return (
@@ -82,15 +82,15 @@ def _item(entry: Entry, chosen: bool, say: Voice) -> str:
 
 
 def link(name: str) -> str:
-    """Where a set is shown, for a new tab of the browser."""
+    """The address of a dataset, for a new browser tab."""
     return esc(f"/?tab=data&data={quote(name)}")
 
 
-def _about(entry: Entry, say: Voice) -> str:
+def _about(entry: DatasetEntry, say: Translator) -> str:
     words = [worded(name, value, say) for name in ("language", "task", "generation") for value in entry.facet(name)]
     return " · ".join(dict.fromkeys(words or entry.tags))
 
 
 def scale(rows: int) -> float:
-    """Between 0 and 1, by the logarithm: the collection's sets differ by a factor of a hundred thousand."""
+    """Between 0 and 1, by the logarithm: the collection's datasets differ by a factor of a hundred thousand."""
     return min(1.0, math.log10(rows + 1) / math.log10(_LARGEST)) if rows > 0 else 0.0

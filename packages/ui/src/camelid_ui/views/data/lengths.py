@@ -1,4 +1,4 @@
-"""Lengths as HTML: a histogram with the cut-off as a line to drag, and what the cut-off does to rows.
+"""Token lengths as HTML: a histogram with the cut-off as a draggable line, and how many rows the cut-off truncates.
 
 Knows bins and counts. The page's script moves the line and writes to the number field it belongs to.
 """
@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from camelid_ui.services.data.lengths import Cut, Lengths
-from camelid_ui.text import Voice
+from camelid_ui.i18n import Translator
+from camelid_ui.services.data.lengths import CutoffEffect, TokenLengths
 from camelid_ui.views import error as wrong
 from camelid_ui.views import esc, facts
 from camelid_ui.views.numbers import count
@@ -17,7 +17,7 @@ _WIDTH, _HEIGHT = 480, 96
 Bins = Sequence[tuple[int, int, int]]
 
 
-def histogram(measured: Lengths, cutoff: int, field: str, say: Voice) -> str:
+def histogram(measured: TokenLengths, cutoff: int, field: str, say: Translator) -> str:
     """`field` is the element id of the number field that has the cut-off."""
     bins = measured.bins()
     if not bins:
@@ -53,7 +53,7 @@ def _x(value: float, end: int) -> float:
     return value / end * _WIDTH
 
 
-def cut(found: Cut, cutoff: int, exact: bool, rows: int, say: Voice) -> str:
+def cut(found: CutoffEffect, cutoff: int, exact: bool, rows: int, say: Translator) -> str:
     """Counts at one cut-off; of a sample, also what they mean for all rows."""
     if not found.rows:
         return ""
@@ -70,16 +70,16 @@ def cut(found: Cut, cutoff: int, exact: bool, rows: int, say: Voice) -> str:
         (say("data.tokens_total"), _about(found.tokens * scale, exact, say)),
         (say("data.tokens_trained"), f"{_about(found.trained * scale, exact, say)} ({100 * kept:.1f} %)"),
     ]
-    said = wrong(say("data.refused_rows", rows=count(found.refused))) if found.refused else ""
+    errors = wrong(say("data.refused_rows", rows=count(found.refused))) if found.refused else ""
     if found.too_many:
-        said += wrong(say("data.cut_refused", share=f"{100 * found.dropped / found.rows:.0f}", cutoff=cutoff))
-    return f'<div class="camelid-split" aria-hidden="true">{bar}</div>{facts(pairs)}{said}'
+        errors += wrong(say("data.cut_refused", share=f"{100 * found.dropped / found.rows:.0f}", cutoff=cutoff))
+    return f'<div class="camelid-split" aria-hidden="true">{bar}</div>{facts(pairs)}{errors}'
 
 
-def _of(number: int, rows: int, exact: bool, scale: float, say: Voice) -> str:
+def _of(number: int, rows: int, exact: bool, scale: float, say: Translator) -> str:
     share = f"{100 * number / rows:.1f} %"
     return f"{_about(number * scale, exact, say)} ({share})" if number else "0"
 
 
-def _about(number: float, exact: bool, say: Voice) -> str:
+def _about(number: float, exact: bool, say: Translator) -> str:
     return count(number) if exact else say("train.about", value=count(number))

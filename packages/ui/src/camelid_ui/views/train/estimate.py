@@ -1,19 +1,20 @@
-"""The estimate, and the cards of what was chosen. Knows estimates and choices."""
+"""The estimate, and the cards of the chosen model, datasets and method. Knows estimates and choices."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from camelid_ui.services.data.lengths import MOST_DROPPED
+from camelid_core.token_cache.encoded_dataset import drops_too_many
+
+from camelid_ui.i18n import Translator
 from camelid_ui.services.training import Estimate
-from camelid_ui.services.training.choices import DataChoice, ModelChoice, WayChoice
-from camelid_ui.text import Voice
+from camelid_ui.services.training.selection import DataChoice, ModelChoice, SectionChoice
 from camelid_ui.views import error, esc, facts, note
 from camelid_ui.views.numbers import count, duration, short_count, size
 
 
-def estimate(found: Estimate, running: int, say: Voice) -> str:
+def estimate(found: Estimate, running: int, say: Translator) -> str:
     """`running` jobs are under way."""
     pairs = [
         (say("train.memory"), say("train.of_free", value=size(found.memory), free=size(found.free))),
@@ -28,7 +29,7 @@ def estimate(found: Estimate, running: int, say: Voice) -> str:
     state = "failed" if not found.fits else ""
     meter = f'<div class="camelid-bar {state}" aria-hidden="true"><span style="width:{share:.1f}%"></span></div>'
     warnings = [] if found.fits else [error(say("train.too_big", value=size(found.memory), free=size(found.free)))]
-    if found.dropped > MOST_DROPPED:
+    if drops_too_many(found.dropped, 1):
         warnings.append(error(say("train.refused", share=f"{found.dropped * 100:.0f}")))
     if found.truncated > 0:
         warnings.append(note(say("train.truncated", share=f"{found.truncated * 100:.0f}")))
@@ -37,7 +38,7 @@ def estimate(found: Estimate, running: int, say: Voice) -> str:
     return meter + facts(pairs, wide=True) + "".join(warnings)
 
 
-def model_card(choice: ModelChoice, say: Voice) -> str:
+def model_card(choice: ModelChoice, say: Translator) -> str:
     about = [
         say("train.parameters", value=short_count(choice.parameters)) if choice.parameters else "",
         size(choice.size) if choice.size else "",
@@ -48,7 +49,7 @@ def model_card(choice: ModelChoice, say: Voice) -> str:
     return _card(say("train.card.model"), choice.name, about)
 
 
-def data_card(choices: Sequence[DataChoice], say: Voice) -> str:
+def data_card(choices: Sequence[DataChoice], say: Translator) -> str:
     if not choices:
         return _card(say("train.card.data"), say("train.nothing"), [])
     if len(choices) == 1:
@@ -60,19 +61,19 @@ def data_card(choices: Sequence[DataChoice], say: Voice) -> str:
     return _card(say("train.card.data"), names, [say("train.of_rows", rows=count(rows))])
 
 
-def way_card(choices: Sequence[WayChoice], say: Voice) -> str:
+def method_card(choices: Sequence[SectionChoice], say: Translator) -> str:
     title = " · ".join(choice.name for choice in choices)
     settings = _settings({key: value for choice in choices for key, value in choice.settings.items()})
-    helps = " ".join(say.maybe(f"help.{choice.section}.type={choice.name}", choice.help) for choice in choices)
+    helps = " ".join(say.optional(f"help.{choice.section}.type={choice.name}", choice.help) for choice in choices)
     helps = helps.replace("。 ", "。")  # Chinese sentences need no space between them
     return _card(say("train.card.method"), title, [settings], helps)
 
 
-def _about_set(choice: DataChoice, say: Voice) -> list[str]:
+def _about_set(choice: DataChoice, say: Translator) -> list[str]:
     entry = choice.entry
     if entry is None:
         return []
-    languages = [say.maybe(f"language.{code}", code) for code in entry.languages]
+    languages = [say.optional(f"language.{code}", code) for code in entry.languages]
     return [say("train.of_rows", rows=count(entry.rows)) if entry.rows else "", ", ".join(languages), entry.licence]
 
 
@@ -83,7 +84,7 @@ def _settings(settings: Mapping[str, Any]) -> str:
 def _card(label: str, name: str, about: Sequence[str], more: str = "") -> str:
     line = " · ".join(part for part in about if part)
     return (
-        f'<div class="camelid-picked"><small>{esc(label)}</small><b>{esc(name)}</b>'
+        f'<div class="camelid-choice-card"><small>{esc(label)}</small><b>{esc(name)}</b>'
         + (f"<span>{esc(line)}</span>" if line else "")
         + (f"<span>{esc(more)}</span>" if more else "")
         + "</div>"

@@ -1,19 +1,19 @@
-"""One run as HTML: heading, progress, result, what was said on the way, and its curves. Knows opened runs."""
+"""One run as HTML: heading, progress, result, events on the way, and its curves. Knows run details."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from camelid_ui.services.training import Opened
-from camelid_ui.text import Voice
+from camelid_ui.i18n import Translator
+from camelid_ui.services.training import RunDetails
 from camelid_ui.views import error, esc, facts, note
 from camelid_ui.views.jobs import badge, bar
 from camelid_ui.views.numbers import count, duration, loss, size
-from camelid_ui.views.plot import Line, plot
+from camelid_ui.views.plot import Curve, plot
 
 
-def heading(run: Opened, say: Voice) -> str:
+def heading(run: RunDetails, say: Translator) -> str:
     about = " · ".join(part for part in (run.model, run.data, run.method) if part)
     return (
         f'<div class="camelid-runhead"><h2>{esc(run.job.label)}</h2>{badge(run.view, say)}'
@@ -21,39 +21,39 @@ def heading(run: Opened, say: Voice) -> str:
     )
 
 
-def progress(run: Opened, say: Voice) -> str:
-    job, told = run.job, run.told
+def progress(run: RunDetails, say: Translator) -> str:
+    job, report = run.job, run.report
     if run.view.total:
-        said = bar(run.view, say, _doing(run, say))
+        shown = bar(run.view, say, _live_facts(run, say))
     else:
-        said = note(say(f"train.waiting.{job.state}") if run.view.running else "")
-    if told.of("launch").get("processes", 1) > 1:
-        said += note(say("story.launch", **_numbers(told.of("launch"), "processes", "nodes", "global_batch")))
+        shown = note(say(f"train.waiting.{job.state}") if run.view.running else "")
+    if report.of("launch").get("processes", 1) > 1:
+        shown += note(say("story.launch", **_numbers(report.of("launch"), "processes", "nodes", "global_batch")))
     if job.error:
-        said += error(job.error) if not run.view.running else note(job.error)
-    return said + _said(run, say)
+        shown += error(job.error) if not run.view.running else note(job.error)
+    return shown + _event_list(run, say)
 
 
-def result(run: Opened, say: Voice) -> str:
-    summary, told = run.job.summary, run.told
-    before = told.curves.heldout[0].value if told.curves.heldout else None
-    best = told.best
+def result(run: RunDetails, say: Translator) -> str:
+    summary, report = run.job.summary, run.report
+    before = report.curves.heldout_loss[0].value if report.curves.heldout_loss else None
+    best = report.best_heldout
     pairs = [
         (say("train.loss_before"), loss(summary.get("base_eval_loss", before))),
         (say("train.loss_after"), loss(summary.get("eval_loss"))),
         (say("train.loss_best"), say("train.at_step", value=loss(best.value), step=count(best.step)) if best else ""),
         (say("train.loss_train"), loss(summary.get("final_loss"))),
         (say("train.trained_tokens"), count(summary["trained_tokens"]) if summary.get("trained_tokens") else ""),
-        (say("train.trainable"), _learning(told.of("model"), say)),
+        (say("train.trainable"), _trainable_parameters(report.of("model"), say)),
         (say("train.artefact"), run.artefact),
-        (say("train.dropped"), _dropped(told.of("data"), say)),
+        (say("train.dropped"), _dropped(report.of("data"), say)),
     ]
     return facts(pairs)
 
 
-def measured(run: Opened, say: Voice) -> str:
-    """What was measured before the first step."""
-    found = run.told.of("preflight")
+def measured(run: RunDetails, say: Translator) -> str:
+    """The preflight: what was measured before the first step."""
+    found = run.report.of("preflight")
     if not found:
         return ""
     memory = found.get("peak_memory"), found.get("free_memory")
@@ -76,8 +76,8 @@ def measured(run: Opened, say: Voice) -> str:
     )
 
 
-def about(run: Opened, say: Voice) -> str:
-    """What was measured first, and a file from which to do the run again."""
+def about(run: RunDetails, say: Translator) -> str:
+    """The preflight, and a download with everything needed to reproduce the run."""
     link = (
         f'<p class="camelid-again"><a class="camelid-download" href="/download/runs/{run.job.id}" download>'
         f"{esc(say('run.bundle'))}</a> <small>{esc(say('run.bundle_help'))}</small></p>"
@@ -85,58 +85,58 @@ def about(run: Opened, say: Voice) -> str:
     return measured(run, say) + (link if run.job.started else "")
 
 
-def curves(run: Opened, say: Voice) -> str:
-    found, step = run.told.curves, say("unit.step")
+def curves(run: RunDetails, say: Translator) -> str:
+    found, step = run.report.curves, say("unit.step")
     raw = "raw" if len(found.loss) > 1 else "smooth"
     main = plot(
         say("train.loss"),
         [
-            Line(say("train.loss_raw"), found.loss, raw),
-            Line(say("train.loss_smooth"), found.smoothed if raw == "raw" else (), "smooth"),
-            Line(say("train.loss_held"), found.heldout, "held"),
+            Curve(say("train.loss_raw"), found.loss, raw),
+            Curve(say("train.loss_smooth"), found.smoothed if raw == "raw" else (), "smooth"),
+            Curve(say("train.loss_held"), found.heldout_loss, "held"),
         ],
         step,
         kind="main",
     )
     rest = [
-        plot(say("train.rate"), [Line(say("train.rate"), found.rate)], step, zero=True),
-        plot(say("train.norm"), [Line(say("train.norm"), found.norm)], step, zero=True),
-        plot(say("train.speed"), [Line(say("progress.tokens_per_second"), found.speed)], step, zero=True),
+        plot(say("train.rate"), [Curve(say("train.rate"), found.learning_rate)], step, zero=True),
+        plot(say("train.norm"), [Curve(say("train.norm"), found.gradient_norm)], step, zero=True),
+        plot(say("train.speed"), [Curve(say("progress.tokens_per_second"), found.tokens_per_second)], step, zero=True),
     ]
     drawn = main + "".join(rest)
     return f'<div class="camelid-plots">{drawn}</div>' if drawn else ""
 
 
-def _doing(run: Opened, say: Voice) -> list[tuple[str, object]]:
+def _live_facts(run: RunDetails, say: Translator) -> list[tuple[str, object]]:
     """Memory, how much of the machine is used, and the last checkpoint."""
-    now, saved = run.told.of("progress"), run.told.of("checkpoint")
+    now, saved = run.report.of("progress"), run.report.of("checkpoint")
     share = now.get("mfu")
     return [
-        (say("train.memory"), size(run.told.peak) if run.told.peak else ""),
+        (say("train.memory"), size(run.report.peak_memory) if run.report.peak_memory else ""),
         (say("story.mfu"), f"{share * 100:.0f} %" if isinstance(share, int | float) else ""),
         (say("story.saved"), say("story.at_step", step=count(saved["step"])) if "step" in saved else ""),
     ]
 
 
-def _said(run: Opened, say: Voice) -> str:
+def _event_list(run: RunDetails, say: Translator) -> str:
     lines = [f"<li>{esc(line)}</li>" for line in _sentences(run, say)]
-    return f'<ul class="camelid-story">{"".join(lines)}</ul>' if lines else ""
+    return f'<ul class="camelid-run-events">{"".join(lines)}</ul>' if lines else ""
 
 
-def _sentences(run: Opened, say: Voice) -> Iterator[str]:
+def _sentences(run: RunDetails, say: Translator) -> Iterator[str]:
     halved = ""
-    for event in run.told.said:
+    for event in run.report.messages:
         text = str(event.get("text") or "")
         if text and text in run.job.error:
-            text = ""  # said as the error
+            text = ""  # shown as the error
         if halved and halved in text:
-            continue  # the log of what was said just now
+            continue  # the log entry of the event shown just now
         halved = str(event.get("reason") or "") if event["kind"] == "micro_batch" else ""
         if event["kind"] == "micro_batch":
             size_now = _numbers(event, "batch_size", "accumulation")
             yield say("story.micro_batch", **size_now) + f" {event.get('reason', '')}".rstrip()
         elif event["kind"] == "stop":
-            reason = say.maybe(f"story.stop.{event.get('reason')}", str(event.get("reason", "")))
+            reason = say.optional(f"story.stop.{event.get('reason')}", str(event.get("reason", "")))
             yield f"{reason} {text}".strip()
         elif text:
             yield text
@@ -146,20 +146,20 @@ def _numbers(event: Mapping[str, Any], *names: str) -> dict[str, str]:
     return {name: str(event.get(name, "?")) for name in names}
 
 
-def _of_free(value: Any, free: Any, say: Voice) -> str:
+def _of_free(value: Any, free: Any, say: Translator) -> str:
     if not value:
         return ""
     return say("story.of_free", value=size(value), free=size(free)) if free else size(value)
 
 
-def _learning(model: Mapping[str, Any], say: Voice) -> str:
-    learning, all_of_them = model.get("trainable_parameters"), model.get("all_parameters")
-    if not learning or not all_of_them:
+def _trainable_parameters(model: Mapping[str, Any], say: Translator) -> str:
+    trainable, total = model.get("trainable_parameters"), model.get("all_parameters")
+    if not trainable or not total:
         return ""
-    return say("train.of_parameters", count=count(learning), share=f"{100 * learning / all_of_them:.3g}")
+    return say("train.of_parameters", count=count(trainable), share=f"{100 * trainable / total:.3g}")
 
 
-def _dropped(rows: Mapping[str, Any], say: Voice) -> str:
+def _dropped(rows: Mapping[str, Any], say: Translator) -> str:
     if not rows.get("truncated") and not rows.get("dropped"):
         return ""
     return say(

@@ -1,31 +1,30 @@
-"""The table of runs, and runs side by side. Knows runs and comparisons."""
+"""The table of runs, and the comparison of runs. Knows runs and comparisons."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
-from camelid_ui.services.training import Comparison, Opened, Run
-from camelid_ui.text import Voice
-from camelid_ui.views import Cell, Line, cell, error, esc, listing, note
+from camelid_ui.i18n import Translator
+from camelid_ui.services.training import RunComparison, RunDetails, RunSummary
+from camelid_ui.views import Cell, ListingRow, cell, error, esc, listing, note
 from camelid_ui.views.jobs import badge
 from camelid_ui.views.numbers import count, duration, loss
-from camelid_ui.views.plot import Line as Curve
-from camelid_ui.views.plot import plot
+from camelid_ui.views.plot import Curve, plot
 
 
-def runs(found: Sequence[Run], say: Voice, opened: str = "", picked: Collection[str] = ()) -> str:
+def runs(found: Sequence[RunSummary], say: Translator, opened: str = "", picked: Collection[str] = ()) -> str:
     names = ("name", "state", "model", "data", "method", "loss", "best", "steps", "took", "when", "compare")
     lines = [
-        Line(
+        ListingRow(
             [
                 Cell(esc(f"{run.job.id} · {run.job.label}"), "main"),
                 Cell(badge(run.view, say)),
                 cell(run.model),
                 cell(run.data),
                 cell(run.method),
-                cell(loss(run.brief.loss), "number"),
-                cell(loss(run.brief.best), "number"),
+                cell(loss(run.loss_summary.loss), "number"),
+                cell(loss(run.loss_summary.best), "number"),
                 cell(_steps(run), "number"),
                 cell(duration(run.view.seconds) if run.job.started else "", "number"),
                 cell(say("jobs.ago", age=duration(run.view.age)), "number quiet"),
@@ -40,14 +39,14 @@ def runs(found: Sequence[Run], say: Voice, opened: str = "", picked: Collection[
     return listing([say(f"runs.{name}") for name in names], lines, say("runs.caption"))
 
 
-def _pick(number: str, picked: Collection[str], say: Voice) -> str:
+def _pick(number: str, picked: Collection[str], say: Translator) -> str:
     checked = " checked" if number in picked else ""
     label = esc(say("runs.pick", number=number))
     box = f'<input type="checkbox" data-set="pick" value="{number}" aria-label="{label}"{checked}>'
     return f'<label class="camelid-pick">{box}</label>'
 
 
-def _steps(run: Run) -> str:
+def _steps(run: RunSummary) -> str:
     if not run.view.total or run.view.unit != "steps":
         return ""
     return (
@@ -55,15 +54,17 @@ def _steps(run: Run) -> str:
     )
 
 
-def compared(found: Comparison, say: Voice) -> str:
+def compared(found: RunComparison, say: Translator) -> str:
     """Curves of all in one chart each, then results, then the settings in which they differ."""
     missing = "".join(error(say("compare.missing", number=number)) for number in found.missing)
     if len(found.runs) < 2:
         return missing + note(say("compare.more"))
     names = [f"{run.job.id} · {run.job.label}" for run in found.runs]
     step = say("unit.step")
-    trained = [Curve(name, run.told.curves.smoothed, f"c{at}") for at, (name, run) in enumerate(_named(names, found))]
-    held = [Curve(name, run.told.curves.heldout, f"c{at}") for at, (name, run) in enumerate(_named(names, found))]
+    trained = [Curve(name, run.report.curves.smoothed, f"c{at}") for at, (name, run) in enumerate(_named(names, found))]
+    held = [
+        Curve(name, run.report.curves.heldout_loss, f"c{at}") for at, (name, run) in enumerate(_named(names, found))
+    ]
     charts = plot(say("compare.trained"), trained, step) + plot(say("compare.held"), held, step)
     heads = [say("compare.setting"), *names]
     lines = [*_results(found.runs, say), *_settings(found, say)]
@@ -73,15 +74,15 @@ def compared(found: Comparison, say: Voice) -> str:
     )
 
 
-def _named(names: Sequence[str], found: Comparison) -> Iterator[tuple[str, Opened]]:
+def _named(names: Sequence[str], found: RunComparison) -> Iterator[tuple[str, RunDetails]]:
     return zip(names, found.runs, strict=True)
 
 
-def _results(found: Sequence[Opened], say: Voice) -> Iterator[Line]:
+def _results(found: Sequence[RunDetails], say: Translator) -> Iterator[ListingRow]:
     rows = (
         ("runs.state", [badge(run.view, say) for run in found]),
-        ("runs.loss", [loss(run.brief.loss) for run in found]),
-        ("runs.best", [loss(run.brief.best) for run in found]),
+        ("runs.loss", [loss(run.loss_summary.loss) for run in found]),
+        ("runs.best", [loss(run.loss_summary.best) for run in found]),
         ("runs.steps", [_steps(run) for run in found]),
         ("runs.took", [duration(run.view.seconds) if run.job.started else "" for run in found]),
         (
@@ -91,12 +92,12 @@ def _results(found: Sequence[Opened], say: Voice) -> Iterator[Line]:
     )
     for key, cells in rows:
         if any(cells):
-            yield Line([cell(say(key), "main"), *(Cell(text or "–") for text in cells)])
+            yield ListingRow([cell(say(key), "main"), *(Cell(text or "–") for text in cells)])
 
 
-def _settings(found: Comparison, say: Voice) -> Iterator[Line]:
+def _settings(found: RunComparison, say: Translator) -> Iterator[ListingRow]:
     for path, values in found.settings.items():
-        yield Line([Cell(f"<code>{esc(path)}</code>", "main"), *(cell(_value(value)) for value in values)])
+        yield ListingRow([Cell(f"<code>{esc(path)}</code>", "main"), *(cell(_value(value)) for value in values)])
 
 
 def _value(value: Any) -> str:

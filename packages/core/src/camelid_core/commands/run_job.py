@@ -1,0 +1,61 @@
+"""How commands run a job: in the foreground, with progress, and a summary when it succeeded.
+
+Knows jobs and terminals. Knows no task.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import typer
+
+from camelid_core.config import Config
+from camelid_core.errors import JobError, JobStopped
+from camelid_core.jobs.advice import advice
+from camelid_core.jobs.foreground import run_in_foreground
+from camelid_core.jobs.job import Job, JobState
+from camelid_core.jobs.publication import destination
+from camelid_core.models.resolved_model import resolve_model
+from camelid_core.plugins import load_host
+
+from .output import ProgressPrinter
+
+STOPPED_KINDS = ("cancelled", "interrupted")
+"""Values of `error_kind` of jobs that were stopped on request."""
+
+
+def run_job(task: str, config: Config, name: str, *models: str) -> Job:
+    """Run a job in the foreground, with progress, and return it once it succeeded. `models` are those that it needs: a
+    typing error in them or in the template is reported at once, and leaves no failed job behind.
+
+    Raises:
+        UnknownName, ModelError: there is no such model or template.
+        JobError: it failed, with what went wrong and how to resume.
+        JobStopped: a person or the system stopped it.
+    """
+    for model in models:
+        resolve_model(model, load_host())
+    if template := getattr(config, "template", ""):
+        load_host().templates[template]
+    destination(config)
+    printer = ProgressPrinter()
+    try:
+        job = run_in_foreground(task, config, name, printer)
+    finally:
+        printer.close()
+    if job.state is not JobState.SUCCEEDED:
+        text = " ".join(filter(None, (job.error or f"job {job.id} ended as {job.state}.", advice(job))))
+        raise JobStopped(text) if job.error_kind in STOPPED_KINDS else JobError(text)
+    return job
+
+
+def print_summary(job: Job, as_json: bool, **more: Any) -> None:
+    """Print the job's summary: one line of JSON, or a line per value."""
+    summary: Mapping[str, Any] = {**job.summary, **more, "artefact": job.published}
+    if as_json:
+        typer.echo(json.dumps({**summary, "job": job.id}, ensure_ascii=False))
+        return
+    for key, value in summary.items():
+        typer.echo(f"{key:18} {value:,.4g}" if isinstance(value, float) else f"{key:18} {value}")

@@ -1,0 +1,53 @@
+"""Jobs as rows of the database: the schema, the two statements that write one, and both conversions.
+
+Knows columns. Knows nothing of which transition is allowed.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from dataclasses import fields
+from typing import Any
+
+from .job import Job, JobState
+
+VERSION = 1
+
+SCHEMA = """
+CREATE TABLE job (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  task TEXT NOT NULL, config TEXT NOT NULL, name TEXT NOT NULL, key TEXT UNIQUE, priority INTEGER NOT NULL,
+  state TEXT NOT NULL, epoch INTEGER NOT NULL, request TEXT NOT NULL, owner TEXT NOT NULL, process TEXT NOT NULL,
+  boot TEXT NOT NULL, lease REAL NOT NULL, lease_seconds REAL NOT NULL, not_before REAL NOT NULL,
+  retries INTEGER NOT NULL, error TEXT NOT NULL, error_kind TEXT NOT NULL, summary TEXT NOT NULL,
+  published TEXT NOT NULL, created REAL NOT NULL, started REAL, ended REAL
+) STRICT;
+CREATE INDEX job_by_state ON job (state, priority DESC, id);
+CREATE TABLE worker (name TEXT PRIMARY KEY, pid INTEGER NOT NULL, boot TEXT NOT NULL, until REAL NOT NULL) STRICT
+"""
+
+_COLUMNS = [field.name for field in fields(Job) if field.name != "id"]
+_IMMUTABLE = {"task", "config", "name", "key", "created"}
+_JSON_COLUMNS = {"config", "summary"}
+
+INSERT = (
+    f"INSERT INTO job (id, {', '.join(_COLUMNS)}) "  # noqa: S608 - the dataclass's own field names
+    f"VALUES (:id, {', '.join(':' + name for name in _COLUMNS)}) RETURNING *"
+)
+UPDATE = (
+    f"UPDATE job SET {', '.join(f'{name} = :{name}' for name in _COLUMNS if name not in _IMMUTABLE)} "  # noqa: S608
+    "WHERE id = :id AND state = :was AND epoch = :at RETURNING *"
+)
+
+
+def to_values(job: Job) -> dict[str, Any]:
+    values = {field.name: getattr(job, field.name) for field in fields(Job)}
+    return values | {name: json.dumps(values[name]) for name in _JSON_COLUMNS} | {"state": str(job.state)}
+
+
+def from_row(row: sqlite3.Row) -> Job:
+    values = dict(row)
+    return Job(
+        **values | {name: json.loads(values[name]) for name in _JSON_COLUMNS} | {"state": JobState(values["state"])}
+    )

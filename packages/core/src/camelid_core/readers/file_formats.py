@@ -1,0 +1,135 @@
+"""A data file → its rows: its first bytes and its suffix tell the file format.
+
+Knows file formats and how each is opened. Knows nothing of what the rows mean.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+from camelid_core.errors import DataError
+
+from .delimited import DelimitedRows, delimiter_of
+from .json_array import JsonArrayRows
+from .json_lines import JsonLinesRows
+from .parquet import ParquetRows
+from .row_faults import Faults
+
+_BOM = b"\xef\xbb\xbf"
+_HEAD_BYTES = 1 << 16
+
+
+class RowSource(Protocol):
+    """Rows of an open file with their numbers, and the place in the file of the one yielded last."""
+
+    def __iter__(self) -> Iterator[tuple[int, dict[str, Any]]]: ...
+    def where(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class InputFileFormat:
+    """A file format, known by its magic bytes `begins` or one of its `suffixes`. `open(file, name, start, faults)`."""
+
+    name: str
+    open: Callable[[BinaryIO, str, bytes, Faults], RowSource]
+    suffixes: tuple[str, ...] = ()
+    begins: bytes = b""
+
+
+INPUT_FILE_FORMATS = (
+    InputFileFormat(
+        "Parquet", lambda file, name, start, faults: ParquetRows(file, name, faults), (".parquet",), b"PAR1"
+    ),
+    InputFileFormat(
+        "CSV", lambda file, name, start, faults: DelimitedRows(file, name, faults, delimiter_of(start, ",")), (".csv",)
+    ),
+    InputFileFormat(
+        "TSV",
+        lambda file, name, start, faults: DelimitedRows(file, name, faults, delimiter_of(start, "\t")),
+        (".tsv", ".tab"),
+    ),
+    InputFileFormat(
+        "JSON array", lambda file, name, start, faults: JsonArrayRows(file, name, faults), (".json",), b"["
+    ),
+    InputFileFormat(
+        "JSON Lines", lambda file, name, start, faults: JsonLinesRows(file, name, faults), (".jsonl", ".ndjson")
+    ),
+)
+SUFFIXES = tuple(suffix for form in INPUT_FILE_FORMATS for suffix in form.suffixes)
+
+_NOT_DATA = (
+    ((b"\xff\xfe", b"\xfe\xff"), "is UTF-16; save it as UTF-8."),
+    ((b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ"), "is compressed; unpack it first."),
+    ((b"PK\x03\x04",), "is a zip archive or an Excel file; unpack it, or save it as CSV."),
+    ((b"SQLite format 3",), "is a database; export the rows as CSV or JSON Lines."),
+    ((b"ARROW1",), "is an Arrow file; save it as Parquet."),
+)
+"""Magic bytes of files that are no data files, and what to do then."""
+
+
+class FileRows:
+    """The rows of one file, in whichever format it has. Iterating opens the file and closes it at the end.
+
+    `header` names the columns of a table that has no header line.
+    """
+
+    def __init__(self, path: Path, faults: Faults, header: Sequence[str] = ()) -> None:
+        self.path = path
+        self._faults = faults
+        self._header = header
+        self._rows: RowSource | None = None
+
+    def where(self) -> str:
+        """The place of the row that was yielded last."""
+        return self._rows.where() if self._rows else self.path.name
+
+    def __iter__(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        try:
+            with self.path.open("rb") as file:
+                form, start = _identify(file, self.path)
+                if self._header:
+                    self._rows = DelimitedRows(file, self.path.name, self._faults, "\t", self._header)
+                else:
+                    self._rows = form.open(file, self.path.name, start, self._faults)
+                yield from self._rows
+        except OSError as error:
+            raise DataError(f"{str(self.path)!r} cannot be read: {error.strerror or error}.", "no_file") from None
+
+
+def file_format_of(path: Path) -> InputFileFormat:
+    """Raises DataError: the file cannot be read, or is no data file."""
+    try:
+        with path.open("rb") as file:
+            return _identify(file, path)[0]
+    except OSError as error:
+        raise DataError(f"{str(path)!r} cannot be read: {error.strerror or error}.", "no_file") from None
+
+
+def _identify(file: BinaryIO, path: Path) -> tuple[InputFileFormat, bytes]:
+    """The format and the first bytes; the file is then positioned after its byte order mark."""
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode) or path.resolve().is_relative_to("/proc"):
+        raise DataError(f"{str(path)!r} is no data file.", "not_data")
+    start = file.read(_HEAD_BYTES)
+    for beginnings, sentence in _NOT_DATA:
+        if start.startswith(beginnings):
+            raise DataError(f"{path.name} {sentence}", "not_data")
+    if b"\0" in start[:2]:
+        raise DataError(f"{path.name} holds NUL bytes from the start, as UTF-16 does; save it as UTF-8.", "not_data")
+    file.seek(len(_BOM) if start.startswith(_BOM) else 0)
+    start = start.removeprefix(_BOM)
+    return _file_format(start.lstrip(b" \t\r\n"), path.suffix.lower()), start
+
+
+def _file_format(start: bytes, suffix: str) -> InputFileFormat:
+    """Parquet has magic bytes; a table is known by its suffix alone; for JSON the first character counts."""
+    by_name = next((form for form in INPUT_FILE_FORMATS if suffix in form.suffixes), None)
+    if by_name is not None and not by_name.begins and by_name.name != "JSON Lines":
+        return by_name
+    return next(
+        (form for form in INPUT_FILE_FORMATS if form.begins and start.startswith(form.begins)), INPUT_FILE_FORMATS[-1]
+    )

@@ -1,0 +1,138 @@
+"""A `RoleTemplate` as a Hugging Face chat template that renders the same bytes.
+
+Knows Jinja's syntax and the message dictionaries of `apply_chat_template`: `context` is an
+optional key beside `content`. Knows nothing of tokenizers. `chat_template_import` is the inverse.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from camelid_core.errors import TemplateError
+from camelid_core.records import Message
+
+from .role_fields import RoleFields
+from .sandbox import Rendered, render_in_sandbox
+from .segments import BOS, EOS, PLACEHOLDER
+
+_CONTENT_AND_CONTEXT = "(m['content'] + ('\\n' + m['context'] if m['context'] else ''))"
+
+
+def export(template: RoleFields) -> str:
+    """Jinja source of the chat template; `{% generation %}` marks what is trained."""
+    prompt = _literal(template.assistant)
+    return (
+        _system(template)
+        + "{%- for m in turns %}"
+        + "{%- if m['role'] == 'user' %}"
+        + _user(template)
+        + "{%- elif m['role'] == 'assistant' %}"
+        + prompt
+        + "{%- generation %}"
+        + _literal(template.lead + template.answer_start)
+        + _expression("m['content']", template.strips("assistant"))
+        + _last_or_between(template.answer_end, template.answer_end if template.turn_end is None else template.turn_end)
+        + "{%- endgeneration %}"
+        + _last_or_between(template.closing, template.between)
+        + "{%- endif %}{%- endfor %}"
+        + f"{{%- if add_generation_prompt %}}{prompt}{_literal(template.lead)}{{%- endif %}}"
+    )
+
+
+def _system(template: RoleFields) -> str:
+    """Sets `turns` and, where the template has a place for it, `system`; writes what comes before the turns."""
+    has_system = "messages[0]['role'] == 'system'"
+    split = f"{{%- set turns = messages[1:] if {has_system} else messages %}}"
+    if not (template.system or template.first_user):
+        refusal = _jinja_string(f"template {template.name!r} has no place for a system message.")
+        refuse = f"{{%- if {has_system} %}}{{{{- raise_exception({refusal}) }}}}{{%- endif %}}"
+        return split + refuse + _literal(template.start)
+    default = _jinja_string(template.default_system)
+    if template.default_system_with_context:
+        with_context = _jinja_string(template.default_system_with_context)
+        default = f"({with_context} if turns[0]['context'] else {default})"
+    content = "messages[0]['content']" + (" | trim" if template.strips("system") else "")
+    choose = f"{{%- set system = ({content}) if {has_system} else {default} %}}"
+    source = _format_source(template.system, {"content": "system"})
+    system = f"{{%- if system %}}{source}{{%- endif %}}" if source else ""
+    return split + choose + _literal(template.start) + system
+
+
+def _user(template: RoleFields) -> str:
+    """The first of the template's user formats whose condition holds."""
+    trim = " | trim" if template.strips("user") else ""
+    values = {
+        "content": _CONTENT_AND_CONTEXT + trim,
+        "system": "system",
+        "round": f"loop.index0 // 2 + {template.first_round}",
+    }
+    separate = values | {"content": f"m['content']{trim}", "context": f"m['context']{trim}"}
+    formats = (
+        ("loop.first and system", template.first_user, values),
+        ("turns | length <= 2", template.only_user, values),
+        ("m['context']", template.user_with_context, separate),
+    )
+    chosen = [(condition, _format_source(text, places)) for condition, text, places in formats if text]
+    plain = _format_source(template.user, values)
+    if not chosen:
+        return plain
+    branches = "".join(
+        f"{{%- {'elif' if number else 'if'} {condition} %}}{source}"
+        for number, (condition, source) in enumerate(chosen)
+    )
+    return f"{branches}{{%- else %}}{plain}{{%- endif %}}"
+
+
+def _last_or_between(closing: str, between: str) -> str:
+    if closing == between:
+        return _literal(closing)
+    return f"{{%- if loop.last %}}{_literal(closing)}{{%- else %}}{_literal(between)}{{%- endif %}}"
+
+
+def _format_source(text: str, values: Mapping[str, str]) -> str:
+    """Jinja source that writes a format string with the expressions `values` for its placeholders."""
+    return "".join(
+        f"{{{{- {values[part]} }}}}" if number % 2 else _literal(part)
+        for number, part in enumerate(PLACEHOLDER.split(text))
+    )
+
+
+def _expression(expression: str, strip: bool) -> str:
+    return f"{{{{- {expression}{' | trim' if strip else ''} }}}}"
+
+
+_TOKEN_VARIABLES = {EOS: "eos_token", BOS: "bos_token"}
+
+
+def _literal(text: str) -> str:
+    parts = (part for part in re.split(f"({re.escape(EOS)}|{re.escape(BOS)})", text) if part)
+    return "".join(f"{{{{- {_TOKEN_VARIABLES.get(part) or _jinja_string(part)} }}}}" for part in parts)
+
+
+def _jinja_string(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n").replace("\r", "\\r")
+    return f"'{escaped}'"
+
+
+def to_chat_messages(messages: Sequence[Message]) -> list[dict[str, str]]:
+    """The message dictionaries that a chat template is given; `context` is a key only where there is any."""
+    return [
+        {"role": message.role, "content": message.content, **({"context": message.context} if message.context else {})}
+        for message in messages
+    ]
+
+
+def render_chat_template(
+    source: str, messages: Sequence[Message], eos: str, generation_prompt: bool, bos: str = "<s>"
+) -> Rendered:
+    """What `source` renders to in the sandbox, and the spans of it that `{% generation %}` marks.
+
+    Raises:
+        TemplateError: no valid Jinja, it raises an exception, or it uses what the sandbox does not have.
+    """
+    values = {"eos_token": eos, "bos_token": bos, "add_generation_prompt": generation_prompt}
+    try:
+        return render_in_sandbox(source, to_chat_messages(messages), values)
+    except Exception as error:
+        raise TemplateError(f"the chat template cannot be rendered: {error}") from None

@@ -1,0 +1,80 @@
+"""The template `own`: the Hugging Face chat template that comes with a model's tokenizer.
+
+Knows where a model stores it. Becomes a prompt template only together with a tokenizer.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from camelid_core.errors import TemplateError
+from camelid_core.records import Message
+
+from .segments import Segment
+from .template import PromptTemplate
+
+MODEL_TEMPLATE = "own"
+
+
+class ModelChatTemplate:
+    """Placeholder for the model's own chat template in lists and recipes; `for_tokenizer` returns the template."""
+
+    name = MODEL_TEMPLATE
+    help = "The model's own: the chat template that came with it, imported from its Jinja."
+    stops: tuple[str, ...] = ()
+
+    def for_tokenizer(self, tokenizer: Any) -> PromptTemplate:
+        """The tokenizer's chat template, imported.
+
+        Raises:
+            TemplateError: it has none, or one that cannot be imported.
+        """
+        from camelid_core.special_tokens import special_tokens
+
+        from .chat_template_import import import_template, longest_first
+
+        source = getattr(tokenizer, "chat_template", None)
+        if isinstance(source, dict):
+            source = source.get("default")
+        if not source:
+            raise TemplateError(
+                "this model brings no chat template of its own; choose one with --template (data.template): "
+                "`camelid templates list` shows them."
+            )
+        specials = longest_first(special_tokens(tokenizer))
+        return import_template(source, tokenizer.eos_token or "", tokenizer.bos_token or "", specials, self.name)
+
+    def render(self, messages: Sequence[Message]) -> list[Segment]:
+        self._refuse_without_model()
+
+    def prompt(self, messages: Sequence[Message]) -> list[Segment]:
+        self._refuse_without_model()
+
+    def parse(self, text: str) -> str:
+        return text.strip()
+
+    def jinja(self) -> str:
+        self._refuse_without_model()
+
+    def _refuse_without_model(self) -> NoReturn:
+        raise TemplateError(f"template {self.name!r} is a model's own: say which model (--model, --tokens).")
+
+
+def read_chat_template(directory: Path) -> str:
+    """The Jinja source of the chat template of the model in `directory`, empty if it has none."""
+    try:
+        return (directory / "chat_template.jinja").read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        pass
+    try:
+        values = json.loads((directory / "tokenizer_config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return ""
+    source = values.get("chat_template") if isinstance(values, dict) else None
+    if isinstance(source, list):  # several with names, as older libraries stored them
+        named = {each.get("name"): each.get("template") for each in source if isinstance(each, dict)}
+        source = named.get("default")
+    return source if isinstance(source, str) else ""

@@ -1,0 +1,107 @@
+"""`RoleTemplate`: a prompt template as data. Renders conversations to segments; knows no token ids."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from camelid_core.errors import DataError, TemplateError
+from camelid_core.records import Message, check_roles
+
+from .role_fields import RoleFields
+from .segments import PLACEHOLDER, Segment, merge_segments
+
+
+@dataclass(frozen=True, slots=True)
+class RoleTemplate(RoleFields):
+    """A prompt template as data: one format string per role."""
+
+    def render(self, messages: Sequence[Message]) -> list[Segment]:
+        _check_turns(self.name, messages, last="assistant")
+        return merge_segments(self._segments(messages))
+
+    def prompt(self, messages: Sequence[Message]) -> list[Segment]:
+        _check_turns(self.name, messages, last="user")
+        return merge_segments([*self._segments(messages), Segment(self.assistant + self.lead, control=True)])
+
+    def parse(self, text: str) -> str:
+        start = self.answer_start.strip()
+        answer = text.strip()
+        return answer.removeprefix(start).strip() if start else answer
+
+    def jinja(self) -> str:
+        from .chat_template_export import export
+
+        return export(self)
+
+    def system_text(self, messages: Sequence[Message]) -> str:
+        """The conversation's own system text, else the template's default."""
+        if messages and messages[0].role == "system":
+            return messages[0].content
+        first = next((message for message in messages if message.role == "user"), None)
+        if first is not None and first.context and self.default_system_with_context:
+            return self.default_system_with_context
+        return self.default_system
+
+    def _segments(self, messages: Sequence[Message]) -> Iterator[Segment]:
+        own_system = bool(messages) and messages[0].role == "system"
+        if own_system and not (self.system or self.first_user):
+            raise TemplateError(f"template {self.name!r} has no place for a system message.")
+        text = self.system_text(messages)
+        system = self._message_segment("system", text) if own_system else Segment(text, control=True)
+        yield Segment(self.start, control=True)
+        if system.text and self.system:
+            yield from _fill_format(self.system, {"content": system})
+        turns = messages[1:] if own_system else messages
+        for index, message in enumerate(turns):
+            if message.role == "user":
+                yield from self._user(message, index, system, alone=len(turns) <= 2)
+            else:
+                yield from self._answer(message, last=index == len(turns) - 1)
+
+    def _user(self, message: Message, index: int, system: Segment, alone: bool) -> Iterator[Segment]:
+        values = {
+            "content": self._message_segment("user", message.text),
+            "system": system,
+            "round": Segment(str(index // 2 + self.first_round), control=True),
+        }
+        if index == 0 and self.first_user and system.text:
+            return _fill_format(self.first_user, values)
+        if alone and self.only_user:
+            return _fill_format(self.only_user, values)
+        if message.context and self.user_with_context:
+            values |= {
+                "content": self._message_segment("user", message.content),
+                "context": self._message_segment("user", message.context),
+            }
+            return _fill_format(self.user_with_context, values)
+        return _fill_format(self.user, values)
+
+    def _answer(self, message: Message, last: bool) -> Iterator[Segment]:
+        yield Segment(self.assistant, control=True)
+        yield Segment(self.lead, trained=True, control=True)
+        content = self._message_segment("assistant", message.content).text
+        end = self.answer_end if last or self.turn_end is None else self.turn_end
+        boundary = bool(self.lead)
+        for text, control in ((self.answer_start, True), (content, False), (end, True)):
+            yield Segment(text, trained=True, control=control, token_boundary=boundary)
+            boundary = boundary and not text
+        yield Segment(self.closing if last else self.between, control=True)
+
+    def _message_segment(self, role: str, text: str) -> Segment:
+        return Segment(text.strip() if self.strips(role) else text)
+
+
+def _check_turns(name: str, messages: Sequence[Message], last: str) -> None:
+    try:
+        check_roles(messages)
+    except DataError as error:
+        raise TemplateError(f"template {name!r}: {error}") from None
+    if messages[-1].role != last:
+        raise TemplateError(f"template {name!r}: the last turn is from {messages[-1].role!r}, not from {last!r}.")
+
+
+def _fill_format(format_string: str, values: Mapping[str, Segment]) -> Iterator[Segment]:
+    """The parts of a format string: its own text as control segments, the values for its placeholders."""
+    for number, part in enumerate(PLACEHOLDER.split(format_string)):
+        yield values[part] if number % 2 else Segment(part, control=True)

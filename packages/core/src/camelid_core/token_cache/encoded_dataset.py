@@ -1,0 +1,199 @@
+"""Tokenised rows as sequences that stay on disk (memory-mapped): whole rows, and rows cut off at a length.
+
+Only two numbers per row are held in memory, how many tokens and how many trained tokens it has, so
+that lengths, order and counts need no reading. Knows shards. Knows nothing of how they are made.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from abc import abstractmethod
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from camelid_core.errors import DataError
+from camelid_core.file_permissions import make_private_directory
+from camelid_core.tokenization.encoder import IGNORE, Example
+
+from .shards import ShardLayout
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    IntArray = np.ndarray[Any, np.dtype[np.int64]]
+
+RowT = TypeVar("RowT")
+
+_MAX_OPEN_SHARDS = 32
+"""Shards that are memory-mapped at once: each costs a file descriptor."""
+
+MAX_DROPPED_SHARE = 0.3
+"""The largest share of its rows that a dataset may lose to the cut-off."""
+
+
+def drops_too_many(dropped: float, rows: float) -> bool:
+    """Whether a cut-off loses so many rows that training refuses the dataset and pages warn of it."""
+    return dropped > MAX_DROPPED_SHARE * rows
+
+
+@dataclass(slots=True)
+class CutoffCounts:
+    """What a cut-off does to rows: `truncated` rows are longer, `dropped` rows lose their whole answer to it or are
+    left out for their length, `refused` rows are conversations that the template cannot render. Tokens are those that
+    are kept."""
+
+    rows: int = 0
+    truncated: int = 0
+    dropped: int = 0
+    total_tokens: int = 0
+    trained_tokens: int = 0
+    refused: int = 0
+
+
+class DirectoryInUse:
+    """A shared lock on a directory: while it is held the directory is not pruned. It ends with the process."""
+
+    def __init__(self, directory: Path) -> None:
+        make_private_directory(directory)
+        self._descriptor = os.open(directory, os.O_RDONLY)
+        fcntl.flock(self._descriptor, fcntl.LOCK_SH)
+
+    def __del__(self) -> None:
+        if getattr(self, "_descriptor", None) is not None:
+            os.close(self._descriptor)
+
+
+class RowSequence(Sequence[RowT]):
+    """A sequence of rows, by index or slice."""
+
+    @abstractmethod
+    def row(self, number: int) -> RowT:
+        """Row `number`, which is in range."""
+
+    @overload
+    def __getitem__(self, index: int) -> RowT: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[RowT]: ...
+    def __getitem__(self, index: int | slice) -> RowT | list[RowT]:
+        if isinstance(index, slice):
+            return [self.row(number) for number in range(*index.indices(len(self)))]
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"row {index} of {len(self)}")
+        return self.row(index % len(self))
+
+
+class EncodedDataset(RowSequence[Example]):
+    """All rows, none of them cut off, in the order they were given. `lengths` and `trained` count tokens per row."""
+
+    def __init__(
+        self, layouts: Sequence[ShardLayout], lengths: IntArray, trained: IntArray, in_use: DirectoryInUse | None = None
+    ) -> None:
+        import numpy as np
+
+        self.lengths = lengths
+        self.trained = trained
+        self._layouts = list(layouts)
+        self._starts = np.cumsum([0, *(layout.rows for layout in layouts)])
+        self._open: OrderedDict[int, Any] = OrderedDict()
+        self._in_use = in_use
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def row(self, number: int, cutoff: int | None = None) -> Example:
+        """Row `number`, or its first `cutoff` tokens."""
+        import numpy as np
+
+        shard = int(np.searchsorted(self._starts, number, side="right")) - 1
+        data, offsets = self._shard(shard)
+        layout, inside = self._layouts[shard], number - int(self._starts[shard])
+        start, end = int(offsets[inside]), int(offsets[inside + 1])
+        end = end if cutoff is None else min(end, start + cutoff)
+        ids = np.frombuffer(data, np.int32, end - start, layout.ids + 4 * start)
+        trained = _bits(data, layout.trained, start, end)
+        return Example(ids.tolist(), np.where(trained, ids, IGNORE).tolist())
+
+    def view(self, cutoff: int, whole: bool = False) -> CutoffView:
+        """The rows that still have trained tokens when cut off at `cutoff` tokens; `whole` leaves out longer rows
+        instead of cutting them."""
+        return CutoffView(self, cutoff, whole)
+
+    def trained_within(self, cutoff: int) -> IntArray:
+        """How many of each row's first `cutoff` tokens are trained."""
+        import numpy as np
+
+        counts = self.trained.copy()
+        for shard, layout in enumerate(self._layouts):
+            rows = slice(int(self._starts[shard]), int(self._starts[shard + 1]))
+            if (self.lengths[rows] > cutoff).any():
+                data, offsets = self._shard(shard)
+                so_far = np.concatenate([[0], np.cumsum(_bits(data, layout.trained, 0, layout.tokens))])
+                counts[rows] = so_far[np.minimum(offsets[:-1] + cutoff, offsets[1:])] - so_far[offsets[:-1]]
+        return counts
+
+    def _shard(self, index: int) -> tuple[Any, Any]:
+        """The memory-mapped file of a shard and where its rows start; the least recently used one is closed."""
+        import numpy as np
+
+        if index in self._open:
+            self._open.move_to_end(index)
+        else:
+            layout = self._layouts[index]
+            try:
+                data = np.memmap(layout.path, np.uint8, "r")
+            except (OSError, ValueError):
+                raise DataError(
+                    f"{str(layout.path)!r} is gone from the token cache while it was read. Start again: it is remade."
+                ) from None
+            self._open[index] = data, np.frombuffer(data, np.int64, layout.rows + 1, layout.offsets)
+            if len(self._open) > _MAX_OPEN_SHARDS:
+                self._open.popitem(last=False)
+        entry: tuple[Any, Any] = self._open[index]
+        return entry
+
+
+class CutoffView(RowSequence[Example]):
+    """Rows cut off at `cutoff` tokens; those without trained tokens are left out. `counts` says how many.
+
+    `lengths` are known without reading; `rows` are the row numbers in the whole dataset.
+    """
+
+    def __init__(self, encoded: EncodedDataset, cutoff: int, whole: bool = False) -> None:
+        import numpy as np
+
+        longer = encoded.lengths > cutoff
+        trained = encoded.trained_within(cutoff)
+        if whole:
+            trained[longer] = 0
+        self.encoded = encoded
+        self.cutoff = cutoff
+        self.rows = np.flatnonzero(trained)
+        self.lengths = np.minimum(encoded.lengths, cutoff)[self.rows]
+        refused = int((encoded.lengths == 0).sum())
+        self.counts = CutoffCounts(
+            rows=len(encoded),
+            truncated=0 if whole else int(longer.sum()),
+            dropped=len(encoded) - len(self.rows) - refused,
+            total_tokens=int(self.lengths.sum()),
+            trained_tokens=int(trained.sum()),
+            refused=refused,
+        )
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def row(self, number: int) -> Example:
+        return self.encoded.row(int(self.rows[number]), self.cutoff)
+
+
+def _bits(data: Any, at: int, start: int, end: int) -> Any:
+    """Bits `start` to `end` of those packed from byte `at` on, as a boolean array."""
+    import numpy as np
+
+    first = start // 8
+    packed = np.frombuffer(data, np.uint8, -(-end // 8) - first, at + first)
+    return np.unpackbits(packed, count=end - 8 * first)[start - 8 * first :].view(np.bool_)

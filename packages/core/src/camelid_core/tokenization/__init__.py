@@ -1,0 +1,1 @@
+"""Tokenization: segments of text → token ids and labels."""

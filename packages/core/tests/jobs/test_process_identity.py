@@ -1,0 +1,89 @@
+"""Process identity: which processes are killed, and above all which are not."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import asdict, replace
+
+import psutil
+import pytest
+from camelid_core.jobs.attempt_result import ExitCode
+from camelid_core.jobs.executors import LocalExecutor
+from camelid_core.jobs.process_identity import ATTEMPT_VARIABLE, ProcessIdentity, process_start_time
+from camelid_core.jobs.run_directories import attempt_directory
+from camelid_core.testing import shadow_every_module
+
+
+@pytest.fixture
+def stranger():
+    process = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    yield process
+    process.kill()
+    process.wait()
+
+
+OURS = {"our group": os.getpgrp, "ourselves": os.getpid, "our parent": os.getppid}
+
+
+@pytest.mark.parametrize("who", [0, 1, -1, *OURS])
+def test_never_signalled(who, tmp_path):
+    pid = OURS[who]() if who in OURS else who
+    """Were one of these killed, this test run would be over."""
+    identity = ProcessIdentity.of(pid, "no such mark")
+    identity.write(tmp_path)
+    LocalExecutor().kill_leftovers(tmp_path)
+
+
+@pytest.mark.parametrize("change", [{"started": "1"}, {"boot": "an earlier one"}, {"started": ""}])
+def test_a_recycled_pid_is_a_stranger(stranger, tmp_path, change):
+    replace(ProcessIdentity.of(stranger.pid, "no such mark"), **change).write(tmp_path)
+    LocalExecutor().kill_leftovers(tmp_path)
+    assert stranger.poll() is None
+
+
+@pytest.mark.parametrize("record", ["", "[]", "{}", '{"pid": "1", "started": "", "boot": "", "mark": ""}'])
+def test_a_broken_record_kills_nobody(tmp_path, record):
+    (tmp_path / "process.json").write_text(record)
+    LocalExecutor().kill_leftovers(tmp_path)
+
+
+def test_an_exact_match_is_ended(stranger, tmp_path):
+    ProcessIdentity.of(stranger.pid, "no such mark").write(tmp_path)
+    assert json.loads((tmp_path / "process.json").read_text()) == asdict(ProcessIdentity.read(tmp_path))
+    LocalExecutor().kill_leftovers(tmp_path)
+    assert stranger.wait(60) == -9
+
+
+def test_who_left_the_group_is_known_by_the_mark(until):
+    stray = subprocess.Popen(
+        ["sleep", "60"], start_new_session=True, env={"PATH": os.environ["PATH"], ATTEMPT_VARIABLE: "m" * 32}
+    )
+    until(lambda: psutil.Process(stray.pid).environ().get(ATTEMPT_VARIABLE))  # it can be seen a moment after it began
+    ProcessIdentity(0, "", "", "m" * 32).kill()
+    assert stray.wait(60) == -9
+
+
+def test_started_tells_processes_apart(stranger):
+    assert process_start_time(os.getpid()) == process_start_time(os.getpid()) != process_start_time(stranger.pid)
+    assert process_start_time(-1) == process_start_time(2**22 + 1) == ""
+
+
+def test_an_attempt_imports_nothing_from_its_directory(store, home, until):
+    job = store.submit("tick", {})
+    directory = attempt_directory(home, job.id, job.epoch)
+    directory.mkdir(parents=True)
+    sprung = shadow_every_module(directory)
+    handle = LocalExecutor().start(job, directory)
+    until(lambda: handle.poll() is not None)
+    assert handle.poll() == ExitCode.FENCED, (directory / "log.txt").read_text()  # it ran: nobody has claimed the job
+    assert sprung() == set()
+
+
+def test_attempts_import_no_heavy_package():
+    script = "import sys, camelid_core.jobs.attempt; print({'torch', 'transformers', 'gradio'} & set(sys.modules))"
+    assert (
+        subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "set()\n"
+    )

@@ -1,0 +1,68 @@
+"""Log-probabilities: of sampled tokens, and of every token of a given prompt.
+
+Knows logits and the model call. Knows nothing of sampling settings, batches or text.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch.nn.functional import cross_entropy
+
+from camelid_serve.engine import TokenLogprob
+
+from .kv_cache import new_cache
+from .positions import dynamic_positions, forget_lengths
+
+_STRIDE = 256
+"""Tokens whose logits are held at once: each is as wide as the vocabulary, and they would fill the memory."""
+
+
+def token_logprob(logits: torch.Tensor, token: int, top: int) -> TokenLogprob:
+    """The log-probability of `token` in one row of logits, and those of the `top` likeliest tokens."""
+    return _token_logprobs(logits[None], torch.tensor([token], device=logits.device), top)[0]
+
+
+def prompt_logprobs(model: Any, ids: Sequence[int], top: int) -> list[TokenLogprob]:
+    """Of every token of `ids` after the first, and last of the token that the model would choose to come next."""
+    dynamic = dynamic_positions(model)
+    forget_lengths(dynamic)
+    cache = new_cache(model.config)
+    found: list[TokenLogprob] = []
+    for start in range(0, len(ids), _STRIDE):
+        piece = torch.tensor([ids[start : start + _STRIDE]], device=model.device)
+        mask = torch.ones((1, start + piece.shape[1]), dtype=torch.long, device=model.device)
+        logits = model(input_ids=piece, attention_mask=mask, past_key_values=cache, use_cache=True).logits[0]
+        following = torch.tensor(ids[start + 1 : start + 1 + len(logits)], device=model.device)
+        if len(following) < len(logits):  # the end: the next token is the likeliest
+            following = torch.cat([following.long(), logits[-1:].argmax(-1)])
+        found += _token_logprobs(logits, following, top)
+    forget_lengths(dynamic)  # a running answer continues with its own
+    return found
+
+
+def token_losses(model: Any, windows: torch.Tensor, count: int) -> torch.Tensor:
+    """Cross-entropy of the last `count` tokens of each window: their negative log-probabilities given all before.
+
+    Each window, a row of ids, takes one forward pass without a KV cache, so that positions that change with the length
+    are those of this length. Logits are computed for the `count` tokens alone.
+    """
+    forget_lengths(dynamic_positions(model))
+    whole = getattr(model, "get_base_model", lambda: model)()
+    keep = {"logits_to_keep": count} if "logits_to_keep" in inspect.signature(whole.forward).parameters else {}
+    logits = model(input_ids=windows[:, :-1].to(model.device), use_cache=False, **keep).logits[:, -count:].flatten(0, 1)
+    chosen = windows[:, -count:].to(logits.device).flatten()
+    pieces = zip(logits.split(_STRIDE), chosen.split(_STRIDE), strict=True)
+    costs = [cross_entropy(piece.float(), tokens, reduction="none") for piece, tokens in pieces]
+    return torch.cat(costs).view(len(windows), count)
+
+
+def _token_logprobs(logits: torch.Tensor, tokens: torch.Tensor, top: int) -> list[TokenLogprob]:
+    logprobs = logits.float().log_softmax(-1)
+    own = logprobs.gather(-1, tokens[:, None])[:, 0].tolist()
+    values, ids = logprobs.topk(min(top, logprobs.shape[-1]))
+    likeliest = [tuple(zip(row, worth, strict=True)) for row, worth in zip(ids.tolist(), values.tolist(), strict=True)]
+    return [TokenLogprob(*each) for each in zip(tokens.tolist(), own, likeliest, strict=True)]

@@ -1,0 +1,304 @@
+"""A model's name → a loaded model: engine, prompt template and tokenizer, and whether they fit.
+
+Knows how models are resolved, loaded and unloaded, and which tokens end an answer. Knows nothing of pages, files or
+jobs. Imports torch only when an engine loads its weights.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from camelid_core.artefacts import TemplateContract
+from camelid_core.errors import MissingPackage, ModelError, UnknownName, UsageError
+from camelid_core.models.gguf import is_gguf
+from camelid_core.models.loading import load_tokenizer
+from camelid_core.models.resolved_model import ResolvedModel, resolve_model
+from camelid_core.plugins import Host
+from camelid_core.records import Message
+from camelid_core.template_contract import check_contract, make_contract
+from camelid_core.templates.template import PromptTemplate
+from camelid_core.tokenization.encoder import Encoder
+
+from .config import DEFAULT_ENGINE, EngineConfig
+from .engine import CannotShare, Engine, PromptTooLong, Report, Sampling
+from .engine_pool import EnginePool
+from .engine_spec import ChosenEngine, parse_engine_spec
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model ready to generate. `stops` are the token ids and `stop_texts` the texts that end an answer;
+    `adapter` is its name on the engine, None for a bare base model; `sampling` is what the model's makers recommend."""
+
+    engine: Engine
+    encoder: Encoder
+    template: PromptTemplate
+    resolved: ResolvedModel
+    adapter: str | None
+    stops: frozenset[int]
+    stop_texts: tuple[str, ...]
+    sampling: Sampling
+
+    def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
+        """Token ids of a conversation, ending with the generation prompt.
+
+        Raises:
+            TemplateError: a conversation the template has no form for.
+            ModelError: longer than the model takes.
+        """
+        self.check_length(sum(len(message.content) + len(message.context) for message in messages))
+        ids = self.encoder.prompt_ids(messages)
+        if len(ids) >= self.engine.context_length:
+            raise PromptTooLong(len(ids), self.engine.context_length)
+        return ids
+
+    def check_length(self, characters: int) -> None:
+        """Refuse a text that is too long however it is tokenised: to encode a megabyte takes half a gigabyte.
+
+        Raises:
+            ModelError: longer than the model takes.
+        """
+        least = characters // self._longest_token
+        if least >= self.engine.context_length:
+            raise PromptTooLong(least, self.engine.context_length, counted=False)
+
+    @cached_property
+    def _longest_token(self) -> int:
+        """Length of the longest token in characters."""
+        return max(map(len, self.encoder.tokenizer.get_vocab()))
+
+    @cached_property
+    def vocabulary(self) -> int:
+        """Vocabulary size: ids of prompts are below it."""
+        size = len(self.encoder.tokenizer)
+        return min(size, int(self.resolved.config.get("vocab_size") or size))
+
+    def decode(self, ids: Sequence[int]) -> str:
+        tokenizer = self.encoder.tokenizer
+        return str(tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+    def with_template(self, template: PromptTemplate) -> LoadedModel:
+        """The same loaded model under another template."""
+        if template.name == self.template.name:
+            return self
+        encoder = Encoder(self.encoder.tokenizer, template)
+        stops, texts = _stops(self.resolved, encoder)
+        return replace(self, encoder=encoder, template=encoder.template, stops=stops, stop_texts=texts)
+
+    def contract(self) -> TemplateContract:
+        """Contract of the template in use; its `overrides` names the model's own where a person chose another."""
+        own = self.resolved.template
+        overrides = own if own and own != self.template.name else ""
+        return make_contract(self.template, self.encoder.tokenizer, overrides)
+
+    def close(self) -> None:
+        self.engine.close()
+
+
+def load_model(
+    name: str, host: Host, config: EngineConfig = DEFAULT_ENGINE, report: Report = lambda text: None
+) -> LoadedModel:
+    """Load model or artefact `name`.
+
+    Raises:
+        UnknownName: no such model, template or engine.
+        ModelError: it cannot be loaded, or is not here yet.
+        ArtefactError: its template or tokenizer is not what it was trained with.
+    """
+    return load_resolved_model(resolve_model(name, host), host, config, report)
+
+
+def load_resolved_model(
+    resolved: ResolvedModel, host: Host, config: EngineConfig, report: Report = lambda text: None
+) -> LoadedModel:
+    """The same for a resolved model, which may have RoPE scaling applied."""
+    models = LoadedModels()
+    try:
+        models.load_resolved({"": resolved}, host, config, report)
+    except BaseException:
+        models.close()
+        raise
+    return models.models[""]
+
+
+class LoadedModels:
+    """Loaded models by label; those of one base share an engine. They are loaded and unloaded while others answer."""
+
+    def __init__(self) -> None:
+        self.models: dict[str, LoadedModel] = {}
+        self._config = DEFAULT_ENGINE
+        self._engines = EnginePool()
+
+    def load(
+        self,
+        names: Mapping[str, str],
+        host: Host,
+        config: EngineConfig = DEFAULT_ENGINE,
+        report: Report = lambda text: None,
+    ) -> None:
+        """Load these models and unload all others. Those that are loaded and unchanged stay.
+
+        Raises:
+            UnknownName, ModelError, ArtefactError: as `load_model` does; nothing stays loaded then.
+        """
+        try:
+            self.models = {}  # from now on nothing is answered by what may be unloaded
+            resolved_models = {label: resolve_model(name, host) for label, name in names.items()}
+            self.load_resolved(resolved_models, host, config, report)
+        except BaseException:
+            self.close()
+            raise
+
+    def load_resolved(
+        self, resolved_models: Mapping[str, ResolvedModel], host: Host, config: EngineConfig, report: Report
+    ) -> None:
+        """The same for resolved models."""
+        template, config = config.template, config.model_copy(update={"template": ""})  # no engine knows of templates
+        if config != self._config:
+            self._engines.close()
+            self._engines, self._config = EnginePool(config.dtype, config.slots), config
+        engines = {label: _choose_engine(config.engine, resolved, host) for label, resolved in resolved_models.items()}
+        report("Reading the tokenizer")
+        encoders = {label: load_encoder(resolved, host, template) for label, resolved in resolved_models.items()}
+        self._engines.keep_for(resolved_models.values())  # the others' memory is needed for what is loaded next
+        models = {}
+        # adapters first: some engines cannot load one later
+        for label, resolved in sorted(resolved_models.items(), key=lambda item: item[1].adapter_dir is None):
+            placement = self._engines.place(resolved, engines[label], report)
+            models[label] = _loaded(resolved, encoders[label], *placement)
+        self.models = {label: models[label] for label in resolved_models}
+        self._close_unused()
+
+    def add(
+        self,
+        label: str,
+        name: str,
+        host: Host,
+        template: str = "",
+        share: bool = False,
+        report: Report = lambda text: None,
+    ) -> None:
+        """Load one more. It gets an engine of its own if none has its base model, unless it must `share` one.
+
+        Raises:
+            UsageError: the label is taken.
+            UnknownName, ModelError, ArtefactError: as `load_model` does; nothing has changed then.
+        """
+        if label in self.models:
+            raise UsageError(f"a model is loaded as {label!r} already; choose another label.")
+        resolved = resolve_model(name, host)
+        engine, encoder = _choose_engine(self._config.engine, resolved, host), load_encoder(resolved, host, template)
+        try:
+            placement = self._engines.place(resolved, engine, report, share)
+            self.models = {**self.models, label: _loaded(resolved, encoder, *placement)}
+        finally:
+            self._close_unused()
+
+    def remove(self, label: str, share: bool = False) -> None:
+        """Unload one. An engine without models is closed at once, whatever it is answering, unless the model must
+        `share` it with one that stays; on an engine that stays, running requests end first.
+
+        Raises:
+            UnknownName: no model has that label.
+            CannotShare: it must share its engine, and no other model uses it.
+        """
+        if label not in self.models:
+            raise UnknownName("model", label, self.models)
+        remaining = {other: each for other, each in self.models.items() if other != label}
+        if share and all(each.engine is not self.models[label].engine for each in remaining.values()):
+            raise CannotShare(f"{label!r} is all that is served of its base, which would go with it.")
+        self.models = remaining
+        self._close_unused()
+
+    def close(self) -> None:
+        self.models = {}
+        self._engines.close()
+
+    def _close_unused(self) -> None:
+        self._engines.keep({(each.engine, each.adapter) for each in self.models.values()})
+
+
+def _choose_engine(spec: str, resolved: ResolvedModel, host: Host) -> ChosenEngine:
+    """The engine of that spec; for a GGUF file one that runs those."""
+    kinds = host.registry("camelid_engines")
+    chosen = parse_engine_spec(kinds, spec)
+    if chosen.kind.gguf or not is_gguf(resolved.base):
+        return chosen
+    for kind in kinds:
+        if kind.gguf and not kind.options:
+            return ChosenEngine(kind)
+    raise MissingPackage(
+        f"{resolved.name!r} is a GGUF file, and no engine for those is installed; pip install camelid-llamacpp."
+    )
+
+
+def load_encoder(resolved: ResolvedModel, host: Host, template: str) -> Encoder:
+    """Its tokenizer under `template`; an empty one takes its own.
+
+    Raises:
+        ModelError: no template is known for it.
+        UnknownName, ArtefactError: no such template, or not what the model was trained with.
+    """
+    if not (template or resolved.template):
+        raise ModelError(
+            f"no template is known for {resolved.name!r}; choose one: {', '.join(host.templates.names())}."
+        )
+    encoder = Encoder(load_tokenizer(resolved), host.templates[template or resolved.template])
+    _check_template(resolved, encoder)
+    return encoder
+
+
+def _loaded(resolved: ResolvedModel, encoder: Encoder, engine: Engine, adapter: str | None) -> LoadedModel:
+    stops, texts = _stops(resolved, encoder)
+    return LoadedModel(
+        engine=engine,
+        encoder=encoder,
+        template=encoder.template,
+        resolved=resolved,
+        adapter=adapter,
+        stops=stops,
+        stop_texts=texts,
+        sampling=recommended_sampling(resolved),
+    )
+
+
+def _check_template(resolved: ResolvedModel, encoder: Encoder) -> None:
+    contract = resolved.manifest.template if resolved.manifest else None
+    if contract is not None and contract.name == encoder.template.name:
+        check_contract(contract, encoder.template, encoder.tokenizer)
+
+
+def _stops(resolved: ResolvedModel, encoder: Encoder) -> tuple[frozenset[int], tuple[str, ...]]:
+    """Token ids that end an answer: of the model, the tokenizer and the template; and the template's stop texts."""
+    tokenizer = encoder.tokenizer
+    configs = (_read_json(resolved.base / "generation_config.json"), resolved.config)
+    eos = [config.get("eos_token_id") for config in configs]
+    ids = {tokenizer.eos_token_id, *(token for each in eos for token in (each if isinstance(each, list) else [each]))}
+    special = {token.content: number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
+    ids |= {special[stop] for stop in encoder.template.stops if stop in special}
+    texts = tuple(stop for stop in encoder.template.stops if stop not in special)
+    return frozenset(token for token in ids if isinstance(token, int)), texts
+
+
+def recommended_sampling(resolved: ResolvedModel) -> Sampling:
+    """The sampling of `generation_config.json`; greedy where it does not sample."""
+    config = _read_json(resolved.base / "generation_config.json")
+    if not config.get("do_sample"):
+        return Sampling()
+    keys = ("temperature", "top_p", "top_k", "repetition_penalty", "no_repeat_ngram_size")
+    return Sampling.model_validate(
+        {"temperature": 1.0} | {key: config[key] for key in keys if config.get(key) is not None}
+    )
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return values if isinstance(values, dict) else {}

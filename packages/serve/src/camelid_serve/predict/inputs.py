@@ -1,0 +1,208 @@
+"""A data file or a dataset → rows to answer, as a stream: an unreadable row is an error of that row alone.
+
+Knows the formats of files, the record formats and the datasets of core. Knows nothing of how rows are answered.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from camelid_core.artefacts import DatasetUse
+from camelid_core.datasets.dataset import Dataset
+from camelid_core.datasets.sources import open_dataset
+from camelid_core.errors import DataError, UsageError
+from camelid_core.integrity import sha256
+from camelid_core.paths import HUB_PREFIX, is_existing_path, validated_path
+from camelid_core.readers import SUFFIXES, Columns, Faults, ReadContext, RowFault, choose_reader
+from camelid_core.records import Message, Record
+from camelid_core.writers.row_formats import to_alpaca
+
+from camelid_serve.json_lines import to_json_line
+
+PREDICTIONS = "predictions.jsonl"
+"""The file of answered rows in an artefact of kind `predictions`."""
+
+ANSWER_COLUMNS = {
+    "instruction": ("output", "response"),
+    "prompt": ("completion", "response", "chosen"),
+    "question": ("answer", "response"),
+    "query": ("response", "answer"),
+    "problem": ("solution",),
+    "inputs": ("targets",),
+}
+"""Prompt columns → the answer columns of the same format, which rows to be answered may lack."""
+
+
+@dataclass(frozen=True, slots=True)
+class InputRow:
+    """`fields` as they are in the file; `messages` is the prompt, empty where `error` says why the row is invalid;
+    `gold` is its gold answer, empty where there is none."""
+
+    number: int
+    fields: Mapping[str, Any]
+    messages: tuple[Message, ...] = ()
+    error: str = ""
+    gold: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class InputSummary:
+    """Counts over a whole input: `invalid` rows and rows `with_gold` answers. `use` is for the manifest; `first_error`
+    is that of the first invalid row."""
+
+    use: DatasetUse
+    invalid: int
+    with_gold: int
+    first_error: str = ""
+
+    @property
+    def rows(self) -> int:
+        return self.use.rows
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionInput:
+    """A source of rows that can be iterated again and never holds them all in memory."""
+
+    name: str
+    open: Callable[[], Iterator[InputRow]]
+    licence: str = "unknown"
+    path: Path | None = None
+
+    def rows(self, limit: int | None = None) -> Iterator[InputRow]:
+        """In order, numbered from 1."""
+        return islice(self.open(), limit)
+
+    def summary(self, limit: int | None = None) -> InputSummary:
+        """Counts, and a digest of the file, or of a dataset's rows.
+
+        Raises:
+            DataError: the input cannot be read, has no rows, or no valid one.
+        """
+        digest = hashlib.sha256()
+        invalid = with_gold = 0
+        count, first_error = 0, ""
+        for row in self.rows(limit):
+            count = row.number
+            invalid += bool(row.error)
+            with_gold += bool(row.gold)
+            first_error = first_error or row.error
+            if self.path is None:
+                digest.update(to_json_line(row.fields))
+        if not count:
+            raise DataError(f"{self.name} holds no rows.", "dataset_empty")
+        if invalid == count:
+            raise DataError(f"{self.name}: no row can be answered. {first_error}")
+        whole = sha256(self.path) if self.path else digest.hexdigest()
+        return InputSummary(
+            DatasetUse(id=self.name, rows=count, sha256=whole, licence=self.licence), invalid, with_gold, first_error
+        )
+
+
+def open_input(source: str, columns: str = "", gold_column: str = "") -> PredictionInput:
+    """A data file, or a dataset by name: its held-out rows where it has some. `columns` is a file's column mapping;
+    `gold_column` names the column of the gold answers, empty for the answers of the rows themselves.
+
+    Raises:
+        DataError: the file cannot be read.
+        UnknownName: neither a file nor a dataset.
+        UsageError: no such file, a mapping that says too little, or one for a dataset.
+    """
+    path = validated_path(source, "input")
+    mapping = Columns.parse(columns, needs_output=False) if columns.strip() else None
+    if is_existing_path(source) and path.is_file():
+        return PredictionInput(path.name, lambda: _read_file(path, mapping, gold_column), path=path)
+    if path.suffix.lower() in SUFFIXES and not source.startswith(HUB_PREFIX):
+        raise UsageError(f"{source!r} is no file here; give a data file or the name of a dataset.")
+    from camelid_core.plugins import load_host
+
+    dataset = open_dataset(source, load_host().datasets)
+    if mapping is not None:
+        raise UsageError(f"{source!r} is a dataset, whose columns are known; a mapping is for files.")
+    if missing := dataset.missing():
+        raise DataError(missing)
+    return PredictionInput(dataset.name, lambda: _read_dataset(dataset, gold_column), dataset.licence)
+
+
+def _read_file(path: Path, mapping: Columns | None, gold_column: str) -> Iterator[InputRow]:
+    faults = _PendingFaults()
+    reader = choose_reader(path, "", mapping)
+    reading = ReadContext(path.stem, mapping, faults=faults)
+    source = reader.rows(path, reading)
+    count = 0
+    for number, fields in source:
+        for error in faults.take():
+            count += 1
+            yield InputRow(count, {}, error=error)
+        count += 1
+        try:
+            record = reader.record(fields if mapping else _with_empty_answer(fields), number, reading)
+            _refuse_empty(record)
+        except RowFault as fault:
+            yield InputRow(count, fields, error=str(fault.at(source.where())))
+        else:
+            yield InputRow(count, fields, record.prompt, gold=_gold(record, fields, gold_column))
+    for error in faults.take():
+        count += 1
+        yield InputRow(count, {}, error=error)
+
+
+def _read_dataset(dataset: Dataset, gold_column: str) -> Iterator[InputRow]:
+    records = dataset.load("heldout" if dataset.heldout_rows else "train", None)
+    for number, record in enumerate(records, 1):
+        fields = _dataset_fields(record)
+        yield InputRow(number, fields, record.prompt, gold=_gold(record, fields, gold_column))
+
+
+def _refuse_empty(record: Record) -> None:
+    """A model answers even an empty prompt; nobody wants to read that.
+
+    Raises:
+        RowFault: the question is empty.
+    """
+    for last in record.prompt[-1:]:
+        if not (last.content.strip() or last.context.strip()):
+            raise RowFault("no_text", "the question is empty.")
+
+
+def _with_empty_answer(fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A row that lacks the answer column of its format, with an empty one: readers expect it."""
+    for prompt, answers in ANSWER_COLUMNS.items():
+        if prompt in fields and not any(answer in fields for answer in answers):
+            return {answers[0]: "", **fields}
+    return fields
+
+
+def _gold(record: Record, fields: Mapping[str, Any], column: str) -> str:
+    if not column:
+        return record.answer
+    value = fields.get(column)
+    return str(value) if isinstance(value, str | int | float) else ""
+
+
+def _dataset_fields(record: Record) -> dict[str, Any]:
+    try:
+        fields = to_alpaca(record)
+    except RowFault:
+        fields = {"messages": [{"role": message.role, "content": message.text} for message in record.messages]}
+    return {"id": record.id, **fields}
+
+
+class _PendingFaults(Faults):
+    """Faults of rows that a reader skips, collected until they are taken: each becomes a row of the result."""
+
+    def __init__(self) -> None:
+        super().__init__(strict=False)
+        self._waiting: list[str] = []
+
+    def add(self, error: DataError) -> None:
+        self._waiting.append(str(error))
+
+    def take(self) -> list[str]:
+        waiting, self._waiting = self._waiting, []
+        return waiting

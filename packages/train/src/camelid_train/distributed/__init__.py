@@ -1,0 +1,1 @@
+"""Distributed training: process group, strategies (DDP, FSDP, DeepSpeed), shards. Starts no process."""

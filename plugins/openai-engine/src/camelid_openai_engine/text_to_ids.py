@@ -1,0 +1,68 @@
+"""Streamed text → token ids, for servers that send text alone.
+
+Knows a tokenizer. The ids, decoded, are the text; they can be others than those the model generated, as there are
+several ways to write a text in tokens and encoding gives only one of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+_HELD_BACK = 4
+"""Tokens held back: more text may still change the tokens at the end."""
+
+
+class StreamingEncoder:
+    """Encodes a growing text. Ids that were given out are never taken back."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self._text = ""
+        self._sent: list[int] = []
+
+    def push(self, text: str) -> tuple[int, ...]:
+        """Ids that no further text is likely to change."""
+        self._text += text
+        ids = encode(self._tokenizer, self._text)
+        return self._send(ids[: max(0, len(ids) - _HELD_BACK)])
+
+    def finish(self) -> tuple[int, ...]:
+        ids = encode(self._tokenizer, self._text)
+        if ids[: len(self._sent)] == self._sent:
+            return self._send(ids)
+        return tuple(encode(self._tokenizer, self._text[len(self._decoded()) :]))
+
+    def _send(self, ids: list[int]) -> tuple[int, ...]:
+        if ids[: len(self._sent)] != self._sent:
+            return ()  # cut another way by now; the end will see
+        news = ids[len(self._sent) :]
+        self._sent += news
+        return tuple(news)
+
+    def _decoded(self) -> str:
+        return decode(self._tokenizer, self._sent)
+
+
+def encode(tokenizer: Any, text: str) -> list[int]:
+    """As a continuation: nothing is put before or behind it."""
+    return [int(token) for token in tokenizer(text, add_special_tokens=False)["input_ids"]] if text else []
+
+
+def decode(tokenizer: Any, ids: Sequence[int]) -> str:
+    return str(tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
+
+def prompt_text(tokenizer: Any, ids: Sequence[int]) -> str:
+    """A prompt written out, with its control tokens; without the first one that such servers put there themselves."""
+    begins = bool(ids) and tokenizer.bos_token_id is not None and ids[0] == tokenizer.bos_token_id
+    return decode(tokenizer, ids[1:] if begins else ids)
+
+
+def token_of(tokenizer: Any, text: str) -> int | None:
+    """The token that a text is, where it is one."""
+    token = tokenizer.convert_tokens_to_ids(text)
+    if isinstance(token, int) and token != tokenizer.unk_token_id:
+        return token
+    ids = encode(tokenizer, text)
+    return ids[0] if len(ids) == 1 else None
