@@ -38,24 +38,26 @@ class Section:
 
 def sections(cls: type[Config], path: str = "", about: str = "") -> Iterator[Section]:
     """The class and all sections inside it; a section that may be of several classes comes once for each."""
-    inner = {name: section_classes(field.annotation) for name, field in cls.model_fields.items()}
+    inner = {name: variant_classes(cls, name) for name in cls.model_fields}
     yield Section(path, about, cls, {name: field for name, field in cls.model_fields.items() if not inner[name]})
     for name, classes in inner.items():
-        for each in _variants(cls, name) or classes[:1]:
+        for each in classes:
             yield from sections(each, f"{path}.{name}".strip("."), text_of(cls.model_fields[name]))
 
 
-def section_classes(annotation: Any) -> list[type[Config]]:
-    """The configuration classes that a field's type names."""
+def variant_classes(cls: type[Config], name: str) -> list[type[Config]]:
+    """The classes a section may be of: as `cls.forms` says, for those that plugins add to, else as annotated; none for
+    a field that is no section."""
+    forms = list(cls.forms(name)) if hasattr(cls, "forms") else []
+    return forms or _annotated_classes(cls.model_fields[name].annotation)
+
+
+def _annotated_classes(annotation: Any) -> list[type[Config]]:
     if isinstance(annotation, type) and issubclass(annotation, Config):
         return [annotation]
     if typing.get_origin(annotation) in (typing.Union, types.UnionType, typing.Annotated):
-        return [section for part in typing.get_args(annotation) for section in section_classes(part)]
+        return [section for part in typing.get_args(annotation) for section in _annotated_classes(part)]
     return []
-
-
-def _variants(cls: Any, name: str) -> list[type[Config]]:
-    return list(cls.forms(name)) if hasattr(cls, "forms") else []
 
 
 def text_of(field: FieldInfo) -> str:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from camelid_core.config import Config
-from camelid_core.config_help import choices_of, range_of, section_classes
+from camelid_core.config_help import choices_of, range_of, variant_classes
 from pydantic.fields import FieldInfo
 
 FieldKind = Literal["text", "integer", "number", "boolean", "choice", "lines", "pairs"]
@@ -73,7 +73,7 @@ def _class_fields(cls: type[Config]) -> tuple[ConfigField, ...]:
 def _section_fields(cls: type[Config], prefix: str, variant: str = "") -> list[ConfigField]:
     found: list[ConfigField] = []
     for name, field in cls.model_fields.items():
-        variants = _variant_classes(cls, name, field)
+        variants = variant_classes(cls, name)
         path = prefix + name
         if not variants:
             found += _leaf_field(path, field, variant)
@@ -82,12 +82,6 @@ def _section_fields(cls: type[Config], prefix: str, variant: str = "") -> list[C
         else:
             found += _union_fields(path, variants, field.description or "")
     return found
-
-
-def _variant_classes(cls: type[Config], name: str, field: FieldInfo) -> Sequence[type[Config]]:
-    """The classes a section may be of: as `cls.forms` says, for those that plugins add to, else as annotated."""
-    classes = cls.forms(name) if hasattr(cls, "forms") else ()
-    return classes or section_classes(field.annotation)
 
 
 def _union_fields(path: str, variants: Sequence[type[Config]], about: str) -> list[ConfigField]:
