@@ -22,6 +22,8 @@ from urllib.request import urlopen
 import pytest
 from camelid_core.testing import tiny_model
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # every program started here has one: two workers share two cores
+
 ROOT = Path(__file__).parents[1]
 PLUGIN = ROOT / "examples" / "plugin-minimal"
 OURS = ("camelid", "_camelid", "_editable", "__editable__")

@@ -31,7 +31,7 @@ def smollm(tmp_path_factory):
         return pull("smollm2-135m", load_host(), print)
 
 
-@pytest.mark.parametrize("quantization", QUANTISED)
+@pytest.mark.parametrize("quantization", ["nf4", pytest.param("int8", marks=pytest.mark.exhaustive)])
 def test_qlora_learns_on_a_quantised_base_without_a_graphics_card(attempt, smollm, quantization):
     run = attempt()
     values = {
