@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
 import sys
 import time
@@ -13,7 +14,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 from camelid_core.errors import DataError, MissingPackage
-from camelid_core.readers import SUFFIXES, Faults, detect, read, rows
+from camelid_core.readers import SUFFIXES, Faults, detect, json_array, read, rows
 from camelid_core.records import alpaca
 from camelid_core.writers import write_alpaca
 from hypothesis import given
@@ -158,7 +159,7 @@ def test_a_column_that_changes_its_type_is_found_where_it_does(tmp_path):
 @pytest.mark.parametrize(
     ("start", "sentence"),
     [
-        (b"\x1f\x8b\x08", "is compressed; unpack it first"),
+        (b"BZh91AY", "is compressed by bzip2 or xz; unpack it"),
         (b"PK\x03\x04", "is a zip archive or an Excel file"),
         (b"SQLite format 3\0", "is a database"),
         (b"ARROW1\0\0", "is an Arrow file; save it as Parquet"),
@@ -176,9 +177,85 @@ def test_what_is_no_file_of_a_person_is_not_read():
             list(rows(Path(path)))
 
 
+COMPRESSIONS = {".gz": gzip.compress, ".zst": lambda content: pyarrow.compress(content, codec="zstd", asbytes=True)}
+
+
+@pytest.mark.parametrize("suffix", COMPRESSIONS)
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("x.json", json.dumps([ROW] * 3)), ("x.jsonl", f"{LINE}\n" * 3), ("x.csv", TABLE),
+        ("x.tsv", "\ufeffinstruction\toutput\n" + "a\tb\n" * 3), ("x.tsv", "What?\tb\tc\n" * 3),
+    ],
+)  # fmt: skip
+def test_a_compressed_file_is_read_as_what_it_holds(file, suffix, name, content):
+    packed = file(COMPRESSIONS[suffix](content.encode()), name + suffix)
+    plain = file(content, name)
+    assert list(read(packed)) == list(read(plain))
+    assert (detect(packed).reader, detect(packed).sample) == (detect(plain).reader, detect(plain).sample)
+    cut = file(packed.read_bytes()[:-6], "cut-" + packed.name)
+    with pytest.raises(DataError, match=rf"cut-{name}{suffix}' cannot be read: "):
+        answers(cut)
+
+
+def test_what_is_compressed_twice_says_so(file):
+    with pytest.raises(DataError, match=r"^x\.json\.gz is compressed twice; unpack it first\."):
+        answers(file(gzip.compress(gzip.compress(b"[]")), "x.json.gz"))
+
+
+def test_a_place_in_a_compressed_file_is_that_of_its_text(file):
+    content = f"{LINE}\n".encode() + b'{"instruction": "\xff", "output": "b"}\n'
+    for suffix, compress in COMPRESSIONS.items():
+        with pytest.raises(DataError, match=rf"line 2: not UTF-8 at byte 17 \({len(LINE) + 18} of the file\)"):
+            answers(file(compress(content), f"x.jsonl{suffix}"))
+
+
+def test_parquet_is_not_compressed_once_more(parquet):
+    path = parquet(pyarrow.table({"instruction": ["a"], "output": ["b"]}))
+    packed = path.with_name("x.parquet.gz")
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    with pytest.raises(DataError, match=r"^x\.parquet\.gz is Parquet that was compressed once more; unpack it first\."):
+        answers(packed)
+
+
+@given(
+    st.lists(st.dictionaries(st.text(max_size=3), st.text(max_size=3), min_size=1), min_size=1, max_size=4),
+    st.sampled_from(json_array.LIST_KEYS),
+    st.sampled_from([None, 2]),
+    st.sampled_from([".json", ".jsonl", ".txt"]),
+)
+def test_the_rows_of_an_object_are_those_of_its_list(tmp_path_factory, values, key, indent, suffix):
+    path = tmp_path_factory.mktemp("data") / f"x{suffix}"
+    path.write_text(json.dumps({"version": 1.5, "by": 'a "b"', key: values, "more": {"data": [1]}}, indent=indent))
+    faults = Faults()
+    assert list(rows(path, faults)) == list(enumerate(values, 1))
+    assert faults.sentences() == [f"3 keys of the file beside '{key}' were not read: 'version', 'by', 'more'"]
+
+
+def test_lines_that_each_hold_a_list_stay_lines(file):
+    line = json.dumps({"data": [ROW]})
+    assert list(rows(file(f"{line}\n{line}\n", "x.jsonl"))) == [(1, {"data": [ROW]}), (2, {"data": [ROW]})]
+
+
+@pytest.mark.parametrize("content", ['{"data": [{"a": 1}]', '{"data": [{"a": 1}]} x', '{"data": [{"a": 1}], "b" 2}'])
+def test_an_object_that_is_not_closed_is_a_fault(file, content):
+    with pytest.raises(DataError, match=r"x\.json, row 1 "):
+        list(rows(file(content, "x.json")))
+
+
 def test_one_object_over_several_lines_gets_a_hint(file):
-    with pytest.raises(DataError, match="keep only the list of rows in it"):
-        answers(file(json.dumps({"data": [ROW]}, indent=2), "x.json"))
+    with pytest.raises(DataError, match="call its list of rows 'data', or keep only that list"):
+        answers(file(json.dumps({"faq": [ROW]}, indent=2), "x.json"))
+
+
+@pytest.mark.parametrize("delimiter", ",;\t|:")
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+def test_the_line_by_which_excel_names_the_separator_is_no_header(file, delimiter, ending):
+    for sep in (f"sep={delimiter}", f'"sep={delimiter}"'):
+        lines = [sep, delimiter.join(("instruction", "output")), delimiter.join((f'"a{delimiter}b"', "c"))]
+        path = file(ending.join(lines), "x.csv")
+        assert [row for _, row in rows(path)] == [{"instruction": f"a{delimiter}b", "output": "c"}]
+        assert detect(path).fits
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from camelid_core.errors import DataError, UnknownName, UsageError
 from camelid_core.file_permissions import PRIVATE_DIRECTORY_MODE, PRIVATE_FILE_MODE, make_private_directory
 from camelid_core.integrity import sha256
 from camelid_core.paths import data_dir, safe_name
-from camelid_core.readers import SUFFIXES, Faults, read
+from camelid_core.readers import Faults, has_data_suffix, read, uncompressed_name
 from camelid_core.records import Record
 from camelid_core.writers import write
 
@@ -154,7 +154,7 @@ def refuse_taken(name: str) -> None:
 def _dataset_paths() -> Iterator[Path]:
     """Directories of added datasets, and data files that were put there by hand."""
     for path in data_dir().iterdir() if data_dir().is_dir() else ():
-        if not path.name.startswith(".") and ((path / ABOUT).is_file() or (path.suffix in SUFFIXES and path.is_file())):
+        if not path.name.startswith(".") and ((path / ABOUT).is_file() or (has_data_suffix(path) and path.is_file())):
             yield path
 
 
@@ -166,7 +166,7 @@ def _dataset_path(name: str) -> Path:
 
 
 def _name(path: Path) -> str:
-    return path.name if path.is_dir() else path.stem
+    return path.name if path.is_dir() else uncompressed_name(path).stem
 
 
 def _added_at(path: Path) -> float:
@@ -185,7 +185,7 @@ def _read_description_file(path: Path) -> DatasetDescription | None:
 
 def _dataset(path: Path) -> Dataset | None:
     if path.is_file():
-        return file_dataset(path, path.stem)
+        return file_dataset(path, _name(path))
     description = _read_description_file(path)
     if description is None:
         return None

@@ -13,8 +13,9 @@ from camelid_core.errors import DataError
 from camelid_core.records import Record
 
 from .column_mapping import Columns
+from .compressed import COMPRESSED_SUFFIXES, uncompressed_name
 from .detection import Detection, detect
-from .file_formats import SUFFIXES, FileRows, file_format_of
+from .file_formats import SUFFIXES, FileRows, file_format_of, has_data_suffix
 from .reader import ReadContext, Reader, Row, build_record
 from .row_faults import Faults, RowFault
 from .selection import READERS, all_readers, choose_reader, reader_by_columns, reader_for_row
@@ -22,6 +23,7 @@ from .text_values import MAX_FIELD
 from .turns import parse_message
 
 __all__ = [
+    "COMPRESSED_SUFFIXES",
     "MAX_FIELD",
     "READERS",
     "SUFFIXES",
@@ -37,12 +39,14 @@ __all__ = [
     "choose_reader",
     "detect",
     "file_format_of",
+    "has_data_suffix",
     "parse_message",
     "read",
     "reader_by_columns",
     "reader_for_row",
     "rows",
     "to_record",
+    "uncompressed_name",
 ]
 
 
@@ -66,7 +70,7 @@ def read(
     """
     faults = faults or Faults()
     chosen = choose_reader(path, reader, columns)
-    read_context = ReadContext(path.stem, columns, seed, keep_escapes, faults)
+    read_context = ReadContext(uncompressed_name(path).stem, columns, seed, keep_escapes, faults)
     source = chosen.rows(path, read_context)
     empty = True
     for number, row in source:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
@@ -18,6 +19,7 @@ from .row_faults import Faults
 from .text_values import MAX_FIELD, excerpt, listed
 
 DELIMITERS = ",;\t|"
+_SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\s*$', re.IGNORECASE)
 
 
 class DelimitedCells:
@@ -80,6 +82,8 @@ class DelimitedRows:
     def __iter__(self) -> Iterator[tuple[int, dict[str, Any]]]:
         header = self._header
         for cells in self._cells:
+            if self._cells.begins == 1 and _names_separator(cells):
+                continue
             if not header:
                 header = column_names(cells, self._cells.where())
                 continue
@@ -104,12 +108,20 @@ def column_names(cells: Sequence[str], where: str) -> tuple[str, ...]:
 
 
 def delimiter_of(start: bytes, default: str) -> str:
-    """The delimiter: comma, semicolon, tab or bar, whichever the first line has most of outside quotes."""
+    """The delimiter: the one that a first line `sep=;` names, as Excel writes it, else comma, semicolon, tab or bar,
+    whichever the first line has most of outside quotes."""
     line = start.decode("utf-8", errors="replace").split("\n", 1)[0]
+    if (named := _SEPARATOR_LINE.match(line)) is not None:
+        return named[1]
     outside = "".join(line.split('"')[::2])
     counts = {delimiter: outside.count(delimiter) for delimiter in DELIMITERS}
     best = max(DELIMITERS, key=lambda delimiter: (counts[delimiter], delimiter == default))
     return best if counts[best] else default
+
+
+def _names_separator(cells: Sequence[str]) -> bool:
+    """Whether these are the cells of a line `sep=;`, which the delimiter itself cuts in two."""
+    return cells[0].lower().startswith("sep=") and len("".join(cells)) <= len("sep=;")
 
 
 def _ragged(cells: Sequence[str], header: Sequence[str]) -> str:

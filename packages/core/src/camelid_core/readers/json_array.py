@@ -1,4 +1,4 @@
-"""Rows of one JSON array, parsed in chunks so that the file is never held in memory.
+"""Rows of one JSON array, also of one inside an object, parsed in chunks so that the file is never held in memory.
 
 Knows JSON that arrives in chunks. Knows nothing of what the rows mean.
 """
@@ -16,13 +16,37 @@ from camelid_core.strict_json import decoder
 
 from .json_lines import LINE_LIMIT
 from .row_faults import Faults
-from .text_values import excerpt
+from .text_values import excerpt, listed
 
 CHUNK = 1 << 20
+LIST_KEYS = ("data", "rows", "examples", "instances", "items", "records", "samples", "train")
+"""Keys under which an object holds the rows."""
+_TEXT = rb'"(?:[^"\\]|\\.)*"'
+_OBJECT_WITH_ROWS = re.compile(
+    rb"\{\s*(?:%b\s*:\s*(?:%b|[-+\w.]+)\s*,\s*)*\"(?:%b)\"\s*:\s*\[\s*\{" % (_TEXT, _TEXT, "|".join(LIST_KEYS).encode())
+)
+
+
+def is_object_with_rows(start: bytes) -> bool:
+    """Whether a file that begins so is one object with a list of rows: `{"version": 1, "data": [{…`. A first line that
+    is an object by itself, with more behind it, is a line of JSON Lines."""
+    if not _OBJECT_WITH_ROWS.match(start):
+        return False
+    line, _, rest = start.partition(b"\n")
+    return not (rest.strip() and _is_json(line))
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 class JsonArrayRows:
-    """`(number, row)` for each object of the array, numbered from 1."""
+    """`(number, row)` for each object of the array, numbered from 1. Where the file is an object, its first list under
+    one of `LIST_KEYS` is the array, and what else it holds is noted."""
 
     def __init__(self, file: BinaryIO, name: str, faults: Faults) -> None:
         self._text = _JsonStream(file, name)
@@ -33,6 +57,33 @@ class JsonArrayRows:
         return self._text.where()
 
     def __iter__(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        text = self._text
+        yield from self._rows_in_object() if text.peek() == "{" else self._rows()
+        if text.peek():
+            raise text.fault("the array has ended, but the file goes on")
+
+    def _rows_in_object(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        text = self._text
+        found, others, more = "", [], True
+        text.expect("{")
+        while more:
+            key = text.value()
+            text.expect(":")
+            if not found and key in LIST_KEYS and text.peek() == "[":
+                found = key
+                yield from self._rows()
+            else:
+                text.value()
+                others.append(str(key))
+            more = text.peek() == ","
+            if more:
+                text.expect(",")
+        text.expect("}")
+        if others:
+            names = f"keys of the file beside {found!r} were not read: {listed(others)}"
+            self._faults.note(names, len(others))
+
+    def _rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
         text = self._text
         text.expect("[")
         more_values = text.peek() != "]"
@@ -47,8 +98,6 @@ class JsonArrayRows:
                 text.expect(",")
                 text.row += 1
         text.expect("]")
-        if text.peek():
-            raise text.fault("the array has ended, but the file goes on")
 
     def _add_fault(self, value: Any) -> None:
         if self._text.strict_faults:

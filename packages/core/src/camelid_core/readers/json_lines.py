@@ -69,7 +69,7 @@ class JsonLinesRows:
     def _hint(self, line: bytes) -> str:
         if self._number > 1 or line.rstrip()[-1:] not in (b"{", b"[", b","):
             return ""
-        return ". If the file is one object over several lines, keep only the list of rows in it."
+        return ". If the file is one object over several lines, call its list of rows 'data', or keep only that list."
 
     def _skip_line(self, line: bytes) -> None:
         while line and not line.endswith(b"\n"):

@@ -17,8 +17,10 @@ from camelid_core.records import Record
 
 from .column_mapping import Columns
 from .column_proposal import propose
+from .compressed import uncompressed_name
 from .delimited import DelimitedCells
 from .feedback import FEEDBACK, is_feedback_file
+from .file_formats import open_data_file
 from .flan import COLUMNS, FLAN
 from .reader import ReadContext, Reader, Row
 from .row_faults import Faults, RowFault
@@ -99,7 +101,7 @@ def reader_for_row(row: Row, readers: Iterable[Reader] = READERS.values()) -> Re
 
 def is_flan_file(path: Path) -> bool:
     """Whether the file is a TSV of three cells a line whose first line is no header."""
-    if path.suffix.lower() not in (".tsv", ".tab"):
+    if uncompressed_name(path).suffix.lower() not in (".tsv", ".tab"):
         return False
     first = first_cells(path, "\t", 2)
     return bool(first) and all(len(cells) == len(COLUMNS) for cells in first) and not looks_like_header(first[0])
@@ -114,9 +116,9 @@ def looks_like_header(cells: Iterable[str]) -> bool:
 def first_cells(path: Path, delimiter: str, count: int) -> list[list[str]]:
     """The cells of the first rows of a table; none if it cannot be read, which reading it reports."""
     try:
-        with path.open("rb") as file:
+        with open_data_file(path) as (file, _, _):
             return list(islice(DelimitedCells(file, path.name, Faults(), delimiter), count))
-    except (OSError, CamelidError):
+    except CamelidError:
         return []
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from camelid_core.artefacts import DatasetUse
 from camelid_core.errors import DataError
 from camelid_core.paths import validated_path
-from camelid_core.readers.file_formats import SUFFIXES, FileRows
+from camelid_core.readers.file_formats import FileRows, has_data_suffix
 from camelid_core.readers.row_faults import Faults
 from camelid_core.tokenization.plain_text import plain_encoders
 
@@ -42,7 +42,7 @@ def long_texts(file: str, longest: int, tokens: int, seed: int) -> tuple[list[st
     """
     if file:
         path = validated_path(file, "file")
-        texts = list(_rows(path) if path.suffix.lower() in SUFFIXES else _plain(path))
+        texts = list(_rows(path) if has_data_suffix(path) else _plain(path))
         name, licence = path.name, "unknown"
     else:
         texts = [synthetic_text.synthetic_day_book(6 * (longest + tokens), seed)]

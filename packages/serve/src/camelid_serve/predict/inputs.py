@@ -18,7 +18,15 @@ from camelid_core.datasets.sources import open_dataset
 from camelid_core.errors import DataError, UsageError
 from camelid_core.integrity import sha256
 from camelid_core.paths import HUB_PREFIX, is_existing_path, validated_path
-from camelid_core.readers import SUFFIXES, Columns, Faults, ReadContext, RowFault, choose_reader
+from camelid_core.readers import (
+    Columns,
+    Faults,
+    ReadContext,
+    RowFault,
+    choose_reader,
+    has_data_suffix,
+    uncompressed_name,
+)
 from camelid_core.records import Message, Record
 from camelid_core.writers.row_formats import to_alpaca
 
@@ -117,7 +125,7 @@ def open_input(source: str, columns: str = "", gold_column: str = "") -> Predict
     mapping = Columns.parse(columns, needs_output=False) if columns.strip() else None
     if is_existing_path(source) and path.is_file():
         return PredictionInput(path.name, lambda: _read_file(path, mapping, gold_column), path=path)
-    if path.suffix.lower() in SUFFIXES and not source.startswith(HUB_PREFIX):
+    if has_data_suffix(path) and not source.startswith(HUB_PREFIX):
         raise UsageError(f"{source!r} is no file here; give a data file or the name of a dataset.")
     from camelid_core.plugins import load_host
 
@@ -132,7 +140,7 @@ def open_input(source: str, columns: str = "", gold_column: str = "") -> Predict
 def _read_file(path: Path, mapping: Columns | None, gold_column: str) -> Iterator[InputRow]:
     faults = _PendingFaults()
     reader = choose_reader(path, "", mapping)
-    reading = ReadContext(path.stem, mapping, faults=faults)
+    reading = ReadContext(uncompressed_name(path).stem, mapping, faults=faults)
     source = reader.rows(path, reading)
     count = 0
     for number, fields in source:

@@ -10,7 +10,7 @@ from typing import Any
 
 import gradio as gr
 from camelid_core.errors import CamelidError
-from camelid_core.readers import SUFFIXES, Columns
+from camelid_core.readers import COMPRESSED_SUFFIXES, SUFFIXES, Columns
 from camelid_serve.config import PredictConfig
 
 from camelid_ui.config_form import ConfigForm
@@ -77,7 +77,7 @@ def build(services: Services) -> PredictTab:
         with gr.Column(scale=5, min_width=300):
             file = gr.File(
                 label=t("predict.file"),
-                file_types=list(SUFFIXES),
+                file_types=[*SUFFIXES, *COMPRESSED_SUFFIXES],
                 height=120,
                 elem_id="predict-file",
                 elem_classes="camelid-file",

@@ -19,7 +19,7 @@ from camelid_core.datasets.sources import open_dataset
 from camelid_core.errors import DataError, UsageError
 from camelid_core.paths import is_existing_path, validated_path
 from camelid_core.plugins import load_host
-from camelid_core.readers import Columns, Detection, Faults, detect, read
+from camelid_core.readers import Columns, Detection, Faults, detect, read, uncompressed_name
 from camelid_core.readers.text_values import listed
 from camelid_core.records import Record
 from camelid_core.writers import write
@@ -123,7 +123,7 @@ def add(
         raise UsageError(f"{file!r} is no file here. Download it first (curl -LO {file}), then add the file.")
     path = validated_path(file, "file")
     faults = Faults(strict=not lenient)
-    name = name or path.stem
+    name = name or uncompressed_name(path).stem
     library.refuse_taken(name)
     added = library.add(
         read(path, reader, columns_of(mapping), faults, seed=seed, keep_escapes=keep_escapes),

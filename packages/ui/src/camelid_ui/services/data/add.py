@@ -13,7 +13,18 @@ from pathlib import Path
 from camelid_core.datasets import library
 from camelid_core.errors import CamelidError, DataError, UsageError
 from camelid_core.paths import validated_path
-from camelid_core.readers import SUFFIXES, Columns, Detection, Faults, all_readers, detect, read
+from camelid_core.readers import (
+    COMPRESSED_SUFFIXES,
+    SUFFIXES,
+    Columns,
+    Detection,
+    Faults,
+    all_readers,
+    detect,
+    has_data_suffix,
+    read,
+    uncompressed_name,
+)
 from camelid_core.records import Record
 
 from camelid_ui.services.background_work import BackgroundRunner, BackgroundWork, ReportProgress
@@ -85,8 +96,9 @@ class AddService:
             raise DataError(f"{str(path)!r} is a directory; name a file in it.")
         if not path.is_file():
             raise DataError(f"{str(path)!r} is no file on this machine.")
-        if path.suffix.lower() not in SUFFIXES:
-            raise UsageError(f"{path.name!r} is none of {', '.join(SUFFIXES)}; save the data as one of these.")
+        if not has_data_suffix(path):
+            allowed = f"{', '.join(SUFFIXES)}, nor one of these with {' or '.join(COMPRESSED_SUFFIXES)}"
+            raise UsageError(f"{path.name!r} is none of {allowed}; save the data as one of these.")
         return path
 
     def detect(self, path: Path) -> Detection:
@@ -110,7 +122,9 @@ class AddService:
 
     def name_for(self, path: Path) -> str:
         """A free dataset name made from the file's name."""
-        stem = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in path.stem).strip("-._")
+        stem = "".join(
+            c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in uncompressed_name(path).stem
+        ).strip("-._")
         stem = stem[:60] or "data"
         return library.next_version_name(stem) if stem in self.collection.names() else stem
 
@@ -124,7 +138,7 @@ class AddService:
             DataError, UsageError: it cannot be read so, or the name cannot be used or is taken.
         """
         _check(plan)
-        name = name.strip() or plan.path.stem
+        name = name.strip() or uncompressed_name(plan.path).stem
         library.refuse_taken(name)
 
         def do(report: ReportProgress) -> ImportedDataset:
@@ -136,7 +150,7 @@ class AddService:
     def add(self, path: str | Path, name: str = "", licence: str = "unknown") -> DatasetEntry:
         """Read a whole file into the collection, strictly, at once."""
         plan = ImportPlan(self.find(str(path)))
-        return self._import(plan, name.strip() or plan.path.stem, licence, lambda _: None).entry
+        return self._import(plan, name.strip() or uncompressed_name(plan.path).stem, licence, lambda _: None).entry
 
     def _import(self, plan: ImportPlan, name: str, licence: str, report: ReportProgress) -> ImportedDataset:
         faults = Faults(strict=plan.strict)

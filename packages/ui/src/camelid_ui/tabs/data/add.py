@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
-from camelid_core.readers import SUFFIXES
+from camelid_core.readers import COMPRESSED_SUFFIXES, SUFFIXES
 
 from camelid_ui.i18n import t
 from camelid_ui.services.data.add import LICENCES, ROLES, readers
@@ -67,7 +67,8 @@ def build() -> AddPanel:
         close = gr.Button(t("data.close"), elem_id="data-add-close", size="sm", min_width=80)
     panel(t("add.lead"), elem_classes="camelid-lead")
     file = gr.File(
-        label=t("data.file"), file_types=list(SUFFIXES), height=110, elem_id="data-file", elem_classes="camelid-file",
+        label=t("data.file"), file_types=[*SUFFIXES, *COMPRESSED_SUFFIXES], height=110, elem_id="data-file",
+        elem_classes="camelid-file",
         show_label=False,
     )  # fmt: skip
     path = gr.Textbox(
