@@ -99,7 +99,7 @@ def space(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     finally:
         process.terminate()
         try:
-            process.wait(60)
+            process.wait(240)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

@@ -106,7 +106,7 @@ def test_a_killed_worker_costs_nothing(recipe, tmp_path):
     finally:
         for process in (second, third):
             process.terminate()
-            process.wait(60)
+            process.wait(240)
     attempts = sorted(path.name for path in (home / "runs" / "000001").iterdir())
     assert attempts == ["1", "2"]
     events, _ = read_events(home / "runs" / "000001" / "2" / "events.jsonl")

@@ -64,7 +64,7 @@ def ended(process: subprocess.Popen[str]) -> Iterator[None]:
             yield
         finally:
             process.send_signal(signal.SIGTERM)
-            process.communicate(timeout=60)
+            process.communicate(timeout=240)
 
 
 def until(condition: Callable[[], object]) -> None:

@@ -87,7 +87,7 @@ def start(home: Path, *options: str, python: Path | str = sys.executable) -> Ser
     command = [str(python), "-m", "camelid_core.cli", "ui", "--port", "0", *options]
     with (home / "ui.log").open("ab") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=home)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while time.monotonic() < deadline and process.poll() is None:
         try:
             address = json.loads((home / "ui.json").read_text())
@@ -107,7 +107,7 @@ def _answers(port: int) -> bool:
 def stop(process: subprocess.Popen[bytes]) -> None:
     process.send_signal(signal.SIGINT)
     try:
-        process.wait(15)
+        process.wait(240)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

@@ -29,7 +29,7 @@ def test_a_host_that_is_no_address_is_a_sentence():
 
 
 def test_who_is_told_the_address_may_come_at_once():
-    with listening_socket("127.0.0.1", 0) as server, socket.create_connection(server.getsockname(), timeout=60):
+    with listening_socket("127.0.0.1", 0) as server, socket.create_connection(server.getsockname(), timeout=240):
         pass
 
 

@@ -73,7 +73,7 @@ def test_the_log_says_what_a_job_is_not_given(home, tmp_path, monkeypatch, proxy
     directory = attempt_directory(home, job.id, job.epoch)
     directory.mkdir(parents=True)
     handle = LocalExecutor("look").start(job, directory)
-    handle._process.wait(60)
+    handle._process.wait(240)
     assert (directory / "seen").read_text() == "http://proxy:3128"
     log = (directory / LOG).read_text()
     assert "geheim" not in log

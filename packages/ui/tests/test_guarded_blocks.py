@@ -40,7 +40,7 @@ def pages(services: Services) -> Iterator[httpx.Client]:
         thread.start()
         try:
             url, headers = f"http://127.0.0.1:{port}", {"authorization": "Bearer right"}
-            with httpx.Client(base_url=url, headers=headers, timeout=60) as client:
+            with httpx.Client(base_url=url, headers=headers, timeout=240) as client:
                 yield client
         finally:
             server.should_exit = True

@@ -106,7 +106,7 @@ def until() -> Callable[..., None]:
 @pytest.fixture
 def metric(served: str) -> Callable[[str], float]:
     def read(name: str) -> float:
-        lines = httpx.get(served.removesuffix("/v1") + "/metrics", timeout=60).text.splitlines()
+        lines = httpx.get(served.removesuffix("/v1") + "/metrics", timeout=240).text.splitlines()
         return sum(float(line.rpartition(" ")[2]) for line in lines if line.split("{")[0].split(" ")[0] == name)
 
     return read

@@ -80,7 +80,7 @@ def test_a_server_is_started_asked_killed_and_started_again(
         assert bare == said(tiny.engine, request)
         assert said(engine, Request([40, 41, 42], TOKENS, "mine")) != bare
         address = told[1].rpartition(" ")[2]
-        assert httpx.get(f"{address}/v1/models", timeout=60).status_code == 401  # nobody else on this machine may ask
+        assert httpx.get(f"{address}/v1/models", timeout=240).status_code == 401  # nobody else on this machine may ask
 
         server: ServerProcess = engine._on_close.__self__  # type: ignore[attr-defined]
         guard = psutil.Process(server.pid)
@@ -111,7 +111,7 @@ def test_camelid_serve_starts_one_and_takes_it_along_when_killed(
             assert any(line.startswith("Ready") for line in serve.stdout)
             url = json.loads((home / "api.json").read_text(encoding="utf-8"))["url"]
             body = {"model": "mine", "prompt": [40, 41], "max_tokens": 5, "return_token_ids": True, "seed": 1}
-            said = httpx.post(f"{url}/completions", json=body, timeout=60).text
+            said = httpx.post(f"{url}/completions", json=body, timeout=240).text
             running = len(processes(mark))
         finally:
             serve.kill()

@@ -18,11 +18,13 @@ ROLES: tuple[str, ...] = get_args(Role)
 @dataclass(frozen=True, slots=True)
 class Message:
     """One turn. `context` is Alpaca's `input`: material the instruction refers to, kept apart
-    so that templates which show it separately can, and so that writing back loses nothing."""
+    so that templates which show it separately can, and so that writing back loses nothing.
+    An answer that is not `trained` stands in the conversation without a loss."""
 
     role: Role
     content: str
     context: str = ""
+    trained: bool = True
 
     @property
     def text(self) -> str:

@@ -100,7 +100,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(store, installed):
     assert process.stdout is not None
     assert process.stdout.readline() == "1\n"
     process.send_signal(signal.SIGINT)
-    out, _ = process.communicate(timeout=60)
+    out, _ = process.communicate(timeout=240)
     assert "cancelled Cancelled. `camelid jobs retry 1`" in out
     assert store.get(1).state == JobState.CANCELLED
 

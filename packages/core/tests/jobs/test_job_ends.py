@@ -133,7 +133,7 @@ def test_a_command_that_is_told_to_stop_ends_with_130_and_says_how_to_go_on(stor
     process = subprocess.Popen([sys.executable, "-c", COMMAND], **pipes)
     assert process.stderr.readline()  # the first progress
     process.send_signal(signal.SIGTERM)
-    out, _ = process.communicate(timeout=60)
+    out, _ = process.communicate(timeout=240)
     assert process.returncode == 130
     assert out == "Cancelled. `camelid jobs retry 1` goes on from what it kept, if anything.\n"
 
@@ -147,7 +147,7 @@ def test_a_terminal_that_is_closed_lets_the_job_save(store, home):
     os.close(its)
     assert os.read(ours, 1)  # the first progress
     os.close(ours)
-    process.wait(60)
+    process.wait(240)
     job = store.get(1)
     assert job.state == JobState.CANCELLED
     assert job.error == "Cancelled. `camelid jobs retry 1` goes on from what it kept, if anything."

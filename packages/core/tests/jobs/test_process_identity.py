@@ -54,7 +54,7 @@ def test_an_exact_match_is_ended(stranger, tmp_path):
     ProcessIdentity.of(stranger.pid, "no such mark").write(tmp_path)
     assert json.loads((tmp_path / "process.json").read_text()) == asdict(ProcessIdentity.read(tmp_path))
     LocalExecutor().kill_leftovers(tmp_path)
-    assert stranger.wait(60) == -9
+    assert stranger.wait(240) == -9
 
 
 def test_who_left_the_group_is_known_by_the_mark(until):
@@ -63,7 +63,7 @@ def test_who_left_the_group_is_known_by_the_mark(until):
     )
     until(lambda: psutil.Process(stray.pid).environ().get(ATTEMPT_VARIABLE))  # it can be seen a moment after it began
     ProcessIdentity(0, "", "", "m" * 32).kill()
-    assert stray.wait(60) == -9
+    assert stray.wait(240) == -9
 
 
 def test_started_tells_processes_apart(stranger):

@@ -86,7 +86,7 @@ def test_a_zombie_publishes_nothing(store, home, start_worker, run_out, until):
     (home / "go").touch()
     until(lambda: store.get(job.id).state == JobState.SUCCEEDED)
     second.terminate()
-    assert second.wait(60) == 0
+    assert second.wait(240) == 0
     other = store.submit("tick", {}, "other")
     zombie.send_signal(signal.SIGCONT)
     until(lambda: store.get(other.id).state == JobState.SUCCEEDED)  # by the zombie's worker, for no other is left
@@ -115,7 +115,7 @@ def test_sigterm_gives_the_job_back(store, home, start_worker, until):
     worker = start_worker()
     until(running(store, home, job))
     worker.terminate()
-    assert worker.wait(60) == 0
+    assert worker.wait(240) == 0
     back = store.get(job.id)
     assert (back.state, back.retries, back.owner, back.error) == (JobState.QUEUED, 0, "", "")
 

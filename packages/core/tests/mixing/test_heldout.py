@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from camelid_core.mixing.heldout import HeldOut, HeldOutSelection
-from camelid_core.quality import prompt_key
+from camelid_core.quality import conversation_key
 from camelid_core.records import alpaca
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,14 +24,14 @@ spaces = st.sampled_from(["What is {}?", "what  is {}?", " What is\n{}? "])
 def test_exactly_as_many_clusters_as_asked_and_none_on_both_sides(numbers, forms, count, seed):
     rows = [alpaca(forms[at % len(forms)].format(n), f"answer {at}") for at, n in enumerate(numbers)]
     held = heldout(rows, count, seed)
-    clusters = set(map(prompt_key, rows))
+    clusters = set(map(conversation_key, rows))
     assert len(clusters) == len(set(numbers))
     assert len(held.keys) == len(held.records) == min(count, len(clusters) // 10)
-    assert {prompt_key(record) for record in held.records} == held.keys
+    assert {conversation_key(record) for record in held.records} == held.keys
     assert [row for _, row in held.places] == sorted(
         (row for _, row in held.places), key=lambda r: held.places.index((0, r))
     )
-    assert {row for _, row in held.places} == {at for at, row in enumerate(rows) if prompt_key(row) in held.keys}
+    assert {row for _, row in held.places} == {at for at, row in enumerate(rows) if conversation_key(row) in held.keys}
 
 
 @given(st.permutations(list(range(80))), st.integers(0, 4))

@@ -10,7 +10,7 @@ from camelid_core.datasets.dataset import Dataset
 from camelid_core.errors import DataError, UnknownName, UsageError
 from camelid_core.mixing.interleaving import InterleavingSchedule, apportion
 from camelid_core.mixing.row_selection import HELD_OUT, Mixture, account_table, mix
-from camelid_core.quality import prompt_key
+from camelid_core.quality import conversation_key
 from camelid_core.records import Record, alpaca
 from camelid_core.registry import Registry
 from hypothesis import given
@@ -96,8 +96,8 @@ def test_records_from_any_position_are_the_rest_of_all_records(
     assert total is None or len(everything) <= total
     for part in mixed.account:
         assert part.read == part.kept + part.dropped.total()
-    held = set(map(prompt_key, mixed.heldout))
-    assert not held & set(map(prompt_key, everything))
+    held = set(map(conversation_key, mixed.heldout))
+    assert not held & set(map(conversation_key, everything))
     assert len(mixed.heldout) <= heldout
 
 
@@ -172,9 +172,9 @@ def test_a_source_with_its_own_held_out_part_is_not_counted_and_not_leaked():
     mixed = mix(Mixture(sources=["own", "other"]), registry(own, other), 4, lambda name, *_: seen.append(name))
     assert set(seen) == {"other"}
     assert len(mixed.heldout) == 4
-    held = set(map(prompt_key, mixed.heldout))
+    held = set(map(conversation_key, mixed.heldout))
     trained = list(mixed.records())
-    assert not held & set(map(prompt_key, trained))
+    assert not held & set(map(conversation_key, trained))
     assert mixed.account[1].dropped[HELD_OUT] == 3  # two of its own, and the copy of the other's
     assert trained[17:] == list(mixed.records(17))
 
@@ -182,9 +182,9 @@ def test_a_source_with_its_own_held_out_part_is_not_counted_and_not_leaked():
 def test_copies_of_held_out_rows_leave_a_counted_source_with_its_own_held_out_part():
     own = dataset("own", rows("x", 50), rows=50, heldout=tuple(rows("own", 2)))
     mixed = mix(Mixture(sources=["own", "x"], drop_tags=["none"]), registry(own, dataset("x", rows("x", 50))), 6)
-    held = set(map(prompt_key, mixed.heldout))
+    held = set(map(conversation_key, mixed.heldout))
     assert len(held) == 6
-    assert not held & set(map(prompt_key, mixed.records()))
+    assert not held & set(map(conversation_key, mixed.records()))
 
 
 def test_a_source_that_shrinks_while_it_is_read_is_named():

@@ -52,7 +52,7 @@ class Served:
         self.url = f"http://127.0.0.1:{self.port}"
         self.server = server(with_guard(app, keys, {"127.0.0.1", "localhost"}, origins), self.state)
         self._thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self._listener]})
-        self.client = httpx.Client(base_url=self.url, headers={"authorization": f"Bearer {KEY}"}, timeout=60)
+        self.client = httpx.Client(base_url=self.url, headers={"authorization": f"Bearer {KEY}"}, timeout=240)
 
     def _note(self, error: Any) -> None:
         self.failure = [error] if error else []

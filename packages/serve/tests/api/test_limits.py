@@ -21,7 +21,7 @@ KEY = "open-sesame"
 
 def ask(served: Any, body: dict[str, Any]) -> http.client.HTTPConnection:
     """Send a request and do not wait for the answer."""
-    connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=60)
+    connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=240)
     headers = {"authorization": f"Bearer {KEY}", "content-type": "application/json"}
     message = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 100_000, **body}
     connection.request("POST", "/v1/chat/completions", json.dumps(message), headers)
@@ -131,7 +131,7 @@ def trickle(port: int, first: bytes) -> bytes:
     with socket.create_connection(("127.0.0.1", port)) as connection:
         connection.settimeout(0.05)
         connection.sendall(first)
-        until, said = time.monotonic() + 60, b""
+        until, said = time.monotonic() + 240, b""
         while time.monotonic() < until:
             with suppress(OSError):  # what it said before it closed can be read still
                 connection.sendall(b"x")

@@ -178,7 +178,7 @@ def test_the_command_serves_adapters_on_their_base_until_it_is_told_to_stop(
 ) -> None:
     process, address = running
     assert (home / "api.json").stat().st_mode & 0o777 == 0o600
-    client = httpx.Client(base_url=address["url"], headers={"authorization": f"Bearer {address['token']}"}, timeout=60)
+    client = httpx.Client(base_url=address["url"], headers={"authorization": f"Bearer {address['token']}"}, timeout=240)
     with client:
         assert [model["id"] for model in client.get("/models").json()["data"]] == ["plain", "adapter"]
         children = psutil.Process(process.pid).children()
@@ -193,9 +193,9 @@ def test_the_command_serves_adapters_on_their_base_until_it_is_told_to_stop(
         assert answer["choices"][0]["message"]["content"] == texts[1]
         assert client.post("/unload_lora_adapter", json={"lora_name": "adapter"}).status_code == 200
         assert [model["id"] for model in client.get("/models").json()["data"]] == ["plain", "more"]
-    assert httpx.get(f"{address['url']}/models", timeout=60).status_code == 401
+    assert httpx.get(f"{address['url']}/models", timeout=240).status_code == 401
     process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 0
+    assert process.wait(240) == 0
     assert not (home / "api.json").exists()
     psutil.wait_procs(children, 60)
     assert not any(child.is_running() for child in children)

@@ -16,6 +16,7 @@ from camelid_core.errors import DataError, ModelError
 from camelid_core.mixing import CountingProgress, MixedDataset, account_table, mix
 from camelid_core.models.resolved_model import ResolvedModel
 from camelid_core.plugins import Host
+from camelid_core.quality.row_filter import RowAccount
 from camelid_core.records import Record
 from camelid_core.special_tokens import special_tokens
 from camelid_core.token_cache import CutoffCounts, CutoffView, TokenCache
@@ -69,7 +70,13 @@ def prepare(
         return next(islice(_DropNegatives().filter(mixed.records()), int(train.rows[example]), None))
 
     uses, account = digests.uses(), account_table(mixed.account)
-    return PreparedData(train, heldout, train.counts, uses, account, positives.notes(), mixed.heldout, origin)
+    notes = [*source_notes(mixed.account), *positives.notes()]
+    return PreparedData(train, heldout, train.counts, uses, account, notes, mixed.heldout, origin)
+
+
+def source_notes(account: Sequence[RowAccount]) -> list[str]:
+    """What reading each source changed or left unused, with the source's name."""
+    return [f"{each.source}: {note}" for each in account for note in each.notes]
 
 
 def _source_progress(progress: EncodingProgress | None) -> CountingProgress | None:
@@ -111,6 +118,8 @@ class SourceDigests:
             for message in record.messages:
                 text = "\x1f".join((message.role, message.content, message.context, ""))
                 digest.update(text.encode("utf-8", "surrogatepass"))
+                if not message.trained:
+                    digest.update(b"\x1c")
             if record.rejected is not None or record.label is not None:
                 digest.update(f"\x1d{record.rejected}\x1f{record.label}".encode("utf-8", "surrogatepass"))
             digest.update(b"\x1e")

@@ -95,7 +95,7 @@ def bring(chat, name, beside=""):
 
 
 def wait(condition):
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 240
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)

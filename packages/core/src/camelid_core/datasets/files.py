@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from camelid_core.records import Record
 
-from .dataset import Dataset, Split
+from .dataset import Dataset, LoadRecords, Split
+
+if TYPE_CHECKING:
+    from camelid_core.readers import Faults
 
 
 def file_dataset(path: Path, name: str = "") -> Dataset:
     """A file as a dataset, each row read by the reader whose columns it has. `rows` is 0: not counted."""
-    from camelid_core.readers import read
+
+    def read_file(faults: Faults) -> Iterator[Record]:
+        from camelid_core.readers import read
+
+        return read(path, faults=faults)
+
+    load, notes = noted(read_file)
+    return Dataset(name or str(path), f"The file {path.name}.", "unknown", (), 0, load, source=str(path), notes=notes)
+
+
+def noted(records: Callable[[Faults], Iterator[Record]]) -> tuple[LoadRecords, Callable[[], list[str]]]:
+    """`load` and `notes` of a dataset that has no held-out part and whose rows `records` reads, strictly."""
+    newest: list[Faults] = []
 
     def load(split: Split, limit: int | None) -> Iterator[Record]:
-        for count, record in enumerate(read(path)):
-            if limit is not None and count >= limit:
-                return
-            yield record
+        from camelid_core.readers import Faults
 
-    return Dataset(name or str(path), f"The file {path.name}.", "unknown", (), 0, load, source=str(path))
+        newest[:] = [Faults()]
+        return islice(records(newest[0]) if split == "train" else iter(()), limit)
+
+    return load, lambda: [sentence for faults in newest for sentence in faults.sentences()]

@@ -10,14 +10,17 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
-from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from camelid_core.errors import CamelidError, DataError, MissingPackage, UsageError
 from camelid_core.paths import HUB_PREFIX
 from camelid_core.records import Record
 
-from .dataset import Dataset, Split
+from .dataset import Dataset
+from .files import noted
+
+if TYPE_CHECKING:
+    from camelid_core.readers import Faults
 
 _PART = r"[A-Za-z0-9][\w.-]*"
 _NAME = re.compile(rf"hf:(?P<repo>{_PART}/{_PART})(@(?P<revision>[\w.-]+))?(/(?P<config>[\w.-]+))?")
@@ -52,9 +55,7 @@ def hub_dataset(text: str) -> Dataset:
     """
     name = HubDatasetName.parse(text)
 
-    def load(split: Split, limit: int | None) -> Iterator[Record]:
-        return iter(()) if split == "heldout" else islice(records(_stream_rows(name), text), limit)
-
+    load, notes = noted(lambda faults: records(_stream_rows(name), text, faults))
     return Dataset(
         name=text,
         help=f"{name.repo} of the Hub, streamed.",
@@ -65,22 +66,23 @@ def hub_dataset(text: str) -> Dataset:
         source=text,
         url=f"https://huggingface.co/datasets/{name.repo}",
         missing=lambda: "" if find_spec("datasets") else _PACKAGE_MISSING,
+        notes=notes,
     )
 
 
-def records(rows: Iterable[Mapping[str, Any]], source: str) -> Iterator[Record]:
-    """Each row by the reader whose columns it has, a plugin's too: the same choice as for a file.
+def records(rows: Iterable[Mapping[str, Any]], source: str, faults: Faults | None = None) -> Iterator[Record]:
+    """Each row by the reader whose columns it has, a plugin's too: the same choice as for a file. `faults` takes notes.
 
     Raises:
         DataError: naming the row, and for a dataset without any.
     """
-    from camelid_core.readers import ReadContext, RowFault, reader_by_columns
+    from camelid_core.readers import Faults, ReadContext, RowFault, reader_by_columns
 
-    reader, read_context = reader_by_columns(), ReadContext(source)
+    reader, read_context = reader_by_columns(), ReadContext(source, faults=faults or Faults())
     number = 0
     for number, row in enumerate(rows, 1):
         try:
-            yield reader.record(row, number, read_context)
+            yield reader.read_row(row, number, read_context)
         except RowFault as fault:
             raise fault.at(f"{source}, row {number}") from None
     if not number:

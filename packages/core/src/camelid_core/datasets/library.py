@@ -22,8 +22,8 @@ from camelid_core.readers import Faults, has_data_suffix, read, uncompressed_nam
 from camelid_core.records import Record
 from camelid_core.writers import write
 
-from .dataset import Dataset, Split
-from .files import file_dataset
+from .dataset import Dataset
+from .files import file_dataset, noted
 
 ROWS = "records.jsonl"
 ABOUT = "about.json"
@@ -190,12 +190,7 @@ def _dataset(path: Path) -> Dataset | None:
     if description is None:
         return None
 
-    def load(split: Split, limit: int | None) -> Iterator[Record]:
-        for count, record in enumerate(read(path / ROWS, "messages")):
-            if limit is not None and count >= limit:
-                return
-            yield record
-
+    load, notes = noted(lambda faults: read(path / ROWS, "messages", faults=faults))
     return Dataset(
         name=path.name,
         help=description.help or f"Added from {description.source or description.parent or 'a file'}.",
@@ -205,4 +200,5 @@ def _dataset(path: Path) -> Dataset | None:
         load=load,
         tags=("added",),
         source=description.source or description.parent,
+        notes=notes,
     )

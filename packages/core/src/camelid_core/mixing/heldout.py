@@ -2,8 +2,9 @@
 
 Knows keys and hashes. Knows nothing of files, weights or templates.
 
-A cluster is all rows with the same prompt (`quality.prompt_key`), whichever source they are in. It is
-held out when a seeded hash of its key is among the lowest: one pass, and memory only for those.
+A cluster is all rows whose conversations begin with the same question (`quality.conversation_key`), whichever source
+they are in: copies, other answers to one prompt, and conversations stored as a row per turn. It is held out when a
+seeded hash of its key is among the lowest: one pass, and memory only for those.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import heapq
 from dataclasses import dataclass, field
 
-from camelid_core.quality.row_keys import Normalise, normal_turns, prompt_key, seeded_hash
+from camelid_core.quality.row_keys import Normalise, conversation_key, normal_turns, seeded_hash
 from camelid_core.records import Record
 
 SHARE = 10
@@ -53,7 +54,7 @@ class HeldOutSelection:
         """Consider the row at position `row` of `source`."""
         if not self._count:
             return
-        key = prompt_key(record, self._normalise)
+        key = conversation_key(record, self._normalise)
         cluster = self._clusters.get(key)
         if cluster is not None:
             cluster.places.append((source, row))

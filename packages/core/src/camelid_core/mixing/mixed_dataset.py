@@ -11,7 +11,7 @@ from itertools import compress, islice
 from camelid_core.datasets.dataset import Dataset, Source
 from camelid_core.errors import DataError
 from camelid_core.quality.row_filter import RowAccount
-from camelid_core.quality.row_keys import prompt_key
+from camelid_core.quality.row_keys import conversation_key
 from camelid_core.records import Record
 
 from .config import Mixture
@@ -108,7 +108,7 @@ class MixedDataset:
         while True:
             empty = True
             for record in part.dataset.load("train", limit):
-                if not self._excluded or prompt_key(record) not in self._excluded:
+                if not self._excluded or conversation_key(record) not in self._excluded:
                     empty = False
                     yield record
             if empty:

@@ -11,7 +11,7 @@ from camelid_core.datasets.dataset import Dataset
 from camelid_core.datasets.sources import open_dataset, parse_sources
 from camelid_core.errors import DataError
 from camelid_core.quality.row_filter import RowAccount, RowFilter
-from camelid_core.quality.row_keys import prompt_key
+from camelid_core.quality.row_keys import conversation_key
 from camelid_core.records import Record
 from camelid_core.registry import Registry
 
@@ -55,6 +55,7 @@ def mix(
     selection = HeldOutSelection(heldout - len(held), seed, row_filter.normalise)
     for number, part in enumerate(parts):
         _filter_source(part, number, row_filter, selection, excluded, progress)
+        part.account.notes = list(part.dataset.notes())
     chosen = selection.result()
     for number, row in chosen.places:
         _hold_out(parts[number], row)
@@ -74,7 +75,7 @@ def _own_heldout(parts: list[MixtureSource], count: int) -> tuple[list[Record], 
         share = count * (number + 1) // len(parts) - count * number // len(parts)
         if part.dataset.heldout_rows and share:
             held += islice(part.dataset.load("heldout", share), share)
-    return held, frozenset(map(prompt_key, held))
+    return held, frozenset(map(conversation_key, held))
 
 
 def _filter_source(
@@ -101,7 +102,7 @@ def _filter_source(
         if progress is not None and row % _EVERY == 0:
             progress(name, row, dataset.rows)
         reason = row_filter.reason(record)
-        if not reason and excluded and prompt_key(record, row_filter.normalise) in excluded:
+        if not reason and excluded and conversation_key(record, row_filter.normalise) in excluded:
             reason = HELD_OUT
         part.mask.append(not reason)
         if reason:
@@ -131,7 +132,7 @@ def _hold_out_copies(part: MixtureSource, keys: frozenset[int]) -> None:
     if part.mask is None or not part.dataset.heldout_rows or not keys:
         return
     for row, record in enumerate(part.dataset.load("train", None)):
-        if part.mask[row] and prompt_key(record) in keys:
+        if part.mask[row] and conversation_key(record) in keys:
             _hold_out(part, row)
 
 
@@ -155,7 +156,7 @@ def account_table(account: list[RowAccount]) -> list[dict[str, Any]]:
             "source": part.source,
             "before": part.read,
             "after": part.taken,
-            "left out": ", ".join(f"{why} {rows:,}" for why, rows in part.dropped.most_common()) or "–",
+            "left out": ", ".join(f"{why} {rows:,}" for why, rows in part.reasons.items()) or "–",
         }
         for part in account
     ]

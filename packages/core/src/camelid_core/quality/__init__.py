@@ -8,7 +8,7 @@ from .evaluation_lint import CONTAMINATION, evaluation_lint
 from .language import LanguageSample
 from .near_duplicates import NearDuplicateIndex
 from .row_filter import Deduplicate, RowAccount, RowFilter, clean
-from .row_keys import KeyMap, fingerprint, prompt_key, record_key
+from .row_keys import KeyMap, conversation_key, fingerprint, prompt_key, record_key
 from .row_lints import LINTS as _ROW_LINTS
 from .row_lints import Lint, control_tokens_of
 from .statistics import DatasetStats, LintFinding, compute_stats
@@ -32,6 +32,7 @@ __all__ = [
     "clean",
     "compute_stats",
     "control_tokens_of",
+    "conversation_key",
     "evaluation_lint",
     "fingerprint",
     "prompt_key",

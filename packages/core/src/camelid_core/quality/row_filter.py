@@ -19,6 +19,8 @@ from .row_lints import LINTS as ROW_LINTS
 from .row_lints import Lint
 
 Deduplicate = Literal["no", "exact", "near"]
+NOT_TAKEN = "weight, cap or total"
+"""The reason in an account for rows beyond those that weights, caps, temperature and a total ask for."""
 FIXABLE = tuple(name for name, lint in ROW_LINTS.items() if lint.fix)
 
 
@@ -27,6 +29,7 @@ class RowAccount:
     """What became of the rows of one source: `read` rows came in, `kept` are left, `dropped` counts the rest by reason.
 
     `fixed` counts rows that a lint's fix changed; `taken` rows remain once weights, caps and totals are applied.
+    `notes` are sentences on what reading changed or left unused.
     """
 
     source: str = ""
@@ -35,6 +38,13 @@ class RowAccount:
     taken: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
     fixed: Counter[str] = field(default_factory=Counter)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def reasons(self) -> dict[str, int]:
+        """Why rows are not taken, and how many: those dropped, and those beyond what the mixture asks for."""
+        spare = self.kept - self.taken
+        return dict(self.dropped.most_common()) | ({NOT_TAKEN: spare} if spare > 0 else {})
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -42,8 +52,9 @@ class RowAccount:
             "read": self.read,
             "kept": self.kept,
             "taken": self.taken,
-            "dropped": dict(self.dropped.most_common()),
+            "dropped": self.reasons,
             "fixed": dict(self.fixed.most_common()),
+            "notes": self.notes,
         }
 
 

@@ -59,8 +59,18 @@ def fingerprint(record: Record, normalise: Normalise = normal_turns) -> bytes:
 
 def prompt_key(record: Record, normalise: Normalise = normal_turns) -> int:
     """64 bits that two rows share when their prompts are the same: white space, composition and case aside."""
-    turns = normalise(record)
-    text = "\x1e".join(turns[: len(record.prompt)]).casefold()
+    return _folded_key(normalise(record)[: len(record.prompt)])
+
+
+def conversation_key(record: Record, normalise: Normalise = normal_turns) -> int:
+    """64 bits that two rows share when their conversations begin alike: up to the first question. Rows of one
+    conversation that was cut into a row per turn have one key; rows of a single turn have their `prompt_key`."""
+    first = next((at for at, message in enumerate(record.messages) if message.role == "user"), len(record.prompt) - 1)
+    return _folded_key(normalise(record)[: first + 1])
+
+
+def _folded_key(turns: list[str]) -> int:
+    text = "\x1e".join(turns).casefold()
     return int_from_digest(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest())
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from camelid_core.errors import DataError
-from camelid_core.records import Message, Record, check_roles
+from camelid_core.records import Record, check_roles
 
 from .row_keys import Normalise, normal_turns
 
@@ -262,13 +262,14 @@ def _refusal(record: Record) -> str:
 
 def _each_text(record: Record, change: Callable[[str], str]) -> Record:
     messages = tuple(
-        Message(message.role, change(message.content), change(message.context)) for message in record.messages
+        replace(message, content=change(message.content), context=change(message.context))
+        for message in record.messages
     )
     return replace(record, messages=messages)
 
 
 def _answered(record: Record, answer: str) -> Record:
-    return replace(record, messages=(*record.prompt, Message("assistant", answer)))
+    return replace(record, messages=(*record.prompt, replace(record.messages[-1], content=answer)))
 
 
 LINTS: dict[str, Lint] = {

@@ -75,7 +75,7 @@ def read(
     empty = True
     for number, row in source:
         try:
-            record = chosen.record(row, number, read_context)
+            record = chosen.read_row(row, number, read_context)
         except RowFault as fault:
             faults.add(fault.at(source.where()))
         else:

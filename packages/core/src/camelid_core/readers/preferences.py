@@ -11,10 +11,11 @@ from typing import Any
 
 from camelid_core.records import Message, Record
 
+from .companions import context_of, history_of, system_of, with_options
 from .dialogue import dialogue
 from .reader import ReadContext, Reader, Row, build_record
-from .row_faults import RowFault
-from .text_values import excerpt, text
+from .row_faults import Faults, RowFault
+from .text_values import excerpt, is_absent, text
 from .turns import parsed, turns
 
 CHOSEN, REJECTED = "chosen", "rejected"
@@ -24,7 +25,26 @@ LABEL_COLUMNS = ("label", "kto_tag")
 SAME_ANSWERS = "rows had the same answer chosen and rejected, which teaches nothing"
 
 _LAST_ANSWER = "\n\nAssistant:"
-_TRUTHS = {"true": True, "false": False}
+_LABELS = dict.fromkeys(
+    ("true", "1", "1.0", "yes", "good", "chosen", "desirable", "positive", "correct", "like", "thumbs_up", "up"), True
+) | dict.fromkeys(
+    (
+        "false",
+        "0",
+        "0.0",
+        "no",
+        "bad",
+        "rejected",
+        "undesirable",
+        "negative",
+        "incorrect",
+        "dislike",
+        "thumbs_down",
+        "down",
+    ),
+    False,
+)
+"""Words of labels → whether the answer is a good one."""
 
 
 def preference(row: Row, number: int, read_context: ReadContext) -> Record:
@@ -38,12 +58,19 @@ def preference(row: Row, number: int, read_context: ReadContext) -> Record:
     return build_record(chosen, row, number, read_context, rejected=rejected[-1].content)
 
 
-def label_of(row: Row) -> bool | None:
-    """The label of the row's answer; None where the column holds no truth value but, for example, a class."""
-    value = next((row[name] for name in LABEL_COLUMNS if row.get(name) is not None), None)
-    if isinstance(value, str):
-        return _TRUTHS.get(value.strip().lower())
-    return value if isinstance(value, bool) else None
+def label_of(row: Row, faults: Faults) -> bool | None:
+    """The label of the row's answer: a truth value, a number as trl reads it (0 is bad), or a word for either.
+
+    None where the column holds something else, such as the name of a class, which is noted.
+    """
+    name = next((name for name in LABEL_COLUMNS if not is_absent(row.get(name))), "")
+    value = row[name] if name else None
+    if isinstance(value, bool | int | float):
+        return bool(value)
+    label = _LABELS.get(value.strip().lower()) if isinstance(value, str) else None
+    if label is None and name:
+        faults.note(f"rows had a {name!r} that says neither good nor bad, and were taken as unlabelled")
+    return label
 
 
 def _prompt(row: Row, read_context: ReadContext) -> list[Message]:
@@ -55,11 +82,10 @@ def _prompt(row: Row, read_context: ReadContext) -> list[Message]:
     elif value is None:
         messages = []
     else:
-        context = text(row.get("input") or "", "input") if name == "instruction" else ""
-        messages = [Message("user", text(value, name), context)]
-    system = next((row[key] for key in ("system", "system_prompt") if row.get(key)), "")
+        question = Message("user", with_options(text(value, name), row), context_of(row, name))
+        messages = [*history_of(row, read_context), question]
     has_system = bool(messages) and messages[0].role == "system"
-    return messages if has_system or not system else [Message("system", text(system, "system")), *messages]
+    return messages if has_system else [*system_of(row), *messages]
 
 
 def _conversation(value: Any, name: str, prompt: list[Message], read_context: ReadContext) -> list[Message]:

@@ -5,7 +5,7 @@ Knows what every reader has. Knows no format.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,40 @@ from camelid_core.strict_json import loads
 from .column_mapping import Columns
 from .file_formats import FileRows, RowSource
 from .row_faults import Faults, RowFault
-from .text_values import text
+from .text_values import excerpt, is_absent, is_empty, text
 
 Row = Mapping[str, Any]
+
+
+class TrackedRow(Mapping[str, Any]):
+    """A row that remembers which of its columns were read. Asking whether a column is there does not read it."""
+
+    __slots__ = ("_read", "_row")
+
+    def __init__(self, row: Row) -> None:
+        self._row = row
+        self._read: set[str] = set()
+
+    def __getitem__(self, name: str) -> Any:
+        self._read.add(name)
+        return self._row[name]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self._read.add(name)
+        return self._row.get(name, default)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._row
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._row)
+
+    def __len__(self) -> int:
+        return len(self._row)
+
+    def unused(self) -> list[str]:
+        """Columns that hold something and were not read."""
+        return [name for name in self._row if name not in self._read and not is_empty(self._row[name])]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +91,18 @@ class Reader:
     def fits(self, row: Row) -> bool:
         return any(all(key in row for key in keys) for keys in self.column_sets)
 
+    def read_row(self, row: Row, number: int, read_context: ReadContext, used: str = "") -> Record:
+        """`record`, with a note of the columns that took no part; `used` is one that the caller reads itself.
+
+        Raises:
+            RowFault: the row is malformed.
+        """
+        tracked = TrackedRow(row)
+        tracked.get(used)
+        record = self.record(tracked, number, read_context)
+        read_context.faults.add_unused("columns", tracked.unused())
+        return record
+
 
 def build_record(
     messages: Sequence[Message],
@@ -72,33 +115,45 @@ def build_record(
 ) -> Record:
     """A record with the row's metadata: its id, source (`dataset` too) and tags (`category` too)."""
     names = names or METADATA_COLUMNS
+    answers = [message.trained for message in messages if message.role == "assistant"]
+    if answers and not any(answers):
+        read_context.faults.note(NOTHING_TRAINED)
     return Record(
         tuple(messages),
         _metadata_text(row.get(names.id), "id") or str(number),
-        _metadata_text(row.get(names.source) or row.get("dataset"), "source") or read_context.source,
-        _tags(row.get(names.tags) or row.get("category")),
+        _first_label(row, names.source, "dataset") or read_context.source,
+        _tags(row, names.tags, "category"),
         rejected,
         label,
     )
 
 
+NOTHING_TRAINED = "conversations have no turn to learn from: all answers are marked not to be trained on"
 METADATA_COLUMNS = Columns(id="id", source="source", tags="tags")
 
 
 def _metadata_text(value: Any, name: str) -> str:
-    return "" if value is None else text(str(value), name)
+    """A name or a number as text: `7` and `7.0` are "7"; null and NaN are nothing."""
+    if is_absent(value):
+        return ""
+    return text(str(int(value)) if isinstance(value, float) and value.is_integer() else str(value), name)
 
 
-def _tags(value: Any) -> tuple[str, ...]:
-    if not value:
-        return ()
+def _first_label(row: Row, *names: str) -> str:
+    return next(filter(None, (_metadata_text(row.get(name), name) for name in names)), "")
+
+
+def _tags(row: Row, *names: str) -> tuple[str, ...]:
+    """The tags under the first of `names` that has any: a text, a number, or a list of them."""
+    name = next((name for name in names if not is_empty(row.get(name))), "")
+    value = row[name] if name else []
     if isinstance(value, str) and value.startswith("["):
         value = _listed(value)
-    if isinstance(value, str):
-        return (text(value, "tags"),)
-    if not isinstance(value, list):
-        raise RowFault("no_text", "'tags' must be a text or a list of texts.")
-    return tuple(text(tag, "tags") for tag in value)
+    tags = value if isinstance(value, list) else [value]
+    wrong = next((tag for tag in tags if not isinstance(tag, str | int | float | None)), None)
+    if wrong is not None:
+        raise RowFault("no_text", f"a tag is a text or a number, not {excerpt(wrong)}.", f", {name!r}")
+    return tuple(filter(None, (_metadata_text(tag, name) for tag in tags)))
 
 
 def _listed(value: str) -> Any:

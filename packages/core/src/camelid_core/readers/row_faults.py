@@ -6,6 +6,8 @@ Knows kinds, counts and the first few sentences. Knows nothing of files or forma
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
+from typing import Literal
 
 from camelid_core.errors import DataError
 
@@ -24,6 +26,7 @@ class Faults:
         self.counts: Counter[str] = Counter()
         self.examples: list[str] = []
         self.notes: Counter[str] = Counter()
+        self._unused: dict[Unused, Counter[str]] = {}
 
     @property
     def total(self) -> int:
@@ -41,9 +44,36 @@ class Faults:
         """`what` continues a number and says what was: "rows had literal \\n un-escaped"."""
         self.notes[what] += count
 
+    def add_unused(self, what: Unused, names: Iterable[str]) -> None:
+        """Names in one row or message that hold something and take no part in its record."""
+        counts = self._unused.setdefault(what, Counter())
+        for name in names:
+            if name in counts or len(counts) < _MAX_NAMES:
+                counts[name] += 1
+            else:
+                counts[_OTHERS] += 1
+
     def sentences(self) -> list[str]:
-        """The notes as sentences: "2,728 rows had …", "1 row had …"."""
-        return [f"{count:,} {what if count != 1 else _of_one(what)}" for what, count in self.notes.most_common()]
+        """The notes as sentences: "2,728 rows had …", "1 row had …", "Columns that are not used: …"."""
+        notes = [f"{count:,} {what if count != 1 else _of_one(what)}" for what, count in self.notes.most_common()]
+        unused = ((what, _counted(counts, _UNITS[what])) for what, counts in self._unused.items() if counts)
+        return [*notes, *(f"{what.capitalize()} that are not used: {listing}." for what, listing in unused)]
+
+
+Unused = Literal["columns", "keys of messages"]
+_UNITS: dict[Unused, str] = {"columns": "row", "keys of messages": "message"}
+_MAX_NAMES = 50
+"""Unused names that are counted one by one."""
+_OTHERS = ""
+
+
+def _counted(counts: Counter[str], unit: str) -> str:
+    names = [f"{name!r} in {_amount(count, unit)}" for name, count in counts.most_common() if name != _OTHERS]
+    return ", ".join(names + ([f"others in {_amount(counts[_OTHERS], unit)}"] if counts[_OTHERS] else []))
+
+
+def _amount(count: int, unit: str) -> str:
+    return f"{count:,} {unit}" + ("s" if count != 1 else "")
 
 
 def _of_one(what: str) -> str:

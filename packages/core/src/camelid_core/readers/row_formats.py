@@ -10,22 +10,22 @@ from typing import Any
 from camelid_core.records import Message, Record
 
 from .column_mapping import Columns
+from .companions import context_of, earlier_turns, first_text, history_of, system_of, with_options, with_rationale
 from .dialogue import dialogue
 from .preferences import PREFERENCES, label_of
 from .reader import METADATA_COLUMNS, ReadContext, Reader, Row, build_record
 from .row_faults import RowFault
-from .text_values import listed, text
-from .turns import pairs, turns
+from .text_values import is_absent, listed, text
+from .turns import turns
 
 OUTPUT_COLUMNS = ("output", "response")
-INPUT_COLUMNS = ("input", "context")
-SYSTEM_COLUMNS = ("system", "system_prompt")
 PROMPT_ANSWER_COLUMNS = (
     ("prompt", "completion"),
     ("prompt", "response"),
+    ("prompt", "output"),
     ("prompt", "chosen"),
-    ("question", "answer"),
     ("question", "response"),
+    ("question", "answer"),
     ("query", "response"),
     ("query", "answer"),
     ("problem", "solution"),
@@ -33,22 +33,22 @@ PROMPT_ANSWER_COLUMNS = (
     ("input", "target"),
     ("input", "output"),
 )
-"""Columns of prompt and answer, in the names of the formats."""
+"""Columns of prompt and answer, in the names of the formats: of a whole answer before those of a short one."""
 
 LEADING_ANSWER = "conversations began with an answer, which was left out"
 NO_DIALOGUE = "instructions with 'Human:' and 'Assistant:' in them but no dialogue stayed one turn"
 
 
 def alpaca(row: Row, number: int, read_context: ReadContext) -> Record:
-    instruction = first_text(row, "instruction")
-    context = first_text(row, *INPUT_COLUMNS)
-    answer = Message("assistant", first_text(row, *OUTPUT_COLUMNS))
+    instruction = with_options(first_text(row, "instruction"), row)
+    context = context_of(row, "instruction")
+    answer = Message("assistant", with_rationale(_answer_text(row, *OUTPUT_COLUMNS), row))
     prompt = [Message("user", instruction, context)]
     if "Human:" in instruction and "Assistant:" in instruction:
         prompt = _dialogue(instruction, context, read_context) or prompt
-    earlier = pairs(row["history"], "history") if row.get("history") else []
-    label = label_of(row) if "kto_tag" in row else None
-    return build_record([*_system(row), *earlier, *prompt, answer], row, number, read_context, label=label)
+    label = label_of(row, read_context.faults) if "kto_tag" in row else None
+    earlier = earlier_turns(row, read_context)
+    return build_record([*earlier, *prompt, answer], row, number, read_context, label=label)
 
 
 def _dialogue(instruction: str, context: str, read_context: ReadContext) -> list[Message]:
@@ -64,29 +64,63 @@ def messages(row: Row, number: int, read_context: ReadContext) -> Record:
     conversation = turns(row["messages"], "messages", read_context.faults)
     rejected = row.get("rejected")  # as we write it
     worse = rejected if isinstance(rejected, str) else None
-    return build_record(conversation, row, number, read_context, rejected=worse, label=label_of(row))
+    label = label_of(row, read_context.faults)
+    return build_record(conversation, row, number, read_context, rejected=worse, label=label)
 
 
 def sharegpt(row: Row, number: int, read_context: ReadContext) -> Record:
     name = "conversations" if "conversations" in row else "conversation"
-    conversation = [*_system(row), *turns(row[name], name, read_context.faults)]
+    conversation = [*system_of(row), *turns(row[name], name, read_context.faults)]
     first = next((index for index, turn in enumerate(conversation) if turn.role == "user"), len(conversation))
     kept = [turn for index, turn in enumerate(conversation) if index >= first or turn.role == "system"]
     if len(kept) < len(conversation):
         if first == len(conversation):
             raise RowFault("no_question", f"{name!r} holds no turn of a person.")
         read_context.faults.note(LEADING_ANSWER)
-    return build_record(kept, row, number, read_context, label=label_of(row) if "kto_tag" in row else None)
+    label = label_of(row, read_context.faults) if "kto_tag" in row else None
+    return build_record(kept, row, number, read_context, label=label)
 
 
 def prompt_completion(row: Row, number: int, read_context: ReadContext) -> Record:
-    prompt_column, answer_column = next(pair for pair in PROMPT_ANSWER_COLUMNS if all(name in row for name in pair))
-    prompt = _either(row[prompt_column], prompt_column, "user", read_context)
-    answer = _either(row[answer_column], answer_column, "assistant", read_context)
+    prompt_column, answer_column = _prompt_answer_columns(row)
+    prompt, answer = row[prompt_column], row[answer_column]
+    if isinstance(prompt, list):
+        prompt = turns(prompt, prompt_column, read_context.faults)
+    else:
+        question = with_options(text("" if prompt is None else prompt, prompt_column), row)
+        prompt = [*history_of(row, read_context), Message("user", question, context_of(row, prompt_column))]
+    if isinstance(answer, list):
+        answer = turns(answer, answer_column, read_context.faults)
+    else:
+        answer = [Message("assistant", with_rationale(_answer_text(row, answer_column), row))]
     if len(answer) > len(prompt) and answer[: len(prompt)] == prompt:  # preference data repeat the prompt in the answer
         prompt = []
-    label = label_of(row) if prompt_column == "prompt" else None
-    return build_record([*_system(row), *prompt, *answer], row, number, read_context, label=label)
+    label = label_of(row, read_context.faults) if prompt_column == "prompt" else None
+    return build_record([*system_of(row), *prompt, *answer], row, number, read_context, label=label)
+
+
+def _prompt_answer_columns(row: Row) -> tuple[str, str]:
+    """The first pair of columns that the row has; one whose answer is there is better than one whose is null."""
+    here = [pair for pair in PROMPT_ANSWER_COLUMNS if all(name in row for name in pair)]
+    return next((pair for pair in here if not is_absent(row[pair[1]])), here[0])
+
+
+def _answer_text(row: Row, *names: str) -> str:
+    """The answer under one of `names`.
+
+    Raises:
+        RowFault: all of them are null: there is no answer, which an empty text is.
+    """
+    here = [name for name in names if name in row]
+    if all(is_absent(row[name]) for name in here):
+        raise RowFault("no_answer", _NO_ANSWER, f", {here[0]!r}")
+    return first_text(row, *here)
+
+
+_NO_ANSWER = (
+    "there is no answer (null), and a model would learn to say nothing. Fill it in, or leave such rows out: "
+    "`camelid datasets add FILE --lenient`."
+)
 
 
 def mapped(row: Row, number: int, read_context: ReadContext) -> Record:
@@ -106,29 +140,8 @@ def mapped(row: Row, number: int, read_context: ReadContext) -> Record:
 
 def _mapped(given: dict[str, Any], number: int, read_context: ReadContext) -> list[Message]:
     if "messages" in given:
-        return [*_system(given), *turns(given["messages"], "messages", read_context.faults)]
+        return [*system_of(given), *turns(given["messages"], "messages", read_context.faults)]
     return list(alpaca(given | {"id": None, "source": None, "tags": None}, number, read_context).messages)
-
-
-def first_text(row: Row, *names: str) -> str:
-    """The text under the first of `names` that is there; a missing key and null mean no text, 0 and false do not."""
-    for name in names:
-        value = row.get(name)
-        if value is not None:
-            return text(value, name)
-    return ""
-
-
-def _system(row: Row) -> list[Message]:
-    system = first_text(row, *SYSTEM_COLUMNS)
-    return [Message("system", system)] if system else []
-
-
-def _either(value: Any, name: str, role: Any, read_context: ReadContext) -> list[Message]:
-    """A text, or a list of messages."""
-    if isinstance(value, list):
-        return turns(value, name, read_context.faults)
-    return [Message(role, text("" if value is None else value, name))]
 
 
 FORMATS = (

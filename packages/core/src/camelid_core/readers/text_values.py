@@ -37,6 +37,16 @@ def text(value: Any, name: str = "") -> str:
     raise RowFault("bad_character", "the text holds a NUL or half a surrogate pair, which no tokenizer takes.", place)
 
 
+def is_absent(value: Any) -> bool:
+    """Whether a cell holds nothing: null, and NaN, which tables write for it."""
+    return value is None or (isinstance(value, float) and value != value)
+
+
+def is_empty(value: Any) -> bool:
+    """Whether a cell holds nothing that could be lost: absent, or a text or list without anything in it."""
+    return is_absent(value) or (isinstance(value, str | list | dict) and not value)
+
+
 def _encodes(value: str) -> bool:
     """Surrogates are all that UTF-8 refuses; encoding finds them at the speed of C."""
     try:

@@ -12,7 +12,7 @@ from camelid_core.records import ROLES, Message, Role
 from camelid_core.strict_json import loads
 
 from .row_faults import Faults, RowFault
-from .text_values import excerpt, text
+from .text_values import excerpt, is_absent, is_empty, text
 
 ROLE_NAMES: dict[str, Role] = {
     "system": "system",
@@ -31,6 +31,10 @@ ROLE_NAMES: dict[str, Role] = {
 }
 """Names of roles in the formats → ours; capitals do not matter."""
 
+LOSS_KEYS = ("weight", "train", "training", "loss")
+"""Keys of a turn that say whether it is learnt from."""
+TURN_KEYS = frozenset(("role", "content", "context", "from", "value", "tool_calls", "function_call", *LOSS_KEYS))
+"""Keys of a turn that are read."""
 TOOL_ROLES = ("tool", "function", "tool_call", "function_call", "observation", "ipython")
 
 
@@ -53,21 +57,40 @@ def openai_turn(turn: Any, faults: Faults | None = None) -> Message:
     role = role_named(turn["role"], turn, "role")
     if turn.get("tool_calls") or turn.get("function_call"):
         raise RowFault("tool_turn", _NO_TOOLS)
-    if turn.get("weight") == 0 and faults is not None:
-        faults.note("messages had weight 0, which was not looked at: they will be learnt from like others")
-    return Message(role, _content(turn.get("content")), _or_empty(turn.get("context")))
+    trained = _trained(turn, role, faults)
+    return Message(role, _content(turn.get("content")), _or_empty(turn.get("context")), trained)
 
 
-def sharegpt_turn(turn: Any) -> Message:
+def sharegpt_turn(turn: Any, faults: Faults | None = None) -> Message:
     """One turn with `from` and `value`."""
     if not isinstance(turn, Mapping) or not isinstance(turn.get("from"), str):
         raise _no_turn(turn, "'from' and 'value'")
-    return Message(role_named(turn["from"], turn, "from"), text(turn.get("value")))
+    role = role_named(turn["from"], turn, "from")
+    return Message(role, text(turn.get("value")), trained=_trained(turn, role, faults))
 
 
 def any_turn(turn: Any, faults: Faults | None = None) -> Message:
     """Either of the two."""
-    return sharegpt_turn(turn) if isinstance(turn, Mapping) and "from" in turn else openai_turn(turn, faults)
+    return sharegpt_turn(turn, faults) if isinstance(turn, Mapping) and "from" in turn else openai_turn(turn, faults)
+
+
+def _trained(turn: Mapping[str, Any], role: Role, faults: Faults | None) -> bool:
+    """Whether a turn is learnt from: `weight` of OpenAI, `train` or `training` of axolotl, `loss` of ms-swift.
+
+    Raises:
+        RowFault: a mark that is neither a truth value nor a number.
+    """
+    marks = {name: turn[name] for name in LOSS_KEYS if not is_absent(turn.get(name))}
+    wrong = next((name for name, mark in marks.items() if not isinstance(mark, bool | int | float)), "")
+    if wrong:
+        raise RowFault("no_text", f"expected true, false or a number, not {excerpt(marks[wrong])}.", f", {wrong!r}")
+    if faults is not None:
+        faults.add_unused("keys of messages", (key for key in turn if key not in TURN_KEYS and not is_empty(turn[key])))
+        if any(mark not in (0, 1) for mark in marks.values()):
+            faults.note("messages had a weight between 0 and 1 or above it, and count like others")
+        if role != "assistant" and any(marks.values()):
+            faults.note("messages were marked to be learnt from and are no answers; answers alone are learnt from")
+    return role != "assistant" or all(marks.values())
 
 
 def turns(value: Any, name: str, faults: Faults | None = None) -> list[Message]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from camelid_core.errors import DataError
 
 EOS = "{eos}"
 """Placeholder in a template's text for the tokenizer's own end-of-sequence token."""
@@ -45,6 +47,27 @@ def merge_segments(segments: Iterator[Segment] | Sequence[Segment]) -> list[Segm
         else:
             merged.append(segment)
     return merged
+
+
+def without_loss(segments: Sequence[Segment], answers: Sequence[bool]) -> list[Segment]:
+    """The segments of a conversation whose k-th answer is trained only if `answers[k]` is.
+
+    Raises:
+        DataError: the template does not mark as many answers as there are, so that one cannot be told from another.
+    """
+    found, number, before = [], -1, False
+    for segment in segments:
+        if segment.text:
+            number += segment.trained and not before
+            before = segment.trained
+        keep = segment.trained and number < len(answers) and answers[number]
+        found.append(segment if keep or not segment.trained else replace(segment, trained=False))
+    if number + 1 != len(answers):
+        raise DataError(
+            f"the template marks {number + 1} answers to learn from in a conversation of {len(answers)}, so single "
+            "ones cannot be left out of the loss. Choose another template."
+        )
+    return found
 
 
 def segments_text(segments: Sequence[Segment], eos: str = "</s>", bos: str = "<s>") -> str:

@@ -55,6 +55,8 @@ def chunk_key(records: Iterable[Record]) -> str:
             # lengths before texts, so that no two conversations spell the same bytes
             content, context = _bytes(message.content), _bytes(message.context)
             digest.update(b"%b %d %d\n%b%b" % (message.role.encode(), len(content), len(context), content, context))
+            if not message.trained:
+                digest.update(b"-\n")
         digest.update(b".\n")
     return digest.hexdigest()[:40]
 

@@ -42,9 +42,9 @@ def drops_too_many(dropped: float, rows: float) -> bool:
 
 @dataclass(slots=True)
 class CutoffCounts:
-    """What a cut-off does to rows: `truncated` rows are longer, `dropped` rows lose their whole answer to it or are
-    left out for their length, `refused` rows are conversations that the template cannot render. Tokens are those that
-    are kept."""
+    """What a cut-off does to rows: `truncated` rows are kept without their end, `dropped` rows lose their whole answer
+    to it or are left out for their length, `refused` rows are conversations that the template cannot render. Tokens are
+    those that are kept."""
 
     rows: int = 0
     truncated: int = 0
@@ -176,7 +176,7 @@ class CutoffView(RowSequence[Example]):
         refused = int((encoded.lengths == 0).sum())
         self.counts = CutoffCounts(
             rows=len(encoded),
-            truncated=0 if whole else int(longer.sum()),
+            truncated=int((longer & (trained > 0)).sum()),
             dropped=len(encoded) - len(self.rows) - refused,
             total_tokens=int(self.lengths.sum()),
             trained_tokens=int(trained.sum()),

@@ -29,8 +29,8 @@ def count_tokens(
 ) -> dict[str, Any]:
     """Counts of a dataset's training rows, or its first `limit`, as plain values that JSON can hold:
 
-    - `rows`, of which `refused` are conversations that the template cannot render, `truncated` are longer than
-      `cutoff`, and `dropped` lose their whole answer to it; `kept` = rows - refused - dropped;
+    - `rows`, of which `refused` are conversations that the template cannot render, and `dropped` lose their whole
+      answer to `cutoff`; `kept` = rows - refused - dropped, of which `truncated` lose their end;
     - `total_tokens` and `trained_tokens` of what is kept, cut off; `cutoff` itself;
     - `longest`, and `median` and `p95`: lengths in tokens, uncut, of the rows that are not refused;
     - `lengths`: the histogram of those lengths as `[[from, to, rows], …]` with `from <= length < to`.

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from camelid_core.errors import CamelidError, ModelError
 from camelid_core.records import Message
 from camelid_core.special_tokens import special_tokens
-from camelid_core.templates.segments import Segment, fill_special_tokens
+from camelid_core.templates.segments import Segment, fill_special_tokens, without_loss
 from camelid_core.templates.template import PromptTemplate, for_tokenizer
 
 from .plain_text import plain_encoders
@@ -186,7 +186,9 @@ class Encoder:
                 yield span.ids + ids if span.ids else ids
 
     def _example_plan(self, messages: Sequence[Message]) -> list[_Span]:
-        return _until_last_answer(self._plan(self.template.render(messages)))
+        segments = self.template.render(messages)
+        answers = [message.trained for message in messages if message.role == "assistant"]
+        return _until_last_answer(self._plan(segments if all(answers) else without_loss(segments, answers)))
 
     def _plan_or_none(self, messages: Sequence[Message]) -> list[_Span] | None:
         try:

@@ -88,8 +88,9 @@ def _messages(record: Record, faults: Faults) -> OutputRow:
 
 
 def _turn(message: Message) -> OutputRow:
-    row = {"role": message.role, "content": message.content}
-    return row | {"context": message.context} if message.context else row
+    row: OutputRow = {"role": message.role, "content": message.content}
+    row |= {"context": message.context} if message.context else {}
+    return row if message.trained else row | {"train": False}
 
 
 def _tulu(record: Record, faults: Faults) -> OutputRow:

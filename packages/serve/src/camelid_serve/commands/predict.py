@@ -112,6 +112,8 @@ def _show(config: PredictConfig, as_json: bool) -> None:
         encoder = load_encoder(resolved, host, config.template)
         found = preview_prompts(source, encoder, config.limit or _ROWS_SHOWN, context_length(resolved.config))
         shown[label] = [asdict(each) for each in found]
+    for note in source.notes():
+        typer.echo(note, err=True)
     if as_json:
         typer.echo(json.dumps(shown, ensure_ascii=False))
         return

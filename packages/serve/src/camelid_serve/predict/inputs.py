@@ -6,7 +6,7 @@ Knows the formats of files, the record formats and the datasets of core. Knows n
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -27,6 +27,7 @@ from camelid_core.readers import (
     has_data_suffix,
     uncompressed_name,
 )
+from camelid_core.readers.text_values import is_absent
 from camelid_core.records import Message, Record
 from camelid_core.writers.row_formats import to_alpaca
 
@@ -75,12 +76,14 @@ class InputSummary:
 
 @dataclass(frozen=True, slots=True)
 class PredictionInput:
-    """A source of rows that can be iterated again and never holds them all in memory."""
+    """A source of rows that can be iterated again and never holds them all in memory. `notes()` are sentences on what
+    took no part in the prompts, of the rows that were read last."""
 
     name: str
     open: Callable[[], Iterator[InputRow]]
     licence: str = "unknown"
     path: Path | None = None
+    notes: Callable[[], Sequence[str]] = tuple
 
     def rows(self, limit: int | None = None) -> Iterator[InputRow]:
         """In order, numbered from 1."""
@@ -124,7 +127,13 @@ def open_input(source: str, columns: str = "", gold_column: str = "") -> Predict
     path = validated_path(source, "input")
     mapping = Columns.parse(columns, needs_output=False) if columns.strip() else None
     if is_existing_path(source) and path.is_file():
-        return PredictionInput(path.name, lambda: _read_file(path, mapping, gold_column), path=path)
+        newest: list[Faults] = []
+        return PredictionInput(
+            path.name,
+            lambda: _read_file(path, mapping, gold_column, newest),
+            path=path,
+            notes=lambda: [sentence for faults in newest for sentence in faults.sentences()],
+        )
     if has_data_suffix(path) and not source.startswith(HUB_PREFIX):
         raise UsageError(f"{source!r} is no file here; give a data file or the name of a dataset.")
     from camelid_core.plugins import load_host
@@ -134,11 +143,15 @@ def open_input(source: str, columns: str = "", gold_column: str = "") -> Predict
         raise UsageError(f"{source!r} is a dataset, whose columns are known; a mapping is for files.")
     if missing := dataset.missing():
         raise DataError(missing)
-    return PredictionInput(dataset.name, lambda: _read_dataset(dataset, gold_column), dataset.licence)
+    return PredictionInput(
+        dataset.name, lambda: _read_dataset(dataset, gold_column), dataset.licence, notes=dataset.notes
+    )
 
 
-def _read_file(path: Path, mapping: Columns | None, gold_column: str) -> Iterator[InputRow]:
+def _read_file(path: Path, mapping: Columns | None, gold_column: str, newest: list[Faults]) -> Iterator[InputRow]:
+    """`newest` is where the faults of this reading are kept, for their notes."""
     faults = _PendingFaults()
+    newest[:] = [faults]
     reader = choose_reader(path, "", mapping)
     reading = ReadContext(uncompressed_name(path).stem, mapping, faults=faults)
     source = reader.rows(path, reading)
@@ -149,7 +162,7 @@ def _read_file(path: Path, mapping: Columns | None, gold_column: str) -> Iterato
             yield InputRow(count, {}, error=error)
         count += 1
         try:
-            record = reader.record(fields if mapping else _with_empty_answer(fields), number, reading)
+            record = reader.read_row(fields if mapping else _with_empty_answer(fields), number, reading, gold_column)
             _refuse_empty(record)
         except RowFault as fault:
             yield InputRow(count, fields, error=str(fault.at(source.where())))
@@ -181,8 +194,8 @@ def _refuse_empty(record: Record) -> None:
 def _with_empty_answer(fields: Mapping[str, Any]) -> Mapping[str, Any]:
     """A row that lacks the answer column of its format, with an empty one: readers expect it."""
     for prompt, answers in ANSWER_COLUMNS.items():
-        if prompt in fields and not any(answer in fields for answer in answers):
-            return {answers[0]: "", **fields}
+        if prompt in fields and all(is_absent(fields.get(answer)) for answer in answers):
+            return {**fields, answers[0]: ""}
     return fields
 
 

@@ -49,7 +49,7 @@ def run(config: PredictConfig, context: TaskContext) -> Mapping[str, Any]:
     source = open_input(config.input, config.columns, config.reference)
     summary = source.summary(config.limit)
     metrics = available() if summary.with_gold else ()
-    _log_summary(config, summary, context)
+    _log_summary(config, summary, source.notes(), context)
     progress = TaskProgress(context, summary.rows * len(models))
     with ExitStack() as stack:
         model_runs = _model_runs(config, models, source, summary, metrics, context, stack)
@@ -87,7 +87,9 @@ def recorded_answers(
     }
 
 
-def _log_summary(config: PredictConfig, summary: InputSummary, context: TaskContext) -> None:
+def _log_summary(config: PredictConfig, summary: InputSummary, notes: Sequence[str], context: TaskContext) -> None:
+    for note in notes:
+        context.emit("log", text=note)
     rows = f"{summary.rows:,} rows, {summary.with_gold:,} of them with a gold answer, {summary.invalid:,} invalid."
     context.emit("log", text=rows)
     if config.reference and not summary.with_gold:

@@ -42,4 +42,5 @@ def plan(recipe: Recipe) -> dict[str, Any]:
         "tokens": round(account.total_tokens * uses),
         "trained tokens": round(account.trained_tokens * uses),
         "checkpoints": max(0, math.ceil(steps / train.save_steps) - 1),
+        "notes": data.notes,
     }

@@ -24,7 +24,7 @@ def odd(tmp_path):
 def test_a_file_is_detected_previewed_added_and_its_rows_kept(adding, services, questions):
     assert adding.detect(questions).fits
     assert [record.answer for record in adding.preview(ImportPlan(questions)).records] == ["2", "4", "6"]
-    done = adding.start(ImportPlan(questions), "sums", "mit").wait(10).result
+    done = adding.start(ImportPlan(questions), "sums", "mit").wait(240).result
     assert (done.entry.rows, done.entry.licence, done.faults.total) == (5, "mit", 0)
     questions.unlink()
     assert services.data.collection.record("sums", 0).answer == "2"
@@ -36,7 +36,7 @@ def test_columns_of_any_name_become_records(adding, services, odd):
     assert found.columns == ("Frage", "Notiz", "Loesung")
     plan = ImportPlan(odd, MAPPED, {"instruction": "Frage", "output": "Loesung", "input": ""})
     assert adding.preview(plan).error == ""
-    adding.start(plan, "odd").wait(10)
+    adding.start(plan, "odd").wait(240)
     record = services.data.collection.record("odd", 1)
     assert (record.messages[0].content, record.answer) == ("Und 3 + 3?", "6")
 
@@ -51,11 +51,11 @@ def test_a_mapping_without_an_answer_says_so_in_the_preview_and_when_adding(addi
 def test_faulty_rows_stop_or_are_left_out_and_counted(adding, services, tmp_path):
     path = tmp_path / "mixed.jsonl"
     path.write_text('{"instruction": "a", "output": "b"}\n{"nope": 1}\n{"instruction": "c", "output": "d"}\n')
-    strict = adding.start(ImportPlan(path), "strict").wait(10)
+    strict = adding.start(ImportPlan(path), "strict").wait(240)
     assert strict.state == "failed"
     assert "mixed.jsonl" in strict.error
     assert "strict" not in services.data.collection.names()
-    lenient = adding.start(ImportPlan(path, strict=False), "lenient").wait(10).result
+    lenient = adding.start(ImportPlan(path, strict=False), "lenient").wait(240).result
     assert (lenient.entry.rows, lenient.faults.total) == (2, 1)
     assert "mixed.jsonl" in lenient.faults.examples[0]
 

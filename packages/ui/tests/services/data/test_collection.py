@@ -111,7 +111,7 @@ def test_a_dataset_is_fetched_in_the_background_and_then_here(services):
     assert (collection.show("far").availability, collection.show("far").fetchable) == ("fetch", True)
     with pytest.raises(DataError):
         collection.records("far")
-    work = services.data.fetch.start("far").wait(10)
+    work = services.data.fetch.start("far").wait(240)
     assert (work.state, work.unit, work.item, work.total) == ("done", "bytes", "rows.json", 10)
     assert collection.show("far").availability == "here"
     assert len(collection.page("far", 0, 9)) == 1

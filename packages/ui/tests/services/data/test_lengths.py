@@ -44,7 +44,7 @@ def test_a_sample_is_measured_and_all_rows_agree_with_it(services):
     sample = measure.sample("cot-arithmetic-en", "tiny")
     assert sample.rows == SAMPLE
     assert not sample.exact
-    work = measure.count("cot-arithmetic-en", "tiny").wait(30)
+    work = measure.count("cot-arithmetic-en", "tiny").wait(240)
     assert work.state == "done", work.error
     every = measure.known("cot-arithmetic-en", "tiny")
     assert every.exact
@@ -56,7 +56,7 @@ def test_a_sample_is_measured_and_all_rows_agree_with_it(services):
 
 
 def test_counting_twice_takes_the_tokens_from_the_cache(services):
-    services.data.lengths.count("cot-arithmetic-en", "tiny").wait(30)
+    services.data.lengths.count("cot-arithmetic-en", "tiny").wait(240)
     (entry,) = services.data.cache.all()
     assert entry.rows == 4000
     assert services.data.cache.prune(older_than_days=30) == 0

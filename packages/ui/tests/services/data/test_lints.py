@@ -36,7 +36,7 @@ def test_the_first_rows_are_checked_at_once(lints):
 
 
 def test_all_rows_are_checked_on_request(lints):
-    work = lints.check("dirty").wait(30)
+    work = lints.check("dirty").wait(240)
     assert work.state == "done", work.error
     assert lints.known("dirty").thorough
     assert found(lints.known("dirty")).items() >= found(lints.sample("dirty")).items()
@@ -44,7 +44,7 @@ def test_all_rows_are_checked_on_request(lints):
 
 def test_a_cleaned_dataset_is_written_and_the_original_stays(lints, services):
     before = services.data.collection.page("dirty", 0, 10)
-    work = lints.write("dirty", {"duplicate": "drop", "empty-output": "drop", "trailing-hashtags": "fix"}).wait(30)
+    work = lints.write("dirty", {"duplicate": "drop", "empty-output": "drop", "trailing-hashtags": "fix"}).wait(240)
     assert work.state == "done", work.error
     made = work.result
     assert (made.entry.name, made.entry.rows, made.entry.parent, made.entry.licence) == (
@@ -56,7 +56,7 @@ def test_a_cleaned_dataset_is_written_and_the_original_stays(lints, services):
         "It is four.", "Paris is one.",
     ]  # fmt: skip
     assert services.data.collection.page("dirty", 0, 10) == before
-    assert services.data.lints.write("dirty", {"duplicate": "drop"}).wait(30).result.entry.name == "dirty-v3"
+    assert services.data.lints.write("dirty", {"duplicate": "drop"}).wait(240).result.entry.name == "dirty-v3"
 
 
 def test_texts_of_an_evaluation_set_are_found_and_left_out(lints, services):
@@ -65,20 +65,20 @@ def test_texts_of_an_evaluation_set_are_found_and_left_out(lints, services):
     library.add([alpaca(asked, "3")], "exam")
     with pytest.raises(CamelidError, match="exma"):
         lints.check("mine", "exma")
-    work = lints.check("mine", "exam").wait(30)
+    work = lints.check("mine", "exam").wait(240)
     assert work.state == "done", work.error
     assert (lints.known("mine").against, found(work.result)["contamination"]) == ("exam", 1)
-    made = lints.write("mine", {"contamination": "drop", "duplicate": "drop"}).wait(30).result
+    made = lints.write("mine", {"contamination": "drop", "duplicate": "drop"}).wait(240).result
     assert made.entry.step == "--dedupe exact --against exam"
     assert [record.prompt[-1].content for record in services.data.collection.page(made.entry.name, 0, 9)] == [
         "What is 2 + 2?", "Say hello to all.",
     ]  # fmt: skip
-    assert "contamination" not in found(lints.check("mine").wait(30).result)
+    assert "contamination" not in found(lints.check("mine").wait(240).result)
 
 
 def test_a_second_cleaned_dataset_is_not_taken_for_the_first(lints):
     over = threading.Event()
-    lints.background.start("version dirty", lambda report: over.wait(30))
+    lints.background.start("version dirty", lambda report: over.wait(240))
     try:
         with pytest.raises(UsageError, match="is being written"):
             lints.write("dirty", {"refusal": "drop"}, "another")

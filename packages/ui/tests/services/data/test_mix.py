@@ -46,7 +46,7 @@ def test_the_command_says_everything(services):
 
 def test_a_mixture_becomes_a_dataset(services):
     made = Mixture(sources=[EN, ZH], caps={EN: 30, ZH: 10})
-    work = services.data.mix.save(made, "both").wait(60)
+    work = services.data.mix.save(made, "both").wait(240)
     assert work.state == "done", work.error
     entry = services.data.collection.show("both")
     assert (entry.rows, entry.added) == (40, True)

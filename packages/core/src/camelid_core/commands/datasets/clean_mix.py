@@ -61,6 +61,7 @@ def clean(
         step += f" dedupe {dedupe}" if dedupe != "no" else ""
         step += f" against {against}" if against else ""
         _save(kept, out, new, [dataset], step, parent=name)
+    account.notes = list(dataset.notes())
     _show_account([account.as_dict()], out, new, as_json)
 
 
@@ -124,6 +125,9 @@ def _show_account(parts: list[dict[str, Any]], out: Path | None, new: str, as_js
         for line in lines:
             del line["fixed"]
     print_rows(lines, False)
+    for part in parts:
+        for note in part["notes"]:
+            typer.echo(f"{part['source']}: {note}", err=True)
     typer.echo(f"{sum(part['taken'] for part in parts):,} rows written to {out or new}")
 
 

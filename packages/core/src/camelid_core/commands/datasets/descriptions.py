@@ -85,7 +85,10 @@ def listing_row(dataset: Dataset) -> dict[str, Any]:
 def record_json(record: Record) -> dict[str, Any]:
     """A record as JSON."""
     messages = [
-        {"role": m.role, "content": m.content, **({"context": m.context} if m.context else {})} for m in record.messages
+        {"role": m.role, "content": m.content}
+        | ({"context": m.context} if m.context else {})
+        | ({} if m.trained else {"train": False})
+        for m in record.messages
     ]
     return {"id": record.id, "messages": messages, "tags": list(record.tags), **record.feedback}
 

@@ -74,6 +74,7 @@ def show_stats(
     total = sum(expected_rows(dataset) for dataset in opened)
     with RowProgressMeter("read", quiet=as_json) as meter:
         found = compute_stats(_rows(opened, part), names, known, languages, progress=lambda done: meter(done, total))
+        found.notes += [f"{dataset.name}: {note}" for dataset in opened for note in dataset.notes()]
         values: dict[str, Any] = {"dataset": name, **found.as_dict()}
         if encoder is not None:
             meter.restart()

@@ -60,7 +60,7 @@ def _tokens(tokens: Mapping[str, Any], rows: int) -> Iterator[str]:
     learnt = f"{tokens['trained_tokens']:,} of {tokens['total_tokens']:,} are learnt"
     yield from ("", _line("tokens", f"{facts}; {learnt}"))
     words = {
-        "truncated": f"longer than {tokens['cutoff']:,} tokens",
+        "truncated": f"shortened to {tokens['cutoff']:,} tokens",
         "dropped": "left out: no answer within the cut-off",
         "unlabelled": "left out: nothing to train on",
         "refused": "left out: no form in the template",

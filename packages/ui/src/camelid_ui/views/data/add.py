@@ -51,7 +51,8 @@ def preview(shown: FilePreview, strict: bool, say: Translator) -> str:
     rows = count(shown.faults.total)
     head = say("add.faults_strict" if strict else "add.faults", rows=rows)
     found = error(shown.error) if shown.error else faults(shown.faults, head, strict, say)
-    return found + "".join(_sample(index, record, say) for index, record in enumerate(shown.records, 1))
+    notes = "".join(note(sentence) for sentence in shown.faults.sentences())
+    return found + notes + "".join(_sample(index, record, say) for index, record in enumerate(shown.records, 1))
 
 
 def _sample(index: int, record: Record, say: Translator) -> str:
