@@ -72,7 +72,7 @@ def test_tokens_under_a_template_and_a_cut_off(camelid, tmp_path):
     Path("b.json").write_text(json.dumps([*ROWS, long, {"instruction": "a", "output": "<|im_end|>"}]))
     ran = camelid("datasets", "stats", "b.json", "--model", model, "--template", "chatml", "--cutoff", 128, "--json")
     tokens = ran.json["tokens"]
-    assert (tokens["rows"], tokens["truncated"], tokens["dropped"], tokens["refused"]) == (7, 1, 1, 0)
+    assert (tokens["rows"], tokens["truncated"], tokens["dropped"], tokens["refused"]) == (7, 0, 1, 0)
     assert {"row": 6, "what": "its answer begins after 128 tokens"} in tokens["examples"]
     assert ran.json["lints"]["control-tokens"]["examples"][0]["row"] == 7
     shown = camelid("datasets", "stats", "b.json", "--model", model, "--template", "chatml", "--cutoff", 128).out

@@ -133,8 +133,16 @@ def test_the_first_of_several_copies_stays_and_the_account_says_whose_were_lost(
     datasets = registry(dataset("a", shared + rows("a", 2)), dataset("b", rows("b", 3) + shared))
     mixed = mix(Mixture(sources=["a", "b"], deduplicate="exact"), datasets)
     assert [part.as_dict() for part in mixed.account] == [
-        {"source": "a", "read": 6, "kept": 6, "taken": 6, "dropped": {}, "fixed": {}},
-        {"source": "b", "read": 7, "kept": 3, "taken": 3, "dropped": {"copy of a row in a": 4}, "fixed": {}},
+        {"source": "a", "read": 6, "kept": 6, "taken": 6, "dropped": {}, "fixed": {}, "notes": []},
+        {
+            "source": "b",
+            "read": 7,
+            "kept": 3,
+            "taken": 3,
+            "dropped": {"copy of a row in a": 4},
+            "fixed": {},
+            "notes": [],
+        },
     ]
     assert account_table(mixed.account)[1] == {
         "source": "b",

@@ -126,8 +126,13 @@ def test_pairs_without_a_difference_are_noted(tmp_path):
         ({"messages": [QUESTION, ANSWER], "label": False}, False),
         ({"instruction": "q", "output": "a", "kto_tag": True}, True),
         ({"conversations": [QUESTION, ANSWER], "kto_tag": False}, False),
-        ({"prompt": "q", "completion": "a", "label": 0}, None),
-        ({"prompt": "q", "completion": "a", "label": "positive"}, None),
+        *(
+            ({"prompt": "q", "completion": "a", "label": bad}, False)
+            for bad in (0, 0.0, "0", "0.0", " Bad", "rejected")
+        ),
+        *(({"prompt": "q", "completion": "a", "label": good}, True) for good in (1, 1.0, "1", 2, "Good", "positive")),
+        *(({"instruction": "q", "output": "a", "kto_tag": bad}, False) for bad in ("bad", 0, "false")),
+        *(({"prompt": "q", "completion": "a", "label": none}, None) for none in (None, float("nan"), "sports", [])),
         ({"question": "q", "answer": "a", "label": False}, None),
         ({"prompt": "q", "completion": "a"}, None),
     ],
@@ -154,3 +159,22 @@ def test_a_format_without_a_place_says_what_it_leaves_behind(tmp_path):
     assert "1 row had a rejected answer or a label, which was left behind" in faults.sentences()[0]
     with pytest.raises(DataError, match="a table has no place for 'rejected'"):
         write([record], tmp_path / "x.parquet", "messages", Faults())
+
+
+def test_a_label_that_is_no_judgement_is_noted(tmp_path):
+    path = tmp_path / "x.jsonl"
+    rows = [{"prompt": "q", "completion": "a", "label": label} for label in ("sports", "politics", "1", None)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    faults = Faults()
+    assert [record.label for record in read(path, faults=faults)] == [None, None, True, None]
+    assert faults.sentences() == ["2 rows had a 'label' that says neither good nor bad, and were taken as unlabelled"]
+
+
+@pytest.mark.parametrize("name", ["prompt", "instruction", "question"])
+def test_what_stands_beside_a_prompt_takes_part_in_a_pair(name):
+    row = {name: "q", "context": "c", "system": "s", "history": [["q1", "a1"]], "options": ["x", "y"]}
+    record = to_record(row | {"chosen": "a", "rejected": "b"}, "row 1")
+    assert [(turn.role, turn.content, turn.context) for turn in record.messages] == [
+        ("system", "s", ""), ("user", "q1", ""), ("assistant", "a1", ""), ("user", "q\n(A) x\n(B) y", "c"),
+        ("assistant", "a", ""),
+    ]  # fmt: skip

@@ -139,8 +139,11 @@ FAULTS = {
     "history": ({"instruction": "q", "output": "a", "history": [["x"]]}, "'history': expected a question and its an"),
     "history of numbers": ({"instruction": "q", "output": "a", "history": [["x", 1]]}, "'history 1': expected text"),
     "broken list in a cell": ({"messages": "[{"}, "'messages' begins like a JSON list and is none"),
-    "tags of numbers": ({"instruction": "q", "output": "a", "tags": [1]}, "'tags': expected text, not '1'"),
-    "tags as an object": ({"instruction": "q", "output": "a", "tags": {"a": 1}}, "'tags' must be a text or a list"),
+    "tags of lists": ({"instruction": "q", "output": "a", "tags": [[1]]}, "a tag is a text or a number, not '[1]'"),
+    "tags as an object": (
+        {"instruction": "q", "output": "a", "tags": {"a": 1}},
+        "'tags': a tag is a text or a number, not",
+    ),
     "number": ({"question": "q", "answer": 72}, "'answer': expected text, not '72'"),
 }
 

@@ -128,7 +128,7 @@ def build_record(
     )
 
 
-NOTHING_TRAINED = "conversations have no turn to learn from: all answers are marked not to be trained on"
+NOTHING_TRAINED = "conversations had no answer to learn from: all are marked not to be trained on"
 METADATA_COLUMNS = Columns(id="id", source="source", tags="tags")
 
 

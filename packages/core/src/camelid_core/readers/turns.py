@@ -87,7 +87,7 @@ def _trained(turn: Mapping[str, Any], role: Role, faults: Faults | None) -> bool
     if faults is not None:
         faults.add_unused("keys of messages", (key for key in turn if key not in TURN_KEYS and not is_empty(turn[key])))
         if any(mark not in (0, 1) for mark in marks.values()):
-            faults.note("messages had a weight between 0 and 1 or above it, and count like others")
+            faults.note("messages had a weight other than 0 and 1, which was taken as 1")
         if role != "assistant" and any(marks.values()):
             faults.note("messages were marked to be learnt from and are no answers; answers alone are learnt from")
     return role != "assistant" or all(marks.values())
