@@ -129,12 +129,14 @@ def _computed(parts: dict[str, str], exponent: int) -> Fraction | None:
         return int(parts["whole"]) + Fraction(int(parts["over"]), int(parts["under"]))
     if parts["top"]:
         return Fraction(parts["top"]) / Fraction(parts["bottom"])
-    scale = 10 ** _SCALES.get(parts["scale"].removesuffix("s"), 0)
+    scale: Fraction = Fraction(10) ** _SCALES.get(parts["scale"].removesuffix("s"), 0)
     if not parts["power"]:
-        return Fraction(parts["base"]) * Fraction(10) ** exponent * scale
+        ten: Fraction = Fraction(10) ** exponent
+        return Fraction(parts["base"]) * ten * scale
     if len(parts["base"]) * abs(exponent) > _MOST_DIGITS:
         return None
-    return Fraction(parts["base"]) ** exponent * scale
+    power: Fraction = Fraction(parts["base"]) ** exponent
+    return power * scale
 
 
 def _written(parts: dict[str, str]) -> str:
