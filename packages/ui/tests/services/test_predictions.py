@@ -198,5 +198,5 @@ def test_the_command_line_shown_means_the_same_settings(services):
         also=["b", "c d"],
         sampling=Sampling(top_p=0.9, stop=("x",)),
     )
-    _, _, model, path, *overrides, _, _ = shlex.split(services.predictions.command(config))
+    _, _, model, path, *overrides = shlex.split(services.predictions.command(config))
     assert configure(PredictConfig, {"model": model, "input": path}, {}, overrides) == config
