@@ -13,7 +13,7 @@ from typing import Any
 from camelid_ui.conversation_tree import ConversationTree
 
 _TITLE = 80
-_SECONDS = 1.0
+_SECONDS = 0.5
 _CHARACTERS_PER_SECOND = 200_000
 """A long conversation is stored less often, so that its page stays quick."""
 
@@ -41,16 +41,19 @@ def withdrawal(tree: ConversationTree) -> str:
 
 
 class StreamRecorder:
-    """The conversation as it would be after Stop, at once and then about every second."""
+    """The conversation as it would be after Stop: at once, with the first text, and then about twice a second."""
 
     def __init__(self, sampling: Mapping[str, Any]) -> None:
         self._sampling = sampling
         self._next = 0.0
+        self._begun = False
 
     def message(self, tree: ConversationTree) -> str | None:
         """None while the last one is new enough."""
-        if time.monotonic() < self._next:
+        begun = any(answer.text for answer in tree.last.answers.values())
+        if time.monotonic() < self._next and begun == self._begun:
             return None
+        self._begun = begun
         text = message(tree.interrupted(), about_of(tree, self._sampling))
         self._next = time.monotonic() + max(_SECONDS, len(text) / _CHARACTERS_PER_SECOND)
         return text
