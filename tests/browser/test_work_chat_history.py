@@ -164,3 +164,50 @@ def _list(page: Page, eyes) -> None:
     expect(page.locator("#history-notice")).to_contain_text("cannot be read")
     listed.first.locator(".open").click()
     expect(page.locator("#chat-tuned .user")).to_have_count(1)
+
+
+def test_what_was_sent_is_kept_while_its_answer_streams(eyes):
+    page = eyes.open()
+    page.set_default_timeout(300_000)
+    page.get_by_role("tab", name="Chat").click()
+    expect(page.locator("#chat-model input")).to_be_enabled()
+    _opened_with(page, "talker")
+    for number, leave in enumerate((_reload, _new, _other, _reload), 1):
+        question = f"Talk, number {number}."
+        page.locator("#chat-message textarea").fill(question)
+        page.locator("#chat-send").click()
+        expect(page.locator("#chat-tuned .bot .content").last).to_contain_text("a", timeout=300_000)
+        page.wait_for_timeout(700)
+        leave(page)
+        kept = page.locator("#chat-history li", has_text=question)
+        expect(kept).to_have_count(1)
+        expect(page.locator("#chat-tuned .user", has_text=question)).to_have_count(0)
+        kept.locator(".open").click()
+        expect(page.locator("#chat-tuned .user .content")).to_have_text(question)
+        expect(page.locator("#chat-tuned .bot .content")).not_to_have_text("")
+        page.locator("#history-new").click()
+        expect(page.locator("#chat-tuned .user")).to_have_count(0)
+    eyes.shoot(page, "chat-kept-wide")
+
+
+def _opened_with(page: Page, model: str) -> None:
+    pick(page, "chat-model", model)
+    page.locator("#chat-load").click()
+    expect(page.locator("#chat-status")).to_contain_text(f"{model} is ready", timeout=300_000)
+    page.locator(".camelid-aside .camelid-drawer > button").first.click()
+    page.locator("#sampling-max_new_tokens input").fill("4000")
+    page.keyboard.press("Tab")
+
+
+def _reload(page: Page) -> None:
+    page.reload()
+    page.get_by_role("tab", name="Chat").click()
+    expect(page.locator("#chat-message textarea")).to_be_enabled()
+
+
+def _new(page: Page) -> None:
+    page.locator("#history-new").click()
+
+
+def _other(page: Page) -> None:
+    page.locator("#chat-history li .open").last.click()

@@ -139,10 +139,10 @@ def test_bad_rows_harm_no_other(config: PredictConfig) -> None:
     answered = results(attempt)
     assert summary["failed"] == 6
     assert ["generate" in row for row in answered] == [True, *[False] * 6, True]
-    assert "line 2" in answered[1]["error"]
-    assert "512" in answered[6]["error"]
-    assert all("error" in row for row in answered[1:7])
-    assert "error" not in answered[7]
+    assert "line 2" in answered[1]["error_2"]
+    assert "512" in answered[6]["error_2"]
+    assert all("error_2" in row for row in answered[1:7])
+    assert (answered[7]["error"], "error_2" in answered[7]) == ("of old", False)
 
 
 def test_a_json_array_is_read_too_and_an_empty_file_is_said(config: PredictConfig, tmp_path: Path) -> None:
@@ -255,3 +255,35 @@ def test_models_of_one_base_share_it_and_one_that_fails_harms_no_other(
     }
     with pytest.raises(ArtefactError, match="no safetensors file"):
         run(config.model_copy(update={"model": str(broken)}), Attempt(tmp_path / "only"))
+
+
+def test_columns_of_the_input_are_kept_whatever_they_are_called(config: PredictConfig, tmp_path: Path) -> None:
+    rows = [
+        {"instruction": "Say 1.", "output": "1", "error": "E0382", "scores": "3.5", "generate": "cuda", "generate_2": 0}
+    ]
+    rows = [*rows, {"nope": 1, "error": "E0499"}, {"instruction": "Say 2.", "output": "2"}]
+    source = str(write_jsonl(tmp_path / "taken.jsonl", rows))
+    attempt = Attempt(tmp_path / "job")
+    summary = run(config.model_copy(update={"input": source}), attempt)
+    answered = results(attempt)
+    assert [{key: row[key] for key in given} for given, row in zip(rows, answered, strict=True)] == rows
+    assert summary["columns"] == {"generate": "generate_3", "error": "error_2", "scores": "scores_2"}
+    assert [sorted(set(row) - set(given)) for given, row in zip(rows, answered, strict=True)] == [
+        ["generate_3", "scores_2"], ["error_2"], ["generate_3", "scores_2"]
+    ]  # fmt: skip
+    assert any("'generate' is written as 'generate_3'" in str(event.get("text")) for event in attempt.events)
+
+
+def test_out_is_written_by_whoever_finishes_the_job(config: PredictConfig, tmp_path: Path) -> None:
+    out = tmp_path / "deep" / "out.jsonl"
+    config = config.model_copy(update={"out": str(out)})
+    with pytest.raises(Interrupted):
+        run(config, Attempt(tmp_path / "job", 1, "save", stop_after=2))
+    assert not out.exists()
+    out.parent.write_text("in the way")
+    with pytest.raises(DataError, match=r"cannot be written.*retry"):
+        run(config, Attempt(tmp_path / "job", 2))
+    out.parent.unlink()
+    last = Attempt(tmp_path / "job", 3)
+    run(config, last)
+    assert out.read_bytes() == (last.output / PREDICTIONS).read_bytes()

@@ -10,6 +10,7 @@ from camelid_train.config import MergeConfig, Recipe
 from camelid_ui.config_fields import config_fields
 from camelid_ui.config_form import ConfigForm, field_texts
 from camelid_ui.field_values import InvalidFields
+from camelid_ui.needed_fields import NEEDS
 
 
 @pytest.mark.parametrize("cls", [Recipe, MergeConfig, PredictConfig, Sampling])
@@ -67,3 +68,24 @@ def test_only_the_chosen_methods_fields_are_shown():
     assert {ident for ident, update in updates.items() if update["visible"]} == {
         "f-method-targets-ia3", "f-method-feed_forward",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("need", NEEDS, ids=lambda need: need.head)
+def test_what_means_nothing_is_hidden_and_nothing_in_force_is(need):
+    known = {each.key: each for each in config_fields(Recipe)}
+    assert {need.head, *need.fields} <= known.keys()
+    defaults = {key: known[key].default for key in need.fields}
+    for value in (known[need.head].default, "deepspeed", "7", 7, None, "", 0, "constant"):
+        assert need.shown(value, defaults, defaults) == [need.holds(value)] * len(need.fields)
+        changed = {key: f"not {default}" for key, default in defaults.items()}
+        assert all(need.shown(value, changed, defaults))
+
+
+def test_the_form_opens_without_them():
+    with gr.Blocks(analytics_enabled=False):
+        form = ConfigForm(Recipe, "train")
+        form.add_drawer()
+    hidden = ("launch.zero", "eval.patience", "train.best")
+    assert not any(form.widgets[key].visible for key in hidden)
+    assert form.widgets["train.warmup"].visible
+    assert form.widgets["eval.sample_tokens"].visible

@@ -134,6 +134,15 @@ def test_a_preferred_answer_rates_the_others_bad():
     assert ratings == [{"a": -1, "b": -1}, {"a": 1}, {"a": 0}]
 
 
+def test_an_interrupted_answer_is_one_that_was_stopped():
+    tree = ConversationTree().with_question("q")
+    assert tree.interrupted() == tree
+    partial = tree.with_answers({"a": Answer("half", ids=(1, 2)), "b": Answer(""), "c": Answer("done", DONE)})
+    answers = partial.interrupted().last.answers
+    assert (answers["a"].stats.finish, answers["a"].stats.tokens, answers["a"].unfinished) == ("cancelled", 2, True)
+    assert (answers["c"], set(answers)) == (Answer("done", DONE), {"a", "c"})
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

@@ -141,3 +141,11 @@ def test_search_goes_over_all_that_was_said_and_over_nothing_else(run):
     listed = run([*steps, ("all",)])["said"][-1]["result"]
     for query, found in queries.items():
         assert [each["ident"] for each in run([("find_in", listed, query)])["said"][0]["result"]] == found
+
+
+def test_a_turn_that_was_not_begun_is_withdrawn(run):
+    steps = [("put", entry("a", "One?"), 1), ("put", entry("a", "One?", "Two?"), 2), ("withdraw", "a")]
+    steps += [("put", entry("b", "Else?"), 3), ("withdraw", "b"), ("withdraw", "none")]
+    said = run(steps)["said"]
+    assert [[turn["question"] for turn in each["talk"]["turns"]] for each in said[-1]["all"]] == [["One?"]]
+    assert said[-1]["all"][0]["talk"]["at"] == 0

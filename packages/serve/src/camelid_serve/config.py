@@ -5,6 +5,7 @@ Knows fields, bounds and their help. Imports no torch.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal, Self
 
 from camelid_core.config import Config
@@ -80,6 +81,8 @@ class PredictConfig(_GenerationConfig):
     ground truth."""
     also: list[str] = []
     """Further models or adapters that answer the same rows, one after the other."""
+    out: str = ""
+    """File that gets the answered rows too, as JSON Lines, whoever finishes the job; empty writes only the result."""
     limit: int | None = Field(None, ge=1)
     """Maximum number of rows; empty takes all. Also: `max_samples`, `max_predict_samples`."""
     base: bool = False
@@ -87,7 +90,8 @@ class PredictConfig(_GenerationConfig):
 
     def with_absolute_paths(self) -> Self:
         anchored = self._with_absolute_paths("input")
-        return anchored.model_copy(update={"also": [absolute_if_path(name) for name in self.also]})
+        out = str(Path(self.out).absolute()) if self.out else ""
+        return anchored.model_copy(update={"also": [absolute_if_path(name) for name in self.also], "out": out})
 
 
 class EvaluateConfig(_GenerationConfig):

@@ -17,6 +17,7 @@ from camelid_core.config import Config, ConfigT
 from .config_fields import ConfigField, config_fields
 from .field_values import InvalidFields, build, values_of
 from .i18n import t, t_field
+from .needed_fields import NEEDS, Need
 
 FieldChoices = Mapping[str, Callable[[], Sequence[Any]]]
 """For text fields that name something installed: what there is to choose, looked up when the page opens."""
@@ -89,6 +90,22 @@ class ConfigForm(Generic[ConfigT]):
             widgets = [self.widgets[config_field.key] for config_field in mine]
             self.widgets[head].change(_variant_visibility(mine), self.widgets[head], widgets, **options)
 
+    def show_needed_fields(self, **options: Any) -> None:
+        """Of fields that mean something only under another one, show those that do."""
+        for need, heads in self._needs():
+            widgets = [self.widgets[key] for key in need.fields]
+            changes = [each.change for each in (self.widgets[need.head], *widgets)]
+            gr.on(changes, _needed_visibility(need, heads), [self.widgets[need.head], *widgets], widgets, **options)
+
+    def _needs(self) -> list[tuple[Need, dict[str, Any]]]:
+        """Those whose fields are all here, with what the widgets of the fields hold by default."""
+        known = {each.key: _widget_value(each, each.default) for each in config_fields(self.cls)}
+        return [
+            (need, {key: known[key] for key in need.fields})
+            for need in NEEDS
+            if {need.head, *need.fields} <= self.widgets.keys()
+        ]
+
     @property
     def inputs(self) -> list[Any]:
         return list(self.widgets.values())
@@ -145,7 +162,8 @@ class ConfigForm(Generic[ConfigT]):
             "label": t_field(config_field.path, "label", config_field.title),
             "info": t_field(config_field.key, "help", _help(config_field)),
             "value": _widget_value(config_field, config_field.default),
-            "visible": config_field.belongs_to(self._default_type(config_field)),
+            "visible": config_field.belongs_to(self._default_type(config_field))
+            and _needed_by_default(self.cls, config_field),
             "elem_id": f"{self.ident}-{re.sub('[.@]', '-', config_field.key)}",
             "elem_classes": ["camelid-field"],
             "min_width": 200,
@@ -184,6 +202,20 @@ def _variant_visibility(mine: Sequence[ConfigField]) -> Callable[[Any], Any]:
         return updates if len(updates) > 1 else updates[0]
 
     return shown
+
+
+def _needed_visibility(need: Need, defaults: Mapping[str, Any]) -> Callable[..., Any]:
+    def shown(head: Any, *values: Any) -> Any:
+        found = need.shown(head, dict(zip(need.fields, values, strict=True)), defaults)
+        updates = [gr.update(visible=each) for each in found]
+        return updates if len(updates) > 1 else updates[0]
+
+    return shown
+
+
+def _needed_by_default(cls: type[Config], config_field: ConfigField) -> bool:
+    defaults = {each.key: each.default for each in config_fields(cls)}
+    return all(need.holds(defaults.get(need.head)) for need in NEEDS if config_field.key in need.fields)
 
 
 def _help(config_field: ConfigField) -> str:

@@ -15,6 +15,7 @@ from uuid import uuid4
 
 from camelid_core.errors import UsageError
 from camelid_core.records import Message
+from camelid_serve.answers import AnswerStats
 from camelid_serve.engine import Sampling
 from pydantic import TypeAdapter, ValidationError
 
@@ -90,6 +91,17 @@ class ConversationTree:
         """With these answers to the last turn; those of other models stay."""
         turn = replace(self.last, answers={**self.last.answers, **answers})
         return self._with(turn, self.at)
+
+    def interrupted(self) -> ConversationTree:
+        """With the last answers ended where they are, as Stop ends them; one without text is not there yet."""
+        if self.at < 0:
+            return self
+        answers = {
+            model: answer if answer.stats else replace(answer, stats=AnswerStats("cancelled", len(answer.ids)))
+            for model, answer in self.last.answers.items()
+            if answer.stats or answer.text
+        }
+        return self._with(replace(self.last, answers=answers), self.at)
 
     def with_rating(self, index: int, model: str, rating: int) -> ConversationTree:
         turn = self.turns[index]

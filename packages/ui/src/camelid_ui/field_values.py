@@ -6,8 +6,7 @@ Knows fields and what a person may type into them. Knows nothing of widgets.
 from __future__ import annotations
 
 import json
-import shlex
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from camelid_core.config import Config, ConfigT, parse_value, validate
@@ -73,9 +72,11 @@ def build(cls: type[ConfigT], values: Mapping[str, Any]) -> ConfigT:
         raise InvalidFields("\n".join(f"{path}: {text}" for path, text in errors.items()), errors) from None
 
 
-def overrides(config: Config) -> list[str]:
-    """`section.field=value` for every field that differs from its default."""
-    return [f"{path}={_literal(value)}" for path, value in non_default(config).items()]
+def overrides(config: Config, always: Sequence[str] = ()) -> list[str]:
+    """`section.field=value` for every field that differs from its default, and for those under `always`."""
+    values = flat(config)
+    said = {path: values[path] for path in always} | non_default(config)
+    return [f"{path}={_literal(value)}" for path, value in said.items()]
 
 
 def non_default(config: Config) -> dict[str, Any]:
@@ -87,11 +88,6 @@ def non_default(config: Config) -> dict[str, Any]:
         if config_field.belongs_to(values.get(config_field.type_path))
     }
     return {path: value for path, value in values.items() if path in defaults and value != defaults[path]}
-
-
-def command_line(command: str, config: Config) -> str:
-    """The same thing as a command to type."""
-    return " ".join([command, *(shlex.quote(override) for override in overrides(config))])
 
 
 def _clean(config_field: ConfigField, value: Any) -> Any:

@@ -18,7 +18,7 @@ from camelid_serve.config import PredictConfig
 from camelid_serve.engine import Sampling
 from camelid_ui.field_values import InvalidFields
 from camelid_ui.services.prediction_rows import PublishedRows
-from camelid_ui.services.prediction_table import PAGE_ROWS
+from camelid_ui.services.prediction_table import PAGE_ROWS, answers_of
 
 NO_NAMES = ("/x" * 2500, "/" + "x" * 300, "~nobody-of-that-name/x.jsonl", "/a\0b.jsonl", "/\ud800")
 
@@ -135,6 +135,21 @@ def test_answers_so_far_are_there_to_download(services, questions):
     assert [line.get("generate") for line in lines] == [None, "four", "ten"]
 
 
+def test_columns_of_the_input_are_no_answers(tmp_path):
+    rows = [
+        {"error": "E0382", "generate": "cuda", "generate_2": "an answer"},
+        {"error": "E0499", "error_2": "too long"},
+    ]
+    path = write_jsonl(tmp_path / "rows.jsonl", rows)
+    (tmp_path / "camelid.json").write_text(
+        json.dumps({"kind": "predictions", "metrics": {"columns": {"generate": "generate_2", "error": "error_2"}}})
+    )
+    found = PublishedRows(path)
+    assert (found.table.count, found.table.failed) == (2, 1)
+    answers = [list(answers_of(row, found.columns)) for _, row in found.rows("all", 0)]
+    assert answers == [[("", "an answer", False)], [("", "too long", True)]]
+
+
 def test_the_worst_come_first(tmp_path):
     rows = [{"generate": "x", "scores": {"exact": float(n % 2), "chrf": n / 10}} for n in range(6)]
     found = PublishedRows(write_jsonl(tmp_path / "one.jsonl", [*rows, {"error": "too long"}]))
@@ -183,5 +198,5 @@ def test_the_command_line_shown_means_the_same_settings(services):
         also=["b", "c d"],
         sampling=Sampling(top_p=0.9, stop=("x",)),
     )
-    _, _, model, path, *overrides, _, _ = shlex.split(services.predictions.command(config))
+    _, _, model, path, *overrides = shlex.split(services.predictions.command(config))
     assert configure(PredictConfig, {"model": model, "input": path}, {}, overrides) == config

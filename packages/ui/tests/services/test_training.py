@@ -96,13 +96,6 @@ def test_a_run_is_a_job_with_its_settings(services):
     assert [each.job.name for each in services.training.all()] == ["mine"]
 
 
-def test_the_command_line_says_the_same(services):
-    assert (
-        services.training.command(recipe("train.max_steps=3"), "mine")
-        == "camelid train model.name=tiny train.max_steps=3 --name mine"
-    )
-
-
 def begin(services, job, *events):
     """What a worker does first, and the events of the attempt."""
     hidden_box = services.jobs.store.start(services.jobs.store.claim("w", 30.0, only=job.id))

@@ -5,13 +5,11 @@ Knows the command line. Loads no model.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
-from camelid_core import staging
 from camelid_core.config import Config, parse_overrides, validate
 from camelid_core.errors import UsageError
 
@@ -121,18 +119,3 @@ def make_parent_directory(target: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"--out {str(target)!r} cannot be written: {error.strerror}. Give another file.") from None
-
-
-def copy_file(source: Path, target: Path) -> None:
-    """Copy atomically: readers of `target` see the old file or the whole new one.
-
-    Raises:
-        UsageError: it cannot be written; an existing file stays.
-    """
-    try:
-        with staging.file(target) as staged:
-            shutil.copyfile(source, staged)
-            staged.replace(target)
-    except OSError as error:
-        message = f"--out {str(target)!r} cannot be written: {error.strerror}. All is in {str(source)!r}."
-        raise UsageError(message) from None

@@ -13,7 +13,7 @@ from camelid_core.plugins import load_host
 
 from camelid_serve.config import PredictConfig
 from camelid_serve.engine_spec import parse_engine_spec
-from camelid_serve.predict.inputs import PREDICTIONS, open_input
+from camelid_serve.predict.inputs import open_input
 from camelid_serve.predict.prediction_rows import model_labels, model_names
 
 from .common_options import (
@@ -22,7 +22,6 @@ from .common_options import (
     Seed,
     Temperature,
     configure,
-    copy_file,
     given,
     make_parent_directory,
     preset_of,
@@ -66,12 +65,14 @@ def predict(
     """Batch prediction. It is a job: after a kill or a cancellation, `camelid jobs retry` resumes it.
 
     Rows keep their columns and their order and get `generate`, or `error`; with --also, each of these by model.
+    Where the input has such a column, it stays, and the new one is `generate_2`, `error_2`.
     """
     values = given(
         model=model,
         input=source,
         columns=columns,
         reference=reference,
+        out=str(out) if out else None,
         also=also,
         template=template,
         limit=limit,
@@ -90,11 +91,7 @@ def predict(
     if out is not None:
         make_parent_directory(out)
     job = run_job("predict", config, name, *model_names(config))
-    if out is None:
-        print_summary(job, as_json)
-        return
-    copy_file(Path(job.published) / PREDICTIONS, out)
-    print_summary(job, as_json, output=str(out))
+    print_summary(job, as_json, **({"output": str(out)} if out else {}))
 
 
 def _show(config: PredictConfig, as_json: bool) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,8 @@ from camelid_core.records import Message, Record
 from camelid_core.writers.row_formats import to_alpaca
 
 from camelid_serve.json_lines import to_json_line
+
+from .result_columns import SAME_NAMES, may_collide, result_columns
 
 PREDICTIONS = "predictions.jsonl"
 """The file of answered rows in an artefact of kind `predictions`."""
@@ -62,12 +64,13 @@ class InputRow:
 @dataclass(frozen=True, slots=True)
 class InputSummary:
     """Counts over a whole input: `invalid` rows and rows `with_gold` answers. `use` is for the manifest; `first_error`
-    is that of the first invalid row."""
+    is that of the first invalid row; `columns` names the result's columns beside the input's."""
 
     use: DatasetUse
     invalid: int
     with_gold: int
     first_error: str = ""
+    columns: Mapping[str, str] = field(default_factory=lambda: SAME_NAMES)
 
     @property
     def rows(self) -> int:
@@ -98,11 +101,13 @@ class PredictionInput:
         digest = hashlib.sha256()
         invalid = with_gold = 0
         count, first_error = 0, ""
+        taken: set[str] = set()
         for row in self.rows(limit):
             count = row.number
             invalid += bool(row.error)
             with_gold += bool(row.gold)
             first_error = first_error or row.error
+            taken.update(filter(may_collide, row.fields))
             if self.path is None:
                 digest.update(to_json_line(row.fields))
         if not count:
@@ -110,9 +115,8 @@ class PredictionInput:
         if invalid == count:
             raise DataError(f"{self.name}: no row can be answered. {first_error}")
         whole = sha256(self.path) if self.path else digest.hexdigest()
-        return InputSummary(
-            DatasetUse(id=self.name, rows=count, sha256=whole, licence=self.licence), invalid, with_gold, first_error
-        )
+        use = DatasetUse(id=self.name, rows=count, sha256=whole, licence=self.licence)
+        return InputSummary(use, invalid, with_gold, first_error, result_columns(taken))
 
 
 def open_input(source: str, columns: str = "", gold_column: str = "") -> PredictionInput:

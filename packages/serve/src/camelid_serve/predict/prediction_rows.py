@@ -1,10 +1,10 @@
 """Input rows merged with the answers of one or several models, and the metrics over all rows.
 
-Knows the result columns. Knows nothing of how rows were read or answered.
+Knows how results stand in a row. Knows nothing of how rows were read or answered.
 
 With one model a row has `generate` and, where there is a gold answer, `scores` by metric; with several, each of these
 is an object by model. `error` is a sentence where the row is invalid or its only model failed, and an object by model
-where one of several did.
+where one of several did. Where the input has a column of such a name, the result's has another (`result_columns`).
 """
 
 from __future__ import annotations
@@ -21,9 +21,8 @@ from camelid_serve.json_lines import to_json_line
 from camelid_serve.metrics import ScoreMeans
 
 from .inputs import PREDICTIONS, InputRow
+from .result_columns import RESULT_COLUMNS, SAME_NAMES, renamed
 
-RESULT_COLUMNS = ("generate", "error", "scores")
-"""Columns that prediction adds. They replace input columns of the same name, as from an earlier prediction."""
 NOT_ANSWERED = "not answered: the job was asked to finish early."
 
 Result = Mapping[str, Any]
@@ -48,26 +47,28 @@ def model_labels(names: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def merge_results(row: InputRow, results: Mapping[str, Result]) -> dict[str, Any]:
-    """The input row with the result columns; `results` by model, empty for a model that has not answered yet."""
-    fields = {name: value for name, value in row.fields.items() if name not in RESULT_COLUMNS}
+def merge_results(
+    row: InputRow, results: Mapping[str, Result], columns: Mapping[str, str] = SAME_NAMES
+) -> dict[str, Any]:
+    """The input row with the result columns; `results` by model, empty for a model that has not answered yet;
+    `columns` names the result columns so that they replace none of the input's."""
     if row.error:
-        return {**fields, "error": row.error}
+        return {**row.fields, columns["error"]: row.error}
     if len(results) == 1:
         only = next(iter(results.values()))
-        return fields | {name: only[name] for name in RESULT_COLUMNS if name in only}
+        return {**row.fields, **{columns[name]: only[name] for name in RESULT_COLUMNS if name in only}}
     added = {name: {label: each[name] for label, each in results.items() if name in each} for name in RESULT_COLUMNS}
-    return fields | {name: values for name, values in added.items() if values}
+    return {**row.fields, **{columns[name]: values for name, values in added.items() if values}}
 
 
 def answered_rows(
-    rows: Iterable[InputRow], done: Mapping[str, Mapping[int, Result]]
+    rows: Iterable[InputRow], done: Mapping[str, Mapping[int, Result]], columns: Mapping[str, str] = SAME_NAMES
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """Numbers and rows that at least one model has answered, in input order."""
     for row in rows:
         results = {label: each.get(row.number, {}) for label, each in done.items()}
         if row.error or any(results.values()):
-            yield row.number, merge_results(row, results)
+            yield row.number, merge_results(row, results, columns)
 
 
 def write_predictions(
@@ -75,6 +76,7 @@ def write_predictions(
     rows: Iterable[InputRow],
     done: Mapping[str, Mapping[int, Result]],
     failures: Mapping[str, str] | None = None,
+    columns: Mapping[str, str] = SAME_NAMES,
 ) -> dict[str, Any]:
     """The result in input order, and its totals: of one model, or by model under `models`. `failures` say of a model
     why it left rows unanswered."""
@@ -89,10 +91,16 @@ def write_predictions(
             for label, result in results.items():
                 totals[label].add(result)
             failed += any("error" in result for result in results.values())
-            file.write(to_json_line(merge_results(row, results)))
+            file.write(to_json_line(merge_results(row, results, columns)))
+    named = {"columns": others} if (others := renamed(columns)) else {}
     if len(done) == 1:
-        return {"rows": count, **next(iter(totals.values())).values()}
-    return {"rows": count, "failed": failed, "models": {label: each.values() for label, each in totals.items()}}
+        return {"rows": count, **next(iter(totals.values())).values(), **named}
+    return {
+        "rows": count,
+        "failed": failed,
+        **named,
+        "models": {label: each.values() for label, each in totals.items()},
+    }
 
 
 def _result_of(done: Mapping[int, Result], row: InputRow, otherwise: str) -> Result:

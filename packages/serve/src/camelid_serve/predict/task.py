@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from camelid_core import staging
 from camelid_core.artefacts import DatasetUse, write_manifest
 from camelid_core.errors import CamelidError, DataError
 from camelid_core.jobs.attempt_result import AttemptResult, Outcome
@@ -29,8 +31,9 @@ from camelid_serve.metrics import Metric, available, missing, score
 from camelid_serve.provenance import result_manifest, weights_identity, with_all_models
 
 from .batch_answers import KeyedConversation, TaskProgress, generate_all
-from .inputs import InputSummary, PredictionInput, open_input
+from .inputs import PREDICTIONS, InputSummary, PredictionInput, open_input
 from .prediction_rows import model_labels, model_names, write_predictions
+from .result_columns import renaming_note
 from .sequential_models import SequentialModels
 from .work_log import OnResult, RecordedResults, WorkLog
 
@@ -58,12 +61,32 @@ def run(config: PredictConfig, context: TaskContext) -> Mapping[str, Any]:
         failures = _answer(model_runs, loader, context, progress)
     context.output.mkdir(parents=True)
     done = {label: each.work.done for label, each in model_runs.items()}
-    figures = write_predictions(context.output, source.rows(config.limit), done, failures)
+    figures = write_predictions(context.output, source.rows(config.limit), done, failures, summary.columns)
     speed = {"seconds": round(progress.seconds, 2), "tokens_per_second": progress.tokens_per_second}
     first, model = next(iter(models.items()))
     manifest = result_manifest("predictions", model, config, figures | speed, [summary.use], loader.contract(first))
     write_manifest(context.output, with_all_models(manifest, models))
+    _write_out(context.output / PREDICTIONS, config.out)
     return figures | speed
+
+
+def _write_out(source: Path, out: str) -> None:
+    """A copy of the answered rows where the person wants them; readers of it see the old file or the whole new one.
+
+    Raises:
+        DataError: it cannot be written; a retry writes it without answering again.
+    """
+    if not out:
+        return
+    try:
+        Path(out).parent.mkdir(parents=True, exist_ok=True)
+        with staging.file(Path(out)) as staged:
+            shutil.copyfile(source, staged)
+            staged.replace(out)
+    except OSError as error:
+        raise DataError(
+            f"--out {out!r} cannot be written: {error.strerror}. Every answer is kept: mend that and retry the job."
+        ) from None
 
 
 WORK = "answers.work.jsonl"
@@ -92,6 +115,8 @@ def _log_summary(config: PredictConfig, summary: InputSummary, notes: Sequence[s
         context.emit("log", text=note)
     rows = f"{summary.rows:,} rows, {summary.with_gold:,} of them with a gold answer, {summary.invalid:,} invalid."
     context.emit("log", text=rows)
+    if note := renaming_note(summary.columns):
+        context.emit("log", text=note)
     if config.reference and not summary.with_gold:
         raise DataError(f"no row has a text or a number in column {config.reference!r} to compare answers with.")
     if summary.with_gold and missing():

@@ -14,11 +14,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from camelid_core.artefacts import MANIFEST, read_artefact
 from camelid_core.errors import DataError
 from camelid_serve.config import PredictConfig
 from camelid_serve.json_lines import to_json_line
 from camelid_serve.predict.inputs import InputRow, open_input
 from camelid_serve.predict.prediction_rows import answered_rows, merge_results, model_labels, model_names
+from camelid_serve.predict.result_columns import SAME_NAMES
 from camelid_serve.predict.task import recorded_answers
 
 from .prediction_table import NumberedRow, PredictionTable, RowSelection, scores_of
@@ -35,6 +37,7 @@ class PublishedRows:
 
     def __init__(self, path: Path) -> None:
         self.table = PredictionTable()
+        self.columns = {**SAME_NAMES, **_renamed_columns(path)}
         self._path = path
         self._offsets = array("q", [0])
         begins = 0
@@ -43,7 +46,7 @@ class PublishedRows:
                 self._offsets.append(begins)
                 begins += len(line)
                 row = _parsed(line, path)
-                self.table.add(number, "error" in row, scores_of(row))
+                self.table.add(number, self.columns["error"] in row, scores_of(row, self.columns))
 
     def rows(self, selection: RowSelection, start: int) -> list[NumberedRow]:
         found = []
@@ -61,12 +64,14 @@ class PublishedRows:
 
 
 class RunningRows:
-    """The answers of a running job so far; each refresh reads on from where the last one ended."""
+    """The answers of a running job so far; each refresh reads on from where the last one ended. `columns` names the
+    result's columns."""
 
     finished = False
 
-    def __init__(self, config: PredictConfig, directories: Sequence[Path]) -> None:
+    def __init__(self, config: PredictConfig, directories: Sequence[Path], columns: Mapping[str, str]) -> None:
         self.table = PredictionTable()
+        self.columns = columns
         names = model_labels(model_names(config))
         seen = {label: partial(self._add_result, label if len(names) > 1 else "") for label in names}
         self._done = recorded_answers(config, directories, seen)
@@ -90,11 +95,11 @@ class RunningRows:
             self._read(set(numbers) - self._known_rows.keys())
             self._last_page = (selection, start, numbers)
             kept = [self._known_rows[number] for number in numbers if number in self._known_rows]
-            return [(row.number, merge_results(row, self._results(row.number))) for row in kept]
+            return [(row.number, merge_results(row, self._results(row.number), self.columns)) for row in kept]
 
     def lines(self) -> Iterator[bytes]:
         """The rows so far as JSON Lines."""
-        for _, row in answered_rows(self._source.rows(self._limit), self._done):
+        for _, row in answered_rows(self._source.rows(self._limit), self._done, self.columns):
             yield to_json_line(row)
 
     def _add_result(self, model: str, number: int, result: Mapping[str, Any]) -> None:
@@ -118,6 +123,14 @@ class RunningRows:
                 left.discard(row.number)
         now = time.monotonic()
         self._next_search = now + _SEARCH_PAUSE_FACTOR * (now - began)
+
+
+def _renamed_columns(path: Path) -> Mapping[str, str]:
+    """Result columns that are not under their own names in this result; its manifest says so."""
+    if not (path.parent / MANIFEST).is_file():
+        return {}
+    found = read_artefact(path.parent).manifest.metrics.get("columns", {})
+    return found if isinstance(found, dict) else {}
 
 
 def _parsed(line: bytes, path: Path) -> dict[str, Any]:

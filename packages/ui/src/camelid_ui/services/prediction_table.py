@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from camelid_serve.metrics import ScoreMeans
 from camelid_serve.predict.inputs import ANSWER_COLUMNS
+from camelid_serve.predict.result_columns import SAME_NAMES
 
 RowSelection = Literal["all", "failed", "worst"]
 """All rows in the input's order; only those with an error; or all with scores, the lowest first."""
@@ -26,7 +27,7 @@ NumberedRow = tuple[int, dict[str, Any]]
 class PredictionPage:
     """One page of numbered `rows`, from the `start`-th of `matching` on; `means` are the mean scores so far, by model
     where there are several; `finished` if no more rows will come; `reference` is the column of the reference answers
-    and `question` that of the prompts, where a person named them."""
+    and `question` that of the prompts, where a person named them; `columns` names the result's columns in a row."""
 
     count: int = 0
     failed: int = 0
@@ -37,6 +38,7 @@ class PredictionPage:
     finished: bool = False
     reference: str = ""
     question: str = ""
+    columns: Mapping[str, str] = field(default_factory=lambda: SAME_NAMES)
 
 
 class PredictionTable:
@@ -90,17 +92,17 @@ class PredictionTable:
         return self._orders[selection]
 
 
-def scores_of(row: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+def scores_of(row: Mapping[str, Any], columns: Mapping[str, str] = SAME_NAMES) -> dict[str, dict[str, float]]:
     """Scores by model and metric; a single model has no name."""
-    scores = row.get("scores")
+    scores = row.get(columns["scores"])
     if not isinstance(scores, dict) or not scores:
         return {}
     return scores if all(isinstance(each, dict) for each in scores.values()) else {"": scores}
 
 
-def expected_of(row: Mapping[str, Any], reference: str) -> str:
+def expected_of(row: Mapping[str, Any], reference: str, columns: Mapping[str, str] = SAME_NAMES) -> str:
     """The reference answer of a scored row: the text of that column, else the row's own answer."""
-    if not row.get("scores"):
+    if not row.get(columns["scores"]):
         return ""
     names = [reference] if reference else [name for names in ANSWER_COLUMNS.values() for name in names]
     own = next((row[name] for name in names if row.get(name) not in (None, "")), "")
@@ -110,10 +112,10 @@ def expected_of(row: Mapping[str, Any], reference: str) -> str:
     return str(own)
 
 
-def answers_of(row: Mapping[str, Any]) -> Iterator[tuple[str, str, bool]]:
+def answers_of(row: Mapping[str, Any], columns: Mapping[str, str] = SAME_NAMES) -> Iterator[tuple[str, str, bool]]:
     """Model (without a name where there is one only), its answer, and whether that is an error."""
     for name, failed in (("generate", False), ("error", True)):
-        value = row.get(name)
+        value = row.get(columns[name])
         if isinstance(value, dict):
             yield from ((model, str(answer), failed) for model, answer in value.items())
         elif value is not None:

@@ -28,6 +28,7 @@ from camelid_serve.config import PredictConfig
 from camelid_serve.engine_spec import parse_engine_spec
 from camelid_serve.predict.inputs import PREDICTIONS, InputRow, InputSummary, open_input
 from camelid_serve.predict.prediction_rows import model_labels, model_names
+from camelid_serve.predict.result_columns import renaming_note
 from camelid_serve.predict.task import WORK
 
 from camelid_ui.field_values import InvalidFields, overrides
@@ -50,7 +51,7 @@ S = TypeVar("S")
 class InputPreview:
     """An input's first rows. `prompts` has the prompt of each, or why there is none; `columns` are a file's, to be
     mapped; `referenced` says how many rows have a reference answer to score against; `problem` why no row has a prompt
-    with these settings."""
+    with these settings; `note` which result columns get another name."""
 
     rows: int
     faulty: int
@@ -58,6 +59,7 @@ class InputPreview:
     columns: Sequence[str] = ()
     referenced: int = 0
     problem: str = ""
+    note: str = ""
 
 
 class PredictionService:
@@ -89,7 +91,9 @@ class PredictionService:
                 raise
             return InputPreview(0, 0, [], names, problem=str(error))
         prompts = [self._prompt(row, model, template) for row in first[:count]]
-        return InputPreview(survey.rows, survey.invalid, prompts, names, survey.with_gold)
+        return InputPreview(
+            survey.rows, survey.invalid, prompts, names, survey.with_gold, note=renaming_note(survey.columns)
+        )
 
     def keep_upload(self, upload: str) -> Path:
         """Copy an uploaded file to a permanent place, so that a job can still read it tomorrow."""
@@ -122,20 +126,9 @@ class PredictionService:
         return self.jobs.submit(TASK, config, name, key)
 
     def command(self, config: PredictConfig) -> str:
-        rest = config.model_copy(
-            update={"model": PredictConfig.model_fields["model"].default, "input": "", "output": ""}
-        )
+        rest = config.model_copy(update={"model": PredictConfig.model_fields["model"].default, "input": ""})
         changed = [part for part in overrides(rest) if not part.startswith("input=")]
-        words = [
-            "camelid",
-            "predict",
-            config.model,
-            config.input,
-            *changed,
-            "--out",
-            config.output or "predictions.jsonl",
-        ]
-        return shlex.join(words)
+        return shlex.join(["camelid", "predict", config.model, config.input, *changed])
 
     def all(self) -> list[JobView]:
         return self.jobs.all(TASK, 20)
@@ -160,6 +153,7 @@ class PredictionService:
             matching=source.table.matching(selection),
             reference=config.reference,
             question=mapping.instruction,
+            columns=source.columns,
         )
 
     def summary(self, job_id: int) -> PredictionPage:
@@ -188,7 +182,7 @@ class PredictionService:
             return self._cached_source(job_id, (final, found.st_mtime_ns, found.st_size), lambda: PublishedRows(final))
         directories = tuple(path for path in attempts(self.jobs.home, job_id) if (path / WORK).is_file())
         try:
-            source = self._cached_source(job_id, directories, lambda: RunningRows(self._config(job_id), directories))
+            source = self._cached_source(job_id, directories, lambda: _running_rows(self._config(job_id), directories))
             source.refresh()
         except CamelidError:
             return None
@@ -233,6 +227,12 @@ def _survey(
     source: str, columns: str, reference: str, limit: int | None, _file_version: tuple[float, int]
 ) -> InputSummary:
     return open_input(source, columns, reference).summary(limit)
+
+
+def _running_rows(config: PredictConfig, directories: Sequence[Path]) -> RunningRows:
+    version = _file_version(config.input)
+    survey = _survey(config.input, config.columns, config.reference, config.limit, version)
+    return RunningRows(config, directories, survey.columns)
 
 
 def safe_stem(stem: str) -> str:

@@ -67,6 +67,13 @@ window.camelidHistory = (() => {
     if (!entry || !title.trim()) return;
     try { store.setItem(key, JSON.stringify({...entry, title: title.trim().slice(0, 120), named: true})); } catch { /* it keeps its name */ }
   }
+  function withdraw(store, ident) {  // its last turn was never begun
+    const entry = parsed(PREFIX + ident, store.getItem(PREFIX + ident));
+    if (!entry) return;
+    const turns = entry.talk.turns.slice(0, -1), at = entry.talk.turns.at(-1)?.parent ?? -1;
+    if (!turns.length) remove(store, ident);
+    else store.setItem(PREFIX + ident, JSON.stringify({...entry, talk: {...entry.talk, turns, at}}));
+  }
   function remove(store, ident) { store.removeItem(PREFIX + ident); }
   function textOf(entry) {
     const texts = (entry.talk.turns || []).flatMap(turn => [
@@ -156,7 +163,7 @@ window.camelidHistory = (() => {
   }
 
   return {
-    limits, all, put, rename, remove, find,
+    limits, all, put, rename, remove, withdraw, find,
     mount(element, trigger, words) {
       Object.assign(ui, {element, trigger, words: words[navigator.language.slice(0, 2).toLowerCase()] || words.en});
       const search = make('input', {type: 'search', className: 'camelid-find', placeholder: say('search'), 'aria-label': say('search'),
@@ -168,6 +175,7 @@ window.camelidHistory = (() => {
     },
     take(text) {  // what the page wants stored: an entry with `current`, or a list of them
       const news = text ? JSON.parse(text) : {current: '', entries: []};
+      if (news.withdraw && storage()) withdraw(storage(), news.withdraw);
       if ('current' in news) ui.current = news.current;
       keep(news.entries, 'current' in news);
     },

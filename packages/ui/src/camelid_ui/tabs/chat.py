@@ -21,7 +21,7 @@ from camelid_ui.services import Services
 from . import chat_actions, chat_history, chat_models, chat_settings
 from .chat_models import ModelPicker, status_of
 from .chat_stream import ConversationWidgets
-from .components import controls, panel
+from .components import controls, hidden_box, panel
 
 __all__ = ["ChatTab", "build", "status_of"]
 
@@ -55,6 +55,7 @@ def build(services: Services) -> ChatTab:
             chat_settings.build(services, message_box=parts["message_box"], system=system, form=form)
             conversation = ConversationWidgets(
                 services=services, tree=gr.State(ConversationTree()), snapshot=gr.State(None),
+                store=hidden_box("history-store"),
                 last_rating=gr.State(None), system=system,
                 form=form, chosen=models.chosen, seen=models.seen, compare=models.compare,
                 other_model=models.other_model,

@@ -27,21 +27,19 @@ from camelid_ui.views import note
 from . import EACH, PRIVATE
 from .chat_stream import ConversationWidgets
 from .components import error_message, hidden_box, panel
+from .stored_conversation import about_of, entry, message
 
 _MOUNT = "camelidHistory.mount(element, trigger, props.words);"
-_TITLE = 80
 _MIME_TYPES = {"md": "text/markdown", "jsonl": "application/x-ndjson"}
 
 
 @dataclass(frozen=True)
 class ChatHistory:
-    """`about` is how the answers of the shown conversation were sampled; `store` tells the browser what to store,
-    `file` what to download."""
+    """`about` is how the answers of the shown conversation were sampled; `file` tells the browser what to download."""
 
     about: gr.State
     listed: gr.HTML
     notice: gr.HTML
-    store: gr.Textbox
     file: gr.Textbox
 
 
@@ -59,8 +57,8 @@ def build(services: Services, conversation: ConversationWidgets) -> ChatHistory:
             t("history.read"), size="sm", file_types=[".jsonl", ".json", ".csv", ".parquet"], elem_id="history-read"
         )
     notice = panel(elem_id="history-notice")
-    tab = ChatHistory(gr.State({}), listed, notice, *(hidden_box(f"history-{name}") for name in ("store", "file")))
-    tab.store.change(None, tab.store, None, js="text => { camelidHistory.take(text); }", **PRIVATE)
+    tab = ChatHistory(gr.State({}), listed, notice, hidden_box("history-file"))
+    conversation.store.change(None, conversation.store, None, js="text => { camelidHistory.take(text); }", **PRIVATE)
     _wire_list(tab, conversation, new, read, services)
     _wire_saving(tab, conversation, saves, every, services)
     _wire_feedback(tab, conversation, services)
@@ -79,13 +77,13 @@ def _wire_list(
     tab: ChatHistory, conversation: ConversationWidgets, new: gr.Button, read: gr.UploadButton, services: Services
 ) -> None:
     def store(snapshot: Any, about: dict[str, Any], *values: Any) -> tuple[str, dict[str, Any]]:
-        """No answer is being generated: the browser stores the conversation, if it has an answer."""
+        """No answer is being generated: the browser stores the conversation, if anything was asked."""
         tree = _tree_of(snapshot)
-        if tree is None or not any(turn.answers for turn in tree.turns):
+        if tree is None or not tree.turns:
             return json.dumps({"current": "", "entries": []}), about
         if (about.get("ident"), about.get("turns")) != (tree.ident, len(tree.turns)):
-            about = {"ident": tree.ident, "turns": len(tree.turns), "sampling": _sampling(conversation, values)}
-        return json.dumps({"current": tree.ident, "entries": [_entry(snapshot, tree, about)]}), about
+            about = about_of(tree, _sampling(conversation, values))
+        return message(tree, about), about
 
     def open_(event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
         try:
@@ -106,7 +104,7 @@ def _wire_list(
             found, skipped = services.history.read(path)
         except CamelidError as problem:
             return gr.skip(), error_message(problem)
-        entries = [_entry(form := conversation_json(each), ConversationTree.from_json(form), {}) for each in found]
+        entries = [entry(form := conversation_json(each), ConversationTree.from_json(form), {}) for each in found]
         parts = [say("history.was_read", count=len(found))]
         parts += [say("history.odd", count=skipped)] * bool(skipped) + [
             say("history.most", count=MAX_CONVERSATIONS)
@@ -115,11 +113,11 @@ def _wire_list(
 
     outputs = [tab.notice, tab.about, conversation.system, *conversation.conversation_outputs]
     conversation.snapshot.change(
-        store, [conversation.snapshot, tab.about, *conversation.form.inputs], [tab.store, tab.about], **PRIVATE
+        store, [conversation.snapshot, tab.about, *conversation.form.inputs], [conversation.store, tab.about], **PRIVATE
     )
     tab.listed.select(open_, None, outputs, **EACH)
     new.click(new_conversation, None, outputs, **PRIVATE)
-    read.upload(import_file, read, [tab.store, tab.notice], **PRIVATE)
+    read.upload(import_file, read, [conversation.store, tab.notice], **PRIVATE)
 
 
 def _wire_saving(
@@ -182,13 +180,6 @@ def _tree_of(snapshot: Any) -> ConversationTree | None:
         return ConversationTree.from_json(snapshot) if snapshot else None
     except CamelidError:
         return None
-
-
-def _entry(form: dict[str, Any], tree: ConversationTree, about: dict[str, Any]) -> dict[str, Any]:
-    """As the browser stores it; it adds the time."""
-    words = " ".join(tree.title.split())
-    title = words if len(words) <= _TITLE else words[: _TITLE - 1].rstrip() + "…"
-    return {"ident": tree.ident, "title": title, "talk": form, "about": about}
 
 
 def _sampling(conversation: ConversationWidgets, values: Sequence[Any]) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from camelid_ui.views import error
 from camelid_ui.views.chat import conversation_column
 
 from .components import changed_field, error_message
+from .stored_conversation import StreamRecorder, withdrawal
 
 Updates = tuple[Any, ...]
 
@@ -33,12 +34,14 @@ Updates = tuple[Any, ...]
 @dataclass(frozen=True)
 class ConversationWidgets:
     """`tree` is the conversation; the two panels only show it: `tuned` the chosen model's column, `base` the other's.
-    `snapshot` is the conversation's JSON whenever no answer is being generated, `last_rating` the last thumb pressed;
-    `notice` shows errors and messages, `message_box` is where a message is typed."""
+    `snapshot` is the conversation's JSON whenever no answer is being generated, `store` tells the browser what to
+    store, `last_rating` is the last thumb pressed; `notice` shows errors and messages, `message_box` is where a message
+    is typed."""
 
     services: Services
     tree: gr.State
     snapshot: gr.State
+    store: gr.Textbox
     last_rating: gr.State
     base: gr.HTML
     tuned: gr.HTML
@@ -77,7 +80,7 @@ class ConversationWidgets:
 
     @property
     def outputs(self) -> list[Any]:
-        return [*self.conversation_outputs, self.last_rating, *self.form.inputs]
+        return [*self.conversation_outputs, self.last_rating, self.store, *self.form.inputs]
 
     def open(self, tree: ConversationTree, request: gr.Request) -> Updates:
         """Updates for `conversation_outputs` that show another conversation; generation for the previous one stops."""
@@ -209,14 +212,17 @@ class AnswerStreamer:
             if not requests:
                 raise ModelError("no answer here can be continued: each ended by itself, or another model gave it.")
             stream = self.services.chat.ask(self.session, requests, tree.with_seed(sampling))
-            yield self._update(tree, "", names, draft, form.mark_errors(None, list(form.widgets))[1])
+            recorder = StreamRecorder(sampling.model_dump(mode="json"))
+            marks = form.mark_errors(None, list(form.widgets))[1]
+            yield self._update(tree, "", names, draft, marks, recorder.message(tree))
             for answers in stream:
                 tree = tree.with_answers(dict(zip(names, answers, strict=True)))
-                yield self._update(tree, None, names)
+                yield self._update(tree, None, names, store=recorder.message(tree))
         except InvalidFields as problem:
             yield self.idle(self.previous, error(str(problem)), self.draft, form.mark_errors(problem)[1])
         except CamelidError as problem:
-            yield self.idle(self.previous, error_message(problem), self.draft)
+            begun = withdrawal(tree) if len(tree.turns) > len(self.previous.turns) else None
+            yield self._update(self.previous, error_message(problem), (), self.draft, store=begun)
         except PageLeft:
             return  # the page shows another conversation
         else:
@@ -229,7 +235,8 @@ class AnswerStreamer:
         running: Sequence[str],
         draft: str | None = None,
         marks: Sequence[Any] = (),
+        store: str | None = None,
     ) -> Updates:
         skips = [gr.skip()] * len(self.ui.form.inputs)
         shown = conversation_updates(self.services, tree, self.say, self.models, notice, running, draft)
-        return (*shown, gr.skip(), *(marks or skips))
+        return (*shown, gr.skip(), gr.skip() if store is None else store, *(marks or skips))

@@ -28,7 +28,7 @@ from . import EACH, LATEST, PRIVATE
 from .components import SELECTED_KEY, address, error_message, panel, selectable
 from .job import JobPanel, build_job
 
-_HIDDEN_FIELDS = ("output",)
+_HIDDEN_FIELDS = ("output", "out")
 ROLES = ("instruction", "input", "system", "messages")
 """The roles that a column can have in a row to be answered."""
 ROW_VIEWS = ("all", "failed", "worst")

@@ -1,28 +1,23 @@
-"""Markdown that a model generated → safe HTML.
+"""Markdown that a model generated → safe HTML that shows every character of it.
 
-Knows nothing of models. Whatever it is given, the result holds no markup but Markdown's own: HTML is shown as it
-is written, a link leads only where a link may, and an image is a link. What would take too long to read as Markdown is
-shown as plain text too.
+Knows nothing of models. How each construct is read is in `markdown_rules`. Whatever it is given, the result holds no
+markup but Markdown's own: HTML is shown as it is written and a link leads only where a link may. What would take too
+long to read as Markdown is shown as plain text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from functools import cache, lru_cache
-from typing import Any
-
-from markdown_it import MarkdownIt
-from markdown_it.token import Token
+from collections.abc import Iterable
+from functools import lru_cache
 
 from . import esc
+from .markdown_rules import renderer
 
 TEXT, ALL = 250_000, 1_000_000
 """Most that one text may cost, and all texts of a page; a unit is about a microsecond on a slow machine."""
-_MARKS = dict.fromkeys(map(ord, "[]*_`~<>!|#\\&\n(:"))
+_MARKS = dict.fromkeys(map(ord, "[]*`!|#\\$\n(:"))
 _MARK, _BRACKET = 15, 100
 """What a character that may be Markdown costs, and a bracket: each that opens is tried with all that follow."""
-_DEPTH = 20
-"""Lists, quotations and links inside one another; the more there are, the longer a bracket takes."""
 
 
 def cost(text: str) -> int:
@@ -48,17 +43,4 @@ def plain(text: str) -> str:
 @lru_cache(maxsize=512)
 def markdown(text: str) -> str:
     """Rendered Markdown; cached, as a conversation is redrawn with every new piece of its last answer."""
-    return str(_renderer().render(text))
-
-
-@cache
-def _renderer() -> MarkdownIt:
-    made = MarkdownIt("js-default", {"breaks": True, "maxNesting": _DEPTH}).disable("image")
-    made.add_render_rule("link_open", _link_open)
-    return made
-
-
-def _link_open(self: Any, tokens: Sequence[Token], index: int, options: Any, env: Any) -> str:
-    tokens[index].attrSet("target", "_blank")
-    tokens[index].attrSet("rel", "noopener noreferrer")
-    return str(self.renderToken(tokens, index, options, env))
+    return renderer().render(text)

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from camelid_serve.predict.inputs import ANSWER_COLUMNS
-from camelid_serve.predict.prediction_rows import RESULT_COLUMNS
 
 from camelid_ui.i18n import Translator
 from camelid_ui.services.models import TokenView
@@ -28,7 +27,8 @@ def preview(found: InputPreview, say: Translator) -> str:
         f"{_prompt(prompt, say)}"
         for number, prompt in enumerate(found.prompts, 1)
     )
-    return rows + scored + faulty + prompts
+    renamed = note(found.note) if found.note else ""
+    return rows + scored + faulty + renamed + prompts
 
 
 def _prompt(prompt: TokenView | str, say: Translator) -> str:
@@ -62,17 +62,19 @@ def answers(found: PredictionPage, say: Translator) -> str:
 
 
 def _cells(number: int, row: dict[str, Any], found: PredictionPage, scored: bool) -> list[Cell]:
-    cells = [cell(number, "number quiet"), Cell(_clip(_question(row, found.question))), Cell(_answers(row))]
+    cells = [cell(number, "number quiet"), Cell(_clip(_question(row, found))), Cell(_answers(row, found))]
     if scored:
-        scores = "".join(f"<div>{esc(_scores(model, each))}</div>" for model, each in scores_of(row).items())
-        cells += [Cell(_clip(expected_of(row, found.reference))), Cell(scores, "quiet")]
+        scores = "".join(
+            f"<div>{esc(_scores(model, each))}</div>" for model, each in scores_of(row, found.columns).items()
+        )
+        cells += [Cell(_clip(expected_of(row, found.reference, found.columns))), Cell(scores, "quiet")]
     return cells
 
 
-def _answers(row: dict[str, Any]) -> str:
+def _answers(row: dict[str, Any], found: PredictionPage) -> str:
     """By model where there are several."""
     answers_html = []
-    for model, text, failed in answers_of(row):
+    for model, text, failed in answers_of(row, found.columns):
         name = f'<span class="camelid-note">{esc(model)}</span>' if model else ""
         answers_html.append(
             name
@@ -94,8 +96,8 @@ def _clip(text: str) -> str:
     return f'<span class="clip">{esc(text)}</span>'
 
 
-def _question(row: dict[str, Any], question_column: str) -> str:
-    asks = next((name for name in (question_column, *ANSWER_COLUMNS) if name in row), "")
+def _question(row: dict[str, Any], found: PredictionPage) -> str:
+    asks = next((name for name in (found.question, *ANSWER_COLUMNS) if name in row), "")
     if asks:
         return "\n".join(filter(None, [str(row[asks]), str(row.get("input") or "")]))
     turns = row.get("messages")
@@ -108,5 +110,5 @@ def _question(row: dict[str, Any], question_column: str) -> str:
             ),
             "",
         )
-    shown = [f"{name}: {value}" for name, value in row.items() if name not in RESULT_COLUMNS]
+    shown = [f"{name}: {value}" for name, value in row.items() if name not in found.columns.values()]
     return "\n".join(shown[:3])

@@ -5,6 +5,7 @@ Knows recipes and jobs. Trains nothing itself.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from camelid_core.plugins import Host
 from camelid_train.config import Recipe
 from camelid_train.run_preparation import checks
 
-from camelid_ui.field_values import InvalidFields, command_line
+from camelid_ui.field_values import InvalidFields, overrides
 from camelid_ui.services.data import DataServices
 from camelid_ui.services.jobs import JobService
 from camelid_ui.services.models import ModelService
@@ -28,6 +29,7 @@ from .runs import LossSummary, RunDetails, RunReports, RunSummary, loss_summary
 
 TASK = "train"
 MAX_LISTED_RUNS = 200
+_ALWAYS_NAMED = ("model.name", "data.sources")
 
 __all__ = ["TASK", "Estimate", "RunComparison", "RunDetails", "RunSummary", "TrainingService"]
 
@@ -71,8 +73,9 @@ class TrainingService:
         return estimate(recipe, data, self.models, self._speed(recipe))
 
     def command(self, recipe: Recipe, name: str = "") -> str:
-        line = command_line("camelid train", recipe)
-        return f"{line} --name {name}" if name else line
+        """What Start does, as a command: model and data are always named, for it takes no run without them."""
+        words = ["camelid", "train", *overrides(recipe, always=_ALWAYS_NAMED)]
+        return shlex.join([*words, "--name", name] if name else words)
 
     def model_choice(self, recipe: Recipe) -> selection.ModelChoice:
         return selection.model_choice(self.models, recipe.model.name)

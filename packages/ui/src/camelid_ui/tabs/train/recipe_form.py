@@ -94,6 +94,7 @@ class RecipeForm:
               **LATEST)  # fmt: skip
         self.start.click(request_first(start), inputs, [run, self.notice, self.wrong, *form.inputs], **PRIVATE)
         form.show_chosen_variant(**PRIVATE)
+        form.show_needed_fields(**LATEST)
 
 
 def build_form(services: Services) -> RecipeForm:
