@@ -21,7 +21,7 @@ _CONTENT_AND_CONTEXT = "(m['content'] + ('\\n' + m['context'] if m['context'] el
 
 def export(template: RoleFields) -> str:
     """Jinja source of the chat template; `{% generation %}` marks what is trained."""
-    prompt = _literal(template.assistant)
+    prompt = literal(template.assistant)
     return (
         _system(template)
         + "{%- for m in turns %}"
@@ -30,13 +30,13 @@ def export(template: RoleFields) -> str:
         + "{%- elif m['role'] == 'assistant' %}"
         + prompt
         + "{%- generation %}"
-        + _literal(template.lead + template.answer_start)
+        + literal(template.lead + template.answer_start)
         + _expression("m['content']", template.strips("assistant"))
         + _last_or_between(template.answer_end, template.answer_end if template.turn_end is None else template.turn_end)
         + "{%- endgeneration %}"
         + _last_or_between(template.closing, template.between)
         + "{%- endif %}{%- endfor %}"
-        + f"{{%- if add_generation_prompt %}}{prompt}{_literal(template.lead)}{{%- endif %}}"
+        + f"{{%- if add_generation_prompt %}}{prompt}{literal(template.lead)}{{%- endif %}}"
     )
 
 
@@ -47,7 +47,7 @@ def _system(template: RoleFields) -> str:
     if not (template.system or template.first_user):
         refusal = _jinja_string(f"template {template.name!r} has no place for a system message.")
         refuse = f"{{%- if {has_system} %}}{{{{- raise_exception({refusal}) }}}}{{%- endif %}}"
-        return split + refuse + _literal(template.start)
+        return split + refuse + literal(template.start)
     default = _jinja_string(template.default_system)
     if template.default_system_with_context:
         with_context = _jinja_string(template.default_system_with_context)
@@ -56,7 +56,7 @@ def _system(template: RoleFields) -> str:
     choose = f"{{%- set system = ({content}) if {has_system} else {default} %}}"
     source = _format_source(template.system, {"content": "system"})
     system = f"{{%- if system %}}{source}{{%- endif %}}" if source else ""
-    return split + choose + _literal(template.start) + system
+    return split + choose + literal(template.start) + system
 
 
 def _user(template: RoleFields) -> str:
@@ -86,14 +86,14 @@ def _user(template: RoleFields) -> str:
 
 def _last_or_between(closing: str, between: str) -> str:
     if closing == between:
-        return _literal(closing)
-    return f"{{%- if loop.last %}}{_literal(closing)}{{%- else %}}{_literal(between)}{{%- endif %}}"
+        return literal(closing)
+    return f"{{%- if loop.last %}}{literal(closing)}{{%- else %}}{literal(between)}{{%- endif %}}"
 
 
 def _format_source(text: str, values: Mapping[str, str]) -> str:
     """Jinja source that writes a format string with the expressions `values` for its placeholders."""
     return "".join(
-        f"{{{{- {values[part]} }}}}" if number % 2 else _literal(part)
+        f"{{{{- {values[part]} }}}}" if number % 2 else literal(part)
         for number, part in enumerate(PLACEHOLDER.split(text))
     )
 
@@ -105,7 +105,8 @@ def _expression(expression: str, strip: bool) -> str:
 _TOKEN_VARIABLES = {EOS: "eos_token", BOS: "bos_token"}
 
 
-def _literal(text: str) -> str:
+def literal(text: str) -> str:
+    """Jinja source that writes `text`; the placeholders EOS and BOS become the tokenizer's tokens."""
     parts = (part for part in re.split(f"({re.escape(EOS)}|{re.escape(BOS)})", text) if part)
     return "".join(f"{{{{- {_TOKEN_VARIABLES.get(part) or _jinja_string(part)} }}}}" for part in parts)
 

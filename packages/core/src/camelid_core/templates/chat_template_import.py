@@ -156,6 +156,7 @@ def _build_template(
         start=start,
         first_user=first,
         lead=ends.lead,
+        complete=True,
     )
 
 

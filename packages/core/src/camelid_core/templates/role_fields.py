@@ -22,6 +22,8 @@ class RoleFields:
     a conversation with a single one. `{round}` in a user format counts the questions from `first_round`.
     `turn_end` ends answers that another turn follows, where that differs from `answer_end`. `lead` comes
     before each answer like `assistant`, is part of the prompt, and is trained all the same.
+    `complete`: the text is all that a model is given, so the encoder leaves out what the tokenizer itself puts before
+    a text (a model's own chat template writes its beginning of sequence, or wants none).
     `strip`: whether leading and trailing white space of messages is dropped; of all roles, or of these.
     """
 
@@ -45,6 +47,7 @@ class RoleFields:
     first_round: int = 1
     turn_end: str | None = None
     lead: str = ""
+    complete: bool = False
 
     def strips(self, role: str) -> bool:
         """Whether leading and trailing white space of this role's messages is dropped."""

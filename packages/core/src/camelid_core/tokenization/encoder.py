@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 IGNORE = -100
 """Label of a token that is not trained on: the `ignore_index` of torch's cross-entropy."""
-TOKENIZATION_VERSION = 1
+TOKENIZATION_VERSION = 2
 """Increment it when this module gives other ids or labels than before: it invalidates what is in the token cache."""
 
 
@@ -82,7 +82,8 @@ _MAX_CACHED_TEXTS = 4096
 class Encoder:
     """Encodes conversations under one template with one tokenizer. Threads may share one.
 
-    `special` has the id of every control token, `prefix` the ids that the tokenizer itself puts before any text.
+    `special` has the id of every control token, `prefix` the ids that come before any text: what the tokenizer itself
+    puts there, and nothing where the template is complete.
 
     Raises:
         ModelError: the tokenizer has no `tokenizers` backend.
@@ -105,7 +106,7 @@ class Encoder:
         self._control_pieces: dict[str, list[tuple[int, str]]] = {}
         self._constants: dict[tuple[str, int], list[int]] = {}
         self._stable_prefixes: dict[tuple[str, int], tuple[int, list[int]]] = {}
-        self.prefix = _added_prefix(tokenizer)
+        self.prefix = [] if getattr(self.template, "complete", False) else _added_prefix(tokenizer)
 
     def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
         """Token ids of the prompt to generate an answer from."""
