@@ -17,11 +17,17 @@ class RoleTemplate(RoleFields):
     """A prompt template as data: one format string per role."""
 
     def render(self, messages: Sequence[Message]) -> list[Segment]:
-        _check_turns(self.name, messages, last="assistant")
+        self._check_turns(messages)
+        if messages[-1].role != "assistant":
+            raise TemplateError(
+                f"template {self.name!r}: the last turn is from {messages[-1].role!r}, not from 'assistant'."
+            )
         return merge_segments(self._segments(messages))
 
     def prompt(self, messages: Sequence[Message]) -> list[Segment]:
-        _check_turns(self.name, messages, last="user")
+        self._check_turns(messages)
+        if messages[-1].role == "assistant":
+            raise TemplateError(f"template {self.name!r}: the last turn is from 'assistant', not from 'user'.")
         return merge_segments([*self._segments(messages), Segment(self.assistant + self.lead, control=True)])
 
     def parse(self, text: str) -> str:
@@ -56,6 +62,8 @@ class RoleTemplate(RoleFields):
         for index, message in enumerate(turns):
             if message.role == "user":
                 yield from self._user(message, index, system, alone=len(turns) <= 2)
+            elif message.role == "system":
+                yield from _fill_format(self.system, {"content": self._message_segment("system", message.content)})
             else:
                 yield from self._answer(message, last=index == len(turns) - 1)
 
@@ -88,17 +96,18 @@ class RoleTemplate(RoleFields):
             boundary = boundary and not text
         yield Segment(self.closing if last else self.between, control=True)
 
+    def _check_turns(self, messages: Sequence[Message]) -> None:
+        turns = messages[1:] if messages and messages[0].role == "system" else messages
+        later_system = any(message.role == "system" for message in turns)
+        if turns and (self.turn_order == "any" or (self.turn_order == "repeated" and not later_system)):
+            return
+        try:
+            check_roles(messages)
+        except DataError as error:
+            raise TemplateError(f"template {self.name!r}: {error}") from None
+
     def _message_segment(self, role: str, text: str) -> Segment:
         return Segment(text.strip() if self.strips(role) else text)
-
-
-def _check_turns(name: str, messages: Sequence[Message], last: str) -> None:
-    try:
-        check_roles(messages)
-    except DataError as error:
-        raise TemplateError(f"template {name!r}: {error}") from None
-    if messages[-1].role != last:
-        raise TemplateError(f"template {name!r}: the last turn is from {messages[-1].role!r}, not from {last!r}.")
 
 
 def _fill_format(format_string: str, values: Mapping[str, Segment]) -> Iterator[Segment]:

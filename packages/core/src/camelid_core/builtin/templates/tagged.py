@@ -19,6 +19,7 @@ TULU = RoleTemplate(
     assistant="<|assistant|>\n",
     between="\n",
     strip=True,
+    turn_order="any",
     stops=("<|user|>",),
 )
 
@@ -44,6 +45,7 @@ ZEPHYR = RoleTemplate(
     assistant="<|assistant|>\n",
     between="\n",
     closing="\n",
+    turn_order="any",
     stops=("<|user|>",),
 )
 
@@ -56,6 +58,7 @@ PHI_3 = RoleTemplate(
     answer_end="<|end|>",
     between="\n",
     closing=f"\n{EOS}",
+    turn_order="any",
     stops=("<|end|>",),
 )
 
