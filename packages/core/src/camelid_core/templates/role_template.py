@@ -9,7 +9,7 @@ from camelid_core.errors import DataError, TemplateError
 from camelid_core.records import Message, check_roles
 
 from .role_fields import RoleFields
-from .segments import PLACEHOLDER, Segment, merge_segments
+from .segments import PLACEHOLDER, Segment, merge_segments, split_reasoning_marks
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,12 @@ class RoleTemplate(RoleFields):
         if messages[-1].role == "assistant":
             raise TemplateError(f"template {self.name!r}: the last turn is from 'assistant', not from 'user'.")
         return merge_segments([*self._segments(messages), Segment(self.assistant + self.lead, control=True)])
+
+    def unfinished(self, messages: Sequence[Message]) -> list[Segment]:
+        """As `render`, up to the last character of the last message: an answer that is to be continued."""
+        self._check_turns(messages)
+        *begun, _end, _closing = self._segments(messages)
+        return merge_segments(begun)
 
     def parse(self, text: str) -> str:
         start = self.answer_start.strip()
@@ -89,11 +95,12 @@ class RoleTemplate(RoleFields):
         yield Segment(self.assistant, control=True)
         yield Segment(self.lead, trained=True, control=True)
         content = self._message_segment("assistant", message.content).text
-        end = self.answer_end if last or self.turn_end is None else self.turn_end
         boundary = bool(self.lead)
-        for text, control in ((self.answer_start, True), (content, False), (end, True)):
+        for text, control in ((self.answer_start, True), *split_reasoning_marks(content)):
             yield Segment(text, trained=True, control=control, token_boundary=boundary)
             boundary = boundary and not text
+        end = self.answer_end if last or self.turn_end is None else self.turn_end
+        yield Segment(end, trained=True, control=True, token_boundary=boundary)
         yield Segment(self.closing if last else self.between, control=True)
 
     def _check_turns(self, messages: Sequence[Message]) -> None:

@@ -26,6 +26,18 @@ class Segment:
     token_boundary: bool = False
 
 
+REASONING_MARKS = ("<think>", "</think>", "[THINK]", "[/THINK]", "<seed:think>", "</seed:think>", "◁think▷", "◁/think▷")
+"""Texts around a model's reasoning. In an answer they are tokens where the tokenizer has them, as the model writes
+them; they end no turn, so nothing a person wrote can pass for another turn. Anywhere else they are text."""
+
+_MARKS = re.compile("(" + "|".join(map(re.escape, REASONING_MARKS)) + ")")
+
+
+def split_reasoning_marks(text: str) -> Iterator[tuple[str, bool]]:
+    """The pieces of an answer, each with whether it is a mark of reasoning."""
+    return ((piece, number % 2 == 1) for number, piece in enumerate(_MARKS.split(text)))
+
+
 PLACEHOLDER = re.compile(r"\{(content|context|system|round)\}")
 
 
