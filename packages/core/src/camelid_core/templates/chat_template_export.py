@@ -14,7 +14,7 @@ from camelid_core.records import Message
 
 from .role_fields import RoleFields
 from .sandbox import Rendered, render_in_sandbox
-from .segments import BOS, EOS, PLACEHOLDER
+from .segments import BOS, EOS, NO_REASONING, PLACEHOLDER
 
 _CONTENT_AND_CONTEXT = "(m['content'] + ('\\n' + m['context'] if m['context'] else ''))"
 
@@ -32,8 +32,8 @@ def export(template: RoleFields) -> str:
         + "{%- elif m['role'] == 'assistant' %}"
         + prompt
         + "{%- generation %}"
-        + literal(template.lead + template.answer_start)
-        + f"{{{{- m['content']{_trim(template, 'assistant')} }}}}"
+        + literal(template.lead)
+        + _answer(template)
         + _last_or_between(template.answer_end, template.answer_end if template.turn_end is None else template.turn_end)
         + "{%- endgeneration %}"
         + _last_or_between(template.closing, template.between)
@@ -98,7 +98,7 @@ def _system(template: RoleFields) -> str:
     content = f"messages[0]['content']{_trim(template, 'system')}"
     choose = f"{{%- set system = ({content}) if {has_system} else {default} %}}"
     source = _format_source(template.system, {"content": "system"})
-    system = f"{{%- if system %}}{source}{{%- endif %}}" if source else ""
+    system = source if template.always_system else f"{{%- if system %}}{source}{{%- endif %}}" if source else ""
     return split + choose + literal(template.start) + system
 
 
@@ -125,6 +125,23 @@ def _user(template: RoleFields) -> str:
         for number, (condition, source) in enumerate(chosen)
     )
     return f"{branches}{{%- else %}}{plain}{{%- endif %}}"
+
+
+def _answer(template: RoleFields) -> str:
+    """What begins an answer, and its content."""
+    start, content = template.answer_start, f"m['content']{_trim(template, 'assistant')}"
+    begin = _last_or_between(start, start if template.turn_start is None else template.turn_start)
+    if not template.drops_reasoning:
+        return f"{begin}{{{{- {content} }}}}"
+    reasoning = "content.split('</think>')[0].split('<think>')[-1].strip('\\n')"
+    said = "content.split('</think>')[-1].lstrip('\\n')"
+    with_reasoning = literal(start.partition(NO_REASONING)[0])
+    with_reasoning += f"{{{{- '<think>\\n' ~ {reasoning} ~ '\\n</think>\\n\\n' }}}}"
+    return (
+        f"{{%- set content = {content} %}}"
+        f"{{%- if '</think>' in content %}}{{%- if loop.last %}}{with_reasoning}{{%- endif %}}{{{{- {said} }}}}"
+        f"{{%- else %}}{begin}{{{{- content.lstrip('\\n') if loop.last else content }}}}{{%- endif %}}"
+    )
 
 
 def _last_or_between(closing: str, between: str) -> str:

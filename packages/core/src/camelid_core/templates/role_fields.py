@@ -29,6 +29,9 @@ class RoleFields:
     before each answer like `assistant`, is part of the prompt, and is trained all the same.
     `complete`: the text is all that a model is given, so the encoder leaves out what the tokenizer itself puts before
     a text (a model's own chat template writes its beginning of sequence, or wants none).
+    `always_system`: the `system` format is written without a system text, too (it holds more than that text).
+    `turn_start` begins answers that another turn follows, where that differs from `answer_start`. `drops_reasoning`:
+    `<think>…</think>` is left out of such answers; in the last one it takes the place of `NO_REASONING`.
     `turn_order`: which orders of turns it takes (`TurnOrder`); "any" needs a `system` format, and no format but "user"
     and "user_with_context" may depend on a turn's place.
     `strip`: whether leading and trailing white space of messages is dropped; of all roles, or of these.
@@ -55,6 +58,9 @@ class RoleFields:
     turn_end: str | None = None
     lead: str = ""
     complete: bool = False
+    always_system: bool = False
+    turn_start: str | None = None
+    drops_reasoning: bool = False
     turn_order: TurnOrder = "alternate"
 
     def strips(self, role: str) -> bool:

@@ -9,7 +9,7 @@ from camelid_core.errors import DataError, TemplateError
 from camelid_core.records import Message, check_roles
 
 from .role_fields import RoleFields
-from .segments import PLACEHOLDER, Segment, merge_segments, split_reasoning_marks
+from .segments import NO_REASONING, PLACEHOLDER, Segment, merge_segments, split_reasoning_marks
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class RoleTemplate(RoleFields):
         text = self.system_text(messages)
         system = self._message_segment("system", text) if own_system else Segment(text, control=True)
         yield Segment(self.start, control=True)
-        if system.text and self.system:
+        if self.system and (system.text or self.always_system):
             yield from _fill_format(self.system, {"content": system})
         turns = messages[1:] if own_system else messages
         for index, message in enumerate(turns):
@@ -94,14 +94,26 @@ class RoleTemplate(RoleFields):
     def _answer(self, message: Message, last: bool) -> Iterator[Segment]:
         yield Segment(self.assistant, control=True)
         yield Segment(self.lead, trained=True, control=True)
-        content = self._message_segment("assistant", message.content).text
+        start, content = self._answer_text(message.content, last)
         boundary = bool(self.lead)
-        for text, control in ((self.answer_start, True), *split_reasoning_marks(content)):
+        for text, control in ((start, True), *split_reasoning_marks(content)):
             yield Segment(text, trained=True, control=control, token_boundary=boundary)
             boundary = boundary and not text
         end = self.answer_end if last or self.turn_end is None else self.turn_end
         yield Segment(end, trained=True, control=True, token_boundary=boundary)
         yield Segment(self.closing if last else self.between, control=True)
+
+    def _answer_text(self, text: str, last: bool) -> tuple[str, str]:
+        """What begins an answer, and its content."""
+        content = self._message_segment("assistant", text).text
+        start = self.answer_start if last or self.turn_start is None else self.turn_start
+        if self.drops_reasoning and "</think>" in content:
+            head, *_, content = content.split("</think>")
+            reasoning = head.split("<think>")[-1].strip("\n")
+            content = content.lstrip("\n")
+            if last:
+                return start.partition(NO_REASONING)[0], f"<think>\n{reasoning}\n</think>\n\n{content}"
+        return start, content.lstrip("\n") if last and self.drops_reasoning else content
 
     def _check_turns(self, messages: Sequence[Message]) -> None:
         turns = messages[1:] if messages and messages[0].role == "system" else messages

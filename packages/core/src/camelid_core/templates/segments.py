@@ -26,6 +26,9 @@ class Segment:
     token_boundary: bool = False
 
 
+NO_REASONING = "<think>\n\n</think>\n\n"
+"""What begins an answer without reasoning where a model is used to reasoning (Qwen 3)."""
+
 REASONING_MARKS = ("<think>", "</think>", "[THINK]", "[/THINK]", "<seed:think>", "</seed:think>", "◁think▷", "◁/think▷")
 """Texts around a model's reasoning. In an answer they are tokens where the tokenizer has them, as the model writes
 them; they end no turn, so nothing a person wrote can pass for another turn. Anywhere else they are text."""

@@ -1,7 +1,7 @@
-"""Templates with a tag on a line before each message: Tulu, Zephyr, Phi-3.
+"""Templates with a tag before each message: Tulu, Zephyr, Phi-3, DeepSeek.
 
 Sources: open-instruct's Tulu and the cards of its quantised copies; the chat templates of
-HuggingFaceH4/zephyr-7b-beta and microsoft/Phi-3-mini-4k-instruct.
+HuggingFaceH4/zephyr-7b-beta and microsoft/Phi-3-mini-4k-instruct, deepseek-ai/DeepSeek-R1-Distill-Qwen-32B.
 """
 
 from __future__ import annotations
@@ -62,4 +62,14 @@ PHI_3 = RoleTemplate(
     stops=("<|end|>",),
 )
 
-TEMPLATES = (TULU, TULU_BLANK_LINE, TULU_NO_NEWLINE, ZEPHYR, PHI_3)
+DEEPSEEK = RoleTemplate(
+    name="deepseek",
+    help="DeepSeek V2.5 to R1: <｜User｜>…<｜Assistant｜>…, the system text before them.",
+    system="{content}",
+    user="<｜User｜>{content}",
+    assistant="<｜Assistant｜>",
+    stops=("<｜User｜>",),
+    turn_order="repeated",
+)
+
+TEMPLATES = (TULU, TULU_BLANK_LINE, TULU_NO_NEWLINE, ZEPHYR, PHI_3, DEEPSEEK)
