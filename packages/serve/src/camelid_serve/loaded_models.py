@@ -45,14 +45,18 @@ class LoadedModel:
     sampling: Sampling
 
     def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
-        """Token ids of a conversation, ending with the generation prompt.
+        """Token ids of a conversation, ending with the generation prompt; or, where the last message is an answer
+        (a prefill), with that answer, which the model continues.
 
         Raises:
             TemplateError: a conversation the template has no form for.
             ModelError: longer than the model takes.
         """
         self.check_length(sum(len(message.content) + len(message.context) for message in messages))
-        ids = self.encoder.prompt_ids(messages)
+        if messages and messages[-1].role == "assistant":
+            ids = self.encoder.prompt_ids(messages[:-1]) + self.encoder.answer_prefix_ids(messages)
+        else:
+            ids = self.encoder.prompt_ids(messages)
         if len(ids) >= self.engine.context_length:
             raise PromptTooLong(len(ids), self.engine.context_length)
         return ids

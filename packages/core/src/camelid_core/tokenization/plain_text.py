@@ -11,7 +11,7 @@ from collections.abc import Collection
 from typing import Any
 
 
-def plain_encoders(backend: Any, controls: Collection[str]) -> tuple[Any, Any, Any]:
+def plain_encoders(backend: Any, controls: Collection[str] = ()) -> tuple[Any, Any, Any]:
     """Encoders for the three positions of a span (`AT_START` …), none of which recognises the control tokens
     `controls` or any special token.
 
