@@ -9,6 +9,8 @@ from camelid_core.records import Message
 from camelid_core.tokenization.encoder import Encoder
 from camelid_serve.answers import AnswerDelta
 from camelid_serve.engine import Sampling
+from camelid_serve.engine_process.completion_request import CompletionRun
+from camelid_serve.engine_process.messages import CompleteCommand
 from camelid_serve.generation import continuation_ids, generate
 from camelid_serve.loaded_models import LoadedModel
 
@@ -69,3 +71,21 @@ def test_tokens_that_are_none_and_too_many_are_refused(tuned: LoadedModel) -> No
             continuation_ids(tuned, said, [wrong])
     with pytest.raises(ModelError, match="Shorten"):
         continuation_ids(tuned, said, [5] * tuned.engine.context_length)
+
+
+@pytest.mark.parametrize("prefill", ["The answer is", " a", "x "])
+def test_a_conversation_that_ends_with_an_answer_is_continued_as_the_api_does(talker, prefill):
+    asked = [{"role": "user", "content": "What is 2 + 3?"}]
+    events = []
+
+    def run(command):
+        CompletionRun(talker, command, lambda **event: events.append(event), None).run()
+        return events[-1]["rows"][0]
+
+    sampling = Sampling(max_new_tokens=6)
+    begun = [*asked, {"role": "assistant", "content": prefill}]
+    answer = run(CompleteCommand(model="", sampling=sampling, messages=begun))
+    ids = talker.prompt_ids([Message("user", asked[0]["content"]), Message("assistant", prefill)])
+    assert talker.encoder.decode(ids).endswith(prefill)
+    plain = run(CompleteCommand(model="", sampling=sampling, prompts=[ids]))
+    assert answer["answer"] == plain["answer"], "what the model writes next, its white space included"

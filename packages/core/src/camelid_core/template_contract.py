@@ -10,6 +10,7 @@ from typing import Any
 
 from .artefacts import TemplateContract
 from .errors import ArtefactError
+from .exported_template import export_for
 from .records import Message
 from .templates.template import PromptTemplate
 from .tokenization.encoder import Encoder
@@ -24,7 +25,7 @@ REFERENCE_CONVERSATION = (
 def make_contract(template: PromptTemplate, tokenizer: Any, overrides: str = "") -> TemplateContract:
     """The contract to store. `overrides` names the template that a person replaced by this one, if any."""
     encoder = Encoder(tokenizer, template)
-    source = encoder.template.jinja()
+    source = export_for(encoder)
     return TemplateContract(
         name=template.name,
         jinja=source,

@@ -66,12 +66,12 @@ def test_render_of_tokens_shows_what_is_trained(camelid, conversation, tmp_path)
         ("{", "cannot be read as JSON"),
         ("{}", "must hold a JSON list of messages"),
         ('[{"role": "robot", "content": ""}]', "conversation.json, message 1: expected an object with 'role'"),
-        ('[{"role": "assistant", "content": ""}]', "template 'tulu': turn 1 is from 'assistant'"),
+        ('[{"role": "assistant", "content": ""}]', "template 'vicuna': turn 1 is from 'assistant'"),
     ],
 )
 def test_render_of_what_is_no_conversation(camelid, conversation, content, sentence):
     conversation.write_text(content)
-    ran = camelid("templates", "render", "tulu", conversation)
+    ran = camelid("templates", "render", "vicuna", conversation)
     assert ran.code == 1
     assert sentence in ran.err
 

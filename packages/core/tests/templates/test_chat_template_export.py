@@ -110,3 +110,51 @@ def test_transformers_writes_the_same_bytes_and_marks_the_same_answers(template)
 def test_a_chat_template_from_elsewhere_can_do_nothing_but_render(source):
     with pytest.raises(TemplateError, match="the chat template cannot be rendered"):
         render_chat_template(source, [Message("user", "x")], "</s>", True)
+
+
+def accepted(render) -> bool:
+    try:
+        render()
+    except TemplateError:
+        return False
+    return True
+
+
+roles = st.lists(st.sampled_from(["system", "user", "assistant"]), min_size=1, max_size=5)
+
+
+@settings(max_examples=20)
+@given(roles)
+def test_the_export_takes_the_orders_of_turns_that_the_template_takes_and_leaves_none_out(template, order):
+    messages = [Message(role, f"Zq{number}qZ") for number, role in enumerate(order)]
+    prompt = messages[-1].role != "assistant"
+    render = template.prompt if prompt else template.render
+    source = template.jinja()
+    ours = accepted(lambda: render(messages))
+    assert accepted(lambda: render_chat_template(source, messages, "</s>", prompt)) == ours
+    if ours:
+        theirs = render_chat_template(source, messages, "</s>", prompt)
+        assert theirs.text == segments_text(render(messages))
+        assert all(message.content in theirs.text for message in messages)
+
+
+@pytest.mark.parametrize(
+    "turns",
+    [
+        [{"role": "user", "content": "x"}, {"role": "tool", "content": "y"}, {"role": "user", "content": "z"}],
+        [{"role": "developer", "content": "x"}, {"role": "user", "content": "y"}],
+        [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y", "tool_calls": [{}]}],
+        [{"role": "user", "content": "x"}, {"role": "assistant", "content": None}],
+        [{"role": "user", "content": [{"type": "text", "text": "x"}]}],
+    ],
+)
+def test_an_export_raises_for_what_it_has_no_place_for(template, byte_level, turns):
+    with pytest.raises(Exception, match=f"template '{template.name}': "):
+        byte_level.apply_chat_template(turns, chat_template=template.jinja(), tokenize=False)
+
+
+def test_an_export_raises_for_tools(template, byte_level):
+    with pytest.raises(Exception, match="it has no place for tools"):
+        byte_level.apply_chat_template(
+            [{"role": "user", "content": "x"}], chat_template=template.jinja(), tools=[{"type": "function"}]
+        )

@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import pytest
 from camelid_core.errors import TemplateError
+from camelid_core.plugins import load_host
 from camelid_core.records import Message
 from camelid_core.templates.role_template import RoleTemplate
 from camelid_core.templates.segments import EOS, Segment, segments_text
@@ -81,10 +82,23 @@ def test_segments_are_never_empty_and_neighbours_always_differ(template, message
     ],
 )
 def test_roles_out_of_order_are_refused_by_template_and_turn(template, roles, sentence):
+    taken = {"any": {"system", "user", "assistant"}, "repeated": {"user", "assistant"}, "alternate": set()}
+    if set(roles) - {"system"} and set(roles) <= taken[template.turn_order]:
+        return  # its family's own chat template takes them
     messages = [Message(role, "x") for role in roles]
     for render in (template.render, template.prompt):
         with pytest.raises(TemplateError, match=f"template '{template.name}': .*{sentence}"):
             render(messages)
+
+
+@pytest.mark.parametrize("name", ["chatml", "qwen", "llama-3", "phi-3", "zephyr", "tulu", "chatglm-3", "glm-4"])
+@pytest.mark.parametrize("roles", ["uu", "suasu", "uas", "auu", "uuaasu"])
+def test_families_that_take_any_order_of_turns_write_every_turn_in_its_place(name, roles):
+    template = load_host().templates[name]
+    of = {"s": "system", "u": "user", "a": "assistant"}
+    text = segments_text(template.prompt([Message(of[role], f"Zq{number}qZ") for number, role in enumerate(roles)]))
+    places = [text.index(f"Zq{number}qZ") for number in range(len(roles))]
+    assert places == sorted(places)
 
 
 def test_a_conversation_ends_with_the_assistant_and_a_prompt_with_the_user(template):

@@ -45,14 +45,18 @@ class LoadedModel:
     sampling: Sampling
 
     def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
-        """Token ids of a conversation, ending with the generation prompt.
+        """Token ids of a conversation, ending with the generation prompt; or, where the last message is an answer
+        (a prefill), with that answer, which the model continues.
 
         Raises:
             TemplateError: a conversation the template has no form for.
             ModelError: longer than the model takes.
         """
         self.check_length(sum(len(message.content) + len(message.context) for message in messages))
-        ids = self.encoder.prompt_ids(messages)
+        if messages and messages[-1].role == "assistant":
+            ids = self.encoder.prompt_ids(messages[:-1]) + self.encoder.answer_prefix_ids(messages)
+        else:
+            ids = self.encoder.prompt_ids(messages)
         if len(ids) >= self.engine.context_length:
             raise PromptTooLong(len(ids), self.engine.context_length)
         return ids
@@ -275,13 +279,10 @@ def _check_template(resolved: ResolvedModel, encoder: Encoder) -> None:
 
 def _stops(resolved: ResolvedModel, encoder: Encoder) -> tuple[frozenset[int], tuple[str, ...]]:
     """Token ids that end an answer: of the model, the tokenizer and the template; and the template's stop texts."""
-    tokenizer = encoder.tokenizer
     configs = (_read_json(resolved.base / "generation_config.json"), resolved.config)
     eos = [config.get("eos_token_id") for config in configs]
-    ids = {tokenizer.eos_token_id, *(token for each in eos for token in (each if isinstance(each, list) else [each]))}
-    special = {token.content: number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
-    ids |= {special[stop] for stop in encoder.template.stops if stop in special}
-    texts = tuple(stop for stop in encoder.template.stops if stop not in special)
+    ids = {*encoder.stop_ids, *(token for each in eos for token in (each if isinstance(each, list) else [each]))}
+    texts = tuple(stop for stop in encoder.template.stops if stop not in encoder.special)
     return frozenset(token for token in ids if isinstance(token, int)), texts
 
 

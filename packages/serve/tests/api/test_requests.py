@@ -129,6 +129,7 @@ HARMLESS = [
     {"presence_penalty": 0, "frequency_penalty": 0.0, "modalities": ["text"], "reasoning_effort": None},
     {"logprobs": False, "top_logprobs": 0, "verbosity": "medium", "reasoning_effort": "none"},
     {"max_tokens": 5, "max_completion_tokens": 5, "top_k": 3, "repetition_penalty": 1.1, "seed": -3},
+    {"messages": [*ASK, {"role": "assistant", "content": "Yes,"}]},
     {"messages": [{"role": "developer", "content": "Be brief."}, {"role": "user", "content": "x", "name": "Eve"}]},
     {
         "messages": [
@@ -189,7 +190,6 @@ REFUSED = [
     ({"messages": [{"role": "user", "content": None}]}, "messages.0.content"),
     ({"messages": [{"role": "user", "content": "x", "colour": "red"}]}, "messages.colour"),
     ({"messages": [{"role": "user", "content": [{"type": "text", "text": "a", "bold": 1}]}]}, "messages.content.bold"),
-    ({"messages": [*ASK, {"role": "assistant", "content": "Yes?"}]}, "messages"),
     ({"messages": [{"role": "assistant", "content": "I first?"}]}, "messages"),
 ]
 

@@ -21,6 +21,7 @@ from .config import MergeConfig
 from .methods.registry import method_of
 from .monitoring.stop_rules import raise_if_stop_requested
 from .saving.disk_space import removed_on_failure
+from .saving.published_prompting import write_prompting
 from .sections import read_method
 
 _TOLERANCE = 1e-3
@@ -43,16 +44,14 @@ def merge(config: MergeConfig, context: TaskContext) -> Mapping[str, Any]:
     _begin_step(context, 0, "loading base and adapter")
     model = _load_adapted(config, resolved)
     _begin_step(context, 1, "merging")
-    merged, metrics = _merge_and_compare(
-        model, Encoder(tokenizer, template).prompt_ids(REFERENCE_CONVERSATION), config.adapter
-    )
+    encoder = Encoder(tokenizer, template)
+    merged, metrics = _merge_and_compare(model, encoder.prompt_ids(REFERENCE_CONVERSATION), config.adapter)
     _begin_step(context, 2, "writing")
     with removed_on_failure(context.output):
         merged.to(_dtype(config, resolved)).save_pretrained(context.output, max_shard_size=config.shard)
-        tokenizer.save_pretrained(context.output)
         contract = resolved.manifest.template if resolved.manifest and resolved.manifest.template else None
         contract = contract or make_contract(template, tokenizer)
-        (context.output / "chat_template.jinja").write_text(contract.jinja, encoding="utf-8")
+        write_prompting(context.output, resolved.base, resolved.config, encoder, contract.jinja)
         source = resolved.manifest or Manifest(kind="adapter")
         update = {"kind": "model", "template": contract, "metrics": {**source.metrics, **metrics}, "files": {}}
         update["parameters"] = {**source.parameters, "merge": config.model_dump(mode="json")}

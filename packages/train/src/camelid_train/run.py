@@ -44,6 +44,7 @@ from .provenance.origin import origin
 from .run_preparation import prepare_run
 from .saving import checkpoint
 from .saving.disk_space import removed_on_failure
+from .saving.published_prompting import unstoppable_note, write_prompting
 from .saving.retention import (
     CHECKPOINT_DIRECTORY,
     CheckpointEvents,
@@ -70,6 +71,8 @@ def train(
     ready = prepare_run(recipe, host, RowProgress(context), agreement.local_main_process_first())
     resolved, template, data, tokenizer = ready.resolved, ready.template, ready.data, ready.encoder.tokenizer
     _emit_data(context, data)
+    if note := unstoppable_note(ready.encoder):
+        context.emit("log", text=note)
     agreement.report_global_batch(recipe, context)
     contract = make_contract(template, tokenizer, resolved.template if recipe.data.template else "")
     context.emit("origin", **origin(recipe, resolved, contract, data.datasets, host))
@@ -104,8 +107,7 @@ def train(
     on_trained(model)
     with removed_on_failure(context.output):
         method.save(model, recipe.method, method_context, context.output)
-        tokenizer.save_pretrained(context.output)
-        (context.output / "chat_template.jinja").write_text(contract.jinja, encoding="utf-8")
+        write_prompting(context.output, resolved.base, resolved.config, ready.encoder, contract.jinja)
         manifest = _manifest(recipe, resolved, data, metrics, host)
         manifest = manifest.model_copy(update={"kind": method.kind, "template": contract})
         write_manifest(context.output, manifest)

@@ -12,8 +12,9 @@ including the first control token after the answer.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import product
 from typing import NamedTuple, NoReturn
 
 from camelid_core.errors import TemplateError
@@ -23,16 +24,31 @@ from .probes import (
     SENTINEL_SYSTEM,
     Probe,
     edge_case_probes,
+    order_probes,
     padded_probe,
     sentinel_answer,
     sentinel_probe,
     sentinel_question,
 )
+from .role_fields import TurnOrder
 from .role_template import RoleTemplate
 from .sandbox import Rendered, RenderRequest, render_in_subprocess
-from .segments import segments_text, trained_spans
+from .segments import NO_REASONING, segments_text, trained_spans
 
 _LATER_DATE = "2031-11-23T22:21:20"
+_NO_CLOCK = ""
+"""Templates that write today's date are rendered without a clock: many then write a fixed date of their own."""
+_BUILT_IN = {
+    "<|channel|>": "",
+    "<|im_start|>": "chatml",
+    "<|start_header_id|>": "llama-3",
+    "<start_of_turn>": "gemma",
+    "<｜User｜>": "deepseek",
+    "[gMASK]": "glm-4",
+    "<|end|>": "phi-3",
+    "[INST]": "mistral",
+}
+"""The built-in template for families whose chat template holds a text; the first that does."""
 
 
 @lru_cache(maxsize=32)
@@ -42,13 +58,21 @@ def import_template(source: str, eos: str, bos: str, specials: tuple[str, ...], 
     Raises:
         TemplateError: why this template cannot be imported.
     """
-    results = _ProbeResults(source, eos, bos, specials)
+    try:
+        return _imported(_ProbeResults(source, eos, bos, specials), name)
+    except TemplateError as refusal:
+        raise TemplateError(f"{refusal}{_fitting_built_in(source)}") from None
+
+
+def _imported(results: _ProbeResults, name: str) -> RoleTemplate:
     layout = _find_layout(results)
     ends = _find_trained_ends(results, layout)
     refusals: list[TemplateError] = []
-    for before in _possible_user_headers(results, layout, ends):
+    headers = _possible_user_headers(results, layout, ends)
+    for before, reasoning in product(headers, (False, True)):
         try:
-            return _verified(_build_template(results, layout, ends, before, name), results)
+            template = replace(_build_template(results, layout, ends, before, name), drops_reasoning=reasoning)
+            return _with_turn_order(_verified(template, results), results)
         except TemplateError as refusal:
             refusals.append(refusal)
     raise refusals[0]
@@ -61,6 +85,12 @@ def _refuse(reason: str) -> NoReturn:
     )
 
 
+def _fitting_built_in(source: str) -> str:
+    """A sentence that names the built-in template which writes this family's turns; empty if none is known to."""
+    name = next((name for mark, name in _BUILT_IN.items() if mark in source), "")
+    return f" For this family there is --template {name}." if name else ""
+
+
 class _ProbeResults:
     """What the template renders for every probe."""
 
@@ -69,14 +99,21 @@ class _ProbeResults:
         shapes = [(rounds, system, prompt) for rounds in range(1, ROUNDS + 1) for system in (0, 1) for prompt in (0, 1)]
         probes = [sentinel_probe(rounds, bool(system), bool(prompt)) for rounds, system, prompt in shapes]
         probes += [padded_probe(system=False), padded_probe(system=True), *edge_case_probes(specials, system=True)]
-        requests = [RenderRequest(_chat_messages(probe), probe.prompt) for probe in probes]
+        probes += order_probes()
         first = sentinel_probe(1, system=False, prompt=True)
-        answers = render_in_subprocess(
-            source, [*requests, RenderRequest(_chat_messages(first), True, _LATER_DATE)], eos, bos
-        )
+
+        def render(*now: str) -> list[Rendered | str]:
+            requests = [RenderRequest(_chat_messages(probe), probe.prompt, *now) for probe in probes]
+            later = RenderRequest(_chat_messages(first), True, _LATER_DATE if not now else _NO_CLOCK)
+            return render_in_subprocess(source, [*requests, later], eos, bos)
+
+        answers = render()
+        if answers[-1] != answers[probes.index(first)]:  # it writes the date
+            answers = render(_NO_CLOCK)
+            if isinstance(answers[-1], str):
+                _refuse("it writes today's date, so that a model trained today is asked otherwise tomorrow.")
         self._answers = dict(zip(probes, answers, strict=False))
-        if answers[-1] != self._answers[first]:
-            _refuse("it writes today's date, so that a model trained today is asked otherwise tomorrow.")
+        self.orders = {probe: self._answers.pop(probe) for probe in order_probes()}
         with_system = self._answers[sentinel_probe(1, system=True, prompt=True)]
         self.has_system = isinstance(with_system, Rendered) and SENTINEL_SYSTEM in with_system.text
 
@@ -106,12 +143,54 @@ class _Layout:
     start: str
     between: str
     last: str
+    turn_start: str
+    """`start` of an answer that another turn follows."""
 
 
 def _verified(template: RoleTemplate, results: _ProbeResults) -> RoleTemplate:
     for probe, rendered in results.all():
         _check_probe(template, probe, rendered, results)
     return template
+
+
+def _with_turn_order(template: RoleTemplate, results: _ProbeResults) -> RoleTemplate:
+    """The template with the most general order of turns that it renders as its Jinja does. To render two user turns in
+    a row, what ends a user turn is told apart from what begins an answer."""
+    both = next(iter(results.orders.values()))
+    if isinstance(both, str) or template.first_user:
+        return template
+    gap = both.text.partition(sentinel_question(1))[2].partition(sentinel_question(2))[0]
+    orders: tuple[TurnOrder, ...] = ("any", "repeated") if template.system else ("repeated",)
+    for order, candidate in product(orders, _with_ends_apart(template, gap)):
+        try:
+            return _verified_in_order(replace(candidate, turn_order=order), results)
+        except TemplateError:
+            continue
+    return template
+
+
+def _with_ends_apart(template: RoleTemplate, gap: str) -> list[RoleTemplate]:
+    """The template with what ends a user turn apart from what begins an answer, where `gap` lies between two user
+    turns; a line end between turns is first taken as the end of the earlier turn."""
+    whole, _, tail = template.user.partition("{content}")
+    found = []
+    for header in dict.fromkeys((whole.lstrip("\n"), whole)):
+        line_end = whole.removesuffix(header)
+        closing = gap.removesuffix(header)
+        if gap.endswith(header) and tail.startswith(closing):
+            apart = replace(template, user=f"{header}{{content}}{closing}", assistant=tail.removeprefix(closing))
+            system = template.system and template.system + line_end
+            found.append(replace(apart, system=system, between=template.between + line_end))
+    return found
+
+
+def _verified_in_order(template: RoleTemplate, results: _ProbeResults) -> RoleTemplate:
+    for probe, rendered in results.orders.items():
+        if template.turn_order == "any" or all(message.role != "system" for message in probe.messages):
+            if isinstance(rendered, str):
+                _refuse(rendered)
+            _check_probe(template, probe, rendered, results)
+    return _verified(template, results)
 
 
 def _possible_user_headers(results: _ProbeResults, layout: _Layout, ends: _TrainedEnds) -> list[str]:
@@ -138,7 +217,9 @@ def _build_template(
     results: _ProbeResults, layout: _Layout, ends: _TrainedEnds, before: str, name: str
 ) -> RoleTemplate:
     tail = layout.tail.removesuffix(ends.lead)
-    start, system, default, first = _find_system_formats(results, layout.head.removesuffix(before), before, tail)
+    start, system, default, first, always = _find_system_formats(
+        results, layout.head.removesuffix(before), before, tail
+    )
     return RoleTemplate(
         name=name,
         help="The model's own chat template.",
@@ -154,8 +235,11 @@ def _build_template(
         strip=_find_stripped_roles(results),
         stops=tuple(token for token in results.specials if token in ends.answer),
         start=start,
+        turn_start=None if layout.turn_start == layout.start else layout.turn_start,
         first_user=first,
+        always_system=always,
         lead=ends.lead,
+        complete=True,
     )
 
 
@@ -167,11 +251,13 @@ def _find_layout(results: _ProbeResults) -> _Layout:
             _refuse("what it gives a model to answer is not how the conversation with that answer begins.")
     head, tail = _split_at(prompts[0], sentinel_question(1))
     start, last = _split_at(wholes[0][len(prompts[0]) :], sentinel_answer(1))
-    answered = prompts[0] + start + sentinel_answer(1)
-    if not prompts[1].startswith(answered):
+    if not prompts[1].startswith(prompts[0]):
         _refuse("it writes an answer differently once another turn follows.")
-    between, _ = _split_at(prompts[1][len(answered) :], sentinel_question(2))
-    return _Layout(head, tail, start, between, last)
+    turn_start, rest = _split_at(prompts[1][len(prompts[0]) :], sentinel_answer(1))
+    if turn_start not in (start, start.replace(NO_REASONING, "")):
+        _refuse("it writes an answer differently once another turn follows.")
+    between, _ = _split_at(rest, sentinel_question(2))
+    return _Layout(head, tail, start, between, last, turn_start)
 
 
 def _split_at(text: str, content: str) -> tuple[str, str]:
@@ -212,20 +298,22 @@ def _find_trained_ends(results: _ProbeResults, layout: _Layout) -> _TrainedEnds:
     return _TrainedEnds(text[spans[0][0] : prompt], layout.between[:turn_end], layout.last[:answer_end])
 
 
-def _find_system_formats(results: _ProbeResults, head: str, before: str, tail: str) -> tuple[str, str, str, str]:
-    """`start`, `system`, `default_system` and `first_user` of the template; `head` comes before the first user turn."""
+def _find_system_formats(results: _ProbeResults, head: str, before: str, tail: str) -> tuple[str, str, str, str, bool]:
+    """`start`, `system`, `default_system`, `first_user` and `always_system` of the template; `head` comes before
+    the first user turn."""
     if not results.has_system:
-        return head, "", "", ""
+        return head, "", "", "", False
     opening, gap = _around_system_message(results)
     apart = gap.endswith(before)
     closing = gap.removesuffix(before)
     if opening.startswith(head):
         opening = opening.removeprefix(head)
         if apart:
-            return head, f"{opening}{{content}}{closing}", "", ""
-        return head, "", "", f"{opening}{{system}}{gap}{{content}}{tail}"
-    if apart and head.startswith(opening) and head.endswith(closing) and len(head) > len(opening + closing):
-        return "", f"{opening}{{content}}{closing}", head[len(opening) : len(head) - len(closing)], ""
+            return head, f"{opening}{{content}}{closing}", "", "", False
+        return head, "", "", f"{opening}{{system}}{gap}{{content}}{tail}", False
+    if apart and head.startswith(opening) and head.endswith(closing) and len(head) >= len(opening + closing):
+        default = head[len(opening) : len(head) - len(closing)]
+        return "", f"{opening}{{content}}{closing}", default, "", not default
     _refuse("what it writes without a system message does not fit what it writes with one.")
 
 

@@ -32,7 +32,7 @@ class ModelChatTemplate:
         Raises:
             TemplateError: it has none, or one that cannot be imported.
         """
-        from camelid_core.special_tokens import special_tokens
+        from camelid_core.special_tokens import added_markup, special_tokens
 
         from .chat_template_import import import_template, longest_first
 
@@ -44,7 +44,7 @@ class ModelChatTemplate:
                 "this model brings no chat template of its own; choose one with --template (data.template): "
                 "`camelid templates list` shows them."
             )
-        specials = longest_first(special_tokens(tokenizer))
+        specials = longest_first(special_tokens(tokenizer) + added_markup(tokenizer))
         return import_template(source, tokenizer.eos_token or "", tokenizer.bos_token or "", specials, self.name)
 
     def render(self, messages: Sequence[Message]) -> list[Segment]:

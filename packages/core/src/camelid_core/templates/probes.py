@@ -48,6 +48,21 @@ def padded_probe(system: bool) -> Probe:
     return Probe("messages with white space around them", turns, prompt=False)
 
 
+def order_probes() -> list[Probe]:
+    """Orders of turns that only some templates take; the first is two questions in a row."""
+    one, two = Message("user", sentinel_question(1)), Message("user", sentinel_question(2))
+    answer, another = Message("assistant", sentinel_answer(1)), Message("assistant", sentinel_answer(2))
+    system = Message("system", SENTINEL_SYSTEM)
+    orders = {
+        "two questions in a row": (one, two),
+        "two answers in a row": (one, answer, another, two),
+        "an answer first": (answer, one),
+        "a system message later on": (one, answer, system, two),
+        "a system message at the end": (system, one, answer, system),
+    }
+    return [Probe(what, turns, prompt=True) for what, turns in orders.items()]
+
+
 def edge_case_probes(specials: Sequence[str], system: bool) -> list[Probe]:
     """Contents that templates are known to rewrite."""
     contents = {

@@ -9,7 +9,7 @@ from camelid_core.errors import DataError, TemplateError
 from camelid_core.records import Message, check_roles
 
 from .role_fields import RoleFields
-from .segments import PLACEHOLDER, Segment, merge_segments
+from .segments import NO_REASONING, PLACEHOLDER, Segment, merge_segments, split_reasoning_marks
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,12 +17,24 @@ class RoleTemplate(RoleFields):
     """A prompt template as data: one format string per role."""
 
     def render(self, messages: Sequence[Message]) -> list[Segment]:
-        _check_turns(self.name, messages, last="assistant")
+        self._check_turns(messages)
+        if messages[-1].role != "assistant":
+            raise TemplateError(
+                f"template {self.name!r}: the last turn is from {messages[-1].role!r}, not from 'assistant'."
+            )
         return merge_segments(self._segments(messages))
 
     def prompt(self, messages: Sequence[Message]) -> list[Segment]:
-        _check_turns(self.name, messages, last="user")
+        self._check_turns(messages)
+        if messages[-1].role == "assistant":
+            raise TemplateError(f"template {self.name!r}: the last turn is from 'assistant', not from 'user'.")
         return merge_segments([*self._segments(messages), Segment(self.assistant + self.lead, control=True)])
+
+    def unfinished(self, messages: Sequence[Message]) -> list[Segment]:
+        """As `render`, up to the last character of the last message: an answer that is to be continued."""
+        self._check_turns(messages)
+        *begun, _end, _closing = self._segments(messages)
+        return merge_segments(begun)
 
     def parse(self, text: str) -> str:
         start = self.answer_start.strip()
@@ -50,12 +62,14 @@ class RoleTemplate(RoleFields):
         text = self.system_text(messages)
         system = self._message_segment("system", text) if own_system else Segment(text, control=True)
         yield Segment(self.start, control=True)
-        if system.text and self.system:
+        if self.system and (system.text or self.always_system):
             yield from _fill_format(self.system, {"content": system})
         turns = messages[1:] if own_system else messages
         for index, message in enumerate(turns):
             if message.role == "user":
                 yield from self._user(message, index, system, alone=len(turns) <= 2)
+            elif message.role == "system":
+                yield from _fill_format(self.system, {"content": self._message_segment("system", message.content)})
             else:
                 yield from self._answer(message, last=index == len(turns) - 1)
 
@@ -80,25 +94,39 @@ class RoleTemplate(RoleFields):
     def _answer(self, message: Message, last: bool) -> Iterator[Segment]:
         yield Segment(self.assistant, control=True)
         yield Segment(self.lead, trained=True, control=True)
-        content = self._message_segment("assistant", message.content).text
-        end = self.answer_end if last or self.turn_end is None else self.turn_end
+        start, content = self._answer_text(message.content, last)
         boundary = bool(self.lead)
-        for text, control in ((self.answer_start, True), (content, False), (end, True)):
+        for text, control in ((start, True), *split_reasoning_marks(content)):
             yield Segment(text, trained=True, control=control, token_boundary=boundary)
             boundary = boundary and not text
+        end = self.answer_end if last or self.turn_end is None else self.turn_end
+        yield Segment(end, trained=True, control=True, token_boundary=boundary)
         yield Segment(self.closing if last else self.between, control=True)
+
+    def _answer_text(self, text: str, last: bool) -> tuple[str, str]:
+        """What begins an answer, and its content."""
+        content = self._message_segment("assistant", text).text
+        start = self.answer_start if last or self.turn_start is None else self.turn_start
+        if self.drops_reasoning and "</think>" in content:
+            head, *_, content = content.split("</think>")
+            reasoning = head.split("<think>")[-1].strip("\n")
+            content = content.lstrip("\n")
+            if last:
+                return start.partition(NO_REASONING)[0], f"<think>\n{reasoning}\n</think>\n\n{content}"
+        return start, content.lstrip("\n") if last and self.drops_reasoning else content
+
+    def _check_turns(self, messages: Sequence[Message]) -> None:
+        turns = messages[1:] if messages and messages[0].role == "system" else messages
+        later_system = any(message.role == "system" for message in turns)
+        if turns and (self.turn_order == "any" or (self.turn_order == "repeated" and not later_system)):
+            return
+        try:
+            check_roles(messages)
+        except DataError as error:
+            raise TemplateError(f"template {self.name!r}: {error}") from None
 
     def _message_segment(self, role: str, text: str) -> Segment:
         return Segment(text.strip() if self.strips(role) else text)
-
-
-def _check_turns(name: str, messages: Sequence[Message], last: str) -> None:
-    try:
-        check_roles(messages)
-    except DataError as error:
-        raise TemplateError(f"template {name!r}: {error}") from None
-    if messages[-1].role != last:
-        raise TemplateError(f"template {name!r}: the last turn is from {messages[-1].role!r}, not from {last!r}.")
 
 
 def _fill_format(format_string: str, values: Mapping[str, Segment]) -> Iterator[Segment]:

@@ -37,7 +37,8 @@ class Rendered(NamedTuple):
 
 
 class RenderRequest(NamedTuple):
-    """Turns to render, with a generation prompt or not; `now` is the time that the template sees (ISO 8601)."""
+    """Turns to render, with a generation prompt or not; `now` is the time that the template sees (ISO 8601); with
+    an empty one there is no `strftime_now`, and templates that look for it write a date of their own."""
 
     turns: list[dict[str, str]]
     prompt: bool
@@ -47,8 +48,10 @@ class RenderRequest(NamedTuple):
 def render_in_sandbox(source: str, turns: list[dict[str, str]], values: Mapping[str, Any]) -> Rendered:
     """Render in this process: for trusted templates, those that Camelid exports."""
     template = _compile(source)
-    now = datetime.fromisoformat(values[_NOW]) if _NOW in values else datetime.now()
-    pieces = template.generate(messages=turns, tools=None, documents=None, strftime_now=now.strftime, **values)
+    given = values.get(_NOW)
+    now = datetime.now() if given is None else datetime.fromisoformat(given) if given else None
+    clock = {"strftime_now": now.strftime} if now else {}
+    pieces = template.generate(messages=turns, tools=None, documents=None, **clock, **values)
     text: list[str] = []
     length = 0
     for piece in pieces:

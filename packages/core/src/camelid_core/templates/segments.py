@@ -28,6 +28,21 @@ class Segment:
     token_boundary: bool = False
 
 
+NO_REASONING = "<think>\n\n</think>\n\n"
+"""What begins an answer without reasoning where a model is used to reasoning (Qwen 3)."""
+
+REASONING_MARKS = ("<think>", "</think>", "[THINK]", "[/THINK]", "<seed:think>", "</seed:think>", "◁think▷", "◁/think▷")
+"""Texts around a model's reasoning. In an answer they are tokens where the tokenizer has them, as the model writes
+them; they end no turn, so nothing a person wrote can pass for another turn. Anywhere else they are text."""
+
+_MARKS = re.compile("(" + "|".join(map(re.escape, REASONING_MARKS)) + ")")
+
+
+def split_reasoning_marks(text: str) -> Iterator[tuple[str, bool]]:
+    """The pieces of an answer, each with whether it is a mark of reasoning."""
+    return ((piece, number % 2 == 1) for number, piece in enumerate(_MARKS.split(text)))
+
+
 PLACEHOLDER = re.compile(r"\{(content|context|system|round)\}")
 
 

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from camelid_core.errors import CamelidError, ModelError
 from camelid_core.records import Message
-from camelid_core.special_tokens import special_tokens
 from camelid_core.templates.segments import Segment, fill_special_tokens, without_loss
 from camelid_core.templates.template import PromptTemplate, for_tokenizer
 
+from .control_tokens import Piece, TokenManners, control_tokens
 from .plain_text import plain_encoders
 from .stable_prefix import splits_into_words, stable_prefix_length
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 IGNORE = -100
 """Label of a token that is not trained on: the `ignore_index` of torch's cross-entropy."""
-TOKENIZATION_VERSION = 1
+TOKENIZATION_VERSION = 2
 """Increment it when this module gives other ids or labels than before: it invalidates what is in the token cache."""
 
 
@@ -82,7 +82,8 @@ _MAX_CACHED_TEXTS = 4096
 class Encoder:
     """Encodes conversations under one template with one tokenizer. Threads may share one.
 
-    `special` has the id of every control token, `prefix` the ids that the tokenizer itself puts before any text.
+    `special` has the id of every control token, `prefix` the ids that come before any text: what the tokenizer itself
+    puts there, and nothing where the template is complete.
 
     Raises:
         ModelError: the tokenizer has no `tokenizers` backend.
@@ -96,8 +97,10 @@ class Encoder:
             raise ModelError(
                 f"tokenizer {type(tokenizer).__name__!r} has no fast backend; convert it to tokenizer.json."
             )
-        self._encoders = plain_encoders(backend)
-        self.special = {token: tokenizer.convert_tokens_to_ids(token) for token in special_tokens(tokenizer)}
+        controls = control_tokens(tokenizer, self.template)
+        self._encoders = plain_encoders(backend, controls)
+        self.special = {token: tokenizer.convert_tokens_to_ids(token) for token in controls}
+        self._manners = TokenManners(tokenizer)
         alternatives = "|".join(re.escape(token) for token in sorted(self.special, key=len, reverse=True))
         self._split = re.compile(f"({alternatives})") if alternatives else None
         self._eos, self._bos = tokenizer.eos_token or "", tokenizer.bos_token or ""
@@ -105,7 +108,7 @@ class Encoder:
         self._control_pieces: dict[str, list[tuple[int, str]]] = {}
         self._constants: dict[tuple[str, int], list[int]] = {}
         self._stable_prefixes: dict[tuple[str, int], tuple[int, list[int]]] = {}
-        self.prefix = _added_prefix(tokenizer)
+        self.prefix = [] if getattr(self.template, "complete", False) else _added_prefix(tokenizer)
 
     def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
         """Token ids of the prompt to generate an answer from."""
@@ -115,11 +118,29 @@ class Encoder:
         """Ids of the unfinished answer that a conversation ends with; they continue `prompt_ids` of the rest."""
         if not messages[-1].content.strip():
             return []
+        whole = self._encode([self._plan(self._unfinished(messages))])[0].input_ids
+        return whole[len(self.prompt_ids(messages[:-1])) :]
+
+    def _unfinished(self, messages: Sequence[Message]) -> list[Segment]:
+        """The segments of a conversation up to the end of its last message."""
+        render = getattr(self.template, "unfinished", None)
+        if render is not None:
+            return list(render(messages))
         segments = list(self.template.render(messages))
         while segments[-1].control:  # what ends an answer
             segments.pop()
-        whole = self._encode([self._plan(segments)])[0].input_ids
-        return whole[len(self.prompt_ids(messages[:-1])) :]
+        return segments
+
+    @property
+    def stop_ids(self) -> list[int]:
+        """The tokens that end an answer: the tokenizer's end of sequence, and the template's stops that are tokens."""
+        eos = [] if self.tokenizer.eos_token_id is None else [int(self.tokenizer.eos_token_id)]
+        return eos + [self.special[stop] for stop in self.template.stops if stop in self.special]
+
+    @property
+    def ends_with_token(self) -> bool:
+        """Whether what ends a trained answer is one of `stop_ids`: else only a stop text can end it."""
+        return self.example([Message("user", "x"), Message("assistant", "y")]).labels[-1] in self.stop_ids
 
     def example(self, messages: Sequence[Message]) -> Example:
         return self.examples([messages])[0]
@@ -201,22 +222,30 @@ class Encoder:
         spans: list[_Span] = []
         text: list[str] = []  # of the span that is being collected
         trained = constant = fixed = False  # of that span: is it trained, is all of it template text, is its beginning
-        for segment in segments:
-            for token, piece in self._split_control_tokens(segment.text) if segment.control else ((-1, segment.text),):
-                if token < 0 and text and trained == segment.trained:
-                    text.append(piece)
-                    constant = constant and segment.control
-                    continue
-                if text:
-                    spans.append(self._text_span(spans, text, trained, constant, fixed))
-                    text = []
-                if token >= 0:
-                    spans.append(_Span(segment.trained, True, [token]))
-                else:
-                    text, trained, constant, fixed = [piece], segment.trained, segment.control, segment.control
+        for token, piece, segment in self._pieces(segments):
+            if token < 0 and text and trained == segment.trained:
+                text.append(piece)
+                constant = constant and segment.control
+                continue
+            if text:
+                spans.append(self._text_span(spans, text, trained, constant, fixed))
+                text = []
+            if token >= 0:
+                spans.append(_Span(segment.trained, True, [token]))
+            else:
+                text, trained, constant, fixed = [piece], segment.trained, segment.control, segment.control
         if text:
             spans.append(self._text_span(spans, text, trained, constant, fixed))
         return spans
+
+    def _pieces(self, segments: Sequence[Segment]) -> list[Piece]:
+        """The control tokens of segments and the text between them, as the tokenizer reads them beside each other."""
+        pieces = [
+            Piece(token, text, segment)
+            for segment in segments
+            for token, text in (self._split_control_tokens(segment.text) if segment.control else ((-1, segment.text),))
+        ]
+        return self._manners.apply(pieces) if self._manners.any else pieces
 
     def _text_span(self, spans: list[_Span], text: list[str], trained: bool, constant: bool, fixed: bool) -> _Span:
         position = AT_START if not spans else AFTER_TOKEN if spans[-1].control else INSIDE_TEXT

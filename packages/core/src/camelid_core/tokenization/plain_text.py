@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import json
 import secrets
+from collections.abc import Collection
 from typing import Any
 
 
-def plain_encoders(backend: Any) -> tuple[Any, Any, Any]:
-    """Encoders for the three positions of a span (`AT_START` …), none of which recognises control tokens.
+def plain_encoders(backend: Any, controls: Collection[str] = ()) -> tuple[Any, Any, Any]:
+    """Encoders for the three positions of a span (`AT_START` …), none of which recognises the control tokens
+    `controls` or any special token.
 
     Tokenizers that put a space before text do so at the start (SentencePiece's dummy prefix), some
     also after each control token, and none in the middle of a text.
@@ -20,7 +22,7 @@ def plain_encoders(backend: Any) -> tuple[Any, Any, Any]:
 
     source = json.loads(backend.to_str())
     source["truncation"] = source["padding"] = source["post_processor"] = None
-    _hide_control_tokens(source)
+    _hide_control_tokens(source, controls)
     edited = json.loads(json.dumps(source))
     after_token_too = _drop_prefix_space(edited)
 
@@ -36,7 +38,7 @@ def plain_encoders(backend: Any) -> tuple[Any, Any, Any]:
     return start, start if after_token_too else inside, inside
 
 
-def _hide_control_tokens(spec: dict[str, Any]) -> None:
+def _hide_control_tokens(spec: dict[str, Any], controls: Collection[str]) -> None:
     """Edit a tokenizer's JSON so that no text spells a control token.
 
     Not to split on them is not enough: where they are in the model's own vocabulary (Unigram) or
@@ -44,7 +46,8 @@ def _hide_control_tokens(spec: dict[str, Any]) -> None:
     their ids under random names.
     """
     secret = secrets.token_hex(16)
-    hidden = {token["content"]: secret + token["content"] for token in spec["added_tokens"] if token["special"]}
+    contents = [token["content"] for token in spec["added_tokens"] if token["special"] or token["content"] in controls]
+    hidden = {content: secret + content for content in contents}
     for token in spec["added_tokens"]:
         token["content"] = hidden.get(token["content"], token["content"])
     model = spec["model"]

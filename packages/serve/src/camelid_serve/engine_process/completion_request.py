@@ -134,6 +134,9 @@ class CompletionRun:
         plain = command.messages is None
         if prompt_logprobs is not None and plain and _is_one_greedy_token(sampling) and not self._cancelled:
             return self._rows_from_prompt_logprobs(prompts, [logprobs[-1] for logprobs in prompt_logprobs])
+        if command.messages and command.messages[-1]["role"] == "assistant":  # what is continued keeps its white space
+            plain = True
+            sampling = sampling.model_copy(update={"stop": (*sampling.stop, *self._loaded.stop_texts)})
         many = [ids for ids in prompts for _ in range(command.count)]
         each = [
             sampling.model_copy(update={"seed": sampling.seed + number})

@@ -137,10 +137,8 @@ def temporary_eval_mode(model: Any) -> Iterator[None]:
 def _stops(model: Any, encoder: Encoder) -> tuple[list[int], list[str]]:
     """Token ids that end an answer, of the model and of the template, and stop texts."""
     own = getattr(model.generation_config, "eos_token_id", None)
-    ids = {encoder.tokenizer.eos_token_id, *(own if isinstance(own, list) else [own])}
-    stops = encoder.template.stops
-    ids |= {encoder.special[stop] for stop in stops if stop in encoder.special}
-    return sorted(ids - {None}), [stop for stop in stops if stop not in encoder.special]
+    ids = {*encoder.stop_ids, *(own if isinstance(own, list) else [own])}
+    return sorted(ids - {None}), [stop for stop in encoder.template.stops if stop not in encoder.special]
 
 
 def _decode(ids: list[int], stops: Sequence[int], texts: Sequence[str], encoder: Encoder) -> str:

@@ -21,6 +21,7 @@ CHATML = RoleTemplate(
     answer_end="<|im_end|>",
     between="\n",
     closing="\n",
+    turn_order="any",
     stops=("<|im_end|>",),
 )
 

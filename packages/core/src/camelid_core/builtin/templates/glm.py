@@ -39,6 +39,7 @@ CHATGLM_3 = RoleTemplate(
     assistant="<|assistant|>",
     answer_start="\n ",
     turn_end="",
+    turn_order="any",
     stops=("<|user|>", "<|observation|>"),
 )
 
@@ -51,6 +52,7 @@ GLM_4 = RoleTemplate(
     assistant="<|assistant|>",
     answer_start="\n",
     turn_end="",
+    turn_order="any",
     stops=("<|user|>", "<|observation|>"),
 )
 

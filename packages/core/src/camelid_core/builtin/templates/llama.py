@@ -33,6 +33,7 @@ LLAMA_3 = RoleTemplate(
     assistant="<|start_header_id|>assistant<|end_header_id|>\n\n",
     answer_end="<|eot_id|>",
     strip=True,
+    turn_order="any",
     stops=("<|eot_id|>",),
 )
 

@@ -1,7 +1,7 @@
-"""Templates with a tag on a line before each message: Tulu, Zephyr, Phi-3.
+"""Templates with a tag before each message: Tulu, Zephyr, Phi-3, DeepSeek.
 
 Sources: open-instruct's Tulu and the cards of its quantised copies; the chat templates of
-HuggingFaceH4/zephyr-7b-beta and microsoft/Phi-3-mini-4k-instruct.
+HuggingFaceH4/zephyr-7b-beta and microsoft/Phi-3-mini-4k-instruct, deepseek-ai/DeepSeek-R1-Distill-Qwen-32B.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ TULU = RoleTemplate(
     assistant="<|assistant|>\n",
     between="\n",
     strip=True,
+    turn_order="any",
     stops=("<|user|>",),
 )
 
@@ -44,6 +45,7 @@ ZEPHYR = RoleTemplate(
     assistant="<|assistant|>\n",
     between="\n",
     closing="\n",
+    turn_order="any",
     stops=("<|user|>",),
 )
 
@@ -56,7 +58,18 @@ PHI_3 = RoleTemplate(
     answer_end="<|end|>",
     between="\n",
     closing=f"\n{EOS}",
+    turn_order="any",
     stops=("<|end|>",),
 )
 
-TEMPLATES = (TULU, TULU_BLANK_LINE, TULU_NO_NEWLINE, ZEPHYR, PHI_3)
+DEEPSEEK = RoleTemplate(
+    name="deepseek",
+    help="DeepSeek V2.5 to R1: <｜User｜>…<｜Assistant｜>…, the system text before them.",
+    system="{content}",
+    user="<｜User｜>{content}",
+    assistant="<｜Assistant｜>",
+    stops=("<｜User｜>",),
+    turn_order="repeated",
+)
+
+TEMPLATES = (TULU, TULU_BLANK_LINE, TULU_NO_NEWLINE, ZEPHYR, PHI_3, DEEPSEEK)
