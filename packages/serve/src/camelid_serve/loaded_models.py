@@ -6,12 +6,9 @@ jobs. Imports torch only when an engine loads its weights.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
-from typing import Any
 
 from camelid_core.artefacts import TemplateContract
 from camelid_core.errors import MissingPackage, ModelError, UnknownName, UsageError
@@ -28,6 +25,7 @@ from .config import DEFAULT_ENGINE, EngineConfig
 from .engine import CannotShare, Engine, PromptTooLong, Report, Sampling
 from .engine_pool import EnginePool
 from .engine_spec import ChosenEngine, parse_engine_spec
+from .generation_config import FILE, read_json, recommended_sampling, unused_settings
 
 
 @dataclass(frozen=True)
@@ -77,10 +75,6 @@ class LoadedModel:
         """Vocabulary size: ids of prompts are below it."""
         size = len(self.encoder.tokenizer)
         return min(size, int(self.resolved.config.get("vocab_size") or size))
-
-    def decode(self, ids: Sequence[int]) -> str:
-        tokenizer = self.encoder.tokenizer
-        return str(tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
     def with_template(self, template: PromptTemplate) -> LoadedModel:
         """The same loaded model under another template."""
@@ -170,7 +164,7 @@ class LoadedModels:
         # adapters first: some engines cannot load one later
         for label, resolved in sorted(resolved_models.items(), key=lambda item: item[1].adapter_dir is None):
             placement = self._engines.place(resolved, engines[label], report)
-            models[label] = _loaded(resolved, encoders[label], *placement)
+            models[label] = _loaded(resolved, encoders[label], *placement, report)
         self.models = {label: models[label] for label in resolved_models}
         self._close_unused()
 
@@ -195,7 +189,7 @@ class LoadedModels:
         engine, encoder = _choose_engine(self._config.engine, resolved, host), load_encoder(resolved, host, template)
         try:
             placement = self._engines.place(resolved, engine, report, share)
-            self.models = {**self.models, label: _loaded(resolved, encoder, *placement)}
+            self.models = {**self.models, label: _loaded(resolved, encoder, *placement, report)}
         finally:
             self._close_unused()
 
@@ -253,7 +247,11 @@ def load_encoder(resolved: ResolvedModel, host: Host, template: str) -> Encoder:
     return encoder
 
 
-def _loaded(resolved: ResolvedModel, encoder: Encoder, engine: Engine, adapter: str | None) -> LoadedModel:
+def _loaded(
+    resolved: ResolvedModel, encoder: Encoder, engine: Engine, adapter: str | None, report: Report
+) -> LoadedModel:
+    if unused := unused_settings(resolved):
+        report(unused)
     stops, texts = _stops(resolved, encoder)
     return LoadedModel(
         engine=engine,
@@ -276,29 +274,10 @@ def _check_template(resolved: ResolvedModel, encoder: Encoder) -> None:
 def _stops(resolved: ResolvedModel, encoder: Encoder) -> tuple[frozenset[int], tuple[str, ...]]:
     """Token ids that end an answer: of the model, the tokenizer and the template; and the template's stop texts."""
     tokenizer = encoder.tokenizer
-    configs = (_read_json(resolved.base / "generation_config.json"), resolved.config)
+    configs = (read_json(resolved.base / FILE), resolved.config)
     eos = [config.get("eos_token_id") for config in configs]
     ids = {tokenizer.eos_token_id, *(token for each in eos for token in (each if isinstance(each, list) else [each]))}
     special = {token.content: number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
     ids |= {special[stop] for stop in encoder.template.stops if stop in special}
     texts = tuple(stop for stop in encoder.template.stops if stop not in special)
     return frozenset(token for token in ids if isinstance(token, int)), texts
-
-
-def recommended_sampling(resolved: ResolvedModel) -> Sampling:
-    """The sampling of `generation_config.json`; greedy where it does not sample."""
-    config = _read_json(resolved.base / "generation_config.json")
-    if not config.get("do_sample"):
-        return Sampling()
-    keys = ("temperature", "top_p", "top_k", "repetition_penalty", "no_repeat_ngram_size")
-    return Sampling.model_validate(
-        {"temperature": 1.0} | {key: config[key] for key in keys if config.get(key) is not None}
-    )
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return values if isinstance(values, dict) else {}

@@ -18,12 +18,13 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 _OPENAI = {"max_new_tokens": "max_tokens", "temperature": "temperature", "top_p": "top_p", "seed": "seed"}
-_VLLM = {**_OPENAI, "top_k": "top_k", "repetition_penalty": "repetition_penalty"}
+_VLLM = {**_OPENAI, "top_k": "top_k", "min_p": "min_p", "repetition_penalty": "repetition_penalty"}
 _LLAMA = {
     "max_new_tokens": "n_predict",
     "temperature": "temperature",
     "top_p": "top_p",
     "top_k": "top_k",
+    "min_p": "min_p",
     "repetition_penalty": "repeat_penalty",
     "seed": "seed",
 }

@@ -9,7 +9,7 @@ from camelid_core.config import parse_overrides, validate
 from camelid_core.errors import UsageError
 
 from camelid_serve.chat.session import ChatSession
-from camelid_serve.engine import Sampling
+from camelid_serve.engine import Sampling, check_streams
 from camelid_serve.presets import OWN, PRESETS, SUFFIXES, by_name
 
 from .chat_input import ChatLoop, note
@@ -62,7 +62,7 @@ def chat(
     options = given(temperature=temperature, max_new_tokens=max_new_tokens, seed=seed) | parse_overrides(
         overrides or []
     )
-    validate(Sampling, options, "the options")  # before the model is loaded, which takes a while
+    check_streams(validate(Sampling, options, "the options"))
     if question is not None and not question.strip():
         raise UsageError("--ask takes a message; leave it out to chat.")
     chosen = by_name("preset", preset or OWN, PRESETS)
