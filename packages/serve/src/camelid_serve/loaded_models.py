@@ -31,7 +31,8 @@ from .generation_config import FILE, read_json, recommended_sampling, unused_set
 @dataclass(frozen=True)
 class LoadedModel:
     """A model ready to generate. `stops` are the token ids and `stop_texts` the texts that end an answer;
-    `adapter` is its name on the engine, None for a bare base model; `sampling` is what the model's makers recommend."""
+    `adapter` is its name on the engine, None for a bare base model; `sampling` is what the model's makers recommend;
+    `base_template` is that of an adapter's base, where it is another one and nobody chose one for both."""
 
     engine: Engine
     encoder: Encoder
@@ -41,6 +42,7 @@ class LoadedModel:
     stops: frozenset[int]
     stop_texts: tuple[str, ...]
     sampling: Sampling
+    base_template: PromptTemplate | None = None
 
     def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
         """Token ids of a conversation, ending with the generation prompt.
@@ -83,6 +85,20 @@ class LoadedModel:
         encoder = Encoder(self.encoder.tokenizer, template)
         stops, texts = _stops(self.resolved, encoder)
         return replace(self, encoder=encoder, template=encoder.template, stops=stops, stop_texts=texts)
+
+    def side(self, tuned: bool) -> LoadedModel:
+        """This model as it is asked with the adapter or, if not `tuned`, without: each under its own template."""
+        return self if tuned or self.base_template is None else self.with_template(self.base_template)
+
+    @property
+    def templates_differ(self) -> str:
+        """A sentence on the templates that both sides of a comparison have; empty where they have one."""
+        if self.base_template is None:
+            return ""
+        return (
+            f"The base model is asked in its own template, {self.base_template.name!r}, and {self.resolved.name!r} in "
+            f"the one it was trained with, {self.template.name!r}; --template sets one for both."
+        )
 
     def contract(self) -> TemplateContract:
         """Contract of the template in use; its `overrides` names the model's own where a person chose another."""
@@ -164,7 +180,9 @@ class LoadedModels:
         # adapters first: some engines cannot load one later
         for label, resolved in sorted(resolved_models.items(), key=lambda item: item[1].adapter_dir is None):
             placement = self._engines.place(resolved, engines[label], report)
-            models[label] = _loaded(resolved, encoders[label], *placement, report)
+            models[label] = _loaded(
+                resolved, encoders[label], *placement, report, _base_template(resolved, host, template)
+            )
         self.models = {label: models[label] for label in resolved_models}
         self._close_unused()
 
@@ -189,7 +207,10 @@ class LoadedModels:
         engine, encoder = _choose_engine(self._config.engine, resolved, host), load_encoder(resolved, host, template)
         try:
             placement = self._engines.place(resolved, engine, report, share)
-            self.models = {**self.models, label: _loaded(resolved, encoder, *placement, report)}
+            self.models = {
+                **self.models,
+                label: _loaded(resolved, encoder, *placement, report, _base_template(resolved, host, template)),
+            }
         finally:
             self._close_unused()
 
@@ -248,7 +269,12 @@ def load_encoder(resolved: ResolvedModel, host: Host, template: str) -> Encoder:
 
 
 def _loaded(
-    resolved: ResolvedModel, encoder: Encoder, engine: Engine, adapter: str | None, report: Report
+    resolved: ResolvedModel,
+    encoder: Encoder,
+    engine: Engine,
+    adapter: str | None,
+    report: Report,
+    base_template: PromptTemplate | None,
 ) -> LoadedModel:
     if unused := unused_settings(resolved):
         report(unused)
@@ -262,7 +288,14 @@ def _loaded(
         stops=stops,
         stop_texts=texts,
         sampling=recommended_sampling(resolved),
+        base_template=base_template,
     )
+
+
+def _base_template(resolved: ResolvedModel, host: Host, chosen: str) -> PromptTemplate | None:
+    """The template of an adapter's base, if it is another one than the adapter's and none was `chosen` for both."""
+    own = resolved.base_template
+    return host.templates[own] if own and not chosen and own != resolved.template else None
 
 
 def _check_template(resolved: ResolvedModel, encoder: Encoder) -> None:

@@ -74,6 +74,8 @@ def chat(
         start = chosen.applied(loaded.sampling, loaded.sampling)
         sampling = validate(Sampling, start.model_dump() | options, "the options")
         variants = [True, False] if base and loaded.adapter else [True]
+        if len(variants) > 1 and loaded.templates_differ:
+            note(loaded.templates_differ)
         loop = ChatLoop([ChatSession(loaded, sampling, system, tuned) for tuned in variants], suffixes)
         if question is not None:
             loop.answer(question)

@@ -120,6 +120,8 @@ class EngineHost:
         loaded = self._model(command.model)
         if command.template:
             loaded = loaded.with_template(load_host().templates[command.template])
+        else:
+            loaded = loaded.side(command.tuned)
         messages = [parse_message(turn, f"message {count}") for count, turn in enumerate(command.messages, 1)]
         sampling = command.sampling or loaded.sampling
         check_streams(sampling)
