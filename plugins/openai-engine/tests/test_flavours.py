@@ -56,7 +56,7 @@ def test_vllm(resolved: Any) -> None:
     assert path == "/v1/completions"
     assert body == {
         "model": "tiny", "prompt": [1, 2], "stream": True, "max_tokens": 3, "temperature": 0.5, "top_p": 0.9,
-        "top_k": 0, "repetition_penalty": 1.1, "seed": SEED, "return_token_ids": True, "logprobs": 1,
+        "top_k": 0, "min_p": 0, "repetition_penalty": 1.1, "seed": SEED, "return_token_ids": True, "logprobs": 1,
         "return_tokens_as_token_ids": True, "stop_token_ids": [8, 9],
     }  # fmt: skip
     assert [(event.token, event.finish) for event in events] == [(65, None), (66, None), (None, "length")]

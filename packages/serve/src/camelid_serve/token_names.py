@@ -46,7 +46,7 @@ class TokenNames:
             "text": chosen,
             "logprob": one.logprob,
             "bytes": list(self._decoder.bytes_of(one.token)),
-            "offset": self._offset,
+            "offset": self._begin(one.token, chosen),
             "top": top,
         }
         self._advance(one.token)
@@ -58,10 +58,16 @@ class TokenNames:
         own = self._decoder.bytes_of(token)
         if token in self._decoder.special:
             return own.decode() if self._written is None or self._is_written(own.decode()) else ""
-        text = self._detokeniser.peek(token)
-        if INCOMPLETE in text:
+        whole = own.decode("utf-8", "replace")
+        if INCOMPLETE in whole:
             return "bytes:" + "".join(f"\\x{byte:02x}" for byte in own)
-        return text
+        text = self._detokeniser.peek(token)
+        return whole if INCOMPLETE in text else text  # what stands before it there never became a character
+
+    def _begin(self, token: int, name: str) -> int:
+        """Where the token's text begins: behind bytes that never became a character, if there are any."""
+        before = "" if token in self._decoder.special else self._detokeniser.peek(token)
+        return self._offset + (len(before) - len(name) if name and before.endswith(name) else 0)
 
     def _advance(self, token: int) -> None:
         if token not in self._decoder.special:

@@ -197,7 +197,7 @@ REFUSED = [
     ({"temperature": -1}, "temperature"),
     ({"temperature": "hot"}, "temperature"),
     ({"temperature": "0.5"}, "temperature"),
-    ({"top_p": 0}, "top_p"),
+    ({"top_p": -0.1}, "top_p"),
     ({"top_p": 1.1}, "top_p"),
     ({"seed": 2**70}, "seed"),
     ({"top_logprobs": 3}, "top_logprobs"),

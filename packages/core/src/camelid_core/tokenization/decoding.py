@@ -27,7 +27,7 @@ class TokenDecoder:
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
         added = tokenizer.added_tokens_decoder
-        self._added = {number: token.content for number, token in added.items()}
+        self._added: dict[int, str] = {number: token.content for number, token in added.items()}
         control = (number for number, token in added.items() if token.special)
         self.special = frozenset((*tokenizer.all_special_ids, *control))
         """Ids of control tokens, which are no text."""

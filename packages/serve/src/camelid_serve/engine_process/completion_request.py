@@ -102,8 +102,10 @@ class CompletionRun:
         return list(ids)
 
     def _announce_prefill(self, prompts: Sequence[list[int]], passes: int = 1) -> None:
-        """Say how many tokens are to be computed before the next event."""
-        self._emit(event="prefill", tokens=passes * sum(map(len, prompts)))
+        """Say how many tokens are to be computed before the next event; beam search ends before it says anything."""
+        sampling = self._command.sampling
+        beams = self._rows * sampling.num_beams * sampling.max_new_tokens if sampling.num_beams > 1 else 0
+        self._emit(event="prefill", tokens=passes * sum(map(len, prompts)) + beams)
 
     def _all_prompt_logprobs(self, prompts: Sequence[list[int]]) -> list[list[TokenLogprob]]:
         found = []
