@@ -107,7 +107,7 @@ class CompletionRun:
         beams = self._rows * sampling.num_beams * sampling.max_new_tokens if sampling.num_beams > 1 else 0
         self._emit(event="prefill", tokens=passes * sum(map(len, prompts)) + beams)
 
-    def _all_prompt_logprobs(self, prompts: Sequence[list[int]]) -> list[list[TokenLogprob]]:
+    def _all_prompt_logprobs(self, prompts: list[list[int]]) -> list[list[TokenLogprob]]:
         found = []
         for number, ids in enumerate(prompts, 1):
             found.append(self._prompt_logprobs(ids))
@@ -134,7 +134,8 @@ class CompletionRun:
         given = self._command.prompts or []
         described: list[dict[str, Any]] = []
         for number, ids in enumerate(prompts):
-            text = given[number] if isinstance(given[number], str) else self._text(ids)
+            typed = given[number]
+            text = typed if isinstance(typed, str) else self._text(ids)
             described.append({**known[number], "text": text})
             if prompt_logprobs is not None:
                 names = self._names(written=text)
