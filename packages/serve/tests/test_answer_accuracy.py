@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import camelid_serve.evaluations.answer_accuracy as module
 import pytest
-from camelid_core.artefacts import verify_directory
+from camelid_core.artefacts import BaseModelEntry, Manifest, verify_directory, write_manifest
 from camelid_core.errors import DataError, UnknownName
+from camelid_core.integrity import fingerprint
+from camelid_core.plugins import load_host
 from camelid_core.tasks import Interrupted
+from camelid_core.template_contract import make_contract
 from camelid_core.testing import tiny_model, write_jsonl
-from camelid_serve.config import EvaluateConfig
+from camelid_serve.config import EngineConfig, EvaluateConfig
 from camelid_serve.engine import Sampling
+from camelid_serve.loaded_models import LoadedModel, load_model
 
 from .context import Attempt
 
@@ -72,3 +77,29 @@ def test_what_cannot_be_scored_is_said(base: Path, tmp_path: Path) -> None:
         module.run(EvaluateConfig(model=str(base), data=str(unanswered)), Attempt(tmp_path / "a"))
     with pytest.raises(UnknownName, match="cot-arithmetic-en"):
         module.run(EvaluateConfig(model=str(base), data="cot-arithmetik-en"), Attempt(tmp_path / "b"))
+
+
+def test_each_side_of_a_comparison_is_asked_in_its_own_template(
+    adapter: Path, base: Path, tiny: LoadedModel, tmp_path: Path
+) -> None:
+    """Unless one is chosen for both; and which they are is said."""
+    trained = Path(shutil.copytree(adapter, tmp_path / "adapter"))
+    contract = make_contract(load_host().templates["vicuna"], tiny.encoder.tokenizer)
+    origin = BaseModelEntry(id="tiny", path=str(base), fingerprint=fingerprint(base))
+    write_manifest(trained, Manifest(kind="adapter", base=origin, template=contract))
+    loaded, forced = (
+        load_model(str(trained), load_host(), EngineConfig(template=template)) for template in ("", "vicuna")
+    )
+    for each in (loaded, forced):
+        each.close()
+    assert [each.side(tuned).template.name for each in (loaded, forced) for tuned in (True, False)] == [
+        "vicuna",
+        "alpaca",
+        "vicuna",
+        "vicuna",
+    ]
+    assert "'alpaca'" in loaded.templates_differ
+    assert forced.templates_differ == ""
+    attempt = Attempt(tmp_path / "job")
+    module.run(EvaluateConfig(model=str(trained), rows=1, base=True, sampling=SHORT), attempt)
+    assert any(loaded.templates_differ == event.get("text") for event in attempt.events)

@@ -15,7 +15,7 @@ SHORT = Sampling(max_new_tokens=8)
 
 
 def test_speed_is_that_of_the_engine_however_late_its_events_are_read(tiny: LoadedModel) -> None:
-    answer, now = StreamingAnswer(tiny, 3, SHORT, plain=True), time.monotonic()
+    answer, now = StreamingAnswer(tiny, [5, 6, 7], SHORT, plain=True), time.monotonic()
     events = [TokenEvent(0, token, at=now + after) for token, after in ((5, 1), (6, 2), (7, 3))]
     last = [answer.take(event) for event in (*events, TokenEvent(0, finish="length", at=now + 3))][-1]
     assert last is not None

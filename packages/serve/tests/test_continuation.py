@@ -50,7 +50,7 @@ def test_a_text_is_gone_on_with_as_it_was_trained_in_every_template(tuned: Loade
         trained = encoder.example([*asked, Message("assistant", "I think of it")]).input_ids
         prompt = encoder.prompt_ids(asked)
         assert [*prompt, *prefix_ids] == trained[: len(prompt) + len(prefix_ids)], name
-        assert encoder.template.parse(tuned.decode(prefix_ids)) == "I think", name
+        assert encoder.template.parse(tuned.encoder.decoder.text(prefix_ids)) == "I think", name
 
 
 def test_spaces_at_the_end_of_a_text_are_not_gone_on_with(tuned: LoadedModel) -> None:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from camelid_core.artefacts import BaseModelEntry, Manifest, write_manifest
-from camelid_core.errors import ArtefactError, ModelError, UnknownName
+from camelid_core.errors import ArtefactError, ConfigError, ModelError, UnknownName
 from camelid_core.integrity import fingerprint
+from camelid_core.models.resolved_model import resolve_model
 from camelid_core.plugins import load_host
 from camelid_core.records import Message
 from camelid_core.template_contract import make_contract
 from camelid_serve.config import EngineConfig
+from camelid_serve.engine import Sampling
+from camelid_serve.generation_config import recommended_sampling, unused_settings
 from camelid_serve.loaded_models import LoadedModel, load_model
 
 
@@ -70,6 +74,50 @@ def test_recommended_sampling_is_the_makers(base: Path, tmp_path: Path) -> None:
     loaded.close()
     assert (loaded.sampling.temperature, loaded.sampling.top_p) == (0.6, 0.9)
     assert {3, 9} <= loaded.stops
+
+
+def with_generation_config(base: Path, directory: Path, settings: dict[str, Any]) -> Path:
+    shutil.copytree(base, directory, dirs_exist_ok=True)
+    (directory / "generation_config.json").write_text(json.dumps(settings), encoding="utf-8")
+    return directory
+
+
+@pytest.mark.parametrize(
+    ("settings", "sampling", "unused"),
+    [
+        ({"repetition_penalty": 1.3}, Sampling(repetition_penalty=1.3), []),
+        ({"do_sample": False, "no_repeat_ngram_size": 2, "top_k": 5}, Sampling(no_repeat_ngram_size=2), []),
+        ({"do_sample": True, "min_p": 0.9}, Sampling(temperature=1, min_p=0.9), []),
+        ({"do_sample": True, "top_k": -1, "top_p": 0}, Sampling(temperature=1, top_p=0), []),
+        ({"num_beams": 4, "typical_p": 1.0}, Sampling(), ["num_beams 4"]),
+        ({"typical_p": 0.9, "suppress_tokens": [7]}, Sampling(), ["typical_p 0.9", "suppress_tokens [7]"]),
+        ({"do_sample": None, "min_length": 0, "guidance_scale": None}, Sampling(), []),
+    ],
+)
+def test_a_generation_config_is_followed_or_named(
+    base: Path, tmp_path: Path, settings: dict[str, Any], sampling: Sampling, unused: list[str]
+) -> None:
+    resolved = resolve_model(str(with_generation_config(base, tmp_path / "model", settings)), load_host())
+    assert recommended_sampling(resolved) == sampling
+    sentence = unused_settings(resolved)
+    assert sentence.rpartition(": ")[2].rstrip(".") == ", ".join(unused)
+
+
+@pytest.mark.parametrize("wrong", [{"top_p": 3}, {"top_k": -5}, {"temperature": "hot"}, {"min_p": -1}])
+def test_a_generation_config_that_is_not_valid_is_refused_by_name(
+    base: Path, tmp_path: Path, wrong: dict[str, Any]
+) -> None:
+    directory = with_generation_config(base, tmp_path / "model", {"do_sample": True} | wrong)
+    with pytest.raises(ConfigError, match=rf"(?s)generation_config\.json.*{next(iter(wrong))}") as refused:
+        recommended_sampling(resolve_model(str(directory), load_host()))
+    assert "Traceback" not in str(refused.value)
+
+
+def test_what_is_not_followed_is_said_once_while_a_model_loads(base: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    directory = with_generation_config(base, tmp_path / "model", {"num_beams": 4})
+    load_model(str(directory), load_host(), report=said.append).close()
+    assert sum("num_beams 4" in line for line in said) == 1
 
 
 def test_what_cannot_fit_is_refused_before_it_is_encoded(tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:

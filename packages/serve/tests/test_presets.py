@@ -12,17 +12,17 @@ from camelid_core.models.resolved_model import resolve_model
 from camelid_core.plugins import load_host
 from camelid_serve.commands.common_options import preset_of
 from camelid_serve.engine import Sampling
-from camelid_serve.loaded_models import recommended_sampling
+from camelid_serve.generation_config import recommended_sampling
 from camelid_serve.presets import PRESETS, SUFFIXES, SYSTEMS, by_name, has_suffix, with_suffix, without_suffix
 from hypothesis import given
 from hypothesis import strategies as st
 
 VALUES = {
-    "thebloke": (0.7, 0.95, 40, 1.1, 0, 512),
-    "alpaca-cot": (1.0, 0.9, 40, 1.8, 6, 512),
-    "service": (0.1, 0.75, 40, 1.0, 0, 512),
-    "firefly": (0.35, 0.85, 0, 1.2, 0, 200),
-    "greedy": (0.0, 1.0, 0, 1.0, 0, 256),
+    "thebloke": (0.7, 0.95, 40, 0.0, 1.1, 0, 1, 512),
+    "alpaca-cot": (1.0, 0.9, 40, 0.0, 1.8, 6, 1, 512),
+    "service": (0.1, 0.75, 40, 0.0, 1.0, 0, 1, 512),
+    "firefly": (0.35, 0.85, 0, 0.0, 1.2, 0, 1, 200),
+    "greedy": (0.0, 1.0, 0, 0.0, 1.0, 0, 1, 256),
 }
 
 

@@ -29,6 +29,13 @@ def sampled_frequencies(sampling: Sampling, count: int = 4000) -> dict[int, floa
         (Sampling(temperature=1, top_p=0.7), {0: 0.625, 1: 0.375}),
         (Sampling(temperature=1, top_p=0.01), {0: 1.0}),
         (Sampling(temperature=1, top_k=3, top_p=0.8), {0: 0.625, 1: 0.375}),
+        (Sampling(temperature=1, min_p=0.4), {0: 0.625, 1: 0.375}),
+        (Sampling(temperature=1, min_p=0.2, top_k=2), {0: 0.625, 1: 0.375}),
+        (Sampling(temperature=1, min_p=1), {0: 1.0}),
+        (Sampling(temperature=1, top_p=0), {0: 1.0}),
+        (Sampling(temperature=1, top_k=-1), {0: 0.5, 1: 0.3, 2: 0.15, 3: 0.05}),
+        (Sampling(temperature=1e-45), {0: 1.0}),
+        (Sampling(temperature=1e-300, top_p=0.9, top_k=3), {0: 1.0}),
         (Sampling(temperature=0), {0: 1.0}),
     ],
 )

@@ -13,7 +13,7 @@ from camelid_core.errors import ModelError
 from camelid_openai_engine.flavours import FLAVOURS
 from camelid_openai_engine.loading import connect
 from camelid_openai_engine.options import ClientOptions
-from camelid_openai_engine.text_to_ids import StreamingEncoder, decode
+from camelid_openai_engine.text_to_ids import ContinuationEncoder, StreamingEncoder
 from camelid_serve.engine import Request, Sampling, TokenLogprob
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -56,7 +56,7 @@ def test_vllm(resolved: Any) -> None:
     assert path == "/v1/completions"
     assert body == {
         "model": "tiny", "prompt": [1, 2], "stream": True, "max_tokens": 3, "temperature": 0.5, "top_p": 0.9,
-        "top_k": 0, "repetition_penalty": 1.1, "seed": SEED, "return_token_ids": True, "logprobs": 1,
+        "top_k": 0, "min_p": 0, "repetition_penalty": 1.1, "seed": SEED, "return_token_ids": True, "logprobs": 1,
         "return_tokens_as_token_ids": True, "stop_token_ids": [8, 9],
     }  # fmt: skip
     assert [(event.token, event.finish) for event in events] == [(65, None), (66, None), (None, "length")]
@@ -150,21 +150,40 @@ def test_a_server_too_old_for_ids_is_treated_as_text(resolved: Any, tiny: Any) -
 def test_a_line_within_a_text_is_no_end_of_a_line(resolved: Any, tiny: Any) -> None:
     text = "a\u2028b\x85c"
     _, _, events, _ = ask(resolved, "", sse(choice(text, "stop")), Request([1]))
-    assert decode(tiny.encoder.tokenizer, [event.token for event in events[:-1]]) == text
+    assert tiny.encoder.decode([event.token for event in events[:-1]]) == text
 
 
 @given(text=st.text(max_size=60), cuts=st.lists(st.integers(0, 60), max_size=6))
 @settings(max_examples=60)
 def test_text_in_pieces_is_that_text_in_tokens(tiny: Any, text: str, cuts: list[int]) -> None:
-    tokenizer = tiny.encoder.tokenizer
     text = "".join(char for char in text if not 0xD800 <= ord(char) < 0xE000)
-    recoder = StreamingEncoder(tokenizer)
+    encoder, prompt = ContinuationEncoder(tiny.encoder.tokenizer), [70, 80]
+    recoder = StreamingEncoder(encoder, prompt)
     ends = sorted({0, len(text), *(min(cut, len(text)) for cut in cuts)})
     given_out: list[int] = []
     for start, end in pairwise(ends):
         given_out += recoder.push(text[start:end])
     given_out += recoder.finish()
-    assert decode(tokenizer, given_out) == text
+    assert encoder.decode(given_out, prompt) == text
+
+
+@pytest.mark.parametrize("text", ["world", " world", "  world", "\n world", "w"])
+def test_a_text_that_goes_on_is_encoded_as_it_stands(text: str) -> None:
+    """A tokenizer that puts a space before every text, as Llama-2's, puts none in the middle."""
+    from tokenizers import Tokenizer, decoders, models, normalizers
+    from transformers import PreTrainedTokenizerFast
+
+    pieces = ["<unk>", "<0x0A>", "▁", *"helowrd"]
+    backend = Tokenizer(
+        models.BPE({piece: at for at, piece in enumerate(pieces)}, [], byte_fallback=True, unk_token="<unk>")
+    )
+    backend.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    backend.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>")
+    encoder, prompt = ContinuationEncoder(tokenizer), tokenizer("hello")["input_ids"]
+    assert tokenizer.decode([*prompt, *encoder.encode(text, prompt)]) == "hello" + text
 
 
 def test_the_table_is_whole() -> None:

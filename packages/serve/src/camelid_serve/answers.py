@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from camelid_core.errors import CamelidError
+
 from .engine import TokenLogprob
 
 
@@ -38,7 +40,7 @@ class AnswerStats:
 class AnswerDelta:
     """New text of the answer to prompt `index`, its token ids since the last delta (`new_ids`), and their
     log-probabilities where those were requested. The last delta has `stats`, the whole `answer` as the template parses
-    it, and all its token `ids`."""
+    it, and all its token `ids`; or `error`, where the answer failed."""
 
     index: int
     text: str
@@ -47,3 +49,4 @@ class AnswerDelta:
     logprobs: tuple[TokenLogprob, ...] = ()
     ids: tuple[int, ...] = ()
     new_ids: tuple[int, ...] = ()
+    error: CamelidError | None = None

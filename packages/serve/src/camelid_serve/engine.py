@@ -9,16 +9,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, Self, runtime_checkable
+from typing import Any, Literal, Protocol, Self, runtime_checkable
 
 from camelid_core.config import Config
-from camelid_core.errors import ModelError
+from camelid_core.errors import CamelidError, ModelError, UsageError
 from camelid_core.models.resolved_model import ResolvedModel
 from camelid_core.tasks import import_attribute
-from pydantic import Field
+from pydantic import Field, field_validator
 
-FinishReason = Literal["stop", "length", "cancelled"]
-"""Finish reason: an end-of-sequence token or a stop text, the length limit, or a cancellation."""
+FinishReason = Literal["stop", "length", "cancelled", "failed"]
+"""Finish reason: an end-of-sequence token or a stop text, the length limit, a cancellation, or an error."""
 
 
 class Sampling(Config):
@@ -27,16 +27,22 @@ class Sampling(Config):
     temperature: float = Field(0.0, ge=0, le=5)
     """Sampling temperature, by which logits are divided: below 1 sharpens their distribution, above 1 flattens it; 0 is
     greedy decoding, the default, as its answers can be repeated. Also: `do_sample=False` for 0."""
-    top_p: float = Field(1.0, gt=0, le=1)
-    """Nucleus sampling (top-p): sample among the likeliest tokens whose probabilities add up to this; 1 is off."""
+    top_p: float = Field(1.0, ge=0, le=1)
+    """Nucleus sampling (top-p): sample among the likeliest tokens whose probabilities add up to this; 1 is off, and 0
+    leaves the likeliest alone."""
     top_k: int = Field(0, ge=0)
     """Top-k sampling: sample among this many likeliest tokens; 0 is off. Also: -1 for off."""
+    min_p: float = Field(0.0, ge=0, le=1)
+    """Min-p sampling: sample among tokens at least this share as likely as the likeliest one; 0 is off."""
     repetition_penalty: float = Field(1.0, gt=0, le=10)
     """Repetition penalty: above 1 lowers the logits of tokens that occurred in the prompt or the answer; high values
     harm code; 1 is off. Also: `repeat_penalty`."""
     no_repeat_ngram_size: int = Field(0, ge=0, le=100)
     """N-gram blocking: no n-gram of this many tokens may occur twice, the prompt counted; small values break code and
     lists; 0 is off."""
+    num_beams: int = Field(1, ge=1, le=16)
+    """Beam search: this many beams, of which the best is the answer, all at once and only at the end; 1 is off. Engine
+    transformers alone has it, for answers that do not stream."""
     max_new_tokens: int = Field(256, ge=1, le=131072)
     """Maximum length of the answer in tokens, without the prompt. Also: `max_tokens`, `n_predict`."""
     seed: int = 0
@@ -45,8 +51,27 @@ class Sampling(Config):
     """Stop texts: the first of these that is generated ends the answer and is left out of it. Also: stop sequences,
     `stop_strings`."""
 
+    @field_validator("top_k", mode="before")
+    @classmethod
+    def _off_is_zero(cls, value: Any) -> Any:
+        """Other tools write -1 for off."""
+        return 0 if value in (-1, "-1") else value
+
 
 GREEDY = Sampling()
+
+NO_STREAMED_BEAMS = "beam search has no answer before its end, so none that streams; leave num_beams at 1 here."
+
+
+def check_streams(sampling: Sampling) -> None:
+    """Refuse what cannot stream.
+
+    Raises:
+        UsageError: beam search.
+    """
+    if sampling.num_beams > 1:
+        raise UsageError(NO_STREAMED_BEAMS)
+
 
 Report = Callable[[str], None]
 
@@ -62,6 +87,16 @@ class PromptTooLong(ModelError):
         super().__init__(
             f"the prompt has {'' if counted else 'at least '}{tokens:,} tokens; "
             f"this model's maximum context length is {context_length:,} tokens, answer included. Shorten it."
+        )
+
+
+class NotFinite(ModelError):
+    """Logits that are no numbers: nothing can be chosen by them."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the model computed no numbers here (NaN or infinite logits): its weights are damaged, or too large for "
+            "its dtype. Load it with dtype float32, or fetch it again."
         )
 
 
@@ -92,14 +127,15 @@ class TokenEvent:
     """An event of request `index`: a token, its end, or (at a length limit) both.
 
     A stop token ends an answer and is not given out, save in `token_logprob`, which comes if the request has
-    `logprobs`. After `finish` nothing more comes for that request. `at` is when it happened, by the monotonic clock:
-    the reader may be late.
+    `logprobs`. After `finish` nothing more comes for that request; `error` says why it failed. `at` is when it
+    happened, by the monotonic clock: the reader may be late.
     """
 
     index: int
     token: int | None = None
     finish: FinishReason | None = None
     token_logprob: TokenLogprob | None = None
+    error: CamelidError | None = None
     at: float = field(default_factory=time.monotonic, compare=False)
 
 

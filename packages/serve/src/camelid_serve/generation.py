@@ -23,7 +23,8 @@ class AnswerStream:
     """Streamed answers to several prompts: deltas in the order in which they come. Closing it cancels the requests.
 
     `prefix_ids` has, by prompt, the tokens that its answer begins with: generation continues after them, and the first
-    delta includes their text.
+    delta includes their text. An answer that fails raises its error, unless `raise_errors` is off: then its delta has
+    the error, and the other answers go on.
     """
 
     def __init__(
@@ -35,12 +36,17 @@ class AnswerStream:
         plain: bool = False,
         logprobs: int | None = None,
         prefix_ids: Sequence[Sequence[int]] = (),
+        raise_errors: bool = True,
     ) -> None:
+        self._raise_errors = raise_errors
         samplings = [sampling] * len(prompts) if isinstance(sampling, Sampling) else sampling
         requests = list(zip(prompts, samplings, prefix_ids or [()] * len(prompts), strict=True))
-        self._answers = [StreamingAnswer(loaded, len(ids), each, plain, prefix) for ids, each, prefix in requests]
+        self._answers = [StreamingAnswer(loaded, ids, each, plain, prefix) for ids, each, prefix in requests]
         self._stream = loaded.engine.stream(
-            [Request([*ids, *prefix], each, adapter, loaded.stops, logprobs) for ids, each, prefix in requests]
+            [
+                Request([*ids, *prefix], each, adapter, stop_ids(loaded, each), logprobs)
+                for ids, each, prefix in requests
+            ]
         )
         self._deltas = self._run()
 
@@ -69,6 +75,8 @@ class AnswerStream:
             delta = answer.take(event)
             if answer.stopped:
                 self._stream.cancel(event.index)
+            if delta is not None and delta.error is not None and self._raise_errors:
+                raise delta.error
             if delta is not None:
                 yield replace(delta, index=event.index)
 
@@ -77,13 +85,18 @@ class StreamingAnswer:
     """One answer while it is generated: its tokens, its text so far and how much of both was given out."""
 
     def __init__(
-        self, loaded: LoadedModel, prompt_tokens: int, sampling: Sampling, plain: bool, prefix_ids: Sequence[int] = ()
+        self,
+        loaded: LoadedModel,
+        prompt: Sequence[int],
+        sampling: Sampling,
+        plain: bool,
+        prefix_ids: Sequence[int] = (),
     ) -> None:
         template_stops = () if plain else loaded.stop_texts
-        self._text = TextStream(loaded.decode, (*template_stops, *sampling.stop))
+        self._text = TextStream(loaded.encoder.decoder, (*template_stops, *sampling.stop), prompt)
         self._parse = str if plain else loaded.template.parse
-        self._logprobs: list[TokenLogprob] = []
-        self._prompt_tokens = prompt_tokens
+        self._logprobs: list[tuple[int, TokenLogprob]] = []  # and where the token's text begins
+        self._prompt_tokens = len(prompt)
         self._started = time.monotonic()
         self._first_token = 0.0
         self._tokens = 0
@@ -101,8 +114,11 @@ class StreamingAnswer:
         """The delta for an event of the engine, if there is one."""
         if self._done:
             return None
+        if event.error is not None:
+            self._done = True
+            return AnswerDelta(0, "", error=event.error)
         if event.token_logprob is not None:
-            self._logprobs.append(event.token_logprob)
+            self._logprobs.append((self._text.decoded, event.token_logprob))
         if event.token is not None:
             self._tokens += 1
             self._first_token = self._first_token or event.at - self._started
@@ -122,11 +138,8 @@ class StreamingAnswer:
         first_token = self._first_token or seconds
         speed = _decoding_speed(self._tokens, seconds - first_token)
         stats = AnswerStats(finish, self._tokens, self._prompt_tokens, seconds, first_token, speed)
-        if self.stopped and not text:
-            self._logprobs.clear()  # tokens of the stop text, of which nothing is shown
-        return AnswerDelta(
-            0, text, self._parse(self._raw), stats, self._new_logprobs(), tuple(self._ids), self._new_ids()
-        )
+        logprobs = self._new_logprobs() if self.stopped else self._all_logprobs()
+        return AnswerDelta(0, text, self._parse(self._raw), stats, logprobs, tuple(self._ids), self._new_ids())
 
     def _new_ids(self) -> tuple[int, ...]:
         ids = tuple(self._ids[self._ids_sent :])
@@ -134,8 +147,14 @@ class StreamingAnswer:
         return ids
 
     def _new_logprobs(self) -> tuple[TokenLogprob, ...]:
-        logprobs, self._logprobs = tuple(self._logprobs), []
+        """Of tokens whose text is shown, in part at least: what comes next may be of a stop text."""
+        shown = sum(begin < len(self._raw) for begin, _ in self._logprobs)
+        logprobs = tuple(each for _, each in self._logprobs[:shown])
+        self._logprobs = self._logprobs[shown:]
         return logprobs
+
+    def _all_logprobs(self) -> tuple[TokenLogprob, ...]:
+        return tuple(each for _, each in self._logprobs)
 
     def _new_text(self) -> str:
         """What the parsed answer has grown by."""
@@ -144,6 +163,11 @@ class StreamingAnswer:
             return ""
         text, self._text_sent = answer[len(self._text_sent) :], answer
         return text
+
+
+def stop_ids(loaded: LoadedModel, sampling: Sampling) -> frozenset[int]:
+    """Token ids that end an answer: those of the model, and stop texts that are control tokens."""
+    return loaded.stops | {loaded.encoder.special[stop] for stop in sampling.stop if stop in loaded.encoder.special}
 
 
 def _decoding_speed(tokens: int, seconds: float) -> float:
@@ -159,11 +183,13 @@ def generate(
     plain: bool = False,
     logprobs: int | None = None,
     prefix_ids: Sequence[Sequence[int]] = (),
+    raise_errors: bool = True,
 ) -> AnswerStream:
     """Generate answers with the adapter, or with the bare base model if not `tuned`. `plain` text is what the model
     generates, without the template's stop texts and parsing; `logprobs` requests the tokens' log-probabilities;
-    `prefix_ids` has the tokens of answers to continue."""
-    return AnswerStream(loaded, prompts, sampling, loaded.adapter if tuned else None, plain, logprobs, prefix_ids)
+    `prefix_ids` has the tokens of answers to continue; `raise_errors` is as in `AnswerStream`."""
+    adapter = loaded.adapter if tuned else None
+    return AnswerStream(loaded, prompts, sampling, adapter, plain, logprobs, prefix_ids, raise_errors)
 
 
 def continuation_ids(

@@ -6,12 +6,9 @@ jobs. Imports torch only when an engine loads its weights.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
-from typing import Any
 
 from camelid_core.artefacts import TemplateContract
 from camelid_core.errors import MissingPackage, ModelError, UnknownName, UsageError
@@ -28,12 +25,14 @@ from .config import DEFAULT_ENGINE, EngineConfig
 from .engine import CannotShare, Engine, PromptTooLong, Report, Sampling
 from .engine_pool import EnginePool
 from .engine_spec import ChosenEngine, parse_engine_spec
+from .generation_config import FILE, read_json, recommended_sampling, unused_settings
 
 
 @dataclass(frozen=True)
 class LoadedModel:
     """A model ready to generate. `stops` are the token ids and `stop_texts` the texts that end an answer;
-    `adapter` is its name on the engine, None for a bare base model; `sampling` is what the model's makers recommend."""
+    `adapter` is its name on the engine, None for a bare base model; `sampling` is what the model's makers recommend;
+    `base_template` is that of an adapter's base, where it is another one and nobody chose one for both."""
 
     engine: Engine
     encoder: Encoder
@@ -43,6 +42,7 @@ class LoadedModel:
     stops: frozenset[int]
     stop_texts: tuple[str, ...]
     sampling: Sampling
+    base_template: PromptTemplate | None = None
 
     def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
         """Token ids of a conversation, ending with the generation prompt; or, where the last message is an answer
@@ -82,10 +82,6 @@ class LoadedModel:
         size = len(self.encoder.tokenizer)
         return min(size, int(self.resolved.config.get("vocab_size") or size))
 
-    def decode(self, ids: Sequence[int]) -> str:
-        tokenizer = self.encoder.tokenizer
-        return str(tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
-
     def with_template(self, template: PromptTemplate) -> LoadedModel:
         """The same loaded model under another template."""
         if template.name == self.template.name:
@@ -93,6 +89,20 @@ class LoadedModel:
         encoder = Encoder(self.encoder.tokenizer, template)
         stops, texts = _stops(self.resolved, encoder)
         return replace(self, encoder=encoder, template=encoder.template, stops=stops, stop_texts=texts)
+
+    def side(self, tuned: bool) -> LoadedModel:
+        """This model as it is asked with the adapter or, if not `tuned`, without: each under its own template."""
+        return self if tuned or self.base_template is None else self.with_template(self.base_template)
+
+    @property
+    def templates_differ(self) -> str:
+        """A sentence on the templates that both sides of a comparison have; empty where they have one."""
+        if self.base_template is None:
+            return ""
+        return (
+            f"The base model is asked in its own template, {self.base_template.name!r}, and {self.resolved.name!r} in "
+            f"the one it was trained with, {self.template.name!r}; --template sets one for both."
+        )
 
     def contract(self) -> TemplateContract:
         """Contract of the template in use; its `overrides` names the model's own where a person chose another."""
@@ -174,7 +184,9 @@ class LoadedModels:
         # adapters first: some engines cannot load one later
         for label, resolved in sorted(resolved_models.items(), key=lambda item: item[1].adapter_dir is None):
             placement = self._engines.place(resolved, engines[label], report)
-            models[label] = _loaded(resolved, encoders[label], *placement)
+            models[label] = _loaded(
+                resolved, encoders[label], *placement, report, _base_template(resolved, host, template)
+            )
         self.models = {label: models[label] for label in resolved_models}
         self._close_unused()
 
@@ -199,7 +211,10 @@ class LoadedModels:
         engine, encoder = _choose_engine(self._config.engine, resolved, host), load_encoder(resolved, host, template)
         try:
             placement = self._engines.place(resolved, engine, report, share)
-            self.models = {**self.models, label: _loaded(resolved, encoder, *placement)}
+            self.models = {
+                **self.models,
+                label: _loaded(resolved, encoder, *placement, report, _base_template(resolved, host, template)),
+            }
         finally:
             self._close_unused()
 
@@ -257,7 +272,16 @@ def load_encoder(resolved: ResolvedModel, host: Host, template: str) -> Encoder:
     return encoder
 
 
-def _loaded(resolved: ResolvedModel, encoder: Encoder, engine: Engine, adapter: str | None) -> LoadedModel:
+def _loaded(
+    resolved: ResolvedModel,
+    encoder: Encoder,
+    engine: Engine,
+    adapter: str | None,
+    report: Report,
+    base_template: PromptTemplate | None,
+) -> LoadedModel:
+    if unused := unused_settings(resolved):
+        report(unused)
     stops, texts = _stops(resolved, encoder)
     return LoadedModel(
         engine=engine,
@@ -268,7 +292,14 @@ def _loaded(resolved: ResolvedModel, encoder: Encoder, engine: Engine, adapter: 
         stops=stops,
         stop_texts=texts,
         sampling=recommended_sampling(resolved),
+        base_template=base_template,
     )
+
+
+def _base_template(resolved: ResolvedModel, host: Host, chosen: str) -> PromptTemplate | None:
+    """The template of an adapter's base, if it is another one than the adapter's and none was `chosen` for both."""
+    own = resolved.base_template
+    return host.templates[own] if own and not chosen and own != resolved.template else None
 
 
 def _check_template(resolved: ResolvedModel, encoder: Encoder) -> None:
@@ -279,27 +310,8 @@ def _check_template(resolved: ResolvedModel, encoder: Encoder) -> None:
 
 def _stops(resolved: ResolvedModel, encoder: Encoder) -> tuple[frozenset[int], tuple[str, ...]]:
     """Token ids that end an answer: of the model, the tokenizer and the template; and the template's stop texts."""
-    configs = (_read_json(resolved.base / "generation_config.json"), resolved.config)
+    configs = (read_json(resolved.base / FILE), resolved.config)
     eos = [config.get("eos_token_id") for config in configs]
     ids = {*encoder.stop_ids, *(token for each in eos for token in (each if isinstance(each, list) else [each]))}
     texts = tuple(stop for stop in encoder.template.stops if stop not in encoder.special)
     return frozenset(token for token in ids if isinstance(token, int)), texts
-
-
-def recommended_sampling(resolved: ResolvedModel) -> Sampling:
-    """The sampling of `generation_config.json`; greedy where it does not sample."""
-    config = _read_json(resolved.base / "generation_config.json")
-    if not config.get("do_sample"):
-        return Sampling()
-    keys = ("temperature", "top_p", "top_k", "repetition_penalty", "no_repeat_ngram_size")
-    return Sampling.model_validate(
-        {"temperature": 1.0} | {key: config[key] for key in keys if config.get(key) is not None}
-    )
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return values if isinstance(values, dict) else {}

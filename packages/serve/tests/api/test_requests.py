@@ -112,6 +112,28 @@ def test_stop_texts_end_an_answer(api: Any) -> None:
     assert stopped["finish_reason"] == "stop"
 
 
+def test_models_are_listed_while_they_load(api: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api.state.supervisor, "models", {})
+    entries = api.get("/v1/models").json()["data"]
+    assert [(entry["id"], entry["status"]) for entry in entries] == [
+        ("fast", "loading"),
+        ("long", "loading"),
+        ("failing", "loading"),
+    ]
+
+
+def test_stop_token_ids_end_a_chat_and_a_completion(api: Any) -> None:
+    """The engine of these tests repeats the prompt."""
+    body = {"prompt": [70, 71, 72], "max_tokens": 3, "model": "long", "return_token_ids": True}
+    assert api.post(COMPLETIONS, body).json()["choices"][0]["token_ids"] == [70, 71, 72]
+    assert api.chat(model="fast", max_tokens=3, stop_token_ids=[2]).status_code == 200
+
+
+def test_beam_search_does_not_stream(api: Any) -> None:
+    assert_error(api.chat(num_beams=2, stream=True), 400, "num_beams", "unsupported_value")
+    assert api.chat(num_beams=2).status_code == 200
+
+
 def test_models_are_listed_and_picked(api: Any) -> None:
     listed = [model["id"] for model in api.get("/v1/models").json()["data"]]
     assert listed == ["fast", "long", "failing"]
@@ -176,7 +198,7 @@ REFUSED = [
     ({"temperature": -1}, "temperature"),
     ({"temperature": "hot"}, "temperature"),
     ({"temperature": "0.5"}, "temperature"),
-    ({"top_p": 0}, "top_p"),
+    ({"top_p": -0.1}, "top_p"),
     ({"top_p": 1.1}, "top_p"),
     ({"seed": 2**70}, "seed"),
     ({"top_logprobs": 3}, "top_logprobs"),

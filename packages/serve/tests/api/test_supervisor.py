@@ -88,14 +88,16 @@ def test_prefill_extends_the_stall_timeout(serve: Callable[..., Any]) -> None:
     served = serve({"long": "tokens=100000,gap=0.02", "late": "tokens=8,first=600"})
     watched = served.state.supervisor
 
-    async def ask(model: str, characters: int) -> Any:
+    async def ask(model: str, tokens: int) -> Any:
+        """What its characters are is forgotten once its tokens are counted."""
         sampling = {"max_new_tokens": 100_000}
-        asked = {"model": model, "messages": [{"role": "user", "content": "Hi"}], "sampling": sampling, "stream": True}
-        return watched.submit(asked, 0, characters)
+        asked = {"model": model, "prompts": [[70] * tokens], "sampling": sampling, "stream": True}
+        return watched.submit(asked, 0, 9)
 
     calls = [
-        asyncio.run_coroutine_threadsafe(ask(*each), watched.loop).result() for each in (("late", 3000), ("long", 500))
+        asyncio.run_coroutine_threadsafe(ask(*each), watched.loop).result() for each in (("late", 750), ("long", 125))
     ]
+    served.until(lambda: calls[0].prefill_seconds == 30)
     before = watched._last_token_at
     served.until(lambda: watched._last_token_at > before)
     assert watched._allowed_silence() == watched._stall_seconds + 30

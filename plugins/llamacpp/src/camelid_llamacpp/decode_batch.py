@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from camelid_core.errors import ModelError
 from camelid_serve.engines.decode_batch import DecodeRow
-from camelid_serve.engines.sampling import sample
+from camelid_serve.engines.sampling import sample, usable_rows
 from camelid_serve.engines.token_stream import Events, Ticket
 
 from .kv_cells import CacheSlot, CacheSlots
@@ -110,7 +110,10 @@ class LlamaBatch:
         if not ready:
             return
         tokens = sample(logits, [ticket.row.sampler for ticket in ready])
-        for index, (ticket, token) in enumerate(zip(ready, tokens, strict=True)):
+        for index, (ticket, token, usable) in enumerate(zip(ready, tokens, usable_rows(logits), strict=True)):
+            if not usable:
+                self._fail(ticket)
+                continue
             ticket.row.keep_logprob(logits, index, token)
             self._accept(ticket, token)
 
@@ -122,6 +125,12 @@ class LlamaBatch:
             self._slots.release(_slot(ticket))
         ticket.ids.append(token)
         ticket.emit(accepted)
+
+    def _fail(self, ticket: LlamaTicket) -> None:
+        ticket.row.fail()
+        self.tickets.remove(ticket)
+        self._slots.clear(_slot(ticket))
+        ticket.emit(None)
 
     def _preempt_youngest(self) -> LlamaTicket:
         """Preempt the request that was admitted last: it is computed again when there is memory."""

@@ -80,6 +80,8 @@ class LlamaEngine(ModelThread[LlamaTicket]):
     def _check(self, request: Request) -> None:
         if request.adapter is not None:
             raise UnknownName("adapter", request.adapter, self.adapters)
+        if request.sampling.num_beams > 1:
+            raise ModelError("llama.cpp has no beam search; leave out num_beams, or use engine transformers.")
         if request.ids and not 0 <= min(request.ids) <= max(request.ids) < self._vocabulary:
             raise ModelError(f"the prompt has token ids that this model has not: it has {self._vocabulary:,}.")
 

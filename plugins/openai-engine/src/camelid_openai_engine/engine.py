@@ -21,7 +21,7 @@ from camelid_serve.engines.token_stream import Events, TokenStream
 
 from .adapters import AdapterRegistry
 from .flavours import Flavour
-from .text_to_ids import StreamingEncoder, prompt_text, token_of
+from .text_to_ids import ContinuationEncoder, StreamingEncoder, prompt_text, token_of
 from .upstream import Upstream
 from .wire_formats import WIRE_FORMATS, CompletionChunk, CompletionSpec
 
@@ -74,6 +74,7 @@ class HttpEngine:
         self._wire_format = WIRE_FORMATS[flavour.wire_format]
         self._models: dict[str | None, str] = {None: base}
         self._tokenizer = tokenizer
+        self._continuations = ContinuationEncoder(tokenizer)
         self._token_of = partial(token_of, tokenizer)
         self._registry = registry
         self._prompt_as = prompt_as
@@ -183,7 +184,7 @@ class HttpEngine:
 
     async def _answer(self, ticket: _Ticket) -> None:
         async with self._slots:
-            encoder = StreamingEncoder(self._tokenizer)
+            encoder = StreamingEncoder(self._continuations, ticket.request.ids)
             chunks = self._upstream.answer(self._wire_format, ticket.body, self._token_of)
             async with aclosing(chunks):
                 async for chunk in chunks:

@@ -18,12 +18,13 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 _OPENAI = {"max_new_tokens": "max_tokens", "temperature": "temperature", "top_p": "top_p", "seed": "seed"}
-_VLLM = {**_OPENAI, "top_k": "top_k", "repetition_penalty": "repetition_penalty"}
+_VLLM = {**_OPENAI, "top_k": "top_k", "min_p": "min_p", "repetition_penalty": "repetition_penalty"}
 _LLAMA = {
     "max_new_tokens": "n_predict",
     "temperature": "temperature",
     "top_p": "top_p",
     "top_k": "top_k",
+    "min_p": "min_p",
     "repetition_penalty": "repeat_penalty",
     "seed": "seed",
 }
@@ -152,7 +153,7 @@ FLAVOURS: Mapping[str, Flavour] = {
             wire_format="llama",
             owned_by="llamacpp",
             fields=_LLAMA,
-            always={"return_tokens": True, "min_p": 0.0},
+            always={"return_tokens": True},
             context_fields=("repeat_last_n",),
             with_logprobs={},
             context_at=("/props", "default_generation_settings", "n_ctx"),
@@ -178,7 +179,6 @@ FLAVOURS: Mapping[str, Flavour] = {
             owned_by="library",
             prompt="text",
             fields={**_LLAMA, "max_new_tokens": "num_predict"},
-            always={"min_p": 0.0},
             context_fields=("num_ctx", "repeat_last_n"),
             context_most=8192,
             launch=LaunchSpec(

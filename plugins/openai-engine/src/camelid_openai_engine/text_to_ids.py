@@ -7,31 +7,61 @@ several ways to write a text in tokens and encoding gives only one of them.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
+
+from camelid_core.tokenization.decoding import TokenDecoder
+from camelid_core.tokenization.encoder import INSIDE_TEXT
+from camelid_core.tokenization.plain_text import plain_encoders
 
 _HELD_BACK = 4
 """Tokens held back: more text may still change the tokens at the end."""
 
 
-class StreamingEncoder:
-    """Encodes a growing text. Ids that were given out are never taken back."""
+class ContinuationEncoder:
+    """Encodes texts so that they are what their ids say behind the prompt's ids: some tokenizers put a space before
+    every text. Made once per tokenizer."""
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
+        self._decoder = TokenDecoder(tokenizer)
+
+    def encode(self, text: str, before: Sequence[int]) -> list[int]:
+        ids = encode(self._tokenizer, text)
+        if self.decode(ids, before) == text:
+            return ids
+        other = [int(token) for token in self._inside_text.encode(text, add_special_tokens=False).ids]
+        return other if self.decode(other, before) == text else ids
+
+    def decode(self, ids: Sequence[int], before: Sequence[int]) -> str:
+        return self._decoder.text_after(before, ids)
+
+    @cached_property
+    def _inside_text(self) -> Any:
+        return plain_encoders(self._tokenizer.backend_tokenizer)[INSIDE_TEXT]
+
+
+class StreamingEncoder:
+    """Encodes a growing text behind the ids `before`. Ids that were given out are never taken back."""
+
+    def __init__(self, encoder: ContinuationEncoder, before: Sequence[int] = ()) -> None:
+        self._encoder = encoder
+        self._before = before
         self._text = ""
         self._sent: list[int] = []
 
     def push(self, text: str) -> tuple[int, ...]:
         """Ids that no further text is likely to change."""
         self._text += text
-        ids = encode(self._tokenizer, self._text)
+        ids = self._encoder.encode(self._text, self._before)
         return self._send(ids[: max(0, len(ids) - _HELD_BACK)])
 
     def finish(self) -> tuple[int, ...]:
-        ids = encode(self._tokenizer, self._text)
+        ids = self._encoder.encode(self._text, self._before)
         if ids[: len(self._sent)] == self._sent:
             return self._send(ids)
-        return tuple(encode(self._tokenizer, self._text[len(self._decoded()) :]))
+        rest = self._text[len(self._encoder.decode(self._sent, self._before)) :]
+        return tuple(self._encoder.encode(rest, [*self._before, *self._sent]))
 
     def _send(self, ids: list[int]) -> tuple[int, ...]:
         if ids[: len(self._sent)] != self._sent:
@@ -39,9 +69,6 @@ class StreamingEncoder:
         news = ids[len(self._sent) :]
         self._sent += news
         return tuple(news)
-
-    def _decoded(self) -> str:
-        return decode(self._tokenizer, self._sent)
 
 
 def encode(tokenizer: Any, text: str) -> list[int]:

@@ -68,6 +68,8 @@ def sampling_fields(flavour: Flavour, spec: CompletionSpec) -> dict[str, Any]:
         "max_new_tokens": spec.max_tokens,
         "seed": spec.sampling.seed & _SEED,
     }
+    if spec.sampling.top_p == 0:  # the likeliest token alone; some servers refuse to hear it so
+        values |= {"top_p": 1.0, "temperature": 0.0}
     for name in Sampling.model_fields.keys() - flavour.fields.keys() - {"stop"}:
         if values[name] != getattr(GREEDY, name):
             raise KeyError(name)

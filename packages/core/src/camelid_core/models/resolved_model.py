@@ -30,8 +30,8 @@ _ADAPTER_CONFIG = "adapter_config.json"
 class ResolvedModel:
     """A model found on disk for the name that was typed. `base` always holds full weights: a directory, or a GGUF file.
     `adapter_dir` is the adapter's directory where `name` is an adapter; `adapter` is the model family. `template` is
-    the registered name of the prompt template, empty if none is known. `config` is what the model is loaded with: its
-    file's, or where `rope_scaled` with RoPE scaling applied.
+    the registered name of the prompt template, empty if none is known, and `base_template` that of an adapter's base.
+    `config` is what the model is loaded with: its file's, or where `rope_scaled` with RoPE scaling applied.
     """
 
     name: str
@@ -44,6 +44,7 @@ class ResolvedModel:
     template: str = ""
     manifest: Manifest | None = None
     rope_scaled: bool = False
+    base_template: str = ""
 
 
 def pullable_models(adapters: Iterable[ModelAdapter]) -> dict[str, tuple[PullableModel, ModelAdapter]]:
@@ -128,7 +129,10 @@ def _from_directory(name: str, path: Path, host: Host) -> ResolvedModel:
     config = read_config(path)
     adapter = adapter_for(str(config.get("model_type", "")), host.adapters)
     known = pullable_models(host.adapters).values()
-    pullable = next((pullable for pullable, _ in known if name in (pullable.name, pullable.hub_id)), None)
+    here = path.name if path.parent == models_dir().resolve() else ""  # the same model by its path
+    pullable = next(
+        (each for each, _ in known if name in (each.name, each.hub_id) or (here and here == each.name)), None
+    )
     return ResolvedModel(
         name=name,
         base=path,
@@ -188,6 +192,7 @@ def _adapter_reference(name: str, path: Path, manifest: Manifest | None, host: H
             licence=manifest.licences.effective if manifest else base.licence,
             adapter_dir=path,
             template=manifest.template.name if manifest and manifest.template else base.template,
+            base_template=base.template,
             manifest=manifest,
         )
         return with_trained_rope(resolved)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from camelid_core.errors import CamelidError, ModelError
@@ -22,6 +23,7 @@ from camelid_core.templates.segments import Segment, fill_special_tokens, withou
 from camelid_core.templates.template import PromptTemplate, for_tokenizer
 
 from .control_tokens import Piece, TokenManners, control_tokens
+from .decoding import TokenDecoder
 from .plain_text import plain_encoders
 from .stable_prefix import splits_into_words, stable_prefix_length
 
@@ -109,6 +111,10 @@ class Encoder:
         self._constants: dict[tuple[str, int], list[int]] = {}
         self._stable_prefixes: dict[tuple[str, int], tuple[int, list[int]]] = {}
         self.prefix = [] if getattr(self.template, "complete", False) else _added_prefix(tokenizer)
+
+    @cached_property
+    def decoder(self) -> TokenDecoder:
+        return TokenDecoder(self.tokenizer)
 
     def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
         """Token ids of the prompt to generate an answer from."""

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 from fastapi.responses import Response
 
+from camelid_serve.engine import NotFinite
 from camelid_serve.http.asgi import Receive, Scope, Send
 
 from .errors import ApiError, json_bytes
@@ -188,6 +189,8 @@ def _engine_error(event: Mapping[str, Any], param: str) -> ApiError:
         return ApiError(400, message, "context_length_exceeded", param)
     if kind in _BAD_REQUESTS:
         return ApiError(400, message, "invalid_value", param)
+    if kind == NotFinite.__name__:
+        return ApiError(500, message, "not_finite")
     if kind == "ShuttingDown":
         return ApiError(503, message, "shutting_down", retry_after=30)
     number = secrets.token_hex(4)

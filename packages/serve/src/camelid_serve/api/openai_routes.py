@@ -40,13 +40,13 @@ async def completions(wanted: CompletionRequest, request: Request) -> Response:
 @router.get("/models", summary="What is served")
 async def models(request: Request) -> JSONResponse:
     state = _state(request)
-    return JSONResponse({"object": "list", "data": [model_entry(state, label) for label in state.supervisor.models]})
+    return JSONResponse({"object": "list", "data": [model_entry(state, label) for label in state.supervisor.wanted]})
 
 
 @router.get("/models/{model:path}", summary="One of what is served")
 async def model(model: str, request: Request) -> JSONResponse:
     state = _state(request)
-    if model not in state.supervisor.models:
+    if model not in state.supervisor.wanted:
         raise ApiError(
             404, f"model {printable(model)!r} is not served here. See /v1/models.", "model_not_found", "model"
         )
@@ -54,13 +54,13 @@ async def model(model: str, request: Request) -> JSONResponse:
 
 
 def model_entry(state: ServerState, label: str) -> dict[str, Any]:
-    """A model's entry in OpenAI's list of models."""
-    loaded = state.supervisor.models[label]
-    return {
-        "id": label,
-        "object": "model",
-        "created": state.created,
-        "owned_by": "camelid",
+    """A model's entry in OpenAI's list of models; while it is being loaded, little of it is known."""
+    entry = {"id": label, "object": "model", "created": state.created, "owned_by": "camelid"}
+    loaded = state.supervisor.models.get(label)
+    if loaded is None:
+        return entry | {"status": "loading"}
+    return entry | {
+        "status": "loaded",
         "root": loaded.base,
         "template": loaded.template,
         "max_model_len": loaded.context_length,

@@ -8,6 +8,8 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
+from camelid_serve.engine import NO_STREAMED_BEAMS
+
 from .engine_response import EngineRequest
 from .errors import ApiError
 from .response_formats import ChatFormat, CompletionFormat
@@ -31,6 +33,7 @@ def chat(state: ServerState, wanted: ChatRequest) -> EngineRequest:
         "count": count,
         "sampling": _sampling(state, label, wanted, longest),
         "logprobs": (wanted.top_logprobs or 0) if wanted.logprobs else None,
+        "stops": wanted.stop_token_ids or [],
         "stream": bool(wanted.stream),
     }
     response_format = ChatFormat(label, count, bool(wanted.logprobs), wanted.wants_usage)
@@ -78,8 +81,10 @@ def _sampling(state: ServerState, label: str, wanted: GenerationRequest, longest
     if longest > state.limits.max_tokens:
         limit = state.limits.max_tokens
         raise ApiError(400, f"'max_tokens' is {longest}; this server gives at most {limit}.", "too_many", "max_tokens")
+    if wanted.stream and (wanted.num_beams or 1) > 1:
+        raise ApiError(400, NO_STREAMED_BEAMS, "unsupported_value", "num_beams")
     settings = state.supervisor.models[label].sampling.model_dump(mode="json")
-    for name in ("temperature", "top_p", "top_k", "repetition_penalty", "no_repeat_ngram_size"):
+    for name in ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "no_repeat_ngram_size", "num_beams"):
         if getattr(wanted, name) is not None:
             settings[name] = getattr(wanted, name)
     seed = secrets.randbits(31) if wanted.seed is None else wanted.seed

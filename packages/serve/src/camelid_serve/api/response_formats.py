@@ -87,8 +87,8 @@ class ChatFormat(_OpenAIFormat):
         if not self._logprobs:
             return None
         content = [
-            _token(text, logprob) | {"top_logprobs": [_token(*each) for each in top]}
-            for text, logprob, top in token_logprobs
+            _token(one["text"], one["logprob"], one["bytes"]) | {"top_logprobs": [_token(*each) for each in one["top"]]}
+            for one in token_logprobs
         ]
         return {"content": content, "refusal": None}
 
@@ -100,7 +100,7 @@ class CompletionFormat(_OpenAIFormat):
         super().__init__(model, logprobs, with_usage)
         self._count = count
         self._echo = echo
-        self._offsets: dict[int, int] = {}
+        self._prompt_lengths: dict[int, int] = {}  # of echoed prompts, by choice, in characters
 
     def full_response(self, done: Mapping[str, Any], seconds: float) -> dict[str, Any]:
         choices = []
@@ -108,7 +108,8 @@ class CompletionFormat(_OpenAIFormat):
         for index, row in enumerate(done["rows"]):
             prompt = prompts[index] if self._echo else {}
             text = prompt.get("text", "") + row["answer"]
-            token_logprobs = [*prompt.get("scored", ()), *row.get("scored", ())]
+            self._prompt_lengths[index] = len(prompt.get("text", ""))
+            token_logprobs = [*prompt.get("scored", ()), *self._behind_prompt(index, row.get("scored", ()))]
             choices.append(
                 self._choice(index, text, token_logprobs, row["facts"]["finish"], row.get("ids"), prompts[index])
             )
@@ -120,11 +121,11 @@ class CompletionFormat(_OpenAIFormat):
                 self._choice(index, prompt.get("text", ""), prompt.get("scored", ()), prompt=prompt)
                 for index, prompt in enumerate(self._each(event["prompts"]))
             ]
+            self._prompt_lengths = {choice["index"]: len(choice["text"]) for choice in first}
             return [self._chunk(choice) for choice in first if self._echo or "prompt_token_ids" in choice]
         if event["event"] == "delta":
-            choice = self._choice(
-                event["index"], event["text"], event.get("scored", ()), event.get("finish"), event.get("ids")
-            )
+            token_logprobs = self._behind_prompt(event["index"], event.get("scored", ()))
+            choice = self._choice(event["index"], event["text"], token_logprobs, event.get("finish"), event.get("ids"))
             return [self._chunk(choice)]
         return self._last(event) if event["event"] == "done" else []
 
@@ -138,6 +139,11 @@ class CompletionFormat(_OpenAIFormat):
         """The prompt of every choice."""
         return [prompt for prompt in prompts for _ in range(self._count)]
 
+    def _behind_prompt(self, index: int, token_logprobs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """An answer's tokens, with offsets in the whole text shown."""
+        start = self._prompt_lengths.get(index, 0)
+        return [{**one, "offset": start + one["offset"]} for one in token_logprobs]
+
     def _choice(
         self,
         index: int,
@@ -148,24 +154,21 @@ class CompletionFormat(_OpenAIFormat):
         prompt: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         """One choice, with token ids where the request has them: of the new text, and of the prompt if it is given."""
-        probabilities = self._probabilities(index, token_logprobs) if self._logprobs else None
+        probabilities = self._probabilities(token_logprobs) if self._logprobs else None
         reason = finish_reason(finish) if finish else None
         choice = {"index": index, "text": text, "logprobs": probabilities, "finish_reason": reason}
         token_ids = {"prompt_token_ids": (prompt or {}).get("ids"), "token_ids": ids}
         return choice | {name: list(tokens) for name, tokens in token_ids.items() if tokens is not None}
 
-    def _probabilities(self, index: int, token_logprobs: Sequence[Any]) -> dict[str, Any]:
+    @staticmethod
+    def _probabilities(token_logprobs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """The sampled token is also among its position's likeliest ones, as clients that look for the best expect."""
-        offsets, offset = [], self._offsets.get(index, 0)
-        for text, _, _ in token_logprobs:
-            offsets.append(offset)
-            offset += len(text)
-        self._offsets[index] = offset
+        logprobs = [one["logprob"] for one in token_logprobs]
         return {
-            "tokens": [text for text, _, _ in token_logprobs],
-            "token_logprobs": [None if logprob is None else _finite(logprob) for _, logprob, _ in token_logprobs],
-            "top_logprobs": [_top_logprobs(*each) for each in token_logprobs],
-            "text_offset": offsets,
+            "tokens": [one["text"] for one in token_logprobs],
+            "token_logprobs": [None if logprob is None else _finite(logprob) for logprob in logprobs],
+            "top_logprobs": [_top_logprobs(one) for one in token_logprobs],
+            "text_offset": [one["offset"] for one in token_logprobs],
         }
 
 
@@ -173,18 +176,15 @@ def finish_reason(finish: str) -> str:
     return "length" if finish == "length" else "stop"
 
 
-def _top_logprobs(text: str, logprob: float | None, top: Sequence[Sequence[Any]]) -> dict[str, float] | None:
-    if logprob is None:
+def _top_logprobs(one: Mapping[str, Any]) -> dict[str, float] | None:
+    if one["logprob"] is None:
         return None
-    found = {text: _finite(logprob)}
-    for other, value in top:
-        found[other] = max(_finite(value), found.get(other, _MIN_LOGPROB))
-    return found
+    return {one["text"]: _finite(one["logprob"])} | {text: _finite(logprob) for text, logprob, _ in one["top"]}
 
 
-def _token(text: str, logprob: float) -> dict[str, Any]:
-    """A token that is a part of a character has no text of its own, and its bytes are unknown here."""
-    return {"token": text, "logprob": _finite(logprob), "bytes": None if "\ufffd" in text else list(text.encode())}
+def _token(text: str, logprob: float, own: Sequence[int]) -> dict[str, Any]:
+    """`own` are the token's bytes: it may be a part of a character."""
+    return {"token": text, "logprob": _finite(logprob), "bytes": list(own)}
 
 
 def _finite(logprob: float) -> float:

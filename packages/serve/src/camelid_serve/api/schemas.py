@@ -90,20 +90,26 @@ class GenerationRequest(StrictModel):
     """One of `/v1/models`; without it the first."""
     temperature: Annotated[float, Field(ge=0, le=5)] | None = None
     """Sampling temperature: 0 is greedy decoding; without it, the model's recommended one."""
-    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
     """Nucleus sampling (top-p): sample among the likeliest tokens that together reach this probability."""
-    top_k: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
-    """Top-k sampling: sample among this many likeliest tokens; 0 is off."""
+    top_k: Annotated[int, Field(ge=-1, le=1_000_000)] | None = None
+    """Top-k sampling: sample among this many likeliest tokens; 0 or -1 is off."""
+    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Min-p sampling: sample among tokens at least this share as likely as the likeliest one; 0 is off."""
     repetition_penalty: Annotated[float, Field(gt=0, le=10)] | None = None
     """Repetition penalty: above 1, tokens that already occurred become less likely."""
     no_repeat_ngram_size: Annotated[int, Field(ge=0, le=100)] | None = None
     """No n-gram of this many tokens may occur twice, the prompt counted; 0 is off."""
+    num_beams: Annotated[int, Field(ge=1, le=16)] | None = None
+    """Beam search with this many beams, for answers that do not stream; 1 is off."""
     n: Annotated[int, Field(ge=1, le=128)] | None = None
     """Answers to each prompt, with seeds that count up."""
     seed: Annotated[int, Field(ge=-(2**63), le=2**63 - 1)] | None = None
     """Random seed of the sampler: the same seed, prompt and settings give the same answer."""
     stop: Stop | Annotated[list[Stop], Field(max_length=16)] | None = None
-    """Stop texts (stop sequences): each ends the answer; none of them is shown."""
+    """Stop texts (stop sequences): each ends the answer; none of them is shown. Control tokens count as text here."""
+    stop_token_ids: Annotated[list[TokenId], Field(fail_fast=True, max_length=1024)] | None = None
+    """Stop token ids besides the model's own; none of them is returned."""
     stream: bool | None = None
     """Send text as it is generated, as server-sent events (SSE)."""
     stream_options: StreamOptions | None = None
@@ -214,8 +220,6 @@ class CompletionRequest(GenerationRequest):
     """Return the prompt before the answer; with logprobs, with the log-probabilities of its tokens."""
     logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     """Return the log-probability of every token and those of this many likeliest ones."""
-    stop_token_ids: Annotated[list[TokenId], Field(fail_fast=True, max_length=1024)] | None = None
-    """Stop token ids besides the model's own; none of them is returned."""
     return_token_ids: bool | None = None
     """Return the new `token_ids` of each choice, and its `prompt_token_ids` the first time, as vLLM does."""
     return_tokens_as_token_ids: bool | None = None

@@ -20,6 +20,7 @@ from typing import Any
 from camelid_core.errors import CamelidError, ModelError, UsageError
 
 from camelid_serve.config import DEFAULT_ENGINE, EngineConfig
+from camelid_serve.engine import NotFinite
 from camelid_serve.engine_process.client import EngineProcess
 from camelid_serve.engine_process.messages import LoadedModelInfo, error_message
 
@@ -29,6 +30,8 @@ log = logging.getLogger("camelid.api")
 
 _POLL_SECONDS = 0.25
 _CHARACTERS_PER_SECOND = 100
+_TOKENS_PER_SECOND = 25
+"""What a prompt is granted while it is only known as text, and once its tokens are counted."""
 FRESH_SECONDS = 30.0
 _PROBE_SECONDS = 5.0
 _FINAL_EVENTS = ("done", "error")
@@ -61,7 +64,8 @@ class EngineCall:
 
     def take(self, event: dict[str, Any]) -> None:
         self._supervisor.on_event(self, event)
-        self._events.put_nowait(event)
+        if event["event"] != "prefill":  # for the supervisor alone
+            self._events.put_nowait(event)
         if event["event"] in _FINAL_EVENTS and not self.ended.done():
             self.ended.set_result(None)
 
@@ -101,6 +105,11 @@ class EngineSupervisor:
         self.changing = asyncio.Lock()
 
     @property
+    def wanted(self) -> Mapping[str, str]:
+        """Label → name of what is or will be served."""
+        return self._wanted | self.added
+
+    @property
     def alive(self) -> bool:
         return self.state == "ready" and self._process.alive
 
@@ -118,7 +127,11 @@ class EngineSupervisor:
         while self.state != "failed":
             await asyncio.sleep(_POLL_SECONDS)
             if self._process.alive and self._silent_seconds() > self._allowed_silence():
-                log.error("no word from the engine for %.0f s; it is started again", self._silent_seconds())
+                log.error(
+                    "no word from the engine for %.0f s; it is ended and started again. Raise --stall-seconds if its "
+                    "machine is slow",
+                    self._silent_seconds(),
+                )
                 self._process.kill()
             if not self._process.alive or self.state == "restarting":
                 await self._restart()
@@ -159,6 +172,8 @@ class EngineSupervisor:
 
     def on_event(self, call: EngineCall, event: Mapping[str, Any]) -> None:
         now = self._last_event_at = time.monotonic()
+        if event["event"] == "prefill":
+            call.prefill_seconds = event["tokens"] / _TOKENS_PER_SECOND
         if event["event"] in ("delta", "alive", "done"):
             self._last_token_at = now
             call.prefill_seconds = 0.0
@@ -197,6 +212,7 @@ class EngineSupervisor:
         except TimeoutError:
             call.cancel()
             return False
+        self.why = event["message"] if event.get("type") == NotFinite.__name__ else ""
         return bool(event["event"] == "done")
 
     def _silent_seconds(self) -> float:
@@ -232,7 +248,8 @@ class EngineSupervisor:
                 log.error("adapter %r is served no more: %s", label, error)
                 del self.added[label]
         self.models = dict(self._process.models)
-        self._last_event_at = self._last_token_at = time.monotonic()
+        self._last_event_at = time.monotonic()
+        self._last_token_at = float("-inf")  # a model that is loaded has not answered yet
         self.state, self.why = "ready", ""
 
     def _send(self, call: EngineCall, request: dict[str, Any]) -> None:

@@ -26,7 +26,7 @@ class ChatSession:
     def __init__(
         self, loaded: LoadedModel, sampling: Sampling | None = None, system: str = "", tuned: bool = True
     ) -> None:
-        self.loaded = loaded
+        self.loaded = loaded.side(tuned)
         self.sampling = sampling or loaded.sampling
         self.system = system
         self.tuned = tuned

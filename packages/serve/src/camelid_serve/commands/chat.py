@@ -9,7 +9,7 @@ from camelid_core.config import parse_overrides, validate
 from camelid_core.errors import UsageError
 
 from camelid_serve.chat.session import ChatSession
-from camelid_serve.engine import Sampling
+from camelid_serve.engine import Sampling, check_streams
 from camelid_serve.presets import OWN, PRESETS, SUFFIXES, by_name
 
 from .chat_input import ChatLoop, note
@@ -62,7 +62,7 @@ def chat(
     options = given(temperature=temperature, max_new_tokens=max_new_tokens, seed=seed) | parse_overrides(
         overrides or []
     )
-    validate(Sampling, options, "the options")  # before the model is loaded, which takes a while
+    check_streams(validate(Sampling, options, "the options"))
     if question is not None and not question.strip():
         raise UsageError("--ask takes a message; leave it out to chat.")
     chosen = by_name("preset", preset or OWN, PRESETS)
@@ -74,6 +74,8 @@ def chat(
         start = chosen.applied(loaded.sampling, loaded.sampling)
         sampling = validate(Sampling, start.model_dump() | options, "the options")
         variants = [True, False] if base and loaded.adapter else [True]
+        if len(variants) > 1 and loaded.templates_differ:
+            note(loaded.templates_differ)
         loop = ChatLoop([ChatSession(loaded, sampling, system, tuned) for tuned in variants], suffixes)
         if question is not None:
             loop.answer(question)

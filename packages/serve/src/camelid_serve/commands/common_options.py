@@ -83,7 +83,7 @@ def preset_of(name: str, model: str) -> dict[str, Any]:
         from camelid_core.models.resolved_model import resolve_model
         from camelid_core.plugins import load_host
 
-        from camelid_serve.loaded_models import recommended_sampling
+        from camelid_serve.generation_config import recommended_sampling
 
         recommended = recommended_sampling(resolve_model(model, load_host()))
     return preset.applied(Sampling(), recommended).model_dump(mode="json", exclude_defaults=True)

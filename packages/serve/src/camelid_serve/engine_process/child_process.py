@@ -47,7 +47,7 @@ class ChildProcess:
         self._lock = threading.Lock()
         self._write_lock = threading.Lock()  # apart: writing a long prompt delays no event
         self._waiting: dict[int, EventSink] = {}
-        self._ending = False
+        self._ending = self._killed = False
         self._stderr_tail: deque[str] = deque(maxlen=20)
         self._stderr_reader = threading.Thread(target=self._read_stderr, daemon=True, name="engine log")
         self._event_reader = threading.Thread(target=self._read_events, daemon=True, name="engine events")
@@ -85,6 +85,7 @@ class ChildProcess:
 
     def kill(self) -> None:
         if self.alive:
+            self._killed = True
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
 
@@ -140,7 +141,9 @@ class ChildProcess:
         if self._ending:
             return "the model was unloaded; load it again."
         code = self._process.poll()
-        if code == -signal.SIGKILL:
+        if self._killed:
+            why = "it gave no sign of life and was ended"
+        elif code == -signal.SIGKILL:
             why = "it was killed, most often because memory ran out"
         elif code is not None and code < 0:
             why = f"signal {-code}"

@@ -17,8 +17,10 @@ from camelid_core.readers import parse_message
 
 from camelid_serve.answers import AnswerDelta, AnswerStats
 from camelid_serve.engine import ComputesPromptLogprobs, PromptTooLong, Sampling, TokenLogprob
-from camelid_serve.generation import AnswerStream, generate
+from camelid_serve.generation import AnswerStream, generate, stop_ids
 from camelid_serve.loaded_models import LoadedModel
+from camelid_serve.text_stream import TextStream
+from camelid_serve.token_names import TokenNames
 
 from .messages import CompleteCommand
 
@@ -54,7 +56,8 @@ class CompletionRun:
         is_long = self._characters >= _LONG_PROMPT
         prompts = self._long_prompts.submit(self._prompts).result() if is_long else self._prompts()
         with_logprobs = command.echo and command.logprobs is not None
-        prompt_logprobs = [self._prompt_logprobs(ids) for ids in prompts] if with_logprobs else None
+        self._announce_prefill(prompts, 2 if with_logprobs and command.generate else 1)
+        prompt_logprobs = self._all_prompt_logprobs(prompts) if with_logprobs else None
         described = self._describe_prompts(prompts, prompt_logprobs)
         if command.stream:
             self._emit(event="begun", prompts=described)
@@ -98,6 +101,20 @@ class CompletionRun:
             raise PromptTooLong(len(ids), self._loaded.engine.context_length)
         return list(ids)
 
+    def _announce_prefill(self, prompts: Sequence[list[int]], passes: int = 1) -> None:
+        """Say how many tokens are to be computed before the next event; beam search ends before it says anything."""
+        sampling = self._command.sampling
+        beams = self._rows * sampling.num_beams * sampling.max_new_tokens if sampling.num_beams > 1 else 0
+        self._emit(event="prefill", tokens=passes * sum(map(len, prompts)) + beams)
+
+    def _all_prompt_logprobs(self, prompts: list[list[int]]) -> list[list[TokenLogprob]]:
+        found = []
+        for number, ids in enumerate(prompts, 1):
+            found.append(self._prompt_logprobs(ids))
+            if self._command.generate or number < len(prompts):  # the heartbeat said that prefill had ended
+                self._announce_prefill(prompts[number:] + (prompts if self._command.generate else []))
+        return found
+
     def _prompt_logprobs(self, ids: list[int]) -> list[TokenLogprob]:
         engine = self._loaded.engine
         if not isinstance(engine, ComputesPromptLogprobs):
@@ -117,12 +134,14 @@ class CompletionRun:
         given = self._command.prompts or []
         described: list[dict[str, Any]] = []
         for number, ids in enumerate(prompts):
-            text = given[number] if isinstance(given[number], str) else self._text(ids)
+            typed = given[number]
+            text = typed if isinstance(typed, str) else self._text(ids)
             described.append({**known[number], "text": text})
             if prompt_logprobs is not None:
-                first = self._logprobs_json([TokenLogprob(ids[0], 0.0)])[0]
-                first[1] = None  # no token comes before it
-                described[-1]["scored"] = [first, *self._logprobs_json(prompt_logprobs[number][: len(ids) - 1])]
+                names = self._names(written=text)
+                first = names.describe(TokenLogprob(ids[0], 0.0)) | {"logprob": None}  # no token comes before it
+                rest = map(names.describe, prompt_logprobs[number][: len(ids) - 1])
+                described[-1]["scored"] = [first, *rest]
         return described
 
     def _generate(
@@ -146,11 +165,12 @@ class CompletionRun:
         rows: list[dict[str, Any]] = [{} for _ in many]
         with generate(self._loaded, many, each, plain=plain, logprobs=command.logprobs) as answers:
             self._set_stream(answers)
-            logprobs: list[list[TokenLogprob]] = [[] for _ in many]
+            names = [self._names(ids) for ids in many]
+            logprobs: list[list[dict[str, Any]]] = [[] for _ in many]
             for delta in answers:
-                delta = replace(delta, logprobs=self._answer_logprobs(delta.logprobs))
-                logprobs[delta.index] += delta.logprobs
-                self._emit_delta(delta)
+                new = list(map(names[delta.index].describe, self._answer_logprobs(delta.logprobs)))
+                logprobs[delta.index] += new
+                self._emit_delta(delta, new)
                 if delta.stats is not None:
                     rows[delta.index] = self._row(delta.answer, delta.stats, logprobs[delta.index], delta.ids)
         return rows
@@ -158,7 +178,8 @@ class CompletionRun:
     def _answer_logprobs(self, logprobs: Sequence[TokenLogprob]) -> tuple[TokenLogprob, ...]:
         """The token that ended an answer is no part of it. With the prompts' log-probabilities its own is included:
         evaluations cut the last one off and sum the rest."""
-        return tuple(one for one in logprobs if self._command.echo or one.token not in self._loaded.stops)
+        stops = stop_ids(self._loaded, self._command.sampling)
+        return tuple(one for one in logprobs if self._command.echo or one.token not in stops)
 
     def _set_stream(self, answers: AnswerStream) -> None:
         with self._lock:
@@ -167,13 +188,13 @@ class CompletionRun:
         if cancelled:
             self.cancel()
 
-    def _emit_delta(self, delta: AnswerDelta) -> None:
+    def _emit_delta(self, delta: AnswerDelta, logprobs: Sequence[dict[str, Any]] = ()) -> None:
         if not self._command.stream:
             self._heartbeat()
             return
         event: dict[str, Any] = {"event": "delta", "index": delta.index, "text": delta.text}
-        if delta.logprobs:
-            event["scored"] = self._logprobs_json(delta.logprobs)
+        if logprobs:
+            event["scored"] = logprobs
         if self._command.ids:
             event["ids"] = delta.new_ids
         if delta.stats is not None:
@@ -187,13 +208,13 @@ class CompletionRun:
             self._emit(event="alive")
 
     def _row(
-        self, answer: str, stats: AnswerStats, logprobs: Sequence[TokenLogprob], ids: Sequence[int] = ()
+        self, answer: str, stats: AnswerStats, logprobs: Sequence[dict[str, Any]], ids: Sequence[int] = ()
     ) -> dict[str, Any]:
         row: dict[str, Any] = {"answer": answer, "facts": stats.as_json()}
         if self._command.ids:
             row["ids"] = ids
         if self._command.logprobs is not None:
-            row["scored"] = self._logprobs_json(logprobs)
+            row["scored"] = logprobs
         return row
 
     def _rows_from_prompt_logprobs(
@@ -202,13 +223,21 @@ class CompletionRun:
         rows = []
         for index in range(self._rows):
             ids, logprob = prompts[index // self._command.count], chosen[index // self._command.count]
-            ends = logprob.token in self._loaded.stops
-            text = "" if ends else self._loaded.decode([logprob.token])
+            ends = logprob.token in stop_ids(self._loaded, self._command.sampling)
+            text, stopped = self._one_token_text(ids, logprob.token) if not ends else ("", False)
+            ends = ends or stopped
             stats = AnswerStats("stop" if ends else "length", 0 if ends else 1, len(ids))
             answer = () if ends else (logprob.token,)
-            self._emit_delta(AnswerDelta(index, text, text, stats, (logprob,), answer, answer))
-            rows.append(self._row(text, stats, [logprob], answer))
+            described = [self._names(ids).describe(logprob)]
+            self._emit_delta(AnswerDelta(index, text, text, stats, (), answer, answer), described)
+            rows.append(self._row(text, stats, described, answer))
         return rows
+
+    def _one_token_text(self, prompt: Sequence[int], token: int) -> tuple[str, bool]:
+        """The text of an answer of one token, and whether a stop text ends it."""
+        stream = TextStream(self._loaded.encoder.decoder, self._command.sampling.stop, prompt)
+        text = stream.push(token)
+        return text + stream.finish(), stream.stopped
 
     def _empty_rows(self, prompts: Sequence[list[int]]) -> list[dict[str, Any]]:
         """No answers: an end of each row, for clients of a stream."""
@@ -223,11 +252,8 @@ class CompletionRun:
     def _text(self, ids: Sequence[int]) -> str:
         return self._loaded.encoder.decode(ids)
 
-    def _logprobs_json(self, logprobs: Sequence[TokenLogprob]) -> list[list[Any]]:
-        named = (lambda token: f"token_id:{token}") if self._command.name_by_id else (lambda token: self._text([token]))
-        return [
-            [named(one.token), one.logprob, [[named(token), logprob] for token, logprob in one.top]] for one in logprobs
-        ]
+    def _names(self, before: Sequence[int] = (), written: str | None = None) -> TokenNames:
+        return TokenNames(self._loaded.encoder.decoder, before, written, self._command.name_by_id)
 
 
 def _is_one_greedy_token(sampling: Sampling) -> bool:

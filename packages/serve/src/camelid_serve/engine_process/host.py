@@ -20,6 +20,7 @@ from camelid_core.errors import ModelError, UsageError
 from camelid_core.plugins import load_host
 from camelid_core.readers import parse_message
 
+from camelid_serve.engine import check_streams
 from camelid_serve.generation import continuation_ids, generate
 from camelid_serve.loaded_models import LoadedModel, LoadedModels
 
@@ -119,11 +120,13 @@ class EngineHost:
         loaded = self._model(command.model)
         if command.template:
             loaded = loaded.with_template(load_host().templates[command.template])
+        else:
+            loaded = loaded.side(command.tuned)
         messages = [parse_message(turn, f"message {count}") for count, turn in enumerate(command.messages, 1)]
+        sampling = command.sampling or loaded.sampling
+        check_streams(sampling)
         ids, prefix = continuation_ids(loaded, messages, command.begun)
-        with generate(
-            loaded, [ids], command.sampling or loaded.sampling, command.tuned, prefix_ids=[prefix]
-        ) as answers:
+        with generate(loaded, [ids], sampling, command.tuned, prefix_ids=[prefix]) as answers:
             self._register(number, answers)
             for delta in answers:
                 if delta.text:

@@ -2,7 +2,7 @@
 
     → {"id", "op": "load" | "add" | "remove" | "chat" | "complete", …}, see `LoadCommand`, `AddCommand` and so on
     → {"id", "op": "cancel"}
-    ← {"id", "event": "progress" | "loaded" | "begun" | "alive" | "delta" | "done" | "error", …}
+    ← {"id", "event": "progress" | "loaded" | "prefill" | "begun" | "alive" | "delta" | "done" | "error", …}
 
 Knows the fields of these. Knows nothing of processes. An error is sent as its class's name and a sentence.
 """
@@ -17,7 +17,7 @@ from camelid_core.errors import CamelidError, ModelError
 from pydantic import BaseModel, ConfigDict
 
 from camelid_serve.config import DEFAULT_ENGINE, EngineConfig
-from camelid_serve.engine import CannotShare, PromptTooLong, Sampling
+from camelid_serve.engine import CannotShare, NotFinite, PromptTooLong, Sampling
 
 
 class LoadCommand(Config):
@@ -71,10 +71,11 @@ class ChatCommand(Config):
 class CompleteCommand(Config):
     """Answer a request of the HTTP API: a conversation in `messages`, or texts and token ids in `prompts`.
 
-    Events: `begun` with `prompts` ({tokens, text, scored, ids}) and `delta`s (index, text, scored, ids, finish) if
-    `stream`, else `alive` once a second, and `done` with `prompts` and `rows` (answer, facts, scored, ids).
-    Row `prompt * count + n` is the n-th answer to a prompt. Log-probabilities (`scored`) are
-    [text, logprob, [[text, logprob], …]].
+    Events: `prefill` with how many `tokens` are computed before the next event; `begun` with `prompts` ({tokens, text,
+    scored, ids}) and `delta`s (index, text, scored, ids, finish) if `stream`, else `alive` once a second; and `done`
+    with `prompts` and `rows` (answer, facts, scored, ids).
+    Row `prompt * count + n` is the n-th answer to a prompt. Log-probabilities (`scored`) are {text, logprob, bytes,
+    offset, top}, see `token_names`.
     """
 
     model: str
@@ -127,7 +128,7 @@ def error_message(error: BaseException) -> dict[str, Any]:
 def to_error(message: dict[str, Any]) -> CamelidError:
     """The same kind of error on this side of the pipe, where it is one of ours."""
     name = str(message.get("type"))
-    ours = {PromptTooLong.__name__, CannotShare.__name__}
+    ours = {PromptTooLong.__name__, CannotShare.__name__, NotFinite.__name__}
     kind = ModelError if name in ours else getattr(errors, name, None)
     if isinstance(kind, type) and issubclass(kind, CamelidError) and kind is not errors.UnknownName:
         return kind(message["message"])

@@ -13,12 +13,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from camelid_core.errors import CamelidError
 
-from camelid_serve.engine import FinishReason, Request, TokenLogprob
+from camelid_serve.engine import FinishReason, NotFinite, Request, TokenLogprob
 
 from .kv_cache import (
     bytes_per_token,
     cache_from_prefixes,
+    clear_row,
     compact,
     copy_row,
     insert_rows,
@@ -28,7 +30,7 @@ from .kv_cache import (
 from .logprobs import token_logprob
 from .positions import dynamic_positions, forget_lengths, native_length
 from .prefix_cache import CachedPrefix, PrefixCache, common_prefix_length, prefix_cache_bytes
-from .sampling import Sampler, sample
+from .sampling import Sampler, sample, usable_rows
 
 _PASS_TOKENS = 64
 """Tokens whose prefill costs more than one more forward pass."""
@@ -54,6 +56,7 @@ class DecodeRow:
         self.sampler = Sampler(request.sampling, request.ids)
         self.cancelled = False
         self.finish: FinishReason | None = None
+        self.error: CamelidError | None = None
         self.token_logprob: TokenLogprob | None = None
         self.uncacheable = False
         self.tokens = list(request.ids)
@@ -73,6 +76,10 @@ class DecodeRow:
             self.tokens.append(token)
             return token
         return None
+
+    def fail(self) -> None:
+        """End the answer: there are no logits to choose by."""
+        self.finish, self.error, self.uncacheable = "failed", NotFinite(), True
 
     def keep_logprob(self, logits: torch.Tensor, index: int, token: int) -> None:
         """Keep the log-probability of `token`, if the request has `logprobs`."""
@@ -140,7 +147,9 @@ class DecodeBatch:
         for row in self.rows:
             row.cached_tokens += row.finish is None
         self._last_tokens = sample(logits, [row.sampler for row in self.rows])
-        return self._accept_tokens(self.rows, self._last_tokens, logits)
+        accepted = self._accept_tokens(self.rows, self._last_tokens, logits)
+        self._evict_failed()
+        return accepted
 
     def evict_finished(self) -> None:
         """Free the slots of finished rows, and columns on the left that no running row attends to."""
@@ -157,6 +166,15 @@ class DecodeBatch:
             self.rows[target], self._last_tokens[target] = self.rows[source], self._last_tokens[source]
             self._mask[target] = self._mask[source]
         self._trim(moves, count)
+
+    def _evict_failed(self) -> None:
+        """Free the slots of failed rows at once: what is no number there would spoil the row that comes next, as
+        masked columns count nothing times that."""
+        failed = [index for index, row in enumerate(self.rows) if row.error is not None]
+        if failed and self._keeps_all_positions:
+            for index in failed:
+                clear_row(self._cache, index)
+            self.evict_finished()
 
     def forget_adapter(self, adapter: str | None) -> None:
         """Drop an adapter's entries of the prefix cache, and do not add those of its running rows."""
@@ -233,7 +251,9 @@ class DecodeBatch:
         for row in rows:
             row.cached_tokens = len(row.request.ids)
         self._join(rows, first, cache, mask)
-        return self._accept_tokens(rows, first, logits)
+        accepted = self._accept_tokens(rows, first, logits)
+        self._evict_failed()
+        return accepted
 
     def _right_aligned_mask(self, widths: Sequence[int]) -> torch.Tensor:
         """An attention mask: of each row the last `widths` columns count."""
@@ -261,9 +281,12 @@ class DecodeBatch:
     def _accept_tokens(
         rows: Sequence[DecodeRow], tokens: Sequence[int], logits: torch.Tensor
     ) -> list[tuple[DecodeRow, int | None]]:
-        accepted = []
-        for index, (row, token) in enumerate(zip(rows, tokens, strict=True)):
-            if row.finish is None:
+        accepted: list[tuple[DecodeRow, int | None]] = []
+        for index, (row, token, usable) in enumerate(zip(rows, tokens, usable_rows(logits), strict=True)):
+            if row.finish is None and not usable and not row.cancelled:
+                row.fail()
+                accepted.append((row, None))
+            elif row.finish is None:
                 row.keep_logprob(logits, index, token)
                 accepted.append((row, row.accept(token)))
         return accepted

@@ -116,6 +116,14 @@ def compact(cache: DynamicCache, moves: Sequence[tuple[int, int]], count: int, c
             layer.compact(moves, count, columns)
 
 
+def clear_row(cache: DynamicCache, row: int) -> None:
+    """Set the row to zero."""
+    for layer in cache.layers:
+        if layer.is_initialized:
+            layer.keys[row].zero_()
+            layer.values[row].zero_()
+
+
 def bytes_per_token(cache: DynamicCache) -> int:
     """Memory that one token of one row takes in the KV cache."""
     held = [part for layer in cache.layers if layer.is_initialized for part in (layer.keys, layer.values)]

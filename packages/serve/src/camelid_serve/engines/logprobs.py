@@ -12,10 +12,11 @@ from typing import Any
 import torch
 from torch.nn.functional import cross_entropy
 
-from camelid_serve.engine import TokenLogprob
+from camelid_serve.engine import NotFinite, TokenLogprob
 
 from .kv_cache import new_cache
 from .positions import dynamic_positions, forget_lengths
+from .sampling import usable_rows
 
 _STRIDE = 256
 """Tokens whose logits are held at once: each is as wide as the vocabulary, and they would fill the memory."""
@@ -57,10 +58,14 @@ def token_losses(model: Any, windows: torch.Tensor, count: int) -> torch.Tensor:
     chosen = windows[:, -count:].to(logits.device).flatten()
     pieces = zip(logits.split(_STRIDE), chosen.split(_STRIDE), strict=True)
     costs = [cross_entropy(piece.float(), tokens, reduction="none") for piece, tokens in pieces]
+    if any(bool(cost.isnan().any()) for cost in costs):
+        raise NotFinite
     return torch.cat(costs).view(len(windows), count)
 
 
 def _token_logprobs(logits: torch.Tensor, tokens: torch.Tensor, top: int) -> list[TokenLogprob]:
+    if not all(usable_rows(logits)):
+        raise NotFinite
     logprobs = logits.float().log_softmax(-1)
     own = logprobs.gather(-1, tokens[:, None])[:, 0].tolist()
     values, ids = logprobs.topk(min(top, logprobs.shape[-1]))

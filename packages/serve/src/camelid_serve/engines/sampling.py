@@ -6,6 +6,7 @@ A row's token depends on its own logits, settings and seed alone, whatever else 
 
 from __future__ import annotations
 
+import math
 import random
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -47,7 +48,13 @@ class Sampler:
         return token
 
     def _draw(self, logits: torch.Tensor) -> int:
-        values, tokens = _top_k_top_p(logits / self.sampling.temperature, self.sampling.top_k, self.sampling.top_p)
+        sampling, scaled = self.sampling, logits / self.sampling.temperature
+        if not bool(scaled.max().isfinite()):  # a temperature too small for the number format
+            return int(logits.argmax())
+        values, tokens = _top_k_top_p(scaled, sampling.top_k, sampling.top_p)
+        if sampling.min_p:
+            likely = values >= values.max() + math.log(sampling.min_p)
+            values, tokens = values[likely], tokens[likely]
         cumulative = values.softmax(-1).double().cumsum(-1)
         drawn = cumulative.new_tensor([self._random.random()]) * cumulative[-1]
         position = torch.searchsorted(cumulative, drawn, right=True)
@@ -79,6 +86,12 @@ def sample(logits: torch.Tensor, samplers: Sequence[Sampler]) -> list[int]:
     if all(sampler.is_argmax for sampler in samplers):
         return [int(token) for token in logits.argmax(-1).tolist()]
     return [sampler.sample(row) for row, sampler in zip(logits.float(), samplers, strict=True)]
+
+
+def usable_rows(logits: torch.Tensor) -> list[bool]:
+    """Of every row, whether a token can be chosen: without NaN and infinity, and not all impossible."""
+    usable: list[bool] = logits.amax(-1).isfinite().tolist()
+    return usable
 
 
 def _top_k_top_p(logits: torch.Tensor, top_k: int, top_p: float) -> tuple[torch.Tensor, torch.Tensor]:

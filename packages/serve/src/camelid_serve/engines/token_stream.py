@@ -29,7 +29,7 @@ class Ticket:
 
     def emit(self, token: int | None) -> None:
         if token is not None or self.row.finish is not None:
-            self.events.put(TokenEvent(self.index, token, self.row.finish, self.row.token_logprob))
+            self.events.put(TokenEvent(self.index, token, self.row.finish, self.row.token_logprob, self.row.error))
 
 
 def fail(tickets: Iterable[Ticket], error: Exception) -> None:

@@ -19,6 +19,7 @@ from camelid_core.models.resolved_model import ResolvedModel
 
 from camelid_serve.engine import Engine, Request, TokenLogprob
 
+from .beam_search import beam_search, check_beams
 from .decode_batch import DecodeBatch, DecodeRow
 from .logprobs import prompt_logprobs
 from .lora_adapters import ResidentAdapters
@@ -54,6 +55,7 @@ class TransformersEngine(ModelThread[Ticket]):
         self._native_length = native_length(self._model)
         self._slots = min(slots, max_rows(self._model) or slots)
         self._tickets: dict[DecodeRow, Ticket] = {}
+        self._beam_searches: deque[Ticket] = deque()
         self._batches: dict[str | None, DecodeBatch] = {}
         self._prefix_cache = PrefixCache(prefix_cache_bytes(self._model.device))
         self._removing: frozenset[str] = frozenset()
@@ -99,6 +101,7 @@ class TransformersEngine(ModelThread[Ticket]):
         self._call_between_steps(self._free_removed)
 
     def _check(self, request: Request) -> None:
+        check_beams(request)
         base_change, known = self._adapters.base_change, self.adapters
         if request.adapter is None and base_change:
             raise ModelError(f"its adapter {base_change}, so that the base cannot answer alone here.")
@@ -106,14 +109,16 @@ class TransformersEngine(ModelThread[Ticket]):
             raise UnknownName("adapter", request.adapter, known)
 
     def _running_tickets(self) -> Collection[Ticket]:
-        return self._tickets.values()
+        return (*self._tickets.values(), *self._beam_searches)
 
     def _unload(self) -> None:
         self._tickets.clear()
+        self._beam_searches.clear()
         self._batches.clear()
         del self._model, self._adapters, self._prefix_cache
 
     def _step(self) -> None:
+        self._search_beams()
         for key in self._active_batch_keys():
             try:
                 self._step_batch(key)
@@ -121,12 +126,34 @@ class TransformersEngine(ModelThread[Ticket]):
                 self._fail(key, error)
         self._free_removed()
 
+    def _search_beams(self) -> None:
+        """Answer one request for beam search: the others' next step comes first."""
+        with self._condition:
+            self._beam_searches += [ticket for ticket in self._waiting if ticket.row.request.sampling.num_beams > 1]
+            self._waiting = deque(ticket for ticket in self._waiting if ticket.row.request.sampling.num_beams == 1)
+        if not self._beam_searches:
+            return
+        ticket = self._beam_searches.popleft()
+        row = ticket.row
+        try:
+            self._adapters.activate([ticket.adapter])
+            tokens = [] if row.cancelled else beam_search(self._model, row)
+        except Exception as error:
+            fail([ticket], error)
+            return
+        for token in tokens:
+            if row.finish is None:
+                ticket.emit(row.accept(token))
+        if row.finish is None:
+            row.finish = "cancelled"
+            ticket.emit(None)
+
     def _free_removed(self) -> None:
         """Unload the removed adapters that have no requests any more."""
         if not self._removing:
             return
         with self._condition:
-            busy = {ticket.adapter for ticket in (*self._tickets.values(), *self._waiting)}
+            busy = {ticket.adapter for ticket in (*self._running_tickets(), *self._waiting)}
         for name in self._removing - busy:
             self._batches.pop(name, None)
             for batch in self._batches.values():

@@ -42,6 +42,8 @@ def run(config: EvaluateConfig, context: TaskContext) -> Mapping[str, Any]:
     loaded = load_model(config.model, host, config.engine_config, lambda text: context.emit("log", text=text))
     try:
         sides = _sides(config, loaded)
+        if "base" in sides and loaded.templates_differ:
+            context.emit("log", text=loaded.templates_differ)
         progress = TaskProgress(context, len(records) * len(sides))
         results = {side: _score(loaded, records, side, config, context, progress) for side in sides}
         return _write(loaded, dataset, records, results, config, context, progress)
@@ -84,7 +86,9 @@ def _score(
             progress.row()
         if context.stop_requested() == "finish":
             return work.done
-        for index, outcome in generate_all(loaded, items, config.sampling, config.batch_size, side == "tuned"):
+        for index, outcome in generate_all(
+            loaded.side(side == "tuned"), items, config.sampling, config.batch_size, side == "tuned"
+        ):
             if isinstance(outcome, CamelidError):
                 work.add(index, {"answer": "", "correct": False, "error": str(outcome)})
                 progress.row()

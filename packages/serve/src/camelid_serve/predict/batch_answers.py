@@ -44,9 +44,9 @@ def generate_all(
         encoded.sort(key=lambda pair: len(pair[1]), reverse=True)  # the longest first: out of memory shows at once
         keys = [key for key, _ in encoded]
         settings = [sampling.model_copy(update={"seed": sampling.seed + key}) for key in keys]
-        with generate(loaded, [ids for _, ids in encoded], settings, tuned) as answers:
+        with generate(loaded, [ids for _, ids in encoded], settings, tuned, raise_errors=False) as answers:
             for delta in answers:
-                yield keys[delta.index], delta
+                yield keys[delta.index], delta.error or delta
 
 
 class TaskProgress:

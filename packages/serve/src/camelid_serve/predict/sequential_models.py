@@ -49,7 +49,8 @@ class SequentialModels:
         """Contract of the template in use; None for a model whose tokenizer cannot be read."""
         model = self._models[label]
         try:
-            template = self._host.templates[self._config.template or model.template]
+            own = (model.base_template if self._config.base else "") or model.template
+            template = self._host.templates[self._config.template or own]
             overrides = model.template if template.name != model.template else ""
             return make_contract(template, load_tokenizer(model), overrides)
         except CamelidError:

@@ -157,6 +157,9 @@ def _answer(
         try:
             with progress.paused():
                 loaded = loader.get(label)
+            if len(model_runs) > 1:
+                asked = loaded.side(not model_runs[label].config.base)
+                context.emit("log", text=f"{label} is asked in template {asked.template.name!r}.")
             progress.emit()
             model_runs[label].answer(loaded, context, progress)
         except Exception as error:
@@ -199,7 +202,9 @@ class _ModelRun:
         config = self.config
         gold: dict[int, str] = {}
         items = self._items(gold, progress)
-        answers = generate_all(loaded, items, config.sampling, config.batch_size, tuned=not config.base)
+        answers = generate_all(
+            loaded.side(not config.base), items, config.sampling, config.batch_size, tuned=not config.base
+        )
         for number, outcome in answers:
             result = _result(outcome)
             if result is not None:
