@@ -6,8 +6,9 @@ Knows the formats of files, the record formats and the datasets of core. Knows n
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import reduce
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from camelid_core.records import Message, Record
 from camelid_core.writers.row_formats import to_alpaca
 
 from camelid_serve.json_lines import to_json_line
+from camelid_serve.presets import SUFFIXES as PROMPT_SUFFIXES
+from camelid_serve.presets import by_name, with_suffix
 
 PREDICTIONS = "predictions.jsonl"
 """The file of answered rows in an artefact of kind `predictions`."""
@@ -78,6 +81,15 @@ class PredictionInput:
         """In order, numbered from 1."""
         return islice(self.open(), limit)
 
+    def with_suffixes(self, names: Sequence[str]) -> PredictionInput:
+        """The same rows, with these chain-of-thought suffixes appended to each question.
+
+        Raises:
+            UnknownName: no such suffix.
+        """
+        texts = [by_name("suffix", name, PROMPT_SUFFIXES).text for name in names]
+        return replace(self, open=lambda: (_with_suffixes(row, texts) for row in self.open())) if texts else self
+
     def summary(self, limit: int | None = None) -> InputSummary:
         """Counts, and a digest of the file, or of a dataset's rows.
 
@@ -127,6 +139,14 @@ def open_input(source: str, columns: str = "", gold_column: str = "") -> Predict
     if missing := dataset.missing():
         raise DataError(missing)
     return PredictionInput(dataset.name, lambda: _read_dataset(dataset, gold_column), dataset.licence)
+
+
+def _with_suffixes(row: InputRow, suffixes: Sequence[str]) -> InputRow:
+    if not row.messages:
+        return row
+    *earlier, question = row.messages
+    content = reduce(with_suffix, suffixes, question.content)
+    return replace(row, messages=(*earlier, replace(question, content=content)))
 
 
 def _read_file(path: Path, mapping: Columns | None, gold_column: str) -> Iterator[InputRow]:
