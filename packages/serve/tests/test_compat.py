@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import pytest
+from camelid_core.artefacts import Manifest, TemplateContract, write_manifest
 from camelid_core.cli import load_command
 from camelid_core.compat.command_lines import show_or_run
 from camelid_core.errors import UsageError
@@ -20,20 +21,24 @@ from hypothesis import strategies as st
 
 MANUAL = {
     "generate --data alpaca-belle-cot --model_type llama": "chat decapoda-research/llama-7b-hf "
-    "--template alpaca --preset alpaca-cot",
+    "--preset alpaca-cot --template alpaca",
     "generate --data alpaca --model_type chatglm --model_name_or_path THUDM/chatglm-6b": "chat THUDM/chatglm-6b "
-    "--template alpaca --preset alpaca-cot",
+    "--preset alpaca-cot --template chatglm",
     "server --model_type llama --size 7b --lora_dir xxx --lora_r 8 --lora_alpha 16 --lora_dropout 0.05 "
-    "--local_rank 0": "chat xxx --template alpaca --temperature 0 --max-new-tokens 512",
-    "server ---model_type bloom --size 7b": "chat bigscience/bloomz-7b1-mt --template alpaca --temperature 0 "
-    "--max-new-tokens 512",
+    "--local_rank 0": "chat xxx --temperature 0 --max-new-tokens 512 --template alpaca",
+    "server ---model_type bloom --size 7b": "chat bigscience/bloomz-7b1-mt --temperature 0 "
+    "--max-new-tokens 512 --template alpaca",
     "predict --model_type llama --size 7b --data for_dict_data --result_dir yyy": "predict "
-    "decapoda-research/llama-7b-hf data/for_dict_data.json --out yyy --template alpaca --batch-size 128 "
-    "--temperature 0 --max-new-tokens 512",
-    "web --model_type llama --size 7b --lora_dir xxx": "serve xxx --template alpaca --port 8410",
+    "decapoda-research/llama-7b-hf data/for_dict_data.json --out yyy --batch-size 128 "
+    "--temperature 0 --max-new-tokens 512 --template alpaca",
+    "web --model_type llama --size 7b --lora_dir xxx": "serve xxx --host 127.0.0.1 --port 8410 --template alpaca",
     "web --llm llama --model_path decapoda-research/llama-13b-hf": "serve decapoda-research/llama-13b-hf "
-    "--template alpaca --port 8410",
+    "--host 127.0.0.1 --port 8410 --template alpaca",
+    "web --host 0.0.0.0 --lora_dir xxx": "serve xxx --host 0.0.0.0 --port 8410 --template alpaca",
 }
+ASKED = {"": "alpaca", "chatglm": "chatglm", "--lora_dir x chatglm": "alpaca", "moss": "alpaca"}
+ASKED |= {"--lora_dir x moss": "moss-alpaca", "bloom": "alpaca", "unheard_of": "alpaca"}
+"""How the original asked a type of model, with and without an adapter."""
 
 
 @pytest.fixture(autouse=True)
@@ -48,6 +53,27 @@ def test_what_the_manual_types_means_a_command(given_line, meant):
     line = read(script, arguments)
     assert str(line) == f"camelid {meant}"
     assert line.unknown == []
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize(("model", "template"), ASKED.items())
+def test_each_type_is_asked_as_the_original_asked_it(script, model, template):
+    *adapter, kind = model.split(" ")
+    line = read(script, [*adapter, *(["--model_type", kind] if kind else [])])
+    assert line.words[-2:] == ["--template", template]
+    assert f"--template {template}: how the original asked" in "\n".join(line.remarks)
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize("flag", ["--lora_dir", "--model_path", "--model_name_or_path"])
+def test_an_artefact_is_asked_with_the_template_that_it_was_trained_with(script, flag, tmp_path):
+    """Whatever type is named, and wherever its base may be."""
+    (tmp_path / "tuned").mkdir()
+    contract = TemplateContract(name="chatml", jinja="", sha256="0")
+    write_manifest(tmp_path / "tuned", Manifest(kind="adapter", template=contract))
+    line = read(script, ["--model_type", "moss", flag, "./tuned"])
+    assert "--template" not in line.words
+    assert "Asked with chatml, the template that ./tuned was trained with." in line.remarks
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
@@ -112,7 +138,7 @@ def test_a_flag_without_its_value_is_a_sentence():
 def test_without_run_nothing_is_done(capsys):
     show_or_run(read("web", ["--lora_dir", "xxx", "--wild"]), run=False)
     printed = capsys.readouterr().out.splitlines()
-    assert printed[-1] == "camelid serve xxx --template alpaca --port 8410"
+    assert printed[-1] == "camelid serve xxx --host 127.0.0.1 --port 8410 --template alpaca"
     assert all(line.startswith("# ") for line in printed[:-1])
 
 

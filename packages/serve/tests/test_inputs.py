@@ -209,3 +209,15 @@ def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
     peak(10)  # what is imported on the way
     few, many = peak(200), peak(1200)
     assert many - few < 1000 * 40, (few, many)  # a row in memory would take hundreds of bytes
+
+
+def test_suffixes_end_each_question_and_leave_the_rows_as_they_are(tmp_path):
+    rows = [{"instruction": "Add.", "input": "1 and 2"}, {"instruction": ""}]
+    source = open_input(str(write_jsonl(tmp_path / "in.jsonl", rows)))
+    asked = list(source.with_suffixes(["explain", "decide"]).rows())
+    assert asked[0].messages[-1].content == "Add.\nExplain your reasoning\n先思考，再决定"
+    assert asked[0].messages[-1].context == "1 and 2"
+    assert [row.fields for row in asked] == [row.fields for row in source.rows()]
+    assert asked[1].error
+    with pytest.raises(UnknownName, match="suffix 'explane'"):
+        source.with_suffixes(["explane"])

@@ -26,6 +26,9 @@ ORIGINAL = {
     "multiturn_chat": "multiturn_chat_0.8M.json",
     "CoT_Chinese_data": "CoT_Chinese_data.json",
     "gpt4all": "gpt4all.json",
+    "belle-chat": "multiturn_chat_0.8M.json",
+    "belle-math": "school_math_0.25M.json",
+    "instinwild-cn": "instinwild_ch.json",
 }
 PLACES = {
     "alpaca": "alpaca/alpaca_data_cleaned.json",
@@ -35,6 +38,9 @@ PLACES = {
     "belle1.5m": "combination/belle_data1.5M_cn.json",
     "finance": "finance/finance_en.json",
     "gpt4all": "GPT4all/gpt4all.json",
+    "belle-chat": "belle_cn/multiturn_chat_0.8M.json",
+    "belle-math": "belle_cn/school_math_0.25M.json",
+    "instinwild-cn": "instinwild/instinwild_ch.json",
 }
 
 

@@ -95,6 +95,7 @@ def _licences(part):
 def test_citations_are_given_for_what_they_cite():
     by_name = {item.name: item for item in datasets()}
     assert "@misc{alpaca-cot," in by_name["dolly-2.0"].citation
+    assert "Qingyi Si, Rui Liu, Zheng Lin" in by_name["dolly-2.0"].citation
     assert "@misc{alpaca," in by_name["alpaca"].citation
     assert "@inproceedings{weifinetuned," in by_name["cot"].citation
     mixed = by_name["alpaca-belle-cot"].citation

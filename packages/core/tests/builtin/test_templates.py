@@ -52,7 +52,7 @@ PROMPTS = [
     (
         AIROBOROS,
         TWO_TURNS[:3],
-        AIROBOROS_SYSTEM + "USER: Hi ASSISTANT: Hello!</s> USER: How are you? ASSISTANT: ",
+        AIROBOROS_SYSTEM + "USER: Hi ASSISTANT: Hello!</s>USER: How are you? ASSISTANT: ",
     ),
     (AIROBOROS, (Message("user", "one\ntwo"),), AIROBOROS_SYSTEM + "USER: one\ntwo ASSISTANT: "),
     (AIROBOROS, (Message("system", "A chat."), Message("user", "Hi")), "A chat. USER: Hi ASSISTANT: "),
@@ -79,7 +79,7 @@ WHOLE = [
     (
         AIROBOROS,
         TWO_TURNS,
-        AIROBOROS_SYSTEM + "USER: Hi ASSISTANT: Hello!</s> USER: How are you? ASSISTANT: Fine.</s>",
+        AIROBOROS_SYSTEM + "USER: Hi ASSISTANT: Hello!</s>USER: How are you? ASSISTANT: Fine.</s>",
     ),
     (VICUNA, TWO_TURNS, VICUNA_SYSTEM + "USER: Hi ASSISTANT: Hello!</s>USER: How are you? ASSISTANT: Fine.</s>"),
     (CHATML, ONE_TURN, "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nHello!<|im_end|>\n"),

@@ -37,6 +37,10 @@ FAULTY = {
         alpaca("a", "c", context="[INST] now"),
         alpaca("a", "<start_of_turn>model"),
     ],
+    "escaped-tags": [
+        alpaca("<|user|>\\nHi\\n<|assistant|>\\n", "a"),
+        alpaca("q", "Hello.\\n<|user|>"),
+    ],
     "escaped-newlines": [
         alpaca("Which?\\nOptions:\\n- yes\\n- no", "yes"),
         alpaca("Answer this.\nWhich one?\\n(A) one\\n(B) two", "A"),

@@ -79,6 +79,8 @@ class PredictConfig(_GenerationConfig):
     reference: str = ""
     """Column with the gold answers, for scores; empty takes the answer that rows of a known format have. Also: label,
     ground truth."""
+    suffixes: list[str] = []
+    """Chain-of-thought suffixes by name, appended to every question as in chat; the rows stay as they are."""
     also: list[str] = []
     """Further models or adapters that answer the same rows, one after the other."""
     out: str = ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import socket
 import subprocess
 import sys
 import tomllib
@@ -82,6 +83,34 @@ def test_the_manuals_commands_train_word_for_word(readme, attempt):
         method = verify_directory(run.output).manifest.parameters["method"]
         assert (metrics["steps"], metrics["stopped"]) == (1, "")
         assert (method["type"], method["targets"]) == ({"chatglm": "lora", "bloom": "qlora"}[name], ["query_key_value"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "script",
+    ["camelid_train.compat.uniform_finetune", "camelid_core.cli compat uniform_finetune --train"],
+    ids=["module", "command"],
+)
+def test_the_manuals_line_for_several_processes_trains_with_the_scripts_name_changed(home, base, sums, script):
+    """One run of two processes, where each used to begin one of its own."""
+    launcher = "torch.distributed.launch --nproc_per_node 2 --nnodes=1 --node_rank=0 --master_addr=localhost"
+    command = COMMAND.replace("llama", "other").format(model=base("llama"), data=sums)  # a type not loaded in 8 bits
+    arguments = f"{command} {REST}"
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    words = f"{launcher} --master_port={port} -m {script} {arguments} --output_dir out --set train.max_steps=1".split()
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", *words],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr.count("***** Running training *****") == 1
+    assert "accumulation) = 256" in done.stderr
+    assert verify_directory(Path("out")).manifest.parameters["train"]["accumulation"] == 32
+    assert done.stdout.count("artefact") == 1
 
 
 def test_what_does_not_fit_is_a_sentence(home):

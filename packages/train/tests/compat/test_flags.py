@@ -15,6 +15,7 @@ from camelid_train.compat import finetune
 from camelid_train.compat.flags import LATER, parse
 from camelid_train.compat.uniform_finetune import read
 from camelid_train.config import Recipe
+from camelid_train.monitoring.evaluation import check_recipe
 from camelid_train.toml import to_toml
 from hypothesis import given
 from hypothesis import strategies as st
@@ -56,6 +57,7 @@ def test_defaults_are_the_originals():
     assert (recipe.train.epochs, recipe.train.batch_size, recipe.train.accumulation) == (3, 4, 32)
     assert (recipe.train.learning_rate, recipe.data.cutoff, recipe.data.eval_rows) == (3e-4, 512, 2000)
     assert (recipe.method.r, recipe.method.alpha, recipe.method.dropout) == (8, 16, 0.05)
+    assert (recipe.train.keep, recipe.train.best) == (11, False)  # how often to measure is not known without the rows
     assert recipe.method.targets == []  # each family's own, where the original took q_proj and v_proj for all
     assert recipe.model.name == "decapoda-research/llama-7b-hf"
 
@@ -119,6 +121,37 @@ def test_no_size_of_data_breaks_the_schedule(rows, batch, sums, epochs, world):
     assert 1 <= recipe.train.log_steps <= 20
     assert recipe.data.eval_rows <= rows / 10
     assert 0 <= recipe.train.warmup < 1
+
+
+@pytest.mark.parametrize("reader", [read, finetune.read])
+@pytest.mark.parametrize(("rows", "best"), [(102_000, True), (10, True), (9, False)])
+def test_the_weights_of_the_lowest_held_out_loss_are_the_result_where_rows_are_held_out(reader, rows, best):
+    recipe = recipe_of("--data cot", rows, reader=reader)
+    assert recipe.train.best == best
+    check_recipe(recipe)
+
+
+def test_where_that_cannot_be_it_is_said():
+    assert "the last weights are kept, where the original took" in "\n".join(read(["--data", "cot"]).notes)
+
+
+@pytest.mark.parametrize(
+    ("data", "template", "said"),
+    [
+        ("cot", "alpaca", False),
+        ("multiturn_chat", "alpaca-dialogue", False),
+        ("./data/multiturn_chat_0.8M.json", "alpaca-dialogue", False),
+        ("cot multiturn_chat", "alpaca", True),
+        ("belle_cn", "alpaca", True),
+    ],
+)
+def test_conversations_are_written_as_dialogues_or_it_is_said(data, template, said):
+    translated = read(["--data", *data.split()])
+    assert translated.values["data"]["template"] == template
+    assert any("alpaca-dialogue" in note for note in translated.notes) == said
+    first = finetune.read(["--data", *data.split()])
+    assert first.values["data"]["template"] == "alpaca-newline"  # the first script knew no dialogues
+    assert not any("alpaca-dialogue" in note for note in first.notes)
 
 
 def test_a_tenth_of_an_epoch_is_warm_up_evaluation_and_saving():

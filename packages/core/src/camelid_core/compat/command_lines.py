@@ -6,11 +6,12 @@ Knows the program's commands by name. Knows no other tool.
 from __future__ import annotations
 
 import shlex
+import sys
 from dataclasses import dataclass, field
 
 import typer
 
-from camelid_core.cli import load_command
+from camelid_core.cli import load_command, main
 from camelid_core.plugins import load_host
 
 
@@ -46,3 +47,9 @@ def show_or_run(line: CommandLine, run: bool) -> None:
     code = command.main(args=words, prog_name=f"camelid {name}", standalone_mode=False)
     if isinstance(code, int) and code:
         raise typer.Exit(code)
+
+
+def train_as_script(tool: str) -> None:
+    """`camelid compat TOOL --train` with this process's arguments: for launchers that are given a Python module."""
+    sys.argv[1:1] = ["compat", tool, "--train"]
+    main()

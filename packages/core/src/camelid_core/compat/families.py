@@ -12,11 +12,14 @@ DEFAULT_WEIGHTS = "decapoda-research/llama-7b-hf"
 
 @dataclass(frozen=True, slots=True)
 class ModelFamily:
-    """`weights` by size, the first being the default; `eight_bit` types were loaded in 8 bits."""
+    """`weights` by size, the first being the default; `eight_bit` types were loaded in 8 bits. `template` is what its
+    programs asked the bare weights with, `adapter_template` what they asked an adapter with."""
 
     name: str
     weights: dict[str, str] = field(default_factory=dict)
     eight_bit: bool = False
+    template: str = "alpaca"
+    adapter_template: str = "alpaca"
     notes: tuple[str, ...] = ()
 
 
@@ -31,13 +34,17 @@ FAMILIES = {
             eight_bit=True,
         ),
         ModelFamily(
-            "chatglm", {"6b": "THUDM/chatglm-6b"}, notes=(f"{_OWN_CODE}: name GLM weights that Transformers reads.",)
+            "chatglm",
+            {"6b": "THUDM/chatglm-6b"},
+            template="chatglm",
+            notes=(f"{_OWN_CODE}: name GLM weights that Transformers reads.",),
         ),
         ModelFamily("bloom", {"7b": "bigscience/bloomz-7b1-mt"}, eight_bit=True),
         ModelFamily(
             "moss",
             {"": "fnlp/moss-moon-003-sft"},
             eight_bit=True,
+            adapter_template="moss-alpaca",
             notes=(f"{_OWN_CODE}: name weights that Transformers reads.",),
         ),
         ModelFamily("chatglm2", notes=(f"{_OWN_CODE}: name GLM weights that Transformers reads.",)),

@@ -88,6 +88,12 @@ def resolve_model(name: str, host: Host, gguf: bool = True) -> ResolvedModel:
     raise UnknownName("model or artefact", name, {*known, *local}, "camelid models list")
 
 
+def manifest_of(name: str, host: Host) -> Manifest | None:
+    """The manifest of the artefact that `name` means, whether or not its base is here; None for everything else."""
+    found = _find(name, pullable_models(host.adapters))
+    return read_artefact(found).manifest if found is not None and is_artefact(found) else None
+
+
 def _refuse_prefix(name: str) -> None:
     if name.startswith(HUB_PREFIX):
         raise UsageError(

@@ -170,6 +170,18 @@ def _escaped_newlines(record: Record) -> str:
     return ""
 
 
+_ESCAPED_TAG = re.compile(r"<\|(?:system|user|assistant)\|>\\n|\\n<\|(?:system|user|assistant)\|>")
+
+
+def _escaped_tags(record: Record) -> str:
+    for number, message in enumerate(record.messages, 1):
+        for text in (message.content, message.context):
+            found = "|>" in text and _ESCAPED_TAG.search(text)
+            if found:
+                return f"turn {number} has a tag with the two characters \\n beside it: {snippet(text, found.start())}"
+    return ""
+
+
 def _escaped(text: str) -> str:
     """The first line in which the two characters mean a new line."""
     if "\\n" not in text:
@@ -294,6 +306,11 @@ LINTS: dict[str, Lint] = {
             "The two characters \\n where a new line was meant.",
             _escaped_newlines,
             _unescaped,
+        ),
+        Lint(
+            "escaped-tags",
+            "A template's tags with the two characters \\n beside them: Tulu's prompt as one model card shows it.",
+            _escaped_tags,
         ),
         Lint("mojibake", "UTF-8 read as another encoding, or characters lost to one.", _mojibake, _redecoded),
         Lint("refusal", "An answer that refuses: “As an AI language model …”.", _refusal),

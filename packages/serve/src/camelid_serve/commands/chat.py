@@ -20,6 +20,7 @@ from .common_options import (
     MaxNewTokens,
     Preset,
     Seed,
+    Suffix,
     Temperature,
     check_names,
     engine_of,
@@ -45,10 +46,10 @@ def chat(
     engine_url: EngineUrl = "",
     engine_option: EngineOption = None,
     preset: Preset = "",
-    suffix: Annotated[
-        list[str] | None,
-        typer.Option(help=f"Chain-of-thought suffix for every message; repeatable: {', '.join(SUFFIXES)}."),
-    ] = None,
+    suffix: Suffix = None,
+    history: Annotated[
+        bool, typer.Option("--history/--no-history", help="Give the model the earlier turns, or each message alone.")
+    ] = True,
     temperature: Temperature = None,
     max_new_tokens: MaxNewTokens = None,
     seed: Seed = None,
@@ -76,7 +77,7 @@ def chat(
         variants = [True, False] if base and loaded.adapter else [True]
         if len(variants) > 1 and loaded.templates_differ:
             note(loaded.templates_differ)
-        loop = ChatLoop([ChatSession(loaded, sampling, system, tuned) for tuned in variants], suffixes)
+        loop = ChatLoop([ChatSession(loaded, sampling, system, tuned) for tuned in variants], suffixes, history)
         if question is not None:
             loop.answer(question)
         else:

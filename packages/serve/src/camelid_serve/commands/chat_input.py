@@ -21,20 +21,24 @@ from camelid_serve.chat.session import ChatSession
 from camelid_serve.chat.transcripts import jsonl, markdown
 from camelid_serve.presets import PRESETS, by_name, with_suffix
 
+_FENCE = '"""'
 _FINISH_TEXTS = {"stop": "complete", "length": "cut at max_new_tokens", "cancelled": "stopped"}
 
 
 @dataclass(frozen=True)
 class ChatLoop:
-    """One conversation, with every session answering each message; `suffixes` are appended to all messages."""
+    """One conversation, with every session answering each message; `suffixes` are appended to all messages. Without
+    `history` each message begins a conversation of its own."""
 
     sessions: Sequence[ChatSession]
     suffixes: Sequence[str] = ()
+    history: bool = True
 
     def run(self, title: str) -> None:
         """Answer what is typed until input ends."""
-        note(f"{title}. /help lists the commands.")
-        for line in _lines():
+        alone = "" if self.history else " Each message is answered alone."
+        note(f"{title}.{alone} /help lists the commands.")
+        for line in _messages(_lines()):
             word, _, rest = line.partition(" ")
             if line in ("/stop", "stop"):
                 return
@@ -46,6 +50,8 @@ class ChatLoop:
     def answer(self, question: str | None) -> None:
         """Stream every session's answer to a message, or to the last one again. Ctrl-C cancels the answer only."""
         for session in self.sessions:
+            if question is not None and not self.history:
+                session.clear()
             if len(self.sessions) > 1:
                 note("tuned:" if session.tuned else "base:")
             answer = session.retry() if question is None else session.send(self._with_suffixes(question))
@@ -131,6 +137,7 @@ _COMMANDS: dict[str, tuple[Callable[[ChatLoop, str], None], str, str]] = {
 
 def _help() -> str:
     lines = [f"{f'{word} {argument}':<14}{help}" for word, (_, argument, help) in _COMMANDS.items()]
+    lines.append(f"{_FENCE:<14}begins and ends a message of several lines")
     return "\n".join([*lines, f"{'/stop':<14}end the program, as stop does; Ctrl-C cancels only the running answer"])
 
 
@@ -141,8 +148,28 @@ def _footer(stats: AnswerStats | None) -> str:
     return f"({stats.tokens} tokens · {speed} · {_FINISH_TEXTS[stats.finish]})"
 
 
+def _messages(lines: Iterator[str]) -> Iterator[str]:
+    """Lines as they are, and what stands between two lines of `\"\"\"` as one message of several lines."""
+    for line in lines:
+        line = line.strip()
+        if not line.startswith(_FENCE):
+            if line:
+                yield line
+            continue
+        block, closed = [line.removeprefix(_FENCE)], len(line) > 2 * len(_FENCE) - 1 and line.endswith(_FENCE)
+        while not closed and (more := next(lines, None)) is not None:
+            block.append(more)
+            closed = more.rstrip().endswith(_FENCE)
+        message = "\n".join(block).rstrip()
+        if not closed:
+            note(f"The input ended before a second {_FENCE}; what was typed is taken as one message.")
+        message = message.removesuffix(_FENCE).strip("\n")
+        if message.strip():
+            yield message
+
+
 def _lines() -> Iterator[str]:
-    """Non-empty lines: with a prompt and editing on a terminal, plain from a pipe."""
+    """Lines: with a prompt and editing on a terminal, plain from a pipe."""
     terminal = sys.stdin.isatty()
     if terminal:
         import readline  # noqa: F401 - gives `input` editing and history
@@ -150,7 +177,7 @@ def _lines() -> Iterator[str]:
         sys.stdin.reconfigure(errors="surrogateescape")  # so that an invalid byte spoils one line only
     while True:
         try:
-            line = input("> " if terminal else "").strip()
+            line = input("> " if terminal else "").rstrip()
         except EOFError:
             return
         except KeyboardInterrupt:
@@ -163,8 +190,7 @@ def _lines() -> Iterator[str]:
         except UnicodeEncodeError:
             note("That line is not UTF-8 and was left out.")
             continue
-        if line:
-            yield line
+        yield line
 
 
 def note(text: str) -> None:

@@ -16,7 +16,7 @@ from camelid_core.errors import UsageError
 from camelid_serve.config import EngineConfig
 from camelid_serve.engine import Sampling
 from camelid_serve.engine_spec import format_engine_spec, parse_engine_spec
-from camelid_serve.presets import OWN, PRESETS, by_name
+from camelid_serve.presets import OWN, PRESETS, SUFFIXES, by_name
 
 ConfigT = TypeVar("ConfigT", bound=Config)
 
@@ -30,6 +30,10 @@ MaxNewTokens = Annotated[int | None, _option("max_new_tokens")]
 Seed = Annotated[int | None, _option("seed")]
 Preset = Annotated[
     str, typer.Option(help=f"Sampling preset, which other options override: {', '.join(PRESETS)}.", show_default=False)
+]
+Suffix = Annotated[
+    list[str] | None,
+    typer.Option(help=f"Chain-of-thought suffix for every message; repeatable: {', '.join(SUFFIXES)}."),
 ]
 
 Engine = Annotated[

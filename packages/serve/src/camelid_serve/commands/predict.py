@@ -20,6 +20,7 @@ from .common_options import (
     MaxNewTokens,
     Preset,
     Seed,
+    Suffix,
     Temperature,
     configure,
     given,
@@ -49,6 +50,7 @@ def predict(
     base: Annotated[bool, typer.Option(help="Answer with the base model, without the adapter.")] = False,
     batch_size: Annotated[int | None, typer.Option(help="Maximum batch size in rows.")] = None,
     preset: Preset = "",
+    suffix: Suffix = None,
     temperature: Temperature = None,
     max_new_tokens: MaxNewTokens = None,
     seed: Seed = None,
@@ -78,11 +80,12 @@ def predict(
         limit=limit,
         base=base,
         batch_size=batch_size,
+        suffixes=suffix,
     )
     sampling = given(temperature=temperature, max_new_tokens=max_new_tokens, seed=seed)
     sampling = preset_of(preset, model) | sampling
     config = configure(PredictConfig, values, sampling, overrides or []).with_absolute_paths()
-    open_input(config.input, config.columns)
+    open_input(config.input, config.columns).with_suffixes(config.suffixes)
     model_labels(model_names(config))
     parse_engine_spec(load_host().registry("camelid_engines"), config.engine)
     if preview:
@@ -102,7 +105,8 @@ def _show(config: PredictConfig, as_json: bool) -> None:
     from camelid_serve.loaded_models import load_encoder
     from camelid_serve.predict.previews import preview_prompts
 
-    host, source = load_host(), open_input(config.input, config.columns, config.reference)
+    host = load_host()
+    source = open_input(config.input, config.columns, config.reference).with_suffixes(config.suffixes)
     shown: dict[str, list[Any]] = {}
     for label, name in model_labels(model_names(config)).items():
         resolved = resolve_model(name, host)

@@ -1,6 +1,7 @@
 """Argument lists of Alpaca-CoT's `generate.py`, `server.py`, `predict.py` and `web.py` → Camelid commands.
 
-Knows both command lines, and where the original kept its files. Opens no file; it only checks which exist.
+Knows both command lines, where the original kept its files, and how it asked each type of model. Opens no file but the
+manifest of an artefact, which says its template.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from pathlib import Path
 from camelid_core.compat.arguments import Flag, parse
 from camelid_core.compat.command_lines import CommandLine
 from camelid_core.compat.families import DEFAULT_WEIGHTS, family_of, weights_of
+from camelid_core.models.resolved_model import manifest_of
+from camelid_core.plugins import load_host
 
-TEMPLATE = ["--template", "alpaca"]
 _MAX_NEW_TOKENS = "512"
 _MODEL: tuple[Flag, ...] = (
     ("llm", str, None, None),
@@ -50,32 +52,48 @@ def read(name: str, arguments: Sequence[str]) -> CommandLine:
         name, (("model_type", str, script.model_type, None), *_MODEL, *script.flags), arguments
     )
     notes: list[str] = []
-    model = _model(name, flags, notes)
+    model, tuned = _model(name, flags, notes)
+    template = _template(model, tuned, flags, notes)
     notes += [*_remarks(flags, given), *script.notes(flags)]
-    return CommandLine(name, script.words(model, flags), notes, unknown)
+    command, *words = script.words(model, flags)
+    return CommandLine(name, [command, *words, *template], notes, unknown)
 
 
-def _model(name: str, flags: Namespace, notes: list[str]) -> str:
-    """The adapter that was named or that training left, else the model that was named, else the type's own weights."""
+def _template(model: str, tuned: bool, flags: Namespace, notes: list[str]) -> list[str]:
+    """The template that an artefact was trained with, without a word; else the one that the original asked with."""
+    manifest = manifest_of(model, load_host())
+    if manifest is not None and manifest.template is not None:
+        notes.append(f"Asked with {manifest.template.name}, the template that {model} was trained with.")
+        return []
+    family = family_of((flags.llm or flags.model_type).partition("_")[0])
+    template = family.adapter_template if tuned else family.template
+    what = f"{'an adapter for ' if tuned else ''}{family.name}"
+    notes.append(f"--template {template}: how the original asked {what}; without it, the model's own template is used.")
+    return ["--template", template]
+
+
+def _model(name: str, flags: Namespace, notes: list[str]) -> tuple[str, bool]:
+    """The adapter that was named or that training left, else the model that was named, else the type's own weights;
+    and whether it is an adapter."""
     adapter = flags.lora_name_or_path or (None if flags.lora_dir.lower() == "none" else flags.lora_dir)
     if adapter:
-        return str(adapter)
+        return str(adapter), True
     model = flags.model_name_or_path or flags.model_path
     kind = flags.llm or flags.model_type
     trained = list(_trained(kind, flags)) if name == "generate" and flags.data else []
     here = next((path for path in trained if Path(path).is_dir()), None)
     if here:
-        return here
+        return here, True
     if trained:
         notes.append(f"No adapter is at {' or '.join(trained)}; the model answers as it is.")
     if model:
-        return str(model)
+        return str(model), False
     known = weights_of(kind, flags.size)
     if not known:
         size = f" {flags.size}" if flags.size else ""
         notes.append(f"No weights are known as {kind}{size}; {DEFAULT_WEIGHTS} stands for the name of yours.")
         notes += family_of(kind.partition("_")[0]).notes
-    return known or DEFAULT_WEIGHTS
+    return known or DEFAULT_WEIGHTS, False
 
 
 def _trained(kind: str, flags: Namespace) -> Iterator[str]:
@@ -95,21 +113,21 @@ def _remarks(flags: Namespace, given: set[str]) -> Iterator[str]:
 
 
 def _generate(model: str, _: Namespace) -> list[str]:
-    return ["chat", model, *TEMPLATE, "--preset", "alpaca-cot"]
+    return ["chat", model, "--preset", "alpaca-cot"]
 
 
 def _server(model: str, _: Namespace) -> list[str]:
-    return ["chat", model, *TEMPLATE, "--temperature", "0", "--max-new-tokens", _MAX_NEW_TOKENS]
+    return ["chat", model, "--temperature", "0", "--max-new-tokens", _MAX_NEW_TOKENS]
 
 
 def _predict(model: str, flags: Namespace) -> list[str]:
     size = ["--batch-size", str(flags.predict_batch_size)]
     words = ["predict", model, _file(flags.data), "--out", _result(flags.result_dir)]
-    return [*words, *TEMPLATE, *size, "--temperature", "0", "--max-new-tokens", _MAX_NEW_TOKENS]
+    return [*words, *size, "--temperature", "0", "--max-new-tokens", _MAX_NEW_TOKENS]
 
 
 def _web(model: str, flags: Namespace) -> list[str]:
-    return ["serve", model, *TEMPLATE, "--port", str(flags.port)]
+    return ["serve", model, "--host", flags.host, "--port", str(flags.port)]
 
 
 def _file(data: str) -> str:
@@ -154,12 +172,12 @@ SCRIPTS: Mapping[str, Script] = {
         "belle_bloom",
     ),
     "web": Script(
-        (("port", int, 8410, None),),
+        (("host", str, "127.0.0.1", None), ("port", int, 8410, None)),
         _web,
         lambda _: [
             _NO_BEAMS,
-            "It answers on this machine alone, where the original let every machine in: --host 0.0.0.0 does, and a "
-            "token is asked for.",
+            "A key is asked for, and printed at the start; the original asked for none.",
+            "The original let every machine in; here that takes --host 0.0.0.0.",
         ],
     ),
 }

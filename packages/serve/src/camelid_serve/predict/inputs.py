@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import reduce
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,8 @@ from camelid_core.records import Message, Record
 from camelid_core.writers.row_formats import to_alpaca
 
 from camelid_serve.json_lines import to_json_line
+from camelid_serve.presets import SUFFIXES as PROMPT_SUFFIXES
+from camelid_serve.presets import by_name, with_suffix
 
 from .result_columns import SAME_NAMES, may_collide, result_columns
 
@@ -92,6 +95,15 @@ class PredictionInput:
         """In order, numbered from 1."""
         return islice(self.open(), limit)
 
+    def with_suffixes(self, names: Sequence[str]) -> PredictionInput:
+        """The same rows, with these chain-of-thought suffixes appended to each question.
+
+        Raises:
+            UnknownName: no such suffix.
+        """
+        texts = [by_name("suffix", name, PROMPT_SUFFIXES).text for name in names]
+        return replace(self, open=lambda: (_with_suffixes(row, texts) for row in self.open())) if texts else self
+
     def summary(self, limit: int | None = None) -> InputSummary:
         """Counts, and a digest of the file, or of a dataset's rows.
 
@@ -150,6 +162,14 @@ def open_input(source: str, columns: str = "", gold_column: str = "") -> Predict
     return PredictionInput(
         dataset.name, lambda: _read_dataset(dataset, gold_column), dataset.licence, notes=dataset.notes
     )
+
+
+def _with_suffixes(row: InputRow, suffixes: Sequence[str]) -> InputRow:
+    if not row.messages:
+        return row
+    *earlier, question = row.messages
+    content = reduce(with_suffix, suffixes, question.content)
+    return replace(row, messages=(*earlier, replace(question, content=content)))
 
 
 def _read_file(path: Path, mapping: Columns | None, gold_column: str, newest: list[Faults]) -> Iterator[InputRow]:

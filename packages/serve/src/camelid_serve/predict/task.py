@@ -49,7 +49,7 @@ def run(config: PredictConfig, context: TaskContext) -> Mapping[str, Any]:
     """
     host = load_host()
     models = {label: resolve_model(name, host) for label, name in model_labels(model_names(config)).items()}
-    source = open_input(config.input, config.columns, config.reference)
+    source = open_input(config.input, config.columns, config.reference).with_suffixes(config.suffixes)
     summary = source.summary(config.limit)
     metrics = available() if summary.with_gold else ()
     _log_summary(config, summary, source.notes(), context)

@@ -21,6 +21,7 @@ from camelid_train.compat import finetune, uniform_finetune
 from camelid_train.compat import merge as merging
 from camelid_train.compat.uniform_finetune import TranslatedRecipe
 from camelid_train.config import Recipe
+from camelid_train.launching import is_secondary_process, train_as_secondary
 from camelid_train.toml import to_toml
 
 app = typer.Typer(help="Other tools' command lines, read as recipes and commands.")
@@ -35,7 +36,14 @@ def _compat() -> None:
     """Other tools' command lines, read as recipes and commands."""
 
 
-_Run = Annotated[bool, typer.Option("--run", help="Train from the recipe instead of printing it.")]
+_Run = Annotated[
+    bool,
+    typer.Option(
+        "--run",
+        "--train",
+        help="Train from the recipe instead of printing it; torchrun takes --run for one of its own.",
+    ),
+]
 _Set = Annotated[
     list[str] | None, typer.Option("--set", help="section.field=value in the recipe; may stand several times.")
 ]
@@ -83,6 +91,9 @@ def _show_or_train(
     from camelid_train.run_preparation import check
 
     check(recipe, load_host())
+    if is_secondary_process():  # torchrun or the like started this process; the local main process has the job
+        train_as_secondary(recipe.with_absolute_paths())
+        return
     typer.echo("\n".join([*comments(translated), "", *banner(recipe, rows, world)]), err=True)
     print_summary(
         run_job("train", recipe.with_absolute_paths(), name, recipe.with_absolute_paths().model.name), as_json

@@ -1,6 +1,7 @@
 """Arguments of Alpaca-CoT's `uniform_finetune.py` → a recipe, and notes on flags that have no equivalent here.
 
-Knows both sides. Reads no data: the number of rows is a parameter.
+Knows both sides. Reads no data: the number of rows is a parameter. As a program (`python -m`) it stands in for the
+script: it trains.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from camelid_core.compat.command_lines import train_as_script
 from camelid_core.compat.families import DEFAULT_WEIGHTS, family_of, weights_of
 from camelid_core.errors import UsageError
 
@@ -21,6 +23,10 @@ from .flags import LATER, parse
 _LARGEST_HELDOUT = 10_000
 _MAXIMA = {"epochs": 1000, "per_gpu_train_batch_size": 4096, "gradient_accumulation_steps": 4096}
 """Flags that the learning-rate schedule is computed from, and the largest value a recipe allows."""
+_KEEP = 11
+_DIALOGUES = ("multiturn_chat", "multiturn-chat", "multiturn_chat_0.8M", "belle-chat")
+_PARTLY_DIALOGUES = ("belle_cn", "belle-cn")
+"""Data whose rows, or some of them, are conversations: the original wrote those as dialogues, row by row."""
 _METHODS = ("lora", "qlora", "adalora", "prompt", "p_tuning", "prefix")
 
 
@@ -52,12 +58,12 @@ def read(arguments: Sequence[str], rows: int | None = None, world: int = 1) -> T
             raise UsageError(f"uniform_finetune: --{name} {getattr(flags, name)}; use more than 0, at most {most}.")
     translated = TranslatedRecipe({}, unknown=unknown)
     heldout = _heldout(flags, rows, translated)
-    train = _train(flags, given, None if rows is None else rows - heldout, world, translated)
+    train = _train(flags, given, None if rows is None else rows - heldout, heldout, world, translated)
     translated.values |= {
         "model": _model(flags, given, translated),
         "data": {
             "sources": flags.data,
-            "template": "alpaca",
+            "template": _template(flags, translated),
             "cutoff": flags.cutoff_len,
             "eval_rows": heldout,
             "split_seed": 42,
@@ -68,6 +74,19 @@ def read(arguments: Sequence[str], rows: int | None = None, world: int = 1) -> T
     }
     translated.notes += _notes(flags, given, world)
     return translated
+
+
+def _template(flags: Namespace, translated: TranslatedRecipe) -> str:
+    names = [stem(name) for name in flags.data]
+    if all(name in _DIALOGUES for name in names):
+        return "alpaca-dialogue"
+    mixed = [name for name in names if name in (*_DIALOGUES, *_PARTLY_DIALOGUES)]
+    if mixed:
+        translated.notes.append(
+            f"Conversations of {', '.join(mixed)} are written in the form alpaca, as the other rows are: a run has one "
+            "template. The original wrote them as alpaca-dialogue; `--set data.template=alpaca-dialogue` does for all."
+        )
+    return "alpaca"
 
 
 def _model(flags: Namespace, given: set[str], translated: TranslatedRecipe) -> dict[str, Any]:
@@ -135,7 +154,7 @@ def _heldout(flags: Namespace, rows: int | None, translated: TranslatedRecipe) -
 
 
 def _train(
-    flags: Namespace, given: set[str], rows: int | None, world: int, translated: TranslatedRecipe
+    flags: Namespace, given: set[str], rows: int | None, heldout: int, world: int, translated: TranslatedRecipe
 ) -> dict[str, Any]:
     values = {
         "epochs": flags.epochs,
@@ -144,13 +163,15 @@ def _train(
         "learning_rate": flags.learning_rate,
         "schedule": "linear",
         "seed": 42,
+        "keep": _KEEP,
         "output": output_directory(flags, given),
     }
     if flags.report_to in TRACKERS:
         values["report_to"] = [flags.report_to]
     if rows is None:
         translated.notes.append(
-            "How many rows there are is not known here: save and eval steps are left to the defaults."
+            "How many rows there are is not known here: save and eval steps are left to the defaults, and the last "
+            "weights are kept, where the original took those of the lowest held-out loss."
         )
         return values | {"warmup": math.floor(min(0.1 / flags.epochs, 0.99) * 1e6) / 1e6}
     batch = flags.per_gpu_train_batch_size * flags.gradient_accumulation_steps * world
@@ -164,7 +185,12 @@ def _train(
         )
         flags.adalora_tinit = flags.adalora_tfinal = None
     warmup = math.floor(min(every / total, 0.99) * 1e6) / 1e6  # the loop rounds up: exactly `every` steps
-    return values | {"warmup": warmup, "save_steps": every, "log_steps": min(20, every)}
+    return values | {"warmup": warmup, "save_steps": every, "log_steps": min(20, every), "best": heldout > 0}
+
+
+def stem(name: str) -> str:
+    """`./data/alpaca.json` → `alpaca`."""
+    return name.replace("\\", "/").rpartition("/")[2].removesuffix(".json")
 
 
 def output_directory(flags: Namespace, given: set[str]) -> str:
@@ -173,7 +199,7 @@ def output_directory(flags: Namespace, given: set[str]) -> str:
     if flags.output_dir:
         return flags.output_dir if flags.output_dir.startswith((".", "/", "~")) else f"./{flags.output_dir}"
     model = flags.model_type.partition("_")[0]
-    data = "+".join(name.replace("\\", "/").rpartition("/")[2].removesuffix(".json") for name in flags.data)
+    data = "+".join(map(stem, flags.data))
     if given & LATER or len(flags.data) > 1:
         return f"./saved_models/{model}_{data}_{flags.learning_rate:g}/{flags.peft_type}"
     return f"./saved_models/{model}_{data}"
@@ -194,3 +220,7 @@ def _notes(flags: Namespace, given: set[str], world: int) -> list[str]:
     if flags.local_rank != -1:
         notes.append("--local_rank is the launcher's business.")
     return notes
+
+
+if __name__ == "__main__":
+    train_as_script("uniform_finetune")

@@ -32,12 +32,11 @@ VICUNA = RoleTemplate(
 
 AIROBOROS = RoleTemplate(
     name="airoboros",
-    help="airoboros's canonical line; 'ASSISTANT: ' ends in one space.",
+    help="airoboros's canonical line; 'ASSISTANT: ' ends in one space, and the next USER follows the end at once.",
     system="{content} ",
     default_system=_HELPFUL + _NEVER_REFUSES,
     user="USER: {content} ",
     assistant="ASSISTANT: ",
-    between=" ",
     stops=("USER:",),
 )
 
