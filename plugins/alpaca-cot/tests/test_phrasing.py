@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 from camelid_alpaca_cot.collection_table import load_collection
-from camelid_alpaca_cot.cot import read_set
+from camelid_alpaca_cot.cot import cot_datasets, read_set
 from camelid_alpaca_cot.phrasings import cot_set_name, phrasing_index, phrasings
 from camelid_core.readers import Faults, read
 from camelid_core.writers import write_alpaca
@@ -92,6 +92,19 @@ def test_escaped_line_breaks_are_put_right_and_counted_or_kept(flan_file):
     assert "Where?\nOptions:\n- here" in next(read_set(path, faults=faults)).messages[0].content
     assert sum(faults.notes.values()) == 1
     assert "Where?\\nOptions" in next(read_set(path, keep_escapes=True)).messages[0].content
+
+
+def test_line_breaks_of_the_originals_json_are_put_right_too_and_latex_stays(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CAMELID_HOME", str(tmp_path / "home"))
+    place = tmp_path / "data" / "formatted_cot_data" / "ecqa_train.json"
+    place.parent.mkdir(parents=True)
+    texts = ["Where?\\n- here\\n- there", "Is $a \\neq b$?", "Who?"]
+    place.write_text(json.dumps([{"instruction": text, "input": "", "output": "x"} for text in texts]))
+    (dataset,) = [each for each in cot_datasets(load_collection()) if each.name == "cot-ecqa"]
+    asked = [record.messages[0].content for record in dataset.load("train", None)]
+    assert asked == ["Where?\n- here\n- there", *texts[1:]]
+    assert dataset.notes() == ["1 row had literal \\n un-escaped"]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from camelid_core.mixing.heldout import HeldOut, HeldOutSelection
 from camelid_core.quality import conversation_key
-from camelid_core.records import alpaca
+from camelid_core.records import Message, Record, alpaca
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -43,3 +43,17 @@ def test_the_choice_depends_on_the_rows_and_the_seed_not_on_their_order(order, s
 def test_another_seed_chooses_otherwise():
     rows = [alpaca(f"question {n}", "a") for n in range(200)]
     assert heldout(rows, 10, 0).keys != heldout(rows, 10, 1).keys
+
+
+@given(st.lists(st.integers(1, 4), min_size=10, max_size=60), st.integers(1, 6), st.integers(0, 4), st.booleans())
+def test_a_conversation_that_is_stored_as_a_row_per_turn_lies_on_one_side(turns, count, seed, system):
+    rows = []
+    for number, long in enumerate(turns):
+        said = [Message("system", "Be brief.")] if system else []
+        for turn in range(long):
+            said += [Message("user", f"{number} asks {turn}"), Message("assistant", f"{turn}")]
+            rows.append((number, Record(tuple(said))))
+    held = heldout([record for _, record in rows], count, seed)
+    out = {row for _, row in held.places}
+    assert len(held.records) == min(count, len(turns) // 10)
+    assert {rows[row][0] for row in out}.isdisjoint(number for row, (number, _) in enumerate(rows) if row not in out)

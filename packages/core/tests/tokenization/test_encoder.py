@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -142,3 +143,27 @@ def test_a_tokenizer_that_cuts_or_pads_is_not_let_to(byte_level):
 def test_a_tokenizer_without_a_fast_backend_is_refused():
     with pytest.raises(ModelError, match=r"has no fast backend; convert it to tokenizer\.json"):
         Encoder(SimpleNamespace(), ALPACA)
+
+
+@settings(max_examples=8)
+@given(st.lists(st.booleans(), min_size=2, max_size=4))
+def test_answers_that_are_not_trained_stand_there_without_labels(template, tokenizer, trained):
+    said = [(Message("user", f"q {at}"), Message("assistant", f"a {at}", trained=on)) for at, on in enumerate(trained)]
+    messages = [message for pair in said for message in pair]
+    encoder = Encoder(tokenizer, template)
+    whole, masked = encoder.example([replace(each, trained=True) for each in messages]), encoder.example(messages)
+    groups, number = [], 0
+    for label, before in zip(whole.labels, [IGNORE, *whole.labels], strict=False):
+        number += label != IGNORE and before == IGNORE
+        groups.append(number)
+    assert number == len(trained)
+    expected = [
+        label if label != IGNORE and trained[group - 1] else IGNORE
+        for label, group in zip(whole.labels, groups, strict=True)
+    ]
+    if any(trained):  # what follows the last trained answer is left out
+        last = max(at for at, label in enumerate(expected) if label != IGNORE)
+        assert masked.labels == expected[: last + 1]
+        assert masked.input_ids == whole.input_ids[: last + 1]
+    else:
+        assert set(masked.labels) == {IGNORE}

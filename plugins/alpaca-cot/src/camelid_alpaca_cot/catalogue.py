@@ -9,10 +9,15 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from camelid_core.artefacts import effective_licence
-from camelid_core.datasets.dataset import Dataset, DownloadProgress, LoadRecords, Split
+from camelid_core.datasets.dataset import Dataset, DownloadProgress, Split
+from camelid_core.datasets.files import noted
 from camelid_core.records import Record
+
+if TYPE_CHECKING:
+    from camelid_core.readers import Faults
 
 from . import local_files
 from .collection_table import CollectionRow, CollectionTable, MixtureEntry, load_collection
@@ -64,27 +69,22 @@ def facts(row: CollectionRow) -> dict[str, str]:
     }
 
 
-def loader(row: CollectionRow) -> LoadRecords:
+def _records(row: CollectionRow, faults: Faults, limit: int | None) -> Iterator[Record]:
     """Mirror and fetched files first, then the Hub: a few rows are streamed, more are fetched and kept."""
+    from .rows import records
 
-    def load(split: Split, limit: int | None) -> Iterator[Record]:
-        from .rows import records
+    found = local_paths(row)
+    if found:
+        return records(row, found, faults)
+    from . import hub, previews
 
-        if split == "heldout":
-            return iter(())
-        found = local_paths(row)
-        if found:
-            return islice(records(row, found), limit)
-        from . import hub, previews
-
-        if limit is not None and limit <= PREVIEW_ROWS:
-            return previews.preview(row, limit)
-        return islice(records(row, hub.fetch(row)), limit)
-
-    return load
+    if limit is not None and limit <= PREVIEW_ROWS:
+        return previews.preview(row, limit)
+    return records(row, hub.fetch(row), faults)
 
 
 def _dataset(row: CollectionRow, all_rows: CollectionTable) -> Dataset:
+    load, notes = noted(partial(_records, row))
     later = row.later
     lang = row.lang or str(later.get("lang", ""))
     kind, made_by = (getattr(row, key) or str(later.get(key, "")) for key in ("type", "src"))
@@ -96,7 +96,8 @@ def _dataset(row: CollectionRow, all_rows: CollectionTable) -> Dataset:
         languages=tuple(_LANGUAGES[tag] for tag in lang.split("/") if tag),
         rows=row.nums,
         later_rows=int(later.get("nums", 0)),
-        load=loader(row),
+        load=load,
+        notes=notes,
         missing=partial(missing_files, row),
         tags=tuple(tag for tag, holds in _tags(row, made_by) if holds),
         source=row.upstream,

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from camelid_core.datasets.dataset import Dataset, Split
+from camelid_core.datasets.dataset import Dataset
+from camelid_core.datasets.files import noted
 from camelid_core.errors import DataError
 from camelid_core.records import Record
 
@@ -86,9 +86,7 @@ def merged(nine: list[Dataset]) -> Iterator[Record]:
 def _dataset(part: CotSet, table: CollectionTable) -> Dataset:
     row = origin(part, table)
 
-    def load(split: Split, limit: int | None) -> Iterator[Record]:
-        return iter(()) if split == "heldout" else islice(_records(part, table), limit)
-
+    load, notes = noted(lambda faults, _: _records(part, table, faults))
     return Dataset(
         name=row.name,
         title=part.name,
@@ -109,6 +107,7 @@ def _dataset(part: CotSet, table: CollectionTable) -> Dataset:
         citation="\n\n".join(table.citations[key].strip() for key in ("alpaca-cot", "flan")),
         fetch=fetcher(row),
         facts=partial(_facts, part, table),
+        notes=notes,
     )
 
 
@@ -123,13 +122,13 @@ def _missing(part: CotSet, table: CollectionTable) -> str:
     return "" if unphrased(part, table) or phrased(part) else instructions(origin(part, table))
 
 
-def _records(part: CotSet, table: CollectionTable) -> Iterator[Record]:
+def _records(part: CotSet, table: CollectionTable, faults: Faults) -> Iterator[Record]:
     path = unphrased(part, table)
     if path is not None:
-        yield from read_set(path)
+        yield from read_set(path, faults=faults)
         return
     original = phrased(part)
     if original is not None:
-        yield from records(origin(part, table), [original])
+        yield from records(origin(part, table), [original], faults)
         return
-    yield from read_set(hub.fetch(origin(part, table))[0])
+    yield from read_set(hub.fetch(origin(part, table))[0], faults=faults)

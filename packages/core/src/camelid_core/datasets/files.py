@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def file_dataset(path: Path, name: str = "") -> Dataset:
     """A file as a dataset, each row read by the reader whose columns it has. `rows` is 0: not counted."""
 
-    def read_file(faults: Faults) -> Iterator[Record]:
+    def read_file(faults: Faults, limit: int | None) -> Iterator[Record]:
         from camelid_core.readers import read
 
         return read(path, faults=faults)
@@ -27,14 +27,15 @@ def file_dataset(path: Path, name: str = "") -> Dataset:
     return Dataset(name or str(path), f"The file {path.name}.", "unknown", (), 0, load, source=str(path), notes=notes)
 
 
-def noted(records: Callable[[Faults], Iterator[Record]]) -> tuple[LoadRecords, Callable[[], list[str]]]:
-    """`load` and `notes` of a dataset that has no held-out part and whose rows `records` reads, strictly."""
+def noted(records: Callable[[Faults, int | None], Iterator[Record]]) -> tuple[LoadRecords, Callable[[], list[str]]]:
+    """`load` and `notes` of a dataset that has no held-out part and whose rows `records` reads, strictly. It is told
+    the limit, and need not heed it."""
     newest: list[Faults] = []
 
     def load(split: Split, limit: int | None) -> Iterator[Record]:
         from camelid_core.readers import Faults
 
         newest[:] = [Faults()]
-        return islice(records(newest[0]) if split == "train" else iter(()), limit)
+        return islice(records(newest[0], limit) if split == "train" else iter(()), limit)
 
     return load, lambda: [sentence for faults in newest for sentence in faults.sentences()]

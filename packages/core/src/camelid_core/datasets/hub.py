@@ -55,7 +55,7 @@ def hub_dataset(text: str) -> Dataset:
     """
     name = HubDatasetName.parse(text)
 
-    load, notes = noted(lambda faults: records(_stream_rows(name), text, faults))
+    load, notes = noted(lambda faults, _: records(_stream_rows(name), text, faults))
     return Dataset(
         name=text,
         help=f"{name.repo} of the Hub, streamed.",

@@ -60,7 +60,10 @@ def convert(
         refuse_to_overwrite(out, [str(path)])
         records = read(path, reader, columns_of(mapping), faults, seed=seed, keep_escapes=keep_escapes)
     elif reader or mapping or keep_escapes:
-        raise UsageError(f"{name!r} is no file; --reader, --map and --keep-escapes are for files.")
+        raise UsageError(
+            f"{name!r} is no file; --reader, --map and --keep-escapes are for files. "
+            f"`camelid datasets show {name}` says where its own are."
+        )
     else:
         dataset = open_dataset(name, load_host().datasets)
         refuse_to_overwrite(out, [dataset.source])
