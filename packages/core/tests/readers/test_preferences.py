@@ -178,3 +178,21 @@ def test_what_stands_beside_a_prompt_takes_part_in_a_pair(name):
         ("system", "s", ""), ("user", "q1", ""), ("assistant", "a1", ""), ("user", "q\n(A) x\n(B) y", "c"),
         ("assistant", "a", ""),
     ]  # fmt: skip
+
+
+def test_openais_pairs_are_read_and_their_tools_named(tmp_path):
+    asked = {"messages": [{"role": "system", "content": "s"}, QUESTION], "tools": [{"name": "area"}]}
+    answers = {"preferred_output": [ANSWER], "non_preferred_output": [{"role": "assistant", "content": "b"}]}
+    path = tmp_path / "x.jsonl"
+    path.write_text(json.dumps({"input": asked, **answers}) + "\n")
+    faults = Faults()
+    (record,) = read(path, faults=faults)
+    assert [(turn.role, turn.content) for turn in record.messages] == [
+        ("system", "s"),
+        ("user", "q"),
+        ("assistant", "a"),
+    ]
+    assert record.rejected == "b"
+    assert faults.sentences() == ["Columns that are not used: 'input.tools' in 1 row."]
+    with pytest.raises(DataError, match="'input': expected an object with 'messages', not 'q'"):
+        to_record({"input": "q", **answers}, "row 1")

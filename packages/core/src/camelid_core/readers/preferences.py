@@ -15,10 +15,11 @@ from .companions import context_of, history_of, system_of, with_options
 from .dialogue import dialogue
 from .reader import ReadContext, Reader, Row, build_record
 from .row_faults import Faults, RowFault
-from .text_values import excerpt, is_absent, text
+from .text_values import excerpt, is_absent, is_empty, text
 from .turns import parsed, turns
 
 CHOSEN, REJECTED = "chosen", "rejected"
+PREFERRED, NOT_PREFERRED = "preferred_output", "non_preferred_output"
 PROMPT_COLUMNS = ("conversations", "conversation", "prompt", "instruction", "question", "query", "input")
 """Columns that hold the prompt, in the names of the formats."""
 LABEL_COLUMNS = ("label", "kto_tag")
@@ -56,6 +57,18 @@ def preference(row: Row, number: int, read_context: ReadContext) -> Record:
     if chosen[-1] == rejected[-1]:
         read_context.faults.note(SAME_ANSWERS)
     return build_record(chosen, row, number, read_context, rejected=rejected[-1].content)
+
+
+def openai_preference(row: Row, number: int, read_context: ReadContext) -> Record:
+    """OpenAI's: the conversation in `input`, and two lists of one answer each."""
+    given = row["input"]
+    if not isinstance(given, Mapping):
+        raise RowFault("no_turns", f"expected an object with 'messages', not {excerpt(given)}.", ", 'input'")
+    unused = (f"input.{key}" for key, value in given.items() if key != "messages" and not is_empty(value))
+    read_context.faults.add_unused("columns", unused)
+    pair = {"prompt": given.get("messages"), CHOSEN: row[PREFERRED], REJECTED: row[NOT_PREFERRED]}
+    metadata = {name: row[name] for name in ("id", "source", "tags") if name in row}
+    return preference(pair | metadata, number, read_context)
 
 
 def label_of(row: Row, faults: Faults) -> bool | None:
@@ -134,4 +147,11 @@ PREFERENCES = Reader(
     "Preference pairs: 'chosen' and 'rejected', with 'prompt', 'conversations' or nothing beside them.",
     preference,
     ((CHOSEN, REJECTED),),
+)
+
+OPENAI_PREFERENCES = Reader(
+    "openai-preferences",
+    "OpenAI's preference pairs: 'input' with 'messages', 'preferred_output' and 'non_preferred_output'.",
+    openai_preference,
+    (("input", PREFERRED, NOT_PREFERRED),),
 )

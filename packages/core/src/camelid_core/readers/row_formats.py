@@ -12,7 +12,7 @@ from camelid_core.records import Message, Record
 from .column_mapping import Columns
 from .companions import context_of, earlier_turns, first_text, history_of, system_of, with_options, with_rationale
 from .dialogue import dialogue
-from .preferences import PREFERENCES, label_of
+from .preferences import OPENAI_PREFERENCES, PREFERENCES, label_of
 from .reader import METADATA_COLUMNS, ReadContext, Reader, Row, build_record
 from .row_faults import RowFault
 from .text_values import is_absent, listed, text
@@ -146,6 +146,7 @@ def _mapped(given: dict[str, Any], number: int, read_context: ReadContext) -> li
 
 FORMATS = (
     PREFERENCES,
+    OPENAI_PREFERENCES,
     Reader("tulu", "Tulu's JSON Lines: 'dataset', 'id' and 'messages'.", messages, (("dataset", "messages"),)),
     Reader("messages", "OpenAI's 'messages', each with 'role' and 'content'.", messages, (("messages",),)),
     Reader(

@@ -23,7 +23,7 @@ from typing import Any
 
 from camelid_core import paths, staging
 from camelid_core.errors import CamelidError, DataError
-from camelid_core.records import Record
+from camelid_core.records import Record, check_roles
 from camelid_core.tokenization.encoder import Encoder, TokenArrays
 
 from . import shards
@@ -235,6 +235,15 @@ def _metadata(encoder: Encoder, chunk: list[Record]) -> dict[str, str]:
     }
 
 
+def _role_hint(record: Record) -> str:
+    """What to do about a row whose turns are out of order; nothing about others."""
+    try:
+        check_roles(record.messages)
+    except DataError:
+        return ' To leave such rows out, set data.drop_lints=["role-order"].'
+    return ""
+
+
 def _raise_refused(chunk: list[Record], shard: _Shard, encoder: Encoder) -> None:
     """Rows without tokens are those that the template could not render; rendering one again gives the error."""
     if shard.lengths.all():
@@ -244,7 +253,7 @@ def _raise_refused(chunk: list[Record], shard: _Shard, encoder: Encoder) -> None
             try:
                 encoder.example(record.messages)
             except CamelidError as error:
-                raise DataError(f"row {record.id} of {record.source!r}: {error}") from None
+                raise DataError(f"row {record.id} of {record.source!r}: {error}{_role_hint(record)}") from None
 
 
 def _entry(key: str, sources: str, members: list[tuple[dict[str, str], os.stat_result]]) -> CacheEntry:
