@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from camelid_core.testing import tiny_tokenizer
-from camelid_core.tokenization.decoding import TokenDecoder
+from camelid_core.tokenization.token_decoder import TokenDecoder
 from camelid_serve.text_stream import Detokeniser, StopFilter, TextStream
 from hypothesis import given
 from hypothesis import strategies as st

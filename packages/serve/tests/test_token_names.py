@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from camelid_core.plugins import load_host
 from camelid_core.testing import tiny_model, tiny_tokenizer
-from camelid_core.tokenization.decoding import TokenDecoder
+from camelid_core.tokenization.token_decoder import TokenDecoder
 from camelid_serve.config import EngineConfig
 from camelid_serve.engine import Sampling, TokenLogprob
 from camelid_serve.engine_process.completion_request import CompletionRun

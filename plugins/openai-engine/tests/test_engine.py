@@ -15,6 +15,7 @@ import pytest
 from camelid_core.errors import CamelidError, ModelError, UnknownName
 from camelid_core.models.resolved_model import resolve_model
 from camelid_core.plugins import load_host
+from camelid_core.testing import tiny_tokenizer
 from camelid_openai_engine.adapters import ListedAdapters
 from camelid_openai_engine.engine import EventLoopThread, HttpEngine
 from camelid_openai_engine.flavours import FLAVOURS
@@ -284,7 +285,7 @@ def test_nothing_comes_after_the_end_though_leaving_the_connection_is_cut_short(
         async def close(self) -> None: ...
 
     registry, slow = ListedAdapters([], "there"), Slow()
-    engine = HttpEngine(EventLoopThread(), slow, FLAVOURS["vllm"], "tiny", None, 512, 2, registry)  # type: ignore[arg-type]
+    engine = HttpEngine(EventLoopThread(), slow, FLAVOURS["vllm"], "tiny", tiny_tokenizer(), 512, 2, registry)  # type: ignore[arg-type]
     stream = engine.stream([Request([1], TOKEN), Request([2], TOKEN)])
     told = [next(stream), next(stream)]
     stream.cancel(0)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping, Sequence
 
-from camelid_core.tokenization.decoding import INCOMPLETE, TokenDecoder
+from camelid_core.tokenization.token_decoder import INCOMPLETE, TokenDecoder
 
 _CONTEXT = 4
 """Pieces that are decoded again for context: some tokenizers put spaces by a token's neighbours."""

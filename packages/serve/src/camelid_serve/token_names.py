@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from camelid_core.tokenization.decoding import INCOMPLETE, TokenDecoder
+from camelid_core.tokenization.token_decoder import INCOMPLETE, TokenDecoder
 
 from .engine import TokenLogprob
 from .text_stream import Detokeniser

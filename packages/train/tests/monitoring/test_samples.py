@@ -153,6 +153,7 @@ def test_questions_are_as_many_as_can_be_had_of_all_parts_of_the_data(encoder, e
 
 
 def test_conversations_that_the_template_has_no_form_for_are_passed_over(encoder):
+    encoder = Encoder(encoder.tokenizer, load_host().templates["vicuna"])  # which takes turns in order alone
     odd = Record((Message("user", "a"), Message("user", "b"), Message("assistant", "c")))
     assert samples.sample_prompts([odd, Record((Message("assistant", "x"),)), Record(())], encoder, 3, 100) == []
     (prompt,) = samples.sample_prompts([odd, RECORDS[0]], encoder, 1, 100)

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
-from camelid_core.tokenization.decoding import TokenDecoder
 from camelid_core.tokenization.encoder import INSIDE_TEXT
 from camelid_core.tokenization.plain_text import plain_encoders
+from camelid_core.tokenization.token_decoder import TokenDecoder
 
 _HELD_BACK = 4
 """Tokens held back: more text may still change the tokens at the end."""

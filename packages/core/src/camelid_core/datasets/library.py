@@ -190,7 +190,7 @@ def _dataset(path: Path) -> Dataset | None:
     if description is None:
         return None
 
-    load, notes = noted(lambda faults, _: read(path / ROWS, "messages", faults=faults))
+    load, notes = noted(lambda faults, _: read(path / ROWS, "messages", faults=faults), any_split=True)
     return Dataset(
         name=path.name,
         help=description.help or f"Added from {description.source or description.parent or 'a file'}.",

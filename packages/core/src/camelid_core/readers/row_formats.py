@@ -106,13 +106,13 @@ def _prompt_answer_columns(row: Row) -> tuple[str, str]:
 
 
 def _answer_text(row: Row, *names: str) -> str:
-    """The answer under one of `names`.
+    """The answer under one of `names`; empty where a mapping has no column for it, as for rows to predict.
 
     Raises:
         RowFault: all of them are null: there is no answer, which an empty text is.
     """
     here = [name for name in names if name in row]
-    if all(is_absent(row[name]) for name in here):
+    if here and all(is_absent(row[name]) for name in here):
         raise RowFault("no_answer", _NO_ANSWER, f", {here[0]!r}")
     return first_text(row, *here)
 

@@ -118,7 +118,8 @@ class RoleTemplate(RoleFields):
     def _check_turns(self, messages: Sequence[Message]) -> None:
         turns = messages[1:] if messages and messages[0].role == "system" else messages
         later_system = any(message.role == "system" for message in turns)
-        if turns and (self.turn_order == "any" or (self.turn_order == "repeated" and not later_system)):
+        asked = any(message.role == "user" for message in turns)
+        if asked and (self.turn_order == "any" or (self.turn_order == "repeated" and not later_system)):
             return
         try:
             check_roles(messages)

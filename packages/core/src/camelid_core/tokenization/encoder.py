@@ -23,9 +23,9 @@ from camelid_core.templates.segments import Segment, fill_special_tokens, withou
 from camelid_core.templates.template import PromptTemplate, for_tokenizer
 
 from .control_tokens import Piece, TokenManners, control_tokens
-from .decoding import TokenDecoder
 from .plain_text import plain_encoders
 from .stable_prefix import splits_into_words, stable_prefix_length
+from .token_decoder import TokenDecoder
 
 if TYPE_CHECKING:
     import numpy as np
