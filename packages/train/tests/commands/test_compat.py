@@ -87,13 +87,18 @@ def test_the_manuals_commands_train_word_for_word(readme, attempt):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "script",
-    ["camelid_train.compat.uniform_finetune", "camelid_core.cli compat uniform_finetune --train"],
+    ("launcher", "script"),
+    [
+        ("torch.distributed.launch", "camelid_train.compat.uniform_finetune"),
+        ("torch.distributed.run", "camelid_core.cli compat uniform_finetune --train"),  # torchrun
+    ],
     ids=["module", "command"],
 )
-def test_the_manuals_line_for_several_processes_trains_with_the_scripts_name_changed(home, base, sums, script):
+def test_the_manuals_line_for_several_processes_trains_with_the_scripts_name_changed(
+    home, base, sums, launcher, script
+):
     """One run of two processes, where each used to begin one of its own."""
-    launcher = "torch.distributed.launch --nproc_per_node 2 --nnodes=1 --node_rank=0 --master_addr=localhost"
+    launcher = f"{launcher} --nproc_per_node 2 --nnodes=1 --node_rank=0 --master_addr=localhost"
     command = COMMAND.replace("llama", "other").format(model=base("llama"), data=sums)  # a type not loaded in 8 bits
     arguments = f"{command} {REST}"
     with socket.socket() as free:

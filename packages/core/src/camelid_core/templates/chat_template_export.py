@@ -45,8 +45,11 @@ def export(template: RoleFields) -> str:
 
 def _refusals(template: RoleFields) -> str:
     """Raises for what the template has no place for, before anything is written: nothing is left out in silence."""
+    nobody = _raise(template, "the conversation has no user message.")
+    asked = "messages | selectattr('role', 'equalto', 'user') | list | length > 0"
     return (
-        f"{{%- if tools %}}{_raise(template, 'it has no place for tools.')}{{%- endif %}}"
+        ("" if template.turn_order == "alternate" else f"{{%- if not ({asked}) %}}{nobody}{{%- endif %}}")
+        + f"{{%- if tools %}}{_raise(template, 'it has no place for tools.')}{{%- endif %}}"
         "{%- for m in messages %}{%- if m['content'] is not string or m['tool_calls'] %}"
         + _raise(template, "a turn must be text, without tool calls.")
         + "{%- endif %}{%- endfor %}"
