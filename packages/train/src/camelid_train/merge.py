@@ -22,7 +22,7 @@ from .methods.registry import method_of
 from .monitoring.stop_rules import raise_if_stop_requested
 from .saving.disk_space import removed_on_failure
 from .saving.model_card import write_card
-from .saving.published_prompting import write_prompting
+from .saving.published_prompting import write_older_rope_keys, write_prompting
 from .sections import read_method
 
 _TOLERANCE = 1e-3
@@ -57,6 +57,7 @@ def merge(config: MergeConfig, context: TaskContext) -> Mapping[str, Any]:
         update = {"kind": "model", "template": contract, "metrics": {**source.metrics, **metrics}, "files": {}}
         update["parameters"] = {**source.parameters, "merge": config.model_dump(mode="json")}
         manifest = source.model_copy(update=update)
+        write_older_rope_keys(context.output)
         write_card(context.output, manifest, host.datasets)
         write_manifest(context.output, manifest)
     _emit_progress(context, 3, "done")
