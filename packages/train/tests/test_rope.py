@@ -37,6 +37,9 @@ def test_what_was_trained_stretched_stays_stretched(attempt, recipe, method, kin
             merged = attempt(job=2)
             merge(MergeConfig(adapter=str(run.output)), merged)
             run = merged
+        written = json.loads((run.output / "config.json").read_text())
+        assert written["rope_scaling"] == {**written["rope_parameters"], "type": kind}
+        assert written["rope_theta"] == written["rope_parameters"]["rope_theta"]
         plain = AutoModelForCausalLM.from_pretrained(run.output, dtype=torch.float32)
         assert (plain(input_ids=IDS).logits - tuned).abs().max() <= 1e-3
     config = json.loads((run.output / "config.json").read_text())

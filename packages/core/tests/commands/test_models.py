@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from camelid_core.paths import artefacts_dir, models_dir
 from camelid_core.testing import tiny_model
@@ -48,3 +50,27 @@ def test_pull_of_what_is_here_does_nothing(camelid):
     ran = camelid("models", "pull", "smollm2-135m")
     assert ran.out == f"{models_dir() / 'smollm2-135m'}\n"
     assert "already here" in ran.err
+
+
+@pytest.mark.parametrize("targets", [["v_proj", "gate_proj"], "all-linear"])
+def test_show_names_the_layers_of_the_adapter(camelid, tmp_path, targets):
+    base = tiny_model(tmp_path / "tiny")
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    settings = {"base_model_name_or_path": str(base), "target_modules": targets}
+    (adapter / "adapter_config.json").write_text(json.dumps(settings))
+    shown = camelid("models", "show", adapter, "--json").json["lora_targets"]
+    assert shown == ([targets] if isinstance(targets, str) else sorted(targets))
+
+
+@pytest.mark.parametrize("key", ["rope_parameters", "rope_scaling"])
+@pytest.mark.parametrize(("kind", "positions"), [("linear", 512), ("yarn", 512), ("dynamic", 2048)])
+def test_show_names_the_stretch(camelid, tmp_path, key, kind, positions):
+    path = tiny_model(tmp_path / "tiny")
+    config = json.loads((path / "config.json").read_text())
+    config.pop("rope_parameters", None)
+    scaling = {"rope_type": kind, "factor": 4.0, "rope_theta": 10000.0}
+    (path / "config.json").write_text(json.dumps(config | {key: scaling, "max_position_embeddings": 512}))
+    row = camelid("models", "show", path, "--json").json
+    assert row["rope"] == f"{kind}, factor 4, {positions} positions"
+    assert "rope_scaling" in row["loading"]

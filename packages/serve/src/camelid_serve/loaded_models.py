@@ -18,6 +18,7 @@ from camelid_core.models.resolved_model import ResolvedModel, resolve_model
 from camelid_core.plugins import Host
 from camelid_core.records import Message
 from camelid_core.template_contract import check_contract, make_contract
+from camelid_core.templates.hf_chat_template import import_for_tokenizer
 from camelid_core.templates.template import PromptTemplate
 from camelid_core.tokenization.encoder import Encoder
 
@@ -267,7 +268,12 @@ def load_encoder(resolved: ResolvedModel, host: Host, template: str) -> Encoder:
         raise ModelError(
             f"no template is known for {resolved.name!r}; choose one: {', '.join(host.templates.names())}."
         )
-    encoder = Encoder(load_tokenizer(resolved), host.templates[template or resolved.template])
+    tokenizer = load_tokenizer(resolved)
+    contract = resolved.manifest.template if resolved.manifest else None
+    if not template and contract is not None and contract.name not in host.templates:  # its plugin is gone
+        encoder = Encoder(tokenizer, import_for_tokenizer(contract.jinja, tokenizer, contract.name))
+    else:
+        encoder = Encoder(tokenizer, host.templates[template or resolved.template])
     _check_template(resolved, encoder)
     return encoder
 

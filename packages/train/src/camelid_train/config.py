@@ -89,8 +89,8 @@ class TrainSection(Config):
     """Learning-rate schedule after warm-up: linear or cosine decay to zero, or constant.
     Also: `lr_scheduler_type`, `lr_scheduler`."""
     warmup: float = Field(0.03, ge=0, lt=1)
-    """Warm-up ratio: share of the steps over which the learning rate rises from zero; schedule="constant" has no
-    warm-up. Also: `warmup_ratio`."""
+    """Warm-up ratio: share of the steps over which the learning rate rises; the first step learns, and at most all
+    steps but the last warm up. schedule="constant" has no warm-up. Also: `warmup_ratio`."""
     weight_decay: float = Field(0.0, ge=0, le=1)
     """Weight decay of AdamW, decoupled from the gradient; 0 is none."""
     max_grad_norm: float = Field(1.0, gt=0)

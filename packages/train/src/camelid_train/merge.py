@@ -21,7 +21,8 @@ from .config import MergeConfig
 from .methods.registry import method_of
 from .monitoring.stop_rules import raise_if_stop_requested
 from .saving.disk_space import removed_on_failure
-from .saving.published_prompting import write_prompting
+from .saving.model_card import write_card
+from .saving.published_prompting import write_older_rope_keys, write_prompting
 from .sections import read_method
 
 _TOLERANCE = 1e-3
@@ -55,7 +56,10 @@ def merge(config: MergeConfig, context: TaskContext) -> Mapping[str, Any]:
         source = resolved.manifest or Manifest(kind="adapter")
         update = {"kind": "model", "template": contract, "metrics": {**source.metrics, **metrics}, "files": {}}
         update["parameters"] = {**source.parameters, "merge": config.model_dump(mode="json")}
-        write_manifest(context.output, source.model_copy(update=update))
+        manifest = source.model_copy(update=update)
+        write_older_rope_keys(context.output)
+        write_card(context.output, manifest, host.datasets)
+        write_manifest(context.output, manifest)
     _emit_progress(context, 3, "done")
     return metrics
 

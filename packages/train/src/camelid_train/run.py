@@ -44,7 +44,8 @@ from .provenance.origin import origin
 from .run_preparation import prepare_run
 from .saving import checkpoint
 from .saving.disk_space import removed_on_failure
-from .saving.published_prompting import unstoppable_note, write_prompting
+from .saving.model_card import write_card
+from .saving.published_prompting import unstoppable_note, write_older_rope_keys, write_prompting
 from .saving.retention import (
     CHECKPOINT_DIRECTORY,
     CheckpointEvents,
@@ -110,6 +111,8 @@ def train(
         write_prompting(context.output, resolved.base, resolved.config, ready.encoder, contract.jinja)
         manifest = _manifest(recipe, resolved, data, metrics, host)
         manifest = manifest.model_copy(update={"kind": method.kind, "template": contract})
+        write_older_rope_keys(context.output)
+        write_card(context.output, manifest, host.datasets)
         write_manifest(context.output, manifest)
     return metrics
 

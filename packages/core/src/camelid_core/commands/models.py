@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from camelid_core.models.resolved_model import pullable_models, resolve_model
+from camelid_core.models.resolved_model import ResolvedModel, adapter_targets, pullable_models, resolve_model
+from camelid_core.models.rope import describe_scaling, rope_parameters
 from camelid_core.paths import artefacts_dir, models_dir
 from camelid_core.plugins import load_host
 
@@ -48,7 +49,7 @@ def list_models(as_json: Json = False) -> None:
 
 @app.command("show")
 def show_model(name: str, as_json: Json = False) -> None:
-    """Where a model or adapter is, its family, prompt template, base model and licence."""
+    """Where a model or adapter is, its family, prompt template, base model, LoRA targets, RoPE scaling and licence."""
     resolved = resolve_model(name, load_host())
     row = {
         "name": resolved.name,
@@ -56,14 +57,25 @@ def show_model(name: str, as_json: Json = False) -> None:
         "adapter": str(resolved.adapter_dir or ""),
         "family": resolved.adapter.name,
         "template": resolved.template,
-        "lora_targets": list(resolved.adapter.lora_targets) or "inferred",
+        "lora_targets": adapter_targets(resolved) or list(resolved.adapter.lora_targets) or "inferred",
         "licence": resolved.licence,
     }
+    if stretch := describe_scaling(resolved.config):
+        row |= {"rope": stretch, "loading": _loader_hint(resolved)}
     if as_json:
         typer.echo(json.dumps(row, ensure_ascii=False, indent=2))
     else:
         for key, value in row.items():
             typer.echo(f"{key:13} {value}")
+
+
+def _loader_hint(resolved: ResolvedModel) -> str:
+    """What another loader must be told so that positions are as trained."""
+    if resolved.adapter_dir is None:
+        return "config.json says so: loaders that read rope_parameters or rope_scaling need no option"
+    needed = json.dumps({"rope_parameters": rope_parameters(resolved.config)})
+    longest = resolved.config.get("max_position_embeddings")
+    return f"the base's config.json does not say so; tell other loaders {needed} and max_position_embeddings={longest}"
 
 
 @app.command()

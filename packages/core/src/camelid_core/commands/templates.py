@@ -75,7 +75,7 @@ def render(
         example = encoder.example(messages)
         ids, labels = example.input_ids, example.labels
     for token, label in zip(ids, labels, strict=True):
-        typer.echo(f"{token:>8}  {'trained' if label != IGNORE else 'ignored'}  {encoder.decode([token])!r}")
+        typer.echo(f"{token:>8}  {'trained' if label != IGNORE else 'ignored'}  {encoder.decoder.shown(token)}")
 
 
 @app.command()

@@ -139,6 +139,7 @@ def load_with_adapter(resolved: ResolvedModel, dtype: Dtype = "auto", base: Any 
     model = load_base(resolved, dtype) if base is None else base
     with warnings.catch_warnings():  # AdaLoRA keeps its ranks where peft looks for LoRA's, and works all the same
         warnings.filterwarnings("ignore", "The following rank_pattern keys did not match", RuntimeWarning)
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)  # peft asks
         return PeftModel.from_pretrained(model, str(resolved.adapter_dir)).eval()
 
 

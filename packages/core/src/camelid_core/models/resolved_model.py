@@ -207,6 +207,14 @@ def _adapter_reference(name: str, path: Path, manifest: Manifest | None, host: H
     )
 
 
+def adapter_targets(resolved: ResolvedModel) -> list[str]:
+    """The layers that an adapter adapts, by its own configuration; empty where it is none or names none."""
+    if resolved.adapter_dir is None:
+        return []
+    targets = _read_object(resolved.adapter_dir / _ADAPTER_CONFIG).get("target_modules") or []
+    return [targets] if isinstance(targets, str) else sorted(map(str, targets))
+
+
 def read_config(path: Path) -> dict[str, Any]:
     """A model's `config.json`, refused if it asks to run code.
 

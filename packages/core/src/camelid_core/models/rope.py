@@ -67,3 +67,24 @@ def rope_parameters(config: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     parameters = {"rope_type": "default", **({"rope_theta": theta} if theta is not None else {}), **(found or {})}
     return {("rope_type" if key == "type" else key): value for key, value in parameters.items()}
+
+
+def describe_scaling(config: Mapping[str, Any]) -> str:
+    """`linear, factor 4, 8192 positions` and the like; empty for a model whose positions are not scaled."""
+    parameters = rope_parameters(config) or {}
+    kind = parameters.get("rope_type", "default")
+    if kind == "default":
+        return ""
+    factor = f", factor {parameters['factor']:g}" if "factor" in parameters else ""
+    longest = context_length(config)
+    return f"{kind}{factor}" + (f", {longest} positions" if longest else "")
+
+
+def with_older_keys(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration whose scaling is also under `rope_scaling` and `rope_theta`, which programs before
+    Transformers 5 read; any other unchanged."""
+    parameters = config.get("rope_parameters")
+    if not isinstance(parameters, Mapping) or not describe_scaling(config):
+        return dict(config)
+    theta = {"rope_theta": parameters["rope_theta"]} if "rope_theta" in parameters else {}
+    return {**config, **theta, "rope_scaling": {**parameters, "type": parameters["rope_type"]}}

@@ -32,10 +32,6 @@ class ModelChatTemplate:
         Raises:
             TemplateError: it has none, or one that cannot be imported.
         """
-        from camelid_core.special_tokens import added_markup, special_tokens
-
-        from .chat_template_import import import_template, longest_first
-
         source = getattr(tokenizer, "chat_template", None)
         if isinstance(source, dict):
             source = source.get("default")
@@ -44,8 +40,7 @@ class ModelChatTemplate:
                 "this model brings no chat template of its own; choose one with --template (data.template): "
                 "`camelid templates list` shows them."
             )
-        specials = longest_first(special_tokens(tokenizer) + added_markup(tokenizer))
-        return import_template(source, tokenizer.eos_token or "", tokenizer.bos_token or "", specials, self.name)
+        return import_for_tokenizer(source, tokenizer, self.name)
 
     def render(self, messages: Sequence[Message]) -> list[Segment]:
         self._refuse_without_model()
@@ -61,6 +56,20 @@ class ModelChatTemplate:
 
     def _refuse_without_model(self) -> NoReturn:
         raise TemplateError(f"template {self.name!r} is a model's own: say which model (--model, --tokens).")
+
+
+def import_for_tokenizer(source: str, tokenizer: Any, name: str) -> PromptTemplate:
+    """A chat template's Jinja as the prompt template `name` under this tokenizer.
+
+    Raises:
+        TemplateError: it cannot be imported.
+    """
+    from camelid_core.special_tokens import added_markup, special_tokens
+
+    from .chat_template_import import import_template, longest_first
+
+    specials = longest_first(special_tokens(tokenizer) + added_markup(tokenizer))
+    return import_template(source, tokenizer.eos_token or "", tokenizer.bos_token or "", specials, name)
 
 
 def read_chat_template(directory: Path) -> str:

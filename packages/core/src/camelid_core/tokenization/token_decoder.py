@@ -89,6 +89,14 @@ class TokenDecoder:
             found = self._bytes[token] = self._decode_piece(token)
         return found
 
+    def shown(self, token: int) -> str:
+        """The token for people, quoted, with the space that it begins with; `b'\\xe4'` for a part of a character."""
+        own = self.bytes_of(token)
+        try:
+            return repr(own.decode())
+        except UnicodeDecodeError:
+            return repr(own)
+
     def _decode_piece(self, token: int) -> bytes:
         if token in self._added:
             return self._added[token].encode()

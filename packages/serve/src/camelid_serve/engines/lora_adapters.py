@@ -74,6 +74,7 @@ class ResidentAdapters:
         try:
             with torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "The following rank_pattern keys did not match", RuntimeWarning)
+                warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
                 self._wrap_base(name, config, directory)
                 self._load_weights(name, directory)
         except (ValueError, TypeError, RuntimeError, KeyError, OSError) as error:

@@ -27,6 +27,7 @@ from .batches import Collator, StepBatches, lengths_of
 from .loss import label_loss, label_positions
 from .micro_batches import MicroBatchMixin
 from .packing import pack_rows, row_lengths
+from .schedule import ScheduleMixin
 
 
 def longest_examples(examples: Sequence[Any], rows: int) -> list[Any]:
@@ -56,14 +57,11 @@ class AfterStepCallback(TrainerCallback):
         self.method.after_step(model, state.global_step + 1)
 
 
-class CheckpointMixin:
+class CheckpointMixin(ScheduleMixin):
     """Trainer mixin: checkpoints in Camelid's own format, and the tuning method acts after each optimizer step."""
 
     model: Any
-    args: TrainingArguments
     state: TrainerState
-    optimizer: Any
-    lr_scheduler: Any
     method: TuningMethod[Any]
     totals: RunTotals
     retention: CheckpointRetention = CheckpointRetention()

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from camelid_core.models.rope import with_older_keys
 from camelid_core.tokenization.encoder import Encoder
 
 _GENERATION = "generation_config.json"
@@ -30,6 +31,13 @@ def write_prompting(directory: Path, base: Path, base_config: Mapping[str, Any],
             pad = encoder.tokenizer.pad_token_id
             settings["pad_token_id"] = ends[0] if pad is None else pad
     (directory / _GENERATION).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+
+
+def write_older_rope_keys(directory: Path) -> None:
+    """Name a stretched model's scaling in its `config.json` by the older keys as well."""
+    if config := _read(directory / "config.json"):
+        text = json.dumps(with_older_keys(config), indent=2, ensure_ascii=False)
+        (directory / "config.json").write_text(text + "\n", encoding="utf-8")
 
 
 def unstoppable_note(encoder: Encoder) -> str:

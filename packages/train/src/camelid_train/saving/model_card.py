@@ -1,0 +1,116 @@
+"""README.md of a published adapter or model: a short card made from its manifest alone.
+
+Front matter as of huggingface.co/docs/hub/model-cards. Knows the manifest and the citations of datasets, and which of
+its values are paths of this machine, which no card shows. Knows no weights.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path, PurePath
+from typing import Any
+
+from camelid_core.artefacts import DatasetUse, Manifest
+from camelid_core.registry import Registry
+
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_ADAPTER_CONFIG = "adapter_config.json"
+
+
+def hub_id_of(manifest: Manifest) -> str:
+    """The Hub id of the base model, empty where it is known by a name or a path of this machine only."""
+    name = manifest.base.id if manifest.base else ""
+    return name if _HUB_ID.fullmatch(name) and not name.startswith(".") and not Path(name).exists() else ""
+
+
+def write_card(directory: Path, manifest: Manifest, datasets: Registry[Any]) -> None:
+    """Write README.md in place of PEFT's blank form; an adapter's configuration names its base by its Hub id.
+
+    `datasets` are those known by name, which know how to be cited.
+    """
+    path = directory / _ADAPTER_CONFIG
+    if (hub_id := hub_id_of(manifest)) and path.is_file():
+        values = json.loads(path.read_text(encoding="utf-8")) | {"base_model_name_or_path": hub_id}
+        path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    (directory / "README.md").write_text("\n".join(_lines(manifest, datasets)) + "\n", encoding="utf-8")
+
+
+def _lines(manifest: Manifest, datasets: Registry[Any]) -> Iterator[str]:
+    base = _base(manifest)
+    adapter = manifest.kind == "adapter"
+    yield from ("---", f"library_name: {'peft' if adapter else 'transformers'}", "pipeline_tag: text-generation")
+    if hub_id := hub_id_of(manifest):
+        yield f"base_model: {hub_id}"
+        yield f"base_model_relation: {'adapter' if adapter else 'finetune'}"
+    yield from ("tags:", "- camelid", "---", "", f"# {'Adapter for' if adapter else 'Fine-tuned from'} {base}", "")
+    yield "Made by Camelid; `camelid.json` beside this file holds every detail."
+    yield from ("", f"- Base model: {base} (licence: {manifest.licences.base})")
+    yield f"- Licence of the result: {_effective_licence(manifest)}"
+    if manifest.template is not None:
+        yield f"- Prompt template: {manifest.template.name} (`chat_template.jinja`)"
+    for heading, values in (("Training data", map(_dataset, manifest.datasets)), ("Settings", _settings(manifest))):
+        if rows := [f"- {row}" for row in values]:
+            yield from ("", f"## {heading}", "", *rows)
+    if measured := [f"- {_line(name, value)}" for name, value in manifest.metrics.items() if value is not None]:
+        yield from ("", "## Metrics", "", *measured)
+    yield from ("", "## How to load", "", "```python", *_loading(manifest), "```")
+    if citations := dict.fromkeys(datasets[use.id].citation for use in manifest.datasets if use.id in datasets):
+        yield from ("", "## Citations", "")
+        for text in filter(None, citations):
+            yield from ("```", text.strip(), "```")
+
+
+def _base(manifest: Manifest) -> str:
+    return _shown(manifest.base.id) if manifest.base else "an unknown base model"
+
+
+def _effective_licence(manifest: Manifest) -> str:
+    """The manifest's sentence, which names data by their ids."""
+    text = manifest.licences.effective
+    for use in manifest.datasets:
+        text = text.replace(use.id, _shown(use.id))
+    return text
+
+
+def _dataset(use: DatasetUse) -> str:
+    return f"{_shown(use.id)}: {use.rows:,} rows, licence {use.licence}"
+
+
+def _settings(manifest: Manifest) -> Iterator[str]:
+    for section in ("method", "train"):
+        for name, value in (manifest.parameters.get(section) or {}).items():
+            if value not in (None, "", [], {}) and name != "output":
+                yield _line(f"{section}.{name}", value)
+
+
+def _line(name: str, value: Any) -> str:
+    return f"{name}: {f'{value:.6g}' if isinstance(value, float) else _shown(str(value))}"
+
+
+def _shown(text: str) -> str:
+    """`text`, of a path of this machine only the last part."""
+    local = PurePath(text).is_absolute() or text.startswith(("~", "."))
+    return PurePath(text).name if local else text
+
+
+def _loading(manifest: Manifest) -> Iterator[str]:
+    base = hub_id_of(manifest) or "path/to/the/base"
+    adapter = manifest.kind == "adapter"
+    if adapter:
+        yield "from peft import PeftModel"
+    yield from ("from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig", "")
+    name = "adapter" if adapter else "model_path"
+    yield f'{name} = "path/to/this/directory"'
+    yield f"tokenizer = AutoTokenizer.from_pretrained({name})"
+    if adapter:
+        yield f'model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("{base}"), adapter)'
+    else:
+        yield f"model = AutoModelForCausalLM.from_pretrained({name})"
+    yield f"settings = GenerationConfig.from_pretrained({name})  # its tokens end an answer"
+    yield 'messages = [{"role": "user", "content": "Hello"}]'
+    yield "prompt = tokenizer.apply_chat_template("
+    yield '    messages, add_generation_prompt=True, return_tensors="pt", return_dict=True'
+    yield ")"
+    yield "answer = model.generate(**prompt, generation_config=settings)"
