@@ -109,10 +109,11 @@ def _answer_text(row: Row, *names: str) -> str:
     """The answer under one of `names`.
 
     Raises:
-        RowFault: all of them are null: there is no answer, which an empty text is.
+        RowFault: all of them are null: there is no answer, which an empty text is. A row with none of these
+            names, as a mapping of questions alone gives for prediction, has the empty text.
     """
     here = [name for name in names if name in row]
-    if all(is_absent(row[name]) for name in here):
+    if here and all(is_absent(row[name]) for name in here):
         raise RowFault("no_answer", _NO_ANSWER, f", {here[0]!r}")
     return first_text(row, *here)
 
