@@ -109,8 +109,7 @@ def _answer_text(row: Row, *names: str) -> str:
     """The answer under one of `names`; empty where a mapping has no column for it, as for rows to predict.
 
     Raises:
-        RowFault: all of them are null: there is no answer, which an empty text is. A row with none of these
-            names, as a mapping of questions alone gives for prediction, has the empty text.
+        RowFault: all of them are null: there is no answer, which an empty text is.
     """
     here = [name for name in names if name in row]
     if here and all(is_absent(row[name]) for name in here):
