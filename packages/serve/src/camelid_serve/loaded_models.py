@@ -15,6 +15,7 @@ from camelid_core.errors import MissingPackage, ModelError, UnknownName, UsageEr
 from camelid_core.models.gguf import is_gguf
 from camelid_core.models.loading import load_tokenizer
 from camelid_core.models.resolved_model import ResolvedModel, resolve_model
+from camelid_core.models.vocabulary import check_vocabulary
 from camelid_core.plugins import Host
 from camelid_core.records import Message
 from camelid_core.template_contract import check_contract, make_contract
@@ -275,6 +276,8 @@ def load_encoder(resolved: ResolvedModel, host: Host, template: str) -> Encoder:
     else:
         encoder = Encoder(tokenizer, host.templates[template or resolved.template])
     _check_template(resolved, encoder)
+    if not is_gguf(resolved.base):
+        check_vocabulary(encoder, resolved)
     return encoder
 
 

@@ -12,13 +12,11 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from camelid_core.artefacts import DatasetUse
-from camelid_core.errors import DataError, ModelError
+from camelid_core.errors import DataError
 from camelid_core.mixing import CountingProgress, MixedDataset, account_table, mix
-from camelid_core.models.resolved_model import ResolvedModel
 from camelid_core.plugins import Host
 from camelid_core.quality.row_filter import RowAccount
 from camelid_core.records import Record
-from camelid_core.special_tokens import special_tokens
 from camelid_core.token_cache import CutoffCounts, CutoffView, TokenCache
 from camelid_core.token_cache.cache import EncodingProgress
 from camelid_core.token_cache.encoded_dataset import drops_too_many
@@ -157,18 +155,3 @@ def dropped_rows_message(account: CutoffCounts, section: DataSection) -> str:
         return f'{some} are longer than {section.cutoff} tokens. Raise data.cutoff, or set data.too_long="cut".'
     where = f"within the cut-off of {section.cutoff} tokens"
     return f"{some} have no answer left {where}. Raise data.cutoff, or shorten the prompts."
-
-
-def check_vocabulary(encoder: Encoder, resolved: ResolvedModel) -> None:
-    """Raise ModelError if the tokenizer gives ids beyond the model's vocabulary, before its weights are loaded."""
-    config = resolved.config
-    size = config.get("vocab_size") or (config.get("text_config") or {}).get("vocab_size")
-    tokenizer = encoder.tokenizer
-    special = set(special_tokens(tokenizer))  # no text becomes one of these, so some models have no embedding for them
-    known = [number for token, number in tokenizer.get_vocab().items() if token not in special]
-    highest = max([*known, tokenizer.eos_token_id or 0, tokenizer.pad_token_id or 0])
-    if size and highest >= size:
-        raise ModelError(
-            f"{resolved.name!r}: its tokenizer has ids up to {highest:,} and the model a vocabulary of {size:,}, so "
-            "some of its tokens have no place in the model. The two do not belong together; load them as published."
-        )

@@ -83,8 +83,21 @@ def _merge_and_compare(model: Any, prompt: Sequence[int], adapter: str) -> tuple
     with torch.inference_mode():
         difference = float((merged(input_ids=ids).logits - adapted).abs().max())
     if difference > _TOLERANCE:
-        raise ModelError(f"the merged model differs from base + adapter by {difference:.2g} (allowed: {_TOLERANCE:g}).")
+        raise ModelError(
+            f"the merged model differs from base + adapter by {difference:.2g} (allowed: {_TOLERANCE:g}).{_why(merged)}"
+        )
     return merged, {"logit_difference": difference, "adapter_effect": change}
+
+
+def _why(model: Any) -> str:
+    """The usual reason why a merged model differs."""
+    if not getattr(model.config.get_text_config(), "tie_word_embeddings", False):
+        return ""
+    return (
+        " Its base has one matrix for input embeddings and head (tie_word_embeddings), so an adapter on one of them "
+        "cannot be folded in: it would change both. Train without lm_head and embed_tokens among method.targets, or "
+        "serve base and adapter together."
+    )
 
 
 def _load_adapted(config: MergeConfig, resolved: ResolvedModel) -> Any:

@@ -80,9 +80,8 @@ def prepare_run(
     """
     from camelid_core.models.loading import load_tokenizer, with_rope_scaling
     from camelid_core.models.rope import RopeScaling
+    from camelid_core.models.vocabulary import check_vocabulary
     from camelid_core.tokenization.encoder import Encoder
-
-    from .data import check_vocabulary
 
     for _, each in _settings_checks(recipe):
         each()

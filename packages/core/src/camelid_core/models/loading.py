@@ -19,6 +19,7 @@ from .devices import cpu_has_bf16
 from .gguf import gguf_tokenizer, is_gguf
 from .resolved_model import ResolvedModel, with_rope_parameters
 from .rope import RopeScaling
+from .vocabulary import ADAPTER_WEIGHTS, adapter_vocabulary
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
@@ -91,9 +92,16 @@ def load_base(resolved: ResolvedModel, dtype: Dtype = "auto", **options: Any) ->
     if resolved.rope_scaled:
         options["config"] = _config_with_rope_scaling(resolved)
     try:
-        model = AutoModelForCausalLM.from_pretrained(resolved.base, local_files_only=True, **options)
+        model, found = AutoModelForCausalLM.from_pretrained(
+            resolved.base, local_files_only=True, output_loading_info=True, **options
+        )
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise ModelError(f"{resolved.name!r} cannot be loaded: {str(error).splitlines()[0]}") from error
+    if missing := sorted(found["missing_keys"]):
+        raise ModelError(
+            f"{resolved.name!r}: {_tensors(missing)} missing from its weight files, and would be random numbers. "
+            "Copy the model's files again, all of them; or correct its config.json."
+        )
     return model if "device_map" in options else model.to(choose_device())
 
 
@@ -140,7 +148,41 @@ def load_with_adapter(resolved: ResolvedModel, dtype: Dtype = "auto", base: Any 
     with warnings.catch_warnings():  # AdaLoRA keeps its ranks where peft looks for LoRA's, and works all the same
         warnings.filterwarnings("ignore", "The following rank_pattern keys did not match", RuntimeWarning)
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)  # peft asks
-        return PeftModel.from_pretrained(model, str(resolved.adapter_dir)).eval()
+        warnings.filterwarnings("ignore", "Found missing adapter keys", UserWarning)  # refused below, by name
+        warnings.filterwarnings("ignore", "Model has `tie_word_embeddings=True`", UserWarning)  # merging checks it
+        rows = adapter_vocabulary(resolved.adapter_dir)
+        if rows > model.get_input_embeddings().weight.shape[0]:
+            model.resize_token_embeddings(rows, mean_resizing=False)  # the adapter brings the rows themselves
+        try:
+            adapted = PeftModel.from_pretrained(model, str(resolved.adapter_dir)).eval()
+        except (ValueError, TypeError, RuntimeError, KeyError) as error:
+            first = " ".join(str(error).strip().splitlines()[:2])[:500]
+            raise ModelError(f"adapter {resolved.name!r} does not fit {str(resolved.base)!r}: {first}") from error
+        _check_adapter_complete(adapted, resolved)
+        return adapted
+
+
+def _check_adapter_complete(adapted: Any, resolved: ResolvedModel) -> None:
+    """Raise ModelError where a tensor of the adapter is missing from its file: peft leaves it as it was made."""
+    from peft import get_peft_model_state_dict
+
+    path = resolved.adapter_dir / ADAPTER_WEIGHTS  # type: ignore[operator]
+    if not path.is_file():
+        return
+    expected = set(get_peft_model_state_dict(adapted, save_embedding_layers=False))
+    there = set(safetensors_header(path)) - {"__metadata__"}
+    if missing := sorted(expected - there):
+        whose = "" if expected & there else f" Its file names others, such as {min(there)!r}: it is for another base."
+        raise ModelError(
+            f"adapter {resolved.name!r} does not fit {str(resolved.base)!r}: {_tensors(missing)} missing from "
+            f"{ADAPTER_WEIGHTS}.{whose}"
+        )
+
+
+def _tensors(names: list[str]) -> str:
+    """A few names of many, as the subject of a sentence."""
+    shown = ", ".join(map(repr, names[:3])) + (f" and {len(names) - 3:,} more" if len(names) > 3 else "")
+    return f"{shown} {'are' if len(names) > 1 else 'is'}"
 
 
 def check_weight_files(directory: Path) -> None:
