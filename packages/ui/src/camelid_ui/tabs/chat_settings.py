@@ -37,7 +37,7 @@ def build(services: Services, *, message_box: gr.Textbox, system: gr.Textbox, fo
     chips = controls(_chips(), elem_id="chat-suffixes")
     preset = gr.Dropdown(list(PRESETS), value=None, label=t("settings.preset"), elem_id="chat-preset")
     about = panel(elem_id="chat-preset-about")
-    form.add_drawer()
+    form.add_drawer(without=("num_beams",))  # answers stream here
 
     def toggle(draft: str, event: gr.EventData) -> Any:
         suffix = SUFFIXES.get(changed_field(event)[1])
