@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 
-from camelid_core.tokenization.decoding import TokenDecoder
+from camelid_core.tokenization.token_decoder import TokenDecoder
 from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers

@@ -103,7 +103,7 @@ def _loading(manifest: Manifest) -> Iterator[str]:
     yield from ("from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig", "")
     name = "adapter" if adapter else "model_path"
     yield f'{name} = "path/to/this/directory"'
-    yield f"tokenizer = AutoTokenizer.from_pretrained({name})"
+    yield f"tokenizer = AutoTokenizer.from_pretrained({name}, trust_remote_code=False)"
     if adapter:
         yield f'model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("{base}"), adapter)'
     else:
